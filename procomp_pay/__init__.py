@@ -1,0 +1,1 @@
+"""procomp-pay: the payment desk of ProComp."""
