@@ -58,6 +58,8 @@ class Standing:
 
     :param settled_by: the payment that settles the participant, if any.
     :param participant_status: ``None`` when the participant is gone.
+    :param provider_payment: the PaymentIntent's or Kaspi purchase's id that we know of.
+    :param cancel_requested: somebody asked for the end: a session that closes is then cancelled, not expired.
     :param news_at: time of the newest provider news that was applied.
     """
 
@@ -67,6 +69,8 @@ class Standing:
     participant_status: ParticipantStatus | None
     settled_by: str | None
     provider_open: bool
+    provider_payment: str | None = None
+    cancel_requested: bool = False
     news_at: datetime | None = None
     failure_reason: str | None = None
 
@@ -99,6 +103,8 @@ _RANK = {
 
 def decide(standing: Standing, fact: Fact) -> Verdict:
     """What follows from ``fact`` for the payment as it stands. Never raises for any pair."""
+    if _is_of_another_object(standing, fact):
+        return _from_another_object(standing, fact)
     verdict = _RULES[fact.news](standing, fact)
     if verdict.status is not None and not may_move(standing.status, verdict.status):
         verdict = Verdict(Outcome.STALE)
@@ -111,6 +117,24 @@ def _with_provider_end(verdict: Verdict, standing: Standing, fact: Fact) -> Verd
         return verdict
     outcome = Outcome.NOTED if verdict.outcome in (Outcome.ALREADY, Outcome.STALE) else verdict.outcome
     return replace(verdict, outcome=outcome, provider_open=False)
+
+
+def _is_of_another_object(standing: Standing, fact: Fact) -> bool:
+    theirs = fact.ids.payment_intent or fact.ids.kaspi_payment
+    return theirs is not None and standing.provider_payment not in (None, theirs)
+
+
+def _from_another_object(standing: Standing, fact: Fact) -> Verdict:
+    """News of a second object at the provider that names our payment. Only its money matters."""
+    if fact.news is not News.SUCCEEDED:
+        return Verdict(Outcome.STALE)
+    if standing.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
+        return Verdict(
+            Outcome.MISMATCH,
+            topics=(Topic.ALERT_DUPLICATE,),
+            discrepancies=(DiscrepancyKind.DUPLICATE_PAYMENT,),
+        )
+    return _succeeded(standing, fact)
 
 
 def _opened(standing: Standing, fact: Fact) -> Verdict:
@@ -162,6 +186,8 @@ def _cancelled(standing: Standing, fact: Fact) -> Verdict:
 
 
 def _expired(standing: Standing, fact: Fact) -> Verdict:
+    if standing.cancel_requested:
+        return _cancelled(standing, fact)
     if standing.status is PaymentStatus.EXPIRED:
         return Verdict(Outcome.ALREADY)
     return Verdict(
