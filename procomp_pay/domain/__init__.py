@@ -1,1 +1,1 @@
-"""The pure part: money, states, facts, rules and errors. Imports the standard library alone and does no I/O."""
+"""The pure part: money, states, facts, rules and errors. Standard library alone, no I/O."""

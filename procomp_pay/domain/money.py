@@ -69,7 +69,8 @@ class Money:
             known = Currency(str(currency).upper())
         except ValueError:
             raise InvalidAmount(
-                f"{str(currency)[:12]!r} is not a currency we take", next_step=f"use one of {', '.join(Currency)}"
+                f"{str(currency)[:12]!r} is not a currency we take",
+                next_step=f"use one of {', '.join(Currency)}",
             ) from None
         if isinstance(amount, bool) or not isinstance(amount, str | int | Decimal):
             raise InvalidAmount(f"an amount is a decimal number, not {type(amount).__name__}")
@@ -77,7 +78,9 @@ class Money:
             # str(): the exponent of a Decimal such as 1E+9 is judged as it was written
             number = Decimal(amount.strip() if isinstance(amount, str) else amount)
         except InvalidOperation:
-            raise InvalidAmount(f"{str(amount)[:24]!r} is not an amount of money", next_step="write it as 50.00") from None
+            raise InvalidAmount(
+                f"{str(amount)[:24]!r} is not an amount of money", next_step="write it as 50.00"
+            ) from None
         money = cls(number, known)
         if money.amount <= 0:
             raise InvalidAmount(f"an amount must be more than zero, not {str(amount)[:24]}")

@@ -62,6 +62,11 @@ class Channel(StrEnum):
     def is_kaspi(self) -> bool:
         return self in (Channel.KASPI_QR, Channel.KASPI_LINK)
 
+    @property
+    def recallable(self) -> bool:
+        """Whether the provider can be told to take it back; Kaspi has no such call for a QR or a link."""
+        return not self.is_kaspi
+
 
 class CreateState(StrEnum):
     """What is known of the provider's object for a payment; written ahead of the call.
