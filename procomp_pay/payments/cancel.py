@@ -16,8 +16,9 @@ _DONE = (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED)
 
 
 async def cancel(desk: Desk, payment_id: str, actor: Actor) -> PaymentStatus:
-    """Cancel a payment that was not paid. Returns how it stands afterwards: COMPLETED if it was paid meanwhile.
+    """Cancel a payment that was not paid.
 
+    :returns: how it stands afterwards; COMPLETED if it was paid meanwhile.
     :raises NotFound: no such payment.
     :raises Conflict: it is paid, over already, or the customer is confirming it at this moment.
     :raises ProviderUnavailable, OutcomeUnknown: asked for and kept; background work finishes it.

@@ -155,7 +155,9 @@ async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
             raise error
         now = desk.clock()
         row.attempts += 1
-        row.last_error = f"{type(error).__name__}: {error}"[:500] if isinstance(error, PaymentError) else _shape(error)
+        row.last_error = (
+            f"{type(error).__name__}: {error}"[:500] if isinstance(error, PaymentError) else _shape(error)
+        )
         wait = min(_LONGEST_WAIT_S, 2**row.attempts) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
         row.next_attempt_at = now + timedelta(seconds=wait)
         log.warning("event %s failed at attempt %d: %s", row.event_id, row.attempts, row.last_error)
@@ -180,5 +182,3 @@ def _shape(error: Exception) -> str:
         trace = trace.tb_next
     where = f" at {trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace else ""
     return f"{type(error).__name__}{where}"
-
-

@@ -114,7 +114,8 @@ async def initiate(desk: Desk, order: Order, actor: Actor) -> Started:
             continue
         return Started(plan.payment_id, plan.reused)
     raise Conflict(
-        "Another payment of this participant is being made right now", next_step="look at it: procomp-pay status"
+        "Another payment of this participant is being made right now",
+        next_step="look at it: procomp-pay status",
     )
 
 
@@ -140,9 +141,7 @@ async def _plan(desk: Desk, order: Order, actor: Actor) -> _Plan:
 
 async def _checked(session: AsyncSession, who: Participant, order: Order) -> tuple[Tournament, Charge]:
     if who.status is ParticipantStatus.PAID or who.payment_id is not None:
-        raise AlreadyPaid(
-            f"{who.full_name} has paid already", next_step=f"procomp-pay status {who.id}"
-        )
+        raise AlreadyPaid(f"{who.full_name} has paid already", next_step=f"procomp-pay status {who.id}")
     if who.status is ParticipantStatus.CANCELLED:
         raise Conflict(f"The registration of {who.full_name} is cancelled")
     tournament = await people.tournament(session, who.tournament_id)
@@ -156,7 +155,11 @@ def _about_open(held: Held, order: Order, charge: Charge, desk: Desk) -> _Plan |
     same_form = detail.channel is order.channel or (detail.channel.is_kaspi and order.channel.is_kaspi)
     if alive and payment.method is order.method and same_form and held.charged == charge.charged:
         ended = detail.expires_at is not None and detail.expires_at <= desk.clock()
-        if ended and payment.status is not PaymentStatus.PROCESSING and detail.create_state is CreateState.OPEN:
+        if (
+            ended
+            and payment.status is not PaymentStatus.PROCESSING
+            and detail.create_state is CreateState.OPEN
+        ):
             return _Plan(payment.id, clear=True)
         return _take_up(held, desk)
     # An open QR cannot be recalled: it stays watched beside the new payment.
@@ -179,7 +182,7 @@ def _take_up(held: Held, desk: Desk) -> _Plan:
     if left <= 0:
         return _Plan(payment_id, clear=True)
     raise OutcomeUnknown(
-        f"Kaspi's answer to payment {payment_id} was lost; a second QR waits until the first one's life is over",
+        f"Kaspi's answer to payment {payment_id} was lost; a new QR waits until the first one's life is over",
         next_step=f"try again in {left} s, or take another method",
         retry_after=left,
     )

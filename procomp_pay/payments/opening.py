@@ -77,9 +77,7 @@ async def open_at_provider(desk: Desk, request: CreateRequest, actor: Actor) -> 
         await record(session, desk, request.payment_id, created, actor)
 
 
-async def record(
-    session: AsyncSession, desk: Desk, payment_id: str, created: Created, actor: Actor
-) -> None:
+async def record(session: AsyncSession, desk: Desk, payment_id: str, created: Created, actor: Actor) -> None:
     """Write what the provider made, in the caller's transaction."""
     held = await hold(session, payment_id)
     detail, now = held.detail, desk.clock()
@@ -164,5 +162,3 @@ def _with_payment(error: ProviderUnavailable | OutcomeUnknown, payment_id: str) 
 
 def _encrypted(desk: Desk, secret: str | None) -> str | None:
     return None if secret is None else desk.keyring.encrypt(secret)
-
-

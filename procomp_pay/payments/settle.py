@@ -53,7 +53,12 @@ async def settle_in(session: AsyncSession, desk: Desk, fact: Fact) -> Settled:
         # known before, but perhaps without the charge or the wallet
         _learn_ids(held, fact.ids)
     return Settled(
-        fact.payment_id, verdict.outcome, before, held.payment.status, held.detail.is_late, held.detail.is_duplicate
+        fact.payment_id,
+        verdict.outcome,
+        before,
+        held.payment.status,
+        held.detail.is_late,
+        held.detail.is_duplicate,
     )
 
 
@@ -158,7 +163,12 @@ async def _tell(
     paid = fact.money or held.charged
     key = fact.ids.payment_intent or fact.ids.kaspi_payment or "payment"
     for kind in verdict.discrepancies:
-        found = {"charged": _money(held.charged), "paid": _money(paid), "source": fact.source.value, "provider": key}
+        found = {
+            "charged": _money(held.charged),
+            "paid": _money(paid),
+            "source": fact.source.value,
+            "provider": key,
+        }
         await queues.open_discrepancy(
             session, kind, payment.id, found, key=key, row_id=desk.new_id(), now=now
         )

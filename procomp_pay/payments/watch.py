@@ -22,7 +22,7 @@ from procomp_pay.storage.payments import Held, hold
 LEASE_S = 60
 #: After a provider's failure, in seconds.
 _TRY_AGAIN_S = 20
-#: Stripe keeps an idempotency key for at least 24 hours; after that the same request would make a second object.
+#: Stripe keeps an idempotency key for at least 24 hours; after that the same request makes a second object.
 _RESEND_WITHIN = timedelta(hours=23)
 
 
@@ -171,5 +171,3 @@ async def look_again_at(desk: Desk, payment_id: str, *, seconds: int = _TRY_AGAI
         held = await hold(session, payment_id)
         if held.detail.provider_open:
             held.detail.next_poll_at = desk.clock() + timedelta(seconds=seconds)
-
-

@@ -19,7 +19,7 @@ def utc_now() -> datetime:
 
 
 def new_id() -> str:
-    """A new id: 25 characters, the first one ``c``, as Prisma's ``cuid()`` makes them and validators expect."""
+    """A new id of 25 characters, the first one ``c``: what validators of Prisma's ``cuid()`` expect."""
     from cuid2 import cuid_wrapper
 
     return "c" + cuid_wrapper(length=24)()
@@ -36,9 +36,9 @@ def keyring_for(settings: Settings) -> Keyring:
     if not settings.is_embedded:
         raise ConfigurationError(
             "ENCRYPTION_KEYS is not set; sensitive columns on PostgreSQL are never written without it",
-            next_step='make one: python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"',
+            next_step="make one with: procomp-pay keys new",
         )
-    return Keyring([load_or_make_key_file(settings.home / "procomp-pay.key")])
+    return Keyring(load_or_make_key_file(settings.home / "procomp-pay.key"))
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Make the provider behind a channel from the settings, at first use: no command pays for one it does not use."""
+"""Make the provider behind a channel from the settings, at first use: no command pays for another one."""
 
 from __future__ import annotations
 
