@@ -63,6 +63,7 @@ class Book:
         self.ready_trade_point = 0
         self.ready_device = ""
         self._dates_written = 0
+        self._last_trade_point = FIRST_TRADE_POINT - 1
         # Ids follow the clock, so that a sandbox begun afresh does not repeat the numbers of the one before.
         self._last_id = 10_000_000_000 + int(clock() * 10) % 80_000_000_000
         # A flood is a matter of the last minute: not worth a place in the saved state.
@@ -84,9 +85,9 @@ class Book:
 
     def add_trade_point(self, organization_bin: str, name: str) -> TradePoint:
         """Open a trade point, as a merchant does in the Kaspi Pay app."""
-        number = max(self.trade_points, default=FIRST_TRADE_POINT - 1) + 1
-        point = TradePoint(number, organization_bin, name)
-        self.trade_points[number] = point
+        self._last_trade_point += 1
+        point = TradePoint(self._last_trade_point, organization_bin, name)
+        self.trade_points[point.trade_point_id] = point
         return point
 
     def add_device(self, device_id: str, point: TradePoint, token: str | None = None) -> Device:
@@ -137,6 +138,7 @@ class Book:
             "ready_trade_point": self.ready_trade_point,
             "ready_device": self.ready_device,
             "last_id": self._last_id,
+            "last_trade_point": self._last_trade_point,
             "dates_written": self._dates_written,
             "settings": as_json(self.settings),
             "trade_points": [as_json(point) for point in self.trade_points.values()],
@@ -156,6 +158,7 @@ class Book:
         self.ready_trade_point = data["ready_trade_point"]
         self.ready_device = data["ready_device"]
         self._last_id = data["last_id"]
+        self._last_trade_point = data["last_trade_point"]
         self._dates_written = data["dates_written"]
         self.settings = Settings(**data["settings"])
         self.trade_points = {item["trade_point_id"]: TradePoint(**item) for item in data["trade_points"]}
