@@ -91,9 +91,9 @@ def cancel_remote(call: Call) -> Data:
     device = active_device(book, call.text("DeviceToken"), organization)
     working_point(book, device)
     payment = book.payment(call.whole("QrPaymentId"))
-    if payment is None or payment.kind != REMOTE or payment.trade_point_id != device.trade_point_id:
+    if payment is None or payment.status != REMOTE_CREATED:
         raise KaspiError(REFUND_PURCHASE_UNKNOWN)
-    if payment.status != REMOTE_CREATED:
+    if payment.trade_point_id != device.trade_point_id:
         raise KaspiError(REFUND_PURCHASE_UNKNOWN)
     payment.status, payment.shown_as = REMOTE_CANCELED, None
     book.commit()
