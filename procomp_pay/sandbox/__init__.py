@@ -1,0 +1,1 @@
+"""A Stripe and a Kaspi to run against, on this machine alone."""
