@@ -97,6 +97,7 @@ async def initiate(desk: Desk, order: Order, actor: Actor) -> Started:
     :raises Conflict: the idempotency key was used for another request, or another payment is being made.
     :raises ProviderUnavailable, OutcomeUnknown: the payment stays PENDING and is healed later.
     """
+    desk.providers.of(order.channel)  # not configured: say so before anything is written
     rounds, waited = 0, 0.0
     while rounds < _ROUNDS:
         plan = await _plan(desk, order, actor)
