@@ -72,10 +72,11 @@ def facts(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
 def now_line(view: PaymentView, now: datetime, trouble: str | None = None) -> str:
     """How it stands at this moment, with the countdown."""
     colour = words.COLOURS[view.status]
-    line = f"[bold {colour}]{view.status}[/] {safe(words.state(view))}"
+    line = f"[bold {colour}]{view.status}[/]"
     if view.status is PaymentStatus.PENDING and view.expires_at is not None:
         over = view.expires_at <= now
-        line += " · asking one last time" if over else f" · [bold]{words.left(view.expires_at, now)}[/] left"
+        line += " asking one last time" if over else f" [bold]{words.left(view.expires_at, now)}[/] left"
+    line += f" · {safe(words.state(view))}"
     if trouble:
         line += f"\n[bold yellow]! no connection, trying again[/] [dim]({safe(trouble)})[/]"
     return line

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from procomp_pay.cli import screens, words
-from procomp_pay.cli.common import clean, err, say
+from procomp_pay.cli.common import clean, err, hint, say
 from procomp_pay.domain.errors import Unavailable
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.payments import views
@@ -149,7 +149,7 @@ def _live(console: Console, picture: Picture | None) -> tuple[AbstractContextMan
 
     def show(state: Watched, now: datetime) -> None:
         line = screens.now_line(state.view, now, state.trouble.message if state.trouble else None)
-        if state.view.status is not PaymentStatus.PENDING:
+        if state.view.is_final or state.view.status is PaymentStatus.PROCESSING:
             shown = screens.pay_screen(state.view, None, console, below=[line])  # the QR has done its work
         elif picture is None:
             shown = Text.from_markup(line)
@@ -178,7 +178,7 @@ def _line_by_line() -> Show:
 def stopped(payment_id: str) -> typer.Exit:
     """What Ctrl-C means while following: the payment goes on."""
     say("\nStopped looking. The payment stays open, nothing is lost.", fg="yellow")
-    say(f"  \N{RIGHTWARDS ARROW} procomp-pay status --payment {payment_id} --watch", fg="cyan")
+    hint(f"procomp-pay status --payment {payment_id} --watch")
     return typer.Exit(130)
 
 
