@@ -15,12 +15,13 @@ async def insert_once(session: AsyncSession, table: type[Row], values: dict[str,
     In the same transaction as its caller: on PostgreSQL a second writer waits for the first one's commit.
     """
     # Each dialect has its own ON CONFLICT; only the one in use is imported.
+    connection = await session.connection()
     if session.get_bind().dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as pg_insert
 
-        done = await session.execute(pg_insert(table).values(**values).on_conflict_do_nothing())
+        done = await connection.execute(pg_insert(table).values(**values).on_conflict_do_nothing())
     else:
         from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-        done = await session.execute(sqlite_insert(table).values(**values).on_conflict_do_nothing())
-    return bool(done.rowcount == 1)  # type: ignore[attr-defined]
+        done = await connection.execute(sqlite_insert(table).values(**values).on_conflict_do_nothing())
+    return done.rowcount == 1
