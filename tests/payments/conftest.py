@@ -86,7 +86,13 @@ class World:
             await session.flush()
             fee = Decimal("24000.00")
             session.add(
-                TournamentFee(tournament_id=f"t-{name}", currency=Currency.KZT, amount=fee, created_at=now, updated_at=now)
+                TournamentFee(
+                    tournament_id=f"t-{name}",
+                    currency=Currency.KZT,
+                    amount=fee,
+                    created_at=now,
+                    updated_at=now,
+                )
             )
             values = {
                 "id": name, "user_id": f"u-{name}", "tournament_id": f"t-{name}", "full_name": f"Әсел {name}",
@@ -131,7 +137,9 @@ class World:
     async def confirm(self, intent: str, method: str) -> httpx.Response:
         """The app's side of a bare intent."""
         data = {"payment_method": method}
-        return await self.http.post(f"/v1/payment_intents/{intent}/confirm", data=data, headers=self._stripe_auth())
+        return await self.http.post(
+            f"/v1/payment_intents/{intent}/confirm", data=data, headers=self._stripe_auth()
+        )
 
     def signed(self, body: bytes, *, secret: str | None = None, at: float | None = None) -> str:
         """A real ``Stripe-Signature`` header."""
