@@ -200,6 +200,8 @@ def _make_of_payments() -> None:
         sa.Column("expires_at", types.UtcDateTime(), nullable=True),
         sa.Column("next_poll_at", types.UtcDateTime(), nullable=True),
         sa.Column("news_at", types.UtcDateTime(), nullable=True),
+        sa.Column("cancel_requested_by", sa.Text(), nullable=True),
+        sa.Column("cancel_requested_at", types.UtcDateTime(), nullable=True),
         sa.Column("sent_at", types.UtcDateTime(), nullable=True),
         sa.Column("completed_at", types.UtcDateTime(), nullable=True),
         sa.Column("started_by", sa.Text(), nullable=False),

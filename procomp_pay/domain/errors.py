@@ -36,6 +36,10 @@ class InvalidAmount(Refused):
     """Not an amount of money that we take."""
 
 
+class BadSignature(Refused):
+    """What came in is not signed by who it says: nothing of it is kept."""
+
+
 class Conflict(Refused):
     """It contradicts what already happened."""
 

@@ -73,6 +73,7 @@ class Fact:
     source: Source
     actor: str
     source_id: str | None = None
+    request_id: str | None = None
     money: Money | None = None
     ids: ProviderIds = field(default_factory=ProviderIds)
     reason: str | None = None

@@ -40,7 +40,6 @@ class Created:
     :param client_secret: what Stripe's SDK in the app needs. Secret.
     :param qr_token: what Kaspi's QR picture holds. Secret.
     :param poll_interval_s, scan_timeout_s, confirm_timeout_s: Kaspi's timers, in seconds.
-    :param seen: what an object that was there before (idempotent replay) already says of the payment.
     """
 
     provider_ref: str
@@ -89,6 +88,9 @@ class PaymentProvider(Protocol):
     """
 
     async def create(self, request: CreateRequest) -> Created: ...
+
+    async def find(self, request: CreateRequest) -> Created | None:
+        """What an earlier, identical request made; ``None`` where it made nothing or this cannot be asked."""
 
     async def fetch(self, handle: Handle) -> Seen: ...
 

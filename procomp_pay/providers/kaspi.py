@@ -88,6 +88,10 @@ class KaspiPaymentService:
         except (KeyError, TypeError, ValueError) as error:
             raise OutcomeUnknown(f"Kaspi's answer to a new QR lacks {error}") from error
 
+    async def find(self, request: CreateRequest) -> Created | None:  # noqa: ARG002 - the protocol's
+        """Kaspi documents no search by ExternalId."""
+        return None
+
     async def fetch(self, handle: Handle) -> Seen:
         """How the purchase stands at Kaspi, with amount and operation number where Kaspi gives them.
 

@@ -42,7 +42,9 @@ _ASK = "call your Kaspi manager with the code"
 CODES: dict[int, CodeMeaning] = {
     -999: CodeMeaning(ProviderUnavailable, "Kaspi is not available just now", "try again in a minute"),
     -10000: CodeMeaning(
-        ConfigurationError, "Kaspi saw no client certificate", "check KASPI_CLIENT_CERT and KASPI_CLIENT_KEY"
+        ConfigurationError,
+        "Kaspi does not let us in: no valid key or client certificate",
+        "check KASPI_API_KEY (basic), or KASPI_CLIENT_CERT and KASPI_CLIENT_KEY",
     ),
     -1401: CodeMeaning(NotFound, "Kaspi does not know this customer", "check the phone number"),
     -1404: CodeMeaning(NotFound, "Kaspi does not know this phone number", "check the phone number"),
@@ -111,6 +113,8 @@ def read_envelope(http_status: int, body: bytes, retry_after: str | None) -> Map
         answer = simplejson.loads(body, use_decimal=True)
         code = int(answer["StatusCode"])
     except (ValueError, KeyError, TypeError):
+        if http_status in (400, 415):  # it did not understand the request, so it did nothing
+            raise Refused(f"Kaspi did not understand the request (HTTP {http_status})") from None
         raise OutcomeUnknown(f"Kaspi's answer cannot be read (HTTP {http_status})") from None
     if code != 0:
         raise error_for(code, answer.get("Message"))

@@ -55,4 +55,9 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, to
         stop=stop_before_delay(total_s),
         reraise=True,
     )
-    return await attempts(call)
+
+    async def attempt() -> T:
+        # tenacity awaits coroutine functions alone; a lambda that returns a coroutine is none
+        return await call()
+
+    return await attempts(attempt)

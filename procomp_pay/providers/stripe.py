@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import stripe
@@ -35,6 +36,9 @@ from procomp_pay.providers.stripe_objects import (
 
 #: Seconds for one attempt. Stripe answers within one or two; the desk's Wi-Fi may not.
 _ATTEMPT_S = 10.0
+#: How far Stripe's clock may be from ours, and how long our retries of one request may go on, in seconds.
+_CLOCK_SKEW_S = 600
+_SENT_WITHIN_S = 90_000
 _HEALED = "nothing is lost; if it stays open: procomp-pay maintain"
 
 
@@ -63,17 +67,30 @@ class StripePaymentService:
         checkout = request.channel is Channel.STRIPE_CHECKOUT
         params: Any = _session_params(request) if checkout else _intent_params(request)
         if checkout:
-            session = await self._ask(lambda: self._client.v1.checkout.sessions.create_async(params, options))
-            return Created(
-                provider_ref=session["id"],
-                ids=session_ids(session),
-                payment_url=session["url"],
-                expires_at=datetime.fromtimestamp(session["expires_at"], UTC),
+            return _created_session(
+                await self._ask(lambda: self._client.v1.checkout.sessions.create_async(params, options))
             )
-        intent = await self._ask(lambda: self._client.v1.payment_intents.create_async(params, options))
-        return Created(
-            provider_ref=intent["id"], ids=intent_ids(intent), client_secret=intent["client_secret"]
+        return _created_intent(
+            await self._ask(lambda: self._client.v1.payment_intents.create_async(params, options))
         )
+
+    async def find(self, request: CreateRequest) -> Created | None:
+        """Look through what was made around the payment's start for the object that names it.
+
+        For the day after: within it, :meth:`create` under the same idempotency key answers the same.
+        """
+        born = int(request.created_at.timestamp())
+        params: Any = {"limit": 100, "created": {"gte": born - _CLOCK_SKEW_S, "lte": born + _SENT_WITHIN_S}}
+        checkout = request.channel is Channel.STRIPE_CHECKOUT
+        resource: Any = self._client.v1.checkout.sessions if checkout else self._client.v1.payment_intents
+        while True:
+            page = await self._ask(partial(resource.list_async, dict(params)))
+            for item in page["data"]:
+                if (item.get("metadata") or {}).get("payment_id") == request.payment_id:
+                    return _created_session(item) if checkout else _created_intent(item)
+            if not page["has_more"]:
+                return None
+            params["starting_after"] = page["data"][-1]["id"]
 
     async def fetch(self, handle: Handle) -> Seen:
         """How the payment stands at Stripe now, with the charge and the wallet that was used."""
@@ -127,6 +144,19 @@ class StripePaymentService:
         return await with_retries(attempt, idempotent=True, total_s=self._total_s)
 
 
+def _created_session(session: Object) -> Created:
+    return Created(
+        provider_ref=session["id"],
+        ids=session_ids(session),
+        payment_url=session["url"],
+        expires_at=datetime.fromtimestamp(session["expires_at"], UTC),
+    )
+
+
+def _created_intent(intent: Object) -> Created:
+    return Created(provider_ref=intent["id"], ids=intent_ids(intent), client_secret=intent["client_secret"])
+
+
 def _metadata(request: CreateRequest) -> dict[str, str]:
     return {"payment_id": request.payment_id, "participant_id": request.participant_id}
 
@@ -178,16 +208,16 @@ def _as_domain_error(error: stripe.StripeError) -> PaymentError:
             )
         case stripe.RateLimitError():
             made = ProviderUnavailable("Stripe asks us to slow down", retry_after=wait)
+        case _ if error.http_status == 409:
+            # the same request is being worked on by another process; its answer is ours as well
+            made = OutcomeUnknown("Stripe is still working on the same request", next_step=_HEALED)
         case stripe.InvalidRequestError() if error.http_status == 404:
             made = NotFound(f"Stripe does not know it: {said}")
-        case stripe.InvalidRequestError() if error.http_status != 409:
-            made = Refused(f"Stripe refused: {said}")
-        case stripe.CardError() | stripe.IdempotencyError():
+        case stripe.InvalidRequestError() | stripe.CardError() | stripe.IdempotencyError():
             made = Refused(f"Stripe refused: {said}")
         case stripe.APIConnectionError() if isinstance(error.__cause__, NOT_SENT):
             made = ProviderUnavailable("Stripe cannot be reached", next_step=_HEALED)
         case _:
-            # HTTP 409 too: the same request is being worked on by another process, its answer is ours as well
             made = OutcomeUnknown(
                 f"Stripe gave no usable answer (HTTP {error.http_status or 'none'})",
                 next_step=_HEALED,

@@ -83,6 +83,11 @@ class PaymentDetail(Row, table=True):
     next_poll_at: datetime | None = Field(default=None, sa_column=moment("next_poll_at", null=True))
     #: Time of the newest news from the provider.
     news_at: datetime | None = Field(default=None, sa_column=moment("news_at", null=True))
+    #: Somebody asked for the end; written before the provider is told, so that a crash cannot lose it.
+    cancel_requested_by: str | None = Field(default=None, sa_column=text("cancel_requested_by", null=True))
+    cancel_requested_at: datetime | None = Field(
+        default=None, sa_column=moment("cancel_requested_at", null=True)
+    )
     sent_at: datetime | None = Field(default=None, sa_column=moment("sent_at", null=True))
     completed_at: datetime | None = Field(default=None, sa_column=moment("completed_at", null=True))
     started_by: str = Field(sa_column=text("started_by"))

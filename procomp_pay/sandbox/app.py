@@ -1,0 +1,205 @@
+"""The sandbox as one server: options, keys, state, providers."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import ipaddress
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from procomp_pay.sandbox import faults
+from procomp_pay.sandbox.control import Control
+from procomp_pay.sandbox.store import Store, read_state
+from procomp_pay.sandbox.stripe.provider import StripeSandbox
+
+
+class Provider(Protocol):
+    """What the sandbox asks of a provider. `dump` gives JSON-ready state, `load` takes it back."""
+
+    def routes(self) -> list[web.RouteDef]: ...
+    def dump(self) -> dict[str, Any]: ...
+    def load(self, data: dict[str, Any]) -> None: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class SandboxOptions:
+    """How the sandbox runs. Keys that are None are made at the first start and kept in the state file.
+
+    `time_scale` 60 makes Kaspi's lifetimes and webhook retries sixty times faster. Raises ValueError for a
+    host that is not loopback, a live key or a scale that is not positive.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    state_file: Path | None = None
+    stripe_secret_key: str | None = field(default=None, repr=False)
+    webhook_url: str | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
+    kaspi_api_key: str | None = field(default=None, repr=False)
+    time_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not _is_loopback(self.host):
+            raise ValueError(f"the sandbox listens on loopback addresses only, not on {self.host}")
+        if self.time_scale <= 0:
+            raise ValueError("time_scale must be positive")
+        if self.stripe_secret_key is not None and not self.stripe_secret_key.startswith("sk_test_"):
+            raise ValueError("the sandbox takes Stripe test keys only: sk_test_…")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Sandbox:
+    """A running sandbox. `start` before use, `stop` after; both once."""
+
+    def __init__(self, options: SandboxOptions | None = None) -> None:
+        """Read the state file. Raises StateError when it cannot be read."""
+        self.options = options or SandboxOptions()
+        state = read_state(self.options.state_file)
+        self._offset = float(state.get("clock_offset", 0.0))
+        self._keys = self._choose_keys(state.get("keys", {}))
+        self._store = Store(self.options.state_file, self._collect)
+        self.faults = faults.Faults()
+        self.requests = faults.RequestLog()
+        self.stripe = StripeSandbox(
+            clock=self.clock,
+            changed=self._store.changed,
+            secret_key=self._keys["stripe_secret_key"],
+            publishable_key=self._keys["stripe_publishable_key"],
+            saved=self._store.save,
+            time_scale=self.options.time_scale,
+        )
+        self.providers: dict[str, Provider] = {"stripe": self.stripe, **self._kaspi()}
+        for name, data in state.get("providers", {}).items():
+            if name in self.providers:
+                self.providers[name].load(data)
+        self.url = ""
+        self._runner: web.AppRunner | None = None
+        self._saver: asyncio.Task[None] | None = None
+
+    def _choose_keys(self, kept: dict[str, str]) -> dict[str, str]:
+        given = {
+            "stripe_secret_key": self.options.stripe_secret_key,
+            "kaspi_api_key": self.options.kaspi_api_key,
+        }
+        made: dict[str, Callable[[], str]] = {
+            "stripe_secret_key": lambda: f"sk_test_{secrets.token_hex(16)}",
+            "stripe_publishable_key": lambda: f"pk_test_{secrets.token_hex(16)}",
+            "kaspi_api_key": lambda: f"kaspi_test_{secrets.token_hex(16)}",
+        }
+        return {name: given.get(name) or kept.get(name) or make() for name, make in made.items()}
+
+    def _kaspi(self) -> dict[str, Provider]:
+        name = "procomp_pay.sandbox.kaspi"
+        if importlib.util.find_spec(name) is None:  # merged with kaspi
+            return {}
+        module = importlib.import_module(name)
+        provider: Provider = module.KaspiSandbox(
+            clock=self.clock,
+            changed=self._store.changed,
+            api_key=self._keys["kaspi_api_key"],
+            time_scale=self.options.time_scale,
+        )
+        return {"kaspi": provider}
+
+    def clock(self) -> float:
+        """Unix seconds, moved forward by what `advance` was given."""
+        return time.time() + self._offset
+
+    def advance(self, seconds: float) -> float:
+        """Move the clock forward; timers that become due run now. Returns the new time."""
+        self._offset += seconds
+        self._store.changed()
+        self.stripe.core.run_due()
+        self.stripe.wake()
+        return self.clock()
+
+    def info(self) -> dict[str, Any]:
+        """Address and keys, for a program that starts the sandbox. All keys are test keys."""
+        secret = self.stripe.core.private("we_sandbox").get("secrets", [None])[0]
+        return {
+            **self._keys,
+            "livemode": False,
+            "providers": sorted(self.providers),
+            "sandbox": True,
+            "state_file": str(self.options.state_file) if self.options.state_file else None,
+            "time_scale": self.options.time_scale,
+            "url": self.url,
+            "webhook_secret": secret,
+            "webhook_url": self.options.webhook_url,
+        }
+
+    async def start(self) -> None:
+        """Listen, and begin background work. Raises OSError when the port is taken."""
+        self.stripe.set_endpoint(self.options.webhook_url, self.options.webhook_secret)
+        self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.options.host, self.options.port)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.stripe.core.base_url = self.url
+        self._store.changed()
+        await self._store.save()  # keys must survive even if nothing else ever happens
+        self._saver = asyncio.create_task(self._store.run())
+        for provider in self.providers.values():
+            await provider.start()
+
+    async def stop(self) -> None:
+        """Stop listening, stop background work, save what is left."""
+        for provider in self.providers.values():
+            await provider.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._saver is not None:
+            self._saver.cancel()
+            await asyncio.gather(self._saver, return_exceptions=True)
+        await self._store.save()
+
+    def _app(self) -> web.Application:
+        # From the outside in: log, lock of idempotency keys, faults, saving. A cut answer was saved before.
+        app = web.Application(
+            middlewares=[
+                faults.log_middleware(self.requests),
+                self.stripe.lock_keys,
+                faults.fault_middleware(self.faults),
+                self._save,
+            ]
+        )
+        control = Control(self.faults, self.requests, self.info, self.advance)
+        app.add_routes(control.routes())
+        for provider in self.providers.values():
+            app.add_routes(provider.routes())
+        return app
+
+    @web.middleware
+    async def _save(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        finally:
+            await self._store.save()
+
+    def _collect(self) -> dict[str, Any]:
+        return {
+            "clock_offset": self._offset,
+            "keys": self._keys,
+            "providers": {name: provider.dump() for name, provider in self.providers.items()},
+        }

@@ -1,0 +1,214 @@
+"""Faults on request: slow answers, error statuses and cut connections, for every provider alike."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import itertools
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+KINDS = ("delay", "status", "cut_before", "cut_after")
+MAX_FAULTS = 100
+MAX_SECONDS = 300.0
+CONTROL = "/_sandbox"
+
+
+@dataclass
+class Fault:
+    """One rule. `skip` requests pass untouched first, then `times` requests are hit (None = for ever)."""
+
+    id: int
+    kind: str
+    path: str = "/"
+    method: str | None = None
+    seconds: float = 0.0
+    status: int = 503
+    retry_after: int | None = None
+    times: int | None = 1
+    skip: int = 0
+    after: bool = False
+    hits: int = field(default=0, init=False)
+
+    def matches(self, method: str, path: str) -> bool:
+        """Whether the rule is about this request; `path` is a prefix, or a glob if it has `*` or `?`."""
+        if self.method is not None and self.method != method:
+            return False
+        if any(mark in self.path for mark in "*?"):
+            return fnmatch.fnmatchcase(path, self.path)
+        return path.startswith(self.path)
+
+    def to_json(self) -> dict[str, Any]:
+        """The rule as it was given, with its id and how often it has struck."""
+        return dict(vars(self))
+
+
+class Faults:
+    """The rules in force; the first that matches strikes."""
+
+    def __init__(self) -> None:
+        self._rules: list[Fault] = []
+        self._ids = itertools.count(1)
+
+    def add(self, given: dict[str, Any]) -> Fault:
+        """Add a rule. Raises ValueError, naming the field, for one that makes no sense."""
+        if len(self._rules) >= MAX_FAULTS:
+            raise ValueError(f"at most {MAX_FAULTS} faults at a time")
+        fault = Fault(id=next(self._ids), **_checked(given))
+        self._rules.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        """Drop every rule."""
+        self._rules.clear()
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The rules in force, oldest first."""
+        return [rule.to_json() for rule in self._rules]
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """The rule that strikes this request, counted; spent rules are dropped."""
+        for rule in self._rules:
+            if not rule.matches(method, path):
+                continue
+            if rule.skip > 0:
+                rule.skip -= 1
+                continue
+            rule.hits += 1
+            if rule.times is not None and rule.hits >= rule.times:
+                self._rules.remove(rule)
+            return rule
+        return None
+
+
+def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    fields: dict[str, tuple[type, ...]] = {
+        "kind": (str,),
+        "path": (str,),
+        "method": (str,),
+        "seconds": (int, float),
+        "status": (int,),
+        "retry_after": (int,),
+        "times": (int, type(None)),
+        "skip": (int,),
+        "after": (bool,),
+    }
+    for name, value in given.items():
+        if name not in fields:
+            raise ValueError(f"unknown field: {name}")
+        if not isinstance(value, fields[name]) or (isinstance(value, bool) and name != "after"):
+            raise ValueError(f"{name} has the wrong type")
+    if given.get("kind") not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}")
+    if not 0 <= given.get("seconds", 0) <= MAX_SECONDS:
+        raise ValueError(f"seconds must be between 0 and {MAX_SECONDS:g}")
+    if not 400 <= given.get("status", 503) <= 599:
+        raise ValueError("status must be between 400 and 599")
+    return {**given, "method": given["method"].upper()} if "method" in given else dict(given)
+
+
+@dataclass(frozen=True)
+class RequestLine:
+    """One request as it came in, with nothing secret: no query, no body, no key."""
+
+    method: str
+    path: str
+    idempotency_key: str | None
+    status: int | None
+    fault: str | None
+
+
+class RequestLog:
+    """The last requests, newest last, so that a test can count calls."""
+
+    def __init__(self, size: int = 2000) -> None:
+        self._lines: deque[RequestLine] = deque(maxlen=size)
+        self.total = 0
+
+    def add(self, line: RequestLine) -> None:
+        """Note one finished request."""
+        self._lines.append(line)
+        self.total += 1
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._lines.clear()
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The lines, oldest first."""
+        return [dict(vars(line)) for line in self._lines]
+
+
+def log_middleware(log: RequestLog) -> Middleware:
+    """Notes each request, control routes aside; outermost, so that it sees what the client saw."""
+
+    @web.middleware
+    async def apply(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith(CONTROL):
+            return await handler(request)
+        status: int | None = None
+        try:
+            response = await handler(request)
+            status = response.status
+        except web.HTTPException as answer:
+            status = answer.status
+            raise
+        else:
+            return response
+        finally:
+            key = request.headers.get("Idempotency-Key")
+            log.add(RequestLine(request.method, request.path, key, status, request.get("fault")))
+
+    return apply
+
+
+def fault_middleware(faults: Faults) -> Middleware:
+    """Strikes requests by the rules in force; control routes are left alone."""
+
+    @web.middleware
+    async def apply(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith(CONTROL):
+            return await handler(request)
+        fault = faults.take(request.method, request.path)
+        if fault is None:
+            return await handler(request)
+        request["fault"] = fault.kind
+        return await _struck(fault, request, handler)
+
+    return apply
+
+
+async def _struck(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
+    if fault.kind == "cut_before":
+        raise _cut(request)
+    if fault.kind == "delay" and not fault.after:
+        await asyncio.sleep(fault.seconds)
+    if fault.kind == "status" and not fault.after:
+        return _status(fault, request)
+    response = await handler(request)
+    if fault.kind == "cut_after":
+        raise _cut(request)
+    if fault.kind == "delay" and fault.after:
+        await asyncio.sleep(fault.seconds)
+    return _status(fault, request) if fault.kind == "status" else response
+
+
+def _cut(request: web.Request) -> Exception:
+    """Abort the connection: the client sees a reset, never half an answer."""
+    if request.transport is not None:
+        request.transport.abort()
+    return ConnectionResetError("cut by a fault of the sandbox")
+
+
+def _status(fault: Fault, request: web.Request) -> web.Response:
+    message = f"Fault of the sandbox: status {fault.status}."
+    body: dict[str, Any] = {"statusCode": fault.status, "message": message}
+    if request.path.startswith("/v1/"):
+        limited = {"type": "invalid_request_error", "code": "rate_limit", "message": message}
+        body = {"error": limited if fault.status == 429 else {"type": "api_error", "message": message}}
+    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+    return web.json_response(body, status=fault.status, headers=headers)

@@ -1,0 +1,133 @@
+"""Events and webhook endpoints, as the API reads and keeps them.
+
+Source: https://docs.stripe.com/api/events and https://docs.stripe.com/api/webhook_endpoints.
+"""
+
+from __future__ import annotations
+
+import secrets
+from fnmatch import fnmatchcase
+
+from procomp_pay.sandbox.stripe import lists, records
+from procomp_pay.sandbox.stripe.core import Call, Core, apply_metadata
+from procomp_pay.sandbox.stripe.errors import Json, invalid_param
+from procomp_pay.sandbox.stripe.schema import LIST, Reader, array, boolean, metadata, text, url
+
+LISTING: dict[str, Reader] = {
+    **LIST,
+    "type": text(255),
+    "types": array(text(255), 20),
+    "delivery_success": boolean,
+}
+CREATE_ENDPOINT: dict[str, Reader] = {
+    "url": url,
+    "enabled_events": array(text(255), 500),
+    "description": text(5000),
+    "metadata": metadata,
+    "api_version": text(50),
+}
+UPDATE_ENDPOINT: dict[str, Reader] = {
+    "url": url,
+    "enabled_events": array(text(255), 500),
+    "description": text(5000),
+    "metadata": metadata,
+    "disabled": boolean,
+}
+ENDPOINTS: dict[str, Reader] = dict(LIST)
+SANDBOX_ENDPOINT = "we_sandbox"  # the one that the options name; its id never changes
+
+
+def retrieve(core: Core, call: Call) -> Json:
+    """GET /v1/events/{id}."""
+    return core.view(core.get("events", call.path["id"]))
+
+
+def list_all(core: Core, call: Call) -> Json:
+    """GET /v1/events, filtered by `type` (may end in `.*`) or `types`, and by delivery."""
+    params = call.params
+    if params.get("type") and params.get("types"):
+        raise invalid_param("You may only specify one of these parameters: type, types.", "types")
+    wanted = params.get("types") or ([params["type"]] if params.get("type") else ["*"])
+
+    def keep(row: Json) -> bool:
+        if not any(fnmatchcase(row["type"], pattern) for pattern in wanted):
+            return False
+        asked = params.get("delivery_success")
+        return asked is None or asked == _delivered(core, row["id"])
+
+    return lists.page(core, "events", params, "/v1/events", keep)
+
+
+def _delivered(core: Core, event_id: str) -> bool:
+    ids = core.tables["private"].get(event_id, {}).get("deliveries", [])
+    states = [core.tables["deliveries"][item]["state"] for item in ids if item in core.tables["deliveries"]]
+    return all(state == "delivered" for state in states)
+
+
+def create_endpoint(core: Core, call: Call) -> Json:
+    """POST /v1/webhook_endpoints; its answer alone shows the secret."""
+    row = core.put("webhook_endpoints", records.webhook_endpoint(core, call.params))
+    secret = new_secret()
+    core.private(row["id"])["secrets"] = [secret]
+    return {**core.view(row), "secret": secret}
+
+
+def retrieve_endpoint(core: Core, call: Call) -> Json:
+    """GET /v1/webhook_endpoints/{id}."""
+    return core.view(core.get("webhook_endpoints", call.path["id"]))
+
+
+def update_endpoint(core: Core, call: Call) -> Json:
+    """POST /v1/webhook_endpoints/{id}."""
+    row, params = core.get("webhook_endpoints", call.path["id"]), dict(call.params)
+    apply_metadata(row, params.pop("metadata", None))
+    if "disabled" in params:
+        row["status"] = "disabled" if params.pop("disabled") else "enabled"
+    row.update(params)
+    core.changed()
+    return core.view(row)
+
+
+def delete_endpoint(core: Core, call: Call) -> Json:
+    """DELETE /v1/webhook_endpoints/{id}; what still waits for it is dropped."""
+    row = core.get("webhook_endpoints", call.path["id"])
+    del core.tables["webhook_endpoints"][row["id"]]
+    for delivery in core.tables["deliveries"].values():
+        if delivery["endpoint"] == row["id"] and delivery["state"] == "pending":
+            delivery["state"] = "dropped"
+    core.changed()
+    return {"id": row["id"], "object": "webhook_endpoint", "deleted": True}
+
+
+def list_endpoints(core: Core, call: Call) -> Json:
+    """GET /v1/webhook_endpoints."""
+    return lists.page(core, "webhook_endpoints", call.params, "/v1/webhook_endpoints", lambda _row: True)
+
+
+def set_sandbox_endpoint(core: Core, address: str | None, secret: str | None) -> str:
+    """The endpoint of the sandbox's own options; returns its secret, made on first use."""
+    known = core.private(SANDBOX_ENDPOINT)
+    if secret is not None and known.get("secrets", [None])[0] != secret:
+        known["secrets"] = [secret]
+    known.setdefault("secrets", [new_secret()])
+    if address is not None:
+        row = core.tables["webhook_endpoints"].get(SANDBOX_ENDPOINT)
+        if row is None:
+            made = records.webhook_endpoint(core, {"url": address, "enabled_events": ["*"]})
+            row = core.put("webhook_endpoints", {**made, "id": SANDBOX_ENDPOINT})
+        row["url"] = address
+        core.changed()
+    return str(known["secrets"][0])
+
+
+def rotate(core: Core, endpoint_id: str, *, keep_old: bool) -> str:
+    """A new signing secret; with `keep_old` deliveries are signed with the old one too."""
+    known = core.private(endpoint_id)
+    secret = new_secret()
+    known["secrets"] = [secret, known["secrets"][0]] if keep_old else [secret]
+    return secret
+
+
+def new_secret() -> str:
+    """A signing secret of Stripe's form."""
+    return f"whsec_{secrets.token_hex(16)}"

@@ -1,0 +1,77 @@
+"""Idempotency keys.
+
+Source: https://docs.stripe.com/api/idempotent_requests: the first answer is kept once the endpoint began its
+work, whatever it was; validation errors, 401 and 429 use up no key; keys live 24 hours at least.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from procomp_pay.sandbox.stripe.core import Core
+from procomp_pay.sandbox.stripe.errors import Json, StripeError
+
+MAX_LENGTH = 255
+
+
+class Idempotency:
+    """Answers kept by key. A key that is being worked on is locked."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._working: set[str] = set()
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Hold the key while its request is worked on. Raises StripeError 409 when another holds it."""
+        if key in self._working:
+            message = f"There is currently another in-progress request using this Idempotency Key ({key})."
+            code = "idempotency_key_in_use"
+            raise StripeError(message, status=409, type="idempotency_error", code=code, executed=False)
+        self._working.add(key)
+        try:
+            yield
+        finally:
+            self._working.discard(key)
+
+    def recall(self, key: str, path: str, raw: str) -> Json | None:
+        """What was answered under this key, or None. Raises StripeError 400 when it was another request."""
+        if len(key) > MAX_LENGTH:
+            message = f"Idempotency keys can be at most {MAX_LENGTH} characters long."
+            raise StripeError(message, type="idempotency_error", executed=False)
+        kept = self._core.tables["idempotency"].get(key)
+        if kept is None:
+            return None
+        if kept["path"] != path:
+            where = f"the endpoint they were first used for ('{kept['path']}')"
+            raise _misused(f"Keys for idempotent requests can only be used for {where}", key)
+        if kept["fingerprint"] != fingerprint(raw):
+            where = "the same parameters they were first used with"
+            raise _misused(f"Keys for idempotent requests can only be used with {where}", key)
+        return kept
+
+    def keep(self, key: str, path: str, raw: str, *, status: int, body: Json, request_id: str) -> None:
+        """Keep the answer for the next request with this key."""
+        row = {
+            "id": key,
+            "body": body,
+            "created": self._core.now(),
+            "fingerprint": fingerprint(raw),
+            "path": path,
+            "request_id": request_id,
+            "status": status,
+        }
+        self._core.put("idempotency", row)
+
+
+def fingerprint(raw: str) -> str:
+    """A digest of the parameters that does not depend on their order."""
+    return hashlib.sha256(json.dumps(sorted(raw.split("&"))).encode()).hexdigest()
+
+
+def _misused(message: str, key: str) -> StripeError:
+    text = f"{message}. Try using a key other than '{key}' if you meant to execute a different request."
+    return StripeError(text, type="idempotency_error", executed=False)

@@ -1,0 +1,229 @@
+"""Payment intents: create, retrieve, update, confirm, capture, cancel, list.
+
+Source: https://docs.stripe.com/api/payment_intents and https://docs.stripe.com/payments/paymentintents/lifecycle.
+"""
+
+from __future__ import annotations
+
+from procomp_pay.sandbox.stripe import lists, methods, objects, paying
+from procomp_pay.sandbox.stripe.core import Call, Core, apply_metadata
+from procomp_pay.sandbox.stripe.currencies import MAX_AMOUNT, display, minimum_amount
+from procomp_pay.sandbox.stripe.errors import Json, StripeError, bad_key, invalid_param, unexpected_state
+from procomp_pay.sandbox.stripe.schema import (
+    LIST,
+    Reader,
+    array,
+    boolean,
+    currency,
+    email,
+    integer,
+    metadata,
+    one_of,
+    table,
+    text,
+    url,
+)
+
+CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
+CANCELABLE = ("requires_payment_method", "requires_capture", "requires_confirmation", "requires_action")
+_SHARED: dict[str, Reader] = {
+    "description": text(1000),
+    "metadata": metadata,
+    "payment_method": text(255),
+    "payment_method_data": methods.card_data,
+    "receipt_email": email,
+    "setup_future_usage": one_of("on_session", "off_session"),
+    "capture_method": one_of("automatic", "automatic_async", "manual"),
+    "payment_method_types": array(one_of("card")),
+    "customer": text(255),
+    "statement_descriptor": text(22),
+    "statement_descriptor_suffix": text(22),
+    "transfer_group": text(255),
+}
+CREATE: dict[str, Reader] = {
+    **_SHARED,
+    "amount": integer,
+    "currency": currency,
+    "automatic_payment_methods": table(
+        {"enabled": boolean, "allow_redirects": one_of("always", "never")}, ("enabled",)
+    ),
+    "confirm": boolean,
+    "confirmation_method": one_of("automatic", "manual"),
+    "return_url": url,
+}
+UPDATE: dict[str, Reader] = {**_SHARED, "amount": integer, "currency": currency, "client_secret": text()}
+CONFIRM: dict[str, Reader] = {
+    "client_secret": text(),
+    "payment_method": text(255),
+    "payment_method_data": methods.card_data,
+    "receipt_email": email,
+    "return_url": url,
+    "setup_future_usage": one_of("on_session", "off_session"),
+    "capture_method": one_of("automatic", "automatic_async", "manual"),
+}
+CAPTURE: dict[str, Reader] = {
+    "amount_to_capture": integer,
+    "metadata": metadata,
+    "statement_descriptor": text(22),
+    "statement_descriptor_suffix": text(22),
+}
+CANCEL: dict[str, Reader] = {
+    "cancellation_reason": one_of("duplicate", "fraudulent", "requested_by_customer", "abandoned")
+}
+LISTING: dict[str, Reader] = {**LIST, "customer": text(255)}
+
+
+def create(core: Core, call: Call) -> Json:
+    """POST /v1/payment_intents. Raises StripeError for bounds and declines."""
+    params = call.params
+    check_amount(params["amount"], params["currency"], "amount")
+    if params.get("automatic_payment_methods", {}).get("enabled") and params.get("payment_method_types"):
+        message = (
+            "You may only specify one of these parameters: automatic_payment_methods, payment_method_types."
+        )
+        raise invalid_param(message, "automatic_payment_methods")
+    method_id = methods.attach(core, params)
+    if params.get("confirm") and method_id is None:
+        raise _needs_method()
+    intent = objects.payment_intent(core, params)
+    if params.get("confirm"):
+        _check_return_url(intent, params)
+    start(core, intent)
+    if method_id is not None:
+        intent.update(payment_method=method_id, status="requires_confirmation")
+    if params.get("confirm") and method_id is not None:
+        paying.attempt(core, intent, method_id, params.get("return_url"))
+    return core.view(intent)
+
+
+def start(core: Core, intent: Json) -> None:
+    """Put a new intent on the books and say so."""
+    core.put("payment_intents", intent)
+    core.emit("payment_intent.created", intent)
+
+
+def retrieve(core: Core, call: Call) -> Json:
+    """GET /v1/payment_intents/{id}."""
+    return core.view(_find(core, call))
+
+
+def update(core: Core, call: Call) -> Json:
+    """POST /v1/payment_intents/{id}; the amount can change only until the payment is under way."""
+    intent, params = _find(core, call), dict(call.params)
+    fixed = set(params) - {"metadata", "description", "receipt_email", "client_secret"}
+    if fixed and intent["status"] not in CONFIRMABLE:
+        raise unexpected_state(core.view(intent), f"update {', '.join(sorted(fixed))} of", CONFIRMABLE)
+    if "amount" in params or "currency" in params:
+        wanted = {**intent, **params}
+        check_amount(wanted["amount"], wanted["currency"], "amount")
+    method_id = methods.attach(core, params)
+    if method_id is not None:
+        intent.update(payment_method=method_id, status="requires_confirmation")
+    apply_metadata(intent, params.pop("metadata", None))
+    for name in ("payment_method", "payment_method_data", "client_secret"):
+        params.pop(name, None)
+    intent.update(params)
+    core.changed()
+    return core.view(intent)
+
+
+def confirm(core: Core, call: Call) -> Json:
+    """POST /v1/payment_intents/{id}/confirm. Raises StripeError 402 for a decline."""
+    intent, params = _find(core, call), call.params
+    if intent["status"] not in CONFIRMABLE:
+        raise unexpected_state(core.view(intent), "confirm", CONFIRMABLE)
+    _check_return_url(intent, params)
+    method_id = methods.attach(core, params) or intent["payment_method"]
+    if method_id is None:
+        raise _needs_method(core.view(intent))
+    for name in ("receipt_email", "setup_future_usage", "capture_method"):
+        if name in params:
+            intent[name] = params[name]
+    paying.attempt(core, intent, method_id, params.get("return_url"))
+    return core.view(intent)
+
+
+def capture(core: Core, call: Call) -> Json:
+    """POST /v1/payment_intents/{id}/capture."""
+    intent = _find(core, call)
+    if intent["status"] != "requires_capture":
+        raise unexpected_state(core.view(intent), "capture", ("requires_capture",))
+    amount = int(call.params.get("amount_to_capture") or intent["amount_capturable"])
+    if not 0 < amount <= intent["amount_capturable"]:
+        message = "The amount to capture must be positive and at most what was authorized."
+        raise StripeError(message, code="amount_too_large", param="amount_to_capture")
+    apply_metadata(intent, call.params.get("metadata"))
+    paying.capture(core, intent, amount)
+    return core.view(intent)
+
+
+def cancel(core: Core, call: Call) -> Json:
+    """POST /v1/payment_intents/{id}/cancel."""
+    intent = _find(core, call)
+    session_id = core.tables["private"].get(intent["id"], {}).get("session")
+    if session_id and core.tables["sessions"][session_id]["status"] == "open":
+        message = (
+            "You cannot cancel this PaymentIntent because it was created by Checkout. "
+            f"Expire the Checkout Session instead: {session_id}."
+        )
+        raise StripeError(message, code="payment_intent_unexpected_state", payment_intent=core.view(intent))
+    close(core, intent, call.params.get("cancellation_reason"))
+    return core.view(intent)
+
+
+def close(core: Core, intent: Json, reason: str | None) -> None:
+    """Cancel an intent that no money has reached. Raises StripeError `payment_intent_unexpected_state`."""
+    if intent["status"] not in CANCELABLE:
+        raise unexpected_state(core.view(intent), "cancel", CANCELABLE)
+    if intent["status"] == "requires_capture":
+        paying.release(core, intent)
+    intent.update(status="canceled", canceled_at=core.now(), cancellation_reason=reason, next_action=None)
+    core.emit("payment_intent.canceled", intent)
+    core.changed()
+
+
+def list_all(core: Core, call: Call) -> Json:
+    """GET /v1/payment_intents."""
+    keep = lists.same(call.params, "customer")
+    return lists.page(core, "payment_intents", call.params, "/v1/payment_intents", keep)
+
+
+def check_amount(amount: int, code: str, param: str) -> None:
+    """Refuse what Stripe does not charge: too little, too much. Amounts in minor units of `code`."""
+    least = minimum_amount(code)
+    if amount < 1:
+        raise invalid_param(
+            "This value must be greater than or equal to 1.", param, "parameter_invalid_integer"
+        )
+    if amount < least:
+        raise invalid_param(f"Amount must be at least {display(least, code)}", param, "amount_too_small")
+    if amount > MAX_AMOUNT:
+        raise invalid_param(
+            f"Amount must be no more than {display(MAX_AMOUNT, code)}", param, "amount_too_large"
+        )
+
+
+def _find(core: Core, call: Call) -> Json:
+    intent = core.get("payment_intents", call.path["id"], "intent")
+    secret = call.params.get("client_secret")
+    if call.publishable and secret is None:
+        raise bad_key("With a publishable key the client_secret of the PaymentIntent is required.")
+    if secret is not None and secret != intent["client_secret"]:
+        message = "The client_secret provided does not match the client_secret of this PaymentIntent."
+        raise invalid_param(message, "client_secret", "payment_intent_invalid_parameter")
+    return intent
+
+
+def _check_return_url(intent: Json, params: Json) -> None:
+    automatic = intent["automatic_payment_methods"]
+    if automatic and automatic.get("allow_redirects") != "never" and not params.get("return_url"):
+        message = (
+            "This PaymentIntent accepts payment methods that may redirect the customer: give a `return_url`, "
+            "or create it with automatic_payment_methods[allow_redirects]=never."
+        )
+        raise invalid_param(message, "return_url")
+
+
+def _needs_method(intent: Json | None = None) -> StripeError:
+    message = "You cannot confirm this PaymentIntent because it's missing a payment method."
+    return StripeError(message, code="payment_intent_unexpected_state", payment_intent=intent)

@@ -1,0 +1,74 @@
+"""The API's endpoints: which function answers which path, and which parameters it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from procomp_pay.sandbox.stripe import checkout, disputes, events, intents, ledger, refunds
+from procomp_pay.sandbox.stripe.core import Call, Core
+from procomp_pay.sandbox.stripe.errors import Json
+from procomp_pay.sandbox.stripe.schema import Reader, text
+
+Function = Callable[[Core, Call], Json]
+_NONE: dict[str, Reader] = {}
+_SECRET: dict[str, Reader] = {"client_secret": text()}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One method and path. `open_to_clients`: a publishable key with a client_secret may call it."""
+
+    method: str
+    path: str
+    function: Function
+    fields: Mapping[str, Reader]
+    required: tuple[str, ...] = ()
+    open_to_clients: bool = False
+
+
+def _family(
+    path: str, listing: Mapping[str, Reader], list_all: Function, retrieve: Function
+) -> list[Endpoint]:
+    return [
+        Endpoint("GET", path, list_all, listing),
+        Endpoint("GET", f"{path}/{{id}}", retrieve, _NONE),
+    ]
+
+
+_INTENT = "/v1/payment_intents/{id}"
+_SESSIONS = "/v1/checkout/sessions"
+_HOOKS = "/v1/webhook_endpoints"
+_SESSION_NEEDS = ("mode", "line_items", "success_url")
+
+ENDPOINTS: list[Endpoint] = [
+    Endpoint("POST", "/v1/payment_intents", intents.create, intents.CREATE, ("amount", "currency")),
+    Endpoint("GET", "/v1/payment_intents", intents.list_all, intents.LISTING),
+    Endpoint("GET", _INTENT, intents.retrieve, _SECRET, (), open_to_clients=True),
+    Endpoint("POST", _INTENT, intents.update, intents.UPDATE),
+    Endpoint("POST", f"{_INTENT}/confirm", intents.confirm, intents.CONFIRM, (), open_to_clients=True),
+    Endpoint("POST", f"{_INTENT}/capture", intents.capture, intents.CAPTURE),
+    Endpoint("POST", f"{_INTENT}/cancel", intents.cancel, intents.CANCEL),
+    *_family("/v1/charges", ledger.CHARGES, ledger.list_charges, ledger.retrieve_charge),
+    *_family("/v1/balance_transactions", ledger.ENTRIES, ledger.list_entries, ledger.retrieve_entry),
+    Endpoint("GET", "/v1/balance", ledger.balance, _NONE),
+    Endpoint("GET", "/v1/account", ledger.account, _NONE),
+    Endpoint("GET", "/v1/payment_methods/{id}", ledger.retrieve_method, _NONE),
+    *_family("/v1/refunds", refunds.LISTING, refunds.list_all, refunds.retrieve),
+    Endpoint("POST", "/v1/refunds", refunds.create, refunds.CREATE),
+    Endpoint("POST", "/v1/refunds/{id}", refunds.update, refunds.UPDATE),
+    Endpoint("POST", "/v1/refunds/{id}/cancel", refunds.cancel, _NONE),
+    *_family("/v1/disputes", disputes.LISTING, disputes.list_all, disputes.retrieve),
+    Endpoint("POST", "/v1/disputes/{id}", disputes.update, disputes.UPDATE),
+    Endpoint("POST", "/v1/disputes/{id}/close", disputes.close, _NONE),
+    *_family(_SESSIONS, checkout.LISTING, checkout.list_all, checkout.retrieve),
+    Endpoint("POST", _SESSIONS, checkout.create, checkout.CREATE, _SESSION_NEEDS),
+    Endpoint("POST", f"{_SESSIONS}/{{id}}", checkout.update, checkout.UPDATE),
+    Endpoint("POST", f"{_SESSIONS}/{{id}}/expire", checkout.expire, _NONE),
+    Endpoint("GET", f"{_SESSIONS}/{{id}}/line_items", checkout.items_of, _NONE),
+    *_family("/v1/events", events.LISTING, events.list_all, events.retrieve),
+    *_family(_HOOKS, events.ENDPOINTS, events.list_endpoints, events.retrieve_endpoint),
+    Endpoint("POST", _HOOKS, events.create_endpoint, events.CREATE_ENDPOINT, ("url", "enabled_events")),
+    Endpoint("POST", f"{_HOOKS}/{{id}}", events.update_endpoint, events.UPDATE_ENDPOINT),
+    Endpoint("DELETE", f"{_HOOKS}/{{id}}", events.delete_endpoint, _NONE),
+]

@@ -1,0 +1,87 @@
+"""A sandbox on an ephemeral port, the official SDK against it, and a receiver of webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+import stripe
+from aiohttp import web
+
+from procomp_pay.sandbox.app import Sandbox, SandboxOptions
+
+# One async HTTP client for each test: the SDK's own would outlive the test's event loop.
+
+
+@pytest.fixture
+async def sandbox(receiver: Receiver) -> AsyncIterator[Sandbox]:
+    running = Sandbox(SandboxOptions(webhook_url=receiver.url, time_scale=20))
+    await running.start()
+    yield running
+    await running.stop()
+
+
+class Receiver:
+    """A webhook endpoint: keeps what it was sent and answers what the test says."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.got: list[tuple[bytes, str]] = []
+        self.statuses: list[int] = []
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.got.append((await request.read(), request.headers["Stripe-Signature"]))
+        return web.Response(status=self.statuses.pop(0) if self.statuses else 200)
+
+    def events(self, secret: str) -> list[Any]:
+        return [stripe.Webhook.construct_event(body, header, secret) for body, header in self.got]
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    made = Receiver()
+    app = web.Application()
+    app.router.add_post("/hook", made.take)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    yield made
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox) -> AsyncIterator[stripe.StripeClient]:
+    http = stripe.AIOHTTPClient()
+    yield stripe.StripeClient(
+        sandbox.info()["stripe_secret_key"],
+        base_addresses={"api": sandbox.url},
+        http_client=http,
+        max_network_retries=0,
+    )
+    await http.close_async()
+
+
+@pytest.fixture
+async def http(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
+    key = sandbox.info()["stripe_secret_key"]
+    async with httpx.AsyncClient(
+        base_url=sandbox.url, headers={"Authorization": f"Bearer {key}"}, timeout=10
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
+    async def wait(check: Callable[[], Any], seconds: float = 5.0) -> Any:
+        for _ in range(int(seconds / 0.02)):
+            found = check()
+            if found:
+                return found
+            await asyncio.sleep(0.02)
+        raise AssertionError("it did not happen in time")
+
+    return wait
