@@ -137,6 +137,7 @@ class Sandbox:
         secret = self.stripe.core.private("we_sandbox").get("secrets", [None])[0]
         return {
             **self._keys,
+            "kaspi": self._kaspi_facts(),
             "livemode": False,
             "providers": sorted(self.providers),
             "sandbox": True,
@@ -146,6 +147,12 @@ class Sandbox:
             "webhook_secret": secret,
             "webhook_url": self.options.webhook_url,
         }
+
+    def _kaspi_facts(self) -> dict[str, Any]:
+        """The trade point and device that exist from the start, so that a client can be set up."""
+        kaspi = self.providers.get("kaspi")
+        names = ("organization_bin", "trade_point_id", "device_token")
+        return {name: getattr(kaspi, name) for name in names if hasattr(kaspi, name)}
 
     async def start(self) -> None:
         """Listen, and begin background work. Raises OSError when the port is taken."""

@@ -162,7 +162,9 @@ def log_middleware(log: RequestLog) -> Middleware:
             return response
         finally:
             key = request.headers.get("Idempotency-Key")
-            log.add(RequestLine(request.method, request.path, key, status, request.get(STRUCK)))
+            fault = request.get(STRUCK)
+            seen = None if fault in ("cut_before", "cut_after") else status
+            log.add(RequestLine(request.method, request.path, key, seen, fault))
 
     return apply
 
@@ -185,24 +187,24 @@ def fault_middleware(faults: Faults) -> Middleware:
 
 async def _struck(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
     if fault.kind == "cut_before":
-        raise _cut(request)
+        return _cut(request)
     if fault.kind == "delay" and not fault.after:
         await asyncio.sleep(fault.seconds)
     if fault.kind == "status" and not fault.after:
         return _status(fault, request)
     response = await handler(request)
     if fault.kind == "cut_after":
-        raise _cut(request)
+        return _cut(request)
     if fault.kind == "delay" and fault.after:
         await asyncio.sleep(fault.seconds)
     return _status(fault, request) if fault.kind == "status" else response
 
 
-def _cut(request: web.Request) -> Exception:
-    """Abort the connection: the client sees a reset, never half an answer."""
+def _cut(request: web.Request) -> web.Response:
+    """Abort the connection: the client sees a reset. The response is never written."""
     if request.transport is not None:
         request.transport.abort()
-    return ConnectionResetError("cut by a fault of the sandbox")
+    return web.Response(status=503)
 
 
 def _status(fault: Fault, request: web.Request) -> web.Response:

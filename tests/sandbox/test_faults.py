@@ -24,7 +24,7 @@ async def count(http) -> int:
     return len((await http.get(PATH)).json()["data"])
 
 
-async def test_cut_before_does_nothing_and_cut_after_does_everything(http):
+async def test_cut_before_does_nothing_and_cut_after_does_everything(http, caplog):
     await strike(http, kind="cut_before", method="POST")
     with pytest.raises(httpx.TransportError):
         await http.post(PATH, data=INTENT, headers={"Idempotency-Key": "k"})
@@ -36,6 +36,10 @@ async def test_cut_before_does_nothing_and_cut_after_does_everything(http):
     replay = await http.post(PATH, data=INTENT, headers={"Idempotency-Key": "k"})
     assert replay.headers["Idempotent-Replayed"] == "true"
     assert await count(http) == 1
+    lines = (await http.get("/_sandbox/requests")).json()["requests"]
+    cut = [(line["status"], line["fault"]) for line in lines if line["fault"]]
+    assert cut == [(None, "cut_before"), (None, "cut_after")]
+    assert "Traceback" not in caplog.text
 
 
 async def test_the_sdk_sees_a_lost_connection(client, http):
