@@ -1,0 +1,62 @@
+"""How Alembic runs, from a checkout (``alembic upgrade head``) and from ``procomp_pay.storage.migrate``."""
+
+from __future__ import annotations
+
+import os
+from logging.config import fileConfig
+from typing import Any, Literal
+
+from alembic import context
+
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.storage import migrate
+from procomp_pay.storage.schema import METADATA, PLATFORM_TABLES
+from procomp_pay.storage.types import Word
+
+
+def _url() -> str:
+    """What ``migrate`` was asked for, else DATABASE_URL, else the built-in default."""
+    asked = context.config.attributes.get("url") or os.environ.get("DATABASE_URL")
+    return str(asked or migrate.default_url())
+
+
+def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
+    """Not the platform's tables, which are never altered, nor any others in its database."""
+    return kind != "table" or (name in METADATA.tables and name not in PLATFORM_TABLES)
+
+
+def _counts(_item: Any, name: str | None, kind: str, _reflected: bool, _compare_to: Any) -> bool:
+    return _is_ours(name, kind, None)
+
+
+def _write_type(kind: str, item: Any, _context: Any) -> str | Literal[False]:
+    """Keep revisions free of our enums, which change."""
+    if kind == "type" and isinstance(item, Word):
+        return "sa.Text()"
+    if kind == "type" and type(item).__module__ == "procomp_pay.storage.types":
+        return f"types.{type(item).__name__}()"
+    return False
+
+
+def _run() -> None:
+    with migrate.exclusive(_url()) as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=METADATA,
+            version_table=migrate.VERSION_TABLE,
+            transactional_ddl=True,  # SQLite can, too: a migration that is killed leaves nothing behind
+            include_name=_is_ours,
+            include_object=_counts,
+            render_item=_write_type,
+            render_as_batch=connection.dialect.name == "sqlite",
+        )
+        with context.begin_transaction():
+            migrate.lock_in_transaction(connection)
+            context.run_migrations()
+
+
+if context.is_offline_mode():
+    raise ConfigurationError("migrations look at the database: there is no --sql")
+if context.config.config_file_name is not None:
+    fileConfig(context.config.config_file_name, disable_existing_loggers=False)
+_run()

@@ -1,0 +1,181 @@
+"""Settings: environment over ``.env`` over built-in defaults (SPEC 11).
+
+With no provider key configured, the settings point at the local sandbox, whose run file (made by
+``procomp-pay sandbox``, mode 0600) holds its address and the keys that it made for itself.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from platformdirs import user_data_path
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from procomp_pay.domain.errors import ConfigurationError
+
+STRIPE_API = "https://api.stripe.com"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_LIVE_PREFIXES = ("sk_live_", "rk_live_", "prod_")
+
+
+class ProviderMode(StrEnum):
+    """What stands behind a provider's settings; shown by ``doctor``, ``/health`` and every banner."""
+
+    LIVE = "live"
+    TEST = "test"
+    SANDBOX = "sandbox"
+    OFF = "off"
+
+
+class KaspiScheme(StrEnum):
+    """How we stand towards Kaspi (KASPI.md). The two others need their own issue's work."""
+
+    BASIC = "basic"
+    ENHANCED = "enhanced"
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. Secrets never show in ``repr``."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    procomp_home: Path | None = None
+    database_url: SecretStr | None = None
+    log_level: str = "INFO"
+
+    stripe_secret_key: SecretStr | None = None
+    stripe_webhook_secret: SecretStr | None = None
+    stripe_api_base: str | None = None
+
+    kaspi_api_key: SecretStr | None = None
+    kaspi_api_secret: SecretStr | None = None
+    kaspi_api_url: str | None = None
+    kaspi_scheme: KaspiScheme = KaspiScheme.BASIC
+    kaspi_device_token: SecretStr | None = None
+    kaspi_trade_point_id: int | None = None
+    kaspi_organization_bin: str | None = None
+    kaspi_client_cert: Path | None = None
+    kaspi_client_key: Path | None = None
+
+    jwt_secret: SecretStr | None = None
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    encryption_keys: SecretStr | None = None
+    public_base_url: str | None = None
+
+    procomp_operator: str | None = None
+
+    @property
+    def home(self) -> Path:
+        """The directory for the embedded database, its key and the sandbox's run file."""
+        return self.procomp_home or user_data_path("procomp-pay")
+
+    @property
+    def url(self) -> str:
+        """The database's address. The embedded default is a SQLite file in :attr:`home`."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.home / 'procomp-pay.sqlite3'}"
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.url.startswith("sqlite")
+
+    @property
+    def base_url(self) -> str:
+        """Where the participant's phone reaches us: QR pictures and the page after a payment."""
+        return (self.public_base_url or "http://127.0.0.1:8080").rstrip("/")
+
+    @property
+    def webhook_secrets(self) -> list[str]:
+        """Stripe's signing secrets, newest first; several while one rotates."""
+        text = self.stripe_webhook_secret.get_secret_value() if self.stripe_webhook_secret else ""
+        return [part.strip() for part in text.split(",") if part.strip()]
+
+    @property
+    def stripe_mode(self) -> ProviderMode:
+        return _mode(self.stripe_secret_key, self.stripe_api_base)
+
+    @property
+    def kaspi_mode(self) -> ProviderMode:
+        if self.kaspi_client_cert is not None and self.kaspi_api_url and not _is_loopback(self.kaspi_api_url):
+            return ProviderMode.LIVE
+        return _mode(self.kaspi_api_key, self.kaspi_api_url)
+
+    @property
+    def is_live(self) -> bool:
+        """Real money moves."""
+        return ProviderMode.LIVE in (self.stripe_mode, self.kaspi_mode)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings, and the sandbox's run file where no provider key is configured.
+
+    :raises ConfigurationError: a value has the wrong form (named, never shown), or live keys are
+        mixed with a local address.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        names = ", ".join(str(item["loc"][0]).upper() for item in error.errors())
+        raise ConfigurationError(
+            f"These settings have a wrong form: {names}",
+            next_step="compare them with the README's configuration table",
+        ) from None
+    for mode, base, name in (
+        (settings.stripe_mode, settings.stripe_api_base, "STRIPE_API_BASE"),
+        (settings.kaspi_mode, settings.kaspi_api_url, "KASPI_API_URL"),
+    ):
+        if mode is ProviderMode.LIVE and base and _is_loopback(base):
+            raise ConfigurationError(
+                f"A live key is configured together with a local {name}: live keys and a sandbox never mix",
+                next_step=f"unset {name}, or use a test key",
+            )
+    return settings if settings.is_live else _beside_sandbox(settings)
+
+
+def sandbox_run_file(settings: Settings) -> Path:
+    """Where a running sandbox leaves its address and keys for this user alone."""
+    return settings.home / "sandbox.json"
+
+
+def _beside_sandbox(settings: Settings) -> Settings:
+    """Fill what is not configured from the sandbox's run file, provider by provider."""
+    try:
+        info = json.loads(sandbox_run_file(settings).read_text("utf-8"))
+    except (OSError, ValueError):
+        return settings
+    found: dict[str, Any] = {}
+    if settings.stripe_secret_key is None and settings.stripe_api_base is None:
+        found["stripe_secret_key"] = SecretStr(info["stripe_secret_key"])
+        found["stripe_api_base"] = info["url"]
+        found["stripe_webhook_secret"] = settings.stripe_webhook_secret or SecretStr(info["webhook_secret"])
+    if settings.kaspi_api_key is None and settings.kaspi_api_url is None:
+        found["kaspi_api_key"] = SecretStr(info["kaspi_api_key"])
+        found["kaspi_api_url"] = info["url"]
+        found["kaspi_device_token"] = settings.kaspi_device_token or SecretStr(info["kaspi_device_token"])
+        found["kaspi_scheme"] = KaspiScheme.BASIC
+    return settings.model_copy(update=found)
+
+
+def _mode(key: SecretStr | None, base: str | None) -> ProviderMode:
+    if key is None:
+        return ProviderMode.OFF
+    if key.get_secret_value().startswith(_LIVE_PREFIXES):
+        return ProviderMode.LIVE
+    return ProviderMode.SANDBOX if base and _is_loopback(base) else ProviderMode.TEST
+
+
+def _is_loopback(url: str) -> bool:
+    return (urlsplit(url).hostname or "") in LOOPBACK

@@ -1,0 +1,1 @@
+"""The pure part: money, states, facts, rules and errors. Standard library alone, no I/O."""

@@ -1,0 +1,104 @@
+"""What can go wrong, as one small tree.
+
+Each class has the HTTP status that the API answers, the exit code that the terminal ends with, and takes
+a sentence for a person. ``cli`` and ``server`` each have one place that turns these into output.
+"""
+
+from __future__ import annotations
+
+
+class PaymentError(Exception):
+    """The root. Raised itself only for a bug of ours.
+
+    :param message: what happened and why, for a person.
+    :param next_step: the next command or action, for a person at a terminal.
+    :param retry_after: seconds after which it is worth trying again.
+    """
+
+    http_status = 500
+    exit_code = 1
+
+    def __init__(self, message: str, *, next_step: str | None = None, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+        self.retry_after = retry_after
+
+
+class Refused(PaymentError):
+    """A rule says no."""
+
+    http_status = 400
+    exit_code = 3
+
+
+class InvalidAmount(Refused):
+    """Not an amount of money that we take."""
+
+
+class BadSignature(Refused):
+    """What came in is not signed by who it says: nothing of it is kept."""
+
+
+class Conflict(Refused):
+    """It contradicts what already happened."""
+
+    http_status = 409
+
+
+class AlreadyPaid(Conflict):
+    """The participant's fee is settled."""
+
+
+class NotFound(PaymentError):
+    """No such participant, payment, tournament or purchase."""
+
+    http_status = 404
+    exit_code = 4
+
+
+class Unavailable(PaymentError):
+    """A provider or the database does not answer: nothing is lost, try again."""
+
+    http_status = 503
+    exit_code = 5
+
+
+class ProviderUnavailable(Unavailable):
+    """The provider could not be reached, or was too busy; the request did no work there."""
+
+
+class OutcomeUnknown(Unavailable):
+    """The request was sent and no answer was seen: it may or may not have done its work."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached, or is not set up."""
+
+
+class NeedsPerson(PaymentError):
+    """Something stays open until a person decides."""
+
+    http_status = 409
+    exit_code = 6
+
+
+class ConfigurationError(PaymentError):
+    """A setting is missing or wrong. The API's client cannot mend it and is told 503."""
+
+    http_status = 503
+    exit_code = 7
+
+
+class Unauthorized(PaymentError):
+    """No token, or one that does not hold."""
+
+    http_status = 401
+    exit_code = 3
+
+
+class Forbidden(PaymentError):
+    """Known, but it is not theirs."""
+
+    http_status = 403
+    exit_code = 3

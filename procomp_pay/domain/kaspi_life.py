@@ -1,0 +1,73 @@
+"""When a Kaspi payment is looked at again, and when it is over.
+
+Kaspi sends no events. A QR that was never scanned stays ``QrTokenCreated`` for ever: it is we who call it
+expired, after one last look. Our own deadline means "unknown", never "failed": a payment can turn
+``Processed`` after it, so there is one more look later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from procomp_pay.domain.facts import News
+
+#: Kaspi's usual timers, in seconds, for a payment whose answer was lost.
+USUAL_SCAN_S = 180
+USUAL_CONFIRM_S = 65
+#: Between Kaspi's own end and our last look.
+MARGIN = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class KaspiLife:
+    """A payment's times at Kaspi.
+
+    :param scan_until: after this a QR that was not scanned is dead.
+    :param scanned_at: when ``Wait`` was first seen.
+    :param confirm_s: seconds from the scan in which the customer confirms.
+    :param interval_s: seconds between two looks, as Kaspi gives them.
+    """
+
+    scan_until: datetime
+    scanned_at: datetime | None
+    confirm_s: int
+    interval_s: int
+
+    @property
+    def over_at(self) -> datetime:
+        """From here on it is called expired if Kaspi still says that it waits."""
+        if self.scanned_at is None:
+            return self.scan_until
+        return self.scanned_at + timedelta(seconds=self.confirm_s)
+
+    @property
+    def last_look_at(self) -> datetime:
+        """Both of Kaspi's time-outs have passed: after this look nobody asks again."""
+        return max(self.scan_until, self.over_at) + timedelta(seconds=self.confirm_s) + MARGIN
+
+
+@dataclass(frozen=True, slots=True)
+class NextLook:
+    """What a look means.
+
+    :param news: ``EXPIRED`` where time is what ended it, else what Kaspi said.
+    :param final: no more looks; nothing can come any more.
+    :param at: when to look again.
+    """
+
+    news: News | None
+    final: bool
+    at: datetime | None
+
+
+def after_look(life: KaspiLife, news: News | None, final: bool, now: datetime) -> NextLook:
+    """What follows from a status that was asked at ``now``."""
+    if final:
+        return NextLook(news, final=True, at=None)
+    if now < life.over_at:
+        # never before the interval is over, and once right at the end
+        return NextLook(news, final=False, at=now + timedelta(seconds=life.interval_s))
+    if now < life.last_look_at:
+        return NextLook(News.EXPIRED, final=False, at=life.last_look_at)
+    return NextLook(News.EXPIRED, final=True, at=None)

@@ -1,0 +1,52 @@
+"""What every use case needs, in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from procomp_pay.domain.facts import Clock, IdMaker, Source
+from procomp_pay.domain.states import Channel
+from procomp_pay.providers.base import PaymentProvider
+from procomp_pay.storage.crypto import Keyring
+from procomp_pay.storage.database import PaymentDatabaseService
+
+
+class Providers(Protocol):
+    """Gives the provider behind a channel, made at first use."""
+
+    def of(self, channel: Channel) -> PaymentProvider:
+        """
+        :raises ConfigurationError: it is not configured.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: a clerk at a terminal, a user of the app, or the system itself.
+
+    :param scope: whose idempotency keys are whose.
+    """
+
+    name: str
+    source: Source
+    request_id: str | None = None
+
+    @property
+    def scope(self) -> str:
+        return f"{self.source}:{self.name}"
+
+
+SYSTEM = Actor("procomp-pay", Source.CLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Database, providers, keys, clock and ids. Time and ids come in, so that a test or a replay is exact."""
+
+    db: PaymentDatabaseService
+    providers: Providers
+    keyring: Keyring
+    clock: Clock
+    new_id: IdMaker
+    base_url: str

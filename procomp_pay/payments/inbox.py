@@ -1,0 +1,184 @@
+"""The inbox: Stripe's events are stored before the 200, then handled once each, in any order."""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import BadSignature, PaymentError, Refused
+from procomp_pay.domain.facts import Fact, Source
+from procomp_pay.payments.desk import Desk
+from procomp_pay.payments.settle import settle_in
+from procomp_pay.providers.stripe_events import EventNews, read_event
+from procomp_pay.storage import exact_json, payments, queues
+from procomp_pay.storage.row_states import EventState
+from procomp_pay.storage.work import WebhookEvent
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a signature may be old, or ahead of our clock.
+TOLERANCE_S = 300
+#: Attempts at one event before it is a dead letter: with the waits below, about two hours.
+ATTEMPTS = 12
+_LONGEST_WAIT_S = 1800
+
+
+def _verify(body: bytes, header: str, secrets: list[str], now: datetime) -> None:
+    """Stripe's own check of the raw body, under any of the secrets.
+
+    :raises BadSignature: missing, wrong, stale, or the body was altered.
+    """
+    import stripe
+
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadSignature("The webhook's body is not UTF-8") from None
+    for secret in secrets:
+        try:
+            stripe.WebhookSignature.verify_header(text, header, secret, tolerance=TOLERANCE_S)
+        except stripe.SignatureVerificationError:
+            continue
+        # Stripe's check bounds the age alone; a time far ahead would stay valid for ever.
+        stamp = next((part[2:] for part in header.split(",") if part.startswith("t=")), "")
+        if stamp.isdigit() and int(stamp) > now.timestamp() + TOLERANCE_S:
+            break
+        return
+    raise BadSignature("The webhook's signature does not hold")
+
+
+async def receive_stripe(desk: Desk, body: bytes, header: str | None, secrets: list[str]) -> bool:
+    """Check the signature and store the event. When this returns, it is durable.
+
+    :returns: False where the event was in the inbox already.
+    :raises BadSignature: nothing is stored. :raises Refused: signed, but not an event.
+    """
+    if not header or not secrets:
+        raise BadSignature("The webhook has no signature" if secrets else "No webhook secret is configured")
+    _verify(body, header, secrets, desk.clock())
+    try:
+        event = exact_json.loads(body)
+        arrival = queues.Arrival(
+            provider="stripe",
+            event_id=str(event["id"]),
+            type=str(event["type"]),
+            payload_enc=desk.keyring.encrypt(body.decode("utf-8")),
+            occurred_at=datetime.fromtimestamp(int(event["created"]), UTC),
+        )
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
+        raise Refused("The body is not a Stripe event") from None
+    async with desk.db.writing() as session:
+        return await queues.receive(session, arrival, row_id=desk.new_id(), now=desk.clock())
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What became of one event."""
+
+    event_id: str
+    type: str
+    state: EventState
+    payment_id: str | None = None
+
+
+async def handle_next(desk: Desk) -> Handled | None:
+    """Handle the next event that is due; ``None`` where there is none.
+
+    The event's row lock, the door's writes and the mark "done" are one transaction: a crash leaves the
+    event as it was, and it is handled again from the start.
+    """
+    row_id = None
+    try:
+        async with desk.db.writing() as session:
+            row = await queues.claim_event(session, desk.clock())
+            if row is None:
+                return None
+            row_id = row.id
+            row.payment_id, row.state = await _apply(session, desk, row)
+            row.attempts += 1
+            row.handled_at = desk.clock()
+            row.last_error = None
+            return Handled(row.event_id, row.type, row.state, row.payment_id)
+    except Exception as error:
+        if row_id is None:
+            raise
+        return await _put_off(desk, row_id, error)
+
+
+async def _apply(session: AsyncSession, desk: Desk, row: WebhookEvent) -> tuple[str | None, EventState]:
+    event = exact_json.loads(desk.keyring.decrypt(row.payload_enc))
+    news = read_event(event)
+    if news is None:
+        return None, EventState.IGNORED
+    payment_id = await _whose(session, news)
+    if payment_id is None:
+        return None, EventState.FOREIGN
+    if news.seen.news is not None:
+        await settle_in(session, desk, _fact(payment_id, news, event))
+    return payment_id, EventState.DONE
+
+
+async def _whose(session: AsyncSession, news: EventNews) -> str | None:
+    if news.payment_id is not None and await payments.exists(session, news.payment_id):
+        return news.payment_id
+    return await payments.find_id(session, news.seen.ids)
+
+
+def _fact(payment_id: str, news: EventNews, event: dict[str, Any]) -> Fact:
+    seen = news.seen
+    if seen.news is None:
+        raise AssertionError("an event without news makes no fact")
+    return Fact(
+        payment_id=payment_id,
+        news=seen.news,
+        at=news.at,
+        source=Source.STRIPE_WEBHOOK,
+        actor="stripe",
+        source_id=event["id"],
+        money=seen.money,
+        ids=seen.ids,
+        reason=seen.reason,
+        final_at_provider=seen.final,
+    )
+
+
+async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
+    """Try again later, with backoff and jitter; after the last attempt it is a dead letter with an alert."""
+    async with desk.db.writing() as session:
+        row = await session.get(WebhookEvent, row_id, with_for_update=True)
+        if row is None:
+            raise error
+        now = desk.clock()
+        row.attempts += 1
+        row.last_error = (
+            f"{type(error).__name__}: {error}"[:500] if isinstance(error, PaymentError) else _shape(error)
+        )
+        wait = min(_LONGEST_WAIT_S, 2**row.attempts) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        row.next_attempt_at = now + timedelta(seconds=wait)
+        log.warning("event %s failed at attempt %d: %s", row.event_id, row.attempts, row.last_error)
+        if row.attempts >= ATTEMPTS:
+            row.state = EventState.DEAD
+            message = {"event_id": row.event_id, "type": row.type, "error": row.last_error}
+            await queues.put_out(
+                session,
+                "alert.dead_letter",
+                message,
+                row_id=desk.new_id(),
+                now=now,
+                dedup_key=f"alert.dead_letter:{row.id}:{row.attempts}",
+            )
+        return Handled(row.event_id, row.type, row.state, row.payment_id)
+
+
+def _shape(error: Exception) -> str:
+    """An unexpected error's kind and place. Not its words: they may hold what an event holds."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" at {trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__}{where}"

@@ -1,0 +1,82 @@
+"""Background work: one pass of everything, for ``serve``'s loops and for ``maintain`` from cron."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from procomp_pay.domain.errors import PaymentError
+from procomp_pay.payments.desk import Desk
+from procomp_pay.payments.inbox import handle_next
+from procomp_pay.payments.watch import LEASE_S, look_after, look_again_at
+from procomp_pay.storage import payments
+from procomp_pay.storage.row_states import EventState
+
+log = logging.getLogger(__name__)
+
+#: Rows that one pass claims at a time; small, so that several processes share the work.
+BATCH = 10
+#: The most rows of one kind that a pass handles: a pass ends, whatever comes in meanwhile.
+_MOST = 10_000
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one pass did."""
+
+    events: int = 0
+    events_failed: int = 0
+    looked_at: int = 0
+    moved: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        text = f"{self.events} events handled, {self.looked_at} payments looked at, {self.moved} moved"
+        problems = self.events_failed + len(self.failures)
+        return f"{text}, {problems} problems" if problems else text
+
+
+async def work_inbox(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+    """Handle every event that is due."""
+    for _ in range(most):
+        handled = await handle_next(desk)
+        if handled is None:
+            return
+        if handled.state in (EventState.PENDING, EventState.DEAD):
+            done.events_failed += 1
+        else:
+            done.events += 1
+
+
+async def work_watch(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+    """Look after every payment that is due, oldest deadline first."""
+    while done.looked_at < most:
+        async with desk.db.writing() as session:
+            claimed = await payments.claim_due(session, desk.clock(), lease_s=LEASE_S, limit=BATCH)
+        if not claimed:
+            return
+        # side by side: one slow answer must not hold up the others' polls
+        await asyncio.gather(*(_look_after(desk, payment_id, done) for payment_id in claimed))
+
+
+async def _look_after(desk: Desk, payment_id: str, done: Pass) -> None:
+    done.looked_at += 1
+    try:
+        settled = await look_after(desk, payment_id)
+    except PaymentError as error:
+        # one payment's trouble must not keep the others waiting
+        log.warning("payment %s: %s", payment_id, error.message)
+        done.failures.append(f"{payment_id}: {error.message}")
+        await look_again_at(desk, payment_id)
+        return
+    if settled is not None and settled.status is not settled.before:
+        done.moved += 1
+
+
+async def one_pass(desk: Desk) -> Pass:
+    """Everything once: the inbox, then every payment that is due."""
+    done = Pass()
+    await work_inbox(desk, done)
+    await work_watch(desk, done)
+    return done

@@ -1,0 +1,203 @@
+"""The door: the one place where news about money becomes a payment's state.
+
+Webhooks, polling, a person and the clock hand a fact to :func:`settle` (or to :func:`settle_in`, inside
+their own transaction). It locks the payment, asks the pure rules what follows, and writes payment,
+participant, audit entry, outbox rows and discrepancies together. No other code changes a status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.facts import Fact, News, ProviderIds
+from procomp_pay.domain.rules import Outcome, Topic, Verdict, decide
+from procomp_pay.domain.states import ParticipantStatus, PaymentMethod, PaymentStatus
+from procomp_pay.payments.desk import Desk
+from procomp_pay.storage import audit, queues
+from procomp_pay.storage.payments import Held, hold
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the door did with a fact."""
+
+    payment_id: str
+    outcome: Outcome
+    before: PaymentStatus
+    status: PaymentStatus
+    late: bool = False
+    duplicate: bool = False
+
+
+async def settle(desk: Desk, fact: Fact) -> Settled:
+    """Apply a fact in a transaction of its own.
+
+    :raises NotFound: no such payment. :raises DatabaseUnavailable: nothing was written.
+    """
+    async with desk.db.writing() as session:
+        return await settle_in(session, desk, fact)
+
+
+async def settle_in(session: AsyncSession, desk: Desk, fact: Fact) -> Settled:
+    """Apply a fact within the caller's transaction, which must be a writing one."""
+    held = await hold(session, fact.payment_id)
+    before = held.payment.status
+    verdict = decide(held.standing(), fact)
+    if verdict.outcome not in (Outcome.ALREADY, Outcome.STALE):
+        await _write(session, desk, held, fact, verdict)
+    elif verdict.outcome is Outcome.ALREADY:
+        # known before, but perhaps without the charge or the wallet
+        _learn_ids(held, fact.ids)
+    return Settled(
+        fact.payment_id,
+        verdict.outcome,
+        before,
+        held.payment.status,
+        held.detail.is_late,
+        held.detail.is_duplicate,
+    )
+
+
+async def _write(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdict: Verdict) -> None:
+    now = desk.clock()
+    was = _picture(held)
+    if verdict.outcome is not Outcome.MISMATCH:
+        _learn_ids(held, fact.ids)
+    _move(held, fact, verdict, now)
+    if verdict.activates:
+        _activate(held, now)
+    await audit.append(
+        session,
+        fact.payment_id,
+        audit.Deed(
+            actor=fact.actor,
+            source=fact.source,
+            source_id=fact.source_id,
+            request_id=fact.request_id,
+            action=f"{fact.news}:{verdict.outcome}",
+            before=was,
+            after=_picture(held),
+            note=fact.reason,
+        ),
+        now,
+    )
+    await _tell(session, desk, held, fact, verdict, now)
+
+
+def _move(held: Held, fact: Fact, verdict: Verdict, now: datetime) -> None:
+    payment, detail = held.payment, held.detail
+    if verdict.status is not None:
+        payment.status = verdict.status
+        # a retry that works out leaves no old reason behind
+        payment.failure_reason = verdict.failure_reason
+    elif verdict.failure_reason is not None:
+        payment.failure_reason = verdict.failure_reason
+    if verdict.status is PaymentStatus.COMPLETED:
+        detail.completed_at = now
+    if verdict.status is PaymentStatus.PROCESSING and detail.scanned_at is None:
+        detail.scanned_at = now
+    if verdict.provider_open is not None:
+        detail.provider_open = verdict.provider_open
+    if not detail.provider_open:
+        detail.next_poll_at = None
+    if fact.news is not News.OPENED and verdict.outcome is not Outcome.MISMATCH:
+        detail.news_at = max(fact.at, detail.news_at) if detail.news_at else fact.at
+    detail.is_late = detail.is_late or verdict.late
+    detail.is_duplicate = detail.is_duplicate or verdict.duplicate
+    payment.updated_at = now
+    detail.updated_at = now
+
+
+def _learn_ids(held: Held, ids: ProviderIds) -> None:
+    """Keep what the source knows; an id that it does not name stays as it is."""
+    payment, detail = held.payment, held.detail
+    payment.stripe_payment_id = ids.payment_intent or payment.stripe_payment_id
+    payment.stripe_session_id = ids.checkout_session or payment.stripe_session_id
+    payment.kaspi_qr_code = ids.kaspi_payment or payment.kaspi_qr_code
+    payment.kaspi_transaction_id = ids.kaspi_operation or payment.kaspi_transaction_id
+    detail.charge_id = ids.charge or detail.charge_id
+    detail.wallet = ids.wallet or detail.wallet
+    if payment.method is PaymentMethod.APPLE_PAY:
+        payment.apple_pay_id = ids.charge or payment.apple_pay_id
+    elif payment.method is PaymentMethod.GOOGLE_PAY:
+        payment.google_pay_id = ids.charge or payment.google_pay_id
+
+
+def _activate(held: Held, now: datetime) -> None:
+    who = held.participant
+    if who is None:  # the rules activate nobody who is gone
+        raise AssertionError("a participant who is gone cannot be activated")
+    who.status = ParticipantStatus.PAID
+    who.payment_id = held.payment.id
+    who.updated_at = now
+
+
+def _picture(held: Held) -> dict[str, Any]:
+    """What the audit keeps of a payment: nothing secret, nothing personal beyond ids."""
+    payment, detail, who = held.payment, held.detail, held.participant
+    return {
+        "status": payment.status.value,
+        "failure_reason": payment.failure_reason,
+        "provider_open": detail.provider_open,
+        "create_state": detail.create_state.value,
+        "payment_intent": payment.stripe_payment_id,
+        "checkout_session": payment.stripe_session_id,
+        "kaspi_payment": payment.kaspi_qr_code,
+        "kaspi_operation": payment.kaspi_transaction_id,
+        "charge": detail.charge_id,
+        "late": detail.is_late,
+        "duplicate": detail.is_duplicate,
+        "participant_status": who.status.value if who else None,
+        "participant_payment": who.payment_id if who else None,
+    }
+
+
+async def _tell(
+    session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdict: Verdict, now: datetime
+) -> None:
+    payment = held.payment
+    paid = fact.money or held.charged
+    key = fact.ids.payment_intent or fact.ids.kaspi_payment or "payment"
+    for kind in verdict.discrepancies:
+        found = {
+            "charged": _money(held.charged),
+            "paid": _money(paid),
+            "source": fact.source.value,
+            "provider": key,
+        }
+        await queues.open_discrepancy(
+            session, kind, payment.id, found, key=key, row_id=desk.new_id(), now=now
+        )
+    for topic in verdict.topics:
+        message = {
+            "payment_id": payment.id,
+            "participant_id": held.detail.participant_id,
+            "status": payment.status.value,
+            "amount": paid.amount,
+            "currency": paid.currency.value,
+            "reason": payment.failure_reason,
+        }
+        await queues.put_out(
+            session,
+            topic,
+            message,
+            row_id=desk.new_id(),
+            now=now,
+            payment_id=payment.id,
+            dedup_key=_dedup_key(topic, fact, key),
+        )
+
+
+def _dedup_key(topic: Topic, fact: Fact, key: str) -> str:
+    """One message for one happening: a declined card may fail again, money is received once."""
+    if topic is Topic.PAYMENT_FAILED:
+        return f"{topic}:{fact.payment_id}:{fact.at.isoformat()}"
+    return f"{topic}:{fact.payment_id}:{key if topic is Topic.ALERT_AMOUNT else ''}"
+
+
+def _money(money: Any) -> dict[str, Any]:
+    return {"amount": money.amount, "currency": money.currency.value}

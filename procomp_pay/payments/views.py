@@ -1,0 +1,265 @@
+"""What people and programs see of a payment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
+from procomp_pay.payments.desk import Desk
+from procomp_pay.storage import audit, listing, people
+from procomp_pay.storage.listing import Filter
+from procomp_pay.storage.module import AuditEntry
+
+#: Before what a QR picture's signed address says.
+QR_PURPOSE = "qr-picture"
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentView:
+    """One payment. Secrets are in :class:`Opening` alone."""
+
+    payment_id: str
+    participant_id: str
+    participant_name: str
+    tournament_id: str
+    tournament_name: str
+    status: PaymentStatus
+    method: PaymentMethod
+    channel: Channel
+    charged: Money
+    requested: Money
+    refunded: Money
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+    expires_at: datetime | None
+    scanned_at: datetime | None
+    failure_reason: str | None
+    provider_ref: str | None
+    operation_number: str | None
+    wallet: str | None
+    is_late: bool
+    is_duplicate: bool
+    provider_open: bool
+    started_by: str
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing more is expected of it: ``--watch`` ends."""
+        if self.status is PaymentStatus.FAILED:
+            return not self.provider_open
+        return self.status not in (PaymentStatus.PENDING, PaymentStatus.PROCESSING)
+
+    def seeded(self) -> dict[str, Any]:
+        """The body of ``GET /status`` as the seed gives it."""
+        return {
+            "payment_id": self.payment_id,
+            "participant_id": self.participant_id,
+            "status": self.status.value,
+            "method": self.method.public_name,
+            "amount": self.charged.amount,
+            "currency": self.charged.currency.value,
+            "created_at": instant(self.created_at),
+            "updated_at": instant(self.updated_at),
+            "failure_reason": self.failure_reason,
+        }
+
+    def full(self) -> dict[str, Any]:
+        """Everything, for ``--json`` and the admin."""
+        return self.seeded() | {
+            "participant_name": self.participant_name,
+            "tournament_id": self.tournament_id,
+            "tournament_name": self.tournament_name,
+            "channel": self.channel.value,
+            "refunded_amount": self.refunded.amount,
+            "requested_amount": self.requested.amount,
+            "requested_currency": self.requested.currency.value,
+            "completed_at": instant(self.completed_at),
+            "expires_at": instant(self.expires_at),
+            "scanned_at": instant(self.scanned_at),
+            "provider_ref": self.provider_ref,
+            "operation_number": self.operation_number,
+            "wallet": self.wallet,
+            "late": self.is_late,
+            "duplicate": self.is_duplicate,
+            "started_by": self.started_by,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How to pay an open payment. Secret: shown to whom it belongs, never logged."""
+
+    view: PaymentView
+    payment_url: str | None
+    qr_payload: str | None = field(repr=False)
+    qr_image_url: str | None = field(repr=False)
+    client_secret: str | None = field(repr=False)
+
+    def seeded(self) -> dict[str, Any]:
+        """The body of ``POST /initiate`` as the seed gives it, by method."""
+        body: dict[str, Any] = {"payment_id": self.view.payment_id}
+        if self.view.channel is Channel.STRIPE_INTENT:
+            body["client_secret"] = self.client_secret
+        else:
+            body["payment_url"] = self.payment_url
+            body["qr_image_url"] = self.qr_image_url
+            body["expires_at"] = instant(self.view.expires_at)
+        return body | {"amount": self.view.charged.amount, "currency": self.view.charged.currency.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One entry of a payment's audit trail, as history shows it."""
+
+    at: datetime
+    action: str
+    actor: str
+    source: str
+    before: str | None
+    after: str | None
+    note: str | None
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "at": instant(self.at),
+            "action": self.action,
+            "actor": self.actor,
+            "source": self.source,
+            "before": self.before,
+            "after": self.after,
+            "note": self.note,
+        }
+
+
+def instant(at: datetime | None) -> str | None:
+    """A time for JSON: UTC, ``2024-01-15T14:00:00Z``, with milliseconds where it has them."""
+    if at is None:
+        return None
+    spec = "milliseconds" if at.microsecond else "seconds"
+    return at.astimezone(UTC).isoformat(timespec=spec).replace("+00:00", "Z")
+
+
+async def one(desk: Desk, payment_id: str) -> PaymentView:
+    """
+    :raises NotFound: no such payment.
+    """
+    views, _ = await many(desk, Filter(payment_id=payment_id), limit=1)
+    if not views:
+        raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
+    return views[0]
+
+
+async def latest(desk: Desk, participant_id: str) -> PaymentView:
+    """A participant's newest payment.
+
+    :raises NotFound: no such participant, or one without a payment.
+    """
+    views, _ = await many(desk, Filter(participant_id=participant_id), limit=1)
+    if views:
+        return views[0]
+    async with desk.db.reading() as session:
+        who = await people.participant(session, participant_id)
+    raise NotFound(
+        f"{who.full_name} has no payment yet",
+        next_step=f"procomp-pay initiate {participant_id} --method kaspi_qr",
+    )
+
+
+async def history(desk: Desk, participant_id: str) -> list[tuple[PaymentView, list[Move]]]:
+    """All payments of a participant, newest first, each with its moves, oldest first.
+
+    :raises NotFound: no such participant.
+    """
+    async with desk.db.reading() as session:
+        await people.participant(session, participant_id)
+    views, _ = await many(desk, Filter(participant_id=participant_id), limit=listing.MOST)
+    async with desk.db.reading() as session:
+        return [(view, [_move(e) for e in await audit.entries(session, view.payment_id)]) for view in views]
+
+
+async def many(
+    desk: Desk, wanted: Filter, *, limit: int = 50, cursor: str | None = None
+) -> tuple[list[PaymentView], str | None]:
+    """A page of payments, newest first, and the next page's cursor."""
+    async with desk.db.reading() as session:
+        rows, following = await listing.page(session, wanted, limit=limit, cursor=cursor)
+        return [_view(row) for row in rows], following
+
+
+async def opening(desk: Desk, payment_id: str) -> Opening:
+    """How to pay a payment, with its secrets decrypted.
+
+    :raises NotFound: no such payment.
+    """
+    async with desk.db.reading() as session:
+        rows, _ = await listing.page(session, Filter(payment_id=payment_id), limit=1)
+    if not rows:
+        raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
+    detail = rows[0][1]
+    qr_token = _decrypted(desk, detail.qr_token_enc)
+    payload = qr_token or detail.payment_url
+    return Opening(
+        view=_view(rows[0]),
+        payment_url=detail.payment_url,
+        qr_payload=payload,
+        qr_image_url=qr_address(desk, payment_id) if payload else None,
+        client_secret=_decrypted(desk, detail.client_secret_enc),
+    )
+
+
+def qr_address(desk: Desk, payment_id: str, kind: str = "png") -> str:
+    """The signed address of a payment's QR picture: whoever was not given it cannot guess it."""
+    signature = desk.keyring.sign(QR_PURPOSE, payment_id)
+    return f"{desk.base_url}/api/v1/payments/{payment_id}/qr.{kind}?s={signature}"
+
+
+def _decrypted(desk: Desk, secret: str | None) -> str | None:
+    return None if secret is None else desk.keyring.decrypt(secret)
+
+
+def _view(row: listing.Row) -> PaymentView:
+    payment, detail, who, tournament = row
+    charged = Money(detail.charged_amount, detail.charged_currency)
+    return PaymentView(
+        payment_id=payment.id,
+        participant_id=detail.participant_id,
+        participant_name=who.full_name if who else "(removed)",
+        tournament_id=tournament.id,
+        tournament_name=tournament.name,
+        status=payment.status,
+        method=payment.method or PaymentMethod.KASPI_QR,
+        channel=detail.channel,
+        charged=charged,
+        requested=Money(detail.requested_amount, detail.requested_currency),
+        refunded=Money(detail.refunded_amount, charged.currency),
+        created_at=detail.created_at,
+        updated_at=payment.updated_at,
+        completed_at=detail.completed_at,
+        expires_at=detail.expires_at,
+        scanned_at=detail.scanned_at,
+        failure_reason=payment.failure_reason,
+        provider_ref=detail.provider_ref,
+        operation_number=payment.kaspi_transaction_id,
+        wallet=detail.wallet,
+        is_late=detail.is_late,
+        is_duplicate=detail.is_duplicate,
+        provider_open=detail.provider_open,
+        started_by=detail.started_by,
+    )
+
+
+def _move(entry: AuditEntry) -> Move:
+    return Move(
+        at=entry.at,
+        action=entry.action,
+        actor=entry.actor,
+        source=entry.source,
+        before=(entry.before or {}).get("status"),
+        after=(entry.after or {}).get("status"),
+        note=entry.note,
+    )

@@ -1,0 +1,173 @@
+"""Look after open payments: poll Kaspi, find lost Stripe news, expire, take up what was interrupted.
+
+One column, ``next_poll_at``, says when a payment is looked at next; one function does whatever the row
+asks for. ``serve`` calls it in a loop, ``maintain`` once, ``status --refresh`` for one payment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from procomp_pay.domain.facts import Fact, News, Source
+from procomp_pay.domain.kaspi_life import USUAL_CONFIRM_S, USUAL_SCAN_S, KaspiLife, after_look
+from procomp_pay.domain.states import Channel, CreateState, PaymentStatus
+from procomp_pay.payments.desk import SYSTEM, Actor, Desk
+from procomp_pay.payments.opening import STRIPE_LOOK_S, give_up, mark_sent, open_at_provider
+from procomp_pay.payments.settle import Settled, settle_in
+from procomp_pay.providers.base import Handle, Seen
+from procomp_pay.storage.payments import Held, hold
+
+#: How long a claimed payment is left alone by other processes, in seconds: longer than a call may take.
+LEASE_S = 60
+#: After a provider's failure, in seconds.
+_TRY_AGAIN_S = 20
+#: Stripe keeps an idempotency key for at least 24 hours; after that the same request makes a second object.
+_RESEND_WITHIN = timedelta(hours=23)
+
+
+def kaspi_life(held: Held) -> KaspiLife:
+    """A Kaspi payment's times, with the usual timers where its answer was lost."""
+    detail = held.detail
+    born = detail.sent_at or detail.created_at
+    return KaspiLife(
+        scan_until=detail.expires_at or born + timedelta(seconds=detail.scan_timeout_s or USUAL_SCAN_S),
+        scanned_at=detail.scanned_at,
+        confirm_s=detail.confirm_timeout_s or USUAL_CONFIRM_S,
+        interval_s=detail.poll_interval_s or 5,
+    )
+
+
+def handle_of(held: Held) -> Handle:
+    """The object at the provider; only for a payment whose ``create_state`` is OPEN."""
+    detail = held.detail
+    if detail.provider_ref is None:
+        raise AssertionError(f"payment {held.payment.id} is not open at its provider")
+    return Handle(detail.channel, detail.provider_ref, held.payment.stripe_payment_id)
+
+
+async def look_after(desk: Desk, payment_id: str, actor: Actor = SYSTEM) -> Settled | None:
+    """Do what the payment needs now. ``None`` where there was no news.
+
+    :raises NotFound: no such payment.
+    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: not now; it stays due.
+    """
+    async with desk.db.reading() as session:
+        held = await hold(session, payment_id, lock=False)
+    if not held.detail.provider_open:
+        return None
+    if held.detail.create_state in (CreateState.PLANNED, CreateState.SENT):
+        await _take_up(desk, held, actor)
+        return None
+    if _is_to_be_closed(held, desk):
+        return await close(desk, held, actor)
+    seen = await desk.providers.of(held.detail.channel).fetch(handle_of(held))
+    return await apply_seen(desk, payment_id, seen, actor)
+
+
+def _is_to_be_closed(held: Held, desk: Desk) -> bool:
+    """Whether the provider's object is to be taken back: somebody asked, its end has come, or our payment
+    ended while its answer was lost."""
+    detail = held.detail
+    if not detail.channel.recallable:
+        return False
+    ended = detail.channel is Channel.STRIPE_INTENT and detail.expires_at is not None
+    return (
+        detail.cancel_requested_by is not None
+        or held.payment.status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED)
+        or (ended and detail.expires_at <= desk.clock())  # type: ignore[operator]
+        or _is_settled_by_another(held)
+    )
+
+
+def _is_settled_by_another(held: Held) -> bool:
+    """The fee was paid another way meanwhile: this one must not take money too."""
+    who = held.participant
+    return who is not None and who.payment_id not in (None, held.payment.id)
+
+
+async def close(desk: Desk, held: Held, actor: Actor) -> Settled | None:
+    """Take an open object back at a provider that can, and apply how it stands afterwards."""
+    seen = await desk.providers.of(held.detail.channel).cancel(handle_of(held))
+    asked_by = held.detail.cancel_requested_by
+    if seen.news is News.CANCELLED and asked_by is None and not _is_settled_by_another(held):
+        # nobody asked: it is time that ended it
+        seen = replace(seen, news=News.EXPIRED, reason="Nobody paid in time")
+    who = replace(actor, name=asked_by) if asked_by else actor
+    return await apply_seen(desk, held.payment.id, seen, who)
+
+
+async def apply_seen(desk: Desk, payment_id: str, seen: Seen, actor: Actor) -> Settled | None:
+    """Hand what a provider said to the door, and note when to look again, in one transaction."""
+    async with desk.db.writing() as session:
+        held = await hold(session, payment_id)
+        now = desk.clock()
+        news, final, next_at = seen.news, seen.final, now + timedelta(seconds=STRIPE_LOOK_S)
+        source = Source.STRIPE_API
+        if held.detail.channel.is_kaspi:
+            source = Source.KASPI_STATUS
+            if news is News.PROCESSING and held.detail.scanned_at is None:
+                held.detail.scanned_at = now
+            look = after_look(kaspi_life(held), news, seen.final, now)
+            news, final = look.news, look.final
+            next_at = look.at or now
+        held.detail.next_poll_at = next_at
+        if news is None and not final:
+            return None
+        fact = Fact(
+            payment_id=payment_id,
+            news=news or News.EXPIRED,
+            at=seen.at or now,
+            source=Source.CLOCK if news is News.EXPIRED and seen.news is not News.EXPIRED else source,
+            actor=actor.name,
+            request_id=actor.request_id,
+            money=seen.money,
+            ids=seen.ids,
+            reason=seen.reason or ("Nobody paid in time" if news is News.EXPIRED else None),
+            final_at_provider=final,
+        )
+        return await settle_in(session, desk, fact)
+
+
+async def _take_up(desk: Desk, held: Held, actor: Actor) -> None:
+    """Go on with a payment whose opening was interrupted."""
+    detail, now = held.detail, desk.clock()
+    payment_id = held.payment.id
+    if detail.channel.is_kaspi:
+        # Nobody has seen the QR, and a second one may not be made while the first one lives: wait it out.
+        over = kaspi_life(held).last_look_at
+        if now >= over:
+            await give_up(desk, payment_id)
+        else:
+            await look_again_at(desk, payment_id, seconds=max(1, int((over - now).total_seconds())))
+        return
+    if now - detail.created_at > _RESEND_WITHIN:
+        await _find_or_give_up(desk, held, actor)
+        return
+    async with desk.db.writing() as session:
+        request = mark_sent(await hold(session, payment_id), desk)
+    await open_at_provider(desk, request, actor)
+    async with desk.db.writing() as session:  # if our side ended meanwhile, it is closed at the next look
+        held = await hold(session, payment_id)
+        if held.payment.status is not PaymentStatus.PENDING:
+            held.detail.next_poll_at = desk.clock()
+
+
+async def _find_or_give_up(desk: Desk, held: Held, actor: Actor) -> None:
+    """Too late to send again under the same key: look for what the first request made."""
+    from procomp_pay.payments.opening import record, request_for
+
+    created = await desk.providers.of(held.detail.channel).find(request_for(held))
+    if created is None:
+        await give_up(desk, held.payment.id)
+        return
+    async with desk.db.writing() as session:
+        await record(session, desk, held.payment.id, created, actor)
+
+
+async def look_again_at(desk: Desk, payment_id: str, *, seconds: int = _TRY_AGAIN_S) -> None:
+    """Put the next look off."""
+    async with desk.db.writing() as session:
+        held = await hold(session, payment_id)
+        if held.detail.provider_open:
+            held.detail.next_poll_at = desk.clock() + timedelta(seconds=seconds)

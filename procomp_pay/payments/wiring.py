@@ -1,0 +1,60 @@
+"""Make a desk from the settings. ``cli`` and ``server`` both begin here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from procomp_pay.config import Settings
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.payments.desk import Desk
+from procomp_pay.providers.registry import ProviderRegistry
+from procomp_pay.storage.crypto import Keyring, load_or_make_key_file
+from procomp_pay.storage.database import PaymentDatabaseService
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """A new id of 25 characters, the first one ``c``: what validators of Prisma's ``cuid()`` expect."""
+    from cuid2 import cuid_wrapper
+
+    return "c" + cuid_wrapper(length=24)()
+
+
+def keyring_for(settings: Settings) -> Keyring:
+    """The keys for sensitive columns: ``ENCRYPTION_KEYS``, or a 0600 file beside the embedded database.
+
+    :raises ConfigurationError: PostgreSQL without ``ENCRYPTION_KEYS``, or a key that is none.
+    """
+    if settings.encryption_keys is not None:
+        keys = [k.strip() for k in settings.encryption_keys.get_secret_value().split(",") if k.strip()]
+        return Keyring(keys)
+    if not settings.is_embedded:
+        raise ConfigurationError(
+            "ENCRYPTION_KEYS is not set; sensitive columns on PostgreSQL are never written without it",
+            next_step="make one with: procomp-pay keys new",
+        )
+    return Keyring(load_or_make_key_file(settings.home / "procomp-pay.key"))
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """A desk on the configured database and providers; closed at the end."""
+    providers = ProviderRegistry(settings)
+    db = PaymentDatabaseService(settings.url)
+    try:
+        yield Desk(
+            db=db,
+            providers=providers,
+            keyring=keyring_for(settings),
+            clock=utc_now,
+            new_id=new_id,
+            base_url=settings.base_url,
+        )
+    finally:
+        await providers.aclose()
+        await db.dispose()

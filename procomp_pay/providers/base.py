@@ -1,0 +1,103 @@
+"""What a payment provider is to us: a small protocol and the plain values that cross it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from procomp_pay.domain.facts import News, ProviderIds
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.states import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRequest:
+    """A payment to open at the provider. Made from the committed row alone, so that a retry after a
+    crash sends the very same request under the very same idempotency key.
+
+    :param expires_at: when the hosted page closes; used by Stripe Checkout.
+    :param return_url: where the customer's browser goes afterwards; used by Stripe Checkout.
+    """
+
+    payment_id: str
+    participant_id: str
+    channel: Channel
+    money: Money
+    description: str
+    idempotency_key: str
+    created_at: datetime
+    return_url: str
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What the provider made.
+
+    :param provider_ref: its main id: ``cs_…``, ``pi_…`` or Kaspi's QrPaymentId.
+    :param payment_url: a page or link where the customer pays.
+    :param client_secret: what Stripe's SDK in the app needs. Secret.
+    :param qr_token: what Kaspi's QR picture holds. Secret.
+    :param poll_interval_s, scan_timeout_s, confirm_timeout_s: Kaspi's timers, in seconds.
+    """
+
+    provider_ref: str
+    ids: ProviderIds
+    payment_url: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+    qr_token: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = None
+    poll_interval_s: int | None = None
+    scan_timeout_s: int | None = None
+    confirm_timeout_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """Which object at the provider."""
+
+    channel: Channel
+    provider_ref: str
+    payment_intent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the provider says of an object now.
+
+    :param news: ``None`` while there is nothing new: it waits for the customer.
+    :param final: no money can come through it any more.
+    :param at: the provider's time of it, where it gives one.
+    """
+
+    news: News | None
+    final: bool = False
+    money: Money | None = None
+    ids: ProviderIds = field(default_factory=ProviderIds)
+    reason: str | None = None
+    at: datetime | None = None
+    raw_status: str = ""
+
+
+class PaymentProvider(Protocol):
+    """A provider. Every call is bounded in time and raises domain errors alone:
+
+    ``ProviderUnavailable`` (it did no work: safe to send again), ``OutcomeUnknown`` (it may have done its
+    work), ``Refused``, ``NotFound``, ``ConfigurationError``.
+    """
+
+    async def create(self, request: CreateRequest) -> Created: ...
+
+    async def find(self, request: CreateRequest) -> Created | None:
+        """What an earlier, identical request made; ``None`` where it made nothing or this cannot be asked."""
+
+    async def fetch(self, handle: Handle) -> Seen: ...
+
+    async def cancel(self, handle: Handle) -> Seen:
+        """Cancel, and say how it stands afterwards: it may have been paid meanwhile."""
+
+    async def check(self) -> str:
+        """One cheap call; a sentence about what answers."""
+
+    async def aclose(self) -> None: ...

@@ -1,0 +1,63 @@
+"""Retries: only what is safe to send again, with backoff and jitter, bounded in time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import httpx
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_before_delay,
+    wait_exponential_jitter,
+)
+
+from procomp_pay.domain.errors import OutcomeUnknown, ProviderUnavailable
+
+T = TypeVar("T")
+
+#: The connection never stood, so nothing can have been done at the other end.
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+#: The longest that one call with all its retries may take, in seconds: a queue stands at the desk.
+TOTAL_S = 20.0
+
+_backoff = wait_exponential_jitter(initial=0.2, max=4.0, jitter=0.2)
+
+
+def _wait(state: RetryCallState) -> float:
+    """The provider's ``Retry-After`` where it gave one, else exponential backoff with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "retry_after", None)
+    return max(float(asked), _backoff(state)) if asked is not None else _backoff(state)
+
+
+def retry_after_s(header: str | None) -> int | None:
+    """The seconds of a ``Retry-After`` header; ``None`` where there is none or it is a date."""
+    return int(header) if header is not None and header.isdigit() else None
+
+
+async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, total_s: float = TOTAL_S) -> T:
+    """Await ``call()`` until it answers, for at most about ``total_s`` seconds.
+
+    ``ProviderUnavailable`` means that no work was done there, so it is always sent again;
+    ``OutcomeUnknown`` only where the call is idempotent. ``Retry-After`` is honoured where it fits the
+    bound; where it does not, the last error is raised at once.
+
+    :raises ProviderUnavailable, OutcomeUnknown: the last one, when time is up; every other error at once.
+    """
+    safe = (ProviderUnavailable, OutcomeUnknown) if idempotent else (ProviderUnavailable,)
+    attempts = AsyncRetrying(
+        retry=retry_if_exception(lambda error: isinstance(error, safe)),
+        wait=_wait,
+        stop=stop_before_delay(total_s),
+        reraise=True,
+    )
+
+    async def attempt() -> T:
+        # tenacity awaits coroutine functions alone; a lambda that returns a coroutine is none
+        return await call()
+
+    return await attempts(attempt)

@@ -1,0 +1,173 @@
+"""The emulator's memory: every record, the counters, and the way to a file and back."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .dates import CYCLE, FORMS, write_date
+from .life import refresh
+from .model import (
+    Device,
+    ForcedCode,
+    Payment,
+    ReturnQr,
+    Settings,
+    TradePoint,
+    as_json,
+    payment_from_json,
+)
+from .timers import Timers
+
+VERSION = 1
+TOKEN_DIGITS = 41
+FIRST_TRADE_POINT = 100001
+
+Record = TypeVar("Record", bound=Payment | ReturnQr)
+
+
+def new_token() -> str:
+    """41 random digits, the first not zero: the bare content of a Kaspi QR."""
+    return str(10 ** (TOKEN_DIGITS - 1) + secrets.randbelow(9 * 10 ** (TOKEN_DIGITS - 1)))
+
+
+class Book:
+    """All state of one emulated Kaspi.
+
+    Every change ends with `commit`, which is the owner's chance to save before the answer leaves.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        changed: Callable[[], None],
+        timers: Timers,
+        organization_bin: str,
+    ) -> None:
+        self.clock = clock
+        self.commit = changed
+        self.timers = timers
+        self.organization_bin = organization_bin
+        self.api_key = f"test_{uuid.uuid4()}"
+        self.settings = Settings()
+        self.trade_points: dict[int, TradePoint] = {}
+        self.devices: dict[str, Device] = {}
+        self.payments: dict[int, Payment] = {}
+        self.returns: dict[int, ReturnQr] = {}
+        self.forced: list[ForcedCode] = []
+        self.phones: dict[str, str | None] = {}
+        self.ready_trade_point = 0
+        self.ready_device = ""
+        self._dates_written = 0
+        self._last_trade_point = FIRST_TRADE_POINT - 1
+        # Ids follow the clock, so that a sandbox begun afresh does not repeat the numbers of the one before.
+        self._last_id = 10_000_000_000 + int(clock() * 10) % 80_000_000_000
+        # A flood is a matter of the last minute: not worth a place in the saved state.
+        self.client_info_calls: dict[str, deque[float]] = {}
+        self._tokens: dict[str, Payment | ReturnQr] = {}
+
+    def next_id(self) -> int:
+        """An 11-digit id, rising, shared by payments, return QRs and refunds."""
+        self._last_id += 1
+        return self._last_id
+
+    def date(self, unix_seconds: float) -> str:
+        """A moment in the date form that is switched on."""
+        form = self.settings.date_form
+        if form == CYCLE:
+            form = FORMS[self._dates_written % len(FORMS)]
+            self._dates_written += 1
+        return write_date(unix_seconds, form)
+
+    def add_trade_point(self, organization_bin: str, name: str) -> TradePoint:
+        """Open a trade point, as a merchant does in the Kaspi Pay app."""
+        self._last_trade_point += 1
+        point = TradePoint(self._last_trade_point, organization_bin, name)
+        self.trade_points[point.trade_point_id] = point
+        return point
+
+    def add_device(self, device_id: str, point: TradePoint, token: str | None = None) -> Device:
+        """Register a device at a trade point; the token is a new GUID unless given."""
+        token = token or str(uuid.uuid4())
+        device = Device(token, device_id, point.trade_point_id, point.organization_bin)
+        self.devices[token] = device
+        return device
+
+    def add(self, record: Payment | ReturnQr) -> None:
+        """Remember a payment or a return QR, findable by id and by token."""
+        if isinstance(record, Payment):
+            self.payments[record.payment_id] = record
+        else:
+            self.returns[record.return_id] = record
+        self._tokens[record.token] = record
+
+    def payment(self, payment_id: int) -> Payment | None:
+        """A payment as it stands now: deadlines that have passed are applied (and saved) first."""
+        payment = self.payments.get(payment_id)
+        return None if payment is None else self._now(payment)
+
+    def return_qr(self, return_id: int) -> ReturnQr | None:
+        """A return QR as it stands now."""
+        item = self.returns.get(return_id)
+        return None if item is None else self._now(item)
+
+    def by_key(self, key: str) -> Payment | ReturnQr | None:
+        """What the phone has scanned: a token, or for convenience the number of a payment or return QR."""
+        record = self._tokens.get(key)
+        if record is not None:
+            return self._now(record)
+        if not (key.isascii() and key.isdigit() and len(key) < TOKEN_DIGITS):
+            return None
+        return self.payment(int(key)) or self.return_qr(int(key))
+
+    def _now(self, record: Record) -> Record:
+        if refresh(record, self.clock(), self.settings):
+            self.commit()
+        return record
+
+    def dump(self) -> dict[str, Any]:
+        """The whole state as JSON values."""
+        return {
+            "version": VERSION,
+            "organization_bin": self.organization_bin,
+            "api_key": self.api_key,
+            "ready_trade_point": self.ready_trade_point,
+            "ready_device": self.ready_device,
+            "last_id": self._last_id,
+            "last_trade_point": self._last_trade_point,
+            "dates_written": self._dates_written,
+            "settings": as_json(self.settings),
+            "trade_points": [as_json(point) for point in self.trade_points.values()],
+            "devices": [as_json(device) for device in self.devices.values()],
+            "payments": [as_json(payment) for payment in self.payments.values()],
+            "returns": [as_json(item) for item in self.returns.values()],
+            "forced": [as_json(item) for item in self.forced],
+            "phones": dict(self.phones),
+        }
+
+    def load(self, data: dict[str, Any]) -> None:
+        """Replace the whole state with one that `dump` made. Raises ValueError for another version."""
+        if data.get("version") != VERSION:
+            raise ValueError(f"Kaspi sandbox state has version {data.get('version')!r}, expected {VERSION}")
+        self.organization_bin = data["organization_bin"]
+        self.api_key = data["api_key"]
+        self.ready_trade_point = data["ready_trade_point"]
+        self.ready_device = data["ready_device"]
+        self._last_id = data["last_id"]
+        self._last_trade_point = data["last_trade_point"]
+        self._dates_written = data["dates_written"]
+        self.settings = Settings(**data["settings"])
+        self.trade_points = {item["trade_point_id"]: TradePoint(**item) for item in data["trade_points"]}
+        self.devices = {item["token"]: Device(**item) for item in data["devices"]}
+        self.forced = [ForcedCode(**item) for item in data["forced"]]
+        self.phones = dict(data["phones"])
+        self.client_info_calls = {}
+        self.payments, self.returns, self._tokens = {}, {}, {}
+        for item in data["payments"]:
+            self.add(payment_from_json(item))
+        for item in data["returns"]:
+            self.add(ReturnQr(**item))

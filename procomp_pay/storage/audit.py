@@ -1,0 +1,94 @@
+"""The audit trail: one hash chain for each payment."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.storage import exact_json
+from procomp_pay.storage.module import AuditEntry
+
+#: What the first entry of a chain stands on.
+GENESIS = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Who did what, on whose word.
+
+    :param source: where it came from: ``stripe_webhook``, ``kaspi_status``, ``person`` …
+    :param source_id: the event's id there.
+    """
+
+    actor: str
+    source: str
+    action: str
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    source_id: str | None = None
+    request_id: str | None = None
+    note: str | None = None
+
+
+async def append(session: AsyncSession, payment_id: str, deed: Deed, at: datetime) -> AuditEntry:
+    """Add to a payment's chain. The caller holds the payment's row lock, so that the chain has one end."""
+    last = (
+        await session.exec(
+            select(AuditEntry.seq, AuditEntry.hash)
+            .where(AuditEntry.payment_id == payment_id)
+            .order_by(col(AuditEntry.seq).desc())
+            .limit(1)
+        )
+    ).first()
+    seq, prev_hash = (last[0] + 1, last[1]) if last else (1, GENESIS)
+    entry = AuditEntry(
+        payment_id=payment_id,
+        seq=seq,
+        at=at,
+        actor=deed.actor,
+        source=deed.source,
+        source_id=deed.source_id,
+        request_id=deed.request_id,
+        action=deed.action,
+        before=deed.before,
+        after=deed.after,
+        note=deed.note,
+        prev_hash=prev_hash,
+        hash="",
+    )
+    entry.hash = entry_hash(entry)
+    session.add(entry)
+    await session.flush()
+    return entry
+
+
+async def entries(session: AsyncSession, payment_id: str) -> list[AuditEntry]:
+    """A payment's chain, oldest first."""
+    found = await session.exec(
+        select(AuditEntry).where(AuditEntry.payment_id == payment_id).order_by(col(AuditEntry.seq))
+    )
+    return list(found.all())
+
+
+def entry_hash(entry: AuditEntry) -> str:
+    """SHA-256 over the entry's content and the hash before it, as canonical JSON."""
+    content = {
+        "payment_id": entry.payment_id,
+        "seq": entry.seq,
+        "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "actor": entry.actor,
+        "source": entry.source,
+        "source_id": entry.source_id,
+        "request_id": entry.request_id,
+        "action": entry.action,
+        "before": entry.before,
+        "after": entry.after,
+        "note": entry.note,
+        "prev_hash": entry.prev_hash,
+    }
+    return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()

@@ -1,0 +1,182 @@
+"""What is encrypted and signed: a ring of Fernet keys, newest first, and the file that holds them.
+
+Nothing here is global: who reads or writes ciphertext is handed a :class:`Keyring`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from procomp_pay.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
+
+_MAKE = "make a key with: procomp-pay keys new"
+
+
+class Keyring:
+    """Encrypts and signs with the newest key; reads and verifies with any.
+
+    :param keys: Fernet keys (32 bytes, urlsafe base64), newest first.
+    :raises ConfigurationError: no key, or something that is not a key. Never shows it.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        if not keys:
+            raise ConfigurationError("there is no encryption key", next_step=_MAKE)
+        self._secrets = [_decode(key, number) for number, key in enumerate(keys, start=1)]
+        self._fernets: MultiFernet | None = None
+        self._signers: dict[str, list[bytes]] = {}
+
+    def __repr__(self) -> str:
+        return f"Keyring({len(self._secrets)} keys)"
+
+    def encrypt(self, text: str) -> str:
+        """Ciphertext of the text, under the newest key."""
+        return self._fernet().encrypt(text.encode()).decode()
+
+    def decrypt(self, token: str) -> str:
+        """The text of a ciphertext of any of the keys.
+
+        :raises ConfigurationError: none of the keys fits, or the ciphertext was changed.
+        """
+        from cryptography.fernet import InvalidToken
+
+        try:
+            return self._fernet().decrypt(token.encode()).decode()
+        except InvalidToken:
+            raise _does_not_fit() from None
+
+    def rotate(self, token: str) -> str:
+        """The same text under the newest key.
+
+        :raises ConfigurationError: none of the keys fits.
+        """
+        from cryptography.fernet import InvalidToken
+
+        try:
+            return self._fernet().rotate(token.encode()).decode()
+        except InvalidToken:
+            raise _does_not_fit() from None
+
+    def sign(self, purpose: str, text: str) -> str:
+        """A signature (43 urlsafe characters) of the text, good for this purpose alone."""
+        return _signature(self._signing_keys(purpose)[0], text)
+
+    def verify(self, purpose: str, text: str, signature: str) -> bool:
+        """Whether any of the keys signed the text for this purpose; takes the same time for all answers."""
+        given = signature.encode()
+        fits = [
+            hmac.compare_digest(_signature(key, text).encode(), given) for key in self._signing_keys(purpose)
+        ]
+        return any(fits)
+
+    def _fernet(self) -> MultiFernet:
+        if self._fernets is None:
+            from cryptography.fernet import Fernet, MultiFernet
+
+            self._fernets = MultiFernet(
+                [Fernet(base64.urlsafe_b64encode(secret)) for secret in self._secrets]
+            )
+        return self._fernets
+
+    def _signing_keys(self, purpose: str) -> list[bytes]:
+        if purpose not in self._signers:
+            self._signers[purpose] = [_derive(secret, purpose) for secret in self._secrets]
+        return self._signers[purpose]
+
+
+def new_key() -> str:
+    """A new random Fernet key."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def load_or_make_key_file(path: Path) -> list[str]:
+    """The keys in the file, newest first (one a line, ``#`` for remarks); a missing file is made.
+
+    Of several processes that come at once, one makes the file and all read the same key.
+
+    :raises ConfigurationError: others may read the file, it holds no key, or it cannot be read or made.
+    """
+    try:
+        if not path.exists():
+            _make_key_file(path)
+        return _read_key_file(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the key file {path} cannot be used: {error.strerror}",
+            next_step="check its directory and its rights",
+        ) from error
+
+
+def _make_key_file(path: Path) -> None:
+    """Written whole under another name, then linked into place: nobody ever sees half a file."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    _write_new(draft, new_key() + "\n")
+    try:
+        os.link(draft, path)  # fails if another process was first: its key counts
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()
+
+
+def _write_new(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_key_file(path: Path) -> list[str]:
+    with path.open() as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if os.name == "posix" and mode & 0o077:
+            raise ConfigurationError(
+                f"the key file {path} can be read by others (mode {mode:04o})", next_step=f"chmod 600 {path}"
+            )
+        lines = [line.strip() for line in file]
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise ConfigurationError(f"the key file {path} holds no key", next_step=_MAKE)
+    return keys
+
+
+def _decode(key: str, number: int) -> bytes:
+    try:
+        secret = base64.b64decode(key.strip().encode("ascii"), altchars=b"-_", validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        secret = b""
+    if len(secret) != 32:
+        raise ConfigurationError(f"encryption key number {number} is not a Fernet key", next_step=_MAKE)
+    return secret
+
+
+def _derive(secret: bytes, purpose: str) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return HKDF(SHA256(), length=32, salt=None, info=b"procomp-pay sign " + purpose.encode()).derive(secret)
+
+
+def _signature(key: bytes, text: str) -> str:
+    digest = hmac.new(key, text.encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _does_not_fit() -> ConfigurationError:
+    return ConfigurationError(
+        "a stored secret cannot be read with the encryption keys at hand",
+        next_step="add the key it was written with to ENCRYPTION_KEYS, behind the newest",
+    )

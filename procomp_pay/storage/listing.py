@@ -1,0 +1,95 @@
+"""Lists of payments, newest first, by keyset: page 10,000 costs what page 1 costs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import and_, col, or_, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.storage.module import PaymentDetail
+from procomp_pay.storage.platform import Participant, Payment, Tournament
+
+#: The most rows of one page.
+MOST = 200
+
+Row = tuple[Payment, PaymentDetail, Participant | None, Tournament]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which payments; ``None`` means any. ``since`` is included, ``until`` is not."""
+
+    participant_id: str | None = None
+    payment_id: str | None = None
+    status: PaymentStatus | None = None
+    method: PaymentMethod | None = None
+    tournament_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+async def page(
+    session: AsyncSession, wanted: Filter, *, limit: int, cursor: str | None = None
+) -> tuple[list[Row], str | None]:
+    """One page and the cursor of the next one, ``None`` at the end.
+
+    :raises Refused: a limit outside 1..200, or a cursor that is none of ours.
+    """
+    if not 1 <= limit <= MOST:
+        raise Refused(f"limit is 1 to {MOST}, not {limit}")
+    query: Any = (
+        select(Payment, PaymentDetail, Participant, Tournament)
+        .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
+        .join(Participant, col(Participant.id) == col(PaymentDetail.participant_id), isouter=True)
+        .join(Tournament, col(Tournament.id) == col(Payment.tournament_id))
+        .where(*_conditions(wanted))
+        .order_by(col(PaymentDetail.created_at).desc(), col(PaymentDetail.payment_id).desc())
+        .limit(limit + 1)
+    )
+    if cursor is not None:
+        at, payment_id = _read_cursor(cursor)
+        before = and_(col(PaymentDetail.created_at) == at, col(PaymentDetail.payment_id) < payment_id)
+        query = query.where(or_(col(PaymentDetail.created_at) < at, before))
+    rows = [tuple(row) for row in (await session.exec(query)).all()]
+    more = rows[limit - 1][1] if len(rows) > limit else None
+    return rows[:limit], _write_cursor(more) if more else None
+
+
+def _conditions(wanted: Filter) -> list[Any]:
+    pairs: list[tuple[Any, Any]] = [
+        (PaymentDetail.participant_id, wanted.participant_id),
+        (PaymentDetail.payment_id, wanted.payment_id),
+        (Payment.status, wanted.status),
+        (Payment.method, wanted.method),
+        (Payment.tournament_id, wanted.tournament_id),
+    ]
+    found = [column == value for column, value in pairs if value is not None]
+    if wanted.since is not None:
+        found.append(col(PaymentDetail.created_at) >= wanted.since)
+    if wanted.until is not None:
+        found.append(col(PaymentDetail.created_at) < wanted.until)
+    return found
+
+
+def _write_cursor(detail: PaymentDetail) -> str:
+    text = f"{detail.created_at.isoformat()} {detail.payment_id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        at, payment_id = base64.urlsafe_b64decode(padded.encode("ascii")).decode().split(" ")
+        when = datetime.fromisoformat(at)
+    except (ValueError, binascii.Error, UnicodeError):
+        raise Refused("The cursor is none of ours", next_step="start again without a cursor") from None
+    if when.tzinfo is None:
+        raise Refused("The cursor is none of ours", next_step="start again without a cursor")
+    return when, payment_id

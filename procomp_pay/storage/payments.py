@@ -1,0 +1,121 @@
+"""Read and lock payments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlmodel import col, or_, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.facts import ProviderIds
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.rules import Standing
+from procomp_pay.storage.module import PaymentDetail
+from procomp_pay.storage.platform import Participant, Payment
+
+
+@dataclass(slots=True)
+class Held:
+    """A payment with its detail and participant, who is ``None`` where the platform removed him."""
+
+    payment: Payment
+    detail: PaymentDetail
+    participant: Participant | None
+
+    @property
+    def charged(self) -> Money:
+        return Money(self.detail.charged_amount, self.detail.charged_currency)
+
+    def standing(self) -> Standing:
+        """The payment as the rules see it."""
+        payment, detail, who = self.payment, self.detail, self.participant
+        return Standing(
+            payment_id=payment.id,
+            status=payment.status,
+            charged=self.charged,
+            participant_status=who.status if who else None,
+            settled_by=who.payment_id if who else None,
+            provider_open=detail.provider_open,
+            provider_payment=payment.stripe_payment_id or payment.kaspi_qr_code,
+            cancel_requested=detail.cancel_requested_by is not None,
+            news_at=detail.news_at,
+            failure_reason=payment.failure_reason,
+        )
+
+
+async def hold(session: AsyncSession, payment_id: str, *, lock: bool = True) -> Held:
+    """A payment with its rows, locked until the transaction ends: first the payment, then its participant.
+
+    :raises NotFound: no such payment, or one that this desk did not take.
+    """
+    payment = await session.get(Payment, payment_id, with_for_update=lock, populate_existing=True)
+    detail = await session.get(PaymentDetail, payment_id, populate_existing=True)
+    if payment is None or detail is None:
+        raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
+    participant = await session.get(
+        Participant, detail.participant_id, with_for_update=lock, populate_existing=True
+    )
+    return Held(payment, detail, participant)
+
+
+async def find_id(session: AsyncSession, ids: ProviderIds) -> str | None:
+    """Our payment for a provider's ids; ``None`` where none of ours has them."""
+    wanted = [
+        column == value
+        for column, value in (
+            (Payment.stripe_payment_id, ids.payment_intent),
+            (Payment.stripe_session_id, ids.checkout_session),
+            (Payment.kaspi_qr_code, ids.kaspi_payment),
+        )
+        if value is not None
+    ]
+    if not wanted:
+        return None
+    return (await session.exec(select(Payment.id).where(or_(*wanted)).limit(1))).first()
+
+
+async def exists(session: AsyncSession, payment_id: str) -> bool:
+    """Whether this desk took the payment."""
+    return await session.get(PaymentDetail, payment_id) is not None
+
+
+async def open_ids(session: AsyncSession, participant_id: str) -> list[str]:
+    """A participant's payments through which money can still arrive, newest first."""
+    found = await session.exec(
+        select(PaymentDetail.payment_id)
+        .where(PaymentDetail.participant_id == participant_id, col(PaymentDetail.provider_open))
+        .order_by(col(PaymentDetail.created_at).desc())
+    )
+    return list(found.all())
+
+
+async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
+    """Payments that are due for a look, oldest deadline first; each is claimed for ``lease_s`` seconds.
+
+    Any number of processes may claim: a row that another one holds is skipped, and a process that dies
+    leaves its rows to the others when the lease is over.
+    """
+    due = await session.exec(
+        select(PaymentDetail)
+        .where(col(PaymentDetail.next_poll_at) <= now)
+        .order_by(col(PaymentDetail.next_poll_at))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = due.all()
+    for row in rows:
+        row.next_poll_at = now + timedelta(seconds=lease_s)
+    return [row.payment_id for row in rows]
+
+
+async def next_due_at(session: AsyncSession) -> datetime | None:
+    """When the next look is due; ``None`` where nothing is open."""
+    found = await session.exec(
+        select(PaymentDetail.next_poll_at)
+        .where(col(PaymentDetail.next_poll_at).is_not(None))
+        .order_by(col(PaymentDetail.next_poll_at))
+        .limit(1)
+    )
+    return found.first()

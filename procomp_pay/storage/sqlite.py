@@ -1,0 +1,66 @@
+"""SQLite as a ledger: WAL, every commit on the disk, foreign keys, one writer at a time, private files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+
+from procomp_pay.domain.errors import DatabaseUnavailable
+
+#: Seconds that a connection waits for another's write.
+BUSY_TIMEOUT_S = 30
+
+#: Driver arguments: transactions are begun by us, not guessed by the driver.
+CONNECT_ARGUMENTS: dict[str, Any] = {"isolation_level": None, "timeout": BUSY_TIMEOUT_S}
+
+#: Engine option that marks the writing side.
+WRITES = "pay_writes"
+
+
+def make_private_file(path: Path) -> None:
+    """Make the database file (0600) and its directory (0700), where they are missing.
+
+    SQLite gives its ``-wal`` and ``-shm`` files the rights of the database file.
+
+    :raises DatabaseUnavailable: the directory or the file cannot be made.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"The database {path} cannot be made: {error.strerror}",
+            next_step="check that the directory exists and may be written, or set DATABASE_URL",
+        ) from error
+
+
+def prepare(engine: Engine, path: Path) -> None:
+    """Set up the engine's connections and begin its transactions: readers cannot write, a writer is alone."""
+
+    @event.listens_for(engine, "do_connect")
+    def _make_file(*_: Any) -> None:
+        make_private_file(path)
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    event.listen(engine, "begin", _begin)
+
+
+def _begin(connection: Connection) -> None:
+    """Begin as the engine's option says. IMMEDIATE, because a reader that turns writer can only fail."""
+    writes = bool(connection.get_execution_options().get(WRITES))
+    if connection.info.get(WRITES) is not writes:
+        connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
+        connection.info[WRITES] = writes
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

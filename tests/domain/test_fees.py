@@ -1,0 +1,38 @@
+"""What is charged: the fee as it stands, in a currency that the method takes."""
+
+import pytest
+
+from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.fees import EntryFees, charge_for
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.states import PaymentMethod
+
+USD, KZT = Money.parse("50", "USD"), Money.parse("24000", "KZT")
+BOTH = EntryFees("t1", USD, {Currency.KZT: KZT})
+DOLLARS = EntryFees("t1", USD, {})
+
+
+def test_the_fee_as_it_stands_where_no_amount_is_given() -> None:
+    assert charge_for(BOTH, PaymentMethod.APPLE_PAY, None).charged == USD
+    assert charge_for(BOTH, PaymentMethod.KASPI_QR, None).charged == KZT
+
+
+def test_kaspi_charges_the_tenge_fee_and_never_relabels() -> None:
+    charge = charge_for(BOTH, PaymentMethod.KASPI_QR, USD)
+    assert (charge.requested, charge.charged) == (USD, KZT)
+
+
+def test_another_amount_is_refused_in_the_seeds_words() -> None:
+    with pytest.raises(Refused, match=r"^Payment amount must match tournament entry fee$"):
+        charge_for(BOTH, PaymentMethod.GOOGLE_PAY, Money.parse("49.99", "USD"))
+
+
+def test_a_currency_without_a_fee_says_which_there_are() -> None:
+    with pytest.raises(Refused, match="no entry fee in EUR, only in USD, KZT"):
+        charge_for(BOTH, PaymentMethod.APPLE_PAY, Money.parse("50", "EUR"))
+
+
+def test_kaspi_without_a_tenge_fee_says_how_to_add_one() -> None:
+    with pytest.raises(Refused) as caught:
+        charge_for(DOLLARS, PaymentMethod.KASPI_QR, USD)
+    assert caught.value.next_step == "procomp-pay tournament fee t1 AMOUNT KZT"
