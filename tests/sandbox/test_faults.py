@@ -164,3 +164,11 @@ def test_options_do_not_show_keys():
     shown = repr(SandboxOptions(stripe_secret_key="sk_test_abc", webhook_secret="hidden"))
     assert "abc" not in shown
     assert "hidden" not in shown
+
+
+async def test_faults_strike_kaspi_too(sandbox, http):
+    await http.post("/_sandbox/faults", json={"path": "/r1/", "kind": "status", "status": 503})
+    path, key = "/r1/v01/partner/tradepoints", {"Api-Key": sandbox.info()["kaspi_api_key"]}
+    struck = await http.get(path, headers=key)
+    assert (struck.status_code, "statusCode" in struck.json()) == (503, True)
+    assert (await http.get(path, headers=key)).status_code != 503

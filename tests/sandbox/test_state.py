@@ -53,7 +53,7 @@ async def test_a_kill_loses_no_answered_request_and_no_webhook(tmp_path, receive
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
     assert receiver.got == []
     async with process(*arguments) as (second, again), connect(again) as http:
-        kept = ("stripe_secret_key", "webhook_secret", "kaspi_api_key")
+        kept = ("stripe_secret_key", "webhook_secret", "kaspi_api_key", "kaspi")
         assert [again[name] for name in kept] == [info[name] for name in kept]
         same = await http.get(f"/v1/payment_intents/{made['id']}")
         assert same.json() == made
