@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import literal_column
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.tables import Row
@@ -12,16 +13,19 @@ from procomp_pay.storage.tables import Row
 async def insert_once(session: AsyncSession, table: type[Row], values: dict[str, Any]) -> bool:
     """Insert ``values``; False where a row with the same unique key is there already.
 
-    In the same transaction as its caller: on PostgreSQL a second writer waits for the first one's commit.
+    In the caller's transaction: on PostgreSQL a second writer waits for the first one's commit.
     """
     # Each dialect has its own ON CONFLICT; only the one in use is imported.
-    connection = await session.connection()
+    statement: Any
     if session.get_bind().dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as pg_insert
 
-        done = await connection.execute(pg_insert(table).values(**values).on_conflict_do_nothing())
+        statement = pg_insert(table).values(**values).on_conflict_do_nothing()
     else:
         from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-        done = await connection.execute(sqlite_insert(table).values(**values).on_conflict_do_nothing())
-    return done.rowcount == 1
+        statement = sqlite_insert(table).values(**values).on_conflict_do_nothing()
+    connection = await session.connection()
+    # a returned row is the proof: not every driver counts the rows of an insert
+    written = await connection.execute(statement.returning(literal_column("1")))
+    return written.first() is not None

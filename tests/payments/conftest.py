@@ -136,7 +136,7 @@ class World:
 
     async def confirm(self, intent: str, method: str) -> httpx.Response:
         """The app's side of a bare intent."""
-        data = {"payment_method": method}
+        data = {"payment_method": method, "return_url": "https://app.example.com/paid"}
         return await self.http.post(
             f"/v1/payment_intents/{intent}/confirm", data=data, headers=self._stripe_auth()
         )
@@ -217,7 +217,7 @@ async def world(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIterator[W
             db=db,
             providers=providers,
             keyring=Keyring([new_key()]),
-            clock=lambda: made[0].now(),
+            clock=lambda: made[0].now(),  # noqa: PLW0108 - the world is made after its desk
             new_id=new_id,
             base_url="http://127.0.0.1:8080",
         )

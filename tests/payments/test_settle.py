@@ -91,10 +91,14 @@ async def test_a_crash_inside_the_transaction_leaves_nothing_half_done(world: Wo
     who = await world.participant()
     opened = await world.start(who)
     before = len(await world.rows(AuditEntry))
-    with pytest.raises(RuntimeError, match="crash"):
+
+    async def crash() -> None:
         async with world.desk.db.writing() as session:
             await settle_in(session, world.desk, paid(world, opened))
             raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        await crash()
     assert await world.status(opened) is S.PENDING
     assert (await world.who(who)).status is ParticipantStatus.REGISTERED
     assert len(await world.rows(AuditEntry)) == before
