@@ -11,7 +11,8 @@ from tenacity import (
     RetryCallState,
     retry_if_exception,
     stop_before_delay,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 
 from procomp_pay.domain.errors import OutcomeUnknown, ProviderUnavailable
@@ -24,7 +25,7 @@ NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 #: The longest that one call with all its retries may take, in seconds: a queue stands at the desk.
 TOTAL_S = 20.0
 
-_backoff = wait_exponential_jitter(initial=0.2, max=4.0, jitter=0.2)
+_backoff = wait_exponential(multiplier=0.2, max=4.0) + wait_random(0.0, 0.2)
 
 
 def _wait(state: RetryCallState) -> float:

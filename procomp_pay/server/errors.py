@@ -16,8 +16,6 @@ from procomp_pay.server.logs import REQUEST_ID
 from procomp_pay.storage import exact_json
 
 log = logging.getLogger(__name__)
-#: The key of a request's id in the request.
-ID = "request_id"
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _RETRY_S = 5
@@ -75,15 +73,15 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return error_answer(error.status, _SENTENCES.get(error.status, error.reason), headers)
     except Exception:
         log.exception("a bug met by %s %s", request.method, template_of(request))
-        return error_answer(500, f"Something went wrong on our side. Request id: {request[ID]}")
+        return error_answer(500, f"Something went wrong on our side. Request id: {REQUEST_ID.get()}")
 
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Outermost: gives the request its id, answers every error, logs one line."""
     given = request.headers.get("X-Request-ID", "")
-    request[ID] = given if _SANE_ID.fullmatch(given) else secrets.token_hex(12)
-    REQUEST_ID.set(request[ID])  # a connection's requests come one after the other, each sets its own
+    # a connection's requests come one after the other, each sets its own
+    REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else secrets.token_hex(12))
     started, status = time.perf_counter(), 499
     try:
         answer = await _answered(request, handler)
@@ -100,10 +98,10 @@ def template_of(request: web.Request) -> str:
     return resource.canonical if resource is not None else "(no route)"
 
 
-async def set_headers(request: web.Request, answer: web.StreamResponse) -> None:
+async def set_headers(_request: web.Request, answer: web.StreamResponse) -> None:
     """Before any answer leaves: what every answer carries."""
     answer.headers.setdefault("Cache-Control", "no-store")
     answer.headers["X-Content-Type-Options"] = "nosniff"
     answer.headers["Referrer-Policy"] = "no-referrer"
     answer.headers["Server"] = "procomp-pay"
-    answer.headers["X-Request-ID"] = request[ID]
+    answer.headers["X-Request-ID"] = REQUEST_ID.get()

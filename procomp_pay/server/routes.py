@@ -17,7 +17,8 @@ from procomp_pay.payments.initiate import initiate
 from procomp_pay.payments.views import Move, PaymentView
 from procomp_pay.server import bodies
 from procomp_pay.server.auth import Caller
-from procomp_pay.server.errors import ID, json_answer
+from procomp_pay.server.errors import json_answer
+from procomp_pay.server.logs import REQUEST_ID
 from procomp_pay.server.pictures import THANKS, qr_picture
 from procomp_pay.server.state import STATE
 
@@ -63,7 +64,7 @@ async def start(request: web.Request) -> web.Response:
     order = body.order(bodies.idempotency_key(request))
     await _check_access(request, caller, order.participant_id)
     state = request.app[STATE]
-    started = await initiate(state.desk, order, Actor(caller.user_id, Source.APP, request[ID]))
+    started = await initiate(state.desk, order, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
     state.background.wake_watch()
     opening = await views.opening(state.desk, started.payment_id)
     return json_answer(opening.seeded())
