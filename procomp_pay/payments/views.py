@@ -154,6 +154,15 @@ async def one(desk: Desk, payment_id: str) -> PaymentView:
     return views[0]
 
 
+async def owner_of(desk: Desk, participant_id: str) -> str:
+    """The platform's user to whom a participant belongs.
+
+    :raises NotFound: no such participant.
+    """
+    async with desk.db.reading() as session:
+        return (await people.participant(session, participant_id)).user_id
+
+
 async def latest(desk: Desk, participant_id: str) -> PaymentView:
     """The payment that settled a participant's fee, else the newest one.
 
