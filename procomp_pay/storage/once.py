@@ -24,3 +24,17 @@ async def insert_once(session: AsyncSession, table: type[Row], values: dict[str,
 
         done = await session.execute(sqlite_insert(table).values(**values).on_conflict_do_nothing())
     return bool(done.rowcount == 1)  # type: ignore[attr-defined]
+
+
+async def insert_all_once(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> None:
+    """Insert ``rows`` in one go, leaving out those whose unique key is there already."""
+    if not rows:
+        return
+    if session.get_bind().dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+        await session.execute(pg_insert(table).on_conflict_do_nothing(), rows)
+    else:
+        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+        await session.execute(sqlite_insert(table).on_conflict_do_nothing(), rows)
