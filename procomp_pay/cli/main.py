@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from procomp_pay.cli import people
 from procomp_pay.cli.common import show_error
 from procomp_pay.domain.errors import PaymentError
 
@@ -42,6 +43,9 @@ def root(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     """Runs before every command."""
+
+
+people.register(app)
 
 
 def run() -> None:
