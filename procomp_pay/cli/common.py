@@ -84,7 +84,7 @@ def err() -> Console:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout; amounts as exact numbers (``50.00``), text from outside escaped by JSON."""
+    """One JSON document on stdout; amounts are exact numbers (``50.00``)."""
     import simplejson
 
     typer.echo(simplejson.dumps(document, use_decimal=True, ensure_ascii=not _is_utf8(), indent=2))
