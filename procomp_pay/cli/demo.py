@@ -59,7 +59,7 @@ class _Story:
                 "A tournament morning in Almaty. Three athletes pay their entry fee:\n"
                 "one by [bold]Kaspi QR[/] at the desk, one by [bold]Apple Pay[/] in the app (declined "
                 "first),\none by [bold]Google Pay[/] on a page that the desk shows as a QR.\n\n"
-                "Everything is real but the money: a server, a database, HTTP, signed webhooks.\n"
+                "All is real but the money: a server, a database, HTTP, signed webhooks.\n"
                 "Stripe and Kaspi are played by the [yellow]sandbox[/].",
                 title="[bold]procomp-pay demo[/]",
                 border_style="cyan",
@@ -73,27 +73,17 @@ class _Story:
         self.say(f"Sandbox at {stage.sandbox_url}, server at {stage.server_url}, a fresh SQLite file.")
         tournament = self._set_up(stage)
         athletes = {p["full_name"]: p for p in stage.ask("participant", "list", tournament)["items"]}
-        self._kaspi(stage, athletes["Қайрат Нұрланов"]["id"])
+        self._kaspi(stage, athletes["Қайрат Нұрланов"]["participant_id"])
         self._apple(stage, athletes["Айгерім Сәтбаева"])
-        self._google(stage, athletes["Ivan Petrov"]["id"])
+        self._google(stage, athletes["Ivan Petrov"]["participant_id"])
         self.step("Everybody sees it")
         self.run(stage, "list")
-        self.run(stage, "history", athletes["Айгерім Сәтбаева"]["id"])
+        self.run(stage, "history", athletes["Айгерім Сәтбаева"]["participant_id"])
 
     def _set_up(self, stage: Stage) -> str:
-        self.typed("tournament add", '"Almaty Open 2026" --fee 50 --currency USD --starts 2026-12-05T09:00')
-        made = stage.ask(
-            "tournament",
-            "add",
-            "Almaty Open 2026",
-            "--fee",
-            "50",
-            "--currency",
-            "USD",
-            "--starts",
-            "2026-12-05T09:00",
-        )
-        tournament = str(made["id"])
+        self.run(stage, "tournament", "add", "Almaty Open 2026", "--fee", "50", "--currency", "USD")
+        [made] = stage.ask("tournament", "list")["items"]
+        tournament = str(made["tournament_id"])
         self.run(stage, "tournament", "fee", tournament, "24000", "KZT")
         roster = stage.home / "roster.csv"
         roster.write_text(
@@ -118,20 +108,22 @@ class _Story:
         self.until(stage, participant, "COMPLETED", "confirmed; Kaspi sends no event, the server asked")
 
     def _apple(self, stage: Stage, athlete: dict[str, Any]) -> None:
+        from procomp_pay.storage import exact_json
+
         self.step("Apple Pay in the app: declined, then paid")
-        auth = {"Authorization": f"Bearer {stage.token(athlete['user_id'])}"}
-        body = {"participant_id": athlete["id"], "method": "apple_pay", "amount": 50.00, "currency": "USD"}
+        who = athlete["participant_id"]
         self.say("[bold]POST /api/v1/payments/initiate[/] with the athlete's own token")
+        body = {"participant_id": who, "method": "apple_pay"}
+        auth = {"Authorization": f"Bearer {stage.token(athlete['user_id'])}"}
         opened = stage.post(f"{stage.server_url}/initiate", body, **auth)
-        shown = {k: v for k, v in opened.items() if k != "client_secret"} | {"client_secret": "pi_…_secret_…"}
-        self.console.print_json(data=shown)
         intent = str(opened["client_secret"]).split("_secret_")[0]
+        self.say(f"[dim]{exact_json.dumps(opened | {'client_secret': f'{intent}_secret_…'})}[/]")
         pay = f"{stage.sandbox_url}/_sandbox/stripe/payment_intents/{intent}/pay"
         stage.post(pay, {"method": "pm_card_chargeDeclinedInsufficientFunds"})
-        self.until(stage, athlete["id"], "FAILED", "webhook payment_intent.payment_failed, signature checked")
+        self.until(stage, who, "FAILED", "webhook payment_intent.payment_failed, signature checked")
         self.say("[dim]Another card, the same PaymentIntent…[/]")
         stage.post(pay, {"method": "pm_apple_pay"})
-        self.until(stage, athlete["id"], "COMPLETED", "webhook payment_intent.succeeded, signature checked")
+        self.until(stage, who, "COMPLETED", "webhook payment_intent.succeeded, signature checked")
 
     def _google(self, stage: Stage, participant: str) -> None:
         self.step("Google Pay: the desk shows a hosted page as a QR")
@@ -155,7 +147,7 @@ class _Story:
     def run(self, stage: Stage, *words: str) -> None:
         """A command as the clerk would type it, with its own output."""
         home = str(stage.home)
-        self.typed(*(word.replace(home + "/", "") for word in words))
+        self.typed(*(_quoted(word.replace(home + "/", "")) for word in words))
         stage.run(*words)
 
     def until(self, stage: Stage, participant: str, status: str, why: str) -> None:
@@ -187,6 +179,10 @@ class _Story:
                 expand=False,
             )
         )
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"' if " " in word else word
 
 
 def _admin_token(stage: Stage) -> str:
