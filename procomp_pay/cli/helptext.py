@@ -29,7 +29,7 @@ class DeskFormatter(HelpFormatter):
         self._colour = has_colour()
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
-        # a required argument's braces say nothing that its missing brackets do not
+        # without the braces around PARTICIPANT
         super().write_usage(prog, _BRACES.sub(r"\1", args), prefix or self._styled("Usage: ", bold=True))
 
     def write_heading(self, heading: str) -> None:

@@ -42,9 +42,12 @@ async def settle(desk: Desk, fact: Fact) -> Settled:
         return await settle_in(session, desk, fact)
 
 
-async def settle_in(session: AsyncSession, desk: Desk, fact: Fact) -> Settled:
-    """Apply a fact within the caller's transaction, which must be a writing one."""
-    held = await hold(session, fact.payment_id)
+async def settle_in(session: AsyncSession, desk: Desk, fact: Fact, held: Held | None = None) -> Settled:
+    """Apply a fact within the caller's transaction, which must be a writing one.
+
+    :param held: the payment, where the caller has locked it in this transaction already.
+    """
+    held = held or await hold(session, fact.payment_id)
     before = held.payment.status
     verdict = decide(held.standing(), fact)
     if verdict.outcome not in (Outcome.ALREADY, Outcome.STALE):

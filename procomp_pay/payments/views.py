@@ -157,16 +157,28 @@ async def one(desk: Desk, payment_id: str) -> PaymentView:
     return views[0]
 
 
+async def owner_of(desk: Desk, participant_id: str) -> str:
+    """The platform's user to whom a participant belongs.
+
+    :raises NotFound: no such participant.
+    """
+    async with desk.db.reading() as session:
+        return (await people.participant(session, participant_id)).user_id
+
+
 async def latest(desk: Desk, participant_id: str) -> PaymentView:
-    """A participant's newest payment.
+    """The payment that settled a participant's fee, else the newest one.
+
+    A newer try that came to nothing must not hide that the fee is paid.
 
     :raises NotFound: no such participant, or one without a payment.
     """
-    views, _ = await many(desk, Filter(participant_id=participant_id), limit=1)
-    if views:
-        return views[0]
     async with desk.db.reading() as session:
         who = await people.participant(session, participant_id)
+        wanted = Filter(participant_id=participant_id, payment_id=who.payment_id)
+        rows, _ = await listing.page(session, wanted, limit=1)
+    if rows:
+        return _view(rows[0])
     raise NotFound(
         f"{who.full_name} has no payment yet",
         next_step=f"procomp-pay initiate {participant_id} --method kaspi_qr",

@@ -171,7 +171,7 @@ async def apply_seen(desk: Desk, payment_id: str, seen: Seen, actor: Actor) -> S
             reason=seen.reason or ("Nobody paid in time" if news is News.EXPIRED else None),
             final_at_provider=final,
         )
-        return await settle_in(session, desk, fact)
+        return await settle_in(session, desk, fact, held)
 
 
 async def _take_up(desk: Desk, held: Held, actor: Actor) -> None:

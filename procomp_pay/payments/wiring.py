@@ -20,9 +20,9 @@ def utc_now() -> datetime:
 
 def new_id() -> str:
     """A new id of 25 characters, the first one ``c``: what validators of Prisma's ``cuid()`` expect."""
-    from cuid2 import cuid_wrapper
+    from cuid2 import create_id
 
-    return "c" + cuid_wrapper(length=24)()
+    return "c" + create_id(length=24)
 
 
 def keyring_for(settings: Settings) -> Keyring:

@@ -24,7 +24,7 @@ NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 #: The longest that one call with all its retries may take, in seconds: a queue stands at the desk.
 TOTAL_S = 20.0
 
-_backoff = wait_exponential_jitter(initial=0.2, max=4.0, jitter=0.2)
+_backoff = wait_exponential_jitter(multiplier=0.2, max=4.0, jitter=0.2)
 
 
 def _wait(state: RetryCallState) -> float:

@@ -17,6 +17,9 @@ from procomp_pay.providers.base import Seen
 
 Object = Mapping[str, Any]
 
+#: Why Stripe itself closes an intent: https://docs.stripe.com/api/payment_intents/object
+_BY_TIME = ("automatic", "expired")
+
 
 def seen_in_intent(intent: Object) -> Seen:
     """What a PaymentIntent says. ``latest_charge`` may be expanded or an id."""
@@ -27,7 +30,7 @@ def seen_in_intent(intent: Object) -> Seen:
         return Seen(News.SUCCEEDED, final=True, money=money, ids=ids, raw_status=status)
     if status == "canceled":
         # Stripe closes the intent of a session that ran out by itself: that is time, not a person.
-        news = News.EXPIRED if intent.get("cancellation_reason") == "automatic" else News.CANCELLED
+        news = News.EXPIRED if intent.get("cancellation_reason") in _BY_TIME else News.CANCELLED
         return Seen(news, final=True, ids=ids, reason=_cancel_reason(intent), raw_status=status)
     if status in ("processing", "requires_capture"):
         return Seen(News.PROCESSING, ids=ids, raw_status=status)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import importlib.util
 import ipaddress
 import secrets
 import time
@@ -18,6 +16,7 @@ from aiohttp.typedefs import Handler
 
 from procomp_pay.sandbox import faults
 from procomp_pay.sandbox.control import Control
+from procomp_pay.sandbox.kaspi import KaspiSandbox
 from procomp_pay.sandbox.store import Store, read_state
 from procomp_pay.sandbox.stripe.provider import StripeSandbox
 
@@ -87,7 +86,8 @@ class Sandbox:
             saved=self._store.save,
             time_scale=self.options.time_scale,
         )
-        self.providers: dict[str, Provider] = {"stripe": self.stripe, **self._kaspi()}
+        self.kaspi = self._kaspi()
+        self.providers: dict[str, Provider] = {"stripe": self.stripe, "kaspi": self.kaspi}
         for name, data in state.get("providers", {}).items():
             if name in self.providers:
                 self.providers[name].load(data)
@@ -107,18 +107,13 @@ class Sandbox:
         }
         return {name: given.get(name) or kept.get(name) or make() for name, make in made.items()}
 
-    def _kaspi(self) -> dict[str, Provider]:
-        name = "procomp_pay.sandbox.kaspi"
-        if importlib.util.find_spec(name) is None:  # merged with kaspi
-            return {}
-        module = importlib.import_module(name)
-        provider: Provider = module.KaspiSandbox(
+    def _kaspi(self) -> KaspiSandbox:
+        return KaspiSandbox(
             clock=self.clock,
             changed=self._store.changed,
             api_key=self._keys["kaspi_api_key"],
             time_scale=self.options.time_scale,
         )
-        return {"kaspi": provider}
 
     def clock(self) -> float:
         """Unix seconds, moved forward by what `advance` was given."""
@@ -137,6 +132,11 @@ class Sandbox:
         secret = self.stripe.core.private("we_sandbox").get("secrets", [None])[0]
         return {
             **self._keys,
+            "kaspi": {
+                "device_token": self.kaspi.device_token,
+                "organization_bin": self.kaspi.organization_bin,
+                "trade_point_id": self.kaspi.trade_point_id,
+            },
             "livemode": False,
             "providers": sorted(self.providers),
             "sandbox": True,

@@ -6,7 +6,7 @@ import asyncio
 import fnmatch
 import itertools
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +16,7 @@ KINDS = ("delay", "status", "cut_before", "cut_after")
 MAX_FAULTS = 100
 MAX_SECONDS = 300.0
 CONTROL = "/_sandbox"
+STRUCK = web.RequestKey("STRUCK", str)
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Fault:
 
     def to_json(self) -> dict[str, Any]:
         """The rule as it was given, with its id and how often it has struck."""
-        return dict(vars(self))
+        return asdict(self)
 
 
 class Faults:
@@ -140,7 +141,7 @@ class RequestLog:
 
     def to_json(self) -> list[dict[str, Any]]:
         """The lines, oldest first."""
-        return [dict(vars(line)) for line in self._lines]
+        return [asdict(line) for line in self._lines]
 
 
 def log_middleware(log: RequestLog) -> Middleware:
@@ -161,7 +162,9 @@ def log_middleware(log: RequestLog) -> Middleware:
             return response
         finally:
             key = request.headers.get("Idempotency-Key")
-            log.add(RequestLine(request.method, request.path, key, status, request.get("fault")))
+            fault = request.get(STRUCK)
+            seen = None if fault in ("cut_before", "cut_after") else status
+            log.add(RequestLine(request.method, request.path, key, seen, fault))
 
     return apply
 
@@ -176,7 +179,7 @@ def fault_middleware(faults: Faults) -> Middleware:
         fault = faults.take(request.method, request.path)
         if fault is None:
             return await handler(request)
-        request["fault"] = fault.kind
+        request[STRUCK] = fault.kind
         return await _struck(fault, request, handler)
 
     return apply
@@ -184,24 +187,24 @@ def fault_middleware(faults: Faults) -> Middleware:
 
 async def _struck(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
     if fault.kind == "cut_before":
-        raise _cut(request)
+        return _cut(request)
     if fault.kind == "delay" and not fault.after:
         await asyncio.sleep(fault.seconds)
     if fault.kind == "status" and not fault.after:
         return _status(fault, request)
     response = await handler(request)
     if fault.kind == "cut_after":
-        raise _cut(request)
+        return _cut(request)
     if fault.kind == "delay" and fault.after:
         await asyncio.sleep(fault.seconds)
     return _status(fault, request) if fault.kind == "status" else response
 
 
-def _cut(request: web.Request) -> Exception:
-    """Abort the connection: the client sees a reset, never half an answer."""
+def _cut(request: web.Request) -> web.Response:
+    """Abort the connection: the client sees a reset. The response is never written."""
     if request.transport is not None:
         request.transport.abort()
-    return ConnectionResetError("cut by a fault of the sandbox")
+    return web.Response(status=503)
 
 
 def _status(fault: Fault, request: web.Request) -> web.Response:

@@ -10,7 +10,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import event
 from sqlalchemy.engine import URL
@@ -40,7 +42,8 @@ class PaymentDatabaseService:
 
     def __init__(self, url: str) -> None:
         self._url = urls.parse(url)
-        self._engine = _make_engine(self._url)
+        self._threads: WeakSet[Thread] = WeakSet()
+        self._engine = self._make_sqlite() if self.is_sqlite() else _make_postgresql(self._url)
         if self.is_sqlite():
             self._reader = self._engine
             self._writer = self._engine.execution_options(**{sqlite.WRITES: True})
@@ -133,15 +136,17 @@ class PaymentDatabaseService:
     async def dispose(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
+        await sqlite.finished(self._threads)
 
-
-def _make_engine(url: URL) -> AsyncEngine:
-    if urls.is_sqlite(url):
+    def _make_sqlite(self) -> AsyncEngine:
         engine = create_async_engine(
-            url, connect_args=dict(sqlite.CONNECT_ARGUMENTS), hide_parameters=True, **EXACT_JSON_ENGINE
+            self._url, connect_args=dict(sqlite.CONNECT_ARGUMENTS), hide_parameters=True, **EXACT_JSON_ENGINE
         )
-        sqlite.prepare(engine.sync_engine, urls.sqlite_path(url))
+        self._threads = sqlite.prepare(engine.sync_engine, urls.sqlite_path(self._url))
         return engine
+
+
+def _make_postgresql(url: URL) -> AsyncEngine:
     url, arguments = urls.connect_arguments(url)
     engine = create_async_engine(
         url,

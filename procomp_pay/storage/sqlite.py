@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sqlite3
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
@@ -40,21 +44,43 @@ def make_private_file(path: Path) -> None:
         ) from error
 
 
-def prepare(engine: Engine, path: Path) -> None:
-    """Set up the engine's connections and begin its transactions: readers cannot write, a writer is alone."""
+def prepare(engine: Engine, path: Path) -> WeakSet[Thread]:
+    """Set up the engine's connections and begin its transactions: readers cannot write, a writer is alone.
+
+    :returns: the threads of the driver's connections, for :func:`finished`; grows as they are opened.
+    """
+    threads: WeakSet[Thread] = WeakSet()
 
     @event.listens_for(engine, "do_connect")
     def _make_file(*_: Any) -> None:
         make_private_file(path)
+        # what cannot be opened fails here: failing in its own thread, the driver would leave that behind
+        sqlite3.connect(path).close()
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        thread = getattr(getattr(connection, "driver_connection", None), "_thread", None)
+        if isinstance(thread, Thread):
+            threads.add(thread)
+        try:
+            cursor = connection.cursor()
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+        except BaseException:
+            connection.close()
+            raise
 
     event.listen(engine, "begin", _begin)
+    return threads
+
+
+async def finished(threads: WeakSet[Thread], *, limit_s: float = 5.0) -> None:
+    """Wait until the driver's threads are through: one that answers when the loop is gone dies noisily."""
+    for _ in range(int(limit_s / 0.002)):
+        if not any(thread.is_alive() for thread in threads):
+            return
+        await asyncio.sleep(0.002)
 
 
 def _begin(connection: Connection) -> None:

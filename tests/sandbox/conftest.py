@@ -85,3 +85,36 @@ def eventually() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
         raise AssertionError("it did not happen in time")
 
     return wait
+
+
+RETURN = "https://example.test/back"
+
+
+@pytest.fixture
+def make_intent(client: stripe.StripeClient) -> Callable[..., Awaitable[Any]]:
+    """An intent of 50.00 USD; with `method`, confirmed by it."""
+
+    async def make(method: str | None = None, **params: Any) -> Any:
+        given: dict[str, Any] = {"amount": 5000, "currency": "usd", **params}
+        if method is not None:
+            given |= {"confirm": True, "payment_method": method, "return_url": RETURN}
+        return await client.v1.payment_intents.create_async(given)
+
+    return make
+
+
+@pytest.fixture
+def make_session(client: stripe.StripeClient) -> Callable[..., Awaitable[Any]]:
+    """A checkout session for one entry fee of 50.00 USD."""
+
+    async def make(**params: Any) -> Any:
+        price = {"currency": "usd", "unit_amount": 5000, "product_data": {"name": "Entry <fee>"}}
+        given: dict[str, Any] = {
+            "mode": "payment",
+            "line_items": [{"price_data": price, "quantity": 1}],
+            "success_url": "https://example.test/done?s={CHECKOUT_SESSION_ID}",
+            **params,
+        }
+        return await client.v1.checkout.sessions.create_async(given)
+
+    return make

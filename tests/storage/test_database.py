@@ -24,7 +24,6 @@ from procomp_pay.storage.platform import Participant, Payment
 from tests.conftest import PostgresServer
 from tests.storage.rows import NOW, a_detail, a_payment
 
-
 END_OURS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'procomp-pay'"
 
 
@@ -321,6 +320,37 @@ async def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     assert "cannot be opened" in (await told(f"sqlite:///{tmp_path / 'file' / 'pay.sqlite3'}")).message
     assert "cannot be made: File name too long" in (await told(f"sqlite:///{tmp_path / ('n' * 300)}")).message
     assert "cannot be opened" in (await told(f"sqlite:///{tmp_path}")).message
+
+
+@pytest.mark.parametrize("spoil", ["directory", "text", "cancelled"])
+def test_a_short_command_ends_without_noise(
+    sqlite_url: str, spoil: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The loop ends right after the failure; the driver's thread must not outlive it."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    if spoil == "directory":
+        path.unlink()
+        path.mkdir()
+    elif spoil == "text":
+        path.write_text("not a database, and longer than a header of one hundred bytes" * 9)
+
+    async def command() -> None:
+        service = PaymentDatabaseService(sqlite_url)
+        try:
+            async with service.writing() as session:
+                await session.exec(select(Payment))
+                task = asyncio.current_task()
+                assert task is not None
+                asyncio.get_running_loop().call_soon(task.cancel)
+                while True:
+                    await session.exec(select(Payment))
+        finally:
+            await service.dispose()
+
+    for _ in range(20):
+        with pytest.raises((DatabaseUnavailable, asyncio.CancelledError)):
+            asyncio.run(command())
+    assert capfd.readouterr().err == ""
 
 
 async def test_a_disk_that_is_full(sqlite_url: str) -> None:

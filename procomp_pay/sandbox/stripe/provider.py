@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
@@ -122,10 +123,10 @@ class StripeSandbox:
                 log.exception("a timer of the Stripe sandbox failed")
             due = self.core.next_timer()
             pause = None if due is None else max(0.01, due - self.core.clock())
-            try:
-                await asyncio.wait_for(self._stir.wait(), pause)
-            except TimeoutError:
-                continue
+            # not wait_for: in Python 3.11 it can swallow a cancellation that comes with the wake-up
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stir.wait()
             self._stir.clear()
 
     @web.middleware

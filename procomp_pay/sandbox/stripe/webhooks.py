@@ -7,6 +7,7 @@ doubled each time, and all are divided by the time scale.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -121,10 +122,10 @@ class Webhooks:
     async def _run(self) -> None:
         while True:
             pause = self._start_due()
-            try:
-                await asyncio.wait_for(self._stir.wait(), pause)
-            except TimeoutError:
-                continue
+            # not wait_for: in Python 3.11 it can swallow a cancellation that comes with the wake-up
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stir.wait()
             self._stir.clear()
 
     def _start_due(self) -> float | None:

@@ -1,0 +1,157 @@
+"""Stripe's events: checked, stored before the 200, handled once each, in any order."""
+
+import json
+import random
+import time
+from typing import Any
+
+import pytest
+
+from procomp_pay.domain.errors import BadSignature, Refused
+from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.payments import inbox
+from procomp_pay.storage.row_states import EventState
+from procomp_pay.storage.work import OutboxMessage, WebhookEvent
+from tests.payments.conftest import World
+
+S = PaymentStatus
+
+
+async def an_event(world: World) -> tuple[bytes, dict[str, Any]]:
+    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    await world.confirm(str(opened.view.provider_ref), "pm_apple_pay")
+    [event] = [e for e in await world.events() if e["type"] == "payment_intent.succeeded"]
+    return json.dumps(event).encode(), event
+
+
+async def refused(world: World, body: bytes, header: str | None, secrets: list[str] | None = None) -> None:
+    with pytest.raises(BadSignature):
+        await inbox.receive_stripe(world.desk, body, header, secrets or [world.webhook_secret])
+    assert await world.rows(WebhookEvent) == []
+
+
+async def test_what_is_not_signed_by_stripe_is_not_kept(world: World) -> None:
+    body, _ = await an_event(world)
+    good = world.signed(body)
+    await refused(world, body, None)
+    await refused(world, body, "")
+    await refused(world, body, "t=1,v1=")
+    await refused(world, body, good.replace("v1=", "v0="))
+    await refused(world, body, world.signed(body, secret="whsec_other"))
+    await refused(world, body, world.signed(body, at=time.time() - 301))
+    await refused(world, body, world.signed(body, at=time.time() + 400))
+    await refused(world, body[:-1] + b" ", good)
+    await refused(world, body.replace(b"5000", b"5001"), good)
+    await refused(world, b"\xff" + body, good)
+    await refused(world, body, good, ["whsec_a", "whsec_b"])
+
+
+async def test_signed_but_no_event(world: World) -> None:
+    for body in (
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"id":"evt_1","type":"x"}',
+        b'{"id":1,"type":"x","created":"y"}',
+    ):
+        with pytest.raises(Refused):
+            await inbox.receive_stripe(world.desk, body, world.signed(body), [world.webhook_secret])
+    assert await world.rows(WebhookEvent) == []
+
+
+async def test_while_a_secret_rotates_both_hold(world: World) -> None:
+    body, _ = await an_event(world)
+    header = world.signed(body, secret="whsec_old")
+    assert await inbox.receive_stripe(world.desk, body, header, ["whsec_new", "whsec_old"])
+
+
+async def test_stored_once_and_encrypted(world: World) -> None:
+    body, event = await an_event(world)
+    assert [await world.receive(event) for _ in range(3)] == [True, False, False]
+    [row] = await world.rows(WebhookEvent)
+    assert (row.event_id, row.state) == (event["id"], EventState.PENDING)
+    assert "payment_intent" not in row.payload_enc
+    assert world.desk.keyring.decrypt(row.payload_enc).encode() == body
+
+
+async def test_paid_by_webhook(world: World) -> None:
+    who = await world.participant()
+    opened = await world.start(who, "apple_pay")
+    await world.pay_page(opened)
+    await world.deliver()
+    assert await world.status(opened) is S.COMPLETED
+    assert (await world.who(who)).payment_id == opened.view.payment_id
+    [session] = await world.stripe_objects("checkout/sessions")
+    view = await world.view(opened)
+    assert view.provider_ref == session["id"]
+
+
+async def test_declined_then_paid_in_every_order(world: World) -> None:
+    """Whatever order and however often the events arrive, the end is the same."""
+    for seed in range(6):
+        who = await world.participant()
+        opened = await world.start(who, "google_pay", channel=Channel.STRIPE_INTENT)
+        intent = str(opened.view.provider_ref)
+        await world.confirm(intent, "pm_card_chargeDeclined")
+        await world.confirm(intent, "pm_google_pay")
+        mine = [e for e in await world.events() if opened.view.payment_id in json.dumps(e)]
+        assert {e["type"] for e in mine} >= {"payment_intent.succeeded", "payment_intent.payment_failed"}
+        random.Random(seed).shuffle(mine)
+        for event in mine + mine[:2]:
+            await world.receive(event)
+            await world.maintain()
+        view = await world.view(opened)
+        assert (view.status, view.failure_reason) == (S.COMPLETED, None)
+        assert (await world.who(who)).status is ParticipantStatus.PAID
+
+
+async def test_a_decline_alone_is_failed_with_stripes_reason(world: World) -> None:
+    who = await world.participant()
+    opened = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    await world.confirm(str(opened.view.provider_ref), "pm_card_chargeDeclinedInsufficientFunds")
+    await world.deliver()
+    view = await world.view(opened)
+    assert view.status is S.FAILED
+    assert "insufficient_funds" in str(view.failure_reason)
+    # the same intent can still be paid, so it is the one that is returned
+    again = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    assert again.view.payment_id == view.payment_id
+
+
+async def test_events_of_others_are_kept_and_touch_nothing(world: World) -> None:
+    auth = {"Authorization": f"Bearer {world.sandbox.info()['stripe_secret_key']}"}
+    data = {"amount": "700", "currency": "usd", "payment_method": "pm_card_visa", "confirm": "true",
+            "payment_method_types[]": "card"}  # fmt: skip
+    made = await world.http.post("/v1/payment_intents", data=data, headers=auth)
+    assert made.status_code == 200, made.text
+    await world.deliver()
+    states = {r.type: r.state for r in await world.rows(WebhookEvent)}
+    assert states["payment_intent.succeeded"] is EventState.FOREIGN
+    assert states["payment_intent.created"] is EventState.IGNORED
+
+
+async def test_a_poison_event_waits_longer_each_time_then_is_a_dead_letter(world: World) -> None:
+    _, event = await an_event(world)
+    del event["data"]["object"]["status"]
+    event["id"] = "evt_poison"
+    await world.receive(event)
+    for attempt in range(1, inbox.ATTEMPTS + 1):
+        assert (await world.maintain()).events_failed == 1, attempt
+        assert (await world.maintain()).events_failed == 0, "it waits before it is tried again"
+        world.later(2500)
+    [row] = await world.rows(WebhookEvent)
+    assert (row.state, row.attempts) == (EventState.DEAD, inbox.ATTEMPTS)
+    assert "KeyError" in str(row.last_error)
+    assert "alert.dead_letter" in {m.topic for m in await world.rows(OutboxMessage)}
+
+
+async def test_a_poison_event_does_not_hold_up_the_others(world: World) -> None:
+    _, event = await an_event(world)
+    poison = json.loads(json.dumps(event)) | {"id": "evt_poison"}
+    poison["data"]["object"] = {"metadata": {}}
+    await world.receive(poison)
+    await world.receive(event)
+    await world.maintain()
+    states = {r.event_id: r.state for r in await world.rows(WebhookEvent)}
+    assert states == {"evt_poison": EventState.PENDING, event["id"]: EventState.DONE}
