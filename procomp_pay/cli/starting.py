@@ -165,7 +165,9 @@ def _check(wish: Wish, qr_file: Path | None) -> None:
         )
     key = wish.idempotency_key
     if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
-        raise Refused("An idempotency key is 1 to 255 printable characters")
+        raise Refused(
+            "An idempotency key is 1 to 255 printable characters", next_step="--idempotency-key ORDER-17"
+        )
 
 
 def _channel(wish: Wish) -> Channel:
