@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import Clerk
 
-_HEAVY = [
+_HEAVY = {
     "sqlalchemy",
     "sqlmodel",
     "pydantic",
@@ -27,8 +27,8 @@ _HEAVY = [
     "rich.markdown",
     "filelock",
     "openpyxl",
-]
-_NOT_FOR_STATUS = [
+}
+_NOT_FOR_STATUS = {
     "stripe",
     "aiohttp",
     "httpx",
@@ -44,7 +44,7 @@ _NOT_FOR_STATUS = [
     "procomp_pay.payments.initiate",
     "procomp_pay.payments.watch",
     "procomp_pay.sandbox",
-]
+}
 _PROGRAM = """
 import sys
 from procomp_pay.cli.main import app
@@ -90,7 +90,7 @@ def test_help_and_usage_errors_import_nothing_heavy(
 ) -> None:
     loaded, ended = modules(small_desk.environment(), *words)
     assert ended == code
-    assert loaded.isdisjoint(_HEAVY), loaded & set(_HEAVY)
+    assert loaded.isdisjoint(_HEAVY), loaded & _HEAVY
 
 
 def test_completion_imports_nothing_heavy(small_desk: Clerk) -> None:
@@ -110,7 +110,7 @@ def test_completion_imports_nothing_heavy(small_desk: Clerk) -> None:
     assert "initiate" in done.stdout
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "typer" in loaded
-    assert loaded.isdisjoint(_HEAVY), loaded & set(_HEAVY)
+    assert loaded.isdisjoint(_HEAVY), loaded & _HEAVY
 
 
 def test_status_imports_only_what_it_uses(small_desk: Clerk) -> None:
@@ -118,4 +118,4 @@ def test_status_imports_only_what_it_uses(small_desk: Clerk) -> None:
     loaded, code = modules(small_desk.environment(), "status", "p1")
     assert code == 0
     assert "sqlmodel" in loaded
-    assert loaded.isdisjoint(_NOT_FOR_STATUS), loaded & set(_NOT_FOR_STATUS)
+    assert loaded.isdisjoint(_NOT_FOR_STATUS), loaded & _NOT_FOR_STATUS
