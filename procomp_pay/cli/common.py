@@ -142,7 +142,7 @@ def wrap(text: str, stream: TextIO, indent: str = "  ") -> str:
     """Broken between words at a terminal's width; as one line for a pipe."""
     if not stream.isatty():
         return text
-    width = max(30, min(shutil.get_terminal_size().columns, 100))
+    width = max(30, min(shutil.get_terminal_size().columns, 100) - 2)
     options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     return "\n".join(
         textwrap.fill(line, width, subsequent_indent=indent, **options) for line in text.split("\n")
@@ -180,9 +180,9 @@ def show_error(error: PaymentError, *, as_json: bool = False) -> None:
     if as_json:
         print_error_json(error.message, error.exit_code, error.next_step)
         return
-    message = wrap(clean(error.message), sys.stderr)
-    mark = typer.style("\N{BALLOT X}", fg="red", bold=True) if has_colour(err=True) else "\N{BALLOT X}"
-    typer.echo(f"{mark} {message}", err=True)
+    text = wrap(f"\N{BALLOT X} {clean(error.message)}", sys.stderr)
+    mark = typer.style(text[0], fg="red", bold=True) if has_colour(err=True) else text[0]
+    typer.echo(mark + text[1:], err=True)
     if error.next_step:
         hint(error.next_step)
 

@@ -135,7 +135,8 @@ def last_word(view: PaymentView, *, utf8: bool = True) -> RenderableType:
         lines.append(Text(_TITLES[view.status], style=f"bold {colour}"))
     if odd or view.status is not PaymentStatus.COMPLETED:
         lines.append(Text.from_markup(safe(words.state(view))))
-    lines += [Text.from_markup(line) for line in _proof(view)]
+    paid = "✓ PAID " if view.status is PaymentStatus.COMPLETED else ""  # the word too: for a reader, a log
+    lines += [Text.from_markup(paid + line if n == 0 else line) for n, line in enumerate(_proof(view))]
     return Panel(Group(*lines), border_style=colour, box=box.HEAVY, padding=(0, 2), expand=False)
 
 

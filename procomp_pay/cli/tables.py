@@ -9,6 +9,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import typer
@@ -53,7 +54,9 @@ def _ends(view: PaymentView) -> list[tuple[str, str]]:
     if view.completed_at is not None:
         found.append(("paid", words.clock_time(view.completed_at)))
     elif view.expires_at is not None:
-        found.append(("until", words.clock_time(view.expires_at)))
+        over = view.status is PaymentStatus.PENDING and view.expires_at <= datetime.now(UTC)
+        note = " (over: ask the provider with --refresh)" if over else ""
+        found.append(("until", words.clock_time(view.expires_at) + note))
     if view.operation_number:
         found.append(("operation", clean(view.operation_number)))
     return found
