@@ -91,6 +91,18 @@ def test_a_bad_line_is_said_and_waited_out(
     assert "COMPLETED" in said.err
 
 
+def test_a_line_that_hangs_is_said_before_it_times_out(
+    small_desk: Clerk, helper: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "SLOW", timedelta(seconds=0.5))
+    payment = small_desk.ask("initiate", "p1", *KASPI)
+    small_desk.street.fault(kind="delay", path="/r1", seconds=2, times=1)
+    _later(helper, lambda: small_desk.pay(payment, "pay"))
+    said = small_desk.type("status", "p1", "--watch")
+    assert "no answer yet" in said.err
+    assert "COMPLETED" in said.err
+
+
 def test_a_provider_that_stays_silent_ends_with_exit_5(
     small_desk: Clerk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
