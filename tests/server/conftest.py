@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -135,8 +136,8 @@ async def served(serve: Serve) -> Served:
 @pytest.fixture
 def eventually() -> Callable[..., Awaitable[Any]]:
     async def wait(check: Callable[[], Awaitable[Any]], seconds: float = 10.0) -> Any:
-        found = None
-        for _ in range(int(seconds / 0.05)):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
             found = await check()
             if found:
                 return found

@@ -11,6 +11,7 @@ from typing import Any
 
 import jwt
 import pytest
+from sqlalchemy import text
 from sqlmodel import select
 
 from procomp_pay.config import Settings
@@ -78,3 +79,9 @@ async def inbox(desk: Desk) -> list[WebhookEvent]:
     """Everything in the inbox."""
     async with desk.db.reading() as session:
         return list((await session.exec(select(WebhookEvent))).all())
+
+
+async def rename_table(desk: Desk, name: str, new: str) -> None:
+    """Take a table away, or give it back."""
+    async with desk.db.writing() as session:
+        await (await session.connection()).execute(text(f"ALTER TABLE {name} RENAME TO {new}"))
