@@ -53,6 +53,8 @@ BAD: dict[str, bytes] = {
     "amount Infinity": _with('"amount":-Infinity,"currency":"USD"'),
     "amount 1e400": _with('"amount":1e400,"currency":"USD"'),
     "amount 1e-400": _with('"amount":1e-400,"currency":"USD"'),
+    "amount 1e-999999": _with('"amount":1e-999999,"currency":"USD"'),
+    "amount 1e999999": _with('"amount":1e999999,"currency":"USD"'),
     "amount beyond Decimal": _with('"amount":1e99999999999999999999,"currency":"USD"'),
     "amount of 5000 digits": _with('"amount":' + "9" * 5000 + ',"currency":"USD"'),
     "amount of 5000 decimals": _with('"amount":0.' + "0" * 5000 + '1,"currency":"USD"'),
