@@ -161,8 +161,10 @@ async def ensure_users(session: AsyncSession, desk: Desk, wanted: dict[str, str]
     :param wanted: names by address in lower case.
     """
     found = await roster.users_by_email(session, wanted)
+    # in one order, so that two imports that meet the same new addresses wait and do not deadlock
     missing = [
-        User(id=desk.new_id(), email=email, name=name) for email, name in wanted.items() if email not in found
+        User(id=desk.new_id(), email=email, name=wanted[email])
+        for email in sorted(wanted.keys() - found.keys())
     ]
     if not missing:
         return found
