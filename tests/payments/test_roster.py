@@ -21,6 +21,7 @@ from procomp_pay.payments.roster_file import RosterRow
 from procomp_pay.payments.roster_import import ImportReport, import_participants
 from procomp_pay.payments.wiring import new_id
 from procomp_pay.providers.base import PaymentProvider
+from procomp_pay.storage import roster as storage
 from procomp_pay.storage.crypto import Keyring, new_key
 from procomp_pay.storage.database import PaymentDatabaseService
 from procomp_pay.storage.platform import Participant, Payment, User
@@ -370,15 +371,24 @@ async def test_two_desks_that_import_at_once_register_everybody_once(desk: Desk,
 
 async def test_two_tournaments_that_meet_the_same_new_users_at_once(desk: Desk, cup: str) -> None:
     other = await tournaments.add_tournament(desk, "Other", money("1"), STARTS, CLERK)
-    people = [(f"Спортсмен {n}", "", f"a{n}@example.kz") for n in range(50)]
+    people = [(f"Спортсмен {n}", "", f"a{n}@example.kz") for n in range(2000)]
     reports = await asyncio.gather(
         import_participants(desk, cup, rows(*people), CLERK),
         import_participants(desk, other.tournament_id, rows(*reversed(people)), CLERK),
-        return_exceptions=False,
     )
-    assert [len(r.added) for r in reports] == [50, 50]
+    assert [len(r.added) for r in reports] == [2000, 2000]
     async with desk.db.reading() as session:
-        assert len((await session.exec(select(User))).all()) == 50
+        assert len((await session.exec(select(User))).all()) == 2000
+
+
+async def test_a_payment_starts_while_an_import_holds_the_tournament(world: World) -> None:
+    if world.desk.db.is_sqlite():
+        return  # one writer at a time, and an import is short
+    who = await world.participant()
+    async with world.desk.db.writing() as session:
+        await storage.lock_tournament(session, f"t-{who}")
+        opened = await asyncio.wait_for(world.start(who), 6)
+    assert opened.view.participant_id == who
 
 
 async def test_an_import_that_fails_half_way_leaves_nothing(
