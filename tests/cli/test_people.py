@@ -231,6 +231,16 @@ def test_a_dry_run_tells_and_writes_nothing(embedded: Terminal) -> None:
     assert embedded.json("participant", "list")["total"] == 0
 
 
+def test_long_lists_of_lines_are_cut_at_a_terminal_and_whole_in_json(embedded: Terminal) -> None:
+    tournament = cup(embedded)
+    path = embedded.file("ФИО\n" + "".join("1\n" for _ in range(60)) + "Аида\n" * 13)
+    shown = embedded("participant", "import", tournament, path, exit_code=3)
+    assert "… and 10 more" in shown.stdout
+    assert "… and 2 more" in shown.stdout
+    report = embedded.json("participant", "import", tournament, path, exit_code=3)
+    assert (len(report["problems"]), len(report["skipped"])) == (60, 12)
+
+
 def test_a_workbook_and_its_sheet(embedded: Terminal) -> None:
     tournament = cup(embedded)
     book = openpyxl.Workbook()
