@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/startup.py [--quick]
 
-Whole processes, ours and the reference in turn in one run; each pair gives a ratio, the median counts (SPEC 12).
+Whole processes, ours and the reference in turn in one run; each pair gives a ratio, the median counts.
 """
 
 from __future__ import annotations
