@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from procomp_pay.domain.errors import PaymentError, Refused
-from procomp_pay.domain.facts import Source
+from procomp_pay.domain.errors import ConfigurationError, PaymentError, Refused
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +33,7 @@ AsOption = Annotated[
 
 
 def settings() -> Settings:
-    """The settings, with a banner on stderr while no real money moves.
+    """The settings of this command.
 
     :raises ConfigurationError: a setting has a wrong form.
     """
@@ -42,8 +42,25 @@ def settings() -> Settings:
     return load_settings()
 
 
+def warn_of_play_money(using: Settings, *, kaspi: bool | None = None, as_json: bool = False) -> None:
+    """One line on stderr while no real money moves.
+
+    :param kaspi: which provider the command uses; ``None`` for both.
+    """
+    modes = [] if kaspi is False else [using.kaspi_mode.value]
+    modes += [] if kaspi is True else [using.stripe_mode.value]
+    if as_json:
+        return
+    if "sandbox" in modes:
+        say("SANDBOX \N{EN DASH} no real money moves", fg="yellow", bold=True)
+    elif "test" in modes:
+        say("TEST KEYS \N{EN DASH} no real money moves", fg="yellow", bold=True)
+
+
 def with_desk(work: Callable[[Desk], Awaitable[T]], *, using: Settings | None = None) -> T:
     """Run ``work`` on a desk: the one ``asyncio.run`` of a command. The embedded database makes itself."""
+    import asyncio
+
     from procomp_pay.payments.wiring import open_desk
     from procomp_pay.storage.migrate import ensure_sqlite
 
@@ -58,33 +75,65 @@ def with_desk(work: Callable[[Desk], Awaitable[T]], *, using: Settings | None = 
 
 
 def operator(name: str | None) -> Actor:
-    """Who acts: ``--as``, ``PROCOMP_OPERATOR``, or the system user."""
-    import getpass
+    """Who acts: ``--as``, ``PROCOMP_OPERATOR``, or the system user.
 
+    :raises Refused: a name that the audit cannot show.
+    """
+    from procomp_pay.domain.facts import Source
     from procomp_pay.payments.desk import Actor
 
-    chosen = name or os.environ.get("PROCOMP_OPERATOR") or getpass.getuser()
+    chosen = name if name is not None else os.environ.get("PROCOMP_OPERATOR") or _system_user()
     if not chosen.strip() or len(chosen) > 80 or not chosen.isprintable():
-        raise Refused("An operator's name is 1 to 80 printable characters", next_step="--as NAME")
+        raise Refused("An operator's name is 1 to 80 printable characters", next_step="add: --as NAME")
     return Actor(chosen.strip(), Source.PERSON)
+
+
+def _system_user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has no name
+        raise ConfigurationError(
+            "This computer's user has no name, and the audit needs one",
+            next_step="add --as NAME, or set PROCOMP_OPERATOR",
+        ) from None
 
 
 def out() -> Console:
     """For results. No colour where stdout is no terminal or ``NO_COLOR`` is set."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 def err() -> Console:
     """For progress, hints and errors: a pipe on stdout stays clean."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
+
+
+def has_colour(*, err: bool = False) -> bool:
+    """Whether a stream may be coloured."""
+    stream = sys.stderr if err else sys.stdout
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def is_interactive() -> bool:
+    """Whether a person sits at this command: questions and live screens are for people alone."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def say(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = False) -> None:
+    """A line for a person, on stderr. ``text`` is shown as it is: make it :func:`clean` first."""
+    shown = typer.style(text, fg=fg, bold=bold, dim=dim) if has_colour(err=True) else text
+    typer.echo(shown, err=True)
 
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout; amounts are exact numbers (``50.00``)."""
+    """One JSON document on stdout; amounts as exact numbers (``50.00``)."""
     import simplejson
 
     typer.echo(simplejson.dumps(document, use_decimal=True, ensure_ascii=not _is_utf8(), indent=2))
@@ -94,21 +143,45 @@ def _is_utf8() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
+_KEPT = {"\N{NO-BREAK SPACE}": "\N{NO-BREAK SPACE}"}  # an amount's; Python does not call it printable
+
+
+def clean(text: object) -> str:
+    """Text from outside with its control characters made visible and harmless."""
+    return "".join(c if c.isprintable() else _KEPT.get(c, "\N{REPLACEMENT CHARACTER}") for c in str(text))
+
+
 def safe(text: object) -> str:
-    """Text from outside for a terminal: control characters and rich's markup made harmless."""
+    """Text from outside for rich: :func:`clean`, and its markup made harmless."""
     from rich.markup import escape
 
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
-    return escape(shown)
+    return escape(clean(text))
 
 
 def show_error(error: PaymentError, *, as_json: bool = False) -> None:
     """Say what happened, why, and what to type next."""
     if as_json:
-        body: dict[str, Any] = {"detail": error.message, "exit_code": error.exit_code}
-        print_json(body | ({"next_step": error.next_step} if error.next_step else {}))
+        print_error_json(error.message, error.exit_code, error.next_step)
         return
-    console = err()
-    console.print(f"[bold red]✗[/] {safe(error.message)}")
+    width = max(30, min(shutil.get_terminal_size().columns, 100))
+    message = (
+        textwrap.fill(
+            clean(error.message),
+            width,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        if sys.stderr.isatty()
+        else clean(error.message)
+    )
+    mark = typer.style("\N{BALLOT X}", fg="red", bold=True) if has_colour(err=True) else "\N{BALLOT X}"
+    typer.echo(f"{mark} {message}", err=True)
     if error.next_step:
-        console.print(f"  [dim]→[/] {safe(error.next_step)}")
+        # never broken into lines: it is there to be copied
+        say(f"  \N{RIGHTWARDS ARROW} {clean(error.next_step)}", fg="cyan")
+
+
+def print_error_json(detail: str, exit_code: int, next_step: str | None = None) -> None:
+    """An error as the one JSON document of a command."""
+    print_json({"detail": clean(detail), "exit_code": exit_code, "next_step": next_step})

@@ -1,51 +1,79 @@
-"""The entry point: all commands, and the one place that turns errors into words and exit codes."""
+"""The entry point: the root command and one line for each module of commands."""
 
 from __future__ import annotations
 
-import sys
-from typing import Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from procomp_pay.cli import people
-from procomp_pay.cli.common import show_error
-from procomp_pay.domain.errors import PaymentError
-
-
-class DeskGroup(TyperGroup):
-    """Turns every error into a sentence and an exit code; a traceback only with ``--debug``."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except PaymentError as error:
-            if ctx.params.get("debug"):
-                raise
-            show_error(error, as_json="--json" in sys.argv)
-            raise typer.Exit(error.exit_code) from None
-        except (KeyboardInterrupt, typer.Exit, typer.Abort):
-            raise
-
+from procomp_pay.cli import (
+    cancelling,
+    database,
+    demo,
+    doctor,
+    keys,
+    looking,
+    people,
+    serve,
+    starting,
+    upkeep,
+)
+from procomp_pay.cli.group import DeskGroup
 
 app = typer.Typer(
     name="procomp-pay",
     cls=DeskGroup,
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    # Typer's rich help costs more time than all the rest of `--help`: group.py draws it instead.
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="The payment desk of ProComp: take entry fees, follow them, prove that the books agree.",
+    epilog="""[bold]First steps[/]
+
+  procomp-pay doctor
+  procomp-pay initiate PARTICIPANT --method kaspi_qr --watch
+  procomp-pay status PARTICIPANT
+
+COMMAND --help shows a command's options and examples. Exit codes: 0 done,
+1 bug, 2 usage, 3 refused, 4 not found, 5 not available, 6 needs a person,
+7 configuration.""",
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"procomp-pay {version('procomp-pay')}")
+        except PackageNotFoundError:
+            typer.echo("procomp-pay (not installed)")
+        raise typer.Exit
 
 
 @app.callback()
 def root(
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere in the line.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
 ) -> None:
     """Runs before every command."""
 
 
+starting.register(app)
+looking.register(app)
+cancelling.register(app)
+upkeep.register(app)
+database.register(app)
+doctor.register(app)
+keys.register(app)
 people.register(app)
+serve.register(app)
+demo.register(app)
 
 
 def run() -> None:

@@ -35,6 +35,8 @@ def _verify(body: bytes, header: str, secrets: list[str], now: datetime) -> None
     """
     import stripe
 
+    if not header.isascii():
+        raise BadSignature("The webhook's signature does not hold")  # Stripe's check would raise TypeError
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -65,8 +67,8 @@ async def receive_stripe(desk: Desk, body: bytes, header: str | None, secrets: l
         event = exact_json.loads(body)
         arrival = queues.Arrival(
             provider="stripe",
-            event_id=str(event["id"]),
-            type=str(event["type"]),
+            event_id=_word(event["id"]),
+            type=_word(event["type"]),
             payload_enc=desk.keyring.encrypt(body.decode("utf-8")),
             occurred_at=datetime.fromtimestamp(int(event["created"]), UTC),
         )
@@ -74,6 +76,13 @@ async def receive_stripe(desk: Desk, body: bytes, header: str | None, secrets: l
         raise Refused("The body is not a Stripe event") from None
     async with desk.db.writing() as session:
         return await queues.receive(session, arrival, row_id=desk.new_id(), now=desk.clock())
+
+
+def _word(value: object) -> str:
+    """An id or a type as every database can store it."""
+    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 255:
+        raise ValueError("not an id")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,12 @@ async def _look_after(desk: Desk, payment_id: str, done: Pass) -> None:
         done.failures.append(f"{payment_id}: {error.message}")
         await look_again_at(desk, payment_id)
         return
+    except Exception as error:
+        # a bug met by one payment: the others are looked after, this one comes up again with its trace
+        log.exception("payment %s cannot be looked after", payment_id)
+        done.failures.append(f"{payment_id}: {type(error).__name__}")
+        await look_again_at(desk, payment_id)
+        return
     if settled is not None and settled.status is not settled.before:
         done.moved += 1
 

@@ -100,7 +100,7 @@ async def record(session: AsyncSession, desk: Desk, payment_id: str, created: Cr
         request_id=actor.request_id,
         ids=created.ids,
     )
-    await settle_in(session, desk, fact)
+    await settle_in(session, desk, fact, held)
 
 
 async def refuse(desk: Desk, payment_id: str, actor: Actor, reason: str) -> None:
@@ -118,7 +118,7 @@ async def refuse(desk: Desk, payment_id: str, actor: Actor, reason: str) -> None
             reason=reason,
             final_at_provider=True,
         )
-        await settle_in(session, desk, fact)
+        await settle_in(session, desk, fact, held)
 
 
 async def give_up(desk: Desk, payment_id: str) -> None:
@@ -126,7 +126,7 @@ async def give_up(desk: Desk, payment_id: str) -> None:
     async with desk.db.writing() as session:
         held = await hold(session, payment_id)
         held.detail.create_state = CreateState.NEVER
-        await settle_in(session, desk, _expired(desk, payment_id))
+        await settle_in(session, desk, _expired(desk, payment_id), held)
 
 
 def _expired(desk: Desk, payment_id: str) -> Fact:

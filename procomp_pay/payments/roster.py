@@ -33,6 +33,7 @@ class ParticipantView:
     """A registration. ``email`` is ``None`` where the person gave none."""
 
     participant_id: str
+    user_id: str
     full_name: str
     category: str | None
     email: str | None
@@ -49,6 +50,7 @@ class ParticipantView:
         """Everything, for ``--json``."""
         return {
             "participant_id": self.participant_id,
+            "user_id": self.user_id,
             "full_name": self.full_name,
             "category": self.category,
             "email": self.email,
@@ -188,6 +190,7 @@ def _refuse_twice(twin: roster.Registration | None) -> None:
 def _seen(row: Participant, user: User, tournament: Tournament) -> ParticipantView:
     return ParticipantView(
         participant_id=row.id,
+        user_id=user.id,
         full_name=row.full_name,
         category=row.category,
         email=None if is_placeholder(user.email) else user.email,

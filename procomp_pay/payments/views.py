@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
 from procomp_pay.payments.desk import Desk
@@ -27,6 +28,7 @@ class PaymentView:
     participant_name: str
     tournament_id: str
     tournament_name: str
+    category: str | None
     status: PaymentStatus
     method: PaymentMethod
     channel: Channel
@@ -74,6 +76,7 @@ class PaymentView:
             "participant_name": self.participant_name,
             "tournament_id": self.tournament_id,
             "tournament_name": self.tournament_name,
+            "category": self.category,
             "channel": self.channel.value,
             "refunded_amount": self.refunded.amount,
             "requested_amount": self.requested.amount,
@@ -154,16 +157,28 @@ async def one(desk: Desk, payment_id: str) -> PaymentView:
     return views[0]
 
 
+async def owner_of(desk: Desk, participant_id: str) -> str:
+    """The platform's user to whom a participant belongs.
+
+    :raises NotFound: no such participant.
+    """
+    async with desk.db.reading() as session:
+        return (await people.participant(session, participant_id)).user_id
+
+
 async def latest(desk: Desk, participant_id: str) -> PaymentView:
-    """A participant's newest payment.
+    """The payment that settled a participant's fee, else the newest one.
+
+    A newer try that came to nothing must not hide that the fee is paid.
 
     :raises NotFound: no such participant, or one without a payment.
     """
-    views, _ = await many(desk, Filter(participant_id=participant_id), limit=1)
-    if views:
-        return views[0]
     async with desk.db.reading() as session:
         who = await people.participant(session, participant_id)
+        wanted = Filter(participant_id=participant_id, payment_id=who.payment_id)
+        rows, _ = await listing.page(session, wanted, limit=1)
+    if rows:
+        return _view(rows[0])
     raise NotFound(
         f"{who.full_name} has no payment yet",
         next_step=f"procomp-pay initiate {participant_id} --method kaspi_qr",
@@ -180,6 +195,16 @@ async def history(desk: Desk, participant_id: str) -> list[tuple[PaymentView, li
     views, _ = await many(desk, Filter(participant_id=participant_id), limit=listing.MOST)
     async with desk.db.reading() as session:
         return [(view, [_move(e) for e in await audit.entries(session, view.payment_id)]) for view in views]
+
+
+async def fees_for(desk: Desk, participant_id: str) -> EntryFees:
+    """The entry fees of a participant's tournament.
+
+    :raises NotFound: no such participant.
+    """
+    async with desk.db.reading() as session:
+        who = await people.participant(session, participant_id)
+        return await people.entry_fees(session, await people.tournament(session, who.tournament_id))
 
 
 async def many(
@@ -231,6 +256,7 @@ def _view(row: listing.Row) -> PaymentView:
         participant_name=who.full_name if who else "(removed)",
         tournament_id=tournament.id,
         tournament_name=tournament.name,
+        category=who.category if who else None,
         status=payment.status,
         method=payment.method or PaymentMethod.KASPI_QR,
         channel=detail.channel,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.domain.kaspi_life import USUAL_CONFIRM_S, USUAL_SCAN_S, KaspiLife, after_look
 from procomp_pay.domain.states import Channel, CreateState, PaymentStatus
@@ -22,6 +23,8 @@ from procomp_pay.storage.payments import Held, hold
 LEASE_S = 60
 #: After a provider's failure, in seconds.
 _TRY_AGAIN_S = 20
+#: After a failure while somebody looks on, in seconds.
+FOLLOW_AGAIN_S = 5
 #: Stripe keeps an idempotency key for at least 24 hours; after that the same request makes a second object.
 _RESEND_WITHIN = timedelta(hours=23)
 
@@ -63,6 +66,48 @@ async def look_after(desk: Desk, payment_id: str, actor: Actor = SYSTEM) -> Sett
         return await close(desk, held, actor)
     seen = await desk.providers.of(held.detail.channel).fetch(handle_of(held))
     return await apply_seen(desk, payment_id, seen, actor)
+
+
+async def look_if_due(
+    desk: Desk, payment_id: str, actor: Actor = SYSTEM, *, at_least_every: timedelta | None = None
+) -> bool:
+    """As :func:`look_after`, where the payment is due; for somebody who follows it live. The row is claimed
+    first, so that it and a running ``serve`` never both ask.
+
+    :returns: whether the provider was asked and answered.
+
+    :param at_least_every: bring a look that is farther off forward to this; for a provider whose news come
+        by webhook, which may not reach us.
+    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: not now; it stays due, a little later.
+    """
+    async with desk.db.reading() as session:
+        if not _is_due(await hold(session, payment_id, lock=False), desk, at_least_every):
+            return False
+    async with desk.db.writing() as session:
+        held = await hold(session, payment_id)
+        if not _is_due(held, desk, at_least_every):
+            return False  # another one came first
+        held.detail.next_poll_at = desk.clock() + timedelta(seconds=LEASE_S)
+    try:
+        await look_after(desk, payment_id, actor)
+    except PaymentError:
+        await look_again_at(desk, payment_id, seconds=FOLLOW_AGAIN_S)
+        raise
+    if at_least_every is not None:
+        await look_again_at(desk, payment_id, seconds=max(1, int(at_least_every.total_seconds())))
+    return True
+
+
+def _is_due(held: Held, desk: Desk, at_least_every: timedelta | None) -> bool:
+    detail, now = held.detail, desk.clock()
+    if not detail.provider_open or detail.next_poll_at is None:
+        return False
+    if detail.next_poll_at <= now:
+        return True
+    if at_least_every is None or detail.create_state is not CreateState.OPEN:
+        return False
+    # farther off than a lease: nobody is asking at this moment, and nobody will soon
+    return detail.next_poll_at - now > timedelta(seconds=LEASE_S)
 
 
 def _is_to_be_closed(held: Held, desk: Desk) -> bool:
@@ -126,7 +171,7 @@ async def apply_seen(desk: Desk, payment_id: str, seen: Seen, actor: Actor) -> S
             reason=seen.reason or ("Nobody paid in time" if news is News.EXPIRED else None),
             final_at_provider=final,
         )
-        return await settle_in(session, desk, fact)
+        return await settle_in(session, desk, fact, held)
 
 
 async def _take_up(desk: Desk, held: Held, actor: Actor) -> None:

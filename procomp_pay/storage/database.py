@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from weakref import WeakSet
@@ -16,7 +17,7 @@ from weakref import WeakSet
 from sqlalchemy import event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage import sqlite, urls
@@ -102,6 +103,30 @@ class PaymentDatabaseService:
         try:
             async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
                 yield session
+        except SQLAlchemyError as error:
+            known = translate(error, self.describe())
+            if known is None:
+                raise
+            raise known from error
+
+    def sqlite_path(self) -> Path | None:
+        """The database's file; ``None`` on PostgreSQL."""
+        return urls.sqlite_path(self._url) if self.is_sqlite() else None
+
+    @asynccontextmanager
+    async def dedicated(self) -> AsyncIterator[AsyncConnection]:
+        """A connection outside the pool and outside any transaction, closed at the end; for what belongs to
+        a session of the database, as an advisory lock does.
+
+        :raises DatabaseUnavailable: no connection.
+        """
+        try:
+            async with self._engine.connect() as pooled:
+                connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
+                try:
+                    yield connection
+                finally:
+                    await connection.invalidate()  # closed, not given back: its locks end here
         except SQLAlchemyError as error:
             known = translate(error, self.describe())
             if known is None:

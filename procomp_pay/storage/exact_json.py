@@ -26,14 +26,26 @@ def dumps(value: Any, *, canonical: bool = False) -> str:
     )
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes, *, unique_keys: bool = False) -> Any:
     """Read JSON: whole numbers as int, every other number as Decimal, never a float.
 
-    :raises ValueError: not JSON.
+    :param unique_keys: refuse an object that names a key twice (which of the two was meant is a guess).
+    :raises ValueError: not JSON, nested too deep, or a number beyond what Decimal can hold.
     """
     import simplejson
 
-    return simplejson.loads(text, use_decimal=True, parse_int=_parse_int)
+    pairs = _unique if unique_keys else None
+    try:
+        return simplejson.loads(text, use_decimal=True, parse_int=_parse_int, object_pairs_hook=pairs)
+    except (ArithmeticError, RecursionError) as error:
+        raise ValueError(f"the JSON cannot be held: {type(error).__name__}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
 
 
 def _parse_int(digits: str) -> int:

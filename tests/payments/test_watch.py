@@ -213,3 +213,14 @@ async def test_every_move_is_in_the_audit_trail(world: World) -> None:
     assert opened.qr_payload not in str([e.after for e in entries])
     [detail] = await world.rows(PaymentDetail)
     assert detail.completed_at is not None
+
+
+async def test_a_newer_try_does_not_hide_that_the_fee_is_paid(world: World) -> None:
+    who = await world.participant()
+    kaspi = await world.start(who, "kaspi_qr")
+    apple = await world.start(who, "apple_pay")
+    assert (await views.latest(world.desk, who)).payment_id == apple.view.payment_id
+    await world.phone(kaspi)
+    world.later(6)
+    await world.maintain()
+    assert (await views.latest(world.desk, who)).payment_id == kaspi.view.payment_id

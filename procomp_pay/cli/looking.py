@@ -1,0 +1,253 @@
+"""``status``, ``history`` and ``list``: look, change nothing."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from procomp_pay.cli.common import (
+    JsonOption,
+    clean,
+    operator,
+    print_json,
+    say,
+    settings,
+    warn_of_play_money,
+    with_desk,
+)
+from procomp_pay.cli.starting import Method
+from procomp_pay.domain.errors import NotFound, Refused, Unavailable
+from procomp_pay.domain.states import PaymentStatus
+
+if TYPE_CHECKING:
+    from procomp_pay.payments.desk import Actor, Desk
+    from procomp_pay.payments.views import PaymentView
+    from procomp_pay.storage.listing import Filter
+
+_STATUS = """[bold]Examples[/]
+
+  procomp-pay status PARTICIPANT
+  procomp-pay status PARTICIPANT --watch
+  procomp-pay status --payment PAYMENT --refresh --json"""
+_HISTORY = """[bold]Examples[/]
+
+  procomp-pay history PARTICIPANT
+  procomp-pay history PARTICIPANT --json"""
+_LIST = """[bold]Examples[/]
+
+  procomp-pay list --status pending
+  procomp-pay list --since 2026-05-01 --until 2026-05-03
+  procomp-pay list --tournament TOURNAMENT --limit 200 --json
+
+Days are days in Almaty; --until counts its own day in."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog=_STATUS)(status)
+    app.command(epilog=_HISTORY)(history)
+    app.command("list", epilog=_LIST)(list_payments)
+
+
+def status(
+    participant: Annotated[
+        str | None, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")
+    ] = None,
+    payment: Annotated[
+        str | None, typer.Option(metavar="ID", help="This payment, not the participant's latest.")
+    ] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the provider now.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it live to the end.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """How a participant's latest payment stands.
+
+    With --watch the exit code is 0 when it is paid and 3 when it is not.
+    """
+    if participant is None and payment is None:
+        raise typer.BadParameter("name a PARTICIPANT, or a payment with --payment ID")
+    using = settings()
+    followed: list[str] = []
+
+    async def work(desk: Desk) -> PaymentView:
+        view = await _find(desk, participant, payment)
+        if not (refresh or watch):
+            return view
+        warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=as_json)
+        actor = operator(None)
+        if refresh:
+            view = await _refreshed(desk, view, actor, as_json=as_json, watch=watch)
+        if watch:
+            from procomp_pay.cli.watching import follow_on_screen
+
+            followed.append(view.payment_id)
+            view = await follow_on_screen(desk, view.payment_id, actor, quiet=as_json)
+        return view
+
+    try:
+        view = with_desk(work, using=using)
+    except KeyboardInterrupt:
+        from procomp_pay.cli.watching import stopped
+
+        if not followed:
+            raise
+        raise stopped(followed[0]) from None
+    _show_status(view, using=using, as_json=as_json, watched=watch, with_mode=refresh or watch)
+
+
+async def _find(desk: Desk, participant: str | None, payment: str | None) -> PaymentView:
+    from procomp_pay.payments import views
+
+    if payment is None:
+        return await views.latest(desk, str(participant))
+    view = await views.one(desk, payment)
+    if participant not in (None, view.participant_id):
+        raise NotFound(
+            f"Payment {clean(payment[:64])} is not of participant {clean(str(participant)[:64])!r}",
+            next_step=f"procomp-pay history {participant}",
+        )
+    return view
+
+
+async def _refreshed(
+    desk: Desk, view: PaymentView, actor: Actor, *, as_json: bool, watch: bool
+) -> PaymentView:
+    from procomp_pay.payments import views
+    from procomp_pay.payments.watch import look_after
+
+    try:
+        await look_after(desk, view.payment_id, actor)
+    except Unavailable as error:
+        if watch:
+            return view  # following tries again by itself
+        if not as_json:
+            _print_status(view)
+        raise type(error)(
+            f"{error.message}; {'this is' if not as_json else 'we only know'} how it stood before",
+            next_step=f"again in a minute: procomp-pay status --payment {view.payment_id} --refresh",
+        ) from error
+    return await views.one(desk, view.payment_id)
+
+
+def _show_status(view: PaymentView, *, using: Any, as_json: bool, watched: bool, with_mode: bool) -> None:
+    if as_json:
+        mode = using.kaspi_mode if view.channel.is_kaspi else using.stripe_mode
+        print_json(view.full() | ({"mode": mode.value} if with_mode else {}))
+    elif watched:
+        from procomp_pay.cli import screens
+        from procomp_pay.cli.common import out
+
+        console = out()
+        console.print(screens.last_word(view, utf8=console.encoding.startswith("utf")))
+    else:
+        _print_status(view)
+    if watched:
+        from procomp_pay.cli.watching import exit_code
+
+        if code := exit_code(view):
+            raise typer.Exit(code)
+
+
+def _print_status(view: PaymentView) -> None:
+    from procomp_pay.cli.tables import status_lines
+
+    for line in status_lines(view):
+        typer.echo(line)
+
+
+def history(
+    participant: Annotated[str, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")],
+    as_json: JsonOption = False,
+) -> None:
+    """All payments of a participant: what happened to each, and what was paid back."""
+    from procomp_pay.payments import views
+
+    entries = with_desk(lambda desk: views.history(desk, participant))
+    if as_json:
+        print_json(
+            {"items": [view.full() | {"moves": [move.full() for move in moves]} for view, moves in entries]}
+        )
+        return
+    from procomp_pay.cli.tables import history_lines
+
+    if not entries:
+        say("No payment yet", dim=True)
+        say(f"  \N{RIGHTWARDS ARROW} procomp-pay initiate {clean(participant)} --method kaspi_qr", fg="cyan")
+        return
+    for line in history_lines(entries):
+        typer.echo(line)
+
+
+def list_payments(
+    status: Annotated[
+        PaymentStatus | None, typer.Option(case_sensitive=False, help="Only payments that stand so.")
+    ] = None,
+    method: Annotated[
+        Method | None, typer.Option("--method", "-m", help="Only payments made this way.")
+    ] = None,
+    tournament: Annotated[str | None, typer.Option(metavar="ID", help="Only of this tournament.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="DAY", help="From this day, as 2026-05-01.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="DAY", help="Up to and with this day.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", help="Payments on a page, 1 to 200.")] = 20,
+    cursor: Annotated[str | None, typer.Option(metavar="C", help="Where the page before ended.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """All payments, newest first, page by page."""
+    from procomp_pay.payments import views
+
+    wanted = _wanted(status, method, tournament, since, until)
+    found, following = with_desk(lambda desk: views.many(desk, wanted, limit=limit, cursor=cursor))
+    if as_json:
+        print_json({"items": [view.full() for view in found], "next_cursor": following})
+        return
+    if not found:
+        say("No payments" + (" fit" if wanted != _wanted() else " yet"), dim=True)
+        return
+    from procomp_pay.cli.tables import list_lines
+
+    for line in list_lines(found):
+        typer.echo(line)
+    if following is not None:
+        say("There are more. The next page:", dim=True)
+        given = {
+            "status": status, "method": method, "tournament": tournament,
+            "since": since, "until": until, "limit": limit,
+        }  # fmt: skip
+        say(f"  \N{RIGHTWARDS ARROW} {clean(_next_page(following, given))}", fg="cyan")
+
+
+def _wanted(
+    status: PaymentStatus | None = None,
+    method: Method | None = None,
+    tournament: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+) -> Filter:
+    from procomp_pay.cli import words
+    from procomp_pay.domain.states import PaymentMethod
+    from procomp_pay.storage.listing import Filter
+
+    first, last = words.day(since, "--since"), words.day(until, "--until")
+    if first and last and last < first:
+        raise Refused(f"--until {last} is before --since {first}", next_step="swap the two")
+    return Filter(
+        status=status,
+        method=PaymentMethod(method.value.upper()) if method else None,
+        tournament_id=tournament,
+        since=words.day_begins(first) if first else None,
+        until=words.day_begins(last, plus_days=1) if last else None,
+    )
+
+
+def _next_page(cursor: str, given: Mapping[str, object]) -> str:
+    """The command line that was typed, with the next page's cursor."""
+    options = [
+        word
+        for name, value in given.items()
+        if value is not None
+        for word in (f"--{name}", str(getattr(value, "value", value)))
+    ]
+    return shlex.join(["procomp-pay", "list", *options, "--cursor", cursor])

@@ -1,0 +1,71 @@
+"""``maintain``: one pass of all background work, for cron."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from procomp_pay.cli.common import JsonOption, clean, print_json, say, settings, warn_of_play_money, with_desk
+from procomp_pay.domain.errors import Unavailable
+
+if TYPE_CHECKING:
+    from procomp_pay.payments.desk import Desk
+    from procomp_pay.payments.maintain import Pass
+
+_EXAMPLES = """[bold]Examples[/]
+
+  procomp-pay maintain
+  * * * * *  procomp-pay maintain >> /var/log/procomp-pay.log 2>&1
+
+Exit code 6: something in the pass failed and is named. 5: another one is running,
+or the database does not answer."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=_EXAMPLES)(maintain)
+
+
+def maintain(as_json: JsonOption = False) -> None:
+    """Do all background work once: events, open payments, what was interrupted.
+
+    Not needed beside a running `serve`; harmless there. Two never run at once.
+    """
+    using = settings()
+    warn_of_play_money(using, as_json=as_json)
+    done = with_desk(_pass_alone, using=using)
+    problems = done.events_failed + len(done.failures)
+    if as_json:
+        counts = {
+            "events": done.events,
+            "events_failed": done.events_failed,
+            "looked_at": done.looked_at,
+            "moved": done.moved,
+        }
+        print_json(counts | {"failures": done.failures})
+    else:
+        typer.echo(str(done))
+        _name_problems(done)
+    if problems:
+        raise typer.Exit(6)
+
+
+async def _pass_alone(desk: Desk) -> Pass:
+    from procomp_pay.payments.maintain import one_pass
+    from procomp_pay.storage.lock import maintenance_lock
+
+    async with maintenance_lock(desk.db) as ours:
+        if not ours:
+            raise Unavailable(
+                "Another maintain is running", next_step="let it finish; cron will come again by itself"
+            )
+        return await one_pass(desk)
+
+
+def _name_problems(done: Pass) -> None:
+    for failure in done.failures:
+        say(f"✗ payment {clean(failure)}", fg="red")
+    if done.events_failed:
+        say(f"✗ {done.events_failed} events could not be handled; they are tried again", fg="red")
+        say("  → procomp-pay events list", fg="cyan")

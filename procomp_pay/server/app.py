@@ -1,0 +1,42 @@
+"""The application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from procomp_pay.config import Settings
+from procomp_pay.payments.desk import Desk
+from procomp_pay.server import auth, errors
+from procomp_pay.server.background import Background
+from procomp_pay.server.health import Health
+from procomp_pay.server.routes import routes
+from procomp_pay.server.state import STATE, State
+
+
+def make_app(desk: Desk, settings: Settings) -> web.Application:
+    """The API and the loops that run as long as it does. They end after the last open request.
+
+    :raises ConfigurationError: no usable JWT secret.
+    """
+    background = Background(desk)
+    app = web.Application(middlewares=[errors.middleware])
+    app[STATE] = State(
+        desk=desk,
+        settings=settings,
+        gate=auth.gate_for(settings, desk.keyring),
+        background=background,
+        health=Health(desk, settings, background),
+    )
+    app.add_routes(routes())
+    app.on_response_prepare.append(errors.set_headers)
+    app.cleanup_ctx.append(_loops)
+    return app
+
+
+async def _loops(app: web.Application) -> AsyncIterator[None]:
+    background = app[STATE].background
+    await background.start()
+    yield
+    await background.stop()

@@ -1,0 +1,142 @@
+"""Background work: the inbox as soon as something is in it, each open payment when its time has come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+from procomp_pay.domain.errors import PaymentError
+from procomp_pay.payments.desk import Desk
+from procomp_pay.payments.maintain import BATCH, Pass, work_inbox, work_watch
+from procomp_pay.storage import payments
+
+log = logging.getLogger(__name__)
+
+#: Between two looks into an inbox that nobody rang for, in seconds: events that other processes stored.
+INBOX_PAUSE_S = 1.0
+#: The longest sleep of a watcher, in seconds: payments that other processes started.
+WATCH_PAUSE_S = 5.0
+#: Side by side, so that a provider that hangs for one batch does not hold up the others' polls.
+_WATCHERS = 3
+#: SQLite has one writer at a time anyway.
+_INBOX_WORKERS = {"sqlite": 1, "postgresql": 4}
+_ROUND = 25
+_LONGEST_BACKOFF_S = 30.0
+#: A loop that has not come round for longer (seconds) stands still.
+STALLED_AFTER_S = 120.0
+#: How long the work in hand may go on at the end, in seconds; a provider's call is over sooner.
+STOP_S = 25.0
+
+#: One round of work: whether there may be more at once, else the seconds to sleep.
+Round = Callable[[], Awaitable[float]]
+
+
+class Background:
+    """The loops of one process. Any number of processes share one database: rows are claimed."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._inbox_bell = asyncio.Event()
+        self._watch_bell = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._beats: dict[str, float] = {}
+
+    def wake_inbox(self) -> None:
+        """An event was stored: handle it now."""
+        self._inbox_bell.set()
+
+    def wake_watch(self) -> None:
+        """A payment was started: its first look may be due before the others'."""
+        self._watch_bell.set()
+
+    def state(self) -> str:
+        """``running``, ``stalled`` (a loop does not come round, or every round fails) or ``stopped``."""
+        if not self._tasks or self._stop.is_set():
+            return "stopped"
+        oldest = min(self._beats.values())
+        dead = any(task.done() for task in self._tasks)
+        return "stalled" if dead or time.monotonic() - oldest > STALLED_AFTER_S else "running"
+
+    async def start(self) -> None:
+        """Begin; the first rounds take up what an earlier process left."""
+        loops: list[tuple[str, Round, asyncio.Event]] = [
+            ("inbox", self._inbox_round, self._inbox_bell),
+            *((f"watch-{n}", self._watch_round, self._watch_bell) for n in range(1, _WATCHERS + 1)),
+        ]
+        for name, work, bell in loops:
+            self._beats[name] = time.monotonic()
+            self._tasks.append(asyncio.create_task(self._run(name, work, bell), name=name))
+
+    async def stop(self) -> None:
+        """Let the work in hand finish. What does not within 25 s is cut: its rows bring it back."""
+        self._stop.set()
+        self._inbox_bell.set()
+        self._watch_bell.set()
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=STOP_S)
+        for task in late:
+            log.warning("background loop %s did not end in time and is cut", task.get_name())
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, name: str, work: Round, bell: asyncio.Event) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                pause = await work()
+            except Exception as error:
+                failures += 1
+                pause = min(_LONGEST_BACKOFF_S, 2.0**failures) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+                _complain(name, error, pause)
+                await _nap(self._stop, pause)
+                continue
+            failures = 0
+            self._beats[name] = time.monotonic()
+            await _nap(bell, pause)
+            if not self._stop.is_set():
+                bell.clear()
+
+    async def _inbox_round(self) -> float:
+        done = Pass()
+        await work_inbox(self._desk, done, most=1)
+        if not (done.events or done.events_failed):
+            return INBOX_PAUSE_S
+        workers = _INBOX_WORKERS["sqlite" if self._desk.db.is_sqlite() else "postgresql"]
+        await asyncio.gather(*(work_inbox(self._desk, done, most=_ROUND) for _ in range(workers)))
+        log.info("inbox: %s", done)
+        return 0.0
+
+    async def _watch_round(self) -> float:
+        done = Pass()
+        await work_watch(self._desk, done, most=BATCH)
+        if done.looked_at:
+            log.debug("watch: %s", done)
+            return 0.0
+        async with self._desk.db.reading() as session:
+            due = await payments.next_due_at(session)
+        if due is None:
+            return WATCH_PAUSE_S
+        return min(WATCH_PAUSE_S, max(0.05, (due - self._desk.clock()).total_seconds()))
+
+
+def _complain(name: str, error: Exception, pause: float) -> None:
+    if isinstance(error, PaymentError):
+        log.warning("background loop %s: %s; again in %.0f s", name, error.message, pause)
+    else:
+        log.error("background loop %s met a bug; again in %.0f s", name, pause, exc_info=error)
+
+
+async def _nap(bell: asyncio.Event, seconds: float) -> None:
+    """Sleep, at most until the bell rings; 0 lets the others run."""
+    if seconds <= 0:
+        await asyncio.sleep(0)
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await bell.wait()

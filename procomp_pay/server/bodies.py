@@ -1,0 +1,177 @@
+"""What requests bring: bodies, ids in paths, the idempotency key. Whatever does not fit is refused here."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from procomp_pay.domain.errors import NotFound, Refused
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.states import Channel, PaymentMethod
+from procomp_pay.payments.initiate import Order
+from procomp_pay.storage import exact_json
+
+#: The largest body in bytes; Stripe's events may be larger.
+BODY_BYTES = 64 * 1024
+WEBHOOK_BYTES = 1024 * 1024
+#: Seconds in which a body has to arrive.
+_ARRIVAL_S = 30
+_LONGEST_ID = 128
+_LONGEST_URL = 2000
+_LONGEST_KEY = 255
+_SHOWN_PROBLEMS = 3
+
+
+def is_identifier(text: object) -> bool:
+    """Whether it can be an id at all. PostgreSQL refuses NUL; lone surrogates cannot be sent to it."""
+    return isinstance(text, str) and 0 < len(text) <= _LONGEST_ID and text.isprintable()
+
+
+def path_id(request: web.Request, name: str) -> str:
+    """An id of the path.
+
+    :raises NotFound: nothing has such an id; the database is not asked.
+    """
+    found = request.match_info[name]
+    if not is_identifier(found):
+        raise NotFound(f"There is no such {name.removesuffix('_id')}")
+    return found
+
+
+def _identifier(text: str) -> str:
+    if not is_identifier(text):
+        raise ValueError(f"must be 1 to {_LONGEST_ID} printable characters")
+    return text
+
+
+def _exact(value: object) -> object:
+    """A JSON number as Decimal. Its length is bounded, so that no message repeats a whole body."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = Decimal(value)
+    if isinstance(value, Decimal) and (not -20 < value.adjusted() < 20 or len(value.as_tuple().digits) > 24):
+        raise ValueError("is not an amount of money")
+    return value
+
+
+def _web_address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+        _ = parts.port  # raises for one that is none
+    except ValueError:
+        whole = False
+    if not whole or not text.isprintable() or " " in text or "\\" in text:
+        raise ValueError("must be an http or https address")
+    return text
+
+
+class InitiateBody(BaseModel):
+    """``POST /initiate``. ``amount`` and ``currency`` come together or not at all (then it is the fee)."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    participant_id: Annotated[str, AfterValidator(_identifier)]
+    method: Literal["kaspi_qr", "apple_pay", "google_pay"]
+    amount: Annotated[Decimal | None, BeforeValidator(_exact)] = None
+    currency: Annotated[str | None, Field(pattern=r"^[A-Za-z]{3}$")] = None
+    return_url: Annotated[str, Field(max_length=_LONGEST_URL), AfterValidator(_web_address)] | None = None
+
+    def order(self, idempotency_key: str | None) -> Order:
+        """What the use case takes: in the app a link opens Kaspi and an intent opens the wallet.
+
+        :raises Refused: half of an amount. :raises InvalidAmount: not an amount that we take.
+        """
+        if (self.amount is None) != (self.currency is None):
+            raise Refused("amount and currency come together; leave both out to take the fee as it stands")
+        method = PaymentMethod(self.method.upper())
+        requested = None
+        if self.amount is not None and self.currency is not None:
+            requested = Money.parse(self.amount, self.currency)
+        return Order(
+            participant_id=self.participant_id,
+            method=method,
+            channel=Channel.KASPI_LINK if method.is_kaspi else Channel.STRIPE_INTENT,
+            requested=requested,
+            return_url=self.return_url,
+            idempotency_key=idempotency_key,
+        )
+
+
+def read_initiate(raw: bytes) -> InitiateBody:
+    """
+    :raises Refused: not JSON, a key twice, an unknown field, a wrong type.
+    """
+    try:
+        document = exact_json.loads(raw, unique_keys=True)
+    except ValueError:
+        raise Refused("The body is not valid JSON") from None
+    if not isinstance(document, dict):
+        raise Refused("The body must be a JSON object")
+    try:
+        return InitiateBody.model_validate(document)
+    except ValidationError as error:
+        raise Refused(_problems(error)) from None
+
+
+def _problems(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(_problem(item) for item in found[:_SHOWN_PROBLEMS])
+
+
+def _problem(item: Any) -> str:
+    field = ".".join(str(part) for part in item["loc"][:1])
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in field[:40])
+    if item["type"] == "extra_forbidden":
+        return f"{shown}: there is no such field"
+    return f"{shown}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """
+    :raises Refused: more than one, or not 1 to 255 printable ASCII characters.
+    """
+    given = request.headers.getall("Idempotency-Key", [])
+    if not given:
+        return None
+    key = given[0]
+    if len(given) > 1 or not (0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise Refused(f"Idempotency-Key is one header of 1 to {_LONGEST_KEY} printable characters")
+    return key
+
+
+def check_is_json(request: web.Request) -> None:
+    """
+    :raises HTTPUnsupportedMediaType: another content type, or another charset than UTF-8.
+    """
+    if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
+        raise web.HTTPUnsupportedMediaType
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """The raw body, byte for byte as it was sent.
+
+    :param limit: the most bytes that are taken, and held in memory.
+    :raises HTTPRequestEntityTooLarge: more. :raises HTTPUnsupportedMediaType: compressed.
+    :raises Refused: it did not arrive in time, or broke off.
+    """
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise web.HTTPUnsupportedMediaType
+    if (request.content_length or 0) > limit:
+        raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_ARRIVAL_S):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    raise web.HTTPRequestEntityTooLarge(limit, len(body))
+    except TimeoutError:
+        raise Refused("The body did not arrive in time") from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise Refused("The body broke off") from None
+    return bytes(body)

@@ -1,0 +1,107 @@
+"""The one place that turns errors into answers: ``{"detail": …, "status_code": …}``, never a trace."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable, PaymentError
+from procomp_pay.server.logs import REQUEST_ID
+from procomp_pay.storage import exact_json
+
+log = logging.getLogger(__name__)
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_RETRY_S = 5
+_LONGEST_DETAIL = 500
+_SENTENCES = {
+    404: "There is no such address",
+    405: "This address does not take this method",
+    413: "The body is too large",
+    415: "The body must be application/json in UTF-8, not compressed",
+}
+#: What a client cannot mend is told to it without names of hosts, files or settings; the log has them.
+_NEUTRAL: tuple[tuple[type[PaymentError], str], ...] = (
+    (DatabaseUnavailable, "The payment desk cannot reach its database; nothing is lost, try again"),
+    (ConfigurationError, "The payment desk is not set up for this; its operator has to look at its log"),
+)
+
+
+def json_answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """JSON with exact numbers."""
+    return web.Response(
+        text=exact_json.dumps(body), status=status, content_type="application/json", headers=headers
+    )
+
+
+def error_answer(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
+    """An error as every client of the API knows it."""
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in detail[:_LONGEST_DETAIL])
+    return json_answer({"detail": text, "status_code": status}, status, headers)
+
+
+def from_domain(error: PaymentError) -> web.Response:
+    """The answer for an error of the domain."""
+    detail = error.message
+    for kind, sentence in _NEUTRAL:
+        if isinstance(error, kind):
+            log.warning("%s: %s (%s)", type(error).__name__, error.message, error.next_step)
+            detail = sentence
+    headers = {}
+    if error.http_status == 503:
+        headers["Retry-After"] = str(_RETRY_S if error.retry_after is None else max(1, error.retry_after))
+    if error.http_status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return error_answer(error.http_status, detail, headers)
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except PaymentError as error:
+        return from_domain(error)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+        return error_answer(error.status, _SENTENCES.get(error.status, error.reason), headers)
+    except Exception:
+        log.exception("a bug met by %s %s", request.method, template_of(request))
+        return error_answer(500, f"Something went wrong on our side. Request id: {REQUEST_ID.get()}")
+
+
+@web.middleware
+async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Outermost: gives the request its id, answers every error, logs one line."""
+    given = request.headers.get("X-Request-ID", "")
+    # a connection's requests come one after the other, each sets its own
+    REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else secrets.token_hex(12))
+    started, status = time.perf_counter(), 499
+    try:
+        answer = await _answered(request, handler)
+        status = answer.status
+        return answer
+    finally:
+        spent = (time.perf_counter() - started) * 1000
+        log.info("%s %s %d %.1f ms", request.method, template_of(request), status, spent)
+
+
+def template_of(request: web.Request) -> str:
+    """The route's path with its names, never the address itself: queries and odd paths may hold secrets."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "(no route)"
+
+
+async def set_headers(_request: web.Request, answer: web.StreamResponse) -> None:
+    """Before any answer leaves: what every answer carries."""
+    answer.headers.setdefault("Cache-Control", "no-store")
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["Referrer-Policy"] = "no-referrer"
+    answer.headers["Server"] = "procomp-pay"
+    answer.headers["X-Request-ID"] = REQUEST_ID.get()

@@ -1,0 +1,122 @@
+"""Run the server: set up, say that it is ready, stop without cutting a request or losing work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+
+from aiohttp import web
+
+from procomp_pay.config import ProviderMode, Settings
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.payments.wiring import open_desk
+from procomp_pay.server import logs
+from procomp_pay.server.app import make_app
+from procomp_pay.server.routes import BASE
+from procomp_pay.storage import migrate
+
+log = logging.getLogger(__name__)
+
+#: How long open requests may go on at the end, in seconds; a call to a provider is over in 20.
+DRAIN_S = 25.0
+
+
+def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    :param port: 0 takes a free one.
+    :param say: is given one line when the server is ready.
+    :raises ConfigurationError: a setting, the address or the database's tables do not let it start.
+    :raises DatabaseUnavailable: no connection.
+    """
+    logs.set_up(settings.log_level)
+    _check_tables(settings)
+    asyncio.run(_serve(settings, host, port, say))
+
+
+def _check_tables(settings: Settings) -> None:
+    """The embedded database sets itself up; a PostgreSQL is changed by nobody but its operator."""
+    migrate.ensure_sqlite(settings.url)
+    if not settings.is_embedded and migrate.pending(settings.url):
+        raise ConfigurationError(
+            "The database's tables are not those of this version", next_step="procomp-pay db upgrade"
+        )
+
+
+async def _serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # Windows has no handlers on its loop
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_desk(settings) as desk:
+        with contextlib.closing(_bound(host, port)) as bound:
+            address = _address(bound)
+            here = replace(desk, base_url=desk.base_url if settings.public_base_url else address)
+            runner = web.AppRunner(
+                make_app(here, settings), access_log=None, shutdown_timeout=DRAIN_S, auto_decompress=False
+            )
+            await runner.setup()
+            try:
+                await web.SockSite(runner, bound).start()
+                say(f"procomp-pay listens on {address}{BASE} · {banner(settings)}")
+                await stop.wait()
+                log.info("stopping: open requests and the work in hand finish first")
+            finally:
+                await runner.cleanup()
+    log.info("stopped")
+
+
+def banner(settings: Settings) -> str:
+    """What stands behind the methods, for a person."""
+    modes = f"Stripe: {settings.stripe_mode} · Kaspi: {settings.kaspi_mode}"
+    if settings.is_live:
+        return f"{modes} · LIVE – real money"
+    if ProviderMode.SANDBOX in (settings.stripe_mode, settings.kaspi_mode):
+        return f"{modes} · SANDBOX – no real money"
+    if settings.stripe_mode is settings.kaspi_mode is ProviderMode.OFF:
+        return f"{modes} · no payments can be taken: start `procomp-pay sandbox` first, or set the keys"
+    return f"{modes} · TEST – no real money"
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that has the address and does not listen yet.
+
+    :raises ConfigurationError: the address is not to be had.
+    """
+    try:
+        family, kind, proto, _, where = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise _not_to_be_had(host, port, error) from error
+    try:
+        if os.name == "posix":
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(where)
+    except OSError as error:
+        made.close()
+        raise _not_to_be_had(host, port, error) from error
+    return made
+
+
+def _not_to_be_had(host: str, port: int, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"Cannot listen on {host} port {port}: {error.strerror or error}",
+        next_step="choose another one with --host and --port",
+    )
+
+
+def _address(bound: socket.socket) -> str:
+    """Where the server is reached from this machine."""
+    host, port = bound.getsockname()[:2]
+    if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
+        host = "127.0.0.1" if bound.family is socket.AF_INET else "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

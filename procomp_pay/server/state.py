@@ -1,0 +1,27 @@
+"""What the handlers work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from procomp_pay.config import Settings
+from procomp_pay.payments.desk import Desk
+from procomp_pay.server.auth import Gate
+from procomp_pay.server.background import Background
+from procomp_pay.server.health import Health
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One value for the whole application."""
+
+    desk: Desk
+    settings: Settings
+    gate: Gate
+    background: Background
+    health: Health
+
+
+STATE = web.AppKey("state", State)
