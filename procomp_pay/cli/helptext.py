@@ -29,7 +29,7 @@ class DeskFormatter(HelpFormatter):
         self._colour = has_colour()
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
-        # PARTICIPANT, not {PARTICIPANT}
+        # without the braces around PARTICIPANT
         super().write_usage(prog, _BRACES.sub(r"\1", args), prefix or self._styled("Usage: ", bold=True))
 
     def write_heading(self, heading: str) -> None:

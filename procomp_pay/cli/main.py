@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from procomp_pay.cli import cancelling, database, doctor, looking, serve, starting, upkeep
+from procomp_pay.cli import (
+    cancelling,
+    database,
+    demo,
+    doctor,
+    keys,
+    looking,
+    people,
+    serve,
+    starting,
+    upkeep,
+)
 from procomp_pay.cli.group import DeskGroup
 
 app = typer.Typer(
@@ -59,7 +70,10 @@ cancelling.register(app)
 upkeep.register(app)
 database.register(app)
 doctor.register(app)
+keys.register(app)
+people.register(app)
 serve.register(app)
+demo.register(app)
 
 
 def run() -> None:

@@ -9,8 +9,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from threading import Thread
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from weakref import WeakSet
 

@@ -1,4 +1,4 @@
-"""Insert a row at most once, whoever else tries at the same time."""
+"""Insert rows at most once, whoever else tries at the same time."""
 
 from __future__ import annotations
 
@@ -15,17 +15,26 @@ async def insert_once(session: AsyncSession, table: type[Row], values: dict[str,
 
     In the caller's transaction: on PostgreSQL a second writer waits for the first one's commit.
     """
-    # Each dialect has its own ON CONFLICT; only the one in use is imported.
-    statement: Any
-    if session.get_bind().dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as pg_insert
-
-        statement = pg_insert(table).values(**values).on_conflict_do_nothing()
-    else:
-        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-        statement = sqlite_insert(table).values(**values).on_conflict_do_nothing()
+    statement = _insert(session, table).values(**values).on_conflict_do_nothing()
     connection = await session.connection()
     # a returned row is the proof: not every driver counts the rows of an insert
     written = await connection.execute(statement.returning(literal_column("1")))
     return written.first() is not None
+
+
+async def insert_all_once(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> None:
+    """Insert ``rows`` in one go, leaving out those whose unique key is there already."""
+    if rows:
+        connection = await session.connection()
+        await connection.execute(_insert(session, table).on_conflict_do_nothing(), rows)
+
+
+def _insert(session: AsyncSession, table: type[Row]) -> Any:
+    # Each dialect has its own ON CONFLICT; only the one in use is imported.
+    if session.get_bind().dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+        return pg_insert(table)
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    return sqlite_insert(table)

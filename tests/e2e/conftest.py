@@ -1,0 +1,135 @@
+"""Real processes: sandbox, server and commands, each ended by the test that started it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+#: Seconds that a process may take to be ready or to end.
+PATIENCE_S = 40.0
+_NOT_OURS = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
+
+
+class Town:
+    """A sandbox and as many processes of ours as a test needs, on one database."""
+
+    def __init__(self, home: Path, database_url: str | None = None) -> None:
+        self.home = home
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
+        self.env = kept | {"PROCOMP_HOME": str(home), "PROCOMP_OPERATOR": "aigerim", "NO_COLOR": "1"}
+        if database_url is not None:
+            from procomp_pay.storage.crypto import new_key
+
+            self.env |= {
+                "DATABASE_URL": database_url,
+                "ENCRYPTION_KEYS": new_key(),
+                "JWT_SECRET": "e2e-" * 12,
+            }
+        self.started: list[subprocess.Popen[str]] = []
+        self.sandbox_url = ""
+
+    def spawn(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command of ours in the background."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "procomp_pay", *words],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, *words: str, code: int = 0) -> str:
+        """Run a command to its end; what it printed on stdout."""
+        done = subprocess.run(
+            [sys.executable, "-m", "procomp_pay", *words],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stdout + done.stderr
+        return done.stdout
+
+    def ask(self, *words: str, code: int = 0) -> Any:
+        """Run a command with ``--json``; its document."""
+        return json.loads(self.run(*words, "--json", code=code))
+
+    def open_sandbox(self, *words: str) -> None:
+        """Start the sandbox and wait until it is ready."""
+        run_file = self.home / "sandbox.json"
+        process = self.spawn("sandbox", "--port", "0", *words)
+        until(lambda: run_file.exists() or process.poll() is not None)
+        self.sandbox_url = json.loads(run_file.read_text("utf-8"))["url"]
+
+    def participant(self) -> str:
+        """A participant of a tournament at 50 USD and 24 000 KZT."""
+        tournament = self.ask("tournament", "add", "Almaty Open", "--fee", "50", "--currency", "USD")
+        self.run("tournament", "fee", tournament["tournament_id"], "24000", "KZT")
+        return str(self.ask("participant", "add", tournament["tournament_id"], "Қайрат")["participant_id"])
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Post to the sandbox."""
+        answer = httpx.post(
+            f"{self.sandbox_url}{path}", json=body, headers={"Accept": "application/json"}, timeout=20
+        )
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    def at_stripe(self, kind: str) -> list[dict[str, Any]]:
+        """All objects of a kind at the sandbox's Stripe."""
+        key = json.loads((self.home / "sandbox.json").read_text("utf-8"))["stripe_secret_key"]
+        auth = {"Authorization": f"Bearer {key}"}
+        return list(
+            httpx.get(f"{self.sandbox_url}/v1/{kind}?limit=100", headers=auth, timeout=20).json()["data"]
+        )
+
+    def close(self) -> None:
+        for process in reversed(self.started):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.started:
+            try:
+                process.communicate(timeout=PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+
+def until(ready: Callable[[], Any]) -> None:
+    """Wait for something that is bound to happen."""
+    end = time.monotonic() + PATIENCE_S
+    while not ready():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    """On the embedded default."""
+    made = Town(tmp_path / "home")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pg_town(tmp_path: Path, postgres_url: str) -> Iterator[Town]:
+    """On a fresh PostgreSQL database."""
+    made = Town(tmp_path / "home", postgres_url)
+    yield made
+    made.close()
