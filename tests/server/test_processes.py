@@ -224,15 +224,28 @@ async def test_the_log_tells_everything_but_secrets(
         await api.get(kaspi["qr_image_url"])
         await api.get(f"{BASE}/status/p1", headers=headers, params={"debug": "a-query"})
         await api.get("/an/odd/path")
+        long = await api.get("/", headers={"Authorization": "Bearer a-token-" + "x" * 9000})
+        assert long.status_code == 400
     server.send(signal.SIGTERM)
     assert await server.end() == 0
     assert re.search(r"\[follow-me-42\] GET /api/v1/payments/status/\{participant_id\} 200 \d", server.said)
     assert re.search(r"\[[0-9a-f]{24}\] GET \(no route\) 404 ", server.said)
+    assert "Error handling request" in server.said
+    assert "Traceback" not in server.said
     signature = kaspi["qr_image_url"].partition("?s=")[2]
     token = headers["Authorization"].removeprefix("Bearer ")
     known = [settings.stripe_secret_key, settings.stripe_webhook_secret, settings.kaspi_api_key]
     secrets = [each.get_secret_value() for each in known if each]
-    for hidden in (secret, signature, token, *secrets, kaspi["payment_url"], "a-query", "odd/path"):
+    for hidden in (
+        secret,
+        signature,
+        token,
+        *secrets,
+        kaspi["payment_url"],
+        "a-query",
+        "odd/path",
+        "a-token-",
+    ):
         assert hidden not in server.said
 
 
