@@ -60,11 +60,14 @@ def warn_of_play_money(using: Settings, *, kaspi: bool | None = None, as_json: b
 def with_desk(work: Callable[[Desk], Awaitable[T]], *, using: Settings | None = None) -> T:
     """Run ``work`` on a desk: the one ``asyncio.run`` of a command. The embedded database makes itself."""
     import asyncio
+    import logging
 
     from procomp_pay.payments.wiring import open_desk
     from procomp_pay.storage.migrate import ensure_sqlite
 
     configured = using or settings()
+    # what is logged is for a server; here it would say an error twice, or write into a live screen
+    logging.getLogger("procomp_pay").addHandler(logging.NullHandler())
     ensure_sqlite(configured.url)
 
     async def run() -> T:

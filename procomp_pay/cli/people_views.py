@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from procomp_pay.payments.roster_import import ImportReport, Remark
     from procomp_pay.payments.tournaments import FeeChange, TournamentView
 
-#: Lines of problems or skipped ones that are shown; ``--json`` has them all.
-_MOST_SHOWN = 50
+#: Lines of problems, and of skipped ones, that are shown; ``--json`` has them all.
+_MOST_PROBLEMS = 50
+_MOST_SKIPPED = 10
 #: A pipe has no width: wide enough that nothing is broken into lines.
 _PIPE_WIDTH = 240
 
@@ -122,8 +123,8 @@ def show_import(roster: Roster, report: ImportReport) -> None:
     err().print(f"[dim]{safe(roster.kind)}; {used}[/]")
     if roster.ignored:
         err().print(f"[dim]ignored columns: {', '.join(f'“{safe(each)}”' for each in roster.ignored)}[/]")
-    _remarks("Bad lines", "red", report.problems)
-    _remarks("Skipped: nobody is registered twice", "yellow", report.skipped)
+    _remarks("Bad lines", "red", report.problems, _MOST_PROBLEMS)
+    _remarks("Skipped: nobody is registered twice", "yellow", report.skipped, _MOST_SKIPPED)
     out().print(_verdict(report))
     for step in _next_steps(report):
         err().print(f"[dim]→ {step}[/]", soft_wrap=True)
@@ -151,20 +152,22 @@ def _next_steps(report: ImportReport) -> list[str]:
     return steps
 
 
-def _remarks(title: str, colour: str, remarks: list[Remark]) -> None:
+def _remarks(title: str, colour: str, remarks: list[Remark], most: int) -> None:
     if not remarks:
         return
     table = _table(">Line", "Name", "What", title=f"[{colour}]{title}[/]")
-    for each in remarks[:_MOST_SHOWN]:
+    for each in remarks[:most]:
         table.add_row(str(each.line), safe(each.name), safe(each.what))
     _print(table)
-    if len(remarks) > _MOST_SHOWN:
-        out().print(f"  … and {len(remarks) - _MOST_SHOWN} more; --json has them all")
+    if len(remarks) > most:
+        out().print(f"  … and {len(remarks) - most} more; --json has them all")
 
 
 def _table(*heads: str, title: str | None = None) -> Table:
     """A table; a head with ``>`` is set right, an id is never broken."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        title=title, title_justify="left", title_style="", box=None, pad_edge=False, header_style="bold"
+    )
     for head in heads:
         whole = head in ("Id", "Status", "Fee", "Starts")
         right = head.startswith(">")

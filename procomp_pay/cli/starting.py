@@ -133,7 +133,11 @@ def initiate(
         if as_json:
             mode = using.kaspi_mode if wish.is_kaspi else using.stripe_mode
             print_json(_document(opening, shown, reused=begun.reused, mode=mode.value))
-        return _exit_code(shown) if watch else 0
+        if not watch:
+            return 0
+        from procomp_pay.cli.watching import exit_code
+
+        return exit_code(shown)
 
     try:
         code = with_desk(work, using=using)
@@ -294,9 +298,3 @@ def _document(opening: Opening, view: PaymentView, *, reused: bool, mode: str) -
     """The API's answer, the payment as it stands, and what the QR holds."""
     ways = opening.seeded() | {"qr_payload": opening.qr_payload}
     return view.full() | ways | {"reused": reused, "mode": mode}
-
-
-def _exit_code(view: PaymentView) -> int:
-    from procomp_pay.cli.watching import exit_code
-
-    return exit_code(view)

@@ -92,7 +92,7 @@ async def add_participant(
     async with desk.db.writing() as session:
         row = await roster.lock_tournament(session, tournament_id)
         if not namesake:
-            _refuse_twice(find_twin(await roster.registered(session, row.id), name, kind, address))
+            _refuse_twice(find_twin(await roster.registered(session, row.id), name, kind))
         login = address or placeholder_email(participant_id)
         users = await ensure_users(session, desk, {login: name})
         session.add(
@@ -146,15 +146,11 @@ async def list_participants(
 
 
 def find_twin(
-    there: list[roster.Registration], name: str, category: str | None, email: str | None
+    there: list[roster.Registration], name: str, category: str | None
 ) -> roster.Registration | None:
-    """Who is registered as the same person: same name and category, or same name and e-mail."""
-    for each in there:
-        if same_key(each.full_name) == same_key(name) and (
-            same_key(each.category) == same_key(category) or (email and each.email.lower() == email)
-        ):
-            return each
-    return None
+    """Who is registered under the same name in the same category; an athlete may enter two categories."""
+    wanted = same_key(name), same_key(category)
+    return next((e for e in there if (same_key(e.full_name), same_key(e.category)) == wanted), None)
 
 
 async def ensure_users(session: AsyncSession, desk: Desk, wanted: dict[str, str]) -> dict[str, str]:
@@ -163,8 +159,10 @@ async def ensure_users(session: AsyncSession, desk: Desk, wanted: dict[str, str]
     :param wanted: names by address in lower case.
     """
     found = await roster.users_by_email(session, wanted)
+    # in one order, so that two imports that meet the same new addresses wait and do not deadlock
     missing = [
-        User(id=desk.new_id(), email=email, name=name) for email, name in wanted.items() if email not in found
+        User(id=desk.new_id(), email=email, name=wanted[email])
+        for email in sorted(wanted.keys() - found.keys())
     ]
     if not missing:
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from procomp_pay.domain.errors import Refused
@@ -25,7 +26,8 @@ def _words(text: str) -> frozenset[str]:
 
 def _key(head: str) -> str:
     """A head with marks, case, punctuation and numbers of spaces made equal."""
-    return " ".join("".join(c if c.isalnum() else " " for c in search_key(head)).split())
+    words = " ".join("".join(c if c.isalnum() else " " for c in search_key(head)).split())
+    return words.replace("ф и о", "фио")
 
 
 #: Heads as they are written, folded as :func:`_key` does.
@@ -47,11 +49,11 @@ _EXACT: dict[Column, frozenset[str]] = {
         "имейл,адрес электронной почты,пошта,электрондық пошта,эл. пошта,поштасы,электрондық пошта мекенжайы"
     ),
 }
-#: A head that is none of those, but has a word that begins so.
-_ROUGH: dict[Column, tuple[str, ...]] = {
-    Column.NAME: ("фио", "fio", "fullname"),
-    Column.CATEGORY: ("categor", "категори", "санат"),
-    Column.EMAIL: ("email", "mail", "почт", "пошт"),
+#: What the key of a head has that is none of those.
+_ROUGH: dict[Column, re.Pattern[str]] = {
+    Column.NAME: re.compile(r"\b(фио|fio|full ?name|аты жони)\b"),
+    Column.CATEGORY: re.compile(r"\b(categor|категори|санат)"),
+    Column.EMAIL: re.compile(r"\b(e ?mail|почт|пошт)"),
 }
 #: Somebody else's name or address.
 _OTHERS = tuple(
@@ -67,7 +69,8 @@ def columns_of(heads: list[str]) -> dict[Column, int] | None:
     keys = [_key(head) for head in heads]
     found: dict[Column, int] = {}
     for column in Column:
-        places = [i for i, key in enumerate(keys) if key in _EXACT[column]] or _roughly(column, keys)
+        places = [i for i, key in enumerate(keys) if key in _EXACT[column]]
+        places = places or [i for i in _roughly(column, keys) if i not in found.values()]
         if len(places) > 1:
             both = " and ".join(f"“{heads[i]}”" for i in places[:3])
             raise Refused(
@@ -79,13 +82,11 @@ def columns_of(heads: list[str]) -> dict[Column, int] | None:
 
 
 def _roughly(column: Column, keys: list[str]) -> list[int]:
-    begins = _ROUGH.get(column, ())
+    words = _ROUGH.get(column)
     return [
         i
         for i, key in enumerate(keys)
-        if begins
-        and any(word.startswith(begins) for word in key.split())
-        and not any(word.startswith(_OTHERS) for word in key.split())
+        if words and words.search(key) and not any(word.startswith(_OTHERS) for word in key.split())
     ]
 
 

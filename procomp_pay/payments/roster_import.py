@@ -173,29 +173,27 @@ def _without_twins(
     entrants: list[Entrant], there: list[roster.Registration]
 ) -> tuple[list[Entrant], list[Remark]]:
     """Who is new, and who is skipped and why."""
-    known: dict[tuple[str, str, str], str] = {}
+    known: dict[tuple[str, str], str] = {}
     for each in there:
         state = ", cancelled" if each.status is ParticipantStatus.CANCELLED else ""
         where = f"registered already ({each.participant_id}{state})"
-        for key in _keys(each.full_name, each.category, each.email.lower()):
-            known.setdefault(key, where)
+        known.setdefault(_key(each.full_name, each.category), where)
     added: list[Entrant] = []
     skipped: list[Remark] = []
     for entrant in entrants:
-        keys = _keys(entrant.full_name, entrant.category, entrant.email)
-        found = next((key for key in keys if key in known), None)
-        if found is None:
+        key = _key(entrant.full_name, entrant.category)
+        if key not in known:
             added.append(entrant)
-            known |= dict.fromkeys(keys, f"the same as line {entrant.line}")
+            known[key] = f"the same as line {entrant.line}"
         else:
-            by = "same name and category" if found[0] == "category" else "same name and e-mail"
-            skipped.append(Remark(entrant.line, entrant.full_name, f"{known[found]}: {by}"))
+            what = f"{known[key]}: same name and category"
+            skipped.append(Remark(entrant.line, entrant.full_name, what))
     return added, skipped
 
 
-def _keys(name: str, category: str | None, email: str | None) -> list[tuple[str, str, str]]:
-    keys = [("category", same_key(name), same_key(category))]
-    return [*keys, ("email", same_key(name), email)] if email else keys
+def _key(name: str, category: str | None) -> tuple[str, str]:
+    """What makes a registration the same one. Not the e-mail: an athlete may enter two categories."""
+    return same_key(name), same_key(category)
 
 
 async def _write(session: AsyncSession, desk: Desk, tournament_id: str, added: list[Entrant]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ _MOST_UNPACKED = 60_000_000
 _MOST_PARTS = 1000
 #: Rows that are looked at; a sheet may have many empty ones.
 _MOST_SCANNED = 5 * MOST_ROWS
+_FORMULA = re.compile(rb"<(\w+:)?f[\s>/]")
 _SAVE_AGAIN = "open it in Excel or LibreOffice and save it again as .xlsx, or as CSV UTF-8"
 
 
@@ -28,7 +30,9 @@ def rows(content: bytes, sheet: str | None = None) -> tuple[str, Iterator[RawRow
     :raises Refused: damaged, protected, too large unpacked, no such sheet, too many rows.
     """
     _check_size(content)
-    values, formulas = (_open(content, sheet, data_only) for data_only in (True, False))
+    values = _open(content, sheet, data_only=True)
+    # only a workbook with formulas is read a second time, to tell an empty cell from a missing result
+    formulas = _open(content, sheet, data_only=False) if _has_formulas(content) else None
     return f"XLSX (sheet “{values.title}”)", _rows(values, formulas)
 
 
@@ -43,6 +47,15 @@ def _check_size(content: bytes) -> None:
             f"The workbook unpacks to more than {_MOST_UNPACKED // 1_000_000} MB",
             next_step="save the roster's sheet alone, without pictures and formatting",
         )
+
+
+def _has_formulas(content: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            sheets = [name for name in archive.namelist() if name.startswith("xl/worksheets/")]
+            return any(_FORMULA.search(archive.read(name)) for name in sheets)
+    except Exception as error:  # as in _open
+        raise _damaged() from error
 
 
 def _damaged() -> Refused:
@@ -71,7 +84,7 @@ def _open(content: bytes, sheet: str | None, data_only: bool) -> Any:
 
 
 def _rows(values: Any, formulas: Any) -> Iterator[RawRow]:
-    both = zip_longest(_cells(values), _cells(formulas), fillvalue=())
+    both = zip_longest(_cells(values), _cells(formulas) if formulas else (), fillvalue=())
     line = 0
     while True:
         line += 1

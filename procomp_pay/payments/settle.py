@@ -14,10 +14,12 @@ from typing import Any
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.facts import Fact, News, ProviderIds
-from procomp_pay.domain.rules import Outcome, Topic, Verdict, decide
+from procomp_pay.domain.rules import DiscrepancyKind, Outcome, Topic, Verdict, decide
 from procomp_pay.domain.states import ParticipantStatus, PaymentMethod, PaymentStatus
 from procomp_pay.payments.desk import Desk
 from procomp_pay.storage import audit, queues
+from procomp_pay.storage.module import KaspiOperation
+from procomp_pay.storage.once import insert_once
 from procomp_pay.storage.payments import Held, hold
 
 
@@ -71,6 +73,8 @@ async def _write(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verd
     if verdict.outcome is not Outcome.MISMATCH:
         _learn_ids(held, fact.ids)
     _move(held, fact, verdict, now)
+    if verdict.status is PaymentStatus.COMPLETED and fact.ids.kaspi_operation:
+        await _use_up(session, desk, held, fact, now)
     if verdict.activates:
         _activate(held, now)
     await audit.append(
@@ -128,6 +132,29 @@ def _learn_ids(held: Held, ids: ProviderIds) -> None:
         payment.apple_pay_id = ids.charge or payment.apple_pay_id
     elif payment.method is PaymentMethod.GOOGLE_PAY:
         payment.google_pay_id = ids.charge or payment.google_pay_id
+
+
+async def _use_up(session: AsyncSession, desk: Desk, held: Held, fact: Fact, now: datetime) -> None:
+    """One Kaspi operation number settles one payment. A number that settled another one is for a person."""
+    number, money = str(fact.ids.kaspi_operation), fact.money or held.charged
+    row = {
+        "operation_number": number,
+        "payment_id": held.payment.id,
+        "amount": money.amount,
+        "paid_at": fact.at,
+        "source": fact.source.value,
+        "recorded_by": fact.actor,
+        "created_at": now,
+    }
+    if await insert_once(session, KaspiOperation, row):
+        return
+    used = await session.get(KaspiOperation, number)
+    if used is not None and used.payment_id != held.payment.id:
+        found = {"operation": number, "settled": used.payment_id, "source": fact.source.value}
+        kind = DiscrepancyKind.DUPLICATE_PAYMENT
+        await queues.open_discrepancy(
+            session, kind, held.payment.id, found, key=number, row_id=desk.new_id(), now=now
+        )
 
 
 def _activate(held: Held, now: datetime) -> None:

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 
 from procomp_pay.domain.errors import NotFound
-from procomp_pay.domain.facts import Fact, News, Source
+from procomp_pay.domain.facts import Fact, News, ProviderIds, Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.rules import Outcome
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
 from procomp_pay.payments import views
 from procomp_pay.payments.settle import settle, settle_in
 from procomp_pay.storage import audit
-from procomp_pay.storage.module import AuditEntry
+from procomp_pay.storage.module import AuditEntry, KaspiOperation
 from procomp_pay.storage.platform import Participant
 from procomp_pay.storage.work import Discrepancy, OutboxMessage
 from tests.payments.conftest import World
@@ -103,6 +103,17 @@ async def test_a_crash_inside_the_transaction_leaves_nothing_half_done(world: Wo
     assert (await world.who(who)).status is ParticipantStatus.REGISTERED
     assert len(await world.rows(AuditEntry)) == before
     assert await world.rows(OutboxMessage) == []
+
+
+async def test_one_operation_number_settles_one_payment(world: World) -> None:
+    first, second = await world.start(await world.participant()), await world.start(await world.participant())
+    for opened in (first, second, first):
+        await settle(world.desk, replace(paid(world, opened), ids=ProviderIds(kaspi_operation="777")))
+    [used] = await world.rows(KaspiOperation)
+    assert (used.operation_number, used.payment_id) == ("777", first.view.payment_id)
+    [found] = await world.rows(Discrepancy)
+    assert (found.kind, found.payment_id) == ("DUPLICATE_PAYMENT", second.view.payment_id)
+    assert found.detail["settled"] == first.view.payment_id
 
 
 async def test_an_unknown_payment(world: World) -> None:
