@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.inbox import handle_next
+from procomp_pay.payments.refund import follow_up
 from procomp_pay.payments.watch import LEASE_S, look_after, look_again_at
-from procomp_pay.storage import payments
+from procomp_pay.storage import payments, refunds
 from procomp_pay.storage.row_states import EventState
 
 log = logging.getLogger(__name__)
@@ -80,9 +81,26 @@ async def _look_after(desk: Desk, payment_id: str, done: Pass) -> None:
         done.moved += 1
 
 
+async def work_refunds(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+    """Follow up every refund that is due: send it, find out what became of it."""
+    for _ in range(0, most, BATCH):
+        async with desk.db.writing() as session:
+            claimed = await refunds.claim_due(session, desk.clock(), lease_s=LEASE_S, limit=BATCH)
+        if not claimed:
+            return
+        for refund_id in claimed:
+            done.looked_at += 1
+            try:
+                await follow_up(desk, refund_id)
+            except PaymentError as error:
+                log.warning("refund %s: %s", refund_id, error.message)
+                done.failures.append(f"refund {refund_id}: {error.message}")
+
+
 async def one_pass(desk: Desk) -> Pass:
     """Everything once: the inbox, then every payment that is due."""
     done = Pass()
     await work_inbox(desk, done)
     await work_watch(desk, done)
+    await work_refunds(desk, done)
     return done
