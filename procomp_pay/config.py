@@ -20,6 +20,7 @@ from procomp_pay.domain.errors import ConfigurationError
 
 STRIPE_API = "https://api.stripe.com"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_RUN_FILE_KEYS = ("url", "stripe_secret_key", "webhook_secret", "kaspi_api_key", "kaspi_device_token")
 _LIVE_PREFIXES = ("sk_live_", "rk_live_", "prod_")
 
 
@@ -154,17 +155,18 @@ def _beside_sandbox(settings: Settings) -> Settings:
     """Fill what is not configured from the sandbox's run file, provider by provider."""
     try:
         info = json.loads(sandbox_run_file(settings).read_text("utf-8"))
-    except (OSError, ValueError):
-        return settings
+        keys = {name: str(info[name]) for name in _RUN_FILE_KEYS}
+    except (OSError, ValueError, KeyError, TypeError):
+        return settings  # none runs, or it is not one of ours
     found: dict[str, Any] = {}
     if settings.stripe_secret_key is None and settings.stripe_api_base is None:
-        found["stripe_secret_key"] = SecretStr(info["stripe_secret_key"])
-        found["stripe_api_base"] = info["url"]
-        found["stripe_webhook_secret"] = settings.stripe_webhook_secret or SecretStr(info["webhook_secret"])
+        found["stripe_secret_key"] = SecretStr(keys["stripe_secret_key"])
+        found["stripe_api_base"] = keys["url"]
+        found["stripe_webhook_secret"] = settings.stripe_webhook_secret or SecretStr(keys["webhook_secret"])
     if settings.kaspi_api_key is None and settings.kaspi_api_url is None:
-        found["kaspi_api_key"] = SecretStr(info["kaspi_api_key"])
-        found["kaspi_api_url"] = info["url"]
-        found["kaspi_device_token"] = settings.kaspi_device_token or SecretStr(info["kaspi_device_token"])
+        found["kaspi_api_key"] = SecretStr(keys["kaspi_api_key"])
+        found["kaspi_api_url"] = keys["url"]
+        found["kaspi_device_token"] = settings.kaspi_device_token or SecretStr(keys["kaspi_device_token"])
         found["kaspi_scheme"] = KaspiScheme.BASIC
     return settings.model_copy(update=found)
 

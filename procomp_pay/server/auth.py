@@ -78,7 +78,7 @@ class Gate:
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
             )
-        # beside its own errors it lets through those of odd claims: an infinite exp, deep nesting
+        # releases before 2.15 let more through: an infinite exp raises OverflowError there
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
             raise Unauthorized("The token is not valid") from None
 

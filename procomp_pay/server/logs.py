@@ -7,6 +7,8 @@ import re
 import sys
 from contextvars import ContextVar
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 from procomp_pay.domain.errors import ConfigurationError
 
 #: The request that is being answered; ``-`` outside of one.
@@ -24,6 +26,14 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record.request_id = REQUEST_ID.get()
         return redact(super().format(record))
+
+
+def _without_bytes(record: logging.LogRecord) -> bool:
+    """A request that is no HTTP is its sender's fault: no trace, which shows its bytes (a long token)."""
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        record.exc_info = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
 
 
 def redact(text: str) -> str:
@@ -45,3 +55,4 @@ def set_up(level: str) -> None:
     root.setLevel(level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_without_bytes)
