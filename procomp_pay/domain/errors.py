@@ -76,6 +76,10 @@ class DatabaseUnavailable(Unavailable):
     """The database cannot be reached, or is not set up."""
 
 
+class NotYet(Unavailable):
+    """It came before what it builds on; the same thing works a little later."""
+
+
 class NeedsPerson(PaymentError):
     """Something stays open until a person decides."""
 

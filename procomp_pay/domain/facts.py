@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import DisputeNews, RefundNews
 
 #: Gives the time now, with a zone. Comes in as a parameter, so that a test or a replay is exact.
 Clock = Callable[[], datetime]
@@ -29,6 +30,8 @@ class News(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    REFUND = "refund"  # what a refund became; ``Fact.refund`` says which
+    DISPUTE = "dispute"  # what a dispute became; ``Fact.dispute`` says which
 
 
 class Source(StrEnum):
@@ -36,6 +39,7 @@ class Source(StrEnum):
 
     STRIPE_WEBHOOK = "stripe_webhook"
     STRIPE_API = "stripe_api"
+    KASPI_API = "kaspi_api"
     KASPI_STATUS = "kaspi_status"
     CLOCK = "clock"
     PERSON = "person"
@@ -78,6 +82,8 @@ class Fact:
     ids: ProviderIds = field(default_factory=ProviderIds)
     reason: str | None = None
     final_at_provider: bool = False
+    refund: RefundNews | None = None
+    dispute: DisputeNews | None = None
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:

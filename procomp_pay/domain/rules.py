@@ -21,10 +21,13 @@ class Topic(StrEnum):
     PAYMENT_RECEIVED = "payment.received"
     PAYMENT_FAILED = "payment.failed"
     PAYMENT_EXPIRED = "payment.expired"
+    PAYMENT_REFUNDED = "payment.refunded"
     ALERT_LATE = "alert.late_payment"
     ALERT_DUPLICATE = "alert.duplicate_payment"
     ALERT_AMOUNT = "alert.amount_mismatch"
     ALERT_PARTICIPANT = "alert.participant_mismatch"
+    ALERT_REFUND = "alert.refund_failed"
+    ALERT_DISPUTE = "alert.dispute"
 
 
 class DiscrepancyKind(StrEnum):
@@ -102,7 +105,10 @@ _RANK = {
 
 
 def decide(standing: Standing, fact: Fact) -> Verdict:
-    """What follows from ``fact`` for the payment as it stands. Never raises for any pair."""
+    """What follows from ``fact`` for the payment as it stands. Never raises for any pair.
+
+    Refunds and disputes have rules of their own (:mod:`procomp_pay.domain.refunds`): not for this function.
+    """
     if _is_of_another_object(standing, fact):
         return _from_another_object(standing, fact)
     verdict = _RULES[fact.news](standing, fact)

@@ -11,7 +11,7 @@ from typing import Any
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import BadSignature, PaymentError, Refused
-from procomp_pay.domain.facts import Fact, Source
+from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.settle import settle_in
 from procomp_pay.providers.stripe_events import EventNews, read_event
@@ -26,6 +26,8 @@ TOLERANCE_S = 300
 #: Attempts at one event before it is a dead letter: with the waits below, about two hours.
 ATTEMPTS = 12
 _LONGEST_WAIT_S = 1800
+#: Seconds after a hint of a refund until the provider is asked, where the refund's own event did not come.
+_HINT_S = 30
 
 
 def _verify(body: bytes, header: str, secrets: list[str], now: datetime) -> None:
@@ -127,9 +129,21 @@ async def _apply(session: AsyncSession, desk: Desk, row: WebhookEvent) -> tuple[
     payment_id = await _whose(session, news)
     if payment_id is None:
         return None, EventState.FOREIGN
-    if news.seen.news is not None:
-        await settle_in(session, desk, _fact(payment_id, news, event))
+    await _act(session, desk, payment_id, news, event)
     return payment_id, EventState.DONE
+
+
+async def _act(
+    session: AsyncSession, desk: Desk, payment_id: str, news: EventNews, event: dict[str, Any]
+) -> None:
+    if news.returned is not None:
+        # only a sum: the refund's own event says which; this finds one that was lost
+        held = await payments.hold(session, payment_id)
+        if news.returned.amount > held.detail.refunded_amount:
+            held.detail.next_poll_at = desk.clock() + timedelta(seconds=_HINT_S)
+    fact = _fact(payment_id, news, event)
+    if fact is not None:
+        await settle_in(session, desk, fact)
 
 
 async def _whose(session: AsyncSession, news: EventNews) -> str | None:
@@ -138,21 +152,25 @@ async def _whose(session: AsyncSession, news: EventNews) -> str | None:
     return await payments.find_id(session, news.seen.ids)
 
 
-def _fact(payment_id: str, news: EventNews, event: dict[str, Any]) -> Fact:
+def _fact(payment_id: str, news: EventNews, event: dict[str, Any]) -> Fact | None:
     seen = news.seen
-    if seen.news is None:
-        raise AssertionError("an event without news makes no fact")
+    back = News.REFUND if news.refund else News.DISPUTE if news.dispute else None
+    what = back or seen.news
+    if what is None:
+        return None
     return Fact(
         payment_id=payment_id,
-        news=seen.news,
+        news=what,
         at=news.at,
         source=Source.STRIPE_WEBHOOK,
         actor="stripe",
         source_id=event["id"],
         money=seen.money,
         ids=seen.ids,
-        reason=seen.reason,
+        reason=seen.reason or (news.refund.failure_reason if news.refund else None),
         final_at_provider=seen.final,
+        refund=news.refund,
+        dispute=news.dispute,
     )
 
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.inbox import handle_next
+from procomp_pay.payments.refund import follow_up
+from procomp_pay.payments.settle import Settled
 from procomp_pay.payments.watch import LEASE_S, look_after, look_again_at
-from procomp_pay.storage import payments
+from procomp_pay.storage import payments, refunds
 from procomp_pay.storage.row_states import EventState
 
 log = logging.getLogger(__name__)
 
 #: Rows that one pass claims at a time; small, so that several processes share the work.
 BATCH = 10
+#: How long a claimed refund is left alone by other processes, in seconds: longer than two calls with retries.
+REFUND_LEASE_S = 120
 #: The most rows of one kind that a pass handles: a pass ends, whatever comes in meanwhile.
 _MOST = 10_000
 
@@ -61,23 +67,44 @@ async def work_watch(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
 
 
 async def _look_after(desk: Desk, payment_id: str, done: Pass) -> None:
+    settled: list[Settled | None] = []
+
+    async def look() -> None:
+        settled.append(await look_after(desk, payment_id))
+
+    if not await _alone(look, f"payment {payment_id}", done):
+        await look_again_at(desk, payment_id)
+    elif settled[0] is not None and settled[0].status is not settled[0].before:
+        done.moved += 1
+
+
+async def work_refunds(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+    """Follow up every refund that is due: send it, find out what became of it.
+
+    One at a time: a claim must outlast the calls made under it, or two processes would send the same one.
+    """
+    for _ in range(most):
+        async with desk.db.writing() as session:
+            claimed = await refunds.claim_due(session, desk.clock(), lease_s=REFUND_LEASE_S, limit=1)
+        if not claimed:
+            return
+        await _alone(partial(follow_up, desk, claimed[0]), f"refund {claimed[0]}", done)
+
+
+async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass) -> bool:
+    """Do one piece of work; its trouble must not keep the others waiting. False where it failed."""
     done.looked_at += 1
     try:
-        settled = await look_after(desk, payment_id)
+        await work()
     except PaymentError as error:
-        # one payment's trouble must not keep the others waiting
-        log.warning("payment %s: %s", payment_id, error.message)
-        done.failures.append(f"{payment_id}: {error.message}")
-        await look_again_at(desk, payment_id)
-        return
+        log.warning("%s: %s", name, error.message)
+        done.failures.append(f"{name}: {error.message}")
     except Exception as error:
-        # a bug met by one payment: the others are looked after, this one comes up again with its trace
-        log.exception("payment %s cannot be looked after", payment_id)
-        done.failures.append(f"{payment_id}: {type(error).__name__}")
-        await look_again_at(desk, payment_id)
-        return
-    if settled is not None and settled.status is not settled.before:
-        done.moved += 1
+        log.exception("%s cannot be looked after", name)
+        done.failures.append(f"{name}: {type(error).__name__}")
+    else:
+        return True
+    return False
 
 
 async def one_pass(desk: Desk) -> Pass:
@@ -85,4 +112,5 @@ async def one_pass(desk: Desk) -> Pass:
     done = Pass()
     await work_inbox(desk, done)
     await work_watch(desk, done)
+    await work_refunds(desk, done)
     return done

@@ -22,13 +22,23 @@ from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.domain.states import Channel, CreateState
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.settle import settle_in
-from procomp_pay.providers.base import Created, CreateRequest
+from procomp_pay.providers.base import Created, CreateRequest, Handle
 from procomp_pay.storage.payments import Held, hold
 
 #: How long after sending a lost answer is taken up again, in seconds; longer than one call may take.
 RECOVER_AFTER_S = 45
 #: Between two looks at an open Stripe payment, in seconds: webhooks bring the news, this finds lost ones.
 STRIPE_LOOK_S = 600
+#: Stripe keeps an idempotency key for at least 24 hours; after that the same request makes a second object.
+RESEND_WITHIN = timedelta(hours=23)
+
+
+def handle_of(held: Held) -> Handle:
+    """The object at the provider; only for a payment whose ``create_state`` is OPEN."""
+    detail = held.detail
+    if detail.provider_ref is None:
+        raise AssertionError(f"payment {held.payment.id} is not open at its provider")
+    return Handle(detail.channel, detail.provider_ref, held.payment.stripe_payment_id)
 
 
 def request_for(held: Held) -> CreateRequest:

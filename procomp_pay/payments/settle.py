@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.facts import Fact, News, ProviderIds
 from procomp_pay.domain.rules import DiscrepancyKind, Outcome, Topic, Verdict, decide
-from procomp_pay.domain.states import ParticipantStatus, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import Desk
-from procomp_pay.storage import audit, queues
+from procomp_pay.payments.settle_back import settle_back
 from procomp_pay.storage.module import KaspiOperation
 from procomp_pay.storage.once import insert_once
 from procomp_pay.storage.payments import Held, hold
@@ -51,48 +51,35 @@ async def settle_in(session: AsyncSession, desk: Desk, fact: Fact, held: Held | 
     """
     held = held or await hold(session, fact.payment_id)
     before = held.payment.status
+    if fact.news in (News.REFUND, News.DISPUTE):
+        outcome = await settle_back(session, desk, held, fact)
+        return _settled(held, outcome, before)
     verdict = decide(held.standing(), fact)
     if verdict.outcome not in (Outcome.ALREADY, Outcome.STALE):
         await _write(session, desk, held, fact, verdict)
     elif verdict.outcome is Outcome.ALREADY:
         # known before, but perhaps without the charge or the wallet
         _learn_ids(held, fact.ids)
-    return Settled(
-        fact.payment_id,
-        verdict.outcome,
-        before,
-        held.payment.status,
-        held.detail.is_late,
-        held.detail.is_duplicate,
-    )
+    return _settled(held, verdict.outcome, before)
+
+
+def _settled(held: Held, outcome: Outcome, before: PaymentStatus) -> Settled:
+    detail = held.detail
+    return Settled(held.payment.id, outcome, before, held.payment.status, detail.is_late, detail.is_duplicate)
 
 
 async def _write(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdict: Verdict) -> None:
     now = desk.clock()
-    was = _picture(held)
+    before = ledger.picture(held)
     if verdict.outcome is not Outcome.MISMATCH:
         _learn_ids(held, fact.ids)
     _move(held, fact, verdict, now)
     if verdict.status is PaymentStatus.COMPLETED and fact.ids.kaspi_operation:
         await _use_up(session, desk, held, fact, now)
     if verdict.activates:
-        _activate(held, now)
-    await audit.append(
-        session,
-        fact.payment_id,
-        audit.Deed(
-            actor=fact.actor,
-            source=fact.source,
-            source_id=fact.source_id,
-            request_id=fact.request_id,
-            action=f"{fact.news}:{verdict.outcome}",
-            before=was,
-            after=_picture(held),
-            note=fact.reason,
-        ),
-        now,
-    )
-    await _tell(session, desk, held, fact, verdict, now)
+        ledger.activate(held, now)
+    await ledger.note(session, held, fact, f"{fact.news}:{verdict.outcome}", before, now)
+    await _tell(session, desk, held, fact, verdict)
 
 
 def _move(held: Held, fact: Fact, verdict: Verdict, now: datetime) -> None:
@@ -151,83 +138,26 @@ async def _use_up(session: AsyncSession, desk: Desk, held: Held, fact: Fact, now
     used = await session.get(KaspiOperation, number)
     if used is not None and used.payment_id != held.payment.id:
         found = {"operation": number, "settled": used.payment_id, "source": fact.source.value}
-        kind = DiscrepancyKind.DUPLICATE_PAYMENT
-        await queues.open_discrepancy(
-            session, kind, held.payment.id, found, key=number, row_id=desk.new_id(), now=now
-        )
+        await ledger.disagree(session, desk, held, DiscrepancyKind.DUPLICATE_PAYMENT, found, number)
 
 
-def _activate(held: Held, now: datetime) -> None:
-    who = held.participant
-    if who is None:  # the rules activate nobody who is gone
-        raise AssertionError("a participant who is gone cannot be activated")
-    who.status = ParticipantStatus.PAID
-    who.payment_id = held.payment.id
-    who.updated_at = now
-
-
-def _picture(held: Held) -> dict[str, Any]:
-    """What the audit keeps of a payment: nothing secret, nothing personal beyond ids."""
-    payment, detail, who = held.payment, held.detail, held.participant
-    return {
-        "status": payment.status.value,
-        "failure_reason": payment.failure_reason,
-        "provider_open": detail.provider_open,
-        "create_state": detail.create_state.value,
-        "payment_intent": payment.stripe_payment_id,
-        "checkout_session": payment.stripe_session_id,
-        "kaspi_payment": payment.kaspi_qr_code,
-        "kaspi_operation": payment.kaspi_transaction_id,
-        "charge": detail.charge_id,
-        "late": detail.is_late,
-        "duplicate": detail.is_duplicate,
-        "participant_status": who.status.value if who else None,
-        "participant_payment": who.payment_id if who else None,
-    }
-
-
-async def _tell(
-    session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdict: Verdict, now: datetime
-) -> None:
-    payment = held.payment
+async def _tell(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdict: Verdict) -> None:
     paid = fact.money or held.charged
     key = fact.ids.payment_intent or fact.ids.kaspi_payment or "payment"
     for kind in verdict.discrepancies:
         found = {
-            "charged": _money(held.charged),
-            "paid": _money(paid),
+            "charged": ledger.as_document(held.charged),
+            "paid": ledger.as_document(paid),
             "source": fact.source.value,
             "provider": key,
         }
-        await queues.open_discrepancy(
-            session, kind, payment.id, found, key=key, row_id=desk.new_id(), now=now
-        )
+        await ledger.disagree(session, desk, held, kind, found, key)
     for topic in verdict.topics:
-        message = {
-            "payment_id": payment.id,
-            "participant_id": held.detail.participant_id,
-            "status": payment.status.value,
-            "amount": paid.amount,
-            "currency": paid.currency.value,
-            "reason": payment.failure_reason,
-        }
-        await queues.put_out(
-            session,
-            topic,
-            message,
-            row_id=desk.new_id(),
-            now=now,
-            payment_id=payment.id,
-            dedup_key=_dedup_key(topic, fact, key),
-        )
+        await ledger.tell(session, desk, held, topic, paid, once=_once(topic, fact, key))
 
 
-def _dedup_key(topic: Topic, fact: Fact, key: str) -> str:
+def _once(topic: Topic, fact: Fact, key: str) -> str:
     """One message for one happening: a declined card may fail again, money is received once."""
     if topic is Topic.PAYMENT_FAILED:
-        return f"{topic}:{fact.payment_id}:{fact.at.isoformat()}"
-    return f"{topic}:{fact.payment_id}:{key if topic is Topic.ALERT_AMOUNT else ''}"
-
-
-def _money(money: Any) -> dict[str, Any]:
-    return {"amount": money.amount, "currency": money.currency.value}
+        return fact.at.isoformat()
+    return key if topic is Topic.ALERT_AMOUNT else ""

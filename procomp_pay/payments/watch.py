@@ -14,9 +14,17 @@ from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.domain.kaspi_life import USUAL_CONFIRM_S, USUAL_SCAN_S, KaspiLife, after_look
 from procomp_pay.domain.states import Channel, CreateState, PaymentStatus
 from procomp_pay.payments.desk import SYSTEM, Actor, Desk
-from procomp_pay.payments.opening import STRIPE_LOOK_S, give_up, mark_sent, open_at_provider
+from procomp_pay.payments.opening import (
+    RESEND_WITHIN,
+    STRIPE_LOOK_S,
+    give_up,
+    handle_of,
+    mark_sent,
+    open_at_provider,
+)
+from procomp_pay.payments.refund import compare
 from procomp_pay.payments.settle import Settled, settle_in
-from procomp_pay.providers.base import Handle, Seen
+from procomp_pay.providers.base import Seen
 from procomp_pay.storage.payments import Held, hold
 
 #: How long a claimed payment is left alone by other processes, in seconds: longer than a call may take.
@@ -25,8 +33,6 @@ LEASE_S = 60
 _TRY_AGAIN_S = 20
 #: After a failure while somebody looks on, in seconds.
 FOLLOW_AGAIN_S = 5
-#: Stripe keeps an idempotency key for at least 24 hours; after that the same request makes a second object.
-_RESEND_WITHIN = timedelta(hours=23)
 
 
 def kaspi_life(held: Held) -> KaspiLife:
@@ -41,14 +47,6 @@ def kaspi_life(held: Held) -> KaspiLife:
     )
 
 
-def handle_of(held: Held) -> Handle:
-    """The object at the provider; only for a payment whose ``create_state`` is OPEN."""
-    detail = held.detail
-    if detail.provider_ref is None:
-        raise AssertionError(f"payment {held.payment.id} is not open at its provider")
-    return Handle(detail.channel, detail.provider_ref, held.payment.stripe_payment_id)
-
-
 async def look_after(desk: Desk, payment_id: str, actor: Actor = SYSTEM) -> Settled | None:
     """Do what the payment needs now. ``None`` where there was no news.
 
@@ -58,6 +56,7 @@ async def look_after(desk: Desk, payment_id: str, actor: Actor = SYSTEM) -> Sett
     async with desk.db.reading() as session:
         held = await hold(session, payment_id, lock=False)
     if not held.detail.provider_open:
+        await _look_back(desk, held, actor)
         return None
     if held.detail.create_state in (CreateState.PLANNED, CreateState.SENT):
         await _take_up(desk, held, actor)
@@ -66,6 +65,15 @@ async def look_after(desk: Desk, payment_id: str, actor: Actor = SYSTEM) -> Sett
         return await close(desk, held, actor)
     seen = await desk.providers.of(held.detail.channel).fetch(handle_of(held))
     return await apply_seen(desk, payment_id, seen, actor)
+
+
+async def _look_back(desk: Desk, held: Held, actor: Actor) -> None:
+    """Nothing more can come in; something may have gone back that we were only given a hint of."""
+    if held.payment.status not in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
+        return
+    await compare(desk, held, actor)
+    async with desk.db.writing() as session:
+        (await hold(session, held.payment.id)).detail.next_poll_at = None
 
 
 async def look_if_due(
@@ -186,7 +194,7 @@ async def _take_up(desk: Desk, held: Held, actor: Actor) -> None:
         else:
             await look_again_at(desk, payment_id, seconds=max(1, int((over - now).total_seconds())))
         return
-    if now - detail.created_at > _RESEND_WITHIN:
+    if now - detail.created_at > RESEND_WITHIN:
         await _find_or_give_up(desk, held, actor)
         return
     async with desk.db.writing() as session:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from procomp_pay.domain.facts import News, ProviderIds
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import RefundNews
 from procomp_pay.domain.states import Channel
 
 
@@ -80,6 +81,32 @@ class Seen:
     raw_status: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """A refund to make, from the committed row alone.
+
+    :param went_back: what has gone back of this payment for certain, by our books.
+    :param again: it was sent before and its answer was lost: where the provider has no idempotency, it is
+        asked first what it did.
+    """
+
+    refund_id: str
+    payment_id: str
+    handle: Handle
+    money: Money
+    idempotency_key: str
+    went_back: Money
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a provider says has gone back of a payment: each refund, or where it lists none, the sum."""
+
+    refunds: tuple[RefundNews, ...] = ()
+    total: Money | None = None
+
+
 class PaymentProvider(Protocol):
     """A provider. Every call is bounded in time and raises domain errors alone:
 
@@ -96,6 +123,15 @@ class PaymentProvider(Protocol):
 
     async def cancel(self, handle: Handle) -> Seen:
         """Cancel, and say how it stands afterwards: it may have been paid meanwhile."""
+
+    async def refund(self, request: RefundRequest) -> RefundNews:
+        """Give money back.
+
+        :raises Refused: it does not, and nothing went back. :raises NeedsPerson: its numbers and ours differ.
+        """
+
+    async def returned(self, handle: Handle) -> Returned:
+        """What has gone back of a payment, whoever asked for it."""
 
     async def check(self) -> str:
         """One cheap call; a sentence about what answers."""

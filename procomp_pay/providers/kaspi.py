@@ -19,15 +19,18 @@ import simplejson
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import (
     ConfigurationError,
+    NeedsPerson,
     NotFound,
     OutcomeUnknown,
     PaymentError,
     ProviderUnavailable,
+    Refused,
 )
 from procomp_pay.domain.facts import News, ProviderIds
 from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.refunds import RefundNews, RefundState
 from procomp_pay.domain.states import Channel
-from procomp_pay.providers.base import Created, CreateRequest, Handle, Seen
+from procomp_pay.providers.base import Created, CreateRequest, Handle, RefundRequest, Returned, Seen
 from procomp_pay.providers.kaspi_wire import amount_number, parse_date, read_envelope
 from procomp_pay.providers.patience import NOT_SENT, TOTAL_S, with_retries
 
@@ -112,6 +115,52 @@ class KaspiPaymentService:
         """Kaspi has no recall of a QR or a link: this only says how it stands."""
         return await self.fetch(handle)
 
+    async def refund(self, request: RefundRequest) -> RefundNews:
+        """Give money back, in one call (scheme ``enhanced``).
+
+        Kaspi promises no idempotency here: a refund whose answer was lost is sent again only when Kaspi's
+        own sum shows that it was not made.
+        """
+        if self._scheme is KaspiScheme.BASIC:
+            raise Refused(
+                "Kaspi's basic scheme has no refund by API",
+                next_step="give it back in the Kaspi Pay app: History, the payment, Make a refund",
+            )
+        if request.again:
+            total = (await self.returned(request.handle)).total or request.went_back
+            if total == request.went_back + request.money:
+                return RefundNews(RefundState.SUCCEEDED, request.money, refund_id=request.refund_id)
+            if total != request.went_back:
+                raise NeedsPerson(
+                    f"Kaspi says that {total} went back, our books say {request.went_back}",
+                    next_step="compare with the payment in the Kaspi Pay app",
+                )
+        body = {
+            "DeviceToken": self._device_token,
+            "QrPaymentId": int(request.handle.provider_ref),
+            "Amount": amount_number(request.money.amount),
+        }
+        data = await self._post("/payment/return", body)
+        operation = _text(data.get("ReturnOperationId"))
+        return RefundNews(
+            RefundState.SUCCEEDED,
+            request.money,
+            refund_id=request.refund_id,
+            provider_refund_id=f"kaspi:{operation}" if operation else None,
+        )
+
+    async def returned(self, handle: Handle) -> Returned:
+        """The sum that went back, a cashier's refund in the Kaspi Pay app included."""
+        if self._scheme is KaspiScheme.BASIC:
+            return Returned()
+        data = await self._details(handle)
+        gone = Decimal(data["TotalAmount"]) - Decimal(data["AvailableReturnAmount"])
+        return Returned(total=Money(gone, Currency.KZT))
+
+    async def _details(self, handle: Handle) -> Mapping[str, Any]:
+        query = {"QrPaymentId": handle.provider_ref, "DeviceToken": self._device_token}
+        return await self._get("/payment/details", query)
+
     async def check(self) -> str:
         """Ping Kaspi, then list the trade points, which proves the key or certificate."""
         await self._get("/health/ping")
@@ -136,8 +185,7 @@ class KaspiPaymentService:
         """What was paid; ``None`` where scheme basic does not tell."""
         amount = data.get("Amount")
         if amount is None and self._scheme is not KaspiScheme.BASIC:
-            query = {"QrPaymentId": handle.provider_ref, "DeviceToken": self._device_token}
-            amount = (await self._get("/payment/details", query)).get("TotalAmount")
+            amount = (await self._details(handle)).get("TotalAmount")
         return None if amount is None else Money(Decimal(amount), Currency.KZT)
 
     async def _get(

@@ -70,7 +70,10 @@ CODES: dict[int, CodeMeaning] = {
     ),
     -99000005: CodeMeaning(Refused, "The refund is more than the purchase", "refund what is left"),
     -99000006: CodeMeaning(
-        ProviderUnavailable, "Kaspi could not make the refund", "try once more, then call the bank"
+        # whether it went back is asked before a second try, so it is not sent again by itself
+        OutcomeUnknown,
+        "Kaspi could not make the refund",
+        "it is looked at again; if it stays so, call the bank",
     ),
     -99000011: CodeMeaning(
         Refused, "The purchase cannot be refunded in its state", "look at its status first"

@@ -23,13 +23,15 @@ from procomp_pay.domain.errors import (
     Refused,
 )
 from procomp_pay.domain.facts import News
+from procomp_pay.domain.refunds import RefundNews
 from procomp_pay.domain.states import Channel
-from procomp_pay.providers.base import Created, CreateRequest, Handle, Seen
+from procomp_pay.providers.base import Created, CreateRequest, Handle, RefundRequest, Returned, Seen
 from procomp_pay.providers.patience import NOT_SENT, TOTAL_S, retry_after_s, with_retries
 from procomp_pay.providers.stripe_objects import (
     Object,
     intent_ids,
     seen_in_intent,
+    seen_in_refund,
     seen_in_session,
     session_ids,
 )
@@ -117,6 +119,25 @@ class StripePaymentService:
             # A session has one end for time and for us; here it was us.
             return replace(seen, news=News.CANCELLED, reason=None)
         return seen
+
+    async def refund(self, request: RefundRequest) -> RefundNews:
+        """Give money back; the same request under the same key never does it twice."""
+        params: Any = {
+            "payment_intent": request.handle.payment_intent,
+            "amount": request.money.minor_units,
+            "reason": "requested_by_customer",
+            "metadata": {"refund_id": request.refund_id, "payment_id": request.payment_id},
+        }
+        options: Any = {"idempotency_key": request.idempotency_key}
+        return seen_in_refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, options)))
+
+    async def returned(self, handle: Handle) -> Returned:
+        """Every refund of the payment, from wherever it was started."""
+        if handle.payment_intent is None:
+            return Returned()
+        params: Any = {"payment_intent": handle.payment_intent, "limit": 100}
+        page = await self._ask(lambda: self._client.v1.refunds.list_async(params))
+        return Returned(tuple(seen_in_refund(item) for item in page["data"]))
 
     async def check(self) -> str:
         """Ask for the account's balance: the cheapest call that proves the key.

@@ -13,6 +13,7 @@ from typing import Any
 
 from procomp_pay.domain.facts import News, ProviderIds
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import DisputeNews, DisputeState, RefundNews, RefundState
 from procomp_pay.providers.base import Seen
 
 Object = Mapping[str, Any]
@@ -74,6 +75,39 @@ def session_ids(session: Object) -> ProviderIds:
         return ProviderIds(checkout_session=session["id"], payment_intent=intent)
     ids = intent_ids(intent)
     return replace(ids, checkout_session=session["id"])
+
+
+_REFUND_STATES = {
+    "pending": RefundState.PENDING,
+    "requires_action": RefundState.PENDING,
+    "succeeded": RefundState.SUCCEEDED,
+    "failed": RefundState.FAILED,
+    "canceled": RefundState.CANCELLED,
+}
+
+
+def seen_in_refund(refund: Object) -> RefundNews:
+    """What a Refund says; its metadata names ours where it was asked for here."""
+    return RefundNews(
+        state=_REFUND_STATES[refund["status"]],
+        money=Money.from_minor_units(refund["amount"], refund["currency"]),
+        refund_id=(refund.get("metadata") or {}).get("refund_id"),
+        provider_refund_id=refund["id"],
+        reason=refund.get("reason"),
+        failure_reason=refund.get("failure_reason"),
+    )
+
+
+def seen_in_dispute(dispute: Object) -> DisputeNews:
+    """What a Dispute says. An inquiry that is closed took nothing: it is as good as won."""
+    state = {"won": DisputeState.WON, "warning_closed": DisputeState.WON, "lost": DisputeState.LOST}
+    return DisputeNews(
+        dispute_id=dispute["id"],
+        state=state.get(dispute["status"], DisputeState.OPEN),
+        money=Money.from_minor_units(dispute["amount"], dispute["currency"]),
+        reason=dispute.get("reason"),
+        due_at=(dispute.get("evidence_details") or {}).get("due_by"),
+    )
 
 
 def wallet_of(charge: Object) -> str | None:

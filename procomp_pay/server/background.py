@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.payments.desk import Desk
-from procomp_pay.payments.maintain import BATCH, Pass, work_inbox, work_watch
+from procomp_pay.payments.maintain import BATCH, Pass, work_inbox, work_refunds, work_watch
 from procomp_pay.storage import payments
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 INBOX_PAUSE_S = 1.0
 #: The longest sleep of a watcher, in seconds: payments that other processes started.
 WATCH_PAUSE_S = 5.0
+#: Between two looks for refunds to follow up, in seconds; each has a time of its own.
+REFUND_PAUSE_S = 5.0
 #: Side by side, so that a provider that hangs for one batch does not hold up the others' polls.
 _WATCHERS = 3
 #: SQLite has one writer at a time anyway.
@@ -42,6 +44,7 @@ class Background:
         self._desk = desk
         self._inbox_bell = asyncio.Event()
         self._watch_bell = asyncio.Event()
+        self._refund_bell = asyncio.Event()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._beats: dict[str, float] = {}
@@ -66,6 +69,7 @@ class Background:
         """Begin; the first rounds take up what an earlier process left."""
         loops: list[tuple[str, Round, asyncio.Event]] = [
             ("inbox", self._inbox_round, self._inbox_bell),
+            ("refunds", self._refund_round, self._refund_bell),
             *((f"watch-{n}", self._watch_round, self._watch_bell) for n in range(1, _WATCHERS + 1)),
         ]
         for name, work, bell in loops:
@@ -77,6 +81,7 @@ class Background:
         self._stop.set()
         self._inbox_bell.set()
         self._watch_bell.set()
+        self._refund_bell.set()
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=STOP_S)
@@ -111,6 +116,11 @@ class Background:
         await asyncio.gather(*(work_inbox(self._desk, done, most=_ROUND) for _ in range(workers)))
         log.info("inbox: %s", done)
         return 0.0
+
+    async def _refund_round(self) -> float:
+        done = Pass()
+        await work_refunds(self._desk, done, most=_ROUND)
+        return 0.0 if done.looked_at else REFUND_PAUSE_S
 
     async def _watch_round(self) -> float:
         done = Pass()

@@ -25,8 +25,8 @@ from sqlalchemy import text as sql
 from sqlmodel import Field
 
 from procomp_pay.domain.money import Currency
+from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, CreateState
-from procomp_pay.storage.row_states import RefundState
 from procomp_pay.storage.tables import Row, amount, check_word, document, key, moment, payment_key, text, word
 
 
@@ -40,6 +40,7 @@ class PaymentDetail(Row, table=True):
     __tablename__ = "pay_payment_detail"
     __table_args__ = (
         check_word("channel", Channel),
+        check_word("dispute_state", DisputeState),
         check_word("create_state", CreateState),
         check_word("requested_currency", Currency),
         check_word("charged_currency", Currency),
@@ -90,6 +91,15 @@ class PaymentDetail(Row, table=True):
     )
     sent_at: datetime | None = Field(default=None, sa_column=moment("sent_at", null=True))
     completed_at: datetime | None = Field(default=None, sa_column=moment("completed_at", null=True))
+    #: The newest dispute over it, as the provider tells.
+    dispute_id: str | None = Field(default=None, sa_column=text("dispute_id", null=True))
+    dispute_state: DisputeState | None = Field(
+        default=None, sa_column=word("dispute_state", DisputeState, null=True)
+    )
+    dispute_amount: Decimal | None = Field(default=None, sa_column=amount("dispute_amount", null=True))
+    dispute_reason: str | None = Field(default=None, sa_column=text("dispute_reason", null=True))
+    #: Until then evidence is taken.
+    dispute_due_at: datetime | None = Field(default=None, sa_column=moment("dispute_due_at", null=True))
     started_by: str = Field(sa_column=text("started_by"))
     request_id: str | None = Field(default=None, sa_column=text("request_id", null=True))
     created_at: datetime = Field(sa_column=moment("created_at"))
@@ -127,7 +137,10 @@ class IdempotencyKey(Row, table=True):
 
 
 class Refund(Row, table=True):
-    """Money on its way back."""
+    """Money on its way back. A trigger holds what goes back of a payment to what was charged.
+
+    ``sent_at`` without ``provider_refund_id``: the answer was not seen, the refund may exist.
+    """
 
     __tablename__ = "pay_refund"
     __table_args__ = (
@@ -148,6 +161,8 @@ class Refund(Row, table=True):
     )
     requested_by: str = Field(sa_column=text("requested_by"))
     failure_reason: str | None = Field(default=None, sa_column=text("failure_reason", null=True))
+    sent_at: datetime | None = Field(default=None, sa_column=moment("sent_at", null=True))
+    next_look_at: datetime | None = Field(default=None, sa_column=moment("next_look_at", null=True))
     created_at: datetime = Field(sa_column=moment("created_at"))
     updated_at: datetime = Field(sa_column=moment("updated_at"))
 

@@ -15,15 +15,6 @@ class EventState(StrEnum):
     DEAD = "dead"  # given up; ``events replay`` brings it back
 
 
-class RefundState(StrEnum):
-    """What is known of a refund."""
-
-    PENDING = "PENDING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-
-
 class OutboxState(StrEnum):
     """Where a notification or an alert stands."""
 

@@ -33,6 +33,7 @@ _partial(
     ("create_state", "created_at"),
     "create_state IN ('planned', 'sent')",
 )
+_partial("pay_refund_due_idx", module.Refund, ("next_look_at",), "next_look_at IS NOT NULL")
 _partial(
     "pay_webhook_event_pending_idx",
     work.WebhookEvent,

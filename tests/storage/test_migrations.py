@@ -40,7 +40,7 @@ def run_python(code: str, **environment: str) -> subprocess.Popen[str]:
 
 def test_upgrade_makes_all_tables(empty_database_url: str) -> None:
     assert migrate.current(empty_database_url) is None
-    assert migrate.pending(empty_database_url) == ["0001"]
+    assert migrate.pending(empty_database_url) == ["0001", "0002"]
     migrate.upgrade(empty_database_url)
     migrate.upgrade(empty_database_url)
     assert migrate.current(empty_database_url) == migrate.head()
@@ -64,7 +64,7 @@ def test_alembic_runs_from_a_checkout(empty_database_url: str) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-    assert "0001 (head)" in done.stdout
+    assert f"{migrate.HEAD} (head)" in done.stdout
 
 
 def test_downgrade_leaves_the_platform_s_tables(database_url: str) -> None:

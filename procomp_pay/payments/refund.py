@@ -1,0 +1,395 @@
+"""Give money back, once: in full, in part, or in several parts up to the rest.
+
+Write ahead: the ``pay_refund`` row is committed before the provider is called, with an idempotency key from
+its id. A time-out is unknown: the row holds its money back until the provider says what became of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    Conflict,
+    NeedsPerson,
+    NotFound,
+    OutcomeUnknown,
+    ProviderUnavailable,
+    Refused,
+)
+from procomp_pay.domain.facts import Fact, News, Source
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import RefundNews, RefundState, amount_to_refund, gone_back, held_back
+from procomp_pay.domain.rules import DiscrepancyKind, Topic
+from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.payments import ledger
+from procomp_pay.payments.desk import SYSTEM, Actor, Desk
+from procomp_pay.payments.opening import RESEND_WITHIN, handle_of
+from procomp_pay.payments.settle import settle_in
+from procomp_pay.payments.settle_back import PENDING_LOOK_S
+from procomp_pay.providers.base import RefundRequest
+from procomp_pay.storage import audit, exact_json
+from procomp_pay.storage import refunds as book
+from procomp_pay.storage.module import IdempotencyKey, Refund
+from procomp_pay.storage.payments import Held, hold
+
+log = logging.getLogger(__name__)
+
+#: After a lost or refused answer, in seconds; longer than one call with its retries takes.
+LOOK_AGAIN_S = 45
+_LONGEST_REASON = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOrder:
+    """What is asked for.
+
+    :param money: ``None`` for the whole rest.
+    :param force: also while a dispute is open; the money may then go back twice.
+    """
+
+    payment_id: str
+    reason: str
+    money: Money | None = None
+    idempotency_key: str | None = None
+    force: bool = False
+
+    def fingerprint(self) -> str:
+        """The same for the same request."""
+        money = [self.money.amount, self.money.currency.value] if self.money else None
+        content = {"payment_id": self.payment_id, "reason": self.reason, "money": money}
+        return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a refund would do, for the person who is asked.
+
+    :param before: what has gone back earlier, or may have.
+    """
+
+    payment_id: str
+    participant_id: str
+    money: Money
+    paid: Money
+    before: Money
+    way: str
+
+    @property
+    def rest(self) -> Money:
+        """What stays with us afterwards."""
+        return self.paid - self.before - self.money
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """What became of a refund so far. PENDING: on its way, or unknown; it is followed up."""
+
+    refund_id: str
+    payment_id: str
+    state: RefundState
+    money: Money
+    payment_status: PaymentStatus
+    provider_refund_id: str | None = None
+    failure_reason: str | None = None
+
+
+async def plan(desk: Desk, order: RefundOrder) -> Plan:
+    """Check a refund and say what it would do. Writes nothing.
+
+    :raises NotFound, Refused, Conflict: as :func:`refund`.
+    """
+    async with desk.db.reading() as session:
+        return await _planned(session, await hold(session, order.payment_id, lock=False), order)
+
+
+async def refund(desk: Desk, order: RefundOrder, actor: Actor) -> Refunded:
+    """Give money back.
+
+    :returns: how the refund stands: SUCCEEDED, or PENDING where the provider still works on it.
+    :raises NotFound: no such payment. :raises Refused: more than the rest, another currency, no reason, or
+        the provider says no. :raises Conflict: the payment is not COMPLETED, everything went back, a dispute
+        is open, or the idempotency key was used for another refund.
+    :raises ProviderUnavailable, OutcomeUnknown: the refund is kept and made, or found, by background work.
+    """
+    async with desk.db.writing() as session:
+        known = await _by_key(session, order, actor)
+        if known is None:
+            refund_id = await _write_ahead(session, desk, order, actor)
+        else:
+            refund_id = known
+    if known is None:
+        await send(desk, refund_id, actor)
+    return await state_of(desk, refund_id)
+
+
+async def send(desk: Desk, refund_id: str, actor: Actor = SYSTEM) -> None:
+    """Make the refund at its provider, or find out what became of it. For a PENDING row.
+
+    :raises ProviderUnavailable, OutcomeUnknown, NeedsPerson: not now; it stays due.
+    :raises Refused: the provider says no; the refund is FAILED.
+    """
+    request = await _request(desk, refund_id)
+    if request is None:
+        return
+    try:
+        provider = desk.providers.of(request.handle.channel)
+        news = await provider.refund(request)
+    except (ProviderUnavailable, OutcomeUnknown) as error:
+        if isinstance(error, ProviderUnavailable) and not request.again:
+            await _was_not_sent(desk, refund_id)
+        raise type(error)(
+            f"{error.message}. Refund {refund_id} is kept and followed up; do not ask for it again",
+            next_step=f"see how it ends: procomp-pay status --payment {request.payment_id}",
+            retry_after=error.retry_after,
+        ) from error
+    except NeedsPerson as error:
+        await _disagrees(desk, request, error)
+        raise
+    except (Refused, NotFound, ConfigurationError) as error:
+        failed = RefundNews(
+            RefundState.FAILED, request.money, refund_id=refund_id, failure_reason=error.message
+        )
+        await _apply(desk, request, failed, actor)
+        raise
+    await _apply(desk, request, replace(news, refund_id=refund_id), actor)
+
+
+async def follow_up(desk: Desk, refund_id: str) -> None:
+    """What background work does for a refund that is due.
+
+    :raises PaymentError: not now; it stays due.
+    """
+    async with desk.db.reading() as session:
+        row = await book.one(session, refund_id)
+        held = await hold(session, row.payment_id, lock=False)
+    if row.state is not RefundState.PENDING:
+        return
+    if row.provider_refund_id is not None:
+        await compare(desk, held)
+        await _put_off(desk, refund_id, PENDING_LOOK_S)
+    elif not held.detail.channel.is_kaspi and desk.clock() - row.created_at > RESEND_WITHIN:
+        await _find_or_fail(desk, row, held)
+    else:
+        await send(desk, refund_id)
+
+
+async def _find_or_fail(desk: Desk, row: Refund, held: Held) -> None:
+    """Too late to send again under the same key: look for what the first request made."""
+    await compare(desk, held)
+    if (await state_of(desk, row.id)).state is not RefundState.PENDING:
+        return
+    why = "The provider never received it"
+    news = RefundNews(
+        RefundState.FAILED, Money(row.amount, row.currency), refund_id=row.id, failure_reason=why
+    )
+    async with desk.db.writing() as session:
+        await settle_in(session, desk, _fact(desk, row.payment_id, held, news, SYSTEM))
+
+
+async def _put_off(desk: Desk, refund_id: str, seconds: int) -> None:
+    async with desk.db.writing() as session:
+        row = await book.one(session, refund_id)
+        if row.state is RefundState.PENDING:
+            row.next_look_at = desk.clock() + timedelta(seconds=seconds)
+
+
+async def compare(desk: Desk, held: Held, actor: Actor = SYSTEM) -> None:
+    """Ask the provider what has gone back of a payment, and hand it to the door.
+
+    :raises ProviderUnavailable, OutcomeUnknown: not now.
+    """
+    returned = await desk.providers.of(held.detail.channel).returned(handle_of(held))
+    found = list(returned.refunds)
+    if returned.total is not None:
+        found += await _by_sum(desk, held, returned.total)
+    for news in found:
+        async with desk.db.writing() as session:
+            await settle_in(session, desk, _fact(desk, held.payment.id, held, news, actor))
+
+
+async def _by_sum(desk: Desk, held: Held, total: Money) -> list[RefundNews]:
+    """Where the provider only tells a sum: what went back beyond our books was made in its own app."""
+    async with desk.db.reading() as session:
+        rows = await book.of_payment(session, held.payment.id)
+    if any(each.state is RefundState.PENDING for each in rows):
+        return []  # one of ours may be part of the sum: it is found out first
+    known = Money(gone_back(book.amounts(rows)), total.currency)
+    if total.amount <= known.amount:
+        return []
+    name = f"kaspi:{held.detail.provider_ref}:{total.minor_units}"
+    more = total - known
+    why = "made in the Kaspi Pay app"
+    return [RefundNews(RefundState.SUCCEEDED, more, provider_refund_id=name, reason=why)]
+
+
+async def state_of(desk: Desk, refund_id: str) -> Refunded:
+    """How a refund stands.
+
+    :raises NotFound: no such refund.
+    """
+    async with desk.db.reading() as session:
+        row = await book.one(session, refund_id)
+        held = await hold(session, row.payment_id, lock=False)
+    return Refunded(
+        refund_id=row.id,
+        payment_id=row.payment_id,
+        state=row.state,
+        money=Money(row.amount, row.currency),
+        payment_status=held.payment.status,
+        provider_refund_id=row.provider_refund_id,
+        failure_reason=row.failure_reason,
+    )
+
+
+async def _planned(session: AsyncSession, held: Held, order: RefundOrder) -> Plan:
+    status = held.payment.status
+    if status is PaymentStatus.REFUNDED:
+        raise Conflict(f"Payment {held.payment.id} has been paid back in full")
+    if status is not PaymentStatus.COMPLETED:
+        raise Conflict(
+            f"Payment {held.payment.id} is {status}: only what was paid can go back",
+            next_step=f"procomp-pay status --payment {held.payment.id} --refresh",
+        )
+    if not order.reason.strip() or len(order.reason) > _LONGEST_REASON or not order.reason.isprintable():
+        raise Refused(f"A refund needs a reason of 1 to {_LONGEST_REASON} printable characters")
+    dispute = held.detail.dispute_state
+    if dispute is not None and (dispute.is_open or dispute.value == "lost") and not order.force:
+        raise Conflict(
+            f"A dispute over this payment is {dispute}: the money could go back twice",
+            next_step="answer the dispute at Stripe; or, if you are sure, add --force",
+        )
+    rows = await book.of_payment(session, held.payment.id)
+    before = held_back(book.amounts(rows))
+    if held.detail.channel.is_kaspi and any(each.state is RefundState.PENDING for each in rows):
+        # Kaspi tells one sum: two unknown refunds could not be told apart
+        raise Conflict("Another refund of this payment is under way", next_step="wait until it is known")
+    return Plan(
+        payment_id=held.payment.id,
+        participant_id=held.detail.participant_id,
+        money=amount_to_refund(held.charged, before, order.money),
+        paid=held.charged,
+        before=Money(before, held.charged.currency),
+        way="back to the Kaspi account" if held.detail.channel.is_kaspi else "back to the card, by Stripe",
+    )
+
+
+async def _write_ahead(session: AsyncSession, desk: Desk, order: RefundOrder, actor: Actor) -> str:
+    held = await hold(session, order.payment_id)
+    planned = await _planned(session, held, order)
+    now = desk.clock()
+    row = Refund(
+        id=desk.new_id(),
+        payment_id=held.payment.id,
+        amount=planned.money.amount,
+        currency=planned.money.currency,
+        reason=order.reason.strip(),
+        state=RefundState.PENDING,
+        requested_by=actor.name,
+        next_look_at=now + timedelta(seconds=LOOK_AGAIN_S),
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(row)
+    asked = {"refund_id": row.id, "amount": row.amount, "currency": row.currency.value, "force": order.force}
+    deed = audit.Deed(
+        actor=actor.name,
+        source=actor.source,
+        action="refund_requested",
+        after=asked,
+        request_id=actor.request_id,
+        note=row.reason,
+    )
+    await audit.append(session, held.payment.id, deed, now)
+    if order.idempotency_key is not None:
+        session.add(
+            IdempotencyKey(
+                scope=f"refund:{actor.scope}",
+                key=order.idempotency_key,
+                fingerprint=order.fingerprint(),
+                payment_id=held.payment.id,
+                response={"refund_id": row.id},
+                created_at=now,
+            )
+        )
+    return row.id
+
+
+async def _by_key(session: AsyncSession, order: RefundOrder, actor: Actor) -> str | None:
+    if order.idempotency_key is None:
+        return None
+    row = await session.get(IdempotencyKey, (f"refund:{actor.scope}", order.idempotency_key))
+    if row is None:
+        return None
+    if row.fingerprint != order.fingerprint():
+        raise Conflict(
+            "This Idempotency-Key was used for another refund", next_step="use a new key for a new refund"
+        )
+    return str(row.response["refund_id"])
+
+
+async def _request(desk: Desk, refund_id: str) -> RefundRequest | None:
+    """Say in the row that the call is about to leave, and commit. ``None`` where it is known already."""
+    async with desk.db.writing() as session:
+        row = await book.one(session, refund_id)
+        held = await hold(session, row.payment_id)
+        row = await book.one(session, refund_id)  # again, under the payment's lock
+        if row.state is not RefundState.PENDING or row.provider_refund_id is not None:
+            return None
+        again, now = row.sent_at is not None, desk.clock()
+        row.sent_at = row.sent_at or now
+        row.next_look_at = now + timedelta(seconds=LOOK_AGAIN_S)
+        rows = await book.of_payment(session, row.payment_id)
+        return RefundRequest(
+            refund_id=row.id,
+            payment_id=row.payment_id,
+            handle=handle_of(held),
+            money=Money(row.amount, row.currency),
+            idempotency_key=f"procomp-pay:refund:{row.id}",
+            went_back=Money(gone_back(book.amounts(rows)), held.charged.currency),
+            again=again,
+        )
+
+
+async def _disagrees(desk: Desk, request: RefundRequest, error: NeedsPerson) -> None:
+    """The provider's sum is neither that before the refund nor that after it: nothing is sent on a guess."""
+    async with desk.db.writing() as session:
+        held = await hold(session, request.payment_id)
+        found = {"refund": request.refund_id, "why": error.message}
+        await ledger.disagree(session, desk, held, DiscrepancyKind.REFUND_MISMATCH, found, request.refund_id)
+        await ledger.tell(session, desk, held, Topic.ALERT_REFUND, request.money, once=request.refund_id)
+    await _put_off(desk, request.refund_id, PENDING_LOOK_S)
+
+
+async def _was_not_sent(desk: Desk, refund_id: str) -> None:
+    async with desk.db.writing() as session:
+        row = await book.one(session, refund_id)
+        await hold(session, row.payment_id)
+        row = await book.one(session, refund_id)
+        if row.provider_refund_id is None:
+            row.sent_at = None
+
+
+async def _apply(desk: Desk, request: RefundRequest, news: RefundNews, actor: Actor) -> None:
+    async with desk.db.writing() as session:
+        held = await hold(session, request.payment_id)
+        fact = _fact(desk, request.payment_id, held, news, actor)
+        await settle_in(session, desk, fact, held)
+
+
+def _fact(desk: Desk, payment_id: str, held: Held, news: RefundNews, actor: Actor) -> Fact:
+    return Fact(
+        payment_id=payment_id,
+        news=News.REFUND,
+        at=desk.clock(),
+        source=Source.KASPI_API if held.detail.channel.is_kaspi else Source.STRIPE_API,
+        actor=actor.name,
+        request_id=actor.request_id,
+        refund=news,
+        reason=news.failure_reason,
+    )

@@ -1,0 +1,61 @@
+"""Read and claim refunds."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.refunds import RefundNews, RefundState
+from procomp_pay.storage.module import Refund
+
+
+async def of_payment(session: AsyncSession, payment_id: str) -> list[Refund]:
+    """A payment's refunds, oldest first. Stable under the payment's row lock."""
+    found = await session.exec(
+        select(Refund).where(Refund.payment_id == payment_id).order_by(col(Refund.created_at), col(Refund.id))
+    )
+    return list(found.all())
+
+
+def amounts(refunds: list[Refund]) -> list[tuple[RefundState, Decimal]]:
+    """State and amount of each, as the rules take them."""
+    return [(each.state, each.amount) for each in refunds]
+
+
+def match(refunds: list[Refund], news: RefundNews) -> Refund | None:
+    """The refund that the news is about: by our id, else by the provider's."""
+    for each in refunds:
+        if each.id == news.refund_id:
+            return each
+        if news.provider_refund_id is not None and each.provider_refund_id == news.provider_refund_id:
+            return each
+    return None
+
+
+async def one(session: AsyncSession, refund_id: str) -> Refund:
+    """
+    :raises NotFound: no such refund.
+    """
+    found = await session.get(Refund, refund_id, populate_existing=True)
+    if found is None:
+        raise NotFound(f"There is no refund {refund_id[:64]!r}")
+    return found
+
+
+async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
+    """Refunds that are due for a look, each claimed for ``lease_s`` seconds; held ones are skipped."""
+    due = await session.exec(
+        select(Refund)
+        .where(col(Refund.next_look_at) <= now)
+        .order_by(col(Refund.next_look_at))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = due.all()
+    for row in rows:
+        row.next_look_at = now + timedelta(seconds=lease_s)
+    return [row.id for row in rows]

@@ -1,0 +1,383 @@
+"""Money that goes back: once, never more than was paid, and found again after every kind of bad luck."""
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import Conflict, NotFound, OutcomeUnknown, Refused, Unavailable
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import DisputeState, RefundState
+from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.payments import refund as use
+from procomp_pay.payments import views
+from procomp_pay.payments.refund import Refunded, RefundOrder
+from procomp_pay.providers.kaspi import KaspiPaymentService, kaspi_http
+from procomp_pay.storage.module import PaymentDetail, Refund
+from procomp_pay.storage.platform import Payment
+from procomp_pay.storage.work import Discrepancy, OutboxMessage
+from tests.payments.conftest import CLERK, TOTAL_S, World, usd
+
+S, R = PaymentStatus, RefundState
+
+
+async def paid(world: World, method: str = "pm_card_visa", who: str | None = None) -> views.Opening:
+    """A completed Stripe payment of 50 USD."""
+    opened = await world.start(who or await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    await world.confirm(str(opened.view.provider_ref), method)
+    await world.deliver()
+    assert await world.status(opened) is S.COMPLETED
+    return opened
+
+
+async def back(world: World, opened: views.Opening, amount: str | None = None, **more: object) -> Refunded:
+    order = RefundOrder(opened.view.payment_id, "injured", usd(amount) if amount else None, **more)  # type: ignore[arg-type]
+    return await use.refund(world.desk, order, CLERK)
+
+
+async def at_stripe(world: World) -> int:
+    """Cents that went back at the sandbox."""
+    return sum(r["amount"] for r in await world.stripe_objects("refunds") if r["status"] == "succeeded")
+
+
+async def test_in_full_frees_the_place(world: World) -> None:
+    who = await world.participant()
+    opened = await paid(world, who=who)
+    done = await back(world, opened)
+    assert (done.state, done.money, done.payment_status) == (R.SUCCEEDED, usd("50"), S.REFUNDED)
+    participant = await world.who(who)
+    assert (participant.status, participant.payment_id) == (ParticipantStatus.REGISTERED, None)
+    assert (await world.view(opened)).refunded == usd("50")
+    await world.deliver()  # the events that say the same change nothing
+    assert await world.status(opened) is S.REFUNDED
+    assert len(await world.rows(Refund)) == 1
+    assert await at_stripe(world) == 5000
+    again = await world.start(who, "google_pay")
+    assert again.view.payment_id != opened.view.payment_id
+
+
+async def test_in_parts_up_to_the_rest(world: World) -> None:
+    who = await world.participant()
+    opened = await paid(world, who=who)
+    assert (await back(world, opened, "20")).payment_status is S.COMPLETED
+    assert (await world.who(who)).status is ParticipantStatus.PAID
+    with pytest.raises(Refused, match=r"30\.00"):
+        await back(world, opened, "30.01")
+    await back(world, opened, "10")
+    done = await back(world, opened)
+    assert (done.money, done.payment_status) == (usd("20"), S.REFUNDED)
+    assert await at_stripe(world) == 5000
+    with pytest.raises(Conflict, match="in full"):
+        await back(world, opened)
+
+
+async def test_what_cannot_go_back(world: World) -> None:
+    opened = await world.start(await world.participant(), "apple_pay")
+    with pytest.raises(Conflict, match="PENDING"):
+        await back(world, opened)
+    with pytest.raises(NotFound):
+        await use.refund(world.desk, RefundOrder("nothing", "why"), CLERK)
+    done = await paid(world)
+    for order in (
+        RefundOrder(done.view.payment_id, "why", Money.parse("50", "EUR")),
+        RefundOrder(done.view.payment_id, "  "),
+        RefundOrder(done.view.payment_id, "a\x1b[31m"),
+        RefundOrder(done.view.payment_id, "x" * 501),
+    ):
+        with pytest.raises(Refused):
+            await use.refund(world.desk, order, CLERK)
+    assert await world.rows(Refund) == []
+
+
+async def test_a_plan_writes_nothing(world: World) -> None:
+    opened = await paid(world)
+    await back(world, opened, "20")
+    planned = await use.plan(world.desk, RefundOrder(opened.view.payment_id, "why"))
+    assert (planned.paid, planned.before, planned.money) == (usd("50"), usd("20"), usd("30"))
+    assert planned.rest.amount == Decimal(0)
+    assert len(await world.rows(Refund)) == 1
+
+
+async def test_ten_clerks_at_once_pay_back_once(world: World) -> None:
+    opened = await paid(world)
+    results = await asyncio.gather(*(back(world, opened) for _ in range(10)), return_exceptions=True)
+    assert sum(isinstance(r, Refunded) for r in results) == 1
+    assert all(isinstance(r, Refunded | Conflict) for r in results)
+    assert await at_stripe(world) == 5000
+
+
+async def test_an_idempotency_key_pays_back_once(world: World) -> None:
+    opened = await paid(world)
+    first = await back(world, opened, "20", idempotency_key="k")
+    assert (await back(world, opened, "20", idempotency_key="k")).refund_id == first.refund_id
+    with pytest.raises(Conflict, match="Idempotency-Key"):
+        await back(world, opened, "21", idempotency_key="k")
+    assert await at_stripe(world) == 2000
+
+
+async def test_a_lost_answer_is_found_and_pays_back_once(world: World) -> None:
+    opened = await paid(world)
+    await world.fault("/v1/refunds", "cut_after", method="POST", times=1000)
+    with pytest.raises(OutcomeUnknown, match="kept"):
+        await back(world, opened)
+    with pytest.raises(Conflict, match="on its way"):
+        await back(world, opened)
+    assert await world.status(opened) is S.COMPLETED
+    await world.no_faults()
+    world.later(60)
+    await world.maintain()
+    assert await world.status(opened) is S.REFUNDED
+    assert await at_stripe(world) == 5000
+
+
+async def test_stripe_away_is_made_later(world: World) -> None:
+    opened = await paid(world)
+    await world.fault("/v1/", "cut_before", times=1000)
+    with pytest.raises(Unavailable):
+        await back(world, opened, "20")
+    await world.no_faults()
+    world.later(60)
+    await world.maintain()
+    assert await at_stripe(world) == 2000
+    assert (await world.view(opened)).refunded == usd("20")
+
+
+@pytest.mark.parametrize("fault", ["cut_before", "cut_after"])
+async def test_after_stripe_forgot_the_key_nothing_is_sent_again(world: World, fault: str) -> None:
+    opened = await paid(world)
+    await world.fault("/v1/", fault, method="POST", times=1000)
+    with pytest.raises(Unavailable):
+        await back(world, opened)
+    await world.no_faults()
+    world.later(24 * 3600)
+    await world.maintain()
+    made = fault == "cut_after"
+    assert await at_stripe(world) == (5000 if made else 0)
+    [row] = await world.rows(Refund)
+    assert row.state is (R.SUCCEEDED if made else R.FAILED)
+    assert await world.status(opened) is (S.REFUNDED if made else S.COMPLETED)
+
+
+async def test_a_refund_from_the_dashboard_is_counted_once(world: World) -> None:
+    who = await world.participant()
+    opened = await paid(world, who=who)
+    await back(world, opened, "20")
+    made = await world.http.post(
+        "/v1/refunds",
+        data={"payment_intent": opened.view.provider_ref, "amount": "1000"},
+        headers=world._stripe_auth(),
+    )
+    assert made.status_code == 200, made.text
+    await world.deliver()
+    await world.deliver()
+    assert (await world.view(opened)).refunded == usd("30")
+    await back(world, opened)
+    assert (await world.view(opened)).status is S.REFUNDED
+    assert await at_stripe(world) == 5000
+
+
+async def test_a_dashboard_refund_whose_event_was_lost_is_found_by_the_sum(world: World) -> None:
+    opened = await paid(world)
+    await world.http.post(
+        "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=world._stripe_auth()
+    )
+    for event in await world.events():
+        if not event["type"].startswith("refund."):
+            await world.receive(event)
+    await world.maintain()
+    assert await world.status(opened) is S.COMPLETED
+    world.later(60)
+    await world.maintain()
+    assert await world.status(opened) is S.REFUNDED
+
+
+async def test_a_refund_that_fails_later_is_told_and_the_place_is_taken_again(world: World) -> None:
+    who = await world.participant()
+    opened = await paid(world, "pm_card_visa", who)
+    done = await back(world, opened)
+    answer = await world.http.post(f"/_sandbox/stripe/refunds/{done.provider_refund_id}/fail", json={})
+    assert answer.status_code < 300, answer.text
+    await world.deliver()
+    view = await world.view(opened)
+    assert (view.status, view.refunded.amount) == (S.COMPLETED, Decimal(0))
+    participant = await world.who(who)
+    assert (participant.status, participant.payment_id) == (ParticipantStatus.PAID, view.payment_id)
+    assert "alert.refund_failed" in {m.topic for m in await world.rows(OutboxMessage)}
+    await world.deliver()
+    assert await world.status(opened) is S.COMPLETED
+
+
+async def test_a_refund_that_takes_days(world: World) -> None:
+    opened = await paid(world, "pm_card_pendingRefund")
+    done = await back(world, opened)
+    assert (done.state, done.payment_status) == (R.PENDING, S.COMPLETED)
+    with pytest.raises(Conflict):
+        await back(world, opened)
+
+
+async def test_a_refund_event_before_its_payments_own(world: World) -> None:
+    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    await world.confirm(str(opened.view.provider_ref), "pm_card_visa")
+    await world.http.post(
+        "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=world._stripe_auth()
+    )
+    for event in (await world.events())[::-1]:  # newest first
+        await world.receive(event)
+        await world.maintain()
+    world.later(30)
+    await world.maintain()
+    assert await world.status(opened) is S.REFUNDED
+    assert len(await world.rows(Refund)) == 1
+
+
+async def test_a_duplicate_payment_goes_back_and_the_place_stays(world: World) -> None:
+    who = await world.participant()
+    kaspi = await world.start(who)
+    apple = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    await world.phone(kaspi)
+    await world.confirm(str(apple.view.provider_ref), "pm_card_visa")
+    world.later(6)
+    await world.maintain()
+    await world.deliver()
+    assert (await world.view(apple)).is_duplicate
+    await back(world, apple)
+    assert await world.status(apple) is S.REFUNDED
+    participant = await world.who(who)
+    assert (participant.status, participant.payment_id) == (
+        ParticipantStatus.PAID,
+        kaspi.view.payment_id,
+    )
+
+
+async def test_the_database_holds_it_too(world: World) -> None:
+    opened = await paid(world)
+    await back(world, opened, "30")
+    [row] = await world.rows(Refund)
+
+    async def beyond(state: RefundState) -> None:
+        values = {name: getattr(row, name) for name in Refund.model_fields}
+        values |= {"id": "more", "state": state, "provider_refund_id": None}
+        async with world.desk.db.writing() as session:
+            session.add(Refund(**values))
+
+    for state in (R.PENDING, R.SUCCEEDED):
+        with pytest.raises(IntegrityError, match="pay_refund_within_payment"):
+            await beyond(state)
+    await beyond(R.FAILED)
+    assert len(await world.rows(Refund)) == 2
+
+
+async def test_disputes_are_flagged_and_hold_refunds_back(world: World) -> None:
+    opened = await paid(world, "pm_card_createDispute")
+    await world.deliver()
+    [detail] = await world.rows(PaymentDetail)
+    assert detail.dispute_state in (DisputeState.OPEN, DisputeState.WITHDRAWN)
+    assert detail.dispute_due_at is not None
+    assert "alert.dispute" in {m.topic for m in await world.rows(OutboxMessage)}
+    with pytest.raises(Conflict, match="twice"):
+        await back(world, opened)
+    closed = await world.http.post(
+        f"/_sandbox/stripe/disputes/{detail.dispute_id}/close", json={"won": False}
+    )
+    assert closed.status_code < 300, closed.text
+    await world.deliver()
+    [detail] = await world.rows(PaymentDetail)
+    assert detail.dispute_state is DisputeState.LOST
+    [row] = await world.rows(Payment)
+    assert row.status is S.COMPLETED
+
+
+class Kaspi:
+    """A completed Kaspi payment under scheme enhanced, whose refunds go by API."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def paid(self) -> views.Opening:
+        world = self.world
+        await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
+        kaspi = world.sandbox.info()["kaspi"]
+        await world.desk.providers.kaspi.aclose()  # type: ignore[attr-defined]
+        world.desk.providers.kaspi = KaspiPaymentService(  # type: ignore[attr-defined]
+            kaspi_http(world.sandbox.url),
+            scheme=KaspiScheme.ENHANCED,
+            device_token=kaspi["device_token"],
+            organization_bin=kaspi["organization_bin"],
+            total_s=TOTAL_S,
+        )
+        opened = await world.start(await world.participant())
+        await world.phone(opened)
+        world.later(6)
+        await world.maintain()
+        assert await world.status(opened) is S.COMPLETED
+        return opened
+
+    async def back(self, opened: views.Opening, amount: str | None = None) -> Refunded:
+        money = Money.parse(amount, "KZT") if amount else None
+        return await use.refund(self.world.desk, RefundOrder(opened.view.payment_id, "injured", money), CLERK)
+
+    async def gone(self, opened: views.Opening) -> Decimal:
+        """What went back at the sandbox."""
+        handle = use.handle_of(await _held(self.world, opened))
+        total = (await self.world.desk.providers.of(Channel.KASPI_QR).returned(handle)).total
+        assert total is not None
+        return total.amount
+
+
+async def _held(world: World, opened: views.Opening) -> use.Held:
+    async with world.desk.db.reading() as session:
+        return await use.hold(session, opened.view.payment_id, lock=False)
+
+
+async def test_kaspi_in_parts(world: World) -> None:
+    kaspi = Kaspi(world)
+    opened = await kaspi.paid()
+    await kaspi.back(opened, "4000")
+    assert (await world.view(opened)).refunded == Money.parse("4000", "KZT")
+    await kaspi.back(opened)
+    assert await world.status(opened) is S.REFUNDED
+    assert await kaspi.gone(opened) == Decimal("24000.00")
+
+
+@pytest.mark.parametrize("fault", ["cut_before", "cut_after"])
+async def test_kaspi_a_lost_answer_is_compared_before_a_second_try(world: World, fault: str) -> None:
+    kaspi = Kaspi(world)
+    opened = await kaspi.paid()
+    await kaspi.back(opened, "1000")
+    await world.fault("/r3/v01/payment/return", fault, times=1)
+    with pytest.raises(OutcomeUnknown):
+        await kaspi.back(opened, "4000")
+    with pytest.raises(Conflict, match="under way"):
+        await kaspi.back(opened, "4000")
+    world.later(60)
+    await world.maintain()
+    assert await kaspi.gone(opened) == Decimal("5000.00")
+    assert (await world.view(opened)).refunded == Money.parse("5000", "KZT")
+
+
+async def test_kaspi_a_cashiers_refund_while_ours_is_unknown_is_for_a_person(world: World) -> None:
+    kaspi = Kaspi(world)
+    opened = await kaspi.paid()
+    await world.fault("/r3/v01/payment/return", "cut_before", times=1)
+    with pytest.raises(OutcomeUnknown):
+        await kaspi.back(opened, "4000")
+    ref = opened.view.provider_ref
+    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": "700"})
+    world.later(60)
+    done = await world.maintain()
+    assert len(done.failures) == 1
+    assert await kaspi.gone(opened) == Decimal("700.00")
+    assert [d.kind for d in await world.rows(Discrepancy)] == ["REFUND_MISMATCH"]
+
+
+async def test_kaspis_basic_scheme_says_how_a_refund_is_made(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await world.phone(opened)
+    world.later(6)
+    await world.maintain()
+    with pytest.raises(Refused, match="basic scheme") as caught:
+        await use.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+    assert "Kaspi Pay app" in str(caught.value.next_step)
+    assert await world.status(opened) is S.COMPLETED
