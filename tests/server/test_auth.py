@@ -50,7 +50,7 @@ REFUSED: dict[str, str] = {
     "nbf without end": f"Bearer {token(nbf=float('-inf'))}",
     "iat as list": f"Bearer {token(iat=[1])}",
     "deep header": f"Bearer {base64.urlsafe_b64encode(b'[' * 5700).decode()}.e30.AA",
-    "not yet": f"Bearer {token(nbf=_now(LEEWAY_S + 60))}",
+    "not yet": f"Bearer {token(nbf=_now(LEEWAY_S + 3600))}",
     "no sub": f"Bearer {token(None)}",
     "sub as number": f"Bearer {token(7)}",
     "sub empty": f"Bearer {token('')}",

@@ -1,0 +1,3 @@
+"""The world of the payments tests."""
+
+from tests.payments.conftest import sandbox, world  # noqa: F401
