@@ -25,8 +25,8 @@ from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.opening import mark_sent, open_at_provider
 from procomp_pay.payments.watch import kaspi_life
 from procomp_pay.providers.base import CreateRequest
-from procomp_pay.storage import audit, exact_json, payments, people
-from procomp_pay.storage.module import IdempotencyKey, PaymentDetail
+from procomp_pay.storage import audit, exact_json, idempotency, payments, people
+from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.payments import Held
 from procomp_pay.storage.platform import Participant, Payment, Tournament
 
@@ -68,6 +68,12 @@ class Order:
             "return_url": self.return_url,
         }
         return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
+
+    def claim(self, actor: Actor) -> idempotency.Claim | None:
+        """The key under which ``actor`` asks."""
+        if self.idempotency_key is None:
+            return None
+        return idempotency.Claim(f"initiate:{actor.scope}", self.idempotency_key, self.fingerprint())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +130,20 @@ async def _plan(desk: Desk, order: Order, actor: Actor) -> _Plan:
     async with desk.db.writing() as session:
         # Everybody who starts a payment for this participant queues up here.
         who = await people.participant(session, order.participant_id, lock=True)
-        known = await _by_key(session, order, actor)
-        if known is not None:
-            return _take_up(await payments.hold(session, known, lock=False), desk)
+        claim = order.claim(actor)
+        known = await idempotency.known(session, claim) if claim else None
+        if known is not None and known.payment_id is not None:
+            return _take_up(await payments.hold(session, known.payment_id, lock=False), desk)
         tournament, charge = await _checked(session, who, order)
         for payment_id in await payments.open_ids(session, who.id):
             held = await payments.hold(session, payment_id, lock=False)
             plan = _about_open(held, order, charge, desk)
             if plan is not None:
                 if not (plan.clear or plan.wait):
-                    _remember_key(session, order, actor, payment_id, desk)
+                    await _remember_key(session, order, actor, payment_id, desk)
                 return plan
         held = await _insert(session, desk, order, actor, who, tournament, charge)
-        _remember_key(session, order, actor, held.payment.id, desk)
+        await _remember_key(session, order, actor, held.payment.id, desk)
         return _Plan(held.payment.id, send=mark_sent(held, desk))
 
 
@@ -258,28 +265,9 @@ async def _insert(
     return Held(payment, detail, who)
 
 
-async def _by_key(session: AsyncSession, order: Order, actor: Actor) -> str | None:
-    if order.idempotency_key is None:
-        return None
-    row = await session.get(IdempotencyKey, (f"initiate:{actor.scope}", order.idempotency_key))
-    if row is None:
-        return None
-    if row.fingerprint != order.fingerprint():
-        raise Conflict(
-            "This Idempotency-Key was used for another request", next_step="use a new key for a new payment"
-        )
-    return row.payment_id
-
-
-def _remember_key(session: AsyncSession, order: Order, actor: Actor, payment_id: str, desk: Desk) -> None:
-    if order.idempotency_key is None:
-        return
-    session.add(
-        IdempotencyKey(
-            scope=f"initiate:{actor.scope}",
-            key=order.idempotency_key,
-            fingerprint=order.fingerprint(),
-            payment_id=payment_id,
-            created_at=desk.clock(),
-        )
-    )
+async def _remember_key(
+    session: AsyncSession, order: Order, actor: Actor, payment_id: str, desk: Desk
+) -> None:
+    claim = order.claim(actor)
+    if claim is not None:
+        await idempotency.remember(session, claim, payment_id, desk.clock())

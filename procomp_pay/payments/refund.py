@@ -33,9 +33,9 @@ from procomp_pay.payments.opening import RESEND_WITHIN, handle_of
 from procomp_pay.payments.settle import settle_in
 from procomp_pay.payments.settle_back import PENDING_LOOK_S
 from procomp_pay.providers.base import RefundRequest
-from procomp_pay.storage import audit, exact_json
+from procomp_pay.storage import audit, exact_json, idempotency
 from procomp_pay.storage import refunds as book
-from procomp_pay.storage.module import IdempotencyKey, Refund
+from procomp_pay.storage.module import Refund
 from procomp_pay.storage.payments import Held, hold
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,12 @@ class RefundOrder:
         money = [self.money.amount, self.money.currency.value] if self.money else None
         content = {"payment_id": self.payment_id, "reason": self.reason, "money": money}
         return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
+
+    def claim(self, actor: Actor) -> idempotency.Claim | None:
+        """The key under which ``actor`` asks."""
+        if self.idempotency_key is None:
+            return None
+        return idempotency.Claim(f"refund:{actor.scope}", self.idempotency_key, self.fingerprint())
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +124,12 @@ async def refund(desk: Desk, order: RefundOrder, actor: Actor) -> Refunded:
     :raises ProviderUnavailable, OutcomeUnknown: the refund is kept and made, or found, by background work.
     """
     async with desk.db.writing() as session:
-        known = await _by_key(session, order, actor)
-        if known is None:
-            refund_id = await _write_ahead(session, desk, order, actor)
-        else:
-            refund_id = known
+        held = await hold(session, order.payment_id)  # twins under one key queue up here
+        claim = order.claim(actor)
+        known = await idempotency.known(session, claim) if claim else None
+        refund_id = (
+            known.response["refund_id"] if known else await _write_ahead(session, desk, held, order, actor)
+        )
     if known is None:
         await send(desk, refund_id, actor)
     return await state_of(desk, refund_id)
@@ -279,8 +286,9 @@ async def _planned(session: AsyncSession, held: Held, order: RefundOrder) -> Pla
     )
 
 
-async def _write_ahead(session: AsyncSession, desk: Desk, order: RefundOrder, actor: Actor) -> str:
-    held = await hold(session, order.payment_id)
+async def _write_ahead(
+    session: AsyncSession, desk: Desk, held: Held, order: RefundOrder, actor: Actor
+) -> str:
     planned = await _planned(session, held, order)
     now = desk.clock()
     row = Refund(
@@ -306,31 +314,10 @@ async def _write_ahead(session: AsyncSession, desk: Desk, order: RefundOrder, ac
         note=row.reason,
     )
     await audit.append(session, held.payment.id, deed, now)
-    if order.idempotency_key is not None:
-        session.add(
-            IdempotencyKey(
-                scope=f"refund:{actor.scope}",
-                key=order.idempotency_key,
-                fingerprint=order.fingerprint(),
-                payment_id=held.payment.id,
-                response={"refund_id": row.id},
-                created_at=now,
-            )
-        )
+    claim = order.claim(actor)
+    if claim is not None:
+        await idempotency.remember(session, claim, held.payment.id, now, {"refund_id": row.id})
     return row.id
-
-
-async def _by_key(session: AsyncSession, order: RefundOrder, actor: Actor) -> str | None:
-    if order.idempotency_key is None:
-        return None
-    row = await session.get(IdempotencyKey, (f"refund:{actor.scope}", order.idempotency_key))
-    if row is None:
-        return None
-    if row.fingerprint != order.fingerprint():
-        raise Conflict(
-            "This Idempotency-Key was used for another refund", next_step="use a new key for a new refund"
-        )
-    return str(row.response["refund_id"])
 
 
 async def _request(desk: Desk, refund_id: str) -> RefundRequest | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -15,6 +15,8 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.payments.initiate import Order
 from procomp_pay.storage import exact_json
+
+BodyT = TypeVar("BodyT", bound=BaseModel)
 
 #: The largest body in bytes; Stripe's events may be larger.
 BODY_BYTES = 64 * 1024
@@ -43,13 +45,16 @@ def path_id(request: web.Request, name: str) -> str:
     return found
 
 
-def _identifier(text: str) -> str:
+def identifier(text: str) -> str:
+    """
+    :raises ValueError: nothing can have such an id.
+    """
     if not is_identifier(text):
         raise ValueError(f"must be 1 to {_LONGEST_ID} printable characters")
     return text
 
 
-def _exact(value: object) -> object:
+def exact(value: object) -> object:
     """A JSON number as Decimal, also a whole one."""
     return Decimal(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -71,9 +76,9 @@ class InitiateBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    participant_id: Annotated[str, AfterValidator(_identifier)]
+    participant_id: Annotated[str, AfterValidator(identifier)]
     method: Literal["kaspi_qr", "apple_pay", "google_pay"]
-    amount: Annotated[Decimal | None, BeforeValidator(_exact)] = None
+    amount: Annotated[Decimal | None, BeforeValidator(exact)] = None
     currency: Annotated[str | None, Field(pattern=r"^[A-Za-z]{3}$")] = None
     return_url: Annotated[str, Field(max_length=_LONGEST_URL), AfterValidator(_web_address)] | None = None
 
@@ -82,12 +87,8 @@ class InitiateBody(BaseModel):
 
         :raises Refused: half of an amount. :raises InvalidAmount: not an amount that we take.
         """
-        if (self.amount is None) != (self.currency is None):
-            raise Refused("amount and currency come together; leave both out to take the fee as it stands")
         method = PaymentMethod(self.method.upper())
-        requested = None
-        if self.amount is not None and self.currency is not None:
-            requested = Money.parse(self.amount, self.currency)
+        requested = both_or_none(self.amount, self.currency, otherwise="take the fee as it stands")
         return Order(
             participant_id=self.participant_id,
             method=method,
@@ -98,8 +99,27 @@ class InitiateBody(BaseModel):
         )
 
 
+def both_or_none(amount: Decimal | None, currency: str | None, *, otherwise: str) -> Money | None:
+    """An amount of a body.
+
+    :param otherwise: what leaving it out means, for the message.
+    :raises Refused: half of it. :raises InvalidAmount: not an amount that we take.
+    """
+    if (amount is None) != (currency is None):
+        raise Refused(f"amount and currency come together; leave both out to {otherwise}")
+    return None if amount is None or currency is None else Money.parse(amount, currency)
+
+
 def read_initiate(raw: bytes) -> InitiateBody:
     """
+    :raises Refused: as :func:`read_document`.
+    """
+    return read_document(raw, InitiateBody)
+
+
+def read_document(raw: bytes, model: type[BodyT]) -> BodyT:
+    """Read a JSON body.
+
     :raises Refused: not JSON, a key twice, an unknown field, a wrong type.
     """
     try:
@@ -109,12 +129,13 @@ def read_initiate(raw: bytes) -> InitiateBody:
     if not isinstance(document, dict):
         raise Refused("The body must be a JSON object")
     try:
-        return InitiateBody.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
-        raise Refused(_problems(error)) from None
+        raise Refused(problems(error)) from None
 
 
-def _problems(error: ValidationError) -> str:
+def problems(error: ValidationError) -> str:
+    """What does not fit, field by field, in one line."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(_problem(item) for item in found[:_SHOWN_PROBLEMS])
 

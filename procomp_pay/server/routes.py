@@ -14,12 +14,13 @@ from procomp_pay.payments.desk import Actor
 from procomp_pay.payments.inbox import receive_stripe
 from procomp_pay.payments.initiate import initiate
 from procomp_pay.payments.views import Move, PaymentView
-from procomp_pay.server import bodies
+from procomp_pay.server import admin, bodies
 from procomp_pay.server.auth import Caller
 from procomp_pay.server.errors import json_answer
 from procomp_pay.server.logs import REQUEST_ID
 from procomp_pay.server.pictures import THANKS, qr_picture
 from procomp_pay.server.state import STATE
+from procomp_pay.server.state import caller as caller_of
 
 BASE = "/api/v1/payments"
 
@@ -38,11 +39,8 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{BASE}/health", health),
         web.get(f"{BASE}/health/live", live),
         web.get(f"{BASE}/thanks", thanks),
+        *admin.routes(f"{BASE}/admin"),
     ]
-
-
-def _caller(request: web.Request) -> Caller:
-    return request.app[STATE].gate.caller(request.headers.getall("Authorization", []))
 
 
 async def _check_access(request: web.Request, caller: Caller, participant_id: str) -> None:
@@ -56,7 +54,7 @@ async def _check_access(request: web.Request, caller: Caller, participant_id: st
 
 async def start(request: web.Request) -> web.Response:
     """POST /initiate: start a payment, or return the open one with the secrets to pay it."""
-    caller = _caller(request)
+    caller = caller_of(request)
     bodies.check_is_json(request)
     body = bodies.read_initiate(await bodies.read_body(request, bodies.BODY_BYTES))
     order = body.order(bodies.idempotency_key(request))
@@ -70,14 +68,14 @@ async def start(request: web.Request) -> web.Response:
 
 async def status(request: web.Request) -> web.Response:
     """GET /status/{participant_id}: the newest payment."""
-    caller, participant_id = _caller(request), bodies.path_id(request, "participant_id")
+    caller, participant_id = caller_of(request), bodies.path_id(request, "participant_id")
     await _check_access(request, caller, participant_id)
     return json_answer((await views.latest(request.app[STATE].desk, participant_id)).seeded())
 
 
 async def history(request: web.Request) -> web.Response:
     """GET /participant/{participant_id}/history: all payments with their moves, newest first."""
-    caller, participant_id = _caller(request), bodies.path_id(request, "participant_id")
+    caller, participant_id = caller_of(request), bodies.path_id(request, "participant_id")
     await _check_access(request, caller, participant_id)
     found = await views.history(request.app[STATE].desk, participant_id)
     items = [_past(view, moves, caller) for view, moves in found]

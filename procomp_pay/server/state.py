@@ -8,7 +8,7 @@ from aiohttp import web
 
 from procomp_pay.config import Settings
 from procomp_pay.payments.desk import Desk
-from procomp_pay.server.auth import Gate
+from procomp_pay.server.auth import Caller, Gate
 from procomp_pay.server.background import Background
 from procomp_pay.server.health import Health
 
@@ -25,3 +25,11 @@ class State:
 
 
 STATE = web.AppKey("state", State)
+
+
+def caller(request: web.Request) -> Caller:
+    """Who calls.
+
+    :raises Unauthorized: no token, or one that does not hold.
+    """
+    return request.app[STATE].gate.caller(request.headers.getall("Authorization", []))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlmodel import and_, col, or_, select
@@ -88,8 +88,9 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
         padded = cursor + "=" * (-len(cursor) % 4)
         at, payment_id = base64.urlsafe_b64decode(padded.encode("ascii")).decode().split(" ")
         when = datetime.fromisoformat(at)
-    except (ValueError, binascii.Error, UnicodeError):
-        raise Refused("The cursor is none of ours", next_step="start again without a cursor") from None
-    if when.tzinfo is None:
-        raise Refused("The cursor is none of ours", next_step="start again without a cursor")
-    return when, payment_id
+        # whatever the database would stumble over: no zone, a time out of range, a NUL
+        if when.tzinfo is not None and payment_id.isprintable():
+            return when.astimezone(UTC), payment_id
+    except (ValueError, OverflowError, binascii.Error, UnicodeError):
+        pass
+    raise Refused("The cursor is none of ours", next_step="start again without a cursor")

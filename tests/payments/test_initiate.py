@@ -15,6 +15,7 @@ from procomp_pay.domain.errors import (
     Unavailable,
 )
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
+from procomp_pay.payments import views
 from procomp_pay.payments.initiate import Order, initiate
 from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.platform import Payment
@@ -248,3 +249,12 @@ async def test_a_retry_after_is_honoured(world: World) -> None:
     await world.fault("/v1/payment_intents", "status", status=429, retry_after=1, times=1)
     opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
     assert opened.client_secret
+
+
+async def test_one_key_used_for_many_participants_at_once_starts_one_payment(world: World) -> None:
+    people = [await world.participant() for _ in range(6)]
+    results = await asyncio.gather(
+        *(world.start(who, "apple_pay", idempotency_key="k") for who in people), return_exceptions=True
+    )
+    assert all(isinstance(r, views.Opening | Conflict) for r in results), results
+    assert len(await world.rows(Payment)) == 1

@@ -117,6 +117,18 @@ async def test_an_idempotency_key_pays_back_once(world: World) -> None:
     assert await at_stripe(world) == 2000
 
 
+async def test_one_key_used_by_many_at_once_pays_back_once(world: World) -> None:
+    opened, other = await paid(world), await paid(world)
+    results = await asyncio.gather(
+        *(back(world, opened, "10", idempotency_key="k") for _ in range(5)),
+        *(back(world, other, "10", idempotency_key="k") for _ in range(5)),
+        return_exceptions=True,
+    )
+    assert all(isinstance(r, Refunded | Conflict) for r in results), results
+    assert len({r.refund_id for r in results if isinstance(r, Refunded)}) == 1
+    assert await at_stripe(world) == 1000
+
+
 async def test_a_lost_answer_is_found_and_pays_back_once(world: World) -> None:
     opened = await paid(world)
     await world.fault("/v1/refunds", "cut_after", method="POST", times=1000)

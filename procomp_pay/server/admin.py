@@ -1,0 +1,96 @@
+"""The admin's handlers: find payments, give money back, cancel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from procomp_pay.domain.errors import Forbidden, OutcomeUnknown, Refused
+from procomp_pay.domain.facts import Source
+from procomp_pay.domain.refunds import RefundState
+from procomp_pay.payments import views
+from procomp_pay.payments.cancel import cancel
+from procomp_pay.payments.desk import Actor
+from procomp_pay.payments.refund import Refunded, refund
+from procomp_pay.server import admin_bodies, bodies
+from procomp_pay.server.auth import Role
+from procomp_pay.server.errors import json_answer
+from procomp_pay.server.logs import REQUEST_ID
+from procomp_pay.server.state import STATE, caller
+
+#: Seconds after which a refund whose answer was lost has been looked at again.
+_FOLLOWED_UP_S = 60
+
+
+def routes(base: str) -> list[web.RouteDef]:
+    """The routes under ``base``."""
+    return [
+        web.get(f"{base}/payments", list_payments, allow_head=False),
+        web.post(f"{base}/payments/{{payment_id}}/refund", give_back),
+        web.post(f"{base}/payments/{{payment_id}}/cancel", call_off),
+    ]
+
+
+def _acting(request: web.Request, *roles: Role) -> Actor:
+    """
+    :raises Unauthorized: no token that holds. :raises Forbidden: another role.
+    """
+    who = caller(request)
+    if who.role not in roles:
+        raise Forbidden(f"This is for {' and '.join(roles)}")
+    return Actor(who.user_id, Source.APP, REQUEST_ID.get())
+
+
+async def list_payments(request: web.Request) -> web.Response:
+    """GET /admin/payments: all payments, newest first."""
+    _acting(request, Role.STAFF, Role.ADMIN)
+    asked = admin_bodies.read_query(request)
+    desk = request.app[STATE].desk
+    found, following = await views.many(desk, asked.wanted(), limit=asked.limit, cursor=asked.cursor)
+    return json_answer({"items": [view.full() for view in found], "next_cursor": following})
+
+
+async def give_back(request: web.Request) -> web.Response:
+    """POST /admin/payments/{payment_id}/refund. PENDING in the answer: the provider works on it."""
+    actor, payment_id = _acting(request, Role.ADMIN), bodies.path_id(request, "payment_id")
+    admin_bodies.no_query(request)
+    bodies.check_is_json(request)
+    raw = await bodies.read_body(request, bodies.BODY_BYTES)
+    body = bodies.read_document(raw, admin_bodies.RefundBody)
+    order = body.order(payment_id, bodies.idempotency_key(request))
+    return json_answer(_shown(await refund(request.app[STATE].desk, order, actor)))
+
+
+def _shown(done: Refunded) -> dict[str, Any]:
+    """
+    :raises OutcomeUnknown: asked again under its key, and the provider's answer is still not known.
+    :raises Refused: asked again under its key, and the provider had said no.
+    """
+    if done.provider_refund_id is None and done.state is RefundState.PENDING:
+        raise OutcomeUnknown(
+            f"It is not known yet what became of refund {done.refund_id}; it is followed up",
+            retry_after=_FOLLOWED_UP_S,
+        )
+    if done.provider_refund_id is None and done.state is RefundState.FAILED:
+        raise Refused(f"Refund {done.refund_id} was not made: {done.failure_reason or 'no reason given'}")
+    return {
+        "refund_id": done.refund_id,
+        "payment_id": done.payment_id,
+        "state": done.state.value,
+        "amount": done.money.amount,
+        "currency": done.money.currency.value,
+        "payment_status": done.payment_status.value,
+        "failure_reason": done.failure_reason,
+    }
+
+
+async def call_off(request: web.Request) -> web.Response:
+    """POST /admin/payments/{payment_id}/cancel. Answers how it stands afterwards: it may have been paid."""
+    actor, payment_id = _acting(request, Role.ADMIN), bodies.path_id(request, "payment_id")
+    admin_bodies.no_query(request)
+    raw = await bodies.read_body(request, bodies.BODY_BYTES)
+    if raw:
+        bodies.read_document(raw, admin_bodies.Nothing)
+    status = await cancel(request.app[STATE].desk, payment_id, actor)
+    return json_answer({"payment_id": payment_id, "status": status.value})
