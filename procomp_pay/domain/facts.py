@@ -68,6 +68,7 @@ class Fact:
     :param source: who says so; ``source_id`` is the event's or request's id there.
     :param actor: the person's or provider's name for the audit.
     :param money: how much, where the source says it.
+    :param money_unreadable: what the source said of the amount, where it is no amount: for a person.
     :param final_at_provider: the provider's object is closed: no money can come through it any more.
     """
 
@@ -79,6 +80,7 @@ class Fact:
     source_id: str | None = None
     request_id: str | None = None
     money: Money | None = None
+    money_unreadable: str | None = None
     ids: ProviderIds = field(default_factory=ProviderIds)
     reason: str | None = None
     final_at_provider: bool = False

@@ -17,6 +17,10 @@ USUAL_SCAN_S = 180
 USUAL_CONFIRM_S = 65
 #: Between Kaspi's own end and our last look.
 MARGIN = timedelta(seconds=30)
+_PAUSES = (
+    (timedelta(minutes=10), timedelta(minutes=1)),
+    (timedelta(days=1), timedelta(minutes=10)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +58,23 @@ class NextLook:
     :param news: ``EXPIRED`` where time is what ended it, else what Kaspi said.
     :param final: no more looks; nothing can come any more.
     :param at: when to look again.
+    :param stuck: both time-outs have passed and Kaspi still has not said how it ended: for a person.
     """
 
     news: News | None
     final: bool
     at: datetime | None
+    stuck: bool = False
 
 
-def after_look(life: KaspiLife, news: News | None, final: bool, now: datetime) -> NextLook:
-    """What follows from a status that was asked at ``now``."""
+def after_look(
+    life: KaspiLife, news: News | None, final: bool, now: datetime, *, unclear: bool = False
+) -> NextLook:
+    """What follows from a status that was asked at ``now``.
+
+    :param unclear: Kaspi does not say that it waits for a scan: it was scanned, or the word is not known.
+        Then nothing is over by our clock alone.
+    """
     if final:
         return NextLook(news, final=True, at=None)
     if now < life.over_at:
@@ -70,4 +82,14 @@ def after_look(life: KaspiLife, news: News | None, final: bool, now: datetime) -
         return NextLook(news, final=False, at=now + timedelta(seconds=life.interval_s))
     if now < life.last_look_at:
         return NextLook(News.EXPIRED, final=False, at=life.last_look_at)
+    if unclear:
+        return NextLook(News.EXPIRED, final=False, at=now + _pause(now - life.last_look_at), stuck=True)
     return NextLook(News.EXPIRED, final=True, at=None)
+
+
+def _pause(beyond: timedelta) -> timedelta:
+    """The longer it stays unclear, the more seldom it is asked; never not at all."""
+    for limit, pause in _PAUSES:
+        if beyond < limit:
+            return pause
+    return timedelta(hours=6)

@@ -28,6 +28,7 @@ class Topic(StrEnum):
     ALERT_PARTICIPANT = "alert.participant_mismatch"
     ALERT_REFUND = "alert.refund_failed"
     ALERT_DISPUTE = "alert.dispute"
+    ALERT_STUCK = "alert.stuck"
 
 
 class DiscrepancyKind(StrEnum):
@@ -62,6 +63,7 @@ class Standing:
     :param settled_by: the payment that settles the participant, if any.
     :param participant_status: ``None`` when the participant is gone.
     :param provider_payment: the PaymentIntent's or Kaspi purchase's id that we know of.
+    :param moved_away: the participant is registered for another tournament than was paid for.
     :param cancel_requested: somebody asked for the end: a session that closes is then cancelled, not expired.
     :param news_at: time of the newest provider news that was applied.
     """
@@ -74,6 +76,7 @@ class Standing:
     provider_open: bool
     provider_payment: str | None = None
     cancel_requested: bool = False
+    moved_away: bool = False
     news_at: datetime | None = None
     failure_reason: str | None = None
 
@@ -111,7 +114,10 @@ def decide(standing: Standing, fact: Fact) -> Verdict:
     """
     if _is_of_another_object(standing, fact):
         return _from_another_object(standing, fact)
-    verdict = _RULES[fact.news](standing, fact)
+    rule = _RULES.get(fact.news)
+    if rule is None:
+        return Verdict(Outcome.STALE)
+    verdict = rule(standing, fact)
     if verdict.status is not None and not may_move(standing.status, verdict.status):
         verdict = Verdict(Outcome.STALE)
     return _with_provider_end(verdict, standing, fact)
@@ -144,15 +150,16 @@ def _from_another_object(standing: Standing, fact: Fact) -> Verdict:
 
 
 def _opened(standing: Standing, fact: Fact) -> Verdict:
+    if standing.provider_open or standing.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
+        return Verdict(Outcome.NOTED)
     # Learned after our own end (a lost answer, recovered): still watched, since money can come through it.
-    return Verdict(
-        Outcome.NOTED, provider_open=None if standing.provider_open else not fact.final_at_provider
-    )
+    return Verdict(Outcome.NOTED, provider_open=not fact.final_at_provider)
 
 
 def _is_old(standing: Standing, fact: Fact) -> bool:
-    """Older than what is known: providers deliver late and out of order."""
-    if standing.news_at is None or fact.at > standing.news_at:
+    """Older than what is known: providers deliver late and out of order. A provider's final word is never
+    old: two clocks that differ must not keep a payment open for ever."""
+    if fact.final_at_provider or standing.news_at is None or fact.at > standing.news_at:
         return False
     return fact.at < standing.news_at or _RANK[fact.news] < _RANK.get(standing.status, 0)
 
@@ -206,8 +213,8 @@ def _succeeded(standing: Standing, fact: Fact) -> Verdict:
     # arrives once more must not undo a refund.
     if standing.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
         return Verdict(Outcome.ALREADY)
-    if fact.money is not None and fact.money != standing.charged:
-        same_currency = fact.money.currency is standing.charged.currency
+    if fact.money_unreadable is not None or (fact.money is not None and fact.money != standing.charged):
+        same_currency = fact.money is None or fact.money.currency is standing.charged.currency
         kind = DiscrepancyKind.AMOUNT_MISMATCH if same_currency else DiscrepancyKind.CURRENCY_MISMATCH
         return Verdict(Outcome.MISMATCH, topics=(Topic.ALERT_AMOUNT,), discrepancies=(kind,))
     verdict = Verdict(
@@ -221,8 +228,8 @@ def _succeeded(standing: Standing, fact: Fact) -> Verdict:
 def _settle_participant(verdict: Verdict, standing: Standing) -> Verdict:
     if standing.settled_by not in (None, standing.payment_id):
         return _add(verdict, Topic.ALERT_DUPLICATE, DiscrepancyKind.DUPLICATE_PAYMENT, duplicate=True)
-    if standing.participant_status in (None, ParticipantStatus.CANCELLED):
-        # Money for a registration that is gone takes no place; a person decides.
+    if standing.moved_away or standing.participant_status in (None, ParticipantStatus.CANCELLED):
+        # Money for a registration that is gone, or that is another one now, takes no place; a person decides.
         return _add(verdict, Topic.ALERT_PARTICIPANT, DiscrepancyKind.PARTICIPANT_MISMATCH)
     return replace(verdict, activates=True)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from procomp_pay.domain.errors import Conflict
+from procomp_pay.domain.errors import Conflict, NeedsPerson, NotFound
 from procomp_pay.domain.facts import Fact, News
 from procomp_pay.domain.states import OPEN_STATUSES, CreateState, PaymentStatus
 from procomp_pay.payments.desk import Actor, Desk
-from procomp_pay.payments.opening import give_up
+from procomp_pay.payments.opening import drop, give_up, missing
 from procomp_pay.payments.settle import Settled, settle
 from procomp_pay.payments.watch import close, look_after
 from procomp_pay.storage import audit
@@ -24,9 +24,12 @@ async def cancel(desk: Desk, payment_id: str, actor: Actor) -> PaymentStatus:
     :raises ProviderUnavailable, OutcomeUnknown: asked for and kept; background work finishes it.
     """
     held = await _request(desk, payment_id, actor)
+    if held.detail.create_state is CreateState.PLANNED:
+        await drop(desk, payment_id, actor)
+        held = await _read(desk, payment_id)
     if held.detail.channel.is_kaspi:
         return await _cancel_kaspi(desk, held, actor)
-    if held.detail.create_state is not CreateState.OPEN:
+    if held.detail.provider_open and held.detail.create_state is CreateState.SENT:
         await look_after(desk, payment_id, actor)  # its answer was lost: find it first, then take it back
         held = await _read(desk, payment_id)
     if held.detail.provider_open:
@@ -37,12 +40,13 @@ async def cancel(desk: Desk, payment_id: str, actor: Actor) -> PaymentStatus:
 async def clear_away(desk: Desk, payment_id: str, actor: Actor) -> None:
     """Make room for a new payment: look once more at one whose time is over, take back one that is open.
 
-    :raises Conflict: it was paid meanwhile, or is being paid at this moment.
+    :raises Conflict: it is being paid at this moment.
+    :raises ProviderUnavailable, OutcomeUnknown: not now; what was asked for is kept.
     """
     held = await _read(desk, payment_id)
     if held.detail.channel.is_kaspi:
         if held.detail.create_state is CreateState.OPEN:
-            await look_after(desk, payment_id, actor)
+            await _look_or_end(desk, payment_id, actor)
         else:
             await give_up(desk, payment_id)
         return
@@ -50,6 +54,13 @@ async def clear_away(desk: Desk, payment_id: str, actor: Actor) -> None:
         await cancel(desk, payment_id, actor)
     else:
         await look_after(desk, payment_id, actor)
+
+
+async def _look_or_end(desk: Desk, payment_id: str, actor: Actor) -> None:
+    try:
+        await look_after(desk, payment_id, actor)
+    except NotFound:
+        await missing(desk, payment_id)
 
 
 async def _request(desk: Desk, payment_id: str, actor: Actor) -> Held:
@@ -62,7 +73,12 @@ async def _request(desk: Desk, payment_id: str, actor: Actor) -> Held:
                 f"Payment {payment_id} is {status}: it cannot be cancelled",
                 next_step=f'give the money back: procomp-pay refund {payment_id} --reason "…"',
             )
-        if not held.detail.provider_open and status not in OPEN_STATUSES:
+        if not held.detail.provider_open and status in OPEN_STATUSES:
+            raise NeedsPerson(
+                f"Payment {payment_id} is closed at the provider: money of another amount came through it",
+                next_step="compare it with the provider's dashboard; it is kept as a discrepancy",
+            )
+        if not held.detail.provider_open:
             raise Conflict(f"Payment {payment_id} is {status} already", next_step="nothing needs to be done")
         if held.detail.cancel_requested_by is None and held.detail.channel.recallable:
             held.detail.cancel_requested_by = actor.name

@@ -7,7 +7,9 @@ PaymentIntent; a Kaspi QR whose answer was lost is waited out, since Kaspi promi
 
 from __future__ import annotations
 
-from datetime import timedelta
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -19,14 +21,22 @@ from procomp_pay.domain.errors import (
     Refused,
 )
 from procomp_pay.domain.facts import Fact, News, Source
-from procomp_pay.domain.states import Channel, CreateState
+from procomp_pay.domain.rules import DiscrepancyKind
+from procomp_pay.domain.states import Channel, CreateState, PaymentStatus
+from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.settle import settle_in
 from procomp_pay.providers.base import Created, CreateRequest, Handle
+from procomp_pay.storage.failures import retrying
 from procomp_pay.storage.payments import Held, hold
+
+log = logging.getLogger(__name__)
 
 #: How long after sending a lost answer is taken up again, in seconds; longer than one call may take.
 RECOVER_AFTER_S = 45
+#: The provider's object is not there, as far as we know.
+UNOPENED = (CreateState.PLANNED, CreateState.SENT)
+_CLOCKS_AGREE = timedelta(seconds=60)
 #: Between two looks at an open Stripe payment, in seconds: webhooks bring the news, this finds lost ones.
 STRIPE_LOOK_S = 600
 #: Stripe keeps an idempotency key for at least 24 hours; after that the same request makes a second object.
@@ -76,15 +86,21 @@ async def open_at_provider(desk: Desk, request: CreateRequest, actor: Actor) -> 
     try:
         created = await desk.providers.of(request.channel).create(request)
     except ProviderUnavailable as error:
-        await _not_sent(desk, request.payment_id)
+        await retrying(lambda: _not_sent(desk, request.payment_id))
         raise _with_payment(error, request.payment_id) from error
     except OutcomeUnknown as error:
         raise _with_payment(error, request.payment_id) from error
     except (Refused, NotFound, ConfigurationError) as error:
-        await refuse(desk, request.payment_id, actor, error.message)
+        why = error.message
+        await retrying(lambda: refuse(desk, request.payment_id, actor, why))
         raise
+    await retrying(lambda: keep(desk, request.payment_id, created, actor))
+
+
+async def keep(desk: Desk, payment_id: str, created: Created, actor: Actor) -> None:
+    """:func:`record` in a transaction of its own."""
     async with desk.db.writing() as session:
-        await record(session, desk, request.payment_id, created, actor)
+        await record(session, desk, payment_id, created, actor)
 
 
 async def record(session: AsyncSession, desk: Desk, payment_id: str, created: Created, actor: Actor) -> None:
@@ -96,7 +112,7 @@ async def record(session: AsyncSession, desk: Desk, payment_id: str, created: Cr
     detail.payment_url = created.payment_url
     detail.client_secret_enc = _encrypted(desk, created.client_secret)
     detail.qr_token_enc = _encrypted(desk, created.qr_token)
-    detail.expires_at = created.expires_at or detail.expires_at
+    detail.expires_at = _end(created, now) or detail.expires_at
     detail.poll_interval_s = created.poll_interval_s
     detail.scan_timeout_s = created.scan_timeout_s
     detail.confirm_timeout_s = created.confirm_timeout_s
@@ -111,12 +127,26 @@ async def record(session: AsyncSession, desk: Desk, payment_id: str, created: Cr
         ids=created.ids,
     )
     await settle_in(session, desk, fact, held)
+    if held.payment.status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED) and detail.provider_open:
+        detail.next_poll_at = now  # our side ended while the call was under way: it is closed at once
+
+
+def _end(created: Created, now: datetime) -> datetime | None:
+    """When it stops being payable. Kaspi's timers run from now on, by our own clock."""
+    if created.scan_timeout_s is None:
+        return created.expires_at
+    ours = now + timedelta(seconds=created.scan_timeout_s)
+    if created.expires_at is not None and abs(created.expires_at - ours) > _CLOCKS_AGREE:
+        log.warning("Kaspi's end of a QR is %s, ours is %s: the clocks differ", created.expires_at, ours)
+    return ours
 
 
 async def refuse(desk: Desk, payment_id: str, actor: Actor, reason: str) -> None:
     """The provider made nothing and never will for this payment."""
     async with desk.db.writing() as session:
         held = await hold(session, payment_id)
+        if held.detail.create_state not in UNOPENED:
+            return  # another process opened it meanwhile
         held.detail.create_state = CreateState.NEVER
         fact = Fact(
             payment_id=payment_id,
@@ -135,18 +165,43 @@ async def give_up(desk: Desk, payment_id: str) -> None:
     """The payment's life ended before the provider made anything that somebody could have seen."""
     async with desk.db.writing() as session:
         held = await hold(session, payment_id)
+        if held.detail.create_state not in UNOPENED:
+            return  # another process opened it meanwhile
         held.detail.create_state = CreateState.NEVER
-        await settle_in(session, desk, _expired(desk, payment_id), held)
+        await settle_in(session, desk, _over(desk, held, "The provider never answered"), held)
 
 
-def _expired(desk: Desk, payment_id: str) -> Fact:
+async def missing(desk: Desk, payment_id: str) -> None:
+    """The provider does not know the object that we have: nothing can come through it, and a person looks."""
+    async with desk.db.writing() as session:
+        held = await hold(session, payment_id)
+        if not held.detail.provider_open:
+            return
+        ref = held.detail.provider_ref or "none"
+        kind = DiscrepancyKind.MISSING_AT_PROVIDER
+        await ledger.disagree(session, desk, held, kind, {"provider_ref": ref}, ref)
+        await settle_in(session, desk, _over(desk, held, "The provider does not know it"), held)
+
+
+async def drop(desk: Desk, payment_id: str, actor: Actor) -> None:
+    """Cancel a payment that never left us: the provider need not be asked."""
+    async with desk.db.writing() as session:
+        held = await hold(session, payment_id)
+        if held.detail.create_state is not CreateState.PLANNED:
+            return
+        held.detail.create_state = CreateState.NEVER
+        fact = _over(desk, held, "Cancelled before it was sent")
+        await settle_in(session, desk, replace(fact, news=News.CANCELLED, actor=actor.name), held)
+
+
+def _over(desk: Desk, held: Held, reason: str) -> Fact:
     return Fact(
-        payment_id=payment_id,
+        payment_id=held.payment.id,
         news=News.EXPIRED,
         at=desk.clock(),
         source=Source.CLOCK,
         actor="clock",
-        reason="The provider never answered",
+        reason=reason,
         final_at_provider=True,
     )
 

@@ -20,7 +20,7 @@ from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.settle_back import settle_back
 from procomp_pay.storage.module import KaspiOperation
 from procomp_pay.storage.once import insert_once
-from procomp_pay.storage.payments import Held, hold
+from procomp_pay.storage.payments import Held, hold, look_at_others
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ async def settle_in(session: AsyncSession, desk: Desk, fact: Fact, held: Held | 
     elif verdict.outcome is Outcome.ALREADY:
         # known before, but perhaps without the charge or the wallet
         _learn_ids(held, fact.ids)
+        if held.payment.status is PaymentStatus.COMPLETED and fact.ids.kaspi_operation:
+            await _use_up(session, desk, held, fact, desk.clock())
     return _settled(held, verdict.outcome, before)
 
 
@@ -78,6 +80,8 @@ async def _write(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verd
         await _use_up(session, desk, held, fact, now)
     if verdict.activates:
         ledger.activate(held, now)
+        # the other ways to pay are closed now, not at their next look
+        await look_at_others(session, held.detail.participant_id, held.payment.id, now)
     await ledger.note(session, held, fact, f"{fact.news}:{verdict.outcome}", before, now)
     await _tell(session, desk, held, fact, verdict)
 
@@ -139,6 +143,7 @@ async def _use_up(session: AsyncSession, desk: Desk, held: Held, fact: Fact, now
     if used is not None and used.payment_id != held.payment.id:
         found = {"operation": number, "settled": used.payment_id, "source": fact.source.value}
         await ledger.disagree(session, desk, held, DiscrepancyKind.DUPLICATE_PAYMENT, found, number)
+        await ledger.tell(session, desk, held, Topic.ALERT_DUPLICATE, money, once=number)
 
 
 async def _tell(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdict: Verdict) -> None:
@@ -150,7 +155,7 @@ async def _tell(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdi
             "paid": ledger.as_document(paid),
             "source": fact.source.value,
             "provider": key,
-        }
+        } | ({"said": fact.money_unreadable} if fact.money_unreadable else {})
         await ledger.disagree(session, desk, held, kind, found, key)
     for topic in verdict.topics:
         await ledger.tell(session, desk, held, topic, paid, once=_once(topic, fact, key))

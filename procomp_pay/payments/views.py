@@ -52,9 +52,9 @@ class PaymentView:
     @property
     def is_final(self) -> bool:
         """Nothing more is expected of it: ``--watch`` ends."""
-        if self.status is PaymentStatus.FAILED:
-            return not self.provider_open
-        return self.status not in (PaymentStatus.PENDING, PaymentStatus.PROCESSING)
+        if self.status in (PaymentStatus.PENDING, PaymentStatus.PROCESSING, PaymentStatus.FAILED):
+            return not self.provider_open  # closed at the provider: money of another amount, for a person
+        return True
 
     def seeded(self) -> dict[str, Any]:
         """The body of ``GET /status`` as the seed gives it."""

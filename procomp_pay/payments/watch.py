@@ -9,18 +9,25 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from procomp_pay.domain.errors import PaymentError
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import NotFound, PaymentError
 from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.domain.kaspi_life import USUAL_CONFIRM_S, USUAL_SCAN_S, KaspiLife, after_look
+from procomp_pay.domain.rules import DiscrepancyKind, Topic
 from procomp_pay.domain.states import Channel, CreateState, PaymentStatus
+from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import SYSTEM, Actor, Desk
 from procomp_pay.payments.opening import (
     RESEND_WITHIN,
     STRIPE_LOOK_S,
     give_up,
     handle_of,
+    keep,
     mark_sent,
+    missing,
     open_at_provider,
+    request_for,
 )
 from procomp_pay.payments.refund import compare
 from procomp_pay.payments.settle import Settled, settle_in
@@ -63,15 +70,28 @@ async def look_after(desk: Desk, payment_id: str, actor: Actor = SYSTEM) -> Sett
         return None
     if _is_to_be_closed(held, desk):
         return await close(desk, held, actor)
-    seen = await desk.providers.of(held.detail.channel).fetch(handle_of(held))
+    try:
+        seen = await desk.providers.of(held.detail.channel).fetch(handle_of(held))
+    except NotFound:
+        if not _has_ended(held, desk):
+            raise
+        await missing(desk, payment_id)
+        return None
     return await apply_seen(desk, payment_id, seen, actor)
+
+
+def _has_ended(held: Held, desk: Desk) -> bool:
+    """Whether nobody can be paying it any more, by our own clock."""
+    if held.detail.channel.is_kaspi:
+        return desk.clock() >= kaspi_life(held).last_look_at
+    ends = held.detail.expires_at
+    return ends is not None and desk.clock() >= ends
 
 
 async def _look_back(desk: Desk, held: Held, actor: Actor) -> None:
     """Nothing more can come in; something may have gone back that we were only given a hint of."""
-    if held.payment.status not in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
-        return
-    await compare(desk, held, actor)
+    if held.payment.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
+        await compare(desk, held, actor)
     async with desk.db.writing() as session:
         (await hold(session, held.payment.id)).detail.next_poll_at = None
 
@@ -141,7 +161,11 @@ def _is_settled_by_another(held: Held) -> bool:
 
 async def close(desk: Desk, held: Held, actor: Actor) -> Settled | None:
     """Take an open object back at a provider that can, and apply how it stands afterwards."""
-    seen = await desk.providers.of(held.detail.channel).cancel(handle_of(held))
+    try:
+        seen = await desk.providers.of(held.detail.channel).cancel(handle_of(held))
+    except NotFound:
+        await missing(desk, held.payment.id)
+        return None
     asked_by = held.detail.cancel_requested_by
     if seen.news is News.CANCELLED and asked_by is None and not _is_settled_by_another(held):
         # nobody asked: it is time that ended it
@@ -161,10 +185,12 @@ async def apply_seen(desk: Desk, payment_id: str, seen: Seen, actor: Actor) -> S
             source = Source.KASPI_STATUS
             if news is News.PROCESSING and held.detail.scanned_at is None:
                 held.detail.scanned_at = now
-            look = after_look(kaspi_life(held), news, seen.final, now)
+            look = after_look(kaspi_life(held), news, seen.final, now, unclear=seen.unclear)
             news, final = look.news, look.final
             next_at = look.at or now
-        held.detail.next_poll_at = next_at
+            if look.stuck:
+                await _say_stuck(session, desk, held, seen)
+        held.detail.next_poll_at = next_at if held.detail.provider_open else None
         if news is None and not final:
             return None
         fact = Fact(
@@ -175,11 +201,19 @@ async def apply_seen(desk: Desk, payment_id: str, seen: Seen, actor: Actor) -> S
             actor=actor.name,
             request_id=actor.request_id,
             money=seen.money,
+            money_unreadable=seen.money_unreadable,
             ids=seen.ids,
             reason=seen.reason or ("Nobody paid in time" if news is News.EXPIRED else None),
             final_at_provider=final,
         )
         return await settle_in(session, desk, fact, held)
+
+
+async def _say_stuck(session: AsyncSession, desk: Desk, held: Held, seen: Seen) -> None:
+    """Kaspi should have ended it long ago and has not: it is still asked, and a person is told."""
+    found = {"provider_ref": held.detail.provider_ref, "status": seen.raw_status[:40]}
+    await ledger.disagree(session, desk, held, DiscrepancyKind.STUCK, found, "kaspi")
+    await ledger.tell(session, desk, held, Topic.ALERT_STUCK, held.charged, once="kaspi", **found)
 
 
 async def _take_up(desk: Desk, held: Held, actor: Actor) -> None:
@@ -200,22 +234,15 @@ async def _take_up(desk: Desk, held: Held, actor: Actor) -> None:
     async with desk.db.writing() as session:
         request = mark_sent(await hold(session, payment_id), desk)
     await open_at_provider(desk, request, actor)
-    async with desk.db.writing() as session:  # if our side ended meanwhile, it is closed at the next look
-        held = await hold(session, payment_id)
-        if held.payment.status is not PaymentStatus.PENDING:
-            held.detail.next_poll_at = desk.clock()
 
 
 async def _find_or_give_up(desk: Desk, held: Held, actor: Actor) -> None:
     """Too late to send again under the same key: look for what the first request made."""
-    from procomp_pay.payments.opening import record, request_for
-
     created = await desk.providers.of(held.detail.channel).find(request_for(held))
     if created is None:
         await give_up(desk, held.payment.id)
         return
-    async with desk.db.writing() as session:
-        await record(session, desk, held.payment.id, created, actor)
+    await keep(desk, held.payment.id, created, actor)
 
 
 async def look_again_at(desk: Desk, payment_id: str, *, seconds: int = _TRY_AGAIN_S) -> None:

@@ -70,6 +70,8 @@ class Seen:
     :param news: ``None`` while there is nothing new: it waits for the customer.
     :param final: no money can come through it any more.
     :param at: the provider's time of it, where it gives one.
+    :param unclear: it is not over, and the provider does not say that it waits for the customer to begin.
+    :param money_unreadable: what it said of the amount, where it is no amount.
     """
 
     news: News | None
@@ -79,6 +81,8 @@ class Seen:
     reason: str | None = None
     at: datetime | None = None
     raw_status: str = ""
+    unclear: bool = False
+    money_unreadable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +19,7 @@ import simplejson
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import (
     ConfigurationError,
+    InvalidAmount,
     NeedsPerson,
     NotFound,
     OutcomeUnknown,
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 _PATHS = {KaspiScheme.BASIC: "r1", KaspiScheme.ENHANCED: "r3"}
 #: Where the document's test hosts stand when no address is configured would be a guess: it is asked for.
 _ATTEMPT_S = httpx.Timeout(10.0, connect=5.0)
+
+#: Kaspi's words for: nobody has scanned it yet.
+_WAITS = ("QrTokenCreated", "RemotePaymentCreated")
 
 _STATUSES: dict[str, tuple[News | None, bool]] = {
     "QrTokenCreated": (None, False),
@@ -108,8 +112,15 @@ class KaspiPaymentService:
         ids = ProviderIds(kaspi_payment=handle.provider_ref, kaspi_operation=_text(data.get("TransactionId")))
         if news is not News.SUCCEEDED:
             reason = "Kaspi: cancelled by the customer or not confirmed" if news is News.FAILED else None
-            return Seen(news, final=final, ids=ids, reason=reason, raw_status=status)
-        return Seen(news, final=True, money=await self._amount(handle, data), ids=ids, raw_status=status)
+            unclear = not final and status not in _WAITS
+            return Seen(news, final, ids=ids, reason=reason, raw_status=status, unclear=unclear)
+        amount = await self._amount(handle, data)
+        try:
+            money = None if amount is None else Money(Decimal(amount), Currency.KZT)
+        except (InvalidAmount, ArithmeticError, TypeError, ValueError):
+            log.warning("Kaspi says an amount of %s that is none", handle.provider_ref)
+            return Seen(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
+        return Seen(news, final=True, money=money, ids=ids, raw_status=status)
 
     async def cancel(self, handle: Handle) -> Seen:
         """Kaspi has no recall of a QR or a link: this only says how it stands."""
@@ -140,7 +151,7 @@ class KaspiPaymentService:
             "QrPaymentId": int(request.handle.provider_ref),
             "Amount": amount_number(request.money.amount),
         }
-        data = await self._post("/payment/return", body)
+        data = await self._return(body)
         operation = _text(data.get("ReturnOperationId"))
         return RefundNews(
             RefundState.SUCCEEDED,
@@ -148,6 +159,15 @@ class KaspiPaymentService:
             refund_id=request.refund_id,
             provider_refund_id=f"kaspi:{operation}" if operation else None,
         )
+
+    async def _return(self, body: dict[str, Any]) -> Mapping[str, Any]:
+        """Sent once: whether an answer such as "busy" came before or after the work is not promised."""
+        try:
+            return await self._post("/payment/return", body, again=False)
+        except ProviderUnavailable as error:
+            if isinstance(error.__cause__, NOT_SENT):
+                raise
+            raise OutcomeUnknown(error.message, next_step=error.next_step) from error
 
     async def returned(self, handle: Handle) -> Returned:
         """The sum that went back, a cashier's refund in the Kaspi Pay app included."""
@@ -181,12 +201,12 @@ class KaspiPaymentService:
                 self._has_v02 = False
         return await self._get(f"/payment/status/{purchase}")
 
-    async def _amount(self, handle: Handle, data: Mapping[str, Any]) -> Money | None:
-        """What was paid; ``None`` where scheme basic does not tell."""
+    async def _amount(self, handle: Handle, data: Mapping[str, Any]) -> Any:
+        """What Kaspi says was paid; ``None`` where scheme basic does not tell."""
         amount = data.get("Amount")
         if amount is None and self._scheme is not KaspiScheme.BASIC:
             amount = (await self._details(handle)).get("TotalAmount")
-        return None if amount is None else Money(Decimal(amount), Currency.KZT)
+        return amount
 
     async def _get(
         self, path: str, query: Mapping[str, str] | None = None, *, version: str = "v01"
@@ -197,10 +217,12 @@ class KaspiPaymentService:
             total_s=self._total_s,
         )
 
-    async def _post(self, path: str, body: dict[str, Any]) -> Mapping[str, Any]:
+    async def _post(self, path: str, body: dict[str, Any], *, again: bool = True) -> Mapping[str, Any]:
         if self._scheme is KaspiScheme.ENHANCED:
             body["OrganizationBin"] = self._bin
         content = simplejson.dumps(body, use_decimal=True)
+        if not again:
+            return await self._send("POST", path, content=content)
         return await with_retries(
             lambda: self._send("POST", path, content=content), idempotent=False, total_s=self._total_s
         )
@@ -255,11 +277,21 @@ def _created(data: Mapping[str, Any], *, link: bool) -> Created:
         ids=ProviderIds(kaspi_payment=purchase),
         payment_url=str(data["PaymentLink"]) if link else None,
         qr_token=None if link else str(data["QrToken"]),
-        expires_at=parse_date(data["ExpireDate"]).astimezone(UTC),
+        expires_at=_date(data.get("ExpireDate")),
         poll_interval_s=max(1, int(timers["StatusPollingInterval"])),
         scan_timeout_s=int(timers["LinkActivationWaitTimeout" if link else "QrCodeScanWaitTimeout"]),
         confirm_timeout_s=int(timers["PaymentConfirmationTimeout"]),
     )
+
+
+def _date(text: object) -> datetime | None:
+    """For the log alone: what is over is told by Kaspi's timers and our own clock, since two clocks that
+    differ, or an odd zone, must not end a payment before it began."""
+    try:
+        return parse_date(str(text)).astimezone(UTC)
+    except ValueError:
+        log.warning("Kaspi says the date %r", str(text)[:40])
+        return None
 
 
 def _transport_error(error: httpx.HTTPError) -> PaymentError:

@@ -40,6 +40,7 @@ class Held:
             provider_open=detail.provider_open,
             provider_payment=payment.stripe_payment_id or payment.kaspi_qr_code,
             cancel_requested=detail.cancel_requested_by is not None,
+            moved_away=who is not None and who.tournament_id != payment.tournament_id,
             news_at=detail.news_at,
             failure_reason=payment.failure_reason,
         )
@@ -89,6 +90,19 @@ async def open_ids(session: AsyncSession, participant_id: str) -> list[str]:
         .order_by(col(PaymentDetail.created_at).desc())
     )
     return list(found.all())
+
+
+async def look_at_others(session: AsyncSession, participant_id: str, payment_id: str, now: datetime) -> None:
+    """Make a participant's other open payments due: one of them has settled the fee."""
+    others = await session.exec(
+        select(PaymentDetail).where(
+            PaymentDetail.participant_id == participant_id,
+            col(PaymentDetail.provider_open),
+            PaymentDetail.payment_id != payment_id,
+        )
+    )
+    for detail in others.all():
+        detail.next_poll_at = now
 
 
 async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:

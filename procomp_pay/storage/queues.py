@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,10 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.rules import DiscrepancyKind
+from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.once import insert_once
+from procomp_pay.storage.platform import Payment
 from procomp_pay.storage.row_states import DiscrepancyState, EventState, OutboxState
 from procomp_pay.storage.work import Discrepancy, OutboxMessage, WebhookEvent
 
@@ -84,6 +88,26 @@ async def put_out(
             "created_at": now,
         },
     )
+
+
+async def undecided(
+    session: AsyncSession, participant_id: str, statuses: Collection[PaymentStatus]
+) -> str | None:
+    """A participant's payment to which money of another amount came, while nobody has decided about it."""
+    kinds = [DiscrepancyKind.AMOUNT_MISMATCH.value, DiscrepancyKind.CURRENCY_MISMATCH.value]
+    found = await session.exec(
+        select(PaymentDetail.payment_id)
+        .join(Discrepancy, col(Discrepancy.payment_id) == col(PaymentDetail.payment_id))
+        .join(Payment, col(Payment.id) == col(PaymentDetail.payment_id))
+        .where(
+            PaymentDetail.participant_id == participant_id,
+            Discrepancy.state == DiscrepancyState.OPEN,
+            col(Discrepancy.kind).in_(kinds),
+            col(Payment.status).in_(statuses),
+        )
+        .limit(1)
+    )
+    return found.first()
 
 
 async def open_discrepancy(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -72,7 +74,29 @@ def prepare(engine: Engine, path: Path) -> WeakSet[Thread]:
             raise
 
     event.listen(engine, "begin", _begin)
+    _roll_back_what_is_cut(engine)
     return threads
+
+
+def _roll_back_what_is_cut(engine: Engine) -> None:
+    """A task that is cancelled inside a statement leaves its cursor open; SQLite keeps a connection that is
+    closed then, and its write lock, until the cursor goes. So its transaction is rolled back first."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    @event.listens_for(engine, "invalidate")
+    def _roll_back(connection: Any, _record: Any, _error: Any) -> None:
+        driver = getattr(connection, "driver_connection", None)
+        if driver is None or not hasattr(driver, "rollback"):
+            return
+        with contextlib.suppress(RuntimeError):  # no loop runs: the process ends
+            task = asyncio.get_running_loop().create_task(_quietly(driver.rollback))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+
+async def _quietly(work: Callable[[], Awaitable[Any]]) -> None:
+    with contextlib.suppress(Exception):  # the connection is on its way out already
+        await work()
 
 
 async def finished(threads: WeakSet[Thread], *, limit_s: float = 5.0) -> None:

@@ -225,7 +225,7 @@ async def test_kaspis_lost_answer_is_waited_out(world: World) -> None:
     await world.fault("/r1/v01/qr/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
         await world.start(who)
-    world.later(20)
+    world.later(40)
     with pytest.raises(OutcomeUnknown, match="lost") as caught:
         await world.start(who)
     assert 200 < (caught.value.retry_after or 0) <= 340

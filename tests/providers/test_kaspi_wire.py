@@ -14,6 +14,7 @@ from procomp_pay.domain.errors import (
     PaymentError,
     ProviderUnavailable,
     Refused,
+    Unavailable,
 )
 from procomp_pay.providers.kaspi_wire import CODES, error_for, parse_date, read_envelope
 
@@ -59,7 +60,7 @@ def test_every_documented_code_has_a_kind_and_a_sentence() -> None:
     assert set(CODES) == DOCUMENTED
     for code, meaning in CODES.items():
         error = error_for(code, "whatever")
-        assert isinstance(error, ConfigurationError | Refused | NotFound | ProviderUnavailable)
+        assert isinstance(error, ConfigurationError | Refused | NotFound | Unavailable)
         assert str(code) in error.message
         assert error.next_step == meaning.do
 

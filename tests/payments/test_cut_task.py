@@ -59,4 +59,6 @@ async def test_a_cut_task_leaves_no_lock(world: World, seed: int) -> None:
                 gc.collect()
                 await asyncio.sleep(0.5)
                 print("free after gc.collect():", free())
-                pytest.fail(f"round {n}: the write lock was held {waited} s after the task was cut: every desk waits")
+                pytest.fail(
+                    f"round {n}: the write lock was held {waited} s after the task was cut: every desk waits"
+                )
