@@ -7,7 +7,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 
 import typer
 
@@ -127,12 +127,29 @@ def is_interactive() -> bool:
 
 def say(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = False) -> None:
     """A line for a person, on stderr. ``text`` is shown as it is: make it :func:`clean` first."""
-    shown = typer.style(text, fg=fg, bold=bold, dim=dim) if has_colour(err=True) else text
+    wrapped = wrap(text, sys.stderr)
+    shown = typer.style(wrapped, fg=fg, bold=bold, dim=dim) if has_colour(err=True) else wrapped
     typer.echo(shown, err=True)
 
 
+def hint(command: str) -> None:
+    """What to type next; never broken into lines, since it is there to be copied."""
+    line = f"  \N{RIGHTWARDS ARROW} {clean(command)}"
+    typer.echo(typer.style(line, fg="cyan") if has_colour(err=True) else line, err=True)
+
+
+def wrap(text: str, stream: TextIO, indent: str = "  ") -> str:
+    """Broken between words at a terminal's width; as one line for a pipe."""
+    if not stream.isatty():
+        return text
+    width = max(30, min(shutil.get_terminal_size().columns, 100) - 2)
+    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent=indent, **options) for line in text.split("\n")
+    )
+
+
 def print_json(document: Any) -> None:
-    """One JSON document on stdout; amounts are exact numbers (``50.00``)."""
     """One JSON document on stdout; amounts as exact numbers (``50.00``)."""
     import simplejson
 
@@ -163,23 +180,11 @@ def show_error(error: PaymentError, *, as_json: bool = False) -> None:
     if as_json:
         print_error_json(error.message, error.exit_code, error.next_step)
         return
-    width = max(30, min(shutil.get_terminal_size().columns, 100))
-    message = (
-        textwrap.fill(
-            clean(error.message),
-            width,
-            subsequent_indent="  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        if sys.stderr.isatty()
-        else clean(error.message)
-    )
-    mark = typer.style("\N{BALLOT X}", fg="red", bold=True) if has_colour(err=True) else "\N{BALLOT X}"
-    typer.echo(f"{mark} {message}", err=True)
+    text = wrap(f"\N{BALLOT X} {clean(error.message)}", sys.stderr)
+    mark = typer.style(text[0], fg="red", bold=True) if has_colour(err=True) else text[0]
+    typer.echo(mark + text[1:], err=True)
     if error.next_step:
-        # never broken into lines: it is there to be copied
-        say(f"  \N{RIGHTWARDS ARROW} {clean(error.next_step)}", fg="cyan")
+        hint(error.next_step)
 
 
 def print_error_json(detail: str, exit_code: int, next_step: str | None = None) -> None:

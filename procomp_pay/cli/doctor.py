@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
-from procomp_pay.cli.common import JsonOption, clean, has_colour, print_json
+from procomp_pay.cli.common import JsonOption, clean, has_colour, print_json, wrap
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -33,7 +35,8 @@ def doctor(as_json: JsonOption = False) -> None:
         for each in found:
             mark, colour = _MARKS[each.state]
             shown = typer.style(mark, fg=colour, bold=True) if has_colour() else mark
-            typer.echo(f"{shown} {each.name:<14} {clean(each.found)}")
+            text = wrap(f"{each.name:<14} {clean(each.found)}", sys.stdout, indent=" " * 17)
+            typer.echo(f"{shown} {text}")
             if each.next_step:
                 typer.echo(f"  {'':14} → {clean(each.next_step)}")
     if code:

@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from procomp_pay.cli.common import print_error_json, say, show_error
-from procomp_pay.cli.helptext import dress
+from procomp_pay.cli.helptext import dress, is_dressed
+from procomp_pay.cli.plainwords import read_plainly
 from procomp_pay.domain.errors import PaymentError
 
 #: How the program is called in every hint, however it was started.
@@ -24,10 +25,6 @@ CLOSED_PIPE = 141
 class DeskGroup(TyperGroup):
     """Every error becomes a sentence with a next step; a traceback is shown with ``--debug`` alone."""
 
-    def __init__(self, **attributes: Any) -> None:
-        super().__init__(**attributes)
-        _dress(self)
-
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -38,6 +35,7 @@ class DeskGroup(TyperGroup):
         **extra: Any,
     ) -> Any:
         """Run a command line and leave with its exit code."""
+        _dress(self)
         line = list(sys.argv[1:] if args is None else args)
         as_json, debug = _flags(line)
         for stream in (sys.stdout, sys.stderr):
@@ -69,7 +67,9 @@ class DeskGroup(TyperGroup):
 
 def _dress(command: Any) -> None:
     """Our help page for a command and all below it."""
-    dress(command)
+    if not is_dressed(command):
+        dress(command)
+        read_plainly(command)
     for below in getattr(command, "commands", {}).values():
         _dress(below)
 

@@ -62,6 +62,11 @@ class DeskContext(Context):
     formatter_class = DeskFormatter
 
 
+def is_dressed(command: Any) -> bool:
+    """Whether a command has our help page already."""
+    return command.context_class is DeskContext
+
+
 def dress(command: Any) -> None:
     """Give a command our help page: whole first sentences in lists, and its epilog word for word."""
     command.context_class = DeskContext

@@ -11,6 +11,7 @@ import typer
 from procomp_pay.cli.common import (
     JsonOption,
     clean,
+    hint,
     operator,
     print_json,
     say,
@@ -18,7 +19,7 @@ from procomp_pay.cli.common import (
     warn_of_play_money,
     with_desk,
 )
-from procomp_pay.cli.starting import Method
+from procomp_pay.cli.starting import METHODS_HELP, Method
 from procomp_pay.domain.errors import NotFound, Refused, Unavailable
 from procomp_pay.domain.states import PaymentStatus
 
@@ -175,7 +176,7 @@ def history(
 
     if not entries:
         say("No payment yet", dim=True)
-        say(f"  \N{RIGHTWARDS ARROW} procomp-pay initiate {clean(participant)} --method kaspi_qr", fg="cyan")
+        hint(f"procomp-pay initiate {participant} --method kaspi_qr")
         return
     for line in history_lines(entries):
         typer.echo(line)
@@ -183,10 +184,16 @@ def history(
 
 def list_payments(
     status: Annotated[
-        PaymentStatus | None, typer.Option(case_sensitive=False, help="Only payments that stand so.")
+        PaymentStatus | None,
+        typer.Option(
+            case_sensitive=False,
+            metavar="STATUS",
+            help="pending, processing, completed, failed, refunded, cancelled or expired.",
+        ),
     ] = None,
     method: Annotated[
-        Method | None, typer.Option("--method", "-m", help="Only payments made this way.")
+        Method | None,
+        typer.Option("--method", "-m", metavar="METHOD", help=METHODS_HELP),
     ] = None,
     tournament: Annotated[str | None, typer.Option(metavar="ID", help="Only of this tournament.")] = None,
     since: Annotated[str | None, typer.Option(metavar="DAY", help="From this day, as 2026-05-01.")] = None,
@@ -216,7 +223,7 @@ def list_payments(
             "status": status, "method": method, "tournament": tournament,
             "since": since, "until": until, "limit": limit,
         }  # fmt: skip
-        say(f"  \N{RIGHTWARDS ARROW} {clean(_next_page(following, given))}", fg="cyan")
+        hint(_next_page(following, given))
 
 
 def _wanted(

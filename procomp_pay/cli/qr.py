@@ -70,7 +70,7 @@ def drawn(shown: Picture, *, coloured: bool) -> Text:
     from rich.text import Text
 
     text = "\n".join(lines(shown, ink_is_dark=coloured or _background_is_light()))
-    return Text(text, style=INK if coloured else "", no_wrap=True, end="")
+    return Text(text, style=INK if coloured else "", no_wrap=True)
 
 
 def _background_is_light() -> bool:

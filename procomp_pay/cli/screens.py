@@ -72,10 +72,11 @@ def facts(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
 def now_line(view: PaymentView, now: datetime, trouble: str | None = None) -> str:
     """How it stands at this moment, with the countdown."""
     colour = words.COLOURS[view.status]
-    line = f"[bold {colour}]{view.status}[/] {safe(words.state(view))}"
+    line = f"[bold {colour}]{view.status}[/]"
     if view.status is PaymentStatus.PENDING and view.expires_at is not None:
         over = view.expires_at <= now
-        line += " · asking one last time" if over else f" · [bold]{words.left(view.expires_at, now)}[/] left"
+        line += " asking one last time" if over else f" [bold]{words.left(view.expires_at, now)}[/] left"
+    line += f" · {safe(words.state(view))}"
     if trouble:
         line += f"\n[bold yellow]! no connection, trying again[/] [dim]({safe(trouble)})[/]"
     return line
@@ -134,7 +135,8 @@ def last_word(view: PaymentView, *, utf8: bool = True) -> RenderableType:
         lines.append(Text(_TITLES[view.status], style=f"bold {colour}"))
     if odd or view.status is not PaymentStatus.COMPLETED:
         lines.append(Text.from_markup(safe(words.state(view))))
-    lines += [Text.from_markup(line) for line in _proof(view)]
+    paid = "✓ PAID " if view.status is PaymentStatus.COMPLETED else ""  # the word too: for a reader, a log
+    lines += [Text.from_markup(paid + line if n == 0 else line) for n, line in enumerate(_proof(view))]
     return Panel(Group(*lines), border_style=colour, box=box.HEAVY, padding=(0, 2), expand=False)
 
 

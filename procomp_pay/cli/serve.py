@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -80,10 +79,14 @@ def sandbox(
         webhook_url=webhook_url,
         time_scale=time_scale,
     )
+    import asyncio
+
     asyncio.run(_run(settings, options))
 
 
 async def _run(settings: Settings, options: SandboxOptions) -> None:
+    import asyncio
+
     from procomp_pay.config import sandbox_run_file
     from procomp_pay.sandbox.app import Sandbox
     from procomp_pay.sandbox.store import StateError

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from procomp_pay.payments.views import Opening, PaymentView
 
 
+METHODS_HELP = "kaspi_qr, apple_pay or google_pay."
+
+
 class Method(StrEnum):
     """The methods as people write them."""
 
@@ -73,7 +76,7 @@ def register(app: typer.Typer) -> None:
 
 def initiate(
     participant: Annotated[str, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")],
-    method: Annotated[Method, typer.Option("--method", "-m", help="How the participant pays.")],
+    method: Annotated[Method, typer.Option("--method", "-m", metavar="METHOD", help=METHODS_HELP)],
     amount: Annotated[
         str | None, typer.Option(metavar="50.00", help="Must equal the entry fee, which is the default.")
     ] = None,
@@ -162,7 +165,9 @@ def _check(wish: Wish, qr_file: Path | None) -> None:
         )
     key = wish.idempotency_key
     if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
-        raise Refused("An idempotency key is 1 to 255 printable characters")
+        raise Refused(
+            "An idempotency key is 1 to 255 printable characters", next_step="--idempotency-key ORDER-17"
+        )
 
 
 def _channel(wish: Wish) -> Channel:
@@ -217,11 +222,14 @@ async def _show(desk: Desk, opening: Opening, actor: Actor, *, watch: bool, quie
         picture = None
     else:
         picture = _picture(opening)
+        if picture is not None and opening.payment_url is not None:
+            console.print(_ways(opening)[0], soft_wrap=True)
+        if not watch:
+            say(f"Follow it: procomp-pay status --payment {view.payment_id} --watch", dim=True)
         if not watch or not sys.stderr.isatty():
             console.print(screens.pay_screen(view, picture, console, below=_below(opening, picture)))
-        elif picture is None or opening.payment_url:
-            for line in _ways(opening):
-                console.print(line, soft_wrap=True)
+        elif picture is None:
+            console.print(screens.pay_screen(view, None, console, below=_ways(opening)))
     if not watch:
         return view
     from procomp_pay.cli.watching import follow_on_screen
@@ -257,12 +265,9 @@ def _below(opening: Opening, picture: Picture | None) -> list[str]:
     from procomp_pay.cli import words
 
     view = opening.view
-    lines = [] if picture is not None and opening.payment_url is None else _ways(opening)
-    if picture is not None:
-        lines = []
+    lines = _ways(opening) if picture is None else []
     if view.expires_at is not None:
         lines.append(f"[dim]until[/] {words.clock_time(view.expires_at)}")
-    lines.append(f"[dim]follow it:[/] procomp-pay status --payment {view.payment_id} --watch")
     return lines
 
 

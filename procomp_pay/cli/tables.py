@@ -9,12 +9,13 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import typer
 
 from procomp_pay.cli import words
-from procomp_pay.cli.common import clean, has_colour
+from procomp_pay.cli.common import clean, has_colour, wrap
 from procomp_pay.domain.states import PaymentStatus
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ def status_lines(view: PaymentView) -> list[str]:
         ("participant", view.participant_id),
     ]
     name = _bold(clean(view.participant_name))
-    head = f"{_mark(view)} {name}  {_status(view)}  {clean(words.state(view))}"
-    return [head, *(f"  {_dim(f'{label:<11}')} {value}" for label, value in rows)]
+    sentence = wrap(clean(words.state(view)), sys.stdout)
+    head = [f"{_mark(view)} {name}  {_status(view)}", *(f"  {line}" for line in sentence.splitlines())]
+    return [*head, *(f"  {_dim(f'{label:<11}')} {value}" for label, value in rows)]
 
 
 def _ends(view: PaymentView) -> list[tuple[str, str]]:
@@ -52,7 +54,9 @@ def _ends(view: PaymentView) -> list[tuple[str, str]]:
     if view.completed_at is not None:
         found.append(("paid", words.clock_time(view.completed_at)))
     elif view.expires_at is not None:
-        found.append(("until", words.clock_time(view.expires_at)))
+        over = view.status is PaymentStatus.PENDING and view.expires_at <= datetime.now(UTC)
+        note = " (over: ask the provider with --refresh)" if over else ""
+        found.append(("until", words.clock_time(view.expires_at) + note))
     if view.operation_number:
         found.append(("operation", clean(view.operation_number)))
     return found
@@ -69,7 +73,7 @@ def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list
     lines = [f"{_bold(clean(first.participant_name))} · {clean(first.tournament_name)}"]
     for view, moves in entries:
         head = f"{_mark(view)} {_status(view)}  {_bold(str(view.charged))}  {words.METHODS[view.method]}"
-        lines += ["", f"{head}  {_dim('refunded')} {view.refunded}"]
+        lines += ["", f"{head}  {_dim('refunded')} {_refunded(view)}"]
         lines.append(f"  {_dim(view.payment_id)} {clean(words.state(view))}")
         day = ""
         for entry in moves:
@@ -77,7 +81,8 @@ def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list
             if on != day:
                 day = on
                 lines.append(f"  {_dim(on)}")
-            lines.append(f"    {words.exact_time(entry.at)}  {clean(words.move(entry, view))}")
+            said = f"    {words.exact_time(entry.at)}  {clean(words.move(entry, view))}"
+            lines.append(wrap(said, sys.stdout, indent=" " * 14))
     return lines
 
 
@@ -104,7 +109,7 @@ def _table(views: Iterable[PaymentView]) -> list[str]:
         (
             view.status.value + _flags(view),
             str(view.charged),
-            str(view.refunded) if view.refunded.amount else "-",
+            _refunded(view),
             words.METHODS[view.method],
             words.clock_time(view.created_at),
             view.payment_id,
@@ -123,6 +128,10 @@ def _table(views: Iterable[PaymentView]) -> list[str]:
         line = "  ".join(cells).rstrip()
         lines.append(_dim(line) if number == 0 else line)
     return lines
+
+
+def _refunded(view: PaymentView) -> str:
+    return str(view.refunded) if view.refunded.amount else "-"
 
 
 def _flags(view: PaymentView) -> str:

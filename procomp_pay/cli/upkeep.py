@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from procomp_pay.cli.common import JsonOption, clean, print_json, say, settings, warn_of_play_money, with_desk
+from procomp_pay.cli.common import (
+    JsonOption,
+    clean,
+    hint,
+    print_json,
+    say,
+    settings,
+    warn_of_play_money,
+    with_desk,
+)
 from procomp_pay.domain.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -68,4 +77,4 @@ def _name_problems(done: Pass) -> None:
         say(f"✗ payment {clean(failure)}", fg="red")
     if done.events_failed:
         say(f"✗ {done.events_failed} events could not be handled; they are tried again", fg="red")
-        say("  → procomp-pay events list", fg="cyan")
+        hint("procomp-pay events list")

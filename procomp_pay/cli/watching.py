@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from procomp_pay.cli import screens, words
-from procomp_pay.cli.common import clean, err, say
+from procomp_pay.cli.common import clean, err, hint, say
 from procomp_pay.domain.errors import Unavailable
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.payments import views
@@ -35,6 +35,8 @@ _STRIPE_EVERY = timedelta(seconds=4)
 GIVE_UP = timedelta(seconds=45)
 #: The same for a payment without an end.
 GIVE_UP_WITHOUT_END = timedelta(minutes=10)
+#: From here on a person is told that an answer is waited for.
+SLOW = timedelta(seconds=5)
 
 EXIT_CODES = {PaymentStatus.COMPLETED: 0, PaymentStatus.REFUNDED: 0}
 
@@ -47,10 +49,18 @@ class Watched:
     provider_trouble: Unavailable | None = None
     database_trouble: Unavailable | None = None
     since: datetime | None = None
+    asked_at: datetime | None = None
 
     @property
     def trouble(self) -> Unavailable | None:
         return self.database_trouble or self.provider_trouble
+
+    def obstacle(self, now: datetime) -> str | None:
+        """What a person should know of the line at this moment."""
+        if self.trouble is not None:
+            return self.trouble.message
+        waiting = self.asked_at is not None and now - self.asked_at > SLOW
+        return "no answer yet" if waiting else None
 
     def is_hopeless(self, now: datetime) -> bool:
         """The payment's time is over, and nobody can be asked how it ended."""
@@ -109,12 +119,15 @@ async def _read_on(desk: Desk, state: Watched) -> None:
 
 
 async def _ask_on(desk: Desk, state: Watched, actor: Actor) -> None:
+    state.asked_at = desk.clock()
     every = None if state.view.channel.is_kaspi else _STRIPE_EVERY
     try:
         if await look_if_due(desk, state.view.payment_id, actor, at_least_every=every):
             state.provider_trouble = None
     except Unavailable as error:
         state.provider_trouble = error
+    finally:
+        state.asked_at = None
 
 
 def _gave_up(trouble: Unavailable, payment_id: str) -> Unavailable:
@@ -148,8 +161,8 @@ def _live(console: Console, picture: Picture | None) -> tuple[AbstractContextMan
     live = Live(console=console, auto_refresh=False, transient=True)
 
     def show(state: Watched, now: datetime) -> None:
-        line = screens.now_line(state.view, now, state.trouble.message if state.trouble else None)
-        if state.view.status is not PaymentStatus.PENDING:
+        line = screens.now_line(state.view, now, state.obstacle(now))
+        if state.view.is_final or state.view.status is PaymentStatus.PROCESSING:
             shown = screens.pay_screen(state.view, None, console, below=[line])  # the QR has done its work
         elif picture is None:
             shown = Text.from_markup(line)
@@ -166,8 +179,8 @@ def _line_by_line() -> Show:
     def show(state: Watched, now: datetime) -> None:
         nonlocal last
         line = f"{state.view.status} {words.state(state.view)}"
-        if state.trouble is not None:
-            line += f" (no connection, trying again: {state.trouble.message})"
+        if obstacle := state.obstacle(now):
+            line += f" (no connection, trying again: {obstacle})"
         if line != last:
             say(f"{words.exact_time(now)} {clean(line)}")
             last = line
@@ -178,7 +191,7 @@ def _line_by_line() -> Show:
 def stopped(payment_id: str) -> typer.Exit:
     """What Ctrl-C means while following: the payment goes on."""
     say("\nStopped looking. The payment stays open, nothing is lost.", fg="yellow")
-    say(f"  \N{RIGHTWARDS ARROW} procomp-pay status --payment {payment_id} --watch", fg="cyan")
+    hint(f"procomp-pay status --payment {payment_id} --watch")
     return typer.Exit(130)
 
 

@@ -105,21 +105,21 @@ _WAITING = {
 
 def state(view: PaymentView) -> str:
     """How a payment stands, in one sentence that needs no colour."""
-    status, reason = view.status, view.failure_reason
-    if status is PaymentStatus.COMPLETED:
-        return _paid(view)
-    if status is PaymentStatus.PENDING:
-        return _WAITING[view.channel]
-    if status is PaymentStatus.PROCESSING:
-        return "scanned, waiting for confirmation" if view.channel.is_kaspi else "the bank is working on it"
-    if status is PaymentStatus.REFUNDED:
-        return "paid back in full"
-    because = f": {reason}" if reason else ""
-    if status is PaymentStatus.FAILED:
-        again = "; the customer can try again" if view.provider_open else ""
-        return f"not paid{because}{again}"
-    ended = "time is over" if status is PaymentStatus.EXPIRED else "cancelled"
-    return f"not paid, {ended}{because}{_still_watched(view)}"
+    scanned = "scanned, waiting for confirmation" if view.channel.is_kaspi else "the bank is working on it"
+    return {
+        PaymentStatus.PENDING: _WAITING[view.channel],
+        PaymentStatus.PROCESSING: scanned,
+        PaymentStatus.COMPLETED: _paid(view),
+        PaymentStatus.FAILED: _failed(view),
+        PaymentStatus.REFUNDED: "paid back in full",
+        PaymentStatus.EXPIRED: f"not paid, time is over{_still_watched(view)}",
+        PaymentStatus.CANCELLED: f"not paid, cancelled{_still_watched(view)}",
+    }[view.status]
+
+
+def _failed(view: PaymentView) -> str:
+    because = f": {view.failure_reason}" if view.failure_reason else ""
+    return f"not paid{because}" + ("; the customer can try again" if view.provider_open else "")
 
 
 def _paid(view: PaymentView) -> str:
@@ -136,7 +136,7 @@ def _paid(view: PaymentView) -> str:
 def _still_watched(view: PaymentView) -> str:
     if not (view.provider_open and view.channel.is_kaspi):
         return ""
-    return "; the QR is watched until Kaspi ends it, money that still comes is not lost"
+    return "; still watched, in case money comes"
 
 
 _MOVES = {

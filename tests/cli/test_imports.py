@@ -1,0 +1,121 @@
+"""What a command imports: a help page and a usage error nothing heavy, `status` only what it uses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import Clerk
+
+_HEAVY = {
+    "sqlalchemy",
+    "sqlmodel",
+    "pydantic",
+    "pydantic_settings",
+    "stripe",
+    "aiohttp",
+    "httpx",
+    "psycopg",
+    "alembic",
+    "cryptography",
+    "asyncio",
+    "simplejson",
+    "segno",
+    "rich.console",
+    "rich.markdown",
+    "filelock",
+    "openpyxl",
+}
+_NOT_FOR_STATUS = {
+    "stripe",
+    "aiohttp",
+    "httpx",
+    "psycopg",
+    "alembic",
+    "cryptography",
+    "tenacity",
+    "cuid2",
+    "segno",
+    "openpyxl",
+    "filelock",
+    "rich.console",
+    "procomp_pay.payments.initiate",
+    "procomp_pay.payments.watch",
+    "procomp_pay.sandbox",
+}
+_PROGRAM = """
+import sys
+from procomp_pay.cli.main import app
+sys.argv = ["procomp-pay", *sys.argv[1:]]
+try:
+    app()
+except SystemExit as end:
+    code = end.code
+print("\\n" + " ".join(sys.modules), code)
+"""
+
+
+def modules(clerk_environment: dict[str, str], *words: str) -> tuple[set[str], int]:
+    """The modules that a real process holds at its end, and its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *words],
+        env=clerk_environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    *names, code = done.stdout.splitlines()[-1].split()
+    return set(names), int(code)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--help",), 0),
+        (("status", "--help"), 0),
+        (("initiate", "--help"), 0),
+        (("db", "--help"), 0),
+        (("status", "--wrong"), 2),
+        (("stat",), 2),
+        (("initiate", "p1", "--method", "cash"), 2),
+        (("initiate", "p1"), 2),
+        ((), 2),
+    ],
+)
+def test_help_and_usage_errors_import_nothing_heavy(
+    small_desk: Clerk, words: tuple[str, ...], code: int
+) -> None:
+    loaded, ended = modules(small_desk.environment(), *words)
+    assert ended == code
+    assert loaded.isdisjoint(_HEAVY), loaded & _HEAVY
+
+
+def test_completion_imports_nothing_heavy(small_desk: Clerk) -> None:
+    environment = small_desk.environment() | {
+        "_PROCOMP_PAY_COMPLETE": "complete_bash",
+        "COMP_WORDS": "procomp-pay in",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "procomp_pay"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "initiate" in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "typer" in loaded
+    assert loaded.isdisjoint(_HEAVY), loaded & _HEAVY
+
+
+def test_status_imports_only_what_it_uses(small_desk: Clerk) -> None:
+    small_desk.ask("initiate", "p1", "--method", "kaspi_qr")
+    loaded, code = modules(small_desk.environment(), "status", "p1")
+    assert code == 0
+    assert "sqlmodel" in loaded
+    assert loaded.isdisjoint(_NOT_FOR_STATUS), loaded & _NOT_FOR_STATUS
