@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from procomp_pay.cli import words
+from procomp_pay.cli import back_words, words
 from procomp_pay.cli.common import clean, has_colour, wrap
 from procomp_pay.domain.states import PaymentStatus
 
@@ -40,6 +40,7 @@ def status_lines(view: PaymentView) -> list[str]:
         ("tournament", place),
         ("started", f"{words.clock_time(view.created_at)} by {clean(view.started_by)}"),
         *_ends(view),
+        *_back(view),
         ("payment", view.payment_id),
         ("participant", view.participant_id),
     ]
@@ -59,6 +60,17 @@ def _ends(view: PaymentView) -> list[tuple[str, str]]:
         found.append(("until", words.clock_time(view.expires_at) + note))
     if view.operation_number:
         found.append(("operation", clean(view.operation_number)))
+    return found
+
+
+def _back(view: PaymentView) -> list[tuple[str, str]]:
+    found = [
+        ("refund", clean(back_words.refund_line(each, words.clock_time(each.created_at))))
+        for each in view.refunds
+    ]
+    if view.dispute is not None:
+        due = words.clock_time(view.dispute.due_at) if view.dispute.due_at else None
+        found.append(("dispute", clean(back_words.dispute_line(view.dispute, due))))
     return found
 
 
@@ -97,7 +109,8 @@ def list_lines(views: Sequence[PaymentView]) -> list[str]:
         head = f"{_mark(view)} {_pad(_status(view), 10, len(view.status))} {amount:>16}  "
         room = width - 2 - 10 - 1 - max(16, len(amount)) - 2
         lines.append(head + _bold(_cut(clean(view.participant_name), room)))
-        rest = f"{words.METHODS[view.method]} · {words.clock_time(view.created_at)} · "
+        flag = f"{back_words.flag(view)} · " if view.dispute else ""
+        rest = f"{flag}{words.METHODS[view.method]} · {words.clock_time(view.created_at)} · "
         tournament = _cut(clean(view.tournament_name), width - 2 - len(view.payment_id) - 2 - len(rest))
         lines.append(_dim(f"  {view.payment_id}  {rest}{tournament}"))
     return lines
@@ -135,11 +148,12 @@ def _refunded(view: PaymentView) -> str:
 
 
 def _flags(view: PaymentView) -> str:
-    return (" LATE" if view.is_late else "") + (" TWICE" if view.is_duplicate else "")
+    dispute = f" {back_words.flag(view)}" if view.dispute else ""
+    return (" LATE" if view.is_late else "") + (" TWICE" if view.is_duplicate else "") + dispute
 
 
 def _mark(view: PaymentView) -> str:
-    mark = "!" if view.is_late or view.is_duplicate else _MARKS.get(view.status, "✗")
+    mark = "!" if back_words.is_odd(view) else _MARKS.get(view.status, "✗")
     return typer.style(mark, fg=_colour(view), bold=True) if has_colour() else mark
 
 
@@ -148,7 +162,7 @@ def _status(view: PaymentView) -> str:
 
 
 def _colour(view: PaymentView) -> str:
-    return "yellow" if view.is_late or view.is_duplicate else words.COLOURS[view.status]
+    return "yellow" if back_words.is_odd(view) else words.COLOURS[view.status]
 
 
 def _bold(text: str) -> str:
