@@ -105,7 +105,7 @@ async def plan(desk: Desk, order: RefundOrder) -> Plan:
     :raises NotFound, Refused, Conflict: as :func:`refund`.
     """
     async with desk.db.reading() as session:
-        return await _planned(session, await hold(session, order.payment_id, lock=False), order)
+        return await _planned(session, desk, await hold(session, order.payment_id, lock=False), order)
 
 
 async def refund(desk: Desk, order: RefundOrder, actor: Actor) -> Refunded:
@@ -113,7 +113,8 @@ async def refund(desk: Desk, order: RefundOrder, actor: Actor) -> Refunded:
 
     :returns: how the refund stands: SUCCEEDED, or PENDING where the provider still works on it.
     :raises NotFound: no such payment. :raises Refused: more than the rest, another currency, no reason, or
-        the provider says no. :raises Conflict: the payment is not COMPLETED, everything went back, a dispute
+        the provider says no, or takes no refunds by API. :raises ConfigurationError: the provider is not
+        configured. :raises Conflict: the payment is not COMPLETED, everything went back, a dispute
         is open, or the idempotency key was used for another refund.
     :raises ProviderUnavailable, OutcomeUnknown: the refund is kept and made, or found, by background work.
     """
@@ -247,7 +248,7 @@ async def state_of(desk: Desk, refund_id: str) -> Refunded:
     )
 
 
-async def _planned(session: AsyncSession, held: Held, order: RefundOrder) -> Plan:
+async def _planned(session: AsyncSession, desk: Desk, held: Held, order: RefundOrder) -> Plan:
     status = held.payment.status
     if status is PaymentStatus.REFUNDED:
         raise Conflict(f"Payment {held.payment.id} has been paid back in full")
@@ -264,6 +265,7 @@ async def _planned(session: AsyncSession, held: Held, order: RefundOrder) -> Pla
             f"A dispute over this payment is {dispute}: the money could go back twice",
             next_step="answer the dispute at Stripe; or, if you are sure, add --force",
         )
+    desk.providers.of(held.detail.channel).ready_to_refund()
     rows = await book.of_payment(session, held.payment.id)
     before = held_back(book.amounts(rows))
     if held.detail.channel.is_kaspi and any(each.state is RefundState.PENDING for each in rows):
@@ -281,7 +283,7 @@ async def _planned(session: AsyncSession, held: Held, order: RefundOrder) -> Pla
 
 async def _write_ahead(session: AsyncSession, desk: Desk, order: RefundOrder, actor: Actor) -> str:
     held = await hold(session, order.payment_id)
-    planned = await _planned(session, held, order)
+    planned = await _planned(session, desk, held, order)
     now = desk.clock()
     row = Refund(
         id=desk.new_id(),

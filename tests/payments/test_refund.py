@@ -381,3 +381,5 @@ async def test_kaspis_basic_scheme_says_how_a_refund_is_made(world: World) -> No
         await use.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
     assert "Kaspi Pay app" in str(caught.value.next_step)
     assert await world.status(opened) is S.COMPLETED
+    assert await world.rows(Refund) == []
+    assert not [m for m in await world.rows(OutboxMessage) if m.topic.startswith("alert.")]
