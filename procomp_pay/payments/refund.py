@@ -248,6 +248,14 @@ async def state_of(desk: Desk, refund_id: str) -> Refunded:
     )
 
 
+def check_reason(reason: str) -> None:
+    """
+    :raises Refused: empty, too long, or not printable.
+    """
+    if not reason.strip() or len(reason) > _LONGEST_REASON or not reason.isprintable():
+        raise Refused(f"A refund needs a reason of 1 to {_LONGEST_REASON} printable characters")
+
+
 async def _planned(session: AsyncSession, desk: Desk, held: Held, order: RefundOrder) -> Plan:
     status = held.payment.status
     if status is PaymentStatus.REFUNDED:
@@ -257,8 +265,7 @@ async def _planned(session: AsyncSession, desk: Desk, held: Held, order: RefundO
             f"Payment {held.payment.id} is {status}: only what was paid can go back",
             next_step=f"procomp-pay status --payment {held.payment.id} --refresh",
         )
-    if not order.reason.strip() or len(order.reason) > _LONGEST_REASON or not order.reason.isprintable():
-        raise Refused(f"A refund needs a reason of 1 to {_LONGEST_REASON} printable characters")
+    check_reason(order.reason)
     dispute = held.detail.dispute_state
     if dispute is not None and (dispute.is_open or dispute.value == "lost") and not order.force:
         raise Conflict(
