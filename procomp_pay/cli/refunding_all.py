@@ -69,7 +69,7 @@ def refund_all(tournament: str, wish: Wish) -> None:
         print_json({"dry_run": True, "tournament_id": found.order.tournament_id} | found.report.full())
         return
     if not wish.as_json:
-        _show(found.report, f"{found.name}: what would happen", err=not wish.dry_run)
+        _show(found.report, f"{found.name}: what would happen ({wish.reason})", err=not wish.dry_run)
     if wish.dry_run:
         say("Dry run: nothing was done.", fg="yellow")
         return
@@ -131,16 +131,19 @@ def _money(amount: object) -> str:
 
 
 def _names(tally: Tally) -> list[str]:
-    lines = [f"      {_who(line)}" for line in tally.named[:_MOST_SHOWN]]
+    reasons = {line.why for line in tally.named}
+    lines = [f"    {dim(clean(why))}" for why in reasons if len(reasons) == 1]
+    lines += [
+        f"      {_who(line)}" + (f"  {dim(clean(line.why))}" if len(reasons) > 1 else "")
+        for line in tally.named[:_MOST_SHOWN]
+    ]
     if tally.named and tally.count > _MOST_SHOWN:
         lines.append(dim(f"      … and {tally.count - _MOST_SHOWN} more"))
     return lines
 
 
 def _who(line: Line) -> str:
-    return (
-        f"{clean(line.view.participant_name)}  {line.money}  {line.view.payment_id}  {dim(clean(line.why))}"
-    )
+    return f"{clean(line.view.participant_name)}  {line.money}  {line.view.payment_id}"
 
 
 def _what_next(report: Report) -> None:
