@@ -125,14 +125,16 @@ async def refund(desk: Desk, order: RefundOrder, actor: Actor) -> Refunded:
         else:
             refund_id = known
     if known is None:
-        await send(desk, refund_id, actor)
+        await send(desk, refund_id, actor, first=True)
     return await state_of(desk, refund_id)
 
 
-async def send(desk: Desk, refund_id: str, actor: Actor = SYSTEM) -> None:
+async def send(desk: Desk, refund_id: str, actor: Actor = SYSTEM, *, first: bool = False) -> None:
     """Make the refund at its provider, or find out what became of it. For a PENDING row.
 
-    :raises ProviderUnavailable, OutcomeUnknown, NeedsPerson: not now; it stays due.
+    :param first: it was written a moment ago: a refusal then means that nothing was made. Later on it may say
+        more about our settings than about what an earlier request did.
+    :raises ConfigurationError, ProviderUnavailable, OutcomeUnknown, NeedsPerson: not now; it stays due.
     :raises Refused: the provider says no; the refund is FAILED.
     """
     request = await _request(desk, refund_id)
@@ -153,6 +155,11 @@ async def send(desk: Desk, refund_id: str, actor: Actor = SYSTEM) -> None:
         await _disagrees(desk, request, error)
         raise
     except (Refused, NotFound, ConfigurationError) as error:
+        if not first:
+            if isinstance(error, ConfigurationError):
+                raise
+            await _find_or_fail(desk, request.refund_id, error.message)
+            return
         failed = RefundNews(
             RefundState.FAILED, request.money, refund_id=refund_id, failure_reason=error.message
         )
@@ -175,20 +182,21 @@ async def follow_up(desk: Desk, refund_id: str) -> None:
         await compare(desk, held)
         await _put_off(desk, refund_id, PENDING_LOOK_S)
     elif not held.detail.channel.is_kaspi and desk.clock() - row.created_at > RESEND_WITHIN:
-        await _find_or_fail(desk, row, held)
+        await _find_or_fail(desk, refund_id, "The provider never received it")
     else:
         await send(desk, refund_id)
 
 
-async def _find_or_fail(desk: Desk, row: Refund, held: Held) -> None:
-    """Too late to send again under the same key: look for what the first request made."""
+async def _find_or_fail(desk: Desk, refund_id: str, why: str) -> None:
+    """It cannot be sent again: look for what an earlier request made; FAILED where it made nothing."""
+    async with desk.db.reading() as session:
+        row = await book.one(session, refund_id)
+        held = await hold(session, row.payment_id, lock=False)
     await compare(desk, held)
     if (await state_of(desk, row.id)).state is not RefundState.PENDING:
         return
-    why = "The provider never received it"
-    news = RefundNews(
-        RefundState.FAILED, Money(row.amount, row.currency), refund_id=row.id, failure_reason=why
-    )
+    money = Money(row.amount, row.currency)
+    news = RefundNews(RefundState.FAILED, money, refund_id=row.id, failure_reason=why)
     async with desk.db.writing() as session:
         await settle_in(session, desk, _fact(desk, row.payment_id, held, news, SYSTEM))
 
