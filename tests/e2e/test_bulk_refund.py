@@ -205,3 +205,25 @@ def _killed_three_times(town: Town, url: str, count: int) -> None:
     assert asyncio.run(_count(url, Payment.status)) == {"REFUNDED": count}
     assert asyncio.run(_count(url, Refund.state)) == {"SUCCEEDED": count}
     assert asyncio.run(_count(url, Participant.status)) == {"REGISTERED": count}
+
+
+def test_ctrl_c_finishes_what_is_in_hand(town: Town, sqlite_url: str) -> None:
+    town.env["DATABASE_URL"] = sqlite_url
+    with _sandbox(town):
+        intents = asyncio.run(_pay(town, 60))
+        asyncio.run(_book(sqlite_url, intents))
+        town.post("/_sandbox/faults", SLOW_ANSWER)
+        process = town.spawn(*BULK)
+        end = time.monotonic() + 30
+        while sum(asyncio.run(_count(sqlite_url, Refund.state)).values()) < 10:
+            assert time.monotonic() < end
+        process.send_signal(signal.SIGINT)
+        text, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 130, text
+        assert "Stopped" in text
+        states = asyncio.run(_count(sqlite_url, Refund.state))
+        assert set(states) == {"SUCCEEDED"}
+        assert 10 <= states["SUCCEEDED"] < 60
+        assert len(_at_stripe(town)) == states["SUCCEEDED"]
+        town.run(*BULK)
+        assert len(_at_stripe(town)) == 60
