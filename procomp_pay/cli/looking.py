@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,6 +42,7 @@ _LIST = """[bold]Examples[/]
 
   procomp-pay list --status pending
   procomp-pay list --since 2026-05-01 --until 2026-05-03
+  procomp-pay list --disputed
   procomp-pay list --tournament TOURNAMENT --limit 200 --json
 
 Days are days in Almaty; --until counts its own day in."""
@@ -198,6 +200,9 @@ def list_payments(
     tournament: Annotated[str | None, typer.Option(metavar="ID", help="Only of this tournament.")] = None,
     since: Annotated[str | None, typer.Option(metavar="DAY", help="From this day, as 2026-05-01.")] = None,
     until: Annotated[str | None, typer.Option(metavar="DAY", help="Up to and with this day.")] = None,
+    disputed: Annotated[
+        bool, typer.Option("--disputed", help="Only payments with a dispute, open or over.")
+    ] = False,
     limit: Annotated[int, typer.Option(metavar="N", help="Payments on a page, 1 to 200.")] = 20,
     cursor: Annotated[str | None, typer.Option(metavar="C", help="Where the page before ended.")] = None,
     as_json: JsonOption = False,
@@ -205,7 +210,7 @@ def list_payments(
     """All payments, newest first, page by page."""
     from procomp_pay.payments import views
 
-    wanted = _wanted(status, method, tournament, since, until)
+    wanted = replace(_wanted(status, method, tournament, since, until), disputed=disputed or None)
     found, following = with_desk(lambda desk: views.many(desk, wanted, limit=limit, cursor=cursor))
     if as_json:
         print_json({"items": [view.full() for view in found], "next_cursor": following})
@@ -221,7 +226,7 @@ def list_payments(
         say("There are more. The next page:", dim=True)
         given = {
             "status": status, "method": method, "tournament": tournament,
-            "since": since, "until": until, "limit": limit,
+            "since": since, "until": until, "limit": limit, "disputed": disputed or None,
         }  # fmt: skip
         hint(_next_page(following, given))
 
@@ -255,6 +260,6 @@ def _next_page(cursor: str, given: Mapping[str, object]) -> str:
         word
         for name, value in given.items()
         if value is not None
-        for word in (f"--{name}", str(getattr(value, "value", value)))
+        for word in ([f"--{name}"] if value is True else [f"--{name}", str(getattr(value, "value", value))])
     ]
     return shlex.join(["procomp-pay", "list", *options, "--cursor", cursor])

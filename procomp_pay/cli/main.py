@@ -15,6 +15,7 @@ from procomp_pay.cli import (
     keys,
     looking,
     people,
+    refunding,
     serve,
     starting,
     upkeep,
@@ -68,6 +69,7 @@ def root(
 starting.register(app)
 looking.register(app)
 cancelling.register(app)
+refunding.register(app)
 upkeep.register(app)
 database.register(app)
 doctor.register(app)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from procomp_pay.cli import words
+from procomp_pay.cli import back_words, words
 from procomp_pay.cli.common import clean, has_colour, wrap
 from procomp_pay.domain.states import PaymentStatus
 
@@ -35,18 +35,19 @@ def status_lines(view: PaymentView) -> list[str]:
     """One payment, for its participant at the desk."""
     place = clean(view.tournament_name) + (f" · {clean(view.category)}" if view.category else "")
     rows = [
-        ("amount", _bold(str(view.charged)) + _other_amounts(view)),
+        ("amount", bold(str(view.charged)) + _other_amounts(view)),
         ("method", words.METHODS[view.method] + (f" ({clean(view.wallet)})" if view.wallet else "")),
         ("tournament", place),
         ("started", f"{words.clock_time(view.created_at)} by {clean(view.started_by)}"),
         *_ends(view),
+        *_back(view),
         ("payment", view.payment_id),
         ("participant", view.participant_id),
     ]
-    name = _bold(clean(view.participant_name))
+    name = bold(clean(view.participant_name))
     sentence = wrap(clean(words.state(view)), sys.stdout)
     head = [f"{_mark(view)} {name}  {_status(view)}", *(f"  {line}" for line in sentence.splitlines())]
-    return [*head, *(f"  {_dim(f'{label:<11}')} {value}" for label, value in rows)]
+    return [*head, *(f"  {dim(f'{label:<11}')} {value}" for label, value in rows)]
 
 
 def _ends(view: PaymentView) -> list[tuple[str, str]]:
@@ -62,6 +63,17 @@ def _ends(view: PaymentView) -> list[tuple[str, str]]:
     return found
 
 
+def _back(view: PaymentView) -> list[tuple[str, str]]:
+    found = [
+        ("refund", clean(back_words.refund_line(each, words.clock_time(each.created_at))))
+        for each in view.refunds
+    ]
+    if view.dispute is not None:
+        due = words.clock_time(view.dispute.due_at) if view.dispute.due_at else None
+        found.append(("dispute", clean(back_words.dispute_line(view.dispute, due))))
+    return found
+
+
 def _other_amounts(view: PaymentView) -> str:
     text = f", {view.refunded} paid back" if view.refunded.amount else ""
     return text + (f" (for {view.requested})" if view.requested != view.charged else "")
@@ -70,17 +82,17 @@ def _other_amounts(view: PaymentView) -> str:
 def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list[str]:
     """All payments of a participant with what happened to each."""
     first = entries[0][0]
-    lines = [f"{_bold(clean(first.participant_name))} · {clean(first.tournament_name)}"]
+    lines = [f"{bold(clean(first.participant_name))} · {clean(first.tournament_name)}"]
     for view, moves in entries:
-        head = f"{_mark(view)} {_status(view)}  {_bold(str(view.charged))}  {words.METHODS[view.method]}"
-        lines += ["", f"{head}  {_dim('refunded')} {_refunded(view)}"]
-        lines.append(f"  {_dim(view.payment_id)} {clean(words.state(view))}")
+        head = f"{_mark(view)} {_status(view)}  {bold(str(view.charged))}  {words.METHODS[view.method]}"
+        lines += ["", f"{head}  {dim('refunded')} {_refunded(view)}"]
+        lines.append(f"  {dim(view.payment_id)} {clean(words.state(view))}")
         day = ""
         for entry in moves:
             on = words.day_of(entry.at)
             if on != day:
                 day = on
-                lines.append(f"  {_dim(on)}")
+                lines.append(f"  {dim(on)}")
             said = f"    {words.exact_time(entry.at)}  {clean(words.move(entry, view))}"
             lines.append(wrap(said, sys.stdout, indent=" " * 14))
     return lines
@@ -96,10 +108,11 @@ def list_lines(views: Sequence[PaymentView]) -> list[str]:
         amount = str(view.charged) + (f" (-{view.refunded})" if view.refunded.amount else "")
         head = f"{_mark(view)} {_pad(_status(view), 10, len(view.status))} {amount:>16}  "
         room = width - 2 - 10 - 1 - max(16, len(amount)) - 2
-        lines.append(head + _bold(_cut(clean(view.participant_name), room)))
-        rest = f"{words.METHODS[view.method]} · {words.clock_time(view.created_at)} · "
+        lines.append(head + bold(_cut(clean(view.participant_name), room)))
+        flag = f"{back_words.flag(view)} · " if view.dispute else ""
+        rest = f"{flag}{words.METHODS[view.method]} · {words.clock_time(view.created_at)} · "
         tournament = _cut(clean(view.tournament_name), width - 2 - len(view.payment_id) - 2 - len(rest))
-        lines.append(_dim(f"  {view.payment_id}  {rest}{tournament}"))
+        lines.append(dim(f"  {view.payment_id}  {rest}{tournament}"))
     return lines
 
 
@@ -126,7 +139,7 @@ def _table(views: Iterable[PaymentView]) -> list[str]:
             for n, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         line = "  ".join(cells).rstrip()
-        lines.append(_dim(line) if number == 0 else line)
+        lines.append(dim(line) if number == 0 else line)
     return lines
 
 
@@ -135,11 +148,12 @@ def _refunded(view: PaymentView) -> str:
 
 
 def _flags(view: PaymentView) -> str:
-    return (" LATE" if view.is_late else "") + (" TWICE" if view.is_duplicate else "")
+    dispute = f" {back_words.flag(view)}" if view.dispute else ""
+    return (" LATE" if view.is_late else "") + (" TWICE" if view.is_duplicate else "") + dispute
 
 
 def _mark(view: PaymentView) -> str:
-    mark = "!" if view.is_late or view.is_duplicate else _MARKS.get(view.status, "✗")
+    mark = "!" if back_words.is_odd(view) else _MARKS.get(view.status, "✗")
     return typer.style(mark, fg=_colour(view), bold=True) if has_colour() else mark
 
 
@@ -148,14 +162,16 @@ def _status(view: PaymentView) -> str:
 
 
 def _colour(view: PaymentView) -> str:
-    return "yellow" if view.is_late or view.is_duplicate else words.COLOURS[view.status]
+    return "yellow" if back_words.is_odd(view) else words.COLOURS[view.status]
 
 
-def _bold(text: str) -> str:
+def bold(text: str) -> str:
+    """Bold on a terminal with colours."""
     return typer.style(text, bold=True) if has_colour() else text
 
 
-def _dim(text: str) -> str:
+def dim(text: str) -> str:
+    """Dim on a terminal with colours."""
     return typer.style(text, dim=True) if has_colour() else text
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from procomp_pay.cli import back_words
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
 
@@ -128,9 +129,7 @@ def _paid(view: PaymentView) -> str:
         notes.append("LATE: it came after the end, a person decides what becomes of it")
     if view.is_duplicate:
         notes.append("PAID TWICE: another payment took the place, this one goes back")
-    if view.refunded.amount:
-        notes.append(f"{view.refunded} paid back")
-    return "; ".join(["paid", *notes])
+    return "; ".join(["paid", *notes, *back_words.notes(view)])
 
 
 def _still_watched(view: PaymentView) -> str:
@@ -155,6 +154,7 @@ _SOURCES = {
     "stripe_webhook": "Stripe told us",
     "stripe_api": "Stripe, when asked",
     "kaspi_status": "Kaspi, when asked",
+    "kaspi_api": "Kaspi, when asked",
     "clock": "by the clock",
 }
 
@@ -162,7 +162,9 @@ _SOURCES = {
 def move(entry: Move, view: PaymentView) -> str:
     """One entry of the audit trail as a sentence; what is unknown is shown as it stands."""
     kaspi = view.channel.is_kaspi
-    if entry.action == "processing:moved":
+    if (back := back_words.move(entry, view)) is not None:
+        said = back
+    elif entry.action == "processing:moved":
         said = "scanned by the customer" if kaspi else "with the bank"
     elif entry.action.endswith(":noted") and entry.action not in _MOVES:
         said = f"closed at {'Kaspi' if kaspi else 'Stripe'}"

@@ -111,7 +111,7 @@ async def plan(desk: Desk, order: RefundOrder) -> Plan:
     :raises NotFound, Refused, Conflict: as :func:`refund`.
     """
     async with desk.db.reading() as session:
-        return await _planned(session, await hold(session, order.payment_id, lock=False), order)
+        return await _planned(session, desk, await hold(session, order.payment_id, lock=False), order)
 
 
 async def refund(desk: Desk, order: RefundOrder, actor: Actor) -> Refunded:
@@ -119,7 +119,8 @@ async def refund(desk: Desk, order: RefundOrder, actor: Actor) -> Refunded:
 
     :returns: how the refund stands: SUCCEEDED, or PENDING where the provider still works on it.
     :raises NotFound: no such payment. :raises Refused: more than the rest, another currency, no reason, or
-        the provider says no. :raises Conflict: the payment is not COMPLETED, everything went back, a dispute
+        the provider says no, or takes no refunds by API. :raises ConfigurationError: the provider is not
+        configured. :raises Conflict: the payment is not COMPLETED, everything went back, a dispute
         is open, or the idempotency key was used for another refund.
     :raises ProviderUnavailable, OutcomeUnknown: the refund is kept and made, or found, by background work.
     """
@@ -131,14 +132,16 @@ async def refund(desk: Desk, order: RefundOrder, actor: Actor) -> Refunded:
             known.response["refund_id"] if known else await _write_ahead(session, desk, held, order, actor)
         )
     if known is None:
-        await send(desk, refund_id, actor)
+        await send(desk, refund_id, actor, first=True)
     return await state_of(desk, refund_id)
 
 
-async def send(desk: Desk, refund_id: str, actor: Actor = SYSTEM) -> None:
+async def send(desk: Desk, refund_id: str, actor: Actor = SYSTEM, *, first: bool = False) -> None:
     """Make the refund at its provider, or find out what became of it. For a PENDING row.
 
-    :raises ProviderUnavailable, OutcomeUnknown, NeedsPerson: not now; it stays due.
+    :param first: it was written a moment ago: a refusal then means that nothing was made. Later on it may say
+        more about our settings than about what an earlier request did.
+    :raises ConfigurationError, ProviderUnavailable, OutcomeUnknown, NeedsPerson: not now; it stays due.
     :raises Refused: the provider says no; the refund is FAILED.
     """
     request = await _request(desk, refund_id)
@@ -159,6 +162,11 @@ async def send(desk: Desk, refund_id: str, actor: Actor = SYSTEM) -> None:
         await _disagrees(desk, request, error)
         raise
     except (Refused, NotFound, ConfigurationError) as error:
+        if not first:
+            if isinstance(error, ConfigurationError):
+                raise
+            await _find_or_fail(desk, request.refund_id, error.message)
+            return
         failed = RefundNews(
             RefundState.FAILED, request.money, refund_id=refund_id, failure_reason=error.message
         )
@@ -181,20 +189,21 @@ async def follow_up(desk: Desk, refund_id: str) -> None:
         await compare(desk, held)
         await _put_off(desk, refund_id, PENDING_LOOK_S)
     elif not held.detail.channel.is_kaspi and desk.clock() - row.created_at > RESEND_WITHIN:
-        await _find_or_fail(desk, row, held)
+        await _find_or_fail(desk, refund_id, "The provider never received it")
     else:
         await send(desk, refund_id)
 
 
-async def _find_or_fail(desk: Desk, row: Refund, held: Held) -> None:
-    """Too late to send again under the same key: look for what the first request made."""
+async def _find_or_fail(desk: Desk, refund_id: str, why: str) -> None:
+    """It cannot be sent again: look for what an earlier request made; FAILED where it made nothing."""
+    async with desk.db.reading() as session:
+        row = await book.one(session, refund_id)
+        held = await hold(session, row.payment_id, lock=False)
     await compare(desk, held)
     if (await state_of(desk, row.id)).state is not RefundState.PENDING:
         return
-    why = "The provider never received it"
-    news = RefundNews(
-        RefundState.FAILED, Money(row.amount, row.currency), refund_id=row.id, failure_reason=why
-    )
+    money = Money(row.amount, row.currency)
+    news = RefundNews(RefundState.FAILED, money, refund_id=row.id, failure_reason=why)
     async with desk.db.writing() as session:
         await settle_in(session, desk, _fact(desk, row.payment_id, held, news, SYSTEM))
 
@@ -254,7 +263,15 @@ async def state_of(desk: Desk, refund_id: str) -> Refunded:
     )
 
 
-async def _planned(session: AsyncSession, held: Held, order: RefundOrder) -> Plan:
+def check_reason(reason: str) -> None:
+    """
+    :raises Refused: empty, too long, or not printable.
+    """
+    if not reason.strip() or len(reason) > _LONGEST_REASON or not reason.isprintable():
+        raise Refused(f"A refund needs a reason of 1 to {_LONGEST_REASON} printable characters")
+
+
+async def _planned(session: AsyncSession, desk: Desk, held: Held, order: RefundOrder) -> Plan:
     status = held.payment.status
     if status is PaymentStatus.REFUNDED:
         raise Conflict(f"Payment {held.payment.id} has been paid back in full")
@@ -263,14 +280,14 @@ async def _planned(session: AsyncSession, held: Held, order: RefundOrder) -> Pla
             f"Payment {held.payment.id} is {status}: only what was paid can go back",
             next_step=f"procomp-pay status --payment {held.payment.id} --refresh",
         )
-    if not order.reason.strip() or len(order.reason) > _LONGEST_REASON or not order.reason.isprintable():
-        raise Refused(f"A refund needs a reason of 1 to {_LONGEST_REASON} printable characters")
+    check_reason(order.reason)
     dispute = held.detail.dispute_state
     if dispute is not None and (dispute.is_open or dispute.value == "lost") and not order.force:
         raise Conflict(
             f"A dispute over this payment is {dispute}: the money could go back twice",
             next_step="answer the dispute at Stripe; or, if you are sure, add --force",
         )
+    desk.providers.of(held.detail.channel).ready_to_refund()
     rows = await book.of_payment(session, held.payment.id)
     before = held_back(book.amounts(rows))
     if held.detail.channel.is_kaspi and any(each.state is RefundState.PENDING for each in rows):
@@ -289,7 +306,7 @@ async def _planned(session: AsyncSession, held: Held, order: RefundOrder) -> Pla
 async def _write_ahead(
     session: AsyncSession, desk: Desk, held: Held, order: RefundOrder, actor: Actor
 ) -> str:
-    planned = await _planned(session, held, order)
+    planned = await _planned(session, desk, held, order)
     now = desk.clock()
     row = Refund(
         id=desk.new_id(),

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import held_back
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
 from procomp_pay.payments.desk import Desk
+from procomp_pay.payments.view_back import DisputeView, RefundView, dispute_view, move_view, refund_view
+from procomp_pay.payments.view_back import Move as Move  # noqa: PLC0414 - given on
+from procomp_pay.payments.view_back import instant as instant  # noqa: PLC0414 - given on
 from procomp_pay.storage import audit, listing, people
+from procomp_pay.storage import refunds as book
 from procomp_pay.storage.listing import Filter
-from procomp_pay.storage.module import AuditEntry
 
 #: Before what a QR picture's signed address says.
 QR_PURPOSE = "qr-picture"
@@ -48,6 +54,14 @@ class PaymentView:
     is_duplicate: bool
     provider_open: bool
     started_by: str
+    refunds: tuple[RefundView, ...]
+    dispute: DisputeView | None
+
+    @property
+    def rest(self) -> Money:
+        """What has neither gone back nor may be on its way back."""
+        held = held_back((each.state, each.money.amount) for each in self.refunds)
+        return Money(self.charged.amount - held, self.charged.currency)
 
     @property
     def is_final(self) -> bool:
@@ -90,6 +104,8 @@ class PaymentView:
             "late": self.is_late,
             "duplicate": self.is_duplicate,
             "started_by": self.started_by,
+            "refunds": [each.full() for each in self.refunds],
+            "dispute": self.dispute.full() if self.dispute else None,
         }
 
 
@@ -113,38 +129,6 @@ class Opening:
             body["qr_image_url"] = self.qr_image_url
             body["expires_at"] = instant(self.view.expires_at)
         return body | {"amount": self.view.charged.amount, "currency": self.view.charged.currency.value}
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One entry of a payment's audit trail, as history shows it."""
-
-    at: datetime
-    action: str
-    actor: str
-    source: str
-    before: str | None
-    after: str | None
-    note: str | None
-
-    def full(self) -> dict[str, Any]:
-        return {
-            "at": instant(self.at),
-            "action": self.action,
-            "actor": self.actor,
-            "source": self.source,
-            "before": self.before,
-            "after": self.after,
-            "note": self.note,
-        }
-
-
-def instant(at: datetime | None) -> str | None:
-    """A time for JSON: UTC, ``2024-01-15T14:00:00Z``, with milliseconds where it has them."""
-    if at is None:
-        return None
-    spec = "milliseconds" if at.microsecond else "seconds"
-    return at.astimezone(UTC).isoformat(timespec=spec).replace("+00:00", "Z")
 
 
 async def one(desk: Desk, payment_id: str) -> PaymentView:
@@ -177,8 +161,9 @@ async def latest(desk: Desk, participant_id: str) -> PaymentView:
         who = await people.participant(session, participant_id)
         wanted = Filter(participant_id=participant_id, payment_id=who.payment_id)
         rows, _ = await listing.page(session, wanted, limit=1)
-    if rows:
-        return _view(rows[0])
+        found = await _views(session, rows)
+    if found:
+        return found[0]
     raise NotFound(
         f"{who.full_name} has no payment yet",
         next_step=f"procomp-pay initiate {participant_id} --method kaspi_qr",
@@ -194,7 +179,9 @@ async def history(desk: Desk, participant_id: str) -> list[tuple[PaymentView, li
         await people.participant(session, participant_id)
     views, _ = await many(desk, Filter(participant_id=participant_id), limit=listing.MOST)
     async with desk.db.reading() as session:
-        return [(view, [_move(e) for e in await audit.entries(session, view.payment_id)]) for view in views]
+        return [
+            (view, [move_view(e) for e in await audit.entries(session, view.payment_id)]) for view in views
+        ]
 
 
 async def fees_for(desk: Desk, participant_id: str) -> EntryFees:
@@ -213,7 +200,7 @@ async def many(
     """A page of payments, newest first, and the next page's cursor."""
     async with desk.db.reading() as session:
         rows, following = await listing.page(session, wanted, limit=limit, cursor=cursor)
-        return [_view(row) for row in rows], following
+        return await _views(session, rows), following
 
 
 async def opening(desk: Desk, payment_id: str) -> Opening:
@@ -223,13 +210,14 @@ async def opening(desk: Desk, payment_id: str) -> Opening:
     """
     async with desk.db.reading() as session:
         rows, _ = await listing.page(session, Filter(payment_id=payment_id), limit=1)
+        found = await _views(session, rows)
     if not rows:
         raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
     detail = rows[0][1]
     qr_token = _decrypted(desk, detail.qr_token_enc)
     payload = qr_token or detail.payment_url
     return Opening(
-        view=_view(rows[0]),
+        view=found[0],
         payment_url=detail.payment_url,
         qr_payload=payload,
         qr_image_url=qr_address(desk, payment_id) if payload else None,
@@ -247,7 +235,12 @@ def _decrypted(desk: Desk, secret: str | None) -> str | None:
     return None if secret is None else desk.keyring.decrypt(secret)
 
 
-def _view(row: listing.Row) -> PaymentView:
+async def _views(session: AsyncSession, rows: list[listing.Row]) -> list[PaymentView]:
+    refunds = await book.of_payments(session, [row[0].id for row in rows])
+    return [_view(row, [refund_view(each) for each in refunds.get(row[0].id, [])]) for row in rows]
+
+
+def _view(row: listing.Row, refunds: list[RefundView]) -> PaymentView:
     payment, detail, who, tournament = row
     charged = Money(detail.charged_amount, detail.charged_currency)
     return PaymentView(
@@ -276,16 +269,6 @@ def _view(row: listing.Row) -> PaymentView:
         is_duplicate=detail.is_duplicate,
         provider_open=detail.provider_open,
         started_by=detail.started_by,
-    )
-
-
-def _move(entry: AuditEntry) -> Move:
-    return Move(
-        at=entry.at,
-        action=entry.action,
-        actor=entry.actor,
-        source=entry.source,
-        before=(entry.before or {}).get("status"),
-        after=(entry.after or {}).get("status"),
-        note=entry.note,
+        refunds=tuple(refunds),
+        dispute=dispute_view(detail),
     )

@@ -128,6 +128,12 @@ class PaymentProvider(Protocol):
     async def cancel(self, handle: Handle) -> Seen:
         """Cancel, and say how it stands afterwards: it may have been paid meanwhile."""
 
+    def ready_to_refund(self) -> None:
+        """Asked before anything is written; calls nobody.
+
+        :raises Refused: money does not go back by API here; the next step says how it does.
+        """
+
     async def refund(self, request: RefundRequest) -> RefundNews:
         """Give money back.
 

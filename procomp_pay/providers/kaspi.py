@@ -126,17 +126,23 @@ class KaspiPaymentService:
         """Kaspi has no recall of a QR or a link: this only says how it stands."""
         return await self.fetch(handle)
 
-    async def refund(self, request: RefundRequest) -> RefundNews:
-        """Give money back, in one call (scheme ``enhanced``).
-
-        Kaspi promises no idempotency here: a refund whose answer was lost is sent again only when Kaspi's
-        own sum shows that it was not made.
+    def ready_to_refund(self) -> None:
+        """
+        :raises Refused: scheme ``basic``.
         """
         if self._scheme is KaspiScheme.BASIC:
             raise Refused(
                 "Kaspi's basic scheme has no refund by API",
                 next_step="give it back in the Kaspi Pay app: History, the payment, Make a refund",
             )
+
+    async def refund(self, request: RefundRequest) -> RefundNews:
+        """Give money back, in one call (scheme ``enhanced``).
+
+        Kaspi promises no idempotency here: a refund whose answer was lost is sent again only when Kaspi's
+        own sum shows that it was not made.
+        """
+        self.ready_to_refund()
         if request.again:
             total = (await self.returned(request.handle)).total or request.went_back
             if total == request.went_back + request.money:

@@ -120,6 +120,9 @@ class StripePaymentService:
             return replace(seen, news=News.CANCELLED, reason=None)
         return seen
 
+    def ready_to_refund(self) -> None:
+        """Always: every payment can go back by API."""
+
     async def refund(self, request: RefundRequest) -> RefundNews:
         """Give money back; the same request under the same key never does it twice."""
         params: Any = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlmodel import and_, col, or_, select
+from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Refused
@@ -33,6 +33,7 @@ class Filter:
     tournament_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    disputed: bool | None = None
 
 
 async def page(
@@ -75,7 +76,21 @@ def _conditions(wanted: Filter) -> list[Any]:
         found.append(col(PaymentDetail.created_at) >= wanted.since)
     if wanted.until is not None:
         found.append(col(PaymentDetail.created_at) < wanted.until)
+    if wanted.disputed is not None:
+        state = col(PaymentDetail.dispute_state)
+        found.append(state.is_not(None) if wanted.disputed else state.is_(None))
     return found
+
+
+async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[PaymentStatus, int]:
+    """How many payments of a tournament stand how."""
+    found = await session.exec(
+        select(Payment.status, func.count())
+        .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
+        .where(Payment.tournament_id == tournament_id)
+        .group_by(col(Payment.status))
+    )
+    return {PaymentStatus(status): count for status, count in found.all()}
 
 
 def _write_cursor(detail: PaymentDetail) -> str:

@@ -21,6 +21,21 @@ async def of_payment(session: AsyncSession, payment_id: str) -> list[Refund]:
     return list(found.all())
 
 
+async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str, list[Refund]]:
+    """The refunds of each payment that has any, oldest first; ``payment_ids`` are a page's, not all."""
+    if not payment_ids:
+        return {}
+    rows = await session.exec(
+        select(Refund)
+        .where(col(Refund.payment_id).in_(payment_ids))
+        .order_by(col(Refund.created_at), col(Refund.id))
+    )
+    found: dict[str, list[Refund]] = {}
+    for row in rows.all():
+        found.setdefault(row.payment_id, []).append(row)
+    return found
+
+
 def amounts(refunds: list[Refund]) -> list[tuple[RefundState, Decimal]]:
     """State and amount of each, as the rules take them."""
     return [(each.state, each.amount) for each in refunds]
@@ -59,3 +74,19 @@ async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit
     for row in rows:
         row.next_look_at = now + timedelta(seconds=lease_s)
     return [row.id for row in rows]
+
+
+async def claim(session: AsyncSession, refund_id: str, now: datetime, *, lease_s: int, early: bool) -> bool:
+    """Claim one PENDING refund for ``lease_s`` seconds; False where it is not ours to look at.
+
+    :param early: also before it is due. Only where two looks at once do no harm: the provider honours
+        idempotency keys.
+    """
+    found = await session.exec(select(Refund).where(Refund.id == refund_id).with_for_update(skip_locked=True))
+    row = found.one_or_none()
+    if row is None or row.state is not RefundState.PENDING:
+        return False
+    if not early and row.next_look_at is not None and row.next_look_at > now:
+        return False
+    row.next_look_at = now + timedelta(seconds=lease_s)
+    return True

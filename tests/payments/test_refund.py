@@ -7,7 +7,14 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import Conflict, NotFound, OutcomeUnknown, Refused, Unavailable
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    Conflict,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+)
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
@@ -393,3 +400,40 @@ async def test_kaspis_basic_scheme_says_how_a_refund_is_made(world: World) -> No
         await use.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
     assert "Kaspi Pay app" in str(caught.value.next_step)
     assert await world.status(opened) is S.COMPLETED
+    assert await world.rows(Refund) == []
+    assert not [m for m in await world.rows(OutboxMessage) if m.topic.startswith("alert.")]
+
+
+@pytest.mark.parametrize("trouble", ["not configured", "wrong key", "does not know it"])
+async def test_a_refund_that_may_be_made_is_never_failed_by_our_own_settings(
+    world: World, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cron without the key, or with another account's, proves nothing about the request before."""
+    opened = await paid(world)
+    await world.fault("/v1/refunds", "cut_after", method="POST", times=1000)
+    with pytest.raises(OutcomeUnknown):
+        await back(world, opened, "20")
+    await world.no_faults()
+    world.later(60)
+    error = NotFound("no such intent") if trouble == "does not know it" else ConfigurationError(trouble)
+
+    async def fails(_: object) -> Refunded:
+        raise error
+
+    def gives_none(_: Channel) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        if trouble == "not configured":
+            patch.setattr(type(world.desk.providers), "of", lambda _, channel: gives_none(channel))
+        else:
+            patch.setattr(world.desk.providers.of(Channel.STRIPE_INTENT), "refund", fails)
+        done = await world.maintain()
+        assert len(done.failures) == (0 if trouble == "does not know it" else 1)
+    [row] = await world.rows(Refund)
+    made = trouble == "does not know it"  # then the provider's own list of refunds is asked
+    assert row.state is (R.SUCCEEDED if made else R.PENDING)
+    world.later(200)
+    await world.maintain()
+    assert (await world.view(opened)).refunded == usd("20")
+    assert await at_stripe(world) == 2000

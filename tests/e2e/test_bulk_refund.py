@@ -1,0 +1,229 @@
+"""A tournament of 500 is paid back by a process that is killed three times: each payment once, none twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+from sqlmodel import func, select
+
+from procomp_pay.domain.money import Currency
+from procomp_pay.domain.states import (
+    Channel,
+    CreateState,
+    ParticipantStatus,
+    PaymentMethod,
+    PaymentStatus,
+)
+from procomp_pay.storage.database import PaymentDatabaseService
+from procomp_pay.storage.module import PaymentDetail, Refund
+from procomp_pay.storage.platform import Participant, Payment, Tournament, User
+from tests.e2e.conftest import PATIENCE_S, Town
+
+#: Stripe gives the money back at once and answers a little later: time to be killed in between.
+SLOW_ANSWER = {
+    "path": "/v1/refunds",
+    "method": "POST",
+    "kind": "delay",
+    "seconds": 0.3,
+    "after": True,
+    "times": 100_000,
+}
+BULK = ("refund", "--tournament", "t1", "--all", "--reason", "the hall is flooded", "--yes")
+
+
+@contextmanager
+def _sandbox(town: Town) -> Iterator[None]:
+    """A sandbox that keeps nothing on disk: it would rewrite a growing file for every refund."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "procomp_pay.sandbox"], stdout=subprocess.PIPE, text=True, env=town.env
+    )
+    assert process.stdout is not None
+    try:
+        info = json.loads(process.stdout.readline())
+        town.sandbox_url = info["url"]
+        town.env |= {"STRIPE_SECRET_KEY": info["stripe_secret_key"], "STRIPE_API_BASE": info["url"]}
+        yield
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+        process.stdout.close()
+
+
+def _auth(town: Town) -> dict[str, str]:
+    return {"Authorization": f"Bearer {town.env['STRIPE_SECRET_KEY']}"}
+
+
+def _cents(number: int) -> int:
+    """Every payment has an amount of its own, so that none can be taken for another."""
+    return 4000 + number
+
+
+async def _pay(town: Town, count: int) -> list[dict[str, Any]]:
+    """So many paid PaymentIntents at the sandbox."""
+    gate = asyncio.Semaphore(16)
+    async with httpx.AsyncClient(base_url=town.sandbox_url, headers=_auth(town), timeout=20) as http:
+
+        async def one(number: int) -> dict[str, Any]:
+            data = {
+                "amount": str(_cents(number)), "currency": "usd", "payment_method": "pm_card_visa",
+                "confirm": "true", "return_url": "https://app.example.com/paid",
+                "metadata[payment_id]": f"pay{number}",
+            }  # fmt: skip
+            async with gate:
+                answer = await http.post("/v1/payment_intents", data=data)
+            body: dict[str, Any] = answer.json()
+            assert body.get("status") == "succeeded", body
+            return body
+
+        return list(await asyncio.gather(*(one(number) for number in range(count))))
+
+
+async def _book(url: str, intents: list[dict[str, Any]]) -> None:
+    """The same payments in our books, each with a participant who has paid."""
+    now = datetime.now(UTC)
+    stamps = {"created_at": now, "updated_at": now}
+    db = PaymentDatabaseService(url)
+    async with db.writing() as session:
+        session.add(User(id="u1", email="aida@example.kz", name="Aida"))
+        session.add(
+            Tournament(
+                id="t1", name="Open", entry_fee=Decimal(50), currency=Currency.USD, starts_at=now, **stamps
+            )
+        )
+        await session.flush()
+        for number, intent in enumerate(intents):
+            amount = Decimal(intent["amount"]).scaleb(-2)
+            session.add(
+                Payment(
+                    id=f"pay{number}", user_id="u1", tournament_id="t1", amount=amount, currency=Currency.USD,
+                    status=PaymentStatus.COMPLETED, method=PaymentMethod.APPLE_PAY,
+                    stripe_payment_id=intent["id"], meta={"participantId": f"p{number}"}, **stamps,
+                )
+            )  # fmt: skip
+        await session.flush()
+        for number, intent in enumerate(intents):
+            amount = Decimal(intent["amount"]).scaleb(-2)
+            session.add(
+                Participant(
+                    id=f"p{number}", user_id="u1", tournament_id="t1", full_name=f"Athlete {number}",
+                    category=str(number), status=ParticipantStatus.PAID, payment_id=f"pay{number}", **stamps,
+                )
+            )  # fmt: skip
+            session.add(
+                PaymentDetail(
+                    payment_id=f"pay{number}", participant_id=f"p{number}", channel=Channel.STRIPE_INTENT,
+                    create_state=CreateState.OPEN, provider_open=False, provider_ref=intent["id"],
+                    charge_id=intent["latest_charge"], requested_amount=amount, charged_amount=amount,
+                    requested_currency=Currency.USD, charged_currency=Currency.USD, completed_at=now,
+                    started_by="aigerim", **stamps,
+                )
+            )  # fmt: skip
+    await db.dispose()
+
+
+async def _count(url: str, column: Any) -> dict[str, int]:
+    db = PaymentDatabaseService(url)
+    async with db.reading() as session:
+        rows = (await session.exec(select(column, func.count()).group_by(column))).all()
+    await db.dispose()
+    return {str(value): number for value, number in rows}
+
+
+def _at_stripe(town: Town) -> list[dict[str, Any]]:
+    """Every refund at the sandbox."""
+    found: list[dict[str, Any]] = []
+    while True:
+        after = f"&starting_after={found[-1]['id']}" if found else ""
+        page = httpx.get(
+            f"{town.sandbox_url}/v1/refunds?limit=100{after}", headers=_auth(town), timeout=20
+        ).json()
+        found += page["data"]
+        if not page["has_more"]:
+            return found
+
+
+def _kill_when(town: Town, url: str, begun: int) -> None:
+    """Start the command, and kill it when so many refunds were begun; some of them are in hand."""
+    process = town.spawn(*BULK)
+    end = time.monotonic() + 60
+    while sum(asyncio.run(_count(url, Refund.state)).values()) < begun:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+    process.send_signal(signal.SIGKILL)
+    process.wait(PATIENCE_S)
+    in_hand = asyncio.run(_count(url, Refund.state)).get("PENDING", 0)
+    assert in_hand > 0, "it was killed at a moment when nothing could go wrong"
+
+
+@pytest.mark.parametrize("count", [500])
+def test_killed_three_times(town: Town, sqlite_url: str, count: int) -> None:
+    town.env["DATABASE_URL"] = sqlite_url
+    _killed_three_times(town, sqlite_url, count)
+
+
+@pytest.mark.parametrize("count", [100])
+def test_killed_three_times_on_postgresql(pg_town: Town, postgres_url: str, count: int) -> None:
+    _killed_three_times(pg_town, postgres_url, count)
+
+
+def _killed_three_times(town: Town, url: str, count: int) -> None:
+    with _sandbox(town):
+        intents = asyncio.run(_pay(town, count))
+        asyncio.run(_book(url, intents))
+        town.post("/_sandbox/faults", SLOW_ANSWER)
+        for part in (0.1, 0.4, 0.75):
+            _kill_when(town, url, int(count * part))
+        done = subprocess.run(
+            [sys.executable, "-m", "procomp_pay", *BULK, "--json"],
+            env=town.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        back = json.loads(done.stdout)["back"]["count"]
+        assert 0 < back < count
+        refunds = _at_stripe(town)
+    assert Counter(each["payment_intent"] for each in refunds) == Counter(i["id"] for i in intents)
+    assert {r["payment_intent"]: r["amount"] for r in refunds} == {i["id"]: i["amount"] for i in intents}
+    assert {each["status"] for each in refunds} == {"succeeded"}
+    assert asyncio.run(_count(url, Payment.status)) == {"REFUNDED": count}
+    assert asyncio.run(_count(url, Refund.state)) == {"SUCCEEDED": count}
+    assert asyncio.run(_count(url, Participant.status)) == {"REGISTERED": count}
+
+
+def test_ctrl_c_finishes_what_is_in_hand(town: Town, sqlite_url: str) -> None:
+    town.env["DATABASE_URL"] = sqlite_url
+    with _sandbox(town):
+        intents = asyncio.run(_pay(town, 60))
+        asyncio.run(_book(sqlite_url, intents))
+        town.post("/_sandbox/faults", SLOW_ANSWER)
+        process = town.spawn(*BULK)
+        end = time.monotonic() + 30
+        while sum(asyncio.run(_count(sqlite_url, Refund.state)).values()) < 10:
+            assert time.monotonic() < end
+        process.send_signal(signal.SIGINT)
+        text, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 130, text
+        assert "Stopped" in text
+        states = asyncio.run(_count(sqlite_url, Refund.state))
+        assert set(states) == {"SUCCEEDED"}
+        assert 10 <= states["SUCCEEDED"] < 60
+        assert len(_at_stripe(town)) == states["SUCCEEDED"]
+        town.run(*BULK)
+        assert len(_at_stripe(town)) == 60
