@@ -92,3 +92,11 @@ def entry_hash(entry: AuditEntry) -> str:
         "prev_hash": entry.prev_hash,
     }
     return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
+
+
+def is_whole(entry: AuditEntry) -> bool:
+    """Whether an entry's content is what its hash was made of."""
+    try:
+        return entry_hash(entry) == entry.hash
+    except (ValueError, TypeError, AttributeError):  # nothing that we could have written
+        return False
