@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.errors import BadSignature, PaymentError, Refused
+from procomp_pay.domain.errors import BadSignature, NotYet, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.settle import settle_in
@@ -26,6 +26,9 @@ TOLERANCE_S = 300
 #: Attempts at one event before it is a dead letter: with the waits below, about two hours.
 ATTEMPTS = 12
 _LONGEST_WAIT_S = 1800
+#: Attempts at a refund or dispute of an unknown payment before it is somebody else's: about half an hour, in
+#: which a payment whose events were lost is looked at three times.
+_PATIENT_FOR = 10
 #: Seconds after a hint of a refund until the provider is asked, where the refund's own event did not come.
 _HINT_S = 30
 
@@ -128,6 +131,9 @@ async def _apply(session: AsyncSession, desk: Desk, row: WebhookEvent) -> tuple[
         return None, EventState.IGNORED
     payment_id = await _whose(session, news)
     if payment_id is None:
+        if (news.refund or news.dispute) and row.attempts < _PATIENT_FOR:
+            # a hosted page's intent is learned with the payment's own event, which may come later
+            raise NotYet("No payment of ours has this PaymentIntent yet")
         return None, EventState.FOREIGN
     await _act(session, desk, payment_id, news, event)
     return payment_id, EventState.DONE

@@ -65,7 +65,7 @@ async def _page(db: PaymentDatabaseService, only: str | None, mark: tuple[str, i
     if mark is not None:
         query = query.where(tuple_(col(AuditEntry.payment_id), col(AuditEntry.seq)) > mark)
     async with db.reading() as session:
-        rows: list[Any] = list((await session.exec(query)).all())
+        rows = (await session.exec(query)).all()
     entries = await _entries(db, [row[2] for row in rows])
     return [Link(row[0], row[1], row[2], row[3], row[4], entries.get(row[2])) for row in rows]
 

@@ -24,7 +24,8 @@ from procomp_pay.payments.refund import Refunded, RefundOrder
 from procomp_pay.providers.kaspi import KaspiPaymentService, kaspi_http
 from procomp_pay.storage.module import PaymentDetail, Refund
 from procomp_pay.storage.platform import Payment
-from procomp_pay.storage.work import Discrepancy, OutboxMessage
+from procomp_pay.storage.row_states import EventState
+from procomp_pay.storage.work import Discrepancy, OutboxMessage, WebhookEvent
 from tests.payments.conftest import CLERK, TOTAL_S, World, usd
 
 S, R = PaymentStatus, RefundState
@@ -249,6 +250,46 @@ async def test_a_refund_event_before_its_payments_own(world: World) -> None:
     await world.maintain()
     assert await world.status(opened) is S.REFUNDED
     assert len(await world.rows(Refund)) == 1
+
+
+@pytest.mark.parametrize("what", ["dispute", "refund"])
+async def test_news_of_a_pages_intent_before_we_know_the_intent(world: World, what: str) -> None:
+    """A hosted page's intent is learned with the payment; what comes before it must not pass for foreign."""
+    opened = await world.start(await world.participant(), "apple_pay")
+    await world.pay_page(opened)
+    [intent] = await world.stripe_objects("payment_intents")
+    if what == "dispute":
+        await world.http.post(f"/_sandbox/stripe/payment_intents/{intent['id']}/dispute", json={})
+    else:
+        data = {"payment_intent": intent["id"], "amount": "1000"}
+        await world.http.post("/v1/refunds", data=data, headers=world._stripe_auth())
+    late = ("charge.", "refund.") if what == "dispute" else ("refund.",)
+    for event in sorted(await world.events(), key=lambda e: not e["type"].startswith(late)):
+        await world.receive(event)
+        await world.maintain()
+    world.later(30)
+    await world.maintain()
+    [detail] = await world.rows(PaymentDetail)
+    if what == "dispute":
+        assert detail.dispute_state is DisputeState.WITHDRAWN
+    else:
+        assert detail.refunded_amount == Decimal("10.00")
+
+
+async def test_news_of_somebody_elses_intent_is_foreign_in_the_end(world: World) -> None:
+    opened = await paid(world)
+    await world.http.post(
+        "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=world._stripe_auth()
+    )
+    [event] = [e for e in await world.events() if e["type"] == "refund.created"]
+    event["id"], event["data"]["object"]["payment_intent"] = "evt_other", "pi_of_another_shop"
+    await world.receive(event)
+    for _ in range(14):
+        world.later(1300)
+        await world.maintain()
+    states = {row.event_id: row.state for row in await world.rows(WebhookEvent)}
+    assert states["evt_other"] is EventState.FOREIGN
+    assert await world.status(opened) is S.COMPLETED
 
 
 async def test_a_duplicate_payment_goes_back_and_the_place_stays(world: World) -> None:
