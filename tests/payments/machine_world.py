@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -97,8 +98,10 @@ class MortalProvider:
     def __init__(self, real: Any, fate: Fate) -> None:
         self._real, self._fate = real, fate
 
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         real = getattr(self._real, name)
+        if not inspect.iscoroutinefunction(real):
+            return cast(Callable[..., Any], real)
 
         async def call(*args: Any) -> Any:
             await self._fate.point()
