@@ -183,7 +183,7 @@ def _print(table: Table) -> None:
 
 def _fee(view: ParticipantView) -> str:
     if view.is_paid:
-        return "[green]paid[/]"
+        return f"[yellow]paid, dispute {view.dispute}[/]" if view.dispute else "[green]paid[/]"
     return "[dim]-[/]" if view.status is ParticipantStatus.CANCELLED else "[yellow]unpaid[/]"
 
 

@@ -28,6 +28,7 @@ from procomp_pay.payments.bulk_report import Ending, Line, Report
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.maintain import REFUND_LEASE_S
 from procomp_pay.payments.refund import RefundOrder
+from procomp_pay.payments.refund_send import follow_up
 from procomp_pay.payments.view_back import RefundView
 from procomp_pay.payments.views import PaymentView
 from procomp_pay.storage import listing
@@ -226,7 +227,7 @@ class _Run:
                 session, row.refund_id, self._desk.clock(), lease_s=REFUND_LEASE_S, early=early
             )
         if ours:
-            await use.follow_up(self._desk, row.refund_id)
+            await follow_up(self._desk, row.refund_id)
 
     async def _refused(self, view: PaymentView, money: Money, error: PaymentError) -> Line:
         """Somebody may have been quicker: then it is no failure."""

@@ -11,7 +11,7 @@ from functools import partial
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.inbox import handle_next
-from procomp_pay.payments.refund import follow_up
+from procomp_pay.payments.refund_send import follow_up
 from procomp_pay.payments.settle import Settled
 from procomp_pay.payments.watch import LEASE_S, look_after, look_again_at
 from procomp_pay.storage import payments, refunds

@@ -8,31 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import (
-    ConfigurationError,
     Conflict,
-    NeedsPerson,
-    NotFound,
-    OutcomeUnknown,
-    ProviderUnavailable,
     Refused,
 )
-from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.refunds import RefundNews, RefundState, amount_to_refund, gone_back, held_back
-from procomp_pay.domain.rules import DiscrepancyKind, Topic
+from procomp_pay.domain.refunds import RefundState, amount_to_refund, held_back
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.payments import ledger
-from procomp_pay.payments.desk import SYSTEM, Actor, Desk
-from procomp_pay.payments.opening import RESEND_WITHIN, handle_of
-from procomp_pay.payments.settle import settle_in
-from procomp_pay.payments.settle_back import PENDING_LOOK_S
-from procomp_pay.providers.base import RefundRequest
+from procomp_pay.payments.desk import Actor, Desk
+from procomp_pay.payments.refund_send import LOOK_AGAIN_S, send
 from procomp_pay.storage import audit, exact_json, idempotency
 from procomp_pay.storage import refunds as book
 from procomp_pay.storage.module import Refund
@@ -40,8 +29,6 @@ from procomp_pay.storage.payments import Held, hold
 
 log = logging.getLogger(__name__)
 
-#: After a lost or refused answer, in seconds; longer than one call with its retries takes.
-LOOK_AGAIN_S = 45
 _LONGEST_REASON = 500
 
 
@@ -136,114 +123,6 @@ async def refund(desk: Desk, order: RefundOrder, actor: Actor) -> Refunded:
     return await state_of(desk, refund_id)
 
 
-async def send(desk: Desk, refund_id: str, actor: Actor = SYSTEM, *, first: bool = False) -> None:
-    """Make the refund at its provider, or find out what became of it. For a PENDING row.
-
-    :param first: it was written a moment ago: a refusal then means that nothing was made. Later on it may say
-        more about our settings than about what an earlier request did.
-    :raises ConfigurationError, ProviderUnavailable, OutcomeUnknown, NeedsPerson: not now; it stays due.
-    :raises Refused: the provider says no; the refund is FAILED.
-    """
-    request = await _request(desk, refund_id)
-    if request is None:
-        return
-    try:
-        provider = desk.providers.of(request.handle.channel)
-        news = await provider.refund(request)
-    except (ProviderUnavailable, OutcomeUnknown) as error:
-        if isinstance(error, ProviderUnavailable) and not request.again:
-            await _was_not_sent(desk, refund_id)
-        raise type(error)(
-            f"{error.message}. Refund {refund_id} is kept and followed up; do not ask for it again",
-            next_step=f"see how it ends: procomp-pay status --payment {request.payment_id}",
-            retry_after=error.retry_after,
-        ) from error
-    except NeedsPerson as error:
-        await _disagrees(desk, request, error)
-        raise
-    except (Refused, NotFound, ConfigurationError) as error:
-        if not first:
-            if isinstance(error, ConfigurationError):
-                raise
-            await _find_or_fail(desk, request.refund_id, error.message)
-            return
-        failed = RefundNews(
-            RefundState.FAILED, request.money, refund_id=refund_id, failure_reason=error.message
-        )
-        await _apply(desk, request, failed, actor)
-        raise
-    await _apply(desk, request, replace(news, refund_id=refund_id), actor)
-
-
-async def follow_up(desk: Desk, refund_id: str) -> None:
-    """What background work does for a refund that is due.
-
-    :raises PaymentError: not now; it stays due.
-    """
-    async with desk.db.reading() as session:
-        row = await book.one(session, refund_id)
-        held = await hold(session, row.payment_id, lock=False)
-    if row.state is not RefundState.PENDING:
-        return
-    if row.provider_refund_id is not None:
-        await compare(desk, held)
-        await _put_off(desk, refund_id, PENDING_LOOK_S)
-    elif not held.detail.channel.is_kaspi and desk.clock() - row.created_at > RESEND_WITHIN:
-        await _find_or_fail(desk, refund_id, "The provider never received it")
-    else:
-        await send(desk, refund_id)
-
-
-async def _find_or_fail(desk: Desk, refund_id: str, why: str) -> None:
-    """It cannot be sent again: look for what an earlier request made; FAILED where it made nothing."""
-    async with desk.db.reading() as session:
-        row = await book.one(session, refund_id)
-        held = await hold(session, row.payment_id, lock=False)
-    await compare(desk, held)
-    if (await state_of(desk, row.id)).state is not RefundState.PENDING:
-        return
-    money = Money(row.amount, row.currency)
-    news = RefundNews(RefundState.FAILED, money, refund_id=row.id, failure_reason=why)
-    async with desk.db.writing() as session:
-        await settle_in(session, desk, _fact(desk, row.payment_id, held, news, SYSTEM))
-
-
-async def _put_off(desk: Desk, refund_id: str, seconds: int) -> None:
-    async with desk.db.writing() as session:
-        row = await book.one(session, refund_id)
-        if row.state is RefundState.PENDING:
-            row.next_look_at = desk.clock() + timedelta(seconds=seconds)
-
-
-async def compare(desk: Desk, held: Held, actor: Actor = SYSTEM) -> None:
-    """Ask the provider what has gone back of a payment, and hand it to the door.
-
-    :raises ProviderUnavailable, OutcomeUnknown: not now.
-    """
-    returned = await desk.providers.of(held.detail.channel).returned(handle_of(held))
-    found = list(returned.refunds)
-    if returned.total is not None:
-        found += await _by_sum(desk, held, returned.total)
-    for news in found:
-        async with desk.db.writing() as session:
-            await settle_in(session, desk, _fact(desk, held.payment.id, held, news, actor))
-
-
-async def _by_sum(desk: Desk, held: Held, total: Money) -> list[RefundNews]:
-    """Where the provider only tells a sum: what went back beyond our books was made in its own app."""
-    async with desk.db.reading() as session:
-        rows = await book.of_payment(session, held.payment.id)
-    if any(each.state is RefundState.PENDING for each in rows):
-        return []  # one of ours may be part of the sum: it is found out first
-    known = Money(gone_back(book.amounts(rows)), total.currency)
-    if total.amount <= known.amount:
-        return []
-    name = f"kaspi:{held.detail.provider_ref}:{total.minor_units}"
-    more = total - known
-    why = "made in the Kaspi Pay app"
-    return [RefundNews(RefundState.SUCCEEDED, more, provider_refund_id=name, reason=why)]
-
-
 async def state_of(desk: Desk, refund_id: str) -> Refunded:
     """How a refund stands.
 
@@ -335,65 +214,3 @@ async def _write_ahead(
     if claim is not None:
         await idempotency.remember(session, claim, held.payment.id, now, {"refund_id": row.id})
     return row.id
-
-
-async def _request(desk: Desk, refund_id: str) -> RefundRequest | None:
-    """Say in the row that the call is about to leave, and commit. ``None`` where it is known already."""
-    async with desk.db.writing() as session:
-        row = await book.one(session, refund_id)
-        held = await hold(session, row.payment_id)
-        row = await book.one(session, refund_id)  # again, under the payment's lock
-        if row.state is not RefundState.PENDING or row.provider_refund_id is not None:
-            return None
-        again, now = row.sent_at is not None, desk.clock()
-        row.sent_at = row.sent_at or now
-        row.next_look_at = now + timedelta(seconds=LOOK_AGAIN_S)
-        rows = await book.of_payment(session, row.payment_id)
-        return RefundRequest(
-            refund_id=row.id,
-            payment_id=row.payment_id,
-            handle=handle_of(held),
-            money=Money(row.amount, row.currency),
-            idempotency_key=f"procomp-pay:refund:{row.id}",
-            went_back=Money(gone_back(book.amounts(rows)), held.charged.currency),
-            again=again,
-        )
-
-
-async def _disagrees(desk: Desk, request: RefundRequest, error: NeedsPerson) -> None:
-    """The provider's sum is neither that before the refund nor that after it: nothing is sent on a guess."""
-    async with desk.db.writing() as session:
-        held = await hold(session, request.payment_id)
-        found = {"refund": request.refund_id, "why": error.message}
-        await ledger.disagree(session, desk, held, DiscrepancyKind.REFUND_MISMATCH, found, request.refund_id)
-        await ledger.tell(session, desk, held, Topic.ALERT_REFUND, request.money, once=request.refund_id)
-    await _put_off(desk, request.refund_id, PENDING_LOOK_S)
-
-
-async def _was_not_sent(desk: Desk, refund_id: str) -> None:
-    async with desk.db.writing() as session:
-        row = await book.one(session, refund_id)
-        await hold(session, row.payment_id)
-        row = await book.one(session, refund_id)
-        if row.provider_refund_id is None:
-            row.sent_at = None
-
-
-async def _apply(desk: Desk, request: RefundRequest, news: RefundNews, actor: Actor) -> None:
-    async with desk.db.writing() as session:
-        held = await hold(session, request.payment_id)
-        fact = _fact(desk, request.payment_id, held, news, actor)
-        await settle_in(session, desk, fact, held)
-
-
-def _fact(desk: Desk, payment_id: str, held: Held, news: RefundNews, actor: Actor) -> Fact:
-    return Fact(
-        payment_id=payment_id,
-        news=News.REFUND,
-        at=desk.clock(),
-        source=Source.KASPI_API if held.detail.channel.is_kaspi else Source.STRIPE_API,
-        actor=actor.name,
-        request_id=actor.request_id,
-        refund=news,
-        reason=news.failure_reason,
-    )

@@ -19,6 +19,7 @@ from procomp_pay.domain.people import (
     same_key,
     search_key,
 )
+from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.tournaments import check_limit
@@ -39,6 +40,7 @@ class ParticipantView:
     email: str | None
     status: ParticipantStatus
     payment_id: str | None
+    dispute: DisputeState | None
     tournament_id: str
     tournament_name: str
 
@@ -57,6 +59,7 @@ class ParticipantView:
             "status": self.status.value,
             "paid": self.is_paid,
             "payment_id": self.payment_id,
+            "dispute": self.dispute.value if self.dispute else None,
             "tournament_id": self.tournament_id,
             "tournament_name": self.tournament_name,
         }
@@ -183,7 +186,9 @@ def _refuse_twice(twin: roster.Registration | None) -> None:
     )
 
 
-def _seen(row: Participant, user: User, tournament: Tournament) -> ParticipantView:
+def _seen(
+    row: Participant, user: User, tournament: Tournament, dispute: DisputeState | None
+) -> ParticipantView:
     return ParticipantView(
         participant_id=row.id,
         user_id=user.id,
@@ -192,6 +197,7 @@ def _seen(row: Participant, user: User, tournament: Tournament) -> ParticipantVi
         email=None if is_placeholder(user.email) else user.email,
         status=row.status,
         payment_id=row.payment_id,
+        dispute=dispute,
         tournament_id=tournament.id,
         tournament_name=tournament.name,
     )

@@ -29,7 +29,7 @@ from procomp_pay.payments.opening import (
     open_at_provider,
     request_for,
 )
-from procomp_pay.payments.refund import compare
+from procomp_pay.payments.refund_send import compare
 from procomp_pay.payments.settle import Settled, settle_in
 from procomp_pay.providers.base import Seen
 from procomp_pay.storage.payments import Held, hold

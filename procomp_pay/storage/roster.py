@@ -14,8 +14,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus
-from procomp_pay.storage.module import TournamentFee
+from procomp_pay.storage.module import PaymentDetail, TournamentFee
 from procomp_pay.storage.once import insert_all_once
 from procomp_pay.storage.platform import Participant, Payment, Tournament, User
 
@@ -124,17 +125,18 @@ async def names(
 
 async def registrations(
     session: AsyncSession, participant_ids: list[str]
-) -> dict[str, tuple[Participant, User, Tournament]]:
-    """Participants with their user and tournament, by id."""
-    found: dict[str, tuple[Participant, User, Tournament]] = {}
+) -> dict[str, tuple[Participant, User, Tournament, DisputeState | None]]:
+    """Participants by id, with user, tournament and a dispute over the payment that settled them."""
+    found: dict[str, tuple[Participant, User, Tournament, DisputeState | None]] = {}
     for some in _batches(participant_ids):
         query: Any = (
-            select(Participant, User, Tournament)
+            select(Participant, User, Tournament, PaymentDetail.dispute_state)
             .join(User, col(User.id) == col(Participant.user_id))
             .join(Tournament, col(Tournament.id) == col(Participant.tournament_id))
+            .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Participant.payment_id), isouter=True)
             .where(col(Participant.id).in_(some))
         )
-        found |= {row[0].id: (row[0], row[1], row[2]) for row in (await session.exec(query)).all()}
+        found |= {row[0].id: (row[0], row[1], row[2], row[3]) for row in (await session.exec(query)).all()}
     return found
 
 

@@ -20,9 +20,12 @@ from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.payments import refund as use
 from procomp_pay.payments import views
+from procomp_pay.payments.opening import handle_of
 from procomp_pay.payments.refund import Refunded, RefundOrder
+from procomp_pay.payments.roster import list_participants
 from procomp_pay.providers.kaspi import KaspiPaymentService, kaspi_http
 from procomp_pay.storage.module import PaymentDetail, Refund
+from procomp_pay.storage.payments import Held, hold
 from procomp_pay.storage.platform import Payment
 from procomp_pay.storage.row_states import EventState
 from procomp_pay.storage.work import Discrepancy, OutboxMessage, WebhookEvent
@@ -330,8 +333,12 @@ async def test_the_database_holds_it_too(world: World) -> None:
 
 
 async def test_disputes_are_flagged_and_hold_refunds_back(world: World) -> None:
-    opened = await paid(world, "pm_card_createDispute")
+    who = await world.participant()
+    opened = await paid(world, "pm_card_createDispute", who)
     await world.deliver()
+    [listed] = (await list_participants(world.desk)).items
+    assert (listed.participant_id, listed.is_paid) == (who, True)
+    assert listed.dispute in (DisputeState.OPEN, DisputeState.WITHDRAWN)
     [detail] = await world.rows(PaymentDetail)
     assert detail.dispute_state in (DisputeState.OPEN, DisputeState.WITHDRAWN)
     assert detail.dispute_due_at is not None
@@ -380,15 +387,15 @@ class Kaspi:
 
     async def gone(self, opened: views.Opening) -> Decimal:
         """What went back at the sandbox."""
-        handle = use.handle_of(await _held(self.world, opened))
+        handle = handle_of(await _held(self.world, opened))
         total = (await self.world.desk.providers.of(Channel.KASPI_QR).returned(handle)).total
         assert total is not None
         return total.amount
 
 
-async def _held(world: World, opened: views.Opening) -> use.Held:
+async def _held(world: World, opened: views.Opening) -> Held:
     async with world.desk.db.reading() as session:
-        return await use.hold(session, opened.view.payment_id, lock=False)
+        return await hold(session, opened.view.payment_id, lock=False)
 
 
 async def test_kaspi_in_parts(world: World) -> None:
