@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +19,7 @@ from procomp_pay.cli.common import (
     warn_of_play_money,
     with_desk,
 )
+from procomp_pay.cli.wish import Wish
 from procomp_pay.domain.errors import Conflict, OutcomeUnknown, ProviderUnavailable, Unavailable
 
 if TYPE_CHECKING:
@@ -40,17 +40,6 @@ A whole tournament may be stopped or killed at any moment: the same command goes
 on where it was, and nothing goes back twice.
 Exit codes: 0 back or on its way, 3 refused, 5 not known yet or not available
 (kept, followed up), 6 some payments need a person."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What was typed."""
-
-    reason: str
-    yes: bool
-    dry_run: bool
-    as_json: bool
-    acting: str | None
 
 
 def register(app: typer.Typer) -> None:

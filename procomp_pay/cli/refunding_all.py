@@ -25,12 +25,12 @@ from procomp_pay.cli.common import (
     with_desk,
 )
 from procomp_pay.cli.tables import bold, dim
+from procomp_pay.cli.wish import Wish
 from procomp_pay.payments import bulk
 from procomp_pay.payments.bulk_report import Ending, Line, Report, Tally
 from procomp_pay.payments.tournaments import find_tournament
 
 if TYPE_CHECKING:
-    from procomp_pay.cli.refunding import Wish
     from procomp_pay.payments.desk import Desk
 
 #: Lines of one kind that are shown; ``--json`` has more.
