@@ -13,9 +13,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from procomp_pay.domain.errors import Unavailable
+
+if TYPE_CHECKING:
+    import httpx
 
 #: Seconds that a process may take to be ready, and to stop.
 _READY_S = 20.0
@@ -50,6 +53,7 @@ class Stage:
             "PYTHONUNBUFFERED": "1",
         }
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._http: httpx.Client | None = None
         self.sandbox_url = ""
         self.server_url = ""
 
@@ -96,7 +100,7 @@ class Stage:
         import httpx
 
         try:
-            return httpx.get(url, headers=headers, timeout=5, trust_env=False).json()
+            return self._client().get(url, headers=headers, timeout=5).json()
         except (httpx.HTTPError, ValueError):
             return None
 
@@ -105,10 +109,8 @@ class Stage:
 
         :raises Unavailable: it was refused.
         """
-        import httpx
-
         sent = {"Accept": "application/json", **headers}
-        answer = httpx.post(url, json=body, headers=sent, timeout=15, trust_env=False)
+        answer = self._client().post(url, json=body, headers=sent, timeout=15)
         if answer.status_code >= 500 or answer.status_code == 404:
             raise Unavailable(f"{url} answered {answer.status_code}")
         from procomp_pay.storage import exact_json
@@ -123,8 +125,18 @@ class Stage:
             {"sub": user_id, "role": "user", "exp": int(time.time()) + 600}, self.env["JWT_SECRET"], "HS256"
         )
 
+    def _client(self) -> httpx.Client:
+        """One for the whole morning, made at its first use."""
+        import httpx
+
+        if self._http is None:
+            self._http = httpx.Client(trust_env=False)
+        return self._http
+
     def stop(self) -> None:
         """End both processes: politely, then for good."""
+        if self._http is not None:
+            self._http.close()
         for _, process in reversed(self._processes):
             process.terminate()
         for _, process in reversed(self._processes):

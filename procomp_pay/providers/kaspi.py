@@ -263,7 +263,8 @@ def kaspi_http(
 
     headers = {"Api-Key": api_key} if api_key else {}
     if cert is None:
-        return httpx.AsyncClient(base_url=url, headers=headers, timeout=_ATTEMPT_S)
+        https = url.startswith("https:")
+        return httpx.AsyncClient(base_url=url, headers=headers, timeout=_ATTEMPT_S, verify=https)
     context = ssl.create_default_context()
     try:
         context.load_cert_chain(*cert)

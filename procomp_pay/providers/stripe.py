@@ -51,7 +51,9 @@ class StripePaymentService:
         self, secret_key: str, *, api_base: str, timeout_s: float = _ATTEMPT_S, total_s: float = TOTAL_S
     ) -> None:
         self._total_s = total_s
-        self._http = stripe.HTTPXClient(timeout=timeout_s, allow_sync_methods=False)
+        # the bundle of authorities is read for https alone: a local sandbox has no use for it
+        https = api_base.startswith("https:")
+        self._http = stripe.HTTPXClient(timeout=timeout_s, allow_sync_methods=False, verify_ssl_certs=https)
         # Retries are ours, so that they are bounded in time and told apart (``patience``).
         self._client = stripe.StripeClient(
             secret_key,

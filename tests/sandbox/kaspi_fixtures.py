@@ -139,7 +139,9 @@ async def running(**options: Any) -> AsyncIterator[Kaspi]:
     await kaspi.box.start()
     port = runner.addresses[0][1]
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as kaspi.http:
+        async with httpx.AsyncClient(
+            verify=False, base_url=f"http://127.0.0.1:{port}", trust_env=False
+        ) as kaspi.http:
             yield kaspi
     finally:
         await kaspi.box.stop()

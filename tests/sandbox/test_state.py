@@ -39,7 +39,7 @@ async def process(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Pro
 
 def connect(info: dict[str, Any]) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {info['stripe_secret_key']}"}
-    return httpx.AsyncClient(base_url=info["url"], headers=headers, timeout=10)
+    return httpx.AsyncClient(verify=False, base_url=info["url"], headers=headers, timeout=10)
 
 
 async def test_a_kill_loses_no_answered_request_and_no_webhook(tmp_path, receiver, eventually):

@@ -69,7 +69,7 @@ async def _serve(command: Start, sandbox: Sandbox, **env: str) -> Command:
 
 
 async def _initiate(url: str, participant: str = "p1", method: str = "apple_pay") -> httpx.Response:
-    async with httpx.AsyncClient(base_url=url, timeout=30) as api:
+    async with httpx.AsyncClient(verify=False, base_url=url, timeout=30) as api:
         return await api.post(
             f"{BASE}/initiate",
             json={"participant_id": participant, "method": method},
@@ -120,7 +120,7 @@ async def test_a_stop_does_not_lose_a_webhook_that_was_acknowledged(
 ) -> None:
     server = await _serve(command, sandbox)
     answer = (await _initiate(server.url)).json()
-    async with httpx.AsyncClient(base_url=sandbox.url) as control:
+    async with httpx.AsyncClient(verify=False, base_url=sandbox.url) as control:
         intent = answer["client_secret"].partition("_secret_")[0]
         await control.post(f"/_sandbox/stripe/payment_intents/{intent}/pay", json={"method": "pm_apple_pay"})
         for _ in range(200):
@@ -188,7 +188,7 @@ async def test_two_processes_share_one_postgresql(
     span = time.monotonic() - started
     for path in set(polls):
         assert 1 <= polls.count(path) <= span + 1, "never more often than each second, whoever polls"
-    async with httpx.AsyncClient() as phone:
+    async with httpx.AsyncClient(verify=False) as phone:
         for payment in opened:
             paid = await phone.post(
                 payment["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
@@ -220,7 +220,7 @@ async def test_the_log_tells_everything_but_secrets(
     secret = (await _initiate(server.url)).json()["client_secret"]
     kaspi = (await _initiate(server.url, "p2", "kaspi_qr")).json()
     headers = bearer() | {"X-Request-ID": "follow-me-42"}
-    async with httpx.AsyncClient(base_url=server.url) as api:
+    async with httpx.AsyncClient(verify=False, base_url=server.url) as api:
         await api.get(kaspi["qr_image_url"])
         await api.get(f"{BASE}/status/p1", headers=headers, params={"debug": "a-query"})
         await api.get("/an/odd/path")
@@ -313,7 +313,7 @@ async def test_the_embedded_default_needs_nothing(command: Start, tmp_path: Path
     assert info["url"] == box.url
     assert not any(info[key] in box.said for key in ("stripe_secret_key", "webhook_secret", "kaspi_api_key"))
     server = await (await command("serve", "--port", "0", **bare)).ready()
-    async with httpx.AsyncClient(base_url=server.url) as api:
+    async with httpx.AsyncClient(verify=False, base_url=server.url) as api:
         services = (await api.get(f"{BASE}/health")).json()["services"]
     assert (services["stripe"], services["kaspi"]) == ("sandbox", "sandbox")
     assert "another sandbox" in (await _refused(command, "sandbox", "--port", "0", **bare)).lower()
