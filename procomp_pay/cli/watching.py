@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: Between two looks at our own database, and two pictures on the screen, in seconds.
 _LOOK_S = 1.0
 _TICK_S = 0.5
+#: At the end, for what is in hand at the database, in seconds.
+_LAST_STEP_S = 1.0
 #: Stripe tells us by webhook, which may not reach this computer: it is asked as well.
 _STRIPE_EVERY = timedelta(seconds=4)
 #: How long after a payment's end, and how long at least, a silent provider is tried.
@@ -83,9 +85,10 @@ async def follow(desk: Desk, payment_id: str, actor: Actor, show: Show) -> Payme
     :raises Unavailable: its time is over and the provider or the database still does not answer.
     """
     state = Watched(await views.one(desk, payment_id))
+    over = asyncio.Event()
     helpers = [
-        asyncio.create_task(_again(_read_on, desk, state)),
-        asyncio.create_task(_again(_ask_on, desk, state, actor)),
+        asyncio.create_task(_again(over, _read_on, desk, state)),
+        asyncio.create_task(_again(over, _ask_on, desk, state, actor)),
     ]
     try:
         while True:
@@ -99,15 +102,20 @@ async def follow(desk: Desk, payment_id: str, actor: Actor, show: Show) -> Payme
             for ended in done:
                 ended.result()  # they end by an error alone
     finally:
+        over.set()
+        # what is in hand at the database finishes; only a provider that hangs is not waited for
+        await asyncio.wait(helpers, timeout=_LAST_STEP_S)
         for helper in helpers:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
 
 
-async def _again(step: Callable[..., Awaitable[None]], *given: Any) -> None:
-    while True:
+async def _again(over: asyncio.Event, step: Callable[..., Awaitable[None]], *given: Any) -> None:
+    while not over.is_set():
         await step(*given)
-        await asyncio.sleep(_LOOK_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await over.wait()
 
 
 async def _read_on(desk: Desk, state: Watched) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from procomp_pay.payments import views
+from procomp_pay.storage import migrate
 from procomp_pay.storage.database import PaymentDatabaseService
 from procomp_pay.storage.lock import maintenance_lock
 from tests.cli.conftest import Clerk
@@ -108,10 +109,10 @@ def test_db_upgrade_and_status(
     assert "is not set up yet" in said.err
     assert "procomp-pay db upgrade" in said.err
     assert clerk.ask("db", "status", code=5)["next_step"] == "procomp-pay db upgrade"
-    assert "now at revision 0001 (before: empty)" in clerk.type("db", "upgrade").out
+    assert f"now at revision {migrate.HEAD} (before: empty)" in clerk.type("db", "upgrade").out
     assert "is up to date" in clerk.type("db", "upgrade").out
     got = clerk.ask("db", "status")
-    assert (got["revision"], got["head"], got["pending"]) == ("0001", "0001", [])
+    assert (got["revision"], got["head"], got["pending"]) == (migrate.HEAD, migrate.HEAD, [])
     assert "Nothing is pending" in clerk.type("db", "status").out
 
 
@@ -156,7 +157,7 @@ def test_a_wrong_setting_is_named(
 
 
 def test_live_keys_and_a_sandbox_never_mix(small_desk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_live_0123456789abcdef")
+    monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_live_" + "0" * 16)
     monkeypatch.setenv("STRIPE_API_BASE", small_desk.street.url)
     said = small_desk.type("initiate", "p1", "-m", "apple_pay", "--currency", "USD", code=7)
     assert "never mix" in said.err

@@ -1,11 +1,7 @@
 """Everything that can happen, in any order: afterwards our books are the providers'.
 
-Longer: ``PAY_MACHINE=500`` runs so many examples on each database, with a new seed each time, and on
-PostgreSQL also cancels tasks at any step of the event loop. A process dies between its steps in every
-profile.
-
-Not held: on SQLite a task that is cancelled inside the driver's calls can leave ``BEGIN IMMEDIATE`` open,
-so that other writers find the database locked.
+Longer: ``PAY_MACHINE=500`` runs so many examples on each database, with a new seed each time, and also
+cancels tasks at any step of the event loop. A process dies between its steps in every profile.
 """
 
 from __future__ import annotations
@@ -153,8 +149,7 @@ class Machine(RuleBasedStateMachine):
     def maintain(self, dies_at: int | None) -> None:
         self._use(one_pass(self.world.desk), "maintain", dies_at)
 
-    # why not on SQLite: see the module's docstring
-    @precondition(lambda self: bool(LONG) and not self.world.desk.db.is_sqlite())
+    @precondition(lambda self: bool(LONG))
     @rule(pick=which, steps=st.integers(0, 60), what=st.sampled_from(["maintain", "refund", "start"]))
     def cancelled_somewhere(self, pick: int, steps: int, what: str) -> None:
         work: Coroutine[Any, Any, Any] = one_pass(self.world.desk)
