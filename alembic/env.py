@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from logging.config import fileConfig
 from typing import Any, Literal
 
 from alembic import context
 
+from procomp_pay.config import load_settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.storage import migrate
 from procomp_pay.storage.schema import METADATA, PLATFORM_TABLES
@@ -15,9 +15,9 @@ from procomp_pay.storage.types import Word
 
 
 def _url() -> str:
-    """What ``migrate`` was asked for, else DATABASE_URL, else the built-in default."""
-    asked = context.config.attributes.get("url") or os.environ.get("DATABASE_URL")
-    return str(asked or migrate.default_url())
+    """What ``migrate`` was asked for, else the database that every command uses."""
+    asked = context.config.attributes.get("url")
+    return str(asked) if asked else load_settings().url
 
 
 def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:

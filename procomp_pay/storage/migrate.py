@@ -222,10 +222,3 @@ def _newer() -> ConfigurationError:
     return ConfigurationError(
         "the database was set up by a newer procomp-pay", next_step="install the newest procomp-pay"
     )
-
-
-def default_url() -> str:
-    """The SQLite file in the user's data directory that is used where DATABASE_URL is not set."""
-    from platformdirs import user_data_path
-
-    return f"sqlite:///{user_data_path('procomp-pay', appauthor=False) / 'procomp-pay.sqlite3'}"

@@ -207,3 +207,18 @@ def test_the_common_path_imports_no_alembic(sqlite_url: str) -> None:
 def test_postgresql_is_not_set_up_by_itself(empty_postgres_url: str) -> None:
     migrate.ensure_sqlite(empty_postgres_url)
     assert migrate.current(empty_postgres_url) is None
+
+
+def test_alembic_migrates_the_database_that_the_commands_use(tmp_path: Path) -> None:
+    """Without DATABASE_URL it is the one in PROCOMP_HOME, for a bare ``alembic`` too."""
+    env = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=ROOT,
+        env={**env, "PYTHONPATH": str(ROOT), "PROCOMP_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert migrate.current(f"sqlite:///{tmp_path / 'procomp-pay.sqlite3'}") == migrate.HEAD
