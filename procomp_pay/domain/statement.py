@@ -27,7 +27,7 @@ class StatementLine:
 
     :param number: where it stands: 1-based line (CSV) or row (XLSX) of the file; 0 where it came by API.
     :param ref: the line's own id: Kaspi's operation number, Stripe's ``ch_…``, ``re_…`` or ``txn_…``.
-    :param payment_ref: the provider's id of the payment it belongs to (``pi_…``, QrPaymentId), where it says it.
+    :param payment_ref: the provider's id of its payment (``pi_…``, QrPaymentId), where the line says it.
     :param at: when the money moved, with a zone.
     :param money: gross, always positive; ``kind`` says which way it went.
     :param fee: what the provider kept, in ``money``'s currency; ``None`` where the statement is silent.
