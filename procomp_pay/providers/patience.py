@@ -46,7 +46,8 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, to
     ``OutcomeUnknown`` only where the call is idempotent. ``Retry-After`` is honoured where it fits the
     bound; where it does not, the last error is raised at once.
 
-    :raises ProviderUnavailable, OutcomeUnknown: the last one, when time is up; every other error at once.
+    :raises ProviderUnavailable: time is up, and no attempt can have done any work.
+    :raises OutcomeUnknown: time is up, and one of the attempts may have done it. Every other error at once.
     """
     safe = (ProviderUnavailable, OutcomeUnknown) if idempotent else (ProviderUnavailable,)
     attempts = AsyncRetrying(
@@ -56,8 +57,19 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, to
         reraise=True,
     )
 
+    unknown: list[OutcomeUnknown] = []
+
     async def attempt() -> T:
         # tenacity awaits coroutine functions alone; a lambda that returns a coroutine is none
-        return await call()
+        try:
+            return await call()
+        except OutcomeUnknown as error:
+            unknown.append(error)
+            raise
 
-    return await attempts(attempt)
+    try:
+        return await attempts(attempt)
+    except ProviderUnavailable as error:
+        if unknown:  # a last attempt that never left says nothing of those before it
+            raise unknown[-1] from error
+        raise

@@ -262,3 +262,11 @@ async def test_secrets_do_not_show_in_repr(bench: Bench) -> None:
     assert str(made.client_secret) not in repr(made)
     qr = await bench.basic.create(tenge(Channel.KASPI_QR))
     assert str(qr.qr_token) not in repr(qr)
+
+
+async def test_a_lost_answer_stays_unknown_though_the_last_try_never_left(bench: Bench) -> None:
+    """Said "nothing was made", a desk would call the payment off while the customer can still pay it."""
+    await bench.fault("/v1/payment_intents", "cut_after", times=1)
+    await bench.fault("/v1/payment_intents", "status", status=429, times=1000)
+    with pytest.raises(OutcomeUnknown):
+        await bench.stripe.create(order(Channel.STRIPE_INTENT))
