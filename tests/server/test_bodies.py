@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import select
 
 from procomp_pay.server.bodies import BODY_BYTES
-from procomp_pay.server.routes import BASE
+from procomp_pay.server.route import BASE
 from procomp_pay.storage.platform import Payment
 from tests.server.conftest import Served
 from tests.server.helpers import bearer

@@ -24,7 +24,7 @@ from procomp_pay.domain.states import CreateState
 from procomp_pay.payments import maintain, views
 from procomp_pay.payments.wiring import open_desk
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
-from procomp_pay.server.routes import BASE
+from procomp_pay.server.route import BASE
 from procomp_pay.storage import audit, payments
 from procomp_pay.storage.payments import hold
 from tests.server.helpers import bearer, make_people
