@@ -23,7 +23,7 @@ BodyT = TypeVar("BodyT", bound=BaseModel)
 BODY_BYTES = 64 * 1024
 WEBHOOK_BYTES = 1024 * 1024
 #: Seconds in which a body has to arrive.
-_ARRIVAL_S = 30
+ARRIVAL_S = 30
 _LONGEST_URL = 2000
 _LONGEST_KEY = 255
 _SHOWN_PROBLEMS = 3
@@ -203,7 +203,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
     body = bytearray()
     try:
-        async with asyncio.timeout(_ARRIVAL_S):
+        async with asyncio.timeout(ARRIVAL_S):
             async for chunk in request.content.iter_any():
                 body += chunk
                 if len(body) > limit:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from procomp_pay.server import errors
 
@@ -23,6 +23,17 @@ LINGER_S = 5.0
 
 class _Connection(RequestHandler):
     """One connection."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came. A body that turns out to be no HTTP ends at once; aiohttp would let its reader wait."""
+        super().data_received(data)
+        asked = self._current_request
+        broken = bool(self._messages) and isinstance(self._messages[-1][0], _ErrInfo)
+        if broken and asked is not None and not asked.content.is_eof():
+            asked.content.set_exception(web.RequestPayloadError("not HTTP"))
+            asked.content.feed_eof()
+            self._messages.clear()
+            self.close()  # after the answer to it
 
     def handle_error(
         self,
