@@ -82,7 +82,11 @@ class ListQuery(Asked):
     since: _Time = None
     until: _Time = None
     cursor: Annotated[str | None, Field(min_length=1, max_length=_LONGEST_CURSOR)] = None
-    limit: Annotated[int, BeforeValidator(_limit), Field(ge=1, le=MOST)] = 50
+    limit: Annotated[
+        int,
+        BeforeValidator(_limit),
+        WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MOST}),
+    ] = 50
 
     def wanted(self) -> Filter:
         """What the use case takes."""
