@@ -42,12 +42,25 @@ def check_schema(schema: dict[str, Any], value: Any) -> None:
     validator(json.dumps(schema)).validate(value)
 
 
+#: What every answer carries, whatever it is.
+ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Server": "procomp-pay",
+}
+
+
 async def hold(answer: httpx.Response) -> None:
     """
     :raises AssertionError: a status that is not in the document, or another content type.
     :raises jsonschema_rs.ValidationError: another body.
     """
     await answer.aread()
+    assert {name: answer.headers.get(name) for name in ALWAYS} == ALWAYS
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "Traceback" not in answer.text
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", answer.headers["X-Request-ID"])
     if answer.status_code >= 400 and answer.content:
         said = answer.json()
