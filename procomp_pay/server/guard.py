@@ -53,7 +53,7 @@ async def _admit(request: web.Request, route: Route) -> None:
         await request.app[LIMITS].spend(route.budget, key)
     if route.roles is not None and caller(request).role not in route.roles:
         raise Forbidden(f"This is for {' and '.join(sorted(route.roles, reverse=True))}")
-    if not takes(request.headers.get("Accept", ""), route.media):
+    if not takes(",".join(request.headers.getall("Accept", [])), route.media):
         raise web.HTTPNotAcceptable
 
 
