@@ -13,7 +13,7 @@ from procomp_pay.payments import views
 from procomp_pay.payments.cancel import cancel
 from procomp_pay.payments.desk import Actor
 from procomp_pay.payments.refund import Refunded, refund
-from procomp_pay.server import admin_bodies, answers, bodies
+from procomp_pay.server import admin_answers, admin_bodies, bodies
 from procomp_pay.server.answers import answer
 from procomp_pay.server.guard import caller
 from procomp_pay.server.logs import REQUEST_ID
@@ -32,7 +32,7 @@ def routes() -> list[Route]:
     return [
         Route(
             "GET", base, list_payments, "listPayments", "Payments, newest first", "admin",
-            answers.PaymentPage, roles=DESK, budget=Budget.READS, query=admin_bodies.ListQuery,
+            admin_answers.PaymentPage, roles=DESK, budget=Budget.READS, query=admin_bodies.ListQuery,
             refusals=(503,),
             links={
                 "refund": Link("refundPayment", _FIRST),
@@ -43,12 +43,12 @@ def routes() -> list[Route]:
         ),
         Route(
             "POST", f"{base}/{{payment_id}}/refund", give_back, "refundPayment", "Give money back", "admin",
-            answers.RefundDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.RefundBody,
+            admin_answers.RefundDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.RefundBody,
             headers={"Idempotency-Key": False}, refusals=(409, 503),
         ),
         Route(
             "POST", f"{base}/{{payment_id}}/cancel", call_off, "cancelPayment", "Cancel a payment", "admin",
-            answers.CancelDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.Nothing,
+            admin_answers.CancelDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.Nothing,
             body_needed=False, refusals=(409, 503),
         ),
     ]  # fmt: skip
@@ -65,7 +65,7 @@ async def list_payments(request: web.Request) -> web.Response:
     desk = request.app[STATE].desk
     found, following = await views.many(desk, asked.wanted(), limit=asked.limit, cursor=asked.cursor)
     page = {"items": [view.full() for view in found], "next_cursor": following}
-    return answer(answers.PaymentPage, page)
+    return answer(admin_answers.PaymentPage, page)
 
 
 async def give_back(request: web.Request) -> web.Response:
@@ -76,7 +76,7 @@ async def give_back(request: web.Request) -> web.Response:
     raw = await bodies.read_body(request, bodies.BODY_BYTES)
     body = bodies.read_document(raw, admin_bodies.RefundBody)
     order = body.order(payment_id, bodies.idempotency_key(request))
-    return answer(answers.RefundDone, _shown(await refund(request.app[STATE].desk, order, actor)))
+    return answer(admin_answers.RefundDone, _shown(await refund(request.app[STATE].desk, order, actor)))
 
 
 def _shown(done: Refunded) -> dict[str, Any]:
@@ -111,4 +111,4 @@ async def call_off(request: web.Request) -> web.Response:
         bodies.check_is_json(request)
         bodies.read_document(raw, admin_bodies.Nothing)
     status = await cancel(request.app[STATE].desk, payment_id, actor)
-    return answer(answers.CancelDone, {"payment_id": payment_id, "status": status.value})
+    return answer(admin_answers.CancelDone, {"payment_id": payment_id, "status": status.value})

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import AfterValidator, BaseModel, Field, RootModel, ValidationError
 
 from procomp_pay.domain.errors import NotFound, Refused
@@ -210,6 +211,6 @@ async def read_body(request: web.Request, limit: int) -> bytes:
                     raise web.HTTPRequestEntityTooLarge(limit, len(body))
     except TimeoutError:
         raise Refused("The body did not arrive in time") from None
-    except (web.RequestPayloadError, ConnectionError):
+    except (web.RequestPayloadError, HttpProcessingError, ConnectionError):
         raise Refused("The body broke off") from None
     return bytes(body)

@@ -143,7 +143,7 @@ async def test_a_budget_comes_back() -> None:
 
 
 async def test_many_clients_do_not_make_it_slower() -> None:
-    """Else whoever has many addresses makes everybody wait: the library looks through all of them each time."""
+    """The library looks through all clients each time: whoever has many addresses makes everybody wait."""
     limits = Limits({Budget.OPEN: parse("9/hour")})
     for number in range(5000):
         await limits.spend(Budget.OPEN, f"10.0.{number}")
