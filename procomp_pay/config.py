@@ -75,6 +75,15 @@ class Settings(BaseSettings):
     encryption_keys: SecretStr | None = None
     public_base_url: str | None = None
 
+    #: What a client may ask of one process: by user, or by address without a token. ``off``: no limit.
+    rate_limit_reads: str = "1200/minute"
+    rate_limit_writes: str = "300/minute"
+    rate_limit_open: str = "1200/minute"
+    rate_limit_failures: str = "60/minute"
+    #: Comma-separated: addresses and networks whose ``X-Forwarded-*`` count; origins whose pages may call.
+    trusted_proxies: str = ""
+    cors_origins: str = ""
+
     procomp_operator: str | None = None
 
     @property

@@ -6,60 +6,77 @@ from typing import Any
 
 from aiohttp import web
 
-from procomp_pay.domain.errors import Forbidden, OutcomeUnknown, Refused
+from procomp_pay.domain.errors import OutcomeUnknown, Refused
 from procomp_pay.domain.facts import Source
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.payments import views
 from procomp_pay.payments.cancel import cancel
 from procomp_pay.payments.desk import Actor
 from procomp_pay.payments.refund import Refunded, refund
-from procomp_pay.server import admin_bodies, bodies
-from procomp_pay.server.auth import Role
-from procomp_pay.server.errors import json_answer
+from procomp_pay.server import admin_answers, admin_bodies, bodies
+from procomp_pay.server.answers import answer
+from procomp_pay.server.guard import caller
 from procomp_pay.server.logs import REQUEST_ID
-from procomp_pay.server.state import STATE, caller
+from procomp_pay.server.route import ADMINS, BASE, DESK, Budget, Link, Route
+from procomp_pay.server.state import STATE
 
 #: Seconds after which a refund whose answer was lost has been looked at again.
 _FOLLOWED_UP_S = 60
+_FIRST = {"payment_id": "$response.body#/items/0/payment_id"}
+_ITS_PARTICIPANT = {"participant_id": "$response.body#/items/0/participant_id"}
 
 
-def routes(base: str) -> list[web.RouteDef]:
-    """The routes under ``base``."""
+def routes() -> list[Route]:
+    """The routes of the desk."""
+    base = f"{BASE}/admin/payments"
     return [
-        web.get(f"{base}/payments", list_payments, allow_head=False),
-        web.post(f"{base}/payments/{{payment_id}}/refund", give_back),
-        web.post(f"{base}/payments/{{payment_id}}/cancel", call_off),
-    ]
+        Route(
+            "GET", base, list_payments, "listPayments", "Payments, newest first", "admin",
+            admin_answers.PaymentPage, roles=DESK, budget=Budget.READS, query=admin_bodies.ListQuery,
+            refusals=(503,),
+            links={
+                "refund": Link("refundPayment", _FIRST),
+                "cancel": Link("cancelPayment", _FIRST),
+                "status": Link("getStatus", _ITS_PARTICIPANT),
+                "next": Link("listPayments", {"cursor": "$response.body#/next_cursor"}),
+            },
+        ),
+        Route(
+            "POST", f"{base}/{{payment_id}}/refund", give_back, "refundPayment", "Give money back", "admin",
+            admin_answers.RefundDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.RefundBody,
+            headers={"Idempotency-Key": False}, refusals=(409, 503),
+        ),
+        Route(
+            "POST", f"{base}/{{payment_id}}/cancel", call_off, "cancelPayment", "Cancel a payment", "admin",
+            admin_answers.CancelDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.Nothing,
+            body_needed=False, refusals=(409, 503),
+        ),
+    ]  # fmt: skip
 
 
-def _acting(request: web.Request, *roles: Role) -> Actor:
-    """
-    :raises Unauthorized: no token that holds. :raises Forbidden: another role.
-    """
-    who = caller(request)
-    if who.role not in roles:
-        raise Forbidden(f"This is for {' and '.join(roles)}")
-    return Actor(who.user_id, Source.APP, REQUEST_ID.get())
+def acting(request: web.Request) -> Actor:
+    """Whoever calls, for the audit."""
+    return Actor(caller(request).user_id, Source.APP, REQUEST_ID.get())
 
 
 async def list_payments(request: web.Request) -> web.Response:
-    """GET /admin/payments: all payments, newest first."""
-    _acting(request, Role.STAFF, Role.ADMIN)
+    """All payments that fit, page by page."""
     asked = admin_bodies.read_query(request)
     desk = request.app[STATE].desk
     found, following = await views.many(desk, asked.wanted(), limit=asked.limit, cursor=asked.cursor)
-    return json_answer({"items": [view.full() for view in found], "next_cursor": following})
+    page = {"items": [view.full() for view in found], "next_cursor": following}
+    return answer(admin_answers.PaymentPage, page)
 
 
 async def give_back(request: web.Request) -> web.Response:
-    """POST /admin/payments/{payment_id}/refund. PENDING in the answer: the provider works on it."""
-    actor, payment_id = _acting(request, Role.ADMIN), bodies.path_id(request, "payment_id")
+    """In parts, up to what was paid. PENDING in the answer: the provider works on it."""
+    actor, payment_id = acting(request), bodies.path_id(request, "payment_id")
     admin_bodies.no_query(request)
     bodies.check_is_json(request)
     raw = await bodies.read_body(request, bodies.BODY_BYTES)
     body = bodies.read_document(raw, admin_bodies.RefundBody)
     order = body.order(payment_id, bodies.idempotency_key(request))
-    return json_answer(_shown(await refund(request.app[STATE].desk, order, actor)))
+    return answer(admin_answers.RefundDone, _shown(await refund(request.app[STATE].desk, order, actor)))
 
 
 def _shown(done: Refunded) -> dict[str, Any]:
@@ -86,11 +103,12 @@ def _shown(done: Refunded) -> dict[str, Any]:
 
 
 async def call_off(request: web.Request) -> web.Response:
-    """POST /admin/payments/{payment_id}/cancel. Answers how it stands afterwards: it may have been paid."""
-    actor, payment_id = _acting(request, Role.ADMIN), bodies.path_id(request, "payment_id")
+    """Answers how it stands afterwards: it may have been paid meanwhile."""
+    actor, payment_id = acting(request), bodies.path_id(request, "payment_id")
     admin_bodies.no_query(request)
     raw = await bodies.read_body(request, bodies.BODY_BYTES)
     if raw:
+        bodies.check_is_json(request)
         bodies.read_document(raw, admin_bodies.Nothing)
     status = await cancel(request.app[STATE].desk, payment_id, actor)
-    return json_answer({"payment_id": payment_id, "status": status.value})
+    return answer(admin_answers.CancelDone, {"payment_id": payment_id, "status": status.value})

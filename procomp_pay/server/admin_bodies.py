@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.payments.refund import RefundOrder
-from procomp_pay.server.bodies import both_or_none, exact, identifier, problems
+from procomp_pay.server.bodies import both_or_none, identifier, problems
+from procomp_pay.server.shapes import LONGEST_ID, Asked, AskedAmount, AskedCurrency, example
 from procomp_pay.storage.listing import MOST, Filter
-
-T = TypeVar("T")
 
 _LONGEST_CURSOR = 400
 
@@ -48,23 +53,40 @@ def _limit(value: object) -> object:
     return int(text)
 
 
-_Id = Annotated[str | None, AfterValidator(lambda text: None if text is None else identifier(text))]
-_Time = Annotated[datetime | None, BeforeValidator(_instant)]
+def _words(words: type[PaymentStatus] | type[PaymentMethod]) -> dict[str, Any]:
+    """In capitals or not, as the seed writes both."""
+    return {"type": "string", "enum": [*(word.value for word in words), *(word.lower() for word in words)]}
 
 
-class ListQuery(BaseModel):
-    """``GET /admin/payments``. ``since`` is included, ``until`` is not."""
+_Id = Annotated[
+    Annotated[str, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(identifier)] | None, Field()
+]
+_Time = Annotated[
+    datetime | None,
+    BeforeValidator(_instant),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-15T14:00:00Z"]}),
+]
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    status: Annotated[PaymentStatus | None, BeforeValidator(_one_of(PaymentStatus))] = None
-    method: Annotated[PaymentMethod | None, BeforeValidator(_one_of(PaymentMethod))] = None
+class ListQuery(Asked):
+    """``since`` is included, ``until`` is not."""
+
+    status: Annotated[
+        PaymentStatus | None, BeforeValidator(_one_of(PaymentStatus)), WithJsonSchema(_words(PaymentStatus))
+    ] = None
+    method: Annotated[
+        PaymentMethod | None, BeforeValidator(_one_of(PaymentMethod)), WithJsonSchema(_words(PaymentMethod))
+    ] = None
     tournament_id: _Id = None
     participant_id: _Id = None
     since: _Time = None
     until: _Time = None
     cursor: Annotated[str | None, Field(min_length=1, max_length=_LONGEST_CURSOR)] = None
-    limit: Annotated[int, BeforeValidator(_limit)] = 50
+    limit: Annotated[
+        int,
+        BeforeValidator(_limit),
+        WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MOST}),
+    ] = 50
 
     def wanted(self) -> Filter:
         """What the use case takes."""
@@ -78,14 +100,17 @@ class ListQuery(BaseModel):
         )
 
 
-class RefundBody(BaseModel):
-    """``POST /admin/payments/{payment_id}/refund``. Without an amount the whole rest goes back."""
+class RefundBody(Asked):
+    """Without an amount the whole rest goes back. ``force``: in spite of a dispute."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = example(
+        {"reason": "second category", "amount": Decimal("20.00"), "currency": "USD"},
+        {"reason": "injured"},
+    )
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
-    amount: Annotated[Decimal | None, BeforeValidator(exact)] = None
-    currency: Annotated[str | None, Field(pattern=r"^[A-Za-z]{3}$")] = None
+    amount: AskedAmount = None
+    currency: AskedCurrency = None
     force: bool = False
 
     def order(self, payment_id: str, idempotency_key: str | None) -> RefundOrder:
@@ -102,10 +127,8 @@ class RefundBody(BaseModel):
         )
 
 
-class Nothing(BaseModel):
+class Nothing(Asked):
     """A body with nothing in it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def read_query(request: web.Request) -> ListQuery:

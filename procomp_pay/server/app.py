@@ -10,7 +10,10 @@ from procomp_pay.config import Settings
 from procomp_pay.payments.desk import Desk
 from procomp_pay.server import auth, errors
 from procomp_pay.server.background import Background
+from procomp_pay.server.cors import CORS, cors_of
 from procomp_pay.server.health import Health
+from procomp_pay.server.limits import LIMITS, limits_of
+from procomp_pay.server.proxy import PROXIES, proxies_of
 from procomp_pay.server.routes import routes
 from procomp_pay.server.state import STATE, State
 
@@ -18,7 +21,7 @@ from procomp_pay.server.state import STATE, State
 def make_app(desk: Desk, settings: Settings) -> web.Application:
     """The API and the loops that run as long as it does. They end after the last open request.
 
-    :raises ConfigurationError: no usable JWT secret.
+    :raises ConfigurationError: no usable JWT secret; limits, proxies or origins that cannot be read.
     """
     background = Background(desk)
     app = web.Application(middlewares=[errors.middleware])
@@ -29,6 +32,7 @@ def make_app(desk: Desk, settings: Settings) -> web.Application:
         background=background,
         health=Health(desk, settings, background),
     )
+    app[LIMITS], app[PROXIES], app[CORS] = limits_of(settings), proxies_of(settings), cors_of(settings)
     app.add_routes(routes())
     app.on_response_prepare.append(errors.set_headers)
     app.cleanup_ctx.append(_loops)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from aiohttp.http_exceptions import HttpProcessingError
+from pydantic import AfterValidator, BaseModel, Field, RootModel, ValidationError
 
 from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.payments.initiate import Order
+from procomp_pay.server.shapes import LONGEST_ID, Asked, AskedAmount, AskedCurrency, Method, example
 from procomp_pay.storage import exact_json
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
@@ -22,8 +24,7 @@ BodyT = TypeVar("BodyT", bound=BaseModel)
 BODY_BYTES = 64 * 1024
 WEBHOOK_BYTES = 1024 * 1024
 #: Seconds in which a body has to arrive.
-_ARRIVAL_S = 30
-_LONGEST_ID = 128
+ARRIVAL_S = 30
 _LONGEST_URL = 2000
 _LONGEST_KEY = 255
 _SHOWN_PROBLEMS = 3
@@ -31,7 +32,7 @@ _SHOWN_PROBLEMS = 3
 
 def is_identifier(text: object) -> bool:
     """Whether it can be an id at all. PostgreSQL refuses NUL; lone surrogates cannot be sent to it."""
-    return isinstance(text, str) and 0 < len(text) <= _LONGEST_ID and text.isprintable()
+    return isinstance(text, str) and 0 < len(text) <= LONGEST_ID and text.isprintable()
 
 
 def path_id(request: web.Request, name: str) -> str:
@@ -50,13 +51,8 @@ def identifier(text: str) -> str:
     :raises ValueError: nothing can have such an id.
     """
     if not is_identifier(text):
-        raise ValueError(f"must be 1 to {_LONGEST_ID} printable characters")
+        raise ValueError(f"must be 1 to {LONGEST_ID} printable characters")
     return text
-
-
-def exact(value: object) -> object:
-    """A JSON number as Decimal, also a whole one."""
-    return Decimal(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _web_address(text: str) -> str:
@@ -71,16 +67,32 @@ def _web_address(text: str) -> str:
     return text
 
 
-class InitiateBody(BaseModel):
-    """``POST /initiate``. ``amount`` and ``currency`` come together or not at all (then it is the fee)."""
+class InitiateBody(Asked):
+    """``amount`` and ``currency`` come together or not at all (then it is the fee)."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = example(
+        {
+            "participant_id": "participant_123",
+            "method": "apple_pay",
+            "amount": Decimal("50.00"),
+            "currency": "USD",
+            "return_url": "https://app.procomp.com/payment/success",
+        },
+        {"participant_id": "participant_123", "method": "kaspi_qr"},
+    )
 
-    participant_id: Annotated[str, AfterValidator(identifier)]
-    method: Literal["kaspi_qr", "apple_pay", "google_pay"]
-    amount: Annotated[Decimal | None, BeforeValidator(exact)] = None
-    currency: Annotated[str | None, Field(pattern=r"^[A-Za-z]{3}$")] = None
-    return_url: Annotated[str, Field(max_length=_LONGEST_URL), AfterValidator(_web_address)] | None = None
+    participant_id: Annotated[str, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(identifier)]
+    method: Method
+    amount: AskedAmount = None
+    currency: AskedCurrency = None
+    return_url: (
+        Annotated[
+            str,
+            Field(max_length=_LONGEST_URL, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://"),
+            AfterValidator(_web_address),
+        ]
+        | None
+    ) = None
 
     def order(self, idempotency_key: str | None) -> Order:
         """What the use case takes: in the app a link opens Kaspi and an intent opens the wallet.
@@ -97,6 +109,16 @@ class InitiateBody(BaseModel):
             return_url=self.return_url,
             idempotency_key=idempotency_key,
         )
+
+
+class StripeEvent(RootModel[dict[str, Any]]):
+    """An event as Stripe sends it; its signature is over the raw bytes, so it is read by who checks that."""
+
+
+class Signed(Asked):
+    """``s`` is the signature of the address; without the right one there is no picture."""
+
+    s: str
 
 
 def both_or_none(amount: Decimal | None, currency: str | None, *, otherwise: str) -> Money | None:
@@ -182,13 +204,13 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
     body = bytearray()
     try:
-        async with asyncio.timeout(_ARRIVAL_S):
+        async with asyncio.timeout(ARRIVAL_S):
             async for chunk in request.content.iter_any():
                 body += chunk
                 if len(body) > limit:
                     raise web.HTTPRequestEntityTooLarge(limit, len(body))
     except TimeoutError:
         raise Refused("The body did not arrive in time") from None
-    except (web.RequestPayloadError, ConnectionError):
+    except (web.RequestPayloadError, HttpProcessingError, ConnectionError):
         raise Refused("The body broke off") from None
     return bytes(body)

@@ -1,46 +1,101 @@
-"""The handlers: parse, call a use case, answer."""
+"""The routes, each told in one row, and the handlers: parse, call a use case, answer."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from procomp_pay.domain.errors import Forbidden, NotFound
 from procomp_pay.domain.facts import Source
 from procomp_pay.payments import views
-from procomp_pay.payments.desk import Actor
+from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.inbox import receive_stripe
 from procomp_pay.payments.initiate import initiate
 from procomp_pay.payments.views import Move, PaymentView
-from procomp_pay.server import admin, bodies
+from procomp_pay.server import admin, answers, bodies, openapi
+from procomp_pay.server.answers import answer
 from procomp_pay.server.auth import Caller
-from procomp_pay.server.errors import json_answer
+from procomp_pay.server.guard import caller as caller_of
+from procomp_pay.server.guard import guarded
 from procomp_pay.server.logs import REQUEST_ID
 from procomp_pay.server.pictures import THANKS, qr_picture
+from procomp_pay.server.proxy import client
+from procomp_pay.server.route import ANYONE_KNOWN, BASE, JSON, Budget, Link, Route
 from procomp_pay.server.state import STATE
-from procomp_pay.server.state import caller as caller_of
+from procomp_pay.storage import exact_json
 
-BASE = "/api/v1/payments"
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+_PICTURES = {"png": "image/png", "svg": "image/svg+xml"}
+_PARTICIPANT = {"participant_id": "$request.body#/participant_id"}
+_ITS_PARTICIPANT = {"participant_id": "$request.path.participant_id"}
 
-_TYPES = {"png": "image/png", "svg": "image/svg+xml"}
-_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+def table() -> list[Route]:
+    """Every route. What stands here is served, guarded and described; there is no other list."""
+    return [
+        Route(
+            "POST", f"{BASE}/initiate", start, "initiatePayment", "Start a payment", "payments",
+            answers.Started, roles=ANYONE_KNOWN, budget=Budget.WRITES, body=bodies.InitiateBody,
+            headers={"Idempotency-Key": False}, refusals=(404, 409, 503),
+            links={
+                "status": Link("getStatus", _PARTICIPANT),
+                "history": Link("getHistory", _PARTICIPANT),
+                "qr": Link("getQrPng", {"payment_id": "$response.body#/payment_id"}),
+            },
+        ),
+        Route(
+            "GET", f"{BASE}/status/{{participant_id}}", status, "getStatus",
+            "How a payment stands", "payments",
+            answers.PaymentStanding, roles=ANYONE_KNOWN, budget=Budget.READS, refusals=(503,),
+            links={"history": Link("getHistory", _ITS_PARTICIPANT)},
+        ),
+        Route(
+            "GET", f"{BASE}/participant/{{participant_id}}/history", history, "getHistory",
+            "All payments of a participant", "payments",
+            answers.History, roles=ANYONE_KNOWN, budget=Budget.READS, refusals=(503,),
+        ),
+        *(
+            Route(
+                "GET", f"{BASE}/{{payment_id}}/qr.{kind}", _picture_as(kind), f"getQr{kind.title()}",
+                f"What the customer scans, as {kind.upper()}", "payments",
+                media=media, budget=Budget.OPEN, query=bodies.Signed, refusals=(503,),
+            )
+            for kind, media in _PICTURES.items()
+        ),
+        *admin.routes(),
+        Route(
+            "POST", f"{BASE}/webhooks/stripe", stripe_webhook, "receiveStripeEvent",
+            "Stripe tells what happened", "webhooks",
+            answers.Received, body=bodies.StripeEvent, headers={"Stripe-Signature": True},
+            refusals=(429, 503),
+        ),
+        Route(
+            "GET", f"{BASE}/health", health, "getHealth", "How the desk is", "operation",
+            answers.HealthReport, also=(503,),
+        ),
+        Route(
+            "GET", f"{BASE}/health/live", live, "getLive", "Whether the process answers", "operation",
+            answers.Alive,
+        ),
+        Route(
+            "GET", f"{BASE}/thanks", thanks, "getThanks", "Where a hosted payment page leads", "payments",
+            media="text/html", budget=Budget.OPEN,
+        ),
+        Route(
+            "GET", f"{BASE}/openapi.json", described, "getDocument", "This document", "operation",
+            answers.Document, budget=Budget.OPEN,
+        ),
+    ]  # fmt: skip
 
 
 def routes() -> list[web.RouteDef]:
-    """Every route."""
-    return [
-        web.post(f"{BASE}/initiate", start),
-        web.get(f"{BASE}/status/{{participant_id}}", status),
-        web.get(f"{BASE}/participant/{{participant_id}}/history", history),
-        web.get(f"{BASE}/{{payment_id}}/qr.{{kind:png|svg}}", picture),
-        web.post(f"{BASE}/webhooks/stripe", stripe_webhook),
-        web.get(f"{BASE}/health", health),
-        web.get(f"{BASE}/health/live", live),
-        web.get(f"{BASE}/thanks", thanks),
-        *admin.routes(f"{BASE}/admin"),
-    ]
+    """The table as aiohttp wants it; GET answers HEAD too."""
+    return [web.route(row.method, row.path, guarded(row)) for row in table()]
 
 
 async def _check_access(request: web.Request, caller: Caller, participant_id: str) -> None:
@@ -52,34 +107,43 @@ async def _check_access(request: web.Request, caller: Caller, participant_id: st
         raise Forbidden("This participant belongs to another user")
 
 
+def _desk(request: web.Request) -> Desk:
+    """The desk, with links that lead where the client came from, unless an address is configured."""
+    state, origin = request.app[STATE], client(request).origin
+    if origin is None or state.settings.public_base_url:
+        return state.desk
+    return replace(state.desk, base_url=origin)
+
+
 async def start(request: web.Request) -> web.Response:
-    """POST /initiate: start a payment, or return the open one with the secrets to pay it."""
+    """Starts a payment, or returns the open one with the secrets to pay it."""
     caller = caller_of(request)
     bodies.check_is_json(request)
     body = bodies.read_initiate(await bodies.read_body(request, bodies.BODY_BYTES))
     order = body.order(bodies.idempotency_key(request))
     await _check_access(request, caller, order.participant_id)
-    state = request.app[STATE]
-    started = await initiate(state.desk, order, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
-    state.background.wake_watch()
-    opening = await views.opening(state.desk, started.payment_id)
-    return json_answer(opening.seeded())
+    desk = _desk(request)
+    started = await initiate(desk, order, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
+    request.app[STATE].background.wake_watch()
+    opening = await views.opening(desk, started.payment_id)
+    return answer(answers.Started, opening.seeded())
 
 
 async def status(request: web.Request) -> web.Response:
-    """GET /status/{participant_id}: the newest payment."""
+    """The payment that settled the fee, else the newest one."""
     caller, participant_id = caller_of(request), bodies.path_id(request, "participant_id")
     await _check_access(request, caller, participant_id)
-    return json_answer((await views.latest(request.app[STATE].desk, participant_id)).seeded())
+    found = await views.latest(request.app[STATE].desk, participant_id)
+    return answer(answers.PaymentStanding, found.seeded())
 
 
 async def history(request: web.Request) -> web.Response:
-    """GET /participant/{participant_id}/history: all payments with their moves, newest first."""
+    """All payments with their moves, newest first."""
     caller, participant_id = caller_of(request), bodies.path_id(request, "participant_id")
     await _check_access(request, caller, participant_id)
     found = await views.history(request.app[STATE].desk, participant_id)
     items = [_past(view, moves, caller) for view, moves in found]
-    return json_answer({"items": items, "next_cursor": None})
+    return answer(answers.History, {"items": items, "next_cursor": None})
 
 
 def _past(view: PaymentView, moves: list[Move], caller: Caller) -> dict[str, Any]:
@@ -89,46 +153,63 @@ def _past(view: PaymentView, moves: list[Move], caller: Caller) -> dict[str, Any
     return view.seeded() | {"refunded_amount": view.refunded.amount, "moves": shown}
 
 
-async def picture(request: web.Request) -> web.Response:
-    """GET /{payment_id}/qr.png or .svg: what the customer scans. The address itself is the permission."""
-    payment_id, kind = bodies.path_id(request, "payment_id"), request.match_info["kind"]
-    signature = request.query.get("s", "")
-    desk = request.app[STATE].desk
-    unknown = NotFound("There is no such picture")
-    if not desk.keyring.verify(views.QR_PURPOSE, payment_id, signature):
-        raise unknown
-    payload = (await views.opening(desk, payment_id)).qr_payload
-    if payload is None:
-        raise unknown
-    image = await asyncio.to_thread(qr_picture, payload, kind)
-    headers = {"Cache-Control": "private, no-store", "Content-Security-Policy": _PAGE_POLICY}
-    return web.Response(body=image, content_type=_TYPES[kind], headers=headers)
+def _picture_as(kind: str) -> Handler:
+    async def picture(request: web.Request) -> web.Response:
+        """The address itself is the permission: ``qr_image_url`` of ``/initiate`` holds its signature."""
+        payment_id, signature = bodies.path_id(request, "payment_id"), request.query.get("s", "")
+        desk = request.app[STATE].desk
+        unknown = NotFound("There is no such picture")
+        if not desk.keyring.verify(views.QR_PURPOSE, payment_id, signature):
+            raise unknown
+        payload = (await views.opening(desk, payment_id)).qr_payload
+        if payload is None:
+            raise unknown
+        image = await asyncio.to_thread(qr_picture, payload, kind)
+        headers = {
+            "Cache-Control": "private, no-store",
+            "Content-Security-Policy": _PAGE_POLICY,
+            "Cross-Origin-Resource-Policy": "cross-origin",  # a page of the platform shows it
+        }
+        return web.Response(body=image, content_type=_PICTURES[kind], headers=headers)
+
+    return picture
 
 
 async def stripe_webhook(request: web.Request) -> web.Response:
-    """POST /webhooks/stripe: checked, stored, then 200; what it means is worked out afterwards."""
+    """Checked, stored, then 200; what it means is worked out afterwards."""
     state = request.app[STATE]
     body = await bodies.read_body(request, bodies.WEBHOOK_BYTES)
     headers = request.headers.getall("Stripe-Signature", [])
     header = headers[0] if len(headers) == 1 else None
     await receive_stripe(state.desk, body, header, state.settings.webhook_secrets)
     state.background.wake_inbox()
-    return json_answer({"received": True})
+    return answer(answers.Received, {"received": True})
 
 
 async def health(request: web.Request) -> web.Response:
-    """GET /health."""
+    """503 when the database is down: nothing works without it."""
     code, report = await request.app[STATE].health.report()
-    return json_answer(report, code, {"Retry-After": "5"} if code == 503 else None)
+    return answer(answers.HealthReport, report, code, {"Retry-After": "5"} if code == 503 else None)
 
 
 async def live(_request: web.Request) -> web.Response:
-    """GET /health/live: the process answers."""
-    return json_answer({"status": "alive"})
+    """Asks nothing and nobody."""
+    return answer(answers.Alive, {"status": "alive"})
 
 
 async def thanks(_request: web.Request) -> web.Response:
-    """GET /thanks: where a hosted payment page sends the customer's browser."""
+    """A page in three languages for the customer's browser."""
     return web.Response(
         text=THANKS, content_type="text/html", headers={"Content-Security-Policy": _PAGE_POLICY}
     )
+
+
+async def described(_request: web.Request) -> web.Response:
+    """OpenAPI 3.1, made from the same rows and models that serve."""
+    return web.Response(text=document(), content_type=JSON)
+
+
+@functools.cache
+def document() -> str:
+    """The OpenAPI document of the table, with exact numbers."""
+    return exact_json.dumps(openapi.document(table()))

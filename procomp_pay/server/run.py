@@ -19,7 +19,8 @@ from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.payments.wiring import open_desk
 from procomp_pay.server import logs
 from procomp_pay.server.app import make_app
-from procomp_pay.server.routes import BASE
+from procomp_pay.server.route import BASE
+from procomp_pay.server.wire import make_runner
 from procomp_pay.storage import migrate
 
 log = logging.getLogger(__name__)
@@ -59,9 +60,7 @@ async def _serve(settings: Settings, host: str, port: int, say: Callable[[str], 
         with contextlib.closing(_bound(host, port)) as bound:
             address = _address(bound)
             here = replace(desk, base_url=desk.base_url if settings.public_base_url else address)
-            runner = web.AppRunner(
-                make_app(here, settings), access_log=None, shutdown_timeout=DRAIN_S, auto_decompress=False
-            )
+            runner = make_runner(make_app(here, settings), shutdown_timeout=DRAIN_S)
             await runner.setup()
             try:
                 await web.SockSite(runner, bound).start()

@@ -20,8 +20,10 @@ from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.wiring import open_desk
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.server.app import make_app
-from procomp_pay.server.routes import BASE
+from procomp_pay.server.route import BASE
 from procomp_pay.server.state import STATE
+from procomp_pay.server.wire import make_runner
+from tests.server import contract
 from tests.server.helpers import ENCRYPTION_KEY, JWT_SECRET, clear_environment, make_people, token
 
 
@@ -112,7 +114,7 @@ async def serve(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Serve]:
             desk = await stack.enter_async_context(open_desk(used))
             await make_people(desk)
             app = make_app(desk, used)
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=5, auto_decompress=False)
+            runner = make_runner(app, shutdown_timeout=5)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -120,7 +122,11 @@ async def serve(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Serve]:
             # the QR pictures' addresses must be those of this server
             object.__setattr__(app[STATE], "desk", replace(desk, base_url=url))
             sandbox.stripe.set_endpoint(f"{url}{BASE}/webhooks/stripe", None)
-            api = await stack.enter_async_context(httpx.AsyncClient(verify=False, base_url=url, timeout=20))
+            api = await stack.enter_async_context(
+                httpx.AsyncClient(
+                    verify=False, base_url=url, timeout=20, event_hooks={"response": [contract.hold]}
+                )
+            )
             control = await stack.enter_async_context(
                 httpx.AsyncClient(verify=False, base_url=sandbox.url, timeout=20)
             )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from procomp_pay.server.routes import BASE
+from procomp_pay.server.route import BASE
 from procomp_pay.storage import exact_json
 from procomp_pay.storage.audit import entries
 from procomp_pay.storage.module import Refund
@@ -364,8 +364,10 @@ async def test_cancel(served: Served, eventually: Eventually) -> None:
     done = await paid(served, eventually, "p3")
     assert (await served.api.post(f"{ADMIN}/{done}/cancel", json={}, headers=BOSS)).status_code == 409
     for content in (b"[]", b'{"force":true}', b"{"):
-        bad = await served.api.post(f"{ADMIN}/{done}/cancel", content=content, headers=BOSS)
+        bad = await served.api.post(f"{ADMIN}/{done}/cancel", content=content, headers=BOSS | JSON)
         assert bad.status_code == 400
+    untyped = await served.api.post(f"{ADMIN}/{done}/cancel", content=b"{}", headers=BOSS)
+    assert untyped.status_code == 415
     assert (await served.api.post(f"{ADMIN}/{done}/cancel?force=1", headers=BOSS)).status_code == 400
 
 

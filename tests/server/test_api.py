@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from procomp_pay.server.routes import BASE
+from procomp_pay.server.route import BASE
 from procomp_pay.storage import exact_json
 from procomp_pay.storage.audit import entries
 from procomp_pay.storage.module import PaymentDetail
@@ -253,7 +253,6 @@ async def test_odd_ids_in_a_path_are_unknown(served: Served, odd: str) -> None:
         ("GET", f"{BASE}/initiate", 405),
         ("DELETE", f"{BASE}/status/p1", 405),
         ("PUT", f"{BASE}/webhooks/stripe", 405),
-        ("OPTIONS", f"{BASE}/health", 405),
         ("POST", "/wp-login.php", 404),
     ],
 )
@@ -263,6 +262,43 @@ async def test_everything_else(served: Served, method: str, path: str, status: i
     assert answer.json()["status_code"] == status
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert ("Allow" in answer.headers) is (status == 405)
+
+
+async def test_options_and_head(served: Served) -> None:
+    answer = await served.api.options(f"{BASE}/health")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+    refused = await served.api.put(f"{BASE}/initiate")
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "OPTIONS, POST")
+    whole = await served.api.get(f"{BASE}/health/live")
+    head = await served.api.head(f"{BASE}/health/live")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == whole.headers["Content-Length"]
+    assert (await served.api.head(f"{BASE}/admin/payments")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("", 200),
+        ("*/*", 200),
+        ("application/json", 200),
+        ("text/html, application/*;q=0.1", 200),
+        ("*/*;q=0.5, application/xml", 200),  # what Stripe sends
+        ("nonsense", 200),
+        ("text/html", 406),
+        ("application/json;q=0.0, text/html", 406),
+        ("application/xml;q=1, */*;q=0", 406),
+    ],
+)
+async def test_what_a_client_cannot_read_is_not_done(served: Served, accept: str, status: int) -> None:
+    answer = await served.api.post(
+        f"{BASE}/initiate",
+        json={"participant_id": "p1", "method": "apple_pay"},
+        headers=bearer() | {"Accept": accept},
+    )
+    assert answer.status_code == status
+    assert len(served.sandbox.stripe.core.tables["payment_intents"]) == (status == 200)
 
 
 @pytest.mark.parametrize("given", ["", "a" * 65, "a b", "{}", "\u00e4"])

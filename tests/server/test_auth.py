@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from procomp_pay.config import Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.server.auth import LEEWAY_S, gate_for, jwt_secret
-from procomp_pay.server.routes import BASE
+from procomp_pay.server.route import BASE
 from procomp_pay.storage.crypto import Keyring, new_key
 from tests.server.conftest import Serve, Served
 from tests.server.helpers import JWT_SECRET, token

@@ -14,7 +14,7 @@ from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.maintain import Pass
 from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server import background
-from procomp_pay.server.routes import BASE
+from procomp_pay.server.route import BASE
 from procomp_pay.server.state import STATE
 from tests.server.conftest import Serve, Served
 from tests.server.helpers import rename_table

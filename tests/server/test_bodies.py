@@ -9,7 +9,8 @@ import pytest
 from sqlmodel import select
 
 from procomp_pay.server.bodies import BODY_BYTES
-from procomp_pay.server.routes import BASE
+from procomp_pay.server.route import BASE
+from procomp_pay.server.routes import table
 from procomp_pay.storage.platform import Payment
 from tests.server.conftest import Served
 from tests.server.helpers import bearer
@@ -90,6 +91,42 @@ async def test_bad_body(served: Served, name: str) -> None:
     assert (answer.status_code, body["status_code"]) == (400, 400), answer.text
     assert 0 < len(body["detail"]) <= 500
     assert body["detail"].isprintable()
+    async with served.desk.db.reading() as session:
+        assert (await session.exec(select(Payment))).all() == []
+
+
+#: What no route with a body takes, whatever it is for.
+NO_FORM = {
+    "not JSON": b"{",
+    "list": b"[]",
+    "deep nesting": b"[" * 60_000,
+    "deep object": b'{"a":' * 9_000 + b"1" + b"}" * 9_000,
+    "unknown field": b'{"__proto__":{"role":"admin"}}',
+    "key twice": b'{"reason":"x","reason":"y"}',
+    "not UTF-8": b'{"reason":"\xff"}',
+    "UTF-16": '{"reason":"x"}'.encode("utf-16"),
+    "NUL": b'{"\x00":1}',
+    "escaped NUL in a name": b'{"\\u0000":1}',
+    "lone surrogate in a name": b'{"\\ud800":1}',
+    "1e400": b'{"amount":1e400}',
+    "beyond Decimal": b'{"amount":1e99999999999999999999}',
+    "5000 digits": b'{"amount":' + b"9" * 5000 + b"}",
+    "NaN": b'{"amount":NaN}',
+}
+
+
+async def test_no_route_takes_what_is_no_form_at_all(served: Served) -> None:
+    asked = 0
+    for row in table():
+        if row.body is not None and row.path != f"{BASE}/webhooks/stripe":  # test_webhooks has its own
+            path = row.path.replace("{payment_id}", "nothing")
+            for name, content in NO_FORM.items():
+                headers = bearer("u9", "admin") | {"Content-Type": "application/json"}
+                answer = await served.api.request(row.method, path, content=content, headers=headers)
+                assert (answer.status_code, answer.json()["status_code"]) == (400, 400), (path, name)
+                assert answer.json()["detail"].isprintable()
+                asked += 1
+    assert asked >= 3 * len(NO_FORM)
     async with served.desk.db.reading() as session:
         assert (await session.exec(select(Payment))).all() == []
 

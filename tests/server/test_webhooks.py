@@ -14,7 +14,7 @@ from sqlmodel import select
 
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.server.bodies import WEBHOOK_BYTES
-from procomp_pay.server.routes import BASE
+from procomp_pay.server.route import BASE
 from procomp_pay.storage.platform import Participant
 from procomp_pay.storage.row_states import EventState
 from procomp_pay.storage.work import OutboxMessage
