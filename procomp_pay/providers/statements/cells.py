@@ -122,7 +122,7 @@ def read_amount(cell: Cell, mark: str | None) -> Decimal:
     if read.is_unsure:
         if mark is None:
             raise CellError(
-                f"“{shown(cell)}” could be thousands or decimals; say decimal = \",\" or \".\" in a mapping"
+                f'“{shown(cell)}” could be thousands or decimals; say decimal = "," or "." in a mapping'
             )
         if read.groups == mark:
             whole, part = read.whole.split(mark)
@@ -162,9 +162,7 @@ def read_number(cell: Cell) -> str:
     if not text:
         return ""
     if _SCIENTIFIC.fullmatch(text):
-        raise CellError(
-            f"“{shown(text)}” lost its last digits in a spreadsheet; export the file again and open it nowhere"
-        )
+        raise CellError(f"“{shown(text)}” lost its last digits in a spreadsheet; export the file again")
     text = _PREFIX.sub("", re.sub(r"\s", "", text), count=1)
     whole = _WHOLE.fullmatch(text)
     text = whole[1] if whole else text
@@ -179,7 +177,7 @@ def _exact_number(cell: Decimal) -> str:
     text = str(cell.to_integral_value())
     if "E" in text or len(text) > EXACT_DIGITS:
         raise CellError(
-            f"“{shown(cell)}” is a number of more than {EXACT_DIGITS} digits, which a workbook does not keep; "
-            "the column must be text"
+            f"“{shown(cell)}” is a number of more than {EXACT_DIGITS} digits, and a workbook does not keep "
+            "them; the column must be text"
         )
     return text

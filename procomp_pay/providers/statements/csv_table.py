@@ -90,7 +90,6 @@ class CsvTable:
                     if row:
                         yield line, row
                     line = reader.line_num + above + 1
-                return
             except csv.Error as error:
                 if "unexpected end" in str(error):
                     raise BadStatement(
@@ -99,7 +98,9 @@ class CsvTable:
                         line=line,
                     ) from None
                 broken(line, _why(str(error), line, reader.line_num + above))
-            line = reader.line_num + above + 1
+                line = reader.line_num + above + 1
+            else:
+                return
 
     def _sep_line(self) -> str | None:
         """The delimiter that Excel's own first line ``sep=;`` names."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from procomp_pay.domain.statement import LineKind
 from procomp_pay.providers.statements.heads import head_key
 
-#: ``None`` within a table of words: known, but a person has to look.
+#: A word as :func:`head_key` makes it, and the kind that it says.
 Words = Mapping[str, LineKind]
 
 
@@ -56,21 +56,17 @@ STRIPE_WORDS: Words = {
 #: What Stripe's id begins with where the line is about a payment, so that it may not be passed over.
 STRIPE_PAYMENT_IDS = ("ch_", "py_", "pi_", "re_", "pyr_", "dp_", "du_")
 
-_DONE = frozenset(
-    head_key(each)
-    for each in (
-        "Успешно,Успешная,Успешный,Исполнено,Исполнена,Исполнен,Проведено,Проведена,Проведен,Оплачено,Оплачен,"
-        "Завершено,Завершена,Завершен,Выполнено,Выполнена,Сәтті,Орындалды,Төленді,Аяқталды,Success,Successful,"
-        "Succeeded,Completed,Done,Paid,Processed"
-    ).split(",")
-)
-_UNDONE = frozenset(
-    head_key(each)
-    for each in (
-        "Отклонено,Отклонена,Отклонен,Отменено,Отменена,Отменен,Не успешно,Неуспешно,Неуспешная,Ошибка,"
-        "Қабылданбады,Бас тартылды,Қате,Declined,Rejected,Failed,Cancelled,Canceled,Error"
-    ).split(",")
-)
+_DONE = _words(
+    LineKind.PAYMENT,
+    "Успешно,Успешная,Успешный,Исполнено,Исполнена,Исполнен,Проведено,Проведена,Проведен,Оплачено,Оплачен,"
+    "Завершено,Завершена,Завершен,Выполнено,Выполнена,Сәтті,Орындалды,Төленді,Аяқталды,Success,Successful,"
+    "Succeeded,Completed,Done,Paid,Processed",
+).keys()
+_UNDONE = _words(
+    LineKind.OTHER,
+    "Отклонено,Отклонена,Отклонен,Отменено,Отменена,Отменен,Не успешно,Неуспешно,Неуспешная,Ошибка,"
+    "Қабылданбады,Бас тартылды,Қате,Declined,Rejected,Failed,Cancelled,Canceled,Error",
+).keys()
 
 
 def kind_of(text: str, words: Words) -> LineKind | None:
@@ -103,7 +99,15 @@ def is_total(text: str) -> bool:
     return any(key == word or key.startswith(f"{word} ") for word in _TOTALS)
 
 
-_CURRENCIES = {"₸": "KZT", "тенге": "KZT", "теңге": "KZT", "тг": "KZT", "т": "KZT", "$": "USD", "€": "EUR"} | {
+_CURRENCIES = {
+    "₸": "KZT",
+    "тенге": "KZT",
+    "теңге": "KZT",
+    "тг": "KZT",
+    "т": "KZT",
+    "$": "USD",
+    "€": "EUR",
+} | {
     "₽": "RUB",
     "руб": "RUB",
     "доллар сша": "USD",

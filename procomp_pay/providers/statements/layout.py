@@ -96,7 +96,15 @@ def _stripe(heads: tuple[str, ...], row: int) -> Layout | None:
     if columns is None or not needed <= columns.keys():
         return None
     return Layout(
-        STRIPE, "Stripe balance report", row, heads, columns, STRIPE_WORDS, None, ZoneInfo("UTC"), decimal=None
+        STRIPE,
+        "Stripe balance report",
+        row,
+        heads,
+        columns,
+        STRIPE_WORDS,
+        None,
+        ZoneInfo("UTC"),
+        decimal=None,
     )
 
 

@@ -47,6 +47,7 @@ class LineReader:
         self._one_place = len(places) == 1
         self._used_until = max(layout.columns.values()) + 1
         self._is_stripe = layout.provider == STRIPE
+        self._is_plain = str.isidentifier if self._is_stripe else str.isdigit
 
     def __iter__(self) -> Iterator[StatementLine]:
         try:
@@ -54,40 +55,34 @@ class LineReader:
         finally:
             self._finish()
 
-    def _lines(self) -> Iterator[StatementLine]:
+    def _lines(self) -> Iterator[StatementLine]:  # noqa: C901 - a call for each step would cost a third more
         """The hot loop: what is the same in most lines was worked out before and is looked up."""
         columns, tally = self._layout.columns, self._tally
         width = len(self._layout.heads)
         day_at, time_at = columns[Meaning.DATE], columns.get(Meaning.TIME)
-        number_at, words_at = columns.get(Meaning.OPERATION), columns.get(Meaning.DESCRIPTION)
-        payment_at, purchase_at = columns.get(Meaning.PAYMENT), columns.get(Meaning.PURCHASE)
+        number_at, payment_at = columns.get(Meaning.OPERATION), columns.get(Meaning.PAYMENT)
+        words_at = columns.get(Meaning.DESCRIPTION)
         known, deciding, moment = self._figures, self._deciding, self._moments.read
-        is_plain = str.isidentifier if self._is_stripe else str.isdigit
+        number, paid = "", ""
         first: datetime | None = None
         last: datetime | None = None
-        row: Sequence[Cell] | None
-        for line, row in self._table.rows(tally.skip):
+        for line, cells in self._table.rows(tally.skip):
             if not line % STEP:
                 self._step()
-            if len(row) != width:
-                row = self._fitted(line, row, width)  # noqa: PLW2901 - the same row, as wide as the head
-                if row is None:
-                    continue
-            cells = deciding(row)
-            figures = known.get(cells)
-            if figures is None:
-                figures = self._new_figures(cells)
+            row = cells if len(cells) == width else self._fitted(line, cells, width)
+            if row is None:
+                continue
+            figures = known.get(deciding(row)) or self._new_figures(deciding(row))
             try:
                 at = moment(row[day_at], None if time_at is None else row[time_at])
-                ref = row[number_at] if number_at is not None else ""
-                if type(ref) is not str or not is_plain(ref) or len(ref) > _LONGEST_NUMBER or not ref.isascii():
-                    ref = read_number(ref)
-                pays = row[payment_at] if payment_at is not None else ""
-                if pays and (type(pays) is not str or not is_plain(pays) or not pays.isascii()):
-                    pays = read_number(pays)
+                if number_at is not None:
+                    number = self._number(row[number_at])
+                if payment_at is not None:
+                    paid = self._number(row[payment_at])
             except CellError as error:
-                self._pass_over(line, row, str(error))
+                self._pass_over(line, row, str(error), self._at_fault(row))
                 continue
+            ref = number
             if figures.kind is None or not ref or self._suspects:
                 found = self._look_closer(line, row, figures, ref, at)
                 if found is None:
@@ -100,8 +95,6 @@ class LineReader:
                 last = tally.last_at = at
             if figures.money is None:
                 continue
-            if purchase_at is not None and not pays and figures.kind is LineKind.REFUND:
-                pays = self._purchase(row[purchase_at], ref)
             said = row[words_at] if words_at is not None else ""
             yield StatementLine(
                 line,
@@ -109,11 +102,17 @@ class LineReader:
                 ref,
                 at,
                 figures.money,
-                pays or None,
+                paid or (self._purchase(row, ref) if figures.kind is LineKind.REFUND else None),
                 figures.fee,
                 figures.net,
                 said[:_LONGEST_DESCRIPTION] if isinstance(said, str) else "",
             )
+
+    def _number(self, cell: Cell) -> str:
+        """An operation's number or id; most need no reading."""
+        if type(cell) is str and self._is_plain(cell) and cell.isascii() and len(cell) <= _LONGEST_NUMBER:
+            return cell
+        return read_number(cell)
 
     def _new_figures(self, cells: tuple[Cell, ...]) -> Figures:
         if len(self._figures) >= _MOST_FIGURES:
@@ -182,13 +181,26 @@ class LineReader:
             self._tally.skip(line, f"{shown(own)} stands on line {first_line} already, with other content")
         return False
 
-    def _purchase(self, cell: Cell, ref: str) -> str:
-        """The number of the purchase that a refund pays back; its own number says nothing."""
+    def _at_fault(self, row: Sequence[Cell]) -> str | None:
+        """The head of the first cell that cannot be read."""
+        columns = self._layout.columns
+        time_at = columns.get(Meaning.TIME)
         try:
-            number = read_number(cell)
+            self._moments.read(row[columns[Meaning.DATE]], None if time_at is None else row[time_at])
         except CellError:
-            return ""
-        return number if number != ref else ""
+            return self._layout.head(Meaning.DATE)
+        return self._layout.head(Meaning.OPERATION)
+
+    def _purchase(self, row: Sequence[Cell], ref: str) -> str | None:
+        """The number of the purchase that a refund pays back; its own number says nothing."""
+        place = self._layout.columns.get(Meaning.PURCHASE)
+        if place is None:
+            return None
+        try:
+            number = read_number(row[place])
+        except CellError:
+            return None
+        return number if number not in ("", ref) else None
 
     def _fitted(self, line: int, row: Sequence[Cell], width: int) -> Sequence[Cell] | None:
         """A row as wide as the head; ``None`` where its cells cannot be told apart."""
@@ -204,9 +216,7 @@ class LineReader:
             return None
         return padded
 
-    def _pass_over(
-        self, line: int, row: Sequence[Cell], reason: str, column: str | None = None
-    ) -> None:
+    def _pass_over(self, line: int, row: Sequence[Cell], reason: str, column: str | None = None) -> None:
         """Not a line that can be taken: another sort of row, or one for a person."""
         if not self._is_other_row(line, row):
             self._tally.skip(line, reason, column)
@@ -224,7 +234,9 @@ class LineReader:
         if any(is_total(text) for text in texts[: columns[Meaning.AMOUNT] + 1]):
             self._keep_total(line, row, next(text for text in texts if text.strip()))
             return True
-        money = {columns[each] for each in (Meaning.AMOUNT, Meaning.DATE, Meaning.OPERATION) if each in columns}
+        money = {
+            columns[each] for each in (Meaning.AMOUNT, Meaning.DATE, Meaning.OPERATION) if each in columns
+        }
         row_at = columns.get(Meaning.ROW)
         is_numbered = row_at is not None and row_at < len(row) and shown(row[row_at]).strip().isdigit()
         if is_numbered or any(place in money and row_at != place for place, _ in filled[1:]):
@@ -260,10 +272,11 @@ class LineReader:
         self._tally.check_totals(self._totals)
         if self._moments.unsure:
             self._tally.note(
-                f"{self._moments.unsure} lines stand in an hour that came twice, as the clocks were put back: "
-                "they are read as the first"
+                f"{self._moments.unsure} lines stand in an hour that came twice, as the clocks were put "
+                "back: they are read as the first"
             )
         if self._moments.days_alone:
             self._tally.note(
-                f"{self._moments.days_alone} lines have a day and no time of day: only their numbers can match"
+                f"{self._moments.days_alone} lines have a day and no time of day: only their numbers can "
+                "match"
             )

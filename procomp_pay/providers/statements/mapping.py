@@ -1,6 +1,6 @@
 """A mapping: a small TOML file that says what the columns of an unknown statement mean.
 
-The README has an example. Every mistake in it is named: a mapping that is half understood would misread money.
+The README has an example. Every mistake in it is named: a mapping half understood would misread money.
 """
 
 from __future__ import annotations

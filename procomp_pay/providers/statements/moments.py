@@ -16,6 +16,7 @@ _ZONE = re.compile(r"(?:Z|UTC|([+-])(\d{2})(?::?(\d{2}))?)", re.A | re.I)
 _BOTH = re.compile(r"(\S+?)(?:[T,]|\s)\s*(\d{1,2}:.*)", re.A)
 _YEARS = range(2000, 2101)
 _SPLIT = re.compile(r"(?:\d\d\.\d\d\.\d{4}|\d{4}-\d\d-\d\d)[ T]\S+", re.A)
+_PLAIN_TIME = re.compile(r"[ T]?(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d)?", re.A)
 #: A workbook's serial number of a day, and the ones that the years above have.
 _SERIAL_ZERO = datetime(1899, 12, 30)  # noqa: DTZ001 - a day's number knows no zone
 _SERIALS = (Decimal(36526), Decimal(73415))
@@ -53,10 +54,21 @@ class Moments:
             else:
                 return self._slowly(day, clock)
             midnight = self._days.get(head)
-            offset = self._times.get(tail)
-            if midnight is not None and offset is not None:
-                return midnight + offset
+            if midnight is not None:
+                offset = self._times.get(tail)
+                if offset is not None:
+                    return midnight + offset
+                if _PLAIN_TIME.fullmatch(tail):
+                    return midnight + self._new_time(tail)
         return self._slowly(day, clock)
+
+    def _new_time(self, tail: str) -> timedelta:
+        hour, minute, *second = tail.lstrip(" T").split(":")
+        offset = timedelta(hours=int(hour), minutes=int(minute), seconds=int(second[0]) if second else 0)
+        if len(self._times) >= _MOST_CACHED:
+            self._times.clear()
+        self._times[tail] = offset
+        return offset
 
     def _slowly(self, day: Cell, clock: Cell | None) -> datetime:
         on, at, zone = self._parts(day, clock)
@@ -73,27 +85,20 @@ class Moments:
         return moment
 
     def _keep(self, day: Cell, clock: Cell | None, naive: datetime, moment: datetime) -> None:
-        """Remember a day on which the clocks are not changed, and a time of day."""
-        if not isinstance(day, str) or self._form is not None or not (clock is None or isinstance(clock, str)):
+        """Remember the midnight of a day on which the clocks are not changed."""
+        if not isinstance(day, str) or self._form is not None:
             return
-        if clock is None:
-            head, tail = day[:10], day[10:]
-            # else a day of one digit would lend the time's first digit to the day
-            usable = _SPLIT.fullmatch(day) is not None
-        else:
-            head, tail = day, clock
-            usable = ":" in tail and ":" not in head
-        if not usable:
+        # a day of one digit would lend the time's first digit to the day
+        head = day if clock is not None else day[:10] if _SPLIT.fullmatch(day) else ""
+        if not head or ":" in head:
             return
         since = datetime.combine(naive.date(), time())
-        before, after = self._offset(since), self._offset(since + timedelta(days=1))
-        if before != after or self._offset(since - timedelta(days=1)) != before:
+        around = {self._offset(since + timedelta(days=days)) for days in (-1, 0, 1)}
+        if len(around) > 1:
             return
-        if len(self._days) + len(self._times) >= _MOST_CACHED:
+        if len(self._days) >= _MOST_CACHED:
             self._days.clear()
-            self._times.clear()
         self._days[head] = moment - (naive - since)
-        self._times[tail] = naive - since
 
     def _offset(self, naive: datetime) -> timedelta | None:
         return naive.replace(tzinfo=self._zone).utcoffset()

@@ -2,10 +2,10 @@
 
 What is refused and what is passed over:
 
-- **Refused before the first line**, with :class:`~procomp_pay.domain.errors.BadStatement`: a file whose layout,
-  encoding or wholeness is in doubt. It is looked through once for that before any line is handed out.
-- **Skipped with a reason**, in :attr:`Statement.tally`: a single line that cannot be read for certain. Whoever
-  uses the lines ends with exit code 6 if there is one; none is dropped silently.
+- **Refused before the first line**, with :class:`~procomp_pay.domain.errors.BadStatement`: a file whose
+  layout, encoding or wholeness is in doubt. It is looked through once for that before a line is handed out.
+- **Skipped with a reason**, in :attr:`Statement.tally`: a single line that cannot be read for certain.
+  Whoever uses the lines ends with exit code 6 if there is one; none is dropped silently.
 - **Told and counted once**: the same operation with the same content again.
 """
 

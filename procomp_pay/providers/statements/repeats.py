@@ -8,7 +8,8 @@ from collections.abc import Hashable
 from procomp_pay.domain.errors import BadStatement
 from procomp_pay.providers.statements.table import EXPORT_AGAIN
 
-_BUCKETS = 256
+#: The buckets are 256; a hash's last bits choose one.
+LAST_BUCKET = 255
 #: So many may stand twice; a file with more is two exports in one.
 MOST = 100_000
 
@@ -17,11 +18,8 @@ class Suspects:
     """First pass: which keys may stand twice. Hashes alone are kept, so a suspect need not be guilty."""
 
     def __init__(self) -> None:
-        self._buckets = [array("q") for _ in range(_BUCKETS)]
-
-    def add(self, hashed: int) -> None:
-        """A line's key, hashed."""
-        self._buckets[hashed & 255].append(hashed)
+        #: Whoever fills them puts a hash into the one that its last bits say.
+        self.buckets = [array("q") for _ in range(LAST_BUCKET + 1)]
 
     def found(self) -> frozenset[int]:
         """The hashes that came more than once.
@@ -29,7 +27,7 @@ class Suspects:
         :raises BadStatement: far too many.
         """
         twice: set[int] = set()
-        for bucket in self._buckets:
+        for bucket in self.buckets:
             before = None
             for hashed in sorted(bucket):
                 if hashed == before:

@@ -29,7 +29,9 @@ def is_workbook(file: BinaryIO) -> bool:
     if lower.startswith((b"<!doctype", b"<html", b"<table", b"<?xml", b"<meta")):
         raise BadStatement("The file is a web page (or XML), whatever its name says", next_step=SAVE_AGAIN)
     if text.startswith(b"1CClientBankExchange"):
-        raise BadStatement("The file is an exchange file for 1C: it has the bank's totals alone", next_step=_REPORT)
+        raise BadStatement(
+            "The file is an exchange file for 1C: it has the bank's totals alone", next_step=_REPORT
+        )
     if text.startswith((b"{", b"[{")):
         raise BadStatement("The file is JSON", next_step="export the statement as CSV or XLSX")
     if start.startswith((b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")):
@@ -46,5 +48,6 @@ def _old_or_protected(file: BinaryIO) -> BadStatement:
             next_step="in Excel: File, Info, Protect Workbook, Encrypt, empty the password, save",
         )
     return BadStatement(
-        "The file is an old .xls workbook (or a protected one)", next_step="in Excel: Save as, Excel Workbook (.xlsx)"
+        "The file is an old .xls workbook (or a protected one)",
+        next_step="in Excel: Save as, Excel Workbook (.xlsx)",
     )

@@ -116,9 +116,11 @@ def _recoded(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
         ) from None
 
 
-#: What Windows Cyrillic text has beyond ASCII: letters, ё, № « » dashes, quotes, no-break space, Kazakh letters.
+#: What Windows Cyrillic text has beyond ASCII: letters, ё, № « », dashes, quotes, no-break space, Kazakh.
 _CYRILLIC = bytes([*range(0xC0, 0x100), 0xA8, 0xB8, 0xB9, 0xAB, 0xBB, 0xA0, 0x85, 0x91, 0x92, 0x93, 0x94])
-_CYRILLIC += bytes([0x96, 0x97, 0xB0, *b"\x8d\x8e\x8f\x9d\x9e\x9f\xa1\xa2\xa3\xaa\xaf\xb2\xb3\xba\xbc\xbd\xbe\xbf"])
+_CYRILLIC += bytes(
+    [0x96, 0x97, 0xB0, *b"\x8d\x8e\x8f\x9d\x9e\x9f\xa1\xa2\xa3\xaa\xaf\xb2\xb3\xba\xbc\xbd\xbe\xbf"]
+)
 _ASCII = bytes(range(0x80))
 
 
@@ -137,13 +139,15 @@ class _Doubt:
         if self._failed_at is None:
             try:
                 text = self._decoder.decode(block)
-                if not text.isascii():
-                    self._good += sum(1 for c in text[:4096] if c > "\x7f") or 1
             except UnicodeDecodeError as error:
                 bad = error.object[: error.start]
                 self._good += sum(1 for c in bad.decode(self._encoding) if c > "\x7f")
                 # counted from the block's end, since `lines` has taken the whole of it
                 self._failed_at = lines.line - bytes(error.object)[error.start :].count(b"\n")
+            else:
+                if self._good < _SURELY_UTF8 and not text.isascii():
+                    self._good += sum(1 for c in text if c > "\x7f")
+                return
         foreign = block.translate(None, _ASCII)
         self._foreign += len(foreign)
         self._odd += len(foreign.translate(None, _CYRILLIC))

@@ -104,7 +104,8 @@ def _scan(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> bool:
     with archive.open(part) as stream:
         while block := stream.read(_BLOCK):
             if b"\x00" in block:
-                raise damaged()  # UTF-16: no writer of statements uses it, and nothing here would see through it
+                # UTF-16: no program writes sheets in it, and nothing here would see through it
+                raise damaged()
             first, last = block.find(b"<"), block.rfind(b"<")
             since_tag += first if first >= 0 else len(block)
             if since_tag > _LONGEST_TEXT:

@@ -23,6 +23,7 @@ from procomp_pay.providers.statements.xlsx_parts import SAVE_AGAIN, damaged, loo
 MOST_ROWS = 1_048_576
 #: Empty rows in a row that are still followed by others; some programs write a million of them.
 _MOST_EMPTY = 10_000
+_BLOCK = 65_536
 _ERRORS = ("#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!")
 _NO_RESULT = Unusable("a formula without its result: open the file in Excel, save it, and try again")
 
@@ -39,7 +40,7 @@ class XlsxTable:
         self.bytes_total = size
         self.notes: list[str] = []
         self._formulas = look_through(file).has_formulas
-        self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self.sha256 = _digest(file)
         self._rows_total = 0
         self._row = 0
         self._sheet, self.layout = self._recognise(provider, mapped)
@@ -84,7 +85,7 @@ class XlsxTable:
             names = ", ".join(f"“{title}”" for title, _ in found[:10])
             raise BadStatement(
                 f"{len(found)} sheets hold a statement: {names}",
-                next_step='name one of them in a mapping (sheet = "…"), or save each one as a file of its own',
+                next_step='name one of them in a mapping (sheet = "…"), or save each as a file of its own',
             )
         if not found:
             raise unknown(seen, provider=provider, mapping=mapped.name if mapped else None)
@@ -123,11 +124,7 @@ class XlsxTable:
         try:
             if self._formulas:
                 books.append(self._open(values=False))
-            if books[0].epoch.year == 1904:
-                raise BadStatement(
-                    "The workbook counts its days from 1904, so that a date could be read four years off",
-                    next_step=SAVE_AGAIN,
-                )
+            _check_epoch(books[0])
             yield from self._rows_of([book[title] for book in books])
         except BadStatement:
             raise
@@ -179,29 +176,43 @@ def _cells(values: Sequence[Any], written: Sequence[Any]) -> list[Cell]:
 
 
 def _cell(value: Any) -> Cell:
-    if value is None:
-        return ""
     if isinstance(value, str):
         return Unusable(f"an error of the spreadsheet: {value[:20]}") if value in _ERRORS else value
-    if isinstance(value, bool):
-        return Unusable("a truth value")
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return _number(value)
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=None)
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day)  # noqa: DTZ001 - a cell knows no zone
-    if isinstance(value, time):
-        return value.replace(tzinfo=None)
+    if isinstance(value, datetime | date | time | timedelta):
+        return _moment(value)
+    return "" if value is None else Unusable("no value that a statement has")
+
+
+def _moment(value: date | time | timedelta) -> Cell:
+    """A cell knows no zone."""
     if isinstance(value, timedelta):
         return Decimal(repr(value.total_seconds())) / 86400
-    return Unusable("no value that a statement has")
+    if isinstance(value, datetime | time):
+        return value.replace(tzinfo=None)
+    return datetime(value.year, value.month, value.day)  # noqa: DTZ001
 
 
 def _number(value: float) -> Cell:
     """Exact: the shortest decimal that the binary number stands for."""
     number = Decimal(repr(value))
     return number if number.is_finite() else Unusable("no number")
+
+
+def _check_epoch(book: Any) -> None:
+    if book.epoch.year == 1904:
+        raise BadStatement(
+            "The workbook counts its days from 1904, so that a date could be read four years off",
+            next_step=SAVE_AGAIN,
+        )
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _close(book: Any) -> None:
