@@ -61,7 +61,9 @@ def group() -> None:
 
 @statements.command("check", epilog=_EXAMPLES)
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or XLSX, as it was exported.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV or XLSX, as it was exported.", show_default=False)
+    ],
     provider: Annotated[
         Whose | None, typer.Option(help="Whose it is. Default: told by its content.", show_default=False)
     ] = None,
@@ -113,7 +115,12 @@ def _document(file: Path, statement: Statement) -> dict[str, Any]:
         "lines": tally.lines,
         "counts": {kind.value: count for kind, count in sorted(tally.counts.items())},
         "sums": [
-            {"kind": each.kind.value, "currency": each.currency.value, "count": each.count, "sum": each.amount}
+            {
+                "kind": each.kind.value,
+                "currency": each.currency.value,
+                "count": each.count,
+                "sum": each.amount,
+            }
             for each in tally.sums.values()
         ],
         "first_at": _iso(tally.first_at),
@@ -146,7 +153,9 @@ def _show(file: Path, statement: Statement) -> None:
     rows += [("not used", ", ".join(clean(head) for head in layout.ignored))] if layout.ignored else []
     rows += [("period", _period(statement))]
     for each in tally.sums.values():
-        rows.append((_WORDS[each.kind], f"{each.count:,}  {each.amount:,.2f} {each.currency}".replace(",", " ")))
+        rows.append(
+            (_WORDS[each.kind], f"{each.count:,}  {each.amount:,.2f} {each.currency}".replace(",", " "))
+        )
     rows += [("lines", f"{tally.lines:,}".replace(",", " "))]
     wide = max(len(name) for name, _ in rows)
     for name, value in rows:

@@ -43,6 +43,8 @@ def is_blank(cell: Cell) -> bool:
 _SPACES = re.compile(r"[\s'\u2019\u02bc\u2018]+")
 _TENGE = re.compile(r"^(?:₸|kzt)|(?:₸|тг\.?|тенге|теңге|т|kzt)$", re.I)
 _MINUS = "-\N{MINUS SIGN}\N{EN DASH}\N{NON-BREAKING HYPHEN}\N{FIGURE DASH}"
+#: Beyond doubt, and most of all amounts.
+_PLAIN = re.compile(r"-?\d{1,12}(?:[.,]\d{1,2})?", re.A)
 #: ``_`` stands for a space or an apostrophe between thousands.
 _NUMBER = re.compile(r"(\d{1,3}(?:([_.,])\d{3})(?:\2\d{3})*|\d+)(?:([.,])(\d+))?", re.A)
 
@@ -114,6 +116,8 @@ def read_amount(cell: Cell, mark: str | None) -> Decimal:
     :param mark: the file's decimal mark, where it is known: it settles what ``24,000`` means.
     :raises CellError: no amount, or one that could be read in two ways.
     """
+    if isinstance(cell, str) and _PLAIN.fullmatch(cell):
+        return Decimal(cell.replace(",", ".")).quantize(_CENT)
     if isinstance(cell, Decimal):
         return _cents(cell, cell)
     if not isinstance(cell, str):

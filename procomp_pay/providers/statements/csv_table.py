@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO
 
 from procomp_pay.domain.errors import BadStatement
-from procomp_pay.providers.statements.heads import MOST_COLUMNS
+from procomp_pay.providers.statements.heads import MOST_COLUMNS, Meaning
 from procomp_pay.providers.statements.layout import HEAD_WITHIN, STRIPE, Layout, recognise
 from procomp_pay.providers.statements.mapping import Mapped
 from procomp_pay.providers.statements.survey import Survey, survey
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, Broken, Row, unknown
 
 _DELIMITERS = (",", ";", "\t", "|")
+#: What says so by itself if it was cut, or does not matter.
+_MAY_BE_CUT = (Meaning.DESCRIPTION, Meaning.TYPE, Meaning.STATUS, Meaning.CURRENCY)
+_TWO_DECIMALS = re.compile(r"[.,]\d\d$", re.A)
 _CUT = "the file ends in the middle of this line: it was cut, and more lines may be missing"
 
 
@@ -58,16 +62,22 @@ class CsvTable:
                 break
         return rows
 
-    def check_whole(self, last: Row | None) -> None:
-        """
+    def check_whole(self, last: Row | None) -> int | None:
+        """The last line, where it has no end and its last cell counts and could go on.
+
         :raises BadStatement: the last line has no end and not all of its cells.
         """
         if self._seen.ends_clean or last is None:
-            return
+            return None
         number, cells = last
         if len(cells) < len(self.layout.heads):
             raise BadStatement(_CUT, next_step=EXPORT_AGAIN, line=number)
         self.notes.append("the last line has no line end: make sure that the file is whole")
+        ends = {place: meaning for meaning, place in self.layout.columns.items()}.get(len(cells) - 1)
+        if ends is None or ends in _MAY_BE_CUT:
+            return None
+        is_amount = ends in (Meaning.AMOUNT, Meaning.FEE, Meaning.NET)
+        return None if is_amount and _TWO_DECIMALS.search(str(cells[-1])) else number
 
     def _all(self, delimiter: str, broken: Broken) -> Iterator[Row]:
         self._file.seek(0)

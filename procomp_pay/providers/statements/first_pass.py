@@ -24,11 +24,13 @@ class Known:
     :param rows: all rows below the head.
     :param mark: the decimal mark that the amounts agree on; ``None`` where they show none, or two.
     :param suspects: hashes of the keys that may stand twice.
+    :param unsure_line: the last line, where it may be cut.
     """
 
     rows: int
     mark: str | None
     suspects: frozenset[int]
+    unsure_line: int | None
 
 
 class _Types(dict[Cell, int]):
@@ -87,8 +89,8 @@ def first_pass(table: Table, step: Callable[[], None]) -> Known:
         hashed = hash_of(row)
         if hashed is not None:
             buckets[hashed & LAST_BUCKET].append(hashed)
-    table.check_whole(None if row is None else (number, row))
-    return Known(count, _decimal_mark(amounts, layout), suspects.found())
+    unsure = table.check_whole(None if row is None else (number, row))
+    return Known(count, _decimal_mark(amounts, layout), suspects.found(), unsure)
 
 
 def _decimal_mark(amounts: set[Cell], layout: Layout) -> str | None:

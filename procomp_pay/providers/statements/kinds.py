@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from procomp_pay.domain.statement import LineKind
 from procomp_pay.providers.statements.heads import head_key
@@ -69,9 +70,15 @@ _UNDONE = _words(
 ).keys()
 
 
+@lru_cache(maxsize=1024)
+def _key(text: str) -> str:
+    """Files repeat a few words in every line."""
+    return head_key(text)
+
+
 def kind_of(text: str, words: Words) -> LineKind | None:
     """The kind that a type says, ``None`` where it is not known."""
-    key = head_key(text)
+    key = _key(text)
     if key in words:
         return words[key]
     # "Покупка в рассрочку", "Возврат покупки в кредит"; a commission is neither
@@ -84,7 +91,7 @@ def kind_of(text: str, words: Words) -> LineKind | None:
 
 def is_done(text: str) -> bool | None:
     """Whether a status says that the money moved; ``None`` where it is not known."""
-    key = head_key(text)
+    key = _key(text)
     if not key or key in _DONE:
         return True
     return False if key in _UNDONE else None

@@ -33,6 +33,7 @@ class LineReader:
         self._layout = layout = table.layout
         self._mark = known.mark
         self._suspects = known.suspects
+        self._unsure_line = known.unsure_line
         self._tally = tally
         self._step = step
         self._keys = Keys(layout)
@@ -63,13 +64,13 @@ class LineReader:
         number_at, payment_at = columns.get(Meaning.OPERATION), columns.get(Meaning.PAYMENT)
         words_at = columns.get(Meaning.DESCRIPTION)
         known, deciding, moment = self._figures, self._deciding, self._moments.read
-        number, paid = "", ""
+        number, paid, unsure = "", "", self._unsure_line
         first: datetime | None = None
         last: datetime | None = None
         for line, cells in self._table.rows(tally.skip):
             if not line % STEP:
                 self._step()
-            row = cells if len(cells) == width else self._fitted(line, cells, width)
+            row = cells if len(cells) == width and line != unsure else self._fitted(line, cells, width)
             if row is None:
                 continue
             figures = known.get(deciding(row)) or self._new_figures(deciding(row))
@@ -204,6 +205,11 @@ class LineReader:
 
     def _fitted(self, line: int, row: Sequence[Cell], width: int) -> Sequence[Cell] | None:
         """A row as wide as the head; ``None`` where its cells cannot be told apart."""
+        if line == self._unsure_line:
+            self._pass_over(
+                line, row, "the file ends here without a line end, so that the last cell may be cut"
+            )
+            return None
         if len(row) > width:
             if all(is_blank(cell) for cell in row[width:]):
                 return row[:width]

@@ -37,8 +37,9 @@ class Table(Protocol):
         """How far :meth:`rows` has come, in bytes of the file."""
         ...
 
-    def check_whole(self, last: Row | None) -> None:
-        """
+    def check_whole(self, last: Row | None) -> int | None:
+        """The line that may not be whole: it is for a person; ``None`` where there is none.
+
         :param last: the last row of all.
         :raises BadStatement: the file ends in the middle of a line.
         """
