@@ -34,7 +34,7 @@ async def candidates(session: AsyncSession, line: StatementLine) -> list[Candida
         return []
     found = set(await _by_number(session, {number for number in (line.ref, line.payment_ref) if number}))
     if line.kind is LineKind.PAYMENT:
-        found |= set(await _by_amount_and_time(session, line.money, line.at))
+        found |= set((await session.exec(by_amount_and_time(line.money, line.at))).all())
     return await _as_candidates(session, sorted(found))
 
 
@@ -54,8 +54,9 @@ async def _by_number(session: AsyncSession, numbers: set[str]) -> list[str]:
     return found
 
 
-async def _by_amount_and_time(session: AsyncSession, money: Money, at: datetime) -> list[str]:
-    query = (
+def by_amount_and_time(money: Money, at: datetime) -> Any:
+    """The query for unverified Kaspi payments of an amount that may have lived at a time, oldest first."""
+    return (
         select(PaymentDetail.payment_id)
         .join(
             KaspiOperation,
@@ -78,7 +79,6 @@ async def _by_amount_and_time(session: AsyncSession, money: Money, at: datetime)
         .order_by(col(PaymentDetail.created_at), col(PaymentDetail.payment_id))
         .limit(_MOST)
     )
-    return list((await session.exec(query)).all())
 
 
 async def _as_candidates(session: AsyncSession, payment_ids: Sequence[str]) -> list[Candidate]:

@@ -121,6 +121,8 @@ _CYRILLIC = bytes([*range(0xC0, 0x100), 0xA8, 0xB8, 0xB9, 0xAB, 0xBB, 0xA0, 0x85
 _CYRILLIC += bytes(
     [0x96, 0x97, 0xB0, *b"\x8d\x8e\x8f\x9d\x9e\x9f\xa1\xa2\xa3\xaa\xaf\xb2\xb3\xba\xbc\xbd\xbe\xbf"]
 )
+#: The one byte that stands for nothing there.
+_UNDEFINED = b"\x98"
 _ASCII = bytes(range(0x80))
 
 
@@ -134,6 +136,7 @@ class _Doubt:
         self._good = 0
         self._foreign = 0
         self._odd = 0
+        self._is_undefined = False
 
     def take(self, block: bytes, lines: _Lines) -> None:
         if self._failed_at is None:
@@ -150,6 +153,7 @@ class _Doubt:
                 return
         foreign = block.translate(None, _ASCII)
         self._foreign += len(foreign)
+        self._is_undefined = self._is_undefined or _UNDEFINED in foreign
         self._odd += len(foreign.translate(None, _CYRILLIC))
 
     def settle(self, *, given: bool) -> tuple[str, bool]:
@@ -168,7 +172,7 @@ class _Doubt:
                 next_step=EXPORT_AGAIN,
                 line=self._failed_at,
             )
-        if self._odd * 20 > self._foreign:
+        if self._odd * 20 > self._foreign or self._is_undefined:
             raise BadStatement(
                 "the file is neither UTF-8 nor Windows Cyrillic (cp1251) text",
                 next_step=f"{_SAVE_AGAIN}; or name the encoding in a mapping",
