@@ -43,7 +43,6 @@ HEADS: Final = (
     "Комиссия за операции (т)",
     "Сумма к зачислению/ списанию (т)",
 )
-_MONEY: Final = (11, 12, 13)
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def rows(book: Book, found: Sequence[Operation], odd: Oddities) -> list[list[Any
     if odd.payment_ids:
         heads.append("QrPaymentId")
     if odd.total:
-        sums = [sum((each.money[n] for each in lines), Decimal("0.00")) for n in range(3)]
+        sums = [sum((each.money[n] for each in found), Decimal("0.00")) for n in range(3)]
         table.append(["Итого", *[""] * 10, *sums, *([""] if odd.payment_ids else [])])
     table.insert(0, heads)
     if odd.order == "columns":
