@@ -181,15 +181,19 @@ def _show_doubts(statement: Statement) -> None:
     for note in tally.notes:
         say(f"  {clean(note)}", dim=True)
     if tally.remarks:
-        say(f"  {tally.remarks} lines of words alone, such as a signature", dim=True)
+        say(f"  {_lines(tally.remarks)} of words alone, such as a signature", dim=True)
     if tally.repeated_count:
         shown = ", ".join(f"{each.line} (as {each.first_line})" for each in tally.repeated[:_MOST_SHOWN])
-        say(f"  {tally.repeated_count} lines stand twice and count once: {shown}", fg="yellow")
+        say(f"  {_lines(tally.repeated_count)} more than once, counted once: {shown}", fg="yellow")
     if tally.skipped_count:
-        say(f"✗ {tally.skipped_count} lines were skipped: somebody has to look at them", fg="red")
+        say(f"✗ {_lines(tally.skipped_count)} skipped: somebody has to look at them", fg="red")
         for each in tally.skipped[:_MOST_SHOWN]:
             say(f"    {clean(each)}")
         if tally.skipped_count > _MOST_SHOWN:
             say(f"    … and {tally.skipped_count - _MOST_SHOWN} more")
     elif not any(not total.agrees for total in tally.totals):
         hint(f"procomp-pay reconcile --provider {statement.provider} --statement FILE")
+
+
+def _lines(count: int) -> str:
+    return f"{count} line" if count == 1 else f"{count} lines"

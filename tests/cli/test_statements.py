@@ -39,7 +39,7 @@ def test_a_good_statement(write: Any) -> None:
     assert "payments 1 24 000.00 KZT" in out
     assert "refunds 1 5 000.00 KZT" in out
     assert "2026-10-01 12:01 to 2026-10-01 12:02 (Asia/Almaty)" in out
-    assert "1 lines stand twice and count once: 4 (as 2)" in said.stderr
+    assert "1 line more than once, counted once: 4 (as 2)" in said.stderr
     assert "the total on line 5, 19000.00, agrees" in said.stderr
     document = json.loads(run(file, "--json").stdout, parse_float=Decimal)
     assert document["provider"] == "kaspi"
@@ -59,7 +59,7 @@ def test_skipped_lines_end_with_6_and_are_named(write: Any) -> None:
     file = write(text([HEADS, kaspi(1), bad, *[kaspi(1, amount="?") for _ in range(30)]]))
     said = run(file, code=6)
     assert said.stdout.startswith("! october.csv")
-    assert "31 lines were skipped" in said.stderr
+    assert "31 lines skipped" in said.stderr
     assert "line 3, “Тип операции”: the type “\N{REPLACEMENT CHARACTER}[31mНечто” is not known" in said.stderr
     assert "… and 11 more" in said.stderr
     assert "\x1b" not in said.output

@@ -134,20 +134,22 @@ def open_statement(
             next_step="leave --provider out",
         )
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+            raise BadStatement(
+                f"{path.name} is no file", next_step="save the statement as a file, and give that"
+            )
         file = path.open("rb")
     except OSError as error:
         raise cannot_open(path, error) from None
     try:
-        return Statement(file, _table(file, path, provider, mapped), progress)
+        return Statement(file, _table(file, provider, mapped), progress)
     except BaseException:
         file.close()
         raise
 
 
-def _table(file: BinaryIO, path: Path, provider: str | None, mapped: Mapped | None) -> Table:
+def _table(file: BinaryIO, provider: str | None, mapped: Mapped | None) -> Table:
     about = os.fstat(file.fileno())
-    if not stat.S_ISREG(about.st_mode):
-        raise BadStatement(f"{path.name} is no file", next_step="save the statement as a file, and give that")
     if about.st_size == 0:
         raise BadStatement("The file is empty (0 bytes)", next_step=EXPORT_AGAIN)
     if is_workbook(file):

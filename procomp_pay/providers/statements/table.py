@@ -8,7 +8,7 @@ from typing import Protocol
 
 from procomp_pay.domain.errors import BadStatement
 from procomp_pay.providers.statements.cells import Cell
-from procomp_pay.providers.statements.layout import WRITE_A_MAPPING, Layout
+from procomp_pay.providers.statements.layout import WRITE_A_MAPPING, Layout, recognise
 
 Row = tuple[int, Sequence[Cell]]
 #: Told of a row that cannot be read at all: its line and why.
@@ -57,12 +57,21 @@ def unknown(seen: Sequence[Sequence[str]], *, provider: str | None, mapping: str
         said = f"No row has all the heads that the mapping {mapping} names"
         step = "write the heads in the mapping as they stand in the file"
     elif provider is not None:
-        said = f"This is no statement of {provider.title()} that we know"
-        step = WRITE_A_MAPPING
+        other = next((layout for layout in map(_anybodys, rows) if layout is not None), None)
+        what = f"a {other.name} and " if other is not None else ""
+        said = f"This is {what}no statement of {provider.title()} that we know"
+        step = "leave --provider out" if other is not None else WRITE_A_MAPPING
     else:
         said = "This is no statement that we know"
         step = f"name whose it is with --provider kaspi or stripe, or {WRITE_A_MAPPING}"
     return BadStatement(f"{said}. The heads found are: {found}", next_step=step)
+
+
+def _anybodys(row: Sequence[str]) -> Layout | None:
+    try:
+        return recognise(row, 0, provider=None, mapped=None)
+    except BadStatement:
+        return None
 
 
 def cannot_open(path: Path, error: OSError) -> BadStatement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -456,8 +457,16 @@ def test_an_unknown_layout_tells_its_heads(save: Save) -> None:
     error = refused(save("Когда;Сколько;Что\n01.10.2026;5;x\n"))
     assert "“Когда”, “Сколько”, “Что”" in error.message
     assert "--mapping" in str(error.next_step)
-    assert "of Stripe" in refused(save(text([HEADS, kaspi(1)])), provider="stripe").message
-    assert "of Kaspi" in refused(save(text([STRIPE, stripe(1)], ",")), provider="kaspi").message
+    error = refused(save(text([HEADS, kaspi(1)])), provider="stripe")
+    assert "a Kaspi Pay report and no statement of Stripe" in error.message
+    error = refused(save(text([STRIPE, stripe(1)], ",")), provider="kaspi")
+    assert "a Stripe balance report and no statement of Kaspi" in error.message
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        assert "is no file" in refused(path).message
 
 
 def test_a_file_that_changes_meanwhile_is_told(save: Save) -> None:
