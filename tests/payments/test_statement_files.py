@@ -137,6 +137,9 @@ async def test_candidates_are_those_of_the_amount_and_the_time(world: World) -> 
         detail.expires_at = detail.created_at + timedelta(hours=24)
     late = StatementLine(1, LineKind.PAYMENT, "77", world.now() + timedelta(hours=20), FEE)
     assert [each.payment_id for each in await candidates(world, late)] == [opened.view.payment_id]
+    # verified: its line bears that number, and no other line can be its
+    await _record(world, opened, "55")
+    assert await candidates(world, late) == []
 
 
 class Explain(Executable, ClauseElement):

@@ -238,6 +238,9 @@ def test_a_day_of_one_digit_lends_nothing_to_the_time(save: Save) -> None:
     lines, _ = read(save(text([heads, *rows])))
     local = [(line.at.hour + 5) % 24 * 100 + line.at.minute for line in lines]
     assert local == [1203, 203, 203, 203, 203] * 2
+    rows = [["1.1.2026 12:03", "100", "1"], ["1.1.2026 112:03", "100", "2"]]
+    lines, tally = read(save(text([heads, *rows])))
+    assert (len(lines), tally.skipped_count) == (1, 1)
 
 
 @pytest.mark.parametrize(
