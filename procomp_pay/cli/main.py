@@ -18,6 +18,7 @@ from procomp_pay.cli import (
     refunding,
     serve,
     starting,
+    statements,
     upkeep,
 )
 from procomp_pay.cli.group import DeskGroup
@@ -75,6 +76,7 @@ database.register(app)
 doctor.register(app)
 keys.register(app)
 people.register(app)
+statements.register(app)
 serve.register(app)
 demo.register(app)
 

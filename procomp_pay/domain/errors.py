@@ -40,6 +40,29 @@ class BadSignature(Refused):
     """What came in is not signed by who it says: nothing of it is kept."""
 
 
+class BadStatement(Refused):
+    """A statement, or the mapping for it, that cannot be read for certain: none of it is used.
+
+    :param line: where it stands: the 1-based line (CSV) or row (XLSX), where one can be named.
+    :param column: the head of the column, where one can be named.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        next_step: str | None = None,
+        line: int | None = None,
+        column: str | None = None,
+    ) -> None:
+        place = [f"line {line}"] if line is not None else []
+        place += [f"column “{column}”"] if column is not None else []
+        said = f"{', '.join(place)}: {message}" if place else message
+        super().__init__(said[:1].upper() + said[1:], next_step=next_step)
+        self.line = line
+        self.column = column
+
+
 class Conflict(Refused):
     """It contradicts what already happened."""
 

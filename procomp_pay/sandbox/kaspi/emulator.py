@@ -11,6 +11,7 @@ from .book import Book
 from .control import control_routes
 from .phone import phone_routes
 from .server import api_routes
+from .statement import statement_routes
 from .timers import Timers
 from .wire import BIN_FORM
 
@@ -81,7 +82,13 @@ class KaspiSandbox:
 
     def routes(self) -> list[web.RouteDef]:
         """Every route: /r1, /r2, /r3 (the API), /pay (the phone), /_sandbox/kaspi (the control)."""
-        return [*api_routes(self._book), *phone_routes(self._book), *control_routes(self._book)]
+        book = self._book
+        return [
+            *api_routes(book),
+            *phone_routes(book),
+            *control_routes(book),
+            *statement_routes(book),
+        ]
 
     def dump(self) -> dict[str, Any]:
         """The state as plain JSON values, amounts as text; without the flood counters of the minute."""

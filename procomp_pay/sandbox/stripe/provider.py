@@ -22,6 +22,7 @@ from procomp_pay.sandbox.stripe.forms import parse_form
 from procomp_pay.sandbox.stripe.hosted import HostedPages
 from procomp_pay.sandbox.stripe.idempotency import Idempotency
 from procomp_pay.sandbox.stripe.lists import expand
+from procomp_pay.sandbox.stripe.report import report_routes
 from procomp_pay.sandbox.stripe.routes import ENDPOINTS, Endpoint
 from procomp_pay.sandbox.stripe.schema import array, read_params, text
 from procomp_pay.sandbox.stripe.webhooks import Webhooks
@@ -83,7 +84,8 @@ class StripeSandbox:
         """The API, the hosted pages and the Stripe part of the control routes."""
         api = [web.route(item.method, item.path, self._handler(item)) for item in ENDPOINTS]
         unknown = web.route("*", "/v1/{tail:.*}", self._unknown)
-        return [*api, *self._pages.routes(), *self._admin.routes(), unknown]
+        report = report_routes(self.core)
+        return [*api, *self._pages.routes(), *self._admin.routes(), *report, unknown]
 
     def dump(self) -> dict[str, Any]:
         """The whole state, ready for JSON."""

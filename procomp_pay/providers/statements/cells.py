@@ -1,0 +1,187 @@
+"""Single cells of a statement: amounts and numbers, exact or refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, time
+from decimal import Decimal
+
+#: Excel keeps fifteen digits of a number; those after them are gone.
+EXACT_DIGITS = 15
+#: What a cell's binary number may be beside the hundredth that it means.
+_NOISE = Decimal("0.000001")
+_CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A cell of a workbook that has no value of its own, and why."""
+
+    why: str
+
+
+#: CSV has text alone; a workbook has numbers (exact), dates and times too.
+Cell = str | Decimal | datetime | time | Unusable
+
+
+class CellError(Exception):
+    """A cell that cannot be read for certain; its text says why."""
+
+
+def shown(cell: Cell) -> str:
+    """A cell as a person may see it in a message, cut short."""
+    text = "" if isinstance(cell, Unusable) else str(cell)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def is_blank(cell: Cell) -> bool:
+    """Nothing in it."""
+    return isinstance(cell, str) and not cell.strip()
+
+
+_SPACES = re.compile(r"[\s'\u2019\u02bc\u2018]+")
+_TENGE = re.compile(r"^(?:₸|kzt)|(?:₸|тг\.?|тенге|теңге|т|kzt)$", re.I)
+_MINUS = "-\N{MINUS SIGN}\N{EN DASH}\N{NON-BREAKING HYPHEN}\N{FIGURE DASH}"
+#: Beyond doubt, and most of all amounts.
+_PLAIN = re.compile(r"-?\d{1,12}(?:[.,]\d{1,2})?", re.A)
+#: ``_`` stands for a space or an apostrophe between thousands.
+_NUMBER = re.compile(r"(\d{1,3}(?:([_.,])\d{3})(?:\2\d{3})*|\d+)(?:([.,])(\d+))?", re.A)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A number as it is written: digits with their groups, the mark between these, the point, its digits."""
+
+    negative: bool
+    whole: str
+    groups: str | None
+    point: str | None
+    part: str
+
+    @property
+    def is_unsure(self) -> bool:
+        """``24,000``: twenty-four thousand, or twenty-four with three decimals."""
+        if self.groups not in (".", ","):
+            return False
+        return self.point is None and self.whole.count(self.groups) == 1
+
+    def value(self, whole: str, part: str) -> Decimal:
+        digits = re.sub(r"[_.,]", "", whole)
+        number = Decimal(f"{digits}.{part}" if part else digits)
+        return -number if self.negative else number
+
+
+def _written(text: str) -> _Written:
+    bare = _TENGE.sub("", text.strip()).strip()
+    negative = False
+    if bare.startswith("(") and bare.endswith(")"):
+        bare, negative = bare[1:-1].strip(), True
+    elif bare[:1] and bare[0] in _MINUS:
+        bare, negative = bare[1:].strip(), True
+    elif bare[-1:] and bare[-1] in _MINUS:
+        bare, negative = bare[:-1].strip(), True
+    elif bare.startswith("+"):
+        bare = bare[1:].strip()
+    found = _NUMBER.fullmatch(_SPACES.sub("_", bare))
+    if found is None or len(bare) > 40:
+        what = "is a formula" if text.lstrip().startswith(("=", "@")) else "is no amount"
+        raise CellError(f"“{shown(text)}” {what}")
+    whole, groups, point, part = found.groups()
+    if groups is not None and groups == point:
+        raise CellError(f"“{shown(text)}” has the same mark between thousands and before the decimals")
+    if groups is not None and whole.startswith("0"):
+        if point is not None or whole.count(groups) > 1 or whole[1] != groups or groups == "_":
+            raise CellError(f"“{shown(text)}” is no amount")
+        return _Written(negative, "0", None, groups, whole[2:])  # 0,500 has no thousands
+    return _Written(negative, whole, groups, point, part or "")
+
+
+def decimal_mark(text: str) -> str | None:
+    """The decimal mark that an amount shows beyond doubt, ``None`` where it shows none."""
+    try:
+        read = _written(text)
+    except CellError:
+        return None
+    if read.point is not None:
+        return read.point
+    if read.groups in (".", ",") and not read.is_unsure:
+        return "," if read.groups == "." else "."
+    return None
+
+
+def read_amount(cell: Cell, mark: str | None) -> Decimal:
+    """An amount with its sign, with at most two decimals.
+
+    :param mark: the file's decimal mark, where it is known: it settles what ``24,000`` means.
+    :raises CellError: no amount, or one that could be read in two ways.
+    """
+    if isinstance(cell, str) and _PLAIN.fullmatch(cell):
+        return Decimal(cell.replace(",", ".")).quantize(_CENT)
+    if isinstance(cell, Decimal):
+        return _cents(cell, cell)
+    if not isinstance(cell, str):
+        raise CellError(cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is no amount")
+    read = _written(cell)
+    if read.is_unsure:
+        if mark is None:
+            raise CellError(
+                f'“{shown(cell)}” could be thousands or decimals; say decimal = "," or "." in a mapping'
+            )
+        if read.groups == mark:
+            whole, part = read.whole.split(mark)
+            return _cents(read.value(whole, part), cell)
+    return _cents(read.value(read.whole, read.part), cell)
+
+
+def _cents(value: Decimal, cell: Cell) -> Decimal:
+    if not value.is_finite() or abs(value) >= Decimal(10) ** 15:
+        raise CellError(f"“{shown(cell)}” is no amount")
+    exact = value.quantize(_CENT)
+    # a workbook's sums are binary numbers: 23760.000000000004
+    if abs(exact - value) > (_NOISE if isinstance(cell, Decimal) else 0):
+        raise CellError(f"“{shown(cell)}” has more than two decimals")
+    return exact
+
+
+_QUOTED = re.compile(r'="([^"]*)"')
+_SCIENTIFIC = re.compile(r"[\d.,]+E\+?\d+", re.I)
+_PREFIX = re.compile(r"(?:QR|№|N|#)\s*(?=\d)", re.I)
+_ID = re.compile(r"[0-9A-Za-z][\w./:-]{0,63}", re.A)
+_WHOLE = re.compile(r"(\d{1,15})[.,]0+", re.A)
+
+
+def read_number(cell: Cell) -> str:
+    """An operation's number or id as exact text, ``""`` where the cell is empty.
+
+    :raises CellError: digits are lost, or it is no number.
+    """
+    if isinstance(cell, Decimal):
+        return _exact_number(cell)
+    if not isinstance(cell, str):
+        raise CellError(cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is no operation number")
+    text = cell.strip()
+    quoted = _QUOTED.fullmatch(text)
+    text = (quoted[1] if quoted else text.removeprefix("'")).strip()
+    if not text:
+        return ""
+    if _SCIENTIFIC.fullmatch(text):
+        raise CellError(f"“{shown(text)}” lost its last digits in a spreadsheet; export the file again")
+    text = _PREFIX.sub("", re.sub(r"\s", "", text), count=1)
+    whole = _WHOLE.fullmatch(text)
+    text = whole[1] if whole else text
+    if not _ID.fullmatch(text):
+        raise CellError(f"“{shown(cell)}” is no operation number")
+    return text
+
+
+def _exact_number(cell: Decimal) -> str:
+    if cell != cell.to_integral_value() or cell < 0:
+        raise CellError(f"“{shown(cell)}” is no operation number")
+    text = str(cell.to_integral_value())
+    if "E" in text or len(text) > EXACT_DIGITS:
+        raise CellError(
+            f"“{shown(cell)}” is a number of more than {EXACT_DIGITS} digits, and a workbook does not keep "
+            "them; the column must be text"
+        )
+    return text

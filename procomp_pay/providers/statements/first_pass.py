@@ -1,0 +1,125 @@
+"""The first pass over a statement's rows: what must be known of it all before one line is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from procomp_pay.domain.errors import BadStatement
+from procomp_pay.providers.statements.cells import Cell, CellError, decimal_mark, read_number
+from procomp_pay.providers.statements.heads import Meaning, head_key
+from procomp_pay.providers.statements.layout import STRIPE, Layout, recognise
+from procomp_pay.providers.statements.repeats import LAST_BUCKET, Suspects
+from procomp_pay.providers.statements.table import EXPORT_AGAIN, Table
+
+_MOST_AMOUNTS = 10_000
+#: A progress bar is told once in so many lines; a power of two.
+STEP = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the first pass found.
+
+    :param rows: all rows below the head.
+    :param mark: the decimal mark that the amounts agree on; ``None`` where they show none, or two.
+    :param suspects: hashes of the keys that may stand twice.
+    :param unsure_line: the last line, where it may be cut.
+    """
+
+    rows: int
+    mark: str | None
+    suspects: frozenset[int]
+    unsure_line: int | None
+
+
+class _Types(dict[Cell, int]):
+    """A hash for each type word, equal for words that mean the same; each is worked out once."""
+
+    def __missing__(self, cell: Cell) -> int:
+        hashed = hash(head_key(cell)) if isinstance(cell, str) else 0
+        if len(self) < _MOST_AMOUNTS:
+            self[cell] = hashed
+        return hashed
+
+
+class Keys:
+    """The hash of what names a line: its own id, or the operation's number and type."""
+
+    def __init__(self, layout: Layout) -> None:
+        columns = layout.columns
+        own = columns.get(Meaning.ID)
+        self.place = columns.get(Meaning.OPERATION) if own is None else own
+        self.type_place = columns.get(Meaning.TYPE, 0) if own is None else 0
+        self.types = _Types() if own is None and Meaning.TYPE in columns else None
+
+    def hashed(self, row: Sequence[Cell]) -> int | None:
+        """``None`` where the line has no number. The row must be as wide as the head."""
+        if self.place is None or not row[self.place]:
+            return None
+        cell = row[self.place]
+        if type(cell) is not str or not cell.isdigit():
+            try:
+                cell = read_number(cell)
+            except CellError:
+                return None  # the second pass says what is wrong with it
+        return hash(cell) if self.types is None else hash(cell) ^ self.types[row[self.type_place]]
+
+
+def first_pass(table: Table, step: Callable[[], None]) -> Known:
+    """
+    :param step: called now and then, for a progress bar.
+    :raises BadStatement: the file ends in the middle of a line, holds a second table, or is two files in one.
+    """
+    layout = table.layout
+    keys, suspects = Keys(layout), Suspects()
+    hash_of, buckets = keys.hashed, suspects.buckets
+    amounts: set[Cell] = set()
+    amount_at, width, count = layout.columns[Meaning.AMOUNT], len(layout.heads), 0
+    number, row = 0, None
+    for number, row in table.rows(_ignore):
+        if not number % STEP:
+            step()
+        count += 1
+        if len(row) < width:
+            continue
+        if row[amount_at] not in amounts and len(amounts) < _MOST_AMOUNTS:
+            amounts.add(row[amount_at])
+            _look_at_amount(row, number, layout)
+        hashed = hash_of(row)
+        if hashed is not None:
+            buckets[hashed & LAST_BUCKET].append(hashed)
+    unsure = table.check_whole(None if row is None else (number, row))
+    return Known(count, _decimal_mark(amounts, layout), suspects.found(), unsure)
+
+
+def _decimal_mark(amounts: set[Cell], layout: Layout) -> str | None:
+    marks = {decimal_mark(amount) for amount in amounts if isinstance(amount, str)} - {None}
+    if layout.decimal is not None or len(marks) == 1:
+        return layout.decimal or marks.pop()
+    # Stripe writes no thousands
+    return "." if layout.provider == STRIPE and not marks else None
+
+
+def _ignore(_line: int, _why: str) -> None:
+    """The second pass tells it."""
+
+
+def _look_at_amount(row: Sequence[Cell], number: int, layout: Layout) -> None:
+    """The same head again does no harm; another one means other columns from there on."""
+    amount = row[layout.columns[Meaning.AMOUNT]]
+    if not isinstance(amount, str) or any(c.isdigit() for c in amount):
+        return
+    texts = [cell if isinstance(cell, str) else "" for cell in row]
+    if is_head_again(texts, layout):
+        return
+    if recognise(texts, number, provider=layout.provider, mapped=None) is not None:
+        raise BadStatement(
+            "here begins a second table with other columns", next_step=EXPORT_AGAIN, line=number
+        )
+
+
+def is_head_again(texts: Sequence[str], layout: Layout) -> bool:
+    """Whether a row is the head once more."""
+    again = tuple(" ".join(text.split()) for text in texts)
+    return again[: len(layout.heads)] == layout.heads[: len(again)] and any(again)

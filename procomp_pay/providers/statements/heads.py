@@ -1,0 +1,165 @@
+"""What the columns of a statement mean, found by their heads and never by their places."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+#: The most columns that are looked at.
+MOST_COLUMNS = 100
+
+
+class Meaning(StrEnum):
+    """What a column says. A mapping file names its columns with these words."""
+
+    ROW = "row"  # the line's number within the report
+    ID = "id"  # the line's own id, where it is not the operation's
+    OPERATION = "operation"  # Kaspi's operation number; Stripe's source
+    PAYMENT = "payment"  # the provider's id of the payment: QrPaymentId, pi_…
+    PURCHASE = "purchase"  # which purchase a refund pays back
+    DATE = "date"  # with or without the time of day
+    TIME = "time"
+    TYPE = "type"
+    STATUS = "status"
+    CURRENCY = "currency"
+    AMOUNT = "amount"  # gross
+    FEE = "fee"
+    NET = "net"
+    DESCRIPTION = "description"
+
+
+_CYRILLIC = re.compile(r"[а-я]")
+_LATIN = re.compile(r"[a-z]")
+#: Latin letters that look like Cyrillic ones; a keyboard's slip, also in the providers' own heads.
+_LOOKALIKES = str.maketrans("aceopxykmthb", "асеорхукмтнв")
+_UNITS = frozenset({"т", "тг", "тенге", "теңге", "kzt", "₸"})
+_MARKS = {"№": " номер ", "#": " номер ", "%": " процент ", "₸": " ₸ "}
+
+
+def head_key(head: str) -> str:
+    """A head with case, spaces, punctuation, ``ё`` and the unit (``(т)``, ``, тг``, ``(₸)``) made equal."""
+    folded = head
+    for mark, word in _MARKS.items():
+        folded = folded.replace(mark, word)
+    folded = unicodedata.normalize("NFKC", folded).casefold().replace("ё", "е")
+    words = "".join(c if c.isalnum() or c == "₸" else " " for c in folded).split()
+    words = [_one_script(word) for word in words]
+    while len(words) > 1 and words[-1] in _UNITS:
+        words.pop()
+    if len(words) > 1 and words[-1] == "в":
+        words.pop()  # of "Сумма в тенге"
+    return " ".join(words)
+
+
+def _one_script(word: str) -> str:
+    mixed = _CYRILLIC.search(word) and _LATIN.search(word)
+    return word.translate(_LOOKALIKES) if mixed else word
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(head_key(each) for each in text.split(",")))
+
+
+#: For each meaning the heads that have it, the best first.
+Heads = Mapping[Meaning, tuple[str, ...]]
+
+#: Kaspi Pay's report of operations, and what other exports call the same. The file's own names vary with
+#: the merchant's language and services.
+KASPI_HEADS: Heads = {
+    Meaning.ROW: _keys("#,№,№ п/п,п/п"),
+    Meaning.OPERATION: _keys(
+        "Номер заказа (ID/RRN),Номер операции,№ операции,ID операции,Номер транзакции,№ транзакции,"
+        "ID транзакции,Номер заказа,№ заказа,Номер чека,№ чека,Операция нөмірі,Операцияның нөмірі,"
+        "Тапсырыс нөмірі,Тапсырыс нөмірі (ID/RRN),Төлем нөмірі,Транзакция нөмірі,Чек нөмірі,"
+        "Operation number,Operation ID,Transaction ID,Transaction number,Order number (ID/RRN),Order number,"
+        "Receipt number"
+    ),
+    Meaning.PAYMENT: _keys("QrPaymentId,QR Payment ID,ID платежа,Номер платежа,ID платежа QR,Payment ID"),
+    Meaning.PURCHASE: _keys(
+        "№ документа покупки/возврата,Номер документа покупки/возврата,Номер исходной операции,"
+        "Номер операции покупки,Номер покупки,Сатып алу/қайтару құжатының нөмірі,"
+        "Purchase/refund document number,Original operation number"
+    ),
+    Meaning.DATE: _keys(
+        "Дата и время операции,Дата и время,Дата/время операции,Дата/время,Дата операции,Дата,"
+        "Дата платежа,Дата покупки,Операция күні мен уақыты,Күні мен уақыты,Операция күні,"
+        "Операцияның күні,Күні,Date and time,Date/time,Operation date,Transaction date,Date"
+    ),
+    Meaning.TIME: _keys(
+        "Время операции,Время,Операция уақыты,Операцияның уақыты,Уақыты,Уақыт,Operation time,Time"
+    ),
+    Meaning.TYPE: _keys(
+        "Тип операции,Вид операции,Операция,Операция түрі,Операцияның түрі,Operation type,Transaction type,"
+        "Type"
+    ),
+    Meaning.STATUS: _keys("Статус,Статус операции,Состояние,Мәртебесі,Күйі,Операция күйі,Status"),
+    Meaning.CURRENCY: _keys("Валюта,Валюта операции,Валютасы,Currency"),
+    Meaning.AMOUNT: _keys(
+        "Сумма операции,Сумма платежа,Сумма покупки,Сумма,Операция сомасы,Операцияның сомасы,Сомасы,Сома,"
+        "Operation amount,Transaction amount,Gross amount,Gross,Amount"
+    ),
+    Meaning.FEE: _keys(
+        "Комиссия за операции,Комиссия за операцию,Комиссия Kaspi Pay,Комиссия,Операция үшін комиссия,"
+        "Операциялар үшін комиссия,Комиссиясы,Commission,Fee"
+    ),
+    Meaning.NET: _keys(
+        "Сумма к зачислению/списанию,Сумма к зачислению,К зачислению,Сумма зачисления,"
+        "Есепке алынатын/есептен шығарылатын сома,Аударылатын сома,Есепке алынатын сома,"
+        "Net amount,Net,Amount to credit/debit"
+    ),
+    Meaning.DESCRIPTION: _keys(
+        "Детали покупки,Описание,Назначение платежа,Назначение,Комментарий,Сатып алу мәліметтері,Сипаттамасы,"
+        "Purchase details,Description,Details,Comment"
+    ),
+}
+
+#: Stripe's "balance change from activity", itemized, all editions, and the older export of all activity.
+#: Source: https://docs.stripe.com/reports/report-types/balance
+STRIPE_HEADS: Heads = {
+    Meaning.ID: _keys("balance_transaction_id,id"),
+    Meaning.OPERATION: _keys("source_id,source"),
+    Meaning.PAYMENT: _keys("payment_intent_id,payment_intent"),
+    Meaning.DATE: _keys("created_utc,created (utc),created"),
+    Meaning.TYPE: _keys("reporting_category,type"),
+    Meaning.CURRENCY: _keys("currency"),
+    Meaning.AMOUNT: _keys("gross,amount"),
+    Meaning.FEE: _keys("fee"),
+    Meaning.NET: _keys("net"),
+    Meaning.DESCRIPTION: _keys("description"),
+}
+
+
+class TwoColumnsError(Exception):
+    """Two columns could each have one meaning."""
+
+    def __init__(self, meaning: Meaning, heads: Sequence[str]) -> None:
+        super().__init__(meaning)
+        self.meaning = meaning
+        self.heads = tuple(heads)
+
+
+def find_columns(heads: Sequence[str], known: Heads) -> dict[Meaning, int]:
+    """Where each meaning stands: of several heads with one meaning the best.
+
+    :raises TwoColumnsError: the best head of a meaning stands twice.
+    """
+    places: dict[str, list[int]] = {}
+    for place, head in enumerate(heads[:MOST_COLUMNS]):
+        places.setdefault(head_key(head), []).append(place)
+    found: dict[Meaning, int] = {}
+    for meaning, keys in known.items():
+        for key in keys:
+            if key not in places:
+                continue
+            if len(places[key]) > 1:
+                raise TwoColumnsError(meaning, [heads[place] for place in places[key]])
+            found[meaning] = places[key][0]
+            break
+    return found
+
+
+def has_cyrillic(heads: Sequence[str]) -> bool:
+    """Whether any of the heads is written in Cyrillic."""
+    return any(_CYRILLIC.search(head_key(head)) for head in heads)

@@ -1,0 +1,165 @@
+"""Read a provider's statement line by line, in flat memory.
+
+What is refused and what is passed over:
+
+- **Refused before the first line**, with :class:`~procomp_pay.domain.errors.BadStatement`: a file whose
+  layout, encoding or wholeness is in doubt. It is looked through once for that before a line is handed out.
+- **Skipped with a reason**, in :attr:`Statement.tally`: a single line that cannot be read for certain.
+  Whoever uses the lines ends with exit code 6 if there is one; none is dropped silently.
+- **Told and counted once**: the same operation with the same content again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.statement import StatementLine
+from procomp_pay.providers.statements.csv_table import CsvTable
+from procomp_pay.providers.statements.first_pass import Known, first_pass
+from procomp_pay.providers.statements.layout import PROVIDERS, Layout
+from procomp_pay.providers.statements.lines import LineReader
+from procomp_pay.providers.statements.mapping import Mapped, read_mapping
+from procomp_pay.providers.statements.sniff import is_workbook
+from procomp_pay.providers.statements.table import EXPORT_AGAIN, Table, cannot_open
+from procomp_pay.providers.statements.tally import Tally
+
+#: Told how far the reading has come: bytes done and bytes of all; a CSV is gone through twice.
+Progress = Callable[[int, int], None]
+
+
+class Statement:
+    """A statement that is open; use it as a context manager. Each iteration reads it anew.
+
+    :ivar tally: what was seen, whole at the end of an iteration.
+    """
+
+    def __init__(self, file: BinaryIO, table: Table, progress: Progress | None) -> None:
+        self._file = file
+        self._table = table
+        self._progress = progress
+        self._stamp = _stamp(file)
+        self._known: Known = first_pass(table, self._step)
+        self._passed = table.bytes_total
+        self.tally = Tally(notes=list(table.notes))
+
+    @property
+    def layout(self) -> Layout:
+        """Whose statement it is, and which column says what."""
+        return self._table.layout
+
+    @property
+    def provider(self) -> str:
+        """``kaspi`` or ``stripe``."""
+        return self._table.layout.provider
+
+    @property
+    def kind(self) -> str:
+        """What the file was read as: ``CSV (UTF-8, ;)``."""
+        return self._table.kind
+
+    @property
+    def sha256(self) -> str:
+        """Of the file, in hexadecimal: the same for the same export given twice."""
+        return self._table.sha256
+
+    @property
+    def rows(self) -> int:
+        """Rows below the head, of whatever sort."""
+        return self._known.rows
+
+    @property
+    def bytes_total(self) -> int:
+        """The size of the file."""
+        return self._table.bytes_total
+
+    @property
+    def bytes_read(self) -> int:
+        """How far the present iteration has come."""
+        return self._table.bytes_read
+
+    def __iter__(self) -> Iterator[StatementLine]:
+        """The lines, in the file's order.
+
+        :raises BadStatement: the file was changed meanwhile.
+        """
+        self.tally = Tally(notes=list(self._table.notes))
+        yield from LineReader(self._table, self._known, self.tally, self._step)
+        if _stamp(self._file) != self._stamp:
+            raise BadStatement("The file was changed while it was read", next_step="run it again")
+
+    def _step(self) -> None:
+        if self._progress is not None:
+            passed = getattr(self, "_passed", 0)
+            self._progress(passed + self._table.bytes_read, 2 * self._table.bytes_total)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._table.close()
+
+    def __enter__(self) -> Statement:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_statement(
+    path: Path,
+    *,
+    provider: str | None = None,
+    mapping: Path | None = None,
+    progress: Progress | None = None,
+) -> Statement:
+    """Open a statement and look through it once; its content says what it is, not its name.
+
+    :param provider: ``kaspi`` or ``stripe``; a file of the other one is refused.
+    :param mapping: a mapping file, for a layout that is not known.
+    :param progress: told how far it has come, now and then.
+    :raises BadStatement: it cannot be read for certain; nothing of it is used.
+    """
+    if provider is not None and provider not in PROVIDERS:
+        raise BadStatement(f"There are no statements of {provider[:20]!r}", next_step="kaspi or stripe")
+    mapped = read_mapping(mapping) if mapping is not None else None
+    if mapped is not None and provider not in (None, mapped.provider):
+        raise BadStatement(
+            f"The mapping is for statements of {mapped.provider}, and --provider says {provider}",
+            next_step="leave --provider out",
+        )
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+            raise BadStatement(
+                f"{path.name} is no file", next_step="save the statement as a file, and give that"
+            )
+        file = path.open("rb")
+    except OSError as error:
+        raise cannot_open(path, error) from None
+    try:
+        return Statement(file, _table(file, provider, mapped), progress)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _table(file: BinaryIO, provider: str | None, mapped: Mapped | None) -> Table:
+    about = os.fstat(file.fileno())
+    if about.st_size == 0:
+        raise BadStatement("The file is empty (0 bytes)", next_step=EXPORT_AGAIN)
+    if is_workbook(file):
+        # a workbook's parser is loaded for a workbook alone
+        from procomp_pay.providers.statements.xlsx_table import XlsxTable
+
+        return XlsxTable(file, about.st_size, provider=provider, mapped=mapped)
+    return CsvTable(file, about.st_size, provider=provider, mapped=mapped)
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int]:
+    about = os.fstat(file.fileno())
+    return about.st_size, about.st_mtime_ns

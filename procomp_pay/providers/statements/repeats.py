@@ -1,0 +1,57 @@
+"""Operation numbers that stand in a file twice, found in eight bytes for each line."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Hashable
+
+from procomp_pay.domain.errors import BadStatement
+from procomp_pay.providers.statements.table import EXPORT_AGAIN
+
+#: The buckets are 256; a hash's last bits choose one.
+LAST_BUCKET = 255
+#: So many may stand twice; a file with more is two exports in one.
+MOST = 100_000
+
+
+class Suspects:
+    """First pass: which keys may stand twice. Hashes alone are kept, so a suspect need not be guilty."""
+
+    def __init__(self) -> None:
+        #: Whoever fills them puts a hash into the one that its last bits say.
+        self.buckets = [array("q") for _ in range(LAST_BUCKET + 1)]
+
+    def found(self) -> frozenset[int]:
+        """The hashes that came more than once.
+
+        :raises BadStatement: far too many.
+        """
+        twice: set[int] = set()
+        for bucket in self.buckets:
+            before = None
+            for hashed in sorted(bucket):
+                if hashed == before:
+                    twice.add(hashed)
+                before = hashed
+            del bucket[:]
+            if len(twice) > MOST:
+                raise BadStatement(
+                    f"More than {MOST} operation numbers stand twice: two exports in one file?",
+                    next_step=EXPORT_AGAIN,
+                )
+        return frozenset(twice)
+
+
+class Repeats:
+    """Second pass: whether a line is one that came before. Asked of suspects alone."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Hashable, tuple[int, Hashable]] = {}
+
+    def before(self, key: Hashable, line: int, content: Hashable) -> tuple[int, bool] | None:
+        """The line on which the key stood first, and whether it said the same; ``None`` the first time."""
+        first = self._seen.get(key)
+        if first is None:
+            self._seen[key] = (line, content)
+            return None
+        return first[0], first[1] == content

@@ -1,0 +1,81 @@
+"""What the readers of CSV and XLSX have in common: a file as rows of cells that can be read twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from procomp_pay.domain.errors import BadStatement
+from procomp_pay.providers.statements.cells import Cell
+from procomp_pay.providers.statements.layout import WRITE_A_MAPPING, Layout, recognise
+
+Row = tuple[int, Sequence[Cell]]
+#: Told of a row that cannot be read at all: its line and why.
+Broken = Callable[[int, str], None]
+
+EXPORT_AGAIN = "export the statement again and give the file as it came"
+
+
+class Table(Protocol):
+    """A file that is known to be a statement; closed by :meth:`close`."""
+
+    layout: Layout
+    #: What it was read as: ``CSV (utf-8, ;)``.
+    kind: str
+    #: Of the whole file as it lies on the disk.
+    sha256: str
+    bytes_total: int
+    notes: list[str]
+
+    def rows(self, broken: Broken) -> Iterator[Row]:
+        """The rows below the head with their 1-based numbers, from the start each time."""
+        ...
+
+    @property
+    def bytes_read(self) -> int:
+        """How far :meth:`rows` has come, in bytes of the file."""
+        ...
+
+    def check_whole(self, last: Row | None) -> int | None:
+        """The line that may not be whole: it is for a person; ``None`` where there is none.
+
+        :param last: the last row of all.
+        :raises BadStatement: the file ends in the middle of a line.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+def unknown(seen: Sequence[Sequence[str]], *, provider: str | None, mapping: str | None) -> BadStatement:
+    """None of the first rows is the head of a statement that we know."""
+    rows = [[" ".join(cell.split()) for cell in row] for row in seen]
+    widest = max(rows, key=lambda row: sum(1 for cell in row if cell), default=[])
+    found = ", ".join(f"“{head[:40]}”" for head in widest[:30] if head) or "none"
+    if mapping is not None:
+        said = f"No row has all the heads that the mapping {mapping} names"
+        step = "write the heads in the mapping as they stand in the file"
+    elif provider is not None:
+        other = next((layout for layout in map(_anybodys, rows) if layout is not None), None)
+        what = f"a {other.name} and " if other is not None else ""
+        said = f"This is {what}no statement of {provider.title()} that we know"
+        step = "leave --provider out" if other is not None else WRITE_A_MAPPING
+    else:
+        said = "This is no statement that we know"
+        step = f"name whose it is with --provider kaspi or stripe, or {WRITE_A_MAPPING}"
+    return BadStatement(f"{said}. The heads found are: {found}", next_step=step)
+
+
+def _anybodys(row: Sequence[str]) -> Layout | None:
+    try:
+        return recognise(row, 0, provider=None, mapped=None)
+    except BadStatement:
+        return None
+
+
+def cannot_open(path: Path, error: OSError) -> BadStatement:
+    """The operating system says no."""
+    return BadStatement(
+        f"The file {path.name} cannot be read: {error.strerror}", next_step="check its name and its rights"
+    )

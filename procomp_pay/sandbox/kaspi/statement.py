@@ -1,0 +1,239 @@
+"""The sales report that a merchant exports from Kaspi Pay, of what happened in the sandbox.
+
+The layout is that of "Детальная информация по операциям" as importers in the wild describe it: a title
+block, a head found by `#`, the lines, a total. Oddities are switched on by the query, since every merchant's
+file is odd in its own way.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Final
+
+from aiohttp import web
+
+from .book import Book
+from .dates import ALMATY
+from .model import PROCESSED, Payment
+
+#: Of each payment, as Kaspi Pay's price list has it for QR (0.95 %).
+FEE: Final = Decimal("0.0095")
+_CENT: Final = Decimal("0.01")
+ENCODINGS: Final = {"utf-8": "utf-8", "utf-8-sig": "utf-8-sig", "cp1251": "cp1251", "utf-16": "utf-16"}
+DELIMITERS: Final = {"semicolon": ";", "comma": ",", "tab": "\t"}
+NUMBER: Final = "Номер заказа (ID/RRN)"
+HEADS: Final = (
+    "#",
+    NUMBER,
+    "Адрес точки продаж",
+    "Идентификатор точки",
+    "Дата операции",
+    "Время",
+    "Дата учета операции",
+    "№ документа покупки/возврата",
+    "Тип операции",
+    "Тип оплаты",
+    "Детали покупки",
+    "Сумма операции (т)",
+    "Комиссия за операции (т)",
+    "Сумма к зачислению/ списанию (т)",
+)
+
+
+@dataclass(frozen=True)
+class Oddities:
+    """What is odd about the file; the defaults are a plain one.
+
+    `refunds` is `own` (a refund has its own number and names its purchase) or `purchase` (it stands under the
+    purchase's number). `seconds` false cuts times to the minute, as some editions do.
+    """
+
+    encoding: str = "utf-8-sig"
+    delimiter: str = "semicolon"
+    decimal: str = "comma"
+    thousands: str = "none"
+    refunds: str = "own"
+    order: str = "time"
+    title: bool = True
+    total: bool = True
+    duplicate: bool = False
+    seconds: bool = True
+    payment_ids: bool = False
+
+
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "encoding": tuple(ENCODINGS),
+    "delimiter": tuple(DELIMITERS),
+    "decimal": ("comma", "dot"),
+    "thousands": ("none", "space", "nbsp"),
+    "refunds": ("own", "purchase"),
+    "order": ("time", "newest", "columns"),
+}
+_FLAGS: Final = ("title", "total", "duplicate", "seconds", "payment_ids")
+
+
+def read_oddities(query: Any) -> Oddities:
+    """From the query of a request. Raises ValueError for one that there is not."""
+    chosen: dict[str, Any] = {}
+    for name, value in query.items():
+        if name in _CHOICES:
+            if value not in _CHOICES[name]:
+                raise ValueError(f"{name} is one of {', '.join(_CHOICES[name])}")
+            chosen[name] = value
+        elif name in _FLAGS:
+            if value not in ("0", "1"):
+                raise ValueError(f"{name} is 0 or 1")
+            chosen[name] = value == "1"
+        elif name not in ("since", "until"):
+            raise ValueError(
+                f"There is no {name!r}; there are {', '.join([*_CHOICES, *_FLAGS, 'since', 'until'])}"
+            )
+    return Oddities(**chosen)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One line: a purchase, or a refund of one. `money` is gross, fee, net; all negative for a refund."""
+
+    at: float
+    number: str
+    document: str
+    payment: Payment
+    is_refund: bool
+    money: tuple[Decimal, Decimal, Decimal]
+
+
+def operations(book: Book, since: float, until: float, refunds: str) -> list[Operation]:
+    """What moved money from `since` (included) to `until` (not), in Unix seconds, the oldest first."""
+    found: list[Operation] = []
+    for payment in book.payments.values():
+        if payment.status != PROCESSED or payment.processed_at is None:
+            continue
+        number = payment.operation_number or str(payment.payment_id)
+        found.append(Operation(payment.processed_at, number, "", payment, False, _money(payment.amount, 1)))
+        for refund in payment.refunds:
+            own = str(refund.operation_id) if refunds == "own" else number
+            document = number if refunds == "own" else str(refund.operation_id)
+            found.append(Operation(refund.made_at, own, document, payment, True, _money(refund.amount, -1)))
+    within = [each for each in found if since <= each.at < until]
+    return sorted(within, key=lambda each: (each.at, each.number))
+
+
+def _money(amount: Decimal, sign: int) -> tuple[Decimal, Decimal, Decimal]:
+    fee = (amount * FEE).quantize(_CENT, ROUND_HALF_UP)
+    gross = amount.quantize(_CENT)
+    return sign * gross, sign * fee, sign * (gross - fee)
+
+
+def rows(book: Book, found: Sequence[Operation], odd: Oddities) -> list[list[Any]]:
+    """The report as rows of cells: texts, and Decimal for money."""
+    lines = list(reversed(found)) if odd.order == "newest" else list(found)
+    if odd.duplicate and lines:
+        lines.append(lines[0])
+    table = [_line(book, number, each, odd) for number, each in enumerate(lines, 1)]
+    heads: list[Any] = list(HEADS)
+    if odd.payment_ids:
+        heads.append("QrPaymentId")
+    if odd.total:
+        sums = [sum((each.money[n] for each in found), Decimal("0.00")) for n in range(3)]
+        table.append(["Итого", *[""] * 10, *sums, *([""] if odd.payment_ids else [])])
+    table.insert(0, heads)
+    if odd.order == "columns":
+        # the same columns the other way round, `#` still the first
+        table = [[row[0], *reversed(row[1:])] for row in table]
+    return [*_title(book, found), *table] if odd.title else table
+
+
+def _line(book: Book, number: int, each: Operation, odd: Oddities) -> list[Any]:
+    moment = datetime.fromtimestamp(each.at, ALMATY)
+    payment = each.payment
+    point = book.trade_points.get(payment.trade_point_id)
+    cells: list[Any] = [
+        str(number),
+        each.number,
+        f"{point.city}, {point.address}" if point else "",
+        str(payment.trade_point_id),
+        f"{moment:%d.%m.%Y}",
+        f"{moment:%H:%M:%S}" if odd.seconds else f"{moment:%H:%M}",
+        f"{moment:%d.%m.%Y}",
+        each.document,
+        "Возврат" if each.is_refund else "Покупка",
+        f"Kaspi {payment.product_type}",
+        payment.comment or "",
+        *each.money,
+    ]
+    return [*cells, str(payment.payment_id)] if odd.payment_ids else cells
+
+
+def _title(book: Book, found: Sequence[Operation]) -> list[list[Any]]:
+    days = [datetime.fromtimestamp(each.at, ALMATY) for each in (*found[:1], *found[-1:])]
+    period = " - ".join(f"{day:%d.%m.%Y}" for day in days) or "нет операций"
+    return [
+        ["", "Детальная информация по операциям"],
+        [],
+        ["", "Период", period],
+        ["", "ИИН/БИН", book.organization_bin],
+        ["", "Наименование", "ПЕСОЧНИЦА: настоящих денег нет"],
+        [],
+    ]
+
+
+def as_csv(table: list[list[Any]], odd: Oddities) -> bytes:
+    """The report as CSV text."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter=DELIMITERS[odd.delimiter])
+    for row in table:
+        writer.writerow([_amount(cell, odd) if isinstance(cell, Decimal) else cell for cell in row])
+    return out.getvalue().encode(ENCODINGS[odd.encoding], "replace")
+
+
+def _amount(value: Decimal, odd: Oddities) -> str:
+    mark = {"none": "", "space": " ", "nbsp": "\N{NO-BREAK SPACE}"}[odd.thousands]
+    text = f"{value:,.2f}".replace(",", mark)
+    return text.replace(".", ",") if odd.decimal == "comma" else text
+
+
+def as_xlsx(table: list[list[Any]]) -> bytes:
+    """The report as a workbook: amounts are numbers, everything else is text, as Kaspi Pay writes it."""
+    import openpyxl
+
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("Отчет")
+    for row in table:
+        sheet.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def statement_routes(book: Book) -> list[web.RouteDef]:
+    """GET /_sandbox/kaspi/statement.csv and .xlsx: `since` and `until` in Unix seconds, and the oddities."""
+    prefix = "/_sandbox/kaspi/statement"
+    csv_type = "text/csv"
+    xlsx_type = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    return [
+        web.get(f"{prefix}.csv", _served(book, csv_type, as_csv)),
+        web.get(f"{prefix}.xlsx", _served(book, xlsx_type, lambda table, _odd: as_xlsx(table))),
+    ]
+
+
+def _served(book: Book, content_type: str, write: Callable[[list[list[Any]], Oddities], bytes]) -> Any:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        try:
+            odd = read_oddities(request.query)
+            since = float(request.query.get("since", 0))
+            until = float(request.query.get("until", datetime.now(UTC).timestamp() + 1e9))
+        except ValueError as error:
+            return web.json_response({"error": str(error)}, status=400)
+        found = operations(book, since, until, odd.refunds)
+        name = request.path.rpartition("/")[2]
+        headers = {"Content-Disposition": f'attachment; filename="sandbox-{name}"'}
+        body = write(rows(book, found, odd), odd)
+        return web.Response(body=body, content_type=content_type, headers=headers)
+
+    return serve
