@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlmodel import col, select
@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage import exact_json
 from procomp_pay.storage.module import AuditEntry
+from procomp_pay.storage.types import utc_text
 
 #: What the first entry of a chain stands on.
 GENESIS = "0" * 64
@@ -80,7 +81,7 @@ def entry_hash(entry: AuditEntry) -> str:
     content = {
         "payment_id": entry.payment_id,
         "seq": entry.seq,
-        "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "at": utc_text(entry.at),
         "actor": entry.actor,
         "source": entry.source,
         "source_id": entry.source_id,
