@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from procomp_pay.domain.errors import ConfigurationError
@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     jwt_audience: str | None = None
     jwt_issuer: str | None = None
     encryption_keys: SecretStr | None = None
+    #: Hours after which ``maintain`` seals the audit trail again; it does not where nothing is set.
+    audit_seal_hours: Annotated[int, Field(ge=1, le=8760)] | None = None
     public_base_url: str | None = None
 
     procomp_operator: str | None = None

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from procomp_pay.cli import (
+    audit,
     cancelling,
     database,
     demo,
@@ -18,6 +19,7 @@ from procomp_pay.cli import (
     refunding,
     serve,
     starting,
+    token,
     upkeep,
 )
 from procomp_pay.cli.group import DeskGroup
@@ -74,6 +76,8 @@ upkeep.register(app)
 database.register(app)
 doctor.register(app)
 keys.register(app)
+token.register(app)
+audit.register(app)
 people.register(app)
 serve.register(app)
 demo.register(app)

@@ -152,7 +152,7 @@ def _difference(seal: AuditSeal, sums: _Sums) -> str | None:
 
 
 def _counted(chains: int, entries: int) -> str:
-    return f"{entries} entries in {chains} chains"
+    return f"{entries} entries of {chains} payments"
 
 
 async def seal(
