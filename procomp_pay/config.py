@@ -40,6 +40,15 @@ class KaspiScheme(StrEnum):
     ENHANCED = "enhanced"
 
 
+class JwtAlgorithm(StrEnum):
+    """What the platform signs its tokens with (RFC 7518, RFC 8037)."""
+
+    HS256 = "HS256"
+    RS256 = "RS256"
+    ES256 = "ES256"
+    EDDSA = "EdDSA"
+
+
 class Settings(BaseSettings):
     """Everything that can be configured. Secrets never show in ``repr``."""
 
@@ -70,6 +79,9 @@ class Settings(BaseSettings):
     kaspi_client_key: Path | None = None
 
     jwt_secret: SecretStr | None = None
+    jwt_algorithm: JwtAlgorithm | None = None
+    jwt_public_key: str | None = None
+    jwt_jwks_url: str | None = None
     jwt_audience: str | None = None
     jwt_issuer: str | None = None
     encryption_keys: SecretStr | None = None

@@ -18,14 +18,15 @@ from procomp_pay.server.state import STATE, State
 def make_app(desk: Desk, settings: Settings) -> web.Application:
     """The API and the loops that run as long as it does. They end after the last open request.
 
-    :raises ConfigurationError: no usable JWT secret.
+    :raises ConfigurationError: the settings for tokens are missing or contradict each other.
     """
     background = Background(desk)
-    app = web.Application(middlewares=[errors.middleware])
+    gate = auth.gate_for(settings, desk.keyring)
+    app = web.Application(middlewares=[errors.middleware, auth.learning(gate)])
     app[STATE] = State(
         desk=desk,
         settings=settings,
-        gate=auth.gate_for(settings, desk.keyring),
+        gate=gate,
         background=background,
         health=Health(desk, settings, background),
     )
@@ -37,6 +38,7 @@ def make_app(desk: Desk, settings: Settings) -> web.Application:
 
 async def _loops(app: web.Application) -> AsyncIterator[None]:
     background = app[STATE].background
+    await app[STATE].gate.warm_up()
     await background.start()
     yield
     await background.stop()

@@ -73,6 +73,10 @@ class Keyring:
         """A signature (43 urlsafe characters) of the text, good for this purpose alone."""
         return _signature(self._signing_keys(purpose)[0], text)
 
+    def signatures(self, purpose: str, text: str) -> list[str]:
+        """The text's signature under each key, newest first."""
+        return [_signature(key, text) for key in self._signing_keys(purpose)]
+
     def verify(self, purpose: str, text: str, signature: str) -> bool:
         """Whether any of the keys signed the text for this purpose; takes the same time for all answers."""
         given = signature.encode()
