@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -23,7 +23,7 @@ from procomp_pay.storage.crypto import Keyring
 LEEWAY_S = 30
 #: A longer token is not even read.
 _LONGEST = 6 * 1024
-#: What PyJWT may raise for what a stranger sends; releases before 2.15 let an infinite exp through to OverflowError.
+#: What PyJWT may raise for what a stranger sends; before 2.15 an infinite exp raised OverflowError.
 _UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError)
 
 
@@ -51,13 +51,13 @@ class Caller:
 class Gate:
     """Lets a request in by its token.
 
-    :param keys: what its signature may be made with, each tried; or a set to choose from by ``kid``.
+    :param keys: gives what its signature may be made with, each tried; or a set to choose from by ``kid``.
     :param audience, issuer: checked, and then required, where they are configured.
     """
 
     def __init__(
         self,
-        keys: Sequence[Any] | KeySet,
+        keys: Callable[[], Sequence[Any]] | KeySet,
         *,
         algorithm: JwtAlgorithm = JwtAlgorithm.HS256,
         audience: str | None = None,
@@ -109,7 +109,7 @@ class Gate:
 
     def _candidates(self, header: dict[str, Any]) -> Sequence[Any]:
         if not isinstance(self._keys, KeySet):
-            return self._keys
+            return self._keys()
         key = self._keys.key(header.get("kid"))
         return () if key is None else (key,)
 
@@ -162,13 +162,15 @@ def gate_for(settings: Settings, keyring: Keyring) -> Gate:
     :raises ConfigurationError: the settings for tokens are missing, weak, or contradict each other.
     """
     asked = jwt_keys.plan(settings)
-    keys: Sequence[Any] | KeySet
+    keys: Callable[[], Sequence[Any]] | KeySet
     if asked.kind is Kind.JWKS:
         keys = KeySet(jwt_keys.jwks_url(settings), asked.algorithm)
     elif asked.kind is Kind.PUBLIC_KEY:
-        keys = [jwt_keys.public_key(settings, asked.algorithm)]
+        fixed = [jwt_keys.public_key(settings, asked.algorithm)]
+        keys = lambda: fixed  # noqa: E731 - shorter than a function of its own
     else:
-        keys = jwt_keys.secrets(settings, keyring)
+        jwt_keys.secrets(settings, keyring)  # what is wrong is told now, not at the first request
+        keys = lambda: jwt_keys.secrets(settings, keyring)  # noqa: E731
     return Gate(keys, algorithm=asked.algorithm, audience=settings.jwt_audience, issuer=settings.jwt_issuer)
 
 

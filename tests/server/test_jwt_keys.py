@@ -1,4 +1,4 @@
-"""Tokens that the platform signs with its private key: what lets in, what does not, and how keys are learned."""
+"""Tokens that the platform signs with its private key: what lets in, what does not, how keys come."""
 
 from __future__ import annotations
 
