@@ -10,7 +10,7 @@ import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
@@ -40,6 +40,13 @@ class KaspiScheme(StrEnum):
     ENHANCED = "enhanced"
 
 
+class LogFormat(StrEnum):
+    """How a line of the log looks."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
 class JwtAlgorithm(StrEnum):
     """What the platform signs its tokens with (RFC 7518, RFC 8037)."""
 
@@ -63,6 +70,8 @@ class Settings(BaseSettings):
     procomp_home: Path | None = None
     database_url: SecretStr | None = None
     log_level: str = "INFO"
+    #: JSON where stderr is no terminal, unless it is set.
+    log_format: LogFormat | None = None
 
     stripe_secret_key: SecretStr | None = None
     stripe_webhook_secret: SecretStr | None = None
@@ -117,6 +126,17 @@ class Settings(BaseSettings):
         """Stripe's signing secrets, newest first; several while one rotates."""
         text = self.stripe_webhook_secret.get_secret_value() if self.stripe_webhook_secret else ""
         return [part.strip() for part in text.split(",") if part.strip()]
+
+    def secret_values(self) -> list[str]:
+        """Every secret that is configured, for who has to keep them out of sight."""
+        found: list[str] = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                text = value.get_secret_value()
+                found += [text, *(part.strip() for part in text.split(","))]
+        password = urlsplit(self.url).password if "://" in self.url else None
+        return [*found, unquote(password), password] if password else found
 
     @property
     def stripe_mode(self) -> ProviderMode:

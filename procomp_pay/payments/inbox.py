@@ -193,7 +193,10 @@ async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
         )
         wait = min(_LONGEST_WAIT_S, 2**row.attempts) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
         row.next_attempt_at = now + timedelta(seconds=wait)
-        log.warning("event %s failed at attempt %d: %s", row.event_id, row.attempts, row.last_error)
+        fields = {"event_id": row.event_id, "payment_id": row.payment_id}
+        log.warning(
+            "event %s failed at attempt %d: %s", row.event_id, row.attempts, row.last_error, extra=fields
+        )
         if row.attempts >= ATTEMPTS:
             row.state = EventState.DEAD
             message = {"event_id": row.event_id, "type": row.type, "error": row.last_error}

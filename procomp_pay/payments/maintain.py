@@ -72,7 +72,7 @@ async def _look_after(desk: Desk, payment_id: str, done: Pass) -> None:
     async def look() -> None:
         settled.append(await look_after(desk, payment_id))
 
-    if not await _alone(look, f"payment {payment_id}", done):
+    if not await _alone(look, f"payment {payment_id}", done, payment_id=payment_id):
         await look_again_at(desk, payment_id)
     elif settled[0] is not None and settled[0].status is not settled[0].before:
         done.moved += 1
@@ -88,19 +88,23 @@ async def work_refunds(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
             claimed = await refunds.claim_due(session, desk.clock(), lease_s=REFUND_LEASE_S, limit=1)
         if not claimed:
             return
-        await _alone(partial(follow_up, desk, claimed[0]), f"refund {claimed[0]}", done)
+        work = partial(follow_up, desk, claimed[0])
+        await _alone(work, f"refund {claimed[0]}", done, refund_id=claimed[0])
 
 
-async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass) -> bool:
-    """Do one piece of work; its trouble must not keep the others waiting. False where it failed."""
+async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass, **fields: str) -> bool:
+    """Do one piece of work; its trouble must not keep the others waiting. False where it failed.
+
+    :param fields: what a line of the log says besides.
+    """
     done.looked_at += 1
     try:
         await work()
     except PaymentError as error:
-        log.warning("%s: %s", name, error.message)
+        log.warning("%s: %s", name, error.message, extra=fields)
         done.failures.append(f"{name}: {error.message}")
     except Exception as error:
-        log.exception("%s cannot be looked after", name)
+        log.exception("%s cannot be looked after", name, extra=fields)
         done.failures.append(f"{name}: {type(error).__name__}")
     else:
         return True

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from procomp_pay.config import Settings
 from procomp_pay.payments.desk import Desk
-from procomp_pay.server import auth, errors
+from procomp_pay.server import auth, errors, trace
 from procomp_pay.server.background import Background
 from procomp_pay.server.health import Health
 from procomp_pay.server.routes import routes
@@ -22,7 +22,7 @@ def make_app(desk: Desk, settings: Settings) -> web.Application:
     """
     background = Background(desk)
     gate = auth.gate_for(settings, desk.keyring)
-    app = web.Application(middlewares=[errors.middleware, auth.learning(gate)])
+    app = web.Application(middlewares=[errors.middleware, trace.middleware, auth.learning(gate)])
     app[STATE] = State(
         desk=desk,
         settings=settings,

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable, PaymentError
+from procomp_pay.domain.redact import redact
 from procomp_pay.server.logs import REQUEST_ID
 from procomp_pay.storage import exact_json
 
@@ -42,7 +43,8 @@ def json_answer(body: Any, status: int = 200, headers: dict[str, str] | None = N
 
 def error_answer(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
     """An error as every client of the API knows it."""
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in detail[:_LONGEST_DETAIL])
+    known = redact(detail[:_LONGEST_DETAIL])
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in known)
     return json_answer({"detail": text, "status_code": status}, status, headers)
 
 
@@ -89,7 +91,8 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return answer
     finally:
         spent = (time.perf_counter() - started) * 1000
-        log.info("%s %s %d %.1f ms", request.method, template_of(request), status, spent)
+        fields = {"status": status, "duration_ms": round(spent, 1)}
+        log.info("%s %s %d %.1f ms", request.method, template_of(request), status, spent, extra=fields)
 
 
 def template_of(request: web.Request) -> str:

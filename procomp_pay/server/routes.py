@@ -14,7 +14,7 @@ from procomp_pay.payments.desk import Actor
 from procomp_pay.payments.inbox import receive_stripe
 from procomp_pay.payments.initiate import initiate
 from procomp_pay.payments.views import Move, PaymentView
-from procomp_pay.server import admin, bodies
+from procomp_pay.server import admin, bodies, logs
 from procomp_pay.server.auth import Caller
 from procomp_pay.server.errors import json_answer
 from procomp_pay.server.logs import REQUEST_ID
@@ -62,6 +62,7 @@ async def start(request: web.Request) -> web.Response:
     state = request.app[STATE]
     started = await initiate(state.desk, order, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
     state.background.wake_watch()
+    logs.note(payment_id=started.payment_id)
     opening = await views.opening(state.desk, started.payment_id)
     return json_answer(opening.seeded())
 
