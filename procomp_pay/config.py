@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     #: Hours after which ``maintain`` seals the audit trail again; it does not where nothing is set.
     audit_seal_hours: Annotated[int, Field(ge=1, le=8760)] | None = None
     public_base_url: str | None = None
+    metrics_token: SecretStr | None = None
 
     procomp_operator: str | None = None
 

@@ -98,6 +98,8 @@ class Handled:
     type: str
     state: EventState
     payment_id: str | None = None
+    #: Seconds since it arrived.
+    lag_s: float = 0.0
 
 
 async def handle_next(desk: Desk) -> Handled | None:
@@ -117,7 +119,8 @@ async def handle_next(desk: Desk) -> Handled | None:
             row.attempts += 1
             row.handled_at = desk.clock()
             row.last_error = None
-            return Handled(row.event_id, row.type, row.state, row.payment_id)
+            lag = (row.handled_at - row.received_at).total_seconds()
+            return Handled(row.event_id, row.type, row.state, row.payment_id, lag)
     except Exception as error:
         if row_id is None:
             raise

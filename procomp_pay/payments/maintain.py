@@ -36,6 +36,8 @@ class Pass:
     looked_at: int = 0
     moved: int = 0
     failures: list[str] = field(default_factory=list)
+    #: Seconds from each event's arrival until it was handled.
+    lags: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
         text = f"{self.events} events handled, {self.looked_at} payments looked at, {self.moved} moved"
@@ -53,6 +55,7 @@ async def work_inbox(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
             done.events_failed += 1
         else:
             done.events += 1
+            done.lags.append(handled.lag_s)
 
 
 async def work_watch(desk: Desk, done: Pass, *, most: int = _MOST) -> None:

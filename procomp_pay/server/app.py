@@ -8,10 +8,10 @@ from aiohttp import web
 
 from procomp_pay.config import Settings
 from procomp_pay.payments.desk import Desk
-from procomp_pay.server import auth, errors, trace
+from procomp_pay.server import auth, errors, metrics, trace
 from procomp_pay.server.background import Background
 from procomp_pay.server.health import Health
-from procomp_pay.server.routes import routes
+from procomp_pay.server.routes import BASE, routes
 from procomp_pay.server.state import STATE, State
 
 
@@ -31,6 +31,7 @@ def make_app(desk: Desk, settings: Settings) -> web.Application:
         health=Health(desk, settings, background),
     )
     app.add_routes(routes())
+    metrics.install(app, f"{BASE}/metrics", metrics.Metrics(desk, settings, background))
     app.on_response_prepare.append(errors.set_headers)
     app.cleanup_ctx.append(_loops)
     return app
