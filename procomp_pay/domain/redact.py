@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -86,14 +87,18 @@ class Redactor:
     def _inner(self, value: Any, cards: bool, depth: int) -> Any:
         if not isinstance(value, Mapping):
             return [self.value(each, cards=cards, _depth=depth) for each in value]
-        return {
-            self.text(str(name)): HIDDEN
-            if is_secret_name(str(name)) and each is not None
-            else self.value(each, cards=cards, _depth=depth)
-            for name, each in value.items()
-        }
+        found = {}
+        for name, each in value.items():
+            hidden = is_secret_name(str(name)) and each is not None
+            found[self._name(str(name))] = HIDDEN if hidden else self.value(each, cards=cards, _depth=depth)
+        return found
+
+    def _name(self, name: str) -> str:
+        """A short word of letters is a name and nothing else."""
+        return name if name.isidentifier() and len(name) < 40 and self._known is None else self.text(name)
 
 
+@lru_cache(maxsize=1024)
 def is_secret_name(name: str) -> bool:
     """Whether a field of this name holds something secret: ``apiKey``, ``JWT_SECRET``, ``Device-Token``."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
@@ -123,6 +128,8 @@ def one_line(text: str, *, keep: str = "") -> str:
 
     :param keep: control characters that stay.
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c in keep else _visible(c) for c in text)
 
 

@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import BadSignature, NotYet, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News, Source
+from procomp_pay.domain.redact import redact
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.settle import settle_in
 from procomp_pay.providers.stripe_events import EventNews, read_event
@@ -192,7 +193,9 @@ async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
         now = desk.clock()
         row.attempts += 1
         row.last_error = (
-            f"{type(error).__name__}: {error}"[:500] if isinstance(error, PaymentError) else _shape(error)
+            redact(f"{type(error).__name__}: {error}"[:500])
+            if isinstance(error, PaymentError)
+            else _shape(error)
         )
         wait = min(_LONGEST_WAIT_S, 2**row.attempts) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
         row.next_attempt_at = now + timedelta(seconds=wait)

@@ -33,6 +33,10 @@ _EXTRA = (
 )  # fmt: skip
 
 
+#: Made by this pipeline or checked before: nothing to take out, in the lines of which there are most.
+_OURS = ("level", "logger", "timestamp", "request_id", "route", "status", "duration_ms")
+
+
 def set_up(settings: Settings, stream: TextIO | None = None) -> None:
     """Log from the configured level on.
 
@@ -100,7 +104,9 @@ class _Clean:
 
     def __call__(self, _logger: Any, _name: str, event: EventDict) -> EventDict:
         trace = event.pop("exception", None)
-        kept = {one_line(str(name)): _lines(each) for name, each in self._redactor.value(event).items()}
+        ours = {name: event.pop(name) for name in _OURS if name in event}
+        said = self._redactor.value(event)
+        kept = {one_line(str(name)): _lines(each) for name, each in said.items()} | ours
         if trace:
             # its lines are indented: none of them can pass for a line of the log
             text = one_line(self._redactor.text(str(trace)), keep="\n")

@@ -116,7 +116,8 @@ async def test_with_a_token_it_takes_the_token(serve: Serve) -> None:
 async def test_from_elsewhere_nobody(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """The peer is another address: asked of the function that decides."""
     for peer, inside in (
-        (("127.0.0.1", 5), True), (("127.8.8.8", 5), True), (("::1", 5), True), (("::ffff:127.0.0.1", 5), True),
+        (("127.0.0.1", 5), True), (("127.8.8.8", 5), True), (("::1", 5), True),
+        (("::ffff:127.0.0.1", 5), True),
         (("192.168.1.5", 5), False), (("::ffff:10.0.0.1", 5), False), (("fe80::1%eth0", 5), False),
         ("", False), (None, False),
     ):  # fmt: skip
