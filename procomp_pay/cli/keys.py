@@ -87,14 +87,14 @@ def _show(found: dict[str, Any], left: Count, *, check: bool) -> None:
     if found["new_key_made"]:
         say("A new key stands first in the key file; the older ones stay behind it. Back the file up.")
     if not check:
-        typer.echo(f"✓ {found['rotated']} of {left.rows} rows put under the newest key")
+        typer.echo(f"✓ put under the newest key: {found['rotated']} of {left.rows}")
     if not (left.old or left.unreadable):
-        typer.echo(f"✓ the newest key reads all {left.rows} rows")
+        typer.echo(f"✓ the newest key reads everything ({left.rows})")
     if found["keys"] == 1:
         say("There is one key: to change it, put a new one in front of it in ENCRYPTION_KEYS.")
         hint("procomp-pay keys new")
     if left.old:
-        say(f"✗ {left.old} rows still need an older key: keep it", fg="red")
+        say(f"✗ still under an older key, which has to be kept: {left.old}", fg="red")
         if not check:
             say("  some process still writes with it: restart that one with the new keys")
         hint("procomp-pay keys rotate")

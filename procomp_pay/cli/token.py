@@ -18,7 +18,8 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay token issue --user USER --role admin
   procomp-pay token issue --user USER --role user --ttl 2h
 
-  curl -H "Authorization: Bearer $(procomp-pay token issue --user me --role staff)" \\
+  TOKEN=$(procomp-pay token issue --user me --role staff)
+  curl -H "Authorization: Bearer $TOKEN" \\
     http://127.0.0.1:8080/api/v1/payments/admin/payments
 
 The token stands alone on stdout. It cannot be taken back: keep its life short."""

@@ -94,8 +94,10 @@ class Redactor:
         return found
 
     def _name(self, name: str) -> str:
-        """A short word of letters is a name and nothing else."""
-        return name if name.isidentifier() and len(name) < 40 and self._known is None else self.text(name)
+        """A short word of letters has no shape of a secret."""
+        if not name.isidentifier() or len(name) >= 40:
+            return self.text(name)
+        return name if self._known is None else self._known.sub(HIDDEN, name)
 
 
 @lru_cache(maxsize=1024)

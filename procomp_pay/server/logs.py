@@ -34,7 +34,7 @@ _EXTRA = (
 
 
 #: Made by this pipeline or checked before: nothing to take out, in the lines of which there are most.
-_OURS = ("level", "logger", "timestamp", "request_id", "route", "status", "duration_ms")
+_OURS = ("level", "logger", "timestamp", "request_id", "method", "route", "status", "duration_ms")
 
 
 def set_up(settings: Settings, stream: TextIO | None = None) -> None:
@@ -65,7 +65,7 @@ def formatter(redactor: Redactor, wanted: LogFormat, *, colours: bool = False) -
         merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(allow=_EXTRA),
+        _add_extra,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_request_id,
     ]
@@ -120,6 +120,13 @@ def _lines(value: Any) -> Any:
     if isinstance(value, dict):
         return {one_line(str(name)): _lines(each) for name, each in value.items()}
     return [_lines(each) for each in value] if isinstance(value, list) else value
+
+
+def _add_extra(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    """As structlog's own, which makes a record to compare with for every line."""
+    given = event["_record"].__dict__
+    event.update({name: given[name] for name in _EXTRA if name in given})
+    return event
 
 
 def _add_request_id(_logger: Any, _name: str, event: EventDict) -> EventDict:
