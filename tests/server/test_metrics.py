@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
@@ -52,7 +51,7 @@ async def test_what_happens_is_counted(served: Served, eventually: Any) -> None:
     assert found[("procomp_pay_provider_call_seconds_count", "create", "ok", "stripe")] == 1
     assert found[("procomp_pay_webhook_lag_seconds_count",)] >= 2
     assert found[("procomp_pay_queue_depth", "inbox_dead")] == 0
-    assert found[("procomp_pay_queue_depth", "payments_watched")] == 1
+    assert found[("procomp_pay_queue_depth", "payments_watched")] >= 1
     assert found[("procomp_pay_background_heartbeat_age_seconds", "inbox")] < 10
     assert found[("procomp_pay_database_up",)] == 1
 
@@ -88,11 +87,11 @@ async def test_without_the_database_the_process_still_answers(served: Served) ->
         await rename_table(served.desk, "gone", "pay_outbox")
 
 
-@pytest.mark.parametrize("name", metrics._FORWARDED)
-async def test_through_a_proxy_nobody_is_from_here(served: Served, name: str) -> None:
-    answer = await served.api.get(f"{BASE}/metrics", headers={name: "127.0.0.1"})
-    assert answer.status_code == 403
-    assert "procomp_pay_" not in answer.text
+async def test_through_a_proxy_nobody_is_from_here(served: Served) -> None:
+    for name in metrics._FORWARDED:
+        answer = await served.api.get(f"{BASE}/metrics", headers={name: "127.0.0.1"})
+        assert answer.status_code == 403, name
+        assert "procomp_pay_" not in answer.text
 
 
 async def test_with_a_token_it_takes_the_token(serve: Serve) -> None:
@@ -113,7 +112,7 @@ async def test_with_a_token_it_takes_the_token(serve: Serve) -> None:
     assert (await served.api.get(f"{BASE}/metrics", headers=through)).status_code == 200
 
 
-async def test_from_elsewhere_nobody(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_elsewhere_nobody() -> None:
     """The peer is another address: asked of the function that decides."""
     for peer, inside in (
         (("127.0.0.1", 5), True), (("127.8.8.8", 5), True), (("::1", 5), True),
@@ -145,4 +144,3 @@ async def test_figures_are_kept_for_a_while(served: Served, monkeypatch: pytest.
     again = await figures(served)
     key = ("procomp_pay_payments_initiated_total", "apple_pay")
     assert before.get(key) == again.get(key) is None
-    assert isinstance(served.api, httpx.AsyncClient)
