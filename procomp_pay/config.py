@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
 
 from platformdirs import user_data_path
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from procomp_pay.domain.errors import ConfigurationError
@@ -40,6 +40,22 @@ class KaspiScheme(StrEnum):
     ENHANCED = "enhanced"
 
 
+class LogFormat(StrEnum):
+    """How a line of the log looks."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class JwtAlgorithm(StrEnum):
+    """What the platform signs its tokens with (RFC 7518, RFC 8037)."""
+
+    HS256 = "HS256"
+    RS256 = "RS256"
+    ES256 = "ES256"
+    EDDSA = "EdDSA"
+
+
 class Settings(BaseSettings):
     """Everything that can be configured. Secrets never show in ``repr``."""
 
@@ -54,6 +70,8 @@ class Settings(BaseSettings):
     procomp_home: Path | None = None
     database_url: SecretStr | None = None
     log_level: str = "INFO"
+    #: JSON where stderr is no terminal, unless it is set.
+    log_format: LogFormat | None = None
 
     stripe_secret_key: SecretStr | None = None
     stripe_webhook_secret: SecretStr | None = None
@@ -70,10 +88,16 @@ class Settings(BaseSettings):
     kaspi_client_key: Path | None = None
 
     jwt_secret: SecretStr | None = None
+    jwt_algorithm: JwtAlgorithm | None = None
+    jwt_public_key: str | None = None
+    jwt_jwks_url: str | None = None
     jwt_audience: str | None = None
     jwt_issuer: str | None = None
     encryption_keys: SecretStr | None = None
+    #: Hours after which ``maintain`` seals the audit trail again; it does not where nothing is set.
+    audit_seal_hours: Annotated[int, Field(ge=1, le=8760)] | None = None
     public_base_url: str | None = None
+    metrics_token: SecretStr | None = None
 
     #: What a client may ask of one process: by user, or by address without a token. ``off``: no limit.
     rate_limit_reads: str = "1200/minute"
@@ -112,6 +136,17 @@ class Settings(BaseSettings):
         """Stripe's signing secrets, newest first; several while one rotates."""
         text = self.stripe_webhook_secret.get_secret_value() if self.stripe_webhook_secret else ""
         return [part.strip() for part in text.split(",") if part.strip()]
+
+    def secret_values(self) -> list[str]:
+        """Every secret that is configured, for who has to keep them out of sight."""
+        found: list[str] = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                text = value.get_secret_value()
+                found += [text, *(part.strip() for part in text.split(","))]
+        password = urlsplit(self.url).password if "://" in self.url else None
+        return [*found, unquote(password), password] if password else found
 
     @property
     def stripe_mode(self) -> ProviderMode:

@@ -14,6 +14,7 @@ import pytest
 
 from procomp_pay.storage import migrate
 from procomp_pay.storage.database import PaymentDatabaseService
+from tests.secret_watch import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: PLC0414
 
 _numbers = itertools.count(1)
 

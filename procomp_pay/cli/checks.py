@@ -200,10 +200,19 @@ def _webhook_secret(settings: Settings) -> Check:
 
 
 def _tokens(settings: Settings) -> Check:
-    if settings.jwt_secret is None:
-        return Check(
-            "JWT", "warn", "not set: only `serve` needs it", "set JWT_SECRET before: procomp-pay serve"
-        )
-    if len(settings.jwt_secret.get_secret_value()) < 32:
-        return Check("JWT", "fail", "JWT_SECRET is shorter than 32 characters", "take a longer random one", 7)
-    return Check("JWT", "ok", "JWT_SECRET")
+    from procomp_pay.server import jwt_keys
+
+    if not (settings.jwt_secret or settings.jwt_public_key or settings.jwt_jwks_url):
+        how = "set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL before: procomp-pay serve"
+        return Check("JWT", "warn", "not set: only `serve` needs it", how)
+    try:
+        asked = jwt_keys.plan(settings)
+        if asked.kind is jwt_keys.Kind.SECRET:
+            jwt_keys.check_secret(settings)
+        elif asked.kind is jwt_keys.Kind.PUBLIC_KEY:
+            jwt_keys.public_key(settings, asked.algorithm)
+        else:
+            jwt_keys.jwks_url(settings)
+    except PaymentError as error:
+        return _failed("JWT", error)
+    return Check("JWT", "ok", f"{asked.kind}, {asked.algorithm}")

@@ -180,10 +180,13 @@ def safe(text: object) -> str:
 
 def show_error(error: PaymentError, *, as_json: bool = False) -> None:
     """Say what happened, why, and what to type next."""
+    from procomp_pay.domain.redact import redact
+
+    message = redact(error.message, cards=False)
     if as_json:
-        print_error_json(error.message, error.exit_code, error.next_step)
+        print_error_json(message, error.exit_code, error.next_step)
         return
-    text = wrap(f"\N{BALLOT X} {clean(error.message)}", sys.stderr)
+    text = wrap(f"\N{BALLOT X} {clean(message)}", sys.stderr)
     mark = typer.style(text[0], fg="red", bold=True) if has_colour(err=True) else text[0]
     typer.echo(mark + text[1:], err=True)
     if error.next_step:

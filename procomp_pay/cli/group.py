@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ class DeskGroup(TyperGroup):
             sys.stdout.flush()
         except Exception as error:
             if debug and not _is_usage(error):
-                raise
+                _show_trace(error)
             code = _tell(error, as_json=as_json)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -85,6 +86,21 @@ def _never_fail_to_encode(stream: Any) -> None:
         stream, "reconfigure"
     ):
         stream.reconfigure(errors="replace")
+
+
+def _show_trace(error: Exception) -> None:
+    """The traceback, without locals and without secrets: people send it to us."""
+    import traceback
+
+    from procomp_pay.domain.redact import Redactor, one_line
+
+    known: list[str] = []
+    with contextlib.suppress(Exception):  # what is wrong may be the settings
+        from procomp_pay.cli.common import settings
+
+        known = settings().secret_values()
+    text = Redactor(known).text("".join(traceback.format_exception(error)))
+    typer.echo(one_line(text, keep="\n"), err=True)
 
 
 def _is_usage(error: Exception) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from procomp_pay.cli import (
+    audit,
     cancelling,
     database,
     demo,
@@ -19,6 +20,7 @@ from procomp_pay.cli import (
     serve,
     starting,
     statements,
+    token,
     upkeep,
 )
 from procomp_pay.cli.group import DeskGroup
@@ -75,6 +77,8 @@ upkeep.register(app)
 database.register(app)
 doctor.register(app)
 keys.register(app)
+token.register(app)
+audit.register(app)
 people.register(app)
 statements.register(app)
 serve.register(app)

@@ -16,9 +16,10 @@ from procomp_pay.cli.common import (
     warn_of_play_money,
     with_desk,
 )
-from procomp_pay.domain.errors import Unavailable
+from procomp_pay.domain.errors import PaymentError, Unavailable
 
 if TYPE_CHECKING:
+    from procomp_pay.config import Settings
     from procomp_pay.payments.desk import Desk
     from procomp_pay.payments.maintain import Pass
 
@@ -43,7 +44,7 @@ def maintain(as_json: JsonOption = False) -> None:
     """
     using = settings()
     warn_of_play_money(using, as_json=as_json)
-    done = with_desk(_pass_alone, using=using)
+    done = with_desk(lambda desk: _pass_alone(desk, using), using=using)
     problems = done.events_failed + len(done.failures)
     if as_json:
         counts = {
@@ -60,7 +61,7 @@ def maintain(as_json: JsonOption = False) -> None:
         raise typer.Exit(6)
 
 
-async def _pass_alone(desk: Desk) -> Pass:
+async def _pass_alone(desk: Desk, using: Settings) -> Pass:
     from procomp_pay.payments.maintain import one_pass
     from procomp_pay.storage.lock import maintenance_lock
 
@@ -69,12 +70,27 @@ async def _pass_alone(desk: Desk) -> Pass:
             raise Unavailable(
                 "Another maintain is running", next_step="let it finish; cron will come again by itself"
             )
-        return await one_pass(desk)
+        done = await one_pass(desk)
+        if using.audit_seal_hours is not None:
+            await _seal(desk, using.audit_seal_hours, done)
+        return done
+
+
+async def _seal(desk: Desk, hours: int, done: Pass) -> None:
+    """Seal the audit trail where its time has come; its trouble is one of the pass's failures."""
+    from datetime import timedelta
+
+    from procomp_pay.payments.audit_seals import seal_if_due
+
+    try:
+        await seal_if_due(desk, "maintain", timedelta(hours=hours))
+    except PaymentError as error:
+        done.failures.append(f"audit seal: {error.message}")
 
 
 def _name_problems(done: Pass) -> None:
     for failure in done.failures:
-        say(f"✗ payment {clean(failure)}", fg="red")
+        say(f"✗ {clean(failure)}", fg="red")
     if done.events_failed:
         say(f"✗ {done.events_failed} events could not be handled; they are tried again", fg="red")
         hint("procomp-pay events list")

@@ -159,8 +159,8 @@ _SOURCES = {
 }
 
 
-def move(entry: Move, view: PaymentView) -> str:
-    """One entry of the audit trail as a sentence; what is unknown is shown as it stands."""
+def deed(entry: Move, view: PaymentView) -> str:
+    """What an entry of the audit trail did; what is unknown is shown as it stands."""
     kaspi = view.channel.is_kaspi
     if (back := back_words.move(entry, view)) is not None:
         said = back
@@ -171,6 +171,12 @@ def move(entry: Move, view: PaymentView) -> str:
     else:
         said = _MOVES.get(entry.action, entry.action.replace("_", " ").replace(":", ", "))
         said = said.format(provider="Kaspi" if kaspi else "Stripe") if entry.action in _MOVES else said
+    return said
+
+
+def move(entry: Move, view: PaymentView) -> str:
+    """One entry of the audit trail as a sentence."""
+    said = deed(entry, view)
     who = _SOURCES.get(entry.source, f"by {entry.actor}")
     note = f": {entry.note}" if entry.note else ""
     return f"{said} ({who}){note}"

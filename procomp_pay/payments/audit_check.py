@@ -1,21 +1,22 @@
 """Verify the audit trail: recompute every chain in bounded memory, and compare its end with the payment.
 
-It finds entries that were edited, taken out of the middle, put in or swapped. An end that was cut off shows
-only where the payment's own row betrays it; and whoever rewrites a whole chain with new hashes leaves no
-trace here. Seals are what shows those.
+A chain by itself shows entries that were edited, taken out of the middle, put in or swapped. An end that
+was cut off, a chain that is gone with its payment, or one that was rewritten with new hashes shows by the
+seals (:mod:`audit_seals`), which are computed again in the same pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from procomp_pay.domain.errors import NotFound
+from procomp_pay.payments.audit_seals import SealCheck, choose
 from procomp_pay.payments.desk import Desk
-from procomp_pay.storage import audit, audit_read
+from procomp_pay.storage import audit, audit_read, audit_seals
 from procomp_pay.storage.audit_read import Link, Standing
 
 #: Findings that a report names; the others are counted.
@@ -34,13 +35,17 @@ class Flaw(StrEnum):
     DISAGREES = "disagrees"  # the last entry says one thing, the payment's row another
     NO_CHAIN = "no_chain"  # a payment without any entry
     NO_PAYMENT = "no_payment"  # a chain whose payment is gone
+    SEAL = "seal"  # a seal is not what it was made of, or one is missing
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One flaw and where it is; ``seq`` is ``None`` where it is no entry's own."""
+    """One flaw and where it is; ``seq`` is ``None`` where it is no entry's own.
 
-    payment_id: str
+    :param payment_id: ``None`` for a seal, which speaks for all of them.
+    """
+
+    payment_id: str | None
     flaw: Flaw
     seq: int | None
     detail: str
@@ -50,11 +55,15 @@ class Finding:
 class AuditReport:
     """What a verification found.
 
+    :param seals: how many were computed again.
+    :param root: the newest seal's.
     :param more: findings beyond those that are named.
     """
 
     chains: int = 0
     entries: int = 0
+    seals: int = 0
+    root: str | None = None
     findings: list[Finding] = field(default_factory=list)
     more: int = 0
 
@@ -117,29 +126,48 @@ class _Chain:
         return Finding(self.payment_id, flaw, seq, detail)
 
 
-async def verify(desk: Desk, payment_id: str | None = None) -> AuditReport:
-    """Verify one payment's chain, or all of them.
+async def verify(
+    desk: Desk,
+    payment_id: str | None = None,
+    *,
+    root: str | None = None,
+    all_seals: bool = False,
+    seen: Callable[[int], None] | None = None,
+) -> AuditReport:
+    """Verify one payment's chain; or all of them, and the seals.
 
-    Safe beside a running desk: each chain's end and its row are compared as of one moment.
+    Safe beside a running desk: each chain's end and its row are compared as of one moment, and a seal covers
+    only what was committed when it was made.
 
+    :param root: a root that was kept elsewhere: one of the seals must have it.
+    :param all_seals: every seal; else the newest ones and some of the older.
+    :param seen: is told the number of entries so far, now and then.
     :raises NotFound: no such payment, and no chain of one.
     """
     report = AuditReport()
+    seals = [] if payment_id is not None else await audit_seals.every(desk.db)
+    check = SealCheck(choose(seals, root=root, everyone=all_seals))
     ended: list[_Chain] = []
-    async for chain in _chains(desk, payment_id, report):
+    async for chain in _chains(desk, payment_id, report, check):
         report.chains += 1
         ended.append(chain)
         if len(ended) >= audit_read.PAGE:
             await _compare(desk, ended, report)
+            if seen is not None:
+                seen(report.entries)
     await _compare(desk, ended, report)
     async for lonely in audit_read.without_chain(desk.db, payment_id):
         report.add([Finding(lonely, Flaw.NO_CHAIN, None, "it has no audit entry at all")])
+    report.seals, report.root = len(check.seals), seals[-1].merkle_root if seals else None
+    report.add(Finding(None, Flaw.SEAL, None, said) for said in check.flaws(seals, root))
     if payment_id is not None and not report.chains and report.is_sound:
         raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
     return report
 
 
-async def _chains(desk: Desk, payment_id: str | None, report: AuditReport) -> AsyncIterator[_Chain]:
+async def _chains(
+    desk: Desk, payment_id: str | None, report: AuditReport, check: SealCheck
+) -> AsyncIterator[_Chain]:
     """Every chain, checked up to its end."""
     chain: _Chain | None = None
     async for link in audit_read.links(desk.db, payment_id):
@@ -149,6 +177,7 @@ async def _chains(desk: Desk, payment_id: str | None, report: AuditReport) -> As
             chain = _Chain(link.payment_id)
         report.entries += 1
         report.add(chain.take(link))
+        check.take(link)
     if chain is not None:
         yield chain
 

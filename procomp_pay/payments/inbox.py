@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import BadSignature, NotYet, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News, Source
+from procomp_pay.domain.redact import redact
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.settle import settle_in
 from procomp_pay.providers.stripe_events import EventNews, read_event
@@ -98,6 +99,8 @@ class Handled:
     type: str
     state: EventState
     payment_id: str | None = None
+    #: Seconds since it arrived.
+    lag_s: float = 0.0
 
 
 async def handle_next(desk: Desk) -> Handled | None:
@@ -117,7 +120,8 @@ async def handle_next(desk: Desk) -> Handled | None:
             row.attempts += 1
             row.handled_at = desk.clock()
             row.last_error = None
-            return Handled(row.event_id, row.type, row.state, row.payment_id)
+            lag = (row.handled_at - row.received_at).total_seconds()
+            return Handled(row.event_id, row.type, row.state, row.payment_id, lag)
     except Exception as error:
         if row_id is None:
             raise
@@ -189,11 +193,16 @@ async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
         now = desk.clock()
         row.attempts += 1
         row.last_error = (
-            f"{type(error).__name__}: {error}"[:500] if isinstance(error, PaymentError) else _shape(error)
+            redact(f"{type(error).__name__}: {error}"[:500])
+            if isinstance(error, PaymentError)
+            else _shape(error)
         )
         wait = min(_LONGEST_WAIT_S, 2**row.attempts) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
         row.next_attempt_at = now + timedelta(seconds=wait)
-        log.warning("event %s failed at attempt %d: %s", row.event_id, row.attempts, row.last_error)
+        fields = {"event_id": row.event_id, "payment_id": row.payment_id}
+        log.warning(
+            "event %s failed at attempt %d: %s", row.event_id, row.attempts, row.last_error, extra=fields
+        )
         if row.attempts >= ATTEMPTS:
             row.state = EventState.DEAD
             message = {"event_id": row.event_id, "type": row.type, "error": row.last_error}

@@ -36,6 +36,8 @@ class Pass:
     looked_at: int = 0
     moved: int = 0
     failures: list[str] = field(default_factory=list)
+    #: Seconds from each event's arrival until it was handled.
+    lags: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
         text = f"{self.events} events handled, {self.looked_at} payments looked at, {self.moved} moved"
@@ -53,6 +55,7 @@ async def work_inbox(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
             done.events_failed += 1
         else:
             done.events += 1
+            done.lags.append(handled.lag_s)
 
 
 async def work_watch(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
@@ -72,7 +75,7 @@ async def _look_after(desk: Desk, payment_id: str, done: Pass) -> None:
     async def look() -> None:
         settled.append(await look_after(desk, payment_id))
 
-    if not await _alone(look, f"payment {payment_id}", done):
+    if not await _alone(look, f"payment {payment_id}", done, payment_id=payment_id):
         await look_again_at(desk, payment_id)
     elif settled[0] is not None and settled[0].status is not settled[0].before:
         done.moved += 1
@@ -88,19 +91,23 @@ async def work_refunds(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
             claimed = await refunds.claim_due(session, desk.clock(), lease_s=REFUND_LEASE_S, limit=1)
         if not claimed:
             return
-        await _alone(partial(follow_up, desk, claimed[0]), f"refund {claimed[0]}", done)
+        work = partial(follow_up, desk, claimed[0])
+        await _alone(work, f"refund {claimed[0]}", done, refund_id=claimed[0])
 
 
-async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass) -> bool:
-    """Do one piece of work; its trouble must not keep the others waiting. False where it failed."""
+async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass, **fields: str) -> bool:
+    """Do one piece of work; its trouble must not keep the others waiting. False where it failed.
+
+    :param fields: what a line of the log says besides.
+    """
     done.looked_at += 1
     try:
         await work()
     except PaymentError as error:
-        log.warning("%s: %s", name, error.message)
+        log.warning("%s: %s", name, error.message, extra=fields)
         done.failures.append(f"{name}: {error.message}")
     except Exception as error:
-        log.exception("%s cannot be looked after", name)
+        log.exception("%s cannot be looked after", name, extra=fields)
         done.failures.append(f"{name}: {type(error).__name__}")
     else:
         return True

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.payments.desk import Desk
 from procomp_pay.providers.registry import ProviderRegistry
-from procomp_pay.storage.crypto import Keyring, load_or_make_key_file
+from procomp_pay.storage.crypto import Keyring, key_file_ring
 from procomp_pay.storage.database import PaymentDatabaseService
 
 
@@ -38,7 +39,12 @@ def keyring_for(settings: Settings) -> Keyring:
             "ENCRYPTION_KEYS is not set; sensitive columns on PostgreSQL are never written without it",
             next_step="make one with: procomp-pay keys new",
         )
-    return Keyring(load_or_make_key_file(settings.home / "procomp-pay.key"))
+    return key_file_ring(key_file(settings))
+
+
+def key_file(settings: Settings) -> Path:
+    """Where the embedded default keeps its keys."""
+    return settings.home / "procomp-pay.key"
 
 
 @asynccontextmanager

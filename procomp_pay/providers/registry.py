@@ -6,6 +6,7 @@ from procomp_pay.config import STRIPE_API, KaspiScheme, ProviderMode, Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.base import PaymentProvider
+from procomp_pay.providers.observed import Observe, observed
 
 _NO_SANDBOX = "for a first try: procomp-pay sandbox (in another terminal); for real: set "
 
@@ -17,12 +18,15 @@ class ProviderRegistry:
         self._settings = settings
         self._stripe: PaymentProvider | None = None
         self._kaspi: PaymentProvider | None = None
+        #: Told of every call, where somebody wants to know.
+        self.observe: Observe | None = None
 
     def of(self, channel: Channel) -> PaymentProvider:
         """
         :raises ConfigurationError: the provider is not configured.
         """
-        return self.kaspi() if channel.is_kaspi else self.stripe()
+        found, name = (self.kaspi(), "kaspi") if channel.is_kaspi else (self.stripe(), "stripe")
+        return found if self.observe is None else observed(found, name, self.observe)
 
     def stripe(self) -> PaymentProvider:
         """

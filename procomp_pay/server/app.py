@@ -8,7 +8,7 @@ from aiohttp import web
 
 from procomp_pay.config import Settings
 from procomp_pay.payments.desk import Desk
-from procomp_pay.server import auth, errors
+from procomp_pay.server import auth, errors, metrics, trace
 from procomp_pay.server.background import Background
 from procomp_pay.server.cors import CORS, cors_of
 from procomp_pay.server.health import Health
@@ -21,19 +21,22 @@ from procomp_pay.server.state import STATE, State
 def make_app(desk: Desk, settings: Settings) -> web.Application:
     """The API and the loops that run as long as it does. They end after the last open request.
 
-    :raises ConfigurationError: no usable JWT secret; limits, proxies or origins that cannot be read.
+    :raises ConfigurationError: settings for tokens that are missing or contradict each other; limits, proxies
+        or origins that cannot be read.
     """
     background = Background(desk)
-    app = web.Application(middlewares=[errors.middleware])
+    gate = auth.gate_for(settings, desk.keyring)
+    app = web.Application(middlewares=[errors.middleware, trace.middleware])
     app[STATE] = State(
         desk=desk,
         settings=settings,
-        gate=auth.gate_for(settings, desk.keyring),
+        gate=gate,
         background=background,
         health=Health(desk, settings, background),
     )
     app[LIMITS], app[PROXIES], app[CORS] = limits_of(settings), proxies_of(settings), cors_of(settings)
     app.add_routes(routes())
+    metrics.install(app, metrics.Metrics(desk, settings, background))
     app.on_response_prepare.append(errors.set_headers)
     app.cleanup_ctx.append(_loops)
     return app
@@ -41,6 +44,7 @@ def make_app(desk: Desk, settings: Settings) -> web.Application:
 
 async def _loops(app: web.Application) -> AsyncIterator[None]:
     background = app[STATE].background
+    await app[STATE].gate.warm_up()
     await background.start()
     yield
     await background.stop()

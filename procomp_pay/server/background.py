@@ -48,6 +48,8 @@ class Background:
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._beats: dict[str, float] = {}
+        #: Told how long each event waited, in seconds.
+        self.on_lag: Callable[[float], None] = lambda _: None
 
     def wake_inbox(self) -> None:
         """An event was stored: handle it now."""
@@ -64,6 +66,10 @@ class Background:
         oldest = min(self._beats.values())
         dead = any(task.done() for task in self._tasks)
         return "stalled" if dead or time.monotonic() - oldest > STALLED_AFTER_S else "running"
+
+    def ages(self) -> dict[str, float]:
+        """Seconds since each loop's last good round; each may sleep for a few of them."""
+        return {name: time.monotonic() - beat for name, beat in self._beats.items()}
 
     async def start(self) -> None:
         """Begin; the first rounds take up what an earlier process left."""
@@ -114,6 +120,8 @@ class Background:
             return INBOX_PAUSE_S
         workers = _INBOX_WORKERS["sqlite" if self._desk.db.is_sqlite() else "postgresql"]
         await asyncio.gather(*(work_inbox(self._desk, done, most=_ROUND) for _ in range(workers)))
+        for lag in done.lags:
+            self.on_lag(lag)
         log.info("inbox: %s", done)
         return 0.0
 

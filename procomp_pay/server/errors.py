@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable, PaymentError
+from procomp_pay.domain.redact import redact
 from procomp_pay.server.answers import ErrorAnswer, answer
 from procomp_pay.server.cors import CORS
 from procomp_pay.server.logs import REQUEST_ID
@@ -41,7 +42,8 @@ _NEUTRAL: tuple[tuple[type[PaymentError], str], ...] = (
 
 def error_answer(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
     """An error as every client of the API knows it."""
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in detail[:_LONGEST_DETAIL])
+    known = redact(detail[:_LONGEST_DETAIL])
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in known)
     return answer(ErrorAnswer, {"detail": text or "No reason given", "status_code": status}, status, headers)
 
 
@@ -105,7 +107,8 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return answer
     finally:
         spent = (time.perf_counter() - started) * 1000
-        log.info("%s %s %d %.1f ms", request.method, template_of(request), status, spent)
+        fields = {"status": status, "duration_ms": round(spent, 1)}
+        log.info("%s %s %d %.1f ms", request.method, template_of(request), status, spent, extra=fields)
 
 
 def template_of(request: web.Request) -> str:

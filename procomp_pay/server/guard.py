@@ -62,7 +62,7 @@ async def _known(request: web.Request) -> Caller:
     :raises Unauthorized: no token that holds. :raises TooManyRequests: from an address of many such.
     """
     try:
-        return state.caller(request)
+        return await state.caller(request)
     except Unauthorized:
         await _count_failure(request)
         raise

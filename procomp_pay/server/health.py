@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from procomp_pay.config import ProviderMode, Settings
-from procomp_pay.domain.errors import PaymentError
+from procomp_pay.domain.errors import ConfigurationError, PaymentError
 from procomp_pay.domain.states import Channel
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.views import instant
@@ -23,6 +23,9 @@ CHECK_S = 2.0
 #: How long an answer holds, in seconds: a good one of a provider, a bad one, and the database's.
 GOOD_S, BAD_S, DATABASE_S = 30.0, 5.0, 1.0
 _UNREACHABLE = "unreachable"
+#: It answers, and does not take what is configured: waiting does not help.
+_MISCONFIGURED = "misconfigured"
+_BAD = frozenset({_UNREACHABLE, _MISCONFIGURED})
 
 
 class _Checked:
@@ -38,7 +41,7 @@ class _Checked:
         async with self._turn:
             if time.monotonic() >= self._until:
                 self._word = await self._ask()
-                kept = self._bad_s if self._word == _UNREACHABLE else self._good_s
+                kept = self._bad_s if self._word in _BAD else self._good_s
                 self._until = time.monotonic() + kept
         return self._word
 
@@ -48,6 +51,9 @@ class _Checked:
                 return await self._check()
         except TimeoutError:
             log.warning("health: no answer within %.0f s", CHECK_S)
+        except ConfigurationError as error:
+            log.warning("health: %s", error.message)
+            return _MISCONFIGURED
         except PaymentError as error:
             log.warning("health: %s", error.message)
         except Exception:
@@ -92,9 +98,9 @@ class Health:
 
 
 def _overall(services: dict[str, str]) -> str:
-    if services["database"] == _UNREACHABLE:
+    if services["database"] in _BAD:
         return "unhealthy"
     no_provider = services["stripe"] == services["kaspi"] == "off"
-    if no_provider or _UNREACHABLE in services.values() or services["background"] != "running":
+    if no_provider or _BAD & set(services.values()) or services["background"] != "running":
         return "degraded"
     return "healthy"

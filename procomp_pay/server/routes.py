@@ -17,7 +17,7 @@ from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.inbox import receive_stripe
 from procomp_pay.payments.initiate import initiate
 from procomp_pay.payments.views import Move, PaymentView
-from procomp_pay.server import admin, answers, bodies, openapi
+from procomp_pay.server import admin, answers, bodies, logs, metrics, openapi
 from procomp_pay.server.answers import answer
 from procomp_pay.server.auth import Caller
 from procomp_pay.server.guard import caller as caller_of
@@ -83,6 +83,11 @@ def table() -> list[Route]:
             answers.Alive,
         ),
         Route(
+            "GET", f"{BASE}/metrics", metrics.show, "getMetrics",
+            "Prometheus metrics: by token, or from this machine", "operation",
+            media="text/plain", refusals=(401, 403),
+        ),
+        Route(
             "GET", f"{BASE}/thanks", thanks, "getThanks", "Where a hosted payment page leads", "payments",
             media="text/html", budget=Budget.OPEN,
         ),
@@ -125,6 +130,7 @@ async def start(request: web.Request) -> web.Response:
     desk = _desk(request)
     started = await initiate(desk, order, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
     request.app[STATE].background.wake_watch()
+    logs.note(payment_id=started.payment_id)
     opening = await views.opening(desk, started.payment_id)
     return answer(answers.Started, opening.seeded())
 

@@ -37,7 +37,7 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) 
     :raises ConfigurationError: a setting, the address or the database's tables do not let it start.
     :raises DatabaseUnavailable: no connection.
     """
-    logs.set_up(settings.log_level)
+    logs.set_up(settings)
     _check_tables(settings)
     asyncio.run(_serve(settings, host, port, say))
 

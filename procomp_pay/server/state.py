@@ -27,9 +27,11 @@ class State:
 STATE = web.AppKey("state", State)
 
 
-def caller(request: web.Request) -> Caller:
-    """Who calls.
+async def caller(request: web.Request) -> Caller:
+    """Who calls. The token's key is learned first, where keys are learned and this one is not known yet.
 
     :raises Unauthorized: no token, or one that does not hold.
     """
-    return request.app[STATE].gate.caller(request.headers.getall("Authorization", []))
+    gate, given = request.app[STATE].gate, request.headers.getall("Authorization", [])
+    await gate.look(given)
+    return gate.caller(given)

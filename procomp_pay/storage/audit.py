@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.domain.redact import redact
 from procomp_pay.storage import exact_json
 from procomp_pay.storage.module import AuditEntry
+from procomp_pay.storage.types import utc_text
 
 #: What the first entry of a chain stands on.
 GENESIS = "0" * 64
@@ -55,9 +57,9 @@ async def append(session: AsyncSession, payment_id: str, deed: Deed, at: datetim
         source_id=deed.source_id,
         request_id=deed.request_id,
         action=deed.action,
-        before=deed.before,
-        after=deed.after,
-        note=deed.note,
+        before=_shown(deed.before),
+        after=_shown(deed.after),
+        note=redact(deed.note) if deed.note is not None else None,
         prev_hash=prev_hash,
         hash="",
     )
@@ -65,6 +67,17 @@ async def append(session: AsyncSession, payment_id: str, deed: Deed, at: datetim
     session.add(entry)
     await session.flush()
     return entry
+
+
+def _shown(picture: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A picture without secrets; long numbers in it are the providers' ids, but in what somebody wrote."""
+    if picture is None:
+        return None
+    return {name: _safe(name, value) for name, value in picture.items()}
+
+
+def _safe(name: str, value: Any) -> Any:
+    return redact(value, cards=name == "failure_reason") if isinstance(value, str) else value
 
 
 async def entries(session: AsyncSession, payment_id: str) -> list[AuditEntry]:
@@ -80,7 +93,7 @@ def entry_hash(entry: AuditEntry) -> str:
     content = {
         "payment_id": entry.payment_id,
         "seq": entry.seq,
-        "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "at": utc_text(entry.at),
         "actor": entry.actor,
         "source": entry.source,
         "source_id": entry.source_id,

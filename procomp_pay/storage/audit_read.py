@@ -39,15 +39,16 @@ class Standing:
 
 
 async def links(
-    db: PaymentDatabaseService, payment_id: str | None = None, *, after_seq: int = 0
+    db: PaymentDatabaseService, payment_id: str | None = None, *, after_seq: int = 0, whole: bool = True
 ) -> AsyncIterator[Link]:
     """Every entry of all chains, or of one, in order of payment and number.
 
     :param after_seq: of one chain, only those after this one.
+    :param whole: with the content; else only their places.
     """
     mark: tuple[str, int] | None = None if payment_id is None else (payment_id, after_seq)
     while True:
-        page = await _page(db, payment_id, mark)
+        page = await _page(db, payment_id, mark, whole)
         for link in page:
             yield link
         if len(page) < PAGE:
@@ -55,7 +56,9 @@ async def links(
         mark = (page[-1].payment_id, page[-1].seq)
 
 
-async def _page(db: PaymentDatabaseService, only: str | None, mark: tuple[str, int] | None) -> list[Link]:
+async def _page(
+    db: PaymentDatabaseService, only: str | None, mark: tuple[str, int] | None, whole: bool
+) -> list[Link]:
     names = ("payment_id", "seq", "id", "prev_hash", "hash")
     places: list[Any] = [getattr(AuditEntry, name) for name in names]
     query: Any = select(*places)
@@ -66,7 +69,7 @@ async def _page(db: PaymentDatabaseService, only: str | None, mark: tuple[str, i
         query = query.where(tuple_(col(AuditEntry.payment_id), col(AuditEntry.seq)) > mark)
     async with db.reading() as session:
         rows = (await session.exec(query)).all()
-    entries = await _entries(db, [row[2] for row in rows])
+    entries = await _entries(db, [row[2] for row in rows]) if whole else {}
     return [Link(row[0], row[1], row[2], row[3], row[4], entries.get(row[2])) for row in rows]
 
 

@@ -12,7 +12,7 @@ import hmac
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ from procomp_pay.domain.errors import ConfigurationError
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
+#: The first line of a key file with several keys.
+_REMARK = "# the newest first; whether an older one is still needed: procomp-pay keys rotate --check"
 _MAKE = "make a key with: procomp-pay keys new"
 
 
@@ -28,18 +30,33 @@ class Keyring:
     """Encrypts and signs with the newest key; reads and verifies with any.
 
     :param keys: Fernet keys (32 bytes, urlsafe base64), newest first.
+    :param newer: gives the keys again where they have changed, else ``None``; asked before each use, so that
+        a running process follows when a key is added to its file.
     :raises ConfigurationError: no key, or something that is not a key. Never shows it.
     """
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Sequence[str], newer: Callable[[], Sequence[str] | None] | None = None) -> None:
+        self._newer = newer
+        self._take(keys)
+
+    def __repr__(self) -> str:
+        return f"Keyring({len(self._secrets)} keys)"
+
+    def __len__(self) -> int:
+        self._refresh()
+        return len(self._secrets)
+
+    def _take(self, keys: Sequence[str]) -> None:
         if not keys:
             raise ConfigurationError("there is no encryption key", next_step=_MAKE)
         self._secrets = [_decode(key, number) for number, key in enumerate(keys, start=1)]
         self._fernets: MultiFernet | None = None
         self._signers: dict[str, list[bytes]] = {}
 
-    def __repr__(self) -> str:
-        return f"Keyring({len(self._secrets)} keys)"
+    def _refresh(self) -> None:
+        keys = self._newer() if self._newer is not None else None
+        if keys is not None:
+            self._take(keys)
 
     def encrypt(self, text: str) -> str:
         """Ciphertext of the text, under the newest key."""
@@ -69,9 +86,24 @@ class Keyring:
         except InvalidToken:
             raise _does_not_fit() from None
 
+    def is_newest(self, token: str) -> bool:
+        """Whether the newest key reads the ciphertext; False also where none does."""
+        from cryptography.fernet import Fernet, InvalidToken
+
+        self._refresh()
+        try:
+            Fernet(base64.urlsafe_b64encode(self._secrets[0])).decrypt(token.encode())
+        except InvalidToken:
+            return False
+        return True
+
     def sign(self, purpose: str, text: str) -> str:
         """A signature (43 urlsafe characters) of the text, good for this purpose alone."""
         return _signature(self._signing_keys(purpose)[0], text)
+
+    def signatures(self, purpose: str, text: str) -> list[str]:
+        """The text's signature under each key, newest first."""
+        return [_signature(key, text) for key in self._signing_keys(purpose)]
 
     def verify(self, purpose: str, text: str, signature: str) -> bool:
         """Whether any of the keys signed the text for this purpose; takes the same time for all answers."""
@@ -82,6 +114,7 @@ class Keyring:
         return any(fits)
 
     def _fernet(self) -> MultiFernet:
+        self._refresh()
         if self._fernets is None:
             from cryptography.fernet import Fernet, MultiFernet
 
@@ -91,6 +124,7 @@ class Keyring:
         return self._fernets
 
     def _signing_keys(self, purpose: str) -> list[bytes]:
+        self._refresh()
         if purpose not in self._signers:
             self._signers[purpose] = [_derive(secret, purpose) for secret in self._secrets]
         return self._signers[purpose]
@@ -117,6 +151,63 @@ def load_or_make_key_file(path: Path) -> list[str]:
             f"the key file {path} cannot be used: {error.strerror}",
             next_step="check its directory and its rights",
         ) from error
+
+
+def key_file_ring(path: Path) -> Keyring:
+    """The ring of a key file, which is made where it is missing; it follows when the file changes.
+
+    :raises ConfigurationError: as :func:`load_or_make_key_file`.
+    """
+    keys = load_or_make_key_file(path)
+    seen = [_mark(path)]
+
+    def newer() -> list[str] | None:
+        mark = _mark(path)
+        if mark is None or mark == seen[0]:
+            return None  # a file that went away meanwhile takes no keys from who runs
+        changed = load_or_make_key_file(path)
+        seen[0] = mark
+        return changed
+
+    return Keyring(keys, newer)
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def add_key(path: Path) -> None:
+    """Put a new key in front of a key file; the older ones stay behind it. Whole or not at all.
+
+    :raises ConfigurationError: as :func:`load_or_make_key_file`.
+    """
+    load_or_make_key_file(path)
+    try:
+        lines = [_REMARK, new_key(), *path.read_text("utf-8").splitlines()]
+        kept = [line for number, line in enumerate(lines) if number == 0 or line != _REMARK]
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        _write_new(draft, "\n".join(kept) + "\n")
+        draft.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the key file {path} cannot be written: {error.strerror}",
+            next_step="check its directory and its rights",
+        ) from error
+
+
+def _sync_directory(path: Path) -> None:
+    """A new name is on the disk only when its directory is: rows must not be there before their key."""
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _make_key_file(path: Path) -> None:

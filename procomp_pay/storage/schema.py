@@ -40,6 +40,8 @@ _partial(
     ("next_attempt_at", "received_at"),
     "state = 'pending'",
 )
+_partial("pay_webhook_event_dead_idx", work.WebhookEvent, ("id",), "state = 'dead'")
+_partial("pay_outbox_dead_idx", work.OutboxMessage, ("id",), "state = 'dead'")
 _partial("pay_outbox_waiting_idx", work.OutboxMessage, ("next_attempt_at",), "state = 'waiting'")
 _partial("pay_discrepancy_open_idx", work.Discrepancy, ("opened_at",), "state = 'open'")
 

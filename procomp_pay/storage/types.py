@@ -35,6 +35,11 @@ def _as_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def utc_text(value: datetime) -> str:
+    """A time as hashes take it: the same on every database."""
+    return _as_utc(value).isoformat(timespec="microseconds")
+
+
 class _UtcTime(TypeDecorator[datetime]):
     """Aware UTC datetimes in and out; on SQLite fixed-width text, so that text order is time order."""
 

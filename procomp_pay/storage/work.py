@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ForeignKey, Integer, UniqueConstraint
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlmodel import Field
 
@@ -68,9 +68,15 @@ class AuditSeal(Row, table=True):
     __tablename__ = "pay_audit_seal"
 
     id: str = Field(sa_column=key())
+    #: 1, 2, 3 …: a seal that is taken out leaves a gap.
+    number: int = Field(sa_column=Column("number", Integer, nullable=False, unique=True))
     sealed_at: datetime = Field(sa_column=moment("sealed_at"))
+    #: The newest entry that it covers: with it the root can be computed again.
+    last_entry_id: int = Field(sa_column=Column("last_entry_id", BigInteger, nullable=False))
     merkle_root: str = Field(sa_column=text("merkle_root"))
+    previous_root: str = Field(sa_column=text("previous_root"))
     chain_count: int = Field(sa_column=Column("chain_count", Integer, nullable=False))
+    entry_count: int = Field(sa_column=Column("entry_count", BigInteger, nullable=False))
     sealed_by: str = Field(sa_column=text("sealed_by"))
 
 

@@ -25,6 +25,7 @@ from procomp_pay.storage.crypto import new_key
 from procomp_pay.storage.database import PaymentDatabaseService
 from procomp_pay.storage.module import TournamentFee
 from procomp_pay.storage.platform import Participant, Tournament, User
+from tests.secret_watch import no_secret_in, register_secret
 
 NOW = datetime(2026, 5, 1, 9, 0, tzinfo=UTC)
 _NOT_OURS = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
@@ -63,6 +64,8 @@ class Street:
     def write_run_file(self, home: Path) -> None:
         overview = httpx.get(f"{self.url}/_sandbox/kaspi", verify=False).json()
         info = self.sandbox.info() | {"kaspi_device_token": overview["device_token"]}
+        for name in ("stripe_secret_key", "webhook_secret", "kaspi_api_key", "kaspi_device_token"):
+            register_secret(str(info[name]), name)
         (home / "sandbox.json").write_text(json.dumps(info), "utf-8")
         (home / "sandbox.json").chmod(0o600)
 
@@ -93,6 +96,7 @@ class Clerk:
         result = CliRunner().invoke(app, list(words))
         said = Said(result.exit_code, result.stdout, result.stderr)
         assert "Traceback" not in said.out + said.err
+        no_secret_in(said.out + said.err, words[0] if words else "the command")
         assert said.code == code, (words, said, result.exception)
         return said
 
@@ -150,7 +154,8 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def _opened(home: Path, street: Street, url: str, monkeypatch: pytest.MonkeyPatch) -> Clerk:
     monkeypatch.setenv("DATABASE_URL", url)
     if not url.startswith("sqlite"):
-        monkeypatch.setenv("ENCRYPTION_KEYS", new_key())
+        monkeypatch.setenv("ENCRYPTION_KEYS", key := new_key())
+        register_secret(key, "encryption key")
     street.calm()
     street.write_run_file(home)
     clerk = Clerk(home, street, url)

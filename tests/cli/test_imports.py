@@ -27,6 +27,9 @@ _HEAVY = {
     "rich.markdown",
     "filelock",
     "openpyxl",
+    "structlog",
+    "prometheus_client",
+    "jwt",
 }
 _NOT_FOR_STATUS = {
     "stripe",
@@ -44,6 +47,9 @@ _NOT_FOR_STATUS = {
     "procomp_pay.payments.initiate",
     "procomp_pay.payments.watch",
     "procomp_pay.sandbox",
+    "structlog",
+    "prometheus_client",
+    "jwt",
 }
 _PROGRAM = """
 import sys
@@ -78,6 +84,9 @@ def modules(clerk_environment: dict[str, str], *words: str) -> tuple[set[str], i
         (("status", "--help"), 0),
         (("initiate", "--help"), 0),
         (("db", "--help"), 0),
+        (("audit", "verify", "--help"), 0),
+        (("keys", "rotate", "--help"), 0),
+        (("token", "issue", "--help"), 0),
         (("status", "--wrong"), 2),
         (("stat",), 2),
         (("initiate", "p1", "--method", "cash"), 2),

@@ -203,8 +203,12 @@ def test_a_bug_of_ours_is_one_sentence(small_desk: Clerk, monkeypatch: pytest.Mo
 
     from procomp_pay.cli.main import app
 
+    monkeypatch.setenv("KASPI_API_SECRET", "a secret detail")
     result = CliRunner().invoke(app, ["list", "--debug"])
-    assert isinstance(result.exception, ZeroDivisionError)
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+    assert "ZeroDivisionError: [redacted]" in result.stderr
+    assert "a secret detail" not in result.output
 
 
 def test_a_closed_pipe_is_quiet(small_desk: Clerk) -> None:

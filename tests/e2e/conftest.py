@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.secret_watch import no_secret_in, register_secret
+
 #: Seconds that a process may take to be ready or to end.
 PATIENCE_S = 40.0
 _NOT_OURS = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
@@ -35,6 +37,8 @@ class Town:
                 "ENCRYPTION_KEYS": new_key(),
                 "JWT_SECRET": "e2e-" * 12,
             }
+            register_secret(self.env["ENCRYPTION_KEYS"], "encryption key")
+            register_secret(self.env["JWT_SECRET"], "JWT secret")
         self.started: list[subprocess.Popen[str]] = []
         self.sandbox_url = ""
 
@@ -64,6 +68,7 @@ class Town:
         )
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stdout + done.stderr
+        no_secret_in(done.stdout + done.stderr, words[0])
         return done.stdout
 
     def ask(self, *words: str, code: int = 0) -> Any:
@@ -75,7 +80,10 @@ class Town:
         run_file = self.home / "sandbox.json"
         process = self.spawn("sandbox", "--port", "0", *words)
         until(lambda: run_file.exists() or process.poll() is not None)
-        self.sandbox_url = json.loads(run_file.read_text("utf-8"))["url"]
+        info = json.loads(run_file.read_text("utf-8"))
+        self.sandbox_url = info["url"]
+        for name in ("stripe_secret_key", "webhook_secret", "kaspi_api_key", "kaspi_device_token"):
+            register_secret(info[name], name)
 
     def participant(self) -> str:
         """A participant of a tournament at 50 USD and 24 000 KZT."""
@@ -105,10 +113,13 @@ class Town:
                 process.send_signal(signal.SIGTERM)
         for process in self.started:
             try:
-                process.communicate(timeout=PATIENCE_S)
+                said, _ = process.communicate(timeout=PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.communicate()
+                said, _ = process.communicate()
+            except ValueError:  # a test has read it to its end
+                continue
+            no_secret_in(said, "a process")
 
 
 def until(ready: Callable[[], Any]) -> None:

@@ -34,6 +34,7 @@ from procomp_pay.storage.crypto import Keyring, new_key
 from procomp_pay.storage.database import PaymentDatabaseService
 from procomp_pay.storage.module import TournamentFee
 from procomp_pay.storage.platform import Participant, Tournament, User
+from tests.secret_watch import register_secret
 
 CLERK = Actor("aigerim", Source.PERSON)
 #: Seconds that one provider call may take in tests, retries included.
@@ -222,6 +223,10 @@ async def world(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIterator[W
             base_url="http://127.0.0.1:8080",
         )
         made.append(World(desk, sandbox, http))
+        register_secret(made[0].webhook_secret, "webhook secret")
+        register_secret(info["stripe_secret_key"], "Stripe key")
+        register_secret(kaspi.api_key, "Kaspi key")  # type: ignore[attr-defined]
+        register_secret(kaspi.device_token, "device token")  # type: ignore[attr-defined]
         yield made[0]
     await providers.stripe.aclose()
     await providers.kaspi.aclose()

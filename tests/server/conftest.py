@@ -23,6 +23,7 @@ from procomp_pay.server.app import make_app
 from procomp_pay.server.route import BASE
 from procomp_pay.server.state import STATE
 from procomp_pay.server.wire import make_runner
+from tests.secret_watch import register_settings
 from tests.server import contract
 from tests.server.helpers import ENCRYPTION_KEY, JWT_SECRET, clear_environment, make_people, token
 
@@ -89,7 +90,7 @@ def settings(database_url: str, sandbox: Sandbox, tmp_path: Path) -> Settings:
     info: dict[str, Any] = sandbox.info()
     kaspi: Any = sandbox.providers["kaspi"]
     sandbox.stripe.set_endpoint("http://127.0.0.1:9/", None)  # to be corrected when the server has a port
-    return Settings(
+    made = Settings(
         _env_file=None,
         procomp_home=tmp_path,
         database_url=SecretStr(database_url),
@@ -102,6 +103,8 @@ def settings(database_url: str, sandbox: Sandbox, tmp_path: Path) -> Settings:
         jwt_secret=SecretStr(JWT_SECRET),
         encryption_keys=SecretStr(ENCRYPTION_KEY),
     )
+    register_settings(made)
+    return made
 
 
 @pytest.fixture

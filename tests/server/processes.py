@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from procomp_pay.config import Settings
+from tests.secret_watch import no_secret_in
 from tests.server.helpers import ENCRYPTION_KEY, JWT_SECRET
 
 _START = "from procomp_pay.cli.main import run; run()"
@@ -61,6 +62,7 @@ class Command:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
             self.said += line.decode()
+        no_secret_in(self.said, "a process")
 
     async def ready(self, pattern: str = r"listens on (http://[^/\s]+)") -> Command:
         """Wait for the line that says so."""

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.server.auth import LEEWAY_S, gate_for, jwt_secret
+from procomp_pay.server.auth import LEEWAY_S, gate_for
+from procomp_pay.server.jwt_keys import secrets
 from procomp_pay.server.route import BASE
 from procomp_pay.storage.crypto import Keyring, new_key
 from tests.server.conftest import Serve, Served
@@ -129,13 +130,15 @@ def test_a_short_secret_is_refused(tmp_path: Path) -> None:
 
 def test_without_a_secret_the_embedded_default_has_its_own(tmp_path: Path) -> None:
     key = new_key()
-    first = jwt_secret(_settings(tmp_path), Keyring([key]))
-    assert first == jwt_secret(_settings(tmp_path), Keyring([key]))
-    assert first != jwt_secret(_settings(tmp_path), Keyring([new_key()]))
+    [first] = secrets(_settings(tmp_path), Keyring([key]))
+    assert [first] == secrets(_settings(tmp_path), Keyring([key]))
+    assert [first] != secrets(_settings(tmp_path), Keyring([new_key()]))
     assert len(first) >= 32
+    rotated = secrets(_settings(tmp_path), Keyring([new_key(), key]))
+    assert rotated[1] == first, "a token outlives the rotation of the keys"
 
 
 def test_postgresql_needs_a_secret(tmp_path: Path) -> None:
     settings = _settings(tmp_path, database_url=SecretStr("postgresql://u@localhost/x"))
     with pytest.raises(ConfigurationError, match="JWT_SECRET"):
-        jwt_secret(settings, Keyring([new_key()]))
+        gate_for(settings, Keyring([new_key()]))

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from procomp_pay.domain.errors import DatabaseUnavailable
 from procomp_pay.payments.desk import Desk
@@ -166,3 +167,9 @@ async def test_live_needs_nothing(served: Served) -> None:
     await rename_table(served.desk, "pay_payment_detail", "gone")
     answer = await served.api.get(f"{BASE}/health/live")
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+async def test_a_key_that_is_not_accepted_is_no_outage(serve: Serve) -> None:
+    served = await serve(stripe_secret_key=SecretStr("sk_test_" + "of_another_account"))
+    status, body = await _health(served)
+    assert (status, body["status"], body["services"]["stripe"]) == (200, "degraded", "misconfigured")

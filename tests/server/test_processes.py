@@ -228,9 +228,18 @@ async def test_the_log_tells_everything_but_secrets(
         assert long.status_code == 400
     server.send(signal.SIGTERM)
     assert await server.end() == 0
-    assert re.search(r"\[follow-me-42\] GET /api/v1/payments/status/\{participant_id\} 200 \d", server.said)
-    assert re.search(r"\[[0-9a-f]{24}\] GET \(no route\) 404 ", server.said)
-    assert re.search(r"\[[0-9a-f]{24}\] not HTTP: LineTooLong", server.said)
+    lines = [json.loads(line) for line in server.said.splitlines() if line.startswith("{")]
+    [ours] = [line for line in lines if line.get("request_id") == "follow-me-42"]
+    assert re.match(r"GET /api/v1/payments/status/\{participant_id\} 200 \d", ours["event"])
+    assert (ours["route"], ours["participant_id"], ours["status"]) == (
+        f"{BASE}/status/{{participant_id}}", "p1", 200,
+    )  # fmt: skip
+    [odd] = [line for line in lines if line["event"].startswith("GET (no route) 404 ")]
+    assert re.fullmatch(r"[0-9a-f]{24}", odd["request_id"])
+    assert "participant_id" not in odd
+    started = [line for line in lines if line["event"].startswith("POST /api/v1/payments/initiate 200")]
+    assert [line["payment_id"] for line in started][1] == kaspi["payment_id"]
+    assert any(line["event"] == "not HTTP: LineTooLong" for line in lines)
     assert "Traceback" not in server.said
     signature = kaspi["qr_image_url"].partition("?s=")[2]
     token = headers["Authorization"].removeprefix("Bearer ")

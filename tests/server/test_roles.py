@@ -66,6 +66,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/{payment_id}/qr.svg"): Row(tuple(_all(404) for _ in WHO), query="?s=x"),
     ("POST", "/webhooks/stripe"): Row(tuple(_all(400) for _ in WHO), body=lambda _: {"id": "evt_1"}),
     ("GET", "/health"): Row(OPEN),
+    ("GET", "/metrics"): Row(OPEN),
     ("GET", "/health/live"): Row(OPEN),
     ("GET", "/thanks"): Row(OPEN),
     ("GET", "/openapi.json"): Row(OPEN),

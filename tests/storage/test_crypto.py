@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.storage.crypto import Keyring, load_or_make_key_file, new_key
+from procomp_pay.storage.crypto import Keyring, add_key, key_file_ring, load_or_make_key_file, new_key
 
 OLD, NEW = new_key(), new_key()
 
@@ -131,3 +131,31 @@ def test_processes_at_once_get_the_same_key(tmp_path: Path) -> None:
         process.stdin.close()
         process.stdin = None
     assert len({process.communicate(timeout=30)[0] for process in running}) == 1
+
+
+def test_a_key_is_put_in_front_of_the_older_ones(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    [first] = load_or_make_key_file(path)
+    add_key(path)
+    add_key(path)
+    keys = load_or_make_key_file(path)
+    assert (len(set(keys)), keys[2]) == (3, first)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text().count("#") == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_running_process_follows_its_key_file(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    running, before = key_file_ring(path), key_file_ring(path)
+    link, token = running.sign("qr", "p"), running.encrypt("text")
+    add_key(path)
+    other = key_file_ring(path)
+    assert running.decrypt(other.rotate(token)) == "text"
+    assert running.verify("qr", "p", other.sign("qr", "p"))
+    assert other.verify("qr", "p", link), "what was signed before stays valid while its key is there"
+    assert other.is_newest(running.encrypt("x"))
+    assert not other.is_newest(token)
+    assert len(before) == 2
+    path.unlink()
+    assert running.decrypt(token) == "text", "who runs keeps what it has read"

@@ -1,0 +1,64 @@
+"""No secret of a test run may show up in its output: what tests print and log, what processes of ours say.
+
+Who makes a secret registers it; every captured text is then searched, and the test that let it out fails.
+Under xdist each worker watches its own tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+import pytest
+from pydantic import SecretStr
+
+#: Value to what it is. A short one could be any word.
+_known: dict[str, str] = {}
+_SHORTEST = 8
+
+
+def register_secret(value: str | SecretStr | None, name: str) -> None:
+    """From now on this value may not be seen; several may stand in it, comma-separated."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+    for part in {text, *(each.strip() for each in text.split(","))}:
+        if len(part) >= _SHORTEST:
+            _known[part] = name
+
+
+def register_settings(settings: object) -> None:
+    """Every secret of some settings, but the database's address, which tests do not hide."""
+    for name in type(settings).model_fields:  # type: ignore[attr-defined]
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr) and name != "database_url":
+            register_secret(value, name)
+
+
+def seen_in(text: str) -> list[str]:
+    """Which secrets stand in a text, by what they are."""
+    return sorted({name for value, name in _known.items() if value in text})
+
+
+def no_secret_in(text: str, where: str) -> None:
+    """What a process or a command said.
+
+    :raises AssertionError: a secret is in it. Its value is not shown again.
+    """
+    found = seen_in(text)
+    assert not found, f"secrets in the output of {where}: {', '.join(found)}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Search what was captured in each phase of each test."""
+    report = yield
+    found = seen_in("".join(text for _, text in report.sections))
+    if found:
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: secrets in the captured output: {', '.join(found)}"
+        report.sections = [(name, _hidden(text)) for name, text in report.sections]
+    return report
+
+
+def _hidden(text: str, values: Iterable[str] = ()) -> str:
+    for value in values or _known:
+        text = text.replace(value, "[secret]")
+    return text
