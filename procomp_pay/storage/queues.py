@@ -83,7 +83,6 @@ async def put_out(
             "dedup_key": dedup_key,
             "payload": payload,
             "state": OutboxState.WAITING,
-            "attempts": 0,
             "next_attempt_at": now,
             "created_at": now,
         },
