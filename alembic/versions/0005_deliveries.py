@@ -71,7 +71,9 @@ def upgrade() -> None:
             name=op.f("pay_delivery_message_id_destination_recipient_key"),
         ),
     )
-    _index("pay_delivery_waiting_idx", "pay_delivery", ["destination", "next_attempt_at"], "state = 'waiting'")
+    _index(
+        "pay_delivery_waiting_idx", "pay_delivery", ["destination", "next_attempt_at"], "state = 'waiting'"
+    )
     _index("pay_delivery_dead_idx", "pay_delivery", ["finished_at"], "state = 'dead'")
 
 

@@ -14,6 +14,7 @@ from procomp_pay.cli import (
     doctor,
     keys,
     looking,
+    outbox,
     people,
     refunding,
     serve,
@@ -71,6 +72,7 @@ looking.register(app)
 cancelling.register(app)
 refunding.register(app)
 upkeep.register(app)
+outbox.register(app)
 database.register(app)
 doctor.register(app)
 keys.register(app)

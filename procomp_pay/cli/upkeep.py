@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def maintain(as_json: JsonOption = False) -> None:
-    """Do all background work once: events, open payments, what was interrupted.
+    """Do all background work once: events, open payments, refunds, letters and alerts.
 
     Not needed beside a running `serve`; harmless there. Two never run at once.
     """
@@ -51,6 +51,8 @@ def maintain(as_json: JsonOption = False) -> None:
             "events_failed": done.events_failed,
             "looked_at": done.looked_at,
             "moved": done.moved,
+            "delivered": done.delivered,
+            "not_delivered": done.not_delivered,
         }
         print_json(counts | {"failures": done.failures})
     else:
@@ -74,7 +76,7 @@ async def _pass_alone(desk: Desk) -> Pass:
 
 def _name_problems(done: Pass) -> None:
     for failure in done.failures:
-        say(f"✗ payment {clean(failure)}", fg="red")
+        say(f"✗ {clean(failure)}", fg="red")
     if done.events_failed:
         say(f"✗ {done.events_failed} events could not be handled; they are tried again", fg="red")
         hint("procomp-pay events list")

@@ -86,19 +86,23 @@ def sameness(topic: str, payload: Mapping[str, Any], payment_id: str | None) -> 
         return None
     if topic == Topic.ALERT_DEAD_LETTER:
         return str(payload.get("destination") or "event")
-    if topic == Topic.ALERT_DISCREPANCY:
-        return str(payload.get("kind") or "")
-    if topic == Topic.ALERT_CIRCUIT:
-        return str(payload.get("provider") or "")
-    if topic == Topic.ALERT_STALLED:
-        return str(payload.get("work") or "")
     if topic == Topic.ALERT_DISPUTE:
         # that the money was withdrawn comes with the opening; won or lost is other news
         over = payload.get("state") if payload.get("state") in ("won", "lost") else "open"
         return f"{payload.get('dispute')}:{over}"
-    if topic == Topic.ALERT_REFUND:
-        return f"{payment_id}:{payload.get('refund_id') or ''}"
-    return payment_id or ""
+    field = _KIND_IN.get(topic)
+    if field is not None:
+        return str(payload.get(field) or "")
+    refund = f":{payload['refund_id']}" if payload.get("refund_id") else ""
+    return f"{payment_id or ''}{refund}"
+
+
+#: What makes an alert's kind, for those that are not about one payment.
+_KIND_IN: dict[str, str] = {
+    Topic.ALERT_DISCREPANCY: "kind",
+    Topic.ALERT_CIRCUIT: "provider",
+    Topic.ALERT_STALLED: "work",
+}
 
 
 def may_alert(topic: str, payload: Mapping[str, Any]) -> bool:
@@ -112,5 +116,5 @@ def wait_s(attempt: int, *, jitter: float, asked_s: int | None = None) -> float:
     :param jitter: 0 to 1, random, so that what failed together does not come again together.
     :param asked_s: the other side's ``Retry-After``.
     """
-    backoff = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 3 ** min(attempt - 1, 12)) * (0.75 + 0.5 * jitter)
+    backoff: float = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 3 ** min(attempt - 1, 12)) * (0.75 + 0.5 * jitter)
     return max(backoff, float(min(asked_s or 0, _LONGEST_ASKED_S)))
