@@ -1,9 +1,9 @@
-"""``outbox``: letters, webhooks and alerts: what became of them, bring back what was given up, try the ways."""
+"""``outbox``: letters, webhooks and alerts, what became of them, and bringing back what was given up."""
 
 from __future__ import annotations
 
 import sys
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,7 +42,7 @@ _TEST = """[bold]Examples[/]
 Exit code 5: one of the ways did not take it."""
 
 
-class State(str, Enum):
+class State(StrEnum):
     """What ``--state`` takes."""
 
     WAITING = "waiting"
@@ -61,7 +61,7 @@ def register(app: typer.Typer) -> None:
     group.command("list", epilog=_LIST)(list_messages)
     group.command(epilog=_SHOW)(show)
     group.command(epilog=_REPLAY)(replay)
-    group.command(epilog=_TEST)(test)
+    group.command("test", epilog=_TEST)(try_out)
     app.add_typer(group, name="outbox")
 
 
@@ -184,7 +184,7 @@ def replay(
         hint("procomp-pay maintain   (or let serve do it)")
 
 
-def test(
+def try_out(
     to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Write a test letter to it.")] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -64,6 +64,7 @@ def maintain(as_json: JsonOption = False) -> None:
 
 async def _pass_alone(desk: Desk) -> Pass:
     from procomp_pay.payments.maintain import one_pass
+    from procomp_pay.payments.stalled import tell_of_stalled
     from procomp_pay.storage.lock import maintenance_lock
 
     async with maintenance_lock(desk.db) as ours:
@@ -71,6 +72,7 @@ async def _pass_alone(desk: Desk) -> Pass:
             raise Unavailable(
                 "Another maintain is running", next_step="let it finish; cron will come again by itself"
             )
+        await tell_of_stalled(desk)  # before it is made good
         return await one_pass(desk)
 
 

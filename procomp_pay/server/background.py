@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.maintain import BATCH, Pass, work_inbox, work_outbox, work_refunds, work_watch
+from procomp_pay.payments.stalled import tell_of_stalled
 from procomp_pay.storage import payments
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ WATCH_PAUSE_S = 5.0
 REFUND_PAUSE_S = 5.0
 #: Between two looks into the outbox, in seconds.
 OUTBOX_PAUSE_S = 2.0
+#: Between two looks for work that nobody does, in seconds; also another process's.
+STALLED_CHECK_S = 60.0
 #: Side by side, so that a provider that hangs for one batch does not hold up the others' polls.
 _WATCHERS = 3
 #: SQLite has one writer at a time anyway.
@@ -53,6 +56,8 @@ class Background:
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._beats: dict[str, float] = {}
+        # not at once: what waited while nothing ran is being done now
+        self._next_check = time.monotonic() + STALLED_CHECK_S
 
     def wake_inbox(self) -> None:
         """An event was stored: handle it now."""
@@ -131,6 +136,9 @@ class Background:
 
     async def _outbox_round(self) -> float:
         done = Pass()
+        if time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + STALLED_CHECK_S
+            await tell_of_stalled(self._desk)
         await work_outbox(self._desk, done, most=_OUTBOX_ROUND)
         return 0.0 if done.delivered else OUTBOX_PAUSE_S
 

@@ -75,7 +75,7 @@ async def dead_ids(session: AsyncSession, destination: Destination | None) -> li
 
 
 async def bring_back(session: AsyncSession, delivery_ids: Sequence[str], now: datetime) -> int:
-    """Let deliveries be attempted again from the start, under their old ids; how many were closed undelivered."""
+    """Let deliveries that were closed undelivered be attempted again, under their old ids; how many."""
     done: Any = await session.exec(
         update(Delivery)
         .where(col(Delivery.id).in_(list(delivery_ids)), col(Delivery.state).in_(CLOSED_UNDELIVERED))

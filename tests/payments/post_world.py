@@ -33,6 +33,7 @@ class MailBox:
     says: list[str] = field(default_factory=list)
     rcpt: list[str] = field(default_factory=list)
     encrypted: list[bool] = field(default_factory=list)
+    logins: list[bytes] = field(default_factory=list)
     on_letter: Callable[[], None] | None = None
     port: int = 0
 
@@ -72,10 +73,20 @@ async def mail_server(
     box = MailBox()
 
     def check(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
-        return AuthResult(success=(data.login, data.password) == (b"desk", str(password).encode()))
+        box.logins.append(data.password)
+        right = (data.login, data.password) == (b"desk", str(password).encode())
+        return AuthResult(success=right, handled=right)
+
+    connections: list[asyncio.Transport] = []
+
+    class Server(SMTP):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            connections.append(transport)
+            super().connection_made(transport)
 
     def make() -> SMTP:
-        return SMTP(
+        return Server(
             box,
             hostname="mail.test",
             tls_context=tls,
@@ -90,8 +101,11 @@ async def mail_server(
     try:
         yield box
     finally:
+        for connection in connections:
+            connection.abort()  # also one whose handshake came to nothing
         server.close()
         await server.wait_closed()
+        await asyncio.sleep(0.01)  # the aborted ones close their sockets
 
 
 @dataclass
