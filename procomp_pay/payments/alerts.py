@@ -142,9 +142,11 @@ def _duplicate(known: _Known) -> Alert:
 
 
 def _amount(known: _Known) -> Alert:
-    charged = f" instead of {known.view.charged}" if known.view else ""
+    charged = str(known.view.charged) if known.view else ""
+    # the door names the fee itself where the provider's amount could not be read
+    came = "one that cannot be read" if known.money == charged else known.money
     return Alert(
-        f"Another amount than the fee: {known.money}{charged}",
+        f"Another amount than the fee: {came}" + (f" instead of {charged}" if charged else ""),
         ("The payment is not settled by it and the participant is not paid. A person decides.",),
         (known.status, "procomp-pay discrepancies list"),
     )

@@ -124,6 +124,8 @@ async def _mark(session: AsyncSession, desk: Desk, claim: Claim, answer: Answer,
         log.warning("%s; again in %.0f s", _named(claim, answer), wait)
         return
     state = _CLOSED.get(answer.fate, DeliveryState.DEAD)
+    if state is DeliveryState.UNDELIVERABLE and delivery.destination.is_alert:
+        state = DeliveryState.DEAD  # a participant may have mistyped his address; the desk's own is told of
     ours = await outbox.finish(session, claim, state, now=now, error=answer.words or None)
     if state is DeliveryState.DELIVERED:
         done.delivered += 1

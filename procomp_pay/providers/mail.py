@@ -18,8 +18,8 @@ from procomp_pay.domain.notices import Answer, Fate
 from procomp_pay.domain.post import Encryption, MailServer, is_address, one_line
 
 #: The longest that handing over one letter may take, in seconds.
-TOTAL_S = 30.0
-_STEP_S = 15.0
+TOTAL_S = 20.0
+_STEP_S = 10.0
 #: Connections to the mail server at the same time.
 _SIDE_BY_SIDE = 4
 

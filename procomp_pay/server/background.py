@@ -33,7 +33,7 @@ _WATCHERS = 3
 _INBOX_WORKERS = {"sqlite": 1, "postgresql": 4}
 _ROUND = 25
 #: Deliveries to one destination in a round; the others wait for a round's slowest one.
-_OUTBOX_ROUND = 200
+_OUTBOX_ROUND = 20
 _LONGEST_BACKOFF_S = 30.0
 #: A loop that has not come round for longer (seconds) stands still.
 STALLED_AFTER_S = 120.0

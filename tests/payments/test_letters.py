@@ -112,6 +112,8 @@ def test_all_goes_back_to_kaspi(language: str, says: str) -> None:
     got = letter(Topic.PAYMENT_REFUNDED, language, view, refunded_in_full=True)
     assert says in got.text
     assert got.text.count("24") == 3, "in the sentence, as what went back, as what was paid"
+    last = letter(Topic.PAYMENT_REFUNDED, language, view, money=Money.parse(5, "KZT"), refunded_in_full=True)
+    assert last.text.count("24") == 3, "the last part of it: all is back"
 
 
 def test_russian_counts_in_three_forms() -> None:

@@ -273,6 +273,19 @@ async def test_an_address_that_is_none_is_not_tried_for_ever(
     assert chat.got == [], "a participant's typing error wakes nobody"
 
 
+async def test_an_alert_address_that_is_none_is_told_by_the_chat(
+    told: World, box: MailBox, chat: Receiver
+) -> None:
+    box.rcpt = ["550 no such user"]
+    await alert(told)
+    await told.maintain()
+    await told.maintain()
+    assert [text.splitlines()[0] for text in _said(chat)] == [
+        "*Kaspi does not answer*",
+        "*A message could not be delivered by alert mail*",
+    ]
+
+
 async def test_a_letter_that_is_refused_is_given_up(told: World, box: MailBox) -> None:
     box.says = ["554 looks like spam"]
     await paid(told)

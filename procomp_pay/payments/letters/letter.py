@@ -154,7 +154,9 @@ def _refunded(speech: Speech, money: Money, view: PaymentView, *, in_full: bool)
     rows.append((speech.text("Amount paid"), speech.money(view.charged)))
     if in_full:
         heading = speech.text("Payment refunded")
-        first = speech.text("The entry fee has been paid back: %(amount)s.", amount=amount)
+        # all of it by now, of which this may have been the last part
+        whole = speech.money(view.charged)
+        first = speech.text("The entry fee has been paid back: %(amount)s.", amount=whole)
     else:
         heading = speech.text("Part of the payment refunded")
         first = speech.text("Paid back: %(amount)s. The rest of the payment stays as it is.", amount=amount)
