@@ -24,7 +24,7 @@ from procomp_pay.payments.stalled import tell_of_stalled
 from procomp_pay.providers.post import PostOffice
 from procomp_pay.storage import queues
 from procomp_pay.storage.database import PaymentDatabaseService
-from procomp_pay.storage.outbox import claim_deliveries, finish, put_off
+from procomp_pay.storage.outbox import claim_deliveries, finish, may_route, put_off
 from procomp_pay.storage.payments import hold
 from procomp_pay.storage.platform import User
 from procomp_pay.storage.row_states import DeliveryState, OutboxState
@@ -412,6 +412,21 @@ async def test_two_workers_deliver_each_once(
     assert sorted(numbers) == list(range(30))
     if not told.desk.db.is_sqlite():
         assert all(each.delivered for each in rounds), "both had a share"
+
+
+async def test_two_routers_tell_the_same_alert_once(told: World, chat: Receiver, database_url: str) -> None:
+    for number in range(8):
+        await alert(told, once=str(number))
+    other = PaymentDatabaseService(database_url)
+    if not other.is_sqlite():  # which has one writer at a time
+        async with other.writing() as session:
+            assert await may_route(session)
+            assert await route(told.desk) == 0, "another one is at it"
+    for _ in range(4):
+        await asyncio.gather(*(route(replace(told.desk, db=db), limit=1) for db in (told.desk.db, other)))
+    await other.dispose()
+    await told.maintain()
+    assert len(chat.got) == 1
 
 
 async def test_one_that_kills_its_process_is_given_up_in_the_end(told: World, platform: Receiver) -> None:

@@ -23,6 +23,7 @@ from procomp_pay.server.app import make_app
 from procomp_pay.server.routes import BASE
 from procomp_pay.server.state import STATE
 from tests.server.helpers import ENCRYPTION_KEY, JWT_SECRET, clear_environment, make_people, token
+from tests.server.processes import Command, environment
 
 
 @dataclass
@@ -66,6 +67,7 @@ class Served:
 
 
 Serve = Callable[..., Awaitable[Served]]
+Start = Callable[..., Awaitable[Command]]
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +135,19 @@ async def serve(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Serve]:
 async def served(serve: Serve) -> Served:
     """A server as it comes."""
     return await serve()
+
+
+@pytest.fixture
+async def command(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts ``procomp-pay …``; what still runs at the end is stopped."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*arguments: str, **env: str) -> Command:
+            made = await Command.start(*arguments, env=environment(settings, **env), cwd=tmp_path)
+            stack.push_async_callback(made.clean_up)
+            return made
+
+        yield start
 
 
 @pytest.fixture

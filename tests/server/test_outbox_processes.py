@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -25,23 +23,10 @@ from procomp_pay.storage.row_states import DeliveryState
 from procomp_pay.storage.work import Delivery
 from tests.payments.post_world import mail_server, receiver
 from tests.server.helpers import bearer, make_people
-from tests.server.processes import Command, environment
+from tests.server.processes import Command
 
 Start = Callable[..., Awaitable[Command]]
 SECRET = "whsec_" + "c2VjcmV0" * 4
-
-
-@pytest.fixture
-async def command(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts ``procomp-pay …``; what still runs at the end is stopped."""
-    async with AsyncExitStack() as stack:
-
-        async def start(*arguments: str, **env: str) -> Command:
-            made = await Command.start(*arguments, env=environment(settings, **env), cwd=tmp_path)
-            stack.push_async_callback(made.clean_up)
-            return made
-
-        yield start
 
 
 async def _deliveries(settings: Settings, *, lease_is_over: bool = False) -> list[Delivery]:
