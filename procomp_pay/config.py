@@ -16,7 +16,9 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from procomp_pay.domain import post
 from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.post import Language
 
 STRIPE_API = "https://api.stripe.com"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -108,6 +110,14 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     cors_origins: str = ""
 
+    platform_webhook_url: str | None = None
+    platform_webhook_secret: SecretStr | None = None
+    alert_webhook_url: SecretStr | None = None
+    alert_mail_to: str | None = None
+    smtp_url: SecretStr | None = None
+    mail_from: str | None = None
+    mail_language: Language = Language.RUSSIAN
+
     procomp_operator: str | None = None
 
     @property
@@ -187,7 +197,40 @@ def load_settings(**overrides: Any) -> Settings:
                 f"A live key is configured together with a local {name}: live keys and a sandbox never mix",
                 next_step=f"unset {name}, or use a test key",
             )
+    _check_post(settings)
     return settings if settings.is_live else _beside_sandbox(settings)
+
+
+def _check_post(settings: Settings) -> None:
+    """What is told to whom: half of it configured would fail when there is something to tell.
+
+    :raises ConfigurationError: a wrong form, or one of a pair is missing.
+    """
+    if settings.smtp_url is not None:
+        post.mail_server(settings.smtp_url.get_secret_value())
+    if settings.mail_from is not None:
+        post.sender(settings.mail_from)
+    if settings.alert_webhook_url is not None:
+        post.hook_url("ALERT_WEBHOOK_URL", settings.alert_webhook_url.get_secret_value())
+    if settings.alert_mail_to is not None:
+        post.addresses("ALERT_MAIL_TO", settings.alert_mail_to)
+    if settings.platform_webhook_url is not None:
+        post.hook_url("PLATFORM_WEBHOOK_URL", settings.platform_webhook_url)
+    if settings.platform_webhook_secret is not None:
+        secret = settings.platform_webhook_secret.get_secret_value()
+        post.hook_secrets("PLATFORM_WEBHOOK_SECRET", secret)
+    for name, value, needed, given in (
+        ("SMTP_URL", settings.smtp_url, "MAIL_FROM", settings.mail_from),
+        ("ALERT_MAIL_TO", settings.alert_mail_to, "SMTP_URL", settings.smtp_url),
+        (
+            "PLATFORM_WEBHOOK_URL",
+            settings.platform_webhook_url,
+            "PLATFORM_WEBHOOK_SECRET",
+            settings.platform_webhook_secret,
+        ),
+    ):
+        if value is not None and given is None:
+            raise ConfigurationError(f"{name} is set and {needed} is not", next_step=f"set {needed}")
 
 
 def sandbox_run_file(settings: Settings) -> Path:

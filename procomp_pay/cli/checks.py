@@ -46,7 +46,7 @@ def examine() -> list[Check]:
         return [*found, _failed("settings", error)]
     found += [_settings(settings), _data_directory(settings), _database(settings), _encryption(settings)]
     found += asyncio.run(_providers(settings))
-    found += [_webhook_secret(settings), _tokens(settings)]
+    found += [_webhook_secret(settings), _tokens(settings), *_post(settings)]
     return found
 
 
@@ -216,3 +216,33 @@ def _tokens(settings: Settings) -> Check:
     except PaymentError as error:
         return _failed("JWT", error)
     return Check("JWT", "ok", f"{asked.kind}, {asked.algorithm}")
+
+
+def _post(settings: Settings) -> Iterator[Check]:
+    """Who is told of what. Nothing is sent: `outbox test` does."""
+    from urllib.parse import urlsplit
+
+    from procomp_pay.domain.post import mail_server
+
+    quiet = "warn" if settings.is_live else "ok"
+    tries = "try it: procomp-pay outbox test"
+    if settings.smtp_url is None:
+        yield Check("letters", quiet, "not configured (SMTP_URL): participants are not written to")
+    else:
+        server = mail_server(settings.smtp_url.get_secret_value())
+        login = "with a login" if server.user else "without a login"
+        found = f"{settings.mail_from} by {server.host}:{server.port}, {server.encryption}, {login}"
+        yield Check("letters", "ok", f"{found}; language {settings.mail_language}", f"{tries} --to ADDRESS")
+    if settings.platform_webhook_url is None:
+        yield Check("webhook out", "ok", "not configured (PLATFORM_WEBHOOK_URL): the platform is not told")
+    else:
+        host = urlsplit(settings.platform_webhook_url).netloc.rpartition("@")[2]
+        yield Check("webhook out", "ok", f"signed, to {host}", tries)
+    given = ["a chat (ALERT_WEBHOOK_URL)"] if settings.alert_webhook_url else []
+    given += [settings.alert_mail_to] if settings.alert_mail_to else []
+    if not given:
+        how = "set ALERT_WEBHOOK_URL or ALERT_MAIL_TO"
+        nobody = "nobody is told of a payment made twice, a dispute, or work that stands still"
+        yield Check("alerts", quiet, nobody, how)
+    else:
+        yield Check("alerts", "ok", f"to {' and '.join(given)}", tries)

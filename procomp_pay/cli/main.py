@@ -15,6 +15,7 @@ from procomp_pay.cli import (
     doctor,
     keys,
     looking,
+    outbox,
     people,
     refunding,
     serve,
@@ -74,6 +75,7 @@ looking.register(app)
 cancelling.register(app)
 refunding.register(app)
 upkeep.register(app)
+outbox.register(app)
 database.register(app)
 doctor.register(app)
 keys.register(app)

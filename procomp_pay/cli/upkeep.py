@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 
 def maintain(as_json: JsonOption = False) -> None:
-    """Do all background work once: events, open payments, what was interrupted.
+    """Do all background work once: events, open payments, refunds, letters and alerts.
 
     Not needed beside a running `serve`; harmless there. Two never run at once.
     """
@@ -52,6 +52,8 @@ def maintain(as_json: JsonOption = False) -> None:
             "events_failed": done.events_failed,
             "looked_at": done.looked_at,
             "moved": done.moved,
+            "delivered": done.delivered,
+            "not_delivered": done.not_delivered,
         }
         print_json(counts | {"failures": done.failures})
     else:
@@ -63,6 +65,7 @@ def maintain(as_json: JsonOption = False) -> None:
 
 async def _pass_alone(desk: Desk, using: Settings) -> Pass:
     from procomp_pay.payments.maintain import one_pass
+    from procomp_pay.payments.stalled import tell_of_stalled
     from procomp_pay.storage.lock import maintenance_lock
 
     async with maintenance_lock(desk.db) as ours:
@@ -70,6 +73,7 @@ async def _pass_alone(desk: Desk, using: Settings) -> Pass:
             raise Unavailable(
                 "Another maintain is running", next_step="let it finish; cron will come again by itself"
             )
+        await tell_of_stalled(desk)  # before it is made good
         done = await one_pass(desk)
         if using.audit_seal_hours is not None:
             await _seal(desk, using.audit_seal_hours, done)

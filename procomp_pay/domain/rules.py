@@ -29,6 +29,10 @@ class Topic(StrEnum):
     ALERT_REFUND = "alert.refund_failed"
     ALERT_DISPUTE = "alert.dispute"
     ALERT_STUCK = "alert.stuck"
+    ALERT_DEAD_LETTER = "alert.dead_letter"
+    ALERT_DISCREPANCY = "alert.discrepancy"
+    ALERT_CIRCUIT = "alert.circuit_open"
+    ALERT_STALLED = "alert.stalled"
 
 
 class DiscrepancyKind(StrEnum):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from procomp_pay.domain.facts import Clock, IdMaker, Source
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.base import PaymentProvider
+from procomp_pay.providers.post import PostOffice
 from procomp_pay.storage.crypto import Keyring
 from procomp_pay.storage.database import PaymentDatabaseService
 
@@ -42,7 +43,10 @@ SYSTEM = Actor("procomp-pay", Source.CLOCK)
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Database, providers, keys, clock and ids. Time and ids come in, so that a test or a replay is exact."""
+    """Database, providers, keys, clock and ids. Time and ids come in, so that a test or a replay is exact.
+
+    :param post: the ways by which people and the platform are told.
+    """
 
     db: PaymentDatabaseService
     providers: Providers
@@ -50,3 +54,4 @@ class Desk:
     clock: Clock
     new_id: IdMaker
     base_url: str
+    post: PostOffice = field(default_factory=PostOffice)

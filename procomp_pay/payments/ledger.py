@@ -15,6 +15,19 @@ from procomp_pay.payments.desk import Desk
 from procomp_pay.storage import audit, queues
 from procomp_pay.storage.payments import Held
 
+#: Kinds that the door never opens without an alert (:func:`tell`) that says more.
+TOLD = frozenset(
+    {
+        DiscrepancyKind.AMOUNT_MISMATCH,
+        DiscrepancyKind.CURRENCY_MISMATCH,
+        DiscrepancyKind.DUPLICATE_PAYMENT,
+        DiscrepancyKind.LATE_PAYMENT,
+        DiscrepancyKind.PARTICIPANT_MISMATCH,
+        DiscrepancyKind.REFUND_MISMATCH,
+        DiscrepancyKind.STUCK,
+    }
+)
+
 
 def picture(held: Held) -> dict[str, Any]:
     """What the audit keeps of a payment: nothing secret, nothing personal beyond ids."""
@@ -79,9 +92,16 @@ def free_place(held: Held, now: datetime) -> None:
 async def disagree(
     session: AsyncSession, desk: Desk, held: Held, kind: DiscrepancyKind, detail: dict[str, Any], key: str
 ) -> None:
-    """Open a discrepancy for a person, once."""
+    """Open a discrepancy for a person, once. Kinds of :data:`TOLD` come with an alert of the door's own."""
     await queues.open_discrepancy(
-        session, kind, held.payment.id, detail, key=key, row_id=desk.new_id(), now=desk.clock()
+        session,
+        kind,
+        held.payment.id,
+        detail,
+        key=key,
+        row_id=desk.new_id(),
+        now=desk.clock(),
+        alerts=kind not in TOLD,
     )
 
 

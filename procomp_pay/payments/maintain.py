@@ -11,6 +11,7 @@ from functools import partial
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.inbox import handle_next
+from procomp_pay.payments.notify import deliver_due
 from procomp_pay.payments.refund_send import follow_up
 from procomp_pay.payments.settle import Settled
 from procomp_pay.payments.watch import LEASE_S, look_after, look_again_at
@@ -35,6 +36,8 @@ class Pass:
     events_failed: int = 0
     looked_at: int = 0
     moved: int = 0
+    delivered: int = 0
+    not_delivered: int = 0
     failures: list[str] = field(default_factory=list)
     #: Seconds from each event's arrival until it was handled.
     lags: list[float] = field(default_factory=list)
@@ -42,6 +45,8 @@ class Pass:
     def __str__(self) -> str:
         text = f"{self.events} events handled, {self.looked_at} payments looked at, {self.moved} moved"
         problems = self.events_failed + len(self.failures)
+        text += f", {self.delivered} messages delivered"
+        text += f", {self.not_delivered} to be tried again" if self.not_delivered else ""
         return f"{text}, {problems} problems" if problems else text
 
 
@@ -95,6 +100,14 @@ async def work_refunds(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
         await _alone(work, f"refund {claimed[0]}", done, refund_id=claimed[0])
 
 
+async def work_outbox(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+    """Tell participants, the platform and the desk's owners what there is to tell."""
+    sent = await deliver_due(desk, most=most)
+    done.delivered += sent.delivered
+    done.not_delivered += sent.put_off
+    done.failures += sent.dead
+
+
 async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass, **fields: str) -> bool:
     """Do one piece of work; its trouble must not keep the others waiting. False where it failed.
 
@@ -115,9 +128,10 @@ async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass, **f
 
 
 async def one_pass(desk: Desk) -> Pass:
-    """Everything once: the inbox, then every payment that is due."""
+    """Everything once: the inbox, then every payment that is due, then what there is to tell of it."""
     done = Pass()
     await work_inbox(desk, done)
     await work_watch(desk, done)
     await work_refunds(desk, done)
+    await work_outbox(desk, done)
     return done

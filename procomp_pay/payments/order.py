@@ -10,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.fees import Charge
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.post import Language
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.storage import audit, exact_json, idempotency
@@ -30,6 +31,7 @@ class Order:
     :param requested: the amount that the caller names; ``None`` takes the fee as it stands.
     :param channel: the form: a hosted page or a bare intent, a QR or a link.
     :param return_url: where the customer's browser goes after a hosted page.
+    :param language: of letters about it, where the caller's app says one.
     """
 
     participant_id: str
@@ -38,6 +40,7 @@ class Order:
     requested: Money | None = None
     return_url: str | None = None
     idempotency_key: str | None = None
+    language: Language | None = None
 
     def fingerprint(self) -> str:
         """The same for the same request: an idempotency key holds for one request only."""
@@ -105,7 +108,8 @@ def _payment(payment_id: str, desk: Desk, order: Order, what: Registration) -> P
         meta={
             "participantId": what.who.id,
             "description": f"{what.tournament.name}: {what.who.full_name}"[:200],
-        },
+        }
+        | ({"language": order.language.value} if order.language else {}),
         user_id=what.who.user_id,
         tournament_id=what.tournament.id,
         created_at=now,

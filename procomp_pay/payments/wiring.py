@@ -10,6 +10,7 @@ from pathlib import Path
 from procomp_pay.config import Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.payments.desk import Desk
+from procomp_pay.providers.post import PostOffice
 from procomp_pay.providers.registry import ProviderRegistry
 from procomp_pay.storage.crypto import Keyring, key_file_ring
 from procomp_pay.storage.database import PaymentDatabaseService
@@ -50,7 +51,7 @@ def key_file(settings: Settings) -> Path:
 @asynccontextmanager
 async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     """A desk on the configured database and providers; closed at the end."""
-    providers = ProviderRegistry(settings)
+    providers, post = ProviderRegistry(settings), PostOffice(settings)
     db = PaymentDatabaseService(settings.url)
     try:
         yield Desk(
@@ -60,7 +61,9 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
             clock=utc_now,
             new_id=new_id,
             base_url=settings.base_url,
+            post=post,
         )
     finally:
+        await post.aclose()
         await providers.aclose()
         await db.dispose()

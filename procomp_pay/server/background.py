@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.payments.desk import Desk
-from procomp_pay.payments.maintain import BATCH, Pass, work_inbox, work_refunds, work_watch
+from procomp_pay.payments.maintain import BATCH, Pass, work_inbox, work_outbox, work_refunds, work_watch
+from procomp_pay.payments.stalled import tell_of_stalled
 from procomp_pay.storage import payments
 
 log = logging.getLogger(__name__)
@@ -22,11 +23,17 @@ INBOX_PAUSE_S = 1.0
 WATCH_PAUSE_S = 5.0
 #: Between two looks for refunds to follow up, in seconds; each has a time of its own.
 REFUND_PAUSE_S = 5.0
+#: Between two looks into the outbox, in seconds.
+OUTBOX_PAUSE_S = 2.0
+#: Between two looks for work that nobody does, in seconds; also another process's.
+STALLED_CHECK_S = 60.0
 #: Side by side, so that a provider that hangs for one batch does not hold up the others' polls.
 _WATCHERS = 3
 #: SQLite has one writer at a time anyway.
 _INBOX_WORKERS = {"sqlite": 1, "postgresql": 4}
 _ROUND = 25
+#: Deliveries to one destination in a round; the others wait for a round's slowest one.
+_OUTBOX_ROUND = 20
 _LONGEST_BACKOFF_S = 30.0
 #: A loop that has not come round for longer (seconds) stands still.
 STALLED_AFTER_S = 120.0
@@ -45,11 +52,14 @@ class Background:
         self._inbox_bell = asyncio.Event()
         self._watch_bell = asyncio.Event()
         self._refund_bell = asyncio.Event()
+        self._outbox_bell = asyncio.Event()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._beats: dict[str, float] = {}
         #: Told how long each event waited, in seconds.
         self.on_lag: Callable[[float], None] = lambda _: None
+        # not at once: what waited while nothing ran is being done now
+        self._next_check = time.monotonic() + STALLED_CHECK_S
 
     def wake_inbox(self) -> None:
         """An event was stored: handle it now."""
@@ -76,6 +86,7 @@ class Background:
         loops: list[tuple[str, Round, asyncio.Event]] = [
             ("inbox", self._inbox_round, self._inbox_bell),
             ("refunds", self._refund_round, self._refund_bell),
+            ("outbox", self._outbox_round, self._outbox_bell),
             *((f"watch-{n}", self._watch_round, self._watch_bell) for n in range(1, _WATCHERS + 1)),
         ]
         for name, work, bell in loops:
@@ -88,6 +99,7 @@ class Background:
         self._inbox_bell.set()
         self._watch_bell.set()
         self._refund_bell.set()
+        self._outbox_bell.set()
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=STOP_S)
@@ -129,6 +141,14 @@ class Background:
         done = Pass()
         await work_refunds(self._desk, done, most=_ROUND)
         return 0.0 if done.looked_at else REFUND_PAUSE_S
+
+    async def _outbox_round(self) -> float:
+        done = Pass()
+        if time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + STALLED_CHECK_S
+            await tell_of_stalled(self._desk)
+        await work_outbox(self._desk, done, most=_OUTBOX_ROUND)
+        return 0.0 if done.delivered else OUTBOX_PAUSE_S
 
     async def _watch_round(self) -> float:
         done = Pass()

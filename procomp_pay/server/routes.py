@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler
 
 from procomp_pay.domain.errors import Forbidden, NotFound
 from procomp_pay.domain.facts import Source
+from procomp_pay.domain.post import preferred
 from procomp_pay.payments import views
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.inbox import receive_stripe
@@ -127,6 +128,8 @@ async def start(request: web.Request) -> web.Response:
     body = bodies.read_initiate(await bodies.read_body(request, bodies.BODY_BYTES))
     order = body.order(bodies.idempotency_key(request))
     await _check_access(request, caller, order.participant_id)
+    if not caller.sees_all:  # staff's browser says nothing of the participant's language
+        order = replace(order, language=preferred(request.headers.get("Accept-Language")))
     desk = _desk(request)
     started = await initiate(desk, order, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
     request.app[STATE].background.wake_watch()

@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.module import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.platform import Payment
-from procomp_pay.storage.work import Discrepancy, OutboxMessage, WebhookEvent
+from procomp_pay.storage.work import Delivery, Discrepancy, WebhookEvent
 
 #: The most rows of a queue, and of recent payments, that are counted.
 MOST, MOST_PAYMENTS = 10_000, 50_000
@@ -22,8 +22,8 @@ MOST, MOST_PAYMENTS = 10_000, 50_000
 _QUEUES: dict[str, tuple[Any, str]] = {
     "inbox_pending": (WebhookEvent.id, "state = 'pending'"),
     "inbox_dead": (WebhookEvent.id, "state = 'dead'"),
-    "outbox_waiting": (OutboxMessage.id, "state = 'waiting'"),
-    "outbox_dead": (OutboxMessage.id, "state = 'dead'"),
+    "outbox_waiting": (Delivery.id, "state = 'waiting'"),
+    "outbox_dead": (Delivery.id, "state = 'dead'"),
     "discrepancies_open": (Discrepancy.id, "state = 'open'"),
     "refunds_pending": (Refund.id, "next_look_at IS NOT NULL"),
     "payments_watched": (PaymentDetail.payment_id, "next_poll_at IS NOT NULL"),

@@ -10,7 +10,7 @@ from typing import Any
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.rules import DiscrepancyKind
+from procomp_pay.domain.rules import DiscrepancyKind, Topic
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.once import insert_once
@@ -83,7 +83,6 @@ async def put_out(
             "dedup_key": dedup_key,
             "payload": payload,
             "state": OutboxState.WAITING,
-            "attempts": 0,
             "next_attempt_at": now,
             "created_at": now,
         },
@@ -119,17 +118,19 @@ async def open_discrepancy(
     key: str,
     row_id: str,
     now: datetime,
+    alerts: bool = True,
 ) -> bool:
-    """Open a discrepancy for a person; the same one found again is touched, not doubled.
+    """Open a discrepancy for a person, with an alert; the same one found again is touched, not doubled.
 
     :param key: what makes it the same one, beside its kind and payment.
+    :param alerts: False where the caller leaves an alert of its own, which says more.
     """
     fingerprint = f"{kind}:{payment_id}:{key}"
     row = (await session.exec(select(Discrepancy).where(Discrepancy.fingerprint == fingerprint))).first()
     if row is not None:
         row.last_seen_at = now
         return False
-    return await insert_once(
+    opened = await insert_once(
         session,
         Discrepancy,
         {
@@ -143,3 +144,14 @@ async def open_discrepancy(
             "last_seen_at": now,
         },
     )
+    if opened and alerts:
+        await put_out(
+            session,
+            Topic.ALERT_DISCREPANCY,
+            {"discrepancy_id": row_id, "kind": kind.value, "payment_id": payment_id},
+            row_id=row_id,
+            now=now,
+            payment_id=payment_id,
+            dedup_key=f"{Topic.ALERT_DISCREPANCY}:{row_id}",
+        )
+    return opened

@@ -16,11 +16,22 @@ class EventState(StrEnum):
 
 
 class OutboxState(StrEnum):
-    """Where a notification or an alert stands."""
+    """Where a message stands; what became of it at each destination says its ``pay_delivery`` rows."""
+
+    WAITING = "waiting"  # nobody has looked where it goes
+    ROUTED = "routed"
+    SKIPPED = "skipped"  # nothing is configured that it could go to
+    HELD = "held"  # the same alert was told within the hour: the next one counts it
+
+
+class DeliveryState(StrEnum):
+    """Where the delivery of a message to one destination stands."""
 
     WAITING = "waiting"
     DELIVERED = "delivered"
-    DEAD = "dead"
+    SKIPPED = "skipped"  # not configured any more, or overtaken
+    UNDELIVERABLE = "undeliverable"  # there is no such address
+    DEAD = "dead"  # given up; ``outbox replay`` brings it back
 
 
 class DiscrepancyState(StrEnum):

@@ -43,6 +43,9 @@ _partial(
 _partial("pay_webhook_event_dead_idx", work.WebhookEvent, ("id",), "state = 'dead'")
 _partial("pay_outbox_dead_idx", work.OutboxMessage, ("id",), "state = 'dead'")
 _partial("pay_outbox_waiting_idx", work.OutboxMessage, ("next_attempt_at",), "state = 'waiting'")
+_partial("pay_outbox_alert_idx", work.OutboxMessage, ("topic", "subject", "routed_at"), "subject IS NOT NULL")
+_partial("pay_delivery_waiting_idx", work.Delivery, ("destination", "next_attempt_at"), "state = 'waiting'")
+_partial("pay_delivery_dead_idx", work.Delivery, ("finished_at",), "state = 'dead'")
 _partial("pay_discrepancy_open_idx", work.Discrepancy, ("opened_at",), "state = 'open'")
 
 METADATA: MetaData = Row.metadata

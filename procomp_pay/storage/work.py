@@ -8,11 +8,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, UniqueConstraint
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlmodel import Field
 
-from procomp_pay.storage.row_states import DiscrepancyState, EventState, OutboxState
+from procomp_pay.domain.notices import Destination
+from procomp_pay.storage.row_states import DeliveryState, DiscrepancyState, EventState, OutboxState
 from procomp_pay.storage.tables import Row, check_word, document, key, moment, text, word
 
 
@@ -43,10 +44,10 @@ class WebhookEvent(Row, table=True):
 
 
 class OutboxMessage(Row, table=True):
-    """A notification or an alert that waits to be delivered."""
+    """Something to tell. Whoever leaves it knows nothing of destinations; routing makes its deliveries."""
 
     __tablename__ = "pay_outbox"
-    __table_args__ = (check_word("state", OutboxState),)
+    __table_args__ = (check_word("state", OutboxState), Index(None, "created_at", "id"))
 
     id: str = Field(sa_column=key())
     topic: str = Field(sa_column=text("topic"))
@@ -54,12 +55,41 @@ class OutboxMessage(Row, table=True):
     dedup_key: str | None = Field(default=None, sa_column=text("dedup_key", null=True, unique=True))
     payload: Any = Field(sa_column=document("payload"))
     state: OutboxState = Field(default=OutboxState.WAITING, sa_column=word("state", OutboxState))
+    next_attempt_at: datetime = Field(sa_column=moment("next_attempt_at"))
+    created_at: datetime = Field(sa_column=moment("created_at"))
+    #: What an alert is about; set when it is routed.
+    subject: str | None = Field(default=None, sa_column=text("subject", null=True))
+    #: Where it did not go, and why.
+    skipped: str | None = Field(default=None, sa_column=text("skipped", null=True))
+    routed_at: datetime | None = Field(default=None, sa_column=moment("routed_at", null=True))
+
+
+class Delivery(Row, table=True):
+    """One message on its way to one destination; its id is the same at every attempt.
+
+    A row for each destination, so that one that fails is tried again alone, and what one has taken is
+    never sent there twice because another one failed.
+    """
+
+    __tablename__ = "pay_delivery"
+    __table_args__ = (
+        check_word("destination", Destination),
+        check_word("state", DeliveryState),
+        UniqueConstraint("message_id", "destination", "recipient"),
+    )
+
+    id: str = Field(sa_column=key())
+    message_id: str = Field(sa_column=text("message_id", ForeignKey("pay_outbox.id", ondelete="CASCADE")))
+    destination: Destination = Field(sa_column=word("destination", Destination))
+    #: One of several addresses of a destination; empty where there is one alone.
+    recipient: str = Field(default="", sa_column=text("recipient", server_default=sql("''")))
+    state: DeliveryState = Field(default=DeliveryState.WAITING, sa_column=word("state", DeliveryState))
+    #: Counted when it is claimed: a delivery that kills its process is given up in the end, too.
     attempts: int = Field(default=0, sa_column=_attempts())
     next_attempt_at: datetime = Field(sa_column=moment("next_attempt_at"))
-    leased_until: datetime | None = Field(default=None, sa_column=moment("leased_until", null=True))
     last_error: str | None = Field(default=None, sa_column=text("last_error", null=True))
     created_at: datetime = Field(sa_column=moment("created_at"))
-    delivered_at: datetime | None = Field(default=None, sa_column=moment("delivered_at", null=True))
+    finished_at: datetime | None = Field(default=None, sa_column=moment("finished_at", null=True))
 
 
 class AuditSeal(Row, table=True):

@@ -26,6 +26,7 @@ from procomp_pay.server.wire import make_runner
 from tests.secret_watch import register_settings
 from tests.server import contract
 from tests.server.helpers import ENCRYPTION_KEY, JWT_SECRET, clear_environment, make_people, token
+from tests.server.processes import Command, environment
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Served:
 
 
 Serve = Callable[..., Awaitable[Served]]
+Start = Callable[..., Awaitable[Command]]
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +144,19 @@ async def serve(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Serve]:
 async def served(serve: Serve) -> Served:
     """A server as it comes."""
     return await serve()
+
+
+@pytest.fixture
+async def command(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts ``procomp-pay …``; what still runs at the end is stopped."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*arguments: str, **env: str) -> Command:
+            made = await Command.start(*arguments, env=environment(settings, **env), cwd=tmp_path)
+            stack.push_async_callback(made.clean_up)
+            return made
+
+        yield start
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import socket
 import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +27,7 @@ from procomp_pay.server.route import BASE
 from procomp_pay.storage import audit, payments
 from procomp_pay.storage.payments import hold
 from tests.server.helpers import bearer, make_people
-from tests.server.processes import Command, environment
+from tests.server.processes import Command
 
 Start = Callable[..., Awaitable[Command]]
 Eventually = Callable[..., Awaitable[Any]]
@@ -41,19 +40,6 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     await running.start()
     yield running
     await running.stop()
-
-
-@pytest.fixture
-async def command(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts ``procomp-pay …``; what still runs at the end is stopped."""
-    async with AsyncExitStack() as stack:
-
-        async def start(*arguments: str, **env: str) -> Command:
-            made = await Command.start(*arguments, env=environment(settings, **env), cwd=tmp_path)
-            stack.push_async_callback(made.clean_up)
-            return made
-
-        yield start
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def run_python(code: str, **environment: str) -> subprocess.Popen[str]:
 
 def test_upgrade_makes_all_tables(empty_database_url: str) -> None:
     assert migrate.current(empty_database_url) is None
-    assert migrate.pending(empty_database_url) == ["0001", "0002", "0003"]
+    assert migrate.pending(empty_database_url) == ["0001", "0002", "0003", "0005"]
     migrate.upgrade(empty_database_url)
     migrate.upgrade(empty_database_url)
     assert migrate.current(empty_database_url) == migrate.head()
@@ -222,3 +222,22 @@ def test_alembic_migrates_the_database_that_the_commands_use(tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     assert migrate.current(f"sqlite:///{tmp_path / 'procomp-pay.sqlite3'}") == migrate.HEAD
+
+
+def test_what_lies_in_an_old_outbox_is_put_aside(empty_database_url: str) -> None:
+    """Nobody gets a letter about last month's payment on the day of the upgrade; and back again."""
+    migrate.upgrade(empty_database_url)
+    migrate.downgrade(empty_database_url, "0002")
+    columns = "id, topic, payload, state, attempts, next_attempt_at, created_at"
+    values = "'m1', 'payment.received', '{}', 'waiting', 0, '2026-05-01 09:00:00.000000+00:00', '2026-05-01'"
+    with migrate.exclusive(empty_database_url) as connection, connection.begin():
+        connection.exec_driver_sql(f"INSERT INTO pay_outbox ({columns}) VALUES ({values})")
+    migrate.upgrade(empty_database_url)
+    assert _outbox_states(empty_database_url) == ["skipped"]
+    migrate.downgrade(empty_database_url, "0002")
+    assert _outbox_states(empty_database_url) == ["delivered"]
+
+
+def _outbox_states(url: str) -> list[str]:
+    with migrate.exclusive(url) as connection, connection.begin():
+        return [row[0] for row in connection.exec_driver_sql("SELECT state FROM pay_outbox")]
