@@ -60,7 +60,7 @@ def status(
         str | None, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")
     ] = None,
     payment: Annotated[
-        str | None, typer.Option(metavar="ID", help="This payment, not the participant's latest.")
+        str | None, typer.Option(metavar="ID", help="This payment (id or code), not the latest.")
     ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask the provider now.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it live to the end.")] = False,

@@ -41,6 +41,7 @@ def status_lines(view: PaymentView) -> list[str]:
         ("started", f"{words.clock_time(view.created_at)} by {clean(view.started_by)}"),
         *_ends(view),
         *_back(view),
+        *([("code", bold(view.code))] if view.code else []),
         ("payment", view.payment_id),
         ("participant", view.participant_id),
     ]

@@ -86,7 +86,7 @@ def _past(view: PaymentView, moves: list[Move], caller: Caller) -> dict[str, Any
     shown = [move.full() for move in moves]
     if not caller.sees_all:  # which clerk acted is not the customer's business
         shown = [{name: value for name, value in move.items() if name != "actor"} for move in shown]
-    return view.seeded() | {"refunded_amount": view.refunded.amount, "moves": shown}
+    return view.seeded() | {"code": view.code, "refunded_amount": view.refunded.amount, "moves": shown}
 
 
 async def picture(request: web.Request) -> web.Response:
