@@ -19,6 +19,7 @@ from procomp_pay.cli import (
     serve,
     starting,
     upkeep,
+    verifying,
 )
 from procomp_pay.cli.group import DeskGroup
 
@@ -70,6 +71,7 @@ starting.register(app)
 looking.register(app)
 cancelling.register(app)
 refunding.register(app)
+verifying.register(app)
 upkeep.register(app)
 database.register(app)
 doctor.register(app)

@@ -41,7 +41,8 @@ def shown(code: str) -> str:
 
 def looks_like_one(text: str) -> bool:
     """Whether somebody may have meant a code."""
-    return len(upper(text)) == LENGTH + 1
+    typed = upper(text).translate(LATIN_FOR).translate(_MEANT)
+    return len(typed) == LENGTH + 1 and all(c in _VALUES for c in typed)
 
 
 def read(text: str) -> str:

@@ -14,7 +14,7 @@ from procomp_pay.domain.verification import KaspiWord
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.opening import handle_of
 from procomp_pay.payments.watch import apply_seen
-from procomp_pay.storage.payments import Held
+from procomp_pay.storage.payments import Held, hold
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,16 @@ async def ask_kaspi(desk: Desk, held: Held, actor: Actor) -> Asked:
     if seen.news is News.PROCESSING:
         return Asked(KaspiWord.CONFIRMING)
     return Asked(KaspiWord.PAID if seen.news is News.SUCCEEDED else KaspiWord.NOT_PAID, seen.money)
+
+
+async def ask(desk: Desk, payment_id: str, actor: Actor) -> KaspiWord:
+    """As :func:`ask_kaspi`, for a clerk who has just picked a payment.
+
+    :raises NotFound: no such payment.
+    """
+    async with desk.db.reading() as session:
+        held = await hold(session, payment_id, lock=False)
+    return (await ask_kaspi(desk, held, actor)).word
 
 
 def _without_answer(error: Exception) -> KaspiWord:

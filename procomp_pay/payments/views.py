@@ -169,7 +169,7 @@ async def latest(desk: Desk, participant_id: str) -> PaymentView:
         who = await people.participant(session, participant_id)
         wanted = Filter(participant_id=participant_id, payment_id=who.payment_id)
         rows, _ = await listing.page(session, wanted, limit=1)
-        found = await _views(session, rows)
+        found = await of_rows(session, rows)
     if found:
         return found[0]
     raise NotFound(
@@ -208,7 +208,7 @@ async def many(
     """A page of payments, newest first, and the next page's cursor."""
     async with desk.db.reading() as session:
         rows, following = await listing.page(session, wanted, limit=limit, cursor=cursor)
-        return await _views(session, rows), following
+        return await of_rows(session, rows), following
 
 
 async def opening(desk: Desk, payment_id: str) -> Opening:
@@ -218,7 +218,7 @@ async def opening(desk: Desk, payment_id: str) -> Opening:
     """
     async with desk.db.reading() as session:
         rows, _ = await listing.page(session, Filter(payment_id=payment_id), limit=1)
-        found = await _views(session, rows)
+        found = await of_rows(session, rows)
     if not rows:
         raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
     detail = rows[0][1]
@@ -243,7 +243,8 @@ def _decrypted(desk: Desk, secret: str | None) -> str | None:
     return None if secret is None else desk.keyring.decrypt(secret)
 
 
-async def _views(session: AsyncSession, rows: list[listing.Row]) -> list[PaymentView]:
+async def of_rows(session: AsyncSession, rows: list[listing.Row]) -> list[PaymentView]:
+    """Rows of a list as they are shown."""
     refunds = await book.of_payments(session, [row[0].id for row in rows])
     return [_view(row, [refund_view(each) for each in refunds.get(row[0].id, [])]) for row in rows]
 

@@ -1,4 +1,4 @@
-"""The admin's handlers: find payments, give money back, cancel."""
+"""The admin's handlers: find payments, give money back, cancel, vouch for a Kaspi payment."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from procomp_pay.payments import views
 from procomp_pay.payments.cancel import cancel
 from procomp_pay.payments.desk import Actor
 from procomp_pay.payments.refund import Refunded, refund
+from procomp_pay.payments.verify import verify
 from procomp_pay.server import admin_bodies, bodies
 from procomp_pay.server.auth import Role
 from procomp_pay.server.errors import json_answer
+from procomp_pay.server.kaspi_bodies import VerifyAnswer, VerifyBody
 from procomp_pay.server.logs import REQUEST_ID
 from procomp_pay.server.state import STATE, caller
 
@@ -29,6 +31,7 @@ def routes(base: str) -> list[web.RouteDef]:
         web.get(f"{base}/payments", list_payments, allow_head=False),
         web.post(f"{base}/payments/{{payment_id}}/refund", give_back),
         web.post(f"{base}/payments/{{payment_id}}/cancel", call_off),
+        web.post(f"{base}/payments/{{payment_id}}/verify-kaspi", vouch),
     ]
 
 
@@ -94,3 +97,21 @@ async def call_off(request: web.Request) -> web.Response:
         bodies.read_document(raw, admin_bodies.Nothing)
     status = await cancel(request.app[STATE].desk, payment_id, actor)
     return json_answer({"payment_id": payment_id, "status": status.value})
+
+
+async def vouch(request: web.Request) -> web.Response:
+    """POST /admin/payments/{payment_id}/verify-kaspi: a clerk has seen the money in the Kaspi Pay app.
+
+    An override is an admin's.
+    """
+    actor, payment_id = _acting(request, Role.STAFF, Role.ADMIN), bodies.path_id(request, "payment_id")
+    admin_bodies.no_query(request)
+    bodies.check_is_json(request)
+    body = bodies.read_document(await bodies.read_body(request, bodies.BODY_BYTES), VerifyBody)
+    if body.override and caller(request).role is not Role.ADMIN:
+        raise Forbidden("An override is for an admin")
+    state = request.app[STATE]
+    view = await views.one(state.desk, payment_id)  # by its id or its code
+    done = await verify(state.desk, body.order(view.payment_id, bodies.idempotency_key(request)), actor)
+    state.background.wake_watch()
+    return json_answer(VerifyAnswer.of(done).model_dump())
