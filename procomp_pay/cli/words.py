@@ -152,6 +152,7 @@ _MOVES = {
     "cancel_requested": "asked to be cancelled",
     "started": "started",
     "number:noted": "operation number added",
+    "number:confirmed": "operation number confirmed",
     "verify_refused": "verification refused",
 }
 _SOURCES = {

@@ -1,6 +1,6 @@
 """Kaspi's operation number, as a person types it from a receipt or the Kaspi Pay app, and as we keep it.
 
-Live numbers have 10 or 11 digits, those of the bill protocol up to 18 (KASPI-REFERENCE 1.2, 2, 5). There is
+Live numbers have 10 or 11 digits, those of the bill protocol up to 18. There is
 no check digit: what could be read in two ways is refused, never guessed.
 """
 

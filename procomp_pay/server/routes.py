@@ -14,7 +14,7 @@ from procomp_pay.payments.desk import Actor
 from procomp_pay.payments.inbox import receive_stripe
 from procomp_pay.payments.initiate import initiate
 from procomp_pay.payments.views import Move, PaymentView
-from procomp_pay.server import admin, bodies
+from procomp_pay.server import admin, bodies, kaspi_hooks
 from procomp_pay.server.auth import Caller
 from procomp_pay.server.errors import json_answer
 from procomp_pay.server.logs import REQUEST_ID
@@ -36,6 +36,7 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{BASE}/participant/{{participant_id}}/history", history),
         web.get(f"{BASE}/{{payment_id}}/qr.{{kind:png|svg}}", picture),
         web.post(f"{BASE}/webhooks/stripe", stripe_webhook),
+        *kaspi_hooks.routes(BASE),
         web.get(f"{BASE}/health", health),
         web.get(f"{BASE}/health/live", live),
         web.get(f"{BASE}/thanks", thanks),

@@ -53,6 +53,12 @@ async def is_amount_in_doubt(session: AsyncSession, payment_id: str) -> bool:
     return (await session.exec(query.limit(1))).first() is not None
 
 
+async def participant_of(session: AsyncSession, payment_id: str) -> str | None:
+    """Whose fee a payment is."""
+    query = select(PaymentDetail.participant_id).where(PaymentDetail.payment_id == payment_id)
+    return (await session.exec(query)).first()
+
+
 async def owner(session: AsyncSession, payment_id: str) -> Owner:
     """Who stands behind a payment."""
     query = (

@@ -92,32 +92,32 @@ async def test_refusals(served: Served) -> None:
     assert (await vouch(served, apple, transaction_id="19000000005")).status_code == 400
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        [],
-        {"transaction_id": 19000000001},
-        {"transaction_id": ""},
-        {"transaction_id": "1" * 65},
-        {"transaction_id": NUMBER, "amount": "24000"},
-        {"transaction_id": NUMBER, "amount": 0},
-        {"transaction_id": NUMBER, "amount": 10**30},
-        {"transaction_id": NUMBER, "paid_at": "2026-01-15T14:00:00"},
-        {"transaction_id": NUMBER, "paid_at": "0001-01-01T00:00:00+14:00"},
-        {"transaction_id": NUMBER, "paid_at": 1},
-        {"transaction_id": NUMBER, "override": "yes"},
-        {"transaction_id": NUMBER, "override": True},
-        {"transaction_id": NUMBER, "reason": ""},
-        {"transaction_id": NUMBER, "reason": "a\u0000b"},
-        {"transaction_id": NUMBER, "force": True},
-        {"transaction_id": "19000\u0000000001"},
-    ],
-)
-async def test_odd_bodies(served: Served, body: Any) -> None:
+ODD_BODIES: list[Any] = [
+    {},
+    [],
+    {"transaction_id": 19000000001},
+    {"transaction_id": ""},
+    {"transaction_id": "1" * 65},
+    {"transaction_id": NUMBER, "amount": "24000"},
+    {"transaction_id": NUMBER, "amount": 0},
+    {"transaction_id": NUMBER, "amount": 10**30},
+    {"transaction_id": NUMBER, "paid_at": "2026-01-15T14:00:00"},
+    {"transaction_id": NUMBER, "paid_at": "0001-01-01T00:00:00+14:00"},
+    {"transaction_id": NUMBER, "paid_at": 1},
+    {"transaction_id": NUMBER, "override": "yes"},
+    {"transaction_id": NUMBER, "override": True},
+    {"transaction_id": NUMBER, "reason": ""},
+    {"transaction_id": NUMBER, "reason": "a\u0000b"},
+    {"transaction_id": NUMBER, "force": True},
+    {"transaction_id": "19000\u0000000001"},
+]
+
+
+async def test_odd_bodies(served: Served) -> None:
     payment = (await served.initiate("p1", "kaspi_qr"))["payment_id"]
-    answer = await served.api.post(f"{ADMIN}/{payment}/verify-kaspi", json=body, headers=BOSS)
-    assert (answer.status_code, answer.json()["status_code"]) == (400, 400), answer.text
+    for body in ODD_BODIES:
+        answer = await served.api.post(f"{ADMIN}/{payment}/verify-kaspi", json=body, headers=BOSS)
+        assert (answer.status_code, answer.json()["status_code"]) == (400, 400), (body, answer.text)
 
 
 async def test_same_key_same_answer(served: Served) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from aiohttp import web
 
 from .book import Book
-from .control import control_routes
+from .control import PREFIX, control_routes
+from .outgoing import outgoing_routes
 from .phone import phone_routes
 from .server import api_routes
 from .timers import Timers
@@ -81,7 +82,8 @@ class KaspiSandbox:
 
     def routes(self) -> list[web.RouteDef]:
         """Every route: /r1, /r2, /r3 (the API), /pay (the phone), /_sandbox/kaspi (the control)."""
-        return [*api_routes(self._book), *phone_routes(self._book), *control_routes(self._book)]
+        control = [*control_routes(self._book), *outgoing_routes(self._book, PREFIX)]
+        return [*api_routes(self._book), *phone_routes(self._book), *control]
 
     def dump(self) -> dict[str, Any]:
         """The state as plain JSON values, amounts as text; without the flood counters of the minute."""
