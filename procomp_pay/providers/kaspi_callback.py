@@ -1,7 +1,7 @@
 """A gateway's callback, read. Gateways in front of Kaspi differ in names; all of them are understood.
 
-Shapes (from the gateways' public documentation): ApiPay ``{"event", "invoice": {…}}``, Qut Pay with camelCase names,
-and the fields of Kaspi's own status answer in PascalCase.
+Shapes (from the gateways' public documentation): ApiPay ``{"event", "invoice": {…}}``, Qut Pay with names in
+camelCase, and the fields of Kaspi's own status answer in PascalCase.
 """
 
 from __future__ import annotations

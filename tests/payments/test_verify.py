@@ -12,15 +12,15 @@ import pytest
 from procomp_pay.domain.errors import Conflict, NotFound, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News, ProviderIds, Source
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
+from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentStatus
 from procomp_pay.domain.verification import KaspiWord
 from procomp_pay.payments import views
 from procomp_pay.payments.desk import Actor
-from procomp_pay.payments.settle import settle
+from procomp_pay.payments.settle import settle, settle_in
 from procomp_pay.payments.verify import Verified, VerifyOrder, verify
 from procomp_pay.payments.watch import look_after
 from procomp_pay.storage.database import PaymentDatabaseService
-from procomp_pay.storage.module import AuditEntry, KaspiOperation
+from procomp_pay.storage.module import AuditEntry, KaspiOperation, PaymentDetail
 from procomp_pay.storage.work import Discrepancy, OutboxMessage
 from tests.payments.conftest import CLERK, World
 
@@ -331,6 +331,32 @@ async def test_two_clerks_one_number_in_one_second(world: World, database_url: s
     finally:
         await db2.dispose()
     assert await kinds(world) == []
+
+
+async def test_the_other_clerk_is_a_moment_ahead(world: World, database_url: str) -> None:
+    """Hers is not committed yet when this one's checks have passed: the number's primary key decides."""
+    first, second = await world.start(await world.participant()), await world.start(await world.participant())
+    async with world.desk.db.writing() as session:  # its answer was lost: Kaspi is not asked
+        detail = await session.get(PaymentDetail, second.view.payment_id)
+        assert detail is not None
+        detail.provider_ref, detail.create_state = None, CreateState.SENT
+    word = Fact(
+        first.view.payment_id, News.SUCCEEDED, world.now(), Source.PERSON, "dana",
+        ids=ProviderIds(kaspi_operation=NUMBER),
+    )  # fmt: skip
+    db2 = PaymentDatabaseService(database_url)
+    try:
+        async with db2.writing() as session:
+            await settle_in(session, world.desk, word)
+            late = asyncio.create_task(_outcome(clerk(world, second)))
+            await asyncio.sleep(0.5)
+        told = await late
+    finally:
+        await db2.dispose()
+    assert isinstance(told, Conflict), told
+    assert "recorded by dana" in told.message
+    assert await world.status(second) is S.PENDING
+    assert (await numbers(world), await kinds(world)) == ([(NUMBER, first.view.payment_id, "dana")], [])
 
 
 async def test_two_numbers_for_one_payment_at_once(world: World) -> None:
