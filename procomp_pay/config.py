@@ -6,6 +6,7 @@ With no provider key configured, the settings point at the local sandbox, whose 
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from procomp_pay.domain import post
@@ -24,6 +25,9 @@ STRIPE_API = "https://api.stripe.com"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _RUN_FILE_KEYS = ("url", "stripe_secret_key", "webhook_secret", "kaspi_api_key", "kaspi_device_token")
 _LIVE_PREFIXES = ("sk_live_", "rk_live_", "prod_")
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ProviderMode(StrEnum):
@@ -88,6 +92,7 @@ class Settings(BaseSettings):
     kaspi_organization_bin: str | None = None
     kaspi_client_cert: Path | None = None
     kaspi_client_key: Path | None = None
+    kaspi_callback_allow: str | None = None
 
     jwt_secret: SecretStr | None = None
     jwt_algorithm: JwtAlgorithm | None = None
@@ -157,6 +162,17 @@ class Settings(BaseSettings):
                 found += [text, *(part.strip() for part in text.split(","))]
         password = urlsplit(self.url).password if "://" in self.url else None
         return [*found, unquote(password), password] if password else found
+
+    @field_validator("kaspi_callback_allow")
+    @classmethod
+    def _are_networks(cls, text: str | None) -> str | None:
+        _networks(text)
+        return text
+
+    @property
+    def callback_networks(self) -> list[Network]:
+        """From where Kaspi may call us: addresses and CIDRs. None: nobody may."""
+        return _networks(self.kaspi_callback_allow)
 
     @property
     def stripe_mode(self) -> ProviderMode:
@@ -256,6 +272,14 @@ def _beside_sandbox(settings: Settings) -> Settings:
         found["kaspi_device_token"] = settings.kaspi_device_token or SecretStr(keys["kaspi_device_token"])
         found["kaspi_scheme"] = KaspiScheme.BASIC
     return settings.model_copy(update=found)
+
+
+def _networks(text: str | None) -> list[Network]:
+    """
+    :raises ValueError: a part is neither an address nor a network.
+    """
+    parts = [part.strip() for part in (text or "").split(",")]
+    return [ipaddress.ip_network(part, strict=False) for part in parts if part]
 
 
 def _mode(key: SecretStr | None, base: str | None) -> ProviderMode:

@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def cancel(
-    payment: Annotated[str, typer.Argument(help="The payment's id.", metavar="PAYMENT")],
+    payment: Annotated[str, typer.Argument(help="The payment's id or code.", metavar="PAYMENT")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
@@ -58,7 +58,7 @@ def cancel(
     async def work(desk: Desk) -> PaymentView:
         from procomp_pay.payments.cancel import cancel as end
 
-        await end(desk, payment, actor)
+        await end(desk, (await look(desk)).payment_id, actor)
         return await look(desk)
 
     view = with_desk(look, using=using)

@@ -60,7 +60,7 @@ def status(
         str | None, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")
     ] = None,
     payment: Annotated[
-        str | None, typer.Option(metavar="ID", help="This payment, not the participant's latest.")
+        str | None, typer.Option(metavar="ID", help="This payment (id or code), not the latest.")
     ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask the provider now.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it live to the end.")] = False,
@@ -105,7 +105,7 @@ async def _find(desk: Desk, participant: str | None, payment: str | None) -> Pay
     from procomp_pay.payments import views
 
     if payment is None:
-        return await views.latest(desk, str(participant))
+        return await _of_participant(desk, str(participant))
     view = await views.one(desk, payment)
     if participant not in (None, view.participant_id):
         raise NotFound(
@@ -113,6 +113,19 @@ async def _find(desk: Desk, participant: str | None, payment: str | None) -> Pay
             next_step=f"procomp-pay history {participant}",
         )
     return view
+
+
+async def _of_participant(desk: Desk, participant: str) -> PaymentView:
+    """The latest payment of a participant; a payment's code is understood too."""
+    from procomp_pay.domain import short_code
+    from procomp_pay.payments import views
+
+    try:
+        return await views.latest(desk, participant)
+    except NotFound:
+        if not short_code.looks_like_one(participant):
+            raise
+        return await views.one(desk, participant)
 
 
 async def _refreshed(

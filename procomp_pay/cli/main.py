@@ -23,6 +23,7 @@ from procomp_pay.cli import (
     statements,
     token,
     upkeep,
+    verifying,
 )
 from procomp_pay.cli.group import DeskGroup
 
@@ -74,6 +75,7 @@ starting.register(app)
 looking.register(app)
 cancelling.register(app)
 refunding.register(app)
+verifying.register(app)
 upkeep.register(app)
 outbox.register(app)
 database.register(app)

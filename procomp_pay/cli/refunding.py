@@ -48,7 +48,9 @@ def register(app: typer.Typer) -> None:
 
 
 def refund(
-    payment: Annotated[str | None, typer.Argument(help="The payment's id.", metavar="PAYMENT")] = None,
+    payment: Annotated[
+        str | None, typer.Argument(help="The payment's id or code.", metavar="PAYMENT")
+    ] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the audit.")] = None,
     amount: Annotated[
         str | None, typer.Option(metavar="20", help="A part of it. Default: all that is left.")
@@ -110,7 +112,7 @@ def _refund_one(
         from procomp_pay.payments import views
 
         view = await views.one(desk, payment)
-        order = use.RefundOrder(payment, wish.reason, _money(view, amount, currency), key, force)
+        order = use.RefundOrder(view.payment_id, wish.reason, _money(view, amount, currency), key, force)
         try:
             return view, order, await use.plan(desk, order)
         except Conflict:

@@ -56,7 +56,10 @@ def amount_lines(view: PaymentView, *, large: bool) -> list[str]:
 def facts(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
     """Who pays what for which tournament, as lines of markup."""
     if short:
-        return [f"[bold reverse] {view.charged} [/] {safe(view.participant_name)}", view.payment_id]
+        return [
+            f"[bold reverse] {view.charged} [/] {safe(view.participant_name)}",
+            view.code or view.payment_id,
+        ]
     place = safe(view.tournament_name) + (f" · {safe(view.category)}" if view.category else "")
     return [
         f"[bold]{safe(view.participant_name)}[/]",
@@ -66,6 +69,7 @@ def facts(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
         "",
         f"{words.METHODS[view.method]} · {words.how_to_pay(view)}",
         f"[dim]payment[/] {view.payment_id}",
+        *([f"[dim]code[/]    [bold]{view.code}[/]"] if view.code else []),
     ]
 
 
@@ -148,5 +152,5 @@ def _proof(view: PaymentView) -> list[str]:
     if view.operation_number:
         found.append(f"Kaspi operation {safe(view.operation_number)}")
     when = view.completed_at or view.updated_at
-    found.append(f"{words.clock_time(when)} · {view.payment_id}")
+    found.append(f"{words.clock_time(when)} · {view.payment_id}" + (f" · {view.code}" if view.code else ""))
     return found

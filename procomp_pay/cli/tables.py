@@ -41,6 +41,7 @@ def status_lines(view: PaymentView) -> list[str]:
         ("started", f"{words.clock_time(view.created_at)} by {clean(view.started_by)}"),
         *_ends(view),
         *_back(view),
+        *([("code", bold(view.code))] if view.code else []),
         ("payment", view.payment_id),
         ("participant", view.participant_id),
     ]
@@ -131,11 +132,19 @@ def _table(views: Iterable[PaymentView]) -> list[str]:
         )
         for view in views
     ]
+    return grid(head, rows, right=(1, 2))
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int]) -> list[str]:
+    """A table of plain lines.
+
+    :param right: the columns, from 0, that stand at the right: amounts and numbers.
+    """
     widths = [max(_width(row[n]) for row in (head, *rows)) for n in range(len(head))]
     lines = []
     for number, row in enumerate((head, *rows)):
         cells = [
-            " " * (width - _width(cell)) + cell if n in (1, 2) else cell + " " * (width - _width(cell))
+            " " * (width - _width(cell)) + cell if n in right else cell + " " * (width - _width(cell))
             for n, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         line = "  ".join(cells).rstrip()

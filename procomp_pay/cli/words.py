@@ -91,6 +91,7 @@ def how_to_pay(view: PaymentView) -> str:
     return {
         Channel.KASPI_QR: "Scan with the Kaspi app",
         Channel.KASPI_LINK: "Open the link on the phone with the Kaspi app",
+        Channel.KASPI_BILL: "Paid in the Kaspi app by its code",
         Channel.STRIPE_CHECKOUT: f"Scan with the camera, pay with {METHODS[view.method]}",
         Channel.STRIPE_INTENT: "The app pays with the client secret",
     }[view.channel]
@@ -99,6 +100,7 @@ def how_to_pay(view: PaymentView) -> str:
 _WAITING = {
     Channel.KASPI_QR: "waiting for the customer to scan",
     Channel.KASPI_LINK: "waiting for the customer to open the link",
+    Channel.KASPI_BILL: "money of another amount came by Kaspi's bill: a person decides",
     Channel.STRIPE_CHECKOUT: "waiting for the customer to pay",
     Channel.STRIPE_INTENT: "waiting for the app to pay",
 }
@@ -149,12 +151,17 @@ _MOVES = {
     "expired:moved": "its time was over",
     "cancel_requested": "asked to be cancelled",
     "started": "started",
+    "number:noted": "operation number added",
+    "number:confirmed": "operation number confirmed",
+    "verify_refused": "verification refused",
 }
 _SOURCES = {
     "stripe_webhook": "Stripe told us",
     "stripe_api": "Stripe, when asked",
     "kaspi_status": "Kaspi, when asked",
     "kaspi_api": "Kaspi, when asked",
+    "kaspi_callback": "the gateway told us",
+    "kaspi_bill": "Kaspi told us",
     "clock": "by the clock",
 }
 

@@ -41,9 +41,16 @@ class Source(StrEnum):
     STRIPE_API = "stripe_api"
     KASPI_API = "kaspi_api"
     KASPI_STATUS = "kaspi_status"
+    KASPI_CALLBACK = "kaspi_callback"  # a gateway's signed callback
+    KASPI_BILL = "kaspi_bill"  # Kaspi's own call, by the bill protocol
     CLOCK = "clock"
     PERSON = "person"
     APP = "app"
+
+    @property
+    def is_person(self) -> bool:
+        """Somebody vouches for it, by name, at the desk or through the admin's API."""
+        return self in (Source.PERSON, Source.APP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,7 @@ class Fact:
     :param actor: the person's or provider's name for the audit.
     :param money: how much, where the source says it.
     :param money_unreadable: what the source said of the amount, where it is no amount: for a person.
+    :param amount_accepted: a person decided that the money settles the fee although it is another amount.
     :param final_at_provider: the provider's object is closed: no money can come through it any more.
     """
 
@@ -81,6 +89,7 @@ class Fact:
     request_id: str | None = None
     money: Money | None = None
     money_unreadable: str | None = None
+    amount_accepted: bool = False
     ids: ProviderIds = field(default_factory=ProviderIds)
     reason: str | None = None
     final_at_provider: bool = False

@@ -102,6 +102,7 @@ _KIND_IN: dict[str, str] = {
     Topic.ALERT_DISCREPANCY: "kind",
     Topic.ALERT_CIRCUIT: "provider",
     Topic.ALERT_STALLED: "work",
+    Topic.ALERT_UNAPPLIED: "event_id",
 }
 
 

@@ -33,6 +33,8 @@ class Topic(StrEnum):
     ALERT_DISCREPANCY = "alert.discrepancy"
     ALERT_CIRCUIT = "alert.circuit_open"
     ALERT_STALLED = "alert.stalled"
+    ALERT_STATUS = "alert.status_mismatch"
+    ALERT_UNAPPLIED = "alert.unapplied_money"
 
 
 class DiscrepancyKind(StrEnum):
@@ -217,16 +219,27 @@ def _succeeded(standing: Standing, fact: Fact) -> Verdict:
     # arrives once more must not undo a refund.
     if standing.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
         return Verdict(Outcome.ALREADY)
-    if fact.money_unreadable is not None or (fact.money is not None and fact.money != standing.charged):
-        same_currency = fact.money is None or fact.money.currency is standing.charged.currency
-        kind = DiscrepancyKind.AMOUNT_MISMATCH if same_currency else DiscrepancyKind.CURRENCY_MISMATCH
+    kind = _misfit(standing, fact)
+    if kind is not None and not fact.amount_accepted:
         return Verdict(Outcome.MISMATCH, topics=(Topic.ALERT_AMOUNT,), discrepancies=(kind,))
+    # A person's word closes nothing: what the provider says of its own object is still waited for.
+    still = None if fact.source.is_person else False
     verdict = Verdict(
-        Outcome.MOVED, PaymentStatus.COMPLETED, topics=(Topic.PAYMENT_RECEIVED,), provider_open=False
+        Outcome.MOVED, PaymentStatus.COMPLETED, topics=(Topic.PAYMENT_RECEIVED,), provider_open=still
     )
+    if kind is not None:
+        verdict = _add(verdict, Topic.ALERT_AMOUNT, kind)
     if standing.status in (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED):
         verdict = _add(verdict, Topic.ALERT_LATE, DiscrepancyKind.LATE_PAYMENT, late=True)
     return _settle_participant(verdict, standing)
+
+
+def _misfit(standing: Standing, fact: Fact) -> DiscrepancyKind | None:
+    """How the money differs from what was charged."""
+    if fact.money_unreadable is None and fact.money in (None, standing.charged):
+        return None
+    same_currency = fact.money is None or fact.money.currency is standing.charged.currency
+    return DiscrepancyKind.AMOUNT_MISMATCH if same_currency else DiscrepancyKind.CURRENCY_MISMATCH
 
 
 def _settle_participant(verdict: Verdict, standing: Standing) -> Verdict:

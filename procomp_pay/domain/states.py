@@ -55,12 +55,14 @@ class Channel(StrEnum):
 
     KASPI_QR = "kaspi_qr"
     KASPI_LINK = "kaspi_link"
+    #: The customer typed an account number in the Kaspi app: Kaspi calls us, there is no object to ask about.
+    KASPI_BILL = "kaspi_bill"
     STRIPE_CHECKOUT = "stripe_checkout"
     STRIPE_INTENT = "stripe_intent"
 
     @property
     def is_kaspi(self) -> bool:
-        return self in (Channel.KASPI_QR, Channel.KASPI_LINK)
+        return self in (Channel.KASPI_QR, Channel.KASPI_LINK, Channel.KASPI_BILL)
 
     @property
     def recallable(self) -> bool:

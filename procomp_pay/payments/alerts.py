@@ -238,6 +238,24 @@ def _stalled(known: _Known) -> Alert:
     )
 
 
+def _status(known: _Known) -> Alert:
+    return Alert(
+        f"Kaspi says that {known.who} has not paid, a clerk said otherwise",
+        (
+            f"{known.text('recorded_by') or 'Somebody'} vouched for {known.money}; Kaspi's last word is another.",
+        ),
+        (f"{known.status} --refresh", "procomp-pay discrepancies list"),
+    )
+
+
+def _unapplied(known: _Known) -> Alert:
+    return Alert(
+        f"{known.text('provider').capitalize() or 'A provider'} sent money that belongs to no payment",
+        (f"It is kept under {known.text('event_id')}; nobody's place was paid by it.",),
+        ("procomp-pay discrepancies list", f"procomp-pay events list --provider {known.text('provider')}"),
+    )
+
+
 _MAKERS: dict[str, Callable[[_Known], Alert]] = {
     Topic.ALERT_LATE: _late,
     Topic.ALERT_DUPLICATE: _duplicate,
@@ -250,6 +268,8 @@ _MAKERS: dict[str, Callable[[_Known], Alert]] = {
     Topic.ALERT_DISCREPANCY: _discrepancy,
     Topic.ALERT_CIRCUIT: _circuit,
     Topic.ALERT_STALLED: _stalled,
+    Topic.ALERT_STATUS: _status,
+    Topic.ALERT_UNAPPLIED: _unapplied,
 }
 
 

@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.errors import BadSignature, NotYet, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.domain.redact import redact
+from procomp_pay.payments import bill, callbacks
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.settle import settle_in
 from procomp_pay.providers.stripe_events import EventNews, read_event
@@ -129,6 +130,10 @@ async def handle_next(desk: Desk) -> Handled | None:
 
 
 async def _apply(session: AsyncSession, desk: Desk, row: WebhookEvent) -> tuple[str | None, EventState]:
+    if row.provider == callbacks.PROVIDER:
+        return await callbacks.apply_callback(session, desk, row)
+    if row.provider == bill.PROVIDER:
+        return await bill.apply_again(session, desk, row)
     event = exact_json.loads(desk.keyring.decrypt(row.payload_enc))
     news = read_event(event)
     if news is None:

@@ -24,6 +24,7 @@ TOLD = frozenset(
         DiscrepancyKind.LATE_PAYMENT,
         DiscrepancyKind.PARTICIPANT_MISMATCH,
         DiscrepancyKind.REFUND_MISMATCH,
+        DiscrepancyKind.STATUS_MISMATCH,
         DiscrepancyKind.STUCK,
     }
 )

@@ -13,7 +13,7 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.post import Language
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 from procomp_pay.payments.desk import Actor, Desk
-from procomp_pay.storage import audit, exact_json, idempotency
+from procomp_pay.storage import audit, exact_json, idempotency, payments
 from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.payments import Held
 from procomp_pay.storage.platform import Participant, Payment, Tournament
@@ -74,6 +74,7 @@ class Registration:
 async def insert(session: AsyncSession, desk: Desk, order: Order, actor: Actor, what: Registration) -> Held:
     """Write a new PENDING payment with its first audit entry. The caller commits before it calls anybody."""
     detail = _detail(desk, order, actor, what)
+    detail.short_code = await payments.free_code(session, detail.payment_id)
     payment = _payment(detail.payment_id, desk, order, what)
     session.add(payment)
     await session.flush()

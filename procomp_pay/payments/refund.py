@@ -167,6 +167,11 @@ async def _planned(session: AsyncSession, desk: Desk, held: Held, order: RefundO
             next_step="answer the dispute at Stripe; or, if you are sure, add --force",
         )
     desk.providers.of(held.detail.channel).ready_to_refund()
+    if held.detail.provider_ref is None:
+        raise Refused(
+            "Nothing of this payment is known at the provider: the money did not come through our QR",
+            next_step="give it back in the Kaspi Pay app, or in Kaspi's partner cabinet (requests to cancel)",
+        )
     rows = await book.of_payment(session, held.payment.id)
     before = held_back(book.amounts(rows))
     if held.detail.channel.is_kaspi and any(each.state is RefundState.PENDING for each in rows):

@@ -13,13 +13,13 @@ from datetime import datetime
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.facts import Fact, News, ProviderIds
-from procomp_pay.domain.rules import DiscrepancyKind, Outcome, Topic, Verdict, decide
+from procomp_pay.domain.operation_number import canonical
+from procomp_pay.domain.rules import Outcome, Topic, Verdict, decide
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.settle_back import settle_back
-from procomp_pay.storage.module import KaspiOperation
-from procomp_pay.storage.once import insert_once
+from procomp_pay.payments.settle_number import doubt, use_up
 from procomp_pay.storage.payments import Held, hold, look_at_others
 
 
@@ -58,11 +58,21 @@ async def settle_in(session: AsyncSession, desk: Desk, fact: Fact, held: Held | 
     if verdict.outcome not in (Outcome.ALREADY, Outcome.STALE):
         await _write(session, desk, held, fact, verdict)
     elif verdict.outcome is Outcome.ALREADY:
-        # known before, but perhaps without the charge or the wallet
-        _learn_ids(held, fact.ids)
-        if held.payment.status is PaymentStatus.COMPLETED and fact.ids.kaspi_operation:
-            await _use_up(session, desk, held, fact, desk.clock())
+        await _learn_more(session, desk, held, fact)
     return _settled(held, verdict.outcome, before)
+
+
+async def _learn_more(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> None:
+    """Known before, but perhaps without the charge, the wallet or the operation number."""
+    before = ledger.picture(held)
+    _learn_ids(held, fact.ids)
+    if _names_its_number(held, fact) and await use_up(session, desk, held, fact):
+        await ledger.note(session, held, fact, "number:noted", before, desk.clock())
+
+
+def _names_its_number(held: Held, fact: Fact) -> bool:
+    paid = held.payment.status is PaymentStatus.COMPLETED and fact.news is News.SUCCEEDED
+    return paid and bool(fact.ids.kaspi_operation)
 
 
 def _settled(held: Held, outcome: Outcome, before: PaymentStatus) -> Settled:
@@ -76,8 +86,9 @@ async def _write(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verd
     if verdict.outcome is not Outcome.MISMATCH:
         _learn_ids(held, fact.ids)
     _move(held, fact, verdict, now)
-    if verdict.status is PaymentStatus.COMPLETED and fact.ids.kaspi_operation:
-        await _use_up(session, desk, held, fact, now)
+    if verdict.outcome is not Outcome.MISMATCH and _names_its_number(held, fact):
+        await use_up(session, desk, held, fact)
+    await doubt(session, desk, held, fact)
     if verdict.activates:
         ledger.activate(held, now)
         # the other ways to pay are closed now, not at their next look
@@ -116,7 +127,8 @@ def _learn_ids(held: Held, ids: ProviderIds) -> None:
     payment.stripe_payment_id = ids.payment_intent or payment.stripe_payment_id
     payment.stripe_session_id = ids.checkout_session or payment.stripe_session_id
     payment.kaspi_qr_code = ids.kaspi_payment or payment.kaspi_qr_code
-    payment.kaspi_transaction_id = ids.kaspi_operation or payment.kaspi_transaction_id
+    if ids.kaspi_operation is not None:
+        payment.kaspi_transaction_id = canonical(ids.kaspi_operation)
     detail.charge_id = ids.charge or detail.charge_id
     detail.wallet = ids.wallet or detail.wallet
     if payment.method is PaymentMethod.APPLE_PAY:
@@ -125,30 +137,10 @@ def _learn_ids(held: Held, ids: ProviderIds) -> None:
         payment.google_pay_id = ids.charge or payment.google_pay_id
 
 
-async def _use_up(session: AsyncSession, desk: Desk, held: Held, fact: Fact, now: datetime) -> None:
-    """One Kaspi operation number settles one payment. A number that settled another one is for a person."""
-    number, money = str(fact.ids.kaspi_operation), fact.money or held.charged
-    row = {
-        "operation_number": number,
-        "payment_id": held.payment.id,
-        "amount": money.amount,
-        "paid_at": fact.at,
-        "source": fact.source.value,
-        "recorded_by": fact.actor,
-        "created_at": now,
-    }
-    if await insert_once(session, KaspiOperation, row):
-        return
-    used = await session.get(KaspiOperation, number)
-    if used is not None and used.payment_id != held.payment.id:
-        found = {"operation": number, "settled": used.payment_id, "source": fact.source.value}
-        await ledger.disagree(session, desk, held, DiscrepancyKind.DUPLICATE_PAYMENT, found, number)
-        await ledger.tell(session, desk, held, Topic.ALERT_DUPLICATE, money, once=number)
-
-
 async def _tell(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdict: Verdict) -> None:
     paid = fact.money or held.charged
-    key = fact.ids.payment_intent or fact.ids.kaspi_payment or "payment"
+    ids = fact.ids
+    key = ids.payment_intent or ids.kaspi_payment or ids.kaspi_operation or "payment"
     for kind in verdict.discrepancies:
         found = {
             "charged": ledger.as_document(held.charged),

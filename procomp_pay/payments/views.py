@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.domain import short_code
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.money import Money
@@ -17,7 +18,7 @@ from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.view_back import DisputeView, RefundView, dispute_view, move_view, refund_view
 from procomp_pay.payments.view_back import Move as Move  # noqa: PLC0414 - given on
 from procomp_pay.payments.view_back import instant as instant  # noqa: PLC0414 - given on
-from procomp_pay.storage import audit, listing, people
+from procomp_pay.storage import audit, listing, payments, people
 from procomp_pay.storage import refunds as book
 from procomp_pay.storage.listing import Filter
 
@@ -30,6 +31,7 @@ class PaymentView:
     """One payment. Secrets are in :class:`Opening` alone."""
 
     payment_id: str
+    code: str | None
     participant_id: str
     participant_name: str
     tournament_id: str
@@ -87,6 +89,7 @@ class PaymentView:
     def full(self) -> dict[str, Any]:
         """Everything, for ``--json`` and the admin."""
         return self.seeded() | {
+            "code": self.code,
             "participant_name": self.participant_name,
             "tournament_id": self.tournament_id,
             "tournament_name": self.tournament_name,
@@ -131,13 +134,18 @@ class Opening:
         return body | {"amount": self.view.charged.amount, "currency": self.view.charged.currency.value}
 
 
-async def one(desk: Desk, payment_id: str) -> PaymentView:
+async def one(desk: Desk, payment: str) -> PaymentView:
     """
-    :raises NotFound: no such payment.
+    :param payment: its id, or its short code as a person typed it.
+    :raises NotFound: no such payment, or a code that was mistyped.
     """
-    views, _ = await many(desk, Filter(payment_id=payment_id), limit=1)
+    views, _ = await many(desk, Filter(payment_id=payment), limit=1)
+    if not views and short_code.looks_like_one(payment):
+        async with desk.db.reading() as session:
+            found = await payments.find_by_code(session, short_code.read(payment))
+        views = [await one(desk, found)] if found else []
     if not views:
-        raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
+        raise NotFound(f"There is no payment {payment[:64]!r}", next_step="procomp-pay list")
     return views[0]
 
 
@@ -161,7 +169,7 @@ async def latest(desk: Desk, participant_id: str) -> PaymentView:
         who = await people.participant(session, participant_id)
         wanted = Filter(participant_id=participant_id, payment_id=who.payment_id)
         rows, _ = await listing.page(session, wanted, limit=1)
-        found = await _views(session, rows)
+        found = await of_rows(session, rows)
     if found:
         return found[0]
     raise NotFound(
@@ -200,7 +208,7 @@ async def many(
     """A page of payments, newest first, and the next page's cursor."""
     async with desk.db.reading() as session:
         rows, following = await listing.page(session, wanted, limit=limit, cursor=cursor)
-        return await _views(session, rows), following
+        return await of_rows(session, rows), following
 
 
 async def opening(desk: Desk, payment_id: str) -> Opening:
@@ -210,7 +218,7 @@ async def opening(desk: Desk, payment_id: str) -> Opening:
     """
     async with desk.db.reading() as session:
         rows, _ = await listing.page(session, Filter(payment_id=payment_id), limit=1)
-        found = await _views(session, rows)
+        found = await of_rows(session, rows)
     if not rows:
         raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
     detail = rows[0][1]
@@ -235,7 +243,8 @@ def _decrypted(desk: Desk, secret: str | None) -> str | None:
     return None if secret is None else desk.keyring.decrypt(secret)
 
 
-async def _views(session: AsyncSession, rows: list[listing.Row]) -> list[PaymentView]:
+async def of_rows(session: AsyncSession, rows: list[listing.Row]) -> list[PaymentView]:
+    """Rows of a list as they are shown."""
     refunds = await book.of_payments(session, [row[0].id for row in rows])
     return [_view(row, [refund_view(each) for each in refunds.get(row[0].id, [])]) for row in rows]
 
@@ -245,6 +254,7 @@ def _view(row: listing.Row, refunds: list[RefundView]) -> PaymentView:
     charged = Money(detail.charged_amount, detail.charged_currency)
     return PaymentView(
         payment_id=payment.id,
+        code=short_code.shown(detail.short_code) if detail.short_code else None,
         participant_id=detail.participant_id,
         participant_name=who.full_name if who else "(removed)",
         tournament_id=tournament.id,

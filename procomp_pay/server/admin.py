@@ -1,4 +1,4 @@
-"""The admin's handlers: find payments, give money back, cancel."""
+"""The admin's handlers: find payments, give money back, cancel, vouch for a Kaspi payment."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from typing import Any
 
 from aiohttp import web
 
-from procomp_pay.domain.errors import OutcomeUnknown, Refused
+from procomp_pay.domain.errors import Forbidden, OutcomeUnknown, Refused
 from procomp_pay.domain.facts import Source
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.payments import views
 from procomp_pay.payments.cancel import cancel
 from procomp_pay.payments.desk import Actor
 from procomp_pay.payments.refund import Refunded, refund
+from procomp_pay.payments.verify import verify
 from procomp_pay.server import admin_answers, admin_bodies, bodies
 from procomp_pay.server.answers import answer
+from procomp_pay.server.auth import Role
 from procomp_pay.server.guard import caller
+from procomp_pay.server.kaspi_bodies import VerifyAnswer, VerifyBody
 from procomp_pay.server.logs import REQUEST_ID
 from procomp_pay.server.route import ADMINS, BASE, DESK, Budget, Link, Route
 from procomp_pay.server.state import STATE
@@ -37,6 +40,7 @@ def routes() -> list[Route]:
             links={
                 "refund": Link("refundPayment", _FIRST),
                 "cancel": Link("cancelPayment", _FIRST),
+                "verify": Link("verifyKaspiPayment", _FIRST),
                 "status": Link("getStatus", _ITS_PARTICIPANT),
                 "next": Link("listPayments", {"cursor": "$response.body#/next_cursor"}),
             },
@@ -50,6 +54,12 @@ def routes() -> list[Route]:
             "POST", f"{base}/{{payment_id}}/cancel", call_off, "cancelPayment", "Cancel a payment", "admin",
             admin_answers.CancelDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.Nothing,
             body_needed=False, refusals=(409, 503),
+        ),
+        Route(
+            "POST", f"{base}/{{payment_id}}/verify-kaspi", vouch, "verifyKaspiPayment",
+            "A clerk has seen the money in the Kaspi Pay app", "admin",
+            VerifyAnswer, roles=DESK, budget=Budget.WRITES, body=VerifyBody,
+            headers={"Idempotency-Key": False}, refusals=(409, 503),
         ),
     ]  # fmt: skip
 
@@ -112,3 +122,18 @@ async def call_off(request: web.Request) -> web.Response:
         bodies.read_document(raw, admin_bodies.Nothing)
     status = await cancel(request.app[STATE].desk, payment_id, actor)
     return answer(admin_answers.CancelDone, {"payment_id": payment_id, "status": status.value})
+
+
+async def vouch(request: web.Request) -> web.Response:
+    """``override`` takes what the checks refuse, and is an admin's."""
+    actor, payment_id = acting(request), bodies.path_id(request, "payment_id")
+    admin_bodies.no_query(request)
+    bodies.check_is_json(request)
+    body = bodies.read_document(await bodies.read_body(request, bodies.BODY_BYTES), VerifyBody)
+    if body.override and caller(request).role is not Role.ADMIN:
+        raise Forbidden("An override is for an admin")
+    state = request.app[STATE]
+    view = await views.one(state.desk, payment_id)  # by its id or its code
+    done = await verify(state.desk, body.order(view.payment_id, bodies.idempotency_key(request)), actor)
+    state.background.wake_watch()
+    return answer(VerifyAnswer, VerifyAnswer.of(done).model_dump())

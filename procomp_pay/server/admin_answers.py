@@ -12,6 +12,7 @@ from procomp_pay.server.answers import STANDING, PaymentStanding
 from procomp_pay.server.shapes import Amount, Instant, Shown, example
 
 _FULL: dict[str, Any] = STANDING | {
+    "code": "X54A-BHPZ",
     "participant_name": "Қайрат Нұрланов",
     "tournament_id": "tournament_123",
     "tournament_name": "Almaty Open 2026",
@@ -65,6 +66,8 @@ class FullPayment(PaymentStanding):
 
     model_config = example(_FULL)
 
+    #: What people can type in place of the id; payments from before there were codes have none.
+    code: str | None
     participant_name: str
     tournament_id: str
     tournament_name: str

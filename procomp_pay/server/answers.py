@@ -26,6 +26,7 @@ STANDING: dict[str, Any] = {
     "failure_reason": None,
 }
 _PAST: dict[str, Any] = STANDING | {
+    "code": "X54A-BHPZ",
     "refunded_amount": Decimal("0.00"),
     "moves": [
         {
@@ -131,6 +132,8 @@ class PastPayment(PaymentStanding):
 
     model_config = example(_PAST)
 
+    #: What people can type in place of the id.
+    code: str | None
     refunded_amount: Amount
     moves: list[MoveShown]
 

@@ -53,7 +53,8 @@ async def _admit(request: web.Request, route: Route) -> None:
         await request.app[LIMITS].spend(route.budget, key)
     if route.roles is not None and caller(request).role not in route.roles:
         raise Forbidden(f"This is for {' and '.join(sorted(route.roles, reverse=True))}")
-    if not takes(",".join(request.headers.getall("Accept", [])), route.media):
+    accepted = ",".join(request.headers.getall("Accept", []))
+    if not any(takes(accepted, media) for media in (route.media, *route.other_media)):
         raise web.HTTPNotAcceptable
 
 

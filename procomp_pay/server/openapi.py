@@ -53,6 +53,10 @@ _REQUEST_HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": "^[ -~]+$", "minLength": 1, "maxLength": 255},
     },
     "Stripe-Signature": {"description": "Stripe's signature over the raw body.", "schema": _TEXT},
+    "X-Webhook-Signature": {
+        "description": "HMAC-SHA256 of the raw body as hex, with or without `sha256=` before it.",
+        "schema": _TEXT,
+    },
 }
 _IN_PATH = re.compile(r"{(\w+)}")
 
@@ -136,6 +140,8 @@ def _responses(route: Route) -> dict[str, Any]:
     else:
         schema = {} if route.media.startswith("image/png") else {"schema": _TEXT}
         good["content"] = {route.media: schema}
+    for media in route.other_media:
+        good["content"] = good["content"] | {media: {"schema": _TEXT}}
     again = {
         str(status): good | {"headers": good["headers"] | _HEADERS.get(status, {})} for status in route.also
     }

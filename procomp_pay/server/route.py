@@ -53,10 +53,12 @@ class Route:
     :param budget: ``None`` is never throttled.
     :param answer: the model of the 200, or ``None`` where it is no JSON.
     :param media: content type of the 200.
+    :param other_media: what it may be besides, where the request asks for it.
     :param body: the model of the request's body. :param body_needed: it cannot be left out.
     :param query: the model of the parameters.
     :param headers: names of request headers, with whether they are needed.
     :param refusals: the statuses of errors that this route has beside those of its form.
+    :param head: a GET that answers HEAD too; not one that changes something.
     :param also: further statuses that answer in the shape of the 200.
     """
 
@@ -70,6 +72,7 @@ class Route:
     roles: frozenset[Role] | None = None
     budget: Budget | None = None
     media: str = JSON
+    other_media: tuple[str, ...] = ()
     body: type[BaseModel] | None = None
     body_needed: bool = True
     query: type[BaseModel] | None = None
@@ -77,6 +80,7 @@ class Route:
     refusals: tuple[int, ...] = ()
     also: tuple[int, ...] = ()
     links: Mapping[str, Link] = field(default_factory=dict)
+    head: bool = True
 
     @property
     def is_open(self) -> bool:

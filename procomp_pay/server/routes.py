@@ -18,7 +18,7 @@ from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.inbox import receive_stripe
 from procomp_pay.payments.initiate import initiate
 from procomp_pay.payments.views import Move, PaymentView
-from procomp_pay.server import admin, answers, bodies, logs, metrics, openapi
+from procomp_pay.server import admin, answers, bodies, kaspi_hooks, logs, metrics, openapi
 from procomp_pay.server.answers import answer
 from procomp_pay.server.auth import Caller
 from procomp_pay.server.guard import caller as caller_of
@@ -75,6 +75,7 @@ def table() -> list[Route]:
             answers.Received, body=bodies.StripeEvent, headers={"Stripe-Signature": True},
             refusals=(429, 503),
         ),
+        *kaspi_hooks.routes(),
         Route(
             "GET", f"{BASE}/health", health, "getHealth", "How the desk is", "operation",
             answers.HealthReport, also=(503,),
@@ -100,8 +101,11 @@ def table() -> list[Route]:
 
 
 def routes() -> list[web.RouteDef]:
-    """The table as aiohttp wants it; GET answers HEAD too."""
-    return [web.route(row.method, row.path, guarded(row)) for row in table()]
+    """The table as aiohttp wants it; GET answers HEAD too, where it changes nothing."""
+    return [
+        web.RouteDef(row.method, row.path, guarded(row), {} if row.head else {"allow_head": False})
+        for row in table()
+    ]
 
 
 async def _check_access(request: web.Request, caller: Caller, participant_id: str) -> None:
@@ -159,7 +163,7 @@ def _past(view: PaymentView, moves: list[Move], caller: Caller) -> dict[str, Any
     shown = [move.full() for move in moves]
     if not caller.sees_all:  # which clerk acted is not the customer's business
         shown = [{name: value for name, value in move.items() if name != "actor"} for move in shown]
-    return view.seeded() | {"refunded_amount": view.refunded.amount, "moves": shown}
+    return view.seeded() | {"code": view.code, "refunded_amount": view.refunded.amount, "moves": shown}
 
 
 def _picture_as(kind: str) -> Handler:

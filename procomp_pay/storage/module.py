@@ -57,6 +57,8 @@ class PaymentDetail(Row, table=True):
     provider_open: bool = Field(sa_column=Column("provider_open", Boolean, nullable=False))
     #: The provider's main id as it stands there: ``cs_…``, ``pi_…`` or Kaspi's QrPaymentId.
     provider_ref: str | None = Field(default=None, sa_column=text("provider_ref", null=True, unique=True))
+    #: What people type (:mod:`procomp_pay.domain.short_code`); none for payments of before there were codes.
+    short_code: str | None = Field(default=None, sa_column=text("short_code", null=True, unique=True))
     charge_id: str | None = Field(default=None, sa_column=text("charge_id", null=True))
     wallet: str | None = Field(default=None, sa_column=text("wallet", null=True))
     payment_url: str | None = Field(default=None, sa_column=text("payment_url", null=True))

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.domain import short_code
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.facts import ProviderIds
 from procomp_pay.domain.money import Money
@@ -75,6 +76,20 @@ async def find_id(session: AsyncSession, ids: ProviderIds) -> str | None:
     if not wanted:
         return None
     return (await session.exec(select(Payment.id).where(or_(*wanted)).limit(1))).first()
+
+
+async def find_by_code(session: AsyncSession, code: str) -> str | None:
+    """The payment with a short code, as :func:`procomp_pay.domain.short_code.read` gives it."""
+    query = select(PaymentDetail.payment_id).where(PaymentDetail.short_code == code)
+    return (await session.exec(query)).first()
+
+
+async def free_code(session: AsyncSession, payment_id: str) -> str:
+    """The first of a new payment's codes that no other payment has."""
+    for code in short_code.candidates(payment_id):
+        if await find_by_code(session, code) is None:
+            return code
+    raise AssertionError("the candidates never end")
 
 
 async def exists(session: AsyncSession, payment_id: str) -> bool:

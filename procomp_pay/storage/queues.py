@@ -50,6 +50,12 @@ async def receive(session: AsyncSession, arrival: Arrival, *, row_id: str, now: 
     )
 
 
+async def of_event(session: AsyncSession, provider: str, event_id: str) -> WebhookEvent:
+    """The inbox's row of an event that is there."""
+    query = select(WebhookEvent).where(WebhookEvent.provider == provider, WebhookEvent.event_id == event_id)
+    return (await session.exec(query)).one()
+
+
 async def claim_event(session: AsyncSession, now: datetime) -> WebhookEvent | None:
     """The next event to handle, locked until the transaction ends; one that is locked already is skipped."""
     found = await session.exec(
@@ -112,7 +118,7 @@ async def undecided(
 async def open_discrepancy(
     session: AsyncSession,
     kind: DiscrepancyKind,
-    payment_id: str,
+    payment_id: str | None,
     detail: dict[str, Any],
     *,
     key: str,

@@ -61,10 +61,18 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/admin/payments/{payment_id}/cancel"): Row(
         (*SHUT_OUT, _all(403), _all(403), (200, 200, 404)), body=lambda _: {}
     ),
+    ("POST", "/admin/payments/{payment_id}/verify-kaspi"): Row(
+        (*SHUT_OUT, _all(403), (400, 400, 404), (400, 400, 404)),
+        body=lambda _: {"transaction_id": "17262148385"},
+    ),
     # the address or the signature is the permission: a token changes nothing
     ("GET", "/{payment_id}/qr.png"): Row(tuple(_all(404) for _ in WHO), query="?s=x"),
     ("GET", "/{payment_id}/qr.svg"): Row(tuple(_all(404) for _ in WHO), query="?s=x"),
     ("POST", "/webhooks/stripe"): Row(tuple(_all(400) for _ in WHO), body=lambda _: {"id": "evt_1"}),
+    ("POST", "/webhooks/kaspi"): Row(tuple(_all(400) for _ in WHO), body=lambda _: {"id": "1"}),
+    ("GET", "/webhooks/kaspi"): Row(
+        tuple(_all(403) for _ in WHO), query="?command=check&txn_id=1&account=p1&sum=1"
+    ),
     ("GET", "/health"): Row(OPEN),
     ("GET", "/metrics"): Row(OPEN),
     ("GET", "/health/live"): Row(OPEN),

@@ -51,3 +51,8 @@ def utc_text(unix_seconds: float | None) -> str | None:
     if unix_seconds is None:
         return None
     return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def almaty_stamp(unix_seconds: float) -> str:
+    """A moment as the bill protocol writes it: `20261103120300`, in Almaty time."""
+    return f"{datetime.fromtimestamp(unix_seconds, ALMATY):%Y%m%d%H%M%S}"

@@ -8,7 +8,8 @@ from typing import Any
 from aiohttp import web
 
 from .book import Book
-from .control import control_routes
+from .control import PREFIX, control_routes
+from .outgoing import outgoing_routes
 from .phone import phone_routes
 from .server import api_routes
 from .statement import statement_routes
@@ -87,6 +88,7 @@ class KaspiSandbox:
             *api_routes(book),
             *phone_routes(book),
             *control_routes(book),
+            *outgoing_routes(book, PREFIX),
             *statement_routes(book),
         ]
 
