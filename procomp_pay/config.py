@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     public_base_url: str | None = None
 
     procomp_operator: str | None = None
+    #: Whose midnight ends a day of a report.
+    report_timezone: str = "Asia/Almaty"
 
     @property
     def home(self) -> Path:

@@ -16,6 +16,7 @@ from procomp_pay.cli import (
     looking,
     people,
     refunding,
+    reporting,
     serve,
     starting,
     upkeep,
@@ -70,6 +71,7 @@ starting.register(app)
 looking.register(app)
 cancelling.register(app)
 refunding.register(app)
+reporting.register(app)
 upkeep.register(app)
 database.register(app)
 doctor.register(app)
