@@ -49,7 +49,7 @@ ZoneOption = Annotated[
     typer.Option(metavar="ZONE", help="Whose days, such as Asia/Almaty. Default: REPORT_TIMEZONE."),
 ]
 
-reports = typer.Typer(help="What was taken and what stays; the closing sheet of a tournament.")
+reports = typer.Typer(help="Success, time to complete, revenue, refunds, disputes, fees, net.")
 
 #: Of longer tables a terminal shows the newest so many rows; files have them all.
 _MOST_ROWS = 40

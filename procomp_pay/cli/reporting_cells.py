@@ -27,6 +27,12 @@ class Seconds:
     value: int
 
 
+class Id(str):
+    """A number or a key of ours or a provider's: to be copied, so never broken where there is room."""
+
+    __slots__ = ()
+
+
 class Missing(Enum):
     """Why there is no figure. Neither is ever shown as nought."""
 
@@ -89,8 +95,8 @@ def as_text(cell: Cell) -> str:
 
 
 def is_number(cell: Cell) -> bool:
-    """Whether it is set to the right."""
-    return isinstance(cell, int | Decimal | Percent | Seconds | Missing)
+    """Whether its column is set to the right."""
+    return isinstance(cell, int | Decimal | Percent | Seconds) or cell is Missing.NOT_KNOWN
 
 
 def size(cell: Cell) -> Decimal | None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import IO, Any
 
 from procomp_pay.cli.common import clean
-from procomp_pay.cli.reporting_cells import Cell, Missing, Section, as_text, is_number, size
+from procomp_pay.cli.reporting_cells import Cell, Id, Missing, Section, as_text, is_number, size
 
 _CHART_WIDTH = 720
 _CHART_HEIGHT = 150
@@ -117,13 +117,14 @@ def _percent_bar(section: Section, n: int) -> bool:
 def _cell(section: Section, row: Sequence[Cell], n: int) -> dict[str, Any]:
     cell = row[n]
     kind = "n" if is_number(cell) else "d" if isinstance(cell, date | datetime) else ""
+    kind = "id" if isinstance(cell, Id) else kind
     bar: str | None = None
     if _percent_bar(section, n):
         share = size(cell)
         bar = "" if share is None else f"{share * Decimal('0.992'):.1f}"
     return {
         "text": as_text(cell),
-        "kind": "n missing" if isinstance(cell, Missing) else kind,
+        "kind": f"{kind} missing".strip() if isinstance(cell, Missing) else kind,
         "bar": bar,
     }
 

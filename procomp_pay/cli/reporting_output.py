@@ -83,7 +83,7 @@ def show_closing(sheet: Closing) -> None:
 
 def fill_closing(sheet: Closing, kind: str, _to_file: bool, stream: IO[bytes]) -> None:
     """Write a closing sheet as ``html`` or ``xlsx``."""
-    sections = reporting_sheet.sections(sheet)
+    sections = reporting_sheet.sections(sheet, for_paper=kind == "html")
     if kind == "xlsx":
         about = [
             ("Closing sheet", sheet.tournament_name),
@@ -136,7 +136,7 @@ def _verdict(sheet: Closing) -> str:
         "payments that wait": sum(each.waiting for each in sheet.totals),
         "payments with refunds on their way": sum(1 for line in sheet.lines if line.under_way),
     }
-    return "Still open: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return "Still open: " + ", ".join(f"{name} ({count})" for name, count in counts.items() if count)
 
 
 def _seal(sheet: Closing) -> str:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli import words
-from procomp_pay.cli.reporting_cells import Cell, Missing, Section, columns, known
+from procomp_pay.cli.reporting_cells import Cell, Id, Missing, Section, columns, known
 from procomp_pay.domain.states import PaymentMethod
 
 if TYPE_CHECKING:
@@ -19,8 +19,12 @@ _SUMS = "Currency|Payments|Paid|-Open|Taken|Refunded|-On its way|-Disputes lost|
 _METHODS = {method.public_name: name for method, name in words.METHODS.items()}
 
 
-def sections(sheet: Closing) -> list[Section]:
-    """All tables, sums first, every payment last."""
+def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
+    """All tables, sums first, every payment last.
+
+    :param for_paper: a payment fits into a line or two: one number of Stripe's, the time alone where it was
+        paid on the day on which it was started.
+    """
     return [
         Section("Totals", columns(_SUMS), [_sum(each)[1:] for each in sheet.totals]),
         Section("By method", columns(f"Method|{_SUMS}"), [_sum(each) for each in sheet.by_method]),
@@ -28,7 +32,7 @@ def sections(sheet: Closing) -> list[Section]:
         _fees(sheet),
         _disagreements(sheet),
         _checks(sheet),
-        _payments(sheet),
+        _payments(sheet, for_paper),
     ]
 
 
@@ -50,7 +54,7 @@ def _sum(each: Sum) -> list[Cell]:
 def _disagreements(sheet: Closing) -> Section:
     rows: list[list[Cell]] = [
         [", ".join(line.flags), line.participant_name, line.charged.amount, line.charged.currency.value,
-         line.payment_id]
+         Id(line.payment_id)]
         for line in sheet.odd
     ]  # fmt: skip
     note = ""
@@ -79,20 +83,24 @@ def _check(check: Check, zone: ZoneInfo) -> list[Cell]:
     ]
 
 
-def _payments(sheet: Closing) -> Section:
+def _payments(sheet: Closing, for_paper: bool) -> Section:
     heads = (
         "Started|-Paid|Participant|-Category|Method|Amount|Currency|-Clerk|Status|Refunded|-Flags"
         "|-At the provider|-Payment"
     )
-    rows = [_payment(line, sheet.zone) for line in sheet.lines]
+    rows = [_payment(line, sheet.zone, for_paper) for line in sheet.lines]
     totals: list[list[Cell]] = [_payments_total(each) for each in sheet.totals]
     return Section("Payments", columns(heads), [*rows, *totals], totals=len(totals))
 
 
-def _payment(line: ClosingLine, zone: ZoneInfo) -> list[Cell]:
+def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
+    started, paid = _local(line.started_at, zone), _local(line.paid_at, zone)
+    numbers = line.numbers if line.method.is_kaspi or not for_paper else line.numbers[:1]
+    if for_paper and isinstance(paid, datetime) and isinstance(started, datetime):
+        paid = f"{paid:%H:%M}" if paid.date() == started.date() else f"{paid:%m-%d %H:%M}"
     return [
-        _local(line.started_at, zone),
-        _local(line.paid_at, zone),
+        started,
+        paid,
         line.participant_name,
         line.category or "",
         words.METHODS[PaymentMethod(line.method)],
@@ -102,8 +110,8 @@ def _payment(line: ClosingLine, zone: ZoneInfo) -> list[Cell]:
         line.status.value.lower(),
         line.refunded,
         ", ".join(line.flags),
-        " ".join(line.numbers),
-        line.payment_id,
+        Id(" ".join(numbers)),
+        Id(line.payment_id),
     ]
 
 
@@ -117,14 +125,15 @@ def _payments_total(each: Sum) -> list[Cell]:
 
 
 def _fees(sheet: Closing) -> Section:
-    """What stays after the providers' fees; not known while a fee is missing."""
-    kept = {each.currency: each.kept for each in sheet.totals}
-    rows: list[list[Cell]] = []
-    for currency in [*kept, *(each for each in sheet.fees if each not in kept)]:
-        before, fee = kept.get(currency, Decimal("0.00")), sheet.fees.get(currency)
-        if fee is None and not sheet.without_fee:
-            fee = Decimal("0.00")
-        net = None if sheet.without_fee or fee is None else before - fee
-        rows.append([currency, before, known(fee), known(net)])
-    note = f"The fee of {sheet.without_fee} paid payments is not known yet." if sheet.without_fee else ""
-    return Section("After provider fees", columns("Currency|Kept|Fees|Net"), rows, note=note)
+    rows: list[list[Cell]] = [
+        [
+            each.currency,
+            each.kept,
+            Missing.NOT_KNOWN if each.without_fee and each.fees is None else each.fees or Decimal("0.00"),
+            known(each.net),
+            each.without_fee,
+        ]
+        for each in sheet.after_fees
+    ]
+    heads = "Currency|Kept|Fees|Net|Fee not known yet"
+    return Section("After provider fees", columns(heads), rows)

@@ -194,5 +194,5 @@ def _discrepancies(report: Report) -> Section:
         [kind.lower().replace("_", " "), "" if ours else "of no payment of ours", count]
         for kind, ours, count in report.disagreements
     ]
-    note = "procomp-pay discrepancies list" if rows else ""
+    note = "Who decides: procomp-pay discrepancies list" if rows else ""
     return Section("Open discrepancies", columns("Kind|Of|Number"), rows, note=note)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from procomp_pay.cli.common import has_colour, out, safe
-from procomp_pay.cli.reporting_cells import Cell, Missing, Section, as_text, is_number, size
+from procomp_pay.cli.reporting_cells import Cell, Id, Missing, Section, as_text, is_number, size
 
 #: From this width on the spare columns are shown.
 _WIDE = 120
@@ -62,7 +62,8 @@ class _Drawing:
         for n in self._shown:
             right = any(is_number(row[n]) for row in section.rows)
             justify: Literal["left", "right"] = "right" if right else "left"
-            table.add_column(safe(section.columns[n].head), justify=justify, overflow="fold", no_wrap=right)
+            whole = right or any(isinstance(row[n], Id) for row in section.rows)
+            table.add_column(safe(section.columns[n].head), justify=justify, overflow="fold", no_wrap=whole)
             if self._bars and section.columns[n].bar:
                 table.add_column("", no_wrap=True)
         ends = len(section.rows) - section.totals

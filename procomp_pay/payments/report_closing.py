@@ -6,6 +6,7 @@ since. Payments that were changed later are put back by the audit, which keeps e
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
@@ -21,7 +22,7 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.payments.desk import Desk
-from procomp_pay.payments.report_closing_book import Check, Closing, ClosingLine, Disagreement, Sum
+from procomp_pay.payments.report_closing_book import AfterFees, Check, Closing, ClosingLine, Disagreement, Sum
 from procomp_pay.payments.tournaments import find_tournament
 from procomp_pay.storage import report_closing as book
 from procomp_pay.storage.report import one_moment
@@ -60,13 +61,14 @@ async def closing(desk: Desk, tournament: str, zone: ZoneInfo, as_of: datetime |
         fees, with_fee = await book.fees(session, chosen.tournament_id, then)
         seal = await book.newest_seal(session, then)
         checks = [await _check(session, each, lines, then) for each in _providers(lines)]
+    totals = _sums(lines, lambda _: "")
     return Closing(
         tournament_id=chosen.tournament_id,
         tournament_name=chosen.name,
         as_of=then,
         zone=zone,
         lines=lines,
-        totals=_sums(lines, lambda _: ""),
+        totals=totals,
         by_method=_sums(lines, lambda line: line.method.public_name),
         by_clerk=_sums(lines, lambda line: line.clerk),
         disagreements=[
@@ -74,8 +76,7 @@ async def closing(desk: Desk, tournament: str, zone: ZoneInfo, as_of: datetime |
         ],
         strange=strange,
         checks=checks,
-        fees=dict(sorted(fees.items())),
-        without_fee=sum(1 for line in lines if line.is_paid and line.payment_id not in with_fee),
+        after_fees=_after_fees(lines, totals, fees, with_fee),
         seal=None if seal is None else (seal.merkle_root, seal.sealed_at, seal.sealed_by),
     )
 
@@ -150,6 +151,18 @@ def _sums(lines: Iterable[ClosingLine], name: Callable[[ClosingLine], str]) -> l
         key = (name(line), line.charged.currency.value)
         found.setdefault(key, Sum(*key)).add(line)
     return [found[key] for key in sorted(found, key=lambda key: (key[0].casefold(), key[1] != "KZT", key))]
+
+
+def _after_fees(
+    lines: Iterable[ClosingLine], totals: list[Sum], fees: dict[str, Decimal], with_fee: set[str]
+) -> list[AfterFees]:
+    """By currency; a provider may take its fee in one in which nothing was paid."""
+    kept = {each.currency: each.kept for each in totals}
+    missing = Counter(
+        line.charged.currency.value for line in lines if line.is_paid and line.payment_id not in with_fee
+    )
+    currencies = [*kept, *sorted(set(fees) - set(kept))]
+    return [AfterFees(each, kept.get(each, _NONE), fees.get(each), missing[each]) for each in currencies]
 
 
 def _providers(lines: Iterable[ClosingLine]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -178,12 +178,39 @@ class Disagreement:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class AfterFees:
+    """What stays in a currency after the providers' fees.
+
+    :param fees: as far as they are known; ``None`` where nothing is.
+    :param without_fee: paid payments whose fee is not known yet.
+    """
+
+    currency: str
+    kept: Decimal
+    fees: Decimal | None
+    without_fee: int
+
+    @property
+    def net(self) -> Decimal | None:
+        """``None`` while a fee is missing: half a figure is none."""
+        return None if self.without_fee else self.kept - (self.fees or _NONE)
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "currency": self.currency,
+            "kept_before_fees": self.kept,
+            "provider_fees": self.fees,
+            "payments_without_fee": self.without_fee,
+            "net": self.net,
+        }
+
+
 @dataclass(slots=True)
 class Closing:
     """The sheet.
 
     :param strange: open discrepancies about money that is none of our payments', of whatever tournament.
-    :param fees: known provider fees by currency. :param without_fee: paid ones whose fee is not known yet.
     :param seal: root, time and author of the newest audit seal.
     """
 
@@ -198,8 +225,7 @@ class Closing:
     disagreements: list[Disagreement]
     strange: int
     checks: list[Check]
-    fees: dict[str, Decimal]
-    without_fee: int
+    after_fees: list[AfterFees]
     seal: tuple[str, datetime, str] | None
 
     @property
@@ -219,14 +245,14 @@ class Closing:
         return {
             "report": "closing",
             "tournament": {"tournament_id": self.tournament_id, "name": self.tournament_name},
-            "as_of": instant(self.as_of),
+            # to the microsecond: asked for again with it, the sheet is the same
+            "as_of": self.as_of.astimezone(UTC).isoformat().replace("+00:00", "Z"),
             "timezone": self.zone.key,
             "agrees": self.agrees,
             "totals": [each.full() for each in self.totals],
             "by_method": [each.full() for each in self.by_method],
             "by_clerk": [each.full() for each in self.by_clerk],
-            "provider_fees": [{"currency": each, "amount": fee} for each, fee in self.fees.items()],
-            "payments_without_fee": self.without_fee,
+            "after_fees": [each.full() for each in self.after_fees],
             "open_discrepancies": [each.full() for each in self.disagreements],
             "open_discrepancies_of_no_payment": self.strange,
             "reconciliation": [each.full() for each in self.checks],
