@@ -33,6 +33,16 @@ _partial(
     ("create_state", "created_at"),
     "create_state IN ('planned', 'sent')",
 )
+_partial(
+    "pay_payment_detail_disputed_idx",
+    module.PaymentDetail,
+    ("created_at", "payment_id"),
+    "dispute_state IS NOT NULL",
+)
+_partial(
+    "pay_payment_detail_completed_idx", module.PaymentDetail, ("completed_at",), "completed_at IS NOT NULL"
+)
+_partial("pay_refund_back_idx", module.Refund, ("updated_at",), "state = 'SUCCEEDED'")
 _partial("pay_refund_due_idx", module.Refund, ("next_look_at",), "next_look_at IS NOT NULL")
 _partial(
     "pay_webhook_event_pending_idx",
