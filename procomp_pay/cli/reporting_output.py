@@ -52,7 +52,7 @@ def fill_report(report: Report, kind: str, to_file: bool, stream: IO[bytes]) -> 
                 for n, each in enumerate(reporting_tables.DEFINITIONS)
             ),
         ]
-        sections = reporting_tables.sections(report)
+        sections = reporting_tables.sections(report, for_paper=False)
         reporting_spreadsheet.write_workbook(stream, about, sections, report.made_at)
     else:
         long = _is_long(report)

@@ -79,6 +79,8 @@ def _cell(sheet: Any, value: Cell, font: Any = None) -> Any:
     from openpyxl.cell import WriteOnlyCell
 
     cell = WriteOnlyCell(sheet)
+    if value == "":
+        return cell
     if isinstance(value, str | Missing):
         cell.value = text(as_text(value))
         cell.data_type = "s"

@@ -50,14 +50,17 @@ def period_words(period: Period) -> str:
     return f"{period.since} to {period.until}, {zone}"
 
 
-def sections(report: Report, *, days_as_months: bool = False) -> list[Section]:
-    """All tables, the most asked for first."""
+def sections(report: Report, *, days_as_months: bool = False, for_paper: bool = True) -> list[Section]:
+    """All tables, the most asked for first.
+
+    :param for_paper: a tournament's name stands once; without it in every row, to sort and filter by.
+    """
     return [
         _money(report.money),
         _methods(report),
         _method_money(report),
         _days(report, as_months=days_as_months),
-        _tournaments(report),
+        _tournaments(report, for_paper),
         _reasons(report),
         _discrepancies(report),
     ]
@@ -157,7 +160,7 @@ def _sums(report: Report) -> list[list[Cell]]:
     return [["all", *_moved(flow)] for flow in report.money]
 
 
-def _tournaments(report: Report) -> Section:
+def _tournaments(report: Report, for_paper: bool) -> Section:
     rows: list[list[Cell]] = []
     for line in report.tournaments:
         heads = line.heads
@@ -172,7 +175,8 @@ def _tournaments(report: Report) -> Section:
         nothing: list[Cell] = ["", 0, Missing.NONE, Missing.NONE, Missing.NONE, Missing.NONE]
         amounts = [_moved(flow)[:6] for flow in line.flows] or [nothing]
         rows.append([*who, *amounts[0]])
-        rows += [["", "", "", "", "", *more] for more in amounts[1:]]
+        again: list[Cell] = ["" if for_paper else line.name, "", "", "", ""]
+        rows += [[*again, *more] for more in amounts[1:]]
     columns_ = (
         "Tournament|Participants|-Paid|Not paid|-Success|Currency|-Payments|Revenue|Refunds|-Disputes lost"
         "|-Before fees"
