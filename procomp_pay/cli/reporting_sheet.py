@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from procomp_pay.cli import words
 from procomp_pay.cli.reporting_cells import Cell, Id, Missing, Section, columns, known
@@ -71,7 +71,6 @@ def _checks(sheet: Closing) -> Section:
 
 
 def _check(check: Check, zone: ZoneInfo) -> list[Cell]:
-    counts = ", ".join(f"{name} {check.counts[name]}" for name in sorted(check.counts))
     at = check.finished_at or check.started_at
     return [
         check.provider,
@@ -79,8 +78,20 @@ def _check(check: Check, zone: ZoneInfo) -> list[Cell]:
         check.state,
         _local(check.window_from, zone),
         _local(check.window_until, zone),
-        counts or Missing.NONE,
+        _counts(check.counts) or Missing.NONE,
     ]
+
+
+def _counts(counts: dict[str, Any]) -> str:
+    """What a run counted, noughts left out: ``compared 51, found 2 (opened 1, repaired 1)``."""
+    parts = []
+    for name, value in counts.items():
+        if isinstance(value, dict):
+            inner = _counts(value)
+            parts += [f"{name} ({inner})"] if inner else []
+        elif value:
+            parts.append(f"{name} {value}")
+    return ", ".join(parts)
 
 
 def _payments(sheet: Closing, for_paper: bool) -> Section:
