@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.period import Offset, Period, offsets
+from procomp_pay.domain.period import Period, offsets
 from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.report_book import Report, TournamentLine
@@ -46,8 +46,11 @@ async def report(desk: Desk, period: Period, tournament: str | None = None) -> R
         await _time(session, scope, made)
         made.reasons = await counts.reasons(session, scope, limit=MOST_REASONS)
         made.disagreements = await counts.discrepancies(session, scope)
-        await _count_money(session, scope, made, zone)
-        await _count_fees(session, scope, made, zone)
+        for by in (money.By(zone), money.By()):
+            await _count_money(session, scope, made, by)
+            await _count_fees(session, scope, made, by)
+        for currency, count, amount in await money.on_their_way(session, scope):
+            made.total.of("", currency).on_their_way.add(count, amount)
         ids = set(per_tournament) | made.by_tournament.keys()
         if chosen is not None:
             made.tournament = (chosen.tournament_id, chosen.name)
@@ -80,39 +83,38 @@ async def _time(session: AsyncSession, scope: Scope, made: Report) -> None:
         attempts.median_s, attempts.p95_s = ranks[method].median, ranks[method].p95
 
 
-async def _count_money(session: AsyncSession, scope: Scope, made: Report, zone: list[Offset]) -> None:
-    async for came in money.received(session, scope, zone):
-        for flow in _flows(made, came):
+async def _count_money(session: AsyncSession, scope: Scope, made: Report, by: money.By) -> None:
+    async for came in money.received(session, scope, by):
+        for flow in _flows(made, came.group):
             flow.paid.add(came.count, came.amount)
             flow.late += came.late
             flow.duplicates += came.duplicate
-    async for back in money.paid_back(session, scope, zone):
-        for flow in _flows(made, back):
+    async for back in money.paid_back(session, scope, by):
+        for flow in _flows(made, back.group):
             flow.refunds.add(back.count, back.amount)
-    async for dispute in money.disputes(session, scope, zone):
+    async for dispute in money.disputes(session, scope, by):
         if dispute.word is not None:
-            for flow in _flows(made, dispute):
+            for flow in _flows(made, dispute.group):
                 flow.disputes.setdefault(dispute.word, Tally()).add(dispute.count, dispute.amount)
-    for currency, count, amount in await money.on_their_way(session, scope):
-        made.total.of("", currency).on_their_way.add(count, amount)
 
 
-async def _count_fees(session: AsyncSession, scope: Scope, made: Report, zone: list[Offset]) -> None:
-    async for fee in money.fees(session, scope, zone):
-        for flow in _flows(made, fee):
+async def _count_fees(session: AsyncSession, scope: Scope, made: Report, by: money.By) -> None:
+    async for fee in money.fees(session, scope, by):
+        for flow in _flows(made, fee.group):
             flow.fees = (flow.fees or Decimal("0.00")) + fee.amount
-        for flow in _flows(made, fee, currency=fee.charged) if fee.payments else ():
+        for flow in _flows(made, fee.group, currency=fee.charged) if fee.payments else ():
             flow.with_fee += fee.payments
 
 
-def _flows(made: Report, of: money.Moved | money.Fees, currency: str | None = None) -> list[Flow]:
-    """The flows of which something is a part: of all, of its method, its day, its tournament."""
-    unit = str(currency or of.currency)
+def _flows(made: Report, group: money.Group, currency: str | None = None) -> list[Flow]:
+    """The flows of which a group is a part: its tournament's; or of all, of its method and its day."""
+    unit = str(currency or group.currency)
+    if group.day is None:
+        return [made.by_tournament.of(str(group.tournament_id), unit)]
     return [
         made.total.of("", unit),
-        made.by_method.of(_known(of.method), unit),
-        made.days.of(_EPOCH + timedelta(days=of.day), unit),
-        made.by_tournament.of(of.tournament_id, unit),
+        made.by_method.of(_known(group.method), unit),
+        made.days.of(_EPOCH + timedelta(days=group.day), unit),
     ]
 
 

@@ -1,4 +1,7 @@
-"""What came, what went back and what the providers took, by day, tournament, method and currency."""
+"""What came, what went back and what the providers took: by day and method, or by tournament.
+
+Never by both: a year's tournaments times its days are as many groups as payments.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +33,44 @@ _settlement: Any = Settlement
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """Payments, refunds or disputes of one day, tournament, method and currency.
+class By:
+    """How money is grouped: by day and method, in the days of a place; without one by tournament."""
+
+    zone: Sequence[Offset] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("currency", "tournament_id") if self.zone is None else ("currency", "day", "method")
+
+    def keys(self, currency: Any, at: Any) -> tuple[Any, ...]:
+        """The columns to group by."""
+        found = (currency.label("currency"),)
+        if self.zone is None:
+            return (*found, _payment.tournament_id.label("tournament_id"))
+        return (*found, day_number(at, self.zone).label("day"), _payment.method.label("method"))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What is added up together: either a day and a method, or a tournament.
 
     :param day: days since 1970-01-01, in the report's zone.
+    """
+
+    currency: str
+    day: int | None = None
+    method: PaymentMethod | None = None
+    tournament_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Payments, refunds or disputes of a group.
+
     :param word: the state of disputes.
     """
 
-    tournament_id: str
-    method: PaymentMethod | None
-    currency: str
-    day: int
+    group: Group
     count: int
     amount: Decimal
     late: int = 0
@@ -50,27 +80,23 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Fees:
-    """Provider fees of one day, tournament and method.
+    """Provider fees of a group, whose currency is that of the provider's balance.
 
-    :param currency: of the provider's balance. :param charged: the payments' own currency.
-    :param payments: of how many payments the fee is known.
+    :param charged: the payments' own currency. :param payments: of how many payments the fee is known.
     """
 
-    tournament_id: str
-    method: PaymentMethod | None
-    currency: str
-    day: int
+    group: Group
     charged: str
     amount: Decimal
     payments: int
 
 
-async def received(session: AsyncSession, scope: Scope, zone: Sequence[Offset]) -> AsyncIterator[Moved]:
+async def received(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Moved]:
     """Money that came, by the time at which our books had it."""
     at = _detail.completed_at
     found = (
         select(
-            *_keys(_detail.charged_currency, at, zone),
+            *by.keys(_detail.charged_currency, at),
             _detail.charged_amount.label("amount"),
             case((_detail.is_late, 1), else_=0).label("late"),
             case((_detail.is_duplicate, 1), else_=0).label("duplicate"),
@@ -79,23 +105,23 @@ async def received(session: AsyncSession, scope: Scope, zone: Sequence[Offset]) 
         .where(at.is_not(None), *scope.of(at))
         .subquery()
     )
-    async for row in rows(session, _grouped(found, func.sum(found.c.late), func.sum(found.c.duplicate))):
-        tournament, method, currency, day, count, amount, late, twice = row
-        yield Moved(tournament, method, currency, day, count, amount, late=int(late), duplicate=int(twice))
+    query = _grouped(by, found, func.sum(found.c.late), func.sum(found.c.duplicate))
+    async for row in rows(session, query):
+        count, amount, late, twice = row[-4:]
+        yield Moved(_group(by, row), count, amount, late=int(late), duplicate=int(twice))
 
 
-async def paid_back(session: AsyncSession, scope: Scope, zone: Sequence[Offset]) -> AsyncIterator[Moved]:
+async def paid_back(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Moved]:
     """Refunds that went through, by the time at which our books had it."""
     at = _refund.updated_at  # nothing moves a refund that went through, but its failure
     found = (
-        select(*_keys(_refund.currency, at, zone), _refund.amount.label("amount"))
+        select(*by.keys(_refund.currency, at), _refund.amount.label("amount"))
         .join(_refund, _refund.payment_id == _payment.id)
         .where(_refund.state == RefundState.SUCCEEDED, *scope.of(at))
         .subquery()
     )
-    async for row in rows(session, _grouped(found)):
-        tournament, method, currency, day, count, amount = row
-        yield Moved(tournament, method, currency, day, count, amount)
+    async for row in rows(session, _grouped(by, found)):
+        yield Moved(_group(by, row), *row[-2:])
 
 
 async def on_their_way(session: AsyncSession, scope: Scope) -> list[tuple[str, int, Decimal]]:
@@ -111,7 +137,7 @@ async def on_their_way(session: AsyncSession, scope: Scope) -> list[tuple[str, i
     return [(str(row[0]), row[1], row[2]) for row in (await session.exec(query)).all()]
 
 
-async def disputes(session: AsyncSession, scope: Scope, zone: Sequence[Offset]) -> AsyncIterator[Moved]:
+async def disputes(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Moved]:
     """Disputes by the time of the newest word of them."""
     newest = (
         select(func.max(_audit.at))
@@ -131,7 +157,7 @@ async def disputes(session: AsyncSession, scope: Scope, zone: Sequence[Offset]) 
     )
     found = (
         select(
-            *_keys(told.c.charged_currency, told.c.at, zone),
+            *by.keys(told.c.charged_currency, told.c.at),
             func.coalesce(told.c.dispute_amount, 0, type_=told.c.dispute_amount.type).label("amount"),
             told.c.dispute_state.label("word"),
         )
@@ -139,19 +165,19 @@ async def disputes(session: AsyncSession, scope: Scope, zone: Sequence[Offset]) 
         .where(*scope.of(told.c.at))
         .subquery()
     )
-    async for row in rows(session, _grouped(found, key="word")):
-        tournament, method, currency, day, word, count, amount = row
-        yield Moved(tournament, method, currency, day, count, amount, word=word)
+    async for row in rows(session, _grouped(by, found, key="word")):
+        word, count, amount = row[-3:]
+        yield Moved(_group(by, row), count, amount, word=word)
 
 
-async def fees(session: AsyncSession, scope: Scope, zone: Sequence[Offset]) -> AsyncIterator[Fees]:
+async def fees(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Fees]:
     """What the providers took: a payment's fee counts with the payment, any other when it was taken."""
     of_payment = _settlement.kind == LineKind.PAYMENT
     with_payment = case((of_payment, _detail.completed_at))
     at = func.coalesce(with_payment, _settlement.at, type_=UtcDateTime())
     found = (
         select(
-            *_keys(_settlement.currency, at, zone),
+            *by.keys(_settlement.currency, at),
             _detail.charged_currency.label("charged"),
             _settlement.fee.label("amount"),
             case((of_payment & _detail.completed_at.is_not(None), _settlement.payment_id)).label("payment"),
@@ -162,23 +188,18 @@ async def fees(session: AsyncSession, scope: Scope, zone: Sequence[Offset]) -> A
         .where(_settlement.fee.is_not(None), *scope.of(at))
         .subquery()
     )
-    async for row in rows(session, _grouped(found, func.count(distinct(found.c.payment)), key="charged")):
-        tournament, method, currency, day, charged, _, amount, payments = row
-        yield Fees(tournament, method, currency, day, charged, amount, payments)
+    query = _grouped(by, found, func.count(distinct(found.c.payment)), key="charged")
+    async for row in rows(session, query):
+        charged, _, amount, payments = row[-4:]
+        yield Fees(_group(by, row), str(charged), amount, payments)
 
 
-def _keys(currency: Any, at: Any, zone: Sequence[Offset]) -> tuple[Any, ...]:
-    return (
-        _payment.tournament_id.label("tournament_id"),
-        _payment.method.label("method"),
-        currency.label("currency"),
-        day_number(at, zone).label("day"),
-    )
-
-
-def _grouped(found: Any, *more: Any, key: str | None = None) -> Any:
+def _grouped(by: By, found: Any, *more: Any, key: str | None = None) -> Any:
     """Counts and sums by the keys, of a subquery: there a key is a column, and not an expression with
     parameters, of which a database cannot tell that it is the same one twice."""
-    names = ("tournament_id", "method", "currency", "day", *([key] if key else []))
-    columns = [found.c[name] for name in names]
+    columns = [found.c[name] for name in (*by.names, *([key] if key else []))]
     return select(*columns, func.count(), func.sum(found.c.amount), *more).group_by(*columns)
+
+
+def _group(by: By, row: Any) -> Group:
+    return Group(**dict(zip(by.names, row, strict=False)))
