@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     mail_language: Language = Language.RUSSIAN
 
     procomp_operator: str | None = None
+    #: Whose midnight ends a day of a report.
+    report_timezone: str = "Asia/Almaty"
 
     @property
     def home(self) -> Path:

@@ -18,6 +18,7 @@ from procomp_pay.cli import (
     outbox,
     people,
     refunding,
+    reporting,
     serve,
     starting,
     statements,
@@ -76,6 +77,7 @@ looking.register(app)
 cancelling.register(app)
 refunding.register(app)
 verifying.register(app)
+reporting.register(app)
 upkeep.register(app)
 outbox.register(app)
 database.register(app)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlmodel import and_, col, func, or_, select
+from sqlalchemy import literal, tuple_
+from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Refused
@@ -18,6 +19,8 @@ from procomp_pay.storage.platform import Participant, Payment, Tournament
 
 #: The most rows of one page.
 MOST = 200
+#: How far apart the two times of one payment may be, the platform's and ours.
+_APART = timedelta(minutes=1)
 
 Row = tuple[Payment, PaymentDetail, Participant | None, Tournament]
 
@@ -45,22 +48,38 @@ async def page(
     """
     if not 1 <= limit <= MOST:
         raise Refused(f"limit is 1 to {MOST}, not {limit}")
+    place = _place(wanted)
     query: Any = (
         select(Payment, PaymentDetail, Participant, Tournament)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
         .join(Participant, col(Participant.id) == col(PaymentDetail.participant_id), isouter=True)
         .join(Tournament, col(Tournament.id) == col(Payment.tournament_id))
         .where(*_conditions(wanted))
-        .order_by(col(PaymentDetail.created_at).desc(), col(PaymentDetail.payment_id).desc())
+        .order_by(*(column.desc() for column in place))
         .limit(limit + 1)
     )
     if cursor is not None:
         at, payment_id = _read_cursor(cursor)
-        before = and_(col(PaymentDetail.created_at) == at, col(PaymentDetail.payment_id) < payment_id)
-        query = query.where(or_(col(PaymentDetail.created_at) < at, before))
+        # compared as a row: of an OR no database makes a place in the index
+        query = query.where(tuple_(*place) < tuple_(literal(at, place[0].type), literal(payment_id)))
     rows = [tuple(row) for row in (await session.exec(query)).all()]
-    more = rows[limit - 1][1] if len(rows) > limit else None
-    return rows[:limit], _write_cursor(more) if more else None
+    if len(rows) <= limit:
+        return rows, None
+    payment, detail = rows[limit - 1][:2]
+    at = payment.created_at if _by_platform(wanted) else detail.created_at
+    return rows[:limit], _write_cursor(at, payment.id)
+
+
+def _by_platform(wanted: Filter) -> bool:
+    """Whether the platform's own indexes find the rows: they begin with the status, or the tournament."""
+    return wanted.status is not None or wanted.tournament_id is not None
+
+
+def _place(wanted: Filter) -> tuple[Any, Any]:
+    """What the list is ordered by, and where a page begins."""
+    if _by_platform(wanted):
+        return col(Payment.created_at), col(Payment.id)
+    return col(PaymentDetail.created_at), col(PaymentDetail.payment_id)
 
 
 def _conditions(wanted: Filter) -> list[Any]:
@@ -72,10 +91,13 @@ def _conditions(wanted: Filter) -> list[Any]:
         (Payment.tournament_id, wanted.tournament_id),
     ]
     found = [column == value for column, value in pairs if value is not None]
+    # the platform's times are cut to milliseconds, and a moment apart from ours: they only end the search
     if wanted.since is not None:
         found.append(col(PaymentDetail.created_at) >= wanted.since)
+        found.append(col(Payment.created_at) >= wanted.since - _APART)
     if wanted.until is not None:
         found.append(col(PaymentDetail.created_at) < wanted.until)
+        found.append(col(Payment.created_at) < wanted.until + _APART)
     if wanted.disputed is not None:
         state = col(PaymentDetail.dispute_state)
         found.append(state.is_not(None) if wanted.disputed else state.is_(None))
@@ -93,8 +115,8 @@ async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[Pay
     return {PaymentStatus(status): count for status, count in found.all()}
 
 
-def _write_cursor(detail: PaymentDetail) -> str:
-    text = f"{detail.created_at.isoformat()} {detail.payment_id}"
+def _write_cursor(at: datetime, payment_id: str) -> str:
+    text = f"{at.isoformat()} {payment_id}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Index, MetaData
 from sqlalchemy import text as sql
 
-from procomp_pay.storage import module, platform, work
+from procomp_pay.storage import module, platform, settlement, work
 from procomp_pay.storage.tables import Row
 
 #: The platform's tables: adopted where they exist, never altered, never dropped.
@@ -33,6 +33,16 @@ _partial(
     ("create_state", "created_at"),
     "create_state IN ('planned', 'sent')",
 )
+_partial(
+    "pay_payment_detail_disputed_idx",
+    module.PaymentDetail,
+    ("created_at", "payment_id"),
+    "dispute_state IS NOT NULL",
+)
+_partial(
+    "pay_payment_detail_completed_idx", module.PaymentDetail, ("completed_at",), "completed_at IS NOT NULL"
+)
+_partial("pay_refund_back_idx", module.Refund, ("updated_at",), "state = 'SUCCEEDED'")
 _partial("pay_refund_due_idx", module.Refund, ("next_look_at",), "next_look_at IS NOT NULL")
 _partial(
     "pay_webhook_event_pending_idx",
@@ -47,5 +57,8 @@ _partial("pay_outbox_alert_idx", work.OutboxMessage, ("topic", "subject", "route
 _partial("pay_delivery_waiting_idx", work.Delivery, ("destination", "next_attempt_at"), "state = 'waiting'")
 _partial("pay_delivery_dead_idx", work.Delivery, ("finished_at",), "state = 'dead'")
 _partial("pay_discrepancy_open_idx", work.Discrepancy, ("opened_at",), "state = 'open'")
+
+#: Imported so that :data:`METADATA` knows all tables.
+_TABLE_MODULES = (module, platform, settlement, work)
 
 METADATA: MetaData = Row.metadata
