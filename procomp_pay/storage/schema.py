@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Index, MetaData
 from sqlalchemy import text as sql
 
-from procomp_pay.storage import module, platform, work
+from procomp_pay.storage import module, platform, settlement, work
 from procomp_pay.storage.tables import Row
 
 #: The platform's tables: adopted where they exist, never altered, never dropped.
@@ -42,5 +42,8 @@ _partial(
 )
 _partial("pay_outbox_waiting_idx", work.OutboxMessage, ("next_attempt_at",), "state = 'waiting'")
 _partial("pay_discrepancy_open_idx", work.Discrepancy, ("opened_at",), "state = 'open'")
+
+#: Imported so that :data:`METADATA` knows all tables.
+_TABLE_MODULES = (module, platform, settlement, work)
 
 METADATA: MetaData = Row.metadata

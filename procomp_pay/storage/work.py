@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ForeignKey, Integer, UniqueConstraint
+from sqlalchemy import Column, ForeignKey, Index, Integer, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlmodel import Field
 
@@ -95,11 +95,17 @@ class Discrepancy(Row, table=True):
     """Something that does not agree and stays open until a person decides."""
 
     __tablename__ = "pay_discrepancy"
-    __table_args__ = (check_word("state", DiscrepancyState),)
+    __table_args__ = (
+        check_word("state", DiscrepancyState),
+        Index(None, "payment_id"),
+        Index(None, "opened_at", "id"),
+    )
 
     id: str = Field(sa_column=key())
     fingerprint: str = Field(sa_column=text("fingerprint", unique=True))
     kind: str = Field(sa_column=text("kind"))
+    #: ``stripe`` or ``kaspi``; ``NULL`` in old rows, where the payment tells.
+    provider: str | None = Field(default=None, sa_column=text("provider", null=True))
     payment_id: str | None = Field(default=None, sa_column=text("payment_id", null=True))
     run_id: str | None = Field(
         default=None, sa_column=text("run_id", ForeignKey("pay_reconciliation_run.id"), null=True)
