@@ -147,6 +147,7 @@ _MOVES = {
     "failed:noted": "failed again",
     "cancelled:moved": "cancelled",
     "expired:moved": "its time was over",
+    "unplaced:noted": "the participant's place was missing, and was given",
     "cancel_requested": "asked to be cancelled",
     "started": "started",
 }
@@ -156,6 +157,7 @@ _SOURCES = {
     "kaspi_status": "Kaspi, when asked",
     "kaspi_api": "Kaspi, when asked",
     "clock": "by the clock",
+    "reconcile": "found by reconcile",
 }
 
 

@@ -197,7 +197,7 @@ async def apply_seen(desk: Desk, payment_id: str, seen: Seen, actor: Actor) -> S
             payment_id=payment_id,
             news=news or News.EXPIRED,
             at=seen.at or now,
-            source=Source.CLOCK if news is News.EXPIRED and seen.news is not News.EXPIRED else source,
+            source=_source(actor, source, by_clock=news is News.EXPIRED and seen.news is not News.EXPIRED),
             actor=actor.name,
             request_id=actor.request_id,
             money=seen.money,
@@ -207,6 +207,13 @@ async def apply_seen(desk: Desk, payment_id: str, seen: Seen, actor: Actor) -> S
             final_at_provider=final,
         )
         return await settle_in(session, desk, fact, held)
+
+
+def _source(actor: Actor, source: Source, *, by_clock: bool) -> Source:
+    """Who says so: the provider or the clock; reconcile, where it was reconcile that asked."""
+    if actor.source is Source.RECONCILE:
+        return Source.RECONCILE
+    return Source.CLOCK if by_clock else source
 
 
 async def _say_stuck(session: AsyncSession, desk: Desk, held: Held, seen: Seen) -> None:
