@@ -147,7 +147,8 @@ def _refunds(ours: Ours, theirs: list[Theirs]) -> Iterator[Finding]:
     for lonely in left:
         if lonely.state is RefundState.SUCCEEDED and lonely.expected:
             mark = lonely.ref or lonely.refund_id
-            yield Finding(_K.REFUND_MISMATCH, "the provider does not have the refund", mark, ours, None)
+            what = "the provider does not have the refund"
+            yield Finding(_K.REFUND_MISMATCH, what, mark, ours, None, None, lonely)
 
 
 def _pair(left: list[OurRefund], theirs: Theirs) -> OurRefund | None:
@@ -178,9 +179,11 @@ def _refund(ours: Ours, known: OurRefund | None, theirs: Theirs) -> Iterator[Fin
     if theirs.amount != known.amount or theirs.currency != ours.money.currency:
         yield Finding(_K.REFUND_MISMATCH, "another amount went back", theirs.ref, ours, theirs)
     elif theirs.stand is Stand.PAID and known.state is not RefundState.SUCCEEDED:
-        yield Finding(_K.REFUND_MISMATCH, "the refund went through", theirs.ref, ours, theirs, Repair.REFUNDS)
+        what = "the refund went through"
+        yield Finding(_K.REFUND_MISMATCH, what, theirs.ref, ours, theirs, Repair.REFUNDS, known)
     elif theirs.stand is Stand.ENDED and known.state in (RefundState.SUCCEEDED, RefundState.PENDING):
-        yield Finding(_K.REFUND_MISMATCH, "the refund failed", theirs.ref, ours, theirs, Repair.REFUNDS)
+        what = "the refund failed"
+        yield Finding(_K.REFUND_MISMATCH, what, theirs.ref, ours, theirs, Repair.REFUNDS, known)
 
 
 def _refund_sum(ours: Ours, theirs: Theirs) -> Iterator[Finding]:

@@ -129,6 +129,7 @@ class Finding:
 
     :param what: a short name of it, stable.
     :param mark: what makes it the same one when it is found again, beside kind and payment.
+    :param refund: our refund that it is about, where there is one.
     """
 
     kind: DiscrepancyKind
@@ -137,6 +138,7 @@ class Finding:
     ours: Ours | None
     theirs: Theirs | None
     repair: Repair | None = None
+    refund: OurRefund | None = None
 
     @property
     def fingerprint(self) -> str:

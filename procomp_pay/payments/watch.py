@@ -219,7 +219,8 @@ def _source(actor: Actor, source: Source, *, by_clock: bool) -> Source:
 async def _say_stuck(session: AsyncSession, desk: Desk, held: Held, seen: Seen) -> None:
     """Kaspi should have ended it long ago and has not: it is still asked, and a person is told."""
     found = {"provider_ref": held.detail.provider_ref, "status": seen.raw_status[:40]}
-    await ledger.disagree(session, desk, held, DiscrepancyKind.STUCK, found, "kaspi")
+    key = held.detail.provider_ref or "payment"  # as reconcile names it
+    await ledger.disagree(session, desk, held, DiscrepancyKind.STUCK, found, key)
     await ledger.tell(session, desk, held, Topic.ALERT_STUCK, held.charged, once="kaspi", **found)
 
 
