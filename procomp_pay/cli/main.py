@@ -11,10 +11,12 @@ from procomp_pay.cli import (
     cancelling,
     database,
     demo,
+    discrepancies,
     doctor,
     keys,
     looking,
     people,
+    reconciling,
     refunding,
     serve,
     starting,
@@ -70,6 +72,8 @@ starting.register(app)
 looking.register(app)
 cancelling.register(app)
 refunding.register(app)
+reconciling.register(app)
+discrepancies.register(app)
 upkeep.register(app)
 database.register(app)
 doctor.register(app)

@@ -201,6 +201,7 @@ async def _statement(court: Court, order: Order, seen: Seen) -> None:
         lines = order.lines or ()
         await staging.load(map(of_line, lines), partial(seen, "lines"))
         report.read["lines"] = staging.loaded
+        report.skipped = getattr(getattr(lines, "tally", None), "skipped_count", 0)
         span = await staging.span()
         if span is None:
             report.notes.append("The statement has no line about a payment")
@@ -212,6 +213,7 @@ async def _statement(court: Court, order: Order, seen: Seen) -> None:
             order.since or first + EDGE,
             order.until or last - EDGE,
             by_payment_time=True,
+            whole=not report.skipped,  # a line that nobody could read may be the one that is missed
             read_at=court.reach.read_at,
         )
 

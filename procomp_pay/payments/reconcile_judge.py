@@ -206,7 +206,7 @@ async def _is_gone(court: Court, payment_id: str | None, kind: str, fingerprint:
     """Whether a difference is gone for certain; for any doubt it stays."""
     mark = fingerprint.split(":", 2)[2]
     if payment_id is None:
-        return await _is_known_now(court, mark)
+        return await is_known_now(court, mark)
     found = await differences(court, payment_id)
     if found is None or fingerprint in {each.fingerprint for each in found}:
         return False
@@ -245,7 +245,8 @@ async def differences(court: Court, payment_id: str) -> list[Finding] | None:
     return list(judge(replace(ours, moving=False), said or []))
 
 
-async def _is_known_now(court: Court, ref: str) -> bool:
+async def is_known_now(court: Court, ref: str) -> bool:
+    """Whether a payment of ours has the provider's id by now."""
     from procomp_pay.domain.facts import ProviderIds
     from procomp_pay.storage.payments import find_id
 

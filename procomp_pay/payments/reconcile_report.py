@@ -54,6 +54,8 @@ class Report:
     interrupted: list[datetime] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cut: str | None = None
+    #: Lines of a statement that could not be read for certain.
+    skipped: int = 0
 
     def add(self, finding: Finding, became: str) -> None:
         """Count a difference, and keep it while there is room."""
@@ -69,7 +71,8 @@ class Report:
     @property
     def needs_person(self) -> bool:
         """Whether anything is open now, or would be."""
-        return bool(self.still_open or self.became["would open"] or self.became["would repair"])
+        would = self.became["would open"] + self.became["would repair"]
+        return bool(self.still_open or would or self.skipped)
 
     def counts(self) -> dict[str, Any]:
         """For the row of the run."""
@@ -82,6 +85,7 @@ class Report:
             "closed": self.closed,
             "moving": self.moving,
             "settlements": self.settlements,
+            "skipped": self.skipped,
             "cut": self.cut,
         }
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.payments import views
-from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.reconcile import Order, reconcile
 from procomp_pay.payments.reconcile_report import Report
 from procomp_pay.payments.refund import RefundOrder, refund
-from procomp_pay.storage.module import AuditEntry, PaymentDetail
-from procomp_pay.storage.platform import Participant, Payment
-from procomp_pay.storage.settlement import Settlement
+from procomp_pay.storage.module import AuditEntry
+from procomp_pay.storage.platform import Payment
 from procomp_pay.storage.work import Discrepancy, ReconciliationRun
 from tests.payments.conftest import CLERK, World
 
@@ -82,7 +78,9 @@ async def everything_clean(world: World) -> list[views.Opening]:
     """Paid, refunded in part and in full, open, cancelled, declined: nothing of it is a difference."""
     made = [await paid(world) for _ in range(4)]
     await refund(world.desk, RefundOrder(made[1].view.payment_id, "injured"), CLERK)
-    part = RefundOrder(made[2].view.payment_id, "half", money=replace(made[2].view.charged, amount=Decimal(20)))
+    part = RefundOrder(
+        made[2].view.payment_id, "half", money=replace(made[2].view.charged, amount=Decimal(20))
+    )
     await refund(world.desk, part, CLERK)
     made.append(await world.start(await world.participant(), "google_pay"))
     declined = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
@@ -142,7 +140,9 @@ async def gone_at_stripe(world: World) -> views.Opening:
 
 async def never_paid(world: World) -> views.Opening:
     opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    await change(world, """UPDATE "Payment" SET status = 'COMPLETED' WHERE id = :id""", id=opened.view.payment_id)
+    await change(
+        world, """UPDATE "Payment" SET status = 'COMPLETED' WHERE id = :id""", id=opened.view.payment_id
+    )
     await change(
         world,
         """UPDATE "Participant" SET status = 'PAID', "paymentId" = :id WHERE id = :who""",
