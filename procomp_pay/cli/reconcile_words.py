@@ -53,6 +53,24 @@ def window(report: Report) -> str:
 
 def page(report: Report) -> list[str]:
     """For a terminal."""
+    lines = [*_head(report), ""]
+    if not report.found and not report.closed:
+        lines.append("  Nothing was compared to the end." if report.cut else "  ✓ Everything agrees.")
+    for name, heading in _BECAME.items():
+        told = [each for each in report.told if each.became == name]
+        if told:
+            lines.append(f"  {bold(str(report.became[name]))} {heading}")
+            lines += [line for each in told[:_MOST] for line in _told(each)]
+            if report.became[name] > _MOST:
+                lines.append(dim(f"      … and {report.became[name] - _MOST} more"))
+    if report.closed:
+        lines.append(f"  {bold(str(report.closed))} closed by themselves: both sides agree now")
+    if report.still_open:
+        lines.append(f"  {bold(str(report.still_open))} open in all, waiting for a person")
+    return lines
+
+
+def _head(report: Report) -> list[str]:
     title = f"{NAMES[report.provider]} · {window(report)}"
     lines = [bold(title) + (dim("  dry run: nothing is changed") if report.dry_run else "")]
     lines += [f"  {dim('source')}    {clean(report.source)}"] if report.source != "api" else []
@@ -63,21 +81,6 @@ def page(report: Report) -> list[str]:
         lines.append(f"  {dim('fees')}      {_number(report.settlements)} movements kept")
     for note in _notes(report):
         lines += [f"  {each}" for each in wrap(note, sys.stdout).splitlines()]
-    lines.append("")
-    if not report.found and not report.closed:
-        lines.append("  Nothing was compared to the end." if report.cut else "  ✓ Everything agrees.")
-    for name, heading in _BECAME.items():
-        told = [each for each in report.told if each.became == name]
-        if told:
-            lines.append(f"  {bold(str(report.became[name]))} {heading}")
-            for each in told[:_MOST]:
-                lines += _told(each)
-            if report.became[name] > _MOST:
-                lines.append(dim(f"      … and {report.became[name] - _MOST} more"))
-    if report.closed:
-        lines.append(f"  {bold(str(report.closed))} closed by themselves: both sides agree now")
-    if report.still_open:
-        lines.append(f"  {bold(str(report.still_open))} open in all, waiting for a person")
     return lines
 
 

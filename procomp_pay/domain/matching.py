@@ -114,7 +114,7 @@ def _payment(ours: Ours, payments: list[Theirs]) -> Iterator[Finding]:
         yield Finding(_K.STATUS_MISMATCH, "over at the provider", ended.mark, ours, ended, Repair.ASK)
     elif settled and not payments and ours.expected:
         yield Finding(_K.MISSING_AT_PROVIDER, "the provider does not have it", ours.mark, ours, None)
-    elif still_open and ours.overdue:
+    elif ours.overdue and not settled and not (payments and payments[-1].stand is Stand.ENDED):
         seen = payments[0] if payments else None
         yield Finding(_K.STUCK, "open beyond its life", ours.mark, ours, seen, Repair.ASK)
 

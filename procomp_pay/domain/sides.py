@@ -65,7 +65,7 @@ class Ours:
     :param key: what both sides are ordered by; the same for the same payment.
     :param ref: the provider's id of it: ``pi_…`` or Kaspi's QrPaymentId.
     :param expected: its money came within what was read of the provider: it must be there.
-    :param overdue: still open, though its life is over.
+    :param overdue: it still waits, here or at the provider, though its life is over.
     :param moving: changed since the provider was read: left for the next run.
     """
 

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 from aiolimiter import AsyncLimiter
 
-from procomp_pay.domain.errors import Refused, Unavailable
+from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.sides import Finding
 from procomp_pay.domain.statement import StatementLine
 from procomp_pay.payments.desk import Actor, Desk
@@ -27,14 +26,14 @@ from procomp_pay.payments.reconcile_report import Report
 from procomp_pay.payments.reconcile_statement import keep_fees
 from procomp_pay.payments.reconcile_stripe import default_since, keep_movements, read_window
 from procomp_pay.storage import discrepancies as store
-from procomp_pay.storage.staging import Scope, Staging, of_line, open_staging
+from procomp_pay.storage.staging import Scope, Staging, open_staging
 from procomp_pay.storage.work import ReconciliationRun
 
 PROVIDERS = ("stripe", "kaspi")
 #: Questions to a provider in a second: far below Stripe's limit of 25 in test mode, which others share.
 PER_SECOND = 15
 #: Suspects that are judged at a time.
-PAGE = 200
+PAGE = 500
 #: A statement's first and last minutes may lack what our clock puts into them.
 EDGE = timedelta(minutes=5)
 
@@ -144,7 +143,7 @@ async def _compare(desk: Desk, order: Order, report: Report, actor: Actor, seen:
     else:
         await _stripe(court, seen)
     if report.cut is None and not report.dry_run and order.lines is None:
-        await _tolerantly(report, look_back(court))
+        await look_back(court)
 
 
 async def _stripe(court: Court, seen: Seen) -> None:
@@ -159,7 +158,7 @@ async def _stripe(court: Court, seen: Seen) -> None:
             read_at=court.reach.read_at,
         )
         court = Court(desk, court.actor, reach, report, pace=court.pace)
-        await _tolerantly(report, _judge_all(court, staging, seen))
+        await _judge_all(court, staging, seen)
     if report.cut is None:
         await keep_movements(desk, report, seen)
 
@@ -176,7 +175,9 @@ async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
             break
         await staging.suspect_payments(ids)
         after = ids[-1]
-    await staging.find_suspects(Scope(report.provider, court.reach.since, court.reach.until))
+    scope = Scope(report.provider, court.reach.since, court.reach.until)
+    # our books against themselves: every night, by API; a statement is about the money alone
+    await staging.find_suspects(scope, books_alone=court.asks)
     judged = 0
     async for suspects, theirs in staging.pages(PAGE):
         await judge_page(court, suspects, theirs)
@@ -184,25 +185,15 @@ async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
         seen("differences looked into", judged)
 
 
-async def _tolerantly(report: Report, work: Any) -> None:
-    """A provider that goes away while it is asked about single payments ends the run, and undoes nothing."""
-    try:
-        await work
-    except Unavailable as error:
-        if type(error).__name__.startswith("Database"):
-            raise
-        report.cut = report.cut or f"{error.message}, while differences were looked into"
-
-
 async def _statement(court: Court, order: Order, seen: Seen) -> None:
     desk, report = court.desk, court.report
     name = order.source_name or "statement"
     async with open_staging(desk.db, order.provider) as staging:
         lines = order.lines or ()
-        await staging.load(map(of_line, lines), partial(seen, "lines"))
+        await staging.load_lines(lines, partial(seen, "lines"))
         report.read["lines"] = staging.loaded
         report.skipped = getattr(getattr(lines, "tally", None), "skipped_count", 0)
-        span = await staging.span()
+        span = staging.span()
         if span is None:
             report.notes.append("The statement has no line about a payment")
             return

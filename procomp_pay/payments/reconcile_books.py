@@ -11,7 +11,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.sides import SETTLED, OurRefund, Ours, Place
-from procomp_pay.domain.states import OPEN_STATUSES, Channel, CreateState, ParticipantStatus, PaymentMethod
+from procomp_pay.domain.states import (
+    OPEN_STATUSES,
+    Channel,
+    CreateState,
+    ParticipantStatus,
+    PaymentMethod,
+    PaymentStatus,
+)
 from procomp_pay.payments.watch import kaspi_life
 from procomp_pay.storage import refunds as book
 from procomp_pay.storage.module import PaymentDetail, Refund
@@ -109,8 +116,11 @@ def place_of(held: Held) -> Place:
 
 
 def is_overdue(held: Held, now: datetime) -> bool:
-    """Whether it is still open though its life is over."""
-    if held.payment.status not in OPEN_STATUSES or held.detail.create_state is CreateState.NEVER:
+    """Whether it still waits, here or at its provider, though its life is over."""
+    waits = held.payment.status in OPEN_STATUSES or (
+        held.detail.provider_open and held.payment.status in (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED)
+    )
+    if not waits or held.detail.create_state is CreateState.NEVER:
         return False
     if held.detail.channel.is_kaspi:
         end = kaspi_life(held).last_look_at
@@ -125,7 +135,7 @@ def is_settled(held: Held) -> bool:
 
 
 async def open_ids(session: AsyncSession, provider: str, *, after: str, limit: int) -> list[str]:
-    """Payments of any age that are PENDING or PROCESSING, by id."""
+    """Payments of any age that still wait, here or at their provider, by id."""
     found = await session.exec(
         select(Payment.id)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))

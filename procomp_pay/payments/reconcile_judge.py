@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from procomp_pay.domain.errors import ConfigurationError, PaymentError, Unavailable
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    NotYet,
+    PaymentError,
+    Unavailable,
+)
 from procomp_pay.domain.matching import judge, match
 from procomp_pay.domain.rules import DiscrepancyKind
 from procomp_pay.domain.sides import Finding, Ours, Theirs
@@ -17,6 +23,7 @@ from procomp_pay.payments.reconcile_books import Reach, held_by_id, ours_by_id
 from procomp_pay.payments.reconcile_mend import ask, mend_by_asking
 from procomp_pay.payments.reconcile_report import Report, facts
 from procomp_pay.storage import discrepancies as store
+from procomp_pay.storage.payments import Held
 from procomp_pay.storage.staging import Suspect
 
 log = logging.getLogger(__name__)
@@ -64,29 +71,40 @@ async def judge_page(court: Court, suspects: list[Suspect], theirs: list[Theirs]
     groups = {key: list(group) for key, group in groupby(known, key=lambda each: each.key)}
     in_order = [ours[name] for name in sorted(ours)]
     findings = match(in_order, (each for group in groups.values() for each in group))
-    for _, same in groupby(findings, key=lambda each: (each.ours or each.theirs).key):  # type: ignore[union-attr]
-        found = list(same)
-        await _settle_one(court, found, groups.get((found[0].ours or found[0].theirs).key, []))  # type: ignore[union-attr]
+    verdicts = _Verdicts()
+    for key, same in groupby(findings, key=_key):
+        await _settle_one(court, list(same), groups.get(key, []), verdicts)
+    await keep(court, verdicts.left, verdicts.mended)
 
 
-async def _settle_one(court: Court, found: list[Finding], group: list[Theirs]) -> None:
-    ours = found[0].ours
+@dataclass(slots=True)
+class _Verdicts:
+    """A page's: written down together, since a million lines may have thousands of differences."""
+
+    left: list[Finding] = field(default_factory=list)
+    mended: list[Finding] = field(default_factory=list)
+
+
+def _key(finding: Finding) -> str:
+    side = finding.ours or finding.theirs
+    return side.key if side else ""
+
+
+async def _settle_one(court: Court, found: list[Finding], group: list[Theirs], verdicts: _Verdicts) -> None:
+    ours, report = found[0].ours, court.report
     if ours is None:
-        report = court.report
-        found = [each for each in found if each.theirs and report.since <= each.theirs.at < report.until]
-        await keep(court, found, [])
+        verdicts.left += [e for e in found if e.theirs and report.since <= e.theirs.at < report.until]
         return
-    if court.report.dry_run:
-        left = await _confirmed(court, ours, found, group)
-        await keep(court, left, [])
+    if report.dry_run:
+        verdicts.left += await _confirmed(court, ours, found, group)
         return
     for each in found:
-        if each.repair is not None:
+        if each.repair is not None and not report.silent:
             await _mend(court, each)
     left = await _judged_again(court, ours, found, group)
     names = {each.fingerprint for each in left}
-    mended = [each for each in found if each.repair is not None and each.fingerprint not in names]
-    await keep(court, left, mended)
+    verdicts.left += left
+    verdicts.mended += [e for e in found if e.repair is not None and e.fingerprint not in names]
 
 
 async def _mend(court: Court, finding: Finding) -> None:
@@ -94,19 +112,25 @@ async def _mend(court: Court, finding: Finding) -> None:
         await court.pace()
     try:
         await court.mend(court.desk, finding, court.actor)
-    except (Unavailable, ConfigurationError) as error:
-        if _is_not_yet(error):
-            return
+    except NotYet:
+        return  # news that do not fit yet stay a difference
+    except Unavailable as error:
+        _fell_silent(court.report, error)
+    except ConfigurationError:
         raise
     except PaymentError as error:
-        log.info("payment %s is left to a person: %s", finding.ours, error.message)
+        log.info("payment %s is left to a person: %s", finding.mark, error.message)
 
 
-def _is_not_yet(error: PaymentError) -> bool:
-    """News that do not fit yet stay a difference; that is no provider that is away."""
-    from procomp_pay.domain.errors import NotYet
+def _fell_silent(report: Report, error: Unavailable) -> None:
+    """A provider that goes away while it is asked about single payments ends the asking, and undoes nothing.
 
-    return isinstance(error, NotYet)
+    :raises DatabaseUnavailable: it is the database that went away.
+    """
+    if isinstance(error, DatabaseUnavailable):
+        raise error
+    report.silent = True
+    report.cut = report.cut or f"{error.message}, while differences were looked into"
 
 
 async def _judged_again(court: Court, ours: Ours, found: list[Finding], group: list[Theirs]) -> list[Finding]:
@@ -124,14 +148,26 @@ async def _confirmed(court: Court, ours: Ours, found: list[Finding], group: list
     if held is None:
         return found
     fresh = now[ours.payment_id]
-    if court.asks and any(each.kind in _TO_CONFIRM or each.repair for each in found):
-        if court.pace is not None:
-            await court.pace()
-        said = await ask(court.desk, held)
-        if said is not None:
-            fresh = replace(fresh, expected=True, refunds=fresh.refunds)
-            group = _newer(ours, group, said)
+    if not court.asks or not any(each.kind in _TO_CONFIRM or each.repair for each in found):
+        return list(judge(fresh, group))
+    try:
+        said = await _asked(court, held)
+    except Unavailable as error:
+        _fell_silent(court.report, error)
+    if court.report.silent:  # what cannot be confirmed is not said
+        return [each for each in judge(fresh, group) if each.kind not in _TO_CONFIRM]
+    if said is not None:
+        fresh = replace(fresh, expected=True)
+        group = _newer(ours, group, said)
     return list(judge(fresh, group))
+
+
+async def _asked(court: Court, held: Held) -> list[Theirs] | None:
+    if court.report.silent:
+        return None
+    if court.pace is not None:
+        await court.pace()
+    return await ask(court.desk, held)
 
 
 def _newer(ours: Ours, group: list[Theirs], said: list[Theirs]) -> list[Theirs]:
@@ -157,26 +193,30 @@ async def keep(court: Court, left: list[Finding], mended: list[Finding]) -> None
         for each in left:
             report.add(each, "would repair" if each.repair else "would open")
         return
-    for each in left:
-        found = store.Found(
+    if not left:
+        return
+    found = [
+        store.Found(
             each.fingerprint,
             each.kind,
             report.provider,
             each.ours.payment_id if each.ours else None,
             {"what": each.what, "source": report.source} | facts(each),
         )
-        async with desk.db.writing() as session:
-            became = await store.keep(
-                session, found, row_id=desk.new_id(), run_id=report.run_id, now=desk.clock()
-            )
-        report.add(each, became)
+        for each in left
+    ]
+    ids = [desk.new_id() for _ in left]
+    async with desk.db.writing() as session:
+        became = await store.keep(session, found, ids=ids, run_id=report.run_id, now=desk.clock())
+    for each, word in zip(left, became, strict=True):
+        report.add(each, word)
 
 
 async def look_back(court: Court) -> None:
     """Judge what was open before and was not found again: closed by itself where it is gone, and the provider
     says so.
 
-    :raises Unavailable, ConfigurationError: the provider or the database does not answer.
+    :raises DatabaseUnavailable, ConfigurationError: it cannot go on.
     """
     desk, report = court.desk, court.report
     begun = court.reach.read_at or desk.clock()
@@ -187,7 +227,12 @@ async def look_back(court: Court) -> None:
         if not rows:
             return
         for row in rows:
-            if await _is_gone(court, row.payment_id, row.kind, row.fingerprint):
+            try:
+                gone = await _is_gone(court, row.payment_id, row.kind, row.fingerprint)
+            except Unavailable as error:
+                _fell_silent(report, error)
+                return
+            if gone:
                 await _close(court, row.id)
         after = rows[-1].id
 
@@ -237,9 +282,7 @@ async def differences(court: Court, payment_id: str) -> list[Finding] | None:
         ).get(payment_id)
     if held is None or ours is None:
         return None
-    if court.pace is not None:
-        await court.pace()
-    said = await ask(desk, held)
+    said = await _asked(court, held)
     if said is not None:
         ours = replace(ours, expected=True)
     return list(judge(replace(ours, moving=False), said or []))

@@ -54,6 +54,8 @@ class Report:
     interrupted: list[datetime] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cut: str | None = None
+    #: The provider does not answer questions any more: none is asked.
+    silent: bool = False
     #: Lines of a statement that could not be read for certain.
     skipped: int = 0
 

@@ -14,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.rules import DiscrepancyKind
 from procomp_pay.domain.states import PaymentMethod
-from procomp_pay.storage.once import insert_once
+from procomp_pay.storage.once import insert_returning
 from procomp_pay.storage.platform import Payment
 from procomp_pay.storage.row_states import DiscrepancyState
 from procomp_pay.storage.work import Discrepancy, ReconciliationRun
@@ -48,10 +48,34 @@ class Found:
     detail: dict[str, Any]
 
 
-async def keep(session: AsyncSession, found: Found, *, row_id: str, run_id: str | None, now: datetime) -> str:
-    """Write a difference down, once: ``opened``, ``again``, ``reopened``, or ``accepted`` where a person
-    has decided about the very same one."""
-    values = {
+async def keep(
+    session: AsyncSession, found: list[Found], *, ids: list[str], run_id: str | None, now: datetime
+) -> list[str]:
+    """Write differences down, each once. What became of each: ``opened``, ``again``, ``reopened``, or
+    ``accepted`` where a person has decided about the very same one.
+
+    :param ids: for new rows; as many as there are differences, at most a page's.
+    """
+    unique = {
+        each.fingerprint: _new_row(each, row_id, run_id, now) for each, row_id in zip(found, ids, strict=True)
+    }
+    opened = await insert_returning(session, Discrepancy, list(unique.values()), "fingerprint")
+    known = await session.exec(
+        select(Discrepancy)
+        .where(col(Discrepancy.fingerprint).in_(unique.keys() - opened))
+        .order_by(col(Discrepancy.fingerprint))
+        .with_for_update()
+    )
+    became = dict.fromkeys(opened, "opened")
+    rows = {row.fingerprint: row for row in known.all()}
+    for each in found:
+        if each.fingerprint in rows and each.fingerprint not in became:
+            became[each.fingerprint] = _touch(rows[each.fingerprint], each, run_id, now)
+    return [became[each.fingerprint] for each in found]
+
+
+def _new_row(found: Found, row_id: str, run_id: str | None, now: datetime) -> dict[str, Any]:
+    return {
         "id": row_id,
         "fingerprint": found.fingerprint,
         "kind": found.kind.value,
@@ -63,13 +87,9 @@ async def keep(session: AsyncSession, found: Found, *, row_id: str, run_id: str 
         "opened_at": now,
         "last_seen_at": now,
     }
-    if await insert_once(session, Discrepancy, values):
-        return "opened"
-    row = (
-        await session.exec(
-            select(Discrepancy).where(Discrepancy.fingerprint == found.fingerprint).with_for_update()
-        )
-    ).one()
+
+
+def _touch(row: Discrepancy, found: Found, run_id: str | None, now: datetime) -> str:
     before, row.last_seen_at = row.detail, now
     row.provider = row.provider or found.provider
     if row.state is DiscrepancyState.OPEN:
@@ -78,9 +98,8 @@ async def keep(session: AsyncSession, found: Found, *, row_id: str, run_id: str 
     same = _facts(before) == _facts(found.detail) or "ours" not in before
     if row.resolution in FINAL and same:
         return "accepted"
-    row.detail = found.detail | {
-        "before": {"resolution": row.resolution, "by": row.resolved_by, "note": row.note}
-    }
+    decided = {"resolution": row.resolution, "by": row.resolved_by, "note": row.note}
+    row.detail = found.detail | {"before": decided}
     row.state, row.opened_at, row.run_id = DiscrepancyState.OPEN, now, run_id
     row.resolution = row.note = row.resolved_by = row.resolved_at = None
     return "reopened"

@@ -9,10 +9,10 @@ the books are attached read-only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from procomp_pay.storage.database import PaymentDatabaseService
     from procomp_pay.storage.staging_engines import Engine
 
+_OF_PAYMENTS = frozenset({LineKind.PAYMENT, LineKind.REFUND})
+_BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 #: Rows that are sent to the database at a time.
 BATCH = 5000
 
@@ -46,15 +48,6 @@ class StagedRow(NamedTuple):
     dispute: str | None = None
 
 
-def of_line(line: StatementLine) -> StagedRow:
-    """A statement's line. That it is in a statement means that the money moved."""
-    money = line.money
-    return StagedRow(
-        line.kind.value, line.ref, line.payment_ref or line.ref, "paid", line.at,
-        money.amount, money.currency.value, line.fee, line.net, None, line.number,
-    )  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Which of our payments are compared: those of a provider that were started in a window."""
@@ -62,6 +55,33 @@ class Scope:
     provider: str
     since: datetime
     until: datetime
+
+
+class Repeats:
+    """Names that may have come before, in a fixed 16 MB however many there are.
+
+    A bit for each hash of a name: one that is set already *may* be a second line of the same payment. The
+    database then looks whether it is. That is ten times cheaper than to group a million lines.
+    """
+
+    _BITS = 27
+
+    def __init__(self) -> None:
+        self._bits = bytearray(1 << (self._BITS - 3))
+        self._maybe: set[str] = set()
+
+    def note(self, name: str) -> None:
+        """Take a name in."""
+        place = hash(name) & ((1 << self._BITS) - 1)
+        mask = 1 << (place & 7)
+        if self._bits[place >> 3] & mask:
+            self._maybe.add(name)
+        else:
+            self._bits[place >> 3] |= mask
+
+    def repeated(self) -> set[str]:
+        """Every name that came twice, and some that did not."""
+        return self._maybe
 
 
 class Suspect(NamedTuple):
@@ -77,7 +97,11 @@ class Staging:
     def __init__(self, engine: Engine, provider: str) -> None:
         self._engine = engine
         self._provider = provider
+        self._names = Repeats()
+        self._has_hints = self._has_fees = False
         self.loaded = 0
+        self._first: datetime | None = None
+        self._last: datetime | None = None
 
     async def load(self, rows: Iterable[StagedRow], seen: Callable[[int], None] = lambda _: None) -> None:
         """Put rows beside the books, in the order they come. Whatever the iterator raises goes through.
@@ -85,32 +109,77 @@ class Staging:
         :param seen: told how many there are by now.
         """
 
+        def noted() -> Iterator[StagedRow]:
+            for row in rows:
+                self._names.note(row.match)
+                self._has_hints |= row.hint is not None
+                yield row
+
+        await self._engine.copy(noted(), BATCH, self._counter(seen))
+
+    async def load_lines(
+        self, lines: Iterable[StatementLine], seen: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """As :meth:`load`, for a statement, which may have millions of lines."""
+
+        def noted() -> Iterator[StatementLine]:
+            note, first, last, fees = self._names.note, _END, _BEGINNING, False
+            for line in lines:
+                note(line.payment_ref or line.ref)
+                if line.kind in _OF_PAYMENTS:
+                    at = line.at
+                    first = min(first, at)
+                    last = max(last, at)
+                fees = fees or line.fee is not None
+                yield line
+            if last >= first:
+                self._first, self._last = first, last
+            self._has_fees = fees
+
+        await self._engine.copy_lines(noted(), BATCH, self._counter(seen))
+
+    def _counter(self, seen: Callable[[int], None]) -> Callable[[int], None]:
         def counted(size: int) -> None:
             self.loaded += size
             seen(self.loaded)
 
-        await self._engine.copy(rows, BATCH, counted)
+        return counted
 
-    async def span(self) -> tuple[datetime, datetime] | None:
-        """The times of the first and the last line about money of payments."""
-        [found] = await self._engine.rows(sql.SPAN, {})
-        return None if found[0] is None else (self._engine.time(found[0]), self._engine.time(found[1]))
+    def span(self) -> tuple[datetime, datetime] | None:
+        """The times of the first and the last of a statement's lines about money of payments."""
+        return None if self._first is None or self._last is None else (self._first, self._last)
 
-    async def find_suspects(self, scope: Scope) -> int:
-        """Fill the table of suspects: all that the join does not clear. How many there are."""
+    async def find_suspects(self, scope: Scope, *, books_alone: bool) -> int:
+        """Fill the table of suspects: all that the join does not clear. How many there are.
+
+        :param books_alone: also what does not agree within our books, whatever the provider says.
+        """
         engine = self._engine
-        await engine.run("ANALYZE line", {})
         window = {"since": engine.millis(scope.since), "until": engine.millis(scope.until)}
-        for statement in sql.suspects(self._provider, full_join=engine.has_full_join):
+        statements = sql.suspects(self._provider, full_join=engine.has_full_join)
+        for statement in statements + (sql.alone(self._provider) if books_alone else []):
             await engine.run(statement, {name: v for name, v in window.items() if f":{name}" in statement})
-        for statement in sql.resolve(self._provider):
-            await engine.run(statement, {})
-        if self._provider == "kaspi":
-            await self._fit_by_amount_and_time()
+        await engine.names(self._names.repeated())
+        await engine.run(sql.REPEATED, {})
+        await self._resolve()
         for statement in (*sql.other_names(self._provider), *sql.KEYS):
             await engine.run(statement, {})
         [found] = await engine.rows("SELECT count(*) FROM suspect_key", {})
         return int(found[0])
+
+    async def _resolve(self) -> None:
+        """Find the payment of a line that lies outside the window, or that is named another way."""
+        engine = self._engine
+        await engine.run("ANALYZE suspect", {})
+        for statement in sql.resolve(self._provider):
+            await engine.run(statement, {})
+        if self._has_hints:
+            await engine.run(sql.BY_HINT, {})
+        [charges] = await engine.rows(sql.UNKNOWN_CHARGES, {})
+        if charges[0]:
+            await engine.run(sql.BY_CHARGE, {})
+        if self._provider == "kaspi":
+            await self._fit_by_amount_and_time()
 
     async def suspect_payments(self, payment_ids: Iterable[str]) -> None:
         """Have these payments judged too, whatever the join says."""
@@ -132,6 +201,9 @@ class Staging:
 
     async def settlements(self, size: int) -> AsyncIterator[list[StagedRow]]:
         """The lines that tell a fee, a page at a time."""
+        if not self._has_fees:
+            return
+        await self._engine.run("CREATE INDEX line_seq ON line (seq)", {})
         last = 0
         while True:
             found = await self._engine.rows(sql.WITH_FEES, {"last": last, "size": size})

@@ -16,6 +16,7 @@ from procomp_pay.domain.errors import DatabaseUnavailable
 if TYPE_CHECKING:
     import psycopg
 
+    from procomp_pay.domain.statement import StatementLine
     from procomp_pay.storage.database import PaymentDatabaseService
     from procomp_pay.storage.staging import StagedRow
 
@@ -39,6 +40,13 @@ class Engine(Protocol):
     async def rows(self, statement: str, values: dict[str, Any]) -> list[Any]: ...
 
     async def copy(self, rows: Iterable[StagedRow], batch: int, seen: Callable[[int], None]) -> None: ...
+
+    async def copy_lines(
+        self, lines: Iterable[StatementLine], batch: int, seen: Callable[[int], None]
+    ) -> None: ...
+
+    async def names(self, names: set[str]) -> None:
+        """Fill the table ``maybe``."""
 
     def millis(self, at: datetime) -> Any:
         """A time as the platform's tables hold it."""
@@ -98,11 +106,24 @@ class _Postgres:
         return await (await self._driver.execute(text, values or None)).fetchall()
 
     async def copy(self, rows: Iterable[StagedRow], batch: int, seen: Callable[[int], None]) -> None:
+        await self._send(map(self._text, rows), batch, seen)
+
+    async def copy_lines(
+        self, lines: Iterable[StatementLine], batch: int, seen: Callable[[int], None]
+    ) -> None:
+        await self._send(map(self._line_text, lines), batch, seen)
+
+    async def _send(self, texts: Iterator[str], batch: int, seen: Callable[[int], None]) -> None:
         async with self._driver.cursor() as cursor, cursor.copy("COPY line FROM STDIN") as sink:
-            source = iter(rows)
-            while lines := list(map(self._text, islice(source, batch))):
+            while lines := list(islice(texts, batch)):
                 await sink.write("".join(lines))
                 seen(len(lines))
+
+    async def names(self, names: set[str]) -> None:
+        async with self._driver.cursor() as cursor, cursor.copy("COPY maybe FROM STDIN") as sink:
+            for name in names:
+                await sink.write_row((name,))
+        await self.run("ANALYZE maybe", {})
 
     def _text(self, row: StagedRow) -> str:
         """A line in COPY's text format."""
@@ -114,6 +135,19 @@ class _Postgres:
             f"{self._seq}\t{kind}\t{ref}\t{match}\t{stand}\t{at.isoformat()}\t"
             f"{_null(amount)}\t{currency or _NULL}\t{_null(fee)}\t{_null(net)}\t"
             f"{_NULL if hint is None else _escaped(hint)}\t{number}\t{dispute or _NULL}\n"
+        )
+
+    def _line_text(self, line: StatementLine) -> str:
+        """A statement's line in COPY's text format, as short a way as there is: there may be millions."""
+        self._seq += 1
+        ref, money, fee, net = line.ref, line.money, line.fee, line.net
+        match = line.payment_ref or ref
+        if _AWKWARD.search(ref) or _AWKWARD.search(match):
+            ref, match = _escaped(ref), _escaped(match)
+        return (
+            f"{self._seq}\t{line.kind._value_}\t{ref}\t{match}\tpaid\t{line.at.isoformat()}\t{money.amount}\t"
+            f"{money.currency._value_}\t{_NULL if fee is None else fee}\t{_NULL if net is None else net}\t"
+            f"\\N\t{line.number}\t\\N\n"
         )
 
     def millis(self, at: datetime) -> Any:
@@ -165,6 +199,14 @@ class _Sqlite:
             self._connection.execute("COMMIT")
             seen(len(lines))
 
+    async def copy_lines(
+        self, lines: Iterable[StatementLine], batch: int, seen: Callable[[int], None]
+    ) -> None:
+        await self.copy(map(_of_line, lines), batch, seen)
+
+    async def names(self, names: set[str]) -> None:
+        self._connection.executemany("INSERT INTO maybe VALUES (?)", ((name,) for name in names))
+
     def _tuples(self, rows: Iterable[StagedRow]) -> Iterator[tuple[Any, ...]]:
         for row in rows:
             self._seq += 1
@@ -182,6 +224,17 @@ class _Sqlite:
 
     def amount(self, stored: Any) -> Decimal | None:
         return None if stored is None else Decimal(stored).scaleb(-2)
+
+
+def _of_line(line: StatementLine) -> StagedRow:
+    """A statement's line. That it is in a statement means that the money moved."""
+    from procomp_pay.storage.staging import StagedRow
+
+    money = line.money
+    return StagedRow(
+        line.kind.value, line.ref, line.payment_ref or line.ref, "paid", line.at,
+        money.amount, money.currency.value, line.fee, line.net, None, line.number,
+    )  # fmt: skip
 
 
 def _cents(amount: Decimal | None) -> int | None:

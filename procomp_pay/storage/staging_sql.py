@@ -29,11 +29,11 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
         f"CREATE TEMP TABLE suspect (payment_id TEXT, match {key})",
         f"CREATE TEMP TABLE fitting (match {key} PRIMARY KEY, names TEXT)",
         f"CREATE TEMP TABLE suspect_key (key {key} PRIMARY KEY, payment_id TEXT)",
-        f"CREATE TEMP TABLE suspect_line (key {key}, names TEXT, seq INTEGER)",
+        f"CREATE TEMP TABLE maybe (match {key} PRIMARY KEY)",
+        f"""CREATE TEMP TABLE suspect_line (key {key}, names TEXT, seq INTEGER, kind TEXT, ref TEXT,
+            match {key}, stand TEXT, at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount},
+            hint TEXT, number INTEGER, dispute TEXT)""",
     ]
-
-
-SPAN = "SELECT min(at), max(at) FROM line WHERE kind IN ('payment', 'refund')"
 
 
 def _ours(provider: str) -> str:
@@ -63,9 +63,15 @@ def suspects(provider: str, *, full_join: bool) -> list[str]:
         ]
     return [
         *compared,
-        "INSERT INTO suspect SELECT NULL, match FROM line GROUP BY match HAVING count(*) > 1",
-        f"""INSERT INTO suspect SELECT DISTINCT p.id, NULL FROM {ours} p
-            JOIN pay_refund r ON r.payment_id = p.id""",
+        f"""INSERT INTO suspect SELECT DISTINCT p.id, NULL FROM pay_refund r
+            JOIN {ours} p ON p.id = r.payment_id""",
+    ]
+
+
+def alone(provider: str) -> list[str]:
+    """What does not agree within our own books."""
+    ours = _ours(provider)
+    return [
         f"""INSERT INTO suspect SELECT p.id, NULL FROM {ours} p
             JOIN pay_payment_detail d ON d.payment_id = p.id WHERE d.is_late OR d.is_duplicate""",
         f"""INSERT INTO suspect SELECT p.id, NULL FROM {ours} p
@@ -78,16 +84,23 @@ def resolve(provider: str) -> list[str]:
     """Find the payment of a line that lies outside the window, or that is named another way."""
     by_id = f"""UPDATE suspect SET payment_id = p.id FROM "Payment" p
         WHERE suspect.payment_id IS NULL AND p.{_COLUMN[provider]} = suspect.match"""
-    by_hint = """UPDATE suspect SET payment_id = d.payment_id FROM line l
-        JOIN pay_payment_detail d ON d.payment_id = l.hint
-        WHERE suspect.payment_id IS NULL AND l.match = suspect.match AND l.kind = 'payment'"""
-    by_charge = """UPDATE suspect SET payment_id = d.payment_id FROM pay_payment_detail d
-        WHERE suspect.payment_id IS NULL AND d.charge_id = suspect.match"""
     by_qr = """UPDATE suspect SET payment_id = p.id FROM "Payment" p
         WHERE suspect.payment_id IS NULL AND p."kaspiQrCode" = suspect.match"""
     by_number = """UPDATE suspect SET payment_id = o.payment_id FROM pay_kaspi_operation o
         WHERE suspect.payment_id IS NULL AND o.operation_number = suspect.match"""
-    return [by_id, by_hint, by_charge] if provider == "stripe" else [by_id, by_number, by_qr]
+    return [by_id] if provider == "stripe" else [by_id, by_number, by_qr]
+
+
+BY_HINT = """UPDATE suspect SET payment_id = d.payment_id FROM line l
+    JOIN pay_payment_detail d ON d.payment_id = l.hint
+    WHERE suspect.payment_id IS NULL AND l.match = suspect.match AND l.kind = 'payment'"""
+UNKNOWN_CHARGES = """SELECT count(*) FROM suspect
+    WHERE payment_id IS NULL AND substr(match, 1, 3) IN ('ch_', 'py_')"""
+BY_CHARGE = """UPDATE suspect SET payment_id = d.payment_id FROM pay_payment_detail d
+    WHERE suspect.payment_id IS NULL AND d.charge_id = suspect.match"""
+#: Of the names that may have come twice those that did.
+REPEATED = """INSERT INTO suspect SELECT NULL, match FROM line WHERE match IN (SELECT match FROM maybe)
+    GROUP BY match HAVING count(*) > 1"""
 
 
 def other_names(provider: str) -> list[str]:
@@ -126,15 +139,14 @@ CANDIDATES = "INSERT INTO fitting VALUES (:match, :names)"
 KEYS = [
     """INSERT INTO suspect_key SELECT coalesce(payment_id, match), max(payment_id) FROM suspect
         GROUP BY coalesce(payment_id, match)""",
-    """INSERT INTO suspect_line SELECT m.key, f.names, l.seq FROM line l JOIN (
+    """INSERT INTO suspect_line SELECT m.key, f.names, l.* FROM line l JOIN (
             SELECT match, max(coalesce(payment_id, match)) AS key FROM suspect WHERE match IS NOT NULL
             GROUP BY match
         ) m ON m.match = l.match LEFT JOIN fitting f ON f.match = l.match""",
     "CREATE INDEX suspect_line_key ON suspect_line (key)",
-    "CREATE INDEX line_seq ON line (seq)",
 ]
 PAGE = "SELECT key, payment_id FROM suspect_key WHERE key > :last ORDER BY key LIMIT :size"
-LINES = f"""SELECT s.key, s.names, {_LINE} FROM suspect_line s JOIN line l ON l.seq = s.seq
-    WHERE s.key BETWEEN :first AND :last ORDER BY s.key, l.seq"""
+LINES = f"""SELECT key, names, {_LINE} FROM suspect_line
+    WHERE key BETWEEN :first AND :last ORDER BY key, seq"""
 WITH_FEES = f"""SELECT seq, {_LINE} FROM line WHERE seq > :last AND fee IS NOT NULL AND kind <> 'other'
     ORDER BY seq LIMIT :size"""

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.payments import views
 from procomp_pay.payments.reconcile import Order, reconcile
 from procomp_pay.payments.reconcile_report import Report
 from procomp_pay.payments.refund import RefundOrder, refund
+from procomp_pay.sandbox.stripe import objects
 from procomp_pay.storage.module import AuditEntry
 from procomp_pay.storage.platform import Payment
+from procomp_pay.storage.schema import METADATA
+from procomp_pay.storage.settlement import Settlement
 from procomp_pay.storage.work import Discrepancy, ReconciliationRun
 from tests.payments.conftest import CLERK, World
 
@@ -340,3 +346,211 @@ async def test_all_mixed(world: World) -> None:
     assert kinds(report) == expected
     again = await run(world)
     assert kinds(again) == Counter((kind, "again") for kind in KEPT.values())
+
+
+# -- what must never be said falsely
+
+
+def dump(world: World) -> Any:
+    """Every row of every table."""
+
+    async def read() -> dict[str, list[Any]]:
+        found = {}
+        async with world.desk.db.reading() as session:
+            for name in sorted(METADATA.tables):
+                rows = await (await session.connection()).execute(METADATA.tables[name].select())
+                found[name] = sorted(map(repr, rows.all()))
+        return found
+
+    return read()
+
+
+async def test_a_dry_run_changes_nothing_at_all(world: World) -> None:
+    await everything_clean(world)
+    await paid_by_kaspi(world)
+    for plant in (*MENDED, *KEPT):
+        await plant(world)
+    before = await dump(world)
+    for provider in ("stripe", "kaspi"):
+        await run(world, provider, dry_run=True)
+    assert await dump(world) == before
+
+
+async def test_a_provider_that_dies_half_way(world: World) -> None:
+    """No half-read window says that something is missing; what was read is mended all the same."""
+    await gone_at_stripe(world)
+    await missed_webhook(world)
+    await world.fault("/v1/refunds", "status", status=503, method="GET", times=50)
+    report = await run(world)
+    assert report.cut is not None
+    assert "after 0 pages (0 refunds)" in report.cut
+    assert kinds(report) == {("STATUS_MISMATCH", "repaired"): 1}
+    await world.no_faults()
+    await world.fault("/v1/disputes", "status", status=503, method="GET", times=50)
+    report = await run(world)
+    assert kinds(report) == {}
+    assert report.cut is not None
+    assert {each.state for each in await world.rows(ReconciliationRun)} == {"incomplete"}
+    await world.no_faults()
+    assert kinds(await run(world)) == {("MISSING_AT_PROVIDER", "opened"): 1}
+
+
+async def test_a_page_that_fails_is_told_with_how_far_it_got(world: World) -> None:
+    for _ in range(205):
+        core = stripe(world)
+        core.put("payment_intents", {**objects.payment_intent(core, {"amount": 5000, "currency": "usd"})})
+    await world.fault("/v1/payment_intents", "status", status=503, method="GET", skip=2, times=50)
+    report = await run(world)
+    assert report.cut is not None
+    assert report.cut.endswith("after 2 pages (200 payment intents)")
+
+
+async def test_what_moves_meanwhile_is_left_for_the_next_run(world: World) -> None:
+    """A webhook settles a payment between Stripe's page and our books: no difference, and no harm."""
+    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    said: list[str] = []
+
+    class Slow:
+        """The real service; between its pages somebody pays and the webhook comes."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.desk.providers.of(Channel.STRIPE_INTENT), name)
+
+        async def pages(self, kind: str, params: dict[str, Any]) -> Any:
+            real: Any = world.desk.providers.of(Channel.STRIPE_INTENT)
+            async for page in real.pages(kind, params):
+                yield page
+            if kind == "payment_intents":
+                await world.confirm(str(opened.view.provider_ref), "pm_card_visa")
+                await world.deliver()
+                said.append("paid")
+
+    class Others:
+        def of(self, channel: Channel) -> Any:
+            return Slow()
+
+    world.later(2)
+    desk = replace(world.desk, providers=Others())
+    report = await reconcile(desk, Order("stripe"), CLERK)
+    assert said == ["paid"]
+    assert (report.found, report.moving) == (0, 1)
+    assert await world.status(opened) is PaymentStatus.COMPLETED
+    assert (await run(world)).found == 0
+
+
+async def test_what_is_gone_closes_by_itself_and_opens_again(world: World) -> None:
+    opened = await participant_gone(world)
+    assert kinds(await run(world)) == {("PARTICIPANT_MISMATCH", "opened"): 1}
+    heal = """UPDATE "Participant" SET status = 'PAID' WHERE id = :id"""
+    await change(world, heal, id=opened.view.participant_id)
+    report = await run(world)
+    assert (report.found, report.closed, report.still_open) == (0, 1, 0)
+    [row] = await world.rows(Discrepancy)
+    assert (row.resolution, row.resolved_by) == ("gone", "aigerim")
+    assert row.note
+    await change(world, heal.replace("PAID", "CANCELLED"), id=opened.view.participant_id)
+    assert kinds(await run(world)) == {("PARTICIPANT_MISMATCH", "reopened"): 1}
+    assert len(await world.rows(Discrepancy)) == 1
+
+
+async def test_fees_are_kept_once(world: World) -> None:
+    opened = await refunded_in_dashboard(world)
+    for _ in range(2):
+        await run(world)
+    rows: list[Settlement] = await world.rows(Settlement)
+    told = {each.kind.value: (each.amount, each.fee, each.net, each.currency) for each in rows}
+    assert told == {
+        "payment": (Decimal("50.00"), Decimal("1.75"), Decimal("48.25"), "USD"),
+        "refund": (Decimal("-20.00"), Decimal("0.00"), Decimal("-20.00"), "USD"),
+    }
+    assert {each.payment_id for each in rows} == {opened.view.payment_id}
+
+
+async def test_a_window_that_makes_no_sense(world: World) -> None:
+    now = world.now()
+    with pytest.raises(Refused, match="future"):
+        await run(world, since=now + timedelta(days=1))
+    with pytest.raises(Refused, match="before it begins"):
+        await run(world, since=now - timedelta(days=1), until=now - timedelta(days=2))
+
+
+async def test_a_killed_run_is_told_and_its_window_taken_over(world: World) -> None:
+    old = world.now() - timedelta(days=90)
+    async with world.desk.db.writing() as session:
+        session.add(
+            ReconciliationRun(
+                id="killed", provider="stripe", window_from=old, window_until=old, state="running",
+                source="api", started_at=old, started_by="cron", counts={},
+            )
+        )  # fmt: skip
+    report = await run(world)
+    assert report.interrupted == [old]
+    assert report.since == old
+    states = {each.id: each.state for each in await world.rows(ReconciliationRun)}
+    assert states.pop("killed") == "interrupted"
+    assert list(states.values()) == ["done"]
+    assert (await run(world)).interrupted == []
+
+
+# -- Kaspi
+
+
+async def at_kaspi(world: World, opened: views.Opening, what: str, body: Any) -> None:
+    answer = await world.http.post(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}/{what}", json=body)
+    assert answer.status_code == 200, answer.text
+
+
+def enhanced(world: World) -> World:
+    """The same desk under scheme enhanced."""
+    kaspi: Any = world.desk.providers.of(Channel.KASPI_QR)
+    kaspi._scheme, kaspi._bin = KaspiScheme.ENHANCED, "123456789012"
+    return world
+
+
+async def test_a_kaspi_payment_that_came_late(world: World) -> None:
+    opened = await world.start(await world.participant())
+    world.later(4000)
+    await world.maintain()
+    world.later(4000)
+    await world.maintain()
+    assert await world.status(opened) is PaymentStatus.EXPIRED
+    await at_kaspi(world, opened, "late-process", {})
+    report = await run(world, "kaspi")
+    assert kinds(report) == {("STATUS_MISMATCH", "repaired"): 1, ("LATE_PAYMENT", "again"): 1}
+    assert await world.status(opened) is PaymentStatus.COMPLETED
+    assert any("basic scheme" in each for each in report.notes)
+    assert kinds(await run(world, "kaspi")) == {("LATE_PAYMENT", "again"): 1}
+
+
+async def test_a_kaspi_payment_that_is_stuck(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await at_kaspi(world, opened, "status", {"Status": "Wait"})
+    world.later(3600)
+    report = await run(world, "kaspi")
+    assert kinds(report) == {("STUCK", "again"): 1}  # the door has said so a moment before
+    assert kinds(await run(world, "kaspi")) == {("STUCK", "again"): 1}
+    [row] = await open_rows(world)
+    assert row.kind == "STUCK"
+    await at_kaspi(world, opened, "status", {"Status": None})
+    world.later(3600)
+    report = await run(world, "kaspi")
+    assert report.still_open == 0
+    assert await world.status(opened) is PaymentStatus.EXPIRED
+
+
+async def test_a_cashiers_refund_in_the_kaspi_app(world: World) -> None:
+    opened = await paid_by_kaspi(enhanced(world))
+    await at_kaspi(world, opened, "cashier-refund", {"Amount": 4000})
+    report = await run(world, "kaspi")
+    assert kinds(report) == {("REFUND_MISMATCH", "repaired"): 1}
+    assert (await world.view(opened)).refunded.amount == Decimal("4000.00")
+    assert (await run(world, "kaspi")).found == 0
+
+
+async def test_kaspi_dies_half_way(world: World) -> None:
+    for _ in range(3):
+        await paid_by_kaspi(world)
+    await world.fault("/r1/", "status", status=503, times=50, skip=2)
+    report = await run(world, "kaspi")
+    assert report.cut is not None
+    assert report.found == 0
