@@ -5,10 +5,10 @@
 On a real PostgreSQL with a real schema: payments with their details and participants in our books, a
 statement as a CSV file, 0.5 % faults of five kinds planted in it. The reference is the database's own way in
 the same run: COPY of the same file into a table, and one FULL JOIN that counts what differs. Ours is a
-process of its own, so that its memory is its own: it reads the file line by line into ``StatementLine`` (dates,
-Decimal, checks), and does all that ``reconcile --statement`` does, down to the last discrepancy. What is
-measured begins with opening the file and the database, and ends with the run's row; only the interpreter's
-start and imports are left out.
+process of its own, so that its memory is its own: it reads the file line by line into ``StatementLine``
+(dates, Decimal, checks), and does all that ``reconcile --statement`` does, down to the last discrepancy.
+What is measured begins with opening the file and the database, and ends with the run's row; only the
+interpreter's start and imports are left out.
 """
 
 from __future__ import annotations

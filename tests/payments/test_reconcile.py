@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.payments import views
@@ -25,6 +24,7 @@ from procomp_pay.storage.schema import METADATA
 from procomp_pay.storage.settlement import Settlement
 from procomp_pay.storage.work import Discrepancy, ReconciliationRun
 from tests.payments.conftest import CLERK, World
+from tests.payments.test_refund import Kaspi
 
 
 async def run(world: World, provider: str = "stripe", **more: Any) -> Report:
@@ -500,13 +500,6 @@ async def at_kaspi(world: World, opened: views.Opening, what: str, body: Any) ->
     assert answer.status_code == 200, answer.text
 
 
-def enhanced(world: World) -> World:
-    """The same desk under scheme enhanced."""
-    kaspi: Any = world.desk.providers.of(Channel.KASPI_QR)
-    kaspi._scheme, kaspi._bin = KaspiScheme.ENHANCED, "123456789012"
-    return world
-
-
 async def test_a_kaspi_payment_that_came_late(world: World) -> None:
     opened = await world.start(await world.participant())
     world.later(4000)
@@ -526,6 +519,9 @@ async def test_a_kaspi_payment_that_is_stuck(world: World) -> None:
     opened = await world.start(await world.participant())
     await at_kaspi(world, opened, "status", {"Status": "Wait"})
     world.later(3600)
+    assert kinds(await run(world, "kaspi")) == {("STUCK", "repaired"): 1}  # scanned, says Kaspi: it gets time
+    assert await world.status(opened) is PaymentStatus.PROCESSING
+    world.later(3600)
     report = await run(world, "kaspi")
     assert kinds(report) == {("STUCK", "again"): 1}  # the door has said so a moment before
     assert kinds(await run(world, "kaspi")) == {("STUCK", "again"): 1}
@@ -539,7 +535,7 @@ async def test_a_kaspi_payment_that_is_stuck(world: World) -> None:
 
 
 async def test_a_cashiers_refund_in_the_kaspi_app(world: World) -> None:
-    opened = await paid_by_kaspi(enhanced(world))
+    opened = await Kaspi(world).paid()  # scheme enhanced
     await at_kaspi(world, opened, "cashier-refund", {"Amount": 4000})
     report = await run(world, "kaspi")
     assert kinds(report) == {("REFUND_MISMATCH", "repaired"): 1}
