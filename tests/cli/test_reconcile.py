@@ -51,7 +51,8 @@ def test_an_evening(desk: Clerk) -> None:
     again = desk.ask("discrepancies", "resolve", found["id"], "--how", "accept", "--note", "x", code=3)
     assert "resolved by aida" in again["detail"]
     assert "the shop's" in desk.type("discrepancies", "show", found["id"]).out
-    report = desk.type("reconcile", "--provider", "stripe", "--json", code=6).json["runs"][0]
+    others = desk.ask("discrepancies", "list")["items"]  # what other tests left at the same sandbox
+    report = desk.ask("reconcile", "--provider", "stripe", code=6 if others else 0)["runs"][0]
     assert [e["became"] for e in report["findings"] if e["theirs"]["ref"] == intent] == ["accepted"]
     assert "found by reconcile" in desk.type("history", "p1").out
 
