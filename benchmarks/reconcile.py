@@ -240,7 +240,7 @@ def _tell(results: list[tuple[tuple[float, float, int], dict[str, object]]], cou
         print(f"figure reference_copy_s {copy_s:.2f} s")
         print(f"figure reference_join_s {join_s:.2f} s ({differ} rows differ)")
         print(f"figure reconcile_s {found['seconds']:.2f} s")
-        print(f"figure reconcile_marks {found['times']}")
+        print(f"figure reconcile_lines_read_s {dict(found['times'])['lines']:.2f} s")  # type: ignore[call-overload]
         print(f"figure reconcile_own_cpu_s {found['cpu']:.2f} s")
         print(f"figure reconcile_rss_after_first_tenth_mb {found['rss_at_first_tenth_mb']} MB")
     worst = max(int(str(found["rss_mb"])) for _, found in results)

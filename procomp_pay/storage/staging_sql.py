@@ -29,6 +29,7 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
         f"CREATE TEMP TABLE suspect (payment_id TEXT, match {key})",
         f"CREATE TEMP TABLE fitting (match {key} PRIMARY KEY, names TEXT)",
         f"CREATE TEMP TABLE suspect_key (key {key} PRIMARY KEY, payment_id TEXT)",
+        "CREATE TEMP TABLE suspect_id (payment_id TEXT)",
         f"CREATE TEMP TABLE maybe (match {key} PRIMARY KEY)",
         f"""CREATE TEMP TABLE suspect_line (key {key}, names TEXT, seq INTEGER, kind TEXT, ref TEXT,
             match {key}, stand TEXT, at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount},
@@ -103,19 +104,22 @@ REPEATED = """INSERT INTO suspect SELECT NULL, match FROM line WHERE match IN (S
     GROUP BY match HAVING count(*) > 1"""
 
 
+NAMED = "INSERT INTO suspect_id SELECT DISTINCT payment_id FROM suspect WHERE payment_id IS NOT NULL"
+
+
 def other_names(provider: str) -> list[str]:
     """Every name under which lines of a suspect payment may stand."""
     names = ['p."stripePaymentId"', "d.charge_id"] if provider == "stripe" else [
         'p."kaspiTransactionId"', 'p."kaspiQrCode"']  # fmt: skip
     found = [
-        f"""INSERT INTO suspect SELECT DISTINCT s.payment_id, {name} FROM suspect s
+        f"""INSERT INTO suspect SELECT s.payment_id, {name} FROM suspect_id s
             JOIN "Payment" p ON p.id = s.payment_id JOIN pay_payment_detail d ON d.payment_id = p.id
             WHERE {name} IS NOT NULL"""
         for name in names
     ]
     if provider == "kaspi":
         found.append(
-            """INSERT INTO suspect SELECT DISTINCT s.payment_id, o.operation_number FROM suspect s
+            """INSERT INTO suspect SELECT s.payment_id, o.operation_number FROM suspect_id s
             JOIN pay_kaspi_operation o ON o.payment_id = s.payment_id"""
         )
     return found

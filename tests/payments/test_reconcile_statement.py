@@ -195,7 +195,7 @@ def test_repeats_miss_nothing() -> None:
     names = Repeats()
     for number in range(50_000):
         names.note(f"pi_{number}")
-    assert len(names.repeated()) < 200
+    assert len(names.repeated) < 200
     for number in range(0, 50_000, 1000):
         names.note(f"pi_{number}")
-    assert {f"pi_{number}" for number in range(0, 50_000, 1000)} <= names.repeated()
+    assert {f"pi_{number}" for number in range(0, 50_000, 1000)} <= names.repeated
