@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlmodel import and_, col, func, or_, select
@@ -14,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.rules import DiscrepancyKind
 from procomp_pay.domain.states import PaymentMethod
+from procomp_pay.storage.listing import MOST, read_cursor, write_cursor
 from procomp_pay.storage.once import insert_returning
 from procomp_pay.storage.platform import Payment
 from procomp_pay.storage.row_states import DiscrepancyState
@@ -23,7 +22,6 @@ from procomp_pay.storage.work import Discrepancy, ReconciliationRun
 GONE = "gone"
 #: A person's word that holds, whatever is found again: the others open again.
 FINAL = frozenset({"accept", "write-off"})
-MOST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,30 +186,13 @@ async def page(
     if wanted.provider is not None:
         query = query.where(_is_of(wanted.provider))
     if cursor is not None:
-        at, row_id = _read_cursor(cursor)
+        at, row_id = read_cursor(cursor)
         older = and_(col(Discrepancy.opened_at) == at, col(Discrepancy.id) < row_id)
         query = query.where(or_(col(Discrepancy.opened_at) < at, older))
     query = query.order_by(col(Discrepancy.opened_at).desc(), col(Discrepancy.id).desc()).limit(limit + 1)
     rows = list((await session.exec(query)).all())
     more = rows[limit - 1] if len(rows) > limit else None
-    return rows[:limit], _write_cursor(more) if more else None
-
-
-def _write_cursor(row: Discrepancy) -> str:
-    text = f"{row.opened_at.isoformat()} {row.id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
-    try:
-        text = base64.urlsafe_b64decode((cursor + "=" * (-len(cursor) % 4)).encode("ascii")).decode()
-        at, row_id = text.split(" ")
-        when = datetime.fromisoformat(at)
-        if when.tzinfo is not None and row_id.isprintable():
-            return when.astimezone(UTC), row_id
-    except (ValueError, OverflowError, binascii.Error, UnicodeError):
-        pass
-    raise Refused("The cursor is none of ours", next_step="start again without a cursor")
+    return rows[:limit], write_cursor(more.opened_at, more.id) if more else None
 
 
 async def interrupted(session: AsyncSession, provider: str) -> list[ReconciliationRun]:
