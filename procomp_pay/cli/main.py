@@ -12,11 +12,13 @@ from procomp_pay.cli import (
     cancelling,
     database,
     demo,
+    discrepancies,
     doctor,
     keys,
     looking,
     outbox,
     people,
+    reconciling,
     refunding,
     reporting,
     serve,
@@ -78,6 +80,8 @@ cancelling.register(app)
 refunding.register(app)
 verifying.register(app)
 reporting.register(app)
+reconciling.register(app)
+discrepancies.register(app)
 upkeep.register(app)
 outbox.register(app)
 database.register(app)

@@ -149,6 +149,7 @@ _MOVES = {
     "failed:noted": "failed again",
     "cancelled:moved": "cancelled",
     "expired:moved": "its time was over",
+    "unplaced:noted": "the participant's place was missing, and was given",
     "cancel_requested": "asked to be cancelled",
     "started": "started",
     "number:noted": "operation number added",
@@ -163,6 +164,7 @@ _SOURCES = {
     "kaspi_callback": "the gateway told us",
     "kaspi_bill": "Kaspi told us",
     "clock": "by the clock",
+    "reconcile": "found by reconcile",
 }
 
 

@@ -32,6 +32,7 @@ class News(StrEnum):
     EXPIRED = "expired"
     REFUND = "refund"  # what a refund became; ``Fact.refund`` says which
     DISPUTE = "dispute"  # what a dispute became; ``Fact.dispute`` says which
+    UNPLACED = "unplaced"  # the payment is settled, and its participant does not show it
 
 
 class Source(StrEnum):
@@ -46,6 +47,7 @@ class Source(StrEnum):
     CLOCK = "clock"
     PERSON = "person"
     APP = "app"
+    RECONCILE = "reconcile"
 
     @property
     def is_person(self) -> bool:

@@ -263,6 +263,19 @@ def _add(
     )
 
 
+def _unplaced(standing: Standing, fact: Fact) -> Verdict:  # noqa: ARG001 - a rule like the others
+    """The books are compared: a settled payment whose participant nobody activated."""
+    who = (standing.participant_status, standing.settled_by)
+    free = standing.settled_by in (None, standing.payment_id) and standing.participant_status in (
+        ParticipantStatus.REGISTERED,
+        ParticipantStatus.PAID,
+    )
+    is_placed = who == (ParticipantStatus.PAID, standing.payment_id)
+    if standing.status is not PaymentStatus.COMPLETED or standing.moved_away or is_placed or not free:
+        return Verdict(Outcome.ALREADY)
+    return Verdict(Outcome.NOTED, activates=True)
+
+
 _RULES: dict[News, Callable[[Standing, Fact], Verdict]] = {
     News.OPENED: _opened,
     News.RETRIABLE: _retriable,
@@ -271,4 +284,5 @@ _RULES: dict[News, Callable[[Standing, Fact], Verdict]] = {
     News.FAILED: _failed,
     News.CANCELLED: _cancelled,
     News.EXPIRED: _expired,
+    News.UNPLACED: _unplaced,
 }

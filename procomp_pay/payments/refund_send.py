@@ -192,11 +192,12 @@ async def _apply(desk: Desk, request: RefundRequest, news: RefundNews, actor: Ac
 
 
 def _fact(desk: Desk, payment_id: str, held: Held, news: RefundNews, actor: Actor) -> Fact:
+    source = Source.KASPI_API if held.detail.channel.is_kaspi else Source.STRIPE_API
     return Fact(
         payment_id=payment_id,
         news=News.REFUND,
         at=desk.clock(),
-        source=Source.KASPI_API if held.detail.channel.is_kaspi else Source.STRIPE_API,
+        source=Source.RECONCILE if actor.source is Source.RECONCILE else source,
         actor=actor.name,
         request_id=actor.request_id,
         refund=news,

@@ -113,7 +113,7 @@ def _move(held: Held, fact: Fact, verdict: Verdict, now: datetime) -> None:
         detail.provider_open = verdict.provider_open
     if not detail.provider_open:
         detail.next_poll_at = None
-    if fact.news is not News.OPENED and verdict.outcome is not Outcome.MISMATCH:
+    if fact.news not in (News.OPENED, News.UNPLACED) and verdict.outcome is not Outcome.MISMATCH:
         detail.news_at = max(fact.at, detail.news_at) if detail.news_at else fact.at
     detail.is_late = detail.is_late or verdict.late
     detail.is_duplicate = detail.is_duplicate or verdict.duplicate

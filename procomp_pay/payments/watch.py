@@ -197,7 +197,7 @@ async def apply_seen(desk: Desk, payment_id: str, seen: Seen, actor: Actor) -> S
             payment_id=payment_id,
             news=news or News.EXPIRED,
             at=seen.at or now,
-            source=Source.CLOCK if news is News.EXPIRED and seen.news is not News.EXPIRED else source,
+            source=_source(actor, source, by_clock=news is News.EXPIRED and seen.news is not News.EXPIRED),
             actor=actor.name,
             request_id=actor.request_id,
             money=seen.money,
@@ -209,10 +209,18 @@ async def apply_seen(desk: Desk, payment_id: str, seen: Seen, actor: Actor) -> S
         return await settle_in(session, desk, fact, held)
 
 
+def _source(actor: Actor, source: Source, *, by_clock: bool) -> Source:
+    """Who says so: the provider or the clock; reconcile, where it was reconcile that asked."""
+    if actor.source is Source.RECONCILE:
+        return Source.RECONCILE
+    return Source.CLOCK if by_clock else source
+
+
 async def _say_stuck(session: AsyncSession, desk: Desk, held: Held, seen: Seen) -> None:
     """Kaspi should have ended it long ago and has not: it is still asked, and a person is told."""
     found = {"provider_ref": held.detail.provider_ref, "status": seen.raw_status[:40]}
-    await ledger.disagree(session, desk, held, DiscrepancyKind.STUCK, found, "kaspi")
+    key = held.detail.provider_ref or "payment"  # as reconcile names it
+    await ledger.disagree(session, desk, held, DiscrepancyKind.STUCK, found, key)
     await ledger.tell(session, desk, held, Topic.ALERT_STUCK, held.charged, once="kaspi", **found)
 
 

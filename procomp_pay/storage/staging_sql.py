@@ -1,0 +1,156 @@
+"""The statements of :mod:`procomp_pay.storage.staging`, for PostgreSQL and SQLite alike.
+
+Parameters are written ``:name``. Only constants of ours are put into their text.
+"""
+
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+_LINE = "kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute"
+_COLUMN = {"stripe": '"stripePaymentId"', "kaspi": '"kaspiTransactionId"'}
+_PAID_HERE = "p.status IN ('COMPLETED', 'REFUNDED')"
+
+#: What both sides agree on; the rules of ``domain.matching`` find nothing in such a pair.
+_CLEAN = """
+    l.kind = 'payment' AND l.amount = p.amount AND l.currency = p.currency AND (
+        (l.stand = 'paid' AND p.status = 'COMPLETED')
+        OR (l.stand = 'open' AND p.status IN ('PENDING', 'PROCESSING', 'FAILED'))
+        OR (l.stand = 'ended' AND p.status IN ('CANCELLED', 'EXPIRED', 'FAILED')))
+"""
+
+
+def tables(*, amount: str, time: str, key: str) -> list[str]:
+    """The temporary tables. ``key`` is a text type that orders as Python does."""
+    return [
+        f"""CREATE TEMP TABLE line (seq INTEGER, kind TEXT, ref TEXT, match {key}, stand TEXT, at {time},
+            amount {amount}, currency TEXT, fee {amount}, net {amount}, hint TEXT, number INTEGER,
+            dispute TEXT)""",
+        f"CREATE TEMP TABLE suspect (payment_id TEXT, match {key})",
+        f"CREATE TEMP TABLE fitting (match {key} PRIMARY KEY, names TEXT)",
+        f"CREATE TEMP TABLE suspect_key (key {key} PRIMARY KEY, payment_id TEXT)",
+        "CREATE TEMP TABLE suspect_id (payment_id TEXT)",
+        f"CREATE TEMP TABLE maybe (match {key} PRIMARY KEY)",
+        f"""CREATE TEMP TABLE suspect_line (key {key}, names TEXT, seq INTEGER, kind TEXT, ref TEXT,
+            match {key}, stand TEXT, at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount},
+            hint TEXT, number INTEGER, dispute TEXT)""",
+    ]
+
+
+def _ours(provider: str) -> str:
+    kaspi = "=" if provider == "kaspi" else "<>"
+    return f"""(SELECT id, {_COLUMN[provider]} AS m, CAST(status AS TEXT) AS status, amount,
+        CAST(currency AS TEXT) AS currency FROM "Payment"
+        WHERE "createdAt" >= :since AND "createdAt" < :until
+        AND coalesce(CAST(method AS TEXT), '') {kaspi} 'KASPI_QR')"""
+
+
+def suspects(provider: str, *, full_join: bool) -> list[str]:
+    """What the join does not clear, by payment or by the provider's name of it."""
+    ours = _ours(provider)
+    if full_join:
+        compared = [
+            f"""INSERT INTO suspect SELECT p.id, l.match FROM {ours} p FULL JOIN line l ON l.match = p.m
+            WHERE CASE WHEN l.match IS NULL THEN {_PAID_HERE} WHEN p.id IS NULL THEN TRUE
+            ELSE NOT coalesce({_CLEAN}, FALSE) END"""
+        ]
+    else:
+        compared = [
+            "CREATE INDEX temp.line_match ON line (match)",
+            f"""INSERT INTO suspect SELECT p.id, l.match FROM line l LEFT JOIN {ours} p ON p.m = l.match
+            WHERE p.id IS NULL OR NOT coalesce({_CLEAN}, FALSE)""",
+            f"""INSERT INTO suspect SELECT p.id, NULL FROM {ours} p WHERE {_PAID_HERE}
+            AND NOT EXISTS (SELECT 1 FROM line l WHERE l.match = p.m)""",
+        ]
+    return [
+        *compared,
+        f"""INSERT INTO suspect SELECT DISTINCT p.id, NULL FROM pay_refund r
+            JOIN {ours} p ON p.id = r.payment_id""",
+    ]
+
+
+def alone(provider: str) -> list[str]:
+    """What does not agree within our own books."""
+    ours = _ours(provider)
+    return [
+        f"""INSERT INTO suspect SELECT p.id, NULL FROM {ours} p
+            JOIN pay_payment_detail d ON d.payment_id = p.id WHERE d.is_late OR d.is_duplicate""",
+        f"""INSERT INTO suspect SELECT p.id, NULL FROM {ours} p
+            LEFT JOIN "Participant" w ON w."paymentId" = p.id AND w.status = 'PAID'
+            WHERE (p.status = 'COMPLETED') <> (w.id IS NOT NULL)""",
+    ]
+
+
+def resolve(provider: str) -> list[str]:
+    """Find the payment of a line that lies outside the window, or that is named another way."""
+    by_id = f"""UPDATE suspect SET payment_id = p.id FROM "Payment" p
+        WHERE suspect.payment_id IS NULL AND p.{_COLUMN[provider]} = suspect.match"""
+    by_qr = """UPDATE suspect SET payment_id = p.id FROM "Payment" p
+        WHERE suspect.payment_id IS NULL AND p."kaspiQrCode" = suspect.match"""
+    by_number = """UPDATE suspect SET payment_id = o.payment_id FROM pay_kaspi_operation o
+        WHERE suspect.payment_id IS NULL AND o.operation_number = suspect.match"""
+    return [by_id] if provider == "stripe" else [by_id, by_number, by_qr]
+
+
+BY_HINT = """UPDATE suspect SET payment_id = d.payment_id FROM line l
+    JOIN pay_payment_detail d ON d.payment_id = l.hint
+    WHERE suspect.payment_id IS NULL AND l.match = suspect.match AND l.kind = 'payment'"""
+UNKNOWN_CHARGES = """SELECT count(*) FROM suspect
+    WHERE payment_id IS NULL AND substr(match, 1, 3) IN ('ch_', 'py_')"""
+BY_CHARGE = """UPDATE suspect SET payment_id = d.payment_id FROM pay_payment_detail d
+    WHERE suspect.payment_id IS NULL AND d.charge_id = suspect.match"""
+#: Of the names that may have come twice those that did.
+REPEATED = """INSERT INTO suspect SELECT NULL, match FROM line WHERE match IN (SELECT match FROM maybe)
+    GROUP BY match HAVING count(*) > 1"""
+
+
+NAMED = "INSERT INTO suspect_id SELECT DISTINCT payment_id FROM suspect WHERE payment_id IS NOT NULL"
+
+
+def other_names(provider: str) -> list[str]:
+    """Every name under which lines of a suspect payment may stand."""
+    names = ['p."stripePaymentId"', "d.charge_id"] if provider == "stripe" else [
+        'p."kaspiTransactionId"', 'p."kaspiQrCode"']  # fmt: skip
+    found = [
+        f"""INSERT INTO suspect SELECT s.payment_id, {name} FROM suspect_id s
+            JOIN "Payment" p ON p.id = s.payment_id JOIN pay_payment_detail d ON d.payment_id = p.id
+            WHERE {name} IS NOT NULL"""
+        for name in names
+    ]
+    if provider == "kaspi":
+        found.append(
+            """INSERT INTO suspect SELECT s.payment_id, o.operation_number FROM suspect_id s
+            JOIN pay_kaspi_operation o ON o.payment_id = s.payment_id"""
+        )
+    return found
+
+
+def fits(before: str, after: str) -> str:
+    """Lines of nobody's, each with every payment of its amount within whose life it lies and whose own number
+    no line has. ``before``, ``after``: SQL for the edges of a payment's life."""
+    return f"""SELECT DISTINCT l.match, p.id FROM suspect s JOIN line l ON l.match = s.match
+        JOIN "Payment" p ON p.amount = l.amount AND CAST(p.currency AS TEXT) = l.currency
+            AND CAST(p.method AS TEXT) = 'KASPI_QR' AND l.at >= {before} AND l.at < {after}
+        JOIN pay_payment_detail d ON d.payment_id = p.id
+        WHERE s.payment_id IS NULL AND l.kind = 'payment' AND p."kaspiTransactionId" IS NULL
+        AND NOT EXISTS (SELECT 1 FROM suspect t WHERE t.payment_id = p.id AND t.match IS NOT NULL)"""
+
+
+RESOLVED = "UPDATE suspect SET payment_id = :id WHERE match = :match AND payment_id IS NULL"
+CANDIDATES = "INSERT INTO fitting VALUES (:match, :names)"
+
+#: One key for each payment, and its lines under it.
+KEYS = [
+    """INSERT INTO suspect_key SELECT coalesce(payment_id, match), max(payment_id) FROM suspect
+        GROUP BY coalesce(payment_id, match)""",
+    """INSERT INTO suspect_line SELECT m.key, f.names, l.* FROM line l JOIN (
+            SELECT match, max(coalesce(payment_id, match)) AS key FROM suspect WHERE match IS NOT NULL
+            GROUP BY match
+        ) m ON m.match = l.match LEFT JOIN fitting f ON f.match = l.match""",
+    "CREATE INDEX suspect_line_key ON suspect_line (key)",
+]
+PAGE = "SELECT key, payment_id FROM suspect_key WHERE key > :last ORDER BY key LIMIT :size"
+LINES = f"""SELECT key, names, {_LINE} FROM suspect_line
+    WHERE key BETWEEN :first AND :last ORDER BY key, seq"""
+WITH_FEES = f"""SELECT seq, {_LINE} FROM line WHERE seq > :last AND fee IS NOT NULL AND kind <> 'other'
+    ORDER BY seq LIMIT :size"""

@@ -1,0 +1,72 @@
+"""A reconciliation that is killed half way leaves nothing wrong, and the next one says so."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import pytest
+from sqlmodel import col, func, select
+
+from procomp_pay.storage.database import PaymentDatabaseService
+from procomp_pay.storage.module import AuditEntry
+from tests.e2e.conftest import Town, until
+
+SLOW = {"path": "/v1/checkout/sessions", "method": "GET", "kind": "delay", "seconds": 1.0, "times": 1000}
+
+
+def mended(town: Town) -> int:
+    """How many payments reconcile has moved; asked quickly, while it runs."""
+
+    async def count() -> int:
+        db = PaymentDatabaseService(
+            town.env.get("DATABASE_URL") or f"sqlite:///{town.home}/procomp-pay.sqlite3"
+        )
+        async with db.reading() as session:
+            found = await session.exec(
+                select(func.count(col(AuditEntry.id))).where(AuditEntry.source == "reconcile")
+            )
+            number = found.one()
+        await db.dispose()
+        return number
+
+    return asyncio.run(count())
+
+
+def audits(town: Town, participant: str) -> list[str]:
+    [entry] = town.ask("history", participant)["items"]
+    return [each["action"] for each in entry["moves"] if each["source"] == "reconcile"]
+
+
+@pytest.mark.parametrize("where", ["town", "pg_town"])
+def test_killed_half_way(where: str, request: pytest.FixtureRequest) -> None:
+    town: Town = request.getfixturevalue(where)
+    if where == "pg_town":
+        town.run("db", "upgrade")
+    town.open_sandbox()
+    first = town.participant()
+    [tournament] = town.ask("tournament", "list")["items"]
+    people = [first] + [
+        town.ask("participant", "add", tournament["tournament_id"], f"Kid {n}")["participant_id"]
+        for n in range(3)
+    ]
+    for who in people:
+        opened: Any = town.ask(
+            "initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD"
+        )
+        town.post(f"/c/pay/{opened['provider_ref']}", {"wallet": "apple_pay"})
+    town.post("/_sandbox/faults", SLOW)
+    process = town.spawn("reconcile", "--provider", "stripe")
+    until(lambda: mended(town) or process.poll() is not None)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 1 <= mended(town) < len(people)
+    [run] = town.ask("reconcile", "--provider", "stripe")["runs"]
+    assert run["interrupted_before"]
+    assert run["open"] == 0
+    for who in people:
+        assert town.ask("status", who)["status"] == "COMPLETED"
+        assert len(audits(town, who)) == 1
+    [again] = town.ask("reconcile", "--provider", "stripe")["runs"]
+    assert (again["found"], again["interrupted_before"]) == (0, [])
