@@ -76,6 +76,7 @@ def test_taken_out(name: str) -> None:
         "the device token has to be set",
         "http://127.0.0.1:8080/api/v1/payments listens",
     ],
+    ids=range(9),
 )
 def test_left_in(text: str) -> None:
     assert redact(text) == text
