@@ -10,7 +10,7 @@ from functools import partial
 
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.payments.desk import Desk
-from procomp_pay.payments.inbox import handle_next
+from procomp_pay.payments.inbox_bulk import handle_due
 from procomp_pay.payments.refund_send import follow_up
 from procomp_pay.payments.settle import Settled
 from procomp_pay.payments.watch import LEASE_S, look_after, look_again_at
@@ -46,13 +46,12 @@ class Pass:
 async def work_inbox(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
     """Handle every event that is due."""
     for _ in range(most):
-        handled = await handle_next(desk)
-        if handled is None:
+        handled = await handle_due(desk)
+        if not handled:
             return
-        if handled.state in (EventState.PENDING, EventState.DEAD):
-            done.events_failed += 1
-        else:
-            done.events += 1
+        failed = sum(each.state in (EventState.PENDING, EventState.DEAD) for each in handled)
+        done.events_failed += failed
+        done.events += len(handled) - failed
 
 
 async def work_watch(desk: Desk, done: Pass, *, most: int = _MOST) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,15 +15,17 @@ from procomp_pay.storage.crypto import Keyring, load_or_make_key_file
 from procomp_pay.storage.database import PaymentDatabaseService
 
 
+#: A random byte as one of a-z and 0-9.
+_BASE_36 = bytes(b"0123456789abcdefghijklmnopqrstuvwxyz"[byte % 36] for byte in range(256))
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 def new_id() -> str:
     """A new id of 25 characters, the first one ``c``: what validators of Prisma's ``cuid()`` expect."""
-    from cuid2 import create_id
-
-    return "c" + create_id(length=24)
+    return "c" + os.urandom(24).translate(_BASE_36).decode("ascii")
 
 
 def keyring_for(settings: Settings) -> Keyring:

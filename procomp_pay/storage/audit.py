@@ -45,6 +45,14 @@ async def append(session: AsyncSession, payment_id: str, deed: Deed, at: datetim
             .limit(1)
         )
     ).first()
+    entry = _linked(payment_id, last, deed, at)
+    session.add(entry)
+    await session.flush()
+    return entry
+
+
+def _linked(payment_id: str, last: tuple[int, str] | None, deed: Deed, at: datetime) -> AuditEntry:
+    """The entry that follows the chain's ``last``."""
     seq, prev_hash = (last[0] + 1, last[1]) if last else (1, GENESIS)
     entry = AuditEntry(
         payment_id=payment_id,
@@ -62,9 +70,31 @@ async def append(session: AsyncSession, payment_id: str, deed: Deed, at: datetim
         hash="",
     )
     entry.hash = entry_hash(entry)
-    session.add(entry)
-    await session.flush()
     return entry
+
+
+class Chains:
+    """The ends of many payments' chains, and what is added to them. Their payments are locked."""
+
+    def __init__(self, ends: dict[str, tuple[int, str]]) -> None:
+        self._ends = ends
+        self.added: list[AuditEntry] = []
+
+    @classmethod
+    async def read(cls, session: AsyncSession, payment_ids: list[str]) -> Chains:
+        """Read the ends."""
+        found = await session.exec(
+            select(AuditEntry.payment_id, AuditEntry.seq, AuditEntry.hash)
+            .where(col(AuditEntry.payment_id).in_(payment_ids))
+            .order_by(col(AuditEntry.seq))
+        )
+        return cls({payment_id: (seq, digest) for payment_id, seq, digest in found.all()})
+
+    def add(self, payment_id: str, deed: Deed, at: datetime) -> None:
+        """As :func:`append`; written by whoever holds the chains."""
+        entry = _linked(payment_id, self._ends.get(payment_id), deed, at)
+        self._ends[payment_id] = (entry.seq, entry.hash)
+        self.added.append(entry)
 
 
 async def entries(session: AsyncSession, payment_id: str) -> list[AuditEntry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -15,14 +16,21 @@ from procomp_pay.domain.rules import Standing
 from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.platform import Participant, Payment
 
+if TYPE_CHECKING:
+    from procomp_pay.storage.bulk import Pen
+
 
 @dataclass(slots=True)
 class Held:
-    """A payment with its detail and participant, who is ``None`` where the platform removed him."""
+    """A payment with its detail and participant, who is ``None`` where the platform removed him.
+
+    :param pen: writes what goes beside it, where it is one of many in a transaction.
+    """
 
     payment: Payment
     detail: PaymentDetail
     participant: Participant | None
+    pen: Pen | None = None
 
     @property
     def charged(self) -> Money:

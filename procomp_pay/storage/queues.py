@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,47 +18,47 @@ from procomp_pay.storage.row_states import DiscrepancyState, EventState, OutboxS
 from procomp_pay.storage.work import Discrepancy, OutboxMessage, WebhookEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An event as it arrived, its payload already encrypted."""
+async def claim_events(
+    session: AsyncSession, now: datetime, *, limit: int, row_id: str | None = None
+) -> list[WebhookEvent]:
+    """Events that are due, locked until the transaction ends; those that are locked already are skipped.
 
-    provider: str
-    event_id: str
-    type: str
-    payload_enc: str
-    occurred_at: datetime
-
-
-async def receive(session: AsyncSession, arrival: Arrival, *, row_id: str, now: datetime) -> bool:
-    """Put an event into the inbox; False where it is there already (providers deliver twice)."""
-    return await insert_once(
-        session,
-        WebhookEvent,
-        {
-            "id": row_id,
-            "provider": arrival.provider,
-            "event_id": arrival.event_id,
-            "type": arrival.type,
-            "payload_enc": arrival.payload_enc,
-            "state": EventState.PENDING,
-            "attempts": 0,
-            "next_attempt_at": now,
-            "occurred_at": arrival.occurred_at,
-            "received_at": now,
-        },
-    )
-
-
-async def claim_event(session: AsyncSession, now: datetime) -> WebhookEvent | None:
-    """The next event to handle, locked until the transaction ends; one that is locked already is skipped."""
+    :param row_id: only this one, where it still waits; also before it is due.
+    """
+    wanted = select(WebhookEvent).where(WebhookEvent.state == EventState.PENDING)
+    if row_id is not None:
+        wanted = wanted.where(WebhookEvent.id == row_id)
+    else:
+        wanted = wanted.where(col(WebhookEvent.next_attempt_at) <= now)
     found = await session.exec(
-        select(WebhookEvent)
-        .where(WebhookEvent.state == EventState.PENDING, col(WebhookEvent.next_attempt_at) <= now)
-        .order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
-        .limit(1)
+        wanted.order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
+        .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return found.first()
+    return list(found.all())
+
+
+def message(
+    topic: str,
+    payload: dict[str, Any],
+    *,
+    row_id: str,
+    now: datetime,
+    payment_id: str | None = None,
+    dedup_key: str | None = None,
+) -> dict[str, Any]:
+    """The outbox row of a message that waits for delivery."""
+    return {
+        "id": row_id,
+        "topic": topic,
+        "payment_id": payment_id,
+        "dedup_key": dedup_key,
+        "payload": payload,
+        "state": OutboxState.WAITING,
+        "attempts": 0,
+        "next_attempt_at": now,
+        "created_at": now,
+    }
 
 
 async def put_out(
@@ -73,21 +72,8 @@ async def put_out(
     dedup_key: str | None = None,
 ) -> bool:
     """Leave a message for delivery; False where one with the same ``dedup_key`` was left before."""
-    return await insert_once(
-        session,
-        OutboxMessage,
-        {
-            "id": row_id,
-            "topic": topic,
-            "payment_id": payment_id,
-            "dedup_key": dedup_key,
-            "payload": payload,
-            "state": OutboxState.WAITING,
-            "attempts": 0,
-            "next_attempt_at": now,
-            "created_at": now,
-        },
-    )
+    row = message(topic, payload, row_id=row_id, now=now, payment_id=payment_id, dedup_key=dedup_key)
+    return await insert_once(session, OutboxMessage, row)
 
 
 async def undecided(

@@ -1,0 +1,93 @@
+"""Many payments in one transaction: read and locked by one statement for each table, written by one for each.
+
+The door works on a :class:`~procomp_pay.storage.payments.Held` payment and does not know of this. What it
+would write by a statement of its own for each payment (audit entries, messages), it hands to the payment's
+:class:`Pen` instead, which writes all of it at the end, in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.storage.audit import Chains
+from procomp_pay.storage.module import AuditEntry, PaymentDetail
+from procomp_pay.storage.once import insert_all_once
+from procomp_pay.storage.payments import Held
+from procomp_pay.storage.platform import Participant, Payment
+from procomp_pay.storage.tables import Row
+from procomp_pay.storage.work import OutboxMessage
+
+
+class Pen:
+    """What a batch writes at its end."""
+
+    def __init__(self, chains: Chains) -> None:
+        self.chains = chains
+        self.messages: list[dict[str, Any]] = []
+
+    async def write(self, session: AsyncSession) -> None:
+        """Everything that was handed over. The rows that were changed in place are the session's."""
+        rows = [_values(entry) for entry in self.chains.added]
+        await insert_all_once(session, OutboxMessage, self.messages)
+        if rows:
+            await (await session.connection()).execute(AuditEntry.__table__.insert(), rows)  # type: ignore[attr-defined]
+
+
+def _values(row: Row) -> dict[str, Any]:
+    columns = type(row).__table__.columns.keys()  # type: ignore[attr-defined]
+    return {name: getattr(row, name) for name in columns if name != "id"}
+
+
+async def hold_many(session: AsyncSession, payment_ids: Collection[str]) -> tuple[dict[str, Held], Pen]:
+    """The payments that can be had at once, locked as :func:`~procomp_pay.storage.payments.hold` locks one,
+    and the pen that they share.
+
+    Left out, to be handled alone: a payment or participant whom somebody else holds at this moment (nothing
+    here waits, so that no two batches can wait for each other), a payment whose participant is gone, and one
+    whose participant has another payment that is open or is in the batch as well.
+    """
+    locked = await session.exec(
+        select(Payment)
+        .where(col(Payment.id).in_(payment_ids))
+        .order_by(col(Payment.id))
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    payments = {each.id: each for each in locked.all()}
+    found = await session.exec(
+        select(PaymentDetail)
+        .where(col(PaymentDetail.payment_id).in_(list(payments)))
+        .execution_options(populate_existing=True)
+    )
+    details = {each.participant_id: each for each in found.all()}
+    people = await session.exec(
+        select(Participant)
+        .where(col(Participant.id).in_(list(details)))
+        .order_by(col(Participant.id))
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    rivals = await _with_rivals(session, details)
+    pen = Pen(await Chains.read(session, list(payments)))
+    held = {}
+    for who in people.all():
+        detail = details[who.id]
+        if who.id not in rivals:
+            held[detail.payment_id] = Held(payments[detail.payment_id], detail, who, pen)
+    return held, pen
+
+
+async def _with_rivals(session: AsyncSession, details: dict[str, PaymentDetail]) -> set[str]:
+    """Participants with an open payment beside the one that is held."""
+    found = await session.exec(
+        select(PaymentDetail.participant_id).where(
+            col(PaymentDetail.participant_id).in_(list(details)),
+            col(PaymentDetail.provider_open),
+            col(PaymentDetail.payment_id).not_in([each.payment_id for each in details.values()]),
+        )
+    )
+    return set(found.all())
