@@ -147,7 +147,13 @@ async def template(desk_secret: str) -> str:
 async def seed(url: str, first: int, count: int) -> None:
     """Open payments, each of a participant of its own."""
     from procomp_pay.domain.money import Currency
-    from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
+    from procomp_pay.domain.states import (
+        Channel,
+        CreateState,
+        ParticipantStatus,
+        PaymentMethod,
+        PaymentStatus,
+    )
     from procomp_pay.storage.database import PaymentDatabaseService
     from procomp_pay.storage.module import PaymentDetail
     from procomp_pay.storage.once import insert_all_once
@@ -275,6 +281,7 @@ def percentile(values: list[float], share: float) -> float:
 
 def cpu_of(process: subprocess.Popen[str]) -> float:
     """CPU seconds of a process and its living children."""
+
     def ticks(pid: int) -> int:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -341,7 +348,9 @@ def on_sqlite(text: str, home: Path, quick: bool) -> None:
         flood = drive(port, text, 200, count - 200)
         waits = [got - sent for sent, got in flood["at"].values()]
         with contextlib.closing(sqlite3.connect(file, timeout=30)) as look:
-            while look.execute("SELECT count(*) FROM pay_webhook_event WHERE state = 'pending'").fetchone()[0]:
+            while look.execute("SELECT count(*) FROM pay_webhook_event WHERE state = 'pending'").fetchone()[
+                0
+            ]:
                 time.sleep(0.05)
             spent = time.time() - flood["begun"]
             [paid] = look.execute("""SELECT count(*) FROM "Participant" WHERE status = 'PAID'""").fetchone()

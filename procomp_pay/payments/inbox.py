@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import random
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +17,7 @@ from procomp_pay.payments.settle import settle_in
 from procomp_pay.providers.stripe_events import EventNews, read_event
 from procomp_pay.storage import exact_json, payments, queues
 from procomp_pay.storage.arrivals import Arrival
+from procomp_pay.storage.queues import Handled
 from procomp_pay.storage.row_states import EventState
 from procomp_pay.storage.work import WebhookEvent
 
@@ -104,20 +104,6 @@ def _word(value: object) -> str:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Handled:
-    """What became of one event."""
-
-    event_id: str
-    type: str
-    state: EventState
-    payment_id: str | None = None
-
-
-def as_handled(row: WebhookEvent) -> Handled:
-    return Handled(row.event_id, row.type, row.state, row.payment_id)
-
-
 async def handle_next(desk: Desk) -> Handled | None:
     """Handle the next event that is due; ``None`` where there is none."""
     return await _handle(desk, None)
@@ -134,32 +120,36 @@ async def _handle(desk: Desk, row_id: str | None) -> Handled | None:
     taken = None
     try:
         async with desk.db.writing() as session:
-            rows = await queues.claim_events(session, desk.clock(), limit=1, row_id=row_id)
-            if not rows:
+            row = await queues.claim_event(session, desk.clock(), row_id)
+            if row is None:
                 return None
-            row, taken = rows[0], rows[0].id
+            taken = row.id
             row.payment_id, row.state = await _apply(session, desk, row)
             row.attempts += 1
             row.handled_at = desk.clock()
             row.last_error = None
-            return as_handled(row)
+            return _handled(row)
     except Exception as error:
         if taken is None:
             raise
         return await _put_off(desk, taken, error)
 
 
-def read_row(desk: Desk, row: WebhookEvent) -> tuple[dict[str, Any], EventNews | None]:
-    """The event of a row and what it says; ``None`` for a type that we do not act on.
+def _handled(row: WebhookEvent) -> Handled:
+    return Handled(row.id, row.event_id, row.type, row.state, row.payment_id)
+
+
+def read_sealed(desk: Desk, payload_enc: str) -> tuple[dict[str, Any], EventNews | None]:
+    """A stored event and what it says; ``None`` for a type that we do not act on.
 
     :raises Exception: it is not what its type promises, or cannot be decrypted.
     """
-    event = exact_json.loads(desk.keyring.unseal(row.payload_enc))
+    event = exact_json.loads(desk.keyring.unseal(payload_enc))
     return event, read_event(event)
 
 
 async def _apply(session: AsyncSession, desk: Desk, row: WebhookEvent) -> tuple[str | None, EventState]:
-    event, news = read_row(desk, row)
+    event, news = read_sealed(desk, row.payload_enc)
     if news is None:
         return None, EventState.IGNORED
     payment_id = await _whose(session, news)
@@ -239,7 +229,7 @@ async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
                 now=now,
                 dedup_key=f"alert.dead_letter:{row.id}:{row.attempts}",
             )
-        return Handled(row.event_id, row.type, row.state, row.payment_id)
+        return _handled(row)
 
 
 def _shape(error: Exception) -> str:

@@ -16,15 +16,16 @@ from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.payments.desk import Desk
-from procomp_pay.payments.inbox import Handled, as_handled, fact_of, handle_one, read_row
+from procomp_pay.payments.inbox import fact_of, handle_one, read_sealed
 from procomp_pay.payments.settle import settle_in
 from procomp_pay.providers.stripe_events import EventNews
 from procomp_pay.storage import queues
 from procomp_pay.storage.bulk import hold_many
 from procomp_pay.storage.module import PaymentDetail
+from procomp_pay.storage.payments import Held
 from procomp_pay.storage.platform import Payment
+from procomp_pay.storage.queues import Handled, Waiting
 from procomp_pay.storage.row_states import EventState
-from procomp_pay.storage.work import WebhookEvent
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ AT_ONCE = 50
 
 @dataclass(slots=True)
 class _Read:
-    row: WebhookEvent
+    row: Waiting
     event: dict[str, Any]
     news: EventNews
     payment_id: str | None = None
@@ -48,53 +49,61 @@ async def handle_due(desk: Desk, *, limit: int = AT_ONCE) -> list[Handled]:
     taken: list[str] = []
     try:
         async with desk.db.writing() as session:
-            rows = await queues.claim_events(session, desk.clock(), limit=limit)
+            rows = await queues.claim_many(session, desk.clock(), limit=limit)
             taken = [row.id for row in rows]
             done = await _handle_all(session, desk, rows) if rows else []
-            through = [as_handled(row) for row in done]
-        alone = set(taken) - {row.id for row in done}
     except Exception as error:
         if not taken:
             raise
         log.info("%d events are handled one by one: %s", len(taken), type(error).__name__)
-        through, alone = [], set(taken)
+        done = []
+    through = {each.id for each in done}
     for row_id in taken:
-        if row_id in alone:
-            handled = await handle_one(desk, row_id)
-            if handled is not None:
-                through.append(handled)
-    return through
-
-
-async def _handle_all(session: AsyncSession, desk: Desk, rows: list[WebhookEvent]) -> list[WebhookEvent]:
-    """Handle what is simple; the rows that are done."""
-    with session.no_autoflush:
-        known: list[_Read] = []
-        done: list[WebhookEvent] = []
-        for row in rows:
-            read = _read(desk, row)
-            if read is EventState.IGNORED:
-                done.append(_mark(desk, row, EventState.IGNORED))
-            elif isinstance(read, _Read):
-                known.append(read)
-        await _find(session, known)
-        held, pen = await hold_many(session, {each.payment_id for each in known if each.payment_id})
-        for each in known:
-            if each.payment_id is None:
-                done.append(_mark(desk, each.row, EventState.FOREIGN))
-            elif (payment := held.get(each.payment_id)) is not None:
-                fact = fact_of(each.payment_id, each.news, each.event)
-                if fact is not None:
-                    await settle_in(session, desk, fact, payment)
-                done.append(_mark(desk, each.row, EventState.DONE, each.payment_id))
-        await pen.write(session)
+        if row_id not in through:
+            alone = await handle_one(desk, row_id)
+            if alone is not None:
+                done.append(alone)
     return done
 
 
-def _read(desk: Desk, row: WebhookEvent) -> _Read | EventState | None:
+async def _handle_all(session: AsyncSession, desk: Desk, rows: list[Waiting]) -> list[Handled]:
+    """Handle what is simple, and mark it; the others stay as they are."""
+    done: list[Handled] = []
+    known: list[_Read] = []
+    for row in rows:
+        read = _read(desk, row)
+        if read is EventState.IGNORED:
+            done.append(Handled(row.id, row.event_id, row.type, EventState.IGNORED))
+        elif isinstance(read, _Read):
+            known.append(read)
+    await _find(session, known)
+    with session.no_autoflush:
+        held, pen = await hold_many(session, {each.payment_id for each in known if each.payment_id})
+        for each in known:
+            if (state := await _settle(session, desk, each, held)) is not None:
+                done.append(Handled(each.row.id, each.row.event_id, each.row.type, state, each.payment_id))
+    await pen.write(session)
+    await queues.mark_many(session, done, desk.clock())
+    return done
+
+
+async def _settle(session: AsyncSession, desk: Desk, read: _Read, held: dict[str, Held]) -> EventState | None:
+    """``None`` for what is to be handled alone."""
+    if read.payment_id is None:
+        return EventState.FOREIGN
+    payment = held.get(read.payment_id)
+    if payment is None:
+        return None
+    fact = fact_of(read.payment_id, read.news, read.event)
+    if fact is not None:
+        await settle_in(session, desk, fact, payment)
+    return EventState.DONE
+
+
+def _read(desk: Desk, row: Waiting) -> _Read | EventState | None:
     """``None`` for what is to be handled alone."""
     try:
-        event, news = read_row(desk, row)
+        event, news = read_sealed(desk, row.payload_enc)
     except Exception:
         return None  # handled alone, it fails again, and is put off with its reason
     if news is None:
@@ -129,11 +138,3 @@ async def _find(session: AsyncSession, known: list[_Read]) -> None:
         if each.payment_id is None:
             ids = each.news.seen.ids
             each.payment_id = by_ref.get(ids.payment_intent or "") or by_ref.get(ids.checkout_session or "")
-
-
-def _mark(desk: Desk, row: WebhookEvent, state: EventState, payment_id: str | None = None) -> WebhookEvent:
-    row.state, row.payment_id = state, payment_id
-    row.attempts += 1
-    row.handled_at = desk.clock()
-    row.last_error = None
-    return row

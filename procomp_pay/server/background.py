@@ -25,7 +25,7 @@ REFUND_PAUSE_S = 5.0
 #: Side by side, so that a provider that hangs for one batch does not hold up the others' polls.
 _WATCHERS = 3
 #: SQLite has one writer at a time anyway.
-_INBOX_WORKERS = {"sqlite": 1, "postgresql": 4}
+_INBOX_WORKERS = {"sqlite": 1, "postgresql": 2}
 _ROUND = 25
 _LONGEST_BACKOFF_S = 30.0
 #: A loop that has not come round for longer (seconds) stands still.

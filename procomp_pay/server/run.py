@@ -38,7 +38,17 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) 
     """
     logs.set_up(settings.log_level)
     _check_tables(settings)
-    asyncio.run(_serve(settings, host, port, say))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, host, port, say))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where there is one (not on Windows); the standard loop does the same, slower."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _check_tables(settings: Settings) -> None:

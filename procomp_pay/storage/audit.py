@@ -45,32 +45,30 @@ async def append(session: AsyncSession, payment_id: str, deed: Deed, at: datetim
             .limit(1)
         )
     ).first()
-    entry = _linked(payment_id, last, deed, at)
+    entry = AuditEntry(**_linked(payment_id, last, deed, at))
     session.add(entry)
     await session.flush()
     return entry
 
 
-def _linked(payment_id: str, last: tuple[int, str] | None, deed: Deed, at: datetime) -> AuditEntry:
+def _linked(payment_id: str, last: tuple[int, str] | None, deed: Deed, at: datetime) -> dict[str, Any]:
     """The entry that follows the chain's ``last``."""
     seq, prev_hash = (last[0] + 1, last[1]) if last else (1, GENESIS)
-    entry = AuditEntry(
-        payment_id=payment_id,
-        seq=seq,
-        at=at,
-        actor=deed.actor,
-        source=deed.source,
-        source_id=deed.source_id,
-        request_id=deed.request_id,
-        action=deed.action,
-        before=deed.before,
-        after=deed.after,
-        note=deed.note,
-        prev_hash=prev_hash,
-        hash="",
-    )
-    entry.hash = entry_hash(entry)
-    return entry
+    values = {
+        "payment_id": payment_id,
+        "seq": seq,
+        "at": at,
+        "actor": deed.actor,
+        "source": deed.source,
+        "source_id": deed.source_id,
+        "request_id": deed.request_id,
+        "action": deed.action,
+        "before": deed.before,
+        "after": deed.after,
+        "note": deed.note,
+        "prev_hash": prev_hash,
+    }
+    return values | {"hash": _hash_of(values)}
 
 
 class Chains:
@@ -78,7 +76,7 @@ class Chains:
 
     def __init__(self, ends: dict[str, tuple[int, str]]) -> None:
         self._ends = ends
-        self.added: list[AuditEntry] = []
+        self.added: list[dict[str, Any]] = []
 
     @classmethod
     async def read(cls, session: AsyncSession, payment_ids: list[str]) -> Chains:
@@ -93,7 +91,7 @@ class Chains:
     def add(self, payment_id: str, deed: Deed, at: datetime) -> None:
         """As :func:`append`; written by whoever holds the chains."""
         entry = _linked(payment_id, self._ends.get(payment_id), deed, at)
-        self._ends[payment_id] = (entry.seq, entry.hash)
+        self._ends[payment_id] = (entry["seq"], entry["hash"])
         self.added.append(entry)
 
 
@@ -107,21 +105,18 @@ async def entries(session: AsyncSession, payment_id: str) -> list[AuditEntry]:
 
 def entry_hash(entry: AuditEntry) -> str:
     """SHA-256 over the entry's content and the hash before it, as canonical JSON."""
-    content = {
-        "payment_id": entry.payment_id,
-        "seq": entry.seq,
-        "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"),
-        "actor": entry.actor,
-        "source": entry.source,
-        "source_id": entry.source_id,
-        "request_id": entry.request_id,
-        "action": entry.action,
-        "before": entry.before,
-        "after": entry.after,
-        "note": entry.note,
-        "prev_hash": entry.prev_hash,
-    }
-    return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
+    return _hash_of({name: getattr(entry, name) for name in _HASHED})
+
+
+_HASHED = (
+    "payment_id", "seq", "at", "actor", "source", "source_id", "request_id", "action", "before", "after", "note",
+    "prev_hash",
+)  # fmt: skip
+
+
+def _hash_of(content: dict[str, Any]) -> str:
+    at = content["at"].astimezone(UTC).isoformat(timespec="microseconds")
+    return hashlib.sha256(exact_json.dumps(content | {"at": at}, canonical=True).encode()).hexdigest()
 
 
 def is_whole(entry: AuditEntry) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from sqlalchemy import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -18,7 +19,6 @@ from procomp_pay.storage.module import AuditEntry, PaymentDetail
 from procomp_pay.storage.once import insert_all_once
 from procomp_pay.storage.payments import Held
 from procomp_pay.storage.platform import Participant, Payment
-from procomp_pay.storage.tables import Row
 from procomp_pay.storage.work import OutboxMessage
 
 
@@ -30,16 +30,11 @@ class Pen:
         self.messages: list[dict[str, Any]] = []
 
     async def write(self, session: AsyncSession) -> None:
-        """Everything that was handed over. The rows that were changed in place are the session's."""
-        rows = [_values(entry) for entry in self.chains.added]
+        """Everything that was handed over, and the rows that were changed in place."""
+        await session.flush()
         await insert_all_once(session, OutboxMessage, self.messages)
-        if rows:
-            await (await session.connection()).execute(AuditEntry.__table__.insert(), rows)  # type: ignore[attr-defined]
-
-
-def _values(row: Row) -> dict[str, Any]:
-    columns = type(row).__table__.columns.keys()  # type: ignore[attr-defined]
-    return {name: getattr(row, name) for name in columns if name != "id"}
+        if self.chains.added:
+            await (await session.connection()).execute(insert(AuditEntry), self.chains.added)
 
 
 async def hold_many(session: AsyncSession, payment_ids: Collection[str]) -> tuple[dict[str, Held], Pen]:

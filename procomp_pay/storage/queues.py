@@ -2,40 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import bindparam
+from sqlalchemy import text as sql
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.rules import DiscrepancyKind
 from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.storage import exact_json
 from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.once import insert_once
 from procomp_pay.storage.platform import Payment
 from procomp_pay.storage.row_states import DiscrepancyState, EventState, OutboxState
+from procomp_pay.storage.types import UtcDateTime
 from procomp_pay.storage.work import Discrepancy, OutboxMessage, WebhookEvent
 
 
-async def claim_events(
-    session: AsyncSession, now: datetime, *, limit: int, row_id: str | None = None
-) -> list[WebhookEvent]:
-    """Events that are due, locked until the transaction ends; those that are locked already are skipped.
+async def claim_event(session: AsyncSession, now: datetime, row_id: str | None = None) -> WebhookEvent | None:
+    """The next event to handle, locked until the transaction ends; one that is locked already is skipped.
 
-    :param row_id: only this one, where it still waits; also before it is due.
+    :param row_id: this one, where it still waits, also before it is due.
     """
     wanted = select(WebhookEvent).where(WebhookEvent.state == EventState.PENDING)
-    if row_id is not None:
-        wanted = wanted.where(WebhookEvent.id == row_id)
-    else:
+    if row_id is None:
         wanted = wanted.where(col(WebhookEvent.next_attempt_at) <= now)
+    else:
+        wanted = wanted.where(WebhookEvent.id == row_id)
     found = await session.exec(
         wanted.order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return found.first()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An event that was claimed together with others."""
+
+    id: str
+    event_id: str
+    type: str
+    payload_enc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What became of an event that was claimed.
+
+    :param id: the row's. :param state: PENDING where it is tried again.
+    """
+
+    id: str
+    event_id: str
+    type: str
+    state: EventState
+    payment_id: str | None = None
+
+
+async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> list[Waiting]:
+    """As :func:`claim_event`, many at once."""
+    found = await session.exec(
+        select(WebhookEvent.id, WebhookEvent.event_id, WebhookEvent.type, WebhookEvent.payload_enc)
+        .where(WebhookEvent.state == EventState.PENDING, col(WebhookEvent.next_attempt_at) <= now)
+        .order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return list(found.all())
+    return [Waiting(*row) for row in found.all()]
+
+
+_MARK = """
+    UPDATE pay_webhook_event SET state = done.state, payment_id = done.payment_id, last_error = NULL,
+        attempts = pay_webhook_event.attempts + 1, handled_at = :now
+"""
+_MARK_POSTGRESQL = f"""{_MARK}
+    FROM json_to_recordset(CAST(:done AS json)) AS done (id text, state text, payment_id text)
+    WHERE pay_webhook_event.id = done.id
+"""
+_MARK_SQLITE = f"""{_MARK}
+    FROM (SELECT value ->> 'id' AS id, value ->> 'state' AS state, value ->> 'payment_id' AS payment_id
+          FROM json_each(:done)) AS done
+    WHERE pay_webhook_event.id = done.id
+"""
+
+
+async def mark_many(session: AsyncSession, done: Sequence[Handled], now: datetime) -> None:
+    """Mark claimed events as handled."""
+    rows = [{"id": each.id, "state": each.state.value, "payment_id": each.payment_id} for each in done]
+    postgresql = session.get_bind().dialect.name == "postgresql"
+    statement = sql(_MARK_POSTGRESQL if postgresql else _MARK_SQLITE)
+    connection = await session.connection()
+    await connection.execute(
+        statement.bindparams(bindparam("now", type_=UtcDateTime())),
+        {"now": now, "done": exact_json.dumps(rows)},
+    )
 
 
 def message(
