@@ -14,7 +14,6 @@ from procomp_pay.providers.registry import ProviderRegistry
 from procomp_pay.storage.crypto import Keyring, load_or_make_key_file
 from procomp_pay.storage.database import PaymentDatabaseService
 
-
 #: A random byte as one of a-z and 0-9.
 _BASE_36 = bytes(b"0123456789abcdefghijklmnopqrstuvwxyz"[byte % 36] for byte in range(256))
 

@@ -8,17 +8,17 @@ request is answered when *its* commit is through. Nothing waits when nothing els
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import DatabaseUnavailable
-from procomp_pay.storage import exact_json
 from procomp_pay.storage.failures import DatabaseBusy
 from procomp_pay.storage.types import UtcDateTime
 
@@ -31,24 +31,28 @@ _MOST_WAITING = 5000
 #: How long (seconds) one may wait for its commit. Stripe gives up an attempt after longer and sends it again.
 WAIT_S = 15.0
 
-_COLUMNS = """
+_POSTGRESQL = text(
+    """
     INSERT INTO pay_webhook_event
         (id, provider, event_id, type, payload_enc, occurred_at, state, attempts, next_attempt_at, received_at)
-"""
-_POSTGRESQL = f"""{_COLUMNS}
     SELECT id, provider, event_id, type, payload_enc, to_timestamp(occurred_at), 'pending', 0, :now, :now
-    FROM unnest(CAST(:id AS text[]), CAST(:provider AS text[]), CAST(:event_id AS text[]), CAST(:type AS text[]),
-                CAST(:payload_enc AS text[]), CAST(:occurred_at AS bigint[]))
-        AS arrived (id, provider, event_id, type, payload_enc, occurred_at)
+    FROM json_to_recordset(CAST(:arrived AS json)) AS arrived
+        (id text, provider text, event_id text, type text, payload_enc text, occurred_at bigint)
     ON CONFLICT DO NOTHING RETURNING id
-"""
-_SQLITE = f"""{_COLUMNS}
-    SELECT value ->> 'id', value ->> 'provider', value ->> 'event_id', value ->> 'type', value ->> 'payload_enc',
-           strftime('%Y-%m-%d %H:%M:%S.000000', value ->> 'occurred_at', 'unixepoch'), 'pending', 0, :now, :now
+    """
+).bindparams(bindparam("now", type_=UtcDateTime()))
+_SQLITE = text(
+    """
+    INSERT INTO pay_webhook_event
+        (id, provider, event_id, type, payload_enc, occurred_at, state, attempts, next_attempt_at, received_at)
+    SELECT value ->> 'id', value ->> 'provider', value ->> 'event_id', value ->> 'type',
+           value ->> 'payload_enc',
+           strftime('%Y-%m-%d %H:%M:%S.000000', value ->> 'occurred_at', 'unixepoch'),
+           'pending', 0, :now, :now
     FROM json_each(:arrived) WHERE true
     ON CONFLICT DO NOTHING RETURNING id
-"""
-_FIELDS = ("id", "provider", "event_id", "type", "payload_enc", "occurred_at")
+    """
+).bindparams(bindparam("now", type_=UtcDateTime()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +73,11 @@ class Arrival:
 async def put_in(session: AsyncSession, arrivals: Sequence[Arrival], now: datetime) -> set[str]:
     """Put events into the inbox; the ids of the rows that are new (providers deliver twice)."""
     postgresql = session.get_bind().dialect.name == "postgresql"
-    statement = text(_POSTGRESQL if postgresql else _SQLITE)
-    values: dict[str, Any] = {"now": now}
-    if postgresql:
-        values |= {field: [getattr(each, field) for each in arrivals] for field in _FIELDS}
-    else:
-        rows = [{field: getattr(each, field) for field in _FIELDS} for each in arrivals]
-        values["arrived"] = exact_json.dumps(rows)
+    arrived = json.dumps([asdict(each) for each in arrivals])
     connection = await session.connection()
-    written = await connection.execute(statement.bindparams(bindparam("now", type_=UtcDateTime())), values)
+    written = await connection.execute(
+        _POSTGRESQL if postgresql else _SQLITE, {"now": now, "arrived": arrived}
+    )
     return {row[0] for row in written}
 
 

@@ -109,8 +109,8 @@ def entry_hash(entry: AuditEntry) -> str:
 
 
 _HASHED = (
-    "payment_id", "seq", "at", "actor", "source", "source_id", "request_id", "action", "before", "after", "note",
-    "prev_hash",
+    "payment_id", "seq", "at", "actor", "source", "source_id", "request_id", "action", "before", "after",
+    "note", "prev_hash",
 )  # fmt: skip
 
 

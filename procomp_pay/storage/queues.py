@@ -77,31 +77,32 @@ async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> lis
     return [Waiting(*row) for row in found.all()]
 
 
-_MARK = """
+_MARK_POSTGRESQL = sql(
+    """
     UPDATE pay_webhook_event SET state = done.state, payment_id = done.payment_id, last_error = NULL,
         attempts = pay_webhook_event.attempts + 1, handled_at = :now
-"""
-_MARK_POSTGRESQL = f"""{_MARK}
     FROM json_to_recordset(CAST(:done AS json)) AS done (id text, state text, payment_id text)
     WHERE pay_webhook_event.id = done.id
-"""
-_MARK_SQLITE = f"""{_MARK}
+    """
+).bindparams(bindparam("now", type_=UtcDateTime()))
+_MARK_SQLITE = sql(
+    """
+    UPDATE pay_webhook_event SET state = done.state, payment_id = done.payment_id, last_error = NULL,
+        attempts = pay_webhook_event.attempts + 1, handled_at = :now
     FROM (SELECT value ->> 'id' AS id, value ->> 'state' AS state, value ->> 'payment_id' AS payment_id
           FROM json_each(:done)) AS done
     WHERE pay_webhook_event.id = done.id
-"""
+    """
+).bindparams(bindparam("now", type_=UtcDateTime()))
 
 
 async def mark_many(session: AsyncSession, done: Sequence[Handled], now: datetime) -> None:
     """Mark claimed events as handled."""
     rows = [{"id": each.id, "state": each.state.value, "payment_id": each.payment_id} for each in done]
     postgresql = session.get_bind().dialect.name == "postgresql"
-    statement = sql(_MARK_POSTGRESQL if postgresql else _MARK_SQLITE)
+    statement = _MARK_POSTGRESQL if postgresql else _MARK_SQLITE
     connection = await session.connection()
-    await connection.execute(
-        statement.bindparams(bindparam("now", type_=UtcDateTime())),
-        {"now": now, "done": exact_json.dumps(rows)},
-    )
+    await connection.execute(statement, {"now": now, "done": exact_json.dumps(rows)})
 
 
 def message(
