@@ -1,4 +1,4 @@
-"""The load of ``webhooks.py``, as a process of its own: Stripe's events, freshly signed, over kept connections.
+"""The load of ``webhooks.py``: Stripe's events, freshly signed, over kept connections; a process of its own.
 
     python webhook_load.py JOB.json
 

@@ -165,7 +165,8 @@ async def seed(url: str, first: int, count: int) -> None:
     names = [f"{n:08d}" for n in range(first, first + count)]
     payments = [
         {"id": f"pay{n}", "amount": fee, "currency": usd, "status": PaymentStatus.PENDING,
-         "method": PaymentMethod.APPLE_PAY, "stripePaymentId": f"pi_benchmark{n}", "userId": "u", "tournamentId": "t"}
+         "method": PaymentMethod.APPLE_PAY, "stripePaymentId": f"pi_benchmark{n}",
+         "userId": "u", "tournamentId": "t"}
         | when for n in names
     ]  # fmt: skip
     details = [

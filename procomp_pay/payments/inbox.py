@@ -227,7 +227,7 @@ async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
                 message,
                 row_id=desk.new_id(),
                 now=now,
-                dedup_key=f"alert.dead_letter:{row.id}:{row.attempts}",
+                dedup_key=f"alert.dead_letter:{row.id}:{now.isoformat()}",
             )
         return _handled(row)
 

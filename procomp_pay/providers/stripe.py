@@ -144,6 +144,22 @@ class StripePaymentService:
         page = await self._ask(lambda: self._client.v1.refunds.list_async(params))
         return Returned(tuple(seen_in_refund(item) for item in page["data"]))
 
+    async def events(
+        self, types: list[str], since: datetime, until: datetime | None, after: str | None
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """A page of the account's events of these types, newest first, and whether there are more.
+
+        :param since: by Stripe's clock, counted in; ``until`` is not.
+        :param after: the last id of the page before.
+        """
+        params: Any = {"limit": 100, "types": types, "created": {"gte": int(since.timestamp())}}
+        if until is not None:
+            params["created"]["lt"] = int(until.timestamp())
+        if after is not None:
+            params["starting_after"] = after
+        page = await self._ask(lambda: self._client.v1.events.list_async(params))
+        return [dict(event) for event in page["data"]], bool(page["has_more"])
+
     async def check(self) -> str:
         """Ask for the account's balance: the cheapest call that proves the key.
 

@@ -34,7 +34,8 @@ WAIT_S = 15.0
 _POSTGRESQL = text(
     """
     INSERT INTO pay_webhook_event
-        (id, provider, event_id, type, payload_enc, occurred_at, state, attempts, next_attempt_at, received_at)
+        (id, provider, event_id, type, payload_enc, occurred_at,
+         state, attempts, next_attempt_at, received_at)
     SELECT id, provider, event_id, type, payload_enc, to_timestamp(occurred_at), 'pending', 0, :now, :now
     FROM json_to_recordset(CAST(:arrived AS json)) AS arrived
         (id text, provider text, event_id text, type text, payload_enc text, occurred_at bigint)
@@ -44,7 +45,8 @@ _POSTGRESQL = text(
 _SQLITE = text(
     """
     INSERT INTO pay_webhook_event
-        (id, provider, event_id, type, payload_enc, occurred_at, state, attempts, next_attempt_at, received_at)
+        (id, provider, event_id, type, payload_enc, occurred_at,
+         state, attempts, next_attempt_at, received_at)
     SELECT value ->> 'id', value ->> 'provider', value ->> 'event_id', value ->> 'type',
            value ->> 'payload_enc',
            strftime('%Y-%m-%d %H:%M:%S.000000', value ->> 'occurred_at', 'unixepoch'),
