@@ -12,6 +12,7 @@ from procomp_pay.cli import (
     database,
     demo,
     doctor,
+    events,
     keys,
     looking,
     people,
@@ -72,6 +73,7 @@ cancelling.register(app)
 refunding.register(app)
 upkeep.register(app)
 database.register(app)
+events.register(app)
 doctor.register(app)
 keys.register(app)
 people.register(app)

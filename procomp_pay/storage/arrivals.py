@@ -8,6 +8,7 @@ request is answered when *its* commit is through. Nothing waits when nothing els
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import deque
 from collections.abc import Sequence
@@ -99,13 +100,16 @@ class Arrivals:
         if len(self._waiting) >= _MOST_WAITING:
             raise DatabaseBusy("More events arrive than can be stored", retry_after=5)
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((arrival, now, done))
+        place = (arrival, now, done)
+        self._waiting.append(place)
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit_all())
         try:
             async with asyncio.timeout(WAIT_S):
                 return await done
         except TimeoutError:
+            with contextlib.suppress(ValueError):  # it is in a commit that hangs
+                self._waiting.remove(place)
             raise DatabaseBusy("The event could not be stored in time", retry_after=5) from None
 
     async def _commit_all(self) -> None:

@@ -55,12 +55,12 @@ async def page(
         .limit(limit + 1)
     )
     if cursor is not None:
-        at, payment_id = _read_cursor(cursor)
+        at, payment_id = read_cursor(cursor)
         before = and_(col(PaymentDetail.created_at) == at, col(PaymentDetail.payment_id) < payment_id)
         query = query.where(or_(col(PaymentDetail.created_at) < at, before))
     rows = [tuple(row) for row in (await session.exec(query)).all()]
     more = rows[limit - 1][1] if len(rows) > limit else None
-    return rows[:limit], _write_cursor(more) if more else None
+    return rows[:limit], write_cursor(more.created_at, more.payment_id) if more else None
 
 
 def _conditions(wanted: Filter) -> list[Any]:
@@ -93,12 +93,15 @@ async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[Pay
     return {PaymentStatus(status): count for status, count in found.all()}
 
 
-def _write_cursor(detail: PaymentDetail) -> str:
-    text = f"{detail.created_at.isoformat()} {detail.payment_id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+def write_cursor(at: datetime, row_id: str) -> str:
+    """Where a page ended, for the next one to begin after."""
+    return base64.urlsafe_b64encode(f"{at.isoformat()} {row_id}".encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
+def read_cursor(cursor: str) -> tuple[datetime, str]:
+    """
+    :raises Refused: none of ours.
+    """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         at, payment_id = base64.urlsafe_b64decode(padded.encode("ascii")).decode().split(" ")

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import itertools
 import json
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -143,7 +142,7 @@ class World:
 
     def signed(self, body: bytes, *, secret: str | None = None, at: float | None = None) -> str:
         """A real ``Stripe-Signature`` header."""
-        stamp = int(at if at is not None else time.time())
+        stamp = int(at if at is not None else self.now().timestamp())
         text = f"{stamp}.".encode() + body
         digest = hmac.new((secret or self.webhook_secret).encode(), text, hashlib.sha256).hexdigest()
         return f"t={stamp},v1={digest}"
