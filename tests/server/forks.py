@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -17,10 +18,10 @@ import datetime, json, os, resource, sys
 import aiosqlite, psycopg, stripe, uvloop, cryptography.fernet, simplejson
 import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.aiosqlite, alembic.script
 from procomp_pay.config import load_settings
-from procomp_pay.payments import missed, wiring
+from procomp_pay.payments import maintain, missed, wiring
 from procomp_pay.server import background, run
 
-def child(port, clock_s, file_bytes):
+def child(port, clock_s, file_bytes, fetch):
     log = os.open("serve.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -29,16 +30,22 @@ def child(port, clock_s, file_bytes):
         wiring.utc_now = lambda: real() + datetime.timedelta(seconds=clock_s)
     if file_bytes:  # a full disk: no file of this process may become longer
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    missed.EVERY_S, background.MISSED_PAUSE_S = 1, 0.5  # a minute is long for a test
+    if fetch:
+        missed.EVERY_S, background.MISSED_PAUSE_S = 1, 0.5  # a minute is long for a test
+    else:  # what is acknowledged must be there without a second way in
+        maintain.fetch_missed = nothing_missed
     run.serve(load_settings(), "127.0.0.1", port, say=lambda line: print(line, flush=True))
+
+async def nothing_missed(desk):
+    return None
 
 print("ready", flush=True)
 for line in sys.stdin:
-    port, clock_s, file_bytes = json.loads(line)
+    wanted = json.loads(line)
     pid = os.fork()
     if pid == 0:
         try:
-            child(port, clock_s, file_bytes)
+            child(*wanted)
         except BaseException as error:
             print("ended by", repr(error), file=sys.stderr, flush=True)
             os._exit(1)
@@ -71,11 +78,15 @@ class Servers:
         assert await process.stdout.readline() == b"ready\n"
         return cls(process, directory)
 
-    async def start(self, port: int, *, clock_s: float = 0, file_bytes: int = 0) -> int:
-        """Start one; it may take a moment until it listens."""
+    async def start(self, port: int, *, clock_s: float = 0, file_bytes: int = 0, fetch: bool = False) -> int:
+        """Start one; it may take a moment until it listens.
+
+        :param clock_s: how far its clock is off. :param file_bytes: how long its files may become.
+        :param fetch: whether it fetches missed events, all the time; else never.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"[{port}, {clock_s}, {file_bytes}]\n".encode())
+        self._process.stdin.write(json.dumps([port, clock_s, file_bytes, fetch]).encode() + b"\n")
         pid = int(await self._process.stdout.readline())
         self.pids.add(pid)
         return pid

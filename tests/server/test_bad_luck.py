@@ -283,7 +283,7 @@ async def test_a_full_disk_takes_nothing_that_it_cannot_keep(morning: Make) -> N
 async def test_a_clock_five_minutes_off(morning: Make, clock_s: float) -> None:
     """No webhook's signature holds then; the events are fetched from Stripe's own list."""
     async with morning(6) as made:
-        await made.start(clock_s=clock_s)
+        await made.start(clock_s=clock_s, fetch=True)
         await made.crowd()
         await made.books_agree()
 
@@ -297,7 +297,7 @@ async def test_deliveries_that_were_dropped_while_nobody_served(morning: Make) -
         for number in range(1, 5):
             await made.pay(number)
         assert len(await made._unsettled()) >= 4
-        await made.start()
+        await made.start(fetch=True)
         await made.books_agree()
 
 
