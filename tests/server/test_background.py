@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
 from procomp_pay.domain.errors import DatabaseUnavailable
 from procomp_pay.payments.desk import Desk
@@ -16,6 +17,7 @@ from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server import background
 from procomp_pay.server.routes import BASE
 from procomp_pay.server.state import STATE
+from procomp_pay.storage.work import OutboxMessage
 from tests.server.conftest import Serve, Served
 from tests.server.helpers import rename_table
 
@@ -166,3 +168,45 @@ async def test_live_needs_nothing(served: Served) -> None:
     await rename_table(served.desk, "pay_payment_detail", "gone")
     answer = await served.api.get(f"{BASE}/health/live")
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+async def test_a_loop_that_stands_still_is_told_once(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(background, "work_refunds", broken)
+    monkeypatch.setattr(background, "STALLED_AFTER_S", 0.5)
+    monkeypatch.setattr(background, "PULSE_S", 0.1)
+    served = await serve()
+
+    async def told() -> list[str]:
+        async with served.desk.db.reading() as session:
+            rows = (await session.exec(select(OutboxMessage))).all()
+        return [row.payload["loop"] for row in rows if row.topic == "alert.background"]
+
+    await eventually(told, 5)
+    await asyncio.sleep(0.5)
+    assert (await told()).count("refunds") == 1
+    assert served.app[STATE].background.state() == "stalled"
+
+
+async def test_a_loop_that_gets_nothing_but_failures_stands_still(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """Each round ends well, each payment in it fails: the provider is gone, and its loop does no work."""
+    served = await serve()
+    monkeypatch.setattr(background, "STALLED_AFTER_S", 2.0)
+    loops = served.app[STATE].background
+
+    async def failing(desk: Desk, done: Pass, **_: Any) -> None:
+        done.looked_at, done.failures = 1, ["payment x: Kaspi cannot be reached"]
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(background, "work_watch", failing)
+
+    async def still() -> bool:
+        return {name for name in loops.standing_still() if name.startswith("watch")} != set()
+
+    await eventually(still, 10)
