@@ -15,10 +15,12 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.audit import Chains
+from procomp_pay.storage.bulk_update import write_changes
 from procomp_pay.storage.module import AuditEntry, PaymentDetail
 from procomp_pay.storage.once import insert_all_once
 from procomp_pay.storage.payments import Held
 from procomp_pay.storage.platform import Participant, Payment
+from procomp_pay.storage.tables import Row
 from procomp_pay.storage.work import OutboxMessage
 
 
@@ -28,9 +30,12 @@ class Pen:
     def __init__(self, chains: Chains) -> None:
         self.chains = chains
         self.messages: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
 
     async def write(self, session: AsyncSession) -> None:
         """Everything that was handed over, and the rows that were changed in place."""
+        if session.get_bind().dialect.name == "postgresql":
+            await write_changes(session, self.rows)
         await session.flush()
         await insert_all_once(session, OutboxMessage, self.messages)
         if self.chains.added:
@@ -72,7 +77,9 @@ async def hold_many(session: AsyncSession, payment_ids: Collection[str]) -> tupl
     for who in people.all():
         detail = details[who.id]
         if who.id not in rivals:
-            held[detail.payment_id] = Held(payments[detail.payment_id], detail, who, pen)
+            payment = payments[detail.payment_id]
+            held[detail.payment_id] = Held(payment, detail, who, pen)
+            pen.rows += (payment, detail, who)
     return held, pen
 
 
