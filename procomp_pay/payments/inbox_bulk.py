@@ -8,6 +8,7 @@ event takes nobody with it, and both ways end in the same books.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,7 @@ async def _handle_all(session: AsyncSession, desk: Desk, rows: list[Waiting]) ->
     done: list[Handled] = []
     known: list[_Read] = []
     for row in rows:
+        await asyncio.sleep(0)  # who waits for an answer goes first
         read = _read(desk, row)
         if read is EventState.IGNORED:
             done.append(Handled(row.id, row.event_id, row.type, EventState.IGNORED))
@@ -80,6 +82,7 @@ async def _handle_all(session: AsyncSession, desk: Desk, rows: list[Waiting]) ->
     with session.no_autoflush:
         held, pen = await hold_many(session, {each.payment_id for each in known if each.payment_id})
         for each in known:
+            await asyncio.sleep(0)
             if (state := await _settle(session, desk, each, held)) is not None:
                 done.append(Handled(each.row.id, each.row.event_id, each.row.type, state, each.payment_id))
     await pen.write(session)

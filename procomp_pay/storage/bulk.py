@@ -15,7 +15,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.audit import Chains
-from procomp_pay.storage.bulk_update import write_changes
+from procomp_pay.storage.bulk_write import insert_all, write_changes
 from procomp_pay.storage.module import AuditEntry, PaymentDetail
 from procomp_pay.storage.once import insert_all_once
 from procomp_pay.storage.payments import Held
@@ -36,6 +36,9 @@ class Pen:
         """Everything that was handed over, and the rows that were changed in place."""
         if session.get_bind().dialect.name == "postgresql":
             await write_changes(session, self.rows)
+            await insert_all(session, OutboxMessage, self.messages, once=True)
+            await insert_all(session, AuditEntry, self.chains.added)
+            return
         await session.flush()
         await insert_all_once(session, OutboxMessage, self.messages)
         if self.chains.added:

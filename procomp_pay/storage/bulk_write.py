@@ -1,6 +1,6 @@
-"""Write many rows that were changed in place by one UPDATE for each table. PostgreSQL alone.
+"""Write many rows by one statement for each table, as one parameter. PostgreSQL alone.
 
-The session would send one statement for each row, which costs more than the rules that changed it.
+The session would send one statement for each row, which costs more than the rules that made it.
 """
 
 from __future__ import annotations
@@ -44,6 +44,37 @@ async def write_changes(session: AsyncSession, rows: Iterable[Row]) -> None:
             raise RuntimeError(f"{len(several)} rows of {table.__tablename__} were held, not all are there")
         for row in several:
             session.expunge(row)
+
+
+async def insert_all(
+    session: AsyncSession, table: type[Row], rows: list[dict[str, Any]], *, once: bool = False
+) -> None:
+    """Insert rows that name the same columns.
+
+    :param once: leave out those whose unique key is there already.
+    """
+    if not rows:
+        return
+    dialect = session.get_bind().dialect
+    columns = [table.__table__.columns[name] for name in rows[0]]  # type: ignore[attr-defined]
+    documents = [{c.name: _plain(c, row[c.name], dialect) for c in columns} for row in rows]
+    connection = await session.connection()
+    statement = _insertion(table, tuple(rows[0]), once, dialect)
+    await connection.execute(statement, {"rows": exact_json.dumps(documents)})
+
+
+@lru_cache(maxsize=64)
+def _insertion(table: type[Row], names: tuple[str, ...], once: bool, dialect: Dialect) -> TextClause:
+    quote = dialect.identifier_preparer.quote
+    columns = [table.__table__.columns[name] for name in names]  # type: ignore[attr-defined]
+    kinds = ", ".join(f"{quote(c.name)} {c.type.compile(dialect)}" for c in columns)
+    listed = ", ".join(quote(name) for name in names)
+    # every name is one of our own tables' and columns'
+    return text(
+        f"INSERT INTO {quote(str(table.__tablename__))} ({listed})"  # noqa: S608
+        f" SELECT {listed} FROM json_to_recordset(CAST(:rows AS json)) AS new ({kinds})"
+        + (" ON CONFLICT DO NOTHING" if once else "")
+    )
 
 
 def _columns(table: type[Row], names: frozenset[str]) -> list[tuple[str, Column[Any]]]:
