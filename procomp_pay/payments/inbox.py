@@ -213,7 +213,7 @@ async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
         now = desk.clock()
         row.attempts += 1
         row.last_error = (
-            f"{type(error).__name__}: {error}"[:500] if isinstance(error, PaymentError) else _shape(error)
+            f"{type(error).__name__}: {error}"[:500] if isinstance(error, PaymentError) else shape_of(error)
         )
         wait = min(_LONGEST_WAIT_S, 2**row.attempts) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
         row.next_attempt_at = now + timedelta(seconds=wait)
@@ -232,7 +232,7 @@ async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
         return _handled(row)
 
 
-def _shape(error: Exception) -> str:
+def shape_of(error: Exception) -> str:
     """An unexpected error's kind and place. Not its words: they may hold what an event holds."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

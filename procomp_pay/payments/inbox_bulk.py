@@ -16,8 +16,9 @@ from typing import Any
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.domain.errors import PaymentError
 from procomp_pay.payments.desk import Desk
-from procomp_pay.payments.inbox import fact_of, handle_one, read_sealed
+from procomp_pay.payments.inbox import fact_of, handle_one, read_sealed, shape_of
 from procomp_pay.payments.settle import settle_in
 from procomp_pay.providers.stripe_events import EventNews
 from procomp_pay.storage import queues
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: Events of one transaction: few enough to hold their payments for some tens of milliseconds only.
 AT_ONCE = 50
+#: Events that are worked on before requests get their turn.
+_IN_A_ROW = 8
 
 
 @dataclass(slots=True)
@@ -56,7 +59,8 @@ async def handle_due(desk: Desk, *, limit: int = AT_ONCE) -> list[Handled]:
     except Exception as error:
         if not taken:
             raise
-        log.info("%d events are handled one by one: %s", len(taken), type(error).__name__)
+        loud = logging.INFO if isinstance(error, PaymentError) else logging.ERROR
+        log.log(loud, "%d events are handled one by one: %s", len(taken), shape_of(error))
         done = []
     through = {each.id for each in done}
     for row_id in taken:
@@ -71,23 +75,30 @@ async def _handle_all(session: AsyncSession, desk: Desk, rows: list[Waiting]) ->
     """Handle what is simple, and mark it; the others stay as they are."""
     done: list[Handled] = []
     known: list[_Read] = []
-    for row in rows:
-        await asyncio.sleep(0)  # who waits for an answer goes first
+    for number, row in enumerate(rows):
+        await _make_way(number)
         read = _read(desk, row)
         if read is EventState.IGNORED:
             done.append(Handled(row.id, row.event_id, row.type, EventState.IGNORED))
         elif isinstance(read, _Read):
             known.append(read)
-    await _find(session, known)
     with session.no_autoflush:
         held, pen = await hold_many(session, {each.payment_id for each in known if each.payment_id})
-        for each in known:
-            await asyncio.sleep(0)
+        # mostly each names its payment, and all can be had; for the others it is found out whose they are
+        await _find(session, [each for each in known if each.payment_id not in held])
+        for number, each in enumerate(known):
+            await _make_way(number)
             if (state := await _settle(session, desk, each, held)) is not None:
                 done.append(Handled(each.row.id, each.row.event_id, each.row.type, state, each.payment_id))
     await pen.write(session)
     await queues.mark_many(session, done, desk.clock())
     return done
+
+
+async def _make_way(number: int) -> None:
+    """Who waits for an answer goes first: a batch holds the process only for as long as some events take."""
+    if number % _IN_A_ROW == _IN_A_ROW - 1:
+        await asyncio.sleep(0)
 
 
 async def _settle(session: AsyncSession, desk: Desk, read: _Read, held: dict[str, Held]) -> EventState | None:
@@ -96,7 +107,7 @@ async def _settle(session: AsyncSession, desk: Desk, read: _Read, held: dict[str
         return EventState.FOREIGN
     payment = held.get(read.payment_id)
     if payment is None:
-        return None
+        return None  # in other hands, or found by the provider's ids
     fact = fact_of(read.payment_id, read.news, read.event)
     if fact is not None:
         await settle_in(session, desk, fact, payment)
@@ -113,31 +124,33 @@ def _read(desk: Desk, row: Waiting) -> _Read | EventState | None:
         return EventState.IGNORED
     if news.refund or news.dispute or news.returned is not None:
         return None
-    return _Read(row, event, news)
+    return _Read(row, event, news, news.payment_id)
 
 
-async def _find(session: AsyncSession, known: list[_Read]) -> None:
+async def _find(session: AsyncSession, unsure: list[_Read]) -> None:
     """Whose payment each is about: by the name that it carries, else by the provider's ids."""
-    named = {each.news.payment_id for each in known if each.news.payment_id is not None}
-    ours = set(
-        await session.exec(
-            select(PaymentDetail.payment_id).where(col(PaymentDetail.payment_id).in_(list(named)))
-        )
-    )
-    for each in known:
-        each.payment_id = each.news.payment_id if each.news.payment_id in ours else None
-    unnamed = [each.news.seen.ids for each in known if each.payment_id is None]
-    if not unnamed:
+    if not unsure:
         return
-    intents = [ids.payment_intent for ids in unnamed if ids.payment_intent]
-    sessions = [ids.checkout_session for ids in unnamed if ids.checkout_session]
+    named = [each.news.payment_id for each in unsure if each.news.payment_id is not None]
+    found = await session.exec(
+        select(PaymentDetail.payment_id).where(col(PaymentDetail.payment_id).in_(named))
+    )
+    ours = set(found.all())
+    unnamed = [each for each in unsure if each.news.payment_id not in ours]
+    intents = [each.news.seen.ids.payment_intent for each in unnamed]
+    sessions = [each.news.seen.ids.checkout_session for each in unnamed]
+    by_ref = await _by_ref(session, [x for x in intents if x], [x for x in sessions if x])
+    for each in unnamed:
+        ids = each.news.seen.ids
+        each.payment_id = by_ref.get(ids.payment_intent or "") or by_ref.get(ids.checkout_session or "")
+
+
+async def _by_ref(session: AsyncSession, intents: list[str], sessions: list[str]) -> dict[str, str]:
+    if not (intents or sessions):
+        return {}
     found = await session.exec(
         select(Payment.id, Payment.stripe_payment_id, Payment.stripe_session_id).where(
             or_(col(Payment.stripe_payment_id).in_(intents), col(Payment.stripe_session_id).in_(sessions))
         )
     )
-    by_ref = {ref: payment_id for payment_id, *refs in found for ref in refs if ref}
-    for each in known:
-        if each.payment_id is None:
-            ids = each.news.seen.ids
-            each.payment_id = by_ref.get(ids.payment_intent or "") or by_ref.get(ids.checkout_session or "")
+    return {ref: payment_id for payment_id, *refs in found for ref in refs if ref}

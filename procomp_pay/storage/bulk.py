@@ -7,11 +7,12 @@ would write by a statement of its own for each payment (audit entries, messages)
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import insert
-from sqlmodel import col, select
+from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.audit import Chains
@@ -61,38 +62,45 @@ async def hold_many(session: AsyncSession, payment_ids: Collection[str]) -> tupl
         .execution_options(populate_existing=True)
     )
     payments = {each.id: each for each in locked.all()}
-    found = await session.exec(
-        select(PaymentDetail)
-        .where(col(PaymentDetail.payment_id).in_(list(payments)))
-        .execution_options(populate_existing=True)
-    )
-    details = {each.participant_id: each for each in found.all()}
     people = await session.exec(
         select(Participant)
-        .where(col(Participant.id).in_(list(details)))
+        .where(col(Participant.id).in_(_participants_of(list(payments))))
         .order_by(col(Participant.id))
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=Participant)
         .execution_options(populate_existing=True)
     )
-    rivals = await _with_rivals(session, details)
+    here = {who.id: who for who in people.all()}
+    details, rivals = await _details(session, list(payments))
     pen = Pen(await Chains.read(session, list(payments)))
     held = {}
-    for who in people.all():
-        detail = details[who.id]
-        if who.id not in rivals:
-            payment = payments[detail.payment_id]
-            held[detail.payment_id] = Held(payment, detail, who, pen)
-            pen.rows += (payment, detail, who)
+    for payment_id, detail in details.items():
+        who = here.get(detail.participant_id)
+        if who is not None and who.id not in rivals:
+            held[payment_id] = Held(payments[payment_id], detail, who, pen)
+            pen.rows += (payments[payment_id], detail, who)
     return held, pen
 
 
-async def _with_rivals(session: AsyncSession, details: dict[str, PaymentDetail]) -> set[str]:
-    """Participants with an open payment beside the one that is held."""
+async def _details(
+    session: AsyncSession, payment_ids: list[str]
+) -> tuple[dict[str, PaymentDetail], set[str]]:
+    """The payments' details, and the participants with a payment besides that is open or is held as well.
+
+    Their participants are locked: nobody adds a payment of theirs meanwhile.
+    """
     found = await session.exec(
-        select(PaymentDetail.participant_id).where(
-            col(PaymentDetail.participant_id).in_(list(details)),
-            col(PaymentDetail.provider_open),
-            col(PaymentDetail.payment_id).not_in([each.payment_id for each in details.values()]),
+        select(PaymentDetail)
+        .where(
+            col(PaymentDetail.participant_id).in_(_participants_of(payment_ids)),
+            or_(col(PaymentDetail.provider_open), col(PaymentDetail.payment_id).in_(payment_ids)),
         )
+        .execution_options(populate_existing=True)
     )
-    return set(found.all())
+    rows = list(found.all())
+    held = {each.payment_id: each for each in rows if each.payment_id in set(payment_ids)}
+    several = Counter(each.participant_id for each in rows)
+    return held, {participant for participant, count in several.items() if count > 1}
+
+
+def _participants_of(payment_ids: list[str]) -> Any:
+    return select(PaymentDetail.participant_id).where(col(PaymentDetail.payment_id).in_(payment_ids))

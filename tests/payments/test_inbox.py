@@ -262,3 +262,14 @@ async def test_one_that_fails_while_it_is_written_takes_no_other_with_it(
     assert {row.attempts for row in await world.rows(WebhookEvent)} == {1}
     topics = [m.topic for m in await world.rows(OutboxMessage)]
     assert topics.count("payment.received") == 4
+
+
+async def test_many_are_handled_in_one_transaction(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Falling back to one by one ends in the same books, and would hide that many at once never works."""
+    for number in range(6):
+        _, event = await an_event(world)
+        await world.receive(event | {"id": f"evt_{number}"})
+    done = await inbox_bulk.handle_due(world.desk)
+    assert [each.state for each in done] == [EventState.DONE] * 6
+    assert len({row.handled_at for row in await world.rows(WebhookEvent)}) == 1
+    assert "one by one" not in caplog.text
