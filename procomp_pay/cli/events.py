@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from procomp_pay.cli.common import (
     print_json,
     say,
     with_desk,
+    wrap,
 )
 from procomp_pay.domain.errors import Refused
 
@@ -139,9 +141,14 @@ def _lines(view: EventView) -> list[str]:
     colour = _COLOURS.get(view.state)
     if colour and common.has_colour():
         mark = typer.style(mark, fg=colour)
-    about = f"  {clean(view.payment_id)}" if view.payment_id else ""
-    head = f"{mark} {words.clock_time(view.received_at)}  {clean(view.type)}  {clean(view.event_id)}{about}"
-    return [head] if view.state == "done" else [head, tables.dim(f"    {clean(_reason(view))}")]
+    head = f"{mark} {words.clock_time(view.received_at)}  {clean(view.type)}  {clean(view.event_id)}"
+    reason = "" if view.state == "done" else _reason(view)
+    about = f"payment {view.payment_id}" if view.payment_id else ""
+    more = " · ".join(clean(part) for part in (about, reason) if part)
+    return [
+        head,
+        *(tables.dim(line) for line in wrap(f"    {more}", sys.stdout, "    ").splitlines() if more),
+    ]
 
 
 def _reason(view: EventView) -> str:

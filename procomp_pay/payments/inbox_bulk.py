@@ -76,7 +76,7 @@ async def _handle_all(session: AsyncSession, desk: Desk, rows: list[Waiting]) ->
     done: list[Handled] = []
     known: list[_Read] = []
     for number, row in enumerate(rows):
-        await _make_way(number)
+        await _make_way(desk, number)
         read = _read(desk, row)
         if read is EventState.IGNORED:
             done.append(Handled(row.id, row.event_id, row.type, EventState.IGNORED))
@@ -87,7 +87,7 @@ async def _handle_all(session: AsyncSession, desk: Desk, rows: list[Waiting]) ->
         # mostly each names its payment, and all can be had; for the others it is found out whose they are
         await _find(session, [each for each in known if each.payment_id not in held])
         for number, each in enumerate(known):
-            await _make_way(number)
+            await _make_way(desk, number)
             if (state := await _settle(session, desk, each, held)) is not None:
                 done.append(Handled(each.row.id, each.row.event_id, each.row.type, state, each.payment_id))
     await pen.write(session)
@@ -95,9 +95,9 @@ async def _handle_all(session: AsyncSession, desk: Desk, rows: list[Waiting]) ->
     return done
 
 
-async def _make_way(number: int) -> None:
+async def _make_way(desk: Desk, number: int) -> None:
     """Who waits for an answer goes first: a batch holds the process only for as long as some events take."""
-    if number % _IN_A_ROW == _IN_A_ROW - 1:
+    if desk.db.arrivals.waits or number % _IN_A_ROW == _IN_A_ROW - 1:
         await asyncio.sleep(0)
 
 

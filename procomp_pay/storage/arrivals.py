@@ -92,6 +92,11 @@ class Arrivals:
         self._waiting: deque[tuple[Arrival, datetime, asyncio.Future[bool]]] = deque()
         self._committing: asyncio.Task[None] | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether somebody waits for a commit."""
+        return self._committing is not None and not self._committing.done()
+
     async def put(self, arrival: Arrival, now: datetime) -> bool:
         """Return when the event is durable; False where it was there already.
 
