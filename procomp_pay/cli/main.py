@@ -14,6 +14,7 @@ from procomp_pay.cli import (
     demo,
     discrepancies,
     doctor,
+    events,
     keys,
     looking,
     outbox,
@@ -85,6 +86,7 @@ discrepancies.register(app)
 upkeep.register(app)
 outbox.register(app)
 database.register(app)
+events.register(app)
 doctor.register(app)
 keys.register(app)
 token.register(app)

@@ -49,11 +49,14 @@ def register(app: typer.Typer) -> None:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Processes that share the port; PostgreSQL only.", min=1, max=64)
+    ] = 1,
 ) -> None:
     """HTTP API, Stripe's webhook and background work, until SIGTERM or Ctrl-C; open requests finish first."""
     from procomp_pay.server.run import serve as run
 
-    run(common.settings(), host, port, say=lambda line: typer.echo(line, err=True))
+    run(common.settings(), host, port, say=lambda line: typer.echo(line, err=True), workers=workers)
 
 
 def sandbox(

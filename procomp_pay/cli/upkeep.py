@@ -48,6 +48,7 @@ def maintain(as_json: JsonOption = False) -> None:
     problems = done.events_failed + len(done.failures)
     if as_json:
         counts = {
+            "fetched": done.fetched,
             "events": done.events,
             "events_failed": done.events_failed,
             "looked_at": done.looked_at,
@@ -96,5 +97,7 @@ def _name_problems(done: Pass) -> None:
     for failure in done.failures:
         say(f"✗ {clean(failure)}", fg="red")
     if done.events_failed:
-        say(f"✗ {done.events_failed} events could not be handled; they are tried again", fg="red")
+        one = done.events_failed == 1
+        what = "1 event" if one else f"{done.events_failed} events"
+        say(f"✗ {what} could not be handled; {'it is' if one else 'they are'} tried again", fg="red")
         hint("procomp-pay events list")

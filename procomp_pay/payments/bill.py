@@ -26,6 +26,7 @@ from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.unapplied import keep_unapplied
 from procomp_pay.storage import exact_json, people, queues
 from procomp_pay.storage import kaspi_operations as numbers
+from procomp_pay.storage.arrivals import Arrival, put_in
 from procomp_pay.storage.failures import retrying
 from procomp_pay.storage.row_states import EventState
 from procomp_pay.storage.work import WebhookEvent
@@ -99,15 +100,16 @@ async def pay(desk: Desk, ask: BillAsk) -> BillAnswer:
 
 async def _pay(desk: Desk, ask: BillAsk) -> BillAnswer:
     async with desk.db.writing() as session:
-        arrival = queues.Arrival(
+        arrival = Arrival(
+            id=desk.new_id(),
             provider=PROVIDER,
             event_id=ask.txn_id,
             type="pay",
             payload_enc=desk.keyring.encrypt(exact_json.dumps({"ask": ask.document()})),
-            occurred_at=_when(desk, ask),
+            occurred_at=int(_when(desk, ask).timestamp()),
         )
         # a twin of the same txn_id waits here for the first one's commit
-        if not await queues.receive(session, arrival, row_id=desk.new_id(), now=desk.clock()):
+        if not await put_in(session, [arrival], desk.clock()):
             return await _answered_before(session, desk, ask)
         row = await queues.of_event(session, PROVIDER, ask.txn_id)
         answer = await _take(session, desk, ask, row)
@@ -169,15 +171,16 @@ async def keep_unreadable(desk: Desk, query: str) -> None:
     """Money was taken, and nobody can read for whom: the request itself is kept, for a person."""
     event_id = hashlib.sha256(query.encode("utf-8", "replace")).hexdigest()
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in query[:2000])
-    arrival = queues.Arrival(
+    arrival = Arrival(
+        id=desk.new_id(),
         provider=PROVIDER,
         event_id=event_id,
         type="unreadable",
         payload_enc=desk.keyring.encrypt(exact_json.dumps({"query": shown})),
-        occurred_at=desk.clock(),
+        occurred_at=int(desk.clock().timestamp()),
     )
     async with desk.db.writing() as session:
-        if await queues.receive(session, arrival, row_id=desk.new_id(), now=desk.clock()):
+        if await put_in(session, [arrival], desk.clock()):
             row = await queues.of_event(session, PROVIDER, event_id)
             row.state, row.attempts, row.next_attempt_at = EventState.FOREIGN, 1, None
             row.handled_at = desk.clock()

@@ -18,7 +18,8 @@ from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.settle import settle_in
 from procomp_pay.payments.unapplied import keep_unapplied
 from procomp_pay.providers.kaspi_callback import CallbackNews, read_callback, type_of
-from procomp_pay.storage import exact_json, payments, queues
+from procomp_pay.storage import exact_json, payments
+from procomp_pay.storage.arrivals import Arrival, put_in
 from procomp_pay.storage.payments import Held
 from procomp_pay.storage.row_states import EventState
 from procomp_pay.storage.work import WebhookEvent
@@ -93,15 +94,16 @@ async def receive_callback(
     if not isinstance(document, dict):
         raise Refused("The callback is not a JSON object")
     news = read_callback(document)
-    arrival = queues.Arrival(
+    arrival = Arrival(
+        id=desk.new_id(),
         provider=PROVIDER,
         event_id=hashlib.sha256(body).hexdigest(),
         type=type_of(document),
         payload_enc=desk.keyring.encrypt(body.decode("utf-8")),
-        occurred_at=(news.at if news else None) or desk.clock(),
+        occurred_at=int(((news.at if news else None) or desk.clock()).timestamp()),
     )
     async with desk.db.writing() as session:
-        return await queues.receive(session, arrival, row_id=desk.new_id(), now=desk.clock())
+        return bool(await put_in(session, [arrival], desk.clock()))
 
 
 async def apply_callback(

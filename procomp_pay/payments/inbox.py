@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,8 @@ from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.settle import settle_in
 from procomp_pay.providers.stripe_events import EventNews, read_event
 from procomp_pay.storage import exact_json, payments, queues
+from procomp_pay.storage.arrivals import Arrival
+from procomp_pay.storage.queues import Handled
 from procomp_pay.storage.row_states import EventState
 from procomp_pay.storage.work import WebhookEvent
 
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a signature may be old, or ahead of our clock.
 TOLERANCE_S = 300
+_LONGEST_STAMP = 12
 #: Attempts at one event before it is a dead letter: with the waits below, about two hours.
 ATTEMPTS = 12
 _LONGEST_WAIT_S = 1800
@@ -36,11 +39,11 @@ _HINT_S = 30
 
 
 def _verify(body: bytes, header: str, secrets: list[str], now: datetime) -> None:
-    """Stripe's own check of the raw body, under any of the secrets.
+    """Stripe's own check of the raw body, under any of the secrets, at our clock's time.
 
     :raises BadSignature: missing, wrong, stale, or the body was altered.
     """
-    import stripe
+    from stripe import SignatureVerificationError, WebhookSignature
 
     if not header.isascii():
         raise BadSignature("The webhook's signature does not hold")  # Stripe's check would raise TypeError
@@ -48,15 +51,15 @@ def _verify(body: bytes, header: str, secrets: list[str], now: datetime) -> None
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise BadSignature("The webhook's body is not UTF-8") from None
+    # Stripe's check bounds the age alone, by the system's clock; a time far ahead would stay valid for ever.
+    stamp = next((part[2:] for part in header.split(",") if part.startswith("t=")), "")
+    if not stamp.isdigit() or len(stamp) > _LONGEST_STAMP or abs(now.timestamp() - int(stamp)) > TOLERANCE_S:
+        raise BadSignature("The webhook's signature is too old, or its time is not ours")
     for secret in secrets:
         try:
-            stripe.WebhookSignature.verify_header(text, header, secret, tolerance=TOLERANCE_S)
-        except stripe.SignatureVerificationError:
+            WebhookSignature.verify_header(text, header, secret, tolerance=None)
+        except SignatureVerificationError:
             continue
-        # Stripe's check bounds the age alone; a time far ahead would stay valid for ever.
-        stamp = next((part[2:] for part in header.split(",") if part.startswith("t=")), "")
-        if stamp.isdigit() and int(stamp) > now.timestamp() + TOLERANCE_S:
-            break
         return
     raise BadSignature("The webhook's signature does not hold")
 
@@ -66,23 +69,34 @@ async def receive_stripe(desk: Desk, body: bytes, header: str | None, secrets: l
 
     :returns: False where the event was in the inbox already.
     :raises BadSignature: nothing is stored. :raises Refused: signed, but not an event.
+    :raises DatabaseUnavailable: not stored, as far as is known: Stripe has to send it again.
     """
     if not header or not secrets:
         raise BadSignature("The webhook has no signature" if secrets else "No webhook secret is configured")
-    _verify(body, header, secrets, desk.clock())
+    now = desk.clock()
+    _verify(body, header, secrets, now)
+    return await desk.db.arrivals.put(arrival(desk, body), now)
+
+
+def arrival(desk: Desk, body: bytes) -> Arrival:
+    """An event of Stripe's as the inbox takes it. No amount is read here: that is for the handling.
+
+    :raises Refused: not an event.
+    """
     try:
-        event = exact_json.loads(body)
-        arrival = queues.Arrival(
+        event = json.loads(body)
+        occurred_at = int(event["created"])
+        datetime.fromtimestamp(occurred_at, UTC)  # raises for a time that no calendar has
+        return Arrival(
+            id=desk.new_id(),
             provider="stripe",
             event_id=_word(event["id"]),
             type=_word(event["type"]),
-            payload_enc=desk.keyring.encrypt(body.decode("utf-8")),
-            occurred_at=datetime.fromtimestamp(int(event["created"]), UTC),
+            payload_enc=desk.keyring.seal(body),
+            occurred_at=occurred_at,
         )
-    except (ValueError, KeyError, TypeError, OverflowError, OSError):
+    except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
         raise Refused("The body is not a Stripe event") from None
-    async with desk.db.writing() as session:
-        return await queues.receive(session, arrival, row_id=desk.new_id(), now=desk.clock())
 
 
 def _word(value: object) -> str:
@@ -92,41 +106,49 @@ def _word(value: object) -> str:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Handled:
-    """What became of one event."""
-
-    event_id: str
-    type: str
-    state: EventState
-    payment_id: str | None = None
-    #: Seconds since it arrived.
-    lag_s: float = 0.0
-
-
 async def handle_next(desk: Desk) -> Handled | None:
-    """Handle the next event that is due; ``None`` where there is none.
+    """Handle the next event that is due; ``None`` where there is none."""
+    return await _handle(desk, None)
 
-    The event's row lock, the door's writes and the mark "done" are one transaction: a crash leaves the
-    event as it was, and it is handled again from the start.
-    """
-    row_id = None
+
+async def handle_one(desk: Desk, row_id: str) -> Handled | None:
+    """Handle this event; ``None`` where it does not wait any more, or another one has it in hand."""
+    return await _handle(desk, row_id)
+
+
+async def _handle(desk: Desk, row_id: str | None) -> Handled | None:
+    """The event's row lock, the door's writes and the mark "done" are one transaction: a crash leaves the
+    event as it was, and it is handled again from the start."""
+    taken = None
     try:
         async with desk.db.writing() as session:
-            row = await queues.claim_event(session, desk.clock())
+            row = await queues.claim_event(session, desk.clock(), row_id)
             if row is None:
                 return None
-            row_id = row.id
+            taken = row.id
             row.payment_id, row.state = await _apply(session, desk, row)
             row.attempts += 1
             row.handled_at = desk.clock()
             row.last_error = None
-            lag = (row.handled_at - row.received_at).total_seconds()
-            return Handled(row.event_id, row.type, row.state, row.payment_id, lag)
+            return _handled(row)
     except Exception as error:
-        if row_id is None:
+        if taken is None:
             raise
-        return await _put_off(desk, row_id, error)
+        return await _put_off(desk, taken, error)
+
+
+def _handled(row: WebhookEvent) -> Handled:
+    lag = (row.handled_at - row.received_at).total_seconds() if row.handled_at else 0.0
+    return Handled(row.id, row.event_id, row.type, row.state, row.payment_id, lag)
+
+
+def read_sealed(desk: Desk, payload_enc: str) -> tuple[dict[str, Any], EventNews | None]:
+    """A stored event and what it says; ``None`` for a type that we do not act on.
+
+    :raises Exception: it is not what its type promises, or cannot be decrypted.
+    """
+    event = exact_json.loads(desk.keyring.unseal(payload_enc))
+    return event, read_event(event)
 
 
 async def _apply(session: AsyncSession, desk: Desk, row: WebhookEvent) -> tuple[str | None, EventState]:
@@ -134,8 +156,7 @@ async def _apply(session: AsyncSession, desk: Desk, row: WebhookEvent) -> tuple[
         return await callbacks.apply_callback(session, desk, row)
     if row.provider == bill.PROVIDER:
         return await bill.apply_again(session, desk, row)
-    event = exact_json.loads(desk.keyring.decrypt(row.payload_enc))
-    news = read_event(event)
+    event, news = read_sealed(desk, row.payload_enc)
     if news is None:
         return None, EventState.IGNORED
     payment_id = await _whose(session, news)
@@ -156,7 +177,7 @@ async def _act(
         held = await payments.hold(session, payment_id)
         if news.returned.amount > held.detail.refunded_amount:
             held.detail.next_poll_at = desk.clock() + timedelta(seconds=_HINT_S)
-    fact = _fact(payment_id, news, event)
+    fact = fact_of(payment_id, news, event)
     if fact is not None:
         await settle_in(session, desk, fact)
 
@@ -167,7 +188,8 @@ async def _whose(session: AsyncSession, news: EventNews) -> str | None:
     return await payments.find_id(session, news.seen.ids)
 
 
-def _fact(payment_id: str, news: EventNews, event: dict[str, Any]) -> Fact | None:
+def fact_of(payment_id: str, news: EventNews, event: dict[str, Any]) -> Fact | None:
+    """The fact for the door; ``None`` where the event says nothing new."""
     seen = news.seen
     back = News.REFUND if news.refund else News.DISPUTE if news.dispute else None
     what = back or seen.news
@@ -200,7 +222,7 @@ async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
         row.last_error = (
             redact(f"{type(error).__name__}: {error}"[:500])
             if isinstance(error, PaymentError)
-            else _shape(error)
+            else shape_of(error)
         )
         wait = min(_LONGEST_WAIT_S, 2**row.attempts) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
         row.next_attempt_at = now + timedelta(seconds=wait)
@@ -217,12 +239,12 @@ async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
                 message,
                 row_id=desk.new_id(),
                 now=now,
-                dedup_key=f"alert.dead_letter:{row.id}:{row.attempts}",
+                dedup_key=f"alert.dead_letter:{row.id}:{now.isoformat()}",
             )
-        return Handled(row.event_id, row.type, row.state, row.payment_id)
+        return _handled(row)
 
 
-def _shape(error: Exception) -> str:
+def shape_of(error: Exception) -> str:
     """An unexpected error's kind and place. Not its words: they may hold what an event holds."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -13,7 +13,9 @@ from procomp_pay.domain.rules import DiscrepancyKind, Topic
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.payments.desk import Desk
 from procomp_pay.storage import audit, queues
+from procomp_pay.storage.once import insert_once
 from procomp_pay.storage.payments import Held
+from procomp_pay.storage.work import OutboxMessage
 
 #: Kinds that the door never opens without an alert (:func:`tell`) that says more.
 TOLD = frozenset(
@@ -66,7 +68,10 @@ async def note(
         after=picture(held),
         note=fact.reason,
     )
-    await audit.append(session, held.payment.id, deed, now)
+    if held.pen is not None:
+        held.pen.chains.add(held.payment.id, deed, now)
+    else:
+        await audit.append(session, held.payment.id, deed, now)
 
 
 def activate(held: Held, now: datetime) -> None:
@@ -122,8 +127,7 @@ async def tell(
         "currency": money.currency.value,
         "reason": payment.failure_reason,
     }
-    await queues.put_out(
-        session,
+    row = queues.message(
         topic,
         message | more,
         row_id=desk.new_id(),
@@ -131,6 +135,10 @@ async def tell(
         payment_id=payment.id,
         dedup_key=f"{topic}:{payment.id}:{once}",
     )
+    if held.pen is not None:
+        held.pen.messages.append(row)
+    else:
+        await insert_once(session, OutboxMessage, row)
 
 
 def as_document(money: Money) -> dict[str, Any]:

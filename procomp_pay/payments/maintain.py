@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from procomp_pay.domain.errors import PaymentError
+from procomp_pay.domain.errors import PaymentError, Unavailable
 from procomp_pay.payments.desk import Desk
-from procomp_pay.payments.inbox import handle_next
+from procomp_pay.payments.inbox_bulk import handle_due
+from procomp_pay.payments.missed import fetch_missed
 from procomp_pay.payments.notify import deliver_due
 from procomp_pay.payments.refund_send import follow_up
 from procomp_pay.payments.settle import Settled
@@ -32,6 +33,7 @@ _MOST = 10_000
 class Pass:
     """What one pass did."""
 
+    fetched: int = 0
     events: int = 0
     events_failed: int = 0
     looked_at: int = 0
@@ -43,24 +45,38 @@ class Pass:
     lags: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
-        text = f"{self.events} events handled, {self.looked_at} payments looked at, {self.moved} moved"
+        parts = [f"{_several(self.events, 'event')} handled"]
+        parts += [f"{_several(self.fetched, 'missed event')} fetched"] if self.fetched else []
+        parts += [f"{_several(self.looked_at, 'payment')} looked at", f"{self.moved} moved"]
         problems = self.events_failed + len(self.failures)
-        text += f", {self.delivered} messages delivered"
-        text += f", {self.not_delivered} to be tried again" if self.not_delivered else ""
-        return f"{text}, {problems} problems" if problems else text
+        parts += [f"{_several(self.delivered, 'message')} delivered"]
+        parts += [f"{self.not_delivered} to be tried again"] if self.not_delivered else []
+        return ", ".join([*parts, *([_several(problems, "problem")] if problems else [])])
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+async def work_missed(desk: Desk, done: Pass) -> None:
+    """Fetch the events that did not reach the webhook; where that fails now, it goes on next time."""
+    try:
+        done.fetched += await fetch_missed(desk) or 0
+    except Unavailable as error:
+        log.warning("missed events: %s", error.message)
+        done.failures.append(f"missed events: {error.message}")
 
 
 async def work_inbox(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
     """Handle every event that is due."""
     for _ in range(most):
-        handled = await handle_next(desk)
-        if handled is None:
+        handled = await handle_due(desk)
+        if not handled:
             return
-        if handled.state in (EventState.PENDING, EventState.DEAD):
-            done.events_failed += 1
-        else:
-            done.events += 1
-            done.lags.append(handled.lag_s)
+        good = [each for each in handled if each.state not in (EventState.PENDING, EventState.DEAD)]
+        done.events_failed += len(handled) - len(good)
+        done.events += len(good)
+        done.lags += [each.lag_s for each in good]
 
 
 async def work_watch(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
@@ -127,9 +143,14 @@ async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass, **f
     return False
 
 
-async def one_pass(desk: Desk) -> Pass:
-    """Everything once: the inbox, then every payment that is due, then what there is to tell of it."""
+async def one_pass(desk: Desk, *, missed: bool = True) -> Pass:
+    """Everything once: the inbox, every payment and refund that is due, then what there is to tell of it.
+
+    :param missed: first fetch the events that did not reach the webhook.
+    """
     done = Pass()
+    if missed:
+        await work_missed(desk, done)
     await work_inbox(desk, done)
     await work_watch(desk, done)
     await work_refunds(desk, done)

@@ -91,8 +91,9 @@ async def _write(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verd
     await doubt(session, desk, held, fact)
     if verdict.activates:
         ledger.activate(held, now)
-        # the other ways to pay are closed now, not at their next look
-        await look_at_others(session, held.detail.participant_id, held.payment.id, now)
+        if held.pen is None:  # one of many has no others
+            # the other ways to pay are closed now, not at their next look
+            await look_at_others(session, held.detail.participant_id, held.payment.id, now)
     await ledger.note(session, held, fact, f"{fact.news}:{verdict.outcome}", before, now)
     await _tell(session, desk, held, fact, verdict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,9 @@ from procomp_pay.providers.registry import ProviderRegistry
 from procomp_pay.storage.crypto import Keyring, key_file_ring
 from procomp_pay.storage.database import PaymentDatabaseService
 
+#: A random byte as one of a-z and 0-9.
+_BASE_36 = bytes(b"0123456789abcdefghijklmnopqrstuvwxyz"[byte % 36] for byte in range(256))
+
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
@@ -22,9 +26,7 @@ def utc_now() -> datetime:
 
 def new_id() -> str:
     """A new id of 25 characters, the first one ``c``: what validators of Prisma's ``cuid()`` expect."""
-    from cuid2 import create_id
-
-    return "c" + create_id(length=24)
+    return "c" + os.urandom(24).translate(_BASE_36).decode("ascii")
 
 
 def keyring_for(settings: Settings) -> Keyring:

@@ -163,6 +163,22 @@ class StripePaymentService:
         """How a dispute stands now."""
         return seen_in_dispute(await self._ask(lambda: self._client.v1.disputes.retrieve_async(dispute_id)))
 
+    async def events(
+        self, types: list[str], since: datetime, until: datetime | None, after: str | None
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """A page of the account's events of these types, newest first, and whether there are more.
+
+        :param since: by Stripe's clock, counted in; ``until`` is not.
+        :param after: the last id of the page before.
+        """
+        params: Any = {"limit": 100, "types": types, "created": {"gte": int(since.timestamp())}}
+        if until is not None:
+            params["created"]["lt"] = int(until.timestamp())
+        if after is not None:
+            params["starting_after"] = after
+        page = await self._ask(lambda: self._client.v1.events.list_async(params))
+        return [dict(event) for event in page["data"]], bool(page["has_more"])
+
     async def check(self) -> str:
         """Ask for the account's balance: the cheapest call that proves the key.
 

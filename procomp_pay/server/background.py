@@ -11,8 +11,17 @@ from collections.abc import Awaitable, Callable
 
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.payments.desk import Desk
-from procomp_pay.payments.maintain import BATCH, Pass, work_inbox, work_outbox, work_refunds, work_watch
+from procomp_pay.payments.maintain import (
+    BATCH,
+    Pass,
+    work_inbox,
+    work_missed,
+    work_outbox,
+    work_refunds,
+    work_watch,
+)
 from procomp_pay.payments.stalled import tell_of_stalled
+from procomp_pay.payments.standstill import tell_standstill
 from procomp_pay.storage import payments
 
 log = logging.getLogger(__name__)
@@ -27,15 +36,19 @@ REFUND_PAUSE_S = 5.0
 OUTBOX_PAUSE_S = 2.0
 #: Between two looks for work that nobody does, in seconds; also another process's.
 STALLED_CHECK_S = 60.0
+#: Between two looks whether events were missed, in seconds; one process reads, whoever comes first.
+MISSED_PAUSE_S = 20.0
+#: Between two looks at the loops themselves, in seconds.
+PULSE_S = 15.0
 #: Side by side, so that a provider that hangs for one batch does not hold up the others' polls.
 _WATCHERS = 3
 #: SQLite has one writer at a time anyway.
-_INBOX_WORKERS = {"sqlite": 1, "postgresql": 4}
+_INBOX_WORKERS = {"sqlite": 1, "postgresql": 2}
 _ROUND = 25
 #: Deliveries to one destination in a round; the others wait for a round's slowest one.
 _OUTBOX_ROUND = 20
 _LONGEST_BACKOFF_S = 30.0
-#: A loop that has not come round for longer (seconds) stands still.
+#: A loop that has not come round for longer (seconds) stands still, and so does one that does and fails.
 STALLED_AFTER_S = 120.0
 #: How long the work in hand may go on at the end, in seconds; a provider's call is over sooner.
 STOP_S = 25.0
@@ -53,9 +66,13 @@ class Background:
         self._watch_bell = asyncio.Event()
         self._refund_bell = asyncio.Event()
         self._outbox_bell = asyncio.Event()
+        self._missed_bell = asyncio.Event()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._beats: dict[str, float] = {}
+        #: Loops whose last round got nothing from a provider but failures.
+        self._troubled: set[str] = set()
+        self._pulse: asyncio.Task[None] | None = None
         #: Told how long each event waited, in seconds.
         self.on_lag: Callable[[float], None] = lambda _: None
         # not at once: what waited while nothing ran is being done now
@@ -73,9 +90,13 @@ class Background:
         """``running``, ``stalled`` (a loop does not come round, or every round fails) or ``stopped``."""
         if not self._tasks or self._stop.is_set():
             return "stopped"
-        oldest = min(self._beats.values())
-        dead = any(task.done() for task in self._tasks)
-        return "stalled" if dead or time.monotonic() - oldest > STALLED_AFTER_S else "running"
+        return "stalled" if self.standing_still() else "running"
+
+    def standing_still(self) -> list[str]:
+        """The loops that ended, do not come round, or fail each time that they do."""
+        now = time.monotonic()
+        ended = {task.get_name() for task in self._tasks if task.done()}
+        return [name for name, at in self._beats.items() if name in ended or now - at > STALLED_AFTER_S]
 
     def ages(self) -> dict[str, float]:
         """Seconds since each loop's last good round; each may sleep for a few of them."""
@@ -87,19 +108,23 @@ class Background:
             ("inbox", self._inbox_round, self._inbox_bell),
             ("refunds", self._refund_round, self._refund_bell),
             ("outbox", self._outbox_round, self._outbox_bell),
+            ("missed events", self._missed_round, self._missed_bell),
             *((f"watch-{n}", self._watch_round, self._watch_bell) for n in range(1, _WATCHERS + 1)),
         ]
         for name, work, bell in loops:
             self._beats[name] = time.monotonic()
             self._tasks.append(asyncio.create_task(self._run(name, work, bell), name=name))
+        self._pulse = asyncio.create_task(self._feel_pulse(), name="pulse")
 
     async def stop(self) -> None:
         """Let the work in hand finish. What does not within 25 s is cut: its rows bring it back."""
         self._stop.set()
-        self._inbox_bell.set()
-        self._watch_bell.set()
-        self._refund_bell.set()
-        self._outbox_bell.set()
+        bells = (self._inbox_bell, self._watch_bell, self._refund_bell, self._outbox_bell, self._missed_bell)
+        for bell in bells:
+            bell.set()
+        if self._pulse is not None:
+            self._pulse.cancel()
+            await asyncio.gather(self._pulse, return_exceptions=True)
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=STOP_S)
@@ -120,10 +145,40 @@ class Background:
                 await _nap(self._stop, pause)
                 continue
             failures = 0
-            self._beats[name] = time.monotonic()
+            self._beat(name)
             await _nap(bell, pause)
             if not self._stop.is_set():
                 bell.clear()
+
+    def _beat(self, name: str) -> None:
+        if name not in self._troubled:
+            self._beats[name] = time.monotonic()
+
+    def _note_trouble(self, done: Pass) -> None:
+        """Whether this round of a loop that asks providers got nothing but failures."""
+        task = asyncio.current_task()
+        name = task.get_name() if task else ""
+        if done.failures and len(done.failures) >= done.looked_at:
+            self._troubled.add(name)
+        else:
+            self._troubled.discard(name)
+
+    async def _feel_pulse(self) -> None:
+        """Tell a person, once an hour, of a loop that stands still: its work waits meanwhile."""
+        while True:
+            await asyncio.sleep(PULSE_S)
+            for name in self.standing_still():
+                log.error("background loop %s stands still", name)
+                with contextlib.suppress(PaymentError):  # the database is down: the log is all there is
+                    await tell_standstill(self._desk, name)
+
+    async def _missed_round(self) -> float:
+        done = Pass()
+        await work_missed(self._desk, done)
+        self._note_trouble(done)
+        if done.fetched:
+            self.wake_inbox()
+        return MISSED_PAUSE_S * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
 
     async def _inbox_round(self) -> float:
         done = Pass()
@@ -140,6 +195,8 @@ class Background:
     async def _refund_round(self) -> float:
         done = Pass()
         await work_refunds(self._desk, done, most=_ROUND)
+        if done.looked_at:
+            self._note_trouble(done)
         return 0.0 if done.looked_at else REFUND_PAUSE_S
 
     async def _outbox_round(self) -> float:
@@ -154,6 +211,7 @@ class Background:
         done = Pass()
         await work_watch(self._desk, done, most=BATCH)
         if done.looked_at:
+            self._note_trouble(done)
             log.debug("watch: %s", done)
             return 0.0
         async with self._desk.db.reading() as session:

@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import web
 
@@ -21,6 +22,7 @@ from procomp_pay.server import logs
 from procomp_pay.server.app import make_app
 from procomp_pay.server.route import BASE
 from procomp_pay.server.wire import make_runner
+from procomp_pay.server.workers import Workers
 from procomp_pay.storage import migrate
 
 log = logging.getLogger(__name__)
@@ -29,17 +31,68 @@ log = logging.getLogger(__name__)
 DRAIN_S = 25.0
 
 
-def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) -> None:
+def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], *, workers: int = 1) -> None:
     """Serve until SIGTERM or SIGINT.
 
     :param port: 0 takes a free one.
     :param say: is given one line when the server is ready.
+    :param workers: processes that share the port; more than one on PostgreSQL alone.
     :raises ConfigurationError: a setting, the address or the database's tables do not let it start.
     :raises DatabaseUnavailable: no connection.
     """
     logs.set_up(settings)
+    if workers > 1:
+        _check_shareable(settings)
     _check_tables(settings)
-    asyncio.run(_serve(settings, host, port, say))
+    with contextlib.closing(_bound(host, port)) as bound:
+        where = (host, bound.getsockname()[1])
+        address = _address(bound)
+        ready = partial(say, f"procomp-pay listens on {address}{BASE} · {banner(settings)}")
+        if workers == 1:
+            _run(settings, bound, ready)
+            return
+    # free again for a moment only: it was ours, so nobody else listens there
+    with contextlib.closing(_bound(*where, shared=True)):
+        Workers(workers, partial(_work, settings, where)).run(ready)
+    log.info("stopped")
+
+
+def _work(settings: Settings, where: tuple[str, int], alive: int, ready: Callable[[], None]) -> None:
+    """One of several processes, with a listening socket of its own: the kernel spreads the connections."""
+    with contextlib.closing(_bound(*where, shared=True)) as bound:
+        _run(settings, bound, ready, alive)
+
+
+def _run(
+    settings: Settings, bound: socket.socket, ready: Callable[[], None], alive: int | None = None
+) -> None:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, bound, ready, alive))
+
+
+def _check_shareable(settings: Settings) -> None:
+    """
+    :raises ConfigurationError: several processes cannot work here.
+    """
+    if settings.is_embedded:
+        raise ConfigurationError(
+            "Several workers need PostgreSQL: a SQLite file has one writer at a time",
+            next_step="leave --workers out, or set DATABASE_URL to a PostgreSQL",
+        )
+    if not hasattr(os, "fork") or not hasattr(socket, "SO_REUSEPORT"):
+        raise ConfigurationError(
+            "This system cannot share a port among processes",
+            next_step="start several `procomp-pay serve`, each with a --port of its own",
+        )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where there is one (not on Windows); the standard loop does the same, slower."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _check_tables(settings: Settings) -> None:
@@ -51,24 +104,29 @@ def _check_tables(settings: Settings) -> None:
         )
 
 
-async def _serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) -> None:
+async def _serve(
+    settings: Settings, bound: socket.socket, ready: Callable[[], None], alive: int | None
+) -> None:
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows has no handlers on its loop
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop.set)
+    if alive is not None:
+        loop.add_reader(alive, stop.set)
     async with open_desk(settings) as desk:
-        with contextlib.closing(_bound(host, port)) as bound:
-            address = _address(bound)
-            here = replace(desk, base_url=desk.base_url if settings.public_base_url else address)
-            runner = make_runner(make_app(here, settings), shutdown_timeout=DRAIN_S)
-            await runner.setup()
-            try:
-                await web.SockSite(runner, bound).start()
-                say(f"procomp-pay listens on {address}{BASE} · {banner(settings)}")
-                await stop.wait()
-                log.info("stopping: open requests and the work in hand finish first")
-            finally:
-                await runner.cleanup()
+        here = replace(desk, base_url=desk.base_url if settings.public_base_url else _address(bound))
+        runner = make_runner(make_app(here, settings), shutdown_timeout=DRAIN_S)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, bound).start()
+            ready()
+            await stop.wait()
+            log.info("stopping: open requests and the work in hand finish first")
+        finally:
+            if alive is not None:
+                loop.remove_reader(alive)
+            await runner.cleanup()
     log.info("stopped")
 
 
@@ -84,8 +142,10 @@ def banner(settings: Settings) -> str:
     return f"{modes} · TEST – no real money"
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A socket that has the address and does not listen yet.
+
+    :param shared: others of ours may have it as well.
 
     :raises ConfigurationError: the address is not to be had.
     """
@@ -99,6 +159,8 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         if os.name == "posix":
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.bind(where)
     except OSError as error:
         made.close()

@@ -47,23 +47,7 @@ async def append(session: AsyncSession, payment_id: str, deed: Deed, at: datetim
             .limit(1)
         )
     ).first()
-    seq, prev_hash = (last[0] + 1, last[1]) if last else (1, GENESIS)
-    entry = AuditEntry(
-        payment_id=payment_id,
-        seq=seq,
-        at=at,
-        actor=deed.actor,
-        source=deed.source,
-        source_id=deed.source_id,
-        request_id=deed.request_id,
-        action=deed.action,
-        before=_shown(deed.before),
-        after=_shown(deed.after),
-        note=redact(deed.note) if deed.note is not None else None,
-        prev_hash=prev_hash,
-        hash="",
-    )
-    entry.hash = entry_hash(entry)
+    entry = AuditEntry(**_linked(payment_id, last, deed, at))
     session.add(entry)
     await session.flush()
     return entry
@@ -80,6 +64,50 @@ def _safe(name: str, value: Any) -> Any:
     return redact(value, cards=name == "failure_reason") if isinstance(value, str) else value
 
 
+def _linked(payment_id: str, last: tuple[int, str] | None, deed: Deed, at: datetime) -> dict[str, Any]:
+    """The entry that follows the chain's ``last``."""
+    seq, prev_hash = (last[0] + 1, last[1]) if last else (1, GENESIS)
+    values = {
+        "payment_id": payment_id,
+        "seq": seq,
+        "at": at,
+        "actor": deed.actor,
+        "source": deed.source,
+        "source_id": deed.source_id,
+        "request_id": deed.request_id,
+        "action": deed.action,
+        "before": _shown(deed.before),
+        "after": _shown(deed.after),
+        "note": redact(deed.note) if deed.note is not None else None,
+        "prev_hash": prev_hash,
+    }
+    return values | {"hash": _hash_of(values)}
+
+
+class Chains:
+    """The ends of many payments' chains, and what is added to them. Their payments are locked."""
+
+    def __init__(self, ends: dict[str, tuple[int, str]]) -> None:
+        self._ends = ends
+        self.added: list[dict[str, Any]] = []
+
+    @classmethod
+    async def read(cls, session: AsyncSession, payment_ids: list[str]) -> Chains:
+        """Read the ends."""
+        found = await session.exec(
+            select(AuditEntry.payment_id, AuditEntry.seq, AuditEntry.hash)
+            .where(col(AuditEntry.payment_id).in_(payment_ids))
+            .order_by(col(AuditEntry.seq))
+        )
+        return cls({payment_id: (seq, digest) for payment_id, seq, digest in found.all()})
+
+    def add(self, payment_id: str, deed: Deed, at: datetime) -> None:
+        """As :func:`append`; written by whoever holds the chains."""
+        entry = _linked(payment_id, self._ends.get(payment_id), deed, at)
+        self._ends[payment_id] = (entry["seq"], entry["hash"])
+        self.added.append(entry)
+
+
 async def entries(session: AsyncSession, payment_id: str) -> list[AuditEntry]:
     """A payment's chain, oldest first."""
     found = await session.exec(
@@ -90,21 +118,18 @@ async def entries(session: AsyncSession, payment_id: str) -> list[AuditEntry]:
 
 def entry_hash(entry: AuditEntry) -> str:
     """SHA-256 over the entry's content and the hash before it, as canonical JSON."""
-    content = {
-        "payment_id": entry.payment_id,
-        "seq": entry.seq,
-        "at": utc_text(entry.at),
-        "actor": entry.actor,
-        "source": entry.source,
-        "source_id": entry.source_id,
-        "request_id": entry.request_id,
-        "action": entry.action,
-        "before": entry.before,
-        "after": entry.after,
-        "note": entry.note,
-        "prev_hash": entry.prev_hash,
-    }
-    return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
+    return _hash_of({name: getattr(entry, name) for name in _HASHED})
+
+
+_HASHED = (
+    "payment_id", "seq", "at", "actor", "source", "source_id", "request_id", "action", "before", "after",
+    "note", "prev_hash",
+)  # fmt: skip
+
+
+def _hash_of(content: dict[str, Any]) -> str:
+    whole = content | {"at": utc_text(content["at"])}
+    return hashlib.sha256(exact_json.dumps(whole, canonical=True).encode()).hexdigest()
 
 
 def is_whole(entry: AuditEntry) -> bool:

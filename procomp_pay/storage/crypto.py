@@ -12,6 +12,7 @@ import hmac
 import os
 import secrets
 import stat
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The first line of a key file with several keys.
 _REMARK = "# the newest first; whether an older one is still needed: procomp-pay keys rotate --check"
+#: What a packed document begins with; JSON cannot.
+_PACKED = b"\x01"
 _MAKE = "make a key with: procomp-pay keys new"
 
 
@@ -73,6 +76,23 @@ class Keyring:
             return self._fernet().decrypt(token.encode()).decode()
         except InvalidToken:
             raise _does_not_fit() from None
+
+    def seal(self, body: bytes) -> str:
+        """Ciphertext of a document, packed first: a third of the bytes to encrypt, to log and to keep."""
+        return self._fernet().encrypt(_PACKED + zlib.compress(body, 1)).decode()
+
+    def unseal(self, token: str) -> bytes:
+        """The document of :meth:`seal`, or of an :meth:`encrypt` of earlier versions.
+
+        :raises ConfigurationError: none of the keys fits, or the ciphertext was changed.
+        """
+        from cryptography.fernet import InvalidToken
+
+        try:
+            plain = self._fernet().decrypt(token.encode())
+        except InvalidToken:
+            raise _does_not_fit() from None
+        return zlib.decompress(plain[1:]) if plain.startswith(_PACKED) else plain
 
     def rotate(self, token: str) -> str:
         """The same text under the newest key.

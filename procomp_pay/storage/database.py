@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage import sqlite, urls
+from procomp_pay.storage.arrivals import Arrivals
 from procomp_pay.storage.failures import DatabaseBusy, translate
 from procomp_pay.storage.types import EXACT_JSON_ENGINE
 
@@ -51,6 +52,8 @@ class PaymentDatabaseService:
             self._reader = self._engine.execution_options(postgresql_readonly=True)
             self._writer = self._engine
         self._turn = asyncio.Lock()
+        #: Events that arrive at the same time share a commit.
+        self.arrivals = Arrivals(self)
 
     def is_sqlite(self) -> bool:
         """Whether the database is a SQLite file (then there is one writer at a time)."""

@@ -57,9 +57,11 @@ def _refuse_floats(value: Any) -> None:
     """A float has lost its digits already: refuse it where it is written, not where it is read."""
     if isinstance(value, float):
         raise TypeError(f"JSON of money is Decimal or int, never the float {value!r}")
-    if isinstance(value, dict):
-        for inner in value.values():
+    inners = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    for inner in inners:
+        if type(inner) not in _HARMLESS:
             _refuse_floats(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            _refuse_floats(inner)
+
+
+#: What a document mostly consists of.
+_HARMLESS = frozenset({str, int, bool, type(None), Decimal})

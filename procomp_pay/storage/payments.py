@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -13,17 +14,25 @@ from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.facts import ProviderIds
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.rules import Standing
+from procomp_pay.storage import claims
 from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.platform import Participant, Payment
+
+if TYPE_CHECKING:
+    from procomp_pay.storage.bulk import Pen
 
 
 @dataclass(slots=True)
 class Held:
-    """A payment with its detail and participant, who is ``None`` where the platform removed him."""
+    """A payment with its detail and participant, who is ``None`` where the platform removed him.
+
+    :param pen: writes what goes beside it, where it is one of many in a transaction.
+    """
 
     payment: Payment
     detail: PaymentDetail
     participant: Participant | None
+    pen: Pen | None = None
 
     @property
     def charged(self) -> Money:
@@ -121,21 +130,9 @@ async def look_at_others(session: AsyncSession, participant_id: str, payment_id:
 
 
 async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
-    """Payments that are due for a look, oldest deadline first; each is claimed for ``lease_s`` seconds.
-
-    Any number of processes may claim: a row that another one holds is skipped, and a process that dies
-    leaves its rows to the others when the lease is over.
-    """
-    due = await session.exec(
-        select(PaymentDetail)
-        .where(col(PaymentDetail.next_poll_at) <= now)
-        .order_by(col(PaymentDetail.next_poll_at))
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    rows = due.all()
-    for row in rows:
-        row.next_poll_at = now + timedelta(seconds=lease_s)
+    """Payments that are due for a look, as :func:`procomp_pay.storage.claims.claim_due` claims them."""
+    due: Any = PaymentDetail.next_poll_at
+    rows = await claims.claim_due(session, PaymentDetail, due, now, lease_s=lease_s, limit=limit)
     return [row.payment_id for row in rows]
 
 

@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import bindparam
+from sqlalchemy import text as sql
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.rules import DiscrepancyKind, Topic
 from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.storage import exact_json
 from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.once import insert_once
 from procomp_pay.storage.platform import Payment
 from procomp_pay.storage.row_states import DiscrepancyState, EventState, OutboxState
+from procomp_pay.storage.types import UtcDateTime
 from procomp_pay.storage.work import Discrepancy, OutboxMessage, WebhookEvent
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An event as it arrived, its payload already encrypted."""
-
-    provider: str
-    event_id: str
-    type: str
-    payload_enc: str
-    occurred_at: datetime
-
-
-async def receive(session: AsyncSession, arrival: Arrival, *, row_id: str, now: datetime) -> bool:
-    """Put an event into the inbox; False where it is there already (providers deliver twice)."""
-    return await insert_once(
-        session,
-        WebhookEvent,
-        {
-            "id": row_id,
-            "provider": arrival.provider,
-            "event_id": arrival.event_id,
-            "type": arrival.type,
-            "payload_enc": arrival.payload_enc,
-            "state": EventState.PENDING,
-            "attempts": 0,
-            "next_attempt_at": now,
-            "occurred_at": arrival.occurred_at,
-            "received_at": now,
-        },
-    )
 
 
 async def of_event(session: AsyncSession, provider: str, event_id: str) -> WebhookEvent:
@@ -56,16 +29,120 @@ async def of_event(session: AsyncSession, provider: str, event_id: str) -> Webho
     return (await session.exec(query)).one()
 
 
-async def claim_event(session: AsyncSession, now: datetime) -> WebhookEvent | None:
-    """The next event to handle, locked until the transaction ends; one that is locked already is skipped."""
+async def claim_event(session: AsyncSession, now: datetime, row_id: str | None = None) -> WebhookEvent | None:
+    """The next event to handle, locked until the transaction ends; one that is locked already is skipped.
+
+    :param row_id: this one, where it still waits, also before it is due.
+    """
+    wanted = select(WebhookEvent).where(WebhookEvent.state == EventState.PENDING)
+    if row_id is None:
+        wanted = wanted.where(col(WebhookEvent.next_attempt_at) <= now)
+    else:
+        wanted = wanted.where(WebhookEvent.id == row_id)
     found = await session.exec(
-        select(WebhookEvent)
-        .where(WebhookEvent.state == EventState.PENDING, col(WebhookEvent.next_attempt_at) <= now)
-        .order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
+        wanted.order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
         .limit(1)
         .with_for_update(skip_locked=True)
     )
     return found.first()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An event that was claimed together with others."""
+
+    id: str
+    event_id: str
+    type: str
+    payload_enc: str
+    provider: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What became of an event that was claimed.
+
+    :param id: the row's. :param state: PENDING where it is tried again.
+    :param lag_s: seconds since it arrived.
+    """
+
+    id: str
+    event_id: str
+    type: str
+    state: EventState
+    payment_id: str | None = None
+    lag_s: float = 0.0
+
+
+async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> list[Waiting]:
+    """As :func:`claim_event`, many at once."""
+    columns: list[Any] = [
+        WebhookEvent.id,
+        WebhookEvent.event_id,
+        WebhookEvent.type,
+        WebhookEvent.payload_enc,
+        WebhookEvent.provider,
+        WebhookEvent.received_at,
+    ]
+    found = await session.exec(
+        select(*columns)
+        .where(WebhookEvent.state == EventState.PENDING, col(WebhookEvent.next_attempt_at) <= now)
+        .order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [Waiting(*row) for row in found.all()]
+
+
+_MARK_POSTGRESQL = sql(
+    """
+    UPDATE pay_webhook_event SET state = done.state, payment_id = done.payment_id, last_error = NULL,
+        attempts = pay_webhook_event.attempts + 1, handled_at = :now
+    FROM json_to_recordset(CAST(:done AS json)) AS done (id text, state text, payment_id text)
+    WHERE pay_webhook_event.id = done.id
+    """
+).bindparams(bindparam("now", type_=UtcDateTime()))
+_MARK_SQLITE = sql(
+    """
+    UPDATE pay_webhook_event SET state = done.state, payment_id = done.payment_id, last_error = NULL,
+        attempts = pay_webhook_event.attempts + 1, handled_at = :now
+    FROM (SELECT value ->> 'id' AS id, value ->> 'state' AS state, value ->> 'payment_id' AS payment_id
+          FROM json_each(:done)) AS done
+    WHERE pay_webhook_event.id = done.id
+    """
+).bindparams(bindparam("now", type_=UtcDateTime()))
+
+
+async def mark_many(session: AsyncSession, done: Sequence[Handled], now: datetime) -> None:
+    """Mark claimed events as handled."""
+    rows = [{"id": each.id, "state": each.state.value, "payment_id": each.payment_id} for each in done]
+    postgresql = session.get_bind().dialect.name == "postgresql"
+    statement = _MARK_POSTGRESQL if postgresql else _MARK_SQLITE
+    connection = await session.connection()
+    await connection.execute(statement, {"now": now, "done": exact_json.dumps(rows)})
+
+
+def message(
+    topic: str,
+    payload: dict[str, Any],
+    *,
+    row_id: str,
+    now: datetime,
+    payment_id: str | None = None,
+    dedup_key: str | None = None,
+) -> dict[str, Any]:
+    """The outbox row of a message that waits for delivery."""
+    return {
+        "id": row_id,
+        "topic": topic,
+        "payment_id": payment_id,
+        "dedup_key": dedup_key,
+        "payload": payload,
+        "state": OutboxState.WAITING,
+        "next_attempt_at": now,
+        "created_at": now,
+    }
 
 
 async def put_out(
@@ -79,20 +156,8 @@ async def put_out(
     dedup_key: str | None = None,
 ) -> bool:
     """Leave a message for delivery; False where one with the same ``dedup_key`` was left before."""
-    return await insert_once(
-        session,
-        OutboxMessage,
-        {
-            "id": row_id,
-            "topic": topic,
-            "payment_id": payment_id,
-            "dedup_key": dedup_key,
-            "payload": payload,
-            "state": OutboxState.WAITING,
-            "next_attempt_at": now,
-            "created_at": now,
-        },
-    )
+    row = message(topic, payload, row_id=row_id, now=now, payment_id=payment_id, dedup_key=dedup_key)
+    return await insert_once(session, OutboxMessage, row)
 
 
 async def undecided(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.refunds import RefundNews, RefundState
+from procomp_pay.storage import claims
 from procomp_pay.storage.module import Refund
 
 
@@ -62,17 +64,9 @@ async def one(session: AsyncSession, refund_id: str) -> Refund:
 
 
 async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
-    """Refunds that are due for a look, each claimed for ``lease_s`` seconds; held ones are skipped."""
-    due = await session.exec(
-        select(Refund)
-        .where(col(Refund.next_look_at) <= now)
-        .order_by(col(Refund.next_look_at))
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    rows = due.all()
-    for row in rows:
-        row.next_look_at = now + timedelta(seconds=lease_s)
+    """Refunds that are due for a look, as :func:`procomp_pay.storage.claims.claim_due` claims them."""
+    due: Any = Refund.next_look_at
+    rows = await claims.claim_due(session, Refund, due, now, lease_s=lease_s, limit=limit)
     return [row.id for row in rows]
 
 

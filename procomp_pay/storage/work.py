@@ -25,7 +25,11 @@ class WebhookEvent(Row, table=True):
     """The inbox: an event as a provider sent it, kept before it is acted on."""
 
     __tablename__ = "pay_webhook_event"
-    __table_args__ = (check_word("state", EventState), UniqueConstraint("provider", "event_id"))
+    __table_args__ = (
+        check_word("state", EventState),
+        UniqueConstraint("provider", "event_id"),
+        Index(None, "received_at", "id"),
+    )
 
     id: str = Field(sa_column=key())
     provider: str = Field(sa_column=text("provider"))
@@ -41,6 +45,16 @@ class WebhookEvent(Row, table=True):
     occurred_at: datetime = Field(sa_column=moment("occurred_at"))
     received_at: datetime = Field(sa_column=moment("received_at"))
     handled_at: datetime | None = Field(default=None, sa_column=moment("handled_at", null=True))
+
+
+class Feed(Row, table=True):
+    """How far a provider's list of events was read, by its own clock: everything before is in the inbox."""
+
+    __tablename__ = "pay_feed"
+
+    name: str = Field(sa_column=key("name"))
+    read_until: datetime | None = Field(default=None, sa_column=moment("read_until", null=True))
+    next_read_at: datetime = Field(sa_column=moment("next_read_at"))
 
 
 class OutboxMessage(Row, table=True):

@@ -26,6 +26,7 @@ from procomp_pay.payments.views import PaymentView
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 FEE = Money.parse("24000.50", "KZT")
 VIEW = PaymentView(
+    code="X54A-BHPZ",
     payment_id="c" * 25, participant_id="p1", participant_name="Қайрат Нұрланов", tournament_id="t1",
     tournament_name="Almaty Open 2026", category="Дзюдо -66 кг", status=PaymentStatus.COMPLETED,
     method=PaymentMethod.KASPI_QR, channel=Channel.KASPI_QR, charged=FEE, requested=FEE,

@@ -147,12 +147,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(dies_at=death)
     def maintain(self, dies_at: int | None) -> None:
-        self._use(one_pass(self.world.desk), "maintain", dies_at)
+        self._use(one_pass(self.world.desk, missed=False), "maintain", dies_at)
 
     @precondition(lambda self: bool(LONG))
     @rule(pick=which, steps=st.integers(0, 60), what=st.sampled_from(["maintain", "refund", "start"]))
     def cancelled_somewhere(self, pick: int, steps: int, what: str) -> None:
-        work: Coroutine[Any, Any, Any] = one_pass(self.world.desk)
+        work: Coroutine[Any, Any, Any] = one_pass(self.world.desk, missed=False)
         found = self._pick(pick, S.COMPLETED)
         if what == "refund" and found is not None:
             work.close()
@@ -324,7 +324,7 @@ class Machine(RuleBasedStateMachine):
         for seconds in (0, 5, 130, 130, 700, 700, 4000, 4000, 90_000, 4000, 4000, 700, 130):
             world.later(seconds)
             await self._deliver([e for e in self._stripe("events") if e["id"] not in self.delivered])
-            await one_pass(world.desk)
+            await one_pass(world.desk, missed=False)
         # Kaspi tells nothing by itself: a cashier's refund is found by whoever asks
         for detail in await world.rows(PaymentDetail):
             if detail.channel.is_kaspi:

@@ -26,7 +26,8 @@ RULES = re.compile(
     r"|A refund needs a reason of 1 to 500 printable characters"
     r"|The cursor is none of ours"
     r"|.*must be a time with its zone.*"
-    r"|.*signature.*|.*Signature.*"
+    r"|.*signature.*|.*Signature.*|No secret for callbacks is configured"
+    r"|Payment .* is not Kaspi's.*|A reason is 1 to 500 printable characters|.*[Nn]umber.*|An override needs a reason.*|.*operation.*"
 )
 
 

@@ -37,7 +37,7 @@ def token(
     sub: Any = "u1", role: Any = None, *, secret: str = JWT_SECRET, algorithm: str = "HS256", **claims: Any
 ) -> str:
     """A token as the platform signs it; a claim that is None is left out."""
-    body = {"sub": sub, "role": role, "exp": int(time.time()) + 600, **claims}
+    body = {"sub": sub, "role": role, "exp": int(time.time()) + 6 * 3600, **claims}
     return jwt.encode({k: v for k, v in body.items() if v is not None}, secret, algorithm=algorithm)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from sqlmodel import select
 
 from procomp_pay.domain.errors import DatabaseUnavailable
 from procomp_pay.payments.desk import Desk
@@ -17,6 +18,7 @@ from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server import background
 from procomp_pay.server.route import BASE
 from procomp_pay.server.state import STATE
+from procomp_pay.storage.work import OutboxMessage
 from tests.server.conftest import Serve, Served
 from tests.server.helpers import rename_table
 
@@ -173,3 +175,45 @@ async def test_a_key_that_is_not_accepted_is_no_outage(serve: Serve) -> None:
     served = await serve(stripe_secret_key=SecretStr("sk_test_" + "of_another_account"))
     status, body = await _health(served)
     assert (status, body["status"], body["services"]["stripe"]) == (200, "degraded", "misconfigured")
+
+
+async def test_a_loop_that_stands_still_is_told_once(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(background, "work_refunds", broken)
+    monkeypatch.setattr(background, "STALLED_AFTER_S", 0.5)
+    monkeypatch.setattr(background, "PULSE_S", 0.1)
+    served = await serve()
+
+    async def told() -> list[str]:
+        async with served.desk.db.reading() as session:
+            rows = (await session.exec(select(OutboxMessage))).all()
+        return [row.payload["work"] for row in rows if row.topic == "alert.stalled"]
+
+    await eventually(told, 5)
+    await asyncio.sleep(0.5)
+    assert (await told()).count("the loop refunds") == 1
+    assert served.app[STATE].background.state() == "stalled"
+
+
+async def test_a_loop_that_gets_nothing_but_failures_stands_still(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """Each round ends well, each payment in it fails: the provider is gone, and its loop does no work."""
+    served = await serve()
+    monkeypatch.setattr(background, "STALLED_AFTER_S", 2.0)
+    loops = served.app[STATE].background
+
+    async def failing(desk: Desk, done: Pass, **_: Any) -> None:
+        done.looked_at, done.failures = 1, ["payment x: Kaspi cannot be reached"]
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(background, "work_watch", failing)
+
+    async def still() -> bool:
+        return {name for name in loops.standing_still() if name.startswith("watch")} != set()
+
+    await eventually(still, 10)

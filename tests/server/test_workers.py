@@ -1,0 +1,103 @@
+"""``serve --workers``: one port, several processes, any of them killed at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from procomp_pay.config import Settings
+from procomp_pay.server.routes import BASE
+from tests.server.processes import Command, environment
+
+Start = Callable[..., Awaitable[Command]]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+@pytest.fixture
+async def command(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
+    async with AsyncExitStack() as stack:
+
+        async def start(*arguments: str, **env: str) -> Command:
+            made = await Command.start(*arguments, env=environment(settings, **env), cwd=tmp_path)
+            stack.push_async_callback(made.clean_up)
+            return made
+
+        yield start
+
+
+def workers_of(server: Command) -> set[int]:
+    pid = server._process.pid
+    return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+async def answers(url: str) -> bool:
+    async with httpx.AsyncClient(verify=False, base_url=url) as api:
+        with contextlib.suppress(httpx.TransportError):
+            return (await api.get(f"{BASE}/health/live")).status_code == 200
+    return False
+
+
+async def eventually(check: Callable[[], bool]) -> None:
+    for _ in range(400):
+        if check():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it did not happen")
+
+
+async def test_sqlite_has_one_writer(command: Start, settings: Settings) -> None:
+    if settings.is_embedded:
+        refused = await command("serve", "--port", "0", "--workers", "2")
+        assert await refused.end(20) == 7
+        assert "Several workers need PostgreSQL" in refused.said
+        assert "listens on" not in refused.said
+
+
+async def test_workers_share_a_port_and_one_that_dies_is_replaced(command: Start, settings: Settings) -> None:
+    if settings.is_embedded:
+        pytest.skip("a SQLite file has one server")
+    server = await (await command("serve", "--port", "0", "--workers", "2")).ready()
+    assert server.said.count("listens on") == 1
+    first = workers_of(server)
+    assert len(first) == 2
+    port = server.url.rpartition(":")[2]
+    taken = await command("serve", "--port", port)
+    assert await taken.end(20) == 7, "also another one of ours has to choose another port"
+    shared = await command("serve", "--port", port, "--workers", "2")
+    assert await shared.end(20) == 7
+    killed = first.pop()
+    os.kill(killed, signal.SIGKILL)
+    await eventually(lambda: len(workers_of(server)) == 2 and killed not in workers_of(server))
+    told = f"worker {killed} ended with -9; another one in 0.5 s"
+    await eventually(lambda: told in server.said)
+    for _ in range(20):
+        assert await answers(server.url)
+    server.send(signal.SIGTERM)
+    assert await server.end() == 0
+    assert server.said.count("[-] stopped") >= 3, "both workers and their parent"
+    assert "Traceback" not in server.said
+    assert not await answers(server.url)
+
+
+async def test_workers_do_not_outlive_their_parent(command: Start, settings: Settings) -> None:
+    if settings.is_embedded:
+        pytest.skip("a SQLite file has one server")
+    server = await (await command("serve", "--port", "0", "--workers", "2")).ready()
+    left = workers_of(server)
+    server.send(signal.SIGKILL)
+    await eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() and _runs(pid) for pid in left))
+
+
+def _runs(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
