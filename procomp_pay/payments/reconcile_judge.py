@@ -261,11 +261,15 @@ async def _is_gone(court: Court, payment_id: str | None, kind: str, fingerprint:
 
 
 def _was_asked_about(kind: str, mark: str, ours: Ours) -> bool:
-    """Asking about a payment tells nothing of a second object that names it, nor of an unknown refund."""
+    """Asking about a payment tells nothing of a second object that names it, nor of an unknown refund, nor of
+    what a person overrode: that ends by a person's word."""
+    own = (ours.ref, "payment")
     if kind == _K.REFUND_MISMATCH:
         return not any(each.state.value == "PENDING" for each in ours.refunds)
     if kind in (_K.DUPLICATE_PAYMENT, _K.AMOUNT_MISMATCH, _K.CURRENCY_MISMATCH):
-        return mark in (ours.ref, "payment")
+        return mark in own
+    if kind == _K.STATUS_MISMATCH:
+        return mark in (*own, ours.dispute[0] if ours.dispute else None)
     return True
 
 
