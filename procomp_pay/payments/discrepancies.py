@@ -227,10 +227,15 @@ async def _fix(desk: Desk, view: DiscrepancyView, actor: Actor) -> None:
                 next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
             )
         return
-    for each in await differences(court, view.payment_id) or []:
+    for each in await differences(court, view.payment_id, view.kind) or []:
         if each.repair is not None:
             await mend_by_asking(desk, each, court.actor)
-    left = await differences(court, view.payment_id) or []
+    left = await differences(court, view.payment_id, view.kind)
+    if left is None:
+        raise NeedsPerson(
+            "Nobody can be asked about it: it has nothing at the provider",
+            next_step=f"look yourself, then: procomp-pay discrepancies resolve {view.discrepancy_id}",
+        )
     if (still := _still(view, left)) is not None:
         raise NeedsPerson(
             f"It is still there: {still.what}",

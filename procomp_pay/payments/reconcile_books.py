@@ -81,7 +81,7 @@ def as_ours(held: Held, refunds: list[Refund], reach: Reach, now: datetime) -> O
     return Ours(
         key=payment.id,
         payment_id=payment.id,
-        ref=payment.stripe_payment_id or payment.kaspi_qr_code or detail.provider_ref,
+        ref=payment.stripe_payment_id or payment.kaspi_qr_code or detail.provider_ref or _bill(held),
         status=payment.status,
         money=held.charged,
         place=place_of(held),
@@ -94,6 +94,11 @@ def as_ours(held: Held, refunds: list[Refund], reach: Reach, now: datetime) -> O
         overdue=is_overdue(held, now),
         moving=reach.read_at is not None and max(touched) >= reach.read_at,
     )
+
+
+def _bill(held: Held) -> str | None:
+    """A bill's own number: the door names its differences by it."""
+    return held.payment.kaspi_transaction_id if held.detail.channel is Channel.KASPI_BILL else None
 
 
 def _is_known(dispute: tuple[str | None, DisputeState | None]) -> bool:
