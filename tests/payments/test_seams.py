@@ -9,7 +9,7 @@ import pytest
 from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News, ProviderIds, Source
 from procomp_pay.domain.statement import LineKind
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
 from procomp_pay.payments import discrepancies
 from procomp_pay.payments.bill import pay
 from procomp_pay.payments.discrepancies import How
@@ -101,3 +101,69 @@ async def test_a_refund_that_a_statement_told_is_not_missed_by_api(world: World)
     assert await world.status(opened) is S.REFUNDED
     report = await plants.run(world, "kaspi")
     assert (report.found, report.still_open) == (0, 0), report.told
+
+
+async def test_a_line_that_only_fits_does_not_pay_for_whom_kaspi_calls_unpaid(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await world.phone(opened, "cancel")
+    world.later(6)
+    await world.maintain()
+    assert await world.status(opened) is S.FAILED
+    report = await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
+    assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
+    finding = report.told[0].finding
+    assert (finding.what, finding.theirs.candidates) == (  # type: ignore[union-attr]
+        "it fits a payment that is over",
+        (opened.view.payment_id,),
+    )
+    assert await world.status(opened) is S.FAILED
+
+
+async def test_a_qr_is_watched_after_a_line_that_only_fits(world: World) -> None:
+    """The line may be of another sale: money that comes through the QR too is then seen."""
+    opened = await world.start(await world.participant())
+    await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
+    assert await world.status(opened) is S.COMPLETED
+    await world.phone(opened)
+    world.later(10)
+    await world.maintain()
+    assert [e.kind for e in await plants.open_rows(world)] == ["DUPLICATE_PAYMENT"]
+
+
+async def test_kaspi_s_last_word_against_a_line_that_only_fits(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
+    await world.phone(opened, "cancel")
+    world.later(10)
+    await world.maintain()
+    assert await world.status(opened) is S.COMPLETED
+    assert [e.kind for e in await plants.open_rows(world)] == ["STATUS_MISMATCH"]
+
+
+async def test_a_statement_names_a_bill_of_another_amount_once(world: World) -> None:
+    await pay(world.desk, ask(await world.participant(), "777000111", "20000.00"))
+    before = {e.fingerprint for e in await plants.open_rows(world)}
+    await compare(world, [line(5, "777000111", world.now(), "20000.00 KZT")], "kaspi")
+    assert {e.fingerprint for e in await plants.open_rows(world)} == before
+
+
+async def test_a_bill_of_another_amount_that_was_given_back_is_in_nobody_s_way(world: World) -> None:
+    who = await world.participant()
+    await pay(world.desk, ask(who, "777000111", "20000.00"))
+    [row] = await plants.open_rows(world)
+    await discrepancies.resolve(world.desk, row.id, How.ACCEPT, "given back in Kaspi Pay", CLERK)
+    opened = await world.start(who)
+    assert await world.status(opened) is S.PENDING
+    await plants.run(world, "kaspi")
+    assert await plants.open_rows(world) == []
+
+
+async def test_what_the_door_says_of_a_bill_the_night_says_in_the_same_words(world: World) -> None:
+    twice = await world.participant()
+    gone = await world.participant(status=ParticipantStatus.CANCELLED)
+    for number, who in enumerate((twice, twice, gone), start=777000111):
+        await pay(world.desk, ask(who, str(number)))
+    before = {e.fingerprint for e in await plants.open_rows(world)}
+    assert len(before) == 2
+    await plants.run(world, "kaspi")
+    assert {e.fingerprint for e in await plants.open_rows(world)} == before
