@@ -80,6 +80,8 @@ class Fact:
     :param money_unreadable: what the source said of the amount, where it is no amount: for a person.
     :param amount_accepted: a person decided that the money settles the fee although it is another amount.
     :param final_at_provider: the provider's object is closed: no money can come through it any more.
+    :param is_guess: the money fits by amount and time alone: what the provider says of its own object still
+        counts.
     """
 
     payment_id: str
@@ -95,6 +97,7 @@ class Fact:
     ids: ProviderIds = field(default_factory=ProviderIds)
     reason: str | None = None
     final_at_provider: bool = False
+    is_guess: bool = False
     refund: RefundNews | None = None
     dispute: DisputeNews | None = None
 

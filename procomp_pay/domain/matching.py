@@ -59,9 +59,10 @@ def _unknown(group: list[Theirs]) -> Iterator[Finding]:
         if each.kind is LineKind.OTHER or each.stand is not Stand.PAID or each.mark in told:
             continue
         told.add(each.mark)
-        what = (
-            "several payments fit it" if each.candidates else f"a {each.kind.value} that is not in our books"
-        )
+        what = f"a {each.kind.value} that is not in our books"
+        if each.candidates:
+            one = len(each.candidates) == 1
+            what = "it fits a payment that is over" if one else "several payments fit it"
         yield Finding(_K.MISSING_LOCALLY, what, each.mark, None, each)
 
 

@@ -222,8 +222,8 @@ def _succeeded(standing: Standing, fact: Fact) -> Verdict:
     kind = _misfit(standing, fact)
     if kind is not None and not fact.amount_accepted:
         return Verdict(Outcome.MISMATCH, topics=(Topic.ALERT_AMOUNT,), discrepancies=(kind,))
-    # A person's word closes nothing: what the provider says of its own object is still waited for.
-    still = None if fact.source.is_person else False
+    # A person's word, or a guess, closes nothing: what the provider says of its own object is waited for.
+    still = None if fact.source.is_person or fact.is_guess else False
     verdict = Verdict(
         Outcome.MOVED, PaymentStatus.COMPLETED, topics=(Topic.PAYMENT_RECEIVED,), provider_open=still
     )

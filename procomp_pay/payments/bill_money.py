@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.facts import Fact, News, ProviderIds, Source
 from procomp_pay.domain.fees import Charge
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.rules import DiscrepancyKind, Topic
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod
 from procomp_pay.payments import ledger
@@ -62,6 +63,8 @@ async def take(session: AsyncSession, desk: Desk, account: Account, charge: Char
     # nothing of ours is at Kaspi: there is nothing to ask about, and nothing more can come through it
     held.detail.create_state = CreateState.NEVER
     held.detail.provider_open = False
+    # also where the amount settles nothing: the number is this money's, and no clerk's for another payment
+    held.payment.kaspi_transaction_id = canonical(arrived.txn_id)
     await settle_in(session, desk, arrived.fact(held.payment.id), held)
     return held.payment.id
 

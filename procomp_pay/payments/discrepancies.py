@@ -10,6 +10,7 @@ from typing import Any
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Conflict, NeedsPerson, Refused
+from procomp_pay.domain.rules import DiscrepancyKind
 from procomp_pay.domain.sides import Finding
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.reconcile_books import Reach
@@ -19,6 +20,7 @@ from procomp_pay.payments.reconcile_report import Report
 from procomp_pay.payments.refund import Refunded, RefundOrder, refund
 from procomp_pay.storage import audit
 from procomp_pay.storage import discrepancies as store
+from procomp_pay.storage import kaspi_operations as numbers
 from procomp_pay.storage.discrepancies import Filter
 from procomp_pay.storage.payments import exists, hold
 from procomp_pay.storage.row_states import DiscrepancyState
@@ -185,6 +187,11 @@ async def _give_back(desk: Desk, view: DiscrepancyView, actor: Actor) -> Refunde
             f"{view.ref} is a second payment at Stripe: a refund from here would give the first one back",
             next_step=f"give {view.ref} back in Stripe's dashboard, then resolve it with --how accept",
         )
+    if await _is_second_operation(desk, view):
+        raise Refused(
+            f"{view.ref} is a second operation at Kaspi: a refund from here would give the first one back",
+            next_step=f"give {view.ref} back in the Kaspi Pay app, then resolve it with --how accept",
+        )
     order = RefundOrder(
         view.payment_id,
         f"discrepancy {view.discrepancy_id}: {view.kind}",
@@ -199,6 +206,18 @@ async def _is_own(desk: Desk, view: DiscrepancyView) -> bool:
     return held.payment.stripe_payment_id == view.ref
 
 
+async def _is_second_operation(desk: Desk, view: DiscrepancyView) -> bool:
+    """Whether the money is another one than that by which Kaspi's payment was settled."""
+    if view.kind != DiscrepancyKind.DUPLICATE_PAYMENT or not view.ref.isdigit():
+        return False
+    async with desk.db.reading() as session:
+        held = await hold(session, str(view.payment_id), lock=False)
+        mine = await numbers.of_payment(session, held.payment.id)
+    settled_by = {held.payment.kaspi_qr_code, held.detail.provider_ref}
+    settled_by |= {each.operation_number for each in mine[:1]}
+    return held.detail.channel.is_kaspi and ("settled" in view.detail or view.ref not in settled_by)
+
+
 async def _fix(desk: Desk, view: DiscrepancyView, actor: Actor) -> None:
     court = _court(desk, view, actor)
     if view.payment_id is None:
@@ -208,10 +227,15 @@ async def _fix(desk: Desk, view: DiscrepancyView, actor: Actor) -> None:
                 next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
             )
         return
-    for each in await differences(court, view.payment_id) or []:
+    for each in await differences(court, view.payment_id, view.kind) or []:
         if each.repair is not None:
             await mend_by_asking(desk, each, court.actor)
-    left = await differences(court, view.payment_id) or []
+    left = await differences(court, view.payment_id, view.kind)
+    if left is None:
+        raise NeedsPerson(
+            "Nobody can be asked about it: it has nothing at the provider",
+            next_step=f"look yourself, then: procomp-pay discrepancies resolve {view.discrepancy_id}",
+        )
     if (still := _still(view, left)) is not None:
         raise NeedsPerson(
             f"It is still there: {still.what}",

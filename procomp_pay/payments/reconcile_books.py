@@ -77,30 +77,47 @@ def as_ours(held: Held, refunds: list[Refund], reach: Reach, now: datetime) -> O
     paid_at = detail.news_at or detail.completed_at
     touched = [payment.updated_at, detail.updated_at, *(each.updated_at for each in refunds)]
     dispute = (detail.dispute_id, detail.dispute_state)
+    told = reach.by_payment_time or not detail.channel.is_kaspi
     return Ours(
         key=payment.id,
         payment_id=payment.id,
-        ref=payment.stripe_payment_id or payment.kaspi_qr_code or detail.provider_ref,
+        ref=payment.stripe_payment_id or payment.kaspi_qr_code or detail.provider_ref or _bill(held),
         status=payment.status,
         money=held.charged,
         place=place_of(held),
-        refunds=tuple(_refund(each, reach) for each in refunds),
+        refunds=tuple(_refund(each, reach, can_be_missed=told) for each in refunds),
         dispute=dispute if _is_known(dispute) else None,  # type: ignore[arg-type]
         late=detail.is_late,
         duplicate=detail.is_duplicate,
-        expected=reach.covers(paid_at if reach.by_payment_time else detail.created_at),
+        expected=_is_told(held, reach)
+        and reach.covers(paid_at if reach.by_payment_time else detail.created_at),
         overdue=is_overdue(held, now),
         moving=reach.read_at is not None and max(touched) >= reach.read_at,
     )
+
+
+def _bill(held: Held) -> str | None:
+    """A bill's own number: the door names its differences by it."""
+    return held.payment.kaspi_transaction_id if held.detail.channel is Channel.KASPI_BILL else None
 
 
 def _is_known(dispute: tuple[str | None, DisputeState | None]) -> bool:
     return None not in dispute
 
 
-def _refund(row: Refund, reach: Reach) -> OurRefund:
+def _is_told(held: Held, reach: Reach) -> bool:
+    """Whether the side that was read could tell of it. Kaspi's API has no list: what came by bill, or by a
+    clerk's word after a lost answer, cannot be asked for, and is not missed there."""
+    detail = held.detail
+    opened = detail.create_state is CreateState.OPEN and detail.provider_ref is not None
+    return reach.by_payment_time or not detail.channel.is_kaspi or opened
+
+
+def _refund(row: Refund, reach: Reach, *, can_be_missed: bool) -> OurRefund:
+    """Kaspi's API tells a sum at most, never single refunds: none is missed there by itself."""
     went = row.sent_at or row.created_at
-    return OurRefund(row.id, row.provider_refund_id, row.amount, row.state, reach.covers(went))
+    expected = can_be_missed and reach.covers(went)
+    return OurRefund(row.id, row.provider_refund_id, row.amount, row.state, expected)
 
 
 def place_of(held: Held) -> Place:

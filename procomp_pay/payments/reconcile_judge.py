@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _K = DiscrepancyKind
 #: What is found by comparing with what was read a while ago: the provider is asked again before it is said.
 _TO_CONFIRM = frozenset({_K.STATUS_MISMATCH, _K.MISSING_AT_PROVIDER, _K.AMOUNT_MISMATCH, _K.REFUND_MISMATCH})
+#: What our own books tell, whatever the provider says.
+_OF_OUR_BOOKS = frozenset({_K.PARTICIPANT_MISMATCH, _K.LATE_PAYMENT, _K.DUPLICATE_PAYMENT})
 
 Mend = Callable[[Desk, Finding, Actor], Awaitable[None]]
 Pace = Callable[[], Awaitable[object]]
@@ -252,7 +254,7 @@ async def _is_gone(court: Court, payment_id: str | None, kind: str, fingerprint:
     mark = fingerprint.split(":", 2)[2]
     if payment_id is None:
         return await is_known_now(court, mark)
-    found = await differences(court, payment_id)
+    found = await differences(court, payment_id, kind)
     if found is None or fingerprint in {each.fingerprint for each in found}:
         return False
     async with court.desk.db.reading() as session:
@@ -261,16 +263,21 @@ async def _is_gone(court: Court, payment_id: str | None, kind: str, fingerprint:
 
 
 def _was_asked_about(kind: str, mark: str, ours: Ours) -> bool:
-    """Asking about a payment tells nothing of a second object that names it, nor of an unknown refund."""
+    """Asking about a payment tells nothing of a second object that names it, nor of an unknown refund, nor of
+    what a person overrode: that ends by a person's word."""
+    own = (ours.ref, "payment")
     if kind == _K.REFUND_MISMATCH:
         return not any(each.state.value == "PENDING" for each in ours.refunds)
     if kind in (_K.DUPLICATE_PAYMENT, _K.AMOUNT_MISMATCH, _K.CURRENCY_MISMATCH):
-        return mark in (ours.ref, "payment")
+        return mark in own
+    if kind == _K.STATUS_MISMATCH:
+        return mark in (*own, ours.dispute[0] if ours.dispute else None)
     return True
 
 
-async def differences(court: Court, payment_id: str) -> list[Finding] | None:
-    """What differs for one payment now, by asking its provider; ``None`` where that cannot be said.
+async def differences(court: Court, payment_id: str, kind: str) -> list[Finding] | None:
+    """What differs for one payment now, by asking its provider; ``None`` where that cannot be said: for
+    a kind that only the provider could tell of, where it cannot be asked (a bill has nothing at Kaspi).
 
     :raises Unavailable, ConfigurationError: the provider does not answer.
     """
@@ -283,6 +290,8 @@ async def differences(court: Court, payment_id: str) -> list[Finding] | None:
     if held is None or ours is None:
         return None
     said = await _asked(court, held)
+    if said is None and kind not in _OF_OUR_BOOKS:
+        return None
     if said is not None:
         ours = replace(ours, expected=True)
     return list(judge(replace(ours, moving=False), said or []))

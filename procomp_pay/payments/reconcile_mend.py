@@ -180,7 +180,10 @@ async def mend_by_line(desk: Desk, finding: Finding, actor: Actor, source_id: st
     news = News.SUCCEEDED if finding.repair is Repair.ASK else News.REFUND
     fact = replace(_fact(desk, ours.payment_id, news, actor, line.at), source_id=source_id)
     if finding.repair is Repair.ASK and line.stand is Stand.PAID:
-        await settle(desk, replace(fact, money=money, ids=_ids(line), final_at_provider=True))
+        # by another number than its own: it only fits, so its QR stays watched
+        guess = ours.ref is not None and ours.ref.isdigit() and line.mark != ours.ref
+        ids = _ids(line)
+        await settle(desk, replace(fact, money=money, ids=ids, final_at_provider=not guess, is_guess=guess))
     elif finding.repair is Repair.REFUNDS:
         await settle(desk, replace(fact, refund=_refund_news(finding, line, money), at=desk.clock()))
 

@@ -25,6 +25,8 @@ from procomp_pay.storage.payments import Held
 
 _ALMATY = ZoneInfo("Asia/Almaty")
 _NOT_PAID = (News.FAILED, News.CANCELLED, News.EXPIRED)
+#: Who names a number without having it from Kaspi's word on the QR; a statement's line may only fit.
+_NOT_KASPI = ("person", "app", "reconcile")
 _BY = {
     "kaspi_status": "as Kaspi itself said",
     "kaspi_bill": "as Kaspi itself said",
@@ -114,7 +116,8 @@ def local_time(at: datetime) -> str:
 
 
 async def doubt(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> None:
-    """A person said that it was paid, and Kaspi's last word on its QR is that it was not: kept for a person.
+    """A person said that it was paid, or a statement's line that fits, and Kaspi's last word on its QR is
+    that it was not: kept for a person.
 
     The fee stays settled: the money may have come another way. A receipt can be forged.
     """
@@ -123,7 +126,7 @@ async def doubt(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> No
     if held.payment.status is not PaymentStatus.COMPLETED or held.detail.provider_ref is None:
         return
     mine = await numbers.of_payment(session, held.payment.id)
-    if not mine or any(row.source not in ("person", "app") for row in mine):
+    if not mine or any(row.source not in _NOT_KASPI for row in mine):
         return
     found = {
         "operation": mine[0].operation_number,

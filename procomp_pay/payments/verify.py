@@ -145,6 +145,8 @@ async def _check_number(session: AsyncSession, held: Held, number: str) -> bool:
     used = await numbers.used_by(session, number)
     if used is not None and used.payment_id != held.payment.id:
         raise await used_before(session, used)
+    if used is None:
+        await _check_money(session, held, number)
     of_qr = await numbers.qr_of(session, number)
     if of_qr not in (None, held.payment.id):
         who = await numbers.owner(session, str(of_qr))
@@ -159,6 +161,19 @@ async def _check_number(session: AsyncSession, held: Held, number: str) -> bool:
     if mine:
         raise await settled_before(session, mine[0])
     return False
+
+
+async def _check_money(session: AsyncSession, held: Held, number: str) -> None:
+    """
+    :raises Conflict: another payment's money came under this number; of another amount, it settled nothing.
+    """
+    whose = await numbers.came_under(session, number)
+    if whose not in (None, held.payment.id):
+        who = await numbers.owner(session, str(whose))
+        raise Conflict(
+            f"The money of {number} came for {who.full_name or 'a removed participant'}, payment {whose}",
+            next_step=f"see it: procomp-pay status --payment {whose}",
+        )
 
 
 async def _is_known(session: AsyncSession, order: VerifyOrder, actor: Actor) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.domain.states import OPEN_STATUSES
 from procomp_pay.storage.module import KaspiOperation, PaymentDetail
-from procomp_pay.storage.platform import Participant
+from procomp_pay.storage.platform import Participant, Payment
 from procomp_pay.storage.row_states import DiscrepancyState
 from procomp_pay.storage.work import Discrepancy
 
@@ -41,6 +42,14 @@ async def qr_of(session: AsyncSession, number: str) -> str | None:
     """Our payment whose QR has this number at Kaspi: the receipt of that QR shows it."""
     query = select(PaymentDetail.payment_id).where(PaymentDetail.provider_ref == number)
     return (await session.exec(query)).first()
+
+
+async def came_under(session: AsyncSession, number: str) -> str | None:
+    """Our payment that money of another amount came for under this number: it is still open."""
+    query = select(Payment.id).where(
+        col(Payment.status).in_(OPEN_STATUSES), Payment.kaspi_transaction_id == number
+    )
+    return (await session.exec(query.limit(1))).first()
 
 
 async def is_amount_in_doubt(session: AsyncSession, payment_id: str) -> bool:

@@ -249,16 +249,21 @@ class Staging:
 
     async def _fit_by_amount_and_time(self) -> None:
         """A line whose number nobody has told us fits the one payment of its amount within whose life it
-        lies. Two that fit, either way, are left to a person, with their names."""
+        lies. Two that fit, either way, are left to a person, with their names; so is one that Kaspi itself
+        calls unpaid: the money is of another sale."""
         pairs: dict[str, list[str]] = {}
         lines: dict[str, list[str]] = {}
-        for match, payment_id in await self._engine.rows(
+        alive: set[str] = set()
+        for match, payment_id, can_be in await self._engine.rows(
             sql.fits(self._engine.minutes_before, self._engine.minutes_after), {}
         ):
             pairs.setdefault(match, []).append(payment_id)
             lines.setdefault(payment_id, []).append(match)
-        for match, fitting in pairs.items():
-            if len(fitting) == 1 and len(lines[fitting[0]]) == 1:
+            if can_be:
+                alive.add(payment_id)
+        for match, named in pairs.items():
+            fitting = [each for each in named if each in alive] or named
+            if len(fitting) == 1 and fitting[0] in alive and len(lines[fitting[0]]) == 1:
                 await self._engine.run(sql.RESOLVED, {"match": match, "id": fitting[0]})
             else:
                 await self._engine.run(

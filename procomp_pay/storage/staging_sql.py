@@ -127,8 +127,10 @@ def other_names(provider: str) -> list[str]:
 
 def fits(before: str, after: str) -> str:
     """Lines of nobody's, each with every payment of its amount within whose life it lies and whose own number
-    no line has. ``before``, ``after``: SQL for the edges of a payment's life."""
-    return f"""SELECT DISTINCT l.match, p.id FROM suspect s JOIN line l ON l.match = s.match
+    no line has; and whether its money can have come: not after Kaspi's last word that it was not paid.
+    ``before``, ``after``: SQL for the edges of a payment's life."""
+    return f"""SELECT DISTINCT l.match, p.id, ({_PAID_HERE} OR d.provider_open)
+        FROM suspect s JOIN line l ON l.match = s.match
         JOIN "Payment" p ON p.amount = l.amount AND CAST(p.currency AS TEXT) = l.currency
             AND CAST(p.method AS TEXT) = 'KASPI_QR' AND l.at >= {before} AND l.at < {after}
         JOIN pay_payment_detail d ON d.payment_id = p.id

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from operator import itemgetter
 
+from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.statement import LineKind, StatementLine
 from procomp_pay.providers.statements.cells import Cell, CellError, is_blank, read_amount, read_number, shown
 from procomp_pay.providers.statements.figures import Figures, FiguresReader
@@ -111,9 +112,19 @@ class LineReader:
 
     def _number(self, cell: Cell) -> str:
         """An operation's number or id; most need no reading."""
-        if type(cell) is str and self._is_plain(cell) and cell.isascii() and len(cell) <= _LONGEST_NUMBER:
+        if (
+            type(cell) is str
+            and self._is_plain(cell)
+            and cell.isascii()
+            and len(cell) <= _LONGEST_NUMBER
+            and cell[:1] != "0"
+        ):
             return cell
-        return read_number(cell)
+        return self._kept(read_number(cell))
+
+    def _kept(self, number: str) -> str:
+        """Kaspi's numbers as we keep them: one that is padded with zeros is the same number."""
+        return number if self._is_stripe else canonical(number)
 
     def _new_figures(self, cells: tuple[Cell, ...]) -> Figures:
         if len(self._figures) >= _MOST_FIGURES:
@@ -198,7 +209,7 @@ class LineReader:
         if place is None:
             return None
         try:
-            number = read_number(row[place])
+            number = self._kept(read_number(row[place]))
         except CellError:
             return None
         return number if number not in ("", ref) else None

@@ -1,0 +1,169 @@
+"""Where verify, bill, callback, statement and reconcile meet: attacks on the seams."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from procomp_pay.domain.errors import Conflict, PaymentError, Refused
+from procomp_pay.domain.facts import Fact, News, ProviderIds, Source
+from procomp_pay.domain.statement import LineKind
+from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
+from procomp_pay.payments import discrepancies
+from procomp_pay.payments.bill import pay
+from procomp_pay.payments.discrepancies import How
+from procomp_pay.payments.settle import settle
+from procomp_pay.payments.verify import VerifyOrder, verify
+from tests.payments import test_reconcile as plants
+from tests.payments.conftest import CLERK, World
+from tests.payments.test_bill import ask, of
+from tests.payments.test_reconcile_statement import compare, line
+
+S = PaymentStatus
+
+
+async def test_a_paid_bill_is_not_missed_where_nobody_can_ask_about_it(world: World) -> None:
+    await pay(world.desk, ask(await world.participant()))
+    report = await plants.run(world, "kaspi")
+    assert (report.found, report.still_open) == (0, 0), report.told
+
+
+async def test_a_payment_of_the_clerk_s_word_alone_is_not_missed(world: World) -> None:
+    await world.fault("/r1", "cut_before", times=99)
+    who = await world.participant()
+    with pytest.raises(PaymentError):
+        await world.start(who)
+    [(payment, _)] = await of(world, who)
+    await verify(world.desk, VerifyOrder(payment.id, "19000000001"), CLERK)
+    await world.no_faults()
+    report = await plants.run(world, "kaspi")
+    assert (report.found, report.still_open) == (0, 0), report.told
+
+
+async def test_an_override_stays_open_whatever_the_night_finds(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await world.phone(opened, "cancel")
+    world.later(6)
+    order = VerifyOrder(opened.view.payment_id, "19000000001", override=True, reason="seen in Kaspi Pay")
+    done = await verify(world.desk, order, CLERK)
+    assert done.overridden
+    mine = [e.fingerprint for e in await plants.open_rows(world) if "19000000001" in e.fingerprint]
+    assert mine
+    await plants.run(world, "kaspi")
+    assert set(mine) <= {e.fingerprint for e in await plants.open_rows(world)}, await plants.open_rows(world)
+
+
+async def test_an_override_of_a_bill_stays_open(world: World) -> None:
+    who = await world.participant()
+    await pay(world.desk, ask(who, "777000111", "20000.00"))
+    [(payment, _)] = await of(world, who)
+    order = VerifyOrder(
+        payment.id, "777000111", paid_at=world.now() - timedelta(days=3), override=True, reason="poor"
+    )
+    await verify(world.desk, order, CLERK)
+    before = {e.fingerprint for e in await plants.open_rows(world)}
+    await plants.run(world, "kaspi")
+    assert before <= {e.fingerprint for e in await plants.open_rows(world)}
+
+
+async def test_a_second_operation_is_not_given_back_through_the_first(world: World) -> None:
+    """Two operations at Kaspi for one payment: a refund from here gives the QR's money back."""
+    opened = await plants.paid_by_kaspi(world)
+    fact = Fact(
+        payment_id=opened.view.payment_id, news=News.SUCCEEDED, at=world.now(),
+        source=Source.KASPI_CALLBACK, actor="gateway", source_id="x", money=opened.view.charged,
+        ids=ProviderIds(kaspi_operation="999000111"),
+    )  # fmt: skip
+    await plants.change(world, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
+    await settle(world.desk, fact)
+    [row] = await plants.open_rows(world)
+    with pytest.raises(Refused, match="a second operation at Kaspi"):
+        await discrepancies.resolve(world.desk, row.id, How.REFUND, "came twice", CLERK)
+    assert await world.status(opened) is S.COMPLETED
+
+
+async def test_the_number_of_a_bill_of_another_amount_settles_no_other_payment(world: World) -> None:
+    who = await world.participant()
+    opened = await world.start(who)
+    await pay(world.desk, ask(who, "0777000111", "20000.00"))
+    await world.fault("/r1", "cut_before", times=99)
+    with pytest.raises(Conflict, match="came for"):
+        await verify(world.desk, VerifyOrder(opened.view.payment_id, "777000111"), CLERK)
+    assert await world.status(opened) is S.PENDING
+
+
+async def test_a_refund_that_a_statement_told_is_not_missed_by_api(world: World) -> None:
+    opened = await plants.paid_by_kaspi(world)
+    number = str(opened.view.provider_ref)
+    back = line(3, "600000001", world.now(), "24000.00 KZT", kind=LineKind.REFUND, payment_ref=number)
+    await compare(world, [line(2, number, world.now(), "24000.00 KZT"), back], "kaspi")
+    assert await world.status(opened) is S.REFUNDED
+    report = await plants.run(world, "kaspi")
+    assert (report.found, report.still_open) == (0, 0), report.told
+
+
+async def test_a_line_that_only_fits_does_not_pay_for_whom_kaspi_calls_unpaid(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await world.phone(opened, "cancel")
+    world.later(6)
+    await world.maintain()
+    assert await world.status(opened) is S.FAILED
+    report = await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
+    assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
+    finding = report.told[0].finding
+    assert (finding.what, finding.theirs.candidates) == (  # type: ignore[union-attr]
+        "it fits a payment that is over",
+        (opened.view.payment_id,),
+    )
+    assert await world.status(opened) is S.FAILED
+
+
+async def test_a_qr_is_watched_after_a_line_that_only_fits(world: World) -> None:
+    """The line may be of another sale: money that comes through the QR too is then seen."""
+    opened = await world.start(await world.participant())
+    await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
+    assert await world.status(opened) is S.COMPLETED
+    await world.phone(opened)
+    world.later(10)
+    await world.maintain()
+    assert [e.kind for e in await plants.open_rows(world)] == ["DUPLICATE_PAYMENT"]
+
+
+async def test_kaspi_s_last_word_against_a_line_that_only_fits(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
+    await world.phone(opened, "cancel")
+    world.later(10)
+    await world.maintain()
+    assert await world.status(opened) is S.COMPLETED
+    assert [e.kind for e in await plants.open_rows(world)] == ["STATUS_MISMATCH"]
+
+
+async def test_a_statement_names_a_bill_of_another_amount_once(world: World) -> None:
+    await pay(world.desk, ask(await world.participant(), "777000111", "20000.00"))
+    before = {e.fingerprint for e in await plants.open_rows(world)}
+    await compare(world, [line(5, "777000111", world.now(), "20000.00 KZT")], "kaspi")
+    assert {e.fingerprint for e in await plants.open_rows(world)} == before
+
+
+async def test_a_bill_of_another_amount_that_was_given_back_is_in_nobody_s_way(world: World) -> None:
+    who = await world.participant()
+    await pay(world.desk, ask(who, "777000111", "20000.00"))
+    [row] = await plants.open_rows(world)
+    await discrepancies.resolve(world.desk, row.id, How.ACCEPT, "given back in Kaspi Pay", CLERK)
+    opened = await world.start(who)
+    assert await world.status(opened) is S.PENDING
+    await plants.run(world, "kaspi")
+    assert await plants.open_rows(world) == []
+
+
+async def test_what_the_door_says_of_a_bill_the_night_says_in_the_same_words(world: World) -> None:
+    twice = await world.participant()
+    gone = await world.participant(status=ParticipantStatus.CANCELLED)
+    for number, who in enumerate((twice, twice, gone), start=777000111):
+        await pay(world.desk, ask(who, str(number)))
+    before = {e.fingerprint for e in await plants.open_rows(world)}
+    assert len(before) == 2
+    await plants.run(world, "kaspi")
+    assert {e.fingerprint for e in await plants.open_rows(world)} == before
