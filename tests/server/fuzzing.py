@@ -27,7 +27,8 @@ RULES = re.compile(
     r"|The cursor is none of ours"
     r"|.*must be a time with its zone.*"
     r"|.*signature.*|.*Signature.*|No secret for callbacks is configured"
-    r"|Payment .* is not Kaspi's.*|A reason is 1 to 500 printable characters|.*[Nn]umber.*|An override needs a reason.*|.*operation.*"
+    r"|Payment .* is not Kaspi's.*|A reason is 1 to 500 printable characters"
+    r"|.*[Nn]umber.*|An override needs a reason.*|.*operation.*"
 )
 
 
