@@ -55,17 +55,18 @@ class Channel(StrEnum):
 
     KASPI_QR = "kaspi_qr"
     KASPI_LINK = "kaspi_link"
+    KASPI_REMOTE = "kaspi_remote"  # an invoice to a phone number
     STRIPE_CHECKOUT = "stripe_checkout"
     STRIPE_INTENT = "stripe_intent"
 
     @property
     def is_kaspi(self) -> bool:
-        return self in (Channel.KASPI_QR, Channel.KASPI_LINK)
+        return self in (Channel.KASPI_QR, Channel.KASPI_LINK, Channel.KASPI_REMOTE)
 
     @property
     def recallable(self) -> bool:
         """Whether the provider can be told to take it back; Kaspi has no such call for a QR or a link."""
-        return not self.is_kaspi
+        return not self.is_kaspi or self is Channel.KASPI_REMOTE
 
 
 class CreateState(StrEnum):

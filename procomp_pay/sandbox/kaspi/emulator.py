@@ -9,6 +9,7 @@ from aiohttp import web
 
 from .book import Book
 from .control import control_routes
+from .gateway import gateway_routes
 from .phone import phone_routes
 from .server import api_routes
 from .statement import statement_routes
@@ -81,10 +82,11 @@ class KaspiSandbox:
         return self._book.ready_device
 
     def routes(self) -> list[web.RouteDef]:
-        """Every route: /r1, /r2, /r3 (the API), /pay (the phone), /_sandbox/kaspi (the control)."""
+        """Every route: /r1, /r2, /r3 (the API), /gateway, /pay (the phone), /_sandbox/kaspi (the control)."""
         book = self._book
         return [
             *api_routes(book),
+            *gateway_routes(book),
             *phone_routes(book),
             *control_routes(book),
             *statement_routes(book),
