@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_FOR_THIS_HOST = "if it stays so: is the certificate in KASPI_CLIENT_CERT the one for this host?"
 PATHS = {KaspiScheme.BASIC: "r1", KaspiScheme.STANDARD: "r2", KaspiScheme.ENHANCED: "r3"}
 
 
@@ -130,8 +131,10 @@ def _transport_error(error: httpx.HTTPError) -> PaymentError:
     if any(isinstance(cause, ssl.SSLError) and _is_about_ours(cause) for cause in _causes(error)):
         return ConfigurationError(
             "Kaspi's server does not take our client certificate",
-            next_step="check KASPI_CLIENT_CERT and KASPI_CLIENT_KEY: is it the one for this host?",
+            next_step=_FOR_THIS_HOST,
         )
+    if isinstance(error, NOT_SENT) and any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+        return ProviderUnavailable("Kaspi broke the TLS handshake off", next_step=_FOR_THIS_HOST)
     if isinstance(error, NOT_SENT):
         return ProviderUnavailable("Kaspi cannot be reached", next_step="try again in a minute")
     return OutcomeUnknown(

@@ -31,31 +31,6 @@ class Provider(Protocol):
     def dump(self) -> dict[str, Any]: ...
     def load(self, data: dict[str, Any]) -> None: ...
     async def start(self) -> None: ...
-    async def _listen_tls(self, runner: web.AppRunner, folder: Path) -> None:
-        from procomp_pay.sandbox.tls import make_folder
-
-        self._tls = make_folder(folder, self.options.host)
-        await web.TCPSite(runner, self.options.host, 0, ssl_context=self._tls.server).start()
-        self.tls_url = f"https://{self._address()}"
-
-    def _address(self) -> str:
-        """Host and port of the site that was started last."""
-        if self._runner is None:
-            raise RuntimeError("the sandbox does not run")
-        host, port = self._runner.addresses[-1][:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-    def _tls_info(self) -> dict[str, str] | None:
-        if self._tls is None:
-            return None
-        return {
-            "url": self.tls_url,
-            "ca_cert": str(self._tls.ca),
-            "client_cert": str(self._tls.client_cert),
-            "client_key": str(self._tls.client_key),
-            "client_key_password": self._tls.password,
-        }
-
     async def stop(self) -> None: ...
 
 
@@ -124,7 +99,7 @@ class Sandbox:
                 self.providers[name].load(data)
         self.url = ""
         self.tls_url = ""
-        self._tls: TlsFolder | None = None
+        self.tls: TlsFolder | None = None
         self._runner: web.AppRunner | None = None
         self._saver: asyncio.Task[None] | None = None
 
@@ -197,6 +172,31 @@ class Sandbox:
         self._saver = asyncio.create_task(self._store.run())
         for provider in self.providers.values():
             await provider.start()
+
+    async def _listen_tls(self, runner: web.AppRunner, folder: Path) -> None:
+        from procomp_pay.sandbox.tls import make_folder
+
+        self.tls = make_folder(folder, self.options.host)
+        await web.TCPSite(runner, self.options.host, 0, ssl_context=self.tls.server).start()
+        self.tls_url = f"https://{self._address()}"
+
+    def _address(self) -> str:
+        """Host and port of the site that was started last."""
+        if self._runner is None:
+            raise RuntimeError("the sandbox does not run")
+        host, port = self._runner.addresses[-1][:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def _tls_info(self) -> dict[str, str] | None:
+        if self.tls is None:
+            return None
+        return {
+            "url": self.tls_url,
+            "ca_cert": str(self.tls.ca),
+            "client_cert": str(self.tls.client_cert),
+            "client_key": str(self.tls.client_key),
+            "client_key_password": self.tls.password,
+        }
 
     async def stop(self) -> None:
         """Stop listening, stop background work, save what is left."""

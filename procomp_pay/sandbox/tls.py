@@ -122,6 +122,7 @@ class TlsFolder:
     client_key: Path
     password: str = field(repr=False)
     server: ssl.SSLContext = field(repr=False)
+    authority: Authority = field(repr=False)
 
 
 def make_folder(folder: Path, host: str) -> TlsFolder:
@@ -131,17 +132,17 @@ def make_folder(folder: Path, host: str) -> TlsFolder:
     ca = folder / "ca.crt"
     ca.write_bytes(authority.pem)
     cert, key = authority.client(password=password).write(folder, "client")
-    return TlsFolder(ca, cert, key, password, server_context(authority, folder, host))
+    return TlsFolder(ca, cert, key, password, server_context(authority, folder, host), authority)
 
 
 def server_context(authority: Authority, folder: Path, host: str) -> ssl.SSLContext:
-    """TLS 1.2 or newer that asks each client for a certificate of this authority.
+    """TLS 1.2, as Kaspi's document says, that asks each client for a certificate of this authority.
 
     It is not demanded in the handshake, since the basic scheme has none: the API's own check refuses its
     absence (-10000) where the scheme needs it. One of another authority ends the handshake.
     """
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    serving.minimum_version = ssl.TLSVersion.TLSv1_2
+    serving.minimum_version = serving.maximum_version = ssl.TLSVersion.TLSv1_2
     serving.load_verify_locations(cadata=authority.pem.decode("ascii"))
     serving.verify_mode = ssl.CERT_OPTIONAL
     serving.load_cert_chain(*authority.server(host).write(folder, "server"))
