@@ -29,6 +29,8 @@ class Topic(StrEnum):
     ALERT_REFUND = "alert.refund_failed"
     ALERT_DISPUTE = "alert.dispute"
     ALERT_STUCK = "alert.stuck"
+    ALERT_CIRCUIT = "alert.circuit_open"
+    ALERT_CERTIFICATE = "alert.certificate_ends"
 
 
 class DiscrepancyKind(StrEnum):

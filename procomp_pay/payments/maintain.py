@@ -13,7 +13,9 @@ from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.inbox import handle_next
 from procomp_pay.payments.refund_send import follow_up
 from procomp_pay.payments.settle import Settled
+from procomp_pay.payments.tend import tend
 from procomp_pay.payments.watch import LEASE_S, look_after, look_again_at
+from procomp_pay.providers.budget import unhurried
 from procomp_pay.storage import payments, refunds
 from procomp_pay.storage.row_states import EventState
 
@@ -70,7 +72,8 @@ async def _look_after(desk: Desk, payment_id: str, done: Pass) -> None:
     settled: list[Settled | None] = []
 
     async def look() -> None:
-        settled.append(await look_after(desk, payment_id))
+        with unhurried():
+            settled.append(await look_after(desk, payment_id))
 
     if not await _alone(look, f"payment {payment_id}", done):
         await look_again_at(desk, payment_id)
@@ -113,4 +116,5 @@ async def one_pass(desk: Desk) -> Pass:
     await work_inbox(desk, done)
     await work_watch(desk, done)
     await work_refunds(desk, done)
+    await tend(desk)
     return done

@@ -51,8 +51,11 @@ def handle_of(held: Held) -> Handle:
     return Handle(detail.channel, detail.provider_ref, held.payment.stripe_payment_id)
 
 
-def request_for(held: Held) -> CreateRequest:
-    """The call that opens this payment. From the row alone: a second one is word for word the first."""
+def request_for(held: Held, *, again: bool = False) -> CreateRequest:
+    """The call that opens this payment. From the row alone: a second one is word for word the first.
+
+    :param again: it was sent before, and its answer was lost.
+    """
     payment, detail = held.payment, held.detail
     return CreateRequest(
         payment_id=payment.id,
@@ -64,16 +67,19 @@ def request_for(held: Held) -> CreateRequest:
         created_at=payment.created_at,
         return_url=detail.return_url or "",
         expires_at=detail.expires_at,
+        phone=payment.meta.get("phone"),
+        again=again,
     )
 
 
 def mark_sent(held: Held, desk: Desk) -> CreateRequest:
     """Say in the row that the call is about to leave. The caller commits before it leaves."""
     now = desk.clock()
+    again = held.detail.create_state is CreateState.SENT
     held.detail.create_state = CreateState.SENT
     held.detail.sent_at = now
     held.detail.next_poll_at = now + timedelta(seconds=RECOVER_AFTER_S)
-    return request_for(held)
+    return request_for(held, again=again)
 
 
 async def open_at_provider(desk: Desk, request: CreateRequest, actor: Actor) -> None:
@@ -86,7 +92,8 @@ async def open_at_provider(desk: Desk, request: CreateRequest, actor: Actor) -> 
     try:
         created = await desk.providers.of(request.channel).create(request)
     except ProviderUnavailable as error:
-        await retrying(lambda: _not_sent(desk, request.payment_id))
+        if not request.again:  # else an earlier one may have arrived: its answer is still unknown
+            await retrying(lambda: _not_sent(desk, request.payment_id))
         raise _with_payment(error, request.payment_id) from error
     except OutcomeUnknown as error:
         raise _with_payment(error, request.payment_id) from error

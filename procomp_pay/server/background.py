@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.maintain import BATCH, Pass, work_inbox, work_refunds, work_watch
+from procomp_pay.payments.tend import tend
 from procomp_pay.storage import payments
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ INBOX_PAUSE_S = 1.0
 WATCH_PAUSE_S = 5.0
 #: Between two looks for refunds to follow up, in seconds; each has a time of its own.
 REFUND_PAUSE_S = 5.0
+#: Between two looks at the circuits and the certificate, in seconds.
+TEND_PAUSE_S = 5.0
 #: Side by side, so that a provider that hangs for one batch does not hold up the others' polls.
 _WATCHERS = 3
 #: SQLite has one writer at a time anyway.
@@ -45,6 +48,7 @@ class Background:
         self._inbox_bell = asyncio.Event()
         self._watch_bell = asyncio.Event()
         self._refund_bell = asyncio.Event()
+        self._tend_bell = asyncio.Event()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._beats: dict[str, float] = {}
@@ -70,6 +74,7 @@ class Background:
         loops: list[tuple[str, Round, asyncio.Event]] = [
             ("inbox", self._inbox_round, self._inbox_bell),
             ("refunds", self._refund_round, self._refund_bell),
+            ("providers", self._tend_round, self._tend_bell),
             *((f"watch-{n}", self._watch_round, self._watch_bell) for n in range(1, _WATCHERS + 1)),
         ]
         for name, work, bell in loops:
@@ -82,6 +87,7 @@ class Background:
         self._inbox_bell.set()
         self._watch_bell.set()
         self._refund_bell.set()
+        self._tend_bell.set()
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=STOP_S)
@@ -121,6 +127,10 @@ class Background:
         done = Pass()
         await work_refunds(self._desk, done, most=_ROUND)
         return 0.0 if done.looked_at else REFUND_PAUSE_S
+
+    async def _tend_round(self) -> float:
+        await tend(self._desk)
+        return TEND_PAUSE_S
 
     async def _watch_round(self) -> float:
         done = Pass()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -106,22 +107,37 @@ async def look_at_others(session: AsyncSession, participant_id: str, payment_id:
 
 
 async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
-    """Payments that are due for a look, oldest deadline first; each is claimed for ``lease_s`` seconds.
+    """Payments that are due for a look, each claimed for ``lease_s`` seconds: first those whose own end is
+    nearest, oldest first, then for a third of the places those that have waited longest, since with more
+    payments than a provider lets us ask about, the newest would otherwise never be asked about.
 
     Any number of processes may claim: a row that another one holds is skipped, and a process that dies
     leaves its rows to the others when the lease is over.
     """
-    due = await session.exec(
+    longest = max(1, limit // 3)
+    rows = await _due(session, now, limit - longest, by_deadline=True) if limit > longest else []
+    for row in rows:
+        row.next_poll_at = now + timedelta(seconds=lease_s)
+    more = await _due(session, now, limit - len(rows), by_deadline=False)
+    for row in more:
+        row.next_poll_at = now + timedelta(seconds=lease_s)
+    return [row.payment_id for row in (*rows, *more)]
+
+
+async def _due(
+    session: AsyncSession, now: datetime, limit: int, *, by_deadline: bool
+) -> Sequence[PaymentDetail]:
+    """Through the index on ``next_poll_at``: what is due is few, however many payments there are."""
+    deadline, waited = col(PaymentDetail.expires_at), col(PaymentDetail.next_poll_at)
+    order = (deadline.is_(None), deadline, waited) if by_deadline else (waited,)
+    found = await session.exec(
         select(PaymentDetail)
-        .where(col(PaymentDetail.next_poll_at) <= now)
-        .order_by(col(PaymentDetail.next_poll_at))
+        .where(waited <= now)
+        .order_by(*order)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    rows = due.all()
-    for row in rows:
-        row.next_poll_at = now + timedelta(seconds=lease_s)
-    return [row.payment_id for row in rows]
+    return found.all()
 
 
 async def next_due_at(session: AsyncSession) -> datetime | None:
