@@ -8,13 +8,12 @@ from typing import Any
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import NotFound, OutcomeUnknown, ProviderUnavailable, Refused
 from procomp_pay.domain.facts import News, ProviderIds
+from procomp_pay.domain.kaspi_life import MARGIN, REMOTE_LIFE_S
 from procomp_pay.providers.base import Created, CreateRequest, Handle, Seen
 from procomp_pay.providers.kaspi_calls import KaspiCalls
 from procomp_pay.providers.kaspi_wire import amount_number
 from procomp_pay.providers.patience import NOT_SENT, NotSent
 
-#: How long the customer has, in seconds.
-REMOTE_LIFE_S = 24 * 3600
 _PHONE = re.compile(r"(?:\+?7|8)(7[0-9]{9})")
 
 
@@ -78,7 +77,7 @@ async def create_remote(calls: KaspiCalls, request: CreateRequest) -> Created:
     return Created(
         provider_ref=purchase,
         ids=ProviderIds(kaspi_payment=purchase),
-        poll_interval_s=REMOTE_LIFE_S,
+        poll_interval_s=REMOTE_LIFE_S + int(MARGIN.total_seconds()),
         scan_timeout_s=REMOTE_LIFE_S,
         confirm_timeout_s=65,
     )

@@ -40,7 +40,7 @@ def run_python(code: str, **environment: str) -> subprocess.Popen[str]:
 
 def test_upgrade_makes_all_tables(empty_database_url: str) -> None:
     assert migrate.current(empty_database_url) is None
-    assert migrate.pending(empty_database_url) == ["0001", "0002"]
+    assert migrate.pending(empty_database_url) == ["0001", "0002", "0009"]
     migrate.upgrade(empty_database_url)
     migrate.upgrade(empty_database_url)
     assert migrate.current(empty_database_url) == migrate.head()
