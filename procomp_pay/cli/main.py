@@ -12,6 +12,7 @@ from procomp_pay.cli import (
     database,
     demo,
     doctor,
+    kaspi,
     keys,
     looking,
     people,
@@ -74,6 +75,7 @@ refunding.register(app)
 upkeep.register(app)
 database.register(app)
 doctor.register(app)
+kaspi.register(app)
 keys.register(app)
 people.register(app)
 statements.register(app)

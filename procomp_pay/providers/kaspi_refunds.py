@@ -13,7 +13,7 @@ from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import RefundNews, RefundState
 from procomp_pay.providers.base import Handle, RefundRequest, Returned
 from procomp_pay.providers.kaspi_calls import KaspiCalls
-from procomp_pay.providers.kaspi_wire import amount_number
+from procomp_pay.providers.kaspi_wire import RefundNotMade, amount_number
 from procomp_pay.providers.patience import NOT_SENT, NotSent
 
 #: Kaspi lists at most so many purchases of the customer who scanned.
@@ -78,7 +78,13 @@ class KaspiRefunds:
         }
         if standard:
             body["QrReturnId"] = request.customer_scan
-        data = await self._return(body)
+        try:
+            data = await self._return(body)
+        except RefundNotMade:
+            if not request.again:
+                raise
+            made = await self._made_before(request)
+            return made or self._failed(request, "Kaspi could not make it, twice: call the bank")
         operation = data.get("ReturnOperationId")
         return RefundNews(
             RefundState.SUCCEEDED,

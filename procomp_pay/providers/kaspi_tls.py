@@ -64,9 +64,6 @@ class CertificateLife:
         return f"Kaspi's client certificate ends on {self.ends_at:%Y-%m-%d}, in {self.days_left} days"
 
 
-NEW_CERTIFICATE = "ask Kaspi for a new one, put its files in place; nothing needs to be restarted"
-
-
 def certificate_life(cert: Path, now: datetime) -> CertificateLife:
     """
     :raises ConfigurationError: the file cannot be read, or holds no certificate.
@@ -136,7 +133,7 @@ def _check_dates(ours: x509.Certificate, now: datetime) -> None:
     if now > ours.not_valid_after_utc:
         raise ConfigurationError(
             f"Kaspi's client certificate ended on {ours.not_valid_after_utc:%Y-%m-%d}",
-            next_step=NEW_CERTIFICATE,
+            next_step="ask Kaspi for a new one and put its files in place; nothing needs to be restarted",
         )
     if now < ours.not_valid_before_utc:
         raise ConfigurationError(

@@ -28,6 +28,10 @@ from procomp_pay.providers.patience import Throttled, Unclear, retry_after_s
 ALMATY = ZoneInfo("Asia/Almaty")
 
 
+class RefundNotMade(Unclear):
+    """-99000006: once more after a look at what went back, then it is for the bank."""
+
+
 @dataclass(frozen=True, slots=True)
 class CodeMeaning:
     """What a StatusCode is to us, what happened, and what the operator does."""
@@ -73,7 +77,7 @@ CODES: dict[int, CodeMeaning] = {
     -99000005: CodeMeaning(Refused, "The refund is more than the purchase", "refund what is left"),
     -99000006: CodeMeaning(
         # whether it went back is asked before a second try, so it is not sent again by itself
-        Unclear,
+        RefundNotMade,
         "Kaspi could not make the refund",
         "it is looked at again; if it stays so, call the bank",
     ),

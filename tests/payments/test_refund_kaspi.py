@@ -119,6 +119,25 @@ async def test_standard_a_lost_answer_is_compared_and_never_sent_again(
     assert sum(line["path"].endswith("/payment/return") for line in lines) == 1
 
 
+@pytest.mark.parametrize(("times", "ends"), [(1, RefundState.SUCCEEDED), (2, RefundState.FAILED)])
+async def test_could_not_be_made_is_tried_once_more_and_then_for_the_bank(
+    world: World, times: int, ends: RefundState
+) -> None:
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    forced = {"path": "/payment/return", "code": -99000006, "times": times}
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    with pytest.raises(OutcomeUnknown):
+        await use.refund(world.desk, at_desk(opened, None), CLERK)
+    for _ in range(3):
+        world.later(4000)
+        await world.maintain()
+    (row,) = await world.rows(Refund)
+    assert row.state is ends
+    assert await gone(world, opened) == Decimal(24000 if ends is RefundState.SUCCEEDED else 0)
+    lines = (await world.http.get("/_sandbox/requests")).json()["requests"]
+    assert sum(line["path"].endswith("/payment/return") for line in lines) == 2
+
+
 async def test_basic_is_made_in_the_app_and_recorded(world: World) -> None:
     opened = await paid(world, KaspiScheme.BASIC)
     pid = opened.view.payment_id
