@@ -196,7 +196,7 @@ def _show_qr(qr: RefundQr) -> None:
     """The refund QR for the customer, on stderr: stdout holds the result alone."""
     from procomp_pay.cli import qr as drawing
 
-    say(f"The customer scans this in the Kaspi app, within {qr.wait_s // 60} minutes:")
+    say(f"The customer scans this in the Kaspi app, within {qr.wait_s} seconds:")
     if sys.stderr.isatty() and drawing.can_draw():
         for line in drawing.lines(drawing.picture(qr.token), ink_is_dark=False):
             typer.echo(f"  {line}", err=True)
