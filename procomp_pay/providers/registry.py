@@ -85,7 +85,7 @@ def _make_kaspi(settings: Settings, circuit: Circuit) -> KaspiPaymentService:
     missing = [name for name, value in _needed(settings).items() if value is None]
     if missing:
         raise ConfigurationError(
-            f"Kaspi (scheme {settings.kaspi_scheme}) is not configured",
+            f"Kaspi is not configured (scheme {settings.kaspi_scheme})",
             next_step=f"{_NO_SANDBOX}{', '.join(missing)}",
         )
     from procomp_pay.providers.budget import Budget
