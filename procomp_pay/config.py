@@ -24,6 +24,8 @@ from procomp_pay.domain.post import Language
 STRIPE_API = "https://api.stripe.com"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _RUN_FILE_KEYS = ("url", "stripe_secret_key", "webhook_secret", "kaspi_api_key", "kaspi_device_token")
+#: Kaspi's own test host.
+_TEST_HOSTS = ("mtokentest.",)
 _LIVE_PREFIXES = ("sk_live_", "rk_live_", "prod_")
 
 
@@ -40,10 +42,17 @@ class ProviderMode(StrEnum):
 
 
 class KaspiScheme(StrEnum):
-    """How we stand towards Kaspi (KASPI.md). The two others need their own issue's work."""
+    """How we stand towards Kaspi (KASPI.md)."""
 
     BASIC = "basic"
+    STANDARD = "standard"
     ENHANCED = "enhanced"
+    GATEWAY = "gateway"
+
+    @property
+    def shows_certificate(self) -> bool:
+        """Mutual TLS says who we are, not a key."""
+        return self in (KaspiScheme.STANDARD, KaspiScheme.ENHANCED)
 
 
 class LogFormat(StrEnum):
@@ -91,8 +100,14 @@ class Settings(BaseSettings):
     kaspi_trade_point_id: int | None = None
     kaspi_organization_bin: str | None = None
     kaspi_client_cert: Path | None = None
+    #: PEM; by default it stands in the same file as the certificate.
     kaspi_client_key: Path | None = None
     kaspi_callback_allow: str | None = None
+    kaspi_client_key_password: SecretStr | None = None
+    #: PEM; the only authority that Kaspi's server is believed for. Kaspi has one of its own.
+    kaspi_ca_cert: Path | None = None
+    #: What one process asks of Kaspi at most.
+    kaspi_requests_per_second: float = Field(default=10.0, ge=1, le=1000)
 
     jwt_secret: SecretStr | None = None
     jwt_algorithm: JwtAlgorithm | None = None
@@ -182,9 +197,14 @@ class Settings(BaseSettings):
 
     @property
     def kaspi_mode(self) -> ProviderMode:
-        if self.kaspi_client_cert is not None and self.kaspi_api_url and not _is_loopback(self.kaspi_api_url):
-            return ProviderMode.LIVE
-        return _mode(self.kaspi_api_key, self.kaspi_api_url)
+        url = self.kaspi_api_url
+        if self.kaspi_scheme.shows_certificate:
+            return _place(url) if self.kaspi_client_cert is not None else ProviderMode.OFF
+        if self.kaspi_scheme is KaspiScheme.GATEWAY and self.kaspi_api_key is not None:
+            # a gateway's key does not show by its form whether money moves
+            is_test = "test" in self.kaspi_api_key.get_secret_value().lower()
+            return ProviderMode.TEST if is_test and not _is_loopback(url or "") else _place(url)
+        return _mode(self.kaspi_api_key, url)
 
     @property
     def is_live(self) -> bool:
@@ -290,6 +310,15 @@ def _mode(key: SecretStr | None, base: str | None) -> ProviderMode:
     if key.get_secret_value().startswith(_LIVE_PREFIXES):
         return ProviderMode.LIVE
     return ProviderMode.SANDBOX if base and _is_loopback(base) else ProviderMode.TEST
+
+
+def _place(url: str | None) -> ProviderMode:
+    """What an address alone tells."""
+    if url is None:
+        return ProviderMode.OFF
+    if _is_loopback(url):
+        return ProviderMode.SANDBOX
+    return ProviderMode.TEST if (urlsplit(url).hostname or "").startswith(_TEST_HOSTS) else ProviderMode.LIVE
 
 
 def _is_loopback(url: str) -> bool:

@@ -99,7 +99,7 @@ def _show(view: PaymentView) -> None:
 
     for line in status_lines(view):
         typer.echo(line)
-    if view.provider_open and view.channel.is_kaspi:
+    if view.provider_open and view.channel.is_kaspi and not view.channel.recallable:
         until = f" until {words.clock_time(view.expires_at)}" if view.expires_at else ""
         say(
             f"Kaspi cannot recall a QR: it lives{until} and is watched. Take it out of the customer's sight.",

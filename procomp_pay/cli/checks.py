@@ -18,6 +18,7 @@ from procomp_pay.domain.errors import ConfigurationError, PaymentError
 if TYPE_CHECKING:
     from procomp_pay.providers.base import PaymentProvider
 
+NEW_CERTIFICATE = "ask Kaspi for a new one and put its files in place; nothing needs to be restarted"
 #: A signature of Stripe is refused when it is older than five minutes; below this nothing is noticed.
 _SKEW_S = 60
 _HTTP_S = 5.0
@@ -139,10 +140,30 @@ async def _providers(settings: Settings) -> list[Check]:
         return [
             await _provider("Stripe", settings.stripe_mode, registry.stripe),
             await _provider("Kaspi", settings.kaspi_mode, registry.kaspi),
+            *_kaspi_certificate(settings),
             await _clock(settings),
         ]
     finally:
         await registry.aclose()
+
+
+def _kaspi_certificate(settings: Settings) -> list[Check]:
+    from procomp_pay.providers.registry import kaspi_certificate
+
+    name = "certificate"
+    try:
+        life = kaspi_certificate(settings, datetime.now(UTC))
+    except ConfigurationError as error:
+        return [_failed(name, error)]
+    if life is None:
+        return []
+    if life.days_left < 0:
+        return [Check(name, "fail", life.sentence, NEW_CERTIFICATE, 7)]
+    return [
+        Check(name, "warn", life.sentence, NEW_CERTIFICATE)
+        if life.is_short
+        else Check(name, "ok", life.sentence)
+    ]
 
 
 async def _provider(name: str, mode: ProviderMode, make: Any) -> Check:

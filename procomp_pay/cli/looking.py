@@ -22,7 +22,7 @@ from procomp_pay.cli.common import (
 )
 from procomp_pay.cli.starting import METHODS_HELP, Method
 from procomp_pay.domain.errors import NotFound, Refused, Unavailable
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import Channel, PaymentStatus
 
 if TYPE_CHECKING:
     from procomp_pay.payments.desk import Actor, Desk
@@ -81,6 +81,11 @@ def status(
             return view
         warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=as_json)
         actor = operator(None)
+        if watch and view.channel is Channel.KASPI_REMOTE and not view.is_final:
+            raise Refused(
+                "Kaspi forbids asking about an invoice on a timer",
+                next_step=f"ask when the customer says it is paid: {_again(view)}",
+            )
         if refresh:
             view = await _refreshed(desk, view, actor, as_json=as_json, watch=watch)
         if watch:
@@ -126,6 +131,10 @@ async def _of_participant(desk: Desk, participant: str) -> PaymentView:
         if not short_code.looks_like_one(participant):
             raise
         return await views.one(desk, participant)
+
+
+def _again(view: PaymentView) -> str:
+    return f"procomp-pay status --payment {view.payment_id} --refresh"
 
 
 async def _refreshed(

@@ -15,6 +15,7 @@ from procomp_pay.cli import (
     discrepancies,
     doctor,
     events,
+    kaspi,
     keys,
     looking,
     outbox,
@@ -88,6 +89,7 @@ outbox.register(app)
 database.register(app)
 events.register(app)
 doctor.register(app)
+kaspi.register(app)
 keys.register(app)
 token.register(app)
 audit.register(app)

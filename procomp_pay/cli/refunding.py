@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from procomp_pay.payments.desk import Actor, Desk
     from procomp_pay.payments.refund import Plan, Refunded, RefundOrder
     from procomp_pay.payments.views import PaymentView
+    from procomp_pay.providers.kaspi_refunds import RefundQr
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -35,6 +38,7 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay refund PAYMENT --amount 20 --reason "second category" --yes
   procomp-pay refund PAYMENT --reason "injured" --dry-run
   procomp-pay refund --tournament "Almaty Open" --all --reason "cancelled"
+  procomp-pay refund PAYMENT --made-in-app 14001234567 --reason "injured"
 
 A whole tournament may be stopped or killed at any moment: the same command goes
 on where it was, and nothing goes back twice.
@@ -72,6 +76,12 @@ def refund(
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key never pays back a second time.")
     ] = None,
+    made_in_app: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER", help="Record a refund made in the Kaspi Pay app: its operation number."
+        ),
+    ] = None,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -93,6 +103,13 @@ def refund(
         raise typer.BadParameter("--currency goes with --amount")
     if not (yes or dry_run) and (as_json or not is_interactive()):
         raise typer.BadParameter("there is nobody to ask here: say --yes if you mean it, or --dry-run")
+    if made_in_app is not None:
+        if whole or force or idempotency_key or dry_run:
+            raise typer.BadParameter("--made-in-app goes with PAYMENT, --amount and --reason alone")
+        from procomp_pay.cli.refunding_app import record
+
+        record(str(payment), made_in_app, amount, currency, wish)
+        return
     if tournament is not None:
         from procomp_pay.cli.refunding_all import refund_all
 
@@ -112,7 +129,9 @@ def _refund_one(
         from procomp_pay.payments import views
 
         view = await views.one(desk, payment)
-        order = use.RefundOrder(view.payment_id, wish.reason, _money(view, amount, currency), key, force)
+        order = use.RefundOrder(
+            view.payment_id, wish.reason, money_of(view, amount, currency), key, force, at_desk=True
+        )
         try:
             return view, order, await use.plan(desk, order)
         except Conflict:
@@ -122,7 +141,7 @@ def _refund_one(
 
     view, order, plan = with_desk(look, using=using)
     warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=wish.as_json)
-    mode = _mode(using, view)
+    mode = mode_of(using, view)
     if wish.dry_run and plan is not None:
         _show_dry_run(view, plan, wish, mode)
         return
@@ -131,13 +150,13 @@ def _refund_one(
     _act(order, actor, using, wish, view)
 
 
-def _money(view: PaymentView, amount: str | None, currency: str | None) -> Money | None:
+def money_of(view: PaymentView, amount: str | None, currency: str | None) -> Money | None:
     from procomp_pay.domain.money import Money
 
     return None if amount is None else Money.parse(amount, currency or view.charged.currency)
 
 
-def _mode(using: Settings, view: PaymentView) -> str:
+def mode_of(using: Settings, view: PaymentView) -> str:
     return (using.kaspi_mode if view.channel.is_kaspi else using.stripe_mode).value
 
 
@@ -147,9 +166,11 @@ def _act(order: RefundOrder, actor: Actor, using: Settings, wish: Wish, view: Pa
     async def work(desk: Desk) -> Refunded | None:
         from procomp_pay.payments import refund as use
         from procomp_pay.payments import views
+        from procomp_pay.payments.refund_scan import customer_scan
 
         try:
-            return await use.refund(desk, order, actor)
+            scan = await customer_scan(desk, order.payment_id, _show_qr)
+            return await use.refund(desk, replace(order, customer_scan=scan), actor)
         except (ProviderUnavailable, OutcomeUnknown) as error:
             trouble.append(error)
             now = await views.one(desk, order.payment_id)
@@ -166,11 +187,24 @@ def _act(order: RefundOrder, actor: Actor, using: Settings, wish: Wish, view: Pa
         raise trouble[0]
     if wish.as_json:
         told = {"detail": trouble[0].message} if trouble else {}
-        print_json(_document(done, wish, _mode(using, view)) | told)
+        print_json(document(done, wish, mode_of(using, view)) | told)
     else:
-        _show(done, view)
+        show(done, view)
     if code := exit_code(done):
         raise typer.Exit(code)
+
+
+def _show_qr(qr: RefundQr) -> None:
+    """The refund QR for the customer, on stderr: stdout holds the result alone."""
+    from procomp_pay.cli import qr as drawing
+
+    say(f"The customer scans this in the Kaspi app, within {qr.wait_s} seconds:")
+    if sys.stderr.isatty() and drawing.can_draw():
+        for line in drawing.lines(drawing.picture(qr.token), ink_is_dark=False):
+            typer.echo(f"  {line}", err=True)
+    else:
+        say(f"QR text {clean(qr.token)}")
+    say("Waiting for the scan …", dim=True)
 
 
 def exit_code(done: Refunded) -> int:
@@ -184,7 +218,7 @@ def exit_code(done: Refunded) -> int:
     return 3
 
 
-def _document(done: Refunded, wish: Wish, mode: str) -> dict[str, Any]:
+def document(done: Refunded, wish: Wish, mode: str) -> dict[str, Any]:
     return {
         "refund_id": done.refund_id,
         "payment_id": done.payment_id,
@@ -243,7 +277,7 @@ def _ask(view: PaymentView, plan: Plan, wish: Wish) -> None:
         raise typer.Exit(3)
 
 
-def _show(done: Refunded, view: PaymentView) -> None:
+def show(done: Refunded, view: PaymentView) -> None:
     from procomp_pay.cli.tables import bold, dim
     from procomp_pay.domain.refunds import RefundState
 

@@ -56,6 +56,8 @@ class Wish:
     idempotency_key: str | None
     intent_only: bool
     link: bool
+    phone: str | None = None
+    yes: bool = False
 
     @property
     def is_kaspi(self) -> bool:
@@ -95,6 +97,10 @@ def initiate(
     link: Annotated[
         bool, typer.Option("--link", help="Kaspi: a link to send instead of a QR at the desk.")
     ] = False,
+    phone: Annotated[
+        str | None, typer.Option(metavar="8707…", help="Kaspi: send an invoice to this number (enhanced).")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --phone: do not ask whose it is.")] = False,
     qr_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the QR to FILE (.png or .svg).")
     ] = None,
@@ -109,8 +115,11 @@ def initiate(
     An open payment of the same participant and method is shown again, never made twice.
     With --watch the exit code is 0 when it is paid and 3 when it is not.
     """
-    wish = Wish(participant, method, amount, currency, return_url, idempotency_key, intent_only, link)
+    wish = Wish(
+        participant, method, amount, currency, return_url, idempotency_key, intent_only, link, phone, yes
+    )
     _check(wish, qr_file)
+    _check_phone(wish, watch=watch or qr_file is not None, as_json=as_json)
     using = settings()
     actor = operator(acting)
     warn_of_play_money(using, kaspi=wish.is_kaspi, as_json=as_json)
@@ -174,9 +183,25 @@ def _check(wish: Wish, qr_file: Path | None) -> None:
         )
 
 
+def _check_phone(wish: Wish, *, watch: bool, as_json: bool) -> None:
+    from procomp_pay.cli.starting_remote import check
+
+    if wish.phone is None:
+        return
+    if not wish.is_kaspi or wish.link:
+        raise typer.BadParameter("--phone is for kaspi_qr, instead of a QR or a link")
+    if watch:
+        raise typer.BadParameter(
+            "an invoice has no QR and may not be asked about on a timer: no --watch here"
+        )
+    check(yes=wish.yes, as_json=as_json)
+
+
 def _channel(wish: Wish) -> Channel:
     from procomp_pay.domain.states import Channel
 
+    if wish.phone is not None:
+        return Channel.KASPI_REMOTE
     if wish.is_kaspi:
         return Channel.KASPI_LINK if wish.link else Channel.KASPI_QR
     return Channel.STRIPE_INTENT if wish.intent_only else Channel.STRIPE_CHECKOUT
@@ -186,6 +211,11 @@ async def _order(desk: Desk, wish: Wish) -> Order:
     from procomp_pay.domain.states import PaymentMethod
     from procomp_pay.payments.initiate import Order
 
+    phone = None
+    if wish.phone is not None:
+        from procomp_pay.cli.starting_remote import confirmed
+
+        phone = await confirmed(desk, wish.phone, yes=wish.yes)
     return Order(
         participant_id=wish.participant_id,
         method=PaymentMethod(wish.method.value.upper()),
@@ -193,6 +223,7 @@ async def _order(desk: Desk, wish: Wish) -> Order:
         requested=await _requested(desk, wish),
         return_url=wish.return_url,
         idempotency_key=wish.idempotency_key,
+        phone=phone,
     )
 
 
@@ -220,6 +251,8 @@ async def _requested(desk: Desk, wish: Wish) -> Money | None:
 
 async def _show(desk: Desk, opening: Opening, actor: Actor, *, watch: bool, quiet: bool) -> PaymentView:
     from procomp_pay.cli import screens
+    from procomp_pay.cli.starting_remote import show as show_invoice
+    from procomp_pay.domain.states import Channel
 
     view, console = opening.view, out()
     if quiet or view.is_final:
@@ -228,7 +261,9 @@ async def _show(desk: Desk, opening: Opening, actor: Actor, *, watch: bool, quie
         picture = _picture(opening)
         if picture is not None and opening.payment_url is not None:
             console.print(_ways(opening)[0], soft_wrap=True)
-        if not watch:
+        if view.channel is Channel.KASPI_REMOTE:
+            show_invoice(view)
+        elif not watch:
             say(f"Follow it: procomp-pay status --payment {view.payment_id} --watch", dim=True)
         if not watch or not sys.stderr.isatty():
             console.print(screens.pay_screen(view, picture, console, below=_below(opening, picture)))

@@ -92,6 +92,7 @@ def how_to_pay(view: PaymentView) -> str:
         Channel.KASPI_QR: "Scan with the Kaspi app",
         Channel.KASPI_LINK: "Open the link on the phone with the Kaspi app",
         Channel.KASPI_BILL: "Paid in the Kaspi app by its code",
+        Channel.KASPI_REMOTE: "Pay the invoice in the Kaspi app on the phone",
         Channel.STRIPE_CHECKOUT: f"Scan with the camera, pay with {METHODS[view.method]}",
         Channel.STRIPE_INTENT: "The app pays with the client secret",
     }[view.channel]
@@ -101,6 +102,7 @@ _WAITING = {
     Channel.KASPI_QR: "waiting for the customer to scan",
     Channel.KASPI_LINK: "waiting for the customer to open the link",
     Channel.KASPI_BILL: "money of another amount came by Kaspi's bill: a person decides",
+    Channel.KASPI_REMOTE: "waiting for the customer to pay the invoice",
     Channel.STRIPE_CHECKOUT: "waiting for the customer to pay",
     Channel.STRIPE_INTENT: "waiting for the app to pay",
 }

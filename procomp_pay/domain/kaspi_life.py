@@ -15,6 +15,8 @@ from procomp_pay.domain.facts import News
 #: Kaspi's usual timers, in seconds, for a payment whose answer was lost.
 USUAL_SCAN_S = 180
 USUAL_CONFIRM_S = 65
+#: How long an invoice to a phone can be paid, in seconds.
+REMOTE_LIFE_S = 24 * 3600
 #: Between Kaspi's own end and our last look.
 MARGIN = timedelta(seconds=30)
 _PAUSES = (
@@ -31,12 +33,14 @@ class KaspiLife:
     :param scanned_at: when ``Wait`` was first seen.
     :param confirm_s: seconds from the scan in which the customer confirms.
     :param interval_s: seconds between two looks, as Kaspi gives them.
+    :param on_event: an invoice to a phone: Kaspi forbids looks on a timer; there is one, at its end.
     """
 
     scan_until: datetime
     scanned_at: datetime | None
     confirm_s: int
     interval_s: int
+    on_event: bool = False
 
     @property
     def over_at(self) -> datetime:
@@ -77,6 +81,8 @@ def after_look(
     """
     if final:
         return NextLook(news, final=True, at=None)
+    if life.on_event and now < life.last_look_at:
+        return NextLook(news, final=False, at=life.last_look_at)
     if now < life.over_at:
         # never before the interval is over, and once right at the end
         return NextLook(news, final=False, at=now + timedelta(seconds=life.interval_s))

@@ -32,6 +32,7 @@ class Topic(StrEnum):
     ALERT_DEAD_LETTER = "alert.dead_letter"
     ALERT_DISCREPANCY = "alert.discrepancy"
     ALERT_CIRCUIT = "alert.circuit_open"
+    ALERT_CERTIFICATE = "alert.certificate_ends"
     ALERT_STALLED = "alert.stalled"
     ALERT_STATUS = "alert.status_mismatch"
     ALERT_UNAPPLIED = "alert.unapplied_money"

@@ -57,17 +57,18 @@ class Channel(StrEnum):
     KASPI_LINK = "kaspi_link"
     #: The customer typed an account number in the Kaspi app: Kaspi calls us, there is no object to ask about.
     KASPI_BILL = "kaspi_bill"
+    KASPI_REMOTE = "kaspi_remote"  # an invoice to a phone number
     STRIPE_CHECKOUT = "stripe_checkout"
     STRIPE_INTENT = "stripe_intent"
 
     @property
     def is_kaspi(self) -> bool:
-        return self in (Channel.KASPI_QR, Channel.KASPI_LINK, Channel.KASPI_BILL)
+        return self in (Channel.KASPI_QR, Channel.KASPI_LINK, Channel.KASPI_REMOTE, Channel.KASPI_BILL)
 
     @property
     def recallable(self) -> bool:
         """Whether the provider can be told to take it back; Kaspi has no such call for a QR or a link."""
-        return not self.is_kaspi
+        return not self.is_kaspi or self is Channel.KASPI_REMOTE
 
 
 class CreateState(StrEnum):

@@ -254,6 +254,14 @@ def _unapplied(known: _Known) -> Alert:
     )
 
 
+def _certificate(known: _Known) -> Alert:
+    return Alert(
+        known.text("why") or "Kaspi's client certificate ends soon",
+        ("Without it Kaspi lets nobody pay. Ask the bank for a new one and put it in the files' place.",),
+        ("procomp-pay doctor",),
+    )
+
+
 _MAKERS: dict[str, Callable[[_Known], Alert]] = {
     Topic.ALERT_LATE: _late,
     Topic.ALERT_DUPLICATE: _duplicate,
@@ -265,6 +273,7 @@ _MAKERS: dict[str, Callable[[_Known], Alert]] = {
     Topic.ALERT_DEAD_LETTER: _dead,
     Topic.ALERT_DISCREPANCY: _discrepancy,
     Topic.ALERT_CIRCUIT: _circuit,
+    Topic.ALERT_CERTIFICATE: _certificate,
     Topic.ALERT_STALLED: _stalled,
     Topic.ALERT_STATUS: _status,
     Topic.ALERT_UNAPPLIED: _unapplied,
@@ -280,10 +289,3 @@ async def leave(desk: Desk, topic: Topic, payload: dict[str, Any], *, once: str)
         return await queues.put_out(
             session, topic, payload, row_id=desk.new_id(), now=desk.clock(), dedup_key=f"{topic}:{once}"
         )
-
-
-async def circuit_open(desk: Desk, provider: str) -> None:
-    """A provider's circuit has opened: told once an hour, however often it opens."""
-    await leave(
-        desk, Topic.ALERT_CIRCUIT, {"provider": provider}, once=f"{provider}:{desk.clock().isoformat()}"
-    )

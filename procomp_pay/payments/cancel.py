@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from procomp_pay.domain.errors import Conflict, NeedsPerson, NotFound
+from procomp_pay.domain.errors import Conflict, NeedsPerson, NotFound, OutcomeUnknown
 from procomp_pay.domain.facts import Fact, News
-from procomp_pay.domain.states import OPEN_STATUSES, CreateState, PaymentStatus
+from procomp_pay.domain.states import OPEN_STATUSES, Channel, CreateState, PaymentStatus
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.opening import drop, give_up, missing
 from procomp_pay.payments.settle import Settled, settle
@@ -27,7 +27,12 @@ async def cancel(desk: Desk, payment_id: str, actor: Actor) -> PaymentStatus:
     if held.detail.create_state is CreateState.PLANNED:
         await drop(desk, payment_id, actor)
         held = await _read(desk, payment_id)
-    if held.detail.channel.is_kaspi:
+    if held.detail.channel is Channel.KASPI_REMOTE and held.detail.create_state is CreateState.SENT:
+        raise OutcomeUnknown(
+            "Kaspi's answer to this invoice was lost: without its number it cannot be recalled",
+            next_step="ask the customer to refuse it in the Kaspi app; it ends by itself after 24 hours",
+        )
+    if not held.detail.channel.recallable:
         return await _cancel_kaspi(desk, held, actor)
     if held.detail.provider_open and held.detail.create_state is CreateState.SENT:
         await look_after(desk, payment_id, actor)  # its answer was lost: find it first, then take it back
@@ -44,7 +49,7 @@ async def clear_away(desk: Desk, payment_id: str, actor: Actor) -> None:
     :raises ProviderUnavailable, OutcomeUnknown: not now; what was asked for is kept.
     """
     held = await _read(desk, payment_id)
-    if held.detail.channel.is_kaspi:
+    if not held.detail.channel.recallable:
         if held.detail.create_state is CreateState.OPEN:
             await _look_or_end(desk, payment_id, actor)
         else:

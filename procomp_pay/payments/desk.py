@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
 
 from procomp_pay.domain.facts import Clock, IdMaker, Source
 from procomp_pay.domain.states import Channel
@@ -20,6 +22,21 @@ class Providers(Protocol):
         """
         :raises ConfigurationError: it is not configured.
         """
+
+    @property
+    def circuits(self) -> Sequence[Circuit]:
+        """Those of the providers that were used in this process."""
+
+    def certificate(self, now: datetime) -> CertificateLife | None:
+        """How long the client certificate towards Kaspi still holds; ``None`` where there is none.
+
+        :raises ConfigurationError: its file cannot be read.
+        """
+
+
+if TYPE_CHECKING:
+    from procomp_pay.providers.circuit import Circuit
+    from procomp_pay.providers.kaspi_tls import CertificateLife
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,9 @@ def about_open(held: Held, order: Order, what: Registration, now: datetime) -> S
     """
     payment, detail = held.payment, held.detail
     alive = payment.status in OPEN_STATUSES or payment.status is PaymentStatus.FAILED
+    if detail.channel is Channel.KASPI_REMOTE and detail.create_state is CreateState.SENT:
+        # nothing can be taken back without its number; a second invoice is never sent beside it
+        return take_up(held, now) if order.channel is Channel.KASPI_REMOTE else None
     if not alive or detail.cancel_requested_by is not None:
         return Step.CLEAR if detail.channel.recallable else None
     if _is_the_same(held, order, what):
@@ -83,6 +86,12 @@ def take_up(held: Held, now: datetime) -> Step:
     left = int((kaspi_life(held).last_look_at - now).total_seconds())
     if left <= 0:
         return Step.CLEAR
+    if detail.channel is Channel.KASPI_REMOTE:
+        raise OutcomeUnknown(
+            f"Kaspi's answer to invoice {held.payment.id} was lost: the phone may show it, no second goes",
+            next_step="look at the customer's phone; or take the fee with a QR",
+            retry_after=left,
+        )
     raise OutcomeUnknown(
         f"Kaspi's answer to payment {held.payment.id} was lost; a new QR waits until the first is over",
         next_step=f"try again in {left} s, or take another method",
@@ -92,7 +101,8 @@ def take_up(held: Held, now: datetime) -> Step:
 
 def _is_the_same(held: Held, order: Order, what: Registration) -> bool:
     payment, detail = held.payment, held.detail
-    same_form = detail.channel is order.channel or (detail.channel.is_kaspi and order.channel.is_kaspi)
+    shown = (Channel.KASPI_QR, Channel.KASPI_LINK)
+    same_form = detail.channel is order.channel or (detail.channel in shown and order.channel in shown)
     same_fee = held.charged == what.charge.charged and payment.tournament_id == what.tournament.id
     return payment.method is order.method and same_form and same_fee
 

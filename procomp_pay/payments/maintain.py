@@ -15,7 +15,9 @@ from procomp_pay.payments.missed import fetch_missed
 from procomp_pay.payments.notify import deliver_due
 from procomp_pay.payments.refund_send import follow_up
 from procomp_pay.payments.settle import Settled
+from procomp_pay.payments.tend import tend
 from procomp_pay.payments.watch import LEASE_S, look_after, look_again_at
+from procomp_pay.providers.budget import unhurried
 from procomp_pay.storage import payments, refunds
 from procomp_pay.storage.row_states import EventState
 
@@ -94,7 +96,8 @@ async def _look_after(desk: Desk, payment_id: str, done: Pass) -> None:
     settled: list[Settled | None] = []
 
     async def look() -> None:
-        settled.append(await look_after(desk, payment_id))
+        with unhurried():
+            settled.append(await look_after(desk, payment_id))
 
     if not await _alone(look, f"payment {payment_id}", done, payment_id=payment_id):
         await look_again_at(desk, payment_id)
@@ -154,5 +157,6 @@ async def one_pass(desk: Desk, *, missed: bool = True) -> Pass:
     await work_inbox(desk, done)
     await work_watch(desk, done)
     await work_refunds(desk, done)
+    await tend(desk)
     await work_outbox(desk, done)
     return done

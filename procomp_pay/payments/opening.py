@@ -21,7 +21,8 @@ from procomp_pay.domain.errors import (
     Refused,
 )
 from procomp_pay.domain.facts import Fact, News, Source
-from procomp_pay.domain.rules import DiscrepancyKind
+from procomp_pay.domain.kaspi_life import REMOTE_LIFE_S
+from procomp_pay.domain.rules import DiscrepancyKind, Topic
 from procomp_pay.domain.states import Channel, CreateState, PaymentStatus
 from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import Actor, Desk
@@ -51,8 +52,11 @@ def handle_of(held: Held) -> Handle:
     return Handle(detail.channel, detail.provider_ref, held.payment.stripe_payment_id)
 
 
-def request_for(held: Held) -> CreateRequest:
-    """The call that opens this payment. From the row alone: a second one is word for word the first."""
+def request_for(held: Held, desk: Desk, *, again: bool = False) -> CreateRequest:
+    """The call that opens this payment. From the row alone: a second one is word for word the first.
+
+    :param again: it was sent before, and its answer was lost.
+    """
     payment, detail = held.payment, held.detail
     return CreateRequest(
         payment_id=payment.id,
@@ -64,16 +68,20 @@ def request_for(held: Held) -> CreateRequest:
         created_at=payment.created_at,
         return_url=detail.return_url or "",
         expires_at=detail.expires_at,
+        phone=desk.keyring.decrypt(detail.phone_enc) if detail.phone_enc else None,
+        again=again,
     )
 
 
 def mark_sent(held: Held, desk: Desk) -> CreateRequest:
     """Say in the row that the call is about to leave. The caller commits before it leaves."""
     now = desk.clock()
+    again = held.detail.create_state is CreateState.SENT
     held.detail.create_state = CreateState.SENT
     held.detail.sent_at = now
-    held.detail.next_poll_at = now + timedelta(seconds=RECOVER_AFTER_S)
-    return request_for(held)
+    remote = held.detail.channel is Channel.KASPI_REMOTE
+    held.detail.next_poll_at = now + timedelta(seconds=REMOTE_LIFE_S if remote else RECOVER_AFTER_S)
+    return request_for(held, desk, again=again)
 
 
 async def open_at_provider(desk: Desk, request: CreateRequest, actor: Actor) -> None:
@@ -86,9 +94,12 @@ async def open_at_provider(desk: Desk, request: CreateRequest, actor: Actor) -> 
     try:
         created = await desk.providers.of(request.channel).create(request)
     except ProviderUnavailable as error:
-        await retrying(lambda: _not_sent(desk, request.payment_id))
+        if not request.again:  # else an earlier one may have arrived: its answer is still unknown
+            await retrying(lambda: _not_sent(desk, request.payment_id))
         raise _with_payment(error, request.payment_id) from error
     except OutcomeUnknown as error:
+        if request.channel is Channel.KASPI_REMOTE:
+            raise _invoice_unknown(error, request.payment_id) from error
         raise _with_payment(error, request.payment_id) from error
     except (Refused, NotFound, ConfigurationError) as error:
         why = error.message
@@ -167,8 +178,17 @@ async def give_up(desk: Desk, payment_id: str) -> None:
         held = await hold(session, payment_id)
         if held.detail.create_state not in UNOPENED:
             return  # another process opened it meanwhile
+        if held.detail.channel is Channel.KASPI_REMOTE and held.detail.create_state is CreateState.SENT:
+            await _may_have_been_paid(session, desk, held)
         held.detail.create_state = CreateState.NEVER
         await settle_in(session, desk, _over(desk, held, "The provider never answered"), held)
+
+
+async def _may_have_been_paid(session: AsyncSession, desk: Desk, held: Held) -> None:
+    """The phone may have shown the invoice, whose number at Kaspi we never learned: a person looks."""
+    found = {"why": "Kaspi's answer to an invoice was lost", "payment_in_comment": held.payment.id}
+    await ledger.disagree(session, desk, held, DiscrepancyKind.STUCK, found, "invoice")
+    await ledger.tell(session, desk, held, Topic.ALERT_STUCK, held.charged, once="invoice", **found)
 
 
 async def missing(desk: Desk, payment_id: str) -> None:
@@ -222,6 +242,14 @@ def _with_payment(error: ProviderUnavailable | OutcomeUnknown, payment_id: str) 
         f"{error.message}. Payment {payment_id} stays PENDING; nothing is lost",
         next_step="start it again in a minute (the same payment is taken up), or: procomp-pay maintain",
         retry_after=error.retry_after or 5,
+    )
+
+
+def _invoice_unknown(error: OutcomeUnknown, payment_id: str) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{error.message}. Payment {payment_id} stays PENDING",
+        next_step="look at the customer's phone: paid there, it is verified by its operation number "
+        "(verify-kaspi); not there, take the fee with a QR",
     )
 
 

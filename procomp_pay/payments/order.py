@@ -30,6 +30,7 @@ class Order:
 
     :param requested: the amount that the caller names; ``None`` takes the fee as it stands.
     :param channel: the form: a hosted page or a bare intent, a QR or a link.
+    :param phone: to whom an invoice is sent, as Kaspi writes it.
     :param return_url: where the customer's browser goes after a hosted page.
     :param language: of letters about it, where the caller's app says one.
     """
@@ -41,6 +42,7 @@ class Order:
     return_url: str | None = None
     idempotency_key: str | None = None
     language: Language | None = None
+    phone: str | None = None
 
     def fingerprint(self) -> str:
         """The same for the same request: an idempotency key holds for one request only."""
@@ -52,7 +54,7 @@ class Order:
             "amount": asked.amount if asked else None,
             "currency": asked.currency.value if asked else None,
             "return_url": self.return_url,
-        }
+        } | ({"phone": self.phone} if self.phone else {})
         return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
 
     def claim(self, actor: Actor) -> idempotency.Claim | None:
@@ -134,6 +136,7 @@ def _detail(desk: Desk, order: Order, actor: Actor, what: Registration) -> Payme
         charged_currency=what.charge.charged.currency,
         # whole seconds: Stripe counts in them, and a retry must name the same end
         expires_at=(now + life).replace(microsecond=0) if life else None,
+        phone_enc=desk.keyring.encrypt(order.phone) if order.phone else None,
         started_by=actor.name,
         request_id=actor.request_id,
         created_at=now,

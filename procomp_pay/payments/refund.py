@@ -38,6 +38,8 @@ class RefundOrder:
 
     :param money: ``None`` for the whole rest.
     :param force: also while a dispute is open; the money may then go back twice.
+    :param at_desk: the customer stands here and can scan.
+    :param customer_scan: what they scanned, where the provider wants it.
     """
 
     payment_id: str
@@ -45,6 +47,8 @@ class RefundOrder:
     money: Money | None = None
     idempotency_key: str | None = None
     force: bool = False
+    at_desk: bool = False
+    customer_scan: int | None = None
 
     def fingerprint(self) -> str:
         """The same for the same request."""
@@ -119,7 +123,7 @@ async def refund(desk: Desk, order: RefundOrder, actor: Actor) -> Refunded:
             known.response["refund_id"] if known else await _write_ahead(session, desk, held, order, actor)
         )
     if known is None:
-        await send(desk, refund_id, actor, first=True)
+        await send(desk, refund_id, actor, first=True, customer_scan=order.customer_scan)
     return await state_of(desk, refund_id)
 
 
@@ -166,7 +170,7 @@ async def _planned(session: AsyncSession, desk: Desk, held: Held, order: RefundO
             f"A dispute over this payment is {dispute}: the money could go back twice",
             next_step="answer the dispute at Stripe; or, if you are sure, add --force",
         )
-    desk.providers.of(held.detail.channel).ready_to_refund()
+    desk.providers.of(held.detail.channel).ready_to_refund(at_desk=order.at_desk)
     if held.detail.provider_ref is None:
         raise Refused(
             "Nothing of this payment is known at the provider: the money did not come through our QR",

@@ -33,17 +33,26 @@ from procomp_pay.storage.payments import Held, hold
 LOOK_AGAIN_S = 45
 
 
-async def send(desk: Desk, refund_id: str, actor: Actor = SYSTEM, *, first: bool = False) -> None:
+async def send(
+    desk: Desk,
+    refund_id: str,
+    actor: Actor = SYSTEM,
+    *,
+    first: bool = False,
+    customer_scan: int | None = None,
+) -> None:
     """Make the refund at its provider, or find out what became of it. For a PENDING row.
 
     :param first: it was written a moment ago: a refusal then means that nothing was made. Later on it may say
         more about our settings than about what an earlier request did.
+    :param customer_scan: what the customer scanned; it holds for this one try.
     :raises ConfigurationError, ProviderUnavailable, OutcomeUnknown, NeedsPerson: not now; it stays due.
     :raises Refused: the provider says no; the refund is FAILED.
     """
     request = await _request(desk, refund_id)
     if request is None:
         return
+    request = replace(request, customer_scan=customer_scan)
     try:
         provider = desk.providers.of(request.handle.channel)
         news = await provider.refund(request)

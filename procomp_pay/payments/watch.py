@@ -13,7 +13,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import NotFound, PaymentError
 from procomp_pay.domain.facts import Fact, News, Source
-from procomp_pay.domain.kaspi_life import USUAL_CONFIRM_S, USUAL_SCAN_S, KaspiLife, after_look
+from procomp_pay.domain.kaspi_life import (
+    REMOTE_LIFE_S,
+    USUAL_CONFIRM_S,
+    USUAL_SCAN_S,
+    KaspiLife,
+    after_look,
+)
 from procomp_pay.domain.rules import DiscrepancyKind, Topic
 from procomp_pay.domain.states import Channel, CreateState, PaymentStatus
 from procomp_pay.payments import ledger
@@ -46,6 +52,11 @@ def kaspi_life(held: Held) -> KaspiLife:
     """A Kaspi payment's times, with the usual timers where its answer was lost."""
     detail = held.detail
     born = detail.sent_at or detail.created_at
+    if detail.channel is Channel.KASPI_REMOTE:
+        ends = detail.expires_at or born + timedelta(seconds=REMOTE_LIFE_S)
+        return KaspiLife(
+            scan_until=ends, scanned_at=None, confirm_s=0, interval_s=REMOTE_LIFE_S, on_event=True
+        )
     return KaspiLife(
         scan_until=detail.expires_at or born + timedelta(seconds=detail.scan_timeout_s or USUAL_SCAN_S),
         scanned_at=detail.scanned_at,
@@ -246,7 +257,7 @@ async def _take_up(desk: Desk, held: Held, actor: Actor) -> None:
 
 async def _find_or_give_up(desk: Desk, held: Held, actor: Actor) -> None:
     """Too late to send again under the same key: look for what the first request made."""
-    created = await desk.providers.of(held.detail.channel).find(request_for(held))
+    created = await desk.providers.of(held.detail.channel).find(request_for(held, desk))
     if created is None:
         await give_up(desk, held.payment.id)
         return

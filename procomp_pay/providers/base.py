@@ -19,6 +19,9 @@ class CreateRequest:
 
     :param expires_at: when the hosted page closes; used by Stripe Checkout.
     :param return_url: where the customer's browser goes afterwards; used by Stripe Checkout.
+    :param phone: to whom a Kaspi invoice is sent.
+    :param again: it was sent before and the answer was lost: not reaching the provider now says nothing of
+        what that one did.
     """
 
     payment_id: str
@@ -30,6 +33,8 @@ class CreateRequest:
     created_at: datetime
     return_url: str
     expires_at: datetime | None = None
+    phone: str | None = field(default=None, repr=False)
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,7 @@ class RefundRequest:
     :param went_back: what has gone back of this payment for certain, by our books.
     :param again: it was sent before and its answer was lost: where the provider has no idempotency, it is
         asked first what it did.
+    :param customer_scan: Kaspi's QrReturnId, which the customer has scanned (scheme standard).
     """
 
     refund_id: str
@@ -101,6 +107,7 @@ class RefundRequest:
     idempotency_key: str
     went_back: Money
     again: bool
+    customer_scan: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +135,10 @@ class PaymentProvider(Protocol):
     async def cancel(self, handle: Handle) -> Seen:
         """Cancel, and say how it stands afterwards: it may have been paid meanwhile."""
 
-    def ready_to_refund(self) -> None:
+    def ready_to_refund(self, *, at_desk: bool = False) -> None:
         """Asked before anything is written; calls nobody.
 
+        :param at_desk: the customer stands here.
         :raises Refused: money does not go back by API here; the next step says how it does.
         """
 

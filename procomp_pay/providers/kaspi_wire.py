@@ -23,9 +23,13 @@ from procomp_pay.domain.errors import (
     ProviderUnavailable,
     Refused,
 )
-from procomp_pay.providers.patience import retry_after_s
+from procomp_pay.providers.patience import Throttled, Unclear, retry_after_s
 
 ALMATY = ZoneInfo("Asia/Almaty")
+
+
+class RefundNotMade(Unclear):
+    """-99000006: once more after a look at what went back, then it is for the bank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,9 @@ class CodeMeaning:
 
 
 _ASK = "call your Kaspi manager with the code"
-#: StatusCodes of the document's appendix 3. Any other code is a refusal with Kaspi's own words.
+_NO_INVOICE = "take it with a QR at the desk, or another way to pay"
+#: StatusCodes of the document's appendix 3; it lists those of invoices without a word of what
+#: they mean. Any other code is a refusal with Kaspi's own words.
 CODES: dict[int, CodeMeaning] = {
     -999: CodeMeaning(ProviderUnavailable, "Kaspi is not available just now", "try again in a minute"),
     -10000: CodeMeaning(
@@ -71,7 +77,7 @@ CODES: dict[int, CodeMeaning] = {
     -99000005: CodeMeaning(Refused, "The refund is more than the purchase", "refund what is left"),
     -99000006: CodeMeaning(
         # whether it went back is asked before a second try, so it is not sent again by itself
-        OutcomeUnknown,
+        RefundNotMade,
         "Kaspi could not make the refund",
         "it is looked at again; if it stays so, call the bank",
     ),
@@ -79,18 +85,22 @@ CODES: dict[int, CodeMeaning] = {
         Refused, "The purchase cannot be refunded in its state", "look at its status first"
     ),
     -99000020: CodeMeaning(Refused, "This purchase cannot be refunded in part", "refund it in full"),
+    -99000010: CodeMeaning(Refused, "Kaspi does not send this invoice", _NO_INVOICE),
     990000018: CodeMeaning(
         ConfigurationError, "The trade point is switched off at Kaspi", "switch it on in the Kaspi Pay app"
     ),
     990000026: CodeMeaning(ConfigurationError, "The trade point takes no QR payments", _ASK),
     990000028: CodeMeaning(Refused, "Kaspi does not take this amount", "check the fee: whole tenge"),
+    990000029: CodeMeaning(Refused, "Kaspi sends no invoice to this customer", _NO_INVOICE),
+    990000031: CodeMeaning(Refused, "This customer takes no invoices", _NO_INVOICE),
+    990000032: CodeMeaning(Refused, "Kaspi does not take invoices here", _NO_INVOICE),
     990000033: CodeMeaning(ConfigurationError, "Kaspi offers no payment method here", _ASK),
 }
 
 
 def error_for(code: int, message: str | None) -> PaymentError:
     """Our error for a StatusCode other than 0; an unknown one is a refusal, never a success."""
-    meaning = CODES.get(code)
+    meaning = CODES.get(code) or CODES.get(-code)  # the document's own tables differ in the sign
     if meaning is None:
         said = f": {message[:200]}" if message else ""
         return Refused(f"Kaspi refused with code {code}{said}", next_step=_ASK)
@@ -103,14 +113,15 @@ def read_envelope(http_status: int, body: bytes, retry_after: str | None) -> Map
     :raises PaymentError: the StatusCode's error; ``OutcomeUnknown`` for what is no answer of Kaspi's own
         (a gateway's page, an HTTP error), ``ProviderUnavailable`` for HTTP 429 and 503.
     """
-    if http_status in (429, 503):
-        raise ProviderUnavailable(
-            f"Kaspi is too busy (HTTP {http_status})", retry_after=retry_after_s(retry_after)
-        )
+    wait = retry_after_s(retry_after)
+    if http_status == 429:
+        raise Throttled("Kaspi asks us to slow down (HTTP 429)", retry_after=wait)
+    if http_status == 503:
+        raise ProviderUnavailable("Kaspi is too busy (HTTP 503)", retry_after=wait)
     if http_status in (401, 403):
         raise ConfigurationError(
             f"Kaspi does not let us in (HTTP {http_status})",
-            next_step="check KASPI_API_KEY, then: procomp-pay doctor",
+            next_step="check KASPI_API_KEY or KASPI_CLIENT_CERT, then: procomp-pay doctor",
         )
     try:
         answer = simplejson.loads(body, use_decimal=True)

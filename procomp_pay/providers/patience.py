@@ -24,6 +24,19 @@ NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 #: The longest that one call with all its retries may take, in seconds: a queue stands at the desk.
 TOTAL_S = 20.0
 
+
+class NotSent(ProviderUnavailable):
+    """We did not send this attempt. It says nothing of earlier ones."""
+
+
+class Throttled(ProviderUnavailable):
+    """The provider answers, and asks us to slow down: it did no work, and it is not away."""
+
+
+class Unclear(OutcomeUnknown):
+    """The provider answers, and its answer does not say what became of the request: it is not away."""
+
+
 _backoff = wait_exponential_jitter(multiplier=0.2, max=4.0, jitter=0.2)
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import TYPE_CHECKING
+
 from procomp_pay.config import STRIPE_API, KaspiScheme, ProviderMode, Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.base import PaymentProvider
 from procomp_pay.providers.observed import Observe, observed
+
+if TYPE_CHECKING:
+    from procomp_pay.providers.circuit import Circuit
+    from procomp_pay.providers.kaspi import KaspiPaymentService
+    from procomp_pay.providers.kaspi_tls import CertificateLife, TlsFiles
 
 _NO_SANDBOX = "for a first try: procomp-pay sandbox (in another terminal); for real: set "
 
@@ -17,7 +25,8 @@ class ProviderRegistry:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stripe: PaymentProvider | None = None
-        self._kaspi: PaymentProvider | None = None
+        self._kaspi: KaspiPaymentService | None = None
+        self._circuits: dict[str, Circuit] = {}
         #: Told of every call, where somebody wants to know.
         self.observe: Observe | None = None
 
@@ -33,16 +42,30 @@ class ProviderRegistry:
         :raises ConfigurationError: no key is set and no sandbox has left its run file.
         """
         if self._stripe is None:
-            self._stripe = _make_stripe(self._settings)
+            self._stripe = _make_stripe(self._settings, self._circuit("Stripe"))
         return self._stripe
 
-    def kaspi(self) -> PaymentProvider:
+    def kaspi(self) -> KaspiPaymentService:
         """
         :raises ConfigurationError: no key, address or device is set and no sandbox has left its run file.
         """
         if self._kaspi is None:
-            self._kaspi = _make_kaspi(self._settings)
+            self._kaspi = _make_kaspi(self._settings, self._circuit("Kaspi"))
         return self._kaspi
+
+    @property
+    def circuits(self) -> list[Circuit]:
+        """Those of the providers that were used."""
+        return list(self._circuits.values())
+
+    def certificate(self, now: datetime) -> CertificateLife | None:
+        """:func:`kaspi_certificate` of these settings."""
+        return kaspi_certificate(self._settings, now)
+
+    def _circuit(self, name: str) -> Circuit:
+        from procomp_pay.providers.circuit import Circuit
+
+        return self._circuits.setdefault(name, Circuit(name))
 
     async def aclose(self) -> None:
         for provider in (self._stripe, self._kaspi):
@@ -50,42 +73,83 @@ class ProviderRegistry:
                 await provider.aclose()
 
 
-def _make_stripe(settings: Settings) -> PaymentProvider:
+def _make_stripe(settings: Settings, circuit: Circuit) -> PaymentProvider:
     if settings.stripe_mode is ProviderMode.OFF or settings.stripe_secret_key is None:
         raise ConfigurationError("Stripe is not configured", next_step=f"{_NO_SANDBOX}STRIPE_SECRET_KEY")
     from procomp_pay.providers.stripe import StripePaymentService
 
     return StripePaymentService(
-        settings.stripe_secret_key.get_secret_value(), api_base=settings.stripe_api_base or STRIPE_API
+        settings.stripe_secret_key.get_secret_value(),
+        api_base=settings.stripe_api_base or STRIPE_API,
+        circuit=circuit,
     )
 
 
-def _make_kaspi(settings: Settings) -> PaymentProvider:
-    needed = {
-        "KASPI_API_URL": settings.kaspi_api_url,
-        "KASPI_DEVICE_TOKEN": settings.kaspi_device_token,
-    }
-    if settings.kaspi_scheme is KaspiScheme.BASIC:
-        needed["KASPI_API_KEY"] = settings.kaspi_api_key
-    else:
-        needed["KASPI_ORGANIZATION_BIN"] = settings.kaspi_organization_bin
-        needed["KASPI_CLIENT_CERT"] = settings.kaspi_client_cert  # type: ignore[assignment]
-        needed["KASPI_CLIENT_KEY"] = settings.kaspi_client_key  # type: ignore[assignment]
-    missing = [name for name, value in needed.items() if value is None]
+def _make_kaspi(settings: Settings, circuit: Circuit) -> KaspiPaymentService:
+    missing = [name for name, value in _needed(settings).items() if value is None]
     if missing:
-        raise ConfigurationError("Kaspi is not configured", next_step=f"{_NO_SANDBOX}{', '.join(missing)}")
-    from procomp_pay.providers.kaspi import KaspiPaymentService, kaspi_http
+        raise ConfigurationError(
+            f"Kaspi is not configured (scheme {settings.kaspi_scheme})",
+            next_step=f"{_NO_SANDBOX}{', '.join(missing)}",
+        )
+    from procomp_pay.providers.budget import Budget
+    from procomp_pay.providers.kaspi import KaspiPaymentService
+    from procomp_pay.providers.kaspi_line import KaspiLine, kaspi_http
 
-    cert, key = settings.kaspi_client_cert, settings.kaspi_client_key
-    http = kaspi_http(
-        str(settings.kaspi_api_url),
-        api_key=settings.kaspi_api_key.get_secret_value() if settings.kaspi_api_key else None,
-        cert=(str(cert), str(key)) if cert and key else None,
-    )
-    token = settings.kaspi_device_token
+    url, scheme, token = str(settings.kaspi_api_url), settings.kaspi_scheme, settings.kaspi_device_token
+    key = settings.kaspi_api_key.get_secret_value() if settings.kaspi_api_key else None
+    bearer = {"Authorization": f"Bearer {key}"} if scheme is KaspiScheme.GATEWAY else None
+    api_key = key if scheme is KaspiScheme.BASIC else None
+    files = tls_files(settings)
+    line = KaspiLine(lambda: kaspi_http(url, headers=bearer, api_key=api_key, files=files), files.paths)
     return KaspiPaymentService(
-        http,
-        scheme=settings.kaspi_scheme,
+        line,
+        scheme=scheme,
         device_token=token.get_secret_value() if token else "",
         organization_bin=settings.kaspi_organization_bin,
+        url=url,
+        circuit=circuit,
+        budget=Budget(settings.kaspi_requests_per_second),
     )
+
+
+def _needed(settings: Settings) -> dict[str, object]:
+    """What a scheme cannot do without."""
+    scheme = settings.kaspi_scheme
+    needed: dict[str, object] = {"KASPI_API_URL": settings.kaspi_api_url}
+    if scheme is not KaspiScheme.GATEWAY:
+        needed["KASPI_DEVICE_TOKEN"] = settings.kaspi_device_token
+    if scheme.shows_certificate:
+        needed["KASPI_CLIENT_CERT"] = settings.kaspi_client_cert
+    else:
+        needed["KASPI_API_KEY"] = settings.kaspi_api_key
+    if scheme is KaspiScheme.ENHANCED:
+        needed["KASPI_ORGANIZATION_BIN"] = settings.kaspi_organization_bin
+    return needed
+
+
+def tls_files(settings: Settings) -> TlsFiles:
+    """The files of mutual TLS, as configured; a scheme without a certificate shows none."""
+    from procomp_pay.providers.kaspi_tls import TlsFiles
+
+    if not settings.kaspi_scheme.shows_certificate:
+        return TlsFiles(ca=settings.kaspi_ca_cert)
+    password = settings.kaspi_client_key_password
+    return TlsFiles(
+        cert=settings.kaspi_client_cert,
+        key=settings.kaspi_client_key,
+        password=password.get_secret_value() if password else None,
+        ca=settings.kaspi_ca_cert,
+    )
+
+
+def kaspi_certificate(settings: Settings, now: datetime) -> CertificateLife | None:
+    """How long Kaspi's client certificate still holds; ``None`` where none is configured. For metrics, the
+    log and ``doctor``.
+
+    :raises ConfigurationError: the file cannot be read.
+    """
+    from procomp_pay.providers.kaspi_tls import certificate_life
+
+    cert = tls_files(settings).cert
+    return None if cert is None else certificate_life(cert, now)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import stripe
 
@@ -26,7 +26,14 @@ from procomp_pay.domain.facts import News
 from procomp_pay.domain.refunds import DisputeNews, RefundNews
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.base import Created, CreateRequest, Handle, RefundRequest, Returned, Seen
-from procomp_pay.providers.patience import NOT_SENT, TOTAL_S, retry_after_s, with_retries
+from procomp_pay.providers.patience import (
+    NOT_SENT,
+    TOTAL_S,
+    Throttled,
+    Unclear,
+    retry_after_s,
+    with_retries,
+)
 from procomp_pay.providers.stripe_objects import (
     Object,
     intent_ids,
@@ -36,6 +43,9 @@ from procomp_pay.providers.stripe_objects import (
     seen_in_session,
     session_ids,
 )
+
+if TYPE_CHECKING:
+    from procomp_pay.providers.circuit import Circuit
 
 #: Seconds for one attempt. Stripe answers within one or two; the desk's Wi-Fi may not.
 _ATTEMPT_S = 10.0
@@ -49,8 +59,15 @@ class StripePaymentService:
     """Creates, reads and cancels payments at Stripe."""
 
     def __init__(
-        self, secret_key: str, *, api_base: str, timeout_s: float = _ATTEMPT_S, total_s: float = TOTAL_S
+        self,
+        secret_key: str,
+        *,
+        api_base: str,
+        timeout_s: float = _ATTEMPT_S,
+        total_s: float = TOTAL_S,
+        circuit: Circuit | None = None,
     ) -> None:
+        self._circuit = circuit
         self._total_s = total_s
         # the bundle of authorities is read for https alone: a local sandbox has no use for it
         https = api_base.startswith("https:")
@@ -123,7 +140,7 @@ class StripePaymentService:
             return replace(seen, news=News.CANCELLED, reason=None)
         return seen
 
-    def ready_to_refund(self) -> None:
+    def ready_to_refund(self, *, at_desk: bool = False) -> None:
         """Always: every payment can go back by API."""
 
     async def refund(self, request: RefundRequest) -> RefundNews:
@@ -202,7 +219,9 @@ class StripePaymentService:
             except stripe.StripeError as error:
                 raise _as_domain_error(error) from error
 
-        return await with_retries(attempt, idempotent=True, total_s=self._total_s)
+        circuit = self._circuit
+        guarded = attempt if circuit is None else partial(circuit, attempt)
+        return await with_retries(guarded, idempotent=True, total_s=self._total_s)
 
 
 def _created_session(session: Object) -> Created:
@@ -268,10 +287,10 @@ def _as_domain_error(error: stripe.StripeError) -> PaymentError:
                 next_step="check STRIPE_SECRET_KEY, then: procomp-pay doctor",
             )
         case stripe.RateLimitError():
-            made = ProviderUnavailable("Stripe asks us to slow down", retry_after=wait)
+            made = Throttled("Stripe asks us to slow down", retry_after=wait)
         case _ if error.http_status == 409:
             # the same request is being worked on by another process; its answer is ours as well
-            made = OutcomeUnknown("Stripe is still working on the same request", next_step=_HEALED)
+            made = Unclear("Stripe is still working on the same request", next_step=_HEALED)
         case stripe.InvalidRequestError() if error.http_status == 404:
             made = NotFound(f"Stripe does not know it: {said}")
         case stripe.InvalidRequestError() | stripe.CardError() | stripe.IdempotencyError():

@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--webhook-secret", help="signing secret; made if absent")
     made.add_argument("--kaspi-api-key", help="made if absent")
     made.add_argument("--time-scale", type=float, default=1.0, help="60: timers run sixty times faster")
+    made.add_argument("--tls", type=Path, metavar="DIR", help="also speak TLS; certificates are put there")
     return made
 
 
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             webhook_secret=given.webhook_secret,
             kaspi_api_key=given.kaspi_api_key,
             time_scale=given.time_scale,
+            tls_folder=given.tls,
         )
     except ValueError as error:
         sys.stderr.write(f"sandbox: {error}\n")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -19,6 +19,9 @@ from procomp_pay.sandbox.control import Control
 from procomp_pay.sandbox.kaspi import KaspiSandbox
 from procomp_pay.sandbox.store import Store, read_state
 from procomp_pay.sandbox.stripe.provider import StripeSandbox
+
+if TYPE_CHECKING:
+    from procomp_pay.sandbox.tls import TlsFolder
 
 
 class Provider(Protocol):
@@ -35,6 +38,8 @@ class Provider(Protocol):
 class SandboxOptions:
     """How the sandbox runs. Keys that are None are made at the first start and kept in the state file.
 
+    With `tls_folder` a second port speaks TLS and asks for a client certificate; authority and client
+    certificate are made anew in that folder at each start.
     `time_scale` 60 makes Kaspi's lifetimes and webhook retries sixty times faster. Raises ValueError for a
     host that is not loopback, a live key or a scale that is not positive.
     """
@@ -47,6 +52,7 @@ class SandboxOptions:
     webhook_secret: str | None = field(default=None, repr=False)
     kaspi_api_key: str | None = field(default=None, repr=False)
     time_scale: float = 1.0
+    tls_folder: Path | None = None
 
     def __post_init__(self) -> None:
         if not _is_loopback(self.host):
@@ -92,6 +98,8 @@ class Sandbox:
             if name in self.providers:
                 self.providers[name].load(data)
         self.url = ""
+        self.tls_url = ""
+        self.tls: TlsFolder | None = None
         self._runner: web.AppRunner | None = None
         self._saver: asyncio.Task[None] | None = None
 
@@ -142,6 +150,7 @@ class Sandbox:
             "sandbox": True,
             "state_file": str(self.options.state_file) if self.options.state_file else None,
             "time_scale": self.options.time_scale,
+            "tls": self._tls_info(),
             "url": self.url,
             "webhook_secret": secret,
             "webhook_url": self.options.webhook_url,
@@ -154,14 +163,40 @@ class Sandbox:
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.options.host, self.options.port)
         await site.start()
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.url = f"http://{self._address()}"
+        if self.options.tls_folder is not None:
+            await self._listen_tls(self._runner, self.options.tls_folder)
         self.stripe.core.base_url = self.url
         self._store.changed()
         await self._store.save()  # keys must survive even if nothing else ever happens
         self._saver = asyncio.create_task(self._store.run())
         for provider in self.providers.values():
             await provider.start()
+
+    async def _listen_tls(self, runner: web.AppRunner, folder: Path) -> None:
+        from procomp_pay.sandbox.tls import make_folder
+
+        self.tls = make_folder(folder, self.options.host)
+        await web.TCPSite(runner, self.options.host, 0, ssl_context=self.tls.server).start()
+        self.tls_url = f"https://{self._address()}"
+
+    def _address(self) -> str:
+        """Host and port of the site that was started last."""
+        if self._runner is None:
+            raise RuntimeError("the sandbox does not run")
+        host, port = self._runner.addresses[-1][:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def _tls_info(self) -> dict[str, str] | None:
+        if self.tls is None:
+            return None
+        return {
+            "url": self.tls_url,
+            "ca_cert": str(self.tls.ca),
+            "client_cert": str(self.tls.client_cert),
+            "client_key": str(self.tls.client_key),
+            "client_key_password": self.tls.password,
+        }
 
     async def stop(self) -> None:
         """Stop listening, stop background work, save what is left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import itertools
+import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -121,6 +122,8 @@ class RequestLine:
     idempotency_key: str | None
     status: int | None
     fault: str | None
+    at: float = 0.0
+    certificate: str | None = None
 
 
 class RequestLog:
@@ -152,6 +155,7 @@ def log_middleware(log: RequestLog) -> Middleware:
         if request.path.startswith(CONTROL):
             return await handler(request)
         status: int | None = None
+        came = time.time()
         try:
             response = await handler(request)
             status = response.status
@@ -164,9 +168,16 @@ def log_middleware(log: RequestLog) -> Middleware:
             key = request.headers.get("Idempotency-Key")
             fault = request.get(STRUCK)
             seen = None if fault in ("cut_before", "cut_after") else status
-            log.add(RequestLine(request.method, request.path, key, seen, fault))
+            shown = _common_name(request.get_extra_info("peercert"))
+            log.add(RequestLine(request.method, request.path, key, seen, fault, came, shown))
 
     return apply
+
+
+def _common_name(certificate: Any) -> str | None:
+    """Whose certificate the client showed."""
+    parts = [pair for group in (certificate or {}).get("subject", ()) for pair in group]
+    return next((str(value) for name, value in parts if name == "commonName"), None)
 
 
 def fault_middleware(faults: Faults) -> Middleware:

@@ -22,6 +22,7 @@ from procomp_pay.payments.maintain import (
 )
 from procomp_pay.payments.stalled import tell_of_stalled
 from procomp_pay.payments.standstill import tell_standstill
+from procomp_pay.payments.tend import tend
 from procomp_pay.storage import payments
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ STALLED_CHECK_S = 60.0
 MISSED_PAUSE_S = 20.0
 #: Between two looks at the loops themselves, in seconds.
 PULSE_S = 15.0
+#: Between two looks at the circuits and the certificate, in seconds.
+TEND_PAUSE_S = 5.0
 #: Side by side, so that a provider that hangs for one batch does not hold up the others' polls.
 _WATCHERS = 3
 #: SQLite has one writer at a time anyway.
@@ -67,6 +70,7 @@ class Background:
         self._refund_bell = asyncio.Event()
         self._outbox_bell = asyncio.Event()
         self._missed_bell = asyncio.Event()
+        self._tend_bell = asyncio.Event()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._beats: dict[str, float] = {}
@@ -109,6 +113,7 @@ class Background:
             ("refunds", self._refund_round, self._refund_bell),
             ("outbox", self._outbox_round, self._outbox_bell),
             ("missed events", self._missed_round, self._missed_bell),
+            ("providers", self._tend_round, self._tend_bell),
             *((f"watch-{n}", self._watch_round, self._watch_bell) for n in range(1, _WATCHERS + 1)),
         ]
         for name, work, bell in loops:
@@ -119,7 +124,14 @@ class Background:
     async def stop(self) -> None:
         """Let the work in hand finish. What does not within 25 s is cut: its rows bring it back."""
         self._stop.set()
-        bells = (self._inbox_bell, self._watch_bell, self._refund_bell, self._outbox_bell, self._missed_bell)
+        bells = (
+            self._inbox_bell,
+            self._watch_bell,
+            self._refund_bell,
+            self._outbox_bell,
+            self._missed_bell,
+            self._tend_bell,
+        )
         for bell in bells:
             bell.set()
         if self._pulse is not None:
@@ -206,6 +218,10 @@ class Background:
             await tell_of_stalled(self._desk)
         await work_outbox(self._desk, done, most=_OUTBOX_ROUND)
         return 0.0 if done.delivered else OUTBOX_PAUSE_S
+
+    async def _tend_round(self) -> float:
+        await tend(self._desk)
+        return TEND_PAUSE_S
 
     async def _watch_round(self) -> float:
         done = Pass()

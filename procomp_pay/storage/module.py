@@ -65,6 +65,8 @@ class PaymentDetail(Row, table=True):
     return_url: str | None = Field(default=None, sa_column=text("return_url", null=True))
     client_secret_enc: str | None = Field(default=None, sa_column=text("client_secret_enc", null=True))
     qr_token_enc: str | None = Field(default=None, sa_column=text("qr_token_enc", null=True))
+    #: To whom an invoice is sent.
+    phone_enc: str | None = Field(default=None, sa_column=text("phone_enc", null=True))
     requested_amount: Decimal = Field(sa_column=amount("requested_amount"))
     requested_currency: Currency = Field(sa_column=word("requested_currency", Currency))
     charged_amount: Decimal = Field(sa_column=amount("charged_amount"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -14,7 +15,6 @@ from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.facts import ProviderIds
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.rules import Standing
-from procomp_pay.storage import claims
 from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.platform import Participant, Payment
 
@@ -130,10 +130,37 @@ async def look_at_others(session: AsyncSession, participant_id: str, payment_id:
 
 
 async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
-    """Payments that are due for a look, as :func:`procomp_pay.storage.claims.claim_due` claims them."""
-    due: Any = PaymentDetail.next_poll_at
-    rows = await claims.claim_due(session, PaymentDetail, due, now, lease_s=lease_s, limit=limit)
-    return [row.payment_id for row in rows]
+    """Payments that are due for a look, each claimed for ``lease_s`` seconds: first those whose own end is
+    nearest, oldest first, then for a third of the places those that have waited longest, since with more
+    payments than a provider lets us ask about, the newest would otherwise never be asked about.
+
+    Any number of processes may claim: a row that another one holds is skipped, and a process that dies
+    leaves its rows to the others when the lease is over.
+    """
+    longest = max(1, limit // 3)
+    rows = await _due(session, now, limit - longest, by_deadline=True) if limit > longest else []
+    for row in rows:
+        row.next_poll_at = now + timedelta(seconds=lease_s)
+    more = await _due(session, now, limit - len(rows), by_deadline=False)
+    for row in more:
+        row.next_poll_at = now + timedelta(seconds=lease_s)
+    return [row.payment_id for row in (*rows, *more)]
+
+
+async def _due(
+    session: AsyncSession, now: datetime, limit: int, *, by_deadline: bool
+) -> Sequence[PaymentDetail]:
+    """Through the index on ``next_poll_at``: what is due is few, however many payments there are."""
+    deadline, waited = col(PaymentDetail.expires_at), col(PaymentDetail.next_poll_at)
+    order = (deadline.is_(None), deadline, waited) if by_deadline else (waited,)
+    found = await session.exec(
+        select(PaymentDetail)
+        .where(waited <= now)
+        .order_by(*order)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return found.all()
 
 
 async def next_due_at(session: AsyncSession) -> datetime | None:

@@ -53,6 +53,12 @@ def match(refunds: list[Refund], news: RefundNews) -> Refund | None:
     return None
 
 
+async def by_provider_id(session: AsyncSession, provider_refund_id: str) -> Refund | None:
+    """The refund with a provider's id; ``kaspi:`` stands before Kaspi's operation numbers."""
+    query = select(Refund).where(Refund.provider_refund_id == provider_refund_id)
+    return (await session.exec(query)).first()
+
+
 async def one(session: AsyncSession, refund_id: str) -> Refund:
     """
     :raises NotFound: no such refund.

@@ -34,6 +34,7 @@ class Place:
 PLACES = (
     Place(PaymentDetail, "payment_id", "client_secret_enc"),
     Place(PaymentDetail, "payment_id", "qr_token_enc"),
+    Place(PaymentDetail, "payment_id", "phone_enc"),
     Place(WebhookEvent, "id", "payload_enc"),
 )
 

@@ -27,6 +27,7 @@ from procomp_pay.payments.maintain import Pass, one_pass
 from procomp_pay.payments.wiring import new_id
 from procomp_pay.providers.base import PaymentProvider
 from procomp_pay.providers.kaspi import KaspiPaymentService, kaspi_http
+from procomp_pay.providers.kaspi_tls import CertificateLife
 from procomp_pay.providers.stripe import StripePaymentService
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.storage.crypto import Keyring, new_key
@@ -47,6 +48,16 @@ class TestProviders:
     __test__ = False
     stripe: StripePaymentService
     kaspi: KaspiPaymentService
+
+    tended: list[Any] = field(default_factory=list)
+    life: CertificateLife | None = None
+
+    @property
+    def circuits(self) -> list[Any]:
+        return self.tended
+
+    def certificate(self, _now: datetime) -> CertificateLife | None:
+        return self.life
 
     def of(self, channel: Channel) -> PaymentProvider:
         return self.kaspi if channel.is_kaspi else self.stripe

@@ -80,8 +80,8 @@ async def test_an_amount_we_cannot_read_is_told_to_a_person(
     who = await world.participant()
     opened = await world.start(who)
     await world.phone(opened)
-    kaspi = world.desk.providers.of(Channel.KASPI_QR)
-    real = kaspi._status  # type: ignore[attr-defined]
+    kaspi = world.desk.providers.of(Channel.KASPI_QR)._way  # type: ignore[attr-defined]
+    real = kaspi._status
 
     async def odd(purchase: str) -> dict:
         number = Decimal(str(amount)) if isinstance(amount, float) else amount

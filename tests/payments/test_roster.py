@@ -35,6 +35,13 @@ NOW = datetime(2026, 4, 1, 12, 0, tzinfo=UTC)
 class NoProviders:
     """Nothing here may reach a provider."""
 
+    @property
+    def circuits(self) -> list[Any]:
+        return []
+
+    def certificate(self, _now: datetime) -> None:
+        return None
+
     def of(self, channel: Channel) -> PaymentProvider:
         raise AssertionError(channel)
 

@@ -25,6 +25,7 @@ CHOICES_OF: Final[dict[str, tuple[object, ...]]] = {
     "operation_numbers": ("payment-id", "own"),
     "api_key_refusal": ("envelope", "http401"),
     "require_client_cert": (True, False),
+    "gateway_status": (True, False),
 }
 MOST_FORCED: Final = 1000
 MOST_LISTED: Final = 1000

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from .book import Book
 from .control import PREFIX, control_routes
+from .gateway import gateway_routes
 from .outgoing import outgoing_routes
 from .phone import phone_routes
 from .server import api_routes
@@ -82,10 +83,11 @@ class KaspiSandbox:
         return self._book.ready_device
 
     def routes(self) -> list[web.RouteDef]:
-        """Every route: /r1, /r2, /r3 (the API), /pay (the phone), /_sandbox/kaspi (the control)."""
+        """Every route: /r1, /r2, /r3 (the API), /gateway, /pay (the phone), /_sandbox/kaspi (the control)."""
         book = self._book
         return [
             *api_routes(book),
+            *gateway_routes(book),
             *phone_routes(book),
             *control_routes(book),
             *outgoing_routes(book, PREFIX),

@@ -133,6 +133,7 @@ class Settings:
     operation_numbers: str = "payment-id"
     api_key_refusal: str = "envelope"
     require_client_cert: bool = True
+    gateway_status: bool = True
 
 
 def as_json(record: Any) -> dict[str, Any]:

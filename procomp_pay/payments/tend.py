@@ -1,0 +1,52 @@
+"""Look after the lines to the providers: tell people when one is away, or when a certificate ends soon."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.rules import Topic
+from procomp_pay.payments.desk import Desk
+from procomp_pay.storage import queues
+
+log = logging.getLogger(__name__)
+
+
+async def tend(desk: Desk) -> None:
+    """Leave an alert for each circuit that opened, and once a day one for a certificate that ends soon."""
+    await _circuits(desk)
+    await _certificate(desk)
+
+
+async def _circuits(desk: Desk) -> None:
+    for circuit in desk.providers.circuits:
+        since = circuit.take_opening()
+        if since is None:
+            continue
+        log.error("%s does not answer: its circuit is open since %s", circuit.name, since.isoformat())
+        # several processes meet the same outage: one message for each provider and ten minutes
+        once = f"{circuit.name}:{int(since.timestamp()) // 600}"
+        message = {"provider": circuit.name, "since": since.isoformat()}
+        await _put_out(desk, Topic.ALERT_CIRCUIT, message, once)
+
+
+async def _certificate(desk: Desk) -> None:
+    now = desk.clock()
+    try:
+        life = desk.providers.certificate(now)
+    except ConfigurationError as error:
+        log.warning("%s", error.message)
+        return
+    if life is None or not life.is_short:
+        return
+    message = {"why": life.sentence, "ends_at": life.ends_at.isoformat(), "days_left": life.days_left}
+    if await _put_out(desk, Topic.ALERT_CERTIFICATE, message, f"{life.ends_at:%Y%m%d}:{now:%Y%m%d}"):
+        log.warning("%s", life.sentence)
+
+
+async def _put_out(desk: Desk, topic: Topic, message: dict[str, Any], once: str) -> bool:
+    async with desk.db.writing() as session:
+        return await queues.put_out(
+            session, topic, message, row_id=desk.new_id(), now=desk.clock(), dedup_key=f"{topic}:{once}"
+        )

@@ -1,0 +1,181 @@
+"""Mutual TLS towards Kaspi: certificate, key, its password and the authority, from files.
+
+Kaspi's certificates are bound to a BIN, live five years and are replaced by configuration alone. Verification
+of the other side is always on; Kaspi signs with an authority of its own, so ``KASPI_CA_CERT`` names it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from procomp_pay.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+#: From so many days before its end on, people are told.
+WARN_DAYS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where the parts stand.
+
+    :param cert: PEM, our certificate first; ``None`` for a scheme without one.
+    :param key: PEM; ``None`` where it stands in ``cert``.
+    :param ca: PEM, the only authority that is trusted; ``None`` for the system's.
+    """
+
+    cert: Path | None = None
+    key: Path | None = None
+    password: str | None = field(default=None, repr=False)
+    ca: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.cert, self.key, self.ca) if path is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateLife:
+    """How long our certificate still holds.
+
+    :param days_left: whole days; below zero where it has ended.
+    """
+
+    ends_at: datetime
+    days_left: int
+
+    @property
+    def is_short(self) -> bool:
+        return self.days_left < WARN_DAYS
+
+    @property
+    def sentence(self) -> str:
+        """What a person is told."""
+        if self.days_left < 0:
+            return f"Kaspi's client certificate ended on {self.ends_at:%Y-%m-%d}"
+        return f"Kaspi's client certificate ends on {self.ends_at:%Y-%m-%d}, in {self.days_left} days"
+
+
+def certificate_life(cert: Path, now: datetime) -> CertificateLife:
+    """
+    :raises ConfigurationError: the file cannot be read, or holds no certificate.
+    """
+    ends = _first_certificate(cert).not_valid_after_utc
+    return CertificateLife(ends, (ends - now).days)
+
+
+def make_context(files: TlsFiles, now: datetime) -> ssl.SSLContext:
+    """A context that shows our certificate and verifies the other side.
+
+    :raises ConfigurationError: a file cannot be read or is of another kind, the password is wrong, the key
+        is another certificate's, or the certificate does not hold now.
+    """
+    context = _trusting(files.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if files.cert is None:
+        return context
+    ours = _first_certificate(files.cert)
+    _check_dates(ours, now)
+    key_file = files.key or files.cert
+    key = _private_key(key_file, files.password)
+    if key.public_key() != ours.public_key():
+        raise ConfigurationError(
+            f"The key in {key_file} is not the key of the certificate in {files.cert}",
+            next_step="KASPI_CLIENT_CERT and KASPI_CLIENT_KEY must belong together",
+        )
+    secret = files.password or ""
+    try:
+        # a password is always given: OpenSSL would ask the terminal for one
+        context.load_cert_chain(files.cert, key_file, password=lambda: secret)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"Kaspi's client certificate cannot be used: {error}",
+            next_step="check KASPI_CLIENT_CERT and KASPI_CLIENT_KEY",
+        ) from error
+    return context
+
+
+def _trusting(ca: Path | None) -> ssl.SSLContext:
+    if ca is None:
+        return ssl.create_default_context()
+    text = _read(ca, "KASPI_CA_CERT")
+    try:
+        return ssl.create_default_context(cadata=text.decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigurationError(
+            f"{ca} holds no certificate of an authority",
+            next_step="KASPI_CA_CERT names Kaspi's root certificate, in PEM form",
+        ) from error
+
+
+def _first_certificate(path: Path) -> x509.Certificate:
+    from cryptography import x509
+
+    data = _read(path, "KASPI_CLIENT_CERT")
+    try:
+        return x509.load_pem_x509_certificate(data)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{path} holds no certificate in PEM form",
+            next_step="KASPI_CLIENT_CERT names a file that has -----BEGIN CERTIFICATE----- in it",
+        ) from error
+
+
+def _check_dates(ours: x509.Certificate, now: datetime) -> None:
+    if now > ours.not_valid_after_utc:
+        raise ConfigurationError(
+            f"Kaspi's client certificate ended on {ours.not_valid_after_utc:%Y-%m-%d}",
+            next_step="ask Kaspi for a new one and put its files in place; nothing needs to be restarted",
+        )
+    if now < ours.not_valid_before_utc:
+        raise ConfigurationError(
+            f"Kaspi's client certificate does not hold before {ours.not_valid_before_utc:%Y-%m-%d %H:%M} UTC",
+            next_step="check this computer's clock, or use the former certificate until then",
+        )
+
+
+def _private_key(path: Path, password: str | None) -> PrivateKeyTypes:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    data = _read(path, "KASPI_CLIENT_KEY")
+    try:
+        return load_pem_private_key(data, password.encode() if password else None)
+    except TypeError as error:
+        if password:  # the key needs none
+            return load_pem_private_key(data, None)
+        raise ConfigurationError(
+            f"The key in {path} is locked by a password", next_step="set KASPI_CLIENT_KEY_PASSWORD"
+        ) from error
+    except ValueError as error:
+        if password and b"ENCRYPTED" in data:
+            raise ConfigurationError(
+                f"The password does not open the key in {path}", next_step="check KASPI_CLIENT_KEY_PASSWORD"
+            ) from error
+        raise ConfigurationError(
+            f"{path} holds no private key in PEM form",
+            next_step="KASPI_CLIENT_KEY names a file that has a PRIVATE KEY in it",
+        ) from error
+
+
+def _read(path: Path, setting: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise ConfigurationError(f"{path} cannot be read: {why}", next_step=f"check {setting}") from error
+
+
+#: Gives the time now.
+Now = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

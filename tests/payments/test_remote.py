@@ -1,0 +1,164 @@
+"""Invoices to a phone (scheme enhanced): sent once, never asked about on a timer, recalled, found again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import OutcomeUnknown, Refused
+from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
+from procomp_pay.payments import views
+from procomp_pay.payments.cancel import cancel
+from procomp_pay.payments.initiate import Order, initiate
+from procomp_pay.payments.watch import look_after
+from procomp_pay.providers.kaspi import KaspiPaymentService, kaspi_http
+from procomp_pay.storage.module import PaymentDetail
+from procomp_pay.storage.work import Discrepancy, OutboxMessage
+from tests.payments.conftest import CLERK, TOTAL_S, World
+
+S = PaymentStatus
+PHONE = "87071234567"
+
+
+@pytest.fixture(autouse=True)
+async def enhanced(world: World) -> None:
+    await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
+    info = world.sandbox.info()["kaspi"]
+    providers: Any = world.desk.providers
+    await providers.kaspi.aclose()
+    providers.kaspi = KaspiPaymentService(
+        kaspi_http(world.sandbox.url),
+        scheme=KaspiScheme.ENHANCED,
+        device_token=info["device_token"],
+        organization_bin=info["organization_bin"],
+        total_s=TOTAL_S,
+    )
+
+
+async def invoice(world: World, who: str) -> views.Opening:
+    order = Order(who, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone=PHONE)
+    return await views.opening(world.desk, (await initiate(world.desk, order, CLERK)).payment_id)
+
+
+async def calls(world: World, path: str) -> int:
+    lines = (await world.http.get("/_sandbox/requests")).json()["requests"]
+    return sum(path in line["path"] for line in lines)
+
+
+async def act(world: World, opened: views.Opening, action: str) -> None:
+    headers = {"Accept": "application/json"}
+    ref = opened.view.provider_ref
+    answer = await world.http.post(f"/pay/{ref}", json={"action": action}, headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_it_is_paid_and_asked_about_when_a_person_asks(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    assert opened.qr_payload is None
+    assert (await invoice(world, opened.view.participant_id)).view.payment_id == opened.view.payment_id
+    assert await calls(world, "/remote/create") == 1
+    for _ in range(5):
+        world.later(3600)
+        await world.maintain()
+    assert await calls(world, "/payment/status/") == 0
+    await act(world, opened, "pay")
+    await look_after(world.desk, opened.view.payment_id, CLERK)
+    assert await world.status(opened) is S.COMPLETED
+    (detail,) = await world.rows(PaymentDetail)
+    assert PHONE not in str(detail.phone_enc)
+
+
+async def test_at_its_end_it_is_asked_about_once(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    world.later(24 * 3600 + 31)
+    await world.maintain()
+    assert await calls(world, "/payment/status/") == 1
+    assert await world.status(opened) is S.EXPIRED
+    world.later(3600)
+    await world.maintain()
+    assert await calls(world, "/payment/status/") == 1
+
+
+async def test_it_is_recalled(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    assert await cancel(world.desk, opened.view.payment_id, CLERK) is S.CANCELLED
+    control = await world.http.get(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}")
+    assert control.json()["Status"] == "RemotePaymentCanceled"
+
+
+async def test_paid_while_it_is_recalled_it_is_paid(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    await act(world, opened, "pay")
+    await cancel(world.desk, opened.view.payment_id, CLERK)
+    assert await world.status(opened) is S.COMPLETED
+
+
+async def test_a_qr_instead_recalls_the_invoice_first(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    second = await world.start(opened.view.participant_id)
+    assert second.view.payment_id != opened.view.payment_id
+    assert second.qr_payload
+    assert await world.status(opened) is S.CANCELLED
+
+
+@pytest.mark.parametrize(("word", "ends"), [("RemotePaymentRejected", S.FAILED), ("Expired", S.EXPIRED)])
+async def test_kaspis_own_ends(world: World, word: str, ends: PaymentStatus) -> None:
+    opened = await invoice(world, await world.participant())
+    ref = opened.view.provider_ref
+    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": word})
+    await look_after(world.desk, opened.view.payment_id, CLERK)
+    assert await world.status(opened) is ends
+
+
+async def test_an_unknown_word_is_still_open(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    ref = opened.view.provider_ref
+    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": "RemoteSomethingNew"})
+    await look_after(world.desk, opened.view.payment_id, CLERK)
+    assert await world.status(opened) is S.PENDING
+
+
+async def test_a_lost_answer_is_never_followed_by_a_second_invoice(world: World) -> None:
+    who = await world.participant()
+    await world.fault("/r3/v01/remote/create", "cut_after", times=1)
+    with pytest.raises(OutcomeUnknown, match="phone may show it"):
+        await invoice(world, who)
+    world.later(60)
+    with pytest.raises(OutcomeUnknown, match="no second goes"):
+        await invoice(world, who)
+    (detail,) = await world.rows(PaymentDetail)
+    with pytest.raises(OutcomeUnknown, match="cannot be recalled"):
+        await cancel(world.desk, detail.payment_id, CLERK)
+    for _ in range(3):
+        world.later(3600)
+        await world.maintain()
+    assert await calls(world, "/remote/create") == 1
+    world.later(24 * 3600)
+    await world.maintain()
+    (detail,) = await world.rows(PaymentDetail)
+    assert detail.create_state is CreateState.NEVER
+    assert [row.kind for row in await world.rows(Discrepancy)] == ["STUCK"]
+    assert "alert.stuck" in [row.topic for row in await world.rows(OutboxMessage)]
+
+
+async def test_the_desk_takes_a_qr_beside_a_lost_invoice(world: World) -> None:
+    who = await world.participant()
+    await world.fault("/r3/v01/remote/create", "cut_after", times=1)
+    with pytest.raises(OutcomeUnknown):
+        await invoice(world, who)
+    assert (await world.start(who)).qr_payload
+
+
+async def test_another_scheme_refuses(world: World) -> None:
+    providers: Any = world.desk.providers
+    info = world.sandbox.info()
+    await providers.kaspi.aclose()
+    providers.kaspi = KaspiPaymentService(
+        kaspi_http(world.sandbox.url, api_key=info["kaspi_api_key"]),
+        scheme=KaspiScheme.BASIC,
+        device_token=info["kaspi"]["device_token"],
+    )
+    with pytest.raises(Refused, match="no invoices"):
+        await invoice(world, await world.participant())
