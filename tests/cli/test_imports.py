@@ -39,7 +39,6 @@ _NOT_FOR_STATUS = {
     "alembic",
     "cryptography",
     "tenacity",
-    "cuid2",
     "segno",
     "openpyxl",
     "filelock",
