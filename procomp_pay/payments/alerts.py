@@ -241,7 +241,10 @@ def _stalled(known: _Known) -> Alert:
 def _status(known: _Known) -> Alert:
     return Alert(
         f"Kaspi says that {known.who} has not paid, a clerk said otherwise",
-        (f"{known.text('recorded_by') or 'Somebody'} vouched for {known.money}; Kaspi's is another word.",),
+        (
+            f"{known.text('recorded_by') or 'Somebody'} vouched for {known.money}; "
+            "Kaspi's last word is another.",
+        ),
         (f"{known.status} --refresh", "procomp-pay discrepancies list"),
     )
 
