@@ -1,6 +1,6 @@
 """How long a million statement lines take against a million payments, beside what the database itself needs.
 
-    .venv/bin/python benchmarks/reconcile.py [--quick]
+    .venv/bin/python benchmarks/reconcile.py [--quick] [--rounds N]
 
 On a real PostgreSQL with a real schema: payments with their details and participants in our books, Stripe's
 balance report as a CSV file with its own twelve columns, 0.5 % faults of five kinds planted in it. The
@@ -251,6 +251,7 @@ def main() -> None:
     """Run the comparison, or be its measured half."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="100,000 lines, once")
+    parser.add_argument("--rounds", type=int, default=1, help="each with a database of its own")
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--statement", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -258,13 +259,16 @@ def main() -> None:
         _warm_up()
         print(json.dumps(asyncio.run(ours(given.url, given.statement))))
         return
-    measure(100_000 if given.quick else 1_000_000, 1 if given.quick else 3)
+    measure(100_000 if given.quick else 1_000_000, given.rounds)
 
 
 def _warm_up() -> None:
     """Imports are of the process's start, which ``benchmarks/startup.py`` measures."""
     import psycopg  # noqa: F401
 
+    import procomp_pay.payments.reconcile  # noqa: F401
+    import procomp_pay.payments.wiring  # noqa: F401
+    import procomp_pay.providers.statements.reader  # noqa: F401
 
 
 if __name__ == "__main__":

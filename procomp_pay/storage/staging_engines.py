@@ -76,6 +76,7 @@ async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
                 # what is measured in gigabytes is spilled by the server, not held
                 await driver.execute("SET work_mem = '64MB'")
                 await driver.execute("SET statement_timeout = 0")
+                await driver.execute("SET jit = off")  # compiling takes longer than these few queries
                 # thousands are looked up among millions: by index, as on any disk of today
                 await driver.execute("SET random_page_cost = 1.1")
                 yield _Postgres(driver)

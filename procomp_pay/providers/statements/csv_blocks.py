@@ -57,7 +57,7 @@ def blocks(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> Iterator[B
     while block := text.read(BLOCK):
         block += text.readline()
         for _ in range(_MOST_LINES):
-            if block.count('"') % 2 == 0:
+            if '"' not in block or block.count('"') % 2 == 0:
                 break
             block += text.readline()
         yield _plain(block, delimiter, width, number) or _quoted(block, delimiter, width, number)

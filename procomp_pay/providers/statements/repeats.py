@@ -44,15 +44,17 @@ class Suspects:
         return frozenset(twice)
 
 
-#: A sixteenth of the hashes at a time, by the last bits of one of their bytes.
-_PARTS = [bytes(byte & 15 == part for byte in range(256)) for part in range(16)]
+#: So many hashes are compared at a time, as objects.
+_AT_A_TIME = 250_000
 
 
 def has_repeated(hashes: array[int]) -> bool:
-    """Whether any stands there twice; quick, and in the memory of a sixteenth of them."""
+    """Whether any stands there twice; quick, and in the memory of a part of them, chosen by a byte."""
     first_bytes = hashes.tobytes()[:: hashes.itemsize]
-    for part in _PARTS:
-        chosen = list(compress(hashes, first_bytes.translate(part)))
+    parts = min(len(hashes) // _AT_A_TIME + 1, LAST_BUCKET + 1)
+    for part in range(parts):
+        is_chosen = bytes(byte % parts == part for byte in range(LAST_BUCKET + 1))
+        chosen = list(compress(hashes, first_bytes.translate(is_chosen)))
         if len(set(chosen)) < len(chosen):
             return True
     return False
