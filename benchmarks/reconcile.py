@@ -266,8 +266,8 @@ def _warm_up() -> None:
     """Imports are of the process's start, which ``benchmarks/startup.py`` measures."""
     import psycopg  # noqa: F401
 
-    import procomp_pay.payments.reconcile  # noqa: F401
-    import procomp_pay.payments.wiring  # noqa: F401
+    import procomp_pay.payments.reconcile
+    import procomp_pay.payments.wiring
     import procomp_pay.providers.statements.reader  # noqa: F401
 
 
