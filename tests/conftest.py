@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 import warnings
@@ -15,6 +16,12 @@ import pytest
 from procomp_pay.storage import migrate
 from procomp_pay.storage.database import PaymentDatabaseService
 from tests.secret_watch import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: PLC0414
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half of the time a test waits: for a process to start, a lock, a timer. Two workers a core share it."""
+    return 2 * (os.cpu_count() or 1)
+
 
 _numbers = itertools.count(1)
 

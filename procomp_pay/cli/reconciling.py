@@ -159,7 +159,7 @@ def _open(path: Path, provider: str | None, mapping: Path | None) -> Any:
         reader = import_module("procomp_pay.providers.statements.reader")
     except ModuleNotFoundError:
         raise ConfigurationError("This procomp-pay has no readers of statements") from None
-    return reader.open_statement(path, provider=provider, mapping=mapping)
+    return reader.open_statement(path, provider=provider, mapping=mapping, looks=False)
 
 
 async def _run_alone(

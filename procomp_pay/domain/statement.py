@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
 
 from procomp_pay.domain.money import Money
 
@@ -48,3 +50,66 @@ class StatementLine:
             raise ValueError("a statement line's time needs a zone")
         if self.money.amount < 0:
             raise ValueError("a statement line's amount is positive; its kind says which way the money went")
+
+
+class NotPlain(Exception):
+    """A file that cannot be read in blocks; what was read of it so far is to be forgotten."""
+
+
+class Said(NamedTuple):
+    """What many lines of a file say in the same words; the values as in :class:`StatementLine`."""
+
+    kind: LineKind
+    money: Money
+    fee: Decimal | None
+    net: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class LineBlock:
+    """Many lines at once, as columns: read and checked as :class:`StatementLine` is, and never made one.
+
+    They are payments and refunds alone. A million lines of which all but a few agree with the books need no
+    million objects; the few are read back from where they were laid beside the books.
+
+    :param numbers, refs: as in :class:`StatementLine`; ``refs`` are ASCII letters, digits and ``_``.
+    :param payment_refs: the same, ``""`` where a line is silent; ``None`` where the file has no such column.
+    :param times: ISO 8601 with the offset.
+    :param words: for each line its key in ``said``.
+    :param first_at, last_at: the edges of ``times``.
+    :param has_fees: a line of it, or of an earlier block, may tell a fee.
+    """
+
+    numbers: Sequence[int]
+    refs: Sequence[str]
+    payment_refs: Sequence[str] | None
+    times: Sequence[str]
+    words: Sequence[Hashable]
+    said: Mapping[Any, Said]
+    first_at: datetime
+    last_at: datetime
+    has_fees: bool
+
+    @property
+    def matches(self) -> Sequence[str]:
+        """What finds the payment of each line: its provider's id, else the line's own."""
+        if self.payment_refs is None:
+            return self.refs
+        return [paid or ref for paid, ref in zip(self.payment_refs, self.refs, strict=True)]
+
+
+class Blocks(Protocol):
+    """A file that is read once: its plain lines in blocks, and then the others."""
+
+    def blocks(self) -> Iterator[LineBlock]:
+        """
+        :raises NotPlain: read it line by line.
+        """
+        ...
+
+    def others(self) -> Iterator[StatementLine]:
+        """After all :meth:`blocks`.
+
+        :raises NotPlain: as there.
+        """
+        ...

@@ -190,7 +190,7 @@ async def _statement(court: Court, order: Order, seen: Seen) -> None:
     name = order.source_name or "statement"
     async with open_staging(desk.db, order.provider) as staging:
         lines = order.lines or ()
-        await staging.load_lines(lines, partial(seen, "lines"))
+        await staging.load_statement(lines, partial(seen, "lines"))
         report.read["lines"] = staging.loaded
         report.skipped = getattr(getattr(lines, "tally", None), "skipped_count", 0)
         span = staging.span()

@@ -85,7 +85,7 @@ def _look(desk: Desk, place: Place, key: str, token: str, found: Count) -> None:
     if desk.keyring.is_newest(token):
         return
     try:
-        desk.keyring.decrypt(token)
+        desk.keyring.unseal(token)
     except ConfigurationError:
         found.unreadable += 1
         if len(found.named) < MOST_NAMED:

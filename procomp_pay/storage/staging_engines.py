@@ -16,7 +16,7 @@ from procomp_pay.domain.errors import DatabaseUnavailable
 if TYPE_CHECKING:
     import psycopg
 
-    from procomp_pay.domain.statement import StatementLine
+    from procomp_pay.domain.statement import LineBlock, StatementLine
     from procomp_pay.storage.database import PaymentDatabaseService
     from procomp_pay.storage.staging import StagedRow
 
@@ -31,6 +31,7 @@ class Engine(Protocol):
     time_type: str
     key_type: str
     has_full_join: bool
+    takes_blocks: bool
     #: The edges of a Kaspi payment's life, for a line of its amount.
     minutes_before: str
     minutes_after: str
@@ -44,6 +45,9 @@ class Engine(Protocol):
     async def copy_lines(
         self, lines: Iterable[StatementLine], batch: int, seen: Callable[[int], None]
     ) -> None: ...
+
+    async def copy_blocks(self, blocks: Iterable[LineBlock], seen: Callable[[int], None]) -> None:
+        """Only where ``takes_blocks``."""
 
     async def names(self, names: set[str]) -> None:
         """Fill the table ``maybe``."""
@@ -72,6 +76,7 @@ async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
                 # what is measured in gigabytes is spilled by the server, not held
                 await driver.execute("SET work_mem = '64MB'")
                 await driver.execute("SET statement_timeout = 0")
+                await driver.execute("SET jit = off")  # compiling takes longer than these few queries
                 # thousands are looked up among millions: by index, as on any disk of today
                 await driver.execute("SET random_page_cost = 1.1")
                 yield _Postgres(driver)
@@ -92,7 +97,7 @@ async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
 
 class _Postgres:
     amount_type, time_type, key_type = "NUMERIC(12, 2)", "TIMESTAMPTZ", 'TEXT COLLATE "C"'
-    has_full_join = True
+    has_full_join = takes_blocks = True
     minutes_before = "(p.\"createdAt\" AT TIME ZONE 'UTC') - INTERVAL '2 minutes'"
     minutes_after = "(p.\"createdAt\" AT TIME ZONE 'UTC') + INTERVAL '30 minutes'"
 
@@ -116,6 +121,13 @@ class _Postgres:
         self, lines: Iterable[StatementLine], batch: int, seen: Callable[[int], None]
     ) -> None:
         await self._send(map(self._line_text, lines), batch, seen)
+
+    async def copy_blocks(self, blocks: Iterable[LineBlock], seen: Callable[[int], None]) -> None:
+        async with self._driver.cursor() as cursor, cursor.copy(_COPY_BLOCKS) as sink:
+            for block in blocks:
+                await sink.write(_block_text(block))
+                self._seq = max(self._seq, block.numbers[-1])
+                seen(len(block.numbers))
 
     async def _send(self, texts: Iterator[str], batch: int, seen: Callable[[int], None]) -> None:
         async with self._driver.cursor() as cursor, cursor.copy("COPY line FROM STDIN") as sink:
@@ -167,6 +179,19 @@ class _Postgres:
 
 
 _NULL = "\\N"
+#: What the columns that are left out hold by themselves is right for every line of a statement's blocks.
+_COPY_BLOCKS = "COPY line (seq, number, ref, match, at, kind, amount, currency, fee, net) FROM STDIN"
+
+
+def _block_text(block: LineBlock) -> str:
+    """A block in COPY's text format; nothing in it needs escaping."""
+    words = {
+        key: f"{said.kind.value}\t{said.money.amount}\t{said.money.currency.value}"
+        f"\t{_null(said.fee)}\t{_null(said.net)}\n"
+        for key, said in ((key, block.said[key]) for key in set(block.words))
+    }
+    columns = zip(block.numbers, block.refs, block.matches, block.times, block.words, strict=True)
+    return "".join([f"{n}\t{n}\t{ref}\t{match}\t{at}\t{words[key]}" for n, ref, match, at, key in columns])
 
 
 def _null(amount: Decimal | None) -> str:
@@ -183,6 +208,7 @@ _INSERT = "INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 class _Sqlite:
     amount_type, time_type, key_type = "INTEGER", "TEXT", "TEXT"
     has_full_join = False  # not before SQLite 3.39
+    takes_blocks = False  # it would wait for each row anyway
     minutes_before = "datetime(p.\"createdAt\", '-2 minutes')"
     minutes_after = "datetime(p.\"createdAt\", '+30 minutes')"
 
@@ -208,6 +234,9 @@ class _Sqlite:
         self, lines: Iterable[StatementLine], batch: int, seen: Callable[[int], None]
     ) -> None:
         await self.copy(map(_of_line, lines), batch, seen)
+
+    async def copy_blocks(self, blocks: Iterable[LineBlock], seen: Callable[[int], None]) -> None:
+        raise NotImplementedError
 
     async def names(self, names: set[str]) -> None:
         self._connection.executemany("INSERT INTO maybe VALUES (?)", ((name,) for name in names))

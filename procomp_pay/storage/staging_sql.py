@@ -23,9 +23,9 @@ _CLEAN = """
 def tables(*, amount: str, time: str, key: str) -> list[str]:
     """The temporary tables. ``key`` is a text type that orders as Python does."""
     return [
-        f"""CREATE TEMP TABLE line (seq INTEGER, kind TEXT, ref TEXT, match {key}, stand TEXT, at {time},
-            amount {amount}, currency TEXT, fee {amount}, net {amount}, hint TEXT, number INTEGER,
-            dispute TEXT)""",
+        f"""CREATE TEMP TABLE line (seq INTEGER, kind TEXT, ref TEXT, match {key}, stand TEXT DEFAULT 'paid',
+            at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount}, hint TEXT,
+            number INTEGER, dispute TEXT)""",
         f"CREATE TEMP TABLE suspect (payment_id TEXT, match {key})",
         f"CREATE TEMP TABLE fitting (match {key} PRIMARY KEY, names TEXT)",
         f"CREATE TEMP TABLE suspect_key (key {key} PRIMARY KEY, payment_id TEXT)",

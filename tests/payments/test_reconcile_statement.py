@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +16,14 @@ from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.payments import views
 from procomp_pay.payments.reconcile_report import Report
 from procomp_pay.payments.refund import RefundOrder, refund
+from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.storage.module import KaspiOperation
 from procomp_pay.storage.platform import Payment
 from procomp_pay.storage.settlement import Settlement
 from procomp_pay.storage.staging import Repeats
 from tests.payments import test_reconcile as plants
 from tests.payments.conftest import CLERK, World
+from tests.providers.statements.files import STRIPE, stripe, text
 
 
 async def compare(world: World, lines: list[StatementLine], provider: str = "stripe", **more: Any) -> Report:
@@ -198,3 +201,31 @@ def test_repeats_miss_nothing() -> None:
     for number in range(0, 50_000, 1000):
         names.note(f"pi_{number}")
     assert {f"pi_{number}" for number in range(0, 50_000, 1000)} <= names.repeated
+
+
+@pytest.mark.parametrize("oddity", ["none", "a line twice", "a text of two lines"])
+async def test_a_file_is_compared_whichever_way_it_is_read(world: World, tmp_path: Path, oddity: str) -> None:
+    """In blocks; or begun in blocks, given up, and read line by line."""
+    right, _lost = await plants.paid(world), await plants.paid(world)
+    at = f"{world.now():%Y-%m-%d %H:%M:%S}"
+    intent = await plants.intent_of(world, right)
+    rows = [
+        stripe(number, created_utc=at, created=at, payment_intent_id=each)
+        for number, each in enumerate([intent, "pi_nobodys"], start=2)
+    ]
+    if oddity == "a line twice":
+        rows.append(rows[0])
+    elif oddity == "a text of two lines":
+        rows.append(stripe(9, created_utc=at, created=at, reporting_category="payout", description="a\nb"))
+    path = tmp_path / "balance.csv"
+    path.write_text(text([STRIPE, *rows], delimiter=","), newline="")
+    with open_statement(path, looks=False) as statement:
+        report = await plants.run(
+            world, "stripe", lines=statement, source_name="balance.csv",
+            since=world.now() - timedelta(days=1), until=world.now() + timedelta(seconds=2),
+        )  # fmt: skip
+        assert statement.tally.repeated_count == (oddity == "a line twice")
+    assert report.read["lines"] == (3 if oddity == "a text of two lines" else 2)
+    assert plants.kinds(report) == {("MISSING_AT_PROVIDER", "opened"): 1, ("MISSING_LOCALLY", "opened"): 1}
+    [kept] = await world.rows(Settlement)
+    assert (kept.ref, kept.fee) == ("ch_2", Decimal("1.75"))

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from procomp_pay.domain.errors import BadStatement
+from procomp_pay.providers.statements.csv_blocks import Block, blocks
 from procomp_pay.providers.statements.heads import MOST_COLUMNS, Meaning
 from procomp_pay.providers.statements.layout import HEAD_WITHIN, STRIPE, Layout, recognise
 from procomp_pay.providers.statements.mapping import Mapped
@@ -61,6 +62,23 @@ class CsvTable:
             if number >= self.layout.row:
                 break
         return rows
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows below the head, many at a time.
+
+        :raises NotPlain: only :meth:`rows` can split them.
+        """
+        self._file.seek(0)
+        text = io.TextIOWrapper(self._file, encoding=self._seen.encoding, newline="")
+        try:
+            yield from blocks(text, self._delimiter, self.layout)
+        finally:
+            text.detach()
+
+    @property
+    def ends_clean(self) -> bool:
+        """The last line has its end."""
+        return self._seen.ends_clean
 
     def check_whole(self, last: Row | None) -> int | None:
         """The last line, where it has no end and its last cell counts and could go on.

@@ -12,7 +12,7 @@ from procomp_pay.providers.statements.layout import STRIPE, Layout, recognise
 from procomp_pay.providers.statements.repeats import LAST_BUCKET, Suspects
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, Table
 
-_MOST_AMOUNTS = 10_000
+MOST_AMOUNTS = 10_000
 #: A progress bar is told once in so many lines; a power of two.
 STEP = 4096
 
@@ -38,7 +38,7 @@ class _Types(dict[Cell, int]):
 
     def __missing__(self, cell: Cell) -> int:
         hashed = hash(head_key(cell)) if isinstance(cell, str) else 0
-        if len(self) < _MOST_AMOUNTS:
+        if len(self) < MOST_AMOUNTS:
             self[cell] = hashed
         return hashed
 
@@ -83,17 +83,17 @@ def first_pass(table: Table, step: Callable[[], None]) -> Known:
         count += 1
         if len(row) < width:
             continue
-        if row[amount_at] not in amounts and len(amounts) < _MOST_AMOUNTS:
+        if row[amount_at] not in amounts and len(amounts) < MOST_AMOUNTS:
             amounts.add(row[amount_at])
-            _look_at_amount(row, number, layout)
+            look_at_amount(row, number, layout)
         hashed = hash_of(row)
         if hashed is not None:
             buckets[hashed & LAST_BUCKET].append(hashed)
     unsure = table.check_whole(None if row is None else (number, row))
-    return Known(count, _decimal_mark(amounts, layout), suspects.found(), unsure)
+    return Known(count, mark_of(amounts, layout), suspects.found(), unsure)
 
 
-def _decimal_mark(amounts: set[Cell], layout: Layout) -> str | None:
+def mark_of(amounts: set[Cell], layout: Layout) -> str | None:
     marks = {decimal_mark(amount) for amount in amounts if isinstance(amount, str)} - {None}
     if layout.decimal is not None or len(marks) == 1:
         return layout.decimal or marks.pop()
@@ -105,7 +105,7 @@ def _ignore(_line: int, _why: str) -> None:
     """The second pass tells it."""
 
 
-def _look_at_amount(row: Sequence[Cell], number: int, layout: Layout) -> None:
+def look_at_amount(row: Sequence[Cell], number: int, layout: Layout) -> None:
     """The same head again does no harm; another one means other columns from there on."""
     amount = row[layout.columns[Meaning.AMOUNT]]
     if not isinstance(amount, str) or any(c.isdigit() for c in amount):

@@ -17,19 +17,19 @@ from procomp_pay.providers.statements.kinds import STRIPE_PAYMENT_IDS, is_total
 from procomp_pay.providers.statements.layout import STRIPE
 from procomp_pay.providers.statements.moments import Moments
 from procomp_pay.providers.statements.repeats import Repeats
-from procomp_pay.providers.statements.table import Table
+from procomp_pay.providers.statements.table import Rows
 from procomp_pay.providers.statements.tally import Tally
 
 _MOST_FIGURES = 20_000
 _MOST_TOTALS = 20
-_LONGEST_NUMBER = 32
+LONGEST_NUMBER = 32
 _LONGEST_DESCRIPTION = 200
 
 
 class LineReader:
     """One iteration over a statement's lines; ``tally`` is filled on the way."""
 
-    def __init__(self, table: Table, known: Known, tally: Tally, step: Callable[[], None]) -> None:
+    def __init__(self, table: Rows, known: Known, tally: Tally, step: Callable[[], None]) -> None:
         self._table = table
         self._layout = layout = table.layout
         self._mark = known.mark
@@ -116,7 +116,7 @@ class LineReader:
             type(cell) is str
             and self._is_plain(cell)
             and cell.isascii()
-            and len(cell) <= _LONGEST_NUMBER
+            and len(cell) <= LONGEST_NUMBER
             and cell[:1] != "0"
         ):
             return cell

@@ -62,6 +62,10 @@ class Moments:
                     return midnight + self._new_time(tail)
         return self._slowly(day, clock)
 
+    def midnight(self, day: str) -> datetime | None:
+        """That of a day which was read, and on which the clocks are not changed."""
+        return self._days.get(day)
+
     def _new_time(self, tail: str) -> timedelta:
         hour, minute, *second = tail.lstrip(" T").split(":")
         offset = timedelta(hours=int(hour), minutes=int(minute), seconds=int(second[0]) if second else 0)

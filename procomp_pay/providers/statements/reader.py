@@ -19,12 +19,13 @@ from types import TracebackType
 from typing import BinaryIO
 
 from procomp_pay.domain.errors import BadStatement
-from procomp_pay.domain.statement import StatementLine
+from procomp_pay.domain.statement import NotPlain, StatementLine
 from procomp_pay.providers.statements.csv_table import CsvTable
 from procomp_pay.providers.statements.first_pass import Known, first_pass
 from procomp_pay.providers.statements.layout import PROVIDERS, Layout
 from procomp_pay.providers.statements.lines import LineReader
 from procomp_pay.providers.statements.mapping import Mapped, read_mapping
+from procomp_pay.providers.statements.quick import QuickReader
 from procomp_pay.providers.statements.sniff import is_workbook
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, Table, cannot_open
 from procomp_pay.providers.statements.tally import Tally
@@ -39,14 +40,24 @@ class Statement:
     :ivar tally: what was seen, whole at the end of an iteration.
     """
 
-    def __init__(self, file: BinaryIO, table: Table, progress: Progress | None) -> None:
+    def __init__(
+        self, file: BinaryIO, table: Table, progress: Progress | None, *, looks: bool = True
+    ) -> None:
         self._file = file
         self._table = table
         self._progress = progress
         self._stamp = _stamp(file)
-        self._known: Known = first_pass(table, self._step)
-        self._passed = table.bytes_total
+        self._looked: Known | None = None
+        self._passed = 0
+        if looks:
+            self._look_through()
         self.tally = Tally(notes=list(table.notes))
+
+    def _look_through(self) -> Known:
+        if self._looked is None:
+            self._looked = first_pass(self._table, self._step)
+            self._passed = self._table.bytes_total
+        return self._looked
 
     @property
     def layout(self) -> Layout:
@@ -71,7 +82,7 @@ class Statement:
     @property
     def rows(self) -> int:
         """Rows below the head, of whatever sort."""
-        return self._known.rows
+        return self._look_through().rows
 
     @property
     def bytes_total(self) -> int:
@@ -88,15 +99,28 @@ class Statement:
 
         :raises BadStatement: the file was changed meanwhile.
         """
+        known = self._look_through()
         self.tally = Tally(notes=list(self._table.notes))
-        yield from LineReader(self._table, self._known, self.tally, self._step)
+        yield from LineReader(self._table, known, self.tally, self._step)
+        self._check_same()
+
+    def quick(self) -> QuickReader:
+        """The lines the quick way, for one who judges nothing before the last of them.
+
+        :raises NotPlain: iterate instead; a workbook always says so.
+        """
+        if not isinstance(self._table, CsvTable):
+            raise NotPlain
+        self.tally = Tally(notes=list(self._table.notes))
+        return QuickReader(self._table, self.tally, self._step, self._check_same)
+
+    def _check_same(self) -> None:
         if _stamp(self._file) != self._stamp:
             raise BadStatement("The file was changed while it was read", next_step="run it again")
 
     def _step(self) -> None:
         if self._progress is not None:
-            passed = getattr(self, "_passed", 0)
-            self._progress(passed + self._table.bytes_read, 2 * self._table.bytes_total)
+            self._progress(self._passed + self._table.bytes_read, 2 * self._table.bytes_total)
 
     def close(self) -> None:
         """Close the file."""
@@ -117,12 +141,15 @@ def open_statement(
     provider: str | None = None,
     mapping: Path | None = None,
     progress: Progress | None = None,
+    looks: bool = True,
 ) -> Statement:
     """Open a statement and look through it once; its content says what it is, not its name.
 
     :param provider: ``kaspi`` or ``stripe``; a file of the other one is refused.
     :param mapping: a mapping file, for a layout that is not known.
     :param progress: told how far it has come, now and then.
+    :param looks: ``False`` leaves the look at every row to the reading, which then may refuse the file at its
+        end: for one who judges nothing before.
     :raises BadStatement: it cannot be read for certain; nothing of it is used.
     """
     if provider is not None and provider not in PROVIDERS:
@@ -142,7 +169,7 @@ def open_statement(
     except OSError as error:
         raise cannot_open(path, error) from None
     try:
-        return Statement(file, _table(file, provider, mapped), progress)
+        return Statement(file, _table(file, provider, mapped), progress, looks=looks)
     except BaseException:
         file.close()
         raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from itertools import compress
 
 from procomp_pay.domain.errors import BadStatement
 from procomp_pay.providers.statements.table import EXPORT_AGAIN
@@ -40,6 +42,27 @@ class Suspects:
                     next_step=EXPORT_AGAIN,
                 )
         return frozenset(twice)
+
+
+#: So many hashes are compared at a time, as objects.
+_AT_A_TIME = 250_000
+
+
+def has_repeated(hashes: array[int]) -> bool:
+    """Whether any stands there twice; quick, and in the memory of a part of them, chosen by a byte."""
+    first_bytes = hashes.tobytes()[:: hashes.itemsize]
+    parts = min(len(hashes) // _AT_A_TIME + 1, LAST_BUCKET + 1)
+    for part in range(parts):
+        is_chosen = bytes(byte % parts == part for byte in range(LAST_BUCKET + 1))
+        chosen = list(compress(hashes, first_bytes.translate(is_chosen)))
+        if len(set(chosen)) < len(chosen):
+            return True
+    return False
+
+
+def repeated(hashes: Iterable[int]) -> frozenset[int]:
+    """Those that stand there twice, of a few."""
+    return frozenset(each for each, count in Counter(hashes).items() if count > 1)
 
 
 class Repeats:

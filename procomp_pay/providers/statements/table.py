@@ -17,20 +17,25 @@ Broken = Callable[[int, str], None]
 EXPORT_AGAIN = "export the statement again and give the file as it came"
 
 
-class Table(Protocol):
-    """A file that is known to be a statement; closed by :meth:`close`."""
+class Rows(Protocol):
+    """Rows of cells, and what their columns mean."""
 
     layout: Layout
     #: What it was read as: ``CSV (utf-8, ;)``.
     kind: str
-    #: Of the whole file as it lies on the disk.
-    sha256: str
-    bytes_total: int
-    notes: list[str]
 
     def rows(self, broken: Broken) -> Iterator[Row]:
         """The rows below the head with their 1-based numbers, from the start each time."""
         ...
+
+
+class Table(Rows, Protocol):
+    """A file that is known to be a statement; closed by :meth:`close`."""
+
+    #: Of the whole file as it lies on the disk.
+    sha256: str
+    bytes_total: int
+    notes: list[str]
 
     @property
     def bytes_read(self) -> int:
