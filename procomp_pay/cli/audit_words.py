@@ -18,6 +18,9 @@ _WHERE = {
     "stripe_api": "Stripe, when we asked",
     "kaspi_status": "Kaspi, when we asked",
     "kaspi_api": "Kaspi, when we asked",
+    "kaspi_callback": "the gateway, by callback",
+    "kaspi_bill": "Kaspi, by bill",
+    "reconcile": "procomp-pay, reconciling",
     "clock": "procomp-pay, by the clock",
 }
 _NAMES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -241,7 +242,7 @@ async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
                 now=now,
                 dedup_key=f"alert.dead_letter:{row.id}:{now.isoformat()}",
             )
-        return _handled(row)
+        return replace(_handled(row), waits=isinstance(error, NotYet))
 
 
 def shape_of(error: Exception) -> str:

@@ -76,7 +76,7 @@ async def work_inbox(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
         if not handled:
             return
         good = [each for each in handled if each.state not in (EventState.PENDING, EventState.DEAD)]
-        done.events_failed += len(handled) - len(good)
+        done.events_failed += sum(not each.waits for each in handled) - len(good)
         done.events += len(good)
         done.lags += [each.lag_s for each in good]
 

@@ -85,7 +85,7 @@ CODES: dict[int, CodeMeaning] = {
         Refused, "The purchase cannot be refunded in its state", "look at its status first"
     ),
     -99000020: CodeMeaning(Refused, "This purchase cannot be refunded in part", "refund it in full"),
-    -99000010: CodeMeaning(Refused, "Kaspi does not send this invoice", _NO_INVOICE),
+    99000010: CodeMeaning(Refused, "Kaspi does not send this invoice", _NO_INVOICE),
     990000018: CodeMeaning(
         ConfigurationError, "The trade point is switched off at Kaspi", "switch it on in the Kaspi Pay app"
     ),

@@ -65,6 +65,7 @@ class Handled:
 
     :param id: the row's. :param state: PENDING where it is tried again.
     :param lag_s: seconds since it arrived.
+    :param waits: for another event that may still come, such as its payment's own: nothing went wrong.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Handled:
     state: EventState
     payment_id: str | None = None
     lag_s: float = 0.0
+    waits: bool = False
 
 
 async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> list[Waiting]:
