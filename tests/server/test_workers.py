@@ -83,7 +83,7 @@ async def test_workers_share_a_port_and_one_that_dies_is_replaced(command: Start
         assert await answers(server.url)
     server.send(signal.SIGTERM)
     assert await server.end() == 0
-    assert server.said.count("[-] stopped") >= 3, "both workers and their parent"
+    assert server.said.count('"event": "stopped"') >= 3, "both workers and their parent"
     assert "Traceback" not in server.said
     assert not await answers(server.url)
 
