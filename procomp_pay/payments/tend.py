@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.rules import Topic
+from procomp_pay.payments.alerts import leave
 from procomp_pay.payments.desk import Desk
-from procomp_pay.storage import queues
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ async def _circuits(desk: Desk) -> None:
         # several processes meet the same outage: one message for each provider and ten minutes
         once = f"{circuit.name}:{int(since.timestamp()) // 600}"
         message = {"provider": circuit.name, "since": since.isoformat()}
-        await _put_out(desk, Topic.ALERT_CIRCUIT, message, once)
+        await leave(desk, Topic.ALERT_CIRCUIT, message, once=once)
 
 
 async def _certificate(desk: Desk) -> None:
@@ -41,12 +40,6 @@ async def _certificate(desk: Desk) -> None:
     if life is None or not life.is_short:
         return
     message = {"why": life.sentence, "ends_at": life.ends_at.isoformat(), "days_left": life.days_left}
-    if await _put_out(desk, Topic.ALERT_CERTIFICATE, message, f"{life.ends_at:%Y%m%d}:{now:%Y%m%d}"):
+    once = f"{life.ends_at:%Y%m%d}:{now:%Y%m%d}"
+    if await leave(desk, Topic.ALERT_CERTIFICATE, message, once=once):
         log.warning("%s", life.sentence)
-
-
-async def _put_out(desk: Desk, topic: Topic, message: dict[str, Any], once: str) -> bool:
-    async with desk.db.writing() as session:
-        return await queues.put_out(
-            session, topic, message, row_id=desk.new_id(), now=desk.clock(), dedup_key=f"{topic}:{once}"
-        )
