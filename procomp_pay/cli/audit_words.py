@@ -40,10 +40,15 @@ _NAMES = {
     "participant_status": "participant",
     "participant_payment": "place taken by payment",
     "participant_id": "participant",
+    "provider_ref": "at the provider",
     "refund_id": "refund",
     "force": "against the warnings",
 }
-_DEEDS = {"started": "started this payment", "cancel_requested": "asked to cancel it"}
+_DEEDS = {
+    "started": "started this payment",
+    "adopted": "took this payment of the platform over",
+    "cancel_requested": "asked to cancel it",
+}
 _STATES = {
     "planned": "not sent yet",
     "sent": "sent, no answer seen",

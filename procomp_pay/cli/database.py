@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.common import JsonOption, clean, print_json, settings
+from procomp_pay.cli.common import (
+    AsOption,
+    JsonOption,
+    clean,
+    hint,
+    operator,
+    print_json,
+    say,
+    settings,
+    with_desk,
+)
 from procomp_pay.domain.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from procomp_pay.payments.adopt import Adopted
+    from procomp_pay.payments.desk import Actor, Desk
 
 _UPGRADE = """[bold]Examples[/]
 
@@ -21,12 +35,24 @@ _STATUS = """[bold]Examples[/]
 
 Exit code 5: it cannot be reached, or has no tables yet."""
 
+_ADOPT = """[bold]Examples[/]
+
+  procomp-pay db adopt --dry-run   what would be taken over, and what would not
+  procomp-pay db adopt --as aida
+
+For a platform that took payments before this desk. Its rows are read, never changed.
+What is still open is asked about at its provider afterwards, by serve or maintain.
+It can be stopped and run again, also beside a running serve.
+
+Exit code 6: a person has to look at some of them first; each is named with the reason."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Set the database up, look at it.")
     group.command(epilog=_UPGRADE)(upgrade)
     group.command(epilog=_STATUS)(status)
+    group.command(epilog=_ADOPT)(adopt)
     app.add_typer(group, name="db")
 
 
@@ -59,6 +85,56 @@ def status(as_json: JsonOption = False) -> None:
             if not found["pending"]
             else f"Pending: {', '.join(found['pending'])}\n  → procomp-pay db upgrade"
         )
+
+
+def adopt(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    by: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take over the payments that the platform wrote without this desk."""
+    using, actor = settings(), operator(by)
+    examine(using.url)
+    found = with_desk(lambda desk: _adopt(desk, actor, dry_run=dry_run, quiet=as_json), using=using)
+    if as_json:
+        print_json(
+            {
+                "dry_run": dry_run,
+                "adopted": found.taken,
+                "to_be_asked": found.asked,
+                "left": found.left,
+                "reasons": [{"payment_id": payment, "reason": reason} for payment, reason in found.named],
+            }
+        )
+    else:
+        _show_adopted(found, dry_run=dry_run)
+    if found.left:
+        raise typer.Exit(6)
+
+
+async def _adopt(desk: Desk, actor: Actor, *, dry_run: bool, quiet: bool) -> Adopted:
+    from procomp_pay.cli.progress import bar
+    from procomp_pay.payments import adopt as use_case
+
+    total = await use_case.size(desk)
+    with bar("looking" if dry_run else "taking over", lambda: total, quiet=quiet) as seen:
+        return await use_case.adopt(desk, actor, dry_run=dry_run, seen=seen)
+
+
+def _show_adopted(found: Adopted, *, dry_run: bool) -> None:
+    if not (found.taken or found.left):
+        typer.echo("✓ every payment of the platform is known here already")
+        return
+    verb = "would be taken over" if dry_run else "taken over"
+    typer.echo(f"✓ payments {verb}: {found.taken}, of which {found.asked} are asked about at their provider")
+    if found.asked and not dry_run:
+        hint("procomp-pay maintain")
+    if found.left:
+        say(f"✗ a person has to look at: {found.left}", fg="red")
+    for payment, reason in found.named:
+        say(f"  payment {clean(payment)} {clean(reason)}")
+    if found.left > len(found.named):
+        say(f"  … and {found.left - len(found.named)} more")
 
 
 def examine(url: str) -> dict[str, Any]:
