@@ -6,6 +6,7 @@ import asyncio
 import signal
 from typing import Any
 
+import httpx
 import pytest
 from sqlmodel import col, func, select
 
@@ -34,9 +35,10 @@ def mended(town: Town) -> int:
     return asyncio.run(count())
 
 
-def audits(town: Town, participant: str) -> list[str]:
+def story(town: Town, participant: str) -> tuple[str, int]:
+    """How the participant's payment stands, and how often reconcile moved it."""
     [entry] = town.ask("history", participant)["items"]
-    return [each["action"] for each in entry["moves"] if each["source"] == "reconcile"]
+    return entry["status"], sum(each["source"] == "reconcile" for each in entry["moves"])
 
 
 @pytest.mark.parametrize("where", ["town", "pg_town"])
@@ -47,9 +49,12 @@ def test_killed_half_way(where: str, request: pytest.FixtureRequest) -> None:
     town.open_sandbox()
     first = town.participant()
     [tournament] = town.ask("tournament", "list")["items"]
-    people = [first] + [
-        town.ask("participant", "add", tournament["tournament_id"], f"Kid {n}")["participant_id"]
-        for n in range(3)
+    people = [
+        first,
+        *(
+            town.ask("participant", "add", tournament["tournament_id"], f"Kid {n}")["participant_id"]
+            for n in (1, 2)
+        ),
     ]
     for who in people:
         opened: Any = town.ask(
@@ -61,12 +66,12 @@ def test_killed_half_way(where: str, request: pytest.FixtureRequest) -> None:
     until(lambda: mended(town) or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    httpx.delete(f"{town.sandbox_url}/_sandbox/faults").raise_for_status()
     assert 1 <= mended(town) < len(people)
     [run] = town.ask("reconcile", "--provider", "stripe")["runs"]
     assert run["interrupted_before"]
     assert run["open"] == 0
     for who in people:
-        assert town.ask("status", who)["status"] == "COMPLETED"
-        assert len(audits(town, who)) == 1
+        assert story(town, who) == ("COMPLETED", 1)
     [again] = town.ask("reconcile", "--provider", "stripe")["runs"]
     assert (again["found"], again["interrupted_before"]) == (0, [])
