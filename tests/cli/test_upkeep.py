@@ -6,16 +6,20 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from procomp_pay.domain.money import Currency
+from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.payments import views
 from procomp_pay.storage import migrate
 from procomp_pay.storage.database import PaymentDatabaseService
 from procomp_pay.storage.lock import maintenance_lock
-from tests.cli.conftest import Clerk
+from procomp_pay.storage.platform import Payment
+from tests.cli.conftest import NOW, Clerk
 
 KASPI = ("--method", "kaspi_qr")
 
@@ -114,6 +118,31 @@ def test_db_upgrade_and_status(
     got = clerk.ask("db", "status")
     assert (got["revision"], got["head"], got["pending"]) == (migrate.HEAD, migrate.HEAD, [])
     assert "Nothing is pending" in clerk.type("db", "status").out
+
+
+def test_db_adopt_takes_over_what_the_platform_wrote(desk: Clerk) -> None:
+    def written(number: int, **more: Any) -> Payment:
+        stamps = {"created_at": NOW, "updated_at": NOW, "user_id": "u1", "tournament_id": "t1"}
+        kept = {"method": PaymentMethod.KASPI_QR, "amount": Decimal(24000), "currency": Currency.KZT}
+        return Payment(id=f"old{number}", **(stamps | kept | more))
+
+    paid = {"status": PaymentStatus.COMPLETED, "meta": {"participantId": "p1"}}
+    desk.write(
+        written(1, kaspi_transaction_id="190000001", **paid),
+        written(2, kaspi_transaction_id="190000001", **paid),
+        written(3, meta={"participantId": "p\x1b[31m2"}),
+    )
+    said = desk.type("db", "adopt", "--dry-run", code=6)
+    assert "payments would be taken over: 1, of which 0 are asked about" in said.out
+    assert "payment old2 was settled with Kaspi's operation 190000001, as payment old1 was" in said.err
+    assert "payment old3 is PENDING and names nothing that its provider could be asked about" in said.err
+    assert desk.ask("list")["items"] == []
+    got = desk.ask("db", "adopt", code=6)
+    assert (got["adopted"], got["left"], got["dry_run"]) == (1, 2, False)
+    [seen] = desk.ask("list")["items"]
+    assert (seen["payment_id"], seen["status"], seen["participant_id"]) == ("old1", "COMPLETED", "p1")
+    assert "took this payment of the platform over" in desk.type("audit", "show", "old1").out
+    assert desk.ask("db", "adopt", code=6)["adopted"] == 0
 
 
 def test_postgresql_without_tables_or_server(
