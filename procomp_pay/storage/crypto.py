@@ -70,12 +70,7 @@ class Keyring:
 
         :raises ConfigurationError: none of the keys fits, or the ciphertext was changed.
         """
-        from cryptography.fernet import InvalidToken
-
-        try:
-            return self._fernet().decrypt(token.encode()).decode()
-        except InvalidToken:
-            raise _does_not_fit() from None
+        return self._opened(token).decode()
 
     def seal(self, body: bytes) -> str:
         """Ciphertext of a document, packed first: a third of the bytes to encrypt, to log and to keep."""
@@ -86,13 +81,16 @@ class Keyring:
 
         :raises ConfigurationError: none of the keys fits, or the ciphertext was changed.
         """
+        plain = self._opened(token)
+        return zlib.decompress(plain[1:]) if plain.startswith(_PACKED) else plain
+
+    def _opened(self, token: str) -> bytes:
         from cryptography.fernet import InvalidToken
 
         try:
-            plain = self._fernet().decrypt(token.encode())
+            return self._fernet().decrypt(token.encode())
         except InvalidToken:
             raise _does_not_fit() from None
-        return zlib.decompress(plain[1:]) if plain.startswith(_PACKED) else plain
 
     def rotate(self, token: str) -> str:
         """The same text under the newest key.
