@@ -55,6 +55,22 @@ def test_one_payment(desk: Clerk) -> None:
     assert desk.ask("status", payment["code"].lower())["payment_id"] == payment["payment_id"]
 
 
+def test_a_payment_of_before_there_were_codes(small_desk: Clerk) -> None:
+    """It is named by its id, everywhere."""
+    payment = start(small_desk)
+    small_desk.change("UPDATE pay_payment_detail SET short_code = NULL")
+    shown = small_desk.type("status", "p1").out
+    assert payment["payment_id"] in shown
+    assert payment["code"] not in shown
+    assert small_desk.ask("status", "p1")["code"] is None
+    [row] = small_desk.type(*VERIFY).out.splitlines()[1:]
+    assert row.split()[-2:] == ["-", payment["payment_id"]]
+    small_desk.type("status", payment["code"], code=4)
+    kaspi_is_away(small_desk)
+    done = small_desk.ask(*VERIFY, payment["payment_id"], "--transaction-id", NUMBER)
+    assert (done["status"], done["code"]) == ("COMPLETED", None)
+
+
 def test_refusals_have_their_exit_codes(small_desk: Clerk) -> None:
     payment = start(small_desk)
     given = (payment["payment_id"], "--transaction-id")
@@ -101,7 +117,7 @@ def test_the_queue_for_a_pipe(desk: Clerk) -> None:
 
 
 class Terminal:
-    """A real terminal of 80 by 24 with the command in it."""
+    """A real terminal with the command in it."""
 
     def __init__(self, fd: int, process: subprocess.Popen[bytes]) -> None:
         self._fd, self._process, self.seen = fd, process, ""
@@ -132,11 +148,11 @@ class Terminal:
 
 
 @contextmanager
-def terminal(desk: Clerk, *words: str) -> Iterator[Terminal]:
+def terminal(desk: Clerk, *words: str, columns: int = 80) -> Iterator[Terminal]:
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     before = termios.tcgetattr(theirs)
-    environment = desk.environment() | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    environment = desk.environment() | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24"}
     process = subprocess.Popen(
         [sys.executable, "-m", "procomp_pay", *words],
         stdin=theirs,
@@ -163,7 +179,10 @@ def test_a_clerk_at_a_terminal(small_desk: Clerk) -> None:
         screen.type("2\n")
         screen.wait_for("✓ PAID")  # Kaspi was asked as soon as the line was picked
         screen.type("\n")
+        screen.wait_for("SANDBOX")  # on every screen
         screen.wait_for("1 waits")
+        screen.type("zz\n")
+        screen.wait_for("Nobody who waits fits 'zz': paid already?")
         screen.type("аид")
         screen.wait_for("Number or name: аид")
         screen.type("\n")
@@ -186,8 +205,9 @@ def test_a_clerk_at_a_terminal(small_desk: Clerk) -> None:
 
 def test_ctrl_c_leaves_a_sane_terminal(small_desk: Clerk) -> None:
     start(small_desk)
-    with terminal(small_desk, *VERIFY) as screen:
-        screen.wait_for("1 waits")
+    with terminal(small_desk, *VERIFY, columns=40) as screen:
+        screen.wait_for("1  Аида Нурланова")  # a narrow window still says who it is
+        screen.wait_for("KZT · not scanned yet")
         screen.interrupt()
         assert screen.ends() == 130
 
