@@ -53,6 +53,11 @@ def handle_of(held: Held) -> Handle:
     return Handle(detail.channel, detail.provider_ref, held.payment.stripe_payment_id)
 
 
+def phone_of(held: Held, desk: Desk) -> str | None:
+    """To whom its invoice goes."""
+    return desk.keyring.decrypt(held.detail.phone_enc) if held.detail.phone_enc else None
+
+
 def request_for(held: Held, desk: Desk, *, again: bool = False) -> CreateRequest:
     """The call that opens this payment. From the row alone: a second one is word for word the first.
 
@@ -69,7 +74,7 @@ def request_for(held: Held, desk: Desk, *, again: bool = False) -> CreateRequest
         created_at=payment.created_at,
         return_url=detail.return_url or "",
         expires_at=detail.expires_at,
-        phone=desk.keyring.decrypt(detail.phone_enc) if detail.phone_enc else None,
+        phone=phone_of(held, desk),
         again=again,
     )
 
@@ -194,7 +199,9 @@ async def give_up(desk: Desk, payment_id: str) -> None:
         held = await hold(session, payment_id)
         if held.detail.create_state not in UNOPENED:
             return  # another process opened it meanwhile
-        if held.detail.channel is Channel.KASPI_REMOTE and held.detail.create_state is CreateState.SENT:
+        paid = held.payment.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED)  # a clerk found it
+        remote = held.detail.channel is Channel.KASPI_REMOTE
+        if remote and held.detail.create_state is CreateState.SENT and not paid:
             await _may_have_been_paid(session, desk, held)
         held.detail.create_state = CreateState.NEVER
         await settle_in(session, desk, _over(desk, held, "The provider never answered"), held)

@@ -5,20 +5,23 @@ Called for a committed PENDING row: at once by the use case, later by background
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 from procomp_pay.domain.errors import (
     ConfigurationError,
+    Conflict,
     NeedsPerson,
     NotFound,
     OutcomeUnknown,
+    PaymentError,
     ProviderUnavailable,
     Refused,
 )
 from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.refunds import RefundNews, RefundState, gone_back
+from procomp_pay.domain.refunds import RefundNews, RefundState, gone_back, name_of_sum
 from procomp_pay.domain.rules import DiscrepancyKind, Topic
 from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import SYSTEM, Actor, Desk
@@ -31,6 +34,8 @@ from procomp_pay.storage.payments import Held, hold
 
 #: After a lost or refused answer, in seconds; longer than one call with its retries takes.
 LOOK_AGAIN_S = 45
+#: A refund leaves so soon after its row says so, in seconds, or not at all: it is over before it is taken up.
+_LEAVES_WITHIN_S = 15
 
 
 async def send(
@@ -57,7 +62,9 @@ async def send(
         provider = desk.providers.of(request.handle.channel)
         news = await provider.refund(request)
     except (ProviderUnavailable, OutcomeUnknown) as error:
-        if isinstance(error, ProviderUnavailable) and not request.again:
+        if isinstance(error, ProviderUnavailable) and not request.again and request.may_leave():
+            if customer_scan is not None:
+                await _scan_is_lost(desk, request, error, actor)
             await _was_not_sent(desk, refund_id)
         raise type(error)(
             f"{error.message}. Refund {refund_id} is kept and followed up; do not ask for it again",
@@ -72,13 +79,32 @@ async def send(
             if isinstance(error, ConfigurationError):
                 raise
             await _find_or_fail(desk, request.refund_id, error.message)
+            await _take_over(desk, request.payment_id, actor)
             return
         failed = RefundNews(
             RefundState.FAILED, request.money, refund_id=refund_id, failure_reason=error.message
         )
         await _apply(desk, request, failed, actor)
+        if isinstance(error, Conflict):  # more went back than our books say
+            await _take_over(desk, request.payment_id, actor)
         raise
     await _apply(desk, request, replace(news, refund_id=refund_id), actor)
+
+
+async def _scan_is_lost(desk: Desk, request: RefundRequest, error: ProviderUnavailable, actor: Actor) -> None:
+    """Nothing was sent, and the customer will have gone before it could be.
+
+    :raises ProviderUnavailable: always, in other words.
+    """
+    news = RefundNews(
+        RefundState.FAILED, request.money, refund_id=request.refund_id, failure_reason=error.message
+    )
+    await _apply(desk, request, news, actor)
+    raise ProviderUnavailable(
+        f"{error.message}. Nothing went back",
+        next_step="start the refund again: the customer scans anew",
+        retry_after=error.retry_after,
+    ) from error
 
 
 async def follow_up(desk: Desk, refund_id: str) -> None:
@@ -128,27 +154,36 @@ async def compare(desk: Desk, held: Held, actor: Actor = SYSTEM) -> None:
     :raises ProviderUnavailable, OutcomeUnknown: not now.
     """
     returned = await desk.providers.of(held.detail.channel).returned(handle_of(held))
-    found = list(returned.refunds)
-    if returned.total is not None:
-        found += await _by_sum(desk, held, returned.total)
-    for news in found:
+    for news in returned.refunds:
         async with desk.db.writing() as session:
             await settle_in(session, desk, _fact(desk, held.payment.id, held, news, actor))
+    if returned.total is not None:
+        await _by_sum(desk, held.payment.id, returned.total, actor)
 
 
-async def _by_sum(desk: Desk, held: Held, total: Money) -> list[RefundNews]:
-    """Where the provider only tells a sum: what went back beyond our books was made in its own app."""
+async def _by_sum(desk: Desk, payment_id: str, total: Money, actor: Actor) -> None:
+    """Where the provider only tells a sum: what went back beyond our books was made in its own app. Under the
+    payment's lock, since a clerk may be writing the same refund down."""
+    async with desk.db.writing() as session:
+        held = await hold(session, payment_id)
+        rows = await book.of_payment(session, payment_id)
+        if any(each.state is RefundState.PENDING for each in rows):
+            return  # one of ours may be part of the sum: it is found out first
+        known = Money(gone_back(book.amounts(rows)), total.currency)
+        if total.amount <= known.amount:
+            return
+        name = name_of_sum(str(held.detail.provider_ref), total)
+        why = "made in the Kaspi Pay app"
+        news = RefundNews(RefundState.SUCCEEDED, total - known, provider_refund_id=name, reason=why)
+        await settle_in(session, desk, _fact(desk, payment_id, held, news, actor), held)
+
+
+async def _take_over(desk: Desk, payment_id: str, actor: Actor) -> None:
+    """What a cashier gave back is in our books before anybody asks again. If not now, reconcile finds it."""
     async with desk.db.reading() as session:
-        rows = await book.of_payment(session, held.payment.id)
-    if any(each.state is RefundState.PENDING for each in rows):
-        return []  # one of ours may be part of the sum: it is found out first
-    known = Money(gone_back(book.amounts(rows)), total.currency)
-    if total.amount <= known.amount:
-        return []
-    name = f"kaspi:{held.detail.provider_ref}:{total.minor_units}"
-    more = total - known
-    why = "made in the Kaspi Pay app"
-    return [RefundNews(RefundState.SUCCEEDED, more, provider_refund_id=name, reason=why)]
+        held = await hold(session, payment_id, lock=False)
+    with suppress(PaymentError):
+        await compare(desk, held, actor)
 
 
 async def _request(desk: Desk, refund_id: str) -> RefundRequest | None:
@@ -160,6 +195,7 @@ async def _request(desk: Desk, refund_id: str) -> RefundRequest | None:
         if row.state is not RefundState.PENDING or row.provider_refund_id is not None:
             return None
         again, now = row.sent_at is not None, desk.clock()
+        leaves_by = now + timedelta(seconds=_LEAVES_WITHIN_S)
         row.sent_at = row.sent_at or now
         row.next_look_at = now + timedelta(seconds=LOOK_AGAIN_S)
         rows = await book.of_payment(session, row.payment_id)
@@ -171,6 +207,7 @@ async def _request(desk: Desk, refund_id: str) -> RefundRequest | None:
             idempotency_key=f"procomp-pay:refund:{row.id}",
             went_back=Money(gone_back(book.amounts(rows)), held.charged.currency),
             again=again,
+            may_leave=lambda: desk.clock() <= leaves_by,
         )
 
 

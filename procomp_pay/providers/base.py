@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -77,6 +78,9 @@ class Seen:
     :param at: the provider's time of it, where it gives one.
     :param unclear: it is not over, and the provider does not say that it waits for the customer to begin.
     :param money_unreadable: what it said of the amount, where it is no amount.
+    :param went_back: it was paid, and some or all of it has gone back since; ``None`` where only
+        :meth:`PaymentProvider.returned` tells.
+    :param told: False where the provider has no way of saying how it stands.
     """
 
     news: News | None
@@ -88,6 +92,8 @@ class Seen:
     raw_status: str = ""
     unclear: bool = False
     money_unreadable: str | None = None
+    went_back: bool | None = None
+    told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,8 @@ class RefundRequest:
     :param again: it was sent before and its answer was lost: where the provider has no idempotency, it is
         asked first what it did.
     :param customer_scan: Kaspi's QrReturnId, which the customer has scanned (scheme standard).
+    :param may_leave: asked right before it is sent, where the provider has no idempotency: a process that
+        slept since it said so in the row must not send what another one has taken up.
     """
 
     refund_id: str
@@ -108,6 +116,7 @@ class RefundRequest:
     went_back: Money
     again: bool
     customer_scan: int | None = None
+    may_leave: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,10 @@ def read_callback(document: Any) -> CallbackNews | None:
         return None
     fields = words.fields(document)
     status = _text(fields, words.STATUS) or ""
+    operation = _text(fields, words.OPERATION) or ""
     ids = ProviderIds(
-        kaspi_payment=_text(fields, words.THEIRS), kaspi_operation=_text(fields, words.OPERATION)
+        kaspi_payment=_text(fields, words.THEIRS),
+        kaspi_operation=None if words.is_blank(operation) else operation,
     )
     ours = _text(fields, words.OURS)
     if not status or (ours is None and ids.kaspi_payment is None):

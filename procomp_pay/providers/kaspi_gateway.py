@@ -79,10 +79,15 @@ class KaspiGateway:
 
     async def fetch(self, handle: Handle) -> Seen:
         """How it stands, where the gateway can be asked; else nothing new."""
+        data = await self._look(handle)
+        return Seen(None, raw_status="not told", told=False) if data is None else _seen(data, handle)
+
+    async def _look(self, handle: Handle) -> Mapping[str, Any] | None:
+        """What the gateway says of it; ``None`` where it cannot be asked."""
         if handle.provider_ref.startswith(_NO_ID) or not self._has_status:
-            return Seen(None, raw_status="not told")
+            return None
         try:
-            data = await with_retries(
+            return await with_retries(
                 lambda: self._exchange.ask("GET", f"{self._url}/{handle.provider_ref}", _fields),
                 idempotent=True,
                 total_s=self._total_s,
@@ -90,8 +95,7 @@ class KaspiGateway:
         except NoSuchCall:
             log.info("the gateway has no status call: its callbacks bring the news")
             self._has_status = False
-            return Seen(None, raw_status="not told")
-        return _seen(data, handle)
+            return None
 
     async def cancel(self, handle: Handle) -> Seen:
         return await self.fetch(handle)
@@ -105,8 +109,10 @@ class KaspiGateway:
     async def refund(self, request: RefundRequest) -> RefundNews:  # noqa: ARG002 - the protocol's
         raise Refused("The gateway has no refund by API", next_step=IN_APP + RECORD)
 
-    async def returned(self, handle: Handle) -> Returned:  # noqa: ARG002 - the protocol's
-        return Returned()
+    async def returned(self, handle: Handle) -> Returned:
+        """The sum that went back, where the gateway tells it."""
+        data = await self._look(handle)
+        return Returned() if data is None else Returned(total=_sum_back(data, handle))
 
     async def check(self) -> str:
         """Ask for a payment that is not there: any answer but a refusal of the key will do."""
@@ -187,15 +193,29 @@ def _life_s(data: Mapping[str, Any]) -> int:
     return int(min(max(left, 60), _LONGEST_LIFE_S))
 
 
+def _sum_back(data: Mapping[str, Any], handle: Handle) -> Money | None:
+    said = words.meaning(str(words.first(data, words.STATUS) or ""))
+    amount = words.first(data, words.BACK)
+    if amount is None and said.whole_back:
+        amount = words.first(data, words.AMOUNT)
+    if amount is None or not said.went_back:
+        return None
+    try:
+        return Money.parse(amount, str(data.get("currency") or Currency.KZT))
+    except InvalidAmount:
+        log.warning("the gateway says a refund of %s that is no amount", handle.provider_ref)
+        return None
+
+
 def _seen(data: Mapping[str, Any], handle: Handle) -> Seen:
     status = str(words.first(data, words.STATUS) or "")
     said = words.meaning(status)
     news = said.news
     if not said.known:
         log.warning("the gateway reports the unknown status %r for %s", status[:40], handle.provider_ref)
-    operation = words.first(data, words.OPERATION)
+    operation = str(words.first(data, words.OPERATION) or "")
     ids = ProviderIds(
-        kaspi_payment=handle.provider_ref, kaspi_operation=None if operation is None else str(operation)
+        kaspi_payment=handle.provider_ref, kaspi_operation=None if words.is_blank(operation) else operation
     )
     if news is not News.SUCCEEDED:
         reason = "The gateway reports it as failed" if news is News.FAILED else None
@@ -207,4 +227,4 @@ def _seen(data: Mapping[str, Any], handle: Handle) -> Seen:
         money = None if amount is None else Money(Decimal(amount), currency)
     except (InvalidAmount, ArithmeticError, TypeError, ValueError):
         return Seen(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
-    return Seen(news, final=True, money=money, ids=ids, raw_status=status)
+    return Seen(news, final=True, money=money, ids=ids, raw_status=status, went_back=said.went_back)

@@ -7,7 +7,7 @@ compared in lower case, since some write ``external_order_id``, others ``externa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from procomp_pay.domain.facts import News
@@ -28,6 +28,8 @@ OPERATION = (
 )
 STATUS = ("status", "state")
 AMOUNT = ("amount", "sum")
+#: How much went back so far.
+BACK = ("refunded_amount", "refundedamount", "amount_refunded", "total_refunded")
 URL = ("payment_url", "paymenturl", "payurl")
 ENDS = ("expires_at", "expiresat", "expire_date", "expiredate")
 WHEN = ("paid_at", "paidat", "processed_at", "updated_at", "updatedat", "timestamp", "created_at")
@@ -40,24 +42,28 @@ class Meaning:
     :param news: ``None``: still open.
     :param final: no more money can come through the gateway's object.
     :param went_back: it was paid, and some or all of it went back.
+    :param whole_back: all of it did.
     :param known: False for a word that no gateway has told us of.
     """
 
     news: News | None
     final: bool = False
     went_back: bool = False
+    whole_back: bool = False
     known: bool = True
 
 
 _OPEN, _SCANNED = Meaning(None), Meaning(News.PROCESSING)
 _PAID = Meaning(News.SUCCEEDED, final=True)
-_BACK = Meaning(News.SUCCEEDED, final=True, went_back=True)
+_PART_BACK = Meaning(News.SUCCEEDED, final=True, went_back=True)
+_BACK = replace(_PART_BACK, whole_back=True)
 _FAILED, _CANCELLED = Meaning(News.FAILED, final=True), Meaning(News.CANCELLED, final=True)
 _STATES: dict[str, Meaning] = {
     **dict.fromkeys(("new", "created", "pending", "processing", "open", "cancelling"), _OPEN),
     **dict.fromkeys(("wait", "scanned", "confirming"), _SCANNED),
     **dict.fromkeys(("paid", "success", "succeeded", "completed", "processed"), _PAID),
-    **dict.fromkeys(("refunded", "partially_refunded", "partiallyrefunded"), _BACK),
+    **dict.fromkeys(("partially_refunded", "partiallyrefunded"), _PART_BACK),
+    "refunded": _BACK,
     **dict.fromkeys(("failed", "error", "rejected", "declined"), _FAILED),
     **dict.fromkeys(("cancelled", "canceled", "voided"), _CANCELLED),
     "expired": Meaning(News.EXPIRED, final=True),
@@ -96,3 +102,10 @@ def _lower(document: Mapping[str, Any]) -> dict[str, Any]:
 def first(found: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     """The first of these that says something."""
     return next((found[name] for name in names if found.get(name) is not None), None)
+
+
+def is_blank(number: str) -> bool:
+    """Whether it stands for a number that the gateway does not have (a blank, a zero, a dash): two of those are
+    not one number.
+    """
+    return not number.strip(" 0-")
