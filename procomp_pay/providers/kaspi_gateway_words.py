@@ -105,7 +105,7 @@ def first(found: Mapping[str, Any], names: tuple[str, ...]) -> Any:
 
 
 def is_blank(number: str) -> bool:
-    """Whether it stands for a number that the gateway does not have (a blank, a zero, a dash): two of those are
-    not one number.
+    """Whether it stands for a number that the gateway does not have: a blank, a zero, a dash. Two of those
+    are not one number.
     """
     return not number.strip(" 0-")
