@@ -10,7 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.facts import Fact
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.rules import DiscrepancyKind, Topic
-from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.domain.states import Channel, ParticipantStatus
 from procomp_pay.payments.desk import Desk
 from procomp_pay.storage import audit, queues
 from procomp_pay.storage.holding import Holding
@@ -69,6 +69,16 @@ async def note(
     await held.note(session, deed, now)
 
 
+def own_name(held: Holding) -> str | None:
+    """The provider's id of a payment, a bill's own number; ``None`` where nothing of it is known there.
+
+    The door and reconcile name by it what they find of the payment itself, so that both find the same row.
+    """
+    payment, detail = held.payment, held.detail
+    bill = payment.kaspi_transaction_id if detail.channel is Channel.KASPI_BILL else None
+    return payment.stripe_payment_id or payment.kaspi_qr_code or detail.provider_ref or bill
+
+
 def activate(held: Holding, now: datetime) -> None:
     """The payment settles its participant's fee."""
     who = held.participant
@@ -97,12 +107,13 @@ async def disagree(
     held: Holding,
     kind: DiscrepancyKind,
     detail: dict[str, Any],
-    key: str,
+    key: str | None = None,
     *,
     told: bool | None = None,
 ) -> None:
     """Open a discrepancy for a person, once.
 
+    :param key: what it is about, where that is not the payment's own money: it tells two of a kind apart.
     :param told: whether an alert that says more goes with it; by default for the kinds of :data:`TOLD`.
     """
     await queues.open_discrepancy(
@@ -110,7 +121,7 @@ async def disagree(
         kind,
         held.payment.id,
         detail,
-        key=key,
+        key=key or own_name(held) or "payment",
         row_id=desk.new_id(),
         now=desk.clock(),
         alerts=not (kind in TOLD if told is None else told),

@@ -12,18 +12,12 @@ from datetime import datetime
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.facts import Fact
-from procomp_pay.domain.money import Money
 from procomp_pay.storage import audit
-from procomp_pay.storage import discrepancies as store
 from procomp_pay.storage.payments import Held
-
-#: How a difference ended that a person's override decided.
-OVERRIDDEN = "overridden"
 
 
 async def book_received(session: AsyncSession, held: Held, fact: Fact, now: datetime) -> None:
-    """Write down what came in place of what was asked for, where a person accepted another amount; with it
-    the differences about that very sum, which were left for a person, are decided."""
+    """Write down what came in place of what was asked for, where a person accepted another amount."""
     paid, asked = fact.money, held.charged
     if paid is None or paid == asked or not fact.amount_accepted:
         return
@@ -39,11 +33,3 @@ async def book_received(session: AsyncSession, held: Held, fact: Fact, now: date
         note=fact.reason,
     )
     await audit.append(session, held.payment.id, deed, now)
-    await _decide(session, held, paid, fact, now)
-
-
-async def _decide(session: AsyncSession, held: Held, paid: Money, fact: Fact, now: datetime) -> None:
-    for row in await store.open_about_amount(session, held.payment.id):
-        told = row.detail.get("paid") or row.detail.get("theirs") or {}
-        if (told.get("amount"), told.get("currency")) == (paid.amount, paid.currency.value):
-            store.close(row, how=OVERRIDDEN, note=str(fact.reason), by=fact.actor, now=now)

@@ -18,7 +18,7 @@ from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News, ProviderIds
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read as read_number
-from procomp_pay.domain.rules import Outcome
+from procomp_pay.domain.rules import DiscrepancyKind, Outcome
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.verification import Claim, KaspiWord, Life, Objection, objections
 from procomp_pay.payments import ledger
@@ -211,7 +211,7 @@ async def _settled(
     against = await _against(session, desk, held, order, asked.word)
     if against and not order.override:
         raise _refusal(against[0])
-    if order.money is None and any(each.key == "amount" for each in against):
+    if order.money is None and any(each.about_amount for each in against):
         raise Refused(
             "Money of another amount came for this payment: an override says how much",
             next_step="compare in the Kaspi Pay app, and add: --amount PAID",
@@ -223,10 +223,11 @@ async def _settled(
     for each in against:
         found: dict[str, Any] = {"operation": number, "override": order.reason, "by": actor.name}
         found["against"] = each.sentence
-        if each.key == "amount":
+        if each.about_amount:
             paid = ledger.as_document(order.money or asked_for)
             found |= {"charged": ledger.as_document(asked_for), "paid": paid}
-        await ledger.disagree(session, desk, held, each.kind, found, f"{each.key}:{number}", told=False)
+        key = None if each.apart is None else f"{each.apart}:{number}"
+        await ledger.disagree(session, desk, held, each.kind, found, key, told=False)
     if (claim := order.claim(actor)) is not None:
         await idempotency.remember(session, claim, held.payment.id, desk.clock())
     return _answer(held, order, number, asked.word, against=against)
@@ -250,7 +251,8 @@ def _ends(desk: Desk, held: Held) -> datetime:
 
 
 def _refusal(objection: Objection) -> PaymentError:
-    kind = Refused if objection.key == "amount" else Conflict
+    of_money = (DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH)
+    kind = Refused if objection.kind in of_money else Conflict
     return kind(objection.sentence, next_step=objection.do)
 
 

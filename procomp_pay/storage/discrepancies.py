@@ -22,6 +22,8 @@ from procomp_pay.storage.work import Discrepancy, ReconciliationRun
 GONE = "gone"
 #: A person's word that holds, whatever is found again: the others open again.
 FINAL = frozenset({"accept", "write-off"})
+#: What another file, or the API, says of the same thing in other words.
+_OF_ONE_LOOK = frozenset({"at", "line", "ref", "payment_ref"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,15 @@ async def keep(
         each.fingerprint: _new_row(each, row_id, run_id, now) for each, row_id in zip(found, ids, strict=True)
     }
     opened = await insert_returning(session, Discrepancy, list(unique.values()), "fingerprint")
-    known = await session.exec(
-        select(Discrepancy)
-        .where(col(Discrepancy.fingerprint).in_(unique.keys() - opened))
-        .order_by(col(Discrepancy.fingerprint))
-        .with_for_update()
-    )
-    became = dict.fromkeys(opened, "opened")
-    rows = {row.fingerprint: row for row in known.all()}
+    became, rows = dict.fromkeys(opened, "opened"), dict[str, Discrepancy]()
+    if before := unique.keys() - opened:
+        known = await session.exec(
+            select(Discrepancy)
+            .where(col(Discrepancy.fingerprint).in_(before))
+            .order_by(col(Discrepancy.fingerprint))
+            .with_for_update()
+        )
+        rows = {row.fingerprint: row for row in known.all()}
     for each in found:
         if each.fingerprint in rows and each.fingerprint not in became:
             became[each.fingerprint] = _touch(rows[each.fingerprint], each, run_id, now)
@@ -91,7 +94,7 @@ def _touch(row: Discrepancy, found: Found, run_id: str | None, now: datetime) ->
     before, row.last_seen_at = row.detail, now
     row.provider = row.provider or found.provider
     if row.state is DiscrepancyState.OPEN:
-        row.detail, row.run_id = found.detail, run_id or row.run_id
+        row.detail, row.run_id = row.detail | found.detail, run_id or row.run_id
         return "again"
     same = _facts(before) == _facts(found.detail) or "ours" not in before
     if row.resolution in FINAL and same:
@@ -104,9 +107,9 @@ def _touch(row: Discrepancy, found: Found, run_id: str | None, now: datetime) ->
 
 
 def _facts(detail: dict[str, Any]) -> list[dict[str, Any]]:
-    """Both sides, without when it was looked at."""
+    """Both sides, without what is of one look at them: when, in which line, under which of its names."""
     return [
-        {name: value for name, value in (detail.get(side) or {}).items() if name != "at"}
+        {name: value for name, value in (detail.get(side) or {}).items() if name not in _OF_ONE_LOOK}
         for side in ("ours", "theirs")
     ]
 
@@ -126,21 +129,6 @@ async def one(session: AsyncSession, row_id: str, *, lock: bool = False) -> Disc
     if row is None:
         raise NotFound(f"There is no discrepancy {row_id[:64]!r}", next_step="procomp-pay discrepancies list")
     return row
-
-
-async def open_about_amount(session: AsyncSession, payment_id: str) -> list[Discrepancy]:
-    """A payment's open differences of amount, locked. The caller holds the payment's lock."""
-    found = await session.exec(
-        select(Discrepancy)
-        .where(
-            Discrepancy.payment_id == payment_id,
-            Discrepancy.state == DiscrepancyState.OPEN,
-            Discrepancy.kind == DiscrepancyKind.AMOUNT_MISMATCH.value,
-        )
-        .order_by(col(Discrepancy.id))
-        .with_for_update()
-    )
-    return list(found.all())
 
 
 async def open_ones(

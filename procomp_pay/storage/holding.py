@@ -13,7 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.rules import Standing
-from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
 from procomp_pay.storage.audit import Deed
 from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.platform import Participant, Payment
@@ -44,6 +44,7 @@ class DetailLine:
 
     payment_id: str
     participant_id: str
+    channel: Channel
     create_state: CreateState
     provider_open: bool
     provider_ref: str | None
