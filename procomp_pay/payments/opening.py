@@ -17,6 +17,7 @@ from procomp_pay.domain.errors import (
     ConfigurationError,
     NotFound,
     OutcomeUnknown,
+    PaymentError,
     ProviderUnavailable,
     Refused,
 )
@@ -89,7 +90,8 @@ async def open_at_provider(desk: Desk, request: CreateRequest, actor: Actor) -> 
 
     :raises ProviderUnavailable: nothing was made; the payment stays open to be sent again.
     :raises OutcomeUnknown: no answer was seen; the payment stays open and is healed later.
-    :raises Refused, ConfigurationError: the provider said no; the payment is FAILED.
+    :raises Refused, ConfigurationError: the provider said no; the payment is FAILED, unless it was sent
+        before: then it stays open until it is known what became of that.
     """
     try:
         created = await desk.providers.of(request.channel).create(request)
@@ -102,10 +104,24 @@ async def open_at_provider(desk: Desk, request: CreateRequest, actor: Actor) -> 
             raise _invoice_unknown(error, request.payment_id) from error
         raise _with_payment(error, request.payment_id) from error
     except (Refused, NotFound, ConfigurationError) as error:
-        why = error.message
-        await retrying(lambda: refuse(desk, request.payment_id, actor, why))
-        raise
+        found = await _made_before(desk, request, error) if request.again else None
+        if found is None:
+            why = error.message
+            await retrying(lambda: refuse(desk, request.payment_id, actor, why))
+            raise
+        created = found
     await retrying(lambda: keep(desk, request.payment_id, created, actor))
+
+
+async def _made_before(desk: Desk, request: CreateRequest, error: PaymentError) -> Created | None:
+    """A second sending was refused, which says nothing of the first: what that one made, if anything.
+
+    :raises PaymentError: ``error``, where the provider does not let us look (its key was changed meanwhile), or
+        cannot tell; else what looking raised. The outcome stays unknown.
+    """
+    if request.channel.is_kaspi or isinstance(error, ConfigurationError):
+        raise error
+    return await desk.providers.of(request.channel).find(request)
 
 
 async def keep(desk: Desk, payment_id: str, created: Created, actor: Actor) -> None:

@@ -7,9 +7,11 @@ import pytest
 
 from procomp_pay.domain.errors import (
     AlreadyPaid,
+    ConfigurationError,
     Conflict,
     NotFound,
     OutcomeUnknown,
+    PaymentError,
     ProviderUnavailable,
     Refused,
     Unavailable,
@@ -206,6 +208,39 @@ async def test_healed_after_stripe_forgot_the_key(world: World) -> None:
     await world.maintain()
     [row] = await world.rows(Payment)
     assert row.status is S.EXPIRED
+
+
+@pytest.mark.parametrize(("status", "refusal"), [(401, ConfigurationError), (400, None)])
+async def test_a_second_sending_that_is_refused_says_nothing_of_the_first(
+    world: World, status: int, refusal: type[PaymentError] | None
+) -> None:
+    """The answer was lost, then the key was changed, or Stripe takes the same request no more."""
+    who = await world.participant()
+    await world.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1000)
+    with pytest.raises(OutcomeUnknown):
+        await world.start(who, "apple_pay")
+    await world.no_faults()
+    world.later(60)
+    await world.fault("/v1/checkout/sessions", "status", method="POST", status=status, times=1)
+    if refusal is not None:
+        with pytest.raises(refusal):
+            await world.start(who, "apple_pay")
+        [detail] = await world.rows(PaymentDetail)
+        assert (detail.create_state, detail.provider_open) == (CreateState.SENT, True)
+        world.later(60)
+    opened = await world.start(who, "apple_pay")
+    [session] = await world.stripe_objects("checkout/sessions")
+    assert (opened.view.provider_ref, opened.view.status) == (session["id"], S.PENDING)
+    assert len(await world.rows(Payment)) == 1
+
+
+async def test_a_key_that_changes_after_a_lost_answer_leaves_the_outcome_unknown(world: World) -> None:
+    await world.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1)
+    await world.fault("/v1/checkout/sessions", "status", method="POST", status=401, times=1)
+    with pytest.raises(OutcomeUnknown):
+        await world.start(await world.participant(), "apple_pay")
+    [detail] = await world.rows(PaymentDetail)
+    assert detail.create_state is CreateState.SENT
 
 
 async def test_kaspi_down_is_sent_again_at_the_next_try(world: World) -> None:
