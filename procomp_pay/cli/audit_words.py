@@ -33,6 +33,7 @@ _NAMES = {
     "kaspi_payment": "Kaspi payment",
     "kaspi_operation": "Kaspi operation number",
     "charge": "Stripe charge",
+    "charged": "amount",
     "refunded": "paid back",
     "dispute": "dispute",
     "late": "came late",

@@ -87,6 +87,7 @@ def page(view: DiscrepancyView) -> list[str]:
         ("our books", _ours(view)),
         (name.lower() if name != "the provider" else "provider", _theirs(view)),
         *_others(view),
+        *_override(view),
         ("found", f"{words.clock_time(view.opened_at)}, last seen {words.clock_time(view.last_seen_at)}"),
         ("payment", view.payment_id or "none of ours"),
         ("id", view.discrepancy_id),
@@ -116,7 +117,7 @@ def _theirs(view: DiscrepancyView) -> str:
     theirs = view.detail.get("theirs")
     if not theirs:
         paid = view.detail.get("paid") or view.detail.get("went_back")
-        return f"{_money(paid)} as {view.ref}" if paid else _nothing(view)
+        return f"{_money(paid)} as {view.detail.get('operation') or view.ref}" if paid else _nothing(view)
     line = f", line {theirs['line']} of {view.detail.get('source')}" if theirs.get("line") else ""
     money = _money(theirs) if theirs.get("amount") is not None else "no amount told"
     return f"{theirs.get('kind')} {theirs.get('stand')}, {money}, as {theirs.get('ref')}{line}"
@@ -137,6 +138,16 @@ def _others(view: DiscrepancyView) -> list[tuple[str, str]]:
     names = (view.detail.get("theirs") or {}).get("candidates") or []
     return [
         ("fits", f"{each}: nobody guesses which") if not n else ("", each) for n, each in enumerate(names)
+    ]
+
+
+def _override(view: DiscrepancyView) -> list[tuple[str, str]]:
+    """Who took it in spite of what, and why."""
+    if not view.detail.get("override"):
+        return []
+    return [
+        ("against it", str(view.detail.get("against"))),
+        ("override", f"by {view.detail.get('by')}: {view.detail['override']}"),
     ]
 
 

@@ -157,6 +157,7 @@ _MOVES = {
     "number:noted": "operation number added",
     "number:confirmed": "operation number confirmed",
     "verify_refused": "verification refused",
+    "amount_accepted": "another amount was accepted: the books have what came",
 }
 _SOURCES = {
     "stripe_webhook": "Stripe told us",

@@ -78,7 +78,8 @@ class Fact:
     :param actor: the person's or provider's name for the audit.
     :param money: how much, where the source says it.
     :param money_unreadable: what the source said of the amount, where it is no amount: for a person.
-    :param amount_accepted: a person decided that the money settles the fee although it is another amount.
+    :param amount_accepted: a person decided that the money settles the fee although it is another amount: the
+        books then have what came.
     :param final_at_provider: the provider's object is closed: no money can come through it any more.
     :param is_guess: the money fits by amount and time alone: what the provider says of its own object still
         counts.

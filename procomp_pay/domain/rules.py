@@ -221,15 +221,13 @@ def _succeeded(standing: Standing, fact: Fact) -> Verdict:
     if standing.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
         return Verdict(Outcome.ALREADY)
     kind = _misfit(standing, fact)
-    if kind is not None and not fact.amount_accepted:
+    if kind is not None and not _is_accepted(fact, kind):
         return Verdict(Outcome.MISMATCH, topics=(Topic.ALERT_AMOUNT,), discrepancies=(kind,))
     # A person's word, or a guess, closes nothing: what the provider says of its own object is waited for.
     still = None if fact.source.is_person or fact.is_guess else False
     verdict = Verdict(
         Outcome.MOVED, PaymentStatus.COMPLETED, topics=(Topic.PAYMENT_RECEIVED,), provider_open=still
     )
-    if kind is not None:
-        verdict = _add(verdict, Topic.ALERT_AMOUNT, kind)
     if standing.status in (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED):
         verdict = _add(verdict, Topic.ALERT_LATE, DiscrepancyKind.LATE_PAYMENT, late=True)
     return _settle_participant(verdict, standing)
@@ -241,6 +239,11 @@ def _misfit(standing: Standing, fact: Fact) -> DiscrepancyKind | None:
         return None
     same_currency = fact.money is None or fact.money.currency is standing.charged.currency
     return DiscrepancyKind.AMOUNT_MISMATCH if same_currency else DiscrepancyKind.CURRENCY_MISMATCH
+
+
+def _is_accepted(fact: Fact, kind: DiscrepancyKind) -> bool:
+    """Whether a person took it as it is. Never in another currency: an amount is relabelled by nobody."""
+    return fact.amount_accepted and fact.money is not None and kind is DiscrepancyKind.AMOUNT_MISMATCH
 
 
 def _settle_participant(verdict: Verdict, standing: Standing) -> Verdict:

@@ -142,7 +142,7 @@ def _duplicate(known: _Known) -> Alert:
 
 
 def _amount(known: _Known) -> Alert:
-    charged = str(known.view.charged) if known.view else ""
+    charged = known.text("asked") or (str(known.view.charged) if known.view else "")
     # the door names the fee itself where the provider's amount could not be read
     came = "one that cannot be read" if known.money == charged else known.money
     return Alert(

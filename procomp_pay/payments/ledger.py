@@ -96,9 +96,19 @@ def free_place(held: Held, now: datetime) -> None:
 
 
 async def disagree(
-    session: AsyncSession, desk: Desk, held: Held, kind: DiscrepancyKind, detail: dict[str, Any], key: str
+    session: AsyncSession,
+    desk: Desk,
+    held: Held,
+    kind: DiscrepancyKind,
+    detail: dict[str, Any],
+    key: str,
+    *,
+    told: bool | None = None,
 ) -> None:
-    """Open a discrepancy for a person, once. Kinds of :data:`TOLD` come with an alert of the door's own."""
+    """Open a discrepancy for a person, once.
+
+    :param told: whether an alert that says more goes with it; by default for the kinds of :data:`TOLD`.
+    """
     await queues.open_discrepancy(
         session,
         kind,
@@ -107,7 +117,7 @@ async def disagree(
         key=key,
         row_id=desk.new_id(),
         now=desk.clock(),
-        alerts=kind not in TOLD,
+        alerts=not (kind in TOLD if told is None else told),
     )
 
 

@@ -116,8 +116,8 @@ async def open_at_provider(desk: Desk, request: CreateRequest, actor: Actor) -> 
 async def _made_before(desk: Desk, request: CreateRequest, error: PaymentError) -> Created | None:
     """A second sending was refused, which says nothing of the first: what that one made, if anything.
 
-    :raises PaymentError: ``error``, where the provider does not let us look (its key was changed meanwhile), or
-        cannot tell; else what looking raised. The outcome stays unknown.
+    :raises PaymentError: ``error``, where the provider does not let us look (its key was changed meanwhile),
+        or cannot tell; else what looking raised. The outcome stays unknown.
     """
     if request.channel.is_kaspi or isinstance(error, ConfigurationError):
         raise error

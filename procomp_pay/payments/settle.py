@@ -18,6 +18,7 @@ from procomp_pay.domain.rules import Outcome, Topic, Verdict, decide
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import Desk
+from procomp_pay.payments.settle_amount import book_received
 from procomp_pay.payments.settle_back import settle_back
 from procomp_pay.payments.settle_number import doubt, use_up
 from procomp_pay.storage.payments import Held, hold, look_at_others
@@ -86,6 +87,8 @@ async def _write(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verd
     if verdict.outcome is not Outcome.MISMATCH:
         _learn_ids(held, fact.ids)
     _move(held, fact, verdict, now)
+    if verdict.status is PaymentStatus.COMPLETED:
+        await book_received(session, held, fact, now)
     if verdict.outcome is not Outcome.MISMATCH and _names_its_number(held, fact):
         await use_up(session, desk, held, fact)
     await doubt(session, desk, held, fact)
@@ -151,7 +154,9 @@ async def _tell(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdi
         } | ({"said": fact.money_unreadable} if fact.money_unreadable else {})
         await ledger.disagree(session, desk, held, kind, found, key)
     for topic in verdict.topics:
-        await ledger.tell(session, desk, held, topic, paid, once=_once(topic, fact, key))
+        # what is asked for now: it may be another amount when the message is read
+        more = {"asked": str(held.charged)} if topic is Topic.ALERT_AMOUNT else {}
+        await ledger.tell(session, desk, held, topic, paid, once=_once(topic, fact, key), **more)
 
 
 def _once(topic: Topic, fact: Fact, key: str) -> str:

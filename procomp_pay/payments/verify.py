@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -197,12 +198,22 @@ async def _settled(
     against = await _against(session, desk, held, order, asked.word)
     if against and not order.override:
         raise _refusal(against[0])
+    if order.money is None and any(each.key == "amount" for each in against):
+        raise Refused(
+            "Money of another amount came for this payment: an override says how much",
+            next_step="compare in the Kaspi Pay app, and add: --amount PAID",
+        )
+    asked_for = held.charged
     settled = await settle_in(session, desk, _fact(desk, order, number, actor, held), held)
     if settled.status is not PaymentStatus.COMPLETED or settled.outcome is Outcome.STALE:
         raise Conflict(f"Payment {held.payment.id} is {settled.status} and cannot be settled so")
     for each in against:
-        found = {"operation": number, "override": order.reason, "by": actor.name, "against": each.sentence}
-        await ledger.disagree(session, desk, held, each.kind, found, f"{each.key}:{number}")
+        found: dict[str, Any] = {"operation": number, "override": order.reason, "by": actor.name}
+        found["against"] = each.sentence
+        if each.key == "amount":
+            paid = ledger.as_document(order.money or asked_for)
+            found |= {"charged": ledger.as_document(asked_for), "paid": paid}
+        await ledger.disagree(session, desk, held, each.kind, found, f"{each.key}:{number}", told=False)
     if (claim := order.claim(actor)) is not None:
         await idempotency.remember(session, claim, held.payment.id, desk.clock())
     return _answer(held, order, number, asked.word, against=against)

@@ -60,8 +60,8 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, to
     bound; where it does not, the last error is raised at once.
 
     :raises ProviderUnavailable: time is up, and no attempt can have done any work.
-    :raises OutcomeUnknown: time is up, or we are not let in any more, and an earlier attempt may have done it.
-        Every other error at once.
+    :raises OutcomeUnknown: time is up, or we are not let in any more, and an earlier attempt may have done
+        it. Every other error at once.
     """
     safe = (ProviderUnavailable, OutcomeUnknown) if idempotent else (ProviderUnavailable,)
     attempts = AsyncRetrying(
@@ -84,6 +84,6 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, to
     try:
         return await attempts(attempt)
     except (ProviderUnavailable, ConfigurationError) as error:
-        if unknown:  # a last attempt that never left, or was turned away at the door, says nothing of those before
+        if unknown:  # one that never left, or was turned away at the door, says nothing of those before it
             raise unknown[-1] from error
         raise

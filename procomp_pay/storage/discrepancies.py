@@ -128,6 +128,21 @@ async def one(session: AsyncSession, row_id: str, *, lock: bool = False) -> Disc
     return row
 
 
+async def open_about_amount(session: AsyncSession, payment_id: str) -> list[Discrepancy]:
+    """A payment's open differences of amount, locked. The caller holds the payment's lock."""
+    found = await session.exec(
+        select(Discrepancy)
+        .where(
+            Discrepancy.payment_id == payment_id,
+            Discrepancy.state == DiscrepancyState.OPEN,
+            Discrepancy.kind == DiscrepancyKind.AMOUNT_MISMATCH.value,
+        )
+        .order_by(col(Discrepancy.id))
+        .with_for_update()
+    )
+    return list(found.all())
+
+
 async def open_ones(
     session: AsyncSession, provider: str, *, unseen_since: datetime, after: str = "", limit: int = 100
 ) -> list[Discrepancy]:

@@ -8,6 +8,7 @@ import pytest
 
 from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News, ProviderIds, Source
+from procomp_pay.domain.money import Money
 from procomp_pay.domain.statement import LineKind
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
 from procomp_pay.payments import discrepancies
@@ -59,8 +60,9 @@ async def test_an_override_of_a_bill_stays_open(world: World) -> None:
     await pay(world.desk, ask(who, "777000111", "20000.00"))
     [(payment, _)] = await of(world, who)
     order = VerifyOrder(
-        payment.id, "777000111", paid_at=world.now() - timedelta(days=3), override=True, reason="poor"
-    )
+        payment.id, "777000111", money=Money.parse("20000", "KZT"), paid_at=world.now() - timedelta(days=3),
+        override=True, reason="poor",
+    )  # fmt: skip
     await verify(world.desk, order, CLERK)
     before = {e.fingerprint for e in await plants.open_rows(world)}
     await plants.run(world, "kaspi")

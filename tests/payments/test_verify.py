@@ -278,7 +278,11 @@ async def test_money_of_another_amount_needs_a_decision(world: World) -> None:
     await no_kaspi(world)
     with pytest.raises(Refused, match="another amount came"):
         await clerk(world, opened)
-    assert (await clerk(world, opened, override=True, reason="yes")).status is S.COMPLETED
+    for wrong in (None, Money.parse("24000", "USD")):
+        with pytest.raises((Refused, Conflict)):
+            await clerk(world, opened, money=wrong, override=True, reason="yes")
+    paid = Money.parse("2400", "KZT")
+    assert (await clerk(world, opened, money=paid, override=True, reason="yes")).status is S.COMPLETED
 
 
 async def test_an_idempotency_key(world: World) -> None:

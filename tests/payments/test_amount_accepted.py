@@ -1,0 +1,91 @@
+"""Money of another amount that an admin accepts: every book says what came, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.period import Period
+from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.payments import audit_check, discrepancies
+from procomp_pay.payments.bill import pay
+from procomp_pay.payments.discrepancies import How
+from procomp_pay.payments.refund_record import MadeInApp, check_made
+from procomp_pay.payments.report import report
+from procomp_pay.payments.report_closing import closing
+from procomp_pay.payments.settle_amount import OVERRIDDEN
+from procomp_pay.payments.verify import VerifyOrder, verify
+from procomp_pay.payments.views import one
+from procomp_pay.storage.platform import Payment
+from procomp_pay.storage.work import Discrepancy, OutboxMessage
+from tests.payments import test_reconcile as plants
+from tests.payments.conftest import CLERK, World
+from tests.payments.test_bill import ask
+from tests.payments.test_reconcile_statement import compare, line
+
+ALMATY = ZoneInfo("Asia/Almaty")
+NUMBER = "777000111"
+
+
+async def short_by_4000(world: World) -> str:
+    """The fee is 24 000 tenge; 20 000 came by bill."""
+    await pay(world.desk, ask(await world.participant(), NUMBER, "20000.00"))
+    [payment] = await world.rows(Payment)
+    return str(payment.id)
+
+
+def override(payment_id: str, amount: str | None = "20000") -> VerifyOrder:
+    money = None if amount is None else Money.parse(amount, "KZT")
+    return VerifyOrder(payment_id, NUMBER, money=money, override=True, reason="the coach pays the rest")
+
+
+async def test_an_override_says_how_much_came(world: World) -> None:
+    payment_id = await short_by_4000(world)
+    with pytest.raises(Refused, match="an override says how much"):
+        await verify(world.desk, override(payment_id, amount=None), CLERK)
+    assert (await one(world.desk, payment_id)).status is PaymentStatus.PENDING
+
+
+async def test_every_book_has_what_came(world: World) -> None:
+    payment_id = await short_by_4000(world)
+    await verify(world.desk, override(payment_id), CLERK)
+    came, asked = Money.parse("20000", "KZT"), Money.parse("24000", "KZT")
+    view = await one(world.desk, payment_id)
+    assert (view.charged, view.requested, view.rest) == (came, asked, came)
+    [row] = await world.rows(Payment)
+    assert row.amount == came.amount  # the platform reads this one
+    sheet = await closing(world.desk, row.tournament_id, ALMATY)
+    assert [each.taken for each in sheet.totals] == [came.amount]
+    now = world.now()
+    made = await report(world.desk, Period(ALMATY, now - timedelta(days=1), now + timedelta(days=1)))
+    assert [each.paid.amount for each in made.money] == [came.amount]
+    with pytest.raises(Refused, match="more than what is left"):
+        await check_made(world.desk, MadeInApp(payment_id, "777000999", "injured", asked))
+    assert (await audit_check.verify(world.desk)).is_sound
+
+
+async def test_one_difference_is_left_for_a_second_look_and_never_comes_back(world: World) -> None:
+    payment_id = await short_by_4000(world)
+    await verify(world.desk, override(payment_id), CLERK)
+    rows: list[Discrepancy] = await world.rows(Discrepancy)
+    [first] = [each for each in rows if each.state.value != "open"]
+    why = "the coach pays the rest"
+    assert (first.resolution, first.note, first.resolved_by) == (OVERRIDDEN, why, "aigerim")
+    [left] = await plants.open_rows(world)
+    said = left.detail
+    assert (said["charged"]["amount"], said["paid"]["amount"]) == (Decimal("24000.00"), Decimal("20000.00"))
+    assert (said["by"], said["override"]) == ("aigerim", why)
+    told = [each for each in await world.rows(OutboxMessage) if each.topic == "alert.discrepancy"]
+    assert [each.payload["discrepancy_id"] for each in told] == [left.id]
+    for still_open in (1, 0):
+        found = await compare(world, [line(5, NUMBER, world.now(), "20000.00 KZT")], "kaspi")
+        assert (found.found, found.still_open) == (0, still_open), found.told
+        asked = await plants.run(world, "kaspi")
+        assert (asked.found, asked.still_open) == (0, still_open), asked.told
+        if still_open:
+            await discrepancies.resolve(world.desk, left.id, How.ACCEPT, "seen", CLERK)
