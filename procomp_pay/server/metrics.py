@@ -44,9 +44,11 @@ _PAYING_S = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 86400.0)
 
 
 class _Gauges(Collector):
-    """What was counted last; and how old the loops' last rounds are, as of now."""
+    """What was counted last; and, as of now, how old the loops' last rounds are and how long the certificate
+    towards Kaspi holds."""
 
-    def __init__(self, background: Background) -> None:
+    def __init__(self, desk: Desk, background: Background) -> None:
+        self._desk = desk
         self._background = background
         self.standing: dict[tuple[str, str], int] = {}
         self.depths: dict[str, int] = {}
@@ -64,7 +66,7 @@ class _Gauges(Collector):
         )
         for loop, age in self._background.ages().items():
             beats.add_metric([loop], age)
-        yield from (up, beats)
+        yield from (up, beats, *self._certificate())
         if not self.database_up:
             return  # old figures would look like new ones
         recent = GaugeMetricFamily(
@@ -82,6 +84,19 @@ class _Gauges(Collector):
         )
         lag.add_metric([], self.lag_s)
         yield from (recent, queues, lag)
+
+    def _certificate(self) -> Iterable[Metric]:
+        """Nothing where none is configured, or its file cannot be read: the log and the doctor say why."""
+        try:
+            life = self._desk.providers.certificate(self._desk.clock())
+        except ConfigurationError:
+            return
+        if life is not None:
+            yield GaugeMetricFamily(
+                "procomp_pay_kaspi_certificate_days_left",
+                "Whole days that the client certificate towards Kaspi still holds; below 0: it has ended.",
+                value=life.days_left,
+            )
 
 
 class Metrics:
@@ -101,7 +116,7 @@ class Metrics:
         self._desk, self._tail = desk, Tail(desk)
         self._turn, self._until = asyncio.Lock(), 0.0
         self._registry = registry = CollectorRegistry()
-        self._gauges = _Gauges(background)
+        self._gauges = _Gauges(desk, background)
         registry.register(self._gauges)
         self._initiated = Counter(
             "procomp_pay_payments_initiated", "Payments that were started.", ["method"], registry=registry

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
+from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.sandbox.tls import Authority
 from procomp_pay.server import metrics
 from procomp_pay.server.routes import BASE
 from tests.server.conftest import Serve, Served
 from tests.server.helpers import rename_table
 
 TOKEN = "a-token-for-the-metrics"
+CERTIFICATE = "procomp_pay_kaspi_certificate_days_left"
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +59,7 @@ async def test_what_happens_is_counted(served: Served, eventually: Any) -> None:
     assert found[("procomp_pay_queue_depth", "payments_watched")] >= 1
     assert found[("procomp_pay_background_heartbeat_age_seconds", "inbox")] < 10
     assert found[("procomp_pay_database_up",)] == 1
+    assert (CERTIFICATE,) not in found  # none is configured
 
 
 async def _with(served: Served, key: tuple[str, ...]) -> Any:
@@ -85,6 +91,24 @@ async def test_without_the_database_the_process_still_answers(served: Served) ->
         assert not any(key[0] == "procomp_pay_queue_depth" for key in found)
     finally:
         await rename_table(served.desk, "gone", "pay_delivery")
+
+
+async def test_the_certificate_is_looked_at_at_each_scrape(serve: Serve, tmp_path: Path) -> None:
+    key = (CERTIFICATE,)
+    authority, pair = Authority(), (tmp_path / "client.crt", tmp_path / "client.key")
+    authority.client(life=timedelta(days=30, hours=1)).write(tmp_path, "client")
+    served = await serve(
+        kaspi_scheme=KaspiScheme.ENHANCED, kaspi_client_cert=pair[0], kaspi_client_key=pair[1]
+    )
+    assert (await figures(served))[key] == 30
+    old = authority.client(begins=datetime(2020, 1, 1, tzinfo=UTC), life=timedelta(days=9))
+    old.write(tmp_path, "client")
+    assert (await figures(served))[key] < -1000
+    for broken in ("no certificate", None):
+        pair[0].write_text(broken) if broken else pair[0].unlink()
+        found = await figures(served)
+        assert key not in found
+        assert found[("procomp_pay_database_up",)] == 1
 
 
 async def test_through_a_proxy_nobody_is_from_here(served: Served) -> None:
