@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     kaspi_client_key_password: SecretStr | None = None
     #: PEM; the only authority that Kaspi's server is believed for. Kaspi has one of its own.
     kaspi_ca_cert: Path | None = None
-    #: What one process asks of Kaspi at most.
+    #: What one ``serve``, with all its workers, asks of Kaspi at most; and a command that runs beside it.
     kaspi_requests_per_second: float = Field(default=10.0, ge=1, le=1000)
 
     jwt_secret: SecretStr | None = None

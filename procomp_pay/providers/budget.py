@@ -1,4 +1,7 @@
-"""How many calls a second a provider gets from this process; what a person waits for goes first."""
+"""How many calls a second a provider gets from this process; what a person waits for goes first.
+
+Of several workers each has its part of the configured rate (:mod:`procomp_pay.server.run`).
+"""
 
 from __future__ import annotations
 

@@ -53,8 +53,15 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], 
             return
     # free again for a moment only: it was ours, so nobody else listens there
     with contextlib.closing(_bound(*where, shared=True)):
-        Workers(workers, partial(_work, settings, where)).run(ready)
+        Workers(workers, partial(_work, _share_of(settings, workers), where)).run(ready)
     log.info("stopped")
+
+
+def _share_of(settings: Settings, workers: int) -> Settings:
+    """One worker's part of what is asked of Kaspi in a second. Workers do not speak with each other, so each
+    keeps to its own part, also while the others ask nothing."""
+    rate = settings.kaspi_requests_per_second / workers
+    return settings.model_copy(update={"kaspi_requests_per_second": rate})
 
 
 def _work(settings: Settings, where: tuple[str, int], alive: int, ready: Callable[[], None]) -> None:

@@ -15,6 +15,9 @@ import httpx
 import pytest
 
 from procomp_pay.config import Settings
+from procomp_pay.providers.budget import Budget
+from procomp_pay.providers.registry import ProviderRegistry
+from procomp_pay.server import run, workers
 from procomp_pay.server.routes import BASE
 from tests.server.processes import Command, environment
 
@@ -60,6 +63,25 @@ async def test_sqlite_has_one_writer(command: Start, settings: Settings) -> None
         assert await refused.end(20) == 7
         assert "Several workers need PostgreSQL" in refused.said
         assert "listens on" not in refused.said
+
+
+def test_workers_share_what_is_asked_of_kaspi(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four workers are no four times as many requests: none of them starts here, they are only made."""
+    if settings.is_embedded:
+        pytest.skip("a SQLite file has one server")
+    budgets: list[Budget] = []
+
+    class Kept(workers.Workers):
+        def run(self, ready: Callable[[], None]) -> None:
+            del ready
+            given: Settings = self._work.args[0]  # type: ignore[attr-defined]
+            budgets.append(ProviderRegistry(given).kaspi()._exchange._budget)
+
+    monkeypatch.setattr(run, "Workers", Kept)
+    two = settings.model_copy(update={"kaspi_requests_per_second": 2.0})
+    run.serve(two, "127.0.0.1", 0, print, workers=4)
+    [budget] = budgets
+    assert budget._all.time_period == 2.0  # seconds for one request: half of one each second
 
 
 async def test_workers_share_a_port_and_one_that_dies_is_replaced(command: Start, settings: Settings) -> None:
