@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,10 @@ _HOW = """\
   slow            curl -d '{{"kind":"delay","seconds":5,"path":"/v1/"}}' {url}/_sandbox/faults
   no answer       curl -d '{{"kind":"cut_after","path":"/v1/payment_intents"}}' {url}/_sandbox/faults
   webhooks        curl -d '{{"mode":"duplicate"}}' {url}/_sandbox/webhooks   (normal, hold, drop, reverse)
-Ctrl-C stops it.
+"""
+_TLS = """\
+[bold]Kaspi by certificate[/] (scheme standard or enhanced) at {url}; made anew at each start:
+  for commands of procomp-pay in another terminal
 """
 
 
@@ -66,6 +70,10 @@ def sandbox(
     ] = None,
     webhook_url: Annotated[str, typer.Option(help="Where Stripe's events are posted.")] = _WEBHOOK,
     time_scale: Annotated[float, typer.Option(help="60: timers run sixty times as fast.", min=0.01)] = 1.0,
+    tls: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Kaspi also by TLS with a client certificate, which is put there."),
+    ] = None,
 ) -> None:
     """A local Stripe and a local Kaspi to try everything with. No real money."""
     settings = common.settings()
@@ -81,6 +89,7 @@ def sandbox(
         state_file=state or settings.home / "sandbox-state.json",
         webhook_url=webhook_url,
         time_scale=time_scale,
+        tls_folder=tls.absolute() if tls else None,
     )
     import asyncio
 
@@ -104,7 +113,7 @@ async def _run(settings: Settings, options: SandboxOptions) -> None:
             await running.start()
         except (OSError, ValueError, StateError) as error:
             raise ConfigurationError(
-                f"The sandbox cannot start: {error}", next_step="choose another --port or --state"
+                f"The sandbox cannot start: {error}", next_step="choose another --port, --state or --tls"
             ) from error
         try:
             with _run_file(sandbox_run_file(settings), _contents(running)):
@@ -170,4 +179,26 @@ def _explain(running: Sandbox, options: SandboxOptions) -> None:
         ),
         soft_wrap=True,
     )
+    if running.tls is not None:
+        console.print(_TLS.format(url=running.tls_url), end="", soft_wrap=True)
+        for name, value in _kaspi_by_certificate(running.info()).items():
+            line = f"  export {name}={shlex.quote(value)}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print("Ctrl-C stops it.")
     console.file.flush()
+
+
+def _kaspi_by_certificate(info: dict[str, Any]) -> dict[str, str]:
+    """The settings that reach the sandbox as Kaspi is reached by certificate. No secrets: no real money."""
+    tls, kaspi = info["tls"], info["kaspi"]
+    return {
+        "KASPI_SCHEME": "enhanced",
+        "KASPI_API_URL": tls["url"],
+        "KASPI_CA_CERT": tls["ca_cert"],
+        "KASPI_CLIENT_CERT": tls["client_cert"],
+        "KASPI_CLIENT_KEY": tls["client_key"],
+        "KASPI_CLIENT_KEY_PASSWORD": tls["client_key_password"],
+        "KASPI_DEVICE_TOKEN": kaspi["device_token"],
+        "KASPI_ORGANIZATION_BIN": kaspi["organization_bin"],
+        "KASPI_TRADE_POINT_ID": str(kaspi["trade_point_id"]),
+    }
