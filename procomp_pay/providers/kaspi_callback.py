@@ -1,7 +1,8 @@
 """A gateway's callback, read. Gateways in front of Kaspi differ in names; all of them are understood.
 
 Shapes (from the gateways' public documentation): ApiPay ``{"event", "invoice": {…}}``, Qut Pay with names in
-camelCase, and the fields of Kaspi's own status answer in PascalCase.
+camelCase, and the fields of Kaspi's own status answer in PascalCase
+(:mod:`procomp_pay.providers.kaspi_gateway_words`).
 """
 
 from __future__ import annotations
@@ -14,27 +15,9 @@ from typing import Any
 from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.facts import News, ProviderIds
 from procomp_pay.domain.money import Currency, Money
+from procomp_pay.providers import kaspi_gateway_words as words
 from procomp_pay.providers.kaspi_wire import parse_date
 
-_INSIDE = ("invoice", "payment", "data", "object", "order", "Data")
-_OURS = ("external_order_id", "externalorderid", "external_id", "externalid", "order_id", "orderid")
-_THEIRS = ("id", "invoice_id", "invoiceid", "qrpaymentid", "paymentid")
-_OPERATION = (
-    "transaction_id",
-    "transactionid",
-    "operation_number",
-    "operationnumber",
-    "kaspi_transaction_id",
-)
-_WHEN = ("paid_at", "paidat", "processed_at", "updated_at", "updatedat", "timestamp", "created_at")
-_STATUSES: dict[str, News] = {
-    **dict.fromkeys(("paid", "success", "succeeded", "completed", "processed"), News.SUCCEEDED),
-    **dict.fromkeys(("failed", "error", "rejected", "declined"), News.FAILED),
-    **dict.fromkeys(("cancelled", "canceled", "voided"), News.CANCELLED),
-    "expired": News.EXPIRED,
-    "wait": News.PROCESSING,
-}
-_BACK = ("refunded", "partially_refunded", "partiallyrefunded")
 _LONGEST = 128
 
 
@@ -67,25 +50,25 @@ def read_callback(document: Any) -> CallbackNews | None:
     """What a body says; ``None`` where it names no payment or no state."""
     if not isinstance(document, Mapping):
         return None
-    outer = _lower(document)
-    inside = next((document[name] for name in _INSIDE if isinstance(document.get(name), Mapping)), None)
-    fields = outer if inside is None else _lower(inside)
-    status = _text(fields, ("status", "state")) or ""
-    ids = ProviderIds(kaspi_payment=_text(fields, _THEIRS), kaspi_operation=_text(fields, _OPERATION))
-    ours = _text(fields, _OURS) or _text(outer, _OURS)
+    fields = words.fields(document)
+    status = _text(fields, words.STATUS) or ""
+    ids = ProviderIds(
+        kaspi_payment=_text(fields, words.THEIRS), kaspi_operation=_text(fields, words.OPERATION)
+    )
+    ours = _text(fields, words.OURS)
     if not status or (ours is None and ids.kaspi_payment is None):
         return None
-    word = status.lower().replace("-", "_").replace(" ", "_")
+    said = words.meaning(status)
     money, unreadable = _money(fields)
     return CallbackNews(
         ours=ours,
         ids=ids,
         status=status,
-        news=_STATUSES.get(word),
-        at=_time(fields) or _time(outer),
+        news=None if said.went_back else said.news,
+        at=_time(fields),
         money=money,
         money_unreadable=unreadable,
-        went_back=word in _BACK,
+        went_back=said.went_back,
     )
 
 
@@ -95,10 +78,6 @@ def type_of(document: Any) -> str:
     named = document.get("event") if isinstance(document, Mapping) else None
     word = named if isinstance(named, str) and named.isprintable() else news.status if news else ""
     return word[:64] or "unknown"
-
-
-def _lower(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(name).lower(): value for name, value in fields.items()}
 
 
 def _text(fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
@@ -112,7 +91,7 @@ def _text(fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 
 def _money(fields: Mapping[str, Any]) -> tuple[Money | None, str | None]:
-    amount = fields.get("amount", fields.get("sum"))
+    amount = words.first(fields, words.AMOUNT)
     if amount is None:
         return None, None
     try:
@@ -123,7 +102,7 @@ def _money(fields: Mapping[str, Any]) -> tuple[Money | None, str | None]:
 
 
 def _time(fields: Mapping[str, Any]) -> datetime | None:
-    for name in _WHEN:
+    for name in words.WHEN:
         value = fields.get(name)
         try:
             if isinstance(value, str):

@@ -27,6 +27,7 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.facts import News, ProviderIds
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import RefundNews
+from procomp_pay.providers import kaspi_gateway_words as words
 from procomp_pay.providers.base import Created, CreateRequest, Handle, RefundRequest, Returned, Seen
 from procomp_pay.providers.kaspi_calls import Exchange, NoSuchCall
 from procomp_pay.providers.kaspi_refunds import IN_APP, RECORD
@@ -42,16 +43,6 @@ _INTERVAL_S = 5
 _LONGEST_LIFE_S = 7 * 24 * 3600
 #: Stands for the id of a gateway that gives none.
 _NO_ID = "order:"
-_INSIDE = ("data", "invoice", "payment", "object")
-_STATUSES: dict[str, tuple[News | None, bool]] = {
-    **dict.fromkeys(("new", "created", "pending", "processing", "open", "cancelling"), (None, False)),
-    **dict.fromkeys(("wait", "scanned", "confirming"), (News.PROCESSING, False)),
-    **dict.fromkeys(("paid", "success", "succeeded", "completed", "processed"), (News.SUCCEEDED, True)),
-    **dict.fromkeys(("refunded", "partially_refunded"), (News.SUCCEEDED, True)),
-    **dict.fromkeys(("failed", "error", "rejected", "declined"), (News.FAILED, True)),
-    **dict.fromkeys(("cancelled", "canceled"), (News.CANCELLED, True)),
-    "expired": (News.EXPIRED, True),
-}
 
 
 class KaspiGateway:
@@ -154,8 +145,7 @@ def _fields(answer: httpx.Response) -> Mapping[str, Any]:
         raise Refused(f"The gateway refused (HTTP {status}){_said(document)}")
     if status >= 300 or not isinstance(document, Mapping):
         raise OutcomeUnknown(f"The gateway's answer cannot be read (HTTP {status})")
-    found = [document[name] for name in _INSIDE if isinstance(document.get(name), Mapping)]
-    return {**document, **(found[0] if found else {})}
+    return words.fields(document)
 
 
 def _said(document: Any) -> str:
@@ -167,15 +157,11 @@ def _said(document: Any) -> str:
     return ""
 
 
-def _first(data: Mapping[str, Any], *names: str) -> Any:
-    return next((data[name] for name in names if data.get(name) is not None), None)
-
-
 def _created(data: Mapping[str, Any], request: CreateRequest) -> Created:
-    url = _first(data, "payment_url", "paymentUrl", "payUrl")
+    url = words.first(data, words.URL)
     if not isinstance(url, str) or not url.startswith(("https://", "http://")):
         raise OutcomeUnknown("The gateway's answer has no payment_url")
-    given = _first(data, "id", "payment_id", "invoice_id")
+    given = words.first(data, words.THEIRS)
     life = _life_s(data)
     return Created(
         provider_ref=f"{_NO_ID}{request.payment_id}" if given is None else str(given),
@@ -189,7 +175,7 @@ def _created(data: Mapping[str, Any], request: CreateRequest) -> Created:
 
 def _life_s(data: Mapping[str, Any]) -> int:
     """Seconds for which it can be paid."""
-    text = _first(data, "expires_at", "expiresAt", "expire_date")
+    text = words.first(data, words.ENDS)
     if text is None:
         return _LIFE_S
     try:
@@ -202,20 +188,20 @@ def _life_s(data: Mapping[str, Any]) -> int:
 
 
 def _seen(data: Mapping[str, Any], handle: Handle) -> Seen:
-    status = str(_first(data, "status", "state") or "")
-    word = status.lower().replace("-", "_").replace(" ", "_")
-    news, final = _STATUSES.get(word, (None, False))
-    if word not in _STATUSES:
+    status = str(words.first(data, words.STATUS) or "")
+    said = words.meaning(status)
+    news = said.news
+    if not said.known:
         log.warning("the gateway reports the unknown status %r for %s", status[:40], handle.provider_ref)
-    operation = _first(data, "transaction_id", "transactionId", "operation_number", "kaspi_transaction_id")
+    operation = words.first(data, words.OPERATION)
     ids = ProviderIds(
         kaspi_payment=handle.provider_ref, kaspi_operation=None if operation is None else str(operation)
     )
     if news is not News.SUCCEEDED:
         reason = "The gateway reports it as failed" if news is News.FAILED else None
-        unclear = word not in _STATUSES or news is News.PROCESSING
-        return Seen(news, final, ids=ids, reason=reason, raw_status=status, unclear=unclear)
-    amount = data.get("amount")
+        unclear = not said.known or news is News.PROCESSING
+        return Seen(news, said.final, ids=ids, reason=reason, raw_status=status, unclear=unclear)
+    amount = words.first(data, words.AMOUNT)
     try:
         currency = Currency(str(data.get("currency") or Currency.KZT).upper())
         money = None if amount is None else Money(Decimal(amount), currency)
