@@ -17,7 +17,8 @@ from procomp_pay.cli import verifying_screen as screen
 from procomp_pay.cli.common import clean, err, hint, safe, say
 from procomp_pay.cli.verifying_keys import ESCAPE, Keys, Line, can_read, keyboard
 from procomp_pay.cli.verifying_words import minutes, short_state
-from procomp_pay.domain.errors import DatabaseUnavailable, PaymentError
+from procomp_pay.domain import short_code
+from procomp_pay.domain.errors import DatabaseUnavailable, NotFound, PaymentError
 from procomp_pay.domain.people import search_key
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.verification import KaspiWord
@@ -82,12 +83,12 @@ class Queue:
         typed = typed.strip()
         if not typed or typed.isdigit():
             return rows
-        key, code = search_key(typed), typed.upper().replace("-", "")
+        key, code = search_key(typed), _as_code(typed)
         return [
             row
             for row in rows
             if key in search_key(f"{row[1].participant_name} {row[1].category or ''}")
-            or code == (row[1].code or "").replace("-", "")
+            or (code is not None and code == row[1].code)
         ]
 
     def choice(self, typed: str) -> PaymentView | None:
@@ -96,6 +97,14 @@ class Queue:
         if typed.strip().isdigit():
             return next((view for number, view in rows if str(number) == typed.strip()), None)
         return rows[0][1] if len(rows) == 1 else None
+
+
+def _as_code(typed: str) -> str | None:
+    """A payment's code as the list has it, where that was typed."""
+    try:
+        return short_code.shown(short_code.read(typed))
+    except NotFound:
+        return None
 
 
 async def _pick(queue: Queue, live: Live, keys: Keys, notice: str | None) -> PaymentView | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from procomp_pay.cli.main import app
@@ -120,6 +121,17 @@ class Clerk:
                 for row in rows:
                     session.add(row)
                     await session.flush()
+            await db.dispose()
+
+        asyncio.run(work())
+
+    def change(self, statement: str) -> None:
+        """Do something to the database behind everybody's back."""
+
+        async def work() -> None:
+            db = PaymentDatabaseService(self.url)
+            async with db.writing() as session:
+                await (await session.connection()).execute(text(statement))
             await db.dispose()
 
         asyncio.run(work())

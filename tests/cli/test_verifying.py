@@ -55,6 +55,22 @@ def test_one_payment(desk: Clerk) -> None:
     assert desk.ask("status", payment["code"].lower())["payment_id"] == payment["payment_id"]
 
 
+def test_a_payment_of_before_there_were_codes(small_desk: Clerk) -> None:
+    """It is named by its id, everywhere."""
+    payment = start(small_desk)
+    small_desk.change("UPDATE pay_payment_detail SET short_code = NULL")
+    shown = small_desk.type("status", "p1").out
+    assert payment["payment_id"] in shown
+    assert payment["code"] not in shown
+    assert small_desk.ask("status", "p1")["code"] is None
+    [row] = small_desk.type(*VERIFY).out.splitlines()[1:]
+    assert row.split()[-2:] == ["-", payment["payment_id"]]
+    small_desk.type("status", payment["code"], code=4)
+    kaspi_is_away(small_desk)
+    done = small_desk.ask(*VERIFY, payment["payment_id"], "--transaction-id", NUMBER)
+    assert (done["status"], done["code"]) == ("COMPLETED", None)
+
+
 def test_refusals_have_their_exit_codes(small_desk: Clerk) -> None:
     payment = start(small_desk)
     given = (payment["payment_id"], "--transaction-id")

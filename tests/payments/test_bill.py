@@ -25,6 +25,7 @@ from procomp_pay.payments.verify import VerifyOrder, verify
 from procomp_pay.payments.watch import look_after
 from procomp_pay.storage.database import PaymentDatabaseService
 from procomp_pay.storage.module import KaspiOperation, PaymentDetail, TournamentFee
+from procomp_pay.storage.payments import hold
 from procomp_pay.storage.platform import Participant, Payment
 from procomp_pay.storage.row_states import EventState
 from procomp_pay.storage.work import Discrepancy, OutboxMessage, WebhookEvent
@@ -174,6 +175,17 @@ async def test_another_amount_is_kept_for_a_person(world: World) -> None:
         payment.id, "777000111", money=Money.parse("23999.99", "KZT"), override=True, reason="a cent"
     )
     assert (await verify(world.desk, order, CLERK)).status is S.COMPLETED
+
+
+async def test_a_payment_of_before_there_were_codes_is_paid_by_the_participant_s_id(world: World) -> None:
+    who = await world.participant()
+    opened = await world.start(who)
+    async with world.desk.db.writing() as session:
+        (await hold(session, opened.view.payment_id)).detail.short_code = None
+    assert (await check(world.desk, ask(str(opened.view.code)))).result is Result.NO_ACCOUNT
+    assert (await check(world.desk, ask(who))).result is Result.OK
+    assert (await pay(world.desk, ask(who))).result is Result.OK
+    assert (await world.who(who)).status is ParticipantStatus.PAID
 
 
 @pytest.mark.parametrize("status", [ParticipantStatus.CANCELLED, ParticipantStatus.PAID])

@@ -82,6 +82,13 @@ def test_amounts_and_dates_as_they_are_written_there(language: str, amount: str,
     assert f": {date}\n" in got.text, "in Almaty"
 
 
+@pytest.mark.parametrize("code", [VIEW.code, None])
+def test_the_code_stands_beside_the_number_where_there_is_one(code: str | None) -> None:
+    got = letter(Topic.PAYMENT_RECEIVED, "en", replace(VIEW, code=code))
+    line = next(each for each in got.text.splitlines() if VIEW.payment_id in each)
+    assert line.split(":")[-1].strip() == (f"{code} · {VIEW.payment_id}" if code else VIEW.payment_id)
+
+
 @pytest.mark.parametrize(
     ("language", "heading", "first", "days"),
     [

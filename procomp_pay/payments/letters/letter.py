@@ -107,7 +107,8 @@ def _rows(speech: Speech, view: PaymentView, at: datetime) -> list[tuple[str, st
         (speech.text("Method"), _METHODS[view.method]),
         (speech.text("Date"), speech.moment(at)),
         (speech.text("Kaspi receipt"), view.operation_number or ""),
-        (speech.text("Payment number"), view.payment_id),
+        # the code is what a person can read out at the desk; payments of before there were codes have none
+        (speech.text("Payment number"), " · ".join(filter(None, (view.code, view.payment_id)))),
     ]
     return [(label, value) for label, value in rows if value]
 
