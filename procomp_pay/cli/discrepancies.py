@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +17,7 @@ from procomp_pay.cli.common import (
     say,
     with_desk,
 )
+from procomp_pay.cli.paging import CursorOption, LimitOption, print_page, tell_next
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -53,8 +53,8 @@ def list_them(
     tournament: Annotated[str | None, typer.Option(metavar="ID", help="Only of this tournament.")] = None,
     provider: Annotated[str | None, typer.Option(metavar="NAME", help="stripe or kaspi.")] = None,
     payment: Annotated[str | None, typer.Option(metavar="ID", help="Only of this payment.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", help="On a page, 1 to 200.")] = 20,
-    cursor: Annotated[str | None, typer.Option(metavar="C", help="Where the page before ended.")] = None,
+    limit: LimitOption = 20,
+    cursor: CursorOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """What is open, newest first."""
@@ -63,7 +63,7 @@ def list_them(
     wanted = _filter(kind, state, tournament, provider, payment)
     found, following = with_desk(lambda desk: use.many(desk, wanted, limit=limit, cursor=cursor))
     if as_json:
-        print_json({"items": [each.full() for each in found], "next_cursor": following})
+        print_page(found, following)
         return
     from procomp_pay.cli import discrepancy_words
 
@@ -72,14 +72,11 @@ def list_them(
         return
     for line in discrepancy_words.table(found):
         typer.echo(line)
-    if following is not None:
-        say("There are more. The next page:", dim=True)
-        given = {
-            "kind": kind, "state": state, "tournament": tournament, "provider": provider,
-            "payment": payment, "limit": limit, "cursor": following,
-        }  # fmt: skip
-        options = [w for name, value in given.items() if value is not None for w in (f"--{name}", str(value))]
-        hint(shlex.join(["procomp-pay", "discrepancies", "list", *options]))
+    given = {
+        "kind": kind, "state": state, "tournament": tournament, "provider": provider,
+        "payment": payment, "limit": limit,
+    }  # fmt: skip
+    tell_next("discrepancies list", given, following)
 
 
 def _filter(

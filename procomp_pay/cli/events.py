@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +19,7 @@ from procomp_pay.cli.common import (
     with_desk,
     wrap,
 )
+from procomp_pay.cli.paging import CursorOption, LimitOption, print_page, tell_next
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def list_events(
     provider: ProviderOption = None,
     payment: PaymentOption = None,
     since: SinceOption = None,
-    limit: Annotated[int, typer.Option(metavar="N", help="Events on a page, 1 to 200.")] = 20,
-    cursor: Annotated[str | None, typer.Option(metavar="C", help="Where the page before ended.")] = None,
+    limit: LimitOption = 20,
+    cursor: CursorOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """What came in, newest first, and why each stands where it stands."""
@@ -114,7 +114,7 @@ def list_events(
     wanted = _wanted(state, kind, provider, payment, since)
     found, following = with_desk(lambda desk: events.many(desk, wanted, limit=limit, cursor=cursor))
     if as_json:
-        print_json({"items": [view.full() for view in found], "next_cursor": following})
+        print_page(found, following)
         return
     if not found:
         say("No events" + (" yet" if wanted.is_any else " fit"), dim=True)
@@ -122,15 +122,8 @@ def list_events(
     for view in found:
         for line in _lines(view):
             typer.echo(line)
-    if following is not None:
-        say("There are more. The next page:", dim=True)
-        given = {"--state": state, "--type": kind, "--provider": provider, "--payment": payment}
-        given |= {"--since": since, "--limit": str(limit), "--cursor": following}
-        hint(shlex.join(["procomp-pay", "events", "list", *_words(given)]))
-
-
-def _words(given: dict[str, str | None]) -> list[str]:
-    return [word for name, value in given.items() if value is not None for word in (name, value)]
+    given = {"state": state, "type": kind, "provider": provider, "payment": payment, "since": since}
+    tell_next("events list", given | {"limit": limit}, following)
 
 
 def _lines(view: EventView) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +18,8 @@ from procomp_pay.cli.common import (
     warn_of_play_money,
     with_desk,
 )
-from procomp_pay.cli.starting import METHODS_HELP, Method
+from procomp_pay.cli.paging import CursorOption, LimitOption, print_page, tell_next
+from procomp_pay.cli.starting_wish import METHODS_HELP, Method
 from procomp_pay.domain.errors import NotFound, Refused, Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus
 
@@ -225,8 +224,8 @@ def list_payments(
     disputed: Annotated[
         bool, typer.Option("--disputed", help="Only payments with a dispute, open or over.")
     ] = False,
-    limit: Annotated[int, typer.Option(metavar="N", help="Payments on a page, 1 to 200.")] = 20,
-    cursor: Annotated[str | None, typer.Option(metavar="C", help="Where the page before ended.")] = None,
+    limit: LimitOption = 20,
+    cursor: CursorOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """All payments, newest first, page by page."""
@@ -235,7 +234,7 @@ def list_payments(
     wanted = replace(_wanted(status, method, tournament, since, until), disputed=disputed or None)
     found, following = with_desk(lambda desk: views.many(desk, wanted, limit=limit, cursor=cursor))
     if as_json:
-        print_json({"items": [view.full() for view in found], "next_cursor": following})
+        print_page(found, following)
         return
     if not found:
         say("No payments" + (" fit" if wanted != _wanted() else " yet"), dim=True)
@@ -244,13 +243,11 @@ def list_payments(
 
     for line in list_lines(found):
         typer.echo(line)
-    if following is not None:
-        say("There are more. The next page:", dim=True)
-        given = {
-            "status": status, "method": method, "tournament": tournament,
-            "since": since, "until": until, "limit": limit, "disputed": disputed or None,
-        }  # fmt: skip
-        hint(_next_page(following, given))
+    given = {
+        "status": status, "method": method, "tournament": tournament,
+        "since": since, "until": until, "limit": limit, "disputed": disputed or None,
+    }  # fmt: skip
+    tell_next("list", given, following)
 
 
 def _wanted(
@@ -274,14 +271,3 @@ def _wanted(
         since=words.day_begins(first) if first else None,
         until=words.day_begins(last, plus_days=1) if last else None,
     )
-
-
-def _next_page(cursor: str, given: Mapping[str, object]) -> str:
-    """The command line that was typed, with the next page's cursor."""
-    options = [
-        word
-        for name, value in given.items()
-        if value is not None
-        for word in ([f"--{name}"] if value is True else [f"--{name}", str(getattr(value, "value", value))])
-    ]
-    return shlex.join(["procomp-pay", "list", *options, "--cursor", cursor])
