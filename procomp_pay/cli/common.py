@@ -47,14 +47,18 @@ def warn_of_play_money(using: Settings, *, kaspi: bool | None = None, as_json: b
 
     :param kaspi: which provider the command uses; ``None`` for both.
     """
+    mark = play_money(using, kaspi=kaspi)
+    if mark is not None and not as_json:
+        say(mark, fg="yellow", bold=True)
+
+
+def play_money(using: Settings, *, kaspi: bool | None = None) -> str | None:
+    """What is said while no real money moves."""
     modes = [] if kaspi is False else [using.kaspi_mode.value]
     modes += [] if kaspi is True else [using.stripe_mode.value]
-    if as_json:
-        return
     if "sandbox" in modes:
-        say("SANDBOX \N{EN DASH} no real money moves", fg="yellow", bold=True)
-    elif "test" in modes:
-        say("TEST KEYS \N{EN DASH} no real money moves", fg="yellow", bold=True)
+        return "SANDBOX \N{EN DASH} no real money moves"
+    return "TEST KEYS \N{EN DASH} no real money moves" if "test" in modes else None
 
 
 def with_desk(work: Callable[[Desk], Awaitable[T]], *, using: Settings | None = None) -> T:

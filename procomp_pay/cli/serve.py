@@ -40,7 +40,7 @@ _HOW = """\
 """
 _TLS = """\
 [bold]Kaspi by certificate[/] (scheme standard or enhanced) at {url}; made anew at each start:
-  for commands of procomp-pay in another terminal
+  for the commands of procomp-pay, in the terminal in which you type them:
 """
 
 
@@ -177,6 +177,7 @@ def _explain(running: Sandbox, options: SandboxOptions) -> None:
             state=common.safe(options.state_file),
             scale=options.time_scale,
         ),
+        end="",
         soft_wrap=True,
     )
     if running.tls is not None:

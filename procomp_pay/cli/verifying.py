@@ -13,6 +13,7 @@ from procomp_pay.cli.common import (
     clean,
     is_interactive,
     operator,
+    play_money,
     print_json,
     say,
     settings,
@@ -91,7 +92,8 @@ def _queue(acting: str | None, *, as_json: bool) -> None:
 
     actor = operator(acting)
     warn_of_play_money(using, kaspi=True)
-    with_desk(lambda desk: attend(desk, actor), using=using)
+    mark = play_money(using, kaspi=True)
+    with_desk(lambda desk: attend(desk, actor, mark), using=using)
 
 
 def _list(*, as_json: bool) -> None:

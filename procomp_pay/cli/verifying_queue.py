@@ -7,11 +7,11 @@ another payment's.
 from __future__ import annotations
 
 import asyncio
+import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import typer
-from rich.live import Live
 
 from procomp_pay.cli import verifying_screen as screen
 from procomp_pay.cli.common import clean, err, hint, safe, say
@@ -39,9 +39,10 @@ _GREEN_S = 10.0
 _ASK_S = 5.0
 
 
-async def attend(desk: Desk, actor: Actor) -> None:
+async def attend(desk: Desk, actor: Actor, mark: str | None) -> None:
     """Until Esc, at a terminal.
 
+    :param mark: stands above everything while no real money moves.
     :raises DatabaseUnavailable: at the first look.
     """
     queue = Queue(desk)
@@ -49,11 +50,10 @@ async def attend(desk: Desk, actor: Actor) -> None:
     if not can_read():
         await _line_by_line(desk, actor, queue)
         return
-    console = err()
-    with Live(console=console, screen=True, auto_refresh=False, transient=True) as live, keyboard() as keys:
+    with screen.Board(err(), mark) as board, keyboard() as keys:
         notice = None
-        while (picked := await _pick(queue, live, keys, notice)) is not None:
-            notice = await _attend_one(desk, actor, picked, live, keys)
+        while (picked := await _pick(queue, board, keys, notice)) is not None:
+            notice = await _attend_one(desk, actor, picked, board, keys)
 
 
 class Queue:
@@ -99,6 +99,11 @@ class Queue:
         return rows[0][1] if len(rows) == 1 else None
 
 
+def _nobody(typed: str) -> str:
+    search = f"procomp-pay participant list --search {shlex.quote(typed[:20])}"
+    return f"[yellow]Nobody who waits fits {safe(typed[:20])!r}: paid already? See: {safe(search)}[/]"
+
+
 def _as_code(typed: str) -> str | None:
     """A payment's code as the list has it, where that was typed."""
     try:
@@ -107,7 +112,7 @@ def _as_code(typed: str) -> str | None:
         return None
 
 
-async def _pick(queue: Queue, live: Live, keys: Keys, notice: str | None) -> PaymentView | None:
+async def _pick(queue: Queue, board: screen.Board, keys: Keys, notice: str | None) -> PaymentView | None:
     """The list, until a line is picked or Esc is pressed."""
     line, clock = Line(), queue.clock
     while True:
@@ -115,8 +120,7 @@ async def _pick(queue: Queue, live: Live, keys: Keys, notice: str | None) -> Pay
             await queue.look()
         while True:
             rows = queue.fitting(line.text)
-            shown = screen.queue_screen(live.console, rows, len(queue), clock(), line.text, notice)
-            live.update(shown, refresh=True)
+            board.put(screen.queue_screen(board.room, rows, len(queue), clock(), line.text, notice))
             key = await keys.next(_LOOK_S)
             if key is None:
                 break
@@ -130,10 +134,12 @@ async def _pick(queue: Queue, live: Live, keys: Keys, notice: str | None) -> Pay
                     return None
                 if typed and (picked := queue.choice(typed)) is not None:
                     return picked
-                notice = f"[yellow]No line fits {safe(typed[:20])!r}[/]" if typed else None
+                notice = _nobody(typed) if typed else None
 
 
-async def _attend_one(desk: Desk, actor: Actor, view: PaymentView, live: Live, keys: Keys) -> str | None:
+async def _attend_one(
+    desk: Desk, actor: Actor, view: PaymentView, board: screen.Board, keys: Keys
+) -> str | None:
     """One payment: Kaspi is asked while the clerk looks at the receipt. What the list says afterwards."""
     line, trouble, asking = Line(), None, Asking(desk, view.payment_id, actor)
     try:
@@ -142,29 +148,26 @@ async def _attend_one(desk: Desk, actor: Actor, view: PaymentView, live: Live, k
             with suppress(PaymentError):
                 view = await views.one(desk, view.payment_id)
             if view.status is PaymentStatus.COMPLETED:
-                return await _green(view, live, keys, None)
-            typed = await _number(live, keys, line, view, word, trouble)
+                return await _green(view, board, keys, None)
+            typed = await _number(board, keys, line, view, word, trouble)
             if typed == "":
                 return None
             if typed is not None:
-                live.update(
-                    screen.payment_screen(live.console, view, word, "", None, busy=True), refresh=True
-                )
+                board.put(screen.payment_screen(board.room, view, word, "", None, busy=True))
                 done = await _try(desk, actor, view, typed)
                 if isinstance(done, Verified):
-                    return await _green(await views.one(desk, view.payment_id), live, keys, _remark(done))
+                    return await _green(await views.one(desk, view.payment_id), board, keys, _remark(done))
                 trouble = done
     finally:
         await asking.end()
 
 
 async def _number(
-    live: Live, keys: Keys, line: Line, view: PaymentView, word: str | None, trouble: str | None
+    board: screen.Board, keys: Keys, line: Line, view: PaymentView, word: str | None, trouble: str | None
 ) -> str | None:
     """The line that was typed, empty for "back"; ``None`` where it is time to look again."""
     while True:
-        shown = screen.payment_screen(live.console, view, word, line.text, trouble, busy=False)
-        live.update(shown, refresh=True)
+        board.put(screen.payment_screen(board.room, view, word, line.text, trouble, busy=False))
         key = await keys.next(0.3 if word is None else _LOOK_S)
         if key is None:
             return None
@@ -213,8 +216,8 @@ def _remark(done: Verified) -> str | None:
     return "By your word: Kaspi is still asked, and a person is told if it disagrees."
 
 
-async def _green(view: PaymentView, live: Live, keys: Keys, remark: str | None) -> str:
-    live.update(screen.paid_screen(live.console, view, remark), refresh=True)
+async def _green(view: PaymentView, board: screen.Board, keys: Keys, remark: str | None) -> str:
+    board.put(screen.paid_screen(view, remark, utf8=board.console.encoding.startswith("utf")))
     await keys.next(_GREEN_S)
     return f"[green]✓ PAID {safe(view.participant_name)} {view.charged}[/]"
 

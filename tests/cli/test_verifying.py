@@ -117,7 +117,7 @@ def test_the_queue_for_a_pipe(desk: Clerk) -> None:
 
 
 class Terminal:
-    """A real terminal of 80 by 24 with the command in it."""
+    """A real terminal with the command in it."""
 
     def __init__(self, fd: int, process: subprocess.Popen[bytes]) -> None:
         self._fd, self._process, self.seen = fd, process, ""
@@ -148,11 +148,11 @@ class Terminal:
 
 
 @contextmanager
-def terminal(desk: Clerk, *words: str) -> Iterator[Terminal]:
+def terminal(desk: Clerk, *words: str, columns: int = 80) -> Iterator[Terminal]:
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     before = termios.tcgetattr(theirs)
-    environment = desk.environment() | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    environment = desk.environment() | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24"}
     process = subprocess.Popen(
         [sys.executable, "-m", "procomp_pay", *words],
         stdin=theirs,
@@ -179,7 +179,10 @@ def test_a_clerk_at_a_terminal(small_desk: Clerk) -> None:
         screen.type("2\n")
         screen.wait_for("✓ PAID")  # Kaspi was asked as soon as the line was picked
         screen.type("\n")
+        screen.wait_for("SANDBOX")  # on every screen
         screen.wait_for("1 waits")
+        screen.type("zz\n")
+        screen.wait_for("Nobody who waits fits 'zz': paid already?")
         screen.type("аид")
         screen.wait_for("Number or name: аид")
         screen.type("\n")
@@ -202,8 +205,9 @@ def test_a_clerk_at_a_terminal(small_desk: Clerk) -> None:
 
 def test_ctrl_c_leaves_a_sane_terminal(small_desk: Clerk) -> None:
     start(small_desk)
-    with terminal(small_desk, *VERIFY) as screen:
-        screen.wait_for("1 waits")
+    with terminal(small_desk, *VERIFY, columns=40) as screen:
+        screen.wait_for("1  Аида Нурланова")  # a narrow window still says who it is
+        screen.wait_for("KZT · not scanned yet")
         screen.interrupt()
         assert screen.ends() == 130
 
