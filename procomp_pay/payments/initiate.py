@@ -14,7 +14,7 @@ from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus, PaymentS
 from procomp_pay.payments.cancel import clear_away
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.judge import Step, about_open, about_replay
-from procomp_pay.payments.opening import mark_sent, open_at_provider
+from procomp_pay.payments.opening import mark_sent, open_at_provider, phone_of
 from procomp_pay.payments.order import Order, Registration, insert
 from procomp_pay.payments.watch import look_after
 from procomp_pay.providers.base import CreateRequest
@@ -124,7 +124,7 @@ async def _among_open(
     """The first open payment that something has to be done about; ``None`` where a new one can start."""
     for payment_id in await payments.open_ids(session, what.who.id):
         held = await payments.hold(session, payment_id, lock=False)
-        step = about_open(held, order, what, desk.clock())
+        step = about_open(held, order, what, desk.clock(), phone=phone_of(held, desk))
         if step in (Step.CLEAR, Step.LOOK) and payment_id in seen:
             if held.payment.status is PaymentStatus.PROCESSING:
                 raise _being_made(order)

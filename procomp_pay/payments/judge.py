@@ -30,9 +30,12 @@ class Step(StrEnum):
     LOOK = "look"  # it cannot be taken back: ask once whether it is being paid
 
 
-def about_open(held: Held, order: Order, what: Registration, now: datetime) -> Step | None:
+def about_open(
+    held: Held, order: Order, what: Registration, now: datetime, *, phone: str | None = None
+) -> Step | None:
     """What to do about an open payment before a new one is started; ``None`` where it is not in the way.
 
+    :param phone: to whom the open payment's invoice was sent.
     :raises OutcomeUnknown: Kaspi's answer was lost, and its QR's life is not over.
     """
     payment, detail = held.payment, held.detail
@@ -42,7 +45,7 @@ def about_open(held: Held, order: Order, what: Registration, now: datetime) -> S
         return take_up(held, now) if order.channel is Channel.KASPI_REMOTE else None
     if not alive or detail.cancel_requested_by is not None:
         return Step.CLEAR if detail.channel.recallable else None
-    if _is_the_same(held, order, what):
+    if _is_the_same(held, order, what) and phone == order.phone:
         return Step.CLEAR if _is_over(held, now) else take_up(held, now)
     if detail.channel.recallable:
         return Step.CLEAR

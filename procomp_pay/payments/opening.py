@@ -52,6 +52,11 @@ def handle_of(held: Held) -> Handle:
     return Handle(detail.channel, detail.provider_ref, held.payment.stripe_payment_id)
 
 
+def phone_of(held: Held, desk: Desk) -> str | None:
+    """To whom its invoice goes."""
+    return desk.keyring.decrypt(held.detail.phone_enc) if held.detail.phone_enc else None
+
+
 def request_for(held: Held, desk: Desk, *, again: bool = False) -> CreateRequest:
     """The call that opens this payment. From the row alone: a second one is word for word the first.
 
@@ -68,7 +73,7 @@ def request_for(held: Held, desk: Desk, *, again: bool = False) -> CreateRequest
         created_at=payment.created_at,
         return_url=detail.return_url or "",
         expires_at=detail.expires_at,
-        phone=desk.keyring.decrypt(detail.phone_enc) if detail.phone_enc else None,
+        phone=phone_of(held, desk),
         again=again,
     )
 
