@@ -6,12 +6,13 @@ asks for. ``serve`` calls it in a loop, ``maintain`` once, ``status --refresh`` 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import timedelta
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.errors import NotFound, PaymentError
+from procomp_pay.domain.errors import ConfigurationError, NotFound, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.domain.kaspi_life import (
     REMOTE_LIFE_S,
@@ -40,10 +41,14 @@ from procomp_pay.payments.settle import Settled, settle_in
 from procomp_pay.providers.base import Seen
 from procomp_pay.storage.payments import Held, hold
 
+log = logging.getLogger(__name__)
+
 #: How long a claimed payment is left alone by other processes, in seconds: longer than a call may take.
 LEASE_S = 60
 #: After a provider's failure, in seconds.
 _TRY_AGAIN_S = 20
+#: After Kaspi refused to recall an invoice, in seconds.
+_RECALL_AGAIN_S = 6 * 3600
 #: After a failure while somebody looks on, in seconds.
 FOLLOW_AGAIN_S = 5
 
@@ -177,6 +182,13 @@ async def close(desk: Desk, held: Held, actor: Actor) -> Settled | None:
     except NotFound:
         await missing(desk, held.payment.id)
         return None
+    except (Refused, ConfigurationError) as error:
+        if held.detail.channel is not Channel.KASPI_REMOTE or actor is not SYSTEM:
+            raise
+        # still open there. Each try asks how it stands, which Kaspi forbids on a timer
+        log.warning("invoice %s is not recalled: %s", held.payment.id, error.message)
+        await look_again_at(desk, held.payment.id, seconds=_RECALL_AGAIN_S)
+        return None
     asked_by = held.detail.cancel_requested_by
     if seen.news is News.CANCELLED and asked_by is None and not _is_settled_by_another(held):
         # nobody asked: it is time that ended it
@@ -217,7 +229,10 @@ async def apply_seen(desk: Desk, payment_id: str, seen: Seen, actor: Actor) -> S
             reason=seen.reason or ("Nobody paid in time" if news is News.EXPIRED else None),
             final_at_provider=final,
         )
-        return await settle_in(session, desk, fact, held)
+        settled = await settle_in(session, desk, fact, held)
+        if seen.went_back:
+            held.detail.next_poll_at = now  # a look back: how much it was, and whose place it frees
+        return settled
 
 
 def _source(actor: Actor, source: Source, *, by_clock: bool) -> Source:

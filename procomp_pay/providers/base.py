@@ -77,6 +77,7 @@ class Seen:
     :param at: the provider's time of it, where it gives one.
     :param unclear: it is not over, and the provider does not say that it waits for the customer to begin.
     :param money_unreadable: what it said of the amount, where it is no amount.
+    :param went_back: it was paid, and some or all of it has gone back since.
     """
 
     news: News | None
@@ -88,6 +89,7 @@ class Seen:
     raw_status: str = ""
     unclear: bool = False
     money_unreadable: str | None = None
+    went_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

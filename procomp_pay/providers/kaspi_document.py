@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import InvalidAmount, OutcomeUnknown
+from procomp_pay.domain.errors import ConfigurationError, InvalidAmount, NotFound, OutcomeUnknown, Refused
 from procomp_pay.domain.facts import News, ProviderIds
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import RefundNews
@@ -94,11 +94,17 @@ class KaspiDocument:
 
     async def cancel(self, handle: Handle) -> Seen:
         """Recall an invoice. Kaspi recalls neither QR nor link: of these it says how they stand."""
-        if handle.channel is Channel.KASPI_REMOTE:
+        if handle.channel is not Channel.KASPI_REMOTE:
+            return await self.fetch(handle)
+        try:
             recalled = await recall(self._calls, handle)
-            if recalled is not None:
-                return recalled
-        return await self.fetch(handle)
+        except (Refused, ConfigurationError):
+            # in whatever words: one that was paid is not recalled any more, and that it was paid counts
+            seen = await self.fetch(handle)
+            if seen.final:
+                return seen
+            raise
+        return recalled or await self.fetch(handle)
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
         self._refunds.ready(at_desk=at_desk)
@@ -137,7 +143,11 @@ class KaspiDocument:
         """What Kaspi says was paid; ``None`` where scheme basic does not tell."""
         amount = data.get("Amount")
         if amount is None and self._calls.scheme is not KaspiScheme.BASIC:
-            amount = (await self._refunds.details(handle)).get("TotalAmount")
+            try:
+                amount = (await self._refunds.details(handle)).get("TotalAmount")
+            except (NotFound, Refused, ConfigurationError) as error:
+                # details are for the device that took it, which may be another one by now: paid is paid
+                log.warning("Kaspi does not tell the amount of %s: %s", handle.provider_ref, error.message)
         return amount
 
 

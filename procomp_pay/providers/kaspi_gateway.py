@@ -43,11 +43,12 @@ _LONGEST_LIFE_S = 7 * 24 * 3600
 #: Stands for the id of a gateway that gives none.
 _NO_ID = "order:"
 _INSIDE = ("data", "invoice", "payment", "object")
+_BACK = ("refunded", "partially_refunded")
 _STATUSES: dict[str, tuple[News | None, bool]] = {
     **dict.fromkeys(("new", "created", "pending", "processing", "open", "cancelling"), (None, False)),
     **dict.fromkeys(("wait", "scanned", "confirming"), (News.PROCESSING, False)),
     **dict.fromkeys(("paid", "success", "succeeded", "completed", "processed"), (News.SUCCEEDED, True)),
-    **dict.fromkeys(("refunded", "partially_refunded"), (News.SUCCEEDED, True)),
+    **dict.fromkeys(_BACK, (News.SUCCEEDED, True)),
     **dict.fromkeys(("failed", "error", "rejected", "declined"), (News.FAILED, True)),
     **dict.fromkeys(("cancelled", "canceled"), (News.CANCELLED, True)),
     "expired": (News.EXPIRED, True),
@@ -88,10 +89,15 @@ class KaspiGateway:
 
     async def fetch(self, handle: Handle) -> Seen:
         """How it stands, where the gateway can be asked; else nothing new."""
+        data = await self._look(handle)
+        return Seen(None, raw_status="not told") if data is None else _seen(data, handle)
+
+    async def _look(self, handle: Handle) -> Mapping[str, Any] | None:
+        """What the gateway says of it; ``None`` where it cannot be asked."""
         if handle.provider_ref.startswith(_NO_ID) or not self._has_status:
-            return Seen(None, raw_status="not told")
+            return None
         try:
-            data = await with_retries(
+            return await with_retries(
                 lambda: self._exchange.ask("GET", f"{self._url}/{handle.provider_ref}", _fields),
                 idempotent=True,
                 total_s=self._total_s,
@@ -99,8 +105,7 @@ class KaspiGateway:
         except NoSuchCall:
             log.info("the gateway has no status call: its callbacks bring the news")
             self._has_status = False
-            return Seen(None, raw_status="not told")
-        return _seen(data, handle)
+            return None
 
     async def cancel(self, handle: Handle) -> Seen:
         return await self.fetch(handle)
@@ -114,8 +119,10 @@ class KaspiGateway:
     async def refund(self, request: RefundRequest) -> RefundNews:  # noqa: ARG002 - the protocol's
         raise Refused("The gateway has no refund by API", next_step=IN_APP + RECORD)
 
-    async def returned(self, handle: Handle) -> Returned:  # noqa: ARG002 - the protocol's
-        return Returned()
+    async def returned(self, handle: Handle) -> Returned:
+        """The sum that went back, where the gateway tells it."""
+        data = await self._look(handle)
+        return Returned() if data is None else Returned(total=_sum_back(data, handle))
 
     async def check(self) -> str:
         """Ask for a payment that is not there: any answer but a refusal of the key will do."""
@@ -201,9 +208,27 @@ def _life_s(data: Mapping[str, Any]) -> int:
     return int(min(max(left, 60), _LONGEST_LIFE_S))
 
 
+def _word(data: Mapping[str, Any]) -> str:
+    return str(_first(data, "status", "state") or "").lower().replace("-", "_").replace(" ", "_")
+
+
+def _sum_back(data: Mapping[str, Any], handle: Handle) -> Money | None:
+    word = _word(data)
+    amount = _first(data, "refunded_amount", "refundedAmount", "amount_refunded", "total_refunded")
+    if amount is None and word == "refunded":
+        amount = data.get("amount")
+    if amount is None or word not in _BACK:
+        return None
+    try:
+        return Money.parse(amount, str(data.get("currency") or Currency.KZT))
+    except InvalidAmount:
+        log.warning("the gateway says a refund of %s that is no amount", handle.provider_ref)
+        return None
+
+
 def _seen(data: Mapping[str, Any], handle: Handle) -> Seen:
     status = str(_first(data, "status", "state") or "")
-    word = status.lower().replace("-", "_").replace(" ", "_")
+    word = _word(data)
     news, final = _STATUSES.get(word, (None, False))
     if word not in _STATUSES:
         log.warning("the gateway reports the unknown status %r for %s", status[:40], handle.provider_ref)
@@ -221,4 +246,4 @@ def _seen(data: Mapping[str, Any], handle: Handle) -> Seen:
         money = None if amount is None else Money(Decimal(amount), currency)
     except (InvalidAmount, ArithmeticError, TypeError, ValueError):
         return Seen(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
-    return Seen(news, final=True, money=money, ids=ids, raw_status=status)
+    return Seen(news, final=True, money=money, ids=ids, raw_status=status, went_back=word in _BACK)

@@ -9,9 +9,10 @@ import pytest
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.states import CreateState, PaymentStatus
+from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentStatus
 from procomp_pay.payments import views
 from procomp_pay.providers.kaspi import KaspiPaymentService, kaspi_http
+from procomp_pay.sandbox.kaspi import gateway as gateway_of_the_sandbox
 from procomp_pay.storage.module import PaymentDetail
 from tests.payments.conftest import TOTAL_S, World
 
@@ -95,3 +96,17 @@ async def test_a_wrong_key_is_configuration(world: World) -> None:
     await stranger.aclose()
     service: Any = world.desk.providers
     assert "takes the key" in await service.kaspi.check()
+
+
+async def test_what_went_back_before_anybody_looked_takes_no_place(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paid and given back at the gateway while nobody looked: the money is not here."""
+    opened = await world.start(await world.participant())
+    await act(world, opened, "pay")
+    monkeypatch.setitem(gateway_of_the_sandbox._SAYS, "Processed", "refunded")
+    world.later(6)
+    for _ in range(2):
+        await world.maintain()
+    assert await world.status(opened) is S.REFUNDED
+    assert (await world.who(opened.view.participant_id)).status is ParticipantStatus.REGISTERED

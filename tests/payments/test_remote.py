@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import OutcomeUnknown, Refused
+from procomp_pay.domain.errors import AlreadyPaid, ConfigurationError, OutcomeUnknown, Refused
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 from procomp_pay.payments import views
 from procomp_pay.payments.cancel import cancel
@@ -162,3 +162,40 @@ async def test_another_scheme_refuses(world: World) -> None:
     )
     with pytest.raises(Refused, match="no invoices"):
         await invoice(world, await world.participant())
+
+
+@pytest.mark.parametrize("code", [-99000011, 990000018, 77])
+async def test_paid_and_not_recalled_in_whatever_words(world: World, code: int) -> None:
+    """The document does not say how Kaspi refuses to recall an invoice that was paid."""
+    opened = await invoice(world, await world.participant())
+    await act(world, opened, "pay")
+    forced = {"path": "/remote/cancel", "code": code, "times": 99}
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    with pytest.raises(AlreadyPaid):  # not a QR beside it
+        await world.start(opened.view.participant_id)
+    assert await world.status(opened) is S.COMPLETED
+
+
+async def test_a_recall_that_kaspi_refuses_is_no_poll(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    forced = {"path": "/remote/cancel", "code": 990000018, "times": 99}
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    with pytest.raises(ConfigurationError):
+        await cancel(world.desk, opened.view.payment_id, CLERK)
+    for _ in range(20):
+        world.later(60)
+        await world.maintain()
+    assert await calls(world, "/payment/status/") == 2
+    assert await world.status(opened) is S.PENDING
+
+
+async def test_to_another_phone_the_first_invoice_is_recalled(world: World) -> None:
+    """The number was a stranger's: who types the right one must not be given the stranger's invoice."""
+    first = await invoice(world, await world.participant())
+    order = Order(
+        first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
+    )
+    second = await initiate(world.desk, order, CLERK)
+    assert second.payment_id != first.view.payment_id
+    assert await world.status(first) is S.CANCELLED
+    assert await calls(world, "/remote/create") == 2

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.payments import views
@@ -12,6 +13,7 @@ from procomp_pay.storage import payments
 from procomp_pay.storage.module import AuditEntry, PaymentDetail
 from procomp_pay.storage.work import Discrepancy, OutboxMessage
 from tests.payments.conftest import World
+from tests.payments.test_refund_kaspi import paid
 
 S = PaymentStatus
 
@@ -224,3 +226,18 @@ async def test_a_newer_try_does_not_hide_that_the_fee_is_paid(world: World) -> N
     world.later(6)
     await world.maintain()
     assert (await views.latest(world.desk, who)).payment_id == kaspi.view.payment_id
+
+
+@pytest.mark.parametrize("code", [-1601, -99000003, -1501])
+async def test_paid_is_paid_though_its_details_are_for_another_device(world: World, code: int) -> None:
+    """The desk has a new device; Kaspi tells the old purchase's status to everybody, its amount to the old
+    device alone."""
+    await world.http.post("/_sandbox/kaspi/settings", json={"v02": False})
+    await paid(world, KaspiScheme.ENHANCED)
+    opened = await world.start(await world.participant())
+    await world.phone(opened)
+    forced = {"path": "/payment/details", "code": code, "times": 99}
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    world.later(6)
+    await world.maintain()
+    assert await world.status(opened) is S.COMPLETED
