@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.errors import Conflict, NeedsPerson, Refused
+from procomp_pay.domain.errors import Conflict, NeedsPerson, OutcomeUnknown, Refused
+from procomp_pay.domain.refunds import HOLDING, RefundState
 from procomp_pay.domain.rules import DiscrepancyKind
 from procomp_pay.domain.sides import Finding
 from procomp_pay.payments.desk import Actor, Desk
@@ -27,6 +28,8 @@ from procomp_pay.storage.row_states import DiscrepancyState
 from procomp_pay.storage.work import Discrepancy
 
 _LONGEST_NOTE = 500
+#: So often a refund that came to nothing is asked for anew.
+_MOST_REFUNDS = 20
 
 
 class How(StrEnum):
@@ -176,7 +179,10 @@ async def _close(desk: Desk, discrepancy_id: str, how: How, note: str, actor: Ac
 
 
 async def _give_back(desk: Desk, view: DiscrepancyView, actor: Actor) -> Refunded:
-    """The rest of the payment, once: asked for again after a crash, it is the same refund."""
+    """The rest of the payment, once: asked for again after a crash, it is the same refund.
+
+    :raises Refused: it does not go back. :raises OutcomeUnknown: it may have, or may not.
+    """
     if view.payment_id is None:
         raise Refused(
             "The money is of no payment of ours, so it cannot be given back from here",
@@ -192,12 +198,26 @@ async def _give_back(desk: Desk, view: DiscrepancyView, actor: Actor) -> Refunde
             f"{view.ref} is a second operation at Kaspi: a refund from here would give the first one back",
             next_step=f"give {view.ref} back in the Kaspi Pay app, then resolve it with --how accept",
         )
-    order = RefundOrder(
-        view.payment_id,
-        f"discrepancy {view.discrepancy_id}: {view.kind}",
-        idempotency_key=f"discrepancy:{view.discrepancy_id}",
+    for attempt in range(1, _MOST_REFUNDS + 1):
+        again = f":{attempt}" if attempt > 1 else ""
+        order = RefundOrder(
+            view.payment_id,
+            f"discrepancy {view.discrepancy_id}: {view.kind}",
+            idempotency_key=f"discrepancy:{view.discrepancy_id}{again}",
+        )
+        done = await refund(desk, order, actor)
+        if done.state is RefundState.PENDING and done.provider_refund_id is None:
+            raise OutcomeUnknown(
+                f"It is not known yet what became of refund {done.refund_id}; it is followed up",
+                next_step=f"see how it ends: procomp-pay status --payment {view.payment_id}",
+            )
+        if done.state in HOLDING:
+            return done
+        # one that was asked for before, and came to nothing: this is another one
+    raise Refused(
+        f"The provider refused it {_MOST_REFUNDS} times: {done.failure_reason or 'no reason given'}",
+        next_step="give it back at the provider, then resolve it with --how accept",
     )
-    return await refund(desk, order, actor)
 
 
 async def _is_own(desk: Desk, view: DiscrepancyView) -> bool:

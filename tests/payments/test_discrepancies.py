@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from procomp_pay.domain.errors import Conflict, NeedsPerson, NotFound, Refused
+from procomp_pay.domain.errors import Conflict, NeedsPerson, NotFound, OutcomeUnknown, Refused
 from procomp_pay.domain.rules import DiscrepancyKind
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.payments import discrepancies as use
@@ -115,3 +115,32 @@ async def test_pages_and_filters(world: World) -> None:
     assert await use.many(world.desk, use.Filter(provider="kaspi")) == ([], None)
     with pytest.raises(Refused, match="cursor"):
         await use.many(world.desk, use.Filter(), cursor="??")
+
+
+async def test_a_refund_that_was_refused_does_not_end_it_at_the_second_try(world: World) -> None:
+    opened = await plants.late(world)
+    await plants.run(world)
+    found = await only(world)
+    await world.fault("/v1/refunds", "status", method="POST", status=400, times=1)
+    with pytest.raises(Refused):
+        await use.resolve(world.desk, found.discrepancy_id, How.REFUND, "too late", CLERK)
+    done = await use.resolve(world.desk, found.discrepancy_id, How.REFUND, "too late", CLERK)
+    assert done.resolution == "refund"
+    assert await world.status(opened) is PaymentStatus.REFUNDED
+    assert [row.state.value for row in await world.rows(Refund)].count("SUCCEEDED") == 1
+
+
+async def test_a_refund_that_nobody_knows_of_does_not_end_it(world: World) -> None:
+    await plants.late(world)
+    await plants.run(world)
+    found = await only(world)
+    await world.fault("/v1/refunds", "cut_before", method="POST", times=1000)
+    for _ in range(2):
+        with pytest.raises(OutcomeUnknown):
+            await use.resolve(world.desk, found.discrepancy_id, How.REFUND, "too late", CLERK)
+        assert (await only(world)).is_open
+    await world.no_faults()
+    world.later(60)
+    await world.maintain()
+    await use.resolve(world.desk, found.discrepancy_id, How.REFUND, "too late", CLERK)
+    assert len(await world.rows(Refund)) == 1
