@@ -28,7 +28,7 @@ def record(payment: str, number: str, amount: str | None, currency: str | None, 
         from procomp_pay.payments import views
 
         view = await views.one(desk, payment)
-        made = use.MadeInApp(payment, number, wish.reason, money_of(view, amount, currency))
+        made = use.MadeInApp(view.payment_id, number, wish.reason, money_of(view, amount, currency))
         return view, made, await use.check_made(desk, made)
 
     view, made, money = with_desk(look, using=using)

@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import TypeVar
 
-from procomp_pay.domain.refunds import DisputeState, RefundState
+from procomp_pay.domain.refunds import DisputeState, RefundState, is_of_a_sum
 from procomp_pay.domain.rules import DiscrepancyKind
 from procomp_pay.domain.sides import SETTLED, Finding, OurRefund, Ours, Place, Repair, Stand, Theirs
 from procomp_pay.domain.statement import LineKind
@@ -140,16 +140,37 @@ def _refunds(ours: Ours, theirs: list[Theirs]) -> Iterator[Finding]:
         yield from _refund_sum(ours, sums[-1])
         return
     left = list(ours.refunds)
+    strangers: list[Theirs] = []
     for each in theirs:
         ours_of_it = _pair(left, each)
-        if ours_of_it is not None:
-            left.remove(ours_of_it)
+        if ours_of_it is None:
+            strangers.append(each)
+            continue
+        left.remove(ours_of_it)
         yield from _refund(ours, ours_of_it, each)
+    sums_of_ours = [each for each in left if is_of_a_sum(each.ref)]
+    if strangers and sums_of_ours:
+        left = [each for each in left if each not in sums_of_ours]
+        yield from _within_sums(ours, sums_of_ours, strangers)
+    else:
+        for each in strangers:
+            yield from _refund(ours, None, each)
     for lonely in left:
         if lonely.state is RefundState.SUCCEEDED and lonely.expected:
             mark = lonely.ref or lonely.refund_id
             what = "the provider does not have the refund"
             yield Finding(_K.REFUND_MISMATCH, what, mark, ours, None, None, lonely)
+
+
+def _within_sums(ours: Ours, sums: list[OurRefund], theirs: list[Theirs]) -> Iterator[Finding]:
+    """Kaspi's sum had shown what went back in its app; a statement's lines now tell the single refunds of
+    it. Counted once more they would be money that never went."""
+    back = [each for each in theirs if each.stand is Stand.PAID and each.currency == ours.money.currency]
+    if sum(each.amount or 0 for each in back) == sum(each.amount for each in sums):
+        return
+    for each in back:
+        what = "it may be part of a refund that our books have as one sum"
+        yield Finding(_K.REFUND_MISMATCH, what, each.ref, ours, each)
 
 
 def _pair(left: list[OurRefund], theirs: Theirs) -> OurRefund | None:

@@ -91,6 +91,19 @@ def gone_back(refunds: Iterable[tuple[RefundState, Decimal]]) -> Decimal:
     return sum((amount for state, amount in refunds if state is RefundState.SUCCEEDED), Decimal("0.00"))
 
 
+def name_of_sum(purchase: str, total: Money) -> str:
+    """Names what Kaspi's sum showed beyond our books: one refund of a cashier's, or several of them.
+
+    :param total: all that had gone back by then.
+    """
+    return f"kaspi:{purchase}:{total.minor_units}"
+
+
+def is_of_a_sum(name: str | None) -> bool:
+    """Whether :func:`name_of_sum` made it."""
+    return name is not None and name.startswith("kaspi:") and name.count(":") == 2
+
+
 def amount_to_refund(charged: Money, held: Decimal, asked: Money | None) -> Money:
     """How much goes back.
 

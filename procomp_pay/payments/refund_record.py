@@ -16,8 +16,9 @@ from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.opening import handle_of
 from procomp_pay.payments.refund import Refunded, check_reason, state_of
 from procomp_pay.payments.settle import settle_in
+from procomp_pay.storage import kaspi_operations as numbers
 from procomp_pay.storage import refunds as book
-from procomp_pay.storage.module import KaspiOperation, Refund
+from procomp_pay.storage.module import Refund
 from procomp_pay.storage.payments import Held, hold
 
 
@@ -58,13 +59,14 @@ async def record_made(desk: Desk, made: MadeInApp, actor: Actor) -> Refunded:
     async with desk.db.reading() as session:
         held = await hold(session, made.payment_id, lock=False)
         money = await _checked(session, held, made, number)
-        known = gone_back(book.amounts(await book.of_payment(session, made.payment_id)))
-    await _compare(desk, held, Money(known, money.currency), money)
-    name = _name(number)
+        known = await _known(session, held)
+    await _compare(desk, held, known, money)
+    name = book.kaspi_name(number)
     try:
         async with desk.db.writing() as session:
             held = await hold(session, made.payment_id)
             money = await _checked(session, held, made, number)
+            await _check_nobody_was_faster(session, held, known)
             news = RefundNews(
                 RefundState.SUCCEEDED, money, provider_refund_id=name, reason=made.reason.strip()
             )
@@ -99,13 +101,13 @@ async def _checked(session: AsyncSession, held: Held, made: MadeInApp, number: s
             "This payment was not made with Kaspi",
             next_step=f'procomp-pay refund {made.payment_id} --reason "…"',
         )
-    used = await book.by_provider_id(session, _name(number))
+    used = await book.by_provider_id(session, book.kaspi_name(number))
     if used is not None:
         raise _used(number, used)
-    settled = await session.get(KaspiOperation, number)
-    if settled is not None:
+    paid = await _paid_with(session, number)
+    if paid is not None:
         raise Conflict(
-            f"{number} is the number of a payment ({settled.payment_id}), not of a refund",
+            f"{number} is the number of a payment ({paid}), not of a refund",
             next_step="in the Kaspi Pay app the refund stands in History with a number of its own",
         )
     if held.payment.status is not PaymentStatus.COMPLETED:
@@ -114,6 +116,34 @@ async def _checked(session: AsyncSession, held: Held, made: MadeInApp, number: s
     if any(row.state is RefundState.PENDING for row in rows):
         raise Conflict("Another refund of this payment is under way", next_step="wait until it is known")
     return amount_to_refund(held.charged, held_back(book.amounts(rows)), made.money)
+
+
+async def _known(session: AsyncSession, held: Held) -> Money:
+    """What has gone back for certain, by our books."""
+    rows = await book.of_payment(session, held.payment.id)
+    return Money(gone_back(book.amounts(rows)), held.charged.currency)
+
+
+async def _check_nobody_was_faster(session: AsyncSession, held: Held, known: Money) -> None:
+    """Kaspi's sum was compared with our books as they were: another clerk, or the nightly run, may have
+    written the same refund down since.
+
+    :raises Conflict: something was.
+    """
+    if await _known(session, held) != known:
+        raise Conflict(
+            "Another refund of this payment was written down at this moment: it may be this one",
+            next_step=f"look at it: procomp-pay status --payment {held.payment.id}",
+        )
+
+
+async def _paid_with(session: AsyncSession, number: str) -> str | None:
+    """The payment whose receipt bears the number: it settled one, or is a QR's own, or money of another
+    amount came under it."""
+    settled = await numbers.used_by(session, number)
+    if settled is not None:
+        return settled.payment_id
+    return await numbers.qr_of(session, number) or await numbers.came_under(session, number)
 
 
 async def _compare(desk: Desk, held: Held, known: Money, money: Money) -> None:
@@ -126,10 +156,6 @@ async def _compare(desk: Desk, held: Held, known: Money, money: Money) -> None:
             f"Kaspi says that {total} went back of this payment in all, not {known + money}",
             next_step="compare with the payment in the Kaspi Pay app",
         )
-
-
-def _name(number: str) -> str:
-    return f"kaspi:{number}"
 
 
 def _used(number: str, row: Refund) -> Conflict:

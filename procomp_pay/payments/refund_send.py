@@ -5,20 +5,23 @@ Called for a committed PENDING row: at once by the use case, later by background
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 from procomp_pay.domain.errors import (
     ConfigurationError,
+    Conflict,
     NeedsPerson,
     NotFound,
     OutcomeUnknown,
+    PaymentError,
     ProviderUnavailable,
     Refused,
 )
 from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.refunds import RefundNews, RefundState, gone_back
+from procomp_pay.domain.refunds import RefundNews, RefundState, gone_back, name_of_sum
 from procomp_pay.domain.rules import DiscrepancyKind, Topic
 from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import SYSTEM, Actor, Desk
@@ -72,11 +75,14 @@ async def send(
             if isinstance(error, ConfigurationError):
                 raise
             await _find_or_fail(desk, request.refund_id, error.message)
+            await _take_over(desk, request.payment_id, actor)
             return
         failed = RefundNews(
             RefundState.FAILED, request.money, refund_id=refund_id, failure_reason=error.message
         )
         await _apply(desk, request, failed, actor)
+        if isinstance(error, Conflict):  # more went back than our books say
+            await _take_over(desk, request.payment_id, actor)
         raise
     await _apply(desk, request, replace(news, refund_id=refund_id), actor)
 
@@ -128,27 +134,36 @@ async def compare(desk: Desk, held: Held, actor: Actor = SYSTEM) -> None:
     :raises ProviderUnavailable, OutcomeUnknown: not now.
     """
     returned = await desk.providers.of(held.detail.channel).returned(handle_of(held))
-    found = list(returned.refunds)
-    if returned.total is not None:
-        found += await _by_sum(desk, held, returned.total)
-    for news in found:
+    for news in returned.refunds:
         async with desk.db.writing() as session:
             await settle_in(session, desk, _fact(desk, held.payment.id, held, news, actor))
+    if returned.total is not None:
+        await _by_sum(desk, held.payment.id, returned.total, actor)
 
 
-async def _by_sum(desk: Desk, held: Held, total: Money) -> list[RefundNews]:
-    """Where the provider only tells a sum: what went back beyond our books was made in its own app."""
+async def _by_sum(desk: Desk, payment_id: str, total: Money, actor: Actor) -> None:
+    """Where the provider only tells a sum: what went back beyond our books was made in its own app. Under the
+    payment's lock, since a clerk may be writing the same refund down."""
+    async with desk.db.writing() as session:
+        held = await hold(session, payment_id)
+        rows = await book.of_payment(session, payment_id)
+        if any(each.state is RefundState.PENDING for each in rows):
+            return  # one of ours may be part of the sum: it is found out first
+        known = Money(gone_back(book.amounts(rows)), total.currency)
+        if total.amount <= known.amount:
+            return
+        name = name_of_sum(str(held.detail.provider_ref), total)
+        why = "made in the Kaspi Pay app"
+        news = RefundNews(RefundState.SUCCEEDED, total - known, provider_refund_id=name, reason=why)
+        await settle_in(session, desk, _fact(desk, payment_id, held, news, actor), held)
+
+
+async def _take_over(desk: Desk, payment_id: str, actor: Actor) -> None:
+    """What a cashier gave back is in our books before anybody asks again. If not now, reconcile finds it."""
     async with desk.db.reading() as session:
-        rows = await book.of_payment(session, held.payment.id)
-    if any(each.state is RefundState.PENDING for each in rows):
-        return []  # one of ours may be part of the sum: it is found out first
-    known = Money(gone_back(book.amounts(rows)), total.currency)
-    if total.amount <= known.amount:
-        return []
-    name = f"kaspi:{held.detail.provider_ref}:{total.minor_units}"
-    more = total - known
-    why = "made in the Kaspi Pay app"
-    return [RefundNews(RefundState.SUCCEEDED, more, provider_refund_id=name, reason=why)]
+        held = await hold(session, payment_id, lock=False)
+    with suppress(PaymentError):
+        await compare(desk, held, actor)
 
 
 async def _request(desk: Desk, refund_id: str) -> RefundRequest | None:

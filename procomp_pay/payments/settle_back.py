@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -54,6 +56,10 @@ async def settle_back(session: AsyncSession, desk: Desk, held: Held, fact: Fact)
 async def _refund(session: AsyncSession, desk: Desk, held: Held, fact: Fact, news: RefundNews) -> Outcome:
     rows = await book.of_payment(session, held.payment.id)
     row = book.match(rows, news)
+    if await _is_of_another(session, desk, held, news):
+        if row is None:
+            return Outcome.MISMATCH
+        news = replace(news, provider_refund_id=None)  # ours went back all the same
     if row is not None and not may_become(row.state, news.state):
         row.provider_refund_id = row.provider_refund_id or news.provider_refund_id
         return Outcome.ALREADY if row.state is news.state else Outcome.STALE
@@ -79,6 +85,23 @@ async def _refund(session: AsyncSession, desk: Desk, held: Held, fact: Fact, new
     return Outcome.MOVED if moved else Outcome.NOTED
 
 
+async def _is_of_another(session: AsyncSession, desk: Desk, held: Held, news: RefundNews) -> bool:
+    """Whether the refund's number was written down for another payment: one of the two is a slip, and a
+    person finds out which."""
+    name = news.provider_refund_id
+    other = None if name is None else await book.by_provider_id(session, name)
+    if name is None or other is None or other.payment_id == held.payment.id:
+        return False
+    found = {
+        "refund": name,
+        "went_back": ledger.as_document(news.money),
+        "written_down_for": other.payment_id,
+        "by": other.requested_by,
+    }
+    await _disagree(session, desk, held, news, found)
+    return True
+
+
 async def _misfit(
     session: AsyncSession, desk: Desk, held: Held, news: RefundNews, rows: list[Refund], row: Refund | None
 ) -> bool:
@@ -94,15 +117,21 @@ async def _misfit(
             raise NotYet(f"A refund of payment {held.payment.id} is being asked for; this one waits for it")
     if fits:
         return False
-    key = news.provider_refund_id or news.refund_id or "refund"
     found = {
-        "refund": key,
+        "refund": news.provider_refund_id or news.refund_id or "refund",
         "went_back": ledger.as_document(news.money),
         "charged": ledger.as_document(charged),
     }
+    await _disagree(session, desk, held, news, found)
+    return True
+
+
+async def _disagree(
+    session: AsyncSession, desk: Desk, held: Held, news: RefundNews, found: dict[str, Any]
+) -> None:
+    key = (news.provider_refund_id or news.refund_id or "refund").removeprefix("kaspi:")  # as reconcile
     await ledger.disagree(session, desk, held, DiscrepancyKind.REFUND_MISMATCH, found, key)
     await ledger.tell(session, desk, held, Topic.ALERT_REFUND, news.money, once=key)
-    return True
 
 
 def _made_elsewhere(desk: Desk, held: Held, fact: Fact, news: RefundNews) -> Refund:

@@ -26,7 +26,7 @@ from procomp_pay.payments.settle import settle_in
 from procomp_pay.payments.settle_number import settled_before, used_before
 from procomp_pay.payments.verify_ask import Asked, ask_kaspi
 from procomp_pay.payments.watch import kaspi_life
-from procomp_pay.storage import audit, exact_json, idempotency
+from procomp_pay.storage import audit, exact_json, idempotency, refunds
 from procomp_pay.storage import kaspi_operations as numbers
 from procomp_pay.storage.payments import Held, hold
 
@@ -147,6 +147,7 @@ async def _check_number(session: AsyncSession, held: Held, number: str) -> bool:
         raise await used_before(session, used)
     if used is None:
         await _check_money(session, held, number)
+        await _check_went_in(session, number)
     of_qr = await numbers.qr_of(session, number)
     if of_qr not in (None, held.payment.id):
         who = await numbers.owner(session, str(of_qr))
@@ -173,6 +174,18 @@ async def _check_money(session: AsyncSession, held: Held, number: str) -> None:
         raise Conflict(
             f"The money of {number} came for {who.full_name or 'a removed participant'}, payment {whose}",
             next_step=f"see it: procomp-pay status --payment {whose}",
+        )
+
+
+async def _check_went_in(session: AsyncSession, number: str) -> None:
+    """
+    :raises Conflict: money went back under this number.
+    """
+    back = await refunds.by_provider_id(session, refunds.kaspi_name(number))
+    if back is not None:
+        raise Conflict(
+            f"{number} is the number of a refund, of payment {back.payment_id}: nothing came in under it",
+            next_step=f"see it: procomp-pay status --payment {back.payment_id}",
         )
 
 

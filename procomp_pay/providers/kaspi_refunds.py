@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import NeedsPerson, OutcomeUnknown, ProviderUnavailable, Refused
+from procomp_pay.domain.errors import Conflict, NeedsPerson, OutcomeUnknown, ProviderUnavailable, Refused
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import RefundNews, RefundState
 from procomp_pay.providers.base import Handle, RefundRequest, Returned
@@ -62,7 +62,10 @@ class KaspiRefunds:
         own sum shows that it was not made; in scheme standard never, since the customer has gone.
 
         :raises NeedsPerson: Kaspi's sum and our books differ.
+        :raises Conflict: a cashier gave money back in the app meanwhile; nothing was sent.
         """
+        if not request.handle.provider_ref.isdigit():
+            raise Refused("This payment was not taken in Kaspi's own scheme", next_step=IN_APP + RECORD)
         if request.again:
             made = await self._made_before(request)
             if made is not None:
@@ -71,6 +74,8 @@ class KaspiRefunds:
         if standard and request.customer_scan is None:
             return self._failed(request, "Kaspi did not make it, and the customer's scan is used up")
         self.ready(at_desk=standard)
+        if not request.again:
+            await self._check_nothing_new(request)
         body: dict[str, Any] = {
             "DeviceToken": self._calls.device_token,
             "QrPaymentId": int(request.handle.provider_ref),
@@ -92,6 +97,25 @@ class KaspiRefunds:
             refund_id=request.refund_id,
             provider_refund_id=f"kaspi:{operation}" if operation is not None else None,
         )
+
+    async def _check_nothing_new(self, request: RefundRequest) -> None:
+        """A cashier may have given the same money back in the app, and nobody told us: Kaspi would give a
+        part a second time.
+
+        :raises Conflict: more went back than our books say.
+        :raises ProviderUnavailable: Kaspi cannot be asked; nothing was sent.
+        """
+        try:
+            total = (await self.returned(request.handle)).total
+        except OutcomeUnknown as error:
+            raise NotSent(error.message, next_step=error.next_step) from error
+        if total is not None and total.amount > request.went_back.amount:
+            raise Conflict(
+                f"Kaspi says that {total} went back of this payment already, our books said "
+                f"{request.went_back}; nothing was sent",
+                next_step=f"look again, then ask for what is still to go back: "
+                f"procomp-pay status --payment {request.payment_id}",
+            )
 
     async def _made_before(self, request: RefundRequest) -> RefundNews | None:
         """Whether an earlier request, whose answer was lost, was carried out; ``None`` where it was not."""

@@ -53,8 +53,13 @@ def match(refunds: list[Refund], news: RefundNews) -> Refund | None:
     return None
 
 
+def kaspi_name(number: str) -> str:
+    """How a refund's operation number at Kaspi is kept, among other providers' ids."""
+    return f"kaspi:{number}"
+
+
 async def by_provider_id(session: AsyncSession, provider_refund_id: str) -> Refund | None:
-    """The refund with a provider's id; ``kaspi:`` stands before Kaspi's operation numbers."""
+    """The refund with a provider's id; Kaspi's as :func:`kaspi_name` makes it."""
     query = select(Refund).where(Refund.provider_refund_id == provider_refund_id)
     return (await session.exec(query)).first()
 

@@ -1,0 +1,205 @@
+"""Money that goes back, attacked: two ways to give the same money back, two ways to write the same down."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import Conflict, OutcomeUnknown, PaymentError, ProviderUnavailable, Refused
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import RefundState
+from procomp_pay.domain.statement import LineKind
+from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.payments import refund as use
+from procomp_pay.payments import views
+from procomp_pay.payments.refund_record import MadeInApp, record_made
+from procomp_pay.payments.refund_send import compare as look_what_went_back
+from procomp_pay.payments.verify import VerifyOrder, verify
+from procomp_pay.storage.module import PaymentDetail, Refund
+from procomp_pay.storage.payments import hold
+from tests.payments import test_reconcile as plants
+from tests.payments.conftest import CLERK, World
+from tests.payments.test_reconcile_statement import compare, line
+from tests.payments.test_refund_kaspi import at_desk, gone, paid
+
+S = PaymentStatus
+
+
+def kzt(amount: str) -> Money:
+    return Money.parse(amount, "KZT")
+
+
+async def another(world: World) -> views.Opening:
+    """A second payment in the scheme that :func:`paid` has set."""
+    opened = await world.start(await world.participant())
+    await world.phone(opened)
+    world.later(6)
+    await world.maintain()
+    return opened
+
+
+async def number_of(world: World, opened: views.Opening) -> str:
+    return str((await world.view(opened)).provider_ref)
+
+
+async def in_the_app(world: World, opened: views.Opening, amount: int) -> None:
+    """A cashier gives money back in the Kaspi Pay app, and tells nobody."""
+    ref = await number_of(world, opened)
+    path = f"/_sandbox/kaspi/payments/{ref}/cashier-refund"
+    assert (await world.http.post(path, json={"Amount": amount})).status_code == 200
+
+
+async def refunded(world: World, opened: views.Opening) -> Money:
+    return (await world.view(opened)).refunded
+
+
+async def returns(world: World) -> int:
+    lines = (await world.http.get("/_sandbox/requests")).json()["requests"]
+    return sum(each["path"].endswith("/payment/return") for each in lines)
+
+
+async def test_a_part_that_a_cashier_gave_back_is_not_given_back_again(world: World) -> None:
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    await in_the_app(world, opened, 10000)
+    with pytest.raises(Conflict, match="went back of this payment already"):
+        await use.refund(world.desk, at_desk(opened, None, "10000"), CLERK)
+    assert await gone(world, opened) == Decimal("10000.00")
+    assert await refunded(world, opened) == kzt("10000")  # taken over: whoever asks again sees it
+    done = await use.refund(world.desk, at_desk(opened, None, "10000"), CLERK)
+    assert done.state is RefundState.SUCCEEDED
+    assert await refunded(world, opened) == kzt("20000")
+    assert await gone(world, opened) == Decimal("20000.00")
+
+
+async def test_nothing_is_sent_where_kaspi_cannot_say_what_went_back(world: World) -> None:
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    await world.fault("/r3/v01/payment/details", "cut_after", times=99)
+    with pytest.raises(ProviderUnavailable):
+        await use.refund(world.desk, at_desk(opened, None, "10000"), CLERK)
+    assert await returns(world) == 0
+    await world.no_faults()
+    world.later(60)
+    await world.maintain()
+    assert (await gone(world, opened), await returns(world)) == (Decimal("10000.00"), 1)
+
+
+async def test_a_payment_of_another_scheme_is_refused_and_holds_nothing_back(world: World) -> None:
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    pid = opened.view.payment_id
+    was = "UPDATE pay_payment_detail SET provider_ref = 'inv_1' WHERE payment_id = :id"
+    await plants.change(world, was, id=pid)  # taken through a gateway, before the desk had a contract
+    with pytest.raises(Refused, match="not taken in Kaspi's own scheme"):
+        await use.refund(world.desk, at_desk(opened, None), CLERK)
+    assert [row.state for row in await world.rows(Refund)] == [RefundState.FAILED]
+
+
+@pytest.mark.parametrize("whose", ["its own", "another's", "an open one's"])
+async def test_the_number_on_a_payments_receipt_is_no_refunds(world: World, whose: str) -> None:
+    """Where Kaspi's operation number is another one than that of the QR."""
+    await world.http.post("/_sandbox/kaspi/settings", json={"operation_numbers": "own"})
+    opened = await paid(world, KaspiScheme.BASIC)
+    bearer = opened
+    if whose == "another's":
+        bearer = await another(world)
+    elif whose == "an open one's":
+        bearer = await world.start(await world.participant())
+    made = MadeInApp(opened.view.payment_id, await number_of(world, bearer), "injured")
+    with pytest.raises(Conflict, match="number of a payment"):
+        await record_made(world.desk, made, CLERK)
+    assert await world.status(opened) is S.COMPLETED
+
+
+async def test_the_number_of_a_refund_settles_no_fee(world: World) -> None:
+    opened = await paid(world, KaspiScheme.BASIC)
+    await record_made(world.desk, MadeInApp(opened.view.payment_id, "14001234567", "injured"), CLERK)
+    who = await world.participant()
+    await world.fault("/r1", "cut_before", times=99)  # Kaspi cannot be asked: the clerk's word counts
+    with pytest.raises(PaymentError):
+        await world.start(who)
+    [detail] = [row for row in await world.rows(PaymentDetail) if row.participant_id == who]
+    for override in (False, True):
+        order = VerifyOrder(detail.payment_id, "№ QR14001234567", override=override, reason="he shows it")
+        with pytest.raises(Conflict, match="number of a refund"):
+            await verify(world.desk, order, CLERK)
+
+
+async def test_one_refund_is_written_down_once_though_two_see_it_at_once(world: World) -> None:
+    """Two clerks, one of whom mistypes the number, and the nightly run: Kaspi tells all three one sum."""
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    await in_the_app(world, opened, 10000)
+    pid = opened.view.payment_id
+    async with world.desk.db.reading() as session:
+        held = await hold(session, pid, lock=False)
+    ended = await asyncio.gather(
+        record_made(world.desk, MadeInApp(pid, "14001234567", "x", kzt("10000")), CLERK),
+        record_made(world.desk, MadeInApp(pid, "14001234568", "x", kzt("10000")), CLERK),
+        look_what_went_back(world.desk, held),
+        look_what_went_back(world.desk, held),
+        return_exceptions=True,
+    )
+    assert all(isinstance(each, PaymentError) for each in ended if isinstance(each, BaseException)), ended
+    assert await refunded(world, opened) == kzt("10000")
+
+
+async def test_a_statement_does_not_count_again_what_kaspis_sum_has_shown(world: World) -> None:
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    for _ in range(2):
+        await in_the_app(world, opened, 6000)
+    await plants.run(world, "kaspi")
+    assert await refunded(world, opened) == kzt("12000")
+    ref = await number_of(world, opened)
+    whole = line(5, ref, world.now(), "24000.00 KZT")
+    parts: list[Any] = [
+        line(n, f"70000000{n}", world.now(), "6000.00 KZT", kind=LineKind.REFUND, payment_ref=ref)
+        for n in (6, 7)
+    ]
+    report = await compare(world, [whole, *parts], "kaspi")
+    assert (report.told, await refunded(world, opened)) == ([], kzt("12000"))
+    report = await compare(world, [whole, parts[0]], "kaspi")  # of one half nobody can say whether it is
+    assert [each.became for each in report.told] == ["opened"]
+    assert (await world.status(opened), await refunded(world, opened)) == (S.COMPLETED, kzt("12000"))
+
+
+async def test_a_number_that_was_written_down_for_another_payment(world: World) -> None:
+    first = await paid(world, KaspiScheme.ENHANCED)
+    second = await another(world)
+    await in_the_app(world, first, 10000)
+    # the clerk's slip: the very number that Kaspi gives to the next refund but one
+    number = world.sandbox.kaspi._book.next_id() + 1
+    slip = MadeInApp(first.view.payment_id, str(number), "x", kzt("10000"))
+    await record_made(world.desk, slip, CLERK)
+    done = await use.refund(world.desk, at_desk(second, None, "5000"), CLERK)
+    assert (done.state, done.provider_refund_id) == (RefundState.SUCCEEDED, None)
+    assert await gone(world, second) == Decimal("5000.00")
+    assert [each.kind for each in await plants.open_rows(world)] == ["REFUND_MISMATCH"]
+
+
+async def test_a_statements_refund_that_was_written_down_for_another_payment(world: World) -> None:
+    first = await paid(world, KaspiScheme.BASIC)
+    second = await another(world)
+    slip = MadeInApp(first.view.payment_id, "14001234567", "x", kzt("10000"))
+    await record_made(world.desk, slip, CLERK)
+    ref = await number_of(world, second)
+    lines = [
+        line(5, ref, world.now(), "24000.00 KZT"),
+        line(6, "14001234567", world.now(), "10000.00 KZT", kind=LineKind.REFUND, payment_ref=ref),
+    ]
+    await compare(world, lines, "kaspi")
+    mine = [each for each in await plants.open_rows(world) if each.payment_id == second.view.payment_id]
+    assert [each.kind for each in mine] == ["REFUND_MISMATCH"]
+    assert await refunded(world, second) == Money(Decimal(0), kzt("1").currency)
+
+
+async def test_an_unknown_outcome_stays_unknown_beside_the_check(world: World) -> None:
+    """The answer of the refund itself is lost: it is compared, and not sent a second time."""
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    await world.fault("/r3/v01/payment/return", "cut_after", times=1)
+    with pytest.raises(OutcomeUnknown):
+        await use.refund(world.desk, at_desk(opened, None, "10000"), CLERK)
+    world.later(60)
+    await world.maintain()
+    assert (await gone(world, opened), await returns(world)) == (Decimal("10000.00"), 1)
