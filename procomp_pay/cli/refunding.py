@@ -147,7 +147,7 @@ def _refund_one(
         return
     if not wish.yes and plan is not None:
         _ask(view, plan, wish)
-    _act(order, actor, using, wish, view)
+    _act(replace(order, before=plan.before if plan else None), actor, using, wish, view)
 
 
 def money_of(view: PaymentView, amount: str | None, currency: str | None) -> Money | None:

@@ -40,6 +40,7 @@ class RefundOrder:
     :param force: also while a dispute is open; the money may then go back twice.
     :param at_desk: the customer stands here and can scan.
     :param customer_scan: what they scanned, where the provider wants it.
+    :param before: what had gone back, or may have, when the person was asked; ``None`` where nobody was.
     """
 
     payment_id: str
@@ -49,6 +50,7 @@ class RefundOrder:
     force: bool = False
     at_desk: bool = False
     customer_scan: int | None = None
+    before: Money | None = None
 
     def fingerprint(self) -> str:
         """The same for the same request."""
@@ -177,16 +179,21 @@ async def _planned(session: AsyncSession, desk: Desk, held: Held, order: RefundO
             next_step="give it back in the Kaspi Pay app, or in Kaspi's partner cabinet (requests to cancel)",
         )
     rows = await book.of_payment(session, held.payment.id)
-    before = held_back(book.amounts(rows))
+    before = Money(held_back(book.amounts(rows)), held.charged.currency)
     if held.detail.channel.is_kaspi and any(each.state is RefundState.PENDING for each in rows):
         # Kaspi tells one sum: two unknown refunds could not be told apart
         raise Conflict("Another refund of this payment is under way", next_step="wait until it is known")
+    if order.before not in (None, before):
+        raise Conflict(
+            f"{before} went back of this payment, or is on its way; when you were asked it was {order.before}",
+            next_step=f"look again: procomp-pay status --payment {held.payment.id}",
+        )
     return Plan(
         payment_id=held.payment.id,
         participant_id=held.detail.participant_id,
-        money=amount_to_refund(held.charged, before, order.money),
+        money=amount_to_refund(held.charged, before.amount, order.money),
         paid=held.charged,
-        before=Money(before, held.charged.currency),
+        before=before,
         way="back to the Kaspi account" if held.detail.channel.is_kaspi else "back to the card, by Stripe",
     )
 

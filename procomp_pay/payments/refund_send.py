@@ -34,6 +34,8 @@ from procomp_pay.storage.payments import Held, hold
 
 #: After a lost or refused answer, in seconds; longer than one call with its retries takes.
 LOOK_AGAIN_S = 45
+#: A refund leaves so soon after its row says so, in seconds, or not at all: it is over before it is taken up.
+_LEAVES_WITHIN_S = 15
 
 
 async def send(
@@ -60,7 +62,7 @@ async def send(
         provider = desk.providers.of(request.handle.channel)
         news = await provider.refund(request)
     except (ProviderUnavailable, OutcomeUnknown) as error:
-        if isinstance(error, ProviderUnavailable) and not request.again:
+        if isinstance(error, ProviderUnavailable) and not request.again and request.may_leave():
             await _was_not_sent(desk, refund_id)
         raise type(error)(
             f"{error.message}. Refund {refund_id} is kept and followed up; do not ask for it again",
@@ -175,6 +177,7 @@ async def _request(desk: Desk, refund_id: str) -> RefundRequest | None:
         if row.state is not RefundState.PENDING or row.provider_refund_id is not None:
             return None
         again, now = row.sent_at is not None, desk.clock()
+        leaves_by = now + timedelta(seconds=_LEAVES_WITHIN_S)
         row.sent_at = row.sent_at or now
         row.next_look_at = now + timedelta(seconds=LOOK_AGAIN_S)
         rows = await book.of_payment(session, row.payment_id)
@@ -186,6 +189,7 @@ async def _request(desk: Desk, refund_id: str) -> RefundRequest | None:
             idempotency_key=f"procomp-pay:refund:{row.id}",
             went_back=Money(gone_back(book.amounts(rows)), held.charged.currency),
             again=again,
+            may_leave=lambda: desk.clock() <= leaves_by,
         )
 
 

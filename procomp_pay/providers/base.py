@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -100,6 +101,8 @@ class RefundRequest:
     :param again: it was sent before and its answer was lost: where the provider has no idempotency, it is
         asked first what it did.
     :param customer_scan: Kaspi's QrReturnId, which the customer has scanned (scheme standard).
+    :param may_leave: asked right before it is sent, where the provider has no idempotency: a process that
+        slept since it said so in the row must not send what another one has taken up.
     """
 
     refund_id: str
@@ -110,6 +113,7 @@ class RefundRequest:
     went_back: Money
     again: bool
     customer_scan: int | None = None
+    may_leave: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)

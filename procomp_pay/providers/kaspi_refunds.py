@@ -83,6 +83,8 @@ class KaspiRefunds:
         }
         if standard:
             body["QrReturnId"] = request.customer_scan
+        if not request.may_leave():
+            raise NotSent("The refund did not leave in time; nothing was sent")
         try:
             data = await self._return(body)
         except RefundNotMade:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -203,3 +204,33 @@ async def test_an_unknown_outcome_stays_unknown_beside_the_check(world: World) -
     world.later(60)
     await world.maintain()
     assert (await gone(world, opened), await returns(world)) == (Decimal("10000.00"), 1)
+
+
+async def test_a_process_that_slept_does_not_send_what_another_one_has_sent(world: World) -> None:
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    await world.fault("/r3/v01/payment/details", "delay", after=True, seconds=1.0, times=1)
+    sleeper = asyncio.create_task(use.refund(world.desk, at_desk(opened, None, "10000"), CLERK))
+    while not (await world.rows(Refund) and (await world.rows(Refund))[0].sent_at):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)  # it has asked what went back, and waits for the answer
+    world.later(60)
+    await world.maintain()  # another process takes the refund up
+    assert await returns(world) == 1
+    with pytest.raises(ProviderUnavailable, match="nothing was sent"):
+        await sleeper
+    world.later(60)
+    await world.maintain()
+    assert (await gone(world, opened), await returns(world)) == (Decimal("10000.00"), 1)
+    [row] = await world.rows(Refund)
+    assert row.state is RefundState.SUCCEEDED
+
+
+async def test_two_desks_that_were_asked_at_once_give_one_part_back(world: World) -> None:
+    """Both have shown the same plan to their clerk, and both clerks have said yes."""
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    order = at_desk(opened, None, "10000")
+    asked = replace(order, before=(await use.plan(world.desk, order)).before)
+    await use.refund(world.desk, asked, CLERK)
+    with pytest.raises(Conflict, match="when you were asked"):
+        await use.refund(world.desk, asked, CLERK)
+    assert await gone(world, opened) == Decimal("10000.00")
