@@ -71,7 +71,7 @@ def read_callback(document: Any) -> CallbackNews | None:
     inside = next((document[name] for name in _INSIDE if isinstance(document.get(name), Mapping)), None)
     fields = outer if inside is None else _lower(inside)
     status = _text(fields, ("status", "state")) or ""
-    ids = ProviderIds(kaspi_payment=_text(fields, _THEIRS), kaspi_operation=_text(fields, _OPERATION))
+    ids = ProviderIds(kaspi_payment=_text(fields, _THEIRS), kaspi_operation=_operation(fields))
     ours = _text(fields, _OURS) or _text(outer, _OURS)
     if not status or (ours is None and ids.kaspi_payment is None):
         return None
@@ -109,6 +109,12 @@ def _text(fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
         if isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable():
             return value
     return None
+
+
+def _operation(fields: Mapping[str, Any]) -> str | None:
+    """A gateway that has no number yet may write a blank, a zero or a dash: two of those are not one number."""
+    number = _text(fields, _OPERATION)
+    return number if number and number.strip(" 0-") else None
 
 
 def _money(fields: Mapping[str, Any]) -> tuple[Money | None, str | None]:

@@ -208,3 +208,13 @@ async def test_nothing_moves_backwards(world: World) -> None:
         await receive(world, invoice(opened, status))
         await world.maintain()
     assert await world.status(opened) is S.COMPLETED
+
+
+@pytest.mark.parametrize("placeholder", ["  ", "0", 0, "-"])
+async def test_a_placeholder_is_no_operation_number(world: World, placeholder: str | int) -> None:
+    for _ in range(2):
+        opened = await world.start(await world.participant())
+        await receive(world, invoice(opened, transaction_id=placeholder))
+        await world.maintain()
+        assert await world.status(opened) is S.COMPLETED
+    assert await world.rows(Discrepancy) == []
