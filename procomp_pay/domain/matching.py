@@ -242,7 +242,8 @@ def _alone(ours: Ours) -> Iterator[Finding]:
         return
     if ours.late:
         yield Finding(_K.LATE_PAYMENT, "it came after the end", ours.mark, ours, None)
-    if ours.duplicate or ours.place is Place.OTHER:
+    free = ours.place is Place.FREE and not ours.refunds
+    if ours.place is Place.OTHER or (ours.duplicate and not free):
         yield Finding(_K.DUPLICATE_PAYMENT, "another payment settles the fee", ours.mark, ours, None)
     elif ours.place is Place.FREE:
         what = "the participant was not activated"

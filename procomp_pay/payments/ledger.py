@@ -81,6 +81,7 @@ def activate(held: Held, now: datetime) -> None:
         raise AssertionError("a participant who is gone cannot be activated")
     who.status = ParticipantStatus.PAID
     who.payment_id = held.payment.id
+    held.detail.is_duplicate = False
     who.updated_at = now
 
 

@@ -7,7 +7,7 @@ participant, audit entry, outbox rows and discrepancies together. No other code 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -20,7 +20,7 @@ from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.settle_back import settle_back
 from procomp_pay.payments.settle_number import doubt, use_up
-from procomp_pay.storage.payments import Held, hold, look_at_others
+from procomp_pay.storage.payments import Held, heir_of, hold, look_at_others
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ async def settle_in(session: AsyncSession, desk: Desk, fact: Fact, held: Held | 
     before = held.payment.status
     if fact.news in (News.REFUND, News.DISPUTE):
         outcome = await settle_back(session, desk, held, fact)
+        if held.payment.status is not before and held.payment.status is PaymentStatus.REFUNDED:
+            await _hand_the_place_on(session, desk, held, fact)
         return _settled(held, outcome, before)
     verdict = decide(held.standing(), fact)
     if verdict.outcome not in (Outcome.ALREADY, Outcome.STALE):
@@ -60,6 +62,14 @@ async def settle_in(session: AsyncSession, desk: Desk, fact: Fact, held: Held | 
     elif verdict.outcome is Outcome.ALREADY:
         await _learn_more(session, desk, held, fact)
     return _settled(held, verdict.outcome, before)
+
+
+async def _hand_the_place_on(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> None:
+    """Of two payments for one fee the first may be the one that goes back: then the other one settles it."""
+    heir = await heir_of(session, held)
+    if heir is not None:
+        found = Fact(heir.payment.id, News.UNPLACED, desk.clock(), fact.source, fact.actor, fact.source_id)
+        await settle_in(session, desk, replace(found, request_id=fact.request_id), heir)
 
 
 async def _learn_more(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> None:

@@ -15,6 +15,7 @@ from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.facts import ProviderIds
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.rules import Standing
+from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.platform import Participant, Payment
 
@@ -69,6 +70,31 @@ async def hold(session: AsyncSession, payment_id: str, *, lock: bool = True) -> 
         Participant, detail.participant_id, with_for_update=lock, populate_existing=True
     )
     return Held(payment, detail, participant)
+
+
+async def heir_of(session: AsyncSession, held: Held) -> Held | None:
+    """The participant's other payment that settles the fee now that ``held`` does not: the oldest of which
+    nothing went back. ``None`` too where another transaction has it: nobody waits for it under these locks.
+    """
+    who = held.participant
+    if who is None or who.payment_id is not None:
+        return None
+    found = await session.exec(
+        select(Payment, PaymentDetail)
+        .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
+        .where(
+            PaymentDetail.participant_id == who.id,
+            PaymentDetail.refunded_amount == 0,
+            Payment.id != held.payment.id,
+            Payment.tournament_id == who.tournament_id,
+            Payment.status == PaymentStatus.COMPLETED,
+        )
+        .order_by(col(PaymentDetail.completed_at), col(Payment.id))
+        .limit(1)
+        .with_for_update(skip_locked=True, of=Payment)
+    )
+    row = found.first()
+    return None if row is None else Held(row[0], row[1], who)
 
 
 async def find_id(session: AsyncSession, ids: ProviderIds) -> str | None:

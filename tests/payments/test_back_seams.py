@@ -10,13 +10,21 @@ from typing import Any
 import pytest
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import Conflict, OutcomeUnknown, PaymentError, ProviderUnavailable, Refused
+from procomp_pay.domain.errors import (
+    AlreadyPaid,
+    Conflict,
+    OutcomeUnknown,
+    PaymentError,
+    ProviderUnavailable,
+    Refused,
+)
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.statement import LineKind
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
 from procomp_pay.payments import refund as use
 from procomp_pay.payments import views
+from procomp_pay.payments.bill import pay
 from procomp_pay.payments.refund_record import MadeInApp, record_made
 from procomp_pay.payments.refund_send import compare as look_what_went_back
 from procomp_pay.payments.verify import VerifyOrder, verify
@@ -24,6 +32,7 @@ from procomp_pay.storage.module import PaymentDetail, Refund
 from procomp_pay.storage.payments import hold
 from tests.payments import test_reconcile as plants
 from tests.payments.conftest import CLERK, World
+from tests.payments.test_bill import ask, of
 from tests.payments.test_reconcile_statement import compare, line
 from tests.payments.test_refund_kaspi import at_desk, gone, paid
 
@@ -234,3 +243,28 @@ async def test_two_desks_that_were_asked_at_once_give_one_part_back(world: World
     with pytest.raises(Conflict, match="when you were asked"):
         await use.refund(world.desk, asked, CLERK)
     assert await gone(world, opened) == Decimal("10000.00")
+
+
+@pytest.mark.parametrize("by_night", [False, True])
+async def test_of_two_payments_the_first_goes_back_and_the_second_keeps_the_place(
+    world: World, by_night: bool
+) -> None:
+    """Paid twice, and the desk gives the wrong one back: nobody is asked for a third payment."""
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    who = opened.view.participant_id
+    await pay(world.desk, ask(who, "777000111"))
+    [other] = [payment for payment, _ in await of(world, who) if payment.id != opened.view.payment_id]
+    await use.refund(world.desk, at_desk(opened, None), CLERK)
+    if by_night:  # as it was left by a desk of before
+        free = """UPDATE "Participant" SET "paymentId" = NULL, status = 'REGISTERED' WHERE id = :id"""
+        await plants.change(world, free, id=who)
+        await plants.change(
+            world, "UPDATE pay_payment_detail SET is_duplicate = :yes WHERE payment_id = :id",
+            id=other.id, yes=True,
+        )  # fmt: skip
+    await plants.run(world, "kaspi")
+    person = await world.who(who)
+    assert (person.status, person.payment_id) == (ParticipantStatus.PAID, other.id)
+    with pytest.raises(AlreadyPaid):
+        await world.start(who)
+    assert await plants.open_rows(world) == []
