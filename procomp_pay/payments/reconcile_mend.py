@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
-from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.facts import Fact, News, ProviderIds, Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundNews, RefundState
@@ -21,6 +22,8 @@ from procomp_pay.payments.watch import apply_seen, look_after
 from procomp_pay.providers.base import Handle, Seen
 from procomp_pay.providers.stripe_window import StripeBooks
 from procomp_pay.storage.payments import Held, hold
+
+log = logging.getLogger(__name__)
 
 _STANDS = {
     News.SUCCEEDED: Stand.PAID,
@@ -58,7 +61,12 @@ async def ask(desk: Desk, held: Held) -> list[Theirs] | None:
     if found[0].stand is not Stand.PAID:
         return found
     intent = handle.payment_intent or seen.ids.payment_intent
-    returned = await provider.returned(replace(handle, payment_intent=intent))
+    try:
+        returned = await provider.returned(replace(handle, payment_intent=intent))
+    except (NotFound, Refused) as error:
+        # Kaspi tells it to the trade point that took it alone; the rest of the night goes on without
+        log.warning("what went back of payment %s is not told: %s", held.payment.id, error.message)
+        return found
     found += [_refund(held, each, desk.clock()) for each in returned.refunds]
     if returned.total is not None:
         found.append(_sum(held, returned.total, desk.clock()))

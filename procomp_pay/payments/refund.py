@@ -185,7 +185,7 @@ async def _planned(session: AsyncSession, desk: Desk, held: Held, order: RefundO
         raise Conflict("Another refund of this payment is under way", next_step="wait until it is known")
     if order.before not in (None, before):
         raise Conflict(
-            f"{before} went back of this payment, or is on its way; when you were asked it was {order.before}",
+            f"{before} went back of this payment or is on its way, and {order.before} when you were asked",
             next_step=f"look again: procomp-pay status --payment {held.payment.id}",
         )
     return Plan(

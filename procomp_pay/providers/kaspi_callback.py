@@ -112,7 +112,7 @@ def _text(fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 
 def _operation(fields: Mapping[str, Any]) -> str | None:
-    """A gateway that has no number yet may write a blank, a zero or a dash: two of those are not one number."""
+    """A gateway without a number yet may write a blank, a zero or a dash: two of those are not one number."""
     number = _text(fields, _OPERATION)
     return number if number and number.strip(" 0-") else None
 

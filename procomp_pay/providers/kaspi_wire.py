@@ -70,7 +70,7 @@ CODES: dict[int, CodeMeaning] = {
         ConfigurationError, "Kaspi does not know this trade point", "check KASPI_TRADE_POINT_ID"
     ),
     -99000003: CodeMeaning(
-        ConfigurationError,
+        Refused,  # it is this purchase's: the next one may well be ours
         "The purchase belongs to another trade point",
         "use the device of the trade point that took the payment",
     ),

@@ -22,9 +22,11 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.statement import LineKind
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
+from procomp_pay.payments import bulk, views
 from procomp_pay.payments import refund as use
-from procomp_pay.payments import views
 from procomp_pay.payments.bill import pay
+from procomp_pay.payments.bulk import BulkOrder
+from procomp_pay.payments.bulk_report import Ending
 from procomp_pay.payments.refund_record import MadeInApp, record_made
 from procomp_pay.payments.refund_send import compare as look_what_went_back
 from procomp_pay.payments.verify import VerifyOrder, verify
@@ -268,3 +270,22 @@ async def test_of_two_payments_the_first_goes_back_and_the_second_keeps_the_plac
     with pytest.raises(AlreadyPaid):
         await world.start(who)
     assert await plants.open_rows(world) == []
+
+
+async def test_one_purchase_of_another_trade_point_stops_neither_the_tournament_nor_the_night(
+    world: World,
+) -> None:
+    first = await paid(world, KaspiScheme.ENHANCED)
+    person = await world.who(first.view.participant_id)
+    second = await world.participant(tournament_id=person.tournament_id)
+    opened = await world.start(second)
+    await world.phone(opened)
+    world.later(6)
+    await world.maintain()
+    forced = {"path": "/payment/details", "code": -99000003, "times": 1}
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    report = await bulk.run(world.desk, BulkOrder(person.tournament_id, "cancelled"), CLERK)
+    assert (report.of(Ending.FAILED).count, report.of(Ending.BACK).count) == (1, 1)
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    night = await plants.run(world, "kaspi")
+    assert (night.cut, night.read["payments asked for"]) == (None, 2)

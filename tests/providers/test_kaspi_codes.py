@@ -27,7 +27,7 @@ KINDS: dict[int, type[PaymentError]] = {
     -14000002: ConfigurationError,
     -99000001: NotFound,
     -99000002: ConfigurationError,
-    -99000003: ConfigurationError,
+    -99000003: Refused,
     -99000005: Refused,
     -99000006: OutcomeUnknown,
     -99000011: Refused,
