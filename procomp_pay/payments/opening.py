@@ -183,7 +183,9 @@ async def give_up(desk: Desk, payment_id: str) -> None:
         held = await hold(session, payment_id)
         if held.detail.create_state not in UNOPENED:
             return  # another process opened it meanwhile
-        if held.detail.channel is Channel.KASPI_REMOTE and held.detail.create_state is CreateState.SENT:
+        paid = held.payment.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED)  # a clerk found it
+        remote = held.detail.channel is Channel.KASPI_REMOTE
+        if remote and held.detail.create_state is CreateState.SENT and not paid:
             await _may_have_been_paid(session, desk, held)
         held.detail.create_state = CreateState.NEVER
         await settle_in(session, desk, _over(desk, held, "The provider never answered"), held)

@@ -12,6 +12,7 @@ from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, Payme
 from procomp_pay.payments import views
 from procomp_pay.payments.cancel import cancel
 from procomp_pay.payments.initiate import Order, initiate
+from procomp_pay.payments.verify import VerifyOrder, verify
 from procomp_pay.payments.watch import look_after
 from procomp_pay.providers.kaspi import KaspiPaymentService, kaspi_http
 from procomp_pay.storage.module import PaymentDetail
@@ -199,3 +200,15 @@ async def test_to_another_phone_the_first_invoice_is_recalled(world: World) -> N
     assert second.payment_id != first.view.payment_id
     assert await world.status(first) is S.CANCELLED
     assert await calls(world, "/remote/create") == 2
+
+
+async def test_a_lost_invoice_that_a_clerk_has_verified_is_nobodys_trouble(world: World) -> None:
+    who = await world.participant()
+    await world.fault("/r3/v01/remote/create", "cut_after", times=1)
+    with pytest.raises(OutcomeUnknown):
+        await invoice(world, who)
+    (detail,) = await world.rows(PaymentDetail)
+    await verify(world.desk, VerifyOrder(detail.payment_id, "19000000001"), CLERK)
+    world.later(25 * 3600)
+    await world.maintain()
+    assert await world.rows(Discrepancy) == []
