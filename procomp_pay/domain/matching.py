@@ -84,7 +84,9 @@ def _once(group: list[Theirs]) -> Iterator[Theirs]:
     """Two files that overlap tell the same line twice: that is one."""
     told: set[tuple[object, ...]] = set()
     for each in group:
-        same = (each.kind, each.ref, each.amount, each.currency, each.stand)
+        # parts of one amount may both stand under the purchase's number: then their times tell them apart
+        part = each.at if each.kind is LineKind.REFUND and each.payment_ref is None else None
+        same = (each.kind, each.ref, each.amount, each.currency, each.stand, part)
         if same not in told:
             told.add(same)
             yield each

@@ -22,6 +22,7 @@ from procomp_pay.payments.watch import apply_seen, look_after
 from procomp_pay.providers.base import Handle, Seen
 from procomp_pay.providers.stripe_window import StripeBooks
 from procomp_pay.storage.payments import Held, hold
+from procomp_pay.storage.refunds import kaspi_name
 
 log = logging.getLogger(__name__)
 
@@ -207,10 +208,12 @@ def _ids(line: Theirs) -> ProviderIds:
 def _refund_news(finding: Finding, line: Theirs, money: Money) -> RefundNews:
     ours = finding.refund
     stripes = line.ref.startswith(("re_", "pyr_"))
+    # without a number of its own it stands under its purchase's, as the next part will
+    number = line.ref if line.payment_ref else f"{line.ref}@{int(line.at.timestamp())}"
     return RefundNews(
         state=RefundState.SUCCEEDED if line.stand is Stand.PAID else RefundState.FAILED,
         money=money,
         refund_id=ours.refund_id if ours else None,
-        provider_refund_id=line.ref if stripes else f"kaspi:{line.ref}",
+        provider_refund_id=line.ref if stripes else kaspi_name(number),
         reason="told by the provider's statement",
     )

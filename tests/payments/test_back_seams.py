@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -289,3 +290,20 @@ async def test_one_purchase_of_another_trade_point_stops_neither_the_tournament_
     await world.http.post("/_sandbox/kaspi/force", json=forced)
     night = await plants.run(world, "kaspi")
     assert (night.cut, night.read["payments asked for"]) == (None, 2)
+
+
+@pytest.mark.parametrize("amounts", [("6000", "6000"), ("6000", "4000")])
+async def test_parts_that_stand_under_the_purchases_own_number(
+    world: World, amounts: tuple[str, str]
+) -> None:
+    """Some of Kaspi's reports give a refund no number of its own."""
+    opened = await paid(world, KaspiScheme.BASIC)
+    ref = await number_of(world, opened)
+    lines = [line(5, ref, world.now(), "24000.00 KZT")]
+    for n, amount in enumerate(amounts):
+        at = world.now() - timedelta(minutes=n)
+        lines.append(line(6 + n, ref, at, f"{amount}.00 KZT", kind=LineKind.REFUND))
+    for _ in range(2):
+        report = await compare(world, lines, "kaspi")
+        assert await plants.open_rows(world) == [], report.told
+        assert await refunded(world, opened) == kzt(amounts[0]) + kzt(amounts[1])
