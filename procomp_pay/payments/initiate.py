@@ -10,10 +10,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import AlreadyPaid, Conflict, NeedsPerson, NotFound, Refused, Unavailable
 from procomp_pay.domain.fees import charge_for
-from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus, PaymentStatus
+from procomp_pay.domain.states import OPEN_STATUSES, Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.payments.cancel import clear_away
 from procomp_pay.payments.desk import Actor, Desk
-from procomp_pay.payments.judge import Step, about_open, about_replay
+from procomp_pay.payments.judge import Step, about_open, about_replay, is_on_the_phone
 from procomp_pay.payments.opening import mark_sent, open_at_provider, phone_of
 from procomp_pay.payments.order import Order, Registration, insert
 from procomp_pay.payments.watch import look_after
@@ -128,6 +128,11 @@ async def _among_open(
         if step in (Step.CLEAR, Step.LOOK) and payment_id in seen:
             if held.payment.status is PaymentStatus.PROCESSING:
                 raise _being_made(order)
+            if is_on_the_phone(held) and order.channel is Channel.KASPI_REMOTE:
+                raise Conflict(
+                    f"Invoice {payment_id} is on the customer's phone and is not recalled: no second goes",
+                    next_step="ask the customer to refuse it in the Kaspi app; or take the fee with a QR",
+                )
             continue
         if step is not None:
             return _planned(held, step, desk)

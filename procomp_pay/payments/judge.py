@@ -71,6 +71,12 @@ def about_replay(held: Held, now: datetime) -> Step:
     return take_up(held, now)
 
 
+def is_on_the_phone(held: Held) -> bool:
+    """Whether it is an invoice that can be paid at this moment."""
+    detail = held.detail
+    return detail.channel is Channel.KASPI_REMOTE and detail.create_state is CreateState.OPEN
+
+
 def take_up(held: Held, now: datetime) -> Step:
     """Go on with a payment that was started before.
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import AlreadyPaid, ConfigurationError, OutcomeUnknown, Refused
+from procomp_pay.domain.errors import AlreadyPaid, ConfigurationError, Conflict, OutcomeUnknown, Refused
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 from procomp_pay.payments import views
 from procomp_pay.payments.cancel import cancel
@@ -212,3 +212,15 @@ async def test_a_lost_invoice_that_a_clerk_has_verified_is_nobodys_trouble(world
     world.later(25 * 3600)
     await world.maintain()
     assert await world.rows(Discrepancy) == []
+
+
+async def test_no_second_invoice_beside_one_that_kaspi_does_not_recall(world: World) -> None:
+    first = await invoice(world, await world.participant())
+    forced = {"path": "/remote/cancel", "code": 77, "times": 99}
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    order = Order(
+        first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
+    )
+    with pytest.raises(Conflict, match="no second goes"):
+        await initiate(world.desk, order, CLERK)
+    assert await calls(world, "/remote/create") == 1
