@@ -63,6 +63,8 @@ async def send(
         news = await provider.refund(request)
     except (ProviderUnavailable, OutcomeUnknown) as error:
         if isinstance(error, ProviderUnavailable) and not request.again and request.may_leave():
+            if customer_scan is not None:
+                await _scan_is_lost(desk, request, error, actor)
             await _was_not_sent(desk, refund_id)
         raise type(error)(
             f"{error.message}. Refund {refund_id} is kept and followed up; do not ask for it again",
@@ -87,6 +89,22 @@ async def send(
             await _take_over(desk, request.payment_id, actor)
         raise
     await _apply(desk, request, replace(news, refund_id=refund_id), actor)
+
+
+async def _scan_is_lost(desk: Desk, request: RefundRequest, error: ProviderUnavailable, actor: Actor) -> None:
+    """Nothing was sent, and the customer will have gone before it could be.
+
+    :raises ProviderUnavailable: always, in other words.
+    """
+    news = RefundNews(
+        RefundState.FAILED, request.money, refund_id=request.refund_id, failure_reason=error.message
+    )
+    await _apply(desk, request, news, actor)
+    raise ProviderUnavailable(
+        f"{error.message}. Nothing went back",
+        next_step="start the refund again: the customer scans anew",
+        retry_after=error.retry_after,
+    ) from error
 
 
 async def follow_up(desk: Desk, refund_id: str) -> None:

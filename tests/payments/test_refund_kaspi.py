@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import Conflict, OutcomeUnknown, PaymentError, Refused
+from procomp_pay.domain.errors import Conflict, OutcomeUnknown, PaymentError, ProviderUnavailable, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import Channel, PaymentStatus
@@ -195,3 +195,15 @@ async def test_where_kaspi_tells_a_persons_word_must_agree(world: World) -> None
     ref = (await world.view(opened)).provider_ref
     await world.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": 4000})
     assert (await record_made(world.desk, made, CLERK)).state is RefundState.SUCCEEDED
+
+
+async def test_standard_a_scan_that_could_not_be_used_fails_while_the_customer_is_here(world: World) -> None:
+    opened = await paid(world, KaspiScheme.STANDARD)
+    scan = await scanned(world, opened)
+    await world.fault("/r2/v01/payment", "status", status=503, times=999)
+    with pytest.raises(ProviderUnavailable, match="Nothing went back"):
+        await use.refund(world.desk, at_desk(opened, scan, "4000"), CLERK)
+    await world.no_faults()
+    scan = await scanned(world, opened)
+    await use.refund(world.desk, at_desk(opened, scan, "4000"), CLERK)
+    assert await gone(world, opened) == Decimal("4000.00")
