@@ -59,7 +59,7 @@ async def ask(desk: Desk, held: Held) -> list[Theirs] | None:
     except NotFound:
         return []
     found = [_payment(held, seen, desk.clock())]
-    if found[0].stand is not Stand.PAID:
+    if found[0].stand is not Stand.PAID or seen.went_back is False:
         return found
     intent = handle.payment_intent or seen.ids.payment_intent
     try:

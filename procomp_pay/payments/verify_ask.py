@@ -42,6 +42,8 @@ async def ask_kaspi(desk: Desk, held: Held, actor: Actor) -> Asked:
     except (PaymentError, TimeoutError) as error:
         log.warning("Kaspi cannot say now whether payment %s was made: %s", held.payment.id, error)
         return Asked(_without_answer(error))
+    if not seen.told:
+        return Asked(KaspiWord.CANNOT_BE_ASKED)
     await apply_seen(desk, held.payment.id, seen, actor)
     if seen.news is News.PROCESSING:
         return Asked(KaspiWord.CONFIRMING)

@@ -78,7 +78,9 @@ class Seen:
     :param at: the provider's time of it, where it gives one.
     :param unclear: it is not over, and the provider does not say that it waits for the customer to begin.
     :param money_unreadable: what it said of the amount, where it is no amount.
-    :param went_back: it was paid, and some or all of it has gone back since.
+    :param went_back: it was paid, and some or all of it has gone back since; ``None`` where only
+        :meth:`PaymentProvider.returned` tells.
+    :param told: False where the provider has no way of saying how it stands.
     """
 
     news: News | None
@@ -90,7 +92,8 @@ class Seen:
     raw_status: str = ""
     unclear: bool = False
     money_unreadable: str | None = None
-    went_back: bool = False
+    went_back: bool | None = None
+    told: bool = True
 
 
 @dataclass(frozen=True, slots=True)

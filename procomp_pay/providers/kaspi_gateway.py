@@ -90,7 +90,7 @@ class KaspiGateway:
     async def fetch(self, handle: Handle) -> Seen:
         """How it stands, where the gateway can be asked; else nothing new."""
         data = await self._look(handle)
-        return Seen(None, raw_status="not told") if data is None else _seen(data, handle)
+        return Seen(None, raw_status="not told", told=False) if data is None else _seen(data, handle)
 
     async def _look(self, handle: Handle) -> Mapping[str, Any] | None:
         """What the gateway says of it; ``None`` where it cannot be asked."""

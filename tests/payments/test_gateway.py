@@ -10,11 +10,13 @@ from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentStatus
+from procomp_pay.domain.verification import KaspiWord
 from procomp_pay.payments import views
+from procomp_pay.payments.verify import VerifyOrder, verify
 from procomp_pay.providers.kaspi import KaspiPaymentService, kaspi_http
 from procomp_pay.sandbox.kaspi import gateway as gateway_of_the_sandbox
 from procomp_pay.storage.module import PaymentDetail
-from tests.payments.conftest import TOTAL_S, World
+from tests.payments.conftest import CLERK, TOTAL_S, World
 
 S = PaymentStatus
 
@@ -110,3 +112,10 @@ async def test_what_went_back_before_anybody_looked_takes_no_place(
         await world.maintain()
     assert await world.status(opened) is S.REFUNDED
     assert (await world.who(opened.view.participant_id)).status is ParticipantStatus.REGISTERED
+
+
+async def test_a_gateway_that_tells_nothing_does_not_speak_against_a_clerk(world: World) -> None:
+    await world.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
+    opened = await world.start(await world.participant())
+    done = await verify(world.desk, VerifyOrder(opened.view.payment_id, "19000000001"), CLERK)
+    assert (done.status, done.kaspi) == (S.COMPLETED, KaspiWord.CANNOT_BE_ASKED)
