@@ -22,6 +22,7 @@ from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.once import insert_all_once
 from procomp_pay.storage.platform import Participant, Payment, User
 from procomp_pay.storage.row_states import DeliveryState, OutboxState
+from procomp_pay.storage.tables import spelled
 from procomp_pay.storage.work import Delivery, OutboxMessage
 
 #: PostgreSQL's advisory lock of whoever routes ("pay" and "out").
@@ -40,7 +41,7 @@ async def claim_messages(session: AsyncSession, now: datetime, *, limit: int) ->
     """Messages that nobody has routed yet, oldest first, locked until the transaction ends."""
     found = await session.exec(
         select(OutboxMessage)
-        .where(OutboxMessage.state == OutboxState.WAITING, col(OutboxMessage.next_attempt_at) <= now)
+        .where(OutboxMessage.state == spelled(OutboxState.WAITING), col(OutboxMessage.next_attempt_at) <= now)
         .order_by(col(OutboxMessage.next_attempt_at))
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -132,7 +133,7 @@ async def claim_deliveries(
         .join(OutboxMessage, col(OutboxMessage.id) == col(Delivery.message_id))
         .where(
             Delivery.destination == destination,
-            Delivery.state == DeliveryState.WAITING,
+            Delivery.state == spelled(DeliveryState.WAITING),
             col(Delivery.next_attempt_at) <= now,
         )
         .order_by(col(Delivery.next_attempt_at))
@@ -183,7 +184,8 @@ async def skip_unconfigured(
     await session.exec(
         update(Delivery)
         .where(
-            col(Delivery.destination).in_(list(unconfigured)), col(Delivery.state) == DeliveryState.WAITING
+            col(Delivery.destination).in_(list(unconfigured)),
+            col(Delivery.state) == spelled(DeliveryState.WAITING),
         )
         .values(state=DeliveryState.SKIPPED, last_error="not configured any more", finished_at=now)
     )
@@ -193,10 +195,10 @@ async def is_due(session: AsyncSession, now: datetime) -> bool:
     """Whether there is anything to route or to deliver: one cheap look."""
     for due in (
         select(OutboxMessage.id)
-        .where(OutboxMessage.state == OutboxState.WAITING, col(OutboxMessage.next_attempt_at) <= now)
+        .where(OutboxMessage.state == spelled(OutboxState.WAITING), col(OutboxMessage.next_attempt_at) <= now)
         .limit(1),
         select(Delivery.id)
-        .where(Delivery.state == DeliveryState.WAITING, col(Delivery.next_attempt_at) <= now)
+        .where(Delivery.state == spelled(DeliveryState.WAITING), col(Delivery.next_attempt_at) <= now)
         .limit(1),
     ):
         if (await session.exec(due)).first() is not None:

@@ -11,17 +11,18 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.module import PaymentDetail, Refund
 from procomp_pay.storage.row_states import DeliveryState, EventState, OutboxState
+from procomp_pay.storage.tables import spelled
 from procomp_pay.storage.work import Delivery, OutboxMessage, WebhookEvent
 
 
 async def overdue(session: AsyncSession, before: datetime) -> dict[str, datetime]:
     """Kinds of work that have been due since before a time, each with when its oldest piece was due."""
     kinds: dict[str, tuple[Any, tuple[Any, ...]]] = {
-        "events": (WebhookEvent.next_attempt_at, (WebhookEvent.state == EventState.PENDING,)),
+        "events": (WebhookEvent.next_attempt_at, (WebhookEvent.state == spelled(EventState.PENDING),)),
         "payments": (PaymentDetail.next_poll_at, ()),
         "refunds": (Refund.next_look_at, ()),
-        "messages": (OutboxMessage.next_attempt_at, (OutboxMessage.state == OutboxState.WAITING,)),
-        "deliveries": (Delivery.next_attempt_at, (Delivery.state == DeliveryState.WAITING,)),
+        "messages": (OutboxMessage.next_attempt_at, (OutboxMessage.state == spelled(OutboxState.WAITING),)),
+        "deliveries": (Delivery.next_attempt_at, (Delivery.state == spelled(DeliveryState.WAITING),)),
     }
     queries = [
         select(literal(kind), func.min(col(due))).where(col(due) < before, *conditions)

@@ -19,6 +19,7 @@ from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.once import insert_once
 from procomp_pay.storage.platform import Payment
 from procomp_pay.storage.row_states import DiscrepancyState, EventState, OutboxState
+from procomp_pay.storage.tables import spelled
 from procomp_pay.storage.types import UtcDateTime
 from procomp_pay.storage.work import Discrepancy, OutboxMessage, WebhookEvent
 
@@ -34,7 +35,7 @@ async def claim_event(session: AsyncSession, now: datetime, row_id: str | None =
 
     :param row_id: this one, where it still waits, also before it is due.
     """
-    wanted = select(WebhookEvent).where(WebhookEvent.state == EventState.PENDING)
+    wanted = select(WebhookEvent).where(WebhookEvent.state == spelled(EventState.PENDING))
     if row_id is None:
         wanted = wanted.where(col(WebhookEvent.next_attempt_at) <= now)
     else:
@@ -89,7 +90,7 @@ async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> lis
     ]
     found = await session.exec(
         select(*columns)
-        .where(WebhookEvent.state == EventState.PENDING, col(WebhookEvent.next_attempt_at) <= now)
+        .where(WebhookEvent.state == spelled(EventState.PENDING), col(WebhookEvent.next_attempt_at) <= now)
         .order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
         .limit(limit)
         .with_for_update(skip_locked=True)
