@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,8 @@ from procomp_pay.payments.settle import settle_in
 from procomp_pay.providers.stripe_events import EventNews
 from procomp_pay.storage import queues
 from procomp_pay.storage.bulk import hold_many
+from procomp_pay.storage.holding import Holding
 from procomp_pay.storage.module import PaymentDetail
-from procomp_pay.storage.payments import Held
 from procomp_pay.storage.platform import Payment
 from procomp_pay.storage.queues import Handled, Waiting
 from procomp_pay.storage.row_states import EventState
@@ -88,15 +89,14 @@ async def _handle_all(session: AsyncSession, desk: Desk, rows: list[Waiting]) ->
             mark(row, EventState.IGNORED)
         elif isinstance(read, _Read):
             known.append(read)
-    with session.no_autoflush:
-        held, pen = await hold_many(session, {each.payment_id for each in known if each.payment_id})
-        # mostly each names its payment, and all can be had; for the others it is found out whose they are
-        await _find(session, [each for each in known if each.payment_id not in held])
-        for number, each in enumerate(known):
-            await _make_way(desk, number)
-            if (state := await _settle(session, desk, each, held)) is not None:
-                mark(each.row, state, each.payment_id)
-    await pen.write(session)
+    batch = await hold_many(session, {each.payment_id for each in known if each.payment_id})
+    # mostly each names its payment, and all can be had; for the others it is found out whose they are
+    await _find(session, [each for each in known if each.payment_id not in batch.held])
+    for number, each in enumerate(known):
+        await _make_way(desk, number)
+        if (state := await _settle(session, desk, each, batch.held)) is not None:
+            mark(each.row, state, each.payment_id)
+    await batch.write(session)
     await queues.mark_many(session, done, desk.clock())
     return done
 
@@ -107,7 +107,9 @@ async def _make_way(desk: Desk, number: int) -> None:
         await asyncio.sleep(0)
 
 
-async def _settle(session: AsyncSession, desk: Desk, read: _Read, held: dict[str, Held]) -> EventState | None:
+async def _settle(
+    session: AsyncSession, desk: Desk, read: _Read, held: Mapping[str, Holding]
+) -> EventState | None:
     """``None`` for what is to be handled alone."""
     if read.payment_id is None:
         return EventState.FOREIGN

@@ -13,9 +13,7 @@ from procomp_pay.domain.rules import DiscrepancyKind, Topic
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.payments.desk import Desk
 from procomp_pay.storage import audit, queues
-from procomp_pay.storage.once import insert_once
-from procomp_pay.storage.payments import Held
-from procomp_pay.storage.work import OutboxMessage
+from procomp_pay.storage.holding import Holding
 
 #: Kinds that the door never opens without an alert (:func:`tell`) that says more.
 TOLD = frozenset(
@@ -32,7 +30,7 @@ TOLD = frozenset(
 )
 
 
-def picture(held: Held) -> dict[str, Any]:
+def picture(held: Holding) -> dict[str, Any]:
     """What the audit keeps of a payment: nothing secret, nothing personal beyond ids."""
     payment, detail, who = held.payment, held.detail, held.participant
     return {
@@ -55,7 +53,7 @@ def picture(held: Held) -> dict[str, Any]:
 
 
 async def note(
-    session: AsyncSession, held: Held, fact: Fact, action: str, before: dict[str, Any], now: datetime
+    session: AsyncSession, held: Holding, fact: Fact, action: str, before: dict[str, Any], now: datetime
 ) -> None:
     """Add the audit entry of a fact."""
     deed = audit.Deed(
@@ -68,13 +66,10 @@ async def note(
         after=picture(held),
         note=fact.reason,
     )
-    if held.pen is not None:
-        held.pen.chains.add(held.payment.id, deed, now)
-    else:
-        await audit.append(session, held.payment.id, deed, now)
+    await held.note(session, deed, now)
 
 
-def activate(held: Held, now: datetime) -> None:
+def activate(held: Holding, now: datetime) -> None:
     """The payment settles its participant's fee."""
     who = held.participant
     if who is None:  # the rules activate nobody who is gone
@@ -84,7 +79,7 @@ def activate(held: Held, now: datetime) -> None:
     who.updated_at = now
 
 
-def free_place(held: Held, now: datetime) -> None:
+def free_place(held: Holding, now: datetime) -> None:
     """The payment went back: its participant has not paid any more. Another payment's place is left alone."""
     who = held.participant
     if who is None or who.payment_id != held.payment.id:
@@ -96,7 +91,7 @@ def free_place(held: Held, now: datetime) -> None:
 
 
 async def disagree(
-    session: AsyncSession, desk: Desk, held: Held, kind: DiscrepancyKind, detail: dict[str, Any], key: str
+    session: AsyncSession, desk: Desk, held: Holding, kind: DiscrepancyKind, detail: dict[str, Any], key: str
 ) -> None:
     """Open a discrepancy for a person, once. Kinds of :data:`TOLD` come with an alert of the door's own."""
     await queues.open_discrepancy(
@@ -112,7 +107,7 @@ async def disagree(
 
 
 async def tell(
-    session: AsyncSession, desk: Desk, held: Held, topic: Topic, money: Money, *, once: str, **more: Any
+    session: AsyncSession, desk: Desk, held: Holding, topic: Topic, money: Money, *, once: str, **more: Any
 ) -> None:
     """Leave a message in the outbox.
 
@@ -135,10 +130,7 @@ async def tell(
         payment_id=payment.id,
         dedup_key=f"{topic}:{payment.id}:{once}",
     )
-    if held.pen is not None:
-        held.pen.messages.append(row)
-    else:
-        await insert_once(session, OutboxMessage, row)
+    await held.tell(session, row)
 
 
 def as_document(money: Money) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.settle_back import settle_back
 from procomp_pay.payments.settle_number import doubt, use_up
-from procomp_pay.storage.payments import Held, hold, look_at_others
+from procomp_pay.storage.holding import Holding
+from procomp_pay.storage.payments import Held, hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,17 @@ async def settle(desk: Desk, fact: Fact) -> Settled:
         return await settle_in(session, desk, fact)
 
 
-async def settle_in(session: AsyncSession, desk: Desk, fact: Fact, held: Held | None = None) -> Settled:
+async def settle_in(session: AsyncSession, desk: Desk, fact: Fact, held: Holding | None = None) -> Settled:
     """Apply a fact within the caller's transaction, which must be a writing one.
 
-    :param held: the payment, where the caller has locked it in this transaction already.
+    :param held: the payment, where the caller has locked it in this transaction already; one of many takes no
+        refunds and no disputes, which have rows of their own.
     """
     held = held or await hold(session, fact.payment_id)
     before = held.payment.status
     if fact.news in (News.REFUND, News.DISPUTE):
+        if not isinstance(held, Held):
+            raise AssertionError("what goes back is settled one by one")
         outcome = await settle_back(session, desk, held, fact)
         return _settled(held, outcome, before)
     verdict = decide(held.standing(), fact)
@@ -62,7 +66,7 @@ async def settle_in(session: AsyncSession, desk: Desk, fact: Fact, held: Held | 
     return _settled(held, verdict.outcome, before)
 
 
-async def _learn_more(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> None:
+async def _learn_more(session: AsyncSession, desk: Desk, held: Holding, fact: Fact) -> None:
     """Known before, but perhaps without the charge, the wallet or the operation number."""
     before = ledger.picture(held)
     _learn_ids(held, fact.ids)
@@ -70,17 +74,17 @@ async def _learn_more(session: AsyncSession, desk: Desk, held: Held, fact: Fact)
         await ledger.note(session, held, fact, "number:noted", before, desk.clock())
 
 
-def _names_its_number(held: Held, fact: Fact) -> bool:
+def _names_its_number(held: Holding, fact: Fact) -> bool:
     paid = held.payment.status is PaymentStatus.COMPLETED and fact.news is News.SUCCEEDED
     return paid and bool(fact.ids.kaspi_operation)
 
 
-def _settled(held: Held, outcome: Outcome, before: PaymentStatus) -> Settled:
+def _settled(held: Holding, outcome: Outcome, before: PaymentStatus) -> Settled:
     detail = held.detail
     return Settled(held.payment.id, outcome, before, held.payment.status, detail.is_late, detail.is_duplicate)
 
 
-async def _write(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdict: Verdict) -> None:
+async def _write(session: AsyncSession, desk: Desk, held: Holding, fact: Fact, verdict: Verdict) -> None:
     now = desk.clock()
     before = ledger.picture(held)
     if verdict.outcome is not Outcome.MISMATCH:
@@ -91,14 +95,13 @@ async def _write(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verd
     await doubt(session, desk, held, fact)
     if verdict.activates:
         ledger.activate(held, now)
-        if held.pen is None:  # one of many has no others
-            # the other ways to pay are closed now, not at their next look
-            await look_at_others(session, held.detail.participant_id, held.payment.id, now)
+        # the other ways to pay are closed now, not at their next look
+        await held.hurry_others(session, now)
     await ledger.note(session, held, fact, f"{fact.news}:{verdict.outcome}", before, now)
     await _tell(session, desk, held, fact, verdict)
 
 
-def _move(held: Held, fact: Fact, verdict: Verdict, now: datetime) -> None:
+def _move(held: Holding, fact: Fact, verdict: Verdict, now: datetime) -> None:
     payment, detail = held.payment, held.detail
     if verdict.status is not None:
         payment.status = verdict.status
@@ -122,7 +125,7 @@ def _move(held: Held, fact: Fact, verdict: Verdict, now: datetime) -> None:
     detail.updated_at = now
 
 
-def _learn_ids(held: Held, ids: ProviderIds) -> None:
+def _learn_ids(held: Holding, ids: ProviderIds) -> None:
     """Keep what the source knows; an id that it does not name stays as it is."""
     payment, detail = held.payment, held.detail
     payment.stripe_payment_id = ids.payment_intent or payment.stripe_payment_id
@@ -138,7 +141,7 @@ def _learn_ids(held: Held, ids: ProviderIds) -> None:
         payment.google_pay_id = ids.charge or payment.google_pay_id
 
 
-async def _tell(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdict: Verdict) -> None:
+async def _tell(session: AsyncSession, desk: Desk, held: Holding, fact: Fact, verdict: Verdict) -> None:
     paid = fact.money or held.charged
     ids = fact.ids
     key = ids.payment_intent or ids.kaspi_payment or ids.kaspi_operation or "payment"

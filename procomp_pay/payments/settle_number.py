@@ -19,9 +19,9 @@ from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import Desk
 from procomp_pay.storage import kaspi_operations as numbers
+from procomp_pay.storage.holding import Holding
 from procomp_pay.storage.module import KaspiOperation
 from procomp_pay.storage.once import insert_once
-from procomp_pay.storage.payments import Held
 
 _ALMATY = ZoneInfo("Asia/Almaty")
 _NOT_PAID = (News.FAILED, News.CANCELLED, News.EXPIRED)
@@ -34,7 +34,7 @@ _BY = {
 }
 
 
-async def use_up(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> bool:
+async def use_up(session: AsyncSession, desk: Desk, held: Holding, fact: Fact) -> bool:
     """Write the fact's number down for its payment, which is COMPLETED and locked.
 
     :returns: whether it was new.
@@ -71,7 +71,7 @@ async def use_up(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> b
 
 
 async def _twice(
-    session: AsyncSession, desk: Desk, held: Held, fact: Fact, number: str, more: dict[str, str]
+    session: AsyncSession, desk: Desk, held: Holding, fact: Fact, number: str, more: dict[str, str]
 ) -> None:
     found = {"operation": number, "source": fact.source.value} | more
     await ledger.disagree(session, desk, held, DiscrepancyKind.DUPLICATE_PAYMENT, found, number)
@@ -115,7 +115,7 @@ def local_time(at: datetime) -> str:
     return f"{at.astimezone(_ALMATY):%Y-%m-%d %H:%M}"
 
 
-async def doubt(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> None:
+async def doubt(session: AsyncSession, desk: Desk, held: Holding, fact: Fact) -> None:
     """A person said that it was paid, or a statement's line that fits, and Kaspi's last word on its QR is
     that it was not: kept for a person.
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
+from sqlalchemy import Select, inspect
+from sqlalchemy import select as select_core
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.redact import redact
 from procomp_pay.storage import exact_json
 from procomp_pay.storage.module import AuditEntry
+from procomp_pay.storage.tables import among
 from procomp_pay.storage.types import utc_text
 
 #: What the first entry of a chain stands on.
@@ -94,18 +98,23 @@ class Chains:
     @classmethod
     async def read(cls, session: AsyncSession, payment_ids: list[str]) -> Chains:
         """Read the ends."""
-        found = await session.exec(
-            select(AuditEntry.payment_id, AuditEntry.seq, AuditEntry.hash)
-            .where(col(AuditEntry.payment_id).in_(payment_ids))
-            .order_by(col(AuditEntry.seq))
-        )
-        return cls({payment_id: (seq, digest) for payment_id, seq, digest in found.all()})
+        connection = await session.connection()
+        statement = _entries_of(connection.dialect.name == "postgresql")
+        found = await connection.execute(statement, {"payments": payment_ids})
+        return cls({payment_id: (seq, digest) for payment_id, seq, digest in found})
 
     def add(self, payment_id: str, deed: Deed, at: datetime) -> None:
         """As :func:`append`; written by whoever holds the chains."""
         entry = _linked(payment_id, self._ends.get(payment_id), deed, at)
         self._ends[payment_id] = (entry["seq"], entry["hash"])
         self.added.append(entry)
+
+
+@lru_cache
+def _entries_of(postgresql: bool) -> Select[Any]:
+    entry = inspect(AuditEntry).columns
+    wanted = among(entry.payment_id, "payments", postgresql=postgresql)
+    return select_core(entry.payment_id, entry.seq, entry.hash).where(wanted).order_by(entry.seq)
 
 
 async def entries(session: AsyncSession, payment_id: str) -> list[AuditEntry]:

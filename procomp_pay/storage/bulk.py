@@ -1,106 +1,164 @@
-"""Many payments in one transaction: read and locked by one statement for each table, written by one for each.
+"""Many payments in one transaction: read and locked by one statement, written by one for each table.
 
-The door works on a :class:`~procomp_pay.storage.payments.Held` payment and does not know of this. What it
-would write by a statement of its own for each payment (audit entries, messages), it hands to the payment's
-:class:`Pen` instead, which writes all of it at the end, in the same transaction.
+The door works on a :class:`~procomp_pay.storage.holding.Holding` and does not know whether it is one of
+many. Here its rows are plain objects, without the ORM's bookkeeping for each read and each assignment, and
+what the door writes beside them (audit entries, messages) is put down for the :class:`Batch`'s end.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import insert
-from sqlmodel import col, or_, select
+from sqlalchemy import ColumnElement, Select, inspect, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.storage.audit import Chains
-from procomp_pay.storage.bulk_write import insert_all, write_changes
+from procomp_pay.storage.audit import Chains, Deed
+from procomp_pay.storage.bulk_write import insert_all, update_all
+from procomp_pay.storage.holding import DetailLine, Holding, ParticipantLine, PaymentLine
 from procomp_pay.storage.module import AuditEntry, PaymentDetail
-from procomp_pay.storage.once import insert_all_once
-from procomp_pay.storage.payments import Held
 from procomp_pay.storage.platform import Participant, Payment
-from procomp_pay.storage.tables import Row
+from procomp_pay.storage.tables import Row, among
 from procomp_pay.storage.work import OutboxMessage
 
 
-class Pen:
-    """What a batch writes at its end."""
+class _Lines:
+    """One table's part of a batch: plain rows, and what they were.
 
-    def __init__(self, chains: Chains) -> None:
-        self.chains = chains
+    :param kind: a dataclass whose fields are attributes of the table, the key first.
+    """
+
+    def __init__(self, table: type[Row], kind: type[Any]) -> None:
+        self.table = table
+        self.names = [each.name for each in fields(kind)]
+        self._values = attrgetter(*self.names)
+        self._taken: list[tuple[Any, tuple[Any, ...]]] = []
+
+    def take(self, line: Any) -> None:
+        """From now on its changes count."""
+        self._taken.append((line, self._values(line)))
+
+    def changes(self) -> list[dict[str, Any]]:
+        """The keys of the rows that were changed, each with whatever was changed in any of them."""
+        pairs = [(self._values(line), was) for line, was in self._taken]
+        moved = [(now, was) for now, was in pairs if now != was]
+        wanted = [n for n in range(len(self.names)) if n == 0 or any(now[n] != was[n] for now, was in moved)]
+        return [{self.names[n]: now[n] for n in wanted} for now, _ in moved]
+
+
+class Batch:
+    """The payments that a transaction has in hand, and what it writes at its end."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, HeldOfMany] = {}
+        self.chains = Chains({})
         self.messages: list[dict[str, Any]] = []
-        self.rows: list[Row] = []
+        self._payments = _Lines(Payment, PaymentLine)
+        self._details = _Lines(PaymentDetail, DetailLine)
+        self._people = _Lines(Participant, ParticipantLine)
+
+    def take(self, payment: PaymentLine, detail: DetailLine, who: ParticipantLine) -> None:
+        """One more payment."""
+        self.held[payment.id] = HeldOfMany(payment, detail, who, self)
+        self._payments.take(payment)
+        self._details.take(detail)
+        self._people.take(who)
 
     async def write(self, session: AsyncSession) -> None:
-        """Everything that was handed over, and the rows that were changed in place."""
-        if session.get_bind().dialect.name == "postgresql":
-            await write_changes(session, self.rows)
-            await insert_all(session, OutboxMessage, self.messages, once=True)
-            await insert_all(session, AuditEntry, self.chains.added)
-            return
-        await session.flush()
-        await insert_all_once(session, OutboxMessage, self.messages)
-        if self.chains.added:
-            await (await session.connection()).execute(insert(AuditEntry), self.chains.added)
+        """Everything that was put down, and the rows that were changed."""
+        for lines in (self._payments, self._details, self._people):
+            await update_all(session, lines.table, lines.changes())
+        await insert_all(session, OutboxMessage, self.messages, once=True)
+        await insert_all(session, AuditEntry, self.chains.added)
 
 
-async def hold_many(session: AsyncSession, payment_ids: Collection[str]) -> tuple[dict[str, Held], Pen]:
+@dataclass(slots=True)
+class HeldOfMany(Holding):
+    """One payment of a batch."""
+
+    payment: PaymentLine
+    detail: DetailLine
+    participant: ParticipantLine
+    batch: Batch
+
+    async def note(self, session: AsyncSession, deed: Deed, at: datetime) -> None:  # noqa: ARG002
+        self.batch.chains.add(self.payment.id, deed, at)
+
+    async def tell(self, session: AsyncSession, message: dict[str, Any]) -> None:  # noqa: ARG002
+        self.batch.messages.append(message)
+
+    async def hurry_others(self, session: AsyncSession, now: datetime) -> None:
+        """One of many has no others."""
+
+
+async def hold_many(session: AsyncSession, payment_ids: Collection[str]) -> Batch:
     """The payments that can be had at once, locked as :func:`~procomp_pay.storage.payments.hold` locks one,
-    and the pen that they share.
+    and their details with them.
 
     Left out, to be handled alone: a payment or participant whom somebody else holds at this moment (nothing
     here waits, so that no two batches can wait for each other), a payment whose participant is gone, and one
     whose participant has another payment that is open or is in the batch as well.
     """
-    locked = await session.exec(
-        select(Payment)
-        .where(col(Payment.id).in_(payment_ids))
-        .order_by(col(Payment.id))
+    batch = Batch()
+    if not payment_ids:
+        return batch
+    postgresql = session.get_bind().dialect.name == "postgresql"
+    connection = await session.connection()
+    found = await connection.execute(_locking(postgresql), {"payments": list(payment_ids)})
+    rows = [
+        (PaymentLine(*row[:_DETAIL]), DetailLine(*row[_DETAIL:_WHO]), ParticipantLine(*row[_WHO:]))
+        for row in found
+    ]
+    rivals = await _rivals(session, postgresql, [detail for _, detail, _ in rows])
+    for payment, detail, who in rows:
+        if who.id not in rivals:
+            batch.take(payment, detail, who)
+    batch.chains = await Chains.read(session, list(batch.held))
+    return batch
+
+
+_DETAIL = len(fields(PaymentLine))
+_WHO = _DETAIL + len(fields(DetailLine))
+
+
+@lru_cache
+def _locking(postgresql: bool) -> Select[Any]:
+    """All three are locked, so that each is read as it is now, not as it was when the statement began."""
+    payment, detail, who = (inspect(table).columns for table in (Payment, PaymentDetail, Participant))
+    chosen = [*_of(payment, PaymentLine), *_of(detail, DetailLine), *_of(who, ParticipantLine)]
+    return (
+        select(*chosen)
+        .join_from(payment.id.table, detail.payment_id.table, detail.payment_id == payment.id)
+        .join(who.id.table, who.id == detail.participant_id)
+        .where(among(payment.id, "payments", postgresql=postgresql))
+        .order_by(payment.id)
         .with_for_update(skip_locked=True)
-        .execution_options(populate_existing=True)
     )
-    payments = {each.id: each for each in locked.all()}
-    people = await session.exec(
-        select(Participant)
-        .where(col(Participant.id).in_(_participants_of(list(payments))))
-        .order_by(col(Participant.id))
-        .with_for_update(skip_locked=True, of=Participant)
-        .execution_options(populate_existing=True)
+
+
+def _of(columns: Any, kind: type[Any]) -> Iterable[ColumnElement[Any]]:
+    return (columns[each.name] for each in fields(kind))
+
+
+async def _rivals(session: AsyncSession, postgresql: bool, details: list[DetailLine]) -> set[str]:
+    """The participants of several payments that are open or in hand. They are locked: nobody adds a payment
+    of theirs meanwhile, and what was added before is seen by a statement that begins now."""
+    connection = await session.connection()
+    people = [each.participant_id for each in details]
+    found = await connection.execute(_opens(postgresql), {"people": people})
+    known = {(each.participant_id, each.payment_id) for each in details} | {tuple(row) for row in found}
+    several = Counter(participant_id for participant_id, _ in known)
+    return {participant_id for participant_id, count in several.items() if count > 1}
+
+
+@lru_cache
+def _opens(postgresql: bool) -> Select[Any]:
+    detail = inspect(PaymentDetail).columns
+    return select(detail.participant_id, detail.payment_id).where(
+        among(detail.participant_id, "people", postgresql=postgresql), detail.provider_open
     )
-    here = {who.id: who for who in people.all()}
-    details, rivals = await _details(session, list(payments))
-    pen = Pen(await Chains.read(session, list(payments)))
-    held = {}
-    for payment_id, detail in details.items():
-        who = here.get(detail.participant_id)
-        if who is not None and who.id not in rivals:
-            held[payment_id] = Held(payments[payment_id], detail, who, pen)
-            pen.rows += (payments[payment_id], detail, who)
-    return held, pen
-
-
-async def _details(
-    session: AsyncSession, payment_ids: list[str]
-) -> tuple[dict[str, PaymentDetail], set[str]]:
-    """The payments' details, and the participants with a payment besides that is open or is held as well.
-
-    Their participants are locked: nobody adds a payment of theirs meanwhile.
-    """
-    found = await session.exec(
-        select(PaymentDetail)
-        .where(
-            col(PaymentDetail.participant_id).in_(_participants_of(payment_ids)),
-            or_(col(PaymentDetail.provider_open), col(PaymentDetail.payment_id).in_(payment_ids)),
-        )
-        .execution_options(populate_existing=True)
-    )
-    rows = list(found.all())
-    held = {each.payment_id: each for each in rows if each.payment_id in set(payment_ids)}
-    several = Counter(each.participant_id for each in rows)
-    return held, {participant for participant, count in several.items() if count > 1}
-
-
-def _participants_of(payment_ids: list[str]) -> Any:
-    return select(PaymentDetail.participant_id).where(col(PaymentDetail.payment_id).in_(payment_ids))

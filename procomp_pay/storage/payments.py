@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -13,47 +13,38 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain import short_code
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.facts import ProviderIds
-from procomp_pay.domain.money import Money
-from procomp_pay.domain.rules import Standing
+from procomp_pay.storage import audit
+from procomp_pay.storage.holding import Holding
 from procomp_pay.storage.module import PaymentDetail
+from procomp_pay.storage.once import insert_once
 from procomp_pay.storage.platform import Participant, Payment
-
-if TYPE_CHECKING:
-    from procomp_pay.storage.bulk import Pen
+from procomp_pay.storage.work import OutboxMessage
 
 
 @dataclass(slots=True)
-class Held:
-    """A payment with its detail and participant, who is ``None`` where the platform removed him.
-
-    :param pen: writes what goes beside it, where it is one of many in a transaction.
-    """
+class Held(Holding):
+    """One payment, its rows the session's: what is assigned to them is flushed as ever."""
 
     payment: Payment
     detail: PaymentDetail
     participant: Participant | None
-    pen: Pen | None = None
 
-    @property
-    def charged(self) -> Money:
-        return Money(self.detail.charged_amount, self.detail.charged_currency)
+    async def note(self, session: AsyncSession, deed: audit.Deed, at: datetime) -> None:
+        await audit.append(session, self.payment.id, deed, at)
 
-    def standing(self) -> Standing:
-        """The payment as the rules see it."""
-        payment, detail, who = self.payment, self.detail, self.participant
-        return Standing(
-            payment_id=payment.id,
-            status=payment.status,
-            charged=self.charged,
-            participant_status=who.status if who else None,
-            settled_by=who.payment_id if who else None,
-            provider_open=detail.provider_open,
-            provider_payment=payment.stripe_payment_id or payment.kaspi_qr_code,
-            cancel_requested=detail.cancel_requested_by is not None,
-            moved_away=who is not None and who.tournament_id != payment.tournament_id,
-            news_at=detail.news_at,
-            failure_reason=payment.failure_reason,
+    async def tell(self, session: AsyncSession, message: dict[str, Any]) -> None:
+        await insert_once(session, OutboxMessage, message)
+
+    async def hurry_others(self, session: AsyncSession, now: datetime) -> None:
+        others = await session.exec(
+            select(PaymentDetail).where(
+                PaymentDetail.participant_id == self.detail.participant_id,
+                col(PaymentDetail.provider_open),
+                PaymentDetail.payment_id != self.payment.id,
+            )
         )
+        for detail in others.all():
+            detail.next_poll_at = now
 
 
 async def hold(session: AsyncSession, payment_id: str, *, lock: bool = True) -> Held:
@@ -114,19 +105,6 @@ async def open_ids(session: AsyncSession, participant_id: str) -> list[str]:
         .order_by(col(PaymentDetail.created_at).desc())
     )
     return list(found.all())
-
-
-async def look_at_others(session: AsyncSession, participant_id: str, payment_id: str, now: datetime) -> None:
-    """Make a participant's other open payments due: one of them has settled the fee."""
-    others = await session.exec(
-        select(PaymentDetail).where(
-            PaymentDetail.participant_id == participant_id,
-            col(PaymentDetail.provider_open),
-            PaymentDetail.payment_id != payment_id,
-        )
-    )
-    for detail in others.all():
-        detail.next_poll_at = now
 
 
 async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import CheckConstraint, Column, ColumnClause, ForeignKey, MetaData, Text, literal_column
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    Column,
+    ColumnClause,
+    ColumnElement,
+    ForeignKey,
+    MetaData,
+    Text,
+    any_,
+    bindparam,
+    literal_column,
+)
 from sqlalchemy.schema import SchemaItem
 from sqlmodel import SQLModel
 
@@ -70,6 +82,14 @@ def spelled(word: StrEnum) -> ColumnClause[Any]:
     (``WHERE state = 'pending'``): it would read and sort everything that waits, for each few rows.
     """
     return literal_column(f"'{word.value}'")
+
+
+def among(column: ColumnElement[Any], name: str, *, postgresql: bool) -> ColumnElement[bool]:
+    """``column IN (…)`` for a list of texts given as the parameter ``name``; on PostgreSQL one parameter
+    however many there are, so that the statement stays the same and is prepared once."""
+    if postgresql:
+        return column == any_(bindparam(name, type_=ARRAY(Text)))
+    return column.in_(bindparam(name, expanding=True))
 
 
 def payment_key() -> ForeignKey:
