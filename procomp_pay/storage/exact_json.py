@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simplejson import JSONDecoder, JSONEncoder
 
 
 def dumps(value: Any, *, canonical: bool = False) -> str:
@@ -13,17 +17,8 @@ def dumps(value: Any, *, canonical: bool = False) -> str:
     :raises TypeError: a float anywhere inside, or a value that JSON does not know.
     :raises ValueError: a Decimal that is not finite.
     """
-    import simplejson
-
     _refuse_floats(value)
-    return simplejson.dumps(
-        value,
-        use_decimal=True,
-        allow_nan=False,
-        ensure_ascii=False,
-        sort_keys=canonical,
-        separators=(",", ":"),
-    )
+    return _encoder(canonical).encode(value)
 
 
 def loads(text: str | bytes, *, unique_keys: bool = False) -> Any:
@@ -32,13 +27,28 @@ def loads(text: str | bytes, *, unique_keys: bool = False) -> Any:
     :param unique_keys: refuse an object that names a key twice (which of the two was meant is a guess).
     :raises ValueError: not JSON, nested too deep, or a number beyond what Decimal can hold.
     """
-    import simplejson
-
-    pairs = _unique if unique_keys else None
     try:
-        return simplejson.loads(text, use_decimal=True, parse_int=_parse_int, object_pairs_hook=pairs)
+        known = text if isinstance(text, str) else str(text, "utf-8")
+        return _decoder(unique_keys).decode(known)
     except (ArithmeticError, RecursionError) as error:
         raise ValueError(f"the JSON cannot be held: {type(error).__name__}") from None
+
+
+@cache
+def _encoder(canonical: bool) -> JSONEncoder:
+    from simplejson import JSONEncoder
+
+    return JSONEncoder(
+        use_decimal=True, allow_nan=False, ensure_ascii=False, sort_keys=canonical, separators=(",", ":")
+    )
+
+
+@cache
+def _decoder(unique_keys: bool) -> JSONDecoder:
+    from simplejson import JSONDecoder
+
+    pairs = _unique if unique_keys else None
+    return JSONDecoder(parse_float=Decimal, parse_int=_parse_int, object_pairs_hook=pairs)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
