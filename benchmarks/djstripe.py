@@ -147,18 +147,22 @@ def _running(python: str, home: Path, env: dict[str, str], workers: int) -> Iter
     with said.open("w") as file:
         process = subprocess.Popen(command, env=env, cwd=home, stdout=file, stderr=subprocess.STDOUT)
     try:
-        for _ in range(400):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            if process.poll() is not None:
-                break
-            time.sleep(0.05)
-        if process.poll() is not None:
-            raise SystemExit(f"dj-stripe did not start:\n{said.read_text()[-2000:]}")
+        if not _answers(process, port):
+            raise SystemExit("dj-stripe did not start")  # noqa: TRY301 - its log is shown below
         yield port
     except SystemExit:
-        print(said.read_text()[-3000:], file=sys.stderr)
+        print(said.read_text()[-2000:], file=sys.stderr)
         raise
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+
+
+def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Whether it takes connections before it ends, or half a minute has passed."""
+    end = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        time.sleep(0.05)
+    return False

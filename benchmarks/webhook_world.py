@@ -218,9 +218,7 @@ def serving(url: str, home: Path, workers: int) -> Iterator[tuple[int, subproces
             process.wait()
 
 
-def drive(
-    port: int, text: str, first: int, count: int, rate: float = 0, path: str = PATH
-) -> dict[str, Any]:
+def drive(port: int, text: str, first: int, count: int, rate: float = 0, path: str = PATH) -> dict[str, Any]:
     """The load generator's answer."""
     job = {
         "host": "127.0.0.1", "port": port, "path": path, "secret": SECRET, "template": text,
@@ -229,9 +227,7 @@ def drive(
     with tempfile.TemporaryDirectory() as place:
         asked, answered = Path(place) / "job.json", Path(place) / "found.json"
         asked.write_text(json.dumps(job))
-        subprocess.run(
-            [sys.executable, str(HERE / "webhook_load.py"), str(asked), str(answered)], check=True
-        )
+        subprocess.run([sys.executable, str(HERE / "webhook_load.py"), str(asked), str(answered)], check=True)
         found = json.loads(answered.read_text())
     if found["other"]:
         raise SystemExit(f"not every delivery was taken: {found['other']}")

@@ -1,4 +1,4 @@
-"""Stripe's webhooks: how many are taken, and how soon each is COMPLETED and PAID, beside pgbench and dj-stripe.
+"""Stripe's webhooks: how many are taken, how soon each is COMPLETED and PAID, beside pgbench and dj-stripe.
 
     .venv/bin/python benchmarks/webhooks.py [--quick] [--workers N] [--only postgresql] [--dj-stripe PYTHON]
 

@@ -9,12 +9,14 @@ import json
 import logging
 import sys
 import threading
+from collections.abc import Mapping
 from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, TextIO
 
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
-from structlog.contextvars import bind_contextvars, clear_contextvars, merge_contextvars
 from structlog.typing import EventDict, Processor
 
 from procomp_pay.config import LogFormat, Settings
@@ -23,6 +25,8 @@ from procomp_pay.domain.redact import Redactor, one_line
 
 #: The request that is being answered; ``-`` outside of one.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
+#: What its lines say besides.
+_FIELDS: ContextVar[Mapping[str, Any]] = ContextVar("fields", default=MappingProxyType({}))
 
 #: Their debug lines hold bodies and headers: they never speak below WARNING, whatever LOG_LEVEL says.
 _CHATTY = ("aiohttp", "aiosqlite", "alembic", "asyncio", "httpcore", "httpx", "sqlalchemy", "stripe")
@@ -48,7 +52,8 @@ def set_up(settings: Settings, stream: TextIO | None = None) -> None:
         raise ConfigurationError("LOG_LEVEL is none of the levels", next_step=f"use {', '.join(_LEVELS)}")
     wanted = settings.log_format or (LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON)
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(formatter(Redactor(settings.secret_values()), wanted, colours=stream.isatty()))
+    render = _renderer(wanted, colours=stream.isatty())
+    handler.setFormatter(_Formatter(Redactor(settings.secret_values()), render))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -59,41 +64,46 @@ def set_up(settings: Settings, stream: TextIO | None = None) -> None:
     threading.excepthook = _from_thread
 
 
-def formatter(redactor: Redactor, wanted: LogFormat, *, colours: bool = False) -> logging.Formatter:
-    """The pipeline for a line of any logger."""
-    shared: list[Processor] = [
-        merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        _add_extra,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _add_request_id,
-    ]
-    last: Processor = (
-        structlog.processors.JSONRenderer(serializer=_dumps)
-        if wanted is LogFormat.JSON
-        else structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=0, sort_keys=False)
-    )
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,  # the standard library's: without locals
-            _Clean(redactor),
-            last,
-        ],
-    )
+class _Formatter(logging.Formatter):
+    """The pipeline for a line of any logger: one pass, since every request takes it."""
+
+    def __init__(self, redactor: Redactor, render: Processor) -> None:
+        super().__init__()
+        self._clean, self._render = _Clean(redactor), render
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; a trace goes behind it, indented."""
+        given = record.__dict__
+        event: EventDict = {
+            **_FIELDS.get(),
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **{name: given[name] for name in _EXTRA if name in given},
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
+        }
+        if (known := REQUEST_ID.get()) != "-":
+            event.setdefault("request_id", known)
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)  # without locals
+        return str(self._render(None, record.name, self._clean(event)))
+
+
+def _renderer(wanted: LogFormat, *, colours: bool) -> Processor:
+    if wanted is LogFormat.JSON:
+        return _as_json
+    return structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=0, sort_keys=False)
 
 
 def start_request(**fields: Any) -> None:
     """What every line of this request says besides; forgets the request before on the same connection."""
-    clear_contextvars()
+    _FIELDS.set({})
     note(**fields)
 
 
 def note(**fields: Any) -> None:
     """What every further line of this request says besides; ``None`` is left out."""
-    bind_contextvars(**{name: value for name, value in fields.items() if value is not None})
+    _FIELDS.set({**_FIELDS.get()} | {name: value for name, value in fields.items() if value is not None})
 
 
 class _Clean:
@@ -102,7 +112,7 @@ class _Clean:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
-    def __call__(self, _logger: Any, _name: str, event: EventDict) -> EventDict:
+    def __call__(self, event: EventDict) -> EventDict:
         trace = event.pop("exception", None)
         ours = {name: event.pop(name) for name in _OURS if name in event}
         said = self._redactor.value(event)
@@ -122,20 +132,7 @@ def _lines(value: Any) -> Any:
     return [_lines(each) for each in value] if isinstance(value, list) else value
 
 
-def _add_extra(_logger: Any, _name: str, event: EventDict) -> EventDict:
-    """As structlog's own, which makes a record to compare with for every line."""
-    given = event["_record"].__dict__
-    event.update({name: given[name] for name in _EXTRA if name in given})
-    return event
-
-
-def _add_request_id(_logger: Any, _name: str, event: EventDict) -> EventDict:
-    if (known := REQUEST_ID.get()) != "-":
-        event.setdefault("request_id", known)
-    return event
-
-
-def _dumps(event: EventDict, **_: Any) -> str:
+def _as_json(_logger: Any, _name: str, event: EventDict) -> str:
     return json.dumps(event, ensure_ascii=False, default=str)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import os
@@ -120,6 +121,9 @@ async def _serve(
         await runner.setup()
         try:
             await web.SockSite(runner, bound).start()
+            # what is loaded by now stays: looking through it for garbage would stop every request meanwhile
+            gc.collect()
+            gc.freeze()
             ready()
             await stop.wait()
             log.info("stopping: open requests and the work in hand finish first")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: The most events of one commit, and the most that may wait for theirs; more are asked to come again.
 AT_ONCE = 200
 _MOST_WAITING = 5000
+#: Waiting for the next commit while one is under way: more than a steady stream of events brings.
+_CROWD = 8
 #: How long (seconds) one may wait for its commit. Stripe gives up an attempt after longer and sends it again.
 WAIT_S = 15.0
 
@@ -96,6 +98,11 @@ class Arrivals:
     def waits(self) -> bool:
         """Whether somebody waits for a commit."""
         return self._committing is not None and not self._committing.done()
+
+    @property
+    def crowd(self) -> bool:
+        """Whether so many wait that what is not urgent had better wait for them."""
+        return len(self._waiting) >= _CROWD
 
     async def put(self, arrival: Arrival, now: datetime) -> bool:
         """Return when the event is durable; False where it was there already.
