@@ -98,7 +98,7 @@ def _payment(ours: Ours, payments: list[Theirs]) -> Iterator[Finding]:
     settled, still_open = ours.status in SETTLED, ours.status in OPEN_STATUSES
     paid = sorted(
         (each for each in payments if each.stand is Stand.PAID),
-        key=lambda each: (each.mark != ours.ref, each.at, each.ref),
+        key=lambda each: (ours.mark_of(each) != ours.mark, each.ref != ours.number, each.at, each.ref),
     )
     if paid:
         yield from _paid(ours, paid[0], settled=settled)
@@ -106,10 +106,13 @@ def _payment(ours: Ours, payments: list[Theirs]) -> Iterator[Finding]:
             if extra.mark == paid[0].mark and extra.ref == paid[0].ref:
                 yield from _money(ours, extra)  # the same operation, told with two amounts
             else:
-                yield Finding(_K.DUPLICATE_PAYMENT, "paid twice at the provider", extra.mark, ours, extra)
+                # two operations of one QR are told apart by their numbers alone
+                mark = extra.ref if extra.mark == paid[0].mark else extra.mark
+                yield Finding(_K.DUPLICATE_PAYMENT, "paid twice at the provider", mark, ours, extra)
         return
     if payments and settled:
-        yield Finding(_K.STATUS_MISMATCH, "not paid at the provider", payments[0].mark, ours, payments[0])
+        mark = ours.mark_of(payments[0])
+        yield Finding(_K.STATUS_MISMATCH, "not paid at the provider", mark, ours, payments[0])
     elif payments and still_open and all(each.stand is Stand.ENDED for each in payments):
         ended = payments[-1]
         yield Finding(_K.STATUS_MISMATCH, "over at the provider", ended.mark, ours, ended, Repair.ASK)
@@ -129,9 +132,9 @@ def _paid(ours: Ours, theirs: Theirs, *, settled: bool) -> Iterator[Finding]:
 
 def _money(ours: Ours, theirs: Theirs) -> Iterator[Finding]:
     if theirs.currency is not None and theirs.currency != ours.money.currency:
-        yield Finding(_K.CURRENCY_MISMATCH, "another currency", theirs.mark, ours, theirs)
+        yield Finding(_K.CURRENCY_MISMATCH, "another currency", ours.mark_of(theirs), ours, theirs)
     elif theirs.amount is not None and theirs.amount != ours.money.amount:
-        yield Finding(_K.AMOUNT_MISMATCH, "another amount", theirs.mark, ours, theirs)
+        yield Finding(_K.AMOUNT_MISMATCH, "another amount", ours.mark_of(theirs), ours, theirs)
 
 
 def _refunds(ours: Ours, theirs: list[Theirs]) -> Iterator[Finding]:

@@ -64,6 +64,7 @@ class Ours:
 
     :param key: what both sides are ordered by; the same for the same payment.
     :param ref: the provider's id of it: ``pi_…`` or Kaspi's QrPaymentId.
+    :param number: Kaspi's number of the operation that settled it, where that is not ``ref``.
     :param expected: its money came within what was read of the provider: it must be there.
     :param overdue: it still waits, here or at the provider, though its life is over.
     :param moving: changed since the provider was read: left for the next run.
@@ -82,11 +83,18 @@ class Ours:
     expected: bool = True
     overdue: bool = False
     moving: bool = False
+    number: str | None = None
 
     @property
     def mark(self) -> str:
         """Names the payment in a fingerprint, as the door does."""
         return self.ref or "payment"
+
+    def mark_of(self, theirs: Theirs) -> str:
+        """Names a thing at the provider in a fingerprint: the payment's own money by the payment's own name,
+        whether it was told under Kaspi's id of the QR or under the operation's number."""
+        own = {theirs.mark, theirs.ref} & {self.ref, self.number}
+        return self.mark if own else theirs.mark
 
 
 @dataclass(frozen=True, slots=True)

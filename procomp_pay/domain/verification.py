@@ -53,12 +53,15 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """One thing that speaks against it, in a sentence for the clerk."""
+    """One thing that speaks against it, in a sentence for the clerk.
+
+    :param apart: what tells it from others of its kind; ``None`` where reconcile finds the very same.
+    """
 
     kind: DiscrepancyKind
-    key: str
     sentence: str
     do: str
+    apart: str | None = None
 
 
 def objections(claim: Claim, life: Life, word: KaspiWord, now: datetime) -> list[Objection]:
@@ -84,7 +87,12 @@ def _kaspi(word: KaspiWord) -> Objection | None:
     }.get(word)
     if says is None:
         return None
-    return Objection(DiscrepancyKind.STATUS_MISMATCH, f"kaspi says {word}", *says)
+    if word is KaspiWord.UNKNOWN_THERE:
+        return Objection(DiscrepancyKind.MISSING_AT_PROVIDER, *says)
+    # a customer who may still confirm is not one who has not paid: that comes as news of its own
+    return Objection(
+        DiscrepancyKind.STATUS_MISMATCH, *says, None if word is KaspiWord.NOT_PAID else word.value
+    )
 
 
 def _amount(claim: Claim, life: Life) -> Objection | None:
@@ -94,7 +102,6 @@ def _amount(claim: Claim, life: Life) -> Objection | None:
     same = paid.currency is life.charged.currency
     return Objection(
         DiscrepancyKind.AMOUNT_MISMATCH if same else DiscrepancyKind.CURRENCY_MISMATCH,
-        "amount",
         f"{paid} was paid, and {life.charged} was asked for",
         'look at the receipt again; if it is so, an admin may accept it: --override --reason "…"',
     )
@@ -103,7 +110,6 @@ def _amount(claim: Claim, life: Life) -> Objection | None:
 def _doubt() -> Objection:
     return Objection(
         DiscrepancyKind.AMOUNT_MISMATCH,
-        "amount",
         "Money of another amount came for this payment",
         'compare in the Kaspi Pay app; an admin may accept it: --amount PAID --override --reason "…"',
     )
@@ -121,7 +127,7 @@ def _date(claim: Claim, life: Life, now: datetime) -> Objection | None:
         when = "lies after the payment's time was over"
     return Objection(
         DiscrepancyKind.STATUS_MISMATCH,
-        "date",
         f"The time of the receipt {when}: it is of another payment",
         'look for the payment of that time: procomp-pay list; or an admin adds: --override --reason "…"',
+        "date",
     )

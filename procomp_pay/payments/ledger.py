@@ -10,7 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.facts import Fact
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.rules import DiscrepancyKind, Topic
-from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.domain.states import Channel, ParticipantStatus
 from procomp_pay.payments.desk import Desk
 from procomp_pay.storage import audit, queues
 from procomp_pay.storage.once import insert_once
@@ -74,6 +74,16 @@ async def note(
         await audit.append(session, held.payment.id, deed, now)
 
 
+def own_name(held: Held) -> str | None:
+    """The provider's id of a payment, a bill's own number; ``None`` where nothing of it is known there.
+
+    The door and reconcile name by it what they find of the payment itself, so that both find the same row.
+    """
+    payment, detail = held.payment, held.detail
+    bill = payment.kaspi_transaction_id if detail.channel is Channel.KASPI_BILL else None
+    return payment.stripe_payment_id or payment.kaspi_qr_code or detail.provider_ref or bill
+
+
 def activate(held: Held, now: datetime) -> None:
     """The payment settles its participant's fee."""
     who = held.participant
@@ -96,15 +106,23 @@ def free_place(held: Held, now: datetime) -> None:
 
 
 async def disagree(
-    session: AsyncSession, desk: Desk, held: Held, kind: DiscrepancyKind, detail: dict[str, Any], key: str
+    session: AsyncSession,
+    desk: Desk,
+    held: Held,
+    kind: DiscrepancyKind,
+    detail: dict[str, Any],
+    key: str | None = None,
 ) -> None:
-    """Open a discrepancy for a person, once. Kinds of :data:`TOLD` come with an alert of the door's own."""
+    """Open a discrepancy for a person, once. Kinds of :data:`TOLD` come with an alert of the door's own.
+
+    :param key: what it is about, where that is not the payment's own money: it tells two of a kind apart.
+    """
     await queues.open_discrepancy(
         session,
         kind,
         held.payment.id,
         detail,
-        key=key,
+        key=key or own_name(held) or "payment",
         row_id=desk.new_id(),
         now=desk.clock(),
         alerts=kind not in TOLD,

@@ -19,7 +19,9 @@ from procomp_pay.domain.states import (
     PaymentMethod,
     PaymentStatus,
 )
+from procomp_pay.payments.ledger import own_name
 from procomp_pay.payments.watch import kaspi_life
+from procomp_pay.storage import kaspi_operations
 from procomp_pay.storage import refunds as book
 from procomp_pay.storage.module import PaymentDetail, Refund
 from procomp_pay.storage.payments import Held
@@ -68,11 +70,19 @@ async def ours_by_id(
     """The payments as the judge sees them, by id."""
     rows = await held_by_id(session, payment_ids)
     refunds = await book.of_payments(session, list(rows))
-    return {name: as_ours(held, refunds.get(name, []), reach, now) for name, held in rows.items()}
+    kaspis = [name for name, held in rows.items() if held.detail.channel.is_kaspi]
+    used = await kaspi_operations.of_payments(session, kaspis)
+    return {
+        name: as_ours(held, refunds.get(name, []), used.get(name, []), reach, now)
+        for name, held in rows.items()
+    }
 
 
-def as_ours(held: Held, refunds: list[Refund], reach: Reach, now: datetime) -> Ours:
-    """One payment as the judge sees it."""
+def as_ours(held: Held, refunds: list[Refund], numbers: list[str], reach: Reach, now: datetime) -> Ours:
+    """One payment as the judge sees it.
+
+    :param numbers: Kaspi's, of the operations for it, oldest first.
+    """
     payment, detail = held.payment, held.detail
     paid_at = detail.news_at or detail.completed_at
     touched = [payment.updated_at, detail.updated_at, *(each.updated_at for each in refunds)]
@@ -81,7 +91,8 @@ def as_ours(held: Held, refunds: list[Refund], reach: Reach, now: datetime) -> O
     return Ours(
         key=payment.id,
         payment_id=payment.id,
-        ref=payment.stripe_payment_id or payment.kaspi_qr_code or detail.provider_ref or _bill(held),
+        ref=own_name(held),
+        number=_settled_by(held, numbers),
         status=payment.status,
         money=held.charged,
         place=place_of(held),
@@ -96,9 +107,10 @@ def as_ours(held: Held, refunds: list[Refund], reach: Reach, now: datetime) -> O
     )
 
 
-def _bill(held: Held) -> str | None:
-    """A bill's own number: the door names its differences by it."""
-    return held.payment.kaspi_transaction_id if held.detail.channel is Channel.KASPI_BILL else None
+def _settled_by(held: Held, numbers: list[str]) -> str | None:
+    """The first number; the second where the first is the QR's own, which the customer's receipt shows."""
+    own = own_name(held)
+    return next((each for each in numbers[:2] if each != own), None)
 
 
 def _is_known(dispute: tuple[str | None, DisputeState | None]) -> bool:

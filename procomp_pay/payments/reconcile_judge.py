@@ -230,7 +230,9 @@ async def look_back(court: Court) -> None:
             return
         for row in rows:
             try:
-                gone = await _is_gone(court, row.payment_id, row.kind, row.fingerprint)
+                gone = "override" not in row.detail and await _is_gone(
+                    court, row.payment_id, row.kind, row.fingerprint
+                )
             except Unavailable as error:
                 _fell_silent(report, error)
                 return
@@ -263,8 +265,7 @@ async def _is_gone(court: Court, payment_id: str | None, kind: str, fingerprint:
 
 
 def _was_asked_about(kind: str, mark: str, ours: Ours) -> bool:
-    """Asking about a payment tells nothing of a second object that names it, nor of an unknown refund, nor of
-    what a person overrode: that ends by a person's word."""
+    """Asking about a payment tells nothing of a second object that names it, nor of an unknown refund."""
     own = (ours.ref, "payment")
     if kind == _K.REFUND_MISMATCH:
         return not any(each.state.value == "PENDING" for each in ours.refunds)

@@ -142,6 +142,7 @@ async def _tell(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdi
     paid = fact.money or held.charged
     ids = fact.ids
     key = ids.payment_intent or ids.kaspi_payment or ids.kaspi_operation or "payment"
+    about = _about(fact, verdict)
     for kind in verdict.discrepancies:
         found = {
             "charged": ledger.as_document(held.charged),
@@ -149,9 +150,17 @@ async def _tell(session: AsyncSession, desk: Desk, held: Held, fact: Fact, verdi
             "source": fact.source.value,
             "provider": key,
         } | ({"said": fact.money_unreadable} if fact.money_unreadable else {})
-        await ledger.disagree(session, desk, held, kind, found, key)
+        await ledger.disagree(session, desk, held, kind, found, about)
     for topic in verdict.topics:
         await ledger.tell(session, desk, held, topic, paid, once=_once(topic, fact, key))
+
+
+def _about(fact: Fact, verdict: Verdict) -> str | None:
+    """What a difference is about: the provider's object that brought the news. A number that only settles a
+    payment names nothing of its own; that of money which settles nothing does."""
+    ids = fact.ids
+    apart = ids.kaspi_operation if verdict.outcome is Outcome.MISMATCH else None
+    return ids.payment_intent or ids.kaspi_payment or apart
 
 
 def _once(topic: Topic, fact: Fact, key: str) -> str:

@@ -134,5 +134,5 @@ async def doubt(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> No
         "kaspi_says": fact.reason or fact.news.value,
     }
     key = f"not paid:{held.detail.provider_ref}"
-    await ledger.disagree(session, desk, held, DiscrepancyKind.STATUS_MISMATCH, found, key)
+    await ledger.disagree(session, desk, held, DiscrepancyKind.STATUS_MISMATCH, found)
     await ledger.tell(session, desk, held, Topic.ALERT_STATUS, held.charged, once=key, **found)

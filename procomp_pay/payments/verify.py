@@ -17,7 +17,7 @@ from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News, ProviderIds
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read as read_number
-from procomp_pay.domain.rules import Outcome
+from procomp_pay.domain.rules import DiscrepancyKind, Outcome
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.verification import Claim, KaspiWord, Life, Objection, objections
 from procomp_pay.payments import ledger
@@ -202,7 +202,8 @@ async def _settled(
         raise Conflict(f"Payment {held.payment.id} is {settled.status} and cannot be settled so")
     for each in against:
         found = {"operation": number, "override": order.reason, "by": actor.name, "against": each.sentence}
-        await ledger.disagree(session, desk, held, each.kind, found, f"{each.key}:{number}")
+        key = None if each.apart is None else f"{each.apart}:{number}"
+        await ledger.disagree(session, desk, held, each.kind, found, key)
     if (claim := order.claim(actor)) is not None:
         await idempotency.remember(session, claim, held.payment.id, desk.clock())
     return _answer(held, order, number, asked.word, against=against)
@@ -226,7 +227,8 @@ def _ends(desk: Desk, held: Held) -> datetime:
 
 
 def _refusal(objection: Objection) -> PaymentError:
-    kind = Refused if objection.key == "amount" else Conflict
+    of_money = (DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH)
+    kind = Refused if objection.kind in of_money else Conflict
     return kind(objection.sentence, next_step=objection.do)
 
 

@@ -22,6 +22,8 @@ from procomp_pay.storage.work import Discrepancy, ReconciliationRun
 GONE = "gone"
 #: A person's word that holds, whatever is found again: the others open again.
 FINAL = frozenset({"accept", "write-off"})
+#: What another file, or the API, says of the same thing in other words.
+_OF_ONE_LOOK = frozenset({"at", "line", "ref", "payment_ref"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def _touch(row: Discrepancy, found: Found, run_id: str | None, now: datetime) ->
     before, row.last_seen_at = row.detail, now
     row.provider = row.provider or found.provider
     if row.state is DiscrepancyState.OPEN:
-        row.detail, row.run_id = found.detail, run_id or row.run_id
+        row.detail, row.run_id = row.detail | found.detail, run_id or row.run_id
         return "again"
     same = _facts(before) == _facts(found.detail) or "ours" not in before
     if row.resolution in FINAL and same:
@@ -104,9 +106,9 @@ def _touch(row: Discrepancy, found: Found, run_id: str | None, now: datetime) ->
 
 
 def _facts(detail: dict[str, Any]) -> list[dict[str, Any]]:
-    """Both sides, without when it was looked at."""
+    """Both sides, without when it was looked at, and in which line or under which of its names it was told."""
     return [
-        {name: value for name, value in (detail.get(side) or {}).items() if name != "at"}
+        {name: value for name, value in (detail.get(side) or {}).items() if name not in _OF_ONE_LOOK}
         for side in ("ours", "theirs")
     ]
 

@@ -33,6 +33,21 @@ async def of_payment(session: AsyncSession, payment_id: str) -> list[KaspiOperat
     return list(found.all())
 
 
+async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str, list[str]]:
+    """As :func:`of_payment` for many: the numbers alone, by payment."""
+    if not payment_ids:
+        return {}
+    rows = await session.exec(
+        select(KaspiOperation.payment_id, KaspiOperation.operation_number)
+        .where(col(KaspiOperation.payment_id).in_(payment_ids))
+        .order_by(col(KaspiOperation.created_at), col(KaspiOperation.operation_number))
+    )
+    found: dict[str, list[str]] = {}
+    for payment_id, number in rows.all():
+        found.setdefault(payment_id, []).append(number)
+    return found
+
+
 async def used_by(session: AsyncSession, number: str) -> KaspiOperation | None:
     """What a number settled."""
     return await session.get(KaspiOperation, number, populate_existing=True)

@@ -202,6 +202,8 @@ async def open_discrepancy(
     row = (await session.exec(select(Discrepancy).where(Discrepancy.fingerprint == fingerprint))).first()
     if row is not None:
         row.last_seen_at = now
+        if row.state is DiscrepancyState.OPEN:
+            row.detail = row.detail | detail  # who overrode what reconcile had found
         return False
     opened = await insert_once(
         session,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News, ProviderIds, Source
+from procomp_pay.domain.money import Money
 from procomp_pay.domain.statement import LineKind
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
 from procomp_pay.payments import discrepancies
@@ -21,6 +23,7 @@ from tests.payments.test_bill import ask, of
 from tests.payments.test_reconcile_statement import compare, line
 
 S = PaymentStatus
+NUMBER = "19000000001"
 
 
 async def test_a_paid_bill_is_not_missed_where_nobody_can_ask_about_it(world: World) -> None:
@@ -48,10 +51,62 @@ async def test_an_override_stays_open_whatever_the_night_finds(world: World) -> 
     order = VerifyOrder(opened.view.payment_id, "19000000001", override=True, reason="seen in Kaspi Pay")
     done = await verify(world.desk, order, CLERK)
     assert done.overridden
-    mine = [e.fingerprint for e in await plants.open_rows(world) if "19000000001" in e.fingerprint]
-    assert mine
-    await plants.run(world, "kaspi")
-    assert set(mine) <= {e.fingerprint for e in await plants.open_rows(world)}, await plants.open_rows(world)
+    [mine] = await plants.open_rows(world)
+    report = await plants.run(world, "kaspi")
+    assert plants.kinds(report) == {("STATUS_MISMATCH", "again"): 1}
+    [found] = await plants.open_rows(world)
+    assert found.id == mine.id
+    assert (found.detail["override"], found.detail["what"]) == ("seen in Kaspi Pay", "not paid at the provider")
+    # Kaspi says nothing against it any more; the override ends by a person's word all the same
+    await plants.at_kaspi(world, opened, "late-process", {})
+    assert (await plants.run(world, "kaspi")).still_open == 1
+
+
+async def late_by_a_clerk(world: World) -> VerifyOrder:
+    opened = await world.start(await world.participant())
+    await world.phone(opened)
+    over = Fact(opened.view.payment_id, News.EXPIRED, world.now(), Source.CLOCK, "clock")
+    await settle(world.desk, over)
+    return VerifyOrder(opened.view.payment_id, NUMBER)
+
+
+async def less_by_a_clerk(world: World) -> VerifyOrder:
+    opened = await world.start(await world.participant())
+    less = Money.parse("23900", "KZT")
+    return VerifyOrder(opened.view.payment_id, NUMBER, money=less, override=True, reason="the coach pays")
+
+
+@pytest.mark.parametrize("word", [late_by_a_clerk, less_by_a_clerk], ids=lambda each: each.__name__)
+async def test_what_a_clerk_s_word_opened_is_accepted_once(world: World, word: Any) -> None:
+    """Under whichever of its names the payment is found again: the QR's, or the operation's number."""
+    order = await word(world)
+    await world.fault("/r1", "cut_before", times=99)
+    await verify(world.desk, order, CLERK)
+    await world.no_faults()
+    [row] = await plants.open_rows(world)
+    qr = row.fingerprint.split(":")[2]
+    assert qr != NUMBER
+    await discrepancies.resolve(world.desk, row.id, How.ACCEPT, "it is so", CLERK)
+    if order.money is None:
+        again = [await plants.run(world, "kaspi")]
+    else:
+        told = [line(n, NUMBER, world.now(), "23900.00 KZT", payment_ref=ref) for n, ref in ((5, None), (6, qr))]
+        again = [await compare(world, [each], "kaspi") for each in told]
+    for report in again:
+        assert plants.kinds(report) == {(row.kind, "accepted"): 1}
+    assert await plants.open_rows(world) == []
+
+
+async def test_two_operations_of_one_qr_are_told_apart_by_their_numbers(world: World) -> None:
+    opened = await plants.paid_by_kaspi(world)
+    qr = str(opened.view.provider_ref)
+    await plants.change(world, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
+    told = [line(n, f"99900011{n}", world.now(), "24000.00 KZT", payment_ref=qr) for n in (1, 2)]
+    await compare(world, told, "kaspi")
+    [row] = await plants.open_rows(world)
+    assert row.fingerprint == f"DUPLICATE_PAYMENT:{opened.view.payment_id}:999000111"
+    with pytest.raises(Refused, match="a second operation at Kaspi"):
+        await discrepancies.resolve(world.desk, row.id, How.REFUND, "came twice", CLERK)
 
 
 async def test_an_override_of_a_bill_stays_open(world: World) -> None:
