@@ -85,8 +85,9 @@ def check(
         with statement:
             for _ in statement:
                 pass
-    if as_json:
-        print_json(_document(file, statement))
+            document = _document(file, statement) if as_json else None
+    if document is not None:
+        print_json(document)
     else:
         _show(file, statement)
     if statement.tally.needs_person:

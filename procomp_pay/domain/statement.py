@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from procomp_pay.domain.money import Money
 
@@ -73,29 +73,22 @@ class LineBlock:
     million objects; the few are read back from where they were laid beside the books.
 
     :param numbers, refs: as in :class:`StatementLine`; ``refs`` are ASCII letters, digits and ``_``.
-    :param payment_refs: the same, ``""`` where a line is silent; ``None`` where the file has no such column.
+    :param matches: what finds the payment of each line: its provider's id, else the line's own.
     :param times: ISO 8601 with the offset.
-    :param words: for each line its key in ``said``.
+    :param words: for each line its place in ``said``.
     :param first_at, last_at: the edges of ``times``.
     :param has_fees: a line of it, or of an earlier block, may tell a fee.
     """
 
     numbers: Sequence[int]
     refs: Sequence[str]
-    payment_refs: Sequence[str] | None
+    matches: Sequence[str]
     times: Sequence[str]
-    words: Sequence[Hashable]
-    said: Mapping[Any, Said]
+    words: Sequence[int]
+    said: Sequence[Said]
     first_at: datetime
     last_at: datetime
     has_fees: bool
-
-    @property
-    def matches(self) -> Sequence[str]:
-        """What finds the payment of each line: its provider's id, else the line's own."""
-        if self.payment_refs is None:
-            return self.refs
-        return [paid or ref for paid, ref in zip(self.payment_refs, self.refs, strict=True)]
 
 
 class Blocks(Protocol):

@@ -106,7 +106,7 @@ def _touch(row: Discrepancy, found: Found, run_id: str | None, now: datetime) ->
 
 
 def _facts(detail: dict[str, Any]) -> list[dict[str, Any]]:
-    """Both sides, without when it was looked at, and in which line or under which of its names it was told."""
+    """Both sides, without what is of one look at them: when, in which line, under which of its names."""
     return [
         {name: value for name, value in (detail.get(side) or {}).items() if name not in _OF_ONE_LOOK}
         for side in ("ours", "theirs")

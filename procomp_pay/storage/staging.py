@@ -20,6 +20,7 @@ from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.sides import Stand, Theirs
 from procomp_pay.domain.statement import Blocks, LineBlock, LineKind, NotPlain, StatementLine
 from procomp_pay.storage import staging_sql as sql
+from procomp_pay.storage.staging_repeats import Repeats
 
 if TYPE_CHECKING:
     from procomp_pay.storage.database import PaymentDatabaseService
@@ -57,40 +58,6 @@ class Scope:
     until: datetime
 
 
-class Repeats:
-    """Names that may have come before, in a fixed 16 MB however many there are.
-
-    A bit for each hash of a name: one that is set already *may* be a second line of the same payment. The
-    database then looks whether it is. That is ten times cheaper than to group a million lines.
-    """
-
-    def __init__(self, bits: int = 27) -> None:
-        self.mask = (1 << bits) - 1
-        self.bits = bytearray(1 << (bits - 3))
-        #: Every name that came twice, and some that did not.
-        self.repeated: set[str] = set()
-
-    def note(self, name: str) -> None:
-        """Take a name in."""
-        place = hash(name) & self.mask
-        bit = 1 << (place & 7)
-        if self.bits[place >> 3] & bit:
-            self.repeated.add(name)
-        else:
-            self.bits[place >> 3] |= bit
-
-    def note_all(self, names: Iterable[str]) -> None:
-        """Take many names in: the loop of :meth:`note`, without a call for each."""
-        bits, mask, again = self.bits, self.mask, self.repeated.add
-        for name in names:
-            place = hash(name) & mask
-            bit = 1 << (place & 7)
-            if bits[place >> 3] & bit:
-                again(name)
-            else:
-                bits[place >> 3] |= bit
-
-
 class Suspect(NamedTuple):
     """Something worth judging: a payment of ours, or where ``payment_id`` is None, of nobody's."""
 
@@ -118,7 +85,7 @@ class Staging:
 
         def noted() -> Iterator[StagedRow]:
             for row in rows:
-                self._names.note(row.match)
+                self._names.note_all((row.match,))
                 self._has_hints |= row.hint is not None
                 yield row
 
@@ -159,16 +126,15 @@ class Staging:
 
         def noted() -> Iterator[StatementLine]:
             # the whole of it runs a million times: nothing is looked up or called that need not be
-            bits, mask, again = self._names.bits, self._names.mask, self._names.repeated.add
+            seen_before, mask, again = self._names.seen, self._names.mask, self._names.again
             first, last, fees = _END, _BEGINNING, False
             for line in lines:
                 name = line.payment_ref or line.ref
                 place = hash(name) & mask
-                bit = 1 << (place & 7)
-                if bits[place >> 3] & bit:
+                if seen_before[place]:
                     again(name)
                 else:
-                    bits[place >> 3] |= bit
+                    seen_before[place] = 1
                 if line.kind in _OF_PAYMENTS:
                     at = line.at
                     if at < first:  # noqa: PLR1730 - twice as quick as min()
@@ -205,8 +171,11 @@ class Staging:
         statements = sql.suspects(self._provider, full_join=engine.has_full_join)
         for statement in statements + (sql.alone(self._provider) if books_alone else []):
             await engine.run(statement, {name: v for name, v in window.items() if f":{name}" in statement})
-        await engine.names(self._names.repeated)
-        await engine.run(sql.REPEATED, {})
+        if (names := self._names.repeated) is None:
+            await engine.run(sql.ALL_REPEATED, {})
+        else:
+            await engine.names(names)
+            await engine.run(sql.REPEATED, {})
         await self._resolve()
         await engine.run(sql.NAMED, {})
         await engine.run("ANALYZE suspect_id", {})

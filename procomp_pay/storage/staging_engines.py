@@ -137,8 +137,7 @@ class _Postgres:
 
     async def names(self, names: set[str]) -> None:
         async with self._driver.cursor() as cursor, cursor.copy("COPY maybe FROM STDIN") as sink:
-            for name in names:
-                await sink.write_row((name,))
+            await sink.write("".join(f"{_escaped(name)}\n" for name in names))
         await self.run("ANALYZE maybe", {})
 
     def _text(self, row: StagedRow) -> str:
@@ -180,18 +179,18 @@ class _Postgres:
 
 _NULL = "\\N"
 #: What the columns that are left out hold by themselves is right for every line of a statement's blocks.
-_COPY_BLOCKS = "COPY line (seq, number, ref, match, at, kind, amount, currency, fee, net) FROM STDIN"
+_COPY_BLOCKS = "COPY line (seq, ref, match, at, kind, amount, currency, fee, net) FROM STDIN"
 
 
 def _block_text(block: LineBlock) -> str:
     """A block in COPY's text format; nothing in it needs escaping."""
     words = {
-        key: f"{said.kind.value}\t{said.money.amount}\t{said.money.currency.value}"
+        place: f"{said.kind.value}\t{said.money.amount}\t{said.money.currency.value}"
         f"\t{_null(said.fee)}\t{_null(said.net)}\n"
-        for key, said in ((key, block.said[key]) for key in set(block.words))
+        for place, said in ((place, block.said[place]) for place in set(block.words))
     }
     columns = zip(block.numbers, block.refs, block.matches, block.times, block.words, strict=True)
-    return "".join([f"{n}\t{n}\t{ref}\t{match}\t{at}\t{words[key]}" for n, ref, match, at, key in columns])
+    return "".join([f"{n}\t{ref}\t{match}\t{at}\t{words[place]}" for n, ref, match, at, place in columns])
 
 
 def _null(amount: Decimal | None) -> str:

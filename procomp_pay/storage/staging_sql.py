@@ -7,7 +7,7 @@ Parameters are written ``:name``. Only constants of ours are put into their text
 
 from __future__ import annotations
 
-_LINE = "kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute"
+_LINE = "kind, ref, match, stand, at, amount, currency, fee, net, hint, coalesce(number, seq), dispute"
 _COLUMN = {"stripe": '"stripePaymentId"', "kaspi": '"kaspiTransactionId"'}
 _PAID_HERE = "p.status IN ('COMPLETED', 'REFUNDED')"
 
@@ -30,7 +30,7 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
         f"CREATE TEMP TABLE fitting (match {key} PRIMARY KEY, names TEXT)",
         f"CREATE TEMP TABLE suspect_key (key {key} PRIMARY KEY, payment_id TEXT)",
         "CREATE TEMP TABLE suspect_id (payment_id TEXT)",
-        f"CREATE TEMP TABLE maybe (match {key} PRIMARY KEY)",
+        f"CREATE TEMP TABLE maybe (match {key})",
         f"""CREATE TEMP TABLE suspect_line (key {key}, names TEXT, seq INTEGER, kind TEXT, ref TEXT,
             match {key}, stand TEXT, at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount},
             hint TEXT, number INTEGER, dispute TEXT)""",
@@ -99,9 +99,10 @@ UNKNOWN_CHARGES = """SELECT count(*) FROM suspect
     WHERE payment_id IS NULL AND substr(match, 1, 3) IN ('ch_', 'py_')"""
 BY_CHARGE = """UPDATE suspect SET payment_id = d.payment_id FROM pay_payment_detail d
     WHERE suspect.payment_id IS NULL AND d.charge_id = suspect.match"""
-#: Of the names that may have come twice those that did.
+#: Of the names that may have come twice those that did; and the same of all.
 REPEATED = """INSERT INTO suspect SELECT NULL, match FROM line WHERE match IN (SELECT match FROM maybe)
     GROUP BY match HAVING count(*) > 1"""
+ALL_REPEATED = "INSERT INTO suspect SELECT NULL, match FROM line GROUP BY match HAVING count(*) > 1"
 
 
 NAMED = "INSERT INTO suspect_id SELECT DISTINCT payment_id FROM suspect WHERE payment_id IS NOT NULL"

@@ -17,10 +17,11 @@ from procomp_pay.payments import views
 from procomp_pay.payments.reconcile_report import Report
 from procomp_pay.payments.refund import RefundOrder, refund
 from procomp_pay.providers.statements.reader import open_statement
+from procomp_pay.storage import staging_repeats
 from procomp_pay.storage.module import KaspiOperation
 from procomp_pay.storage.platform import Payment
 from procomp_pay.storage.settlement import Settlement
-from procomp_pay.storage.staging import Repeats
+from procomp_pay.storage.staging_repeats import Repeats
 from tests.payments import test_reconcile as plants
 from tests.payments.conftest import CLERK, World
 from tests.providers.statements.files import STRIPE, stripe, text
@@ -193,14 +194,19 @@ async def test_between_two_that_fit_nobody_guesses(world: World) -> None:
     assert set(unknown[0].theirs.candidates) == {first.view.payment_id, second.view.payment_id}  # type: ignore[union-attr]
 
 
-def test_repeats_miss_nothing() -> None:
-    names = Repeats()
-    for number in range(50_000):
-        names.note(f"pi_{number}")
+def test_repeats_miss_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, many = Repeats(), [f"pi_{number}" for number in range(50_000)]
+    for first in range(0, len(many), 1000):
+        names.note_all(many[first : first + 1000])
+    assert names.repeated is not None
     assert len(names.repeated) < 200
-    for number in range(0, 50_000, 1000):
-        names.note(f"pi_{number}")
-    assert {f"pi_{number}" for number in range(0, 50_000, 1000)} <= names.repeated
+    again = many[::1000]
+    names.note_all(again[:25])
+    names.note_all([*again[25:], "twice at once", "twice at once"])
+    assert {*again, "twice at once"} <= names.repeated
+    monkeypatch.setattr(staging_repeats, "MOST", 10)
+    names.note_all(again)
+    assert names.repeated is None  # the database looks at all
 
 
 @pytest.mark.parametrize("oddity", ["none", "a line twice", "a text of two lines"])

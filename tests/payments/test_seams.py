@@ -56,7 +56,10 @@ async def test_an_override_stays_open_whatever_the_night_finds(world: World) -> 
     assert plants.kinds(report) == {("STATUS_MISMATCH", "again"): 1}
     [found] = await plants.open_rows(world)
     assert found.id == mine.id
-    assert (found.detail["override"], found.detail["what"]) == ("seen in Kaspi Pay", "not paid at the provider")
+    assert (found.detail["override"], found.detail["what"]) == (
+        "seen in Kaspi Pay",
+        "not paid at the provider",
+    )
     # Kaspi says nothing against it any more; the override ends by a person's word all the same
     await plants.at_kaspi(world, opened, "late-process", {})
     assert (await plants.run(world, "kaspi")).still_open == 1
@@ -90,7 +93,9 @@ async def test_what_a_clerk_s_word_opened_is_accepted_once(world: World, word: A
     if order.money is None:
         again = [await plants.run(world, "kaspi")]
     else:
-        told = [line(n, NUMBER, world.now(), "23900.00 KZT", payment_ref=ref) for n, ref in ((5, None), (6, qr))]
+        told = [
+            line(n, NUMBER, world.now(), "23900.00 KZT", payment_ref=ref) for n, ref in ((5, None), (6, qr))
+        ]
         again = [await compare(world, [each], "kaspi") for each in told]
     for report in again:
         assert plants.kinds(report) == {(row.kind, "accepted"): 1}

@@ -17,6 +17,8 @@ from procomp_pay.providers.statements.layout import Layout
 #: Characters that are split at a time: about a thousand rows. A socket's buffer takes what becomes of them,
 #: so that the database works on one block while the next is read.
 BLOCK = 1 << 17
+#: In place of a row's end; a text with one in it was refused.
+ROW_END = "\0"
 #: A quoted text may go on over so many lines, where it is one.
 _MOST_LINES = 100
 
@@ -60,8 +62,9 @@ def blocks(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> Iterator[B
             if '"' not in block or block.count('"') % 2 == 0:
                 break
             block += text.readline()
-        yield _plain(block, delimiter, width, number) or _quoted(block, delimiter, width, number)
-        number += block.count("\n")
+        plain = _plain(block, delimiter, width, number)
+        yield plain or _quoted(block, delimiter, width, number)
+        number += len(plain.numbers) if plain else block.count("\n")
 
 
 def _pass_the_head(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> int:
@@ -85,16 +88,16 @@ def _plain(block: str, delimiter: str, width: int, number: int) -> Block | None:
     if '"' in block:
         return None
     end, ends_clean = "\r\n" if "\r" in block else "\n", block.endswith("\n")
-    if not ends_clean:
-        block += end  # the file's last line
-    count = block.count("\n")
-    if end == "\r\n" and not count == block.count("\r") == block.count(end):
-        return None
+    rows = block.split(end)
+    if ends_clean:
+        rows.pop()
     # each row's end becomes a cell of its own: they all stand where they should, or a row has another width
-    flat = block.replace(end, f"{delimiter}\n{delimiter}").split(delimiter)
-    flat.pop()
-    step = width + 1
-    if len(flat) != count * step or flat[width::step].count("\n") != count:
+    text = f"{delimiter}{ROW_END}{delimiter}".join(rows)
+    if "\n" in text or "\r" in text:
+        return None
+    flat = f"{text}{delimiter}{ROW_END}".split(delimiter)
+    step, count = width + 1, len(rows)
+    if len(flat) != count * step or flat[width::step].count(ROW_END) != count:
         return None
     last = (number + count - 1, flat[-step:-1])
     return Block(range(number, number + count), (), last, ends_clean, flat, step)
@@ -110,7 +113,7 @@ def _quoted(block: str, delimiter: str, width: int, number: int) -> Block:
         raise NotPlain  # a text of several lines, or odd line ends: they would have to be counted
     lines = [(line, row) for line, row in enumerate(rows, start=number) if row]
     fitting = [(line, row) for line, row in lines if len(row) == width]
-    flat = [cell for _, row in fitting for cell in (*row, "\n")]
+    flat = [cell for _, row in fitting for cell in (*row, ROW_END)]
     others = [(line, row) for line, row in lines if len(row) != width]
     numbers, last = [line for line, _ in fitting], lines[-1] if lines else None
     return Block(numbers, others, last, block.endswith("\n"), flat, width + 1)

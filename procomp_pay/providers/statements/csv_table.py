@@ -36,7 +36,6 @@ class CsvTable:
         self.bytes_total = size
         self.notes: list[str] = []
         self._seen: Survey = survey(file, encoding=mapped.encoding if mapped else None)
-        self.sha256 = self._seen.sha256
         self._sep = self._sep_line()
         self._delimiter, self.layout = self._recognise(provider, mapped)
         self._prove_encoding()

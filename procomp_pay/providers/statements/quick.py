@@ -14,7 +14,7 @@ each line that can be done for a thousand at once, and none is made an object. T
 
 from __future__ import annotations
 
-from array import array
+import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from operator import xor
 
 from procomp_pay.domain.statement import LineBlock, LineKind, NotPlain, Said, StatementLine
 from procomp_pay.providers.statements.cells import Cell, CellError
-from procomp_pay.providers.statements.csv_blocks import Block
+from procomp_pay.providers.statements.csv_blocks import ROW_END, Block
 from procomp_pay.providers.statements.csv_table import CsvTable
 from procomp_pay.providers.statements.figures import FiguresReader
 from procomp_pay.providers.statements.first_pass import MOST_AMOUNTS, Keys, Known, look_at_amount, mark_of
@@ -32,33 +32,45 @@ from procomp_pay.providers.statements.layout import STRIPE, Layout
 from procomp_pay.providers.statements.lines import LONGEST_NUMBER, LineReader
 from procomp_pay.providers.statements.moments import Moments
 from procomp_pay.providers.statements.quick_times import QuickTimes, edges
-from procomp_pay.providers.statements.repeats import has_repeated, repeated
+from procomp_pay.providers.statements.repeats import Hashes, repeated
 from procomp_pay.providers.statements.table import Broken, Row
 from procomp_pay.providers.statements.tally import Tally
 
 #: So many lines may be set aside, and so many different words and amounts are remembered.
 _MOST_ASIDE = 50_000
 _MOST_SAID = 20_000
-_CELL_END = "\0"  # a text with one in it was refused
+_CELL_END = ROW_END
+#: What Stripe's ids are made of, and Kaspi's numbers.
+_DIGITS = string.digits.encode()
+_NAMES = _DIGITS + string.ascii_letters.encode() + b"_"
+#: The place of what cannot be said for certain.
+_UNCLEAR = -1
 
 Words = tuple[str, ...]
 
 
-def _is_unpadded(cell: str) -> bool:
-    """A number as we keep it; one with zeros before it is put into that form by the ordinary reader."""
-    return cell.isdigit() and cell[0] != "0"
+class _Book(dict[Words, int]):
+    """Where what words say stands in ``said``; those of a clear meaning are learned at first sight."""
+
+    def __init__(self, learn: Callable[[Words], int]) -> None:
+        super().__init__()
+        self._learn = learn
+
+    def __missing__(self, words: Words) -> int:
+        place = self[words] = self._learn(words)
+        return place
 
 
 @dataclass(slots=True)
 class _Columns:
-    """A block's cells by what they mean. ``owns`` name the lines; ``words`` decide kind and money."""
+    """A block's cells by what they mean. ``owns`` name the lines; ``words`` are places in ``said``."""
 
     numbers: Sequence[int]
     refs: list[str]
     owns: list[str]
     paid: list[str] | None
     times: list[str]
-    words: list[Words]
+    words: list[int]
 
     def keep(self, good: list[bool]) -> None:
         """Leave out the rows that are not good."""
@@ -91,13 +103,14 @@ class QuickReader:
         self._amount_at = self._figures.used.index(Meaning.AMOUNT)
         # a refund's purchase may have to be looked up: the ordinary way does that
         self._kinds = {LineKind.PAYMENT} | ({LineKind.REFUND} - _with_purchase(layout))
-        self._is_plain = str.isidentifier if layout.provider == STRIPE else _is_unpadded
+        self._is_stripe = layout.provider == STRIPE
         self._times = QuickTimes(layout.zone, layout.date_form)
         self._moments = Moments(layout.zone, layout.date_form)
-        self._said: dict[Words, Said] = {}
-        self._counts: Counter[Words] = Counter()
+        self._book, self._said = _Book(self._learn), list[Said]()
+        self._types: list[int] = []  # of what is said, the hash of its type
+        self._counts: Counter[int] = Counter()
         self._amounts: set[Cell] = set()
-        self._hashes = array("q")
+        self._hashes = Hashes()
         self._aside: list[tuple[int, str]] = []
         self._aside_hashes: list[int] = []
         self._last: Row | None = None
@@ -141,20 +154,22 @@ class QuickReader:
 
     def _plain_lines(self, block: Block) -> _Columns:
         """The columns of the lines that leave no doubt; the others are set aside."""
+        if len(self._book) > _MOST_SAID:
+            self._count()
+            self._book, self._said, self._types = _Book(self._learn), [], []
         times, good = self._read_times(block)
         refs = block.column(self._number_at)
+        words = zip(*(block.column(place) for place in self._places), strict=True)
         columns = _Columns(
             block.numbers,
             refs,
             refs if self._own_at == self._number_at else block.column(self._own_at),
             None if self._paid_at is None else block.column(self._paid_at),
             times,
-            list(zip(*(block.column(place) for place in self._places), strict=True)),
+            list(map(self._book.__getitem__, words)),
         )
-        words = set(columns.words)
-        self._learn(words - self._said.keys())
-        if not words <= self._said.keys():
-            good = [g and each in self._said for g, each in zip(good, columns.words, strict=True)]
+        if _UNCLEAR in columns.words:
+            good = [g and each != _UNCLEAR for g, each in zip(good, columns.words, strict=True)]
         for cells, may_be_empty in ((refs, False), (columns.owns, False), (columns.paid, True)):
             if cells and not self._are_plain(cells, may_be_empty=may_be_empty):
                 good = [
@@ -172,18 +187,19 @@ class QuickReader:
 
     def _line_block(self, columns: _Columns) -> LineBlock:
         self._counts.update(columns.words)
-        types = self._keys.types
         hashes = map(hash, columns.owns)
-        if types is not None:
-            place = self._figures.used.index(Meaning.TYPE)
-            hashes = map(xor, hashes, [types[each[place]] for each in columns.words])
-        self._hashes.extend(hashes)
-        first, last = edges(columns.times)
+        if self._keys.types is not None:
+            hashes = map(xor, hashes, map(self._types.__getitem__, columns.words))
+        self._hashes.add(hashes)
+        first, last = edges(columns.times, are_alike=self._times.are_alike)
         tally = self._tally
         tally.first_at = first if tally.first_at is None else min(first, tally.first_at)
         tally.last_at = last if tally.last_at is None else max(last, tally.last_at)
+        refs, paid = columns.refs, columns.paid
+        if paid is not None and "" in paid:
+            paid = [each or ref for each, ref in zip(paid, refs, strict=True)]
         return LineBlock(
-            columns.numbers, columns.refs, columns.paid, columns.times, columns.words,
+            columns.numbers, refs, refs if paid is None else paid, columns.times, columns.words,
             self._said, first, last, self._has_fees,
         )  # fmt: skip
 
@@ -206,26 +222,30 @@ class QuickReader:
             good.append(bool(at))
         return times, good
 
-    def _learn(self, words: set[Words]) -> None:
+    def _learn(self, words: Words) -> int:
         """What words say that were not seen before, where it is clear."""
-        if len(self._said) > _MOST_SAID:
-            self._count()
-            self._said = {}
-        for each in words:
-            if len(self._amounts) < MOST_AMOUNTS:
-                self._amounts.add(each[self._amount_at])
-            figures = self._figures.read(each)
-            if figures.kind in self._kinds and figures.money is not None and figures.problem is None:
-                self._said[each] = Said(figures.kind, figures.money, figures.fee, figures.net)
-                self._has_fees |= figures.fee is not None
+        if len(self._amounts) < MOST_AMOUNTS:
+            self._amounts.add(words[self._amount_at])
+        figures = self._figures.read(words)
+        if figures.kind not in self._kinds or figures.money is None or figures.problem is not None:
+            return _UNCLEAR
+        self._said.append(Said(figures.kind, figures.money, figures.fee, figures.net))
+        self._has_fees |= figures.fee is not None
+        if self._keys.types is not None:
+            self._types.append(self._keys.types[words[self._figures.used.index(Meaning.TYPE)]])
+        return len(self._said) - 1
 
     def _are_plain(self, cells: list[str], *, may_be_empty: bool) -> bool:
-        given = list(filter(None, cells)) if may_be_empty else cells
-        return (
-            all(map(self._is_plain, given))
-            and "".join(given).isascii()
-            and max(map(len, given), default=0) <= LONGEST_NUMBER
-        )
+        if may_be_empty and "" in cells:
+            cells = list(filter(None, cells))
+        if not cells:
+            return True
+        together = "".join(cells)
+        # the least of them shows whether one is empty or begins with what it should not: a number that is
+        # padded with zeros is put into our form by the ordinary reader
+        plain, least = (_NAMES, "A") if self._is_stripe else (_DIGITS, "1")
+        others = together.encode().translate(None, plain)
+        return not others and min(cells) >= least and max(map(len, cells)) <= LONGEST_NUMBER
 
     def _set_aside(self, number: int, row: Sequence[str]) -> None:
         if len(self._aside) >= _MOST_ASIDE:
@@ -243,13 +263,13 @@ class QuickReader:
 
         :raises NotPlain: a plain line may stand twice.
         """
-        if has_repeated(self._hashes) or not set(self._aside_hashes).isdisjoint(self._hashes):
+        if self._hashes.has_repeated() or not self._hashes.isdisjoint(set(self._aside_hashes)):
             raise NotPlain
         return repeated(self._aside_hashes)
 
     def _count(self) -> None:
-        for words, count in self._counts.items():
-            said = self._said[words]
+        for place, count in self._counts.items():
+            said = self._said[place]
             self._tally.add(said.kind, count, said.money.currency, said.money.amount)
         self._counts.clear()
 

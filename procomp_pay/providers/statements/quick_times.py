@@ -26,6 +26,8 @@ class QuickTimes:
         self._offsets: dict[str, str] = {}
         self._clocks: set[str] = set()
         self._clock_form: re.Pattern[str] | None = None
+        #: The times that were read last have one offset, so that their texts order as they do.
+        self.are_alike = False
 
     def read(self, days: Sequence[str], clocks: Sequence[str] | None) -> list[str] | None:
         """ISO 8601 with the offset, which orders as time does where the offset is one; ``None`` where a cell
@@ -33,17 +35,24 @@ class QuickTimes:
 
         :param clocks: the time column, where there is one.
         """
+        self.are_alike = False
         if self._form is not None:
             return None
         heads, tails = days, clocks
         if tails is None:
             heads, tails = [day[:_DAY_LENGTH] for day in days], [day[_DAY_LENGTH:] for day in days]
-        new_days, new_clocks = set(heads) - self._dates.keys(), set(tails) - self._clocks
-        if new_days and not all(self._learn_day(day, alone=clocks is not None) for day in new_days):
+        distinct, alone = set(heads), clocks is not None
+        new_days = distinct - self._dates.keys()
+        if new_days and not all(self._learn_day(day, alone=alone) for day in new_days):
             return None
-        if new_clocks and not self._learn_clocks(new_clocks, alone=clocks is not None):
+        known = self._clocks.issuperset(tails)
+        if not known and not self._learn_clocks(set(tails) - self._clocks, alone=alone):
             return None
         dates, offsets = self._dates, self._offsets
+        offset, *others = {offsets[day] for day in distinct}
+        self.are_alike = not others
+        if clocks is None and self.are_alike and all(dates[day] == day for day in distinct):
+            return [day + offset for day in days]  # as they are written
         return [f"{dates[head]}{tail}{offsets[head]}" for head, tail in zip(heads, tails, strict=True)]
 
     def _learn_day(self, day: str, *, alone: bool) -> bool:
@@ -74,9 +83,12 @@ class QuickTimes:
         return True
 
 
-def edges(times: Sequence[str]) -> tuple[datetime, datetime]:
-    """The first and the last of a block's times, whatever their offsets."""
-    if len({each[-6:] for each in times}) > 1:
+def edges(times: Sequence[str], *, are_alike: bool) -> tuple[datetime, datetime]:
+    """The first and the last of a block's times.
+
+    :param are_alike: they have one offset.
+    """
+    if not are_alike:
         read = [datetime.fromisoformat(each) for each in times]
         return min(read).astimezone(UTC), max(read).astimezone(UTC)
     first, last = datetime.fromisoformat(min(times)), datetime.fromisoformat(max(times))

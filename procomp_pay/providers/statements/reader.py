@@ -11,6 +11,7 @@ What is refused and what is passed over:
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -76,8 +77,10 @@ class Statement:
 
     @property
     def sha256(self) -> str:
-        """Of the file, in hexadecimal: the same for the same export given twice."""
-        return self._table.sha256
+        """Of the file, in hexadecimal: the same for the same export given twice. Not to be asked while the
+        lines are read."""
+        self._file.seek(0)
+        return hashlib.file_digest(self._file, "sha256").hexdigest()
 
     @property
     def rows(self) -> int:

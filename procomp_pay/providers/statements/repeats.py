@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import compress
+from tempfile import TemporaryFile
+from typing import IO
 
 from procomp_pay.domain.errors import BadStatement
 from procomp_pay.providers.statements.table import EXPORT_AGAIN
@@ -44,20 +46,56 @@ class Suspects:
         return frozenset(twice)
 
 
-#: So many hashes are compared at a time, as objects.
+#: So many hashes are compared at a time, as objects; and so many wait for the disk.
 _AT_A_TIME = 250_000
+_HELD = 1 << 17
 
 
-def has_repeated(hashes: array[int]) -> bool:
-    """Whether any stands there twice; quick, and in the memory of a part of them, chosen by a byte."""
-    first_bytes = hashes.tobytes()[:: hashes.itemsize]
-    parts = min(len(hashes) // _AT_A_TIME + 1, LAST_BUCKET + 1)
-    for part in range(parts):
-        is_chosen = bytes(byte % parts == part for byte in range(LAST_BUCKET + 1))
-        chosen = list(compress(hashes, first_bytes.translate(is_chosen)))
-        if len(set(chosen)) < len(chosen):
-            return True
-    return False
+class Hashes:
+    """A hash for each of a file's lines: eight bytes, on the disk, so that memory does not grow with it."""
+
+    def __init__(self) -> None:
+        self._held = array("q")
+        self._spilt: IO[bytes] | None = None
+        self._count = 0
+
+    def add(self, hashes: Iterable[int]) -> None:
+        """Take many in."""
+        before = len(self._held)
+        self._held.extend(hashes)
+        self._count += len(self._held) - before
+        if len(self._held) >= _HELD:
+            if self._spilt is None:
+                self._spilt = TemporaryFile()  # noqa: SIM115 - closed with the reader that owns it
+            self._held.tofile(self._spilt)
+            del self._held[:]
+
+    def has_repeated(self) -> bool:
+        """Whether any stands there twice; in the memory of a part of them, chosen by a byte."""
+        parts = min(self._count // _AT_A_TIME + 1, LAST_BUCKET + 1)
+        for part in range(parts):
+            is_chosen = bytes(byte % parts == part for byte in range(LAST_BUCKET + 1))
+            seen: set[int] = set()
+            count = 0
+            for hashes in self._all():
+                first_bytes = hashes.tobytes()[:: hashes.itemsize]
+                chosen = list(compress(hashes, first_bytes.translate(is_chosen)))
+                seen.update(chosen)
+                count += len(chosen)
+            if len(seen) < count:
+                return True
+        return False
+
+    def isdisjoint(self, others: set[int]) -> bool:
+        """Whether none of ``others`` stands there."""
+        return not others or all(others.isdisjoint(hashes) for hashes in self._all())
+
+    def _all(self) -> Iterator[array[int]]:
+        if self._spilt is not None:
+            self._spilt.seek(0)
+            while block := self._spilt.read(_HELD * self._held.itemsize):
+                yield array("q", block)
+        yield self._held
 
 
 def repeated(hashes: Iterable[int]) -> frozenset[int]:

@@ -7,7 +7,6 @@ memory is one block, whatever the file holds.
 from __future__ import annotations
 
 import codecs
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -34,7 +33,6 @@ class Survey:
 
     encoding: str
     is_guess: bool
-    sha256: str
     odd_quotes: bool
     ends_clean: bool
 
@@ -75,7 +73,6 @@ def survey(file: BinaryIO, *, encoding: str | None) -> Survey:
     :param encoding: what a mapping says.
     :raises BadStatement: no text, a line too long, or an encoding that cannot be told.
     """
-    digest = hashlib.sha256()
     start = file.read(4)
     file.seek(0)
     chosen, is_guess = encoding, False
@@ -83,21 +80,20 @@ def survey(file: BinaryIO, *, encoding: str | None) -> Survey:
         chosen = "utf-16"
     lines = _Lines()
     if chosen == "utf-16":
-        for block in _recoded(_blocks(file, digest), chosen):
+        for block in _recoded(_blocks(file), chosen):
             lines.take(block)
     else:
         doubt = _Doubt(chosen or "utf-8")
-        for block in _blocks(file, digest):
+        for block in _blocks(file):
             lines.take(block)
             doubt.take(block, lines)
         chosen, is_guess = doubt.settle(given=encoding is not None)
     file.seek(0)
-    return Survey(chosen, is_guess, digest.hexdigest(), lines.quotes % 2 == 1, lines.ends_clean)
+    return Survey(chosen, is_guess, lines.quotes % 2 == 1, lines.ends_clean)
 
 
-def _blocks(file: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
     while block := file.read(LONGEST_LINE):
-        digest.update(block)
         yield block
 
 

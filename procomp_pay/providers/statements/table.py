@@ -32,8 +32,6 @@ class Rows(Protocol):
 class Table(Rows, Protocol):
     """A file that is known to be a statement; closed by :meth:`close`."""
 
-    #: Of the whole file as it lies on the disk.
-    sha256: str
     bytes_total: int
     notes: list[str]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,7 +22,6 @@ from procomp_pay.providers.statements.xlsx_parts import SAVE_AGAIN, damaged, loo
 MOST_ROWS = 1_048_576
 #: Empty rows in a row that are still followed by others; some programs write a million of them.
 _MOST_EMPTY = 10_000
-_BLOCK = 65_536
 _ERRORS = ("#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!")
 _NO_RESULT = Unusable("a formula without its result: open the file in Excel, save it, and try again")
 
@@ -40,7 +38,6 @@ class XlsxTable:
         self.bytes_total = size
         self.notes: list[str] = []
         self._formulas = look_through(file).has_formulas
-        self.sha256 = _digest(file)
         self._rows_total = 0
         self._row = 0
         self._sheet, self.layout = self._recognise(provider, mapped)
@@ -206,13 +203,6 @@ def _check_epoch(book: Any) -> None:
             "The workbook counts its days from 1904, so that a date could be read four years off",
             next_step=SAVE_AGAIN,
         )
-
-
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(_BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _close(book: Any) -> None:
