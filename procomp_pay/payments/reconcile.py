@@ -7,6 +7,7 @@ mended, a half-read side is never taken for the whole, and the next run begins w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -165,8 +166,6 @@ async def _stripe(court: Court, seen: Seen) -> None:
 
 async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
     desk, report = court.desk, court.report
-    async with desk.db.reading() as session:
-        report.compared = await count_in(session, report.provider, report.since, report.until)
     after = ""
     while court.asks:
         async with desk.db.reading() as session:
@@ -176,13 +175,26 @@ async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
         await staging.suspect_payments(ids)
         after = ids[-1]
     scope = Scope(report.provider, court.reach.since, court.reach.until)
-    # our books against themselves: every night, by API; a statement is about the money alone
-    await staging.find_suspects(scope, books_alone=court.asks)
+    counting = asyncio.create_task(_count(court))  # by a connection of its own, while the other one joins
+    try:
+        # our books against themselves: every night, by API; a statement is about the money alone
+        await staging.find_suspects(scope, books_alone=court.asks)
+    except BaseException:
+        counting.cancel()
+        await asyncio.gather(counting, return_exceptions=True)
+        raise
+    await counting
     judged = 0
     async for suspects, theirs in staging.pages(PAGE):
         await judge_page(court, suspects, theirs)
         judged += len(suspects)
         seen("differences looked into", judged)
+
+
+async def _count(court: Court) -> None:
+    report = court.report
+    async with court.desk.db.reading() as session:
+        report.compared = await count_in(session, report.provider, report.since, report.until)
 
 
 async def _statement(court: Court, order: Order, seen: Seen) -> None:

@@ -60,14 +60,15 @@ async def keep(
         each.fingerprint: _new_row(each, row_id, run_id, now) for each, row_id in zip(found, ids, strict=True)
     }
     opened = await insert_returning(session, Discrepancy, list(unique.values()), "fingerprint")
-    known = await session.exec(
-        select(Discrepancy)
-        .where(col(Discrepancy.fingerprint).in_(unique.keys() - opened))
-        .order_by(col(Discrepancy.fingerprint))
-        .with_for_update()
-    )
-    became = dict.fromkeys(opened, "opened")
-    rows = {row.fingerprint: row for row in known.all()}
+    became, rows = dict.fromkeys(opened, "opened"), dict[str, Discrepancy]()
+    if before := unique.keys() - opened:
+        known = await session.exec(
+            select(Discrepancy)
+            .where(col(Discrepancy.fingerprint).in_(before))
+            .order_by(col(Discrepancy.fingerprint))
+            .with_for_update()
+        )
+        rows = {row.fingerprint: row for row in known.all()}
     for each in found:
         if each.fingerprint in rows and each.fingerprint not in became:
             became[each.fingerprint] = _touch(rows[each.fingerprint], each, run_id, now)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import literal_column
+from sqlalchemy import TextClause, literal_column
+from sqlalchemy import text as sql
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.storage import exact_json
 from procomp_pay.storage.tables import Row
 
 
@@ -35,10 +38,35 @@ async def insert_returning(
     """Insert ``rows`` as :func:`insert_all_once`; the ``column`` of those that were not there yet."""
     if not rows:
         return set()
-    columns = table.metadata.tables[str(table.__tablename__)].c
-    statement = _insert(session, table).on_conflict_do_nothing().returning(columns[column])
     connection = await session.connection()
-    return {each[0] for each in (await connection.execute(statement, rows)).all()}
+    if session.get_bind().dialect.name == "postgresql":
+        written = await connection.execute(
+            _from_document(table, list(rows[0]), column), {"rows": _document(rows)}
+        )
+    else:
+        columns = table.metadata.tables[str(table.__tablename__)].c
+        statement = _insert(session, table).on_conflict_do_nothing().returning(columns[column])
+        written = await connection.execute(statement, rows)
+    return {each[0] for each in written.all()}
+
+
+def _from_document(table: type[Row], names: list[str], column: str) -> TextClause:
+    """Many rows as one parameter: a text with a parameter for each value takes longer to read than to do."""
+    columns = ", ".join(names)
+    return sql(
+        f"""INSERT INTO {table.__tablename__} ({columns}) SELECT {columns}
+        FROM json_populate_recordset(NULL::{table.__tablename__}, CAST(:rows AS json))
+        ON CONFLICT DO NOTHING RETURNING {column}"""  # noqa: S608 - names of our own
+    )
+
+
+def _document(rows: list[dict[str, Any]]) -> str:
+    return exact_json.dumps(
+        [
+            {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+            for row in rows
+        ]
+    )
 
 
 def _insert(session: AsyncSession, table: type[Row]) -> Any:

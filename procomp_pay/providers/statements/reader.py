@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from procomp_pay.domain.errors import BadStatement
 from procomp_pay.domain.statement import NotPlain, StatementLine
@@ -80,7 +80,7 @@ class Statement:
         """Of the file, in hexadecimal: the same for the same export given twice. Not to be asked while the
         lines are read."""
         self._file.seek(0)
-        return hashlib.file_digest(self._file, "sha256").hexdigest()
+        return hashlib.file_digest(cast(Any, self._file), "sha256").hexdigest()
 
     @property
     def rows(self) -> int:
