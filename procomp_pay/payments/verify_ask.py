@@ -43,6 +43,8 @@ async def ask_kaspi(desk: Desk, held: Held, actor: Actor) -> Asked:
         log.warning("Kaspi cannot say now whether payment %s was made: %s", held.payment.id, error)
         return Asked(_without_answer(error))
     await apply_seen(desk, held.payment.id, seen, actor)
+    if not seen.told:
+        return Asked(KaspiWord.CANNOT_BE_ASKED)
     if seen.news is News.PROCESSING:
         return Asked(KaspiWord.CONFIRMING)
     return Asked(KaspiWord.PAID if seen.news is News.SUCCEEDED else KaspiWord.NOT_PAID, seen.money)

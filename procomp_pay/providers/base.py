@@ -77,6 +77,7 @@ class Seen:
     :param at: the provider's time of it, where it gives one.
     :param unclear: it is not over, and the provider does not say that it waits for the customer to begin.
     :param money_unreadable: what it said of the amount, where it is no amount.
+    :param told: False where the provider cannot be asked how it stands: its news come another way.
     """
 
     news: News | None
@@ -88,6 +89,7 @@ class Seen:
     raw_status: str = ""
     unclear: bool = False
     money_unreadable: str | None = None
+    told: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class KaspiGateway:
     async def fetch(self, handle: Handle) -> Seen:
         """How it stands, where the gateway can be asked; else nothing new."""
         if handle.provider_ref.startswith(_NO_ID) or not self._has_status:
-            return Seen(None, raw_status="not told")
+            return Seen(None, raw_status="not told", told=False)
         try:
             data = await with_retries(
                 lambda: self._exchange.ask("GET", f"{self._url}/{handle.provider_ref}", _fields),
@@ -90,7 +90,7 @@ class KaspiGateway:
         except NoSuchCall:
             log.info("the gateway has no status call: its callbacks bring the news")
             self._has_status = False
-            return Seen(None, raw_status="not told")
+            return Seen(None, raw_status="not told", told=False)
         return _seen(data, handle)
 
     async def cancel(self, handle: Handle) -> Seen:
