@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -179,6 +180,20 @@ class Settings(BaseSettings):
                 found += [text, *(part.strip() for part in text.split(","))]
         password = urlsplit(self.url).password if "://" in self.url else None
         return [*found, unquote(password), password] if password else found
+
+    @field_validator("kaspi_api_url")
+    @classmethod
+    def _is_web_address(cls, text: str | None) -> str | None:
+        if text is not None and not (text.startswith(("https://", "http://")) and urlsplit(text).hostname):
+            raise ValueError("not a web address")
+        return text
+
+    @field_validator("kaspi_organization_bin")
+    @classmethod
+    def _is_bin(cls, text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(r"[0-9]{12}", text):
+            raise ValueError("a BIN has 12 digits")
+        return text
 
     @field_validator("kaspi_callback_allow")
     @classmethod

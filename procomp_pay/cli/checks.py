@@ -7,35 +7,21 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from procomp_pay.cli.check import Check, failed
+from procomp_pay.cli.checks_kaspi import callbacks, kaspi_certificate
 from procomp_pay.config import STRIPE_API, ProviderMode, Settings, load_settings, sandbox_run_file
 from procomp_pay.domain.errors import ConfigurationError, PaymentError
 
 if TYPE_CHECKING:
     from procomp_pay.providers.base import PaymentProvider
 
-NEW_CERTIFICATE = "ask Kaspi for a new one and put its files in place; nothing needs to be restarted"
 #: A signature of Stripe is refused when it is older than five minutes; below this nothing is noticed.
 _SKEW_S = 60
 _HTTP_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the doctor."""
-
-    name: str
-    state: str
-    found: str
-    next_step: str | None = None
-    exit_code: int = 0
-
-    def full(self) -> dict[str, Any]:
-        return {"name": self.name, "state": self.state, "found": self.found, "next_step": self.next_step}
 
 
 def examine() -> list[Check]:
@@ -44,16 +30,11 @@ def examine() -> list[Check]:
     try:
         settings = load_settings()
     except ConfigurationError as error:
-        return [*found, _failed("settings", error)]
+        return [*found, failed("settings", error)]
     found += [_settings(settings), _data_directory(settings), _database(settings), _encryption(settings)]
     found += asyncio.run(_providers(settings))
-    found += [_webhook_secret(settings), _tokens(settings), *_post(settings)]
+    found += [_webhook_secret(settings), *callbacks(settings), _tokens(settings), *_post(settings)]
     return found
-
-
-def _failed(name: str, error: PaymentError) -> Check:
-    code = 7 if isinstance(error, ConfigurationError) else 5
-    return Check(name, "fail", error.message, error.next_step, code)
 
 
 def _python() -> Check:
@@ -111,7 +92,7 @@ def _database(settings: Settings) -> Check:
             return Check(name, "ok", f"{where} is made at first use")
         found = examine_database(settings.url)
     except PaymentError as error:
-        return _failed(name, error)
+        return failed(name, error)
     if found["pending"]:
         pending = ", ".join(found["pending"])
         return Check(name, "fail", f"{where} lacks revision {pending}", "procomp-pay db upgrade", 5)
@@ -127,7 +108,7 @@ def _encryption(settings: Settings) -> Check:
             return Check("encryption", "ok", f"the key file {key_file} is made at first use")
         keyring_for(settings)
     except PaymentError as error:
-        return _failed("encryption", error)
+        return failed("encryption", error)
     source = "ENCRYPTION_KEYS" if settings.encryption_keys is not None else f"the key file {key_file}"
     return Check("encryption", "ok", source)
 
@@ -135,35 +116,16 @@ def _encryption(settings: Settings) -> Check:
 async def _providers(settings: Settings) -> list[Check]:
     from procomp_pay.providers.registry import ProviderRegistry
 
-    registry = ProviderRegistry(settings)
+    registry = ProviderRegistry(settings, guarded=False)
     try:
         return [
             await _provider("Stripe", settings.stripe_mode, registry.stripe),
             await _provider("Kaspi", settings.kaspi_mode, registry.kaspi),
-            *_kaspi_certificate(settings),
+            *kaspi_certificate(settings),
             await _clock(settings),
         ]
     finally:
         await registry.aclose()
-
-
-def _kaspi_certificate(settings: Settings) -> list[Check]:
-    from procomp_pay.providers.registry import kaspi_certificate
-
-    name = "certificate"
-    try:
-        life = kaspi_certificate(settings, datetime.now(UTC))
-    except ConfigurationError as error:
-        return [_failed(name, error)]
-    if life is None:
-        return []
-    if life.days_left < 0:
-        return [Check(name, "fail", life.sentence, NEW_CERTIFICATE, 7)]
-    return [
-        Check(name, "warn", life.sentence, NEW_CERTIFICATE)
-        if life.is_short
-        else Check(name, "ok", life.sentence)
-    ]
 
 
 async def _provider(name: str, mode: ProviderMode, make: Any) -> Check:
@@ -171,7 +133,7 @@ async def _provider(name: str, mode: ProviderMode, make: Any) -> Check:
         provider: PaymentProvider = make()
         answer = await provider.check()
     except PaymentError as error:
-        return _failed(name, error)
+        return failed(name, error)
     if mode is ProviderMode.SANDBOX:
         return Check(name, "warn", f"SANDBOX, no real money moves; {answer}")
     if mode is ProviderMode.TEST:
@@ -235,7 +197,7 @@ def _tokens(settings: Settings) -> Check:
         else:
             jwt_keys.jwks_url(settings)
     except PaymentError as error:
-        return _failed("JWT", error)
+        return failed("JWT", error)
     return Check("JWT", "ok", f"{asked.kind}, {asked.algorithm}")
 
 

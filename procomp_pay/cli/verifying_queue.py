@@ -99,7 +99,10 @@ class Queue:
         return rows[0][1] if len(rows) == 1 else None
 
 
-def _nobody(typed: str) -> str:
+def _not_one(typed: str, fit: int) -> str:
+    """Why nothing was picked."""
+    if fit > 1 and not typed.isdigit():
+        return f"[yellow]{fit} fit {safe(typed[:20])!r}: type the number in front of the name[/]"
     search = f"procomp-pay participant list --search {shlex.quote(typed[:20])}"
     return f"[yellow]Nobody who waits fits {safe(typed[:20])!r}: paid already? See: {safe(search)}[/]"
 
@@ -134,7 +137,7 @@ async def _pick(queue: Queue, board: screen.Board, keys: Keys, notice: str | Non
                     return None
                 if typed and (picked := queue.choice(typed)) is not None:
                     return picked
-                notice = _nobody(typed) if typed else None
+                notice = _not_one(typed, len(queue.fitting(typed))) if typed else None
 
 
 async def _attend_one(

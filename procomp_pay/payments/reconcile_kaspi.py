@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from procomp_pay.domain.errors import NotFound, Refused, Unavailable
 from procomp_pay.domain.sides import Theirs
@@ -73,28 +74,32 @@ async def _judge(court: Court, ids: list[str], seen: Seen) -> None:
         held = await held_by_id(session, ids)
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def said(each: Held) -> list[Theirs]:
+    async def said(each: Held) -> list[Theirs] | None:
         async with gate:
             if court.pace is not None:
                 await court.pace()
             try:
-                return await ask(court.desk, each) or []
+                return await ask(court.desk, each)
             except NotFound:
                 return []
 
     # a question that fails ends the others: none is left behind to talk to a provider that is gone
-    tasks: list[asyncio.Task[list[Theirs]]] = []
+    tasks: dict[str, asyncio.Task[list[Theirs] | None]] = {}
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(said(held[name])) for name in ids if _is_there(held.get(name))]
+            tasks = {name: group.create_task(said(held[name])) for name in ids if _is_there(held.get(name))}
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    theirs = [each for task in tasks for each in task.result()]
+    theirs = [each for task in tasks.values() for each in task.result() or []]
     court.report.read[WORD] += len(tasks)
     court.report.compared += len(ids)
     seen(WORD, court.report.read[WORD])
-    suspects = [Suspect(name, name) for name in ids]
+    untold = {name for name, task in tasks.items() if task.result() is None}
+    suspects = [Suspect(name, name) for name in ids if name not in untold]
     await judge_page(court, suspects, sorted(theirs, key=lambda each: each.key))
+    # a gateway that cannot be asked misses nothing: there our own books alone are looked at
+    alone = replace(court, reach=replace(court.reach, whole=False))
+    await judge_page(alone, [Suspect(name, name) for name in ids if name in untold], [])
 
 
 def _is_there(held: Held | None) -> bool:

@@ -45,8 +45,8 @@ def reconciler(actor: Actor) -> Actor:
 
 
 async def ask(desk: Desk, held: Held) -> list[Theirs] | None:
-    """What the provider says of one payment now, refunds included; ``None`` where nothing was opened there.
-    An empty list: the provider does not know it.
+    """What the provider says of one payment now, refunds included; ``None`` where nothing was opened there,
+    or it cannot be asked. An empty list: the provider does not know it.
 
     :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: it does not answer.
     """
@@ -58,6 +58,8 @@ async def ask(desk: Desk, held: Held) -> list[Theirs] | None:
         seen = await provider.fetch(handle)
     except NotFound:
         return []
+    if not seen.told:
+        return None
     found = [_payment(held, seen, desk.clock())]
     if found[0].stand is not Stand.PAID or seen.went_back is False:
         return found

@@ -202,6 +202,10 @@ async def apply_seen(desk: Desk, payment_id: str, seen: Seen, actor: Actor) -> S
     async with desk.db.writing() as session:
         held = await hold(session, payment_id)
         now = desk.clock()
+        if not seen.told and held.payment.status is PaymentStatus.COMPLETED:
+            # settled by a person's word, which nobody there contradicts: that time is over says nothing here
+            held.detail.next_poll_at = None
+            return None
         news, final, next_at = seen.news, seen.final, now + timedelta(seconds=STRIPE_LOOK_S)
         source = Source.STRIPE_API
         if held.detail.channel.is_kaspi:

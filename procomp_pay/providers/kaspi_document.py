@@ -117,11 +117,18 @@ class KaspiDocument:
         return await self._refunds.returned(handle)
 
     async def check(self) -> str:
-        """Ping Kaspi, then list the trade points, which proves the key or certificate."""
-        await self._calls.get("/health/ping")
+        """Ping Kaspi, then list the trade points, which proves the key or certificate. No call tells of a
+        device without making something."""
+        try:
+            await self._calls.get("/health/ping")
+        except OutcomeUnknown as error:
+            error.next_step = "is KASPI_API_URL Kaspi's own address? It has no path: /r1/v01 is added to it"
+            raise
         points = await self.trade_points()
         names = ", ".join(f"{name} ({point_id})" for point_id, name in points)
-        return f"trade points: {names}" if names else "answers, but has no trade points"
+        if not names:
+            return "answers, but has no trade points"
+        return f"trade points: {names}; whether KASPI_DEVICE_TOKEN is theirs shows at the first payment"
 
     async def trade_points(self) -> list[tuple[int, str]]:
         """Number and name of each."""

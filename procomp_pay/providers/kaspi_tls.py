@@ -85,6 +85,10 @@ def make_context(files: TlsFiles, now: datetime) -> ssl.SSLContext:
     ours = _first_certificate(files.cert)
     _check_dates(ours, now)
     key_file = files.key or files.cert
+    if files.key is None and b"PRIVATE KEY" not in _read(key_file, "KASPI_CLIENT_CERT"):
+        raise ConfigurationError(
+            f"The key does not stand in {key_file} with the certificate", next_step="set KASPI_CLIENT_KEY"
+        )
     key = _private_key(key_file, files.password)
     if key.public_key() != ours.public_key():
         raise ConfigurationError(

@@ -16,14 +16,20 @@ if TYPE_CHECKING:
     from procomp_pay.providers.kaspi import KaspiPaymentService
     from procomp_pay.providers.kaspi_tls import CertificateLife, TlsFiles
 
+#: How long one call may take, with its retries, where somebody only looks; in seconds.
+_ONE_LOOK_S = 2.0
 _NO_SANDBOX = "for a first try: procomp-pay sandbox (in another terminal); for real: set "
 
 
 class ProviderRegistry:
-    """Stripe and Kaspi as configured."""
+    """Stripe and Kaspi as configured.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    :param guarded: False for a single look (``doctor``): it is over in a few seconds, and no circuit hides
+        why a provider does not answer.
+    """
+
+    def __init__(self, settings: Settings, *, guarded: bool = True) -> None:
+        self._settings, self._guarded = settings, guarded
         self._stripe: PaymentProvider | None = None
         self._kaspi: KaspiPaymentService | None = None
         self._circuits: dict[str, Circuit] = {}
@@ -42,7 +48,7 @@ class ProviderRegistry:
         :raises ConfigurationError: no key is set and no sandbox has left its run file.
         """
         if self._stripe is None:
-            self._stripe = _make_stripe(self._settings, self._circuit("Stripe"))
+            self._stripe = _make_stripe(self._settings, self._circuit("Stripe"), self._patience_s)
         return self._stripe
 
     def kaspi(self) -> KaspiPaymentService:
@@ -50,7 +56,7 @@ class ProviderRegistry:
         :raises ConfigurationError: no key, address or device is set and no sandbox has left its run file.
         """
         if self._kaspi is None:
-            self._kaspi = _make_kaspi(self._settings, self._circuit("Kaspi"))
+            self._kaspi = _make_kaspi(self._settings, self._circuit("Kaspi"), self._patience_s)
         return self._kaspi
 
     @property
@@ -62,7 +68,15 @@ class ProviderRegistry:
         """:func:`kaspi_certificate` of these settings."""
         return kaspi_certificate(self._settings, now)
 
-    def _circuit(self, name: str) -> Circuit:
+    @property
+    def _patience_s(self) -> float:
+        from procomp_pay.providers.patience import TOTAL_S
+
+        return TOTAL_S if self._guarded else _ONE_LOOK_S
+
+    def _circuit(self, name: str) -> Circuit | None:
+        if not self._guarded:
+            return None
         from procomp_pay.providers.circuit import Circuit
 
         return self._circuits.setdefault(name, Circuit(name))
@@ -73,7 +87,7 @@ class ProviderRegistry:
                 await provider.aclose()
 
 
-def _make_stripe(settings: Settings, circuit: Circuit) -> PaymentProvider:
+def _make_stripe(settings: Settings, circuit: Circuit | None, total_s: float) -> PaymentProvider:
     if settings.stripe_mode is ProviderMode.OFF or settings.stripe_secret_key is None:
         raise ConfigurationError("Stripe is not configured", next_step=f"{_NO_SANDBOX}STRIPE_SECRET_KEY")
     from procomp_pay.providers.stripe import StripePaymentService
@@ -81,17 +95,13 @@ def _make_stripe(settings: Settings, circuit: Circuit) -> PaymentProvider:
     return StripePaymentService(
         settings.stripe_secret_key.get_secret_value(),
         api_base=settings.stripe_api_base or STRIPE_API,
+        total_s=total_s,
         circuit=circuit,
     )
 
 
-def _make_kaspi(settings: Settings, circuit: Circuit) -> KaspiPaymentService:
-    missing = [name for name, value in _needed(settings).items() if value is None]
-    if missing:
-        raise ConfigurationError(
-            f"Kaspi is not configured (scheme {settings.kaspi_scheme})",
-            next_step=f"{_NO_SANDBOX}{', '.join(missing)}",
-        )
+def _make_kaspi(settings: Settings, circuit: Circuit | None, total_s: float) -> KaspiPaymentService:
+    _check_complete(settings)
     from procomp_pay.providers.budget import Budget
     from procomp_pay.providers.kaspi import KaspiPaymentService
     from procomp_pay.providers.kaspi_line import KaspiLine, kaspi_http
@@ -108,9 +118,25 @@ def _make_kaspi(settings: Settings, circuit: Circuit) -> KaspiPaymentService:
         device_token=token.get_secret_value() if token else "",
         organization_bin=settings.kaspi_organization_bin,
         url=url,
+        total_s=total_s,
         circuit=circuit,
         budget=Budget(settings.kaspi_requests_per_second),
     )
+
+
+def _check_complete(settings: Settings) -> None:
+    """
+    :raises ConfigurationError: nothing is configured, or something that the scheme needs is missing.
+    """
+    needed = _needed(settings)
+    missing = ", ".join(name for name, value in needed.items() if value is None)
+    if missing and all(value is None for value in needed.values()):
+        raise ConfigurationError("Kaspi is not configured", next_step=f"{_NO_SANDBOX}{missing}")
+    if missing:
+        how = f"set {missing}"
+        if missing == "KASPI_DEVICE_TOKEN":
+            how += "; a new one: procomp-pay kaspi devices register"
+        raise ConfigurationError(f"Kaspi's scheme {settings.kaspi_scheme} needs {missing}", next_step=how)
 
 
 def _needed(settings: Settings) -> dict[str, object]:

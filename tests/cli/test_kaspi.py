@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +104,41 @@ def test_a_refund_in_the_app_is_recorded(desk: Clerk) -> None:
     done = desk.ask("refund", opened["payment_id"], "--made-in-app", "QR 14001234567", *why)
     assert (done["payment_status"], done["provider_refund_id"]) == ("REFUNDED", "kaspi:14001234567")
     desk.type("refund", opened["payment_id"], "--made-in-app", "14001234567", *why, code=3)
+
+
+def wrong(desk: Clerk, monkeypatch: pytest.MonkeyPatch, code: int, **settings: str) -> dict[str, Any]:
+    """What the doctor says with these settings, each line under its name."""
+    with monkeypatch.context() as changed:
+        for name, value in settings.items():
+            changed.setenv(name, value)
+        found = desk.ask("doctor", code=code)["checks"]
+    return {each["name"]: f"{each['state']}: {each['found']} -> {each['next_step']}" for each in found}
+
+
+def test_the_doctor_names_the_setting_that_is_wrong(
+    small_desk: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, key = small_desk.street.url, small_desk.street.sandbox.info()["kaspi_api_key"]
+    basic = {"KASPI_API_URL": url, "KASPI_API_KEY": key, "KASPI_DEVICE_TOKEN": "no-such-device"}
+    ask = partial(wrong, small_desk, monkeypatch)
+    assert "KASPI_DEVICE_TOKEN is theirs shows at the first payment" in ask(0, **basic)["Kaspi"]
+    bare = {name: value for name, value in basic.items() if name != "KASPI_DEVICE_TOKEN"}
+    assert (
+        "needs KASPI_DEVICE_TOKEN -> set KASPI_DEVICE_TOKEN; a new one: procomp-pay kaspi devices"
+        in (ask(7, **bare)["Kaspi"])
+    )
+    assert "It has no path" in ask(5, **basic | {"KASPI_API_URL": f"{url}/pay"})["Kaspi"]
+    assert "KASPI_API_URL" in ask(7, **basic | {"KASPI_API_URL": "kaspi.kz"})["settings"]
+    assert "KASPI_ORGANIZATION_BIN" in ask(7, **basic, KASPI_ORGANIZATION_BIN="BIN 1")["settings"]
+    assert "from nobody" in ask(0, **basic)["callbacks"]
+    gateway = basic | {"KASPI_SCHEME": "gateway", "KASPI_API_URL": f"{url}/gateway/payments"}
+    said = ask(0, **gateway)
+    assert "takes the key" in said["Kaspi"]
+    assert said["callbacks"].startswith("warn: the gateway's are refused")
+    assert "shows at the first payment" in ask(0, **gateway | {"KASPI_API_URL": f"{url}/gate"})["Kaspi"]
+    assert "check KASPI_API_KEY" in ask(7, **gateway | {"KASPI_API_KEY": "another"})["Kaspi"]
+    signed = ask(0, **gateway, KASPI_API_SECRET="of-the-gateway", KASPI_CALLBACK_ALLOW="194.187.247.152")
+    assert "by their signature, from 194.187.247.152/32" in signed["callbacks"]
 
 
 def test_the_doctor_says_what_there_is(enhanced: Clerk) -> None:

@@ -176,6 +176,8 @@ def test_a_clerk_at_a_terminal(small_desk: Clerk) -> None:
     with terminal(small_desk, *VERIFY) as screen:
         screen.wait_for("2 wait")
         screen.wait_for("Timur")
+        screen.type("kata\n")
+        screen.wait_for("2 fit 'kata': type the number")
         screen.type("2\n")
         screen.wait_for("✓ PAID")  # Kaspi was asked as soon as the line was picked
         screen.type("\n")

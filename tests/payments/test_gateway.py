@@ -16,6 +16,7 @@ from procomp_pay.payments.verify import VerifyOrder, verify
 from procomp_pay.providers.kaspi import KaspiPaymentService, kaspi_http
 from procomp_pay.sandbox.kaspi import gateway as gateway_of_the_sandbox
 from procomp_pay.storage.module import PaymentDetail
+from tests.payments import test_reconcile as plants
 from tests.payments.conftest import CLERK, TOTAL_S, World
 
 S = PaymentStatus
@@ -78,6 +79,20 @@ async def test_a_gateway_without_a_status_call_is_not_asked_again_and_ends_by_th
     assert await world.status(opened) is S.EXPIRED
 
 
+async def test_a_gateway_that_cannot_be_asked_contradicts_nobody(world: World) -> None:
+    """It never said that the payment was not made: the clerk's word counts, and the night finds nothing."""
+    await world.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
+    opened = await world.start(await world.participant())
+    done = await verify(world.desk, VerifyOrder(opened.view.payment_id, "19000000001"), CLERK)
+    assert (done.status, done.kaspi) == (S.COMPLETED, KaspiWord.CANNOT_BE_ASKED)
+    for _ in range(3):
+        report = await plants.run(world, "kaspi")
+        assert (report.found, report.still_open) == (0, 0), report.told
+        world.later(1000)
+        await world.maintain()
+    assert (await world.view(opened)).status is S.COMPLETED
+
+
 async def test_a_lost_answer_is_waited_out(world: World) -> None:
     who = await world.participant()
     await world.fault("/gateway/payments", "cut_after", times=1)
@@ -112,10 +127,3 @@ async def test_what_went_back_before_anybody_looked_takes_no_place(
         await world.maintain()
     assert await world.status(opened) is S.REFUNDED
     assert (await world.who(opened.view.participant_id)).status is ParticipantStatus.REGISTERED
-
-
-async def test_a_gateway_that_tells_nothing_does_not_speak_against_a_clerk(world: World) -> None:
-    await world.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
-    opened = await world.start(await world.participant())
-    done = await verify(world.desk, VerifyOrder(opened.view.payment_id, "19000000001"), CLERK)
-    assert (done.status, done.kaspi) == (S.COMPLETED, KaspiWord.CANNOT_BE_ASKED)

@@ -172,6 +172,7 @@ def test_what_can_be_wrong_with_files_is_said_in_words(tmp_path: Path) -> None:
         "key cannot be read|cannot be read": TlsFiles(good.cert, nothing, good.password, good.ca),
         "no certificate in PEM": TlsFiles(text, good.key, good.password, good.ca),
         "no private key": TlsFiles(good.cert, text, None, good.ca),
+        "does not stand in .* with the certificate": TlsFiles(good.cert, None, None, good.ca),
         "of an authority": TlsFiles(good.cert, good.key, good.password, text),
     }
     for words, each in wrong.items():
