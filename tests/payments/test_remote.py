@@ -165,6 +165,7 @@ async def test_another_scheme_refuses(world: World) -> None:
         await invoice(world, await world.participant())
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("code", [-99000011, 990000018, 77])
 async def test_paid_and_not_recalled_in_whatever_words(world: World, code: int) -> None:
     """The document does not say how Kaspi refuses to recall an invoice that was paid."""
