@@ -22,6 +22,7 @@ from procomp_pay.payments.refund import Refunded, RefundOrder, refund
 from procomp_pay.storage import audit
 from procomp_pay.storage import discrepancies as store
 from procomp_pay.storage import kaspi_operations as numbers
+from procomp_pay.storage import refunds as book
 from procomp_pay.storage.discrepancies import Filter
 from procomp_pay.storage.payments import exists, hold
 from procomp_pay.storage.row_states import DiscrepancyState
@@ -163,6 +164,8 @@ async def _close(desk: Desk, discrepancy_id: str, how: How, note: str, actor: Ac
         row = await store.one(session, discrepancy_id, lock=True)
         if row.state is not DiscrepancyState.OPEN:
             _check_open(await _view(session, row))
+        if how is not How.REFUND and row.payment_id is not None:
+            await _check_nobody_gives_it_back(session, row, row.payment_id)
         store.close(row, how=how.value, note=note, by=actor.name, now=now)
         if row.payment_id is not None and await exists(session, row.payment_id):
             await hold(session, row.payment_id)  # the audit chain grows under the payment's lock
@@ -176,6 +179,23 @@ async def _close(desk: Desk, discrepancy_id: str, how: How, note: str, actor: Ac
                 note=note,
             )
             await audit.append(session, row.payment_id, deed, now)
+
+
+async def _check_nobody_gives_it_back(session: AsyncSession, row: Discrepancy, payment_id: str) -> None:
+    """
+    :raises Conflict: another person has decided so, and the money is on its way.
+    """
+    for each in await book.of_payment(session, payment_id):
+        if each.state is RefundState.PENDING and each.reason.startswith(_why(row.id)):
+            raise Conflict(
+                f"{each.requested_by} is giving the money back because of it",
+                next_step=f"see how it ends: procomp-pay status --payment {payment_id}",
+            )
+
+
+def _why(discrepancy_id: str) -> str:
+    """How the reason of a refund begins that ends a discrepancy."""
+    return f"discrepancy {discrepancy_id}:"
 
 
 async def _give_back(desk: Desk, view: DiscrepancyView, actor: Actor) -> Refunded:
@@ -202,7 +222,7 @@ async def _give_back(desk: Desk, view: DiscrepancyView, actor: Actor) -> Refunde
         again = f":{attempt}" if attempt > 1 else ""
         order = RefundOrder(
             view.payment_id,
-            f"discrepancy {view.discrepancy_id}: {view.kind}",
+            f"{_why(view.discrepancy_id)} {view.kind}",
             idempotency_key=f"discrepancy:{view.discrepancy_id}{again}",
         )
         done = await refund(desk, order, actor)

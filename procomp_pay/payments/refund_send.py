@@ -62,10 +62,7 @@ async def send(
         provider = desk.providers.of(request.handle.channel)
         news = await provider.refund(request)
     except (ProviderUnavailable, OutcomeUnknown) as error:
-        if isinstance(error, ProviderUnavailable) and not request.again and request.may_leave():
-            if customer_scan is not None:
-                await _scan_is_lost(desk, request, error, actor)
-            await _was_not_sent(desk, refund_id)
+        await _did_not_leave(desk, request, error, actor)
         raise type(error)(
             f"{error.message}. Refund {refund_id} is kept and followed up; do not ask for it again",
             next_step=f"see how it ends: procomp-pay status --payment {request.payment_id}",
@@ -75,31 +72,39 @@ async def send(
         await _disagrees(desk, request, error)
         raise
     except (Refused, NotFound, ConfigurationError) as error:
-        if not first:
-            if isinstance(error, ConfigurationError):
-                raise
-            await _find_or_fail(desk, request.refund_id, error.message)
-            await _take_over(desk, request.payment_id, actor)
-            return
-        failed = RefundNews(
-            RefundState.FAILED, request.money, refund_id=refund_id, failure_reason=error.message
-        )
-        await _apply(desk, request, failed, actor)
-        if isinstance(error, Conflict):  # more went back than our books say
-            await _take_over(desk, request.payment_id, actor)
-        raise
+        if first:
+            await _fail(desk, request, error, actor)
+        if first or isinstance(error, ConfigurationError):
+            raise
+        await _find_or_fail(desk, refund_id, error.message)
+        await _take_over(desk, request.payment_id, actor)
+        return
     await _apply(desk, request, replace(news, refund_id=refund_id), actor)
+    if request.again:  # its part of what went back is known now; the rest of it is somebody else's
+        await _take_over(desk, request.payment_id, actor)
 
 
-async def _scan_is_lost(desk: Desk, request: RefundRequest, error: ProviderUnavailable, actor: Actor) -> None:
-    """Nothing was sent, and the customer will have gone before it could be.
-
-    :raises ProviderUnavailable: always, in other words.
-    """
+async def _fail(desk: Desk, request: RefundRequest, error: PaymentError, actor: Actor) -> None:
+    """Nothing of it was made, and nothing will be."""
     news = RefundNews(
         RefundState.FAILED, request.money, refund_id=request.refund_id, failure_reason=error.message
     )
     await _apply(desk, request, news, actor)
+    if isinstance(error, Conflict):  # more went back than our books say
+        await _take_over(desk, request.payment_id, actor)
+
+
+async def _did_not_leave(desk: Desk, request: RefundRequest, error: PaymentError, actor: Actor) -> None:
+    """Say so in the row where it is certain, and where nobody else can have taken the refund up.
+
+    :raises ProviderUnavailable: the customer has scanned for it, and will have gone before it could leave.
+    """
+    if not isinstance(error, ProviderUnavailable) or request.again or not request.may_leave():
+        return
+    if request.customer_scan is None:
+        await _was_not_sent(desk, request.refund_id)
+        return
+    await _fail(desk, request, error, actor)
     raise ProviderUnavailable(
         f"{error.message}. Nothing went back",
         next_step="start the refund again: the customer scans anew",

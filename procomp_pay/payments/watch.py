@@ -160,6 +160,8 @@ def _is_to_be_closed(held: Held, desk: Desk) -> bool:
     detail = held.detail
     if not detail.channel.recallable:
         return False
+    if detail.channel is Channel.KASPI_REMOTE and _has_ended(held, desk):
+        return False  # over by itself; whether it was paid in time is asked
     ended = detail.channel is Channel.STRIPE_INTENT and detail.expires_at is not None
     return (
         detail.cancel_requested_by is not None

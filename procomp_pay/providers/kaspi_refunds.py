@@ -112,19 +112,24 @@ class KaspiRefunds:
         except OutcomeUnknown as error:
             raise NotSent(error.message, next_step=error.next_step) from error
         if total is not None and total.amount > request.went_back.amount:
-            raise Conflict(
-                f"Kaspi says that {total} went back of this payment already, our books said "
-                f"{request.went_back}; nothing was sent",
-                next_step=f"look again, then ask for what is still to go back: "
-                f"procomp-pay status --payment {request.payment_id}",
-            )
+            raise _more_went_back(request, total)
 
     async def _made_before(self, request: RefundRequest) -> RefundNews | None:
-        """Whether an earlier request, whose answer was lost, was carried out; ``None`` where it was not."""
+        """Whether an earlier request, whose answer was lost, was carried out; ``None`` where it was not.
+
+        Where as much or more went back since, it counts as made, whoever made it: what is beyond it is
+        taken over as a cashier's. Never is the same money sent again beside what a cashier gave.
+
+        :raises Conflict: it was not made, and a cashier gave another sum back meanwhile.
+        :raises NeedsPerson: less went back than our books say.
+        """
         total = (await self.returned(request.handle)).total or request.went_back
-        if total == request.went_back + request.money:
+        since = total.amount - request.went_back.amount
+        if since >= request.money.amount:
             return RefundNews(RefundState.SUCCEEDED, request.money, refund_id=request.refund_id)
-        if total != request.went_back:
+        if since > 0:
+            raise _more_went_back(request, total)
+        if since < 0:
             raise NeedsPerson(
                 f"Kaspi says that {total} went back, our books say {request.went_back}",
                 next_step="compare with the payment in the Kaspi Pay app",
@@ -196,3 +201,12 @@ class KaspiRefunds:
     def _only_standard(self) -> None:
         if self._calls.scheme is not KaspiScheme.STANDARD:
             raise Refused("A refund QR belongs to Kaspi's standard scheme")
+
+
+def _more_went_back(request: RefundRequest, total: Money) -> Conflict:
+    return Conflict(
+        f"Kaspi says that {total} went back of this payment already, our books said {request.went_back}; "
+        f"{request.money} was not sent",
+        next_step="look again, then ask for what is still to go back: "
+        f"procomp-pay status --payment {request.payment_id}",
+    )

@@ -101,7 +101,7 @@ def test_a_refund_in_the_app_is_recorded(desk: Clerk) -> None:
     why = ("--reason", "injured", "--yes")
     refused = desk.type("refund", opened["payment_id"], *why, code=3)
     assert "--made-in-app" in refused.err
-    done = desk.ask("refund", opened["payment_id"], "--made-in-app", "QR 14001234567", *why)
+    done = desk.ask("refund", opened["code"], "--made-in-app", "QR 14001234567", *why)
     assert (done["payment_status"], done["provider_refund_id"]) == ("REFUNDED", "kaspi:14001234567")
     desk.type("refund", opened["payment_id"], "--made-in-app", "14001234567", *why, code=3)
 

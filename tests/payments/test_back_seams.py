@@ -14,7 +14,6 @@ from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import (
     AlreadyPaid,
     Conflict,
-    OutcomeUnknown,
     PaymentError,
     ProviderUnavailable,
     Refused,
@@ -40,6 +39,8 @@ from tests.payments.test_reconcile_statement import compare, line
 from tests.payments.test_refund_kaspi import at_desk, gone, paid
 
 S = PaymentStatus
+#: What is decided before any database is asked.
+ONE_DATABASE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def kzt(amount: str) -> Money:
@@ -88,6 +89,7 @@ async def test_a_part_that_a_cashier_gave_back_is_not_given_back_again(world: Wo
     assert await gone(world, opened) == Decimal("20000.00")
 
 
+@ONE_DATABASE
 async def test_nothing_is_sent_where_kaspi_cannot_say_what_went_back(world: World) -> None:
     opened = await paid(world, KaspiScheme.ENHANCED)
     await world.fault("/r3/v01/payment/details", "cut_after", times=99)
@@ -100,6 +102,7 @@ async def test_nothing_is_sent_where_kaspi_cannot_say_what_went_back(world: Worl
     assert (await gone(world, opened), await returns(world)) == (Decimal("10000.00"), 1)
 
 
+@ONE_DATABASE
 async def test_a_payment_of_another_scheme_is_refused_and_holds_nothing_back(world: World) -> None:
     opened = await paid(world, KaspiScheme.ENHANCED)
     pid = opened.view.payment_id
@@ -110,6 +113,7 @@ async def test_a_payment_of_another_scheme_is_refused_and_holds_nothing_back(wor
     assert [row.state for row in await world.rows(Refund)] == [RefundState.FAILED]
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("whose", ["its own", "another's", "an open one's"])
 async def test_the_number_on_a_payments_receipt_is_no_refunds(world: World, whose: str) -> None:
     """Where Kaspi's operation number is another one than that of the QR."""
@@ -126,6 +130,7 @@ async def test_the_number_on_a_payments_receipt_is_no_refunds(world: World, whos
     assert await world.status(opened) is S.COMPLETED
 
 
+@ONE_DATABASE
 async def test_the_number_of_a_refund_settles_no_fee(world: World) -> None:
     opened = await paid(world, KaspiScheme.BASIC)
     await record_made(world.desk, MadeInApp(opened.view.payment_id, "14001234567", "injured"), CLERK)
@@ -207,17 +212,6 @@ async def test_a_statements_refund_that_was_written_down_for_another_payment(wor
     assert await refunded(world, second) == Money(Decimal(0), kzt("1").currency)
 
 
-async def test_an_unknown_outcome_stays_unknown_beside_the_check(world: World) -> None:
-    """The answer of the refund itself is lost: it is compared, and not sent a second time."""
-    opened = await paid(world, KaspiScheme.ENHANCED)
-    await world.fault("/r3/v01/payment/return", "cut_after", times=1)
-    with pytest.raises(OutcomeUnknown):
-        await use.refund(world.desk, at_desk(opened, None, "10000"), CLERK)
-    world.later(60)
-    await world.maintain()
-    assert (await gone(world, opened), await returns(world)) == (Decimal("10000.00"), 1)
-
-
 async def test_a_process_that_slept_does_not_send_what_another_one_has_sent(world: World) -> None:
     opened = await paid(world, KaspiScheme.ENHANCED)
     await world.fault("/r3/v01/payment/details", "delay", after=True, seconds=1.0, times=1)
@@ -237,6 +231,7 @@ async def test_a_process_that_slept_does_not_send_what_another_one_has_sent(worl
     assert row.state is RefundState.SUCCEEDED
 
 
+@ONE_DATABASE
 async def test_two_desks_that_were_asked_at_once_give_one_part_back(world: World) -> None:
     """Both have shown the same plan to their clerk, and both clerks have said yes."""
     opened = await paid(world, KaspiScheme.ENHANCED)
@@ -273,6 +268,7 @@ async def test_of_two_payments_the_first_goes_back_and_the_second_keeps_the_plac
     assert await plants.open_rows(world) == []
 
 
+@ONE_DATABASE
 async def test_one_purchase_of_another_trade_point_stops_neither_the_tournament_nor_the_night(
     world: World,
 ) -> None:

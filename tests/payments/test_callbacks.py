@@ -212,6 +212,7 @@ async def test_nothing_moves_backwards(world: World) -> None:
     assert await world.status(opened) is S.COMPLETED
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("placeholder", ["  ", "0", 0, "-"])
 async def test_a_placeholder_is_no_operation_number(world: World, placeholder: str | int) -> None:
     for _ in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,6 +140,10 @@ async def test_a_refund_that_nobody_knows_of_does_not_end_it(world: World) -> No
         with pytest.raises(OutcomeUnknown):
             await use.resolve(world.desk, found.discrepancy_id, How.REFUND, "too late", CLERK)
         assert (await only(world)).is_open
+    with pytest.raises(Conflict, match="aigerim is giving the money back"):
+        await use.resolve(
+            world.desk, found.discrepancy_id, How.ACCEPT, "it stays", replace(CLERK, name="aida")
+        )
     await world.no_faults()
     world.later(60)
     await world.maintain()

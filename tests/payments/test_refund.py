@@ -28,7 +28,7 @@ from procomp_pay.storage.module import PaymentDetail, Refund
 from procomp_pay.storage.payments import Held, hold
 from procomp_pay.storage.platform import Payment
 from procomp_pay.storage.row_states import EventState
-from procomp_pay.storage.work import Discrepancy, OutboxMessage, WebhookEvent
+from procomp_pay.storage.work import OutboxMessage, WebhookEvent
 from tests.payments.conftest import CLERK, TOTAL_S, World, usd
 
 S, R = PaymentStatus, RefundState
@@ -424,19 +424,32 @@ async def test_kaspi_a_lost_answer_is_compared_before_a_second_try(world: World,
     assert (await world.view(opened)).refunded == Money.parse("5000", "KZT")
 
 
-async def test_kaspi_a_cashiers_refund_while_ours_is_unknown_is_for_a_person(world: World) -> None:
+@pytest.mark.parametrize(
+    ("fault", "by_cashier", "ours", "back"),
+    [
+        ("cut_before", "700", R.FAILED, "700"),
+        ("cut_before", "4000", R.SUCCEEDED, "4000"),
+        ("cut_before", "9000", R.SUCCEEDED, "9000"),
+        ("cut_after", "700", R.SUCCEEDED, "4700"),
+    ],
+)
+async def test_kaspi_a_cashiers_refund_while_ours_is_unknown_is_told_from_it(
+    world: World, fault: str, by_cashier: str, ours: R, back: str
+) -> None:
     kaspi = Kaspi(world)
     opened = await kaspi.paid()
-    await world.fault("/r3/v01/payment/return", "cut_before", times=1)
+    await world.fault("/r3/v01/payment/return", fault, times=1)
     with pytest.raises(OutcomeUnknown):
         await kaspi.back(opened, "4000")
     ref = opened.view.provider_ref
-    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": "700"})
+    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": by_cashier})
     world.later(60)
-    done = await world.maintain()
-    assert len(done.failures) == 1
-    assert await kaspi.gone(opened) == Decimal("700.00")
-    assert [d.kind for d in await world.rows(Discrepancy)] == ["REFUND_MISMATCH"]
+    assert (await world.maintain()).failures == []
+    assert await kaspi.gone(opened) == Decimal(back)
+    assert (await world.view(opened)).refunded == Money.parse(back, "KZT")
+    assert (await world.rows(Refund))[0].state is ours
+    await kaspi.back(opened, "1000")  # nothing stands in the way of the rest
+    assert (await world.view(opened)).refunded.amount == await kaspi.gone(opened)
 
 
 async def test_kaspis_basic_scheme_says_how_a_refund_is_made(world: World) -> None:

@@ -165,6 +165,7 @@ async def test_another_scheme_refuses(world: World) -> None:
         await invoice(world, await world.participant())
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("code", [-99000011, 990000018, 77])
 async def test_paid_and_not_recalled_in_whatever_words(world: World, code: int) -> None:
     """The document does not say how Kaspi refuses to recall an invoice that was paid."""
@@ -224,3 +225,18 @@ async def test_no_second_invoice_beside_one_that_kaspi_does_not_recall(world: Wo
     with pytest.raises(Conflict, match="no second goes"):
         await initiate(world.desk, order, CLERK)
     assert await calls(world, "/remote/create") == 1
+
+
+async def test_one_that_is_never_recalled_ends_by_the_clock(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    forced = {"path": "/remote/cancel", "code": 77, "times": 999}
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    with pytest.raises(Refused):
+        await cancel(world.desk, opened.view.payment_id, CLERK)
+    shown = {"Status": "RemotePaymentCreated"}
+    await world.http.post(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}/status", json=shown)
+    for _ in range(3):
+        world.later(12 * 3600)
+        await world.maintain()
+    view = await world.view(opened)
+    assert (view.status, view.provider_open) == (S.CANCELLED, False)

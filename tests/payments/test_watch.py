@@ -228,6 +228,7 @@ async def test_a_newer_try_does_not_hide_that_the_fee_is_paid(world: World) -> N
     assert (await views.latest(world.desk, who)).payment_id == kaspi.view.payment_id
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("code", [-1601, -99000003, -1501])
 async def test_paid_is_paid_though_its_details_are_for_another_device(world: World, code: int) -> None:
     """The desk has a new device; Kaspi tells the old purchase's status to everybody, its amount to the old
