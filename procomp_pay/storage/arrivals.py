@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 AT_ONCE = 200
 _MOST_WAITING = 5000
 #: Waiting for the next commit while one is under way: more than a steady stream of events brings.
-_CROWD = 8
+_CROWD = 12
 #: How long (seconds) one may wait for its commit. Stripe gives up an attempt after longer and sends it again.
 WAIT_S = 15.0
 
@@ -93,11 +93,6 @@ class Arrivals:
         self._db = db
         self._waiting: deque[tuple[Arrival, datetime, asyncio.Future[bool]]] = deque()
         self._committing: asyncio.Task[None] | None = None
-
-    @property
-    def waits(self) -> bool:
-        """Whether somebody waits for a commit."""
-        return self._committing is not None and not self._committing.done()
 
     @property
     def crowd(self) -> bool:
