@@ -17,10 +17,12 @@ from aiolimiter import AsyncLimiter
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.sides import Finding
-from procomp_pay.domain.statement import StatementLine
+from procomp_pay.domain.statement import NotPlain, StatementLine
 from procomp_pay.payments.desk import Actor, Desk
+from procomp_pay.payments.reconcile_back import look_back
 from procomp_pay.payments.reconcile_books import Reach, count_in, first_start, open_ids
-from procomp_pay.payments.reconcile_judge import Court, judge_page, look_back
+from procomp_pay.payments.reconcile_court import Court, Scribe
+from procomp_pay.payments.reconcile_judge import judge_page
 from procomp_pay.payments.reconcile_kaspi import ask_each
 from procomp_pay.payments.reconcile_mend import mend_by_line, reconciler
 from procomp_pay.payments.reconcile_report import Report
@@ -34,7 +36,7 @@ PROVIDERS = ("stripe", "kaspi")
 #: Questions to a provider in a second: far below Stripe's limit of 25 in test mode, which others share.
 PER_SECOND = 15
 #: Suspects that are judged at a time.
-PAGE = 500
+PAGE = 1000
 #: A statement's first and last minutes may lack what our clock puts into them.
 EDGE = timedelta(minutes=5)
 
@@ -185,10 +187,11 @@ async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
         raise
     await counting
     judged = 0
-    async for suspects, theirs in staging.pages(PAGE):
-        await judge_page(court, suspects, theirs)
-        judged += len(suspects)
-        seen("differences looked into", judged)
+    async with Scribe(court) as scribe:
+        async for suspects, theirs in staging.pages(PAGE):
+            await scribe.keep(await judge_page(court, suspects, theirs))
+            judged += len(suspects)
+            seen("differences looked into", judged)
 
 
 async def _count(court: Court) -> None:
@@ -198,11 +201,19 @@ async def _count(court: Court) -> None:
 
 
 async def _statement(court: Court, order: Order, seen: Seen) -> None:
+    try:
+        await _compare_lines(court, order, seen, in_blocks=True)
+    except NotPlain:  # said before anything was judged
+        await _compare_lines(court, order, seen, in_blocks=False)
+
+
+async def _compare_lines(court: Court, order: Order, seen: Seen, *, in_blocks: bool) -> None:
     desk, report = court.desk, court.report
     name = order.source_name or "statement"
     async with open_staging(desk.db, order.provider) as staging:
         lines = order.lines or ()
-        await staging.load_statement(lines, partial(seen, "lines"))
+        load = staging.load_statement if in_blocks else staging.load_lines
+        await load(lines, partial(seen, "lines"))
         report.read["lines"] = staging.loaded
         report.skipped = getattr(getattr(lines, "tally", None), "skipped_count", 0)
         span = staging.span()

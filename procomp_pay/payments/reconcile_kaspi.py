@@ -9,7 +9,8 @@ from procomp_pay.domain.errors import NotFound, Refused, Unavailable
 from procomp_pay.domain.sides import Theirs
 from procomp_pay.domain.states import Channel, CreateState
 from procomp_pay.payments.reconcile_books import held_by_id, ids_in, open_ids
-from procomp_pay.payments.reconcile_judge import Court, judge_page
+from procomp_pay.payments.reconcile_court import Court, keep
+from procomp_pay.payments.reconcile_judge import judge_page
 from procomp_pay.payments.reconcile_mend import ask
 from procomp_pay.storage.payments import Held
 from procomp_pay.storage.staging import Suspect
@@ -94,7 +95,7 @@ async def _judge(court: Court, ids: list[str], seen: Seen) -> None:
     court.report.compared += len(ids)
     seen(WORD, court.report.read[WORD])
     suspects = [Suspect(name, name) for name in ids]
-    await judge_page(court, suspects, sorted(theirs, key=lambda each: each.key))
+    await keep(court, await judge_page(court, suspects, sorted(theirs, key=lambda each: each.key)))
 
 
 def _is_there(held: Held | None) -> bool:
