@@ -50,6 +50,7 @@ class Order:
     :param since, until: ``None``: a week back, further where something was not read yet; up to now.
     :param lines: a statement in place of the API; read once, in whatever order it has.
     :param source_name: what the statement is called, for the audit.
+    :param is_ours: somebody says that the statement is ours, although none of its lines is.
     """
 
     provider: str
@@ -58,6 +59,7 @@ class Order:
     lines: Iterable[StatementLine] | None = None
     source_name: str | None = None
     dry_run: bool = False
+    is_ours: bool = False
 
 
 def check_window(since: datetime | None, until: datetime | None, now: datetime) -> None:
@@ -161,12 +163,13 @@ async def _stripe(court: Court, seen: Seen) -> None:
             read_at=court.reach.read_at,
         )
         court = Court(desk, court.actor, reach, report, pace=court.pace)
+        await _lay_beside(court, staging)
         await _judge_all(court, staging, seen)
     if report.cut is None:
         await keep_movements(desk, report, seen)
 
 
-async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
+async def _lay_beside(court: Court, staging: Staging) -> None:
     desk, report = court.desk, court.report
     after = ""
     while court.asks:
@@ -186,12 +189,30 @@ async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
         await asyncio.gather(counting, return_exceptions=True)
         raise
     await counting
+
+
+async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
     judged = 0
     async with Scribe(court) as scribe:
         async for suspects, theirs in staging.pages(PAGE):
             await scribe.keep(await judge_page(court, suspects, theirs))
             judged += len(suspects)
             seen("differences looked into", judged)
+
+
+async def _check_ours(order: Order, report: Report, staging: Staging) -> None:
+    """
+    :raises Refused: not one line is of a payment of ours, and nobody has said that the statement is ours all
+        the same: each line, and each payment of ours, would become a difference.
+    """
+    report.is_foreign = not await staging.knows_any()
+    if report.is_foreign and not order.is_ours:
+        raise Refused(
+            f"Not one of the {staging.loaded} lines of {order.source_name or 'the statement'} is of a "
+            f"payment of ours, and none of our {report.compared} payments of its days stands in it: "
+            "another merchant's statement, or another account's? Nothing was judged",
+            next_step="if it is ours all the same, add --yes: every line becomes a discrepancy",
+        )
 
 
 async def _count(court: Court) -> None:
@@ -236,6 +257,8 @@ async def _compare_lines(court: Court, order: Order, seen: Seen, *, in_blocks: b
             await mend_by_line(of, finding, by, f"{name}:{line}")
 
         judging = Court(desk, court.actor, reach, report, mend=mend, asks=False)
+        await _lay_beside(judging, staging)
+        await _check_ours(order, report, staging)
         await _judge_all(judging, staging, seen)
         if not report.dry_run:
             report.settlements = await keep_fees(desk, staging, order.provider)

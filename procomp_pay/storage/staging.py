@@ -219,6 +219,11 @@ class Staging:
         if self._provider == "kaspi":
             await self._fit_by_amount_and_time()
 
+    async def knows_any(self) -> bool:
+        """Whether a line is of a payment of ours, or could be; after :meth:`find_suspects`."""
+        [known] = await self._engine.rows(sql.KNOWS_ANY, {})
+        return bool(known[0])
+
     async def suspect_payments(self, payment_ids: Iterable[str]) -> None:
         """Have these payments judged too, whatever the join says."""
         for payment_id in payment_ids:

@@ -33,9 +33,10 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
         f"CREATE TEMP TABLE suspect_key (key {key} PRIMARY KEY, payment_id TEXT)",
         "CREATE TEMP TABLE suspect_id (payment_id TEXT)",
         f"CREATE TEMP TABLE maybe (match {key})",
-        f"CREATE TEMP TABLE adrift (match {key}, at {time}, amount {amount}, currency TEXT)",
+        f"""CREATE TEMP TABLE adrift (match {key}, at {time}, amount {amount}, currency TEXT,
+            tells_qr BOOLEAN)""",
         f"""CREATE TEMP TABLE nameless (payment_id TEXT, amount {amount}, currency TEXT, created_at {time},
-            is_long BOOLEAN, can_be BOOLEAN, channel TEXT, sent_at {time}, expires_at {time},
+            is_long BOOLEAN, has_qr BOOLEAN, can_be BOOLEAN, channel TEXT, sent_at {time}, expires_at {time},
             scanned_at {time}, scan_timeout_s INTEGER, confirm_timeout_s INTEGER)""",
         f"""CREATE TEMP TABLE suspect_line (key {key}, names TEXT, seq INTEGER, kind TEXT, ref TEXT,
             match {key}, stand TEXT, at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount},
@@ -132,7 +133,7 @@ def other_names(provider: str) -> list[str]:
 
 
 #: Lines of nobody's; and payments of which no number is known and no line, by when they can have been paid.
-ADRIFT = """INSERT INTO adrift SELECT DISTINCT l.match, l.at, l.amount, l.currency
+ADRIFT = """INSERT INTO adrift SELECT DISTINCT l.match, l.at, l.amount, l.currency, l.match <> l.ref
     FROM suspect s JOIN line l ON l.match = s.match WHERE s.payment_id IS NULL AND l.kind = 'payment'"""
 #: From a payment's making to the last moment at which money can come, in minutes: of a QR or a link; and of
 #: an invoice, which the customer has a day for. They bound the walk along the times.
@@ -146,8 +147,8 @@ def nameless(later: Callable[[str, int], str]) -> list[str]:
     is_long = f"coalesce(d.expires_at > {later('d.created_at', _LONGEST_QR)}, FALSE)"
     return [
         f"""INSERT INTO nameless SELECT d.payment_id, d.charged_amount, d.charged_currency, d.created_at,
-            {is_long}, p.status IN ('COMPLETED', 'REFUNDED') OR d.provider_open, d.channel, d.sent_at,
-            d.expires_at, d.scanned_at, d.scan_timeout_s, d.confirm_timeout_s
+            {is_long}, d.provider_ref IS NOT NULL, {_PAID_HERE} OR d.provider_open, d.channel,
+            d.sent_at, d.expires_at, d.scanned_at, d.scan_timeout_s, d.confirm_timeout_s
             FROM pay_payment_detail d JOIN "Payment" p ON p.id = d.payment_id
             WHERE d.channel LIKE 'kaspi%' AND p."kaspiTransactionId" IS NULL
             AND d.created_at >= (SELECT {later("min(at)", -_LONGEST_LIFE)} FROM adrift)
@@ -159,10 +160,11 @@ def nameless(later: Callable[[str, int], str]) -> list[str]:
 
 
 def fits(later: Callable[[str, int], str]) -> str:
-    """Each line of nobody's with every such payment of its amount within whose life it may lie."""
+    """Each line of nobody's with every such payment of its amount within whose life it may lie; not where
+    both name their QR, and they differ."""
     pairs = """SELECT a.match, a.at, n.payment_id, n.can_be, n.channel, n.created_at, n.sent_at, n.expires_at,
         n.scanned_at, n.scan_timeout_s, n.confirm_timeout_s FROM adrift a JOIN nameless n
-        ON n.amount = a.amount AND n.currency = a.currency"""
+        ON n.amount = a.amount AND n.currency = a.currency AND NOT (a.tells_qr AND n.has_qr)"""
     return f"""{pairs} AND n.is_long = FALSE AND n.created_at >= {later("a.at", -_LONGEST_QR)}
             AND n.created_at <= {later("a.at", _BEFORE)}
         UNION ALL {pairs} AND n.is_long = TRUE AND n.created_at >= {later("a.at", -_LONGEST_LIFE)}
@@ -172,6 +174,10 @@ def fits(later: Callable[[str, int], str]) -> str:
 
 RESOLVED = "UPDATE suspect SET payment_id = :id WHERE match = :match AND payment_id IS NULL"
 CANDIDATES = "INSERT INTO fitting VALUES (:match, :names)"
+
+KNOWS_ANY = """SELECT EXISTS (SELECT 1 FROM fitting) OR EXISTS (SELECT 1 FROM line l
+    WHERE l.kind IN ('payment', 'refund')
+    AND NOT EXISTS (SELECT 1 FROM suspect s WHERE s.match = l.match AND s.payment_id IS NULL))"""
 
 #: One key for each payment, and its lines under it.
 KEYS = [

@@ -139,6 +139,7 @@ async def test_what_fits_is_of_the_amount_and_the_time(world: World) -> None:
         replace(line, number=3, ref="79", at=started - timedelta(hours=21)),
         replace(line, number=4, ref="80", kind=LineKind.REFUND),
         replace(line, number=5, ref="81", at=started + timedelta(hours=2)),
+        replace(line, number=6, ref="82", payment_ref="19999999999"),  # of another QR, it says
     ]
     async with open_staging(world.desk.db, "kaspi") as staging:
         await staging.load_lines([line, *others])
