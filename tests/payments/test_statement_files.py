@@ -8,6 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.statement import LineKind, StatementLine
 from procomp_pay.domain.states import Channel, PaymentStatus
@@ -17,6 +20,7 @@ from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.providers.statements.tally import Tally
 from procomp_pay.storage.module import KaspiOperation, PaymentDetail
 from procomp_pay.storage.staging import Scope, open_staging
+from procomp_pay.storage.work import Discrepancy
 from tests.payments import test_reconcile as plants
 from tests.payments.conftest import World
 
@@ -29,6 +33,7 @@ async def export(world: World, path: Path, what: str) -> tuple[list[StatementLin
     assert answer.status_code == 200, answer.text
     path.write_bytes(answer.content)
     with open_statement(path) as statement:
+        assert statement.owner == ("123456789012" if "kaspi" in what and "title=0" not in what else None)
         return list(statement), statement.tally, statement.kind
 
 
@@ -149,6 +154,24 @@ async def test_what_fits_is_of_the_amount_and_the_time(world: World) -> None:
     named = {each.ref: each.candidates for each in theirs if each.candidates}
     assert named == {"77": tuple(sorted((qr, of_a_day))), "81": (of_a_day,)}
     assert [each for each in suspects if each.payment_id and each.key != verified.view.payment_id] == []
+
+
+async def test_a_statement_of_which_no_line_is_ours(world: World, tmp_path: Path) -> None:
+    """Another merchant's, most likely: nothing is judged until somebody says that it is ours."""
+    ours = await plants.paid_by_kaspi(world)
+    line = StatementLine(1, LineKind.PAYMENT, "77", world.now(), Money(Decimal(700), Currency.KZT))
+    lines = [line, replace(line, number=2, ref="78")]
+    window = {"since": world.now() - timedelta(days=1), "until": world.now() + timedelta(seconds=2)}
+    with pytest.raises(Refused, match=r"Not one of the 2 lines of k\.csv .* none of our 1 payments") as told:
+        await plants.run(world, "kaspi", lines=lines, source_name="k.csv", **window)
+    assert "--yes" in str(told.value.next_step)
+    assert await world.rows(Discrepancy) == []
+    report = await plants.run(world, "kaspi", lines=lines, is_ours=True, **window)
+    assert report.is_foreign
+    assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 2, ("MISSING_AT_PROVIDER", "opened"): 1}
+    # one line of ours is enough
+    own = replace(line, number=3, ref=str(ours.view.provider_ref), money=FEE)
+    assert not (await plants.run(world, "kaspi", lines=[*lines, own], **window)).is_foreign
 
 
 async def test_stripes_report_of_what_happened(world: World, tmp_path: Path) -> None:
