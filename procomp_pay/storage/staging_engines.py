@@ -73,8 +73,10 @@ async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
             raw = await connection.get_raw_connection()
             driver: Any = raw.driver_connection
             try:
-                # what is measured in gigabytes is spilled by the server, not held
+                # what is measured in gigabytes is spilled by the server, not held; a million lines are held,
+                # or each look at them would read them from the disk
                 await driver.execute("SET work_mem = '64MB'")
+                await driver.execute("SET temp_buffers = '256MB'")
                 await driver.execute("SET statement_timeout = 0")
                 await driver.execute("SET jit = off")  # compiling takes longer than these few queries
                 # thousands are looked up among millions: by index, as on any disk of today

@@ -28,7 +28,8 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
         f"""CREATE TEMP TABLE line (seq INTEGER, kind TEXT, ref TEXT, match {key}, stand TEXT DEFAULT 'paid',
             at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount}, hint TEXT,
             number INTEGER, dispute TEXT)""",
-        f"CREATE TEMP TABLE suspect (payment_id TEXT, match {key})",
+        # in the database's own order, as the books' indexes are, which it is looked up by
+        "CREATE TEMP TABLE suspect (payment_id TEXT, match TEXT)",
         f"CREATE TEMP TABLE fitting (match {key} PRIMARY KEY, names TEXT)",
         f"CREATE TEMP TABLE suspect_key (key {key} PRIMARY KEY, payment_id TEXT)",
         "CREATE TEMP TABLE suspect_id (payment_id TEXT)",
