@@ -207,10 +207,11 @@ async def _check_ours(order: Order, report: Report, staging: Staging) -> None:
     """
     report.is_foreign = not await staging.knows_any()
     if report.is_foreign and not order.is_ours:
+        count = report.compared
+        ours = f", and none of our {count} payments of its days stands in it" if count else ""
         raise Refused(
             f"Not one of the {staging.loaded} lines of {order.source_name or 'the statement'} is of a "
-            f"payment of ours, and none of our {report.compared} payments of its days stands in it: "
-            "another merchant's statement, or another account's? Nothing was judged",
+            f"payment of ours{ours}: another merchant's statement, or another account's? Nothing was judged",
             next_step="if it is ours all the same, add --yes: every line becomes a discrepancy",
         )
 

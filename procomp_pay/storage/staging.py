@@ -17,13 +17,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from procomp_pay.domain.kaspi_life import life_of
-from procomp_pay.domain.kaspi_statement import Fit, tell_apart
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.sides import Stand, Theirs
 from procomp_pay.domain.statement import Blocks, LineBlock, LineKind, StatementLine
-from procomp_pay.domain.states import Channel
 from procomp_pay.storage import staging_sql as sql
+from procomp_pay.storage.staging_fit import fit_by_amount_and_time
 from procomp_pay.storage.staging_repeats import Repeats
 
 if TYPE_CHECKING:
@@ -34,8 +32,6 @@ _OF_PAYMENTS = frozenset({LineKind.PAYMENT, LineKind.REFUND})
 _BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 #: Rows that are sent to the database at a time.
 BATCH = 5000
-#: More pairs of a line and a payment that it may fit are not looked at one by one.
-MOST_FITS = 100_000
 
 
 class StagedRow(NamedTuple):
@@ -217,7 +213,7 @@ class Staging:
         if charges[0]:
             await engine.run(sql.BY_CHARGE, {})
         if self._provider == "kaspi":
-            await self._fit_by_amount_and_time()
+            await fit_by_amount_and_time(engine)
 
     async def knows_any(self) -> bool:
         """Whether a line is of a payment of ours, or could be; after :meth:`find_suspects`."""
@@ -280,35 +276,6 @@ class Staging:
             candidates=tuple(candidates.split()) if candidates else (),
             number=line.number,
         )
-
-    async def _fit_by_amount_and_time(self) -> None:
-        """Lines whose number nobody has told us: see :func:`tell_apart`."""
-        engine = self._engine
-        later = engine.later
-        for statement in (sql.ADRIFT, *sql.nameless(later)):
-            await engine.run(statement, {})
-        rows = await engine.rows(sql.fits(later), {"most": MOST_FITS})
-        if len(rows) == MOST_FITS:
-            return  # a stadium's, or another merchant's: nobody can tell them apart
-        certain, doubtful = tell_apart(map(self._fit, rows))
-        for match, payment_id in certain.items():
-            await engine.run(sql.RESOLVED, {"match": match, "id": payment_id})
-        for match, names in doubtful.items():
-            await engine.run(sql.CANDIDATES, {"match": match, "names": " ".join(names)})
-
-    def _fit(self, row: Any) -> Fit:
-        match, at, payment_id, can_be, channel, created, sent, expires, scanned, scan_s, confirm_s = row
-        time = self._engine.time
-        born = time(created)
-        life = life_of(
-            Channel(channel),
-            time(sent) if sent else born,
-            expires_at=time(expires) if expires else None,
-            scanned_at=time(scanned) if scanned else None,
-            scan_timeout_s=scan_s,
-            confirm_timeout_s=confirm_s,
-        )
-        return Fit(match, time(at), payment_id, born, life, bool(can_be))
 
 
 @asynccontextmanager
