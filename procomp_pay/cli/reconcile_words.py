@@ -38,9 +38,10 @@ def summary(report: Report) -> str:
     dry = "dry run: " if report.dry_run else ""
     found = f"{report.found} differences" + (f" ({', '.join(did)})" if did else "")
     left = f"{report.skipped} lines unreadable, " if report.skipped else ""
+    foreign = "NOT ONE LINE IS OF A PAYMENT OF OURS, " if report.is_foreign else ""
     return (
-        f"{dry}{NAMES[report.provider]} {window(report)}: {state}{report.compared} payments against {read}: "
-        f"{found}, {left}{report.still_open} open"
+        f"{dry}{NAMES[report.provider]} {window(report)}: {state}{foreign}{report.compared} payments "
+        f"against {read}: {found}, {left}{report.still_open} open"
     )
 
 
@@ -91,6 +92,8 @@ def _notes(report: Report) -> list[str]:
         found.append(f"{report.moving} payments changed meanwhile: left for the next run.")
     if report.skipped:
         found.append(f"{report.skipped} lines could not be read: nothing is called missing at the provider.")
+    if report.is_foreign:
+        found.insert(0, "NOT ONE LINE IS OF A PAYMENT OF OURS: is it the right file?")
     return found + report.notes
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from procomp_pay.payments.desk import Actor, Desk
     from procomp_pay.payments.reconcile import Order
     from procomp_pay.payments.reconcile_report import Report
+    from procomp_pay.providers.statements.reader import Statement
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -75,6 +76,9 @@ def reconcile(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="The statement is ours, whatever speaks against it.")
+    ] = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,7 +91,9 @@ def reconcile(
     actor = operator(acting)
     warn_of_play_money(using, as_json=as_json)
     with ExitStack() as stack:
-        orders = _orders(stack, provider, wanted, statement, mapping, dry_run=dry_run, using=using)
+        orders = _orders(
+            stack, provider, wanted, statement, mapping, dry_run=dry_run, is_ours=yes, using=using
+        )
         progress = stack.enter_context(_progress(quiet=as_json))
         reports, trouble = with_desk(
             lambda desk: _run_alone(desk, orders, actor, progress, dry_run=dry_run), using=using
@@ -129,6 +135,7 @@ def _orders(
     mapping: Path | None,
     *,
     dry_run: bool,
+    is_ours: bool,
     using: Settings,
 ) -> list[Order]:
     from procomp_pay.payments.reconcile import PROVIDERS, Order
@@ -142,7 +149,24 @@ def _orders(
             raise ConfigurationError("No provider is configured", next_step="procomp-pay doctor")
         return [Order(name, since, until, dry_run=dry_run) for name in names]
     found = stack.enter_context(_open(statement, None if provider is Which.ALL else provider.value, mapping))
-    return [Order(found.provider, since, until, found, clean(statement.name), dry_run)]
+    if not is_ours:
+        _check_owner(found, using)
+    return [Order(found.provider, since, until, found, clean(statement.name), dry_run, is_ours)]
+
+
+def _check_owner(found: Statement, using: Settings) -> None:
+    """
+    :raises Refused: the statement names another merchant than our settings do.
+    """
+    from procomp_pay.domain.errors import Refused
+
+    ours = using.kaspi_organization_bin
+    if found.owner is not None and ours is not None and found.owner != ours:
+        raise Refused(
+            f"The statement is of BIN {found.owner}, and ours is {ours} (KASPI_ORGANIZATION_BIN): nothing "
+            "was compared",
+            next_step="export it from our own Kaspi Pay; or, if it is ours all the same, add --yes",
+        )
 
 
 def _is_set_up(using: Settings, provider: str) -> bool:

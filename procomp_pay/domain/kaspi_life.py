@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from procomp_pay.domain.facts import News
+from procomp_pay.domain.states import Channel
 
 #: Kaspi's usual timers, in seconds, for a payment whose answer was lost.
 USUAL_SCAN_S = 180
@@ -53,6 +54,33 @@ class KaspiLife:
     def last_look_at(self) -> datetime:
         """Both of Kaspi's time-outs have passed: after this look nobody asks again."""
         return max(self.scan_until, self.over_at) + timedelta(seconds=self.confirm_s) + MARGIN
+
+
+def life_of(
+    channel: Channel,
+    born: datetime,
+    *,
+    expires_at: datetime | None,
+    scanned_at: datetime | None,
+    scan_timeout_s: int | None,
+    confirm_timeout_s: int | None,
+    interval_s: int | None = None,
+) -> KaspiLife:
+    """A payment's times, with the usual timers where its answer was lost.
+
+    :param born: when it was sent to Kaspi.
+    """
+    if channel is Channel.KASPI_REMOTE:
+        ends = expires_at or born + timedelta(seconds=REMOTE_LIFE_S)
+        return KaspiLife(
+            scan_until=ends, scanned_at=None, confirm_s=0, interval_s=REMOTE_LIFE_S, on_event=True
+        )
+    return KaspiLife(
+        scan_until=expires_at or born + timedelta(seconds=scan_timeout_s or USUAL_SCAN_S),
+        scanned_at=scanned_at,
+        confirm_s=confirm_timeout_s or USUAL_CONFIRM_S,
+        interval_s=interval_s or 5,
+    )
 
 
 @dataclass(frozen=True, slots=True)

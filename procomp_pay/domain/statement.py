@@ -92,7 +92,7 @@ class LineBlock:
 
 
 class Blocks(Protocol):
-    """A file that is read once: its plain lines in blocks, and then the others."""
+    """A file that is read once: its plain lines in blocks, then the others, and then the doubt about them."""
 
     def blocks(self) -> Iterator[LineBlock]:
         """
@@ -102,6 +102,13 @@ class Blocks(Protocol):
 
     def others(self) -> Iterator[StatementLine]:
         """After all :meth:`blocks`.
+
+        :raises NotPlain: as there.
+        """
+        ...
+
+    def check(self) -> None:
+        """After all :meth:`others`, and before anything is judged; it takes a while, in any thread.
 
         :raises NotPlain: as there.
         """

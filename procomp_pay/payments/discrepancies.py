@@ -14,8 +14,9 @@ from procomp_pay.domain.refunds import HOLDING, RefundState
 from procomp_pay.domain.rules import DiscrepancyKind
 from procomp_pay.domain.sides import Finding
 from procomp_pay.payments.desk import Actor, Desk
+from procomp_pay.payments.reconcile_back import differences, is_known_now
 from procomp_pay.payments.reconcile_books import Reach
-from procomp_pay.payments.reconcile_judge import Court, differences, is_known_now
+from procomp_pay.payments.reconcile_court import Court
 from procomp_pay.payments.reconcile_mend import mend_by_asking, reconciler
 from procomp_pay.payments.reconcile_report import Report
 from procomp_pay.payments.refund import Refunded, RefundOrder, refund

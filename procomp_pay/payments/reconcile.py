@@ -17,10 +17,12 @@ from aiolimiter import AsyncLimiter
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.sides import Finding
-from procomp_pay.domain.statement import StatementLine
+from procomp_pay.domain.statement import NotPlain, StatementLine
 from procomp_pay.payments.desk import Actor, Desk
+from procomp_pay.payments.reconcile_back import look_back
 from procomp_pay.payments.reconcile_books import Reach, count_in, first_start, open_ids
-from procomp_pay.payments.reconcile_judge import Court, judge_page, look_back
+from procomp_pay.payments.reconcile_court import Court, Scribe
+from procomp_pay.payments.reconcile_judge import judge_page
 from procomp_pay.payments.reconcile_kaspi import ask_each
 from procomp_pay.payments.reconcile_mend import mend_by_line, reconciler
 from procomp_pay.payments.reconcile_report import Report
@@ -34,7 +36,7 @@ PROVIDERS = ("stripe", "kaspi")
 #: Questions to a provider in a second: far below Stripe's limit of 25 in test mode, which others share.
 PER_SECOND = 15
 #: Suspects that are judged at a time.
-PAGE = 500
+PAGE = 1000
 #: A statement's first and last minutes may lack what our clock puts into them.
 EDGE = timedelta(minutes=5)
 
@@ -48,6 +50,7 @@ class Order:
     :param since, until: ``None``: a week back, further where something was not read yet; up to now.
     :param lines: a statement in place of the API; read once, in whatever order it has.
     :param source_name: what the statement is called, for the audit.
+    :param is_ours: somebody says that the statement is ours, although none of its lines is.
     """
 
     provider: str
@@ -56,6 +59,7 @@ class Order:
     lines: Iterable[StatementLine] | None = None
     source_name: str | None = None
     dry_run: bool = False
+    is_ours: bool = False
 
 
 def check_window(since: datetime | None, until: datetime | None, now: datetime) -> None:
@@ -159,12 +163,13 @@ async def _stripe(court: Court, seen: Seen) -> None:
             read_at=court.reach.read_at,
         )
         court = Court(desk, court.actor, reach, report, pace=court.pace)
+        await _lay_beside(court, staging)
         await _judge_all(court, staging, seen)
     if report.cut is None:
         await keep_movements(desk, report, seen)
 
 
-async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
+async def _lay_beside(court: Court, staging: Staging) -> None:
     desk, report = court.desk, court.report
     after = ""
     while court.asks:
@@ -184,11 +189,31 @@ async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
         await asyncio.gather(counting, return_exceptions=True)
         raise
     await counting
+
+
+async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
     judged = 0
-    async for suspects, theirs in staging.pages(PAGE):
-        await judge_page(court, suspects, theirs)
-        judged += len(suspects)
-        seen("differences looked into", judged)
+    async with Scribe(court) as scribe:
+        async for suspects, theirs in staging.pages(PAGE):
+            await scribe.keep(await judge_page(court, suspects, theirs))
+            judged += len(suspects)
+            seen("differences looked into", judged)
+
+
+async def _check_ours(order: Order, report: Report, staging: Staging) -> None:
+    """
+    :raises Refused: not one line is of a payment of ours, and nobody has said that the statement is ours all
+        the same: each line, and each payment of ours, would become a difference.
+    """
+    report.is_foreign = not await staging.knows_any()
+    if report.is_foreign and not order.is_ours:
+        count = report.compared
+        ours = f", and none of our {count} payments of its days stands in it" if count else ""
+        raise Refused(
+            f"Not one of the {staging.loaded} lines of {order.source_name or 'the statement'} is of a "
+            f"payment of ours{ours}: another merchant's statement, or another account's? Nothing was judged",
+            next_step="if it is ours all the same, add --yes: every line becomes a discrepancy",
+        )
 
 
 async def _count(court: Court) -> None:
@@ -198,11 +223,19 @@ async def _count(court: Court) -> None:
 
 
 async def _statement(court: Court, order: Order, seen: Seen) -> None:
+    try:
+        await _compare_lines(court, order, seen, in_blocks=True)
+    except NotPlain:  # said before anything was judged
+        await _compare_lines(court, order, seen, in_blocks=False)
+
+
+async def _compare_lines(court: Court, order: Order, seen: Seen, *, in_blocks: bool) -> None:
     desk, report = court.desk, court.report
     name = order.source_name or "statement"
     async with open_staging(desk.db, order.provider) as staging:
         lines = order.lines or ()
-        await staging.load_statement(lines, partial(seen, "lines"))
+        load = staging.load_statement if in_blocks else staging.load_lines
+        await load(lines, partial(seen, "lines"))
         report.read["lines"] = staging.loaded
         report.skipped = getattr(getattr(lines, "tally", None), "skipped_count", 0)
         span = staging.span()
@@ -225,6 +258,8 @@ async def _statement(court: Court, order: Order, seen: Seen) -> None:
             await mend_by_line(of, finding, by, f"{name}:{line}")
 
         judging = Court(desk, court.actor, reach, report, mend=mend, asks=False)
+        await _lay_beside(judging, staging)
+        await _check_ours(order, report, staging)
         await _judge_all(judging, staging, seen)
         if not report.dry_run:
             report.settlements = await keep_fees(desk, staging, order.provider)

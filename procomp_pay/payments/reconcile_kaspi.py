@@ -10,7 +10,8 @@ from procomp_pay.domain.errors import NotFound, Refused, Unavailable
 from procomp_pay.domain.sides import Theirs
 from procomp_pay.domain.states import Channel, CreateState
 from procomp_pay.payments.reconcile_books import held_by_id, ids_in, open_ids
-from procomp_pay.payments.reconcile_judge import Court, judge_page
+from procomp_pay.payments.reconcile_court import Court, keep
+from procomp_pay.payments.reconcile_judge import judge_page
 from procomp_pay.payments.reconcile_mend import ask
 from procomp_pay.storage.payments import Held
 from procomp_pay.storage.staging import Suspect
@@ -96,10 +97,10 @@ async def _judge(court: Court, ids: list[str], seen: Seen) -> None:
     seen(WORD, court.report.read[WORD])
     untold = {name for name, task in tasks.items() if task.result() is None}
     suspects = [Suspect(name, name) for name in ids if name not in untold]
-    await judge_page(court, suspects, sorted(theirs, key=lambda each: each.key))
+    await keep(court, await judge_page(court, suspects, sorted(theirs, key=lambda each: each.key)))
     # a gateway that cannot be asked misses nothing: there our own books alone are looked at
     alone = replace(court, reach=replace(court.reach, whole=False))
-    await judge_page(alone, [Suspect(name, name) for name in ids if name in untold], [])
+    await keep(court, await judge_page(alone, [Suspect(name, name) for name in ids if name in untold], []))
 
 
 def _is_there(held: Held | None) -> bool:

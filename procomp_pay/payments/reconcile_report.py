@@ -58,6 +58,8 @@ class Report:
     silent: bool = False
     #: Lines of a statement that could not be read for certain.
     skipped: int = 0
+    #: Not one line of the statement is of a payment of ours.
+    is_foreign: bool = False
 
     def add(self, finding: Finding, became: str) -> None:
         """Count a difference, and keep it while there is room."""
@@ -88,6 +90,7 @@ class Report:
             "moving": self.moving,
             "settlements": self.settlements,
             "skipped": self.skipped,
+            "not_one_line_of_ours": self.is_foreign,
             "cut": self.cut,
         }
 

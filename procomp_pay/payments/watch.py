@@ -15,11 +15,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.errors import ConfigurationError, NotFound, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.domain.kaspi_life import (
-    REMOTE_LIFE_S,
-    USUAL_CONFIRM_S,
-    USUAL_SCAN_S,
     KaspiLife,
     after_look,
+    life_of,
 )
 from procomp_pay.domain.rules import DiscrepancyKind, Topic
 from procomp_pay.domain.states import Channel, CreateState, PaymentStatus
@@ -56,17 +54,14 @@ FOLLOW_AGAIN_S = 5
 def kaspi_life(held: Held) -> KaspiLife:
     """A Kaspi payment's times, with the usual timers where its answer was lost."""
     detail = held.detail
-    born = detail.sent_at or detail.created_at
-    if detail.channel is Channel.KASPI_REMOTE:
-        ends = detail.expires_at or born + timedelta(seconds=REMOTE_LIFE_S)
-        return KaspiLife(
-            scan_until=ends, scanned_at=None, confirm_s=0, interval_s=REMOTE_LIFE_S, on_event=True
-        )
-    return KaspiLife(
-        scan_until=detail.expires_at or born + timedelta(seconds=detail.scan_timeout_s or USUAL_SCAN_S),
+    return life_of(
+        detail.channel,
+        detail.sent_at or detail.created_at,
+        expires_at=detail.expires_at,
         scanned_at=detail.scanned_at,
-        confirm_s=detail.confirm_timeout_s or USUAL_CONFIRM_S,
-        interval_s=detail.poll_interval_s or 5,
+        scan_timeout_s=detail.scan_timeout_s,
+        confirm_timeout_s=detail.confirm_timeout_s,
+        interval_s=detail.poll_interval_s,
     )
 
 

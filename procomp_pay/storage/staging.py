@@ -9,6 +9,7 @@ the books are attached read-only.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.sides import Stand, Theirs
-from procomp_pay.domain.statement import Blocks, LineBlock, LineKind, NotPlain, StatementLine
+from procomp_pay.domain.statement import Blocks, LineBlock, LineKind, StatementLine
 from procomp_pay.storage import staging_sql as sql
+from procomp_pay.storage.staging_fit import fit_by_amount_and_time
 from procomp_pay.storage.staging_repeats import Repeats
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Staging:
         self._provider = provider
         self._names = Repeats()
         self._has_hints = self._has_fees = False
+        self._check: Callable[[], None] | None = None
         self.loaded = 0
         self._first: datetime | None = None
         self._last: datetime | None = None
@@ -94,19 +97,19 @@ class Staging:
     async def load_statement(
         self, lines: Iterable[StatementLine], seen: Callable[[int], None] = lambda _: None
     ) -> None:
-        """As :meth:`load_lines`, in blocks where file and database can: a third of the time for a million."""
+        """As :meth:`load_lines`, in blocks where file and database can: a third of the time for a million.
+
+        :raises NotPlain: it must be read line by line; :meth:`find_suspects` may say so too. These tables are
+            of no use any more.
+        """
         quick: Callable[[], Blocks] | None = getattr(lines, "quick", None)
-        if quick is not None and self._engine.takes_blocks:
-            try:
-                source = quick()
-                await self._engine.copy_blocks(self._noted_blocks(source.blocks()), self._counter(seen))
-                await self.load_lines(source.others(), seen)
-            except NotPlain:
-                await self._engine.run("TRUNCATE line", {})
-                self._names, self.loaded, self._first, self._last = Repeats(), 0, None, None
-            else:
-                return
-        await self.load_lines(lines, seen)
+        if quick is None or not self._engine.takes_blocks:
+            await self.load_lines(lines, seen)
+            return
+        source = quick()
+        await self._engine.copy_blocks(self._noted_blocks(source.blocks()), self._counter(seen))
+        await self.load_lines(source.others(), seen)
+        self._check = source.check
 
     def _noted_blocks(self, blocks: Iterable[LineBlock]) -> Iterator[LineBlock]:
         for block in blocks:
@@ -165,7 +168,21 @@ class Staging:
         """Fill the table of suspects: all that the join does not clear. How many there are.
 
         :param books_alone: also what does not agree within our books, whatever the provider says.
+        :raises NotPlain: see :meth:`load_statement`.
         """
+        if self._check is None:
+            return await self._find_suspects(scope, books_alone=books_alone)
+        # a thread looks for lines that stand twice, while this one does nothing but wait for the database
+        check = asyncio.create_task(asyncio.to_thread(self._check))
+        try:
+            found = await self._find_suspects(scope, books_alone=books_alone)
+        except BaseException:
+            await asyncio.gather(check, return_exceptions=True)
+            raise
+        await check
+        return found
+
+    async def _find_suspects(self, scope: Scope, *, books_alone: bool) -> int:
         engine = self._engine
         window = {"since": engine.millis(scope.since), "until": engine.millis(scope.until)}
         statements = sql.suspects(self._provider, full_join=engine.has_full_join)
@@ -196,7 +213,12 @@ class Staging:
         if charges[0]:
             await engine.run(sql.BY_CHARGE, {})
         if self._provider == "kaspi":
-            await self._fit_by_amount_and_time()
+            await fit_by_amount_and_time(engine)
+
+    async def knows_any(self) -> bool:
+        """Whether a line is of a payment of ours, or could be; after :meth:`find_suspects`."""
+        [known] = await self._engine.rows(sql.KNOWS_ANY, {})
+        return bool(known[0])
 
     async def suspect_payments(self, payment_ids: Iterable[str]) -> None:
         """Have these payments judged too, whatever the join says."""
@@ -254,29 +276,6 @@ class Staging:
             candidates=tuple(candidates.split()) if candidates else (),
             number=line.number,
         )
-
-    async def _fit_by_amount_and_time(self) -> None:
-        """A line whose number nobody has told us fits the one payment of its amount within whose life it
-        lies. Two that fit, either way, are left to a person, with their names; so is one that Kaspi itself
-        calls unpaid: the money is of another sale."""
-        pairs: dict[str, list[str]] = {}
-        lines: dict[str, list[str]] = {}
-        alive: set[str] = set()
-        for match, payment_id, can_be in await self._engine.rows(
-            sql.fits(self._engine.minutes_before, self._engine.minutes_after), {}
-        ):
-            pairs.setdefault(match, []).append(payment_id)
-            lines.setdefault(payment_id, []).append(match)
-            if can_be:
-                alive.add(payment_id)
-        for match, named in pairs.items():
-            fitting = [each for each in named if each in alive] or named
-            if len(fitting) == 1 and fitting[0] in alive and len(lines[fitting[0]]) == 1:
-                await self._engine.run(sql.RESOLVED, {"match": match, "id": fitting[0]})
-            else:
-                await self._engine.run(
-                    sql.CANDIDATES, {"match": match, "names": " ".join(sorted(fitting)[:10])}
-                )
 
 
 @asynccontextmanager

@@ -32,9 +32,9 @@ class Engine(Protocol):
     key_type: str
     has_full_join: bool
     takes_blocks: bool
-    #: The edges of a Kaspi payment's life, for a line of its amount.
-    minutes_before: str
-    minutes_after: str
+
+    def later(self, time: str, minutes: int) -> str:
+        """SQL for so many minutes after a time."""
 
     async def run(self, statement: str, values: dict[str, Any]) -> None: ...
 
@@ -73,8 +73,10 @@ async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
             raw = await connection.get_raw_connection()
             driver: Any = raw.driver_connection
             try:
-                # what is measured in gigabytes is spilled by the server, not held
+                # what is measured in gigabytes is spilled by the server, not held; a million lines are held,
+                # or each look at them would read them from the disk
                 await driver.execute("SET work_mem = '64MB'")
+                await driver.execute("SET temp_buffers = '256MB'")
                 await driver.execute("SET statement_timeout = 0")
                 await driver.execute("SET jit = off")  # compiling takes longer than these few queries
                 # thousands are looked up among millions: by index, as on any disk of today
@@ -98,8 +100,6 @@ async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
 class _Postgres:
     amount_type, time_type, key_type = "NUMERIC(12, 2)", "TIMESTAMPTZ", 'TEXT COLLATE "C"'
     has_full_join = takes_blocks = True
-    minutes_before = "(p.\"createdAt\" AT TIME ZONE 'UTC') - INTERVAL '2 minutes'"
-    minutes_after = "(p.\"createdAt\" AT TIME ZONE 'UTC') + INTERVAL '30 minutes'"
 
     def __init__(self, driver: psycopg.AsyncConnection[Any]) -> None:
         self._driver = driver
@@ -166,6 +166,9 @@ class _Postgres:
             f"{_NULL if fee is None else fee}\t{_NULL if net is None else net}\t\\N\t{line.number}\t\\N\n"
         )
 
+    def later(self, time: str, minutes: int) -> str:
+        return f"({time} + INTERVAL '{minutes} minutes')"
+
     def millis(self, at: datetime) -> Any:
         return at.astimezone(UTC).replace(tzinfo=None)
 
@@ -208,8 +211,6 @@ class _Sqlite:
     amount_type, time_type, key_type = "INTEGER", "TEXT", "TEXT"
     has_full_join = False  # not before SQLite 3.39
     takes_blocks = False  # it would wait for each row anyway
-    minutes_before = "datetime(p.\"createdAt\", '-2 minutes')"
-    minutes_after = "datetime(p.\"createdAt\", '+30 minutes')"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -248,6 +249,9 @@ class _Sqlite:
                 self._seq, row.kind, row.ref, row.match, row.stand, at, _cents(row.amount), row.currency,
                 _cents(row.fee), _cents(row.net), row.hint, row.number, row.dispute,
             )  # fmt: skip
+
+    def later(self, time: str, minutes: int) -> str:
+        return f"datetime({time}, '{minutes:+} minutes')"
 
     def millis(self, at: datetime) -> Any:
         return at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")

@@ -7,6 +7,8 @@ Parameters are written ``:name``. Only constants of ours are put into their text
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 _LINE = "kind, ref, match, stand, at, amount, currency, fee, net, hint, coalesce(number, seq), dispute"
 _COLUMN = {"stripe": '"stripePaymentId"', "kaspi": '"kaspiTransactionId"'}
 _PAID_HERE = "p.status IN ('COMPLETED', 'REFUNDED')"
@@ -26,11 +28,17 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
         f"""CREATE TEMP TABLE line (seq INTEGER, kind TEXT, ref TEXT, match {key}, stand TEXT DEFAULT 'paid',
             at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount}, hint TEXT,
             number INTEGER, dispute TEXT)""",
-        f"CREATE TEMP TABLE suspect (payment_id TEXT, match {key})",
+        # in the database's own order, as the books' indexes are, which it is looked up by
+        "CREATE TEMP TABLE suspect (payment_id TEXT, match TEXT)",
         f"CREATE TEMP TABLE fitting (match {key} PRIMARY KEY, names TEXT)",
         f"CREATE TEMP TABLE suspect_key (key {key} PRIMARY KEY, payment_id TEXT)",
         "CREATE TEMP TABLE suspect_id (payment_id TEXT)",
         f"CREATE TEMP TABLE maybe (match {key})",
+        f"""CREATE TEMP TABLE adrift (match {key}, at {time}, amount {amount}, currency TEXT,
+            tells_qr BOOLEAN)""",
+        f"""CREATE TEMP TABLE nameless (payment_id TEXT, amount {amount}, currency TEXT, created_at {time},
+            is_long BOOLEAN, has_qr BOOLEAN, can_be BOOLEAN, channel TEXT, sent_at {time}, expires_at {time},
+            scanned_at {time}, scan_timeout_s INTEGER, confirm_timeout_s INTEGER)""",
         f"""CREATE TEMP TABLE suspect_line (key {key}, names TEXT, seq INTEGER, kind TEXT, ref TEXT,
             match {key}, stand TEXT, at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount},
             hint TEXT, number INTEGER, dispute TEXT)""",
@@ -125,21 +133,52 @@ def other_names(provider: str) -> list[str]:
     ]
 
 
-def fits(before: str, after: str) -> str:
-    """Lines of nobody's, each with every payment of its amount within whose life it lies and whose own number
-    no line has; and whether its money can have come: not after Kaspi's last word that it was not paid.
-    ``before``, ``after``: SQL for the edges of a payment's life."""
-    return f"""SELECT DISTINCT l.match, p.id, ({_PAID_HERE} OR d.provider_open)
-        FROM suspect s JOIN line l ON l.match = s.match
-        JOIN "Payment" p ON p.amount = l.amount AND CAST(p.currency AS TEXT) = l.currency
-            AND CAST(p.method AS TEXT) = 'KASPI_QR' AND l.at >= {before} AND l.at < {after}
-        JOIN pay_payment_detail d ON d.payment_id = p.id
-        WHERE s.payment_id IS NULL AND l.kind = 'payment' AND p."kaspiTransactionId" IS NULL
-        AND NOT EXISTS (SELECT 1 FROM suspect t WHERE t.payment_id = p.id AND t.match IS NOT NULL)"""
+#: Lines of nobody's; and payments of which no number is known and no line, by when they can have been paid.
+ADRIFT = """INSERT INTO adrift SELECT DISTINCT l.match, l.at, l.amount, l.currency, l.match <> l.ref
+    FROM suspect s JOIN line l ON l.match = s.match WHERE s.payment_id IS NULL AND l.kind = 'payment'"""
+#: From a payment's making to the last moment at which money can come, in minutes: of a QR or a link; and of
+#: an invoice, which the customer has a day for. They bound the walk along the times.
+_LONGEST_QR, _LONGEST_LIFE, _BEFORE = 33, 25 * 60, 3
+
+
+def nameless(later: Callable[[str, int], str]) -> list[str]:
+    """
+    :param later: SQL for a time and the minutes after it.
+    """
+    is_long = f"coalesce(d.expires_at > {later('d.created_at', _LONGEST_QR)}, FALSE)"
+    return [
+        f"""INSERT INTO nameless SELECT d.payment_id, d.charged_amount, d.charged_currency, d.created_at,
+            {is_long}, d.provider_ref IS NOT NULL, {_PAID_HERE} OR d.provider_open, d.channel,
+            d.sent_at, d.expires_at, d.scanned_at, d.scan_timeout_s, d.confirm_timeout_s
+            FROM pay_payment_detail d JOIN "Payment" p ON p.id = d.payment_id
+            WHERE d.channel LIKE 'kaspi%' AND p."kaspiTransactionId" IS NULL
+            AND d.created_at >= (SELECT {later("min(at)", -_LONGEST_LIFE)} FROM adrift)
+            AND d.created_at <= (SELECT {later("max(at)", _BEFORE)} FROM adrift)
+            AND NOT EXISTS (SELECT 1 FROM suspect t WHERE t.payment_id = p.id AND t.match IS NOT NULL)
+            AND NOT EXISTS (SELECT 1 FROM pay_kaspi_operation o WHERE o.payment_id = p.id)""",
+        "CREATE INDEX nameless_time ON nameless (is_long, amount, currency, created_at)",
+    ]
+
+
+def fits(later: Callable[[str, int], str]) -> str:
+    """Each line of nobody's with every such payment of its amount within whose life it may lie; not where
+    both name their QR, and they differ."""
+    pairs = """SELECT a.match, a.at, n.payment_id, n.can_be, n.channel, n.created_at, n.sent_at, n.expires_at,
+        n.scanned_at, n.scan_timeout_s, n.confirm_timeout_s FROM adrift a JOIN nameless n
+        ON n.amount = a.amount AND n.currency = a.currency AND NOT (a.tells_qr AND n.has_qr)"""
+    return f"""{pairs} AND n.is_long = FALSE AND n.created_at >= {later("a.at", -_LONGEST_QR)}
+            AND n.created_at <= {later("a.at", _BEFORE)}
+        UNION ALL {pairs} AND n.is_long = TRUE AND n.created_at >= {later("a.at", -_LONGEST_LIFE)}
+            AND n.created_at <= {later("a.at", _BEFORE)}
+        LIMIT :most"""
 
 
 RESOLVED = "UPDATE suspect SET payment_id = :id WHERE match = :match AND payment_id IS NULL"
 CANDIDATES = "INSERT INTO fitting VALUES (:match, :names)"
+
+KNOWS_ANY = """SELECT EXISTS (SELECT 1 FROM fitting) OR EXISTS (SELECT 1 FROM line l
+    WHERE l.kind IN ('payment', 'refund')
+    AND NOT EXISTS (SELECT 1 FROM suspect s WHERE s.match = l.match AND s.payment_id IS NULL))"""
 
 #: One key for each payment, and its lines under it.
 KEYS = [

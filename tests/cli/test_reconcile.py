@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,8 @@ import pytest
 from procomp_pay.providers.stripe import StripePaymentService
 from tests.cli.conftest import Clerk
 from tests.cli.test_refund import paid
+from tests.providers.statements.files import HEADS, text
+from tests.providers.statements.files import kaspi as row
 
 
 def nobodys(desk: Clerk) -> str:
@@ -73,6 +76,21 @@ def test_usage(small_desk: Clerk) -> None:
     small_desk.ask("discrepancies", "show", "nothing", code=4)
     small_desk.ask("discrepancies", "resolve", "x", "--how", "pray", "--note", "x", code=2)
     small_desk.ask("discrepancies", "resolve", "x", "--how", "refund", "--note", "x", code=2)
+
+
+def test_another_merchants_statement(
+    small_desk: Clerk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "october.csv"
+    rows = [["", "ИИН/БИН", "123456789012"], HEADS, row(1), row(2)]
+    file.write_text(text(rows), encoding="utf-8-sig", newline="")
+    monkeypatch.setenv("KASPI_ORGANIZATION_BIN", "210987654321")
+    said = small_desk.ask("reconcile", "--statement", str(file), code=3)
+    assert "of BIN 123456789012, and ours is 210987654321" in said["detail"]
+    monkeypatch.setenv("KASPI_ORGANIZATION_BIN", "123456789012")
+    assert "Not one of the 2 lines" in small_desk.ask("reconcile", "--statement", str(file), code=3)["detail"]
+    done = small_desk.type("reconcile", "--statement", str(file), "--yes", "--dry-run", code=6)
+    assert "NOT ONE LINE IS OF A PAYMENT OF OURS" in done.out
 
 
 def test_a_day_in_almaty(small_desk: Clerk) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ClauseElement, Executable, text
-from sqlalchemy.ext.compiler import compiles
+import pytest
 
-from procomp_pay.domain.kaspi_statement import Candidate, How, Unmatched, match
+from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.statement import LineKind, StatementLine
+from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.payments import views
+from procomp_pay.payments.reconcile_report import Report
 from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.providers.statements.tally import Tally
-from procomp_pay.storage import kaspi_candidates
 from procomp_pay.storage.module import KaspiOperation, PaymentDetail
+from procomp_pay.storage.staging import Scope, open_staging
+from procomp_pay.storage.work import Discrepancy
+from tests.payments import test_reconcile as plants
 from tests.payments.conftest import World
 
 FEE = Money(Decimal(24000), Currency.KZT)
@@ -29,12 +33,14 @@ async def export(world: World, path: Path, what: str) -> tuple[list[StatementLin
     assert answer.status_code == 200, answer.text
     path.write_bytes(answer.content)
     with open_statement(path) as statement:
+        assert statement.owner == ("123456789012" if "kaspi" in what and "title=0" not in what else None)
         return list(statement), statement.tally, statement.kind
 
 
-async def candidates(world: World, line: StatementLine) -> list[Candidate]:
-    async with world.desk.db.reading() as session:
-        return await kaspi_candidates.candidates(session, line)
+async def reconciled(world: World, path: Path) -> Report:
+    """The file that was exported last, as ``reconcile --statement`` compares it."""
+    with open_statement(path, looks=False) as statement:
+        return await plants.run(world, "kaspi", lines=statement, source_name=path.name)
 
 
 async def paid(world: World) -> views.Opening:
@@ -74,12 +80,12 @@ async def test_kaspis_export_of_what_happened(world: World, tmp_path: Path) -> N
         }
         whole = (FEE, Decimal("228.00"), Decimal("23772.00"))
         assert money == {first.view.provider_ref: whole, second.view.provider_ref: whole}
-        found = match(lines, {place: await candidates(world, line) for place, line in enumerate(lines)})
-        assert {(each.line.kind, each.payment_id, each.how) for each in found} == {
-            (LineKind.PAYMENT, first.view.payment_id, How.PAYMENT_ID),
-            (LineKind.PAYMENT, second.view.payment_id, How.PAYMENT_ID),
-            (LineKind.REFUND, first.view.payment_id, How.PAYMENT_ID),
-        }
+        report = await reconciled(world, tmp_path / "f")
+        # the first file finishes what it tells of; every other one agrees with the books then
+        mended = {("STATUS_MISMATCH", "repaired"): 2, ("REFUND_MISMATCH", "repaired"): 1}
+        assert plants.kinds(report) == (mended if what == ODD_FILES[0] else {}), (what, report.told)
+    assert (await world.view(first)).refunded.amount == Decimal("5000.00")
+    assert (await world.view(second)).refunded.amount == 0
 
 
 async def test_numbers_of_their_own_are_matched_by_amount_and_time(world: World, tmp_path: Path) -> None:
@@ -88,15 +94,20 @@ async def test_numbers_of_their_own_are_matched_by_amount_and_time(world: World,
     world.later(3600)
     second, third = await paid(world), await paid(world)
     lines, _, _ = await export(world, tmp_path / "f", "kaspi/statement.csv")
-    found = match(lines, {place: await candidates(world, line) for place, line in enumerate(lines)})
-    assert (found[0].payment_id, found[0].how) == (first.view.payment_id, How.AMOUNT_AND_TIME)
+    report = await reconciled(world, tmp_path / "f")
+    assert await world.status(first) is PaymentStatus.COMPLETED
     # two in the same minutes for the same fee: nobody can tell, and both are named
     rivals = tuple(sorted((second.view.payment_id, third.view.payment_id)))
-    assert [(each.why, each.rivals) for each in found[1:]] == [(Unmatched.AMBIGUOUS, rivals)] * 2
+    unknown = [each.finding for each in report.told if each.became == "opened"]
+    assert {each.mark for each in unknown} == {lines[1].ref, lines[2].ref}
+    assert [each.theirs.candidates for each in unknown if each.theirs] == [rivals] * 2
     # a number that became known leaves one
     await _record(world, second, lines[1].ref)
-    found = match(lines, {place: await candidates(world, line) for place, line in enumerate(lines)})
-    assert [each.payment_id for each in found] == [each.view.payment_id for each in (first, second, third)]
+    await reconciled(world, tmp_path / "f")
+    used = {row.operation_number: row.payment_id for row in await world.rows(KaspiOperation)}
+    assert used == {
+        line.ref: each.view.payment_id for line, each in zip(lines, (first, second, third), strict=True)
+    }
 
 
 async def _record(world: World, opened: views.Opening, number: str) -> None:
@@ -113,61 +124,54 @@ async def _record(world: World, opened: views.Opening, number: str) -> None:
         )
 
 
-async def test_candidates_are_those_of_the_amount_and_the_time(world: World) -> None:
+async def test_what_fits_is_of_the_amount_and_the_time(world: World) -> None:
+    """A QR's life is minutes, an invoice's a day; each line is named with those that it lies in."""
+    started = world.now()
     opened = await world.start(await world.participant())
     await world.start(await world.participant(), "apple_pay")
-    line = StatementLine(1, LineKind.PAYMENT, "77", world.now(), FEE)
-    [found] = await candidates(world, line)
-    assert (found.payment_id, found.charged) == (opened.view.payment_id, FEE)
-    assert found.qr_payment_id == opened.view.provider_ref
-    assert timedelta(seconds=270) < found.until - found.since < timedelta(seconds=290)
-    for changed in (
-        {"money": Money(Decimal(23999), Currency.KZT)},
-        {"at": line.at + timedelta(minutes=40)},
-        {"at": line.at - timedelta(minutes=10)},
-        {"kind": LineKind.REFUND},
-        {"kind": LineKind.OTHER, "ref": str(opened.view.provider_ref)},
-    ):
-        values = {name: getattr(line, name) for name in ("number", "kind", "ref", "at", "money")} | changed
-        assert await candidates(world, StatementLine(**values)) == []
-    # an invoice is open for a day: its end says so
+    verified = await world.start(await world.participant())
+    await _record(world, verified, "55")  # its line bears that number, and no other line can be its
+    invoice = await world.start(await world.participant())
     async with world.desk.db.writing() as session:
-        detail = await session.get(PaymentDetail, opened.view.payment_id)
+        detail = await session.get(PaymentDetail, invoice.view.payment_id)
         assert detail is not None
-        detail.expires_at = detail.created_at + timedelta(hours=24)
-    late = StatementLine(1, LineKind.PAYMENT, "77", world.now() + timedelta(hours=20), FEE)
-    assert [each.payment_id for each in await candidates(world, late)] == [opened.view.payment_id]
-    # verified: its line bears that number, and no other line can be its
-    await _record(world, opened, "55")
-    assert await candidates(world, late) == []
+        detail.channel, detail.created_at = Channel.KASPI_REMOTE, started - timedelta(hours=20)
+        detail.sent_at, detail.expires_at = None, started + timedelta(hours=4)
+    world.later(3 * 3600)
+    line = StatementLine(1, LineKind.PAYMENT, "77", started + timedelta(minutes=1), FEE)
+    others = [
+        replace(line, number=2, ref="78", money=Money(Decimal(23999), Currency.KZT)),
+        replace(line, number=3, ref="79", at=started - timedelta(hours=21)),
+        replace(line, number=4, ref="80", kind=LineKind.REFUND),
+        replace(line, number=5, ref="81", at=started + timedelta(hours=2)),
+        replace(line, number=6, ref="82", payment_ref="19999999999"),  # of another QR, it says
+    ]
+    async with open_staging(world.desk.db, "kaspi") as staging:
+        await staging.load_lines([line, *others])
+        await staging.find_suspects(Scope("kaspi", started, started), books_alone=False)
+        [(suspects, theirs)] = [page async for page in staging.pages(100)]
+    qr, of_a_day = opened.view.payment_id, invoice.view.payment_id
+    named = {each.ref: each.candidates for each in theirs if each.candidates}
+    assert named == {"77": tuple(sorted((qr, of_a_day))), "81": (of_a_day,)}
+    assert [each for each in suspects if each.payment_id and each.key != verified.view.payment_id] == []
 
 
-class Explain(Executable, ClauseElement):
-    """A query's plan."""
-
-    inherit_cache = False
-
-    def __init__(self, query: Any, word: str) -> None:
-        self.query = query
-        self.word = word
-
-
-@compiles(Explain)  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
-def _explain(element: Explain, compiler: Any, **more: Any) -> str:
-    return f"{element.word} {compiler.process(element.query, **more)}"
-
-
-async def test_candidates_are_found_by_index(world: World) -> None:
-    query = kaspi_candidates.by_amount_and_time(FEE, world.now())
-    async with world.desk.db.reading() as session:
-        connection = await session.connection()
-        on_postgresql = session.get_bind().dialect.name == "postgresql"
-        if on_postgresql:
-            await connection.execute(text("SET LOCAL enable_seqscan = off"))  # the table is empty
-        word = "EXPLAIN" if on_postgresql else "EXPLAIN QUERY PLAN"
-        plan = "\n".join(str(row) for row in (await connection.execute(Explain(query, word))).all())
-    assert "pay_payment_detail_created_at_payment_id_idx" in plan
-    assert "SCAN pay_payment_detail" not in plan
+async def test_a_statement_of_which_no_line_is_ours(world: World, tmp_path: Path) -> None:
+    """Another merchant's, most likely: nothing is judged until somebody says that it is ours."""
+    ours = await plants.paid_by_kaspi(world)
+    line = StatementLine(1, LineKind.PAYMENT, "77", world.now(), Money(Decimal(700), Currency.KZT))
+    lines = [line, replace(line, number=2, ref="78")]
+    window = {"since": world.now() - timedelta(days=1), "until": world.now() + timedelta(seconds=2)}
+    with pytest.raises(Refused, match=r"Not one of the 2 lines of k\.csv .* none of our 1 payments") as told:
+        await plants.run(world, "kaspi", lines=lines, source_name="k.csv", **window)
+    assert "--yes" in str(told.value.next_step)
+    assert await world.rows(Discrepancy) == []
+    report = await plants.run(world, "kaspi", lines=lines, is_ours=True, **window)
+    assert report.is_foreign
+    assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 2, ("MISSING_AT_PROVIDER", "opened"): 1}
+    # one line of ours is enough
+    own = replace(line, number=3, ref=str(ours.view.provider_ref), money=FEE)
+    assert not (await plants.run(world, "kaspi", lines=[*lines, own], **window)).is_foreign
 
 
 async def test_stripes_report_of_what_happened(world: World, tmp_path: Path) -> None:

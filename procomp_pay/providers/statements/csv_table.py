@@ -14,6 +14,7 @@ from procomp_pay.providers.statements.csv_blocks import Block, blocks
 from procomp_pay.providers.statements.heads import MOST_COLUMNS, Meaning
 from procomp_pay.providers.statements.layout import HEAD_WITHIN, STRIPE, Layout, recognise
 from procomp_pay.providers.statements.mapping import Mapped
+from procomp_pay.providers.statements.owner import owner_of
 from procomp_pay.providers.statements.survey import Survey, survey
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, Broken, Row, unknown
 
@@ -144,6 +145,7 @@ class CsvTable:
             for number, cells in self._top(delimiter):
                 layout = recognise(cells, number, provider=provider, mapped=mapped)
                 if layout is not None:
+                    self.owner = owner_of(seen)
                     return delimiter, layout
                 seen.append(cells)
             if max(map(len, seen), default=0) > max(map(len, widest), default=0):

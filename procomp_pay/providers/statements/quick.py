@@ -81,7 +81,8 @@ class _Columns:
 
 
 class QuickReader:
-    """One reading of a file: :meth:`blocks` to their end, and then :meth:`others`; ``tally`` is then whole.
+    """One reading of a file: :meth:`blocks` to their end; :meth:`others`, after which ``tally`` is whole; and
+    :meth:`check`.
 
     :param step: called now and then, for a progress bar.
     :param at_end: called at the end; raises where the file was changed meanwhile.
@@ -258,12 +259,20 @@ class QuickReader:
         if hashed is not None:
             self._aside_hashes.append(hashed)
 
+    def check(self) -> None:
+        """Look for a plain line that stands twice.
+
+        :raises NotPlain: there may be one.
+        """
+        if self._hashes.has_repeated():
+            raise NotPlain
+
     def _suspects(self) -> frozenset[int]:
         """Of what was set aside that which may stand twice.
 
-        :raises NotPlain: a plain line may stand twice.
+        :raises NotPlain: a plain line may be one of them.
         """
-        if self._hashes.has_repeated() or not self._hashes.isdisjoint(set(self._aside_hashes)):
+        if not self._hashes.isdisjoint(set(self._aside_hashes)):
             raise NotPlain
         return repeated(self._aside_hashes)
 

@@ -71,6 +71,11 @@ class Statement:
         return self._table.layout.provider
 
     @property
+    def owner(self) -> str | None:
+        """The BIN or IIN of the merchant, twelve digits; ``None`` where the file does not name one."""
+        return self._table.owner
+
+    @property
     def kind(self) -> str:
         """What the file was read as: ``CSV (UTF-8, ;)``."""
         return self._table.kind

@@ -32,6 +32,8 @@ class Rows(Protocol):
 class Table(Rows, Protocol):
     """A file that is known to be a statement; closed by :meth:`close`."""
 
+    #: The merchant's BIN or IIN, where the file names one.
+    owner: str | None
     bytes_total: int
     notes: list[str]
 

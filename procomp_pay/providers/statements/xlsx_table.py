@@ -15,6 +15,7 @@ from procomp_pay.providers.statements.cells import Cell, Unusable
 from procomp_pay.providers.statements.heads import MOST_COLUMNS
 from procomp_pay.providers.statements.layout import HEAD_WITHIN, Layout, recognise
 from procomp_pay.providers.statements.mapping import Mapped
+from procomp_pay.providers.statements.owner import owner_of
 from procomp_pay.providers.statements.table import Broken, Row, unknown
 from procomp_pay.providers.statements.xlsx_parts import SAVE_AGAIN, damaged, look_through
 
@@ -72,12 +73,16 @@ class XlsxTable:
             if not is_visible and (mapped is None or mapped.sheet is None):
                 self.notes.append(f"the hidden sheet “{title}” was not read")
                 continue
-            for number, cells in self._top(title):
+            above: list[list[Cell]] = []
+            for number, row in self._top(title):
+                cells = [cell if isinstance(cell, str) else "" for cell in row]
                 layout = recognise(cells, number, provider=provider, mapped=mapped)
                 if layout is not None:
                     found.append((title, layout))
+                    self.owner = owner_of(above)
                     break
                 seen.append(cells)
+                above.append(row)
         if len(found) > 1:
             names = ", ".join(f"“{title}”" for title, _ in found[:10])
             raise BadStatement(
@@ -88,11 +93,11 @@ class XlsxTable:
             raise unknown(seen, provider=provider, mapping=mapped.name if mapped else None)
         return found[0]
 
-    def _top(self, title: str) -> Iterator[tuple[int, list[str]]]:
+    def _top(self, title: str) -> Iterator[tuple[int, list[Cell]]]:
         for number, cells in self._read(title):
             if number > HEAD_WITHIN:
                 return
-            yield number, [cell if isinstance(cell, str) else "" for cell in cells]
+            yield number, cells
 
     def _titles(self) -> list[tuple[str, bool]]:
         book = self._open(values=True)

@@ -68,6 +68,22 @@ def test_kaspis_report_is_read(save: Save) -> None:
     assert tally.counts == {LineKind.PAYMENT: 1, LineKind.REFUND: 1}
 
 
+@pytest.mark.parametrize(
+    ("above", "owner"),
+    [
+        ([["", "ИИН/БИН", "012345678901"]], "012345678901"),
+        ([["", "ЖСН/БСН: 012345678901", ""]], "012345678901"),
+        ([["", "Период", "01.10.2026"], ["БИН", 12345678901]], "012345678901"),  # as a workbook's number
+        ([["", "Договор", "012345678901"]], None),
+        ([["БИН", "012345678901"], ["БИН", "012345678902"]], None),
+        ([], None),
+    ],
+)
+def test_whose_report_it_is(save: Save, above: list[list[object]], owner: str | None) -> None:
+    with open_statement(save(text([*above, HEADS, kaspi(1)]))) as statement:
+        assert statement.owner == owner
+
+
 def test_a_total_that_does_not_agree_needs_a_person(save: Save) -> None:
     _, tally = read(save(text([HEADS, kaspi(1), ["Всего", *[""] * 8, "24 500,00", "", ""]])))
     assert not tally.totals[0].agrees

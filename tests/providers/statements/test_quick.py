@@ -55,7 +55,9 @@ def by_blocks(quick: object) -> list[tuple[object, ...]]:
             found.append((number, said.kind, ref, match, time, said.money.amount, said.money.currency,
                           said.fee, said.net))  # fmt: skip
     assert found, "nothing was plain"
-    return found + [staged(each) for each in quick.others()]  # type: ignore[attr-defined]
+    found += [staged(each) for each in quick.others()]  # type: ignore[attr-defined]
+    quick.check()  # type: ignore[attr-defined]
+    return found
 
 
 def kaspi_rows(count: int = ROWS) -> list[list[str]]:
