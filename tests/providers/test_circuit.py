@@ -103,11 +103,13 @@ async def test_a_lost_answer_stays_unknown_when_the_circuit_opens_behind_it(benc
 
 async def test_a_refund_behind_an_open_circuit_was_not_sent(bench: Bench) -> None:
     circuit = Circuit("Kaspi", failures=1, open_s=60)
-    service = kaspi(bench, circuit, scheme=KaspiScheme.ENHANCED)
+    service = kaspi(bench, circuit, scheme=KaspiScheme.ENHANCED, total_s=2.0)
     fee = Money.parse("24000", "KZT")
-    request = RefundRequest(
-        "r1", "p1", Handle(Channel.KASPI_QR, "19000000001"), fee, "key", fee - fee, again=False
-    )
+    made = await service.create(tenge(Channel.KASPI_QR))
+    paid = {"action": "pay"}
+    await bench.http.post(f"/pay/{made.provider_ref}", json=paid, headers={"Accept": "application/json"})
+    handle = Handle(Channel.KASPI_QR, made.provider_ref)
+    request = RefundRequest("r1", "p1", handle, fee, "key", fee - fee, again=False)
     await bench.fault("/r3/v01/payment/return", "status", status=503, times=10)
     with pytest.raises(OutcomeUnknown):  # Kaspi does not promise that "busy" means "nothing done"
         await service.refund(request)
