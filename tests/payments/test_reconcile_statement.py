@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.rules import DiscrepancyKind
 from procomp_pay.domain.statement import LineKind, StatementLine
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.payments import views
+from procomp_pay.payments import discrepancies, views
 from procomp_pay.payments.reconcile_report import Report
 from procomp_pay.payments.refund import RefundOrder, refund
 from procomp_pay.providers.statements.reader import open_statement
@@ -110,6 +111,17 @@ async def test_faults_in_a_statement(world: World) -> None:
     assert await world.status(missed) is PaymentStatus.COMPLETED
     again = await compare(world, lines)
     assert plants.kinds(again) == {(kind.value, "again"): 1 for kind in named if kind != "STATUS_MISMATCH"}
+
+
+async def test_what_was_accepted_stays_so_in_another_export(world: World) -> None:
+    """There the same money stands in another line."""
+    wrong = await plants.paid(world)
+    said = await charged(world, 3, wrong, amount="49.00 USD")
+    await compare(world, [said])
+    [row] = await plants.open_rows(world)
+    await discrepancies.resolve(world.desk, row.id, discrepancies.How.ACCEPT, "a dollar", CLERK)
+    report = await compare(world, [replace(said, number=70)])
+    assert plants.kinds(report) == {("AMOUNT_MISMATCH", "accepted"): 1}
 
 
 async def test_a_line_that_cannot_be_read_accuses_nobody(world: World) -> None:
