@@ -191,7 +191,7 @@ def questions(desk: Desk, reader: Reader, deep: int) -> tuple[dict[str, Ask], di
     if row is None or someone is None:
         raise SystemExit("there are too few rows")
     who, cup = someone
-    cursor = listing._write_cursor(*row)
+    cursor = listing.write_cursor(*row)
 
     def page(cursor: str | None = None, **wanted: Any) -> Ask:
         return lambda: views.many(desk, Filter(**wanted), limit=PAGE, cursor=cursor)

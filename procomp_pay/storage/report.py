@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.figures import NOT_PAID
@@ -28,6 +28,11 @@ from procomp_pay.storage.work import Discrepancy
 _AT_ONCE = 1000
 #: Values in one IN (…): both databases take more.
 _MOST_IN = 5000
+
+#: A streamed result comes through a cursor, of which PostgreSQL believes that a tenth is read: it looks up
+#: row by row what it would otherwise join at once. Groups are counted in memory, and no query runs often
+#: enough to be compiled.
+_WHOLE = ("cursor_tuple_fraction = 1", "work_mem = '64MB'", "jit = off")
 
 # the tables for expressions, of which the type checker knows no way
 _payment: Any = Payment
@@ -65,8 +70,11 @@ class TournamentRow:
 
 async def one_moment(db: PaymentDatabaseService, session: AsyncSession) -> None:
     """Let every query of this transaction see the books as they stand now; the first thing in it."""
-    if not db.is_sqlite():  # there a transaction always sees one moment
-        await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    if db.is_sqlite():  # there a transaction always sees one moment
+        return
+    connection = await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    for setting in _WHOLE:
+        await connection.execute(text(f"SET LOCAL {setting}"))
 
 
 async def rows(session: AsyncSession, query: Any) -> AsyncIterator[Any]:
