@@ -61,7 +61,7 @@ class Load:
         self._job = job
         self._template = job["template"]
         self._secret = job["secret"].encode()
-        self._next = job["first"]
+        self._next: int = job["first"]
         self._sent = 0
         self._begun = 0.0
         self.at: dict[int, tuple[float, float]] = {}
@@ -70,7 +70,7 @@ class Load:
     def request(self, number: int) -> bytes:
         """The event of a payment, signed now."""
         now = int(time.time())
-        text = self._template.replace("NUMBER", f"{number:08d}").replace("1234567890", str(now))
+        text: str = self._template.replace("NUMBER", f"{number:08d}").replace("1234567890", str(now))
         body = text.encode()
         digest = hmac.new(self._secret, b"%d." % now + body, hashlib.sha256).hexdigest()
         return (
@@ -103,7 +103,8 @@ class Load:
         if order % DUPLICATE_EACH == 0:
             number = self._next - 1
         else:
-            number, self._next = self._next, self._next + 1
+            number = self._next
+            self._next += 1
         if self._job["rate"]:
             wait = self._begun + order / self._job["rate"] - time.perf_counter()
             if wait > 0:

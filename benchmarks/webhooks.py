@@ -56,7 +56,7 @@ def on_postgresql(uri: str, text: str, home: Path, workers: int, quick: bool) ->
         completions(url, 0, 500, 60)
         cpu = cpu_of(process)
         flood = drive(port, text, 500, count - 500)
-        taken = flood["deliveries"] / (flood["ended"] - flood["begun"])
+        taken: float = flood["deliveries"] / (flood["ended"] - flood["begun"])
         waits = [got - sent for sent, got in flood["at"].values()]
         done = completions(url, 500, count - 500, 300)
         rate = len(done) / (max(done.values()) - flood["begun"])
