@@ -45,6 +45,7 @@ app = typer.Typer(
   procomp-pay doctor
   procomp-pay initiate PARTICIPANT --method kaspi_qr --watch
   procomp-pay status PARTICIPANT
+  procomp-pay verify-kaspi      a parent shows a Kaspi receipt
 
 COMMAND --help shows a command's options and examples. Exit codes: 0 done,
 1 bug, 2 usage, 3 refused, 4 not found, 5 not available, 6 needs a person,

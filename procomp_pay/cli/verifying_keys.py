@@ -57,6 +57,10 @@ class Line:
             self.text += key
         return False
 
+    def put(self, text: str) -> None:
+        """Begin with this."""
+        self.text = text[:LONGEST]
+
     def take(self) -> str:
         """The line without spaces around it; the next one begins."""
         taken, self.text = self.text.strip(), ""

@@ -1,4 +1,4 @@
-"""The live queue: pick a payment by its number, type the operation number, see it turn green.
+"""The live queue: pick a payment by its row, name or receipt, type the receipt's number, see it turn green.
 
 A line keeps its number as long as the queue is open, so that a number which is being typed never becomes
 another payment's.
@@ -7,7 +7,6 @@ another payment's.
 from __future__ import annotations
 
 import asyncio
-import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -16,16 +15,15 @@ import typer
 from procomp_pay.cli import verifying_screen as screen
 from procomp_pay.cli.common import clean, err, hint, safe, say
 from procomp_pay.cli.verifying_keys import ESCAPE, Keys, Line, can_read, keyboard
+from procomp_pay.cli.verifying_rows import Queue, as_receipt
 from procomp_pay.cli.verifying_words import minutes, short_state
-from procomp_pay.domain import short_code
-from procomp_pay.domain.errors import DatabaseUnavailable, NotFound, PaymentError
-from procomp_pay.domain.people import search_key
+from procomp_pay.domain.errors import DatabaseUnavailable, PaymentError
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.verification import KaspiWord
 from procomp_pay.payments import views
+from procomp_pay.payments.maintain import Pass, work_watch
 from procomp_pay.payments.verify import Verified, VerifyOrder, verify
 from procomp_pay.payments.verify_ask import ask
-from procomp_pay.payments.waiting import waiting
 
 if TYPE_CHECKING:
     from procomp_pay.payments.desk import Actor, Desk
@@ -37,6 +35,8 @@ _LOOK_S = 1.0
 _GREEN_S = 10.0
 #: Between two questions to Kaspi about the payment on the screen, in seconds; Kaspi's usual interval.
 _ASK_S = 5.0
+#: Payments that are asked about in one go.
+_POLLED = 16
 
 
 async def attend(desk: Desk, actor: Actor, mark: str | None) -> None:
@@ -50,108 +50,69 @@ async def attend(desk: Desk, actor: Actor, mark: str | None) -> None:
     if not can_read():
         await _line_by_line(desk, actor, queue)
         return
-    with screen.Board(err(), mark) as board, keyboard() as keys:
-        notice = None
-        while (picked := await _pick(queue, board, keys, notice)) is not None:
-            notice = await _attend_one(desk, actor, picked, board, keys)
-
-
-class Queue:
-    """Who waits, each with a number of their own."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self.clock = desk.clock
-        self._numbers: dict[str, int] = {}
-        self._rows: list[PaymentView] = []
-
-    async def look(self) -> None:
-        """Read again.
-
-        :raises DatabaseUnavailable: what was read before stays.
-        """
-        self._rows = await waiting(self._desk)
-        for view in self._rows:
-            self._numbers.setdefault(view.payment_id, len(self._numbers) + 1)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def fitting(self, typed: str) -> list[tuple[int, PaymentView]]:
-        """The lines that fit what has been typed: all of them for a number."""
-        rows = [(self._numbers[view.payment_id], view) for view in self._rows]
-        typed = typed.strip()
-        if not typed or typed.isdigit():
-            return rows
-        key, code = search_key(typed), _as_code(typed)
-        return [
-            row
-            for row in rows
-            if key in search_key(f"{row[1].participant_name} {row[1].category or ''}")
-            or (code is not None and code == row[1].code)
-        ]
-
-    def choice(self, typed: str) -> PaymentView | None:
-        """What a whole line picks: the line of that number, or the only one that fits."""
-        rows = self.fitting(typed)
-        if typed.strip().isdigit():
-            return next((view for number, view in rows if str(number) == typed.strip()), None)
-        return rows[0][1] if len(rows) == 1 else None
-
-
-def _not_one(typed: str, fit: int) -> str:
-    """Why nothing was picked."""
-    if fit > 1 and not typed.isdigit():
-        return f"[yellow]{fit} fit {safe(typed[:20])!r}: type the number in front of the name[/]"
-    search = f"procomp-pay participant list --search {shlex.quote(typed[:20])}"
-    return f"[yellow]Nobody who waits fits {safe(typed[:20])!r}: paid already? See: {safe(search)}[/]"
-
-
-def _as_code(typed: str) -> str | None:
-    """A payment's code as the list has it, where that was typed."""
+    polling = asyncio.create_task(_poll(desk))
     try:
-        return short_code.shown(short_code.read(typed))
-    except NotFound:
-        return None
+        with screen.Board(err(), mark) as board, keyboard() as keys:
+            notice = None
+            while (picked := await _pick(queue, board, keys, notice)) is not None:
+                notice = await _attend_one(desk, actor, picked, board, keys, queue)
+    finally:
+        polling.cancel()
+        with suppress(asyncio.CancelledError):
+            await polling
+
+
+async def _poll(desk: Desk) -> None:
+    """Ask about what is due, as ``serve`` does: whoever comes first, each once in its interval. Without a
+    ``serve`` nobody's state would change on the screen."""
+    while True:
+        with suppress(PaymentError):
+            await work_watch(desk, Pass(), most=_POLLED)
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _pick(queue: Queue, board: screen.Board, keys: Keys, notice: str | None) -> PaymentView | None:
     """The list, until a line is picked or Esc is pressed."""
-    line, clock = Line(), queue.clock
+    # Esc after an answer takes the answer away, and does not leave with the next key typed into nowhere
+    line, clock, answered = Line(), queue.clock, False
     while True:
         with suppress(DatabaseUnavailable):  # the list stays as it was; the next look may work
             await queue.look()
         while True:
-            rows = queue.fitting(line.text)
+            # a receipt's number is looked up when it is whole
+            rows = queue.fitting("" if as_receipt(line.text) else line.text)
             board.put(screen.queue_screen(board.room, rows, len(queue), clock(), line.text, notice))
             key = await keys.next(_LOOK_S)
             if key is None:
                 break
-            if key == ESCAPE and not line.text:
+            if key == ESCAPE and not (line.text or answered):
                 return None
+            notice, answered = None, False  # it was about what was typed before
             if key == ESCAPE:
                 line.take()
-            elif line.press(key):
-                typed = line.take()
+            elif line.press(key) and (typed := line.take()):
                 if typed.lower() in ("q", "quit", "exit", "й"):
                     return None
-                if typed and (picked := queue.choice(typed)) is not None:
-                    return picked
-                notice = _not_one(typed, len(queue.fitting(typed))) if typed else None
+                found = queue.choice(typed) or await queue.find(typed)
+                if not isinstance(found, str):
+                    return found
+                notice, answered = found, True
 
 
 async def _attend_one(
-    desk: Desk, actor: Actor, view: PaymentView, board: screen.Board, keys: Keys
+    desk: Desk, actor: Actor, view: PaymentView, board: screen.Board, keys: Keys, queue: Queue
 ) -> str | None:
     """One payment: Kaspi is asked while the clerk looks at the receipt. What the list says afterwards."""
     line, trouble, asking = Line(), None, Asking(desk, view.payment_id, actor)
+    line.put(queue.receipt or "")
+    queue.receipt = None
     try:
         while True:
             word = asking.word
             with suppress(PaymentError):
                 view = await views.one(desk, view.payment_id)
             if view.status is PaymentStatus.COMPLETED:
-                return await _green(view, board, keys, None)
+                return await _green(view, board, keys, _BY_KASPI)
             typed = await _number(board, keys, line, view, word, trouble)
             if typed == "":
                 return None
@@ -175,8 +136,9 @@ async def _number(
         if key is None:
             return None
         if key == ESCAPE:
-            return ""
-        if line.press(key):
+            if not line.take():
+                return ""
+        elif line.press(key) and line.text.strip():
             return line.take()
 
 
@@ -210,16 +172,30 @@ async def _try(desk: Desk, actor: Actor, view: PaymentView, typed: str) -> Verif
     try:
         return await verify(desk, VerifyOrder(view.payment_id, typed), actor)
     except PaymentError as error:
-        return clean(error.message) + (f"\n→ {clean(error.next_step)}" if error.next_step else "")
+        return f"{clean(error.message)}{_next(error, view, typed)}"
 
 
-def _remark(done: Verified) -> str | None:
+def _next(error: PaymentError, view: PaymentView, typed: str) -> str:
+    """What to do about it; a command whole, with what is known of it."""
+    step = f"\n→ {clean(error.next_step)}" if error.next_step else ""
+    number = as_receipt(typed)
+    if number is None or "--override" not in step:
+        return step
+    which = view.code or view.payment_id
+    return f'{step}\n  procomp-pay verify-kaspi {which} --transaction-id {number} --override --reason "…"'
+
+
+#: Nobody typed anything for it.
+_BY_KASPI = "Kaspi itself says so: no number was needed. Compare it with the phone."
+
+
+def _remark(done: Verified) -> str:
     if done.kaspi is KaspiWord.PAID:
-        return None
+        return _BY_KASPI
     return "By your word: Kaspi is still asked, and a person is told if it disagrees."
 
 
-async def _green(view: PaymentView, board: screen.Board, keys: Keys, remark: str | None) -> str:
+async def _green(view: PaymentView, board: screen.Board, keys: Keys, remark: str) -> str:
     board.put(screen.paid_screen(view, remark, utf8=board.console.encoding.startswith("utf")))
     await keys.next(_GREEN_S)
     return f"[green]✓ PAID {safe(view.participant_name)} {view.charged}[/]"
@@ -235,11 +211,16 @@ async def _line_by_line(desk: Desk, actor: Actor, queue: Queue) -> None:
             typer.echo(
                 f"{number:>3}  {name} · {category} · {view.charged} · {mins} min · {short_state(view)}"
             )
-        typed = typer.prompt("Number or name (q leaves, Enter looks again)", default="", show_default=False)
+        typed = typer.prompt(
+            "Row, name or receipt (q leaves, Enter looks again)", default="", show_default=False
+        )
         if typed.strip().lower() == "q":
             return
-        picked = queue.choice(typed) if typed.strip() else None
-        if picked is None:
+        if not typed.strip():
+            continue
+        picked = queue.choice(typed) or await queue.find(typed.strip())
+        if isinstance(picked, str):
+            err().print(picked)
             continue
         number_typed = typer.prompt("Operation number on the receipt", default="", show_default=False)
         if not number_typed.strip():

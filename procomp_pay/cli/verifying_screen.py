@@ -74,8 +74,8 @@ def queue_screen(
         below.append(Text.from_markup(notice))
     below += [
         Text(""),
-        Text("Type the number or a part of the name, then Enter · Esc leaves", style="dim"),
-        _prompt("Number or name", typed),
+        Text("Type a row, a part of the name or the receipt's number, then Enter · Esc leaves", style="dim"),
+        _prompt("Row, name or receipt", typed),
     ]
     return Group(head, Text(""), *([table] if shown else []), *below)
 
@@ -140,7 +140,7 @@ def payment_screen(
     lines += [
         Text(""),
         Text("Type the receipt's number (with or without QR), then Enter · Esc goes back", style="dim"),
-        Text("Checking …", style="bold") if busy else _prompt("Operation number", typed),
+        Text("Checking …", style="bold") if busy else _prompt("Receipt's number", typed),
     ]
     return Group(*(line for line in lines[: max(4, space.lines - 1)]))
 

@@ -52,7 +52,7 @@ def short_state(view: PaymentView) -> str:
     return {
         PaymentStatus.PENDING: "not scanned yet",
         PaymentStatus.PROCESSING: "confirming now",
-        PaymentStatus.EXPIRED: "time is over",
+        PaymentStatus.EXPIRED: "expired",
         PaymentStatus.CANCELLED: "cancelled",
         PaymentStatus.FAILED: "not confirmed",
     }.get(view.status, view.status.lower())

@@ -39,9 +39,14 @@ def shown(code: str) -> str:
     return f"{code[:4]}-{code[4:]}"
 
 
+def folded(text: str) -> str:
+    """What was typed, in the letters of a code: any case, hyphens, spaces, look-alikes."""
+    return upper(text).translate(LATIN_FOR).translate(_MEANT)
+
+
 def looks_like_one(text: str) -> bool:
     """Whether somebody may have meant a code."""
-    typed = upper(text).translate(LATIN_FOR).translate(_MEANT)
+    typed = folded(text)
     return len(typed) == LENGTH + 1 and all(c in _VALUES for c in typed)
 
 
@@ -51,7 +56,7 @@ def read(text: str) -> str:
 
     :raises NotFound: it is none, or was mistyped.
     """
-    typed = upper(text).translate(LATIN_FOR).translate(_MEANT)
+    typed = folded(text)
     if len(typed) != LENGTH + 1 or any(c not in _VALUES for c in typed):
         raise NotFound(f"{text[:24]!r} is not a payment code: those have {LENGTH + 1} letters and digits")
     value = 0

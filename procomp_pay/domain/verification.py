@@ -75,6 +75,10 @@ def objections(claim: Claim, life: Life, word: KaspiWord, now: datetime) -> list
     return [each for each in found if each is not None]
 
 
+#: A receipt on a phone can be forged, the organiser's own list of payments cannot.
+_LOOK = "look into the organiser's own Kaspi Pay app (History), not at the customer's phone"
+
+
 def _kaspi(word: KaspiWord) -> Objection | None:
     says = {
         KaspiWord.CONFIRMING: (
@@ -83,11 +87,11 @@ def _kaspi(word: KaspiWord) -> Objection | None:
         ),
         KaspiWord.NOT_PAID: (
             "Kaspi says that this QR was not paid; a receipt alone proves nothing",
-            'is the money in the Kaspi Pay app (History)? Then an admin adds: --override --reason "…"',
+            f'{_LOOK}: not there, show a new QR; there, an admin adds: --override --reason "…"',
         ),
         KaspiWord.UNKNOWN_THERE: (
             "Kaspi does not know this QR",
-            'if the money is in the Kaspi Pay app, an admin adds: --override --reason "…"',
+            f'{_LOOK}: there, an admin adds: --override --reason "…"',
         ),
     }.get(word)
     if says is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from procomp_pay.payments import views
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.views import PaymentView
+from procomp_pay.storage import kaspi_operations as numbers
 from procomp_pay.storage import waiting as rows_of
 
 #: A payment that ended unpaid is shown for so long after its start: its parent may stand here with a receipt.
@@ -23,6 +25,27 @@ async def waiting(desk: Desk) -> list[PaymentView]:
         found = await views.of_rows(session, rows)
     newest = {view.participant_id: view.payment_id for view in found}
     return [view for view in found if newest[view.participant_id] == view.payment_id or is_odd(view)]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What our books know of the number on a receipt.
+
+    :param payment_id: the payment that it settled, or whose QR has it; ``None`` where it is nobody's.
+    :param settled_at: when it settled that payment; ``None`` where it has settled nothing.
+    """
+
+    payment_id: str | None = None
+    settled_at: datetime | None = None
+
+
+async def receipt(desk: Desk, number: str) -> Receipt:
+    """Whose a receipt is, by its number as :func:`procomp_pay.domain.operation_number.read` gives it."""
+    async with desk.db.reading() as session:
+        used = await numbers.used_by(session, number)
+        if used is not None:
+            return Receipt(used.payment_id, used.created_at)
+        return Receipt(await numbers.qr_of(session, number))
 
 
 def is_odd(view: PaymentView) -> bool:

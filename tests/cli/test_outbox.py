@@ -134,7 +134,7 @@ def test_replay(filled: Clerk, neighbours: Neighbours) -> None:
     assert "it is held" in filled.type("outbox", "replay", "m2", code=3).err
     filled.type("outbox", "replay", "m3")
     assert "2 messages delivered" in filled.type("maintain").out
-    assert neighbours.hooks.got[0][0]["webhook-id"] == "d1"
+    assert "d1" in [headers["webhook-id"] for headers, *_ in neighbours.hooks.got]
     assert [each["state"] for each in filled.ask("outbox", "show", "m1")["deliveries"]] == ["delivered"] * 2
     for words in ((), ("m1", "--dead"), ("m1", "--destination", "alert_mail")):
         assert "name a message" in filled.type("outbox", "replay", *words, code=2).err
