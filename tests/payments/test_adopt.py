@@ -1,9 +1,14 @@
 """Payments of a platform that took money before this desk: taken over, none twice, none guessed at."""
 
+import asyncio
+from decimal import Decimal
+
 import pytest
 from sqlalchemy import text
 
-from procomp_pay.domain.errors import Conflict
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import Conflict, DatabaseUnavailable, Refused
+from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.payments import audit_check, views
 from procomp_pay.payments import refund as refunds
@@ -14,6 +19,7 @@ from procomp_pay.payments.views import Opening
 from procomp_pay.storage.payments import hold
 from procomp_pay.storage.platform import Payment
 from tests.payments.conftest import CLERK, World
+from tests.payments.test_refund_kaspi import gone, paid
 
 S = PaymentStatus
 
@@ -87,3 +93,27 @@ async def test_what_went_back_is_counted_once(world: World) -> None:
         await world.maintain()
         view = await views.one(world.desk, opened.view.payment_id)
         assert (view.status, view.refunded.amount) == (S.REFUNDED, view.charged.amount)
+
+
+async def test_three_at_once_take_each_over_once(world: World) -> None:
+    for _ in range(3):
+        await by_card(world)
+    await forget(world)
+    ended = await asyncio.gather(*(adopt(world.desk, CLERK) for _ in range(3)), return_exceptions=True)
+    failed = [each for each in ended if isinstance(each, BaseException)]
+    assert all(isinstance(each, DatabaseUnavailable) for each in failed), failed
+    assert sum(each.taken for each in ended if not isinstance(each, BaseException)) == 3
+    assert (await audit_check.verify(world.desk)).is_sound
+
+
+async def test_dollars_that_the_platform_wrote_are_not_given_back_as_tenge(world: World) -> None:
+    """The platform's payments are in dollars by default, Kaspi's too."""
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    await forget(world)
+    async with world.desk.db.writing() as session:
+        row = await session.get_one(Payment, opened.view.payment_id)
+        row.amount, row.currency = Decimal("50.00"), Currency.USD
+    assert (await adopt(world.desk, CLERK)).taken == 1
+    with pytest.raises(Refused, match="in tenge alone"):
+        await refunds.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+    assert (await gone(world, opened), await world.status(opened)) == (0, S.COMPLETED)
