@@ -1,6 +1,5 @@
 """Payments of a platform that took money before this desk: taken over, none twice, none guessed at."""
 
-import asyncio
 from decimal import Decimal
 
 import pytest
@@ -16,6 +15,7 @@ from procomp_pay.payments.adopt import adopt, size
 from procomp_pay.payments.refund import RefundOrder
 from procomp_pay.payments.verify import VerifyOrder, verify
 from procomp_pay.payments.views import Opening
+from procomp_pay.storage import unadopted
 from procomp_pay.storage.payments import hold
 from procomp_pay.storage.platform import Payment
 from tests.payments.conftest import CLERK, World
@@ -95,15 +95,27 @@ async def test_what_went_back_is_counted_once(world: World) -> None:
         assert (view.status, view.refunded.amount) == (S.REFUNDED, view.charged.amount)
 
 
-async def test_three_at_once_take_each_over_once(world: World) -> None:
-    for _ in range(3):
-        await by_card(world)
+async def test_a_number_that_a_clerk_takes_at_this_moment(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it was looked for, and before it was written down: else the payment would be without a number."""
+    first, second = await world.start(await world.participant()), await world.start(await world.participant())
     await forget(world)
-    ended = await asyncio.gather(*(adopt(world.desk, CLERK) for _ in range(3)), return_exceptions=True)
-    failed = [each for each in ended if isinstance(each, BaseException)]
-    assert all(isinstance(each, DatabaseUnavailable) for each in failed), failed
-    assert sum(each.taken for each in ended if not isinstance(each, BaseException)) == 3
-    assert (await audit_check.verify(world.desk)).is_sound
+    async with world.desk.db.writing() as session:
+        for opened in (first, second):
+            row = await session.get_one(Payment, opened.view.payment_id)
+            row.status, row.kaspi_transaction_id = S.COMPLETED, "190000001"
+    await adopt(world.desk, CLERK)  # the first one has the number now
+
+    async def nobody_yet(*_: object) -> dict[str, str]:
+        return {}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unadopted, "numbers_in_use", nobody_yet)
+        with pytest.raises(DatabaseUnavailable, match="at this moment"):
+            await adopt(world.desk, CLERK)
+    assert await size(world.desk) == 1
+    assert (await adopt(world.desk, CLERK)).left == 1
 
 
 async def test_dollars_that_the_platform_wrote_are_not_given_back_as_tenge(world: World) -> None:
@@ -116,4 +128,4 @@ async def test_dollars_that_the_platform_wrote_are_not_given_back_as_tenge(world
     assert (await adopt(world.desk, CLERK)).taken == 1
     with pytest.raises(Refused, match="in tenge alone"):
         await refunds.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
-    assert (await gone(world, opened), await world.status(opened)) == (0, S.COMPLETED)
+    assert (await gone(world, opened), await world.status(opened)) == (Decimal(0), S.COMPLETED)

@@ -85,6 +85,14 @@ async def test_one_difference_is_left_for_a_second_look_and_never_comes_back(wor
             await discrepancies.resolve(world.desk, left.id, How.ACCEPT, "seen", CLERK)
 
 
+async def test_a_second_clerk_is_told_what_the_first_one_booked(world: World) -> None:
+    payment_id = await short_by_4000(world)
+    told = [await verify(world.desk, override(payment_id, amount), CLERK) for amount in ("20000", "22000")]
+    assert [(each.already, str(each.money.amount)) for each in told] == [
+        (False, "20000.00"), (True, "20000.00"),
+    ]  # fmt: skip
+
+
 async def test_another_amount_than_the_accepted_one_is_a_difference_again(world: World) -> None:
     """An admin took 20 000 for a QR that could not be asked about; in the end Kaspi took 24 000 for it."""
     opened = await world.start(await world.participant())
