@@ -343,8 +343,8 @@ async def test_of_two_sums_the_amount_says_whose_number_it_is(world: World) -> N
         await plants.run(world, "kaspi")
     with pytest.raises(Conflict, match="several refunds without a number"):
         await record_made(world.desk, MadeInApp(pid, "14001234567", "injured"), CLERK)
-    for number, amount in (("14001234567", "14000"), ("14001234568", "10000")):
-        done = await record_made(world.desk, MadeInApp(pid, number, "injured", kzt(amount)), CLERK)
-        assert (done.money, done.provider_refund_id) == (kzt(amount), f"kaspi:{number}")
+    for number, back in (("14001234567", "14000"), ("14001234568", "10000")):
+        done = await record_made(world.desk, MadeInApp(pid, number, "injured", kzt(back)), CLERK)
+        assert (done.money, done.provider_refund_id) == (kzt(back), f"kaspi:{number}")
     with pytest.raises(Conflict, match="only what was paid"):
         await record_made(world.desk, MadeInApp(pid, "14001234569", "x", kzt("14000")), CLERK)
