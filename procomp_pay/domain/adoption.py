@@ -12,6 +12,10 @@ from procomp_pay.domain.states import OPEN_STATUSES, Channel, CreateState, Payme
 #: So long after its start the provider is still asked about a payment that did not work out: it may have been
 #: paid since. Hosted pages and QRs are over long before.
 STILL_ASKED = timedelta(days=30)
+#: Digits of Kaspi's own numbers (int64). The text of a QR may be digits alone, too, but has 41 of them.
+_KASPI_DIGITS = 19
+#: Characters of an id; an index of the database holds no name of kilobytes.
+_LONGEST_ID = 255
 _PAID = (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED)
 
 
@@ -59,10 +63,8 @@ class Adoption:
 
 def judge(payment: PlatformPayment, now: datetime) -> Adoption | str:
     """How to take a payment over, or why a person has to look first, as the end of a sentence."""
-    if payment.amount <= 0:
-        return "has no amount"
-    if payment.named and payment.settles and payment.named != payment.settles:
-        return f"names participant {payment.named}, and settles the fee of {payment.settles}"
+    if (wrong := _unfit(payment)) is not None:
+        return wrong
     participant = payment.settles or payment.named
     if participant is None:
         return "names no participant in its metadata, and settles nobody's fee"
@@ -90,6 +92,17 @@ def judge(payment: PlatformPayment, now: datetime) -> Adoption | str:
     )
 
 
+def _unfit(payment: PlatformPayment) -> str | None:
+    if payment.amount <= 0:
+        return "has no amount"
+    ids = (payment.named, payment.payment_intent, payment.checkout_session, payment.kaspi_number)
+    if any(len(each or "") > _LONGEST_ID for each in ids):
+        return f"has an id that is longer than any, {_LONGEST_ID} characters"
+    if payment.named and payment.settles and payment.named != payment.settles:
+        return f"names participant {payment.named}, and settles the fee of {payment.settles}"
+    return None
+
+
 def _may_still_be_paid(payment: PlatformPayment, now: datetime) -> bool:
     if payment.status in OPEN_STATUSES:
         return True
@@ -100,7 +113,8 @@ def _object(payment: PlatformPayment) -> tuple[Channel, str | None]:
     """The provider's object. ``kaspiQrCode`` is one where it is Kaspi's number, not the QR's text."""
     if payment.method is PaymentMethod.KASPI_QR:
         code = (payment.kaspi_code or "").strip()
-        return Channel.KASPI_QR, code if code.isascii() and code.isdigit() else None
+        is_number = code.isascii() and code.isdigit() and len(code) <= _KASPI_DIGITS
+        return Channel.KASPI_QR, code if is_number else None
     if payment.checkout_session:
         return Channel.STRIPE_CHECKOUT, payment.checkout_session
     return Channel.STRIPE_INTENT, payment.payment_intent

@@ -104,6 +104,11 @@ def is_of_a_sum(name: str | None) -> bool:
     return name is not None and name.startswith("kaspi:") and name.count(":") == 2
 
 
+def has_a_name(name: str | None) -> bool:
+    """Whether the provider's own number of a refund is known; :func:`name_of_sum` makes none."""
+    return name is not None and not is_of_a_sum(name)
+
+
 def amount_to_refund(charged: Money, held: Decimal, asked: Money | None) -> Money:
     """How much goes back.
 

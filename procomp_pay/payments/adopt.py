@@ -55,7 +55,8 @@ async def adopt(
     """Take over what can be.
 
     :param dry_run: only say what would be done.
-    :raises DatabaseUnavailable: what was done stays done; run it again.
+    :raises DatabaseUnavailable: or another one takes over at this moment; what was done stays done; run it
+        again.
     """
     found = Adopted()
     after: Place | None = None

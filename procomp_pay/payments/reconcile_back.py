@@ -15,6 +15,9 @@ from procomp_pay.storage import discrepancies as store
 _K = DiscrepancyKind
 #: What our own books tell, whatever the provider says.
 _OF_OUR_BOOKS = frozenset({_K.PARTICIPANT_MISMATCH, _K.LATE_PAYMENT, _K.DUPLICATE_PAYMENT})
+#: What no provider can say: a person's override, and a second operation number of one payment (``recorded``
+#: is the first one) or of two payments (``settled`` is the other). Asking about a QR tells its own alone.
+_FOR_A_PERSON = frozenset({"override", "recorded", "settled"})
 
 
 async def look_back(court: Court) -> None:
@@ -33,7 +36,7 @@ async def look_back(court: Court) -> None:
             return
         for row in rows:
             try:
-                gone = "override" not in row.detail and await _is_gone(
+                gone = not _FOR_A_PERSON & row.detail.keys() and await _is_gone(
                     court, row.payment_id, row.kind, row.fingerprint
                 )
             except Unavailable as error:

@@ -10,7 +10,14 @@ from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.facts import Fact, News
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read
-from procomp_pay.domain.refunds import RefundNews, RefundState, amount_to_refund, gone_back, held_back
+from procomp_pay.domain.refunds import (
+    RefundNews,
+    RefundState,
+    amount_to_refund,
+    gone_back,
+    has_a_name,
+    held_back,
+)
 from procomp_pay.domain.states import CreateState, PaymentStatus
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.opening import handle_of
@@ -36,6 +43,18 @@ class MadeInApp:
     money: Money | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be written down.
+
+    :param known: the refund that our books have without a number, where this is its number: Kaspi's sum was
+        faster than the clerk.
+    """
+
+    money: Money
+    known: Refund | None = None
+
+
 async def check_made(desk: Desk, made: MadeInApp) -> Money:
     """How much would be written down. Writes nothing.
 
@@ -43,7 +62,8 @@ async def check_made(desk: Desk, made: MadeInApp) -> Money:
     """
     number = read(made.number)
     async with desk.db.reading() as session:
-        return await _checked(session, await hold(session, made.payment_id, lock=False), made, number)
+        held = await hold(session, made.payment_id, lock=False)
+        return (await _checked(session, held, made, number)).money
 
 
 async def record_made(desk: Desk, made: MadeInApp, actor: Actor) -> Refunded:
@@ -58,29 +78,18 @@ async def record_made(desk: Desk, made: MadeInApp, actor: Actor) -> Refunded:
     number = read(made.number)
     async with desk.db.reading() as session:
         held = await hold(session, made.payment_id, lock=False)
-        money = await _checked(session, held, made, number)
-        known = await _known(session, held)
-    await _compare(desk, held, known, money)
+        plan = await _checked(session, held, made, number)
+        before = await _went_back(session, held)
+    if plan.known is None:
+        await _compare(desk, held, before, plan.money)
     name = book.kaspi_name(number)
     try:
         async with desk.db.writing() as session:
             held = await hold(session, made.payment_id)
-            money = await _checked(session, held, made, number)
-            await _check_nobody_was_faster(session, held, known)
-            news = RefundNews(
-                RefundState.SUCCEEDED, money, provider_refund_id=name, reason=made.reason.strip()
-            )
-            fact = Fact(
-                payment_id=made.payment_id,
-                news=News.REFUND,
-                at=desk.clock(),
-                source=actor.source,
-                actor=actor.name,
-                request_id=actor.request_id,
-                refund=news,
-                reason=made.reason.strip(),
-            )
-            await settle_in(session, desk, fact, held)
+            compared, plan = plan.known is None, await _checked(session, held, made, number)
+            if plan.known is None:
+                await _check_nobody_was_faster(session, held, before if compared else None)
+            await settle_in(session, desk, _fact(desk, made, plan, number, actor), held)
             rows = await book.of_payment(session, made.payment_id)
             refund_id = next(row.id for row in rows if row.provider_refund_id == name)
     except PaymentError:
@@ -94,7 +103,28 @@ async def record_made(desk: Desk, made: MadeInApp, actor: Actor) -> Refunded:
     return await state_of(desk, refund_id)
 
 
-async def _checked(session: AsyncSession, held: Held, made: MadeInApp, number: str) -> Money:
+def _fact(desk: Desk, made: MadeInApp, plan: _Plan, number: str, actor: Actor) -> Fact:
+    reason = made.reason.strip()
+    return Fact(
+        payment_id=made.payment_id,
+        news=News.REFUND,
+        at=desk.clock(),
+        source=actor.source,
+        actor=actor.name,
+        source_id=number,
+        request_id=actor.request_id,
+        refund=RefundNews(
+            RefundState.SUCCEEDED,
+            plan.money,
+            refund_id=plan.known.id if plan.known else None,
+            provider_refund_id=book.kaspi_name(number),
+            reason=reason,
+        ),
+        reason=reason,
+    )
+
+
+async def _checked(session: AsyncSession, held: Held, made: MadeInApp, number: str) -> _Plan:
     check_reason(made.reason)
     if not held.detail.channel.is_kaspi:
         raise Refused(
@@ -110,27 +140,55 @@ async def _checked(session: AsyncSession, held: Held, made: MadeInApp, number: s
             f"{number} is the number of a payment ({paid}), not of a refund",
             next_step="in the Kaspi Pay app the refund stands in History with a number of its own",
         )
+    rows = await book.of_payment(session, held.payment.id)
+    known = _without_number(held, rows, made.money)
+    if known is not None:
+        return _Plan(Money(known.amount, known.currency), known)
     if held.payment.status is not PaymentStatus.COMPLETED:
         raise Conflict(f"Payment {held.payment.id} is {held.payment.status}: only what was paid can go back")
-    rows = await book.of_payment(session, held.payment.id)
     if any(row.state is RefundState.PENDING for row in rows):
         raise Conflict("Another refund of this payment is under way", next_step="wait until it is known")
-    return amount_to_refund(held.charged, held_back(book.amounts(rows)), made.money)
+    return _Plan(amount_to_refund(held.charged, held_back(book.amounts(rows)), made.money))
 
 
-async def _known(session: AsyncSession, held: Held) -> Money:
+def _without_number(held: Held, rows: list[Refund], money: Money | None) -> Refund | None:
+    """The refund that is in our books, with this amount, and waits for its number.
+
+    :raises Conflict: there are several, and nobody says how much it was.
+    """
+    waiting = [
+        each
+        for each in rows
+        if each.state is RefundState.SUCCEEDED and not has_a_name(each.provider_refund_id)
+    ]
+    rest = held.charged.amount - held_back(book.amounts(rows))
+    if money is None and rest > 0:
+        money = Money(rest, held.charged.currency)
+    if money is not None:
+        waiting = [each for each in waiting if Money(each.amount, each.currency) == money]
+    elif len(waiting) > 1:
+        raise Conflict(
+            f"Payment {held.payment.id} has several refunds without a number: of which one is this?",
+            next_step="say how much it was: --amount BACK",
+        )
+    return waiting[0] if waiting else None
+
+
+async def _went_back(session: AsyncSession, held: Held) -> Money:
     """What has gone back for certain, by our books."""
     rows = await book.of_payment(session, held.payment.id)
     return Money(gone_back(book.amounts(rows)), held.charged.currency)
 
 
-async def _check_nobody_was_faster(session: AsyncSession, held: Held, known: Money) -> None:
+async def _check_nobody_was_faster(session: AsyncSession, held: Held, before: Money | None) -> None:
     """Kaspi's sum was compared with our books as they were: another clerk, or the nightly run, may have
     written the same refund down since.
 
+    :param before: what had gone back by our books then; ``None`` where nothing was compared, since it was
+        the number of a known refund, which another clerk has named meanwhile.
     :raises Conflict: something was.
     """
-    if await _known(session, held) != known:
+    if await _went_back(session, held) != before:
         raise Conflict(
             "Another refund of this payment was written down at this moment: it may be this one",
             next_step=f"look at it: procomp-pay status --payment {held.payment.id}",
@@ -146,14 +204,14 @@ async def _paid_with(session: AsyncSession, number: str) -> str | None:
     return await numbers.qr_of(session, number) or await numbers.came_under(session, number)
 
 
-async def _compare(desk: Desk, held: Held, known: Money, money: Money) -> None:
+async def _compare(desk: Desk, held: Held, before: Money, money: Money) -> None:
     """Where Kaspi tells what went back of the payment, a person's word must agree."""
     if held.detail.create_state is not CreateState.OPEN:
         return
     total = (await desk.providers.of(held.detail.channel).returned(handle_of(held))).total
-    if total is not None and total.amount < (known + money).amount:
+    if total is not None and total.amount < (before + money).amount:
         raise Refused(
-            f"Kaspi says that {total} went back of this payment in all, not {known + money}",
+            f"Kaspi says that {total} went back of this payment in all, not {before + money}",
             next_step="compare with the payment in the Kaspi Pay app",
         )
 

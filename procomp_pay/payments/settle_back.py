@@ -19,7 +19,9 @@ from procomp_pay.domain.refunds import (
     RefundNews,
     RefundState,
     gone_back,
+    has_a_name,
     held_back,
+    is_of_a_sum,
     may_become,
     status_after,
 )
@@ -61,7 +63,7 @@ async def _refund(session: AsyncSession, desk: Desk, held: Held, fact: Fact, new
             return Outcome.MISMATCH
         news = replace(news, provider_refund_id=None)  # ours went back all the same
     if row is not None and not may_become(row.state, news.state):
-        row.provider_refund_id = row.provider_refund_id or news.provider_refund_id
+        await _learn_name(session, desk, held, fact, row, news)
         return Outcome.ALREADY if row.state is news.state else Outcome.STALE
     before, now = ledger.picture(held), desk.clock()
     if row is None or row.amount != news.money.amount or news.money.currency is not held.charged.currency:
@@ -83,6 +85,19 @@ async def _refund(session: AsyncSession, desk: Desk, held: Held, fact: Fact, new
     await ledger.note(session, held, fact, f"refund_{news.state.lower()}", before, now)
     await _tell(session, desk, held, row, moved)
     return Outcome.MOVED if moved else Outcome.NOTED
+
+
+async def _learn_name(
+    session: AsyncSession, desk: Desk, held: Held, fact: Fact, row: Refund, news: RefundNews
+) -> None:
+    """Known before, but perhaps without its number at the provider: Kaspi's sum tells none."""
+    name = news.provider_refund_id
+    if name is None or is_of_a_sum(name) or has_a_name(row.provider_refund_id):
+        return
+    now = desk.clock()
+    row.provider_refund_id, row.updated_at = name, now
+    same = ledger.picture(held)
+    await ledger.note(session, held, fact, "refund_number:noted", same, now)
 
 
 async def _is_of_another(session: AsyncSession, desk: Desk, held: Held, news: RefundNews) -> bool:

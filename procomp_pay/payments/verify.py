@@ -285,7 +285,7 @@ def _answer(
         payment_id=held.payment.id,
         status=held.payment.status,
         number=number,
-        money=order.money or held.charged,
+        money=held.charged if already else order.money or held.charged,
         already=already,
         late=held.detail.is_late,
         duplicate=held.detail.is_duplicate,

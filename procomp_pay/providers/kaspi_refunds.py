@@ -64,8 +64,7 @@ class KaspiRefunds:
         :raises NeedsPerson: Kaspi's sum and our books differ.
         :raises Conflict: a cashier gave money back in the app meanwhile; nothing was sent.
         """
-        if not request.handle.provider_ref.isdigit():
-            raise Refused("This payment was not taken in Kaspi's own scheme", next_step=IN_APP + RECORD)
+        _check_is_kaspis(request)
         if request.again:
             made = await self._made_before(request)
             if made is not None:
@@ -210,3 +209,16 @@ def _more_went_back(request: RefundRequest, total: Money) -> Conflict:
         next_step="look again, then ask for what is still to go back: "
         f"procomp-pay status --payment {request.payment_id}",
     )
+
+
+def _check_is_kaspis(request: RefundRequest) -> None:
+    """
+    :raises Refused: not in tenge, as what a platform wrote may be, or not of this scheme.
+    """
+    if request.money.currency is not Currency.KZT:
+        raise Refused(
+            f"Kaspi gives back in tenge alone, and this payment is in {request.money.currency}",
+            next_step="give it back in the Kaspi Pay app (History, the payment, Make a refund)",
+        )
+    if not request.handle.provider_ref.isdigit():
+        raise Refused("This payment was not taken in Kaspi's own scheme", next_step=IN_APP + RECORD)

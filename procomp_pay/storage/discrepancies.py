@@ -96,7 +96,7 @@ def _touch(row: Discrepancy, found: Found, run_id: str | None, now: datetime) ->
     if row.state is DiscrepancyState.OPEN:
         row.detail, row.run_id = row.detail | found.detail, run_id or row.run_id
         return "again"
-    same = _facts(before) == _facts(found.detail) or "ours" not in before
+    same = _facts(before) == _facts(found.detail) if "ours" in before else _is_what_came(before, found.detail)
     if row.resolution in FINAL and same:
         return "accepted"
     decided = {"resolution": row.resolution, "by": row.resolved_by, "note": row.note}
@@ -104,6 +104,13 @@ def _touch(row: Discrepancy, found: Found, run_id: str | None, now: datetime) ->
     row.state, row.opened_at, row.run_id = DiscrepancyState.OPEN, now, run_id
     row.resolution = row.note = row.resolved_by = row.resolved_at = None
     return "reopened"
+
+
+def _is_what_came(before: dict[str, Any], detail: dict[str, Any]) -> bool:
+    """What the door opened does not tell both sides, but how much came: a person's word holds for that."""
+    came, told = before.get("paid") or {}, detail.get("theirs") or {}
+    names = [name for name in ("amount", "currency") if name in came and told.get(name) is not None]
+    return all(came[name] == told[name] for name in names)
 
 
 def _facts(detail: dict[str, Any]) -> list[dict[str, Any]]:

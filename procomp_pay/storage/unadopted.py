@@ -11,6 +11,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.audit import Chains, Deed
+from procomp_pay.storage.failures import DatabaseBusy
 from procomp_pay.storage.module import AuditEntry, KaspiOperation, PaymentDetail, Refund
 from procomp_pay.storage.once import insert_all_once, insert_returning
 from procomp_pay.storage.platform import Participant, Payment
@@ -81,12 +82,16 @@ async def write(
     """Write what the desk keeps of them, with an audit entry for each.
 
     :param deeds: payment and entry, in the order of ``details``.
-    :raises RuntimeError: another process takes them over at the same time; nothing is written.
+    :raises DatabaseBusy: another process takes them over at the same time, or settles a payment with one of
+        their numbers; nothing is written.
     """
     new = await insert_returning(session, PaymentDetail, details, "payment_id")
-    if len(new) != len(details):
-        raise RuntimeError("another process takes the same payments over at this moment: try again")
-    await insert_all_once(session, KaspiOperation, operations)
+    used_up = await insert_returning(session, KaspiOperation, operations, "operation_number")
+    if len(new) != len(details) or len(used_up) != len(operations):
+        raise DatabaseBusy(
+            "Another process takes the same payments over at this moment, or a number of theirs",
+            next_step="procomp-pay db adopt",
+        )
     await insert_all_once(session, Refund, refunds)
     chains = await Chains.read(session, [payment_id for payment_id, _ in deeds])
     for payment_id, deed in deeds:

@@ -44,9 +44,22 @@ def test_a_number_is_used_up_as_we_write_numbers() -> None:
     assert (found.number, found.provider_ref) == ("190000001", "15")
     # what stands on a payment that nobody paid settles nothing
     assert adopted(replace(KASPI, status=PaymentStatus.CANCELLED)).number is None
-    # the QR's text is nothing that Kaspi could be asked about
-    typed = adopted(replace(KASPI, kaspi_code="https://qr.kaspi.kz/12"))
+
+
+@pytest.mark.parametrize("text", ["https://qr.kaspi.kz/12", "51236903777280167836178166503744993984459"])
+def test_the_qrs_text_is_nothing_that_kaspi_could_be_asked_about(text: str) -> None:
+    """It may be digits alone, too: forty-one of them."""
+    typed = adopted(replace(KASPI, kaspi_code=text))
     assert (typed.provider_ref, typed.create_state) == (None, CreateState.NEVER)
+    waits = judge(replace(KASPI, kaspi_code=text, status=PaymentStatus.PENDING), NOW)
+    assert isinstance(waits, str), "else it would be called missing at Kaspi, and expire"
+
+
+@pytest.mark.parametrize("field", ["named", "payment_intent", "checkout_session", "kaspi_number"])
+def test_what_is_no_id_stops_no_takeover_of_the_others(field: str) -> None:
+    """An index holds no name of kilobytes: the whole page would fail, each time anew."""
+    payment = KASPI if field == "kaspi_number" else CARD
+    assert "longer than any" in str(judge(replace(payment, **{field: "x" * 300}), NOW))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

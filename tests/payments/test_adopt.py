@@ -1,9 +1,13 @@
 """Payments of a platform that took money before this desk: taken over, none twice, none guessed at."""
 
+from decimal import Decimal
+
 import pytest
 from sqlalchemy import text
 
-from procomp_pay.domain.errors import Conflict
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import Conflict, DatabaseUnavailable, Refused
+from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.payments import audit_check, views
 from procomp_pay.payments import refund as refunds
@@ -11,9 +15,11 @@ from procomp_pay.payments.adopt import adopt, size
 from procomp_pay.payments.refund import RefundOrder
 from procomp_pay.payments.verify import VerifyOrder, verify
 from procomp_pay.payments.views import Opening
+from procomp_pay.storage import unadopted
 from procomp_pay.storage.payments import hold
 from procomp_pay.storage.platform import Payment
 from tests.payments.conftest import CLERK, World
+from tests.payments.test_refund_kaspi import gone, paid
 
 S = PaymentStatus
 
@@ -87,3 +93,39 @@ async def test_what_went_back_is_counted_once(world: World) -> None:
         await world.maintain()
         view = await views.one(world.desk, opened.view.payment_id)
         assert (view.status, view.refunded.amount) == (S.REFUNDED, view.charged.amount)
+
+
+async def test_a_number_that_a_clerk_takes_at_this_moment(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it was looked for, and before it was written down: else the payment would be without a number."""
+    first, second = await world.start(await world.participant()), await world.start(await world.participant())
+    await forget(world)
+    async with world.desk.db.writing() as session:
+        for opened in (first, second):
+            row = await session.get_one(Payment, opened.view.payment_id)
+            row.status, row.kaspi_transaction_id = S.COMPLETED, "190000001"
+    await adopt(world.desk, CLERK)  # the first one has the number now
+
+    async def nobody_yet(*_: object) -> dict[str, str]:
+        return {}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unadopted, "numbers_in_use", nobody_yet)
+        with pytest.raises(DatabaseUnavailable, match="at this moment"):
+            await adopt(world.desk, CLERK)
+    assert await size(world.desk) == 1
+    assert (await adopt(world.desk, CLERK)).left == 1
+
+
+async def test_dollars_that_the_platform_wrote_are_not_given_back_as_tenge(world: World) -> None:
+    """The platform's payments are in dollars by default, Kaspi's too."""
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    await forget(world)
+    async with world.desk.db.writing() as session:
+        row = await session.get_one(Payment, opened.view.payment_id)
+        row.amount, row.currency = Decimal("50.00"), Currency.USD
+    assert (await adopt(world.desk, CLERK)).taken == 1
+    with pytest.raises(Refused, match="in tenge alone"):
+        await refunds.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+    assert (await gone(world, opened), await world.status(opened)) == (Decimal(0), S.COMPLETED)

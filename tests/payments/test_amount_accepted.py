@@ -83,3 +83,33 @@ async def test_one_difference_is_left_for_a_second_look_and_never_comes_back(wor
         assert (asked.found, asked.still_open) == (0, still_open), asked.told
         if still_open:
             await discrepancies.resolve(world.desk, left.id, How.ACCEPT, "seen", CLERK)
+
+
+async def test_a_second_clerk_is_told_what_the_first_one_booked(world: World) -> None:
+    payment_id = await short_by_4000(world)
+    told = [await verify(world.desk, override(payment_id, amount), CLERK) for amount in ("20000", "22000")]
+    assert [(each.already, str(each.money.amount)) for each in told] == [
+        (False, "20000.00"), (True, "20000.00"),
+    ]  # fmt: skip
+
+
+async def test_another_amount_than_the_accepted_one_is_a_difference_again(world: World) -> None:
+    """An admin took 20 000 for a QR that could not be asked about; in the end Kaspi took 24 000 for it."""
+    opened = await world.start(await world.participant())
+    await world.fault("/r1", "cut_before", times=99)
+    money = Money.parse("20000", "KZT")
+    order = VerifyOrder(opened.view.payment_id, NUMBER, money=money, override=True, reason="he shows it")
+    await verify(world.desk, order, CLERK)
+    [row] = await plants.open_rows(world)
+    await discrepancies.resolve(world.desk, row.id, How.ACCEPT, "seen", CLERK)
+    await world.no_faults()
+    await world.phone(opened)
+    world.later(6)
+    await world.maintain()
+    ref = str((await world.view(opened)).provider_ref)
+    for _ in range(2):
+        await plants.run(world, "kaspi")
+        # two numbers for one payment: asking about its QR tells nothing of the clerk's
+        assert "DUPLICATE_PAYMENT" in {each.kind for each in await plants.open_rows(world)}
+        await compare(world, [line(5, ref, world.now(), "24000.00 KZT")], "kaspi")
+        assert "AMOUNT_MISMATCH" in {each.kind for each in await plants.open_rows(world)}

@@ -22,7 +22,7 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.statement import LineKind
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
-from procomp_pay.payments import bulk, views
+from procomp_pay.payments import audit_check, bulk, views
 from procomp_pay.payments import refund as use
 from procomp_pay.payments.bill import pay
 from procomp_pay.payments.bulk import BulkOrder
@@ -30,7 +30,7 @@ from procomp_pay.payments.bulk_report import Ending
 from procomp_pay.payments.refund_record import MadeInApp, record_made
 from procomp_pay.payments.refund_send import compare as look_what_went_back
 from procomp_pay.payments.verify import VerifyOrder, verify
-from procomp_pay.storage.module import PaymentDetail, Refund
+from procomp_pay.storage.module import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.payments import hold
 from tests.payments import test_reconcile as plants
 from tests.payments.conftest import CLERK, World
@@ -303,3 +303,48 @@ async def test_parts_that_stand_under_the_purchases_own_number(
         report = await compare(world, lines, "kaspi")
         assert await plants.open_rows(world) == [], report.told
         assert await refunded(world, opened) == kzt(amounts[0]) + kzt(amounts[1])
+
+
+@pytest.mark.parametrize("amount", [None, "24000", "10000"])
+async def test_the_number_of_what_a_sum_has_shown_is_kept_with_it_and_settles_no_fee(
+    world: World, amount: str | None
+) -> None:
+    """The night was faster than the clerk: the money is in the books, the number is not."""
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    pid, back = opened.view.payment_id, amount or "24000"
+    await in_the_app(world, opened, int(back))
+    await plants.run(world, "kaspi")
+    money = None if amount is None else kzt(amount)
+    brought = [MadeInApp(pid, number, "injured", money) for number in ("14001234567", "14001234568")]
+    ended = await asyncio.gather(
+        *(record_made(world.desk, each, CLERK) for each in brought), return_exceptions=True
+    )
+    assert sum(isinstance(each, PaymentError) for each in ended) == 1, ended
+    [row] = await world.rows(Refund)
+    kept = str(row.provider_refund_id).removeprefix("kaspi:")
+    assert kept in {each.number for each in brought}
+    assert await refunded(world, opened) == kzt(back)
+    assert kept in {each.source_id for each in await world.rows(AuditEntry)}
+    assert (await audit_check.verify(world.desk)).is_sound
+    other = await world.start(await world.participant())
+    order = VerifyOrder(other.view.payment_id, kept, override=True, reason="he shows it")
+    with pytest.raises(Conflict, match="number of a refund"):
+        await verify(world.desk, order, CLERK)
+    await plants.run(world, "kaspi")
+    assert (await refunded(world, opened), await plants.open_rows(world)) == (kzt(back), [])
+
+
+@ONE_DATABASE
+async def test_of_two_sums_the_amount_says_whose_number_it_is(world: World) -> None:
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    pid = opened.view.payment_id
+    for amount in (10000, 14000):
+        await in_the_app(world, opened, amount)
+        await plants.run(world, "kaspi")
+    with pytest.raises(Conflict, match="several refunds without a number"):
+        await record_made(world.desk, MadeInApp(pid, "14001234567", "injured"), CLERK)
+    for number, back in (("14001234567", "14000"), ("14001234568", "10000")):
+        done = await record_made(world.desk, MadeInApp(pid, number, "injured", kzt(back)), CLERK)
+        assert (done.money, done.provider_refund_id) == (kzt(back), f"kaspi:{number}")
+    with pytest.raises(Conflict, match="only what was paid"):
+        await record_made(world.desk, MadeInApp(pid, "14001234569", "x", kzt("14000")), CLERK)
