@@ -20,6 +20,16 @@ from tests.secret_watch import no_secret_in, register_secret
 #: Seconds that a process may take to be ready or to end.
 PATIENCE_S = 40.0
 _NOT_OURS = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
+#: Commands in one process, the document of each in a line.
+_SEVERAL = """
+import json, sys
+from typer.testing import CliRunner
+from procomp_pay.cli.main import app
+for words in json.loads(sys.argv[1]):
+    said = CliRunner().invoke(app, [*words, "--json"])
+    assert said.exit_code == 0, (words, said.stdout, said.stderr)
+    print(json.dumps(json.loads(said.stdout)))
+"""
 
 
 class Town:
@@ -75,6 +85,21 @@ class Town:
         """Run a command with ``--json``; its document."""
         return json.loads(self.run(*words, "--json", code=code))
 
+    def ask_all(self, *commands: tuple[str, ...]) -> list[Any]:
+        """As :meth:`ask` for several commands in one process: for what a test only sets up."""
+        done = subprocess.run(
+            [sys.executable, "-c", _SEVERAL, json.dumps(commands)],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        no_secret_in(done.stdout + done.stderr, "several commands")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
     def open_sandbox(self, *words: str) -> None:
         """Start the sandbox and wait until it is ready."""
         run_file = self.home / "sandbox.json"
@@ -87,9 +112,17 @@ class Town:
 
     def participant(self) -> str:
         """A participant of a tournament at 50 USD and 24 000 KZT."""
-        tournament = self.ask("tournament", "add", "Almaty Open", "--fee", "50", "--currency", "USD")
-        self.run("tournament", "fee", tournament["tournament_id"], "24000", "KZT")
-        return str(self.ask("participant", "add", tournament["tournament_id"], "Қайрат")["participant_id"])
+        return self.participants("Қайрат")[0]
+
+    def participants(self, *names: str) -> list[str]:
+        """Some of them."""
+        of = "Almaty Open"
+        _, _, *people = self.ask_all(
+            ("tournament", "add", of, "--fee", "50", "--currency", "USD"),
+            ("tournament", "fee", of, "24000", "KZT"),
+            *(("participant", "add", of, name) for name in names),
+        )
+        return [str(each["participant_id"]) for each in people]
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Post to the sandbox."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import Any
 
 import httpx
 import pytest
@@ -35,10 +34,10 @@ def mended(town: Town) -> int:
     return asyncio.run(count())
 
 
-def story(town: Town, participant: str) -> tuple[str, int]:
-    """How the participant's payment stands, and how often reconcile moved it."""
-    [entry] = town.ask("history", participant)["items"]
-    return entry["status"], sum(each["source"] == "reconcile" for each in entry["moves"])
+def stories(town: Town, people: list[str]) -> list[tuple[str, int]]:
+    """How each one's payment stands, and how often reconcile moved it."""
+    found = [said["items"][0] for said in town.ask_all(*(("history", who) for who in people))]
+    return [(each["status"], sum(m["source"] == "reconcile" for m in each["moves"])) for each in found]
 
 
 @pytest.mark.parametrize("where", ["town", "pg_town"])
@@ -47,19 +46,9 @@ def test_killed_half_way(where: str, request: pytest.FixtureRequest) -> None:
     if where == "pg_town":
         town.run("db", "upgrade")
     town.open_sandbox()
-    first = town.participant()
-    [tournament] = town.ask("tournament", "list")["items"]
-    people = [
-        first,
-        *(
-            town.ask("participant", "add", tournament["tournament_id"], f"Kid {n}")["participant_id"]
-            for n in (1, 2)
-        ),
-    ]
-    for who in people:
-        opened: Any = town.ask(
-            "initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD"
-        )
+    people = town.participants("Kid 1", "Kid 2", "Kid 3")
+    card = ("--method", "apple_pay", "--amount", "50", "--currency", "USD")
+    for opened in town.ask_all(*(("initiate", who, *card) for who in people)):
         town.post(f"/c/pay/{opened['provider_ref']}", {"wallet": "apple_pay"})
     town.post("/_sandbox/faults", SLOW)
     process = town.spawn("reconcile", "--provider", "stripe")
@@ -71,7 +60,6 @@ def test_killed_half_way(where: str, request: pytest.FixtureRequest) -> None:
     [run] = town.ask("reconcile", "--provider", "stripe")["runs"]
     assert run["interrupted_before"]
     assert run["open"] == 0
-    for who in people:
-        assert story(town, who) == ("COMPLETED", 1)
+    assert stories(town, people) == [("COMPLETED", 1)] * len(people)
     [again] = town.ask("reconcile", "--provider", "stripe")["runs"]
     assert (again["found"], again["interrupted_before"]) == (0, [])

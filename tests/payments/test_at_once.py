@@ -1,6 +1,10 @@
-"""Two processes' worth of desks on one PostgreSQL: everything at once, then the books must agree."""
+"""Two processes' worth of desks on one database: everything at once, then the books must agree.
+
+``PROCOMP_SEEDS=20`` for more than one story.
+"""
 
 import asyncio
+import os
 import random
 from collections import Counter
 from dataclasses import replace
@@ -20,8 +24,10 @@ from procomp_pay.storage.platform import Participant, Payment
 from procomp_pay.storage.work import WebhookEvent
 from tests.payments.conftest import CLERK, World
 
+SEEDS = int(os.environ.get("PROCOMP_SEEDS", "1"))
 
-@pytest.mark.parametrize("seed", [1, 2])
+
+@pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
 async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long story
     world: World, database_url: str, seed: int
 ) -> None:
