@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.common import JsonOption, clean, hint, print_json, say, with_desk, wrap
-from procomp_pay.domain.notices import Destination, Fate
+from procomp_pay.domain.destination import Destination
 
 if TYPE_CHECKING:
     from procomp_pay.storage.outbox_read import Told
@@ -189,6 +189,7 @@ def try_out(
     as_json: JsonOption = False,
 ) -> None:
     """Try every way that is configured, now: mail, the platform's webhook, alerts."""
+    from procomp_pay.domain.notices import Fate
 
     async def work(desk: Any) -> Any:
         from procomp_pay.payments import outbox

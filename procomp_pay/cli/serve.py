@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shlex
 import signal
 from collections.abc import Iterator
@@ -156,7 +155,7 @@ def _run_file(path: Path, contents: dict[str, Any]) -> Iterator[None]:
     """Where other commands find the sandbox; for this user alone, whole or not at all."""
     text = json.dumps(contents)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         file.write(text)
     draft.replace(path)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from procomp_pay.domain.destination import Destination
 from procomp_pay.domain.rules import Topic
 
 #: Seconds in which the same alert is not told again.
@@ -22,19 +23,6 @@ _LONGEST_WAIT_S = 3 * 3600
 _LONGEST_ASKED_S = 6 * 3600
 #: A participant hears of a failed try after so many seconds, and only if no other try has worked meanwhile.
 FAILED_MAIL_AFTER_S = 180
-
-
-class Destination(StrEnum):
-    """Where a message can go."""
-
-    PARTICIPANT_MAIL = "participant_mail"
-    PLATFORM_WEBHOOK = "platform_webhook"
-    ALERT_WEBHOOK = "alert_webhook"
-    ALERT_MAIL = "alert_mail"
-
-    @property
-    def is_alert(self) -> bool:
-        return self in (Destination.ALERT_WEBHOOK, Destination.ALERT_MAIL)
 
 
 class Fate(StrEnum):

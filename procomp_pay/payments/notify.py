@@ -14,8 +14,9 @@ from datetime import timedelta
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.domain.destination import Destination
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.domain.notices import ATTEMPTS, Answer, Destination, Fate, may_alert, wait_s
+from procomp_pay.domain.notices import ATTEMPTS, Answer, Fate, may_alert, wait_s
 from procomp_pay.domain.rules import Topic
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.routing import route

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from procomp_pay.domain.destination import Destination
 from procomp_pay.domain.errors import Conflict, NotFound, Refused
-from procomp_pay.domain.notices import Answer, Destination, Fate
+from procomp_pay.domain.notices import Answer, Fate
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.views import instant
 from procomp_pay.providers.post import NEEDS

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.notices import QUIET_S, Destination, delay_s, destinations, sameness
+from procomp_pay.domain.destination import Destination
+from procomp_pay.domain.notices import QUIET_S, delay_s, destinations, sameness
 from procomp_pay.payments.desk import Desk
 from procomp_pay.storage import outbox
 from procomp_pay.storage.row_states import OutboxState

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from procomp_pay.config import ProviderMode
-from procomp_pay.domain.notices import Answer, Destination, Fate
+from procomp_pay.domain.destination import Destination
+from procomp_pay.domain.notices import Answer, Fate
 from procomp_pay.domain.rules import Topic
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.payments import alerts

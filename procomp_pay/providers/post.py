@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from procomp_pay.config import ProviderMode, Settings
 from procomp_pay.domain import post
+from procomp_pay.domain.destination import Destination
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.domain.notices import Destination
 from procomp_pay.domain.post import Language
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from sqlalchemy import func, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.notices import Destination
+from procomp_pay.domain.destination import Destination
 from procomp_pay.domain.post import Language
 from procomp_pay.storage.module import PaymentDetail
 from procomp_pay.storage.once import insert_all_once

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.notices import Destination
+from procomp_pay.domain.destination import Destination
 from procomp_pay.storage.row_states import DeliveryState, OutboxState
 from procomp_pay.storage.work import Delivery, OutboxMessage
 

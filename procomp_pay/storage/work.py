@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, UniqueCon
 from sqlalchemy import text as sql
 from sqlmodel import Field
 
-from procomp_pay.domain.notices import Destination
+from procomp_pay.domain.destination import Destination
 from procomp_pay.storage.row_states import DeliveryState, DiscrepancyState, EventState, OutboxState
 from procomp_pay.storage.tables import Row, check_word, document, key, moment, text, word
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from procomp_pay.domain.notices import Destination
+from procomp_pay.domain.destination import Destination
 from procomp_pay.storage.row_states import DeliveryState, OutboxState
 from procomp_pay.storage.work import Delivery, OutboxMessage
 from tests.cli.conftest import Clerk

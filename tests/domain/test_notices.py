@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procomp_pay.domain import post
+from procomp_pay.domain.destination import Destination
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.domain.notices import Destination, destinations, may_alert, sameness, wait_s
+from procomp_pay.domain.notices import destinations, may_alert, sameness, wait_s
 from procomp_pay.domain.post import Encryption, Language, is_address, mail_server, one_line, preferred
 from procomp_pay.domain.rules import Topic
 

@@ -15,7 +15,8 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from procomp_pay.config import Settings
-from procomp_pay.domain.notices import ATTEMPTS, FAILED_MAIL_AFTER_S, Destination
+from procomp_pay.domain.destination import Destination
+from procomp_pay.domain.notices import ATTEMPTS, FAILED_MAIL_AFTER_S
 from procomp_pay.domain.rules import DiscrepancyKind, Topic
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.payments import alerts, notify, outbox

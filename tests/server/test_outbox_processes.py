@@ -11,7 +11,7 @@ import pytest
 from sqlmodel import select
 
 from procomp_pay.config import Settings
-from procomp_pay.domain.notices import Destination
+from procomp_pay.domain.destination import Destination
 from procomp_pay.domain.rules import Topic
 from procomp_pay.payments.alerts import leave
 from procomp_pay.payments.wiring import open_desk

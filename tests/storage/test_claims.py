@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.notices import Destination
+from procomp_pay.domain.destination import Destination
 from procomp_pay.storage import outbox, queues
 from procomp_pay.storage.database import PaymentDatabaseService
 
