@@ -172,7 +172,7 @@ async def test_one_that_fails_does_not_repeat_the_other(
 async def test_a_receiver_that_hangs_holds_up_nobody(
     told: World, box: MailBox, platform: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(told.desk.post.platform()._hook, "_total_s", 0.3)
+    monkeypatch.setattr(told.desk.post.platform()._hook, "_total_s", 1.0)
     platform.says = ["hang"]
     await paid(told)
     assert len(box.letters) == 1
