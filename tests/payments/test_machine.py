@@ -422,7 +422,7 @@ def test_whatever_happens_the_books_are_right(
         run_state_machine_as_test(
             lambda: Machine(make),
             settings=settings(
-                max_examples=LONG or 15,
+                max_examples=LONG or 10,
                 stateful_step_count=50 if LONG else 30,
                 deadline=None,
                 derandomize=not LONG,

@@ -52,7 +52,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc").exi
 
 KILLS = int(os.environ.get("PROCOMP_KILLS", "0"))
 #: Seconds of killing where no number is asked for.
-SPAN_S = 4.0
+SPAN_S = 3.0
 PATIENCE_S = 60.0
 
 

@@ -18,7 +18,7 @@ from tests.server.helpers import bearer
 from tests.server.test_admin import Eventually, paid
 
 #: For each role; its start takes about two seconds more.
-SECONDS = int(os.environ.get("PROCOMP_FUZZ_SECONDS", "6"))
+SECONDS = int(os.environ.get("PROCOMP_FUZZ_SECONDS", "3"))
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]
 
