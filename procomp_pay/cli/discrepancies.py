@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
 @group.command("list")
 def list_them(
     kind: Annotated[
-        str | None, typer.Option(metavar="KIND", help="As amount_mismatch; any kind of SPEC 8.")
+        str | None, typer.Option(metavar="KIND", help="As the list names it: amount_mismatch.")
     ] = None,
     state: Annotated[str, typer.Option(metavar="STATE", help="open, resolved or all.")] = "open",
     tournament: Annotated[str | None, typer.Option(metavar="ID", help="Only of this tournament.")] = None,
