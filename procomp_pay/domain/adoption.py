@@ -7,7 +7,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from procomp_pay.domain.operation_number import canonical
-from procomp_pay.domain.states import OPEN_STATUSES, Channel, CreateState, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import (
+    OPEN_STATUSES,
+    PAID_STATUSES,
+    Channel,
+    CreateState,
+    PaymentMethod,
+    PaymentStatus,
+)
 
 #: So long after its start the provider is still asked about a payment that did not work out: it may have been
 #: paid since. Hosted pages and QRs are over long before.
@@ -16,7 +23,6 @@ STILL_ASKED = timedelta(days=30)
 _KASPI_DIGITS = 19
 #: Characters of an id; an index of the database holds no name of kilobytes.
 _LONGEST_ID = 255
-_PAID = (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ def judge(payment: PlatformPayment, now: datetime) -> Adoption | str:
     if payment.status in OPEN_STATUSES and ref is None:
         return f"is {payment.status} and names nothing that its provider could be asked about"
     number = None
-    if channel.is_kaspi and payment.status in _PAID and payment.kaspi_number:
+    if channel.is_kaspi and payment.status in PAID_STATUSES and payment.kaspi_number:
         number = canonical(payment.kaspi_number)
     is_open = ref is not None and _may_still_be_paid(payment, now)
     refunded = payment.status is PaymentStatus.REFUNDED
@@ -106,7 +112,7 @@ def _unfit(payment: PlatformPayment) -> str | None:
 def _may_still_be_paid(payment: PlatformPayment, now: datetime) -> bool:
     if payment.status in OPEN_STATUSES:
         return True
-    return payment.status not in _PAID and now - payment.created_at < STILL_ASKED
+    return payment.status not in PAID_STATUSES and now - payment.created_at < STILL_ASKED
 
 
 def _object(payment: PlatformPayment) -> tuple[Channel, str | None]:

@@ -6,8 +6,6 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from procomp_pay.domain.states import PaymentStatus
 
-#: What was paid, whatever went back later.
-PAID = frozenset({PaymentStatus.COMPLETED, PaymentStatus.REFUNDED})
 #: What came to an end without money.
 NOT_PAID = frozenset({PaymentStatus.FAILED, PaymentStatus.EXPIRED, PaymentStatus.CANCELLED})
 

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from procomp_pay.domain.refunds import DisputeState, RefundState, is_of_a_sum
 from procomp_pay.domain.rules import DiscrepancyKind
-from procomp_pay.domain.sides import SETTLED, Finding, OurRefund, Ours, Place, Repair, Stand, Theirs
+from procomp_pay.domain.sides import Finding, OurRefund, Ours, Place, Repair, Stand, Theirs
 from procomp_pay.domain.statement import LineKind
-from procomp_pay.domain.states import OPEN_STATUSES, PaymentStatus
+from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, PaymentStatus
 
 _K = DiscrepancyKind
 _T = TypeVar("_T", Ours, Theirs)
@@ -97,7 +97,7 @@ def _after_failures(refunds: list[Theirs], failed: set[str]) -> list[Theirs]:
 
 
 def _payment(ours: Ours, payments: list[Theirs]) -> Iterator[Finding]:
-    settled, still_open = ours.status in SETTLED, ours.status in OPEN_STATUSES
+    settled, still_open = ours.status in PAID_STATUSES, ours.status in OPEN_STATUSES
     paid = sorted(
         (each for each in payments if each.stand is Stand.PAID),
         key=lambda each: (ours.mark_of(each) != ours.mark, each.ref != ours.number, each.at, each.ref),

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from procomp_pay.domain.facts import Fact, News
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.states import ParticipantStatus, PaymentStatus, may_move
+from procomp_pay.domain.states import PAID_STATUSES, ParticipantStatus, PaymentStatus, may_move
 
 
 class Topic(StrEnum):
@@ -147,7 +147,7 @@ def _from_another_object(standing: Standing, fact: Fact) -> Verdict:
     """News of a second object at the provider that names our payment. Only its money matters."""
     if fact.news is not News.SUCCEEDED:
         return Verdict(Outcome.STALE)
-    if standing.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
+    if standing.status in PAID_STATUSES:
         return Verdict(
             Outcome.MISMATCH,
             topics=(Topic.ALERT_DUPLICATE,),
@@ -157,7 +157,7 @@ def _from_another_object(standing: Standing, fact: Fact) -> Verdict:
 
 
 def _opened(standing: Standing, fact: Fact) -> Verdict:
-    if standing.provider_open or standing.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
+    if standing.provider_open or standing.status in PAID_STATUSES:
         return Verdict(Outcome.NOTED)
     # Learned after our own end (a lost answer, recovered): still watched, since money can come through it.
     return Verdict(Outcome.NOTED, provider_open=not fact.final_at_provider)
@@ -218,7 +218,7 @@ def _expired(standing: Standing, fact: Fact) -> Verdict:
 def _succeeded(standing: Standing, fact: Fact) -> Verdict:
     # REFUNDED goes back only when the provider says that the refund failed: a `succeeded` that
     # arrives once more must not undo a refund.
-    if standing.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
+    if standing.status in PAID_STATUSES:
         return Verdict(Outcome.ALREADY)
     kind = _misfit(standing, fact)
     if kind is not None and not _is_accepted(fact, kind):

@@ -13,9 +13,6 @@ from procomp_pay.domain.rules import DiscrepancyKind
 from procomp_pay.domain.statement import LineKind
 from procomp_pay.domain.states import PaymentStatus
 
-#: The money came, by our books.
-SETTLED = frozenset({PaymentStatus.COMPLETED, PaymentStatus.REFUNDED})
-
 
 class Stand(StrEnum):
     """How a provider's object stands."""

@@ -102,6 +102,9 @@ MOVES: dict[PaymentStatus, frozenset[PaymentStatus]] = {
 #: The customer can still be waited for.
 OPEN_STATUSES = frozenset({_S.PENDING, _S.PROCESSING})
 
+#: The money came, whatever went back since.
+PAID_STATUSES = frozenset({_S.COMPLETED, _S.REFUNDED})
+
 
 def may_move(before: PaymentStatus, after: PaymentStatus) -> bool:
     """Whether the table allows the move; staying is not a move."""

@@ -15,7 +15,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.adoption import Adoption, PlatformPayment, judge
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import PAID_STATUSES
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.storage import unadopted
 from procomp_pay.storage.audit import Deed
@@ -143,7 +143,7 @@ async def _write(
 
 def _detail(desk: Desk, payment: Payment, adoption: Adoption) -> dict[str, Any]:
     now = desk.clock()
-    paid = payment.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED)
+    paid = payment.status in PAID_STATUSES
     return {
         "payment_id": payment.id,
         "participant_id": adoption.participant_id,

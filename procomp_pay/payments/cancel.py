@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from procomp_pay.domain.errors import Conflict, NeedsPerson, NotFound, OutcomeUnknown
 from procomp_pay.domain.facts import Fact, News
-from procomp_pay.domain.states import OPEN_STATUSES, Channel, CreateState, PaymentStatus
+from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, Channel, CreateState, PaymentStatus
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.opening import drop, give_up, missing
 from procomp_pay.payments.settle import Settled, settle
 from procomp_pay.payments.watch import close, look_after
 from procomp_pay.storage import audit
 from procomp_pay.storage.payments import Held, hold
-
-_DONE = (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED)
 
 
 async def cancel(desk: Desk, payment_id: str, actor: Actor) -> PaymentStatus:
@@ -73,7 +71,7 @@ async def _request(desk: Desk, payment_id: str, actor: Actor) -> Held:
     async with desk.db.writing() as session:
         held = await hold(session, payment_id)
         status = held.payment.status
-        if status in _DONE:
+        if status in PAID_STATUSES:
             raise Conflict(
                 f"Payment {payment_id} is {status}: it cannot be cancelled",
                 next_step=f'give the money back: procomp-pay refund {payment_id} --reason "…"',

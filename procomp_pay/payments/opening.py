@@ -24,7 +24,7 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.facts import Fact, News, Source
 from procomp_pay.domain.kaspi_life import REMOTE_LIFE_S
 from procomp_pay.domain.rules import DiscrepancyKind, Topic
-from procomp_pay.domain.states import Channel, CreateState, PaymentStatus
+from procomp_pay.domain.states import PAID_STATUSES, Channel, CreateState, PaymentStatus
 from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import Actor, Desk
 from procomp_pay.payments.settle import settle_in
@@ -199,7 +199,7 @@ async def give_up(desk: Desk, payment_id: str) -> None:
         held = await hold(session, payment_id)
         if held.detail.create_state not in UNOPENED:
             return  # another process opened it meanwhile
-        paid = held.payment.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED)  # a clerk found it
+        paid = held.payment.status in PAID_STATUSES  # a clerk found it
         remote = held.detail.channel is Channel.KASPI_REMOTE
         if remote and held.detail.create_state is CreateState.SENT and not paid:
             await _may_have_been_paid(session, desk, held)

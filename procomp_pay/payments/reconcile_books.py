@@ -12,7 +12,7 @@ from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.sides import SETTLED, OurRefund, Ours, Place
+from procomp_pay.domain.sides import OurRefund, Ours, Place
 from procomp_pay.domain.states import (
     OPEN_STATUSES,
     Channel,
@@ -178,11 +178,6 @@ def is_overdue(held: Held, now: datetime) -> bool:
     else:
         end = held.detail.expires_at or held.detail.created_at + _STRIPE_LIFE
     return now >= end + _GRACE[held.detail.channel.is_kaspi]
-
-
-def is_settled(held: Held) -> bool:
-    """Whether the money came, by our books."""
-    return held.payment.status in SETTLED
 
 
 async def open_ids(session: AsyncSession, provider: str, *, after: str, limit: int) -> list[str]:

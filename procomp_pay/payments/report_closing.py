@@ -17,10 +17,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.facts import Source
-from procomp_pay.domain.figures import PAID
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import PAID_STATUSES, PaymentMethod, PaymentStatus
 from procomp_pay.payments.desk import Desk
 from procomp_pay.payments.report_closing_book import AfterFees, Check, Closing, ClosingLine, Disagreement, Sum
 from procomp_pay.payments.tournaments import find_tournament
@@ -127,7 +126,7 @@ def _line(
     return ClosingLine(
         payment_id=payment.id,
         started_at=detail.created_at,
-        paid_at=detail.completed_at if status in PAID else None,
+        paid_at=detail.completed_at if status in PAID_STATUSES else None,
         participant_name=known.full_name or "(removed)",
         category=known.category,
         method=payment.method or PaymentMethod.KASPI_QR,

@@ -8,10 +8,9 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from procomp_pay.domain.figures import PAID
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import OPEN_STATUSES, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, PaymentMethod, PaymentStatus
 from procomp_pay.payments.views import instant
 
 _NONE = Decimal("0.00")
@@ -45,7 +44,7 @@ class ClosingLine:
 
     @property
     def is_paid(self) -> bool:
-        return self.status in PAID
+        return self.status in PAID_STATUSES
 
     @property
     def taken(self) -> Decimal:

@@ -9,7 +9,7 @@ from typing import Any
 
 from procomp_pay.domain import figures
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import OPEN_STATUSES, PaymentStatus
+from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, PaymentStatus
 
 _NONE = Decimal("0.00")
 
@@ -30,7 +30,7 @@ class Attempts:
     @property
     def paid(self) -> int:
         """Whatever went back later."""
-        return sum(self.by_status[each] for each in figures.PAID)
+        return sum(self.by_status[each] for each in PAID_STATUSES)
 
     @property
     def waiting(self) -> int:

@@ -26,7 +26,7 @@ from procomp_pay.domain.refunds import (
     status_after,
 )
 from procomp_pay.domain.rules import DiscrepancyKind, Outcome, Topic
-from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
+from procomp_pay.domain.states import PAID_STATUSES, ParticipantStatus, PaymentStatus
 from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import Desk
 from procomp_pay.storage import refunds as book
@@ -36,7 +36,6 @@ from procomp_pay.storage.payments import Held
 #: Between two looks at a refund that the provider is still working on, in seconds; banks take days.
 PENDING_LOOK_S = 3600
 
-_SETTLED = (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED)
 #: The further word wins, whatever order the words arrive in.
 _RANK = {DisputeState.OPEN: 0, DisputeState.WITHDRAWN: 1, DisputeState.WON: 2, DisputeState.LOST: 2}
 
@@ -46,7 +45,7 @@ async def settle_back(session: AsyncSession, desk: Desk, held: Held, fact: Fact)
 
     :raises NotYet: it is about money that our books do not have yet; the same fact works later.
     """
-    if held.payment.status not in _SETTLED:
+    if held.payment.status not in PAID_STATUSES:
         raise NotYet(f"Payment {held.payment.id} is not settled in our books yet")
     if fact.news is News.DISPUTE and fact.dispute is not None:
         return await _dispute(session, desk, held, fact, fact.dispute)

@@ -20,7 +20,7 @@ from procomp_pay.domain.kaspi_life import (
     life_of,
 )
 from procomp_pay.domain.rules import DiscrepancyKind, Topic
-from procomp_pay.domain.states import Channel, CreateState, PaymentStatus
+from procomp_pay.domain.states import PAID_STATUSES, Channel, CreateState, PaymentStatus
 from procomp_pay.payments import ledger
 from procomp_pay.payments.desk import SYSTEM, Actor, Desk
 from procomp_pay.payments.opening import (
@@ -101,7 +101,7 @@ def _has_ended(held: Held, desk: Desk) -> bool:
 
 async def _look_back(desk: Desk, held: Held, actor: Actor) -> None:
     """Nothing more can come in; something may have gone back that we were only given a hint of."""
-    if held.payment.status in (PaymentStatus.COMPLETED, PaymentStatus.REFUNDED):
+    if held.payment.status in PAID_STATUSES:
         await compare(desk, held, actor)
     async with desk.db.writing() as session:
         (await hold(session, held.payment.id)).detail.next_poll_at = None
