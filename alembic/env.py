@@ -1,4 +1,4 @@
-"""How Alembic runs, from a checkout (``alembic upgrade head``) and from ``procomp_pay.storage.migrate``."""
+"""Run Alembic from a checkout (``alembic upgrade head``) or from ``procomp_pay.storage.database.migrate``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from alembic import context
 
 from procomp_pay.config import load_settings
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.storage import migrate
-from procomp_pay.storage.schema import METADATA, PLATFORM_TABLES
-from procomp_pay.storage.types import Word
+from procomp_pay.storage.database import migrate
+from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
+from procomp_pay.storage.models.types import Word
 
 
 def _url() -> str:
@@ -33,7 +33,7 @@ def _write_type(kind: str, item: Any, _context: Any) -> str | Literal[False]:
     """Keep revisions free of our enums, which change."""
     if kind == "type" and isinstance(item, Word):
         return "sa.Text()"
-    if kind == "type" and type(item).__module__ == "procomp_pay.storage.types":
+    if kind == "type" and type(item).__module__ == "procomp_pay.storage.models.types":
         return f"types.{type(item).__name__}()"
     return False
 

@@ -32,14 +32,15 @@ from sqlalchemy import event
 
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.payments import views
-from procomp_pay.payments.desk import Desk
-from procomp_pay.payments.report import report
-from procomp_pay.payments.wiring import new_id
-from procomp_pay.storage import listing, migrate
-from procomp_pay.storage.crypto import Keyring, new_key
-from procomp_pay.storage.database import PaymentDatabaseService
-from procomp_pay.storage.listing import Filter
+from procomp_pay.services.bootstrap import new_id
+from procomp_pay.services.context import Desk
+from procomp_pay.services.reports.period import report
+from procomp_pay.services.views import payment as views
+from procomp_pay.storage.database import migrate
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.encryption.keyring import Keyring, new_key
+from procomp_pay.storage.payments import listing
+from procomp_pay.storage.payments.listing import Filter
 
 Reader = psycopg.Connection[Any]
 Ask = Callable[[], Awaitable[Any]]

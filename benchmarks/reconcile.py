@@ -96,7 +96,7 @@ def fill(url: str, count: int) -> None:
     """A database with ``count`` paid payments."""
     import psycopg
 
-    from procomp_pay.storage import migrate
+    from procomp_pay.storage.database import migrate
 
     migrate.upgrade(url)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -134,14 +134,14 @@ def reference(url: str, statement: Path) -> tuple[float, float, int]:
 async def ours(url: str, statement: Path) -> dict[str, object]:
     """One whole run; what it found, and its time and memory."""
     from procomp_pay.config import load_settings
-    from procomp_pay.domain.facts import Source
-    from procomp_pay.payments.desk import Actor, Desk
-    from procomp_pay.payments.reconcile import Order, reconcile
-    from procomp_pay.payments.wiring import new_id, utc_now
+    from procomp_pay.domain.events import Source
     from procomp_pay.providers.registry import ProviderRegistry
     from procomp_pay.providers.statements.reader import open_statement
-    from procomp_pay.storage.crypto import Keyring, new_key
-    from procomp_pay.storage.database import PaymentDatabaseService
+    from procomp_pay.services.bootstrap import new_id, utc_now
+    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.reconciliation.run import Order, reconcile
+    from procomp_pay.storage.database.service import PaymentDatabaseService
+    from procomp_pay.storage.encryption.keyring import Keyring, new_key
 
     sizes: list[tuple[int, int]] = []
     marks: dict[str, float] = {}
@@ -267,10 +267,6 @@ def _warm_up() -> None:
     """Imports are of the process's start, which ``benchmarks/startup.py`` measures."""
     gc.set_threshold(50_000, 20, 20)  # as every command's process does, in cli/main.py
     import psycopg  # noqa: F401
-
-    import procomp_pay.payments.reconcile
-    import procomp_pay.payments.wiring
-    import procomp_pay.providers.statements.reader  # noqa: F401
 
 
 if __name__ == "__main__":

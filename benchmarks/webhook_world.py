@@ -142,10 +142,10 @@ async def seed(url: str, first: int, count: int) -> None:
         PaymentMethod,
         PaymentStatus,
     )
-    from procomp_pay.storage.database import PaymentDatabaseService
-    from procomp_pay.storage.module import PaymentDetail
-    from procomp_pay.storage.once import insert_all_once
-    from procomp_pay.storage.platform import Participant, Payment, Tournament, User
+    from procomp_pay.storage.database.insert_once import insert_all_once
+    from procomp_pay.storage.database.service import PaymentDatabaseService
+    from procomp_pay.storage.models.payments import PaymentDetail
+    from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
 
     now = datetime.now(UTC)
     fee, usd = Decimal("50.00"), Currency.USD
@@ -186,7 +186,7 @@ async def seed(url: str, first: int, count: int) -> None:
 @contextlib.contextmanager
 def serving(url: str, home: Path, workers: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """`serve` as it is installed; its port."""
-    from procomp_pay.storage.crypto import new_key
+    from procomp_pay.storage.encryption.keyring import new_key
 
     ours = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}

@@ -45,7 +45,7 @@ def on_postgresql(uri: str, text: str, home: Path, workers: int, quick: bool) ->
     """Flood, then a steady half; how many are taken in a second."""
     count = 6000 if quick else 30000
     url = of(uri, "desk")
-    from procomp_pay.storage import migrate
+    from procomp_pay.storage.database import migrate
 
     migrate.upgrade(url)
     best = pgbench(uri, 2 if quick else 5)
@@ -97,7 +97,7 @@ def on_sqlite(text: str, home: Path, quick: bool) -> None:
     """The same flood into the embedded database."""
     import sqlite3
 
-    from procomp_pay.storage import migrate
+    from procomp_pay.storage.database import migrate
 
     count = 2000 if quick else 10000
     file = home / "desk.sqlite3"

@@ -13,9 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from procomp_pay.storage import migrate
-from procomp_pay.storage.database import PaymentDatabaseService
-from tests.secret_watch import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: PLC0414
+from procomp_pay.storage.database import migrate
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from tests.support.secret_watch import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: PLC0414
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ENUM
 
-from procomp_pay.storage import types
-from procomp_pay.storage.adoption import adopts_platform
+from procomp_pay.storage.database.platform_check import adopts_platform
+from procomp_pay.storage.models import types
 
 revision = "0001"
 down_revision = None

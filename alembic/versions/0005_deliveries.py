@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from procomp_pay.storage import types
+from procomp_pay.storage.models import types
 
 revision = "0005"
 down_revision = "0004"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from procomp_pay.storage import types
+from procomp_pay.storage.models import types
 
 revision = "0006"
 down_revision = "0005"

@@ -7,30 +7,21 @@ from typing import Annotated
 
 import typer
 
-from procomp_pay.cli import (
-    audit,
-    cancelling,
-    database,
-    demo,
-    discrepancies,
-    doctor,
-    events,
-    kaspi,
-    keys,
-    looking,
-    outbox,
-    people,
-    reconciling,
-    refunding,
-    reporting,
-    serve,
-    starting,
-    statements,
-    token,
-    upkeep,
-    verifying,
-)
-from procomp_pay.cli.group import DeskGroup
+from procomp_pay.cli.demo import demo
+from procomp_pay.cli.framework.group import DeskGroup
+from procomp_pay.cli.kaspi import devices as kaspi
+from procomp_pay.cli.kaspi import verify as verifying
+from procomp_pay.cli.operations import audit, database, doctor, events, keys, outbox, serve, token
+from procomp_pay.cli.operations import maintain as upkeep
+from procomp_pay.cli.payments import cancel as cancelling
+from procomp_pay.cli.payments import initiate as starting
+from procomp_pay.cli.payments import status as looking
+from procomp_pay.cli.reconciliation import discrepancies
+from procomp_pay.cli.reconciliation import reconcile as reconciling
+from procomp_pay.cli.reconciliation import statement as statements
+from procomp_pay.cli.refunds import refund as refunding
+from procomp_pay.cli.registrations import commands as people
+from procomp_pay.cli.reports import report as reporting
 
 app = typer.Typer(
     name="procomp-pay",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from procomp_pay.cli.common import err, safe
+from procomp_pay.cli.framework.common import err, safe
 
 
 @contextmanager

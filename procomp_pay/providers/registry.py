@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from procomp_pay.config import STRIPE_API, KaspiScheme, ProviderMode, Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.states import Channel
-from procomp_pay.providers.base import PaymentProvider
-from procomp_pay.providers.observed import Observe, observed
+from procomp_pay.providers.protocol import PaymentProvider
+from procomp_pay.providers.resilience.timing import Observe, observed
 
 if TYPE_CHECKING:
-    from procomp_pay.providers.circuit import Circuit
-    from procomp_pay.providers.kaspi import KaspiPaymentService
-    from procomp_pay.providers.kaspi_tls import CertificateLife, TlsFiles
+    from procomp_pay.providers.kaspi.service import KaspiPaymentService
+    from procomp_pay.providers.kaspi.tls import CertificateLife, TlsFiles
+    from procomp_pay.providers.resilience.circuit_breaker import Circuit
 
 #: How long one call may take, with its retries, where somebody only looks; in seconds.
 _ONE_LOOK_S = 2.0
@@ -70,14 +70,14 @@ class ProviderRegistry:
 
     @property
     def _patience_s(self) -> float:
-        from procomp_pay.providers.patience import TOTAL_S
+        from procomp_pay.providers.resilience.retry import TOTAL_S
 
         return TOTAL_S if self._guarded else _ONE_LOOK_S
 
     def _circuit(self, name: str) -> Circuit | None:
         if not self._guarded:
             return None
-        from procomp_pay.providers.circuit import Circuit
+        from procomp_pay.providers.resilience.circuit_breaker import Circuit
 
         return self._circuits.setdefault(name, Circuit(name))
 
@@ -90,7 +90,7 @@ class ProviderRegistry:
 def _make_stripe(settings: Settings, circuit: Circuit | None, total_s: float) -> PaymentProvider:
     if settings.stripe_mode is ProviderMode.OFF or settings.stripe_secret_key is None:
         raise ConfigurationError("Stripe is not configured", next_step=f"{_NO_SANDBOX}STRIPE_SECRET_KEY")
-    from procomp_pay.providers.stripe import StripePaymentService
+    from procomp_pay.providers.stripe.service import StripePaymentService
 
     return StripePaymentService(
         settings.stripe_secret_key.get_secret_value(),
@@ -102,9 +102,9 @@ def _make_stripe(settings: Settings, circuit: Circuit | None, total_s: float) ->
 
 def _make_kaspi(settings: Settings, circuit: Circuit | None, total_s: float) -> KaspiPaymentService:
     _check_complete(settings)
-    from procomp_pay.providers.budget import Budget
-    from procomp_pay.providers.kaspi import KaspiPaymentService
-    from procomp_pay.providers.kaspi_line import KaspiLine, kaspi_http
+    from procomp_pay.providers.kaspi.http import KaspiLine, kaspi_http
+    from procomp_pay.providers.kaspi.service import KaspiPaymentService
+    from procomp_pay.providers.resilience.rate_limit import Budget
 
     url, scheme, token = str(settings.kaspi_api_url), settings.kaspi_scheme, settings.kaspi_device_token
     key = settings.kaspi_api_key.get_secret_value() if settings.kaspi_api_key else None
@@ -156,7 +156,7 @@ def _needed(settings: Settings) -> dict[str, object]:
 
 def tls_files(settings: Settings) -> TlsFiles:
     """The files of mutual TLS, as configured; a scheme without a certificate shows none."""
-    from procomp_pay.providers.kaspi_tls import TlsFiles
+    from procomp_pay.providers.kaspi.tls import TlsFiles
 
     if not settings.kaspi_scheme.shows_certificate:
         return TlsFiles(ca=settings.kaspi_ca_cert)
@@ -175,7 +175,7 @@ def kaspi_certificate(settings: Settings, now: datetime) -> CertificateLife | No
 
     :raises ConfigurationError: the file cannot be read.
     """
-    from procomp_pay.providers.kaspi_tls import certificate_life
+    from procomp_pay.providers.kaspi.tls import certificate_life
 
     cert = tls_files(settings).cert
     return None if cert is None else certificate_life(cert, now)

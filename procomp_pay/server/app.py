@@ -7,15 +7,18 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from procomp_pay.config import Settings
-from procomp_pay.payments.desk import Desk
-from procomp_pay.server import auth, errors, metrics, trace
-from procomp_pay.server.background import Background
-from procomp_pay.server.cors import CORS, cors_of
-from procomp_pay.server.health import Health
-from procomp_pay.server.limits import LIMITS, limits_of
-from procomp_pay.server.proxy import PROXIES, proxies_of
-from procomp_pay.server.routes import routes
-from procomp_pay.server.state import STATE, State
+from procomp_pay.server.api.routes import routes
+from procomp_pay.server.auth import tokens as auth
+from procomp_pay.server.background.loops import Background
+from procomp_pay.server.http import errors
+from procomp_pay.server.http import request_log as trace
+from procomp_pay.server.http.cors import CORS, cors_of
+from procomp_pay.server.http.proxy import PROXIES, proxies_of
+from procomp_pay.server.http.rate_limits import LIMITS, limits_of
+from procomp_pay.server.http.state import STATE, State
+from procomp_pay.server.observability import metrics
+from procomp_pay.server.observability.health import Health
+from procomp_pay.services.context import Desk
 
 
 def make_app(desk: Desk, settings: Settings) -> web.Application:

@@ -18,13 +18,13 @@ from aiohttp import web
 
 from procomp_pay.config import ProviderMode, Settings
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.payments.wiring import open_desk
-from procomp_pay.server import logs
 from procomp_pay.server.app import make_app
-from procomp_pay.server.route import BASE
-from procomp_pay.server.wire import make_runner
+from procomp_pay.server.http.connections import make_runner
+from procomp_pay.server.http.route import BASE
+from procomp_pay.server.observability import logs
 from procomp_pay.server.workers import Workers
-from procomp_pay.storage import migrate
+from procomp_pay.services.bootstrap import open_desk
+from procomp_pay.storage.database import migrate
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from sqlalchemy import func, literal, select, union_all
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.storage.module import PaymentDetail, Refund
-from procomp_pay.storage.row_states import DeliveryState, EventState, OutboxState
-from procomp_pay.storage.tables import spelled
-from procomp_pay.storage.work import Delivery, OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.columns import spelled
+from procomp_pay.storage.models.payments import PaymentDetail, Refund
+from procomp_pay.storage.models.queues import Delivery, OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.states import DeliveryState, EventState, OutboxState
 
 
 async def overdue(session: AsyncSession, before: datetime) -> dict[str, datetime]:

@@ -22,11 +22,11 @@ from typer.testing import CliRunner
 from procomp_pay.cli.main import app
 from procomp_pay.domain.money import Currency
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
-from procomp_pay.storage.crypto import new_key
-from procomp_pay.storage.database import PaymentDatabaseService
-from procomp_pay.storage.module import TournamentFee
-from procomp_pay.storage.platform import Participant, Tournament, User
-from tests.secret_watch import no_secret_in, register_secret
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.encryption.keyring import new_key
+from procomp_pay.storage.models.payments import TournamentFee
+from procomp_pay.storage.models.platform import Participant, Tournament, User
+from tests.support.secret_watch import no_secret_in, register_secret
 
 NOW = datetime(2026, 5, 1, 9, 0, tzinfo=UTC)
 _NOT_OURS = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procomp_pay.domain import operation_number, short_code
+from procomp_pay.domain import operation_number
+from procomp_pay.domain import payment_code as short_code
 from procomp_pay.domain.errors import NotFound, Refused
 
 NUMBER = "19000000001"

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.secret_watch import no_secret_in, register_secret
+from tests.support.secret_watch import no_secret_in, register_secret
 
 #: Seconds that a process may take to be ready or to end.
 PATIENCE_S = 40.0
@@ -40,7 +40,7 @@ class Town:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
         self.env = kept | {"PROCOMP_HOME": str(home), "PROCOMP_OPERATOR": "aigerim", "NO_COLOR": "1"}
         if database_url is not None:
-            from procomp_pay.storage.crypto import new_key
+            from procomp_pay.storage.encryption.keyring import new_key
 
             self.env |= {
                 "DATABASE_URL": database_url,

@@ -19,12 +19,12 @@ from procomp_pay.domain.errors import (
     ProviderUnavailable,
     Refused,
 )
-from procomp_pay.domain.facts import News
+from procomp_pay.domain.events import News
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel
-from procomp_pay.providers.base import CreateRequest, Handle
-from procomp_pay.providers.kaspi import KaspiPaymentService, kaspi_http
-from procomp_pay.providers.stripe import StripePaymentService
+from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
+from procomp_pay.providers.protocol import CreateRequest, Handle
+from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 
 

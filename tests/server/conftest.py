@@ -16,17 +16,17 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from procomp_pay.config import Settings
-from procomp_pay.payments.desk import Desk
-from procomp_pay.payments.wiring import open_desk
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.server.app import make_app
-from procomp_pay.server.route import BASE
-from procomp_pay.server.state import STATE
-from procomp_pay.server.wire import make_runner
-from tests.secret_watch import register_settings
-from tests.server import contract
-from tests.server.helpers import ENCRYPTION_KEY, JWT_SECRET, clear_environment, make_people, token
-from tests.server.processes import Command, environment
+from procomp_pay.server.http.connections import make_runner
+from procomp_pay.server.http.route import BASE
+from procomp_pay.server.http.state import STATE
+from procomp_pay.services.bootstrap import open_desk
+from procomp_pay.services.context import Desk
+from tests.support import openapi_contract as contract
+from tests.support.http_requests import ENCRYPTION_KEY, JWT_SECRET, clear_environment, make_people, token
+from tests.support.processes import Command, environment
+from tests.support.secret_watch import register_settings
 
 
 @dataclass

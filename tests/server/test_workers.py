@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from procomp_pay.config import Settings
-from procomp_pay.providers.budget import Budget
 from procomp_pay.providers.registry import ProviderRegistry
+from procomp_pay.providers.resilience.rate_limit import Budget
 from procomp_pay.server import run, workers
-from procomp_pay.server.routes import BASE
-from tests.server.processes import Command, environment
+from procomp_pay.server.api.routes import BASE
+from tests.support.processes import Command, environment
 
 Start = Callable[..., Awaitable[Command]]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 
 from procomp_pay.domain.money import Currency
-from procomp_pay.storage.database import PaymentDatabaseService
-from procomp_pay.storage.platform import Participant, Tournament, User
-from tests.storage.rows import NOW, a_detail, a_payment
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models.platform import Participant, Tournament, User
+from tests.support.rows import NOW, a_detail, a_payment
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from procomp_pay.domain.errors import BadStatement
-from procomp_pay.providers.statements.cells import Cell, CellError, decimal_mark, read_number
-from procomp_pay.providers.statements.heads import Meaning, head_key
-from procomp_pay.providers.statements.layout import STRIPE, Layout, recognise
-from procomp_pay.providers.statements.repeats import LAST_BUCKET, Suspects
+from procomp_pay.providers.statements.duplicates import LAST_BUCKET, Suspects
+from procomp_pay.providers.statements.layout.cells import Cell, CellError, decimal_mark, read_number
+from procomp_pay.providers.statements.layout.headers import Meaning, head_key
+from procomp_pay.providers.statements.layout.recognise import STRIPE, Layout, recognise
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, Table
 
 MOST_AMOUNTS = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from procomp_pay.providers.statements.cells import Cell, shown
+from procomp_pay.providers.statements.layout.cells import Cell, shown
 
 #: БИН and ИИН, as the report's own block says it; БСН and ЖСН in Kazakh.
 _SAYS = re.compile(r"(?<!\w)(?:[БB][ИI][НN]|[ИI]{2}[НN]|БСН|ЖСН)(?!\w)", re.I)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from procomp_pay.domain.errors import BadStatement
-from procomp_pay.providers.statements.cells import Cell
-from procomp_pay.providers.statements.layout import WRITE_A_MAPPING, Layout, recognise
+from procomp_pay.providers.statements.layout.cells import Cell
+from procomp_pay.providers.statements.layout.recognise import WRITE_A_MAPPING, Layout, recognise
 
 Row = tuple[int, Sequence[Cell]]
 #: Told of a row that cannot be read at all: its line and why.

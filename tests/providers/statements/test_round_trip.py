@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from procomp_pay.domain.errors import BadStatement
 from procomp_pay.domain.money import Currency, Money
-from procomp_pay.domain.statement import LineKind, StatementLine
-from tests.providers.statements.files import HEADS, STRIPE, kaspi, read, stripe, text, workbook
+from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
+from tests.support.statement_files import HEADS, STRIPE, kaspi, read, stripe, text, workbook
 
 _ALMATY = ZoneInfo("Asia/Almaty")
 _NAMES = {

@@ -1,0 +1,160 @@
+"""``kaspi devices``: set up what payments are booked on at Kaspi."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from procomp_pay.cli.framework.common import (
+    JsonOption,
+    clean,
+    hint,
+    is_interactive,
+    print_json,
+    say,
+    settings,
+)
+
+if TYPE_CHECKING:
+    from procomp_pay.config import Settings
+    from procomp_pay.providers.kaspi.devices import KaspiDevices
+
+T = TypeVar("T")
+
+_EXAMPLES = """[bold]Examples[/]
+
+  procomp-pay kaspi devices list
+  procomp-pay kaspi devices register desk-1 --trade-point 501
+  procomp-pay kaspi devices delete
+
+Trade points are made in the Kaspi Pay app; a device belongs to one of them.
+The key or the certificate must be configured before."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    kaspi = typer.Typer(no_args_is_help=True, help="Set up Kaspi: trade points and devices.")
+    devices = typer.Typer(no_args_is_help=True, help="Trade points, and the device payments are booked on.")
+    devices.command("list", epilog=_EXAMPLES)(list_devices)
+    devices.command("register", epilog=_EXAMPLES)(register_device)
+    devices.command("delete", epilog=_EXAMPLES)(delete_device)
+    kaspi.add_typer(devices, name="devices")
+    app.add_typer(kaspi, name="kaspi")
+
+
+def list_devices(as_json: JsonOption = False) -> None:
+    """Show the trade points at Kaspi, and the device that is configured."""
+    using = settings()
+
+    async def work(calls: KaspiDevices) -> list[tuple[int, str]]:
+        return await calls.trade_points()
+
+    points = _at_kaspi(using, work)
+    token = using.kaspi_device_token
+    ours = token.get_secret_value() if token else ""
+    if as_json:
+        items = [{"trade_point_id": number, "name": name} for number, name in points]
+        device = {"configured": bool(ours), "ends_with": ours[-4:] or None}
+        print_json({"trade_points": items, "device": device, "mode": using.kaspi_mode.value})
+        return
+    for number, name in points:
+        mark = "  ← KASPI_TRADE_POINT_ID" if number == using.kaspi_trade_point_id else ""
+        typer.echo(f"{number}  {clean(name)}{mark}")
+    if not points:
+        typer.echo("There is no trade point: make one in the Kaspi Pay app.")
+    if ours:
+        typer.echo(f"Device: a token that ends in …{clean(ours[-4:])} is configured (Kaspi lists none).")
+    else:
+        typer.echo("Device: none is configured.")
+        hint("procomp-pay kaspi devices register desk-1 --trade-point NUMBER")
+
+
+def register_device(
+    name: Annotated[
+        str, typer.Argument(help="Latin letters, digits, - and _: such as desk-1.", metavar="NAME")
+    ],
+    trade_point: Annotated[
+        int | None,
+        typer.Option(
+            "--trade-point", metavar="NUMBER", help="Default: KASPI_TRADE_POINT_ID, or the only one."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Register a device and print its token, once, on standard output.
+
+    The same name at the same trade point gives the same token.
+    """
+    using = settings()
+    wanted = trade_point if trade_point is not None else using.kaspi_trade_point_id
+
+    async def work(calls: KaspiDevices) -> tuple[str, int]:
+        number = wanted if wanted is not None else _only(await calls.trade_points())
+        return await calls.register(name, number), number
+
+    token, number = _at_kaspi(using, work)
+    if as_json:
+        print_json({"device_token": token, "trade_point_id": number, "mode": using.kaspi_mode.value})
+        return
+    typer.echo(token)
+    say("This is the device's token, a secret: it is not kept here and not shown again.", fg="yellow")
+    say("Put it into the environment or the .env file as KASPI_DEVICE_TOKEN, then: procomp-pay doctor")
+
+
+def delete_device(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete the configured device at Kaspi. No payment can be taken with it afterwards."""
+    from procomp_pay.domain.errors import ConfigurationError
+
+    using = settings()
+    token = using.kaspi_device_token.get_secret_value() if using.kaspi_device_token else ""
+    if not token:
+        raise ConfigurationError(
+            "No device is configured", next_step="set KASPI_DEVICE_TOKEN to the one to delete"
+        )
+    if not yes:
+        if as_json or not is_interactive():
+            raise typer.BadParameter("there is nobody to ask here: say --yes if you mean it")
+        if not typer.confirm(f"Delete the device …{clean(token[-4:])} at Kaspi?", default=False, err=True):
+            say("Left as it is.", fg="yellow")
+            raise typer.Exit(3)
+
+    async def work(calls: KaspiDevices) -> None:
+        await calls.delete(token)
+
+    _at_kaspi(using, work)
+    if as_json:
+        print_json({"deleted": True, "ends_with": token[-4:], "mode": using.kaspi_mode.value})
+    else:
+        typer.echo(f"Deleted: the device …{clean(token[-4:])}. Open payments of it are still followed.")
+
+
+def _only(points: list[tuple[int, str]]) -> int:
+    if len(points) == 1:
+        return points[0][0]
+    names = ", ".join(f"{number} ({clean(name)})" for number, name in points)
+    raise typer.BadParameter(f"say which trade point, with --trade-point: {names or 'there is none'}")
+
+
+def _at_kaspi(using: Settings, work: Callable[[KaspiDevices], Awaitable[T]]) -> T:
+    """Do something at Kaspi, also before a device is configured."""
+    import asyncio
+
+    from pydantic import SecretStr
+
+    from procomp_pay.providers.registry import ProviderRegistry
+
+    known = using.kaspi_device_token or SecretStr("none-yet")
+
+    async def run() -> T:
+        registry = ProviderRegistry(using.model_copy(update={"kaspi_device_token": known}))
+        try:
+            return await work(registry.kaspi().devices())
+        finally:
+            await registry.aclose()
+
+    return asyncio.run(run())

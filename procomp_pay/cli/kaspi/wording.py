@@ -1,0 +1,74 @@
+"""Times of receipts, and states of the queue, in few words."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from procomp_pay.cli.payments.wording import ALMATY
+from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.states import PaymentStatus
+
+if TYPE_CHECKING:
+    from procomp_pay.services.views.payment import PaymentView
+
+_TODAY = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_RUSSIAN = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})[ ,T]+(\d{1,2}):(\d{2})(?::(\d{2}))?")
+
+
+def paid_at(text: str | None, now: datetime) -> datetime | None:
+    """The time on a receipt: ``14:05`` (today), ``02.05.2026 14:05``, ``2026-05-02 14:05``, in Almaty; or a
+    time with a zone of its own.
+
+    :raises Refused: none of these.
+    """
+    if text is None:
+        return None
+    try:
+        return _read(" ".join(text.split()), now).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Refused(
+            f"--paid-at {text[:24]!r} is not a time",
+            next_step='write it as on the receipt: "02.05.2026 14:05"',
+        ) from None
+
+
+def _read(text: str, now: datetime) -> datetime:
+    if found := _TODAY.fullmatch(text):
+        hour, minute, second = (int(part or 0) for part in found.groups())
+        return now.astimezone(ALMATY).replace(hour=hour, minute=minute, second=second, microsecond=0)
+    if found := _RUSSIAN.fullmatch(text):
+        day, month, year, hour, minute, second = (int(part or 0) for part in found.groups())
+        return datetime(year, month, day, hour, minute, second, tzinfo=ALMATY)
+    when = datetime.fromisoformat(text)
+    return when if when.tzinfo else when.replace(tzinfo=ALMATY)
+
+
+def short_state(view: PaymentView) -> str:
+    """How a payment of the queue stands, in at most 16 characters."""
+    if view.status in (PaymentStatus.PENDING, PaymentStatus.PROCESSING) and not view.provider_open:
+        return "ANOTHER AMOUNT"
+    return {
+        PaymentStatus.PENDING: "not scanned yet",
+        PaymentStatus.PROCESSING: "confirming now",
+        PaymentStatus.EXPIRED: "expired",
+        PaymentStatus.CANCELLED: "cancelled",
+        PaymentStatus.FAILED: "not confirmed",
+    }.get(view.status, view.status.lower())
+
+
+def minutes(view: PaymentView, now: datetime) -> int:
+    """Whole minutes since it was started."""
+    return max(0, int((now - view.created_at).total_seconds() // 60))
+
+
+#: What Kaspi said when it was asked, after "Kaspi:".
+KASPI = {
+    "paid": "Kaspi says that it is paid",
+    "confirming": "Kaspi: scanned, the customer confirms now. It turns green by itself",
+    "not_paid": "Kaspi: not paid through this QR so far",
+    "unknown_there": "Kaspi does not know this QR",
+    "no_answer": "Kaspi does not answer: look in the Kaspi Pay app; your word counts",
+    "cannot_be_asked": "Kaspi cannot be asked about this one: look in the Kaspi Pay app; your word counts",
+}

@@ -1,0 +1,231 @@
+"""The doctor's checks. Each says what it found and what to do; none changes anything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from procomp_pay.cli.operations.check import Check, failed
+from procomp_pay.cli.operations.kaspi_checks import callbacks, kaspi_certificate
+from procomp_pay.config import STRIPE_API, ProviderMode, Settings, load_settings, sandbox_run_file
+from procomp_pay.domain.errors import ConfigurationError, PaymentError
+
+if TYPE_CHECKING:
+    from procomp_pay.providers.protocol import PaymentProvider
+
+#: A signature of Stripe is refused when it is older than five minutes; below this nothing is noticed.
+_SKEW_S = 60
+_HTTP_S = 5.0
+
+
+def examine() -> list[Check]:
+    """All checks, in the order in which trouble should be mended."""
+    found = [_python()]
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        return [*found, failed("settings", error)]
+    found += [_settings(settings), _data_directory(settings), _database(settings), _encryption(settings)]
+    found += asyncio.run(_providers(settings))
+    found += [_webhook_secret(settings), *callbacks(settings), _tokens(settings), *_post(settings)]
+    return found
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < (3, 11):  # noqa: UP036 - an old one may be on the path
+        return Check("Python", "fail", version, "install Python 3.11 or newer", 7)
+    return Check("Python", "ok", version)
+
+
+def _settings(settings: Settings) -> Check:
+    names = {name.upper() for name in type(settings).model_fields}
+    given = sorted(name for name in names if os.environ.get(name))
+    sources = [f"environment ({', '.join(given)})"] if given else []
+    if Path(".env").is_file():
+        sources.append(f"the file {Path('.env').resolve()}")
+    if sandbox_run_file(settings).is_file() and ProviderMode.SANDBOX in (
+        settings.stripe_mode,
+        settings.kaspi_mode,
+    ):
+        sources.append(f"the sandbox's {sandbox_run_file(settings)}")
+    return Check("settings", "ok", "; ".join(sources) or "built-in defaults")
+
+
+def _data_directory(settings: Settings) -> Check:
+    home, name = settings.home, "data directory"
+    if not home.exists():
+        return Check(name, "ok", f"{home} is made at first use")
+    if not os.access(home, os.W_OK | os.X_OK):
+        return Check(
+            name, "fail", f"{home} may not be written", f"chown or chmod {home}, or set PROCOMP_HOME", 7
+        )
+    open_files = [path for path in _private_files(home) if path.stat().st_mode & 0o077]
+    if open_files and os.name == "posix":
+        rights = ", ".join(f"{p.name} ({stat.S_IMODE(p.stat().st_mode):04o})" for p in open_files)
+        command = f"chmod 600 {' '.join(str(path) for path in open_files)}"
+        return Check(name, "fail", f"others may read {rights} in {home}", command, 7)
+    return Check(name, "ok", str(home))
+
+
+def _private_files(home: Path) -> Iterator[Path]:
+    for name in ("procomp-pay.key", "procomp-pay.sqlite3", "sandbox.json"):
+        if (home / name).is_file():
+            yield home / name
+
+
+def _database(settings: Settings) -> Check:
+    from procomp_pay.cli.operations.database import examine as examine_database
+    from procomp_pay.storage.database import urls
+
+    name = "database"
+    try:
+        where = urls.describe(urls.parse(settings.url))
+        path = urls.sqlite_path(urls.parse(settings.url)) if settings.is_embedded else None
+        if path is not None and not path.exists():
+            return Check(name, "ok", f"{where} is made at first use")
+        found = examine_database(settings.url)
+    except PaymentError as error:
+        return failed(name, error)
+    if found["pending"]:
+        pending = ", ".join(found["pending"])
+        return Check(name, "fail", f"{where} lacks revision {pending}", "procomp-pay db upgrade", 5)
+    return Check(name, "ok", f"{where}, revision {found['revision']}")
+
+
+def _encryption(settings: Settings) -> Check:
+    from procomp_pay.services.bootstrap import keyring_for
+
+    key_file = settings.home / "procomp-pay.key"
+    try:
+        if settings.encryption_keys is None and settings.is_embedded and not key_file.exists():
+            return Check("encryption", "ok", f"the key file {key_file} is made at first use")
+        keyring_for(settings)
+    except PaymentError as error:
+        return failed("encryption", error)
+    source = "ENCRYPTION_KEYS" if settings.encryption_keys is not None else f"the key file {key_file}"
+    return Check("encryption", "ok", source)
+
+
+async def _providers(settings: Settings) -> list[Check]:
+    from procomp_pay.providers.registry import ProviderRegistry
+
+    registry = ProviderRegistry(settings, guarded=False)
+    try:
+        return [
+            await _provider("Stripe", settings.stripe_mode, registry.stripe),
+            await _provider("Kaspi", settings.kaspi_mode, registry.kaspi),
+            *kaspi_certificate(settings),
+            await _clock(settings),
+        ]
+    finally:
+        await registry.aclose()
+
+
+async def _provider(name: str, mode: ProviderMode, make: Any) -> Check:
+    try:
+        provider: PaymentProvider = make()
+        answer = await provider.check()
+    except PaymentError as error:
+        return failed(name, error)
+    if mode is ProviderMode.SANDBOX:
+        return Check(name, "warn", f"SANDBOX, no real money moves; {answer}")
+    if mode is ProviderMode.TEST:
+        return Check(name, "warn", f"TEST KEYS, no real money moves; {answer}")
+    return Check(name, "ok", f"LIVE; {answer}")
+
+
+async def _clock(settings: Settings) -> Check:
+    """Compare with the Date that Stripe's server puts on every answer, also on a refusal."""
+    import httpx
+
+    if settings.stripe_mode is ProviderMode.OFF:
+        return Check("clock", "warn", "not compared: Stripe is not configured")
+    try:
+        async with httpx.AsyncClient(timeout=_HTTP_S) as http:
+            answer = await http.head(settings.stripe_api_base or STRIPE_API)
+    except httpx.HTTPError:
+        return Check("clock", "warn", "not compared: Stripe does not answer")
+    skew = _skew_s(answer.headers.get("Date"))
+    if skew is None:
+        return Check("clock", "warn", "not compared: the answer has no date")
+    if abs(skew) > _SKEW_S:
+        words = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} Stripe's"
+        return Check(
+            "clock", "fail", f"this computer's clock is {words}", "switch on time synchronisation", 7
+        )
+    return Check("clock", "ok", f"within {max(2, abs(skew)):.0f} s of Stripe's")
+
+
+def _skew_s(date: str | None) -> float | None:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return (datetime.now(UTC) - parsedate_to_datetime(date or "")).total_seconds()
+    except (TypeError, ValueError):
+        return None
+
+
+def _webhook_secret(settings: Settings) -> Check:
+    count = len(settings.webhook_secrets)
+    if settings.stripe_mode is ProviderMode.OFF:
+        return Check("webhook secret", "warn", "not needed: Stripe is not configured")
+    if not count:
+        how = "copy it from Stripe's dashboard into STRIPE_WEBHOOK_SECRET; until then payments are polled"
+        return Check("webhook secret", "warn", "not set: `serve` would refuse Stripe's webhooks", how)
+    return Check("webhook secret", "ok", "set" if count == 1 else f"{count} set (rotation)")
+
+
+def _tokens(settings: Settings) -> Check:
+    from procomp_pay.server.auth import keys as jwt_keys
+
+    if not (settings.jwt_secret or settings.jwt_public_key or settings.jwt_jwks_url):
+        how = "set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL before: procomp-pay serve"
+        return Check("JWT", "warn", "not set: only `serve` needs it", how)
+    try:
+        asked = jwt_keys.plan(settings)
+        if asked.kind is jwt_keys.Kind.SECRET:
+            jwt_keys.check_secret(settings)
+        elif asked.kind is jwt_keys.Kind.PUBLIC_KEY:
+            jwt_keys.public_key(settings, asked.algorithm)
+        else:
+            jwt_keys.jwks_url(settings)
+    except PaymentError as error:
+        return failed("JWT", error)
+    return Check("JWT", "ok", f"{asked.kind}, {asked.algorithm}")
+
+
+def _post(settings: Settings) -> Iterator[Check]:
+    """Who is told of what. Nothing is sent: `outbox test` does."""
+    from urllib.parse import urlsplit
+
+    from procomp_pay.config.delivery import mail_server
+
+    quiet = "warn" if settings.is_live else "ok"
+    tries = "try it: procomp-pay outbox test"
+    if settings.smtp_url is None:
+        yield Check("letters", quiet, "not configured (SMTP_URL): participants are not written to")
+    else:
+        server = mail_server(settings.smtp_url.get_secret_value())
+        login = "with a login" if server.user else "without a login"
+        found = f"{settings.mail_from} by {server.host}:{server.port}, {server.encryption}, {login}"
+        yield Check("letters", "ok", f"{found}; language {settings.mail_language}", f"{tries} --to ADDRESS")
+    if settings.platform_webhook_url is None:
+        yield Check("webhook out", "ok", "not configured (PLATFORM_WEBHOOK_URL): the platform is not told")
+    else:
+        host = urlsplit(settings.platform_webhook_url).netloc.rpartition("@")[2]
+        yield Check("webhook out", "ok", f"signed, to {host}", tries)
+    given = ["a chat (ALERT_WEBHOOK_URL)"] if settings.alert_webhook_url else []
+    given += [settings.alert_mail_to] if settings.alert_mail_to else []
+    if not given:
+        how = "set ALERT_WEBHOOK_URL or ALERT_MAIL_TO"
+        nobody = "nobody is told of a payment made twice, a dispute, or work that stands still"
+        yield Check("alerts", quiet, nobody, how)
+    else:
+        yield Check("alerts", "ok", f"to {' and '.join(given)}", tries)

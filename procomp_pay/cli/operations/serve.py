@@ -1,0 +1,204 @@
+"""``serve`` and ``sandbox``: the two commands that stay."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from procomp_pay.cli.framework import common
+from procomp_pay.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from procomp_pay.config import Settings
+    from procomp_pay.sandbox.app import Sandbox, SandboxOptions
+
+_WEBHOOK = "http://127.0.0.1:8080/api/v1/payments/webhooks/stripe"
+_HOW = """\
+[bold]SANDBOX – no real money.[/] A local Stripe and a local Kaspi at {url}
+  Commands of procomp-pay on this computer find it by themselves; start [bold]procomp-pay serve[/] after it.
+  Webhooks go to {webhook}
+  State is kept in {state}; time runs {scale:g} times as fast.
+[bold]To pay[/]
+  a hosted page   open its payment_url in a browser, or: curl -d wallet=apple_pay {url}/c/pay/cs_…
+  a PaymentIntent curl -d '{{"method":"pm_apple_pay"}}' {url}/_sandbox/stripe/payment_intents/pi_…/pay
+  a declined card the same with pm_card_chargeDeclined
+  Kaspi           open {url}/pay/NUMBER (the QR's content or the QrPaymentId), or:
+                  curl -d action=pay {url}/pay/NUMBER
+[bold]Trouble on request[/]
+  slow            curl -d '{{"kind":"delay","seconds":5,"path":"/v1/"}}' {url}/_sandbox/faults
+  no answer       curl -d '{{"kind":"cut_after","path":"/v1/payment_intents"}}' {url}/_sandbox/faults
+  webhooks        curl -d '{{"mode":"duplicate"}}' {url}/_sandbox/webhooks   (normal, hold, drop, reverse)
+"""
+_TLS = """\
+[bold]Kaspi by certificate[/] (scheme standard or enhanced) at {url}; made anew at each start:
+  for the commands of procomp-pay, in the terminal in which you type them:
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(serve)
+    app.command()(sandbox)
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Processes that share the port; PostgreSQL only.", min=1, max=64)
+    ] = 1,
+) -> None:
+    """HTTP API, Stripe's webhook and background work, until SIGTERM or Ctrl-C; open requests finish first."""
+    from procomp_pay.server.run import serve as run
+
+    run(common.settings(), host, port, say=lambda line: typer.echo(line, err=True), workers=workers)
+
+
+def sandbox(
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8600,
+    state: Annotated[
+        Path | None, typer.Option(help="File that keeps everything. Default: one in the data directory.")
+    ] = None,
+    webhook_url: Annotated[str, typer.Option(help="Where Stripe's events are posted.")] = _WEBHOOK,
+    time_scale: Annotated[float, typer.Option(help="60: timers run sixty times as fast.", min=0.01)] = 1.0,
+    tls: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Kaspi also by TLS with a client certificate, which is put there."),
+    ] = None,
+) -> None:
+    """A local Stripe and a local Kaspi to try everything with. No real money."""
+    settings = common.settings()
+    if settings.is_live:
+        raise ConfigurationError(
+            "A live key is configured: a sandbox never runs beside real money",
+            next_step="unset STRIPE_SECRET_KEY and KASPI_API_KEY, or use a machine without them",
+        )
+    from procomp_pay.sandbox.app import SandboxOptions
+
+    options = SandboxOptions(
+        port=port,
+        state_file=state or settings.home / "sandbox-state.json",
+        webhook_url=webhook_url,
+        time_scale=time_scale,
+        tls_folder=tls.absolute() if tls else None,
+    )
+    import asyncio
+
+    asyncio.run(_run(settings, options))
+
+
+async def _run(settings: Settings, options: SandboxOptions) -> None:
+    import asyncio
+
+    from procomp_pay.config import sandbox_run_file
+    from procomp_pay.sandbox.app import Sandbox
+    from procomp_pay.sandbox.store import StateError
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # Windows has no handlers on its loop
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    with _alone(options.state_file):
+        try:
+            running = Sandbox(options)
+            await running.start()
+        except (OSError, ValueError, StateError) as error:
+            raise ConfigurationError(
+                f"The sandbox cannot start: {error}", next_step="choose another --port, --state or --tls"
+            ) from error
+        try:
+            with _run_file(sandbox_run_file(settings), _contents(running)):
+                _explain(running, options)
+                await stop.wait()
+        finally:
+            await running.stop()
+
+
+@contextlib.contextmanager
+def _alone(state_file: Path | None) -> Iterator[None]:
+    """Two sandboxes on one state file would overwrite each other's books.
+
+    :raises ConfigurationError: another one has it.
+    """
+    if state_file is None:
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    try:
+        state_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(f"{state_file}.lock", timeout=0, mode=0o600):
+            yield
+    except Timeout:
+        raise ConfigurationError(
+            f"Another sandbox keeps its books in {state_file}", next_step="use that one, or give --state FILE"
+        ) from None
+
+
+def _contents(running: Sandbox) -> dict[str, Any]:
+    info = running.info()
+    kaspi: Any = running.providers["kaspi"]
+    wanted = ("url", "stripe_secret_key", "webhook_secret", "kaspi_api_key", "time_scale")
+    return {name: info[name] for name in wanted} | {"kaspi_device_token": kaspi.device_token}
+
+
+@contextlib.contextmanager
+def _run_file(path: Path, contents: dict[str, Any]) -> Iterator[None]:
+    """Where other commands find the sandbox; for this user alone, whole or not at all."""
+    text = json.dumps(contents)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if path.read_text("utf-8") == text:  # another sandbox may have put its own there
+                path.unlink()
+
+
+def _explain(running: Sandbox, options: SandboxOptions) -> None:
+    console = common.out()
+    console.print(
+        _HOW.format(
+            url=running.url,
+            webhook=common.safe(options.webhook_url),
+            state=common.safe(options.state_file),
+            scale=options.time_scale,
+        ),
+        end="",
+        soft_wrap=True,
+    )
+    if running.tls is not None:
+        console.print(_TLS.format(url=running.tls_url), end="", soft_wrap=True)
+        for name, value in _kaspi_by_certificate(running.info()).items():
+            line = f"  export {name}={shlex.quote(value)}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print("Ctrl-C stops it.")
+    console.file.flush()
+
+
+def _kaspi_by_certificate(info: dict[str, Any]) -> dict[str, str]:
+    """The settings that reach the sandbox as Kaspi is reached by certificate. No secrets: no real money."""
+    tls, kaspi = info["tls"], info["kaspi"]
+    return {
+        "KASPI_SCHEME": "enhanced",
+        "KASPI_API_URL": tls["url"],
+        "KASPI_CA_CERT": tls["ca_cert"],
+        "KASPI_CLIENT_CERT": tls["client_cert"],
+        "KASPI_CLIENT_KEY": tls["client_key"],
+        "KASPI_CLIENT_KEY_PASSWORD": tls["client_key_password"],
+        "KASPI_DEVICE_TOKEN": kaspi["device_token"],
+        "KASPI_ORGANIZATION_BIN": kaspi["organization_bin"],
+        "KASPI_TRADE_POINT_ID": str(kaspi["trade_point_id"]),
+    }

@@ -1,0 +1,81 @@
+"""``token``: a token for the API, where we hold the secret that signs it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from procomp_pay.cli.framework.common import clean, say, settings
+from procomp_pay.domain.errors import Refused
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+_EXAMPLES = """[bold]Examples[/]
+
+  procomp-pay token issue --user USER --role admin
+  procomp-pay token issue --user USER --role user --ttl 2h
+
+  TOKEN=$(procomp-pay token issue --user me --role staff)
+  curl -H "Authorization: Bearer $TOKEN" \\
+    http://127.0.0.1:8080/api/v1/payments/admin/payments
+
+The token stands alone on stdout. It cannot be taken back: keep its life short."""
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class RoleName(StrEnum):
+    """As the API knows them."""
+
+    USER = "user"
+    STAFF = "staff"
+    ADMIN = "admin"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Tokens for the HTTP API.")
+    group.command(epilog=_EXAMPLES)(issue)
+    group.callback()(_group)
+    app.add_typer(group, name="token")
+
+
+def _group() -> None:
+    """Tokens for the HTTP API."""
+
+
+def issue(
+    user: Annotated[str, typer.Option(metavar="USER", help="The platform's user id: the token's sub.")],
+    role: Annotated[RoleName, typer.Option(help="What its bearer may do.")],
+    ttl: Annotated[
+        str, typer.Option(metavar="TIME", help="How long it lives: 90s, 15m, 2h; at most 24h.")
+    ] = "15m",
+) -> None:
+    """Make a token for the HTTP API, as the platform would sign it (HS256 alone)."""
+    life = _life(ttl)
+    using = settings()
+    from datetime import UTC, datetime
+
+    from procomp_pay.cli.payments.wording import clock_time
+    from procomp_pay.server.auth.issue import issue as make
+    from procomp_pay.server.auth.tokens import Role
+    from procomp_pay.services.bootstrap import keyring_for
+
+    now = datetime.now(UTC)
+    made = make(using, keyring_for(using), user, Role(role.value), life, now)
+    say(f"A token for user {clean(user)}, role {role.value}, until {clock_time(now + life)}.")
+    typer.echo(made)
+
+
+def _life(text: str) -> timedelta:
+    """
+    :raises Refused: not a time as ``15m``.
+    """
+    from datetime import timedelta
+
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not number.isascii() or not number.isdigit() or len(number) > 6:
+        raise Refused(f"{text[:24]!r} is not a time", next_step="write it as --ttl 15m (s, m, h, d)")
+    return timedelta(seconds=int(number) * _UNITS[unit])

@@ -1,0 +1,209 @@
+"""Follow one payment live to its end. It asks the provider itself, so that no ``serve`` need be running."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from procomp_pay.cli.framework.common import clean, err, hint, say
+from procomp_pay.cli.payments import screens
+from procomp_pay.cli.payments import wording as words
+from procomp_pay.domain.errors import Unavailable
+from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.services.lifecycle.polling import look_if_due
+from procomp_pay.services.views import payment as views
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from procomp_pay.cli.payments.qr import Picture
+    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.views.payment import PaymentView
+
+#: Between two looks at our own database, and two pictures on the screen, in seconds.
+_LOOK_S = 1.0
+_TICK_S = 0.5
+#: At the end, for what is in hand at the database, in seconds.
+_LAST_STEP_S = 1.0
+#: Stripe tells us by webhook, which may not reach this computer: it is asked as well.
+_STRIPE_EVERY = timedelta(seconds=4)
+#: How long after a payment's end, and how long at least, a silent provider is tried.
+GIVE_UP = timedelta(seconds=45)
+#: The same for a payment without an end.
+GIVE_UP_WITHOUT_END = timedelta(minutes=10)
+#: From here on a person is told that an answer is waited for.
+SLOW = timedelta(seconds=5)
+
+EXIT_CODES = {PaymentStatus.COMPLETED: 0, PaymentStatus.REFUNDED: 0}
+
+
+@dataclass(slots=True)
+class Watched:
+    """What is known while following: the payment, and what stands in the way of knowing more."""
+
+    view: PaymentView
+    provider_trouble: Unavailable | None = None
+    database_trouble: Unavailable | None = None
+    since: datetime | None = None
+    asked_at: datetime | None = None
+
+    @property
+    def trouble(self) -> Unavailable | None:
+        return self.database_trouble or self.provider_trouble
+
+    def obstacle(self, now: datetime) -> str | None:
+        """What a person should know of the line at this moment."""
+        if self.trouble is not None:
+            return self.trouble.message
+        waiting = self.asked_at is not None and now - self.asked_at > SLOW
+        return "no answer yet" if waiting else None
+
+    def is_hopeless(self, now: datetime) -> bool:
+        """The payment's time is over, and nobody can be asked how it ended."""
+        if self.trouble is None:
+            self.since = None
+            return False
+        self.since = self.since or now
+        if self.view.expires_at is None:
+            return now - self.since > GIVE_UP_WITHOUT_END
+        return now - max(self.since, self.view.expires_at) > GIVE_UP
+
+
+Show = Callable[[Watched, datetime], None]
+
+
+async def follow(desk: Desk, payment_id: str, actor: Actor, show: Show) -> PaymentView:
+    """Follow a payment until nothing more is expected of it.
+
+    :param show: called about twice a second.
+    :raises Unavailable: its time is over and the provider or the database still does not answer.
+    """
+    state = Watched(await views.one(desk, payment_id))
+    over = asyncio.Event()
+    helpers = [
+        asyncio.create_task(_again(over, _read_on, desk, state)),
+        asyncio.create_task(_again(over, _ask_on, desk, state, actor)),
+    ]
+    try:
+        while True:
+            now = desk.clock()
+            show(state, now)
+            if state.view.is_final:
+                return state.view
+            if state.is_hopeless(now) and state.trouble is not None:
+                raise _gave_up(state.trouble, payment_id)
+            done, _ = await asyncio.wait(helpers, timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
+            for ended in done:
+                ended.result()  # they end by an error alone
+    finally:
+        over.set()
+        # what is in hand at the database finishes; only a provider that hangs is not waited for
+        await asyncio.wait(helpers, timeout=_LAST_STEP_S)
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
+
+
+async def _again(over: asyncio.Event, step: Callable[..., Awaitable[None]], *given: Any) -> None:
+    while not over.is_set():
+        await step(*given)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await over.wait()
+
+
+async def _read_on(desk: Desk, state: Watched) -> None:
+    try:
+        state.view = await views.one(desk, state.view.payment_id)
+        state.database_trouble = None
+    except Unavailable as error:
+        state.database_trouble = error
+
+
+async def _ask_on(desk: Desk, state: Watched, actor: Actor) -> None:
+    state.asked_at = desk.clock()
+    every = None if state.view.channel.is_kaspi else _STRIPE_EVERY
+    try:
+        if await look_if_due(desk, state.view.payment_id, actor, at_least_every=every):
+            state.provider_trouble = None
+    except Unavailable as error:
+        state.provider_trouble = error
+    finally:
+        state.asked_at = None
+
+
+def _gave_up(trouble: Unavailable, payment_id: str) -> Unavailable:
+    return type(trouble)(
+        f"{trouble.message}, and the payment's time is over: how it ended is not known yet. Nothing is lost",
+        next_step=f"when the connection is back: procomp-pay status --payment {payment_id} --refresh",
+    )
+
+
+async def follow_on_screen(
+    desk: Desk, payment_id: str, actor: Actor, *, picture: Picture | None = None, quiet: bool = False
+) -> PaymentView:
+    """Follow with a live screen at a terminal, with one line for each change elsewhere.
+
+    :param quiet: say nothing (``--json``).
+    """
+    if quiet:
+        return await follow(desk, payment_id, actor, lambda _state, _now: None)
+    console = err()
+    if not console.is_terminal or os.environ.get("TERM") == "dumb":
+        return await follow(desk, payment_id, actor, _line_by_line())
+    live, show = _live(console, picture)
+    with live:
+        return await follow(desk, payment_id, actor, show)
+
+
+def _live(console: Console, picture: Picture | None) -> tuple[AbstractContextManager[Any], Show]:
+    from rich.live import Live
+    from rich.text import Text
+
+    live = Live(console=console, auto_refresh=False, transient=True)
+
+    def show(state: Watched, now: datetime) -> None:
+        line = screens.now_line(state.view, now, state.obstacle(now))
+        if state.view.is_final or state.view.status is PaymentStatus.PROCESSING:
+            shown = screens.pay_screen(state.view, None, console, below=[line])  # the QR has done its work
+        elif picture is None:
+            shown = Text.from_markup(line)
+        else:
+            shown = screens.pay_screen(state.view, picture, console, below=[line])
+        live.update(shown, refresh=True)
+
+    return live, show
+
+
+def _line_by_line() -> Show:
+    last = ""
+
+    def show(state: Watched, now: datetime) -> None:
+        nonlocal last
+        line = f"{state.view.status} {words.state(state.view)}"
+        if obstacle := state.obstacle(now):
+            line += f" (no connection, trying again: {obstacle})"
+        if line != last:
+            say(f"{words.exact_time(now)} {clean(line)}")
+            last = line
+
+    return show
+
+
+def stopped(payment_id: str) -> typer.Exit:
+    """What Ctrl-C means while following: the payment goes on."""
+    say("\nStopped looking. The payment stays open, nothing is lost.", fg="yellow")
+    hint(f"procomp-pay status --payment {payment_id} --watch")
+    return typer.Exit(130)
+
+
+def exit_code(view: PaymentView) -> int:
+    """What ``--watch`` ends with: 0 where the money is here, 3 where it will not come."""
+    return EXIT_CODES.get(view.status, 3)

@@ -1,0 +1,263 @@
+"""``tournament`` and ``participant``: who takes part in what, for which fee."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from procomp_pay.cli.framework.common import AsOption, JsonOption, err, operator, print_json, with_desk
+from procomp_pay.cli.registrations.input import read_currency, read_moment, refuse_options
+
+tournaments = typer.Typer(no_args_is_help=True, help="Tournaments and their entry fees.")
+participants = typer.Typer(no_args_is_help=True, help="Who takes part: add, import, find.")
+
+TournamentArgument = Annotated[
+    str, typer.Argument(metavar="TOURNAMENT", help="Its id, or its whole name.", show_default=False)
+]
+LimitOption = Annotated[int, typer.Option(help="How many at most (1 to 10000).")]
+
+
+def register(app: typer.Typer) -> None:
+    """Hang both groups into the application."""
+    app.add_typer(tournaments, name="tournament")
+    app.add_typer(participants, name="participant")
+
+
+@tournaments.command("add")
+def add_tournament(
+    name: Annotated[str, typer.Argument(show_default=False)],
+    fee: Annotated[str, typer.Option(help="The main entry fee, such as 24000 or 50.00.", show_default=False)],
+    currency: Annotated[str, typer.Option(help="KZT, USD, EUR or RUB.")] = "KZT",
+    starts: Annotated[
+        str | None,
+        typer.Option(help="2026-05-01 or 2026-05-01T09:00, in Almaty unless it has a zone. Default: now."),
+    ] = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a tournament.
+
+    procomp-pay tournament add "Кубок Алматы" --fee 24000 --starts 2026-05-01T09:00
+    """
+    from procomp_pay.cli.registrations import output as people_views
+    from procomp_pay.domain.money import Money
+    from procomp_pay.services.registrations import tournaments as use_cases
+
+    price, actor, begins = Money.parse(fee, currency), operator(acting), read_moment(starts)
+    view = with_desk(lambda desk: use_cases.add_tournament(desk, name, price, begins or desk.clock(), actor))
+    if as_json:
+        print_json(view.full())
+        return
+    people_views.show_tournament(view, "made")
+    err().print(f"[dim]→ procomp-pay participant import {view.tournament_id} FILE[/]", soft_wrap=True)
+
+
+@tournaments.command("list")
+def list_tournaments(limit: LimitOption = 50, as_json: JsonOption = False) -> None:
+    """All tournaments, the latest first, with how many registered and paid."""
+    from procomp_pay.cli.registrations import output as people_views
+    from procomp_pay.services.registrations import tournaments as use_cases
+
+    views = with_desk(lambda desk: use_cases.list_tournaments(desk, limit=limit))
+    if as_json:
+        print_json({"items": [view.full() for view in views]})
+        return
+    people_views.show_tournaments(views)
+
+
+# a negative amount is an amount that is refused, not an unknown option
+@tournaments.command("fee", context_settings={"ignore_unknown_options": True})
+def tournament_fee(
+    tournament: TournamentArgument,
+    amount: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    currency: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    remove: Annotated[
+        str | None, typer.Option(metavar="CURRENCY", help="Take away the fee in this currency.")
+    ] = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a tournament's fees, or set the one in a currency.
+
+    Kaspi takes the fee in KZT, Apple Pay and Google Pay any. Payments that are open keep their amount.
+
+    procomp-pay tournament fee TOURNAMENT
+
+    procomp-pay tournament fee TOURNAMENT 24000 KZT
+
+    procomp-pay tournament fee TOURNAMENT --remove EUR
+    """
+    refuse_options(tournament, amount, currency)
+    if remove is not None and amount is not None:
+        raise typer.BadParameter("either an amount to set, or --remove", param_hint="--remove")
+    if amount is not None and currency is None:
+        raise typer.BadParameter("say the currency too, such as 24000 KZT", param_hint="CURRENCY")
+    if amount is None and remove is None:
+        _show_fees(tournament, as_json)
+    else:
+        _change_fee(tournament, amount, currency or remove or "", acting, as_json)
+
+
+def _show_fees(tournament: str, as_json: bool) -> None:
+    from procomp_pay.cli.registrations import output as people_views
+    from procomp_pay.services.registrations import tournaments as use_cases
+
+    view = with_desk(lambda desk: use_cases.find_tournament(desk, tournament))
+    if as_json:
+        print_json(view.full())
+    else:
+        people_views.show_tournament(view)
+
+
+def _change_fee(
+    tournament: str, amount: str | None, currency: str, acting: str | None, as_json: bool
+) -> None:
+    """Set the fee; ``amount=None`` takes it away."""
+    from procomp_pay.cli.registrations import output as people_views
+    from procomp_pay.domain.money import Money
+    from procomp_pay.services.context import Desk
+    from procomp_pay.services.registrations import tournaments as use_cases
+
+    actor = operator(acting)
+    price = None if amount is None else Money.parse(amount, currency)
+    known = price.currency if price else read_currency(currency)
+
+    async def work(desk: Desk) -> use_cases.FeeChange:
+        found = await use_cases.find_tournament(desk, tournament)
+        if price is None:
+            return await use_cases.remove_fee(desk, found.tournament_id, known, actor)
+        return await use_cases.set_fee(desk, found.tournament_id, price, actor)
+
+    change = with_desk(work)
+    if as_json:
+        print_json(people_views.fee_document(change))
+    else:
+        people_views.show_fee_change(change)
+
+
+@participants.command("add")
+def add_participant(
+    tournament: TournamentArgument,
+    name: Annotated[str, typer.Argument(help="The full name.", show_default=False)],
+    category: Annotated[str | None, typer.Option(help="Such as “-60 кг”.")] = None,
+    email: Annotated[str | None, typer.Option(help="Where the receipt goes.")] = None,
+    namesake: Annotated[
+        bool, typer.Option("--namesake", help="Another person of the same name: register all the same.")
+    ] = False,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Register one participant.
+
+    procomp-pay participant add TOURNAMENT "Қайрат Асанов" --category "-60 кг" --email kairat@example.kz
+    """
+    from procomp_pay.cli.registrations import output as people_views
+    from procomp_pay.services.context import Desk
+    from procomp_pay.services.registrations import participants as roster
+    from procomp_pay.services.registrations import tournaments as use_cases
+
+    actor = operator(acting)
+
+    async def work(desk: Desk) -> roster.ParticipantView:
+        found = await use_cases.find_tournament(desk, tournament)
+        return await roster.add_participant(
+            desk, found.tournament_id, name, actor, category=category, email=email, namesake=namesake
+        )
+
+    view = with_desk(work)
+    if as_json:
+        print_json(view.full())
+        return
+    people_views.show_participant(view)
+    err().print(f"[dim]→ procomp-pay initiate {view.participant_id} --method kaspi_qr[/]", soft_wrap=True)
+
+
+@participants.command("list")
+def list_participants(
+    tournament: Annotated[
+        str | None,
+        typer.Argument(metavar="TOURNAMENT", help="Its id or whole name. Default: all.", show_default=False),
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option("--search", "-s", help="Part of the name, in any case: “қайрат” or “кайрат ас”."),
+    ] = None,
+    paid: Annotated[bool, typer.Option("--paid", help="Only those who have paid.")] = False,
+    unpaid: Annotated[bool, typer.Option("--unpaid", help="Only those whose fee is still due.")] = False,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """Participants by name, with the id to copy.
+
+    procomp-pay participant list --search қайрат --unpaid
+    """
+    from procomp_pay.cli.registrations import output as people_views
+    from procomp_pay.services.context import Desk
+    from procomp_pay.services.registrations import participants as roster
+    from procomp_pay.services.registrations import tournaments as use_cases
+
+    if paid and unpaid:
+        raise typer.BadParameter("take one of --paid and --unpaid, or neither", param_hint="--paid")
+
+    async def work(desk: Desk) -> roster.ParticipantPage:
+        key = (await use_cases.find_tournament(desk, tournament)).tournament_id if tournament else None
+        wanted = True if paid else False if unpaid else None
+        return await roster.list_participants(desk, key, search=search, paid=wanted, limit=limit)
+
+    page = with_desk(work)
+    if as_json:
+        print_json({"items": [view.full() for view in page.items], "total": page.total})
+        return
+    people_views.show_participants(page)
+
+
+@participants.command("import")
+def import_participants(
+    tournament: TournamentArgument,
+    file: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, readable=True, help="CSV or XLSX.", show_default=False),
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Register the good lines although others are bad.")
+    ] = False,
+    sheet: Annotated[str | None, typer.Option(help="The workbook's sheet. Default: the first.")] = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Register everybody of a roster: a CSV or XLSX file with a column of names.
+
+    Columns are found by their heads in English, Russian or Kazakh: name / ФИО / Аты-жөні, category /
+    категория / санат, email / почта. All or nothing: while a line is bad nobody is registered (exit code 3).
+    The same file a second time adds nobody.
+
+    procomp-pay participant import TOURNAMENT roster.xlsx --dry-run
+
+    procomp-pay participant import TOURNAMENT roster.csv --skip-bad
+    """
+    from procomp_pay.cli.registrations import output as people_views
+    from procomp_pay.services.context import Desk
+    from procomp_pay.services.registrations import import_participants as roster_import
+    from procomp_pay.services.registrations import tournaments as use_cases
+    from procomp_pay.services.registrations.file import read_roster
+
+    actor = operator(acting)
+
+    async def work(desk: Desk) -> roster_import.ImportReport:
+        found = await use_cases.find_tournament(desk, tournament)
+        return await roster_import.import_participants(
+            desk, found.tournament_id, roster.rows, actor, dry_run=dry_run, skip_bad=skip_bad
+        )
+
+    with people_views.progress(f"Reading {file.name} …", quiet=as_json):
+        roster = read_roster(file, sheet)
+        report = with_desk(work)
+    if as_json:
+        print_json(people_views.import_document(roster, report))
+    else:
+        people_views.show_import(roster, report)
+    if report.blocked:
+        raise typer.Exit(3)

@@ -1,0 +1,196 @@
+"""How tournaments, participants and imports look at a terminal."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.table import Table
+
+from procomp_pay.cli.framework.common import err, out, safe
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.states import ParticipantStatus
+
+if TYPE_CHECKING:
+    from procomp_pay.services.registrations.file import Roster
+    from procomp_pay.services.registrations.import_participants import ImportReport, Remark
+    from procomp_pay.services.registrations.participants import ParticipantPage, ParticipantView
+    from procomp_pay.services.registrations.tournaments import FeeChange, TournamentView
+
+#: Lines of problems, and of skipped ones, that are shown; ``--json`` has them all.
+_MOST_PROBLEMS = 50
+_MOST_SKIPPED = 10
+#: A pipe has no width: wide enough that nothing is broken into lines.
+_PIPE_WIDTH = 240
+
+
+def progress(text: str, *, quiet: bool) -> AbstractContextManager[Any]:
+    """A spinner on stderr, where a person looks at it."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    return err().status(safe(text))
+
+
+def show_tournament(view: TournamentView, done: str | None = None) -> None:
+    mark = f"[green]✓[/] {done} " if done else ""
+    console = out()
+    console.print(f"{mark}[bold]{safe(view.name)}[/], {_when(view.starts_at)}")
+    console.print(f"  id            {safe(view.tournament_id)}")
+    console.print(f"  entry fee     {_fees(view)}")
+    if done is None:
+        console.print(f"  participants  {view.registered}, of whom {view.paid} have paid")
+
+
+def show_tournaments(views: list[TournamentView]) -> None:
+    if not views:
+        err().print("There is no tournament yet.\n[dim]→ procomp-pay tournament add NAME --fee 24000[/]")
+        return
+    table = _table("Name", "Starts", "Entry fee", ">Paid", "Id")
+    for view in views:
+        paid = f"{view.paid} of {view.registered}"
+        fees = _fees(view, "\n")
+        table.add_row(safe(view.name), _when(view.starts_at), fees, paid, safe(view.tournament_id))
+    _print(table)
+
+
+def fee_document(change: FeeChange) -> dict[str, Any]:
+    """A change of fee for ``--json``."""
+
+    def money(value: Money | None) -> dict[str, Any] | None:
+        return None if value is None else {"amount": value.amount, "currency": value.currency.value}
+
+    return change.tournament.full() | {
+        "before": money(change.before),
+        "after": money(change.after),
+        "open_payments_unchanged": change.open_payments,
+    }
+
+
+def show_fee_change(change: FeeChange) -> None:
+    was = f" (was {change.before})" if change.before and change.after != change.before else ""
+    what = f"{change.after}{was}" if change.after else f"no more {change.before}"
+    out().print(f"[green]✓[/] entry fee of {safe(change.tournament.name)}: {what}")
+    out().print(f"  all fees: {_fees(change.tournament)}")
+    if change.open_payments:
+        noun = "payment keeps its" if change.open_payments == 1 else "payments keep their"
+        err().print(
+            f"[yellow]![/] {change.open_payments} open {noun} amount; only new payments take the new fee"
+        )
+
+
+def show_participant(view: ParticipantView) -> None:
+    console = out()
+    kind = f", {safe(view.category)}" if view.category else ""
+    console.print(f"[green]✓[/] registered [bold]{safe(view.full_name)}[/]{kind}")
+    console.print(f"  id          {safe(view.participant_id)}")
+    console.print(f"  tournament  {safe(view.tournament_name)}")
+    console.print(f"  e-mail      {safe(view.email or 'none: no receipt is sent')}")
+
+
+def show_participants(page: ParticipantPage) -> None:
+    if not page.items:
+        err().print("Nobody fits.\n[dim]→ a shorter --search, or: procomp-pay participant list[/]")
+        return
+    with_tournament = len({view.tournament_id for view in page.items}) > 1
+    heads = ["Name", "Category", *(["Tournament"] if with_tournament else []), "Status", "Fee", "Id"]
+    table = _table(*heads)
+    for view in page.items:
+        where = [safe(view.tournament_name)] if with_tournament else []
+        kind = safe(view.category or "")
+        table.add_row(
+            safe(view.full_name), kind, *where, view.status.value, _fee(view), safe(view.participant_id)
+        )
+    _print(table)
+    if page.total > len(page.items):
+        err().print(f"[dim]{len(page.items)} of {page.total}: narrow with --search, or raise --limit[/]")
+
+
+def import_document(roster: Roster, report: ImportReport) -> dict[str, Any]:
+    """An import for ``--json``."""
+    return report.full() | {
+        "read_as": roster.kind,
+        "columns": roster.used,
+        "ignored_columns": roster.ignored,
+    }
+
+
+def show_import(roster: Roster, report: ImportReport) -> None:
+    used = ", ".join(f"{meaning} ← “{safe(head)}”" for meaning, head in roster.used.items())
+    err().print(f"[dim]{safe(roster.kind)}; {used}[/]")
+    if roster.ignored:
+        err().print(f"[dim]ignored columns: {', '.join(f'“{safe(each)}”' for each in roster.ignored)}[/]")
+    _remarks("Bad lines", "red", report.problems, _MOST_PROBLEMS)
+    _remarks("Skipped: nobody is registered twice", "yellow", report.skipped, _MOST_SKIPPED)
+    out().print(_verdict(report))
+    for step in _next_steps(report):
+        err().print(f"[dim]→ {step}[/]", soft_wrap=True)
+
+
+def _verdict(report: ImportReport) -> str:
+    where = f"of {report.lines} lines for {safe(report.tournament_name)}"
+    counts = f"{len(report.skipped)} skipped, {len(report.problems)} bad"
+    if report.written:
+        return f"[green]✓[/] {len(report.added)} registered {where}, {counts}"
+    if report.blocked and not report.dry_run:
+        return f"[bold red]✗[/] nobody registered {where}: {len(report.added)} good, {counts}"
+    if report.dry_run:
+        return f"[cyan]dry run[/] {len(report.added)} would be registered {where}, {counts}; nothing written"
+    return f"[green]✓[/] nobody new {where}, {counts}"
+
+
+def _next_steps(report: ImportReport) -> list[str]:
+    steps = []
+    if report.blocked:
+        steps.append("mend these lines and import again, or register the good ones alone: add --skip-bad")
+    if report.skipped and any("name and category" in each.what for each in report.skipped):
+        add = f"procomp-pay participant add {report.tournament_id} NAME --namesake"
+        steps.append(f"another person of the same name: {add}")
+    return steps
+
+
+def _remarks(title: str, colour: str, remarks: list[Remark], most: int) -> None:
+    if not remarks:
+        return
+    table = _table(">Line", "Name", "What", title=f"[{colour}]{title}[/]")
+    for each in remarks[:most]:
+        table.add_row(str(each.line), safe(each.name), safe(each.what))
+    _print(table)
+    if len(remarks) > most:
+        out().print(f"  … and {len(remarks) - most} more; --json has them all")
+
+
+def _table(*heads: str, title: str | None = None) -> Table:
+    """A table; a head with ``>`` is set right, an id is never broken."""
+    table = Table(
+        title=title, title_justify="left", title_style="", box=None, pad_edge=False, header_style="bold"
+    )
+    for head in heads:
+        whole = head in ("Id", "Status", "Fee", "Starts")
+        right = head.startswith(">")
+        table.add_column(
+            head.lstrip(">"), no_wrap=whole, overflow="fold", justify="right" if right else "left"
+        )
+    return table
+
+
+def _print(table: Table) -> None:
+    (out() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, highlight=False)).print(table)
+
+
+def _fee(view: ParticipantView) -> str:
+    if view.is_paid:
+        return f"[yellow]paid, dispute {view.dispute}[/]" if view.dispute else "[green]paid[/]"
+    return "[dim]-[/]" if view.status is ParticipantStatus.CANCELLED else "[yellow]unpaid[/]"
+
+
+def _fees(view: TournamentView, between: str = ", ") -> str:
+    others = [m for c, m in view.fees.others.items() if c is not view.fees.main.currency]
+    return between.join(str(each) for each in [view.fees.main, *others])
+
+
+def _when(at: datetime) -> str:
+    return at.astimezone(ZoneInfo("Asia/Almaty")).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,150 @@
+"""A closing sheet as tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, known
+from procomp_pay.domain.states import PaymentMethod
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from procomp_pay.services.reports.closing_result import Check, Closing, ClosingLine, Sum
+
+_SUMS = "Currency|Payments|Paid|-Open|Taken|Refunded|-On its way|-Disputes lost|Kept"
+_METHODS = {method.public_name: name for method, name in words.METHODS.items()}
+
+
+def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
+    """All tables, sums first, every payment last.
+
+    :param for_paper: a payment fits into a line or two: one number of Stripe's, the time alone where it was
+        paid on the day on which it was started.
+    """
+    return [
+        Section("Totals", columns(_SUMS), [_sum(each)[1:] for each in sheet.totals]),
+        Section("By method", columns(f"Method|{_SUMS}"), [_sum(each) for each in sheet.by_method]),
+        Section("By clerk", columns(f"Clerk|{_SUMS}"), [_sum(each) for each in sheet.by_clerk]),
+        _fees(sheet),
+        _disagreements(sheet),
+        _checks(sheet),
+        _payments(sheet, for_paper),
+    ]
+
+
+def _sum(each: Sum) -> list[Cell]:
+    return [
+        _METHODS.get(each.name, each.name),
+        each.currency,
+        each.started,
+        each.paid,
+        each.waiting,
+        each.taken,
+        each.refunded,
+        each.under_way,
+        each.lost,
+        each.kept,
+    ]
+
+
+def _disagreements(sheet: Closing) -> Section:
+    rows: list[list[Cell]] = [
+        [", ".join(line.flags), line.participant_name, line.charged.amount, line.charged.currency.value,
+         Id(line.payment_id)]
+        for line in sheet.odd
+    ]  # fmt: skip
+    note = ""
+    if sheet.strange:
+        note = f"Open discrepancies about money that is of no payment of ours: {sheet.strange}."
+    heads = "What|Participant|Amount|Currency|Payment"
+    return Section("What does not agree", columns(heads), rows, note=note)
+
+
+def _checks(sheet: Closing) -> Section:
+    rows = [_check(each, sheet.zone) for each in sheet.checks]
+    heads = "Provider|Last run|Result|-From|-Until|-Found"
+    return Section("Reconciliation", columns(heads), rows)
+
+
+def _check(check: Check, zone: ZoneInfo) -> list[Cell]:
+    at = check.finished_at or check.started_at
+    return [
+        check.provider,
+        _local(at, zone),
+        check.state,
+        _local(check.window_from, zone),
+        _local(check.window_until, zone),
+        _counts(check.counts) or Missing.NONE,
+    ]
+
+
+def _counts(counts: dict[str, Any]) -> str:
+    """What a run counted, noughts left out: ``compared 51, found 2 (opened 1, repaired 1)``."""
+    parts = []
+    for name, value in counts.items():
+        if isinstance(value, dict):
+            inner = _counts(value)
+            parts += [f"{name} ({inner})"] if inner else []
+        elif value:
+            parts.append(f"{name} {value}")
+    return ", ".join(parts)
+
+
+def _payments(sheet: Closing, for_paper: bool) -> Section:
+    heads = (
+        "Started|-Paid|Participant|-Category|Method|Amount|Currency|-Clerk|Status|Refunded|-Flags"
+        "|-At the provider|-Payment"
+    )
+    rows = [_payment(line, sheet.zone, for_paper) for line in sheet.lines]
+    totals: list[list[Cell]] = [_payments_total(each) for each in sheet.totals]
+    return Section("Payments", columns(heads), [*rows, *totals], totals=len(totals))
+
+
+def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
+    started, paid = _local(line.started_at, zone), _local(line.paid_at, zone)
+    numbers = line.numbers if line.method.is_kaspi or not for_paper else line.numbers[:1]
+    if for_paper and isinstance(paid, datetime) and isinstance(started, datetime):
+        paid = f"{paid:%H:%M}" if paid.date() == started.date() else f"{paid:%m-%d %H:%M}"
+    return [
+        started,
+        paid,
+        line.participant_name,
+        line.category or "",
+        words.METHODS[PaymentMethod(line.method)],
+        line.charged.amount,
+        line.charged.currency.value,
+        line.clerk,
+        line.status.value.lower(),
+        line.refunded,
+        ", ".join(line.flags),
+        Id(" ".join(numbers)),
+        Id(line.payment_id),
+    ]
+
+
+def _local(at: datetime | None, zone: ZoneInfo) -> Cell:
+    return Missing.NONE if at is None else at.astimezone(zone).replace(tzinfo=None)
+
+
+def _payments_total(each: Sum) -> list[Cell]:
+    paid = f"{each.paid} paid"
+    return [paid, "", "", "", "taken", each.taken, each.currency, "", "", each.refunded, "", "", ""]
+
+
+def _fees(sheet: Closing) -> Section:
+    rows: list[list[Cell]] = [
+        [
+            each.currency,
+            each.kept,
+            Missing.NOT_KNOWN if each.without_fee and each.fees is None else each.fees or Decimal("0.00"),
+            known(each.net),
+            each.without_fee,
+        ]
+        for each in sheet.after_fees
+    ]
+    heads = "Currency|Kept|Fees|Net|Fee not known yet"
+    return Section("After provider fees", columns(heads), rows)

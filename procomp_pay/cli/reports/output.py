@@ -1,0 +1,171 @@
+"""A report or a closing sheet to wherever it was asked for."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import IO, TYPE_CHECKING
+
+from procomp_pay.cli.framework.common import say
+from procomp_pay.cli.reports import closing_tables as reporting_sheet
+from procomp_pay.cli.reports import csv_rows as reporting_csv
+from procomp_pay.cli.reports import html_page as reporting_html
+from procomp_pay.cli.reports import period_tables as reporting_tables
+from procomp_pay.cli.reports import spreadsheet as reporting_spreadsheet
+from procomp_pay.cli.reports.html_page import Bar, Page
+
+if TYPE_CHECKING:
+    from procomp_pay.services.reports.closing_result import Closing
+    from procomp_pay.services.reports.period_result import Report
+
+#: Days that are drawn and shown one by one; of a longer time, months.
+_MOST_DAYS = 62
+
+
+def show_report(report: Report, *, most_rows: int) -> None:
+    """In the terminal."""
+    from procomp_pay.cli.reports import terminal as reporting_view
+
+    reporting_view.show(
+        _title(report),
+        reporting_tables.period_words(report.period),
+        reporting_tables.sections(report, days_as_months=_is_long(report)),
+        most_rows=most_rows,
+    )
+    if not report.attempts.started and not report.money:
+        say("Nothing happened in this time", dim=True)
+
+
+def fill_report(report: Report, kind: str, to_file: bool, stream: IO[bytes]) -> None:
+    """Write a report as ``html``, ``xlsx`` or ``csv``."""
+    if kind == "csv":
+        reporting_spreadsheet.write_csv(stream, reporting_csv.rows(report.full()), for_excel=to_file)
+    elif kind == "xlsx":
+        about = [
+            ("Report", _title(report)),
+            ("Period", reporting_tables.period_words(report.period)),
+            ("Made at", _stamp(report)),
+            *(
+                ("How it is counted" if n == 0 else "", each)
+                for n, each in enumerate(reporting_tables.DEFINITIONS)
+            ),
+        ]
+        sections = reporting_tables.sections(report, for_paper=False)
+        reporting_spreadsheet.write_workbook(stream, about, sections, report.made_at)
+    else:
+        long = _is_long(report)
+        title = "Money by month" if long else "Money by day"
+        reporting_html.write(
+            stream,
+            Page(
+                title=_title(report),
+                subtitle=reporting_tables.period_words(report.period),
+                lines=[f"Made at {_stamp(report)}"],
+                sections=reporting_tables.sections(report, days_as_months=long),
+                footer=f"{_title(report)}, made at {_stamp(report)}",
+                definitions=reporting_tables.DEFINITIONS,
+                charts={title: _charts(report, months=long)},
+            ),
+        )
+
+
+def show_closing(sheet: Closing) -> None:
+    """In the terminal."""
+    from procomp_pay.cli.reports import terminal as reporting_view
+
+    subtitle = f"closing sheet as of {_moment(sheet)}"
+    reporting_view.show(sheet.tournament_name, subtitle, reporting_sheet.sections(sheet))
+    say(f"\nAudit seal: {_seal(sheet)}", dim=True)
+    say(_verdict(sheet), fg="green" if sheet.agrees else "yellow", bold=True)
+
+
+def fill_closing(sheet: Closing, kind: str, _to_file: bool, stream: IO[bytes]) -> None:
+    """Write a closing sheet as ``html`` or ``xlsx``."""
+    sections = reporting_sheet.sections(sheet, for_paper=kind == "html")
+    if kind == "xlsx":
+        about = [
+            ("Closing sheet", sheet.tournament_name),
+            ("Tournament", sheet.tournament_id),
+            ("As of", _moment(sheet)),
+            ("", _verdict(sheet)),
+            ("Audit seal", _seal(sheet)),
+            ("", ""),
+            ("Closed by", "." * 60),
+            ("", ""),
+            ("Checked by", "." * 60),
+        ]
+        reporting_spreadsheet.write_workbook(stream, about, sections, sheet.as_of)
+        return
+    reporting_html.write(
+        stream,
+        Page(
+            title=f"Closing sheet: {sheet.tournament_name}",
+            subtitle=f"As of {_moment(sheet)}",
+            lines=[f"Tournament {sheet.tournament_id}, {len(sheet.lines)} payments"],
+            sections=sections,
+            footer=f"Closing sheet, {sheet.tournament_name}, as of {_moment(sheet)}",
+            sheet=True,
+            verdict=_verdict(sheet),
+            seal=_seal(sheet),
+        ),
+    )
+
+
+def _title(report: Report) -> str:
+    return report.tournament[1] if report.tournament else "All tournaments"
+
+
+def _stamp(report: Report) -> str:
+    return f"{report.made_at.astimezone(report.period.zone):%Y-%m-%d %H:%M:%S} {report.period.zone.key}"
+
+
+def _moment(sheet: Closing) -> str:
+    return f"{sheet.as_of.astimezone(sheet.zone):%Y-%m-%d %H:%M:%S} {sheet.zone.key}"
+
+
+def _verdict(sheet: Closing) -> str:
+    if sheet.agrees:
+        return "Nothing is open"
+    disputed = sum(1 for line in sheet.lines if line.dispute is not None and line.dispute.is_open)
+    counts = {
+        "discrepancies": len(sheet.disagreements),
+        "discrepancies of no payment of ours": sheet.strange,
+        "disputes": disputed,
+        "payments that wait": sum(each.waiting for each in sheet.totals),
+        "payments with refunds on their way": sum(1 for line in sheet.lines if line.under_way),
+    }
+    return "Still open: " + ", ".join(f"{name} ({count})" for name, count in counts.items() if count)
+
+
+def _seal(sheet: Closing) -> str:
+    if sheet.seal is None:
+        return "not sealed (procomp-pay audit seal)"
+    root, at, who = sheet.seal
+    return f"{root}, {at.astimezone(sheet.zone):%Y-%m-%d %H:%M:%S} by {who}"
+
+
+def _is_long(report: Report) -> bool:
+    days = report.days.keys()
+    return bool(days) and (max(days) - min(days)).days >= _MOST_DAYS
+
+
+def _charts(report: Report, *, months: bool) -> dict[str, list[Bar]]:
+    """Bars by currency; a day without money has one too, of no height."""
+    sums: dict[str, dict[date, list[Decimal]]] = {}
+    for day, flow in report.days.sorted():
+        key = day.replace(day=1) if months else day
+        entry = sums.setdefault(flow.currency, {}).setdefault(key, [Decimal(0), Decimal(0)])
+        entry[0] += flow.paid.amount
+        entry[1] += flow.refunds.amount + flow.lost.amount
+    nothing = [Decimal(0), Decimal(0)]
+    return {
+        currency: [
+            Bar(f"{day:%Y-%m}" if months else f"{day.day}.{day.month:02}.", *found.get(day, nothing))
+            for day in (sorted(found) if months else _every_day(min(found), max(found)))
+        ]
+        for currency, found in sums.items()
+    }
+
+
+def _every_day(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]

@@ -1,0 +1,202 @@
+"""A period's report as tables."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.reports.cells import Cell, Column, Missing, Percent, Seconds, Section, columns, known
+from procomp_pay.services.reports.figures import Attempts, Flow
+
+if TYPE_CHECKING:
+    from procomp_pay.domain.period import Period
+    from procomp_pay.services.reports.period_result import Report
+
+#: How the figures are defined, for everybody who reads them.
+DEFINITIONS = (
+    (
+        "Success: of the payments started in the period that came to an end (paid, failed, expired or "
+        "cancelled), how many were paid, also where the money went back later. Open ones count neither way."
+    ),
+    (
+        "Time to complete: from start to money, of those paid; median and 95th percentile by nearest rank, "
+        "in whole seconds."
+    ),
+    (
+        "Money counts on the day on which it moved: a payment when it was completed, a refund when it went "
+        "through, a dispute when its newest word came. A day ends at midnight of the time zone named above."
+    ),
+    (
+        "Before fees: revenue less refunds less lost disputes. Net: less provider fees too; it is known when "
+        "the fee of every payment is, which reconcile reads from the providers."
+    ),
+    "Open discrepancies and participants stand as they are now.",
+)
+
+
+def period_words(period: Period) -> str:
+    """``2026-05-01 to 2026-05-03, Asia/Almaty``."""
+    zone = period.zone.key
+    match period.since, period.until:
+        case None, None:
+            return f"all days, {zone}"
+        case since, None:
+            return f"since {since}, {zone}"
+        case None, until:
+            return f"until {until}, {zone}"
+        case since, until if since == until:
+            return f"{since}, {zone}"
+    return f"{period.since} to {period.until}, {zone}"
+
+
+def sections(report: Report, *, days_as_months: bool = False, for_paper: bool = True) -> list[Section]:
+    """All tables, the most asked for first.
+
+    :param for_paper: a tournament's name stands once; without it in every row, to sort and filter by.
+    """
+    return [
+        _money(report.money),
+        _methods(report),
+        _method_money(report),
+        _days(report, as_months=days_as_months),
+        _tournaments(report, for_paper),
+        _reasons(report),
+        _discrepancies(report),
+    ]
+
+
+def _money(flows: list[Flow]) -> Section:
+    figures: list[tuple[str, list[Cell]]] = [
+        ("revenue", [flow.paid.amount for flow in flows]),
+        ("refunds", [-flow.refunds.amount for flow in flows]),
+        ("disputes lost", [-flow.lost.amount for flow in flows]),
+        ("before fees", [flow.before_fees for flow in flows]),
+        ("provider fees", [Missing.NOT_KNOWN if flow.fees is None else -flow.fees for flow in flows]),
+        ("net", [known(flow.net) for flow in flows]),
+        ("payments", [flow.paid.count for flow in flows]),
+        ("  fee not known yet", [flow.without_fee for flow in flows]),
+        ("  came late", [flow.late for flow in flows]),
+        ("  paid twice", [flow.duplicates for flow in flows]),
+        ("refunds, number", [flow.refunds.count for flow in flows]),
+        ("refunds on their way", [flow.on_their_way.amount for flow in flows]),
+        ("disputes open, number", [flow.open_disputes.count for flow in flows]),
+        ("disputes open", [flow.open_disputes.amount for flow in flows]),
+        ("disputes won", [_won(flow) for flow in flows]),
+    ]
+    heads = [Column(""), *(Column(flow.currency) for flow in flows)]
+    return Section("Money", heads, [[name, *cells] for name, cells in figures] if flows else [])
+
+
+def _won(flow: Flow) -> Cell:
+    from procomp_pay.domain.refunds import DisputeState
+
+    return flow.dispute(DisputeState.WON).amount
+
+
+def _methods(report: Report) -> Section:
+    rows = [_attempts(words.METHODS[method], each) for method, each in report.methods.items()]
+    rows = [*rows, _attempts("all", report.attempts)] if report.attempts.started else []
+    heads = "Method|Started|Paid|-Open|-Failed|-Expired|-Cancelled|=Success|Median|p95"
+    return Section("Attempts", columns(heads), rows, totals=1)
+
+
+def _attempts(name: str, each: Attempts) -> list[Cell]:
+    full = each.full()
+    return [
+        name,
+        *(full[key] for key in ("started", "paid", "open", "failed", "expired", "cancelled")),
+        Missing.NONE if each.success_percent is None else Percent(each.success_percent),
+        Missing.NONE if each.median_s is None else Seconds(each.median_s),
+        Missing.NONE if each.p95_s is None else Seconds(each.p95_s),
+    ]
+
+
+_MOVED = "Currency|Payments|=Revenue|Refunds|-Disputes lost|-Before fees|-Fees|-Net"
+
+
+def _moved(flow: Flow) -> list[Cell]:
+    return [
+        flow.currency,
+        flow.paid.count,
+        flow.paid.amount,
+        flow.refunds.amount,
+        flow.lost.amount,
+        flow.before_fees,
+        known(flow.fees),
+        known(flow.net),
+    ]
+
+
+def _method_money(report: Report) -> Section:
+    rows = [[words.METHODS[method], *_moved(flow)] for method, flow in report.by_method.sorted()]
+    return Section("Money by method", columns(f"Method|{_MOVED}"), rows)
+
+
+def _days(report: Report, *, as_months: bool) -> Section:
+    flows = report.days.sorted()
+    if not as_months:
+        rows: list[list[Cell]] = [[day, *_moved(flow)] for day, flow in flows]
+        return Section("Money by day", columns(f"Day|{_MOVED}"), [*rows, *_sums(report)], len(report.money))
+    months: dict[tuple[date, str], Flow] = {}
+    for day, flow in flows:
+        month = months.setdefault((day.replace(day=1), flow.currency), Flow(flow.currency))
+        _add(month, flow)
+    rows = [[f"{day:%Y-%m}", *_moved(flow)] for (day, _), flow in months.items()]
+    return Section("Money by month", columns(f"Month|{_MOVED}"), [*rows, *_sums(report)], len(report.money))
+
+
+def _add(month: Flow, day: Flow) -> None:
+    month.paid.add(day.paid.count, day.paid.amount)
+    month.refunds.add(day.refunds.count, day.refunds.amount)
+    for state, tally in day.disputes.items():
+        month.disputes.setdefault(state, type(tally)()).add(tally.count, tally.amount)
+    month.with_fee += day.with_fee
+    if day.fees is not None:
+        month.fees = day.fees if month.fees is None else month.fees + day.fees
+
+
+def _sums(report: Report) -> list[list[Cell]]:
+    return [["all", *_moved(flow)] for flow in report.money]
+
+
+def _tournaments(report: Report, for_paper: bool) -> Section:
+    rows: list[list[Cell]] = []
+    for line in report.tournaments:
+        heads = line.heads
+        percent = line.attempts.success_percent
+        who: list[Cell] = [
+            line.name,
+            heads.registered,
+            heads.paid,
+            heads.registered - heads.paid,
+            Missing.NONE if percent is None else Percent(percent),
+        ]
+        nothing: list[Cell] = ["", 0, Missing.NONE, Missing.NONE, Missing.NONE, Missing.NONE]
+        amounts = [_moved(flow)[:6] for flow in line.flows] or [nothing]
+        rows.append([*who, *amounts[0]])
+        again: list[Cell] = ["" if for_paper else line.name, "", "", "", ""]
+        rows += [[*again, *more] for more in amounts[1:]]
+    columns_ = (
+        "Tournament|Participants|-Paid|Not paid|-Success|Currency|-Payments|Revenue|Refunds|-Disputes lost"
+        "|-Before fees"
+    )
+    return Section("Tournaments", columns(columns_), rows)
+
+
+def _reasons(report: Report) -> Section:
+    rows: list[list[Cell]] = [
+        [status.value.lower(), reason or "no reason given", count] for status, reason, count in report.reasons
+    ]
+    if report.reasons_not_named:
+        rows.append(["", "other reasons", report.reasons_not_named])
+    return Section("Why payments came to nothing", columns("Ended|Reason|=Payments"), rows)
+
+
+def _discrepancies(report: Report) -> Section:
+    rows: list[list[Cell]] = [
+        [kind.lower().replace("_", " "), "" if ours else "of no payment of ours", count]
+        for kind, ours, count in report.disagreements
+    ]
+    note = "Who decides: procomp-pay discrepancies list" if rows else ""
+    return Section("Open discrepancies", columns("Kind|Of|Number"), rows, note=note)

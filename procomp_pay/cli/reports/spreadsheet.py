@@ -1,0 +1,141 @@
+"""A report's tables as a workbook and as CSV: real numbers and dates, and no text that a spreadsheet runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import zipfile
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import IO, Any
+
+from procomp_pay.cli.framework.common import clean
+from procomp_pay.cli.reports.cells import Cell, Missing, Percent, Seconds, Section, as_text
+
+#: Text that begins so is a formula to one spreadsheet or another; the wide forms are Excel's in Asia.
+_RUNS = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
+         "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")  # fmt: skip
+_WIDEST = 48
+_LONGEST_TEXT = 32_767  # what a cell of Excel holds
+
+
+def text(value: str) -> str:
+    """Text that no spreadsheet takes for a formula, also after it was saved as CSV and opened again."""
+    shown = clean(value)[:_LONGEST_TEXT]
+    return f"'{shown}" if shown.lstrip().startswith(_RUNS) else shown
+
+
+def write_workbook(
+    stream: IO[bytes], about: Sequence[tuple[str, str]], sections: Iterable[Section], at: datetime
+) -> None:
+    """A sheet about the report, and one for each table; the same figures give the same bytes.
+
+    :param at: the report's moment, which the file says it was made at.
+    """
+    import openpyxl
+    from openpyxl.styles import Font
+
+    book = openpyxl.Workbook(write_only=True)
+    first = book.create_sheet("About")
+    first.column_dimensions["A"].width, first.column_dimensions["B"].width = 24, 100
+    bold = Font(bold=True)
+    for name, value in about:
+        first.append([_cell(first, name, bold), _cell(first, value)])
+    for section in sections:
+        _sheet(book, section, bold)
+    made = io.BytesIO()
+    book.save(made)
+    _without_clock(made, stream, at)
+
+
+def _sheet(book: Any, section: Section, bold: Any) -> None:
+    from openpyxl.styles import Alignment, Border, Side
+    from openpyxl.utils import get_column_letter
+
+    sheet = book.create_sheet(re.sub(r"[\\/*?:\[\]]", " ", section.title)[:31])
+    sheet.freeze_panes = "A2"
+    sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", 0
+    sheet.sheet_properties.pageSetUpPr.fitToPage = True
+    sheet.print_title_rows = "1:1"
+    for number in range(len(section.columns)):
+        width = max([len(section.columns[number].head), *(len(as_text(row[number])) for row in section.rows)])
+        sheet.column_dimensions[get_column_letter(number + 1)].width = min(_WIDEST, width + 3)
+    heads = [_cell(sheet, column.head, bold) for column in section.columns]
+    for head in heads:
+        head.border, head.alignment = Border(bottom=Side(style="thin")), Alignment(wrap_text=True)
+    sheet.append(heads)
+    for number, row in enumerate(section.rows):
+        total = number >= len(section.rows) - section.totals
+        sheet.append([_cell(sheet, value, bold if total else None) for value in row])
+    if section.note:
+        sheet.append([])
+        sheet.append([_cell(sheet, section.note)])
+
+
+def _cell(sheet: Any, value: Cell, font: Any = None) -> Any:
+    """A cell with a real value, in a form that shows all of it."""
+    from openpyxl.cell import WriteOnlyCell
+
+    cell = WriteOnlyCell(sheet)
+    if value == "":
+        return cell
+    if isinstance(value, str | Missing):
+        cell.value = text(as_text(value))
+        cell.data_type = "s"
+    else:
+        cell.value, cell.number_format = _number(value)
+    if font is not None:
+        cell.font = font
+    return cell
+
+
+def _number(value: Any) -> tuple[Any, str]:
+    match value:
+        case Percent():
+            return value.value / 100, "0.0%"
+        case Seconds():
+            return timedelta(seconds=value.value), "[h]:mm:ss"
+        case Decimal():
+            return value, "#,##0.00"
+        case int():
+            return value, "#,##0"
+        case datetime():
+            return value.replace(microsecond=0), "yyyy-mm-dd hh:mm:ss"
+    return value, "yyyy-mm-dd"
+
+
+def _without_clock(made: IO[bytes], stream: IO[bytes], at: datetime) -> None:
+    """Copy a workbook with the report's moment in place of the writing computer's clock."""
+    stamp = at.astimezone(UTC)
+    said = f"{stamp:%Y-%m-%dT%H:%M:%SZ}".encode()
+    with zipfile.ZipFile(made) as source, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "docProps/core.xml":
+                content = re.sub(rb"(?<=>)[0-9T:-]{19}Z(?=<)", said, content)
+            entry = zipfile.ZipInfo(name, stamp.timetuple()[:6])
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            target.writestr(entry, content)
+
+
+def write_csv(stream: IO[bytes], rows: Iterable[Sequence[Any]], *, for_excel: bool) -> None:
+    """Rows as CSV, UTF-8.
+
+    :param for_excel: with the mark without which Excel takes UTF-8 for something else.
+    """
+    stream.write(b"\xef\xbb\xbf" if for_excel else b"")
+    wrapper = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
+    writer = csv.writer(wrapper)
+    for row in rows:
+        writer.writerow([_raw(value) for value in row])
+    wrapper.detach()
+
+
+def _raw(value: Any) -> Any:
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value.isoformat() if isinstance(value, date) else value

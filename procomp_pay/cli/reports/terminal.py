@@ -1,0 +1,112 @@
+"""A report's tables in a terminal: bars where it has colours, fewer columns where it is narrow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import chain
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from procomp_pay.cli.framework.common import has_colour, out, safe
+from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, as_text, is_number, size
+
+#: From this width on the spare columns are shown.
+_WIDE = 120
+#: A pipe has no width: wide enough that nothing is broken into lines.
+_PIPE_WIDTH = 240
+#: Characters that the longest bar takes.
+_BAR = 24
+_NARROW_BAR = 12
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def show(title: str, subtitle: str, sections: Sequence[Section], *, most_rows: int | None = None) -> None:
+    """Draw the tables that hold something.
+
+    :param most_rows: of a longer table only the newest so many are drawn.
+    """
+    console = out() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, highlight=False, emoji=False)
+    console.print(f"[bold]{safe(title)}[/]  [dim]{safe(subtitle)}[/]")
+    for section in sections:
+        if section.is_empty and not section.note:
+            continue
+        console.print(f"\n[bold]{safe(section.title)}[/]")
+        if not section.is_empty:
+            console.print(_table(section, console.width, most_rows))
+        if section.note:
+            console.print(f"[dim]{safe(section.note)}[/]")
+
+
+def _table(section: Section, width: int, most_rows: int | None) -> Table:
+    return _Drawing(section, wide=width >= _WIDE, bars=has_colour()).table(most_rows or len(section.rows))
+
+
+class _Drawing:
+    """One table on its way to the terminal."""
+
+    def __init__(self, section: Section, *, wide: bool, bars: bool) -> None:
+        self._section = section
+        self._bars = bars
+        self._width = _BAR if wide else _NARROW_BAR
+        self._shown = [n for n, column in enumerate(section.columns) if wide or not column.spare]
+        self._largest = _largest(section)
+
+    def table(self, most_rows: int) -> Table:
+        section = self._section
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.show_header = any(section.columns[n].head for n in self._shown)
+        for n in self._shown:
+            right = any(is_number(row[n]) for row in section.rows)
+            justify: Literal["left", "right"] = "right" if right else "left"
+            whole = right or any(isinstance(row[n], Id) for row in section.rows)
+            table.add_column(safe(section.columns[n].head), justify=justify, overflow="fold", no_wrap=whole)
+            if self._bars and section.columns[n].bar:
+                table.add_column("", no_wrap=True)
+        ends = len(section.rows) - section.totals
+        left_out = max(0, ends - most_rows)
+        if left_out:
+            table.add_row(f"[dim]… {left_out} before[/]")
+        for number, row in enumerate(section.rows[left_out:], start=left_out):
+            total = number >= ends
+            cells = chain.from_iterable(self._cells(row, n, total=total) for n in self._shown)
+            table.add_row(*cells, style="bold" if total else "")
+        return table
+
+    def _cells(self, row: Sequence[Cell], n: int, *, total: bool) -> list[str]:
+        cell = row[n]
+        text = f"[dim]{as_text(cell)}[/]" if isinstance(cell, Missing) else safe(as_text(cell))
+        if not (self._bars and self._section.columns[n].bar):
+            return [text]
+        length, of = size(cell), self._largest[_unit(self._section, row)]
+        if total or length is None or of == 0:
+            return [text, ""]
+        return [text, f"[cyan]{_bar(length / of, self._width)}[/]"]
+
+
+def _largest(section: Section) -> dict[str, Decimal]:
+    """What a whole bar stands for: a hundred percent, else the largest number of the same currency."""
+    found: dict[str, Decimal] = {}
+    for number, row in enumerate(section.rows):
+        unit = _unit(section, row)
+        for n, column in enumerate(section.columns):
+            length = size(row[n]) if column.bar else None
+            if length is None or number >= len(section.rows) - section.totals:
+                length = Decimal(0)
+            whole = Decimal(100) if column.head == "Success" else length
+            found[unit] = max(found.get(unit, Decimal(0)), whole)
+    return found
+
+
+def _unit(section: Section, row: Sequence[Cell]) -> str:
+    heads = [column.head for column in section.columns]
+    return str(row[heads.index("Currency")]) if "Currency" in heads else ""
+
+
+def _bar(part: Decimal, width: int) -> str:
+    eighths = max(0, min(width * 8, int((part * width * 8).to_integral_value())))
+    whole, rest = divmod(eighths, 8)
+    return "█" * whole + (_EIGHTHS[rest] if rest else "")

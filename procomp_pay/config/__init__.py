@@ -1,0 +1,27 @@
+"""Settings: environment over .env over built-in defaults."""
+
+from procomp_pay.config.settings import (
+    LOOPBACK,
+    STRIPE_API,
+    JwtAlgorithm,
+    KaspiScheme,
+    LogFormat,
+    Network,
+    ProviderMode,
+    Settings,
+    load_settings,
+    sandbox_run_file,
+)
+
+__all__ = [
+    "LOOPBACK",
+    "STRIPE_API",
+    "JwtAlgorithm",
+    "KaspiScheme",
+    "LogFormat",
+    "Network",
+    "ProviderMode",
+    "Settings",
+    "load_settings",
+    "sandbox_run_file",
+]

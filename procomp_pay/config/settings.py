@@ -1,0 +1,340 @@
+"""Settings: environment over ``.env`` over built-in defaults (SPEC 11).
+
+With no provider key configured, the settings point at the local sandbox, whose run file (made by
+``procomp-pay sandbox``, mode 0600) holds its address and the keys that it made for itself.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from procomp_pay.config import delivery as post
+from procomp_pay.config.delivery import Language
+from procomp_pay.domain.errors import ConfigurationError
+
+STRIPE_API = "https://api.stripe.com"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_RUN_FILE_KEYS = ("url", "stripe_secret_key", "webhook_secret", "kaspi_api_key", "kaspi_device_token")
+#: Kaspi's own test host.
+_TEST_HOSTS = ("mtokentest.",)
+_LIVE_PREFIXES = ("sk_live_", "rk_live_", "prod_")
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class ProviderMode(StrEnum):
+    """What stands behind a provider's settings; shown by ``doctor``, ``/health`` and every banner."""
+
+    LIVE = "live"
+    TEST = "test"
+    SANDBOX = "sandbox"
+    OFF = "off"
+
+
+class KaspiScheme(StrEnum):
+    """How we stand towards Kaspi (KASPI.md)."""
+
+    BASIC = "basic"
+    STANDARD = "standard"
+    ENHANCED = "enhanced"
+    GATEWAY = "gateway"
+
+    @property
+    def shows_certificate(self) -> bool:
+        """Mutual TLS says who we are, not a key."""
+        return self in (KaspiScheme.STANDARD, KaspiScheme.ENHANCED)
+
+
+class LogFormat(StrEnum):
+    """How a line of the log looks."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class JwtAlgorithm(StrEnum):
+    """What the platform signs its tokens with (RFC 7518, RFC 8037)."""
+
+    HS256 = "HS256"
+    RS256 = "RS256"
+    ES256 = "ES256"
+    EDDSA = "EdDSA"
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. Secrets never show in ``repr``."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    procomp_home: Path | None = None
+    database_url: SecretStr | None = None
+    log_level: str = "INFO"
+    #: JSON where stderr is no terminal, unless it is set.
+    log_format: LogFormat | None = None
+
+    stripe_secret_key: SecretStr | None = None
+    stripe_webhook_secret: SecretStr | None = None
+    stripe_api_base: str | None = None
+
+    kaspi_api_key: SecretStr | None = None
+    kaspi_api_secret: SecretStr | None = None
+    kaspi_api_url: str | None = None
+    kaspi_scheme: KaspiScheme = KaspiScheme.BASIC
+    kaspi_device_token: SecretStr | None = None
+    kaspi_trade_point_id: int | None = None
+    kaspi_organization_bin: str | None = None
+    kaspi_client_cert: Path | None = None
+    #: PEM; by default it stands in the same file as the certificate.
+    kaspi_client_key: Path | None = None
+    kaspi_callback_allow: str | None = None
+    kaspi_client_key_password: SecretStr | None = None
+    #: PEM; the only authority that Kaspi's server is believed for. Kaspi has one of its own.
+    kaspi_ca_cert: Path | None = None
+    #: What one ``serve``, with all its workers, asks of Kaspi at most; and a command that runs beside it.
+    kaspi_requests_per_second: float = Field(default=10.0, ge=1, le=1000)
+
+    jwt_secret: SecretStr | None = None
+    jwt_algorithm: JwtAlgorithm | None = None
+    jwt_public_key: str | None = None
+    jwt_jwks_url: str | None = None
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    encryption_keys: SecretStr | None = None
+    #: Hours after which ``maintain`` seals the audit trail again; it does not where nothing is set.
+    audit_seal_hours: Annotated[int, Field(ge=1, le=8760)] | None = None
+    public_base_url: str | None = None
+    metrics_token: SecretStr | None = None
+
+    #: What a client may ask of one process: by user, or by address without a token. ``off``: no limit.
+    rate_limit_reads: str = "1200/minute"
+    rate_limit_writes: str = "300/minute"
+    rate_limit_open: str = "1200/minute"
+    rate_limit_failures: str = "60/minute"
+    #: Comma-separated: addresses and networks whose ``X-Forwarded-*`` count; origins whose pages may call.
+    trusted_proxies: str = ""
+    cors_origins: str = ""
+
+    platform_webhook_url: str | None = None
+    platform_webhook_secret: SecretStr | None = None
+    alert_webhook_url: SecretStr | None = None
+    alert_mail_to: str | None = None
+    smtp_url: SecretStr | None = None
+    mail_from: str | None = None
+    mail_language: Language = Language.RUSSIAN
+
+    procomp_operator: str | None = None
+    #: Whose midnight ends a day of a report.
+    report_timezone: str = "Asia/Almaty"
+
+    @property
+    def home(self) -> Path:
+        """The directory for the embedded database, its key and the sandbox's run file."""
+        return self.procomp_home or user_data_path("procomp-pay")
+
+    @property
+    def url(self) -> str:
+        """The database's address. The embedded default is a SQLite file in :attr:`home`."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.home / 'procomp-pay.sqlite3'}"
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.url.startswith("sqlite")
+
+    @property
+    def base_url(self) -> str:
+        """Where the participant's phone reaches us: QR pictures and the page after a payment."""
+        return (self.public_base_url or "http://127.0.0.1:8080").rstrip("/")
+
+    @property
+    def webhook_secrets(self) -> list[str]:
+        """Stripe's signing secrets, newest first; several while one rotates."""
+        text = self.stripe_webhook_secret.get_secret_value() if self.stripe_webhook_secret else ""
+        return [part.strip() for part in text.split(",") if part.strip()]
+
+    def secret_values(self) -> list[str]:
+        """Every secret that is configured, for who has to keep them out of sight."""
+        found: list[str] = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                text = value.get_secret_value()
+                found += [text, *(part.strip() for part in text.split(","))]
+        password = urlsplit(self.url).password if "://" in self.url else None
+        return [*found, unquote(password), password] if password else found
+
+    @field_validator("kaspi_api_url")
+    @classmethod
+    def _is_web_address(cls, text: str | None) -> str | None:
+        if text is not None and not (text.startswith(("https://", "http://")) and urlsplit(text).hostname):
+            raise ValueError("not a web address")
+        return text
+
+    @field_validator("kaspi_organization_bin")
+    @classmethod
+    def _is_bin(cls, text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(r"[0-9]{12}", text):
+            raise ValueError("a BIN has 12 digits")
+        return text
+
+    @field_validator("kaspi_callback_allow")
+    @classmethod
+    def _are_networks(cls, text: str | None) -> str | None:
+        _networks(text)
+        return text
+
+    @property
+    def callback_networks(self) -> list[Network]:
+        """From where Kaspi may call us: addresses and CIDRs. None: nobody may."""
+        return _networks(self.kaspi_callback_allow)
+
+    @property
+    def stripe_mode(self) -> ProviderMode:
+        return _mode(self.stripe_secret_key, self.stripe_api_base)
+
+    @property
+    def kaspi_mode(self) -> ProviderMode:
+        url = self.kaspi_api_url
+        if self.kaspi_scheme.shows_certificate:
+            return _place(url) if self.kaspi_client_cert is not None else ProviderMode.OFF
+        if self.kaspi_scheme is KaspiScheme.GATEWAY and self.kaspi_api_key is not None:
+            # a gateway's key does not show by its form whether money moves
+            is_test = "test" in self.kaspi_api_key.get_secret_value().lower()
+            return ProviderMode.TEST if is_test and not _is_loopback(url or "") else _place(url)
+        return _mode(self.kaspi_api_key, url)
+
+    @property
+    def is_live(self) -> bool:
+        """Real money moves."""
+        return ProviderMode.LIVE in (self.stripe_mode, self.kaspi_mode)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings, and the sandbox's run file where no provider key is configured.
+
+    :raises ConfigurationError: a value has the wrong form (named, never shown), or live keys are
+        mixed with a local address.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        names = ", ".join(str(item["loc"][0]).upper() for item in error.errors())
+        raise ConfigurationError(
+            f"These settings have a wrong form: {names}",
+            next_step="compare them with the README's configuration table",
+        ) from None
+    for mode, base, name in (
+        (settings.stripe_mode, settings.stripe_api_base, "STRIPE_API_BASE"),
+        (settings.kaspi_mode, settings.kaspi_api_url, "KASPI_API_URL"),
+    ):
+        if mode is ProviderMode.LIVE and base and _is_loopback(base):
+            raise ConfigurationError(
+                f"A live key is configured together with a local {name}: live keys and a sandbox never mix",
+                next_step=f"unset {name}, or use a test key",
+            )
+    _check_post(settings)
+    return settings if settings.is_live else _beside_sandbox(settings)
+
+
+def _check_post(settings: Settings) -> None:
+    """What is told to whom: half of it configured would fail when there is something to tell.
+
+    :raises ConfigurationError: a wrong form, or one of a pair is missing.
+    """
+    if settings.smtp_url is not None:
+        post.mail_server(settings.smtp_url.get_secret_value())
+    if settings.mail_from is not None:
+        post.sender(settings.mail_from)
+    if settings.alert_webhook_url is not None:
+        post.hook_url("ALERT_WEBHOOK_URL", settings.alert_webhook_url.get_secret_value())
+    if settings.alert_mail_to is not None:
+        post.addresses("ALERT_MAIL_TO", settings.alert_mail_to)
+    if settings.platform_webhook_url is not None:
+        post.hook_url("PLATFORM_WEBHOOK_URL", settings.platform_webhook_url)
+    if settings.platform_webhook_secret is not None:
+        secret = settings.platform_webhook_secret.get_secret_value()
+        post.hook_secrets("PLATFORM_WEBHOOK_SECRET", secret)
+    for name, value, needed, given in (
+        ("SMTP_URL", settings.smtp_url, "MAIL_FROM", settings.mail_from),
+        ("ALERT_MAIL_TO", settings.alert_mail_to, "SMTP_URL", settings.smtp_url),
+        (
+            "PLATFORM_WEBHOOK_URL",
+            settings.platform_webhook_url,
+            "PLATFORM_WEBHOOK_SECRET",
+            settings.platform_webhook_secret,
+        ),
+    ):
+        if value is not None and given is None:
+            raise ConfigurationError(f"{name} is set and {needed} is not", next_step=f"set {needed}")
+
+
+def sandbox_run_file(settings: Settings) -> Path:
+    """Where a running sandbox leaves its address and keys for this user alone."""
+    return settings.home / "sandbox.json"
+
+
+def _beside_sandbox(settings: Settings) -> Settings:
+    """Fill what is not configured from the sandbox's run file, provider by provider."""
+    try:
+        info = json.loads(sandbox_run_file(settings).read_text("utf-8"))
+        keys = {name: str(info[name]) for name in _RUN_FILE_KEYS}
+    except (OSError, ValueError, KeyError, TypeError):
+        return settings  # none runs, or it is not one of ours
+    found: dict[str, Any] = {}
+    if settings.stripe_secret_key is None and settings.stripe_api_base is None:
+        found["stripe_secret_key"] = SecretStr(keys["stripe_secret_key"])
+        found["stripe_api_base"] = keys["url"]
+        found["stripe_webhook_secret"] = settings.stripe_webhook_secret or SecretStr(keys["webhook_secret"])
+    if settings.kaspi_api_key is None and settings.kaspi_api_url is None:
+        found["kaspi_api_key"] = SecretStr(keys["kaspi_api_key"])
+        found["kaspi_api_url"] = keys["url"]
+        found["kaspi_device_token"] = settings.kaspi_device_token or SecretStr(keys["kaspi_device_token"])
+        found["kaspi_scheme"] = KaspiScheme.BASIC
+    return settings.model_copy(update=found)
+
+
+def _networks(text: str | None) -> list[Network]:
+    """
+    :raises ValueError: a part is neither an address nor a network.
+    """
+    parts = [part.strip() for part in (text or "").split(",")]
+    return [ipaddress.ip_network(part, strict=False) for part in parts if part]
+
+
+def _mode(key: SecretStr | None, base: str | None) -> ProviderMode:
+    if key is None:
+        return ProviderMode.OFF
+    if key.get_secret_value().startswith(_LIVE_PREFIXES):
+        return ProviderMode.LIVE
+    return ProviderMode.SANDBOX if base and _is_loopback(base) else ProviderMode.TEST
+
+
+def _place(url: str | None) -> ProviderMode:
+    """What an address alone tells."""
+    if url is None:
+        return ProviderMode.OFF
+    if _is_loopback(url):
+        return ProviderMode.SANDBOX
+    return ProviderMode.TEST if (urlsplit(url).hostname or "").startswith(_TEST_HOSTS) else ProviderMode.LIVE
+
+
+def _is_loopback(url: str) -> bool:
+    return (urlsplit(url).hostname or "") in LOOPBACK

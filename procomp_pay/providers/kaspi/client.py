@@ -1,0 +1,157 @@
+"""One call to Kaspi or to a gateway: within the budget, through the circuit, its failures told apart."""
+
+from __future__ import annotations
+
+import ssl
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+import simplejson
+
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    NotFound,
+    OutcomeUnknown,
+    PaymentError,
+    ProviderUnavailable,
+)
+from procomp_pay.providers.kaspi.http import KaspiLine
+from procomp_pay.providers.kaspi.wire import read_envelope
+from procomp_pay.providers.resilience.retry import NOT_SENT, TOTAL_S, with_retries
+
+if TYPE_CHECKING:
+    from procomp_pay.providers.resilience.circuit_breaker import Circuit
+    from procomp_pay.providers.resilience.rate_limit import Budget
+
+T = TypeVar("T")
+
+_FOR_THIS_HOST = "if it stays so: is the certificate in KASPI_CLIENT_CERT the one for this host?"
+PATHS = {KaspiScheme.BASIC: "r1", KaspiScheme.STANDARD: "r2", KaspiScheme.ENHANCED: "r3"}
+
+
+class NoSuchCall(NotFound):
+    """A call is not there on this host."""
+
+
+class Exchange:
+    """Sends one request and reads its answer.
+
+    :param circuit: ``None`` for a single look that must not be held back (``doctor``), and in tests.
+    """
+
+    def __init__(
+        self, line: KaspiLine, *, circuit: Circuit | None = None, budget: Budget | None = None
+    ) -> None:
+        self._line = line
+        self._circuit = circuit
+        self._budget = budget
+
+    async def ask(self, method: str, path: str, read: Callable[[httpx.Response], T], **given: Any) -> T:
+        """
+        :raises ProviderUnavailable: nothing was sent. :raises OutcomeUnknown: no answer was seen.
+        :raises PaymentError: what ``read`` makes of the answer.
+        """
+
+        async def attempt() -> T:
+            if self._budget is not None:
+                await self._budget.wait()
+            try:
+                async with self._line.client() as http:
+                    answer = await http.request(method, path, **given)
+            except httpx.HTTPError as error:
+                raise _transport_error(error) from error
+            return read(answer)
+
+        return await attempt() if self._circuit is None else await self._circuit(attempt)
+
+    async def aclose(self) -> None:
+        await self._line.aclose()
+
+
+class KaspiCalls:
+    """Calls of Kaspi's document, for a device and, in scheme enhanced, an organisation."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        *,
+        scheme: KaspiScheme,
+        device_token: str,
+        organization_bin: str | None,
+        total_s: float = TOTAL_S,
+    ) -> None:
+        self._exchange = exchange
+        self.scheme = scheme
+        self.device_token = device_token
+        self.organization_bin = organization_bin
+        self._total_s = total_s
+
+    async def get(
+        self, path: str, query: Mapping[str, str] | None = None, *, version: str = "v01"
+    ) -> Mapping[str, Any]:
+        """:raises NoSuchCall: the host has no such newer version of the call."""
+        return await with_retries(
+            lambda: self._send("GET", path, version=version, params=query),
+            idempotent=True,
+            total_s=self._total_s,
+        )
+
+    async def post(self, path: str, body: Mapping[str, Any], *, again: bool = True) -> Mapping[str, Any]:
+        """:param again: sent again where Kaspi says that it did no work; else sent once, whatever it says."""
+        whole = dict(body)
+        if self.scheme is KaspiScheme.ENHANCED:
+            whole["OrganizationBin"] = self.organization_bin
+        content = simplejson.dumps(whole, use_decimal=True)
+        if not again:
+            return await self._send("POST", path, content=content)
+        return await with_retries(
+            lambda: self._send("POST", path, content=content), idempotent=False, total_s=self._total_s
+        )
+
+    async def _send(self, method: str, path: str, *, version: str = "v01", **given: Any) -> Mapping[str, Any]:
+        def read(answer: httpx.Response) -> Mapping[str, Any]:
+            if answer.status_code == 404 and version != "v01":
+                raise NoSuchCall("Kaspi does not have this call")
+            return read_envelope(answer.status_code, answer.content, answer.headers.get("Retry-After"))
+
+        headers = {"X-Request-ID": str(uuid.uuid4()), "Content-Type": "application/json"}
+        where = f"/{PATHS[self.scheme]}/{version}{path}"
+        return await self._exchange.ask(method, where, read, headers=headers, **given)
+
+
+def _transport_error(error: httpx.HTTPError) -> PaymentError:
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+        return ConfigurationError(
+            "Kaspi's server does not show a certificate that we trust",
+            next_step="set KASPI_CA_CERT to Kaspi's root certificate (kbs_root_ca.crt)",
+        )
+    if any(isinstance(cause, ssl.SSLError) and _is_about_ours(cause) for cause in _causes(error)):
+        return ConfigurationError(
+            "Kaspi's server does not take our client certificate",
+            next_step=_FOR_THIS_HOST,
+        )
+    if isinstance(error, NOT_SENT) and any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+        return ProviderUnavailable("Kaspi broke the TLS handshake off", next_step=_FOR_THIS_HOST)
+    if isinstance(error, NOT_SENT):
+        return ProviderUnavailable("Kaspi cannot be reached", next_step="try again in a minute")
+    return OutcomeUnknown(
+        "Kaspi did not answer", next_step="nothing is lost: procomp-pay maintain follows it up"
+    )
+
+
+def _is_about_ours(error: ssl.SSLError) -> bool:
+    """An alert from the other side about our certificate: the request was not read there."""
+    said = str(error).upper().replace("_", " ")
+    return "ALERT" in said and ("CERTIFICATE" in said or "UNKNOWN CA" in said)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    for _ in range(10):
+        if seen is None:
+            return
+        yield seen
+        seen = seen.__cause__ or seen.__context__

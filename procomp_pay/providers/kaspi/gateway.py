@@ -1,0 +1,232 @@
+"""The simple form: a gateway in front of Kaspi (SEED). One POST makes a payment, and says where to pay.
+
+``POST KASPI_API_URL`` with ``Authorization: Bearer KASPI_API_KEY``. Gateways differ in what they add: an id
+and an end where they give them, ``GET KASPI_API_URL/ID`` where they have it. Where they do not, news come by
+their signed callback alone, or from a person.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import simplejson
+
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    InvalidAmount,
+    NotFound,
+    OutcomeUnknown,
+    ProviderUnavailable,
+    Refused,
+)
+from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.refunds import RefundNews
+from procomp_pay.providers.kaspi import gateway_fields as words
+from procomp_pay.providers.kaspi.client import Exchange, NoSuchCall
+from procomp_pay.providers.kaspi.refunds import IN_APP, RECORD
+from procomp_pay.providers.kaspi.wire import amount_number, parse_date
+from procomp_pay.providers.protocol import Created, CreateRequest, Handle, RefundRequest, Returned, Seen
+from procomp_pay.providers.resilience.retry import TOTAL_S, Throttled, retry_after_s, with_retries
+
+log = logging.getLogger(__name__)
+
+#: What we assume where the gateway does not say: until when it can be paid, and how often it is asked.
+_LIFE_S = 900
+_CONFIRM_S = 65
+_INTERVAL_S = 5
+_LONGEST_LIFE_S = 7 * 24 * 3600
+#: Stands for the id of a gateway that gives none.
+_NO_ID = "order:"
+
+
+class KaspiGateway:
+    """A gateway, behind :class:`~procomp_pay.providers.kaspi.service.KaspiPaymentService`.
+
+    :param url: ``KASPI_API_URL``, where payments are made.
+    """
+
+    def __init__(self, exchange: Exchange, url: str, *, total_s: float = TOTAL_S) -> None:
+        self._exchange = exchange
+        self._url = url.rstrip("/")
+        self._total_s = total_s
+        self._has_status = True
+
+    async def create(self, request: CreateRequest) -> Created:
+        """
+        :raises OutcomeUnknown: no answer was seen; it is not sent again, since no idempotency is promised.
+        """
+        body = {
+            "amount": amount_number(request.money.amount),
+            "currency": request.money.currency.value,
+            "external_order_id": request.payment_id,
+            "description": request.description,
+            "return_url": request.return_url,
+        }
+        content = simplejson.dumps(body, use_decimal=True)
+        headers = {"Content-Type": "application/json", "Idempotency-Key": request.idempotency_key}
+        data = await with_retries(
+            lambda: self._exchange.ask("POST", self._url, _fields, content=content, headers=headers),
+            idempotent=False,
+            total_s=self._total_s,
+        )
+        return _created(data, request)
+
+    async def fetch(self, handle: Handle) -> Seen:
+        """How it stands, where the gateway can be asked; else nothing new."""
+        data = await self._look(handle)
+        return Seen(None, raw_status="not told", told=False) if data is None else _seen(data, handle)
+
+    async def _look(self, handle: Handle) -> Mapping[str, Any] | None:
+        """What the gateway says of it; ``None`` where it cannot be asked."""
+        if handle.provider_ref.startswith(_NO_ID) or not self._has_status:
+            return None
+        try:
+            return await with_retries(
+                lambda: self._exchange.ask("GET", f"{self._url}/{handle.provider_ref}", _fields),
+                idempotent=True,
+                total_s=self._total_s,
+            )
+        except NoSuchCall:
+            log.info("the gateway has no status call: its callbacks bring the news")
+            self._has_status = False
+            return None
+
+    async def cancel(self, handle: Handle) -> Seen:
+        return await self.fetch(handle)
+
+    def ready_to_refund(self, *, at_desk: bool = False) -> None:  # noqa: ARG002 - the protocol's
+        """
+        :raises Refused: always.
+        """
+        raise Refused("The gateway has no refund by API", next_step=IN_APP + RECORD)
+
+    async def refund(self, request: RefundRequest) -> RefundNews:  # noqa: ARG002 - the protocol's
+        raise Refused("The gateway has no refund by API", next_step=IN_APP + RECORD)
+
+    async def returned(self, handle: Handle) -> Returned:
+        """The sum that went back, where the gateway tells it."""
+        data = await self._look(handle)
+        return Returned() if data is None else Returned(total=_sum_back(data, handle))
+
+    async def check(self) -> str:
+        """Ask for a payment that is not there: any answer but a refusal of the key will do."""
+        try:
+            await self._exchange.ask("GET", f"{self._url}/procomp-pay-check", _fields)
+        except NoSuchCall:
+            return "something answers at KASPI_API_URL; whether it takes the key shows at the first payment"
+        except NotFound:
+            pass
+        except (Refused, OutcomeUnknown) as error:
+            return f"a gateway answers ({error.message})"
+        return "a gateway answers and takes the key"
+
+
+def _fields(answer: httpx.Response) -> Mapping[str, Any]:
+    """The answer's fields, from wherever the gateway puts them."""
+    status = answer.status_code
+    if status in (401, 403):
+        raise ConfigurationError(
+            f"The gateway does not let us in (HTTP {status})",
+            next_step="check KASPI_API_KEY, then: procomp-pay doctor",
+        )
+    wait = retry_after_s(answer.headers.get("Retry-After"))
+    if status == 429:
+        raise Throttled("The gateway asks us to slow down", retry_after=wait)
+    if status == 503:
+        raise ProviderUnavailable("The gateway is not available just now (HTTP 503)", retry_after=wait)
+    if status in (405, 501):
+        raise NoSuchCall(f"The gateway does not have this call (HTTP {status})")
+    try:
+        document = simplejson.loads(answer.content, use_decimal=True)
+    except ValueError:
+        document = None
+    if status == 404:
+        known = isinstance(document, Mapping)  # its own word, not that of a server in front of it
+        raise (NotFound if known else NoSuchCall)("The gateway does not know this payment")
+    if 400 <= status < 500:
+        raise Refused(f"The gateway refused (HTTP {status}){_said(document)}")
+    if status >= 300 or not isinstance(document, Mapping):
+        raise OutcomeUnknown(f"The gateway's answer cannot be read (HTTP {status})")
+    return words.fields(document)
+
+
+def _said(document: Any) -> str:
+    if not isinstance(document, Mapping):
+        return ""
+    for name in ("detail", "message", "error"):
+        if isinstance(document.get(name), str):
+            return f": {document[name][:200]}"
+    return ""
+
+
+def _created(data: Mapping[str, Any], request: CreateRequest) -> Created:
+    url = words.first(data, words.URL)
+    if not isinstance(url, str) or not url.startswith(("https://", "http://")):
+        raise OutcomeUnknown("The gateway's answer has no payment_url")
+    given = words.first(data, words.THEIRS)
+    life = _life_s(data)
+    return Created(
+        provider_ref=f"{_NO_ID}{request.payment_id}" if given is None else str(given),
+        ids=ProviderIds(kaspi_payment=None if given is None else str(given)),
+        payment_url=url,
+        poll_interval_s=_INTERVAL_S,
+        scan_timeout_s=life,
+        confirm_timeout_s=_CONFIRM_S,
+    )
+
+
+def _life_s(data: Mapping[str, Any]) -> int:
+    """Seconds for which it can be paid."""
+    text = words.first(data, words.ENDS)
+    if text is None:
+        return _LIFE_S
+    try:
+        left = (parse_date(str(text)).astimezone(UTC) - datetime.now(UTC)).total_seconds()
+    except ValueError:
+        log.warning("the gateway says the end %r", str(text)[:40])
+        return _LIFE_S
+    # a clock of theirs that is far off must not end a payment before it began
+    return int(min(max(left, 60), _LONGEST_LIFE_S))
+
+
+def _sum_back(data: Mapping[str, Any], handle: Handle) -> Money | None:
+    said = words.meaning(str(words.first(data, words.STATUS) or ""))
+    amount = words.first(data, words.BACK)
+    if amount is None and said.whole_back:
+        amount = words.first(data, words.AMOUNT)
+    if amount is None or not said.went_back:
+        return None
+    try:
+        return Money.parse(amount, str(data.get("currency") or Currency.KZT))
+    except InvalidAmount:
+        log.warning("the gateway says a refund of %s that is no amount", handle.provider_ref)
+        return None
+
+
+def _seen(data: Mapping[str, Any], handle: Handle) -> Seen:
+    status = str(words.first(data, words.STATUS) or "")
+    said = words.meaning(status)
+    news = said.news
+    if not said.known:
+        log.warning("the gateway reports the unknown status %r for %s", status[:40], handle.provider_ref)
+    operation = str(words.first(data, words.OPERATION) or "")
+    ids = ProviderIds(
+        kaspi_payment=handle.provider_ref, kaspi_operation=None if words.is_blank(operation) else operation
+    )
+    if news is not News.SUCCEEDED:
+        reason = "The gateway reports it as failed" if news is News.FAILED else None
+        unclear = not said.known or news is News.PROCESSING
+        return Seen(news, said.final, ids=ids, reason=reason, raw_status=status, unclear=unclear)
+    amount = words.first(data, words.AMOUNT)
+    try:
+        currency = Currency(str(data.get("currency") or Currency.KZT).upper())
+        money = None if amount is None else Money(Decimal(amount), currency)
+    except (InvalidAmount, ArithmeticError, TypeError, ValueError):
+        return Seen(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
+    return Seen(news, final=True, money=money, ids=ids, raw_status=status, went_back=said.went_back)

@@ -1,0 +1,116 @@
+"""A gateway's callback, read. Gateways in front of Kaspi differ in names; all of them are understood.
+
+Shapes (from the gateways' public documentation): ApiPay ``{"event", "invoice": {…}}``, Qut Pay with names in
+camelCase, and the fields of Kaspi's own status answer in PascalCase
+(:mod:`procomp_pay.providers.kaspi.gateway_fields`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from procomp_pay.domain.errors import InvalidAmount
+from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.providers.kaspi import gateway_fields as words
+from procomp_pay.providers.kaspi.wire import parse_date
+
+_LONGEST = 128
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackNews:
+    """What a callback says.
+
+    :param ours: our payment's id, as the gateway gives it back.
+    :param news: ``None`` for a state that means nothing new.
+    :param went_back: it says that money went back; a person compares.
+    :param money_unreadable: what it said of the amount, where it is no amount.
+    """
+
+    ours: str | None
+    ids: ProviderIds
+    status: str
+    news: News | None
+    at: datetime | None
+    money: Money | None = None
+    money_unreadable: str | None = None
+    went_back: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """No more money can come through the gateway's object."""
+        return self.news is not None and self.news is not News.PROCESSING
+
+
+def read_callback(document: Any) -> CallbackNews | None:
+    """What a body says; ``None`` where it names no payment or no state."""
+    if not isinstance(document, Mapping):
+        return None
+    fields = words.fields(document)
+    status = _text(fields, words.STATUS) or ""
+    operation = _text(fields, words.OPERATION) or ""
+    ids = ProviderIds(
+        kaspi_payment=_text(fields, words.THEIRS),
+        kaspi_operation=None if words.is_blank(operation) else operation,
+    )
+    ours = _text(fields, words.OURS)
+    if not status or (ours is None and ids.kaspi_payment is None):
+        return None
+    said = words.meaning(status)
+    money, unreadable = _money(fields)
+    return CallbackNews(
+        ours=ours,
+        ids=ids,
+        status=status,
+        news=None if said.went_back else said.news,
+        at=_time(fields),
+        money=money,
+        money_unreadable=unreadable,
+        went_back=said.went_back,
+    )
+
+
+def type_of(document: Any) -> str:
+    """A short name for the list of events."""
+    news = read_callback(document)
+    named = document.get("event") if isinstance(document, Mapping) else None
+    word = named if isinstance(named, str) and named.isprintable() else news.status if news else ""
+    return word[:64] or "unknown"
+
+
+def _text(fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable():
+            return value
+    return None
+
+
+def _money(fields: Mapping[str, Any]) -> tuple[Money | None, str | None]:
+    amount = words.first(fields, words.AMOUNT)
+    if amount is None:
+        return None, None
+    try:
+        return Money.parse(amount, str(fields.get("currency") or Currency.KZT)), None
+    except (InvalidAmount, ArithmeticError, ValueError):
+        shown = "".join(c if c.isprintable() else "?" for c in str(amount)[:40])
+        return None, shown
+
+
+def _time(fields: Mapping[str, Any]) -> datetime | None:
+    for name in words.WHEN:
+        value = fields.get(name)
+        try:
+            if isinstance(value, str):
+                return parse_date(value.replace(" ", "T", 1)).astimezone(UTC)
+            if isinstance(value, int) and not isinstance(value, bool):
+                return datetime.fromtimestamp(value / 1000 if value > 10**11 else value, UTC)
+        except (ValueError, OverflowError, OSError):
+            continue
+    return None

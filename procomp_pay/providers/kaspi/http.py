@@ -1,0 +1,110 @@
+"""The line to Kaspi: one HTTP client, made anew when the certificate's files change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.providers.kaspi.tls import Now, TlsFiles, make_context, utc_now
+
+log = logging.getLogger(__name__)
+
+#: Seconds for one attempt; Kaspi answers within one or two, the desk's Wi-Fi may not.
+ATTEMPT_S = httpx.Timeout(10.0, connect=5.0)
+
+_Mark = tuple[tuple[int, int, int] | None, ...]
+
+
+def kaspi_http(
+    url: str, *, headers: dict[str, str] | None = None, api_key: str | None = None,
+    files: TlsFiles | None = None, now: Now = utc_now,
+) -> httpx.AsyncClient:  # fmt: skip
+    """An HTTP client for Kaspi: with an ``Api-Key`` for scheme basic, a client certificate for the others.
+
+    :raises ConfigurationError: a certificate, key or authority cannot be used; says which and why.
+    """
+    sent = (headers or {}) | ({"Api-Key": api_key} if api_key else {})
+    # a bundle of authorities takes a while to read, and plain HTTP (a local sandbox) has no use for it
+    verify = make_context(files or TlsFiles(), now()) if url.startswith("https:") else False
+    return httpx.AsyncClient(base_url=url, headers=sent, timeout=ATTEMPT_S, verify=verify)
+
+
+class _Client:
+    """A client with the calls that are on it."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+        self.calls = 0
+        self.is_old = False
+
+
+class KaspiLine:
+    """Lends the client for one call. When a file changes, later calls get a new client, and the old one is
+    closed after its last call; no call is cut.
+
+    :param make: makes a client from the files as they are now.
+    :param files: watched before each call.
+    """
+
+    def __init__(self, make: Callable[[], httpx.AsyncClient], files: tuple[Path, ...] = ()) -> None:
+        self._make = make
+        self._files = files
+        self._mark = _mark(files)
+        self._client = _Client(make())
+
+    @classmethod
+    def fixed(cls, http: httpx.AsyncClient) -> KaspiLine:
+        """A line with a client that never changes."""
+        return cls(lambda: http)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
+        """The client for one call."""
+        await self._renew()
+        lent = self._client
+        lent.calls += 1
+        try:
+            yield lent.http
+        finally:
+            lent.calls -= 1
+            if lent.is_old and not lent.calls:
+                await lent.http.aclose()
+
+    async def _renew(self) -> None:
+        mark = _mark(self._files)
+        if mark == self._mark:
+            return
+        self._mark = mark
+        try:
+            new = _Client(self._make())
+        except ConfigurationError as error:
+            # certificate and key are two files: between the two copies they do not fit. The former ones
+            # go on for as long as they hold; the next change is tried again.
+            log.warning("the changed certificate files are not used: %s", error.message)
+            return
+        old, self._client = self._client, new
+        old.is_old = True
+        log.info("the certificate files changed: a new connection to Kaspi is used")
+        if not old.calls:
+            await old.http.aclose()
+
+    async def aclose(self) -> None:
+        await self._client.http.aclose()
+
+
+def _mark(files: tuple[Path, ...]) -> _Mark:
+    """What changes when a file does."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in files:
+        try:
+            state = path.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((state.st_mtime_ns, state.st_size, state.st_ino))
+    return tuple(found)

@@ -1,0 +1,102 @@
+"""Invoices to a phone number (scheme enhanced). They live for 24 hours and are never polled on a timer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import NotFound, OutcomeUnknown, ProviderUnavailable, Refused
+from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.kaspi_schedule import MARGIN, REMOTE_LIFE_S
+from procomp_pay.providers.kaspi.client import KaspiCalls
+from procomp_pay.providers.kaspi.wire import amount_number
+from procomp_pay.providers.protocol import Created, CreateRequest, Handle, Seen
+from procomp_pay.providers.resilience.retry import NOT_SENT, NotSent
+
+_PHONE = re.compile(r"(?:\+?7|8)(7[0-9]{9})")
+
+
+def read_phone(typed: str) -> str:
+    """``87071234567`` from however a person writes it.
+
+    :raises Refused: not a mobile number of Kazakhstan.
+    """
+    digits = re.sub(r"[\s().\-\u2010-\u2015\u00a0]", "", typed)
+    found = _PHONE.fullmatch(digits)
+    if found is None or not digits.isascii():
+        raise Refused(
+            "This is not a mobile number of Kazakhstan",
+            next_step="write it as 87071234567 or +7 707 123 45 67",
+        )
+    return f"8{found.group(1)}"
+
+
+def only_enhanced(calls: KaspiCalls) -> None:
+    """
+    :raises Refused: the scheme has no invoices.
+    """
+    if calls.scheme is not KaspiScheme.ENHANCED:
+        raise Refused(
+            f"Kaspi's {calls.scheme} scheme has no invoices to a phone number",
+            next_step="take it without --phone: a QR, or --link",
+        )
+
+
+async def client_name(calls: KaspiCalls, phone: str) -> str:
+    """The name that Kaspi shows for a number. At most 50 a minute for one device.
+
+    :raises NotFound: no Kaspi customer has it. :raises Refused: not in this scheme.
+    """
+    only_enhanced(calls)
+    query = {"phoneNumber": phone, "deviceToken": calls.device_token}
+    return str((await calls.get("/remote/client-info", query)).get("ClientName") or "")
+
+
+async def create_remote(calls: KaspiCalls, request: CreateRequest) -> Created:
+    """Send an invoice, once: the phone shows it at once, so that a second one would be paid too.
+
+    :raises OutcomeUnknown: no answer was seen; the customer's phone may show the invoice.
+    """
+    only_enhanced(calls)
+    body: dict[str, Any] = {
+        "DeviceToken": calls.device_token,
+        "Amount": amount_number(request.money.amount),
+        "PhoneNumber": read_phone(request.phone or ""),
+        "Comment": f"{request.description[:80]} [{request.payment_id}]",
+    }
+    try:
+        data = await calls.post("/remote/create", body, again=False)
+        purchase = str(int(data["QrPaymentId"]))
+    except ProviderUnavailable as error:
+        if isinstance(error, NotSent) or isinstance(error.__cause__, NOT_SENT):
+            raise
+        raise _may_exist() from error
+    except (OutcomeUnknown, KeyError, TypeError, ValueError) as error:
+        raise _may_exist() from error
+    return Created(
+        provider_ref=purchase,
+        ids=ProviderIds(kaspi_payment=purchase),
+        poll_interval_s=REMOTE_LIFE_S + int(MARGIN.total_seconds()),
+        scan_timeout_s=REMOTE_LIFE_S,
+        confirm_timeout_s=65,
+    )
+
+
+def _may_exist() -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "Kaspi's answer to the invoice was lost: the customer's phone may show it, and no second one is sent"
+    )
+
+
+async def recall(calls: KaspiCalls, handle: Handle) -> Seen | None:
+    """Take an invoice back; ``None`` where there is nothing to take back any more: ask how it ended."""
+    body = {"DeviceToken": calls.device_token, "QrPaymentId": int(handle.provider_ref)}
+    try:
+        data = await calls.post("/remote/cancel", body)
+    except NotFound:
+        return None
+    if data.get("Status") != "RemotePaymentCanceled":
+        return None
+    ids = ProviderIds(kaspi_payment=handle.provider_ref)
+    return Seen(News.CANCELLED, final=True, ids=ids, raw_status="RemotePaymentCanceled")

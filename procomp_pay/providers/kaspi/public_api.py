@@ -1,0 +1,187 @@
+"""Payments by Kaspi's Public QR API: schemes ``basic``, ``standard`` and ``enhanced``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import ConfigurationError, InvalidAmount, NotFound, OutcomeUnknown, Refused
+from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.refunds import RefundNews
+from procomp_pay.domain.states import Channel
+from procomp_pay.providers.kaspi.client import KaspiCalls, NoSuchCall
+from procomp_pay.providers.kaspi.invoices import create_remote, recall
+from procomp_pay.providers.kaspi.refunds import KaspiRefunds
+from procomp_pay.providers.kaspi.wire import amount_number, parse_date
+from procomp_pay.providers.protocol import Created, CreateRequest, Handle, RefundRequest, Returned, Seen
+
+log = logging.getLogger(__name__)
+
+#: Kaspi's words for: nobody has begun to pay yet.
+_WAITS = ("QrTokenCreated", "RemotePaymentCreated")
+
+_STATUSES: dict[str, tuple[News | None, bool]] = {
+    "QrTokenCreated": (None, False),
+    "RemotePaymentCreated": (None, False),
+    "Wait": (News.PROCESSING, False),
+    "Processed": (News.SUCCEEDED, True),
+    "Error": (News.FAILED, True),
+    "RemotePaymentCanceled": (News.CANCELLED, True),
+    "RemotePaymentRejected": (News.FAILED, True),
+    "RemotePaymentExpired": (News.EXPIRED, True),
+    "Expired": (News.EXPIRED, True),
+}
+_REASONS = {
+    "Error": "Kaspi: cancelled by the customer or not confirmed",
+    "RemotePaymentRejected": "Kaspi: the customer refused the invoice",
+    "RemotePaymentCanceled": "Kaspi: the invoice was recalled",
+}
+
+
+class KaspiDocument:
+    """What the document offers, behind :class:`~procomp_pay.providers.kaspi.service.KaspiPaymentService`."""
+
+    def __init__(self, calls: KaspiCalls) -> None:
+        self._calls = calls
+        self._refunds = KaspiRefunds(calls)
+        self._has_v02 = True
+
+    async def create(self, request: CreateRequest) -> Created:
+        """
+        :raises OutcomeUnknown: no answer was seen. Nobody has seen the QR either, but it may exist: make a
+            new one only when this one's life is over. Of an invoice the customer's phone may show it.
+        """
+        if request.channel is Channel.KASPI_REMOTE:
+            return await create_remote(self._calls, request)
+        link = request.channel is Channel.KASPI_LINK
+        body: dict[str, Any] = {
+            "DeviceToken": self._calls.device_token,
+            "Amount": amount_number(request.money.amount),
+            "ExternalId": request.payment_id,
+        }
+        data = await self._calls.post("/qr/create-link" if link else "/qr/create", body)
+        try:
+            return _created(data, link=link)
+        except (KeyError, TypeError, ValueError) as error:
+            raise OutcomeUnknown(f"Kaspi's answer to a new QR lacks {error}") from error
+
+    async def fetch(self, handle: Handle) -> Seen:
+        """How the purchase stands, with amount and operation number where Kaspi gives them.
+
+        An unknown status means "still open": a payment is never failed for a word that we do not know.
+        """
+        data = await self._status(handle.provider_ref)
+        status = str(data.get("Status", ""))
+        news, final = _STATUSES.get(status, (None, False))
+        if status not in _STATUSES:
+            log.warning("Kaspi reports the unknown status %r for %s", status[:40], handle.provider_ref)
+        ids = ProviderIds(kaspi_payment=handle.provider_ref, kaspi_operation=_text(data.get("TransactionId")))
+        if news is not News.SUCCEEDED:
+            unclear = not final and status not in _WAITS
+            return Seen(news, final, ids=ids, reason=_REASONS.get(status), raw_status=status, unclear=unclear)
+        amount = await self._amount(handle, data)
+        try:
+            money = None if amount is None else Money(Decimal(amount), Currency.KZT)
+        except (InvalidAmount, ArithmeticError, TypeError, ValueError):
+            log.warning("Kaspi says an amount of %s that is none", handle.provider_ref)
+            return Seen(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
+        return Seen(news, final=True, money=money, ids=ids, raw_status=status)
+
+    async def cancel(self, handle: Handle) -> Seen:
+        """Recall an invoice. Kaspi recalls neither QR nor link: of these it says how they stand."""
+        if handle.channel is not Channel.KASPI_REMOTE:
+            return await self.fetch(handle)
+        try:
+            recalled = await recall(self._calls, handle)
+        except (Refused, ConfigurationError):
+            # in whatever words: one that was paid is not recalled any more, and that it was paid counts
+            seen = await self.fetch(handle)
+            if seen.final:
+                return seen
+            raise
+        return recalled or await self.fetch(handle)
+
+    def ready_to_refund(self, *, at_desk: bool = False) -> None:
+        self._refunds.ready(at_desk=at_desk)
+
+    async def refund(self, request: RefundRequest) -> RefundNews:
+        return await self._refunds.refund(request)
+
+    async def returned(self, handle: Handle) -> Returned:
+        """The sum that went back, a cashier's refund in the Kaspi Pay app included."""
+        return await self._refunds.returned(handle)
+
+    async def check(self) -> str:
+        """Ping Kaspi, then list the trade points, which proves the key or certificate. No call tells of a
+        device without making something."""
+        try:
+            await self._calls.get("/health/ping")
+        except OutcomeUnknown as error:
+            error.next_step = "is KASPI_API_URL Kaspi's own address? It has no path: /r1/v01 is added to it"
+            raise
+        points = await self.trade_points()
+        names = ", ".join(f"{name} ({point_id})" for point_id, name in points)
+        if not names:
+            return "answers, but has no trade points"
+        return f"trade points: {names}; whether KASPI_DEVICE_TOKEN is theirs shows at the first payment"
+
+    async def trade_points(self) -> list[tuple[int, str]]:
+        """Number and name of each."""
+        enhanced = self._calls.scheme is KaspiScheme.ENHANCED
+        suffix = f"/{self._calls.organization_bin}" if enhanced else ""
+        points = (await self._calls.get(f"/partner/tradepoints{suffix}")).get("items") or []
+        return [(int(p["TradePointId"]), str(p["TradePointName"])) for p in points]
+
+    async def _status(self, purchase: str) -> Mapping[str, Any]:
+        # v02 (live since 2025) adds the operation number and the amount; older hosts do not have it.
+        if self._has_v02:
+            try:
+                return await self._calls.get(f"/payment/status/{purchase}", version="v02")
+            except NoSuchCall:
+                self._has_v02 = False
+        return await self._calls.get(f"/payment/status/{purchase}")
+
+    async def _amount(self, handle: Handle, data: Mapping[str, Any]) -> Any:
+        """What Kaspi says was paid; ``None`` where scheme basic does not tell."""
+        amount = data.get("Amount")
+        if amount is None and self._calls.scheme is not KaspiScheme.BASIC:
+            try:
+                amount = (await self._refunds.details(handle)).get("TotalAmount")
+            except (NotFound, Refused, ConfigurationError) as error:
+                # details are for the device that took it, which may be another one by now: paid is paid
+                log.warning("Kaspi does not tell the amount of %s: %s", handle.provider_ref, error.message)
+        return amount
+
+
+def _created(data: Mapping[str, Any], *, link: bool) -> Created:
+    timers = data["PaymentBehaviorOptions" if link else "QrPaymentBehaviorOptions"]
+    purchase = str(data["PaymentId" if link else "QrPaymentId"])
+    return Created(
+        provider_ref=purchase,
+        ids=ProviderIds(kaspi_payment=purchase),
+        payment_url=str(data["PaymentLink"]) if link else None,
+        qr_token=None if link else str(data["QrToken"]),
+        expires_at=read_date(data.get("ExpireDate")),
+        poll_interval_s=max(1, int(timers["StatusPollingInterval"])),
+        scan_timeout_s=int(timers["LinkActivationWaitTimeout" if link else "QrCodeScanWaitTimeout"]),
+        confirm_timeout_s=int(timers["PaymentConfirmationTimeout"]),
+    )
+
+
+def read_date(text: object) -> datetime | None:
+    """For the log alone: what is over is told by Kaspi's timers and our own clock, since two clocks that
+    differ, or an odd zone, must not end a payment before it began."""
+    try:
+        return parse_date(str(text)).astimezone(UTC)
+    except ValueError:
+        log.warning("Kaspi says the date %r", str(text)[:40])
+        return None
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,126 @@
+"""What is told to whom by which way, from the settings. Nothing is loaded or connected before it is used."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from procomp_pay.config import ProviderMode, Settings
+from procomp_pay.config import delivery as post
+from procomp_pay.config.delivery import Language
+from procomp_pay.domain.destinations import Destination
+from procomp_pay.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from procomp_pay.providers.notifications.http_hooks import ChatHook, SignedHook
+    from procomp_pay.providers.notifications.smtp import Mailer
+
+#: The setting without which nothing goes there.
+NEEDS = {
+    Destination.PARTICIPANT_MAIL: "SMTP_URL",
+    Destination.PLATFORM_WEBHOOK: "PLATFORM_WEBHOOK_URL",
+    Destination.ALERT_WEBHOOK: "ALERT_WEBHOOK_URL",
+    Destination.ALERT_MAIL: "ALERT_MAIL_TO",
+}
+
+
+class PostOffice:
+    """The ways out of the desk.
+
+    :param settings: ``None`` where nothing is told to anybody.
+    :param tls: trusts other authorities for mail than the system's.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
+        self._settings = settings
+        self._tls = tls
+        self._mailer: Mailer | None = None
+        self._platform: SignedHook | None = None
+        self._chat: ChatHook | None = None
+
+    @property
+    def language(self) -> Language:
+        """The language of letters where nothing says another one."""
+        return self._settings.mail_language if self._settings else Language.RUSSIAN
+
+    def mode(self, *, kaspi: bool) -> ProviderMode:
+        """Whether real money moves at a provider."""
+        if self._settings is None:
+            return ProviderMode.OFF
+        return self._settings.kaspi_mode if kaspi else self._settings.stripe_mode
+
+    def recipients(self, destination: Destination) -> tuple[str, ...]:
+        """The addresses of a destination: none where it is not configured, ``""`` where it has just one."""
+        using = self._settings
+        if using is None:
+            return ()
+        if destination is Destination.ALERT_MAIL:
+            return post.addresses("ALERT_MAIL_TO", using.alert_mail_to) if using.alert_mail_to else ()
+        given = {
+            Destination.PARTICIPANT_MAIL: using.smtp_url,
+            Destination.PLATFORM_WEBHOOK: using.platform_webhook_url,
+            Destination.ALERT_WEBHOOK: using.alert_webhook_url,
+        }[destination]
+        return ("",) if given is not None else ()
+
+    def unconfigured(self) -> tuple[Destination, ...]:
+        """Where nothing goes."""
+        return tuple(each for each in Destination if not self.recipients(each))
+
+    def mailer(self) -> Mailer:
+        """
+        :raises ConfigurationError: no mail server is configured.
+        """
+        if self._mailer is None:
+            using = self._settings
+            if using is None or using.smtp_url is None or using.mail_from is None:
+                raise _missing(Destination.PARTICIPANT_MAIL)
+            from procomp_pay.providers.notifications.smtp import Mailer
+
+            server = post.mail_server(using.smtp_url.get_secret_value())
+            more = {"tls": self._tls} if self._tls else {}
+            self._mailer = Mailer(server, post.sender(using.mail_from), **more)
+        return self._mailer
+
+    def platform(self) -> SignedHook:
+        """
+        :raises ConfigurationError: no webhook of the platform is configured.
+        """
+        if self._platform is None:
+            using = self._settings
+            if using is None or using.platform_webhook_url is None or using.platform_webhook_secret is None:
+                raise _missing(Destination.PLATFORM_WEBHOOK)
+            from procomp_pay.providers.notifications.http_hooks import Hook, SignedHook
+
+            secrets = post.hook_secrets(
+                "PLATFORM_WEBHOOK_SECRET", using.platform_webhook_secret.get_secret_value()
+            )
+            self._platform = SignedHook(Hook(using.platform_webhook_url), secrets)
+        return self._platform
+
+    def chat(self) -> ChatHook:
+        """
+        :raises ConfigurationError: no chat is configured.
+        """
+        if self._chat is None:
+            using = self._settings
+            if using is None or using.alert_webhook_url is None:
+                raise _missing(Destination.ALERT_WEBHOOK)
+            from procomp_pay.providers.notifications.http_hooks import ChatHook, Hook
+
+            self._chat = ChatHook(Hook(using.alert_webhook_url.get_secret_value()))
+        return self._chat
+
+    async def aclose(self) -> None:
+        """Close what was opened."""
+        for hook in (self._platform, self._chat):
+            if hook is not None:
+                await hook.aclose()
+
+
+def _missing(destination: Destination) -> ConfigurationError:
+    name = NEEDS[destination]
+    return ConfigurationError(f"{name} is not set", next_step=f"set {name}")

@@ -1,0 +1,119 @@
+"""A CSV file as blocks of columns: thousands of rows are split in a few calls, not one by one.
+
+Only what cannot be misread is split so; :class:`NotPlain` is raised at anything else, and the file is then
+read row by row. The rules are those of :mod:`csv` in its strict mode.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from procomp_pay.domain.reconciliation.statement_line import NotPlain
+from procomp_pay.providers.statements.layout.recognise import Layout
+
+#: Characters that are split at a time: about a thousand rows. A socket's buffer takes what becomes of them,
+#: so that the database works on one block while the next is read.
+BLOCK = 1 << 17
+#: In place of a row's end; a text with one in it was refused.
+ROW_END = "\0"
+#: A quoted text may go on over so many lines, where it is one.
+_MOST_LINES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows of the head's width, as one list of their cells in order with an end after each row.
+
+    :param numbers: the line of each.
+    :param others: the rows of another width, with their lines; empty lines are none.
+    :param last: the last row of all.
+    :param ends_clean: the last line has its end.
+    """
+
+    numbers: Sequence[int]
+    others: Sequence[tuple[int, list[str]]]
+    last: tuple[int, list[str]] | None
+    ends_clean: bool
+    _flat: list[str]
+    _step: int
+
+    def column(self, place: int) -> list[str]:
+        """The cells of one column."""
+        return self._flat[place :: self._step]
+
+    def row(self, place: int) -> list[str]:
+        """One row's cells."""
+        return self._flat[place * self._step : (place + 1) * self._step - 1]
+
+
+def blocks(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> Iterator[Block]:
+    """The rows below the head.
+
+    :param text: the file at its start, opened with ``newline=""``.
+    :raises NotPlain: it cannot be split so.
+    """
+    number, width = _pass_the_head(text, delimiter, layout), len(layout.heads)
+    while block := text.read(BLOCK):
+        block += text.readline()
+        for _ in range(_MOST_LINES):
+            if '"' not in block or block.count('"') % 2 == 0:
+                break
+            block += text.readline()
+        plain = _plain(block, delimiter, width, number)
+        yield plain or _quoted(block, delimiter, width, number)
+        number += len(plain.numbers) if plain else block.count("\n")
+
+
+def _pass_the_head(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> int:
+    """The line below the head, at which ``text`` then stands."""
+    for _ in range(layout.row - 1):
+        text.readline()
+    number, head = layout.row + 1, text.readline()
+    while head.count('"') % 2 and number - layout.row < _MOST_LINES:
+        head, number = head + text.readline(), number + 1
+    try:
+        rows = list(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error:
+        rows = []
+    if len(rows) != 1 or tuple(" ".join(cell.split()) for cell in rows[0]) != layout.heads:
+        raise NotPlain
+    return number
+
+
+def _plain(block: str, delimiter: str, width: int, number: int) -> Block | None:
+    """Without a quotation mark, and every row of the same width: a few calls, however many rows."""
+    if '"' in block:
+        return None
+    end, ends_clean = "\r\n" if "\r" in block else "\n", block.endswith("\n")
+    rows = block.split(end)
+    if ends_clean:
+        rows.pop()
+    # each row's end becomes a cell of its own: they all stand where they should, or a row has another width
+    text = f"{delimiter}{ROW_END}{delimiter}".join(rows)
+    if "\n" in text or "\r" in text:
+        return None
+    flat = f"{text}{delimiter}{ROW_END}".split(delimiter)
+    step, count = width + 1, len(rows)
+    if len(flat) != count * step or flat[width::step].count(ROW_END) != count:
+        return None
+    last = (number + count - 1, flat[-step:-1])
+    return Block(range(number, number + count), (), last, ends_clean, flat, step)
+
+
+def _quoted(block: str, delimiter: str, width: int, number: int) -> Block:
+    reader = csv.reader(io.StringIO(block, newline=""), delimiter=delimiter, strict=True)
+    try:
+        rows = list(reader)
+    except csv.Error:
+        raise NotPlain from None
+    if reader.line_num != len(rows) or ("\r" in block and block.count("\r") != block.count("\n")):
+        raise NotPlain  # a text of several lines, or odd line ends: they would have to be counted
+    lines = [(line, row) for line, row in enumerate(rows, start=number) if row]
+    fitting = [(line, row) for line, row in lines if len(row) == width]
+    flat = [cell for _, row in fitting for cell in (*row, ROW_END)]
+    others = [(line, row) for line, row in lines if len(row) != width]
+    numbers, last = [line for line, _ in fitting], lines[-1] if lines else None
+    return Block(numbers, others, last, block.endswith("\n"), flat, width + 1)

@@ -1,0 +1,95 @@
+"""The times of a block of lines, as text that a database reads; a day and a time of day are judged once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from procomp_pay.providers.statements.layout.cells import CellError
+from procomp_pay.providers.statements.layout.timestamps import Moments
+
+_CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d)?"
+_MOST_CACHED = 100_000
+_DAY_LENGTH = 10
+
+
+class QuickTimes:
+    """For columns that have the usual form throughout; whatever has not is for :class:`Moments`."""
+
+    def __init__(self, zone: ZoneInfo, form: str | None) -> None:
+        self._zone = zone
+        self._form = form
+        self._moments = Moments(zone)
+        self._dates: dict[str, str] = {}
+        self._offsets: dict[str, str] = {}
+        self._clocks: set[str] = set()
+        self._clock_form: re.Pattern[str] | None = None
+        #: The times that were read last have one offset, so that their texts order as they do.
+        self.are_alike = False
+
+    def read(self, days: Sequence[str], clocks: Sequence[str] | None) -> list[str] | None:
+        """ISO 8601 with the offset, which orders as time does where the offset is one; ``None`` where a cell
+        is of no usual form, or of a day on which clocks are changed.
+
+        :param clocks: the time column, where there is one.
+        """
+        self.are_alike = False
+        if self._form is not None:
+            return None
+        heads, tails = days, clocks
+        if tails is None:
+            heads, tails = [day[:_DAY_LENGTH] for day in days], [day[_DAY_LENGTH:] for day in days]
+        distinct, alone = set(heads), clocks is not None
+        new_days = distinct - self._dates.keys()
+        if new_days and not all(self._learn_day(day, alone=alone) for day in new_days):
+            return None
+        known = self._clocks.issuperset(tails)
+        if not known and not self._learn_clocks(set(tails) - self._clocks, alone=alone):
+            return None
+        dates, offsets = self._dates, self._offsets
+        offset, *others = {offsets[day] for day in distinct}
+        self.are_alike = not others
+        if clocks is None and self.are_alike and all(dates[day] == day for day in distinct):
+            return [day + offset for day in days]  # as they are written
+        return [f"{dates[head]}{tail}{offsets[head]}" for head, tail in zip(heads, tails, strict=True)]
+
+    def _learn_day(self, day: str, *, alone: bool) -> bool:
+        try:
+            self._moments.read(day if alone else f"{day} 00:00:00", "00:00:00" if alone else None)
+        except CellError:
+            return False
+        midnight = self._moments.midnight(day)
+        if midnight is None:
+            return False
+        local = midnight.astimezone(self._zone).isoformat()
+        self._dates[day] = local[: _DAY_LENGTH + alone]  # the T is a clock's own where both are one cell
+        self._offsets[day] = local[_DAY_LENGTH + len("T00:00:00") :]
+        return True
+
+    def _learn_clocks(self, clocks: set[str], *, alone: bool) -> bool:
+        if self._clock_form is None:
+            # a file has one mark between day and time, or its texts would not order as its times do
+            mark = "" if alone else min(clocks)[:1]
+            if not alone and mark not in (" ", "T"):
+                return False
+            self._clock_form = re.compile(mark + _CLOCK, re.A)
+        if not all(map(self._clock_form.fullmatch, clocks)):
+            return False
+        if len(self._clocks) > _MOST_CACHED:
+            self._clocks.clear()
+        self._clocks |= clocks
+        return True
+
+
+def edges(times: Sequence[str], *, are_alike: bool) -> tuple[datetime, datetime]:
+    """The first and the last of a block's times.
+
+    :param are_alike: they have one offset.
+    """
+    if not are_alike:
+        read = [datetime.fromisoformat(each) for each in times]
+        return min(read).astimezone(UTC), max(read).astimezone(UTC)
+    first, last = datetime.fromisoformat(min(times)), datetime.fromisoformat(max(times))
+    return first.astimezone(UTC), last.astimezone(UTC)

@@ -1,0 +1,149 @@
+"""Stripe's books of a window of time, page by page: what was paid, refunded and disputed, and what it cost.
+
+Sources: https://docs.stripe.com/api/pagination, https://docs.stripe.com/api/balance_transactions and
+https://docs.stripe.com/reports/reporting-categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from procomp_pay.domain.reconciliation.records import Stand, Theirs
+from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.refunds import DisputeNews
+from procomp_pay.providers.stripe.objects import Object, seen_in_dispute
+
+#: What is read, in this order, with the word for it.
+PARTS = {"payment_intents": "payment intents", "refunds": "refunds", "disputes": "disputes"}
+_REFUND_STANDS = {"succeeded": Stand.PAID, "failed": Stand.ENDED, "canceled": Stand.ENDED}
+
+
+class StripeBooks(Protocol):
+    """What :class:`procomp_pay.providers.stripe.service.StripePaymentService` has beyond a provider."""
+
+    def pages(self, kind: str, params: dict[str, Any]) -> AsyncIterator[list[Object]]: ...
+
+    async def dispute(self, dispute_id: str) -> DisputeNews: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """A balance transaction. Amounts are signed as the balance moves, in the balance's own currency."""
+
+    txn: str
+    kind: LineKind
+    ref: str
+    payment_ref: str | None
+    amount: Decimal
+    fee: Decimal
+    net: Decimal
+    currency: str
+    at: datetime
+
+
+def window(since: datetime, until: datetime) -> dict[str, Any]:
+    """Stripe's filter for what was created from ``since`` to before ``until``."""
+    return {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}}
+
+
+async def read(
+    books: StripeBooks, part: str, since: datetime, until: datetime
+) -> AsyncIterator[list[Theirs]]:
+    """One of :data:`PARTS`, a page at a time. ``Theirs.key`` is the PaymentIntent; ``hint`` names our payment
+    or refund.
+
+    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer any more.
+    """
+    reader = {"payment_intents": _intent, "refunds": _refund, "disputes": _dispute}[part]
+    async for page in books.pages(part, window(since, until)):
+        yield [reader(each) for each in page]
+
+
+async def movements(books: StripeBooks, since: datetime, until: datetime) -> AsyncIterator[list[Movement]]:
+    """The balance transactions of payments, refunds and disputes, a page at a time.
+
+    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer any more.
+    """
+    wanted = {**window(since, until), "expand": ["data.source"]}
+    async for page in books.pages("balance_transactions", wanted):
+        yield [_movement(each) for each in page if each.get("source")]
+
+
+def _units(amount: int) -> Decimal:
+    # a currency that we take has two decimals; any other one is a difference whatever its amount
+    return Decimal(amount).scaleb(-2)
+
+
+def _at(thing: Object) -> datetime:
+    return datetime.fromtimestamp(thing["created"], UTC)
+
+
+def _intent(intent: Object) -> Theirs:
+    paid = intent["status"] == "succeeded"
+    over = intent["status"] == "canceled"
+    return Theirs(
+        key=intent["id"],
+        ref=intent["id"],
+        kind=LineKind.PAYMENT,
+        stand=Stand.PAID if paid else Stand.ENDED if over else Stand.OPEN,
+        at=_at(intent),
+        amount=_units(intent["amount_received"] if paid else intent["amount"]),
+        currency=str(intent["currency"]).upper(),
+        hint=(intent.get("metadata") or {}).get("payment_id"),
+    )
+
+
+def _refund(refund: Object) -> Theirs:
+    return Theirs(
+        key=refund.get("payment_intent") or refund.get("charge") or refund["id"],
+        ref=refund["id"],
+        kind=LineKind.REFUND,
+        stand=_REFUND_STANDS.get(refund["status"], Stand.OPEN),
+        at=_at(refund),
+        amount=_units(refund["amount"]),
+        currency=str(refund["currency"]).upper(),
+        hint=(refund.get("metadata") or {}).get("refund_id"),
+    )
+
+
+def _dispute(dispute: Object) -> Theirs:
+    return Theirs(
+        key=dispute.get("payment_intent") or dispute["charge"],
+        ref=dispute["id"],
+        kind=LineKind.DISPUTE,
+        stand=Stand.PAID,
+        at=_at(dispute),
+        amount=_units(dispute["amount"]),
+        currency=str(dispute["currency"]).upper(),
+        dispute=seen_in_dispute(dispute).state,
+    )
+
+
+_KINDS = {
+    "charge": LineKind.PAYMENT,
+    "refund": LineKind.REFUND,
+    "refund_failure": LineKind.REFUND_FAILED,
+    "partial_capture_reversal": LineKind.REFUND,
+    "dispute": LineKind.DISPUTE,
+    "dispute_reversal": LineKind.DISPUTE_REVERSED,
+}
+
+
+def _movement(entry: Object) -> Movement:
+    source = entry["source"]
+    whole = source if not isinstance(source, str) else {"id": source}
+    return Movement(
+        txn=entry["id"],
+        kind=_KINDS.get(entry["reporting_category"], LineKind.OTHER),
+        ref=whole["id"],
+        payment_ref=whole.get("payment_intent"),
+        amount=_units(entry["amount"]),
+        fee=_units(entry["fee"]),
+        net=_units(entry["net"]),
+        currency=str(entry["currency"]).upper(),
+        at=_at(entry),
+    )

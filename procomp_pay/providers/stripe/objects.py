@@ -1,0 +1,136 @@
+"""Read Stripe's objects: what a PaymentIntent, a Checkout Session or an event says of a payment.
+
+Works on plain mappings, so that an object from the API and one from a webhook's raw body are read by the
+same lines. Imports nothing of the SDK: the webhook path stays light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import DisputeNews, DisputeState, RefundNews, RefundState
+from procomp_pay.providers.protocol import Seen
+
+Object = Mapping[str, Any]
+
+#: Why Stripe itself closes an intent: https://docs.stripe.com/api/payment_intents/object
+_BY_TIME = ("automatic", "expired")
+
+
+def seen_in_intent(intent: Object) -> Seen:
+    """What a PaymentIntent says. ``latest_charge`` may be expanded or an id."""
+    status = intent["status"]
+    ids = intent_ids(intent)
+    if status == "succeeded":
+        money = Money.from_minor_units(intent["amount_received"], intent["currency"])
+        return Seen(News.SUCCEEDED, final=True, money=money, ids=ids, raw_status=status)
+    if status == "canceled":
+        # Stripe closes the intent of a session that ran out by itself: that is time, not a person.
+        news = News.EXPIRED if intent.get("cancellation_reason") in _BY_TIME else News.CANCELLED
+        return Seen(news, final=True, ids=ids, reason=_cancel_reason(intent), raw_status=status)
+    if status in ("processing", "requires_capture"):
+        return Seen(News.PROCESSING, ids=ids, raw_status=status)
+    if intent.get("last_payment_error"):
+        return Seen(News.FAILED, ids=ids, reason=failure_reason(intent), raw_status=status)
+    return Seen(News.RETRIABLE if status == "requires_action" else None, ids=ids, raw_status=status)
+
+
+def seen_in_session(session: Object) -> Seen:
+    """What a Checkout Session says; ``payment_intent`` may be expanded, an id, or absent."""
+    intent = session.get("payment_intent")
+    ids = session_ids(session)
+    if session["status"] == "complete" and session["payment_status"] == "paid":
+        money = Money.from_minor_units(session["amount_total"], session["currency"])
+        return Seen(News.SUCCEEDED, final=True, money=money, ids=ids, raw_status="complete")
+    if isinstance(intent, Mapping):
+        seen = seen_in_intent(intent)
+        if seen.news is not None and session["status"] != "expired":
+            return replace(seen, ids=ids)
+    if session["status"] == "expired":
+        return Seen(
+            News.EXPIRED, final=True, ids=ids, reason="The payment page expired", raw_status="expired"
+        )
+    if session["status"] == "complete":
+        return Seen(News.PROCESSING, ids=ids, raw_status="complete, unpaid")
+    return Seen(None, ids=ids, raw_status="open")
+
+
+def intent_ids(intent: Object) -> ProviderIds:
+    """The ids that a PaymentIntent names, with the wallet where its charge is expanded."""
+    charge = intent.get("latest_charge")
+    if isinstance(charge, Mapping):
+        return ProviderIds(payment_intent=intent["id"], charge=charge["id"], wallet=wallet_of(charge))
+    return ProviderIds(payment_intent=intent["id"], charge=charge)
+
+
+def session_ids(session: Object) -> ProviderIds:
+    """The ids that a Checkout Session names."""
+    intent = session.get("payment_intent")
+    if not isinstance(intent, Mapping):
+        return ProviderIds(checkout_session=session["id"], payment_intent=intent)
+    ids = intent_ids(intent)
+    return replace(ids, checkout_session=session["id"])
+
+
+_REFUND_STATES = {
+    "pending": RefundState.PENDING,
+    "requires_action": RefundState.PENDING,
+    "succeeded": RefundState.SUCCEEDED,
+    "failed": RefundState.FAILED,
+    "canceled": RefundState.CANCELLED,
+}
+
+
+def seen_in_refund(refund: Object) -> RefundNews:
+    """What a Refund says; its metadata names ours where it was asked for here."""
+    return RefundNews(
+        state=_REFUND_STATES[refund["status"]],
+        money=Money.from_minor_units(refund["amount"], refund["currency"]),
+        refund_id=(refund.get("metadata") or {}).get("refund_id"),
+        provider_refund_id=refund["id"],
+        reason=refund.get("reason"),
+        failure_reason=refund.get("failure_reason"),
+    )
+
+
+def seen_in_dispute(dispute: Object) -> DisputeNews:
+    """What a Dispute says. An inquiry that is closed took nothing: it is as good as won."""
+    state = {"won": DisputeState.WON, "warning_closed": DisputeState.WON, "lost": DisputeState.LOST}
+    return DisputeNews(
+        dispute_id=dispute["id"],
+        state=state.get(dispute["status"], DisputeState.OPEN),
+        money=Money.from_minor_units(dispute["amount"], dispute["currency"]),
+        reason=dispute.get("reason"),
+        due_at=(dispute.get("evidence_details") or {}).get("due_by"),
+    )
+
+
+def wallet_of(charge: Object) -> str | None:
+    """``apple_pay``, ``google_pay``, or ``card`` where no wallet was used."""
+    card = (charge.get("payment_method_details") or {}).get("card")
+    if card is None:
+        return None
+    return str((card.get("wallet") or {}).get("type") or "card")
+
+
+def failure_reason(intent: Object) -> str:
+    """Stripe's sentence for the customer, with its code: ``Your card was declined. (card_declined)``."""
+    error = intent.get("last_payment_error") or {}
+    code = error.get("decline_code") or error.get("code")
+    message = error.get("message") or "The payment failed"
+    return f"{message} ({code})" if code else str(message)
+
+
+def event_time(event: Object) -> datetime:
+    """When Stripe made the event; it counts in whole seconds."""
+    return datetime.fromtimestamp(event["created"], UTC)
+
+
+def _cancel_reason(intent: Object) -> str | None:
+    reason = intent.get("cancellation_reason")
+    return f"Cancelled at Stripe: {reason}" if reason else None

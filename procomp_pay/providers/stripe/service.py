@@ -1,0 +1,306 @@
+"""Stripe, by its official SDK: Checkout Sessions for a desk, PaymentIntents for the app.
+
+Facts about the API: STRIPE.md and https://docs.stripe.com/api. Every write carries an idempotency key
+derived from the payment's id, so each call may be sent again until it answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import stripe
+
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    NotFound,
+    OutcomeUnknown,
+    PaymentError,
+    ProviderUnavailable,
+    Refused,
+)
+from procomp_pay.domain.events import News
+from procomp_pay.domain.refunds import DisputeNews, RefundNews
+from procomp_pay.domain.states import Channel
+from procomp_pay.providers.protocol import Created, CreateRequest, Handle, RefundRequest, Returned, Seen
+from procomp_pay.providers.resilience.retry import (
+    NOT_SENT,
+    TOTAL_S,
+    Throttled,
+    Unclear,
+    retry_after_s,
+    with_retries,
+)
+from procomp_pay.providers.stripe.objects import (
+    Object,
+    intent_ids,
+    seen_in_dispute,
+    seen_in_intent,
+    seen_in_refund,
+    seen_in_session,
+    session_ids,
+)
+
+if TYPE_CHECKING:
+    from procomp_pay.providers.resilience.circuit_breaker import Circuit
+
+#: Seconds for one attempt. Stripe answers within one or two; the desk's Wi-Fi may not.
+_ATTEMPT_S = 10.0
+#: How far Stripe's clock may be from ours, and how long our retries of one request may go on, in seconds.
+_CLOCK_SKEW_S = 600
+_SENT_WITHIN_S = 90_000
+_HEALED = "nothing is lost; if it stays open: procomp-pay maintain"
+
+
+class StripePaymentService:
+    """Creates, reads and cancels payments at Stripe."""
+
+    def __init__(
+        self,
+        secret_key: str,
+        *,
+        api_base: str,
+        timeout_s: float = _ATTEMPT_S,
+        total_s: float = TOTAL_S,
+        circuit: Circuit | None = None,
+    ) -> None:
+        self._circuit = circuit
+        self._total_s = total_s
+        # the bundle of authorities is read for https alone: a local sandbox has no use for it
+        https = api_base.startswith("https:")
+        self._http = stripe.HTTPXClient(timeout=timeout_s, allow_sync_methods=False, verify_ssl_certs=https)
+        # Retries are ours, so that they are bounded in time and told apart (``patience``).
+        self._client = stripe.StripeClient(
+            secret_key,
+            base_addresses={"api": api_base},  # the SDK's other hosts are never called
+            max_network_retries=0,
+            http_client=self._http,
+        )
+
+    async def create(self, request: CreateRequest) -> Created:
+        """Open a Checkout Session or a bare PaymentIntent.
+
+        :raises Refused: Stripe does not take the amount, the currency or another parameter.
+        """
+        options: Any = {"idempotency_key": request.idempotency_key}
+        checkout = request.channel is Channel.STRIPE_CHECKOUT
+        params: Any = _session_params(request) if checkout else _intent_params(request)
+        if checkout:
+            return _created_session(
+                await self._ask(lambda: self._client.v1.checkout.sessions.create_async(params, options))
+            )
+        return _created_intent(
+            await self._ask(lambda: self._client.v1.payment_intents.create_async(params, options))
+        )
+
+    async def find(self, request: CreateRequest) -> Created | None:
+        """Look through what was made around the payment's start for the object that names it.
+
+        For the day after: within it, :meth:`create` under the same idempotency key answers the same.
+        """
+        born = int(request.created_at.timestamp())
+        params: Any = {"limit": 100, "created": {"gte": born - _CLOCK_SKEW_S, "lte": born + _SENT_WITHIN_S}}
+        checkout = request.channel is Channel.STRIPE_CHECKOUT
+        resource: Any = self._client.v1.checkout.sessions if checkout else self._client.v1.payment_intents
+        while True:
+            page = await self._ask(partial(resource.list_async, dict(params)))
+            for item in page["data"]:
+                if (item.get("metadata") or {}).get("payment_id") == request.payment_id:
+                    return _created_session(item) if checkout else _created_intent(item)
+            if not page["has_more"]:
+                return None
+            params["starting_after"] = page["data"][-1]["id"]
+
+    async def fetch(self, handle: Handle) -> Seen:
+        """How the payment stands at Stripe now, with the charge and the wallet that was used."""
+        if handle.channel is Channel.STRIPE_CHECKOUT:
+            session = await self._ask(
+                lambda: self._client.v1.checkout.sessions.retrieve_async(
+                    handle.provider_ref, {"expand": ["payment_intent.latest_charge"]}
+                )
+            )
+            return seen_in_session(session)
+        return seen_in_intent(await self._intent(handle.provider_ref))
+
+    async def cancel(self, handle: Handle) -> Seen:
+        """Cancel the intent or expire the session; what was paid meanwhile stays paid and is told so."""
+        try:
+            if handle.channel is Channel.STRIPE_CHECKOUT:
+                await self._ask(lambda: self._client.v1.checkout.sessions.expire_async(handle.provider_ref))
+            else:
+                await self._ask(lambda: self._client.v1.payment_intents.cancel_async(handle.provider_ref))
+        except Refused:
+            pass  # not open any more: how it ended is what fetch says
+        seen = await self.fetch(handle)
+        if seen.news is News.EXPIRED:
+            # A session has one end for time and for us; here it was us.
+            return replace(seen, news=News.CANCELLED, reason=None)
+        return seen
+
+    def ready_to_refund(self, *, at_desk: bool = False) -> None:
+        """Always: every payment can go back by API."""
+
+    async def refund(self, request: RefundRequest) -> RefundNews:
+        """Give money back; the same request under the same key never does it twice."""
+        params: Any = {
+            "payment_intent": request.handle.payment_intent,
+            "amount": request.money.minor_units,
+            "reason": "requested_by_customer",
+            "metadata": {"refund_id": request.refund_id, "payment_id": request.payment_id},
+        }
+        options: Any = {"idempotency_key": request.idempotency_key}
+        return seen_in_refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, options)))
+
+    async def returned(self, handle: Handle) -> Returned:
+        """Every refund of the payment, from wherever it was started."""
+        if handle.payment_intent is None:
+            return Returned()
+        params: Any = {"payment_intent": handle.payment_intent, "limit": 100}
+        page = await self._ask(lambda: self._client.v1.refunds.list_async(params))
+        return Returned(tuple(seen_in_refund(item) for item in page["data"]))
+
+    async def pages(self, kind: str, params: dict[str, Any]) -> AsyncIterator[list[Object]]:
+        """All objects of a kind, newest first, a page at a time; each page is asked for until it answers.
+
+        :param kind: ``payment_intents``, ``refunds``, ``disputes`` or ``balance_transactions``.
+        """
+        resource: Any = getattr(self._client.v1, kind)
+        wanted = {"limit": 100, **params}
+        while True:
+            page = await self._ask(partial(resource.list_async, dict(wanted)))
+            yield page["data"]
+            if not page["has_more"]:
+                return
+            wanted["starting_after"] = page["data"][-1]["id"]
+
+    async def dispute(self, dispute_id: str) -> DisputeNews:
+        """How a dispute stands now."""
+        return seen_in_dispute(await self._ask(lambda: self._client.v1.disputes.retrieve_async(dispute_id)))
+
+    async def events(
+        self, types: list[str], since: datetime, until: datetime | None, after: str | None
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """A page of the account's events of these types, newest first, and whether there are more.
+
+        :param since: by Stripe's clock, counted in; ``until`` is not.
+        :param after: the last id of the page before.
+        """
+        params: Any = {"limit": 100, "types": types, "created": {"gte": int(since.timestamp())}}
+        if until is not None:
+            params["created"]["lt"] = int(until.timestamp())
+        if after is not None:
+            params["starting_after"] = after
+        page = await self._ask(lambda: self._client.v1.events.list_async(params))
+        return [dict(event) for event in page["data"]], bool(page["has_more"])
+
+    async def check(self) -> str:
+        """Ask for the account's balance: the cheapest call that proves the key.
+
+        :raises ConfigurationError: the key is not accepted.
+        """
+        balance = await self._ask(self._client.v1.balance.retrieve_async)
+        return "live account answers" if balance["livemode"] else "test account answers"
+
+    async def aclose(self) -> None:
+        await self._http.close_async()  # type: ignore[no-untyped-call]
+
+    async def _intent(self, intent_id: str) -> Object:
+        return await self._ask(
+            lambda: self._client.v1.payment_intents.retrieve_async(intent_id, {"expand": ["latest_charge"]})
+        )
+
+    async def _ask(self, call: Callable[[], Awaitable[stripe.StripeObject]]) -> Object:
+        async def attempt() -> Object:
+            try:
+                return (await call()).to_dict()
+            except stripe.StripeError as error:
+                raise _as_domain_error(error) from error
+
+        circuit = self._circuit
+        guarded = attempt if circuit is None else partial(circuit, attempt)
+        return await with_retries(guarded, idempotent=True, total_s=self._total_s)
+
+
+def _created_session(session: Object) -> Created:
+    return Created(
+        provider_ref=session["id"],
+        ids=session_ids(session),
+        payment_url=session["url"],
+        expires_at=datetime.fromtimestamp(session["expires_at"], UTC),
+    )
+
+
+def _created_intent(intent: Object) -> Created:
+    return Created(provider_ref=intent["id"], ids=intent_ids(intent), client_secret=intent["client_secret"])
+
+
+def _metadata(request: CreateRequest) -> dict[str, str]:
+    return {"payment_id": request.payment_id, "participant_id": request.participant_id}
+
+
+def _intent_params(request: CreateRequest) -> dict[str, Any]:
+    return {
+        "amount": request.money.minor_units,
+        "currency": request.money.currency.lower(),
+        "automatic_payment_methods": {"enabled": True},
+        "description": request.description,
+        "metadata": _metadata(request),
+    }
+
+
+def _session_params(request: CreateRequest) -> dict[str, Any]:
+    if request.expires_at is None:
+        raise ValueError("a Checkout Session is opened with its end")
+    return {
+        "mode": "payment",
+        # Wallets are card payments at Stripe: the hosted page offers Apple Pay and Google Pay by itself.
+        "payment_method_types": ["card"],
+        "line_items": [
+            {
+                "quantity": 1,
+                "price_data": {
+                    "currency": request.money.currency.lower(),
+                    "unit_amount": request.money.minor_units,
+                    "product_data": {"name": request.description},
+                },
+            }
+        ],
+        "client_reference_id": request.payment_id,
+        "metadata": _metadata(request),
+        "payment_intent_data": {"metadata": _metadata(request), "description": request.description},
+        "success_url": request.return_url,
+        "expires_at": int(request.expires_at.timestamp()),
+    }
+
+
+def _as_domain_error(error: stripe.StripeError) -> PaymentError:
+    """One of ours for one of Stripe's; https://docs.stripe.com/api/errors lists theirs."""
+    said = error.user_message or "no reason given"
+    wait = retry_after_s({k.lower(): v for k, v in (error.headers or {}).items()}.get("retry-after"))
+    match error:
+        case stripe.AuthenticationError() | stripe.PermissionError():
+            made: PaymentError = ConfigurationError(
+                "Stripe does not accept the key",
+                next_step="check STRIPE_SECRET_KEY, then: procomp-pay doctor",
+            )
+        case stripe.RateLimitError():
+            made = Throttled("Stripe asks us to slow down", retry_after=wait)
+        case _ if error.http_status == 409:
+            # the same request is being worked on by another process; its answer is ours as well
+            made = Unclear("Stripe is still working on the same request", next_step=_HEALED)
+        case stripe.InvalidRequestError() if error.http_status == 404:
+            made = NotFound(f"Stripe does not know it: {said}")
+        case stripe.InvalidRequestError() | stripe.CardError() | stripe.IdempotencyError():
+            made = Refused(f"Stripe refused: {said}")
+        case stripe.APIConnectionError() if isinstance(error.__cause__, NOT_SENT):
+            made = ProviderUnavailable("Stripe cannot be reached", next_step=_HEALED)
+        case _:
+            made = OutcomeUnknown(
+                f"Stripe gave no usable answer (HTTP {error.http_status or 'none'})",
+                next_step=_HEALED,
+                retry_after=wait,
+            )
+    return made

@@ -1,0 +1,93 @@
+"""Read Stripe's webhook events. Which ones matter: STRIPE.md; the others are kept as ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import DisputeNews, DisputeState, RefundNews
+from procomp_pay.providers.protocol import Seen
+from procomp_pay.providers.stripe.objects import (
+    Object,
+    event_time,
+    seen_in_dispute,
+    seen_in_intent,
+    seen_in_refund,
+    seen_in_session,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EventNews:
+    """What one event says.
+
+    :param payment_id: our payment, where the object's metadata names one.
+    :param seen: what it says of the payment; its ids find the payment where the metadata does not.
+    :param returned: what has gone back in all, where that is all the event tells: a hint to ask.
+    """
+
+    payment_id: str | None
+    seen: Seen
+    at: datetime
+    refund: RefundNews | None = None
+    dispute: DisputeNews | None = None
+    returned: Money | None = None
+
+
+def _failed(intent: Object) -> Seen:
+    # The event is about the failure, also where the same intent has been tried again meanwhile.
+    seen = seen_in_intent(intent)
+    known = (News.FAILED, News.SUCCEEDED, News.CANCELLED)
+    return seen if seen.news in known else Seen(News.FAILED, ids=seen.ids)
+
+
+def _of_intent(thing: Object) -> Seen:
+    """An object that only names its payment's intent."""
+    return Seen(None, ids=ProviderIds(payment_intent=thing.get("payment_intent")))
+
+
+#: Event types that are understood, with the reader of their object.
+READERS: dict[str, Callable[[Object], Seen]] = {
+    "payment_intent.succeeded": seen_in_intent,
+    "payment_intent.payment_failed": _failed,
+    "payment_intent.processing": seen_in_intent,
+    "payment_intent.requires_action": seen_in_intent,
+    "payment_intent.canceled": seen_in_intent,
+    "checkout.session.completed": seen_in_session,
+    "checkout.session.expired": seen_in_session,
+    "charge.refunded": _of_intent,
+    "refund.created": _of_intent,
+    "refund.updated": _of_intent,
+    "refund.failed": _of_intent,
+    "charge.dispute.created": _of_intent,
+    "charge.dispute.updated": _of_intent,
+    "charge.dispute.funds_withdrawn": _of_intent,
+    "charge.dispute.closed": _of_intent,
+}
+
+
+def read_event(event: Object) -> EventNews | None:
+    """What an event says of one of our payments; ``None`` where its type is none of ours.
+
+    :raises KeyError, TypeError: the event lacks what its type promises.
+    """
+    kind = event["type"]
+    reader = READERS.get(kind)
+    if reader is None:
+        return None
+    thing = event["data"]["object"]
+    payment_id = (thing.get("metadata") or {}).get("payment_id") or thing.get("client_reference_id")
+    news = EventNews(payment_id, reader(thing), event_time(event))
+    if kind.startswith("refund."):
+        return replace(news, refund=seen_in_refund(thing))
+    if kind == "charge.refunded":
+        return replace(news, returned=Money.from_minor_units(thing["amount_refunded"], thing["currency"]))
+    if kind.startswith("charge.dispute."):
+        dispute = seen_in_dispute(thing)
+        if kind.endswith("funds_withdrawn") and dispute.state is DisputeState.OPEN:
+            dispute = replace(dispute, state=DisputeState.WITHDRAWN)
+        return replace(news, dispute=dispute)
+    return news

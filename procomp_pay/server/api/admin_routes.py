@@ -1,0 +1,141 @@
+"""The admin's handlers: find payments, give money back, cancel, vouch for a Kaspi payment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from procomp_pay.domain.errors import Forbidden, OutcomeUnknown, Refused
+from procomp_pay.domain.events import Source
+from procomp_pay.domain.refunds import RefundState
+from procomp_pay.server.api import admin_requests as admin_bodies
+from procomp_pay.server.api import admin_responses as admin_answers
+from procomp_pay.server.api import requests as bodies
+from procomp_pay.server.api.kaspi_requests import VerifyAnswer, VerifyBody
+from procomp_pay.server.api.responses import answer
+from procomp_pay.server.auth.tokens import Role
+from procomp_pay.server.http.guard import caller
+from procomp_pay.server.http.route import ADMINS, BASE, DESK, Budget, Link, Route
+from procomp_pay.server.http.state import STATE
+from procomp_pay.server.observability.logs import REQUEST_ID
+from procomp_pay.services.context import Actor
+from procomp_pay.services.kaspi_verification.verify import verify
+from procomp_pay.services.lifecycle.cancel import cancel
+from procomp_pay.services.refunds.create import Refunded, refund
+from procomp_pay.services.views import payment as views
+
+#: Seconds after which a refund whose answer was lost has been looked at again.
+_FOLLOWED_UP_S = 60
+_FIRST = {"payment_id": "$response.body#/items/0/payment_id"}
+_ITS_PARTICIPANT = {"participant_id": "$response.body#/items/0/participant_id"}
+
+
+def routes() -> list[Route]:
+    """The routes of the desk."""
+    base = f"{BASE}/admin/payments"
+    return [
+        Route(
+            "GET", base, list_payments, "listPayments", "Payments, newest first", "admin",
+            admin_answers.PaymentPage, roles=DESK, budget=Budget.READS, query=admin_bodies.ListQuery,
+            refusals=(503,),
+            links={
+                "refund": Link("refundPayment", _FIRST),
+                "cancel": Link("cancelPayment", _FIRST),
+                "verify": Link("verifyKaspiPayment", _FIRST),
+                "status": Link("getStatus", _ITS_PARTICIPANT),
+                "next": Link("listPayments", {"cursor": "$response.body#/next_cursor"}),
+            },
+        ),
+        Route(
+            "POST", f"{base}/{{payment_id}}/refund", give_back, "refundPayment", "Give money back", "admin",
+            admin_answers.RefundDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.RefundBody,
+            headers={"Idempotency-Key": False}, refusals=(409, 503),
+        ),
+        Route(
+            "POST", f"{base}/{{payment_id}}/cancel", call_off, "cancelPayment", "Cancel a payment", "admin",
+            admin_answers.CancelDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.Nothing,
+            body_needed=False, refusals=(409, 503),
+        ),
+        Route(
+            "POST", f"{base}/{{payment_id}}/verify-kaspi", vouch, "verifyKaspiPayment",
+            "A clerk has seen the money in the Kaspi Pay app", "admin",
+            VerifyAnswer, roles=DESK, budget=Budget.WRITES, body=VerifyBody,
+            headers={"Idempotency-Key": False}, refusals=(409, 503),
+        ),
+    ]  # fmt: skip
+
+
+def acting(request: web.Request) -> Actor:
+    """Whoever calls, for the audit."""
+    return Actor(caller(request).user_id, Source.APP, REQUEST_ID.get())
+
+
+async def list_payments(request: web.Request) -> web.Response:
+    """All payments that fit, page by page."""
+    asked = admin_bodies.read_query(request)
+    desk = request.app[STATE].desk
+    found, following = await views.many(desk, asked.wanted(), limit=asked.limit, cursor=asked.cursor)
+    page = {"items": [view.full() for view in found], "next_cursor": following}
+    return answer(admin_answers.PaymentPage, page)
+
+
+async def give_back(request: web.Request) -> web.Response:
+    """In parts, up to what was paid. PENDING in the answer: the provider works on it."""
+    actor, payment_id = acting(request), bodies.path_id(request, "payment_id")
+    admin_bodies.no_query(request)
+    bodies.check_is_json(request)
+    raw = await bodies.read_body(request, bodies.BODY_BYTES)
+    body = bodies.read_document(raw, admin_bodies.RefundBody)
+    order = body.order(payment_id, bodies.idempotency_key(request))
+    return answer(admin_answers.RefundDone, _shown(await refund(request.app[STATE].desk, order, actor)))
+
+
+def _shown(done: Refunded) -> dict[str, Any]:
+    """
+    :raises OutcomeUnknown: asked again under its key, and the provider's answer is still not known.
+    :raises Refused: asked again under its key, and the provider had said no.
+    """
+    if done.provider_refund_id is None and done.state is RefundState.PENDING:
+        raise OutcomeUnknown(
+            f"It is not known yet what became of refund {done.refund_id}; it is followed up",
+            retry_after=_FOLLOWED_UP_S,
+        )
+    if done.provider_refund_id is None and done.state is RefundState.FAILED:
+        raise Refused(f"Refund {done.refund_id} was not made: {done.failure_reason or 'no reason given'}")
+    return {
+        "refund_id": done.refund_id,
+        "payment_id": done.payment_id,
+        "state": done.state.value,
+        "amount": done.money.amount,
+        "currency": done.money.currency.value,
+        "payment_status": done.payment_status.value,
+        "failure_reason": done.failure_reason,
+    }
+
+
+async def call_off(request: web.Request) -> web.Response:
+    """Answers how it stands afterwards: it may have been paid meanwhile."""
+    actor, payment_id = acting(request), bodies.path_id(request, "payment_id")
+    admin_bodies.no_query(request)
+    raw = await bodies.read_body(request, bodies.BODY_BYTES)
+    if raw:
+        bodies.check_is_json(request)
+        bodies.read_document(raw, admin_bodies.Nothing)
+    status = await cancel(request.app[STATE].desk, payment_id, actor)
+    return answer(admin_answers.CancelDone, {"payment_id": payment_id, "status": status.value})
+
+
+async def vouch(request: web.Request) -> web.Response:
+    """``override`` takes what the checks refuse, and is an admin's."""
+    actor, payment_id = acting(request), bodies.path_id(request, "payment_id")
+    admin_bodies.no_query(request)
+    bodies.check_is_json(request)
+    body = bodies.read_document(await bodies.read_body(request, bodies.BODY_BYTES), VerifyBody)
+    if body.override and caller(request).role is not Role.ADMIN:
+        raise Forbidden("An override is for an admin")
+    state = request.app[STATE]
+    view = await views.one(state.desk, payment_id)  # by its id or its code
+    done = await verify(state.desk, body.order(view.payment_id, bodies.idempotency_key(request)), actor)
+    state.background.wake_watch()
+    return answer(VerifyAnswer, VerifyAnswer.of(done).model_dump())

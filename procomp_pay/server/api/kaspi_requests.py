@@ -1,0 +1,150 @@
+"""What a verification, a gateway's callback and the bill protocol bring and get."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, RootModel, WithJsonSchema
+
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.server.http.json_types import Amount, Asked, AskedAmount, Shown, example
+from procomp_pay.services.kaspi_verification.verify import Verified, VerifyOrder
+
+_TENGE = Currency.KZT.value
+_WHEN: dict[str, Any] = {
+    "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}],
+    "description": "With its zone.",
+    "examples": ["2026-01-15T14:00:00+05:00"],
+}
+
+
+def _instant(value: object) -> object:
+    """A time with its zone; a time without one could be Almaty's or Greenwich's."""
+    try:
+        when = datetime.fromisoformat(value) if isinstance(value, str) else None
+        if when is not None and when.tzinfo is not None:
+            return when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be a time with its zone, such as 2026-01-15T14:00:00+05:00")
+
+
+class VerifyBody(Asked):
+    """``POST /admin/payments/{payment_id}/verify-kaspi``. ``override`` is for admins, with a ``reason``."""
+
+    model_config = example({"transaction_id": "17262148385", "amount": Decimal("24000.00")})
+
+    transaction_id: Annotated[str, Field(min_length=1, max_length=64)]
+    amount: AskedAmount = None
+    paid_at: Annotated[
+        datetime | None,
+        BeforeValidator(lambda v: None if v is None else _instant(v)),
+        WithJsonSchema(_WHEN),
+    ] = None
+    override: bool = False
+    reason: Annotated[str | None, Field(min_length=1, max_length=500)] = None
+
+    def order(self, payment_id: str, idempotency_key: str | None) -> VerifyOrder:
+        """What the use case takes; Kaspi counts in tenge.
+
+        :raises InvalidAmount: not an amount that we take.
+        """
+        return VerifyOrder(
+            payment_id=payment_id,
+            number=self.transaction_id,
+            money=None if self.amount is None else Money.parse(self.amount, _TENGE),
+            paid_at=self.paid_at,
+            override=self.override,
+            reason=self.reason,
+            idempotency_key=idempotency_key,
+        )
+
+
+class VerifyAnswer(Shown):
+    """How the payment stands. ``already``: it was so before; ``kaspi``: what Kaspi said when it was asked."""
+
+    model_config = example(
+        {
+            "payment_id": "cq3rz6p0sxiqtq1c3ao8l1bc9",
+            "status": "COMPLETED",
+            "transaction_id": "17262148385",
+            "amount": Decimal("24000.00"),
+            "currency": "KZT",
+            "already": False,
+            "late": False,
+            "duplicate": False,
+            "kaspi": "paid",
+            "overridden": [],
+        }
+    )
+
+    payment_id: str
+    status: str
+    transaction_id: str
+    amount: Amount
+    currency: str
+    already: bool
+    late: bool
+    duplicate: bool
+    kaspi: str
+    overridden: list[str]
+
+    @classmethod
+    def of(cls, done: Verified) -> VerifyAnswer:
+        """The answer for what the use case did."""
+        return cls(
+            payment_id=done.payment_id,
+            status=done.status.value,
+            transaction_id=done.number,
+            amount=done.money.amount,
+            currency=done.money.currency.value,
+            already=done.already,
+            late=done.late,
+            duplicate=done.duplicate,
+            kaspi=done.kaspi.value,
+            overridden=list(done.overridden),
+        )
+
+
+class GatewayCallback(RootModel[dict[str, Any]]):
+    """What a gateway sends; its signature is over the raw bytes, so it is read by who checks that."""
+
+
+class BillQuery(Asked):
+    """Kaspi's bill protocol as third parties describe it.
+
+    ``account``: a participant's id or a payment's code; ``sum`` in tenge; ``txn_date`` as ``YYYYMMDDHHMMSS``
+    of Almaty. ``format=xml`` answers in XML.
+    """
+
+    command: Literal["check", "pay"]
+    txn_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    account: str
+    sum: str
+    txn_date: str = ""
+    format: Literal["json", "xml"] = "json"
+
+
+class BillShown(Shown):
+    """``result``: 0 done, 1 no such account, 2 cancelled, 3 paid already, 4 in progress, 5 another."""
+
+    model_config = example(
+        {
+            "txn_id": "1234567",
+            "prv_txn": "cq3rz6p0sxiqtq1c3ao8l1bc9",
+            "prv_txn_id": "cq3rz6p0sxiqtq1c3ao8l1bc9",
+            "result": 0,
+            "sum": Decimal("24000.00"),
+            "comment": "Almaty Open 2026",
+        }
+    )
+
+    txn_id: str
+    prv_txn: str | None = None
+    prv_txn_id: str | None = None
+    result: Annotated[int, Field(ge=0, le=5)]
+    sum: Amount | None = None
+    bin: str | None = None
+    comment: str

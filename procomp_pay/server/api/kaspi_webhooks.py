@@ -1,0 +1,195 @@
+"""``/webhooks/kaspi``: a gateway's signed callback (POST), and Kaspi's own bill protocol (GET).
+
+The bill protocol has no signature: the caller's address is all there is, so nobody is let in who is not in
+``KASPI_CALLBACK_ALLOW``. Its answers are always HTTP 200 with a ``result``, with one exception: a ``pay``
+that could not be stored gets a 503, on which Kaspi asks again; a result would end it with the money taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import re
+from datetime import UTC, datetime
+from typing import Any
+from xml.etree import ElementTree as ET
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+
+from procomp_pay.config import Network
+from procomp_pay.domain.errors import DatabaseUnavailable, Forbidden
+from procomp_pay.server.api import requests as bodies
+from procomp_pay.server.api.kaspi_requests import BillQuery, BillShown, GatewayCallback
+from procomp_pay.server.api.responses import Received, answer
+from procomp_pay.server.http.proxy import client
+from procomp_pay.server.http.route import BASE, Route
+from procomp_pay.server.http.state import STATE, State
+from procomp_pay.services.webhooks.kaspi_bill import (
+    BillAnswer,
+    BillAsk,
+    check,
+    keep_unreadable,
+    pay,
+    read_sum,
+)
+from procomp_pay.services.webhooks.kaspi_bill_account import Result
+from procomp_pay.services.webhooks.kaspi_gateway import SIGNATURE_HEADERS, TIME_HEADERS, receive_callback
+
+log = logging.getLogger(__name__)
+
+#: Kaspi hangs up after 15 seconds.
+PATIENCE_S = 12.0
+_ALMATY = ZoneInfo("Asia/Almaty")
+_TXN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LONGEST = 200
+_BY_HTTP_AGAIN = "The payment could not be stored; ask again"
+
+
+def routes() -> list[Route]:
+    """Kaspi's and the gateways' way in."""
+    path = f"{BASE}/webhooks/kaspi"
+    return [
+        Route(
+            "POST", path, gateway_callback, "receiveGatewayCallback",
+            "A gateway in front of Kaspi tells what happened", "webhooks",
+            Received, body=GatewayCallback, headers={SIGNATURE_HEADERS[0]: True}, refusals=(403, 429, 503),
+        ),
+        # no HEAD: it would pay
+        Route(
+            "GET", path, bill, "payBill", "Kaspi's bill protocol: check and pay", "webhooks",
+            BillShown, query=BillQuery, other_media=("application/xml",), refusals=(403, 503), head=False,
+        ),
+    ]  # fmt: skip
+
+
+def is_allowed(address: str | None, networks: list[Network]) -> bool:
+    """Whether an address is in one of the networks; an IPv4 address in IPv6 clothes is that IPv4 address."""
+    try:
+        found = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return any(found in network for network in networks if network.version == found.version)
+
+
+def _check_address(request: web.Request, networks: list[Network]) -> None:
+    """
+    :raises Forbidden: from elsewhere.
+    """
+    address = client(request).address
+    if not is_allowed(address, networks):
+        log.warning("a call to /webhooks/kaspi from %s, which KASPI_CALLBACK_ALLOW does not name", address)
+        raise Forbidden("This address may not call here")
+
+
+async def gateway_callback(request: web.Request) -> web.Response:
+    """POST /webhooks/kaspi: checked, stored, then 200; what it means is worked out afterwards."""
+    state = request.app[STATE]
+    networks = state.settings.callback_networks
+    if networks:  # where addresses are named, they hold for everybody
+        _check_address(request, networks)
+    body = await bodies.read_body(request, bodies.WEBHOOK_BYTES)
+    secret = state.settings.kaspi_api_secret
+    await receive_callback(
+        state.desk,
+        body,
+        _all(request, SIGNATURE_HEADERS),
+        _all(request, TIME_HEADERS),
+        secret.get_secret_value() if secret else None,
+    )
+    state.background.wake_inbox()
+    return answer(Received, {"received": True})
+
+
+def _all(request: web.Request, names: tuple[str, ...]) -> list[str]:
+    return [value for name in names for value in request.headers.getall(name, [])]
+
+
+async def bill(request: web.Request) -> web.Response:
+    """GET /webhooks/kaspi: ``command=check|pay`` of the bill protocol."""
+    state = request.app[STATE]
+    _check_address(request, state.settings.callback_networks)
+    command, ask = _read(request)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            said = await _answer(state, command, ask, request.query_string)
+    except (DatabaseUnavailable, TimeoutError) as error:
+        log.error("a %s of the bill protocol could not be answered: %s", command, error)  # noqa: TRY400
+        if command == "pay":
+            raise DatabaseUnavailable(_BY_HTTP_AGAIN, retry_after=5) from error
+        said = BillAnswer(ask.txn_id if ask else "", Result.OTHER, "Try again in a minute")
+    return _written(request, said, state.settings.kaspi_organization_bin)
+
+
+async def _answer(state: State, command: str, ask: BillAsk | None, query: str) -> BillAnswer:
+    if ask is None:
+        if command == "pay":
+            await keep_unreadable(state.desk, query)
+        return BillAnswer("", Result.OTHER, "The request cannot be understood")
+    if command == "check":
+        return await check(state.desk, ask)
+    said = await pay(state.desk, ask)
+    state.background.wake_watch()  # the participant's other open payments are looked at now
+    return said
+
+
+def _read(request: web.Request) -> tuple[str, BillAsk | None]:
+    """The command and what it is about; ``None`` for what nobody can act on."""
+    given = request.query
+    command = given.get("command", "") if len(given.getall("command", [])) == 1 else ""
+    texts = {name: given.getall(name, []) for name in ("txn_id", "account", "sum", "txn_date")}
+    if command not in ("check", "pay") or any(len(values) > 1 for values in texts.values()):
+        return command, None
+    txn_id, account, sum_text, at = (values[0] if values else "" for values in texts.values())
+    if not _TXN_ID.fullmatch(txn_id):
+        return command, None
+    account, sum_text = (_printable(text) for text in (account, sum_text))
+    return command, BillAsk(txn_id, account, sum_text, read_sum(sum_text), _time(at))
+
+
+def _printable(text: str) -> str:
+    """Text that every database stores; what cannot be an account stays none."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_LONGEST]).strip()
+
+
+def _time(text: str) -> datetime | None:
+    """``YYYYMMDDHHMMSS`` by Kaspi's clock, which is Almaty's."""
+    try:
+        return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=_ALMATY).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _written(request: web.Request, said: BillAnswer, organization: str | None) -> web.Response:
+    """JSON, or XML where the address says ``format=xml`` or the caller takes XML alone."""
+    document: dict[str, Any] = {"txn_id": said.txn_id}
+    if said.prv_txn is not None:
+        document["prv_txn"] = document["prv_txn_id"] = said.prv_txn
+    document["result"] = said.result.value
+    if said.money is not None:
+        document["sum"] = said.money.amount
+    if organization:
+        document["bin"] = organization
+    document["comment"] = said.comment
+    if not _wants_xml(request):
+        return answer(BillShown, document)
+    root = ET.Element("response")
+    for name, value in document.items():
+        ET.SubElement(root, name).text = _for_xml(str(value))
+    text = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return web.Response(body=text, content_type="application/xml", charset="utf-8")
+
+
+def _wants_xml(request: web.Request) -> bool:
+    asked = request.query.get("format", "").lower()
+    if asked in ("xml", "json"):
+        return asked == "xml"
+    accept = request.headers.get("Accept", "").lower()
+    return "xml" in accept and "json" not in accept and "html" not in accept
+
+
+def _for_xml(text: str) -> str:
+    return "".join(c for c in text if c.isprintable())

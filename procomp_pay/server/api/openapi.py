@@ -1,0 +1,196 @@
+"""The OpenAPI 3.1 document, made from the routes and models that serve: it cannot say otherwise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any, get_args
+
+from pydantic import BaseModel, RootModel
+from pydantic.json_schema import models_json_schema
+
+from procomp_pay.server.api import responses as answers
+from procomp_pay.server.http.json_types import LONGEST_ID
+from procomp_pay.server.http.route import JSON, Route
+
+_SCHEMAS = "#/components/schemas/"
+_ABOUT = (
+    "Entry fees of tournaments by Kaspi QR, Apple Pay and Google Pay. Amounts are exact decimal numbers: "
+    "read them as decimals, never as binary floats. Every error is "
+    '`{"detail": "...", "status_code": 400}` with that HTTP status, every answer carries `X-Request-ID`.'
+)
+_REASONS = {
+    400: "It does not fit, or a rule says no.",
+    401: "No bearer token, or one that does not hold.",
+    403: "Known, but not theirs.",
+    404: "There is no such thing.",
+    406: "The answer's content type is not among those of `Accept`.",
+    409: "It contradicts what already happened.",
+    413: "The body is too large.",
+    415: "The body is not JSON in UTF-8, or is compressed.",
+    429: "Too often; nothing was done.",
+    500: "A bug of ours.",
+    503: "A provider or the database does not answer; nothing is lost, try again.",
+}
+_TEXT = {"type": "string"}
+_RETRY = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}}
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
+    429: _RETRY,
+    503: _RETRY,
+}
+_REQUEST_ID = {
+    "X-Request-ID": {
+        "description": "The request's own id, or the one that it was given.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    }
+}
+_REQUEST_HEADERS: dict[str, dict[str, Any]] = {
+    "Idempotency-Key": {
+        "description": "The same key and body give the same answer; the same key and another body a 409.",
+        "schema": {"type": "string", "pattern": "^[ -~]+$", "minLength": 1, "maxLength": 255},
+    },
+    "Stripe-Signature": {"description": "Stripe's signature over the raw body.", "schema": _TEXT},
+    "X-Webhook-Signature": {
+        "description": "HMAC-SHA256 of the raw body as hex, with or without `sha256=` before it.",
+        "schema": _TEXT,
+    },
+}
+_IN_PATH = re.compile(r"{(\w+)}")
+
+
+def document(routes: Iterable[Route]) -> dict[str, Any]:
+    """The whole document, its numbers exact (write it with ``exact_json``)."""
+    told = list(routes)
+    models = {model for route in told for model in (route.answer, route.body) if model is not None}
+    models.add(answers.ErrorAnswer)
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in ordered], ref_template=_SCHEMAS + "{model}"
+    )
+    paths: dict[str, dict[str, Any]] = {}
+    for route in told:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "procomp-pay", "version": version("procomp-pay"), "description": _ABOUT},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name} for name in dict.fromkeys(route.tag for route in told)],
+        "paths": paths,
+        "components": {
+            "schemas": schemas["$defs"],
+            "responses": {str(status): _refusal(status) for status in _REASONS},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "tags": [route.tag],
+        "security": [] if route.is_open else [{"bearer": []}],
+    }
+    doc = (route.handler.__doc__ or "").strip()
+    if doc:
+        said["description"] = doc
+    parameters = _parameters(route)
+    if parameters:
+        said["parameters"] = parameters
+    if route.body is not None:
+        said["requestBody"] = {"required": route.body_needed, "content": _content(route.body)}
+    said["responses"] = _responses(route)
+    return said
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    ids = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": ids, "example": f"{name[:-3]}_123"}
+        for name in _IN_PATH.findall(route.path)
+    ]
+    if route.query is not None:
+        found += _query(route.query)
+    for name, needed in route.headers.items():
+        found.append({"name": name, "in": "header", "required": needed} | _REQUEST_HEADERS[name])
+    return found
+
+
+def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """A model's fields as parameters; what is left out is not ``null``."""
+    whole = model.model_json_schema()
+    found = []
+    for name, schema in whole["properties"].items():
+        one = next((part for part in schema.get("anyOf", []) if part.get("type") != "null"), schema)
+        shown = {key: value for key, value in (schema | one).items() if key not in ("anyOf", "title")}
+        if shown.get("default", 0) is None:
+            del shown["default"]
+        needed = name in whole.get("required", ())
+        found.append({"name": name, "in": "query", "required": needed, "schema": shown})
+    return found
+
+
+def _responses(route: Route) -> dict[str, Any]:
+    good: dict[str, Any] = {"description": route.summary, "headers": dict(_REQUEST_ID)}
+    if route.answer is not None:
+        good["content"] = _content(route.answer)
+    else:
+        schema = {} if route.media.startswith("image/png") else {"schema": _TEXT}
+        good["content"] = {route.media: schema}
+    for media in route.other_media:
+        good["content"] = good["content"] | {media: {"schema": _TEXT}}
+    again = {
+        str(status): good | {"headers": good["headers"] | _HEADERS.get(status, {})} for status in route.also
+    }
+    if route.links:
+        good = good | {
+            "links": {
+                name: {"operationId": link.to, "parameters": dict(link.parameters)}
+                for name, link in route.links.items()
+            }
+        }
+    refused = {str(status): {"$ref": f"#/components/responses/{status}"} for status in refusals(route)}
+    return {"200": good} | dict(sorted((refused | again).items()))
+
+
+def refusals(route: Route) -> list[int]:
+    """The statuses of the errors that a route may answer."""
+    found = {400, 406, 500, *route.refusals}
+    if not route.is_open:
+        found |= {401, 403, 429}
+    if route.budget is not None:
+        found.add(429)
+    if route.body is not None:
+        found |= {413, 415}
+    if "{" in route.path:
+        found.add(404)
+    return sorted(found - set(route.also))
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    return {
+        "description": _REASONS[status],
+        "headers": _REQUEST_ID | _HEADERS.get(status, {}),
+        "content": _content(answers.ErrorAnswer),
+    }
+
+
+def _content(model: type[BaseModel]) -> dict[str, Any]:
+    shown = {"schema": {"$ref": _SCHEMAS + model.__name__}, "examples": examples(model)}
+    return {JSON: {name: value for name, value in shown.items() if value}}
+
+
+def examples(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's own examples, by name; those of its parts where it is one of several."""
+    parts = get_args(model.model_fields["root"].annotation) if issubclass(model, RootModel) else (model,)
+    found: dict[str, Any] = {}
+    for part in parts:
+        if not (isinstance(part, type) and issubclass(part, BaseModel)):
+            continue
+        extra = part.model_config.get("json_schema_extra")
+        given: Any = extra.get("examples", []) if isinstance(extra, dict) else []
+        found |= {f"{part.__name__}{n or ''}": {"value": value} for n, value in enumerate(given)}
+    return found

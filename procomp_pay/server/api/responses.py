@@ -1,0 +1,196 @@
+"""What the API answers: each answer goes through its model, and the OpenAPI document is made of them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, Field, RootModel
+
+from procomp_pay.domain.money import Currency
+from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.server.http.json_types import Amount, Instant, Method, Shown, example
+from procomp_pay.storage.models import exact_json
+
+#: The seed's example, with an id of ours.
+STANDING: dict[str, Any] = {
+    "payment_id": "cq3rz6p0sxiqtq1c3ao8l1bc9",
+    "participant_id": "participant_123",
+    "status": "COMPLETED",
+    "method": "apple_pay",
+    "amount": Decimal("50.00"),
+    "currency": "USD",
+    "created_at": "2024-01-15T14:00:00Z",
+    "updated_at": "2024-01-15T14:05:00Z",
+    "failure_reason": None,
+}
+_PAST: dict[str, Any] = STANDING | {
+    "code": "X54A-BHPZ",
+    "refunded_amount": Decimal("0.00"),
+    "moves": [
+        {
+            "at": "2024-01-15T14:05:00Z",
+            "action": "succeeded:moved",
+            "source": "stripe_webhook",
+            "before": "PENDING",
+            "after": "COMPLETED",
+            "note": None,
+            "amount": None,
+        }
+    ],
+}
+
+
+class ErrorAnswer(Shown):
+    """Every error, whatever its status."""
+
+    model_config = example({"detail": "Payment amount must match tournament entry fee", "status_code": 400})
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    status_code: Annotated[int, Field(ge=400, le=599)]
+
+
+class KaspiStarted(Shown):
+    """How to pay by Kaspi: ``payment_url`` opens its app, ``qr_image_url`` is the same as a picture.
+
+    ``amount`` is what is charged, always in tenge.
+    """
+
+    model_config = example(
+        {
+            "payment_id": "cq3rz6p0sxiqtq1c3ao8l1bc9",
+            "payment_url": "https://pay.kaspi.kz/pay/123456789",
+            "qr_image_url": "https://pay.procomp.kz/api/v1/payments/cq3rz6p0sxiqtq1c3ao8l1bc9/qr.png?s=Zm9v",
+            "expires_at": "2024-01-15T14:30:00Z",
+            "amount": Decimal("24000.00"),
+            "currency": "KZT",
+        }
+    )
+
+    payment_id: str
+    payment_url: str | None
+    qr_image_url: str | None
+    expires_at: Instant | None
+    amount: Amount
+    currency: Currency
+
+
+class WalletStarted(Shown):
+    """How to pay by Apple Pay or Google Pay: a secret for Stripe's SDK in the app."""
+
+    model_config = example(
+        {
+            "payment_id": "cq3rz6p0sxiqtq1c3ao8l1bc9",
+            "client_secret": "pi_1234567890_secret_abcdef",
+            "amount": Decimal("50.00"),
+            "currency": "USD",
+        }
+    )
+
+    payment_id: str
+    client_secret: str
+    amount: Amount
+    currency: Currency
+
+
+class Started(RootModel[KaspiStarted | WalletStarted]):
+    """A payment that waits for its customer; its shape depends on the method."""
+
+
+class PaymentStanding(Shown):
+    """How a payment stands."""
+
+    model_config = example(STANDING)
+
+    payment_id: str
+    participant_id: str
+    status: PaymentStatus
+    method: Method
+    amount: Amount
+    currency: Currency
+    created_at: Instant
+    updated_at: Instant
+    failure_reason: str | None
+
+
+class MoveShown(Shown):
+    """One entry of a payment's trail. ``actor`` is for staff and admin alone."""
+
+    at: Instant
+    action: str
+    actor: str | None = None
+    source: str
+    before: str | None
+    after: str | None
+    note: str | None
+    amount: Amount | None
+
+
+class PastPayment(PaymentStanding):
+    """A payment with what happened to it, oldest move first."""
+
+    model_config = example(_PAST)
+
+    #: What people can type in place of the id.
+    code: str | None
+    refunded_amount: Amount
+    moves: list[MoveShown]
+
+
+class History(Shown):
+    """All payments of a participant, newest first."""
+
+    model_config = example({"items": [_PAST], "next_cursor": None})
+
+    items: list[PastPayment]
+    next_cursor: str | None
+
+
+class Received(Shown):
+    """The event is stored."""
+
+    model_config = example({"received": True})
+
+    received: Literal[True]
+
+
+class HealthReport(Shown):
+    """How the desk is, and what it works with."""
+
+    model_config = example({
+        "status": "healthy",
+        "services": {
+            "stripe": "connected", "kaspi": "connected", "database": "connected", "background": "running",
+        },
+        "timestamp": "2024-01-15T14:00:00Z",
+    })  # fmt: skip
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    services: dict[str, str]
+    timestamp: Instant
+
+
+class Alive(Shown):
+    """The process answers."""
+
+    model_config = example({"status": "alive"})
+
+    status: Literal["alive"]
+
+
+class Document(RootModel[dict[str, Any]]):
+    """An OpenAPI 3.1 document."""
+
+
+def answer(
+    model: type[BaseModel], body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    """JSON with exact numbers, checked against its model.
+
+    :raises pydantic.ValidationError: the body is not what the document promises: a bug of ours.
+    """
+    checked = model.model_validate(body).model_dump(exclude_unset=True)
+    return web.Response(
+        text=exact_json.dumps(checked), status=status, content_type="application/json", headers=headers
+    )

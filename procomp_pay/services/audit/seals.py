@@ -1,0 +1,244 @@
+"""Seal the audit trail: one Merkle root (RFC 6962) over the heads of all chains.
+
+A seal keeps the newest entry that it covers, so that its root can be computed again at any time, and the
+root before it, so that one root speaks for all seals before it. Who may write to the database may forge
+seals as well: a root that was sent away (``audit seal --print``) is what cannot be forged.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from procomp_pay.domain.errors import NeedsPerson
+from procomp_pay.domain.merkle import Merkle
+from procomp_pay.services.context import Desk
+from procomp_pay.services.views.refund import instant
+from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.audit import read as audit_read
+from procomp_pay.storage.audit import seals as audit_seals
+from procomp_pay.storage.audit.read import Link
+from procomp_pay.storage.database.errors import DatabaseBusy, retrying
+from procomp_pay.storage.database.insert_once import insert_once
+from procomp_pay.storage.models.queues import AuditSeal
+
+#: The newest seals, each of which a verification computes again; of the older ones it takes some.
+NEWEST = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A seal as it was made."""
+
+    number: int
+    root: str
+    previous_root: str
+    chains: int
+    entries: int
+    last_entry_id: int
+    at: str | None
+    by: str
+
+    def full(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def choose(seals: Sequence[AuditSeal], *, root: str | None = None, everyone: bool = False) -> list[AuditSeal]:
+    """The seals to compute again: the newest, then at doubling distances, and the one of ``root``.
+
+    Each seal is checked against the one before it when it is made, so that none can be buried under others.
+    """
+    if everyone or len(seals) <= NEWEST:
+        return list(seals)
+    places, back = set(range(len(seals) - NEWEST, len(seals))), NEWEST
+    while back < len(seals):
+        places.add(len(seals) - 1 - back)
+        back *= 2
+    return [seal for n, seal in enumerate(seals) if n in places or seal.merkle_root == root or n == 0]
+
+
+class _Sums:
+    """What one seal covers, summed up chain by chain."""
+
+    def __init__(self) -> None:
+        self.tree, self.chains, self.entries = Merkle(), 0, 0
+
+    def add(self, head: tuple[int, bytes]) -> None:
+        self.chains += 1
+        self.entries += head[0]
+        self.tree.add(head[1])
+
+    def root(self, seal: AuditSeal) -> str:
+        """The root with what the seal says of itself; once, at the end."""
+        self.tree.add(audit_seals.seal_leaf(seal))
+        return self.tree.root()
+
+
+class SealCheck:
+    """Computes seals again while all entries pass by, in order of payment and number."""
+
+    def __init__(self, seals: Sequence[AuditSeal]) -> None:
+        self.seals = sorted(seals, key=lambda seal: seal.last_entry_id)
+        self.sums = [_Sums() for _ in self.seals]
+        self._bounds = [seal.last_entry_id for seal in self.seals]
+        self._payment = ""
+        self._heads: dict[int, Link] = {}
+
+    def take(self, link: Link) -> None:
+        """The next entry."""
+        if link.payment_id != self._payment:
+            self._end_chain()
+            self._payment = link.payment_id
+        first = bisect_left(self._bounds, link.row_id)
+        if first < len(self._bounds):
+            self._heads[first] = link
+
+    def end(self) -> list[_Sums]:
+        """What each seal covers, after the last entry."""
+        self._end_chain()
+        return self.sums
+
+    def _end_chain(self) -> None:
+        head: tuple[int, bytes] | None = None
+        for place in range(min(self._heads, default=len(self.sums)), len(self.sums)):
+            if place in self._heads:
+                link = self._heads[place]
+                head = link.seq, audit_seals.head_leaf(link.payment_id, link.seq, link.hash)
+            if head is not None:
+                self.sums[place].add(head)
+        self._heads.clear()
+
+    def flaws(self, seals: Sequence[AuditSeal], root: str | None = None) -> Iterator[str]:
+        """What is wrong, a sentence each, after the last entry.
+
+        :param seals: all of them, in order of number.
+        :param root: one that was kept elsewhere.
+        """
+        yield from _gaps(seals)
+        for each, sums in zip(self.seals, self.end(), strict=True):
+            if (said := _difference(each, sums)) is not None:
+                yield said
+        if root is not None and root.lower() not in {seal.merkle_root for seal in seals}:
+            yield f"no seal has the root {root[:64]}: it was taken out or changed, or it is of elsewhere"
+
+
+def _gaps(seals: Sequence[AuditSeal]) -> Iterator[str]:
+    """Where the row of seals is broken."""
+    number, before, last = 0, audit.GENESIS, 0
+    for seal in seals:
+        if seal.number != number + 1:
+            yield f"after seal {number} comes seal {seal.number}: one was taken out"
+        elif seal.previous_root != before or seal.last_entry_id < last:
+            yield f"seal {seal.number} does not stand on seal {number}"
+        number, before, last = seal.number, seal.merkle_root, seal.last_entry_id
+
+
+def _difference(seal: AuditSeal, sums: _Sums) -> str | None:
+    """How a seal differs from what it covers now."""
+    chains, entries = sums.chains, sums.entries
+    if sums.root(seal) == seal.merkle_root:
+        return None
+    covered = f"seal {seal.number} of {instant(seal.sealed_at)} covers"
+    covered = f"{covered} {_counted(seal.chain_count, seal.entry_count)}"
+    now = f"now there are {_counted(chains, entries)}"
+    if chains < seal.chain_count:
+        return f"{covered}; {now}: a whole chain is gone"
+    if entries < seal.entry_count:
+        return f"{covered}; {now}: the end of a chain was cut off"
+    if (chains, entries) != (seal.chain_count, seal.entry_count):
+        return f"{covered}; {now}: something was put in"
+    return f"{covered}; an entry or the seal itself was rewritten"
+
+
+def _counted(chains: int, entries: int) -> str:
+    return f"{entries} entries of {chains} payments"
+
+
+async def seal(
+    desk: Desk, by: str, *, force: bool = False, seen: Callable[[int], None] | None = None
+) -> Sealed:
+    """Seal everything that is committed now, after a look at what the last seal covers.
+
+    :param force: also where the trail does not agree with the last seal.
+    :param seen: is told the number of entries so far, now and then.
+    :raises NeedsPerson: it does not agree.
+    :raises DatabaseBusy: writers stayed in the way, or somebody else sealed meanwhile; nothing was written.
+    """
+    last, bound = await retrying(lambda: _fence(desk))
+    made = AuditSeal(
+        id=desk.new_id(),
+        number=last.number + 1 if last else 1,
+        sealed_at=desk.clock(),
+        last_entry_id=bound,
+        merkle_root="",
+        previous_root=last.merkle_root if last else audit.GENESIS,
+        chain_count=0,
+        entry_count=0,
+        sealed_by=by,
+    )
+    before, now = await _sum_up(desk, [last] if last else [], made, seen)
+    said = _difference(last, before) if last is not None and before is not None else None
+    if said is not None and not force:
+        raise NeedsPerson(f"The audit trail was changed: {said}", next_step="procomp-pay audit verify")
+    made.chain_count, made.entry_count = now.chains, now.entries
+    made.merkle_root = now.root(made)
+    await _keep(desk, made)
+    return _as_made(made)
+
+
+async def _sum_up(
+    desk: Desk, last: list[AuditSeal], made: AuditSeal, seen: Callable[[int], None] | None
+) -> tuple[_Sums | None, _Sums]:
+    check, count = SealCheck([*last, made]), 0
+    async for link in audit_read.links(desk.db, whole=False):
+        check.take(link)
+        count += 1
+        if seen is not None and count % audit_read.PAGE == 0:
+            seen(count)
+    sums = dict(zip((id(each) for each in check.seals), check.end(), strict=True))
+    return (sums[id(last[0])] if last else None), sums[id(made)]
+
+
+def _as_made(made: AuditSeal) -> Sealed:
+    return Sealed(
+        number=made.number,
+        root=made.merkle_root,
+        previous_root=made.previous_root,
+        chains=made.chain_count,
+        entries=made.entry_count,
+        last_entry_id=made.last_entry_id,
+        at=instant(made.sealed_at),
+        by=made.sealed_by,
+    )
+
+
+async def _fence(desk: Desk) -> tuple[AuditSeal | None, int]:
+    async with desk.db.writing() as session:
+        bound = await audit_seals.fence(session, is_sqlite=desk.db.is_sqlite())
+        return await audit_seals.newest(session), bound
+
+
+async def _keep(desk: Desk, made: AuditSeal) -> None:
+    """
+    :raises DatabaseBusy: somebody else sealed meanwhile.
+    """
+    async with desk.db.writing() as session:
+        if not await insert_once(session, AuditSeal, made.model_dump()):
+            raise DatabaseBusy("Somebody else sealed the audit trail meanwhile", next_step="try again")
+
+
+async def seal_if_due(desk: Desk, by: str, every: timedelta) -> Sealed | None:
+    """Seal where the last seal is older than ``every`` and something happened since; for cron.
+
+    :raises NeedsPerson: as :func:`seal`.
+    """
+    async with desk.db.reading() as session:
+        last, bound = await audit_seals.newest(session), await audit_seals.newest_entry(session)
+    if bound <= (last.last_entry_id if last else 0):
+        return None
+    if last is not None and desk.clock() - last.sealed_at < every:
+        return None
+    return await seal(desk, by)

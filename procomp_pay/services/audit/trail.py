@@ -1,0 +1,96 @@
+"""One payment's audit trail, entry by entry, with what each changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from procomp_pay.domain.errors import NotFound
+from procomp_pay.services.audit import verify as audit_check
+from procomp_pay.services.audit.verify import AuditReport
+from procomp_pay.services.context import Desk
+from procomp_pay.services.views.payment import PaymentView, one
+from procomp_pay.services.views.refund import Move, instant, move_view
+from procomp_pay.storage.audit import read as audit_read
+from procomp_pay.storage.audit.read import Link
+from procomp_pay.storage.models.payments import AuditEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that is another now; ``None`` where it was, or is, nothing."""
+
+    name: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry; ``entry`` and ``move`` are ``None`` where its content cannot be read."""
+
+    link: Link
+    entry: AuditEntry | None
+    move: Move | None
+    changes: tuple[Change, ...]
+
+    def full(self) -> dict[str, Any]:
+        """Everything, for ``--json``."""
+        place = {"seq": self.link.seq, "hash": self.link.hash, "prev_hash": self.link.prev_hash}
+        if self.entry is None:
+            return place | {"readable": False}
+        kept = ("actor", "source", "source_id", "request_id", "action", "note", "before", "after")
+        return (
+            place
+            | {"readable": True, "at": instant(self.entry.at)}
+            | {name: getattr(self.entry, name) for name in kept}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """All entries, oldest first, and whether the chain holds.
+
+    :param view: ``None`` where the payment itself is gone.
+    """
+
+    payment_id: str
+    view: PaymentView | None
+    steps: list[Step]
+    report: AuditReport
+
+
+async def trail(desk: Desk, payment_id: str) -> Trail:
+    """
+    :raises NotFound: no such payment, and no entry of one.
+    """
+    report = await audit_check.verify(desk, payment_id)
+    steps = [_step(link) async for link in audit_read.links(desk.db, payment_id)]
+    try:
+        view: PaymentView | None = await one(desk, payment_id)
+    except NotFound:
+        view = None
+    return Trail(payment_id, view, steps, report)
+
+
+def _step(link: Link) -> Step:
+    entry = link.entry
+    if entry is None or not all(isinstance(side, dict | None) for side in (entry.before, entry.after)):
+        return Step(link, None, None, ())
+    try:
+        move = move_view(entry)
+    except (KeyError, TypeError, ArithmeticError):  # somebody rewrote it
+        move = None
+    return Step(link, entry, move, _changes(entry.before, entry.after))
+
+
+def _changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> tuple[Change, ...]:
+    """What differs. An entry without a picture of before says only what is new."""
+    old, new = before or {}, after or {}
+    return tuple(
+        Change(name, old.get(name), new[name])
+        for name in new
+        if new[name] is not None and (name not in old or old[name] != new[name])
+    ) + tuple(
+        Change(name, old[name], None) for name in old if old[name] is not None and new.get(name) is None
+    )

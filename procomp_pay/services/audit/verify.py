@@ -1,0 +1,206 @@
+"""Verify the audit trail: recompute every chain in bounded memory, and compare its end with the payment.
+
+A chain by itself shows entries that were edited, taken out of the middle, put in or swapped. An end that
+was cut off, a chain that is gone with its payment, or one that was rewritten with new hashes shows by the
+seals (:mod:`audit_seals`), which are computed again in the same pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from procomp_pay.domain.errors import NotFound
+from procomp_pay.services.audit.seals import SealCheck, choose
+from procomp_pay.services.context import Desk
+from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.audit import read as audit_read
+from procomp_pay.storage.audit import seals as audit_seals
+from procomp_pay.storage.audit.read import Link, Standing
+
+#: Findings that a report names; the others are counted.
+MOST_FINDINGS = 1000
+#: A chain that grows while it is read is read again, at most so often.
+_ROUNDS = 5
+_NOTHING = Decimal("0.00")
+
+
+class Flaw(StrEnum):
+    """What is wrong with a chain."""
+
+    EDITED = "edited"  # the content is not what its hash was made of
+    MISSING = "missing"  # numbers are left out
+    BROKEN_LINK = "broken_link"  # it does not stand on the entry before it: put in, or swapped
+    DISAGREES = "disagrees"  # the last entry says one thing, the payment's row another
+    NO_CHAIN = "no_chain"  # a payment without any entry
+    NO_PAYMENT = "no_payment"  # a chain whose payment is gone
+    SEAL = "seal"  # a seal is not what it was made of, or one is missing
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One flaw and where it is; ``seq`` is ``None`` where it is no entry's own.
+
+    :param payment_id: ``None`` for a seal, which speaks for all of them.
+    """
+
+    payment_id: str | None
+    flaw: Flaw
+    seq: int | None
+    detail: str
+
+
+@dataclass(slots=True)
+class AuditReport:
+    """What a verification found.
+
+    :param seals: how many were computed again.
+    :param root: the newest seal's.
+    :param more: findings beyond those that are named.
+    """
+
+    chains: int = 0
+    entries: int = 0
+    seals: int = 0
+    root: str | None = None
+    findings: list[Finding] = field(default_factory=list)
+    more: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.findings
+
+    def add(self, found: Iterable[Finding]) -> None:
+        """Keep findings, up to the bound."""
+        for finding in found:
+            if len(self.findings) < MOST_FINDINGS:
+                self.findings.append(finding)
+            else:
+                self.more += 1
+
+
+@dataclass(slots=True)
+class _Chain:
+    """A chain as far as it was read, with what its last picture says."""
+
+    payment_id: str
+    seq: int = 0
+    hash: str = audit.GENESIS
+    row_id: int = 0
+    status: str | None = None
+    refunded: Any = _NOTHING
+
+    def take(self, link: Link) -> list[Finding]:
+        """Add the next entry; what is wrong with it."""
+        found = []
+        entry = link.entry
+        if link.seq != self.seq + 1:
+            found.append(self._flaw(Flaw.MISSING, link.seq, f"after entry {self.seq} comes {link.seq}"))
+        elif link.prev_hash != self.hash:
+            found.append(self._flaw(Flaw.BROKEN_LINK, link.seq, "it does not stand on the entry before it"))
+        elif link.row_id <= self.row_id:
+            found.append(self._flaw(Flaw.BROKEN_LINK, link.seq, "it was written before the entry before it"))
+        if entry is None or not audit.is_whole(entry):
+            found.append(self._flaw(Flaw.EDITED, link.seq, "its content is not what its hash was made of"))
+        self.seq, self.hash, self.row_id = link.seq, link.hash, link.row_id
+        if entry is not None and isinstance(entry.after, dict):
+            self.status = entry.after.get("status", self.status)
+            self.refunded = entry.after.get("refunded", self.refunded)
+        return found
+
+    def end(self, row: Standing | None) -> list[Finding]:
+        """What is wrong between the chain's end and the payment's row."""
+        if row is None:
+            return [self._flaw(Flaw.NO_PAYMENT, None, "its payment is gone")]
+        found = []
+        if self.status != row.status:
+            said = f"the audit's last word is {self.status}, the payment is {row.status}"
+            found.append(self._flaw(Flaw.DISAGREES, self.seq, said))
+        if self.refunded != row.refunded:
+            said = f"by the audit {self.refunded} went back, by the payment {row.refunded}"
+            found.append(self._flaw(Flaw.DISAGREES, self.seq, said))
+        return found
+
+    def _flaw(self, flaw: Flaw, seq: int | None, detail: str) -> Finding:
+        return Finding(self.payment_id, flaw, seq, detail)
+
+
+async def verify(
+    desk: Desk,
+    payment_id: str | None = None,
+    *,
+    root: str | None = None,
+    all_seals: bool = False,
+    seen: Callable[[int], None] | None = None,
+) -> AuditReport:
+    """Verify one payment's chain; or all of them, and the seals.
+
+    Safe beside a running desk: each chain's end and its row are compared as of one moment, and a seal covers
+    only what was committed when it was made.
+
+    :param root: a root that was kept elsewhere: one of the seals must have it.
+    :param all_seals: every seal; else the newest ones and some of the older.
+    :param seen: is told the number of entries so far, now and then.
+    :raises NotFound: no such payment, and no chain of one.
+    """
+    report = AuditReport()
+    seals = [] if payment_id is not None else await audit_seals.every(desk.db)
+    check = SealCheck(choose(seals, root=root, everyone=all_seals))
+    ended: list[_Chain] = []
+    async for chain in _chains(desk, payment_id, report, check):
+        report.chains += 1
+        ended.append(chain)
+        if len(ended) >= audit_read.PAGE:
+            await _compare(desk, ended, report)
+            if seen is not None:
+                seen(report.entries)
+    await _compare(desk, ended, report)
+    async for lonely in audit_read.without_chain(desk.db, payment_id):
+        report.add([Finding(lonely, Flaw.NO_CHAIN, None, "it has no audit entry at all")])
+    report.seals, report.root = len(check.seals), seals[-1].merkle_root if seals else None
+    report.add(Finding(None, Flaw.SEAL, None, said) for said in check.flaws(seals, root))
+    if payment_id is not None and not report.chains and report.is_sound:
+        raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
+    return report
+
+
+async def _chains(
+    desk: Desk, payment_id: str | None, report: AuditReport, check: SealCheck
+) -> AsyncIterator[_Chain]:
+    """Every chain, checked up to its end."""
+    chain: _Chain | None = None
+    async for link in audit_read.links(desk.db, payment_id):
+        if chain is None or chain.payment_id != link.payment_id:
+            if chain is not None:
+                yield chain
+            chain = _Chain(link.payment_id)
+        report.entries += 1
+        report.add(chain.take(link))
+        check.take(link)
+    if chain is not None:
+        yield chain
+
+
+async def _compare(desk: Desk, ended: list[_Chain], report: AuditReport) -> None:
+    """Compare chains' ends with their rows; a chain that has grown meanwhile is read on first."""
+    waiting = list(ended)
+    ended.clear()
+    for _ in range(_ROUNDS):
+        rows = await audit_read.standings(desk.db, [chain.payment_id for chain in waiting])
+        grown = []
+        for chain in waiting:
+            row = rows.get(chain.payment_id)
+            if row is not None and row.last_seq > chain.seq:
+                grown.append(chain)
+            else:
+                report.add(chain.end(row))
+        waiting = grown
+        for chain in waiting:
+            async for link in audit_read.links(desk.db, chain.payment_id, after_seq=chain.seq):
+                report.entries += 1
+                report.add(chain.take(link))
+        if not waiting:
+            return

@@ -1,0 +1,71 @@
+"""Make a desk from the settings. ``cli`` and ``server`` both begin here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from procomp_pay.config import Settings
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.providers.notifications.senders import PostOffice
+from procomp_pay.providers.registry import ProviderRegistry
+from procomp_pay.services.context import Desk
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.encryption.keyring import Keyring, key_file_ring
+
+#: A random byte as one of a-z and 0-9.
+_BASE_36 = bytes(b"0123456789abcdefghijklmnopqrstuvwxyz"[byte % 36] for byte in range(256))
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """A new id of 25 characters, the first one ``c``: what validators of Prisma's ``cuid()`` expect."""
+    return "c" + os.urandom(24).translate(_BASE_36).decode("ascii")
+
+
+def keyring_for(settings: Settings) -> Keyring:
+    """The keys for sensitive columns: ``ENCRYPTION_KEYS``, or a 0600 file beside the embedded database.
+
+    :raises ConfigurationError: PostgreSQL without ``ENCRYPTION_KEYS``, or a key that is none.
+    """
+    if settings.encryption_keys is not None:
+        keys = [k.strip() for k in settings.encryption_keys.get_secret_value().split(",") if k.strip()]
+        return Keyring(keys)
+    if not settings.is_embedded:
+        raise ConfigurationError(
+            "ENCRYPTION_KEYS is not set; sensitive columns on PostgreSQL are never written without it",
+            next_step="make one with: procomp-pay keys new",
+        )
+    return key_file_ring(key_file(settings))
+
+
+def key_file(settings: Settings) -> Path:
+    """Where the embedded default keeps its keys."""
+    return settings.home / "procomp-pay.key"
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """A desk on the configured database and providers; closed at the end."""
+    providers, post = ProviderRegistry(settings), PostOffice(settings)
+    db = PaymentDatabaseService(settings.url)
+    try:
+        yield Desk(
+            db=db,
+            providers=providers,
+            keyring=keyring_for(settings),
+            clock=utc_now,
+            new_id=new_id,
+            base_url=settings.base_url,
+            post=post,
+        )
+    finally:
+        await post.aclose()
+        await providers.aclose()
+        await db.dispose()

@@ -1,0 +1,184 @@
+"""Start a payment, or return the one that is open (SPEC 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import AlreadyPaid, Conflict, NeedsPerson, NotFound, Refused, Unavailable
+from procomp_pay.domain.fees import charge_for
+from procomp_pay.domain.states import OPEN_STATUSES, Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.providers.protocol import CreateRequest
+from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.initiation.open_payment_policy import (
+    Step,
+    about_open,
+    about_replay,
+    is_on_the_phone,
+)
+from procomp_pay.services.initiation.request import Order, Registration, insert
+from procomp_pay.services.lifecycle.cancel import clear_away
+from procomp_pay.services.lifecycle.create_at_provider import mark_sent, open_at_provider, phone_of
+from procomp_pay.services.lifecycle.polling import look_after
+from procomp_pay.storage.models.platform import Participant
+from procomp_pay.storage.payments import idempotency
+from procomp_pay.storage.payments import repository as payments
+from procomp_pay.storage.payments.repository import Held
+from procomp_pay.storage.registrations import lookup as people
+from procomp_pay.storage.webhooks import inbox as queues
+
+log = logging.getLogger(__name__)
+
+#: Seconds to wait for another process that is opening the same payment right now.
+_PATIENCE_S = 8.0
+_PAUSE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """:param reused: the payment was open before, and is the same one."""
+
+    payment_id: str
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What to do next, outside the transaction."""
+
+    step: Step
+    payment_id: str
+    reused: bool = True
+    send: CreateRequest | None = None
+
+
+async def initiate(desk: Desk, order: Order, actor: Actor) -> Started:
+    """Start a payment for a participant, or return the open one.
+
+    :raises NotFound: no such participant. :raises AlreadyPaid: the fee is settled.
+    :raises Refused: the amount, the currency or the method does not fit the tournament's fees.
+    :raises Conflict: the idempotency key was used for another request, or another payment is being made.
+    :raises NeedsPerson: money of another amount came; a person decides first.
+    :raises ProviderUnavailable, OutcomeUnknown: the payment stays PENDING and is healed later.
+    """
+    desk.providers.of(order.channel)  # not configured: say so before anything is written
+    seen: set[str] = set()  # open payments that were cleared away or looked at: each once
+    waited = 0.0
+    while waited <= _PATIENCE_S:
+        plan = await _plan(desk, order, actor, seen)
+        if plan.step is Step.WAIT:
+            await asyncio.sleep(_PAUSE_S)
+            waited += _PAUSE_S
+        elif plan.step in (Step.CLEAR, Step.LOOK):
+            seen.add(plan.payment_id)
+            await _make_room(desk, plan, actor)
+        else:
+            return await _opened(desk, plan, actor)
+    raise _being_made(order)
+
+
+async def _opened(desk: Desk, plan: _Plan, actor: Actor) -> Started:
+    if plan.send is not None:
+        await open_at_provider(desk, plan.send, actor)
+        async with desk.db.reading() as session:
+            status = (await payments.hold(session, plan.payment_id, lock=False)).payment.status
+        if status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED):
+            raise Conflict(f"Payment {plan.payment_id} was {status} meanwhile", next_step="start it again")
+    return Started(plan.payment_id, plan.reused)
+
+
+async def _make_room(desk: Desk, plan: _Plan, actor: Actor) -> None:
+    """Take another payment back, or ask how it stands. A provider that is away does not stop the desk:
+    what was asked of it is kept and done later."""
+    try:
+        if plan.step is Step.CLEAR:
+            await clear_away(desk, plan.payment_id, actor)
+        else:
+            await look_after(desk, plan.payment_id, actor)
+    except Conflict:
+        raise
+    except (Unavailable, NotFound, Refused) as error:
+        log.warning("payment %s stays as it is for now: %s", plan.payment_id, error.message)
+
+
+async def _plan(desk: Desk, order: Order, actor: Actor, seen: set[str]) -> _Plan:
+    async with desk.db.writing() as session:
+        # Everybody who starts a payment for this participant queues up here.
+        who = await people.participant(session, order.participant_id, lock=True)
+        claim = order.claim(actor)
+        known = await idempotency.known(session, claim) if claim else None
+        if known is not None and known.payment_id is not None:
+            held = await payments.hold(session, known.payment_id, lock=False)
+            step = about_replay(held, desk.clock())
+            if step is not Step.GIVE:
+                await _check_person(session, who)
+            return _planned(held, step, desk)
+        what = await _checked(session, who, order)
+        plan = await _among_open(session, desk, order, what, seen)
+        if plan is None:
+            held = await insert(session, desk, order, actor, what)
+            plan = _Plan(Step.SEND, held.payment.id, reused=False, send=mark_sent(held, desk))
+        if claim is not None and plan.step in (Step.GIVE, Step.SEND):
+            await idempotency.remember(session, claim, plan.payment_id, desk.clock())
+        return plan
+
+
+async def _among_open(
+    session: AsyncSession, desk: Desk, order: Order, what: Registration, seen: set[str]
+) -> _Plan | None:
+    """The first open payment that something has to be done about; ``None`` where a new one can start."""
+    for payment_id in await payments.open_ids(session, what.who.id):
+        held = await payments.hold(session, payment_id, lock=False)
+        step = about_open(held, order, what, desk.clock(), phone=phone_of(held, desk))
+        if step in (Step.CLEAR, Step.LOOK) and payment_id in seen:
+            if held.payment.status is PaymentStatus.PROCESSING:
+                raise _being_made(order)
+            if is_on_the_phone(held) and order.channel is Channel.KASPI_REMOTE:
+                raise Conflict(
+                    f"Invoice {payment_id} is on the customer's phone and is not recalled: no second goes",
+                    next_step="ask the customer to refuse it in the Kaspi app; or take the fee with a QR",
+                )
+            continue
+        if step is not None:
+            return _planned(held, step, desk)
+    return None
+
+
+def _planned(held: Held, step: Step, desk: Desk) -> _Plan:
+    return _Plan(step, held.payment.id, send=mark_sent(held, desk) if step is Step.SEND else None)
+
+
+async def _check_person(session: AsyncSession, who: Participant) -> None:
+    """
+    :raises AlreadyPaid, Conflict, NeedsPerson: nothing may be paid for this registration now.
+    """
+    if who.status is ParticipantStatus.PAID or who.payment_id is not None:
+        raise AlreadyPaid(f"{who.full_name} has paid already", next_step=f"procomp-pay status {who.id}")
+    if who.status is ParticipantStatus.CANCELLED:
+        raise Conflict(f"The registration of {who.full_name} is cancelled")
+    odd = await queues.undecided(session, who.id, OPEN_STATUSES)
+    if odd is not None:
+        raise NeedsPerson(
+            f"Money of another amount came for {who.full_name}: a person decides before more is taken",
+            next_step=f"procomp-pay status --payment {odd}",
+        )
+
+
+async def _checked(session: AsyncSession, who: Participant, order: Order) -> Registration:
+    await _check_person(session, who)
+    tournament = await people.tournament(session, who.tournament_id)
+    fees = await people.entry_fees(session, tournament)
+    return Registration(who, tournament, charge_for(fees, order.method, order.requested))
+
+
+def _being_made(order: Order) -> Conflict:
+    return Conflict(
+        "Another payment of this participant is being made right now",
+        next_step=f"look at it: procomp-pay status {order.participant_id}",
+    )
+
+
+__all__ = ["Order", "Started", "initiate"]

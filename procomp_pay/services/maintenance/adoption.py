@@ -1,0 +1,211 @@
+"""Take over the payments that the platform wrote itself, before this desk or beside it.
+
+Nothing of the platform's rows is changed. A payment that is open, or whose refunds its provider knows, is
+asked about by the usual background work afterwards, and what comes of it goes through the door like any other
+news. It may be killed at any point and run again: what has a row of ours is not taken over twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.adoption import Adoption, PlatformPayment, judge
+from procomp_pay.domain.refunds import RefundState
+from procomp_pay.domain.states import PAID_STATUSES
+from procomp_pay.services.context import Actor, Desk
+from procomp_pay.storage.audit.chain import Deed
+from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.payments import unadopted
+from procomp_pay.storage.payments.unadopted import Place
+
+#: Payments that a report names; the others are counted.
+MOST_NAMED = 50
+#: ``source`` of the numbers and refunds that the platform had written down.
+PLATFORM = "platform"
+
+
+@dataclass(slots=True)
+class Adopted:
+    """What was taken over.
+
+    :param asked: of those, how many a provider is asked about next.
+    :param left: payments that a person has to look at first.
+    :param named: those with the reason, as far as they are named.
+    """
+
+    taken: int = 0
+    asked: int = 0
+    left: int = 0
+    named: list[tuple[str, str]] = field(default_factory=list)
+
+
+async def size(desk: Desk) -> int:
+    """How many payments of the platform this desk has no row of."""
+    async with desk.db.reading() as session:
+        return await unadopted.count(session)
+
+
+async def adopt(
+    desk: Desk, actor: Actor, *, dry_run: bool = False, seen: Callable[[int], None] | None = None
+) -> Adopted:
+    """Take over what can be.
+
+    :param dry_run: only say what would be done.
+    :raises DatabaseUnavailable: or another one takes over at this moment; what was done stays done; run it
+        again.
+    """
+    found = Adopted()
+    after: Place | None = None
+    while True:
+        async with desk.db.reading() if dry_run else desk.db.writing() as session:
+            rows = await unadopted.page(session, after, lock=not dry_run)
+            takeovers = await _judge_all(session, desk, rows, found)
+            if not dry_run:
+                await _write(session, desk, actor, takeovers)
+        found.taken += len(takeovers)
+        found.asked += sum(each.ask for _, each in takeovers)
+        if seen is not None:
+            seen(found.taken + found.left)
+        if len(rows) < unadopted.PAGE:
+            return found
+        last = rows[-1][0]
+        after = (last.created_at, last.id)
+
+
+async def _judge_all(
+    session: AsyncSession, desk: Desk, rows: list[tuple[Payment, str | None]], found: Adopted
+) -> list[tuple[Payment, Adoption]]:
+    verdicts = [(payment, judge(_plain(payment, settles), desk.clock())) for payment, settles in rows]
+    fit = [(payment, each) for payment, each in verdicts if isinstance(each, Adoption)]
+    # an object, or an operation number, is one payment's
+    refs = await unadopted.refs_in_use(session, [x.provider_ref for _, x in fit if x.provider_ref])
+    numbers = await unadopted.numbers_in_use(session, [x.number for _, x in fit if x.number])
+    takeovers = []
+    for payment, verdict in verdicts:
+        reason = verdict if isinstance(verdict, str) else _used(verdict, refs, numbers)
+        if reason is not None or isinstance(verdict, str):
+            found.left += 1
+            if len(found.named) < MOST_NAMED:
+                found.named.append((payment.id, str(reason)))
+            continue
+        takeovers.append((payment, verdict))
+        if verdict.provider_ref is not None:
+            refs[verdict.provider_ref] = payment.id
+        if verdict.number is not None:
+            numbers[verdict.number] = payment.id
+    return takeovers
+
+
+def _used(adoption: Adoption, refs: dict[str, str], numbers: dict[str, str]) -> str | None:
+    if (other := refs.get(adoption.provider_ref or "")) is not None:
+        return f"names {adoption.provider_ref} at its provider, as payment {other} does"
+    if (other := numbers.get(adoption.number or "")) is not None:
+        return f"was settled with Kaspi's operation {adoption.number}, as payment {other} was"
+    return None
+
+
+def _plain(payment: Payment, settles: str | None) -> PlatformPayment:
+    named = payment.meta.get("participantId") if isinstance(payment.meta, dict) else None
+    return PlatformPayment(
+        id=payment.id,
+        status=payment.status,
+        method=payment.method,
+        amount=payment.amount,
+        created_at=payment.created_at,
+        named=named if isinstance(named, str) and named else None,
+        settles=settles,
+        payment_intent=payment.stripe_payment_id,
+        checkout_session=payment.stripe_session_id,
+        kaspi_code=payment.kaspi_qr_code,
+        kaspi_number=payment.kaspi_transaction_id,
+    )
+
+
+async def _write(
+    session: AsyncSession, desk: Desk, actor: Actor, takeovers: list[tuple[Payment, Adoption]]
+) -> None:
+    if not takeovers:
+        return
+    now = desk.clock()
+    await unadopted.write(
+        session,
+        [_detail(desk, payment, each) for payment, each in takeovers],
+        [_operation(desk, payment, each.number) for payment, each in takeovers if each.number],
+        [_refund(desk, payment) for payment, each in takeovers if each.given_back],
+        [(payment.id, _deed(actor, payment, each)) for payment, each in takeovers],
+        now,
+    )
+
+
+def _detail(desk: Desk, payment: Payment, adoption: Adoption) -> dict[str, Any]:
+    now = desk.clock()
+    paid = payment.status in PAID_STATUSES
+    return {
+        "payment_id": payment.id,
+        "participant_id": adoption.participant_id,
+        "channel": adoption.channel,
+        "create_state": adoption.create_state,
+        "provider_open": adoption.provider_open,
+        "provider_ref": adoption.provider_ref,
+        "requested_amount": payment.amount,
+        "requested_currency": payment.currency,
+        "charged_amount": payment.amount,
+        "charged_currency": payment.currency,
+        "refunded_amount": payment.amount if adoption.given_back else 0,
+        "is_late": False,
+        "is_duplicate": False,
+        # the platform keeps no such time; a payment's last change is the nearest to it
+        "completed_at": payment.updated_at if paid else None,
+        "next_poll_at": now if adoption.ask else None,
+        "started_by": PLATFORM,
+        "created_at": payment.created_at,
+        "updated_at": now,
+    }
+
+
+def _operation(desk: Desk, payment: Payment, number: str) -> dict[str, Any]:
+    return {
+        "operation_number": number,
+        "payment_id": payment.id,
+        "amount": payment.amount,
+        "paid_at": payment.updated_at,
+        "source": PLATFORM,
+        "recorded_by": "the platform",
+        "created_at": desk.clock(),
+    }
+
+
+def _refund(desk: Desk, payment: Payment) -> dict[str, Any]:
+    return {
+        "id": desk.new_id(),
+        "payment_id": payment.id,
+        "amount": payment.amount,
+        "currency": payment.currency,
+        "reason": "refunded by the platform, before procomp-pay took the payment over",
+        "state": RefundState.SUCCEEDED,
+        "requested_by": PLATFORM,
+        "created_at": payment.updated_at,
+        "updated_at": desk.clock(),
+    }
+
+
+def _deed(actor: Actor, payment: Payment, adoption: Adoption) -> Deed:
+    return Deed(
+        actor=actor.name,
+        source=actor.source,
+        action="adopted",
+        request_id=actor.request_id,
+        after={
+            "status": payment.status.value,
+            "method": payment.method.value if payment.method else None,
+            "channel": adoption.channel.value,
+            "amount": payment.amount,
+            "currency": payment.currency.value,
+            "participant_id": adoption.participant_id,
+            "provider_ref": adoption.provider_ref,
+        },
+    )

@@ -1,0 +1,45 @@
+"""Look after the lines to the providers: tell people when one is away, or when a certificate ends soon."""
+
+from __future__ import annotations
+
+import logging
+
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.transitions import Topic
+from procomp_pay.services.context import Desk
+from procomp_pay.services.notifications.alerts import leave
+
+log = logging.getLogger(__name__)
+
+
+async def tend(desk: Desk) -> None:
+    """Leave an alert for each circuit that opened, and once a day one for a certificate that ends soon."""
+    await _circuits(desk)
+    await _certificate(desk)
+
+
+async def _circuits(desk: Desk) -> None:
+    for circuit in desk.providers.circuits:
+        since = circuit.take_opening()
+        if since is None:
+            continue
+        log.error("%s does not answer: its circuit is open since %s", circuit.name, since.isoformat())
+        # several processes meet the same outage: one message for each provider and ten minutes
+        once = f"{circuit.name}:{int(since.timestamp()) // 600}"
+        message = {"provider": circuit.name, "since": since.isoformat()}
+        await leave(desk, Topic.ALERT_CIRCUIT, message, once=once)
+
+
+async def _certificate(desk: Desk) -> None:
+    now = desk.clock()
+    try:
+        life = desk.providers.certificate(now)
+    except ConfigurationError as error:
+        log.warning("%s", error.message)
+        return
+    if life is None or not life.is_short:
+        return
+    message = {"why": life.sentence, "ends_at": life.ends_at.isoformat(), "days_left": life.days_left}
+    once = f"{life.ends_at:%Y%m%d}:{now:%Y%m%d}"
+    if await leave(desk, Topic.ALERT_CERTIFICATE, message, once=once):
+        log.warning("%s", life.sentence)

@@ -1,0 +1,163 @@
+"""Background work: one pass of everything, for ``serve``'s loops and for ``maintain`` from cron."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from procomp_pay.domain.errors import PaymentError, Unavailable
+from procomp_pay.providers.resilience.rate_limit import unhurried
+from procomp_pay.services.context import Desk
+from procomp_pay.services.lifecycle.polling import LEASE_S, look_after, look_again_at
+from procomp_pay.services.maintenance.provider_health import tend
+from procomp_pay.services.notifications.deliver import deliver_due
+from procomp_pay.services.refunds.send import follow_up
+from procomp_pay.services.settlement.apply import Settled
+from procomp_pay.services.webhooks.backfill import fetch_missed
+from procomp_pay.services.webhooks.batch import handle_due
+from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.payments import refunds
+from procomp_pay.storage.payments import repository as payments
+
+log = logging.getLogger(__name__)
+
+#: Rows that one pass claims at a time; small, so that several processes share the work.
+BATCH = 10
+#: How long a claimed refund is left alone by other processes, in seconds: longer than two calls with retries.
+REFUND_LEASE_S = 120
+#: The most rows of one kind that a pass handles: a pass ends, whatever comes in meanwhile.
+_MOST = 10_000
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one pass did."""
+
+    fetched: int = 0
+    events: int = 0
+    events_failed: int = 0
+    looked_at: int = 0
+    moved: int = 0
+    delivered: int = 0
+    not_delivered: int = 0
+    failures: list[str] = field(default_factory=list)
+    #: Seconds from each event's arrival until it was handled.
+    lags: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"{_several(self.events, 'event')} handled"]
+        parts += [f"{_several(self.fetched, 'missed event')} fetched"] if self.fetched else []
+        parts += [f"{_several(self.looked_at, 'payment')} looked at", f"{self.moved} moved"]
+        problems = self.events_failed + len(self.failures)
+        parts += [f"{_several(self.delivered, 'message')} delivered"]
+        parts += [f"{self.not_delivered} to be tried again"] if self.not_delivered else []
+        return ", ".join([*parts, *([_several(problems, "problem")] if problems else [])])
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+async def work_missed(desk: Desk, done: Pass) -> None:
+    """Fetch the events that did not reach the webhook; where that fails now, it goes on next time."""
+    try:
+        done.fetched += await fetch_missed(desk) or 0
+    except Unavailable as error:
+        log.warning("missed events: %s", error.message)
+        done.failures.append(f"missed events: {error.message}")
+
+
+async def work_inbox(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+    """Handle every event that is due."""
+    for _ in range(most):
+        handled = await handle_due(desk)
+        if not handled:
+            return
+        good = [each for each in handled if each.state not in (EventState.PENDING, EventState.DEAD)]
+        done.events_failed += sum(not each.waits for each in handled) - len(good)
+        done.events += len(good)
+        done.lags += [each.lag_s for each in good]
+
+
+async def work_watch(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+    """Look after every payment that is due, oldest deadline first."""
+    while done.looked_at < most:
+        async with desk.db.writing() as session:
+            claimed = await payments.claim_due(session, desk.clock(), lease_s=LEASE_S, limit=BATCH)
+        if not claimed:
+            return
+        # side by side: one slow answer must not hold up the others' polls
+        await asyncio.gather(*(_look_after(desk, payment_id, done) for payment_id in claimed))
+
+
+async def _look_after(desk: Desk, payment_id: str, done: Pass) -> None:
+    settled: list[Settled | None] = []
+
+    async def look() -> None:
+        with unhurried():
+            settled.append(await look_after(desk, payment_id))
+
+    if not await _alone(look, f"payment {payment_id}", done, payment_id=payment_id):
+        await look_again_at(desk, payment_id)
+    elif settled[0] is not None and settled[0].status is not settled[0].before:
+        done.moved += 1
+
+
+async def work_refunds(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+    """Follow up every refund that is due: send it, find out what became of it.
+
+    One at a time: a claim must outlast the calls made under it, or two processes would send the same one.
+    """
+    for _ in range(most):
+        async with desk.db.writing() as session:
+            claimed = await refunds.claim_due(session, desk.clock(), lease_s=REFUND_LEASE_S, limit=1)
+        if not claimed:
+            return
+        work = partial(follow_up, desk, claimed[0])
+        await _alone(work, f"refund {claimed[0]}", done, refund_id=claimed[0])
+
+
+async def work_outbox(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+    """Tell participants, the platform and the desk's owners what there is to tell."""
+    sent = await deliver_due(desk, most=most)
+    done.delivered += sent.delivered
+    done.not_delivered += sent.put_off
+    done.failures += sent.dead
+
+
+async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass, **fields: str) -> bool:
+    """Do one piece of work; its trouble must not keep the others waiting. False where it failed.
+
+    :param fields: what a line of the log says besides.
+    """
+    done.looked_at += 1
+    try:
+        await work()
+    except PaymentError as error:
+        log.warning("%s: %s", name, error.message, extra=fields)
+        done.failures.append(f"{name}: {error.message}")
+    except Exception as error:
+        log.exception("%s cannot be looked after", name, extra=fields)
+        done.failures.append(f"{name}: {type(error).__name__}")
+    else:
+        return True
+    return False
+
+
+async def one_pass(desk: Desk, *, missed: bool = True) -> Pass:
+    """Everything once: the inbox, every payment and refund that is due, then what there is to tell of it.
+
+    :param missed: first fetch the events that did not reach the webhook.
+    """
+    done = Pass()
+    if missed:
+        await work_missed(desk, done)
+    await work_inbox(desk, done)
+    await work_watch(desk, done)
+    await work_refunds(desk, done)
+    await tend(desk)
+    await work_outbox(desk, done)
+    return done

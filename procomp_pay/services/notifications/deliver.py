@@ -1,0 +1,167 @@
+"""Deliver the outbox: at least once, each message to each destination by itself.
+
+A delivery is claimed in one transaction, sent outside of any, and marked in another one. Whoever dies in
+between leaves it to the next one under the same id, by which the receiver can tell the repetition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.destinations import Destination
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.notifications import ATTEMPTS, Answer, Fate, may_alert, wait_s
+from procomp_pay.domain.transitions import Topic
+from procomp_pay.services.context import Desk
+from procomp_pay.services.notifications.compose import tell
+from procomp_pay.services.notifications.routing import route
+from procomp_pay.storage.models.states import DeliveryState
+from procomp_pay.storage.notifications import outbox
+from procomp_pay.storage.notifications.outbox import Claim
+from procomp_pay.storage.webhooks import inbox as queues
+
+log = logging.getLogger(__name__)
+
+#: How long a claimed delivery is left alone by others, in seconds: longer than any attempt may take.
+LEASE_S = 120
+#: Deliveries to one destination side by side.
+BATCH = 4
+#: The most deliveries to one destination in a round.
+MOST = 10_000
+
+_CLOSED = {
+    Fate.DELIVERED: DeliveryState.DELIVERED,
+    Fate.NO_ADDRESS: DeliveryState.UNDELIVERABLE,
+    Fate.SKIPPED: DeliveryState.SKIPPED,
+    Fate.REFUSED: DeliveryState.DEAD,
+}
+
+
+@dataclass(slots=True)
+class Delivered:
+    """What a round did.
+
+    :param dead: what was given up, each in a sentence.
+    """
+
+    routed: int = 0
+    delivered: int = 0
+    put_off: int = 0
+    closed: int = 0  # undeliverable or skipped
+    dead: list[str] = field(default_factory=list)
+
+    @property
+    def attempts(self) -> int:
+        return self.delivered + self.put_off + self.closed + len(self.dead)
+
+
+async def deliver_due(desk: Desk, *, most: int = MOST) -> Delivered:
+    """Route what waits and attempt every delivery that is due.
+
+    :param most: the most messages to route, and deliveries to one destination to attempt.
+    :raises DatabaseUnavailable: what was not marked is delivered again.
+    """
+    done = Delivered()
+    async with desk.db.reading() as session:
+        if not await outbox.is_due(session, desk.clock()):
+            return done
+    while done.routed < most and (count := await route(desk)):
+        done.routed += count
+    unconfigured = desk.post.unconfigured()
+    async with desk.db.writing() as session:
+        await outbox.skip_unconfigured(session, unconfigured, desk.clock())
+    # side by side: a destination that hangs must not hold up the others
+    open_ways = [each for each in Destination if each not in unconfigured]
+    await asyncio.gather(*(_work_destination(desk, each, done, most) for each in open_ways))
+    return done
+
+
+async def _work_destination(desk: Desk, destination: Destination, done: Delivered, most: int) -> None:
+    attempted = 0
+    while attempted < most:
+        async with desk.db.writing() as session:
+            claims = await outbox.claim_deliveries(
+                session, destination, desk.clock(), lease_s=LEASE_S, limit=BATCH
+            )
+        if not claims:
+            return
+        attempted += len(claims)
+        fates = await asyncio.gather(*(_deliver(desk, claim, done) for claim in claims))
+        if all(fate is Fate.AGAIN for fate in fates):
+            return  # it is away: no use in knocking for all that waits
+
+
+async def _deliver(desk: Desk, claim: Claim, done: Delivered) -> Fate:
+    answer = await _attempt(desk, claim)
+    async with desk.db.writing() as session:
+        await _mark(session, desk, claim, answer, done)
+    return answer.fate
+
+
+async def _attempt(desk: Desk, claim: Claim) -> Answer:
+    """Send it, outside of any transaction; whatever goes wrong is an answer, too."""
+    if claim.delivery.attempts > ATTEMPTS:
+        return Answer(Fate.REFUSED, "the process ended during every attempt")
+    try:
+        return await tell(desk, claim)
+    except ConfigurationError as error:
+        return Answer(Fate.SKIPPED, error.message)
+    except Exception as error:
+        log.exception("delivery %s met a bug", claim.delivery.id)
+        return Answer(Fate.AGAIN, f"a bug of ours: {type(error).__name__}")
+
+
+async def _mark(session: AsyncSession, desk: Desk, claim: Claim, answer: Answer, done: Delivered) -> None:
+    delivery, now = claim.delivery, desk.clock()
+    if answer.fate is Fate.AGAIN and delivery.attempts < ATTEMPTS:
+        wait = wait_s(delivery.attempts, jitter=random.random(), asked_s=answer.retry_after_s)  # noqa: S311
+        await outbox.put_off(session, claim, now + timedelta(seconds=wait), answer.words)
+        done.put_off += 1
+        log.warning("%s; again in %.0f s", _named(claim, answer), wait)
+        return
+    state = _CLOSED.get(answer.fate, DeliveryState.DEAD)
+    if state is DeliveryState.UNDELIVERABLE and delivery.destination.is_alert:
+        state = DeliveryState.DEAD  # a participant may have mistyped his address; the desk's own is told of
+    ours = await outbox.finish(session, claim, state, now=now, error=answer.words or None)
+    if state is DeliveryState.DELIVERED:
+        done.delivered += 1
+    elif state is not DeliveryState.DEAD:
+        done.closed += 1
+    elif ours:
+        done.dead.append(_named(claim, answer))
+        log.error("%s; given up after %d attempts", _named(claim, answer), delivery.attempts)
+        await _leave_alert(session, desk, claim, answer)
+
+
+def _named(claim: Claim, answer: Answer) -> str:
+    delivery = claim.delivery
+    return f"delivery {delivery.id} of {claim.message.topic} by {delivery.destination}: {answer.words}"
+
+
+async def _leave_alert(session: AsyncSession, desk: Desk, claim: Claim, answer: Answer) -> None:
+    """Tell that it was given up: never by the way that is broken, and never about such an alert itself."""
+    delivery, message = claim.delivery, claim.message
+    if not may_alert(message.topic, message.payload):
+        return
+    found = {
+        "destination": delivery.destination.value,
+        "delivery_id": delivery.id,
+        "topic": message.topic,
+        "error": answer.words,
+        "not_by": delivery.destination.value if delivery.destination.is_alert else None,
+    }
+    await queues.put_out(
+        session,
+        Topic.ALERT_DEAD_LETTER,
+        found,
+        row_id=desk.new_id(),
+        now=desk.clock(),
+        payment_id=message.payment_id,
+        dedup_key=f"{Topic.ALERT_DEAD_LETTER}:{delivery.id}:{desk.clock().isoformat()}",
+    )

@@ -1,0 +1,5 @@
+"""Letters to participants: what happened to their money, in Russian, Kazakh or English."""
+
+from procomp_pay.services.notifications.emails.email import write
+
+__all__ = ["write"]

@@ -1,0 +1,168 @@
+"""What people and programs see of the outbox, bringing back what was given up, and trying the ways out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from procomp_pay.domain.destinations import Destination
+from procomp_pay.domain.errors import Conflict, NotFound, Refused
+from procomp_pay.domain.notifications import Answer, Fate
+from procomp_pay.providers.notifications.senders import NEEDS
+from procomp_pay.services.context import Desk
+from procomp_pay.services.views.payment import instant
+from procomp_pay.storage.models import exact_json
+from procomp_pay.storage.models.queues import Delivery, OutboxMessage
+from procomp_pay.storage.models.states import OutboxState
+from procomp_pay.storage.notifications import listing as outbox_read
+from procomp_pay.storage.notifications.listing import CLOSED_UNDELIVERED, Told
+
+#: The most messages of one list.
+MOST = 500
+
+
+def as_document(told: Told) -> dict[str, Any]:
+    """A message with its deliveries, for ``--json``."""
+    message, deliveries = told
+    return {
+        "message_id": message.id,
+        "topic": message.topic,
+        "payment_id": message.payment_id,
+        "state": message.state.value,
+        "note": message.skipped,
+        "created_at": instant(message.created_at),
+        "routed_at": instant(message.routed_at),
+        "payload": message.payload,
+        "deliveries": [_delivery(each) for each in deliveries],
+    }
+
+
+def _delivery(row: Delivery) -> dict[str, Any]:
+    waiting = row.state == "waiting"
+    return {
+        "delivery_id": row.id,
+        "destination": row.destination.value,
+        "recipient": row.recipient or None,
+        "state": row.state.value,
+        "attempts": row.attempts,
+        "next_attempt_at": instant(row.next_attempt_at) if waiting else None,
+        "finished_at": instant(row.finished_at),
+        "last_error": row.last_error,
+    }
+
+
+async def newest(desk: Desk, *, limit: int, **wanted: str | None) -> list[Told]:
+    """Messages, newest first, by ``state``, ``topic`` and ``payment_id``.
+
+    :raises Refused: a limit outside 1 to 500.
+    """
+    if not 1 <= limit <= MOST:
+        raise Refused(f"limit is 1 to {MOST}, not {limit}")
+    async with desk.db.reading() as session:
+        return await outbox_read.newest(session, limit=limit, **wanted)
+
+
+async def one(desk: Desk, some_id: str) -> Told:
+    """A message by its id or by a delivery's.
+
+    :raises NotFound: there is none.
+    """
+    async with desk.db.reading() as session:
+        found = await outbox_read.find(session, some_id)
+    if found is None:
+        raise NotFound(f"There is no message {some_id[:64]!r}", next_step="procomp-pay outbox list")
+    return found
+
+
+async def replay_one(desk: Desk, some_id: str, *, dry_run: bool) -> int:
+    """Bring back what a message (or one delivery) did not reach; how many deliveries.
+
+    :raises NotFound: there is none. :raises Conflict: it reached everybody, is on its way, or was held back.
+    """
+    message, deliveries = await one(desk, some_id)
+    chosen = [each for each in deliveries if some_id in (each.id, message.id)]
+    ids = [each.id for each in chosen if each.state in CLOSED_UNDELIVERED]
+    anew = some_id == message.id and _has_missed(message) and any(map(desk.post.recipients, _open(desk)))
+    if not ids and not anew:
+        raise Conflict(
+            f"Nothing of {some_id[:64]} can be sent again: it is {_standing(message, chosen)}",
+            next_step=f"procomp-pay outbox show {message.id}",
+        )
+    if not dry_run:
+        async with desk.db.writing() as session:
+            await outbox_read.bring_back(session, ids, desk.clock())
+            if anew:
+                await outbox_read.route_again(session, message.id, desk.clock())
+    return len(ids) or 1
+
+
+def _has_missed(message: OutboxMessage) -> bool:
+    return message.skipped is not None and message.state in (OutboxState.ROUTED, OutboxState.SKIPPED)
+
+
+def _open(desk: Desk) -> list[Destination]:
+    return [each for each in Destination if each not in desk.post.unconfigured()]
+
+
+def _standing(message: OutboxMessage, deliveries: list[Delivery]) -> str:
+    return ", ".join(sorted({each.state.value for each in deliveries})) or message.state.value
+
+
+async def replay_dead(desk: Desk, destination: Destination | None, *, dry_run: bool) -> int:
+    """Bring back everything that was given up; how many deliveries."""
+    async with desk.db.reading() as session:
+        ids = await outbox_read.dead_ids(session, destination)
+    if dry_run:
+        return len(ids)
+    back = 0
+    for start in range(0, len(ids), MOST):
+        async with desk.db.writing() as session:
+            back += await outbox_read.bring_back(session, ids[start : start + MOST], desk.clock())
+    return back
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What became of one test."""
+
+    destination: Destination
+    recipient: str
+    answer: Answer
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "destination": self.destination.value,
+            "recipient": self.recipient or None,
+            "result": self.answer.fate.value,
+            "said": self.answer.words or None,
+        }
+
+
+async def try_out(desk: Desk, to: str | None) -> list[Trial]:
+    """Send a test by every way; past the outbox, at once, once.
+
+    :param to: a mail address to write to, beside ``ALERT_MAIL_TO``.
+    """
+    trials = [await _try(desk, each, to) for each in Destination if not each.is_alert]
+    for destination in (Destination.ALERT_WEBHOOK, Destination.ALERT_MAIL):
+        for recipient in desk.post.recipients(destination) or (None,):
+            trials.append(await _try(desk, destination, recipient))
+    return trials
+
+
+async def _try(desk: Desk, destination: Destination, recipient: str | None) -> Trial:
+    now, key = desk.clock(), desk.new_id()
+    if not desk.post.recipients(destination):
+        return Trial(destination, "", Answer(Fate.SKIPPED, f"{NEEDS[destination]} is not set"))
+    if destination is Destination.PLATFORM_WEBHOOK:
+        body = exact_json.dumps({"type": "test", "timestamp": instant(now), "data": {}})
+        return Trial(destination, "", await desk.post.platform().send(key, body, now))
+    text = "This is a test of procomp-pay. Nothing has happened; there is nothing to do."
+    if destination is Destination.ALERT_WEBHOOK:
+        return Trial(destination, "", await desk.post.chat().send(text, now))
+    if recipient is None:
+        return Trial(destination, "", Answer(Fate.SKIPPED, "give an address with --to"))
+    from procomp_pay.providers.notifications.smtp import Letter
+
+    letter = Letter(key, recipient, "Test of procomp-pay", text + "\n", None, "en", now)
+    return Trial(destination, recipient, await desk.post.mailer().send(letter))

@@ -1,0 +1,113 @@
+"""Look back at what was open before: closed by itself where it is gone, and the provider says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from procomp_pay.domain.errors import Unavailable
+from procomp_pay.domain.reconciliation.compare import judge
+from procomp_pay.domain.reconciliation.records import Finding, Ours
+from procomp_pay.domain.transitions import DiscrepancyKind
+from procomp_pay.services.reconciliation.context import Court, asked, fell_silent
+from procomp_pay.services.reconciliation.our_records import held_by_id, ours_by_id
+from procomp_pay.storage.reconciliation import discrepancies as store
+
+_K = DiscrepancyKind
+#: What our own books tell, whatever the provider says.
+_OF_OUR_BOOKS = frozenset({_K.PARTICIPANT_MISMATCH, _K.LATE_PAYMENT, _K.DUPLICATE_PAYMENT})
+#: What no provider can say: a person's override, and a second operation number of one payment (``recorded``
+#: is the first one) or of two payments (``settled`` is the other). Asking about a QR tells its own alone.
+_FOR_A_PERSON = frozenset({"override", "recorded", "settled"})
+
+
+async def look_back(court: Court) -> None:
+    """Judge what was open before and was not found again: closed by itself where it is gone, and the provider
+    says so.
+
+    :raises DatabaseUnavailable, ConfigurationError: it cannot go on.
+    """
+    desk, report = court.desk, court.report
+    begun = court.reach.read_at or desk.clock()
+    after = ""
+    while True:
+        async with desk.db.reading() as session:
+            rows = await store.open_ones(session, report.provider, unseen_since=begun, after=after)
+        if not rows:
+            return
+        for row in rows:
+            try:
+                gone = not _FOR_A_PERSON & row.detail.keys() and await _is_gone(
+                    court, row.payment_id, row.kind, row.fingerprint
+                )
+            except Unavailable as error:
+                fell_silent(report, error)
+                return
+            if gone:
+                await _close(court, row.id)
+        after = rows[-1].id
+
+
+async def _close(court: Court, row_id: str) -> None:
+    desk = court.desk
+    async with desk.db.writing() as session:
+        row = await store.one(session, row_id, lock=True)
+        if row.state.value == "open":
+            note = "Not found any more: both sides agree now."
+            store.close(row, how=store.GONE, note=note, by=court.actor.name, now=desk.clock())
+            court.report.closed += 1
+
+
+async def _is_gone(court: Court, payment_id: str | None, kind: str, fingerprint: str) -> bool:
+    """Whether a difference is gone for certain; for any doubt it stays."""
+    mark = fingerprint.split(":", 2)[2]
+    if payment_id is None:
+        return await is_known_now(court, mark)
+    found = await differences(court, payment_id, kind)
+    if found is None or fingerprint in {each.fingerprint for each in found}:
+        return False
+    async with court.desk.db.reading() as session:
+        now = await ours_by_id(session, [payment_id], court.reach, court.desk.clock())
+    return payment_id in now and _was_asked_about(kind, mark, now[payment_id])
+
+
+def _was_asked_about(kind: str, mark: str, ours: Ours) -> bool:
+    """Asking about a payment tells nothing of a second object that names it, nor of an unknown refund."""
+    own = (ours.ref, "payment")
+    if kind == _K.REFUND_MISMATCH:
+        return not any(each.state.value == "PENDING" for each in ours.refunds)
+    if kind in (_K.DUPLICATE_PAYMENT, _K.AMOUNT_MISMATCH, _K.CURRENCY_MISMATCH):
+        return mark in own
+    if kind == _K.STATUS_MISMATCH:
+        return mark in (*own, ours.dispute[0] if ours.dispute else None)
+    return True
+
+
+async def differences(court: Court, payment_id: str, kind: str) -> list[Finding] | None:
+    """What differs for one payment now, by asking its provider; ``None`` where that cannot be said: for
+    a kind that only the provider could tell of, where it cannot be asked (a bill has nothing at Kaspi).
+
+    :raises Unavailable, ConfigurationError: the provider does not answer.
+    """
+    desk = court.desk
+    async with desk.db.reading() as session:
+        held = (await held_by_id(session, [payment_id])).get(payment_id)
+        ours = (
+            await ours_by_id(session, [payment_id], replace(court.reach, read_at=None), desk.clock())
+        ).get(payment_id)
+    if held is None or ours is None:
+        return None
+    said = await asked(court, held)
+    if said is None and kind not in _OF_OUR_BOOKS:
+        return None
+    if said is not None:
+        ours = replace(ours, expected=True)
+    return list(judge(replace(ours, moving=False), said or []))
+
+
+async def is_known_now(court: Court, ref: str) -> bool:
+    """Whether a payment of ours has the provider's id by now."""
+    from procomp_pay.domain.events import ProviderIds
+    from procomp_pay.storage.payments.repository import find_id
+
+    async with court.desk.db.reading() as session:
+        return await find_id(session, ProviderIds(payment_intent=ref, kaspi_payment=ref)) is not None

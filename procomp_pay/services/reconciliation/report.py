@@ -1,0 +1,150 @@
+"""What a reconciliation did: counts, and the differences themselves, as many as can be shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from procomp_pay.domain.reconciliation.records import Finding, Ours, Theirs
+
+#: Differences that are kept to be shown; the others are counted, and are in ``discrepancies list``.
+MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A difference and what became of it: ``repaired``, ``opened``, ``again``, ``reopened``, ``accepted``;
+    in a dry run ``would repair`` or ``would open``."""
+
+    finding: Finding
+    became: str
+
+    def full(self) -> dict[str, Any]:
+        """For JSON."""
+        finding = self.finding
+        return {
+            "kind": finding.kind.value,
+            "what": finding.what,
+            "payment_id": finding.ours.payment_id if finding.ours else None,
+            "became": self.became,
+        } | facts(finding)
+
+
+@dataclass(slots=True)
+class Report:
+    """One provider's part of a run."""
+
+    provider: str
+    source: str
+    since: datetime
+    until: datetime
+    dry_run: bool
+    run_id: str | None = None
+    read: Counter[str] = field(default_factory=Counter)
+    compared: int = 0
+    became: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    closed: int = 0
+    moving: int = 0
+    settlements: int = 0
+    told: list[Told] = field(default_factory=list)
+    still_open: int = 0
+    interrupted: list[datetime] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    cut: str | None = None
+    #: The provider does not answer questions any more: none is asked.
+    silent: bool = False
+    #: Lines of a statement that could not be read for certain.
+    skipped: int = 0
+    #: Not one line of the statement is of a payment of ours.
+    is_foreign: bool = False
+
+    def add(self, finding: Finding, became: str) -> None:
+        """Count a difference, and keep it while there is room."""
+        self.became[became] += 1
+        self.kinds[finding.kind.value] += 1
+        if len(self.told) < MOST:
+            self.told.append(Told(finding, became))
+
+    @property
+    def found(self) -> int:
+        return sum(self.became.values())
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether anything is open now, or would be."""
+        would = self.became["would open"] + self.became["would repair"]
+        return bool(self.still_open or would or self.skipped)
+
+    def counts(self) -> dict[str, Any]:
+        """For the row of the run."""
+        return {
+            "read": dict(self.read),
+            "compared": self.compared,
+            "found": self.found,
+            "became": dict(self.became),
+            "kinds": dict(self.kinds),
+            "closed": self.closed,
+            "moving": self.moving,
+            "settlements": self.settlements,
+            "skipped": self.skipped,
+            "not_one_line_of_ours": self.is_foreign,
+            "cut": self.cut,
+        }
+
+    def full(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "provider": self.provider,
+            "source": self.source,
+            "run_id": self.run_id,
+            "since": self.since.isoformat(),
+            "until": self.until.isoformat(),
+            "dry_run": self.dry_run,
+            "state": "incomplete" if self.cut else "done",
+            **self.counts(),
+            "open": self.still_open,
+            "interrupted_before": [each.isoformat() for each in self.interrupted],
+            "notes": self.notes,
+            "findings": [each.full() for each in self.told],
+            "findings_left_out": self.found - len(self.told),
+        }
+
+
+def facts(finding: Finding) -> dict[str, Any]:
+    """Both sides of a difference, as they are kept and shown. The same while the difference is the same."""
+    return {"ours": _ours(finding.ours), "theirs": _theirs(finding.theirs)}
+
+
+def _ours(ours: Ours | None) -> dict[str, Any] | None:
+    if ours is None:
+        return None
+    return {
+        "status": ours.status.value,
+        "amount": ours.money.amount,
+        "currency": ours.money.currency.value,
+        "ref": ours.ref,
+        "place": ours.place.value,
+        "refunds": [
+            {"ref": each.ref or each.refund_id, "amount": each.amount, "state": each.state.value}
+            for each in ours.refunds
+        ],
+    }
+
+
+def _theirs(theirs: Theirs | None) -> dict[str, Any] | None:
+    if theirs is None:
+        return None
+    told = {
+        "kind": theirs.kind.value,
+        "stand": theirs.stand.value,
+        "amount": theirs.amount,
+        "currency": theirs.currency,
+        "ref": theirs.ref,
+        "payment_ref": theirs.payment_ref,
+        "at": theirs.at.isoformat(),
+    }
+    more = {"line": theirs.number or None, "candidates": list(theirs.candidates) or None}
+    return told | {name: value for name, value in more.items() if value is not None}

@@ -1,0 +1,265 @@
+"""Is every payment in our books at the provider, and the other way round, to the cent?
+
+One run for each provider: read the provider's side, lay it beside ours, judge what differs, mend by the one
+door what needs no person, and leave the rest as discrepancies. Every step may be cut: what was mended is
+mended, a half-read side is never taken for the whole, and the next run begins where this one did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from aiolimiter import AsyncLimiter
+
+from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.reconciliation.records import Finding
+from procomp_pay.domain.reconciliation.statement_line import NotPlain, StatementLine
+from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.reconciliation.compare import judge_page
+from procomp_pay.services.reconciliation.context import Court, Scribe
+from procomp_pay.services.reconciliation.kaspi import ask_each
+from procomp_pay.services.reconciliation.our_records import Reach, count_in, first_start, open_ids
+from procomp_pay.services.reconciliation.recheck import look_back
+from procomp_pay.services.reconciliation.repair import mend_by_line, reconciler
+from procomp_pay.services.reconciliation.report import Report
+from procomp_pay.services.reconciliation.statement_fees import keep_fees
+from procomp_pay.services.reconciliation.stripe import default_since, keep_movements, read_window
+from procomp_pay.storage.models.queues import ReconciliationRun
+from procomp_pay.storage.reconciliation import discrepancies as store
+from procomp_pay.storage.reconciliation.staging import Scope, Staging, open_staging
+
+PROVIDERS = ("stripe", "kaspi")
+#: Questions to a provider in a second: far below Stripe's limit of 25 in test mode, which others share.
+PER_SECOND = 15
+#: Suspects that are judged at a time.
+PAGE = 1000
+#: A statement's first and last minutes may lack what our clock puts into them.
+EDGE = timedelta(minutes=5)
+
+Seen = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for.
+
+    :param since, until: ``None``: a week back, further where something was not read yet; up to now.
+    :param lines: a statement in place of the API; read once, in whatever order it has.
+    :param source_name: what the statement is called, for the audit.
+    :param is_ours: somebody says that the statement is ours, although none of its lines is.
+    """
+
+    provider: str
+    since: datetime | None = None
+    until: datetime | None = None
+    lines: Iterable[StatementLine] | None = None
+    source_name: str | None = None
+    dry_run: bool = False
+    is_ours: bool = False
+
+
+def check_window(since: datetime | None, until: datetime | None, now: datetime) -> None:
+    """
+    :raises Refused: a window that ends before it begins, or begins in the future.
+    """
+    if since is not None and since >= now:
+        raise Refused("The window begins in the future: nothing can have been paid in it yet")
+    if since is not None and until is not None and until <= since:
+        raise Refused("The window ends before it begins", next_step="swap --since and --until")
+
+
+async def reconcile(desk: Desk, order: Order, actor: Actor, *, seen: Seen = lambda *_: None) -> Report:
+    """Compare one provider's books with ours. The caller holds ``reconcile_lock``.
+
+    :param seen: told of progress: a word and a count.
+    :returns: what was found and done; ``report.cut`` is set where the provider stopped answering.
+    :raises Refused: a window that makes no sense. :raises ConfigurationError: the provider is not configured.
+    :raises PaymentError: a statement's line cannot be read; nothing was judged by half a file.
+    """
+    check_window(order.since, order.until, desk.clock())
+    report = await _begun(desk, order, actor)
+    state = "failed"
+    try:
+        await _compare(desk, order, report, reconciler(actor), seen)
+        state = "incomplete" if report.cut else "done"
+    finally:
+        await _ended(desk, report, state)
+    async with desk.db.reading() as session:
+        report.still_open = await store.count_open(session, order.provider)
+    return report
+
+
+async def _begun(desk: Desk, order: Order, actor: Actor) -> Report:
+    now = desk.clock()
+    async with desk.db.reading() as session:
+        killed = await store.interrupted(session, order.provider)
+        last_end = await store.last_window_end(session, order.provider)
+        first = await first_start(session, order.provider)
+    since = order.since or min(
+        [default_since(first, last_end, now), *(each.window_from for each in killed if each.window_from)]
+    )
+    source = "api" if order.lines is None else f"statement {order.source_name or ''}".strip()
+    report = Report(order.provider, source, since, min(order.until or now, now), order.dry_run)
+    report.interrupted = [each.started_at for each in killed]
+    if order.dry_run:
+        return report
+    report.run_id = desk.new_id()
+    async with desk.db.writing() as session:
+        for each in await store.interrupted(session, order.provider):
+            each.state, each.finished_at = "interrupted", now
+        session.add(
+            ReconciliationRun(
+                id=report.run_id,
+                provider=order.provider,
+                window_from=report.since,
+                window_until=report.until,
+                source=source,
+                state="running",
+                started_at=now,
+                started_by=actor.name,
+                counts={},
+            )
+        )
+    return report
+
+
+async def _ended(desk: Desk, report: Report, state: str) -> None:
+    if report.run_id is None:
+        return
+    async with desk.db.writing() as session:
+        run = await session.get(ReconciliationRun, report.run_id)
+        if run is not None:
+            run.state, run.finished_at, run.counts = state, desk.clock(), report.counts()
+            run.window_from, run.window_until = report.since, report.until
+
+
+async def _compare(desk: Desk, order: Order, report: Report, actor: Actor, seen: Seen) -> None:
+    limiter = AsyncLimiter(PER_SECOND, 1)
+    reach = Reach(report.since, report.until, by_payment_time=False, read_at=desk.clock())
+    court = Court(desk, actor, reach, report, pace=limiter.acquire)
+    if order.lines is not None:
+        await _statement(court, order, seen)
+    elif order.provider == "kaspi":
+        await ask_each(court, seen)
+    else:
+        await _stripe(court, seen)
+    if report.cut is None and not report.dry_run and order.lines is None:
+        await look_back(court)
+
+
+async def _stripe(court: Court, seen: Seen) -> None:
+    desk, report = court.desk, court.report
+    async with open_staging(desk.db, "stripe") as staging:
+        await read_window(desk, staging, report, seen)
+        reach = Reach(
+            report.since,
+            report.until,
+            by_payment_time=False,
+            whole=report.cut is None,
+            read_at=court.reach.read_at,
+        )
+        court = Court(desk, court.actor, reach, report, pace=court.pace)
+        await _lay_beside(court, staging)
+        await _judge_all(court, staging, seen)
+    if report.cut is None:
+        await keep_movements(desk, report, seen)
+
+
+async def _lay_beside(court: Court, staging: Staging) -> None:
+    desk, report = court.desk, court.report
+    after = ""
+    while court.asks:
+        async with desk.db.reading() as session:
+            ids = await open_ids(session, report.provider, after=after, limit=PAGE)
+        if not ids:
+            break
+        await staging.suspect_payments(ids)
+        after = ids[-1]
+    scope = Scope(report.provider, court.reach.since, court.reach.until)
+    counting = asyncio.create_task(_count(court))  # by a connection of its own, while the other one joins
+    try:
+        # our books against themselves: every night, by API; a statement is about the money alone
+        await staging.find_suspects(scope, books_alone=court.asks)
+    except BaseException:
+        counting.cancel()
+        await asyncio.gather(counting, return_exceptions=True)
+        raise
+    await counting
+
+
+async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
+    judged = 0
+    async with Scribe(court) as scribe:
+        async for suspects, theirs in staging.pages(PAGE):
+            await scribe.keep(await judge_page(court, suspects, theirs))
+            judged += len(suspects)
+            seen("differences looked into", judged)
+
+
+async def _check_ours(order: Order, report: Report, staging: Staging) -> None:
+    """
+    :raises Refused: not one line is of a payment of ours, and nobody has said that the statement is ours all
+        the same: each line, and each payment of ours, would become a difference.
+    """
+    report.is_foreign = not await staging.knows_any()
+    if report.is_foreign and not order.is_ours:
+        count = report.compared
+        ours = f", and none of our {count} payments of its days stands in it" if count else ""
+        raise Refused(
+            f"Not one of the {staging.loaded} lines of {order.source_name or 'the statement'} is of a "
+            f"payment of ours{ours}: another merchant's statement, or another account's? Nothing was judged",
+            next_step="if it is ours all the same, add --yes: every line becomes a discrepancy",
+        )
+
+
+async def _count(court: Court) -> None:
+    report = court.report
+    async with court.desk.db.reading() as session:
+        report.compared = await count_in(session, report.provider, report.since, report.until)
+
+
+async def _statement(court: Court, order: Order, seen: Seen) -> None:
+    try:
+        await _compare_lines(court, order, seen, in_blocks=True)
+    except NotPlain:  # said before anything was judged
+        await _compare_lines(court, order, seen, in_blocks=False)
+
+
+async def _compare_lines(court: Court, order: Order, seen: Seen, *, in_blocks: bool) -> None:
+    desk, report = court.desk, court.report
+    name = order.source_name or "statement"
+    async with open_staging(desk.db, order.provider) as staging:
+        lines = order.lines or ()
+        load = staging.load_statement if in_blocks else staging.load_lines
+        await load(lines, partial(seen, "lines"))
+        report.read["lines"] = staging.loaded
+        report.skipped = getattr(getattr(lines, "tally", None), "skipped_count", 0)
+        span = staging.span()
+        if span is None:
+            report.notes.append("The statement has no line about a payment")
+            return
+        first, last = span
+        report.since = order.since or first
+        report.until = order.until or last + timedelta(seconds=1)
+        reach = Reach(
+            order.since or first + EDGE,
+            order.until or last - EDGE,
+            by_payment_time=True,
+            whole=not report.skipped,  # a line that nobody could read may be the one that is missed
+            read_at=court.reach.read_at,
+        )
+
+        async def mend(of: Desk, finding: Finding, by: Actor) -> None:
+            line = finding.theirs.number if finding.theirs else 0
+            await mend_by_line(of, finding, by, f"{name}:{line}")
+
+        judging = Court(desk, court.actor, reach, report, mend=mend, asks=False)
+        await _lay_beside(judging, staging)
+        await _check_ours(order, report, staging)
+        await _judge_all(judging, staging, seen)
+        if not report.dry_run:
+            report.settlements = await keep_fees(desk, staging, order.provider)

@@ -1,0 +1,120 @@
+"""What a bulk refund did, or would do: totals and names, never all payments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.states import PaymentMethod
+from procomp_pay.services.views.payment import PaymentView
+
+#: Payments that are named; further ones are counted.
+MOST_NAMED = 500
+
+
+class Ending(StrEnum):
+    """What became of one payment, or would."""
+
+    TO_DO = "to_do"
+    BACK = "back"
+    ON_ITS_WAY = "on_its_way"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+    DISPUTED = "disputed"
+    BY_HAND = "by_hand"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One payment in a report."""
+
+    view: PaymentView
+    ending: Ending
+    money: Money
+    why: str = ""
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "payment_id": self.view.payment_id,
+            "participant_id": self.view.participant_id,
+            "participant_name": self.view.participant_name,
+            "amount": self.money.amount,
+            "currency": self.money.currency.value,
+            "why": self.why,
+        }
+
+
+@dataclass(slots=True)
+class Sum:
+    """Payments of one method and currency. A sum may be larger than any one amount of money."""
+
+    count: int = 0
+    amount: Decimal = Decimal("0.00")
+
+
+@dataclass(slots=True)
+class Tally:
+    """Payments that ended alike: totals, and the first ones by name where a person has to know them."""
+
+    sums: dict[tuple[PaymentMethod, Currency], Sum] = field(default_factory=dict)
+    named: list[Line] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return sum(each.count for each in self.sums.values())
+
+    def add(self, line: Line, *, name: bool) -> None:
+        entry = self.sums.setdefault((line.view.method, line.money.currency), Sum())
+        entry.count += 1
+        entry.amount += line.money.amount
+        if name and len(self.named) < MOST_NAMED:
+            self.named.append(line)
+
+    def full(self) -> dict[str, Any]:
+        totals = [
+            {
+                "method": method.public_name,
+                "currency": currency.value,
+                "count": each.count,
+                "amount": each.amount,
+            }
+            for (method, currency), each in sorted(self.sums.items())
+        ]
+        return {"count": self.count, "totals": totals, "payments": [line.full() for line in self.named]}
+
+
+_NAMED = frozenset({Ending.UNKNOWN, Ending.FAILED, Ending.DISPUTED, Ending.BY_HAND})
+
+
+@dataclass(slots=True)
+class Report:
+    """A dry run's, or a run's. It holds totals and names, never all payments.
+
+    :param refunded_before: payments that had gone back in full when it began.
+    :param still_open: payments that can still be paid.
+    :param stopped: a person stopped it. :param gave_up: the provider does not answer.
+    """
+
+    refunded_before: int = 0
+    still_open: int = 0
+    stopped: bool = False
+    gave_up: bool = False
+    tallies: dict[Ending, Tally] = field(default_factory=dict)
+
+    def of(self, ending: Ending) -> Tally:
+        return self.tallies.setdefault(ending, Tally())
+
+    def add(self, line: Line) -> None:
+        self.of(line.ending).add(line, name=line.ending in _NAMED)
+
+    @property
+    def needs_person(self) -> bool:
+        return any(self.of(each).count for each in (Ending.FAILED, Ending.DISPUTED, Ending.BY_HAND))
+
+    def full(self) -> dict[str, Any]:
+        counts = {"refunded_before": self.refunded_before, "still_open": self.still_open}
+        flags = {"stopped": self.stopped, "gave_up": self.gave_up}
+        return counts | flags | {each.value: self.of(each).full() for each in Ending}

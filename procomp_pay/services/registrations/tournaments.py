@@ -1,0 +1,217 @@
+"""Tournaments and their entry fees, for an install without the platform."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import NotFound, Refused
+from procomp_pay.domain.fees import EntryFees, checked_fee
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.names import clean_name, same_key
+from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.views.payment import instant
+from procomp_pay.storage.models.payments import TournamentFee
+from procomp_pay.storage.models.platform import Tournament
+from procomp_pay.storage.registrations import lookup as people
+from procomp_pay.storage.registrations import participants as roster
+
+#: The most participants or tournaments of one list.
+MOST = 10_000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TournamentView:
+    """A tournament with its fees. ``registered`` leaves the cancelled out."""
+
+    tournament_id: str
+    name: str
+    starts_at: datetime
+    fees: EntryFees
+    registered: int
+    paid: int
+
+    def full(self) -> dict[str, Any]:
+        """Everything, for ``--json``."""
+        fees = [self.fees.main, *(m for c, m in self.fees.others.items() if c is not self.fees.main.currency)]
+        return {
+            "tournament_id": self.tournament_id,
+            "name": self.name,
+            "starts_at": instant(self.starts_at),
+            "entry_fee": self.fees.main.amount,
+            "currency": self.fees.main.currency.value,
+            "fees": [{"amount": m.amount, "currency": m.currency.value} for m in fees],
+            "participants": self.registered,
+            "paid": self.paid,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FeeChange:
+    """A fee as it was (``None``: there was none) and as it is (``None``: it was taken away).
+
+    :param open_payments: payments in this currency that wait for the customer; they keep their amount.
+    """
+
+    tournament: TournamentView
+    before: Money | None
+    after: Money | None
+    open_payments: int
+
+
+async def add_tournament(
+    desk: Desk, name: str, fee: Money, starts_at: datetime, actor: Actor
+) -> TournamentView:
+    """Make a tournament. ``fee`` is its main entry fee.
+
+    :raises Refused: no name. :raises InvalidAmount: tenge with tiyn.
+    """
+    now = desk.clock()
+    row = Tournament(
+        id=desk.new_id(),
+        name=clean_name(name, "tournament's name"),
+        entry_fee=_positive(fee).amount,
+        currency=fee.currency,
+        starts_at=starts_at,
+        created_at=now,
+        updated_at=now,
+    )
+    async with desk.db.writing() as session:
+        session.add(row)
+        await session.flush()
+        view = await _view(session, row)
+    _log.info("tournament %s added by %s: %s", row.id, actor.name, fee)
+    return view
+
+
+async def set_fee(desk: Desk, tournament_id: str, fee: Money, actor: Actor) -> FeeChange:
+    """Set the fee in one currency: the main one's changes the tournament, another one's stands beside it.
+
+    Payments that are open keep the amount that they were started with.
+
+    :raises NotFound: no such tournament. :raises InvalidAmount: not more than zero, or tenge with tiyn.
+    """
+    _positive(fee)
+    now = desk.clock()
+    async with desk.db.writing() as session:
+        row = await roster.lock_tournament(session, tournament_id)
+        before = (await people.entry_fees(session, row)).in_currency(fee.currency)
+        if fee.currency is row.currency:
+            row.entry_fee, row.updated_at = fee.amount, now
+        elif (other := await session.get(TournamentFee, (row.id, fee.currency))) is not None:
+            other.amount, other.updated_at = fee.amount, now
+        else:
+            session.add(
+                TournamentFee(
+                    tournament_id=row.id,
+                    currency=fee.currency,
+                    amount=fee.amount,
+                    created_at=now,
+                    updated_at=now,
+                )
+            )
+        await session.flush()
+        change = await _change(session, row, before, fee)
+    _log.info("fee of tournament %s set by %s: %s, was %s", row.id, actor.name, fee, before)
+    return change
+
+
+async def remove_fee(desk: Desk, tournament_id: str, currency: Currency, actor: Actor) -> FeeChange:
+    """Take away a further fee.
+
+    :raises NotFound: no such tournament, or no fee in this currency.
+    :raises Refused: it is the main fee, without which no tournament can be.
+    """
+    async with desk.db.writing() as session:
+        row = await roster.lock_tournament(session, tournament_id)
+        if currency is row.currency:
+            raise Refused(
+                f"{currency} is the tournament's main fee and cannot be taken away",
+                next_step=f"change it: procomp-pay tournament fee {row.id} AMOUNT {currency}",
+            )
+        other = await session.get(TournamentFee, (row.id, currency))
+        if other is None:
+            raise NotFound(
+                f"The tournament has no fee in {currency}", next_step=f"procomp-pay tournament fee {row.id}"
+            )
+        before = Money(other.amount, currency)
+        await session.delete(other)
+        await session.flush()
+        change = await _change(session, row, before, None)
+    _log.info("fee of tournament %s taken away by %s: %s", row.id, actor.name, before)
+    return change
+
+
+async def find_tournament(desk: Desk, wanted: str) -> TournamentView:
+    """A tournament by its id, or by its whole name where only one has it.
+
+    :raises NotFound: none. :raises Refused: several have that name.
+    """
+    async with desk.db.reading() as session:
+        row = await session.get(Tournament, wanted)
+        if row is None:
+            key = same_key(wanted)
+            ids = [i for i, name in await roster.tournament_names(session) if same_key(name) == key]
+            if len(ids) > 1:
+                raise Refused(
+                    f"{len(ids)} tournaments are called {wanted[:64]!r}",
+                    next_step=f"take one's id: {', '.join(ids[:5])}",
+                )
+            row = await people.tournament(session, ids[0] if ids else wanted)
+        return await _view(session, row)
+
+
+async def list_tournaments(desk: Desk, *, limit: int = 50) -> list[TournamentView]:
+    """Tournaments, the latest first.
+
+    :raises Refused: a limit outside 1 to 10,000.
+    """
+    check_limit(limit)
+    async with desk.db.reading() as session:
+        return await _views(session, await roster.tournaments(session, limit=limit))
+
+
+def check_limit(limit: int) -> None:
+    """
+    :raises Refused: outside 1 to 10,000.
+    """
+    if not 1 <= limit <= MOST:
+        raise Refused(f"limit is 1 to {MOST}, not {limit}")
+
+
+def _positive(fee: Money) -> Money:
+    return checked_fee(Money.parse(fee.amount, fee.currency))
+
+
+async def _change(
+    session: AsyncSession, row: Tournament, before: Money | None, after: Money | None
+) -> FeeChange:
+    fee = after or before
+    waiting = await roster.open_payments(session, row.id, fee.currency) if fee and before != after else 0
+    return FeeChange(await _view(session, row), before, after, waiting)
+
+
+async def _view(session: AsyncSession, row: Tournament) -> TournamentView:
+    return (await _views(session, [row]))[0]
+
+
+async def _views(session: AsyncSession, rows: list[Tournament]) -> list[TournamentView]:
+    fees = await roster.all_fees(session, rows)
+    heads = await roster.headcounts(session, list(fees))
+    return [
+        TournamentView(
+            tournament_id=row.id,
+            name=row.name,
+            starts_at=row.starts_at,
+            fees=fees[row.id],
+            registered=heads.get(row.id, roster.Headcount()).registered,
+            paid=heads.get(row.id, roster.Headcount()).paid,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,176 @@
+"""The figures of a report: what was tried, what money moved. Money of two currencies is never added up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from procomp_pay.domain import percentages as figures
+from procomp_pay.domain.refunds import DisputeState
+from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, PaymentStatus
+
+_NONE = Decimal("0.00")
+
+
+@dataclass(slots=True)
+class Attempts:
+    """Payments that were started, and what became of them by now."""
+
+    by_status: Counter[PaymentStatus] = field(default_factory=Counter)
+    #: Whole seconds from start to money, of those paid; ``None`` where none was.
+    median_s: int | None = None
+    p95_s: int | None = None
+
+    @property
+    def started(self) -> int:
+        return self.by_status.total()
+
+    @property
+    def paid(self) -> int:
+        """Whatever went back later."""
+        return sum(self.by_status[each] for each in PAID_STATUSES)
+
+    @property
+    def waiting(self) -> int:
+        """Not at an end yet: they count neither way."""
+        return sum(self.by_status[each] for each in OPEN_STATUSES)
+
+    @property
+    def success_percent(self) -> Decimal | None:
+        """Of the payments that came to an end, how many were paid."""
+        return figures.percent(self.paid, self.started - self.waiting)
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "started": self.started,
+            "paid": self.paid,
+            "open": self.waiting,
+            "failed": self.by_status[PaymentStatus.FAILED],
+            "expired": self.by_status[PaymentStatus.EXPIRED],
+            "cancelled": self.by_status[PaymentStatus.CANCELLED],
+            "success_percent": self.success_percent,
+            "median_seconds": self.median_s,
+            "p95_seconds": self.p95_s,
+        }
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many, and how much."""
+
+    count: int = 0
+    amount: Decimal = _NONE
+
+    def add(self, count: int, amount: Decimal) -> None:
+        self.count += count
+        self.amount += amount
+
+    def full(self) -> dict[str, Any]:
+        return {"count": self.count, "amount": self.amount}
+
+
+@dataclass(slots=True)
+class Flow:
+    """Money of one currency that moved.
+
+    :param with_fee: of how many of the payments the provider's fee is known.
+    :param fees: what is known of fees taken in this currency; ``None`` where nothing is.
+    """
+
+    currency: str
+    paid: Tally = field(default_factory=Tally)
+    late: int = 0
+    duplicates: int = 0
+    refunds: Tally = field(default_factory=Tally)
+    on_their_way: Tally = field(default_factory=Tally)
+    disputes: dict[DisputeState, Tally] = field(default_factory=dict)
+    with_fee: int = 0
+    fees: Decimal | None = None
+
+    def dispute(self, *states: DisputeState) -> Tally:
+        """Disputes in one of the states."""
+        found = Tally()
+        for state in states:
+            each = self.disputes.get(state, Tally())
+            found.add(each.count, each.amount)
+        return found
+
+    @property
+    def lost(self) -> Tally:
+        """Money gone by disputes."""
+        return self.dispute(DisputeState.LOST)
+
+    @property
+    def open_disputes(self) -> Tally:
+        return self.dispute(DisputeState.OPEN, DisputeState.WITHDRAWN)
+
+    @property
+    def without_fee(self) -> int:
+        """Payments whose fee no reconciliation has brought yet."""
+        return max(0, self.paid.count - self.with_fee)
+
+    @property
+    def before_fees(self) -> Decimal:
+        """What stays of the revenue after refunds and lost disputes."""
+        return self.paid.amount - self.refunds.amount - self.lost.amount
+
+    @property
+    def net(self) -> Decimal | None:
+        """What stays after fees too; ``None`` while a fee is missing: half a figure is none."""
+        return None if self.without_fee else self.before_fees - (self.fees or _NONE)
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "currency": self.currency,
+            "payments": self.paid.count,
+            "revenue": self.paid.amount,
+            "late": self.late,
+            "duplicates": self.duplicates,
+            "refunds": self.refunds.count,
+            "refunded": self.refunds.amount,
+            "refunds_on_their_way": self.on_their_way.full(),
+            "disputes": {
+                "open": self.open_disputes.full(),
+                "won": self.dispute(DisputeState.WON).full(),
+                "lost": self.lost.full(),
+            },
+            "net_before_fees": self.before_fees,
+            "provider_fees": self.fees,
+            "payments_without_fee": self.without_fee,
+            "net": self.net,
+        }
+
+    def short(self) -> dict[str, Any]:
+        """The figures of a day, a method or a tournament."""
+        return {
+            "currency": self.currency,
+            "payments": self.paid.count,
+            "revenue": self.paid.amount,
+            "refunded": self.refunds.amount,
+            "disputes_lost": self.lost.amount,
+            "net_before_fees": self.before_fees,
+            "provider_fees": self.fees,
+            "net": self.net,
+        }
+
+
+@dataclass(slots=True)
+class Ranks:
+    """Median and 95th percentile of values that come in order, without keeping them.
+
+    :param count: how many will come.
+    """
+
+    count: int
+    _seen: int = 0
+    median: int | None = None
+    p95: int | None = None
+
+    def add(self, value: int, times: int) -> None:
+        before, self._seen = self._seen, self._seen + times
+        if before < figures.rank(self.count, 50) <= self._seen:
+            self.median = value
+        if before < figures.rank(self.count, 95) <= self._seen:
+            self.p95 = value

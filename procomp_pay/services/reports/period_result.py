@@ -1,0 +1,152 @@
+"""A report as it is handed on: to the terminal, to files, to a program."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Generic, TypeVar
+
+from procomp_pay.domain.period import Period
+from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.services.reports.figures import Attempts, Flow
+from procomp_pay.services.views.payment import instant
+from procomp_pay.storage.registrations.participants import Headcount
+
+_K = TypeVar("_K", bound=Hashable)
+
+
+class Flows(Generic[_K]):
+    """Money by a key (a day, a method, a tournament) and currency."""
+
+    def __init__(self) -> None:
+        self._flows: dict[_K, dict[str, Flow]] = {}
+
+    def of(self, key: _K, currency: str) -> Flow:
+        """The flow, to be added to."""
+        return self._flows.setdefault(key, {}).setdefault(currency, Flow(currency))
+
+    def by_currency(self, key: _K) -> list[Flow]:
+        """A key's flows, tenge first."""
+        found = self._flows.get(key, {})
+        return [found[currency] for currency in sorted(found, key=lambda each: (each != "KZT", each))]
+
+    def sorted(self) -> list[tuple[_K, Flow]]:
+        """Every key's flows, in the order of the keys."""
+        keys: list[Any] = sorted(self._flows)
+        return [(key, flow) for key in keys for flow in self.by_currency(key)]
+
+    def keys(self) -> set[_K]:
+        return set(self._flows)
+
+
+@dataclass(frozen=True, slots=True)
+class TournamentLine:
+    """One tournament in a report; ``heads`` are those of now."""
+
+    tournament_id: str
+    name: str
+    attempts: Attempts
+    heads: Headcount
+    flows: list[Flow]
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "tournament_id": self.tournament_id,
+            "name": self.name,
+            "started": self.attempts.started,
+            "paid": self.attempts.paid,
+            "success_percent": self.attempts.success_percent,
+            "participants": self.heads.registered,
+            "participants_paid": self.heads.paid,
+            "participants_not_paid": self.heads.registered - self.heads.paid,
+            "money": [flow.short() for flow in self.flows],
+        }
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything. ``reasons`` are status, reason and count; ``disagreements`` kind, whether it is of a
+    payment of ours, and count."""
+
+    period: Period
+    made_at: datetime
+    tournament: tuple[str, str] | None = None
+    attempts: Attempts = field(default_factory=Attempts)
+    methods: dict[PaymentMethod, Attempts] = field(default_factory=dict)
+    by_method: Flows[PaymentMethod] = field(default_factory=Flows)
+    total: Flows[str] = field(default_factory=Flows)
+    days: Flows[date] = field(default_factory=Flows)
+    by_tournament: Flows[str] = field(default_factory=Flows)
+    tournaments: list[TournamentLine] = field(default_factory=list)
+    reasons: list[tuple[PaymentStatus, str | None, int]] = field(default_factory=list)
+    disagreements: list[tuple[str, bool, int]] = field(default_factory=list)
+
+    @property
+    def money(self) -> list[Flow]:
+        return self.total.by_currency("")
+
+    @property
+    def heads(self) -> Headcount:
+        """The participants of the report's tournaments."""
+        return Headcount(
+            sum(each.heads.registered for each in self.tournaments),
+            sum(each.heads.paid for each in self.tournaments),
+        )
+
+    @property
+    def reasons_not_named(self) -> int:
+        """Payments that came to nothing for a reason too rare to be named."""
+        ended = self.attempts.started - self.attempts.waiting - self.attempts.paid
+        return max(0, ended - sum(count for *_, count in self.reasons))
+
+    @property
+    def open_discrepancies(self) -> int:
+        return sum(count for *_, count in self.disagreements)
+
+    @property
+    def of_no_payment(self) -> int:
+        """Open discrepancies about money that is none of our payments'."""
+        return sum(count for _, ours, count in self.disagreements if not ours)
+
+    def full(self) -> dict[str, Any]:
+        """Everything, for ``--json``."""
+        return {
+            "report": "period",
+            "made_at": instant(self.made_at),
+            "timezone": self.period.zone.key,
+            "since": self.period.since.isoformat() if self.period.since else None,
+            "until": self.period.until.isoformat() if self.period.until else None,
+            "tournament": dict(zip(("tournament_id", "name"), self.tournament, strict=True))
+            if self.tournament
+            else None,
+            "attempts": self.attempts.full(),
+            "methods": [
+                {"method": method.public_name, **attempts.full(), "money": self._money_of(method)}
+                for method, attempts in self.methods.items()
+            ],
+            "failure_reasons": [
+                {"status": status.value, "reason": reason, "count": count}
+                for status, reason, count in self.reasons
+            ],
+            "failure_reasons_not_named": self.reasons_not_named,
+            "money": [flow.full() for flow in self.money],
+            "days": [{"day": day.isoformat(), **flow.short()} for day, flow in self.days.sorted()],
+            "tournaments": [each.full() for each in self.tournaments],
+            "participants": {
+                "registered": self.heads.registered,
+                "paid": self.heads.paid,
+                "not_paid": self.heads.registered - self.heads.paid,
+            },
+            "open_discrepancies": {
+                "count": self.open_discrepancies,
+                "of_no_payment": self.of_no_payment,
+                "kinds": [
+                    {"kind": kind, "of_our_payments": ours, "count": count}
+                    for kind, ours, count in self.disagreements
+                ],
+            },
+        }
+
+    def _money_of(self, method: PaymentMethod) -> list[dict[str, Any]]:
+        return [flow.short() for flow in self.by_method.by_currency(method)]

@@ -1,0 +1,163 @@
+"""What people and programs see of money that goes back, and of each move of a payment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.refunds import DisputeState, RefundState
+from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+
+
+def instant(at: datetime | None) -> str | None:
+    """A time for JSON: UTC, ``2024-01-15T14:00:00Z``, with milliseconds where it has them."""
+    if at is None:
+        return None
+    spec = "milliseconds" if at.microsecond else "seconds"
+    return at.astimezone(UTC).isoformat(timespec=spec).replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class RefundView:
+    """One refund of a payment."""
+
+    refund_id: str
+    money: Money
+    state: RefundState
+    reason: str
+    requested_by: str
+    provider_refund_id: str | None
+    failure_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def is_unknown(self) -> bool:
+        """The provider has not said yet that it has it."""
+        return self.state is RefundState.PENDING and self.provider_refund_id is None
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "refund_id": self.refund_id,
+            "amount": self.money.amount,
+            "currency": self.money.currency.value,
+            "state": self.state.value,
+            "reason": self.reason,
+            "requested_by": self.requested_by,
+            "provider_refund_id": self.provider_refund_id,
+            "failure_reason": self.failure_reason,
+            "created_at": instant(self.created_at),
+            "updated_at": instant(self.updated_at),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeView:
+    """The newest dispute over a payment.
+
+    :param due_at: until then the provider takes evidence.
+    """
+
+    dispute_id: str
+    state: DisputeState
+    money: Money
+    reason: str | None
+    due_at: datetime | None
+
+    @property
+    def holds_refunds_back(self) -> bool:
+        """The money is at stake, or gone with the dispute: a refund would be a second time."""
+        return self.state.is_open or self.state is DisputeState.LOST
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "dispute_id": self.dispute_id,
+            "state": self.state.value,
+            "amount": self.money.amount,
+            "currency": self.money.currency.value,
+            "reason": self.reason,
+            "evidence_until": instant(self.due_at),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One entry of a payment's audit trail, as history shows it.
+
+    :param amount: what was asked to go back, or went back, or came back to us with it; in the payment's
+        currency.
+    """
+
+    at: datetime
+    action: str
+    actor: str
+    source: str
+    before: str | None
+    after: str | None
+    note: str | None
+    amount: Decimal | None = None
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "at": instant(self.at),
+            "action": self.action,
+            "actor": self.actor,
+            "source": self.source,
+            "before": self.before,
+            "after": self.after,
+            "note": self.note,
+            "amount": self.amount,
+        }
+
+
+def refund_view(row: Refund) -> RefundView:
+    return RefundView(
+        refund_id=row.id,
+        money=Money(row.amount, row.currency),
+        state=row.state,
+        reason=row.reason,
+        requested_by=row.requested_by,
+        provider_refund_id=row.provider_refund_id,
+        failure_reason=row.failure_reason,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def dispute_view(detail: PaymentDetail) -> DisputeView | None:
+    if detail.dispute_id is None or detail.dispute_state is None:
+        return None
+    currency: Currency = detail.charged_currency
+    return DisputeView(
+        dispute_id=detail.dispute_id,
+        state=detail.dispute_state,
+        money=Money(detail.dispute_amount or Decimal(0), currency),
+        reason=detail.dispute_reason,
+        due_at=detail.dispute_due_at,
+    )
+
+
+def move_view(entry: AuditEntry) -> Move:
+    before, after = entry.before or {}, entry.after or {}
+    return Move(
+        at=entry.at,
+        action=entry.action,
+        actor=entry.actor,
+        source=entry.source,
+        before=before.get("status"),
+        after=after.get("status"),
+        note=entry.note,
+        amount=_amount(entry.action, before, after),
+    )
+
+
+def _amount(action: str, before: dict[str, Any], after: dict[str, Any]) -> Decimal | None:
+    if action == "refund_requested":
+        return Decimal(str(after["amount"]))
+    if not action.startswith("refund_"):
+        return None
+    gone = Decimal(str(after.get("refunded", 0))) - Decimal(str(before.get("refunded", 0)))
+    return abs(gone) or None

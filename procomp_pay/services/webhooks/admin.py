@@ -1,0 +1,172 @@
+"""The inbox as a person sees it: look at events, and have them handled once more."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from procomp_pay.domain.errors import NotFound, PaymentError
+from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.webhooks.inbox import ATTEMPTS, handle_one
+from procomp_pay.services.webhooks.redaction import redacted
+from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.models import exact_json
+from procomp_pay.storage.models.queues import WebhookEvent
+from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.payments.repository import hold
+from procomp_pay.storage.webhooks import listing as event_rows
+from procomp_pay.storage.webhooks.listing import EventFilter
+
+log = logging.getLogger(__name__)
+
+_WHY = {
+    EventState.DONE: "handled",
+    EventState.IGNORED: "kept, of a type that the desk does not act on",
+    EventState.FOREIGN: "kept, about a payment that this desk did not take: another shop of the same Stripe "
+    "account, or one made in Stripe's dashboard",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """An event of the inbox; ``why`` says in words why it stands where it stands."""
+
+    id: str
+    event_id: str
+    provider: str
+    type: str
+    state: EventState
+    attempts: int
+    why: str
+    last_error: str | None
+    payment_id: str | None
+    occurred_at: datetime
+    received_at: datetime
+    handled_at: datetime | None
+    next_attempt_at: datetime | None
+
+    def full(self) -> dict[str, Any]:
+        """Everything, for ``--json``."""
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value for name, value in found.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What became of an event that was handled once more; ``None``: it waits its turn."""
+
+    before: EventView
+    state: EventState | None = None
+
+
+def _view(row: WebhookEvent) -> EventView:
+    pending = row.state is EventState.PENDING
+    return EventView(
+        id=row.id,
+        event_id=row.event_id,
+        provider=row.provider,
+        type=row.type,
+        state=row.state,
+        attempts=row.attempts,
+        why=_why(row),
+        last_error=row.last_error,
+        payment_id=row.payment_id,
+        occurred_at=row.occurred_at,
+        received_at=row.received_at,
+        handled_at=row.handled_at,
+        next_attempt_at=row.next_attempt_at if pending else None,
+    )
+
+
+def _why(row: WebhookEvent) -> str:
+    if row.state is EventState.DEAD:
+        return f"given up after {row.attempts} attempts: {row.last_error}"
+    if row.state is EventState.PENDING:
+        if not row.attempts:
+            return "waits to be handled"
+        return f"attempt {row.attempts} of {ATTEMPTS} failed: {row.last_error}"
+    return _WHY[row.state]
+
+
+async def many(
+    desk: Desk, wanted: EventFilter, *, limit: int = 20, cursor: str | None = None
+) -> tuple[list[EventView], str | None]:
+    """A page of events, newest first, and the next page's cursor."""
+    async with desk.db.reading() as session:
+        rows, following = await event_rows.page(session, wanted, limit=limit, cursor=cursor)
+    return [_view(row) for row in rows], following
+
+
+async def one(desk: Desk, name: str) -> tuple[EventView, Any]:
+    """An event and its document, redacted.
+
+    :raises NotFound: no such event. :raises ConfigurationError: none of the keys opens it.
+    """
+    async with desk.db.reading() as session:
+        row = await event_rows.find(session, name)
+    if row is None:
+        raise _unknown(name)
+    return _view(row), redacted(exact_json.loads(desk.keyring.unseal(row.payload_enc)))
+
+
+async def replay_one(desk: Desk, name: str, actor: Actor, *, dry_run: bool) -> Replayed:
+    """Have an event handled once more, whatever became of it before: the door applies nothing twice.
+
+    :raises NotFound: no such event.
+    """
+    async with desk.db.reading() as session:
+        row = await event_rows.find(session, name)
+    if row is None:
+        raise _unknown(name)
+    return Replayed(_view(row)) if dry_run else await _replay(desk, _view(row), actor)
+
+
+async def replay_many(
+    desk: Desk, wanted: EventFilter, actor: Actor, *, limit: int, dry_run: bool
+) -> list[Replayed]:
+    """Have up to ``limit`` events that fit handled once more, oldest first."""
+    found: list[EventView] = []
+    cursor = None
+    while len(found) < limit:
+        page, cursor = await many(desk, wanted, limit=min(200, limit - len(found)), cursor=cursor)
+        found += page
+        if cursor is None:
+            break
+    if dry_run:
+        return [Replayed(view) for view in reversed(found)]
+    return [await _replay(desk, view, actor) for view in reversed(found)]
+
+
+async def _replay(desk: Desk, view: EventView, actor: Actor) -> Replayed:
+    async with desk.db.writing() as session:
+        if view.payment_id is not None:
+            try:
+                await hold(session, view.payment_id)
+            except PaymentError:
+                log.info("event %s is about a payment that is gone", view.event_id)
+            else:
+                deed = audit.Deed(
+                    actor=actor.name,
+                    source=actor.source,
+                    source_id=view.event_id,
+                    action="event_replayed",
+                    note=f"{view.type}, was {view.state}",
+                )
+                await audit.append(session, view.payment_id, deed, desk.clock())
+        row = await event_rows.find(session, view.id, lock=True)
+        if row is None:
+            raise _unknown(view.id)
+        row.state = EventState.PENDING
+        row.attempts = 0
+        row.next_attempt_at = desk.clock()
+    log.warning("event %s (%s, was %s) is replayed by %s", view.event_id, view.type, view.state, actor.name)
+    handled = await handle_one(desk, view.id)
+    return Replayed(view, handled.state if handled else None)
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"There is no event {name[:64]!r} in the inbox", next_step="procomp-pay events list")

@@ -1,0 +1,178 @@
+"""Handle many events of the inbox in one transaction: the door's rules for each, one commit for all.
+
+Only what is simple goes this way: news of a payment that can be locked at once. What is not (refunds,
+disputes, a payment that somebody else holds, an event that cannot be read) is handled alone, and where
+anything at all goes wrong, the transaction is rolled back and every event of it is handled alone: a poison
+event takes nobody with it, and both ways end in the same books.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import col, or_, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import PaymentError
+from procomp_pay.providers.stripe.webhook_events import EventNews
+from procomp_pay.services.context import Desk
+from procomp_pay.services.settlement.apply import settle_in
+from procomp_pay.services.webhooks.inbox import fact_of, handle_one, read_sealed, shape_of
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.payments.batch import hold_many
+from procomp_pay.storage.payments.locked_payment import Holding
+from procomp_pay.storage.webhooks import inbox as queues
+from procomp_pay.storage.webhooks.inbox import Handled, Waiting
+
+log = logging.getLogger(__name__)
+
+#: Events of one transaction: few enough to hold their payments for some tens of milliseconds only.
+AT_ONCE = 100
+#: Events that are worked on before requests get their turn: a millisecond's work.
+_IN_A_ROW = 4
+#: How long (seconds) a batch waits at most while requests queue up for their commit.
+_PATIENCE_S = 0.03
+
+
+@dataclass(slots=True)
+class _Read:
+    row: Waiting
+    event: dict[str, Any]
+    news: EventNews
+    payment_id: str | None = None
+
+
+async def handle_due(desk: Desk, *, limit: int = AT_ONCE) -> list[Handled]:
+    """Handle up to ``limit`` events that are due; none where there are none.
+
+    :raises DatabaseUnavailable: what was not handled is as it was.
+    """
+    await _wait_for_the_crowd(desk)
+    taken: list[str] = []
+    try:
+        async with desk.db.writing() as session:
+            rows = await queues.claim_many(session, desk.clock(), limit=limit)
+            taken = [row.id for row in rows]
+            done = await _handle_all(session, desk, rows) if rows else []
+    except Exception as error:
+        if not taken:
+            raise
+        loud = logging.INFO if isinstance(error, PaymentError) else logging.ERROR
+        log.log(loud, "%d events are handled one by one: %s", len(taken), shape_of(error))
+        done = []
+    through = {each.id for each in done}
+    for row_id in taken:
+        if row_id not in through:
+            alone = await handle_one(desk, row_id)
+            if alone is not None:
+                done.append(alone)
+    return done
+
+
+async def _handle_all(session: AsyncSession, desk: Desk, rows: list[Waiting]) -> list[Handled]:
+    """Handle what is simple, and mark it; the others stay as they are."""
+    done: list[Handled] = []
+    known: list[_Read] = []
+    now = desk.clock()
+
+    def mark(row: Waiting, state: EventState, payment_id: str | None = None) -> None:
+        lag = (now - row.received_at).total_seconds()
+        done.append(Handled(row.id, row.event_id, row.type, state, payment_id, lag))
+
+    for number, row in enumerate(rows):
+        await _make_way(number)
+        read = _read(desk, row)
+        if read is EventState.IGNORED:
+            mark(row, EventState.IGNORED)
+        elif isinstance(read, _Read):
+            known.append(read)
+    batch = await hold_many(session, {each.payment_id for each in known if each.payment_id})
+    # mostly each names its payment, and all can be had; for the others it is found out whose they are
+    await _find(session, [each for each in known if each.payment_id not in batch.held])
+    for number, each in enumerate(known):
+        await _make_way(number)
+        if (state := await _settle(session, desk, each, batch.held)) is not None:
+            mark(each.row, state, each.payment_id)
+    await batch.write(session)
+    await queues.mark_many(session, done, desk.clock())
+    return done
+
+
+async def _wait_for_the_crowd(desk: Desk) -> None:
+    """Who floods the door gets answers first: what an event means can wait, at most some tens of
+    milliseconds a batch, whoever sent it cannot."""
+    end = time.monotonic() + _PATIENCE_S
+    while desk.db.arrivals.crowd and time.monotonic() < end:  # noqa: ASYNC110 - it comes and goes
+        await asyncio.sleep(_PATIENCE_S / 10)
+
+
+async def _make_way(number: int) -> None:
+    """Who waits for an answer goes first: a batch holds the process only for as long as some events take."""
+    if number % _IN_A_ROW == _IN_A_ROW - 1:
+        await asyncio.sleep(0)
+
+
+async def _settle(
+    session: AsyncSession, desk: Desk, read: _Read, held: Mapping[str, Holding]
+) -> EventState | None:
+    """``None`` for what is to be handled alone."""
+    if read.payment_id is None:
+        return EventState.FOREIGN
+    payment = held.get(read.payment_id)
+    if payment is None:
+        return None  # in other hands, or found by the provider's ids
+    fact = fact_of(read.payment_id, read.news, read.event)
+    if fact is not None:
+        await settle_in(session, desk, fact, payment)
+    return EventState.DONE
+
+
+def _read(desk: Desk, row: Waiting) -> _Read | EventState | None:
+    """``None`` for what is to be handled alone."""
+    if row.provider != "stripe":
+        return None
+    try:
+        event, news = read_sealed(desk, row.payload_enc)
+    except Exception:
+        return None  # handled alone, it fails again, and is put off with its reason
+    if news is None:
+        return EventState.IGNORED
+    if news.refund or news.dispute or news.returned is not None:
+        return None
+    return _Read(row, event, news, news.payment_id)
+
+
+async def _find(session: AsyncSession, unsure: list[_Read]) -> None:
+    """Whose payment each is about: by the name that it carries, else by the provider's ids."""
+    if not unsure:
+        return
+    named = [each.news.payment_id for each in unsure if each.news.payment_id is not None]
+    found = await session.exec(
+        select(PaymentDetail.payment_id).where(col(PaymentDetail.payment_id).in_(named))
+    )
+    ours = set(found.all())
+    unnamed = [each for each in unsure if each.news.payment_id not in ours]
+    intents = [each.news.seen.ids.payment_intent for each in unnamed]
+    sessions = [each.news.seen.ids.checkout_session for each in unnamed]
+    by_ref = await _by_ref(session, [x for x in intents if x], [x for x in sessions if x])
+    for each in unnamed:
+        ids = each.news.seen.ids
+        each.payment_id = by_ref.get(ids.payment_intent or "") or by_ref.get(ids.checkout_session or "")
+
+
+async def _by_ref(session: AsyncSession, intents: list[str], sessions: list[str]) -> dict[str, str]:
+    if not (intents or sessions):
+        return {}
+    found = await session.exec(
+        select(Payment.id, Payment.stripe_payment_id, Payment.stripe_session_id).where(
+            or_(col(Payment.stripe_payment_id).in_(intents), col(Payment.stripe_session_id).in_(sessions))
+        )
+    )
+    return {ref: payment_id for payment_id, *refs in found for ref in refs if ref}

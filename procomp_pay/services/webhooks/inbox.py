@@ -1,0 +1,229 @@
+"""The inbox: Stripe's events are stored before the 200, then handled once each, in any order."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import BadSignature, NotYet, PaymentError, Refused
+from procomp_pay.domain.events import Fact, News, Source
+from procomp_pay.domain.redact import redact
+from procomp_pay.providers.stripe import webhook_signature as stripe_signature
+from procomp_pay.providers.stripe.webhook_events import EventNews, read_event
+from procomp_pay.services.context import Desk
+from procomp_pay.services.settlement.apply import settle_in
+from procomp_pay.services.webhooks import kaspi_bill as bill
+from procomp_pay.services.webhooks import kaspi_gateway as callbacks
+from procomp_pay.storage.models import exact_json
+from procomp_pay.storage.models.queues import WebhookEvent
+from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.payments import repository as payments
+from procomp_pay.storage.webhooks import inbox as queues
+from procomp_pay.storage.webhooks.inbox import Handled
+from procomp_pay.storage.webhooks.intake import Arrival
+
+log = logging.getLogger(__name__)
+
+#: Attempts at one event before it is a dead letter: with the waits below, about two hours.
+ATTEMPTS = 12
+_LONGEST_WAIT_S = 1800
+#: Attempts at a refund or dispute of an unknown payment before it is somebody else's: about half an hour, in
+#: which a payment whose events were lost is looked at three times.
+_PATIENT_FOR = 10
+#: Seconds after a hint of a refund until the provider is asked, where the refund's own event did not come.
+_HINT_S = 30
+
+
+async def receive_stripe(desk: Desk, body: bytes, header: str | None, secrets: list[str]) -> bool:
+    """Check the signature and store the event. When this returns, it is durable.
+
+    :returns: False where the event was in the inbox already.
+    :raises BadSignature: nothing is stored. :raises Refused: signed, but not an event.
+    :raises DatabaseUnavailable: not stored, as far as is known: Stripe has to send it again.
+    """
+    if not header or not secrets:
+        raise BadSignature("The webhook has no signature" if secrets else "No webhook secret is configured")
+    now = desk.clock()
+    stripe_signature.check(body, header, secrets, now)
+    return await desk.db.arrivals.put(arrival(desk, body), now)
+
+
+def arrival(desk: Desk, body: bytes) -> Arrival:
+    """An event of Stripe's as the inbox takes it. No amount is read here: that is for the handling.
+
+    :raises Refused: not an event.
+    """
+    try:
+        event = json.loads(str(body, "utf-8"))
+        occurred_at = int(event["created"])
+        datetime.fromtimestamp(occurred_at, UTC)  # raises for a time that no calendar has
+        return Arrival(
+            id=desk.new_id(),
+            provider="stripe",
+            event_id=_word(event["id"]),
+            type=_word(event["type"]),
+            payload_enc=desk.keyring.seal(body),
+            occurred_at=occurred_at,
+        )
+    except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
+        raise Refused("The body is not a Stripe event") from None
+
+
+def _word(value: object) -> str:
+    """An id or a type as every database can store it."""
+    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 255:
+        raise ValueError("not an id")
+    return value
+
+
+async def handle_next(desk: Desk) -> Handled | None:
+    """Handle the next event that is due; ``None`` where there is none."""
+    return await _handle(desk, None)
+
+
+async def handle_one(desk: Desk, row_id: str) -> Handled | None:
+    """Handle this event; ``None`` where it does not wait any more, or another one has it in hand."""
+    return await _handle(desk, row_id)
+
+
+async def _handle(desk: Desk, row_id: str | None) -> Handled | None:
+    """The event's row lock, the door's writes and the mark "done" are one transaction: a crash leaves the
+    event as it was, and it is handled again from the start."""
+    taken = None
+    try:
+        async with desk.db.writing() as session:
+            row = await queues.claim_event(session, desk.clock(), row_id)
+            if row is None:
+                return None
+            taken = row.id
+            row.payment_id, row.state = await _apply(session, desk, row)
+            row.attempts += 1
+            row.handled_at = desk.clock()
+            row.last_error = None
+            return _handled(row)
+    except Exception as error:
+        if taken is None:
+            raise
+        return await _put_off(desk, taken, error)
+
+
+def _handled(row: WebhookEvent) -> Handled:
+    lag = (row.handled_at - row.received_at).total_seconds() if row.handled_at else 0.0
+    return Handled(row.id, row.event_id, row.type, row.state, row.payment_id, lag)
+
+
+def read_sealed(desk: Desk, payload_enc: str) -> tuple[dict[str, Any], EventNews | None]:
+    """A stored event and what it says; ``None`` for a type that we do not act on.
+
+    :raises Exception: it is not what its type promises, or cannot be decrypted.
+    """
+    event = exact_json.loads(desk.keyring.unseal(payload_enc))
+    return event, read_event(event)
+
+
+async def _apply(session: AsyncSession, desk: Desk, row: WebhookEvent) -> tuple[str | None, EventState]:
+    if row.provider == callbacks.PROVIDER:
+        return await callbacks.apply_callback(session, desk, row)
+    if row.provider == bill.PROVIDER:
+        return await bill.apply_again(session, desk, row)
+    event, news = read_sealed(desk, row.payload_enc)
+    if news is None:
+        return None, EventState.IGNORED
+    payment_id = await _whose(session, news)
+    if payment_id is None:
+        if (news.refund or news.dispute) and row.attempts < _PATIENT_FOR:
+            # a hosted page's intent is learned with the payment's own event, which may come later
+            raise NotYet("No payment of ours has this PaymentIntent yet")
+        return None, EventState.FOREIGN
+    await _act(session, desk, payment_id, news, event)
+    return payment_id, EventState.DONE
+
+
+async def _act(
+    session: AsyncSession, desk: Desk, payment_id: str, news: EventNews, event: dict[str, Any]
+) -> None:
+    if news.returned is not None:
+        # only a sum: the refund's own event says which; this finds one that was lost
+        held = await payments.hold(session, payment_id)
+        if news.returned.amount > held.detail.refunded_amount:
+            held.detail.next_poll_at = desk.clock() + timedelta(seconds=_HINT_S)
+    fact = fact_of(payment_id, news, event)
+    if fact is not None:
+        await settle_in(session, desk, fact)
+
+
+async def _whose(session: AsyncSession, news: EventNews) -> str | None:
+    if news.payment_id is not None and await payments.exists(session, news.payment_id):
+        return news.payment_id
+    return await payments.find_id(session, news.seen.ids)
+
+
+def fact_of(payment_id: str, news: EventNews, event: dict[str, Any]) -> Fact | None:
+    """The fact for the door; ``None`` where the event says nothing new."""
+    seen = news.seen
+    back = News.REFUND if news.refund else News.DISPUTE if news.dispute else None
+    what = back or seen.news
+    if what is None:
+        return None
+    return Fact(
+        payment_id=payment_id,
+        news=what,
+        at=news.at,
+        source=Source.STRIPE_WEBHOOK,
+        actor="stripe",
+        source_id=event["id"],
+        money=seen.money,
+        ids=seen.ids,
+        reason=seen.reason or (news.refund.failure_reason if news.refund else None),
+        final_at_provider=seen.final,
+        refund=news.refund,
+        dispute=news.dispute,
+    )
+
+
+async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
+    """Try again later, with backoff and jitter; after the last attempt it is a dead letter with an alert."""
+    async with desk.db.writing() as session:
+        row = await session.get(WebhookEvent, row_id, with_for_update=True)
+        if row is None:
+            raise error
+        now = desk.clock()
+        row.attempts += 1
+        row.last_error = (
+            redact(f"{type(error).__name__}: {error}"[:500])
+            if isinstance(error, PaymentError)
+            else shape_of(error)
+        )
+        wait = min(_LONGEST_WAIT_S, 2**row.attempts) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        row.next_attempt_at = now + timedelta(seconds=wait)
+        fields = {"event_id": row.event_id, "payment_id": row.payment_id}
+        log.warning(
+            "event %s failed at attempt %d: %s", row.event_id, row.attempts, row.last_error, extra=fields
+        )
+        if row.attempts >= ATTEMPTS:
+            row.state = EventState.DEAD
+            message = {"event_id": row.event_id, "type": row.type, "error": row.last_error}
+            await queues.put_out(
+                session,
+                "alert.dead_letter",
+                message,
+                row_id=desk.new_id(),
+                now=now,
+                dedup_key=f"alert.dead_letter:{row.id}:{now.isoformat()}",
+            )
+        return replace(_handled(row), waits=isinstance(error, NotYet))
+
+
+def shape_of(error: Exception) -> str:
+    """An unexpected error's kind and place. Not its words: they may hold what an event holds."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" at {trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__}{where}"

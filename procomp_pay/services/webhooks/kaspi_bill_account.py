@@ -1,0 +1,107 @@
+"""Whom an account of the bill protocol names, and whether the fee can be paid now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain import payment_code as short_code
+from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus, PaymentStatus
+from procomp_pay.storage.models.platform import Participant, Tournament
+from procomp_pay.storage.payments import kaspi_operations as numbers
+from procomp_pay.storage.payments import repository as payments
+from procomp_pay.storage.registrations import lookup as people
+from procomp_pay.storage.webhooks import inbox as queues
+
+
+class Result(IntEnum):
+    """The protocol's results."""
+
+    OK = 0
+    NO_ACCOUNT = 1
+    CANCELLED = 2
+    PAID = 3
+    IN_PROGRESS = 4
+    OTHER = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A participant with what they pay for; ``fee`` is in tenge, ``None`` where there is none."""
+
+    who: Participant
+    tournament: Tournament
+    fee: Money | None
+
+    @property
+    def shown(self) -> str:
+        """For the customer in the Kaspi app, who can be anybody: no family names."""
+        first, *rest = self.who.full_name.split() or [""]
+        return f"{self.tournament.name}: {' '.join([first, *(f'{rest[0][:1]}.' for _ in rest[:1])])}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What ``check`` answers; ``due`` where it can be paid."""
+
+    result: Result
+    comment: str
+    due: Money | None = None
+
+
+async def find(session: AsyncSession, account: str) -> Account | None:
+    """By a participant's id, or by the short code of one of their payments."""
+    try:
+        who = await people.participant(session, account)
+    except NotFound:
+        participant_id = await _by_code(session, account)
+        if participant_id is None:
+            return None
+        try:
+            who = await people.participant(session, participant_id)
+        except NotFound:
+            return None
+    tournament = await people.tournament(session, who.tournament_id)
+    fees = await people.entry_fees(session, tournament)
+    return Account(who, tournament, fees.in_currency(Currency.KZT))
+
+
+async def _by_code(session: AsyncSession, text: str) -> str | None:
+    try:
+        payment_id = await payments.find_by_code(session, short_code.read(text))
+    except NotFound:
+        return None
+    return None if payment_id is None else await numbers.participant_of(session, payment_id)
+
+
+async def standing(session: AsyncSession, account: Account | None) -> Standing:
+    """Whether the fee can be paid by bill now. Everything that could go wrong is refused here."""
+    if account is None:
+        return Standing(Result.NO_ACCOUNT, "There is no such account")
+    no = _refused(account) or await _in_the_way(session, account.who.id)
+    return no or Standing(Result.OK, account.shown, account.fee)
+
+
+def _refused(account: Account) -> Standing | None:
+    who = account.who
+    if who.status is ParticipantStatus.CANCELLED:
+        return Standing(Result.CANCELLED, "The registration is cancelled")
+    if who.status is ParticipantStatus.PAID or who.payment_id is not None:
+        return Standing(Result.PAID, "The fee is paid already")
+    if account.fee is None:
+        return Standing(Result.OTHER, "The tournament has no fee in tenge")
+    return None
+
+
+async def _in_the_way(session: AsyncSession, participant_id: str) -> Standing | None:
+    if await queues.undecided(session, participant_id, OPEN_STATUSES) is not None:
+        return Standing(Result.OTHER, "Money of another amount came: ask at the desk")
+    for payment_id in await payments.open_ids(session, participant_id):
+        held = await payments.hold(session, payment_id, lock=False)
+        if held.payment.status is PaymentStatus.PROCESSING:
+            return Standing(Result.IN_PROGRESS, "Another payment is being confirmed right now")
+    return None

@@ -1,0 +1,173 @@
+"""A gateway's callbacks: signed over the raw body, stored before the 200, handled once each by the inbox."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import BadSignature, NotYet, Refused
+from procomp_pay.domain.events import Fact, News, Source
+from procomp_pay.domain.transitions import DiscrepancyKind, Topic
+from procomp_pay.providers.kaspi.gateway_callback import CallbackNews, read_callback, type_of
+from procomp_pay.services.context import Desk
+from procomp_pay.services.settlement import side_effects as ledger
+from procomp_pay.services.settlement.apply import settle_in
+from procomp_pay.services.unapplied import keep_unapplied
+from procomp_pay.storage.models import exact_json
+from procomp_pay.storage.models.queues import WebhookEvent
+from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.payments import repository as payments
+from procomp_pay.storage.payments.repository import Held
+from procomp_pay.storage.webhooks.intake import Arrival, put_in
+
+PROVIDER = "kaspi"
+#: Where gateways put the signature and, some of them, the time at which they made it.
+SIGNATURE_HEADERS = ("X-Webhook-Signature", "X-Qutpay-Signature", "X-Kaspi-Signature", "X-Signature")
+TIME_HEADERS = ("X-Webhook-Timestamp", "X-Qutpay-Timestamp", "X-Kaspi-Timestamp", "X-Timestamp")
+#: Seconds that a stated time may be off ours, to either side.
+TOLERANCE_S = 300
+#: Attempts at news of an unknown payment before it is kept for a person: about half an hour, in which an
+#: answer that was lost when the payment was opened is found.
+_PATIENT_FOR = 10
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
+
+
+def _verify(
+    body: bytes, signatures: Sequence[str], times: Sequence[str], secret: str | None, now: datetime
+) -> None:
+    """
+    :raises BadSignature: none, more than one, a wrong one, or a stated time that is too far off.
+    """
+    if not secret:
+        raise BadSignature("No secret for callbacks is configured")
+    if len(signatures) != 1 or len(times) > 1:
+        raise BadSignature("The callback has no signature, or more than one")
+    given = signatures[0].strip()
+    given = given[7:] if given[:7].lower() == "sha256=" else given
+    if not _HEX.fullmatch(given):
+        raise BadSignature("The callback's signature does not hold")
+    bodies = [body, f"{times[0].strip()}.".encode() + body] if times else [body]
+    fits = [hmac.compare_digest(_digest(secret, each), given.lower()) for each in bodies]
+    if not any(fits):
+        raise BadSignature("The callback's signature does not hold")
+    if times and abs(_stated(times[0]) - now) > timedelta(seconds=TOLERANCE_S):
+        raise BadSignature("The callback is stale, or its clock is wrong")
+
+
+def _digest(secret: str, body: bytes) -> str:
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def _stated(text: str) -> datetime:
+    text = text.strip()
+    try:
+        if text.isascii() and text.isdigit() and len(text) <= 13:
+            seconds = int(text)
+            return datetime.fromtimestamp(seconds / 1000 if len(text) > 11 else seconds, UTC)
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise BadSignature("The callback's time cannot be read")
+
+
+async def receive_callback(
+    desk: Desk, body: bytes, signatures: Sequence[str], times: Sequence[str], secret: str | None
+) -> bool:
+    """Check the signature and store the callback. When this returns, it is durable.
+
+    The body itself is its name: the same one a day later is the same event, and does nothing.
+
+    :returns: False where it was in the inbox already.
+    :raises BadSignature: nothing is stored. :raises Refused: signed, but not a JSON object.
+    """
+    _verify(body, signatures, times, secret, desk.clock())
+    try:
+        document = exact_json.loads(body.decode("utf-8"))
+    except ValueError:
+        raise Refused("The callback is not JSON in UTF-8") from None
+    if not isinstance(document, dict):
+        raise Refused("The callback is not a JSON object")
+    news = read_callback(document)
+    arrival = Arrival(
+        id=desk.new_id(),
+        provider=PROVIDER,
+        event_id=hashlib.sha256(body).hexdigest(),
+        type=type_of(document),
+        payload_enc=desk.keyring.encrypt(body.decode("utf-8")),
+        occurred_at=int(((news.at if news else None) or desk.clock()).timestamp()),
+    )
+    async with desk.db.writing() as session:
+        return bool(await put_in(session, [arrival], desk.clock()))
+
+
+async def apply_callback(
+    session: AsyncSession, desk: Desk, row: WebhookEvent
+) -> tuple[str | None, EventState]:
+    """What the inbox does with one callback, in its transaction.
+
+    :raises NotYet: its payment is not known yet; it is tried again.
+    """
+    news = read_callback(exact_json.loads(desk.keyring.decrypt(row.payload_enc)))
+    if news is None or (news.news is None and not news.went_back):
+        return None, EventState.IGNORED
+    held = await _whose(session, news)
+    if held is None or not held.detail.channel.is_kaspi:
+        if held is None and row.attempts < _PATIENT_FOR:
+            raise NotYet("No payment of ours has this id at the gateway yet")
+        if news.news is News.SUCCEEDED or news.went_back:
+            await keep_unapplied(session, desk, PROVIDER, row.event_id, _shown(news))
+        return None, EventState.FOREIGN
+    if news.went_back:
+        await _went_back(session, desk, held, news, row)
+    else:
+        await settle_in(session, desk, _fact(desk, held, news, row), held)
+    return held.payment.id, EventState.DONE
+
+
+async def _whose(session: AsyncSession, news: CallbackNews) -> Held | None:
+    payment_id = news.ours if news.ours and await payments.exists(session, news.ours) else None
+    payment_id = payment_id or await payments.find_id(session, news.ids)
+    return None if payment_id is None else await payments.hold(session, payment_id)
+
+
+def _fact(desk: Desk, held: Held, news: CallbackNews, row: WebhookEvent) -> Fact:
+    return Fact(
+        payment_id=held.payment.id,
+        news=news.news or News.PROCESSING,
+        at=min(row.occurred_at, desk.clock()),
+        source=Source.KASPI_CALLBACK,
+        actor="gateway",
+        source_id=row.event_id,
+        money=news.money,
+        money_unreadable=news.money_unreadable,
+        ids=news.ids,
+        reason=None if news.news is News.SUCCEEDED else f"The gateway says: {news.status}"[:200],
+        final_at_provider=news.is_final,
+    )
+
+
+async def _went_back(
+    session: AsyncSession, desk: Desk, held: Held, news: CallbackNews, row: WebhookEvent
+) -> None:
+    """Somebody gave money back at the gateway: how much it was is for a person to record."""
+    key = f"{PROVIDER}:{row.event_id}"
+    kind = DiscrepancyKind.REFUND_MISMATCH
+    await ledger.disagree(session, desk, held, kind, dict(_shown(news)), key)
+    await ledger.tell(session, desk, held, Topic.ALERT_REFUND, news.money or held.charged, once=key)
+
+
+def _shown(news: CallbackNews) -> dict[str, str | None]:
+    return {
+        "payment": news.ours,
+        "at_gateway": news.ids.kaspi_payment,
+        "operation": news.ids.kaspi_operation,
+        "status": news.status,
+        "paid": str(news.money.amount) if news.money else news.money_unreadable,
+    }

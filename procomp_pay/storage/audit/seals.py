@@ -1,0 +1,69 @@
+"""Seals: what they cover, and where they are kept."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.merkle import leaf_hash
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models import exact_json
+from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.queues import AuditSeal
+from procomp_pay.storage.models.types import utc_text
+
+#: How long a seal waits for the writers at work, while later ones wait behind it.
+_LOCK_TIMEOUT = "2s"
+
+
+async def fence(session: AsyncSession, *, is_sqlite: bool) -> int:
+    """The newest entry's id, below which nothing can come in any more; 0 where there is none.
+
+    Ids are given out before their transactions commit: on PostgreSQL one with a lower id may still be at
+    work. The lock waits until every writer is through, and goes with this transaction, which must be short
+    and writing. SQLite has one writer, and this is it.
+
+    :raises DatabaseBusy: a writer did not end in time; nothing is held.
+    """
+    if not is_sqlite:
+        connection = await session.connection()
+        await connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+        await connection.execute(text("LOCK TABLE pay_audit_entry IN SHARE MODE"))
+    return await newest_entry(session)
+
+
+async def newest_entry(session: AsyncSession) -> int:
+    """The highest id of an audit entry; 0 where there is none."""
+    return (await session.exec(select(func.max(AuditEntry.id)))).one() or 0
+
+
+async def newest(session: AsyncSession) -> AuditSeal | None:
+    """The seal that was made last."""
+    found = await session.exec(select(AuditSeal).order_by(col(AuditSeal.number).desc()).limit(1))
+    return found.first()
+
+
+async def every(db: PaymentDatabaseService) -> list[AuditSeal]:
+    """All seals, oldest first: a few hundred bytes each, one a day."""
+    async with db.reading() as session:
+        return list((await session.exec(select(AuditSeal).order_by(col(AuditSeal.number)))).all())
+
+
+def head_leaf(payment_id: str, seq: int, entry_hash: str) -> bytes:
+    """The leaf of a chain: how far it reaches, and the hash that stands for all of it."""
+    return leaf_hash(exact_json.dumps([payment_id, seq, entry_hash]).encode())
+
+
+def seal_leaf(seal: AuditSeal) -> bytes:
+    """The last leaf: what the seal says of itself. So a root speaks for all seals before it."""
+    content = {
+        "seal": seal.number,
+        "at": utc_text(seal.sealed_at),
+        "by": seal.sealed_by,
+        "last_entry_id": seal.last_entry_id,
+        "chains": seal.chain_count,
+        "entries": seal.entry_count,
+        "previous_root": seal.previous_root,
+    }
+    return leaf_hash(exact_json.dumps(content, canonical=True).encode())

@@ -1,0 +1,80 @@
+"""Insert rows at most once, whoever else tries at the same time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import TextClause, literal_column
+from sqlalchemy import text as sql
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.storage.models import exact_json
+from procomp_pay.storage.models.columns import Row
+
+
+async def insert_once(session: AsyncSession, table: type[Row], values: dict[str, Any]) -> bool:
+    """Insert ``values``; False where a row with the same unique key is there already.
+
+    In the caller's transaction: on PostgreSQL a second writer waits for the first one's commit.
+    """
+    statement = _insert(session, table).values(**values).on_conflict_do_nothing()
+    connection = await session.connection()
+    # a returned row is the proof: not every driver counts the rows of an insert
+    written = await connection.execute(statement.returning(literal_column("1")))
+    return written.first() is not None
+
+
+async def insert_all_once(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> None:
+    """Insert ``rows`` in one go, leaving out those whose unique key is there already."""
+    if rows:
+        connection = await session.connection()
+        await connection.execute(_insert(session, table).on_conflict_do_nothing(), rows)
+
+
+async def insert_returning(
+    session: AsyncSession, table: type[Row], rows: list[dict[str, Any]], column: str
+) -> set[str]:
+    """Insert ``rows`` as :func:`insert_all_once`; the ``column`` of those that were not there yet."""
+    if not rows:
+        return set()
+    connection = await session.connection()
+    if session.get_bind().dialect.name == "postgresql":
+        written = await connection.execute(
+            _from_document(table, list(rows[0]), column), {"rows": _document(rows)}
+        )
+    else:
+        columns = table.metadata.tables[str(table.__tablename__)].c
+        statement = _insert(session, table).on_conflict_do_nothing().returning(columns[column])
+        written = await connection.execute(statement, rows)
+    return {each[0] for each in written.all()}
+
+
+def _from_document(table: type[Row], names: list[str], column: str) -> TextClause:
+    """Many rows as one parameter: a text with a parameter for each value takes longer to read than to do."""
+    columns = ", ".join(names)
+    return sql(
+        f"""INSERT INTO {table.__tablename__} ({columns}) SELECT {columns}
+        FROM json_populate_recordset(NULL::{table.__tablename__}, CAST(:rows AS json))
+        ON CONFLICT DO NOTHING RETURNING {column}"""  # noqa: S608 - names of our own
+    )
+
+
+def _document(rows: list[dict[str, Any]]) -> str:
+    return exact_json.dumps(
+        [
+            {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+            for row in rows
+        ]
+    )
+
+
+def _insert(session: AsyncSession, table: type[Row]) -> Any:
+    # Each dialect has its own ON CONFLICT; only the one in use is imported.
+    if session.get_bind().dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+        return pg_insert(table)
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    return sqlite_insert(table)

@@ -1,0 +1,60 @@
+"""One pass of a kind at a time, whoever starts it: locks that go when their process dies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from procomp_pay.domain.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from procomp_pay.storage.database.service import PaymentDatabaseService
+
+#: The advisory locks' numbers: "prop" and "mt", "prop" and "rc".
+_NUMBERS = {"maintain": 0x70726F70_6D74, "reconcile": 0x70726F70_7263}
+
+
+def maintenance_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[bool]:
+    """Whether this process may do the maintenance now. It never waits.
+
+    :raises DatabaseUnavailable: the database cannot be reached, or the file cannot be made.
+    """
+    return _alone(db, "maintain")
+
+
+def reconcile_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[bool]:
+    """Whether this process may reconcile now. It never waits.
+
+    :raises DatabaseUnavailable: the database cannot be reached, or the file cannot be made.
+    """
+    return _alone(db, "reconcile")
+
+
+@asynccontextmanager
+async def _alone(db: PaymentDatabaseService, name: str) -> AsyncIterator[bool]:
+    """On SQLite a lock file beside the database, on PostgreSQL an advisory lock on a connection of its own:
+    both go when the process dies, however it dies."""
+    path = db.sqlite_path()
+    if path is None:
+        async with db.dedicated() as connection:
+            taken = await connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_NUMBERS[name]})")
+            yield bool(taken.scalar_one())  # the connection's end gives it back
+        return
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(f"{path}-{name}.lock", timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"The lock file {path}-{name}.lock cannot be made: {error.strerror}",
+            next_step="check the owner and the rights of its directory",
+        ) from error
+    try:
+        yield True
+    finally:
+        lock.release()

@@ -1,0 +1,224 @@
+"""Migrations from the installed package or a checkout: ``upgrade``, ``current``, ``head``, ``pending``."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.storage.database import urls
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy.engine import URL, Connection, Engine
+
+#: Alembic's table; the platform may have an Alembic of its own.
+VERSION_TABLE = "pay_alembic_version"
+
+#: The newest revision, so that the common path needs no Alembic. A test holds it to ``alembic/versions``.
+HEAD = "0009"
+
+#: The advisory lock that migrations hold on PostgreSQL.
+_LOCK = 0x70726F70_6179
+
+
+def upgrade(url: str) -> None:
+    """Bring the database to the newest revision; safe when several processes do it at once.
+
+    :raises ConfigurationError: the platform's tables do not fit, or a newer procomp-pay made the database.
+    :raises DatabaseUnavailable: no connection.
+    """
+    _run("upgrade", url, "head")
+
+
+def downgrade(url: str, revision: str = "base") -> None:
+    """Go back to a revision. Drops tables of this module alone, with what is in them.
+
+    :raises DatabaseUnavailable: no connection.
+    """
+    _run("downgrade", url, revision)
+
+
+def current(url: str) -> str | None:
+    """The database's revision; ``None`` where there is none yet.
+
+    :raises DatabaseUnavailable: no connection.
+    """
+    from alembic.migration import MigrationContext
+
+    parsed = urls.parse(url)
+    if urls.is_sqlite(parsed) and not urls.sqlite_path(parsed).exists():
+        return None
+    with _connected(parsed, writes=False) as connection:
+        return MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE}
+        ).get_current_revision()
+
+
+def head() -> str:
+    """The newest revision that this procomp-pay knows."""
+    return HEAD
+
+
+def pending(url: str) -> list[str]:
+    """The revisions that ``upgrade`` would run, oldest first.
+
+    :raises ConfigurationError: a newer procomp-pay made the database.
+    :raises DatabaseUnavailable: no connection.
+    """
+    from alembic.script import ScriptDirectory
+
+    known = [each.revision for each in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
+    now = current(url)
+    if now is None:
+        return known
+    if now not in known:
+        raise _newer()
+    return known[known.index(now) + 1 :]
+
+
+def ensure_sqlite(url: str) -> None:
+    """Give a SQLite database its tables at first use; on PostgreSQL do nothing (``db upgrade`` does).
+
+    When the database is up to date this costs one read and imports no Alembic.
+
+    :raises ConfigurationError: a newer procomp-pay made the database.
+    :raises DatabaseUnavailable: the file cannot be made or opened.
+    """
+    parsed = urls.parse(url)
+    if urls.is_sqlite(parsed) and _sqlite_revision(urls.sqlite_path(parsed)) != HEAD:
+        upgrade(url)
+
+
+def _sqlite_revision(path: Path) -> str | None:
+    """The revision in the file; ``None`` for every doubt, which the migration then settles or names."""
+    if not path.exists():
+        return None
+    try:
+        connection = sqlite3.connect(path)
+        try:
+            found = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608 - ours
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return None
+    return str(found[0]) if found else None
+
+
+@contextmanager
+def exclusive(url: str) -> Iterator[Connection]:
+    """A connection for a migration that no other process runs meanwhile.
+
+    On SQLite a lock file beside the database is held; on PostgreSQL :func:`lock_in_transaction` does it.
+
+    :raises DatabaseBusy: another migration runs for over 60 s (SQLite).
+    """
+    parsed = urls.parse(url)
+    if not urls.is_sqlite(parsed):
+        with _connected(parsed) as connection:
+            yield connection
+        return
+    from filelock import FileLock, Timeout
+
+    from procomp_pay.storage.database.errors import DatabaseBusy
+    from procomp_pay.storage.database.sqlite import make_private_file
+
+    path = urls.sqlite_path(parsed)
+    make_private_file(path)
+    try:
+        with FileLock(f"{path}-migrate.lock", timeout=60, mode=0o600), _connected(parsed) as connection:
+            yield connection
+    except Timeout:
+        raise DatabaseBusy(
+            f"Another process sets up {urls.describe(parsed)}", next_step="try again"
+        ) from None
+
+
+def lock_in_transaction(connection: Connection) -> None:
+    """On PostgreSQL wait until no other migration runs; the lock goes with the transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+
+
+@contextmanager
+def _connected(url: URL, *, writes: bool = True) -> Iterator[Connection]:
+    """A connection, with the driver's errors told as the domain's."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from procomp_pay.storage.database.errors import translate
+
+    engine = _make_engine(url, writes=writes)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        known = translate(error, urls.describe(url))
+        if known is None:
+            raise
+        raise known from error
+    finally:
+        engine.dispose()
+
+
+def _make_engine(url: URL, *, writes: bool) -> Engine:
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    from procomp_pay.storage.database import sqlite
+    from procomp_pay.storage.models.types import EXACT_JSON_ENGINE
+
+    shared: dict[str, Any] = {"poolclass": NullPool, "hide_parameters": True, **EXACT_JSON_ENGINE}
+    if urls.is_sqlite(url):
+        engine = create_engine(
+            url.set(drivername="sqlite"), connect_args=dict(sqlite.CONNECT_ARGUMENTS), **shared
+        )
+        sqlite.prepare(engine, urls.sqlite_path(url))
+        return engine.execution_options(**{sqlite.WRITES: writes})
+    url, arguments = urls.connect_arguments(url)
+    return create_engine(url, connect_args=arguments, **shared)
+
+
+def _run(what: str, url: str, revision: str) -> None:
+    from alembic import command
+    from alembic.util.exc import CommandError
+
+    config = _config()
+    config.attributes["url"] = url
+    try:
+        getattr(command, what)(config, revision)
+    except CommandError as error:
+        raise _from_alembic(error) from error
+
+
+def _config() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    return config
+
+
+def _scripts() -> Path:
+    """The migration scripts: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent.parent
+    for place in (package / "_alembic", package.parent / "alembic"):
+        if (place / "env.py").is_file():
+            return place
+    raise ConfigurationError("the migration scripts are missing", next_step="install procomp-pay again")
+
+
+def _from_alembic(error: Exception) -> ConfigurationError:
+    if "locate revision" in str(error):
+        return _newer()
+    return ConfigurationError(f"the migration cannot run: {error}", next_step="procomp-pay db status")
+
+
+def _newer() -> ConfigurationError:
+    return ConfigurationError(
+        "the database was set up by a newer procomp-pay", next_step="install the newest procomp-pay"
+    )

@@ -1,0 +1,79 @@
+"""An existing platform database is adopted: its tables are checked against what we need, never altered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Enum, inspect
+from sqlalchemy.engine import Connection
+from sqlalchemy.engine.reflection import Inspector
+from sqlalchemy.schema import Column, Table
+
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
+
+
+def adopts_platform(connection: Connection) -> bool:
+    """Whether the platform's tables are there (and fit), or are still to be made.
+
+    :raises ConfigurationError: some are there and some not, or they are not what we need. Names each point.
+    """
+    inspector = inspect(connection)
+    there = PLATFORM_TABLES & set(inspector.get_table_names())
+    if not there:
+        return False
+    faults = [f'the table "{name}" is missing' for name in sorted(PLATFORM_TABLES - there)]
+    for name in sorted(there):
+        faults += _faults_of_table(connection, inspector, METADATA.tables[name])
+    if faults:
+        raise ConfigurationError(
+            f"The platform's tables are not those that procomp-pay works with: {'; '.join(faults)}",
+            next_step="bring the platform's Prisma schema up to date, then: procomp-pay db upgrade",
+        )
+    return True
+
+
+def _faults_of_table(connection: Connection, inspector: Inspector, table: Table) -> list[str]:
+    live = {column["name"]: column for column in inspector.get_columns(table.name)}
+    faults = []
+    for column in table.columns:
+        name = f'"{table.name}"."{column.name}"'
+        if column.name not in live:
+            faults.append(f"the column {name} is missing")
+        else:
+            faults += [
+                f"{name} {fault}" for fault in _faults_of_column(connection, column, live[column.name])
+            ]
+    if table.name == "Payment":
+        faults += _columns_in_the_way(table, live)
+    return faults
+
+
+def _faults_of_column(connection: Connection, column: Column[Any], live: Any) -> list[str]:
+    wanted = column.type.compile(dialect=connection.dialect)
+    found = live["type"].compile(dialect=connection.dialect)
+    faults = []
+    if wanted != found and not (_is_text(wanted) and _is_text(found)):
+        faults.append(f"is {found}, not {wanted}")
+    elif isinstance(column.type, Enum) and isinstance(live["type"], Enum):
+        ours, theirs = set(column.type.enums), set(live["type"].enums)
+        if ours != theirs:
+            faults.append(
+                f"has the labels {', '.join(live['type'].enums)}, not {', '.join(column.type.enums)}"
+            )
+    if column.nullable and not live["nullable"]:
+        faults.append("refuses NULL")
+    return faults
+
+
+def _is_text(kind: str) -> bool:
+    return kind == "TEXT" or kind.startswith("VARCHAR")
+
+
+def _columns_in_the_way(table: Table, live: dict[str, Any]) -> list[str]:
+    """We insert payments: a further column must not demand a value that we do not know."""
+    return [
+        f'the column "{table.name}"."{name}" demands a value that procomp-pay does not know'
+        for name, column in live.items()
+        if name not in table.c and not column["nullable"] and column["default"] is None
+    ]

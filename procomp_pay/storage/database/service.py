@@ -1,0 +1,187 @@
+"""``PaymentDatabaseService``: one door to the database, SQLite or PostgreSQL.
+
+Transactions begin and end in the use cases, by ``async with``; no helper commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from weakref import WeakSet
+
+from sqlalchemy import event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.storage.database import sqlite, urls
+from procomp_pay.storage.database.errors import DatabaseBusy, translate
+from procomp_pay.storage.models.types import EXACT_JSON_ENGINE
+from procomp_pay.storage.webhooks.intake import Arrivals
+
+#: A pooled connection that lay unused for longer (seconds) is asked whether it lives before it is given out.
+_STALE_S = 5.0
+
+
+class PaymentDatabaseService:
+    """Sessions on the payment database.
+
+    ``reading()`` and ``writing()`` are async context managers; each is ONE transaction, committed when the
+    block ends and rolled back when anything is raised in it. Objects stay usable after the block.
+
+    Nothing is opened before the first statement.
+
+    :param url: ``sqlite:///file``, ``postgresql://…`` or ``postgres://…``, also as Prisma writes it.
+    :raises ConfigurationError: another kind of URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = urls.parse(url)
+        self._threads: WeakSet[Thread] = WeakSet()
+        self._engine = self._make_sqlite() if self.is_sqlite() else _make_postgresql(self._url)
+        if self.is_sqlite():
+            self._reader = self._engine
+            self._writer = self._engine.execution_options(**{sqlite.WRITES: True})
+        else:
+            self._reader = self._engine.execution_options(postgresql_readonly=True)
+            self._writer = self._engine
+        self._turn = asyncio.Lock()
+        #: Events that arrive at the same time share a commit.
+        self.arrivals = Arrivals(self)
+
+    def is_sqlite(self) -> bool:
+        """Whether the database is a SQLite file (then there is one writer at a time)."""
+        return urls.is_sqlite(self._url)
+
+    def describe(self) -> str:
+        """The database for a person, without user or password."""
+        return urls.describe(self._url)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that cannot write.
+
+        :raises DatabaseUnavailable: no connection, no tables, and the like.
+        """
+        async with self._transaction(self._reader) as session:
+            yield session
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that writes. On SQLite it has the file to itself (``BEGIN IMMEDIATE``), waiting up to
+        30 s for others; on PostgreSQL it is READ COMMITTED and rows are locked by ``with_for_update()``.
+
+        :raises DatabaseBusy: another transaction stayed in the way; nothing was written, run it again.
+        :raises DatabaseUnavailable: no connection, no tables, and the like.
+        """
+        if not self.is_sqlite():
+            async with self._transaction(self._writer) as session:
+                yield session
+            return
+        # the tasks of one process take turns in order, instead of all knocking at the file
+        await self._wait_turn()
+        try:
+            async with self._transaction(self._writer) as session:
+                yield session
+        finally:
+            self._turn.release()
+
+    async def _wait_turn(self) -> None:
+        try:
+            async with asyncio.timeout(sqlite.BUSY_TIMEOUT_S):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise DatabaseBusy(
+                "Another change holds the database", next_step="try again", retry_after=1
+            ) from None
+
+    @asynccontextmanager
+    async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+        try:
+            async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except SQLAlchemyError as error:
+            known = translate(error, self.describe())
+            if known is None:
+                raise
+            raise known from error
+
+    def sqlite_path(self) -> Path | None:
+        """The database's file; ``None`` on PostgreSQL."""
+        return urls.sqlite_path(self._url) if self.is_sqlite() else None
+
+    @asynccontextmanager
+    async def dedicated(self) -> AsyncIterator[AsyncConnection]:
+        """A connection outside the pool and outside any transaction, closed at the end; for what belongs to
+        a session of the database, as an advisory lock does.
+
+        :raises DatabaseUnavailable: no connection.
+        """
+        try:
+            async with self._engine.connect() as pooled:
+                connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
+                try:
+                    yield connection
+                finally:
+                    await connection.invalidate()  # closed, not given back: its locks end here
+        except SQLAlchemyError as error:
+            known = translate(error, self.describe())
+            if known is None:
+                raise
+            raise known from error
+
+    async def dispose(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+        await sqlite.finished(self._threads)
+
+    def _make_sqlite(self) -> AsyncEngine:
+        engine = create_async_engine(
+            self._url, connect_args=dict(sqlite.CONNECT_ARGUMENTS), hide_parameters=True, **EXACT_JSON_ENGINE
+        )
+        self._threads = sqlite.prepare(engine.sync_engine, urls.sqlite_path(self._url))
+        return engine
+
+
+def _make_postgresql(url: URL) -> AsyncEngine:
+    url, arguments = urls.connect_arguments(url)
+    engine = create_async_engine(
+        url,
+        connect_args=arguments,
+        hide_parameters=True,  # an error's text shows no values
+        isolation_level="READ COMMITTED",
+        pool_size=10,
+        max_overflow=10,
+        pool_timeout=10,
+        pool_recycle=1800,
+        **EXACT_JSON_ENGINE,
+    )
+    _ask_stale_connections(engine)
+    return engine
+
+
+def _ask_stale_connections(engine: AsyncEngine) -> None:
+    """As ``pool_pre_ping``, without its round trip for connections in steady use."""
+    pool = engine.sync_engine.pool
+
+    @event.listens_for(pool, "checkin")
+    def _note(_connection: Any, record: Any) -> None:
+        record.info["since"] = time.monotonic()
+
+    @event.listens_for(pool, "checkout")
+    def _ask(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("since", time.monotonic()) < _STALE_S:
+            return
+        dialect = engine.sync_engine.dialect
+        try:
+            alive = dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error:
+            alive = False
+        if not alive:
+            raise DisconnectionError  # the pool throws it away and makes a new one

@@ -1,0 +1,72 @@
+"""Every column that holds ciphertext of a ``Keyring``, read and replaced in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.storage.models.columns import Row
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.queues import WebhookEvent
+
+#: Rows of one page: an event may have a megabyte, and SQLite's other writers wait for a page's transaction.
+PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A column with ciphertext, and the key of its rows."""
+
+    table: type[Row]
+    key: str
+    column: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.table.__tablename__}.{self.column}"
+
+
+#: A test holds it to the columns that end in ``_enc``.
+PLACES = (
+    Place(PaymentDetail, "payment_id", "client_secret_enc"),
+    Place(PaymentDetail, "payment_id", "qr_token_enc"),
+    Place(PaymentDetail, "payment_id", "phone_enc"),
+    Place(WebhookEvent, "id", "payload_enc"),
+)
+
+
+def _columns(place: Place) -> tuple[Any, Any]:
+    columns = place.table.metadata.tables[str(place.table.__tablename__)].c
+    return columns[place.key], columns[place.column]
+
+
+async def count(session: AsyncSession, place: Place) -> int:
+    """How many rows have something there."""
+    _, column = _columns(place)
+    query: Any = select(func.count()).where(column.is_not(None))
+    return int((await session.exec(query)).one())
+
+
+async def page(session: AsyncSession, place: Place, after: str) -> list[tuple[str, str]]:
+    """The next rows that have something there: key and ciphertext, in order of key."""
+    key, column = _columns(place)
+    query: Any = select(key, column).where(column.is_not(None), key > after).order_by(key).limit(PAGE)
+    return [(row[0], row[1]) for row in (await session.exec(query)).all()]
+
+
+async def replace(session: AsyncSession, place: Place, changes: Sequence[tuple[str, str, str]]) -> int:
+    """Replace ciphertexts, each only where it is still the one that was read; how many were replaced.
+
+    :param changes: key, the ciphertext that was read, the new one.
+    """
+    key, column = _columns(place)
+    table = place.table.metadata.tables[str(place.table.__tablename__)]
+    connection, done = await session.connection(), 0
+    for row, old, new in changes:
+        statement = table.update().where(key == row, column == old).values({column.name: new})
+        done += (await connection.execute(statement)).rowcount
+    return done

@@ -1,0 +1,97 @@
+"""What all tables share: one MetaData with explicit names, and short makers for columns."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    Column,
+    ColumnClause,
+    ColumnElement,
+    ForeignKey,
+    MetaData,
+    Text,
+    any_,
+    bindparam,
+    literal_column,
+)
+from sqlalchemy.schema import SchemaItem
+from sqlmodel import SQLModel
+
+from procomp_pay.storage.models.types import Amount, ExactJson, UtcDateTime, Word
+
+#: PostgreSQL's own way of naming, which is Prisma's too; explicit, so that every database agrees.
+NAMES = {
+    "pk": "%(table_name)s_pkey",
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+}
+
+
+class Row(SQLModel):
+    """The base of every table."""
+
+    metadata: ClassVar[MetaData] = MetaData(naming_convention=NAMES)
+
+
+def text(name: str, *items: SchemaItem, null: bool = False, **more: Any) -> Column[Any]:
+    """A TEXT column."""
+    return Column(name, Text, *items, nullable=null, **more)
+
+
+def key(name: str = "id", *items: SchemaItem) -> Column[Any]:
+    """A TEXT column of the primary key."""
+    return Column(name, Text, *items, primary_key=True)
+
+
+def moment(name: str, *, null: bool = False) -> Column[Any]:
+    """A point in time of a module table."""
+    return Column(name, UtcDateTime, nullable=null)
+
+
+def amount(name: str, *, null: bool = False, **more: Any) -> Column[Any]:
+    """An amount of money; its currency stands in a column beside it."""
+    return Column(name, Amount, nullable=null, **more)
+
+
+def document(name: str, *, null: bool = False) -> Column[Any]:
+    """A JSON document."""
+    return Column(name, ExactJson, nullable=null)
+
+
+def word(name: str, words: type[StrEnum], *, null: bool = False, **more: Any) -> Column[Any]:
+    """A word of an enum; the table adds :func:`check_word`."""
+    return Column(name, Word(words), nullable=null, **more)
+
+
+def check_word(name: str, words: type[StrEnum]) -> CheckConstraint:
+    """Only the enum's values may stand in the column."""
+    allowed = ", ".join(f"'{each.value}'" for each in words)
+    return CheckConstraint(f"{name} IN ({allowed})", name=name)
+
+
+def spelled(word: StrEnum) -> ColumnClause[Any]:
+    """A word of ours as it stands in the statement, not as a parameter of it.
+
+    A statement that is prepared once for every value cannot use an index that is there for one value alone
+    (``WHERE state = 'pending'``): it would read and sort everything that waits, for each few rows.
+    """
+    return literal_column(f"'{word.value}'")
+
+
+def among(column: ColumnElement[Any], name: str, *, postgresql: bool) -> ColumnElement[bool]:
+    """``column IN (…)`` for a list of texts given as the parameter ``name``; on PostgreSQL one parameter
+    however many there are, so that the statement stays the same and is prepared once."""
+    if postgresql:
+        return column == any_(bindparam(name, type_=ARRAY(Text)))
+    return column.in_(bindparam(name, expanding=True))
+
+
+def payment_key() -> ForeignKey:
+    """A reference to the platform's payment, which may not go while something of ours hangs on it."""
+    return ForeignKey("Payment.id", ondelete="RESTRICT")

@@ -1,0 +1,63 @@
+"""What the providers settled: each movement of their balance that belongs to a payment, with its fee."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlmodel import Field
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.storage.database.insert_once import insert_all_once
+from procomp_pay.storage.models.columns import Row, check_word, key, moment, payment_key, text, word
+from procomp_pay.storage.models.columns import amount as money
+
+
+class Settlement(Row, table=True):
+    """One movement at a provider: a payment, a refund, a dispute, or one of them that came back.
+
+    Written by ``reconcile`` alone, at most once for each movement, whether it was read by API or from a file;
+    never changed. Movements that are of no payment of ours (payouts, transfers) are not here.
+
+    ``amount`` is signed as the balance moves: a payment is positive, a refund negative. ``net`` is ``amount``
+    less ``fee``. A fee that a statement does not tell is ``NULL``, and so is its net; one that was given back
+    (a dispute that was won) is negative. ``currency`` is that of the provider's balance: not always the
+    payment's own, nor one that we take fees in.
+    """
+
+    __tablename__ = "pay_settlement"
+    __table_args__ = (
+        check_word("kind", LineKind),
+        UniqueConstraint("provider", "kind", "ref"),
+        Index(None, "payment_id"),
+        Index(None, "at"),
+    )
+
+    id: str = Field(sa_column=key())
+    #: ``stripe`` or ``kaspi``.
+    provider: str = Field(sa_column=text("provider"))
+    payment_id: str = Field(sa_column=text("payment_id", payment_key()))
+    kind: LineKind = Field(sa_column=word("kind", LineKind))
+    #: The provider's id of what moved it: ``ch_…``, ``re_…``, ``du_…``, a Kaspi operation number.
+    ref: str = Field(sa_column=text("ref"))
+    #: Stripe's ``txn_…``, where it is known.
+    balance_transaction_id: str | None = Field(
+        default=None, sa_column=text("balance_transaction_id", null=True, unique=True)
+    )
+    amount: Decimal = Field(sa_column=money("amount"))
+    fee: Decimal | None = Field(default=None, sa_column=money("fee", null=True))
+    net: Decimal | None = Field(default=None, sa_column=money("net", null=True))
+    currency: str = Field(sa_column=text("currency"))
+    #: When the money moved, by the provider's clock.
+    at: datetime = Field(sa_column=moment("at"))
+    #: ``stripe_api`` or ``statement``.
+    source: str = Field(sa_column=text("source"))
+    recorded_at: datetime = Field(sa_column=moment("recorded_at"))
+
+
+async def record(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
+    """Keep movements, leaving out those that are known."""
+    await insert_all_once(session, Settlement, rows)

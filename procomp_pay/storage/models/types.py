@@ -1,0 +1,222 @@
+"""Column types that keep money exact and time in UTC, on PostgreSQL and on SQLite alike.
+
+The PostgreSQL dialect is imported only where it is in use: on SQLite no command pays for it.
+"""
+
+# ruff: noqa: ARG001, ARG002 - the signatures are SQLAlchemy's
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import JSON, Integer, Numeric, Text
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from procomp_pay.domain.money import LARGEST
+from procomp_pay.storage.models import exact_json
+
+_WordT = TypeVar("_WordT", bound=StrEnum)
+
+
+def _is_postgresql(dialect: Dialect) -> bool:
+    return dialect.name == "postgresql"
+
+
+def _as_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError(f"a time needs a zone: {value.isoformat()}")
+    return value.astimezone(UTC)
+
+
+def utc_text(value: datetime) -> str:
+    """A time as hashes take it: the same on every database."""
+    return _as_utc(value).isoformat(timespec="microseconds")
+
+
+class _UtcTime(TypeDecorator[datetime]):
+    """Aware UTC datetimes in and out; on SQLite fixed-width text, so that text order is time order."""
+
+    impl = Text
+    cache_ok = True
+    timespec = "microseconds"
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """
+        :raises ValueError: a datetime without a zone.
+        """
+        if value is None:
+            return None
+        return self._stored(_as_utc(value), dialect)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        read = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+
+    def process_literal_param(self, value: datetime | None, dialect: Dialect) -> str:
+        return "NULL" if value is None else f"'{self._text(_as_utc(value))}'"
+
+    def _stored(self, value: datetime, dialect: Dialect) -> Any:
+        return value if _is_postgresql(dialect) else self._text(value)
+
+    def _text(self, value: datetime) -> str:
+        return value.replace(tzinfo=None).isoformat(sep=" ", timespec=self.timespec)
+
+
+class UtcDateTime(_UtcTime):
+    """``TIMESTAMPTZ`` on PostgreSQL, ``YYYY-MM-DD HH:MM:SS.ffffff`` in UTC on SQLite."""
+
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if _is_postgresql(dialect):
+            from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+            return dialect.type_descriptor(TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(Text())
+
+
+class UtcMillis(_UtcTime):
+    """Prisma's ``DateTime``: ``TIMESTAMP(3)`` without zone, holding UTC.
+
+    Cut to milliseconds before it is sent: PostgreSQL would round, and the two databases would differ.
+    """
+
+    cache_ok = True
+    timespec = "milliseconds"
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if _is_postgresql(dialect):
+            from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+            return TIMESTAMP(precision=3)  # type_descriptor() would lose the precision
+        return dialect.type_descriptor(Text())
+
+    def _stored(self, value: datetime, dialect: Dialect) -> Any:
+        cut = value.replace(microsecond=value.microsecond // 1000 * 1000)
+        return cut.replace(tzinfo=None) if _is_postgresql(dialect) else self._text(cut)
+
+
+class now_millis(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function that it is
+    """``CURRENT_TIMESTAMP``, on SQLite in the text form of :class:`UtcMillis`."""
+
+    inherit_cache = True
+
+
+@compiles(now_millis)  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
+def _now_millis(element: now_millis, compiler: SQLCompiler, **_: Any) -> str:
+    return "CURRENT_TIMESTAMP"
+
+
+@compiles(now_millis, "sqlite")  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
+def _now_millis_sqlite(element: now_millis, compiler: SQLCompiler, **_: Any) -> str:
+    return "(strftime('%Y-%m-%d %H:%M:%f', 'now'))"
+
+
+class Amount(TypeDecorator[Decimal]):
+    """``NUMERIC(10,2)`` on PostgreSQL, whole hundredths in an INTEGER on SQLite; Decimal in Python.
+
+    Both compare, order and add up exactly in SQL; ``func.sum(column)`` comes back as Decimal.
+    """
+
+    impl = Numeric(10, 2)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Numeric(10, 2) if _is_postgresql(dialect) else Integer())
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | int | None:
+        """
+        :raises TypeError: neither Decimal nor int.
+        :raises ValueError: not finite, more than two decimals, or over 99 999 999.99.
+        """
+        if value is None:
+            return None
+        exact = _exact_amount(value)
+        return exact if _is_postgresql(dialect) else int(exact.scaleb(2))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        if value is None or _is_postgresql(dialect):
+            return value  # type: ignore[no-any-return]
+        return Decimal(value).scaleb(-2)
+
+    def process_literal_param(self, value: Decimal | None, dialect: Dialect) -> str:
+        return "NULL" if value is None else str(self.process_bind_param(value, dialect))
+
+
+def _exact_amount(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, Decimal | int):
+        raise TypeError(f"money is Decimal, not {type(value).__name__}")
+    amount = Decimal(value)
+    if not amount.is_finite() or abs(amount) > LARGEST:
+        raise ValueError(f"{amount} does not fit DECIMAL(10,2)")
+    exact = amount.quantize(Decimal("0.01"))
+    if exact != amount:
+        raise ValueError(f"{amount} has more than two decimals")
+    return exact
+
+
+class ExactJson(TypeDecorator[Any]):
+    """``JSONB`` on PostgreSQL, JSON text on SQLite; numbers are int or Decimal, never float.
+
+    On PostgreSQL the driver reads and writes JSON itself: the engine must be made with
+    :data:`EXACT_JSON_ENGINE` (those of ``database`` and ``migrate`` are). ``None`` is SQL NULL.
+    """
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if _is_postgresql(dialect):
+            from sqlalchemy.dialects.postgresql import JSONB
+
+            return dialect.type_descriptor(JSONB(none_as_null=True))
+        return dialect.type_descriptor(Text())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """
+        :raises TypeError: a float, or a value that JSON does not know.
+        """
+        if value is None or _is_postgresql(dialect):
+            return value
+        return exact_json.dumps(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        if value is None or _is_postgresql(dialect):
+            return value
+        return exact_json.loads(value)
+
+
+#: Engine arguments that keep JSON exact in the driver too.
+EXACT_JSON_ENGINE: dict[str, Any] = {
+    "json_serializer": exact_json.dumps,
+    "json_deserializer": exact_json.loads,
+}
+
+
+class Word(TypeDecorator[_WordT], Generic[_WordT]):
+    """A member of an enum, stored as TEXT. The table adds the CHECK (see ``tables.check_word``)."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, words: type[_WordT]) -> None:
+        super().__init__()
+        self.words = words
+
+    def process_bind_param(self, value: _WordT | str | None, dialect: Dialect) -> str | None:
+        """
+        :raises ValueError: not one of the enum's values.
+        """
+        return None if value is None else self.words(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> _WordT | None:
+        return None if value is None else self.words(value)

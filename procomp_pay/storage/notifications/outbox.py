@@ -1,0 +1,232 @@
+"""The outbox: messages that wait to be routed, and their deliveries.
+
+A message is claimed by its row lock, within the transaction that routes it. A delivery is claimed for a
+while, since it is sent outside of any transaction: its next attempt is put off by the lease, and its
+attempt is counted, which also tells a claim from a later one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.config.delivery import Language
+from procomp_pay.domain.destinations import Destination
+from procomp_pay.storage.database.insert_once import insert_all_once
+from procomp_pay.storage.models.columns import spelled
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.platform import Participant, Payment, User
+from procomp_pay.storage.models.queues import Delivery, OutboxMessage
+from procomp_pay.storage.models.states import DeliveryState, OutboxState
+
+#: PostgreSQL's advisory lock of whoever routes ("pay" and "out").
+_ROUTER = 0x7061795F6F7574
+
+
+async def may_route(session: AsyncSession) -> bool:
+    """Whether nobody else is routing; held until the transaction ends. One at a time, so that two processes
+    cannot both find that an alert has not been told yet. On SQLite there is one writer anyway."""
+    if session.get_bind().dialect.name != "postgresql":
+        return True
+    return bool((await session.exec(select(func.pg_try_advisory_xact_lock(_ROUTER)))).one())
+
+
+async def claim_messages(session: AsyncSession, now: datetime, *, limit: int) -> list[OutboxMessage]:
+    """Messages that nobody has routed yet, oldest first, locked until the transaction ends."""
+    found = await session.exec(
+        select(OutboxMessage)
+        .where(OutboxMessage.state == spelled(OutboxState.WAITING), col(OutboxMessage.next_attempt_at) <= now)
+        .order_by(col(OutboxMessage.next_attempt_at))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return list(found.all())
+
+
+async def last_told(session: AsyncSession, topic: str, subject: str) -> datetime | None:
+    """When an alert was told last."""
+    found = await session.exec(
+        select(func.max(OutboxMessage.routed_at)).where(
+            OutboxMessage.topic == topic,
+            OutboxMessage.subject == subject,
+            OutboxMessage.state == OutboxState.ROUTED,
+        )
+    )
+    return found.one()
+
+
+async def count_held(session: AsyncSession, topic: str, subject: str, since: datetime | None) -> int:
+    """How often an alert was held back since it was told last."""
+    query = select(func.count()).where(
+        OutboxMessage.topic == topic,
+        OutboxMessage.subject == subject,
+        OutboxMessage.state == OutboxState.HELD,
+    )
+    if since is not None:
+        query = query.where(col(OutboxMessage.routed_at) > since)
+    return int((await session.exec(query)).one())
+
+
+async def set_aside(
+    session: AsyncSession,
+    ids: Collection[str],
+    state: OutboxState,
+    *,
+    now: datetime,
+    subject: str | None = None,
+    skipped: str | None = None,
+) -> None:
+    """Mark messages as routed, held or skipped, in one statement."""
+    if ids:
+        await session.exec(
+            update(OutboxMessage)
+            .where(col(OutboxMessage.id).in_(list(ids)))
+            .values(state=state, subject=subject, skipped=skipped, routed_at=now)
+        )
+
+
+async def add_deliveries(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
+    """Make the deliveries of routed messages; one that is there already stays as it is."""
+    await insert_all_once(session, Delivery, rows)
+
+
+def a_delivery(
+    row_id: str, message_id: str, destination: Destination, recipient: str, *, due: datetime, now: datetime
+) -> dict[str, Any]:
+    """The values of a new delivery."""
+    return {
+        "id": row_id,
+        "message_id": message_id,
+        "destination": destination,
+        "recipient": recipient,
+        "state": DeliveryState.WAITING,
+        "attempts": 0,
+        "next_attempt_at": due,
+        "created_at": now,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery that is ours to send until the lease is over."""
+
+    delivery: Delivery
+    message: OutboxMessage
+
+
+async def claim_deliveries(
+    session: AsyncSession, destination: Destination, now: datetime, *, lease_s: int, limit: int
+) -> list[Claim]:
+    """Deliveries to one destination that are due, longest waiting first; each is claimed for ``lease_s``.
+
+    A row that another process holds is skipped, and a process that dies leaves its rows to the others when
+    the lease is over.
+    """
+    found = await session.exec(
+        select(Delivery, OutboxMessage)
+        .join(OutboxMessage, col(OutboxMessage.id) == col(Delivery.message_id))
+        .where(
+            Delivery.destination == destination,
+            Delivery.state == spelled(DeliveryState.WAITING),
+            col(Delivery.next_attempt_at) <= now,
+        )
+        .order_by(col(Delivery.next_attempt_at))
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=Delivery)
+    )
+    claims = [Claim(delivery, message) for delivery, message in found.all()]
+    for claim in claims:
+        claim.delivery.attempts += 1
+        claim.delivery.next_attempt_at = now + timedelta(seconds=lease_s)
+    return claims
+
+
+async def finish(
+    session: AsyncSession, claim: Claim, state: DeliveryState, *, now: datetime, error: str | None = None
+) -> bool:
+    """Close a delivery; False where it is closed already. Delivered is delivered, whoever's lease ran out."""
+    own = () if state is DeliveryState.DELIVERED else (Delivery.attempts == claim.delivery.attempts,)
+    done = await session.exec(
+        update(Delivery)
+        .where(
+            col(Delivery.id) == claim.delivery.id,
+            col(Delivery.state) == DeliveryState.WAITING,
+            *own,
+        )
+        .values(state=state, last_error=error, finished_at=now)
+    )
+    return bool(done.rowcount)
+
+
+async def put_off(session: AsyncSession, claim: Claim, until: datetime, error: str) -> None:
+    """Try a delivery again later, unless somebody else has taken it over meanwhile."""
+    await session.exec(
+        update(Delivery)
+        .where(
+            col(Delivery.id) == claim.delivery.id,
+            col(Delivery.state) == DeliveryState.WAITING,
+            col(Delivery.attempts) == claim.delivery.attempts,
+        )
+        .values(next_attempt_at=until, last_error=error)
+    )
+
+
+async def skip_unconfigured(
+    session: AsyncSession, unconfigured: Iterable[Destination], now: datetime
+) -> None:
+    """Close what waits for a destination that is not configured any more."""
+    await session.exec(
+        update(Delivery)
+        .where(
+            col(Delivery.destination).in_(list(unconfigured)),
+            col(Delivery.state) == spelled(DeliveryState.WAITING),
+        )
+        .values(state=DeliveryState.SKIPPED, last_error="not configured any more", finished_at=now)
+    )
+
+
+async def is_due(session: AsyncSession, now: datetime) -> bool:
+    """Whether there is anything to route or to deliver: one cheap look."""
+    for due in (
+        select(OutboxMessage.id)
+        .where(OutboxMessage.state == spelled(OutboxState.WAITING), col(OutboxMessage.next_attempt_at) <= now)
+        .limit(1),
+        select(Delivery.id)
+        .where(Delivery.state == spelled(DeliveryState.WAITING), col(Delivery.next_attempt_at) <= now)
+        .limit(1),
+    ):
+        if (await session.exec(due)).first() is not None:
+            return True
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Addressee:
+    """Who hears of a payment, as it stands now."""
+
+    email: str | None
+    settled_by: str | None
+    language: str | None
+
+
+async def addressee(session: AsyncSession, payment_id: str) -> Addressee:
+    """The user of a payment's participant; one who is gone has no address."""
+    found = await session.exec(
+        select(Payment.meta, Participant.payment_id, User.email)
+        .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
+        .join(Participant, col(Participant.id) == col(PaymentDetail.participant_id), isouter=True)
+        .join(User, col(User.id) == col(Participant.user_id), isouter=True)
+        .where(Payment.id == payment_id)
+    )
+    row = found.first()
+    if row is None:
+        return Addressee(None, None, None)
+    meta, settled_by, email = row
+    asked = meta.get("language") if isinstance(meta, dict) else None
+    return Addressee(email or None, settled_by, asked if asked in tuple(Language) else None)

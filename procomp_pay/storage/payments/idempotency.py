@@ -1,0 +1,66 @@
+"""A caller's idempotency keys: one key, one request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import Conflict
+from procomp_pay.storage.database.insert_once import insert_once
+from procomp_pay.storage.models.payments import IdempotencyKey
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A key with what was asked under it.
+
+    :param scope: whose key it is, and for what: another caller's key of the same name is another key.
+    :param fingerprint: the same for the same request.
+    """
+
+    scope: str
+    key: str
+    fingerprint: str
+
+
+async def known(session: AsyncSession, claim: Claim) -> IdempotencyKey | None:
+    """What was kept under the key; ``None`` where it is new.
+
+    :raises Conflict: it was used for another request.
+    """
+    row = await session.get(IdempotencyKey, (claim.scope, claim.key))
+    if row is not None and row.fingerprint != claim.fingerprint:
+        raise _used()
+    return row
+
+
+async def remember(
+    session: AsyncSession,
+    claim: Claim,
+    payment_id: str,
+    now: datetime,
+    response: dict[str, Any] | None = None,
+) -> None:
+    """Keep the key for what the caller's transaction does.
+
+    :raises Conflict: another transaction took it meanwhile; nothing of this one may stay.
+    """
+    row = {
+        "scope": claim.scope,
+        "key": claim.key,
+        "fingerprint": claim.fingerprint,
+        "payment_id": payment_id,
+        "response": response,
+        "created_at": now,
+    }
+    if not await insert_once(session, IdempotencyKey, row):
+        raise _used()
+
+
+def _used() -> Conflict:
+    return Conflict(
+        "This Idempotency-Key was used for another request", next_step="use a new key for a new one"
+    )

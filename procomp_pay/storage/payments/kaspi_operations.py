@@ -1,0 +1,94 @@
+"""Kaspi's operation numbers: which payment one settled, and whose receipt it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.states import OPEN_STATUSES
+from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail
+from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.queues import Discrepancy
+from procomp_pay.storage.models.states import DiscrepancyState
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A payment that uses a number, for a person who is told; ``None`` where the platform removed them."""
+
+    payment_id: str
+    full_name: str | None
+    category: str | None
+
+
+async def of_payment(session: AsyncSession, payment_id: str) -> list[KaspiOperation]:
+    """The numbers that a payment was settled with, oldest first. One, unless something went wrong."""
+    found = await session.exec(
+        select(KaspiOperation)
+        .where(KaspiOperation.payment_id == payment_id)
+        .order_by(col(KaspiOperation.created_at), col(KaspiOperation.operation_number))
+    )
+    return list(found.all())
+
+
+async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str, list[str]]:
+    """As :func:`of_payment` for many: the numbers alone, by payment."""
+    if not payment_ids:
+        return {}
+    rows = await session.exec(
+        select(KaspiOperation.payment_id, KaspiOperation.operation_number)
+        .where(col(KaspiOperation.payment_id).in_(payment_ids))
+        .order_by(col(KaspiOperation.created_at), col(KaspiOperation.operation_number))
+    )
+    found: dict[str, list[str]] = {}
+    for payment_id, number in rows.all():
+        found.setdefault(payment_id, []).append(number)
+    return found
+
+
+async def used_by(session: AsyncSession, number: str) -> KaspiOperation | None:
+    """What a number settled."""
+    return await session.get(KaspiOperation, number, populate_existing=True)
+
+
+async def qr_of(session: AsyncSession, number: str) -> str | None:
+    """Our payment whose QR has this number at Kaspi: the receipt of that QR shows it."""
+    query = select(PaymentDetail.payment_id).where(PaymentDetail.provider_ref == number)
+    return (await session.exec(query)).first()
+
+
+async def came_under(session: AsyncSession, number: str) -> str | None:
+    """Our payment that money of another amount came for under this number: it is still open."""
+    query = select(Payment.id).where(
+        col(Payment.status).in_(OPEN_STATUSES), Payment.kaspi_transaction_id == number
+    )
+    return (await session.exec(query.limit(1))).first()
+
+
+async def is_amount_in_doubt(session: AsyncSession, payment_id: str) -> bool:
+    """Whether money of another amount came for a payment, and nobody has decided about it."""
+    query = select(Discrepancy.id).where(
+        Discrepancy.payment_id == payment_id,
+        Discrepancy.state == DiscrepancyState.OPEN,
+        col(Discrepancy.kind).in_(("AMOUNT_MISMATCH", "CURRENCY_MISMATCH")),
+    )
+    return (await session.exec(query.limit(1))).first() is not None
+
+
+async def participant_of(session: AsyncSession, payment_id: str) -> str | None:
+    """Whose fee a payment is."""
+    query = select(PaymentDetail.participant_id).where(PaymentDetail.payment_id == payment_id)
+    return (await session.exec(query)).first()
+
+
+async def owner(session: AsyncSession, payment_id: str) -> Owner:
+    """Who stands behind a payment."""
+    query = (
+        select(Participant.full_name, Participant.category)
+        .join(PaymentDetail, col(PaymentDetail.participant_id) == col(Participant.id))
+        .where(PaymentDetail.payment_id == payment_id)
+    )
+    row = (await session.exec(query)).first()
+    return Owner(payment_id, row[0] if row else None, row[1] if row else None)

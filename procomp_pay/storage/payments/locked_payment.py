@@ -1,0 +1,120 @@
+"""A payment under its lock, as the door sees it: alone, or one of many."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.refunds import DisputeState
+from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
+from procomp_pay.domain.transitions import Standing
+from procomp_pay.storage.audit.chain import Deed
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.platform import Participant, Payment
+
+
+@dataclass(slots=True)
+class PaymentLine:
+    """What the door reads and writes of a ``"Payment"``, where many are in hand: the attributes of
+    :class:`~procomp_pay.storage.models.platform.Payment` without the ORM behind them."""
+
+    id: str
+    tournament_id: str
+    status: PaymentStatus
+    method: PaymentMethod | None
+    stripe_payment_id: str | None
+    stripe_session_id: str | None
+    kaspi_qr_code: str | None
+    kaspi_transaction_id: str | None
+    apple_pay_id: str | None
+    google_pay_id: str | None
+    failure_reason: str | None
+    updated_at: datetime
+
+
+@dataclass(slots=True)
+class DetailLine:
+    """The same of a ``pay_payment_detail``."""
+
+    payment_id: str
+    participant_id: str
+    channel: Channel
+    create_state: CreateState
+    provider_open: bool
+    provider_ref: str | None
+    charge_id: str | None
+    wallet: str | None
+    charged_amount: Decimal
+    charged_currency: Currency
+    refunded_amount: Decimal
+    is_late: bool
+    is_duplicate: bool
+    scanned_at: datetime | None
+    next_poll_at: datetime | None
+    news_at: datetime | None
+    cancel_requested_by: str | None
+    completed_at: datetime | None
+    dispute_state: DisputeState | None
+    updated_at: datetime
+
+
+@dataclass(slots=True)
+class ParticipantLine:
+    """The same of a ``"Participant"``."""
+
+    id: str
+    tournament_id: str
+    status: ParticipantStatus
+    payment_id: str | None
+    updated_at: datetime
+
+
+@dataclass(slots=True)
+class Holding(ABC):
+    """A payment with its detail and participant, who is ``None`` where the platform removed him.
+
+    What is assigned to the rows is written at the transaction's end at the latest.
+    """
+
+    payment: Payment | PaymentLine
+    detail: PaymentDetail | DetailLine
+    participant: Participant | ParticipantLine | None
+
+    @property
+    def charged(self) -> Money:
+        return Money(self.detail.charged_amount, self.detail.charged_currency)
+
+    def standing(self) -> Standing:
+        """The payment as the rules see it."""
+        payment, detail, who = self.payment, self.detail, self.participant
+        return Standing(
+            payment_id=payment.id,
+            status=payment.status,
+            charged=self.charged,
+            participant_status=who.status if who else None,
+            settled_by=who.payment_id if who else None,
+            provider_open=detail.provider_open,
+            provider_payment=payment.stripe_payment_id or payment.kaspi_qr_code,
+            cancel_requested=detail.cancel_requested_by is not None,
+            moved_away=who is not None and who.tournament_id != payment.tournament_id,
+            news_at=detail.news_at,
+            failure_reason=payment.failure_reason,
+        )
+
+    @abstractmethod
+    async def note(self, session: AsyncSession, deed: Deed, at: datetime) -> None:
+        """Add to the payment's audit chain."""
+
+    @abstractmethod
+    async def tell(self, session: AsyncSession, message: dict[str, Any]) -> None:
+        """Leave a row of the outbox, once."""
+
+    @abstractmethod
+    async def hurry_others(self, session: AsyncSession, now: datetime) -> None:
+        """Make the participant's other open payments due: one of them has settled the fee."""

@@ -1,0 +1,97 @@
+"""Read and claim refunds."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.refunds import RefundNews, RefundState
+from procomp_pay.storage.database import claim_due as claims
+from procomp_pay.storage.models.payments import Refund
+
+
+async def of_payment(session: AsyncSession, payment_id: str) -> list[Refund]:
+    """A payment's refunds, oldest first. Stable under the payment's row lock."""
+    found = await session.exec(
+        select(Refund).where(Refund.payment_id == payment_id).order_by(col(Refund.created_at), col(Refund.id))
+    )
+    return list(found.all())
+
+
+async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str, list[Refund]]:
+    """The refunds of each payment that has any, oldest first; ``payment_ids`` are a page's, not all."""
+    if not payment_ids:
+        return {}
+    rows = await session.exec(
+        select(Refund)
+        .where(col(Refund.payment_id).in_(payment_ids))
+        .order_by(col(Refund.created_at), col(Refund.id))
+    )
+    found: dict[str, list[Refund]] = {}
+    for row in rows.all():
+        found.setdefault(row.payment_id, []).append(row)
+    return found
+
+
+def amounts(refunds: list[Refund]) -> list[tuple[RefundState, Decimal]]:
+    """State and amount of each, as the rules take them."""
+    return [(each.state, each.amount) for each in refunds]
+
+
+def match(refunds: list[Refund], news: RefundNews) -> Refund | None:
+    """The refund that the news is about: by our id, else by the provider's."""
+    for each in refunds:
+        if each.id == news.refund_id:
+            return each
+        if news.provider_refund_id is not None and each.provider_refund_id == news.provider_refund_id:
+            return each
+    return None
+
+
+def kaspi_name(number: str) -> str:
+    """How a refund's operation number at Kaspi is kept, among other providers' ids."""
+    return f"kaspi:{number}"
+
+
+async def by_provider_id(session: AsyncSession, provider_refund_id: str) -> Refund | None:
+    """The refund with a provider's id; Kaspi's as :func:`kaspi_name` makes it."""
+    query = select(Refund).where(Refund.provider_refund_id == provider_refund_id)
+    return (await session.exec(query)).first()
+
+
+async def one(session: AsyncSession, refund_id: str) -> Refund:
+    """
+    :raises NotFound: no such refund.
+    """
+    found = await session.get(Refund, refund_id, populate_existing=True)
+    if found is None:
+        raise NotFound(f"There is no refund {refund_id[:64]!r}")
+    return found
+
+
+async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
+    """Refunds that are due for a look, as ``claim_due.claim_due`` claims them."""
+    due: Any = Refund.next_look_at
+    rows = await claims.claim_due(session, Refund, due, now, lease_s=lease_s, limit=limit)
+    return [row.id for row in rows]
+
+
+async def claim(session: AsyncSession, refund_id: str, now: datetime, *, lease_s: int, early: bool) -> bool:
+    """Claim one PENDING refund for ``lease_s`` seconds; False where it is not ours to look at.
+
+    :param early: also before it is due. Only where two looks at once do no harm: the provider honours
+        idempotency keys.
+    """
+    found = await session.exec(select(Refund).where(Refund.id == refund_id).with_for_update(skip_locked=True))
+    row = found.one_or_none()
+    if row is None or row.state is not RefundState.PENDING:
+        return False
+    if not early and row.next_look_at is not None and row.next_look_at > now:
+        return False
+    row.next_look_at = now + timedelta(seconds=lease_s)
+    return True

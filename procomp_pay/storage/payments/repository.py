@@ -1,0 +1,178 @@
+"""Read and lock payments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlmodel import col, or_, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain import payment_code as short_code
+from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.events import ProviderIds
+from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.database.insert_once import insert_once
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.queues import OutboxMessage
+from procomp_pay.storage.payments.locked_payment import Holding
+
+
+@dataclass(slots=True)
+class Held(Holding):
+    """One payment, its rows the session's: what is assigned to them is flushed as ever."""
+
+    payment: Payment
+    detail: PaymentDetail
+    participant: Participant | None
+
+    async def note(self, session: AsyncSession, deed: audit.Deed, at: datetime) -> None:
+        await audit.append(session, self.payment.id, deed, at)
+
+    async def tell(self, session: AsyncSession, message: dict[str, Any]) -> None:
+        await insert_once(session, OutboxMessage, message)
+
+    async def hurry_others(self, session: AsyncSession, now: datetime) -> None:
+        others = await session.exec(
+            select(PaymentDetail).where(
+                PaymentDetail.participant_id == self.detail.participant_id,
+                col(PaymentDetail.provider_open),
+                PaymentDetail.payment_id != self.payment.id,
+            )
+        )
+        for detail in others.all():
+            detail.next_poll_at = now
+
+
+async def hold(session: AsyncSession, payment_id: str, *, lock: bool = True) -> Held:
+    """A payment with its rows, locked until the transaction ends: first the payment, then its participant.
+
+    :raises NotFound: no such payment, or one that this desk did not take.
+    """
+    payment = await session.get(Payment, payment_id, with_for_update=lock, populate_existing=True)
+    detail = await session.get(PaymentDetail, payment_id, populate_existing=True)
+    if payment is None or detail is None:
+        raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
+    participant = await session.get(
+        Participant, detail.participant_id, with_for_update=lock, populate_existing=True
+    )
+    return Held(payment, detail, participant)
+
+
+async def heir_of(session: AsyncSession, held: Held) -> Held | None:
+    """The participant's other payment that settles the fee now that ``held`` does not: the oldest of which
+    nothing went back. ``None`` too where another transaction has it: nobody waits for it under these locks.
+    """
+    who = held.participant
+    if who is None or who.payment_id is not None:
+        return None
+    found = await session.exec(
+        select(Payment, PaymentDetail)
+        .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
+        .where(
+            PaymentDetail.participant_id == who.id,
+            PaymentDetail.refunded_amount == 0,
+            Payment.id != held.payment.id,
+            Payment.tournament_id == who.tournament_id,
+            Payment.status == PaymentStatus.COMPLETED,
+        )
+        .order_by(col(PaymentDetail.completed_at), col(Payment.id))
+        .limit(1)
+        .with_for_update(skip_locked=True, of=Payment)
+    )
+    row = found.first()
+    return None if row is None else Held(row[0], row[1], who)
+
+
+async def find_id(session: AsyncSession, ids: ProviderIds) -> str | None:
+    """Our payment for a provider's ids; ``None`` where none of ours has them."""
+    wanted = [
+        column == value
+        for column, value in (
+            (Payment.stripe_payment_id, ids.payment_intent),
+            (Payment.stripe_session_id, ids.checkout_session),
+            (Payment.kaspi_qr_code, ids.kaspi_payment),
+        )
+        if value is not None
+    ]
+    if not wanted:
+        return None
+    return (await session.exec(select(Payment.id).where(or_(*wanted)).limit(1))).first()
+
+
+async def find_by_code(session: AsyncSession, code: str) -> str | None:
+    """The payment with a short code, as :func:`procomp_pay.domain.payment_code.read` gives it."""
+    query = select(PaymentDetail.payment_id).where(PaymentDetail.short_code == code)
+    return (await session.exec(query)).first()
+
+
+async def free_code(session: AsyncSession, payment_id: str) -> str:
+    """The first of a new payment's codes that no other payment has."""
+    for code in short_code.candidates(payment_id):
+        if await find_by_code(session, code) is None:
+            return code
+    raise AssertionError("the candidates never end")
+
+
+async def exists(session: AsyncSession, payment_id: str) -> bool:
+    """Whether this desk took the payment."""
+    return await session.get(PaymentDetail, payment_id) is not None
+
+
+async def open_ids(session: AsyncSession, participant_id: str) -> list[str]:
+    """A participant's payments through which money can still arrive, newest first."""
+    found = await session.exec(
+        select(PaymentDetail.payment_id)
+        .where(PaymentDetail.participant_id == participant_id, col(PaymentDetail.provider_open))
+        .order_by(col(PaymentDetail.created_at).desc())
+    )
+    return list(found.all())
+
+
+async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
+    """Payments that are due for a look, each claimed for ``lease_s`` seconds: first those whose own end is
+    nearest, oldest first, then for a third of the places those that have waited longest, since with more
+    payments than a provider lets us ask about, the newest would otherwise never be asked about.
+
+    Any number of processes may claim: a row that another one holds is skipped, and a process that dies
+    leaves its rows to the others when the lease is over.
+    """
+    longest = max(1, limit // 3)
+    rows = await _due(session, now, limit - longest, by_deadline=True) if limit > longest else []
+    for row in rows:
+        row.next_poll_at = now + timedelta(seconds=lease_s)
+    more = await _due(session, now, limit - len(rows), by_deadline=False)
+    for row in more:
+        row.next_poll_at = now + timedelta(seconds=lease_s)
+    return [row.payment_id for row in (*rows, *more)]
+
+
+async def _due(
+    session: AsyncSession, now: datetime, limit: int, *, by_deadline: bool
+) -> Sequence[PaymentDetail]:
+    """Through the index on ``next_poll_at``: what is due is few, however many payments there are."""
+    deadline, waited = col(PaymentDetail.expires_at), col(PaymentDetail.next_poll_at)
+    order = (deadline.is_(None), deadline, waited) if by_deadline else (waited,)
+    found = await session.exec(
+        select(PaymentDetail)
+        .where(waited <= now)
+        .order_by(*order)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return found.all()
+
+
+async def next_due_at(session: AsyncSession) -> datetime | None:
+    """When the next look is due; ``None`` where nothing is open."""
+    found = await session.exec(
+        select(PaymentDetail.next_poll_at)
+        .where(col(PaymentDetail.next_poll_at).is_not(None))
+        .order_by(col(PaymentDetail.next_poll_at))
+        .limit(1)
+    )
+    return found.first()

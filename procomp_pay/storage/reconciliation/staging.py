@@ -1,0 +1,292 @@
+"""A provider's side laid beside our payments, in temporary tables of the database.
+
+Why there: neither side need be in order, nor fit into memory, and the database joins millions of rows
+faster than we could sort them. What both sides agree on is left out by one join; only the rest, the
+*suspects*, comes out, ordered by key, for ``domain.reconciliation.compare.match`` to judge. Nothing of our
+books is written: on PostgreSQL the tables are temporary, on SQLite they are a database of their own, to which
+the books are attached read-only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from procomp_pay.domain.reconciliation.records import Stand, Theirs
+from procomp_pay.domain.reconciliation.statement_line import Blocks, LineBlock, LineKind, StatementLine
+from procomp_pay.domain.refunds import DisputeState
+from procomp_pay.storage.reconciliation import staging_sql as sql
+from procomp_pay.storage.reconciliation.staging_fit import fit_by_amount_and_time
+from procomp_pay.storage.reconciliation.staging_repeats import Repeats
+
+if TYPE_CHECKING:
+    from procomp_pay.storage.database.service import PaymentDatabaseService
+    from procomp_pay.storage.reconciliation.staging_engines import Engine
+
+_OF_PAYMENTS = frozenset({LineKind.PAYMENT, LineKind.REFUND})
+_BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+#: Rows that are sent to the database at a time.
+BATCH = 5000
+
+
+class StagedRow(NamedTuple):
+    """A row of the provider's side. ``match`` is what finds our payment; the rest as in :class:`Theirs`."""
+
+    kind: str
+    ref: str
+    match: str
+    stand: str
+    at: datetime
+    amount: Decimal | None = None
+    currency: str | None = None
+    fee: Decimal | None = None
+    net: Decimal | None = None
+    hint: str | None = None
+    number: int = 0
+    dispute: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which of our payments are compared: those of a provider that were started in a window."""
+
+    provider: str
+    since: datetime
+    until: datetime
+
+
+class Suspect(NamedTuple):
+    """Something worth judging: a payment of ours, or where ``payment_id`` is None, of nobody's."""
+
+    key: str
+    payment_id: str | None
+
+
+class Staging:
+    """The temporary tables of one run. Not for two tasks at once."""
+
+    def __init__(self, engine: Engine, provider: str) -> None:
+        self._engine = engine
+        self._provider = provider
+        self._names = Repeats()
+        self._has_hints = self._has_fees = False
+        self._check: Callable[[], None] | None = None
+        self.loaded = 0
+        self._first: datetime | None = None
+        self._last: datetime | None = None
+
+    async def load(self, rows: Iterable[StagedRow], seen: Callable[[int], None] = lambda _: None) -> None:
+        """Put rows beside the books, in the order they come. Whatever the iterator raises goes through.
+
+        :param seen: told how many there are by now.
+        """
+
+        def noted() -> Iterator[StagedRow]:
+            for row in rows:
+                self._names.note_all((row.match,))
+                self._has_hints |= row.hint is not None
+                yield row
+
+        await self._engine.copy(noted(), BATCH, self._counter(seen))
+
+    async def load_statement(
+        self, lines: Iterable[StatementLine], seen: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """As :meth:`load_lines`, in blocks where file and database can: a third of the time for a million.
+
+        :raises NotPlain: it must be read line by line; :meth:`find_suspects` may say so too. These tables are
+            of no use any more.
+        """
+        quick: Callable[[], Blocks] | None = getattr(lines, "quick", None)
+        if quick is None or not self._engine.takes_blocks:
+            await self.load_lines(lines, seen)
+            return
+        source = quick()
+        await self._engine.copy_blocks(self._noted_blocks(source.blocks()), self._counter(seen))
+        await self.load_lines(source.others(), seen)
+        self._check = source.check
+
+    def _noted_blocks(self, blocks: Iterable[LineBlock]) -> Iterator[LineBlock]:
+        for block in blocks:
+            self._names.note_all(block.matches)
+            self._span(block.first_at, block.last_at)
+            self._has_fees |= block.has_fees
+            yield block
+
+    def _span(self, first: datetime, last: datetime) -> None:
+        self._first = first if self._first is None else min(first, self._first)
+        self._last = last if self._last is None else max(last, self._last)
+
+    async def load_lines(
+        self, lines: Iterable[StatementLine], seen: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """As :meth:`load`, for a statement, which may have millions of lines."""
+
+        def noted() -> Iterator[StatementLine]:
+            # the whole of it runs a million times: nothing is looked up or called that need not be
+            seen_before, mask, again = self._names.seen, self._names.mask, self._names.again
+            first, last, fees = _END, _BEGINNING, False
+            for line in lines:
+                name = line.payment_ref or line.ref
+                place = hash(name) & mask
+                if seen_before[place]:
+                    again(name)
+                else:
+                    seen_before[place] = 1
+                if line.kind in _OF_PAYMENTS:
+                    at = line.at
+                    if at < first:  # noqa: PLR1730 - twice as quick as min()
+                        first = at
+                    if at > last:  # noqa: PLR1730
+                        last = at
+                if line.fee is not None:
+                    fees = True
+                yield line
+            if last >= first:
+                self._span(first, last)
+            self._has_fees |= fees
+
+        await self._engine.copy_lines(noted(), BATCH, self._counter(seen))
+
+    def _counter(self, seen: Callable[[int], None]) -> Callable[[int], None]:
+        def counted(size: int) -> None:
+            self.loaded += size
+            seen(self.loaded)
+
+        return counted
+
+    def span(self) -> tuple[datetime, datetime] | None:
+        """The times of the first and the last of a statement's lines about money of payments."""
+        return None if self._first is None or self._last is None else (self._first, self._last)
+
+    async def find_suspects(self, scope: Scope, *, books_alone: bool) -> int:
+        """Fill the table of suspects: all that the join does not clear. How many there are.
+
+        :param books_alone: also what does not agree within our books, whatever the provider says.
+        :raises NotPlain: see :meth:`load_statement`.
+        """
+        if self._check is None:
+            return await self._find_suspects(scope, books_alone=books_alone)
+        # a thread looks for lines that stand twice, while this one does nothing but wait for the database
+        check = asyncio.create_task(asyncio.to_thread(self._check))
+        try:
+            found = await self._find_suspects(scope, books_alone=books_alone)
+        except BaseException:
+            await asyncio.gather(check, return_exceptions=True)
+            raise
+        await check
+        return found
+
+    async def _find_suspects(self, scope: Scope, *, books_alone: bool) -> int:
+        engine = self._engine
+        window = {"since": engine.millis(scope.since), "until": engine.millis(scope.until)}
+        statements = sql.suspects(self._provider, full_join=engine.has_full_join)
+        for statement in statements + (sql.alone(self._provider) if books_alone else []):
+            await engine.run(statement, {name: v for name, v in window.items() if f":{name}" in statement})
+        if (names := self._names.repeated) is None:
+            await engine.run(sql.ALL_REPEATED, {})
+        else:
+            await engine.names(names)
+            await engine.run(sql.REPEATED, {})
+        await self._resolve()
+        await engine.run(sql.NAMED, {})
+        await engine.run("ANALYZE suspect_id", {})
+        for statement in (*sql.other_names(self._provider), *sql.KEYS):
+            await engine.run(statement, {})
+        [found] = await engine.rows("SELECT count(*) FROM suspect_key", {})
+        return int(found[0])
+
+    async def _resolve(self) -> None:
+        """Find the payment of a line that lies outside the window, or that is named another way."""
+        engine = self._engine
+        await engine.run("ANALYZE suspect", {})
+        for statement in sql.resolve(self._provider):
+            await engine.run(statement, {})
+        if self._has_hints:
+            await engine.run(sql.BY_HINT, {})
+        [charges] = await engine.rows(sql.UNKNOWN_CHARGES, {})
+        if charges[0]:
+            await engine.run(sql.BY_CHARGE, {})
+        if self._provider == "kaspi":
+            await fit_by_amount_and_time(engine)
+
+    async def knows_any(self) -> bool:
+        """Whether a line is of a payment of ours, or could be; after :meth:`find_suspects`."""
+        [known] = await self._engine.rows(sql.KNOWS_ANY, {})
+        return bool(known[0])
+
+    async def suspect_payments(self, payment_ids: Iterable[str]) -> None:
+        """Have these payments judged too, whatever the join says."""
+        for payment_id in payment_ids:
+            await self._engine.run("INSERT INTO suspect VALUES (:id, NULL)", {"id": payment_id})
+
+    async def pages(self, size: int) -> AsyncIterator[tuple[list[Suspect], list[Theirs]]]:
+        """The suspects with what the provider says of them, both ordered by key, a page at a time."""
+        last = ""
+        while True:
+            found = await self._engine.rows(sql.PAGE, {"last": last, "size": size})
+            if not found:
+                return
+            suspects = [Suspect(*row) for row in found]
+            between = {"first": suspects[0].key, "last": suspects[-1].key}
+            lines = await self._engine.rows(sql.LINES, between)
+            yield suspects, [self._theirs(row) for row in lines]
+            last = suspects[-1].key
+
+    async def settlements(self, size: int) -> AsyncIterator[list[StagedRow]]:
+        """The lines that tell a fee, a page at a time."""
+        if not self._has_fees:
+            return
+        await self._engine.run("CREATE INDEX line_seq ON line (seq)", {})
+        last = 0
+        while True:
+            found = await self._engine.rows(sql.WITH_FEES, {"last": last, "size": size})
+            if not found:
+                return
+            yield [self._row(row[1:]) for row in found]
+            last = found[-1][0]
+
+    def _row(self, row: Any) -> StagedRow:
+        kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute = row
+        read = self._engine.amount
+        return StagedRow(
+            kind, ref, match, stand, self._engine.time(at),
+            read(amount), currency, read(fee), read(net), hint, number, dispute,
+        )  # fmt: skip
+
+    def _theirs(self, row: Any) -> Theirs:
+        key, candidates, *rest = row
+        line = self._row(rest)
+        return Theirs(
+            key=key,
+            ref=line.ref,
+            kind=LineKind(line.kind),
+            stand=Stand(line.stand),
+            at=line.at,
+            amount=line.amount,
+            currency=line.currency,
+            payment_ref=line.match if line.match != line.ref else None,
+            dispute=DisputeState(line.dispute) if line.dispute else None,
+            hint=line.hint,
+            candidates=tuple(candidates.split()) if candidates else (),
+            number=line.number,
+        )
+
+
+@asynccontextmanager
+async def open_staging(db: PaymentDatabaseService, provider: str) -> AsyncIterator[Staging]:
+    """Temporary tables for one run; gone at its end, however it ends.
+
+    :raises DatabaseUnavailable: the database cannot be reached.
+    """
+    from procomp_pay.storage.reconciliation.staging_engines import open_engine
+
+    async with open_engine(db) as engine:
+        for statement in sql.tables(amount=engine.amount_type, time=engine.time_type, key=engine.key_type):
+            await engine.run(statement, {})
+        yield Staging(engine, provider)

@@ -1,0 +1,278 @@
+"""How the staging tables are reached: PostgreSQL by COPY, SQLite as a private file beside the books."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+from procomp_pay.domain.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from procomp_pay.domain.reconciliation.statement_line import LineBlock, StatementLine
+    from procomp_pay.storage.database.service import PaymentDatabaseService
+    from procomp_pay.storage.reconciliation.staging import StagedRow
+
+_PARAMETER = re.compile(r":([a-z]+)\b")
+_AWKWARD = re.compile(r"[\\\t\n\r]")
+
+
+class Engine(Protocol):
+    """A connection with temporary tables."""
+
+    amount_type: str
+    time_type: str
+    key_type: str
+    has_full_join: bool
+    takes_blocks: bool
+
+    def later(self, time: str, minutes: int) -> str:
+        """SQL for so many minutes after a time."""
+
+    async def run(self, statement: str, values: dict[str, Any]) -> None: ...
+
+    async def rows(self, statement: str, values: dict[str, Any]) -> list[Any]: ...
+
+    async def copy(self, rows: Iterable[StagedRow], batch: int, seen: Callable[[int], None]) -> None: ...
+
+    async def copy_lines(
+        self, lines: Iterable[StatementLine], batch: int, seen: Callable[[int], None]
+    ) -> None: ...
+
+    async def copy_blocks(self, blocks: Iterable[LineBlock], seen: Callable[[int], None]) -> None:
+        """Only where ``takes_blocks``."""
+
+    async def names(self, names: set[str]) -> None:
+        """Fill the table ``maybe``."""
+
+    def millis(self, at: datetime) -> Any:
+        """A time as the platform's tables hold it."""
+
+    def time(self, stored: Any) -> datetime: ...
+
+    def amount(self, stored: Any) -> Decimal | None: ...
+
+
+@asynccontextmanager
+async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
+    """
+    :raises DatabaseUnavailable: the database cannot be reached.
+    """
+    path = db.sqlite_path()
+    if path is None:
+        import psycopg
+
+        async with db.dedicated() as connection:
+            raw = await connection.get_raw_connection()
+            driver: Any = raw.driver_connection
+            try:
+                # what is measured in gigabytes is spilled by the server, not held; a million lines are held,
+                # or each look at them would read them from the disk
+                await driver.execute("SET work_mem = '64MB'")
+                await driver.execute("SET temp_buffers = '256MB'")
+                await driver.execute("SET statement_timeout = 0")
+                await driver.execute("SET jit = off")  # compiling takes longer than these few queries
+                # thousands are looked up among millions: by index, as on any disk of today
+                await driver.execute("SET random_page_cost = 1.1")
+                yield _Postgres(driver)
+            except psycopg.OperationalError as error:
+                raise DatabaseUnavailable(
+                    f"The database {db.describe()} went away", next_step="run it again"
+                ) from error
+        return
+    try:
+        connected = sqlite3.connect("", isolation_level=None, uri=True, check_same_thread=False)
+    except sqlite3.Error as error:  # pragma: no cover - no room for temporary files
+        raise DatabaseUnavailable(f"No temporary database can be made: {error}") from error
+    with closing(connected) as lite:
+        lite.execute("PRAGMA temp_store = FILE")
+        lite.execute("ATTACH ? AS books", (f"{path.resolve().as_uri()}?mode=ro",))
+        yield _Sqlite(lite)
+
+
+class _Postgres:
+    amount_type, time_type, key_type = "NUMERIC(12, 2)", "TIMESTAMPTZ", 'TEXT COLLATE "C"'
+    has_full_join = takes_blocks = True
+
+    def __init__(self, driver: psycopg.AsyncConnection[Any]) -> None:
+        self._driver = driver
+        self._seq = 0
+        self._money: object = None
+        self._money_text = ""
+
+    async def run(self, statement: str, values: dict[str, Any]) -> None:
+        await self._driver.execute(_PARAMETER.sub(r"%(\1)s", statement).encode(), values or None)
+
+    async def rows(self, statement: str, values: dict[str, Any]) -> list[Any]:
+        text = _PARAMETER.sub(r"%(\1)s", statement).encode()
+        return await (await self._driver.execute(text, values or None)).fetchall()
+
+    async def copy(self, rows: Iterable[StagedRow], batch: int, seen: Callable[[int], None]) -> None:
+        await self._send(map(self._text, rows), batch, seen)
+
+    async def copy_lines(
+        self, lines: Iterable[StatementLine], batch: int, seen: Callable[[int], None]
+    ) -> None:
+        await self._send(map(self._line_text, lines), batch, seen)
+
+    async def copy_blocks(self, blocks: Iterable[LineBlock], seen: Callable[[int], None]) -> None:
+        async with self._driver.cursor() as cursor, cursor.copy(_COPY_BLOCKS) as sink:
+            for block in blocks:
+                await sink.write(_block_text(block))
+                self._seq = max(self._seq, block.numbers[-1])
+                seen(len(block.numbers))
+
+    async def _send(self, texts: Iterator[str], batch: int, seen: Callable[[int], None]) -> None:
+        async with self._driver.cursor() as cursor, cursor.copy("COPY line FROM STDIN") as sink:
+            while lines := list(islice(texts, batch)):
+                await sink.write("".join(lines))
+                seen(len(lines))
+
+    async def names(self, names: set[str]) -> None:
+        async with self._driver.cursor() as cursor, cursor.copy("COPY maybe FROM STDIN") as sink:
+            await sink.write("".join(f"{_escaped(name)}\n" for name in names))
+        await self.run("ANALYZE maybe", {})
+
+    def _text(self, row: StagedRow) -> str:
+        """A line in COPY's text format."""
+        self._seq += 1
+        kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute = row
+        if _AWKWARD.search(ref) or _AWKWARD.search(match):
+            ref, match = _escaped(ref), _escaped(match)
+        return (
+            f"{self._seq}\t{kind}\t{ref}\t{match}\t{stand}\t{at.isoformat()}\t"
+            f"{_null(amount)}\t{currency or _NULL}\t{_null(fee)}\t{_null(net)}\t"
+            f"{_NULL if hint is None else _escaped(hint)}\t{number}\t{dispute or _NULL}\n"
+        )
+
+    def _line_text(self, line: StatementLine) -> str:
+        """A statement's line in COPY's text format, as short a way as there is: there may be millions."""
+        ref, fee, net, payment_ref = line.ref, line.fee, line.net, line.payment_ref
+        if (money := line.money) is not self._money:  # a reader gives the same fee as the same object
+            self._money, self._money_text = money, f"{money.amount!s}\t{money.currency._value_}"
+        match = payment_ref or ref
+        if not (ref.isidentifier() and match.isidentifier()):  # the quickest question that settles most
+            ref, match = _escaped(ref), _escaped(match)
+        self._seq += 1
+        return (
+            f"{self._seq}\t{line.kind._value_}\t{ref}\t{match}\tpaid\t{line.at!s}\t{self._money_text}\t"
+            f"{_NULL if fee is None else fee}\t{_NULL if net is None else net}\t\\N\t{line.number}\t\\N\n"
+        )
+
+    def later(self, time: str, minutes: int) -> str:
+        return f"({time} + INTERVAL '{minutes} minutes')"
+
+    def millis(self, at: datetime) -> Any:
+        return at.astimezone(UTC).replace(tzinfo=None)
+
+    def time(self, stored: Any) -> datetime:
+        found: datetime = stored
+        return found.astimezone(UTC)
+
+    def amount(self, stored: Any) -> Decimal | None:
+        return None if stored is None else Decimal(stored)
+
+
+_NULL = "\\N"
+#: What the columns that are left out hold by themselves is right for every line of a statement's blocks.
+_COPY_BLOCKS = "COPY line (seq, ref, match, at, kind, amount, currency, fee, net) FROM STDIN"
+
+
+def _block_text(block: LineBlock) -> str:
+    """A block in COPY's text format; nothing in it needs escaping."""
+    words = {
+        place: f"{said.kind.value}\t{said.money.amount}\t{said.money.currency.value}"
+        f"\t{_null(said.fee)}\t{_null(said.net)}\n"
+        for place, said in ((place, block.said[place]) for place in set(block.words))
+    }
+    columns = zip(block.numbers, block.refs, block.matches, block.times, block.words, strict=True)
+    return "".join([f"{n}\t{ref}\t{match}\t{at}\t{words[place]}" for n, ref, match, at, place in columns])
+
+
+def _null(amount: Decimal | None) -> str:
+    return _NULL if amount is None else str(amount)
+
+
+def _escaped(text: str) -> str:
+    return _AWKWARD.sub(lambda found: {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}[found[0]], text)
+
+
+_INSERT = "INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class _Sqlite:
+    amount_type, time_type, key_type = "INTEGER", "TEXT", "TEXT"
+    has_full_join = False  # not before SQLite 3.39
+    takes_blocks = False  # it would wait for each row anyway
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._seq = 0
+
+    async def run(self, statement: str, values: dict[str, Any]) -> None:
+        self._connection.execute(statement, values)
+
+    async def rows(self, statement: str, values: dict[str, Any]) -> list[Any]:
+        return self._connection.execute(statement, values).fetchall()
+
+    async def copy(self, rows: Iterable[StagedRow], batch: int, seen: Callable[[int], None]) -> None:
+        source = iter(rows)
+        while lines := list(self._tuples(islice(source, batch))):
+            self._connection.execute("BEGIN")
+            self._connection.executemany(_INSERT, lines)
+            self._connection.execute("COMMIT")
+            seen(len(lines))
+
+    async def copy_lines(
+        self, lines: Iterable[StatementLine], batch: int, seen: Callable[[int], None]
+    ) -> None:
+        await self.copy(map(_of_line, lines), batch, seen)
+
+    async def copy_blocks(self, blocks: Iterable[LineBlock], seen: Callable[[int], None]) -> None:
+        raise NotImplementedError
+
+    async def names(self, names: set[str]) -> None:
+        self._connection.executemany("INSERT INTO maybe VALUES (?)", ((name,) for name in names))
+
+    def _tuples(self, rows: Iterable[StagedRow]) -> Iterator[tuple[Any, ...]]:
+        for row in rows:
+            self._seq += 1
+            at = row.at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+            yield (
+                self._seq, row.kind, row.ref, row.match, row.stand, at, _cents(row.amount), row.currency,
+                _cents(row.fee), _cents(row.net), row.hint, row.number, row.dispute,
+            )  # fmt: skip
+
+    def later(self, time: str, minutes: int) -> str:
+        return f"datetime({time}, '{minutes:+} minutes')"
+
+    def millis(self, at: datetime) -> Any:
+        return at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
+
+    def time(self, stored: Any) -> datetime:
+        return datetime.fromisoformat(stored).replace(tzinfo=UTC)
+
+    def amount(self, stored: Any) -> Decimal | None:
+        return None if stored is None else Decimal(stored).scaleb(-2)
+
+
+def _of_line(line: StatementLine) -> StagedRow:
+    """A statement's line. That it is in a statement means that the money moved."""
+    from procomp_pay.storage.reconciliation.staging import StagedRow
+
+    money = line.money
+    return StagedRow(
+        line.kind.value, line.ref, line.payment_ref or line.ref, "paid", line.at,
+        money.amount, money.currency.value, line.fee, line.net, None, line.number,
+    )  # fmt: skip
+
+
+def _cents(amount: Decimal | None) -> int | None:
+    return None if amount is None else int(amount.scaleb(2))

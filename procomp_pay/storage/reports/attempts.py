@@ -1,0 +1,172 @@
+"""What a report counts, as aggregates of the database: memory does not grow with the number of payments.
+
+Each function gives groups, streamed; ``services.reports.period`` adds them up. All of a report's
+queries must see the same moment: see :func:`one_moment`. The money is in :mod:`report_money`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select, text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.percentages import NOT_PAID
+from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.platform import Payment, Tournament
+from procomp_pay.storage.models.queues import Discrepancy
+from procomp_pay.storage.models.states import DiscrepancyState
+from procomp_pay.storage.registrations.participants import Headcount, headcounts
+from procomp_pay.storage.reports.dialect_sql import seconds_between
+
+#: Rows that are held at once of a result.
+_AT_ONCE = 1000
+#: Values in one IN (…): both databases take more.
+_MOST_IN = 5000
+
+#: A streamed result comes through a cursor, of which PostgreSQL believes that a tenth is read: it looks up
+#: row by row what it would otherwise join at once. Groups are counted in memory, and no query runs often
+#: enough to be compiled.
+_WHOLE = ("cursor_tuple_fraction = 1", "work_mem = '64MB'", "jit = off")
+
+# the tables for expressions, of which the type checker knows no way
+_payment: Any = Payment
+_detail: Any = PaymentDetail
+_discrepancy: Any = Discrepancy
+_tournament: Any = Tournament
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which payments: of a tournament, or of all; from ``since`` on, before ``until``."""
+
+    tournament_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def of(self, at: Any) -> list[Any]:
+        """The conditions on payments joined in a query, by the time of what is counted."""
+        found = [] if self.tournament_id is None else [_payment.tournament_id == self.tournament_id]
+        if self.since is not None:
+            found.append(at >= self.since)
+        if self.until is not None:
+            found.append(at < self.until)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class TournamentRow:
+    """A tournament with who takes part in it now."""
+
+    tournament_id: str
+    name: str
+    heads: Headcount
+
+
+async def one_moment(db: PaymentDatabaseService, session: AsyncSession) -> None:
+    """Let every query of this transaction see the books as they stand now; the first thing in it."""
+    if db.is_sqlite():  # there a transaction always sees one moment
+        return
+    connection = await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    for setting in _WHOLE:
+        await connection.execute(text(f"SET LOCAL {setting}"))
+
+
+async def rows(session: AsyncSession, query: Any) -> AsyncIterator[Any]:
+    """A query's rows, a thousand at a time."""
+    streamed = await session.stream(query.execution_options(yield_per=_AT_ONCE))
+    async for row in streamed:
+        yield row
+
+
+async def first_and_last(session: AsyncSession, now: datetime) -> tuple[datetime, datetime]:
+    """Between which instants everything of our books lies, with room for clocks that differ."""
+    first = (await session.exec(select(func.min(_detail.created_at)))).scalar()  # type: ignore[call-overload]
+    return (first or now) - timedelta(days=2), now + timedelta(days=2)
+
+
+async def attempts(
+    session: AsyncSession, scope: Scope
+) -> AsyncIterator[tuple[str, PaymentMethod | None, PaymentStatus, int]]:
+    """Payments started in the scope by tournament, method and how they stand."""
+    keys = (_payment.tournament_id, _payment.method, _payment.status)
+    query = (
+        select(*keys, func.count())
+        .join(_detail, _detail.payment_id == _payment.id)
+        .where(*scope.of(_detail.created_at))
+        .group_by(*keys)
+    )
+    async for row in rows(session, query):
+        yield row[0], row[1], row[2], row[3]
+
+
+async def durations(
+    session: AsyncSession, scope: Scope
+) -> AsyncIterator[tuple[int, PaymentMethod | None, int]]:
+    """From start to money, in whole seconds, shortest first: seconds, method, how many took so long."""
+    took = (
+        select(
+            seconds_between(_detail.created_at, _detail.completed_at).label("seconds"),
+            _payment.method.label("method"),
+        )
+        .join(_payment, _payment.id == _detail.payment_id)
+        .where(_detail.completed_at.is_not(None), *scope.of(_detail.created_at))
+        .subquery()
+    )
+    keys = (took.c.seconds, took.c.method)
+    async for row in rows(session, select(*keys, func.count()).group_by(*keys).order_by(*keys)):
+        yield row[0], row[1], row[2]
+
+
+async def reasons(
+    session: AsyncSession, scope: Scope, *, limit: int
+) -> list[tuple[PaymentStatus, str | None, int]]:
+    """Why payments came to nothing, the most frequent first: status, reason, how many."""
+    keys = (_payment.status, _payment.failure_reason)
+    count = func.count()
+    query: Any = (
+        select(*keys, count)
+        .join(_detail, _detail.payment_id == _payment.id)
+        .where(_payment.status.in_(NOT_PAID), *scope.of(_detail.created_at))
+        .group_by(*keys)
+        .order_by(count.desc(), *keys)
+        .limit(limit)
+    )
+    return [(row[0], row[1], row[2]) for row in (await session.exec(query)).all()]
+
+
+async def discrepancies(session: AsyncSession, scope: Scope) -> list[tuple[str, bool, int]]:
+    """What does not agree and nobody has decided yet, opened before the scope's end: kind, whether it is of
+    a payment of ours, how many. Those of no payment are of no tournament, and in every report."""
+    ours = _discrepancy.payment_id.is_not(None)
+    query: Any = (
+        select(_discrepancy.kind, ours, func.count())
+        .join(_payment, _payment.id == _discrepancy.payment_id, isouter=True)
+        .where(_discrepancy.state == DiscrepancyState.OPEN)
+        .group_by(_discrepancy.kind, ours)
+        .order_by(_discrepancy.kind, ours)
+    )
+    if scope.until is not None:
+        query = query.where(_discrepancy.opened_at < scope.until)
+    if scope.tournament_id is not None:
+        query = query.where((_payment.tournament_id == scope.tournament_id) | ~ours)
+    return [(row[0], bool(row[1]), row[2]) for row in (await session.exec(query)).all()]
+
+
+async def tournaments(session: AsyncSession, ids: Collection[str]) -> list[TournamentRow]:
+    """Tournaments by id, the latest first."""
+    found: list[tuple[float, TournamentRow]] = []
+    ordered = sorted(ids)
+    for begin in range(0, len(ordered), _MOST_IN):
+        some = ordered[begin : begin + _MOST_IN]
+        heads = await headcounts(session, some)
+        query: Any = select(_tournament.id, _tournament.name, _tournament.starts_at)
+        for key, name, starts_at in (await session.exec(query.where(_tournament.id.in_(some)))).all():
+            row = TournamentRow(key, name, heads.get(key, Headcount()))
+            found.append((-starts_at.timestamp(), row))
+    return [row for _, row in sorted(found, key=lambda pair: (pair[0], pair[1].tournament_id))]

@@ -1,0 +1,171 @@
+"""What a closing sheet reads: a tournament's payments, and whether its books were checked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.queues import AuditSeal, Discrepancy, ReconciliationRun
+from procomp_pay.storage.models.settlements import Settlement
+from procomp_pay.storage.models.states import DiscrepancyState
+from procomp_pay.storage.reports.attempts import rows
+
+# the tables for expressions, of which the type checker knows no way
+_payment: Any = Payment
+_detail: Any = PaymentDetail
+_participant: Any = Participant
+_refund: Any = Refund
+_audit: Any = AuditEntry
+_settlement: Any = Settlement
+_discrepancy: Any = Discrepancy
+_seal: Any = AuditSeal
+_run: Any = ReconciliationRun
+
+#: Values in one IN (…): both databases take more.
+_MOST_IN = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A payment's rows.
+
+    :param source: who started it: a person at the desk, or the app.
+    """
+
+    payment: Payment
+    detail: PaymentDetail
+    full_name: str | None
+    category: str | None
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The newest seal of the audit."""
+
+    merkle_root: str
+    sealed_at: datetime
+    sealed_by: str
+
+
+async def payments(session: AsyncSession, tournament_id: str, as_of: datetime) -> AsyncIterator[Known]:
+    """Payments started by then, oldest first, each as it stands now."""
+    query = (
+        select(_payment, _detail, _participant.full_name, _participant.category, _audit.source)
+        .join(_detail, _detail.payment_id == _payment.id)
+        .join(_participant, _participant.id == _detail.participant_id, isouter=True)
+        .join(_audit, (_audit.payment_id == _payment.id) & (_audit.seq == 1), isouter=True)
+        .where(_payment.tournament_id == tournament_id, _detail.created_at <= as_of)
+        .order_by(_detail.created_at, _detail.payment_id)
+    )
+    async for row in rows(session, query):
+        yield Known(*row)
+
+
+async def pictures(
+    session: AsyncSession, payment_ids: Collection[str], as_of: datetime
+) -> dict[str, dict[str, Any]]:
+    """How payments stood at a time, as the audit has it; none for one of which it says nothing yet."""
+    found: dict[str, dict[str, Any]] = {}
+    for some in _parts(payment_ids):
+        query = (
+            select(_audit.payment_id, _audit.after)
+            .where(_audit.payment_id.in_(some), _audit.at <= as_of)
+            .order_by(_audit.payment_id, _audit.seq)
+        )
+        async for key, after in rows(session, query):
+            if after is not None and "refunded" in after:  # of the whole payment, not of one request
+                found[key] = after
+    return found
+
+
+async def refunds_under_way(
+    session: AsyncSession, payment_ids: Collection[str], as_of: datetime
+) -> dict[str, Decimal]:
+    """By payment, what had been asked to go back and was neither back nor refused by then."""
+    found: dict[str, Decimal] = {}
+    for some in _parts(payment_ids):
+        waits = or_(_refund.state == "PENDING", _refund.updated_at > as_of)
+        query: Any = (
+            select(_refund.payment_id, func.sum(_refund.amount))
+            .where(_refund.payment_id.in_(some), _refund.created_at <= as_of, waits)
+            .group_by(_refund.payment_id)
+        )
+        found |= {row[0]: row[1] for row in (await session.exec(query)).all()}
+    return found
+
+
+async def fees(
+    session: AsyncSession, tournament_id: str, as_of: datetime
+) -> tuple[dict[str, Decimal], set[str]]:
+    """Fees by currency, as far as they had been read by then, and the payments whose fee is known."""
+    known = (
+        select(_settlement)
+        .join(_payment, _payment.id == _settlement.payment_id)
+        .where(_payment.tournament_id == tournament_id, _settlement.recorded_at <= as_of)
+        .where(_settlement.fee.is_not(None))
+    )
+    sums: Any = known.with_only_columns(_settlement.currency, func.sum(_settlement.fee)).group_by(
+        _settlement.currency
+    )
+    of_payments = known.with_only_columns(_settlement.payment_id).where(_settlement.kind == LineKind.PAYMENT)
+    amounts = {row[0]: row[1] for row in (await session.exec(sums)).all()}
+    return amounts, {row[0] async for row in rows(session, of_payments)}
+
+
+async def discrepancies(
+    session: AsyncSession, tournament_id: str, as_of: datetime
+) -> tuple[list[Discrepancy], int]:
+    """What did not agree then: of the tournament's payments, and how many of no payment of ours."""
+    undecided = or_(_discrepancy.state == DiscrepancyState.OPEN, _discrepancy.resolved_at > as_of)
+    then = select(_discrepancy).where(undecided, _discrepancy.opened_at <= as_of)
+    ours: Any = (
+        then.join(_payment, _payment.id == _discrepancy.payment_id)
+        .where(_payment.tournament_id == tournament_id)
+        .order_by(_discrepancy.opened_at, _discrepancy.id)
+    )
+    strange: Any = then.where(_discrepancy.payment_id.is_(None)).with_only_columns(func.count())
+    found = [row[0] for row in (await session.exec(ours)).all()]
+    return found, int((await session.exec(strange)).scalar())
+
+
+async def last_run(
+    session: AsyncSession, provider: str, first: datetime, as_of: datetime
+) -> ReconciliationRun | None:
+    """The newest reconciliation with a provider whose window touches the time from ``first`` on."""
+    query: Any = (
+        select(_run)
+        .where(_run.provider.in_((provider, "all")), _run.started_at <= as_of)
+        .where(or_(_run.window_from.is_(None), _run.window_from <= as_of))
+        .where(or_(_run.window_until.is_(None), _run.window_until >= first))
+        .order_by(_run.started_at.desc(), _run.id.desc())
+        .limit(1)
+    )
+    row = (await session.exec(query)).first()
+    return None if row is None else row[0]
+
+
+async def newest_seal(session: AsyncSession, as_of: datetime) -> Seal | None:
+    """The newest seal by then; ``None`` where the audit was not sealed."""
+    query: Any = (
+        select(_seal.merkle_root, _seal.sealed_at, _seal.sealed_by)
+        .where(_seal.sealed_at <= as_of)
+        .order_by(_seal.sealed_at.desc(), _seal.id.desc())
+        .limit(1)
+    )
+    row = (await session.exec(query)).first()
+    return None if row is None else Seal(*row)
+
+
+def _parts(values: Collection[str]) -> list[list[str]]:
+    ordered = sorted(values)
+    return [ordered[begin : begin + _MOST_IN] for begin in range(0, len(ordered), _MOST_IN)]

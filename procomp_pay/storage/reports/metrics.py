@@ -1,0 +1,105 @@
+"""What is counted for the metrics: by index, never more rows than a bound, however large the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.queues import Delivery, Discrepancy, WebhookEvent
+
+#: The most rows of a queue, and of recent payments, that are counted.
+MOST, MOST_PAYMENTS = 10_000, 50_000
+
+#: Conditions as the partial indexes have them, word for word: with a parameter a prepared plan could not use
+#: them.
+_QUEUES: dict[str, tuple[Any, str]] = {
+    "inbox_pending": (WebhookEvent.id, "state = 'pending'"),
+    "inbox_dead": (WebhookEvent.id, "state = 'dead'"),
+    "outbox_waiting": (Delivery.id, "state = 'waiting'"),
+    "outbox_dead": (Delivery.id, "state = 'dead'"),
+    "discrepancies_open": (Discrepancy.id, "state = 'open'"),
+    "refunds_pending": (Refund.id, "next_look_at IS NOT NULL"),
+    "payments_watched": (PaymentDetail.payment_id, "next_poll_at IS NOT NULL"),
+}
+
+
+async def standing(session: AsyncSession, since: datetime) -> dict[tuple[str, str], int]:
+    """Payments that were started since then, by method and status; of very many the newest."""
+    recent = (
+        select(Payment.method, Payment.status)
+        .where(Payment.created_at >= since)
+        .order_by(col(Payment.created_at).desc())
+        .limit(MOST_PAYMENTS)
+        .subquery()
+    )
+    query: Any = select(recent.c.method, recent.c.status, func.count()).group_by(
+        recent.c.method, recent.c.status
+    )
+    rows = (await session.exec(query)).all()
+    return {(_word(method), _word(status)): number for method, status, number in rows}
+
+
+def _word(value: Any) -> str:
+    return "none" if value is None else str(getattr(value, "value", value))
+
+
+async def depths(session: AsyncSession) -> dict[str, int]:
+    """How much waits where, each up to :data:`MOST`."""
+    found = {}
+    for name, (column, condition) in _QUEUES.items():
+        some = select(column).where(text(condition)).limit(MOST).subquery()
+        found[name] = int((await session.exec(select(func.count()).select_from(some))).one())
+    return found
+
+
+async def oldest_event(session: AsyncSession) -> datetime | None:
+    """When the event arrived that waits longest; of very many, of those that are due first."""
+    some = (
+        select(WebhookEvent.received_at)
+        .where(text(_QUEUES["inbox_pending"][1]))
+        .order_by(col(WebhookEvent.next_attempt_at))
+        .limit(MOST)
+        .subquery()
+    )
+    found: datetime | None = (await session.exec(select(func.min(some.c.received_at)))).one()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One audit entry, with what is counted of it."""
+
+    id: int
+    at: datetime
+    action: str
+    before: Any
+    after: Any
+    method: str
+    started_at: datetime | None
+
+
+async def happenings(session: AsyncSession, after_id: int, limit: int) -> list[Happening]:
+    """Audit entries of all payments after one, oldest first."""
+    places: list[Any] = [
+        AuditEntry.id, AuditEntry.at, AuditEntry.action, AuditEntry.before, AuditEntry.after,
+        Payment.method, Payment.created_at,
+    ]  # fmt: skip
+    query: Any = (
+        select(*places)
+        .join(Payment, col(Payment.id) == col(AuditEntry.payment_id), isouter=True)
+        .where(col(AuditEntry.id) > after_id)
+        .order_by(col(AuditEntry.id))
+        .limit(limit)
+    )
+    rows = (await session.exec(query)).all()
+    return [
+        Happening(number, at, action, before, after, _word(method), started)
+        for number, at, action, before, after, method, started in rows
+    ]

@@ -1,0 +1,141 @@
+"""The QR that is drawn is the QR that was made, with its margin, on every kind of terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+import segno
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from procomp_pay.cli.payments import block_text as bigtext
+from procomp_pay.cli.payments import qr, screens
+from tests.cli.conftest import Clerk
+
+_DARK = {True: {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}}
+_DARK[False] = {char: (1 - top, 1 - low) for char, (top, low) in _DARK[True].items()}
+
+
+def read_back(lines: list[str], *, ink_is_dark: bool) -> list[list[int]]:
+    """The modules in drawn lines, 1 for dark."""
+    rows = []
+    for line in lines:
+        pairs = [_DARK[ink_is_dark][char] for char in line]
+        rows += [[top for top, _ in pairs], [low for _, low in pairs]]
+    return rows
+
+
+def expected(payload: str) -> list[list[int]]:
+    """The matrix with four light modules on every side."""
+    matrix = [list(row) for row in segno.make(payload, error="l", micro=False).matrix]
+    wide = len(matrix) + 8
+    margin = [[0] * wide for _ in range(4)]
+    return [*margin, *([0] * 4 + row + [0] * 4 for row in matrix), *margin]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=200), st.booleans())
+def test_what_is_drawn_is_the_matrix_with_its_margin(payload: str, ink_is_dark: bool) -> None:
+    drawn = read_back(qr.lines(qr.picture(payload), ink_is_dark=ink_is_dark), ink_is_dark=ink_is_dark)
+    wanted = expected(payload)
+    assert drawn[: len(wanted)] == wanted
+    assert drawn[len(wanted) :] == [[0] * len(wanted)] * (len(drawn) - len(wanted))
+
+
+def test_a_kaspi_code_is_the_smallest_there_is() -> None:
+    picture = qr.picture("35669115252942248871695535286759697800440")
+    assert (picture.width, picture.height) == (29, 15)
+
+
+@pytest.mark.parametrize(
+    ("payload", "width", "height", "beside", "above"),
+    [
+        ("1" * 41, 80, 24, True, False),
+        ("1" * 41, 50, 20, False, True),
+        ("1" * 41, 28, 40, False, False),
+        ("1" * 41, 80, 15, False, False),
+        ("https://checkout.stripe.com/c/pay/cs_test_" + "x" * 64, 80, 24, True, False),
+        ("https://checkout.stripe.com/c/pay/cs_live_" + "x" * 340, 80, 24, False, False),
+        ("https://checkout.stripe.com/c/pay/cs_live_" + "x" * 340, 120, 45, True, False),
+    ],
+)
+def test_where_it_fits(payload: str, width: int, height: int, beside: bool, above: bool) -> None:
+    place = screens.place_for(qr.picture(payload), width, height)
+    assert (place.beside, place.above, place.fits) == (beside, above, beside or above)
+
+
+def test_without_colours_the_light_modules_are_the_ones_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLORFGBG", raising=False)
+    assert qr.drawn(qr.picture("1"), coloured=False).plain.startswith("█████")
+    monkeypatch.setenv("COLORFGBG", "0;15")
+    assert qr.drawn(qr.picture("1"), coloured=False).plain.startswith("     ")
+    assert str(qr.drawn(qr.picture("1"), coloured=True).style) == qr.INK
+
+
+def in_a_terminal(clerk: Clerk, width: int, height: int, *words: str, **more: str) -> str:
+    """What a command writes to a real terminal of that size."""
+    outer, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+    environment = clerk.environment() | {"TERM": "xterm-256color", **more}
+    for name in ("NO_COLOR", "COLUMNS", "LINES"):
+        if name not in more:
+            environment.pop(name, None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "procomp_pay", *words],
+        env=environment,
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        start_new_session=True,
+    )
+    os.close(inner)
+    shown = b""
+    while True:
+        try:
+            part = os.read(outer, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(outer)
+    assert process.wait(30) == 0, shown
+    return shown.decode()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (50, 20)])
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_real_terminal_shows_it_whole(small_desk: Clerk, width: int, height: int, colour: bool) -> None:
+    payment = small_desk.ask("initiate", "p2", "--method", "kaspi_qr")
+    more = {} if colour else {"NO_COLOR": "1"}
+    shown = in_a_terminal(small_desk, width, height, "initiate", "p2", "--method", "kaspi_qr", **more)
+    assert ("\x1b[38;5;16;48;5;231m" in shown) is colour
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "").split("\n")
+    wanted = qr.lines(qr.picture(payment["qr_payload"]), ink_is_dark=colour)
+    starts = [n for n in range(len(plain)) if plain[n].ljust(29).startswith(wanted[0])]
+    assert any(
+        all(plain[n + k].ljust(29).startswith(line) for k, line in enumerate(wanted)) for n in starts
+    ), shown
+    assert payment["payment_id"] in shown
+
+
+def test_a_terminal_that_is_too_small_gets_the_text(small_desk: Clerk) -> None:
+    payment = small_desk.ask("initiate", "p2", "--method", "kaspi_qr")
+    shown = in_a_terminal(small_desk, 40, 12, "initiate", "p2", "--method", "kaspi_qr", NO_COLOR="1")
+    flat = re.sub(r"\s+", "", shown)
+    assert "TheQRneeds29columnsand16lines;thisterminalhas40x12" in flat
+    assert payment["qr_payload"] in flat
+    assert "--qr-file" in shown
+
+
+def test_large_letters() -> None:
+    assert bigtext.small("7") == ["▀▀█", "  █", "  ▀"]
+    assert bigtext.large("I", "#") == ["######", "  ##", "  ##", "  ##", "######"]

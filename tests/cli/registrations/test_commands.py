@@ -1,0 +1,299 @@
+"""``tournament`` and ``participant`` at the terminal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from typer.testing import CliRunner
+
+from procomp_pay.cli.main import app
+from procomp_pay.storage.encryption.keyring import new_key
+
+ROSTER = "ФИО;Санат;Почта;Клуб\nҚайрат Асанов;-60 кг;kairat@example.kz;Барс\nАида Серік;;;\n"
+BAD = ROSTER + "=cmd;;;\nБота;;nomail;\n"
+
+
+@dataclass
+class Terminal:
+    """Types commands; ``json`` reads what they print."""
+
+    home: Path
+
+    def __call__(self, *words: str, exit_code: int = 0) -> Any:
+        result = CliRunner().invoke(app, list(words))
+        assert result.exit_code == exit_code, (result.exit_code, result.output, result.exception)
+        assert "Traceback" not in result.output
+        return result
+
+    def json(self, *words: str, exit_code: int = 0) -> Any:
+        found = self(*words, "--json", exit_code=exit_code)
+        return json.loads(found.stdout, parse_float=Decimal)
+
+    def file(self, content: str, name: str = "roster.csv") -> str:
+        path = self.home / name
+        path.write_text(content, "utf-8")
+        return str(path)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal on each database."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROCOMP_HOME", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("ENCRYPTION_KEYS", new_key())
+    monkeypatch.setenv("COLUMNS", "120")
+    return Terminal(tmp_path)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal on SQLite alone, where the database does not matter."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROCOMP_HOME", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("COLUMNS", "120")
+    return Terminal(tmp_path)
+
+
+def cup(terminal: Terminal) -> str:
+    made = terminal.json(
+        "tournament", "add", "Кубок Алматы", "--fee", "24000", "--starts", "2026-05-01T09:00"
+    )
+    return str(made["tournament_id"])
+
+
+def test_from_an_empty_install_to_somebody_found(terminal: Terminal) -> None:
+    tournament = cup(terminal)
+    report = terminal.json("participant", "import", tournament, terminal.file(ROSTER))
+    assert (report["written"], len(report["added"]), report["ignored_columns"]) == (True, 2, ["Клуб"])
+    found = terminal.json("participant", "list", "--search", "кайрат", "--unpaid")
+    assert (found["total"], found["items"][0]["full_name"]) == (1, "Қайрат Асанов")
+    assert found["items"][0]["participant_id"] == report["added"][0]["participant_id"]
+    assert found["items"][0]["email"] == "kairat@example.kz"
+    again = terminal.json("participant", "import", tournament, terminal.file(ROSTER))
+    assert (again["written"], again["added"], len(again["skipped"])) == (False, [], 2)
+    listed = terminal.json("tournament", "list")["items"]
+    assert [(t["tournament_id"], t["participants"], t["paid"]) for t in listed] == [(tournament, 2, 0)]
+
+
+def test_a_time_without_a_zone_is_almatys_and_amounts_are_exact(embedded: Terminal) -> None:
+    made = embedded("tournament", "add", "Open", "--fee", "50", "--currency", "usd", "--starts",
+                    "2026-05-01T09:00", "--json").stdout  # fmt: skip
+    assert '"starts_at": "2026-05-01T04:00:00Z"' in made
+    assert '"entry_fee": 50.00' in made
+    zoned = embedded.json("tournament", "add", "Open", "--fee", "1", "--starts", "2026-05-01T09:00+02:00")
+    assert zoned["starts_at"] == "2026-05-01T07:00:00Z"
+    day = embedded.json("tournament", "add", "Open", "--fee", "1", "--starts", "2026-05-01")
+    assert day["starts_at"] == "2026-04-30T19:00:00Z"
+
+
+@pytest.mark.parametrize("starts", ["tomorrow", "2026-13-01", "0001-01-01", "9999-12-31", ""])
+def test_a_start_that_is_no_time_is_a_wrong_use(embedded: Terminal, starts: str) -> None:
+    result = embedded("tournament", "add", "X", "--fee", "1", "--starts", starts, exit_code=2)
+    assert "2026-05-01T09:00" in result.stderr
+
+
+def test_fees_are_shown_set_and_taken_away(terminal: Terminal) -> None:
+    tournament = cup(terminal)
+    change = terminal.json("tournament", "fee", tournament, "50.00", "USD")
+    assert change["before"] is None
+    assert change["after"] == {"amount": Decimal("50.00"), "currency": "USD"}
+    main = terminal.json("tournament", "fee", tournament, "25000", "KZT")
+    assert main["before"] == {"amount": Decimal("24000.00"), "currency": "KZT"}
+    shown = terminal.json("tournament", "fee", "кубок алматы")
+    assert shown["fees"] == [
+        {"amount": Decimal("25000.00"), "currency": "KZT"},
+        {"amount": Decimal("50.00"), "currency": "USD"},
+    ]
+    terminal("tournament", "fee", tournament, "--remove", "usd")
+    assert len(terminal.json("tournament", "fee", tournament)["fees"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["-5", "KZT"], 3, "more than zero, not -5"),
+        (["-0.5", "USD"], 3, "more than zero"),
+        (["0", "USD"], 3, "more than zero"),
+        (["24000.50", "KZT"], 3, "whole tenge"),
+        (["50.001", "USD"], 3, "more than two decimals"),
+        (["1e99", "USD"], 3, "largest amount"),
+        (["NaN", "USD"], 3, "not an amount"),
+        (["abc", "USD"], 3, "not an amount"),
+        (["50", "GBP"], 3, "not a currency"),
+        (["50"], 2, "24000 KZT"),
+        (["--bogus"], 2, "there is no option --bogus"),
+        (["50", "USD", "--remove", "USD"], 2, "--remove"),
+        (["--remove", "XXX"], 3, "not a currency"),
+        (["--remove", "KZT"], 3, "main fee"),
+        (["--remove", "EUR"], 4, "no fee in EUR"),
+    ],
+)
+def test_fees_that_are_none_are_refused_in_words(
+    embedded: Terminal, words: list[str], code: int, said: str
+) -> None:
+    tournament = cup(embedded)
+    result = embedded("tournament", "fee", tournament, *words, exit_code=code)
+    assert said in " ".join(result.stderr.replace("│", " ").split())
+    assert result.stdout == ""
+    assert len(embedded.json("tournament", "fee", tournament)["fees"]) == 1
+
+
+def test_a_negative_fee_of_a_new_tournament_is_refused(embedded: Terminal) -> None:
+    assert "more than zero" in embedded("tournament", "add", "X", "--fee", "-5", exit_code=3).stderr
+    assert embedded.json("tournament", "list") == {"items": []}
+
+
+def test_a_participant_is_added_once_and_a_namesake_on_request(terminal: Terminal) -> None:
+    tournament = cup(terminal)
+    words = ("participant", "add", tournament, "Қайрат Асанов", "--category", "-60 кг")
+    made = terminal.json(*words, "--email", "K@example.kz")
+    assert (made["category"], made["email"], made["paid"]) == ("-60 кг", "k@example.kz", False)
+    refused = terminal(*words, exit_code=3)
+    assert made["participant_id"] in refused.stderr
+    assert "--namesake" in refused.stderr
+    assert terminal.json(*words, "--namesake")["participant_id"] != made["participant_id"]
+
+
+def test_what_to_type_next_is_said_beside_the_result(embedded: Terminal) -> None:
+    tournament = cup(embedded)
+    shown = embedded("participant", "add", tournament, "Аида")
+    key = embedded.json("participant", "list")["items"][0]["participant_id"]
+    assert f"procomp-pay initiate {key}" in shown.stderr
+    assert key in shown.stdout
+    assert "→" not in shown.stdout
+
+
+@pytest.mark.parametrize("command", [["tournament", "fee", "nope"], ["participant", "add", "nope", "Аида"],
+                                     ["participant", "list", "nope"]])  # fmt: skip
+def test_an_unknown_tournament_is_not_found(embedded: Terminal, command: list[str]) -> None:
+    assert "procomp-pay tournament list" in embedded(*command, exit_code=4).stderr
+
+
+def test_an_empty_install_says_what_to_type(embedded: Terminal) -> None:
+    listed = embedded("tournament", "list")
+    assert listed.stdout == ""
+    assert "tournament add" in listed.stderr
+    assert "Nobody" in embedded("participant", "list").stderr
+
+
+def test_the_list_shows_whole_ids_and_how_many_more(embedded: Terminal) -> None:
+    tournament = cup(embedded)
+    embedded("participant", "import", tournament, embedded.file(ROSTER))
+    shown = embedded("participant", "list", tournament, "--limit", "1")
+    first = embedded.json("participant", "list")["items"][0]
+    assert f"{first['full_name']} " in shown.stdout
+    assert first["participant_id"] in shown.stdout
+    assert "REGISTERED" in shown.stdout
+    assert "unpaid" in shown.stdout
+    assert "1 of 2" in shown.stderr
+    embedded("participant", "list", "--paid", "--unpaid", exit_code=2)
+    embedded("participant", "list", "--limit", "0", exit_code=3)
+
+
+def test_bad_lines_are_named_and_nobody_is_registered(embedded: Terminal) -> None:
+    tournament, path = cup(embedded), embedded.file(BAD)
+    shown = embedded("participant", "import", tournament, path, exit_code=3)
+    lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
+    assert "4 =cmd the name “=cmd” begins with '=', as a formula does" in lines
+    assert "5 Бота “nomail” is not an e-mail address" in lines
+    assert "nobody registered of 4 lines" in shown.stdout
+    assert "--skip-bad" in shown.stderr
+    assert "ignored columns: “Клуб”" in shown.stderr
+    assert embedded.json("participant", "list")["total"] == 0
+    report = embedded.json("participant", "import", tournament, path, exit_code=3)
+    assert (report["blocked"], report["added"], len(report["would_add"])) == (True, [], 2)
+    assert [p["line"] for p in report["problems"]] == [4, 5]
+
+
+def test_skip_bad_takes_the_good_lines(embedded: Terminal) -> None:
+    tournament, path = cup(embedded), embedded.file(BAD)
+    shown = embedded("participant", "import", tournament, path, "--skip-bad")
+    assert "2 registered of 4 lines" in shown.stdout
+    assert embedded.json("participant", "list")["total"] == 2
+
+
+def test_a_dry_run_tells_and_writes_nothing(embedded: Terminal) -> None:
+    tournament = cup(embedded)
+    shown = embedded("participant", "import", tournament, embedded.file(ROSTER), "--dry-run")
+    assert "2 would be registered" in shown.stdout
+    assert "nothing written" in shown.stdout
+    embedded("participant", "import", tournament, embedded.file(BAD), "--dry-run", exit_code=3)
+    assert embedded.json("participant", "list")["total"] == 0
+
+
+def test_long_lists_of_lines_are_cut_at_a_terminal_and_whole_in_json(embedded: Terminal) -> None:
+    tournament = cup(embedded)
+    path = embedded.file("ФИО\n" + "".join("1\n" for _ in range(60)) + "Аида\n" * 13)
+    shown = embedded("participant", "import", tournament, path, exit_code=3)
+    assert "… and 10 more" in shown.stdout
+    assert "… and 2 more" in shown.stdout
+    report = embedded.json("participant", "import", tournament, path, exit_code=3)
+    assert (len(report["problems"]), len(report["skipped"])) == (60, 12)
+
+
+def test_a_workbook_and_its_sheet(embedded: Terminal) -> None:
+    tournament = cup(embedded)
+    book = openpyxl.Workbook()
+    book.create_sheet("Дети").append(["Аты-жөні"])
+    book["Дети"].append(["Бота"])
+    book.save(embedded.home / "r.xlsx")
+    path = str(embedded.home / "r.xlsx")
+    assert "nothing in it" in embedded("participant", "import", tournament, path, exit_code=3).stderr
+    embedded("participant", "import", tournament, path, "--sheet", "Дети")
+    assert embedded.json("participant", "list")["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("", "is empty"), ("ФИО\n", "no participant below"), ("Клуб,Вес\nБарс,60\n", "“Клуб”, “Вес”"),
+     ("PK\x03\x04", "damaged")],
+)  # fmt: skip
+def test_a_file_that_is_no_roster_is_refused(embedded: Terminal, content: str, said: str) -> None:
+    result = embedded("participant", "import", cup(embedded), embedded.file(content), exit_code=3)
+    assert said in result.stderr
+    assert "→" in result.stderr
+
+
+def test_a_file_that_is_not_there_is_a_wrong_use(embedded: Terminal) -> None:
+    assert (
+        "does not exist" in embedded("participant", "import", cup(embedded), "nope.csv", exit_code=2).stderr
+    )
+
+
+def test_text_from_a_file_is_harmless_at_the_terminal(embedded: Terminal) -> None:
+    content = 'ФИО,"Клуб \x1b[31m[red]x"\n"А\x1b]0;own\x07ида",\n'
+    shown = embedded("participant", "import", cup(embedded), embedded.file(content), exit_code=3)
+    assert "\x1b" not in shown.output
+    assert "\x07" not in shown.output
+    assert "[red]x" in shown.output
+
+
+@pytest.mark.parametrize("words", [[], ["tournament"], ["participant", "import"]])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from procomp_pay.cli.main import app\n"
+        f"assert CliRunner().invoke(app, [*{words}, '--help']).exit_code == 0\n"
+        "print(*sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"sqlalchemy", "sqlmodel", "openpyxl", "httpx", "aiohttp", "stripe", "psycopg", "alembic"}
+    if not words:
+        heavy.add("pydantic")  # typer itself takes it for the options above a group
+    assert heavy & set(done.stdout.split()) == set()
+    assert not [
+        name
+        for name in done.stdout.split()
+        if name.startswith(("procomp_pay.services", "procomp_pay.storage"))
+    ]

@@ -1,0 +1,344 @@
+"""`report` and `report closing` as finance uses them: the same figures in every form, nothing that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import re
+import zipfile
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from procomp_pay.cli.reports import files as reporting_files
+from procomp_pay.cli.reports import spreadsheet as reporting_spreadsheet
+from procomp_pay.cli.reports.cells import duration
+from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models.platform import Participant
+from tests.cli.conftest import Clerk
+from tests.support.report_books import BEGINS, Books, random_books
+
+_EVIL = ['=HYPERLINK("http://evil.example","x")', "<script>alert(1)</script>", "@SUM(A1)", "Kid \x1b[31mred",
+         "+7 701", "-2+3", "Құдайбергенұлы & Ко", "'; DROP", "\uff1d1+1"]  # fmt: skip
+
+
+@pytest.fixture
+def finance(sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Clerk:
+    """Somebody with a few days of books, in which people have odd names."""
+    monkeypatch.setenv("DATABASE_URL", sqlite_url)
+    books = random_books(7, 70)
+    for number, p in enumerate(books.payments):
+        books.participants.append(
+            Participant(
+                id=f"p-{p.id}", user_id="u1", tournament_id=p.tournament_id, status=ParticipantStatus.PAID,
+                full_name=_EVIL[number % len(_EVIL)], category="=cat", created_at=BEGINS, updated_at=BEGINS,
+            )
+        )  # fmt: skip
+    return _with(bare_environment, sqlite_url, books)
+
+
+def _with(home: Path, url: str, books: Books) -> Clerk:
+    async def write() -> None:
+        db = PaymentDatabaseService(url)
+        await books.write(db)
+        await db.dispose()
+
+    asyncio.run(write())
+    return Clerk(home, None, url)  # type: ignore[arg-type] - no provider is asked
+
+
+class Tables(HTMLParser):
+    """The cells of a page's tables, by the heading before each; and what a page must not have."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = defaultdict(list)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._heading, self._text, self._in = "", "", ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.tables[self._heading].append([])
+        if tag in ("td", "th", "h2"):
+            self._in, self._text = tag, ""
+
+    def handle_data(self, data: str) -> None:
+        self._text += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "h2":
+            self._heading = self._text
+        elif tag in ("td", "th"):
+            self.tables[self._heading][-1].append(self._text.replace("\N{NO-BREAK SPACE}", ""))
+
+
+def _page(path: Path) -> Tables:
+    return Tables(path.read_text("utf-8"))
+
+
+def _money(value: Decimal | None) -> str:
+    return "not known yet" if value is None else f"{value:.2f}"
+
+
+def test_every_form_says_the_same(finance: Clerk, tmp_path: Path) -> None:
+    names = ("r.html", "r.xlsx", "r.csv")
+    said = finance.type("report", "--json", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
+    document = said.json
+    page, book = _page(tmp_path / names[0]), openpyxl.load_workbook(tmp_path / names[1])
+    text = (tmp_path / names[2]).read_bytes().decode("utf-8-sig")
+    figures = {tuple(row[:5]): row[5] for row in csv.reader(io.StringIO(text))}
+    terminal = finance.type("report").out.replace("\N{NO-BREAK SPACE}", "")
+    rows = {row[0].strip(): row[1:] for row in page.tables["Money"]}
+    sheet = {str(row[0].value).strip(): row[1:] for row in book["Money"].iter_rows()}
+    assert document["money"]
+    for place, flow in enumerate(document["money"]):
+        for name, value in (
+            ("revenue", flow["revenue"]), ("refunds", -flow["refunded"]),
+            ("before fees", flow["net_before_fees"]),
+            ("disputes lost", -flow["disputes"]["lost"]["amount"]), ("net", flow["net"]),
+            ("disputes open", flow["disputes"]["open"]["amount"]),
+        ):  # fmt: skip
+            assert rows[name][place] == _money(value)
+            line = next(each for each in terminal.splitlines() if each.startswith(f"{name} "))
+            assert _money(value) in line
+            cell = sheet[name][place]
+            if value is not None:
+                assert (Decimal(str(cell.value)), cell.data_type) == (value, "n")
+                assert cell.number_format == "#,##0.00"
+        for name in ("revenue", "refunded", "net_before_fees", "payments"):
+            assert Decimal(figures["money", "", "", flow["currency"], name]) == flow[name]
+        assert figures["money", "", "", flow["currency"], "net"] == (
+            "" if flow["net"] is None else str(flow["net"])
+        )
+    _days_agree(document, page, book, figures)
+
+
+def _days_agree(document: Any, page: Tables, book: Any, figures: dict[Any, str]) -> None:
+    on_page = {(row[0], row[1]): row for row in page.tables["Money by day"]}
+    in_book = {(row[0].value, row[1].value): row for row in book["Money by day"].iter_rows(min_row=2)}
+    assert book["Money by day"].freeze_panes == "A2"
+    for day in document["days"]:
+        key, currency = day["day"], day["currency"]
+        assert on_page[key, currency][3] == _money(day["revenue"])
+        cells = in_book[datetime.fromisoformat(key), currency]
+        assert cells[0].is_date
+        assert Decimal(str(cells[3].value)) == day["revenue"]
+        assert Decimal(figures["days", key, "", currency, "revenue"]) == day["revenue"]
+    # the totals are those of the report
+    for flow in document["money"]:
+        assert Decimal(str(in_book["all", flow["currency"]][3].value)) == flow["revenue"]
+
+
+def test_the_closing_sheet_says_the_same(finance: Clerk, tmp_path: Path) -> None:
+    sheet = finance.ask("report", "closing", "--tournament", "t1")
+    finance.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx",
+                 "--as-of", sheet["as_of"])  # fmt: skip
+    page, book = _page(tmp_path / "c.html"), openpyxl.load_workbook(tmp_path / "c.xlsx")
+    on_page, in_book = page.tables["Payments"][1:], list(book["Payments"].iter_rows(min_row=2))
+    assert len(on_page) == len(in_book) == len(sheet["payments"]) + len(sheet["totals"])
+    for payment, row, cells in zip(sheet["payments"], on_page, in_book, strict=False):
+        assert (row[5], row[6]) == (_money(payment["amount"]), payment["currency"])
+        assert row[12] == payment["payment_id"]
+        assert Decimal(str(cells[5].value)) == payment["amount"]
+        assert cells[0].is_date
+        assert payment["started_at"][:4] == str(cells[0].value.year)
+    totals = zip(sheet["totals"], page.tables["Totals"][1:], book["Totals"].iter_rows(min_row=2), strict=True)
+    for total, row, cells in totals:
+        wanted = [total[name] for name in ("payments", "paid", "open")]
+        assert row[1:4] == [str(each) for each in wanted]
+        assert (row[4], row[8]) == (_money(total["taken"]), _money(total["kept_before_fees"]))
+        assert Decimal(str(cells[8].value)) == total["kept_before_fees"]
+        mine = [each for each in sheet["payments"] if each["currency"] == total["currency"]]
+        paid = [each["amount"] for each in mine if each["status"] in ("COMPLETED", "REFUNDED")]
+        assert (len(mine), sum(paid)) == (total["payments"], total["taken"])
+
+
+def test_nothing_in_a_file_runs(finance: Clerk, tmp_path: Path) -> None:
+    finance.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx")
+    finance.type("report", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
+    for name in ("c.html", "r.html"):
+        page = _page(tmp_path / name)
+        tags = {tag for tag, _ in page.tags}
+        assert tags.isdisjoint({"script", "img", "link", "iframe", "object", "a", "form"})
+        keys = {key for _, attrs in page.tags for key in attrs}
+        assert not any(key in ("src", "href") or key.startswith("on") for key in keys)
+        source = (tmp_path / name).read_text("utf-8")
+        assert "http://evil" not in re.sub(r"<t[dh][^>]*>[^<]*</t[dh]>", "", source)
+        assert "\x1b" not in source
+        assert "url(http" not in source
+    for name in ("c.xlsx", "r.xlsx"):
+        with zipfile.ZipFile(tmp_path / name) as archive:
+            assert not any(b"<f>" in archive.read(each) for each in archive.namelist())
+        for sheet in openpyxl.load_workbook(tmp_path / name):
+            for row in sheet.iter_rows():
+                assert all(cell.data_type != "f" and not str(cell.value).startswith("=") for cell in row)
+    for row in csv.reader((tmp_path / "r.csv").read_text("utf-8-sig").splitlines()):
+        for cell in row:
+            assert not cell.startswith(("=", "@", "+", "\t"))
+            assert not cell.startswith("-") or Decimal(cell) < 0
+
+
+@pytest.mark.parametrize(
+    "evil", ["=1+1", "+1", "-1", "@x", " =1", "\t=1", "\n=1", "\r@x", "\uff1d1", "\u200b=1"]
+)
+def test_text_that_a_spreadsheet_would_run(evil: str) -> None:
+    made = reporting_spreadsheet.text(evil)
+    assert made.startswith("'") or not made.lstrip().startswith(tuple("=+-@"))
+    assert reporting_spreadsheet.text("Қайрат = жеңімпаз") == "Қайрат = жеңімпаз"
+
+
+def test_the_same_sheet_has_the_same_bytes(finance: Clerk, tmp_path: Path) -> None:
+    words = ("report", "closing", "--tournament", "t1", "--as-of", "2024-03-02")
+    for number in range(2):
+        finance.type(*words, "--html", f"{number}.html", "--xlsx", f"{number}.xlsx")
+    for kind in ("html", "xlsx"):
+        assert (tmp_path / f"0.{kind}").read_bytes() == (tmp_path / f"1.{kind}").read_bytes()
+    first, second = (finance.ask("report", "closing", "--tournament", "t1") for _ in range(2))
+    assert first | {"as_of": ""} == second | {"as_of": ""}
+    with zipfile.ZipFile(tmp_path / "0.xlsx") as archive:
+        # of the sheet's moment, the midnight that ends 2 March, and not of the computer's clock
+        assert {each.date_time for each in archive.infolist()} == {(2024, 3, 2, 19, 0, 0)}
+        assert archive.read("docProps/core.xml").count(b"2024-03-02T19:00:00Z") == 2
+    openpyxl.load_workbook(tmp_path / "0.xlsx")  # whole
+
+
+def test_a_file_is_not_written_over(finance: Clerk, tmp_path: Path) -> None:
+    old = tmp_path / "r.csv"
+    old.write_text("precious")
+    said = finance.type("report", "--csv", "r.csv", "--html", "r.html", code=3)
+    assert "is there already" in said.err
+    assert old.read_text() == "precious"
+    assert not (tmp_path / "r.html").exists()
+    finance.type("report", "--csv", "r.csv", "--force")
+    assert "precious" not in old.read_text("utf-8-sig")
+    assert [each.name for each in tmp_path.iterdir() if ".part" in each.name] == []
+
+
+def test_half_a_file_is_never_seen(tmp_path: Path) -> None:
+    target = tmp_path / "r.html"
+    target.write_text("old")
+
+    def fill(stream: Any) -> None:
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(Refused, match="No space left"):
+        reporting_files.write(str(target), fill, force=True)
+    assert target.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["r.html"]
+    with pytest.raises(Refused, match="is there already"):
+        reporting_files.write(str(target), lambda stream: None, force=False)
+    assert target.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--csv", "-", "--html", "-"), "Only one thing"),
+        (("--csv", "-", "--json"), "Only one thing"),
+        (("--csv", "x", "--html", "x"), "same file"),
+        (("--csv", "nowhere/x"), "no directory"),
+        (("--html", "."), "is a directory"),
+        (("--since", "2024-03-02", "--until", "2024-03-01"), "is before"),
+        (("--since", "yesterday"), "is not a day"),
+        (("--timezone", "Mars/Base"), "is no time zone"),
+        (("--timezone", "../../etc/passwd"), "is no time zone"),
+        (("--until", "9999-12-31"), "not a day that"),
+    ],
+)
+def test_what_cannot_be_reported(finance: Clerk, words: tuple[str, ...], said: str) -> None:
+    answer = finance.type("report", *words, code=3)
+    assert said in answer.err + answer.out
+
+
+def test_options_that_would_be_lost(finance: Clerk) -> None:
+    assert "come after" in finance.type("report", "--tournament", "t1", "closing", code=2).err
+    finance.type("report", "closing", code=2)
+    finance.type("report", "--tournament", "t9", code=4)
+    tomorrow = f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%d}"
+    for as_of, why in (
+        (tomorrow, "is still to come"),
+        ("never", "is not a day"),
+        ("never-ever-so", "no time"),
+    ):
+        said = finance.type("report", "closing", "--tournament", "t1", "--as-of", as_of, code=3)
+        assert why in said.err
+
+
+def test_standard_output_is_the_file_alone(finance: Clerk) -> None:
+    rows = list(csv.reader(finance.type("report", "--csv", "-").out.splitlines()))
+    assert rows[0] == ["section", "item", "name", "currency", "figure", "value"]
+    assert finance.type("report", "--html", "-").out.startswith("<!DOCTYPE html>")
+    out = finance.type("report", "--json").out
+    assert json.loads(out)["report"] == "period"
+    assert re.search(r'"revenue": \d+\.\d\d,', out)
+
+
+def test_whose_days(finance: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+    almaty = finance.ask("report")
+    assert almaty["timezone"] == "Asia/Almaty"
+    elsewhere = finance.ask("report", "--timezone", "America/New_York")
+    assert elsewhere["money"] == almaty["money"]
+    assert elsewhere["days"] != almaty["days"]
+    monkeypatch.setenv("REPORT_TIMEZONE", "America/New_York")
+    assert finance.ask("report")["days"] == elsewhere["days"]
+
+
+def test_a_pipe_gets_no_bars_and_whole_lines(finance: Clerk) -> None:
+    said = finance.type("report")
+    assert "█" not in said.out
+    assert "\x1b" not in said.out
+    assert "Money by day" in said.out
+    closing = finance.type("report", "closing", "--tournament", "t1")
+    assert "\x1b" not in closing.out
+    assert "Audit seal: not sealed" in closing.err
+
+
+def test_books_without_anything(
+    sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", sqlite_url)
+    nobody = _with(bare_environment, sqlite_url, Books())
+    assert "Nothing happened" in nobody.type("report").err
+    nobody.type("report", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
+    nobody.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx")
+    assert "Nothing is open" in (tmp_path / "c.html").read_text("utf-8")
+    assert openpyxl.load_workbook(tmp_path / "c.xlsx")["Payments"].max_row == 1
+    document = nobody.ask("report", "--tournament", "t1")
+    assert (document["money"], document["attempts"]["success_percent"]) == ([], None)
+
+
+def test_a_long_time_is_shown_by_months(finance: Clerk) -> None:
+    books = random_books(9, 5)
+    for p in books.payments:
+        p.id = f"old-{p.id}"
+    books = Books(payments=books.payments[:1], details={})
+    payment = books.payments[0]
+    finance.write(payment, _old_detail(payment))
+    assert "Money by month" in finance.type("report").out
+    assert any(day["day"] == "2023-05-01" for day in finance.ask("report")["days"])
+
+
+def _old_detail(payment: Any) -> Any:
+    detail = next(iter(random_books(9, 1).details.values()))
+    detail.payment_id, detail.completed_at = payment.id, datetime(2023, 5, 1, 9, tzinfo=UTC)
+    detail.created_at = datetime(2023, 5, 1, 8, tzinfo=UTC)
+    return detail
+
+
+def test_durations_in_words() -> None:
+    assert [duration(each) for each in (0, 41, 125, 3723, 90_061)] == [
+        "0:00", "0:41", "2:05", "1:02:03", "25:01:01",
+    ]  # fmt: skip

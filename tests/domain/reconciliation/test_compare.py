@@ -1,0 +1,216 @@
+"""The judge between two sides: planted faults are found and named, and nothing else is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.reconciliation.compare import match
+from procomp_pay.domain.reconciliation.records import Finding, OurRefund, Ours, Place, Repair, Stand, Theirs
+from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.refunds import DisputeState, RefundState
+from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.transitions import DiscrepancyKind as K
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+Books = tuple[list[Ours], list[Theirs]]
+
+
+def ours(number: int = 1, **more: object) -> Ours:
+    fields: dict[str, object] = {
+        "key": f"pay{number:05}",
+        "payment_id": f"pay{number:05}",
+        "ref": f"pi_{number}",
+        "status": PaymentStatus.COMPLETED,
+        "money": Money(Decimal("50.00"), Currency.USD),
+    }
+    return Ours(**{**fields, **more})  # type: ignore[arg-type]
+
+
+def theirs(number: int = 1, **more: object) -> Theirs:
+    fields: dict[str, object] = {
+        "key": f"pay{number:05}",
+        "ref": f"pi_{number}",
+        "kind": LineKind.PAYMENT,
+        "stand": Stand.PAID,
+        "at": NOW,
+        "amount": Decimal("50.00"),
+        "currency": "USD",
+    }
+    return Theirs(**{**fields, **more})  # type: ignore[arg-type]
+
+
+def went_back(number: int = 1, ref: str = "re_1", **more: object) -> Theirs:
+    fields: dict[str, object] = {"kind": LineKind.REFUND, "ref": ref, "payment_ref": f"pi_{number}"}
+    return theirs(number, **{**fields, **more})
+
+
+def our_refund(ref: str | None = "re_1", state: RefundState = RefundState.SUCCEEDED) -> OurRefund:
+    return OurRefund("r1", ref, Decimal("50.00"), state)
+
+
+def back(number: int = 1, **more: object) -> Ours:
+    """Paid back in full, in our books."""
+    fields: dict[str, object] = {
+        "status": PaymentStatus.REFUNDED,
+        "place": Place.FREE,
+        "refunds": (our_refund(),),
+    }
+    return ours(number, **{**fields, **more})
+
+
+def found(mine: list[Ours], said: list[Theirs]) -> list[Finding]:
+    return list(match(mine, said))
+
+
+P = PaymentStatus
+_PENDING = {"status": P.PENDING, "place": Place.FREE}
+CASES: list[tuple[str, list[Ours], list[Theirs], list[tuple[K, Repair | None]]]] = [
+    ("agrees", [ours()], [theirs()], []),
+    ("refunded agrees", [back()], [theirs(), went_back()], []),
+    ("open agrees", [ours(**_PENDING)], [theirs(stand=Stand.OPEN)], []),
+    ("never opened", [ours(**_PENDING)], [], []),
+    ("failed, may be tried again", [ours(status=P.FAILED, place=Place.FREE)], [theirs(stand=Stand.OPEN)], []),
+    ("over on both sides", [ours(status=P.EXPIRED, place=Place.FREE)], [theirs(stand=Stand.ENDED)], []),
+    ("outside what was read", [ours(expected=False)], [], []),
+    ("moving", [ours(moving=True)], [], []),
+    ("told twice by two files", [ours()], [theirs(), theirs()], []),
+    ("amount not told", [ours()], [theirs(amount=None, currency=None)], []),
+    ("not ours, never paid", [], [theirs(stand=Stand.OPEN)], []),
+    ("a payout", [], [theirs(kind=LineKind.OTHER)], []),
+    ("not ours", [], [theirs()], [(K.MISSING_LOCALLY, None)]),
+    ("not ours, and back again", [], [theirs(), went_back()], [(K.MISSING_LOCALLY, None)]),
+    ("not at the provider", [ours()], [], [(K.MISSING_AT_PROVIDER, None)]),
+    ("paid there, open here", [ours(**_PENDING)], [theirs()], [(K.STATUS_MISMATCH, Repair.ASK)]),
+    ("paid here, open there", [ours()], [theirs(stand=Stand.OPEN)], [(K.STATUS_MISMATCH, None)]),
+    ("over there, open here", [ours(**_PENDING)], [theirs(stand=Stand.ENDED)],
+     [(K.STATUS_MISMATCH, Repair.ASK)]),
+    ("another amount", [ours()], [theirs(amount=Decimal("49.99"))], [(K.AMOUNT_MISMATCH, None)]),
+    ("another amount, open here", [ours(**_PENDING)], [theirs(amount=Decimal("5"))],
+     [(K.AMOUNT_MISMATCH, None)]),
+    ("one operation told with two amounts", [ours()], [theirs(), theirs(amount=Decimal(1))],
+     [(K.AMOUNT_MISMATCH, None)]),
+    ("another currency", [ours()], [theirs(currency="EUR")], [(K.CURRENCY_MISMATCH, None)]),
+    ("a currency that is none of ours", [ours()], [theirs(currency="JPY")], [(K.CURRENCY_MISMATCH, None)]),
+    ("paid twice there", [ours()], [theirs(), theirs(ref="pi_x")], [(K.DUPLICATE_PAYMENT, None)]),
+    ("duplicate in our books", [ours(duplicate=True, place=Place.OTHER)], [theirs()],
+     [(K.DUPLICATE_PAYMENT, None)]),
+    ("late", [ours(late=True)], [theirs()], [(K.LATE_PAYMENT, None)]),
+    ("stuck", [ours(overdue=True, **_PENDING)], [theirs(stand=Stand.OPEN)], [(K.STUCK, Repair.ASK)]),
+    ("stuck, and nothing there", [ours(overdue=True, **_PENDING)], [], [(K.STUCK, Repair.ASK)]),
+    ("not activated", [ours(place=Place.FREE)], [theirs()], [(K.PARTICIPANT_MISMATCH, Repair.PLACE)]),
+    ("participant gone", [ours(place=Place.GONE)], [theirs()], [(K.PARTICIPANT_MISMATCH, None)]),
+    ("a place without money", [ours(status=P.EXPIRED)], [theirs(stand=Stand.ENDED)],
+     [(K.PARTICIPANT_MISMATCH, None)]),
+    ("refund not told of", [ours()], [theirs(), went_back()], [(K.REFUND_MISMATCH, Repair.REFUNDS)]),
+    ("refund not there", [back()], [theirs()], [(K.REFUND_MISMATCH, None)]),
+    ("refund outside what was read", [back(refunds=(replace(our_refund(), expected=False),))], [theirs()],
+     []),
+    ("refund of another amount", [back()], [theirs(), went_back(amount=Decimal(1))],
+     [(K.REFUND_MISMATCH, None)]),
+    ("refund failed there", [back()], [theirs(), went_back(stand=Stand.ENDED)],
+     [(K.REFUND_MISMATCH, Repair.REFUNDS)]),
+    ("refund came back, by statement", [back()],
+     [theirs(), went_back(), went_back(kind=LineKind.REFUND_FAILED)], [(K.REFUND_MISMATCH, Repair.REFUNDS)]),
+    ("lost answer of a refund", [ours(refunds=(our_refund(None, RefundState.PENDING),))],
+     [theirs(), went_back()], [(K.REFUND_MISMATCH, Repair.REFUNDS)]),
+    ("a refund that never was", [ours()], [theirs(), went_back(stand=Stand.ENDED)], []),
+    ("Kaspi's sum agrees", [back()], [theirs(), went_back(total=True)], []),
+    ("more back by Kaspi's sum", [ours()], [theirs(), went_back(total=True)],
+     [(K.REFUND_MISMATCH, Repair.REFUNDS)]),
+    ("less back by Kaspi's sum", [back()], [theirs(), went_back(total=True, amount=Decimal(0))],
+     [(K.REFUND_MISMATCH, None)]),
+    ("a sum while a refund is unknown", [ours(refunds=(our_refund(None, RefundState.PENDING),))],
+     [theirs(), went_back(total=True)], []),
+    ("disputed", [ours()], [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.OPEN)],
+     [(K.STATUS_MISMATCH, Repair.DISPUTE)]),
+    ("dispute lost meanwhile", [ours(dispute=("du_1", DisputeState.OPEN))],
+     [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.LOST)],
+     [(K.STATUS_MISMATCH, Repair.DISPUTE)]),
+    ("dispute known", [ours(dispute=("du_1", DisputeState.WITHDRAWN))],
+     [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.OPEN)], []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mine", "said", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_one_payment(mine: list[Ours], said: list[Theirs], expected: list[tuple[K, Repair | None]]) -> None:
+    assert [(each.kind, each.repair) for each in found(mine, said)] == expected
+
+
+def test_a_fingerprint_is_the_door_s() -> None:
+    [late] = found([ours(late=True)], [theirs()])
+    assert late.fingerprint == "LATE_PAYMENT:pay00001:pi_1"
+    [unknown] = found([], [theirs(ref="ch_9", payment_ref="pi_9")])
+    assert unknown.fingerprint == "MISSING_LOCALLY:-:pi_9"
+
+
+def test_a_stream_out_of_order_is_refused() -> None:
+    with pytest.raises(ValueError, match="out of order"):
+        found([ours(2), ours(1)], [])
+    with pytest.raises(ValueError, match="out of order"):
+        found([ours(1), ours(1)], [])
+    with pytest.raises(ValueError, match="out of order"):
+        found([], [theirs(2), theirs(1)])
+
+
+# -- whole books with faults planted at random
+
+
+def _clean(number: int, kind: int) -> Books:
+    """A payment on which both sides agree."""
+    pairs: list[Books] = [
+        ([ours(number)], [theirs(number)]),
+        ([back(number)], [theirs(number), went_back(number)]),
+        ([ours(number, **_PENDING)], [theirs(number, stand=Stand.OPEN)]),
+        ([ours(number, **_PENDING)], []),
+        ([ours(number, status=P.EXPIRED, place=Place.FREE)], [theirs(number, stand=Stand.ENDED)]),
+        ([], [theirs(number, stand=Stand.OPEN)]),
+    ]
+    return pairs[kind]
+
+
+FAULTS = [case for case in CASES if len(case[3]) == 1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.none() | st.integers(0, len(FAULTS) - 1)), max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_planted_faults_are_found_and_nothing_else(plan: list[tuple[int, int | None]]) -> None:
+    mine: list[Ours] = []
+    said: list[Theirs] = []
+    expected: list[tuple[str, K]] = []
+    for number, (clean, fault) in enumerate(plan):
+        key = f"pay{number:05}"
+        if fault is None:
+            left, right = _clean(number, clean)
+        else:
+            _, left, right, [(kind, _)] = FAULTS[fault]
+            expected.append((key, kind))
+        mine += [replace(each, key=key, payment_id=key) for each in left]
+        said += [replace(each, key=key) for each in right]
+    got = [((each.ours or each.theirs).key, each.kind) for each in found(mine, said)]  # type: ignore[union-attr]
+    assert got == expected
+
+
+def test_memory_is_flat() -> None:
+    """Neither stream is read ahead by more than a payment."""
+    ahead = {"ours": 0, "theirs": 0}
+
+    def count(name: str, entries: list[object]) -> object:
+        for each in entries:
+            ahead[name] += 1
+            yield each
+
+    numbers = range(1, 1001)
+    late = [ours(n, late=n % 100 == 0) for n in numbers]
+    seen = match(count("ours", late), count("theirs", [theirs(n) for n in numbers]))  # type: ignore[arg-type]
+    first = next(seen)
+    assert first.ours is not None
+    assert first.ours.payment_id == "pay00100"
+    assert ahead["ours"] <= 101
+    assert ahead["theirs"] <= 102

@@ -1,0 +1,116 @@
+"""Names, categories and addresses: made clean, compared, searched."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.names import (
+    clean_category,
+    clean_email,
+    clean_person,
+    is_placeholder,
+    placeholder_email,
+    same_key,
+    search_key,
+)
+
+
+def test_a_name_becomes_one_clean_line() -> None:
+    assert clean_person("  Аида\r\n Серік\u00a0\u200bқызы\t") == "Аида Серік қызы"
+    assert clean_person("Мария-Луиза О'Нил") == "Мария-Луиза О'Нил"
+    assert clean_person("Андрии\u0306") == "Андрий"  # composed
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "empty"),
+        (" \u200b ", "empty"),
+        ("=cmd|' /C calc'!A0", "formula"),
+        ("@Аида", "formula"),
+        ("+Аида", "formula"),
+        ("-Аида", "formula"),
+        ("12345", "no letter"),
+        ("А\x00ида", r"U\+0000"),
+        ("А\x1b[31mида", r"U\+001B"),
+        ("А\x1cида", r"U\+001C"),
+        ("\udcd0Аида", r"U\+DCD0"),
+        ("?айрат", "lost a letter"),
+        ("Қайра\ufffd", "lost a letter"),
+        ("А" * 201, r"longer than 200 characters \(201\)"),
+    ],
+)
+def test_what_is_no_name_is_refused(name: str, why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        clean_person(name)
+
+
+def test_the_longest_name_is_taken() -> None:
+    assert clean_person("А" * 200) == "А" * 200
+
+
+@given(st.text(max_size=60))
+def test_a_taken_name_is_safe_to_show_and_stays_as_it_is(text: str) -> None:
+    try:
+        name = clean_person(text)
+    except Refused:
+        return
+    assert name.isprintable()
+    assert name[0] not in "=+-@ "
+    assert clean_person(name) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [("-60 кг", "-60 кг"), ("+100", "+100"), (" U-18 ", "U-18"), ("", None), (None, None), (" — ", None)],
+)
+def test_weights_are_categories_and_a_dash_is_none(text: str | None, category: str | None) -> None:
+    assert clean_category(text) == category
+
+
+@pytest.mark.parametrize("text", ["=1+1", "@sum", "x" * 101, "a\x07b"])
+def test_what_is_no_category_is_refused(text: str) -> None:
+    with pytest.raises(Refused):
+        clean_category(text)
+
+
+@pytest.mark.parametrize("text", ["a.b+c@example.kz", "A@Example.KZ", "_x@sub.xn--80ak6aa92e.com"])
+def test_addresses_are_kept_in_lower_case(text: str) -> None:
+    assert clean_email(f" {text} ") == text.lower()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nomail", "a@b", "a@@b.kz", "a b@c.kz", "a@b..kz", "a.@b.kz", "a..b@c.kz", "=a@b.kz", "иван@почта.рф",
+     "a@b.kz, c@d.kz", "x@participants.invalid", "a@-b.kz", "a" * 65 + "@b.kz", "a@" + "b" * 250 + ".kz"],
+)  # fmt: skip
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(Refused):
+        clean_email(text)
+
+
+def test_a_placeholder_takes_no_mail_and_nobody_can_claim_it() -> None:
+    placeholder = placeholder_email("cABC")
+    assert placeholder == "cabc@participants.invalid"
+    assert is_placeholder(placeholder)
+    assert not is_placeholder("kairat@example.kz")
+    with pytest.raises(Refused):
+        clean_email(placeholder)
+
+
+def test_same_is_blind_to_case_and_spaces_alone() -> None:
+    assert same_key("ҚАЙРАТ  асанов") == same_key("Қайрат Асанов ")
+    assert same_key("Қайрат") != same_key("Кайрат")
+    assert same_key(None) == same_key(" ")
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [("қайрат", "ҚАЙРАТ"), ("кайрат", "Қайрат"), ("петр", "Пётр"), ("алексеи", "Алексей"), ("омир", "Өмір"),
+     ("усен", "Үсен"), ("jose", "José"), ("нурлан", "Нұрлан"), ("гани", "Ғани"), ("асел", "Әсел")],
+)  # fmt: skip
+def test_search_finds_a_name_as_a_russian_keyboard_types_it(typed: str, name: str) -> None:
+    assert search_key(typed) == search_key(name)

@@ -1,0 +1,36 @@
+"""What a gateway's envelope says is never taken for what its payment says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from procomp_pay.domain.events import News
+from procomp_pay.providers.kaspi import gateway_fields as words
+
+PAID, OPEN = News.SUCCEEDED, None
+SHAPES: list[tuple[dict[str, Any], str | None, News | None]] = [
+    ({"id": "7", "status": "paid"}, "7", PAID),
+    ({"Data": {"QrPaymentId": 7, "Status": "Processed"}}, "7", PAID),
+    ({"status": "success", "data": {"id": "7", "status": "pending"}}, "7", OPEN),
+    ({"status": "success", "data": {"id": "7", "state": "pending"}}, "7", OPEN),
+    ({"status": "success", "data": {"id": "7"}}, "7", OPEN),
+    ({"status": "success", "id": "req_1", "invoice": {"amount": 5}}, None, OPEN),
+    ({"id": "evt_1", "event": "x", "data": {"status": "paid", "order_id": "p"}}, None, PAID),
+    ({"id": "7", "status": "pending", "order": {"id": "shop-1"}}, "7", OPEN),
+    ({"id": "7", "status": "new", "payUrl": "https://x", "data": {"id": "merchant"}}, "7", OPEN),
+]
+
+
+@pytest.mark.parametrize(("document", "theirs", "news"), SHAPES)
+def test_shapes(document: dict[str, Any], theirs: str | None, news: News | None) -> None:
+    found = words.fields(document)
+    given = words.first(found, words.THEIRS)
+    assert (None if given is None else str(given)) == theirs
+    assert words.meaning(str(words.first(found, words.STATUS) or "")).news is news
+
+
+def test_ours_and_the_end_may_stand_around_it() -> None:
+    found = words.fields({"external_id": "p1", "expires_at": "2026-01-15", "payment": {"status": "new"}})
+    assert (words.first(found, words.OURS), words.first(found, words.ENDS)) == ("p1", "2026-01-15")

@@ -1,0 +1,65 @@
+"""Every StatusCode is one of ours, with a sentence and something to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    NotFound,
+    OutcomeUnknown,
+    PaymentError,
+    ProviderUnavailable,
+    Refused,
+)
+from procomp_pay.providers.kaspi.wire import CODES, error_for, read_envelope
+
+#: Of the document's calls and its appendix 3.
+KINDS: dict[int, type[PaymentError]] = {
+    -999: ProviderUnavailable,
+    -10000: ConfigurationError,
+    -1401: NotFound,
+    -1404: NotFound,
+    -1501: ConfigurationError,
+    -1502: ConfigurationError,
+    -1503: ConfigurationError,
+    -1601: NotFound,
+    -14000002: ConfigurationError,
+    -99000001: NotFound,
+    -99000002: ConfigurationError,
+    -99000003: Refused,
+    -99000005: Refused,
+    -99000006: OutcomeUnknown,
+    -99000011: Refused,
+    -99000020: Refused,
+    99000010: Refused,
+    990000018: ConfigurationError,
+    990000026: ConfigurationError,
+    990000028: Refused,
+    990000029: Refused,
+    990000031: Refused,
+    990000032: Refused,
+    990000033: ConfigurationError,
+}
+EXITS = {ConfigurationError: 7, NotFound: 4, Refused: 3, ProviderUnavailable: 5, OutcomeUnknown: 5}
+
+
+@pytest.mark.parametrize(("code", "kind"), KINDS.items())
+def test_a_code_has_a_kind_and_a_sentence(code: int, kind: type[PaymentError]) -> None:
+    error = error_for(code, "текст")
+    assert isinstance(error, kind)
+    assert error.exit_code == EXITS[kind]
+    assert len(error.message) > 20
+    assert str(abs(code)) in error.message
+    assert error.next_step
+
+
+def test_no_code_is_forgotten() -> None:
+    assert {abs(code) for code in CODES} == {abs(code) for code in KINDS}
+
+
+@pytest.mark.parametrize("code", [1, -1, 42, 990000999])
+def test_an_unknown_code_is_a_refusal_with_kaspis_own_words(code: int) -> None:
+    body = f'{{"StatusCode": {code}, "Message": "Что-то новое", "Data": {{"QrPaymentId": 1}}}}'
+    with pytest.raises(Refused, match="Что-то новое"):
+        read_envelope(200, body.encode(), None)

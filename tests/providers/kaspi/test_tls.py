@@ -1,0 +1,226 @@
+"""Kaspi over real TLS: every scheme's whole life, from settings to refund, and what is wrong with files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import ConfigurationError, ProviderUnavailable, Refused
+from procomp_pay.domain.events import News
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import RefundState
+from procomp_pay.domain.states import Channel
+from procomp_pay.providers.kaspi.http import KaspiLine, kaspi_http
+from procomp_pay.providers.kaspi.service import KaspiPaymentService
+from procomp_pay.providers.kaspi.tls import TlsFiles, make_context
+from procomp_pay.providers.protocol import Handle, RefundRequest
+from procomp_pay.providers.registry import kaspi_certificate
+from procomp_pay.sandbox.tls import Authority
+from tests.providers.test_services import tenge
+from tests.support.kaspi_tls import Secure, registry, secure_sandbox
+
+FEE = Money.parse("24000", "KZT")
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+async def secure(tmp_path: Path) -> AsyncIterator[Secure]:
+    async with secure_sandbox(tmp_path / "tls") as made:
+        yield made
+
+
+def refund_of(handle: Handle, scan: int | None = None) -> RefundRequest:
+    zero = FEE - FEE
+    return RefundRequest("refund1", "pay1", handle, FEE, "key", zero, again=False, customer_scan=scan)
+
+
+@pytest.mark.parametrize("scheme", list(KaspiScheme))
+async def test_the_whole_life_of_a_payment(secure: Secure, scheme: KaspiScheme) -> None:
+    async with registry(secure.settings(scheme.value)) as providers:
+        service = providers.kaspi()
+        assert scheme.value in await service.check()
+        made = await service.create(tenge(Channel.KASPI_QR))
+        handle = Handle(Channel.KASPI_QR, made.provider_ref)
+        assert (await service.fetch(handle)).news is None
+        await secure.phone(made.provider_ref, "scan")
+        assert (await service.fetch(handle)).news is News.PROCESSING
+        await secure.phone(made.provider_ref, "confirm")
+        seen = await service.fetch(handle)
+        assert (seen.news, seen.final, seen.money) == (News.SUCCEEDED, True, FEE)
+        assert seen.ids.kaspi_operation
+        await _give_back(secure, service, handle)
+
+
+async def _give_back(secure: Secure, service: KaspiPaymentService, handle: Handle) -> None:
+    if service.scheme in (KaspiScheme.BASIC, KaspiScheme.GATEWAY):
+        with pytest.raises(Refused, match="no refund by API") as refused:
+            service.ready_to_refund(at_desk=True)
+        assert "--made-in-app" in str(refused.value.next_step)
+        return
+    scan = None
+    if service.scheme is KaspiScheme.STANDARD:
+        with pytest.raises(Refused, match="present"):
+            service.ready_to_refund()
+        scan = await _scanned(secure, service, handle)
+    done = await service.refund(refund_of(handle, scan))
+    assert done.state is RefundState.SUCCEEDED
+    assert (await service.returned(handle)).total == FEE
+
+
+async def _scanned(secure: Secure, service: KaspiPaymentService, handle: Handle) -> int:
+    qr = await service.refunds().open_qr("refund1")
+    assert not await service.refunds().is_scanned(qr)
+    await secure.phone(qr.token, "scan")
+    assert await service.refunds().is_scanned(qr)
+    assert await service.refunds().is_theirs(qr, handle.provider_ref)
+    assert not await service.refunds().is_theirs(qr, "19999999999")
+    return qr.return_id
+
+
+async def test_without_a_certificate_kaspi_lets_nobody_in(secure: Secure) -> None:
+    files = TlsFiles(ca=Path(secure.tls["ca_cert"]))
+    info = secure.sandbox.info()["kaspi"]
+    service = KaspiPaymentService(
+        kaspi_http(secure.tls["url"], files=files),
+        scheme=KaspiScheme.STANDARD,
+        device_token=info["device_token"],
+        total_s=1,
+    )
+    with pytest.raises(ConfigurationError, match="-10000"):
+        await service.check()
+    await service.aclose()
+
+
+async def test_a_certificate_of_another_authority_gets_nowhere(secure: Secure, tmp_path: Path) -> None:
+    cert, key = Authority("another").client().write(tmp_path, "stranger")
+    given = TlsFiles(cert, key, ca=Path(secure.tls["ca_cert"]))
+    http = kaspi_http(secure.tls["url"], files=given)
+    service = KaspiPaymentService(http, scheme=KaspiScheme.STANDARD, total_s=0.1)
+    with pytest.raises(ProviderUnavailable, match="TLS handshake") as error:
+        await service.check()
+    assert "KASPI_CLIENT_CERT" in str(error.value.next_step)
+    await service.aclose()
+
+
+async def test_a_server_that_we_do_not_trust_gets_nothing(secure: Secure, tmp_path: Path) -> None:
+    other = tmp_path / "other.crt"
+    other.write_bytes(Authority("another").pem)
+    async with registry(secure.settings("basic", kaspi_ca_cert=other)) as providers:
+        with pytest.raises(ConfigurationError, match="certificate that we trust") as error:
+            await providers.kaspi().create(tenge(Channel.KASPI_QR))
+        assert "KASPI_CA_CERT" in str(error.value.next_step)
+    assert not (await secure.http.get("/_sandbox/kaspi/payments")).json()
+
+
+async def test_new_files_are_used_without_a_restart(secure: Secure) -> None:
+    """The bank's new certificate is put in place while a call is under way: no call is cut."""
+    cert, key = Path(secure.tls["client_cert"]), Path(secure.tls["client_key"])
+    issuer = secure.sandbox.tls
+    assert issuer is not None
+    new = issuer.authority.client("the new one", password=issuer.password)
+    async with registry(secure.settings("standard")) as providers:
+        service = providers.kaspi()
+        slow = {"path": "/r2/v01/health/ping", "kind": "delay", "seconds": 0.8, "times": 1}
+        assert (await secure.http.post("/_sandbox/faults", json=slow)).status_code < 300
+        under_way = asyncio.create_task(service.check())
+        await asyncio.sleep(0.3)
+        cert.write_bytes(new.certificate)
+        # the key does not belong to it yet: the former connection goes on
+        assert await service.devices().trade_points()
+        assert "the new one" not in await _certificates(secure)
+        key.write_bytes(new.key)
+        assert await service.devices().trade_points()
+        assert (await _certificates(secure))[-1] == "the new one"
+        assert "trade points" in await under_way
+
+
+async def _certificates(secure: Secure) -> list[str]:
+    lines = (await secure.http.get("/_sandbox/requests")).json()["requests"]
+    return [line["certificate"] for line in lines]
+
+
+def files(tmp_path: Path, authority: Authority, **changes: object) -> TlsFiles:
+    password = changes.pop("password", None)
+    made = authority.client(password=password if isinstance(password, str) else None, **changes)  # type: ignore[arg-type]
+    cert, key = made.write(tmp_path, "client")
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(authority.pem)
+    return TlsFiles(cert, key, password if isinstance(password, str) else None, ca)
+
+
+def test_what_can_be_wrong_with_files_is_said_in_words(tmp_path: Path) -> None:
+    authority = Authority()
+    good = files(tmp_path, authority, password="open sesame")
+    assert make_context(good, NOW).minimum_version.name == "TLSv1_2"
+    assert good.cert is not None
+    assert good.key is not None
+    other = authority.client(password="open sesame").write(tmp_path, "other")[1]
+    nothing = tmp_path / "nothing"
+    text = tmp_path / "text"
+    text.write_text("hello")
+    wrong = {
+        "does not open the key": TlsFiles(good.cert, good.key, "wrong", good.ca),
+        "locked by a password": TlsFiles(good.cert, good.key, None, good.ca),
+        "is not the key of": TlsFiles(good.cert, other, good.password, good.ca),
+        "cannot be read": TlsFiles(nothing, good.key, good.password, good.ca),
+        "key cannot be read|cannot be read": TlsFiles(good.cert, nothing, good.password, good.ca),
+        "no certificate in PEM": TlsFiles(text, good.key, good.password, good.ca),
+        "no private key": TlsFiles(good.cert, text, None, good.ca),
+        "does not stand in .* with the certificate": TlsFiles(good.cert, None, None, good.ca),
+        "of an authority": TlsFiles(good.cert, good.key, good.password, text),
+    }
+    for words, each in wrong.items():
+        with pytest.raises(ConfigurationError, match=words) as error:
+            make_context(each, NOW)
+        assert error.value.next_step
+        assert "open sesame" not in f"{error.value.message}{each}"
+
+
+def test_a_password_that_is_not_needed_does_no_harm(tmp_path: Path) -> None:
+    plain = files(tmp_path, Authority())
+    make_context(TlsFiles(plain.cert, plain.key, "not needed", plain.ca), NOW)
+
+
+@pytest.mark.parametrize(
+    ("begins", "words"), [(timedelta(days=-400), "ended on"), (timedelta(days=2), "does not hold before")]
+)
+def test_a_certificate_holds_in_its_time_alone(tmp_path: Path, begins: timedelta, words: str) -> None:
+    given = files(tmp_path, Authority(), begins=NOW + begins, life=timedelta(days=365))
+    with pytest.raises(ConfigurationError, match=words):
+        make_context(given, NOW)
+
+
+@pytest.mark.parametrize(("days", "short"), [(400, False), (59, True)])
+def test_the_end_of_a_certificate_is_told_in_time(
+    secure: Secure, tmp_path: Path, days: int, short: bool
+) -> None:
+    given = files(tmp_path, Authority(), life=timedelta(days=days, hours=1))
+    found = kaspi_certificate(secure.settings("standard", kaspi_client_cert=given.cert), NOW)
+    assert found is not None
+    assert (found.days_left, found.is_short) == (days, short)
+    assert kaspi_certificate(secure.settings("basic"), NOW) is None
+
+
+def open_still(http: httpx.AsyncClient) -> bool:
+    return not http.is_closed
+
+
+async def test_the_old_client_is_closed_after_its_last_call(tmp_path: Path) -> None:
+    watched = tmp_path / "file"
+    watched.write_text("1")
+    line = KaspiLine(lambda: kaspi_http("http://127.0.0.1:9"), (watched,))
+    async with line.client() as first:
+        watched.write_text("22")
+        async with line.client() as second:
+            assert second is not first
+        assert open_still(first)
+    assert not open_still(first)
+    async with line.client() as third:
+        assert third is second
+    await line.aclose()

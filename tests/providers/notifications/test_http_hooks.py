@@ -1,0 +1,74 @@
+"""What an HTTP receiver's answer means, and what is never sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from procomp_pay.domain.notifications import Fate
+from procomp_pay.providers.notifications.http_hooks import ChatHook, Hook
+from tests.support.receivers import Receiver, receiver
+
+NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+async def hooked() -> AsyncIterator[tuple[Hook, Receiver]]:
+    async with receiver() as made:
+        hook = Hook(f"{made.url}/services/T0/B0/hush", total_s=0.2)
+        yield hook, made
+        await hook.aclose()
+
+
+@pytest.mark.parametrize(
+    ("says", "fate", "asked_s"),
+    [
+        (204, Fate.DELIVERED, None),
+        (200, Fate.DELIVERED, None),
+        (400, Fate.REFUSED, None),
+        (401, Fate.REFUSED, None),
+        (404, Fate.REFUSED, None),
+        (410, Fate.REFUSED, None),
+        (408, Fate.AGAIN, None),
+        (425, Fate.AGAIN, None),
+        ((429, {"Retry-After": "7"}), Fate.AGAIN, 7),
+        ((503, {"Retry-After": "Mon, 23 Nov 2026 09:31:00 GMT"}), Fate.AGAIN, 60),
+        ((503, {"Retry-After": "Sun, 22 Nov 2026 09:31:00 GMT"}), Fate.AGAIN, 0),
+        ((503, {"Retry-After": "soon"}), Fate.AGAIN, None),
+        (500, Fate.AGAIN, None),
+        ("hang", Fate.AGAIN, None),
+    ],
+)
+async def test_what_an_answer_means(
+    hooked: tuple[Hook, Receiver], says: Any, fate: Fate, asked_s: int | None
+) -> None:
+    hook, other = hooked
+    other.says = [says]
+    answer = await hook.post("{}", {}, NOW)
+    assert (answer.fate, answer.retry_after_s) == (fate, asked_s)
+    assert "hush" not in answer.words
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_is_not_followed(hooked: tuple[Hook, Receiver], status: int) -> None:
+    hook, other = hooked
+    other.says = [(status, {"Location": f"{other.url}/elsewhere"})]
+    answer = await hook.post("{}", {}, NOW)
+    assert (answer.fate, len(other.refused), other.got) == (Fate.REFUSED, 1, [])
+    assert "redirect" in answer.words
+
+
+async def test_nothing_listens() -> None:
+    hook = Hook("http://127.0.0.1:9/x")
+    assert (await hook.post("{}", {}, NOW)).fate is Fate.AGAIN
+    await hook.aclose()
+
+
+async def test_a_chat_gets_text(hooked: tuple[Hook, Receiver]) -> None:
+    hook, other = hooked
+    await ChatHook(hook).send("*Әсел*", NOW)
+    [(headers, body)] = other.got
+    assert (headers["content-type"], body.decode()) == ("application/json", '{"text": "*Әсел*"}')

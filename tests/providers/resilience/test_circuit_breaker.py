@@ -1,0 +1,170 @@
+"""The circuit and the budget, against a sandbox that is away, busy or slow."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import NotFound, OutcomeUnknown, ProviderUnavailable, Refused
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.states import Channel
+from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
+from procomp_pay.providers.protocol import Handle, RefundRequest
+from procomp_pay.providers.resilience.circuit_breaker import Circuit, CircuitOpen
+from procomp_pay.providers.resilience.rate_limit import Budget, unhurried
+from procomp_pay.providers.stripe.service import StripePaymentService
+from tests.providers.test_services import Bench, bench, order, tenge
+
+__all__ = ["bench"]
+
+
+def kaspi(bench: Bench, circuit: Circuit, **more: Any) -> KaspiPaymentService:
+    info = bench.sandbox.info()
+    return KaspiPaymentService(
+        kaspi_http(bench.sandbox.url, api_key=info["kaspi_api_key"]),
+        scheme=more.pop("scheme", KaspiScheme.BASIC),
+        device_token=info["kaspi"]["device_token"],
+        organization_bin=info["kaspi"]["organization_bin"],
+        total_s=more.pop("total_s", 0.05),
+        circuit=circuit,
+        **more,
+    )
+
+
+async def test_it_opens_after_failures_in_a_row_and_lets_one_try_later(bench: Bench) -> None:
+    circuit = Circuit("Kaspi", failures=3, open_s=0.5)
+    service = kaspi(bench, circuit)
+    made = await service.create(tenge(Channel.KASPI_QR))
+    handle = Handle(Channel.KASPI_QR, made.provider_ref)
+    await bench.fault("/r1/", "status", status=503, times=1000)
+    for _ in range(3):
+        assert circuit.take_opening() is None
+        with pytest.raises(ProviderUnavailable):
+            await service.fetch(handle)
+    assert circuit.is_open
+    since = circuit.take_opening()
+    assert since is not None
+    assert circuit.take_opening() is None
+    sent = await bench.calls(f"/status/{made.provider_ref}")
+    begun = time.monotonic()
+    with pytest.raises(CircuitOpen) as error:
+        await service.fetch(handle)
+    assert time.monotonic() - begun < 0.2
+    assert error.value.retry_after == 1
+    assert await bench.calls(f"/status/{made.provider_ref}") == sent
+    await asyncio.sleep(0.55)
+    with pytest.raises(ProviderUnavailable):  # one attempt goes through, and it is the same outage
+        await service.fetch(handle)
+    assert await bench.calls(f"/status/{made.provider_ref}") == sent + 1
+    assert circuit.take_opening() is None
+    await bench.http.delete("/_sandbox/faults")
+    await asyncio.sleep(0.55)
+    assert (await service.fetch(handle)).news is None
+    assert circuit.take_opening() is None
+    await service.aclose()
+
+
+async def test_refusals_and_requests_to_slow_down_open_nothing(bench: Bench) -> None:
+    circuit = Circuit("Kaspi", failures=2, open_s=60)
+    service = kaspi(bench, circuit)
+    for _ in range(4):
+        with pytest.raises(NotFound):
+            await service.fetch(Handle(Channel.KASPI_QR, "99999999999"))
+        await bench.http.post("/_sandbox/kaspi/force", json={"path": "/qr/create", "code": 990000028})
+        with pytest.raises(Refused):
+            await service.create(tenge(Channel.KASPI_QR))
+    await bench.fault("/r1/", "status", status=429, times=4)
+    for _ in range(4):
+        with pytest.raises(ProviderUnavailable):
+            await service.fetch(Handle(Channel.KASPI_QR, "99999999999"))
+    assert not circuit.is_open
+    await service.aclose()
+
+
+async def test_a_lost_answer_stays_unknown_when_the_circuit_opens_behind_it(bench: Bench) -> None:
+    """The first try did its work, was cut and opens the circuit: "nothing was made" would be wrong."""
+    info = bench.sandbox.info()
+    circuit = Circuit("Stripe", failures=1, open_s=60)
+    stripe = StripePaymentService(
+        info["stripe_secret_key"], api_base=bench.sandbox.url, timeout_s=1.0, total_s=3.0, circuit=circuit
+    )
+    await bench.fault("/v1/payment_intents", "cut_after", times=1)
+    with pytest.raises(OutcomeUnknown):
+        await stripe.create(order(Channel.STRIPE_INTENT))
+    assert circuit.is_open
+    with pytest.raises(CircuitOpen):
+        await stripe.fetch(Handle(Channel.STRIPE_INTENT, "pi_1"))
+    await stripe.aclose()
+
+
+async def test_a_refund_behind_an_open_circuit_was_not_sent(bench: Bench) -> None:
+    circuit = Circuit("Kaspi", failures=1, open_s=60)
+    service = kaspi(bench, circuit, scheme=KaspiScheme.ENHANCED, total_s=2.0)
+    fee = Money.parse("24000", "KZT")
+    made = await service.create(tenge(Channel.KASPI_QR))
+    paid = {"action": "pay"}
+    await bench.http.post(f"/pay/{made.provider_ref}", json=paid, headers={"Accept": "application/json"})
+    handle = Handle(Channel.KASPI_QR, made.provider_ref)
+    request = RefundRequest("r1", "p1", handle, fee, "key", fee - fee, again=False)
+    await bench.fault("/r3/v01/payment/return", "status", status=503, times=10)
+    with pytest.raises(OutcomeUnknown):  # Kaspi does not promise that "busy" means "nothing done"
+        await service.refund(request)
+    with pytest.raises(CircuitOpen):
+        await service.refund(request)
+    assert await bench.calls("/payment/return") == 1
+    await service.aclose()
+
+
+async def test_background_work_leaves_room_for_people() -> None:
+    budget = Budget(50)
+    polls: list[float] = []
+
+    async def poll() -> None:
+        with unhurried():
+            for _ in range(15):
+                await budget.wait()
+                polls.append(time.monotonic())
+
+    begun = time.monotonic()
+    running = [asyncio.create_task(poll()) for _ in range(4)]
+    await asyncio.sleep(0.3)
+    asked = time.monotonic()
+    await budget.wait()
+    assert time.monotonic() - asked < 0.2
+    await asyncio.gather(*running)
+    assert len(polls) == 60
+    assert time.monotonic() - begun >= 59 / 40 - 0.05
+
+
+async def test_five_hundred_open_payments_do_not_flood_kaspi(bench: Bench) -> None:
+    """Polled all at once, as after an outage; a clerk's own call does not queue up behind them."""
+    rate = 200.0
+    made = [
+        each
+        for _ in range(10)
+        for each in await asyncio.gather(*(bench.basic.create(tenge(Channel.KASPI_QR)) for _ in range(50)))
+    ]
+    service = kaspi(bench, Circuit("Kaspi"), total_s=20.0, budget=Budget(rate))
+    handles = [Handle(Channel.KASPI_QR, each.provider_ref) for each in made]
+
+    async def poll(handle: Handle) -> None:
+        with unhurried():
+            await service.fetch(handle)
+
+    begun = time.monotonic()
+    polls = [asyncio.create_task(poll(handle)) for handle in handles]
+    await asyncio.sleep(0.5)
+    asked = time.monotonic()
+    await service.fetch(handles[-1])
+    assert time.monotonic() - asked < 1.0
+    await asyncio.gather(*polls)
+    assert time.monotonic() - begun >= (len(handles) - 1) / rate
+    lines = (await bench.http.get("/_sandbox/requests")).json()["requests"]
+    came = sorted(line["at"] for line in lines if "/payment/status/" in line["path"])
+    assert len(came) == len(handles) + 1
+    assert max(sum(at <= other < at + 1 for other in came) for at in came) <= rate * 1.1
+    await service.aclose()

@@ -1,0 +1,232 @@
+"""Statements as workbooks, and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from openpyxl.utils.datetime import CALENDAR_MAC_1904
+
+from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.providers.statements.reader import open_statement
+from procomp_pay.providers.statements.xlsx import safety as xlsx_parts
+from procomp_pay.providers.statements.xlsx import table as xlsx_table
+from tests.support.statement_files import HEADS, STRIPE, kaspi, read, stripe, workbook
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "export"
+
+
+def one(path: Path, **changes: Any) -> Path:
+    return workbook({"Отчёт": [HEADS, kaspi(1, **changes), kaspi(2)]}, path)
+
+
+def refused(path: Path, **how: Any) -> BadStatement:
+    with pytest.raises(BadStatement) as caught:
+        read(path, **how)
+    assert caught.value.next_step
+    return caught.value
+
+
+def repacked(path: Path, change: dict[str, Any]) -> Path:
+    """The workbook with parts replaced (bytes, or a function of the old ones) or added."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            made = change.pop(name, old.read(name))
+            new.writestr(name, made(old.read(name)) if callable(made) else made)
+        for name, content in change.items():
+            new.writestr(name, content)
+    path.write_bytes(out.getvalue())
+    return path
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+def test_a_report_with_a_merged_title_and_a_total(path: Path) -> None:
+    rows = [[None, "Детальная информация"], [], [None, "Период", "октябрь"], HEADS, kaspi(1), kaspi(2)]
+    workbook({"Отчёт": [*rows, ["Итого", *[None] * 8, 48000]]}, path)
+    book = openpyxl.load_workbook(io.BytesIO(path.read_bytes()))
+    book.worksheets[0].merge_cells("B1:F1")
+    book.save(path)
+    with open_statement(path) as statement:
+        lines = list(statement)
+        assert statement.bytes_read == statement.bytes_total
+    assert (statement.kind, statement.layout.row) == ("XLSX (sheet “Отчёт”)", 4)
+    assert [line.number for line in lines] == [5, 6]
+    assert statement.tally.totals[0].agrees
+    assert not statement.tally.needs_person
+
+
+@pytest.mark.parametrize(
+    ("amount", "meant"),
+    [(24000, "24000"), (24000.5, "24000.50"), (23760.000000000004, "23760"), ("24 000,50", "24000.50"),
+     (Decimal("0.10"), "0.10")],
+)  # fmt: skip
+def test_amounts_as_numbers_and_as_text(path: Path, amount: Any, meant: str) -> None:
+    lines, tally = read(one(path, amount=amount, net=None))
+    assert lines[0].money == Money(Decimal(meant), Currency.KZT), tally.skipped
+
+
+@pytest.mark.parametrize("amount", [24000.125, True, "#REF!", 1e30, datetime(2026, 1, 1), None])  # noqa: DTZ001
+def test_amounts_that_are_none(path: Path, amount: Any) -> None:
+    lines, tally = read(one(path, amount=amount))
+    assert [line.number for line in lines] == [3]
+    assert tally.skipped[0].column == "Сумма операции (т)"
+
+
+@pytest.mark.parametrize(
+    ("ref", "meant"),
+    [(12800000001, "12800000001"), (12800000001.0, "12800000001"), ("12800000001", "12800000001"),
+     (123456789012345, "123456789012345"), ("12345678901234567890", "12345678901234567890")],
+)  # fmt: skip
+def test_operation_numbers_are_exact(path: Path, ref: Any, meant: str) -> None:
+    lines, _ = read(one(path, ref=ref))
+    assert lines[0].ref == meant
+
+
+@pytest.mark.parametrize("ref", [1234567890123456, 1.2345678901234567e18, 1.5, -5, True])
+def test_operation_numbers_that_lost_digits_are_refused(path: Path, ref: Any) -> None:
+    lines, tally = read(one(path, ref=ref))
+    assert [line.number for line in lines] == [3]
+    assert tally.skipped[0].column == "Номер заказа (ID/RRN)"
+
+
+def test_a_number_in_scientific_form_is_exact(path: Path) -> None:
+    one(path, ref=777)
+    repacked(path, {SHEET: lambda old: old.replace(b"<v>777</v>", b"<v>1.2800000777E10</v>")})
+    lines, _ = read(path)
+    assert lines[0].ref == "12800000777"
+
+
+@pytest.mark.parametrize(
+    ("day", "clock"),
+    [
+        (datetime(2026, 10, 1, 12, 1, 5), None),  # noqa: DTZ001
+        (datetime(2026, 10, 1), time(12, 1, 5)),  # noqa: DTZ001
+        (datetime(2026, 10, 1).date(), "12:01:05"),  # noqa: DTZ001
+        ("01.10.2026", time(12, 1, 5)),
+        ("01.10.2026 12:01:05", None),
+        (46296.50075231482, None),
+        (46296, 0.50075231482),
+        (46296, timedelta(hours=12, minutes=1, seconds=5)),
+    ],
+)
+def test_dates_as_cells_serials_and_text(path: Path, day: Any, clock: Any) -> None:
+    lines, tally = read(one(path, day=day, time=clock))
+    assert lines[0].at == datetime(2026, 10, 1, 7, 1, 5, tzinfo=UTC), tally.skipped
+
+
+def test_a_book_that_counts_from_1904_is_refused(path: Path) -> None:
+    one(path)
+    book = openpyxl.load_workbook(io.BytesIO(path.read_bytes()))
+    book.epoch = CALENDAR_MAC_1904
+    book.save(path)
+    assert "1904" in refused(path).message
+
+
+def test_a_formula_without_its_result_is_said(path: Path) -> None:
+    lines, tally = read(one(path, amount="=24000*1", net="=A1"))
+    assert [line.number for line in lines] == [3]
+    assert "formula without its result" in tally.skipped[0].reason
+
+
+def test_a_formula_with_its_result_is_read(path: Path) -> None:
+    one(path, amount="=24000*1", net=None)
+    for empty in (b"<v></v>", b"<v />"):
+        repacked(path, {SHEET: lambda old, empty=empty: old.replace(empty, b"<v>24000</v>")})
+    lines, tally = read(path)
+    assert lines[0].money == Money(Decimal(24000), Currency.KZT), tally.skipped
+
+
+def test_hidden_sheets_are_not_read_and_told(path: Path) -> None:
+    old = [HEADS, kaspi(5)]
+    workbook({"Черновик": old, "Отчёт": [HEADS, kaspi(1)]}, path, hidden=["Черновик"])
+    lines, tally = read(path)
+    assert [line.ref for line in lines] == ["12800000001"]
+    assert tally.notes == ["the hidden sheet “Черновик” was not read"]
+    mapping = path.with_suffix(".toml")
+    mapping.write_text('sheet = "Черновик"\n[columns]\ndate = "Дата операции"\ntime = "Время"\n'
+                       'type = "Тип операции"\namount = "Сумма операции (т)"\n', "utf-8")  # fmt: skip
+    lines, _ = read(path, mapping=mapping)
+    assert len(lines) == 1
+
+
+def test_two_sheets_with_statements_are_refused(path: Path) -> None:
+    workbook({"Касса 1": [HEADS, kaspi(1)], "Касса 2": [HEADS, kaspi(2)], "О файле": [["x", "y"]]}, path)
+    error = refused(path)
+    assert "“Касса 1”, “Касса 2”" in error.message
+    assert "sheet" in str(error.next_step)
+
+
+def test_stripe_in_a_workbook(path: Path) -> None:
+    row = stripe(1, gross=50.0, fee=1.75, net=48.25, created_utc=datetime(2026, 10, 1, 7, 1))  # noqa: DTZ001
+    lines, _ = read(workbook({"1": [STRIPE, row]}, path))
+    assert (lines[0].payment_ref, lines[0].money) == ("pi_1", Money(Decimal(50), Currency.USD))
+    assert lines[0].at == datetime(2026, 10, 1, 7, 1, tzinfo=UTC)
+
+
+def test_a_repeated_line_of_numbers(path: Path) -> None:
+    same = {"ref": 12800000001, "amount": 24000}
+    workbook({"1": [HEADS, kaspi(1, **same), kaspi(1, **same), kaspi(2)]}, path)
+    lines, tally = read(path)
+    assert ([line.number for line in lines], tally.repeated_count) == ([2, 4], 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"xl/vbaProject.bin": b"x"}, "macros"),
+        ({"xl/workbook.bin": b"x"}, ".xlsb"),
+        ({SHEET: b"<worksheet><sheetData>"}, "damaged"),
+        ({"xl/workbook.xml": b"\x00\x01"}, "damaged"),
+        ({SHEET: "<a/>".encode("utf-16")}, "damaged"),
+    ],
+)
+def test_workbooks_that_are_refused(path: Path, change: dict[str, Any], word: str) -> None:
+    assert word in refused(repacked(one(path), change)).message
+
+
+def test_other_archives_are_called_by_their_name(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("export.csv", "a;b")
+    assert "ZIP archive" in refused(path).message
+    path.write_bytes(path.read_bytes()[:-30])
+    assert "damaged" in refused(path).message
+    path.write_bytes(one(path).read_bytes()[:2000])
+    assert "damaged" in refused(path).message
+
+
+def test_bombs_are_not_unpacked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repacked(one(path), {"xl/media/image1.png": b"\x00" * (xlsx_parts.MOST_IN_OTHERS + 1)})
+    assert path.stat().st_size < 1_000_000
+    assert "unpacks to more" in refused(path).message
+    long_text = b"<worksheet><sheetData><row><c t='inlineStr'><is><t>" + b"a" * 300_000
+    assert "cell of the workbook" in refused(repacked(one(path), {SHEET: long_text})).message
+    wide = b"<worksheet><sheetData><row>" + b"<c><v>1</v></c>" * 300_000
+    assert "row of the workbook" in refused(repacked(one(path), {SHEET: wide})).message
+    laughs = b'<?xml version="1.0"?><!DOCTYPE l [<!ENTITY a "aaaaaaaaaa">' + b"".join(
+        b'<!ENTITY a%d "%s">' % (n, b"&a%d;" % (n - 1) * 10 if n > 1 else b"&a;" * 10) for n in range(1, 9)
+    )
+    laughs += (
+        b"]><worksheet><sheetData><row r='1'><c r='A1' t='str'><v>&a8;</v></c></row></sheetData></worksheet>"
+    )
+    refused(repacked(one(path), {SHEET: laughs}))
+
+
+def test_endless_empty_rows_are_not_walked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = lambda old: old.replace(b'<row r="3"', b'<row r="900000000"')  # noqa: E731
+    assert "empty rows" in refused(repacked(one(path), {SHEET: far})).message
+    monkeypatch.setattr(xlsx_table, "_MOST_EMPTY", 2_000_000)
+    monkeypatch.setattr(xlsx_table, "MOST_ROWS", 10_000)
+    assert "more rows" in refused(path).message

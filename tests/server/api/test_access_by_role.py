@@ -1,0 +1,153 @@
+"""Every route, every role, one's own, another's and what does not exist: the whole table, on both databases.
+
+It walks the routes of the running application: a new one without a row here fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from procomp_pay.server.http.route import BASE
+from tests.server.api.test_admin_routes import Eventually, paid
+from tests.server.conftest import Served
+from tests.support.http_requests import bearer, token
+
+#: Who asks. ``u1`` has p1 and p2, ``u2`` has p3.
+WHO: dict[str, dict[str, str]] = {
+    "nobody": {},
+    "bad token": {"Authorization": f"Bearer {token(secret='another-secret-that-is-long-enough-000')}"},
+    "user": bearer("u1"),
+    "staff": bearer("u9", "staff"),
+    "admin": bearer("u9", "admin"),
+}
+TARGETS = ("own", "other", "unknown")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a route answers: for each of ``WHO`` in their order, to own, another's and unknown."""
+
+    answers: tuple[tuple[int, int, int], ...]
+    body: Callable[[str], dict[str, Any]] | None = None
+    query: str = ""
+
+
+def _all(status: int) -> tuple[int, int, int]:
+    return (status, status, status)
+
+
+#: Without a token, and with one that does not hold.
+SHUT_OUT = (_all(401), _all(401))
+OPEN = tuple(_all(200) for _ in WHO)
+
+#: 409 is beyond the gate: an open payment has nothing to pay back.
+TABLE: dict[tuple[str, str], Row] = {
+    ("POST", "/initiate"): Row(
+        (*SHUT_OUT, (200, 403, 404), (200, 200, 404), (200, 200, 404)),
+        body=lambda participant: {"participant_id": participant, "method": "apple_pay"},
+    ),
+    ("GET", "/status/{participant_id}"): Row((*SHUT_OUT, (200, 403, 404), (200, 200, 404), (200, 200, 404))),
+    ("GET", "/participant/{participant_id}/history"): Row(
+        (*SHUT_OUT, (200, 403, 404), (200, 200, 404), (200, 200, 404))
+    ),
+    ("GET", "/admin/payments"): Row((*SHUT_OUT, _all(403), _all(200), _all(200))),
+    ("POST", "/admin/payments/{payment_id}/refund"): Row(
+        (*SHUT_OUT, _all(403), _all(403), (409, 409, 404)), body=lambda _: {"reason": "injured"}
+    ),
+    ("POST", "/admin/payments/{payment_id}/cancel"): Row(
+        (*SHUT_OUT, _all(403), _all(403), (200, 200, 404)), body=lambda _: {}
+    ),
+    ("POST", "/admin/payments/{payment_id}/verify-kaspi"): Row(
+        (*SHUT_OUT, _all(403), (400, 400, 404), (400, 400, 404)),
+        body=lambda _: {"transaction_id": "17262148385"},
+    ),
+    # the address or the signature is the permission: a token changes nothing
+    ("GET", "/{payment_id}/qr.png"): Row(tuple(_all(404) for _ in WHO), query="?s=x"),
+    ("GET", "/{payment_id}/qr.svg"): Row(tuple(_all(404) for _ in WHO), query="?s=x"),
+    ("POST", "/webhooks/stripe"): Row(tuple(_all(400) for _ in WHO), body=lambda _: {"id": "evt_1"}),
+    ("POST", "/webhooks/kaspi"): Row(tuple(_all(400) for _ in WHO), body=lambda _: {"id": "1"}),
+    ("GET", "/webhooks/kaspi"): Row(
+        tuple(_all(403) for _ in WHO), query="?command=check&txn_id=1&account=p1&sum=1"
+    ),
+    ("GET", "/health"): Row(OPEN),
+    ("GET", "/metrics"): Row(OPEN),
+    ("GET", "/health/live"): Row(OPEN),
+    ("GET", "/thanks"): Row(OPEN),
+    ("GET", "/openapi.json"): Row(OPEN),
+}
+
+
+def _routed(served: Served) -> set[tuple[str, str]]:
+    return {
+        (route.method, route.resource.canonical.removeprefix(BASE))
+        for route in served.app.router.routes()
+        if route.resource is not None
+    }
+
+
+async def _ask(
+    served: Served, route: tuple[str, str], headers: dict[str, str], names: tuple[str, str], method: str
+) -> int:
+    participant, payment = names
+    row = TABLE[route]
+    path = route[1].replace("{participant_id}", participant).replace("{payment_id}", payment)
+    body = {} if row.body is None else {"json": row.body(participant)}
+    answer = await served.api.request(method, f"{BASE}{path}{row.query}", headers=headers, **body)
+    return answer.status_code
+
+
+async def _targets(served: Served) -> dict[str, tuple[str, str]]:
+    """Participant and payment of each target, each with a payment that is open."""
+    made = {who: (await served.initiate(who))["payment_id"] for who in ("p1", "p3")}
+    return {"own": ("p1", made["p1"]), "other": ("p3", made["p3"]), "unknown": ("nobody", "nothing")}
+
+
+async def test_every_route_has_a_row(served: Served) -> None:
+    routed = {(method, path) for method, path in _routed(served) if method != "HEAD"}
+    assert routed == set(TABLE), "a route without a row, or a row without a route"
+
+
+@pytest.mark.parametrize("who", WHO)
+async def test_the_table(served: Served, who: str) -> None:
+    """In the table's order; cancelling comes last of what changes something, once for each target."""
+    number = list(WHO).index(who)
+    targets = await _targets(served)
+    found: dict[tuple[str, str], tuple[int, ...]] = {}
+    for route, row in TABLE.items():
+        assert len(row.answers) == len(WHO), route
+        found[route] = tuple(
+            [await _ask(served, route, WHO[who], targets[target], route[0]) for target in TARGETS]
+        )
+    assert found == {route: row.answers[number] for route, row in TABLE.items()}
+
+
+async def test_a_head_tells_no_more_than_a_get(served: Served) -> None:
+    targets = await _targets(served)
+    for method, path in _routed(served):
+        if method == "HEAD":
+            for who, headers in WHO.items():
+                for name in TARGETS:
+                    route = ("GET", path)
+                    expected = TABLE[route].answers[list(WHO).index(who)][TARGETS.index(name)]
+                    assert await _ask(served, route, headers, targets[name], "HEAD") == expected, (route, who)
+
+
+async def test_what_is_refused_changes_nothing(served: Served, eventually: Eventually) -> None:
+    """Nobody but who may moves money: after every refused try the payments stand as before."""
+    done = await paid(served, eventually, "p1")
+    open_one = (await served.initiate("p3"))["payment_id"]
+    unheard: list[tuple[str, Awaitable[Any]]] = []
+    for who in ("nobody", "bad token", "user", "staff"):
+        for payment in (done, open_one):
+            for act, body in (("refund", {"reason": "x"}), ("cancel", {})):
+                path = f"{BASE}/admin/payments/{payment}/{act}"
+                unheard.append((who, served.api.post(path, json=body, headers=WHO[who])))
+    for who, asked in unheard:
+        assert (await asked).status_code in (401, 403), who
+    assert (await served.status("p1"))["status"] == "COMPLETED"
+    assert (await served.status("p3"))["status"] == "PENDING"
+    assert served.sandbox.stripe.core.tables["refunds"] == {}

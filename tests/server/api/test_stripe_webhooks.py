@@ -1,0 +1,249 @@
+"""Stripe's webhook: nothing unsigned gets in, everything signed is stored once, the order does not matter."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlmodel import select
+
+from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.server.api.requests import WEBHOOK_BYTES
+from procomp_pay.server.http.route import BASE
+from procomp_pay.storage.models.platform import Participant
+from procomp_pay.storage.models.queues import OutboxMessage
+from procomp_pay.storage.models.states import EventState
+from tests.server.conftest import Serve, Served
+from tests.support.http_requests import digest, inbox, rename_table, sign
+
+Eventually = Callable[..., Awaitable[Any]]
+HOOK = f"{BASE}/webhooks/stripe"
+
+
+async def _post(served: Served, body: bytes, header: Any = None) -> int:
+    headers = [("Content-Type", "application/json; charset=utf-8")]
+    given = header if isinstance(header, list) else [header]
+    headers += [("Stripe-Signature", value) for value in given if value is not None]
+    return (await served.api.post(HOOK, content=body, headers=headers)).status_code
+
+
+def _bodies(served: Served, *types: str) -> list[bytes]:
+    """The sandbox's events of these types, in their order, as Stripe would send them."""
+    core = served.sandbox.stripe.core
+    events = [core.view(row) for row in core.tables["events"].values()]
+    chosen = [event for event in events if event["type"] in types]
+    return [json.dumps(event, indent=2, ensure_ascii=False).encode() for event in chosen]
+
+
+async def _succeeded(served: Served) -> bytes:
+    """A paid payment's event that was never delivered."""
+    await served.deliver("drop")
+    await served.pay((await served.initiate())["client_secret"])
+    (body,) = _bodies(served, "payment_intent.succeeded")
+    return body
+
+
+def _altered(body: bytes) -> bytes:
+    at = body.index(b"5000")
+    return body[:at] + b"4" + body[at + 1 :]
+
+
+UNKIND: dict[str, Callable[[bytes, str], tuple[bytes, Any]]] = {
+    "missing": lambda body, _: (body, None),
+    "empty": lambda body, _: (body, ""),
+    "wrong secret": lambda body, _: (body, sign(body, "whsec_another")),
+    "the secret without its prefix": lambda body, key: (body, sign(body, key.removeprefix("whsec_"))),
+    "stale": lambda body, key: (body, sign(body, key, age=301)),
+    "future": lambda body, key: (body, sign(body, key, age=-303)),
+    "one byte altered": lambda body, key: (_altered(body), sign(body, key)),
+    "one byte more": lambda body, key: (body + b" ", sign(body, key)),
+    "one byte less": lambda body, key: (body[:-1], sign(body, key)),
+    "empty body": lambda body, key: (b"", sign(body, key)),
+    "not UTF-8": lambda _, key: (b"\xff", sign(b"\xff", key)),
+    "wrong scheme": lambda body, key: (body, sign(body, key, scheme="v0")),
+    "no time": lambda body, key: (body, sign(body, key).partition(",")[2]),
+    "time refreshed": lambda body, key: (body, f"t=4102444800,{sign(body, key, age=400).partition(',')[2]}"),
+    "time is no number": lambda body, key: (body, "t=now,v1=" + "0" * 64),
+    "no signature": lambda body, key: (body, sign(body, key).partition(",")[0]),
+    "cut": lambda body, key: (body, sign(body, key)[:-1]),
+    "in capitals": lambda body, key: (body, sign(body, key).upper()),
+    "not ASCII": lambda body, key: (body, (sign(body, key) + ",v1=\u0436").encode()),
+    "garbage": lambda body, key: (body, "=,=,,v1,t"),
+    "two headers": lambda body, key: (body, [sign(body, key), sign(body, key)]),
+}
+
+
+@pytest.mark.parametrize("name", UNKIND)
+async def test_unkind_signature(served: Served, name: str) -> None:
+    good = await _succeeded(served)
+    body, header = UNKIND[name](good, served.secret)
+    assert await _post(served, body, header) == 400
+    assert await inbox(served.desk) == []
+    # the same event, signed well, is taken: it was the signature that was refused
+    assert await _post(served, good, sign(good, served.secret)) == 200
+    assert len(await inbox(served.desk)) == 1
+
+
+@pytest.mark.parametrize("age", [0, 295, -295])
+async def test_within_the_tolerance(served: Served, age: int) -> None:
+    body = await _succeeded(served)
+    assert await _post(served, body, sign(body, served.secret, age=age)) == 200
+
+
+async def test_a_secret_that_rotates(serve: Serve) -> None:
+    served = await serve(stripe_webhook_secret=SecretStr("whsec_new, whsec_old"))
+    body = await _succeeded(served)
+    assert await _post(served, body, sign(body, "whsec_older")) == 400
+    assert await _post(served, body, sign(body, "whsec_old")) == 200
+    assert await _post(served, body, sign(body, "whsec_new")) == 200
+    both = f"{sign(body, 'whsec_unknown')},v1={digest(body, 'whsec_old', int(sign(body, '')[2:12]))}"
+    assert await _post(served, body, both) == 200
+    assert len(await inbox(served.desk)) == 1
+
+
+async def test_stripe_rolls_its_secret_and_signs_with_both(served: Served, eventually: Eventually) -> None:
+    await served.control.post("/_sandbox/webhooks/rotate", json={"keep_old": True})
+    started = await served.initiate()  # its event carries two signatures; ours is the second
+    await served.pay(started["client_secret"])
+
+    async def completed() -> bool:
+        return bool((await served.status())["status"] == "COMPLETED")
+
+    await eventually(completed, 3)
+
+
+async def test_without_a_secret_nothing_is_taken(serve: Serve) -> None:
+    served = await serve(stripe_webhook_secret=None)
+    body = await _succeeded(served)
+    for key in ("", "None", served.secret):
+        assert await _post(served, body, sign(body, key)) == 400
+    assert await inbox(served.desk) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"{",
+        b'{"id":"evt_1","type":"a.b","created":"soon"}',
+        b'{"id":"evt_1","type":"a.b","created":1e400}',
+        b'{"id":"evt_1","type":"a.b","created":99999999999999}',
+        b'{"id":"evt_\\u0000","type":"a.b","created":1}',
+        b'{"id":"\\ud800","type":"a.b","created":1}',
+        b'{"id":1,"type":"a.b","created":1}',
+        b'{"id":"","type":"a.b","created":1}',
+        b'{"id":"evt_1","created":1}',
+        b'{"id":"evt_1","type":"a.b","created":1,"deep":' + b"[" * 50_000,
+    ],
+)
+async def test_signed_but_no_event(served: Served, body: bytes) -> None:
+    assert await _post(served, body, sign(body, served.secret)) == 400
+    assert await inbox(served.desk) == []
+
+
+async def test_too_large(served: Served) -> None:
+    body = b" " * (WEBHOOK_BYTES + 1)
+    assert await _post(served, body, sign(body, served.secret)) == 413
+    large = await _succeeded(served)
+    large += b" " * (WEBHOOK_BYTES - len(large))
+    assert await _post(served, large, sign(large, served.secret)) == 200
+
+
+async def test_the_answer_waits_for_the_disk(served: Served) -> None:
+    """What cannot be stored is not acknowledged: Stripe sends it again."""
+    body = await _succeeded(served)
+    await rename_table(served.desk, "pay_webhook_event", "gone")
+    assert await _post(served, body, sign(body, served.secret)) == 503
+    await rename_table(served.desk, "gone", "pay_webhook_event")
+    assert await _post(served, body, sign(body, served.secret)) == 200
+
+
+async def test_an_event_that_comes_often_is_stored_once(served: Served, eventually: Eventually) -> None:
+    body = await _succeeded(served)
+    answers = await asyncio.gather(*(_post(served, body, sign(body, served.secret)) for _ in range(8)))
+    assert set(answers) == {200}
+    (row,) = await inbox(served.desk)
+
+    async def done() -> bool:
+        return (await inbox(served.desk))[0].state is EventState.DONE
+
+    await eventually(done, 3)
+    assert await _post(served, body, sign(body, served.secret)) == 200
+    (again,) = await inbox(served.desk)
+    assert (again.id, again.attempts) == (row.id, 1)
+
+
+async def test_the_sandbox_delivers_everything_twice(served: Served, eventually: Eventually) -> None:
+    await served.deliver("duplicate")
+    await served.pay((await served.initiate())["client_secret"])
+
+    async def completed() -> bool:
+        return bool((await served.status())["status"] == "COMPLETED")
+
+    await eventually(completed, 3)
+    ids = [row.event_id for row in await inbox(served.desk)]
+    assert len(ids) == len(set(ids))
+    assert await _told(served) == ["payment.received"]
+
+
+async def _told(served: Served) -> list[str]:
+    async with served.desk.db.reading() as session:
+        rows = (await session.exec(select(OutboxMessage))).all()
+    return sorted(row.topic for row in rows if row.topic != "payment.failed")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+async def test_any_order_gives_the_same_end(
+    served: Served, eventually: Eventually, order: tuple[int, ...]
+) -> None:
+    """Declined, then a 3-D Secure check is asked for, then paid: three events, six orders."""
+    await served.deliver("drop")
+    secret = (await served.initiate())["client_secret"]
+    for method in ("pm_card_chargeDeclined", "pm_card_threeDSecure2Required", "pm_apple_pay"):
+        await served.pay(secret, method)
+    events = _bodies(
+        served,
+        "payment_intent.payment_failed",
+        "payment_intent.requires_action",
+        "payment_intent.succeeded",
+    )
+    assert len(events) == 3
+    for handled, number in enumerate(order, start=1):
+        assert await _post(served, events[number], sign(events[number], served.secret)) == 200
+
+        async def through(count: int = handled) -> bool:
+            rows = await inbox(served.desk)
+            return [row.state for row in rows] == [EventState.DONE] * count
+
+        await eventually(through, 3)
+    body = await served.status()
+    assert (body["status"], body["failure_reason"]) == ("COMPLETED", None)
+    async with served.desk.db.reading() as session:
+        who = await session.get(Participant, "p1")
+    assert who is not None
+    assert (who.status, who.payment_id) == (ParticipantStatus.PAID, body["payment_id"])
+    assert await _told(served) == ["payment.received"]
+
+
+async def test_a_stored_event_is_handled_at_once(served: Served, eventually: Eventually) -> None:
+    """The bell, not the next second's look: ten in a row would take ten seconds."""
+    body = await _succeeded(served)
+    started = asyncio.get_running_loop().time()
+    for number in range(10):
+        other = body.replace(b'"id": "evt_', f'"id": "evt_{number}'.encode(), 1)
+        assert await _post(served, other, sign(other, served.secret)) == 200
+
+        async def done(count: int = number + 1) -> bool:
+            rows = await inbox(served.desk)
+            return len(rows) == count and all(row.state is EventState.DONE for row in rows)
+
+        await eventually(done, 3)
+    assert asyncio.get_running_loop().time() - started < 6

@@ -1,0 +1,349 @@
+"""Tokens that the platform signs with its private key: what lets in, what does not, how keys come."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from pydantic import SecretStr
+
+from procomp_pay.config import JwtAlgorithm, Settings
+from procomp_pay.domain.errors import ConfigurationError, Unauthorized, Unavailable
+from procomp_pay.server.api.routes import BASE
+from procomp_pay.server.auth.jwks import FRESH_S, KEPT_S, PAUSE_S, KeySet, read
+from procomp_pay.server.auth.tokens import Gate, gate_for
+from procomp_pay.storage.encryption.keyring import Keyring, new_key
+from tests.server.conftest import Serve
+from tests.support.http_requests import JWT_SECRET
+
+RSA, OTHER_RSA = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+EC, ED = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
+KEYS: dict[str, Any] = {"RS256": RSA, "ES256": EC, "EdDSA": ED}
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """Tokens do not touch the database: one kind is enough."""
+    return sqlite_url
+
+
+def pem(key: Any) -> str:
+    return str(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
+
+
+def signed(key: Any, algorithm: str, headers: dict[str, Any] | None = None, **claims: Any) -> str:
+    body = {"sub": "u1", "exp": int(time.time()) + 600, **claims}
+    return jwt.encode({k: v for k, v in body.items() if v is not None}, key, algorithm, headers)
+
+
+def settings(tmp_path: Path, **more: Any) -> Settings:
+    return Settings(_env_file=None, procomp_home=tmp_path, **more)
+
+
+def gate(tmp_path: Path, **more: Any) -> Gate:
+    return gate_for(settings(tmp_path, **more), Keyring([new_key()]))
+
+
+def by_key(tmp_path: Path, algorithm: str, **more: Any) -> Gate:
+    return gate(tmp_path, jwt_algorithm=algorithm, jwt_public_key=pem(KEYS[algorithm]), **more)
+
+
+async def let_in(by: Gate, token: str) -> bool:
+    await by.look([f"Bearer {token}"])
+    try:
+        return by.caller([f"Bearer {token}"]).user_id == "u1"
+    except Unauthorized:
+        return False
+
+
+def part(value: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+async def test_each_algorithm_with_its_key(tmp_path: Path, algorithm: str) -> None:
+    by = by_key(tmp_path, algorithm)
+    assert await let_in(by, signed(KEYS[algorithm], algorithm))
+    assert by.caller([f"Bearer {signed(KEYS[algorithm], algorithm, role='ADMIN')}"]).role == "admin"
+    for other, key in KEYS.items():
+        if other != algorithm:
+            assert not await let_in(by, signed(key, other))
+    now = int(time.time())
+    for claims in ({"exp": now - 60}, {"exp": None}, {"nbf": now + 60}, {"sub": None}):
+        assert not await let_in(by, signed(KEYS[algorithm], algorithm, **claims)), claims
+    for claims in ({"exp": now - 20}, {"nbf": now + 20}):
+        assert await let_in(by, signed(KEYS[algorithm], algorithm, **claims)), claims
+
+
+async def test_audience_and_issuer(tmp_path: Path) -> None:
+    by = by_key(tmp_path, "ES256", jwt_audience="pay", jwt_issuer="procomp")
+    assert await let_in(by, signed(EC, "ES256", aud=["web", "pay"], iss="procomp"))
+    for claims in ({"aud": "web", "iss": "procomp"}, {"aud": "pay", "iss": "x"}, {"aud": "pay"}, {}):
+        assert not await let_in(by, signed(EC, "ES256", **claims)), claims
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+async def test_a_public_key_is_no_secret(tmp_path: Path, algorithm: str) -> None:
+    """HS256 with the public key, which everybody may know, as its secret: in every form of it."""
+    key = KEYS[algorithm].public_key()
+    forms = [pem(KEYS[algorithm]).encode(), pem(KEYS[algorithm]).strip().encode()]
+    forms.append(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    by = by_key(tmp_path, algorithm)
+    for form in forms:
+        text = f"{part({'alg': 'HS256', 'typ': 'JWT'})}.{part({'sub': 'u1', 'exp': int(time.time()) + 600})}"
+        mac = base64.urlsafe_b64encode(hmac.new(form, text.encode(), hashlib.sha256).digest()).rstrip(b"=")
+        assert not await let_in(by, f"{text}.{mac.decode()}")
+
+
+async def test_what_a_forger_tries(tmp_path: Path) -> None:
+    by = by_key(tmp_path, "RS256")
+    good = signed(RSA, "RS256")
+    _, claims, signature = good.split(".")
+    assert not await let_in(by, signed(OTHER_RSA, "RS256"))
+    for header in (
+        {"alg": "none"}, {"alg": "None"}, {"alg": "RS512"}, {"alg": ""}, {"alg": ["RS256"]}, {"typ": "JWT"},
+        {"alg": "RS256", "crit": ["exp"]}, [], "RS256",
+    ):  # fmt: skip
+        assert not await let_in(by, f"{part(header)}.{claims}.{signature}"), header
+        assert not await let_in(by, f"{part(header)}.{claims}."), header
+    for headers in ({"crit": []}, {"crit": ["x"], "x": 1}, {"crit": ["b64"], "b64": True}):
+        assert not await let_in(by, signed(RSA, "RS256", headers)), headers
+    assert not await let_in(by, f"{good}.{signature}")
+    assert not await let_in(by, signed(RSA, "RS256", note="x" * 6000)), "too long to be read"
+    assert await let_in(by, good)
+
+
+async def test_addresses_and_keys_in_a_token_are_not_followed(tmp_path: Path) -> None:
+    """The forger signs with a key of his own, and says where to find it."""
+    by = by_key(tmp_path, "RS256")
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({"keys": [jwk(OTHER_RSA, "mine")]})
+
+    async with served(answer) as url:
+        own = jwk(OTHER_RSA, "mine")
+        for headers in ({"jku": url}, {"x5u": url}, {"jwk": own}, {"kid": "mine", "jku": url, "x5c": ["x"]}):
+            assert not await let_in(by, signed(OTHER_RSA, "RS256", headers))
+        assert await let_in(by, signed(RSA, "RS256", {"jku": url, "kid": "../../etc/passwd"}))
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"jwt_public_key": "K"}, "without JWT_ALGORITHM"),
+        ({"jwt_jwks_url": "https://a.kz/k"}, "without JWT_ALGORITHM"),
+        ({"jwt_algorithm": "HS256", "jwt_public_key": "K"}, "a public key is no secret"),
+        ({"jwt_algorithm": "HS256", "jwt_jwks_url": "https://a.kz/k"}, "a public key is no secret"),
+        ({"jwt_algorithm": "RS256", "jwt_secret": SecretStr(JWT_SECRET)}, "instead of the platform's"),
+        ({"jwt_algorithm": "RS256"}, "there is no public key"),
+        ({"jwt_secret": SecretStr(JWT_SECRET), "jwt_jwks_url": "https://a.kz/k"}, "would be a guess"),
+        ({"jwt_algorithm": "ES256", "jwt_public_key": "K"}, "does not go with ES256"),
+        ({"jwt_algorithm": "RS256", "jwt_public_key": "/no/such/file"}, "cannot be read"),
+        (
+            {"jwt_algorithm": "RS256", "jwt_public_key": "-----BEGIN PUBLIC KEY-----\nx"},
+            "no public key in PEM",
+        ),
+        ({"jwt_algorithm": "RS256", "jwt_public_key": "SMALL"}, "does not go with RS256"),
+        ({"jwt_algorithm": "RS256", "jwt_public_key": "PRIVATE"}, "holds a private key"),
+        ({"jwt_secret": SecretStr("-----BEGIN PUBLIC KEY-----" + "x" * 32)}, "no secret"),
+        ({"jwt_algorithm": "RS256", "jwt_jwks_url": "http://a.kz/k"}, "https"),
+        ({"jwt_algorithm": "RS256", "jwt_jwks_url": "file:///etc/keys"}, "https"),
+        ({"jwt_algorithm": "RS256", "jwt_jwks_url": "https://u:p@a.kz/k"}, "https"),
+        ({"database_url": SecretStr("postgresql://u@localhost/x")}, "nobody could be let in"),
+    ],
+)
+def test_contradictions_are_told(tmp_path: Path, given: dict[str, Any], word: str) -> None:
+    small = rsa.generate_private_key(65537, 1024)
+    private = RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    known = {"K": pem(RSA), "SMALL": pem(small), "PRIVATE": private}
+    filled = {
+        name: known.get(value, value) if isinstance(value, str) else value for name, value in given.items()
+    }
+    with pytest.raises(ConfigurationError, match=word) as caught:
+        gate(tmp_path, **filled)
+    assert caught.value.next_step
+    assert "BEGIN" not in str(caught.value)
+
+
+async def test_a_key_by_file_or_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text(pem(EC))
+    for given in (str(path), pem(EC).replace("\n", "\\n")):
+        assert await let_in(gate(tmp_path, jwt_algorithm="ES256", jwt_public_key=given), signed(EC, "ES256"))
+
+
+# ---- keys by URL
+
+
+def jwk(key: Any, kid: str | None, **more: Any) -> dict[str, Any]:
+    kind = {
+        rsa.RSAPrivateKey: jwt.algorithms.RSAAlgorithm,
+        ec.EllipticCurvePrivateKey: jwt.algorithms.ECAlgorithm,
+    }
+    of = next((made for base, made in kind.items() if isinstance(key, base)), jwt.algorithms.OKPAlgorithm)
+    made = json.loads(of.to_jwk(key.public_key()))
+    return made | ({"kid": kid} if kid is not None else {}) | more
+
+
+class served:  # noqa: N801 - reads as a function
+    """Something answers on this machine."""
+
+    def __init__(self, handler: Any) -> None:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", handler)
+        self._runner = web.AppRunner(app, access_log=None)
+
+    async def __aenter__(self) -> str:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{self._runner.addresses[0][1]}/jwks"
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+
+class Platform:
+    """A JWKS address whose keys, troubles and clock a test sets."""
+
+    def __init__(self) -> None:
+        self.keys: list[Any] = [jwk(RSA, "one")]
+        self.asked = 0
+        self.status = 200
+        self.now = 1000.0
+        self.body: bytes | None = None
+        self.url = ""
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        self.asked += 1
+        await asyncio.sleep(0.02)
+        body = self.body if self.body is not None else json.dumps({"keys": self.keys}).encode()
+        return web.Response(body=body, status=self.status, headers={"Location": self.url})
+
+    def gate(self, algorithm: JwtAlgorithm = JwtAlgorithm.RS256) -> Gate:
+        return Gate(KeySet(self.url, algorithm, clock=lambda: self.now), algorithm=algorithm)
+
+
+@pytest.fixture
+async def platform() -> AsyncIterator[Platform]:
+    made = Platform()
+    async with served(made.answer) as made.url:
+        yield made
+
+
+async def test_keys_are_learned_once_and_rotate(platform: Platform) -> None:
+    by = platform.gate()
+    old, new = signed(RSA, "RS256", {"kid": "one"}), signed(OTHER_RSA, "RS256", {"kid": "two"})
+    assert all(await asyncio.gather(*(let_in(by, old) for _ in range(20))))
+    assert platform.asked == 1
+    platform.keys = [jwk(OTHER_RSA, "two"), jwk(RSA, "one")]
+    platform.now += PAUSE_S
+    assert all(await asyncio.gather(*(let_in(by, new) for _ in range(20))))
+    assert platform.asked == 2
+    assert await let_in(by, old)
+    platform.keys = [jwk(OTHER_RSA, "two")]
+    platform.now += FRESH_S + 1
+    assert not await let_in(by, old), "what was taken out ends with the next look"
+    assert await let_in(by, new)
+    assert platform.asked == 3
+
+
+async def test_a_flood_of_unknown_names_does_not_hammer_the_address(platform: Platform) -> None:
+    by = platform.gate()
+    await by.warm_up()
+    for n in range(200):
+        assert not await let_in(by, signed(EC, "ES256", {"kid": f"no-{n}"}))
+    assert platform.asked == 1
+    platform.now += PAUSE_S
+    for kid in ("'; DROP TABLE keys; --", "../../dev/null", "no", "x"):
+        assert not await let_in(by, signed(RSA, "RS256", {"kid": kid}))
+    assert platform.asked == 2
+
+
+async def test_a_name_that_is_none_asks_nobody(platform: Platform) -> None:
+    by = platform.gate()
+    await by.warm_up()
+    platform.now += PAUSE_S
+    assert await let_in(by, signed(RSA, "RS256")), "there is only one key"
+    assert not await let_in(by, signed(RSA, "RS256", {"kid": "k" * 300}))
+    assert not await let_in(by, f"{part({'alg': 'RS256', 'kid': 7})}.e30.AA")
+    assert not await let_in(by, f"{part({'alg': 'RS256', 'kid': ['one']})}.e30.AA")
+    assert platform.asked == 1
+    platform.keys.append(jwk(OTHER_RSA, "two"))
+    platform.now += FRESH_S + 1
+    assert not await let_in(by, signed(RSA, "RS256")), "which of the two would be a guess"
+
+
+async def test_the_address_may_be_away_while_keys_are_at_hand(platform: Platform) -> None:
+    by, token = platform.gate(), signed(RSA, "RS256", {"kid": "one"})
+    assert await let_in(by, token)
+    for status, body in (
+        (500, None),
+        (302, None),
+        (200, b"[]"),
+        (200, b"x" * 300_000),
+        (200, b'{"keys": []}'),
+    ):
+        platform.status, platform.body = status, body
+        platform.now += FRESH_S + 1
+        assert await let_in(by, token), (status, body)
+    platform.now += KEPT_S
+    with pytest.raises(Unavailable):
+        await let_in(by, token)
+    platform.status, platform.body = 200, None
+    platform.now += PAUSE_S
+    assert await let_in(by, token)
+
+
+async def test_without_any_keys_it_is_not_the_clients_fault(platform: Platform) -> None:
+    platform.status = 503
+    by = platform.gate()
+    with pytest.raises(Unavailable):
+        await let_in(by, signed(RSA, "RS256", {"kid": "one"}))
+    with pytest.raises(Unavailable):
+        await let_in(by, signed(RSA, "RS256", {"kid": "one"}))
+    assert platform.asked == 1
+
+
+def test_only_keys_of_the_pinned_algorithm_are_taken() -> None:
+    small = rsa.generate_private_key(65537, 1024)
+    secret = {"kty": "oct", "k": "AAAA", "kid": "o", "alg": "RS256"}
+    keys = [
+        jwk(RSA, "a"), jwk(RSA, "b", use="enc"), jwk(RSA, "c", alg="RS512"), jwk(EC, "d"), jwk(small, "e"),
+        secret, jwk(ED, "g"), {}, "x", None, {"kty": "RSA", "kid": "h"}, {"kty": "RSA", "n": 7, "e": []},
+    ]  # fmt: skip
+    assert set(read(json.dumps({"keys": keys}).encode(), JwtAlgorithm.RS256)) == {"a"}
+    assert set(read(json.dumps({"keys": keys}).encode(), JwtAlgorithm.ES256)) == {"d"}
+    assert set(read(json.dumps({"keys": keys}).encode(), JwtAlgorithm.EDDSA)) == {"g"}
+
+
+async def test_a_server_with_keys_by_url(serve: Serve, platform: Platform) -> None:
+    running = await serve(jwt_secret=None, jwt_algorithm=JwtAlgorithm.RS256, jwt_jwks_url=platform.url)
+    assert platform.asked == 1, "before the first request"
+    for token, status in (
+        (signed(RSA, "RS256", {"kid": "one"}), 200),
+        (signed(OTHER_RSA, "RS256", {"kid": "one"}), 401),
+        (signed(JWT_SECRET, "HS256", {"kid": "one"}), 401),
+    ):
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = await running.api.get(f"{BASE}/participant/p1/history", headers=headers)
+        assert answer.status_code == status

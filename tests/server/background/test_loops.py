@@ -1,0 +1,219 @@
+"""The loops go on whatever happens, and the health report tells the truth about everything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlmodel import select
+
+from procomp_pay.domain.errors import DatabaseUnavailable
+from procomp_pay.sandbox.app import Sandbox
+from procomp_pay.server.background import loops as background
+from procomp_pay.server.http.route import BASE
+from procomp_pay.server.http.state import STATE
+from procomp_pay.services.context import Desk
+from procomp_pay.services.maintenance.run import Pass
+from procomp_pay.storage.models.queues import OutboxMessage
+from tests.server.conftest import Serve, Served
+from tests.support.http_requests import rename_table
+
+Eventually = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_LONGEST_BACKOFF_S", 0.1)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), DatabaseUnavailable("it is down")])
+@pytest.mark.usefixtures("quick")
+async def test_a_loop_outlives_its_errors(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually, error: Exception
+) -> None:
+    failures = {"inbox": 0, "watch": 0}
+
+    def failing(name: str, real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def work(desk: Desk, done: Pass, **more: Any) -> None:
+            if failures[name] < 6:
+                failures[name] += 1
+                raise error
+            await real(desk, done, **more)
+
+        return work
+
+    monkeypatch.setattr(background, "work_inbox", failing("inbox", background.work_inbox))
+    monkeypatch.setattr(background, "work_watch", failing("watch", background.work_watch))
+    served = await serve()
+    await served.pay((await served.initiate("p1"))["client_secret"])
+    kaspi = await served.initiate("p2", "kaspi_qr")
+    await served.control.post(
+        kaspi["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
+    )
+
+    async def both() -> bool:
+        states = [(await served.status(p))["status"] for p in ("p1", "p2")]
+        return states == ["COMPLETED", "COMPLETED"]
+
+    await eventually(both, 8)
+    assert failures == {"inbox": 6, "watch": 6}
+    assert served.app[STATE].background.state() == "running"
+
+
+async def test_stopping_lets_the_work_in_hand_finish(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    async def slow(*_: Any, **__: Any) -> None:
+        steps.append("begun")
+        await asyncio.sleep(0.5)
+        steps.append("finished")
+
+    monkeypatch.setattr(background, "work_inbox", slow)
+    loops = background.Background(served.desk)
+    assert loops.state() == "stopped"
+    await loops.start()
+    while not steps:
+        await asyncio.sleep(0.01)
+    await loops.stop()
+    assert steps == ["begun", "finished"]
+    assert loops.state() == "stopped"
+
+
+async def test_work_that_does_not_end_is_cut(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "STOP_S", 0.2)
+
+    async def endless(*_: Any, **__: Any) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(background, "work_watch", endless)
+    loops = background.Background(served.desk)
+    await loops.start()
+    await asyncio.sleep(0.05)
+    started = time.monotonic()
+    await loops.stop()
+    assert time.monotonic() - started < 5
+
+
+async def _health(served: Served) -> tuple[int, Any]:
+    answer = await served.api.get(f"{BASE}/health")
+    return answer.status_code, answer.json()
+
+
+async def test_healthy(served: Served) -> None:
+    status, body = await _health(served)
+    assert status == 200
+    assert list(body) == ["status", "services", "timestamp"]
+    assert body["status"] == "healthy"
+    assert body["services"] == {
+        "stripe": "sandbox",
+        "kaspi": "sandbox",
+        "database": "connected",
+        "background": "running",
+    }
+    assert body["timestamp"].endswith("Z")
+
+
+async def test_asking_often_asks_the_providers_once(served: Served, sandbox: Sandbox) -> None:
+    await asyncio.gather(*(_health(served) for _ in range(20)))
+    paths = [line["path"] for line in sandbox.requests.to_json()]
+    assert paths.count("/v1/balance") == 1
+    assert len(paths) == 3, "and Kaspi's two"
+
+
+async def test_a_provider_that_hangs(served: Served) -> None:
+    await served.control.post(
+        "/_sandbox/faults", json={"kind": "delay", "seconds": 8, "path": "/v1/balance", "times": None}
+    )
+    started = time.monotonic()
+    status, body = await _health(served)
+    assert time.monotonic() - started < 4
+    assert (status, body["status"], body["services"]["stripe"]) == (200, "degraded", "unreachable")
+    await served.control.delete("/_sandbox/faults")
+
+
+async def test_one_provider_is_off(serve: Serve) -> None:
+    served = await serve(kaspi_api_key=None)
+    status, body = await _health(served)
+    assert (status, body["status"], body["services"]["kaspi"]) == (200, "healthy", "off")
+
+
+async def test_without_any_provider(serve: Serve) -> None:
+    served = await serve(kaspi_api_key=None, stripe_secret_key=None)
+    status, body = await _health(served)
+    assert (status, body["status"]) == (200, "degraded")
+
+
+async def test_without_a_database(served: Served, eventually: Eventually) -> None:
+    await rename_table(served.desk, "pay_payment_detail", "gone")
+    status, body = await _health(served)
+    assert (status, body["status"], body["services"]["database"]) == (503, "unhealthy", "unreachable")
+    await rename_table(served.desk, "gone", "pay_payment_detail")
+
+    async def healthy() -> bool:
+        return (await _health(served))[0] == 200
+
+    await eventually(healthy, 5)
+
+
+async def test_a_loop_that_stands_still_is_seen(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "STALLED_AFTER_S", -1.0)
+    status, body = await _health(served)
+    assert (status, body["status"], body["services"]["background"]) == (200, "degraded", "stalled")
+
+
+async def test_live_needs_nothing(served: Served) -> None:
+    await rename_table(served.desk, "pay_payment_detail", "gone")
+    answer = await served.api.get(f"{BASE}/health/live")
+    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+async def test_a_key_that_is_not_accepted_is_no_outage(serve: Serve) -> None:
+    served = await serve(stripe_secret_key=SecretStr("sk_test_" + "of_another_account"))
+    status, body = await _health(served)
+    assert (status, body["status"], body["services"]["stripe"]) == (200, "degraded", "misconfigured")
+
+
+async def test_a_loop_that_stands_still_is_told_once(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(background, "work_refunds", broken)
+    monkeypatch.setattr(background, "STALLED_AFTER_S", 0.5)
+    monkeypatch.setattr(background, "PULSE_S", 0.1)
+    served = await serve()
+
+    async def told() -> list[str]:
+        async with served.desk.db.reading() as session:
+            rows = (await session.exec(select(OutboxMessage))).all()
+        return [row.payload["work"] for row in rows if row.topic == "alert.stalled"]
+
+    await eventually(told, 5)
+    await asyncio.sleep(0.5)
+    assert (await told()).count("the loop refunds") == 1
+    assert served.app[STATE].background.state() == "stalled"
+
+
+async def test_a_loop_that_gets_nothing_but_failures_stands_still(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """Each round ends well, each payment in it fails: the provider is gone, and its loop does no work."""
+    served = await serve()
+    monkeypatch.setattr(background, "STALLED_AFTER_S", 2.0)
+    loops = served.app[STATE].background
+
+    async def failing(desk: Desk, done: Pass, **_: Any) -> None:
+        done.looked_at, done.failures = 1, ["payment x: Kaspi cannot be reached"]
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(background, "work_watch", failing)
+
+    async def still() -> bool:
+        return {name for name in loops.standing_still() if name.startswith("watch")} != set()
+
+    await eventually(still, 10)

@@ -1,0 +1,234 @@
+"""What is no HTTP, comes slowly or not at all: over a raw socket, since no client would send it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from procomp_pay.server.api import requests as bodies
+from procomp_pay.server.http import connections as wire
+from procomp_pay.server.http.route import BASE
+from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.queues import WebhookEvent
+from tests.server.conftest import Serve, Served
+from tests.support import openapi_contract as contract
+from tests.support.http_requests import token
+
+INITIATE = f"POST {BASE}/initiate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+AUTHORIZED = f"Authorization: Bearer {token()}\r\n"
+HOOK = f"POST {BASE}/webhooks/stripe HTTP/1.1\r\nHost: x\r\nStripe-Signature: t=1,v1=0\r\n"
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """What does not get so far as the database needs one kind of it."""
+    return sqlite_url
+
+
+class Raw:
+    """A connection on which anything can be said."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def say(self, content: str | bytes) -> None:
+        self.writer.write(content.encode("latin-1") if isinstance(content, str) else content)
+        await self.writer.drain()
+
+    async def hear(self, seconds: float = 5) -> tuple[int, dict[str, str], Any]:
+        """One answer: its status, headers and body."""
+        async with asyncio.timeout(seconds):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            first, *lines = head.split("\r\n")[:-2]
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        return int(first.split(" ")[1]), headers, json.loads(body) if body else None
+
+    async def is_closed(self, seconds: float = 5) -> bool:
+        async with asyncio.timeout(seconds):
+            try:
+                return await self.reader.read() == b""
+            except ConnectionError:
+                return True
+
+
+@pytest.fixture
+async def raw(served: Served) -> AsyncIterator[Any]:
+    made = []
+
+    async def connect() -> Raw:
+        host, port = served.url.removeprefix("http://").split(":")
+        made.append(Raw(*await asyncio.open_connection(host, int(port))))
+        return made[-1]
+
+    yield connect
+    for each in made:
+        each.writer.close()
+
+
+def _is_error(answer: tuple[int, dict[str, str], Any], status: int) -> None:
+    code, headers, body = answer
+    assert (code, body["status_code"]) == (status, status)
+    contract.check_schema({"$ref": "#/components/schemas/ErrorAnswer"}, body)
+    assert headers["content-type"] == "application/json; charset=utf-8"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["server"] == "procomp-pay"
+    assert re.fullmatch(r"[0-9a-f]{24}", headers["x-request-id"])
+
+
+async def _nothing_stored(served: Served) -> None:
+    async with served.desk.db.reading() as session:
+        assert (await session.exec(select(Payment))).all() == []
+        assert (await session.exec(select(WebhookEvent))).all() == []
+
+
+NO_HTTP: dict[str, str | bytes] = {
+    "nonsense": "hello\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "HTTP/9": f"GET {BASE}/health HTTP/9.9\r\n\r\n",
+    "odd method": "G\x00T / HTTP/1.1\r\n\r\n",
+    "lower-case method": f"get {BASE}/health HTTP/1.1\r\nHost: x\r\n\r\n",
+    "NUL in the address": "GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "raw bytes in the address": b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+    "odd target": "GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "target with a bad port": "GET http://a:99999/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "CONNECT": "CONNECT evil.example:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "long address": f"GET /{'a' * 9000} HTTP/1.1\r\nHost: x\r\n\r\n",
+    "long header": f"GET / HTTP/1.1\r\nHost: x\r\nX: {'a' * 9000}\r\n\r\n",
+    "many headers": "GET / HTTP/1.1\r\nHost: x\r\n" + "X: a\r\n" * 200 + "\r\n",
+    "NUL in a header": "GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
+    "header without colon": "GET / HTTP/1.1\r\nHost: x\r\nnothing\r\n\r\n",
+    "folded header": "GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n",
+    "space before colon": "GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+    "two lengths": f"{INITIATE}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}",
+    "length and chunks": f"{INITIATE}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{{}}",
+    "negative length": f"{INITIATE}Content-Length: -1\r\n\r\n",
+    "length in words": f"{INITIATE}Content-Length: two\r\n\r\n",
+    "huge length": f"{INITIATE}Content-Length: {'9' * 40}\r\n\r\n",
+    "odd coding": f"{INITIATE}Transfer-Encoding: gzip\r\n\r\n",
+    "bad chunk, no token": f"{INITIATE}Transfer-Encoding: chunked\r\n\r\nzz\r\n{{}}\r\n0\r\n\r\n",
+    "bad chunk": f"{INITIATE}{AUTHORIZED}Transfer-Encoding: chunked\r\n\r\nzz\r\n{{}}\r\n0\r\n\r\n",
+    "chunk without end": f"{INITIATE}{AUTHORIZED}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}XX0\r\n\r\n",
+    "bad chunk, webhook": f"{HOOK}Transfer-Encoding: chunked\r\n\r\n-1\r\n{{}}\r\n0\r\n\r\n",
+    "unknown expectation": f"{INITIATE}{AUTHORIZED}Expect: anything-else\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", NO_HTTP)
+async def test_no_http(served: Served, raw: Any, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    there = await raw()
+    await there.say(NO_HTTP[name])
+    answer = await there.hear()
+    _is_error(answer, {"unknown expectation": 417, "CONNECT": 404}.get(name, 400))
+    if answer[0] == 400:
+        assert await there.is_closed()
+        [record] = [r for r in caplog.records if r.levelno >= logging.WARNING]
+        assert record.exc_info is None
+        assert record.getMessage().startswith("not HTTP: ")
+        assert "aaaa" not in caplog.text
+    await _nothing_stored(served)
+
+
+async def test_what_came_before_is_answered(raw: Any) -> None:
+    there = await raw()
+    await there.say(f"GET {BASE}/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await there.hear())[0] == 200
+    await there.say("nonsense\r\n\r\n")
+    _is_error(await there.hear(), 400)
+    assert await there.is_closed()
+
+
+@pytest.mark.parametrize("rest", ["zz\r\n{}\r\n", "2\r\n{}XX", "-1\r\n", None])
+async def test_a_body_that_breaks_off(
+    served: Served, raw: Any, rest: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The head is good and the handler waits already."""
+    there = await raw()
+    await there.say(f"{INITIATE}{AUTHORIZED}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n")
+    await asyncio.sleep(0.05)
+    if rest is None:
+        there.writer.close()
+        await asyncio.sleep(0.05)
+    else:
+        await there.say(rest)
+        _is_error(await there.hear(), 400)
+        assert await there.is_closed(), "one request, one answer"
+    await _nothing_stored(served)
+    assert (await served.api.get(f"{BASE}/health/live")).status_code == 200
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+@pytest.mark.parametrize("head", [INITIATE + AUTHORIZED, HOOK])
+async def test_a_body_that_comes_too_slowly(
+    served: Served, raw: Any, head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "ARRIVAL_S", 0.3)
+    monkeypatch.setattr(wire, "LINGER_S", 0.1)
+    there = await raw()
+    await there.say(f"{head}Content-Length: 1000\r\n\r\n")
+    for _ in range(5):  # a byte now and then does not keep it alive
+        await there.say(" ")
+        await asyncio.sleep(0.1)
+    _is_error(await there.hear(1), 400)
+    await _nothing_stored(served)
+
+
+async def test_a_head_that_comes_too_slowly(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "KEEP_ALIVE_S", 0.4)
+    served = await serve()
+    host, port = served.url.removeprefix("http://").split(":")
+    for beginning in ("", f"GET {BASE}/health/live HTTP/1.1\r\nHost: x\r\n\r\n"):
+        there = Raw(*await asyncio.open_connection(host, int(port)))
+        await there.say(beginning)
+        if beginning:
+            assert (await there.hear())[0] == 200
+        started = asyncio.get_running_loop().time()
+        closed = asyncio.create_task(there.is_closed(3))
+        for letter in "GET /a":
+            if not closed.done():
+                await there.say(letter)
+                await asyncio.sleep(0.1)
+        assert await closed
+        assert asyncio.get_running_loop().time() - started < 2
+        there.writer.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "size"),
+    [(INITIATE + AUTHORIZED, bodies.BODY_BYTES), (HOOK, bodies.WEBHOOK_BYTES)],
+    ids=["64 KiB", "1 MiB"],
+)
+@pytest.mark.parametrize("way", ["length", "chunks"])
+async def test_one_byte_too_many(served: Served, raw: Any, head: str, size: int, way: str) -> None:
+    for more, status in ((1, 413), (0, 400)):  # as many as are taken: read, and no JSON
+        there = await raw()
+        body = b"x" * (size + more)
+        if way == "length":
+            await there.say(f"{head}Content-Length: {len(body)}\r\n\r\n")
+            await there.say(body)
+        else:
+            await there.say(f"{head}Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n")
+            await there.say(body + b"\r\n0\r\n\r\n")
+        _is_error(await there.hear(), status)
+    await _nothing_stored(served)
+
+
+async def test_a_length_that_is_too_much_is_refused_before_it_comes(raw: Any) -> None:
+    there = await raw()
+    await there.say(f"{INITIATE}{AUTHORIZED}Content-Length: {10**12}\r\n\r\n")
+    _is_error(await there.hear(1), 413)
+
+
+async def test_continue(raw: Any) -> None:
+    there = await raw()
+    await there.say(f"{INITIATE}{AUTHORIZED}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+    assert (await there.hear())[0] == 100
+    await there.say("{}")
+    _is_error(await there.hear(), 400)

@@ -1,0 +1,145 @@
+"""The log: one line for each event, nothing secret, nothing that forges a line."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from procomp_pay.config import LogFormat, Settings
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.server.observability import logs
+from procomp_pay.storage.encryption.keyring import new_key
+
+log = logging.getLogger("procomp_pay.test")
+KASPI_KEY = "kaspi-key-without-a-shape"
+PASSWORD = "correct-horse-battery"
+KEY = new_key()
+
+
+class Log:
+    """What was written."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.text.splitlines()]
+
+
+@pytest.fixture
+def written() -> Iterator[Log]:
+    """The root logger as it was, afterwards."""
+    root, hook = logging.getLogger(), threading.excepthook
+    handlers, level = root.handlers[:], root.level
+    yield Log()
+    root.handlers[:], threading.excepthook = handlers, hook
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    logs.start_request()
+
+
+def settings(**more: Any) -> Settings:
+    return Settings(
+        _env_file=None,
+        kaspi_api_key=SecretStr(KASPI_KEY),
+        database_url=SecretStr(f"postgresql://pay:{PASSWORD}@db/x"),
+        encryption_keys=SecretStr(f"{KEY}, {new_key()}"),
+        **more,
+    )
+
+
+def begin(written: Log, **more: Any) -> None:
+    logs.set_up(settings(**more), written.stream)
+
+
+def test_json_where_there_is_no_terminal(written: Log) -> None:
+    begin(written)
+    token = logs.REQUEST_ID.set("req-1")
+    logs.start_request(route="/status/{participant_id}", payment_id="c1", participant_id=None)
+    log.info("done %d", 7, extra={"status": 200})
+    logs.REQUEST_ID.reset(token)
+    [line] = written.lines()
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "done 7", "level": "info", "logger": "procomp_pay.test", "request_id": "req-1",
+        "route": "/status/{participant_id}", "payment_id": "c1", "status": 200,
+    }  # fmt: skip
+
+
+def test_lines_for_people(written: Log) -> None:
+    begin(written, log_format=LogFormat.CONSOLE)
+    log.warning("slow", extra={"payment_id": "c1"})
+    assert "slow" in written.text
+    assert "payment_id=c1" in written.text
+    assert "\x1b" not in written.text, "no colours where there is no terminal"
+
+
+@pytest.mark.parametrize("form", LogFormat)
+def test_no_line_can_be_forged(written: Log, form: LogFormat) -> None:
+    begin(written, log_format=form)
+    evil = 'x\n2026-01-01 [info] paid\r\x1b[2J\u2028\x85{"event": "paid"}'
+    log.info("said %s", evil, extra={"event_id": evil})
+    log.error("failed", exc_info=ValueError(evil))
+    begun = [line for line in written.text.split("\n") if line and not line.startswith("    ")]
+    assert len(begun) == 2
+    assert not any(c in written.text for c in "\r\x1b\u2028\x85")
+
+
+@pytest.mark.parametrize("form", LogFormat)
+def test_what_is_configured_never_shows(written: Log, form: LogFormat) -> None:
+    begin(written, log_format=form)
+
+    def fail(hidden: str) -> None:
+        local = hidden * 2
+        raise RuntimeError(f"refused: {hidden} {len(local)}")
+
+    for value in (KASPI_KEY, PASSWORD, KEY):
+        log.error("with %s", value, extra={"payment_id": value})
+        try:
+            fail(value)
+        except RuntimeError:
+            log.exception("a bug")
+    log.error("headers %s", {"Api-Key": "123", "Device-Token": "456789"})
+    for value in (KASPI_KEY, PASSWORD, KEY, "456789"):
+        assert value not in written.text
+    assert "Traceback" in written.text
+
+
+def test_libraries_warnings_and_threads_go_the_same_way(written: Log) -> None:
+    begin(written, log_level="DEBUG")
+    logging.getLogger("sqlalchemy.engine").info("SELECT %s", KASPI_KEY)
+    logging.getLogger("some.library").debug("sent %s", KASPI_KEY)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(f"old {KASPI_KEY}", stacklevel=1)
+
+    def fail() -> None:
+        raise RuntimeError(KASPI_KEY)
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    found = written.lines()
+    assert [line["logger"] for line in found] == [
+        "some.library",
+        "py.warnings",
+        "procomp_pay.server.observability.logs",
+    ]
+    assert KASPI_KEY not in written.text
+
+
+def test_a_level_that_does_not_exist(written: Log) -> None:
+    with pytest.raises(ConfigurationError, match="LOG_LEVEL"):
+        begin(written, log_level="LOUD")

@@ -1,0 +1,170 @@
+"""``/metrics``: who sees it, what it says, and that no label has a life of its own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.sandbox.tls import Authority
+from procomp_pay.server.api.routes import BASE
+from procomp_pay.server.observability import metrics
+from tests.server.conftest import Serve, Served
+from tests.support.http_requests import rename_table
+
+TOKEN = "a-token-for-the-metrics"
+CERTIFICATE = "procomp_pay_kaspi_certificate_days_left"
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "FRESH_S", 0.0)
+
+
+async def figures(served: Served) -> dict[tuple[str, ...], float]:
+    """Every sample: its name and its labels' values in order of their names."""
+    answer = await served.api.get(f"{BASE}/metrics")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+async def test_what_happens_is_counted(served: Served, eventually: Any) -> None:
+    started = await served.initiate()
+    await served.initiate("p2", "kaspi_qr")
+    await served.pay(started["client_secret"], "pm_card_chargeDeclined")
+    key = ("procomp_pay_payment_failures_total", "apple_pay", "declined")
+    found = await eventually(lambda: _with(served, key))
+    assert found[("procomp_pay_payments_initiated_total", "apple_pay")] == 1
+    assert found[("procomp_pay_payments_initiated_total", "kaspi_qr")] == 1
+    assert found[("procomp_pay_payments_moved_total", "apple_pay", "failed")] == 1
+    assert found[("procomp_pay_payments", "kaspi_qr", "pending")] == 1
+    await served.pay(started["client_secret"])
+    key = ("procomp_pay_time_to_complete_seconds_count", "apple_pay")
+    found = await eventually(lambda: _with(served, key))
+    assert found[("procomp_pay_payments_moved_total", "apple_pay", "completed")] == 1
+    assert found[("procomp_pay_provider_call_seconds_count", "create", "ok", "stripe")] == 1
+    assert found[("procomp_pay_webhook_lag_seconds_count",)] >= 2
+    assert found[("procomp_pay_queue_depth", "inbox_dead")] == 0
+    assert found[("procomp_pay_queue_depth", "payments_watched")] >= 1
+    assert found[("procomp_pay_background_heartbeat_age_seconds", "inbox")] < 10
+    assert found[("procomp_pay_database_up",)] == 1
+    assert (CERTIFICATE,) not in found  # none is configured
+
+
+async def _with(served: Served, key: tuple[str, ...]) -> Any:
+    found = await figures(served)
+    return found if found.get(key) else None
+
+
+async def test_a_provider_that_refuses_is_counted(served: Served) -> None:
+    served.sandbox.faults.add({"path": "/v1/payment_intents", "kind": "status", "status": 400, "times": 1})
+    headers = {"Authorization": f"Bearer {_staff()}"}
+    body = {"participant_id": "p1", "method": "apple_pay"}
+    await served.api.post(f"{BASE}/initiate", json=body, headers=headers)
+    labels = [key[1:] for key in await figures(served) if key[0] == "procomp_pay_provider_call_seconds_count"]
+    assert [label for label in labels if label[0] == "create" and label[1] != "ok"]
+
+
+def _staff() -> str:
+    from tests.support.http_requests import token
+
+    return token(role="staff")
+
+
+async def test_without_the_database_the_process_still_answers(served: Served) -> None:
+    await figures(served)
+    await rename_table(served.desk, "pay_delivery", "gone")
+    try:
+        found = await figures(served)
+        assert found[("procomp_pay_database_up",)] == 0
+        assert not any(key[0] == "procomp_pay_queue_depth" for key in found)
+    finally:
+        await rename_table(served.desk, "gone", "pay_delivery")
+
+
+async def test_the_certificate_is_looked_at_at_each_scrape(serve: Serve, tmp_path: Path) -> None:
+    key = (CERTIFICATE,)
+    authority, pair = Authority(), (tmp_path / "client.crt", tmp_path / "client.key")
+    authority.client(life=timedelta(days=30, hours=1)).write(tmp_path, "client")
+    served = await serve(
+        kaspi_scheme=KaspiScheme.ENHANCED, kaspi_client_cert=pair[0], kaspi_client_key=pair[1]
+    )
+    assert (await figures(served))[key] == 30
+    old = authority.client(begins=datetime(2020, 1, 1, tzinfo=UTC), life=timedelta(days=9))
+    old.write(tmp_path, "client")
+    assert (await figures(served))[key] < -1000
+    for broken in ("no certificate", None):
+        pair[0].write_text(broken) if broken else pair[0].unlink()
+        found = await figures(served)
+        assert key not in found
+        assert found[("procomp_pay_database_up",)] == 1
+
+
+async def test_through_a_proxy_nobody_is_from_here(served: Served) -> None:
+    for name in metrics._FORWARDED:
+        answer = await served.api.get(f"{BASE}/metrics", headers={name: "127.0.0.1"})
+        assert answer.status_code == 403, name
+        assert "procomp_pay_" not in answer.text
+
+
+async def test_with_a_token_it_takes_the_token(serve: Serve) -> None:
+    served = await serve(metrics_token=SecretStr(TOKEN))
+    for given, status in (
+        ([], 401),
+        ([f"Bearer {TOKEN}"], 200),
+        ([f"bearer {TOKEN}"], 200),
+        ([f"Bearer {TOKEN}x"], 401),
+        ([f"Basic {TOKEN}"], 401),
+        (["Bearer"], 401),
+        ([f"Bearer {TOKEN}"] * 2, 401),
+    ):
+        headers = [("Authorization", each) for each in given]
+        answer = await served.api.get(f"{BASE}/metrics", headers=headers)
+        assert answer.status_code == status, given
+    through = {"Authorization": f"Bearer {TOKEN}", "X-Forwarded-For": "1.2.3.4"}
+    assert (await served.api.get(f"{BASE}/metrics", headers=through)).status_code == 200
+
+
+def test_from_elsewhere_nobody() -> None:
+    """The peer is another address: asked of the function that decides."""
+    for peer, inside in (
+        (("127.0.0.1", 5), True), (("127.8.8.8", 5), True), (("::1", 5), True),
+        (("::ffff:127.0.0.1", 5), True),
+        (("192.168.1.5", 5), False), (("::ffff:10.0.0.1", 5), False), (("fe80::1%eth0", 5), False),
+        ("", False), (None, False),
+    ):  # fmt: skip
+        request: Any = type("R", (), {"headers": {}, "transport": _Transport(peer)})()
+        assert metrics._is_from_here(request) is inside, peer
+
+
+class _Transport:
+    def __init__(self, peer: Any) -> None:
+        self._peer = peer
+
+    def get_extra_info(self, _name: str) -> Any:
+        return self._peer
+
+
+async def test_a_short_token_is_refused(serve: Serve) -> None:
+    with pytest.raises(ConfigurationError, match="METRICS_TOKEN"):
+        await serve(metrics_token=SecretStr("short"))
+
+
+async def test_figures_are_kept_for_a_while(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "FRESH_S", 60.0)
+    before = await figures(served)
+    await served.initiate()
+    again = await figures(served)
+    key = ("procomp_pay_payments_initiated_total", "apple_pay")
+    assert before.get(key) == again.get(key) is None

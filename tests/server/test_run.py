@@ -1,0 +1,326 @@
+"""``serve`` and ``sandbox`` as real processes: starting, refusing to start, being stopped, being killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import socket
+import stat
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from procomp_pay.config import Settings
+from procomp_pay.domain.states import CreateState
+from procomp_pay.sandbox.app import Sandbox, SandboxOptions
+from procomp_pay.server.http.route import BASE
+from procomp_pay.services.bootstrap import open_desk
+from procomp_pay.services.maintenance import run as maintain
+from procomp_pay.services.views import payment as views
+from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.payments import repository as payments
+from procomp_pay.storage.payments.repository import hold
+from tests.support.http_requests import bearer, make_people
+from tests.support.processes import Command
+
+Start = Callable[..., Awaitable[Command]]
+Eventually = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """Kaspi polled each second, a QR that lives for 18 s: processes take their time."""
+    running = Sandbox(SandboxOptions(time_scale=10))
+    await running.start()
+    yield running
+    await running.stop()
+
+
+@pytest.fixture
+async def people(settings: Settings) -> None:
+    async with open_desk(settings) as desk:
+        await make_people(desk)
+
+
+async def _serve(command: Start, sandbox: Sandbox, **env: str) -> Command:
+    server = await (await command("serve", "--port", "0", **env)).ready()
+    sandbox.stripe.set_endpoint(f"{server.url}{BASE}/webhooks/stripe", None)
+    return server
+
+
+async def _initiate(url: str, participant: str = "p1", method: str = "apple_pay") -> httpx.Response:
+    async with httpx.AsyncClient(verify=False, base_url=url, timeout=30) as api:
+        return await api.post(
+            f"{BASE}/initiate",
+            json={"participant_id": participant, "method": method},
+            headers=bearer(role="staff"),
+        )
+
+
+def _fault(sandbox: Sandbox, **given: Any) -> None:
+    sandbox.faults.add({"path": "/v1/payment_intents", "method": "POST", **given})
+
+
+async def _struck(sandbox: Sandbox) -> None:
+    """Wait until the fault has a request in its hands."""
+    for _ in range(400):
+        if not sandbox.faults.to_json():
+            return
+        await asyncio.sleep(0.025)
+    raise AssertionError("no request came")
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_lets_the_open_request_finish(
+    command: Start, sandbox: Sandbox, settings: Settings, number: signal.Signals
+) -> None:
+    server = await _serve(command, sandbox)
+    _fault(sandbox, kind="delay", seconds=2)
+    asked = asyncio.create_task(_initiate(server.url))
+    await _struck(sandbox)
+    server.send(number)
+    await asyncio.sleep(0.3)
+    with pytest.raises(httpx.ConnectError):  # nobody new is let in
+        await _initiate(server.url)
+    assert not asked.done()
+    answer = await asked
+    assert answer.status_code == 200
+    assert answer.json()["client_secret"]
+    assert await server.end() == 0
+    assert "Traceback" not in server.said
+    async with open_desk(settings) as desk, desk.db.reading() as session:
+        held = await hold(session, answer.json()["payment_id"], lock=False)
+    assert held.detail.create_state is CreateState.OPEN
+
+
+@pytest.mark.usefixtures("people")
+async def test_a_stop_does_not_lose_a_webhook_that_was_acknowledged(
+    command: Start, sandbox: Sandbox, settings: Settings
+) -> None:
+    server = await _serve(command, sandbox)
+    answer = (await _initiate(server.url)).json()
+    async with httpx.AsyncClient(verify=False, base_url=sandbox.url) as control:
+        intent = answer["client_secret"].partition("_secret_")[0]
+        await control.post(f"/_sandbox/stripe/payment_intents/{intent}/pay", json={"method": "pm_apple_pay"})
+        for _ in range(200):
+            rows = (await control.get("/_sandbox/webhooks")).json()["deliveries"]
+            if all(row["state"] == "delivered" for row in rows):
+                break
+            await asyncio.sleep(0.01)
+    server.send(signal.SIGTERM)
+    assert await server.end() == 0
+    async with open_desk(settings) as desk:
+        await maintain.one_pass(desk)  # what the process left in the inbox, if it left something
+        assert (await views.latest(desk, "p1")).status == "COMPLETED"
+
+
+@pytest.mark.usefixtures("people")
+async def test_a_kill_between_stripes_answer_and_our_commit_is_healed(
+    command: Start, sandbox: Sandbox, settings: Settings
+) -> None:
+    server = await _serve(command, sandbox)
+    intents = sandbox.stripe.core.tables["payment_intents"]
+    _fault(sandbox, kind="delay", seconds=1.5, after=True)
+    asked = asyncio.create_task(_initiate(server.url))
+    while not intents:
+        await asyncio.sleep(0.01)
+    server.send(signal.SIGKILL)
+    with pytest.raises(httpx.HTTPError):
+        await asked
+    assert await server.end() == -signal.SIGKILL
+    async with open_desk(settings) as desk:
+        (found,), _ = await views.many(desk, views.Filter(participant_id="p1"))
+        assert found.provider_ref is None, "it was killed before it could write the answer down"
+        assert (await maintain.one_pass(desk)).looked_at == 0, "too early: the call might still run"
+        await asyncio.sleep(1.6)  # the sandbox's own end of the cut call
+        later = replace(desk, clock=lambda: datetime.now(UTC) + timedelta(seconds=60))
+        done = await maintain.one_pass(later)
+        assert (done.looked_at, done.failures) == (1, [])
+        opening = await views.opening(desk, found.payment_id)
+        (intent,) = intents.values()
+        assert len(intents) == 1
+        assert opening.view.provider_ref == intent["id"]
+        assert opening.client_secret == intent["client_secret"]
+        async with desk.db.reading() as session:
+            held = await hold(session, found.payment_id, lock=False)
+        assert held.detail.create_state is CreateState.OPEN
+        assert held.payment.stripe_payment_id == intent["id"]
+
+
+@pytest.mark.usefixtures("people")
+async def test_two_processes_share_one_postgresql(
+    command: Start,
+    sandbox: Sandbox,
+    settings: Settings,
+    eventually: Eventually,
+) -> None:
+    """Each open payment is polled at Kaspi's interval by one of them, and settled once."""
+    if settings.is_embedded:
+        pytest.skip("a SQLite file has one server")
+    servers = [await _serve(command, sandbox, LOG_LEVEL="DEBUG") for _ in range(2)]
+    started = time.monotonic()
+    opened = [
+        (await _initiate(servers[n % 2].url, p, "kaspi_qr")).json() for n, p in enumerate(("p1", "p2", "p3"))
+    ]
+    await asyncio.sleep(2.5)
+    polls = [line["path"] for line in sandbox.requests.to_json() if "/payment/status/" in line["path"]]
+    span = time.monotonic() - started
+    for path in set(polls):
+        assert 1 <= polls.count(path) <= span + 1, "never more often than each second, whoever polls"
+    async with httpx.AsyncClient(verify=False) as phone:
+        for payment in opened:
+            paid = await phone.post(
+                payment["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
+            )
+            assert paid.json()["Status"] == "Processed"
+    async with open_desk(settings) as desk:
+
+        async def completed() -> bool:
+            states = [(await views.latest(desk, p)).status for p in ("p1", "p2", "p3")]
+            return set(states) == {"COMPLETED"}
+
+        await eventually(completed, 6)
+        async with desk.db.reading() as session:
+            assert await payments.next_due_at(session) is None
+            for payment in opened:
+                actions = [e.action for e in await audit.entries(session, payment["payment_id"])]
+                assert actions.count("succeeded:moved") == 1
+    for server in servers:
+        server.send(signal.SIGTERM)
+        assert await server.end() == 0
+        assert re.search(r"watch: .* [1-9]\d* payments? looked at", server.said), "both did their share"
+
+
+@pytest.mark.usefixtures("people")
+async def test_the_log_tells_everything_but_secrets(
+    command: Start, sandbox: Sandbox, settings: Settings
+) -> None:
+    server = await _serve(command, sandbox, LOG_LEVEL="DEBUG")
+    secret = (await _initiate(server.url)).json()["client_secret"]
+    kaspi = (await _initiate(server.url, "p2", "kaspi_qr")).json()
+    headers = bearer() | {"X-Request-ID": "follow-me-42"}
+    async with httpx.AsyncClient(verify=False, base_url=server.url) as api:
+        await api.get(kaspi["qr_image_url"])
+        await api.get(f"{BASE}/status/p1", headers=headers, params={"debug": "a-query"})
+        await api.get("/an/odd/path")
+        long = await api.get("/", headers={"Authorization": "Bearer a-token-" + "x" * 9000})
+        assert long.status_code == 400
+    server.send(signal.SIGTERM)
+    assert await server.end() == 0
+    lines = [json.loads(line) for line in server.said.splitlines() if line.startswith("{")]
+    [ours] = [line for line in lines if line.get("request_id") == "follow-me-42"]
+    assert re.match(r"GET /api/v1/payments/status/\{participant_id\} 200 \d", ours["event"])
+    assert (ours["route"], ours["participant_id"], ours["status"]) == (
+        f"{BASE}/status/{{participant_id}}", "p1", 200,
+    )  # fmt: skip
+    [odd] = [line for line in lines if line["event"].startswith("GET (no route) 404 ")]
+    assert re.fullmatch(r"[0-9a-f]{24}", odd["request_id"])
+    assert "participant_id" not in odd
+    started = [line for line in lines if line["event"].startswith("POST /api/v1/payments/initiate 200")]
+    assert [line["payment_id"] for line in started][1] == kaspi["payment_id"]
+    assert any(line["event"] == "not HTTP: LineTooLong" for line in lines)
+    assert "Traceback" not in server.said
+    signature = kaspi["qr_image_url"].partition("?s=")[2]
+    token = headers["Authorization"].removeprefix("Bearer ")
+    known = [settings.stripe_secret_key, settings.stripe_webhook_secret, settings.kaspi_api_key]
+    secrets = [each.get_secret_value() for each in known if each]
+    for hidden in (
+        secret,
+        signature,
+        token,
+        *secrets,
+        kaspi["payment_url"],
+        "a-query",
+        "odd/path",
+        "a-token-",
+    ):
+        assert hidden not in server.said
+
+
+@pytest.mark.usefixtures("people")
+async def test_pictures_and_the_page_after_are_at_the_real_address(command: Start, sandbox: Sandbox) -> None:
+    server = await _serve(command, sandbox)
+    assert "SANDBOX – no real money" in server.said
+    kaspi = (await _initiate(server.url, "p1", "kaspi_qr")).json()
+    assert kaspi["qr_image_url"].startswith(server.url)
+    public = await _serve(command, sandbox, PUBLIC_BASE_URL="https://pay.procomp.kz/")
+    again = (await _initiate(public.url, "p1", "kaspi_qr")).json()
+    assert again["qr_image_url"].startswith("https://pay.procomp.kz/api/v1/payments/")
+
+
+async def _refused(command: Start, *arguments: str, **env: str) -> str:
+    refused = await command(*arguments, **env)
+    assert await refused.end(20) == 7
+    assert "listens on" not in refused.said
+    assert "Traceback" not in refused.said
+    return " ".join(refused.said.split())
+
+
+async def test_serve_refuses_what_cannot_work(command: Start, settings: Settings) -> None:
+    if settings.is_embedded:
+        assert "32 bytes" in await _refused(command, "serve", "--port", "0", JWT_SECRET="x" * 31)
+        assert "LOG_LEVEL" in await _refused(command, "serve", "--port", "0", LOG_LEVEL="LOUD")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            assert f"port {port}" in await _refused(command, "serve", "--port", port)
+        live = "sk_" + "live_0123456789abcdef"
+        said = await _refused(command, "sandbox", "--port", "0", STRIPE_SECRET_KEY=live, STRIPE_API_BASE="")
+        assert "real money" in said
+        assert live not in said
+    else:
+        assert "JWT_SECRET" in await _refused(command, "serve", "--port", "0", JWT_SECRET="")
+        assert "ENCRYPTION_KEYS" in await _refused(command, "serve", "--port", "0", ENCRYPTION_KEYS="")
+
+
+async def test_serve_refuses_a_postgresql_that_is_not_upgraded(
+    command: Start, settings: Settings, empty_postgres_url: str
+) -> None:
+    if not settings.is_embedded:
+        said = await _refused(command, "serve", "--port", "0", DATABASE_URL=empty_postgres_url)
+        assert "procomp-pay db upgrade" in said
+
+
+async def test_the_embedded_default_needs_nothing(command: Start, tmp_path: Path) -> None:
+    """No database, no keys, no settings: sandbox and serve find each other."""
+    bare = dict.fromkeys(
+        (
+            "DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEYS", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET",
+            "STRIPE_API_BASE", "KASPI_API_KEY", "KASPI_API_URL", "KASPI_DEVICE_TOKEN",
+        ),
+        "",
+    ) | {"PROCOMP_HOME": str(tmp_path / "home")}  # fmt: skip
+    box = await (await command("sandbox", "--port", "0", **bare)).ready(
+        r"no real money\.\S* .* at (http://\S+)"
+    )
+    run_file = tmp_path / "home" / "sandbox.json"
+    assert stat.S_IMODE(run_file.stat().st_mode) == 0o600
+    info = json.loads(run_file.read_text())
+    assert sorted(info) == [
+        "kaspi_api_key", "kaspi_device_token", "stripe_secret_key", "time_scale", "url", "webhook_secret",
+    ]  # fmt: skip
+    assert info["url"] == box.url
+    assert not any(info[key] in box.said for key in ("stripe_secret_key", "webhook_secret", "kaspi_api_key"))
+    server = await (await command("serve", "--port", "0", **bare)).ready()
+    async with httpx.AsyncClient(verify=False, base_url=server.url) as api:
+        services = (await api.get(f"{BASE}/health")).json()["services"]
+    assert (services["stripe"], services["kaspi"]) == ("sandbox", "sandbox")
+    assert "another sandbox" in (await _refused(command, "sandbox", "--port", "0", **bare)).lower()
+    box.send(signal.SIGTERM)
+    assert await box.end() == 0
+    assert not run_file.exists()
+    again = await command("sandbox", "--port", "0", **bare)
+    await again.ready(r"no real money\.\S* .* at (http://\S+)")
+    assert json.loads(run_file.read_text())["stripe_secret_key"] == info["stripe_secret_key"]
+    run_file.write_text('{"url": "of another sandbox"}')
+    again.send(signal.SIGINT)
+    assert await again.end() == 0
+    assert run_file.exists(), "it is not its own any more"

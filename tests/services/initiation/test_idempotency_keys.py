@@ -1,0 +1,57 @@
+"""The same through the HTTP API: what a client really sees."""
+
+import asyncio
+
+import jwt
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from procomp_pay.config import Settings
+from procomp_pay.server.app import make_app
+from tests.services.conftest import World
+
+SECRET = "x" * 40
+
+
+@pytest.fixture
+async def client(world: World):
+    import time
+
+    app = make_app(world.desk, Settings(jwt_secret=SECRET, _env_file=None))
+    app.cleanup_ctx.clear()  # no background loops: the test drives
+    async with TestClient(TestServer(app)) as made:
+        token = jwt.encode({"sub": "staff-1", "role": "staff", "exp": int(time.time()) + 600}, SECRET)
+        made.headers_ = {"Authorization": f"Bearer {token}"}
+        yield made
+
+
+async def test_one_key_two_participants_is_409_never_500(world: World, client) -> None:
+    answers = set()
+    for n in range(5):
+        a, b = await world.participant(), await world.participant()
+        got = await asyncio.gather(
+            *(
+                client.post(
+                    "/api/v1/payments/initiate",
+                    json={"participant_id": p, "method": "kaspi_qr"},
+                    headers=client.headers_ | {"Idempotency-Key": f"k{n}"},
+                )
+                for p in (a, b)
+            )
+        )
+        answers |= {g.status for g in got}
+    assert answers == {200, 409}, answers
+
+
+async def test_a_refused_start_replayed_is_no_200_without_a_way_to_pay(world: World, client) -> None:
+    who = await world.participant()
+    await world.http.post(
+        "/_sandbox/kaspi/force", json={"path": "/qr/create-link", "code": 990000028, "times": 1}
+    )
+    send = lambda: client.post(  # noqa: E731
+        "/api/v1/payments/initiate",
+        json={"participant_id": who, "method": "kaspi_qr"},
+        headers=client.headers_ | {"Idempotency-Key": "k"},
+    )
+    first, second = await send(), await send()
+    assert second.status == first.status

@@ -1,0 +1,41 @@
+"""Cut ``initiate`` anywhere: every object at the provider belongs to one payment, none is double."""
+
+import asyncio
+import random
+
+import pytest
+
+from procomp_pay.domain.errors import PaymentError
+from procomp_pay.domain.states import Channel, CreateState, PaymentMethod
+from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.lifecycle.cancel import cancel
+from procomp_pay.storage.models.payments import PaymentDetail
+from tests.services.conftest import CLERK, World
+
+
+@pytest.mark.parametrize("channel", [Channel.STRIPE_INTENT, Channel.STRIPE_CHECKOUT])
+async def test_cut_anywhere(world: World, channel: Channel) -> None:
+    rng = random.Random(3)
+    states = []
+    for n in range(25):
+        who = await world.participant()
+        order = Order(who, PaymentMethod.APPLE_PAY, channel)
+        for _ in range(2):
+            task = asyncio.create_task(initiate(world.desk, order, CLERK))
+            await asyncio.sleep(rng.uniform(0.0, 0.03))
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if n % 5 == 0:
+            for d in await world.rows(PaymentDetail):
+                if d.participant_id == who:
+                    try:
+                        await cancel(world.desk, d.payment_id, CLERK)
+                    except PaymentError as error:
+                        states.append(error.message)
+    world.later(60)
+    await world.maintain()
+    details = await world.rows(PaymentDetail)
+    kind = "payment_intents" if channel is Channel.STRIPE_INTENT else "checkout/sessions"
+    made = await world.stripe_objects(kind)
+    assert all(d.create_state is CreateState.OPEN for d in details)
+    assert {m["id"] for m in made} == {d.provider_ref for d in details}

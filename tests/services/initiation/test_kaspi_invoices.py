@@ -1,0 +1,242 @@
+"""Invoices to a phone (scheme enhanced): sent once, never asked about on a timer, recalled, found again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import AlreadyPaid, ConfigurationError, Conflict, OutcomeUnknown, Refused
+from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
+from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
+from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.kaspi_verification.verify import VerifyOrder, verify
+from procomp_pay.services.lifecycle.cancel import cancel
+from procomp_pay.services.lifecycle.polling import look_after
+from procomp_pay.services.views import payment as views
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
+from tests.services.conftest import CLERK, TOTAL_S, World
+
+S = PaymentStatus
+PHONE = "87071234567"
+
+
+@pytest.fixture(autouse=True)
+async def enhanced(world: World) -> None:
+    await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
+    info = world.sandbox.info()["kaspi"]
+    providers: Any = world.desk.providers
+    await providers.kaspi.aclose()
+    providers.kaspi = KaspiPaymentService(
+        kaspi_http(world.sandbox.url),
+        scheme=KaspiScheme.ENHANCED,
+        device_token=info["device_token"],
+        organization_bin=info["organization_bin"],
+        total_s=TOTAL_S,
+    )
+
+
+async def invoice(world: World, who: str) -> views.Opening:
+    order = Order(who, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone=PHONE)
+    return await views.opening(world.desk, (await initiate(world.desk, order, CLERK)).payment_id)
+
+
+async def calls(world: World, path: str) -> int:
+    lines = (await world.http.get("/_sandbox/requests")).json()["requests"]
+    return sum(path in line["path"] for line in lines)
+
+
+async def act(world: World, opened: views.Opening, action: str) -> None:
+    headers = {"Accept": "application/json"}
+    ref = opened.view.provider_ref
+    answer = await world.http.post(f"/pay/{ref}", json={"action": action}, headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_it_is_paid_and_asked_about_when_a_person_asks(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    assert opened.qr_payload is None
+    assert (await invoice(world, opened.view.participant_id)).view.payment_id == opened.view.payment_id
+    assert await calls(world, "/remote/create") == 1
+    for _ in range(5):
+        world.later(3600)
+        await world.maintain()
+    assert await calls(world, "/payment/status/") == 0
+    await act(world, opened, "pay")
+    await look_after(world.desk, opened.view.payment_id, CLERK)
+    assert await world.status(opened) is S.COMPLETED
+    (detail,) = await world.rows(PaymentDetail)
+    assert PHONE not in str(detail.phone_enc)
+
+
+async def test_at_its_end_it_is_asked_about_once(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    world.later(24 * 3600 + 31)
+    await world.maintain()
+    assert await calls(world, "/payment/status/") == 1
+    assert await world.status(opened) is S.EXPIRED
+    world.later(3600)
+    await world.maintain()
+    assert await calls(world, "/payment/status/") == 1
+
+
+async def test_it_is_recalled(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    assert await cancel(world.desk, opened.view.payment_id, CLERK) is S.CANCELLED
+    control = await world.http.get(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}")
+    assert control.json()["Status"] == "RemotePaymentCanceled"
+
+
+async def test_paid_while_it_is_recalled_it_is_paid(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    await act(world, opened, "pay")
+    await cancel(world.desk, opened.view.payment_id, CLERK)
+    assert await world.status(opened) is S.COMPLETED
+
+
+async def test_a_qr_instead_recalls_the_invoice_first(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    second = await world.start(opened.view.participant_id)
+    assert second.view.payment_id != opened.view.payment_id
+    assert second.qr_payload
+    assert await world.status(opened) is S.CANCELLED
+
+
+@pytest.mark.parametrize(("word", "ends"), [("RemotePaymentRejected", S.FAILED), ("Expired", S.EXPIRED)])
+async def test_kaspis_own_ends(world: World, word: str, ends: PaymentStatus) -> None:
+    opened = await invoice(world, await world.participant())
+    ref = opened.view.provider_ref
+    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": word})
+    await look_after(world.desk, opened.view.payment_id, CLERK)
+    assert await world.status(opened) is ends
+
+
+async def test_an_unknown_word_is_still_open(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    ref = opened.view.provider_ref
+    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": "RemoteSomethingNew"})
+    await look_after(world.desk, opened.view.payment_id, CLERK)
+    assert await world.status(opened) is S.PENDING
+
+
+async def test_a_lost_answer_is_never_followed_by_a_second_invoice(world: World) -> None:
+    who = await world.participant()
+    await world.fault("/r3/v01/remote/create", "cut_after", times=1)
+    with pytest.raises(OutcomeUnknown, match="phone may show it"):
+        await invoice(world, who)
+    world.later(60)
+    with pytest.raises(OutcomeUnknown, match="no second goes"):
+        await invoice(world, who)
+    (detail,) = await world.rows(PaymentDetail)
+    with pytest.raises(OutcomeUnknown, match="cannot be recalled"):
+        await cancel(world.desk, detail.payment_id, CLERK)
+    for _ in range(3):
+        world.later(3600)
+        await world.maintain()
+    assert await calls(world, "/remote/create") == 1
+    world.later(24 * 3600)
+    await world.maintain()
+    (detail,) = await world.rows(PaymentDetail)
+    assert detail.create_state is CreateState.NEVER
+    assert [row.kind for row in await world.rows(Discrepancy)] == ["STUCK"]
+    assert "alert.stuck" in [row.topic for row in await world.rows(OutboxMessage)]
+
+
+async def test_the_desk_takes_a_qr_beside_a_lost_invoice(world: World) -> None:
+    who = await world.participant()
+    await world.fault("/r3/v01/remote/create", "cut_after", times=1)
+    with pytest.raises(OutcomeUnknown):
+        await invoice(world, who)
+    assert (await world.start(who)).qr_payload
+
+
+async def test_another_scheme_refuses(world: World) -> None:
+    providers: Any = world.desk.providers
+    info = world.sandbox.info()
+    await providers.kaspi.aclose()
+    providers.kaspi = KaspiPaymentService(
+        kaspi_http(world.sandbox.url, api_key=info["kaspi_api_key"]),
+        scheme=KaspiScheme.BASIC,
+        device_token=info["kaspi"]["device_token"],
+    )
+    with pytest.raises(Refused, match="no invoices"):
+        await invoice(world, await world.participant())
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("code", [-99000011, 990000018, 77])
+async def test_paid_and_not_recalled_in_whatever_words(world: World, code: int) -> None:
+    """The document does not say how Kaspi refuses to recall an invoice that was paid."""
+    opened = await invoice(world, await world.participant())
+    await act(world, opened, "pay")
+    forced = {"path": "/remote/cancel", "code": code, "times": 99}
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    with pytest.raises(AlreadyPaid):  # not a QR beside it
+        await world.start(opened.view.participant_id)
+    assert await world.status(opened) is S.COMPLETED
+
+
+async def test_a_recall_that_kaspi_refuses_is_no_poll(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    forced = {"path": "/remote/cancel", "code": 990000018, "times": 99}
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    with pytest.raises(ConfigurationError):
+        await cancel(world.desk, opened.view.payment_id, CLERK)
+    for _ in range(20):
+        world.later(60)
+        await world.maintain()
+    assert await calls(world, "/payment/status/") == 2
+    assert await world.status(opened) is S.PENDING
+
+
+async def test_to_another_phone_the_first_invoice_is_recalled(world: World) -> None:
+    """The number was a stranger's: who types the right one must not be given the stranger's invoice."""
+    first = await invoice(world, await world.participant())
+    order = Order(
+        first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
+    )
+    second = await initiate(world.desk, order, CLERK)
+    assert second.payment_id != first.view.payment_id
+    assert await world.status(first) is S.CANCELLED
+    assert await calls(world, "/remote/create") == 2
+
+
+async def test_a_lost_invoice_that_a_clerk_has_verified_is_nobodys_trouble(world: World) -> None:
+    who = await world.participant()
+    await world.fault("/r3/v01/remote/create", "cut_after", times=1)
+    with pytest.raises(OutcomeUnknown):
+        await invoice(world, who)
+    (detail,) = await world.rows(PaymentDetail)
+    await verify(world.desk, VerifyOrder(detail.payment_id, "19000000001"), CLERK)
+    world.later(25 * 3600)
+    await world.maintain()
+    assert await world.rows(Discrepancy) == []
+
+
+async def test_no_second_invoice_beside_one_that_kaspi_does_not_recall(world: World) -> None:
+    first = await invoice(world, await world.participant())
+    forced = {"path": "/remote/cancel", "code": 77, "times": 99}
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    order = Order(
+        first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
+    )
+    with pytest.raises(Conflict, match="no second goes"):
+        await initiate(world.desk, order, CLERK)
+    assert await calls(world, "/remote/create") == 1
+
+
+async def test_one_that_is_never_recalled_ends_by_the_clock(world: World) -> None:
+    opened = await invoice(world, await world.participant())
+    forced = {"path": "/remote/cancel", "code": 77, "times": 999}
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    with pytest.raises(Refused):
+        await cancel(world.desk, opened.view.payment_id, CLERK)
+    shown = {"Status": "RemotePaymentCreated"}
+    await world.http.post(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}/status", json=shown)
+    for _ in range(3):
+        world.later(12 * 3600)
+        await world.maintain()
+    view = await world.view(opened)
+    assert (view.status, view.provider_open) == (S.CANCELLED, False)

@@ -1,0 +1,427 @@
+"""A clerk's word: accepted, refused and overridden; Kaspi is asked first; one number settles one payment."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from procomp_pay.domain.errors import Conflict, NotFound, PaymentError, Refused
+from procomp_pay.domain.events import Fact, News, ProviderIds, Source
+from procomp_pay.domain.kaspi_verification import KaspiWord
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentStatus
+from procomp_pay.services.context import Actor
+from procomp_pay.services.kaspi_verification.verify import Verified, VerifyOrder, verify
+from procomp_pay.services.lifecycle.polling import look_after
+from procomp_pay.services.settlement.apply import settle, settle_in
+from procomp_pay.services.views import payment as views
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail
+from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
+from tests.services.conftest import CLERK, World
+
+S = PaymentStatus
+NUMBER = "19000000001"
+DANA = Actor("dana", Source.PERSON)
+KZT = Money.parse("24000", "KZT")
+
+
+async def clerk(world: World, opened: views.Opening, number: str = NUMBER, **more: Any) -> Verified:
+    """A clerk verifies at the desk."""
+    actor = more.pop("actor", CLERK)
+    return await verify(world.desk, VerifyOrder(opened.view.payment_id, number, **more), actor)
+
+
+async def no_kaspi(world: World) -> None:
+    await world.fault("/r1", "cut_before", times=99)
+
+
+async def numbers(world: World) -> list[tuple[str, str, str]]:
+    found: list[KaspiOperation] = await world.rows(KaspiOperation)
+    return [(row.operation_number, row.payment_id, row.recorded_by) for row in found]
+
+
+async def kinds(world: World) -> list[str]:
+    return sorted(row.kind for row in await world.rows(Discrepancy))
+
+
+async def deeds(world: World) -> list[tuple[str, str]]:
+    rows: list[AuditEntry] = await world.rows(AuditEntry)
+    return [(row.actor, row.action) for row in sorted(rows, key=lambda row: row.id or 0)]
+
+
+# --- Kaspi is asked first
+
+
+async def test_kaspi_says_paid_and_the_typed_number_is_its_own(world: World) -> None:
+    who = await world.participant()
+    opened = await world.start(who)
+    await world.phone(opened)
+    number = str(opened.view.provider_ref)  # the sandbox numbers operations as Kaspi's receipts seem to
+    done = await clerk(world, opened, f"QR {number}")
+    assert (done.status, done.number, done.kaspi) == (S.COMPLETED, number, KaspiWord.PAID)
+    assert [row[:2] for row in await numbers(world)] == [(number, opened.view.payment_id)]
+    assert (await world.who(who)).status is ParticipantStatus.PAID
+    assert await kinds(world) == []
+
+
+async def test_kaspi_names_another_number_and_the_payment_is_paid_all_the_same(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await world.phone(opened)
+    with pytest.raises(Conflict, match="PAID already, by operation") as told:
+        await clerk(world, opened)
+    assert str(opened.view.provider_ref) in told.value.message
+    assert await world.status(opened) is S.COMPLETED
+    assert len(await numbers(world)) == 1
+
+
+async def test_where_kaspi_names_no_number_the_clerk_s_is_kept(world: World) -> None:
+    await world.http.post("/_sandbox/kaspi/settings", json={"v02": False})
+    opened = await world.start(await world.participant())
+    await world.phone(opened)
+    await look_after(world.desk, opened.view.payment_id)
+    assert (await world.status(opened), await numbers(world)) == (S.COMPLETED, [])
+    done = await clerk(world, opened)
+    assert (done.already, done.status) == (False, S.COMPLETED)
+    assert await numbers(world) == [(NUMBER, opened.view.payment_id, "aigerim")]
+    assert ("aigerim", "number:noted") in await deeds(world)
+    assert (await world.view(opened)).operation_number == NUMBER
+
+
+@pytest.mark.parametrize(("action", "said"), [(None, "was not paid"), ("scan", "has not confirmed yet")])
+async def test_kaspi_says_not_paid(world: World, action: str | None, said: str) -> None:
+    opened = await world.start(await world.participant())
+    if action:
+        await world.phone(opened, action)
+    with pytest.raises(Conflict, match=said):
+        await clerk(world, opened)
+    assert await numbers(world) == []
+    assert ("aigerim", "verify_refused") in await deeds(world)
+    assert (await world.view(opened)).status in (S.PENDING, S.PROCESSING)
+
+
+async def test_an_override_is_kept_open_for_a_person(world: World) -> None:
+    opened = await world.start(await world.participant())
+    with pytest.raises(Refused, match="needs a reason"):
+        await clerk(world, opened, override=True, reason="  ")
+    done = await clerk(world, opened, override=True, reason="paid by the shop's own QR")
+    assert (done.status, len(done.overridden)) == (S.COMPLETED, 1)
+    [found] = await world.rows(Discrepancy)
+    assert found.kind == "STATUS_MISMATCH"
+    assert (found.detail["by"], found.detail["override"]) == ("aigerim", "paid by the shop's own QR")
+    rows: list[AuditEntry] = await world.rows(AuditEntry)
+    assert [row.note for row in rows if row.action == "succeeded:moved"] == ["paid by the shop's own QR"]
+
+
+# --- Kaspi does not answer: the clerk's word counts, and the QR stays watched
+
+
+async def test_a_clerk_s_word_while_kaspi_is_away(world: World) -> None:
+    who = await world.participant()
+    opened = await world.start(who)
+    await no_kaspi(world)
+    done = await clerk(world, opened, actor=DANA)
+    assert (done.status, done.kaspi) == (S.COMPLETED, KaspiWord.NO_ANSWER)
+    view = await world.view(opened)
+    assert view.provider_open
+    assert (await world.who(who)).payment_id == opened.view.payment_id
+    assert ("dana", "succeeded:moved") in await deeds(world)
+    again = await clerk(world, opened)  # twice is once
+    assert again.already
+    assert await numbers(world) == [(NUMBER, opened.view.payment_id, "dana")]
+
+
+async def test_kaspi_s_last_word_contradicts_the_clerk(world: World) -> None:
+    who = await world.participant()
+    opened = await world.start(who)
+    await no_kaspi(world)
+    await clerk(world, opened, actor=DANA)
+    await world.no_faults()
+    for _ in range(4):
+        world.later(200)
+        await world.maintain()
+    [found] = await world.rows(Discrepancy)
+    assert (found.kind, found.detail["recorded_by"]) == ("STATUS_MISMATCH", "dana")
+    assert "alert.status_mismatch" in [row.topic for row in await world.rows(OutboxMessage)]
+    view = await world.view(opened)
+    assert (view.status, view.provider_open) == (S.COMPLETED, False)
+
+
+async def test_kaspi_confirms_the_clerk_later(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await world.phone(opened)
+    await no_kaspi(world)
+    await clerk(world, opened, str(opened.view.provider_ref))
+    await world.no_faults()
+    world.later(10)
+    await world.maintain()
+    view = await world.view(opened)
+    assert (view.status, view.provider_open, await kinds(world)) == (S.COMPLETED, False, [])
+    assert len(await numbers(world)) == 1
+
+
+async def test_kaspi_names_another_number_later(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await world.http.post("/_sandbox/kaspi/settings", json={"operation_numbers": "own"})
+    await world.phone(opened)
+    await no_kaspi(world)
+    await clerk(world, opened)
+    await world.no_faults()
+    world.later(10)
+    await world.maintain()
+    [found] = await world.rows(Discrepancy)
+    assert (found.kind, found.detail["recorded"]) == ("DUPLICATE_PAYMENT", NUMBER)
+    assert len(await numbers(world)) == 2
+
+
+async def test_a_clerk_is_not_kept_waiting(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await world.fault("/r1", "delay", seconds=30, times=9)
+    began = asyncio.get_running_loop().time()
+    assert (await clerk(world, opened)).kaspi is KaspiWord.NO_ANSWER
+    assert asyncio.get_running_loop().time() - began < 6
+
+
+# --- refusals
+
+
+async def test_one_number_one_payment(world: World) -> None:
+    first, second = await world.start(await world.participant()), await world.start(await world.participant())
+    await no_kaspi(world)
+    await clerk(world, first, actor=DANA)
+    with pytest.raises(Conflict) as told:
+        await clerk(world, second, override=True, reason="never mind")
+    for part in (first.view.payment_id, "Әсел p1", "recorded by dana", NUMBER):
+        assert part in told.value.message
+    assert await world.status(second) is S.PENDING
+    with pytest.raises(Conflict, match="PAID already, by operation 19000000001, recorded by dana"):
+        await clerk(world, first, "19000000002")
+    assert len(await numbers(world)) == 1
+
+
+async def test_the_receipt_of_another_qr(world: World) -> None:
+    first, second = await world.start(await world.participant()), await world.start(await world.participant())
+    await no_kaspi(world)
+    with pytest.raises(Conflict, match="is the receipt of another QR: Әсел p1"):
+        await clerk(world, second, f"QR{first.view.provider_ref}")
+
+
+async def test_the_amount(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await no_kaspi(world)
+    less = Money.parse("23900", "KZT")
+    with pytest.raises(Refused, match="was asked for"):
+        await clerk(world, opened, money=less)
+    done = await clerk(world, opened, money=less, override=True, reason="the coach pays the rest")
+    assert done.status is S.COMPLETED
+    [row] = await world.rows(KaspiOperation)
+    assert str(row.amount) == "23900.00"
+    assert set(await kinds(world)) == {"AMOUNT_MISMATCH"}
+
+
+async def test_the_date(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await no_kaspi(world)
+    born = opened.view.created_at
+    for off, said in (
+        (timedelta(minutes=-11), "before the payment was started"),
+        (timedelta(minutes=30), "in the future"),
+    ):
+        with pytest.raises(Conflict, match=said):
+            await clerk(world, opened, paid_at=born + off)
+    world.later(3600)
+    with pytest.raises(Conflict, match="after the payment's time was over"):
+        await clerk(world, opened, paid_at=born + timedelta(minutes=40))
+    done = await clerk(world, opened, paid_at=born + timedelta(minutes=2))
+    assert done.status is S.COMPLETED
+    [row] = await world.rows(KaspiOperation)
+    assert row.paid_at == born + timedelta(minutes=2)
+
+
+async def test_what_cannot_be_verified(world: World) -> None:
+    apple = await world.start(await world.participant(), "apple_pay")
+    with pytest.raises(Refused, match="not Kaspi's"):
+        await clerk(world, apple)
+    with pytest.raises(NotFound):
+        await verify(world.desk, VerifyOrder("nothing", NUMBER), CLERK)
+    with pytest.raises(Refused, match="too short"):
+        await clerk(world, apple, "12")
+    assert ("aigerim", "verify_refused") in await deeds(world)
+
+
+async def test_after_its_end(world: World) -> None:
+    """The network was away, the parent has paid, our payment expired: it is green, and flagged late."""
+    who = await world.participant()
+    opened = await world.start(who)
+    await no_kaspi(world)
+    await settle(
+        world.desk,
+        Fact(opened.view.payment_id, News.EXPIRED, world.now(), Source.CLOCK, "clock"),
+    )
+    done = await clerk(world, opened)
+    assert (done.status, done.late) == (S.COMPLETED, True)
+    assert (await world.who(who)).status is ParticipantStatus.PAID
+    assert await kinds(world) == ["LATE_PAYMENT"]
+
+
+async def test_money_of_another_amount_needs_a_decision(world: World) -> None:
+    opened = await world.start(await world.participant())
+    other = Fact(
+        opened.view.payment_id, News.SUCCEEDED, world.now(), Source.KASPI_STATUS, "kaspi",
+        money=Money.parse("2400", "KZT"),
+    )  # fmt: skip
+    await settle(world.desk, other)
+    await no_kaspi(world)
+    with pytest.raises(Refused, match="another amount came"):
+        await clerk(world, opened)
+    for wrong in (None, Money.parse("24000", "USD")):
+        with pytest.raises((Refused, Conflict)):
+            await clerk(world, opened, money=wrong, override=True, reason="yes")
+    paid = Money.parse("2400", "KZT")
+    assert (await clerk(world, opened, money=paid, override=True, reason="yes")).status is S.COMPLETED
+
+
+async def test_an_idempotency_key(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await no_kaspi(world)
+    order = VerifyOrder(opened.view.payment_id, NUMBER, idempotency_key="k1")
+    answers = await asyncio.gather(*(verify(world.desk, order, CLERK) for _ in range(5)))
+    assert {(a.status, a.already) for a in answers} == {(S.COMPLETED, False)}
+    with pytest.raises(Conflict, match="Idempotency-Key"):
+        await verify(world.desk, replace(order, number="19000000002"), CLERK)
+
+
+# --- at once
+
+
+async def _outcome(work: Any) -> Any:
+    try:
+        return await work
+    except PaymentError as error:
+        return error
+
+
+async def test_two_clerks_one_number_in_one_second(world: World, database_url: str) -> None:
+    """Real concurrency: two desks with connections of their own. One wins, the others are told who."""
+    db2 = PaymentDatabaseService(database_url)
+    desks = [world.desk, replace(world.desk, db=db2)]
+    opened = [await world.start(await world.participant()) for _ in range(6)]
+    await no_kaspi(world)
+    try:
+        for number in ("19000000001", "19000000002", "19000000003"):
+            pair = [opened.pop(), opened.pop()]
+            jobs = [
+                verify(
+                    desks[n % 2],
+                    VerifyOrder(pair[n % 2].view.payment_id, number),
+                    Actor(f"clerk{n}", Source.PERSON),
+                )
+                for n in range(6)
+            ]
+            results = await asyncio.gather(*map(_outcome, jobs))
+            won = [r for r in results if isinstance(r, Verified) and not r.already]
+            lost = [r for r in results if isinstance(r, Conflict)]
+            assert len(won) == 1, results
+            assert len(lost) == 3
+            [row] = [r for r in await numbers(world) if r[0] == number]
+            assert row[1] == won[0].payment_id
+            assert all(row[2] in each.message and row[1] in each.message for each in lost)
+            states = {(await world.status(each)) for each in pair}
+            assert states == {S.COMPLETED, S.PENDING}
+    finally:
+        await db2.dispose()
+    assert await kinds(world) == []
+
+
+async def test_the_other_clerk_is_a_moment_ahead(world: World, database_url: str) -> None:
+    """Hers is not committed yet when this one's checks have passed: the number's primary key decides."""
+    first, second = await world.start(await world.participant()), await world.start(await world.participant())
+    async with world.desk.db.writing() as session:  # its answer was lost: Kaspi is not asked
+        detail = await session.get(PaymentDetail, second.view.payment_id)
+        assert detail is not None
+        detail.provider_ref, detail.create_state = None, CreateState.SENT
+    word = Fact(
+        first.view.payment_id, News.SUCCEEDED, world.now(), Source.PERSON, "dana",
+        ids=ProviderIds(kaspi_operation=NUMBER),
+    )  # fmt: skip
+    db2 = PaymentDatabaseService(database_url)
+    try:
+        async with db2.writing() as session:
+            await settle_in(session, world.desk, word)
+            late = asyncio.create_task(_outcome(clerk(world, second)))
+            await asyncio.sleep(0.5)
+        told = await late
+    finally:
+        await db2.dispose()
+    assert isinstance(told, Conflict), told
+    assert "recorded by dana" in told.message
+    assert await world.status(second) is S.PENDING
+    assert (await numbers(world), await kinds(world)) == ([(NUMBER, first.view.payment_id, "dana")], [])
+
+
+async def test_two_numbers_for_one_payment_at_once(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await no_kaspi(world)
+    results = await asyncio.gather(
+        *(
+            _outcome(clerk(world, opened, f"1900000000{n}", actor=Actor(f"c{n}", Source.PERSON)))
+            for n in range(5)
+        )
+    )
+    assert sum(isinstance(each, Verified) for each in results) == 1
+    assert sum(isinstance(each, Conflict) for each in results) == 4
+    assert len(await numbers(world)) == 1
+
+
+async def test_desk_poll_and_callback_at_once(world: World) -> None:
+    """Whoever comes first: COMPLETED once, one number, one message."""
+    for _ in range(4):
+        opened = await world.start(await world.participant())
+        await world.phone(opened)
+        number = str(opened.view.provider_ref)
+        told = Fact(
+            opened.view.payment_id, News.SUCCEEDED, world.now(), Source.KASPI_CALLBACK, "gateway",
+            money=KZT, ids=ProviderIds(kaspi_payment=number, kaspi_operation=number), final_at_provider=True,
+        )  # fmt: skip
+        results = await asyncio.gather(
+            _outcome(clerk(world, opened, number)),
+            _outcome(look_after(world.desk, opened.view.payment_id)),
+            _outcome(settle(world.desk, told)),
+            _outcome(clerk(world, opened, number, actor=DANA)),
+        )
+        assert not [each for each in results if isinstance(each, PaymentError)], results
+        assert await world.status(opened) is S.COMPLETED
+        assert [row[0] for row in await numbers(world) if row[1] == opened.view.payment_id] == [number]
+    assert [row.topic for row in await world.rows(OutboxMessage)] == ["payment.received"] * 4
+    assert await kinds(world) == []
+
+
+async def test_a_poll_brings_a_number_that_a_clerk_used_for_another(world: World) -> None:
+    """The clerk's slip: provider news is never refused, a person compares."""
+    wrong, right = await world.start(await world.participant()), await world.start(await world.participant())
+    await no_kaspi(world)
+    await clerk(world, wrong, "19000000077")
+    told = Fact(
+        right.view.payment_id, News.SUCCEEDED, world.now(), Source.KASPI_STATUS, "kaspi",
+        money=KZT, ids=ProviderIds(kaspi_operation="QR19000000077"), final_at_provider=True,
+    )  # fmt: skip
+    await settle(world.desk, told)
+    assert await world.status(right) is S.COMPLETED
+    [found] = await world.rows(Discrepancy)
+    assert (found.kind, found.detail["settled"]) == ("DUPLICATE_PAYMENT", wrong.view.payment_id)
+
+
+# --- codes
+
+
+async def test_a_payment_is_found_by_its_code(world: World) -> None:
+    opened = await world.start(await world.participant())
+    code = str((await world.view(opened)).code)
+    assert (await views.one(world.desk, code.lower().replace("-", " "))).payment_id == opened.view.payment_id
+    last = "0" if code[-1] != "0" else "2"
+    with pytest.raises(NotFound, match="mistyped"):
+        await views.one(world.desk, code[:-1] + last)

@@ -1,0 +1,113 @@
+"""What is counted, on both databases, and that it is counted by index."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from procomp_pay.domain.failure_reasons import FailureKind, kind_of
+from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.services.maintenance.metrics import News, Tail
+from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.audit.chain import Deed
+from procomp_pay.storage.reports import metrics as figures
+from tests.services.conftest import World
+
+
+async def test_moves_are_counted_once_as_they_happen(world: World) -> None:
+    before = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    tail = Tail(world.desk)
+    assert await tail.read() == [], "what was before is not counted"
+    await world.confirm(str(before.view.provider_ref), "pm_card_chargeDeclined")
+    await world.deliver()
+    opened = await world.start(await world.participant())
+    assert await tail.read() == [
+        News("APPLE_PAY", PaymentStatus.FAILED, failure=FailureKind.DECLINED),
+        News("KASPI_QR", None),
+    ]
+    assert await tail.read() == []
+    await world.phone(opened)
+    world.later(30)
+    await world.maintain()
+    [news] = await tail.read()
+    assert (news.method, news.status) == ("KASPI_QR", PaymentStatus.COMPLETED)
+    assert news.seconds == pytest.approx(30, abs=10)
+    assert await tail.read() == []
+
+
+async def test_an_entry_that_is_committed_late_is_counted(world: World) -> None:
+    if world.desk.db.is_sqlite():
+        pytest.skip("a SQLite file has one writer")
+    one, other = [await world.start(await world.participant()) for _ in range(2)]
+    tail = Tail(world.desk)
+    await tail.read()
+    paid = Deed("x", "person", "x", before={"status": "PENDING"}, after={"status": "COMPLETED"})
+    async with world.desk.db.writing() as late:
+        await audit.append(late, one.view.payment_id, paid, world.now())
+        async with world.desk.db.writing() as early:
+            await audit.append(early, other.view.payment_id, paid, world.now())
+        assert len(await tail.read()) == 1
+    assert len(await tail.read()) == 1
+
+
+async def test_long_trails_are_read_in_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("procomp_pay.services.maintenance.metrics._OVERLAP", 3)
+    monkeypatch.setattr("procomp_pay.services.maintenance.metrics._PAGE", 5)
+    opened = await world.start(await world.participant())
+    tail = Tail(world.desk)
+    await tail.read()
+    started = Deed("x", "person", "started", after={"status": "PENDING"})
+    async with world.desk.db.writing() as session:
+        for _ in range(40):
+            await audit.append(session, opened.view.payment_id, started, world.now())
+    found = 0
+    for _ in range(10):
+        found += len(await tail.read())
+    assert found == 40
+
+
+async def test_depths_and_standing(world: World) -> None:
+    await world.start(await world.participant())
+    await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    for event in await world.events():
+        await world.receive(event)
+    async with world.desk.db.reading() as session:
+        depths = await figures.depths(session)
+        oldest = await figures.oldest_event(session)
+        standing = await figures.standing(session, world.now() - timedelta(days=7))
+        assert await figures.standing(session, world.now() + timedelta(days=1)) == {}
+    assert (depths["inbox_pending"], depths["inbox_dead"], depths["payments_watched"]) == (1, 0, 2)
+    assert oldest is not None
+    assert standing == {("KASPI_QR", "PENDING"): 1, ("APPLE_PAY", "PENDING"): 1}
+
+
+async def test_every_queue_is_counted_by_its_own_index(world: World) -> None:
+    async with world.desk.db.reading() as session:
+        connection = await session.connection()
+        if not world.desk.db.is_sqlite():
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        for name, (column, condition) in figures._QUEUES.items():
+            query = f"SELECT {column.key} FROM {column.class_.__tablename__} WHERE {condition} LIMIT 10"
+            explain = "EXPLAIN QUERY PLAN " if world.desk.db.is_sqlite() else "EXPLAIN "
+            plan = str((await connection.execute(text(explain + query))).all())
+            assert "_idx" in plan, (name, plan)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("Your card has insufficient funds. (insufficient_funds)", "insufficient_funds"),
+        ("Your card was declined. (generic_decline)", "declined"),
+        ("We cannot authenticate your card (payment_intent_authentication_failure)", "authentication"),
+        ("Your card has expired. (expired_card)", "expired_card"),
+        ("Kaspi: cancelled by the customer or not confirmed", "not_confirmed"),
+        ("Stripe refused: Amount must be no more than", "provider_refused"),
+        ("whatever else", "other"),
+        (None, "other"),
+    ],
+)  # fmt: skip
+def test_reasons_become_one_of_a_few_words(reason: Any, kind: str) -> None:
+    assert kind_of(reason) == kind

@@ -1,0 +1,94 @@
+"""Alerts about the lines to the providers, the order of looks, and many open payments at once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from procomp_pay.domain.errors import OutcomeUnknown, ProviderUnavailable
+from procomp_pay.domain.states import CreateState
+from procomp_pay.providers.kaspi.tls import CertificateLife
+from procomp_pay.providers.resilience.circuit_breaker import Circuit
+from procomp_pay.services.lifecycle.cancel import cancel
+from procomp_pay.services.maintenance.provider_health import tend
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.queues import OutboxMessage
+from procomp_pay.storage.payments import repository as payments
+from procomp_pay.storage.payments.repository import hold
+from tests.services.conftest import CLERK, TestProviders, World
+
+
+def with_lines(world: World) -> TestProviders:
+    providers = world.desk.providers
+    assert isinstance(providers, TestProviders)
+    return providers
+
+
+async def test_an_open_circuit_is_told_once(world: World) -> None:
+    circuit = Circuit("Kaspi", failures=1)
+    with_lines(world).tended.append(circuit)
+
+    async def away() -> None:
+        raise OutcomeUnknown("no answer")
+
+    with pytest.raises(OutcomeUnknown):
+        await circuit(away)
+    await tend(world.desk)
+    await tend(world.desk)
+    told = [row for row in await world.rows(OutboxMessage) if row.topic == "alert.circuit_open"]
+    assert [row.payload["provider"] for row in told] == ["Kaspi"]
+
+
+async def test_the_end_of_a_certificate_is_told_once_a_day(world: World) -> None:
+    end = datetime.now(UTC) + timedelta(days=20)
+    with_lines(world).life = CertificateLife(end, 20)
+    for _ in range(3):
+        await tend(world.desk)
+    world.later(24 * 3600)
+    await tend(world.desk)
+    told = [row for row in await world.rows(OutboxMessage) if row.topic == "alert.certificate_ends"]
+    assert [row.payload["days_left"] for row in told] == [20, 20]
+    with_lines(world).life = CertificateLife(end, 61)
+    world.later(24 * 3600)
+    await tend(world.desk)
+    assert len(await world.rows(OutboxMessage)) == 2
+
+
+async def test_a_second_try_that_never_left_says_nothing_of_the_first(world: World) -> None:
+    """The session exists at Stripe, and its answer was lost. Later Stripe cannot be reached: called PLANNED,
+    it would be dropped by `cancel` while the customer can still pay it."""
+    who = await world.participant()
+    await world.fault("/v1/checkout/sessions", "cut_after", times=100)
+    with pytest.raises(OutcomeUnknown):
+        await world.start(who, "apple_pay")
+    await world.no_faults()
+    await world.fault("/v1/checkout/sessions", "status", status=429, times=100)
+    world.later(60)
+    await world.maintain()
+    (detail,) = await world.rows(PaymentDetail)
+    assert detail.create_state is CreateState.SENT
+    with pytest.raises(ProviderUnavailable):
+        await cancel(world.desk, detail.payment_id, CLERK)
+    await world.no_faults()
+    for _ in range(2):
+        world.later(700)
+        await world.maintain()
+    (session,) = await world.stripe_objects("checkout/sessions")
+    assert session["status"] == "expired"
+
+
+async def test_the_oldest_deadline_is_looked_at_first_and_nobody_is_forgotten(world: World) -> None:
+    made = [await world.start(await world.participant()) for _ in range(6)]
+    ids = [each.view.payment_id for each in made]
+    now = world.now()
+    async with world.desk.db.writing() as session:
+        for place, payment_id in enumerate(ids):
+            detail = (await hold(session, payment_id)).detail
+            detail.expires_at = now + timedelta(seconds=100 - place)  # the last one ends first
+            detail.next_poll_at = now - timedelta(seconds=60 - place)  # and has waited shortest
+    async with world.desk.db.writing() as session:
+        claimed = await payments.claim_due(session, now, lease_s=60, limit=3)
+    assert claimed == [ids[5], ids[4], ids[0]]
+    async with world.desk.db.writing() as session:
+        assert await payments.claim_due(session, now, lease_s=60, limit=9) == [ids[3], ids[2], ids[1]]

@@ -1,0 +1,500 @@
+"""Money that goes back: once, never more than was paid, and found again after every kind of bad luck."""
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    Conflict,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+)
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import DisputeState, RefundState
+from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
+from procomp_pay.services.lifecycle.create_at_provider import handle_of
+from procomp_pay.services.refunds import create as use
+from procomp_pay.services.refunds.create import Refunded, RefundOrder
+from procomp_pay.services.registrations.participants import list_participants
+from procomp_pay.services.views import payment as views
+from procomp_pay.storage.models.payments import PaymentDetail, Refund
+from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.payments.repository import Held, hold
+from tests.services.conftest import CLERK, TOTAL_S, World, usd
+
+S, R = PaymentStatus, RefundState
+
+
+async def paid(world: World, method: str = "pm_card_visa", who: str | None = None) -> views.Opening:
+    """A completed Stripe payment of 50 USD."""
+    opened = await world.start(who or await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    await world.confirm(str(opened.view.provider_ref), method)
+    await world.deliver()
+    assert await world.status(opened) is S.COMPLETED
+    return opened
+
+
+async def back(world: World, opened: views.Opening, amount: str | None = None, **more: object) -> Refunded:
+    order = RefundOrder(opened.view.payment_id, "injured", usd(amount) if amount else None, **more)  # type: ignore[arg-type]
+    return await use.refund(world.desk, order, CLERK)
+
+
+async def at_stripe(world: World) -> int:
+    """Cents that went back at the sandbox."""
+    return sum(r["amount"] for r in await world.stripe_objects("refunds") if r["status"] == "succeeded")
+
+
+async def test_in_full_frees_the_place(world: World) -> None:
+    who = await world.participant()
+    opened = await paid(world, who=who)
+    done = await back(world, opened)
+    assert (done.state, done.money, done.payment_status) == (R.SUCCEEDED, usd("50"), S.REFUNDED)
+    participant = await world.who(who)
+    assert (participant.status, participant.payment_id) == (ParticipantStatus.REGISTERED, None)
+    assert (await world.view(opened)).refunded == usd("50")
+    await world.deliver()  # the events that say the same change nothing
+    assert await world.status(opened) is S.REFUNDED
+    assert len(await world.rows(Refund)) == 1
+    assert await at_stripe(world) == 5000
+    again = await world.start(who, "google_pay")
+    assert again.view.payment_id != opened.view.payment_id
+
+
+async def test_in_parts_up_to_the_rest(world: World) -> None:
+    who = await world.participant()
+    opened = await paid(world, who=who)
+    assert (await back(world, opened, "20")).payment_status is S.COMPLETED
+    assert (await world.who(who)).status is ParticipantStatus.PAID
+    with pytest.raises(Refused, match=r"30\.00"):
+        await back(world, opened, "30.01")
+    await back(world, opened, "10")
+    done = await back(world, opened)
+    assert (done.money, done.payment_status) == (usd("20"), S.REFUNDED)
+    assert await at_stripe(world) == 5000
+    with pytest.raises(Conflict, match="in full"):
+        await back(world, opened)
+
+
+async def test_what_cannot_go_back(world: World) -> None:
+    opened = await world.start(await world.participant(), "apple_pay")
+    with pytest.raises(Conflict, match="PENDING"):
+        await back(world, opened)
+    with pytest.raises(NotFound):
+        await use.refund(world.desk, RefundOrder("nothing", "why"), CLERK)
+    done = await paid(world)
+    for order in (
+        RefundOrder(done.view.payment_id, "why", Money.parse("50", "EUR")),
+        RefundOrder(done.view.payment_id, "  "),
+        RefundOrder(done.view.payment_id, "a\x1b[31m"),
+        RefundOrder(done.view.payment_id, "x" * 501),
+    ):
+        with pytest.raises(Refused):
+            await use.refund(world.desk, order, CLERK)
+    assert await world.rows(Refund) == []
+
+
+async def test_a_plan_writes_nothing(world: World) -> None:
+    opened = await paid(world)
+    await back(world, opened, "20")
+    planned = await use.plan(world.desk, RefundOrder(opened.view.payment_id, "why"))
+    assert (planned.paid, planned.before, planned.money) == (usd("50"), usd("20"), usd("30"))
+    assert planned.rest.amount == Decimal(0)
+    assert len(await world.rows(Refund)) == 1
+
+
+async def test_ten_clerks_at_once_pay_back_once(world: World) -> None:
+    opened = await paid(world)
+    results = await asyncio.gather(*(back(world, opened) for _ in range(10)), return_exceptions=True)
+    assert sum(isinstance(r, Refunded) for r in results) == 1
+    assert all(isinstance(r, Refunded | Conflict) for r in results)
+    assert await at_stripe(world) == 5000
+
+
+async def test_an_idempotency_key_pays_back_once(world: World) -> None:
+    opened = await paid(world)
+    first = await back(world, opened, "20", idempotency_key="k")
+    assert (await back(world, opened, "20", idempotency_key="k")).refund_id == first.refund_id
+    with pytest.raises(Conflict, match="Idempotency-Key"):
+        await back(world, opened, "21", idempotency_key="k")
+    assert await at_stripe(world) == 2000
+
+
+async def test_one_key_used_by_many_at_once_pays_back_once(world: World) -> None:
+    opened, other = await paid(world), await paid(world)
+    results = await asyncio.gather(
+        *(back(world, opened, "10", idempotency_key="k") for _ in range(5)),
+        *(back(world, other, "10", idempotency_key="k") for _ in range(5)),
+        return_exceptions=True,
+    )
+    assert all(isinstance(r, Refunded | Conflict) for r in results), results
+    assert len({r.refund_id for r in results if isinstance(r, Refunded)}) == 1
+    assert await at_stripe(world) == 1000
+
+
+async def test_a_lost_answer_is_found_and_pays_back_once(world: World) -> None:
+    opened = await paid(world)
+    await world.fault("/v1/refunds", "cut_after", method="POST", times=1000)
+    with pytest.raises(OutcomeUnknown, match="kept"):
+        await back(world, opened)
+    with pytest.raises(Conflict, match="on its way"):
+        await back(world, opened)
+    assert await world.status(opened) is S.COMPLETED
+    await world.no_faults()
+    world.later(60)
+    await world.maintain()
+    assert await world.status(opened) is S.REFUNDED
+    assert await at_stripe(world) == 5000
+
+
+async def test_stripe_away_is_made_later(world: World) -> None:
+    opened = await paid(world)
+    await world.fault("/v1/", "cut_before", times=1000)
+    with pytest.raises(Unavailable):
+        await back(world, opened, "20")
+    await world.no_faults()
+    world.later(60)
+    await world.maintain()
+    assert await at_stripe(world) == 2000
+    assert (await world.view(opened)).refunded == usd("20")
+
+
+@pytest.mark.parametrize("fault", ["cut_before", "cut_after"])
+async def test_after_stripe_forgot_the_key_nothing_is_sent_again(world: World, fault: str) -> None:
+    opened = await paid(world)
+    await world.fault("/v1/", fault, method="POST", times=1000)
+    with pytest.raises(Unavailable):
+        await back(world, opened)
+    await world.no_faults()
+    world.later(24 * 3600)
+    await world.maintain()
+    made = fault == "cut_after"
+    assert await at_stripe(world) == (5000 if made else 0)
+    [row] = await world.rows(Refund)
+    assert row.state is (R.SUCCEEDED if made else R.FAILED)
+    assert await world.status(opened) is (S.REFUNDED if made else S.COMPLETED)
+
+
+async def test_a_refund_from_the_dashboard_is_counted_once(world: World) -> None:
+    who = await world.participant()
+    opened = await paid(world, who=who)
+    await back(world, opened, "20")
+    made = await world.http.post(
+        "/v1/refunds",
+        data={"payment_intent": opened.view.provider_ref, "amount": "1000"},
+        headers=world._stripe_auth(),
+    )
+    assert made.status_code == 200, made.text
+    await world.deliver()
+    await world.deliver()
+    assert (await world.view(opened)).refunded == usd("30")
+    await back(world, opened)
+    assert (await world.view(opened)).status is S.REFUNDED
+    assert await at_stripe(world) == 5000
+
+
+async def test_a_dashboard_refund_whose_event_was_lost_is_found_by_the_sum(world: World) -> None:
+    opened = await paid(world)
+    await world.http.post(
+        "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=world._stripe_auth()
+    )
+    for event in await world.events():
+        if not event["type"].startswith("refund."):
+            await world.receive(event)
+    await world.maintain()
+    assert await world.status(opened) is S.COMPLETED
+    world.later(60)
+    await world.maintain()
+    assert await world.status(opened) is S.REFUNDED
+
+
+async def test_a_refund_that_fails_later_is_told_and_the_place_is_taken_again(world: World) -> None:
+    who = await world.participant()
+    opened = await paid(world, "pm_card_visa", who)
+    done = await back(world, opened)
+    answer = await world.http.post(f"/_sandbox/stripe/refunds/{done.provider_refund_id}/fail", json={})
+    assert answer.status_code < 300, answer.text
+    await world.deliver()
+    view = await world.view(opened)
+    assert (view.status, view.refunded.amount) == (S.COMPLETED, Decimal(0))
+    participant = await world.who(who)
+    assert (participant.status, participant.payment_id) == (ParticipantStatus.PAID, view.payment_id)
+    assert "alert.refund_failed" in {m.topic for m in await world.rows(OutboxMessage)}
+    await world.deliver()
+    assert await world.status(opened) is S.COMPLETED
+
+
+async def test_a_refund_that_takes_days(world: World) -> None:
+    opened = await paid(world, "pm_card_pendingRefund")
+    done = await back(world, opened)
+    assert (done.state, done.payment_status) == (R.PENDING, S.COMPLETED)
+    with pytest.raises(Conflict):
+        await back(world, opened)
+
+
+async def test_a_refund_event_before_its_payments_own(world: World) -> None:
+    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    await world.confirm(str(opened.view.provider_ref), "pm_card_visa")
+    await world.http.post(
+        "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=world._stripe_auth()
+    )
+    for event in (await world.events())[::-1]:  # newest first
+        await world.receive(event)
+        await world.maintain()
+    world.later(30)
+    await world.maintain()
+    assert await world.status(opened) is S.REFUNDED
+    assert len(await world.rows(Refund)) == 1
+
+
+@pytest.mark.parametrize("what", ["dispute", "refund"])
+async def test_news_of_a_pages_intent_before_we_know_the_intent(world: World, what: str) -> None:
+    """A hosted page's intent is learned with the payment; what comes before it must not pass for foreign."""
+    opened = await world.start(await world.participant(), "apple_pay")
+    await world.pay_page(opened)
+    [intent] = await world.stripe_objects("payment_intents")
+    if what == "dispute":
+        await world.http.post(f"/_sandbox/stripe/payment_intents/{intent['id']}/dispute", json={})
+    else:
+        data = {"payment_intent": intent["id"], "amount": "1000"}
+        await world.http.post("/v1/refunds", data=data, headers=world._stripe_auth())
+    late = ("charge.", "refund.") if what == "dispute" else ("refund.",)
+    for event in sorted(await world.events(), key=lambda e: not e["type"].startswith(late)):
+        await world.receive(event)
+        await world.maintain()
+    world.later(30)
+    await world.maintain()
+    [detail] = await world.rows(PaymentDetail)
+    if what == "dispute":
+        assert detail.dispute_state is DisputeState.WITHDRAWN
+    else:
+        assert detail.refunded_amount == Decimal("10.00")
+
+
+async def test_news_of_somebody_elses_intent_is_foreign_in_the_end(world: World) -> None:
+    opened = await paid(world)
+    await world.http.post(
+        "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=world._stripe_auth()
+    )
+    [event] = [e for e in await world.events() if e["type"] == "refund.created"]
+    event["id"], event["data"]["object"]["payment_intent"] = "evt_other", "pi_of_another_shop"
+    await world.receive(event)
+    for _ in range(14):
+        world.later(1300)
+        await world.maintain()
+    states = {row.event_id: row.state for row in await world.rows(WebhookEvent)}
+    assert states["evt_other"] is EventState.FOREIGN
+    assert await world.status(opened) is S.COMPLETED
+
+
+async def test_a_duplicate_payment_goes_back_and_the_place_stays(world: World) -> None:
+    who = await world.participant()
+    kaspi = await world.start(who)
+    apple = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    await world.phone(kaspi)
+    await world.confirm(str(apple.view.provider_ref), "pm_card_visa")
+    world.later(6)
+    await world.maintain()
+    await world.deliver()
+    assert (await world.view(apple)).is_duplicate
+    await back(world, apple)
+    assert await world.status(apple) is S.REFUNDED
+    participant = await world.who(who)
+    assert (participant.status, participant.payment_id) == (
+        ParticipantStatus.PAID,
+        kaspi.view.payment_id,
+    )
+
+
+async def test_the_database_holds_it_too(world: World) -> None:
+    opened = await paid(world)
+    await back(world, opened, "30")
+    [row] = await world.rows(Refund)
+
+    async def beyond(state: RefundState) -> None:
+        values = {name: getattr(row, name) for name in Refund.model_fields}
+        values |= {"id": "more", "state": state, "provider_refund_id": None}
+        async with world.desk.db.writing() as session:
+            session.add(Refund(**values))
+
+    for state in (R.PENDING, R.SUCCEEDED):
+        with pytest.raises(IntegrityError, match="pay_refund_within_payment"):
+            await beyond(state)
+    await beyond(R.FAILED)
+    assert len(await world.rows(Refund)) == 2
+
+
+async def test_disputes_are_flagged_and_hold_refunds_back(world: World) -> None:
+    who = await world.participant()
+    opened = await paid(world, "pm_card_createDispute", who)
+    await world.deliver()
+    [listed] = (await list_participants(world.desk)).items
+    assert (listed.participant_id, listed.is_paid) == (who, True)
+    assert listed.dispute in (DisputeState.OPEN, DisputeState.WITHDRAWN)
+    [detail] = await world.rows(PaymentDetail)
+    assert detail.dispute_state in (DisputeState.OPEN, DisputeState.WITHDRAWN)
+    assert detail.dispute_due_at is not None
+    assert "alert.dispute" in {m.topic for m in await world.rows(OutboxMessage)}
+    with pytest.raises(Conflict, match="twice"):
+        await back(world, opened)
+    closed = await world.http.post(
+        f"/_sandbox/stripe/disputes/{detail.dispute_id}/close", json={"won": False}
+    )
+    assert closed.status_code < 300, closed.text
+    await world.deliver()
+    [detail] = await world.rows(PaymentDetail)
+    assert detail.dispute_state is DisputeState.LOST
+    [row] = await world.rows(Payment)
+    assert row.status is S.COMPLETED
+
+
+class Kaspi:
+    """A completed Kaspi payment under scheme enhanced, whose refunds go by API."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def paid(self) -> views.Opening:
+        world = self.world
+        await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
+        kaspi = world.sandbox.info()["kaspi"]
+        await world.desk.providers.kaspi.aclose()  # type: ignore[attr-defined]
+        world.desk.providers.kaspi = KaspiPaymentService(  # type: ignore[attr-defined]
+            kaspi_http(world.sandbox.url),
+            scheme=KaspiScheme.ENHANCED,
+            device_token=kaspi["device_token"],
+            organization_bin=kaspi["organization_bin"],
+            total_s=TOTAL_S,
+        )
+        opened = await world.start(await world.participant())
+        await world.phone(opened)
+        world.later(6)
+        await world.maintain()
+        assert await world.status(opened) is S.COMPLETED
+        return opened
+
+    async def back(self, opened: views.Opening, amount: str | None = None) -> Refunded:
+        money = Money.parse(amount, "KZT") if amount else None
+        return await use.refund(self.world.desk, RefundOrder(opened.view.payment_id, "injured", money), CLERK)
+
+    async def gone(self, opened: views.Opening) -> Decimal:
+        """What went back at the sandbox."""
+        handle = handle_of(await _held(self.world, opened))
+        total = (await self.world.desk.providers.of(Channel.KASPI_QR).returned(handle)).total
+        assert total is not None
+        return total.amount
+
+
+async def _held(world: World, opened: views.Opening) -> Held:
+    async with world.desk.db.reading() as session:
+        return await hold(session, opened.view.payment_id, lock=False)
+
+
+async def test_kaspi_in_parts(world: World) -> None:
+    kaspi = Kaspi(world)
+    opened = await kaspi.paid()
+    await kaspi.back(opened, "4000")
+    assert (await world.view(opened)).refunded == Money.parse("4000", "KZT")
+    await kaspi.back(opened)
+    assert await world.status(opened) is S.REFUNDED
+    assert await kaspi.gone(opened) == Decimal("24000.00")
+
+
+@pytest.mark.parametrize("fault", ["cut_before", "cut_after"])
+async def test_kaspi_a_lost_answer_is_compared_before_a_second_try(world: World, fault: str) -> None:
+    kaspi = Kaspi(world)
+    opened = await kaspi.paid()
+    await kaspi.back(opened, "1000")
+    await world.fault("/r3/v01/payment/return", fault, times=1)
+    with pytest.raises(OutcomeUnknown):
+        await kaspi.back(opened, "4000")
+    with pytest.raises(Conflict, match="under way"):
+        await kaspi.back(opened, "4000")
+    world.later(60)
+    await world.maintain()
+    assert await kaspi.gone(opened) == Decimal("5000.00")
+    assert (await world.view(opened)).refunded == Money.parse("5000", "KZT")
+
+
+@pytest.mark.parametrize(
+    ("fault", "by_cashier", "ours", "back"),
+    [
+        ("cut_before", "700", R.FAILED, "700"),
+        ("cut_before", "4000", R.SUCCEEDED, "4000"),
+        ("cut_before", "9000", R.SUCCEEDED, "9000"),
+        ("cut_after", "700", R.SUCCEEDED, "4700"),
+    ],
+)
+async def test_kaspi_a_cashiers_refund_while_ours_is_unknown_is_told_from_it(
+    world: World, fault: str, by_cashier: str, ours: R, back: str
+) -> None:
+    kaspi = Kaspi(world)
+    opened = await kaspi.paid()
+    await world.fault("/r3/v01/payment/return", fault, times=1)
+    with pytest.raises(OutcomeUnknown):
+        await kaspi.back(opened, "4000")
+    ref = opened.view.provider_ref
+    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": by_cashier})
+    world.later(60)
+    assert (await world.maintain()).failures == []
+    assert await kaspi.gone(opened) == Decimal(back)
+    assert (await world.view(opened)).refunded == Money.parse(back, "KZT")
+    assert (await world.rows(Refund))[0].state is ours
+    await kaspi.back(opened, "1000")  # nothing stands in the way of the rest
+    assert (await world.view(opened)).refunded.amount == await kaspi.gone(opened)
+
+
+async def test_kaspis_basic_scheme_says_how_a_refund_is_made(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await world.phone(opened)
+    world.later(6)
+    await world.maintain()
+    with pytest.raises(Refused, match="basic scheme") as caught:
+        await use.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+    assert "Kaspi Pay app" in str(caught.value.next_step)
+    assert await world.status(opened) is S.COMPLETED
+    assert await world.rows(Refund) == []
+    assert not [m for m in await world.rows(OutboxMessage) if m.topic.startswith("alert.")]
+
+
+@pytest.mark.parametrize("trouble", ["not configured", "wrong key", "does not know it"])
+async def test_a_refund_that_may_be_made_is_never_failed_by_our_own_settings(
+    world: World, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cron without the key, or with another account's, proves nothing about the request before."""
+    opened = await paid(world)
+    await world.fault("/v1/refunds", "cut_after", method="POST", times=1000)
+    with pytest.raises(OutcomeUnknown):
+        await back(world, opened, "20")
+    await world.no_faults()
+    world.later(60)
+    error = NotFound("no such intent") if trouble == "does not know it" else ConfigurationError(trouble)
+
+    async def fails(_: object) -> Refunded:
+        raise error
+
+    def gives_none(_: Channel) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        if trouble == "not configured":
+            patch.setattr(type(world.desk.providers), "of", lambda _, channel: gives_none(channel))
+        else:
+            patch.setattr(world.desk.providers.of(Channel.STRIPE_INTENT), "refund", fails)
+        done = await world.maintain()
+        assert len(done.failures) == (0 if trouble == "does not know it" else 1)
+    [row] = await world.rows(Refund)
+    made = trouble == "does not know it"  # then the provider's own list of refunds is asked
+    assert row.state is (R.SUCCEEDED if made else R.PENDING)
+    world.later(200)
+    await world.maintain()
+    assert (await world.view(opened)).refunded == usd("20")
+    assert await at_stripe(world) == 2000

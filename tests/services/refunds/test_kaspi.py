@@ -1,0 +1,209 @@
+"""Refunds by Kaspi's scheme: with the customer's scan (standard), in the app and recorded (basic)."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import Conflict, OutcomeUnknown, PaymentError, ProviderUnavailable, Refused
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import RefundState
+from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.providers.kaspi.refunds import RefundQr
+from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
+from procomp_pay.services.lifecycle.create_at_provider import handle_of
+from procomp_pay.services.refunds import create as use
+from procomp_pay.services.refunds.create import RefundOrder
+from procomp_pay.services.refunds.customer_scan import customer_scan
+from procomp_pay.services.refunds.manual import MadeInApp, record_made
+from procomp_pay.services.views import payment as views
+from procomp_pay.storage.models.payments import KaspiOperation, Refund
+from procomp_pay.storage.payments.repository import hold
+from tests.services.conftest import CLERK, TOTAL_S, World
+
+S = PaymentStatus
+
+
+async def paid(world: World, scheme: KaspiScheme) -> views.Opening:
+    """A COMPLETED payment of 24 000 tenge, taken in a scheme."""
+    await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
+    info = world.sandbox.info()
+    providers: Any = world.desk.providers
+    await providers.kaspi.aclose()
+    providers.kaspi = KaspiPaymentService(
+        kaspi_http(world.sandbox.url, api_key=info["kaspi_api_key"]),
+        scheme=scheme,
+        device_token=info["kaspi"]["device_token"],
+        organization_bin=info["kaspi"]["organization_bin"],
+        total_s=TOTAL_S,
+    )
+    opened = await world.start(await world.participant())
+    await world.phone(opened)
+    world.later(6)
+    await world.maintain()
+    assert await world.status(opened) is S.COMPLETED
+    return opened
+
+
+async def gone(world: World, opened: views.Opening) -> Decimal:
+    """What went back at the sandbox."""
+    async with world.desk.db.reading() as session:
+        handle = handle_of(await hold(session, opened.view.payment_id, lock=False))
+    total = (await world.desk.providers.of(Channel.KASPI_QR).returned(handle)).total
+    return Decimal(0) if total is None else total.amount
+
+
+def at_desk(opened: views.Opening, scan: int | None, amount: str | None = None) -> RefundOrder:
+    money = Money.parse(amount, "KZT") if amount else None
+    return RefundOrder(opened.view.payment_id, "injured", money, at_desk=True, customer_scan=scan)
+
+
+async def scanned(world: World, opened: views.Opening, **more: str) -> int | None:
+    """The customer scans the refund QR as soon as it is shown."""
+    tasks: list[asyncio.Task[Any]] = []
+
+    def show(qr: RefundQr) -> None:
+        body = {"action": "scan", **more}
+        headers = {"Accept": "application/json"}
+        tasks.append(asyncio.create_task(world.http.post(f"/pay/{qr.token}", json=body, headers=headers)))
+        tasks.append(asyncio.create_task(asyncio.sleep(0)))
+
+    return await customer_scan(world.desk, opened.view.payment_id, show)
+
+
+@pytest.fixture(autouse=True)
+async def quick(world: World) -> None:
+    """Kaspi's interval is 5 s; the sandbox's timers are made faster."""
+    world.sandbox.kaspi._book.timers = type(world.sandbox.kaspi._book.timers).scaled(5)
+
+
+async def test_standard_goes_back_after_the_scan(world: World) -> None:
+    opened = await paid(world, KaspiScheme.STANDARD)
+    with pytest.raises(Refused, match="must be present"):
+        await use.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+    scan = await scanned(world, opened)
+    done = await use.refund(world.desk, at_desk(opened, scan, "4000"), CLERK)
+    assert done.state is RefundState.SUCCEEDED
+    assert await gone(world, opened) == Decimal("4000.00")
+
+
+async def test_standard_takes_the_scan_of_the_one_who_paid_alone(world: World) -> None:
+    opened = await paid(world, KaspiScheme.STANDARD)
+    with pytest.raises(Refused, match="not among the latest ten"):
+        await scanned(world, opened, phone="87019999999")
+    assert await gone(world, opened) == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "ends", "back"),
+    [("cut_after", RefundState.SUCCEEDED, "24000.00"), ("cut_before", RefundState.FAILED, "0.00")],
+)
+async def test_standard_a_lost_answer_is_compared_and_never_sent_again(
+    world: World, fault: str, ends: RefundState, back: str
+) -> None:
+    opened = await paid(world, KaspiScheme.STANDARD)
+    scan = await scanned(world, opened)
+    await world.fault("/r2/v01/payment/return", fault, times=1)
+    with pytest.raises(OutcomeUnknown):
+        await use.refund(world.desk, at_desk(opened, scan), CLERK)
+    world.later(60)
+    await world.maintain()
+    (row,) = await world.rows(Refund)
+    assert row.state is ends
+    assert await gone(world, opened) == Decimal(back)
+    lines = (await world.http.get("/_sandbox/requests")).json()["requests"]
+    assert sum(line["path"].endswith("/payment/return") for line in lines) == 1
+
+
+@pytest.mark.parametrize(("times", "ends"), [(1, RefundState.SUCCEEDED), (2, RefundState.FAILED)])
+async def test_could_not_be_made_is_tried_once_more_and_then_for_the_bank(
+    world: World, times: int, ends: RefundState
+) -> None:
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    forced = {"path": "/payment/return", "code": -99000006, "times": times}
+    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    with pytest.raises(OutcomeUnknown):
+        await use.refund(world.desk, at_desk(opened, None), CLERK)
+    for _ in range(3):
+        world.later(4000)
+        await world.maintain()
+    (row,) = await world.rows(Refund)
+    assert row.state is ends
+    assert await gone(world, opened) == Decimal(24000 if ends is RefundState.SUCCEEDED else 0)
+    lines = (await world.http.get("/_sandbox/requests")).json()["requests"]
+    assert sum(line["path"].endswith("/payment/return") for line in lines) == 2
+
+
+async def test_basic_is_made_in_the_app_and_recorded(world: World) -> None:
+    opened = await paid(world, KaspiScheme.BASIC)
+    pid = opened.view.payment_id
+    with pytest.raises(Refused, match="no refund by API") as refused:
+        await use.refund(world.desk, at_desk(opened, None), CLERK)
+    assert "Kaspi Pay app" in str(refused.value.next_step)
+    part = MadeInApp(pid, "QR 1400 123 4567", "injured", Money.parse("4000", "KZT"))
+    done = await record_made(world.desk, part, CLERK)
+    assert (done.state, done.provider_refund_id) == (RefundState.SUCCEEDED, "kaspi:14001234567")
+    assert await world.status(opened) is S.COMPLETED
+    with pytest.raises(Conflict, match="recorded before"):
+        await record_made(world.desk, part, CLERK)
+    with pytest.raises(Refused, match="more than what is left"):
+        await record_made(world.desk, MadeInApp(pid, "14001234568", "x", Money.parse("24000", "KZT")), CLERK)
+    await record_made(world.desk, MadeInApp(pid, "14001234568", "the rest"), CLERK)
+    assert await world.status(opened) is S.REFUNDED
+    rows = await world.rows(Refund)
+    assert {(row.requested_by, row.reason) for row in rows} == {
+        (CLERK.name, "injured"),
+        (CLERK.name, "the rest"),
+    }
+
+
+async def test_a_payments_own_number_is_no_refund(world: World) -> None:
+    opened = await paid(world, KaspiScheme.BASIC)
+    (operation,) = await world.rows(KaspiOperation)
+    with pytest.raises(Conflict, match="number of a payment"):
+        await record_made(
+            world.desk, MadeInApp(opened.view.payment_id, operation.operation_number, "x"), CLERK
+        )
+
+
+async def test_two_clerks_with_one_number_never_both_win(world: World) -> None:
+    first = await paid(world, KaspiScheme.BASIC)
+    second = await world.start(await world.participant())
+    await world.phone(second)
+    world.later(6)
+    await world.maintain()
+    both = [MadeInApp(each.view.payment_id, "14001234567", "x") for each in (first, second)]
+    ended = await asyncio.gather(
+        *(record_made(world.desk, each, CLERK) for each in both), return_exceptions=True
+    )
+    assert len(await world.rows(Refund)) == 1
+    lost = [each for each in ended if isinstance(each, BaseException)]
+    assert len(lost) == 1
+    assert isinstance(lost[0], PaymentError)
+    assert "recorded before" in str(lost[0])
+
+
+async def test_where_kaspi_tells_a_persons_word_must_agree(world: World) -> None:
+    opened = await paid(world, KaspiScheme.ENHANCED)
+    made = MadeInApp(opened.view.payment_id, "14001234567", "x", Money.parse("4000", "KZT"))
+    with pytest.raises(Refused, match="Kaspi says"):
+        await record_made(world.desk, made, CLERK)
+    ref = (await world.view(opened)).provider_ref
+    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": 4000})
+    assert (await record_made(world.desk, made, CLERK)).state is RefundState.SUCCEEDED
+
+
+async def test_standard_a_scan_that_could_not_be_used_fails_while_the_customer_is_here(world: World) -> None:
+    opened = await paid(world, KaspiScheme.STANDARD)
+    scan = await scanned(world, opened)
+    await world.fault("/r2/v01/payment", "status", status=503, times=999)
+    with pytest.raises(ProviderUnavailable, match="Nothing went back"):
+        await use.refund(world.desk, at_desk(opened, scan, "4000"), CLERK)
+    await world.no_faults()
+    scan = await scanned(world, opened)
+    await use.refund(world.desk, at_desk(opened, scan, "4000"), CLERK)
+    assert await gone(world, opened) == Decimal("4000.00")

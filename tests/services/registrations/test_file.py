@@ -1,0 +1,341 @@
+"""Rosters as people save them, and everything that can be wrong with such a file."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from procomp_pay.domain.errors import Refused
+from procomp_pay.services.registrations import rows as roster_rows
+from procomp_pay.services.registrations import xlsx_rows as roster_xlsx
+from procomp_pay.services.registrations.file import Roster, RosterRow, read_roster
+
+HEAD = "name,category,email\n"
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Any:
+    def write(content: str | bytes, name: str = "roster.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def workbook(*rows: list[Any], title: str = "Лист1", more: dict[str, list[list[Any]]] | None = None) -> bytes:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.title = title
+    for row in rows:
+        sheet.append(row)
+    for name, lines in (more or {}).items():
+        other = book.create_sheet(name)
+        for line in lines:
+            other.append(line)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def cells(roster: Roster) -> list[tuple[int, str, str, str]]:
+    assert not [row.problem for row in roster.rows if row.problem]
+    return [(row.line, row.name, row.category, row.email) for row in roster.rows]
+
+
+def problems(roster: Roster) -> list[tuple[int, str]]:
+    return [(row.line, row.problem) for row in roster.rows if row.problem]
+
+
+# Heads
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["name,category,email", "ФИО,Категория,Почта", "Аты-жөні,Санат,Пошта",
+     "Ф.И.О. участника,Весовая категория,E-mail", "Қатысушының аты-жөні,Жас санаты,Пошта",
+     "FULL_NAME,Weight category,E-Mail address", "Толық аты,Салмақ санаты,Электрондық пошта",
+     "Участник,Категория (вес),Эл. почта"],
+)  # fmt: skip
+def test_heads_are_found_in_three_languages(save: Any, head: str) -> None:
+    assert cells(read_roster(save(f"{head}\nҚайрат,-60,k@example.kz\n"))) == [
+        (2, "Қайрат", "-60", "k@example.kz")
+    ]
+
+
+def test_columns_stand_in_any_order_and_others_are_named(save: Any) -> None:
+    roster = read_roster(
+        save("№,Почта,Клуб,Санат,Email тренера,ФИО\n1,k@example.kz,Барс,-60,t@x.kz,Қайрат\n")
+    )
+    assert cells(roster) == [(2, "Қайрат", "-60", "k@example.kz")]
+    assert roster.ignored == ["№", "Клуб", "Email тренера"]
+    assert roster.used == {"name": "ФИО", "category": "Санат", "e-mail": "Почта"}
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "name"),
+    [("Фамилия,Имя,Отчество", "Асанов,Қайрат,Ерланұлы", "Асанов Қайрат Ерланұлы"),
+     ("Имя,Фамилия", "Қайрат,Асанов", "Асанов Қайрат"), ("Тегі,Аты", "Асанов,Қайрат", "Асанов Қайрат"),
+     ("first name,last name", "Kairat,Asanov", "Asanov Kairat"), ("Имя,Клуб", "Қайрат,Барс", "Қайрат")],
+)  # fmt: skip
+def test_a_name_in_parts_is_put_together(save: Any, head: str, line: str, name: str) -> None:
+    assert read_roster(save(f"{head}\n{line}\n")).rows[0].name == name
+
+
+def test_names_alone_are_enough_and_a_title_above_does_no_harm(save: Any) -> None:
+    roster = read_roster(save("Кубок Алматы 2026\n\nФИО\nҚайрат\n\n   \nАида\n"))
+    assert cells(roster) == [(4, "Қайрат", "", ""), (7, "Аида", "", "")]
+
+
+def test_a_missing_name_column_lists_the_heads(save: Any) -> None:
+    with pytest.raises(Refused, match="“Клуб”, “Вес”") as refused:
+        read_roster(save("Клуб,Вес\nБарс,60\n"))
+    assert "ФИО" in str(refused.value.next_step)
+
+
+def test_two_heads_for_one_thing_are_not_guessed(save: Any) -> None:
+    with pytest.raises(Refused, match="“Весовая категория” and “Возрастная категория”"):
+        read_roster(save("ФИО,Весовая категория,Возрастная категория\nҚайрат,-60,U18\n"))
+
+
+# CSV
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "kz1048"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_every_way_a_spreadsheet_saves_csv(save: Any, encoding: str, delimiter: str, end: str) -> None:
+    text = end.join(delimiter.join(each) for each in (["ФИО", "Санат"], ["Қайрат Әсетұлы", "-60 кг"]))
+    if delimiter == "\t":
+        text += end + "Шың, Өмір; Үсен\t, ; ,"
+    first = read_roster(save(text.encode(encoding))).rows[0]
+    assert (first.line, first.name, first.category) == (2, "Қайрат Әсетұлы", "-60 кг")
+
+
+def test_windows_1251_is_recognised(save: Any) -> None:
+    roster = read_roster(save("ФИО;Категория\nПётр Щукин;до 60 кг\n".encode("cp1251")))
+    assert cells(roster) == [(2, "Пётр Щукин", "до 60 кг", "")]
+    assert "cp1251" in roster.kind
+
+
+def test_quoted_commas_quotes_and_line_breaks_keep_the_line_numbers(save: Any) -> None:
+    roster = read_roster(save(HEAD + '"Асанов,\nҚайрат","-60 ""A""",\r\nАида,,\n'))
+    assert cells(roster) == [(2, "Асанов,\nҚайрат", '-60 "A"', ""), (4, "Аида", "", "")]
+
+
+def test_excels_sep_line_is_understood(save: Any) -> None:
+    assert cells(read_roster(save("sep=;\r\nФИО;Санат\r\nҚайрат;-60\r\n"))) == [(3, "Қайрат", "-60", "")]
+
+
+def test_a_line_with_too_many_cells_is_bad_and_the_others_are_read(save: Any) -> None:
+    roster = read_roster(save(HEAD + "Аида,,,,,\n"))
+    assert cells(roster) == [(2, "Аида", "", "")]  # empty ones are no harm
+    wide = read_roster(save(HEAD + "Асанов, Қайрат,-60,k@x.kz\nАида,,\n"))
+    assert problems(wide) == [(2, "the line has 4 cells and the head 3: put a text with commas in quotes")]
+    assert wide.rows[1] == RosterRow(3, "Аида")
+
+
+def test_wrong_quotes_are_reported_where_they_are(save: Any) -> None:
+    inside = read_roster(save(HEAD + '"Клуб "Барс"",,\nАида,,\n'))
+    assert [line for line, _ in problems(inside)] == [2]
+    assert inside.rows[1].name == "Аида"
+    opened = read_roster(save(HEAD + 'Аида,,\n"Бота,,\nВера,,\n'))
+    assert opened.rows[0].name == "Аида"
+    assert problems(opened) == [
+        (3, "a quote is opened here and never closed: everything below it would be one cell")
+    ]
+
+
+def test_a_nul_is_of_its_line_alone(save: Any) -> None:
+    roster = read_roster(save(HEAD + "А\x00ида,,\nБота,,\n"))
+    assert [row.name for row in roster.rows] == ["А\x00ида", "Бота"]
+
+
+def test_a_huge_cell_is_of_its_line_alone(save: Any) -> None:
+    roster = read_roster(save(HEAD + "А" * 200_000 + ",,\nБота,,\n"))
+    assert [line for line, _ in problems(roster)] == [2]
+    assert roster.rows[-1].name == "Бота"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "is empty"),
+        (b"  \n\r\n", "is empty"),
+        (b"\xef\xbb\xbf", "nothing in it"),
+        (HEAD, "no participant below"),
+        (HEAD + ",,\n;\n", None),
+        (b"\xd0\xcf\x11\xe0" + b"\x00" * 100, r"old \.xls"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\xff", "NUL"),
+        (b"PK\x03\x04 nothing", "damaged"),
+        (",,,\n,,,\n", "nothing in it"),
+        ('"never closed', "Line 1: a quote"),
+        ("\n".join(f"x{n},y" for n in range(50)), "No column with the participants' names"),
+    ],
+)
+def test_a_file_that_is_no_roster_is_refused_in_words(save: Any, content: Any, why: str | None) -> None:
+    if why is None:
+        assert read_roster(save(content)).rows[0].name == ";"
+        return
+    with pytest.raises(Refused, match=why) as refused:
+        read_roster(save(content))
+    assert refused.value.next_step
+
+
+def test_a_csv_has_no_sheets(save: Any) -> None:
+    with pytest.raises(Refused, match="no sheets"):
+        read_roster(save(HEAD + "Аида,,\n"), sheet="Лист1")
+
+
+def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="cannot be read"):
+        read_roster(tmp_path)
+
+
+def test_size_is_bounded(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Refused, match="larger than 10 MB"):
+        read_roster(save(HEAD + "А,,\n" * 2_500_000))
+    lines = "".join(f"Спортсмен {n},,\n" for n in range(roster_rows.MOST_ROWS))
+    assert len(read_roster(save(HEAD + lines)).rows) == roster_rows.MOST_ROWS
+    with pytest.raises(Refused, match="more than 20000 lines"):
+        read_roster(save(HEAD + lines + "Аида,,\n"))
+
+
+# XLSX
+
+
+def test_a_workbook_is_read_by_its_content_whatever_its_name(save: Any) -> None:
+    content = workbook(["Почта", "ФИО", "Санат"], ["k@example.kz", "Қайрат", "-60 кг"], [None, "Аида"])
+    for name in ("roster.xlsx", "roster.csv"):
+        roster = read_roster(save(content, name))
+        assert cells(roster) == [(2, "Қайрат", "-60 кг", "k@example.kz"), (3, "Аида", "", "")]
+    assert roster.kind == "XLSX (sheet “Лист1”)"
+
+
+def test_the_first_sheet_or_the_one_named(save: Any) -> None:
+    path = save(workbook(["ФИО"], ["Аида"], more={"Дети": [["ФИО"], ["Бота"]]}))
+    assert read_roster(path).rows[0].name == "Аида"
+    assert read_roster(path, "Дети").rows[0].name == "Бота"
+    with pytest.raises(Refused, match="Взрослые") as refused:
+        read_roster(path, "Взрослые")
+    assert "“Лист1”, “Дети”" in str(refused.value.next_step)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(60, "60"), (60.0, "60"), (-66.5, "-66.5"), (1e21, "1" + "0" * 21), (True, "True")]
+)
+def test_numbers_are_written_as_a_person_would(save: Any, value: Any, text: str) -> None:
+    assert read_roster(save(workbook(["ФИО", "Санат"], ["Аида", value]))).rows[0].category == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(date(2026, 10, 12), "2026-10-12"), (datetime(2026, 10, 12, 9, 30), "2026-10-12 09:30")],  # noqa: DTZ001
+)
+def test_a_category_that_became_a_date_is_bad(save: Any, value: Any, text: str) -> None:
+    roster = read_roster(
+        save(workbook(["ФИО", "Санат", "Дата"], ["Аида", value, value], ["Бота", "-60", value]))
+    )
+    assert problems(roster) == [
+        (2, f"the category became a date ({text}), as 10-12 does: make the column Text and type it")
+    ]
+    assert roster.rows[1].category == "-60"
+
+
+def test_formulas_count_by_their_result(save: Any) -> None:
+    path = save(workbook(["ФИО", "Санат"], ["=A1", "x"], ["Аида", "=1/0"]))
+    assert [line for line, _ in problems(read_roster(path))] == [2, 3]
+    assert "formula without its result" in problems(read_roster(path))[0][1]
+    result = (b"<f>A1</f><v />", b"<f>A1</f><v>7a</v>", b'<c r="A2"', b'<c r="A2" t="str"')
+    with_results = _patched(path.read_bytes(), *result)
+    read = read_roster(save(with_results)).rows[0]
+    assert (read.name, read.problem) == ("7a", None)
+
+
+def test_an_error_of_the_spreadsheet_is_bad(save: Any) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["ФИО"])
+    sheet["A2"] = "#REF!"
+    out = io.BytesIO()
+    book.save(out)
+    assert problems(read_roster(save(out.getvalue()))) == [
+        (2, "the name is an error of the spreadsheet: #REF!")
+    ]
+
+
+def test_notes_beside_the_table_of_a_workbook_do_no_harm(save: Any) -> None:
+    path = save(workbook(["ФИО"], ["Аида", None, "оплатит позже"]))
+    assert cells(read_roster(path)) == [(2, "Аида", "", "")]
+
+
+def test_a_dimension_that_is_not_so_hides_nobody(save: Any) -> None:
+    wrong = (b'<dimension ref="A1:A3"', b'<dimension ref="A1:A1"')
+    content = _patched(workbook(["ФИО"], ["Аида"], ["Бота"]), *wrong)
+    assert [row.name for row in read_roster(save(content)).rows] == ["Аида", "Бота"]
+
+
+def test_a_broken_workbook_is_refused(save: Any) -> None:
+    whole = workbook(["ФИО"], ["Аида"])
+    for broken in (
+        whole[: len(whole) // 2],
+        _patched(whole, b"<sheetData>", b"<sheetData><row><c"),
+        _patched(whole, b'<row r="2"', b'<row r="two"'),
+        _zip({"word/document.xml": b"<x/>"}),
+        _zip({"[Content_Types].xml": b"<Types"}),
+    ):
+        with pytest.raises(Refused, match="damaged") as refused:
+            read_roster(save(broken))
+        assert refused.value.next_step
+
+
+def test_a_zip_bomb_is_not_unpacked(save: Any) -> None:
+    with pytest.raises(Refused, match="unpacks to more than"):
+        read_roster(save(_zip({"xl/worksheets/sheet1.xml": b"0" * 70_000_000})))
+
+
+def test_entities_do_not_explode(save: Any) -> None:
+    bomb = b'<!DOCTYPE b [<!ENTITY a "' + b"a" * 1000 + b'">'
+    for n in range(8):
+        name, inner = chr(98 + n).encode(), b"&" + chr(97 + n).encode() + b";"
+        bomb += b"<!ENTITY " + name + b' "' + inner * 10 + b'">'
+    content = _patched(workbook(["ФИО"], ["Аида"]), b"<sheetData>", b"<sheetData>&i;")
+    content = _patched(content, b"<worksheet", bomb + b"]><worksheet")
+    with pytest.raises(Refused, match="damaged"):
+        read_roster(save(content))
+
+
+def test_a_row_number_far_away_is_not_counted_up_to(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roster_xlsx, "_MOST_SCANNED", 1000)
+    content = _patched(workbook(["ФИО"], ["Аида"], ["Бота"]), b'<row r="3"', b'<row r="999999999"')
+    with pytest.raises(Refused, match="more than 1000 rows"):
+        read_roster(save(content))
+
+
+def _patched(content: bytes, *pairs: bytes) -> bytes:
+    """A workbook with bytes of its first sheet replaced."""
+    parts: dict[str, bytes] = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for name in archive.namelist():
+            parts[name] = archive.read(name)
+    sheet = parts["xl/worksheets/sheet1.xml"]
+    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
+        assert old in sheet, sheet
+        sheet = sheet.replace(old, new, 1)
+    return _zip(parts | {"xl/worksheets/sheet1.xml": sheet})
+
+
+def _zip(parts: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return out.getvalue()

@@ -1,0 +1,156 @@
+"""Two processes' worth of desks on one database: everything at once, then the books must agree.
+
+``PROCOMP_SEEDS=20`` for more than one story.
+"""
+
+import asyncio
+import os
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from procomp_pay.domain.errors import PaymentError
+from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentMethod, PaymentStatus
+from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.lifecycle.cancel import cancel
+from procomp_pay.services.lifecycle.polling import look_after
+from procomp_pay.services.webhooks.inbox import handle_next
+from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
+from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.queues import WebhookEvent
+from tests.services.conftest import CLERK, World
+
+SEEDS = int(os.environ.get("PROCOMP_SEEDS", "1"))
+
+
+@pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
+async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long story
+    world: World, database_url: str, seed: int
+) -> None:
+    rng = random.Random(seed)
+    db2 = PaymentDatabaseService(database_url)
+    desks = [world.desk, replace(world.desk, db=db2)]
+    seen: Counter[str] = Counter()
+    bugs: list[BaseException] = []
+
+    async def quiet(work) -> None:
+        await asyncio.sleep(rng.uniform(0, 0.4))
+        try:
+            await work
+        except PaymentError as error:
+            seen[f"{type(error).__name__}: {error.message[:50]}"] += 1
+        except Exception as error:
+            bugs.append(error)
+
+    async def start(desk, who, method):
+        channel = {
+            "KASPI_QR": Channel.KASPI_QR,
+            "APPLE_PAY": Channel.STRIPE_CHECKOUT,
+            "GOOGLE_PAY": Channel.STRIPE_INTENT,
+        }[method]
+        await initiate(desk, Order(who, PaymentMethod(method), channel), CLERK)
+
+    async def events(desk):
+        for event in await world.events():
+            await world.receive(event)
+        while await handle_next(desk) is not None:
+            pass
+
+    try:
+        for _ in range(8):
+            who = await world.participant()
+            await quiet(start(desks[0], who, rng.choice(["APPLE_PAY", "GOOGLE_PAY", "KASPI_QR"])))
+            [p] = [d for d in await world.rows(PaymentDetail) if d.participant_id == who]
+            jobs = []
+            if p.channel is Channel.STRIPE_CHECKOUT:
+                jobs.append(world.http.post(str(p.payment_url), json={"wallet": "apple_pay"}))
+            elif p.channel is Channel.STRIPE_INTENT:
+                jobs.append(world.confirm(str(p.provider_ref), "pm_google_pay"))
+            else:
+                token = world.desk.keyring.decrypt(str(p.qr_token_enc))
+                jobs.append(world.http.post(f"/pay/{token}", json={"action": "pay"}))
+            for n in range(3):
+                d = desks[n % 2]
+                jobs += [
+                    start(d, who, "KASPI_QR"),
+                    start(d, who, "APPLE_PAY"),
+                    look_after(d, p.payment_id),
+                    cancel(d, p.payment_id, CLERK),
+                    events(d),
+                    look_after(desks[1 - n % 2], p.payment_id),
+                ]
+            rng.shuffle(jobs)
+            await asyncio.gather(*(quiet(j) for j in jobs))
+        for _ in range(7):
+            await quiet(events(desks[1]))
+            world.later(700)
+            await world.maintain()
+    finally:
+        await db2.dispose()
+    print(dict(seen))
+    for row in await world.rows(WebhookEvent):
+        if row.last_error:
+            print(row.type, row.last_error)
+    assert not bugs, bugs
+    payments = {x.id: x for x in await world.rows(Payment)}
+    details = {x.payment_id: x for x in await world.rows(PaymentDetail)}
+    paid_at_stripe = {
+        i["metadata"]["payment_id"]
+        for i in await world.stripe_objects("payment_intents")
+        if i["status"] == "succeeded"
+    }
+    kaspi = (await world.http.get("/_sandbox/kaspi/payments")).json()
+    kaspi = kaspi["payments"] if isinstance(kaspi, dict) else kaspi
+    paid_refs = {
+        str(k.get("PaymentId") or k.get("QrPaymentId") or k.get("payment_id"))
+        for k in kaspi
+        if k.get("Status") == "Processed" or k.get("status") == "Processed"
+    }
+    for x, row in payments.items():
+        if row.status is PaymentStatus.PENDING:
+            d = details[x]
+            print(
+                "STILL PENDING",
+                d.channel,
+                d.create_state,
+                d.provider_open,
+                d.next_poll_at,
+                d.cancel_requested_by,
+                d.expires_at,
+                world.now(),
+            )
+    print(
+        "stripe paid",
+        len(paid_at_stripe),
+        "kaspi paid",
+        len(paid_refs),
+        Counter(x.status.value for x in payments.values()),
+    )
+    for one in paid_at_stripe:
+        assert payments[one].status is PaymentStatus.COMPLETED
+    for one in details.values():
+        if one.channel.is_kaspi and one.provider_ref in paid_refs:
+            assert payments[one.payment_id].status is PaymentStatus.COMPLETED
+    done = {x for x, row in payments.items() if row.status is PaymentStatus.COMPLETED}
+    assert len(done) == len(paid_at_stripe) + len(paid_refs)
+    for one in await world.rows(Participant):
+        mine = {x for x in done if details[x].participant_id == one.id}
+        assert (one.status is ParticipantStatus.PAID) == bool(mine)
+        assert not mine or one.payment_id in mine
+    prev: dict[str, AuditEntry] = {}
+    for entry in sorted(await world.rows(AuditEntry), key=lambda e: (e.payment_id, e.seq)):
+        before = prev.get(entry.payment_id)
+        assert entry.prev_hash == (before.hash if before else audit.GENESIS)
+        assert entry.hash == audit.entry_hash(entry)
+        prev[entry.payment_id] = entry
+    zombies = [x for x, d in details.items() if not d.provider_open and d.next_poll_at is not None]
+    print("zombies", len(zombies))
+    still = [(payments[x].status.value, d.create_state.value) for x, d in details.items() if d.provider_open]
+    assert not still, still
+    assert not zombies, (
+        f"{len(zombies)} of {len(details)} payments that are over stay in the due queue for ever"
+    )

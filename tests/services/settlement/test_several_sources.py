@@ -1,0 +1,232 @@
+"""Where verify, bill, callback, statement and reconcile meet: attacks on the seams."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from procomp_pay.domain.errors import Conflict, PaymentError, Refused
+from procomp_pay.domain.events import Fact, News, ProviderIds, Source
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
+from procomp_pay.services.kaspi_verification.verify import VerifyOrder, verify
+from procomp_pay.services.reconciliation import discrepancies
+from procomp_pay.services.reconciliation.discrepancies import How
+from procomp_pay.services.settlement.apply import settle
+from procomp_pay.services.webhooks.kaspi_bill import pay
+from tests.services.conftest import CLERK, World
+from tests.services.reconciliation import test_run as plants
+from tests.services.reconciliation.test_statement import compare, line
+from tests.services.webhooks.test_kaspi_bill import ask, of
+
+S = PaymentStatus
+NUMBER = "19000000001"
+
+
+async def test_a_paid_bill_is_not_missed_where_nobody_can_ask_about_it(world: World) -> None:
+    await pay(world.desk, ask(await world.participant()))
+    report = await plants.run(world, "kaspi")
+    assert (report.found, report.still_open) == (0, 0), report.told
+
+
+async def test_a_payment_of_the_clerk_s_word_alone_is_not_missed(world: World) -> None:
+    await world.fault("/r1", "cut_before", times=99)
+    who = await world.participant()
+    with pytest.raises(PaymentError):
+        await world.start(who)
+    [(payment, _)] = await of(world, who)
+    await verify(world.desk, VerifyOrder(payment.id, "19000000001"), CLERK)
+    await world.no_faults()
+    report = await plants.run(world, "kaspi")
+    assert (report.found, report.still_open) == (0, 0), report.told
+
+
+async def test_an_override_stays_open_whatever_the_night_finds(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await world.phone(opened, "cancel")
+    world.later(6)
+    order = VerifyOrder(opened.view.payment_id, "19000000001", override=True, reason="seen in Kaspi Pay")
+    done = await verify(world.desk, order, CLERK)
+    assert done.overridden
+    [mine] = await plants.open_rows(world)
+    report = await plants.run(world, "kaspi")
+    assert plants.kinds(report) == {("STATUS_MISMATCH", "again"): 1}
+    [found] = await plants.open_rows(world)
+    assert found.id == mine.id
+    assert (found.detail["override"], found.detail["what"]) == (
+        "seen in Kaspi Pay",
+        "not paid at the provider",
+    )
+    # Kaspi says nothing against it any more; the override ends by a person's word all the same
+    await plants.at_kaspi(world, opened, "late-process", {})
+    assert (await plants.run(world, "kaspi")).still_open == 1
+
+
+async def late_by_a_clerk(world: World) -> VerifyOrder:
+    opened = await world.start(await world.participant())
+    await world.phone(opened)
+    over = Fact(opened.view.payment_id, News.EXPIRED, world.now(), Source.CLOCK, "clock")
+    await settle(world.desk, over)
+    return VerifyOrder(opened.view.payment_id, NUMBER)
+
+
+async def less_by_a_clerk(world: World) -> VerifyOrder:
+    opened = await world.start(await world.participant())
+    less = Money.parse("23900", "KZT")
+    return VerifyOrder(opened.view.payment_id, NUMBER, money=less, override=True, reason="the coach pays")
+
+
+@pytest.mark.parametrize("word", [late_by_a_clerk, less_by_a_clerk], ids=lambda each: each.__name__)
+async def test_what_a_clerk_s_word_opened_is_accepted_once(world: World, word: Any) -> None:
+    """Under whichever of its names the payment is found again: the QR's, or the operation's number."""
+    order = await word(world)
+    await world.fault("/r1", "cut_before", times=99)
+    await verify(world.desk, order, CLERK)
+    await world.no_faults()
+    [row] = await plants.open_rows(world)
+    qr = row.fingerprint.split(":")[2]
+    assert qr != NUMBER
+    await discrepancies.resolve(world.desk, row.id, How.ACCEPT, "it is so", CLERK)
+    if order.money is None:
+        again = [await plants.run(world, "kaspi")]
+    else:
+        told = [
+            line(n, NUMBER, world.now(), "23900.00 KZT", payment_ref=ref) for n, ref in ((5, None), (6, qr))
+        ]
+        again = [await compare(world, [each], "kaspi") for each in told]
+    # what came was booked where an amount was accepted: nothing is left to differ
+    left = {(row.kind, "accepted"): 1} if order.money is None else {}
+    for report in again:
+        assert plants.kinds(report) == left
+    assert await plants.open_rows(world) == []
+
+
+async def test_two_operations_of_one_qr_are_told_apart_by_their_numbers(world: World) -> None:
+    opened = await plants.paid_by_kaspi(world)
+    qr = str(opened.view.provider_ref)
+    await plants.change(world, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
+    told = [line(n, f"99900011{n}", world.now(), "24000.00 KZT", payment_ref=qr) for n in (1, 2)]
+    await compare(world, told, "kaspi")
+    [row] = await plants.open_rows(world)
+    assert row.fingerprint == f"DUPLICATE_PAYMENT:{opened.view.payment_id}:999000111"
+    with pytest.raises(Refused, match="a second operation at Kaspi"):
+        await discrepancies.resolve(world.desk, row.id, How.REFUND, "came twice", CLERK)
+
+
+async def test_an_override_of_a_bill_stays_open(world: World) -> None:
+    who = await world.participant()
+    await pay(world.desk, ask(who, "777000111", "20000.00"))
+    [(payment, _)] = await of(world, who)
+    order = VerifyOrder(
+        payment.id, "777000111", money=Money.parse("20000", "KZT"), paid_at=world.now() - timedelta(days=3),
+        override=True, reason="poor",
+    )  # fmt: skip
+    await verify(world.desk, order, CLERK)
+    before = {e.fingerprint for e in await plants.open_rows(world)}
+    await plants.run(world, "kaspi")
+    assert before <= {e.fingerprint for e in await plants.open_rows(world)}
+
+
+async def test_a_second_operation_is_not_given_back_through_the_first(world: World) -> None:
+    """Two operations at Kaspi for one payment: a refund from here gives the QR's money back."""
+    opened = await plants.paid_by_kaspi(world)
+    fact = Fact(
+        payment_id=opened.view.payment_id, news=News.SUCCEEDED, at=world.now(),
+        source=Source.KASPI_CALLBACK, actor="gateway", source_id="x", money=opened.view.charged,
+        ids=ProviderIds(kaspi_operation="999000111"),
+    )  # fmt: skip
+    await plants.change(world, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
+    await settle(world.desk, fact)
+    [row] = await plants.open_rows(world)
+    with pytest.raises(Refused, match="a second operation at Kaspi"):
+        await discrepancies.resolve(world.desk, row.id, How.REFUND, "came twice", CLERK)
+    assert await world.status(opened) is S.COMPLETED
+
+
+async def test_the_number_of_a_bill_of_another_amount_settles_no_other_payment(world: World) -> None:
+    who = await world.participant()
+    opened = await world.start(who)
+    await pay(world.desk, ask(who, "0777000111", "20000.00"))
+    await world.fault("/r1", "cut_before", times=99)
+    with pytest.raises(Conflict, match="came for"):
+        await verify(world.desk, VerifyOrder(opened.view.payment_id, "777000111"), CLERK)
+    assert await world.status(opened) is S.PENDING
+
+
+async def test_a_refund_that_a_statement_told_is_not_missed_by_api(world: World) -> None:
+    opened = await plants.paid_by_kaspi(world)
+    number = str(opened.view.provider_ref)
+    back = line(3, "600000001", world.now(), "24000.00 KZT", kind=LineKind.REFUND, payment_ref=number)
+    await compare(world, [line(2, number, world.now(), "24000.00 KZT"), back], "kaspi")
+    assert await world.status(opened) is S.REFUNDED
+    report = await plants.run(world, "kaspi")
+    assert (report.found, report.still_open) == (0, 0), report.told
+
+
+async def test_a_line_that_only_fits_does_not_pay_for_whom_kaspi_calls_unpaid(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await world.phone(opened, "cancel")
+    world.later(6)
+    await world.maintain()
+    assert await world.status(opened) is S.FAILED
+    report = await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
+    assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
+    finding = report.told[0].finding
+    assert (finding.what, finding.theirs.candidates) == (  # type: ignore[union-attr]
+        "it fits a payment that is over",
+        (opened.view.payment_id,),
+    )
+    assert await world.status(opened) is S.FAILED
+
+
+async def test_a_qr_is_watched_after_a_line_that_only_fits(world: World) -> None:
+    """The line may be of another sale: money that comes through the QR too is then seen."""
+    opened = await world.start(await world.participant())
+    await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
+    assert await world.status(opened) is S.COMPLETED
+    await world.phone(opened)
+    world.later(10)
+    await world.maintain()
+    assert [e.kind for e in await plants.open_rows(world)] == ["DUPLICATE_PAYMENT"]
+
+
+async def test_kaspi_s_last_word_against_a_line_that_only_fits(world: World) -> None:
+    opened = await world.start(await world.participant())
+    await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
+    await world.phone(opened, "cancel")
+    world.later(10)
+    await world.maintain()
+    assert await world.status(opened) is S.COMPLETED
+    assert [e.kind for e in await plants.open_rows(world)] == ["STATUS_MISMATCH"]
+
+
+async def test_a_statement_names_a_bill_of_another_amount_once(world: World) -> None:
+    await pay(world.desk, ask(await world.participant(), "777000111", "20000.00"))
+    before = {e.fingerprint for e in await plants.open_rows(world)}
+    await compare(world, [line(5, "777000111", world.now(), "20000.00 KZT")], "kaspi")
+    assert {e.fingerprint for e in await plants.open_rows(world)} == before
+
+
+async def test_a_bill_of_another_amount_that_was_given_back_is_in_nobody_s_way(world: World) -> None:
+    who = await world.participant()
+    await pay(world.desk, ask(who, "777000111", "20000.00"))
+    [row] = await plants.open_rows(world)
+    await discrepancies.resolve(world.desk, row.id, How.ACCEPT, "given back in Kaspi Pay", CLERK)
+    opened = await world.start(who)
+    assert await world.status(opened) is S.PENDING
+    await plants.run(world, "kaspi")
+    assert await plants.open_rows(world) == []
+
+
+async def test_what_the_door_says_of_a_bill_the_night_says_in_the_same_words(world: World) -> None:
+    twice = await world.participant()
+    gone = await world.participant(status=ParticipantStatus.CANCELLED)
+    for number, who in enumerate((twice, twice, gone), start=777000111):
+        await pay(world.desk, ask(who, str(number)))
+    before = {e.fingerprint for e in await plants.open_rows(world)}
+    assert len(before) == 2
+    await plants.run(world, "kaspi")
+    assert {e.fingerprint for e in await plants.open_rows(world)} == before

@@ -1,0 +1,209 @@
+"""Many events in one transaction, and each in its own: the same books, to the last column."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Table, insert, select
+
+from procomp_pay.domain.states import Channel
+from procomp_pay.services.context import Desk
+from procomp_pay.services.webhooks import batch as inbox_bulk
+from procomp_pay.services.webhooks import inbox
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models.schema import METADATA
+from tests.services.conftest import World
+from tests.services.reconciliation import test_run as plants
+
+#: Made anew by each run, as is whatever names them.
+_OWN = {"pay_outbox": {"id"}, "pay_discrepancy": {"id"}, "pay_refund": {"id"}, "pay_audit_entry": {"id"}}
+
+Books = dict[str, list[dict[str, Any]]]
+
+
+async def books(db: PaymentDatabaseService) -> Books:
+    """Every row of every table."""
+    async with db.reading() as session:
+        connection = await session.connection()
+        return {
+            table.name: [dict(row) for row in (await connection.execute(select(table))).mappings()]
+            for table in METADATA.sorted_tables
+        }
+
+
+async def restore(db: PaymentDatabaseService, before: Books) -> None:
+    async with db.writing() as session:
+        connection = await session.connection()
+        for table in reversed(METADATA.sorted_tables):
+            await connection.execute(table.delete())
+        for table in METADATA.sorted_tables:
+            if before[table.name]:
+                await connection.execute(insert(table), [_by_key(table, row) for row in before[table.name]])
+
+
+def _by_key(table: Table, row: dict[str, Any]) -> dict[str, Any]:
+    return {column.key: row[column.name] for column in table.columns}
+
+
+def comparable(found: Books) -> dict[str, list[str]]:
+    """Rows in an order of their own, without what is another one in each run."""
+    made = {str(row["id"]) for name in _OWN for row in found[name] if isinstance(row["id"], str)}
+    said: dict[str, list[str]] = {}
+    for name, rows in found.items():
+        texts = []
+        for row in rows:
+            text = repr(sorted((k, v) for k, v in row.items() if k not in _OWN.get(name, ())))
+            for each in made:
+                text = text.replace(each, "…")
+            texts.append(text)
+        said[name] = sorted(texts)
+    return said
+
+
+@dataclass
+class Script:
+    """Payments in all kinds of states, and the events that come for them, in order."""
+
+    world: World
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def say(self, event: dict[str, Any], **changes: Any) -> None:
+        """One more event, with other values in its object."""
+        made = copy.deepcopy(event)
+        made["id"] = f"evt_twin_{len(self.events)}"
+        made["data"]["object"] |= changes
+        self.events.append(made)
+
+    async def paid(self, wallet: str = "apple_pay", **changes: Any) -> tuple[str, str, dict[str, Any]]:
+        """Payment, participant, and the event that says that it was paid."""
+        who = await self.world.participant(**changes)
+        opened = await self.world.start(who, wallet, channel=Channel.STRIPE_INTENT)
+        await self.world.confirm(str(opened.view.provider_ref), f"pm_{wallet}")
+        mine = await self.of(opened.view.payment_id)
+        return opened.view.payment_id, who, mine["payment_intent.succeeded"]
+
+    async def of(self, payment_id: str) -> dict[str, dict[str, Any]]:
+        return {e["type"]: e for e in await self.world.events() if payment_id in json.dumps(e)}
+
+    async def write(self) -> None:
+        world = self.world
+        _, _, event = await self.paid()
+        self.say(event)
+        self.say(event)  # Stripe may say the same under two ids
+        _, _, event = await self.paid("google_pay")
+        self.say(event)
+        _, _, event = await self.paid()
+        self.say(event, amount=4900, amount_received=4900)
+        self.say(event, amount=4900, amount_received=4900)
+        self.say(event)
+        _, _, event = await self.paid()
+        self.say(event, currency="eur")
+        _, _, event = await self.paid()
+        self.say(event | {"type": "payment_intent.processing"}, status="processing")
+        self.say(event | {"type": "payment_intent.canceled"}, status="canceled")
+        _, _, event = await self.paid()
+        self.say(event | {"type": "payment_intent.processing"}, status="processing")
+        _, _, event = await self.paid()  # a second object that names our payment
+        self.say(event)
+        self.say(event, id="pi_stranger", latest_charge="ch_stranger")
+        await self._declined()
+        await self._page()
+        await self._people()
+        for event in await world.events():
+            if event["type"] in ("charge.updated", "customer.created", "payment_intent.created"):
+                self.say(event)
+                break
+        self.say(event, id="pi_foreign", metadata={})
+        refunded, _, event = await self.paid()
+        self.say(event)
+        auth = world._stripe_auth()
+        intent = {"payment_intent": event["data"]["object"]["id"], "amount": "2000"}
+        assert (await world.http.post("/v1/refunds", data=intent, headers=auth)).status_code == 200
+        for kind, each in (await self.of(refunded)).items():
+            if "refund" in kind:
+                self.say(each)
+
+    async def _declined(self) -> None:
+        world = self.world
+        for method in ("pm_apple_pay", None):
+            opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+            intent = str(opened.view.provider_ref)
+            await world.confirm(intent, "pm_card_chargeDeclined")
+            if method is not None:
+                await world.confirm(intent, method)
+            mine = await self.of(opened.view.payment_id)
+            self.say(mine["payment_intent.payment_failed"])
+            if method is not None:
+                self.say(mine["payment_intent.succeeded"])
+            self.say(mine["payment_intent.payment_failed"])
+
+    async def _page(self) -> None:
+        world = self.world
+        opened = await world.start(await world.participant(), "google_pay")
+        await world.pay_page(opened, "google_pay")
+        for event in (await self.of(opened.view.payment_id)).values():
+            self.say(event)
+
+    async def _people(self) -> None:
+        """Whose place is another payment's, who has gone, or is somewhere else; money that is late."""
+        world = self.world
+        paid = """UPDATE "Participant" SET status = 'PAID', "paymentId" = :other WHERE id = :id"""
+        other, _, _ = await self.paid()
+        _, who, event = await self.paid()
+        await plants.change(world, paid, other=other, id=who)
+        self.say(event)
+        _, who, event = await self.paid()
+        await plants.change(world, """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=who)
+        self.say(event)
+        _, who, event = await self.paid()
+        moved = (await world.who(await world.participant())).tournament_id
+        await plants.change(
+            world, """UPDATE "Participant" SET "tournamentId" = :t WHERE id = :id""", t=moved, id=who
+        )
+        self.say(event)
+        _, who, event = await self.paid()
+        await plants.change(world, """DELETE FROM "Participant" WHERE id = :id""", id=who)
+        self.say(event)
+        for status in ("EXPIRED", "CANCELLED", "PROCESSING", "FAILED"):
+            payment_id, _, event = await self.paid()
+            change = f"""UPDATE "Payment" SET status = '{status}', "failureReason" = 'ж' WHERE id = :id"""
+            await plants.change(world, change, id=payment_id)
+            self.say(event)
+        # two open payments of one: the other one is hurried
+        who = await world.participant()
+        await world.start(who)
+        opened = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+        await world.confirm(str(opened.view.provider_ref), "pm_apple_pay")
+        self.say((await self.of(opened.view.payment_id))["payment_intent.succeeded"])
+
+
+def at(desk: Desk, moment: datetime) -> Desk:
+    return replace(desk, clock=lambda: moment)
+
+
+async def test_many_at_once_leave_the_books_that_each_alone_leaves(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = Script(world)
+    await script.write()
+    for event in script.events:
+        await world.receive(event)
+    moment = world.now() + timedelta(seconds=1.234567)
+    desk = at(world.desk, moment)
+    before = await books(world.desk.db)
+    many = await inbox_bulk.handle_due(desk, limit=len(script.events))
+    assert len(many) == len(script.events)
+    assert "one by one" not in caplog.text
+    at_once = comparable(await books(world.desk.db))
+    await restore(world.desk.db, before)
+    assert comparable(await books(world.desk.db)) == comparable(before)
+    while (await inbox.handle_next(desk)) is not None:
+        pass
+    alone = comparable(await books(world.desk.db))
+    for name, rows in alone.items():
+        assert (set(at_once[name]) - set(rows), set(rows) - set(at_once[name])) == (set(), set()), name

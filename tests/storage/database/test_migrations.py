@@ -1,0 +1,246 @@
+"""Upgrade, check, downgrade and adoption, on both databases."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect
+
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.storage.database import migrate
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
+from tests.storage.models.test_prisma import prisma_sql
+
+ROOT = Path(__file__).parents[3]
+
+
+def tables(url: str) -> set[str]:
+    with migrate.exclusive(url) as connection:
+        return set(inspect(connection).get_table_names())
+
+
+def run_python(code: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_upgrade_makes_all_tables(empty_database_url: str) -> None:
+    assert migrate.current(empty_database_url) is None
+    assert migrate.pending(empty_database_url) == [f"000{n}" for n in range(1, 10)]
+    migrate.upgrade(empty_database_url)
+    migrate.upgrade(empty_database_url)
+    assert migrate.current(empty_database_url) == migrate.head()
+    assert migrate.pending(empty_database_url) == []
+    assert tables(empty_database_url) == {*METADATA.tables, "pay_alembic_version"}
+
+
+def test_the_known_head_is_the_newest_script() -> None:
+    assert ScriptDirectory.from_config(migrate._config()).get_heads() == [migrate.HEAD]
+
+
+def test_alembic_runs_from_a_checkout(empty_database_url: str) -> None:
+    """The commands that a developer types; ``check`` finds that models and migrations agree."""
+    for command in ("upgrade head", "check", "current"):
+        done = subprocess.run(
+            [sys.executable, "-m", "alembic", *command.split()],
+            cwd=ROOT,
+            env={**os.environ, "DATABASE_URL": empty_database_url, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert f"{migrate.HEAD} (head)" in done.stdout
+
+
+def test_downgrade_leaves_the_platform_s_tables(database_url: str) -> None:
+    migrate.downgrade(database_url)
+    assert tables(database_url) == {*PLATFORM_TABLES, "pay_alembic_version"}
+    migrate.upgrade(database_url)
+    assert tables(database_url) == {*METADATA.tables, "pay_alembic_version"}
+
+
+@pytest.fixture
+def prisma_url(empty_postgres_url: str) -> str:
+    """A platform database, with a table that is none of our business."""
+    with psycopg.connect(empty_postgres_url) as connection:
+        connection.execute(prisma_sql().encode())
+        connection.execute('CREATE TABLE "Club" (id TEXT PRIMARY KEY, "createdAt" TIMESTAMP(3))')
+        connection.execute("INSERT INTO \"User\" VALUES ('u1', 'a@example.kz', 'Aida', 'ADMIN')")
+    return empty_postgres_url
+
+
+def test_a_platform_database_is_adopted(prisma_url: str) -> None:
+    migrate.upgrade(prisma_url)
+    assert {"Club", *METADATA.tables} <= tables(prisma_url)
+    migrate.downgrade(prisma_url)
+    assert tables(prisma_url) == {"Club", "pay_alembic_version", *PLATFORM_TABLES}
+    with psycopg.connect(prisma_url) as connection:
+        assert connection.execute('SELECT role::text FROM "User"').fetchall() == [("ADMIN",)]
+
+
+def test_an_adopted_database_passes_the_check(prisma_url: str) -> None:
+    migrate.upgrade(prisma_url)
+    done = run_python("from alembic.config import main; main(['check'])", DATABASE_URL=prisma_url)
+    output, _ = done.communicate(timeout=60)
+    assert done.returncode == 0, output
+
+
+def test_what_the_platform_adds_is_its_own_affair(prisma_url: str) -> None:
+    with psycopg.connect(prisma_url) as connection:
+        connection.execute('ALTER TABLE "User" ADD "passwordHash" TEXT')
+        connection.execute('ALTER TABLE "Payment" ADD "note" TEXT')
+        connection.execute('DROP INDEX "Payment_createdAt_id_idx"')
+    migrate.upgrade(prisma_url)
+    assert migrate.pending(prisma_url) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            'ALTER TABLE "Payment" ALTER amount TYPE DOUBLE PRECISION',
+            '"Payment"."amount" is DOUBLE PRECISION',
+        ),
+        (
+            'ALTER TABLE "Payment" ALTER "createdAt" TYPE TIMESTAMPTZ(3)',
+            '"Payment"."createdAt" is TIMESTAMP(3) WITH',
+        ),
+        ('ALTER TABLE "Payment" RENAME "kaspiQrCode" TO qr', '"Payment"."kaspiQrCode" is missing'),
+        ('ALTER TABLE "Payment" ADD "orderId" TEXT NOT NULL', '"Payment"."orderId" demands a value'),
+        ('ALTER TABLE "Payment" ALTER method SET NOT NULL', '"Payment"."method" refuses NULL'),
+        (
+            "ALTER TYPE \"PaymentMethod\" RENAME VALUE 'KASPI_QR' TO 'KASPI'",
+            "has the labels KASPI, APPLE_PAY",
+        ),
+        ("ALTER TYPE \"PaymentStatus\" ADD VALUE 'HELD'", "HELD"),
+        ('DROP TABLE "Participant"', 'the table "Participant" is missing'),
+    ],
+)
+def test_a_platform_database_that_does_not_fit_is_named(prisma_url: str, change: str, named: str) -> None:
+    with psycopg.connect(prisma_url) as connection:
+        connection.execute(change.encode())
+    before = tables(prisma_url)
+    with pytest.raises(ConfigurationError) as caught:
+        migrate.upgrade(prisma_url)
+    assert named in caught.value.message
+    assert tables(prisma_url) == before
+
+
+def test_upgrades_at_once_do_not_disturb_each_other(empty_database_url: str) -> None:
+    """Real processes, held back until all are up."""
+    code = (
+        "import sys, os\n"
+        "from procomp_pay.storage.database import migrate\n"
+        "from procomp_pay.storage.models import schema\n"
+        "import alembic.command\n"
+        "migrate.upgrade(os.environ['URL'])\n"
+    )
+    running = [run_python(code, URL=empty_database_url) for _ in range(4)]
+    for process in running:
+        output, _ = process.communicate(timeout=90)
+        assert process.returncode == 0, output
+    assert tables(empty_database_url) == {*METADATA.tables, "pay_alembic_version"}
+
+
+def test_a_newer_database_is_named(database_url: str) -> None:
+    with migrate.exclusive(database_url) as connection:
+        connection.exec_driver_sql("UPDATE pay_alembic_version SET version_num = '9999'")
+        connection.commit()
+    calls: list[Callable[[str], object]] = [migrate.upgrade, migrate.pending]
+    for call in calls:
+        with pytest.raises(ConfigurationError, match="newer procomp-pay"):
+            call(database_url)
+
+
+async def test_a_failed_migration_leaves_nothing(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on SQLite: the tables come in one transaction."""
+    monkeypatch.setattr("alembic.op.create_index", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        migrate.upgrade(empty_database_url)
+    assert tables(empty_database_url) == set()
+
+
+async def test_sqlite_makes_itself_at_first_use(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "pay.sqlite3"
+    url = f"sqlite:///{path}"
+    migrate.ensure_sqlite(url)
+    assert migrate.current(url) == migrate.HEAD
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    service = PaymentDatabaseService(url)
+    async with service.writing():
+        pass
+    await service.dispose()
+
+
+def test_the_common_path_imports_no_alembic(sqlite_url: str) -> None:
+    code = (
+        "import os, sys\n"
+        "from procomp_pay.storage.database import migrate, service\n"
+        "from procomp_pay.storage.encryption import keyring\n"
+        "from procomp_pay.storage.models import payments, queues\n"
+        "migrate.ensure_sqlite(os.environ['URL'])\n"
+        "service.PaymentDatabaseService(os.environ['URL'])\n"
+        "heavy = {'alembic', 'psycopg', 'cryptography', 'filelock', 'simplejson', 'tenacity',\n"
+        "         'sqlalchemy.dialects.postgresql'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = run_python(code, URL=sqlite_url)
+    output, _ = done.communicate(timeout=60)
+    assert output.strip() == "[]"
+
+
+def test_postgresql_is_not_set_up_by_itself(empty_postgres_url: str) -> None:
+    migrate.ensure_sqlite(empty_postgres_url)
+    assert migrate.current(empty_postgres_url) is None
+
+
+def test_alembic_migrates_the_database_that_the_commands_use(tmp_path: Path) -> None:
+    """Without DATABASE_URL it is the one in PROCOMP_HOME, for a bare ``alembic`` too."""
+    env = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=ROOT,
+        env={**env, "PYTHONPATH": str(ROOT), "PROCOMP_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert migrate.current(f"sqlite:///{tmp_path / 'procomp-pay.sqlite3'}") == migrate.HEAD
+
+
+def test_what_lies_in_an_old_outbox_is_put_aside(empty_database_url: str) -> None:
+    """Nobody gets a letter about last month's payment on the day of the upgrade; and back again."""
+    migrate.upgrade(empty_database_url)
+    migrate.downgrade(empty_database_url, "0002")
+    columns = "id, topic, payload, state, attempts, next_attempt_at, created_at"
+    values = "'m1', 'payment.received', '{}', 'waiting', 0, '2026-05-01 09:00:00.000000+00:00', '2026-05-01'"
+    with migrate.exclusive(empty_database_url) as connection, connection.begin():
+        connection.exec_driver_sql(f"INSERT INTO pay_outbox ({columns}) VALUES ({values})")
+    migrate.upgrade(empty_database_url)
+    assert _outbox_states(empty_database_url) == ["skipped"]
+    migrate.downgrade(empty_database_url, "0002")
+    assert _outbox_states(empty_database_url) == ["delivered"]
+
+
+def _outbox_states(url: str) -> list[str]:
+    with migrate.exclusive(url) as connection, connection.begin():
+        return [row[0] for row in connection.exec_driver_sql("SELECT state FROM pay_outbox")]

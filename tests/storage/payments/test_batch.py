@@ -1,0 +1,60 @@
+"""Many payments in one transaction: who is left out, and what is written."""
+
+from __future__ import annotations
+
+import pytest
+from sqlmodel import select
+
+from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models.columns import Row
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.payments.batch import hold_many
+from tests.support.rows import NOW, a_detail, a_payment
+
+
+async def taken(db: PaymentDatabaseService, *payment_ids: str) -> set[str]:
+    async with db.writing() as session:
+        return set((await hold_many(session, payment_ids)).held)
+
+
+@pytest.mark.parametrize("table", [Payment, PaymentDetail, Participant])
+async def test_what_somebody_else_holds_is_left_to_them(
+    filled: PaymentDatabaseService, table: type[Row]
+) -> None:
+    """A detail, too: a watcher changes it without the payment's lock."""
+    if filled.is_sqlite():
+        pytest.skip("one writer at a time")
+    async with filled.writing() as other:
+        await other.exec(select(table).with_for_update())
+        assert await taken(filled, "pay1") == set()
+    assert await taken(filled, "pay1") == {"pay1"}
+
+
+async def test_a_participant_of_two_payments_is_left_to_be_looked_at_alone(
+    filled: PaymentDatabaseService,
+) -> None:
+    async with filled.writing() as session:
+        session.add(a_payment("pay2"))
+        await session.flush()
+        session.add(a_detail("pay2", provider_open=False, provider_ref="pi_2"))
+    assert await taken(filled, "pay1", "pay2") == set(), "two in hand"
+    assert await taken(filled, "pay1") == {"pay1"}, "the other one is over"
+    async with filled.writing() as session:
+        (await session.get_one(PaymentDetail, "pay2")).provider_open = True
+    assert await taken(filled, "pay1") == set(), "the other one is open"
+
+
+async def test_what_was_changed_is_written_and_nothing_else(filled: PaymentDatabaseService) -> None:
+    async with filled.writing() as session:
+        batch = await hold_many(session, ["pay1"])
+        held = batch.held["pay1"]
+        held.payment.status, held.payment.google_pay_id = PaymentStatus.COMPLETED, "ch_1"
+        held.detail.is_late, held.detail.completed_at = True, NOW
+        await batch.write(session)
+    async with filled.reading() as session:
+        payment, detail = await session.get_one(Payment, "pay1"), await session.get_one(PaymentDetail, "pay1")
+        assert (payment.status, payment.google_pay_id) == (PaymentStatus.COMPLETED, "ch_1")
+        assert (payment.failure_reason, payment.method) == (None, PaymentMethod.KASPI_QR)
+        assert (detail.is_late, detail.completed_at, detail.updated_at) == (True, NOW, NOW)

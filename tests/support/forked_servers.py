@@ -1,0 +1,122 @@
+"""Real ``serve`` processes that are there at once: forked from one that has imported everything already.
+
+A test that kills fifty servers has no time for fifty interpreters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+_SCRIPT = r"""
+import datetime, json, os, resource, sys
+import aiosqlite, psycopg, stripe, uvloop, cryptography.fernet, simplejson
+import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.aiosqlite, alembic.script
+from procomp_pay.config import load_settings
+from procomp_pay.services import maintain, missed, wiring
+from procomp_pay.server import background, run
+
+def child(port, clock_s, file_bytes, fetch):
+    log = os.open("serve.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if clock_s:  # a machine whose clock is off
+        real = wiring.utc_now
+        wiring.utc_now = lambda: real() + datetime.timedelta(seconds=clock_s)
+    if file_bytes:  # a full disk: no file of this process may become longer
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    if fetch:
+        missed.EVERY_S, background.MISSED_PAUSE_S = 1, 0.5  # a minute is long for a test
+    else:  # what is acknowledged must be there without a second way in
+        maintain.fetch_missed = nothing_missed
+    run.serve(load_settings(), "127.0.0.1", port, say=lambda line: print(line, flush=True))
+
+async def nothing_missed(desk):
+    return None
+
+print("ready", flush=True)
+for line in sys.stdin:
+    wanted = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child(*wanted)
+        except BaseException as error:
+            print("ended by", repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    print(pid, flush=True)
+"""
+
+
+class Servers:
+    """Starts and kills servers."""
+
+    def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
+        self._process = process
+        self._directory = directory
+        self.pids: set[int] = set()
+
+    @classmethod
+    async def ready(cls, env: dict[str, str], directory: Path) -> Servers:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            _SCRIPT,
+            env=env,
+            cwd=directory,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+        return cls(process, directory)
+
+    async def start(self, port: int, *, clock_s: float = 0, file_bytes: int = 0, fetch: bool = False) -> int:
+        """Start one; it may take a moment until it listens.
+
+        :param clock_s: how far its clock is off. :param file_bytes: how long its files may become.
+        :param fetch: whether it fetches missed events, all the time; else never.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([port, clock_s, file_bytes, fetch]).encode() + b"\n")
+        pid = int(await self._process.stdout.readline())
+        self.pids.add(pid)
+        return pid
+
+    async def kill(self, pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal that ends it, and wait until it is dead."""
+        os.kill(pid, number)
+        while not _is_dead(pid):
+            await asyncio.sleep(0.01)
+        self.pids.discard(pid)
+
+    def said(self) -> str:
+        """The logs of all of them."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self._directory / "serve.log").read_text()
+        return ""
+
+    async def close(self) -> None:
+        for pid in list(self.pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+            await self.kill(pid)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+
+def _is_dead(pid: int) -> bool:
+    """Gone, or a zombie that its parent has not looked at."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True

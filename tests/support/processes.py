@@ -1,0 +1,91 @@
+"""Real processes of the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+from procomp_pay.config import Settings
+from tests.support.http_requests import ENCRYPTION_KEY, JWT_SECRET
+from tests.support.secret_watch import no_secret_in
+
+_START = "from procomp_pay.cli.main import run; run()"
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    """What a process needs to know, and nothing of ours."""
+    known = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(settings.procomp_home),
+        "PYTHONPATH": str(_ROOT),
+        "PROCOMP_HOME": str(settings.procomp_home),
+        "JWT_SECRET": JWT_SECRET,
+        "ENCRYPTION_KEYS": ENCRYPTION_KEY,
+    }
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if value is not None and name.startswith(("stripe", "kaspi", "database")):
+            known[name.upper()] = str(getattr(value, "get_secret_value", lambda v=value: v)())
+    return {name: value for name, value in (known | more).items() if value != ""}
+
+
+class Command:
+    """A command that runs: what it said, and its address once it is ready."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.said = ""
+        self.url = ""
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, *arguments: str, env: dict[str, str], cwd: Path) -> Command:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            _START,
+            *arguments,
+            env=env,
+            cwd=cwd,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        return cls(process)
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            self.said += line.decode()
+        no_secret_in(self.said, "a process")
+
+    async def ready(self, pattern: str = r"listens on (http://[^/\s]+)") -> Command:
+        """Wait for the line that says so."""
+        for _ in range(600):
+            found = re.search(pattern, self.said)
+            if found:
+                self.url = found.group(1)
+                return self
+            if self._process.returncode is not None:
+                break
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"it is not ready:\n{self.said}")
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def end(self, seconds: float = 40) -> int:
+        """Wait for its end; the exit code."""
+        code = await asyncio.wait_for(self._process.wait(), seconds)
+        await self._reader
+        return code
+
+    async def clean_up(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self.end()
