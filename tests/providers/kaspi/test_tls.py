@@ -26,7 +26,11 @@ from tests.providers.test_services import tenge
 from tests.support.kaspi_tls import Secure, registry, secure_sandbox
 
 FEE = Money.parse("24000", "KZT")
-NOW = datetime.now(UTC)
+
+
+def now() -> datetime:
+    """Return the present: certificates made in a test hold from its own start, not from the run's."""
+    return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -157,7 +161,7 @@ def files(tmp_path: Path, authority: Authority, **changes: object) -> TlsFiles:
 def test_what_can_be_wrong_with_files_is_said_in_words(tmp_path: Path) -> None:
     authority = Authority()
     good = files(tmp_path, authority, password="open sesame")
-    assert make_context(good, NOW).minimum_version.name == "TLSv1_2"
+    assert make_context(good, now()).minimum_version.name == "TLSv1_2"
     assert good.cert is not None
     assert good.key is not None
     other = authority.client(password="open sesame").write(tmp_path, "other")[1]
@@ -177,23 +181,23 @@ def test_what_can_be_wrong_with_files_is_said_in_words(tmp_path: Path) -> None:
     }
     for words, each in wrong.items():
         with pytest.raises(ConfigurationError, match=words) as error:
-            make_context(each, NOW)
+            make_context(each, now())
         assert error.value.next_step
         assert "open sesame" not in f"{error.value.message}{each}"
 
 
 def test_a_password_that_is_not_needed_does_no_harm(tmp_path: Path) -> None:
     plain = files(tmp_path, Authority())
-    make_context(TlsFiles(plain.cert, plain.key, "not needed", plain.ca), NOW)
+    make_context(TlsFiles(plain.cert, plain.key, "not needed", plain.ca), now())
 
 
 @pytest.mark.parametrize(
     ("begins", "words"), [(timedelta(days=-400), "ended on"), (timedelta(days=2), "does not hold before")]
 )
 def test_a_certificate_holds_in_its_time_alone(tmp_path: Path, begins: timedelta, words: str) -> None:
-    given = files(tmp_path, Authority(), begins=NOW + begins, life=timedelta(days=365))
+    given = files(tmp_path, Authority(), begins=now() + begins, life=timedelta(days=365))
     with pytest.raises(ConfigurationError, match=words):
-        make_context(given, NOW)
+        make_context(given, now())
 
 
 @pytest.mark.parametrize(("days", "short"), [(400, False), (59, True)])
@@ -201,10 +205,10 @@ def test_the_end_of_a_certificate_is_told_in_time(
     secure: Secure, tmp_path: Path, days: int, short: bool
 ) -> None:
     given = files(tmp_path, Authority(), life=timedelta(days=days, hours=1))
-    found = kaspi_certificate(secure.settings("standard", kaspi_client_cert=given.cert), NOW)
+    found = kaspi_certificate(secure.settings("standard", kaspi_client_cert=given.cert), now())
     assert found is not None
     assert (found.days_left, found.is_short) == (days, short)
-    assert kaspi_certificate(secure.settings("basic"), NOW) is None
+    assert kaspi_certificate(secure.settings("basic"), now()) is None
 
 
 def open_still(http: httpx.AsyncClient) -> bool:
