@@ -36,10 +36,9 @@ from procomp_pay.services.bootstrap import new_id
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.reports.period import report
 from procomp_pay.services.views import payment as views
-from procomp_pay.storage.database import migrate
+from procomp_pay.storage.database import keyset_cursor, migrate
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from procomp_pay.storage.payments import listing
 from procomp_pay.storage.payments.listing import Filter
 
 Reader = psycopg.Connection[Any]
@@ -199,7 +198,7 @@ def questions(
     if row is None or someone is None:
         raise SystemExit("there are too few rows")
     who, cup = someone
-    cursor = listing.write_cursor(*row)
+    cursor = keyset_cursor.write_cursor(*row)
 
     def page(cursor: str | None = None, **wanted: Any) -> Ask:
         return lambda: views.many(ctx, Filter(**wanted), limit=PAGE, cursor=cursor)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.events import PaymentEvent
 from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.services.context import AppContext
-from procomp_pay.storage.webhooks import inbox as queues
+from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.notifications import outbox
+from procomp_pay.storage.reconciliation import discrepancies
 
 
 async def keep_unapplied(
     session: AsyncSession, ctx: AppContext, provider: str, event_id: str, found: Mapping[str, str | None]
 ) -> None:
     """Open a discrepancy without a payment, once for each event, and tell a person."""
-    await queues.open_discrepancy(
+    await discrepancies.open_discrepancy(
         session,
         DiscrepancyKind.MISSING_LOCALLY,
         None,
@@ -25,7 +25,7 @@ async def keep_unapplied(
         now=ctx.clock(),
         alerts=False,  # one of its own follows
     )
-    await queues.enqueue(
+    await outbox.enqueue(
         session,
         Topic.ALERT_UNAPPLIED,
         {"provider": provider, "event_id": event_id, **found},

@@ -48,7 +48,13 @@ def snapshot(status: S = S.PENDING, **changes: object) -> PaymentSnapshot:
 
 
 def event(news: N, at: datetime = T0, **changes: object) -> PaymentEvent:
-    values = {"payment_id": "p1", "event_type": news, "at": at, "source": Source.STRIPE_WEBHOOK, "actor": "stripe"}
+    values = {
+        "payment_id": "p1",
+        "event_type": news,
+        "at": at,
+        "source": Source.STRIPE_WEBHOOK,
+        "actor": "stripe",
+    }
     return PaymentEvent(**(values | changes))  # type: ignore[arg-type]
 
 

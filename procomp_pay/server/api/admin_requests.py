@@ -21,7 +21,8 @@ from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.server.api.requests import both_or_none, identifier, problems
 from procomp_pay.server.http.json_types import LONGEST_ID, Asked, AskedAmount, AskedCurrency, example
 from procomp_pay.services.refunds.create import RefundCommand
-from procomp_pay.storage.payments.listing import MOST, Filter
+from procomp_pay.storage.database.keyset_cursor import MOST
+from procomp_pay.storage.payments.listing import Filter
 
 _LONGEST_CURSOR = 400
 

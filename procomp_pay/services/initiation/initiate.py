@@ -6,8 +6,6 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import (
     AlreadyPaid,
     Conflict,
@@ -30,12 +28,13 @@ from procomp_pay.services.initiation.request import InitiateRequest, Registratio
 from procomp_pay.services.lifecycle.cancel import clear_away
 from procomp_pay.services.lifecycle.create_at_provider import mark_sent, open_at_provider, phone_of
 from procomp_pay.services.lifecycle.polling import poll_payment
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.payments import idempotency
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
+from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import lookup as people
-from procomp_pay.storage.webhooks import inbox as queues
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +165,7 @@ async def _check_person(session: AsyncSession, who: Participant) -> None:
         raise AlreadyPaid(f"{who.full_name} has paid already", next_step=f"procomp-pay status {who.id}")
     if who.status is ParticipantStatus.CANCELLED:
         raise Conflict(f"The registration of {who.full_name} is cancelled")
-    odd = await queues.payment_awaiting_decision(session, who.id, OPEN_STATUSES)
+    odd = await discrepancies.payment_awaiting_decision(session, who.id, OPEN_STATUSES)
     if odd is not None:
         raise ManualReviewRequired(
             f"Money of another amount came for {who.full_name}: a person decides before more is taken",

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.kaspi_verification import Claim, KaspiWord, Life, Objection, objections
@@ -28,6 +26,7 @@ from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.operation_numbers import number_already_used, payment_already_settled
 from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.payments import idempotency, refunds
 from procomp_pay.storage.payments import kaspi_operations as numbers

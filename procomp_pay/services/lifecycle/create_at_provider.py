@@ -11,8 +11,6 @@ import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import (
     ConfigurationError,
     NotFound,
@@ -30,6 +28,7 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.storage.database.errors import retrying
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments.repository import OrmLockedPayment, lock_payment
 
 log = logging.getLogger(__name__)

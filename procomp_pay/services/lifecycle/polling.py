@@ -10,8 +10,6 @@ import logging
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import ConfigurationError, NotFound, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.kaspi_schedule import (
@@ -37,6 +35,7 @@ from procomp_pay.services.lifecycle.create_at_provider import (
 from procomp_pay.services.refunds.send import sync_refunds
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import AppliedEvent, apply_event_in
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 
 log = logging.getLogger(__name__)

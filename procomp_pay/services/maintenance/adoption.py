@@ -11,13 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.adoption import Adoption, PlatformPayment, assess
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PAID_STATUSES
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.storage.audit.chain import AuditRecord
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.payments import unadopted
 from procomp_pay.storage.payments.unadopted import Place

@@ -8,7 +8,7 @@ from procomp_pay.domain.notifications import QUIET_S
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.notifications import alerts
-from procomp_pay.storage.overdue import overdue
+from procomp_pay.storage.reports.metrics import overdue
 
 #: Work that has been due for longer is not being done: every loop and cron comes round far sooner.
 LATE = timedelta(minutes=10)

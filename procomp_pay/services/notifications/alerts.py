@@ -13,7 +13,7 @@ from procomp_pay.config.delivery import one_line
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import AppContext
-from procomp_pay.storage.webhooks import inbox as queues
+from procomp_pay.storage.notifications import outbox as outbox_store
 
 if TYPE_CHECKING:
     from procomp_pay.providers.notifications.smtp import Email
@@ -288,6 +288,6 @@ async def enqueue_alert(ctx: AppContext, topic: Topic, payload: dict[str, Any], 
     :param once: what makes it the same message; False where it was left before.
     """
     async with ctx.db.writing() as session:
-        return await queues.enqueue(
+        return await outbox_store.enqueue(
             session, topic, payload, row_id=ctx.new_id(), now=ctx.clock(), dedup_key=f"{topic}:{once}"
         )

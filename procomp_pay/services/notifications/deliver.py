@@ -12,8 +12,6 @@ import random
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.notifications import ATTEMPTS, DeliveryOutcome, DeliveryResponse, may_alert, wait_s
@@ -21,10 +19,11 @@ from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.notifications.compose import send_delivery
 from procomp_pay.services.notifications.routing import route
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.states import DeliveryState
 from procomp_pay.storage.notifications import outbox
+from procomp_pay.storage.notifications import outbox as outbox_store
 from procomp_pay.storage.notifications.outbox import Claim
-from procomp_pay.storage.webhooks import inbox as queues
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +159,7 @@ async def _leave_alert(
         "error": answer.words,
         "not_by": delivery.destination.value if delivery.destination.is_alert else None,
     }
-    await queues.enqueue(
+    await outbox_store.enqueue(
         session,
         Topic.ALERT_DEAD_LETTER,
         found,

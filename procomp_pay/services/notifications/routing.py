@@ -6,11 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.notifications import QUIET_S, dedup_key_for, delay_s, destinations
 from procomp_pay.services.context import AppContext
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.models.states import OutboxState
 from procomp_pay.storage.notifications import outbox

@@ -12,8 +12,9 @@ from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, Pro
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.reconciliation.context import PageResult, ReconciliationContext, asked, stop_asking
-from procomp_pay.services.reconciliation.our_records import held_by_id, ours_by_id
-from procomp_pay.storage.reconciliation.staging import Candidate
+from procomp_pay.services.reconciliation.our_records import ours_by_id
+from procomp_pay.storage.reconciliation.local_records import held_by_id
+from procomp_pay.storage.reconciliation.staging_rows import Candidate
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, OutcomeUnknown, Refused
 from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.refunds import HOLDING, RefundState
@@ -21,6 +19,7 @@ from procomp_pay.services.reconciliation.repair import reconciler, repair_by_ask
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.refunds.create import RefundCommand, Refunded, refund
 from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.payments import kaspi_operations as numbers

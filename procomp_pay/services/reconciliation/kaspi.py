@@ -11,10 +11,10 @@ from procomp_pay.domain.reconciliation.records import ProviderRecord
 from procomp_pay.domain.states import Channel, CreateState
 from procomp_pay.services.reconciliation.compare import compare_page
 from procomp_pay.services.reconciliation.context import ReconciliationContext, record_page
-from procomp_pay.services.reconciliation.our_records import held_by_id, ids_in, open_ids
 from procomp_pay.services.reconciliation.repair import ask
 from procomp_pay.storage.payments.repository import OrmLockedPayment
-from procomp_pay.storage.reconciliation.staging import Candidate
+from procomp_pay.storage.reconciliation.local_records import held_by_id, ids_in, open_ids
+from procomp_pay.storage.reconciliation.staging_rows import Candidate
 
 #: Questions at a time, and payments of one page.
 AT_ONCE = 4

@@ -9,8 +9,9 @@ from procomp_pay.domain.reconciliation.compare import compare_payment
 from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.reconciliation.context import ReconciliationContext, asked, stop_asking
-from procomp_pay.services.reconciliation.our_records import held_by_id, ours_by_id
+from procomp_pay.services.reconciliation.our_records import ours_by_id
 from procomp_pay.storage.reconciliation import discrepancies as store
+from procomp_pay.storage.reconciliation.local_records import held_by_id
 
 _K = DiscrepancyKind
 #: What our own books tell, whatever the provider says.

@@ -22,7 +22,7 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.reconciliation.compare import compare_page
 from procomp_pay.services.reconciliation.context import PageWriter, ReconciliationContext
 from procomp_pay.services.reconciliation.kaspi import ask_each
-from procomp_pay.services.reconciliation.our_records import CoverageWindow, count_in, first_start, open_ids
+from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import recheck_open_discrepancies
 from procomp_pay.services.reconciliation.repair import reconciler, repair_from_line
 from procomp_pay.services.reconciliation.report import Report
@@ -30,7 +30,9 @@ from procomp_pay.services.reconciliation.statement_fees import keep_fees
 from procomp_pay.services.reconciliation.stripe import default_since, keep_movements, read_window
 from procomp_pay.storage.models.queues import ReconciliationRun
 from procomp_pay.storage.reconciliation import discrepancies as store
-from procomp_pay.storage.reconciliation.staging import Scope, Staging, open_staging
+from procomp_pay.storage.reconciliation.local_records import count_in, first_start, open_ids
+from procomp_pay.storage.reconciliation.staging import Staging, open_staging
+from procomp_pay.storage.reconciliation.staging_rows import Scope
 
 PROVIDERS = ("stripe", "kaspi")
 #: Questions to a provider in a second: far below Stripe's limit of 25 in test mode, which others share.

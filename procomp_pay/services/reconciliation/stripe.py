@@ -6,8 +6,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlmodel import col, select
-
 from procomp_pay.domain.errors import PaymentError, Unavailable
 from procomp_pay.domain.reconciliation.records import ProviderRecord
 from procomp_pay.domain.reconciliation.statement_line import LineKind
@@ -16,10 +14,9 @@ from procomp_pay.providers.stripe import listing as stripe_window
 from procomp_pay.providers.stripe.listing import Movement, StripeBooks
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.reconciliation.report import Report
-from procomp_pay.storage.models import settlements as settlement
-from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.reconciliation.staging import StagedRow, Staging
+from procomp_pay.storage.reconciliation import settlements
+from procomp_pay.storage.reconciliation.staging import Staging
+from procomp_pay.storage.reconciliation.staging_rows import StagedRow
 
 #: An object at Stripe may be older than the window and change in it (an intent lives a day, a page made its
 #: intent when it was paid), or be made a little after our payment.
@@ -81,19 +78,14 @@ def _row(theirs: ProviderRecord) -> StagedRow:
 
 async def _keep(ctx: AppContext, page: list[Movement], *, dry_run: bool) -> int:
     wanted = [each for each in page if each.kind is not LineKind.OTHER and each.payment_ref]
-    names = {each.payment_ref: each for each in wanted}
+    names = {each.payment_ref for each in wanted if each.payment_ref}
     async with ctx.db.reading() as session:
-        found = await session.exec(
-            select(Payment.stripe_payment_id, Payment.id)
-            .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
-            .where(col(Payment.stripe_payment_id).in_(list(names)))
-        )
-        ours = dict(found.all())
+        ours = await settlements.payments_by_reference(session, "stripe", names)
     rows = [_settlement(ctx, each, ours[each.payment_ref]) for each in wanted if each.payment_ref in ours]
     if dry_run or not rows:
         return 0
     async with ctx.db.writing() as session:
-        await settlement.record(session, rows)
+        await settlements.record(session, rows)
     return len(rows)
 
 

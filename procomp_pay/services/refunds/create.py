@@ -11,8 +11,6 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import (
     Conflict,
     Refused,
@@ -23,6 +21,7 @@ from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.refunds.send import LOOK_AGAIN_S, send
 from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.payments import idempotency

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.money import Money
@@ -23,6 +21,7 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.lifecycle.create_at_provider import provider_ref_of
 from procomp_pay.services.refunds.create import Refunded, check_reason, state_of
 from procomp_pay.services.settlement.apply import apply_event_in
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments import refunds as refund_repository

@@ -13,8 +13,6 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.money import Money
@@ -30,6 +28,7 @@ from procomp_pay.services.reports.closing_result import (
     Disagreement,
     Sum,
 )
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.reports import closing as book
 from procomp_pay.storage.reports.attempts import one_moment
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 from datetime import date, timedelta
 from decimal import Decimal
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.period import Period, offsets
 from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.tournaments import find_tournament
 from procomp_pay.services.reports.figures import Attempts, Flow, Ranks, Tally
 from procomp_pay.services.reports.period_result import Report, TournamentLine
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.reports import attempts as counts
 from procomp_pay.storage.reports import money
 from procomp_pay.storage.reports.attempts import Scope

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
@@ -24,6 +22,7 @@ from procomp_pay.services.settlement.operation_numbers import (
     flag_contradicted_verification,
 )
 from procomp_pay.services.settlement.refunds_and_disputes import apply_refund_event
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 from procomp_pay.storage.payments.repository import OrmLockedPayment, find_replacement_payment, lock_payment
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import Conflict
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.operation_number import canonical
@@ -19,6 +17,7 @@ from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.storage.database.insert_once import insert_once
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import KaspiOperation
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments.locked_payment import LockedPayment

@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.money import Money
@@ -29,6 +27,7 @@ from procomp_pay.domain.states import PAID_STATUSES, ParticipantStatus, PaymentS
 from procomp_pay.domain.transitions import DiscrepancyKind, Outcome, Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment

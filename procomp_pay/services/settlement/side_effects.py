@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.events import PaymentEvent
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, ParticipantStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.notifications import outbox as outbox_store
 from procomp_pay.storage.payments.locked_payment import LockedPayment
-from procomp_pay.storage.webhooks import inbox as queues
+from procomp_pay.storage.reconciliation import discrepancies
 
 #: Kinds that the door never opens without an alert (:func:`tell`) that says more.
 TOLD = frozenset(
@@ -122,7 +122,7 @@ async def open_discrepancy(
     :param key: what it is about, where that is not the payment's own money: it tells two of a kind apart.
     :param told: whether an alert that says more goes with it; by default for the kinds of :data:`TOLD`.
     """
-    await queues.open_discrepancy(
+    await discrepancies.open_discrepancy(
         session,
         kind,
         locked.payment.id,
@@ -157,7 +157,7 @@ async def enqueue_message(
         "currency": money.currency.value,
         "reason": payment.failure_reason,
     }
-    row = queues.message(
+    row = outbox_store.message(
         topic,
         message | more,
         row_id=ctx.new_id(),

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.fees import EntryFees
@@ -19,6 +17,8 @@ from procomp_pay.services.views.refund import DisputeView, RefundView, dispute_v
 from procomp_pay.services.views.refund import Move as Move  # noqa: PLC0414 - given on
 from procomp_pay.services.views.refund import instant as instant  # noqa: PLC0414 - given on
 from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.database import keyset_cursor
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments import listing
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments import repository as payments
@@ -188,7 +188,7 @@ async def history(ctx: AppContext, participant_id: str) -> list[tuple[PaymentVie
     """
     async with ctx.db.reading() as session:
         await people.participant(session, participant_id)
-    views, _ = await many(ctx, Filter(participant_id=participant_id), limit=listing.MOST)
+    views, _ = await many(ctx, Filter(participant_id=participant_id), limit=keyset_cursor.MOST)
     async with ctx.db.reading() as session:
         return [
             (view, [move_view(e) for e in await audit.entries(session, view.payment_id)]) for view in views

@@ -15,17 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import col, or_, select
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.providers.stripe.webhook_events import ParsedWebhookEvent
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.webhooks.inbox import fact_of, handle_one, read_sealed, shape_of
-from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.batch import lock_payments
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 from procomp_pay.storage.webhooks import inbox as queues
@@ -45,7 +42,7 @@ _PATIENCE_S = 0.03
 class _Read:
     row: ClaimedEvent
     event: dict[str, Any]
-    event_type: ParsedWebhookEvent
+    parsed: ParsedWebhookEvent
     payment_id: str | None = None
 
 
@@ -130,7 +127,7 @@ async def _settle(
     payment = locked.get(read.payment_id)
     if payment is None:
         return None  # in other hands, or found by the provider's ids
-    event = fact_of(read.payment_id, read.event_type, read.event)
+    event = fact_of(read.payment_id, read.parsed, read.event)
     if event is not None:
         await apply_event_in(session, ctx, event, payment)
     return EventState.DONE
@@ -155,26 +152,12 @@ async def _find(session: AsyncSession, unsure: list[_Read]) -> None:
     """Whose payment each is about: by the name that it carries, else by the provider's ids."""
     if not unsure:
         return
-    named = [each.event_type.payment_id for each in unsure if each.event_type.payment_id is not None]
-    found = await session.exec(
-        select(PaymentDetail.payment_id).where(col(PaymentDetail.payment_id).in_(named))
-    )
-    ours = set(found.all())
-    unnamed = [each for each in unsure if each.event_type.payment_id not in ours]
-    intents = [each.event_type.seen.ids.payment_intent for each in unnamed]
-    sessions = [each.event_type.seen.ids.checkout_session for each in unnamed]
-    by_ref = await _by_ref(session, [x for x in intents if x], [x for x in sessions if x])
+    named = [each.parsed.payment_id for each in unsure if each.parsed.payment_id is not None]
+    ours = await payments.existing_ids(session, named)
+    unnamed = [each for each in unsure if each.parsed.payment_id not in ours]
+    intents = [each.parsed.seen.ids.payment_intent for each in unnamed]
+    sessions = [each.parsed.seen.ids.checkout_session for each in unnamed]
+    by_ref = await payments.ids_by_stripe_ref(session, [x for x in intents if x], [x for x in sessions if x])
     for each in unnamed:
-        ids = each.event_type.seen.ids
+        ids = each.parsed.seen.ids
         each.payment_id = by_ref.get(ids.payment_intent or "") or by_ref.get(ids.checkout_session or "")
-
-
-async def _by_ref(session: AsyncSession, intents: list[str], sessions: list[str]) -> dict[str, str]:
-    if not (intents or sessions):
-        return {}
-    found = await session.exec(
-        select(Payment.id, Payment.stripe_payment_id, Payment.stripe_session_id).where(
-            or_(col(Payment.stripe_payment_id).in_(intents), col(Payment.stripe_session_id).in_(sessions))
-        )
-    )
-    return {ref: payment_id for payment_id, *refs in found for ref in refs if ref}

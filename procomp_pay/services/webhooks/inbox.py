@@ -9,8 +9,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import BadSignature, PaymentError, Refused, RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.redact import redact
@@ -20,9 +18,11 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.webhooks import kaspi_bill as bill
 from procomp_pay.services.webhooks import kaspi_gateway
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.webhooks import inbox as queues
 from procomp_pay.storage.webhooks.inbox import ProcessedEvent
@@ -209,7 +209,7 @@ async def _put_off(ctx: AppContext, row_id: str, error: Exception) -> ProcessedE
         if row.attempts >= ATTEMPTS:
             row.state = EventState.DEAD
             message = {"event_id": row.event_id, "type": row.type, "error": row.last_error}
-            await queues.enqueue(
+            await outbox.enqueue(
                 session,
                 "alert.dead_letter",
                 message,

@@ -13,8 +13,6 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.fees import Charge
 from procomp_pay.domain.money import Currency, Money
@@ -25,10 +23,12 @@ from procomp_pay.services.unapplied import keep_unapplied
 from procomp_pay.services.webhooks.kaspi_bill_account import Account, Result, account_status, find
 from procomp_pay.services.webhooks.kaspi_bill_payment import Arrived, confirm, take
 from procomp_pay.storage.database.errors import retrying
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import kaspi_operations as numbers
+from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import lookup as people
 from procomp_pay.storage.webhooks import inbox as queues
 from procomp_pay.storage.webhooks.intake import IncomingEvent, insert_events
@@ -205,7 +205,7 @@ async def _answered_before(session: AsyncSession, ctx: AppContext, ask: BillAsk)
     before, said = kept["ask"], kept["answer"]
     if (before["account"], before["sum"]) != (ask.account, ask.sum_text):
         log.error("Kaspi sent txn_id %s twice with different contents", ask.txn_id)
-        await queues.open_discrepancy(
+        await discrepancies.open_discrepancy(
             session,
             DiscrepancyKind.AMOUNT_MISMATCH,
             row.payment_id,

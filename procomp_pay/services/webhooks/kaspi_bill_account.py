@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus, PaymentStatus
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, Tournament
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments import repository as payments
+from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import lookup as people
-from procomp_pay.storage.webhooks import inbox as queues
 
 
 class Result(IntEnum):
@@ -98,7 +97,7 @@ def _refused(account: Account) -> AccountStatus | None:
 
 
 async def _in_the_way(session: AsyncSession, participant_id: str) -> AccountStatus | None:
-    if await queues.payment_awaiting_decision(session, participant_id, OPEN_STATUSES) is not None:
+    if await discrepancies.payment_awaiting_decision(session, participant_id, OPEN_STATUSES) is not None:
         return AccountStatus(Result.OTHER, "Money of another amount came: ask at the desk")
     for payment_id in await payments.open_ids(session, participant_id):
         locked = await payments.load_payment(session, payment_id)

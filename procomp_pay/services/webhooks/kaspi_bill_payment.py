@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.fees import Charge
 from procomp_pay.domain.money import Money
@@ -22,6 +20,7 @@ from procomp_pay.services.initiation.request import InitiateRequest, Registratio
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.webhooks.kaspi_bill_account import Account
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import KaspiOperation
 from procomp_pay.storage.payments.repository import lock_payment
 

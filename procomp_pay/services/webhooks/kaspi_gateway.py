@@ -8,8 +8,6 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import BadSignature, Refused, RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
@@ -18,6 +16,7 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.unapplied import keep_unapplied
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.storage.database.insert_once import insert_all_once
 from procomp_pay.storage.models.columns import Row, check_word, key, moment, payment_key, text, word
 from procomp_pay.storage.models.columns import amount as money
 
@@ -56,8 +53,3 @@ class Settlement(Row, table=True):
     #: ``stripe_api`` or ``statement``.
     source: str = Field(sa_column=text("source"))
     recorded_at: datetime = Field(sa_column=moment("recorded_at"))
-
-
-async def record(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
-    """Keep movements, leaving out those that are known."""
-    await insert_all_once(session, Settlement, rows)

@@ -18,7 +18,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.config.delivery import Language
 from procomp_pay.domain.destinations import Destination
-from procomp_pay.storage.database.insert_once import insert_all_once
+from procomp_pay.storage.database.insert_once import insert_all_once, insert_once
 from procomp_pay.storage.models.columns import spelled
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, User
@@ -230,3 +230,40 @@ async def addressee(session: AsyncSession, payment_id: str) -> Addressee:
     meta, settled_by, email = row
     asked = meta.get("language") if isinstance(meta, dict) else None
     return Addressee(email or None, settled_by, asked if asked in tuple(Language) else None)
+
+
+def message(
+    topic: str,
+    payload: dict[str, Any],
+    *,
+    row_id: str,
+    now: datetime,
+    payment_id: str | None = None,
+    dedup_key: str | None = None,
+) -> dict[str, Any]:
+    """The outbox row of a message that waits for delivery."""
+    return {
+        "id": row_id,
+        "topic": topic,
+        "payment_id": payment_id,
+        "dedup_key": dedup_key,
+        "payload": payload,
+        "state": OutboxState.WAITING,
+        "next_attempt_at": now,
+        "created_at": now,
+    }
+
+
+async def enqueue(
+    session: AsyncSession,
+    topic: str,
+    payload: dict[str, Any],
+    *,
+    row_id: str,
+    now: datetime,
+    payment_id: str | None = None,
+    dedup_key: str | None = None,
+) -> bool:
+    """Leave a message for delivery; False where one with the same ``dedup_key`` was left before."""
+    row = message(topic, payload, row_id=row_id, now=now, payment_id=payment_id, dedup_key=dedup_key)
+    return await insert_once(session, OutboxMessage, row)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import literal, tuple_
@@ -14,11 +12,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 
-#: The most rows of one page.
-MOST = 200
 #: How far apart the two times of one payment may be, the platform's and ours.
 _APART = timedelta(minutes=1)
 
@@ -113,24 +110,3 @@ async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[Pay
         .group_by(col(Payment.status))
     )
     return {PaymentStatus(status): count for status, count in found.all()}
-
-
-def write_cursor(at: datetime, row_id: str) -> str:
-    """The place of a row in a list that is ordered by time and id."""
-    return base64.urlsafe_b64encode(f"{at.isoformat()} {row_id}".encode()).decode().rstrip("=")
-
-
-def read_cursor(cursor: str) -> tuple[datetime, str]:
-    """
-    :raises Refused: it is none of ours.
-    """
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        at, payment_id = base64.urlsafe_b64decode(padded.encode("ascii")).decode().split(" ")
-        when = datetime.fromisoformat(at)
-        # whatever the database would stumble over: no zone, a time out of range, a NUL
-        if when.tzinfo is not None and payment_id.isprintable():
-            return when.astimezone(UTC), payment_id
-    except (ValueError, OverflowError, binascii.Error, UnicodeError):
-        pass
-    raise Refused("The cursor is none of ours", next_step="start again without a cursor")

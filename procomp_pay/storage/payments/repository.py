@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -185,3 +185,23 @@ async def next_due_at(session: AsyncSession) -> datetime | None:
         .limit(1)
     )
     return found.first()
+
+
+async def existing_ids(session: AsyncSession, payment_ids: Collection[str]) -> set[str]:
+    """Return those of these ids that are payments of this desk."""
+    found = await session.exec(
+        select(PaymentDetail.payment_id).where(col(PaymentDetail.payment_id).in_(payment_ids))
+    )
+    return set(found.all())
+
+
+async def ids_by_stripe_ref(session: AsyncSession, intents: list[str], sessions: list[str]) -> dict[str, str]:
+    """Return the payment's id for each of these PaymentIntents and Checkout Sessions that is ours."""
+    if not (intents or sessions):
+        return {}
+    found = await session.exec(
+        select(Payment.id, Payment.stripe_payment_id, Payment.stripe_session_id).where(
+            or_(col(Payment.stripe_payment_id).in_(intents), col(Payment.stripe_session_id).in_(sessions))
+        )
+    )
+    return {ref: payment_id for payment_id, *refs in found for ref in refs if ref}

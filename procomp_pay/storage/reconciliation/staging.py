@@ -12,10 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
 from procomp_pay.domain.reconciliation.statement_line import Blocks, LineBlock, LineKind, StatementLine
@@ -23,6 +21,7 @@ from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.storage.reconciliation import staging_sql as sql
 from procomp_pay.storage.reconciliation.staging_fit import fit_by_amount_and_time
 from procomp_pay.storage.reconciliation.staging_repeats import Repeats
+from procomp_pay.storage.reconciliation.staging_rows import Candidate, Scope, StagedRow
 
 if TYPE_CHECKING:
     from procomp_pay.storage.database.service import PaymentDatabaseService
@@ -32,41 +31,6 @@ _OF_PAYMENTS = frozenset({LineKind.PAYMENT, LineKind.REFUND})
 _BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 #: Rows that are sent to the database at a time.
 BATCH = 5000
-
-
-class StagedRow(NamedTuple):
-    """A row of the provider's side. ``match`` is what finds our payment; the rest as in
-    :class:`ProviderRecord`.
-    """
-
-    kind: str
-    ref: str
-    match: str
-    stand: str
-    at: datetime
-    amount: Decimal | None = None
-    currency: str | None = None
-    fee: Decimal | None = None
-    net: Decimal | None = None
-    hint: str | None = None
-    number: int = 0
-    dispute: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which of our payments are compared: those of a provider that were started in a window."""
-
-    provider: str
-    since: datetime
-    until: datetime
-
-
-class Candidate(NamedTuple):
-    """Something worth judging: a payment of ours, or where ``payment_id`` is None, of nobody's."""
-
-    key: str
-    payment_id: str | None
 
 
 class Staging:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from procomp_pay.domain.reconciliation.statement_line import LineBlock, StatementLine
     from procomp_pay.storage.database.service import PaymentDatabaseService
-    from procomp_pay.storage.reconciliation.staging import StagedRow
+    from procomp_pay.storage.reconciliation.staging_rows import StagedRow
 
 _PARAMETER = re.compile(r":([a-z]+)\b")
 _AWKWARD = re.compile(r"[\\\t\n\r]")
@@ -265,7 +265,7 @@ class _Sqlite:
 
 def _of_line(line: StatementLine) -> StagedRow:
     """A statement's line. That it is in a statement means that the money moved."""
-    from procomp_pay.storage.reconciliation.staging import StagedRow
+    from procomp_pay.storage.reconciliation.staging_rows import StagedRow
 
     money = line.money
     return StagedRow(

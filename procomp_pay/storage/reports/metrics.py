@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import literal, text, union_all
+from sqlalchemy import select as select_columns
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.storage.models.columns import spelled
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import Delivery, Discrepancy, WebhookEvent
+from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.states import DeliveryState, EventState, OutboxState
 
 #: The most rows of a queue, and of recent payments, that are counted.
 MOST, MOST_PAYMENTS = 10_000, 50_000
@@ -103,3 +106,21 @@ async def happenings(session: AsyncSession, after_id: int, limit: int) -> list[H
         Happening(number, at, action, before, after, _word(method), started)
         for number, at, action, before, after, method, started in rows
     ]
+
+
+async def overdue(session: AsyncSession, before: datetime) -> dict[str, datetime]:
+    """Kinds of work that have been due since before a time, each with when its oldest piece was due."""
+    kinds: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "events": (WebhookEvent.next_attempt_at, (WebhookEvent.state == spelled(EventState.PENDING),)),
+        "payments": (PaymentDetail.next_poll_at, ()),
+        "refunds": (Refund.next_look_at, ()),
+        "messages": (OutboxMessage.next_attempt_at, (OutboxMessage.state == spelled(OutboxState.WAITING),)),
+        "deliveries": (Delivery.next_attempt_at, (Delivery.state == spelled(DeliveryState.WAITING),)),
+    }
+    queries = [
+        select_columns(literal(kind), func.min(col(due))).where(col(due) < before, *conditions)
+        for kind, (due, conditions) in kinds.items()
+    ]
+    connection = await session.connection()
+    found = await connection.execute(union_all(*queries))
+    return {kind: since for kind, since in found.all() if since is not None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,15 +12,10 @@ from sqlalchemy import text as sql
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind, Topic
-from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.columns import spelled
-from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage, WebhookEvent
-from procomp_pay.storage.models.states import DiscrepancyState, EventState, OutboxState
+from procomp_pay.storage.models.queues import WebhookEvent
+from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.types import UtcDateTime
 
 
@@ -124,110 +119,3 @@ async def mark_many(session: AsyncSession, done: Sequence[ProcessedEvent], now: 
     statement = _MARK_POSTGRESQL if postgresql else _MARK_SQLITE
     connection = await session.connection()
     await connection.execute(statement, {"now": now, "done": exact_json.dumps(rows)})
-
-
-def message(
-    topic: str,
-    payload: dict[str, Any],
-    *,
-    row_id: str,
-    now: datetime,
-    payment_id: str | None = None,
-    dedup_key: str | None = None,
-) -> dict[str, Any]:
-    """The outbox row of a message that waits for delivery."""
-    return {
-        "id": row_id,
-        "topic": topic,
-        "payment_id": payment_id,
-        "dedup_key": dedup_key,
-        "payload": payload,
-        "state": OutboxState.WAITING,
-        "next_attempt_at": now,
-        "created_at": now,
-    }
-
-
-async def enqueue(
-    session: AsyncSession,
-    topic: str,
-    payload: dict[str, Any],
-    *,
-    row_id: str,
-    now: datetime,
-    payment_id: str | None = None,
-    dedup_key: str | None = None,
-) -> bool:
-    """Leave a message for delivery; False where one with the same ``dedup_key`` was left before."""
-    row = message(topic, payload, row_id=row_id, now=now, payment_id=payment_id, dedup_key=dedup_key)
-    return await insert_once(session, OutboxMessage, row)
-
-
-async def payment_awaiting_decision(
-    session: AsyncSession, participant_id: str, statuses: Collection[PaymentStatus]
-) -> str | None:
-    """A participant's payment to which money of another amount came, while nobody has decided about it."""
-    kinds = [DiscrepancyKind.AMOUNT_MISMATCH.value, DiscrepancyKind.CURRENCY_MISMATCH.value]
-    found = await session.exec(
-        select(PaymentDetail.payment_id)
-        .join(Discrepancy, col(Discrepancy.payment_id) == col(PaymentDetail.payment_id))
-        .join(Payment, col(Payment.id) == col(PaymentDetail.payment_id))
-        .where(
-            PaymentDetail.participant_id == participant_id,
-            Discrepancy.state == DiscrepancyState.OPEN,
-            col(Discrepancy.kind).in_(kinds),
-            col(Payment.status).in_(statuses),
-        )
-        .limit(1)
-    )
-    return found.first()
-
-
-async def open_discrepancy(
-    session: AsyncSession,
-    kind: DiscrepancyKind,
-    payment_id: str | None,
-    detail: dict[str, Any],
-    *,
-    key: str,
-    row_id: str,
-    now: datetime,
-    alerts: bool = True,
-) -> bool:
-    """Open a discrepancy for a person, with an alert; the same one found again is touched, not doubled.
-
-    :param key: what makes it the same one, beside its kind and payment.
-    :param alerts: False where the caller leaves an alert of its own, which says more.
-    """
-    fingerprint = f"{kind}:{payment_id}:{key}"
-    row = (await session.exec(select(Discrepancy).where(Discrepancy.fingerprint == fingerprint))).first()
-    if row is not None:
-        row.last_seen_at = now
-        if row.state is DiscrepancyState.OPEN:
-            row.detail = row.detail | detail  # who overrode what reconcile had found
-        return False
-    opened = await insert_once(
-        session,
-        Discrepancy,
-        {
-            "id": row_id,
-            "fingerprint": fingerprint,
-            "kind": kind.value,
-            "payment_id": payment_id,
-            "detail": detail,
-            "state": DiscrepancyState.OPEN,
-            "opened_at": now,
-            "last_seen_at": now,
-        },
-    )
-    if opened and alerts:
-        await enqueue(
-            session,
-            Topic.ALERT_DISCREPANCY,
-            {"discrepancy_id": row_id, "kind": kind.value, "payment_id": payment_id},
-            row_id=row_id,
-            now=now,
-            payment_id=payment_id,
-            dedup_key=f"{Topic.ALERT_DISCREPANCY}:{row_id}",
-        )
-    return opened

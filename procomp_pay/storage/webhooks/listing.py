@@ -10,9 +10,9 @@ from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Refused
+from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from procomp_pay.storage.payments.listing import MOST, read_cursor, write_cursor
 
 
 @dataclass(frozen=True, slots=True)

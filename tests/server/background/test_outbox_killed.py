@@ -20,7 +20,7 @@ from procomp_pay.services.notifications.alerts import enqueue_alert
 from procomp_pay.storage.models.platform import Participant, User
 from procomp_pay.storage.models.queues import Delivery
 from procomp_pay.storage.models.states import DeliveryState
-from procomp_pay.storage.webhooks import inbox as queues
+from procomp_pay.storage.notifications import outbox as outbox_store
 from tests.support.http_requests import bearer, make_people
 from tests.support.processes import Command
 from tests.support.receivers import mail_server, receiver
@@ -76,7 +76,7 @@ async def _leave_alert(settings: Settings) -> None:
 
 async def _leave_notice(settings: Settings) -> None:
     async with open_context(settings) as ctx, ctx.db.writing() as session:
-        await queues.enqueue(session, Topic.PAYMENT_RECEIVED, {}, row_id=ctx.new_id(), now=ctx.clock())
+        await outbox_store.enqueue(session, Topic.PAYMENT_RECEIVED, {}, row_id=ctx.new_id(), now=ctx.clock())
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -27,9 +27,10 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import User
 from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
+from procomp_pay.storage.notifications import outbox as outbox_store
 from procomp_pay.storage.notifications.outbox import claim_deliveries, finish, may_route, put_off
 from procomp_pay.storage.payments.repository import lock_payment
-from procomp_pay.storage.webhooks import inbox as queues
+from procomp_pay.storage.reconciliation import discrepancies as discrepancies_store
 from tests.services.conftest import World
 from tests.support.receivers import MailBox, Receiver, mail_server, receiver
 
@@ -348,7 +349,7 @@ async def test_a_discrepancy_is_told_once(told: World, chat: Receiver) -> None:
     payment = await paid(told)
     for _ in range(2):
         async with told.ctx.db.writing() as session:
-            await queues.open_discrepancy(
+            await discrepancies_store.open_discrepancy(
                 session, DiscrepancyKind.MISSING_AT_PROVIDER, payment, {}, key="k",
                 row_id=told.ctx.new_id(), now=told.now(),
             )  # fmt: skip
@@ -400,7 +401,7 @@ async def test_two_workers_deliver_each_once(
 ) -> None:
     for number in range(30):
         async with told.ctx.db.writing() as session:
-            await queues.enqueue(
+            await outbox_store.enqueue(
                 session, Topic.PAYMENT_RECEIVED, {"n": number}, row_id=told.ctx.new_id(), now=told.now()
             )
     other = PaymentDatabaseService(database_url)

@@ -20,7 +20,8 @@ from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail
 from procomp_pay.storage.models.queues import Discrepancy
-from procomp_pay.storage.reconciliation.staging import Scope, open_staging
+from procomp_pay.storage.reconciliation.staging import open_staging
+from procomp_pay.storage.reconciliation.staging_rows import Scope
 from tests.services.conftest import World
 from tests.services.reconciliation import test_run as plants
 

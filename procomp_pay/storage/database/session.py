@@ -1,0 +1,5 @@
+"""The type of an open transaction, for those who pass it on and write no SQL."""
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+__all__ = ["AsyncSession"]

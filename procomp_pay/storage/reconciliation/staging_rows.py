@@ -1,0 +1,43 @@
+"""Rows of reconciliation's temporary tables: the provider's side, a run's scope, a pair to compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+
+class StagedRow(NamedTuple):
+    """A row of the provider's side. ``match`` is what finds our payment; the rest as in
+    :class:`ProviderRecord`.
+    """
+
+    kind: str
+    ref: str
+    match: str
+    stand: str
+    at: datetime
+    amount: Decimal | None = None
+    currency: str | None = None
+    fee: Decimal | None = None
+    net: Decimal | None = None
+    hint: str | None = None
+    number: int = 0
+    dispute: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which of our payments are compared: those of a provider that were started in a window."""
+
+    provider: str
+    since: datetime
+    until: datetime
+
+
+class Candidate(NamedTuple):
+    """Something worth judging: a payment of ours, or where ``payment_id`` is None, of nobody's."""
+
+    key: str
+    payment_id: str | None
