@@ -23,7 +23,7 @@ from procomp_pay.services.bootstrap import new_id
 from procomp_pay.services.context import Desk
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from tests.services.conftest import World
+from tests.support.environment import World
 
 _KEY = new_key()
 #: One attempt for each call: the machine itself tries again.

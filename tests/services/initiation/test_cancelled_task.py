@@ -9,7 +9,7 @@ import pytest
 
 from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.services.initiation.initiate import Order, initiate
-from tests.services.conftest import CLERK, World
+from tests.support.environment import CLERK, World
 
 
 @pytest.mark.parametrize("seed", [3, 4])

@@ -21,7 +21,7 @@ from procomp_pay.services.initiation.initiate import Order, initiate
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
-from tests.services.conftest import CLERK, World, usd
+from tests.support.environment import CLERK, World, usd
 
 S = PaymentStatus
 

@@ -17,7 +17,7 @@ from procomp_pay.services.lifecycle.polling import look_after
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
-from tests.services.conftest import CLERK, TOTAL_S, World
+from tests.support.environment import CLERK, TOTAL_S, World
 
 S = PaymentStatus
 PHONE = "87071234567"

@@ -21,7 +21,7 @@ from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.payments.repository import hold
-from tests.services.conftest import CLERK, World
+from tests.support.environment import CLERK, World
 
 S = PaymentStatus
 

@@ -31,7 +31,7 @@ from procomp_pay.storage.models.states import DeliveryState, OutboxState
 from procomp_pay.storage.notifications.outbox import claim_deliveries, finish, may_route, put_off
 from procomp_pay.storage.payments.repository import hold
 from procomp_pay.storage.webhooks import inbox as queues
-from tests.services.conftest import World
+from tests.support.environment import World
 from tests.support.receivers import MailBox, Receiver, mail_server, receiver
 
 SECRET = "whsec_" + "c2VjcmV0" * 4

@@ -21,8 +21,8 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.reconciliation.staging import Scope, open_staging
-from tests.services.conftest import World
-from tests.services.reconciliation import test_run as plants
+from tests.support import reconciliation as plants
+from tests.support.environment import World
 
 FEE = Money(Decimal(24000), Currency.KZT)
 

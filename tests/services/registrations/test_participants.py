@@ -26,7 +26,7 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.registrations import participants as storage
-from tests.services.conftest import World
+from tests.support.environment import World
 
 CLERK = Actor("aigerim", Source.PERSON)
 STARTS = datetime(2026, 5, 1, 4, 0, tzinfo=UTC)

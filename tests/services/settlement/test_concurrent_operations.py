@@ -22,7 +22,7 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import WebhookEvent
-from tests.services.conftest import CLERK, World
+from tests.support.environment import CLERK, World
 
 SEEDS = int(os.environ.get("PROCOMP_SEEDS", "1"))
 

@@ -46,8 +46,8 @@ from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import Discrepancy, WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from tests.conftest import PostgresServer
-from tests.services.conftest import CLERK, World
+from tests.support.environment import CLERK, World
+from tests.support.postgres import PostgresServer
 from tests.support.random_operations import Bugs, Fate, cents, machine_world
 
 S, R = PaymentStatus, RefundState

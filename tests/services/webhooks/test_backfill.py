@@ -13,7 +13,7 @@ from procomp_pay.services.webhooks import backfill as missed
 from procomp_pay.services.webhooks.backfill import fetch_missed
 from procomp_pay.storage.models.queues import Feed, WebhookEvent
 from procomp_pay.storage.webhooks import cursors as feeds
-from tests.services.conftest import World
+from tests.support.environment import World
 
 
 async def paid(world: World) -> str:
