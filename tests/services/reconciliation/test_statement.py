@@ -19,6 +19,7 @@ from procomp_pay.services.refunds.create import RefundOrder, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import KaspiOperation
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.queues import ReconciliationRun
 from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.reconciliation import staging_repeats
 from procomp_pay.storage.reconciliation.staging_repeats import Repeats
@@ -136,7 +137,7 @@ async def test_a_file_that_breaks_off_judges_nothing(world: World) -> None:
 
     with pytest.raises(ValueError, match="line 3"):
         await plants.run(world, lines=broken(), since=world.now() - timedelta(days=1))
-    assert [each.state for each in await world.rows(plants.ReconciliationRun)] == ["failed"]
+    assert [each.state for each in await world.rows(ReconciliationRun)] == ["failed"]
 
 
 # -- Kaspi
