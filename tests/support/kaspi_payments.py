@@ -9,9 +9,9 @@ from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
-from procomp_pay.services.lifecycle.create_at_provider import handle_of
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.create import Refunded, RefundOrder
+from procomp_pay.services.settlement.provider_handle import handle_of
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.payments.repository import hold
 from tests.support.environment import CLERK, TOTAL_S, World

@@ -24,10 +24,8 @@ from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.providers.protocol import Seen
 from procomp_pay.services.context import SYSTEM, Actor, Desk
 from procomp_pay.services.lifecycle.create_at_provider import (
-    RESEND_WITHIN,
     STRIPE_LOOK_S,
     give_up,
-    handle_of,
     keep,
     mark_sent,
     missing,
@@ -37,6 +35,7 @@ from procomp_pay.services.lifecycle.create_at_provider import (
 from procomp_pay.services.refunds.send import compare
 from procomp_pay.services.settlement import side_effects as ledger
 from procomp_pay.services.settlement.apply import Settled, settle_in
+from procomp_pay.services.settlement.provider_handle import RESEND_WITHIN, handle_of
 from procomp_pay.storage.payments.repository import Held, hold
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from procomp_pay.domain.states import Channel, CreateState
 from procomp_pay.providers.protocol import Handle, Seen
 from procomp_pay.providers.stripe.listing import StripeBooks
 from procomp_pay.services.context import Actor, Desk
-from procomp_pay.services.lifecycle.create_at_provider import UNOPENED, handle_of
 from procomp_pay.services.lifecycle.polling import apply_seen, look_after
 from procomp_pay.services.refunds.send import compare
 from procomp_pay.services.settlement.apply import settle
+from procomp_pay.services.settlement.provider_handle import UNOPENED, handle_of
 from procomp_pay.storage.payments.refunds import kaspi_name
 from procomp_pay.storage.payments.repository import Held, hold
 

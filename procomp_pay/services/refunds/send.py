@@ -25,9 +25,9 @@ from procomp_pay.domain.refunds import RefundNews, RefundState, gone_back, name_
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.providers.protocol import RefundRequest
 from procomp_pay.services.context import SYSTEM, Actor, Desk
-from procomp_pay.services.lifecycle.create_at_provider import RESEND_WITHIN, handle_of
 from procomp_pay.services.settlement import side_effects as ledger
 from procomp_pay.services.settlement.apply import settle_in
+from procomp_pay.services.settlement.provider_handle import RESEND_WITHIN, handle_of
 from procomp_pay.services.settlement.refunds_and_disputes import PENDING_LOOK_S
 from procomp_pay.storage.payments import refunds as book
 from procomp_pay.storage.payments.repository import Held, hold

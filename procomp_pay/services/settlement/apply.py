@@ -17,10 +17,10 @@ from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.domain.transitions import Outcome, Topic, Verdict, decide
 from procomp_pay.services.context import Desk
-from procomp_pay.services.settle_amount import book_received
 from procomp_pay.services.settlement import side_effects as ledger
 from procomp_pay.services.settlement.operation_numbers import doubt, use_up
 from procomp_pay.services.settlement.refunds_and_disputes import settle_back
+from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.payments.locked_payment import Holding
 from procomp_pay.storage.payments.repository import Held, heir_of, hold
 
@@ -118,6 +118,29 @@ async def _write(session: AsyncSession, desk: Desk, held: Holding, fact: Fact, v
         await held.hurry_others(session, now)
     await ledger.note(session, held, fact, f"{fact.news}:{verdict.outcome}", before, now)
     await _tell(session, desk, held, fact, verdict)
+
+
+async def book_received(session: AsyncSession, held: Held, fact: Fact, now: datetime) -> None:
+    """Charge what was received, where a person accepted another amount than was asked for.
+
+    What was asked for stays in the audit trail and in the open discrepancy. Reports, the closing sheet, the
+    limit of a refund and the comparison with the provider count what came.
+    """
+    paid, asked = fact.money, held.charged
+    if paid is None or paid == asked or not fact.amount_accepted:
+        return
+    held.payment.amount = held.detail.charged_amount = paid.amount
+    deed = audit.Deed(
+        actor=fact.actor,
+        source=fact.source,
+        source_id=fact.source_id,
+        request_id=fact.request_id,
+        action="amount_accepted",
+        before={"charged": asked.amount},
+        after={"charged": paid.amount},
+        note=fact.reason,
+    )
+    await audit.append(session, held.payment.id, deed, now)
 
 
 def _move(held: Holding, fact: Fact, verdict: Verdict, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -154,6 +155,30 @@ async def tell(
         dedup_key=f"{topic}:{payment.id}:{once}",
     )
     await held.tell(session, row)
+
+
+async def keep_unapplied(
+    session: AsyncSession, desk: Desk, provider: str, event_id: str, found: Mapping[str, str | None]
+) -> None:
+    """Open a discrepancy without a payment, once an event, for money that belongs to nobody known; alert."""
+    await queues.open_discrepancy(
+        session,
+        DiscrepancyKind.MISSING_LOCALLY,
+        None,
+        {"provider": provider, **found},
+        key=f"{provider}:{event_id}",
+        row_id=desk.new_id(),
+        now=desk.clock(),
+        alerts=False,  # one of its own follows
+    )
+    await queues.put_out(
+        session,
+        Topic.ALERT_UNAPPLIED,
+        {"provider": provider, "event_id": event_id, **found},
+        row_id=desk.new_id(),
+        now=desk.clock(),
+        dedup_key=f"{Topic.ALERT_UNAPPLIED}:{provider}:{event_id}",
+    )
 
 
 def as_document(money: Money) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from procomp_pay.providers.kaspi.gateway_callback import CallbackNews, read_call
 from procomp_pay.services.context import Desk
 from procomp_pay.services.settlement import side_effects as ledger
 from procomp_pay.services.settlement.apply import settle_in
-from procomp_pay.services.unapplied import keep_unapplied
+from procomp_pay.services.settlement.side_effects import keep_unapplied
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState

@@ -14,7 +14,8 @@ from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
 from procomp_pay.services.initiation.initiate import Order, initiate
 from procomp_pay.services.lifecycle.cancel import cancel
-from procomp_pay.services.lifecycle.polling import apply_seen, handle_of, look_after
+from procomp_pay.services.lifecycle.polling import apply_seen, look_after
+from procomp_pay.services.settlement.provider_handle import handle_of
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
