@@ -41,6 +41,7 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.payments import listing
 from procomp_pay.storage.payments.listing import Filter
+from procomp_pay.storage.webhooks.intake import Arrivals
 
 Reader = psycopg.Connection[Any]
 Ask = Callable[[], Awaitable[Any]]
@@ -225,7 +226,15 @@ def questions(desk: Desk, reader: Reader, deep: int) -> tuple[dict[str, Ask], di
 async def measure(url: str, count: int, runs: int, *, show_plans: bool) -> None:
     """Print every figure."""
     db = PaymentDatabaseService(url)
-    desk = Desk(db, Nobody(), Keyring([new_key()]), lambda: datetime.now(UTC), new_id, "http://127.0.0.1")
+    desk = Desk(
+        db,
+        Nobody(),
+        Keyring([new_key()]),
+        lambda: datetime.now(UTC),
+        new_id,
+        "http://127.0.0.1",
+        Arrivals(db),
+    )
     deep = min(10_000, count // PAGE - 10)
     with psycopg.connect(url, autocommit=True) as reader:
         ours, hand = questions(desk, reader, deep)

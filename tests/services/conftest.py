@@ -15,6 +15,7 @@ from procomp_pay.services.bootstrap import new_id
 from procomp_pay.services.context import Desk
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
+from procomp_pay.storage.webhooks.intake import Arrivals
 from tests.support.environment import TOTAL_S, TestProviders, World
 from tests.support.secret_watch import register_secret
 
@@ -49,6 +50,7 @@ async def world(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIterator[W
             clock=lambda: made[0].now(),  # noqa: PLW0108 - the world is made after its desk
             new_id=new_id,
             base_url="http://127.0.0.1:8080",
+            intake=Arrivals(db),
         )
         made.append(World(desk, sandbox, http))
         register_secret(made[0].webhook_secret, "webhook secret")

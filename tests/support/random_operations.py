@@ -23,6 +23,7 @@ from procomp_pay.services.bootstrap import new_id
 from procomp_pay.services.context import Desk
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
+from procomp_pay.storage.webhooks.intake import Arrivals
 from tests.support.environment import World
 
 _KEY = new_key()
@@ -173,6 +174,7 @@ async def machine_world(database_url: str) -> AsyncIterator[tuple[World, Fate]]:
             clock=lambda: made[0].now(),  # noqa: PLW0108 - the world is made after its desk
             new_id=new_id,
             base_url="http://127.0.0.1:8080",
+            intake=Arrivals(real),
         )
         made.append(World(desk, sandbox, http))
         yield made[0], fate

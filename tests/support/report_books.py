@@ -23,6 +23,7 @@ from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refun
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.models.settlements import Settlement
+from procomp_pay.storage.webhooks.intake import Arrivals
 
 ALMATY = ZoneInfo("Asia/Almaty")
 #: Almaty's clocks went back from +06 to +05 in the night to 1 March 2024.
@@ -302,4 +303,4 @@ class Nobody:
 
 
 def desk_on(db: PaymentDatabaseService) -> Desk:
-    return Desk(db, Nobody(), Keyring([new_key()]), lambda: NOW, new_id, "http://127.0.0.1")
+    return Desk(db, Nobody(), Keyring([new_key()]), lambda: NOW, new_id, "http://127.0.0.1", Arrivals(db))

@@ -109,7 +109,7 @@ async def _wait_for_the_crowd(desk: Desk) -> None:
     """Who floods the door gets answers first: what an event means can wait, at most some tens of
     milliseconds a batch, whoever sent it cannot."""
     end = time.monotonic() + _PATIENCE_S
-    while desk.db.arrivals.crowd and time.monotonic() < end:  # noqa: ASYNC110 - it comes and goes
+    while desk.intake.crowd and time.monotonic() < end:  # noqa: ASYNC110 - it comes and goes
         await asyncio.sleep(_PATIENCE_S / 10)
 
 

@@ -51,7 +51,7 @@ async def receive_stripe(desk: Desk, body: bytes, header: str | None, secrets: l
         raise BadSignature("The webhook has no signature" if secrets else "No webhook secret is configured")
     now = desk.clock()
     stripe_signature.check(body, header, secrets, now)
-    return await desk.db.arrivals.put(arrival(desk, body), now)
+    return await desk.intake.put(arrival(desk, body), now)
 
 
 def arrival(desk: Desk, body: bytes) -> Arrival:

@@ -26,6 +26,7 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.registrations import participants as storage
+from procomp_pay.storage.webhooks.intake import Arrivals
 from tests.support.environment import World
 
 CLERK = Actor("aigerim", Source.PERSON)
@@ -49,7 +50,9 @@ class NoProviders:
 
 @pytest.fixture
 def desk(db: PaymentDatabaseService) -> Desk:
-    return Desk(db, NoProviders(), Keyring([new_key()]), lambda: NOW, new_id, "http://127.0.0.1:8080")
+    return Desk(
+        db, NoProviders(), Keyring([new_key()]), lambda: NOW, new_id, "http://127.0.0.1:8080", Arrivals(db)
+    )
 
 
 @pytest.fixture
