@@ -77,7 +77,10 @@ class Registration:
 
 
 async def insert(session: AsyncSession, desk: Desk, order: Order, actor: Actor, what: Registration) -> Held:
-    """Write a new PENDING payment with its first audit entry. The caller commits before it calls anybody."""
+    """Write a new payment with its first audit entry. The caller commits before it calls a provider.
+
+    A new row is PENDING; from then on only :mod:`procomp_pay.services.settlement.apply` changes the status.
+    """
     detail = _detail(desk, order, actor, what)
     detail.short_code = await payments.free_code(session, detail.payment_id)
     payment = _payment(detail.payment_id, desk, order, what)

@@ -19,7 +19,7 @@ from procomp_pay.domain.transitions import Outcome, Topic, Verdict, decide
 from procomp_pay.services.context import Desk
 from procomp_pay.services.settlement import side_effects as ledger
 from procomp_pay.services.settlement.operation_numbers import doubt, use_up
-from procomp_pay.services.settlement.refunds_and_disputes import settle_back
+from procomp_pay.services.settlement.refunds_and_disputes import finish, settle_back
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.payments.locked_payment import Holding
 from procomp_pay.storage.payments.repository import Held, heir_of, hold
@@ -55,10 +55,7 @@ async def settle_in(session: AsyncSession, desk: Desk, fact: Fact, held: Holding
     held = held or await hold(session, fact.payment_id)
     before = held.payment.status
     if fact.news in (News.REFUND, News.DISPUTE):
-        held = _one(held)
-        outcome = await settle_back(session, desk, held, fact)
-        if held.payment.status is not before and held.payment.status is PaymentStatus.REFUNDED:
-            await _hand_the_place_on(session, desk, held, fact)
+        outcome = await _apply_refund_or_dispute(session, desk, _one(held), fact)
         return _settled(held, outcome, before)
     verdict = decide(held.standing(), fact)
     if verdict.outcome not in (Outcome.ALREADY, Outcome.STALE):
@@ -66,6 +63,16 @@ async def settle_in(session: AsyncSession, desk: Desk, fact: Fact, held: Holding
     elif verdict.outcome is Outcome.ALREADY:
         await _learn_more(session, desk, held, fact)
     return _settled(held, verdict.outcome, before)
+
+
+async def _apply_refund_or_dispute(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> Outcome:
+    recorded = await settle_back(session, desk, held, fact)
+    if recorded.status is not None:
+        held.payment.status = recorded.status
+    await finish(session, desk, held, fact, recorded)
+    if recorded.status is PaymentStatus.REFUNDED:
+        await _hand_the_place_on(session, desk, held, fact)
+    return recorded.outcome
 
 
 def _one(held: Holding) -> Held:

@@ -1,10 +1,13 @@
-"""The door's part for money that goes back: refunds and disputes. Called by :mod:`settle` alone."""
+"""Record refunds and disputes, for :mod:`procomp_pay.services.settlement.apply` alone.
+
+:func:`settle_back` writes the refund or the dispute and returns the status that follows; ``apply`` writes the
+status; :func:`finish` then moves the participant and writes the audit entry and the messages.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -40,35 +43,50 @@ PENDING_LOOK_S = 3600
 _RANK = {DisputeState.OPEN: 0, DisputeState.WITHDRAWN: 1, DisputeState.WON: 2, DisputeState.LOST: 2}
 
 
-async def settle_back(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> Outcome:
-    """Apply what a refund or a dispute became, under the payment's lock.
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The result of recording a refund or a dispute.
+
+    :param refund: the refund that was written; ``None`` where nothing is left to do.
+    :param before: the payment's audit snapshot of before.
+    :param status: the payment's new status; ``None`` where it stays.
+    """
+
+    outcome: Outcome
+    refund: Refund | None = None
+    before: dict[str, Any] = field(default_factory=dict)
+    status: PaymentStatus | None = None
+
+
+async def settle_back(session: AsyncSession, desk: Desk, held: Held, fact: Fact) -> Recorded:
+    """Write what a refund or a dispute became, under the payment's lock. The status is left to the caller.
 
     :raises NotYet: it is about money that our books do not have yet; the same fact works later.
     """
     if held.payment.status not in PAID_STATUSES:
         raise NotYet(f"Payment {held.payment.id} is not settled in our books yet")
     if fact.news is News.DISPUTE and fact.dispute is not None:
-        return await _dispute(session, desk, held, fact, fact.dispute)
+        return Recorded(await _dispute(session, desk, held, fact, fact.dispute))
     if fact.refund is None:
         raise ValueError("a fact about a refund says which")
     return await _refund(session, desk, held, fact, fact.refund)
 
 
-async def _refund(session: AsyncSession, desk: Desk, held: Held, fact: Fact, news: RefundNews) -> Outcome:
+async def _refund(session: AsyncSession, desk: Desk, held: Held, fact: Fact, news: RefundNews) -> Recorded:
     rows = await book.of_payment(session, held.payment.id)
     row = book.match(rows, news)
     if await _is_of_another(session, desk, held, news):
         if row is None:
-            return Outcome.MISMATCH
+            return Recorded(Outcome.MISMATCH)
         news = replace(news, provider_refund_id=None)  # ours went back all the same
     if row is not None and not may_become(row.state, news.state):
         await _learn_name(session, desk, held, fact, row, news)
-        return Outcome.ALREADY if row.state is news.state else Outcome.STALE
+        return Recorded(Outcome.ALREADY if row.state is news.state else Outcome.STALE)
     before, now = ledger.picture(held), desk.clock()
     if row is None or row.amount != news.money.amount or news.money.currency is not held.charged.currency:
         wrong = await _misfit(session, desk, held, news, rows, row)
         if wrong:
-            return Outcome.MISMATCH
+            return Recorded(Outcome.MISMATCH)
     if row is None:
         row = _made_elsewhere(desk, held, fact, news)
         session.add(row)
@@ -80,10 +98,24 @@ async def _refund(session: AsyncSession, desk: Desk, held: Held, fact: Fact, new
     row.next_look_at = (row.next_look_at or now + timedelta(seconds=PENDING_LOOK_S)) if waits else None
     await session.flush()
     rows = await book.of_payment(session, held.payment.id)
-    moved = _move(held, gone_back(book.amounts(rows)), now)
-    await ledger.note(session, held, fact, f"refund_{news.state.lower()}", before, now)
-    await _tell(session, desk, held, row, moved)
-    return Outcome.MOVED if moved else Outcome.NOTED
+    total = Money(gone_back(book.amounts(rows)), held.charged.currency).amount
+    held.detail.refunded_amount = total
+    held.payment.updated_at = held.detail.updated_at = now
+    status = status_after(held.payment.status, held.charged, total)
+    return Recorded(Outcome.MOVED if status else Outcome.NOTED, row, before, status)
+
+
+async def finish(session: AsyncSession, desk: Desk, held: Held, fact: Fact, recorded: Recorded) -> None:
+    """Move the participant with the payment, and write the audit entry and the messages of a refund."""
+    now, refund = desk.clock(), recorded.refund
+    if refund is None:
+        return
+    if recorded.status is PaymentStatus.REFUNDED:
+        ledger.free_place(held, now)
+    elif recorded.status is not None:
+        _take_place_again(held, now)
+    await ledger.note(session, held, fact, f"refund_{refund.state.lower()}", recorded.before, now)
+    await _tell(session, desk, held, refund, recorded.status is not None)
 
 
 async def _learn_name(
@@ -162,23 +194,6 @@ def _made_elsewhere(desk: Desk, held: Held, fact: Fact, news: RefundNews) -> Ref
         created_at=now,
         updated_at=now,
     )
-
-
-def _move(held: Held, gone: Decimal, now: datetime) -> bool:
-    """Write what has gone back, and move payment and participant with it."""
-    payment, detail = held.payment, held.detail
-    total = Money(gone, held.charged.currency).amount
-    detail.refunded_amount = total
-    payment.updated_at = detail.updated_at = now
-    after = status_after(payment.status, held.charged, total)
-    if after is None:
-        return False
-    payment.status = after
-    if after is PaymentStatus.REFUNDED:
-        ledger.free_place(held, now)
-    elif held.participant is not None:
-        _take_place_again(held, now)
-    return True
 
 
 def _take_place_again(held: Held, now: datetime) -> None:
