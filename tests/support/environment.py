@@ -23,7 +23,8 @@ from procomp_pay.providers.protocol import PaymentProvider
 from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.services.context import Actor, Desk
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import Order
 from procomp_pay.services.maintenance.run import Pass, one_pass
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks import inbox

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from procomp_pay.domain.money import Money
     from procomp_pay.domain.states import Channel
     from procomp_pay.services.context import Desk
-    from procomp_pay.services.initiation.initiate import Order
+    from procomp_pay.services.initiation.request import Order
 
 METHODS_HELP = "kaspi_qr, apple_pay or google_pay."
 
@@ -98,7 +98,7 @@ def _channel(wish: Wish) -> Channel:
 
 async def order(desk: Desk, wish: Wish) -> Order:
     from procomp_pay.domain.states import PaymentMethod
-    from procomp_pay.services.initiation.initiate import Order
+    from procomp_pay.services.initiation.request import Order
 
     phone = None
     if wish.phone is not None:

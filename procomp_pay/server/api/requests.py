@@ -16,7 +16,7 @@ from procomp_pay.domain.identifiers import LONGEST_ID, is_identifier
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.server.http.json_types import Asked, AskedAmount, AskedCurrency, Method, example
-from procomp_pay.services.initiation.initiate import Order
+from procomp_pay.services.initiation.request import Order
 from procomp_pay.storage.models import exact_json
 
 BodyT = TypeVar("BodyT", bound=BaseModel)

@@ -179,6 +179,3 @@ def _being_made(order: Order) -> Conflict:
         "Another payment of this participant is being made right now",
         next_step=f"look at it: procomp-pay status {order.participant_id}",
     )
-
-
-__all__ = ["Order", "Started", "initiate"]

@@ -8,7 +8,8 @@ import traceback
 import pytest
 
 from procomp_pay.domain.states import Channel, PaymentMethod
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import Order
 from tests.support.environment import CLERK, World
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import Order
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.storage.models.payments import PaymentDetail
 from tests.support.environment import CLERK, World

@@ -10,7 +10,8 @@ from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import AlreadyPaid, ConfigurationError, Conflict, OutcomeUnknown, Refused
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import Order
 from procomp_pay.services.kaspi_verification.verify import VerifyOrder, verify
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import look_after

@@ -12,7 +12,8 @@ from sqlmodel import select
 from procomp_pay.domain.errors import AlreadyPaid, Conflict, NeedsPerson, PaymentError, Unavailable
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import Order
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import apply_seen, look_after
 from procomp_pay.services.settlement.provider_handle import handle_of

@@ -13,7 +13,8 @@ import pytest
 
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentMethod, PaymentStatus
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import Order
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import look_after
 from procomp_pay.services.webhooks.inbox import handle_next

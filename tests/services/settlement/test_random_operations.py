@@ -36,7 +36,8 @@ from procomp_pay.sandbox.stripe import refunds as stripe_refunds
 from procomp_pay.sandbox.stripe.core import Call
 from procomp_pay.sandbox.stripe.errors import StripeError
 from procomp_pay.services.audit.verify import verify
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import Order
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import look_after
 from procomp_pay.services.maintenance.run import one_pass
