@@ -40,6 +40,7 @@ from procomp_pay.storage.database import keyset_cursor, migrate
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.payments.listing import Filter
+from procomp_pay.storage.webhooks.intake import WebhookIntake
 
 Reader = psycopg.Connection[Any]
 Ask = Callable[[], Awaitable[Any]]
@@ -227,7 +228,13 @@ async def measure(url: str, count: int, runs: int, *, show_plans: bool) -> None:
     """Print every figure."""
     db = PaymentDatabaseService(url)
     ctx = AppContext(
-        db, Nobody(), Keyring([new_key()]), lambda: datetime.now(UTC), new_id, "http://127.0.0.1"
+        db,
+        Nobody(),
+        Keyring([new_key()]),
+        lambda: datetime.now(UTC),
+        new_id,
+        "http://127.0.0.1",
+        WebhookIntake(db),
     )
     deep = min(10_000, count // PAGE - 10)
     with psycopg.connect(url, autocommit=True) as reader:

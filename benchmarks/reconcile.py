@@ -142,6 +142,7 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
     from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
     from procomp_pay.storage.database.service import PaymentDatabaseService
     from procomp_pay.storage.encryption.keyring import Keyring, new_key
+    from procomp_pay.storage.webhooks.intake import WebhookIntake
 
     sizes: list[tuple[int, int]] = []
     marks: dict[str, float] = {}
@@ -154,7 +155,13 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
     begun, worked = time.perf_counter(), time.process_time()
     db = PaymentDatabaseService(url)
     ctx = AppContext(
-        db, ProviderRegistry(load_settings()), Keyring([new_key()]), utc_now, new_id, "http://localhost"
+        db,
+        ProviderRegistry(load_settings()),
+        Keyring([new_key()]),
+        utc_now,
+        new_id,
+        "http://localhost",
+        WebhookIntake(db),
     )
     end = START + timedelta(days=20)
     with open_statement(statement, looks=False) as lines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import tempfile
@@ -10,56 +9,17 @@ import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from procomp_pay.storage.database import migrate
 from procomp_pay.storage.database.service import PaymentDatabaseService
+from tests.support.postgres import PostgresServer
 from tests.support.secret_watch import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: PLC0414
 
 
 def pytest_xdist_auto_num_workers() -> int:
     """Half of the time a test waits: for a process to start, a lock, a timer. Two workers a core share it."""
     return 2 * (os.cpu_count() or 1)
-
-
-_numbers = itertools.count(1)
-
-
-class PostgresServer:
-    """A real PostgreSQL of this test run, with one open connection to make and drop databases."""
-
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-        self._admin = psycopg.connect(uri, autocommit=True)
-        # a test's database need not outlive the machine
-        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-            self._admin.execute(f"ALTER SYSTEM SET {setting} = off")
-        self._admin.execute("SELECT pg_reload_conf()")
-        self._template: str | None = None
-
-    def url(self, name: str) -> str:
-        """The URL of a database of this server, in the plain form ``postgresql://…``."""
-        return self._uri.replace("/postgres?", f"/{name}?", 1)
-
-    def create(self, template: str = "template0") -> str:
-        """A new database; its name."""
-        name = f"test_{next(_numbers)}"
-        self._admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        return name
-
-    def create_migrated(self) -> str:
-        """A new database with all tables, copied from a template that is migrated once; its name."""
-        if self._template is None:
-            self._template = self.create()
-            migrate.upgrade(self.url(self._template))
-        return self.create(self._template)
-
-    def drop(self, name: str) -> None:
-        self._admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-    def close(self) -> None:
-        self._admin.close()
 
 
 @pytest.fixture(scope="session")

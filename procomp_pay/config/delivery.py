@@ -17,29 +17,6 @@ _SECRET_BYTES = range(24, 65)
 _LONGEST_ADDRESS = 254
 
 
-class Language(StrEnum):
-    """The languages of letters to participants."""
-
-    RUSSIAN = "ru"
-    KAZAKH = "kk"
-    ENGLISH = "en"
-
-
-def preferred(accept_language: str | None) -> Language | None:
-    """The one of our languages that an ``Accept-Language`` likes best; ``None`` where it names none."""
-    wishes = []
-    for number, part in enumerate((accept_language or "").split(",")[:20]):
-        tag, _, weight = part.strip().partition(";")
-        try:
-            quality = float(weight.strip().removeprefix("q=")) if weight else 1.0
-        except ValueError:
-            continue
-        known = next((each for each in Language if each == tag.partition("-")[0].strip().lower()), None)
-        if known is not None and quality > 0:
-            wishes.append((-quality, number, known))
-    return min(wishes)[2] if wishes else None
-
-
 class Encryption(StrEnum):
     """How a connection to a mail server is encrypted."""
 

@@ -19,8 +19,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from procomp_pay.config import delivery as post
-from procomp_pay.config.delivery import Language
 from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.language import Language
 
 STRIPE_API = "https://api.stripe.com"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})

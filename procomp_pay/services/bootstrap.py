@@ -15,6 +15,7 @@ from procomp_pay.providers.registry import ProviderRegistry
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, key_file_ring
+from procomp_pay.storage.webhooks.intake import WebhookIntake
 
 #: A random byte as one of a-z and 0-9.
 _BASE_36 = bytes(b"0123456789abcdefghijklmnopqrstuvwxyz"[byte % 36] for byte in range(256))
@@ -63,6 +64,7 @@ async def open_context(settings: Settings) -> AsyncIterator[AppContext]:
             clock=utc_now,
             new_id=new_id,
             base_url=settings.base_url,
+            intake=WebhookIntake(db),
             senders=post,
         )
     finally:

@@ -13,6 +13,7 @@ from procomp_pay.providers.notifications.senders import NotificationSenders
 from procomp_pay.providers.protocol import PaymentProvider
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring
+from procomp_pay.storage.webhooks.intake import WebhookIntake
 
 
 class Providers(Protocol):
@@ -62,6 +63,7 @@ SYSTEM = Actor("procomp-pay", Source.CLOCK)
 class AppContext:
     """Database, providers, keys, clock and ids. Time and ids come in, so that a test or a replay is exact.
 
+    :param intake: stores arriving webhook events, several in one commit; one for each process.
     :param post: the ways by which people and the platform are told.
     """
 
@@ -71,4 +73,5 @@ class AppContext:
     clock: Clock
     new_id: IdMaker
     base_url: str
+    intake: WebhookIntake
     senders: NotificationSenders = field(default_factory=NotificationSenders)

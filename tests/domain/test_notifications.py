@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procomp_pay.config import delivery as post
-from procomp_pay.config.delivery import Encryption, Language, is_address, mail_server, one_line, preferred
+from procomp_pay.config.delivery import Encryption, is_address, mail_server, one_line
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.language import Language, preferred
 from procomp_pay.domain.notifications import dedup_key_for, destinations, may_alert, wait_s
 from procomp_pay.domain.transitions import Topic
 

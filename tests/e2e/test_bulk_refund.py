@@ -33,7 +33,7 @@ from procomp_pay.domain.states import (
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
-from tests.e2e.conftest import PATIENCE_S, Town
+from tests.support.deployment import PATIENCE_S, Town
 
 #: Stripe gives the money back at once and answers a little later: time to be killed in between.
 SLOW_ANSWER = {

@@ -7,7 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
-from tests.e2e.conftest import Town, until
+from tests.support.deployment import Town, until
 from tests.support.secret_watch import register_secret
 
 CALLBACK_SECRET = "e2e-secret-of-the-gateway"

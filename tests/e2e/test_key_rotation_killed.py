@@ -14,7 +14,7 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, load_or_make_key_file, new_key
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from tests.e2e.conftest import PATIENCE_S, Town, until
+from tests.support.deployment import PATIENCE_S, Town, until
 
 ROWS = 2000
 

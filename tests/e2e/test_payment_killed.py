@@ -4,7 +4,7 @@ import signal
 import sqlite3
 import time
 
-from tests.e2e.conftest import PATIENCE_S, Town, until
+from tests.support.deployment import PATIENCE_S, Town, until
 
 #: Stripe does its work at once and answers 4 seconds later: time to be killed in between.
 SLOW_ANSWER = {

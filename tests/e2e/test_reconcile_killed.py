@@ -11,7 +11,7 @@ from sqlmodel import col, func, select
 
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry
-from tests.e2e.conftest import Town, until
+from tests.support.deployment import Town, until
 
 SLOW = {"path": "/v1/checkout/sessions", "method": "GET", "kind": "delay", "seconds": 1.0, "times": 1000}
 

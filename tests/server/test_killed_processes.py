@@ -38,7 +38,8 @@ from procomp_pay.server.api.routes import BASE
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.bootstrap import open_context
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.storage.database import migrate
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User

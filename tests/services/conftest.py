@@ -2,205 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import itertools
-import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Any
 
 import httpx
 import pytest
-from sqlmodel import SQLModel, select
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.events import Source
-from procomp_pay.domain.money import Currency, Money
-from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
-from procomp_pay.providers.kaspi.tls import CertificateLife
-from procomp_pay.providers.protocol import PaymentProvider
 from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.services.bootstrap import new_id
-from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
-from procomp_pay.services.maintenance.run import Pass, one_pass
-from procomp_pay.services.views import payment as views
-from procomp_pay.services.webhooks import inbox
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from procomp_pay.storage.models.payments import TournamentFee
-from procomp_pay.storage.models.platform import Participant, Tournament, User
+from procomp_pay.storage.webhooks.intake import WebhookIntake
+from tests.support.environment import TOTAL_S, TestProviders, World
 from tests.support.secret_watch import register_secret
-
-CLERK = Actor("aigerim", Source.PERSON)
-#: Seconds that one provider call may take in tests, retries included.
-TOTAL_S = 1.5
-
-
-@dataclass
-class TestProviders:
-    """The real services, with less patience."""
-
-    __test__ = False
-    stripe: StripePaymentService
-    kaspi: KaspiPaymentService
-
-    tended: list[Any] = field(default_factory=list)
-    life: CertificateLife | None = None
-
-    @property
-    def circuits(self) -> list[Any]:
-        return self.tended
-
-    def certificate(self, _now: datetime) -> CertificateLife | None:
-        return self.life
-
-    def of(self, channel: Channel) -> PaymentProvider:
-        return self.kaspi if channel.is_kaspi else self.stripe
-
-
-@dataclass
-class World:
-    """What a test acts with."""
-
-    ctx: AppContext
-    sandbox: Sandbox
-    http: httpx.AsyncClient
-    webhook_secret: str = "whsec_" + new_key()
-    offset: timedelta = timedelta()
-    _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.offset
-
-    def later(self, seconds: float) -> None:
-        """Move our clock and the sandbox's together."""
-        self.offset += timedelta(seconds=seconds)
-        self.sandbox.advance(seconds)
-
-    async def participant(self, **changes: Any) -> str:
-        """A new participant of a tournament at 50 USD and 24 000 KZT."""
-        name = f"p{next(self._ids)}"
-        now = self.now()
-        async with self.ctx.db.writing() as session:
-            session.add(User(id=f"u-{name}", email=f"{name}@example.com", name=name))
-            session.add(
-                Tournament(
-                    id=f"t-{name}", name="Almaty Open", entry_fee=Decimal("50.00"), currency=Currency.USD,
-                    starts_at=now, created_at=now, updated_at=now,
-                )
-            )  # fmt: skip
-            await session.flush()
-            fee = Decimal("24000.00")
-            session.add(
-                TournamentFee(
-                    tournament_id=f"t-{name}",
-                    currency=Currency.KZT,
-                    amount=fee,
-                    created_at=now,
-                    updated_at=now,
-                )
-            )
-            values = {
-                "id": name, "user_id": f"u-{name}", "tournament_id": f"t-{name}", "full_name": f"Әсел {name}",
-                "created_at": now, "updated_at": now,
-            }  # fmt: skip
-            session.add(Participant(**(values | changes)))
-        return name
-
-    async def start(self, participant: str, method: str = "kaspi_qr", **changes: Any) -> views.Opening:
-        """Initiate at the desk: a QR for Kaspi, a hosted page for a wallet."""
-        chosen = PaymentMethod(method.upper())
-        channel = Channel.KASPI_QR if chosen.is_kaspi else Channel.STRIPE_CHECKOUT
-        order = replace(InitiateRequest(participant, chosen, channel), **changes)
-        started = await initiate(self.ctx, order, CLERK)
-        return await views.opening(self.ctx, started.payment_id)
-
-    async def phone(self, opened: views.Opening, action: str = "pay") -> None:
-        """The customer's Kaspi app: ``scan``, ``confirm``, ``cancel``, or ``pay`` for scan and confirm."""
-        answer = await self.http.post(f"/pay/{opened.qr_payload}", json={"action": action}, headers=_JSON)
-        assert answer.status_code == 200, answer.text
-
-    async def pay_page(self, opened: views.Opening, wallet: str = "apple_pay") -> None:
-        """The customer on Stripe's hosted page."""
-        answer = await self.http.post(str(opened.payment_url), json={"wallet": wallet}, headers=_JSON)
-        assert answer.status_code in (200, 402), answer.text
-
-    async def fault(self, path: str, kind: str, **more: Any) -> None:
-        answer = await self.http.post("/_sandbox/faults", json={"path": path, "kind": kind, **more})
-        assert answer.status_code < 300, answer.text
-
-    async def no_faults(self) -> None:
-        await self.http.delete("/_sandbox/faults")
-
-    async def stripe_objects(self, kind: str) -> list[dict[str, Any]]:
-        """All objects of a kind at the sandbox: ``payment_intents``, ``checkout/sessions``, ``events`` …"""
-        answer = await self.http.get(f"/v1/{kind}?limit=100", headers=self._stripe_auth())
-        return list(answer.json()["data"])
-
-    def _stripe_auth(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.sandbox.info()['stripe_secret_key']}"}
-
-    async def confirm(self, intent: str, method: str) -> httpx.Response:
-        """The app's side of a bare intent."""
-        data = {"payment_method": method, "return_url": "https://app.example.com/paid"}
-        return await self.http.post(
-            f"/v1/payment_intents/{intent}/confirm", data=data, headers=self._stripe_auth()
-        )
-
-    def signed(self, body: bytes, *, secret: str | None = None, at: float | None = None) -> str:
-        """A real ``Stripe-Signature`` header."""
-        stamp = int(at if at is not None else self.now().timestamp())
-        text = f"{stamp}.".encode() + body
-        digest = hmac.new((secret or self.webhook_secret).encode(), text, hashlib.sha256).hexdigest()
-        return f"t={stamp},v1={digest}"
-
-    async def receive(self, event: dict[str, Any]) -> bool:
-        """Deliver an event as Stripe would."""
-        body = json.dumps(event).encode()
-        return await inbox.receive_stripe(self.ctx, body, self.signed(body), [self.webhook_secret])
-
-    async def events(self) -> list[dict[str, Any]]:
-        """The sandbox's events, oldest first."""
-        return (await self.stripe_objects("events"))[::-1]
-
-    async def deliver(self) -> None:
-        """Deliver every event of the sandbox and handle the inbox."""
-        for event in await self.events():
-            await self.receive(event)
-        await self.maintain()
-
-    async def maintain(self) -> Pass:
-        """One pass; what the webhook did not bring stays unknown, so that a test decides what is known."""
-        return await one_pass(self.ctx, missed=False)
-
-    async def view(self, opened: views.Opening) -> views.PaymentView:
-        return await views.one(self.ctx, opened.view.payment_id)
-
-    async def status(self, opened: views.Opening) -> PaymentStatus:
-        return (await self.view(opened)).status
-
-    async def who(self, participant: str) -> Participant:
-        async with self.ctx.db.reading() as session:
-            found = await session.get(Participant, participant)
-            assert found is not None
-            return found
-
-    async def rows(self, table: type[SQLModel]) -> list[Any]:
-        async with self.ctx.db.reading() as session:
-            return list((await session.exec(select(table))).all())
-
-
-_JSON = {"Accept": "application/json"}
-
-
-def usd(amount: str) -> Money:
-    return Money.parse(amount, "USD")
 
 
 @pytest.fixture
@@ -233,6 +50,7 @@ async def world(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIterator[W
             clock=lambda: made[0].now(),  # noqa: PLW0108 - the world is made after its desk
             new_id=new_id,
             base_url="http://127.0.0.1:8080",
+            intake=WebhookIntake(db),
         )
         made.append(World(ctx, sandbox, http))
         register_secret(made[0].webhook_secret, "webhook secret")

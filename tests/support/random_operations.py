@@ -23,7 +23,8 @@ from procomp_pay.services.bootstrap import new_id
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from tests.services.conftest import World
+from procomp_pay.storage.webhooks.intake import WebhookIntake
+from tests.support.environment import World
 
 _KEY = new_key()
 #: One attempt for each call: the machine itself tries again.
@@ -173,6 +174,7 @@ async def machine_world(database_url: str) -> AsyncIterator[tuple[World, Fate]]:
             clock=lambda: made[0].now(),  # noqa: PLW0108 - the world is made after its desk
             new_id=new_id,
             base_url="http://127.0.0.1:8080",
+            intake=WebhookIntake(real),
         )
         made.append(World(ctx, sandbox, http))
         yield made[0], fate

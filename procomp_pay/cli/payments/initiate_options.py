@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from procomp_pay.domain.money import Money
     from procomp_pay.domain.states import Channel
     from procomp_pay.services.context import AppContext
-    from procomp_pay.services.initiation.initiate import InitiateRequest
+    from procomp_pay.services.initiation.request import InitiateRequest
 
 METHODS_HELP = "kaspi_qr, apple_pay or google_pay."
 
@@ -98,7 +98,7 @@ def _channel(options: InitiateOptions) -> Channel:
 
 async def order(ctx: AppContext, options: InitiateOptions) -> InitiateRequest:
     from procomp_pay.domain.states import PaymentMethod
-    from procomp_pay.services.initiation.initiate import InitiateRequest
+    from procomp_pay.services.initiation.request import InitiateRequest
 
     phone = None
     if options.phone is not None:

@@ -19,7 +19,8 @@ from procomp_pay.cli.payments import refund_wording, wording
 from procomp_pay.domain.states import PaymentStatus
 
 if TYPE_CHECKING:
-    from procomp_pay.services.views.payment import Move, PaymentView
+    from procomp_pay.services.views.payment import PaymentView
+    from procomp_pay.services.views.refund import Move
 
 #: From this width on a payment is one line.
 _WIDE = 130

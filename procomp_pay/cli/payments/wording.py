@@ -11,7 +11,8 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
 
 if TYPE_CHECKING:
-    from procomp_pay.services.views.payment import Move, PaymentView
+    from procomp_pay.services.views.payment import PaymentView
+    from procomp_pay.services.views.refund import Move
 
 #: Where the tournaments are: times in the terminal are read off the clock on the hall's wall.
 ALMATY = ZoneInfo("Asia/Almaty")

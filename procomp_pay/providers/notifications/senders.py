@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from procomp_pay.config import ProviderMode, Settings
 from procomp_pay.config import delivery as post
-from procomp_pay.config.delivery import Language
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.language import Language
 
 if TYPE_CHECKING:
     from procomp_pay.providers.notifications.http_hooks import ChatHook, SignedHook

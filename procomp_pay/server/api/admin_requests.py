@@ -17,9 +17,10 @@ from pydantic import (
 )
 
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.identifiers import LONGEST_ID
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.server.api.requests import both_or_none, identifier, problems
-from procomp_pay.server.http.json_types import LONGEST_ID, Asked, AskedAmount, AskedCurrency, example
+from procomp_pay.server.http.json_types import Asked, AskedAmount, AskedCurrency, example
 from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.storage.database.keyset_cursor import MOST
 from procomp_pay.storage.payments.listing import Filter

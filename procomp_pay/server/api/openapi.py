@@ -10,8 +10,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
+from procomp_pay.domain.identifiers import LONGEST_ID
 from procomp_pay.server.api import responses as answers
-from procomp_pay.server.http.json_types import LONGEST_ID
 from procomp_pay.server.http.route import JSON, Route
 
 _SCHEMAS = "#/components/schemas/"

@@ -10,9 +10,9 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from procomp_pay.config.delivery import preferred
 from procomp_pay.domain.errors import Forbidden, NotFound
 from procomp_pay.domain.events import Source
+from procomp_pay.domain.language import preferred
 from procomp_pay.server.api import admin_routes as admin
 from procomp_pay.server.api import kaspi_webhooks as kaspi_hooks
 from procomp_pay.server.api import openapi
@@ -31,7 +31,8 @@ from procomp_pay.server.observability.logs import REQUEST_ID
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.views import payment as views
-from procomp_pay.services.views.payment import Move, PaymentView
+from procomp_pay.services.views.payment import PaymentView
+from procomp_pay.services.views.refund import Move
 from procomp_pay.services.webhooks.inbox import receive_stripe
 from procomp_pay.storage.models import exact_json
 

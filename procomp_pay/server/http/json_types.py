@@ -9,9 +9,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from procomp_pay.domain.money import LARGEST
 
-#: The longest id, in characters.
-LONGEST_ID = 128
-
 
 def exact(value: object) -> object:
     """A JSON number as Decimal, also a whole one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from procomp_pay.server.api.requests import is_identifier
+from procomp_pay.domain.identifiers import is_identifier
 from procomp_pay.server.http.errors import template_of
 from procomp_pay.server.observability import logs
 

@@ -13,7 +13,7 @@ from procomp_pay.domain.errors import ConfigurationError, PaymentError
 from procomp_pay.domain.states import Channel
 from procomp_pay.server.background.loops import Background
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.views.payment import instant
+from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.payments import repository as payments
 
 log = logging.getLogger(__name__)

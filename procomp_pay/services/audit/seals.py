@@ -16,7 +16,7 @@ from typing import Any
 from procomp_pay.domain.errors import ManualReviewRequired
 from procomp_pay.domain.merkle import Merkle
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.views.refund import instant
+from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.audit import seals as audit_seals

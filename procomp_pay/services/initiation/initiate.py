@@ -185,6 +185,3 @@ def _being_made(order: InitiateRequest) -> Conflict:
         "Another payment of this participant is being made right now",
         next_step=f"look at it: procomp-pay status {order.participant_id}",
     )
-
-
-__all__ = ["InitiateRequest", "InitiatedPayment", "initiate"]

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
-from procomp_pay.config.delivery import Language
 from procomp_pay.domain.fees import Charge
+from procomp_pay.domain.language import Language
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
@@ -78,7 +78,10 @@ class Registration:
 async def insert(
     session: AsyncSession, ctx: AppContext, order: InitiateRequest, actor: Actor, what: Registration
 ) -> OrmLockedPayment:
-    """Write a new PENDING payment with its first audit entry. The caller commits before it calls anybody."""
+    """Write a new payment with its first audit entry. The caller commits before it calls a provider.
+
+    A new row is PENDING; from then on only :mod:`procomp_pay.services.settlement.apply` changes the status.
+    """
     detail = _detail(ctx, order, actor, what)
     detail.short_code = await payments.free_code(session, detail.payment_id)
     payment = _payment(detail.payment_id, ctx, order, what)

@@ -23,10 +23,11 @@ from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.kaspi_schedule import REMOTE_LIFE_S
 from procomp_pay.domain.states import PAID_STATUSES, Channel, CreateState, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
-from procomp_pay.providers.protocol import Created, CreateRequest, ProviderRef
+from procomp_pay.providers.protocol import Created, CreateRequest
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
+from procomp_pay.services.settlement.provider_handle import UNOPENED
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments.repository import OrmLockedPayment, lock_payment
@@ -35,21 +36,9 @@ log = logging.getLogger(__name__)
 
 #: How long after sending a lost answer is taken up again, in seconds; longer than one call may take.
 RECOVER_AFTER_S = 45
-#: The provider's object is not there, as far as we know.
-UNOPENED = (CreateState.PLANNED, CreateState.SENT)
 _CLOCKS_AGREE = timedelta(seconds=60)
 #: Between two looks at an open Stripe payment, in seconds: webhooks bring the news, this finds lost ones.
 STRIPE_LOOK_S = 600
-#: Stripe keeps an idempotency key for at least 24 hours; after that the same request makes a second object.
-RESEND_WITHIN = timedelta(hours=23)
-
-
-def provider_ref_of(locked: OrmLockedPayment) -> ProviderRef:
-    """The object at the provider; only for a payment whose ``create_state`` is OPEN."""
-    detail = locked.detail
-    if detail.provider_ref is None:
-        raise AssertionError(f"payment {locked.payment.id} is not open at its provider")
-    return ProviderRef(detail.channel, detail.provider_ref, locked.payment.stripe_payment_id)
 
 
 def phone_of(locked: OrmLockedPayment, ctx: AppContext) -> str | None:

@@ -22,19 +22,18 @@ from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.providers.protocol import ProviderStatus
 from procomp_pay.services.context import SYSTEM, Actor, AppContext
 from procomp_pay.services.lifecycle.create_at_provider import (
-    RESEND_WITHIN,
     STRIPE_LOOK_S,
     expire_unopened,
     mark_missing_at_provider,
     mark_sent,
     open_at_provider,
-    provider_ref_of,
     request_for,
     store_created,
 )
 from procomp_pay.services.refunds.send import sync_refunds
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import AppliedEvent, apply_event_in
+from procomp_pay.services.settlement.provider_handle import RESEND_WITHIN, provider_ref_of
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 

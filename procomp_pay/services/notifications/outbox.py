@@ -10,7 +10,7 @@ from procomp_pay.domain.errors import Conflict, NotFound, Refused
 from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 from procomp_pay.providers.notifications.senders import NEEDS
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.views.payment import instant
+from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import Delivery, OutboxMessage
 from procomp_pay.storage.models.states import OutboxState

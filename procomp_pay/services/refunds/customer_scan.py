@@ -10,7 +10,7 @@ from procomp_pay.domain.errors import Conflict, Refused
 from procomp_pay.providers.kaspi.refunds import IN_APP, RECORD, KaspiRefunds, RefundQr
 from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.lifecycle.create_at_provider import provider_ref_of
+from procomp_pay.services.settlement.provider_handle import provider_ref_of
 from procomp_pay.storage.payments.repository import load_payment
 
 

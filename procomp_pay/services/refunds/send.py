@@ -25,9 +25,9 @@ from procomp_pay.domain.refunds import RefundEvent, RefundState, name_of_sum, to
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.providers.protocol import RefundRequest
 from procomp_pay.services.context import SYSTEM, Actor, AppContext
-from procomp_pay.services.lifecycle.create_at_provider import RESEND_WITHIN, provider_ref_of
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
+from procomp_pay.services.settlement.provider_handle import RESEND_WITHIN, provider_ref_of
 from procomp_pay.services.settlement.refunds_and_disputes import PENDING_LOOK_S
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
@@ -51,8 +51,8 @@ async def send(
     :param first: it was written a moment ago: a refusal then means that nothing was made. Later on it may say
         more about our settings than about what an earlier request did.
     :param customer_scan: what the customer scanned; it holds for this one try.
-    :raises ConfigurationError, ProviderUnavailable, OutcomeUnknown, ManualReviewRequired: not now; it
-    stays due.
+    :raises ConfigurationError, ProviderUnavailable, OutcomeUnknown, ManualReviewRequired: it was not sent and
+        stays due.
     :raises Refused: the provider says no; the refund is FAILED.
     """
     request = await _request(ctx, refund_id)

@@ -12,7 +12,7 @@ from procomp_pay.domain.fees import EntryFees, checked_fee
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.names import clean_name, same_key
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.views.payment import instant
+from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Tournament

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, PaymentMethod, PaymentStatus
-from procomp_pay.services.views.payment import instant
+from procomp_pay.services.views.timestamps import instant
 
 _NONE = Decimal("0.00")
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.services.reports.figures import Attempts, Flow
-from procomp_pay.services.views.payment import instant
+from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.registrations.participants import Headcount
 
 _K = TypeVar("_K", bound=Hashable)

@@ -15,13 +15,13 @@ from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.domain.transitions import Outcome, Topic, Transition, decide_transition
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.settle_amount import record_accepted_amount
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.operation_numbers import (
     claim_operation_number,
     flag_contradicted_verification,
 )
-from procomp_pay.services.settlement.refunds_and_disputes import apply_refund_event
+from procomp_pay.services.settlement.refunds_and_disputes import apply_refund_event, finish
+from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 from procomp_pay.storage.payments.repository import OrmLockedPayment, find_replacement_payment, lock_payment
@@ -59,10 +59,7 @@ async def apply_event_in(
     locked = locked or await lock_payment(session, event.payment_id)
     before = locked.payment.status
     if event.event_type in (EventType.REFUND, EventType.DISPUTE):
-        locked = _one(locked)
-        outcome = await apply_refund_event(session, ctx, locked, event)
-        if locked.payment.status is not before and locked.payment.status is PaymentStatus.REFUNDED:
-            await _hand_the_place_on(session, ctx, locked, event)
+        outcome = await _apply_refund_or_dispute(session, ctx, _one(locked), event)
         return _settled(locked, outcome, before)
     transition = decide_transition(locked.snapshot(), event)
     if transition.outcome not in (Outcome.ALREADY, Outcome.STALE):
@@ -70,6 +67,18 @@ async def apply_event_in(
     elif transition.outcome is Outcome.ALREADY:
         await _learn_more(session, ctx, locked, event)
     return _settled(locked, transition.outcome, before)
+
+
+async def _apply_refund_or_dispute(
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent
+) -> Outcome:
+    recorded = await apply_refund_event(session, ctx, locked, event)
+    if recorded.status is not None:
+        locked.payment.status = recorded.status
+    await finish(session, ctx, locked, event, recorded)
+    if recorded.status is PaymentStatus.REFUNDED:
+        await _hand_the_place_on(session, ctx, locked, event)
+    return recorded.outcome
 
 
 def _one(locked: LockedPayment) -> OrmLockedPayment:
@@ -134,6 +143,31 @@ async def _write(
         session, locked, event, f"{event.event_type}:{transition.outcome}", before, now
     )
     await _tell(session, ctx, locked, event, transition)
+
+
+async def record_accepted_amount(
+    session: AsyncSession, locked: OrmLockedPayment, event: PaymentEvent, now: datetime
+) -> None:
+    """Charge what was received, where a person accepted another amount than was asked for.
+
+    What was asked for stays in the audit trail and in the open discrepancy. Reports, the closing sheet, the
+    limit of a refund and the comparison with the provider count what came.
+    """
+    paid, asked = event.money, locked.charged
+    if paid is None or paid == asked or not event.amount_accepted:
+        return
+    locked.payment.amount = locked.detail.charged_amount = paid.amount
+    record = audit.AuditRecord(
+        actor=event.actor,
+        source=event.source,
+        source_id=event.source_id,
+        request_id=event.request_id,
+        action="amount_accepted",
+        before={"charged": asked.amount},
+        after={"charged": paid.amount},
+        note=event.reason,
+    )
+    await audit.append(session, locked.payment.id, record, now)
 
 
 def _move(locked: LockedPayment, event: PaymentEvent, transition: Transition, now: datetime) -> None:

@@ -1,10 +1,13 @@
-"""The door's part for money that goes back: refunds and disputes. Called by :mod:`settle` alone."""
+"""Record refunds and disputes, for :mod:`procomp_pay.services.settlement.apply` alone.
+
+:func:`apply_refund_event` writes the refund or the dispute and returns the status that follows; ``apply`` writes
+the status; :func:`finish` then moves the participant and writes the audit entry and the messages.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from procomp_pay.domain.errors import RetryLater
@@ -39,17 +42,32 @@ PENDING_LOOK_S = 3600
 _RANK = {DisputeState.OPEN: 0, DisputeState.WITHDRAWN: 1, DisputeState.WON: 2, DisputeState.LOST: 2}
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The result of recording a refund or a dispute.
+
+    :param refund: the refund that was written; ``None`` where nothing is left to do.
+    :param before: the payment's audit snapshot of before.
+    :param status: the payment's new status; ``None`` where it stays.
+    """
+
+    outcome: Outcome
+    refund: Refund | None = None
+    before: dict[str, Any] = field(default_factory=dict)
+    status: PaymentStatus | None = None
+
+
 async def apply_refund_event(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent
-) -> Outcome:
-    """Apply what a refund or a dispute became, under the payment's lock.
+) -> Recorded:
+    """Write what a refund or a dispute became, under the payment's lock. The status is left to the caller.
 
     :raises RetryLater: it is about money that our books do not have yet; the same fact works later.
     """
     if locked.payment.status not in PAID_STATUSES:
         raise RetryLater(f"Payment {locked.payment.id} is not settled in our books yet")
     if event.event_type is EventType.DISPUTE and event.dispute is not None:
-        return await _dispute(session, ctx, locked, event, event.dispute)
+        return Recorded(await _dispute(session, ctx, locked, event, event.dispute))
     if event.refund is None:
         raise ValueError("a fact about a refund says which")
     return await _refund(session, ctx, locked, event, event.refund)
@@ -57,21 +75,21 @@ async def apply_refund_event(
 
 async def _refund(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent, news: RefundEvent
-) -> Outcome:
+) -> Recorded:
     rows = await refund_repository.of_payment(session, locked.payment.id)
     row = refund_repository.match(rows, news)
     if await _is_of_another(session, ctx, locked, news):
         if row is None:
-            return Outcome.MISMATCH
+            return Recorded(Outcome.MISMATCH)
         news = replace(news, provider_refund_id=None)  # ours went back all the same
     if row is not None and not may_become(row.state, news.state):
         await _learn_name(session, ctx, locked, event, row, news)
-        return Outcome.ALREADY if row.state is news.state else Outcome.STALE
+        return Recorded(Outcome.ALREADY if row.state is news.state else Outcome.STALE)
     before, now = side_effects.audit_snapshot(locked), ctx.clock()
     if row is None or row.amount != news.money.amount or news.money.currency is not locked.charged.currency:
         wrong = await _record_refund_mismatch(session, ctx, locked, news, rows, row)
         if wrong:
-            return Outcome.MISMATCH
+            return Recorded(Outcome.MISMATCH)
     if row is None:
         row = _made_elsewhere(ctx, locked, event, news)
         session.add(row)
@@ -83,10 +101,28 @@ async def _refund(
     row.next_look_at = (row.next_look_at or now + timedelta(seconds=PENDING_LOOK_S)) if waits else None
     await session.flush()
     rows = await refund_repository.of_payment(session, locked.payment.id)
-    moved = _move(locked, total_refunded(refund_repository.amounts(rows)), now)
-    await side_effects.append_audit_entry(session, locked, event, f"refund_{news.state.lower()}", before, now)
-    await _tell(session, ctx, locked, row, moved)
-    return Outcome.MOVED if moved else Outcome.NOTED
+    total = Money(total_refunded(refund_repository.amounts(rows)), locked.charged.currency).amount
+    locked.detail.refunded_amount = total
+    locked.payment.updated_at = locked.detail.updated_at = now
+    status = status_after(locked.payment.status, locked.charged, total)
+    return Recorded(Outcome.MOVED if status else Outcome.NOTED, row, before, status)
+
+
+async def finish(
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent, recorded: Recorded
+) -> None:
+    """Move the participant with the payment, and write the audit entry and the messages of a refund."""
+    now, refund = ctx.clock(), recorded.refund
+    if refund is None:
+        return
+    if recorded.status is PaymentStatus.REFUNDED:
+        side_effects.release_participant(locked, now)
+    elif recorded.status is not None:
+        _take_place_again(locked, now)
+    await side_effects.append_audit_entry(
+        session, locked, event, f"refund_{refund.state.lower()}", recorded.before, now
+    )
+    await _tell(session, ctx, locked, refund, recorded.status is not None)
 
 
 async def _learn_name(
@@ -136,8 +172,8 @@ async def _record_refund_mismatch(
 ) -> bool:
     """Whether a refund does not fit our books: then it is kept for a person.
 
-    :raises RetryLater: it would fit if one of ours, whose outcome is unknown, turned out not to have
-    been made.
+    :raises RetryLater: it would fit if one of ours, whose outcome is unknown, turned out not to have been
+        made.
     """
     charged = locked.charged
     fits = news.money.currency is charged.currency and row is None
@@ -182,23 +218,6 @@ def _made_elsewhere(
         created_at=now,
         updated_at=now,
     )
-
-
-def _move(locked: OrmLockedPayment, gone: Decimal, now: datetime) -> bool:
-    """Write what has gone back, and move payment and participant with it."""
-    payment, detail = locked.payment, locked.detail
-    total = Money(gone, locked.charged.currency).amount
-    detail.refunded_amount = total
-    payment.updated_at = detail.updated_at = now
-    after = status_after(payment.status, locked.charged, total)
-    if after is None:
-        return False
-    payment.status = after
-    if after is PaymentStatus.REFUNDED:
-        side_effects.release_participant(locked, now)
-    elif locked.participant is not None:
-        _take_place_again(locked, now)
-    return True
 
 
 def _take_place_again(locked: OrmLockedPayment, now: datetime) -> None:

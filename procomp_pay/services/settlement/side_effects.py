@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -166,6 +167,30 @@ async def enqueue_message(
         dedup_key=f"{topic}:{payment.id}:{once}",
     )
     await locked.enqueue_message(session, row)
+
+
+async def keep_unapplied(
+    session: AsyncSession, ctx: AppContext, provider: str, event_id: str, found: Mapping[str, str | None]
+) -> None:
+    """Open a discrepancy without a payment, once an event, for money that belongs to nobody known; alert."""
+    await discrepancies.open_discrepancy(
+        session,
+        DiscrepancyKind.MISSING_LOCALLY,
+        None,
+        {"provider": provider, **found},
+        key=f"{provider}:{event_id}",
+        row_id=ctx.new_id(),
+        now=ctx.clock(),
+        alerts=False,  # one of its own follows
+    )
+    await outbox_store.enqueue(
+        session,
+        Topic.ALERT_UNAPPLIED,
+        {"provider": provider, "event_id": event_id, **found},
+        row_id=ctx.new_id(),
+        now=ctx.clock(),
+        dedup_key=f"{Topic.ALERT_UNAPPLIED}:{provider}:{event_id}",
+    )
 
 
 def as_document(money: Money) -> dict[str, Any]:

@@ -13,9 +13,15 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import reserved_amount
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.views.refund import DisputeView, RefundView, dispute_view, move_view, refund_view
-from procomp_pay.services.views.refund import Move as Move  # noqa: PLC0414 - given on
-from procomp_pay.services.views.refund import instant as instant  # noqa: PLC0414 - given on
+from procomp_pay.services.views.refund import (
+    DisputeView,
+    Move,
+    RefundView,
+    dispute_view,
+    move_view,
+    refund_view,
+)
+from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database import keyset_cursor
 from procomp_pay.storage.database.session import AsyncSession

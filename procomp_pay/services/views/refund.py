@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
+from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
-
-
-def instant(at: datetime | None) -> str | None:
-    """A time for JSON: UTC, ``2024-01-15T14:00:00Z``, with milliseconds where it has them."""
-    if at is None:
-        return None
-    spec = "milliseconds" if at.microsecond else "seconds"
-    return at.astimezone(UTC).isoformat(timespec=spec).replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

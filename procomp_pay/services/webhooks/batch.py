@@ -108,7 +108,7 @@ async def _yield_to_intake(ctx: AppContext) -> None:
     """Who floods the door gets answers first: what an event means can wait, at most some tens of
     milliseconds a batch, whoever sent it cannot."""
     end = time.monotonic() + _PATIENCE_S
-    while ctx.db.intake.is_busy and time.monotonic() < end:  # noqa: ASYNC110 - it comes and goes
+    while ctx.intake.is_busy and time.monotonic() < end:  # noqa: ASYNC110 - it comes and goes
         await asyncio.sleep(_PATIENCE_S / 10)
 
 

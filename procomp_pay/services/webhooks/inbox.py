@@ -51,7 +51,7 @@ async def receive_stripe(ctx: AppContext, body: bytes, header: str | None, secre
         raise BadSignature("The webhook has no signature" if secrets else "No webhook secret is configured")
     now = ctx.clock()
     stripe_signature.check(body, header, secrets, now)
-    return await ctx.db.intake.store(arrival(ctx, body), now)
+    return await ctx.intake.store(arrival(ctx, body), now)
 
 
 def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:

@@ -19,7 +19,7 @@ from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.unapplied import keep_unapplied
+from procomp_pay.services.settlement.side_effects import keep_unapplied
 from procomp_pay.services.webhooks.kaspi_bill_account import Account, Result, account_status, find
 from procomp_pay.services.webhooks.kaspi_bill_payment import Arrived, confirm, take
 from procomp_pay.storage.database.errors import retrying

@@ -15,7 +15,7 @@ from procomp_pay.providers.kaspi.gateway_callback import ParsedCallback, read_ca
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
-from procomp_pay.services.unapplied import keep_unapplied
+from procomp_pay.services.settlement.side_effects import keep_unapplied
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import WebhookEvent

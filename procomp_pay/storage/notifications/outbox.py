@@ -16,8 +16,8 @@ from sqlalchemy import func, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.config.delivery import Language
 from procomp_pay.domain.destinations import Destination
+from procomp_pay.domain.language import Language
 from procomp_pay.storage.database.insert_once import insert_all_once, insert_once
 from procomp_pay.storage.models.columns import spelled
 from procomp_pay.storage.models.payments import PaymentDetail

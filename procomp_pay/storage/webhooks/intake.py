@@ -14,17 +14,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import DatabaseUnavailable
 from procomp_pay.storage.database.errors import DatabaseBusy
+from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.types import UtcDateTime
-
-if TYPE_CHECKING:
-    from procomp_pay.storage.database.service import PaymentDatabaseService
 
 #: The most events of one commit, and the most that may wait for theirs; more are asked to come again.
 AT_ONCE = 200

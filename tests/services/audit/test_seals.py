@@ -19,7 +19,7 @@ from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.queues import AuditSeal
-from tests.services.conftest import World
+from tests.support.environment import World
 
 NOTED = AuditRecord("aigerim", "person", "noted")
 

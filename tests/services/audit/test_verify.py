@@ -15,7 +15,7 @@ from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.models.payments import AuditEntry
-from tests.services.conftest import CLERK, World, usd
+from tests.support.environment import CLERK, World, usd
 
 
 async def sql(world: World, statement: str, **values: Any) -> None:

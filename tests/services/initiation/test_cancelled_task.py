@@ -8,8 +8,9 @@ import traceback
 import pytest
 
 from procomp_pay.domain.states import Channel, PaymentMethod
-from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
-from tests.services.conftest import CLERK, World
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import InitiateRequest
+from tests.support.environment import CLERK, World
 
 
 @pytest.mark.parametrize("seed", [3, 4])

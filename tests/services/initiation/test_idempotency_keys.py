@@ -8,7 +8,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from procomp_pay.config import Settings
 from procomp_pay.server.app import make_app
-from tests.services.conftest import World
+from tests.support.environment import World
 
 SECRET = "x" * 40
 

@@ -17,11 +17,12 @@ from procomp_pay.domain.errors import (
     Unavailable,
 )
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
-from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
-from tests.services.conftest import CLERK, World, usd
+from tests.support.environment import CLERK, World, usd
 
 S = PaymentStatus
 

@@ -7,10 +7,11 @@ import pytest
 
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod
-from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.storage.models.payments import PaymentDetail
-from tests.services.conftest import CLERK, World
+from tests.support.environment import CLERK, World
 
 
 @pytest.mark.parametrize("channel", [Channel.STRIPE_INTENT, Channel.STRIPE_CHECKOUT])

@@ -16,8 +16,8 @@ from procomp_pay.sandbox.kaspi import gateway as gateway_of_the_sandbox
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
-from tests.services.conftest import CLERK, TOTAL_S, World
-from tests.services.reconciliation import test_run as plants
+from tests.support import reconciliation as plants
+from tests.support.environment import CLERK, TOTAL_S, World
 
 S = PaymentStatus
 

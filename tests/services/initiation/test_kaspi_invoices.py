@@ -10,14 +10,15 @@ from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import AlreadyPaid, ConfigurationError, Conflict, OutcomeUnknown, Refused
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
-from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
-from tests.services.conftest import CLERK, TOTAL_S, World
+from tests.support.environment import CLERK, TOTAL_S, World
 
 S = PaymentStatus
 PHONE = "87071234567"

@@ -22,7 +22,7 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
-from tests.services.conftest import CLERK, World
+from tests.support.environment import CLERK, World
 
 S = PaymentStatus
 NUMBER = "19000000001"

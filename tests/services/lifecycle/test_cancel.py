@@ -6,7 +6,7 @@ from procomp_pay.domain.errors import Conflict, NotFound, Unavailable
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.storage.models.queues import OutboxMessage
-from tests.services.conftest import CLERK, World
+from tests.support.environment import CLERK, World
 
 S = PaymentStatus
 

@@ -12,8 +12,8 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
 from procomp_pay.storage.payments import repository as payments
-from tests.services.conftest import World
-from tests.services.refunds.test_kaspi import paid
+from tests.support.environment import World
+from tests.support.kaspi_payments import paid
 
 S = PaymentStatus
 

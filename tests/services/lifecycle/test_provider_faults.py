@@ -12,16 +12,18 @@ from sqlmodel import select
 from procomp_pay.domain.errors import AlreadyPaid, Conflict, ManualReviewRequired, PaymentError, Unavailable
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
-from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.lifecycle.cancel import cancel
-from procomp_pay.services.lifecycle.polling import apply_provider_status, poll_payment, provider_ref_of
+from procomp_pay.services.lifecycle.polling import apply_provider_status, poll_payment
+from procomp_pay.services.settlement.provider_handle import provider_ref_of
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.payments.repository import load_payment
-from tests.services.conftest import CLERK, World
+from tests.support.environment import CLERK, World
 
 S = PaymentStatus
 

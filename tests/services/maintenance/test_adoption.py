@@ -19,8 +19,8 @@ from procomp_pay.services.views.payment import Opening
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.payments import unadopted
 from procomp_pay.storage.payments.repository import load_payment
-from tests.services.conftest import CLERK, World
-from tests.services.refunds.test_kaspi import gone, paid
+from tests.support.environment import CLERK, World
+from tests.support.kaspi_payments import gone, paid
 
 S = PaymentStatus
 

@@ -17,7 +17,7 @@ from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.schema import METADATA
-from tests.services.conftest import World
+from tests.support.environment import World
 
 OLD, NEW = new_key(), new_key()
 

@@ -14,7 +14,7 @@ from procomp_pay.services.maintenance.metrics import StatusChange, Tail
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.reports import metrics as figures
-from tests.services.conftest import World
+from tests.support.environment import World
 
 
 async def test_moves_are_counted_once_as_they_happen(world: World) -> None:

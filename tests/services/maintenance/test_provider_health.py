@@ -16,7 +16,7 @@ from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import lock_payment
-from tests.services.conftest import CLERK, TestProviders, World
+from tests.support.environment import CLERK, TestProviders, World
 
 
 def with_lines(world: World) -> TestProviders:

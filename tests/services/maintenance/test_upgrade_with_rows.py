@@ -8,8 +8,8 @@ from sqlalchemy import inspect, text
 
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.storage.database import migrate
-from tests.services.conftest import CLERK, World
-from tests.services.reconciliation import test_run as plants
+from tests.support import reconciliation as plants
+from tests.support.environment import CLERK, World
 
 #: Of revision 0002; what came later is not there on the way.
 _OLD = (

@@ -31,7 +31,7 @@ from procomp_pay.storage.notifications import outbox as outbox_store
 from procomp_pay.storage.notifications.outbox import claim_deliveries, finish, may_route, put_off
 from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.reconciliation import discrepancies as discrepancies_store
-from tests.services.conftest import World
+from tests.support.environment import World
 from tests.support.receivers import MailBox, Receiver, mail_server, receiver
 
 SECRET = "whsec_" + "c2VjcmV0" * 4

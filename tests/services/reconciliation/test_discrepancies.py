@@ -14,8 +14,8 @@ from procomp_pay.services.reconciliation import discrepancies as use
 from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.storage.models.payments import AuditEntry, Refund
 from procomp_pay.storage.models.states import DiscrepancyState
-from tests.services.conftest import CLERK, World
-from tests.services.reconciliation import test_run as plants
+from tests.support import reconciliation as plants
+from tests.support.environment import CLERK, World
 
 
 async def only(world: World, **wanted: Any) -> use.DiscrepancyView:

@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.services.reconciliation import discrepancies
-from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import KaspiOperation
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.queues import ReconciliationRun
 from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.reconciliation import staging_repeats
 from procomp_pay.storage.reconciliation.staging_repeats import Repeats
-from tests.services.conftest import CLERK, World
-from tests.services.reconciliation import test_run as plants
+from tests.support import reconciliation as plants
+from tests.support.environment import CLERK, World
+from tests.support.reconciliation import compare, line
 from tests.support.statement_files import STRIPE, stripe, text
-
-
-async def compare(world: World, lines: list[StatementLine], provider: str = "stripe", **more: Any) -> Report:
-    """The whole day's statement; in an order of its own."""
-    return await plants.run(
-        world, provider, lines=lines[::-1], source_name="balance.csv",
-        since=world.now() - timedelta(days=1), until=world.now() + timedelta(seconds=2), **more,
-    )  # fmt: skip
-
-
-def line(number: int, ref: str, at: datetime, amount: str = "50.00 USD", **more: Any) -> StatementLine:
-    return StatementLine(
-        number, more.pop("kind", LineKind.PAYMENT), ref, at, Money.parse(*amount.split(" ")), **more
-    )
 
 
 async def charged(world: World, number: int, opened: views.Opening, **more: Any) -> StatementLine:
@@ -151,7 +137,7 @@ async def test_a_file_that_breaks_off_judges_nothing(world: World) -> None:
 
     with pytest.raises(ValueError, match="line 3"):
         await plants.run(world, lines=broken(), since=world.now() - timedelta(days=1))
-    assert [each.state for each in await world.rows(plants.ReconciliationRun)] == ["failed"]
+    assert [each.state for each in await world.rows(ReconciliationRun)] == ["failed"]
 
 
 # -- Kaspi

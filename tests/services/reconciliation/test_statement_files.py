@@ -22,8 +22,8 @@ from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.reconciliation.staging import open_staging
 from procomp_pay.storage.reconciliation.staging_rows import Scope
-from tests.services.conftest import World
-from tests.services.reconciliation import test_run as plants
+from tests.support import reconciliation as plants
+from tests.support.environment import World
 
 FEE = Money(Decimal(24000), Currency.KZT)
 

@@ -17,8 +17,9 @@ from procomp_pay.services.refunds.bulk import BulkRefundRequest
 from procomp_pay.services.refunds.bulk_report import Ending, Line, Tally
 from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.models.platform import Participant
-from tests.services.conftest import CLERK, World, usd
-from tests.services.refunds.test_create import Kaspi, at_stripe, back, paid
+from tests.support.environment import CLERK, World, usd
+from tests.support.kaspi_payments import Kaspi
+from tests.support.stripe_payments import at_stripe, back, paid
 
 
 async def order(world: World) -> BulkRefundRequest:

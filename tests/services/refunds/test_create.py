@@ -6,7 +6,6 @@ from decimal import Decimal
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import (
     ConfigurationError,
     Conflict,
@@ -18,39 +17,18 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
-from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
-from procomp_pay.services.lifecycle.create_at_provider import provider_ref_of
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.create import RefundCommand, Refunded
 from procomp_pay.services.registrations.participants import list_participants
-from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment
-from tests.services.conftest import CLERK, TOTAL_S, World, usd
+from tests.support.environment import CLERK, World, usd
+from tests.support.kaspi_payments import Kaspi
+from tests.support.stripe_payments import at_stripe, back, paid
 
 S, R = PaymentStatus, RefundState
-
-
-async def paid(world: World, method: str = "pm_card_visa", who: str | None = None) -> views.Opening:
-    """A completed Stripe payment of 50 USD."""
-    opened = await world.start(who or await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.confirm(str(opened.view.provider_ref), method)
-    await world.deliver()
-    assert await world.status(opened) is S.COMPLETED
-    return opened
-
-
-async def back(world: World, opened: views.Opening, amount: str | None = None, **more: object) -> Refunded:
-    order = RefundCommand(opened.view.payment_id, "injured", usd(amount) if amount else None, **more)  # type: ignore[arg-type]
-    return await use.refund(world.ctx, order, CLERK)
-
-
-async def at_stripe(world: World) -> int:
-    """Cents that went back at the sandbox."""
-    return sum(r["amount"] for r in await world.stripe_objects("refunds") if r["status"] == "succeeded")
 
 
 async def test_in_full_frees_the_place(world: World) -> None:
@@ -354,50 +332,6 @@ async def test_disputes_are_flagged_and_hold_refunds_back(world: World) -> None:
     assert detail.dispute_state is DisputeState.LOST
     [row] = await world.rows(Payment)
     assert row.status is S.COMPLETED
-
-
-class Kaspi:
-    """A completed Kaspi payment under scheme enhanced, whose refunds go by API."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    async def paid(self) -> views.Opening:
-        world = self.world
-        await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
-        kaspi = world.sandbox.info()["kaspi"]
-        await world.ctx.providers.kaspi.aclose()  # type: ignore[attr-defined]
-        world.ctx.providers.kaspi = KaspiPaymentService(  # type: ignore[attr-defined]
-            kaspi_http(world.sandbox.url),
-            scheme=KaspiScheme.ENHANCED,
-            device_token=kaspi["device_token"],
-            organization_bin=kaspi["organization_bin"],
-            total_s=TOTAL_S,
-        )
-        opened = await world.start(await world.participant())
-        await world.phone(opened)
-        world.later(6)
-        await world.maintain()
-        assert await world.status(opened) is S.COMPLETED
-        return opened
-
-    async def back(self, opened: views.Opening, amount: str | None = None) -> Refunded:
-        money = Money.parse(amount, "KZT") if amount else None
-        return await use.refund(
-            self.world.ctx, RefundCommand(opened.view.payment_id, "injured", money), CLERK
-        )
-
-    async def gone(self, opened: views.Opening) -> Decimal:
-        """What went back at the sandbox."""
-        handle = provider_ref_of(await _held(self.world, opened))
-        total = (await self.world.ctx.providers.of(Channel.KASPI_QR).list_refunds(handle)).total
-        assert total is not None
-        return total.amount
-
-
-async def _held(world: World, opened: views.Opening) -> OrmLockedPayment:
-    async with world.ctx.db.reading() as session:
-        return await load_payment(session, opened.view.payment_id)
 
 
 async def test_kaspi_in_parts(world: World) -> None:

@@ -34,11 +34,11 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.payments.repository import load_payment
-from tests.services.conftest import CLERK, World
-from tests.services.reconciliation import test_run as plants
-from tests.services.reconciliation.test_statement import compare, line
-from tests.services.refunds.test_kaspi import at_desk, gone, paid
-from tests.services.webhooks.test_kaspi_bill import ask, of
+from tests.support import reconciliation as plants
+from tests.support.environment import CLERK, World
+from tests.support.kaspi_bill import ask, of
+from tests.support.kaspi_payments import at_desk, gone, paid
+from tests.support.reconciliation import compare, line
 
 S = PaymentStatus
 #: What is decided before any database is asked.

@@ -12,54 +12,18 @@ from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import Conflict, OutcomeUnknown, PaymentError, ProviderUnavailable, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.providers.kaspi.refunds import RefundQr
-from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
-from procomp_pay.services.lifecycle.create_at_provider import provider_ref_of
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.services.refunds.customer_scan import customer_scan
 from procomp_pay.services.refunds.manual import MadeInApp, record_made
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import KaspiOperation, Refund
-from procomp_pay.storage.payments.repository import load_payment
-from tests.services.conftest import CLERK, TOTAL_S, World
+from tests.support.environment import CLERK, World
+from tests.support.kaspi_payments import at_desk, gone, paid
 
 S = PaymentStatus
-
-
-async def paid(world: World, scheme: KaspiScheme) -> views.Opening:
-    """A COMPLETED payment of 24 000 tenge, taken in a scheme."""
-    await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
-    info = world.sandbox.info()
-    providers: Any = world.ctx.providers
-    await providers.kaspi.aclose()
-    providers.kaspi = KaspiPaymentService(
-        kaspi_http(world.sandbox.url, api_key=info["kaspi_api_key"]),
-        scheme=scheme,
-        device_token=info["kaspi"]["device_token"],
-        organization_bin=info["kaspi"]["organization_bin"],
-        total_s=TOTAL_S,
-    )
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
-    assert await world.status(opened) is S.COMPLETED
-    return opened
-
-
-async def gone(world: World, opened: views.Opening) -> Decimal:
-    """What went back at the sandbox."""
-    async with world.ctx.db.reading() as session:
-        handle = provider_ref_of(await load_payment(session, opened.view.payment_id))
-    total = (await world.ctx.providers.of(Channel.KASPI_QR).list_refunds(handle)).total
-    return Decimal(0) if total is None else total.amount
-
-
-def at_desk(opened: views.Opening, scan: int | None, amount: str | None = None) -> RefundCommand:
-    money = Money.parse(amount, "KZT") if amount else None
-    return RefundCommand(opened.view.payment_id, "injured", money, at_desk=True, customer_scan=scan)
 
 
 async def scanned(world: World, opened: views.Opening, **more: str) -> int | None:

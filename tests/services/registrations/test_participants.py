@@ -26,7 +26,8 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.registrations import participants as storage
-from tests.services.conftest import World
+from procomp_pay.storage.webhooks.intake import WebhookIntake
+from tests.support.environment import World
 
 CLERK = Actor("aigerim", Source.PERSON)
 STARTS = datetime(2026, 5, 1, 4, 0, tzinfo=UTC)
@@ -49,7 +50,15 @@ class NoProviders:
 
 @pytest.fixture
 def ctx(db: PaymentDatabaseService) -> AppContext:
-    return AppContext(db, NoProviders(), Keyring([new_key()]), lambda: NOW, new_id, "http://127.0.0.1:8080")
+    return AppContext(
+        db,
+        NoProviders(),
+        Keyring([new_key()]),
+        lambda: NOW,
+        new_id,
+        "http://127.0.0.1:8080",
+        WebhookIntake(db),
+    )
 
 
 @pytest.fixture

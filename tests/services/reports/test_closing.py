@@ -19,9 +19,8 @@ from procomp_pay.services.reports.closing_result import Closing
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.queues import AuditSeal, Discrepancy, ReconciliationRun
-from tests.services.conftest import CLERK, World
-from tests.services.reports.test_period import desk_on
-from tests.support.report_books import ALMATY, BEGINS, NOW, Books, random_books
+from tests.support.environment import CLERK, World
+from tests.support.report_books import ALMATY, BEGINS, NOW, Books, desk_on, random_books
 
 _NONE = Decimal("0.00")
 

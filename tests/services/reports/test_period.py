@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,14 +12,11 @@ import pytest
 from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.period import Period, midnight, offsets
 from procomp_pay.domain.states import ParticipantStatus, PaymentMethod
-from procomp_pay.services.bootstrap import new_id
-from procomp_pay.services.context import AppContext
 from procomp_pay.services.reports.figures import Flow
 from procomp_pay.services.reports.period import report
 from procomp_pay.services.reports.period_result import Report
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from tests.support.report_books import ALMATY, NOW, TOURNAMENTS, Books, Oracle, random_books
+from tests.support.report_books import ALMATY, TOURNAMENTS, Books, Oracle, desk_on, random_books
 
 _SCOPES = [
     (None, None, None),
@@ -29,18 +25,6 @@ _SCOPES = [
     (None, date(2024, 3, 1), None),
     ("t1", date(2024, 2, 28), date(2024, 3, 1)),
 ]
-
-
-@dataclass
-class Nobody:
-    """A report asks no provider."""
-
-    def of(self, channel: Any) -> Any:
-        raise AssertionError("a report asks no provider")
-
-
-def desk_on(db: PaymentDatabaseService) -> AppContext:
-    return AppContext(db, Nobody(), Keyring([new_key()]), lambda: NOW, new_id, "http://127.0.0.1")
 
 
 @pytest.mark.parametrize("seed", range(6))

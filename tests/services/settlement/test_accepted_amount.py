@@ -23,10 +23,10 @@ from procomp_pay.services.views.payment import one
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Discrepancy
-from tests.services.conftest import CLERK, World
-from tests.services.reconciliation import test_run as plants
-from tests.services.reconciliation.test_statement import compare, line
-from tests.services.webhooks.test_kaspi_bill import ask
+from tests.support import reconciliation as plants
+from tests.support.environment import CLERK, World
+from tests.support.kaspi_bill import ask
+from tests.support.reconciliation import compare, line
 
 ALMATY = ZoneInfo("Asia/Almaty")
 NUMBER = "777000111"

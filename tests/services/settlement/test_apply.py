@@ -16,7 +16,7 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
-from tests.services.conftest import World
+from tests.support.environment import World
 
 S = PaymentStatus
 KZT = Money.parse("24000", "KZT")

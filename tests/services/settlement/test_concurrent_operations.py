@@ -13,7 +13,8 @@ import pytest
 
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentMethod, PaymentStatus
-from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.webhooks.inbox import handle_next
@@ -22,7 +23,7 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import WebhookEvent
-from tests.services.conftest import CLERK, World
+from tests.support.environment import CLERK, World
 
 SEEDS = int(os.environ.get("PROCOMP_SEEDS", "1"))
 

@@ -36,7 +36,8 @@ from procomp_pay.sandbox.stripe import refunds as stripe_refunds
 from procomp_pay.sandbox.stripe.core import Call
 from procomp_pay.sandbox.stripe.errors import StripeError
 from procomp_pay.services.audit.verify import verify
-from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.maintenance.run import one_pass
@@ -46,8 +47,8 @@ from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import Discrepancy, WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from tests.conftest import PostgresServer
-from tests.services.conftest import CLERK, World
+from tests.support.environment import CLERK, World
+from tests.support.postgres import PostgresServer
 from tests.support.random_operations import Bugs, Fate, cents, machine_world
 
 S, R = PaymentStatus, RefundState

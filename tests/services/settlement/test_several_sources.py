@@ -17,10 +17,10 @@ from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.webhooks.kaspi_bill import pay
-from tests.services.conftest import CLERK, World
-from tests.services.reconciliation import test_run as plants
-from tests.services.reconciliation.test_statement import compare, line
-from tests.services.webhooks.test_kaspi_bill import ask, of
+from tests.support import reconciliation as plants
+from tests.support.environment import CLERK, World
+from tests.support.kaspi_bill import ask, of
+from tests.support.reconciliation import compare, line
 
 S = PaymentStatus
 NUMBER = "19000000001"

@@ -13,7 +13,7 @@ from procomp_pay.services.webhooks import backfill
 from procomp_pay.services.webhooks.backfill import fetch_missed
 from procomp_pay.storage.models.queues import EventCursor, WebhookEvent
 from procomp_pay.storage.webhooks import cursors
-from tests.services.conftest import World
+from tests.support.environment import World
 
 
 async def paid(world: World) -> str:

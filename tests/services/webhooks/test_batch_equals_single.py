@@ -16,8 +16,8 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.webhooks import batch, inbox
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA
-from tests.services.conftest import World
-from tests.services.reconciliation import test_run as plants
+from tests.support import reconciliation as plants
+from tests.support.environment import World
 
 #: Made anew by each run, as is whatever names them.
 _OWN = {"pay_outbox": {"id"}, "pay_discrepancy": {"id"}, "pay_refund": {"id"}, "pay_audit_entry": {"id"}}

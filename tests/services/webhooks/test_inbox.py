@@ -20,7 +20,7 @@ from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import refunds
 from procomp_pay.storage.payments.repository import load_payment
-from tests.services.conftest import World
+from tests.support.environment import World
 
 S = PaymentStatus
 

@@ -21,28 +21,19 @@ from procomp_pay.services.maintenance.run import one_pass
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.webhooks.inbox import handle_next
-from procomp_pay.services.webhooks.kaspi_bill import BillAsk, check, keep_unreadable, pay, read_sum
+from procomp_pay.services.webhooks.kaspi_bill import check, keep_unreadable, pay, read_sum
 from procomp_pay.services.webhooks.kaspi_bill_account import Result
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail, TournamentFee
+from procomp_pay.storage.models.payments import KaspiOperation, TournamentFee
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments.repository import lock_payment
-from tests.services.conftest import CLERK, World
+from tests.support.environment import CLERK, World
+from tests.support.kaspi_bill import ask, of
 
 S = PaymentStatus
 FEE = Money.parse("24000", "KZT")
-
-
-def ask(account: str, txn_id: str = "777000111", text: str = "24000.00") -> BillAsk:
-    return BillAsk(txn_id, account, text, read_sum(text))
-
-
-async def of(world: World, who: str) -> list[tuple[Payment, PaymentDetail]]:
-    details = [row for row in await world.rows(PaymentDetail) if row.participant_id == who]
-    payments = {row.id: row for row in await world.rows(Payment)}
-    return [(payments[row.payment_id], row) for row in details]
 
 
 async def kinds(world: World) -> list[str]:

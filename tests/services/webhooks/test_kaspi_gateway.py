@@ -15,7 +15,7 @@ from procomp_pay.services.views.payment import Opening
 from procomp_pay.services.webhooks.kaspi_gateway import receive_callback
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from tests.services.conftest import World
+from tests.support.environment import World
 
 S = PaymentStatus
 SECRET = "a secret made for this test"

@@ -22,7 +22,7 @@ from procomp_pay.storage.database.errors import DatabaseBusy, retrying
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment
-from tests.conftest import PostgresServer
+from tests.support.postgres import PostgresServer
 from tests.support.rows import NOW, a_detail, a_payment
 
 END_OURS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'procomp-pay'"

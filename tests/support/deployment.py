@@ -1,0 +1,166 @@
+"""A sandbox, servers and commands as real processes on one database."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.support.secret_watch import no_secret_in, register_secret
+
+#: Seconds that a process may take to be ready or to end.
+PATIENCE_S = 40.0
+
+
+_NOT_OURS = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
+
+
+#: Commands in one process, the document of each in a line.
+_SEVERAL = """
+import json, sys
+from typer.testing import CliRunner
+from procomp_pay.cli.main import app
+for words in json.loads(sys.argv[1]):
+    said = CliRunner().invoke(app, [*words, "--json"])
+    assert said.exit_code == 0, (words, said.stdout, said.stderr)
+    print(json.dumps(json.loads(said.stdout)))
+"""
+
+
+class Town:
+    """A sandbox and as many processes of ours as a test needs, on one database."""
+
+    def __init__(self, home: Path, database_url: str | None = None) -> None:
+        self.home = home
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
+        self.env = kept | {"PROCOMP_HOME": str(home), "PROCOMP_OPERATOR": "aigerim", "NO_COLOR": "1"}
+        if database_url is not None:
+            from procomp_pay.storage.encryption.keyring import new_key
+
+            self.env |= {
+                "DATABASE_URL": database_url,
+                "ENCRYPTION_KEYS": new_key(),
+                "JWT_SECRET": "e2e-" * 12,
+            }
+            register_secret(self.env["ENCRYPTION_KEYS"], "encryption key")
+            register_secret(self.env["JWT_SECRET"], "JWT secret")
+        self.started: list[subprocess.Popen[str]] = []
+        self.sandbox_url = ""
+
+    def spawn(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command of ours in the background."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "procomp_pay", *words],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, *words: str, code: int = 0) -> str:
+        """Run a command to its end; what it printed on stdout."""
+        done = subprocess.run(
+            [sys.executable, "-m", "procomp_pay", *words],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stdout + done.stderr
+        no_secret_in(done.stdout + done.stderr, words[0])
+        return done.stdout
+
+    def ask(self, *words: str, code: int = 0) -> Any:
+        """Run a command with ``--json``; its document."""
+        return json.loads(self.run(*words, "--json", code=code))
+
+    def ask_all(self, *commands: tuple[str, ...]) -> list[Any]:
+        """As :meth:`ask` for several commands in one process: for what a test only sets up."""
+        done = subprocess.run(
+            [sys.executable, "-c", _SEVERAL, json.dumps(commands)],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        no_secret_in(done.stdout + done.stderr, "several commands")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def open_sandbox(self, *words: str) -> None:
+        """Start the sandbox and wait until it is ready."""
+        run_file = self.home / "sandbox.json"
+        process = self.spawn("sandbox", "--port", "0", *words)
+        until(lambda: run_file.exists() or process.poll() is not None)
+        info = json.loads(run_file.read_text("utf-8"))
+        self.sandbox_url = info["url"]
+        for name in ("stripe_secret_key", "webhook_secret", "kaspi_api_key", "kaspi_device_token"):
+            register_secret(info[name], name)
+
+    def participant(self) -> str:
+        """A participant of a tournament at 50 USD and 24 000 KZT."""
+        return self.participants("Қайрат")[0]
+
+    def participants(self, *names: str) -> list[str]:
+        """Some of them."""
+        of = "Almaty Open"
+        _, _, *people = self.ask_all(
+            ("tournament", "add", of, "--fee", "50", "--currency", "USD"),
+            ("tournament", "fee", of, "24000", "KZT"),
+            *(("participant", "add", of, name) for name in names),
+        )
+        return [str(each["participant_id"]) for each in people]
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Post to the sandbox."""
+        answer = httpx.post(
+            f"{self.sandbox_url}{path}", json=body, headers={"Accept": "application/json"}, timeout=20
+        )
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    def at_stripe(self, kind: str) -> list[dict[str, Any]]:
+        """All objects of a kind at the sandbox's Stripe."""
+        key = json.loads((self.home / "sandbox.json").read_text("utf-8"))["stripe_secret_key"]
+        auth = {"Authorization": f"Bearer {key}"}
+        return list(
+            httpx.get(f"{self.sandbox_url}/v1/{kind}?limit=100", headers=auth, timeout=20).json()["data"]
+        )
+
+    def close(self) -> None:
+        for process in reversed(self.started):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.started:
+            try:
+                said, _ = process.communicate(timeout=PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                said, _ = process.communicate()
+            except ValueError:  # a test has read it to its end
+                continue
+            no_secret_in(said, "a process")
+
+
+def until(ready: Callable[[], Any]) -> None:
+    """Wait for something that is bound to happen."""
+    end = time.monotonic() + PATIENCE_S
+    while not ready():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
