@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import (
-    AsOption,
-    JsonOption,
-    operator,
-    print_json,
-    say,
-    settings,
-    warn_of_play_money,
-    with_desk,
-)
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.context import mode_of, operator, settings, warn_of_play_money, with_desk
+from procomp_pay.cli.framework.options import AsOption, JsonOption
 from procomp_pay.cli.payments.initiate_options import METHODS_HELP, Method, Wish, check, check_phone, order
 from procomp_pay.cli.payments.initiate_output import save, show
 
@@ -95,13 +88,12 @@ def initiate(
         if qr_file is not None:
             save(opening, qr_file)
         if begun.reused and not as_json:
-            say("This payment was open already: it is the same one, not a second.", dim=True)
+            console.say("This payment was open already: it is the same one, not a second.", dim=True)
         shown = opening.view
         if watch or not as_json:
             shown = await show(desk, opening, actor, watch=watch, quiet=as_json)
         if as_json:
-            mode = using.kaspi_mode if wish.is_kaspi else using.stripe_mode
-            print_json(_document(opening, shown, reused=begun.reused, mode=mode.value))
+            console.print_json(_document(opening, shown, reused=begun.reused, mode=mode_of(using, shown)))
         if not watch:
             return 0
         from procomp_pay.cli.payments.watch import exit_code

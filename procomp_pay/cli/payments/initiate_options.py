@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from procomp_pay.cli.framework.common import clean
+from procomp_pay.cli.framework import console
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Wish:
 
 def check(wish: Wish, qr_file: Path | None) -> None:
     """What can be refused before anything is opened."""
-    from procomp_pay.cli.payments.qr import checked_file
+    from procomp_pay.cli.display.qr import checked_file
 
     if wish.is_kaspi and wish.intent_only:
         raise typer.BadParameter("--intent-only is for apple_pay and google_pay")
@@ -63,7 +63,8 @@ def check(wish: Wish, qr_file: Path | None) -> None:
     url = wish.return_url
     if url is not None and not (url.startswith(("https://", "http://")) and url.isprintable()):
         raise Refused(
-            f"--return-url {clean(url[:60])!r} is not a web address", next_step="write it with https://"
+            f"--return-url {console.clean(url[:60])!r} is not a web address",
+            next_step="write it with https://",
         )
     key = wish.idempotency_key
     if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
@@ -73,8 +74,6 @@ def check(wish: Wish, qr_file: Path | None) -> None:
 
 
 def check_phone(wish: Wish, *, watch: bool, as_json: bool) -> None:
-    from procomp_pay.cli.payments import invoice as starting_remote
-
     if wish.phone is None:
         return
     if not wish.is_kaspi or wish.link:
@@ -83,7 +82,7 @@ def check_phone(wish: Wish, *, watch: bool, as_json: bool) -> None:
         raise typer.BadParameter(
             "an invoice has no QR and may not be asked about on a timer: no --watch here"
         )
-    starting_remote.check(yes=wish.yes, as_json=as_json)
+    console.check_can_ask(yes=wish.yes, as_json=as_json, instead="say --yes if you know whose number it is")
 
 
 def _channel(wish: Wish) -> Channel:
@@ -102,9 +101,7 @@ async def order(desk: Desk, wish: Wish) -> Order:
 
     phone = None
     if wish.phone is not None:
-        from procomp_pay.cli.payments.invoice import confirmed
-
-        phone = await confirmed(desk, wish.phone, yes=wish.yes)
+        phone = await _confirmed(desk, wish.phone, yes=wish.yes)
     return Order(
         participant_id=wish.participant_id,
         method=PaymentMethod(wish.method.value.upper()),
@@ -136,3 +133,24 @@ async def _requested(desk: Desk, wish: Wish) -> Money | None:
             next_step=f"procomp-pay tournament fee {fees.tournament_id} AMOUNT {currency}",
         )
     return fee
+
+
+async def _confirmed(desk: Desk, typed: str, *, yes: bool) -> str:
+    """The number as Kaspi takes it, after Kaspi's name for it was shown and agreed to.
+
+    :raises Refused: no number of Kazakhstan, or the scheme has no invoices.
+    :raises NotFound: no customer of Kaspi has this number.
+    """
+    from procomp_pay.domain.states import Channel
+    from procomp_pay.providers.kaspi.invoices import read_phone
+    from procomp_pay.providers.kaspi.service import KaspiPaymentService
+
+    phone = read_phone(typed)
+    service = desk.providers.of(Channel.KASPI_REMOTE)
+    if not isinstance(service, KaspiPaymentService):
+        raise TypeError("Kaspi's channels lead to Kaspi")
+    name = console.clean(await service.client_name(phone))
+    console.say(f"At Kaspi {phone} is {name or 'a customer without a name'}.")
+    if not yes:
+        console.confirm("Send the invoice there?", declined="Nothing was sent.")
+    return phone

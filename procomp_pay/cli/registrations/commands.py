@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from procomp_pay.cli.framework.common import AsOption, JsonOption, err, operator, print_json, with_desk
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.context import operator, with_desk
+from procomp_pay.cli.framework.options import AsOption, JsonOption
 from procomp_pay.cli.registrations.input import read_currency, read_moment, refuse_options
 
 tournaments = typer.Typer(no_args_is_help=True, help="Tournaments and their entry fees.")
@@ -48,10 +50,10 @@ def add_tournament(
     price, actor, begins = Money.parse(fee, currency), operator(acting), read_moment(starts)
     view = with_desk(lambda desk: use_cases.add_tournament(desk, name, price, begins or desk.clock(), actor))
     if as_json:
-        print_json(view.full())
+        console.print_json(view.full())
         return
     people_views.show_tournament(view, "made")
-    err().print(f"[dim]→ procomp-pay participant import {view.tournament_id} FILE[/]", soft_wrap=True)
+    console.err().print(f"[dim]→ procomp-pay participant import {view.tournament_id} FILE[/]", soft_wrap=True)
 
 
 @tournaments.command("list")
@@ -62,7 +64,7 @@ def list_tournaments(limit: LimitOption = 50, as_json: JsonOption = False) -> No
 
     views = with_desk(lambda desk: use_cases.list_tournaments(desk, limit=limit))
     if as_json:
-        print_json({"items": [view.full() for view in views]})
+        console.print_json({"items": [view.full() for view in views]})
         return
     people_views.show_tournaments(views)
 
@@ -106,7 +108,7 @@ def _show_fees(tournament: str, as_json: bool) -> None:
 
     view = with_desk(lambda desk: use_cases.find_tournament(desk, tournament))
     if as_json:
-        print_json(view.full())
+        console.print_json(view.full())
     else:
         people_views.show_tournament(view)
 
@@ -132,7 +134,7 @@ def _change_fee(
 
     change = with_desk(work)
     if as_json:
-        print_json(people_views.fee_document(change))
+        console.print_json(people_views.fee_document(change))
     else:
         people_views.show_fee_change(change)
 
@@ -168,10 +170,12 @@ def add_participant(
 
     view = with_desk(work)
     if as_json:
-        print_json(view.full())
+        console.print_json(view.full())
         return
     people_views.show_participant(view)
-    err().print(f"[dim]→ procomp-pay initiate {view.participant_id} --method kaspi_qr[/]", soft_wrap=True)
+    console.err().print(
+        f"[dim]→ procomp-pay initiate {view.participant_id} --method kaspi_qr[/]", soft_wrap=True
+    )
 
 
 @participants.command("list")
@@ -208,7 +212,7 @@ def list_participants(
 
     page = with_desk(work)
     if as_json:
-        print_json({"items": [view.full() for view in page.items], "total": page.total})
+        console.print_json({"items": [view.full() for view in page.items], "total": page.total})
         return
     people_views.show_participants(page)
 
@@ -256,7 +260,7 @@ def import_participants(
         roster = read_roster(file, sheet)
         report = with_desk(work)
     if as_json:
-        print_json(people_views.import_document(roster, report))
+        console.print_json(people_views.import_document(roster, report))
     else:
         people_views.show_import(roster, report)
     if report.blocked:
