@@ -9,19 +9,19 @@ import typer
 
 from procomp_pay.cli.demo import demo
 from procomp_pay.cli.framework.group import DeskGroup
-from procomp_pay.cli.kaspi import devices as kaspi
-from procomp_pay.cli.kaspi import verify as verifying
-from procomp_pay.cli.operations import audit, database, doctor, events, keys, outbox, serve, token
-from procomp_pay.cli.operations import maintain as upkeep
-from procomp_pay.cli.payments import cancel as cancelling
-from procomp_pay.cli.payments import initiate as starting
-from procomp_pay.cli.payments import status as looking
-from procomp_pay.cli.reconciliation import discrepancies
-from procomp_pay.cli.reconciliation import reconcile as reconciling
-from procomp_pay.cli.reconciliation import statement as statements
-from procomp_pay.cli.refunds import refund as refunding
-from procomp_pay.cli.registrations import commands as people
-from procomp_pay.cli.reports import report as reporting
+from procomp_pay.cli.kaspi import devices, verify
+from procomp_pay.cli.operations import audit, database, doctor, events, keys, maintain, outbox, serve, token
+from procomp_pay.cli.payments import cancel, initiate, status
+from procomp_pay.cli.reconciliation import discrepancies, reconcile, statement
+from procomp_pay.cli.refunds import refund
+from procomp_pay.cli.registrations import commands as registrations
+from procomp_pay.cli.reports import report
+
+#: In the order of the help page: the desk's first.
+_COMMANDS = (
+    initiate, status, cancel, refund, verify, report, reconcile, discrepancies, maintain, outbox, database,
+    events, doctor, devices, keys, token, audit, registrations, statement, serve, demo,
+)  # fmt: skip
 
 app = typer.Typer(
     name="procomp-pay",
@@ -68,27 +68,8 @@ def root(
     """Runs before every command."""
 
 
-starting.register(app)
-looking.register(app)
-cancelling.register(app)
-refunding.register(app)
-verifying.register(app)
-reporting.register(app)
-reconciling.register(app)
-discrepancies.register(app)
-upkeep.register(app)
-outbox.register(app)
-database.register(app)
-events.register(app)
-doctor.register(app)
-kaspi.register(app)
-keys.register(app)
-token.register(app)
-audit.register(app)
-people.register(app)
-statements.register(app)
-serve.register(app)
-demo.register(app)
+for module in _COMMANDS:
+    module.register(app)
 
 
 def run() -> None:

@@ -2,143 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from sqlalchemy import text
-from typer.testing import CliRunner
 
-from procomp_pay.cli.main import app
-from procomp_pay.domain.money import Currency
-from procomp_pay.sandbox.app import Sandbox, SandboxOptions
-from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import new_key
-from procomp_pay.storage.models.payments import TournamentFee
-from procomp_pay.storage.models.platform import Participant, Tournament, User
-from tests.support.secret_watch import no_secret_in, register_secret
+from tests.support.secret_watch import register_secret
+from tests.support.terminal import Clerk, Street, rows
 
-NOW = datetime(2026, 5, 1, 9, 0, tzinfo=UTC)
 _NOT_OURS = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
-
-
-class Street:
-    """A sandbox in a thread of its own; Kaspi's 180 s for a scan are 9 s here."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self.sandbox = Sandbox(SandboxOptions(time_scale=20))
-        self._wait(self.sandbox.start())
-        self.url = self.sandbox.url
-
-    def _wait(self, work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
-
-    def close(self) -> None:
-        self._wait(self.sandbox.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def post(self, path: str, body: Any) -> Any:
-        answer = httpx.post(self.url + path, verify=False, json=body, headers={"Accept": "application/json"})
-        return answer.json()
-
-    def fault(self, **rule: Any) -> None:
-        self.post("/_sandbox/faults", rule)
-
-    def calm(self) -> None:
-        httpx.delete(f"{self.url}/_sandbox/faults")
-
-    def write_run_file(self, home: Path) -> None:
-        overview = httpx.get(f"{self.url}/_sandbox/kaspi", verify=False).json()
-        info = self.sandbox.info() | {"kaspi_device_token": overview["device_token"]}
-        for name in ("stripe_secret_key", "webhook_secret", "kaspi_api_key", "kaspi_device_token"):
-            register_secret(str(info[name]), name)
-        (home / "sandbox.json").write_text(json.dumps(info), "utf-8")
-        (home / "sandbox.json").chmod(0o600)
-
-
-@dataclass
-class Said:
-    """What a command said, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out, parse_float=Decimal)
-
-
-class Clerk:
-    """Somebody at the desk's terminal."""
-
-    def __init__(self, home: Path, street: Street, url: str) -> None:
-        self.home = home
-        self.street = street
-        self.url = url
-
-    def type(self, *words: str, code: int = 0) -> Said:
-        """Run a command. Whatever happens, no traceback reaches a person."""
-        result = CliRunner().invoke(app, list(words))
-        said = Said(result.exit_code, result.stdout, result.stderr)
-        assert "Traceback" not in said.out + said.err
-        no_secret_in(said.out + said.err, words[0] if words else "the command")
-        assert said.code == code, (words, said, result.exception)
-        return said
-
-    def ask(self, *words: str, code: int = 0) -> Any:
-        """The one JSON document of a command."""
-        return self.type(*words, "--json", code=code).json
-
-    def pay(self, payment: Any, action: str) -> None:
-        """What the customer does with the phone."""
-        if payment["channel"].startswith("kaspi"):
-            self.street.post(f"/pay/{payment['provider_ref']}", {"action": action})
-        else:
-            self.street.post(f"/c/pay/{payment['provider_ref']}", {"wallet": action})
-
-    def write(self, *rows: Any) -> None:
-        """Put rows into the database, one after the other."""
-
-        async def work() -> None:
-            db = PaymentDatabaseService(self.url)
-            async with db.writing() as session:
-                for row in rows:
-                    session.add(row)
-                    await session.flush()
-            await db.dispose()
-
-        asyncio.run(work())
-
-    def change(self, statement: str) -> None:
-        """Do something to the database behind everybody's back."""
-
-        async def work() -> None:
-            db = PaymentDatabaseService(self.url)
-            async with db.writing() as session:
-                await (await session.connection()).execute(text(statement))
-            await db.dispose()
-
-        asyncio.run(work())
-
-    def environment(self) -> dict[str, str]:
-        """For a real process."""
-        return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 @pytest.fixture(scope="session")
@@ -171,7 +46,7 @@ def _opened(home: Path, street: Street, url: str, monkeypatch: pytest.MonkeyPatc
     street.calm()
     street.write_run_file(home)
     clerk = Clerk(home, street, url)
-    clerk.write(*_people())
+    clerk.write(*rows())
     return clerk
 
 
@@ -191,24 +66,6 @@ def small_desk(
     """The same on SQLite alone, for what has nothing to do with the database."""
     yield _opened(bare_environment, street, sqlite_url, monkeypatch)
     street.calm()
-
-
-def _people() -> list[Any]:
-    stamps = {"created_at": NOW, "updated_at": NOW}
-    main = Tournament(
-        id="t1", name="Кубок Алматы", entry_fee=Decimal(24000), currency=Currency.KZT, starts_at=NOW, **stamps
-    )
-    dollars = Tournament(
-        id="t2", name="Open", entry_fee=Decimal(50), currency=Currency.USD, starts_at=NOW, **stamps
-    )
-    fee = TournamentFee(tournament_id="t1", currency=Currency.USD, amount=Decimal(50), **stamps)
-    names = ["Аида Нурланова", "Timur", "Данияр", "Kid \x1b[31mFour [bold]x[/]"]
-    kids = [
-        Participant(id=f"p{n}", user_id="u1", tournament_id="t1", full_name=name, category="Kata", **stamps)
-        for n, name in enumerate(names, start=1)
-    ]
-    foreign = Participant(id="p5", user_id="u1", tournament_id="t2", full_name="Five", **stamps)
-    return [User(id="u1", email="aida@example.kz", name="Aida"), main, dollars, fee, *kids, foreign]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.cli.conftest import Clerk
+from tests.support.terminal import Clerk
 
 _HEAVY = {
     "sqlalchemy",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from procomp_pay.cli.framework import console
 from procomp_pay.domain.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -32,10 +33,9 @@ def demo(
 ) -> None:
     """Take three payments on this machine: no account, no key, no real money, nothing left behind."""
     from procomp_pay.cli.demo.processes import a_stage
-    from procomp_pay.cli.framework.common import out
 
     begun = time.monotonic()
-    story = _Story(out())
+    story = _Story(console.out())
     story.opening()
     with a_stage() as stage:
         story.play(stage)
@@ -47,8 +47,8 @@ def demo(
 class _Story:
     """What the newcomer sees, step by step."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, terminal: Console) -> None:
+        self.console = terminal
         self._step = 0
 
     def opening(self) -> None:
@@ -192,15 +192,15 @@ def _admin_token(stage: Stage) -> str:
     return jwt.encode(claims, stage.env["JWT_SECRET"], "HS256")
 
 
-def _keep(stage: Stage, console: Console) -> None:
+def _keep(stage: Stage, terminal: Console) -> None:
     """Wait for Ctrl-C."""
-    console.print("\nIn another terminal:\n", soft_wrap=True)
-    console.print(f"  export PROCOMP_HOME={stage.home}", soft_wrap=True)
-    console.print("  procomp-pay participant list", soft_wrap=True)
-    console.print(f"\nSandbox: {stage.sandbox_url}   Server: {stage.server_url}/health", soft_wrap=True)
-    console.print("\n[bold]Ctrl-C[/] ends it and removes everything.")
+    terminal.print("\nIn another terminal:\n", soft_wrap=True)
+    terminal.print(f"  export PROCOMP_HOME={stage.home}", soft_wrap=True)
+    terminal.print("  procomp-pay participant list", soft_wrap=True)
+    terminal.print(f"\nSandbox: {stage.sandbox_url}   Server: {stage.server_url}/health", soft_wrap=True)
+    terminal.print("\n[bold]Ctrl-C[/] ends it and removes everything.")
     try:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        console.print("\nEnded; nothing is left behind.")
+        terminal.print("\nEnded; nothing is left behind.")

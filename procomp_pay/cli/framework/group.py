@@ -11,7 +11,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from procomp_pay.cli.framework.common import print_error_json, say, show_error
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.context import settings
 from procomp_pay.cli.framework.help import dress, is_dressed
 from procomp_pay.cli.framework.parameters import read_plainly
 from procomp_pay.domain.errors import PaymentError
@@ -57,7 +58,7 @@ class DeskGroup(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except KeyboardInterrupt:
-            say("\nStopped. Nothing is lost: what was begun is kept.", fg="yellow")
+            console.say("\nStopped. Nothing is lost: what was begun is kept.", fg="yellow")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             # the reader has seen enough; nothing more may be written, also not at the interpreter's end
@@ -96,8 +97,6 @@ def _show_trace(error: Exception) -> None:
 
     known: list[str] = []
     with contextlib.suppress(Exception):  # what is wrong may be the settings
-        from procomp_pay.cli.framework.common import settings
-
         known = settings().secret_values()
     text = Redactor(known).text("".join(traceback.format_exception(error)))
     typer.echo(one_line(text, keep="\n"), err=True)
@@ -109,16 +108,16 @@ def _is_usage(error: Exception) -> bool:
 
 def _tell(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, PaymentError):
-        show_error(error, as_json=as_json)
+        console.show_error(error, as_json=as_json)
         return error.exit_code
     if isinstance(error, typer.Abort):
-        say("\nStopped. Nothing was changed.", fg="yellow")
+        console.say("\nStopped. Nothing was changed.", fg="yellow")
         return INTERRUPTED
     if hasattr(error, "format_message"):
         return _tell_usage(error, as_json=as_json)
     detail = f"Something went wrong inside procomp-pay ({type(error).__name__}). This is a bug of ours."
     next_step = "run it again with --debug and send us the output"
-    show_error(PaymentError(detail, next_step=next_step), as_json=as_json)
+    console.show_error(PaymentError(detail, next_step=next_step), as_json=as_json)
     return 1
 
 
@@ -132,7 +131,7 @@ def _tell_usage(error: Any, *, as_json: bool) -> int:
     path = context.command_path if context is not None else NAME
     next_step = f"{path} --help"
     if as_json:
-        print_error_json(message, 2, next_step)
+        console.print_error_json(message, 2, next_step)
     else:
-        show_error(PaymentError(message, next_step=next_step))
+        console.show_error(PaymentError(message, next_step=next_step))
     return 2

@@ -13,7 +13,7 @@ import typer
 from typer._click.core import Context
 from typer._click.formatting import HelpFormatter
 
-from procomp_pay.cli.framework.common import has_colour
+from procomp_pay.cli.framework import console
 
 _TAG = re.compile(r"\[(bold|dim|cyan|/)\]")
 _BRACES = re.compile(r"\{(\w+)\}")
@@ -26,7 +26,7 @@ class DeskFormatter(HelpFormatter):
 
     def __init__(self, width: int | None = None, max_width: int | None = None) -> None:
         super().__init__(width=width, max_width=max_width or _WIDEST)
-        self._colour = has_colour()
+        self._colour = console.has_colour()
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
         # without the braces around PARTICIPANT

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, where a person looks at it."""
+"""Progress on stderr, only where a person looks at it. rich is loaded then alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from procomp_pay.cli.framework.common import err
+from procomp_pay.cli.framework import console
 
 
 @contextmanager
 def bar(name: str, total: Callable[[], int | None], *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Gives what is told how many are done; does nothing without a terminal.
+    """Show a bar; give what is called with how many are done.
 
     :param total: how many there are; asked when the first are done.
     """
@@ -21,6 +21,53 @@ def bar(name: str, total: Callable[[], int | None], *, quiet: bool) -> Iterator[
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=err(), transient=True) as progress:
+    with Progress(*columns, console=console.err(), transient=True) as progress:
         task = progress.add_task("", total=None)
         yield lambda done: progress.update(task, completed=done, total=total())
+
+
+@contextmanager
+def reading_bar(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Show how much of a file is read; give what is called with bytes done and bytes in all, or None."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("Reading {task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console.err(), transient=True) as progress:
+        task = progress.add_task(console.safe(name), total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def counters(*, quiet: bool) -> Iterator[Callable[[str, int], None]]:
+    """Show counts whose end is not known, with their rate; give what is called with a name and its count."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:>9,.0f}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console.err(), transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, count: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=None, rate="")
+            progress.update(tasks[name], completed=count)
+            speed = progress.tasks[tasks[name]].speed
+            progress.update(tasks[name], rate=f"{speed:,.0f}/s" if speed else "")
+
+        yield show

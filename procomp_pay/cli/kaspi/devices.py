@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from procomp_pay.cli.framework.common import (
-    JsonOption,
-    clean,
-    hint,
-    is_interactive,
-    print_json,
-    say,
-    settings,
-)
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.context import settings
+from procomp_pay.cli.framework.options import JsonOption, YesOption, command_group
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
@@ -35,8 +29,8 @@ The key or the certificate must be configured before."""
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    kaspi = typer.Typer(no_args_is_help=True, help="Set up Kaspi: trade points and devices.")
-    devices = typer.Typer(no_args_is_help=True, help="Trade points, and the device payments are booked on.")
+    kaspi = command_group("Set up Kaspi: trade points and devices.")
+    devices = command_group("Trade points, and the device payments are booked on.")
     devices.command("list", epilog=_EXAMPLES)(list_devices)
     devices.command("register", epilog=_EXAMPLES)(register_device)
     devices.command("delete", epilog=_EXAMPLES)(delete_device)
@@ -57,18 +51,20 @@ def list_devices(as_json: JsonOption = False) -> None:
     if as_json:
         items = [{"trade_point_id": number, "name": name} for number, name in points]
         device = {"configured": bool(ours), "ends_with": ours[-4:] or None}
-        print_json({"trade_points": items, "device": device, "mode": using.kaspi_mode.value})
+        console.print_json({"trade_points": items, "device": device, "mode": using.kaspi_mode.value})
         return
     for number, name in points:
         mark = "  ← KASPI_TRADE_POINT_ID" if number == using.kaspi_trade_point_id else ""
-        typer.echo(f"{number}  {clean(name)}{mark}")
+        typer.echo(f"{number}  {console.clean(name)}{mark}")
     if not points:
         typer.echo("There is no trade point: make one in the Kaspi Pay app.")
     if ours:
-        typer.echo(f"Device: a token that ends in …{clean(ours[-4:])} is configured (Kaspi lists none).")
+        typer.echo(
+            f"Device: a token that ends in …{console.clean(ours[-4:])} is configured (Kaspi lists none)."
+        )
     else:
         typer.echo("Device: none is configured.")
-        hint("procomp-pay kaspi devices register desk-1 --trade-point NUMBER")
+        console.hint("procomp-pay kaspi devices register desk-1 --trade-point NUMBER")
 
 
 def register_device(
@@ -96,15 +92,17 @@ def register_device(
 
     token, number = _at_kaspi(using, work)
     if as_json:
-        print_json({"device_token": token, "trade_point_id": number, "mode": using.kaspi_mode.value})
+        console.print_json({"device_token": token, "trade_point_id": number, "mode": using.kaspi_mode.value})
         return
     typer.echo(token)
-    say("This is the device's token, a secret: it is not kept here and not shown again.", fg="yellow")
-    say("Put it into the environment or the .env file as KASPI_DEVICE_TOKEN, then: procomp-pay doctor")
+    console.say("This is the device's token, a secret: it is not kept here and not shown again.", fg="yellow")
+    console.say(
+        "Put it into the environment or the .env file as KASPI_DEVICE_TOKEN, then: procomp-pay doctor"
+    )
 
 
 def delete_device(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Delete the configured device at Kaspi. No payment can be taken with it afterwards."""
@@ -117,26 +115,25 @@ def delete_device(
             "No device is configured", next_step="set KASPI_DEVICE_TOKEN to the one to delete"
         )
     if not yes:
-        if as_json or not is_interactive():
-            raise typer.BadParameter("there is nobody to ask here: say --yes if you mean it")
-        if not typer.confirm(f"Delete the device …{clean(token[-4:])} at Kaspi?", default=False, err=True):
-            say("Left as it is.", fg="yellow")
-            raise typer.Exit(3)
+        console.check_can_ask(yes=yes, as_json=as_json)
+        console.confirm(f"Delete the device …{console.clean(token[-4:])} at Kaspi?")
 
     async def work(calls: KaspiDevices) -> None:
         await calls.delete(token)
 
     _at_kaspi(using, work)
     if as_json:
-        print_json({"deleted": True, "ends_with": token[-4:], "mode": using.kaspi_mode.value})
+        console.print_json({"deleted": True, "ends_with": token[-4:], "mode": using.kaspi_mode.value})
     else:
-        typer.echo(f"Deleted: the device …{clean(token[-4:])}. Open payments of it are still followed.")
+        typer.echo(
+            f"Deleted: the device …{console.clean(token[-4:])}. Open payments of it are still followed."
+        )
 
 
 def _only(points: list[tuple[int, str]]) -> int:
     if len(points) == 1:
         return points[0][0]
-    names = ", ".join(f"{number} ({clean(name)})" for number, name in points)
+    names = ", ".join(f"{number} ({console.clean(name)})" for number, name in points)
     raise typer.BadParameter(f"say which trade point, with --trade-point: {names or 'there is none'}")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from procomp_pay.cli.framework.common import clean, err, hint, safe, say
+from procomp_pay.cli.framework import console
 from procomp_pay.cli.kaspi import queue_screen as screen
 from procomp_pay.cli.kaspi.keyboard import ESCAPE, Keys, Line, can_read, keyboard
 from procomp_pay.cli.kaspi.queue_rows import Queue, as_receipt
@@ -52,7 +52,7 @@ async def attend(ctx: AppContext, actor: Actor, mark: str | None) -> None:
         return
     polling = asyncio.create_task(_poll(ctx))
     try:
-        with screen.Board(err(), mark) as board, keyboard() as keys:
+        with screen.Board(console.err(), mark) as board, keyboard() as keys:
             notice = None
             while (picked := await _pick(queue, board, keys, notice)) is not None:
                 notice = await _attend_one(ctx, actor, picked, board, keys, queue)
@@ -172,12 +172,12 @@ async def _try(ctx: AppContext, actor: Actor, view: PaymentView, typed: str) -> 
     try:
         return await verify(ctx, VerificationRequest(view.payment_id, typed), actor)
     except PaymentError as error:
-        return f"{clean(error.message)}{_next(error, view, typed)}"
+        return f"{console.clean(error.message)}{_next(error, view, typed)}"
 
 
 def _next(error: PaymentError, view: PaymentView, typed: str) -> str:
     """What to do about it; a command whole, with what is known of it."""
-    step = f"\n→ {clean(error.next_step)}" if error.next_step else ""
+    step = f"\n→ {console.clean(error.next_step)}" if error.next_step else ""
     number = as_receipt(typed)
     if number is None or "--override" not in step:
         return step
@@ -198,7 +198,7 @@ def _remark(done: Verified) -> str:
 async def _green(view: PaymentView, board: screen.Board, keys: Keys, remark: str) -> str:
     board.put(screen.paid_screen(view, remark, utf8=board.console.encoding.startswith("utf")))
     await keys.next(_GREEN_S)
-    return f"[green]✓ PAID {safe(view.participant_name)} {view.charged}[/]"
+    return f"[green]✓ PAID {console.safe(view.participant_name)} {view.charged}[/]"
 
 
 async def _line_by_line(ctx: AppContext, actor: Actor, queue: Queue) -> None:
@@ -207,27 +207,27 @@ async def _line_by_line(ctx: AppContext, actor: Actor, queue: Queue) -> None:
         await queue.look()
         for number, view in queue.fitting(""):
             mins = minutes(view, ctx.clock())
-            name, category = clean(view.participant_name), clean(view.category or "-")
+            name, category = console.clean(view.participant_name), console.clean(view.category or "-")
             typer.echo(
                 f"{number:>3}  {name} · {category} · {view.charged} · {mins} min · {short_state(view)}"
             )
-        typed = typer.prompt(
-            "Row, name or receipt (q leaves, Enter looks again)", default="", show_default=False
-        )
+        typed = console.prompt("Row, name or receipt (q leaves, Enter looks again)", optional=True)
         if typed.strip().lower() == "q":
             return
         if not typed.strip():
             continue
         picked = queue.choice(typed) or await queue.find(typed.strip())
         if isinstance(picked, str):
-            err().print(picked)
+            console.err().print(picked)
             continue
-        number_typed = typer.prompt("Operation number on the receipt", default="", show_default=False)
+        number_typed = console.prompt("Operation number on the receipt", optional=True)
         if not number_typed.strip():
             continue
         done = await _try(ctx, actor, picked, number_typed)
         if isinstance(done, str):
-            say(done, fg="red")
+            console.say(done, fg="red")
         else:
-            say(f"✓ PAID {clean(picked.participant_name)} {picked.charged}", fg="green", bold=True)
-            hint(f"procomp-pay status --payment {picked.payment_id}")
+            console.say(
+                f"✓ PAID {console.clean(picked.participant_name)} {picked.charged}", fg="green", bold=True
+            )
+            console.hint(f"procomp-pay status --payment {picked.payment_id}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from procomp_pay.cli.framework.common import safe
-from procomp_pay.cli.payments import wording
+from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain import operation_number, payment_code
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.names import search_key
@@ -70,14 +69,14 @@ class Queue:
         if found.settled_at is None:
             self.receipt = number
             return view
-        when = wording.clock_time(found.settled_at)
-        who = f"{safe(view.participant_name)} ({safe(view.category or '-')})"
+        when = formats.clock_time(found.settled_at)
+        who = f"{console.safe(view.participant_name)} ({console.safe(view.category or '-')})"
         return f"[red]Receipt {number} is used: it settled {who} at {when}. Ask for another receipt[/]"
 
     async def _explain(self, typed: str) -> str:
-        fit, shown = len(self.fitting(typed)), repr(safe(typed[:20]))
+        fit, shown = len(self.fitting(typed)), repr(console.safe(typed[:20]))
         if typed.isdigit():
-            return f"[yellow]There is no row {safe(typed[:20])}[/]"
+            return f"[yellow]There is no row {console.safe(typed[:20])}[/]"
         if fit > 1:
             return f"[yellow]{fit} fit {shown}: type the number in front of the name[/]"
         page = await list_participants(self._desk, search=typed, limit=1)
@@ -88,11 +87,11 @@ class Queue:
                 f"[yellow]None of the {page.total} registered who fit {shown} waits: type more of the name[/]"
             )
         [who] = page.items
-        name = f"{safe(who.full_name)} ({safe(who.category or '-')})"
+        name = f"{console.safe(who.full_name)} ({console.safe(who.category or '-')})"
         if who.is_paid:
             return f"[green]✓ {name} is PAID already[/]"
         command = f"procomp-pay initiate {who.participant_id} --method kaspi_qr"
-        return f"[yellow]{name} has no Kaspi payment that waits. A new QR: {safe(command)}[/]"
+        return f"[yellow]{name} has no Kaspi payment that waits. A new QR: {console.safe(command)}[/]"
 
 
 def _fits(view: PaymentView, parts: list[str]) -> bool:

@@ -10,9 +10,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from procomp_pay.cli.framework.common import clean, safe
+from procomp_pay.cli.display import screens, wording
+from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.kaspi.wording import KASPI, minutes, short_state
-from procomp_pay.cli.payments import screens, wording
 
 if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
@@ -36,8 +36,8 @@ class Board(Live):
     :param mark: its first line, while no real money moves.
     """
 
-    def __init__(self, console: Console, mark: str | None) -> None:
-        super().__init__(console=console, screen=True, auto_refresh=False, transient=True)
+    def __init__(self, terminal: Console, mark: str | None) -> None:
+        super().__init__(console=terminal, screen=True, auto_refresh=False, transient=True)
         self._mark = mark
 
     @property
@@ -64,7 +64,7 @@ def queue_screen(
     room = max(1, (space.lines - _FRAME) // (1 if wide else 2))
     table = (_table if wide else _narrow_table)(shown[:room], now)
     people = "nobody waits" if not total else f"{total} wait" + ("s" if total == 1 else "")
-    head = Text.assemble(("Kaspi payments to verify", "bold"), f" · {people} · {wording.exact_time(now)}")
+    head = Text.assemble(("Kaspi payments to verify", "bold"), f" · {people} · {formats.exact_time(now)}")
     below: list[RenderableType] = []
     if len(shown) > room:
         below.append(Text(f"… and {len(shown) - room} more: type a part of the name", style="dim"))
@@ -88,7 +88,7 @@ def _table(shown: list[tuple[int, PaymentView]], now: datetime) -> Table:
     table.add_column("MIN", justify="right", no_wrap=True)
     table.add_column("STATE", no_wrap=True, min_width=15)
     for number, view in shown:
-        cells = (_name(view), safe(view.category or ""), _amount(view), str(minutes(view, now)))
+        cells = (_name(view), console.safe(view.category or ""), _amount(view), str(minutes(view, now)))
         table.add_row(str(number), *cells, _state(view))
     return table
 
@@ -110,7 +110,7 @@ def _bare_table() -> Table:
 
 
 def _name(view: PaymentView) -> str:
-    return f"[bold]{safe(view.participant_name)}[/]"
+    return f"[bold]{console.safe(view.participant_name)}[/]"
 
 
 def _amount(view: PaymentView) -> str:
@@ -125,12 +125,12 @@ def payment_screen(
     space: Room, view: PaymentView, word: str | None, typed: str, trouble: str | None, *, busy: bool
 ) -> RenderableType:
     """One payment, and the line for its operation number."""
-    place = safe(view.tournament_name) + (f" · {safe(view.category)}" if view.category else "")
+    place = console.safe(wording.tournament(view))
     said = "Asking Kaspi …" if word is None else KASPI.get(word, word)
     lines = [
-        Text.from_markup(f"[bold]{safe(view.participant_name)}[/]"),
+        Text.from_markup(f"[bold]{console.safe(view.participant_name)}[/]"),
         Text.from_markup(place),
-        Text.from_markup(f"[bold reverse] {view.charged} [/]  {safe(short_state(view))}"),
+        Text.from_markup(f"[bold reverse] {view.charged} [/]  {console.safe(short_state(view))}"),
         Text.from_markup(f"[dim]code[/] {view.code or '-'}  [dim]payment[/] {view.payment_id}"),
         Text(""),
         Text(said, style="dim" if word is None else "cyan"),
@@ -149,9 +149,9 @@ def paid_screen(view: PaymentView, remark: str | None, *, utf8: bool) -> Rendera
     """Green: the money is here."""
     lines: list[RenderableType] = [screens.last_word(view, utf8=utf8)]
     if remark:
-        lines.append(Text(clean(remark), style="yellow"))
+        lines.append(Text(console.clean(remark), style="yellow"))
     return Group(*lines, Text(""), Text("Enter: the next one", style="dim"))
 
 
 def _prompt(label: str, typed: str) -> Text:
-    return Text.assemble((f"{label}: ", "bold"), clean(typed), ("▌", "blink"))
+    return Text.assemble((f"{label}: ", "bold"), console.clean(typed), ("▌", "blink"))

@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import (
-    AsOption,
-    JsonOption,
-    clean,
-    is_interactive,
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.context import (
     operator,
     play_money,
-    print_json,
     run_with_context,
-    say,
     settings,
     warn_of_play_money,
 )
+from procomp_pay.cli.framework.options import AsOption, JsonOption, OptionalPaymentArgument
 
 if TYPE_CHECKING:
     from procomp_pay.services.context import AppContext
@@ -46,9 +42,7 @@ def register(app: typer.Typer) -> None:
 
 
 def verify_kaspi(
-    payment: Annotated[
-        str | None, typer.Argument(help="The payment's id or code.", metavar="PAYMENT")
-    ] = None,
+    payment: OptionalPaymentArgument = None,
     transaction_id: Annotated[
         str | None, typer.Option(metavar="N", help="The operation number on the receipt.")
     ] = None,
@@ -77,15 +71,15 @@ def verify_kaspi(
         _queue(acting, as_json=as_json)
         return
     if transaction_id is None:
-        if as_json or not is_interactive():
+        if as_json or not console.is_interactive():
             raise typer.BadParameter("give the operation number: --transaction-id N")
-        transaction_id = typer.prompt("Operation number on the receipt", err=True)
+        transaction_id = console.prompt("Operation number on the receipt")
     _one(payment, (transaction_id, amount, paid_at, reason), acting, override=override, as_json=as_json)
 
 
 def _queue(acting: str | None, *, as_json: bool) -> None:
     using = settings()
-    if as_json or not is_interactive():
+    if as_json or not console.is_interactive():
         _list(as_json=as_json)
         return
     from procomp_pay.cli.kaspi.live_queue import attend
@@ -105,18 +99,17 @@ def _list(*, as_json: bool) -> None:
     found, now = run_with_context(waiting), datetime.now(UTC)
     if as_json:
         more = [{"minutes": minutes(view, now), "state": short_state(view)} for view in found]
-        print_json({"items": [view.full() | each for view, each in zip(found, more, strict=True)]})
+        console.print_json({"items": [view.full() | each for view, each in zip(found, more, strict=True)]})
         return
     if not found:
-        say("Nobody waits", dim=True)
+        console.say("Nobody waits", dim=True)
         return
-    from procomp_pay.cli.payments.tables import grid
 
     head = ("NAME", "CATEGORY", "AMOUNT", "MIN", "STATE", "CODE", "PAYMENT")
     rows = [
         (
-            clean(view.participant_name),
-            clean(view.category or "-"),
+            console.clean(view.participant_name),
+            console.clean(view.category or "-"),
             str(view.charged),
             str(minutes(view, now)),
             short_state(view),
@@ -125,8 +118,7 @@ def _list(*, as_json: bool) -> None:
         )
         for view in found
     ]
-    for line in grid(head, rows, right=(2, 3)):
-        typer.echo(line)
+    console.print_lines(console.grid(head, rows, right=(2, 3)))
 
 
 def _one(
@@ -146,7 +138,7 @@ def _one(
 
     done, view = run_with_context(work, using=using)
     if as_json:
-        print_json(_document(done, view) | {"mode": using.kaspi_mode.value})
+        console.print_json(_document(done, view) | {"mode": using.kaspi_mode.value})
     else:
         _show(done, view)
 
@@ -186,21 +178,18 @@ def _show(done: Verified, view: PaymentView) -> None:
     from procomp_pay.cli.kaspi.wording import KASPI
 
     if sys.stdout.isatty():
-        from procomp_pay.cli.framework.common import out
-        from procomp_pay.cli.payments import screens
+        from procomp_pay.cli.display import screens
 
-        console = out()
-        console.print(screens.last_word(view, utf8=console.encoding.startswith("utf")))
+        screens.print_last_word(view)
     else:
-        from procomp_pay.cli.payments.tables import status_lines
+        from procomp_pay.cli.display.tables import status_lines
 
-        for line in status_lines(view):
-            typer.echo(line)
+        console.print_lines(status_lines(view))
     if done.already:
-        say(f"It was paid before, by operation {done.number}.", dim=True)
+        console.say(f"It was paid before, by operation {done.number}.", dim=True)
     elif done.kaspi.value in ("no_answer", "cannot_be_asked"):
-        say("Kaspi did not say so itself: your word counts. It is followed up.", dim=True)
+        console.say("Kaspi did not say so itself: your word counts. It is followed up.", dim=True)
     elif done.kaspi.value == "paid":
-        say(KASPI["paid"] + ".", dim=True)
+        console.say(KASPI["paid"] + ".", dim=True)
     for sentence in done.overridden:
-        say(f"Overridden, and open as a discrepancy: {clean(sentence)}", fg="yellow")
+        console.say(f"Overridden, and open as a discrepancy: {console.clean(sentence)}", fg="yellow")

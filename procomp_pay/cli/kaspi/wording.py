@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from procomp_pay.cli.payments.wording import ALMATY
+from procomp_pay.cli.framework import formats
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import PaymentStatus
 
@@ -37,12 +37,12 @@ def paid_at(text: str | None, now: datetime) -> datetime | None:
 def _read(text: str, now: datetime) -> datetime:
     if found := _TODAY.fullmatch(text):
         hour, minute, second = (int(part or 0) for part in found.groups())
-        return now.astimezone(ALMATY).replace(hour=hour, minute=minute, second=second, microsecond=0)
+        return now.astimezone(formats.ALMATY).replace(hour=hour, minute=minute, second=second, microsecond=0)
     if found := _RUSSIAN.fullmatch(text):
         day, month, year, hour, minute, second = (int(part or 0) for part in found.groups())
-        return datetime(year, month, day, hour, minute, second, tzinfo=ALMATY)
+        return datetime(year, month, day, hour, minute, second, tzinfo=formats.ALMATY)
     when = datetime.fromisoformat(text)
-    return when if when.tzinfo else when.replace(tzinfo=ALMATY)
+    return when if when.tzinfo else when.replace(tzinfo=formats.ALMATY)
 
 
 def short_state(view: PaymentView) -> str:

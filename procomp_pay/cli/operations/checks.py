@@ -7,13 +7,19 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from procomp_pay.cli.operations.check import Check, failed
-from procomp_pay.cli.operations.kaspi_checks import callbacks, kaspi_certificate
-from procomp_pay.config import STRIPE_API, ProviderMode, Settings, load_settings, sandbox_run_file
+from procomp_pay.config import (
+    STRIPE_API,
+    KaspiScheme,
+    ProviderMode,
+    Settings,
+    load_settings,
+    sandbox_run_file,
+)
 from procomp_pay.domain.errors import ConfigurationError, PaymentError
 
 if TYPE_CHECKING:
@@ -22,6 +28,27 @@ if TYPE_CHECKING:
 #: A signature of Stripe is refused when it is older than five minutes; below this nothing is noticed.
 _SKEW_S = 60
 _HTTP_S = 5.0
+_NEW_CERTIFICATE = "ask Kaspi for a new one and put its files in place; nothing needs to be restarted"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor."""
+
+    name: str
+    state: str
+    found: str
+    next_step: str | None = None
+    exit_code: int = 0
+
+    def full(self) -> dict[str, Any]:
+        return {"name": self.name, "state": self.state, "found": self.found, "next_step": self.next_step}
+
+
+def _failed(name: str, error: PaymentError) -> Check:
+    """What stands in the way, as a line."""
+    code = 7 if isinstance(error, ConfigurationError) else 5
+    return Check(name, "fail", error.message, error.next_step, code)
 
 
 def examine() -> list[Check]:
@@ -30,10 +57,10 @@ def examine() -> list[Check]:
     try:
         settings = load_settings()
     except ConfigurationError as error:
-        return [*found, failed("settings", error)]
+        return [*found, _failed("settings", error)]
     found += [_settings(settings), _data_directory(settings), _database(settings), _encryption(settings)]
     found += asyncio.run(_providers(settings))
-    found += [_webhook_secret(settings), *callbacks(settings), _tokens(settings), *_post(settings)]
+    found += [_webhook_secret(settings), *_callbacks(settings), _tokens(settings), *_post(settings)]
     return found
 
 
@@ -92,7 +119,7 @@ def _database(settings: Settings) -> Check:
             return Check(name, "ok", f"{where} is made at first use")
         found = examine_database(settings.url)
     except PaymentError as error:
-        return failed(name, error)
+        return _failed(name, error)
     if found["pending"]:
         pending = ", ".join(found["pending"])
         return Check(name, "fail", f"{where} lacks revision {pending}", "procomp-pay db upgrade", 5)
@@ -108,7 +135,7 @@ def _encryption(settings: Settings) -> Check:
             return Check("encryption", "ok", f"the key file {key_file} is made at first use")
         keyring_for(settings)
     except PaymentError as error:
-        return failed("encryption", error)
+        return _failed("encryption", error)
     source = "ENCRYPTION_KEYS" if settings.encryption_keys is not None else f"the key file {key_file}"
     return Check("encryption", "ok", source)
 
@@ -121,7 +148,7 @@ async def _providers(settings: Settings) -> list[Check]:
         return [
             await _provider("Stripe", settings.stripe_mode, registry.stripe),
             await _provider("Kaspi", settings.kaspi_mode, registry.kaspi),
-            *kaspi_certificate(settings),
+            *_kaspi_certificate(settings),
             await _clock(settings),
         ]
     finally:
@@ -133,12 +160,47 @@ async def _provider(name: str, mode: ProviderMode, make: Any) -> Check:
         provider: PaymentProvider = make()
         answer = await provider.check()
     except PaymentError as error:
-        return failed(name, error)
+        return _failed(name, error)
     if mode is ProviderMode.SANDBOX:
         return Check(name, "warn", f"SANDBOX, no real money moves; {answer}")
     if mode is ProviderMode.TEST:
         return Check(name, "warn", f"TEST KEYS, no real money moves; {answer}")
     return Check(name, "ok", f"LIVE; {answer}")
+
+
+def _kaspi_certificate(settings: Settings) -> list[Check]:
+    """How long it holds; nothing where none is configured."""
+    from procomp_pay.providers import registry
+
+    name = "certificate"
+    try:
+        life = registry.kaspi_certificate(settings, datetime.now(UTC))
+    except ConfigurationError as error:
+        return [_failed(name, error)]
+    if life is None:
+        return []
+    if life.days_left < 0:
+        return [Check(name, "fail", life.sentence, _NEW_CERTIFICATE, 7)]
+    return [
+        Check(name, "warn", life.sentence, _NEW_CERTIFICATE)
+        if life.is_short
+        else Check(name, "ok", life.sentence)
+    ]
+
+
+def _callbacks(settings: Settings) -> Iterator[Check]:
+    """Whose calls to ``/webhooks/kaspi`` are taken: a gateway's by signature, Kaspi's bills by address."""
+    if settings.kaspi_mode is ProviderMode.OFF:
+        return
+    name, networks = "callbacks", ", ".join(str(each) for each in settings.callback_networks)
+    if settings.kaspi_scheme is not KaspiScheme.GATEWAY:
+        found = f"Kaspi's bills are taken from {networks or 'nobody (KASPI_CALLBACK_ALLOW)'}"
+        yield Check(name, "ok", found)
+    elif settings.kaspi_api_secret is None:
+        how = "set KASPI_API_SECRET to what the gateway signs with; until then payments are polled"
+        yield Check(name, "warn", "the gateway's are refused: their signature cannot be checked", how)
+    else:
+        yield Check(name, "ok", f"the gateway's are taken by their signature, from {networks or 'anywhere'}")
 
 
 async def _clock(settings: Settings) -> Check:
@@ -197,7 +259,7 @@ def _tokens(settings: Settings) -> Check:
         else:
             jwt_keys.jwks_url(settings)
     except PaymentError as error:
-        return failed("JWT", error)
+        return _failed("JWT", error)
     return Check("JWT", "ok", f"{asked.kind}, {asked.algorithm}")
 
 

@@ -6,17 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import (
-    AsOption,
-    JsonOption,
-    clean,
-    hint,
-    operator,
-    print_json,
-    run_with_context,
-    say,
-    settings,
-)
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.context import operator, run_with_context, settings
+from procomp_pay.cli.framework.options import AsOption, JsonOption, command_group
 from procomp_pay.domain.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -49,7 +41,7 @@ Exit code 6: a person has to look at some of them first; each is named with the 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Set the database up, look at it.")
+    group = command_group("Set the database up, look at it.")
     group.command(epilog=_UPGRADE)(upgrade)
     group.command(epilog=_STATUS)(status)
     group.command(epilog=_ADOPT)(adopt)
@@ -65,7 +57,7 @@ def upgrade(as_json: JsonOption = False) -> None:
     migrate.upgrade(url)
     after = migrate.current(url)
     if as_json:
-        print_json({"where": _where(url), "before": before, "revision": after})
+        console.print_json({"where": _where(url), "before": before, "revision": after})
     elif before == after:
         typer.echo(f"{_sentence(url)} is up to date (revision {after})")
     else:
@@ -77,7 +69,7 @@ def status(as_json: JsonOption = False) -> None:
     url = settings().url
     found = examine(url)
     if as_json:
-        print_json(found)
+        console.print_json(found)
     else:
         typer.echo(f"{_sentence(url)} is at revision {found['revision']}, the newest is {found['head']}")
         typer.echo(
@@ -97,7 +89,7 @@ def adopt(
     examine(using.url)
     found = run_with_context(lambda ctx: _adopt(ctx, actor, dry_run=dry_run, quiet=as_json), using=using)
     if as_json:
-        print_json(
+        console.print_json(
             {
                 "dry_run": dry_run,
                 "adopted": found.taken,
@@ -128,13 +120,13 @@ def _show_adopted(found: Adopted, *, dry_run: bool) -> None:
     verb = "would be taken over" if dry_run else "taken over"
     typer.echo(f"✓ payments {verb}: {found.taken}, of which {found.asked} are asked about at their provider")
     if found.asked and not dry_run:
-        hint("procomp-pay maintain")
+        console.hint("procomp-pay maintain")
     if found.left:
-        say(f"✗ a person has to look at: {found.left}", fg="red")
+        console.say(f"✗ a person has to look at: {found.left}", fg="red")
     for payment, reason in found.named:
-        say(f"  payment {clean(payment)} {clean(reason)}")
+        console.say(f"  payment {console.clean(payment)} {console.clean(reason)}")
     if found.left > len(found.named):
-        say(f"  … and {found.left - len(found.named)} more")
+        console.say(f"  … and {found.left - len(found.named)} more")
 
 
 def examine(url: str) -> dict[str, Any]:
@@ -161,7 +153,7 @@ def examine(url: str) -> dict[str, Any]:
 def _where(url: str) -> str:
     from procomp_pay.storage.database import urls
 
-    return clean(urls.describe(urls.parse(url)))
+    return console.clean(urls.describe(urls.parse(url)))
 
 
 def _sentence(url: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
-from procomp_pay.cli.framework.common import JsonOption, clean, has_colour, print_json, wrap
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.options import JsonOption
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -30,14 +29,14 @@ def doctor(as_json: JsonOption = False) -> None:
     found = examine()
     code = max((each.exit_code for each in found), default=0)
     if as_json:
-        print_json({"checks": [each.full() for each in found], "exit_code": code})
+        console.print_json({"checks": [each.full() for each in found], "exit_code": code})
     else:
         for each in found:
             mark, colour = _MARKS[each.state]
-            shown = typer.style(mark, fg=colour, bold=True) if has_colour() else mark
-            text = wrap(f"{each.name:<14} {clean(each.found)}", sys.stdout, indent=" " * 17)
+            shown = typer.style(mark, fg=colour, bold=True) if console.has_colour() else mark
+            text = console.wrap(f"{each.name:<14} {console.clean(each.found)}", indent=" " * 17)
             typer.echo(f"{shown} {text}")
             if each.next_step:
-                typer.echo(f"  {'':14} → {clean(each.next_step)}")
+                typer.echo(f"  {'':14} → {console.clean(each.next_step)}")
     if code:
         raise typer.Exit(code)

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework import common
-from procomp_pay.cli.framework.common import (
-    AsOption,
-    JsonOption,
-    clean,
-    hint,
-    operator,
-    print_json,
-    run_with_context,
-    say,
-    wrap,
-)
-from procomp_pay.cli.framework.paging import CursorOption, LimitOption, print_page, tell_next
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.context import operator, run_with_context
+from procomp_pay.cli.framework.options import AsOption, CursorOption, JsonOption, LimitOption, command_group
+from procomp_pay.cli.framework.paging import print_page, tell_next
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -69,9 +59,7 @@ _COLOURS = {"done": "green", "pending": "yellow", "dead": "red"}
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="Events from the providers: look, and replay."
-    )
+    group = command_group("Events from the providers: look, and replay.")
     group.command("list", epilog=_LIST)(list_events)
     group.command(epilog=_SHOW)(show)
     group.command(epilog=_REPLAY)(replay)
@@ -81,20 +69,21 @@ def register(app: typer.Typer) -> None:
 def _wanted(
     state: str | None, kind: str | None, provider: str | None, payment: str | None, since: str | None
 ) -> EventFilter:
-    from procomp_pay.cli.payments import wording
     from procomp_pay.storage.models.states import EventState
     from procomp_pay.storage.webhooks.listing import EventFilter
 
     known = [each.value for each in EventState]
     if state is not None and state.lower() not in known:
-        raise Refused(f"{clean(state[:24])!r} is no state of an event", next_step=f"use {', '.join(known)}")
-    first = wording.day(since, "--since")
+        raise Refused(
+            f"{console.clean(state[:24])!r} is no state of an event", next_step=f"use {', '.join(known)}"
+        )
+    first = formats.day(since, "--since")
     return EventFilter(
         state=EventState(state.lower()) if state else None,
         type=kind,
         provider=provider,
         payment_id=payment,
-        since=wording.day_begins(first) if first else None,
+        since=formats.day_begins(first) if first else None,
     )
 
 
@@ -117,38 +106,31 @@ def list_events(
         print_page(found, following)
         return
     if not found:
-        say("No events" + (" yet" if wanted.is_any else " fit"), dim=True)
+        console.say("No events" + (" yet" if wanted.is_any else " fit"), dim=True)
         return
     for view in found:
-        for line in _lines(view):
-            typer.echo(line)
+        console.print_lines(_lines(view))
     given = {"state": state, "type": kind, "provider": provider, "payment": payment, "since": since}
     tell_next("events list", given | {"limit": limit}, following)
 
 
 def _lines(view: EventView) -> list[str]:
     """Two lines: what it is, and why it stands there where that is not plain."""
-    from procomp_pay.cli.payments import tables, wording
-
-    mark = f"{_MARKS[view.state]} {view.state.value:<8}"
-    colour = _COLOURS.get(view.state)
-    if colour and common.has_colour():
-        mark = typer.style(mark, fg=colour)
-    head = f"{mark} {wording.clock_time(view.received_at)}  {clean(view.type)}  {clean(view.event_id)}"
+    mark = console.coloured(f"{_MARKS[view.state]} {view.state.value:<8}", _COLOURS.get(view.state))
+    name = f"{console.clean(view.type)}  {console.clean(view.event_id)}"
+    head = f"{mark} {formats.clock_time(view.received_at)}  {name}"
     reason = "" if view.state == "done" else _reason(view)
     about = f"payment {view.payment_id}" if view.payment_id else ""
-    more = " · ".join(clean(part) for part in (about, reason) if part)
-    return [
-        head,
-        *(tables.dim(line) for line in wrap(f"    {more}", sys.stdout, "    ").splitlines() if more),
-    ]
+    more = " · ".join(console.clean(part) for part in (about, reason) if part)
+    if not more:
+        return [head]
+    return [head, *(console.dim(line) for line in console.wrap(f"    {more}", indent="    ").splitlines())]
 
 
 def _reason(view: EventView) -> str:
-    from procomp_pay.cli.payments import wording
 
     if view.next_attempt_at is not None and view.attempts:
-        return f"{view.why}; again at {wording.clock_time(view.next_attempt_at)}"
+        return f"{view.why}; again at {formats.clock_time(view.next_attempt_at)}"
     return view.why
 
 
@@ -161,20 +143,17 @@ def show(
 
     view, document = run_with_context(lambda ctx: events.one(ctx, event))
     if as_json:
-        print_json(view.full() | {"document": document})
+        console.print_json(view.full() | {"document": document})
         return
     import simplejson
 
-    from procomp_pay.cli.payments import wording
-
-    for line in _lines(view):
-        typer.echo(line)
+    console.print_lines(_lines(view))
     rows = {"happened": view.occurred_at, "received": view.received_at, "handled": view.handled_at}
     for name, at in rows.items():
         if at is not None:
-            typer.echo(f"  {name:<9} {wording.clock_time(at)}")
+            typer.echo(f"  {name:<9} {formats.clock_time(at)}")
     text = simplejson.dumps(document, use_decimal=True, ensure_ascii=False, indent=2)
-    typer.echo("\n".join(clean(line) for line in text.split("\n")))
+    typer.echo("\n".join(console.clean(line) for line in text.split("\n")))
 
 
 def replay(
@@ -213,7 +192,7 @@ def replay(
              "now": each.state, "payment_id": each.before.payment_id}
             for each in found
         ]  # fmt: skip
-        print_json({"dry_run": dry_run, "count": len(found), "failed": len(failed), "items": items})
+        console.print_json({"dry_run": dry_run, "count": len(found), "failed": len(failed), "items": items})
     else:
         _tell(found, dry_run=dry_run, failed=len(failed))
     if failed:
@@ -222,15 +201,17 @@ def replay(
 
 def _tell(found: list[Replayed], *, dry_run: bool, failed: int) -> None:
     if not found:
-        say("No events fit: nothing to replay", dim=True)
+        console.say("No events fit: nothing to replay", dim=True)
         return
     for each in found:
         now = "would be handled once more" if dry_run else f"now {each.state or 'in other hands'}"
         before = each.before
-        typer.echo(f"{clean(before.event_id)}  {clean(before.type)}  was {before.state.value}, {now}")
+        typer.echo(
+            f"{console.clean(before.event_id)}  {console.clean(before.type)}  was {before.state.value}, {now}"
+        )
     several = "1 event" if len(found) == 1 else f"{len(found)} events"
-    say(
+    console.say(
         f"{several} {'would be ' if dry_run else ''}replayed" + (f", {failed} failed again" if failed else "")
     )
     if failed:
-        hint("procomp-pay events list --state pending")
+        console.hint("procomp-pay events list --state pending")

@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import (
-    JsonOption,
-    clean,
-    hint,
-    print_json,
-    run_with_context,
-    say,
-    settings,
-)
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.context import run_with_context, settings
+from procomp_pay.cli.framework.options import JsonOption, command_group
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
@@ -37,7 +31,7 @@ Exit code 6: rows still need an older key, or none of the keys reads them."""
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys for the encrypted columns.")
+    group = command_group("Keys for the encrypted columns.")
     group.command("new", epilog="[bold]Examples[/]\n\n  procomp-pay keys new")(new)
     group.command("rotate", epilog=_ROTATE)(rotate)
     app.add_typer(group, name="keys")
@@ -60,7 +54,9 @@ def rotate(
     left: Count = found["left"]
     if as_json:
         shown = {name: value for name, value in found.items() if name != "left"}
-        print_json(shown | {"rows": left.rows, "need_older_key": left.old, "unreadable": left.unreadable})
+        console.print_json(
+            shown | {"rows": left.rows, "need_older_key": left.old, "unreadable": left.unreadable}
+        )
     else:
         _show(found, left, check=check)
     if left.old or left.unreadable:
@@ -93,20 +89,22 @@ async def _work(ctx: AppContext, using: Settings, *, check: bool, quiet: bool) -
 
 def _show(found: dict[str, Any], left: Count, *, check: bool) -> None:
     if found["new_key_made"]:
-        say("A new key stands first in the key file; the older ones stay behind it. Back the file up.")
+        console.say(
+            "A new key stands first in the key file; the older ones stay behind it. Back the file up."
+        )
     if not check:
         typer.echo(f"✓ put under the newest key: {found['rotated']} of {left.rows}")
     if not (left.old or left.unreadable):
         typer.echo(f"✓ the newest key reads everything ({left.rows})")
     if found["keys"] == 1:
-        say("There is one key: to change it, put a new one in front of it in ENCRYPTION_KEYS.")
-        hint("procomp-pay keys new")
+        console.say("There is one key: to change it, put a new one in front of it in ENCRYPTION_KEYS.")
+        console.hint("procomp-pay keys new")
     if left.old:
-        say(f"✗ still under an older key, which has to be kept: {left.old}", fg="red")
+        console.say(f"✗ still under an older key, which has to be kept: {left.old}", fg="red")
         if not check:
-            say("  some process still writes with it: restart that one with the new keys")
-        hint("procomp-pay keys rotate")
+            console.say("  some process still writes with it: restart that one with the new keys")
+        console.hint("procomp-pay keys rotate")
     for each in left.named:
-        say(f"✗ none of the keys reads {clean(each)}", fg="red")
+        console.say(f"✗ none of the keys reads {console.clean(each)}", fg="red")
     if left.unreadable > len(left.named):
-        say(f"  … and {left.unreadable - len(left.named)} more")
+        console.say(f"  … and {left.unreadable - len(left.named)} more")

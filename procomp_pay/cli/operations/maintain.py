@@ -6,16 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from procomp_pay.cli.framework.common import (
-    JsonOption,
-    clean,
-    hint,
-    print_json,
-    run_with_context,
-    say,
-    settings,
-    warn_of_play_money,
-)
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.context import run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework.options import JsonOption
 from procomp_pay.domain.errors import PaymentError, Unavailable
 
 if TYPE_CHECKING:
@@ -56,7 +49,7 @@ def maintain(as_json: JsonOption = False) -> None:
             "delivered": done.delivered,
             "not_delivered": done.not_delivered,
         }
-        print_json(counts | {"failures": done.failures})
+        console.print_json(counts | {"failures": done.failures})
     else:
         typer.echo(str(done))
         _name_problems(done)
@@ -95,9 +88,9 @@ async def _seal(ctx: AppContext, hours: int, done: Pass) -> None:
 
 def _name_problems(done: Pass) -> None:
     for failure in done.failures:
-        say(f"✗ {clean(failure)}", fg="red")
+        console.say(f"✗ {console.clean(failure)}", fg="red")
     if done.events_failed:
         one = done.events_failed == 1
         what = "1 event" if one else f"{done.events_failed} events"
-        say(f"✗ {what} could not be handled; {'it is' if one else 'they are'} tried again", fg="red")
-        hint("procomp-pay events list")
+        console.say(f"✗ {what} could not be handled; {'it is' if one else 'they are'} tried again", fg="red")
+        console.hint("procomp-pay events list")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import JsonOption, clean, hint, print_json, run_with_context, say, wrap
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.context import run_with_context
+from procomp_pay.cli.framework.options import JsonOption, command_group
 from procomp_pay.domain.destinations import Destination
 
 if TYPE_CHECKING:
@@ -55,9 +56,7 @@ class State(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="Letters, webhooks and alerts on their way."
-    )
+    group = command_group("Letters, webhooks and alerts on their way.")
     group.command("list", epilog=_LIST)(list_messages)
     group.command(epilog=_SHOW)(show)
     group.command(epilog=_REPLAY)(replay)
@@ -86,39 +85,38 @@ def list_messages(
     if as_json:
         from procomp_pay.services.notifications.outbox import as_document
 
-        print_json({"items": [as_document(each) for each in found]})
+        console.print_json({"items": [as_document(each) for each in found]})
         return
     if not found:
-        say("Nothing of the kind in the outbox")
+        console.say("Nothing of the kind in the outbox")
     for told in found:
-        for line in _lines(told):
-            typer.echo(line)
+        console.print_lines(_lines(told))
 
 
 def _lines(told: Told) -> list[str]:
-    from procomp_pay.cli.payments import wording
 
     message, deliveries = told
     about = f" · payment {message.payment_id}" if message.payment_id else ""
-    lines = [f"{message.id}  {clean(message.topic)} · {wording.clock_time(message.created_at)}{about}"]
-    lines += [wrap(f"    {_delivery_line(each)}", sys.stdout, indent=" " * 6) for each in deliveries]
+    lines = [
+        f"{message.id}  {console.clean(message.topic)} · {formats.clock_time(message.created_at)}{about}"
+    ]
+    lines += [console.wrap(f"    {_delivery_line(each)}", indent=" " * 6) for each in deliveries]
     if message.skipped:
-        note = f"{'held back: ' if message.state == 'held' else ''}{clean(message.skipped)}"
-        lines.append(wrap(f"    {note}", sys.stdout, indent=" " * 6))
+        note = f"{'held back: ' if message.state == 'held' else ''}{console.clean(message.skipped)}"
+        lines.append(console.wrap(f"    {note}", indent=" " * 6))
     elif not deliveries:
         lines.append(f"    {message.state}")
     return lines
 
 
 def _delivery_line(row: Delivery) -> str:
-    from procomp_pay.cli.payments import wording
 
-    to = f" to {clean(row.recipient)}" if row.recipient else ""
+    to = f" to {console.clean(row.recipient)}" if row.recipient else ""
     when = row.finished_at or (row.next_attempt_at if row.state == "waiting" else None)
     at = f"{' since' if row.state == 'dead' else ', next try' if row.state == 'waiting' else ''} "
     tries = f", {row.attempts} attempts" if row.attempts > 1 else ""
-    error = f": {clean(row.last_error)}" if row.last_error else ""
-    said = f"{at}{wording.clock_time(when)}" if when else ""
+    error = f": {console.clean(row.last_error)}" if row.last_error else ""
+    said = f"{at}{formats.clock_time(when)}" if when else ""
     return f"{_MARKS[row.state]} {row.destination.replace('_', ' ')}{to} {row.state}{said}{tries}{error}"
 
 
@@ -141,17 +139,16 @@ def show(
 
     document = as_document(told)
     if as_json:
-        print_json(document)
+        console.print_json(document)
         return
-    for line in _lines(told):
-        typer.echo(line)
+    console.print_lines(_lines(told))
     for each in told[1]:
         typer.echo(f"    {each.destination.replace('_', ' '):<18} delivery {each.id}")
     for name, value in document["payload"].items():
         if value is not None:
-            typer.echo(wrap(f"  {clean(name):<20} {clean(value)}", sys.stdout, indent=" " * 23))
+            typer.echo(console.wrap(f"  {console.clean(name):<20} {console.clean(value)}", indent=" " * 23))
     if any(each.state == "dead" for each in told[1]):
-        hint(f"procomp-pay outbox replay {told[0].id}")
+        console.hint(f"procomp-pay outbox replay {told[0].id}")
 
 
 def replay(
@@ -176,12 +173,12 @@ def replay(
 
     count = run_with_context(work)
     if as_json:
-        print_json({"deliveries": count, "dry_run": dry_run})
+        console.print_json({"deliveries": count, "dry_run": dry_run})
         return
     what = f"{count} {'delivery' if count == 1 else 'deliveries'}"
     typer.echo(f"{what} would be sent again" if dry_run else f"{what} will be sent again")
     if count and not dry_run:
-        hint("procomp-pay maintain   (or let serve do it)")
+        console.hint("procomp-pay maintain   (or let serve do it)")
 
 
 def try_out(
@@ -201,14 +198,14 @@ def try_out(
         each.answer.outcome not in (DeliveryOutcome.DELIVERED, DeliveryOutcome.SKIPPED) for each in trials
     )
     if as_json:
-        print_json({"tests": [each.full() for each in trials], "exit_code": 5 if failed else 0})
+        console.print_json({"tests": [each.full() for each in trials], "exit_code": 5 if failed else 0})
     else:
         for each in trials:
             mark = {DeliveryOutcome.DELIVERED: "✓", DeliveryOutcome.SKIPPED: "-"}.get(
                 each.answer.outcome, "✗"
             )
-            where = f"{each.destination.replace('_', ' ')} {clean(each.recipient)}".strip()
-            said = clean(each.answer.words) or "taken"
-            typer.echo(wrap(f"{mark} {where}: {said}", sys.stdout))
+            where = f"{each.destination.replace('_', ' ')} {console.clean(each.recipient)}".strip()
+            said = console.clean(each.answer.words) or "taken"
+            typer.echo(console.wrap(f"{mark} {where}: {said}"))
     if failed:
         raise typer.Exit(5)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework import common
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.context import settings
 from procomp_pay.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def serve(
     """HTTP API, Stripe's webhook and background work, until SIGTERM or Ctrl-C; open requests finish first."""
     from procomp_pay.server.run import serve as run
 
-    run(common.settings(), host, port, say=lambda line: typer.echo(line, err=True), workers=workers)
+    run(settings(), host, port, say=lambda line: typer.echo(line, err=True), workers=workers)
 
 
 def sandbox(
@@ -75,8 +76,8 @@ def sandbox(
     ] = None,
 ) -> None:
     """A local Stripe and a local Kaspi to try everything with. No real money."""
-    settings = common.settings()
-    if settings.is_live:
+    using = settings()
+    if using.is_live:
         raise ConfigurationError(
             "A live key is configured: a sandbox never runs beside real money",
             next_step="unset STRIPE_SECRET_KEY and KASPI_API_KEY, or use a machine without them",
@@ -85,17 +86,17 @@ def sandbox(
 
     options = SandboxOptions(
         port=port,
-        state_file=state or settings.home / "sandbox-state.json",
+        state_file=state or using.home / "sandbox-state.json",
         webhook_url=webhook_url,
         time_scale=time_scale,
         tls_folder=tls.absolute() if tls else None,
     )
     import asyncio
 
-    asyncio.run(_run(settings, options))
+    asyncio.run(_run(using, options))
 
 
-async def _run(settings: Settings, options: SandboxOptions) -> None:
+async def _run(using: Settings, options: SandboxOptions) -> None:
     import asyncio
 
     from procomp_pay.config import sandbox_run_file
@@ -115,7 +116,7 @@ async def _run(settings: Settings, options: SandboxOptions) -> None:
                 f"The sandbox cannot start: {error}", next_step="choose another --port, --state or --tls"
             ) from error
         try:
-            with _run_file(sandbox_run_file(settings), _contents(running)):
+            with _run_file(sandbox_run_file(using), _contents(running)):
                 _explain(running, options)
                 await stop.wait()
         finally:
@@ -168,24 +169,24 @@ def _run_file(path: Path, contents: dict[str, Any]) -> Iterator[None]:
 
 
 def _explain(running: Sandbox, options: SandboxOptions) -> None:
-    console = common.out()
-    console.print(
+    terminal = console.out()
+    terminal.print(
         _HOW.format(
             url=running.url,
-            webhook=common.safe(options.webhook_url),
-            state=common.safe(options.state_file),
+            webhook=console.safe(options.webhook_url),
+            state=console.safe(options.state_file),
             scale=options.time_scale,
         ),
         end="",
         soft_wrap=True,
     )
     if running.tls is not None:
-        console.print(_TLS.format(url=running.tls_url), end="", soft_wrap=True)
+        terminal.print(_TLS.format(url=running.tls_url), end="", soft_wrap=True)
         for name, value in _kaspi_by_certificate(running.info()).items():
             line = f"  export {name}={shlex.quote(value)}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print("Ctrl-C stops it.")
-    console.file.flush()
+            terminal.print(line, markup=False, highlight=False, soft_wrap=True)
+    terminal.print("Ctrl-C stops it.")
+    terminal.file.flush()
 
 
 def _kaspi_by_certificate(info: dict[str, Any]) -> dict[str, str]:

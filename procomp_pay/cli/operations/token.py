@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from procomp_pay.cli.framework.common import clean, say, settings
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.context import settings
+from procomp_pay.cli.framework.options import command_group
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class RoleName(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Tokens for the HTTP API.")
+    group = command_group("Tokens for the HTTP API.")
     group.command(epilog=_EXAMPLES)(issue)
     group.callback()(_group)
     app.add_typer(group, name="token")
@@ -58,14 +60,15 @@ def issue(
     using = settings()
     from datetime import UTC, datetime
 
-    from procomp_pay.cli.payments.wording import clock_time
     from procomp_pay.server.auth.issue import issue as make
     from procomp_pay.server.auth.tokens import Role
     from procomp_pay.services.bootstrap import keyring_for
 
     now = datetime.now(UTC)
     made = make(using, keyring_for(using), user, Role(role.value), life, now)
-    say(f"A token for user {clean(user)}, role {role.value}, until {clock_time(now + life)}.")
+    console.say(
+        f"A token for user {console.clean(user)}, role {role.value}, until {formats.clock_time(now + life)}."
+    )
     typer.echo(made)
 
 

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import (
-    AsOption,
-    JsonOption,
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.context import (
+    mode_of,
     operator,
-    print_json,
     run_with_context,
-    say,
     settings,
     warn_of_play_money,
 )
+from procomp_pay.cli.framework.options import AsOption, JsonOption
 from procomp_pay.cli.payments.initiate_options import (
     METHODS_HELP,
     InitiateOptions,
@@ -102,13 +101,12 @@ def initiate(
         if qr_file is not None:
             save(opening, qr_file)
         if begun.reused and not as_json:
-            say("This payment was open already: it is the same one, not a second.", dim=True)
+            console.say("This payment was open already: it is the same one, not a second.", dim=True)
         shown = opening.view
         if watch or not as_json:
             shown = await show(ctx, opening, actor, watch=watch, quiet=as_json)
         if as_json:
-            mode = using.kaspi_mode if options.is_kaspi else using.stripe_mode
-            print_json(_document(opening, shown, reused=begun.reused, mode=mode.value))
+            console.print_json(_document(opening, shown, reused=begun.reused, mode=mode_of(using, shown)))
         if not watch:
             return 0
         from procomp_pay.cli.payments.watch import exit_code

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from procomp_pay.cli.framework.common import clean
+from procomp_pay.cli.framework import console
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class InitiateOptions:
 
 def check(options: InitiateOptions, qr_file: Path | None) -> None:
     """What can be refused before anything is opened."""
-    from procomp_pay.cli.payments.qr import checked_file
+    from procomp_pay.cli.display.qr import checked_file
 
     if options.is_kaspi and options.intent_only:
         raise typer.BadParameter("--intent-only is for apple_pay and google_pay")
@@ -63,7 +63,8 @@ def check(options: InitiateOptions, qr_file: Path | None) -> None:
     url = options.return_url
     if url is not None and not (url.startswith(("https://", "http://")) and url.isprintable()):
         raise Refused(
-            f"--return-url {clean(url[:60])!r} is not a web address", next_step="write it with https://"
+            f"--return-url {console.clean(url[:60])!r} is not a web address",
+            next_step="write it with https://",
         )
     key = options.idempotency_key
     if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
@@ -73,8 +74,6 @@ def check(options: InitiateOptions, qr_file: Path | None) -> None:
 
 
 def check_phone(options: InitiateOptions, *, watch: bool, as_json: bool) -> None:
-    from procomp_pay.cli.payments import invoice as starting_remote
-
     if options.phone is None:
         return
     if not options.is_kaspi or options.link:
@@ -83,7 +82,9 @@ def check_phone(options: InitiateOptions, *, watch: bool, as_json: bool) -> None
         raise typer.BadParameter(
             "an invoice has no QR and may not be asked about on a timer: no --watch here"
         )
-    starting_remote.check(yes=options.yes, as_json=as_json)
+    console.check_can_ask(
+        yes=options.yes, as_json=as_json, instead="say --yes if you know whose number it is"
+    )
 
 
 def _channel(options: InitiateOptions) -> Channel:
@@ -102,9 +103,7 @@ async def order(ctx: AppContext, options: InitiateOptions) -> InitiateRequest:
 
     phone = None
     if options.phone is not None:
-        from procomp_pay.cli.payments.invoice import confirmed
-
-        phone = await confirmed(ctx, options.phone, yes=options.yes)
+        phone = await _confirmed(ctx, options.phone, yes=options.yes)
     return InitiateRequest(
         participant_id=options.participant_id,
         method=PaymentMethod(options.method.value.upper()),
@@ -136,3 +135,24 @@ async def _requested(ctx: AppContext, options: InitiateOptions) -> Money | None:
             next_step=f"procomp-pay tournament fee {fees.tournament_id} AMOUNT {currency}",
         )
     return fee
+
+
+async def _confirmed(ctx: AppContext, typed: str, *, yes: bool) -> str:
+    """The number as Kaspi takes it, after Kaspi's name for it was shown and agreed to.
+
+    :raises Refused: no number of Kazakhstan, or the scheme has no invoices.
+    :raises NotFound: no customer of Kaspi has this number.
+    """
+    from procomp_pay.domain.states import Channel
+    from procomp_pay.providers.kaspi.invoices import read_phone
+    from procomp_pay.providers.kaspi.service import KaspiPaymentService
+
+    phone = read_phone(typed)
+    service = ctx.providers.of(Channel.KASPI_REMOTE)
+    if not isinstance(service, KaspiPaymentService):
+        raise TypeError("Kaspi's channels lead to Kaspi")
+    name = console.clean(await service.client_name(phone))
+    console.say(f"At Kaspi {phone} is {name or 'a customer without a name'}.")
+    if not yes:
+        console.confirm("Send the invoice there?", declined="Nothing was sent.")
+    return phone

@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import (
-    JsonOption,
-    clean,
-    hint,
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.context import (
+    mode_of,
     operator,
-    print_json,
     run_with_context,
-    say,
     settings,
     warn_of_play_money,
 )
-from procomp_pay.cli.framework.paging import CursorOption, LimitOption, print_page, tell_next
+from procomp_pay.cli.framework.options import (
+    CursorOption,
+    JsonOption,
+    LimitOption,
+    SinceOption,
+    TournamentFilter,
+    UntilOption,
+)
+from procomp_pay.cli.framework.paging import print_page, tell_next
 from procomp_pay.cli.payments.initiate_options import METHODS_HELP, Method
 from procomp_pay.domain.errors import NotFound, Refused, Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus
@@ -113,7 +118,7 @@ async def _find(ctx: AppContext, participant: str | None, payment: str | None) -
     view = await views.one(ctx, payment)
     if participant not in (None, view.participant_id):
         raise NotFound(
-            f"Payment {clean(payment[:64])} is not of participant {clean(str(participant)[:64])!r}",
+            f"Payment {payment[:64]} is not of participant {str(participant)[:64]!r}",
             next_step=f"procomp-pay history {participant}",
         )
     return view
@@ -151,21 +156,18 @@ async def _refreshed(
             _print_status(view)
         raise type(error)(
             f"{error.message}; {'this is' if not as_json else 'we only know'} how it stood before",
-            next_step=f"again in a minute: procomp-pay status --payment {view.payment_id} --refresh",
+            next_step=f"again in a minute: {_again(view)}",
         ) from error
     return await views.one(ctx, view.payment_id)
 
 
 def _show_status(view: PaymentView, *, using: Any, as_json: bool, watched: bool, with_mode: bool) -> None:
     if as_json:
-        mode = using.kaspi_mode if view.channel.is_kaspi else using.stripe_mode
-        print_json(view.full() | ({"mode": mode.value} if with_mode else {}))
+        console.print_json(view.full() | ({"mode": mode_of(using, view)} if with_mode else {}))
     elif watched:
-        from procomp_pay.cli.framework.common import out
-        from procomp_pay.cli.payments import screens
+        from procomp_pay.cli.display import screens
 
-        console = out()
-        console.print(screens.last_word(view, utf8=console.encoding.startswith("utf")))
+        screens.print_last_word(view)
     else:
         _print_status(view)
     if watched:
@@ -176,10 +178,9 @@ def _show_status(view: PaymentView, *, using: Any, as_json: bool, watched: bool,
 
 
 def _print_status(view: PaymentView) -> None:
-    from procomp_pay.cli.payments.tables import status_lines
+    from procomp_pay.cli.display.tables import status_lines
 
-    for line in status_lines(view):
-        typer.echo(line)
+    console.print_lines(status_lines(view))
 
 
 def history(
@@ -191,18 +192,17 @@ def history(
 
     entries = run_with_context(lambda ctx: views.history(ctx, participant))
     if as_json:
-        print_json(
+        console.print_json(
             {"items": [view.full() | {"moves": [move.full() for move in moves]} for view, moves in entries]}
         )
         return
-    from procomp_pay.cli.payments.tables import history_lines
+    from procomp_pay.cli.display.tables import history_lines
 
     if not entries:
-        say("No payment yet", dim=True)
-        hint(f"procomp-pay initiate {participant} --method kaspi_qr")
+        console.say("No payment yet", dim=True)
+        console.hint(f"procomp-pay initiate {participant} --method kaspi_qr")
         return
-    for line in history_lines(entries):
-        typer.echo(line)
+    console.print_lines(history_lines(entries))
 
 
 def list_payments(
@@ -218,9 +218,9 @@ def list_payments(
         Method | None,
         typer.Option("--method", "-m", metavar="METHOD", help=METHODS_HELP),
     ] = None,
-    tournament: Annotated[str | None, typer.Option(metavar="ID", help="Only of this tournament.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="DAY", help="From this day, as 2026-05-01.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="DAY", help="Up to and with this day.")] = None,
+    tournament: TournamentFilter = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     disputed: Annotated[
         bool, typer.Option("--disputed", help="Only payments with a dispute, open or over.")
     ] = False,
@@ -237,12 +237,11 @@ def list_payments(
         print_page(found, following)
         return
     if not found:
-        say("No payments" + (" fit" if wanted != _wanted() else " yet"), dim=True)
+        console.say("No payments" + (" fit" if wanted != _wanted() else " yet"), dim=True)
         return
-    from procomp_pay.cli.payments.tables import list_lines
+    from procomp_pay.cli.display.tables import list_lines
 
-    for line in list_lines(found):
-        typer.echo(line)
+    console.print_lines(list_lines(found))
     given = {
         "status": status, "method": method, "tournament": tournament,
         "since": since, "until": until, "limit": limit, "disputed": disputed or None,
@@ -257,17 +256,16 @@ def _wanted(
     since: str | None = None,
     until: str | None = None,
 ) -> Filter:
-    from procomp_pay.cli.payments import wording
     from procomp_pay.domain.states import PaymentMethod
     from procomp_pay.storage.payments.listing import Filter
 
-    first, last = wording.day(since, "--since"), wording.day(until, "--until")
+    first, last = formats.day(since, "--since"), formats.day(until, "--until")
     if first and last and last < first:
         raise Refused(f"--until {last} is before --since {first}", next_step="swap the two")
     return Filter(
         status=status,
         method=PaymentMethod(method.value.upper()) if method else None,
         tournament_id=tournament,
-        since=wording.day_begins(first) if first else None,
-        until=wording.day_begins(last, plus_days=1) if last else None,
+        since=formats.day_begins(first) if first else None,
+        until=formats.day_begins(last, plus_days=1) if last else None,
     )

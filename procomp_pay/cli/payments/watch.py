@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import clean, err, hint, say
-from procomp_pay.cli.payments import screens, wording
+from procomp_pay.cli.display import screens, wording
+from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain.errors import Unavailable
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.services.lifecycle.polling import poll_if_due
@@ -22,7 +22,7 @@ from procomp_pay.services.views import payment as views
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from procomp_pay.cli.payments.qr import Picture
+    from procomp_pay.cli.display.qr import Picture
     from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.views.payment import PaymentView
 
@@ -154,28 +154,28 @@ async def follow_on_screen(
     """
     if quiet:
         return await follow(ctx, payment_id, actor, lambda _state, _now: None)
-    console = err()
-    if not console.is_terminal or os.environ.get("TERM") == "dumb":
+    terminal = console.err()
+    if not terminal.is_terminal or os.environ.get("TERM") == "dumb":
         return await follow(ctx, payment_id, actor, _line_by_line())
-    live, show = _live(console, picture)
+    live, show = _live(terminal, picture)
     with live:
         return await follow(ctx, payment_id, actor, show)
 
 
-def _live(console: Console, picture: Picture | None) -> tuple[AbstractContextManager[Any], Show]:
+def _live(terminal: Console, picture: Picture | None) -> tuple[AbstractContextManager[Any], Show]:
     from rich.live import Live
     from rich.text import Text
 
-    live = Live(console=console, auto_refresh=False, transient=True)
+    live = Live(console=terminal, auto_refresh=False, transient=True)
 
     def show(state: Watched, now: datetime) -> None:
         line = screens.now_line(state.view, now, state.obstacle(now))
         if state.view.is_final or state.view.status is PaymentStatus.PROCESSING:
-            shown = screens.pay_screen(state.view, None, console, below=[line])  # the QR has done its work
+            shown = screens.pay_screen(state.view, None, terminal, below=[line])  # the QR has done its work
         elif picture is None:
             shown = Text.from_markup(line)
         else:
-            shown = screens.pay_screen(state.view, picture, console, below=[line])
+            shown = screens.pay_screen(state.view, picture, terminal, below=[line])
         live.update(shown, refresh=True)
 
     return live, show
@@ -190,7 +190,7 @@ def _line_by_line() -> Show:
         if obstacle := state.obstacle(now):
             line += f" (no connection, trying again: {obstacle})"
         if line != last:
-            say(f"{wording.exact_time(now)} {clean(line)}")
+            console.say(f"{formats.exact_time(now)} {console.clean(line)}")
             last = line
 
     return show
@@ -198,8 +198,8 @@ def _line_by_line() -> Show:
 
 def stopped(payment_id: str) -> typer.Exit:
     """What Ctrl-C means while following: the payment goes on."""
-    say("\nStopped looking. The payment stays open, nothing is lost.", fg="yellow")
-    hint(f"procomp-pay status --payment {payment_id} --watch")
+    console.say("\nStopped looking. The payment stays open, nothing is lost.", fg="yellow")
+    console.hint(f"procomp-pay status --payment {payment_id} --watch")
     return typer.Exit(130)
 
 

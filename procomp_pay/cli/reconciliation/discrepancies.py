@@ -6,18 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import (
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.context import operator, run_with_context
+from procomp_pay.cli.framework.options import (
     AsOption,
+    CursorOption,
     JsonOption,
-    clean,
-    hint,
-    is_interactive,
-    operator,
-    print_json,
-    run_with_context,
-    say,
+    LimitOption,
+    TournamentFilter,
+    command_group,
 )
-from procomp_pay.cli.framework.paging import CursorOption, LimitOption, print_page, tell_next
+from procomp_pay.cli.framework.paging import print_page, tell_next
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -36,7 +35,7 @@ Accepted and written-off ones stay closed unless something about them changes;
 the others open again if the next reconcile still finds them. Exit code 6: after
 a fix it is still there."""
 
-group = typer.Typer(no_args_is_help=True, help="What does not agree, and how it ends.", epilog=_EXAMPLES)
+group = command_group("What does not agree, and how it ends.", epilog=_EXAMPLES)
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +49,7 @@ def list_them(
         str | None, typer.Option(metavar="KIND", help="As the list names it: amount_mismatch.")
     ] = None,
     state: Annotated[str, typer.Option(metavar="STATE", help="open, resolved or all.")] = "open",
-    tournament: Annotated[str | None, typer.Option(metavar="ID", help="Only of this tournament.")] = None,
+    tournament: TournamentFilter = None,
     provider: Annotated[str | None, typer.Option(metavar="NAME", help="stripe or kaspi.")] = None,
     payment: Annotated[str | None, typer.Option(metavar="ID", help="Only of this payment.")] = None,
     limit: LimitOption = 20,
@@ -68,10 +67,9 @@ def list_them(
     from procomp_pay.cli.reconciliation import discrepancy_output as discrepancy_words
 
     if not found:
-        say("Nothing is open." if state == "open" else "None.", dim=True)
+        console.say("Nothing is open." if state == "open" else "None.", dim=True)
         return
-    for line in discrepancy_words.table(found):
-        typer.echo(line)
+    console.print_lines(discrepancy_words.table(found))
     given = {
         "kind": kind, "state": state, "tournament": tournament, "provider": provider,
         "payment": payment, "limit": limit,
@@ -112,14 +110,13 @@ def show(
 
     found = run_with_context(lambda ctx: use.one(ctx, discrepancy))
     if as_json:
-        print_json(found.full())
+        console.print_json(found.full())
         return
     from procomp_pay.cli.reconciliation import discrepancy_output as discrepancy_words
 
-    for line in discrepancy_words.page(found):
-        typer.echo(line)
+    console.print_lines(discrepancy_words.page(found))
     for command in discrepancy_words.next_steps(found):
-        hint(command)
+        console.hint(command)
 
 
 @group.command(epilog=_RESOLVE)
@@ -139,13 +136,11 @@ def resolve(
         raise typer.BadParameter(f"--how is one of {', '.join(ways)}")
     actor = operator(acting)
     if how == "refund" and not yes:
-        if as_json or not is_interactive():
-            raise typer.BadParameter("money goes back: add --yes")
-        if not typer.confirm("Give the rest of the payment back?", default=False, err=True):
-            say("Left as it is.", fg="yellow")
-            raise typer.Exit(3)
+        console.check_can_ask(yes=yes, as_json=as_json)
+        console.confirm("Give the rest of the payment back?")
     done = run_with_context(lambda ctx: use.resolve(ctx, discrepancy, use.How(how), note, actor))
     if as_json:
-        print_json(done.full())
+        console.print_json(done.full())
         return
-    typer.echo(f"✓ {done.kind} resolved by {clean(done.resolved_by)}: {done.resolution}, {clean(done.note)}")
+    said = f"{done.kind} resolved by {done.resolved_by}: {done.resolution}, {done.note}"
+    typer.echo(f"✓ {console.clean(said)}")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from procomp_pay.cli.framework.common import clean, wrap
-from procomp_pay.cli.payments import wording
-from procomp_pay.cli.payments.tables import bold, dim
+from procomp_pay.cli.framework import console, formats
 
 if TYPE_CHECKING:
     from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView
@@ -48,30 +44,26 @@ _FIXABLE = frozenset({"STATUS_MISMATCH", "REFUND_MISMATCH", "STUCK", "MISSING_AT
 
 def table(found: Sequence[DiscrepancyView]) -> list[str]:
     """One line each where there is room or no terminal, else two."""
-    if not sys.stdout.isatty() or shutil.get_terminal_size().columns >= _WIDE:
-        rows = [("KIND", "PROVIDER", "SINCE", "ID", "PAYMENT", "WHAT")]
-        rows += [
-            (
-                each.kind,
-                each.provider or "-",
-                wording.clock_time(each.opened_at),
-                each.discrepancy_id,
-                each.payment_id or clean(each.ref),
-                clean(_what(each)),
-            )
-            for each in found
-        ]
-        widths = [max(len(row[n]) for row in rows) for n in range(5)]
-        lines = [
-            "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[5]]) for row in rows
-        ]
-        return [dim(lines[0]), *lines[1:]]
+    if console.is_wide(_WIDE):
+        head = ("KIND", "PROVIDER", "SINCE", "ID", "PAYMENT", "WHAT")
+        return console.grid(head, [_row(view) for view in found])
     lines = []
-    for each in found:
-        state = "" if each.is_open else f"  {each.resolution}"
-        lines.append(f"{bold(each.kind)}  {clean(_what(each))}{state}")
-        lines.append(dim(f"  {each.discrepancy_id}  {wording.clock_time(each.opened_at)}"))
+    for view in found:
+        state = "" if view.is_open else f"  {view.resolution}"
+        lines.append(f"{console.bold(view.kind)}  {console.clean(_what(view))}{state}")
+        lines.append(console.dim(f"  {view.discrepancy_id}  {formats.clock_time(view.opened_at)}"))
     return lines
+
+
+def _row(view: DiscrepancyView) -> list[str]:
+    return [
+        view.kind,
+        view.provider or "-",
+        formats.clock_time(view.opened_at),
+        view.discrepancy_id,
+        view.payment_id or console.clean(view.ref),
+        console.clean(_what(view)),
+    ]
 
 
 def _what(view: DiscrepancyView) -> str:
@@ -82,25 +74,25 @@ def page(view: DiscrepancyView) -> list[str]:
     """One discrepancy in sentences."""
     name = _PROVIDERS.get(view.provider, "the provider")
     state = "open" if view.is_open else f"resolved: {view.resolution}"
-    lines = [f"{bold(view.kind)}  {state}", *_said(_MEANS.get(view.kind, ""))]
+    lines = [f"{console.bold(view.kind)}  {state}", *_said(_MEANS.get(view.kind, ""))]
     rows = [
         ("our books", _ours(view)),
         (name.lower() if name != "the provider" else "provider", _theirs(view)),
         *_others(view),
         *_override(view),
-        ("found", f"{wording.clock_time(view.opened_at)}, last seen {wording.clock_time(view.last_seen_at)}"),
+        ("found", f"{formats.clock_time(view.opened_at)}, last seen {formats.clock_time(view.last_seen_at)}"),
         ("payment", view.payment_id or "none of ours"),
         ("id", view.discrepancy_id),
     ]
     if not view.is_open:
-        when = wording.clock_time(view.resolved_at) if view.resolved_at else "?"
-        rows.append(("resolved", f"{when} by {clean(view.resolved_by)}: {clean(view.note)}"))
-    lines += [f"  {dim(f'{label:<10}')} {clean(value)}" for label, value in rows]
+        when = formats.clock_time(view.resolved_at) if view.resolved_at else "?"
+        rows.append(("resolved", f"{when} by {console.clean(view.resolved_by)}: {console.clean(view.note)}"))
+    lines += console.label_rows([(label, console.clean(value)) for label, value in rows], width=10)
     return lines + (_said(_DO.get(view.kind, "")) if view.is_open else [])
 
 
 def _said(text: str) -> list[str]:
-    return [f"  {line}" for line in wrap(text, sys.stdout, indent="").splitlines()]
+    return [f"  {line}" for line in console.wrap(text, indent="").splitlines()]
 
 
 def _ours(view: DiscrepancyView) -> str:
@@ -130,8 +122,7 @@ def _nothing(view: DiscrepancyView) -> str:
 def _money(document: dict[str, Any] | None) -> str:
     if not document or document.get("amount") is None:
         return "?"
-    amount = f"{document['amount']:,.2f}".replace(",", "\N{NO-BREAK SPACE}")
-    return f"{amount}\N{NO-BREAK SPACE}{document.get('currency')}"
+    return f"{formats.amount(document['amount'])}\N{NO-BREAK SPACE}{document.get('currency')}"
 
 
 def _others(view: DiscrepancyView) -> list[tuple[str, str]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -12,20 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import (
-    AsOption,
-    JsonOption,
-    clean,
-    err,
-    hint,
-    operator,
-    print_json,
-    run_with_context,
-    say,
-    settings,
-    show_error,
-    warn_of_play_money,
-)
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework.options import AsOption, JsonOption, SinceOption, UntilOption
+from procomp_pay.cli.framework.progress import counters
 from procomp_pay.domain.errors import ConfigurationError, PaymentError, ProviderUnavailable, Unavailable
 
 if TYPE_CHECKING:
@@ -65,8 +55,8 @@ def reconcile(
     provider: Annotated[
         Which, typer.Option(case_sensitive=False, metavar="NAME", help="stripe, kaspi or all.")
     ] = Which.ALL,
-    since: Annotated[str | None, typer.Option(metavar="DAY", help="From this day, as 2026-05-01.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="DAY", help="Up to and with this day.")] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     statement: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Compare with a statement, not with the API.")
     ] = None,
@@ -94,7 +84,7 @@ def reconcile(
         orders = _orders(
             stack, provider, wanted, statement, mapping, dry_run=dry_run, is_ours=yes, using=using
         )
-        progress = stack.enter_context(_progress(quiet=as_json))
+        progress = stack.enter_context(counters(quiet=as_json))
         reports, trouble = run_with_context(
             lambda ctx: _run_alone(ctx, orders, actor, progress, dry_run=dry_run), using=using
         )
@@ -108,14 +98,13 @@ def _window(since: str | None, until: str | None) -> tuple[datetime | None, date
 
     :raises typer.BadParameter: no days, the last before the first, or days that have not begun.
     """
-    from procomp_pay.cli.payments import wording
     from procomp_pay.domain.errors import Refused
 
     try:
-        first, last = wording.day(since, "--since"), wording.day(until, "--until")
-        begins = wording.day_begins(first) if first else None
-        ends = wording.day_begins(last, plus_days=1) if last else None
-        starts = wording.day_begins(last) if last else None
+        first, last = formats.day(since, "--since"), formats.day(until, "--until")
+        begins = formats.day_begins(first) if first else None
+        ends = formats.day_begins(last, plus_days=1) if last else None
+        starts = formats.day_begins(last) if last else None
     except Refused as error:
         raise typer.BadParameter(error.message) from None
     if first and last and last < first:
@@ -151,7 +140,9 @@ def _orders(
     found = stack.enter_context(_open(statement, None if provider is Which.ALL else provider.value, mapping))
     if not is_ours:
         _check_owner(found, using)
-    return [ReconcileRequest(found.provider, since, until, found, clean(statement.name), dry_run, is_ours)]
+    return [
+        ReconcileRequest(found.provider, since, until, found, console.clean(statement.name), dry_run, is_ours)
+    ]
 
 
 def _check_owner(found: Statement, using: Settings) -> None:
@@ -190,7 +181,7 @@ async def _run_alone(
     ctx: AppContext,
     orders: list[ReconcileRequest],
     actor: Actor,
-    seen: Callable[[str, str, int], None],
+    seen: Callable[[str, int], None],
     *,
     dry_run: bool,
 ) -> tuple[list[Report], PaymentError | None]:
@@ -206,11 +197,8 @@ async def _run_alone(
                 "Another reconcile is running", next_step="let it finish; cron will come again by itself"
             )
         for order in orders:
-            name = order.provider
             try:
-                reports.append(
-                    await compare(ctx, order, actor, seen=lambda word, n, name=name: seen(name, word, n))  # type: ignore[misc]
-                )
+                reports.append(await compare(ctx, order, actor, seen=_named(order.provider, seen)))
             except (ProviderUnavailable, ConfigurationError) as error:
                 if len(orders) == 1:
                     raise
@@ -218,57 +206,31 @@ async def _run_alone(
     return reports, trouble
 
 
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str, str, int], None]]:
-    """Counts and rate on stderr, where a person looks at it."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.completed:>9,.0f}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=err(), transient=True) as bars:
-        tasks: dict[tuple[str, str], Any] = {}
-
-        def seen(provider: str, word: str, count: int) -> None:
-            key = (provider, word)
-            if key not in tasks:
-                tasks[key] = bars.add_task(f"{provider.title()} {word}", total=None, rate="")
-            bars.update(tasks[key], completed=count)
-            speed = bars.tasks[tasks[key]].speed
-            bars.update(tasks[key], rate=f"{speed:,.0f}/s" if speed else "")
-
-        yield seen
+def _named(provider: str, show: Callable[[str, int], None]) -> Callable[[str, int], None]:
+    return lambda word, count: show(f"{provider.title()} {word}", count)
 
 
 def _tell(reports: list[Report], trouble: PaymentError | None, *, as_json: bool) -> None:
     if as_json:
         document: dict[str, Any] = {"runs": [each.full() for each in reports]}
         if trouble is not None:
-            document |= {"detail": clean(trouble.message), "next_step": trouble.next_step}
-        print_json(document)
+            document |= {"detail": console.clean(trouble.message), "next_step": trouble.next_step}
+        console.print_json(document)
         return
     from procomp_pay.cli.reconciliation import reconcile_output as reconcile_words
 
     for report in reports:
         if sys.stdout.isatty():
-            for line in reconcile_words.page(report):
-                typer.echo(line)
+            console.print_lines(reconcile_words.page(report))
         else:
             typer.echo(reconcile_words.summary(report))
         if report.cut:
-            say(f"✗ {reconcile_words.cut(report)}", fg="red")
-            hint("procomp-pay reconcile")
+            console.say(f"✗ {reconcile_words.cut(report)}", fg="red")
+            console.hint("procomp-pay reconcile")
     if trouble is not None:
-        show_error(trouble)
+        console.show_error(trouble)
     if any(each.still_open for each in reports) and sys.stdout.isatty():
-        hint("procomp-pay discrepancies list")
+        console.hint("procomp-pay discrepancies list")
 
 
 def _exit_code(reports: list[Report], trouble: PaymentError | None) -> int:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from procomp_pay.cli.framework.common import clean, wrap
-from procomp_pay.cli.payments import wording
-from procomp_pay.cli.payments.tables import bold, dim
+from procomp_pay.cli.framework import console, formats
 
 if TYPE_CHECKING:
     from procomp_pay.domain.reconciliation.records import Mismatch, ProviderRecord
@@ -47,8 +44,8 @@ def summary(report: Report) -> str:
 
 def window(report: Report) -> str:
     """The days, in Almaty."""
-    first = report.since.astimezone(wording.ALMATY).date()
-    last = (report.until - timedelta(microseconds=1)).astimezone(wording.ALMATY).date()
+    first = report.since.astimezone(formats.ALMATY).date()
+    last = (report.until - timedelta(microseconds=1)).astimezone(formats.ALMATY).date()
     return str(first) if first == last else f"{first} to {last}"
 
 
@@ -60,35 +57,38 @@ def page(report: Report) -> list[str]:
     for name, heading in _BECAME.items():
         told = [each for each in report.told if each.became == name]
         if told:
-            lines.append(f"  {bold(str(report.became[name]))} {heading}")
+            lines.append(f"  {console.bold(str(report.became[name]))} {heading}")
             lines += [line for each in told[:_MOST] for line in _told(each)]
             if report.became[name] > _MOST:
-                lines.append(dim(f"      … and {report.became[name] - _MOST} more"))
+                lines.append(console.dim(f"      … and {report.became[name] - _MOST} more"))
     if report.closed:
-        lines.append(f"  {bold(str(report.closed))} closed by themselves: both sides agree now")
+        lines.append(f"  {console.bold(str(report.closed))} closed by themselves: both sides agree now")
     if report.still_open:
-        lines.append(f"  {bold(str(report.still_open))} open in all, waiting for a person")
+        lines.append(f"  {console.bold(str(report.still_open))} open in all, waiting for a person")
     return lines
 
 
 def _head(report: Report) -> list[str]:
     title = f"{NAMES[report.provider]} · {window(report)}"
-    lines = [bold(title) + (dim("  dry run: nothing is changed") if report.dry_run else "")]
-    lines += [f"  {dim('source')}    {clean(report.source)}"] if report.source != "api" else []
-    lines.append(f"  {dim('ours')}      {_number(report.compared)} payments")
+    lines = [console.bold(title) + (console.dim("  dry run: nothing is changed") if report.dry_run else "")]
+    lines += (
+        [f"  {console.dim('source')}    {console.clean(report.source)}"] if report.source != "api" else []
+    )
+    lines.append(f"  {console.dim('ours')}      {formats.count(report.compared)} payments")
     for number, (word, count) in enumerate(report.read.items()):
-        lines.append(f"  {dim('theirs') if not number else '      '}    {_number(count)} {word}")
+        label = " " * 6 if number else console.dim("theirs")
+        lines.append(f"  {label}    {formats.count(count)} {word}")
     if report.settlements:
-        lines.append(f"  {dim('fees')}      {_number(report.settlements)} movements kept")
+        lines.append(f"  {console.dim('fees')}      {formats.count(report.settlements)} movements kept")
     for note in _notes(report):
-        lines += [f"  {each}" for each in wrap(note, sys.stdout).splitlines()]
+        lines += [f"  {each}" for each in console.wrap(note).splitlines()]
     return lines
 
 
 def _notes(report: Report) -> list[str]:
     found = [
-        f"A run of {wording.clock_time(each)} was killed half way: its window is in this one."
-        for each in report.interrupted
+        f"A run of {formats.clock_time(at)} was killed half way: its window is in this one."
+        for at in report.interrupted
     ]
     if report.changed_since_read:
         found.append(f"{report.changed_since_read} payments changed meanwhile: left for the next run.")
@@ -102,16 +102,16 @@ def _notes(report: Report) -> list[str]:
 def cut(report: Report) -> str:
     """How far it got."""
     return (
-        f"{NAMES[report.provider]} was not read to the end: {clean(report.cut)}. What was done is kept; "
-        "nothing is called missing by a half-read window"
+        f"{NAMES[report.provider]} was not read to the end: {console.clean(report.cut)}. "
+        "What was done is kept; nothing is called missing by a half-read window"
     )
 
 
 def _told(told: MismatchOutcome) -> list[str]:
     finding = told.finding
-    who = finding.ours.payment_id if finding.ours else clean(finding.reference)
+    who = finding.ours.payment_id if finding.ours else console.clean(finding.reference)
     text = f"{finding.kind}  {who}  {difference(finding)}"
-    return [f"      {each}" for each in wrap(text, sys.stdout).splitlines()]
+    return [f"      {each}" for each in console.wrap(text).splitlines()]
 
 
 def difference(finding: Mismatch) -> str:
@@ -123,16 +123,7 @@ def difference(finding: Mismatch) -> str:
 
 
 def _said(theirs: ProviderRecord) -> str:
-    amount = f"{theirs.amount:,.2f}".replace(",", "\N{NO-BREAK SPACE}") if theirs.amount is not None else ""
+    amount = formats.amount(theirs.amount) if theirs.amount is not None else ""
     line = f", line {theirs.number}" if theirs.number else ""
-    money = f"{amount}\N{NO-BREAK SPACE}{clean(theirs.currency)}" if amount else ""
+    money = f"{amount}\N{NO-BREAK SPACE}{console.clean(theirs.currency)}" if amount else ""
     return f"{theirs.kind.value} {money} {theirs.stand.value}{line}".replace("  ", " ")
-
-
-def _number(count: int) -> str:
-    return f"{count:,}".replace(",", "\N{NO-BREAK SPACE}")
-
-
-def moment(text: str) -> str:
-    """A time that a document holds."""
-    return wording.clock_time(datetime.fromisoformat(text))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import JsonOption, clean, hint, print_json, say, wrap
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.options import JsonOption
+from procomp_pay.cli.framework.progress import reading_bar
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -79,7 +78,7 @@ def check(
     """
     from procomp_pay.providers.statements.reader import open_statement
 
-    with _bar(file.name, quiet=as_json) as progress:
+    with reading_bar(file.name, quiet=as_json) as progress:
         whose = provider.value if provider else None
         statement = open_statement(file, provider=whose, mapping=mapping, progress=progress)
         with statement:
@@ -87,19 +86,11 @@ def check(
                 pass
             document = _document(file, statement) if as_json else None
     if document is not None:
-        print_json(document)
+        console.print_json(document)
     else:
         _show(file, statement)
     if statement.tally.needs_person:
         raise typer.Exit(6)
-
-
-def _bar(name: str, *, quiet: bool) -> AbstractContextManager[Callable[[int, int], None] | None]:
-    if quiet or not sys.stderr.isatty():
-        return nullcontext()
-    from procomp_pay.cli.statement_bar import reading_bar
-
-    return reading_bar(name)
 
 
 def _document(file: Path, statement: Statement) -> dict[str, Any]:
@@ -149,9 +140,13 @@ def _iso(at: datetime | None) -> str | None:
 def _show(file: Path, statement: Statement) -> None:
     tally, layout = statement.tally, statement.layout
     mark = "!" if tally.needs_person else "✓"
-    typer.echo(f"{mark} {clean(file.name)}: {clean(layout.name)}, {clean(statement.kind)}")
-    rows = [(meaning, f"“{clean(head)}”") for meaning, head in layout.meanings.items()]
-    rows += [("not used", ", ".join(clean(head) for head in layout.ignored))] if layout.ignored else []
+    typer.echo(
+        f"{mark} {console.clean(file.name)}: {console.clean(layout.name)}, {console.clean(statement.kind)}"
+    )
+    rows = [(meaning, f"“{console.clean(head)}”") for meaning, head in layout.meanings.items()]
+    rows += (
+        [("not used", ", ".join(console.clean(head) for head in layout.ignored))] if layout.ignored else []
+    )
     rows += [("period", _period(statement))]
     for each in tally.sums.values():
         rows.append(
@@ -160,7 +155,7 @@ def _show(file: Path, statement: Statement) -> None:
     rows += [("lines", f"{tally.lines:,}".replace(",", " "))]
     wide = max(len(name) for name, _ in rows)
     for name, value in rows:
-        typer.echo(wrap(f"  {name:<{wide}}  {value}", sys.stdout, indent=" " * (wide + 4)))
+        typer.echo(console.wrap(f"  {name:<{wide}}  {value}", indent=" " * (wide + 4)))
     _show_doubts(statement)
 
 
@@ -178,22 +173,22 @@ def _show_doubts(statement: Statement) -> None:
     for total in tally.totals:
         agrees = "agrees with the lines" if total.agrees else "does not agree with the lines"
         said = f"the total on line {total.line}, {total.amount}, {agrees}"
-        say(f"{'✓' if total.agrees else '✗'} {said}", fg=None if total.agrees else "red")
+        console.say(f"{'✓' if total.agrees else '✗'} {said}", fg=None if total.agrees else "red")
     for note in tally.notes:
-        say(f"  {clean(note)}", dim=True)
+        console.say(f"  {console.clean(note)}", dim=True)
     if tally.remarks:
-        say(f"  {_lines(tally.remarks)} of words alone, such as a signature", dim=True)
+        console.say(f"  {_lines(tally.remarks)} of words alone, such as a signature", dim=True)
     if tally.repeated_count:
         shown = ", ".join(f"{each.line} (as {each.first_line})" for each in tally.repeated[:_MOST_SHOWN])
-        say(f"  {_lines(tally.repeated_count)} more than once, counted once: {shown}", fg="yellow")
+        console.say(f"  {_lines(tally.repeated_count)} more than once, counted once: {shown}", fg="yellow")
     if tally.skipped_count:
-        say(f"✗ {_lines(tally.skipped_count)} skipped: somebody has to look at them", fg="red")
+        console.say(f"✗ {_lines(tally.skipped_count)} skipped: somebody has to look at them", fg="red")
         for each in tally.skipped[:_MOST_SHOWN]:
-            say(f"    {clean(each)}")
+            console.say(f"    {console.clean(each)}")
         if tally.skipped_count > _MOST_SHOWN:
-            say(f"    … and {tally.skipped_count - _MOST_SHOWN} more")
+            console.say(f"    … and {tally.skipped_count - _MOST_SHOWN} more")
     elif not any(not total.agrees for total in tally.totals):
-        hint(f"procomp-pay reconcile --provider {statement.provider} --statement FILE")
+        console.hint(f"procomp-pay reconcile --provider {statement.provider} --statement FILE")
 
 
 def _lines(count: int) -> str:

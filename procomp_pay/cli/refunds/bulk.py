@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
-from procomp_pay.cli.framework.common import (
-    clean,
-    err,
-    hint,
-    operator,
-    print_json,
-    run_with_context,
-    say,
-    settings,
-    warn_of_play_money,
-)
-from procomp_pay.cli.payments import wording
-from procomp_pay.cli.payments.tables import bold, dim
+from procomp_pay.cli.display import wording
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework.progress import bar
 from procomp_pay.cli.refunds.options import RefundOptions
 from procomp_pay.services.refunds import bulk
 from procomp_pay.services.refunds.bulk_report import Ending, Line, Report, Tally
@@ -46,54 +35,57 @@ _TITLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    order: bulk.BulkRefundRequest
-    name: str
-    report: Report
-
-
 def refund_all(tournament: str, options: RefundOptions) -> None:
     """Pay a whole tournament back."""
     using = settings()
     actor = operator(options.acting)
 
-    async def look(ctx: AppContext) -> _Found:
+    async def work(ctx: AppContext) -> Report | None:
         found = await find_tournament(ctx, tournament)
         order = bulk.BulkRefundRequest(found.tournament_id, options.reason)
-        return _Found(order, found.name, await bulk.survey(ctx, order))
-
-    found = run_with_context(look, using=using)
-    warn_of_play_money(using, as_json=options.as_json)
-    if options.dry_run and options.as_json:
-        print_json({"dry_run": True, "tournament_id": found.order.tournament_id} | found.report.full())
-        return
-    if not options.as_json:
-        _show(found.report, f"{found.name}: what would happen ({options.reason})", err=not options.dry_run)
-    if options.dry_run:
-        say("Dry run: nothing was done.", fg="yellow")
-        return
-    total = found.report.of(Ending.TO_DO).count
-    if (
-        total
-        and not options.yes
-        and not typer.confirm(f"Pay back {total} payments?", default=False, err=True)
-    ):
-        say("Left as it is.", fg="yellow")
-        raise typer.Exit(3)
-
-    async def work(ctx: AppContext) -> Report:
-        with _until_ctrl_c() as stop, _bar(total, quiet=options.as_json) as seen:
-            return await bulk.run(ctx, found.order, actor, seen=seen, stop=stop)
+        survey = await bulk.survey(ctx, order)
+        warn_of_play_money(using, as_json=options.as_json)
+        total = survey.of(Ending.TO_DO).count
+        if options.as_json and options.dry_run:
+            _print_document(survey, order, dry_run=True)
+        elif not options.as_json:
+            _show(survey, f"{found.name}: what would happen ({options.reason})", err=not options.dry_run)
+        if options.dry_run:
+            return None
+        if total and not options.yes:
+            console.confirm(f"Pay back {total} payments?")
+        with _until_ctrl_c() as stop, bar("paying back", lambda: total, quiet=options.as_json) as done:
+            report = await bulk.run(ctx, order, actor, seen=_counted(done), stop=stop)
+        if options.as_json:
+            _print_document(report, order, dry_run=False)
+        else:
+            _show(report, found.name, err=False)
+            _what_next(report)
+        return report
 
     report = run_with_context(work, using=using)
-    if options.as_json:
-        print_json({"dry_run": False, "tournament_id": found.order.tournament_id} | report.full())
-    else:
-        _show(report, found.name, err=False)
-        _what_next(report)
-    if code := exit_code(report):
+    if report is None:
+        if not options.as_json:
+            console.say("Dry run: nothing was done.", fg="yellow")
+    elif code := exit_code(report):
         raise typer.Exit(code)
+
+
+def _print_document(report: Report, order: bulk.BulkRefundRequest, *, dry_run: bool) -> None:
+    console.print_json({"dry_run": dry_run, "tournament_id": order.tournament_id} | report.full())
+
+
+def _counted(show: Callable[[int], None]) -> Callable[[Line], None]:
+    """Return what counts the payments that were asked for; those left alone are not part of the total."""
+    count = 0
+
+    def seen(line: Line) -> None:
+        nonlocal count
+        if line.ending not in (Ending.DISPUTED, Ending.BY_HAND):
+            count += 1
+            show(count)
+
+    return seen
 
 
 def exit_code(report: Report) -> int:
@@ -106,7 +98,7 @@ def exit_code(report: Report) -> int:
 
 
 def _show(report: Report, title: str, *, err: bool) -> None:
-    lines = [bold(clean(title))]
+    lines = [console.bold(console.clean(title))]
     for ending, heading in _TITLES.items():
         tally = report.of(ending)
         if tally.count:
@@ -119,46 +111,41 @@ def _show(report: Report, title: str, *, err: bool) -> None:
         lines.append(f"  {report.refunded_before} had gone back before")
     if report.still_open:
         lines.append(f"  {report.still_open} can still be paid: cancel them, or run this again afterwards")
-    for line in lines:
-        typer.echo(line, err=err)
+    console.print_lines(lines, err=err)
 
 
 def _totals(tally: Tally) -> list[str]:
     return [
-        f"    {wording.METHODS[method]:<12} {each.count:>6}  {_money(each.amount):>18} {currency}"
+        f"    {wording.METHODS[method]:<12} {each.count:>6}  {formats.amount(each.amount):>18} {currency}"
         for (method, currency), each in sorted(tally.sums.items())
     ]
 
 
-def _money(amount: object) -> str:
-    return f"{amount:,.2f}".replace(",", "\N{NO-BREAK SPACE}")
-
-
 def _names(tally: Tally) -> list[str]:
     reasons = {line.why for line in tally.named}
-    lines = [f"    {dim(clean(why))}" for why in reasons if len(reasons) == 1]
+    lines = [f"    {console.dim(console.clean(why))}" for why in reasons if len(reasons) == 1]
     lines += [
-        f"      {_who(line)}" + (f"  {dim(clean(line.why))}" if len(reasons) > 1 else "")
+        f"      {_who(line)}" + (f"  {console.dim(console.clean(line.why))}" if len(reasons) > 1 else "")
         for line in tally.named[:_MOST_SHOWN]
     ]
     if tally.named and tally.count > _MOST_SHOWN:
-        lines.append(dim(f"      … and {tally.count - _MOST_SHOWN} more"))
+        lines.append(console.dim(f"      … and {tally.count - _MOST_SHOWN} more"))
     return lines
 
 
 def _who(line: Line) -> str:
-    return f"{clean(line.view.participant_name)}  {line.money}  {line.view.payment_id}"
+    return f"{console.clean(line.view.participant_name)}  {line.money}  {line.view.payment_id}"
 
 
 def _what_next(report: Report) -> None:
     if report.stopped:
-        say("Stopped. Nothing is lost; the same command goes on with the rest.", fg="yellow")
+        console.say("Stopped. Nothing is lost; the same command goes on with the rest.", fg="yellow")
     elif report.gave_up:
-        say("The provider does not answer: stopped. The same command goes on later.", fg="yellow")
+        console.say("The provider does not answer: stopped. The same command goes on later.", fg="yellow")
     elif report.of(Ending.UNKNOWN).count:
-        say("Some outcomes are not known yet: run the same command again in a minute.", fg="yellow")
+        console.say("Some outcomes are not known yet: run the same command again in a minute.", fg="yellow")
     if report.of(Ending.DISPUTED).count:
-        hint("procomp-pay list --disputed")
+        console.hint("procomp-pay list --disputed")
 
 
 @contextmanager
@@ -169,7 +156,7 @@ def _until_ctrl_c() -> Iterator[Callable[[], bool]]:
     def stop() -> None:
         asked.set()
         loop.remove_signal_handler(signal.SIGINT)
-        say("\nStopping after the refunds in hand. Once more to stop at once.", fg="yellow")
+        console.say("\nStopping after the refunds in hand. Once more to stop at once.", fg="yellow")
 
     with suppress(NotImplementedError):  # Windows has no handlers on its loop
         loop.add_signal_handler(signal.SIGINT, stop)
@@ -178,22 +165,3 @@ def _until_ctrl_c() -> Iterator[Callable[[], bool]]:
     finally:
         with suppress(NotImplementedError):
             loop.remove_signal_handler(signal.SIGINT)
-
-
-@contextmanager
-def _bar(total: int, *, quiet: bool) -> Iterator[Callable[[Line], None]]:
-    """A progress bar on stderr, where a person looks at it."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("paying back"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=err(), transient=True) as progress:
-        task = progress.add_task("", total=total)
-
-        def seen(line: Line) -> None:
-            if line.ending not in (Ending.DISPUTED, Ending.BY_HAND):
-                progress.advance(task)
-
-        yield seen

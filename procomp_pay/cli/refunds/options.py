@@ -1,16 +1,70 @@
-"""What was typed after ``refund``."""
+"""The options of ``refund``: their combinations are checked before anything is opened."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from procomp_pay.cli.framework import console
+
+if TYPE_CHECKING:
+    from procomp_pay.domain.money import Money
+    from procomp_pay.services.views.payment import PaymentView
 
 
 @dataclass(frozen=True, slots=True)
 class RefundOptions:
     """What was typed."""
 
+    payment: str | None
     reason: str
-    yes: bool
+    amount: str | None
+    currency: str | None
+    tournament: str | None
+    everything: bool
     dry_run: bool
-    as_json: bool
+    yes: bool
+    force: bool
+    idempotency_key: str | None
+    made_in_app: str | None
     acting: str | None
+    as_json: bool
+
+    def money(self, view: PaymentView) -> Money | None:
+        """Return the part to give back, by default in the payment's currency; None for all.
+
+        :raises InvalidAmount: it is not an amount.
+        """
+        from procomp_pay.domain.money import Money
+
+        return (
+            None if self.amount is None else Money.parse(self.amount, self.currency or view.charged.currency)
+        )
+
+
+def check(options: RefundOptions) -> None:
+    """Check that the options fit each other.
+
+    :raises typer.BadParameter: they do not, or an answer is needed and nobody can give one.
+    """
+    whole = options.tournament is not None or options.everything
+    if whole and (
+        options.payment or options.amount or options.currency or options.force or options.idempotency_key
+    ):
+        raise typer.BadParameter("--tournament --all stands alone: no PAYMENT, part, --force or key with it")
+    if whole and not (options.tournament and options.everything):
+        raise typer.BadParameter("a whole tournament is named by both: --tournament ID --all")
+    if not whole and options.payment is None:
+        raise typer.BadParameter("name a PAYMENT, or a whole tournament with --tournament ID --all")
+    if options.currency is not None and options.amount is None:
+        raise typer.BadParameter("--currency goes with --amount")
+    if not options.dry_run:
+        console.check_can_ask(
+            yes=options.yes, as_json=options.as_json, instead="say --yes if you mean it, or --dry-run"
+        )
+    if options.made_in_app is not None and (
+        whole or options.force or options.idempotency_key or options.dry_run
+    ):
+        raise typer.BadParameter("--made-in-app goes with PAYMENT, --amount and --reason alone")

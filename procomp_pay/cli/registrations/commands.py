@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from procomp_pay.cli.framework.common import AsOption, JsonOption, err, operator, print_json, run_with_context
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.context import operator, run_with_context
+from procomp_pay.cli.framework.options import AsOption, JsonOption
 from procomp_pay.cli.registrations.input import read_currency, read_moment, refuse_options
 
 tournaments = typer.Typer(no_args_is_help=True, help="Tournaments and their entry fees.")
@@ -50,10 +52,10 @@ def add_tournament(
         lambda ctx: use_cases.add_tournament(ctx, name, price, begins or ctx.clock(), actor)
     )
     if as_json:
-        print_json(view.full())
+        console.print_json(view.full())
         return
     people_views.show_tournament(view, "made")
-    err().print(f"[dim]→ procomp-pay participant import {view.tournament_id} FILE[/]", soft_wrap=True)
+    console.err().print(f"[dim]→ procomp-pay participant import {view.tournament_id} FILE[/]", soft_wrap=True)
 
 
 @tournaments.command("list")
@@ -64,7 +66,7 @@ def list_tournaments(limit: LimitOption = 50, as_json: JsonOption = False) -> No
 
     views = run_with_context(lambda ctx: use_cases.list_tournaments(ctx, limit=limit))
     if as_json:
-        print_json({"items": [view.full() for view in views]})
+        console.print_json({"items": [view.full() for view in views]})
         return
     people_views.show_tournaments(views)
 
@@ -108,7 +110,7 @@ def _show_fees(tournament: str, as_json: bool) -> None:
 
     view = run_with_context(lambda ctx: use_cases.find_tournament(ctx, tournament))
     if as_json:
-        print_json(view.full())
+        console.print_json(view.full())
     else:
         people_views.show_tournament(view)
 
@@ -134,7 +136,7 @@ def _change_fee(
 
     change = run_with_context(work)
     if as_json:
-        print_json(people_views.fee_document(change))
+        console.print_json(people_views.fee_document(change))
     else:
         people_views.show_fee_change(change)
 
@@ -170,10 +172,12 @@ def add_participant(
 
     view = run_with_context(work)
     if as_json:
-        print_json(view.full())
+        console.print_json(view.full())
         return
     people_views.show_participant(view)
-    err().print(f"[dim]→ procomp-pay initiate {view.participant_id} --method kaspi_qr[/]", soft_wrap=True)
+    console.err().print(
+        f"[dim]→ procomp-pay initiate {view.participant_id} --method kaspi_qr[/]", soft_wrap=True
+    )
 
 
 @participants.command("list")
@@ -210,7 +214,7 @@ def list_participants(
 
     page = run_with_context(work)
     if as_json:
-        print_json({"items": [view.full() for view in page.items], "total": page.total})
+        console.print_json({"items": [view.full() for view in page.items], "total": page.total})
         return
     people_views.show_participants(page)
 
@@ -258,7 +262,7 @@ def import_participants(
         roster = read_roster(file, sheet)
         report = run_with_context(work)
     if as_json:
-        print_json(people_views.import_document(roster, report))
+        console.print_json(people_views.import_document(roster, report))
     else:
         people_views.show_import(roster, report)
     if report.blocked:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 from rich.table import Table
 
-from procomp_pay.cli.framework.common import err, out, safe
+from procomp_pay.cli.framework import console
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import ParticipantStatus
 
@@ -32,28 +32,32 @@ def progress(text: str, *, quiet: bool) -> AbstractContextManager[Any]:
     """A spinner on stderr, where a person looks at it."""
     if quiet or not sys.stderr.isatty():
         return nullcontext()
-    return err().status(safe(text))
+    return console.err().status(console.safe(text))
 
 
 def show_tournament(view: TournamentView, done: str | None = None) -> None:
     mark = f"[green]✓[/] {done} " if done else ""
-    console = out()
-    console.print(f"{mark}[bold]{safe(view.name)}[/], {_when(view.starts_at)}")
-    console.print(f"  id            {safe(view.tournament_id)}")
-    console.print(f"  entry fee     {_fees(view)}")
+    terminal = console.out()
+    terminal.print(f"{mark}[bold]{console.safe(view.name)}[/], {_when(view.starts_at)}")
+    terminal.print(f"  id            {console.safe(view.tournament_id)}")
+    terminal.print(f"  entry fee     {_fees(view)}")
     if done is None:
-        console.print(f"  participants  {view.registered}, of whom {view.paid} have paid")
+        terminal.print(f"  participants  {view.registered}, of whom {view.paid} have paid")
 
 
 def show_tournaments(views: list[TournamentView]) -> None:
     if not views:
-        err().print("There is no tournament yet.\n[dim]→ procomp-pay tournament add NAME --fee 24000[/]")
+        console.err().print(
+            "There is no tournament yet.\n[dim]→ procomp-pay tournament add NAME --fee 24000[/]"
+        )
         return
     table = _table("Name", "Starts", "Entry fee", ">Paid", "Id")
     for view in views:
         paid = f"{view.paid} of {view.registered}"
         fees = _fees(view, "\n")
-        table.add_row(safe(view.name), _when(view.starts_at), fees, paid, safe(view.tournament_id))
+        table.add_row(
+            console.safe(view.name), _when(view.starts_at), fees, paid, console.safe(view.tournament_id)
+        )
     _print(table)
 
 
@@ -73,40 +77,47 @@ def fee_document(change: FeeChange) -> dict[str, Any]:
 def show_fee_change(change: FeeChange) -> None:
     was = f" (was {change.before})" if change.before and change.after != change.before else ""
     what = f"{change.after}{was}" if change.after else f"no more {change.before}"
-    out().print(f"[green]✓[/] entry fee of {safe(change.tournament.name)}: {what}")
-    out().print(f"  all fees: {_fees(change.tournament)}")
+    console.out().print(f"[green]✓[/] entry fee of {console.safe(change.tournament.name)}: {what}")
+    console.out().print(f"  all fees: {_fees(change.tournament)}")
     if change.open_payments:
         noun = "payment keeps its" if change.open_payments == 1 else "payments keep their"
-        err().print(
+        console.err().print(
             f"[yellow]![/] {change.open_payments} open {noun} amount; only new payments take the new fee"
         )
 
 
 def show_participant(view: ParticipantView) -> None:
-    console = out()
-    kind = f", {safe(view.category)}" if view.category else ""
-    console.print(f"[green]✓[/] registered [bold]{safe(view.full_name)}[/]{kind}")
-    console.print(f"  id          {safe(view.participant_id)}")
-    console.print(f"  tournament  {safe(view.tournament_name)}")
-    console.print(f"  e-mail      {safe(view.email or 'none: no receipt is sent')}")
+    terminal = console.out()
+    kind = f", {console.safe(view.category)}" if view.category else ""
+    terminal.print(f"[green]✓[/] registered [bold]{console.safe(view.full_name)}[/]{kind}")
+    terminal.print(f"  id          {console.safe(view.participant_id)}")
+    terminal.print(f"  tournament  {console.safe(view.tournament_name)}")
+    terminal.print(f"  e-mail      {console.safe(view.email or 'none: no receipt is sent')}")
 
 
 def show_participants(page: ParticipantPage) -> None:
     if not page.items:
-        err().print("Nobody fits.\n[dim]→ a shorter --search, or: procomp-pay participant list[/]")
+        console.err().print("Nobody fits.\n[dim]→ a shorter --search, or: procomp-pay participant list[/]")
         return
     with_tournament = len({view.tournament_id for view in page.items}) > 1
     heads = ["Name", "Category", *(["Tournament"] if with_tournament else []), "Status", "Fee", "Id"]
     table = _table(*heads)
     for view in page.items:
-        where = [safe(view.tournament_name)] if with_tournament else []
-        kind = safe(view.category or "")
+        where = [console.safe(view.tournament_name)] if with_tournament else []
+        kind = console.safe(view.category or "")
         table.add_row(
-            safe(view.full_name), kind, *where, view.status.value, _fee(view), safe(view.participant_id)
+            console.safe(view.full_name),
+            kind,
+            *where,
+            view.status.value,
+            _fee(view),
+            console.safe(view.participant_id),
         )
     _print(table)
     if page.total > len(page.items):
-        err().print(f"[dim]{len(page.items)} of {page.total}: narrow with --search, or raise --limit[/]")
+        console.err().print(
+            f"[dim]{len(page.items)} of {page.total}: narrow with --search, or raise --limit[/]"
+        )
 
 
 def import_document(roster: Roster, report: ImportReport) -> dict[str, Any]:
@@ -119,19 +130,21 @@ def import_document(roster: Roster, report: ImportReport) -> dict[str, Any]:
 
 
 def show_import(roster: Roster, report: ImportReport) -> None:
-    used = ", ".join(f"{meaning} ← “{safe(head)}”" for meaning, head in roster.used.items())
-    err().print(f"[dim]{safe(roster.kind)}; {used}[/]")
+    used = ", ".join(f"{meaning} ← “{console.safe(head)}”" for meaning, head in roster.used.items())
+    console.err().print(f"[dim]{console.safe(roster.kind)}; {used}[/]")
     if roster.ignored:
-        err().print(f"[dim]ignored columns: {', '.join(f'“{safe(each)}”' for each in roster.ignored)}[/]")
+        console.err().print(
+            f"[dim]ignored columns: {', '.join(f'“{console.safe(each)}”' for each in roster.ignored)}[/]"
+        )
     _remarks("Bad lines", "red", report.problems, _MOST_PROBLEMS)
     _remarks("Skipped: nobody is registered twice", "yellow", report.skipped, _MOST_SKIPPED)
-    out().print(_verdict(report))
+    console.out().print(_verdict(report))
     for step in _next_steps(report):
-        err().print(f"[dim]→ {step}[/]", soft_wrap=True)
+        console.err().print(f"[dim]→ {step}[/]", soft_wrap=True)
 
 
 def _verdict(report: ImportReport) -> str:
-    where = f"of {report.lines} lines for {safe(report.tournament_name)}"
+    where = f"of {report.lines} lines for {console.safe(report.tournament_name)}"
     counts = f"{len(report.skipped)} skipped, {len(report.problems)} bad"
     if report.written:
         return f"[green]✓[/] {len(report.added)} registered {where}, {counts}"
@@ -157,10 +170,10 @@ def _remarks(title: str, colour: str, remarks: list[Remark], most: int) -> None:
         return
     table = _table(">Line", "Name", "What", title=f"[{colour}]{title}[/]")
     for each in remarks[:most]:
-        table.add_row(str(each.line), safe(each.name), safe(each.what))
+        table.add_row(str(each.line), console.safe(each.name), console.safe(each.what))
     _print(table)
     if len(remarks) > most:
-        out().print(f"  … and {len(remarks) - most} more; --json has them all")
+        console.out().print(f"  … and {len(remarks) - most} more; --json has them all")
 
 
 def _table(*heads: str, title: str | None = None) -> Table:
@@ -178,7 +191,7 @@ def _table(*heads: str, title: str | None = None) -> Table:
 
 
 def _print(table: Table) -> None:
-    (out() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, highlight=False)).print(table)
+    (console.out() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, highlight=False)).print(table)
 
 
 def _fee(view: ParticipantView) -> str:

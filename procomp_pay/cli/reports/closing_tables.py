@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from procomp_pay.cli.payments import wording
+from procomp_pay.cli.display import wording
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, known
 from procomp_pay.domain.states import PaymentMethod
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from procomp_pay.cli.framework.common import clean
+from procomp_pay.cli.framework import console
 from procomp_pay.domain.errors import Refused
 
 #: In place of a file's name: standard output.
@@ -64,7 +64,7 @@ def write(target: str, fill: Callable[[IO[bytes]], None], *, force: bool) -> Non
         raise _there_already(path) from None
     except OSError as error:
         raise Refused(
-            f"{clean(path)} cannot be written: {error.strerror}", next_step="choose another place"
+            f"{console.clean(path)} cannot be written: {error.strerror}", next_step="choose another place"
         ) from error
 
 

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import IO, Any
 
-from procomp_pay.cli.framework.common import clean
+from procomp_pay.cli.framework import console
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, as_text, is_number, size
 
 _CHART_WIDTH = 720
@@ -74,7 +74,7 @@ def write(stream: IO[bytes], page: Page) -> None:
 
 def _finalize(value: Any) -> Any:
     """Control characters do no harm on a page either, but they hide what a name is."""
-    return clean(value) if type(value) is str else value
+    return console.clean(value) if type(value) is str else value
 
 
 def _css(value: str) -> Any:

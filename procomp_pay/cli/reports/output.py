@@ -6,9 +6,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING
 
-from procomp_pay.cli.framework.common import say
+from procomp_pay.cli.framework import console
 from procomp_pay.cli.reports import closing_tables as reporting_sheet
-from procomp_pay.cli.reports import csv_rows as reporting_csv
 from procomp_pay.cli.reports import html_page as reporting_html
 from procomp_pay.cli.reports import period_tables as reporting_tables
 from procomp_pay.cli.reports import spreadsheet as reporting_spreadsheet
@@ -33,13 +32,14 @@ def show_report(report: Report, *, most_rows: int) -> None:
         most_rows=most_rows,
     )
     if not report.attempts.started and not report.money:
-        say("Nothing happened in this time", dim=True)
+        console.say("Nothing happened in this time", dim=True)
 
 
 def fill_report(report: Report, kind: str, to_file: bool, stream: IO[bytes]) -> None:
     """Write a report as ``html``, ``xlsx`` or ``csv``."""
     if kind == "csv":
-        reporting_spreadsheet.write_csv(stream, reporting_csv.rows(report.full()), for_excel=to_file)
+        rows = reporting_spreadsheet.csv_rows(report.full())
+        reporting_spreadsheet.write_csv(stream, rows, for_excel=to_file)
     elif kind == "xlsx":
         about = [
             ("Report", _title(report)),
@@ -75,8 +75,8 @@ def show_closing(sheet: Closing) -> None:
 
     subtitle = f"closing sheet as of {_moment(sheet)}"
     reporting_view.show(sheet.tournament_name, subtitle, reporting_sheet.sections(sheet))
-    say(f"\nAudit seal: {_seal(sheet)}", dim=True)
-    say(_verdict(sheet), fg="green" if sheet.agrees else "yellow", bold=True)
+    console.say(f"\nAudit seal: {_seal(sheet)}", dim=True)
+    console.say(_verdict(sheet), fg="green" if sheet.agrees else "yellow", bold=True)
 
 
 def fill_closing(sheet: Closing, kind: str, _to_file: bool, stream: IO[bytes]) -> None:

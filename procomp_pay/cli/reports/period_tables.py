@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from procomp_pay.cli.payments import wording
+from procomp_pay.cli.display import wording
 from procomp_pay.cli.reports.cells import Cell, Column, Missing, Percent, Seconds, Section, columns, known
 from procomp_pay.services.reports.figures import Attempts, Flow
 

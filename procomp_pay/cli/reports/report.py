@@ -8,7 +8,9 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from procomp_pay.cli.framework.common import JsonOption, clean, print_json, run_with_context, say, settings
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.context import run_with_context, settings
+from procomp_pay.cli.framework.options import JsonOption, SinceOption, UntilOption
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -64,8 +66,8 @@ def register(app: typer.Typer) -> None:
 def report(
     context: typer.Context,
     tournament: TournamentOption = None,
-    since: Annotated[str | None, typer.Option(metavar="DAY", help="From this day, as 2026-05-01.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="DAY", help="Up to and with this day.")] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     timezone: ZoneOption = None,
     csv_file: Annotated[
         str | None,
@@ -82,17 +84,16 @@ def report(
         if any(each is not None for each in given):
             raise typer.BadParameter(f"options come after the word {context.invoked_subcommand}")
         return
-    from procomp_pay.cli.payments import wording
     from procomp_pay.cli.reports import output as reporting_output
     from procomp_pay.domain.period import Period
     from procomp_pay.services.reports.period import report as count
 
-    period = Period(_zone(timezone), wording.day(since, "--since"), wording.day(until, "--until"))
+    period = Period(_zone(timezone), formats.day(since, "--since"), formats.day(until, "--until"))
     outputs = _outputs(html=html, xlsx=xlsx, csv=csv_file)
     _check(outputs, force=force, as_json=as_json)
     made: Report = run_with_context(lambda ctx: count(ctx, period, tournament))
     if as_json:
-        print_json(made.full())
+        console.print_json(made.full())
     _write(outputs, partial(reporting_output.fill_report, made), force=force)
     if not (as_json or outputs):
         reporting_output.show_report(made, most_rows=_MOST_ROWS)
@@ -123,7 +124,7 @@ def closing(
     _check(outputs, force=force, as_json=as_json)
     sheet: Closing = run_with_context(lambda ctx: close(ctx, tournament, zone, then))
     if as_json:
-        print_json(sheet.full())
+        console.print_json(sheet.full())
     _write(outputs, partial(reporting_output.fill_closing, sheet), force=force)
     if not (as_json or outputs):
         reporting_output.show_closing(sheet)
@@ -150,7 +151,7 @@ def _write(outputs: dict[str, str], fill: Callable[[str, bool, IO[bytes]], None]
         to_file = target != reporting_files.STDOUT
         reporting_files.write(target, partial(fill, kind, to_file), force=force)
         if to_file:
-            say(f"\N{CHECK MARK} {clean(target)}", fg="green")
+            console.say(f"\N{CHECK MARK} {console.clean(target)}", fg="green")
 
 
 def _zone(name: str | None) -> ZoneInfo:
@@ -166,7 +167,7 @@ def _zone(name: str | None) -> ZoneInfo:
         pass
     except KeyError:
         pass
-    raise Refused(f"{clean(wanted)[:64]!r} is no time zone", next_step="write it as Asia/Almaty")
+    raise Refused(f"{console.clean(wanted)[:64]!r} is no time zone", next_step="write it as Asia/Almaty")
 
 
 def _moment(text: str | None, zone: ZoneInfo) -> datetime | None:
@@ -176,13 +177,12 @@ def _moment(text: str | None, zone: ZoneInfo) -> datetime | None:
     """
     from datetime import datetime, timedelta
 
-    from procomp_pay.cli.payments import wording
     from procomp_pay.domain.period import midnight
 
     if text is None:
         return None
     if len(text) <= len("2026-05-01"):
-        day = wording.day(text, "--as-of")
+        day = formats.day(text, "--as-of")
         return midnight(day + timedelta(days=1), zone) if day else None
     try:
         read = datetime.fromisoformat(text.strip())

@@ -6,12 +6,12 @@ import csv
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import IO, Any
 
-from procomp_pay.cli.framework.common import clean
+from procomp_pay.cli.framework import console
 from procomp_pay.cli.reports.cells import Cell, Missing, Percent, Seconds, Section, as_text
 
 #: Text that begins so is a formula to one spreadsheet or another; the wide forms are Excel's in Asia.
@@ -21,9 +21,14 @@ _WIDEST = 48
 _LONGEST_TEXT = 32_767  # what a cell of Excel holds
 
 
+_HEAD = ("section", "item", "name", "currency", "figure", "value")
+
+_Row = tuple[str, str, str, str, str, Any]
+
+
 def text(value: str) -> str:
     """Text that no spreadsheet takes for a formula, also after it was saved as CSV and opened again."""
-    shown = clean(value)[:_LONGEST_TEXT]
+    shown = console.clean(value)[:_LONGEST_TEXT]
     return f"'{shown}" if shown.lstrip().startswith(_RUNS) else shown
 
 
@@ -139,3 +144,53 @@ def _raw(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value.isoformat() if isinstance(value, date) else value
+
+
+def csv_rows(document: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """The figures of ``Report.full()``, under the same names. What is not known is empty."""
+    yield _HEAD
+    for name in ("made_at", "timezone", "since", "until"):
+        yield ("report", "", "", "", name, document[name])
+    for flow in document["money"]:
+        yield from _flow("money", "", "", flow)
+    yield from _plain("attempts", "", "", document["attempts"])
+    for method in document["methods"]:
+        yield from _plain("methods", method["method"], "", _without(method, "method", "money"))
+        for flow in method["money"]:
+            yield from _flow("methods", method["method"], "", flow)
+    for day in document["days"]:
+        yield from _flow("days", day["day"], "", _without(day, "day"))
+    for each in document["tournaments"]:
+        key, name = each["tournament_id"], each["name"]
+        yield from _plain("tournaments", key, name, _without(each, "tournament_id", "name", "money"))
+        for flow in each["money"]:
+            yield from _flow("tournaments", key, name, flow)
+    for reason in document["failure_reasons"]:
+        yield ("failure_reasons", reason["status"], reason["reason"] or "", "", "count", reason["count"])
+    yield ("failure_reasons", "", "", "", "not_named", document["failure_reasons_not_named"])
+    yield from _plain("participants", "", "", document["participants"])
+    for kind in document["open_discrepancies"]["kinds"]:
+        whose = "" if kind["of_our_payments"] else "of no payment of ours"
+        yield ("open_discrepancies", kind["kind"], whose, "", "count", kind["count"])
+
+
+def _flow(section: str, item: str, name: str, flow: dict[str, Any]) -> Iterator[_Row]:
+    for figure, value in _flat(_without(flow, "currency")):
+        yield section, item, name, flow["currency"], figure, value
+
+
+def _plain(section: str, item: str, name: str, figures: dict[str, Any]) -> Iterator[_Row]:
+    for figure, value in _flat(figures):
+        yield section, item, name, "", figure, value
+
+
+def _flat(figures: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}_{inner}", each) for inner, each in _flat(value))
+        else:
+            yield name, value
+
+
+def _without(document: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name not in names}

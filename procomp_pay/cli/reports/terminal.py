@@ -11,7 +11,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from procomp_pay.cli.framework.common import has_colour, out, safe
+from procomp_pay.cli.framework import console
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, as_text, is_number, size
 
 #: From this width on the spare columns are shown.
@@ -29,20 +29,24 @@ def show(title: str, subtitle: str, sections: Sequence[Section], *, most_rows: i
 
     :param most_rows: of a longer table only the newest so many are drawn.
     """
-    console = out() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, highlight=False, emoji=False)
-    console.print(f"[bold]{safe(title)}[/]  [dim]{safe(subtitle)}[/]")
+    terminal = (
+        console.out() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, highlight=False, emoji=False)
+    )
+    terminal.print(f"[bold]{console.safe(title)}[/]  [dim]{console.safe(subtitle)}[/]")
     for section in sections:
         if section.is_empty and not section.note:
             continue
-        console.print(f"\n[bold]{safe(section.title)}[/]")
+        terminal.print(f"\n[bold]{console.safe(section.title)}[/]")
         if not section.is_empty:
-            console.print(_table(section, console.width, most_rows))
+            terminal.print(_table(section, terminal.width, most_rows))
         if section.note:
-            console.print(f"[dim]{safe(section.note)}[/]")
+            terminal.print(f"[dim]{console.safe(section.note)}[/]")
 
 
 def _table(section: Section, width: int, most_rows: int | None) -> Table:
-    return _Drawing(section, wide=width >= _WIDE, bars=has_colour()).table(most_rows or len(section.rows))
+    return _Drawing(section, wide=width >= _WIDE, bars=console.has_colour()).table(
+        most_rows or len(section.rows)
+    )
 
 
 class _Drawing:
@@ -63,7 +67,9 @@ class _Drawing:
             right = any(is_number(row[n]) for row in section.rows)
             justify: Literal["left", "right"] = "right" if right else "left"
             whole = right or any(isinstance(row[n], Id) for row in section.rows)
-            table.add_column(safe(section.columns[n].head), justify=justify, overflow="fold", no_wrap=whole)
+            table.add_column(
+                console.safe(section.columns[n].head), justify=justify, overflow="fold", no_wrap=whole
+            )
             if self._bars and section.columns[n].bar:
                 table.add_column("", no_wrap=True)
         ends = len(section.rows) - section.totals
@@ -78,7 +84,7 @@ class _Drawing:
 
     def _cells(self, row: Sequence[Cell], n: int, *, total: bool) -> list[str]:
         cell = row[n]
-        text = f"[dim]{as_text(cell)}[/]" if isinstance(cell, Missing) else safe(as_text(cell))
+        text = f"[dim]{as_text(cell)}[/]" if isinstance(cell, Missing) else console.safe(as_text(cell))
         if not (self._bars and self._section.columns[n].bar):
             return [text]
         length, of = size(cell), self._largest[_unit(self._section, row)]

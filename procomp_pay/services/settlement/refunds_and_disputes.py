@@ -1,7 +1,7 @@
 """Record refunds and disputes, for :mod:`procomp_pay.services.settlement.apply` alone.
 
-:func:`apply_refund_event` writes the refund or the dispute and returns the status that follows; ``apply`` writes
-the status; :func:`finish` then moves the participant and writes the audit entry and the messages.
+:func:`apply_refund_event` writes the refund or the dispute and returns the status that follows; ``apply``
+writes the status; :func:`finish` then moves the participant and writes the audit entry and the messages.
 """
 
 from __future__ import annotations

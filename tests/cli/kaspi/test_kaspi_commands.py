@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from procomp_pay.sandbox.tls import Authority
-from tests.cli.conftest import Clerk
+from tests.support.terminal import Clerk
 
 
 @pytest.fixture

@@ -2,19 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
-import re
-import select
-import signal
-import struct
-import subprocess
-import sys
-import termios
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +9,8 @@ import pytest
 
 from procomp_pay.cli.kaspi.wording import paid_at
 from procomp_pay.domain.errors import Refused
-from tests.cli.conftest import Clerk
+from tests.support.pseudo_terminal import pseudo_terminal
+from tests.support.terminal import Clerk
 
 NUMBER = "19000000001"
 VERIFY = ("verify-kaspi",)
@@ -116,64 +104,10 @@ def test_the_queue_for_a_pipe(ctx: Clerk) -> None:
     assert [each["state"] for each in ctx.ask(*VERIFY)["items"]] == ["cancelled", "confirming now"]
 
 
-class Terminal:
-    """A real terminal with the command in it."""
-
-    def __init__(self, fd: int, process: subprocess.Popen[bytes]) -> None:
-        self._fd, self._process, self.seen = fd, process, ""
-
-    def type(self, text: str) -> None:
-        self.seen = ""
-        os.write(self._fd, text.encode())
-
-    def wait_for(self, text: str, seconds: float = 15) -> None:
-        """Until the screen has shown ``text`` since something was typed."""
-        until = time.monotonic() + seconds
-        while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen):
-            assert time.monotonic() < until, f"{text!r} never came: {self.seen[-3000:]!r}"
-            if select.select([self._fd], [], [], 0.1)[0]:
-                self.seen += os.read(self._fd, 65536).decode("utf-8", "replace")
-
-    def interrupt(self) -> None:
-        """Ctrl-C: what a terminal makes of it for the process that it controls."""
-        self._process.send_signal(signal.SIGINT)
-
-    def ends(self) -> int:
-        until = time.monotonic() + 15
-        while self._process.poll() is None:
-            assert time.monotonic() < until
-            if select.select([self._fd], [], [], 0.05)[0]:
-                os.read(self._fd, 65536)
-        return int(self._process.returncode)
-
-
-@contextmanager
-def terminal(ctx: Clerk, *words: str, columns: int = 80) -> Iterator[Terminal]:
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    before = termios.tcgetattr(theirs)
-    environment = ctx.environment() | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "procomp_pay", *words],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment,
-    )
-    try:
-        yield Terminal(ours, process)
-        assert termios.tcgetattr(theirs)[3] == before[3], "the terminal is put back as it was"
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-        os.close(theirs)
-
-
 def test_a_clerk_at_a_terminal(small_desk: Clerk) -> None:
     first, second = start(small_desk, "p1"), start(small_desk, "p2")
     small_desk.pay(second, "pay")  # the customer has paid, nobody has asked Kaspi yet
-    with terminal(small_desk, *VERIFY) as screen:
+    with pseudo_terminal(small_desk, *VERIFY) as screen:
         screen.wait_for("2 wait")
         screen.wait_for("Timur")
         screen.type("kata\n")
@@ -220,7 +154,7 @@ def test_a_clerk_at_a_terminal(small_desk: Clerk) -> None:
 
 def test_ctrl_c_leaves_a_sane_terminal(small_desk: Clerk) -> None:
     start(small_desk)
-    with terminal(small_desk, *VERIFY, columns=40) as screen:
+    with pseudo_terminal(small_desk, *VERIFY, columns=40) as screen:
         screen.wait_for("1  Аида Нурланова")  # a narrow window still says who it is
         screen.wait_for("KZT · not scanned yet")
         screen.interrupt()

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from tests.cli.conftest import Clerk
+from tests.support.terminal import Clerk
 
 
 def sql(clerk: Clerk, statement: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from tests.cli.conftest import Clerk
+from tests.support.terminal import Clerk
 
 
 def _store(ctx: Clerk) -> list[dict[str, Any]]:

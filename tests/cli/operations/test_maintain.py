@@ -19,7 +19,7 @@ from procomp_pay.storage.database import migrate
 from procomp_pay.storage.database.locks import maintenance_lock
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import Payment
-from tests.cli.conftest import NOW, Clerk
+from tests.support.terminal import NOW, Clerk
 
 KASPI = ("--method", "kaspi_qr")
 

@@ -14,8 +14,8 @@ import pytest
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.storage.models.queues import Delivery, OutboxMessage
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
-from tests.cli.conftest import Clerk
 from tests.support.receivers import MailBox, Receiver, mail_server, receiver
+from tests.support.terminal import Clerk
 
 NOW = datetime(2026, 5, 1, 9, 0, tzinfo=UTC)
 SECRET = "whsec_" + "c2VjcmV0" * 4

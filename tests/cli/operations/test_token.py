@@ -7,7 +7,7 @@ import time
 import jwt
 import pytest
 
-from tests.cli.conftest import Clerk
+from tests.support.terminal import Clerk
 
 SECRET = "a-secret-of-this-test-that-is-long-enough"
 ISSUE = ("token", "issue", "--user", "u1", "--role", "staff")

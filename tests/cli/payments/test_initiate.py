@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Clerk
+from tests.support.terminal import Clerk
 
 KASPI = ("--method", "kaspi_qr")
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from procomp_pay.cli.payments import wording
+from procomp_pay.cli.display import wording
 from procomp_pay.domain.errors import Refused
-from tests.cli.conftest import Clerk
+from tests.support.terminal import Clerk
 
 KASPI = ("--method", "kaspi_qr")
 

@@ -16,7 +16,7 @@ import pytest
 
 from procomp_pay.cli.payments import watch as watching
 from procomp_pay.services.lifecycle import polling
-from tests.cli.conftest import Clerk
+from tests.support.terminal import Clerk
 
 KASPI = ("--method", "kaspi_qr")
 

@@ -10,10 +10,9 @@ import httpx
 import pytest
 
 from procomp_pay.providers.stripe.service import StripePaymentService
-from tests.cli.conftest import Clerk
-from tests.cli.refunds.test_refund import paid
 from tests.support.statement_files import HEADS, text
 from tests.support.statement_files import kaspi as row
+from tests.support.terminal import Clerk, paid
 
 
 def nobodys(ctx: Clerk) -> str:

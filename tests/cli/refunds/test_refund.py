@@ -22,29 +22,10 @@ from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.services.bootstrap import open_context
 from procomp_pay.services.maintenance.run import Pass, work_inbox
 from procomp_pay.services.webhooks import inbox
-from tests.cli.conftest import Clerk
+from tests.support.pseudo_terminal import pseudo_terminal
+from tests.support.terminal import Clerk, paid
 
 WHY = ("--reason", "injured")
-
-
-def paid(ctx: Clerk, who: str = "p1", card: str | None = None) -> Any:
-    """A payment of 50 USD that is paid: by Apple Pay on the hosted page, or by a test card."""
-    if card is None:
-        opened = ctx.ask("initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD")
-        ctx.pay(opened, "apple_pay")
-    else:
-        opened = ctx.ask(
-            "initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD", "--intent-only"
-        )
-        answer = httpx.post(
-            f"{ctx.street.url}/v1/payment_intents/{opened['provider_ref']}/confirm",
-            data={"payment_method": card, "return_url": "https://app.example.com/paid"},
-            headers={"Authorization": f"Bearer {ctx.street.sandbox.info()['stripe_secret_key']}"},
-        )
-        assert answer.status_code == 200, answer.text
-    view = ctx.ask("status", "--payment", opened["payment_id"], "--refresh")
-    assert view["status"] == "COMPLETED"
-    return view
 
 
 def paid_by_kaspi(ctx: Clerk, who: str = "p1") -> Any:
@@ -294,3 +275,12 @@ def test_it_asks_on_a_terminal(small_desk: Clerk, answer: str, code: int, cents:
     assert process.wait(30) == code
     os.close(ours)
     assert gone(small_desk, view) == cents
+
+
+def test_ctrl_c_at_the_question_ends_the_command_at_once(small_desk: Clerk) -> None:
+    view = paid(small_desk)
+    with pseudo_terminal(small_desk, "refund", view["payment_id"], *WHY) as screen:
+        screen.wait_for("[y/N]")
+        screen.interrupt()
+        assert screen.ends() == 130
+    assert gone(small_desk, view) == 0

@@ -25,8 +25,8 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import Participant
-from tests.cli.conftest import Clerk
 from tests.support.report_books import BEGINS, Books, random_books
+from tests.support.terminal import Clerk
 
 _EVIL = ['=HYPERLINK("http://evil.example","x")', "<script>alert(1)</script>", "@SUM(A1)", "Kid \x1b[31mred",
          "+7 701", "-2+3", "Құдайбергенұлы & Ко", "'; DROP", "\uff1d1+1"]  # fmt: skip

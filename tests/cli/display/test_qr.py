@@ -16,9 +16,9 @@ import segno
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procomp_pay.cli.payments import block_text as bigtext
-from procomp_pay.cli.payments import qr, screens
-from tests.cli.conftest import Clerk
+from procomp_pay.cli.display import block_text as bigtext
+from procomp_pay.cli.display import qr, screens
+from tests.support.terminal import Clerk
 
 _DARK = {True: {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}}
 _DARK[False] = {char: (1 - top, 1 - low) for char, (top, low) in _DARK[True].items()}

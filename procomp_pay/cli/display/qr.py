@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from procomp_pay.cli.framework import console
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _background_is_light() -> bool:
 
 def can_draw() -> bool:
     """Whether the terminal has block characters."""
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8" and os.environ.get("TERM") != "dumb"
+    return console.is_utf8() and os.environ.get("TERM") != "dumb"
 
 
 def checked_file(path: Path | None) -> Path | None:

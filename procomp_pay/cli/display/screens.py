@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from procomp_pay.cli.framework.common import safe
-from procomp_pay.cli.payments import block_text as bigtext
-from procomp_pay.cli.payments import wording
-from procomp_pay.cli.payments.qr import Picture, drawn
+from procomp_pay.cli.display import block_text as bigtext
+from procomp_pay.cli.display import wording
+from procomp_pay.cli.display.qr import Picture, drawn
+from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain.states import PaymentStatus
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ def facts(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
     """Who pays what for which tournament, as lines of markup."""
     if short:
         return [
-            f"[bold reverse] {view.charged} [/] {safe(view.participant_name)}",
+            f"[bold reverse] {view.charged} [/] {console.safe(view.participant_name)}",
             view.code or view.payment_id,
         ]
-    place = safe(view.tournament_name) + (f" · {safe(view.category)}" if view.category else "")
+    place = console.safe(wording.tournament(view))
     return [
-        f"[bold]{safe(view.participant_name)}[/]",
+        f"[bold]{console.safe(view.participant_name)}[/]",
         place,
         "",
         *amount_lines(view, large=large),
@@ -80,24 +80,24 @@ def now_line(view: PaymentView, now: datetime, trouble: str | None = None) -> st
     line = f"[bold {colour}]{view.status}[/]"
     if view.status is PaymentStatus.PENDING and view.expires_at is not None:
         over = view.expires_at <= now
-        line += " asking one last time" if over else f" [bold]{wording.left(view.expires_at, now)}[/] left"
-    line += f" · {safe(wording.state(view))}"
+        line += " asking one last time" if over else f" [bold]{formats.left(view.expires_at, now)}[/] left"
+    line += f" · {console.safe(wording.state(view))}"
     if trouble:
-        line += f"\n[bold yellow]! no connection, trying again[/] [dim]({safe(trouble)})[/]"
+        line += f"\n[bold yellow]! no connection, trying again[/] [dim]({console.safe(trouble)})[/]"
     return line
 
 
 def pay_screen(
-    view: PaymentView, picture: Picture | None, console: Console, below: Iterable[str] = ()
+    view: PaymentView, picture: Picture | None, terminal: Console, below: Iterable[str] = ()
 ) -> RenderableType:
     """The screen to pay from, within the terminal's size."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    place = place_for(picture, console.width, console.height)
-    large = console.width >= 40 and console.height >= 16
-    coloured = console.color_system is not None and not console.no_color
+    place = place_for(picture, terminal.width, terminal.height)
+    large = terminal.width >= 40 and terminal.height >= 16
+    coloured = terminal.color_system is not None and not terminal.no_color
     rest = [Text.from_markup(line) for line in below]
     if picture is None or not place.fits:
         return Group(*map(Text.from_markup, facts(view, large=large)), *rest)
@@ -107,7 +107,7 @@ def pay_screen(
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=picture.width, no_wrap=True)
     grid.add_column()
-    short = picture.height < 14 or console.width - picture.width < 2 + _BESIDE
+    short = picture.height < 14 or terminal.width - picture.width < 2 + _BESIDE
     grid.add_row(code, Group(*map(Text.from_markup, facts(view, large=not short)), "", *rest))
     return grid
 
@@ -139,19 +139,25 @@ def last_word(view: PaymentView, *, utf8: bool = True) -> RenderableType:
         colour = wording.COLOURS[view.status]
         lines.append(Text(_TITLES[view.status], style=f"bold {colour}"))
     if odd or view.status is not PaymentStatus.COMPLETED:
-        lines.append(Text.from_markup(safe(wording.state(view))))
+        lines.append(Text.from_markup(console.safe(wording.state(view))))
     paid = "✓ PAID " if view.status is PaymentStatus.COMPLETED else ""  # the word too: for a reader, a log
     lines += [Text.from_markup(paid + line if n == 0 else line) for n, line in enumerate(_proof(view))]
     return Panel(Group(*lines), border_style=colour, box=box.HEAVY, padding=(0, 2), expand=False)
 
 
+def print_last_word(view: PaymentView) -> None:
+    """Print the panel at the end on stdout."""
+    terminal = console.out()
+    terminal.print(last_word(view, utf8=terminal.encoding.startswith("utf")))
+
+
 def _proof(view: PaymentView) -> list[str]:
     found = [
-        f"[bold]{view.charged}[/] · {safe(view.participant_name)}",
-        f"{safe(view.tournament_name)} · {wording.METHODS[view.method]}",
+        f"[bold]{view.charged}[/] · {console.safe(view.participant_name)}",
+        f"{console.safe(view.tournament_name)} · {wording.METHODS[view.method]}",
     ]
     if view.operation_number:
-        found.append(f"Kaspi operation {safe(view.operation_number)}")
+        found.append(f"Kaspi operation {console.safe(view.operation_number)}")
     when = view.completed_at or view.updated_at
-    found.append(f"{wording.clock_time(when)} · {view.payment_id}" + (f" · {view.code}" if view.code else ""))
+    found.append(f"{formats.clock_time(when)} · {view.payment_id}" + (f" · {view.code}" if view.code else ""))
     return found

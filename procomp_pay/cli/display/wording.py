@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
-from procomp_pay.cli.payments import refund_wording
-from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
 
 if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
-    from procomp_pay.services.views.refund import Move
-
-#: Where the tournaments are: times in the terminal are read off the clock on the hall's wall.
-ALMATY = ZoneInfo("Asia/Almaty")
+    from procomp_pay.services.views.refund import DisputeView, Move, RefundView
 
 METHODS = {
     PaymentMethod.KASPI_QR: "Kaspi QR",
@@ -33,58 +28,9 @@ COLOURS = {
 }
 
 
-def clock_time(at: datetime, now: datetime | None = None) -> str:
-    """``14:05`` today, ``Sat 2 May 14:05`` on another day, with the year in another year."""
-    local, today = at.astimezone(ALMATY), (now or datetime.now(UTC)).astimezone(ALMATY)
-    if local.date() == today.date():
-        return f"{local:%H:%M}"
-    year = "" if local.year == today.year else f" {local.year}"
-    return f"{local:%a} {local.day} {local:%b}{year} {local:%H:%M}"
-
-
-def day_of(at: datetime) -> str:
-    """``Sat 2 May``."""
-    local = at.astimezone(ALMATY)
-    return f"{local:%a} {local.day} {local:%b}"
-
-
-def exact_time(at: datetime) -> str:
-    """``14:05:07``."""
-    return f"{at.astimezone(ALMATY):%H:%M:%S}"
-
-
-def day(text: str | None, name: str) -> date | None:
-    """A day as ``2026-05-01``.
-
-    :raises Refused: it is none.
-    """
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise Refused(
-            f"{name} {text[:24]!r} is not a day", next_step=f"write it as {name} 2026-05-01"
-        ) from None
-
-
-def day_begins(of: date, *, plus_days: int = 0) -> datetime:
-    """The first instant of a day in Almaty.
-
-    :raises Refused: a day at the end of the calendar.
-    """
-    try:
-        return datetime.combine(of + timedelta(days=plus_days), time.min, ALMATY).astimezone(UTC)
-    except OverflowError:
-        raise Refused(f"{of} is not a day that a payment can have") from None
-
-
-def left(until: datetime, now: datetime) -> str:
-    """``2:59``; ``0:00`` when it is over."""
-    seconds = max(0, int((until - now).total_seconds()))
-    hours, rest = divmod(seconds, 3600)
-    minutes, seconds = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+def tournament(view: PaymentView) -> str:
+    """Return the tournament with the participant's category."""
+    return view.tournament_name + (f" · {view.category}" if view.category else "")
 
 
 def how_to_pay(view: PaymentView) -> str:
@@ -134,7 +80,7 @@ def _paid(view: PaymentView) -> str:
         notes.append("LATE: it came after the end, a person decides what becomes of it")
     if view.is_duplicate:
         notes.append("PAID TWICE: another payment took the place, this one goes back")
-    return "; ".join(["paid", *notes, *refund_wording.notes(view)])
+    return "; ".join(["paid", *notes, *_refund_notes(view)])
 
 
 def _still_watched(view: PaymentView) -> str:
@@ -175,7 +121,7 @@ _SOURCES = {
 def deed(entry: Move, view: PaymentView) -> str:
     """What an entry of the audit trail did; what is unknown is shown as it stands."""
     kaspi = view.channel.is_kaspi
-    if (back := refund_wording.move(entry, view)) is not None:
+    if (back := _refund_move(entry, view)) is not None:
         said = back
     elif entry.action == "processing:moved":
         said = "scanned by the customer" if kaspi else "with the bank"
@@ -193,3 +139,77 @@ def move(entry: Move, view: PaymentView) -> str:
     who = _SOURCES.get(entry.source, f"by {entry.actor}")
     note = f": {entry.note}" if entry.note else ""
     return f"{said} ({who}){note}"
+
+
+_DISPUTES = {
+    DisputeState.OPEN: "open",
+    DisputeState.WITHDRAWN: "open, the money is held meanwhile",
+    DisputeState.WON: "won, the money stays",
+    DisputeState.LOST: "lost, the money is gone",
+}
+_REFUND_MOVES = {
+    "refund_pending": "the refund is on its way",
+    "refund_failed": "the refund failed",
+    "refund_cancelled": "the refund was cancelled",
+    "dispute_open": "DISPUTED by the customer at the bank",
+    "dispute_withdrawn": "the disputed money is held while the dispute lasts",
+    "dispute_won": "the dispute is won, the money stays",
+    "dispute_lost": "the dispute is lost, the money is gone",
+}
+
+
+def _refund_notes(view: PaymentView) -> list[str]:
+    """What a paid payment's sentence says besides."""
+    found = []
+    if view.refunded.amount:
+        found.append(f"{view.refunded} paid back")
+    waiting = sum(each.state is RefundState.PENDING for each in view.refunds)
+    if waiting:
+        found.append("a refund is on its way" if waiting == 1 else f"{waiting} refunds are on their way")
+    if view.dispute is not None:
+        found.append(f"DISPUTE {_DISPUTES[view.dispute.state]}")
+    return found
+
+
+def flag(view: PaymentView) -> str:
+    """A word for lists; empty where there is no dispute."""
+    if view.dispute is None:
+        return ""
+    return "DISPUTED" if view.dispute.state.is_open else f"DISPUTE-{view.dispute.state.upper()}"
+
+
+def is_odd(view: PaymentView) -> bool:
+    """A person should look at it."""
+    return view.is_late or view.is_duplicate or (view.dispute is not None and view.dispute.holds_refunds_back)
+
+
+def refund_line(refund: RefundView, when: str) -> str:
+    """``20.00 USD paid back, 14:05 by aigerim: injured (re_…)``."""
+    how = {
+        RefundState.PENDING: "not known yet, followed up" if refund.is_unknown else "on its way",
+        RefundState.SUCCEEDED: "paid back",
+        RefundState.FAILED: "FAILED" + (f" ({refund.failure_reason})" if refund.failure_reason else ""),
+        RefundState.CANCELLED: "cancelled",
+    }[refund.state]
+    name = refund.provider_refund_id or refund.refund_id
+    return f"{refund.money} {how}, {when} by {refund.requested_by}: {refund.reason} ({name})"
+
+
+def dispute_line(dispute: DisputeView, due: str | None) -> str:
+    """``50.00 USD open, evidence until Sat 2 May 14:00: fraudulent (dp_…)``."""
+    until = f", evidence until {due}" if due and dispute.state.is_open else ""
+    why = f": {dispute.reason.replace('_', ' ')}" if dispute.reason else ""
+    return f"{dispute.money} {_DISPUTES[dispute.state]}{until}{why} ({dispute.dispute_id})"
+
+
+def _refund_move(entry: Move, view: PaymentView) -> str | None:
+    """An entry about money that goes back; ``None`` for any other."""
+    money = Money(entry.amount, view.charged.currency) if entry.amount is not None else None
+    match entry.action:
+        case "refund_requested":
+            return f"asked to pay back {money}"
+        case "refund_succeeded":
+            return f"{money} PAID BACK" if money else "a refund went through"
+        case "refund_failed" if money is not None:
+            return f"the refund failed, {money} came back to us"
+    return _REFUND_MOVES.get(entry.action)

@@ -1,0 +1,242 @@
+"""The terminal: streams, colour, width, tables, JSON, questions and errors. Nothing else touches them.
+
+Results go to stdout. Progress, hints, questions and errors go to stderr: a pipe on stdout stays clean.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import textwrap
+import threading
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from procomp_pay.domain.errors import PaymentError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_SPACE = "\N{NO-BREAK SPACE}"  # part of an amount; Python does not call it printable
+#: The widest line of running text, in columns.
+_WIDEST = 100
+
+
+def out() -> Console:
+    """Return a rich console on stdout. No colour where that is no terminal or ``NO_COLOR`` is set."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+
+
+def err() -> Console:
+    """Return a rich console on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
+
+
+def has_colour(*, err: bool = False) -> bool:
+    """Return whether a stream may be coloured."""
+    stream = sys.stderr if err else sys.stdout
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def is_interactive() -> bool:
+    """Return whether a person uses this command: only then are questions and live screens shown."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def columns() -> int:
+    """Return the terminal's width."""
+    return shutil.get_terminal_size().columns
+
+
+def is_wide(width: int) -> bool:
+    """Return whether a table of ``width`` columns fits: always in a pipe, which has no width."""
+    return not sys.stdout.isatty() or columns() >= width
+
+
+def is_utf8() -> bool:
+    """Return whether stdout has block characters, ticks and the like."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+# Text
+
+
+def clean(text: object) -> str:
+    """Return text from outside with its control characters made visible and harmless."""
+    return "".join(c if c.isprintable() or c == _SPACE else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def safe(text: object) -> str:
+    """Return text from outside for rich: :func:`clean`, and its markup made harmless."""
+    from rich.markup import escape
+
+    return escape(clean(text))
+
+
+def wrap(text: str, indent: str = "  ", *, err: bool = False) -> str:
+    """Break text between words at the terminal's width; leave it as one line for a pipe.
+
+    :param indent: of every line but the first.
+    """
+    if not (sys.stderr if err else sys.stdout).isatty():
+        return text
+    width = max(30, min(columns(), _WIDEST) - 2)
+    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent=indent, **options) for line in text.split("\n")
+    )
+
+
+def bold(text: str) -> str:
+    """Return text that is bold on a terminal with colours."""
+    return typer.style(text, bold=True) if has_colour() else text
+
+
+def dim(text: str) -> str:
+    """Return text that is dim on a terminal with colours."""
+    return typer.style(text, dim=True) if has_colour() else text
+
+
+def coloured(text: str, colour: str | None, *, bold: bool = False) -> str:
+    """Return text that has a colour on a terminal with colours."""
+    return typer.style(text, fg=colour, bold=bold) if has_colour() else text
+
+
+def label_rows(rows: Iterable[tuple[str, str]], width: int = 11) -> list[str]:
+    """Return ``label  value`` lines, the labels dim and padded to ``width``."""
+    return [f"  {dim(f'{label:<{width}}')} {value}" for label, value in rows]
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
+    """Return a table as lines of plain text.
+
+    :param right: the columns, from 0, that are aligned to the right: amounts and numbers.
+    """
+    widths = [max(width_of(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    lines = []
+    for number, row in enumerate((head, *rows)):
+        cells = []
+        for n, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            padding = " " * (width - width_of(cell))
+            cells.append(padding + cell if n in right else cell + padding)
+        line = "  ".join(cells).rstrip()
+        lines.append(dim(line) if number == 0 else line)
+    return lines
+
+
+def width_of(text: str) -> int:
+    """Return the columns that a terminal gives to a text."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def shortened(text: str, width: int) -> str:
+    """Return at most ``width`` columns of a text, with an ellipsis where it was cut."""
+    while text and width_of(text) > max(1, width):
+        text = text[:-2].rstrip() + "…" if not text.endswith("…") else text[:-2] + "…"
+    return text
+
+
+# Output
+
+
+def print_lines(lines: Iterable[str], *, err: bool = False) -> None:
+    """Print lines as they are."""
+    for line in lines:
+        typer.echo(line, err=err)
+
+
+def say(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = False) -> None:
+    """Print a line on stderr. ``text`` is printed as it is: make it :func:`clean` first."""
+    wrapped = wrap(text, err=True)
+    shown = typer.style(wrapped, fg=fg, bold=bold, dim=dim) if has_colour(err=True) else wrapped
+    typer.echo(shown, err=True)
+
+
+def hint(command: str) -> None:
+    """Print what to type next, on stderr; never broken into lines, since it is there to be copied."""
+    line = f"  \N{RIGHTWARDS ARROW} {clean(command)}"
+    typer.echo(typer.style(line, fg="cyan") if has_colour(err=True) else line, err=True)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document; amounts as exact numbers (``50.00``)."""
+    import simplejson
+
+    typer.echo(simplejson.dumps(document, use_decimal=True, ensure_ascii=not is_utf8(), indent=2))
+
+
+def show_error(error: PaymentError, *, as_json: bool = False) -> None:
+    """Print what happened, why, and what to type next."""
+    from procomp_pay.domain.redact import redact
+
+    message = redact(error.message, cards=False)
+    if as_json:
+        print_error_json(message, error.exit_code, error.next_step)
+        return
+    text = wrap(f"\N{BALLOT X} {clean(message)}", err=True)
+    mark = typer.style(text[0], fg="red", bold=True) if has_colour(err=True) else text[0]
+    typer.echo(mark + text[1:], err=True)
+    if error.next_step:
+        hint(error.next_step)
+
+
+def print_error_json(detail: str, exit_code: int, next_step: str | None = None) -> None:
+    """Print an error as the one JSON document of a command."""
+    print_json({"detail": clean(detail), "exit_code": exit_code, "next_step": next_step})
+
+
+# Questions
+
+
+def check_can_ask(*, yes: bool, as_json: bool, instead: str = "say --yes if you mean it") -> None:
+    """Refuse to start what needs an answer where nobody can give one.
+
+    :raises typer.BadParameter: no terminal, or ``--json``, and no ``--yes``.
+    """
+    if not yes and (as_json or not is_interactive()):
+        raise typer.BadParameter(f"there is nobody to ask here: {instead}")
+
+
+def confirm(question: str, *, declined: str = "Left as it is.") -> None:
+    """Ask yes or no, on stderr.
+
+    :raises typer.Exit: code 3, the answer was no.
+    """
+    with _ctrl_c_interrupts():
+        agreed = typer.confirm(question, default=False, err=True)
+    if not agreed:
+        say(declined, fg="yellow")
+        raise typer.Exit(3)
+
+
+def prompt(question: str, *, optional: bool = False) -> str:
+    """Ask for a line, on stderr; an empty one is taken where it is optional."""
+    given: dict[str, Any] = {"default": "", "show_default": False} if optional else {}
+    with _ctrl_c_interrupts():
+        return str(typer.prompt(question, err=True, **given))
+
+
+@contextmanager
+def _ctrl_c_interrupts() -> Iterator[None]:
+    """Let Ctrl-C end a question at once. Under ``asyncio.run`` the first one would only cancel the
+    task, which cannot notice it before the line is typed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

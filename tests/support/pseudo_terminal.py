@@ -1,0 +1,73 @@
+"""A command in a pseudo-terminal: what a person sees, types and interrupts."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.support.terminal import Clerk
+
+
+class PseudoTerminal:
+    """A real terminal with the command in it."""
+
+    def __init__(self, fd: int, process: subprocess.Popen[bytes]) -> None:
+        self._fd, self._process, self.seen = fd, process, ""
+
+    def type(self, text: str) -> None:
+        self.seen = ""
+        os.write(self._fd, text.encode())
+
+    def wait_for(self, text: str, seconds: float = 15) -> None:
+        """Until the screen has shown ``text`` since something was typed."""
+        until = time.monotonic() + seconds
+        while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen):
+            assert time.monotonic() < until, f"{text!r} never came: {self.seen[-3000:]!r}"
+            if select.select([self._fd], [], [], 0.1)[0]:
+                self.seen += os.read(self._fd, 65536).decode("utf-8", "replace")
+
+    def interrupt(self) -> None:
+        """Ctrl-C: what a terminal makes of it for the process that it controls."""
+        self._process.send_signal(signal.SIGINT)
+
+    def ends(self) -> int:
+        until = time.monotonic() + 15
+        while self._process.poll() is None:
+            assert time.monotonic() < until
+            if select.select([self._fd], [], [], 0.05)[0]:
+                os.read(self._fd, 65536)
+        return int(self._process.returncode)
+
+
+@contextmanager
+def pseudo_terminal(ctx: Clerk, *words: str, columns: int = 80) -> Iterator[PseudoTerminal]:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    before = termios.tcgetattr(theirs)
+    environment = ctx.environment() | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "procomp_pay", *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+    )
+    try:
+        yield PseudoTerminal(ours, process)
+        assert termios.tcgetattr(theirs)[3] == before[3], "the terminal is put back as it was"
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
