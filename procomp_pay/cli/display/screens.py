@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from procomp_pay.cli.display import block_text as bigtext
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.display.qr import Picture, drawn
 from procomp_pay.cli.framework import console, formats
@@ -51,7 +50,7 @@ def amount_lines(view: PaymentView, *, large: bool) -> list[str]:
     if not large:
         return [f"[bold reverse] {view.charged} [/]"]
     digits = f"{view.charged.amount:,.2f}".removesuffix(".00").replace(",", " ")
-    return [*(f"[bold]{line}[/]" for line in bigtext.small(digits)), plain]
+    return [*(f"[bold]{line}[/]" for line in small(digits)), plain]
 
 
 def facts(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
@@ -133,7 +132,7 @@ def last_word(view: PaymentView, *, utf8: bool = True) -> RenderableType:
     lines: list[Any] = []
     if view.status is PaymentStatus.COMPLETED:
         colour = "yellow" if odd else "green"
-        lines += [Text(line, style=f"bold {colour}") for line in bigtext.large("PAID", "█" if utf8 else "#")]
+        lines += [Text(line, style=f"bold {colour}") for line in large("PAID", "█" if utf8 else "#")]
         lines.append(Text(""))
     else:
         colour = wording.COLOURS[view.status]
@@ -161,3 +160,52 @@ def _proof(view: PaymentView) -> list[str]:
     when = view.completed_at or view.updated_at
     found.append(f"{formats.clock_time(when)} · {view.payment_id}" + (f" · {view.code}" if view.code else ""))
     return found
+
+
+_GLYPHS = {
+    "0": "### # # # # # # ###",
+    "1": " #  ##   #   #  ###",
+    "2": "###   # ### #   ###",
+    "3": "###   # ###   # ###",
+    "4": "# # # # ###   #   #",
+    "5": "### #   ###   # ###",
+    "6": "### #   ### # # ###",
+    "7": "###   #   #   #   #",
+    "8": "### # # ### # # ###",
+    "9": "### # # ###   # ###",
+    ".": "                 # ",
+    "A": "### # # ### # # # #",
+    "D": "##  # # # # # # ## ",
+    "I": "###  #   #   #  ###",
+    "P": "### # # ### #   #  ",
+}
+
+
+_ROWS = 5
+
+
+_HALVES = {(True, True): "█", (True, False): "▀", (False, True): "▄", (False, False): " "}
+
+
+def _pixels(text: str) -> list[list[bool]]:
+    """Five rows; a glyph is three wide with a gap behind it. What has no glyph is a gap of two."""
+    rows: list[list[bool]] = [[] for _ in range(_ROWS)]
+    for letter in text:
+        glyph = _GLYPHS.get(letter)
+        for number, row in enumerate(rows):
+            part = "  " if glyph is None else glyph[number * 4 : number * 4 + 3] + " "
+            row.extend(pixel == "#" for pixel in part.ljust(2 if glyph is None else 4))
+    return rows
+
+
+def small(text: str) -> list[str]:
+    """Three lines, two pixels to a character."""
+    rows = [*_pixels(text), []]
+    rows[-1] = [False] * len(rows[0])
+    pairs = zip(rows[::2], rows[1::2], strict=True)
+    return ["".join(_HALVES[pair] for pair in zip(*both, strict=True)).rstrip() for both in pairs]
+
+
+def large(text: str, ink: str = "█") -> list[str]:
+    """Five lines, two characters to a pixel."""
+    return ["".join(ink * 2 if pixel else "  " for pixel in row).rstrip() for row in _pixels(text)]

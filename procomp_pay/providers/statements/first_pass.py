@@ -9,7 +9,8 @@ from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.providers.statements.duplicates import LAST_BUCKET, Suspects
 from procomp_pay.providers.statements.layout.cells import Cell, CellError, decimal_mark, read_number
 from procomp_pay.providers.statements.layout.headers import Meaning, head_key
-from procomp_pay.providers.statements.layout.recognise import STRIPE, Layout, recognise
+from procomp_pay.providers.statements.layout.model import STRIPE, Layout
+from procomp_pay.providers.statements.layout.recognise import recognise
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, Table
 
 MOST_AMOUNTS = 10_000

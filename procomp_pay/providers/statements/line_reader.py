@@ -22,7 +22,7 @@ from procomp_pay.providers.statements.layout.cells import (
 )
 from procomp_pay.providers.statements.layout.headers import Meaning
 from procomp_pay.providers.statements.layout.line_kinds import STRIPE_PAYMENT_IDS, is_total
-from procomp_pay.providers.statements.layout.recognise import STRIPE
+from procomp_pay.providers.statements.layout.model import STRIPE
 from procomp_pay.providers.statements.layout.timestamps import Moments
 from procomp_pay.providers.statements.summary import Tally
 from procomp_pay.providers.statements.table import Rows

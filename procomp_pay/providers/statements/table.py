@@ -8,7 +8,8 @@ from typing import Protocol
 
 from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.providers.statements.layout.cells import Cell
-from procomp_pay.providers.statements.layout.recognise import WRITE_A_MAPPING, Layout, recognise
+from procomp_pay.providers.statements.layout.model import Layout
+from procomp_pay.providers.statements.layout.recognise import WRITE_A_MAPPING, recognise
 
 Row = tuple[int, Sequence[Cell]]
 #: Told of a row that cannot be read at all: its line and why.

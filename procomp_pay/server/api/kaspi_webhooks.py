@@ -22,7 +22,8 @@ from procomp_pay.config import Network
 from procomp_pay.domain.errors import DatabaseUnavailable, Forbidden
 from procomp_pay.server.api import requests as bodies
 from procomp_pay.server.api.kaspi_requests import BillQuery, BillShown, GatewayCallback
-from procomp_pay.server.api.responses import Received, answer
+from procomp_pay.server.api.responses import Received
+from procomp_pay.server.http.json_response import answer
 from procomp_pay.server.http.proxy import client
 from procomp_pay.server.http.route import BASE, Route
 from procomp_pay.server.http.state import STATE, State

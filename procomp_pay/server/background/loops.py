@@ -21,8 +21,7 @@ from procomp_pay.services.maintenance.run import (
     work_refunds,
     work_watch,
 )
-from procomp_pay.services.maintenance.stalled_work import alert_stalled_work
-from procomp_pay.services.standstill import tell_standstill
+from procomp_pay.services.maintenance.stalled_work import alert_stalled_work, alert_standstill
 from procomp_pay.storage.payments import repository as payments
 
 log = logging.getLogger(__name__)
@@ -182,7 +181,7 @@ class Background:
             for name in self.standing_still():
                 log.error("background loop %s stands still", name)
                 with contextlib.suppress(PaymentError):  # the database is down: the log is all there is
-                    await tell_standstill(self._desk, name)
+                    await alert_standstill(self._desk, name)
 
     async def _missed_round(self) -> float:
         done = Pass()

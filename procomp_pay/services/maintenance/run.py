@@ -14,7 +14,7 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.lifecycle.polling import LEASE_S, poll_payment, schedule_next_poll
 from procomp_pay.services.maintenance.provider_health import check_provider_health
 from procomp_pay.services.notifications.deliver import deliver_due
-from procomp_pay.services.refunds.send import follow_up
+from procomp_pay.services.refunds.send import REFUND_LEASE_S, follow_up
 from procomp_pay.services.settlement.apply import AppliedEvent
 from procomp_pay.services.webhooks.backfill import fetch_missed
 from procomp_pay.services.webhooks.batch import handle_due
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 
 #: Rows that one pass claims at a time; small, so that several processes share the work.
 BATCH = 10
-#: How long a claimed refund is left alone by other processes, in seconds: longer than two calls with retries.
-REFUND_LEASE_S = 120
 #: The most rows of one kind that a pass handles: a pass ends, whatever comes in meanwhile.
 _MOST = 10_000
 

@@ -24,3 +24,11 @@ async def alert_stalled_work(ctx: AppContext) -> int:
         payload = {"work": kind, "since": since.isoformat()}
         await alerts.enqueue_alert(ctx, Topic.ALERT_STALLED, payload, once=f"{kind}:{hour}")
     return len(found)
+
+
+async def alert_standstill(ctx: AppContext, loop: str) -> bool:
+    """Leave an alert; False where one about this loop was left within this hour, by whatever process."""
+    now = ctx.clock()
+    payload = {"work": f"the loop {loop}", "since": now.isoformat()}
+    once = f"{loop}:{now.isoformat(timespec='hours')}"
+    return await alerts.enqueue_alert(ctx, Topic.ALERT_STALLED, payload, once=once)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from procomp_pay.config import ProviderMode
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
@@ -11,6 +9,7 @@ from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.notifications import alerts
+from procomp_pay.services.notifications.message import MessageContext
 from procomp_pay.services.views.payment import PaymentView, many
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.models import exact_json
@@ -21,19 +20,6 @@ from procomp_pay.storage.payments.listing import Filter
 
 #: The platform's bare words for what a payment did; a person need not be told once it is paid after all.
 _BAD_NEWS = (Topic.PAYMENT_FAILED, Topic.PAYMENT_EXPIRED)
-
-
-@dataclass(frozen=True, slots=True)
-class MessageContext:
-    """What a message is about, as it stands now.
-
-    :param settled_by: the payment that settles the participant's fee now.
-    """
-
-    view: PaymentView
-    email: str | None = None
-    settled_by: str | None = None
-    language: str | None = None
 
 
 async def send_delivery(ctx: AppContext, claim: Claim) -> DeliveryResponse:

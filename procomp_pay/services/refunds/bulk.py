@@ -23,11 +23,10 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.maintenance.run import REFUND_LEASE_S
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.bulk_report import Ending, Line, Report
 from procomp_pay.services.refunds.create import RefundCommand
-from procomp_pay.services.refunds.send import follow_up
+from procomp_pay.services.refunds.send import REFUND_LEASE_S, follow_up
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
 from procomp_pay.services.views.refund import RefundView

@@ -261,3 +261,7 @@ def _fact(
         refund=news,
         reason=news.failure_reason,
     )
+
+
+#: How long a claimed refund is left alone by other processes, in seconds: longer than two calls with retries.
+REFUND_LEASE_S = 120

@@ -16,8 +16,8 @@ import segno
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procomp_pay.cli.display import block_text as bigtext
 from procomp_pay.cli.display import qr, screens
+from procomp_pay.cli.display import screens as screens_store
 from tests.support.terminal import Clerk
 
 _DARK = {True: {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}}
@@ -137,5 +137,5 @@ def test_a_terminal_that_is_too_small_gets_the_text(small_desk: Clerk) -> None:
 
 
 def test_large_letters() -> None:
-    assert bigtext.small("7") == ["▀▀█", "  █", "  ▀"]
-    assert bigtext.large("I", "#") == ["######", "  ##", "  ##", "  ##", "######"]
+    assert screens_store.small("7") == ["▀▀█", "  █", "  ▀"]
+    assert screens_store.large("I", "#") == ["######", "  ##", "  ##", "  ##", "######"]

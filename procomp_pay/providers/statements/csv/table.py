@@ -14,7 +14,8 @@ from procomp_pay.providers.statements.csv.blocks import Block, blocks
 from procomp_pay.providers.statements.csv.encoding import Survey, survey
 from procomp_pay.providers.statements.layout.headers import MOST_COLUMNS, Meaning
 from procomp_pay.providers.statements.layout.mapping_file import Mapped
-from procomp_pay.providers.statements.layout.recognise import HEAD_WITHIN, STRIPE, Layout, recognise
+from procomp_pay.providers.statements.layout.model import STRIPE, Layout
+from procomp_pay.providers.statements.layout.recognise import HEAD_WITHIN, recognise
 from procomp_pay.providers.statements.owner import owner_of
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, Broken, Row, unknown
 

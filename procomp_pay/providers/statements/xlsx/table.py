@@ -14,7 +14,8 @@ from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.providers.statements.layout.cells import Cell, Unusable
 from procomp_pay.providers.statements.layout.headers import MOST_COLUMNS
 from procomp_pay.providers.statements.layout.mapping_file import Mapped
-from procomp_pay.providers.statements.layout.recognise import HEAD_WITHIN, Layout, recognise
+from procomp_pay.providers.statements.layout.model import Layout
+from procomp_pay.providers.statements.layout.recognise import HEAD_WITHIN, recognise
 from procomp_pay.providers.statements.owner import owner_of
 from procomp_pay.providers.statements.table import Broken, Row, unknown
 from procomp_pay.providers.statements.xlsx.safety import SAVE_AGAIN, damaged, look_through

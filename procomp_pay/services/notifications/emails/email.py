@@ -18,7 +18,7 @@ from procomp_pay.providers.notifications.smtp import Email
 from procomp_pay.services.notifications.emails.translation import Translation
 
 if TYPE_CHECKING:
-    from procomp_pay.services.notifications.compose import MessageContext
+    from procomp_pay.services.notifications.message import MessageContext
     from procomp_pay.services.views.payment import PaymentView
 
 #: Working days until refunded money is on a card (Stripe: "5 to 10 business days").
