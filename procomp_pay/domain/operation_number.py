@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from procomp_pay.domain.confusables import DIGIT_FOR, upper
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.names import DIGIT_FOR, upper
 
 SHORTEST, LONGEST = 8, 18
 #: What stands before the number on receipts: ``№ чека QR19000000001``.

@@ -11,8 +11,8 @@ import hashlib
 from collections.abc import Iterator
 from itertools import count
 
-from procomp_pay.domain.confusables import LATIN_FOR, upper
 from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.names import LATIN_FOR, upper
 
 #: Characters before the check: 35 bits, so that nobody finds one by trying.
 LENGTH = 7

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.context import operator, run_with_context
 from procomp_pay.cli.framework.options import AsOption, JsonOption
-from procomp_pay.cli.registrations.input import read_currency, read_moment, refuse_options
+from procomp_pay.domain.errors import InvalidAmount
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from procomp_pay.domain.money import Currency
 
 tournaments = typer.Typer(no_args_is_help=True, help="Tournaments and their entry fees.")
 participants = typer.Typer(no_args_is_help=True, help="Who takes part: add, import, find.")
@@ -267,3 +272,39 @@ def import_participants(
         people_views.show_import(roster, report)
     if report.blocked:
         raise typer.Exit(3)
+
+
+def read_moment(text: str | None) -> datetime | None:
+    """A time as it is typed; without a zone it is Almaty's."""
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    if text is None:
+        return None
+    try:
+        read = datetime.fromisoformat(text.strip())
+    except ValueError:
+        read = None
+    if read is None or not 2000 <= read.year <= 2100:
+        raise typer.BadParameter(
+            f"{text[:40]!r} is no time; write 2026-05-01 or 2026-05-01T09:00", param_hint="--starts"
+        )
+    return read.replace(tzinfo=ZoneInfo("Asia/Almaty")) if read.tzinfo is None else read
+
+
+def read_currency(text: str) -> Currency:
+    from procomp_pay.domain.money import Currency
+
+    try:
+        return Currency(text.upper())
+    except ValueError:
+        raise InvalidAmount(
+            f"{text[:12]!r} is not a currency we take", next_step=f"use one of {', '.join(Currency)}"
+        ) from None
+
+
+def refuse_options(*arguments: str | None) -> None:
+    """Unknown options come in as arguments here; only a number may begin with a dash."""
+    for text in arguments:
+        if text and text.startswith("-") and not text[1:2].isdigit():
+            raise typer.BadParameter(f"there is no option {text[:40]}; see --help", param_hint=text[:40])

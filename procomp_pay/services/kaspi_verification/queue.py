@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
+from procomp_pay.storage.payments import kaspi_operations
 from procomp_pay.storage.payments import kaspi_operations as numbers
-from procomp_pay.storage.payments import unverified_kaspi as rows_of
 
 #: A payment that ended unpaid is shown for so long after its start: its parent may stand here with a receipt.
 ENDED_SHOWN = timedelta(hours=3)
@@ -21,7 +21,7 @@ async def waiting(ctx: AppContext) -> list[PaymentView]:
     """One payment for each participant: the newest one, and all that money of another amount came for."""
     async with ctx.db.reading() as session:
         since = ctx.clock() - ENDED_SHOWN
-        rows = await rows_of.unsettled_kaspi(session, ended_since=since, limit=MOST)
+        rows = await kaspi_operations.unsettled_kaspi(session, ended_since=since, limit=MOST)
         found = await views.of_rows(session, rows)
     newest = {view.participant_id: view.payment_id for view in found}
     return [view for view in found if newest[view.participant_id] == view.payment_id or is_odd(view)]

@@ -25,6 +25,7 @@ from sqlalchemy import text as sql
 from sqlmodel import Field
 
 from procomp_pay.domain.money import Currency
+from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, CreateState
 from procomp_pay.storage.models.columns import (
@@ -38,6 +39,7 @@ from procomp_pay.storage.models.columns import (
     text,
     word,
 )
+from procomp_pay.storage.models.columns import amount as money
 
 
 class PaymentDetail(Row, table=True):
@@ -220,3 +222,45 @@ class AuditEntry(Row, table=True):
     note: str | None = Field(default=None, sa_column=text("note", null=True))
     prev_hash: str = Field(sa_column=text("prev_hash"))
     hash: str = Field(sa_column=text("hash"))
+
+
+class Settlement(Row, table=True):
+    """One movement at a provider: a payment, a refund, a dispute, or one of them that came back.
+
+    Written by ``reconcile`` alone, at most once for each movement, whether it was read by API or from a file;
+    never changed. Movements that are of no payment of ours (payouts, transfers) are not here.
+
+    ``amount`` is signed as the balance moves: a payment is positive, a refund negative. ``net`` is ``amount``
+    less ``fee``. A fee that a statement does not tell is ``NULL``, and so is its net; one that was given back
+    (a dispute that was won) is negative. ``currency`` is that of the provider's balance: not always the
+    payment's own, nor one that we take fees in.
+    """
+
+    __tablename__ = "pay_settlement"
+    __table_args__ = (
+        check_word("kind", LineKind),
+        UniqueConstraint("provider", "kind", "ref"),
+        Index(None, "payment_id"),
+        Index(None, "at"),
+    )
+
+    id: str = Field(sa_column=key())
+    #: ``stripe`` or ``kaspi``.
+    provider: str = Field(sa_column=text("provider"))
+    payment_id: str = Field(sa_column=text("payment_id", payment_key()))
+    kind: LineKind = Field(sa_column=word("kind", LineKind))
+    #: The provider's id of what moved it: ``ch_…``, ``re_…``, ``du_…``, a Kaspi operation number.
+    ref: str = Field(sa_column=text("ref"))
+    #: Stripe's ``txn_…``, where it is known.
+    balance_transaction_id: str | None = Field(
+        default=None, sa_column=text("balance_transaction_id", null=True, unique=True)
+    )
+    amount: Decimal = Field(sa_column=money("amount"))
+    fee: Decimal | None = Field(default=None, sa_column=money("fee", null=True))
+    net: Decimal | None = Field(default=None, sa_column=money("net", null=True))
+    currency: str = Field(sa_column=text("currency"))
+    #: When the money moved, by the provider's clock.
+    at: datetime = Field(sa_column=moment("at"))
+    #: ``stripe_api`` or ``statement``.
+    source: str = Field(sa_column=text("source"))
+    recorded_at: datetime = Field(sa_column=moment("recorded_at"))

@@ -12,10 +12,9 @@ from sqlalchemy import func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund, Settlement
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import AuditSeal, Discrepancy, ReconciliationRun
-from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.reports.attempts import rows
 

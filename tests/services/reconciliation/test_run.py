@@ -16,10 +16,9 @@ from procomp_pay.sandbox.stripe import objects
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.payments import AuditEntry, Settlement
 from procomp_pay.storage.models.queues import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.schema import METADATA
-from procomp_pay.storage.models.settlements import Settlement
 from tests.support.environment import CLERK, World
 from tests.support.kaspi_payments import Kaspi
 from tests.support.reconciliation import (

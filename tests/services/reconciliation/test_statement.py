@@ -17,10 +17,9 @@ from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
-from procomp_pay.storage.models.payments import KaspiOperation
+from procomp_pay.storage.models.payments import KaspiOperation, Settlement
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import ReconciliationRun
-from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.reconciliation import staging_repeats
 from procomp_pay.storage.reconciliation.staging_repeats import Repeats
 from tests.support import reconciliation as plants

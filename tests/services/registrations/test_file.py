@@ -12,7 +12,7 @@ import openpyxl
 import pytest
 
 from procomp_pay.domain.errors import Refused
-from procomp_pay.services.registrations import rows as roster_rows
+from procomp_pay.services.registrations import file as file_store
 from procomp_pay.services.registrations import xlsx_rows as roster_xlsx
 from procomp_pay.services.registrations.file import Roster, RosterRow, read_roster
 
@@ -202,8 +202,8 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
 def test_size_is_bounded(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refused, match="larger than 10 MB"):
         read_roster(save(HEAD + "А,,\n" * 2_500_000))
-    lines = "".join(f"Спортсмен {n},,\n" for n in range(roster_rows.MOST_ROWS))
-    assert len(read_roster(save(HEAD + lines)).rows) == roster_rows.MOST_ROWS
+    lines = "".join(f"Спортсмен {n},,\n" for n in range(file_store.MOST_ROWS))
+    assert len(read_roster(save(HEAD + lines)).rows) == file_store.MOST_ROWS
     with pytest.raises(Refused, match="more than 20000 lines"):
         read_roster(save(HEAD + lines + "Аида,,\n"))
 

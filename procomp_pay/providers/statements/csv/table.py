@@ -16,8 +16,7 @@ from procomp_pay.providers.statements.layout.headers import MOST_COLUMNS, Meanin
 from procomp_pay.providers.statements.layout.mapping_file import Mapped
 from procomp_pay.providers.statements.layout.model import STRIPE, Layout
 from procomp_pay.providers.statements.layout.recognise import HEAD_WITHIN, recognise
-from procomp_pay.providers.statements.owner import owner_of
-from procomp_pay.providers.statements.table import EXPORT_AGAIN, Broken, Row, unknown
+from procomp_pay.providers.statements.table import EXPORT_AGAIN, Broken, Row, owner_of, unknown
 
 _DELIMITERS = (",", ";", "\t", "|")
 #: What says so by itself if it was cut, or does not matter.

@@ -16,8 +16,7 @@ from procomp_pay.providers.statements.layout.headers import MOST_COLUMNS
 from procomp_pay.providers.statements.layout.mapping_file import Mapped
 from procomp_pay.providers.statements.layout.model import Layout
 from procomp_pay.providers.statements.layout.recognise import HEAD_WITHIN, recognise
-from procomp_pay.providers.statements.owner import owner_of
-from procomp_pay.providers.statements.table import Broken, Row, unknown
+from procomp_pay.providers.statements.table import Broken, Row, owner_of, unknown
 from procomp_pay.providers.statements.xlsx.safety import SAVE_AGAIN, damaged, look_through
 
 #: As many rows as a sheet can have.
