@@ -159,7 +159,7 @@ def _running(python: str, home: Path, env: dict[str, str], workers: int) -> Iter
 
 
 def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Whether it takes connections before it ends, or half a minute has passed."""
+    """Return whether the process accepts connections within half a minute."""
     end = time.monotonic() + 30
     while process.poll() is None and time.monotonic() < end:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):

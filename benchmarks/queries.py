@@ -120,7 +120,7 @@ class Watch:
 
 
 def plan(reader: Reader, statement: str, parameters: Any) -> dict[str, Any]:
-    """How PostgreSQL runs a statement, and what it read."""
+    """Return PostgreSQL's plan of a statement, and the blocks that it read."""
     explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
     found = reader.execute(explained.encode(), parameters).fetchone()
     return dict(found[0][0]) if found else {}

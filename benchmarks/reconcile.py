@@ -181,7 +181,7 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
 
 
 def expected(count: int) -> dict[str, int]:
-    """What must be found, and nothing else."""
+    """Return the faults that must be found, and no others."""
     names = {
         "amount": "AMOUNT_MISMATCH", "currency": "CURRENCY_MISMATCH", "lost": "MISSING_AT_PROVIDER",
         "unknown": "MISSING_LOCALLY", "twice": "DUPLICATE_PAYMENT",

@@ -242,7 +242,7 @@ WHERE p.status = 'COMPLETED' AND p.id >= %s AND p.id < %s
 
 
 def completions(url: str, first: int, count: int, limit_s: float) -> dict[int, float]:
-    """When each payment's COMPLETED and PAID was committed, once all are."""
+    """Return when each payment's COMPLETED and PAID was committed, once all are."""
     import psycopg
 
     span = (f"pay{first:08d}", f"pay{first + count:08d}")

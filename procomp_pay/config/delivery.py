@@ -127,7 +127,7 @@ def sender(text: str) -> tuple[str, str]:
 
 
 def is_address(text: str) -> bool:
-    """Whether a letter can be addressed to it as it stands: one plain ASCII address, nothing around it."""
+    """Return whether the text is one plain ASCII e-mail address with nothing around it."""
     from email.errors import MessageError
     from email.headerregistry import Address
 
@@ -149,7 +149,7 @@ def one_line(text: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
+    """Return whether a host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

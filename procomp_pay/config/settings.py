@@ -161,7 +161,9 @@ class Settings(BaseSettings):
 
     @property
     def base_url(self) -> str:
-        """Where the participant's phone reaches us: QR pictures and the page after a payment."""
+        """Return the base URL by which a participant's phone reaches us: QR pictures, the page after a
+        payment.
+        """
         return (self.public_base_url or "http://127.0.0.1:8080").rstrip("/")
 
     @property
@@ -255,7 +257,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _check_post(settings: Settings) -> None:
-    """What is told to whom: half of it configured would fail when there is something to tell.
+    """Raise ConfigurationError for half-configured notifications, which would fail when a message is due.
 
     :raises ConfigurationError: a wrong form, or one of a pair is missing.
     """
@@ -287,7 +289,7 @@ def _check_post(settings: Settings) -> None:
 
 
 def sandbox_run_file(settings: Settings) -> Path:
-    """Where a running sandbox leaves its address and keys for this user alone."""
+    """Return the file in which a running sandbox leaves its address and keys for this user alone."""
     return settings.home / "sandbox.json"
 
 
@@ -328,7 +330,7 @@ def _mode(key: SecretStr | None, base: str | None) -> ProviderMode:
 
 
 def _place(url: str | None) -> ProviderMode:
-    """What an address alone tells."""
+    """Return the provider mode that an address alone implies."""
     if url is None:
         return ProviderMode.OFF
     if _is_loopback(url):

@@ -137,7 +137,7 @@ class PaymentProvider(Protocol):
     async def create(self, request: CreateRequest) -> Created: ...
 
     async def find(self, request: CreateRequest) -> Created | None:
-        """What an earlier, identical request made; ``None`` where it made nothing or this cannot be asked."""
+        """Return what an earlier, identical request made; ``None`` if nothing, or if it cannot be asked."""
 
     async def fetch(self, handle: ProviderRef) -> ProviderStatus: ...
 
@@ -159,7 +159,7 @@ class PaymentProvider(Protocol):
         """
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
-        """What has gone back of a payment, whoever asked for it."""
+        """Return the refunds of a payment as the provider lists them, whoever asked for them."""
 
     async def check(self) -> str:
         """One cheap call; a sentence about what answers."""

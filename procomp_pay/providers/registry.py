@@ -140,7 +140,7 @@ def _check_complete(settings: Settings) -> None:
 
 
 def _needed(settings: Settings) -> dict[str, object]:
-    """What a scheme cannot do without."""
+    """Return the settings that a scheme requires."""
     scheme = settings.kaspi_scheme
     needed: dict[str, object] = {"KASPI_API_URL": settings.kaspi_api_url}
     if scheme is not KaspiScheme.GATEWAY:

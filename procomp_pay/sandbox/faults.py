@@ -37,7 +37,9 @@ class Fault:
     hits: int = field(default=0, init=False)
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether the rule is about this request; `path` is a prefix, or a glob if it has `*` or `?`."""
+        """Return whether the rule matches this request; `path` is a prefix, or a glob if it has `*` or
+        `?`.
+        """
         if self.method is not None and self.method != method:
             return False
         if any(mark in self.path for mark in "*?"):

@@ -35,5 +35,5 @@ async def json_or_form(request: web.Request) -> dict[str, Any]:
 
 
 def wants_json(request: web.Request) -> bool:
-    """Whether the caller asked for JSON rather than a page."""
+    """Return whether the caller asked for JSON rather than a page."""
     return "application/json" in request.headers.get("Accept", "")

@@ -61,7 +61,9 @@ class Store:
 
 
 def read_state(path: Path | None) -> dict[str, Any]:
-    """What the last run left, or an empty dict. Raises StateError for a file that is not ours."""
+    """Return the state that the last run left, or an empty dict. Raises StateError for a file that is not
+    ours.
+    """
     if path is None or not path.exists():
         return {}
     try:

@@ -14,7 +14,7 @@ CALLBACK_SECRET = "e2e-secret-of-the-gateway"
 
 
 def test_the_sandbox_says_how_it_is_reached_by_certificate(town: Town, tmp_path: Path) -> None:
-    """What it prints is copied as it stands, and the desk works with it."""
+    """Copy the printed lines as they are, and take a payment with them."""
     town.open_sandbox("--tls", str(tmp_path / "my tls"))
     said = ""
     while "Ctrl-C stops it" not in said:

@@ -47,7 +47,7 @@ def fill(url: str, ring: Keyring) -> None:
 
 
 def under(url: str, key: str) -> int:
-    """How many rows this key alone reads."""
+    """Return the number of rows that this key alone decrypts."""
     ring = Keyring([key])
 
     async def work(db: PaymentDatabaseService) -> int:
@@ -92,7 +92,7 @@ def test_on_the_embedded_default(town: Town) -> None:
 
 
 def drop(path: Path, key: str) -> None:
-    """What an operator does a day later."""
+    """Drop the old key, as an operator does a day later."""
     path.write_text(path.read_text("utf-8").replace(key + "\n", ""), "utf-8")
 
 

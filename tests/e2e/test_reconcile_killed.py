@@ -17,7 +17,7 @@ SLOW = {"path": "/v1/checkout/sessions", "method": "GET", "kind": "delay", "seco
 
 
 def repaired(town: Town) -> int:
-    """How many payments reconcile has moved; asked quickly, while it runs."""
+    """Return the number of payments that reconcile has moved, while it runs."""
 
     async def count() -> int:
         db = PaymentDatabaseService(
@@ -35,7 +35,7 @@ def repaired(town: Town) -> int:
 
 
 def stories(town: Town, people: list[str]) -> list[tuple[str, int]]:
-    """How each one's payment stands, and how often reconcile moved it."""
+    """Return the status of each payment, and how often reconcile moved it."""
     found = [said["items"][0] for said in town.ask_all(*(("history", who) for who in people))]
     return [(each["status"], sum(m["source"] == "reconcile" for m in each["moves"])) for each in found]
 

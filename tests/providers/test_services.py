@@ -41,7 +41,7 @@ class Bench:
         assert answer.status_code < 300, answer.text
 
     async def calls(self, path: str) -> int:
-        """How many requests came in for a path."""
+        """Return the number of requests for a path."""
         log = (await self.http.get("/_sandbox/requests")).json()
         entries = log["requests"] if isinstance(log, dict) else log
         return sum(entry["path"].endswith(path) for entry in entries)

@@ -325,7 +325,7 @@ async def test_a_process_that_sleeps_longer_than_its_claims_hold(morning: Make, 
 
 
 async def test_poison_among_the_events(morning: Make) -> None:
-    """What always raises is tried again and again, and holds up nobody."""
+    """Retry an event that always raises, without holding up the others."""
     async with morning(10) as made:
         await made.start()
         secret = str(made.sandbox.info()["webhook_secret"])

@@ -33,7 +33,7 @@ class Kaspi:
         )
 
     async def gone(self, opened: views.Opening) -> Decimal:
-        """What went back at the sandbox."""
+        """Return the amount refunded at the sandbox."""
         return await gone(self.world, opened)
 
 
@@ -59,7 +59,7 @@ async def paid(world: World, scheme: KaspiScheme) -> views.Opening:
 
 
 async def gone(world: World, opened: views.Opening) -> Decimal:
-    """What went back at the sandbox."""
+    """Return the amount refunded at the sandbox."""
     async with world.ctx.db.reading() as session:
         handle = provider_ref_of(await load_payment(session, opened.view.payment_id))
     total = (await world.ctx.providers.of(Channel.KASPI_QR).list_refunds(handle)).total

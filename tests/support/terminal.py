@@ -101,7 +101,7 @@ class Clerk:
         return self.type(*words, "--json", code=code).json
 
     def pay(self, payment: Any, action: str) -> None:
-        """What the customer does with the phone."""
+        """Do what the customer does with the phone."""
         if payment["channel"].startswith("kaspi"):
             self.street.post(f"/pay/{payment['provider_ref']}", {"action": action})
         else:

@@ -260,7 +260,7 @@ def _same_dispute(ours: tuple[str, DisputeState], theirs: ProviderRecord) -> boo
 
 
 def _alone(ours: LocalRecord) -> Iterator[Mismatch]:
-    """What does not agree within our own books."""
+    """Return the SQL for what does not agree within our own books."""
     if ours.status is not PaymentStatus.COMPLETED:
         if ours.place is RegistrationState.TAKEN:
             what = "the participant counts as paid, the payment is not"

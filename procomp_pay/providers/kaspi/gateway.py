@@ -85,7 +85,7 @@ class KaspiGateway:
         return _created(data, request)
 
     async def fetch(self, handle: ProviderRef) -> ProviderStatus:
-        """How it stands, where the gateway can be asked; else nothing new."""
+        """Return the payment's status, where the gateway can be asked; else one without news."""
         data = await self._look(handle)
         return (
             ProviderStatus(None, raw_status="not told", authoritative=False)
@@ -94,7 +94,7 @@ class KaspiGateway:
         )
 
     async def _look(self, handle: ProviderRef) -> Mapping[str, Any] | None:
-        """What the gateway says of it; ``None`` where it cannot be asked."""
+        """Return the gateway's answer; ``None`` if it cannot be asked."""
         if handle.provider_ref.startswith(_NO_ID) or not self._has_status:
             return None
         try:

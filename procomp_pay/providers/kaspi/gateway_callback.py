@@ -47,7 +47,7 @@ class ParsedCallback:
 
 
 def read_callback(document: Any) -> ParsedCallback | None:
-    """What a body says; ``None`` where it names no payment or no state."""
+    """Parse a callback's body; ``None`` if it names no payment or no state."""
     if not isinstance(document, Mapping):
         return None
     fields = words.fields(document)

@@ -75,7 +75,7 @@ _UNKNOWN = StatusMeaning(None, known=False)
 
 
 def meaning(status: str) -> StatusMeaning:
-    """What a state says; one that is not known means still open."""
+    """Return the meaning of a gateway's state; an unknown one means "still open"."""
     return _STATES.get(status.lower().replace("-", "_").replace(" ", "_"), _UNKNOWN)
 
 

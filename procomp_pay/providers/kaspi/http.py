@@ -98,7 +98,7 @@ class KaspiHttp:
 
 
 def _mark(files: tuple[Path, ...]) -> _Mark:
-    """What changes when a file does."""
+    """Return a value that changes when one of the files does."""
     found: list[tuple[int, int, int] | None] = []
     for path in files:
         try:

@@ -78,7 +78,7 @@ class KaspiPublicApi:
             raise OutcomeUnknown(f"Kaspi's answer to a new QR lacks {error}") from error
 
     async def fetch(self, handle: ProviderRef) -> ProviderStatus:
-        """How the purchase stands, with amount and operation number where Kaspi gives them.
+        """Return the purchase's status, with amount and operation number where Kaspi gives them.
 
         An unknown status means "still open": a payment is never failed for a word that we do not know.
         """
@@ -156,7 +156,7 @@ class KaspiPublicApi:
         return await self._calls.get(f"/payment/status/{purchase}")
 
     async def _amount(self, handle: ProviderRef, data: Mapping[str, Any]) -> Any:
-        """What Kaspi says was paid; ``None`` where scheme basic does not tell."""
+        """Return the paid amount; ``None`` under scheme basic, which does not tell it."""
         amount = data.get("Amount")
         if amount is None and self._calls.scheme is not KaspiScheme.BASIC:
             try:

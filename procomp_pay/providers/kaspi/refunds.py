@@ -120,7 +120,8 @@ class KaspiRefunds:
             raise _more_went_back(request, total)
 
     async def _made_before(self, request: RefundRequest) -> RefundEvent | None:
-        """Whether an earlier request, whose answer was lost, was carried out; ``None`` where it was not.
+        """Return the refund that an earlier request made although its answer was lost; ``None`` if it made
+        none.
 
         Where as much or more went back since, it counts as made, whoever made it: what is beyond it is
         taken over as a cashier's. Never is the same money sent again beside what a cashier gave.
@@ -184,7 +185,7 @@ class KaspiRefunds:
             raise OutcomeUnknown(f"Kaspi's answer to a refund QR lacks {error}") from error
 
     async def is_scanned(self, qr: RefundQr) -> bool:
-        """Whether the customer has shown who they are.
+        """Return whether the customer has scanned the return QR.
 
         :raises Refused: the customer said no, or the QR is dead.
         """
@@ -194,7 +195,7 @@ class KaspiRefunds:
         return status == "CustomerIdentityObtained"
 
     async def is_theirs(self, qr: RefundQr, purchase: str) -> bool:
-        """Whether the customer who scanned is the one who paid, among their latest purchases here."""
+        """Return whether the payment is among the latest purchases of the customer who scanned."""
         body = {
             "DeviceToken": self._calls.device_token,
             "QrReturnId": qr.return_id,

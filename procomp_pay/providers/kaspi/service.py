@@ -99,7 +99,7 @@ class KaspiPaymentService:
         return None
 
     async def fetch(self, handle: ProviderRef) -> ProviderStatus:
-        """How the purchase stands; an unknown status means "still open"."""
+        """Return the purchase's status; an unknown one means "still open"."""
         return await self._backend.fetch(handle)
 
     async def cancel(self, handle: ProviderRef) -> ProviderStatus:
@@ -121,7 +121,7 @@ class KaspiPaymentService:
         return await self._backend.list_refunds(handle)
 
     async def check(self) -> str:
-        """What answers, in a sentence."""
+        """Return one sentence about the API that answers."""
         return f"scheme {self.scheme}; {await self._backend.check()}"
 
     async def client_name(self, phone: str) -> str:

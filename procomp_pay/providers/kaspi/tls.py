@@ -58,7 +58,7 @@ class CertificateLife:
 
     @property
     def sentence(self) -> str:
-        """What a person is told."""
+        """Return the sentence that the operator reads."""
         if self.days_left < 0:
             return f"Kaspi's client certificate ended on {self.ends_at:%Y-%m-%d}"
         return f"Kaspi's client certificate ends on {self.ends_at:%Y-%m-%d}, in {self.days_left} days"

@@ -47,7 +47,7 @@ class NotificationSenders:
         return self._settings.mail_language if self._settings else Language.RUSSIAN
 
     def mode(self, *, kaspi: bool) -> ProviderMode:
-        """Whether real money moves at a provider."""
+        """Return whether real money moves at a provider."""
         if self._settings is None:
             return ProviderMode.OFF
         return self._settings.kaspi_mode if kaspi else self._settings.stripe_mode
@@ -67,7 +67,7 @@ class NotificationSenders:
         return ("",) if given is not None else ()
 
     def unconfigured(self) -> tuple[Destination, ...]:
-        """Where nothing goes."""
+        """Return the destinations that are not configured."""
         return tuple(each for each in Destination if not self.recipients(each))
 
     def mailer(self) -> Mailer:

@@ -115,7 +115,7 @@ class Mailer:
 
 
 def _answer(error: Exception) -> DeliveryResponse:
-    """What a failure means: a refused address or content will stay refused, everything else may pass.
+    """Map an SMTP failure: a refused address or content stays refused, everything else is tried again.
 
     Refused logins and senders are the operator's to mend, and the letters must not be lost meanwhile.
     """

@@ -86,6 +86,6 @@ class Circuit:
 
 
 def _is_no_outage(error: BaseException) -> bool:
-    """Whether an answer came, whatever it says; a bug of ours is no outage either."""
+    """Return whether an error is no outage: the provider answered, or the fault is ours."""
     away = isinstance(error, ProviderUnavailable | OutcomeUnknown)
     return not away or isinstance(error, Throttled | Unclear)

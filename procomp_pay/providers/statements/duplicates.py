@@ -71,7 +71,7 @@ class Hashes:
             del self._held[:]
 
     def has_repeated(self) -> bool:
-        """Whether any stands there twice; in the memory of a part of them, chosen by a byte."""
+        """Return whether any hash occurs twice, checked part by part to bound the memory."""
         parts = min(self._count // _AT_A_TIME + 1, LAST_BUCKET + 1)
         for part in range(parts):
             is_chosen = bytes(byte % parts == part for byte in range(LAST_BUCKET + 1))
@@ -87,7 +87,7 @@ class Hashes:
         return False
 
     def isdisjoint(self, others: set[int]) -> bool:
-        """Whether none of ``others`` stands there."""
+        """Return whether none of ``others`` is among the hashes."""
         return not others or all(others.isdisjoint(hashes) for hashes in self._all())
 
     def _all(self) -> Iterator[array[int]]:

@@ -122,6 +122,6 @@ def look_at_amount(row: Sequence[Cell], number: int, layout: Layout) -> None:
 
 
 def is_head_again(texts: Sequence[str], layout: Layout) -> bool:
-    """Whether a row is the head once more."""
+    """Return whether a row repeats the header."""
     again = tuple(" ".join(text.split()) for text in texts)
     return again[: len(layout.heads)] == layout.heads[: len(again)] and any(again)

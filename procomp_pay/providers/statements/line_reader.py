@@ -180,7 +180,7 @@ class LineReader:
         return self._figures.setdefault(cells, made)  # type: ignore[arg-type]
 
     def _is_first(self, line: int, row: Sequence[Cell], figures: Figures, ref: str, at: datetime) -> bool:
-        """Whether the line did not stand in the file before; if it did, that is told."""
+        """Return whether the line is the first of its kind; report a repeated one."""
         if not self._suspects or self._keys.hashed(row) not in self._suspects:
             return True
         own_at = self._layout.columns.get(Meaning.ID)
@@ -246,7 +246,7 @@ class LineReader:
             self._tally.skip(line, reason, column)
 
     def _is_other_row(self, line: int, row: Sequence[Cell]) -> bool:
-        """Whether it is a total, the head once more, or words alone; each is told in its place."""
+        """Return whether a row is a total, a repeated header or text alone, and report it."""
         filled = [(place, cell) for place, cell in enumerate(row) if not is_blank(cell)]
         if not filled:
             return True

@@ -77,7 +77,7 @@ class Statement:
 
     @property
     def kind(self) -> str:
-        """What the file was read as: ``CSV (UTF-8, ;)``."""
+        """Return how the file was read, such as ``CSV (UTF-8, ;)``."""
         return self._table.kind
 
     @property
@@ -99,7 +99,7 @@ class Statement:
 
     @property
     def bytes_read(self) -> int:
-        """How far the present iteration has come."""
+        """Return how far the present iteration has come, in bytes."""
         return self._table.bytes_read
 
     def __iter__(self) -> Iterator[StatementLine]:
@@ -213,7 +213,7 @@ _REPORT = "export the report of operations from Kaspi Pay as XLSX or CSV"
 
 
 def is_workbook(file: BinaryIO) -> bool:
-    """Whether it is a ZIP, as XLSX is; else it is taken for text. The file is left at its start.
+    """Return whether the file is a ZIP, as XLSX is; anything else is read as text. Rewind the file.
 
     :raises InvalidStatement: it is something else, and is called by its name.
     """

@@ -41,7 +41,7 @@ class Table(Rows, Protocol):
 
     @property
     def bytes_read(self) -> int:
-        """How far :meth:`rows` has come, in bytes of the file."""
+        """Return how far :meth:`rows` has come, in bytes of the file."""
         ...
 
     def check_whole(self, last: Row | None) -> int | None:

@@ -23,7 +23,7 @@ _BY_TIME = ("automatic", "expired")
 
 
 def seen_in_intent(intent: Object) -> ProviderStatus:
-    """What a PaymentIntent says. ``latest_charge`` may be expanded or an id."""
+    """Parse a PaymentIntent. ``latest_charge`` may be expanded or an id."""
     status = intent["status"]
     ids = intent_ids(intent)
     if status == "succeeded":
@@ -43,7 +43,7 @@ def seen_in_intent(intent: Object) -> ProviderStatus:
 
 
 def seen_in_session(session: Object) -> ProviderStatus:
-    """What a Checkout Session says; ``payment_intent`` may be expanded, an id, or absent."""
+    """Parse a Checkout Session; ``payment_intent`` may be expanded, an id, or absent."""
     intent = session.get("payment_intent")
     ids = session_ids(session)
     if session["status"] == "complete" and session["payment_status"] == "paid":
@@ -89,7 +89,7 @@ _REFUND_STATES = {
 
 
 def seen_in_refund(refund: Object) -> RefundEvent:
-    """What a Refund says; its metadata names ours where it was asked for here."""
+    """Parse a Refund; its metadata names our refund if it was requested here."""
     return RefundEvent(
         state=_REFUND_STATES[refund["status"]],
         money=Money.from_minor_units(refund["amount"], refund["currency"]),
@@ -101,7 +101,7 @@ def seen_in_refund(refund: Object) -> RefundEvent:
 
 
 def seen_in_dispute(dispute: Object) -> DisputeEvent:
-    """What a Dispute says. An inquiry that is closed took nothing: it is as good as won."""
+    """Parse a Dispute. A closed inquiry took no money and counts as won."""
     state = {"won": DisputeState.WON, "warning_closed": DisputeState.WON, "lost": DisputeState.LOST}
     return DisputeEvent(
         dispute_id=dispute["id"],
@@ -129,7 +129,7 @@ def failure_reason(intent: Object) -> str:
 
 
 def event_time(event: Object) -> datetime:
-    """When Stripe made the event; it counts in whole seconds."""
+    """Return when Stripe made the event, in whole seconds."""
     return datetime.fromtimestamp(event["created"], UTC)
 
 

@@ -122,7 +122,7 @@ class StripePaymentService:
             params["starting_after"] = page["data"][-1]["id"]
 
     async def fetch(self, handle: ProviderRef) -> ProviderStatus:
-        """How the payment stands at Stripe now, with the charge and the wallet that was used."""
+        """Return the payment's status at Stripe now, with the charge and the wallet used."""
         if handle.channel is Channel.STRIPE_CHECKOUT:
             session = await self._ask(
                 lambda: self._client.v1.checkout.sessions.retrieve_async(
@@ -184,7 +184,7 @@ class StripePaymentService:
             wanted["starting_after"] = page["data"][-1]["id"]
 
     async def dispute(self, dispute_id: str) -> DisputeEvent:
-        """How a dispute stands now."""
+        """Return the present state of a dispute."""
         return seen_in_dispute(await self._ask(lambda: self._client.v1.disputes.retrieve_async(dispute_id)))
 
     async def events(

@@ -70,7 +70,7 @@ READERS: dict[str, Callable[[Object], ProviderStatus]] = {
 
 
 def read_event(event: Object) -> ParsedWebhookEvent | None:
-    """What an event says of one of our payments; ``None`` where its type is none of ours.
+    """Parse a webhook event; ``None`` if its type does not concern payments.
 
     :raises KeyError, TypeError: the event lacks what its type promises.
     """

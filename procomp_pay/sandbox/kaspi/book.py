@@ -116,7 +116,7 @@ class Book:
         return None if item is None else self._now(item)
 
     def by_key(self, key: str) -> Payment | ReturnQr | None:
-        """What the phone has scanned: a token, or for convenience the number of a payment or return QR."""
+        """Return what the phone has scanned: by its token, or by the number of a payment or return QR."""
         record = self._tokens.get(key)
         if record is not None:
             return self._now(record)

@@ -109,7 +109,7 @@ class Operation:
 
 
 def operations(book: Book, since: float, until: float, refunds: str) -> list[Operation]:
-    """What moved money from `since` (included) to `until` (not), in Unix seconds, the oldest first."""
+    """Return the operations from `since` (included) to `until` (excluded), in Unix seconds, oldest first."""
     found: list[Operation] = []
     for payment in book.payments.values():
         if payment.status != PROCESSED or payment.processed_at is None:

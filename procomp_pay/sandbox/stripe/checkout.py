@@ -141,7 +141,7 @@ def expire_by_timer(core: Core, session_id: str) -> None:
 
 
 def busy(core: Core, row: Json) -> bool:
-    """Whether a payment of the session is under way at the bank."""
+    """Return whether a payment of the session is in progress at the bank."""
     intent = core.tables["payment_intents"].get(row["payment_intent"] or "")
     return intent is not None and intent["status"] == "processing"
 
@@ -189,7 +189,9 @@ def on_paid(core: Core, intent: Json) -> None:
 
 
 def redirect(row: Json) -> str:
-    """Where the customer goes after paying, with the session's id filled in; "" if nowhere."""
+    """Return the address to which the customer goes after paying, with the session's id filled in; "" if
+    none.
+    """
     return str(row["success_url"] or "").replace("{CHECKOUT_SESSION_ID}", row["id"])
 
 

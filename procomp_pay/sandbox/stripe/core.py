@@ -95,7 +95,7 @@ class Core:
         return found
 
     def private(self, owner: str) -> Json:
-        """What `owner` knows but does not show; made on first use."""
+        """Return the private data of `owner`, made on first use."""
         self.changed()
         return self.tables["private"].setdefault(owner, {})
 
@@ -113,7 +113,7 @@ class Core:
         return shown
 
     def pending_webhooks(self, event_id: str) -> int:
-        """How many endpoints have not yet taken the event."""
+        """Return the number of endpoints that have not yet accepted the event."""
         ids = self.tables["private"].get(event_id, {}).get("deliveries", [])
         found = (self.tables["deliveries"].get(item) for item in ids)
         return sum(1 for item in found if item and item["state"] == "pending")
@@ -146,7 +146,7 @@ class Core:
         self.timers_changed()
 
     def next_timer(self) -> float | None:
-        """When the next timer is due, in Unix seconds."""
+        """Return when the next timer is due, in Unix seconds."""
         return min((row["at"] for row in self.tables["timers"].values()), default=None)
 
     def run_due(self) -> None:

@@ -38,7 +38,7 @@ class Idempotency:
             self._working.discard(key)
 
     def recall(self, key: str, path: str, raw: str) -> Json | None:
-        """What was answered under this key, or None. Raises StripeError 400 when it was another request."""
+        """Return the answer stored under this key, or None. Raises StripeError 400 if the request differs."""
         if len(key) > MAX_LENGTH:
             message = f"Idempotency keys can be at most {MAX_LENGTH} characters long."
             raise StripeError(message, type="idempotency_error", executed=False)

@@ -92,7 +92,7 @@ def make(core: Core, name: str) -> str:
 
 
 def behaviour(core: Core, payment_method_id: str) -> TestMethod:
-    """What the payment method does when it is charged."""
+    """Return what the payment method does when it is charged."""
     name = core.private(payment_method_id).get("behaviour", "pm_card_visa")
     return METHODS[name]
 

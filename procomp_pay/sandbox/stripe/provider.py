@@ -199,7 +199,7 @@ class StripeSandbox:
             return 500, {"error": {"message": message, "type": "api_error"}}
 
     def _authorize(self, request: web.Request, endpoint: Endpoint) -> bool:
-        """Whether a publishable key was used. Raises StripeError 401."""
+        """Return whether a publishable key was used. Raises StripeError 401."""
         given = _given_key(request.headers.get("Authorization", ""))
         if not given:
             raise bad_key("You did not provide an API key: use the Authorization header with Bearer.")

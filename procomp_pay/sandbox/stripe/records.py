@@ -169,7 +169,7 @@ def account(core: Core) -> Json:
 
 
 def balance(core: Core) -> Json:
-    """What all balance transactions add up to, by currency: settled (`available`) and not yet."""
+    """Return the sums of all balance transactions by currency: settled (`available`) and pending."""
     sums: dict[str, dict[str, int]] = {"available": {}, "pending": {}}
     for row in core.tables["balance_transactions"].values():
         part = sums[core.view(row)["status"]]

@@ -91,7 +91,7 @@ class ListQuery(Asked):
     ] = 50
 
     def wanted(self) -> Filter:
-        """What the use case takes."""
+        """Return the request of the use case."""
         return Filter(
             participant_id=self.participant_id,
             status=self.status,
@@ -116,7 +116,7 @@ class RefundBody(Asked):
     force: bool = False
 
     def order(self, payment_id: str, idempotency_key: str | None) -> RefundCommand:
-        """What the use case takes.
+        """Return the request of the use case.
 
         :raises Refused: half of an amount. :raises InvalidAmount: not an amount that we take.
         """

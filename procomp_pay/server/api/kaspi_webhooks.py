@@ -66,7 +66,9 @@ def routes() -> list[Route]:
 
 
 def is_allowed(address: str | None, networks: list[Network]) -> bool:
-    """Whether an address is in one of the networks; an IPv4 address in IPv6 clothes is that IPv4 address."""
+    """Return whether an address is in one of the networks; an IPv4-mapped IPv6 address counts as the IPv4
+    address.
+    """
     try:
         found = ipaddress.ip_address((address or "").partition("%")[0])
     except ValueError:

@@ -91,7 +91,7 @@ class InitiateBody(Asked):
     ) = None
 
     def order(self, idempotency_key: str | None) -> InitiateRequest:
-        """What the use case takes: in the app a link opens Kaspi and an intent opens the wallet.
+        """Return the request of the use case: in the app a link opens Kaspi, and an intent opens the wallet.
 
         :raises Refused: half of an amount. :raises InvalidAmount: not an amount that we take.
         """
@@ -153,7 +153,7 @@ def read_document(raw: bytes, model: type[BodyT]) -> BodyT:
 
 
 def problems(error: ValidationError) -> str:
-    """What does not fit, field by field, in one line."""
+    """Return the validation errors, field by field, in one line."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(_problem(item) for item in found[:_SHOWN_PROBLEMS])
 

@@ -166,7 +166,7 @@ class Background:
             self._beats[name] = time.monotonic()
 
     def _note_trouble(self, done: Pass) -> None:
-        """Whether this round of a loop that asks providers got nothing but failures."""
+        """Note whether this round of a loop that asks providers got nothing but failures."""
         task = asyncio.current_task()
         name = task.get_name() if task else ""
         if done.failures and len(done.failures) >= done.looked_at:

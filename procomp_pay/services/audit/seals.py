@@ -97,7 +97,7 @@ class SealCheck:
             self._heads[first] = link
 
     def end(self) -> list[_Sums]:
-        """What each seal covers, after the last entry."""
+        """Return what each seal covers; call it after the last entry."""
         self._end_chain()
         return self.sums
 
@@ -112,7 +112,7 @@ class SealCheck:
         self._heads.clear()
 
     def flaws(self, seals: Sequence[AuditSeal], root: str | None = None) -> Iterator[str]:
-        """What is wrong, a sentence each, after the last entry.
+        """Return one sentence for each fault; call it after the last entry.
 
         :param seals: all of them, in order of number.
         :param root: one that was kept elsewhere.
@@ -126,7 +126,7 @@ class SealCheck:
 
 
 def _gaps(seals: Sequence[AuditSeal]) -> Iterator[str]:
-    """Where the row of seals is broken."""
+    """Return the gaps in the series of seals."""
     number, before, last = 0, audit.GENESIS, 0
     for seal in seals:
         if seal.number != number + 1:
@@ -137,7 +137,7 @@ def _gaps(seals: Sequence[AuditSeal]) -> Iterator[str]:
 
 
 def _difference(seal: AuditSeal, sums: _Sums) -> str | None:
-    """How a seal differs from what it covers now."""
+    """Return how a seal differs from what it covers now."""
     chains, entries = sums.chains, sums.entries
     if sums.root(seal) == seal.merkle_root:
         return None

@@ -86,7 +86,7 @@ def _step(link: Link) -> Step:
 
 
 def _changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> tuple[Change, ...]:
-    """What differs. An entry without a picture of before says only what is new."""
+    """Return the changed fields. An entry without a snapshot of before has only new values."""
     old, new = before or {}, after or {}
     return tuple(
         Change(name, old.get(name), new[name])

@@ -112,7 +112,7 @@ class _Chain:
         return found
 
     def end(self, row: ChainEndRow | None) -> list[Finding]:
-        """What is wrong between the chain's end and the payment's row."""
+        """Return the fault between the chain's end and the payment's row, if there is one."""
         if row is None:
             return [self._flaw(Flaw.NO_PAYMENT, None, "its payment is gone")]
         found = []

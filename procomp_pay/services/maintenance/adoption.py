@@ -43,7 +43,7 @@ class Adopted:
 
 
 async def size(ctx: AppContext) -> int:
-    """How many payments of the platform this desk has no row of."""
+    """Return the number of the platform's payments that this desk has not adopted."""
     async with ctx.db.reading() as session:
         return await unadopted.count(session)
 

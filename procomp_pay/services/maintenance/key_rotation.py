@@ -50,7 +50,7 @@ class Rotation:
 
 
 async def size(ctx: AppContext) -> int:
-    """How many ciphertexts there are."""
+    """Return the number of ciphertexts."""
     total = 0
     async with ctx.db.reading() as session:
         for place in rotation.PLACES:

@@ -42,7 +42,7 @@ class Tail:
         self._seen: set[int] = set()
 
     async def read(self) -> list[StatusChange]:
-        """What is new; nothing at the first time.
+        """Return the status changes since the last call; none at the first call.
 
         :raises DatabaseUnavailable: nothing is skipped, the next reading has it.
         """

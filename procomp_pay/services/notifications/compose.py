@@ -94,6 +94,6 @@ def _is_paid_after_all(about: MessageContext) -> bool:
 
 
 def _mark(ctx: AppContext, view: PaymentView | None) -> str:
-    """What stands before every subject while no real money moves."""
+    """Return the prefix of every subject while no real money moves, else an empty string."""
     mode = ctx.senders.mode(kaspi=view.method.is_kaspi) if view else None
     return {ProviderMode.SANDBOX: "[SANDBOX] ", ProviderMode.TEST: "[TEST] "}.get(mode, "") if mode else ""

@@ -92,7 +92,7 @@ async def _repair(context: ReconciliationContext, finding: Mismatch) -> None:
 async def _judged_again(
     context: ReconciliationContext, ours: LocalRecord, found: list[Mismatch], group: list[ProviderRecord]
 ) -> list[Mismatch]:
-    """What is left after mending, by our books as they are now, and the provider's where it can be asked."""
+    """Return the differences that are left after repairs, with the provider asked again where it can be."""
     if not context.asks and not any(each.repair for each in found):
         return found
     return await _confirmed(context, ours, found, group)
@@ -125,7 +125,7 @@ async def _confirmed(
 def _newer(
     ours: LocalRecord, group: list[ProviderRecord], said: list[ProviderRecord]
 ) -> list[ProviderRecord]:
-    """What the provider says now in place of what was read of the same payment before."""
+    """Replace the records that were read of a payment by what the provider says now."""
     refs = {each.ref for each in said} | {ours.ref}
     asked_refunds = any(each.kind is LineKind.REFUND for each in said)
     kept = [

@@ -38,7 +38,7 @@ class ReconciliationContext:
 
 
 async def asked(context: ReconciliationContext, locked: OrmLockedPayment) -> list[ProviderRecord] | None:
-    """What the provider says now; ``None`` where it cannot be asked about this one, or not any more."""
+    """Return the provider's state now; ``None`` if it cannot be asked about this payment, or no longer."""
     if context.report.provider_unavailable:
         return None
     if context.pace is not None:

@@ -195,7 +195,7 @@ async def _check_nobody_gives_it_back(session: AsyncSession, row: Discrepancy, p
 
 
 def _why(discrepancy_id: str) -> str:
-    """How the reason of a refund begins that ends a discrepancy."""
+    """Return the beginning of the reason of a refund that resolves a discrepancy."""
     return f"discrepancy {discrepancy_id}:"
 
 
@@ -248,7 +248,7 @@ async def _is_own(ctx: AppContext, view: DiscrepancyView) -> bool:
 
 
 async def _is_second_operation(ctx: AppContext, view: DiscrepancyView) -> bool:
-    """Whether the money is another one than that by which Kaspi's payment was settled."""
+    """Return whether the money came by another operation than the one that settled the Kaspi payment."""
     if view.kind != DiscrepancyKind.DUPLICATE_PAYMENT or not view.ref.isdigit():
         return False
     async with ctx.db.reading() as session:

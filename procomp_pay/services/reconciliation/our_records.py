@@ -122,7 +122,7 @@ def _refund(row: Refund, coverage: CoverageWindow, *, can_be_missed: bool) -> Lo
 
 
 def place_of(locked: OrmLockedPayment) -> RegistrationState:
-    """How the participant stands towards the payment."""
+    """Return the participant's registration state towards the payment."""
     who, payment = locked.participant, locked.payment
     if who is None or who.status is ParticipantStatus.CANCELLED:
         return RegistrationState.GONE
@@ -134,7 +134,7 @@ def place_of(locked: OrmLockedPayment) -> RegistrationState:
 
 
 def is_overdue(locked: OrmLockedPayment, now: datetime) -> bool:
-    """Whether it still waits, here or at its provider, though its life is over."""
+    """Return whether the payment is still open, here or at its provider, after its life is over."""
     waits = locked.payment.status in OPEN_STATUSES or (
         locked.detail.provider_open
         and locked.payment.status in (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED)

@@ -61,7 +61,7 @@ async def _close(context: ReconciliationContext, row_id: str) -> None:
 async def _is_gone(
     context: ReconciliationContext, payment_id: str | None, kind: str, fingerprint: str
 ) -> bool:
-    """Whether a difference is gone for certain; for any doubt it stays."""
+    """Return whether a difference is certainly gone; in doubt, False."""
     mark = fingerprint.split(":", 2)[2]
     if payment_id is None:
         return await is_known_now(context, mark)
@@ -108,7 +108,7 @@ async def differences(context: ReconciliationContext, payment_id: str, kind: str
 
 
 async def is_known_now(context: ReconciliationContext, ref: str) -> bool:
-    """Whether a payment of ours has the provider's id by now."""
+    """Return whether one of our payments has the provider's id by now."""
     from procomp_pay.domain.events import ProviderIds
     from procomp_pay.storage.payments.repository import find_id
 

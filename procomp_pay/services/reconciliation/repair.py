@@ -40,7 +40,7 @@ _REFUND_STANDS = {
 
 
 def reconciler(actor: Actor) -> Actor:
-    """Who acts in the audit: the person who ran it, by reconcile."""
+    """Return the actor for the audit: the operator who ran the reconciliation."""
     return replace(actor, source=Source.RECONCILE)
 
 

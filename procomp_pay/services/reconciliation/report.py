@@ -74,7 +74,7 @@ class Report:
 
     @property
     def needs_person(self) -> bool:
-        """Whether anything is open now, or would be."""
+        """Return whether anything is open for manual review, or would be after a dry run."""
         would = self.became["would open"] + self.became["would repair"]
         return bool(self.still_open or would or self.skipped)
 

@@ -108,7 +108,7 @@ def _settlement(ctx: AppContext, moved: Movement, payment_id: str) -> dict[str, 
 
 
 def default_since(first: datetime | None, last_end: datetime | None, now: datetime) -> datetime:
-    """Where a window begins that nobody names: a week back, but never behind what was not read yet."""
+    """Return the default start of a window: a week ago, or earlier if the last run ended before that."""
     week = now - timedelta(days=7)
     if last_end is not None:
         return min(week, last_end - timedelta(days=1))

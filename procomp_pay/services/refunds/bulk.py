@@ -58,7 +58,7 @@ class BulkRefundRequest:
 
 
 async def survey(ctx: AppContext, order: BulkRefundRequest) -> Report:
-    """What a run would do. Writes nothing.
+    """Return what a run would do, without writing anything.
 
     :raises ConfigurationError: a provider that has to give money back is not configured.
     """
@@ -112,7 +112,7 @@ def _pending(view: PaymentView) -> list[RefundView]:
 
 
 def _course(ctx: AppContext, view: PaymentView) -> Line:
-    """What is to be done about a payment: TO_DO, or why nothing is."""
+    """Return whether a payment is to be refunded (TO_DO), or else why not."""
     if view.dispute is not None and view.dispute.holds_refunds_back:
         return Line(view, Ending.DISPUTED, view.rest, _DISPUTED.format(state=view.dispute.state))
     try:

@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def rest(self) -> Money:
-        """What stays with us afterwards."""
+        """Return the amount that is left after the refund."""
         return self.paid - self.before - self.money
 
 
@@ -131,7 +131,7 @@ async def refund(ctx: AppContext, order: RefundCommand, actor: Actor) -> Refunde
 
 
 async def state_of(ctx: AppContext, refund_id: str) -> Refunded:
-    """How a refund stands.
+    """Return the state of a refund.
 
     :raises NotFound: no such refund.
     """

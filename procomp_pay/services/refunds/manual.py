@@ -55,7 +55,7 @@ class _Plan:
 
 
 async def check_made(ctx: AppContext, made: MadeInApp) -> Money:
-    """How much would be written down. Writes nothing.
+    """Return the amount that would be recorded, without writing anything.
 
     :raises NotFound, Refused, Conflict: as :func:`record_made`.
     """
@@ -178,7 +178,7 @@ def _without_number(locked: OrmLockedPayment, rows: list[Refund], money: Money |
 
 
 async def _went_back(session: AsyncSession, locked: OrmLockedPayment) -> Money:
-    """What has gone back for certain, by our books."""
+    """Return the sum of the refunds that are certain in our books."""
     rows = await refund_repository.of_payment(session, locked.payment.id)
     return Money(total_refunded(refund_repository.amounts(rows)), locked.charged.currency)
 
@@ -210,7 +210,9 @@ async def _paid_with(session: AsyncSession, number: str) -> str | None:
 
 
 async def _compare(ctx: AppContext, locked: OrmLockedPayment, before: Money, money: Money) -> None:
-    """Where Kaspi tells what went back of the payment, a person's word must agree."""
+    """Compare the operator's amount with Kaspi's refunded sum, where Kaspi tells it; raise Refused if
+    they differ.
+    """
     if locked.detail.create_state is not CreateState.OPEN:
         return
     total = (await ctx.providers.of(locked.detail.channel).list_refunds(provider_ref_of(locked))).total

@@ -114,7 +114,7 @@ async def _did_not_leave(ctx: AppContext, request: RefundRequest, error: Payment
 
 
 async def follow_up(ctx: AppContext, refund_id: str) -> None:
-    """What background work does for a refund that is due.
+    """Send or check one refund that is due, for the background work.
 
     :raises PaymentError: not now; it stays due.
     """
@@ -185,7 +185,7 @@ async def _sync_by_total(ctx: AppContext, payment_id: str, total: Money, actor: 
 
 
 async def _adopt_external_refund(ctx: AppContext, payment_id: str, actor: Actor) -> None:
-    """What a cashier gave back is in our books before anybody asks again. If not now, reconcile finds it."""
+    """Record a refund that a cashier made in the provider's app. If this fails now, reconcile finds it."""
     async with ctx.db.reading() as session:
         locked = await load_payment(session, payment_id)
     with suppress(PaymentError):

@@ -62,7 +62,7 @@ _OTHERS = tuple(
 
 
 def columns_of(heads: list[str]) -> dict[Column, int] | None:
-    """Where each column stands; ``None`` where the row has no name column, so is no head.
+    """Return the position of each column; ``None`` if the row has no name column and so is no header.
 
     :raises Refused: two heads mean the same.
     """

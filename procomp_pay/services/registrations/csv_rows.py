@@ -16,7 +16,7 @@ _SAVE_AGAIN = "in the spreadsheet: Save as, CSV UTF-8 or XLSX"
 
 
 def rows(content: bytes, sheet: str | None = None) -> tuple[str, Iterator[RawRow]]:
-    """What the file was read as, and its rows.
+    """Return how the file was read, and its rows.
 
     :raises Refused: not text, or a sheet is asked for.
     """

@@ -172,7 +172,7 @@ def _taken(read: Any, wrong: list[str]) -> str | None:
 def _without_twins(
     entrants: list[Entrant], there: list[roster.Registration]
 ) -> tuple[list[Entrant], list[Remark]]:
-    """Who is new, and who is skipped and why."""
+    """Split rows into new participants and skipped ones with the reason."""
     known: dict[tuple[str, str], str] = {}
     for each in there:
         state = ", cancelled" if each.status is ParticipantStatus.CANCELLED else ""
@@ -192,7 +192,7 @@ def _without_twins(
 
 
 def _key(name: str, category: str | None) -> tuple[str, str]:
-    """What makes a registration the same one. Not the e-mail: an athlete may enter two categories."""
+    """Return the key of a registration: name and category. An athlete may enter two categories."""
     return same_key(name), same_key(category)
 
 

@@ -151,7 +151,7 @@ async def list_participants(
 def find_twin(
     there: list[roster.Registration], name: str, category: str | None
 ) -> roster.Registration | None:
-    """Who is registered under the same name in the same category; an athlete may enter two categories."""
+    """Return the participant with the same name and category. An athlete may enter two categories."""
     wanted = same_key(name), same_key(category)
     return next((e for e in there if (same_key(e.full_name), same_key(e.category)) == wanted), None)
 

@@ -25,7 +25,7 @@ _SAVE_AGAIN = "open it in Excel or LibreOffice and save it again as .xlsx, or as
 
 
 def rows(content: bytes, sheet: str | None = None) -> tuple[str, Iterator[RawRow]]:
-    """What the file was read as, and its rows: of the first sheet, or of the one named.
+    """Return how the file was read, and the rows of the first sheet or of the one named.
 
     :raises Refused: damaged, protected, too large unpacked, no such sheet, too many rows.
     """

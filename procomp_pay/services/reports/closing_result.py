@@ -48,17 +48,17 @@ class ClosingLine:
 
     @property
     def taken(self) -> Decimal:
-        """What came in."""
+        """Return the amount received."""
         return self.charged.amount if self.is_paid else _NONE
 
     @property
     def lost(self) -> Decimal:
-        """What a lost dispute took."""
+        """Return the amount that a lost dispute took."""
         return self.dispute_amount if self.dispute is DisputeState.LOST else _NONE
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What is odd about it, in words of the desk."""
+        """Return the payment's flags in the desk's words: late, duplicate, disputed."""
         found = ["late"] if self.is_late else []
         found += ["paid twice"] if self.is_duplicate else []
         found += [f"dispute {self.dispute.value}"] if self.dispute else []
@@ -112,7 +112,7 @@ class Sum:
 
     @property
     def kept(self) -> Decimal:
-        """What came in less what went back and what disputes took; before the provider's fees."""
+        """Return the amount received less refunds and lost disputes, before the provider's fees."""
         return self.taken - self.refunded - self.lost
 
     def full(self) -> dict[str, Any]:

@@ -113,12 +113,12 @@ class Flow:
 
     @property
     def before_fees(self) -> Decimal:
-        """What stays of the revenue after refunds and lost disputes."""
+        """Return the revenue after refunds and lost disputes."""
         return self.paid.amount - self.refunds.amount - self.lost.amount
 
     @property
     def net(self) -> Decimal | None:
-        """What stays after fees too; ``None`` while a fee is missing: half a figure is none."""
+        """Return the revenue after fees too; ``None`` while a fee is unknown."""
         return None if self.without_fee else self.before_fees - (self.fees or _NONE)
 
     def full(self) -> dict[str, Any]:

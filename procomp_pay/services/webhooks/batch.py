@@ -113,7 +113,7 @@ async def _yield_to_intake(ctx: AppContext) -> None:
 
 
 async def _yield_to_requests(number: int) -> None:
-    """Who waits for an answer goes first: a batch holds the process only for as long as some events take."""
+    """Let HTTP requests go first: a batch holds the process only as long as a few events take."""
     if number % _IN_A_ROW == _IN_A_ROW - 1:
         await asyncio.sleep(0)
 

@@ -85,7 +85,7 @@ def read_sum(text: str) -> Money | None:
 
 
 async def check(ctx: AppContext, ask: BillAsk) -> BillAnswer:
-    """Whether the account can be paid now, and how much is due. The sum that Kaspi names is a placeholder."""
+    """Return whether the account can be paid now, and the amount due. Kaspi's own sum is a placeholder."""
     async with ctx.db.reading() as session:
         account = await find(session, ask.account)
         found = await account_status(session, account)

@@ -78,7 +78,7 @@ async def _by_code(session: AsyncSession, text: str) -> str | None:
 
 
 async def account_status(session: AsyncSession, account: Account | None) -> AccountStatus:
-    """Whether the fee can be paid by bill now. Everything that could go wrong is refused here."""
+    """Return whether the fee can be paid by bill now; every obstacle is refused here, before money moves."""
     if account is None:
         return AccountStatus(Result.NO_ACCOUNT, "There is no such account")
     no = _refused(account) or await _in_the_way(session, account.who.id)

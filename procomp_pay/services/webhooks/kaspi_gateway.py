@@ -109,7 +109,7 @@ async def receive_callback(
 async def apply_callback(
     session: AsyncSession, ctx: AppContext, row: WebhookEvent
 ) -> tuple[str | None, EventState]:
-    """What the inbox does with one callback, in its transaction.
+    """Apply one callback from the inbox, in the caller's transaction.
 
     :raises RetryLater: its payment is not known yet; it is tried again.
     """

@@ -144,7 +144,7 @@ def _hash_of(content: dict[str, Any]) -> str:
 
 
 def is_whole(entry: AuditEntry) -> bool:
-    """Whether an entry's content is what its hash was made of."""
+    """Return whether an entry's content matches its hash."""
     try:
         return entry_hash(entry) == entry.hash
     except (ValueError, TypeError, AttributeError):  # nothing that we could have written

@@ -89,7 +89,7 @@ async def _entries(db: PaymentDatabaseService, ids: list[int]) -> dict[int, Audi
 
 
 async def chain_end_rows(db: PaymentDatabaseService, payment_ids: list[str]) -> dict[str, ChainEndRow]:
-    """How payments stand, by id, each with its chain's end as of the same moment."""
+    """Return payment rows by id, each with the end of its audit chain, read at the same moment."""
     if not payment_ids:
         return {}
     last = (

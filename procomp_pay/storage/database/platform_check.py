@@ -14,7 +14,7 @@ from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
 
 
 def adopts_platform(connection: Connection) -> bool:
-    """Whether the platform's tables are there (and fit), or are still to be made.
+    """Return True if the platform's tables exist and fit, False if none exists yet.
 
     :raises ConfigurationError: some are there and some not, or they are not what we need. Names each point.
     """

@@ -53,7 +53,7 @@ class PaymentDatabaseService:
         self._turn = asyncio.Lock()
 
     def is_sqlite(self) -> bool:
-        """Whether the database is a SQLite file (then there is one writer at a time)."""
+        """Return whether the database is a SQLite file, which has one writer at a time."""
         return urls.is_sqlite(self._url)
 
     def describe(self) -> str:

@@ -82,7 +82,7 @@ def connect_arguments(url: URL) -> tuple[URL, dict[str, Any]]:
 
 
 def is_sqlite(url: URL) -> bool:
-    """Whether the URL is of a SQLite file."""
+    """Return whether the URL names a SQLite file."""
     return url.get_backend_name() == "sqlite"
 
 

@@ -105,7 +105,7 @@ class Keyring:
             raise _does_not_fit() from None
 
     def is_newest(self, token: str) -> bool:
-        """Whether the newest key reads the ciphertext; False also where none does."""
+        """Return whether the newest key decrypts the ciphertext; False also if no key does."""
         from cryptography.fernet import Fernet, InvalidToken
 
         self._refresh()
@@ -124,7 +124,7 @@ class Keyring:
         return [_signature(key, text) for key in self._signing_keys(purpose)]
 
     def verify(self, purpose: str, text: str, signature: str) -> bool:
-        """Whether any of the keys signed the text for this purpose; takes the same time for all answers."""
+        """Return whether any of the keys signed the text for this purpose, in constant time."""
         given = signature.encode()
         fits = [
             hmac.compare_digest(_signature(key, text).encode(), given) for key in self._signing_keys(purpose)

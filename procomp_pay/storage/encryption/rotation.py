@@ -45,7 +45,7 @@ def _columns(place: Place) -> tuple[Any, Any]:
 
 
 async def count(session: AsyncSession, place: Place) -> int:
-    """How many rows have something there."""
+    """Return the number of rows that hold a ciphertext in this column."""
     _, column = _columns(place)
     query: Any = select(func.count()).where(column.is_not(None))
     return int((await session.exec(query)).one())

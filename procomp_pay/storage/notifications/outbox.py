@@ -50,7 +50,7 @@ async def claim_messages(session: AsyncSession, now: datetime, *, limit: int) ->
 
 
 async def last_told(session: AsyncSession, topic: str, subject: str) -> datetime | None:
-    """When an alert was told last."""
+    """Return when an alert about this subject was last sent."""
     found = await session.exec(
         select(func.max(OutboxMessage.routed_at)).where(
             OutboxMessage.topic == topic,
@@ -62,7 +62,7 @@ async def last_told(session: AsyncSession, topic: str, subject: str) -> datetime
 
 
 async def count_held(session: AsyncSession, topic: str, subject: str, since: datetime | None) -> int:
-    """How often an alert was held back since it was told last."""
+    """Return how often an alert was held back since it was last sent."""
     query = select(func.count()).where(
         OutboxMessage.topic == topic,
         OutboxMessage.subject == subject,
@@ -192,7 +192,7 @@ async def skip_unconfigured(
 
 
 async def is_due(session: AsyncSession, now: datetime) -> bool:
-    """Whether there is anything to route or to deliver: one cheap look."""
+    """Return whether anything is due to be routed or delivered, by one cheap query."""
     for due in (
         select(OutboxMessage.id)
         .where(OutboxMessage.state == spelled(OutboxState.WAITING), col(OutboxMessage.next_attempt_at) <= now)

@@ -27,7 +27,7 @@ class Claim:
 
 
 async def known(session: AsyncSession, claim: Claim) -> IdempotencyKey | None:
-    """What was kept under the key; ``None`` where it is new.
+    """Return the response stored under the key; ``None`` if the key is new.
 
     :raises Conflict: it was used for another request.
     """

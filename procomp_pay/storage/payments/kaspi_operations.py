@@ -53,7 +53,7 @@ async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str
 
 
 async def used_by(session: AsyncSession, number: str) -> KaspiOperation | None:
-    """What a number settled."""
+    """Return the operation that used a number, or ``None``."""
     return await session.get(KaspiOperation, number, populate_existing=True)
 
 
@@ -72,7 +72,7 @@ async def came_under(session: AsyncSession, number: str) -> str | None:
 
 
 async def is_amount_in_doubt(session: AsyncSession, payment_id: str) -> bool:
-    """Whether money of another amount came for a payment, and nobody has decided about it."""
+    """Return whether another amount came for a payment and still awaits a decision."""
     query = select(Discrepancy.id).where(
         Discrepancy.payment_id == payment_id,
         Discrepancy.state == DiscrepancyState.OPEN,
@@ -88,7 +88,7 @@ async def participant_of(session: AsyncSession, payment_id: str) -> str | None:
 
 
 async def owner(session: AsyncSession, payment_id: str) -> Owner:
-    """Who stands behind a payment."""
+    """Return the participant of a payment."""
     query = (
         select(Participant.full_name, Participant.category)
         .join(PaymentDetail, col(PaymentDetail.participant_id) == col(Participant.id))

@@ -68,12 +68,14 @@ async def page(
 
 
 def _by_platform(wanted: Filter) -> bool:
-    """Whether the platform's own indexes find the rows: they begin with the status, or the tournament."""
+    """Return whether the platform's own indexes find the rows: those begin with the status or the
+    tournament.
+    """
     return wanted.status is not None or wanted.tournament_id is not None
 
 
 def _place(wanted: Filter) -> tuple[Any, Any]:
-    """What the list is ordered by, and where a page begins."""
+    """Return the columns that order the list, and the start of a page."""
     if _by_platform(wanted):
         return col(Payment.created_at), col(Payment.id)
     return col(PaymentDetail.created_at), col(PaymentDetail.payment_id)
@@ -102,7 +104,7 @@ def _conditions(wanted: Filter) -> list[Any]:
 
 
 async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[PaymentStatus, int]:
-    """How many payments of a tournament stand how."""
+    """Return the number of a tournament's payments by status."""
     found = await session.exec(
         select(Payment.status, func.count())
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))

@@ -54,7 +54,7 @@ def match(refunds: list[Refund], news: RefundEvent) -> Refund | None:
 
 
 def kaspi_name(number: str) -> str:
-    """How a refund's operation number at Kaspi is kept, among other providers' ids."""
+    """Return the form in which Kaspi's number of a refund is stored among other providers' ids."""
     return f"kaspi:{number}"
 
 

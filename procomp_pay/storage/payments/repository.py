@@ -128,7 +128,7 @@ async def free_code(session: AsyncSession, payment_id: str) -> str:
 
 
 async def exists(session: AsyncSession, payment_id: str) -> bool:
-    """Whether this desk took the payment."""
+    """Return whether this desk took the payment."""
     return await session.get(PaymentDetail, payment_id) is not None
 
 
@@ -177,7 +177,7 @@ async def _due(
 
 
 async def next_due_at(session: AsyncSession) -> datetime | None:
-    """When the next look is due; ``None`` where nothing is open."""
+    """Return when the next poll is due; ``None`` if nothing is open."""
     found = await session.exec(
         select(PaymentDetail.next_poll_at)
         .where(col(PaymentDetail.next_poll_at).is_not(None))

@@ -23,7 +23,7 @@ Place = tuple[datetime, str]
 
 
 async def count(session: AsyncSession) -> int:
-    """How many there are."""
+    """Return the number of payments that are not adopted."""
     return int((await session.exec(select(func.count()).select_from(Payment).where(_alone()))).one())
 
 
@@ -52,7 +52,7 @@ def _alone() -> Any:
 
 
 async def refs_in_use(session: AsyncSession, refs: Collection[str]) -> dict[str, str]:
-    """Which of these objects of a provider belong to which payment of the desk."""
+    """Return our payment's id for each of these provider objects that is known."""
     found = await session.exec(
         select(PaymentDetail.provider_ref, PaymentDetail.payment_id).where(
             col(PaymentDetail.provider_ref).in_(refs)
@@ -62,7 +62,7 @@ async def refs_in_use(session: AsyncSession, refs: Collection[str]) -> dict[str,
 
 
 async def numbers_in_use(session: AsyncSession, numbers: Collection[str]) -> dict[str, str]:
-    """Which of these operation numbers of Kaspi settled which payment."""
+    """Return our payment's id for each of these Kaspi operation numbers that settled one."""
     found = await session.exec(
         select(KaspiOperation.operation_number, KaspiOperation.payment_id).where(
             col(KaspiOperation.operation_number).in_(numbers)

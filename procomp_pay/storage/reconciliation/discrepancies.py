@@ -110,7 +110,7 @@ def _touch(row: Discrepancy, found: Found, run_id: str | None, now: datetime) ->
 
 
 def _is_what_came(before: dict[str, Any], detail: dict[str, Any]) -> bool:
-    """What the door opened does not tell both sides, but how much came: a person's word holds for that."""
+    """Return whether a discrepancy was opened by settlement and is about the same received amount."""
     came, told = before.get("paid") or {}, detail.get("theirs") or {}
     names = [name for name in ("amount", "currency") if name in came and told.get(name) is not None]
     return all(came[name] == told[name] for name in names)
@@ -161,7 +161,7 @@ async def open_ones(
 
 
 async def count_open(session: AsyncSession, provider: str | None = None) -> int:
-    """How many wait for a person."""
+    """Return the number of open discrepancies."""
     query = select(func.count(col(Discrepancy.id))).where(Discrepancy.state == DiscrepancyState.OPEN)
     if provider is not None:
         query = query.join(Payment, col(Payment.id) == col(Discrepancy.payment_id), isouter=True)

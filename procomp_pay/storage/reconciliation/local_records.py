@@ -80,7 +80,7 @@ async def ids_in(
 
 
 async def count_in(session: AsyncSession, provider: str, since: datetime, until: datetime) -> int:
-    """How many payments were started in a window."""
+    """Return the number of payments that were started in a window."""
     found = await session.exec(
         select(func.count(col(PaymentDetail.payment_id))).where(
             PaymentDetail.created_at >= since, PaymentDetail.created_at < until, of_channel(provider)
@@ -90,7 +90,7 @@ async def count_in(session: AsyncSession, provider: str, since: datetime, until:
 
 
 async def first_start(session: AsyncSession, provider: str) -> datetime | None:
-    """When the first payment of a provider was started."""
+    """Return when the first payment of a provider was started."""
     query = (
         select(PaymentDetail.created_at)
         .where(of_channel(provider))

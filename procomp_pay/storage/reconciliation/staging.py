@@ -184,7 +184,9 @@ class Staging:
             await fit_by_amount_and_time(engine)
 
     async def knows_any(self) -> bool:
-        """Whether a line is of a payment of ours, or could be; after :meth:`find_candidates`."""
+        """Return whether any line is of one of our payments, or could be. Call :meth:`find_candidates`
+        first.
+        """
         [known] = await self._engine.rows(sql.KNOWS_ANY, {})
         return bool(known[0])
 

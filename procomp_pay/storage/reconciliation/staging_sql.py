@@ -53,7 +53,7 @@ def _ours(provider: str) -> str:
 
 
 def candidates(provider: str, *, full_join: bool) -> list[str]:
-    """What the join does not clear, by payment or by the provider's name of it."""
+    """Return the SQL for what the join does not clear, by payment or by the provider's reference."""
     ours = _ours(provider)
     if full_join:
         compared = [
@@ -77,7 +77,7 @@ def candidates(provider: str, *, full_join: bool) -> list[str]:
 
 
 def alone(provider: str) -> list[str]:
-    """What does not agree within our own books."""
+    """Return the SQL for what does not agree within our own books."""
     ours = _ours(provider)
     return [
         f"""INSERT INTO suspect SELECT p.id, NULL FROM {ours} p

@@ -84,7 +84,7 @@ async def all_fees(session: AsyncSession, rows: Collection[Tournament]) -> dict[
 
 
 async def headcounts(session: AsyncSession, tournament_ids: Collection[str]) -> dict[str, Headcount]:
-    """How many are registered, by the tournament's id; a tournament without participants is left out."""
+    """Return the headcount by tournament id; a tournament without participants is left out."""
     query: Any = (
         select(Participant.tournament_id, func.count(), func.sum(case((_is_paid(), 1), else_=0)))
         .where(col(Participant.tournament_id).in_(list(tournament_ids)))
@@ -95,7 +95,7 @@ async def headcounts(session: AsyncSession, tournament_ids: Collection[str]) -> 
 
 
 async def open_payments(session: AsyncSession, tournament_id: str, currency: Currency) -> int:
-    """How many payments of the tournament in this currency wait for the customer."""
+    """Return the number of the tournament's open payments in this currency."""
     query: Any = (
         select(func.count())
         .select_from(Payment)

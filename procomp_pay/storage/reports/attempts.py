@@ -126,7 +126,7 @@ async def durations(
 async def reasons(
     session: AsyncSession, scope: Scope, *, limit: int
 ) -> list[tuple[PaymentStatus, str | None, int]]:
-    """Why payments came to nothing, the most frequent first: status, reason, how many."""
+    """Return why payments failed, the most frequent first: status, reason, count."""
     keys = (_payment.status, _payment.failure_reason)
     count = func.count()
     query: Any = (

@@ -73,7 +73,7 @@ async def payments(session: AsyncSession, tournament_id: str, as_of: datetime) -
 async def pictures(
     session: AsyncSession, payment_ids: Collection[str], as_of: datetime
 ) -> dict[str, dict[str, Any]]:
-    """How payments stood at a time, as the audit has it; none for one of which it says nothing yet."""
+    """Return the audit snapshot of each payment at a time; a payment without one yet is left out."""
     found: dict[str, dict[str, Any]] = {}
     for some in _parts(payment_ids):
         query = (
@@ -124,7 +124,9 @@ async def fees(
 async def discrepancies(
     session: AsyncSession, tournament_id: str, as_of: datetime
 ) -> tuple[list[Discrepancy], int]:
-    """What did not agree then: of the tournament's payments, and how many of no payment of ours."""
+    """Return the discrepancies that were open then for the tournament's payments, and the number without
+    a payment.
+    """
     undecided = or_(_discrepancy.state == DiscrepancyState.OPEN, _discrepancy.resolved_at > as_of)
     then = select(_discrepancy).where(undecided, _discrepancy.opened_at <= as_of)
     ours: Any = (

@@ -54,7 +54,7 @@ def _word(value: Any) -> str:
 
 
 async def depths(session: AsyncSession) -> dict[str, int]:
-    """How much waits where, each up to :data:`MOST`."""
+    """Return the length of each queue, counted up to :data:`MOST`."""
     found = {}
     for name, (column, condition) in _QUEUES.items():
         some = select(column).where(text(condition)).limit(MOST).subquery()
@@ -63,7 +63,7 @@ async def depths(session: AsyncSession) -> dict[str, int]:
 
 
 async def oldest_event(session: AsyncSession) -> datetime | None:
-    """When the event arrived that waits longest; of very many, of those that are due first."""
+    """Return when the longest waiting event arrived; in a long queue, among those due first."""
     some = (
         select(WebhookEvent.received_at)
         .where(text(_QUEUES["inbox_pending"][1]))

@@ -170,7 +170,7 @@ async def disputes(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator
 
 
 async def fees(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Fees]:
-    """What the providers took: a payment's fee counts with the payment, any other when it was taken."""
+    """Return the providers' fees: a payment's fee counts with the payment, any other when it was taken."""
     of_payment = _settlement.kind == LineKind.PAYMENT
     with_payment = case((of_payment, _detail.completed_at))
     at = func.coalesce(with_payment, _settlement.at, type_=UtcDateTime())

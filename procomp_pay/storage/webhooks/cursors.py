@@ -47,7 +47,7 @@ async def note(
 
 
 async def first_payment_at(session: AsyncSession) -> datetime | None:
-    """When the first payment by Stripe was started: nothing before it can have been missed."""
+    """Return when the first Stripe payment was started: no event before it can have been missed."""
     found = await session.exec(
         select(PaymentDetail.created_at)
         .where(col(PaymentDetail.channel).in_(_STRIPE))
@@ -58,7 +58,7 @@ async def first_payment_at(session: AsyncSession) -> datetime | None:
 
 
 async def known(session: AsyncSession, provider: str, event_ids: list[str]) -> set[str]:
-    """Which of a page's events are in the inbox."""
+    """Return those event ids of a page that are in the inbox."""
     found = await session.exec(
         select(WebhookEvent.event_id).where(
             WebhookEvent.provider == provider, col(WebhookEvent.event_id).in_(event_ids)

@@ -93,7 +93,7 @@ class WebhookIntake:
 
     @property
     def is_busy(self) -> bool:
-        """Whether so many wait that what is not urgent had better wait for them."""
+        """Return True if the intake queue is long enough that background work should yield."""
         return len(self._waiting) >= _CROWD
 
     async def store(self, arrival: IncomingEvent, now: datetime) -> bool:

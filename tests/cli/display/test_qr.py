@@ -81,7 +81,7 @@ def test_without_colours_the_light_modules_are_the_ones_drawn(monkeypatch: pytes
 
 
 def in_a_terminal(clerk: Clerk, width: int, height: int, *words: str, **more: str) -> str:
-    """What a command writes to a real terminal of that size."""
+    """Return what a command writes to a real terminal of that size."""
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     environment = clerk.environment() | {"TERM": "xterm-256color", **more}

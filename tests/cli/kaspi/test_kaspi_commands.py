@@ -105,7 +105,7 @@ def test_a_refund_in_the_app_is_recorded(ctx: Clerk) -> None:
 
 
 def wrong(ctx: Clerk, monkeypatch: pytest.MonkeyPatch, code: int, **settings: str) -> dict[str, Any]:
-    """What the doctor says with these settings, each line under its name."""
+    """Return the doctor's lines with these settings, by name."""
     with monkeypatch.context() as changed:
         for name, value in settings.items():
             changed.setenv(name, value)

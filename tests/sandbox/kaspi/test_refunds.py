@@ -17,7 +17,7 @@ async def kaspi() -> AsyncIterator[Kaspi]:
 
 
 async def left(kaspi: Kaspi, payment_id: int) -> Decimal:
-    """What details say can still be given back."""
+    """Return the refundable amount that Kaspi's details tell."""
     return Decimal((await kaspi.details(payment_id))["Data"]["AvailableReturnAmount"])
 
 

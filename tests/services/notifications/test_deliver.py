@@ -94,7 +94,7 @@ async def paid(world: World, **participant: Any) -> str:
 
 
 async def standing(world: World) -> dict[str, DeliveryState]:
-    """How each delivery stands, by its destination and recipient."""
+    """Return the state of each delivery, by destination and recipient."""
     return {f"{d.destination}{d.recipient}": d.state for d in await world.rows(Delivery)}
 
 

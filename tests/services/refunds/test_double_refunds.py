@@ -118,7 +118,7 @@ async def test_a_payment_of_another_scheme_is_refused_and_holds_nothing_back(wor
 @ONE_DATABASE
 @pytest.mark.parametrize("whose", ["its own", "another's", "an open one's"])
 async def test_the_number_on_a_payments_receipt_is_no_refunds(world: World, whose: str) -> None:
-    """Where Kaspi's operation number is another one than that of the QR."""
+    """Refuse the purchase's own operation number as the number of its refund."""
     await world.http.post("/_sandbox/kaspi/settings", json={"operation_numbers": "own"})
     opened = await paid(world, KaspiScheme.BASIC)
     bearer = opened

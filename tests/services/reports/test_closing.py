@@ -97,7 +97,7 @@ def _fees_agree(sheet: Closing, books: Books, mine: set[str]) -> None:
 
 
 async def test_a_sheet_as_of_then_is_the_sheet_of_then(world: World) -> None:
-    """What happens afterwards (money, refunds, a second payment, a resolution) is not in it."""
+    """Leave out of the sheet everything that happened after its time."""
     who = await world.participant()
     other = await world.participant(tournament_id=f"t-{who}", full_name="=1+1")
     paid = await world.start(who, "apple_pay")

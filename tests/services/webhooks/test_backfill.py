@@ -50,7 +50,7 @@ async def test_what_came_by_webhook_is_not_fetched(world: World) -> None:
 
 
 async def test_a_crash_in_the_middle_skips_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was read counts only when everything before it is in the inbox."""
+    """Move the cursor only when everything before it is in the inbox."""
     monkeypatch.setattr(backfill, "PIECE", timedelta(minutes=30))
     monkeypatch.setattr(backfill, "_SKEW", timedelta(minutes=5))
     for _ in range(5):

@@ -140,7 +140,7 @@ class QuickReader:
                 yield self._line_block(columns)
 
     def others(self) -> Iterator[StatementLine]:
-        """What was set aside, in the file's order, by the ordinary reader.
+        """Yield the lines that were set aside, read by the ordinary reader in the file's order.
 
         :raises NotPlain: a line may stand twice. :raises InvalidStatement: the file ends in the middle
         of a line,
@@ -231,7 +231,7 @@ class QuickReader:
         return times, good
 
     def _learn(self, words: Words) -> int:
-        """What words say that were not seen before, where it is clear."""
+        """Learn what new words mean, where that is clear."""
         if len(self._amounts) < MOST_AMOUNTS:
             self._amounts.add(words[self._amount_at])
         figures = self._figures.read(words)

@@ -48,7 +48,7 @@ class CsvTable:
 
     @property
     def bytes_read(self) -> int:
-        """How far the file was read, in steps of a block."""
+        """Return how far the file was read, in bytes, block by block."""
         return min(self._file.tell(), self.bytes_total)
 
     def close(self) -> None:

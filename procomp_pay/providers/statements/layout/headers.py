@@ -141,7 +141,7 @@ class TwoColumnsError(Exception):
 
 
 def find_columns(heads: Sequence[str], known: Heads) -> dict[Meaning, int]:
-    """Where each meaning stands: of several heads with one meaning the best.
+    """Return the column of each role; of several headers with one role, the best.
 
     :raises TwoColumnsError: the best head of a meaning stands twice.
     """
@@ -161,5 +161,5 @@ def find_columns(heads: Sequence[str], known: Heads) -> dict[Meaning, int]:
 
 
 def has_cyrillic(heads: Sequence[str]) -> bool:
-    """Whether any of the heads is written in Cyrillic."""
+    """Return whether any of the headers is written in Cyrillic."""
     return any(_CYRILLIC.search(head_key(head)) for head in heads)

@@ -90,7 +90,7 @@ def kind_of(text: str, words: Words) -> LineKind | None:
 
 
 def is_done(text: str) -> bool | None:
-    """Whether a status says that the money moved; ``None`` where it is not known."""
+    """Return whether a status says that the money moved; ``None`` if the status is unknown."""
     key = _key(text)
     if not key or key in _DONE:
         return True
@@ -101,7 +101,7 @@ _TOTALS = ("итого", "всего", "барлығы", "жиыны", "жалп
 
 
 def is_total(text: str) -> bool:
-    """Whether a line begins as a total does."""
+    """Return whether a line begins like a total."""
     key = head_key(text)
     return any(key == word or key.startswith(f"{word} ") for word in _TOTALS)
 

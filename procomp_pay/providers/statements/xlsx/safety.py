@@ -97,7 +97,7 @@ def _is_large_kind(name: str) -> bool:
 
 
 def _scan(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> bool:
-    """Whether a part has formulas; its texts and rows are measured, in one block's memory."""
+    """Return whether a part has formulas; check the size of its texts and rows, one block at a time."""
     has_formulas = False
     since_tag = since_row = 0
     tail = b""

@@ -47,7 +47,7 @@ class XlsxTable:
 
     @property
     def bytes_read(self) -> int:
-        """How far :meth:`rows` has come, as a part of the file; nothing before it was counted once."""
+        """Return how far :meth:`rows` has come, in bytes; 0 until the rows were counted."""
         return self.bytes_total * self._row // self._rows_total if self._rows_total else 0
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ def same(path: Path) -> Tally:
 
 
 def staged(line: StatementLine) -> tuple[object, ...]:
-    """What is laid beside the books."""
+    """Return the staged rows."""
     return (line.number, line.kind, line.ref, line.payment_ref or line.ref, line.at, line.money.amount,
             line.money.currency, line.fee, line.net)  # fmt: skip
 
