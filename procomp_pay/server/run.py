@@ -142,7 +142,7 @@ async def _serve(
 
 
 def banner(settings: Settings) -> str:
-    """Return one line for each provider: live, test, sandbox or off."""
+    """Return one line that says of each provider whether real money moves."""
     modes = f"Stripe: {settings.stripe_mode} · Kaspi: {settings.kaspi_mode}"
     if settings.is_live:
         return f"{modes} · LIVE – real money"

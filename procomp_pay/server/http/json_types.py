@@ -16,7 +16,7 @@ def exact(value: object) -> object:
 
 
 def exact_only(value: object) -> Decimal:
-    """Raise ValueError for an amount in an answer that is not a Decimal.
+    """Return an amount for an answer as it is: a Decimal.
 
     :raises ValueError: anything else, a float above all.
     """
@@ -44,7 +44,7 @@ Method = Literal["kaspi_qr", "apple_pay", "google_pay"]
 
 
 def example(*bodies: dict[str, Any]) -> ConfigDict:
-    """Return the field of a model's example in the OpenAPI document; money in it is Decimal."""
+    """Return the configuration of a model with examples for the OpenAPI document; money in them is Decimal."""
     return ConfigDict(json_schema_extra={"examples": list(bodies)})
 
 
