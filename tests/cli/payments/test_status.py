@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from procomp_pay.cli.display import wording as words
+from procomp_pay.cli.framework import formats
 from procomp_pay.domain.errors import Refused
 from tests.support.terminal import Clerk
 
@@ -131,7 +131,7 @@ def test_list_goes_page_by_page(desk: Clerk) -> None:
 def test_list_filters(desk: Clerk) -> None:
     desk.ask("initiate", "p1", *KASPI)
     desk.ask("initiate", "p5", "-m", "google_pay")
-    today = datetime.now(UTC).astimezone(words.ALMATY).date().isoformat()
+    today = datetime.now(UTC).astimezone(formats.ALMATY).date().isoformat()
     for given, expected in (
         (("--tournament", "t2"), ["p5"]),
         (("--method", "kaspi_qr"), ["p1"]),
@@ -163,7 +163,7 @@ def test_cancel_stripe(desk: Clerk) -> None:
 def test_cancel_kaspi_says_that_the_qr_lives_on(desk: Clerk) -> None:
     payment = desk.ask("initiate", "p1", *KASPI)
     said = desk.type("cancel", payment["payment_id"], "--yes")
-    until = words.clock_time(datetime.fromisoformat(payment["expires_at"]))
+    until = formats.clock_time(datetime.fromisoformat(payment["expires_at"]))
     assert f"lives until {until} and is watched" in said.err
     assert "CANCELLED" in said.out
     desk.pay(payment, "pay")
@@ -192,13 +192,13 @@ def test_cancel_of_what_was_paid_meanwhile(desk: Clerk) -> None:
 )
 def test_times_are_the_halls(at: str, shown: str) -> None:
     now = datetime(2026, 5, 2, 10, 0, tzinfo=UTC)
-    assert words.clock_time(datetime.fromisoformat(at), now) == shown
+    assert formats.clock_time(datetime.fromisoformat(at), now) == shown
 
 
 def test_days_are_almatys() -> None:
-    day = words.day("2026-05-01", "--since")
+    day = formats.day("2026-05-01", "--since")
     assert day is not None
-    assert words.day_begins(day) == datetime(2026, 4, 30, 19, tzinfo=UTC)
-    assert words.day_begins(day, plus_days=1) == datetime(2026, 5, 1, 19, tzinfo=UTC)
+    assert formats.day_begins(day) == datetime(2026, 4, 30, 19, tzinfo=UTC)
+    assert formats.day_begins(day, plus_days=1) == datetime(2026, 5, 1, 19, tzinfo=UTC)
     with pytest.raises(Refused):
-        words.day("1 May", "--since")
+        formats.day("1 May", "--since")

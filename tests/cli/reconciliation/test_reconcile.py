@@ -40,7 +40,7 @@ def test_an_evening(desk: Clerk) -> None:
     assert "1 mended" in said.out
     assert said.out.endswith(" open\n")
     assert desk.ask("status", "p1")["status"] == "COMPLETED"
-    mine = [each for each in desk.ask("discrepancies", "list")["items"] if each["ref"] == intent]
+    mine = [each for each in desk.ask("discrepancies", "list", "--limit", "200")["items"] if each["ref"] == intent]
     [found] = mine
     assert (found["kind"], found["provider"], found["payment_id"]) == ("MISSING_LOCALLY", "stripe", None)
     shown = desk.type("discrepancies", "show", found["id"])

@@ -280,7 +280,8 @@ def test_it_asks_on_a_terminal(small_desk: Clerk, answer: str, code: int, cents:
 def test_ctrl_c_at_the_question_ends_the_command_at_once(small_desk: Clerk) -> None:
     view = paid(small_desk)
     with pseudo_terminal(small_desk, "refund", view["payment_id"], *WHY) as screen:
-        screen.wait_for("[y/N]")
+        screen.wait_for("[y/N]: ")
+        time.sleep(0.3)  # what comes before the line is being read would be noticed with the next key only
         screen.interrupt()
         assert screen.ends() == 130
     assert gone(small_desk, view) == 0
