@@ -155,21 +155,21 @@ def rows() -> list[Any]:
     return [User(id="u1", email="aida@example.kz", name="Aida"), main, dollars, fee, *kids, foreign]
 
 
-def paid(desk: Clerk, who: str = "p1", card: str | None = None) -> Any:
+def paid(ctx: Clerk, who: str = "p1", card: str | None = None) -> Any:
     """A payment of 50 USD that is paid: by Apple Pay on the hosted page, or by a test card."""
     if card is None:
-        opened = desk.ask("initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD")
-        desk.pay(opened, "apple_pay")
+        opened = ctx.ask("initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD")
+        ctx.pay(opened, "apple_pay")
     else:
-        opened = desk.ask(
+        opened = ctx.ask(
             "initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD", "--intent-only"
         )
         answer = httpx.post(
-            f"{desk.street.url}/v1/payment_intents/{opened['provider_ref']}/confirm",
+            f"{ctx.street.url}/v1/payment_intents/{opened['provider_ref']}/confirm",
             data={"payment_method": card, "return_url": "https://app.example.com/paid"},
-            headers={"Authorization": f"Bearer {desk.street.sandbox.info()['stripe_secret_key']}"},
+            headers={"Authorization": f"Bearer {ctx.street.sandbox.info()['stripe_secret_key']}"},
         )
         assert answer.status_code == 200, answer.text
-    view = desk.ask("status", "--payment", opened["payment_id"], "--refresh")
+    view = ctx.ask("status", "--payment", opened["payment_id"], "--refresh")
     assert view["status"] == "COMPLETED"
     return view

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from procomp_pay.cli.display import wording as words
+from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain.states import PaymentStatus
 
@@ -31,8 +31,11 @@ def status_lines(view: PaymentView) -> list[str]:
     """One payment, for its participant at the desk."""
     rows = [
         ("amount", console.bold(str(view.charged)) + _other_amounts(view)),
-        ("method", words.METHODS[view.method] + (f" ({console.clean(view.wallet)})" if view.wallet else "")),
-        ("tournament", console.clean(words.tournament(view))),
+        (
+            "method",
+            wording.METHODS[view.method] + (f" ({console.clean(view.wallet)})" if view.wallet else ""),
+        ),
+        ("tournament", console.clean(wording.tournament(view))),
         ("started", f"{formats.clock_time(view.created_at)} by {console.clean(view.started_by)}"),
         *_ends(view),
         *_back(view),
@@ -41,7 +44,7 @@ def status_lines(view: PaymentView) -> list[str]:
         ("participant", view.participant_id),
     ]
     name = console.bold(console.clean(view.participant_name))
-    sentence = console.wrap(console.clean(words.state(view)))
+    sentence = console.wrap(console.clean(wording.state(view)))
     head = [f"{_mark(view)} {name}  {_status(view)}", *(f"  {line}" for line in sentence.splitlines())]
     return [*head, *console.label_rows(rows)]
 
@@ -61,12 +64,12 @@ def _ends(view: PaymentView) -> list[tuple[str, str]]:
 
 def _back(view: PaymentView) -> list[tuple[str, str]]:
     found = [
-        ("refund", console.clean(words.refund_line(each, formats.clock_time(each.created_at))))
+        ("refund", console.clean(wording.refund_line(each, formats.clock_time(each.created_at))))
         for each in view.refunds
     ]
     if view.dispute is not None:
         due = formats.clock_time(view.dispute.due_at) if view.dispute.due_at else None
-        found.append(("dispute", console.clean(words.dispute_line(view.dispute, due))))
+        found.append(("dispute", console.clean(wording.dispute_line(view.dispute, due))))
     return found
 
 
@@ -82,16 +85,16 @@ def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list
     lines = [f"{name} · {console.clean(first.tournament_name)}"]
     for view, moves in entries:
         amount = console.bold(str(view.charged))
-        head = f"{_mark(view)} {_status(view)}  {amount}  {words.METHODS[view.method]}"
+        head = f"{_mark(view)} {_status(view)}  {amount}  {wording.METHODS[view.method]}"
         lines += ["", f"{head}  {console.dim('refunded')} {_refunded(view)}"]
-        lines.append(f"  {console.dim(view.payment_id)} {console.clean(words.state(view))}")
+        lines.append(f"  {console.dim(view.payment_id)} {console.clean(wording.state(view))}")
         day = ""
         for entry in moves:
             on = formats.day_of(entry.at)
             if on != day:
                 day = on
                 lines.append(f"  {console.dim(on)}")
-            said = f"    {formats.exact_time(entry.at)}  {console.clean(words.move(entry, view))}"
+            said = f"    {formats.exact_time(entry.at)}  {console.clean(wording.move(entry, view))}"
             lines.append(console.wrap(said, indent=" " * 14))
     return lines
 
@@ -108,8 +111,8 @@ def list_lines(views: Sequence[PaymentView]) -> list[str]:
         head = f"{_mark(view)} {_status(view)}{padding} {amount:>16}  "
         room = width - 2 - 10 - 1 - max(16, len(amount)) - 2
         lines.append(head + console.bold(console.shortened(console.clean(view.participant_name), room)))
-        flag = f"{words.flag(view)} · " if view.dispute else ""
-        rest = f"{flag}{words.METHODS[view.method]} · {formats.clock_time(view.created_at)} · "
+        flag = f"{wording.flag(view)} · " if view.dispute else ""
+        rest = f"{flag}{wording.METHODS[view.method]} · {formats.clock_time(view.created_at)} · "
         tournament = console.shortened(
             console.clean(view.tournament_name), width - 2 - len(view.payment_id) - 2 - len(rest)
         )
@@ -124,7 +127,7 @@ def _table(views: Iterable[PaymentView]) -> list[str]:
             view.status.value + _flags(view),
             str(view.charged),
             _refunded(view),
-            words.METHODS[view.method],
+            wording.METHODS[view.method],
             formats.clock_time(view.created_at),
             view.payment_id,
             console.clean(view.participant_name),
@@ -140,12 +143,12 @@ def _refunded(view: PaymentView) -> str:
 
 
 def _flags(view: PaymentView) -> str:
-    dispute = f" {words.flag(view)}" if view.dispute else ""
+    dispute = f" {wording.flag(view)}" if view.dispute else ""
     return (" LATE" if view.is_late else "") + (" TWICE" if view.is_duplicate else "") + dispute
 
 
 def _mark(view: PaymentView) -> str:
-    mark = "!" if words.is_odd(view) else _MARKS.get(view.status, "✗")
+    mark = "!" if wording.is_odd(view) else _MARKS.get(view.status, "✗")
     return console.coloured(mark, _colour(view), bold=True)
 
 
@@ -154,4 +157,4 @@ def _status(view: PaymentView) -> str:
 
 
 def _colour(view: PaymentView) -> str:
-    return "yellow" if words.is_odd(view) else words.COLOURS[view.status]
+    return "yellow" if wording.is_odd(view) else wording.COLOURS[view.status]

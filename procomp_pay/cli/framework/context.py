@@ -11,7 +11,7 @@ from procomp_pay.domain.errors import ConfigurationError, Refused
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
-    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.views.payment import PaymentView
 
 T = TypeVar("T")
@@ -27,12 +27,12 @@ def settings() -> Settings:
     return load_settings()
 
 
-def with_desk(work: Callable[[Desk], Awaitable[T]], *, using: Settings | None = None) -> T:
+def run_with_context(work: Callable[[AppContext], Awaitable[T]], *, using: Settings | None = None) -> T:
     """Run a command's work in its one ``asyncio.run``; create the embedded database where it is missing."""
     import asyncio
     import logging
 
-    from procomp_pay.services.bootstrap import open_desk
+    from procomp_pay.services.bootstrap import open_context
     from procomp_pay.storage.database.migrate import ensure_sqlite
 
     configured = using or settings()
@@ -41,8 +41,8 @@ def with_desk(work: Callable[[Desk], Awaitable[T]], *, using: Settings | None = 
     ensure_sqlite(configured.url)
 
     async def run() -> T:
-        async with open_desk(configured) as desk:
-            return await work(desk)
+        async with open_context(configured) as ctx:
+            return await work(ctx)
 
     return asyncio.run(run())
 

@@ -10,8 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from procomp_pay.cli.display import screens
-from procomp_pay.cli.display import wording as words
+from procomp_pay.cli.display import screens, wording
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.kaspi.wording import KASPI, minutes, short_state
 
@@ -119,14 +118,14 @@ def _amount(view: PaymentView) -> str:
 
 
 def _state(view: PaymentView) -> Text:
-    return Text(short_state(view), style=words.COLOURS[view.status])
+    return Text(short_state(view), style=wording.COLOURS[view.status])
 
 
 def payment_screen(
     space: Room, view: PaymentView, word: str | None, typed: str, trouble: str | None, *, busy: bool
 ) -> RenderableType:
     """One payment, and the line for its operation number."""
-    place = console.safe(words.tournament(view))
+    place = console.safe(wording.tournament(view))
     said = "Asking Kaspi …" if word is None else KASPI.get(word, word)
     lines = [
         Text.from_markup(f"[bold]{console.safe(view.participant_name)}[/]"),

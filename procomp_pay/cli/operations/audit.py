@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import operator, settings, with_desk
+from procomp_pay.cli.framework.context import operator, run_with_context, settings
 from procomp_pay.cli.framework.options import AsOption, JsonOption, command_group
 from procomp_pay.domain.errors import Refused
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from procomp_pay.services.audit.seals import Sealed
     from procomp_pay.services.audit.trail import Trail
     from procomp_pay.services.audit.verify import AuditReport
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
 
 _SHOW = """[bold]Examples[/]
 
@@ -56,12 +56,12 @@ def register(app: typer.Typer) -> None:
 def show(payment: PaymentArgument, as_json: JsonOption = False) -> None:
     """Everything that happened to a payment: who, what, when, why, before and after."""
 
-    async def work(desk: Desk) -> Trail:
+    async def work(ctx: AppContext) -> Trail:
         from procomp_pay.services.audit.trail import trail
 
-        return await trail(desk, payment)
+        return await trail(ctx, payment)
 
-    found = with_desk(work)
+    found = run_with_context(work)
     if as_json:
         entries = [step.full() for step in found.steps]
         console.print_json({"payment_id": found.payment_id, "entries": entries} | _report(found.report))
@@ -90,15 +90,15 @@ def verify(
     if root is not None and not _is_root(root):
         raise Refused("A root is 64 hexadecimal digits", next_step="compare it with what audit seal printed")
 
-    async def work(desk: Desk) -> AuditReport:
+    async def work(ctx: AppContext) -> AuditReport:
         from procomp_pay.cli.framework.progress import bar
-        from procomp_pay.services.audit import verify as audit_check
+        from procomp_pay.services.audit import verify as audit_verify
 
-        total = await _entries(desk)
+        total = await _entries(ctx)
         with bar("verifying", lambda: total, quiet=as_json or payment is not None) as seen:
-            return await audit_check.verify(desk, payment, root=root, all_seals=all_seals, seen=seen)
+            return await audit_verify.verify(ctx, payment, root=root, all_seals=all_seals, seen=seen)
 
-    report = with_desk(work)
+    report = run_with_context(work)
     if as_json:
         console.print_json(_report(report))
     else:
@@ -118,10 +118,10 @@ def _is_root(text: str) -> bool:
     return len(text) == 64 and all(c in "0123456789abcdefABCDEF" for c in text)
 
 
-async def _entries(desk: Desk) -> int:
+async def _entries(ctx: AppContext) -> int:
     from procomp_pay.storage.audit import seals as audit_seals
 
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         return await audit_seals.newest_entry(session)
 
 
@@ -148,15 +148,15 @@ def seal(
     """Seal the audit trail as it stands: one root for the ends of all chains."""
     using, actor = settings(), operator(acting)
 
-    async def work(desk: Desk) -> Sealed:
+    async def work(ctx: AppContext) -> Sealed:
         from procomp_pay.cli.framework.progress import bar
         from procomp_pay.services.audit import seals as audit_seals
 
-        total = await _entries(desk)
+        total = await _entries(ctx)
         with bar("sealing", lambda: total, quiet=as_json) as seen:
-            return await audit_seals.seal(desk, actor.name, force=force, seen=seen)
+            return await audit_seals.seal(ctx, actor.name, force=force, seen=seen)
 
-    made = with_desk(work, using=using)
+    made = run_with_context(work, using=using)
     if as_json:
         console.print_json(made.full())
     elif only_root:

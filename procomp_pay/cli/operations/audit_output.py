@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from procomp_pay.cli.display import wording as words
+from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _what(step: Step, view: PaymentView | None) -> str:
         return "this entry cannot be read"
     if view is None or step.move is None:
         return step.entry.action.replace("_", " ").replace(":", ", ")
-    return _DEEDS.get(step.entry.action) or words.deed(step.move, view)
+    return _DEEDS.get(step.entry.action) or wording.deed(step.move, view)
 
 
 def _change(each: Change) -> str:

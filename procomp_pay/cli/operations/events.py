@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import operator, with_desk
+from procomp_pay.cli.framework.context import operator, run_with_context
 from procomp_pay.cli.framework.options import AsOption, CursorOption, JsonOption, LimitOption, command_group
 from procomp_pay.cli.framework.paging import print_page, tell_next
 from procomp_pay.domain.errors import Refused
@@ -101,7 +101,7 @@ def list_events(
     from procomp_pay.services.webhooks import admin as events
 
     wanted = _wanted(state, kind, provider, payment, since)
-    found, following = with_desk(lambda desk: events.many(desk, wanted, limit=limit, cursor=cursor))
+    found, following = run_with_context(lambda ctx: events.many(ctx, wanted, limit=limit, cursor=cursor))
     if as_json:
         print_page(found, following)
         return
@@ -141,7 +141,7 @@ def show(
     """One event with its document, without secrets and without what belongs to a person."""
     from procomp_pay.services.webhooks import admin as events
 
-    view, document = with_desk(lambda desk: events.one(desk, event))
+    view, document = run_with_context(lambda ctx: events.one(ctx, event))
     if as_json:
         console.print_json(view.full() | {"document": document})
         return
@@ -179,12 +179,12 @@ def replay(
         )
     actor = operator(as_)
 
-    async def work(desk: Any) -> list[Replayed]:
+    async def work(ctx: Any) -> list[Replayed]:
         if event is not None:
-            return [await events.replay_one(desk, event, actor, dry_run=dry_run)]
-        return await events.replay_many(desk, wanted, actor, limit=limit, dry_run=dry_run)
+            return [await events.replay_one(ctx, event, actor, dry_run=dry_run)]
+        return await events.replay_many(ctx, wanted, actor, limit=limit, dry_run=dry_run)
 
-    found = with_desk(work)
+    found = run_with_context(work)
     failed = [each for each in found if not dry_run and each.state in ("pending", "dead")]
     if as_json:
         items = [

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import mode_of, operator, settings, warn_of_play_money, with_desk
+from procomp_pay.cli.framework.context import (
+    mode_of,
+    operator,
+    run_with_context,
+    settings,
+    warn_of_play_money,
+)
 from procomp_pay.cli.framework.options import AsOption, JsonOption, PaymentArgument, YesOption
 from procomp_pay.domain.errors import Conflict
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.views.payment import PaymentView
 
 _EXAMPLES = """[bold]Examples[/]
@@ -40,18 +46,18 @@ def cancel(
     using = settings()
     actor = operator(acting)
 
-    async def work(desk: Desk) -> PaymentView:
+    async def work(ctx: AppContext) -> PaymentView:
         from procomp_pay.services.lifecycle.cancel import cancel as end
         from procomp_pay.services.views import payment as views
 
-        view = await views.one(desk, payment)
+        view = await views.one(ctx, payment)
         warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=as_json)
         if not yes:
             _ask(view)
-        await end(desk, view.payment_id, actor)
-        return await views.one(desk, view.payment_id)
+        await end(ctx, view.payment_id, actor)
+        return await views.one(ctx, view.payment_id)
 
-    view = with_desk(work, using=using)
+    view = run_with_context(work, using=using)
     if as_json:
         console.print_json(view.full() | {"provider_open": view.provider_open, "mode": mode_of(using, view)})
     else:

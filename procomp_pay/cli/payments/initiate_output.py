@@ -11,11 +11,11 @@ from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
     from procomp_pay.cli.display.qr import Picture
-    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.views.payment import Opening, PaymentView
 
 
-async def show(desk: Desk, opening: Opening, actor: Actor, *, watch: bool, quiet: bool) -> PaymentView:
+async def show(ctx: AppContext, opening: Opening, actor: Actor, *, watch: bool, quiet: bool) -> PaymentView:
     from procomp_pay.cli.display import screens
     from procomp_pay.domain.states import Channel
 
@@ -38,7 +38,7 @@ async def show(desk: Desk, opening: Opening, actor: Actor, *, watch: bool, quiet
         return view
     from procomp_pay.cli.payments.watch import follow_on_screen
 
-    view = await follow_on_screen(desk, view.payment_id, actor, picture=picture, quiet=quiet)
+    view = await follow_on_screen(ctx, view.payment_id, actor, picture=picture, quiet=quiet)
     if not quiet:
         screens.print_last_word(view)
     return view

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import mode_of, operator, settings, warn_of_play_money, with_desk
+from procomp_pay.cli.framework.context import (
+    mode_of,
+    operator,
+    run_with_context,
+    settings,
+    warn_of_play_money,
+)
 from procomp_pay.cli.framework.options import (
     CursorOption,
     JsonOption,
@@ -23,7 +29,7 @@ from procomp_pay.domain.errors import NotFound, Refused, Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.views.payment import PaymentView
     from procomp_pay.storage.payments.listing import Filter
 
@@ -73,8 +79,8 @@ def status(
     using = settings()
     followed: list[str] = []
 
-    async def work(desk: Desk) -> PaymentView:
-        view = await _find(desk, participant, payment)
+    async def work(ctx: AppContext) -> PaymentView:
+        view = await _find(ctx, participant, payment)
         if not (refresh or watch):
             return view
         warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=as_json)
@@ -85,16 +91,16 @@ def status(
                 next_step=f"ask when the customer says it is paid: {_again(view)}",
             )
         if refresh:
-            view = await _refreshed(desk, view, actor, as_json=as_json, watch=watch)
+            view = await _refreshed(ctx, view, actor, as_json=as_json, watch=watch)
         if watch:
             from procomp_pay.cli.payments.watch import follow_on_screen
 
             followed.append(view.payment_id)
-            view = await follow_on_screen(desk, view.payment_id, actor, quiet=as_json)
+            view = await follow_on_screen(ctx, view.payment_id, actor, quiet=as_json)
         return view
 
     try:
-        view = with_desk(work, using=using)
+        view = run_with_context(work, using=using)
     except KeyboardInterrupt:
         from procomp_pay.cli.payments.watch import stopped
 
@@ -104,12 +110,12 @@ def status(
     _show_status(view, using=using, as_json=as_json, watched=watch, with_mode=refresh or watch)
 
 
-async def _find(desk: Desk, participant: str | None, payment: str | None) -> PaymentView:
+async def _find(ctx: AppContext, participant: str | None, payment: str | None) -> PaymentView:
     from procomp_pay.services.views import payment as views
 
     if payment is None:
-        return await _of_participant(desk, str(participant))
-    view = await views.one(desk, payment)
+        return await _of_participant(ctx, str(participant))
+    view = await views.one(ctx, payment)
     if participant not in (None, view.participant_id):
         raise NotFound(
             f"Payment {payment[:64]} is not of participant {str(participant)[:64]!r}",
@@ -118,17 +124,17 @@ async def _find(desk: Desk, participant: str | None, payment: str | None) -> Pay
     return view
 
 
-async def _of_participant(desk: Desk, participant: str) -> PaymentView:
+async def _of_participant(ctx: AppContext, participant: str) -> PaymentView:
     """The latest payment of a participant; a payment's code is understood too."""
-    from procomp_pay.domain import payment_code as short_code
+    from procomp_pay.domain import payment_code
     from procomp_pay.services.views import payment as views
 
     try:
-        return await views.latest(desk, participant)
+        return await views.latest(ctx, participant)
     except NotFound:
-        if not short_code.looks_like_one(participant):
+        if not payment_code.looks_like_one(participant):
             raise
-        return await views.one(desk, participant)
+        return await views.one(ctx, participant)
 
 
 def _again(view: PaymentView) -> str:
@@ -136,13 +142,13 @@ def _again(view: PaymentView) -> str:
 
 
 async def _refreshed(
-    desk: Desk, view: PaymentView, actor: Actor, *, as_json: bool, watch: bool
+    ctx: AppContext, view: PaymentView, actor: Actor, *, as_json: bool, watch: bool
 ) -> PaymentView:
-    from procomp_pay.services.lifecycle.polling import look_after
+    from procomp_pay.services.lifecycle.polling import poll_payment
     from procomp_pay.services.views import payment as views
 
     try:
-        await look_after(desk, view.payment_id, actor)
+        await poll_payment(ctx, view.payment_id, actor)
     except Unavailable as error:
         if watch:
             return view  # following tries again by itself
@@ -152,7 +158,7 @@ async def _refreshed(
             f"{error.message}; {'this is' if not as_json else 'we only know'} how it stood before",
             next_step=f"again in a minute: {_again(view)}",
         ) from error
-    return await views.one(desk, view.payment_id)
+    return await views.one(ctx, view.payment_id)
 
 
 def _show_status(view: PaymentView, *, using: Any, as_json: bool, watched: bool, with_mode: bool) -> None:
@@ -184,7 +190,7 @@ def history(
     """All payments of a participant: what happened to each, and what was paid back."""
     from procomp_pay.services.views import payment as views
 
-    entries = with_desk(lambda desk: views.history(desk, participant))
+    entries = run_with_context(lambda ctx: views.history(ctx, participant))
     if as_json:
         console.print_json(
             {"items": [view.full() | {"moves": [move.full() for move in moves]} for view, moves in entries]}
@@ -226,7 +232,7 @@ def list_payments(
     from procomp_pay.services.views import payment as views
 
     wanted = replace(_wanted(status, method, tournament, since, until), disputed=disputed or None)
-    found, following = with_desk(lambda desk: views.many(desk, wanted, limit=limit, cursor=cursor))
+    found, following = run_with_context(lambda ctx: views.many(ctx, wanted, limit=limit, cursor=cursor))
     if as_json:
         print_page(found, following)
         return

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import operator, with_desk
+from procomp_pay.cli.framework.context import operator, run_with_context
 from procomp_pay.cli.framework.options import (
     AsOption,
     CursorOption,
@@ -60,7 +60,7 @@ def list_them(
     from procomp_pay.services.reconciliation import discrepancies as use
 
     wanted = _filter(kind, state, tournament, provider, payment)
-    found, following = with_desk(lambda desk: use.many(desk, wanted, limit=limit, cursor=cursor))
+    found, following = run_with_context(lambda ctx: use.many(ctx, wanted, limit=limit, cursor=cursor))
     if as_json:
         print_page(found, following)
         return
@@ -108,7 +108,7 @@ def show(
     """What our books say, what the provider says, and what to do next."""
     from procomp_pay.services.reconciliation import discrepancies as use
 
-    found = with_desk(lambda desk: use.one(desk, discrepancy))
+    found = run_with_context(lambda ctx: use.one(ctx, discrepancy))
     if as_json:
         console.print_json(found.full())
         return
@@ -138,7 +138,7 @@ def resolve(
     if how == "refund" and not yes:
         console.check_can_ask(yes=yes, as_json=as_json)
         console.confirm("Give the rest of the payment back?")
-    done = with_desk(lambda desk: use.resolve(desk, discrepancy, use.How(how), note, actor))
+    done = run_with_context(lambda ctx: use.resolve(ctx, discrepancy, use.How(how), note, actor))
     if as_json:
         console.print_json(done.full())
         return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import operator, settings, warn_of_play_money, with_desk
+from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
 from procomp_pay.cli.framework.options import AsOption, JsonOption, SinceOption, UntilOption
 from procomp_pay.cli.framework.progress import counters
 from procomp_pay.domain.errors import ConfigurationError, PaymentError, ProviderUnavailable, Unavailable
@@ -21,9 +21,9 @@ from procomp_pay.domain.errors import ConfigurationError, PaymentError, Provider
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
     from procomp_pay.providers.statements.reader import Statement
-    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.reconciliation.report import Report
-    from procomp_pay.services.reconciliation.run import Order
+    from procomp_pay.services.reconciliation.run import ReconcileRequest
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -85,8 +85,8 @@ def reconcile(
             stack, provider, wanted, statement, mapping, dry_run=dry_run, is_ours=yes, using=using
         )
         progress = stack.enter_context(counters(quiet=as_json))
-        reports, trouble = with_desk(
-            lambda desk: _run_alone(desk, orders, actor, progress, dry_run=dry_run), using=using
+        reports, trouble = run_with_context(
+            lambda ctx: _run_alone(ctx, orders, actor, progress, dry_run=dry_run), using=using
         )
     _tell(reports, trouble, as_json=as_json)
     if code := _exit_code(reports, trouble):
@@ -126,8 +126,8 @@ def _orders(
     dry_run: bool,
     is_ours: bool,
     using: Settings,
-) -> list[Order]:
-    from procomp_pay.services.reconciliation.run import PROVIDERS, Order
+) -> list[ReconcileRequest]:
+    from procomp_pay.services.reconciliation.run import PROVIDERS, ReconcileRequest
 
     since, until = window
     if statement is None:
@@ -136,11 +136,13 @@ def _orders(
         names = [each for each in PROVIDERS if provider.value in (each, "all") and _is_set_up(using, each)]
         if not names:
             raise ConfigurationError("No provider is configured", next_step="procomp-pay doctor")
-        return [Order(name, since, until, dry_run=dry_run) for name in names]
+        return [ReconcileRequest(name, since, until, dry_run=dry_run) for name in names]
     found = stack.enter_context(_open(statement, None if provider is Which.ALL else provider.value, mapping))
     if not is_ours:
         _check_owner(found, using)
-    return [Order(found.provider, since, until, found, console.clean(statement.name), dry_run, is_ours)]
+    return [
+        ReconcileRequest(found.provider, since, until, found, console.clean(statement.name), dry_run, is_ours)
+    ]
 
 
 def _check_owner(found: Statement, using: Settings) -> None:
@@ -176,8 +178,8 @@ def _open(path: Path, provider: str | None, mapping: Path | None) -> Any:
 
 
 async def _run_alone(
-    desk: Desk,
-    orders: list[Order],
+    ctx: AppContext,
+    orders: list[ReconcileRequest],
     actor: Actor,
     seen: Callable[[str, int], None],
     *,
@@ -189,14 +191,14 @@ async def _run_alone(
 
     reports: list[Report] = []
     trouble: PaymentError | None = None
-    async with reconcile_lock(desk.db) as ours:
+    async with reconcile_lock(ctx.db) as ours:
         if not ours and not dry_run:
             raise Unavailable(
                 "Another reconcile is running", next_step="let it finish; cron will come again by itself"
             )
         for order in orders:
             try:
-                reports.append(await compare(desk, order, actor, seen=_named(order.provider, seen)))
+                reports.append(await compare(ctx, order, actor, seen=_named(order.provider, seen)))
             except (ProviderUnavailable, ConfigurationError) as error:
                 if len(orders) == 1:
                     raise

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from procomp_pay.cli.framework import console, formats
 
 if TYPE_CHECKING:
-    from procomp_pay.domain.reconciliation.records import Finding, Theirs
-    from procomp_pay.services.reconciliation.report import Report, Told
+    from procomp_pay.domain.reconciliation.records import Mismatch, ProviderRecord
+    from procomp_pay.services.reconciliation.report import MismatchOutcome, Report
 
 #: Differences of one run that a terminal shows; ``discrepancies list`` has them all.
 _MOST = 20
@@ -90,8 +90,8 @@ def _notes(report: Report) -> list[str]:
         f"A run of {formats.clock_time(at)} was killed half way: its window is in this one."
         for at in report.interrupted
     ]
-    if report.moving:
-        found.append(f"{report.moving} payments changed meanwhile: left for the next run.")
+    if report.changed_since_read:
+        found.append(f"{report.changed_since_read} payments changed meanwhile: left for the next run.")
     if report.skipped:
         found.append(f"{report.skipped} lines could not be read: nothing is called missing at the provider.")
     if report.is_foreign:
@@ -107,14 +107,14 @@ def cut(report: Report) -> str:
     )
 
 
-def _told(told: Told) -> list[str]:
+def _told(told: MismatchOutcome) -> list[str]:
     finding = told.finding
-    who = finding.ours.payment_id if finding.ours else console.clean(finding.mark)
+    who = finding.ours.payment_id if finding.ours else console.clean(finding.reference)
     text = f"{finding.kind}  {who}  {difference(finding)}"
     return [f"      {each}" for each in console.wrap(text).splitlines()]
 
 
-def difference(finding: Finding) -> str:
+def difference(finding: Mismatch) -> str:
     """What differs, in one sentence."""
     ours, theirs = finding.ours, finding.theirs
     mine = f"{ours.money} {ours.status}" if ours else "not in our books"
@@ -122,7 +122,7 @@ def difference(finding: Finding) -> str:
     return f"{finding.what} (here: {mine}{said})"
 
 
-def _said(theirs: Theirs) -> str:
+def _said(theirs: ProviderRecord) -> str:
     amount = formats.amount(theirs.amount) if theirs.amount is not None else ""
     line = f", line {theirs.number}" if theirs.number else ""
     money = f"{amount}\N{NO-BREAK SPACE}{console.clean(theirs.currency)}" if amount else ""

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from procomp_pay.cli.display import wording as words
+from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import operator, settings, warn_of_play_money, with_desk
+from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
 from procomp_pay.cli.framework.progress import bar
-from procomp_pay.cli.refunds.options import Wish
+from procomp_pay.cli.refunds.options import RefundOptions
 from procomp_pay.services.refunds import bulk
 from procomp_pay.services.refunds.bulk_report import Ending, Line, Report, Tally
 from procomp_pay.services.registrations.tournaments import find_tournament
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
 
 #: Lines of one kind that are shown; ``--json`` has more.
 _MOST_SHOWN = 20
@@ -35,43 +35,43 @@ _TITLES = {
 }
 
 
-def refund_all(tournament: str, wish: Wish) -> None:
+def refund_all(tournament: str, options: RefundOptions) -> None:
     """Pay a whole tournament back."""
     using = settings()
-    actor = operator(wish.acting)
+    actor = operator(options.acting)
 
-    async def work(desk: Desk) -> Report | None:
-        found = await find_tournament(desk, tournament)
-        order = bulk.BulkOrder(found.tournament_id, wish.reason)
-        survey = await bulk.survey(desk, order)
-        warn_of_play_money(using, as_json=wish.as_json)
+    async def work(ctx: AppContext) -> Report | None:
+        found = await find_tournament(ctx, tournament)
+        order = bulk.BulkRefundRequest(found.tournament_id, options.reason)
+        survey = await bulk.survey(ctx, order)
+        warn_of_play_money(using, as_json=options.as_json)
         total = survey.of(Ending.TO_DO).count
-        if wish.as_json and wish.dry_run:
+        if options.as_json and options.dry_run:
             _print_document(survey, order, dry_run=True)
-        elif not wish.as_json:
-            _show(survey, f"{found.name}: what would happen ({wish.reason})", err=not wish.dry_run)
-        if wish.dry_run:
+        elif not options.as_json:
+            _show(survey, f"{found.name}: what would happen ({options.reason})", err=not options.dry_run)
+        if options.dry_run:
             return None
-        if total and not wish.yes:
+        if total and not options.yes:
             console.confirm(f"Pay back {total} payments?")
-        with _until_ctrl_c() as stop, bar("paying back", lambda: total, quiet=wish.as_json) as done:
-            report = await bulk.run(desk, order, actor, seen=_counted(done), stop=stop)
-        if wish.as_json:
+        with _until_ctrl_c() as stop, bar("paying back", lambda: total, quiet=options.as_json) as done:
+            report = await bulk.run(ctx, order, actor, seen=_counted(done), stop=stop)
+        if options.as_json:
             _print_document(report, order, dry_run=False)
         else:
             _show(report, found.name, err=False)
             _what_next(report)
         return report
 
-    report = with_desk(work, using=using)
+    report = run_with_context(work, using=using)
     if report is None:
-        if not wish.as_json:
+        if not options.as_json:
             console.say("Dry run: nothing was done.", fg="yellow")
     elif code := exit_code(report):
         raise typer.Exit(code)
 
 
-def _print_document(report: Report, order: bulk.BulkOrder, *, dry_run: bool) -> None:
+def _print_document(report: Report, order: bulk.BulkRefundRequest, *, dry_run: bool) -> None:
     console.print_json({"dry_run": dry_run, "tournament_id": order.tournament_id} | report.full())
 
 
@@ -116,7 +116,7 @@ def _show(report: Report, title: str, *, err: bool) -> None:
 
 def _totals(tally: Tally) -> list[str]:
     return [
-        f"    {words.METHODS[method]:<12} {each.count:>6}  {formats.amount(each.amount):>18} {currency}"
+        f"    {wording.METHODS[method]:<12} {each.count:>6}  {formats.amount(each.amount):>18} {currency}"
         for (method, currency), each in sorted(tally.sums.items())
     ]
 

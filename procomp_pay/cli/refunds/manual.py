@@ -5,37 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import operator, settings, warn_of_play_money, with_desk
+from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
 from procomp_pay.cli.refunds import output
 
 if TYPE_CHECKING:
-    from procomp_pay.cli.refunds.options import Wish
+    from procomp_pay.cli.refunds.options import RefundOptions
     from procomp_pay.domain.money import Money
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.refunds.create import Refunded
     from procomp_pay.services.views.payment import PaymentView
 
 
-def record(payment: str, number: str, wish: Wish) -> None:
+def record(payment: str, number: str, options: RefundOptions) -> None:
     """Show what will be written down, ask, write it down."""
     using = settings()
-    actor = operator(wish.acting)
+    actor = operator(options.acting)
 
-    async def work(desk: Desk) -> tuple[PaymentView, Refunded]:
+    async def work(ctx: AppContext) -> tuple[PaymentView, Refunded]:
         from procomp_pay.services.refunds import manual as use
         from procomp_pay.services.views import payment as views
 
-        view = await views.one(desk, payment)
-        made = use.MadeInApp(view.payment_id, number, wish.reason, wish.money(view))
-        money = await use.check_made(desk, made)
-        warn_of_play_money(using, kaspi=True, as_json=wish.as_json)
-        if not wish.yes:
+        view = await views.one(ctx, payment)
+        made = use.MadeInApp(view.payment_id, number, options.reason, options.money(view))
+        money = await use.check_made(ctx, made)
+        warn_of_play_money(using, kaspi=True, as_json=options.as_json)
+        if not options.yes:
             _ask(view, number, money)
-        return view, await use.record_made(desk, made, actor)
+        return view, await use.record_made(ctx, made, actor)
 
-    view, done = with_desk(work, using=using)
-    if wish.as_json:
-        console.print_json(output.document(done, view, wish, using))
+    view, done = run_with_context(work, using=using)
+    if options.as_json:
+        console.print_json(output.document(done, view, options, using))
     else:
         output.show(done, view)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RefundOptions:
     """What was typed."""
 
     payment: str | None
@@ -44,23 +44,27 @@ class Wish:
         )
 
 
-def check(wish: Wish) -> None:
+def check(options: RefundOptions) -> None:
     """Check that the options fit each other.
 
     :raises typer.BadParameter: they do not, or an answer is needed and nobody can give one.
     """
-    whole = wish.tournament is not None or wish.everything
-    if whole and (wish.payment or wish.amount or wish.currency or wish.force or wish.idempotency_key):
+    whole = options.tournament is not None or options.everything
+    if whole and (
+        options.payment or options.amount or options.currency or options.force or options.idempotency_key
+    ):
         raise typer.BadParameter("--tournament --all stands alone: no PAYMENT, part, --force or key with it")
-    if whole and not (wish.tournament and wish.everything):
+    if whole and not (options.tournament and options.everything):
         raise typer.BadParameter("a whole tournament is named by both: --tournament ID --all")
-    if not whole and wish.payment is None:
+    if not whole and options.payment is None:
         raise typer.BadParameter("name a PAYMENT, or a whole tournament with --tournament ID --all")
-    if wish.currency is not None and wish.amount is None:
+    if options.currency is not None and options.amount is None:
         raise typer.BadParameter("--currency goes with --amount")
-    if not wish.dry_run:
+    if not options.dry_run:
         console.check_can_ask(
-            yes=wish.yes, as_json=wish.as_json, instead="say --yes if you mean it, or --dry-run"
+            yes=options.yes, as_json=options.as_json, instead="say --yes if you mean it, or --dry-run"
         )
-    if wish.made_in_app is not None and (whole or wish.force or wish.idempotency_key or wish.dry_run):
+    if options.made_in_app is not None and (
+        whole or options.force or options.idempotency_key or options.dry_run
+    ):
         raise typer.BadParameter("--made-in-app goes with PAYMENT, --amount and --reason alone")

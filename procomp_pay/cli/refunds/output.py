@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from procomp_pay.cli.display import wording as words
+from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import mode_of
 from procomp_pay.domain.refunds import RefundState
 
 if TYPE_CHECKING:
-    from procomp_pay.cli.refunds.options import Wish
+    from procomp_pay.cli.refunds.options import RefundOptions
     from procomp_pay.config import Settings
     from procomp_pay.providers.kaspi.refunds import RefundQr
     from procomp_pay.services.refunds.create import Plan, Refunded
@@ -25,8 +25,8 @@ def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
     when = f", {formats.clock_time(view.completed_at)}" if view.completed_at else ""
     free = "" if plan.rest.amount or view.is_duplicate else "; the participant has not paid any more then"
     rows = [
-        ("for", console.clean(words.tournament(view))),
-        ("paid", f"{plan.paid} by {words.METHODS[view.method]}{when}"),
+        ("for", console.clean(wording.tournament(view))),
+        ("paid", f"{plan.paid} by {wording.METHODS[view.method]}{when}"),
         *([("went back", f"{plan.before} before, or on its way")] if plan.before.amount else []),
         ("goes back", f"{console.bold(str(plan.money))} {plan.way}"),
         ("stays", f"{plan.rest}{free}"),
@@ -38,9 +38,9 @@ def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
     return [head, *console.label_rows(rows)]
 
 
-def show_dry_run(view: PaymentView, plan: Plan, wish: Wish, using: Settings) -> None:
-    if not wish.as_json:
-        console.print_lines(summary(view, plan, wish.reason))
+def show_dry_run(view: PaymentView, plan: Plan, options: RefundOptions, using: Settings) -> None:
+    if not options.as_json:
+        console.print_lines(summary(view, plan, options.reason))
         console.say("Dry run: nothing was done.", fg="yellow")
         return
     amounts = {"paid": plan.paid, "went_back": plan.before, "goes_back": plan.money, "stays": plan.rest}
@@ -50,7 +50,7 @@ def show_dry_run(view: PaymentView, plan: Plan, wish: Wish, using: Settings) -> 
         | {
             "currency": plan.paid.currency.value,
             "way": plan.way,
-            "reason": wish.reason,
+            "reason": options.reason,
             "mode": mode_of(using, view),
         }
     )
@@ -92,14 +92,14 @@ def show(done: Refunded, view: PaymentView) -> None:
         console.hint(f"procomp-pay status --payment {done.payment_id}")
 
 
-def document(done: Refunded, view: PaymentView, wish: Wish, using: Settings) -> dict[str, Any]:
+def document(done: Refunded, view: PaymentView, options: RefundOptions, using: Settings) -> dict[str, Any]:
     return {
         "refund_id": done.refund_id,
         "payment_id": done.payment_id,
         "state": done.state.value,
         "amount": done.money.amount,
         "currency": done.money.currency.value,
-        "reason": wish.reason,
+        "reason": options.reason,
         "provider_refund_id": done.provider_refund_id,
         "failure_reason": done.failure_reason,
         "payment_status": done.payment_status.value,

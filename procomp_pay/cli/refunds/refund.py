@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import operator, settings, warn_of_play_money, with_desk
+from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
 from procomp_pay.cli.framework.options import AsOption, JsonOption, OptionalPaymentArgument, YesOption
-from procomp_pay.cli.refunds.options import Wish, check
+from procomp_pay.cli.refunds.options import RefundOptions, check
 from procomp_pay.domain.errors import Conflict, OutcomeUnknown, ProviderUnavailable, Unavailable
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Actor, Desk
-    from procomp_pay.services.refunds.create import Plan, Refunded, RefundOrder
+    from procomp_pay.services.context import Actor, AppContext
+    from procomp_pay.services.refunds.create import Plan, RefundCommand, Refunded
     from procomp_pay.services.views.payment import PaymentView
 
 _EXAMPLES = """[bold]Examples[/]
@@ -75,45 +75,45 @@ def refund(
     """
     if reason is None:
         raise typer.BadParameter('say why, for the audit: --reason "…"')
-    wish = Wish(
+    options = RefundOptions(
         payment, reason, amount, currency, tournament, everything, dry_run, yes, force, idempotency_key,
         made_in_app, acting, as_json,
     )  # fmt: skip
-    check(wish)
+    check(options)
     if made_in_app is not None:
         from procomp_pay.cli.refunds.manual import record
 
-        record(str(payment), made_in_app, wish)
+        record(str(payment), made_in_app, options)
     elif tournament is not None:
         from procomp_pay.cli.refunds.bulk import refund_all
 
-        refund_all(tournament, wish)
+        refund_all(tournament, options)
     else:
-        _refund_one(str(payment), wish)
+        _refund_one(str(payment), options)
 
 
-def _refund_one(payment: str, wish: Wish) -> None:
+def _refund_one(payment: str, options: RefundOptions) -> None:
     from procomp_pay.cli.refunds import output
 
     using = settings()
-    actor = operator(wish.acting)
+    actor = operator(options.acting)
     trouble: list[Unavailable] = []
     sent: list[str] = []
 
-    async def work(desk: Desk) -> tuple[PaymentView, Refunded | None] | None:
-        view, order, plan = await _plan(desk, payment, wish)
-        warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=wish.as_json)
-        if plan is not None and wish.dry_run:
-            output.show_dry_run(view, plan, wish, using)
+    async def work(ctx: AppContext) -> tuple[PaymentView, Refunded | None] | None:
+        view, order, plan = await _plan(ctx, payment, options)
+        warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=options.as_json)
+        if plan is not None and options.dry_run:
+            output.show_dry_run(view, plan, options, using)
             return None
-        if plan is not None and not wish.yes:
-            console.print_lines(output.summary(view, plan, wish.reason), err=True)
+        if plan is not None and not options.yes:
+            console.print_lines(output.summary(view, plan, options.reason), err=True)
             console.confirm(f"Pay {plan.money} back?")
         sent.append(view.payment_id)
-        return view, await _send(desk, replace(order, before=plan.before if plan else None), actor, trouble)
+        return view, await _send(ctx, replace(order, before=plan.before if plan else None), actor, trouble)
 
     try:
-        result = with_desk(work, using=using)
+        result = run_with_context(work, using=using)
     except KeyboardInterrupt:
         if not sent:
             raise
@@ -125,35 +125,44 @@ def _refund_one(payment: str, wish: Wish) -> None:
     if result is None:
         return
     view, done = result
-    if done is None or (trouble and not wish.as_json):
+    if done is None or (trouble and not options.as_json):
         raise trouble[0]
-    if wish.as_json:
+    if options.as_json:
         told = {"detail": trouble[0].message} if trouble else {}
-        console.print_json(output.document(done, view, wish, using) | told)
+        console.print_json(output.document(done, view, options, using) | told)
     else:
         output.show(done, view)
     if code := output.exit_code(done):
         raise typer.Exit(code)
 
 
-async def _plan(desk: Desk, payment: str, wish: Wish) -> tuple[PaymentView, RefundOrder, Plan | None]:
+async def _plan(
+    ctx: AppContext, payment: str, options: RefundOptions
+) -> tuple[PaymentView, RefundCommand, Plan | None]:
     """Return what would be done; no plan where an idempotency key may name a refund that was made before."""
     from procomp_pay.services.refunds import create as use
     from procomp_pay.services.views import payment as views
 
-    view = await views.one(desk, payment)
-    order = use.RefundOrder(
-        view.payment_id, wish.reason, wish.money(view), wish.idempotency_key, wish.force, at_desk=True
+    view = await views.one(ctx, payment)
+    order = use.RefundCommand(
+        view.payment_id,
+        options.reason,
+        options.money(view),
+        options.idempotency_key,
+        options.force,
+        at_desk=True,
     )
     try:
-        return view, order, await use.plan(desk, order)
+        return view, order, await use.plan(ctx, order)
     except Conflict:
-        if wish.idempotency_key is None or wish.dry_run:
+        if options.idempotency_key is None or options.dry_run:
             raise
         return view, order, None  # it may be the key's own refund that stands in the way
 
 
-async def _send(desk: Desk, order: RefundOrder, actor: Actor, trouble: list[Unavailable]) -> Refunded | None:
+async def _send(
+    ctx: AppContext, order: RefundCommand, actor: Actor, trouble: list[Unavailable]
+) -> Refunded | None:
     """Ask the provider for the refund.
 
     :param trouble: gets the error where the outcome is unknown; the refund is kept then, and returned.
@@ -164,10 +173,10 @@ async def _send(desk: Desk, order: RefundOrder, actor: Actor, trouble: list[Unav
     from procomp_pay.services.views import payment as views
 
     try:
-        scan = await customer_scan(desk, order.payment_id, show_qr)
-        return await use.refund(desk, replace(order, customer_scan=scan), actor)
+        scan = await customer_scan(ctx, order.payment_id, show_qr)
+        return await use.refund(ctx, replace(order, customer_scan=scan), actor)
     except (ProviderUnavailable, OutcomeUnknown) as error:
         trouble.append(error)
-        now = await views.one(desk, order.payment_id)
+        now = await views.one(ctx, order.payment_id)
         kept = [each for each in now.refunds if each.is_unknown]
-        return await use.state_of(desk, kept[-1].refund_id) if kept else None
+        return await use.state_of(ctx, kept[-1].refund_id) if kept else None

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import settings, with_desk
+from procomp_pay.cli.framework.context import run_with_context, settings
 from procomp_pay.cli.framework.options import JsonOption, SinceOption, UntilOption
 from procomp_pay.domain.errors import Refused
 
@@ -91,7 +91,7 @@ def report(
     period = Period(_zone(timezone), formats.day(since, "--since"), formats.day(until, "--until"))
     outputs = _outputs(html=html, xlsx=xlsx, csv=csv_file)
     _check(outputs, force=force, as_json=as_json)
-    made: Report = with_desk(lambda desk: count(desk, period, tournament))
+    made: Report = run_with_context(lambda ctx: count(ctx, period, tournament))
     if as_json:
         console.print_json(made.full())
     _write(outputs, partial(reporting_output.fill_report, made), force=force)
@@ -122,7 +122,7 @@ def closing(
     then = _moment(as_of, zone)
     outputs = _outputs(html=html, xlsx=xlsx)
     _check(outputs, force=force, as_json=as_json)
-    sheet: Closing = with_desk(lambda desk: close(desk, tournament, zone, then))
+    sheet: Closing = run_with_context(lambda ctx: close(ctx, tournament, zone, then))
     if as_json:
         console.print_json(sheet.full())
     _write(outputs, partial(reporting_output.fill_closing, sheet), force=force)
