@@ -40,7 +40,7 @@ class BadSignature(Refused):
     """What came in is not signed by who it says: nothing of it is kept."""
 
 
-class BadStatement(Refused):
+class InvalidStatement(Refused):
     """A statement, or the mapping for it, that cannot be read for certain: none of it is used.
 
     :param line: where it stands: the 1-based line (CSV) or row (XLSX), where one can be named.
@@ -99,11 +99,11 @@ class DatabaseUnavailable(Unavailable):
     """The database cannot be reached, or is not set up."""
 
 
-class NotYet(Unavailable):
+class RetryLater(Unavailable):
     """It came before what it builds on; the same thing works a little later."""
 
 
-class NeedsPerson(PaymentError):
+class ManualReviewRequired(PaymentError):
     """Something stays open until a person decides."""
 
     http_status = 409

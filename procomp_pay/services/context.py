@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from procomp_pay.domain.events import Clock, IdMaker, Source
 from procomp_pay.domain.states import Channel
-from procomp_pay.providers.notifications.senders import PostOffice
+from procomp_pay.providers.notifications.senders import NotificationSenders
 from procomp_pay.providers.protocol import PaymentProvider
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring
-from procomp_pay.storage.webhooks.intake import Arrivals
+from procomp_pay.storage.webhooks.intake import WebhookIntake
 
 
 class Providers(Protocol):
@@ -60,7 +60,7 @@ SYSTEM = Actor("procomp-pay", Source.CLOCK)
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class AppContext:
     """Database, providers, keys, clock and ids. Time and ids come in, so that a test or a replay is exact.
 
     :param intake: stores arriving webhook events, several in one commit; one for each process.
@@ -73,5 +73,5 @@ class Desk:
     clock: Clock
     new_id: IdMaker
     base_url: str
-    intake: Arrivals
-    post: PostOffice = field(default_factory=PostOffice)
+    intake: WebhookIntake
+    senders: NotificationSenders = field(default_factory=NotificationSenders)

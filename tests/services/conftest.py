@@ -12,10 +12,10 @@ from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
 from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.services.bootstrap import new_id
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from procomp_pay.storage.webhooks.intake import Arrivals
+from procomp_pay.storage.webhooks.intake import WebhookIntake
 from tests.support.environment import TOTAL_S, TestProviders, World
 from tests.support.secret_watch import register_secret
 
@@ -43,16 +43,16 @@ async def world(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIterator[W
     )
     async with httpx.AsyncClient(verify=False, base_url=sandbox.url) as http:
         made: list[World] = []
-        desk = Desk(
+        ctx = AppContext(
             db=db,
             providers=providers,
             keyring=Keyring([new_key()]),
             clock=lambda: made[0].now(),  # noqa: PLW0108 - the world is made after its desk
             new_id=new_id,
             base_url="http://127.0.0.1:8080",
-            intake=Arrivals(db),
+            intake=WebhookIntake(db),
         )
-        made.append(World(desk, sandbox, http))
+        made.append(World(ctx, sandbox, http))
         register_secret(made[0].webhook_secret, "webhook secret")
         register_secret(info["stripe_secret_key"], "Stripe key")
         register_secret(kaspi.api_key, "Kaspi key")  # type: ignore[attr-defined]

@@ -10,10 +10,10 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
 from procomp_pay.services.refunds import create as use
-from procomp_pay.services.refunds.create import Refunded, RefundOrder
-from procomp_pay.services.settlement.provider_handle import handle_of
+from procomp_pay.services.refunds.create import RefundCommand, Refunded
+from procomp_pay.services.settlement.provider_handle import provider_ref_of
 from procomp_pay.services.views import payment as views
-from procomp_pay.storage.payments.repository import hold
+from procomp_pay.storage.payments.repository import load_payment
 from tests.support.environment import CLERK, TOTAL_S, World
 
 
@@ -28,7 +28,9 @@ class Kaspi:
 
     async def back(self, opened: views.Opening, amount: str | None = None) -> Refunded:
         money = Money.parse(amount, "KZT") if amount else None
-        return await use.refund(self.world.desk, RefundOrder(opened.view.payment_id, "injured", money), CLERK)
+        return await use.refund(
+            self.world.ctx, RefundCommand(opened.view.payment_id, "injured", money), CLERK
+        )
 
     async def gone(self, opened: views.Opening) -> Decimal:
         """What went back at the sandbox."""
@@ -39,7 +41,7 @@ async def paid(world: World, scheme: KaspiScheme) -> views.Opening:
     """A COMPLETED payment of 24 000 tenge, taken in a scheme."""
     await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
     info = world.sandbox.info()
-    providers: Any = world.desk.providers
+    providers: Any = world.ctx.providers
     await providers.kaspi.aclose()
     providers.kaspi = KaspiPaymentService(
         kaspi_http(world.sandbox.url, api_key=info["kaspi_api_key"]),
@@ -58,12 +60,12 @@ async def paid(world: World, scheme: KaspiScheme) -> views.Opening:
 
 async def gone(world: World, opened: views.Opening) -> Decimal:
     """What went back at the sandbox."""
-    async with world.desk.db.reading() as session:
-        handle = handle_of(await hold(session, opened.view.payment_id, lock=False))
-    total = (await world.desk.providers.of(Channel.KASPI_QR).returned(handle)).total
+    async with world.ctx.db.reading() as session:
+        handle = provider_ref_of(await load_payment(session, opened.view.payment_id))
+    total = (await world.ctx.providers.of(Channel.KASPI_QR).list_refunds(handle)).total
     return Decimal(0) if total is None else total.amount
 
 
-def at_desk(opened: views.Opening, scan: int | None, amount: str | None = None) -> RefundOrder:
+def at_desk(opened: views.Opening, scan: int | None, amount: str | None = None) -> RefundCommand:
     money = Money.parse(amount, "KZT") if amount else None
-    return RefundOrder(opened.view.payment_id, "injured", money, at_desk=True, customer_scan=scan)
+    return RefundCommand(opened.view.payment_id, "injured", money, at_desk=True, customer_scan=scan)

@@ -20,10 +20,10 @@ from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
 from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.services.bootstrap import new_id
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from procomp_pay.storage.webhooks.intake import Arrivals
+from procomp_pay.storage.webhooks.intake import WebhookIntake
 from tests.support.environment import World
 
 _KEY = new_key()
@@ -167,16 +167,16 @@ async def machine_world(database_url: str) -> AsyncIterator[tuple[World, Fate]]:
         stack.push_async_callback(kaspi.aclose)
         http = await stack.enter_async_context(httpx.AsyncClient(verify=False, base_url=sandbox.url))
         database: Any = MortalDatabase(real, fate)
-        desk = Desk(
+        ctx = AppContext(
             db=database,
             providers=MortalProviders(stripe, kaspi, fate),
             keyring=Keyring([_KEY]),
             clock=lambda: made[0].now(),  # noqa: PLW0108 - the world is made after its desk
             new_id=new_id,
             base_url="http://127.0.0.1:8080",
-            intake=Arrivals(real),
+            intake=WebhookIntake(real),
         )
-        made.append(World(desk, sandbox, http))
+        made.append(World(ctx, sandbox, http))
         yield made[0], fate
 
 

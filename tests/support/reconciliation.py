@@ -13,8 +13,8 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.reconciliation.report import Report
-from procomp_pay.services.reconciliation.run import Order, reconcile
-from procomp_pay.services.refunds.create import RefundOrder, refund
+from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
+from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Discrepancy
@@ -23,7 +23,7 @@ from tests.support.environment import CLERK, World
 
 async def run(world: World, provider: str = "stripe", **more: Any) -> Report:
     world.later(2)  # what was done a moment ago is not taken for a move under way
-    return await reconcile(world.desk, Order(provider, **more), CLERK)
+    return await reconcile(world.ctx, ReconcileRequest(provider, **more), CLERK)
 
 
 def kinds(report: Report) -> Counter[tuple[str, str]]:
@@ -53,12 +53,12 @@ async def paid_by_kaspi(world: World) -> views.Opening:
 
 async def change(world: World, statement: str, **values: Any) -> None:
     """Plant a fault in the database behind everybody's back."""
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         await (await session.connection()).execute(text(statement), values)
 
 
 async def intent_of(world: World, opened: views.Opening) -> str:
-    async with world.desk.db.reading() as session:
+    async with world.ctx.db.reading() as session:
         payment = await session.get(Payment, opened.view.payment_id)
     assert payment is not None
     assert payment.stripe_payment_id is not None
@@ -129,7 +129,7 @@ async def another_amount(world: World) -> views.Opening:
 
 
 async def amount_in_sql(world: World, amount: str) -> str:
-    return str(int(Decimal(amount) * 100)) if world.desk.db.is_sqlite() else amount
+    return str(int(Decimal(amount) * 100)) if world.ctx.db.is_sqlite() else amount
 
 
 async def another_currency(world: World) -> views.Opening:
@@ -154,7 +154,7 @@ async def refunded_in_dashboard(world: World) -> views.Opening:
 
 async def refund_gone(world: World) -> views.Opening:
     opened = await paid(world)
-    await refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+    await refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     intent, refunds = await intent_of(world, opened), stripe(world).tables["refunds"]
     for gone in [each["id"] for each in refunds.values() if each["payment_intent"] == intent]:
         del refunds[gone]

@@ -16,14 +16,14 @@ from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.bootstrap import new_id
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.models.settlements import Settlement
-from procomp_pay.storage.webhooks.intake import Arrivals
+from procomp_pay.storage.webhooks.intake import WebhookIntake
 
 ALMATY = ZoneInfo("Asia/Almaty")
 #: Almaty's clocks went back from +06 to +05 in the night to 1 March 2024.
@@ -302,5 +302,7 @@ class Nobody:
         raise AssertionError("a report asks no provider")
 
 
-def desk_on(db: PaymentDatabaseService) -> Desk:
-    return Desk(db, Nobody(), Keyring([new_key()]), lambda: NOW, new_id, "http://127.0.0.1", Arrivals(db))
+def desk_on(db: PaymentDatabaseService) -> AppContext:
+    return AppContext(
+        db, Nobody(), Keyring([new_key()]), lambda: NOW, new_id, "http://127.0.0.1", WebhookIntake(db)
+    )

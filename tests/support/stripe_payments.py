@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.refunds import create as use
-from procomp_pay.services.refunds.create import Refunded, RefundOrder
+from procomp_pay.services.refunds.create import RefundCommand, Refunded
 from procomp_pay.services.views import payment as views
 from tests.support.environment import CLERK, World, usd
 
@@ -19,8 +19,8 @@ async def paid(world: World, method: str = "pm_card_visa", who: str | None = Non
 
 
 async def back(world: World, opened: views.Opening, amount: str | None = None, **more: object) -> Refunded:
-    order = RefundOrder(opened.view.payment_id, "injured", usd(amount) if amount else None, **more)  # type: ignore[arg-type]
-    return await use.refund(world.desk, order, CLERK)
+    order = RefundCommand(opened.view.payment_id, "injured", usd(amount) if amount else None, **more)  # type: ignore[arg-type]
+    return await use.refund(world.ctx, order, CLERK)
 
 
 async def at_stripe(world: World) -> int:

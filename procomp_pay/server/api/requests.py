@@ -16,7 +16,7 @@ from procomp_pay.domain.identifiers import LONGEST_ID, is_identifier
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.server.http.json_types import Asked, AskedAmount, AskedCurrency, Method, example
-from procomp_pay.services.initiation.request import Order
+from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.storage.models import exact_json
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
@@ -90,14 +90,14 @@ class InitiateBody(Asked):
         | None
     ) = None
 
-    def order(self, idempotency_key: str | None) -> Order:
+    def order(self, idempotency_key: str | None) -> InitiateRequest:
         """What the use case takes: in the app a link opens Kaspi and an intent opens the wallet.
 
         :raises Refused: half of an amount. :raises InvalidAmount: not an amount that we take.
         """
         method = PaymentMethod(self.method.upper())
         requested = both_or_none(self.amount, self.currency, otherwise="take the fee as it stands")
-        return Order(
+        return InitiateRequest(
             participant_id=self.participant_id,
             method=method,
             channel=Channel.KASPI_LINK if method.is_kaspi else Channel.STRIPE_INTENT,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from procomp_pay.domain.states import CreateState
-from procomp_pay.providers.protocol import Handle
-from procomp_pay.storage.payments.repository import Held
+from procomp_pay.providers.protocol import ProviderRef
+from procomp_pay.storage.payments.repository import OrmLockedPayment
 
 #: The provider's object is not there, as far as we know.
 UNOPENED = (CreateState.PLANNED, CreateState.SENT)
@@ -14,9 +14,9 @@ UNOPENED = (CreateState.PLANNED, CreateState.SENT)
 RESEND_WITHIN = timedelta(hours=23)
 
 
-def handle_of(held: Held) -> Handle:
+def provider_ref_of(locked: OrmLockedPayment) -> ProviderRef:
     """The object at the provider; only for a payment whose ``create_state`` is OPEN."""
-    detail = held.detail
+    detail = locked.detail
     if detail.provider_ref is None:
-        raise AssertionError(f"payment {held.payment.id} is not open at its provider")
-    return Handle(detail.channel, detail.provider_ref, held.payment.stripe_payment_id)
+        raise AssertionError(f"payment {locked.payment.id} is not open at its provider")
+    return ProviderRef(detail.channel, detail.provider_ref, locked.payment.stripe_payment_id)

@@ -18,7 +18,7 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.services.refunds import create as use
-from procomp_pay.services.refunds.create import Refunded, RefundOrder
+from procomp_pay.services.refunds.create import RefundCommand, Refunded
 from procomp_pay.services.registrations.participants import list_participants
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Payment
@@ -67,23 +67,23 @@ async def test_what_cannot_go_back(world: World) -> None:
     with pytest.raises(Conflict, match="PENDING"):
         await back(world, opened)
     with pytest.raises(NotFound):
-        await use.refund(world.desk, RefundOrder("nothing", "why"), CLERK)
+        await use.refund(world.ctx, RefundCommand("nothing", "why"), CLERK)
     done = await paid(world)
     for order in (
-        RefundOrder(done.view.payment_id, "why", Money.parse("50", "EUR")),
-        RefundOrder(done.view.payment_id, "  "),
-        RefundOrder(done.view.payment_id, "a\x1b[31m"),
-        RefundOrder(done.view.payment_id, "x" * 501),
+        RefundCommand(done.view.payment_id, "why", Money.parse("50", "EUR")),
+        RefundCommand(done.view.payment_id, "  "),
+        RefundCommand(done.view.payment_id, "a\x1b[31m"),
+        RefundCommand(done.view.payment_id, "x" * 501),
     ):
         with pytest.raises(Refused):
-            await use.refund(world.desk, order, CLERK)
+            await use.refund(world.ctx, order, CLERK)
     assert await world.rows(Refund) == []
 
 
 async def test_a_plan_writes_nothing(world: World) -> None:
     opened = await paid(world)
     await back(world, opened, "20")
-    planned = await use.plan(world.desk, RefundOrder(opened.view.payment_id, "why"))
+    planned = await use.plan(world.ctx, RefundCommand(opened.view.payment_id, "why"))
     assert (planned.paid, planned.before, planned.money) == (usd("50"), usd("20"), usd("30"))
     assert planned.rest.amount == Decimal(0)
     assert len(await world.rows(Refund)) == 1
@@ -300,7 +300,7 @@ async def test_the_database_holds_it_too(world: World) -> None:
     async def beyond(state: RefundState) -> None:
         values = {name: getattr(row, name) for name in Refund.model_fields}
         values |= {"id": "more", "state": state, "provider_refund_id": None}
-        async with world.desk.db.writing() as session:
+        async with world.ctx.db.writing() as session:
             session.add(Refund(**values))
 
     for state in (R.PENDING, R.SUCCEEDED):
@@ -314,7 +314,7 @@ async def test_disputes_are_flagged_and_hold_refunds_back(world: World) -> None:
     who = await world.participant()
     opened = await paid(world, "pm_card_createDispute", who)
     await world.deliver()
-    [listed] = (await list_participants(world.desk)).items
+    [listed] = (await list_participants(world.ctx)).items
     assert (listed.participant_id, listed.is_paid) == (who, True)
     assert listed.dispute in (DisputeState.OPEN, DisputeState.WITHDRAWN)
     [detail] = await world.rows(PaymentDetail)
@@ -394,7 +394,7 @@ async def test_kaspis_basic_scheme_says_how_a_refund_is_made(world: World) -> No
     world.later(6)
     await world.maintain()
     with pytest.raises(Refused, match="basic scheme") as caught:
-        await use.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+        await use.refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     assert "Kaspi Pay app" in str(caught.value.next_step)
     assert await world.status(opened) is S.COMPLETED
     assert await world.rows(Refund) == []
@@ -422,9 +422,9 @@ async def test_a_refund_that_may_be_made_is_never_failed_by_our_own_settings(
 
     with monkeypatch.context() as patch:
         if trouble == "not configured":
-            patch.setattr(type(world.desk.providers), "of", lambda _, channel: gives_none(channel))
+            patch.setattr(type(world.ctx.providers), "of", lambda _, channel: gives_none(channel))
         else:
-            patch.setattr(world.desk.providers.of(Channel.STRIPE_INTENT), "refund", fails)
+            patch.setattr(world.ctx.providers.of(Channel.STRIPE_INTENT), "refund", fails)
         done = await world.maintain()
         assert len(done.failures) == (0 if trouble == "does not know it" else 1)
     [row] = await world.rows(Refund)

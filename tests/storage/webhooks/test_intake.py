@@ -14,15 +14,15 @@ from procomp_pay.domain.errors import DatabaseUnavailable
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.webhooks import intake as module
-from procomp_pay.storage.webhooks.intake import Arrival, Arrivals
+from procomp_pay.storage.webhooks.intake import IncomingEvent, WebhookIntake
 
 NOW = datetime(2026, 5, 1, 9, 30, 0, 123456, tzinfo=UTC)
 
 
-def arrival(event_id: str, **changed: Any) -> Arrival:
+def arrival(event_id: str, **changed: Any) -> IncomingEvent:
     values = {"id": f"row-{event_id}", "provider": "stripe", "event_id": event_id, "type": "a.b",
               "payload_enc": "sealed", "occurred_at": 1795456615}  # fmt: skip
-    return Arrival(**(values | changed))
+    return IncomingEvent(**(values | changed))
 
 
 async def rows(db: PaymentDatabaseService) -> list[WebhookEvent]:
@@ -33,7 +33,7 @@ async def rows(db: PaymentDatabaseService) -> list[WebhookEvent]:
 async def test_many_at_once_take_few_commits_and_twins_one_row(
     db: PaymentDatabaseService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    intake = Arrivals(db)
+    intake = WebhookIntake(db)
     commits = 0
     real = db.writing
 
@@ -46,7 +46,7 @@ async def test_many_at_once_take_few_commits_and_twins_one_row(
 
     monkeypatch.setattr(db, "writing", counted)
     wanted = [arrival(f"evt_{n // 2}", id=f"row-{n}") for n in range(60)]
-    new = await asyncio.gather(*(intake.put(each, NOW) for each in wanted))
+    new = await asyncio.gather(*(intake.store(each, NOW) for each in wanted))
     assert new.count(True) == 30
     assert all(any(pair) and not all(pair) for pair in zip(new[::2], new[1::2], strict=True))
     assert commits <= 3
@@ -59,10 +59,10 @@ async def test_many_at_once_take_few_commits_and_twins_one_row(
 
 
 async def test_one_that_the_database_refuses_does_not_take_the_others(db: PaymentDatabaseService) -> None:
-    intake = Arrivals(db)
+    intake = WebhookIntake(db)
     bad = arrival("evt_bad", occurred_at=None)
     done = await asyncio.gather(
-        *(intake.put(each, NOW) for each in (arrival("evt_1"), bad, arrival("evt_2"))),
+        *(intake.store(each, NOW) for each in (arrival("evt_1"), bad, arrival("evt_2"))),
         return_exceptions=True,
     )
     assert (done[0], done[2]) == (True, True)
@@ -73,7 +73,7 @@ async def test_one_that_the_database_refuses_does_not_take_the_others(db: Paymen
 async def test_nobody_is_told_of_a_commit_that_was_none(
     db: PaymentDatabaseService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    intake = Arrivals(db)
+    intake = WebhookIntake(db)
 
     @asynccontextmanager
     async def down() -> Any:
@@ -82,15 +82,15 @@ async def test_nobody_is_told_of_a_commit_that_was_none(
 
     monkeypatch.setattr(db, "writing", down)
     done = await asyncio.gather(
-        *(intake.put(arrival(f"evt_{n}"), NOW) for n in range(5)), return_exceptions=True
+        *(intake.store(arrival(f"evt_{n}"), NOW) for n in range(5)), return_exceptions=True
     )
     assert {type(each) for each in done} == {DatabaseUnavailable}
     monkeypatch.undo()
-    assert await intake.put(arrival("evt_0"), NOW) is True, "it goes on when the database is back"
+    assert await intake.store(arrival("evt_0"), NOW) is True, "it goes on when the database is back"
 
 
 async def test_waiting_is_bounded(db: PaymentDatabaseService, monkeypatch: pytest.MonkeyPatch) -> None:
-    intake = Arrivals(db)
+    intake = WebhookIntake(db)
     hold = asyncio.Event()
 
     @asynccontextmanager
@@ -103,18 +103,18 @@ async def test_waiting_is_bounded(db: PaymentDatabaseService, monkeypatch: pytes
     monkeypatch.setattr(db, "writing", slow)
     monkeypatch.setattr(module, "WAIT_S", 0.1)
     monkeypatch.setattr(module, "_MOST_WAITING", 3)
-    first = asyncio.create_task(intake.put(arrival("evt_0"), NOW))
+    first = asyncio.create_task(intake.store(arrival("evt_0"), NOW))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    others = [asyncio.create_task(intake.put(arrival(f"evt_{n}"), NOW)) for n in range(1, 6)]
+    others = [asyncio.create_task(intake.store(arrival(f"evt_{n}"), NOW)) for n in range(1, 6)]
     done = await asyncio.gather(first, *others, return_exceptions=True)
     assert all(isinstance(each, DatabaseUnavailable) for each in done), "503: send it again"
     monkeypatch.setattr(module, "WAIT_S", 15)
     hold.set()
-    assert await intake.put(arrival("evt_9"), NOW) is True
+    assert await intake.store(arrival("evt_9"), NOW) is True
     assert "evt_9" in {row.event_id for row in await rows(db)}
 
 
 async def test_a_new_way_in_needs_nothing(db: PaymentDatabaseService) -> None:
-    assert await Arrivals(db).put(arrival("evt_1"), NOW) is True
-    assert await Arrivals(db).put(arrival("evt_1", id="another"), NOW) is False
+    assert await WebhookIntake(db).store(arrival("evt_1"), NOW) is True
+    assert await WebhookIntake(db).store(arrival("evt_1", id="another"), NOW) is False

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.providers.statements.table import EXPORT_AGAIN
 
 #: The longest line, in bytes. One block is as long, so that a longer line is never read whole.
@@ -48,11 +48,11 @@ class _Lines:
 
     def take(self, block: bytes) -> None:
         if b"\x00" in block:
-            raise BadStatement("The file is no text: it has NUL bytes", next_step=_SAVE_AGAIN)
+            raise InvalidStatement("The file is no text: it has NUL bytes", next_step=_SAVE_AGAIN)
         self.quotes += block.count(b'"')
         ends = [place for place in (block.find(b"\n"), block.find(b"\r")) if place >= 0]
         if self._since + (min(ends) if ends else len(block)) > LONGEST_LINE:
-            raise BadStatement(
+            raise InvalidStatement(
                 f"the line is longer than {LONGEST_LINE // 1024} kB: this is no statement",
                 next_step=EXPORT_AGAIN,
                 line=self.line,
@@ -71,7 +71,7 @@ def survey(file: BinaryIO, *, encoding: str | None) -> Survey:
     """Look through the whole file; it is left at its start.
 
     :param encoding: what a mapping says.
-    :raises BadStatement: no text, a line too long, or an encoding that cannot be told.
+    :raises InvalidStatement: no text, a line too long, or an encoding that cannot be told.
     """
     start = file.read(4)
     file.seek(0)
@@ -106,7 +106,7 @@ def _recoded(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
                 yield text[place : place + LONGEST_LINE]
         decoder.decode(b"", final=True)
     except UnicodeError:
-        raise BadStatement(
+        raise InvalidStatement(
             "The file begins as UTF-16 text and does not go on as such: it is damaged or cut",
             next_step=EXPORT_AGAIN,
         ) from None
@@ -158,18 +158,18 @@ class _Doubt:
             try:
                 self._decoder.decode(b"", final=True)
             except UnicodeDecodeError:
-                raise BadStatement(
+                raise InvalidStatement(
                     "The file ends in the middle of a letter: it is cut", next_step=EXPORT_AGAIN
                 ) from None
             return ("utf-8-sig" if self._encoding == "utf-8" else self._encoding), False
         if given or self._good >= _SURELY_UTF8:
-            raise BadStatement(
+            raise InvalidStatement(
                 f"the text is {self._encoding} up to here and then is not: the file is damaged",
                 next_step=EXPORT_AGAIN,
                 line=self._failed_at,
             )
         if self._odd * 20 > self._foreign or self._is_undefined:
-            raise BadStatement(
+            raise InvalidStatement(
                 "the file is neither UTF-8 nor Windows Cyrillic (cp1251) text",
                 next_step=f"{_SAVE_AGAIN}; or name the encoding in a mapping",
                 line=self._failed_at,

@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidStatement
 
 #: What all sheets, and all other parts, may hold unpacked, in bytes. A million lines fit.
 MOST_IN_SHEETS = 1_000_000_000
@@ -35,27 +35,27 @@ class Parts:
     has_formulas: bool
 
 
-def damaged() -> BadStatement:
+def damaged() -> InvalidStatement:
     """Whatever its parser stumbles over."""
-    return BadStatement("The file is no XLSX workbook, or is damaged", next_step=SAVE_AGAIN)
+    return InvalidStatement("The file is no XLSX workbook, or is damaged", next_step=SAVE_AGAIN)
 
 
 def look_through(file: BinaryIO) -> Parts:
     """Look through all parts; the file is left at its start.
 
-    :raises BadStatement: damaged, too large unpacked, with macros, protected, or no workbook.
+    :raises InvalidStatement: damaged, too large unpacked, with macros, protected, or no workbook.
     """
     try:
         with zipfile.ZipFile(file) as archive:
             _check_names(archive)
             _check_sizes(archive)
             formulas = [_scan(archive, part) for part in archive.infolist() if _is_large_kind(part.filename)]
-    except BadStatement:
+    except InvalidStatement:
         raise
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError, EOFError):
         raise damaged() from None
     except RuntimeError:  # zipfile's word for an encrypted part
-        raise BadStatement(
+        raise InvalidStatement(
             "The workbook is protected by a password", next_step="save it without the password"
         ) from None
     finally:
@@ -66,18 +66,18 @@ def look_through(file: BinaryIO) -> Parts:
 def _check_names(archive: zipfile.ZipFile) -> None:
     names = {name.lower() for name in archive.namelist()}
     if len(names) > _MOST_PARTS:
-        raise BadStatement("The workbook has too many parts", next_step=SAVE_AGAIN)
+        raise InvalidStatement("The workbook has too many parts", next_step=SAVE_AGAIN)
     if any(name.endswith("vbaproject.bin") for name in names):
-        raise BadStatement(
+        raise InvalidStatement(
             "The workbook holds macros, which a statement has no use for",
             next_step="export the statement again, or save it as .xlsx without macros",
         )
     if "xl/workbook.bin" in names:
-        raise BadStatement("The file is a binary workbook (.xlsb)", next_step=SAVE_AGAIN)
+        raise InvalidStatement("The file is a binary workbook (.xlsb)", next_step=SAVE_AGAIN)
     if "content.xml" in names and "mimetype" in names:
-        raise BadStatement("The file is an OpenDocument sheet", next_step=SAVE_AGAIN)
+        raise InvalidStatement("The file is an OpenDocument sheet", next_step=SAVE_AGAIN)
     if "xl/workbook.xml" not in names:
-        raise BadStatement(
+        raise InvalidStatement(
             "The file is a ZIP archive and no workbook", next_step="unpack it, and give the statement in it"
         )
 
@@ -86,7 +86,7 @@ def _check_sizes(archive: zipfile.ZipFile) -> None:
     sheets = sum(part.file_size for part in archive.infolist() if _SHEET.fullmatch(part.filename))
     others = sum(part.file_size for part in archive.infolist()) - sheets
     if sheets > MOST_IN_SHEETS or others > MOST_IN_OTHERS:
-        raise BadStatement(
+        raise InvalidStatement(
             f"The workbook unpacks to more than a statement holds ({(sheets + others) // 1_000_000} MB)",
             next_step="export a shorter period, or save the statement's sheet alone",
         )
@@ -121,5 +121,5 @@ def _scan(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> bool:
     return has_formulas
 
 
-def _too_long(what: str) -> BadStatement:
-    return BadStatement(what, next_step=SAVE_AGAIN)
+def _too_long(what: str) -> InvalidStatement:
+    return InvalidStatement(what, next_step=SAVE_AGAIN)

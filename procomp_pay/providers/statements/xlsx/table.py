@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import Any, BinaryIO
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.providers.statements.layout.cells import Cell, Unusable
 from procomp_pay.providers.statements.layout.headers import MOST_COLUMNS
 from procomp_pay.providers.statements.layout.mapping_file import Mapped
@@ -31,7 +31,8 @@ class XlsxTable:
     """An XLSX statement: the one visible sheet that is one.
 
     :param file: opened for reading bytes; closed by :meth:`close`.
-    :raises BadStatement: damaged, protected, too large, an unknown layout, or two sheets with a statement.
+    :raises InvalidStatement: damaged, protected, too large, an unknown layout, or two sheets with a
+    statement.
     """
 
     def __init__(self, file: BinaryIO, size: int, *, provider: str | None, mapped: Mapped | None) -> None:
@@ -85,7 +86,7 @@ class XlsxTable:
                 above.append(row)
         if len(found) > 1:
             names = ", ".join(f"“{title}”" for title, _ in found[:10])
-            raise BadStatement(
+            raise InvalidStatement(
                 f"{len(found)} sheets hold a statement: {names}",
                 next_step='name one of them in a mapping (sheet = "…"), or save each as a file of its own',
             )
@@ -128,7 +129,7 @@ class XlsxTable:
                 books.append(self._open(values=False))
             _check_epoch(books[0])
             yield from self._rows_of([book[title] for book in books])
-        except BadStatement:
+        except InvalidStatement:
             raise
         except Exception as error:  # as in _open
             raise damaged() from error
@@ -152,13 +153,13 @@ class XlsxTable:
             number += 1
             values = pair[0]
             if number > MOST_ROWS:
-                raise BadStatement("The sheet has more rows than a sheet can have", next_step=SAVE_AGAIN)
+                raise InvalidStatement("The sheet has more rows than a sheet can have", next_step=SAVE_AGAIN)
             if not any(value is not None for value in values) and not any(
                 value is not None for value in pair[-1]
             ):
                 empty += 1
                 if empty > _MOST_EMPTY:
-                    raise BadStatement(
+                    raise InvalidStatement(
                         f"The sheet has more than {_MOST_EMPTY} empty rows",
                         next_step="delete them, and save it again",
                         line=number,
@@ -204,7 +205,7 @@ def _number(value: float) -> Cell:
 
 def _check_epoch(book: Any) -> None:
     if book.epoch.year == 1904:
-        raise BadStatement(
+        raise InvalidStatement(
             "The workbook counts its days from 1904, so that a date could be read four years off",
             next_step=SAVE_AGAIN,
         )

@@ -13,7 +13,7 @@ import openpyxl
 import pytest
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.providers.statements.xlsx import safety as xlsx_parts
@@ -30,8 +30,8 @@ def one(path: Path, **changes: Any) -> Path:
     return workbook({"Отчёт": [HEADS, kaspi(1, **changes), kaspi(2)]}, path)
 
 
-def refused(path: Path, **how: Any) -> BadStatement:
-    with pytest.raises(BadStatement) as caught:
+def refused(path: Path, **how: Any) -> InvalidStatement:
+    with pytest.raises(InvalidStatement) as caught:
         read(path, **how)
     assert caught.value.next_step
     return caught.value
