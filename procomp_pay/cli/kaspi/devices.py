@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import settings
+from procomp_pay.cli.framework.context import load_settings
 from procomp_pay.cli.framework.options import JsonOption, YesOption, command_group
 
 if TYPE_CHECKING:
@@ -40,21 +40,21 @@ def register(app: typer.Typer) -> None:
 
 def list_devices(as_json: JsonOption = False) -> None:
     """Show the trade points at Kaspi, and the device that is configured."""
-    using = settings()
+    settings = load_settings()
 
     async def work(calls: KaspiDevices) -> list[tuple[int, str]]:
         return await calls.trade_points()
 
-    points = _at_kaspi(using, work)
-    token = using.kaspi_device_token
+    points = _at_kaspi(settings, work)
+    token = settings.kaspi_device_token
     ours = token.get_secret_value() if token else ""
     if as_json:
         items = [{"trade_point_id": number, "name": name} for number, name in points]
         device = {"configured": bool(ours), "ends_with": ours[-4:] or None}
-        console.print_json({"trade_points": items, "device": device, "mode": using.kaspi_mode.value})
+        console.print_json({"trade_points": items, "device": device, "mode": settings.kaspi_mode.value})
         return
     for number, name in points:
-        mark = "  ← KASPI_TRADE_POINT_ID" if number == using.kaspi_trade_point_id else ""
+        mark = "  ← KASPI_TRADE_POINT_ID" if number == settings.kaspi_trade_point_id else ""
         typer.echo(f"{number}  {console.clean(name)}{mark}")
     if not points:
         typer.echo("There is no trade point: make one in the Kaspi Pay app.")
@@ -83,16 +83,18 @@ def register_device(
 
     The same name at the same trade point gives the same token.
     """
-    using = settings()
-    wanted = trade_point if trade_point is not None else using.kaspi_trade_point_id
+    settings = load_settings()
+    wanted = trade_point if trade_point is not None else settings.kaspi_trade_point_id
 
     async def work(calls: KaspiDevices) -> tuple[str, int]:
         number = wanted if wanted is not None else _only(await calls.trade_points())
         return await calls.register(name, number), number
 
-    token, number = _at_kaspi(using, work)
+    token, number = _at_kaspi(settings, work)
     if as_json:
-        console.print_json({"device_token": token, "trade_point_id": number, "mode": using.kaspi_mode.value})
+        console.print_json(
+            {"device_token": token, "trade_point_id": number, "mode": settings.kaspi_mode.value}
+        )
         return
     typer.echo(token)
     console.say("This is the device's token, a secret: it is not kept here and not shown again.", fg="yellow")
@@ -108,8 +110,8 @@ def delete_device(
     """Delete the configured device at Kaspi. No payment can be taken with it afterwards."""
     from procomp_pay.domain.errors import ConfigurationError
 
-    using = settings()
-    token = using.kaspi_device_token.get_secret_value() if using.kaspi_device_token else ""
+    settings = load_settings()
+    token = settings.kaspi_device_token.get_secret_value() if settings.kaspi_device_token else ""
     if not token:
         raise ConfigurationError(
             "No device is configured", next_step="set KASPI_DEVICE_TOKEN to the one to delete"
@@ -121,9 +123,9 @@ def delete_device(
     async def work(calls: KaspiDevices) -> None:
         await calls.delete(token)
 
-    _at_kaspi(using, work)
+    _at_kaspi(settings, work)
     if as_json:
-        console.print_json({"deleted": True, "ends_with": token[-4:], "mode": using.kaspi_mode.value})
+        console.print_json({"deleted": True, "ends_with": token[-4:], "mode": settings.kaspi_mode.value})
     else:
         typer.echo(
             f"Deleted: the device …{console.clean(token[-4:])}. Open payments of it are still followed."
@@ -137,7 +139,7 @@ def _only(points: list[tuple[int, str]]) -> int:
     raise typer.BadParameter(f"say which trade point, with --trade-point: {names or 'there is none'}")
 
 
-def _at_kaspi(using: Settings, work: Callable[[KaspiDevices], Awaitable[T]]) -> T:
+def _at_kaspi(settings: Settings, work: Callable[[KaspiDevices], Awaitable[T]]) -> T:
     """Do something at Kaspi, also before a device is configured."""
     import asyncio
 
@@ -145,10 +147,10 @@ def _at_kaspi(using: Settings, work: Callable[[KaspiDevices], Awaitable[T]]) -> 
 
     from procomp_pay.providers.registry import ProviderRegistry
 
-    known = using.kaspi_device_token or SecretStr("none-yet")
+    known = settings.kaspi_device_token or SecretStr("none-yet")
 
     async def run() -> T:
-        registry = ProviderRegistry(using.model_copy(update={"kaspi_device_token": known}))
+        registry = ProviderRegistry(settings.model_copy(update={"kaspi_device_token": known}))
         try:
             return await work(registry.kaspi().devices())
         finally:

@@ -9,11 +9,11 @@ import typer
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.context import (
+    load_settings,
+    mode_notice,
     operator,
-    play_money,
     run_with_context,
-    settings,
-    warn_of_play_money,
+    show_mode_notice,
 )
 from procomp_pay.cli.framework.options import AsOption, JsonOption, OptionalPaymentArgument
 
@@ -78,16 +78,16 @@ def verify_kaspi(
 
 
 def _queue(acting: str | None, *, as_json: bool) -> None:
-    using = settings()
+    settings = load_settings()
     if as_json or not console.is_interactive():
         _list(as_json=as_json)
         return
     from procomp_pay.cli.kaspi.live_queue import attend
 
     actor = operator(acting)
-    warn_of_play_money(using, kaspi=True)
-    mark = play_money(using, kaspi=True)
-    run_with_context(lambda ctx: attend(ctx, actor, mark), using=using)
+    show_mode_notice(settings, kaspi=True)
+    mark = mode_notice(settings, kaspi=True)
+    run_with_context(lambda ctx: attend(ctx, actor, mark), settings=settings)
 
 
 def _list(*, as_json: bool) -> None:
@@ -125,8 +125,8 @@ def _one(
     payment: str, given: tuple[str, str | None, str | None, str | None], acting: str | None, *,
     override: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    using, actor = settings(), operator(acting)
-    warn_of_play_money(using, kaspi=True, as_json=as_json)
+    settings, actor = load_settings(), operator(acting)
+    show_mode_notice(settings, kaspi=True, as_json=as_json)
 
     async def work(ctx: AppContext) -> tuple[Verified, PaymentView]:
         from procomp_pay.services.kaspi_verification.verify import verify
@@ -136,9 +136,9 @@ def _one(
         done = await verify(ctx, _order(ctx, view, given, override=override), actor)
         return done, await views.one(ctx, view.payment_id)
 
-    done, view = run_with_context(work, using=using)
+    done, view = run_with_context(work, settings=settings)
     if as_json:
-        console.print_json(_document(done, view) | {"mode": using.kaspi_mode.value})
+        console.print_json(_document(done, view) | {"mode": settings.kaspi_mode.value})
     else:
         _show(done, view)
 

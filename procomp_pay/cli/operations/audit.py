@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import operator, run_with_context, settings
+from procomp_pay.cli.framework.context import load_settings, operator, run_with_context
 from procomp_pay.cli.framework.options import AsOption, JsonOption, command_group
 from procomp_pay.domain.errors import Refused
 
@@ -146,7 +146,7 @@ def seal(
     as_json: JsonOption = False,
 ) -> None:
     """Seal the audit trail as it stands: one root for the ends of all chains."""
-    using, actor = settings(), operator(acting)
+    settings, actor = load_settings(), operator(acting)
 
     async def work(ctx: AppContext) -> Sealed:
         from procomp_pay.cli.framework.progress import bar
@@ -156,7 +156,7 @@ def seal(
         with bar("sealing", lambda: total, quiet=as_json) as seen:
             return await audit_seals.seal(ctx, actor.name, force=force, seen=seen)
 
-    made = run_with_context(work, using=using)
+    made = run_with_context(work, settings=settings)
     if as_json:
         console.print_json(made.full())
     elif only_root:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import operator, run_with_context, settings
+from procomp_pay.cli.framework.context import load_settings, operator, run_with_context
 from procomp_pay.cli.framework.options import AsOption, JsonOption, command_group
 from procomp_pay.domain.errors import DatabaseUnavailable
 
@@ -52,7 +52,7 @@ def upgrade(as_json: JsonOption = False) -> None:
     """Bring the database to the newest revision, without losing anything."""
     from procomp_pay.storage.database import migrate
 
-    url = settings().url
+    url = load_settings().url
     before = migrate.current(url)
     migrate.upgrade(url)
     after = migrate.current(url)
@@ -66,7 +66,7 @@ def upgrade(as_json: JsonOption = False) -> None:
 
 def status(as_json: JsonOption = False) -> None:
     """The database: where it is, its revision, and what is pending."""
-    url = settings().url
+    url = load_settings().url
     found = examine(url)
     if as_json:
         console.print_json(found)
@@ -85,9 +85,11 @@ def adopt(
     as_json: JsonOption = False,
 ) -> None:
     """Take over the payments that the platform wrote without this desk."""
-    using, actor = settings(), operator(by)
-    examine(using.url)
-    found = run_with_context(lambda ctx: _adopt(ctx, actor, dry_run=dry_run, quiet=as_json), using=using)
+    settings, actor = load_settings(), operator(by)
+    examine(settings.url)
+    found = run_with_context(
+        lambda ctx: _adopt(ctx, actor, dry_run=dry_run, quiet=as_json), settings=settings
+    )
     if as_json:
         console.print_json(
             {

@@ -9,7 +9,7 @@ import typer
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import operator, run_with_context
 from procomp_pay.cli.framework.options import AsOption, CursorOption, JsonOption, LimitOption, command_group
-from procomp_pay.cli.framework.paging import print_page, tell_next
+from procomp_pay.cli.framework.paging import print_next_page, print_page
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def list_events(
     for view in found:
         console.print_lines(_lines(view))
     given = {"state": state, "type": kind, "provider": provider, "payment": payment, "since": since}
-    tell_next("events list", given | {"limit": limit}, following)
+    print_next_page("events list", given | {"limit": limit}, following)
 
 
 def _lines(view: EventView) -> list[str]:

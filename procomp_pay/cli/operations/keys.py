@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import run_with_context, settings
+from procomp_pay.cli.framework.context import load_settings, run_with_context
 from procomp_pay.cli.framework.options import JsonOption, command_group
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def rotate(
     as_json: JsonOption = False,
 ) -> None:
     """Put everything that is encrypted under the newest key."""
-    using = settings()
-    found = run_with_context(lambda ctx: _work(ctx, using, check=check, quiet=as_json), using=using)
+    settings = load_settings()
+    found = run_with_context(lambda ctx: _work(ctx, settings, check=check, quiet=as_json), settings=settings)
     left: Count = found["left"]
     if as_json:
         shown = {name: value for name, value in found.items() if name != "left"}
@@ -63,14 +63,14 @@ def rotate(
         raise typer.Exit(6)
 
 
-async def _work(ctx: AppContext, using: Settings, *, check: bool, quiet: bool) -> dict[str, Any]:
+async def _work(ctx: AppContext, settings: Settings, *, check: bool, quiet: bool) -> dict[str, Any]:
     from procomp_pay.cli.framework.progress import bar
     from procomp_pay.services.bootstrap import key_file
     from procomp_pay.services.maintenance import key_rotation as use_case
 
     made = False
-    if not check and using.encryption_keys is None:
-        made = await use_case.add_key_where_due(ctx, key_file(using))
+    if not check and settings.encryption_keys is None:
+        made = await use_case.add_key_where_due(ctx, key_file(settings))
     total = await use_case.size(ctx)
     with bar("looking" if check else "rotating", lambda: total, quiet=quiet) as seen:
         if check:

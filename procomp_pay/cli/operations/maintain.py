@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework.context import load_settings, run_with_context, show_mode_notice
 from procomp_pay.cli.framework.options import JsonOption
 from procomp_pay.domain.errors import PaymentError, Unavailable
 
@@ -35,9 +35,9 @@ def maintain(as_json: JsonOption = False) -> None:
 
     Not needed beside a running `serve`; harmless there. Two never run at once.
     """
-    using = settings()
-    warn_of_play_money(using, as_json=as_json)
-    done = run_with_context(lambda ctx: _pass_alone(ctx, using), using=using)
+    settings = load_settings()
+    show_mode_notice(settings, as_json=as_json)
+    done = run_with_context(lambda ctx: _pass_alone(ctx, settings), settings=settings)
     problems = done.events_failed + len(done.failures)
     if as_json:
         counts = {
@@ -57,7 +57,7 @@ def maintain(as_json: JsonOption = False) -> None:
         raise typer.Exit(6)
 
 
-async def _pass_alone(ctx: AppContext, using: Settings) -> Pass:
+async def _pass_alone(ctx: AppContext, settings: Settings) -> Pass:
     from procomp_pay.services.maintenance.run import one_pass
     from procomp_pay.services.maintenance.stalled_work import alert_stalled_work
     from procomp_pay.storage.database.locks import maintenance_lock
@@ -69,8 +69,8 @@ async def _pass_alone(ctx: AppContext, using: Settings) -> Pass:
             )
         await alert_stalled_work(ctx)  # before it is made good
         done = await one_pass(ctx)
-        if using.audit_seal_hours is not None:
-            await _seal(ctx, using.audit_seal_hours, done)
+        if settings.audit_seal_hours is not None:
+            await _seal(ctx, settings.audit_seal_hours, done)
         return done
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import settings
+from procomp_pay.cli.framework.context import load_settings
 from procomp_pay.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def serve(
     """HTTP API, Stripe's webhook and background work, until SIGTERM or Ctrl-C; open requests finish first."""
     from procomp_pay.server.run import serve as run
 
-    run(settings(), host, port, say=lambda line: typer.echo(line, err=True), workers=workers)
+    run(load_settings(), host, port, say=lambda line: typer.echo(line, err=True), workers=workers)
 
 
 def sandbox(
@@ -76,8 +76,8 @@ def sandbox(
     ] = None,
 ) -> None:
     """A local Stripe and a local Kaspi to try everything with. No real money."""
-    using = settings()
-    if using.is_live:
+    settings = load_settings()
+    if settings.is_live:
         raise ConfigurationError(
             "A live key is configured: a sandbox never runs beside real money",
             next_step="unset STRIPE_SECRET_KEY and KASPI_API_KEY, or use a machine without them",
@@ -86,17 +86,17 @@ def sandbox(
 
     options = SandboxOptions(
         port=port,
-        state_file=state or using.home / "sandbox-state.json",
+        state_file=state or settings.home / "sandbox-state.json",
         webhook_url=webhook_url,
         time_scale=time_scale,
         tls_folder=tls.absolute() if tls else None,
     )
     import asyncio
 
-    asyncio.run(_run(using, options))
+    asyncio.run(_run(settings, options))
 
 
-async def _run(using: Settings, options: SandboxOptions) -> None:
+async def _run(settings: Settings, options: SandboxOptions) -> None:
     import asyncio
 
     from procomp_pay.config import sandbox_run_file
@@ -116,7 +116,7 @@ async def _run(using: Settings, options: SandboxOptions) -> None:
                 f"The sandbox cannot start: {error}", next_step="choose another --port, --state or --tls"
             ) from error
         try:
-            with _run_file(sandbox_run_file(using), _contents(running)):
+            with _run_file(sandbox_run_file(settings), _contents(running)):
                 _explain(running, options)
                 await stop.wait()
         finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import settings
+from procomp_pay.cli.framework.context import load_settings
 from procomp_pay.cli.framework.options import command_group
 from procomp_pay.domain.errors import Refused
 
@@ -57,7 +57,7 @@ def issue(
 ) -> None:
     """Make a token for the HTTP API, as the platform would sign it (HS256 alone)."""
     life = _life(ttl)
-    using = settings()
+    settings = load_settings()
     from datetime import UTC, datetime
 
     from procomp_pay.server.auth.issue import issue as make
@@ -65,7 +65,7 @@ def issue(
     from procomp_pay.services.bootstrap import keyring_for
 
     now = datetime.now(UTC)
-    made = make(using, keyring_for(using), user, Role(role.value), life, now)
+    made = make(settings, keyring_for(settings), user, Role(role.value), life, now)
     console.say(
         f"A token for user {console.clean(user)}, role {role.value}, until {formats.clock_time(now + life)}."
     )

@@ -16,7 +16,7 @@ from procomp_pay.cli.framework.options import (
     TournamentFilter,
     command_group,
 )
-from procomp_pay.cli.framework.paging import print_page, tell_next
+from procomp_pay.cli.framework.paging import print_next_page, print_page
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -74,7 +74,7 @@ def list_them(
         "kind": kind, "state": state, "tournament": tournament, "provider": provider,
         "payment": payment, "limit": limit,
     }  # fmt: skip
-    tell_next("discrepancies list", given, following)
+    print_next_page("discrepancies list", given, following)
 
 
 def _filter(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework.context import load_settings, operator, run_with_context, show_mode_notice
 from procomp_pay.cli.framework.options import AsOption, JsonOption, SinceOption, UntilOption
 from procomp_pay.cli.framework.progress import counters
 from procomp_pay.domain.errors import ConfigurationError, PaymentError, ProviderUnavailable, Unavailable
@@ -77,16 +77,16 @@ def reconcile(
     What a provider finished, and news that were missed, are mended; the rest stays open as a discrepancy.
     """
     wanted = _window(since, until)
-    using = settings()
+    settings = load_settings()
     actor = operator(acting)
-    warn_of_play_money(using, as_json=as_json)
+    show_mode_notice(settings, as_json=as_json)
     with ExitStack() as stack:
         orders = _orders(
-            stack, provider, wanted, statement, mapping, dry_run=dry_run, is_ours=yes, using=using
+            stack, provider, wanted, statement, mapping, dry_run=dry_run, is_ours=yes, settings=settings
         )
         progress = stack.enter_context(counters(quiet=as_json))
         reports, trouble = run_with_context(
-            lambda ctx: _run_alone(ctx, orders, actor, progress, dry_run=dry_run), using=using
+            lambda ctx: _run_alone(ctx, orders, actor, progress, dry_run=dry_run), settings=settings
         )
     _tell(reports, trouble, as_json=as_json)
     if code := _exit_code(reports, trouble):
@@ -125,7 +125,7 @@ def _orders(
     *,
     dry_run: bool,
     is_ours: bool,
-    using: Settings,
+    settings: Settings,
 ) -> list[ReconcileRequest]:
     from procomp_pay.services.reconciliation.run import PROVIDERS, ReconcileRequest
 
@@ -133,25 +133,25 @@ def _orders(
     if statement is None:
         if mapping is not None:
             raise typer.BadParameter("--mapping says what the columns of a --statement mean")
-        names = [each for each in PROVIDERS if provider.value in (each, "all") and _is_set_up(using, each)]
+        names = [each for each in PROVIDERS if provider.value in (each, "all") and _is_set_up(settings, each)]
         if not names:
             raise ConfigurationError("No provider is configured", next_step="procomp-pay doctor")
         return [ReconcileRequest(name, since, until, dry_run=dry_run) for name in names]
     found = stack.enter_context(_open(statement, None if provider is Which.ALL else provider.value, mapping))
     if not is_ours:
-        _check_owner(found, using)
+        _check_owner(found, settings)
     return [
         ReconcileRequest(found.provider, since, until, found, console.clean(statement.name), dry_run, is_ours)
     ]
 
 
-def _check_owner(found: Statement, using: Settings) -> None:
+def _check_owner(found: Statement, settings: Settings) -> None:
     """
     :raises Refused: the statement names another merchant than our settings do.
     """
     from procomp_pay.domain.errors import Refused
 
-    ours = using.kaspi_organization_bin
+    ours = settings.kaspi_organization_bin
     if found.owner is not None and ours is not None and found.owner != ours:
         raise Refused(
             f"The statement is of BIN {found.owner}, and ours is {ours} (KASPI_ORGANIZATION_BIN): nothing "
@@ -160,9 +160,9 @@ def _check_owner(found: Statement, using: Settings) -> None:
         )
 
 
-def _is_set_up(using: Settings, provider: str) -> bool:
+def _is_set_up(settings: Settings, provider: str) -> bool:
     """``all`` means all that are configured."""
-    mode = using.stripe_mode if provider == "stripe" else using.kaspi_mode
+    mode = settings.stripe_mode if provider == "stripe" else settings.kaspi_mode
     return mode.value != "off"
 
 

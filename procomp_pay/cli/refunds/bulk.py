@@ -12,7 +12,7 @@ import typer
 
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework.context import load_settings, operator, run_with_context, show_mode_notice
 from procomp_pay.cli.framework.progress import bar
 from procomp_pay.cli.refunds.options import RefundOptions
 from procomp_pay.services.refunds import bulk
@@ -37,14 +37,14 @@ _TITLES = {
 
 def refund_all(tournament: str, options: RefundOptions) -> None:
     """Pay a whole tournament back."""
-    using = settings()
+    settings = load_settings()
     actor = operator(options.acting)
 
     async def work(ctx: AppContext) -> Report | None:
         found = await find_tournament(ctx, tournament)
         order = bulk.BulkRefundRequest(found.tournament_id, options.reason)
         survey = await bulk.survey(ctx, order)
-        warn_of_play_money(using, as_json=options.as_json)
+        show_mode_notice(settings, as_json=options.as_json)
         total = survey.of(Ending.TO_DO).count
         if options.as_json and options.dry_run:
             _print_document(survey, order, dry_run=True)
@@ -63,7 +63,7 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
             _what_next(report)
         return report
 
-    report = run_with_context(work, using=using)
+    report = run_with_context(work, settings=settings)
     if report is None:
         if not options.as_json:
             console.say("Dry run: nothing was done.", fg="yellow")

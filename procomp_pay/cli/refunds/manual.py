@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework.context import load_settings, operator, run_with_context, show_mode_notice
 from procomp_pay.cli.refunds import output
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def record(payment: str, number: str, options: RefundOptions) -> None:
     """Show what will be written down, ask, write it down."""
-    using = settings()
+    settings = load_settings()
     actor = operator(options.acting)
 
     async def work(ctx: AppContext) -> tuple[PaymentView, Refunded]:
@@ -28,14 +28,14 @@ def record(payment: str, number: str, options: RefundOptions) -> None:
         view = await views.one(ctx, payment)
         made = use.MadeInApp(view.payment_id, number, options.reason, options.money(view))
         money = await use.check_made(ctx, made)
-        warn_of_play_money(using, kaspi=True, as_json=options.as_json)
+        show_mode_notice(settings, kaspi=True, as_json=options.as_json)
         if not options.yes:
             _ask(view, number, money)
         return view, await use.record_made(ctx, made, actor)
 
-    view, done = run_with_context(work, using=using)
+    view, done = run_with_context(work, settings=settings)
     if options.as_json:
-        console.print_json(output.document(done, view, options, using))
+        console.print_json(output.document(done, view, options, settings))
     else:
         output.show(done, view)
 

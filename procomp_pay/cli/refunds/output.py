@@ -38,7 +38,7 @@ def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
     return [head, *console.label_rows(rows)]
 
 
-def show_dry_run(view: PaymentView, plan: Plan, options: RefundOptions, using: Settings) -> None:
+def show_dry_run(view: PaymentView, plan: Plan, options: RefundOptions, settings: Settings) -> None:
     if not options.as_json:
         console.print_lines(summary(view, plan, options.reason))
         console.say("Dry run: nothing was done.", fg="yellow")
@@ -51,7 +51,7 @@ def show_dry_run(view: PaymentView, plan: Plan, options: RefundOptions, using: S
             "currency": plan.paid.currency.value,
             "way": plan.way,
             "reason": options.reason,
-            "mode": mode_of(using, view),
+            "mode": mode_of(settings, view),
         }
     )
 
@@ -92,7 +92,7 @@ def show(done: Refunded, view: PaymentView) -> None:
         console.hint(f"procomp-pay status --payment {done.payment_id}")
 
 
-def document(done: Refunded, view: PaymentView, options: RefundOptions, using: Settings) -> dict[str, Any]:
+def document(done: Refunded, view: PaymentView, options: RefundOptions, settings: Settings) -> dict[str, Any]:
     return {
         "refund_id": done.refund_id,
         "payment_id": done.payment_id,
@@ -103,7 +103,7 @@ def document(done: Refunded, view: PaymentView, options: RefundOptions, using: S
         "provider_refund_id": done.provider_refund_id,
         "failure_reason": done.failure_reason,
         "payment_status": done.payment_status.value,
-        "mode": mode_of(using, view),
+        "mode": mode_of(settings, view),
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework.context import load_settings, operator, run_with_context, show_mode_notice
 from procomp_pay.cli.framework.options import AsOption, JsonOption, OptionalPaymentArgument, YesOption
 from procomp_pay.cli.refunds.options import RefundOptions, check
 from procomp_pay.domain.errors import Conflict, OutcomeUnknown, ProviderUnavailable, Unavailable
@@ -95,16 +95,16 @@ def refund(
 def _refund_one(payment: str, options: RefundOptions) -> None:
     from procomp_pay.cli.refunds import output
 
-    using = settings()
+    settings = load_settings()
     actor = operator(options.acting)
     trouble: list[Unavailable] = []
     sent: list[str] = []
 
     async def work(ctx: AppContext) -> tuple[PaymentView, Refunded | None] | None:
         view, order, plan = await _plan(ctx, payment, options)
-        warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=options.as_json)
+        show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=options.as_json)
         if plan is not None and options.dry_run:
-            output.show_dry_run(view, plan, options, using)
+            output.show_dry_run(view, plan, options, settings)
             return None
         if plan is not None and not options.yes:
             console.print_lines(output.summary(view, plan, options.reason), err=True)
@@ -113,7 +113,7 @@ def _refund_one(payment: str, options: RefundOptions) -> None:
         return view, await _send(ctx, replace(order, before=plan.before if plan else None), actor, trouble)
 
     try:
-        result = run_with_context(work, using=using)
+        result = run_with_context(work, settings=settings)
     except KeyboardInterrupt:
         if not sent:
             raise
@@ -129,7 +129,7 @@ def _refund_one(payment: str, options: RefundOptions) -> None:
         raise trouble[0]
     if options.as_json:
         told = {"detail": trouble[0].message} if trouble else {}
-        console.print_json(output.document(done, view, options, using) | told)
+        console.print_json(output.document(done, view, options, settings) | told)
     else:
         output.show(done, view)
     if code := output.exit_code(done):

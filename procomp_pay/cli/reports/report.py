@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import run_with_context, settings
+from procomp_pay.cli.framework.context import load_settings, run_with_context
 from procomp_pay.cli.framework.options import JsonOption, SinceOption, UntilOption
 from procomp_pay.domain.errors import Refused
 
@@ -160,7 +160,7 @@ def _zone(name: str | None) -> ZoneInfo:
     """
     from zoneinfo import ZoneInfo
 
-    wanted = name if name is not None else settings().report_timezone
+    wanted = name if name is not None else load_settings().report_timezone
     try:
         return ZoneInfo(wanted)
     except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError

@@ -73,7 +73,7 @@ def test_an_invoice_to_a_phone(enhanced: Clerk) -> None:
     assert "Pay the invoice" in said.out
     view = enhanced.ask("status", "p1")
     assert view["channel"] == "kaspi_remote"
-    assert "on a timer" in enhanced.type("status", "p1", "--watch", code=3).err
+    assert "forbids polling" in enhanced.type("status", "p1", "--watch", code=3).err
     enhanced.pay(view, "pay")
     assert enhanced.ask("status", "p1", "--refresh")["status"] == "COMPLETED"
 
