@@ -1,4 +1,4 @@
-"""Large letters of blocks: an amount and PAID that are read across the desk, also without colour."""
+"""Large letters made of blocks: an amount, and PAID, readable across the desk and without colour."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HALVES = {(True, True): "█", (True, False): "▀", (False, True): "▄", (Fal
 
 
 def _pixels(text: str) -> list[list[bool]]:
-    """Five rows; a glyph is three wide with a gap behind it. What has no glyph is a gap of two."""
+    """Return five rows of pixels. A glyph is three wide with a gap after it; any other letter is a gap."""
     rows: list[list[bool]] = [[] for _ in range(_ROWS)]
     for letter in text:
         glyph = _GLYPHS.get(letter)
@@ -35,7 +35,7 @@ def _pixels(text: str) -> list[list[bool]]:
 
 
 def small(text: str) -> list[str]:
-    """Three lines, two pixels to a character."""
+    """Return text in three lines, two pixels per character."""
     rows = [*_pixels(text), []]
     rows[-1] = [False] * len(rows[0])
     pairs = zip(rows[::2], rows[1::2], strict=True)
@@ -43,5 +43,5 @@ def small(text: str) -> list[str]:
 
 
 def large(text: str, ink: str = "█") -> list[str]:
-    """Five lines, two characters to a pixel."""
+    """Return text in five lines, two characters per pixel."""
     return ["".join(ink * 2 if pixel else "  " for pixel in row).rstrip() for row in _pixels(text)]

@@ -147,7 +147,7 @@ def payment_screen(
 
 def paid_screen(view: PaymentView, remark: str | None, *, utf8: bool) -> RenderableType:
     """Green: the money is here."""
-    lines: list[RenderableType] = [screens.last_word(view, utf8=utf8)]
+    lines: list[RenderableType] = [screens.final_panel(view, utf8=utf8)]
     if remark:
         lines.append(Text(console.clean(remark), style="yellow"))
     return Group(*lines, Text(""), Text("Enter: the next one", style="dim"))

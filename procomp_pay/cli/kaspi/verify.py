@@ -180,7 +180,7 @@ def _show(done: Verified, view: PaymentView) -> None:
     if sys.stdout.isatty():
         from procomp_pay.cli.display import screens
 
-        screens.print_last_word(view)
+        screens.print_final_panel(view)
     else:
         from procomp_pay.cli.display.tables import status_lines
 

@@ -139,7 +139,7 @@ def _what(step: Step, view: PaymentView | None) -> str:
         return "this entry cannot be read"
     if view is None or step.move is None:
         return step.entry.action.replace("_", " ").replace(":", ", ")
-    return _DEEDS.get(step.entry.action) or wording.deed(step.move, view)
+    return _DEEDS.get(step.entry.action) or wording.describe_action(step.move, view)
 
 
 def _change(each: Change) -> str:

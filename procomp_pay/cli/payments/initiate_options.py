@@ -54,7 +54,7 @@ def check(options: InitiateOptions, qr_file: Path | None) -> None:
 
     :raises typer.BadParameter, Refused: they do not, or the QR file cannot be written.
     """
-    from procomp_pay.cli.display.qr import checked_file
+    from procomp_pay.cli.display.qr import check_file
 
     if options.is_kaspi and options.intent_only:
         raise typer.BadParameter("--intent-only is for apple_pay and google_pay")
@@ -62,7 +62,7 @@ def check(options: InitiateOptions, qr_file: Path | None) -> None:
         raise typer.BadParameter("--link is for kaspi_qr")
     if options.intent_only and qr_file is not None:
         raise typer.BadParameter("--intent-only has no QR: leave out --qr-file")
-    checked_file(qr_file)
+    check_file(qr_file)
     url = options.return_url
     if url is not None and not (url.startswith(("https://", "http://")) and url.isprintable()):
         raise Refused(

@@ -44,7 +44,7 @@ async def show(ctx: AppContext, opening: Opening, actor: Actor, *, watch: bool, 
 
     view = await follow_on_screen(ctx, view.payment_id, actor, picture=picture, quiet=quiet)
     if not quiet:
-        screens.print_last_word(view)
+        screens.print_final_panel(view)
     return view
 
 

@@ -171,7 +171,7 @@ def _show_status(view: PaymentView, *, settings: Any, as_json: bool, watched: bo
     elif watched:
         from procomp_pay.cli.display import screens
 
-        screens.print_last_word(view)
+        screens.print_final_panel(view)
     else:
         _print_status(view)
     if watched:

@@ -1,4 +1,4 @@
-"""``refund --made-in-app``: record what a person gave back in the Kaspi Pay app."""
+"""``refund --made-in-app``: record a refund that was made in the Kaspi Pay app."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def record(payment: str, number: str, options: RefundOptions) -> None:
-    """Show what will be written down, ask, write it down."""
+    """Ask for confirmation, then record the refund."""
     settings = load_settings()
     actor = operator(options.acting)
 
@@ -33,15 +33,17 @@ def record(payment: str, number: str, options: RefundOptions) -> None:
             _ask(view, number, money)
         return view, await use.record_made(ctx, made, actor)
 
-    view, done = run_with_context(work, settings=settings)
+    view, refund = run_with_context(work, settings=settings)
     if options.as_json:
-        console.print_json(output.document(done, view, options, settings))
+        console.print_json(output.document(refund, view, options, settings))
     else:
-        output.show(done, view)
+        output.show(refund, view)
 
 
 def _ask(view: PaymentView, number: str, money: Money) -> None:
     name, number = console.clean(view.participant_name), console.clean(number)
-    console.say(f"Recorded is that {money} went back to {name} in the Kaspi Pay app, as operation {number}.")
-    console.say("This pays nothing back: only record what stands in the app's History.", fg="yellow")
+    console.say(
+        f"This records that {money} was refunded to {name} in the Kaspi Pay app, as operation {number}."
+    )
+    console.say("It moves no money. Record only what the app shows in its History.", fg="yellow")
     console.confirm("Record it?")

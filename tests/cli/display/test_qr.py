@@ -16,7 +16,7 @@ import segno
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procomp_pay.cli.display import block_text as bigtext
+from procomp_pay.cli.display import block_text
 from procomp_pay.cli.display import qr, screens
 from tests.support.terminal import Clerk
 
@@ -137,5 +137,5 @@ def test_a_terminal_that_is_too_small_gets_the_text(small_desk: Clerk) -> None:
 
 
 def test_large_letters() -> None:
-    assert bigtext.small("7") == ["▀▀█", "  █", "  ▀"]
-    assert bigtext.large("I", "#") == ["######", "  ##", "  ##", "  ##", "######"]
+    assert block_text.small("7") == ["▀▀█", "  █", "  ▀"]
+    assert block_text.large("I", "#") == ["######", "  ##", "  ##", "  ##", "######"]

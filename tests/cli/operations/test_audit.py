@@ -38,10 +38,10 @@ def test_show_says_who_did_what_when_and_why(ctx: Clerk, paid: Any) -> None:
     said = " ".join(ctx.type("audit", "show", paid["payment_id"]).out.split())
     assert "aigerim, at the terminal: started this payment" in said
     assert "Stripe, by webhook: PAID" in said, "the event was fetched, though it never reached the webhook"
-    assert "dana, at the terminal: asked to pay back 20.00 USD – second category" in said
+    assert "dana, at the terminal: refund of 20.00 USD requested – second category" in said
     assert "status: PENDING → COMPLETED" in said
     assert "participant: REGISTERED → PAID" in said
-    assert "paid back: 0.00 → 20.00" in said
+    assert "refunded: 0.00 → 20.00" in said
     assert "✓ whole" in said
     got = ctx.ask("audit", "show", paid["payment_id"])
     assert [entry["seq"] for entry in got["entries"]] == list(range(1, len(got["entries"]) + 1))

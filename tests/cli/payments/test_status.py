@@ -102,8 +102,8 @@ def test_history_tells_it_in_sentences(ctx: Clerk) -> None:
     for sentence in (
         "started (by aigerim)",
         "opened at Kaspi",
-        "scanned by the customer (Kaspi, when asked)",
-        "PAID (Kaspi, when asked)",
+        "scanned by the customer (Kaspi, when polled)",
+        "PAID (Kaspi, when polled)",
         "refunded",
     ):
         assert sentence in said

@@ -69,7 +69,7 @@ def test_json_is_one_document_at_the_end(small_desk: Clerk, helper: ThreadPoolEx
 
 def test_a_qr_that_nobody_scans_expires_with_exit_3(ctx: Clerk) -> None:
     said = ctx.type("initiate", "p1", *KASPI, "--watch", code=3)
-    assert "EXPIRED not paid, time is over" in said.err
+    assert "EXPIRED not paid, expired" in said.err
     assert "NOT PAID" in said.out
 
 
