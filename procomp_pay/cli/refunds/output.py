@@ -89,7 +89,8 @@ def show(refund: Refunded, view: PaymentView) -> None:
     ]
     console.print_lines(console.label_rows(rows))
     if refund.state is RefundState.PENDING:
-        pending = "the bank is processing it" if refund.provider_refund_id else "its outcome is not known yet"
+        known = refund.provider_refund_id is not None
+        pending = "the bank is processing it" if known else "its outcome is not known yet"
         console.say(f"The refund is tracked: {pending}. Do not request it again.", fg="yellow")
         console.hint(f"procomp-pay status --payment {refund.payment_id}")
 

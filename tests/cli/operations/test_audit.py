@@ -42,7 +42,7 @@ def test_show_says_who_did_what_when_and_why(ctx: Clerk, paid: Any) -> None:
     assert "status: PENDING → COMPLETED" in said
     assert "participant: REGISTERED → PAID" in said
     assert "refunded: 0.00 → 20.00" in said
-    assert "✓ whole" in said
+    assert "✓ intact" in said
     got = ctx.ask("audit", "show", paid["payment_id"])
     assert [entry["seq"] for entry in got["entries"]] == list(range(1, len(got["entries"]) + 1))
     assert got["entries"][0]["actor"] == "aigerim"
