@@ -1,4 +1,4 @@
-"""``kaspi devices``: set up what payments are booked on at Kaspi."""
+"""``kaspi devices``: list trade points, register and delete the device that payments are booked on."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay kaspi devices register desk-1 --trade-point 501
   procomp-pay kaspi devices delete
 
-Trade points are made in the Kaspi Pay app; a device belongs to one of them.
-The key or the certificate must be configured before."""
+Trade points are created in the Kaspi Pay app; a device belongs to one of them.
+Configure the API key or the certificate first."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     kaspi = command_group("Set up Kaspi: trade points and devices.")
-    devices = command_group("Trade points, and the device payments are booked on.")
+    devices = command_group("List trade points, register and delete the device.")
     devices.command("list", epilog=_EXAMPLES)(list_devices)
     devices.command("register", epilog=_EXAMPLES)(register_device)
     devices.command("delete", epilog=_EXAMPLES)(delete_device)
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_devices(as_json: JsonOption = False) -> None:
-    """Show the trade points at Kaspi, and the device that is configured."""
+    """List the trade points at Kaspi, and show the configured device."""
     settings = load_settings()
 
     async def work(calls: KaspiDevices) -> list[tuple[int, str]]:
@@ -57,11 +57,9 @@ def list_devices(as_json: JsonOption = False) -> None:
         mark = "  ← KASPI_TRADE_POINT_ID" if number == settings.kaspi_trade_point_id else ""
         typer.echo(f"{number}  {console.clean(name)}{mark}")
     if not points:
-        typer.echo("There is no trade point: make one in the Kaspi Pay app.")
+        typer.echo("There is no trade point: create one in the Kaspi Pay app.")
     if ours:
-        typer.echo(
-            f"Device: a token that ends in …{console.clean(ours[-4:])} is configured (Kaspi lists none)."
-        )
+        typer.echo(f"Device: a token ending in …{console.clean(ours[-4:])} is configured.")
     else:
         typer.echo("Device: none is configured.")
         console.hint("procomp-pay kaspi devices register desk-1 --trade-point NUMBER")
@@ -79,9 +77,9 @@ def register_device(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Register a device and print its token, once, on standard output.
+    """Register a device and print its token on stdout.
 
-    The same name at the same trade point gives the same token.
+    Registering the same name at the same trade point again returns the same token.
     """
     settings = load_settings()
     wanted = trade_point if trade_point is not None else settings.kaspi_trade_point_id
@@ -97,24 +95,24 @@ def register_device(
         )
         return
     typer.echo(token)
-    console.say("This is the device's token, a secret: it is not kept here and not shown again.", fg="yellow")
     console.say(
-        "Put it into the environment or the .env file as KASPI_DEVICE_TOKEN, then: procomp-pay doctor"
+        "This is the device's token, a secret. It is not stored here and not shown again.", fg="yellow"
     )
+    console.say("Set it as KASPI_DEVICE_TOKEN (environment or .env file), then run: procomp-pay doctor")
 
 
 def delete_device(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete the configured device at Kaspi. No payment can be taken with it afterwards."""
+    """Delete the configured device at Kaspi. No payments can be taken with it afterwards."""
     from procomp_pay.domain.errors import ConfigurationError
 
     settings = load_settings()
     token = settings.kaspi_device_token.get_secret_value() if settings.kaspi_device_token else ""
     if not token:
         raise ConfigurationError(
-            "No device is configured", next_step="set KASPI_DEVICE_TOKEN to the one to delete"
+            "No device is configured", next_step="set KASPI_DEVICE_TOKEN to the token of the device to delete"
         )
     if not yes:
         console.check_can_ask(yes=yes, as_json=as_json)
@@ -127,30 +125,28 @@ def delete_device(
     if as_json:
         console.print_json({"deleted": True, "ends_with": token[-4:], "mode": settings.kaspi_mode.value})
     else:
-        typer.echo(
-            f"Deleted: the device …{console.clean(token[-4:])}. Open payments of it are still followed."
-        )
+        typer.echo(f"Deleted: the device …{console.clean(token[-4:])}. Its open payments are still polled.")
 
 
 def _only(points: list[tuple[int, str]]) -> int:
     if len(points) == 1:
         return points[0][0]
     names = ", ".join(f"{number} ({console.clean(name)})" for number, name in points)
-    raise typer.BadParameter(f"say which trade point, with --trade-point: {names or 'there is none'}")
+    raise typer.BadParameter(f"choose a trade point with --trade-point: {names or 'there is none'}")
 
 
 def _at_kaspi(settings: Settings, work: Callable[[KaspiDevices], Awaitable[T]]) -> T:
-    """Do something at Kaspi, also before a device is configured."""
+    """Call Kaspi; works before a device is configured, too."""
     import asyncio
 
     from pydantic import SecretStr
 
     from procomp_pay.providers.registry import ProviderRegistry
 
-    known = settings.kaspi_device_token or SecretStr("none-yet")
+    token = settings.kaspi_device_token or SecretStr("none-yet")
 
     async def run() -> T:
-        registry = ProviderRegistry(settings.model_copy(update={"kaspi_device_token": known}))
+        registry = ProviderRegistry(settings.model_copy(update={"kaspi_device_token": token}))
         try:
             return await work(registry.kaspi().devices())
         finally:

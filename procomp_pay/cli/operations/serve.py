@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _WEBHOOK = "http://127.0.0.1:8080/api/v1/payments/webhooks/stripe"
 _HOW = """\
 [bold]SANDBOX – no real money.[/] A local Stripe and a local Kaspi at {url}
-  Other procomp-pay commands on this computer find it automatically; start [bold]procomp-pay serve[/] after it.
+  Other procomp-pay commands on this computer find it. Start [bold]procomp-pay serve[/] after it.
   Webhooks go to {webhook}
   State is kept in {state}; time runs {scale:g} times as fast.
 [bold]To pay[/]
@@ -202,7 +202,7 @@ def _explain(running: Sandbox, options: SandboxOptions) -> None:
 
 
 def _kaspi_by_certificate(info: dict[str, Any]) -> dict[str, str]:
-    """Return the settings that reach the sandbox's Kaspi by certificate. Its secrets protect no real money."""
+    """Return the settings that reach the sandbox's Kaspi by certificate; they protect no real money."""
     tls, kaspi = info["tls"], info["kaspi"]
     return {
         "KASPI_SCHEME": "enhanced",

@@ -68,9 +68,8 @@ def issue(
 
     now = datetime.now(UTC)
     token = make(settings, keyring_for(settings), user, Role(role.value), lifetime, now)
-    console.say(
-        f"A token for user {console.clean(user)}, role {role.value}, until {formats.clock_time(now + lifetime)}."
-    )
+    until = formats.clock_time(now + lifetime)
+    console.say(f"A token for user {console.clean(user)}, role {role.value}, valid until {until}.")
     typer.echo(token)
 
 

@@ -76,7 +76,7 @@ def show(refund: Refunded, view: PaymentView) -> None:
     reason = console.clean(refund.failure_reason or "no reason given")
     lines = {
         RefundState.SUCCEEDED: f"✓ {console.bold(str(refund.money))} refunded to {name}",
-        RefundState.PENDING: f"… {console.bold(str(refund.money))} pending: the refund to {name} is on its way",
+        RefundState.PENDING: f"… {console.bold(str(refund.money))} is on its way to {name}",
         RefundState.FAILED: f"✗ {refund.money} was not refunded: {reason}",
         RefundState.CANCELLED: f"✗ {refund.money} was not refunded: the refund was cancelled",
     }
