@@ -39,6 +39,7 @@ app = typer.Typer(
   procomp-pay verify-kaspi      check a Kaspi receipt that a parent shows
 
 COMMAND --help shows a command's options and examples.
+
 Exit codes: 0 done, 1 bug, 2 wrong usage, 3 refused, 4 not found, 5 unavailable,
 6 needs manual review, 7 wrong configuration.""",
 )

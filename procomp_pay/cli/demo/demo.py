@@ -29,9 +29,9 @@ def register(app: typer.Typer) -> None:
 def demo(
     keep: bool = typer.Option(False, "--keep", help="Keep the sandbox and the server running until Ctrl-C."),
 ) -> None:
-    """Take three payments in a sandbox: no account, no keys, no real money.
+    """Take three payments in a sandbox, without any setup.
 
-    Nothing is left behind.
+    No account, no keys, no real money, and nothing is left behind.
     """
     from procomp_pay.cli.demo.processes import demo_environment
 

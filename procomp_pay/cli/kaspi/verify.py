@@ -33,6 +33,7 @@ Without arguments, the live queue: type a row's number or a part of a name.
 The operation number is on the receipt (with or without "QR") and in the Kaspi Pay
 app. Kaspi is asked first; a receipt that Kaspi contradicts is refused. An override
 needs a reason and opens a discrepancy.
+
 Exit codes: 0 paid, 3 refused, 4 no such payment."""
 
 
@@ -63,7 +64,7 @@ def verify_kaspi(
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a Kaspi payment by its receipt; without arguments, show the queue."""
+    """Verify a Kaspi payment by its receipt, or show the queue."""
     given = (transaction_id, amount, paid_at, reason)
     if payment is None and (override or any(value is not None for value in given)):
         raise typer.BadParameter("give the PAYMENT (its id or code), or no arguments at all for the queue")

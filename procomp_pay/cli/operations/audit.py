@@ -31,14 +31,18 @@ _VERIFY = """[bold]Examples[/]
   procomp-pay audit verify --root 5f1c…   a root that was kept elsewhere
 
 Without PAYMENT, seals are recomputed too: the newest 30 and a sample of older
-ones, or all with --all-seals. Exit code 6: the first broken link is shown."""
+ones, or all with --all-seals.
+
+Exit code 6: the first broken link is shown."""
 _SEAL = """[bold]Examples[/]
 
   procomp-pay audit seal
   procomp-pay audit seal --print | mail -s "audit seal" finance@example.com
 
 A seal that is kept elsewhere reveals any later change, even one by the owner of the
-database: check it with audit verify --root. Exit code 6: the trail does not match
+database: check it with audit verify --root.
+
+Exit code 6: the trail does not match
 the last seal."""
 
 PaymentArgument = Annotated[str, typer.Argument(help="The payment's id.", metavar="PAYMENT")]

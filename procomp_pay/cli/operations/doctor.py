@@ -13,6 +13,7 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay doctor --json
 
 ✓ works   ! works, but look at it   ✗ does not work
+
 Exit code 7: a setting is missing or wrong. 5: a service does not answer."""
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Check this installation: settings, database, keys, Stripe, Kaspi, clock."""
+    """Check the installation: settings, database, keys, providers."""
     from procomp_pay.cli.operations.checks import examine
 
     checks = examine()

@@ -37,6 +37,7 @@ _REPLAY = """[bold]Examples[/]
   procomp-pay events replay --state foreign --type "refund.*" --since 2026-05-01
 
 An event that was processed already changes nothing a second time.
+
 Exit code 6: some failed again."""
 
 StateOption = Annotated[
@@ -177,7 +178,7 @@ def replay(
     as_: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Process events again: one, those that match, or all that were given up."""
+    """Process events again: one, the matching ones, or all dead ones."""
     from procomp_pay.services.webhooks import admin as events
 
     selection = _filter("dead" if all_dead else state, kind, provider, payment, since)

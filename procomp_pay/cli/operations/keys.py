@@ -26,6 +26,7 @@ the new key. It can be stopped and repeated, even beside a running serve.
 
 Remove an older key when --check finds no row that needs it, and one day later: until
 then it is needed for QR links and, on the embedded default, for signed tokens.
+
 Exit code 6: rows still need an older key, or no key can decrypt them."""
 
 
@@ -38,7 +39,10 @@ def register(app: typer.Typer) -> None:
 
 
 def new() -> None:
-    """Print a new random key for ENCRYPTION_KEYS. Put it first, before the older ones."""
+    """Print a new random key for ENCRYPTION_KEYS.
+
+    Put it first, before the older ones.
+    """
     from procomp_pay.storage.encryption.keyring import new_key
 
     typer.echo(new_key())

@@ -31,9 +31,10 @@ def register(app: typer.Typer) -> None:
 
 
 def maintain(as_json: JsonOption = False) -> None:
-    """Run all background work once: events, open payments, refunds, notifications.
+    """Run all background work once, for cron.
 
-    Not needed beside a running `serve`, but harmless. Two never run at the same time.
+    That is: events, open payments, refunds and notifications. Not needed beside a
+    running `serve`, but harmless. Two never run at the same time.
     """
     settings = load_settings()
     show_mode_notice(settings, as_json=as_json)

@@ -65,7 +65,9 @@ def register(app: typer.Typer) -> None:
 
 
 def list_messages(
-    state: Annotated[State | None, typer.Option(help="Only messages with a delivery in this state.")] = None,
+    state: Annotated[
+        State | None, typer.Option(metavar="STATE", help="Only deliveries in this state; see below.")
+    ] = None,
     topic: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="Only topics that start with this: payment, alert.dispute."),
@@ -160,7 +162,11 @@ def replay(
     ] = None,
     dead: Annotated[bool, typer.Option("--dead", help="All deliveries that were given up.")] = False,
     destination: Annotated[
-        Destination | None, typer.Option(help="With --dead: only deliveries to this destination.")
+        Destination | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --dead: participant_mail, platform_webhook, alert_webhook or alert_mail.",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show how many; change nothing.")] = False,
     as_json: JsonOption = False,
@@ -192,7 +198,7 @@ def try_out(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send a test message through every configured channel: e-mail, webhook, alerts."""
+    """Send a test message through every configured channel."""
     from procomp_pay.domain.notifications import DeliveryOutcome
 
     async def work(ctx: Any) -> Any:

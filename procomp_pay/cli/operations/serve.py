@@ -51,9 +51,9 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)
+        int, typer.Option(metavar="N", help="Port to listen on; 0 picks a free one.", min=0, max=65535)
     ] = 8080,
     workers: Annotated[
         int,
@@ -73,21 +73,24 @@ def serve(
 
 def sandbox(
     port: Annotated[
-        int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)
+        int, typer.Option(metavar="N", help="Port to listen on; 0 picks a free one.", min=0, max=65535)
     ] = 8600,
     state: Annotated[
-        Path | None, typer.Option(help="File that keeps its state. Default: in the data directory.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File that keeps its state. Default: in the data directory."),
     ] = None,
-    webhook_url: Annotated[str, typer.Option(help="URL that receives Stripe's events.")] = _WEBHOOK,
+    webhook_url: Annotated[
+        str, typer.Option(metavar="URL", help="URL that receives Stripe's events.")
+    ] = _WEBHOOK,
     time_scale: Annotated[
-        float, typer.Option(help="Speed of all timers: 60 is sixty times as fast.", min=0.01)
+        float, typer.Option(metavar="X", help="Speed of all timers: 60 is sixty times as fast.", min=0.01)
     ] = 1.0,
     tls: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Serve Kaspi by TLS with client certificates too, created in DIR."),
     ] = None,
 ) -> None:
-    """Run a local Stripe and a local Kaspi to try everything with. No real money."""
+    """Run a local Stripe and a local Kaspi. No real money."""
     settings = load_settings()
     if settings.is_live:
         raise ConfigurationError(

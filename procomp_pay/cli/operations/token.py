@@ -52,7 +52,7 @@ def issue(
     user: Annotated[
         str, typer.Option(metavar="USER", help="The platform's user id, for the token's sub claim.")
     ],
-    role: Annotated[RoleName, typer.Option(help="The role of the token's bearer.")],
+    role: Annotated[RoleName, typer.Option(metavar="ROLE", help="user, staff or admin.")],
     ttl: Annotated[
         str, typer.Option(metavar="TIME", help="Its lifetime: 90s, 15m, 2h; at most 24h.")
     ] = "15m",

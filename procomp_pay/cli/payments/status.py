@@ -191,7 +191,7 @@ def history(
     participant: Annotated[str, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show all payments of a participant, with what happened to each."""
+    """Show all payments of a participant, with their history."""
     from procomp_pay.services.views import payment as views
 
     entries = run_with_context(lambda ctx: views.history(ctx, participant))

@@ -33,6 +33,7 @@ _RESOLVE = """[bold]Ways[/]
 
 Accepted and written-off discrepancies stay closed unless something about them
 changes; the others are opened again if the next reconcile still finds them.
+
 Exit code 6: it is still there after a fix."""
 
 group = command_group("List and resolve reconciliation discrepancies.", epilog=_EXAMPLES)

@@ -34,6 +34,7 @@ _EXAMPLES = """[bold]Examples[/]
 
 Days are days in Almaty; --until is inclusive. Default of --since: a week ago, or
 earlier where something has not been read yet.
+
 Exit codes: 0 everything matches, 6 discrepancies are open (procomp-pay discrepancies
 list), 5 a provider stopped answering (what was done is kept: run it again)."""
 

@@ -24,7 +24,9 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay statement check export.csv --mapping ours.toml
   procomp-pay statement check balance.csv --json
 
-Nothing is changed. Exit codes: 6 some lines could not be read reliably (they are
+Nothing is changed.
+
+Exit codes: 6 some lines could not be read reliably (they are
 listed), 3 the file cannot be used at all."""
 #: Lines shown of each problem; --json has up to a thousand.
 _MOST_SHOWN = 20
@@ -37,9 +39,7 @@ _WORDS = {
     "other": "other lines",
 }
 
-statements = typer.Typer(
-    no_args_is_help=True, help="Check statements: Stripe's balance report, Kaspi Pay's exports."
-)
+statements = typer.Typer(no_args_is_help=True, help="Check how a provider's statement file is read.")
 
 
 class Provider(StrEnum):
@@ -66,7 +66,9 @@ def check(
     ],
     provider: Annotated[
         Provider | None,
-        typer.Option(help="Whose statement it is. Default: detected from its content.", show_default=False),
+        typer.Option(
+            metavar="NAME", help="kaspi or stripe. Default: detected from the content.", show_default=False
+        ),
     ] = None,
     mapping: Annotated[
         Path | None,

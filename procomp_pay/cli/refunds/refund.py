@@ -28,6 +28,7 @@ _EXAMPLES = """[bold]Examples[/]
 
 The refund of a whole tournament can be stopped at any moment: the same command
 continues it, and nothing is refunded twice.
+
 Exit codes: 0 refunded or pending, 3 refused, 5 outcome not known yet or provider
 unavailable (the refund is tracked), 6 some payments need manual review."""
 

@@ -55,7 +55,7 @@ ZoneOption = Annotated[
     ),
 ]
 
-reports = typer.Typer(help="Report success rates, revenue, refunds, disputes, fees and net.")
+reports = typer.Typer(help="Report success rates, revenue, refunds, disputes and fees.")
 
 #: The newest rows that the terminal shows of a long table; files have all.
 _MOST_ROWS = 40
@@ -123,7 +123,7 @@ def closing(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a tournament's closing sheet: payments, sums, discrepancies, signatures."""
+    """Create a tournament's closing sheet, to be signed."""
     from procomp_pay.cli.reports import output
     from procomp_pay.services.reports.closing import closing as close
 
