@@ -1,4 +1,4 @@
-"""The terminal. Each module is one group of commands: parse, call a use case, show.
+"""The command line. A module holds one command, or one group: parse, call a service, show.
 
-Heavy imports stay inside functions: ``--help``, completion and a usage error must be quick.
+Heavy imports stay inside functions, so that ``--help``, completion and usage errors are quick.
 """

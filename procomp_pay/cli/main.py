@@ -1,4 +1,4 @@
-"""The entry point: the root command and one line for each module of commands."""
+"""The entry point: the root command and the modules with its commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from procomp_pay.cli.refunds import refund
 from procomp_pay.cli.registrations import commands as registrations
 from procomp_pay.cli.reports import report
 
-#: In the order of the help page: the desk's first.
+#: In the order of the help page: the desk's daily work first.
 _COMMANDS = (
     initiate, status, cancel, refund, verify, report, reconcile, discrepancies, maintain, outbox, database,
     events, doctor, devices, keys, token, audit, registrations, statement, serve, demo,
@@ -27,20 +27,21 @@ app = typer.Typer(
     name="procomp-pay",
     cls=DeskGroup,
     no_args_is_help=True,
-    # Typer's rich help costs more time than all the rest of `--help`: group.py draws it instead.
+    # Typer's rich help takes longer than all the rest of `--help`: framework/help.py replaces it.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="The payment desk of ProComp: take entry fees, follow them, prove that the books agree.",
+    help="The payment desk of ProComp: take entry fees, track them, reconcile them with the providers.",
     epilog="""[bold]First steps[/]
 
   procomp-pay doctor
   procomp-pay initiate PARTICIPANT --method kaspi_qr --watch
   procomp-pay status PARTICIPANT
-  procomp-pay verify-kaspi      a parent shows a Kaspi receipt
+  procomp-pay verify-kaspi      check a Kaspi receipt that a parent shows
 
-COMMAND --help shows a command's options and examples. Exit codes: 0 done,
-1 bug, 2 usage, 3 refused, 4 not found, 5 not available, 6 needs a person,
-7 configuration.""",
+COMMAND --help shows a command's options and examples.
+
+Exit codes: 0 done, 1 bug, 2 wrong usage, 3 refused, 4 not found, 5 unavailable,
+6 needs manual review, 7 wrong configuration.""",
 )
 
 
@@ -58,14 +59,14 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def root(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere in the line.")
+        bool, typer.Option("--debug", help="Show tracebacks. Can be given anywhere on the command line.")
     ] = False,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Runs before every command."""
+    """Run before every command."""
 
 
 for module in _COMMANDS:
@@ -73,9 +74,9 @@ for module in _COMMANDS:
 
 
 def run() -> None:
-    """The console script."""
-    # Importing makes much and frees nothing: looking for garbage meanwhile, and once more at the very end,
-    # takes a fifth of a short command's time.
+    """Run the console script."""
+    # Imports allocate much and free nothing: collecting garbage meanwhile, and once more at exit, would take
+    # a fifth of a short command's time.
     gc.set_threshold(50_000, 20, 20)
     try:
         app()

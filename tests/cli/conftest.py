@@ -11,14 +11,14 @@ import pytest
 
 from procomp_pay.storage.encryption.keyring import new_key
 from tests.support.secret_watch import register_secret
-from tests.support.terminal import Clerk, Street, rows
+from tests.support.terminal import Clerk, LocalProviders, rows
 
 _NOT_OURS = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
 
 
 @pytest.fixture(scope="session")
-def street() -> Iterator[Street]:
-    made = Street()
+def providers() -> Iterator[LocalProviders]:
+    made = LocalProviders()
     yield made
     made.close()
 
@@ -38,34 +38,34 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return home
 
 
-def _opened(home: Path, street: Street, url: str, monkeypatch: pytest.MonkeyPatch) -> Clerk:
+def _opened(home: Path, providers: LocalProviders, url: str, monkeypatch: pytest.MonkeyPatch) -> Clerk:
     monkeypatch.setenv("DATABASE_URL", url)
     if not url.startswith("sqlite"):
         monkeypatch.setenv("ENCRYPTION_KEYS", key := new_key())
         register_secret(key, "encryption key")
-    street.calm()
-    street.write_run_file(home)
-    clerk = Clerk(home, street, url)
+    providers.calm()
+    providers.write_run_file(home)
+    clerk = Clerk(home, providers, url)
     clerk.write(*rows())
     return clerk
 
 
 @pytest.fixture
-def ctx(
-    database_url: str, bare_environment: Path, street: Street, monkeypatch: pytest.MonkeyPatch
+def clerk(
+    database_url: str, bare_environment: Path, providers: LocalProviders, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Clerk]:
     """A desk with a tournament and five participants, once on each database."""
-    yield _opened(bare_environment, street, database_url, monkeypatch)
-    street.calm()
+    yield _opened(bare_environment, providers, database_url, monkeypatch)
+    providers.calm()
 
 
 @pytest.fixture
-def small_desk(
-    sqlite_url: str, bare_environment: Path, street: Street, monkeypatch: pytest.MonkeyPatch
+def sqlite_clerk(
+    sqlite_url: str, bare_environment: Path, providers: LocalProviders, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Clerk]:
     """The same on SQLite alone, for what has nothing to do with the database."""
-    yield _opened(bare_environment, street, sqlite_url, monkeypatch)
-    street.calm()
+    yield _opened(bare_environment, providers, sqlite_url, monkeypatch)
+    providers.calm()
 
 
 @pytest.fixture

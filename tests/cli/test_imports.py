@@ -94,15 +94,15 @@ def modules(clerk_environment: dict[str, str], *words: str) -> tuple[set[str], i
     ],
 )
 def test_help_and_usage_errors_import_nothing_heavy(
-    small_desk: Clerk, words: tuple[str, ...], code: int
+    sqlite_clerk: Clerk, words: tuple[str, ...], code: int
 ) -> None:
-    loaded, ended = modules(small_desk.environment(), *words)
+    loaded, ended = modules(sqlite_clerk.environment(), *words)
     assert ended == code
     assert loaded.isdisjoint(_HEAVY), loaded & _HEAVY
 
 
-def test_completion_imports_nothing_heavy(small_desk: Clerk) -> None:
-    environment = small_desk.environment() | {
+def test_completion_imports_nothing_heavy(sqlite_clerk: Clerk) -> None:
+    environment = sqlite_clerk.environment() | {
         "_PROCOMP_PAY_COMPLETE": "complete_bash",
         "COMP_WORDS": "procomp-pay in",
         "COMP_CWORD": "1",
@@ -121,9 +121,9 @@ def test_completion_imports_nothing_heavy(small_desk: Clerk) -> None:
     assert loaded.isdisjoint(_HEAVY), loaded & _HEAVY
 
 
-def test_status_imports_only_what_it_uses(small_desk: Clerk) -> None:
-    small_desk.ask("initiate", "p1", "--method", "kaspi_qr")
-    loaded, code = modules(small_desk.environment(), "status", "p1")
+def test_status_imports_only_what_it_uses(sqlite_clerk: Clerk) -> None:
+    sqlite_clerk.ask("initiate", "p1", "--method", "kaspi_qr")
+    loaded, code = modules(sqlite_clerk.environment(), "status", "p1")
     assert code == 0
     assert "sqlmodel" in loaded
     assert loaded.isdisjoint(_NOT_FOR_STATUS), loaded & _NOT_FOR_STATUS

@@ -51,11 +51,11 @@ class PseudoTerminal:
 
 
 @contextmanager
-def pseudo_terminal(ctx: Clerk, *words: str, columns: int = 80) -> Iterator[PseudoTerminal]:
+def pseudo_terminal(clerk: Clerk, *words: str, columns: int = 80) -> Iterator[PseudoTerminal]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     before = termios.tcgetattr(theirs)
-    environment = ctx.environment() | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24"}
+    environment = clerk.environment() | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24"}
     process = subprocess.Popen(
         [sys.executable, "-m", "procomp_pay", *words],
         stdin=theirs,

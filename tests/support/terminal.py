@@ -27,7 +27,7 @@ from tests.support.secret_watch import no_secret_in, register_secret
 NOW = datetime(2026, 5, 1, 9, 0, tzinfo=UTC)
 
 
-class Street:
+class LocalProviders:
     """A sandbox in a thread of its own; Kaspi's 180 s for a scan are 9 s here."""
 
     def __init__(self) -> None:
@@ -67,8 +67,8 @@ class Street:
 
 
 @dataclass
-class Said:
-    """What a command said, and its exit code."""
+class Output:
+    """What a command output, and its exit code."""
 
     code: int
     out: str
@@ -82,19 +82,19 @@ class Said:
 class Clerk:
     """Somebody at the desk's terminal."""
 
-    def __init__(self, home: Path, street: Street, url: str) -> None:
+    def __init__(self, home: Path, providers: LocalProviders, url: str) -> None:
         self.home = home
-        self.street = street
+        self.providers = providers
         self.url = url
 
-    def type(self, *words: str, code: int = 0) -> Said:
+    def type(self, *words: str, code: int = 0) -> Output:
         """Run a command. Whatever happens, no traceback reaches a person."""
         result = CliRunner().invoke(app, list(words))
-        said = Said(result.exit_code, result.stdout, result.stderr)
-        assert "Traceback" not in said.out + said.err
-        no_secret_in(said.out + said.err, words[0] if words else "the command")
-        assert said.code == code, (words, said, result.exception)
-        return said
+        output = Output(result.exit_code, result.stdout, result.stderr)
+        assert "Traceback" not in output.out + output.err
+        no_secret_in(output.out + output.err, words[0] if words else "the command")
+        assert output.code == code, (words, output, result.exception)
+        return output
 
     def ask(self, *words: str, code: int = 0) -> Any:
         """The one JSON document of a command."""
@@ -103,9 +103,9 @@ class Clerk:
     def pay(self, payment: Any, action: str) -> None:
         """Do what the customer does with the phone."""
         if payment["channel"].startswith("kaspi"):
-            self.street.post(f"/pay/{payment['provider_ref']}", {"action": action})
+            self.providers.post(f"/pay/{payment['provider_ref']}", {"action": action})
         else:
-            self.street.post(f"/c/pay/{payment['provider_ref']}", {"wallet": action})
+            self.providers.post(f"/c/pay/{payment['provider_ref']}", {"wallet": action})
 
     def write(self, *rows: Any) -> None:
         """Put rows into the database, one after the other."""
@@ -155,21 +155,21 @@ def rows() -> list[Any]:
     return [User(id="u1", email="aida@example.kz", name="Aida"), main, dollars, fee, *kids, foreign]
 
 
-def paid(ctx: Clerk, who: str = "p1", card: str | None = None) -> Any:
+def paid(clerk: Clerk, who: str = "p1", card: str | None = None) -> Any:
     """A payment of 50 USD that is paid: by Apple Pay on the hosted page, or by a test card."""
     if card is None:
-        opened = ctx.ask("initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD")
-        ctx.pay(opened, "apple_pay")
+        opened = clerk.ask("initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD")
+        clerk.pay(opened, "apple_pay")
     else:
-        opened = ctx.ask(
+        opened = clerk.ask(
             "initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD", "--intent-only"
         )
         answer = httpx.post(
-            f"{ctx.street.url}/v1/payment_intents/{opened['provider_ref']}/confirm",
+            f"{clerk.providers.url}/v1/payment_intents/{opened['provider_ref']}/confirm",
             data={"payment_method": card, "return_url": "https://app.example.com/paid"},
-            headers={"Authorization": f"Bearer {ctx.street.sandbox.info()['stripe_secret_key']}"},
+            headers={"Authorization": f"Bearer {clerk.providers.sandbox.info()['stripe_secret_key']}"},
         )
         assert answer.status_code == 200, answer.text
-    view = ctx.ask("status", "--payment", opened["payment_id"], "--refresh")
+    view = clerk.ask("status", "--payment", opened["payment_id"], "--refresh")
     assert view["status"] == "COMPLETED"
     return view

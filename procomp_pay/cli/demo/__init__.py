@@ -1,1 +1,1 @@
-"""Demo."""
+"""The demo: a tournament morning with real processes."""

@@ -1,4 +1,4 @@
-"""``procomp-pay demo``: one tournament morning in half a minute, with real processes and real HTTP."""
+"""``demo``: a tournament morning in half a minute, with real processes and real HTTP."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from procomp_pay.domain.errors import Unavailable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from procomp_pay.cli.demo.processes import Stage
+    from procomp_pay.cli.demo.processes import DemoEnvironment
 
-#: Seconds that a payment may take to show what was done to it.
+#: Seconds that a payment may take to reach a status.
 _PATIENCE_S = 15.0
 
 
@@ -27,25 +27,26 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    keep: bool = typer.Option(
-        False, "--keep", help="Leave sandbox and server running to play with, until Ctrl-C."
-    ),
+    keep: bool = typer.Option(False, "--keep", help="Keep the sandbox and the server running until Ctrl-C."),
 ) -> None:
-    """Take three payments on this machine: no account, no key, no real money, nothing left behind."""
-    from procomp_pay.cli.demo.processes import a_stage
+    """Take three payments in a sandbox, without any setup.
 
-    begun = time.monotonic()
-    story = _Story(console.out())
-    story.opening()
-    with a_stage() as stage:
-        story.play(stage)
-        story.ending(time.monotonic() - begun, keep=keep)
+    No account, no keys, no real money, and nothing is left behind.
+    """
+    from procomp_pay.cli.demo.processes import demo_environment
+
+    started = time.monotonic()
+    script = _DemoScript(console.out())
+    script.opening()
+    with demo_environment() as environment:
+        script.play(environment)
+        script.ending(time.monotonic() - started, keep=keep)
         if keep:
-            _keep(stage, story.console)
+            _keep(environment, script.console)
 
 
-class _Story:
-    """What the newcomer sees, step by step."""
+class _DemoScript:
+    """The demo, step by step."""
 
     def __init__(self, terminal: Console) -> None:
         self.console = terminal
@@ -59,33 +60,35 @@ class _Story:
                 "A tournament morning in Almaty. Three athletes pay their entry fee:\n"
                 "one by [bold]Kaspi QR[/] at the desk, one by [bold]Apple Pay[/] in the app (declined "
                 "first),\none by [bold]Google Pay[/] on a page that the desk shows as a QR.\n\n"
-                "All is real but the money: a server, a database, HTTP, signed webhooks.\n"
-                "Stripe and Kaspi are played by the [yellow]sandbox[/].",
+                "Everything is real except the money: a server, a database, HTTP, signed webhooks.\n"
+                "The [yellow]sandbox[/] stands in for Stripe and Kaspi.",
                 title="[bold]procomp-pay demo[/]",
                 border_style="cyan",
                 expand=False,
             )
         )
 
-    def play(self, stage: Stage) -> None:
-        """The whole morning."""
+    def play(self, environment: DemoEnvironment) -> None:
+        """Run all steps."""
         self.step("The desk opens")
-        self.say(f"Sandbox at {stage.sandbox_url}, server at {stage.server_url}, a fresh SQLite file.")
-        tournament = self._set_up(stage)
-        athletes = {p["full_name"]: p for p in stage.ask("participant", "list", tournament)["items"]}
-        self._kaspi(stage, athletes["Қайрат Нұрланов"]["participant_id"])
-        self._apple(stage, athletes["Айгерім Сәтбаева"])
-        self._google(stage, athletes["Ivan Petrov"]["participant_id"])
-        self.step("Everybody sees it")
-        self.run(stage, "list")
-        self.run(stage, "history", athletes["Айгерім Сәтбаева"]["participant_id"])
+        self.say(
+            f"Sandbox at {environment.sandbox_url}, server at {environment.server_url}, a fresh SQLite file."
+        )
+        tournament = self._set_up(environment)
+        athletes = {p["full_name"]: p for p in environment.ask("participant", "list", tournament)["items"]}
+        self._kaspi(environment, athletes["Қайрат Нұрланов"]["participant_id"])
+        self._apple(environment, athletes["Айгерім Сәтбаева"])
+        self._google(environment, athletes["Ivan Petrov"]["participant_id"])
+        self.step("What the desk sees now")
+        self.run(environment, "list")
+        self.run(environment, "history", athletes["Айгерім Сәтбаева"]["participant_id"])
 
-    def _set_up(self, stage: Stage) -> str:
-        self.run(stage, "tournament", "add", "Almaty Open 2026", "--fee", "50", "--currency", "USD")
-        [made] = stage.ask("tournament", "list")["items"]
+    def _set_up(self, environment: DemoEnvironment) -> str:
+        self.run(environment, "tournament", "add", "Almaty Open 2026", "--fee", "50", "--currency", "USD")
+        [made] = environment.ask("tournament", "list")["items"]
         tournament = str(made["tournament_id"])
-        self.run(stage, "tournament", "fee", tournament, "24000", "KZT")
-        roster = stage.home / "roster.csv"
+        self.run(environment, "tournament", "fee", tournament, "24000", "KZT")
+        roster = environment.home / "roster.csv"
         roster.write_text(
             "ФИО;Категория;Email\n"
             "Қайрат Нұрланов;Дзюдо -66 кг;kairat@example.com\n"
@@ -93,45 +96,53 @@ class _Story:
             "Ivan Petrov;Sambo -74 kg;ivan@example.com\n",
             "utf-8",
         )
-        self.run(stage, "participant", "import", tournament, str(roster))
+        self.run(environment, "participant", "import", tournament, str(roster))
         return tournament
 
-    def _kaspi(self, stage: Stage, participant: str) -> None:
+    def _kaspi(self, environment: DemoEnvironment, participant: str) -> None:
         self.step("Kaspi QR at the desk")
-        self.run(stage, "initiate", participant, "--method", "kaspi_qr")
-        payment = stage.ask("status", participant)
+        self.run(environment, "initiate", participant, "--method", "kaspi_qr")
+        payment = environment.ask("status", participant)
         token = payment["provider_ref"]
         self.say("[dim]The parent scans it with the Kaspi app…[/]")
-        stage.post(f"{stage.sandbox_url}/pay/{token}", {"action": "scan"})
-        self.until(stage, participant, "PROCESSING", "scanned, waiting for confirmation")
-        stage.post(f"{stage.sandbox_url}/pay/{token}", {"action": "confirm"})
-        self.until(stage, participant, "COMPLETED", "confirmed; Kaspi sends no event, the server asked")
+        environment.post(f"{environment.sandbox_url}/pay/{token}", {"action": "scan"})
+        self.until(environment, participant, "PROCESSING", "scanned, waiting for confirmation")
+        environment.post(f"{environment.sandbox_url}/pay/{token}", {"action": "confirm"})
+        self.until(
+            environment, participant, "COMPLETED", "confirmed; Kaspi sends no event, the server polled it"
+        )
 
-    def _apple(self, stage: Stage, athlete: dict[str, Any]) -> None:
+    def _apple(self, environment: DemoEnvironment, athlete: dict[str, Any]) -> None:
         from procomp_pay.storage.models import exact_json
 
         self.step("Apple Pay in the app: declined, then paid")
-        who = athlete["participant_id"]
+        participant = athlete["participant_id"]
         self.say("[bold]POST /api/v1/payments/initiate[/] with the athlete's own token")
-        body = {"participant_id": who, "method": "apple_pay"}
-        auth = {"Authorization": f"Bearer {stage.token(athlete['user_id'])}"}
-        opened = stage.post(f"{stage.server_url}/initiate", body, **auth)
+        body = {"participant_id": participant, "method": "apple_pay"}
+        auth = {"Authorization": f"Bearer {environment.token(athlete['user_id'])}"}
+        opened = environment.post(f"{environment.server_url}/initiate", body, **auth)
         intent = str(opened["client_secret"]).split("_secret_")[0]
         self.say(f"[dim]{exact_json.dumps(opened | {'client_secret': f'{intent}_secret_…'})}[/]")
-        pay = f"{stage.sandbox_url}/_sandbox/stripe/payment_intents/{intent}/pay"
-        stage.post(pay, {"method": "pm_card_chargeDeclinedInsufficientFunds"})
-        self.until(stage, who, "FAILED", "webhook payment_intent.payment_failed, signature checked")
+        pay = f"{environment.sandbox_url}/_sandbox/stripe/payment_intents/{intent}/pay"
+        environment.post(pay, {"method": "pm_card_chargeDeclinedInsufficientFunds"})
+        self.until(
+            environment, participant, "FAILED", "webhook payment_intent.payment_failed, signature checked"
+        )
         self.say("[dim]Another card, the same PaymentIntent…[/]")
-        stage.post(pay, {"method": "pm_apple_pay"})
-        self.until(stage, who, "COMPLETED", "webhook payment_intent.succeeded, signature checked")
+        environment.post(pay, {"method": "pm_apple_pay"})
+        self.until(
+            environment, participant, "COMPLETED", "webhook payment_intent.succeeded, signature checked"
+        )
 
-    def _google(self, stage: Stage, participant: str) -> None:
+    def _google(self, environment: DemoEnvironment, participant: str) -> None:
         self.step("Google Pay: the desk shows a hosted page as a QR")
-        self.run(stage, "initiate", participant, "--method", "google_pay")
-        page = f"{stage.sandbox_url}/c/pay/{stage.ask('status', participant)['provider_ref']}"
+        self.run(environment, "initiate", participant, "--method", "google_pay")
+        page = f"{environment.sandbox_url}/c/pay/{environment.ask('status', participant)['provider_ref']}"
         self.say("[dim]The athlete opens the page and presses Google Pay…[/]")
-        stage.post(page, {"wallet": "google_pay"})
-        self.until(stage, participant, "COMPLETED", "webhook checkout.session.completed, signature checked")
+        environment.post(page, {"wallet": "google_pay"})
+        self.until(
+            environment, participant, "COMPLETED", "webhook checkout.session.completed, signature checked"
+        )
 
     def step(self, title: str) -> None:
         self._step += 1
@@ -144,20 +155,20 @@ class _Story:
     def typed(self, *words: str) -> None:
         self.console.print(f"\n[bold green]$[/] procomp-pay {' '.join(words)}", soft_wrap=True)
 
-    def run(self, stage: Stage, *words: str) -> None:
-        """A command as the clerk would type it, with its own output."""
-        home = str(stage.home)
+    def run(self, environment: DemoEnvironment, *words: str) -> None:
+        """Run a command as a clerk would type it, with its output."""
+        home = str(environment.home)
         self.typed(*(_quoted(word.replace(home + "/", "")) for word in words))
-        stage.run(*words)
+        environment.run(*words)
 
-    def until(self, stage: Stage, participant: str, status: str, why: str) -> None:
-        """Wait until the server says so, as the app would."""
-        auth = {"Authorization": f"Bearer {_admin_token(stage)}"}
+    def until(self, environment: DemoEnvironment, participant: str, status: str, why: str) -> None:
+        """Wait until the server reports a status, as the app would."""
+        auth = {"Authorization": f"Bearer {_admin_token(environment)}"}
         end = time.monotonic() + _PATIENCE_S
         colour = {"COMPLETED": "green", "FAILED": "red"}.get(status, "yellow")
         while time.monotonic() < end:
-            found = stage.get(f"{stage.server_url}/status/{participant}", **auth)
-            if found is not None and found.get("status") == status:
+            payment = environment.get(f"{environment.server_url}/status/{participant}", **auth)
+            if payment is not None and payment.get("status") == status:
                 self.say(f"[bold {colour}]{status}[/]  {why}")
                 return
             time.sleep(0.1)
@@ -171,8 +182,8 @@ class _Story:
             Panel(
                 f"[bold green]Three payments, three athletes PAID, in {seconds:.0f} seconds.[/]{left}\n\n"
                 "[bold]Next[/]\n"
-                "  procomp-pay demo --keep     the same, and it stays up to play with\n"
-                "  procomp-pay sandbox         Stripe and Kaspi to develop against\n"
+                "  procomp-pay demo --keep     the same, and keep it running\n"
+                "  procomp-pay sandbox         a local Stripe and Kaspi to develop against\n"
                 "  procomp-pay doctor          what is configured, what is missing\n"
                 "  procomp-pay --help          everything else",
                 border_style="green",
@@ -185,22 +196,24 @@ def _quoted(word: str) -> str:
     return f'"{word}"' if " " in word else word
 
 
-def _admin_token(stage: Stage) -> str:
+def _admin_token(environment: DemoEnvironment) -> str:
     import jwt
 
     claims = {"sub": "demo", "role": "admin", "exp": int(time.time()) + 600}
-    return jwt.encode(claims, stage.env["JWT_SECRET"], "HS256")
+    return jwt.encode(claims, environment.env["JWT_SECRET"], "HS256")
 
 
-def _keep(stage: Stage, terminal: Console) -> None:
-    """Wait for Ctrl-C."""
+def _keep(environment: DemoEnvironment, terminal: Console) -> None:
+    """Keep everything running until Ctrl-C."""
     terminal.print("\nIn another terminal:\n", soft_wrap=True)
-    terminal.print(f"  export PROCOMP_HOME={stage.home}", soft_wrap=True)
+    terminal.print(f"  export PROCOMP_HOME={environment.home}", soft_wrap=True)
     terminal.print("  procomp-pay participant list", soft_wrap=True)
-    terminal.print(f"\nSandbox: {stage.sandbox_url}   Server: {stage.server_url}/health", soft_wrap=True)
-    terminal.print("\n[bold]Ctrl-C[/] ends it and removes everything.")
+    terminal.print(
+        f"\nSandbox: {environment.sandbox_url}   Server: {environment.server_url}/health", soft_wrap=True
+    )
+    terminal.print("\n[bold]Ctrl-C[/] stops it and removes everything.")
     try:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        terminal.print("\nEnded; nothing is left behind.")
+        terminal.print("\nStopped; nothing is left behind.")

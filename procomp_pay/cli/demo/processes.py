@@ -1,4 +1,4 @@
-"""A stage for the demo: sandbox and server as real processes on a temporary database, and nothing left."""
+"""The environment of the demo: sandbox and server as processes on a temporary database."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from procomp_pay.domain.errors import Unavailable
 if TYPE_CHECKING:
     import httpx
 
-#: Seconds that a process may take to be ready, and to stop.
+#: Seconds that a process may take to start, and to stop.
 _READY_S = 20.0
 _STOP_S = 10.0
-#: Settings of the person who runs the demo that must not reach it: it never touches real money or data.
-_OURS = (
+#: The user's settings that must not reach the demo: it never touches real money or data.
+_REMOVED_SETTINGS = (
     "STRIPE_",
     "KASPI_",
     "JWT_",
@@ -36,7 +36,7 @@ _OURS = (
 )
 
 
-class Stage:
+class DemoEnvironment:
     """Two processes and a directory.
 
     :param home: the temporary directory: database, key, run file, logs.
@@ -44,9 +44,11 @@ class Stage:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-        # Random for this run alone; it goes with the directory.
-        self.env = kept | {
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(_REMOVED_SETTINGS)
+        }
+        # A random secret for this run only.
+        self.env = inherited | {
             "PROCOMP_HOME": str(home),
             "PROCOMP_OPERATOR": "Айгерім",
             "JWT_SECRET": secrets.token_urlsafe(48),
@@ -60,10 +62,10 @@ class Stage:
     def start(self) -> None:
         """Start the sandbox, then the server, and tell the sandbox where to send its webhooks.
 
-        :raises Unavailable: one of them did not come up.
+        :raises Unavailable: one of them did not start.
         """
         run_file = self.home / "sandbox.json"
-        # four times faster than Kaspi: the newcomer need not wait for its polling interval
+        # four times as fast as Kaspi, to shorten its polling interval
         self._spawn("sandbox", "--port", "0", "--time-scale", "4")
         self._wait("sandbox", run_file.exists)
         self.sandbox_url = str(json.loads(run_file.read_text("utf-8"))["url"])
@@ -75,28 +77,30 @@ class Stage:
         self.post(f"{self.sandbox_url}/_sandbox/webhooks", {"url": f"{self.server_url}/webhooks/stripe"})
 
     def run(self, *words: str) -> None:
-        """Run a command of ours as a person would; its output goes straight to the terminal.
+        """Run a command; its output goes straight to the terminal.
 
         :raises Unavailable: it failed.
         """
-        done = subprocess.run([*_US, *words], env=self.env, check=False)
-        if done.returncode != 0:
-            raise Unavailable(f"procomp-pay {words[0]} ended with {done.returncode}")
+        process = subprocess.run([*_COMMAND, *words], env=self.env, check=False)
+        if process.returncode != 0:
+            raise Unavailable(f"procomp-pay {words[0]} ended with {process.returncode}")
 
     def ask(self, *words: str) -> Any:
-        """Run a command of ours with ``--json`` and read its answer.
+        """Run a command with ``--json`` and return its document.
 
         :raises Unavailable: it failed.
         """
-        done = subprocess.run([*_US, *words, "--json"], env=self.env, check=False, capture_output=True)
-        if done.returncode != 0:
+        process = subprocess.run(
+            [*_COMMAND, *words, "--json"], env=self.env, check=False, capture_output=True
+        )
+        if process.returncode != 0:
             raise Unavailable(
-                f"procomp-pay {words[0]} ended with {done.returncode}: {done.stderr.decode()[-400:]}"
+                f"procomp-pay {words[0]} ended with {process.returncode}: {process.stderr.decode()[-400:]}"
             )
-        return json.loads(done.stdout)
+        return json.loads(process.stdout)
 
     def get(self, url: str, **headers: str) -> Any:
-        """The JSON at an address; ``None`` while nobody answers there."""
+        """Return the JSON at a URL; None while there is no answer."""
         import httpx
 
         try:
@@ -105,9 +109,9 @@ class Stage:
             return None
 
     def post(self, url: str, body: dict[str, Any], **headers: str) -> Any:
-        """Post JSON and read the answer.
+        """Post JSON and return the answer.
 
-        :raises Unavailable: it was refused.
+        :raises Unavailable: the request failed.
         """
         sent = {"Accept": "application/json", **headers}
         answer = self._client().post(url, json=body, headers=sent, timeout=15)
@@ -118,7 +122,7 @@ class Stage:
         return exact_json.loads(answer.content)
 
     def token(self, user_id: str) -> str:
-        """A signed-in user's bearer token, good for ten minutes."""
+        """Return a bearer token of a signed-in user, valid for ten minutes."""
         import jwt
 
         return jwt.encode(
@@ -126,7 +130,7 @@ class Stage:
         )
 
     def _client(self) -> httpx.Client:
-        """One for the whole morning, made at its first use."""
+        """Return the HTTP client, created at its first use."""
         import httpx
 
         if self._http is None:
@@ -134,7 +138,7 @@ class Stage:
         return self._http
 
     def stop(self) -> None:
-        """End both processes: politely, then for good."""
+        """Terminate both processes; kill one that does not stop."""
         if self._http is not None:
             self._http.close()
         for _, process in reversed(self._processes):
@@ -149,7 +153,7 @@ class Stage:
     def _spawn(self, *words: str) -> None:
         with (self.home / f"{words[0]}.log").open("wb") as log:
             process = subprocess.Popen(
-                [*_US, *words],
+                [*_COMMAND, *words],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -168,19 +172,19 @@ class Stage:
             time.sleep(0.05)
 
 
-_US = (sys.executable, "-m", "procomp_pay")
+_COMMAND = (sys.executable, "-m", "procomp_pay")
 
 
 @contextmanager
-def a_stage() -> Iterator[Stage]:
-    """A stage with both processes running; whatever happens, at the end they are gone, and the directory."""
+def demo_environment() -> Iterator[DemoEnvironment]:
+    """Yield an environment with both processes running; stop them and remove the directory at the end."""
     home = Path(tempfile.mkdtemp(prefix="procomp-pay-demo-"))
-    stage = Stage(home)
+    environment = DemoEnvironment(home)
     try:
-        stage.start()
-        yield stage
+        environment.start()
+        yield environment
     finally:
-        stage.stop()
+        environment.stop()
         shutil.rmtree(home, ignore_errors=True)
 
 

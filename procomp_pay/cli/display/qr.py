@@ -13,35 +13,35 @@ from procomp_pay.domain.errors import Refused
 if TYPE_CHECKING:
     from rich.text import Text
 
-#: Light modules around the code, as ISO/IEC 18004 asks for.
+#: Width of the light margin, in modules, as ISO/IEC 18004 requires.
 QUIET = 4
-#: Exact black and white of the 256 colours, which no terminal theme changes.
+#: Black and white of the 256-colour palette, which terminal themes leave alone.
 INK = "color(16) on color(231)"
 _FILES = (".png", ".svg")
-#: Pixels (or SVG units) for one module in a file.
+#: Pixels, or SVG units, per module in a file.
 _SCALE = 10
 _LIGHT_BACKGROUNDS = {"7", "15"}
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A code as dark (True) and light modules, the quiet zone included."""
+    """A QR code as dark (True) and light modules, including the margin."""
 
     modules: tuple[tuple[bool, ...], ...]
 
     @property
     def width(self) -> int:
-        """In characters of a terminal."""
+        """The width in a terminal, in columns."""
         return len(self.modules[0])
 
     @property
     def height(self) -> int:
-        """In lines of a terminal: two modules to a line."""
+        """The height in a terminal, in lines of two modules each."""
         return (len(self.modules) + 1) // 2
 
 
 def picture(payload: str) -> Picture:
-    """The smallest code that holds the payload: correction level L, or better where that costs no size."""
+    """Return the smallest code for a payload: error correction L, or better where that costs no size."""
     import segno
 
     code = segno.make(payload, error="l", micro=False)
@@ -49,16 +49,15 @@ def picture(payload: str) -> Picture:
 
 
 def lines(shown: Picture, *, ink_is_dark: bool) -> list[str]:
-    """Lines of half blocks.
+    """Return the code as lines of half blocks.
 
-    :param ink_is_dark: the characters' colour is the dark one. Where there are no colours and the
-        terminal writes light on dark, the light modules are the ones to draw: a phone wants a dark
-        code with a light margin.
+    :param ink_is_dark: the text colour is the dark one, so draw the dark modules. On a terminal that writes
+        light on dark without colours, draw the light ones: a phone needs a dark code with a light margin.
     """
     halves = {(True, True): "█", (True, False): "▀", (False, True): "▄", (False, False): " "}
     rows = list(shown.modules)
     if len(rows) % 2:
-        rows.append((False,) * shown.width)  # the last half line is margin too
+        rows.append((False,) * shown.width)  # fill the last half line with margin
     return [
         "".join(halves[(top is ink_is_dark, low is ink_is_dark)] for top, low in zip(*pair, strict=True))
         for pair in zip(rows[::2], rows[1::2], strict=True)
@@ -66,7 +65,7 @@ def lines(shown: Picture, *, ink_is_dark: bool) -> list[str]:
 
 
 def drawn(shown: Picture, *, coloured: bool) -> Text:
-    """The code for rich: black on white by force, or with characters alone where colours are unwanted."""
+    """Return the code for rich: black on white, or by characters alone where there are no colours."""
     from rich.text import Text
 
     text = "\n".join(lines(shown, ink_is_dark=coloured or _background_is_light()))
@@ -74,31 +73,33 @@ def drawn(shown: Picture, *, coloured: bool) -> Text:
 
 
 def _background_is_light() -> bool:
-    """Many terminals say their colours in ``COLORFGBG`` (``0;15``); most of the silent ones are dark."""
+    """Read the background from ``COLORFGBG`` (``0;15``); terminals that do not set it are mostly dark."""
     return os.environ.get("COLORFGBG", "").rpartition(";")[2] in _LIGHT_BACKGROUNDS
 
 
 def can_draw() -> bool:
-    """Whether the terminal has block characters."""
+    """Return whether the terminal has block characters."""
     return console.is_utf8() and os.environ.get("TERM") != "dumb"
 
 
-def checked_file(path: Path | None) -> Path | None:
-    """A file that a picture can be written to; asked before anything is started.
+def check_file(path: Path | None) -> None:
+    """Check that a QR can be written to a file, before a payment is created.
 
-    :raises Refused: neither PNG nor SVG, or no such directory.
+    :raises Refused: it is neither PNG nor SVG, or its directory does not exist.
     """
     if path is None:
-        return None
+        return
     if path.suffix.lower() not in _FILES:
         raise Refused(f"{path.name} is neither .png nor .svg", next_step="--qr-file qr.png")
     if not path.parent.is_dir() or path.is_dir():
-        raise Refused(f"{path} cannot be written: there is no such directory", next_step="--qr-file qr.png")
-    return path
+        raise Refused(
+            f"{path} cannot be written: there is no such directory",
+            next_step="give a file in an existing directory: --qr-file qr.png",
+        )
 
 
 def save(payload: str, path: Path) -> None:
-    """Write the code as a picture, dark on white with its quiet zone.
+    """Write the code to a file, dark on white with its margin.
 
     :raises Refused: the file cannot be written.
     """

@@ -1,4 +1,4 @@
-"""What a payment looks like: the screen to pay from, the line while it is followed, the last word."""
+"""A payment on the screen: the QR to pay with, the line while it is followed, the panel at the end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from procomp_pay.cli.display import wording
+from procomp_pay.cli.display import block_text, wording
 from procomp_pay.cli.display.qr import Picture, drawn
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain.states import PaymentStatus
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from procomp_pay.services.views.payment import PaymentView
 
-#: The narrowest column beside a QR: a payment's id fits in.
+#: The narrowest column beside a QR: a payment's id fits.
 _BESIDE = 32
-#: Lines under a QR that stands alone.
+#: Lines of text under a QR that has nothing beside it.
 _UNDER = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a QR goes on a screen: beside the facts, above them, or nowhere."""
+    """The position of a QR: beside the text, above it, or nowhere."""
 
     beside: bool = False
     above: bool = False
@@ -36,7 +36,7 @@ class Place:
 
 
 def place_for(picture: Picture | None, width: int, height: int) -> Place:
-    """Where a picture fits; the last line of the terminal is the prompt's."""
+    """Return where a QR fits; the last line of the terminal is left for the prompt."""
     if picture is None:
         return Place()
     if picture.width + 2 + _BESIDE <= width and picture.height < height:
@@ -45,16 +45,16 @@ def place_for(picture: Picture | None, width: int, height: int) -> Place:
 
 
 def amount_lines(view: PaymentView, *, large: bool) -> list[str]:
-    """The amount as large as the place allows; always exact."""
+    """Return the amount, in large digits where there is room; always exact."""
     plain = f"[bold]{view.charged}[/]"
     if not large:
         return [f"[bold reverse] {view.charged} [/]"]
     digits = f"{view.charged.amount:,.2f}".removesuffix(".00").replace(",", " ")
-    return [*(f"[bold]{line}[/]" for line in small(digits)), plain]
+    return [*(f"[bold]{line}[/]" for line in block_text.small(digits)), plain]
 
 
 def facts(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
-    """Who pays what for which tournament, as lines of markup."""
+    """Return who pays what for which tournament, as lines of markup."""
     if short:
         return [
             f"[bold reverse] {view.charged} [/] {console.safe(view.participant_name)}",
@@ -74,7 +74,7 @@ def facts(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
 
 
 def now_line(view: PaymentView, now: datetime, trouble: str | None = None) -> str:
-    """How it stands at this moment, with the countdown."""
+    """Return the current status with the countdown."""
     colour = wording.COLOURS[view.status]
     line = f"[bold {colour}]{view.status}[/]"
     if view.status is PaymentStatus.PENDING and view.expires_at is not None:
@@ -89,7 +89,7 @@ def now_line(view: PaymentView, now: datetime, trouble: str | None = None) -> st
 def pay_screen(
     view: PaymentView, picture: Picture | None, terminal: Console, below: Iterable[str] = ()
 ) -> RenderableType:
-    """The screen to pay from, within the terminal's size."""
+    """Return the screen to pay from, within the terminal's size."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -113,99 +113,53 @@ def pay_screen(
 
 _TITLES = {
     PaymentStatus.FAILED: "✗ NOT PAID",
-    PaymentStatus.EXPIRED: "✗ NOT PAID – TIME IS OVER",
+    PaymentStatus.EXPIRED: "✗ NOT PAID – EXPIRED",
     PaymentStatus.CANCELLED: "✗ NOT PAID – CANCELLED",
-    PaymentStatus.REFUNDED: "PAID BACK",
+    PaymentStatus.REFUNDED: "REFUNDED",
     PaymentStatus.PENDING: "NOT PAID YET",
     PaymentStatus.PROCESSING: "NOT PAID YET",
 }
 
 
-def last_word(view: PaymentView, *, utf8: bool = True) -> RenderableType:
-    """The panel at the end. What it says is in words and in its shape, not in its colour alone."""
+def final_panel(view: PaymentView, *, utf8: bool = True) -> RenderableType:
+    """Return the panel that ends the screen. It is readable without colour."""
     from rich import box
     from rich.console import Group
     from rich.panel import Panel
     from rich.text import Text
 
-    odd = view.is_late or view.is_duplicate
+    unusual = view.is_late or view.is_duplicate
     lines: list[Any] = []
     if view.status is PaymentStatus.COMPLETED:
-        colour = "yellow" if odd else "green"
-        lines += [Text(line, style=f"bold {colour}") for line in large("PAID", "█" if utf8 else "#")]
+        colour = "yellow" if unusual else "green"
+        letters = block_text.large("PAID", "█" if utf8 else "#")
+        lines += [Text(line, style=f"bold {colour}") for line in letters]
         lines.append(Text(""))
     else:
         colour = wording.COLOURS[view.status]
         lines.append(Text(_TITLES[view.status], style=f"bold {colour}"))
-    if odd or view.status is not PaymentStatus.COMPLETED:
+    if unusual or view.status is not PaymentStatus.COMPLETED:
         lines.append(Text.from_markup(console.safe(wording.state(view))))
-    paid = "✓ PAID " if view.status is PaymentStatus.COMPLETED else ""  # the word too: for a reader, a log
-    lines += [Text.from_markup(paid + line if n == 0 else line) for n, line in enumerate(_proof(view))]
+    amount, *details = _details(view)
+    if view.status is PaymentStatus.COMPLETED:
+        amount = f"✓ PAID {amount}"  # also as a word: for a screen reader, for a log
+    lines += map(Text.from_markup, [amount, *details])
     return Panel(Group(*lines), border_style=colour, box=box.HEAVY, padding=(0, 2), expand=False)
 
 
-def print_last_word(view: PaymentView) -> None:
-    """Print the panel at the end on stdout."""
+def print_final_panel(view: PaymentView) -> None:
+    """Print that panel on stdout."""
     terminal = console.out()
-    terminal.print(last_word(view, utf8=terminal.encoding.startswith("utf")))
+    terminal.print(final_panel(view, utf8=terminal.encoding.startswith("utf")))
 
 
-def _proof(view: PaymentView) -> list[str]:
-    found = [
+def _details(view: PaymentView) -> list[str]:
+    lines = [
         f"[bold]{view.charged}[/] · {console.safe(view.participant_name)}",
         f"{console.safe(view.tournament_name)} · {wording.METHODS[view.method]}",
     ]
     if view.operation_number:
-        found.append(f"Kaspi operation {console.safe(view.operation_number)}")
+        lines.append(f"Kaspi operation {console.safe(view.operation_number)}")
     when = view.completed_at or view.updated_at
-    found.append(f"{formats.clock_time(when)} · {view.payment_id}" + (f" · {view.code}" if view.code else ""))
-    return found
-
-
-_GLYPHS = {
-    "0": "### # # # # # # ###",
-    "1": " #  ##   #   #  ###",
-    "2": "###   # ### #   ###",
-    "3": "###   # ###   # ###",
-    "4": "# # # # ###   #   #",
-    "5": "### #   ###   # ###",
-    "6": "### #   ### # # ###",
-    "7": "###   #   #   #   #",
-    "8": "### # # ### # # ###",
-    "9": "### # # ###   # ###",
-    ".": "                 # ",
-    "A": "### # # ### # # # #",
-    "D": "##  # # # # # # ## ",
-    "I": "###  #   #   #  ###",
-    "P": "### # # ### #   #  ",
-}
-
-
-_ROWS = 5
-
-
-_HALVES = {(True, True): "█", (True, False): "▀", (False, True): "▄", (False, False): " "}
-
-
-def _pixels(text: str) -> list[list[bool]]:
-    """Five rows; a glyph is three wide with a gap behind it. What has no glyph is a gap of two."""
-    rows: list[list[bool]] = [[] for _ in range(_ROWS)]
-    for letter in text:
-        glyph = _GLYPHS.get(letter)
-        for number, row in enumerate(rows):
-            part = "  " if glyph is None else glyph[number * 4 : number * 4 + 3] + " "
-            row.extend(pixel == "#" for pixel in part.ljust(2 if glyph is None else 4))
-    return rows
-
-
-def small(text: str) -> list[str]:
-    """Three lines, two pixels to a character."""
-    rows = [*_pixels(text), []]
-    rows[-1] = [False] * len(rows[0])
-    pairs = zip(rows[::2], rows[1::2], strict=True)
-    return ["".join(_HALVES[pair] for pair in zip(*both, strict=True)).rstrip() for both in pairs]
-
-
-def large(text: str, ink: str = "█") -> list[str]:
-    """Five lines, two characters to a pixel."""
-    return ["".join(ink * 2 if pixel else "  " for pixel in row).rstrip() for row in _pixels(text)]
+    lines.append(f"{formats.clock_time(when)} · {view.payment_id}" + (f" · {view.code}" if view.code else ""))
+    return lines

@@ -1,6 +1,6 @@
-"""Payments as lines of plain text: for a terminal of any width, and whole lines for a pipe.
+"""Payments as plain text: lines that fit the terminal, and whole lines for a pipe.
 
-Drawn without rich: `status` is typed forty times an hour, and starts twice as fast so.
+Without rich: ``status`` is typed forty times an hour, and starts twice as fast this way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
     from procomp_pay.services.views.refund import Move
 
-#: From this width on a payment is one line.
+#: From this width on, a payment of a list takes one line.
 _WIDE = 130
 _MARKS = {
     PaymentStatus.COMPLETED: "✓",
@@ -28,7 +28,7 @@ _MARKS = {
 
 
 def status_lines(view: PaymentView) -> list[str]:
-    """One payment, for its participant at the desk."""
+    """Return the lines that show one payment."""
     rows = [
         ("amount", console.bold(str(view.charged)) + _other_amounts(view)),
         (
@@ -38,7 +38,7 @@ def status_lines(view: PaymentView) -> list[str]:
         ("tournament", console.clean(wording.tournament(view))),
         ("started", f"{formats.clock_time(view.created_at)} by {console.clean(view.started_by)}"),
         *_ends(view),
-        *_back(view),
+        *_refunds_and_dispute(view),
         *([("code", console.bold(view.code))] if view.code else []),
         ("payment", view.payment_id),
         ("participant", view.participant_id),
@@ -50,36 +50,36 @@ def status_lines(view: PaymentView) -> list[str]:
 
 
 def _ends(view: PaymentView) -> list[tuple[str, str]]:
-    found = []
+    rows = []
     if view.completed_at is not None:
-        found.append(("paid", formats.clock_time(view.completed_at)))
+        rows.append(("paid", formats.clock_time(view.completed_at)))
     elif view.expires_at is not None:
         over = view.status is PaymentStatus.PENDING and view.expires_at <= datetime.now(UTC)
-        note = " (over: ask the provider with --refresh)" if over else ""
-        found.append(("until", formats.clock_time(view.expires_at) + note))
+        note = " (expired: ask the provider with --refresh)" if over else ""
+        rows.append(("until", formats.clock_time(view.expires_at) + note))
     if view.operation_number:
-        found.append(("operation", console.clean(view.operation_number)))
-    return found
+        rows.append(("operation", console.clean(view.operation_number)))
+    return rows
 
 
-def _back(view: PaymentView) -> list[tuple[str, str]]:
-    found = [
-        ("refund", console.clean(wording.refund_line(each, formats.clock_time(each.created_at))))
-        for each in view.refunds
+def _refunds_and_dispute(view: PaymentView) -> list[tuple[str, str]]:
+    rows = [
+        ("refund", console.clean(wording.refund_line(refund, formats.clock_time(refund.created_at))))
+        for refund in view.refunds
     ]
     if view.dispute is not None:
         due = formats.clock_time(view.dispute.due_at) if view.dispute.due_at else None
-        found.append(("dispute", console.clean(wording.dispute_line(view.dispute, due))))
-    return found
+        rows.append(("dispute", console.clean(wording.dispute_line(view.dispute, due))))
+    return rows
 
 
 def _other_amounts(view: PaymentView) -> str:
-    text = f", {view.refunded} paid back" if view.refunded.amount else ""
+    text = f", {view.refunded} refunded" if view.refunded.amount else ""
     return text + (f" (for {view.requested})" if view.requested != view.charged else "")
 
 
 def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list[str]:
-    """All payments of a participant with what happened to each."""
+    """Return the lines that show all payments of a participant, with what happened to each."""
     first = entries[0][0]
     name = console.bold(console.clean(first.participant_name))
     lines = [f"{name} · {console.clean(first.tournament_name)}"]
@@ -90,17 +90,16 @@ def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list
         lines.append(f"  {console.dim(view.payment_id)} {console.clean(wording.state(view))}")
         day = ""
         for entry in moves:
-            on = formats.day_of(entry.at)
-            if on != day:
-                day = on
-                lines.append(f"  {console.dim(on)}")
-            said = f"    {formats.exact_time(entry.at)}  {console.clean(wording.move(entry, view))}"
-            lines.append(console.wrap(said, indent=" " * 14))
+            if (entry_day := formats.day_of(entry.at)) != day:
+                day = entry_day
+                lines.append(f"  {console.dim(day)}")
+            line = f"    {formats.exact_time(entry.at)}  {console.clean(wording.describe_entry(entry, view))}"
+            lines.append(console.wrap(line, indent=" " * 14))
     return lines
 
 
 def list_lines(views: Sequence[PaymentView]) -> list[str]:
-    """Payments as a table: one line each where there is room or no terminal, else two."""
+    """Return a list of payments: a line for each where there is room or no terminal, else two."""
     if console.is_wide(_WIDE):
         return _table(views)
     width = console.columns()
@@ -148,7 +147,7 @@ def _flags(view: PaymentView) -> str:
 
 
 def _mark(view: PaymentView) -> str:
-    mark = "!" if wording.is_odd(view) else _MARKS.get(view.status, "✗")
+    mark = "!" if wording.needs_attention(view) else _MARKS.get(view.status, "✗")
     return console.coloured(mark, _colour(view), bold=True)
 
 
@@ -157,4 +156,4 @@ def _status(view: PaymentView) -> str:
 
 
 def _colour(view: PaymentView) -> str:
-    return "yellow" if wording.is_odd(view) else wording.COLOURS[view.status]
+    return "yellow" if wording.needs_attention(view) else wording.COLOURS[view.status]

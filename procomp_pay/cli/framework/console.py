@@ -49,7 +49,7 @@ def has_colour(*, err: bool = False) -> bool:
 
 
 def is_interactive() -> bool:
-    """Return whether a person uses this command: only then are questions and live screens shown."""
+    """Return whether all streams are a terminal; questions and live screens are for people only."""
     return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
 
 
@@ -200,16 +200,16 @@ def print_error_json(detail: str, exit_code: int, next_step: str | None = None) 
 # Questions
 
 
-def check_can_ask(*, yes: bool, as_json: bool, instead: str = "say --yes if you mean it") -> None:
-    """Refuse to start what needs an answer where nobody can give one.
+def check_can_ask(*, yes: bool, as_json: bool, instead: str = "pass --yes to confirm") -> None:
+    """Check that a question can be asked, unless ``--yes`` answers it.
 
-    :raises typer.BadParameter: no terminal, or ``--json``, and no ``--yes``.
+    :raises typer.BadParameter: there is no terminal, or ``--json`` was given.
     """
     if not yes and (as_json or not is_interactive()):
-        raise typer.BadParameter(f"there is nobody to ask here: {instead}")
+        raise typer.BadParameter(f"not an interactive terminal: {instead}")
 
 
-def confirm(question: str, *, declined: str = "Left as it is.") -> None:
+def confirm(question: str, *, declined: str = "Nothing was changed.") -> None:
     """Ask yes or no, on stderr.
 
     :raises typer.Exit: code 3, the answer was no.
@@ -222,7 +222,7 @@ def confirm(question: str, *, declined: str = "Left as it is.") -> None:
 
 
 def prompt(question: str, *, optional: bool = False) -> str:
-    """Ask for a line, on stderr; an empty one is taken where it is optional."""
+    """Ask for a line of text, on stderr; it may be empty where it is optional."""
     given: dict[str, Any] = {"default": "", "show_default": False} if optional else {}
     with _ctrl_c_interrupts():
         return str(typer.prompt(question, err=True, **given))

@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.errors import Refused
 
-#: Where the tournaments are: times in the terminal are read off the clock on the hall's wall.
+#: Where the tournaments are: the terminal shows the time that the clock in the hall shows.
 ALMATY = ZoneInfo("Asia/Almaty")
 _SPACE = "\N{NO-BREAK SPACE}"
 
 
 def clock_time(at: datetime, now: datetime | None = None) -> str:
-    """``14:05`` today, ``Sat 2 May 14:05`` on another day, with the year in another year."""
+    """Format a time: ``14:05`` today, ``Sat 2 May 14:05`` on another day, with the year in another year."""
     local, today = at.astimezone(ALMATY), (now or datetime.now(UTC)).astimezone(ALMATY)
     if local.date() == today.date():
         return f"{local:%H:%M}"
@@ -23,20 +23,21 @@ def clock_time(at: datetime, now: datetime | None = None) -> str:
 
 
 def day_of(at: datetime) -> str:
-    """``Sat 2 May``."""
+    """Format a day: ``Sat 2 May``."""
     local = at.astimezone(ALMATY)
     return f"{local:%a} {local.day} {local:%b}"
 
 
 def exact_time(at: datetime) -> str:
-    """``14:05:07``."""
+    """Format a time of day: ``14:05:07``."""
     return f"{at.astimezone(ALMATY):%H:%M:%S}"
 
 
 def day(text: str | None, name: str) -> date | None:
-    """A day as ``2026-05-01``.
+    """Parse a day such as ``2026-05-01``.
 
-    :raises Refused: it is none.
+    :param name: the option it was given with, for the error.
+    :raises Refused: it is not a day.
     """
     if text is None:
         return None
@@ -49,18 +50,18 @@ def day(text: str | None, name: str) -> date | None:
 
 
 def day_begins(of: date, *, plus_days: int = 0) -> datetime:
-    """The first instant of a day in Almaty.
+    """Return the first instant of a day in Almaty, in UTC.
 
-    :raises Refused: a day at the end of the calendar.
+    :raises Refused: the day is at the end of the calendar.
     """
     try:
         return datetime.combine(of + timedelta(days=plus_days), time.min, ALMATY).astimezone(UTC)
     except OverflowError:
-        raise Refused(f"{of} is not a day that a payment can have") from None
+        raise Refused(f"{of} is outside the calendar") from None
 
 
 def left(until: datetime, now: datetime) -> str:
-    """``2:59``; ``0:00`` when it is over."""
+    """Format the time left: ``2:59``; ``0:00`` when it is over."""
     seconds = max(0, int((until - now).total_seconds()))
     hours, rest = divmod(seconds, 3600)
     minutes, seconds = divmod(rest, 60)
@@ -68,17 +69,17 @@ def left(until: datetime, now: datetime) -> str:
 
 
 def amount(value: Decimal) -> str:
-    """``24 000.00``, with no-break spaces."""
+    """Format an amount: ``24 000.00``, with no-break spaces."""
     return f"{value:,.2f}".replace(",", _SPACE)
 
 
 def count(number: int) -> str:
-    """``24 000``, with no-break spaces."""
+    """Format a count: ``24 000``, with no-break spaces."""
     return f"{number:,}".replace(",", _SPACE)
 
 
 def counted(number: int, name: str) -> str:
-    """``1 chain``, ``2 chains``, ``2 entries``."""
+    """Format a count with its noun: ``1 chain``, ``2 chains``, ``2 entries``."""
     if number == 1:
         return f"1 {name}"
     return f"{number} {name.removesuffix('y')}ies" if name.endswith("y") else f"{number} {name}s"

@@ -1,4 +1,4 @@
-"""The root of the command line: the one place that turns whatever happens into words and an exit code."""
+"""The root command: runs a command line and turns every error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -12,20 +12,30 @@ import typer
 from typer.core import TyperGroup
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import settings
-from procomp_pay.cli.framework.help import dress, is_dressed
-from procomp_pay.cli.framework.parameters import read_plainly
+from procomp_pay.cli.framework.context import load_settings
+from procomp_pay.cli.framework.help import has_help, install_help
+from procomp_pay.cli.framework.parameters import coerce_plain
 from procomp_pay.domain.errors import PaymentError
 
-#: How the program is called in every hint, however it was started.
+#: The program's name in hints and usage lines, however it was started.
 NAME = "procomp-pay"
-#: What a shell reports for a program ended by Ctrl-C, and by a closed pipe (128 + the signal's number).
+#: Exit codes after Ctrl-C and after a closed pipe: 128 + the signal's number.
 INTERRUPTED = 130
 CLOSED_PIPE = 141
+#: The sections of the help page.
+_SECTIONS = {
+    "At the desk": ("initiate", "status", "history", "list", "cancel", "refund", "verify-kaspi"),
+    "Tournaments and participants": ("tournament", "participant"),
+    "Finance": ("reconcile", "discrepancies", "statement", "report"),
+    "Running it": (
+        "doctor", "serve", "maintain", "outbox", "events", "audit", "db", "keys", "token", "kaspi",
+    ),
+    "Trying it out": ("demo", "sandbox"),
+}  # fmt: skip
 
 
 class DeskGroup(TyperGroup):
-    """Every error becomes a sentence with a next step; a traceback is shown with ``--debug`` alone."""
+    """The root group. An error becomes a message with a next step; only ``--debug`` shows a traceback."""
 
     def main(
         self,
@@ -36,8 +46,8 @@ class DeskGroup(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command line and leave with its exit code."""
-        _dress(self)
+        """Run a command line and exit with its exit code."""
+        _install(self)
         line = list(sys.argv[1:] if args is None else args)
         as_json, debug = _flags(line)
         for stream in (sys.stdout, sys.stderr):
@@ -50,30 +60,48 @@ class DeskGroup(TyperGroup):
         except Exception as error:
             if debug and not _is_usage(error):
                 _show_trace(error)
-            code = _tell(error, as_json=as_json)
+            code = _report(error, as_json=as_json)
         sys.exit(code if isinstance(code, int) else 0)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands by section."""
+        names = self.list_commands(ctx)
+        limit = formatter.width - 6 - max(map(len, names))
+        for title, section in _sections(names).items():
+            commands = [(name, self.get_command(ctx, name)) for name in section]
+            rows = [(name, command.get_short_help_str(limit)) for name, command in commands if command]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows, col_max=20)
 
     def invoke(self, ctx: Any) -> Any:
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
         except KeyboardInterrupt:
-            console.say("\nStopped. Nothing is lost: what was begun is kept.", fg="yellow")
+            console.say("\nStopped. Nothing is lost: work in progress is kept.", fg="yellow")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            # the reader has seen enough; nothing more may be written, also not at the interpreter's end
+            # the reader is gone: write nothing more, not even when the interpreter exits
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise typer.Exit(CLOSED_PIPE) from None
         return result
 
 
-def _dress(command: Any) -> None:
-    """Our help page for a command and all below it."""
-    if not is_dressed(command):
-        dress(command)
-        read_plainly(command)
-    for below in getattr(command, "commands", {}).values():
-        _dress(below)
+def _sections(known: Sequence[str]) -> dict[str, list[str]]:
+    """Return the known commands by section of the help page; what no section names comes last."""
+    sections = {title: [name for name in names if name in known] for title, names in _SECTIONS.items()}
+    named = {name for names in sections.values() for name in names}
+    return sections | {"Other": [name for name in known if name not in named]}
+
+
+def _install(command: Any) -> None:
+    """Install our help page and parameter parsing in a command and all its subcommands."""
+    if not has_help(command):
+        install_help(command)
+        coerce_plain(command)
+    for subcommand in getattr(command, "commands", {}).values():
+        _install(subcommand)
 
 
 def _flags(line: list[str]) -> tuple[bool, bool]:
@@ -82,7 +110,7 @@ def _flags(line: list[str]) -> tuple[bool, bool]:
 
 
 def _never_fail_to_encode(stream: Any) -> None:
-    """An old terminal shows ``?`` for a letter that it does not have; a name must not end the command."""
+    """Let an old terminal show ``?`` for a letter it does not have: a name must not abort the command."""
     if (getattr(stream, "encoding", None) or "").lower().replace("-", "") != "utf8" and hasattr(
         stream, "reconfigure"
     ):
@@ -90,14 +118,14 @@ def _never_fail_to_encode(stream: Any) -> None:
 
 
 def _show_trace(error: Exception) -> None:
-    """The traceback, without locals and without secrets: people send it to us."""
+    """Print the traceback, without locals and without secrets: people send it to us."""
     import traceback
 
     from procomp_pay.domain.redact import Redactor, one_line
 
     known: list[str] = []
-    with contextlib.suppress(Exception):  # what is wrong may be the settings
-        known = settings().secret_values()
+    with contextlib.suppress(Exception):  # the settings may be the error
+        known = load_settings().secret_values()
     text = Redactor(known).text("".join(traceback.format_exception(error)))
     typer.echo(one_line(text, keep="\n"), err=True)
 
@@ -106,7 +134,7 @@ def _is_usage(error: Exception) -> bool:
     return hasattr(error, "format_message") or isinstance(error, typer.Abort)
 
 
-def _tell(error: Exception, *, as_json: bool) -> int:
+def _report(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, PaymentError):
         console.show_error(error, as_json=as_json)
         return error.exit_code
@@ -114,15 +142,15 @@ def _tell(error: Exception, *, as_json: bool) -> int:
         console.say("\nStopped. Nothing was changed.", fg="yellow")
         return INTERRUPTED
     if hasattr(error, "format_message"):
-        return _tell_usage(error, as_json=as_json)
-    detail = f"Something went wrong inside procomp-pay ({type(error).__name__}). This is a bug of ours."
+        return _report_usage(error, as_json=as_json)
+    detail = f"Something went wrong inside procomp-pay ({type(error).__name__}). This is a bug."
     next_step = "run it again with --debug and send us the output"
     console.show_error(PaymentError(detail, next_step=next_step), as_json=as_json)
     return 1
 
 
-def _tell_usage(error: Any, *, as_json: bool) -> int:
-    """A command line that cannot be understood; or none at all, which shows the help page."""
+def _report_usage(error: Any, *, as_json: bool) -> int:
+    """Report a wrong command line; for an empty one show the help page."""
     context = getattr(error, "ctx", None)
     message = error.format_message().strip().replace("Value error, ", "")
     if type(error).__name__ == "NoArgsIsHelpError":

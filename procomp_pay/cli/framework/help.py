@@ -1,6 +1,6 @@
-"""The help pages: plain text with a little bold, drawn without rich, which would double their time.
+"""The help pages: plain text with a little bold, without rich, which would double the time they take.
 
-A help text or epilog may hold ``[bold]…[/]``; lines that are indented stay as they are.
+A help text or epilog may contain ``[bold]…[/]``. A paragraph with indented lines is printed as it is.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _WIDEST = 100
 
 
 class DeskFormatter(HelpFormatter):
-    """Bold headings, coloured names, examples word for word."""
+    """Formats a help page: bold headings, coloured names, examples as they are written."""
 
     def __init__(self, width: int | None = None, max_width: int | None = None) -> None:
         super().__init__(width=width, max_width=max_width or _WIDEST)
         self._colour = console.has_colour()
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
-        # without the braces around PARTICIPANT
+        # Typer puts braces around some metavars
         super().write_usage(prog, _BRACES.sub(r"\1", args), prefix or self._styled("Usage: ", bold=True))
 
     def write_heading(self, heading: str) -> None:
@@ -57,18 +57,18 @@ class DeskFormatter(HelpFormatter):
 
 
 class DeskContext(Context):
-    """A context that draws its help with :class:`DeskFormatter`."""
+    """A context whose help page is formatted by :class:`DeskFormatter`."""
 
     formatter_class = DeskFormatter
 
 
-def is_dressed(command: Any) -> bool:
-    """Whether a command has our help page already."""
+def has_help(command: Any) -> bool:
+    """Return whether a command has our help page already."""
     return command.context_class is DeskContext
 
 
-def dress(command: Any) -> None:
-    """Give a command our help page: whole first sentences in lists, and its epilog word for word."""
+def install_help(command: Any) -> None:
+    """Give a command our help page: whole first sentences in lists, and its epilog as it is written."""
     command.context_class = DeskContext
     command.short_help = (
         command.short_help or (command.help or "").split("\n\n")[0].replace("\n", " ").strip()

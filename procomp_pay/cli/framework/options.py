@@ -7,28 +7,30 @@ from typing import Annotated
 import typer
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")
+    bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
 ]
 AsOption = Annotated[
     str | None,
     typer.Option(
-        "--as", metavar="NAME", help="Who acts, for the audit. Default: PROCOMP_OPERATOR, else you."
+        "--as",
+        metavar="NAME",
+        help="Your name in the audit trail. Default: PROCOMP_OPERATOR, else your user.",
     ),
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 PaymentArgument = Annotated[str, typer.Argument(help="The payment's id or code.", metavar="PAYMENT")]
 OptionalPaymentArgument = Annotated[
     str | None, typer.Argument(help="The payment's id or code.", metavar="PAYMENT")
 ]
-TournamentFilter = Annotated[str | None, typer.Option(metavar="ID", help="Only of this tournament.")]
+TournamentFilter = Annotated[str | None, typer.Option(metavar="ID", help="Only this tournament.")]
 
-SinceOption = Annotated[str | None, typer.Option(metavar="DAY", help="From this day, as 2026-05-01.")]
-UntilOption = Annotated[str | None, typer.Option(metavar="DAY", help="Up to and with this day.")]
+SinceOption = Annotated[str | None, typer.Option(metavar="DAY", help="From this day, such as 2026-05-01.")]
+UntilOption = Annotated[str | None, typer.Option(metavar="DAY", help="Up to and including this day.")]
 LimitOption = Annotated[int, typer.Option(metavar="N", help="Lines on a page, 1 to 200.")]
-CursorOption = Annotated[str | None, typer.Option(metavar="C", help="Where the page before ended.")]
+CursorOption = Annotated[str | None, typer.Option(metavar="C", help="Cursor from the previous page.")]
 
 
 def command_group(about: str, *, epilog: str | None = None) -> typer.Typer:
-    """Return an empty group of commands that shows its help page when it is called alone."""
+    """Return an empty group of commands; called without one, it shows its help page."""
     return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=about, epilog=epilog)

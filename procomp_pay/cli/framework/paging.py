@@ -1,4 +1,4 @@
-"""Lists that come in pages: their document for programs, and the command for the next page."""
+"""Lists in pages: the JSON document of a page, and the command that shows the next one."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from procomp_pay.cli.framework import console
 
 
-def print_page(found: Sequence[Any], following: str | None) -> None:
-    """A page for a program."""
-    console.print_json({"items": [view.full() for view in found], "next_cursor": following})
+def print_page(views: Sequence[Any], next_cursor: str | None) -> None:
+    """Print a page as JSON."""
+    console.print_json({"items": [view.full() for view in views], "next_cursor": next_cursor})
 
 
-def tell_next(command: str, given: Mapping[str, object], following: str | None) -> None:
-    """Under a page for a person: the command that was typed, with the next page's cursor.
+def print_next_page(command: str, options: Mapping[str, object], next_cursor: str | None) -> None:
+    """Print the command that shows the next page, if there is one: the command that was typed, with a cursor.
 
-    :param given: options by name; those that are ``None`` were not given.
+    :param options: by name; ``None`` where one was not given.
     """
-    if following is None:
+    if next_cursor is None:
         return
-    console.say("There are more. The next page:", dim=True)
+    console.say("There are more. For the next page:", dim=True)
     words = [
         word
-        for name, value in {**given, "cursor": following}.items()
+        for name, value in {**options, "cursor": next_cursor}.items()
         if value is not None
         for word in ([f"--{name}"] if value is True else [f"--{name}", str(getattr(value, "value", value))])
     ]

@@ -1,7 +1,7 @@
-"""Read words of the command line into str, int, enum and Path by hand.
+"""Parse plain parameters (str, int, bool, enum, Path) without pydantic.
 
-Typer would load pydantic for it: a tenth of a second, also for `status --help` and a mistyped option. What is
-not plain (lists, ranges, parsers) is left to Typer.
+Typer would import pydantic for them: a tenth of a second, even for ``status --help`` and a mistyped option.
+Lists, ranges and parsers are left to Typer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FLAGS |= dict.fromkeys(("0", "false", "f", "no", "n", "off", ""), False)
 
 @dataclass(frozen=True)
 class PlainParam(RuntimeParam):
-    """One parameter of a plain type."""
+    """A parameter of a plain type."""
 
     def _coerce_value(self, value: Any, param: Any, ctx: Any) -> Any:
         kind: Any = self.annotation
@@ -45,31 +45,31 @@ def _member(kind: type[Enum], word: str, case_sensitive: bool, *, param: Any, ct
     raise typer.BadParameter(f"{word!r} is not one of {known}", ctx=ctx, param=param)
 
 
-def read_plainly(command: Any) -> None:
-    """Let a command's parameters of plain types be read by hand; leave any other one as it is."""
+def coerce_plain(command: Any) -> None:
+    """Replace Typer's parsing of a command's plain parameters; leave the others as they are."""
     original = command.get_params
 
     def get_params(context: Any) -> list[Any]:
-        found: list[Any] = original(context)  # with --help, which is made at the last moment
-        for param in found:
-            _take_over(param)
-        return found
+        params: list[Any] = original(context)  # includes --help, which is created on demand
+        for param in params:
+            _replace(param)
+        return params
 
     command.get_params = get_params
 
 
-def _take_over(param: Any) -> None:
+def _replace(param: Any) -> None:
     descriptor = getattr(param, "type_descriptor", None)
     if descriptor is None or param.multiple or param.nargs != 1:
         return
     kind, info = descriptor.annotation, descriptor.parameter_info
-    is_word = kind in (str, int, bool, Path) or (isinstance(kind, type) and issubclass(kind, Enum))
-    if is_word and not (info.parser or descriptor.is_ranged or _has_wishes(info)):
+    is_plain = kind in (str, int, bool, Path) or (isinstance(kind, type) and issubclass(kind, Enum))
+    if is_plain and not (info.parser or descriptor.is_ranged or _needs_typer(info)):
         param._runtime_param = PlainParam(parameter_info=info, annotation=kind)
 
 
-def _has_wishes(info: Any) -> bool:
-    """A path that must exist, be resolved and the like."""
+def _needs_typer(info: Any) -> bool:
+    """Return whether a path must exist, be resolved and the like."""
     return any((info.exists, info.writable, info.resolve_path, info.allow_dash, info.path_type)) or not (
         info.file_okay and info.dir_okay
     )

@@ -1,4 +1,4 @@
-"""Progress on stderr, only where a person looks at it. rich is loaded then alone."""
+"""Progress on stderr, at a terminal only. rich is imported only there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from procomp_pay.cli.framework import console
 
 @contextmanager
 def bar(name: str, total: Callable[[], int | None], *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Show a bar; give what is called with how many are done.
+    """Show a bar; yield what to call with how many are done.
 
-    :param total: how many there are; asked when the first are done.
+    :param total: returns how many there are; called when the first are done.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda _: None
@@ -28,7 +28,7 @@ def bar(name: str, total: Callable[[], int | None], *, quiet: bool) -> Iterator[
 
 @contextmanager
 def reading_bar(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Show how much of a file is read; give what is called with bytes done and bytes in all, or None."""
+    """Show how much of a file is read; yield what to call with bytes read and bytes in total."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -47,7 +47,7 @@ def reading_bar(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None
 
 @contextmanager
 def counters(*, quiet: bool) -> Iterator[Callable[[str, int], None]]:
-    """Show counts whose end is not known, with their rate; give what is called with a name and its count."""
+    """Show counts without a known total, and their rate; yield what to call with a name and its count."""
     if quiet or not sys.stderr.isatty():
         yield lambda *_: None
         return

@@ -1,1 +1,1 @@
-"""Kaspi."""
+"""Kaspi by hand: verify payments, set up devices."""

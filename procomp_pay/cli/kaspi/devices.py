@@ -1,4 +1,4 @@
-"""``kaspi devices``: set up what payments are booked on at Kaspi."""
+"""``kaspi devices``: list trade points, register and delete the device that payments are booked on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import settings
+from procomp_pay.cli.framework.context import load_settings
 from procomp_pay.cli.framework.options import JsonOption, YesOption, command_group
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay kaspi devices register desk-1 --trade-point 501
   procomp-pay kaspi devices delete
 
-Trade points are made in the Kaspi Pay app; a device belongs to one of them.
-The key or the certificate must be configured before."""
+Trade points are created in the Kaspi Pay app; a device belongs to one of them.
+Configure the API key or the certificate first."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     kaspi = command_group("Set up Kaspi: trade points and devices.")
-    devices = command_group("Trade points, and the device payments are booked on.")
+    devices = command_group("List trade points, register and delete the device.")
     devices.command("list", epilog=_EXAMPLES)(list_devices)
     devices.command("register", epilog=_EXAMPLES)(register_device)
     devices.command("delete", epilog=_EXAMPLES)(delete_device)
@@ -39,29 +39,27 @@ def register(app: typer.Typer) -> None:
 
 
 def list_devices(as_json: JsonOption = False) -> None:
-    """Show the trade points at Kaspi, and the device that is configured."""
-    using = settings()
+    """List the trade points at Kaspi, and show the configured device."""
+    settings = load_settings()
 
     async def work(calls: KaspiDevices) -> list[tuple[int, str]]:
         return await calls.trade_points()
 
-    points = _at_kaspi(using, work)
-    token = using.kaspi_device_token
+    points = _at_kaspi(settings, work)
+    token = settings.kaspi_device_token
     ours = token.get_secret_value() if token else ""
     if as_json:
         items = [{"trade_point_id": number, "name": name} for number, name in points]
         device = {"configured": bool(ours), "ends_with": ours[-4:] or None}
-        console.print_json({"trade_points": items, "device": device, "mode": using.kaspi_mode.value})
+        console.print_json({"trade_points": items, "device": device, "mode": settings.kaspi_mode.value})
         return
     for number, name in points:
-        mark = "  ← KASPI_TRADE_POINT_ID" if number == using.kaspi_trade_point_id else ""
+        mark = "  ← KASPI_TRADE_POINT_ID" if number == settings.kaspi_trade_point_id else ""
         typer.echo(f"{number}  {console.clean(name)}{mark}")
     if not points:
-        typer.echo("There is no trade point: make one in the Kaspi Pay app.")
+        typer.echo("There is no trade point: create one in the Kaspi Pay app.")
     if ours:
-        typer.echo(
-            f"Device: a token that ends in …{console.clean(ours[-4:])} is configured (Kaspi lists none)."
-        )
+        typer.echo(f"Device: a token ending in …{console.clean(ours[-4:])} is configured.")
     else:
         typer.echo("Device: none is configured.")
         console.hint("procomp-pay kaspi devices register desk-1 --trade-point NUMBER")
@@ -79,40 +77,42 @@ def register_device(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Register a device and print its token, once, on standard output.
+    """Register a device and print its token on stdout.
 
-    The same name at the same trade point gives the same token.
+    Registering the same name at the same trade point again returns the same token.
     """
-    using = settings()
-    wanted = trade_point if trade_point is not None else using.kaspi_trade_point_id
+    settings = load_settings()
+    wanted = trade_point if trade_point is not None else settings.kaspi_trade_point_id
 
     async def work(calls: KaspiDevices) -> tuple[str, int]:
         number = wanted if wanted is not None else _only(await calls.trade_points())
         return await calls.register(name, number), number
 
-    token, number = _at_kaspi(using, work)
+    token, number = _at_kaspi(settings, work)
     if as_json:
-        console.print_json({"device_token": token, "trade_point_id": number, "mode": using.kaspi_mode.value})
+        console.print_json(
+            {"device_token": token, "trade_point_id": number, "mode": settings.kaspi_mode.value}
+        )
         return
     typer.echo(token)
-    console.say("This is the device's token, a secret: it is not kept here and not shown again.", fg="yellow")
     console.say(
-        "Put it into the environment or the .env file as KASPI_DEVICE_TOKEN, then: procomp-pay doctor"
+        "This is the device's token, a secret. It is not stored here and not shown again.", fg="yellow"
     )
+    console.say("Set it as KASPI_DEVICE_TOKEN (environment or .env file), then run: procomp-pay doctor")
 
 
 def delete_device(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete the configured device at Kaspi. No payment can be taken with it afterwards."""
+    """Delete the configured device at Kaspi. No payments can be taken with it afterwards."""
     from procomp_pay.domain.errors import ConfigurationError
 
-    using = settings()
-    token = using.kaspi_device_token.get_secret_value() if using.kaspi_device_token else ""
+    settings = load_settings()
+    token = settings.kaspi_device_token.get_secret_value() if settings.kaspi_device_token else ""
     if not token:
         raise ConfigurationError(
-            "No device is configured", next_step="set KASPI_DEVICE_TOKEN to the one to delete"
+            "No device is configured", next_step="set KASPI_DEVICE_TOKEN to the token of the device to delete"
         )
     if not yes:
         console.check_can_ask(yes=yes, as_json=as_json)
@@ -121,34 +121,32 @@ def delete_device(
     async def work(calls: KaspiDevices) -> None:
         await calls.delete(token)
 
-    _at_kaspi(using, work)
+    _at_kaspi(settings, work)
     if as_json:
-        console.print_json({"deleted": True, "ends_with": token[-4:], "mode": using.kaspi_mode.value})
+        console.print_json({"deleted": True, "ends_with": token[-4:], "mode": settings.kaspi_mode.value})
     else:
-        typer.echo(
-            f"Deleted: the device …{console.clean(token[-4:])}. Open payments of it are still followed."
-        )
+        typer.echo(f"Deleted: the device …{console.clean(token[-4:])}. Its open payments are still polled.")
 
 
 def _only(points: list[tuple[int, str]]) -> int:
     if len(points) == 1:
         return points[0][0]
     names = ", ".join(f"{number} ({console.clean(name)})" for number, name in points)
-    raise typer.BadParameter(f"say which trade point, with --trade-point: {names or 'there is none'}")
+    raise typer.BadParameter(f"choose a trade point with --trade-point: {names or 'there is none'}")
 
 
-def _at_kaspi(using: Settings, work: Callable[[KaspiDevices], Awaitable[T]]) -> T:
-    """Do something at Kaspi, also before a device is configured."""
+def _at_kaspi(settings: Settings, work: Callable[[KaspiDevices], Awaitable[T]]) -> T:
+    """Call Kaspi; works before a device is configured, too."""
     import asyncio
 
     from pydantic import SecretStr
 
     from procomp_pay.providers.registry import ProviderRegistry
 
-    known = using.kaspi_device_token or SecretStr("none-yet")
+    token = settings.kaspi_device_token or SecretStr("none-yet")
 
     async def run() -> T:
-        registry = ProviderRegistry(using.model_copy(update={"kaspi_device_token": known}))
+        registry = ProviderRegistry(settings.model_copy(update={"kaspi_device_token": token}))
         try:
             return await work(registry.kaspi().devices())
         finally:

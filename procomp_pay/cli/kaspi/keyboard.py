@@ -1,4 +1,4 @@
-"""One key after the other, while the screen goes on: what a terminal's line editing cannot do."""
+"""Read single keys while the screen keeps updating, which a terminal's line editing cannot do."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 ENTER, BACK, ESCAPE = "\n", "\x7f", "\x1b"
-#: Characters of one line; a longer paste is nobody's number.
+#: Longest line that can be typed; a longer paste is cut.
 LONGEST = 60
 
 
 class Keys:
-    """What was typed and not yet read."""
+    """The keys that were pressed and not read yet."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, chunk: bytes) -> None:
-        """Take what the terminal sent. Arrow keys and the like are not for us; Escape alone is."""
+        """Add the bytes that the terminal sent. Ignore arrow keys and the like; Escape alone is a key."""
         text = self._decoder.decode(chunk)
         if text == ESCAPE:
             self._queue.put_nowait(ESCAPE)
@@ -34,7 +34,7 @@ class Keys:
                 self._queue.put_nowait(c)
 
     async def next(self, seconds: float) -> str | None:
-        """The next key; ``None`` where none was pressed in time."""
+        """Wait for the next key; return None if none was pressed in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 return await self._queue.get()
@@ -48,7 +48,7 @@ class Line:
         self.text = ""
 
     def press(self, key: str) -> bool:
-        """Edit; True where Enter ended the line."""
+        """Edit the line; return True if the key was Enter."""
         if key == ENTER:
             return True
         if key == BACK:
@@ -58,17 +58,17 @@ class Line:
         return False
 
     def put(self, text: str) -> None:
-        """Begin with this."""
+        """Replace the line."""
         self.text = text[:LONGEST]
 
     def take(self) -> str:
-        """The line without spaces around it; the next one begins."""
-        taken, self.text = self.text.strip(), ""
-        return taken
+        """Return the stripped line and clear it."""
+        line, self.text = self.text.strip(), ""
+        return line
 
 
 def can_read() -> bool:
-    """Whether this terminal gives single keys (not on Windows)."""
+    """Return whether single keys can be read (not on Windows)."""
     try:
         import termios  # noqa: F401
     except ImportError:
@@ -78,13 +78,13 @@ def can_read() -> bool:
 
 @contextmanager
 def keyboard() -> Iterator[Keys]:
-    """Single keys of the terminal, without echo; everything is put back at the end."""
+    """Switch the terminal to single keys without echo; restore it at the end."""
     import termios
     import tty
 
     stdin, loop, keys = sys.stdin.fileno(), asyncio.get_running_loop(), Keys()
     before = termios.tcgetattr(stdin)
-    tty.setcbreak(stdin)  # Ctrl-C stays what it is
+    tty.setcbreak(stdin)  # Ctrl-C still interrupts
     loop.add_reader(stdin, lambda: keys.feed(os.read(stdin, 1024)))
     try:
         yield keys

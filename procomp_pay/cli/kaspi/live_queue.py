@@ -1,7 +1,6 @@
-"""The live queue: pick a payment by its row, name or receipt, type the receipt's number, see it turn green.
+"""The live queue: choose a payment by row, name or receipt, type the receipt's number, see it paid.
 
-A line keeps its number as long as the queue is open, so that a number which is being typed never becomes
-another payment's.
+A row keeps its number while the queue is open, so that a number being typed never becomes another payment's.
 """
 
 from __future__ import annotations
@@ -29,33 +28,33 @@ if TYPE_CHECKING:
     from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.views.payment import PaymentView
 
-#: Between two looks at our own database, in seconds.
+#: Seconds between two reads of the database.
 _LOOK_S = 1.0
-#: How long a green screen stays by itself, in seconds.
+#: Seconds until the green screen closes by itself.
 _GREEN_S = 10.0
-#: Between two questions to Kaspi about the payment on the screen, in seconds; Kaspi's usual interval.
+#: Seconds between two polls of the payment on the screen: Kaspi's usual interval.
 _ASK_S = 5.0
-#: Payments that are asked about in one go.
+#: Payments that are polled in one go.
 _POLLED = 16
 
 
-async def attend(ctx: AppContext, actor: Actor, mark: str | None) -> None:
-    """Until Esc, at a terminal.
+async def attend(ctx: AppContext, actor: Actor, notice: str | None) -> None:
+    """Run the queue in a terminal until Esc.
 
-    :param mark: stands above everything while no real money moves.
-    :raises DatabaseUnavailable: at the first look.
+    :param notice: the first line while no real money moves.
+    :raises DatabaseUnavailable: at the first read.
     """
     queue = Queue(ctx)
-    await queue.look()
+    await queue.refresh()
     if not can_read():
         await _line_by_line(ctx, actor, queue)
         return
     polling = asyncio.create_task(_poll(ctx))
     try:
-        with screen.Board(console.err(), mark) as board, keyboard() as keys:
-            notice = None
-            while (picked := await _pick(queue, board, keys, notice)) is not None:
-                notice = await _attend_one(ctx, actor, picked, board, keys, queue)
+        with screen.Board(console.err(), notice) as board, keyboard() as keys:
+            message = None
+            while (picked := await _pick(queue, board, keys, message)) is not None:
+                message = await _attend_one(ctx, actor, picked, board, keys, queue)
     finally:
         polling.cancel()
         with suppress(asyncio.CancelledError):
@@ -63,8 +62,7 @@ async def attend(ctx: AppContext, actor: Actor, mark: str | None) -> None:
 
 
 async def _poll(ctx: AppContext) -> None:
-    """Ask about what is due, as ``serve`` does: whoever comes first, each once in its interval. Without a
-    ``serve`` nobody's state would change on the screen."""
+    """Poll what is due, as ``serve`` does: without it no state would change on the screen."""
     while True:
         with suppress(PaymentError):
             await work_watch(ctx, Pass(), most=_POLLED)
@@ -72,22 +70,22 @@ async def _poll(ctx: AppContext) -> None:
 
 
 async def _pick(queue: Queue, board: screen.Board, keys: Keys, notice: str | None) -> PaymentView | None:
-    """The list, until a line is picked or Esc is pressed."""
-    # Esc after an answer takes the answer away, and does not leave with the next key typed into nowhere
+    """Show the list until a payment is chosen or Esc is pressed."""
+    # Esc after a message only removes the message: it does not quit while the clerk is typing the next line
     line, clock, answered = Line(), queue.clock, False
     while True:
-        with suppress(DatabaseUnavailable):  # the list stays as it was; the next look may work
-            await queue.look()
+        with suppress(DatabaseUnavailable):  # the list stays as it was; the next read may work
+            await queue.refresh()
         while True:
-            # a receipt's number is looked up when it is whole
-            rows = queue.fitting("" if as_receipt(line.text) else line.text)
+            # a receipt's number is looked up only when it is complete
+            rows = queue.matching("" if as_receipt(line.text) else line.text)
             board.put(screen.queue_screen(board.room, rows, len(queue), clock(), line.text, notice))
             key = await keys.next(_LOOK_S)
             if key is None:
                 break
             if key == ESCAPE and not (line.text or answered):
                 return None
-            notice, answered = None, False  # it was about what was typed before
+            notice, answered = None, False  # it was about the previous line
             if key == ESCAPE:
                 line.take()
             elif line.press(key) and (typed := line.take()):
@@ -102,36 +100,36 @@ async def _pick(queue: Queue, board: screen.Board, keys: Keys, notice: str | Non
 async def _attend_one(
     ctx: AppContext, actor: Actor, view: PaymentView, board: screen.Board, keys: Keys, queue: Queue
 ) -> str | None:
-    """One payment: Kaspi is asked while the clerk looks at the receipt. What the list says afterwards."""
-    line, trouble, asking = Line(), None, Asking(ctx, view.payment_id, actor)
+    """Show one payment, and ask Kaspi meanwhile; return the message for the list."""
+    line, error, inquiry = Line(), None, Inquiry(ctx, view.payment_id, actor)
     line.put(queue.receipt or "")
     queue.receipt = None
     try:
         while True:
-            word = asking.word
+            word = inquiry.word
             with suppress(PaymentError):
                 view = await views.one(ctx, view.payment_id)
             if view.status is PaymentStatus.COMPLETED:
                 return await _green(view, board, keys, _BY_KASPI)
-            typed = await _number(board, keys, line, view, word, trouble)
+            typed = await _number(board, keys, line, view, word, error)
             if typed == "":
                 return None
             if typed is not None:
                 board.put(screen.payment_screen(board.room, view, word, "", None, busy=True))
-                done = await _try(ctx, actor, view, typed)
-                if isinstance(done, Verified):
-                    return await _green(await views.one(ctx, view.payment_id), board, keys, _remark(done))
-                trouble = done
+                result = await _try(ctx, actor, view, typed)
+                if isinstance(result, Verified):
+                    return await _green(await views.one(ctx, view.payment_id), board, keys, _remark(result))
+                error = result
     finally:
-        await asking.end()
+        await inquiry.end()
 
 
 async def _number(
-    board: screen.Board, keys: Keys, line: Line, view: PaymentView, word: str | None, trouble: str | None
+    board: screen.Board, keys: Keys, line: Line, view: PaymentView, word: str | None, error: str | None
 ) -> str | None:
-    """The line that was typed, empty for "back"; ``None`` where it is time to look again."""
+    """Return the typed line, empty to go back; None when it is time to read the payment again."""
     while True:
-        board.put(screen.payment_screen(board.room, view, word, line.text, trouble, busy=False))
+        board.put(screen.payment_screen(board.room, view, word, line.text, error, busy=False))
         key = await keys.next(0.3 if word is None else _LOOK_S)
         if key is None:
             return None
@@ -142,10 +140,10 @@ async def _number(
             return line.take()
 
 
-class Asking:
-    """Kaspi is asked about one payment, and again a little later, as long as its screen is open.
+class Inquiry:
+    """Asks Kaspi about a payment, again and again while its screen is open.
 
-    ``word`` is what it said last; ``None`` before its first answer.
+    ``word`` is the last answer; None before the first.
     """
 
     def __init__(self, ctx: AppContext, payment_id: str, actor: Actor) -> None:
@@ -168,7 +166,7 @@ class Asking:
 
 
 async def _try(ctx: AppContext, actor: Actor, view: PaymentView, typed: str) -> Verified | str:
-    """Verify; what to say where it was refused."""
+    """Verify a payment; return the result, or the message of a refusal."""
     try:
         return await verify(ctx, VerificationRequest(view.payment_id, typed), actor)
     except PaymentError as error:
@@ -176,7 +174,7 @@ async def _try(ctx: AppContext, actor: Actor, view: PaymentView, typed: str) -> 
 
 
 def _next(error: PaymentError, view: PaymentView, typed: str) -> str:
-    """What to do about it; a command whole, with what is known of it."""
+    """Return the next step; for an override the complete command."""
     step = f"\n→ {console.clean(error.next_step)}" if error.next_step else ""
     number = as_receipt(typed)
     if number is None or "--override" not in step:
@@ -185,14 +183,14 @@ def _next(error: PaymentError, view: PaymentView, typed: str) -> str:
     return f'{step}\n  procomp-pay verify-kaspi {which} --transaction-id {number} --override --reason "…"'
 
 
-#: Nobody typed anything for it.
-_BY_KASPI = "Kaspi itself says so: no number was needed. Compare it with the phone."
+#: Shown when no number was typed.
+_BY_KASPI = "Kaspi confirmed it, no number was needed. Compare it with the phone."
 
 
 def _remark(done: Verified) -> str:
     if done.kaspi is KaspiWord.PAID:
         return _BY_KASPI
-    return "By your word: Kaspi is still asked, and a person is told if it disagrees."
+    return "Verified by you. Kaspi is still asked; a contradiction opens a discrepancy."
 
 
 async def _green(view: PaymentView, board: screen.Board, keys: Keys, remark: str) -> str:
@@ -202,16 +200,16 @@ async def _green(view: PaymentView, board: screen.Board, keys: Keys, remark: str
 
 
 async def _line_by_line(ctx: AppContext, actor: Actor, queue: Queue) -> None:
-    """For a terminal that gives whole lines only: the same in questions and answers."""
+    """Run the queue with questions and answers, for a terminal that only sends whole lines."""
     while True:
-        await queue.look()
-        for number, view in queue.fitting(""):
+        await queue.refresh()
+        for number, view in queue.matching(""):
             mins = minutes(view, ctx.clock())
             name, category = console.clean(view.participant_name), console.clean(view.category or "-")
             typer.echo(
                 f"{number:>3}  {name} · {category} · {view.charged} · {mins} min · {short_state(view)}"
             )
-        typed = console.prompt("Row, name or receipt (q leaves, Enter looks again)", optional=True)
+        typed = console.prompt("Row, name or receipt (q quits, Enter refreshes)", optional=True)
         if typed.strip().lower() == "q":
             return
         if not typed.strip():

@@ -1,4 +1,4 @@
-"""The two screens of the queue: who waits, and one of them."""
+"""The screens of the queue: the list, one payment, and PAID."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from procomp_pay.cli.kaspi.wording import KASPI, minutes, short_state
 if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
 
-#: Lines beside the rows: heading, table head, what is not shown, notice, two of help, the prompt.
+#: Lines around the rows: heading, table head, what is not shown, notice, two of help, the prompt.
 _FRAME = 8
-#: Columns that the table needs; below, each payment has two lines of its own.
+#: Columns that the table needs; on a narrower screen each payment takes two lines.
 _WIDE = 64
 
 
@@ -31,24 +31,24 @@ class Room(NamedTuple):
 
 
 class Board(Live):
-    """The terminal's whole screen.
+    """The whole screen of the terminal.
 
-    :param mark: its first line, while no real money moves.
+    :param notice: its first line while no real money moves.
     """
 
-    def __init__(self, terminal: Console, mark: str | None) -> None:
+    def __init__(self, terminal: Console, notice: str | None) -> None:
         super().__init__(console=terminal, screen=True, auto_refresh=False, transient=True)
-        self._mark = mark
+        self._notice = notice
 
     @property
     def room(self) -> Room:
-        """What is left beside the mark; people make windows larger and smaller."""
-        return Room(self.console.width, self.console.height - (self._mark is not None))
+        """The size left below the notice; the window can be resized."""
+        return Room(self.console.width, self.console.height - (self._notice is not None))
 
     def put(self, shown: RenderableType) -> None:
-        """Show it now."""
-        mark = [] if self._mark is None else [Text(self._mark, style="bold yellow", no_wrap=True)]
-        self.update(Group(*mark, shown), refresh=True)
+        """Show this now."""
+        notice = [] if self._notice is None else [Text(self._notice, style="bold yellow", no_wrap=True)]
+        self.update(Group(*notice, shown), refresh=True)
 
 
 def queue_screen(
@@ -59,22 +59,22 @@ def queue_screen(
     typed: str,
     notice: str | None,
 ) -> RenderableType:
-    """Who waits, within the terminal's size."""
+    """Return the list of unverified payments, within the terminal's size."""
     wide = space.columns >= _WIDE
     room = max(1, (space.lines - _FRAME) // (1 if wide else 2))
     table = (_table if wide else _narrow_table)(shown[:room], now)
-    people = "nobody waits" if not total else f"{total} wait" + ("s" if total == 1 else "")
-    head = Text.assemble(("Kaspi payments to verify", "bold"), f" · {people} · {formats.exact_time(now)}")
+    count = "none" if not total else str(total)
+    head = Text.assemble(("Kaspi payments to verify", "bold"), f" · {count} · {formats.exact_time(now)}")
     below: list[RenderableType] = []
     if len(shown) > room:
-        below.append(Text(f"… and {len(shown) - room} more: type a part of the name", style="dim"))
+        below.append(Text(f"… and {len(shown) - room} more: type a part of a name", style="dim"))
     if total and not shown:
-        below.append(Text("Nobody who waits fits; Esc clears", style="yellow"))
+        below.append(Text("No payment in the list matches; Esc clears", style="yellow"))
     if notice:
         below.append(Text.from_markup(notice))
     below += [
         Text(""),
-        Text("Type a row, a part of the name or the receipt's number, then Enter · Esc leaves", style="dim"),
+        Text("Type a row, a part of a name or a receipt's number, then Enter · Esc quits", style="dim"),
         _prompt("Row, name or receipt", typed),
     ]
     return Group(head, Text(""), *([table] if shown else []), *below)
@@ -94,7 +94,7 @@ def _table(shown: list[tuple[int, PaymentView]], now: datetime) -> Table:
 
 
 def _narrow_table(shown: list[tuple[int, PaymentView]], now: datetime) -> Table:
-    """The name has a line to itself: it is what the clerk looks for."""
+    """Return the table with a line for the name alone: it is what the clerk looks for."""
     table = _bare_table()
     table.add_column("NAME", ratio=1, no_wrap=True, overflow="ellipsis")
     for number, view in shown:
@@ -124,33 +124,33 @@ def _state(view: PaymentView) -> Text:
 def payment_screen(
     space: Room, view: PaymentView, word: str | None, typed: str, trouble: str | None, *, busy: bool
 ) -> RenderableType:
-    """One payment, and the line for its operation number."""
+    """Return the screen of one payment, with the line for its operation number."""
     place = console.safe(wording.tournament(view))
-    said = "Asking Kaspi …" if word is None else KASPI.get(word, word)
+    answer = "Asking Kaspi …" if word is None else KASPI.get(word, word)
     lines = [
         Text.from_markup(f"[bold]{console.safe(view.participant_name)}[/]"),
         Text.from_markup(place),
         Text.from_markup(f"[bold reverse] {view.charged} [/]  {console.safe(short_state(view))}"),
         Text.from_markup(f"[dim]code[/] {view.code or '-'}  [dim]payment[/] {view.payment_id}"),
         Text(""),
-        Text(said, style="dim" if word is None else "cyan"),
+        Text(answer, style="dim" if word is None else "cyan"),
     ]
     if trouble:
         lines += [Text(""), Text(trouble, style="bold red")]
     lines += [
         Text(""),
-        Text("Type the receipt's number (with or without QR), then Enter · Esc goes back", style="dim"),
+        Text("Type the receipt's number (with or without QR), then Enter · Esc returns", style="dim"),
         Text("Checking …", style="bold") if busy else _prompt("Receipt's number", typed),
     ]
     return Group(*(line for line in lines[: max(4, space.lines - 1)]))
 
 
 def paid_screen(view: PaymentView, remark: str | None, *, utf8: bool) -> RenderableType:
-    """Green: the money is here."""
-    lines: list[RenderableType] = [screens.last_word(view, utf8=utf8)]
+    """Return the green screen: the payment is paid."""
+    lines: list[RenderableType] = [screens.final_panel(view, utf8=utf8)]
     if remark:
         lines.append(Text(console.clean(remark), style="yellow"))
-    return Group(*lines, Text(""), Text("Enter: the next one", style="dim"))
+    return Group(*lines, Text(""), Text("Enter: next payment", style="dim"))
 
 
 def _prompt(label: str, typed: str) -> Text:

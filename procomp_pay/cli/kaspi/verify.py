@@ -1,4 +1,4 @@
-"""``verify-kaspi``: the queue of payments that wait for a person, and the clerk's word for one of them."""
+"""``verify-kaspi``: the queue of unverified Kaspi payments, and the manual verification of one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import typer
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.context import (
+    load_settings,
+    mode_notice,
     operator,
-    play_money,
     run_with_context,
-    settings,
-    warn_of_play_money,
+    show_mode_notice,
 )
 from procomp_pay.cli.framework.options import AsOption, JsonOption, OptionalPaymentArgument
 
@@ -29,10 +29,11 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay verify-kaspi PAYMENT --transaction-id 19000000001 --paid-at 14:05
   procomp-pay verify-kaspi PAYMENT --transaction-id 19000000001 --override --reason "…"
 
-Without arguments: who waits, live; type a number or a part of the name.
-The operation number stands on the receipt (with or without QR) and in the Kaspi Pay
-app. Kaspi is asked first; a receipt that Kaspi does not confirm is refused. An
-override needs a reason and stays open as a discrepancy.
+Without arguments, the live queue: type a row's number or a part of a name.
+The operation number is on the receipt (with or without "QR") and in the Kaspi Pay
+app. Kaspi is asked first; a receipt that Kaspi contradicts is refused. An override
+needs a reason and opens a discrepancy.
+
 Exit codes: 0 paid, 3 refused, 4 no such payment."""
 
 
@@ -47,24 +48,26 @@ def verify_kaspi(
         str | None, typer.Option(metavar="N", help="The operation number on the receipt.")
     ] = None,
     amount: Annotated[
-        str | None, typer.Option(metavar="24000", help="What was paid, in tenge, if you looked.")
+        str | None, typer.Option(metavar="24000", help="The amount on the receipt, in tenge, to compare.")
     ] = None,
     paid_at: Annotated[
-        str | None, typer.Option(metavar="TIME", help='When, as "14:05" or "02.05.2026 14:05".')
+        str | None,
+        typer.Option(metavar="TIME", help='The time on the receipt, as "14:05" or "02.05.2026 14:05".'),
     ] = None,
     override: Annotated[
-        bool, typer.Option("--override", help="Take it although something speaks against it.")
+        bool, typer.Option("--override", help="Accept the payment despite a failed check.")
     ] = False,
     reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Why; kept in the audit. Needed with --override.")
+        str | None,
+        typer.Option(metavar="TEXT", help="The reason, for the audit trail. Required with --override."),
     ] = None,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Settle a Kaspi payment by the operation number on its receipt; without arguments, see who waits."""
+    """Verify a Kaspi payment by its receipt, or show the queue."""
     given = (transaction_id, amount, paid_at, reason)
     if payment is None and (override or any(value is not None for value in given)):
-        raise typer.BadParameter("name the PAYMENT (its id or code), or give nothing at all for the queue")
+        raise typer.BadParameter("give the PAYMENT (its id or code), or no arguments at all for the queue")
     if override and not (reason or "").strip():
         raise typer.BadParameter('an override needs a reason: --reason "…"')
     if payment is None:
@@ -78,16 +81,16 @@ def verify_kaspi(
 
 
 def _queue(acting: str | None, *, as_json: bool) -> None:
-    using = settings()
+    settings = load_settings()
     if as_json or not console.is_interactive():
         _list(as_json=as_json)
         return
     from procomp_pay.cli.kaspi.live_queue import attend
 
     actor = operator(acting)
-    warn_of_play_money(using, kaspi=True)
-    mark = play_money(using, kaspi=True)
-    run_with_context(lambda ctx: attend(ctx, actor, mark), using=using)
+    show_mode_notice(settings, kaspi=True)
+    notice = mode_notice(settings, kaspi=True)
+    run_with_context(lambda ctx: attend(ctx, actor, notice), settings=settings)
 
 
 def _list(*, as_json: bool) -> None:
@@ -96,13 +99,13 @@ def _list(*, as_json: bool) -> None:
     from procomp_pay.cli.kaspi.wording import minutes, short_state
     from procomp_pay.services.kaspi_verification.queue import waiting
 
-    found, now = run_with_context(waiting), datetime.now(UTC)
+    views, now = run_with_context(waiting), datetime.now(UTC)
     if as_json:
-        more = [{"minutes": minutes(view, now), "state": short_state(view)} for view in found]
-        console.print_json({"items": [view.full() | each for view, each in zip(found, more, strict=True)]})
+        more = [{"minutes": minutes(view, now), "state": short_state(view)} for view in views]
+        console.print_json({"items": [view.full() | extra for view, extra in zip(views, more, strict=True)]})
         return
-    if not found:
-        console.say("Nobody waits", dim=True)
+    if not views:
+        console.say("No payments to verify", dim=True)
         return
 
     head = ("NAME", "CATEGORY", "AMOUNT", "MIN", "STATE", "CODE", "PAYMENT")
@@ -116,7 +119,7 @@ def _list(*, as_json: bool) -> None:
             view.code or "-",
             view.payment_id,
         )
-        for view in found
+        for view in views
     ]
     console.print_lines(console.grid(head, rows, right=(2, 3)))
 
@@ -125,22 +128,22 @@ def _one(
     payment: str, given: tuple[str, str | None, str | None, str | None], acting: str | None, *,
     override: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    using, actor = settings(), operator(acting)
-    warn_of_play_money(using, kaspi=True, as_json=as_json)
+    settings, actor = load_settings(), operator(acting)
+    show_mode_notice(settings, kaspi=True, as_json=as_json)
 
     async def work(ctx: AppContext) -> tuple[Verified, PaymentView]:
         from procomp_pay.services.kaspi_verification.verify import verify
         from procomp_pay.services.views import payment as views
 
         view = await views.one(ctx, payment)
-        done = await verify(ctx, _order(ctx, view, given, override=override), actor)
-        return done, await views.one(ctx, view.payment_id)
+        result = await verify(ctx, _order(ctx, view, given, override=override), actor)
+        return result, await views.one(ctx, view.payment_id)
 
-    done, view = run_with_context(work, using=using)
+    result, view = run_with_context(work, settings=settings)
     if as_json:
-        console.print_json(_document(done, view) | {"mode": using.kaspi_mode.value})
+        console.print_json(_document(result, view) | {"mode": settings.kaspi_mode.value})
     else:
-        _show(done, view)
+        _show(result, view)
 
 
 def _order(
@@ -165,31 +168,33 @@ def _order(
     )
 
 
-def _document(done: Verified, view: PaymentView) -> dict[str, Any]:
+def _document(result: Verified, view: PaymentView) -> dict[str, Any]:
     return view.full() | {
-        "transaction_id": done.number,
-        "already": done.already,
-        "kaspi": done.kaspi.value,
-        "overridden": list(done.overridden),
+        "transaction_id": result.number,
+        "already": result.already,
+        "kaspi": result.kaspi.value,
+        "overridden": list(result.overridden),
     }
 
 
-def _show(done: Verified, view: PaymentView) -> None:
+def _show(result: Verified, view: PaymentView) -> None:
     from procomp_pay.cli.kaspi.wording import KASPI
 
     if sys.stdout.isatty():
         from procomp_pay.cli.display import screens
 
-        screens.print_last_word(view)
+        screens.print_final_panel(view)
     else:
         from procomp_pay.cli.display.tables import status_lines
 
         console.print_lines(status_lines(view))
-    if done.already:
-        console.say(f"It was paid before, by operation {done.number}.", dim=True)
-    elif done.kaspi.value in ("no_answer", "cannot_be_asked"):
-        console.say("Kaspi did not say so itself: your word counts. It is followed up.", dim=True)
-    elif done.kaspi.value == "paid":
+    if result.already:
+        console.say(f"It was paid already, by operation {result.number}.", dim=True)
+    elif result.kaspi.value in ("no_answer", "cannot_be_asked"):
+        console.say(
+            "Kaspi has not confirmed it: recorded as verified by you. Kaspi is still asked.", dim=True
+        )
+    elif result.kaspi.value == "paid":
         console.say(KASPI["paid"] + ".", dim=True)
-    for sentence in done.overridden:
-        console.say(f"Overridden, and open as a discrepancy: {console.clean(sentence)}", fg="yellow")
+    for sentence in result.overridden:
+        console.say(f"Overridden, and opened as a discrepancy: {console.clean(sentence)}", fg="yellow")

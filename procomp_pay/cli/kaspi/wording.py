@@ -1,4 +1,4 @@
-"""Times of receipts, and states of the queue, in few words."""
+"""Text for verification: times on receipts, short states, Kaspi's answers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _RUSSIAN = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})[ ,T]+(\d{1,2}):(\d{2})(?::
 
 
 def paid_at(text: str | None, now: datetime) -> datetime | None:
-    """The time on a receipt: ``14:05`` (today), ``02.05.2026 14:05``, ``2026-05-02 14:05``, in Almaty; or a
-    time with a zone of its own.
+    """Parse the time on a receipt: ``14:05`` (today), ``02.05.2026 14:05`` or ``2026-05-02 14:05``.
 
-    :raises Refused: none of these.
+    Times are Almaty's, unless they have an offset. Return UTC.
+
+    :raises Refused: it has none of these forms.
     """
     if text is None:
         return None
@@ -35,20 +36,20 @@ def paid_at(text: str | None, now: datetime) -> datetime | None:
 
 
 def _read(text: str, now: datetime) -> datetime:
-    if found := _TODAY.fullmatch(text):
-        hour, minute, second = (int(part or 0) for part in found.groups())
+    if match := _TODAY.fullmatch(text):
+        hour, minute, second = (int(part or 0) for part in match.groups())
         return now.astimezone(formats.ALMATY).replace(hour=hour, minute=minute, second=second, microsecond=0)
-    if found := _RUSSIAN.fullmatch(text):
-        day, month, year, hour, minute, second = (int(part or 0) for part in found.groups())
+    if match := _RUSSIAN.fullmatch(text):
+        day, month, year, hour, minute, second = (int(part or 0) for part in match.groups())
         return datetime(year, month, day, hour, minute, second, tzinfo=formats.ALMATY)
-    when = datetime.fromisoformat(text)
-    return when if when.tzinfo else when.replace(tzinfo=formats.ALMATY)
+    parsed = datetime.fromisoformat(text)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=formats.ALMATY)
 
 
 def short_state(view: PaymentView) -> str:
-    """How a payment of the queue stands, in at most 16 characters."""
+    """Return the state of a payment of the queue, in at most 16 characters."""
     if view.status in (PaymentStatus.PENDING, PaymentStatus.PROCESSING) and not view.provider_open:
-        return "ANOTHER AMOUNT"
+        return "WRONG AMOUNT"
     return {
         PaymentStatus.PENDING: "not scanned yet",
         PaymentStatus.PROCESSING: "confirming now",
@@ -59,16 +60,16 @@ def short_state(view: PaymentView) -> str:
 
 
 def minutes(view: PaymentView, now: datetime) -> int:
-    """Whole minutes since it was started."""
+    """Return the whole minutes since a payment was started."""
     return max(0, int((now - view.created_at).total_seconds() // 60))
 
 
-#: What Kaspi said when it was asked, after "Kaspi:".
+#: Kaspi's answers as text.
 KASPI = {
-    "paid": "Kaspi says that it is paid",
-    "confirming": "Kaspi: scanned, the customer confirms now. It turns green by itself",
+    "paid": "Kaspi confirms that it is paid",
+    "confirming": "Kaspi: scanned, the customer is confirming now. This screen updates by itself",
     "not_paid": "Kaspi: not paid through this QR so far",
     "unknown_there": "Kaspi does not know this QR",
-    "no_answer": "Kaspi does not answer: look in the Kaspi Pay app; your word counts",
-    "cannot_be_asked": "Kaspi cannot be asked about this one: look in the Kaspi Pay app; your word counts",
+    "no_answer": "Kaspi does not answer: check in the Kaspi Pay app, then you decide",
+    "cannot_be_asked": "Kaspi cannot be asked about it: check in the Kaspi Pay app, then you decide",
 }

@@ -1,4 +1,4 @@
-"""``audit``: who did what to which payment, whether the trail is whole, and its seal."""
+"""``audit``: show, verify and seal the audit trail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import operator, run_with_context, settings
+from procomp_pay.cli.framework.context import load_settings, operator, run_with_context
 from procomp_pay.cli.framework.options import AsOption, JsonOption, command_group
 from procomp_pay.domain.errors import Refused
 
@@ -23,30 +23,34 @@ _SHOW = """[bold]Examples[/]
   procomp-pay audit show PAYMENT
   procomp-pay audit show PAYMENT --json
 
-Exit code 6: its chain was tampered with."""
+Exit code 6: the chain was tampered with."""
 _VERIFY = """[bold]Examples[/]
 
   procomp-pay audit verify
   procomp-pay audit verify PAYMENT
-  procomp-pay audit verify --root 5f1c…   a root that was sent away
+  procomp-pay audit verify --root 5f1c…   a root that was kept elsewhere
 
-Without PAYMENT the seals are computed again as well: the newest 30 and some of
-the older, with --all-seals each. Exit code 6: the first broken link is named."""
+Without PAYMENT, seals are recomputed too: the newest 30 and a sample of older
+ones, or all with --all-seals.
+
+Exit code 6: the first broken link is shown."""
 _SEAL = """[bold]Examples[/]
 
   procomp-pay audit seal
   procomp-pay audit seal --print | mail -s "audit seal" finance@example.com
 
-What is sealed and sent away cannot be changed unseen, not even by who owns the
-database: compare it later with audit verify --root. Exit code 6: the trail does
-not agree with the last seal."""
+A seal that is kept elsewhere reveals any later change, even one by the owner of the
+database: check it with audit verify --root.
+
+Exit code 6: the trail does not match
+the last seal."""
 
 PaymentArgument = Annotated[str, typer.Argument(help="The payment's id.", metavar="PAYMENT")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = command_group("Who did what, and proof of it.")
+    group = command_group("Show, verify and seal the audit trail.")
     group.command(epilog=_SHOW)(show)
     group.command(epilog=_VERIFY)(verify)
     group.command(epilog=_SEAL)(seal)
@@ -54,41 +58,43 @@ def register(app: typer.Typer) -> None:
 
 
 def show(payment: PaymentArgument, as_json: JsonOption = False) -> None:
-    """Everything that happened to a payment: who, what, when, why, before and after."""
+    """Show everything that happened to a payment: who, what, when and why."""
 
     async def work(ctx: AppContext) -> Trail:
-        from procomp_pay.services.audit.trail import trail
+        from procomp_pay.services.audit import trail as service
 
-        return await trail(ctx, payment)
+        return await service.trail(ctx, payment)
 
-    found = run_with_context(work)
+    trail = run_with_context(work)
     if as_json:
-        entries = [step.full() for step in found.steps]
-        console.print_json({"payment_id": found.payment_id, "entries": entries} | _report(found.report))
+        entries = [step.full() for step in trail.steps]
+        console.print_json({"payment_id": trail.payment_id, "entries": entries} | _report(trail.report))
     else:
         from procomp_pay.cli.operations import audit_output
 
-        console.print_lines(audit_output.trail_lines(found))
-        audit_output.show_findings(found.report)
-    if not found.report.is_sound:
+        console.print_lines(audit_output.trail_lines(trail))
+        audit_output.show_findings(trail.report)
+    if not trail.report.is_sound:
         raise typer.Exit(6)
 
 
 def verify(
     payment: Annotated[
-        str | None, typer.Argument(help="Only this payment's chain.", metavar="PAYMENT")
+        str | None, typer.Argument(help="Verify only this payment's chain.", metavar="PAYMENT")
     ] = None,
-    root: Annotated[
-        str | None, typer.Option(metavar="HEX", help="A root from a seal that you kept elsewhere.")
-    ] = None,
-    all_seals: Annotated[bool, typer.Option("--all-seals", help="Compute every seal again.")] = False,
+    root: Annotated[str | None, typer.Option(metavar="HEX", help="Compare with this root of a seal.")] = None,
+    all_seals: Annotated[bool, typer.Option("--all-seals", help="Recompute all seals.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that nobody changed, removed, added or swapped audit entries."""
+    """Verify that no audit entry was changed, removed, added or moved."""
     if payment is not None and (root is not None or all_seals):
-        raise typer.BadParameter("seals speak for all payments: leave PAYMENT out")
+        raise typer.BadParameter(
+            "seals cover all payments: --root and --all-seals cannot be combined with PAYMENT"
+        )
     if root is not None and not _is_root(root):
-        raise Refused("A root is 64 hexadecimal digits", next_step="compare it with what audit seal printed")
+        raise Refused(
+            "A root has 64 hexadecimal digits", next_step="copy the whole root that audit seal printed"
+        )
 
     async def work(ctx: AppContext) -> AuditReport:
         from procomp_pay.cli.framework.progress import bar
@@ -107,7 +113,7 @@ def verify(
         audit_output.show_findings(report)
         if payment is None and not report.seals:
             console.say(
-                "There is no seal yet: it would show where the end of a chain was cut off.", fg="yellow"
+                "There is no seal yet. Without one, a removed end of a chain is not noticed.", fg="yellow"
             )
             console.hint("procomp-pay audit seal")
     if not report.is_sound:
@@ -138,15 +144,15 @@ def _report(report: AuditReport) -> dict[str, Any]:
 
 
 def seal(
-    only_root: Annotated[bool, typer.Option("--print", help="Only the root, to send away.")] = False,
+    only_root: Annotated[bool, typer.Option("--print", help="Print only the root.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also where the trail does not agree with the last seal.")
+        bool, typer.Option("--force", help="Seal even if the trail does not match the last seal.")
     ] = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Seal the audit trail as it stands: one root for the ends of all chains."""
-    using, actor = settings(), operator(acting)
+    """Seal the audit trail: one root hash over the ends of all chains."""
+    settings, actor = load_settings(), operator(acting)
 
     async def work(ctx: AppContext) -> Sealed:
         from procomp_pay.cli.framework.progress import bar
@@ -156,7 +162,7 @@ def seal(
         with bar("sealing", lambda: total, quiet=as_json) as seen:
             return await audit_seals.seal(ctx, actor.name, force=force, seen=seen)
 
-    made = run_with_context(work, using=using)
+    made = run_with_context(work, settings=settings)
     if as_json:
         console.print_json(made.full())
     elif only_root:
@@ -165,5 +171,5 @@ def seal(
         covered = f"{formats.counted(made.entries, 'entry')} in {formats.counted(made.chains, 'chain')}"
         typer.echo(f"✓ seal {made.number}: {covered}")
         typer.echo(f"  root {made.root}")
-        console.say("Keep the root where this database's owner cannot change it.")
+        console.say("Keep the root where the owner of this database cannot change it.")
         console.hint(f"procomp-pay audit verify --root {made.root}")

@@ -1,4 +1,4 @@
-"""The audit trail in the terminal: each entry in words, and what a check found."""
+"""The audit trail in the terminal: each entry in words, and what a check trail."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
     from procomp_pay.storage.models.payments import AuditEntry
 
-#: Findings that a terminal shows; --json has them all.
+#: Findings that the terminal shows; --json has all.
 _SHOWN = 20
 _WHERE = {
     "person": "{actor}, at the terminal",
     "app": "user {actor}, in the app",
     "stripe_webhook": "Stripe, by webhook",
-    "stripe_api": "Stripe, when we asked",
-    "kaspi_status": "Kaspi, when we asked",
-    "kaspi_api": "Kaspi, when we asked",
+    "stripe_api": "Stripe, when polled",
+    "kaspi_status": "Kaspi, when polled",
+    "kaspi_api": "Kaspi, when polled",
     "kaspi_callback": "the gateway, by callback",
     "kaspi_bill": "Kaspi, by bill",
     "reconcile": "procomp-pay, reconciling",
-    "clock": "procomp-pay, by the clock",
+    "clock": "procomp-pay, by its clock",
 }
 _NAMES = {
     "status": "status",
-    "failure_reason": "why it failed",
+    "failure_reason": "failure reason",
     "provider_open": "can still be paid",
     "create_state": "at the provider",
     "payment_intent": "Stripe PaymentIntent",
@@ -40,40 +40,41 @@ _NAMES = {
     "kaspi_operation": "Kaspi operation number",
     "charge": "Stripe charge",
     "charged": "amount",
-    "refunded": "paid back",
+    "refunded": "refunded",
     "dispute": "dispute",
-    "late": "came late",
-    "duplicate": "paid twice",
+    "late": "late",
+    "duplicate": "duplicate",
     "participant_status": "participant",
-    "participant_payment": "place taken by payment",
+    "participant_payment": "registration paid by",
     "participant_id": "participant",
     "provider_ref": "at the provider",
     "refund_id": "refund",
-    "force": "against the warnings",
+    "force": "forced",
 }
-_DEEDS = {
+_ACTIONS = {
     "started": "started this payment",
-    "adopted": "took this payment of the platform over",
-    "cancel_requested": "asked to cancel it",
+    "adopted": "adopted this payment of the platform",
+    "cancel_requested": "requested its cancellation",
 }
 _STATES = {
     "planned": "not sent yet",
-    "sent": "sent, no answer seen",
-    "open": "made",
-    "never": "never made",
+    "sent": "sent, no response seen",
+    "open": "created",
+    "never": "never created",
 }
 
 
-def trail_lines(found: Trail) -> list[str]:
-    if found.view is None:
-        lines = [console.bold("The payment itself is gone; its trail is not")]
+def trail_lines(trail: Trail) -> list[str]:
+    """Return the lines that show a payment's audit trail."""
+    if trail.view is None:
+        lines = [console.bold("The payment itself was deleted; its audit trail remains")]
     else:
-        head = f"{found.view.participant_name} · {found.view.tournament_name}"
-        lines = [f"{console.bold(console.clean(head))}  {found.view.charged}  {found.view.status.value}"]
-    lines.append(console.dim(console.clean(found.payment_id)))
+        head = f"{trail.view.participant_name} · {trail.view.tournament_name}"
+        lines = [f"{console.bold(console.clean(head))}  {trail.view.charged}  {trail.view.status.value}"]
+    lines.append(console.dim(console.clean(trail.payment_id)))
     day = ""
-    for step in found.steps:
-        lines += _step_lines(step, found, day)
+    for step in trail.steps:
+        lines += _step_lines(step, trail, day)
         day = _day(step) or day
     return lines
 
@@ -82,18 +83,18 @@ def _day(step: Step) -> str:
     return formats.day_of(step.entry.at) if step.entry else ""
 
 
-def _step_lines(step: Step, found: Trail, day: str) -> list[str]:
+def _step_lines(step: Step, trail: Trail, day: str) -> list[str]:
     entry, lines = step.entry, []
     if _day(step) not in ("", day):
         lines.append(console.dim(_day(step)))
-    said = _what(step, found.view)
+    action = _what(step, trail.view)
     if entry is None:
-        return [*lines, f"  {'':8}  {step.link.seq:>2}  {said}"]
+        return [*lines, f"  {'':8}  {step.link.seq:>2}  {action}"]
     note = f" \N{EN DASH} {entry.note}" if entry.note else ""
-    head = f"{_who(entry)}: {said}{note}"
+    head = f"{_who(entry)}: {action}{note}"
     prefix = f"  {formats.exact_time(entry.at)}  {step.link.seq:>2}  "
     lines.append(console.wrap(prefix + console.clean(head), indent=" " * len(prefix)))
-    rest = [_change(each) for each in step.changes]
+    rest = [_change(change) for change in step.changes]
     sources = {"event": entry.source_id, "request": entry.request_id}
     rest += [f"{name} {value}" for name, value in sources.items() if value]
     for line in rest:
@@ -103,10 +104,11 @@ def _step_lines(step: Step, found: Trail, day: str) -> list[str]:
 
 
 def show_findings(report: AuditReport) -> None:
+    """Print what a verification found."""
     if report.is_sound:
-        seals = f", {formats.counted(report.seals, 'seal')} computed again" if report.seals else ""
+        seals = f", {formats.counted(report.seals, 'seal')} recomputed" if report.seals else ""
         covered = f"{formats.counted(report.entries, 'entry')} in {formats.counted(report.chains, 'chain')}"
-        typer.echo(f"✓ whole: {covered}{seals}")
+        typer.echo(f"✓ intact: {covered}{seals}")
         return
     first, *others = report.findings
     console.say(f"✗ the first broken link: {_finding(first)}", fg="red", bold=True)
@@ -129,26 +131,26 @@ def _finding(finding: Finding) -> str:
 
 
 def _who(entry: AuditEntry) -> str:
-    """Who did it, and on whose word."""
+    """Return who did it, and through which source."""
     return _WHERE.get(entry.source, "{actor} ({source})").format(actor=entry.actor, source=entry.source)
 
 
 def _what(step: Step, view: PaymentView | None) -> str:
-    """What happened, without who."""
+    """Return what happened."""
     if step.entry is None:
-        return "this entry cannot be read"
+        return "this entry is unreadable"
     if view is None or step.move is None:
         return step.entry.action.replace("_", " ").replace(":", ", ")
-    return _DEEDS.get(step.entry.action) or wording.deed(step.move, view)
+    return _ACTIONS.get(step.entry.action) or wording.describe_action(step.move, view)
 
 
-def _change(each: Change) -> str:
-    """``paid back: 0.00 → 20.00``; what is new has no arrow."""
-    name = _NAMES.get(each.name, each.name.replace("_", " "))
-    after = _value(each.name, each.after)
-    if each.before is None:
+def _change(change: Change) -> str:
+    """Return a change as ``refunded: 0.00 → 20.00``; a new value has no arrow."""
+    name = _NAMES.get(change.name, change.name.replace("_", " "))
+    after = _value(change.name, change.after)
+    if change.before is None:
         return f"{name}: {after}"
-    return f"{name}: {_value(each.name, each.before)} → {after}"
+    return f"{name}: {_value(change.name, change.before)} → {after}"
 
 
 def _value(name: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The doctor's checks. Each says what it found and what to do; none changes anything."""
+"""The checks of ``doctor``. Each reports what it found and what to do; none changes anything."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from procomp_pay.domain.errors import ConfigurationError, PaymentError
 if TYPE_CHECKING:
     from procomp_pay.providers.protocol import PaymentProvider
 
-#: A signature of Stripe is refused when it is older than five minutes; below this nothing is noticed.
+#: Seconds of clock skew that are harmless. Stripe signatures older than five minutes are refused.
 _SKEW_S = 60
 _HTTP_S = 5.0
-_NEW_CERTIFICATE = "ask Kaspi for a new one and put its files in place; nothing needs to be restarted"
+_NEW_CERTIFICATE = "request a new one from Kaspi and replace its files; no restart is needed"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the doctor."""
+    """The result of a check: ``ok``, ``warn`` or ``fail``, and the exit code it asks for."""
 
     name: str
     state: str
@@ -46,35 +46,35 @@ class Check:
 
 
 def _failed(name: str, error: PaymentError) -> Check:
-    """What stands in the way, as a line."""
+    """Return an error as a failed check."""
     code = 7 if isinstance(error, ConfigurationError) else 5
     return Check(name, "fail", error.message, error.next_step, code)
 
 
 def examine() -> list[Check]:
-    """All checks, in the order in which trouble should be mended."""
-    found = [_python()]
+    """Run all checks, in the order in which problems should be fixed."""
+    checks = [_python()]
     try:
         settings = load_settings()
     except ConfigurationError as error:
-        return [*found, _failed("settings", error)]
-    found += [_settings(settings), _data_directory(settings), _database(settings), _encryption(settings)]
-    found += asyncio.run(_providers(settings))
-    found += [_webhook_secret(settings), *_callbacks(settings), _tokens(settings), *_post(settings)]
-    return found
+        return [*checks, _failed("settings", error)]
+    checks += [_settings(settings), _data_directory(settings), _database(settings), _encryption(settings)]
+    checks += asyncio.run(_providers(settings))
+    checks += [_webhook_secret(settings), *_callbacks(settings), _tokens(settings), *_notifications(settings)]
+    return checks
 
 
 def _python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):  # noqa: UP036 - an old one may be on the path
+    if sys.version_info < (3, 11):  # noqa: UP036 - an old version may be on the path
         return Check("Python", "fail", version, "install Python 3.11 or newer", 7)
     return Check("Python", "ok", version)
 
 
 def _settings(settings: Settings) -> Check:
     names = {name.upper() for name in type(settings).model_fields}
-    given = sorted(name for name in names if os.environ.get(name))
-    sources = [f"environment ({', '.join(given)})"] if given else []
+    variables = sorted(name for name in names if os.environ.get(name))
+    sources = [f"environment ({', '.join(variables)})"] if variables else []
     if Path(".env").is_file():
         sources.append(f"the file {Path('.env').resolve()}")
     if sandbox_run_file(settings).is_file() and ProviderMode.SANDBOX in (
@@ -88,16 +88,16 @@ def _settings(settings: Settings) -> Check:
 def _data_directory(settings: Settings) -> Check:
     home, name = settings.home, "data directory"
     if not home.exists():
-        return Check(name, "ok", f"{home} is made at first use")
+        return Check(name, "ok", f"{home} is created at first use")
     if not os.access(home, os.W_OK | os.X_OK):
         return Check(
-            name, "fail", f"{home} may not be written", f"chown or chmod {home}, or set PROCOMP_HOME", 7
+            name, "fail", f"{home} is not writable", f"chown or chmod {home}, or set PROCOMP_HOME", 7
         )
     open_files = [path for path in _private_files(home) if path.stat().st_mode & 0o077]
     if open_files and os.name == "posix":
         rights = ", ".join(f"{p.name} ({stat.S_IMODE(p.stat().st_mode):04o})" for p in open_files)
         command = f"chmod 600 {' '.join(str(path) for path in open_files)}"
-        return Check(name, "fail", f"others may read {rights} in {home}", command, 7)
+        return Check(name, "fail", f"other users can read {rights} in {home}", command, 7)
     return Check(name, "ok", str(home))
 
 
@@ -116,14 +116,14 @@ def _database(settings: Settings) -> Check:
         where = urls.describe(urls.parse(settings.url))
         path = urls.sqlite_path(urls.parse(settings.url)) if settings.is_embedded else None
         if path is not None and not path.exists():
-            return Check(name, "ok", f"{where} is made at first use")
-        found = examine_database(settings.url)
+            return Check(name, "ok", f"{where} is created at first use")
+        database = examine_database(settings.url)
     except PaymentError as error:
         return _failed(name, error)
-    if found["pending"]:
-        pending = ", ".join(found["pending"])
-        return Check(name, "fail", f"{where} lacks revision {pending}", "procomp-pay db upgrade", 5)
-    return Check(name, "ok", f"{where}, revision {found['revision']}")
+    if database["pending"]:
+        pending = ", ".join(database["pending"])
+        return Check(name, "fail", f"{where} is missing revision {pending}", "procomp-pay db upgrade", 5)
+    return Check(name, "ok", f"{where}, revision {database['revision']}")
 
 
 def _encryption(settings: Settings) -> Check:
@@ -132,7 +132,7 @@ def _encryption(settings: Settings) -> Check:
     key_file = settings.home / "procomp-pay.key"
     try:
         if settings.encryption_keys is None and settings.is_embedded and not key_file.exists():
-            return Check("encryption", "ok", f"the key file {key_file} is made at first use")
+            return Check("encryption", "ok", f"the key file {key_file} is created at first use")
         keyring_for(settings)
     except PaymentError as error:
         return _failed("encryption", error)
@@ -169,7 +169,7 @@ async def _provider(name: str, mode: ProviderMode, make: Any) -> Check:
 
 
 def _kaspi_certificate(settings: Settings) -> list[Check]:
-    """How long it holds; nothing where none is configured."""
+    """Check how long Kaspi's certificate is valid; return nothing if none is configured."""
     from procomp_pay.providers import registry
 
     name = "certificate"
@@ -189,22 +189,22 @@ def _kaspi_certificate(settings: Settings) -> list[Check]:
 
 
 def _callbacks(settings: Settings) -> Iterator[Check]:
-    """Whose calls to ``/webhooks/kaspi`` are taken: a gateway's by signature, Kaspi's bills by address."""
+    """Report whose calls to ``/webhooks/kaspi`` are accepted: by signature or by address."""
     if settings.kaspi_mode is ProviderMode.OFF:
         return
-    name, networks = "callbacks", ", ".join(str(each) for each in settings.callback_networks)
+    name, networks = "callbacks", ", ".join(str(network) for network in settings.callback_networks)
     if settings.kaspi_scheme is not KaspiScheme.GATEWAY:
-        found = f"Kaspi's bills are taken from {networks or 'nobody (KASPI_CALLBACK_ALLOW)'}"
+        found = f"bills are accepted from {networks or 'no address (KASPI_CALLBACK_ALLOW)'}"
         yield Check(name, "ok", found)
     elif settings.kaspi_api_secret is None:
-        how = "set KASPI_API_SECRET to what the gateway signs with; until then payments are polled"
-        yield Check(name, "warn", "the gateway's are refused: their signature cannot be checked", how)
+        how = "set KASPI_API_SECRET to the gateway's signing secret; until then payments are polled"
+        yield Check(name, "warn", "the gateway's are refused: their signature cannot be verified", how)
     else:
-        yield Check(name, "ok", f"the gateway's are taken by their signature, from {networks or 'anywhere'}")
+        yield Check(name, "ok", f"the gateway's are accepted by signature, from {networks or 'any address'}")
 
 
 async def _clock(settings: Settings) -> Check:
-    """Compare with the Date that Stripe's server puts on every answer, also on a refusal."""
+    """Compare the clock with the Date header that Stripe's server sends with every response."""
     import httpx
 
     if settings.stripe_mode is ProviderMode.OFF:
@@ -216,11 +216,11 @@ async def _clock(settings: Settings) -> Check:
         return Check("clock", "warn", "not compared: Stripe does not answer")
     skew = _skew_s(answer.headers.get("Date"))
     if skew is None:
-        return Check("clock", "warn", "not compared: the answer has no date")
+        return Check("clock", "warn", "not compared: the response has no Date")
     if abs(skew) > _SKEW_S:
-        words = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} Stripe's"
+        difference = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} Stripe's"
         return Check(
-            "clock", "fail", f"this computer's clock is {words}", "switch on time synchronisation", 7
+            "clock", "fail", f"this computer's clock is {difference}", "turn on time synchronisation", 7
         )
     return Check("clock", "ok", f"within {max(2, abs(skew)):.0f} s of Stripe's")
 
@@ -240,7 +240,7 @@ def _webhook_secret(settings: Settings) -> Check:
         return Check("webhook secret", "warn", "not needed: Stripe is not configured")
     if not count:
         how = "copy it from Stripe's dashboard into STRIPE_WEBHOOK_SECRET; until then payments are polled"
-        return Check("webhook secret", "warn", "not set: `serve` would refuse Stripe's webhooks", how)
+        return Check("webhook secret", "warn", "not set: `serve` refuses Stripe's webhooks", how)
     return Check("webhook secret", "ok", "set" if count == 1 else f"{count} set (rotation)")
 
 
@@ -251,43 +251,45 @@ def _tokens(settings: Settings) -> Check:
         how = "set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL before: procomp-pay serve"
         return Check("JWT", "warn", "not set: only `serve` needs it", how)
     try:
-        asked = jwt_keys.plan(settings)
-        if asked.kind is jwt_keys.Kind.SECRET:
+        plan = jwt_keys.plan(settings)
+        if plan.kind is jwt_keys.Kind.SECRET:
             jwt_keys.check_secret(settings)
-        elif asked.kind is jwt_keys.Kind.PUBLIC_KEY:
-            jwt_keys.public_key(settings, asked.algorithm)
+        elif plan.kind is jwt_keys.Kind.PUBLIC_KEY:
+            jwt_keys.public_key(settings, plan.algorithm)
         else:
             jwt_keys.jwks_url(settings)
     except PaymentError as error:
         return _failed("JWT", error)
-    return Check("JWT", "ok", f"{asked.kind}, {asked.algorithm}")
+    return Check("JWT", "ok", f"{plan.kind}, {plan.algorithm}")
 
 
-def _post(settings: Settings) -> Iterator[Check]:
-    """Who is told of what. Nothing is sent: `outbox test` does."""
+def _notifications(settings: Settings) -> Iterator[Check]:
+    """Report which notifications are configured. Nothing is sent; ``outbox test`` does that."""
     from urllib.parse import urlsplit
 
     from procomp_pay.config.delivery import mail_server
 
     quiet = "warn" if settings.is_live else "ok"
-    tries = "try it: procomp-pay outbox test"
+    try_it = "try it: procomp-pay outbox test"
     if settings.smtp_url is None:
-        yield Check("letters", quiet, "not configured (SMTP_URL): participants are not written to")
+        yield Check("letters", quiet, "not configured (SMTP_URL): participants get no e-mails")
     else:
         server = mail_server(settings.smtp_url.get_secret_value())
         login = "with a login" if server.user else "without a login"
         found = f"{settings.mail_from} by {server.host}:{server.port}, {server.encryption}, {login}"
-        yield Check("letters", "ok", f"{found}; language {settings.mail_language}", f"{tries} --to ADDRESS")
+        yield Check("letters", "ok", f"{found}; language {settings.mail_language}", f"{try_it} --to ADDRESS")
     if settings.platform_webhook_url is None:
-        yield Check("webhook out", "ok", "not configured (PLATFORM_WEBHOOK_URL): the platform is not told")
+        yield Check(
+            "webhook out", "ok", "not configured (PLATFORM_WEBHOOK_URL): the platform gets no webhooks"
+        )
     else:
         host = urlsplit(settings.platform_webhook_url).netloc.rpartition("@")[2]
-        yield Check("webhook out", "ok", f"signed, to {host}", tries)
+        yield Check("webhook out", "ok", f"signed, to {host}", try_it)
     given = ["a chat (ALERT_WEBHOOK_URL)"] if settings.alert_webhook_url else []
     given += [settings.alert_mail_to] if settings.alert_mail_to else []
     if not given:
         how = "set ALERT_WEBHOOK_URL or ALERT_MAIL_TO"
-        nobody = "nobody is told of a payment made twice, a dispute, or work that stands still"
-        yield Check("alerts", quiet, nobody, how)
+        silent = "not configured: nobody is alerted to duplicate payments, disputes or stalled work"
+        yield Check("alerts", quiet, silent, how)
     else:
-        yield Check("alerts", "ok", f"to {' and '.join(given)}", tries)
+        yield Check("alerts", "ok", f"to {' and '.join(given)}", try_it)

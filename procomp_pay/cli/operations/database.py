@@ -1,4 +1,4 @@
-"""``db``: set the database up, and say how it stands."""
+"""``db``: set up the database, show its state, adopt a platform's payments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import operator, run_with_context, settings
+from procomp_pay.cli.framework.context import load_settings, operator, run_with_context
 from procomp_pay.cli.framework.options import AsOption, JsonOption, command_group
 from procomp_pay.domain.errors import DatabaseUnavailable
 
@@ -19,29 +19,29 @@ _UPGRADE = """[bold]Examples[/]
 
   procomp-pay db upgrade
 
-Safe to run again, and by several processes at once. Make a backup first."""
+Safe to repeat, and to run from several processes at once. Make a backup first."""
 _STATUS = """[bold]Examples[/]
 
   procomp-pay db status
   procomp-pay db status --json
 
-Exit code 5: it cannot be reached, or has no tables yet."""
+Exit code 5: the database is unreachable, or has no tables yet."""
 
 _ADOPT = """[bold]Examples[/]
 
-  procomp-pay db adopt --dry-run   what would be taken over, and what would not
+  procomp-pay db adopt --dry-run   show what would be adopted, and what would not
   procomp-pay db adopt --as aida
 
-For a platform that took payments before this desk. Its rows are read, never changed.
-What is still open is asked about at its provider afterwards, by serve or maintain.
-It can be stopped and run again, also beside a running serve.
+For a platform that took payments before procomp-pay. Its rows are read, never changed.
+Open payments are polled at their provider afterwards, by serve or maintain.
+Can be stopped and repeated, even beside a running serve.
 
-Exit code 6: a person has to look at some of them first; each is named with the reason."""
+Exit code 6: some payments need manual review; each is listed with the reason."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = command_group("Set the database up, look at it.")
+    group = command_group("Set up the database, show its state.")
     group.command(epilog=_UPGRADE)(upgrade)
     group.command(epilog=_STATUS)(status)
     group.command(epilog=_ADOPT)(adopt)
@@ -49,10 +49,10 @@ def register(app: typer.Typer) -> None:
 
 
 def upgrade(as_json: JsonOption = False) -> None:
-    """Bring the database to the newest revision, without losing anything."""
+    """Upgrade the database to the newest revision. Nothing is lost."""
     from procomp_pay.storage.database import migrate
 
-    url = settings().url
+    url = load_settings().url
     before = migrate.current(url)
     migrate.upgrade(url)
     after = migrate.current(url)
@@ -65,8 +65,8 @@ def upgrade(as_json: JsonOption = False) -> None:
 
 
 def status(as_json: JsonOption = False) -> None:
-    """The database: where it is, its revision, and what is pending."""
-    url = settings().url
+    """Show where the database is, its revision, and pending upgrades."""
+    url = load_settings().url
     found = examine(url)
     if as_json:
         console.print_json(found)
@@ -80,27 +80,31 @@ def status(as_json: JsonOption = False) -> None:
 
 
 def adopt(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")
+    ] = False,
     by: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take over the payments that the platform wrote without this desk."""
-    using, actor = settings(), operator(by)
-    examine(using.url)
-    found = run_with_context(lambda ctx: _adopt(ctx, actor, dry_run=dry_run, quiet=as_json), using=using)
+    """Adopt the payments that the platform took before procomp-pay."""
+    settings, actor = load_settings(), operator(by)
+    examine(settings.url)
+    result = run_with_context(
+        lambda ctx: _adopt(ctx, actor, dry_run=dry_run, quiet=as_json), settings=settings
+    )
     if as_json:
         console.print_json(
             {
                 "dry_run": dry_run,
-                "adopted": found.taken,
-                "to_be_asked": found.asked,
-                "left": found.left,
-                "reasons": [{"payment_id": payment, "reason": reason} for payment, reason in found.named],
+                "adopted": result.taken,
+                "to_be_asked": result.asked,
+                "left": result.left,
+                "reasons": [{"payment_id": payment, "reason": reason} for payment, reason in result.named],
             }
         )
     else:
-        _show_adopted(found, dry_run=dry_run)
-    if found.left:
+        _show_adopted(result, dry_run=dry_run)
+    if result.left:
         raise typer.Exit(6)
 
 
@@ -109,30 +113,30 @@ async def _adopt(ctx: AppContext, actor: Actor, *, dry_run: bool, quiet: bool) -
     from procomp_pay.services.maintenance import adoption as use_case
 
     total = await use_case.size(ctx)
-    with bar("looking" if dry_run else "taking over", lambda: total, quiet=quiet) as seen:
+    with bar("checking" if dry_run else "adopting", lambda: total, quiet=quiet) as seen:
         return await use_case.adopt(ctx, actor, dry_run=dry_run, seen=seen)
 
 
-def _show_adopted(found: Adopted, *, dry_run: bool) -> None:
-    if not (found.taken or found.left):
-        typer.echo("✓ every payment of the platform is known here already")
+def _show_adopted(result: Adopted, *, dry_run: bool) -> None:
+    if not (result.taken or result.left):
+        typer.echo("✓ all payments of the platform are already known")
         return
-    verb = "would be taken over" if dry_run else "taken over"
-    typer.echo(f"✓ payments {verb}: {found.taken}, of which {found.asked} are asked about at their provider")
-    if found.asked and not dry_run:
+    verb = "would be adopted" if dry_run else "adopted"
+    typer.echo(f"✓ payments {verb}: {result.taken}, of which {result.asked} are polled at their provider")
+    if result.asked and not dry_run:
         console.hint("procomp-pay maintain")
-    if found.left:
-        console.say(f"✗ a person has to look at: {found.left}", fg="red")
-    for payment, reason in found.named:
+    if result.left:
+        console.say(f"✗ for manual review: {result.left}", fg="red")
+    for payment, reason in result.named:
         console.say(f"  payment {console.clean(payment)} {console.clean(reason)}")
-    if found.left > len(found.named):
-        console.say(f"  … and {found.left - len(found.named)} more")
+    if result.left > len(result.named):
+        console.say(f"  … and {result.left - len(result.named)} more")
 
 
 def examine(url: str) -> dict[str, Any]:
-    """Where the database is and how far it is set up.
+    """Return where the database is, its revision and the pending ones.
 
-    :raises DatabaseUnavailable: no connection, no file, or no tables of ours.
+    :raises DatabaseUnavailable: there is no connection, no file, or no tables of ours.
     """
     from procomp_pay.storage.database import migrate
 

@@ -1,4 +1,4 @@
-"""``doctor``: what is set up, what is not, and what to do about it."""
+"""``doctor``: check the installation."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay doctor
   procomp-pay doctor --json
 
-✓ fine   ! works, but look at it   ✗ does not work
-Exit code 7: a setting is missing or wrong. 5: something does not answer."""
+✓ works   ! works, but look at it   ✗ does not work
+
+Exit code 7: a setting is missing or wrong. 5: a service does not answer."""
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 
 
@@ -23,20 +24,20 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Check this installation: settings, database, keys, Stripe, Kaspi, clock."""
+    """Check the installation: settings, database, keys, providers."""
     from procomp_pay.cli.operations.checks import examine
 
-    found = examine()
-    code = max((each.exit_code for each in found), default=0)
+    checks = examine()
+    code = max((check.exit_code for check in checks), default=0)
     if as_json:
-        console.print_json({"checks": [each.full() for each in found], "exit_code": code})
+        console.print_json({"checks": [check.full() for check in checks], "exit_code": code})
     else:
-        for each in found:
-            mark, colour = _MARKS[each.state]
+        for check in checks:
+            mark, colour = _MARKS[check.state]
             shown = typer.style(mark, fg=colour, bold=True) if console.has_colour() else mark
-            text = console.wrap(f"{each.name:<14} {console.clean(each.found)}", indent=" " * 17)
+            text = console.wrap(f"{check.name:<14} {console.clean(check.found)}", indent=" " * 17)
             typer.echo(f"{shown} {text}")
-            if each.next_step:
-                typer.echo(f"  {'':14} → {console.clean(each.next_step)}")
+            if check.next_step:
+                typer.echo(f"  {'':14} → {console.clean(check.next_step)}")
     if code:
         raise typer.Exit(code)

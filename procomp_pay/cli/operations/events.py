@@ -1,4 +1,4 @@
-"""``events``: what came from the providers, what became of it, and once more."""
+"""``events``: list, show and replay the events that the providers sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import operator, run_with_context
 from procomp_pay.cli.framework.options import AsOption, CursorOption, JsonOption, LimitOption, command_group
-from procomp_pay.cli.framework.paging import print_page, tell_next
+from procomp_pay.cli.framework.paging import print_next_page, print_page
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -22,21 +22,22 @@ _LIST = """[bold]Examples[/]
   procomp-pay events list --state dead
   procomp-pay events list --type "charge.dispute.*" --since 2026-05-01 --json
 
-States: pending, done, ignored (a type that the desk does not act on),
-foreign (about a payment that is not ours), dead (given up)."""
+States: pending, done, ignored (a type that is not needed), foreign (about a
+payment created elsewhere), dead (processing was given up)."""
 _SHOW = """[bold]Examples[/]
 
   procomp-pay events show evt_1PxYz
   procomp-pay events show evt_1PxYz --json
 
-Secrets and what belongs to a person are hidden."""
+Secrets and personal data are hidden."""
 _REPLAY = """[bold]Examples[/]
 
   procomp-pay events replay evt_1PxYz
   procomp-pay events replay --all-dead --dry-run
   procomp-pay events replay --state foreign --type "refund.*" --since 2026-05-01
 
-An event that was handled already changes nothing a second time.
+An event that was processed already changes nothing a second time.
+
 Exit code 6: some failed again."""
 
 StateOption = Annotated[
@@ -45,12 +46,16 @@ StateOption = Annotated[
 ]
 TypeOption = Annotated[
     str | None,
-    typer.Option("--type", metavar="TYPE", help='As payment_intent.succeeded, or "refund.*".'),
+    typer.Option("--type", metavar="TYPE", help='A type such as payment_intent.succeeded, or "refund.*".'),
 ]
-ProviderOption = Annotated[str | None, typer.Option("--provider", metavar="NAME", help="As stripe.")]
-PaymentOption = Annotated[str | None, typer.Option("--payment", metavar="ID", help="Of this payment.")]
+ProviderOption = Annotated[
+    str | None, typer.Option("--provider", metavar="NAME", help="A provider, such as stripe.")
+]
+PaymentOption = Annotated[
+    str | None, typer.Option("--payment", metavar="ID", help="Only events about this payment.")
+]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="DAY", help="Received from this day on, as 2026-05-01.")
+    str | None, typer.Option("--since", metavar="DAY", help="Received from this day on, such as 2026-05-01.")
 ]
 
 _MARKS = {"done": "✓", "ignored": "·", "foreign": "·", "pending": "…", "dead": "✗"}
@@ -59,23 +64,23 @@ _COLOURS = {"done": "green", "pending": "yellow", "dead": "red"}
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = command_group("Events from the providers: look, and replay.")
+    group = command_group("List, show and replay events from the providers.")
     group.command("list", epilog=_LIST)(list_events)
     group.command(epilog=_SHOW)(show)
     group.command(epilog=_REPLAY)(replay)
     app.add_typer(group, name="events")
 
 
-def _wanted(
+def _filter(
     state: str | None, kind: str | None, provider: str | None, payment: str | None, since: str | None
 ) -> EventFilter:
     from procomp_pay.storage.models.states import EventState
     from procomp_pay.storage.webhooks.listing import EventFilter
 
-    known = [each.value for each in EventState]
+    known = [state.value for state in EventState]
     if state is not None and state.lower() not in known:
         raise Refused(
-            f"{console.clean(state[:24])!r} is no state of an event", next_step=f"use {', '.join(known)}"
+            f"{console.clean(state[:24])!r} is not a state of an event", next_step=f"use {', '.join(known)}"
         )
     first = formats.day(since, "--since")
     return EventFilter(
@@ -97,25 +102,25 @@ def list_events(
     cursor: CursorOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What came in, newest first, and why each stands where it stands."""
+    """List received events, newest first, with their state and its reason."""
     from procomp_pay.services.webhooks import admin as events
 
-    wanted = _wanted(state, kind, provider, payment, since)
-    found, following = run_with_context(lambda ctx: events.many(ctx, wanted, limit=limit, cursor=cursor))
+    selection = _filter(state, kind, provider, payment, since)
+    views, next_cursor = run_with_context(lambda ctx: events.many(ctx, selection, limit=limit, cursor=cursor))
     if as_json:
-        print_page(found, following)
+        print_page(views, next_cursor)
         return
-    if not found:
-        console.say("No events" + (" yet" if wanted.is_any else " fit"), dim=True)
+    if not views:
+        console.say("No events yet" if selection.is_any else "No events match", dim=True)
         return
-    for view in found:
+    for view in views:
         console.print_lines(_lines(view))
-    given = {"state": state, "type": kind, "provider": provider, "payment": payment, "since": since}
-    tell_next("events list", given | {"limit": limit}, following)
+    filters = {"state": state, "type": kind, "provider": provider, "payment": payment, "since": since}
+    print_next_page("events list", filters | {"limit": limit}, next_cursor)
 
 
 def _lines(view: EventView) -> list[str]:
-    """Two lines: what it is, and why it stands there where that is not plain."""
+    """Return an event as a line, with a second one for its payment and the reason of its state."""
     mark = console.coloured(f"{_MARKS[view.state]} {view.state.value:<8}", _COLOURS.get(view.state))
     name = f"{console.clean(view.type)}  {console.clean(view.event_id)}"
     head = f"{mark} {formats.clock_time(view.received_at)}  {name}"
@@ -130,15 +135,15 @@ def _lines(view: EventView) -> list[str]:
 def _reason(view: EventView) -> str:
 
     if view.next_attempt_at is not None and view.attempts:
-        return f"{view.why}; again at {formats.clock_time(view.next_attempt_at)}"
+        return f"{view.why}; next attempt at {formats.clock_time(view.next_attempt_at)}"
     return view.why
 
 
 def show(
-    event: Annotated[str, typer.Argument(help="The event's id, ours or the provider's.", metavar="EVENT")],
+    event: Annotated[str, typer.Argument(help="The event's id: ours or the provider's.", metavar="EVENT")],
     as_json: JsonOption = False,
 ) -> None:
-    """One event with its document, without secrets and without what belongs to a person."""
+    """Show an event with its document, without secrets and personal data."""
     from procomp_pay.services.webhooks import admin as events
 
     view, document = run_with_context(lambda ctx: events.one(ctx, event))
@@ -148,70 +153,74 @@ def show(
     import simplejson
 
     console.print_lines(_lines(view))
-    rows = {"happened": view.occurred_at, "received": view.received_at, "handled": view.handled_at}
+    rows = {"happened": view.occurred_at, "received": view.received_at, "processed": view.handled_at}
     for name, at in rows.items():
         if at is not None:
-            typer.echo(f"  {name:<9} {formats.clock_time(at)}")
+            typer.echo(f"  {name:<10} {formats.clock_time(at)}")
     text = simplejson.dumps(document, use_decimal=True, ensure_ascii=False, indent=2)
     typer.echo("\n".join(console.clean(line) for line in text.split("\n")))
 
 
 def replay(
-    event: Annotated[str | None, typer.Argument(help="This one.", metavar="EVENT")] = None,
-    all_dead: Annotated[bool, typer.Option("--all-dead", help="All that were given up.")] = False,
+    event: Annotated[str | None, typer.Argument(help="The event's id.", metavar="EVENT")] = None,
+    all_dead: Annotated[
+        bool, typer.Option("--all-dead", help="All events whose processing was given up.")
+    ] = False,
     state: StateOption = None,
     kind: TypeOption = None,
     provider: ProviderOption = None,
     payment: PaymentOption = None,
     since: SinceOption = None,
-    limit: Annotated[int, typer.Option(metavar="N", help="At most so many, the newest.", min=1)] = 1000,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which; change nothing.")] = False,
+    limit: Annotated[
+        int, typer.Option(metavar="N", help="Replay at most N events, the newest.", min=1)
+    ] = 1000,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show which; change nothing.")] = False,
     as_: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Have events handled once more: one, those that fit, or all that were given up."""
+    """Process events again: one, the matching ones, or all dead ones."""
     from procomp_pay.services.webhooks import admin as events
 
-    wanted = _wanted("dead" if all_dead else state, kind, provider, payment, since)
-    if (event is None) == wanted.is_any or (all_dead and state):
+    selection = _filter("dead" if all_dead else state, kind, provider, payment, since)
+    if (event is None) == selection.is_any or (all_dead and state):
         raise typer.BadParameter(
-            "name an EVENT, or say which: --all-dead, --state, --type, --payment, --since"
+            "give an EVENT, or select events: --all-dead, --state, --type, --payment, --since"
         )
     actor = operator(as_)
 
     async def work(ctx: Any) -> list[Replayed]:
         if event is not None:
             return [await events.replay_one(ctx, event, actor, dry_run=dry_run)]
-        return await events.replay_many(ctx, wanted, actor, limit=limit, dry_run=dry_run)
+        return await events.replay_many(ctx, selection, actor, limit=limit, dry_run=dry_run)
 
-    found = run_with_context(work)
-    failed = [each for each in found if not dry_run and each.state in ("pending", "dead")]
+    replays = run_with_context(work)
+    failed = [replay for replay in replays if not dry_run and replay.state in ("pending", "dead")]
     if as_json:
         items = [
-            {"event_id": each.before.event_id, "type": each.before.type, "was": each.before.state,
-             "now": each.state, "payment_id": each.before.payment_id}
-            for each in found
+            {"event_id": replay.before.event_id, "type": replay.before.type, "was": replay.before.state,
+             "now": replay.state, "payment_id": replay.before.payment_id}
+            for replay in replays
         ]  # fmt: skip
-        console.print_json({"dry_run": dry_run, "count": len(found), "failed": len(failed), "items": items})
+        console.print_json({"dry_run": dry_run, "count": len(replays), "failed": len(failed), "items": items})
     else:
-        _tell(found, dry_run=dry_run, failed=len(failed))
+        _show_replays(replays, dry_run=dry_run, failed=len(failed))
     if failed:
         raise typer.Exit(6)
 
 
-def _tell(found: list[Replayed], *, dry_run: bool, failed: int) -> None:
-    if not found:
-        console.say("No events fit: nothing to replay", dim=True)
+def _show_replays(replays: list[Replayed], *, dry_run: bool, failed: int) -> None:
+    if not replays:
+        console.say("No events match: nothing to replay", dim=True)
         return
-    for each in found:
-        now = "would be handled once more" if dry_run else f"now {each.state or 'in other hands'}"
-        before = each.before
+    for replay in replays:
+        now = "would be processed again" if dry_run else f"now {replay.state or 'being processed elsewhere'}"
+        before = replay.before
         typer.echo(
             f"{console.clean(before.event_id)}  {console.clean(before.type)}  was {before.state.value}, {now}"
         )
-    several = "1 event" if len(found) == 1 else f"{len(found)} events"
+    events = formats.counted(len(replays), "event")
     console.say(
-        f"{several} {'would be ' if dry_run else ''}replayed" + (f", {failed} failed again" if failed else "")
+        f"{events} {'would be ' if dry_run else ''}replayed" + (f", {failed} failed again" if failed else "")
     )
     if failed:
         console.hint("procomp-pay events list --state pending")

@@ -1,4 +1,4 @@
-"""``keys``: the keys that sensitive columns are encrypted with."""
+"""``keys``: create and rotate the keys of the encrypted columns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import run_with_context, settings
+from procomp_pay.cli.framework.context import load_settings, run_with_context
 from procomp_pay.cli.framework.options import JsonOption, command_group
 
 if TYPE_CHECKING:
@@ -18,27 +18,31 @@ if TYPE_CHECKING:
 _ROTATE = """[bold]Examples[/]
 
   procomp-pay keys rotate
-  procomp-pay keys rotate --check   how many rows still need an older key
+  procomp-pay keys rotate --check   count the rows that still need an older key
 
-With ENCRYPTION_KEYS: put a new key (keys new) in front of the older ones for every
-process, restart them, then rotate. On the embedded default the new key is made
-here. It can be stopped and run again, also beside a running serve.
+With ENCRYPTION_KEYS: put a new key (keys new) before the older ones for every
+process, restart them, then rotate. On the embedded default this command creates
+the new key. It can be stopped and repeated, even beside a running serve.
 
-An older key may go when --check counts none that need it, and a day is over: until
-then it holds QR links and, on the embedded default, tokens that were signed with it.
-Exit code 6: rows still need an older key, or none of the keys reads them."""
+Remove an older key when --check finds no row that needs it, and one day later: until
+then it is needed for QR links and, on the embedded default, for signed tokens.
+
+Exit code 6: rows still need an older key, or no key can decrypt them."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = command_group("Keys for the encrypted columns.")
+    group = command_group("Create and rotate encryption keys.")
     group.command("new", epilog="[bold]Examples[/]\n\n  procomp-pay keys new")(new)
     group.command("rotate", epilog=_ROTATE)(rotate)
     app.add_typer(group, name="keys")
 
 
 def new() -> None:
-    """Make a new random key for ENCRYPTION_KEYS and print it. Put it first; keep the older ones behind it."""
+    """Print a new random key for ENCRYPTION_KEYS.
+
+    Put it first, before the older ones.
+    """
     from procomp_pay.storage.encryption.keyring import new_key
 
     typer.echo(new_key())
@@ -48,63 +52,61 @@ def rotate(
     check: Annotated[bool, typer.Option("--check", help="Only count; change nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put everything that is encrypted under the newest key."""
-    using = settings()
-    found = run_with_context(lambda ctx: _work(ctx, using, check=check, quiet=as_json), using=using)
-    left: Count = found["left"]
+    """Re-encrypt everything with the newest key."""
+    settings = load_settings()
+    result = run_with_context(lambda ctx: _work(ctx, settings, check=check, quiet=as_json), settings=settings)
+    left: Count = result["left"]
     if as_json:
-        shown = {name: value for name, value in found.items() if name != "left"}
+        shown = {name: value for name, value in result.items() if name != "left"}
         console.print_json(
             shown | {"rows": left.rows, "need_older_key": left.old, "unreadable": left.unreadable}
         )
     else:
-        _show(found, left, check=check)
+        _show(result, left, check=check)
     if left.old or left.unreadable:
         raise typer.Exit(6)
 
 
-async def _work(ctx: AppContext, using: Settings, *, check: bool, quiet: bool) -> dict[str, Any]:
+async def _work(ctx: AppContext, settings: Settings, *, check: bool, quiet: bool) -> dict[str, Any]:
     from procomp_pay.cli.framework.progress import bar
     from procomp_pay.services.bootstrap import key_file
     from procomp_pay.services.maintenance import key_rotation as use_case
 
-    made = False
-    if not check and using.encryption_keys is None:
-        made = await use_case.add_key_where_due(ctx, key_file(using))
+    created = False
+    if not check and settings.encryption_keys is None:
+        created = await use_case.add_key_where_due(ctx, key_file(settings))
     total = await use_case.size(ctx)
-    with bar("looking" if check else "rotating", lambda: total, quiet=quiet) as seen:
+    with bar("counting" if check else "rotating", lambda: total, quiet=quiet) as seen:
         if check:
-            done: Rotation | None = None
+            rotation: Rotation | None = None
             left = await use_case.count(ctx, seen=seen)
         else:
-            done = await use_case.rotate(ctx, seen=seen)
-            left = done.left
+            rotation = await use_case.rotate(ctx, seen=seen)
+            left = rotation.left
     return {
         "keys": len(ctx.keyring),
-        "new_key_made": made,
-        "rotated": done.rotated if done else 0,
+        "new_key_made": created,
+        "rotated": rotation.rotated if rotation else 0,
         "left": left,
     }
 
 
-def _show(found: dict[str, Any], left: Count, *, check: bool) -> None:
-    if found["new_key_made"]:
-        console.say(
-            "A new key stands first in the key file; the older ones stay behind it. Back the file up."
-        )
+def _show(result: dict[str, Any], left: Count, *, check: bool) -> None:
+    if result["new_key_made"]:
+        console.say("A new key was put first in the key file, before the older ones. Back up the file.")
     if not check:
-        typer.echo(f"✓ put under the newest key: {found['rotated']} of {left.rows}")
+        typer.echo(f"✓ re-encrypted with the newest key: {result['rotated']} of {left.rows}")
     if not (left.old or left.unreadable):
-        typer.echo(f"✓ the newest key reads everything ({left.rows})")
-    if found["keys"] == 1:
-        console.say("There is one key: to change it, put a new one in front of it in ENCRYPTION_KEYS.")
+        typer.echo(f"✓ everything is encrypted with the newest key ({left.rows})")
+    if result["keys"] == 1:
+        console.say("There is one key. To change it, put a new one before it in ENCRYPTION_KEYS.")
         console.hint("procomp-pay keys new")
     if left.old:
-        console.say(f"✗ still under an older key, which has to be kept: {left.old}", fg="red")
+        console.say(f"✗ still encrypted with an older key, which must be kept: {left.old}", fg="red")
         if not check:
-            console.say("  some process still writes with it: restart that one with the new keys")
+            console.say("  a process still uses it: restart that process with the new keys")
         console.hint("procomp-pay keys rotate")
-    for each in left.named:
-        console.say(f"✗ none of the keys reads {console.clean(each)}", fg="red")
+    for row in left.named:
+        console.say(f"✗ no key can decrypt {console.clean(row)}", fg="red")
     if left.unreadable > len(left.named):
         console.say(f"  … and {left.unreadable - len(left.named)} more")

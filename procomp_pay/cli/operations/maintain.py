@@ -1,4 +1,4 @@
-"""``maintain``: one pass of all background work, for cron."""
+"""``maintain``: run all background work once, for cron."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.context import load_settings, run_with_context, show_mode_notice
 from procomp_pay.cli.framework.options import JsonOption
 from procomp_pay.domain.errors import PaymentError, Unavailable
 
@@ -21,8 +21,8 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay maintain
   * * * * *  procomp-pay maintain >> /var/log/procomp-pay.log 2>&1
 
-Exit code 6: something in the pass failed and is named. 5: another one is running,
-or the database does not answer."""
+Exit code 6: some work failed; it is listed. 5: another maintain is running, or the
+database does not answer."""
 
 
 def register(app: typer.Typer) -> None:
@@ -31,33 +31,34 @@ def register(app: typer.Typer) -> None:
 
 
 def maintain(as_json: JsonOption = False) -> None:
-    """Do all background work once: events, open payments, refunds, letters and alerts.
+    """Run all background work once, for cron.
 
-    Not needed beside a running `serve`; harmless there. Two never run at once.
+    That is: events, open payments, refunds and notifications. Not needed beside a
+    running `serve`, but harmless. Two never run at the same time.
     """
-    using = settings()
-    warn_of_play_money(using, as_json=as_json)
-    done = run_with_context(lambda ctx: _pass_alone(ctx, using), using=using)
-    problems = done.events_failed + len(done.failures)
+    settings = load_settings()
+    show_mode_notice(settings, as_json=as_json)
+    result = run_with_context(lambda ctx: _pass_alone(ctx, settings), settings=settings)
+    problems = result.events_failed + len(result.failures)
     if as_json:
         counts = {
-            "fetched": done.fetched,
-            "events": done.events,
-            "events_failed": done.events_failed,
-            "looked_at": done.looked_at,
-            "moved": done.moved,
-            "delivered": done.delivered,
-            "not_delivered": done.not_delivered,
+            "fetched": result.fetched,
+            "events": result.events,
+            "events_failed": result.events_failed,
+            "looked_at": result.looked_at,
+            "moved": result.moved,
+            "delivered": result.delivered,
+            "not_delivered": result.not_delivered,
         }
-        console.print_json(counts | {"failures": done.failures})
+        console.print_json(counts | {"failures": result.failures})
     else:
-        typer.echo(str(done))
-        _name_problems(done)
+        typer.echo(str(result))
+        _show_problems(result)
     if problems:
         raise typer.Exit(6)
 
 
-async def _pass_alone(ctx: AppContext, using: Settings) -> Pass:
+async def _pass_alone(ctx: AppContext, settings: Settings) -> Pass:
     from procomp_pay.services.maintenance.run import one_pass
     from procomp_pay.services.maintenance.stalled_work import alert_stalled_work
     from procomp_pay.storage.database.locks import maintenance_lock
@@ -65,17 +66,17 @@ async def _pass_alone(ctx: AppContext, using: Settings) -> Pass:
     async with maintenance_lock(ctx.db) as ours:
         if not ours:
             raise Unavailable(
-                "Another maintain is running", next_step="let it finish; cron will come again by itself"
+                "Another maintain is running", next_step="let it finish; cron starts the next one"
             )
-        await alert_stalled_work(ctx)  # before it is made good
+        await alert_stalled_work(ctx)  # before this pass catches up
         done = await one_pass(ctx)
-        if using.audit_seal_hours is not None:
-            await _seal(ctx, using.audit_seal_hours, done)
+        if settings.audit_seal_hours is not None:
+            await _seal(ctx, settings.audit_seal_hours, done)
         return done
 
 
 async def _seal(ctx: AppContext, hours: int, done: Pass) -> None:
-    """Seal the audit trail where its time has come; its trouble is one of the pass's failures."""
+    """Seal the audit trail if a seal is due; an error counts as a failure of the pass."""
     from datetime import timedelta
 
     from procomp_pay.services.audit.seals import seal_if_due
@@ -86,11 +87,10 @@ async def _seal(ctx: AppContext, hours: int, done: Pass) -> None:
         done.failures.append(f"audit seal: {error.message}")
 
 
-def _name_problems(done: Pass) -> None:
-    for failure in done.failures:
+def _show_problems(result: Pass) -> None:
+    for failure in result.failures:
         console.say(f"✗ {console.clean(failure)}", fg="red")
-    if done.events_failed:
-        one = done.events_failed == 1
-        what = "1 event" if one else f"{done.events_failed} events"
-        console.say(f"✗ {what} could not be handled; {'it is' if one else 'they are'} tried again", fg="red")
+    if result.events_failed:
+        events = formats.counted(result.events_failed, "event")
+        console.say(f"✗ {events} could not be processed; retries follow", fg="red")
         console.hint("procomp-pay events list")

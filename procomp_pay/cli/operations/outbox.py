@@ -1,4 +1,4 @@
-"""``outbox``: letters, webhooks and alerts, what became of them, and bringing back what was given up."""
+"""``outbox``: list, show, replay and test outgoing e-mails, webhooks and alerts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LIST = """[bold]Examples[/]
   procomp-pay outbox list --topic alert --limit 10
 
 States: waiting, delivered, dead (given up), undeliverable (no such address),
-skipped (not configured, or overtaken), held (the same alert within the hour)."""
+skipped (not configured, or superseded), held (the same alert was sent within the hour)."""
 _SHOW = """[bold]Examples[/]
 
   procomp-pay outbox show MESSAGE"""
@@ -33,18 +33,18 @@ _REPLAY = """[bold]Examples[/]
   procomp-pay outbox replay --dead --dry-run
   procomp-pay outbox replay --dead --destination platform_webhook
 
-It goes out under the id it had, so that a receiver can tell a repetition.
+A message keeps its id, so that the receiver can recognise a repetition.
 What was delivered is not sent again. `serve` or `maintain` sends it."""
 _TEST = """[bold]Examples[/]
 
   procomp-pay outbox test
   procomp-pay outbox test --to me@example.com
 
-Exit code 5: one of the ways did not take it."""
+Exit code 5: at least one channel rejected the test message."""
 
 
 class State(StrEnum):
-    """What ``--state`` takes."""
+    """The values of ``--state``."""
 
     WAITING = "waiting"
     DELIVERED = "delivered"
@@ -56,7 +56,7 @@ class State(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = command_group("Letters, webhooks and alerts on their way.")
+    group = command_group("List, replay and test outgoing e-mails, webhooks and alerts.")
     group.command("list", epilog=_LIST)(list_messages)
     group.command(epilog=_SHOW)(show)
     group.command(epilog=_REPLAY)(replay)
@@ -65,15 +65,20 @@ def register(app: typer.Typer) -> None:
 
 
 def list_messages(
-    state: Annotated[State | None, typer.Option(help="Messages with a delivery that stands so.")] = None,
-    topic: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="How the topic begins: payment, alert.dispute.")
+    state: Annotated[
+        State | None, typer.Option(metavar="STATE", help="Only deliveries in this state; see below.")
     ] = None,
-    payment: Annotated[str | None, typer.Option(metavar="PAYMENT", help="About this payment.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", help="The most messages, to 500.")] = 20,
+    topic: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Only topics that start with this: payment, alert.dispute."),
+    ] = None,
+    payment: Annotated[
+        str | None, typer.Option(metavar="PAYMENT", help="Only messages about this payment.")
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="N", help="Show at most N messages, up to 500.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """What there was to tell, newest first, and what became of it."""
+    """List messages, newest first, with their deliveries."""
 
     async def work(ctx: Any) -> list[Told]:
         from procomp_pay.services.notifications import outbox
@@ -81,15 +86,15 @@ def list_messages(
         wanted = {"state": state.value if state else None, "topic": topic, "payment_id": payment}
         return await outbox.newest(ctx, limit=limit, **wanted)
 
-    found = run_with_context(work)
+    messages = run_with_context(work)
     if as_json:
         from procomp_pay.services.notifications.outbox import as_document
 
-        console.print_json({"items": [as_document(each) for each in found]})
+        console.print_json({"items": [as_document(message) for message in messages]})
         return
-    if not found:
-        console.say("Nothing of the kind in the outbox")
-    for told in found:
+    if not messages:
+        console.say("No messages match" if state or topic or payment else "No messages yet")
+    for told in messages:
         console.print_lines(_lines(told))
 
 
@@ -100,9 +105,9 @@ def _lines(told: Told) -> list[str]:
     lines = [
         f"{message.id}  {console.clean(message.topic)} · {formats.clock_time(message.created_at)}{about}"
     ]
-    lines += [console.wrap(f"    {_delivery_line(each)}", indent=" " * 6) for each in deliveries]
+    lines += [console.wrap(f"    {_delivery_line(delivery)}", indent=" " * 6) for delivery in deliveries]
     if message.skipped:
-        note = f"{'held back: ' if message.state == 'held' else ''}{console.clean(message.skipped)}"
+        note = f"{'held: ' if message.state == 'held' else ''}{console.clean(message.skipped)}"
         lines.append(console.wrap(f"    {note}", indent=" " * 6))
     elif not deliveries:
         lines.append(f"    {message.state}")
@@ -116,18 +121,18 @@ def _delivery_line(row: Delivery) -> str:
     at = f"{' since' if row.state == 'dead' else ', next try' if row.state == 'waiting' else ''} "
     tries = f", {row.attempts} attempts" if row.attempts > 1 else ""
     error = f": {console.clean(row.last_error)}" if row.last_error else ""
-    said = f"{at}{formats.clock_time(when)}" if when else ""
-    return f"{_MARKS[row.state]} {row.destination.replace('_', ' ')}{to} {row.state}{said}{tries}{error}"
+    time = f"{at}{formats.clock_time(when)}" if when else ""
+    return f"{_MARKS[row.state]} {row.destination.replace('_', ' ')}{to} {row.state}{time}{tries}{error}"
 
 
 _MARKS = {"waiting": "…", "delivered": "✓", "dead": "✗", "undeliverable": "✗", "skipped": "-"}
 
 
 def show(
-    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="Its id, or a delivery's.")],
+    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="The id of a message or of a delivery.")],
     as_json: JsonOption = False,
 ) -> None:
-    """One message: what it says, and each delivery."""
+    """Show a message with its contents and deliveries."""
 
     async def work(ctx: Any) -> Told:
         from procomp_pay.services.notifications import outbox
@@ -142,27 +147,33 @@ def show(
         console.print_json(document)
         return
     console.print_lines(_lines(told))
-    for each in told[1]:
-        typer.echo(f"    {each.destination.replace('_', ' '):<18} delivery {each.id}")
+    for delivery in told[1]:
+        typer.echo(f"    {delivery.destination.replace('_', ' '):<18} delivery {delivery.id}")
     for name, value in document["payload"].items():
         if value is not None:
             typer.echo(console.wrap(f"  {console.clean(name):<20} {console.clean(value)}", indent=" " * 23))
-    if any(each.state == "dead" for each in told[1]):
+    if any(delivery.state == "dead" for delivery in told[1]):
         console.hint(f"procomp-pay outbox replay {told[0].id}")
 
 
 def replay(
-    message: Annotated[str | None, typer.Argument(metavar="MESSAGE", help="Its id, or a delivery's.")] = None,
-    dead: Annotated[bool, typer.Option("--dead", help="Everything that was given up.")] = False,
-    destination: Annotated[
-        Destination | None, typer.Option(help="With --dead: what was given up there alone.")
+    message: Annotated[
+        str | None, typer.Argument(metavar="MESSAGE", help="The id of a message or of a delivery.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many, change nothing.")] = False,
+    dead: Annotated[bool, typer.Option("--dead", help="All deliveries that were given up.")] = False,
+    destination: Annotated[
+        Destination | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --dead: participant_mail, platform_webhook, alert_webhook or alert_mail.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show how many; change nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Send again what did not arrive."""
+    """Send undelivered messages again."""
     if (message is None) == (not dead) or (destination is not None and not dead):
-        raise typer.BadParameter("name a message, or say --dead (with --destination, if you like)")
+        raise typer.BadParameter("give a MESSAGE, or --dead (optionally with --destination)")
 
     async def work(ctx: Any) -> int:
         from procomp_pay.services.notifications import outbox
@@ -178,14 +189,16 @@ def replay(
     what = f"{count} {'delivery' if count == 1 else 'deliveries'}"
     typer.echo(f"{what} would be sent again" if dry_run else f"{what} will be sent again")
     if count and not dry_run:
-        console.hint("procomp-pay maintain   (or let serve do it)")
+        console.hint("procomp-pay maintain   (a running serve does it by itself)")
 
 
 def try_out(
-    to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Write a test letter to it.")] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Send a test e-mail to this address.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try every way that is configured, now: mail, the platform's webhook, alerts."""
+    """Send a test message through every configured channel."""
     from procomp_pay.domain.notifications import DeliveryOutcome
 
     async def work(ctx: Any) -> Any:
@@ -195,17 +208,17 @@ def try_out(
 
     trials = run_with_context(work)
     failed = any(
-        each.answer.outcome not in (DeliveryOutcome.DELIVERED, DeliveryOutcome.SKIPPED) for each in trials
+        trial.answer.outcome not in (DeliveryOutcome.DELIVERED, DeliveryOutcome.SKIPPED) for trial in trials
     )
     if as_json:
-        console.print_json({"tests": [each.full() for each in trials], "exit_code": 5 if failed else 0})
+        console.print_json({"tests": [trial.full() for trial in trials], "exit_code": 5 if failed else 0})
     else:
-        for each in trials:
+        for trial in trials:
             mark = {DeliveryOutcome.DELIVERED: "✓", DeliveryOutcome.SKIPPED: "-"}.get(
-                each.answer.outcome, "✗"
+                trial.answer.outcome, "✗"
             )
-            where = f"{each.destination.replace('_', ' ')} {console.clean(each.recipient)}".strip()
-            said = console.clean(each.answer.words) or "taken"
-            typer.echo(console.wrap(f"{mark} {where}: {said}"))
+            where = f"{trial.destination.replace('_', ' ')} {console.clean(trial.recipient)}".strip()
+            answer = console.clean(trial.answer.words) or "accepted"
+            typer.echo(console.wrap(f"{mark} {where}: {answer}"))
     if failed:
         raise typer.Exit(5)

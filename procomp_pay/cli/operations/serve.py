@@ -1,4 +1,4 @@
-"""``serve`` and ``sandbox``: the two commands that stay."""
+"""``serve`` and ``sandbox``: the two commands that keep running."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import settings
+from procomp_pay.cli.framework.context import load_settings
 from procomp_pay.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _WEBHOOK = "http://127.0.0.1:8080/api/v1/payments/webhooks/stripe"
 _HOW = """\
 [bold]SANDBOX – no real money.[/] A local Stripe and a local Kaspi at {url}
-  Commands of procomp-pay on this computer find it by themselves; start [bold]procomp-pay serve[/] after it.
+  Other procomp-pay commands on this computer find it. Start [bold]procomp-pay serve[/] after it.
   Webhooks go to {webhook}
   State is kept in {state}; time runs {scale:g} times as fast.
 [bold]To pay[/]
@@ -33,14 +33,14 @@ _HOW = """\
   a declined card the same with pm_card_chargeDeclined
   Kaspi           open {url}/pay/NUMBER (the QR's content or the QrPaymentId), or:
                   curl -d action=pay {url}/pay/NUMBER
-[bold]Trouble on request[/]
+[bold]To cause faults[/]
   slow            curl -d '{{"kind":"delay","seconds":5,"path":"/v1/"}}' {url}/_sandbox/faults
   no answer       curl -d '{{"kind":"cut_after","path":"/v1/payment_intents"}}' {url}/_sandbox/faults
   webhooks        curl -d '{{"mode":"duplicate"}}' {url}/_sandbox/webhooks   (normal, hold, drop, reverse)
 """
 _TLS = """\
-[bold]Kaspi by certificate[/] (scheme standard or enhanced) at {url}; made anew at each start:
-  for the commands of procomp-pay, in the terminal in which you type them:
+[bold]Kaspi by certificate[/] (scheme standard or enhanced) at {url}; new certificates at each start.
+  In the terminal in which you use procomp-pay:
 """
 
 
@@ -51,52 +51,67 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="N", help="Port to listen on; 0 picks a free one.", min=0, max=65535)
+    ] = 8080,
     workers: Annotated[
-        int, typer.Option(metavar="N", help="Processes that share the port; PostgreSQL only.", min=1, max=64)
+        int,
+        typer.Option(
+            metavar="N", help="Number of processes that share the port; PostgreSQL only.", min=1, max=64
+        ),
     ] = 1,
 ) -> None:
-    """HTTP API, Stripe's webhook and background work, until SIGTERM or Ctrl-C; open requests finish first."""
+    """Run the HTTP API, the webhooks and all background work.
+
+    Stops on SIGTERM or Ctrl-C, after the open requests have finished.
+    """
     from procomp_pay.server.run import serve as run
 
-    run(settings(), host, port, say=lambda line: typer.echo(line, err=True), workers=workers)
+    run(load_settings(), host, port, say=lambda line: typer.echo(line, err=True), workers=workers)
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8600,
+    port: Annotated[
+        int, typer.Option(metavar="N", help="Port to listen on; 0 picks a free one.", min=0, max=65535)
+    ] = 8600,
     state: Annotated[
-        Path | None, typer.Option(help="File that keeps everything. Default: one in the data directory.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File that keeps its state. Default: in the data directory."),
     ] = None,
-    webhook_url: Annotated[str, typer.Option(help="Where Stripe's events are posted.")] = _WEBHOOK,
-    time_scale: Annotated[float, typer.Option(help="60: timers run sixty times as fast.", min=0.01)] = 1.0,
+    webhook_url: Annotated[
+        str, typer.Option(metavar="URL", help="URL that receives Stripe's events.")
+    ] = _WEBHOOK,
+    time_scale: Annotated[
+        float, typer.Option(metavar="X", help="Speed of all timers: 60 is sixty times as fast.", min=0.01)
+    ] = 1.0,
     tls: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Kaspi also by TLS with a client certificate, which is put there."),
+        typer.Option(metavar="DIR", help="Serve Kaspi by TLS with client certificates too, created in DIR."),
     ] = None,
 ) -> None:
-    """A local Stripe and a local Kaspi to try everything with. No real money."""
-    using = settings()
-    if using.is_live:
+    """Run a local Stripe and a local Kaspi. No real money."""
+    settings = load_settings()
+    if settings.is_live:
         raise ConfigurationError(
-            "A live key is configured: a sandbox never runs beside real money",
-            next_step="unset STRIPE_SECRET_KEY and KASPI_API_KEY, or use a machine without them",
+            "A live key is configured: the sandbox does not run where real money moves",
+            next_step="unset STRIPE_SECRET_KEY and KASPI_API_KEY, or use another computer",
         )
     from procomp_pay.sandbox.app import SandboxOptions
 
     options = SandboxOptions(
         port=port,
-        state_file=state or using.home / "sandbox-state.json",
+        state_file=state or settings.home / "sandbox-state.json",
         webhook_url=webhook_url,
         time_scale=time_scale,
         tls_folder=tls.absolute() if tls else None,
     )
     import asyncio
 
-    asyncio.run(_run(using, options))
+    asyncio.run(_run(settings, options))
 
 
-async def _run(using: Settings, options: SandboxOptions) -> None:
+async def _run(settings: Settings, options: SandboxOptions) -> None:
     import asyncio
 
     from procomp_pay.config import sandbox_run_file
@@ -107,7 +122,7 @@ async def _run(using: Settings, options: SandboxOptions) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows has no handlers on its loop
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with _alone(options.state_file):
+    with _locked(options.state_file):
         try:
             running = Sandbox(options)
             await running.start()
@@ -116,7 +131,7 @@ async def _run(using: Settings, options: SandboxOptions) -> None:
                 f"The sandbox cannot start: {error}", next_step="choose another --port, --state or --tls"
             ) from error
         try:
-            with _run_file(sandbox_run_file(using), _contents(running)):
+            with _run_file(sandbox_run_file(settings), _contents(running)):
                 _explain(running, options)
                 await stop.wait()
         finally:
@@ -124,10 +139,10 @@ async def _run(using: Settings, options: SandboxOptions) -> None:
 
 
 @contextlib.contextmanager
-def _alone(state_file: Path | None) -> Iterator[None]:
-    """Two sandboxes on one state file would overwrite each other's books.
+def _locked(state_file: Path | None) -> Iterator[None]:
+    """Lock the state file: two sandboxes would overwrite each other's state.
 
-    :raises ConfigurationError: another one has it.
+    :raises ConfigurationError: another sandbox uses it.
     """
     if state_file is None:
         yield
@@ -140,7 +155,7 @@ def _alone(state_file: Path | None) -> Iterator[None]:
             yield
     except Timeout:
         raise ConfigurationError(
-            f"Another sandbox keeps its books in {state_file}", next_step="use that one, or give --state FILE"
+            f"Another sandbox uses {state_file}", next_step="use that one, or give --state FILE"
         ) from None
 
 
@@ -153,7 +168,7 @@ def _contents(running: Sandbox) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _run_file(path: Path, contents: dict[str, Any]) -> Iterator[None]:
-    """Where other commands find the sandbox; for this user alone, whole or not at all."""
+    """Write the file by which other commands find the sandbox: atomically, readable by this user only."""
     text = json.dumps(contents)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
@@ -164,7 +179,7 @@ def _run_file(path: Path, contents: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            if path.read_text("utf-8") == text:  # another sandbox may have put its own there
+            if path.read_text("utf-8") == text:  # another sandbox may have replaced it
                 path.unlink()
 
 
@@ -190,7 +205,7 @@ def _explain(running: Sandbox, options: SandboxOptions) -> None:
 
 
 def _kaspi_by_certificate(info: dict[str, Any]) -> dict[str, str]:
-    """The settings that reach the sandbox as Kaspi is reached by certificate. No secrets: no real money."""
+    """Return the settings that reach the sandbox's Kaspi by certificate; they protect no real money."""
     tls, kaspi = info["tls"], info["kaspi"]
     return {
         "KASPI_SCHEME": "enhanced",

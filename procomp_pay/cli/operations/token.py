@@ -1,4 +1,4 @@
-"""``token``: a token for the API, where we hold the secret that signs it."""
+"""``token``: issue tokens for the HTTP API, if the signing secret is ours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import settings
+from procomp_pay.cli.framework.context import load_settings
 from procomp_pay.cli.framework.options import command_group
 from procomp_pay.domain.errors import Refused
 
@@ -24,12 +24,12 @@ _EXAMPLES = """[bold]Examples[/]
   curl -H "Authorization: Bearer $TOKEN" \\
     http://127.0.0.1:8080/api/v1/payments/admin/payments
 
-The token stands alone on stdout. It cannot be taken back: keep its life short."""
+Only the token goes to stdout. It cannot be revoked: keep its lifetime short."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class RoleName(StrEnum):
-    """As the API knows them."""
+    """The roles of the API."""
 
     USER = "user"
     STAFF = "staff"
@@ -38,26 +38,28 @@ class RoleName(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = command_group("Tokens for the HTTP API.")
+    group = command_group("Issue tokens for the HTTP API.")
     group.command(epilog=_EXAMPLES)(issue)
     group.callback()(_group)
     app.add_typer(group, name="token")
 
 
 def _group() -> None:
-    """Tokens for the HTTP API."""
+    """Issue tokens for the HTTP API."""
 
 
 def issue(
-    user: Annotated[str, typer.Option(metavar="USER", help="The platform's user id: the token's sub.")],
-    role: Annotated[RoleName, typer.Option(help="What its bearer may do.")],
+    user: Annotated[
+        str, typer.Option(metavar="USER", help="The platform's user id, for the token's sub claim.")
+    ],
+    role: Annotated[RoleName, typer.Option(metavar="ROLE", help="user, staff or admin.")],
     ttl: Annotated[
-        str, typer.Option(metavar="TIME", help="How long it lives: 90s, 15m, 2h; at most 24h.")
+        str, typer.Option(metavar="TIME", help="Its lifetime: 90s, 15m, 2h; at most 24h.")
     ] = "15m",
 ) -> None:
-    """Make a token for the HTTP API, as the platform would sign it (HS256 alone)."""
-    life = _life(ttl)
-    using = settings()
+    """Issue a token for the HTTP API, as the platform would sign it (HS256 only)."""
+    lifetime = _lifetime(ttl)
+    settings = load_settings()
     from datetime import UTC, datetime
 
     from procomp_pay.server.auth.issue import issue as make
@@ -65,20 +67,20 @@ def issue(
     from procomp_pay.services.bootstrap import keyring_for
 
     now = datetime.now(UTC)
-    made = make(using, keyring_for(using), user, Role(role.value), life, now)
-    console.say(
-        f"A token for user {console.clean(user)}, role {role.value}, until {formats.clock_time(now + life)}."
-    )
-    typer.echo(made)
+    token = make(settings, keyring_for(settings), user, Role(role.value), lifetime, now)
+    until = formats.clock_time(now + lifetime)
+    console.say(f"A token for user {console.clean(user)}, role {role.value}, valid until {until}.")
+    typer.echo(token)
 
 
-def _life(text: str) -> timedelta:
-    """
-    :raises Refused: not a time as ``15m``.
+def _lifetime(text: str) -> timedelta:
+    """Parse a duration such as ``15m``.
+
+    :raises Refused: it is not one.
     """
     from datetime import timedelta
 
     number, unit = text[:-1], text[-1:]
     if unit not in _UNITS or not number.isascii() or not number.isdigit() or len(number) > 6:
-        raise Refused(f"{text[:24]!r} is not a time", next_step="write it as --ttl 15m (s, m, h, d)")
+        raise Refused(f"{text[:24]!r} is not a duration", next_step="write it as --ttl 15m (s, m, h, d)")
     return timedelta(seconds=int(number) * _UNITS[unit])

@@ -1,1 +1,1 @@
-"""Payments."""
+"""One payment: initiate, status, watch, cancel; and the lists of them."""

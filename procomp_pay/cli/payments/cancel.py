@@ -1,4 +1,4 @@
-"""``cancel``: end a payment that was not paid."""
+"""``cancel``: cancel an unpaid payment."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import typer
 
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import (
+    load_settings,
     mode_of,
     operator,
     run_with_context,
-    settings,
-    warn_of_play_money,
+    show_mode_notice,
 )
 from procomp_pay.cli.framework.options import AsOption, JsonOption, PaymentArgument, YesOption
 from procomp_pay.domain.errors import Conflict
@@ -26,8 +26,8 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay cancel PAYMENT
   procomp-pay cancel PAYMENT --yes --as aida
 
-A Kaspi QR cannot be recalled: it is watched until Kaspi ends it, and money that
-still comes through it is taken and reported."""
+A Kaspi QR cannot be recalled: it is polled until it expires at Kaspi, and a payment
+that still arrives is booked and reported."""
 
 
 def register(app: typer.Typer) -> None:
@@ -41,32 +41,34 @@ def cancel(
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Cancel a payment that was not paid."""
+    """Cancel an unpaid payment."""
     console.check_can_ask(yes=yes, as_json=as_json)
-    using = settings()
+    settings = load_settings()
     actor = operator(acting)
 
     async def work(ctx: AppContext) -> PaymentView:
-        from procomp_pay.services.lifecycle.cancel import cancel as end
+        from procomp_pay.services.lifecycle.cancel import cancel as cancel_payment
         from procomp_pay.services.views import payment as views
 
         view = await views.one(ctx, payment)
-        warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=as_json)
+        show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=as_json)
         if not yes:
             _ask(view)
-        await end(ctx, view.payment_id, actor)
+        await cancel_payment(ctx, view.payment_id, actor)
         return await views.one(ctx, view.payment_id)
 
-    view = run_with_context(work, using=using)
+    view = run_with_context(work, settings=settings)
     if as_json:
-        console.print_json(view.full() | {"provider_open": view.provider_open, "mode": mode_of(using, view)})
+        console.print_json(
+            view.full() | {"provider_open": view.provider_open, "mode": mode_of(settings, view)}
+        )
     else:
         _show(view)
     if view.completed_at is not None:
         if as_json:
             raise typer.Exit(3)
         raise Conflict(
-            "The customer paid meanwhile: the payment is COMPLETED, not cancelled",
+            "The customer has paid in the meantime: the payment is COMPLETED, not cancelled",
             next_step=f'procomp-pay refund {view.payment_id} --reason "…"',
         )
 
@@ -85,6 +87,6 @@ def _show(view: PaymentView) -> None:
     if view.provider_open and view.channel.is_kaspi and not view.channel.recallable:
         until = f" until {formats.clock_time(view.expires_at)}" if view.expires_at else ""
         console.say(
-            f"Kaspi cannot recall a QR: it lives{until} and is watched. Take it out of the customer's sight.",
+            f"Kaspi cannot recall a QR: it stays valid{until}. Do not show it to the customer any more.",
             fg="yellow",
         )

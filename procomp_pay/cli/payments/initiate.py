@@ -9,11 +9,11 @@ import typer
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.context import (
+    load_settings,
     mode_of,
     operator,
     run_with_context,
-    settings,
-    warn_of_play_money,
+    show_mode_notice,
 )
 from procomp_pay.cli.framework.options import AsOption, JsonOption
 from procomp_pay.cli.payments.initiate_options import (
@@ -22,7 +22,7 @@ from procomp_pay.cli.payments.initiate_options import (
     Method,
     check,
     check_phone,
-    order,
+    read_request,
 )
 from procomp_pay.cli.payments.initiate_output import save, show
 
@@ -46,67 +46,76 @@ def initiate(
     participant: Annotated[str, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")],
     method: Annotated[Method, typer.Option("--method", "-m", metavar="METHOD", help=METHODS_HELP)],
     amount: Annotated[
-        str | None, typer.Option(metavar="50.00", help="Must equal the entry fee, which is the default.")
+        str | None,
+        typer.Option(
+            metavar="50.00", help="The amount to charge: it must equal the entry fee. Default: the fee."
+        ),
     ] = None,
     currency: Annotated[
-        str | None, typer.Option(metavar="USD", help="Default: the tournament's own; for Kaspi KZT.")
+        str | None, typer.Option(metavar="USD", help="Default: the tournament's currency; KZT for Kaspi.")
     ] = None,
     return_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where the phone goes after a hosted page.")
+        str | None, typer.Option(metavar="URL", help="Where the hosted page sends the customer afterwards.")
     ] = None,
     idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The same key and request: the same payment.")
+        str | None,
+        typer.Option(metavar="KEY", help="Repeating a request with its key returns the same payment."),
     ] = None,
     intent_only: Annotated[
-        bool, typer.Option("--intent-only", help="Wallets: a bare PaymentIntent for the app, no page.")
+        bool, typer.Option("--intent-only", help="Wallets: create only a PaymentIntent for the app, no page.")
     ] = False,
     link: Annotated[
-        bool, typer.Option("--link", help="Kaspi: a link to send instead of a QR at the desk.")
+        bool, typer.Option("--link", help="Kaspi: create a link to send, not a QR to scan.")
     ] = False,
     phone: Annotated[
-        str | None, typer.Option(metavar="8707…", help="Kaspi: send an invoice to this number (enhanced).")
+        str | None,
+        typer.Option(metavar="8707…", help="Kaspi: send an invoice to this number (scheme enhanced)."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --phone: do not ask whose it is.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="With --phone: do not ask whose number it is.")
+    ] = False,
     qr_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the QR to FILE (.png or .svg).")
+        Path | None, typer.Option(metavar="FILE", help="Save the QR to FILE (.png or .svg).")
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch/--no-watch", help="Follow it live until it is paid or over.")
+        bool, typer.Option("--watch/--no-watch", help="Follow the payment until it is paid or over.")
     ] = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start a payment and show the QR to pay it with.
 
-    An open payment of the same participant and method is shown again, never made twice.
-    With --watch the exit code is 0 when it is paid and 3 when it is not.
+    If the participant has an open payment with this method, that one is shown again.
+    With --watch, the exit code is 0 if it is paid and 3 if it is not.
     """
     options = InitiateOptions(
         participant, method, amount, currency, return_url, idempotency_key, intent_only, link, phone, yes
     )
     check(options, qr_file)
     check_phone(options, watch=watch or qr_file is not None, as_json=as_json)
-    using = settings()
+    settings = load_settings()
     actor = operator(acting)
-    warn_of_play_money(using, kaspi=options.is_kaspi, as_json=as_json)
+    show_mode_notice(settings, kaspi=options.is_kaspi, as_json=as_json)
     started: list[str] = []
 
     async def work(ctx: AppContext) -> int:
         from procomp_pay.services.initiation.initiate import initiate as start
         from procomp_pay.services.views import payment as views
 
-        begun = await start(ctx, await order(ctx, options), actor)
-        started.append(begun.payment_id)
-        opening = await views.opening(ctx, begun.payment_id)
+        initiated = await start(ctx, await read_request(ctx, options), actor)
+        started.append(initiated.payment_id)
+        opening = await views.opening(ctx, initiated.payment_id)
         if qr_file is not None:
             save(opening, qr_file)
-        if begun.reused and not as_json:
-            console.say("This payment was open already: it is the same one, not a second.", dim=True)
+        if initiated.reused and not as_json:
+            console.say("This payment was already open; no second one was created.", dim=True)
         shown = opening.view
         if watch or not as_json:
             shown = await show(ctx, opening, actor, watch=watch, quiet=as_json)
         if as_json:
-            console.print_json(_document(opening, shown, reused=begun.reused, mode=mode_of(using, shown)))
+            console.print_json(
+                _document(opening, shown, reused=initiated.reused, mode=mode_of(settings, shown))
+            )
         if not watch:
             return 0
         from procomp_pay.cli.payments.watch import exit_code
@@ -114,7 +123,7 @@ def initiate(
         return exit_code(shown)
 
     try:
-        code = run_with_context(work, using=using)
+        code = run_with_context(work, settings=settings)
     except KeyboardInterrupt:
         from procomp_pay.cli.payments.watch import stopped
 
@@ -126,6 +135,6 @@ def initiate(
 
 
 def _document(opening: Opening, view: PaymentView, *, reused: bool, mode: str) -> dict[str, Any]:
-    """The API's answer, the payment as it stands, and what the QR holds."""
+    """Return the payment with the API's response and the content of the QR."""
     ways = opening.seeded() | {"qr_payload": opening.qr_payload}
     return view.full() | ways | {"reused": reused, "mode": mode}

@@ -1,4 +1,4 @@
-"""What was typed after ``initiate``: refused early where it makes no sense, and turned into an order."""
+"""The options of ``initiate``: checked before anything is opened, then turned into a request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METHODS_HELP = "kaspi_qr, apple_pay or google_pay."
 
 
 class Method(StrEnum):
-    """The methods as people write them."""
+    """The values of ``--method``."""
 
     KASPI_QR = "kaspi_qr"
     APPLE_PAY = "apple_pay"
@@ -31,7 +31,7 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InitiateOptions:
-    """What was typed."""
+    """The options as they were typed."""
 
     participant_id: str
     method: Method
@@ -50,40 +50,48 @@ class InitiateOptions:
 
 
 def check(options: InitiateOptions, qr_file: Path | None) -> None:
-    """What can be refused before anything is opened."""
-    from procomp_pay.cli.display.qr import checked_file
+    """Check that the options fit each other.
+
+    :raises typer.BadParameter, Refused: they do not, or the QR file cannot be written.
+    """
+    from procomp_pay.cli.display.qr import check_file
 
     if options.is_kaspi and options.intent_only:
         raise typer.BadParameter("--intent-only is for apple_pay and google_pay")
     if options.link and not options.is_kaspi:
         raise typer.BadParameter("--link is for kaspi_qr")
     if options.intent_only and qr_file is not None:
-        raise typer.BadParameter("a bare intent has no QR: leave out --qr-file or --intent-only")
-    checked_file(qr_file)
+        raise typer.BadParameter("--intent-only has no QR: leave out --qr-file")
+    check_file(qr_file)
     url = options.return_url
     if url is not None and not (url.startswith(("https://", "http://")) and url.isprintable()):
         raise Refused(
             f"--return-url {console.clean(url[:60])!r} is not a web address",
-            next_step="write it with https://",
+            next_step="start it with https://",
         )
     key = options.idempotency_key
     if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
         raise Refused(
-            "An idempotency key is 1 to 255 printable characters", next_step="--idempotency-key ORDER-17"
+            "An idempotency key has 1 to 255 printable characters",
+            next_step="for example --idempotency-key ORDER-17",
         )
 
 
 def check_phone(options: InitiateOptions, *, watch: bool, as_json: bool) -> None:
+    """Check the options of an invoice.
+
+    :raises typer.BadParameter: they do not fit each other, or the customer's name cannot be confirmed.
+    """
     if options.phone is None:
         return
     if not options.is_kaspi or options.link:
-        raise typer.BadParameter("--phone is for kaspi_qr, instead of a QR or a link")
+        raise typer.BadParameter("--phone is for kaspi_qr, and instead of --link")
     if watch:
         raise typer.BadParameter(
-            "an invoice has no QR and may not be asked about on a timer: no --watch here"
+            "an invoice has no QR, and Kaspi forbids polling it: leave out --watch and --qr-file"
         )
     console.check_can_ask(
-        yes=options.yes, as_json=as_json, instead="say --yes if you know whose number it is"
+        yes=options.yes, as_json=as_json, instead="pass --yes if you know whose number it is"
     )
 
 
@@ -97,13 +105,14 @@ def _channel(options: InitiateOptions) -> Channel:
     return Channel.STRIPE_INTENT if options.intent_only else Channel.STRIPE_CHECKOUT
 
 
-async def order(ctx: AppContext, options: InitiateOptions) -> InitiateRequest:
+async def read_request(ctx: AppContext, options: InitiateOptions) -> InitiateRequest:
+    """Turn the options into a request; for an invoice ask whether the number is the customer's."""
     from procomp_pay.domain.states import PaymentMethod
     from procomp_pay.services.initiation.request import InitiateRequest
 
     phone = None
     if options.phone is not None:
-        phone = await _confirmed(ctx, options.phone, yes=options.yes)
+        phone = await _confirm_phone(ctx, options.phone, yes=options.yes)
     return InitiateRequest(
         participant_id=options.participant_id,
         method=PaymentMethod(options.method.value.upper()),
@@ -116,7 +125,7 @@ async def order(ctx: AppContext, options: InitiateOptions) -> InitiateRequest:
 
 
 async def _requested(ctx: AppContext, options: InitiateOptions) -> Money | None:
-    """The amount that was typed, in the currency that was meant; ``None`` takes the fee as it stands."""
+    """Return the amount to charge, in the currency that was given or implied; None for the entry fee."""
     from procomp_pay.domain.money import Currency, Money
     from procomp_pay.services.views import payment as views
 
@@ -137,22 +146,22 @@ async def _requested(ctx: AppContext, options: InitiateOptions) -> Money | None:
     return fee
 
 
-async def _confirmed(ctx: AppContext, typed: str, *, yes: bool) -> str:
-    """The number as Kaspi takes it, after Kaspi's name for it was shown and agreed to.
+async def _confirm_phone(ctx: AppContext, text: str, *, yes: bool) -> str:
+    """Return the number in Kaspi's form, after its owner's name was shown and confirmed.
 
-    :raises Refused: no number of Kazakhstan, or the scheme has no invoices.
-    :raises NotFound: no customer of Kaspi has this number.
+    :raises Refused: it is not a number of Kazakhstan, or the scheme has no invoices.
+    :raises NotFound: it belongs to no customer of Kaspi.
     """
     from procomp_pay.domain.states import Channel
     from procomp_pay.providers.kaspi.invoices import read_phone
     from procomp_pay.providers.kaspi.service import KaspiPaymentService
 
-    phone = read_phone(typed)
+    phone = read_phone(text)
     service = ctx.providers.of(Channel.KASPI_REMOTE)
     if not isinstance(service, KaspiPaymentService):
-        raise TypeError("Kaspi's channels lead to Kaspi")
+        raise TypeError("a Kaspi channel must be served by Kaspi")
     name = console.clean(await service.client_name(phone))
-    console.say(f"At Kaspi {phone} is {name or 'a customer without a name'}.")
+    console.say(f"At Kaspi, {phone} belongs to {name or 'a customer without a name'}.")
     if not yes:
-        console.confirm("Send the invoice there?", declined="Nothing was sent.")
+        console.confirm("Send the invoice to this number?", declined="Nothing was sent.")
     return phone

@@ -1,4 +1,4 @@
-"""A started payment on the terminal: its QR where there is room for it, else the ways to pay as text."""
+"""An initiated payment in the terminal: its QR where there is room for it, else how to pay as text."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 
 async def show(ctx: AppContext, opening: Opening, actor: Actor, *, watch: bool, quiet: bool) -> PaymentView:
+    """Show a payment, and follow it with ``watch``; return its latest view.
+
+    :param quiet: print nothing (``--json``).
+    """
     from procomp_pay.cli.display import screens
     from procomp_pay.domain.states import Channel
 
@@ -40,33 +44,36 @@ async def show(ctx: AppContext, opening: Opening, actor: Actor, *, watch: bool, 
 
     view = await follow_on_screen(ctx, view.payment_id, actor, picture=picture, quiet=quiet)
     if not quiet:
-        screens.print_last_word(view)
+        screens.print_final_panel(view)
     return view
 
 
 def _explain_invoice(view: PaymentView) -> None:
-    """What to do now; nobody asks Kaspi by a timer."""
+    """Print what to do after an invoice was sent."""
     console.say(
-        "The invoice is in the customer's Kaspi app for 24 hours. Kaspi forbids asking on a timer.", dim=True
+        "The invoice is in the customer's Kaspi app for 24 hours. It is not polled: Kaspi forbids it.",
+        dim=True,
     )
     console.hint(f"procomp-pay status --payment {view.payment_id} --refresh")
     console.hint(f"procomp-pay cancel {view.payment_id}")
 
 
 def _picture(opening: Opening) -> Picture | None:
-    """The QR where this terminal can show it; else says why not, and what to do."""
+    """Return the QR if this terminal can show it; otherwise say why not, and what to do."""
     from procomp_pay.cli.display import qr, screens
 
     if opening.qr_payload is None or not sys.stdout.isatty():
         return None
     if not qr.can_draw():
-        console.say("This terminal has no block characters: no QR here. Add --qr-file qr.png", dim=True)
+        console.say(
+            "This terminal cannot show a QR: it has no block characters. Add --qr-file qr.png", dim=True
+        )
         return None
-    made, terminal = qr.picture(opening.qr_payload), console.out()
-    if screens.place_for(made, terminal.width, terminal.height).fits:
-        return made
+    picture, terminal = qr.picture(opening.qr_payload), console.out()
+    if screens.place_for(picture, terminal.width, terminal.height).fits:
+        return picture
     console.say(
-        f"The QR needs {made.width} columns and {made.height + 1} lines; this terminal has "
+        f"The QR needs {picture.width} columns and {picture.height + 1} lines; this terminal has "
         f"{terminal.width} x {terminal.height}. Make it larger, or add --qr-file qr.png",
         fg="yellow",
     )
@@ -74,7 +81,7 @@ def _picture(opening: Opening) -> Picture | None:
 
 
 def _below(opening: Opening, picture: Picture | None) -> list[str]:
-    """What stands under the facts where nothing is followed: until when, and the ways to pay as text."""
+    """Return the lines under a payment that is not followed: how to pay as text, and until when."""
 
     view = opening.view
     lines = _ways(opening) if picture is None else []
@@ -93,9 +100,16 @@ def _ways(opening: Opening) -> list[str]:
 
 
 def save(opening: Opening, path: Path) -> None:
+    """Write the QR to a file.
+
+    :raises Refused: there is no QR, or the file cannot be written.
+    """
     from procomp_pay.cli.display import qr
 
     if opening.qr_payload is None:
-        raise Refused("This payment has no QR (yet)", next_step="start it again in a minute")
+        raise Refused(
+            "This payment has no QR yet",
+            next_step=f"in a minute: procomp-pay status --payment {opening.view.payment_id} --refresh",
+        )
     qr.save(opening.qr_payload, path)
-    console.say(f"The QR is in {console.clean(path)}", dim=True)
+    console.say(f"The QR was saved to {console.clean(path)}", dim=True)

@@ -1,4 +1,4 @@
-"""``status``, ``history`` and ``list``: look, change nothing."""
+"""``status``, ``history`` and ``list``: show payments."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import typer
 
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import (
+    load_settings,
     mode_of,
     operator,
     run_with_context,
-    settings,
-    warn_of_play_money,
+    show_mode_notice,
 )
 from procomp_pay.cli.framework.options import (
     CursorOption,
@@ -23,7 +23,7 @@ from procomp_pay.cli.framework.options import (
     TournamentFilter,
     UntilOption,
 )
-from procomp_pay.cli.framework.paging import print_page, tell_next
+from procomp_pay.cli.framework.paging import print_next_page, print_page
 from procomp_pay.cli.payments.initiate_options import METHODS_HELP, Method
 from procomp_pay.domain.errors import NotFound, Refused, Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus
@@ -49,7 +49,7 @@ _LIST = """[bold]Examples[/]
   procomp-pay list --disputed
   procomp-pay list --tournament TOURNAMENT --limit 200 --json
 
-Days are days in Almaty; --until counts its own day in."""
+Days are days in Almaty; --until is inclusive."""
 
 
 def register(app: typer.Typer) -> None:
@@ -64,50 +64,54 @@ def status(
         str | None, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")
     ] = None,
     payment: Annotated[
-        str | None, typer.Option(metavar="ID", help="This payment (id or code), not the latest.")
+        str | None, typer.Option(metavar="ID", help="This payment instead of the latest: its id or code.")
     ] = None,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the provider now.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow it live to the end.")] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the provider for the current status first.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the payment until it is paid or over.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """How a participant's latest payment stands.
+    """Show the status of a participant's latest payment.
 
-    With --watch the exit code is 0 when it is paid and 3 when it is not.
+    With --watch, the exit code is 0 if it is paid and 3 if it is not.
     """
     if participant is None and payment is None:
-        raise typer.BadParameter("name a PARTICIPANT, or a payment with --payment ID")
-    using = settings()
-    followed: list[str] = []
+        raise typer.BadParameter("give a PARTICIPANT, or a payment with --payment ID")
+    settings = load_settings()
+    watched: list[str] = []
 
     async def work(ctx: AppContext) -> PaymentView:
         view = await _find(ctx, participant, payment)
         if not (refresh or watch):
             return view
-        warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=as_json)
+        show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=as_json)
         actor = operator(None)
         if watch and view.channel is Channel.KASPI_REMOTE and not view.is_final:
             raise Refused(
-                "Kaspi forbids asking about an invoice on a timer",
-                next_step=f"ask when the customer says it is paid: {_again(view)}",
+                "Kaspi forbids polling an invoice",
+                next_step=f"when the customer has paid: {_again(view)}",
             )
         if refresh:
             view = await _refreshed(ctx, view, actor, as_json=as_json, watch=watch)
         if watch:
             from procomp_pay.cli.payments.watch import follow_on_screen
 
-            followed.append(view.payment_id)
+            watched.append(view.payment_id)
             view = await follow_on_screen(ctx, view.payment_id, actor, quiet=as_json)
         return view
 
     try:
-        view = run_with_context(work, using=using)
+        view = run_with_context(work, settings=settings)
     except KeyboardInterrupt:
         from procomp_pay.cli.payments.watch import stopped
 
-        if not followed:
+        if not watched:
             raise
-        raise stopped(followed[0]) from None
-    _show_status(view, using=using, as_json=as_json, watched=watch, with_mode=refresh or watch)
+        raise stopped(watched[0]) from None
+    _show_status(view, settings=settings, as_json=as_json, watched=watch, with_mode=refresh or watch)
 
 
 async def _find(ctx: AppContext, participant: str | None, payment: str | None) -> PaymentView:
@@ -118,14 +122,14 @@ async def _find(ctx: AppContext, participant: str | None, payment: str | None) -
     view = await views.one(ctx, payment)
     if participant not in (None, view.participant_id):
         raise NotFound(
-            f"Payment {payment[:64]} is not of participant {str(participant)[:64]!r}",
+            f"Payment {payment[:64]} does not belong to participant {str(participant)[:64]!r}",
             next_step=f"procomp-pay history {participant}",
         )
     return view
 
 
 async def _of_participant(ctx: AppContext, participant: str) -> PaymentView:
-    """The latest payment of a participant; a payment's code is understood too."""
+    """Return a participant's latest payment; accept a payment's code as well."""
     from procomp_pay.domain import payment_code
     from procomp_pay.services.views import payment as views
 
@@ -151,23 +155,23 @@ async def _refreshed(
         await poll_payment(ctx, view.payment_id, actor)
     except Unavailable as error:
         if watch:
-            return view  # following tries again by itself
+            return view  # watching asks again anyway
         if not as_json:
             _print_status(view)
         raise type(error)(
-            f"{error.message}; {'this is' if not as_json else 'we only know'} how it stood before",
-            next_step=f"again in a minute: {_again(view)}",
+            f"{error.message}; the last known status is {view.status}",
+            next_step=f"try again in a minute: {_again(view)}",
         ) from error
     return await views.one(ctx, view.payment_id)
 
 
-def _show_status(view: PaymentView, *, using: Any, as_json: bool, watched: bool, with_mode: bool) -> None:
+def _show_status(view: PaymentView, *, settings: Any, as_json: bool, watched: bool, with_mode: bool) -> None:
     if as_json:
-        console.print_json(view.full() | ({"mode": mode_of(using, view)} if with_mode else {}))
+        console.print_json(view.full() | ({"mode": mode_of(settings, view)} if with_mode else {}))
     elif watched:
         from procomp_pay.cli.display import screens
 
-        screens.print_last_word(view)
+        screens.print_final_panel(view)
     else:
         _print_status(view)
     if watched:
@@ -187,7 +191,7 @@ def history(
     participant: Annotated[str, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")],
     as_json: JsonOption = False,
 ) -> None:
-    """All payments of a participant: what happened to each, and what was paid back."""
+    """Show all payments of a participant, with their history."""
     from procomp_pay.services.views import payment as views
 
     entries = run_with_context(lambda ctx: views.history(ctx, participant))
@@ -199,7 +203,7 @@ def history(
     from procomp_pay.cli.display.tables import history_lines
 
     if not entries:
-        console.say("No payment yet", dim=True)
+        console.say("No payments yet", dim=True)
         console.hint(f"procomp-pay initiate {participant} --method kaspi_qr")
         return
     console.print_lines(history_lines(entries))
@@ -222,34 +226,36 @@ def list_payments(
     since: SinceOption = None,
     until: UntilOption = None,
     disputed: Annotated[
-        bool, typer.Option("--disputed", help="Only payments with a dispute, open or over.")
+        bool, typer.Option("--disputed", help="Only payments with a dispute, open or closed.")
     ] = False,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """All payments, newest first, page by page."""
+    """List payments, newest first."""
     from procomp_pay.services.views import payment as views
 
-    wanted = replace(_wanted(status, method, tournament, since, until), disputed=disputed or None)
-    found, following = run_with_context(lambda ctx: views.many(ctx, wanted, limit=limit, cursor=cursor))
+    selection = replace(_filter(status, method, tournament, since, until), disputed=disputed or None)
+    payments, next_cursor = run_with_context(
+        lambda ctx: views.many(ctx, selection, limit=limit, cursor=cursor)
+    )
     if as_json:
-        print_page(found, following)
+        print_page(payments, next_cursor)
         return
-    if not found:
-        console.say("No payments" + (" fit" if wanted != _wanted() else " yet"), dim=True)
+    if not payments:
+        console.say("No payments match" if selection != _filter() else "No payments yet", dim=True)
         return
     from procomp_pay.cli.display.tables import list_lines
 
-    console.print_lines(list_lines(found))
-    given = {
+    console.print_lines(list_lines(payments))
+    filters = {
         "status": status, "method": method, "tournament": tournament,
         "since": since, "until": until, "limit": limit, "disputed": disputed or None,
     }  # fmt: skip
-    tell_next("list", given, following)
+    print_next_page("list", filters, next_cursor)
 
 
-def _wanted(
+def _filter(
     status: PaymentStatus | None = None,
     method: Method | None = None,
     tournament: str | None = None,
@@ -261,7 +267,7 @@ def _wanted(
 
     first, last = formats.day(since, "--since"), formats.day(until, "--until")
     if first and last and last < first:
-        raise Refused(f"--until {last} is before --since {first}", next_step="swap the two")
+        raise Refused(f"--until {last} is before --since {first}", next_step="swap them")
     return Filter(
         status=status,
         method=PaymentMethod(method.value.upper()) if method else None,

@@ -1,4 +1,4 @@
-"""Follow one payment live to its end. It asks the provider itself, so that no ``serve`` need be running."""
+"""Follow a payment to its end. The provider is polled from here, so no ``serve`` has to be running."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.views.payment import PaymentView
 
-#: Between two looks at our own database, and two pictures on the screen, in seconds.
+#: Seconds between two reads of the database, and between two refreshes of the screen.
 _LOOK_S = 1.0
 _TICK_S = 0.5
-#: At the end, for what is in hand at the database, in seconds.
+#: Seconds that a database operation in progress gets at the end.
 _LAST_STEP_S = 1.0
-#: Stripe tells us by webhook, which may not reach this computer: it is asked as well.
+#: Stripe sends webhooks, which may not reach this computer: it is polled as well.
 _STRIPE_EVERY = timedelta(seconds=4)
-#: How long after a payment's end, and how long at least, a silent provider is tried.
+#: How long a silent provider is tried, and at least until how long after the payment's expiry.
 GIVE_UP = timedelta(seconds=45)
-#: The same for a payment without an end.
+#: The same for a payment that does not expire.
 GIVE_UP_WITHOUT_END = timedelta(minutes=10)
-#: From here on a person is told that an answer is waited for.
+#: An answer that takes longer is mentioned on the screen.
 SLOW = timedelta(seconds=5)
 
 EXIT_CODES = {PaymentStatus.COMPLETED: 0, PaymentStatus.REFUNDED: 0}
@@ -45,7 +45,7 @@ EXIT_CODES = {PaymentStatus.COMPLETED: 0, PaymentStatus.REFUNDED: 0}
 
 @dataclass(slots=True)
 class Watched:
-    """What is known while following: the payment, and what stands in the way of knowing more."""
+    """The payment while it is followed, and the errors that keep us from knowing more."""
 
     view: PaymentView
     provider_trouble: Unavailable | None = None
@@ -58,14 +58,14 @@ class Watched:
         return self.database_trouble or self.provider_trouble
 
     def obstacle(self, now: datetime) -> str | None:
-        """What a person should know of the line at this moment."""
+        """Return the trouble with the connection at this moment; None where there is none."""
         if self.trouble is not None:
             return self.trouble.message
         waiting = self.asked_at is not None and now - self.asked_at > SLOW
         return "no answer yet" if waiting else None
 
     def is_hopeless(self, now: datetime) -> bool:
-        """The payment's time is over, and nobody can be asked how it ended."""
+        """Return whether the payment has expired while its outcome cannot be asked for."""
         if self.trouble is None:
             self.since = None
             return False
@@ -79,10 +79,10 @@ Show = Callable[[Watched, datetime], None]
 
 
 async def follow(ctx: AppContext, payment_id: str, actor: Actor, show: Show) -> PaymentView:
-    """Follow a payment until nothing more is expected of it.
+    """Follow a payment until it is final; return its last view.
 
     :param show: called about twice a second.
-    :raises Unavailable: its time is over and the provider or the database still does not answer.
+    :raises Unavailable: it has expired, and the provider or the database still does not answer.
     """
     state = Watched(await views.one(ctx, payment_id))
     over = asyncio.Event()
@@ -100,10 +100,10 @@ async def follow(ctx: AppContext, payment_id: str, actor: Actor, show: Show) -> 
                 raise _gave_up(state.trouble, payment_id)
             done, _ = await asyncio.wait(helpers, timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
             for ended in done:
-                ended.result()  # they end by an error alone
+                ended.result()  # raises: a helper ends only with an error
     finally:
         over.set()
-        # what is in hand at the database finishes; only a provider that hangs is not waited for
+        # let the database finish what it is doing; do not wait for a provider that hangs
         await asyncio.wait(helpers, timeout=_LAST_STEP_S)
         for helper in helpers:
             helper.cancel()
@@ -140,7 +140,7 @@ async def _ask_on(ctx: AppContext, state: Watched, actor: Actor) -> None:
 
 def _gave_up(trouble: Unavailable, payment_id: str) -> Unavailable:
     return type(trouble)(
-        f"{trouble.message}, and the payment's time is over: how it ended is not known yet. Nothing is lost",
+        f"{trouble.message}, and the payment has expired: its outcome is not known yet. Nothing is lost",
         next_step=f"when the connection is back: procomp-pay status --payment {payment_id} --refresh",
     )
 
@@ -148,9 +148,9 @@ def _gave_up(trouble: Unavailable, payment_id: str) -> Unavailable:
 async def follow_on_screen(
     ctx: AppContext, payment_id: str, actor: Actor, *, picture: Picture | None = None, quiet: bool = False
 ) -> PaymentView:
-    """Follow with a live screen at a terminal, with one line for each change elsewhere.
+    """Follow a payment: with a live screen in a terminal, with one line for each change elsewhere.
 
-    :param quiet: say nothing (``--json``).
+    :param quiet: print nothing (``--json``).
     """
     if quiet:
         return await follow(ctx, payment_id, actor, lambda _state, _now: None)
@@ -171,7 +171,7 @@ def _live(terminal: Console, picture: Picture | None) -> tuple[AbstractContextMa
     def show(state: Watched, now: datetime) -> None:
         line = screens.now_line(state.view, now, state.obstacle(now))
         if state.view.is_final or state.view.status is PaymentStatus.PROCESSING:
-            shown = screens.pay_screen(state.view, None, terminal, below=[line])  # the QR has done its work
+            shown = screens.pay_screen(state.view, None, terminal, below=[line])  # the QR was scanned
         elif picture is None:
             shown = Text.from_markup(line)
         else:
@@ -197,12 +197,12 @@ def _line_by_line() -> Show:
 
 
 def stopped(payment_id: str) -> typer.Exit:
-    """What Ctrl-C means while following: the payment goes on."""
-    console.say("\nStopped looking. The payment stays open, nothing is lost.", fg="yellow")
+    """Tell that the payment stays open after Ctrl-C; return the exit code to raise."""
+    console.say("\nStopped watching. The payment stays open.", fg="yellow")
     console.hint(f"procomp-pay status --payment {payment_id} --watch")
     return typer.Exit(130)
 
 
 def exit_code(view: PaymentView) -> int:
-    """What ``--watch`` ends with: 0 where the money is here, 3 where it will not come."""
+    """Return the exit code of ``--watch``: 0 if the payment was paid, 3 if not."""
     return EXIT_CODES.get(view.status, 3)

@@ -1,1 +1,1 @@
-"""Reconciliation."""
+"""Reconciliation with the providers: reconcile, discrepancies, statement."""

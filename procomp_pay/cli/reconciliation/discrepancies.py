@@ -1,4 +1,4 @@
-"""``discrepancies``: what does not agree, in pages, in sentences, and how it ends."""
+"""``discrepancies``: list, show and resolve reconciliation discrepancies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from procomp_pay.cli.framework.options import (
     TournamentFilter,
     command_group,
 )
-from procomp_pay.cli.framework.paging import print_page, tell_next
+from procomp_pay.cli.framework.paging import print_next_page, print_page
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -26,16 +26,17 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay discrepancies resolve ID --how refund --note "paid twice\""""
 _RESOLVE = """[bold]Ways[/]
 
-  accept     it is right as it is
-  fix        ask the provider, and take over what it says
-  refund     give the rest of the payment back
-  write-off  the money is gone
+  accept     it is correct as it is
+  fix        ask the provider again, and take over its answer
+  refund     refund the rest of the payment
+  write-off  the money is lost
 
-Accepted and written-off ones stay closed unless something about them changes;
-the others open again if the next reconcile still finds them. Exit code 6: after
-a fix it is still there."""
+Accepted and written-off discrepancies stay closed unless something about them
+changes; the others are opened again if the next reconcile still finds them.
 
-group = command_group("What does not agree, and how it ends.", epilog=_EXAMPLES)
+Exit code 6: it is still there after a fix."""
+
+group = command_group("List and resolve reconciliation discrepancies.", epilog=_EXAMPLES)
 
 
 def register(app: typer.Typer) -> None:
@@ -44,37 +45,37 @@ def register(app: typer.Typer) -> None:
 
 
 @group.command("list")
-def list_them(
+def list_discrepancies(
     kind: Annotated[
-        str | None, typer.Option(metavar="KIND", help="As the list names it: amount_mismatch.")
+        str | None, typer.Option(metavar="KIND", help="A kind as the list shows it, such as amount_mismatch.")
     ] = None,
     state: Annotated[str, typer.Option(metavar="STATE", help="open, resolved or all.")] = "open",
     tournament: TournamentFilter = None,
     provider: Annotated[str | None, typer.Option(metavar="NAME", help="stripe or kaspi.")] = None,
-    payment: Annotated[str | None, typer.Option(metavar="ID", help="Only of this payment.")] = None,
+    payment: Annotated[str | None, typer.Option(metavar="ID", help="Only this payment.")] = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What is open, newest first."""
+    """List discrepancies, newest first; by default the open ones."""
     from procomp_pay.services.reconciliation import discrepancies as use
 
-    wanted = _filter(kind, state, tournament, provider, payment)
-    found, following = run_with_context(lambda ctx: use.many(ctx, wanted, limit=limit, cursor=cursor))
+    selection = _filter(kind, state, tournament, provider, payment)
+    views, next_cursor = run_with_context(lambda ctx: use.many(ctx, selection, limit=limit, cursor=cursor))
     if as_json:
-        print_page(found, following)
+        print_page(views, next_cursor)
         return
-    from procomp_pay.cli.reconciliation import discrepancy_output as discrepancy_words
+    from procomp_pay.cli.reconciliation import discrepancy_output
 
-    if not found:
-        console.say("Nothing is open." if state == "open" else "None.", dim=True)
+    if not views:
+        console.say("No open discrepancies" if state == "open" else "No discrepancies match", dim=True)
         return
-    console.print_lines(discrepancy_words.table(found))
-    given = {
+    console.print_lines(discrepancy_output.table(views))
+    filters = {
         "kind": kind, "state": state, "tournament": tournament, "provider": provider,
         "payment": payment, "limit": limit,
     }  # fmt: skip
-    tell_next("discrepancies list", given, following)
+    print_next_page("discrepancies list", filters, next_cursor)
 
 
 def _filter(
@@ -84,16 +85,16 @@ def _filter(
     from procomp_pay.storage.models.states import DiscrepancyState
     from procomp_pay.storage.reconciliation.discrepancies import Filter
 
-    kinds = {each.value: each for each in DiscrepancyKind}
-    wanted = kind.upper().replace("-", "_") if kind else None
-    if wanted is not None and wanted not in kinds:
-        raise typer.BadParameter(f"--kind is one of {', '.join(kinds).lower()}")
+    kinds = {known.value: known for known in DiscrepancyKind}
+    name = kind.upper().replace("-", "_") if kind else None
+    if name is not None and name not in kinds:
+        raise typer.BadParameter(f"--kind must be one of {', '.join(kinds).lower()}")
     if state not in ("open", "resolved", "all"):
-        raise typer.BadParameter("--state is open, resolved or all")
+        raise typer.BadParameter("--state must be open, resolved or all")
     if provider not in (None, "stripe", "kaspi"):
-        raise typer.BadParameter("--provider is stripe or kaspi")
+        raise typer.BadParameter("--provider must be stripe or kaspi")
     return Filter(
-        kind=kinds[wanted] if wanted else None,
+        kind=kinds[name] if name else None,
         state=None if state == "all" else DiscrepancyState(state),
         provider=provider,
         tournament_id=tournament,
@@ -103,44 +104,47 @@ def _filter(
 
 @group.command()
 def show(
-    discrepancy: Annotated[str, typer.Argument(help="Its id.", metavar="ID")], as_json: JsonOption = False
+    discrepancy: Annotated[str, typer.Argument(help="The discrepancy's id.", metavar="ID")],
+    as_json: JsonOption = False,
 ) -> None:
-    """What our books say, what the provider says, and what to do next."""
+    """Show a discrepancy: our books, the provider, and what to do next."""
     from procomp_pay.services.reconciliation import discrepancies as use
 
-    found = run_with_context(lambda ctx: use.one(ctx, discrepancy))
+    view = run_with_context(lambda ctx: use.one(ctx, discrepancy))
     if as_json:
-        console.print_json(found.full())
+        console.print_json(view.full())
         return
-    from procomp_pay.cli.reconciliation import discrepancy_output as discrepancy_words
+    from procomp_pay.cli.reconciliation import discrepancy_output
 
-    console.print_lines(discrepancy_words.page(found))
-    for command in discrepancy_words.next_steps(found):
+    console.print_lines(discrepancy_output.page(view))
+    for command in discrepancy_output.next_steps(view):
         console.hint(command)
 
 
 @group.command(epilog=_RESOLVE)
 def resolve(
-    discrepancy: Annotated[str, typer.Argument(help="Its id.", metavar="ID")],
+    discrepancy: Annotated[str, typer.Argument(help="The discrepancy's id.", metavar="ID")],
     how: Annotated[str, typer.Option(metavar="WAY", help="accept, fix, refund or write-off.")],
-    note: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept for good.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before money goes back.")] = False,
+    note: Annotated[str, typer.Option(metavar="TEXT", help="The reason, which is recorded.")],
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask for confirmation of a refund.")
+    ] = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End one: who, when, how and why are kept."""
+    """Resolve a discrepancy. Who, when, how and why are recorded."""
     from procomp_pay.services.reconciliation import discrepancies as use
 
-    ways = [each.value for each in use.How]
+    ways = [way.value for way in use.How]
     if how not in ways:
-        raise typer.BadParameter(f"--how is one of {', '.join(ways)}")
+        raise typer.BadParameter(f"--how must be one of {', '.join(ways)}")
     actor = operator(acting)
     if how == "refund" and not yes:
         console.check_can_ask(yes=yes, as_json=as_json)
-        console.confirm("Give the rest of the payment back?")
-    done = run_with_context(lambda ctx: use.resolve(ctx, discrepancy, use.How(how), note, actor))
+        console.confirm("Refund the rest of the payment?")
+    resolved = run_with_context(lambda ctx: use.resolve(ctx, discrepancy, use.How(how), note, actor))
     if as_json:
-        console.print_json(done.full())
+        console.print_json(resolved.full())
         return
-    said = f"{done.kind} resolved by {done.resolved_by}: {done.resolution}, {done.note}"
-    typer.echo(f"✓ {console.clean(said)}")
+    message = f"{resolved.kind} resolved by {resolved.resolved_by}: {resolved.resolution}, {resolved.note}"
+    typer.echo(f"✓ {console.clean(message)}")

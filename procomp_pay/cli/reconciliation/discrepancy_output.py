@@ -1,4 +1,4 @@
-"""Discrepancies in words: a table, and a page that says what is what and what to do."""
+"""Discrepancies as text: a table, and a page that explains one and what to do."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ if TYPE_CHECKING:
 
 _WIDE = 120
 _PROVIDERS = {"stripe": "Stripe", "kaspi": "Kaspi", None: "the provider"}
-#: What each kind means, and what a person looks at.
+#: The meaning of each kind.
 _MEANS = {
-    "MISSING_LOCALLY": "Money came at the provider that is of no payment in our books.",
-    "MISSING_AT_PROVIDER": "Our books have it as paid, and the provider does not know it.",
-    "STATUS_MISMATCH": "Our books and the provider disagree about how it stands.",
-    "AMOUNT_MISMATCH": "Another amount than the fee came.",
-    "CURRENCY_MISMATCH": "It came in another currency.",
-    "REFUND_MISMATCH": "What went back is not the same on both sides.",
+    "MISSING_LOCALLY": "The provider has a payment that is not in our books.",
+    "MISSING_AT_PROVIDER": "Our books show it as paid, but the provider does not know it.",
+    "STATUS_MISMATCH": "Our books and the provider have different statuses.",
+    "AMOUNT_MISMATCH": "The amount paid is not the fee.",
+    "CURRENCY_MISMATCH": "It was paid in another currency.",
+    "REFUND_MISMATCH": "The refunds are not the same on both sides.",
     "DUPLICATE_PAYMENT": "The same fee was paid twice.",
-    "LATE_PAYMENT": "The money came after the payment had ended here.",
-    "STUCK": "It is still open long after its life, and the provider does not say how it ended.",
-    "PARTICIPANT_MISMATCH": "Payment and participant do not fit each other.",
+    "LATE_PAYMENT": "It was paid after the payment had ended here.",
+    "STUCK": "It is still open long after its expiry, and the provider does not report its outcome.",
+    "PARTICIPANT_MISMATCH": "The payment and the participant do not match.",
 }
 _DO = {
-    "MISSING_LOCALLY": "Find out whose it is. Give it back at the provider, or accept it with a note.",
-    "MISSING_AT_PROVIDER": "Check that it is the right account; then accept or write off.",
-    "STATUS_MISMATCH": "Ask the provider once more with a fix; then decide.",
-    "AMOUNT_MISMATCH": "Give it back, or accept what came.",
-    "CURRENCY_MISMATCH": "Give it back, or accept what came.",
-    "REFUND_MISMATCH": "Compare the refunds at the provider with those here; a fix takes over what it says.",
-    "DUPLICATE_PAYMENT": "Give the second one back.",
-    "LATE_PAYMENT": "Keep it, if the place is still free; else give it back.",
-    "STUCK": "Look at it in the provider's own app; a fix asks it once more.",
-    "PARTICIPANT_MISMATCH": "Look at the participant; give the money back, or accept it.",
+    "MISSING_LOCALLY": "Find out whose payment it is. Refund it at the provider, or accept it with a note.",
+    "MISSING_AT_PROVIDER": "Check that it is the right account, then accept it or write it off.",
+    "STATUS_MISMATCH": "Resolve it with fix to ask the provider again; then decide.",
+    "AMOUNT_MISMATCH": "Refund it, or accept the amount.",
+    "CURRENCY_MISMATCH": "Refund it, or accept the amount.",
+    "REFUND_MISMATCH": "Compare the refunds on both sides. Resolving with fix takes over the provider's.",
+    "DUPLICATE_PAYMENT": "Refund the second payment.",
+    "LATE_PAYMENT": "Accept it if the participant can still take part; otherwise refund it.",
+    "STUCK": "Check it in the provider's app. Resolving with fix asks the provider again.",
+    "PARTICIPANT_MISMATCH": "Check the participant, then refund the payment or accept it.",
 }
 _REFUNDABLE = frozenset({"AMOUNT_MISMATCH", "CURRENCY_MISMATCH", "DUPLICATE_PAYMENT", "LATE_PAYMENT",
                          "PARTICIPANT_MISMATCH"})  # fmt: skip
 _FIXABLE = frozenset({"STATUS_MISMATCH", "REFUND_MISMATCH", "STUCK", "MISSING_AT_PROVIDER"})
 
 
-def table(found: Sequence[DiscrepancyView]) -> list[str]:
-    """One line each where there is room or no terminal, else two."""
+def table(views: Sequence[DiscrepancyView]) -> list[str]:
+    """Return a list of discrepancies: a line for each where there is room or no terminal, else two."""
     if console.is_wide(_WIDE):
         head = ("KIND", "PROVIDER", "SINCE", "ID", "PAYMENT", "WHAT")
-        return console.grid(head, [_row(view) for view in found])
+        return console.grid(head, [_row(view) for view in views])
     lines = []
-    for view in found:
+    for view in views:
         state = "" if view.is_open else f"  {view.resolution}"
         lines.append(f"{console.bold(view.kind)}  {console.clean(_what(view))}{state}")
         lines.append(console.dim(f"  {view.discrepancy_id}  {formats.clock_time(view.opened_at)}"))
@@ -67,31 +67,31 @@ def _row(view: DiscrepancyView) -> list[str]:
 
 
 def _what(view: DiscrepancyView) -> str:
-    return str(view.detail.get("what") or _MEANS.get(view.kind, "it does not agree"))
+    return str(view.detail.get("what") or _MEANS.get(view.kind, "the two sides do not match"))
 
 
 def page(view: DiscrepancyView) -> list[str]:
-    """One discrepancy in sentences."""
+    """Return a discrepancy with its explanation."""
     name = _PROVIDERS.get(view.provider, "the provider")
     state = "open" if view.is_open else f"resolved: {view.resolution}"
-    lines = [f"{console.bold(view.kind)}  {state}", *_said(_MEANS.get(view.kind, ""))]
+    lines = [f"{console.bold(view.kind)}  {state}", *_wrapped(_MEANS.get(view.kind, ""))]
     rows = [
         ("our books", _ours(view)),
         (name.lower() if name != "the provider" else "provider", _theirs(view)),
         *_others(view),
         *_override(view),
         ("found", f"{formats.clock_time(view.opened_at)}, last seen {formats.clock_time(view.last_seen_at)}"),
-        ("payment", view.payment_id or "none of ours"),
+        ("payment", view.payment_id or "not one of ours"),
         ("id", view.discrepancy_id),
     ]
     if not view.is_open:
         when = formats.clock_time(view.resolved_at) if view.resolved_at else "?"
         rows.append(("resolved", f"{when} by {console.clean(view.resolved_by)}: {console.clean(view.note)}"))
-    lines += console.label_rows([(label, console.clean(value)) for label, value in rows], width=10)
-    return lines + (_said(_DO.get(view.kind, "")) if view.is_open else [])
+    lines += console.label_rows([(label, console.clean(value)) for label, value in rows], width=12)
+    return lines + (_wrapped(_DO.get(view.kind, "")) if view.is_open else [])
 
 
-def _said(text: str) -> list[str]:
+def _wrapped(text: str) -> list[str]:
     return [f"  {line}" for line in console.wrap(text, indent="").splitlines()]
 
 
@@ -99,10 +99,10 @@ def _ours(view: DiscrepancyView) -> str:
     ours = view.detail.get("ours")
     if not ours:
         charged = view.detail.get("charged")
-        return f"{_money(charged)} was charged" if charged else "nothing about it"
+        return f"{_money(charged)} was charged" if charged else "no record of it"
     text = f"{_money(ours)}, {ours.get('status')}"
-    back = [f"{each['amount']} {each['state'].lower()}" for each in ours.get("refunds") or []]
-    return text + (f"; refunds: {', '.join(back)}" if back else "")
+    refunds = [f"{refund['amount']} {refund['state'].lower()}" for refund in ours.get("refunds") or []]
+    return text + (f"; refunds: {', '.join(refunds)}" if refunds else "")
 
 
 def _theirs(view: DiscrepancyView) -> str:
@@ -111,12 +111,12 @@ def _theirs(view: DiscrepancyView) -> str:
         paid = view.detail.get("paid") or view.detail.get("went_back")
         return f"{_money(paid)} as {view.detail.get('operation') or view.ref}" if paid else _nothing(view)
     line = f", line {theirs['line']} of {view.detail.get('source')}" if theirs.get("line") else ""
-    money = _money(theirs) if theirs.get("amount") is not None else "no amount told"
+    money = _money(theirs) if theirs.get("amount") is not None else "no amount given"
     return f"{theirs.get('kind')} {theirs.get('stand')}, {money}, as {theirs.get('ref')}{line}"
 
 
 def _nothing(view: DiscrepancyView) -> str:
-    return "does not know it" if view.kind == "MISSING_AT_PROVIDER" else "nothing against it"
+    return "does not know it" if view.kind == "MISSING_AT_PROVIDER" else "no record of it"
 
 
 def _money(document: dict[str, Any] | None) -> str:
@@ -128,22 +128,23 @@ def _money(document: dict[str, Any] | None) -> str:
 def _others(view: DiscrepancyView) -> list[tuple[str, str]]:
     names = (view.detail.get("theirs") or {}).get("candidates") or []
     return [
-        ("fits", f"{each}: nobody guesses which") if not n else ("", each) for n, each in enumerate(names)
+        ("candidates", f"{name}: one of these, to be decided by hand") if not n else ("", name)
+        for n, name in enumerate(names)
     ]
 
 
 def _override(view: DiscrepancyView) -> list[tuple[str, str]]:
-    """Who took it in spite of what, and why."""
+    """Return the override: who accepted it despite which failed check, and why."""
     if not view.detail.get("override"):
         return []
     return [
-        ("against it", str(view.detail.get("against"))),
+        ("failed check", str(view.detail.get("against"))),
         ("override", f"by {view.detail.get('by')}: {view.detail['override']}"),
     ]
 
 
 def next_steps(view: DiscrepancyView) -> list[str]:
-    """Commands to type."""
+    """Return the commands that can resolve it."""
     if not view.is_open:
         return []
     steps = [f"procomp-pay status --payment {view.payment_id} --refresh"] if view.payment_id else []

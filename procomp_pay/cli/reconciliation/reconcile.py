@@ -1,4 +1,4 @@
-"""``reconcile``: the evening's question, for a person at a terminal and for cron."""
+"""``reconcile``: compare our books with the providers, in a terminal or from cron."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework.context import load_settings, operator, run_with_context, show_mode_notice
 from procomp_pay.cli.framework.options import AsOption, JsonOption, SinceOption, UntilOption
 from procomp_pay.cli.framework.progress import counters
 from procomp_pay.domain.errors import ConfigurationError, PaymentError, ProviderUnavailable, Unavailable
@@ -32,14 +32,15 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay reconcile --statement balance.csv --dry-run
   55 23 * * *  procomp-pay reconcile >> /var/log/procomp-pay.log 2>&1
 
-Days are days in Almaty; --until counts its own day in. Without --since: a week
-back, and further where something was not read yet. Exit code 0: everything
-agrees. 6: something is open, see procomp-pay discrepancies list. 5: a provider
-stopped answering; what was done is kept, run it again."""
+Days are days in Almaty; --until is inclusive. Default of --since: a week ago, or
+earlier where something has not been read yet.
+
+Exit codes: 0 everything matches, 6 discrepancies are open (procomp-pay discrepancies
+list), 5 a provider stopped answering (what was done is kept: run it again)."""
 
 
 class Which(StrEnum):
-    """Whose books are compared."""
+    """The values of ``--provider``."""
 
     STRIPE = "stripe"
     KASPI = "kaspi"
@@ -58,45 +59,46 @@ def reconcile(
     since: SinceOption = None,
     until: UntilOption = None,
     statement: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Compare with a statement, not with the API.")
+        Path | None, typer.Option(metavar="FILE", help="Compare with a statement instead of the API.")
     ] = None,
     mapping: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What the columns of an unknown statement mean.")
+        Path | None, typer.Option(metavar="FILE", help="A TOML file that names the columns of the statement.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="The statement is ours, whatever speaks against it.")
+        bool,
+        typer.Option("--yes", "-y", help="Use the statement although it seems to be another merchant's."),
     ] = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare our books with the providers', to the cent.
+    """Compare our books with the providers, to the cent.
 
-    What a provider finished, and news that were missed, are mended; the rest stays open as a discrepancy.
+    Missed updates are repaired; everything else becomes a discrepancy.
     """
     wanted = _window(since, until)
-    using = settings()
+    settings = load_settings()
     actor = operator(acting)
-    warn_of_play_money(using, as_json=as_json)
+    show_mode_notice(settings, as_json=as_json)
     with ExitStack() as stack:
         orders = _orders(
-            stack, provider, wanted, statement, mapping, dry_run=dry_run, is_ours=yes, using=using
+            stack, provider, wanted, statement, mapping, dry_run=dry_run, is_ours=yes, settings=settings
         )
         progress = stack.enter_context(counters(quiet=as_json))
         reports, trouble = run_with_context(
-            lambda ctx: _run_alone(ctx, orders, actor, progress, dry_run=dry_run), using=using
+            lambda ctx: _run_alone(ctx, orders, actor, progress, dry_run=dry_run), settings=settings
         )
-    _tell(reports, trouble, as_json=as_json)
+    _show(reports, trouble, as_json=as_json)
     if code := _exit_code(reports, trouble):
         raise typer.Exit(code)
 
 
 def _window(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
-    """The instants of the days that were given.
+    """Return the first instant of ``since`` and the end of ``until``; None where one was not given.
 
-    :raises typer.BadParameter: no days, the last before the first, or days that have not begun.
+    :raises typer.BadParameter: one is not a day, or in the future, or they are in the wrong order.
     """
     from procomp_pay.domain.errors import Refused
 
@@ -112,7 +114,7 @@ def _window(since: str | None, until: str | None) -> tuple[datetime | None, date
     now = datetime.now(UTC)
     for name, day in (("--since", begins), ("--until", starts)):
         if day is not None and day > now:
-            raise typer.BadParameter(f"{name} lies in the future: nothing can have been paid yet")
+            raise typer.BadParameter(f"{name} is in the future")
     return begins, ends
 
 
@@ -125,56 +127,50 @@ def _orders(
     *,
     dry_run: bool,
     is_ours: bool,
-    using: Settings,
+    settings: Settings,
 ) -> list[ReconcileRequest]:
+    from procomp_pay.providers.statements.reader import open_statement
     from procomp_pay.services.reconciliation.run import PROVIDERS, ReconcileRequest
 
     since, until = window
     if statement is None:
         if mapping is not None:
-            raise typer.BadParameter("--mapping says what the columns of a --statement mean")
-        names = [each for each in PROVIDERS if provider.value in (each, "all") and _is_set_up(using, each)]
+            raise typer.BadParameter("--mapping needs --statement")
+        names = [name for name in PROVIDERS if provider.value in (name, "all") and _is_set_up(settings, name)]
         if not names:
             raise ConfigurationError("No provider is configured", next_step="procomp-pay doctor")
         return [ReconcileRequest(name, since, until, dry_run=dry_run) for name in names]
-    found = stack.enter_context(_open(statement, None if provider is Which.ALL else provider.value, mapping))
+    name = None if provider is Which.ALL else provider.value
+    opened = stack.enter_context(open_statement(statement, provider=name, mapping=mapping, looks=False))
     if not is_ours:
-        _check_owner(found, using)
+        _check_owner(opened, settings)
     return [
-        ReconcileRequest(found.provider, since, until, found, console.clean(statement.name), dry_run, is_ours)
+        ReconcileRequest(
+            opened.provider, since, until, opened, console.clean(statement.name), dry_run, is_ours
+        )
     ]
 
 
-def _check_owner(found: Statement, using: Settings) -> None:
-    """
-    :raises Refused: the statement names another merchant than our settings do.
+def _check_owner(found: Statement, settings: Settings) -> None:
+    """Check that a statement is ours.
+
+    :raises Refused: it names another merchant than the settings do.
     """
     from procomp_pay.domain.errors import Refused
 
-    ours = using.kaspi_organization_bin
+    ours = settings.kaspi_organization_bin
     if found.owner is not None and ours is not None and found.owner != ours:
         raise Refused(
-            f"The statement is of BIN {found.owner}, and ours is {ours} (KASPI_ORGANIZATION_BIN): nothing "
+            f"The statement belongs to BIN {found.owner}, ours is {ours} (KASPI_ORGANIZATION_BIN): nothing "
             "was compared",
-            next_step="export it from our own Kaspi Pay; or, if it is ours all the same, add --yes",
+            next_step="export it from our own Kaspi Pay; if it is ours after all, add --yes",
         )
 
 
-def _is_set_up(using: Settings, provider: str) -> bool:
-    """``all`` means all that are configured."""
-    mode = using.stripe_mode if provider == "stripe" else using.kaspi_mode
+def _is_set_up(settings: Settings, provider: str) -> bool:
+    """Return whether a provider is configured."""
+    mode = settings.stripe_mode if provider == "stripe" else settings.kaspi_mode
     return mode.value != "off"
-
-
-def _open(path: Path, provider: str | None, mapping: Path | None) -> Any:
-    """The file's lines, by the reader of :mod:`procomp_pay.providers.statements`."""
-    from importlib import import_module
-
-    try:
-        reader = import_module("procomp_pay.providers.statements.reader")
-    except ModuleNotFoundError:
-        raise ConfigurationError("This procomp-pay has no readers of statements") from None
-    return reader.open_statement(path, provider=provider, mapping=mapping, looks=False)
 
 
 async def _run_alone(
@@ -185,7 +181,7 @@ async def _run_alone(
     *,
     dry_run: bool,
 ) -> tuple[list[Report], PaymentError | None]:
-    """Every provider in turn: one that is away does not keep the other from being compared."""
+    """Reconcile one provider after the other; one that is unavailable does not stop the next."""
     from procomp_pay.services.reconciliation.run import reconcile as compare
     from procomp_pay.storage.database.locks import reconcile_lock
 
@@ -194,7 +190,7 @@ async def _run_alone(
     async with reconcile_lock(ctx.db) as ours:
         if not ours and not dry_run:
             raise Unavailable(
-                "Another reconcile is running", next_step="let it finish; cron will come again by itself"
+                "Another reconcile is running", next_step="let it finish; cron starts the next one"
             )
         for order in orders:
             try:
@@ -210,32 +206,32 @@ def _named(provider: str, show: Callable[[str, int], None]) -> Callable[[str, in
     return lambda word, count: show(f"{provider.title()} {word}", count)
 
 
-def _tell(reports: list[Report], trouble: PaymentError | None, *, as_json: bool) -> None:
+def _show(reports: list[Report], trouble: PaymentError | None, *, as_json: bool) -> None:
     if as_json:
-        document: dict[str, Any] = {"runs": [each.full() for each in reports]}
+        document: dict[str, Any] = {"runs": [report.full() for report in reports]}
         if trouble is not None:
             document |= {"detail": console.clean(trouble.message), "next_step": trouble.next_step}
         console.print_json(document)
         return
-    from procomp_pay.cli.reconciliation import reconcile_output as reconcile_words
+    from procomp_pay.cli.reconciliation import reconcile_output
 
     for report in reports:
         if sys.stdout.isatty():
-            console.print_lines(reconcile_words.page(report))
+            console.print_lines(reconcile_output.page(report))
         else:
-            typer.echo(reconcile_words.summary(report))
+            typer.echo(reconcile_output.summary(report))
         if report.cut:
-            console.say(f"✗ {reconcile_words.cut(report)}", fg="red")
+            console.say(f"✗ {reconcile_output.cut(report)}", fg="red")
             console.hint("procomp-pay reconcile")
     if trouble is not None:
         console.show_error(trouble)
-    if any(each.still_open for each in reports) and sys.stdout.isatty():
+    if any(report.still_open for report in reports) and sys.stdout.isatty():
         console.hint("procomp-pay discrepancies list")
 
 
 def _exit_code(reports: list[Report], trouble: PaymentError | None) -> int:
-    if any(each.cut for each in reports):
+    if any(report.cut for report in reports):
         return 5
     if trouble is not None:
         return trouble.exit_code
-    return 6 if any(each.needs_person for each in reports) else 0
+    return 6 if any(report.needs_person for report in reports) else 0

@@ -1,4 +1,4 @@
-"""A reconciliation in words: a line for cron's log, a page for finance."""
+"""A reconciliation report as text: one line for cron's log, a page for the terminal."""
 
 from __future__ import annotations
 
@@ -11,60 +11,60 @@ if TYPE_CHECKING:
     from procomp_pay.domain.reconciliation.records import Mismatch, ProviderRecord
     from procomp_pay.services.reconciliation.report import MismatchOutcome, Report
 
-#: Differences of one run that a terminal shows; ``discrepancies list`` has them all.
+#: Differences shown of each outcome; ``discrepancies list`` has all.
 _MOST = 20
 NAMES = {"stripe": "Stripe", "kaspi": "Kaspi"}
-_BECAME = {
-    "repaired": "mended",
-    "opened": "new, for a person",
-    "again": "open before, still there",
-    "reopened": "closed before, there again",
-    "accepted": "decided before",
-    "would repair": "would be mended",
+_OUTCOMES = {
+    "repaired": "repaired",
+    "opened": "new, for manual review",
+    "again": "open before, still found",
+    "reopened": "closed before, found again",
+    "accepted": "resolved before",
+    "would repair": "would be repaired",
     "would open": "would be opened",
 }
 
 
 def summary(report: Report) -> str:
-    """One line, whatever happened."""
-    did = [f"{count} {_BECAME[name].split(',')[0]}" for name, count in report.became.items()]
+    """Return the report in one line."""
+    outcomes = [f"{count} {_OUTCOMES[name].split(',')[0]}" for name, count in report.became.items()]
     if report.closed:
-        did.append(f"{report.closed} closed by themselves")
+        outcomes.append(f"{report.closed} closed automatically")
     read = ", ".join(f"{count} {word}" for word, count in report.read.items()) or "nothing"
     state = "INCOMPLETE, " if report.cut else ""
     dry = "dry run: " if report.dry_run else ""
-    found = f"{report.found} differences" + (f" ({', '.join(did)})" if did else "")
-    left = f"{report.skipped} lines unreadable, " if report.skipped else ""
-    foreign = "NOT ONE LINE IS OF A PAYMENT OF OURS, " if report.is_foreign else ""
+    differences = f"{report.found} differences" + (f" ({', '.join(outcomes)})" if outcomes else "")
+    unreadable = f"{report.skipped} lines unreadable, " if report.skipped else ""
+    foreign = "NO LINE BELONGS TO A PAYMENT OF OURS, " if report.is_foreign else ""
     return (
         f"{dry}{NAMES[report.provider]} {window(report)}: {state}{foreign}{report.compared} payments "
-        f"against {read}: {found}, {left}{report.still_open} open"
+        f"against {read}: {differences}, {unreadable}{report.still_open} open"
     )
 
 
 def window(report: Report) -> str:
-    """The days, in Almaty."""
+    """Return the compared days, in Almaty."""
     first = report.since.astimezone(formats.ALMATY).date()
     last = (report.until - timedelta(microseconds=1)).astimezone(formats.ALMATY).date()
     return str(first) if first == last else f"{first} to {last}"
 
 
 def page(report: Report) -> list[str]:
-    """For a terminal."""
+    """Return the report as lines for the terminal."""
     lines = [*_head(report), ""]
     if not report.found and not report.closed:
-        lines.append("  Nothing was compared to the end." if report.cut else "  ✓ Everything agrees.")
-    for name, heading in _BECAME.items():
-        told = [each for each in report.told if each.became == name]
-        if told:
+        lines.append("  The comparison was not completed." if report.cut else "  ✓ Everything matches.")
+    for name, heading in _OUTCOMES.items():
+        mismatches = [mismatch for mismatch in report.told if mismatch.became == name]
+        if mismatches:
             lines.append(f"  {console.bold(str(report.became[name]))} {heading}")
-            lines += [line for each in told[:_MOST] for line in _told(each)]
+            lines += [line for mismatch in mismatches[:_MOST] for line in _mismatch_lines(mismatch)]
             if report.became[name] > _MOST:
                 lines.append(console.dim(f"      … and {report.became[name] - _MOST} more"))
     if report.closed:
-        lines.append(f"  {console.bold(str(report.closed))} closed by themselves: both sides agree now")
+        lines.append(f"  {console.bold(str(report.closed))} closed automatically: both sides match now")
     if report.still_open:
-        lines.append(f"  {console.bold(str(report.still_open))} open in all, waiting for a person")
+        lines.append(f"  {console.bold(str(report.still_open))} open in total, for manual review")
     return lines
 
 
@@ -79,50 +79,52 @@ def _head(report: Report) -> list[str]:
         label = " " * 6 if number else console.dim("theirs")
         lines.append(f"  {label}    {formats.count(count)} {word}")
     if report.settlements:
-        lines.append(f"  {console.dim('fees')}      {formats.count(report.settlements)} movements kept")
+        lines.append(f"  {console.dim('fees')}      {formats.count(report.settlements)} movements recorded")
     for note in _notes(report):
-        lines += [f"  {each}" for each in console.wrap(note).splitlines()]
+        lines += [f"  {line}" for line in console.wrap(note).splitlines()]
     return lines
 
 
 def _notes(report: Report) -> list[str]:
-    found = [
-        f"A run of {formats.clock_time(at)} was killed half way: its window is in this one."
+    notes = [
+        f"The run of {formats.clock_time(at)} was killed: this run covers its window."
         for at in report.interrupted
     ]
     if report.changed_since_read:
-        found.append(f"{report.changed_since_read} payments changed meanwhile: left for the next run.")
+        notes.append(f"{report.changed_since_read} payments changed meanwhile: the next run compares them.")
     if report.skipped:
-        found.append(f"{report.skipped} lines could not be read: nothing is called missing at the provider.")
+        notes.append(
+            f"{report.skipped} lines could not be read: no payment is reported as missing at the provider."
+        )
     if report.is_foreign:
-        found.insert(0, "NOT ONE LINE IS OF A PAYMENT OF OURS: is it the right file?")
-    return found + report.notes
+        notes.insert(0, "NO LINE BELONGS TO A PAYMENT OF OURS: is it the right file?")
+    return notes + report.notes
 
 
 def cut(report: Report) -> str:
-    """How far it got."""
+    """Return how far an interrupted run got."""
     return (
         f"{NAMES[report.provider]} was not read to the end: {console.clean(report.cut)}. "
-        "What was done is kept; nothing is called missing by a half-read window"
+        "What was done is kept; no payment is reported as missing from an incomplete window"
     )
 
 
-def _told(told: MismatchOutcome) -> list[str]:
-    finding = told.finding
-    who = finding.ours.payment_id if finding.ours else console.clean(finding.reference)
-    text = f"{finding.kind}  {who}  {difference(finding)}"
-    return [f"      {each}" for each in console.wrap(text).splitlines()]
+def _mismatch_lines(outcome: MismatchOutcome) -> list[str]:
+    finding = outcome.finding
+    key = finding.ours.payment_id if finding.ours else console.clean(finding.reference)
+    text = f"{finding.kind}  {key}  {difference(finding)}"
+    return [f"      {line}" for line in console.wrap(text).splitlines()]
 
 
 def difference(finding: Mismatch) -> str:
-    """What differs, in one sentence."""
+    """Return the difference in a sentence."""
     ours, theirs = finding.ours, finding.theirs
-    mine = f"{ours.money} {ours.status}" if ours else "not in our books"
-    said = f"; there: {_said(theirs)}" if theirs else ""
-    return f"{finding.what} (here: {mine}{said})"
+    local = f"{ours.money} {ours.status}" if ours else "not in our books"
+    other = f"; there: {_provider_side(theirs)}" if theirs else ""
+    return f"{finding.what} (here: {local}{other})"
 
 
-def _said(theirs: ProviderRecord) -> str:
+def _provider_side(theirs: ProviderRecord) -> str:
     amount = formats.amount(theirs.amount) if theirs.amount is not None else ""
     line = f", line {theirs.number}" if theirs.number else ""
     money = f"{amount}\N{NO-BREAK SPACE}{console.clean(theirs.currency)}" if amount else ""

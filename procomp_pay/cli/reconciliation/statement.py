@@ -1,7 +1,8 @@
-"""``statement check``: what a provider's statement is, before ``reconcile`` uses it."""
+"""``statement check``: show how a provider's statement is read, before ``reconcile`` uses it."""
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,48 +24,51 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay statement check export.csv --mapping ours.toml
   procomp-pay statement check balance.csv --json
 
-Nothing is written and no payment is touched. Exit code 6: some lines could not be
-read for certain and are named. 3: the file as a whole cannot be used."""
-#: So many of a sort are shown; --json has up to a thousand.
+Nothing is changed.
+
+Exit codes: 6 some lines could not be read reliably (they are
+listed), 3 the file cannot be used at all."""
+#: Lines shown of each problem; --json has up to a thousand.
 _MOST_SHOWN = 20
 _WORDS = {
     "payment": "payments",
     "refund": "refunds",
-    "refund_failed": "refunds that came back",
+    "refund_failed": "failed refunds",
     "dispute": "disputes",
     "dispute_reversed": "disputes won",
     "other": "other lines",
 }
 
-statements = typer.Typer(
-    no_args_is_help=True, help="Statements of the providers: Stripe's balance report, Kaspi Pay's exports."
-)
+statements = typer.Typer(no_args_is_help=True, help="Check how a provider's statement file is read.")
 
 
-class Whose(StrEnum):
-    """Whose statement it is."""
+class Provider(StrEnum):
+    """The values of ``--provider``."""
 
     KASPI = "kaspi"
     STRIPE = "stripe"
 
 
 def register(app: typer.Typer) -> None:
-    """Hang the group into the application."""
+    """Add the group."""
     app.add_typer(statements, name="statement")
 
 
 @statements.callback()
 def group() -> None:
-    """Keeps `check` a command of its own beside those to come."""
+    """Keep ``check`` a subcommand: Typer would merge a single command into the group."""
 
 
 @statements.command("check", epilog=_EXAMPLES)
 def check(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV or XLSX, as it was exported.", show_default=False)
+        Path, typer.Argument(metavar="FILE", help="The exported CSV or XLSX file.", show_default=False)
     ],
     provider: Annotated[
-        Whose | None, typer.Option(help="Whose it is. Default: told by its content.", show_default=False)
+        Provider | None,
+        typer.Option(
+            metavar="NAME", help="kaspi or stripe. Default: detected from the content.", show_default=False
+        ),
     ] = None,
     mapping: Annotated[
         Path | None,
@@ -72,15 +76,15 @@ def check(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read a statement and say what it is: columns, counts, sums, period, lines passed over.
+    """Show how a statement is read: columns, counts, sums, period, skipped lines.
 
-    `reconcile --statement` reads a file just so: what is right here is right there.
+    `reconcile --statement` reads a file in exactly the same way.
     """
     from procomp_pay.providers.statements.reader import open_statement
 
     with reading_bar(file.name, quiet=as_json) as progress:
-        whose = provider.value if provider else None
-        statement = open_statement(file, provider=whose, mapping=mapping, progress=progress)
+        name = provider.value if provider else None
+        statement = open_statement(file, provider=name, mapping=mapping, progress=progress)
         with statement:
             for _ in statement:
                 pass
@@ -123,7 +127,7 @@ def _document(file: Path, statement: Statement) -> dict[str, Any]:
         ],
         "skipped_count": tally.skipped_count,
         "skipped": [
-            {"line": each.line, "column": each.column, "reason": each.reason} for each in tally.skipped
+            {"line": line.line, "column": line.column, "reason": line.reason} for line in tally.skipped
         ],
         "repeated_count": tally.repeated_count,
         "repeated": [
@@ -156,7 +160,7 @@ def _show(file: Path, statement: Statement) -> None:
     wide = max(len(name) for name, _ in rows)
     for name, value in rows:
         typer.echo(console.wrap(f"  {name:<{wide}}  {value}", indent=" " * (wide + 4)))
-    _show_doubts(statement)
+    _show_problems(file, statement)
 
 
 def _period(statement: Statement) -> str:
@@ -168,27 +172,29 @@ def _period(statement: Statement) -> str:
     return f"{first.astimezone(zone):{form}} to {last.astimezone(zone):{form}} ({zone.key})"
 
 
-def _show_doubts(statement: Statement) -> None:
+def _show_problems(file: Path, statement: Statement) -> None:
     tally = statement.tally
     for total in tally.totals:
         agrees = "agrees with the lines" if total.agrees else "does not agree with the lines"
-        said = f"the total on line {total.line}, {total.amount}, {agrees}"
-        console.say(f"{'✓' if total.agrees else '✗'} {said}", fg=None if total.agrees else "red")
+        text = f"the total on line {total.line}, {total.amount}, {agrees}"
+        console.say(f"{'✓' if total.agrees else '✗'} {text}", fg=None if total.agrees else "red")
     for note in tally.notes:
         console.say(f"  {console.clean(note)}", dim=True)
     if tally.remarks:
-        console.say(f"  {_lines(tally.remarks)} of words alone, such as a signature", dim=True)
+        console.say(f"  {_lines(tally.remarks)} with text only, such as a signature", dim=True)
     if tally.repeated_count:
         shown = ", ".join(f"{each.line} (as {each.first_line})" for each in tally.repeated[:_MOST_SHOWN])
         console.say(f"  {_lines(tally.repeated_count)} more than once, counted once: {shown}", fg="yellow")
     if tally.skipped_count:
-        console.say(f"✗ {_lines(tally.skipped_count)} skipped: somebody has to look at them", fg="red")
-        for each in tally.skipped[:_MOST_SHOWN]:
-            console.say(f"    {console.clean(each)}")
+        console.say(f"✗ {_lines(tally.skipped_count)} skipped: for manual review", fg="red")
+        for line in tally.skipped[:_MOST_SHOWN]:
+            console.say(f"    {console.clean(line)}")
         if tally.skipped_count > _MOST_SHOWN:
             console.say(f"    … and {tally.skipped_count - _MOST_SHOWN} more")
     elif not any(not total.agrees for total in tally.totals):
-        console.hint(f"procomp-pay reconcile --provider {statement.provider} --statement FILE")
+        console.hint(
+            f"procomp-pay reconcile --provider {statement.provider} --statement {shlex.quote(str(file))}"
+        )
 
 
 def _lines(count: int) -> str:

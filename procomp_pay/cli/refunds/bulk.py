@@ -1,4 +1,4 @@
-"""``refund --tournament --all``: the dry run, the question, the bar and the report."""
+"""``refund --tournament --all``: the survey, the confirmation, the run and its report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework.context import load_settings, operator, run_with_context, show_mode_notice
 from procomp_pay.cli.framework.progress import bar
 from procomp_pay.cli.refunds.options import RefundOptions
 from procomp_pay.services.refunds import bulk
@@ -22,61 +22,61 @@ from procomp_pay.services.registrations.tournaments import find_tournament
 if TYPE_CHECKING:
     from procomp_pay.services.context import AppContext
 
-#: Lines of one kind that are shown; ``--json`` has more.
+#: Payments shown of each outcome; ``--json`` has more.
 _MOST_SHOWN = 20
 _TITLES = {
-    Ending.TO_DO: "to go back",
-    Ending.BACK: "went back",
-    Ending.ON_ITS_WAY: "on their way, the bank takes its time",
-    Ending.UNKNOWN: "not known yet, kept and followed up",
-    Ending.FAILED: "did NOT go back",
-    Ending.DISPUTED: "left alone: disputed",
-    Ending.BY_HAND: "to give back by hand",
+    Ending.TO_DO: "to refund",
+    Ending.BACK: "refunded",
+    Ending.ON_ITS_WAY: "pending: the bank is processing them",
+    Ending.UNKNOWN: "outcome not known yet, tracked",
+    Ending.FAILED: "NOT refunded",
+    Ending.DISPUTED: "skipped: disputed",
+    Ending.BY_HAND: "to refund by hand",
 }
 
 
 def refund_all(tournament: str, options: RefundOptions) -> None:
-    """Pay a whole tournament back."""
-    using = settings()
+    """Refund all payments of a tournament."""
+    settings = load_settings()
     actor = operator(options.acting)
 
     async def work(ctx: AppContext) -> Report | None:
-        found = await find_tournament(ctx, tournament)
-        order = bulk.BulkRefundRequest(found.tournament_id, options.reason)
-        survey = await bulk.survey(ctx, order)
-        warn_of_play_money(using, as_json=options.as_json)
+        view = await find_tournament(ctx, tournament)
+        request = bulk.BulkRefundRequest(view.tournament_id, options.reason)
+        survey = await bulk.survey(ctx, request)
+        show_mode_notice(settings, as_json=options.as_json)
         total = survey.of(Ending.TO_DO).count
         if options.as_json and options.dry_run:
-            _print_document(survey, order, dry_run=True)
+            _print_document(survey, request, dry_run=True)
         elif not options.as_json:
-            _show(survey, f"{found.name}: what would happen ({options.reason})", err=not options.dry_run)
+            _show(survey, f"{view.name}: what would happen ({options.reason})", err=not options.dry_run)
         if options.dry_run:
             return None
         if total and not options.yes:
-            console.confirm(f"Pay back {total} payments?")
-        with _until_ctrl_c() as stop, bar("paying back", lambda: total, quiet=options.as_json) as done:
-            report = await bulk.run(ctx, order, actor, seen=_counted(done), stop=stop)
+            console.confirm(f"Refund {total} payments?")
+        with _until_ctrl_c() as stop, bar("refunding", lambda: total, quiet=options.as_json) as show_count:
+            report = await bulk.run(ctx, request, actor, seen=_counted(show_count), stop=stop)
         if options.as_json:
-            _print_document(report, order, dry_run=False)
+            _print_document(report, request, dry_run=False)
         else:
-            _show(report, found.name, err=False)
-            _what_next(report)
+            _show(report, view.name, err=False)
+            _show_next_step(report)
         return report
 
-    report = run_with_context(work, using=using)
+    report = run_with_context(work, settings=settings)
     if report is None:
         if not options.as_json:
-            console.say("Dry run: nothing was done.", fg="yellow")
+            console.say("Dry run: nothing was refunded.", fg="yellow")
     elif code := exit_code(report):
         raise typer.Exit(code)
 
 
-def _print_document(report: Report, order: bulk.BulkRefundRequest, *, dry_run: bool) -> None:
-    console.print_json({"dry_run": dry_run, "tournament_id": order.tournament_id} | report.full())
+def _print_document(report: Report, request: bulk.BulkRefundRequest, *, dry_run: bool) -> None:
+    console.print_json({"dry_run": dry_run, "tournament_id": request.tournament_id} | report.full())
 
 
 def _counted(show: Callable[[int], None]) -> Callable[[Line], None]:
-    """Return what counts the payments that were asked for; those left alone are not part of the total."""
+    """Return a callback that counts refund requests; skipped payments are not part of the total."""
     count = 0
 
     def seen(line: Line) -> None:
@@ -89,7 +89,7 @@ def _counted(show: Callable[[int], None]) -> Callable[[Line], None]:
 
 
 def exit_code(report: Report) -> int:
-    """130 after Ctrl-C, 5 where asking again may help, 6 where a person has to, else 0."""
+    """Return 130 after Ctrl-C, 5 if running it again may help, 6 if manual review is needed, else 0."""
     if report.stopped:
         return 130
     if report.gave_up or report.of(Ending.UNKNOWN).count:
@@ -106,18 +106,18 @@ def _show(report: Report, title: str, *, err: bool) -> None:
             lines += _totals(tally)
             lines += _names(tally)
     if len(lines) == 1:
-        lines.append("  nothing is left to go back")
+        lines.append("  nothing is left to refund")
     if report.refunded_before:
-        lines.append(f"  {report.refunded_before} had gone back before")
+        lines.append(f"  {report.refunded_before} were refunded before")
     if report.still_open:
-        lines.append(f"  {report.still_open} can still be paid: cancel them, or run this again afterwards")
+        lines.append(f"  {report.still_open} can still be paid: cancel them, or run this again later")
     console.print_lines(lines, err=err)
 
 
 def _totals(tally: Tally) -> list[str]:
     return [
-        f"    {wording.METHODS[method]:<12} {each.count:>6}  {formats.amount(each.amount):>18} {currency}"
-        for (method, currency), each in sorted(tally.sums.items())
+        f"    {wording.METHODS[method]:<12} {total.count:>6}  {formats.amount(total.amount):>18} {currency}"
+        for (method, currency), total in sorted(tally.sums.items())
     ]
 
 
@@ -125,7 +125,7 @@ def _names(tally: Tally) -> list[str]:
     reasons = {line.why for line in tally.named}
     lines = [f"    {console.dim(console.clean(why))}" for why in reasons if len(reasons) == 1]
     lines += [
-        f"      {_who(line)}" + (f"  {console.dim(console.clean(line.why))}" if len(reasons) > 1 else "")
+        f"      {_payment(line)}" + (f"  {console.dim(console.clean(line.why))}" if len(reasons) > 1 else "")
         for line in tally.named[:_MOST_SHOWN]
     ]
     if tally.named and tally.count > _MOST_SHOWN:
@@ -133,15 +133,15 @@ def _names(tally: Tally) -> list[str]:
     return lines
 
 
-def _who(line: Line) -> str:
+def _payment(line: Line) -> str:
     return f"{console.clean(line.view.participant_name)}  {line.money}  {line.view.payment_id}"
 
 
-def _what_next(report: Report) -> None:
+def _show_next_step(report: Report) -> None:
     if report.stopped:
-        console.say("Stopped. Nothing is lost; the same command goes on with the rest.", fg="yellow")
+        console.say("Stopped. The same command continues with the rest.", fg="yellow")
     elif report.gave_up:
-        console.say("The provider does not answer: stopped. The same command goes on later.", fg="yellow")
+        console.say("Stopped: the provider does not answer. The same command continues later.", fg="yellow")
     elif report.of(Ending.UNKNOWN).count:
         console.say("Some outcomes are not known yet: run the same command again in a minute.", fg="yellow")
     if report.of(Ending.DISPUTED).count:
@@ -150,18 +150,20 @@ def _what_next(report: Report) -> None:
 
 @contextmanager
 def _until_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C asks to stop after the refunds in hand; a second one stops at once."""
-    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    """Let Ctrl-C stop after the refunds in progress, and a second one at once; yield a check for it."""
+    loop, pressed = asyncio.get_running_loop(), asyncio.Event()
 
     def stop() -> None:
-        asked.set()
+        pressed.set()
         loop.remove_signal_handler(signal.SIGINT)
-        console.say("\nStopping after the refunds in hand. Once more to stop at once.", fg="yellow")
+        console.say(
+            "\nStopping after the refunds in progress. Press Ctrl-C again to stop at once.", fg="yellow"
+        )
 
     with suppress(NotImplementedError):  # Windows has no handlers on its loop
         loop.add_signal_handler(signal.SIGINT, stop)
     try:
-        yield asked.is_set
+        yield pressed.is_set
     finally:
         with suppress(NotImplementedError):
             loop.remove_signal_handler(signal.SIGINT)

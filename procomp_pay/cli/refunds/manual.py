@@ -1,11 +1,11 @@
-"""``refund --made-in-app``: record what a person gave back in the Kaspi Pay app."""
+"""``refund --made-in-app``: record a refund that was made in the Kaspi Pay app."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework.context import load_settings, operator, run_with_context, show_mode_notice
 from procomp_pay.cli.refunds import output
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def record(payment: str, number: str, options: RefundOptions) -> None:
-    """Show what will be written down, ask, write it down."""
-    using = settings()
+    """Ask for confirmation, then record the refund."""
+    settings = load_settings()
     actor = operator(options.acting)
 
     async def work(ctx: AppContext) -> tuple[PaymentView, Refunded]:
@@ -28,20 +28,22 @@ def record(payment: str, number: str, options: RefundOptions) -> None:
         view = await views.one(ctx, payment)
         made = use.MadeInApp(view.payment_id, number, options.reason, options.money(view))
         money = await use.check_made(ctx, made)
-        warn_of_play_money(using, kaspi=True, as_json=options.as_json)
+        show_mode_notice(settings, kaspi=True, as_json=options.as_json)
         if not options.yes:
             _ask(view, number, money)
         return view, await use.record_made(ctx, made, actor)
 
-    view, done = run_with_context(work, using=using)
+    view, refund = run_with_context(work, settings=settings)
     if options.as_json:
-        console.print_json(output.document(done, view, options, using))
+        console.print_json(output.document(refund, view, options, settings))
     else:
-        output.show(done, view)
+        output.show(refund, view)
 
 
 def _ask(view: PaymentView, number: str, money: Money) -> None:
     name, number = console.clean(view.participant_name), console.clean(number)
-    console.say(f"Recorded is that {money} went back to {name} in the Kaspi Pay app, as operation {number}.")
-    console.say("This pays nothing back: only record what stands in the app's History.", fg="yellow")
+    console.say(
+        f"This records that {money} was refunded to {name} in the Kaspi Pay app, as operation {number}."
+    )
+    console.say("It moves no money. Record only what the app shows in its History.", fg="yellow")
     console.confirm("Record it?")

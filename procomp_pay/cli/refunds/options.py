@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RefundOptions:
-    """What was typed."""
+    """The options as they were typed."""
 
     payment: str | None
     reason: str
@@ -33,7 +33,7 @@ class RefundOptions:
     as_json: bool
 
     def money(self, view: PaymentView) -> Money | None:
-        """Return the part to give back, by default in the payment's currency; None for all.
+        """Return the amount to refund, by default in the payment's currency; None for all that is left.
 
         :raises InvalidAmount: it is not an amount.
         """
@@ -47,24 +47,26 @@ class RefundOptions:
 def check(options: RefundOptions) -> None:
     """Check that the options fit each other.
 
-    :raises typer.BadParameter: they do not, or an answer is needed and nobody can give one.
+    :raises typer.BadParameter: they do not, or a confirmation is needed and cannot be asked for.
     """
     whole = options.tournament is not None or options.everything
     if whole and (
         options.payment or options.amount or options.currency or options.force or options.idempotency_key
     ):
-        raise typer.BadParameter("--tournament --all stands alone: no PAYMENT, part, --force or key with it")
+        raise typer.BadParameter(
+            "--tournament --all cannot be combined with PAYMENT, --amount, --force or a key"
+        )
     if whole and not (options.tournament and options.everything):
-        raise typer.BadParameter("a whole tournament is named by both: --tournament ID --all")
+        raise typer.BadParameter("to refund a whole tournament, give both: --tournament ID --all")
     if not whole and options.payment is None:
-        raise typer.BadParameter("name a PAYMENT, or a whole tournament with --tournament ID --all")
+        raise typer.BadParameter("give a PAYMENT, or a whole tournament with --tournament ID --all")
     if options.currency is not None and options.amount is None:
-        raise typer.BadParameter("--currency goes with --amount")
+        raise typer.BadParameter("--currency needs --amount")
     if not options.dry_run:
         console.check_can_ask(
-            yes=options.yes, as_json=options.as_json, instead="say --yes if you mean it, or --dry-run"
+            yes=options.yes, as_json=options.as_json, instead="pass --yes to confirm, or --dry-run"
         )
     if options.made_in_app is not None and (
         whole or options.force or options.idempotency_key or options.dry_run
     ):
-        raise typer.BadParameter("--made-in-app goes with PAYMENT, --amount and --reason alone")
+        raise typer.BadParameter("--made-in-app can only be combined with PAYMENT, --amount and --reason")

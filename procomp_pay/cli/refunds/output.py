@@ -1,4 +1,4 @@
-"""A refund in the terminal: the summary before it, its result, its QR, its document for programs."""
+"""A refund in the terminal: its summary, its QR, its result, and its JSON document."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
-    """What a refund will do, for the person who is asked."""
+    """Return what a refund will do, as lines to confirm."""
     when = f", {formats.clock_time(view.completed_at)}" if view.completed_at else ""
-    free = "" if plan.rest.amount or view.is_duplicate else "; the participant has not paid any more then"
+    unpaid = "" if plan.rest.amount or view.is_duplicate else "; the participant will count as unpaid"
     rows = [
         ("for", console.clean(wording.tournament(view))),
         ("paid", f"{plan.paid} by {wording.METHODS[view.method]}{when}"),
-        *([("went back", f"{plan.before} before, or on its way")] if plan.before.amount else []),
-        ("goes back", f"{console.bold(str(plan.money))} {plan.way}"),
-        ("stays", f"{plan.rest}{free}"),
-        *([("dispute", f"{view.dispute.state}: it may go back twice")] if view.dispute else []),
+        *([("refunded", f"{plan.before} so far, pending included")] if plan.before.amount else []),
+        ("refund", f"{console.bold(str(plan.money))} {plan.way}"),
+        ("remains", f"{plan.rest}{unpaid}"),
+        *([("dispute", f"{view.dispute.state}: the money may be returned twice")] if view.dispute else []),
         ("reason", console.clean(reason)),
         ("payment", view.payment_id),
     ]
@@ -38,10 +38,11 @@ def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
     return [head, *console.label_rows(rows)]
 
 
-def show_dry_run(view: PaymentView, plan: Plan, options: RefundOptions, using: Settings) -> None:
+def show_dry_run(view: PaymentView, plan: Plan, options: RefundOptions, settings: Settings) -> None:
+    """Print what a refund would do."""
     if not options.as_json:
         console.print_lines(summary(view, plan, options.reason))
-        console.say("Dry run: nothing was done.", fg="yellow")
+        console.say("Dry run: nothing was refunded.", fg="yellow")
         return
     amounts = {"paid": plan.paid, "went_back": plan.before, "goes_back": plan.money, "stays": plan.rest}
     console.print_json(
@@ -51,16 +52,16 @@ def show_dry_run(view: PaymentView, plan: Plan, options: RefundOptions, using: S
             "currency": plan.paid.currency.value,
             "way": plan.way,
             "reason": options.reason,
-            "mode": mode_of(using, view),
+            "mode": mode_of(settings, view),
         }
     )
 
 
 def show_qr(qr: RefundQr) -> None:
-    """The refund QR for the customer, on stderr: stdout holds the result alone."""
+    """Print the refund QR for the customer on stderr; stdout is for the result."""
     from procomp_pay.cli.display import qr as drawing
 
-    console.say(f"The customer scans this in the Kaspi app, within {qr.wait_s} seconds:")
+    console.say(f"The customer must scan this in the Kaspi app within {qr.wait_s} seconds:")
     if sys.stderr.isatty() and drawing.can_draw():
         code = drawing.lines(drawing.picture(qr.token), ink_is_dark=False)
         console.print_lines((f"  {line}" for line in code), err=True)
@@ -69,48 +70,53 @@ def show_qr(qr: RefundQr) -> None:
     console.say("Waiting for the scan …", dim=True)
 
 
-def show(done: Refunded, view: PaymentView) -> None:
+def show(refund: Refunded, view: PaymentView) -> None:
+    """Print the result of a refund."""
     name = console.clean(view.participant_name)
-    why = console.clean(done.failure_reason or "no reason given")
-    says = {
-        RefundState.SUCCEEDED: f"✓ {console.bold(str(done.money))} went back to {name}",
-        RefundState.PENDING: f"… {console.bold(str(done.money))} is on its way back to {name}",
-        RefundState.FAILED: f"✗ {done.money} did not go back: {why}",
-        RefundState.CANCELLED: f"✗ {done.money} did not go back: the refund was cancelled",
+    reason = console.clean(refund.failure_reason or "no reason given")
+    lines = {
+        RefundState.SUCCEEDED: f"✓ {console.bold(str(refund.money))} refunded to {name}",
+        RefundState.PENDING: f"… {console.bold(str(refund.money))} is on its way to {name}",
+        RefundState.FAILED: f"✗ {refund.money} was not refunded: {reason}",
+        RefundState.CANCELLED: f"✗ {refund.money} was not refunded: the refund was cancelled",
     }
-    typer.echo(says[done.state])
+    typer.echo(lines[refund.state])
     provider = "at Kaspi" if view.channel.is_kaspi else "at Stripe"
     rows = [
-        ("refund", done.refund_id),
-        (provider, console.clean(done.provider_refund_id or "not known yet")),
-        ("payment", f"{done.payment_id} {done.payment_status}"),
+        ("refund", refund.refund_id),
+        (provider, console.clean(refund.provider_refund_id or "not known yet")),
+        ("payment", f"{refund.payment_id} {refund.payment_status}"),
     ]
     console.print_lines(console.label_rows(rows))
-    if done.state is RefundState.PENDING:
-        why = "the bank takes its time" if done.provider_refund_id else "its outcome is not known yet"
-        console.say(f"It is followed up: {why}. Do not ask for it again.", fg="yellow")
-        console.hint(f"procomp-pay status --payment {done.payment_id}")
+    if refund.state is RefundState.PENDING:
+        known = refund.provider_refund_id is not None
+        pending = "the bank is processing it" if known else "its outcome is not known yet"
+        console.say(f"The refund is tracked: {pending}. Do not request it again.", fg="yellow")
+        console.hint(f"procomp-pay status --payment {refund.payment_id}")
 
 
-def document(done: Refunded, view: PaymentView, options: RefundOptions, using: Settings) -> dict[str, Any]:
+def document(
+    refund: Refunded, view: PaymentView, options: RefundOptions, settings: Settings
+) -> dict[str, Any]:
+    """Return the JSON document of a refund."""
     return {
-        "refund_id": done.refund_id,
-        "payment_id": done.payment_id,
-        "state": done.state.value,
-        "amount": done.money.amount,
-        "currency": done.money.currency.value,
+        "refund_id": refund.refund_id,
+        "payment_id": refund.payment_id,
+        "state": refund.state.value,
+        "amount": refund.money.amount,
+        "currency": refund.money.currency.value,
         "reason": options.reason,
-        "provider_refund_id": done.provider_refund_id,
-        "failure_reason": done.failure_reason,
-        "payment_status": done.payment_status.value,
-        "mode": mode_of(using, view),
+        "provider_refund_id": refund.provider_refund_id,
+        "failure_reason": refund.failure_reason,
+        "payment_status": refund.payment_status.value,
+        "mode": mode_of(settings, view),
     }
 
 
-def exit_code(done: Refunded) -> int:
-    """0 where the provider has taken it, 5 while that is unknown, 3 where it came to nothing."""
-    if done.state is RefundState.SUCCEEDED:
+def exit_code(refund: Refunded) -> int:
+    """Return 0 if the provider accepted the refund, 5 while that is unknown, 3 if it failed."""
+    if refund.state is RefundState.SUCCEEDED:
         return 0
-    if done.state is RefundState.PENDING:
-        return 0 if done.provider_refund_id else 5
+    if refund.state is RefundState.PENDING:
+        return 0 if refund.provider_refund_id else 5
     return 3

@@ -1,4 +1,4 @@
-"""``refund``: give money back, for one payment or for a whole tournament."""
+"""``refund``: refund a payment, a part of it, or a whole tournament."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import operator, run_with_context, settings, warn_of_play_money
+from procomp_pay.cli.framework.context import load_settings, operator, run_with_context, show_mode_notice
 from procomp_pay.cli.framework.options import AsOption, JsonOption, OptionalPaymentArgument, YesOption
 from procomp_pay.cli.refunds.options import RefundOptions, check
 from procomp_pay.domain.errors import Conflict, OutcomeUnknown, ProviderUnavailable, Unavailable
@@ -26,10 +26,11 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay refund --tournament "Almaty Open" --all --reason "cancelled"
   procomp-pay refund PAYMENT --made-in-app 14001234567 --reason "injured"
 
-A whole tournament may be stopped or killed at any moment: the same command goes
-on where it was, and nothing goes back twice.
-Exit codes: 0 back or on its way, 3 refused, 5 not known yet or not available
-(kept, followed up), 6 some payments need a person."""
+The refund of a whole tournament can be stopped at any moment: the same command
+continues it, and nothing is refunded twice.
+
+Exit codes: 0 refunded or pending, 3 refused, 5 outcome not known yet or provider
+unavailable (the refund is tracked), 6 some payments need manual review."""
 
 
 def register(app: typer.Typer) -> None:
@@ -39,42 +40,47 @@ def register(app: typer.Typer) -> None:
 
 def refund(
     payment: OptionalPaymentArgument = None,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the audit.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The reason, for the audit trail. Required.")
+    ] = None,
     amount: Annotated[
-        str | None, typer.Option(metavar="20", help="A part of it. Default: all that is left.")
+        str | None, typer.Option(metavar="20", help="Refund only this amount. Default: all that is left.")
     ] = None,
     currency: Annotated[
-        str | None, typer.Option(metavar="USD", help="What --amount is in. Default: what was paid.")
+        str | None, typer.Option(metavar="USD", help="The currency of --amount. Default: the payment's.")
     ] = None,
     tournament: Annotated[
-        str | None, typer.Option(metavar="ID", help="With --all: every paid payment of it. Id or name.")
+        str | None, typer.Option(metavar="ID", help="With --all: refund this tournament. Its id or name.")
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="With --tournament: pay back every payment of it.")
+        bool, typer.Option("--all", help="With --tournament: refund all its payments.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go back, do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be refunded; change nothing.")
+    ] = False,
     yes: YesOption = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also while a dispute is open: it may go back twice.")
+        bool, typer.Option("--force", help="Refund despite an open dispute: it may be returned twice.")
     ] = False,
     idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The same key never pays back a second time.")
+        str | None,
+        typer.Option(metavar="KEY", help="Repeating a request with its key refunds nothing twice."),
     ] = None,
     made_in_app: Annotated[
         str | None,
         typer.Option(
-            metavar="NUMBER", help="Record a refund made in the Kaspi Pay app: its operation number."
+            metavar="NUMBER", help="Only record a refund made in the Kaspi Pay app: its operation number."
         ),
     ] = None,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Pay money back: one payment, a part of it, or a whole tournament.
+    """Refund a payment, a part of it, or a whole tournament.
 
-    It shows what it will do and asks before it does it.
+    Shows a summary and asks for confirmation.
     """
     if reason is None:
-        raise typer.BadParameter('say why, for the audit: --reason "…"')
+        raise typer.BadParameter('give the reason, for the audit trail: --reason "…"')
     options = RefundOptions(
         payment, reason, amount, currency, tournament, everything, dry_run, yes, force, idempotency_key,
         made_in_app, acting, as_json,
@@ -95,51 +101,51 @@ def refund(
 def _refund_one(payment: str, options: RefundOptions) -> None:
     from procomp_pay.cli.refunds import output
 
-    using = settings()
+    settings = load_settings()
     actor = operator(options.acting)
-    trouble: list[Unavailable] = []
+    errors: list[Unavailable] = []
     sent: list[str] = []
 
     async def work(ctx: AppContext) -> tuple[PaymentView, Refunded | None] | None:
         view, order, plan = await _plan(ctx, payment, options)
-        warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=options.as_json)
+        show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=options.as_json)
         if plan is not None and options.dry_run:
-            output.show_dry_run(view, plan, options, using)
+            output.show_dry_run(view, plan, options, settings)
             return None
         if plan is not None and not options.yes:
             console.print_lines(output.summary(view, plan, options.reason), err=True)
-            console.confirm(f"Pay {plan.money} back?")
+            console.confirm(f"Refund {plan.money}?")
         sent.append(view.payment_id)
-        return view, await _send(ctx, replace(order, before=plan.before if plan else None), actor, trouble)
+        return view, await _send(ctx, replace(order, before=plan.before if plan else None), actor, errors)
 
     try:
-        result = run_with_context(work, using=using)
+        result = run_with_context(work, settings=settings)
     except KeyboardInterrupt:
         if not sent:
             raise
         console.say(
-            "\nStopped while it was being asked for: it may go back all the same. Look before you ask again."
+            "\nStopped while the refund was being requested: it may still happen. Check before you repeat it."
         )
         console.hint(f"procomp-pay status --payment {sent[0]}")
         raise typer.Exit(130) from None
     if result is None:
         return
-    view, done = result
-    if done is None or (trouble and not options.as_json):
-        raise trouble[0]
+    view, refunded = result
+    if refunded is None or (errors and not options.as_json):
+        raise errors[0]
     if options.as_json:
-        told = {"detail": trouble[0].message} if trouble else {}
-        console.print_json(output.document(done, view, options, using) | told)
+        detail = {"detail": errors[0].message} if errors else {}
+        console.print_json(output.document(refunded, view, options, settings) | detail)
     else:
-        output.show(done, view)
-    if code := output.exit_code(done):
+        output.show(refunded, view)
+    if code := output.exit_code(refunded):
         raise typer.Exit(code)
 
 
 async def _plan(
     ctx: AppContext, payment: str, options: RefundOptions
 ) -> tuple[PaymentView, RefundCommand, Plan | None]:
-    """Return what would be done; no plan where an idempotency key may name a refund that was made before."""
+    """Return the plan of a refund; no plan if its idempotency key may belong to an earlier refund."""
     from procomp_pay.services.refunds import create as use
     from procomp_pay.services.views import payment as views
 
@@ -157,15 +163,15 @@ async def _plan(
     except Conflict:
         if options.idempotency_key is None or options.dry_run:
             raise
-        return view, order, None  # it may be the key's own refund that stands in the way
+        return view, order, None  # the conflict may be the refund that this key made before
 
 
 async def _send(
-    ctx: AppContext, order: RefundCommand, actor: Actor, trouble: list[Unavailable]
+    ctx: AppContext, order: RefundCommand, actor: Actor, errors: list[Unavailable]
 ) -> Refunded | None:
-    """Ask the provider for the refund.
+    """Request the refund from the provider.
 
-    :param trouble: gets the error where the outcome is unknown; the refund is kept then, and returned.
+    :param errors: receives the error when the outcome is unknown; the tracked refund is returned then.
     """
     from procomp_pay.cli.refunds.output import show_qr
     from procomp_pay.services.refunds import create as use
@@ -176,7 +182,7 @@ async def _send(
         scan = await customer_scan(ctx, order.payment_id, show_qr)
         return await use.refund(ctx, replace(order, customer_scan=scan), actor)
     except (ProviderUnavailable, OutcomeUnknown) as error:
-        trouble.append(error)
-        now = await views.one(ctx, order.payment_id)
-        kept = [each for each in now.refunds if each.is_unknown]
-        return await use.state_of(ctx, kept[-1].refund_id) if kept else None
+        errors.append(error)
+        view = await views.one(ctx, order.payment_id)
+        unknown = [refund for refund in view.refunds if refund.is_unknown]
+        return await use.state_of(ctx, unknown[-1].refund_id) if unknown else None

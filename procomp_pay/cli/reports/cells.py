@@ -1,5 +1,5 @@
-"""Tables of a report before they are drawn: each cell knows what it is, so that a terminal, a page and a
-workbook all show the same figure, each in its own way."""
+"""A report's tables before they are drawn. Cells are typed, so that the terminal, the page and the workbook
+show the same figures, each in its own format."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ _SPACE = "\N{NO-BREAK SPACE}"
 
 @dataclass(frozen=True, slots=True)
 class Percent:
-    """Of a hundred, with one decimal."""
+    """A percentage with one decimal."""
 
     value: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """How long something took."""
+    """A duration in whole seconds."""
 
     value: int
 
 
 class Id(str):
-    """A number or a key of ours or a provider's: to be copied, so never broken where there is room."""
+    """An id to copy: never broken into lines where there is room."""
 
     __slots__ = ()
 
 
 class Missing(Enum):
-    """Why there is no figure. Neither is ever shown as nought."""
+    """The reason why there is no figure. Never shown as zero."""
 
     NOT_KNOWN = "not known yet"
     NONE = "\N{EN DASH}"
 
 
-#: Text, a count, an amount of money (the currency stands beside it), and so on.
+#: Text, a count, an amount (its currency is in another cell), and so on.
 Cell: TypeAlias = str | int | Decimal | Percent | Seconds | date | datetime | Missing
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's head.
+    """A column.
 
-    :param spare: left out where a terminal is narrow. :param bar: its numbers are drawn as bars too.
+    :param spare: left out in a narrow terminal. :param bar: its numbers are drawn as bars, too.
     """
 
     head: str
@@ -58,9 +58,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One table.
+    """A table.
 
-    :param totals: the last rows that are sums of the ones above. :param note: a sentence under it.
+    :param totals: number of rows at the end that are sums. :param note: a sentence under the table.
     """
 
     title: str
@@ -75,13 +75,13 @@ class Section:
 
 
 def columns(heads: str) -> list[Column]:
-    """Columns from their heads, ``Day|Sum``: ``-Head`` is spare, ``=Head`` is drawn as a bar."""
+    """Return columns from heads like ``Day|Sum``: ``-Head`` is spare, ``=Head`` is drawn as bars."""
     parts = heads.split("|")
-    return [Column(each.lstrip("-="), spare=each[:1] == "-", bar=each[:1] == "=") for each in parts]
+    return [Column(part.lstrip("-="), spare=part[:1] == "-", bar=part[:1] == "=") for part in parts]
 
 
 def as_text(cell: Cell) -> str:
-    """A cell for a person, numbers with no-break spaces so that a line never splits one."""
+    """Return a cell as text, with no-break spaces in numbers so that no line breaks them."""
     match cell:
         case Decimal() | int():
             return (f"{cell:,.2f}" if isinstance(cell, Decimal) else f"{cell:,}").replace(",", _SPACE)
@@ -95,24 +95,24 @@ def as_text(cell: Cell) -> str:
 
 
 def is_number(cell: Cell) -> bool:
-    """Whether its column is set to the right."""
+    """Return whether a cell is aligned to the right."""
     return isinstance(cell, int | Decimal | Percent | Seconds) or cell is Missing.NOT_KNOWN
 
 
 def size(cell: Cell) -> Decimal | None:
-    """How long a bar is; ``None`` where it has none."""
+    """Return the length of a cell's bar; None if it has none."""
     if isinstance(cell, Percent):
         return cell.value
     return Decimal(cell) if isinstance(cell, int | Decimal) else None
 
 
 def duration(seconds: int) -> str:
-    """``0:41``, ``12:05``, ``1:02:03``; days as hours."""
+    """Format a duration: ``0:41``, ``12:05``, ``1:02:03``; days as hours."""
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def known(value: Decimal | None) -> Cell:
-    """An amount, or that it is not known yet."""
+    """Return an amount, or the mark that it is not known yet."""
     return Missing.NOT_KNOWN if value is None else value

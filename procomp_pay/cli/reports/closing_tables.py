@@ -1,4 +1,4 @@
-"""A closing sheet as tables."""
+"""The closing sheet as tables."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
     from procomp_pay.services.reports.closing_result import Check, Closing, ClosingLine, Sum
 
-_SUMS = "Currency|Payments|Paid|-Open|Taken|Refunded|-On its way|-Disputes lost|Kept"
+_SUMS = "Currency|Payments|Paid|-Open|Taken|Refunded|-Pending|-Disputes lost|Kept"
 _METHODS = {method.public_name: name for method, name in wording.METHODS.items()}
 
 
 def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
-    """All tables, sums first, every payment last.
+    """Return all tables, sums first, payments last.
 
-    :param for_paper: a payment fits into a line or two: one number of Stripe's, the time alone where it was
-        paid on the day on which it was started.
+    :param for_paper: keep a payment within two lines: one id of Stripe's, and only the time of payment if it
+        was paid on the day it was started.
     """
     return [
         Section("Totals", columns(_SUMS), [_sum(each)[1:] for each in sheet.totals]),
@@ -59,9 +59,9 @@ def _disagreements(sheet: Closing) -> Section:
     ]  # fmt: skip
     note = ""
     if sheet.strange:
-        note = f"Open discrepancies about money that is of no payment of ours: {sheet.strange}."
+        note = f"Open discrepancies without a payment of ours: {sheet.strange}."
     heads = "What|Participant|Amount|Currency|Payment"
-    return Section("What does not agree", columns(heads), rows, note=note)
+    return Section("Needs review", columns(heads), rows, note=note)
 
 
 def _checks(sheet: Closing) -> Section:
@@ -83,7 +83,7 @@ def _check(check: Check, zone: ZoneInfo) -> list[Cell]:
 
 
 def _counts(counts: dict[str, Any]) -> str:
-    """What a run counted, noughts left out: ``compared 51, found 2 (opened 1, repaired 1)``."""
+    """Return what a run counted, without zeros: ``compared 51, found 2 (opened 1, repaired 1)``."""
     parts = []
     for name, value in counts.items():
         if isinstance(value, dict):

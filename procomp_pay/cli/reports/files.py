@@ -1,4 +1,4 @@
-"""Where a report's files go: whole or not at all, and never over one that is there already."""
+"""Write a report's files: atomically, and never over an existing one unless forced."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from typing import IO
 from procomp_pay.cli.framework import console
 from procomp_pay.domain.errors import Refused
 
-#: In place of a file's name: standard output.
+#: The file name that means standard output.
 STDOUT = "-"
 
 
 def check(targets: Sequence[str | None], *, force: bool, as_json: bool) -> None:
-    """Refuse what cannot work before anything is counted.
+    """Check all outputs before the report is created.
 
-    :raises Refused: a file is there already, two things want one place, or a directory is missing.
+    :raises Refused: a file exists, two outputs have the same target, or a directory is missing.
     """
-    wanted = [each for each in targets if each is not None]
-    if wanted.count(STDOUT) + as_json > 1:
-        raise Refused("Only one thing can go to standard output", next_step="give the others a file")
-    paths = [Path(each).absolute() for each in wanted if each != STDOUT]
+    given = [target for target in targets if target is not None]
+    if given.count(STDOUT) + as_json > 1:
+        raise Refused("Only one output can go to stdout", next_step="write the others to files")
+    paths = [Path(target).absolute() for target in given if target != STDOUT]
     if len(set(paths)) < len(paths):
-        raise Refused("Two outputs have the same file", next_step="give each its own")
+        raise Refused("Two outputs have the same file", next_step="give each its own file")
     for path in paths:
         _check_path(path, force)
 
 
 def _check_path(path: Path, force: bool) -> None:
     if path.is_dir():
-        raise Refused(f"{path} is a directory", next_step=f"write a file: {path / 'report'}")
+        raise Refused(f"{path} is a directory", next_step=f"give a file: {path / 'report'}")
     if not path.parent.is_dir():
         raise Refused(f"There is no directory {path.parent}", next_step=f"mkdir -p {path.parent}")
     if path.is_file() and not force:
-        raise _there_already(path)
+        raise _exists(path)
 
 
-def _there_already(path: Path) -> Refused:
-    return Refused(f"{path} is there already", next_step="another name, or --force to write over it")
+def _exists(path: Path) -> Refused:
+    return Refused(f"{path} exists already", next_step="choose another name, or add --force to overwrite it")
 
 
 def write(target: str, fill: Callable[[IO[bytes]], None], *, force: bool) -> None:
-    """Write a file, or standard output. A reader sees the old file or the whole new one.
+    """Write a file or stdout. A reader sees the old file or the complete new one.
 
-    :raises Refused: it is there already, or cannot be written.
+    :raises Refused: the file exists, or cannot be written.
     """
     if target == STDOUT:
         fill(sys.stdout.buffer)
@@ -61,10 +61,10 @@ def write(target: str, fill: Callable[[IO[bytes]], None], *, force: bool) -> Non
         else:
             _write_whole(path, fill, force)
     except FileExistsError:
-        raise _there_already(path) from None
+        raise _exists(path) from None
     except OSError as error:
         raise Refused(
-            f"{console.clean(path)} cannot be written: {error.strerror}", next_step="choose another place"
+            f"{console.clean(path)} cannot be written: {error.strerror}", next_step="choose another path"
         ) from error
 
 
@@ -85,7 +85,7 @@ def _write_whole(path: Path, fill: Callable[[IO[bytes]], None], force: bool) -> 
 
 
 def _link_or_replace(part: Path, path: Path) -> None:
-    """Give it its name, unless somebody else took that meanwhile."""
+    """Give the finished file its name, unless another file got that name meanwhile."""
     try:
         os.link(part, path)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""A report's tables as one page: no outside resource, no script, and it prints well in black and white."""
+"""A report's tables as an HTML page without external resources or scripts, printable in black and white."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, as_text, i
 
 _CHART_WIDTH = 720
 _CHART_HEIGHT = 150
-#: Above it the bars, below it what went back and the labels.
+#: The base line: bars above it, refunds and labels below it.
 _BASE = Decimal(110)
 _BELOW = Decimal(22)
-#: Labels under a chart, so that they do not run into one another.
+#: Most labels under a chart without overlapping.
 _MOST_LABELS = 14
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One day, week or month: what came, and in hatching what went back."""
+    """One day or month of a chart: revenue, and refunds as a hatched bar."""
 
     label: str
-    came: Decimal
-    back: Decimal
+    revenue: Decimal
+    refunds: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a page says.
+    """The contents of a page.
 
     :param sheet: a closing sheet: landscape, with room for two signatures.
     :param charts: bars by currency, shown with the table of that title.
@@ -73,12 +73,12 @@ def write(stream: IO[bytes], page: Page) -> None:
 
 
 def _finalize(value: Any) -> Any:
-    """Control characters do no harm on a page either, but they hide what a name is."""
+    """Make control characters visible: on a page they could hide what a name is."""
     return console.clean(value) if type(value) is str else value
 
 
 def _css(value: str) -> Any:
-    """A string of CSS: nothing in it ends it, or the style."""
+    """Return a CSS string that nothing in it can end."""
     from markupsafe import Markup
 
     harmless = "".join(c if c.isalnum() or c in " .,:-" else f"\\{ord(c):06x}" for c in value)
@@ -104,13 +104,13 @@ def _section(section: Section, charts: dict[str, list[Bar]]) -> dict[str, Any]:
         "charts": [
             _chart(f"hatch-{number}", currency, bars)
             for number, (currency, bars) in enumerate(charts.items())
-            if any(bar.came or bar.back for bar in bars)
+            if any(bar.revenue or bar.refunds for bar in bars)
         ],
     }
 
 
 def _percent_bar(section: Section, n: int) -> bool:
-    """Shares are drawn beside their number; amounts are in a chart of their own."""
+    """Return whether a column has bars: percentages do, amounts have a chart of their own."""
     return section.columns[n].bar and section.columns[n].head == "Success"
 
 
@@ -130,15 +130,15 @@ def _cell(section: Section, row: Sequence[Cell], n: int) -> dict[str, Any]:
 
 
 def _chart(key: str, currency: str, bars: list[Bar]) -> dict[str, Any]:
-    largest = max(bar.came for bar in bars) or Decimal(1)
-    most_back = max(bar.back for bar in bars)
+    largest = max(bar.revenue for bar in bars) or Decimal(1)
+    most_refunds = max(bar.refunds for bar in bars)
     step = Decimal(_CHART_WIDTH) / len(bars)
     wide = min(step * Decimal("0.8"), Decimal(46))
     every = -(-len(bars) // _MOST_LABELS)
-    scale = min((_BASE - 14) / largest, _BELOW / most_back if most_back else _BASE)
+    scale = min((_BASE - 14) / largest, _BELOW / most_refunds if most_refunds else _BASE)
     drawn = []
     for number, bar in enumerate(bars):
-        height = bar.came * scale
+        height = bar.revenue * scale
         left = number * step + (step - wide) / 2
         drawn.append(
             {
@@ -146,17 +146,17 @@ def _chart(key: str, currency: str, bars: list[Bar]) -> dict[str, Any]:
                 "y": f"{_BASE - height:.1f}",
                 "width": f"{wide:.1f}",
                 "height": f"{height:.1f}",
-                "back_height": f"{bar.back * scale:.1f}",
+                "back_height": f"{bar.refunds * scale:.1f}",
                 "middle": f"{left + wide / 2:.1f}",
                 "label": bar.label if number % every == 0 else "",
-                "title": f"{bar.label}: {as_text(bar.came)} came, {as_text(bar.back)} went back",
+                "title": f"{bar.label}: {as_text(bar.revenue)} paid, {as_text(bar.refunds)} refunded or lost",
             }
         )
-    back = ", hatched below the line what went back by refunds and lost disputes" if most_back else ""
+    hatching = "; hatched: refunds and lost disputes" if most_refunds else ""
     return {
         "key": key,
-        "caption": f"Revenue in {currency}{back}",
-        "top": as_text(max(bar.came for bar in bars)),
+        "caption": f"Revenue in {currency}{hatching}",
+        "top": as_text(max(bar.revenue for bar in bars)),
         "width": _CHART_WIDTH,
         "height": _CHART_HEIGHT,
         "base": int(_BASE),

@@ -1,4 +1,4 @@
-"""A report or a closing sheet to wherever it was asked for."""
+"""Show a report or closing sheet in the terminal, or write it to a file."""
 
 from __future__ import annotations
 
@@ -7,81 +7,78 @@ from decimal import Decimal
 from typing import IO, TYPE_CHECKING
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.reports import closing_tables as reporting_sheet
-from procomp_pay.cli.reports import html_page as reporting_html
-from procomp_pay.cli.reports import period_tables as reporting_tables
-from procomp_pay.cli.reports import spreadsheet as reporting_spreadsheet
+from procomp_pay.cli.reports import closing_tables, html_page, period_tables, spreadsheet
 from procomp_pay.cli.reports.html_page import Bar, Page
 
 if TYPE_CHECKING:
     from procomp_pay.services.reports.closing_result import Closing
     from procomp_pay.services.reports.period_result import Report
 
-#: Days that are drawn and shown one by one; of a longer time, months.
+#: The longest period that is shown by day; a longer one is shown by month.
 _MOST_DAYS = 62
 
 
 def show_report(report: Report, *, most_rows: int) -> None:
-    """In the terminal."""
-    from procomp_pay.cli.reports import terminal as reporting_view
+    """Show it in the terminal."""
+    from procomp_pay.cli.reports import terminal
 
-    reporting_view.show(
+    terminal.show(
         _title(report),
-        reporting_tables.period_words(report.period),
-        reporting_tables.sections(report, days_as_months=_is_long(report)),
+        period_tables.period_text(report.period),
+        period_tables.sections(report, days_as_months=_is_long(report)),
         most_rows=most_rows,
     )
     if not report.attempts.started and not report.money:
-        console.say("Nothing happened in this time", dim=True)
+        console.say("There were no payments in this period", dim=True)
 
 
 def fill_report(report: Report, kind: str, to_file: bool, stream: IO[bytes]) -> None:
     """Write a report as ``html``, ``xlsx`` or ``csv``."""
     if kind == "csv":
-        rows = reporting_spreadsheet.csv_rows(report.full())
-        reporting_spreadsheet.write_csv(stream, rows, for_excel=to_file)
+        rows = spreadsheet.csv_rows(report.full())
+        spreadsheet.write_csv(stream, rows, for_excel=to_file)
     elif kind == "xlsx":
         about = [
             ("Report", _title(report)),
-            ("Period", reporting_tables.period_words(report.period)),
+            ("Period", period_tables.period_text(report.period)),
             ("Made at", _stamp(report)),
             *(
-                ("How it is counted" if n == 0 else "", each)
-                for n, each in enumerate(reporting_tables.DEFINITIONS)
+                ("Definitions" if n == 0 else "", definition)
+                for n, definition in enumerate(period_tables.DEFINITIONS)
             ),
         ]
-        sections = reporting_tables.sections(report, for_paper=False)
-        reporting_spreadsheet.write_workbook(stream, about, sections, report.made_at)
+        sections = period_tables.sections(report, for_paper=False)
+        spreadsheet.write_workbook(stream, about, sections, report.made_at)
     else:
         long = _is_long(report)
         title = "Money by month" if long else "Money by day"
-        reporting_html.write(
+        html_page.write(
             stream,
             Page(
                 title=_title(report),
-                subtitle=reporting_tables.period_words(report.period),
+                subtitle=period_tables.period_text(report.period),
                 lines=[f"Made at {_stamp(report)}"],
-                sections=reporting_tables.sections(report, days_as_months=long),
+                sections=period_tables.sections(report, days_as_months=long),
                 footer=f"{_title(report)}, made at {_stamp(report)}",
-                definitions=reporting_tables.DEFINITIONS,
+                definitions=period_tables.DEFINITIONS,
                 charts={title: _charts(report, months=long)},
             ),
         )
 
 
 def show_closing(sheet: Closing) -> None:
-    """In the terminal."""
-    from procomp_pay.cli.reports import terminal as reporting_view
+    """Show it in the terminal."""
+    from procomp_pay.cli.reports import terminal
 
     subtitle = f"closing sheet as of {_moment(sheet)}"
-    reporting_view.show(sheet.tournament_name, subtitle, reporting_sheet.sections(sheet))
+    terminal.show(sheet.tournament_name, subtitle, closing_tables.sections(sheet))
     console.say(f"\nAudit seal: {_seal(sheet)}", dim=True)
     console.say(_verdict(sheet), fg="green" if sheet.agrees else "yellow", bold=True)
 
 
 def fill_closing(sheet: Closing, kind: str, _to_file: bool, stream: IO[bytes]) -> None:
     """Write a closing sheet as ``html`` or ``xlsx``."""
-    sections = reporting_sheet.sections(sheet, for_paper=kind == "html")
+    sections = closing_tables.sections(sheet, for_paper=kind == "html")
     if kind == "xlsx":
         about = [
             ("Closing sheet", sheet.tournament_name),
@@ -94,9 +91,9 @@ def fill_closing(sheet: Closing, kind: str, _to_file: bool, stream: IO[bytes]) -
             ("", ""),
             ("Checked by", "." * 60),
         ]
-        reporting_spreadsheet.write_workbook(stream, about, sections, sheet.as_of)
+        spreadsheet.write_workbook(stream, about, sections, sheet.as_of)
         return
-    reporting_html.write(
+    html_page.write(
         stream,
         Page(
             title=f"Closing sheet: {sheet.tournament_name}",
@@ -129,10 +126,10 @@ def _verdict(sheet: Closing) -> str:
     disputed = sum(1 for line in sheet.lines if line.dispute is not None and line.dispute.is_open)
     counts = {
         "discrepancies": len(sheet.disagreements),
-        "discrepancies of no payment of ours": sheet.strange,
+        "discrepancies without a payment of ours": sheet.strange,
         "disputes": disputed,
-        "payments that wait": sum(each.waiting for each in sheet.totals),
-        "payments with refunds on their way": sum(1 for line in sheet.lines if line.under_way),
+        "open payments": sum(total.waiting for total in sheet.totals),
+        "payments with pending refunds": sum(1 for line in sheet.lines if line.under_way),
     }
     return "Still open: " + ", ".join(f"{name} ({count})" for name, count in counts.items() if count)
 
@@ -140,8 +137,8 @@ def _verdict(sheet: Closing) -> str:
 def _seal(sheet: Closing) -> str:
     if sheet.seal is None:
         return "not sealed (procomp-pay audit seal)"
-    root, at, who = sheet.seal
-    return f"{root}, {at.astimezone(sheet.zone):%Y-%m-%d %H:%M:%S} by {who}"
+    root, at, operator = sheet.seal
+    return f"{root}, {at.astimezone(sheet.zone):%Y-%m-%d %H:%M:%S} by {operator}"
 
 
 def _is_long(report: Report) -> bool:
@@ -150,7 +147,7 @@ def _is_long(report: Report) -> bool:
 
 
 def _charts(report: Report, *, months: bool) -> dict[str, list[Bar]]:
-    """Bars by currency; a day without money has one too, of no height."""
+    """Return bars by currency; a day without payments has a bar of height 0."""
     sums: dict[str, dict[date, list[Decimal]]] = {}
     for day, flow in report.days.sorted():
         key = day.replace(day=1) if months else day

@@ -1,4 +1,4 @@
-"""A period's report as tables."""
+"""The report of a period as tables."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from procomp_pay.domain.period import Period
     from procomp_pay.services.reports.period_result import Report
 
-#: How the figures are defined, for everybody who reads them.
+#: The definitions of the figures, printed with them.
 DEFINITIONS = (
     (
-        "Success: of the payments started in the period that came to an end (paid, failed, expired or "
-        "cancelled), how many were paid, also where the money went back later. Open ones count neither way."
+        "Success: the share of paid payments among those started in the period that have ended (paid, "
+        "failed, expired or cancelled). Refunded ones count as paid; open ones are not counted."
     ),
     (
-        "Time to complete: from start to money, of those paid; median and 95th percentile by nearest rank, "
-        "in whole seconds."
+        "Time to complete: from the start of a paid payment to its completion; median and 95th percentile "
+        "by nearest rank, in whole seconds."
     ),
     (
-        "Money counts on the day on which it moved: a payment when it was completed, a refund when it went "
-        "through, a dispute when its newest word came. A day ends at midnight of the time zone named above."
+        "Money counts on the day it moved: a payment when it was completed, a refund when it succeeded, a "
+        "dispute when its status last changed. Days are those of the time zone named above."
     ),
     (
-        "Before fees: revenue less refunds less lost disputes. Net: less provider fees too; it is known when "
-        "the fee of every payment is, which reconcile reads from the providers."
+        "Before fees: revenue minus refunds minus lost disputes. Net: minus provider fees as well; it is "
+        "known once the fee of every payment is, which reconcile reads from the providers."
     ),
-    "Open discrepancies and participants stand as they are now.",
+    "Open discrepancies and participants are counted as of now.",
 )
 
 
-def period_words(period: Period) -> str:
-    """``2026-05-01 to 2026-05-03, Asia/Almaty``."""
+def period_text(period: Period) -> str:
+    """Format a period: ``2026-05-01 to 2026-05-03, Asia/Almaty``."""
     zone = period.zone.key
     match period.since, period.until:
         case None, None:
@@ -51,9 +51,9 @@ def period_words(period: Period) -> str:
 
 
 def sections(report: Report, *, days_as_months: bool = False, for_paper: bool = True) -> list[Section]:
-    """All tables, the most asked for first.
+    """Return all tables.
 
-    :param for_paper: a tournament's name stands once; without it in every row, to sort and filter by.
+    :param for_paper: show a tournament's name once; otherwise in every row, to sort and filter by.
     """
     return [
         _money(report.money),
@@ -76,10 +76,10 @@ def _money(flows: list[Flow]) -> Section:
         ("net", [known(flow.net) for flow in flows]),
         ("payments", [flow.paid.count for flow in flows]),
         ("  fee not known yet", [flow.without_fee for flow in flows]),
-        ("  came late", [flow.late for flow in flows]),
-        ("  paid twice", [flow.duplicates for flow in flows]),
+        ("  late", [flow.late for flow in flows]),
+        ("  duplicates", [flow.duplicates for flow in flows]),
         ("refunds, number", [flow.refunds.count for flow in flows]),
-        ("refunds on their way", [flow.on_their_way.amount for flow in flows]),
+        ("refunds pending", [flow.on_their_way.amount for flow in flows]),
         ("disputes open, number", [flow.open_disputes.count for flow in flows]),
         ("disputes open", [flow.open_disputes.amount for flow in flows]),
         ("disputes won", [_won(flow) for flow in flows]),
@@ -190,13 +190,13 @@ def _reasons(report: Report) -> Section:
     ]
     if report.reasons_not_named:
         rows.append(["", "other reasons", report.reasons_not_named])
-    return Section("Why payments came to nothing", columns("Ended|Reason|=Payments"), rows)
+    return Section("Reasons for unpaid attempts", columns("Ended|Reason|=Payments"), rows)
 
 
 def _discrepancies(report: Report) -> Section:
     rows: list[list[Cell]] = [
-        [kind.lower().replace("_", " "), "" if ours else "of no payment of ours", count]
+        [kind.lower().replace("_", " "), "" if ours else "no payment of ours", count]
         for kind, ours, count in report.disagreements
     ]
-    note = "Who decides: procomp-pay discrepancies list" if rows else ""
+    note = "To resolve them: procomp-pay discrepancies list" if rows else ""
     return Section("Open discrepancies", columns("Kind|Of|Number"), rows, note=note)

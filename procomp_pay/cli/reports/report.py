@@ -1,4 +1,4 @@
-"""``report`` and ``report closing``: what was taken, what stays, and the sheet that somebody signs."""
+"""``report`` and ``report closing``: figures of a period, and a tournament's closing sheet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import run_with_context, settings
+from procomp_pay.cli.framework.context import load_settings, run_with_context
 from procomp_pay.cli.framework.options import JsonOption, SinceOption, UntilOption
 from procomp_pay.domain.errors import Refused
 
@@ -27,38 +27,42 @@ _REPORT = """[bold]Examples[/]
   procomp-pay report --csv - | column -s, -t
   procomp-pay report closing --tournament "Almaty Open" --html closing.html
 
-Days end at midnight in Asia/Almaty, unless REPORT_TIMEZONE or --timezone says otherwise;
---until counts its own day in. Attempts count on the day on which they were started,
-money on the day on which it moved."""
+Days are days in Asia/Almaty, unless REPORT_TIMEZONE or --timezone says otherwise;
+--until is inclusive. Attempts count on the day they were started, money on the day
+it moved."""
 _CLOSING = """[bold]Examples[/]
 
   procomp-pay report closing --tournament "Almaty Open"
   procomp-pay report closing --tournament "Almaty Open" --html closing.html --xlsx closing.xlsx
   procomp-pay report closing --tournament "Almaty Open" --as-of 2026-05-02T18:00 --json
 
-With --as-of the sheet shows what was known then, whenever it is asked for."""
+With --as-of, the sheet shows what was known at that time."""
 
 TournamentOption = Annotated[
-    str | None, typer.Option(metavar="T", help="Only this tournament: its id, or its whole name.")
+    str | None, typer.Option(metavar="T", help="Only this tournament: its id or full name.")
 ]
 HtmlOption = Annotated[
-    str | None, typer.Option("--html", metavar="F", help="Write a page to print; - for standard output.")
+    str | None, typer.Option("--html", metavar="F", help="Write a printable page; - for stdout.")
 ]
-XlsxOption = Annotated[str | None, typer.Option("--xlsx", metavar="F", help="Write a workbook.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Write over files that are there already.")]
+XlsxOption = Annotated[
+    str | None, typer.Option("--xlsx", metavar="F", help="Write an Excel workbook; - for stdout.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 ZoneOption = Annotated[
     str | None,
-    typer.Option(metavar="ZONE", help="Whose days, such as Asia/Almaty. Default: REPORT_TIMEZONE."),
+    typer.Option(
+        metavar="ZONE", help="Time zone of the days, such as Asia/Almaty. Default: REPORT_TIMEZONE."
+    ),
 ]
 
-reports = typer.Typer(help="Success, time to complete, revenue, refunds, disputes, fees, net.")
+reports = typer.Typer(help="Report success rates, revenue, refunds, disputes and fees.")
 
-#: Of longer tables a terminal shows the newest so many rows; files have them all.
+#: The newest rows that the terminal shows of a long table; files have all.
 _MOST_ROWS = 40
 
 
 def register(app: typer.Typer) -> None:
-    """Hang the group into the application."""
+    """Add the group."""
     app.add_typer(reports, name="report", invoke_without_command=True, epilog=_REPORT)
 
 
@@ -71,42 +75,47 @@ def report(
     timezone: ZoneOption = None,
     csv_file: Annotated[
         str | None,
-        typer.Option("--csv", metavar="F", help="Write every figure as CSV; - for standard output."),
+        typer.Option("--csv", metavar="F", help="Write all figures as CSV; - for stdout."),
     ] = None,
     xlsx: XlsxOption = None,
     html: HtmlOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Success, time to complete, revenue, refunds, disputes, fees, net: by day, method, tournament."""
-    given = (tournament, since, until, timezone, csv_file, xlsx, html, force or None, as_json or None)
+    """Report success rates, times, revenue, refunds, disputes, fees and net.
+
+    Figures are grouped by day, method and tournament.
+    """
+    options = (tournament, since, until, timezone, csv_file, xlsx, html, force or None, as_json or None)
     if context.invoked_subcommand is not None:
-        if any(each is not None for each in given):
-            raise typer.BadParameter(f"options come after the word {context.invoked_subcommand}")
+        if any(option is not None for option in options):
+            raise typer.BadParameter(f"put the options after {context.invoked_subcommand}")
         return
-    from procomp_pay.cli.reports import output as reporting_output
+    from procomp_pay.cli.reports import output
     from procomp_pay.domain.period import Period
-    from procomp_pay.services.reports.period import report as count
+    from procomp_pay.services.reports.period import report as create_report
 
     period = Period(_zone(timezone), formats.day(since, "--since"), formats.day(until, "--until"))
     outputs = _outputs(html=html, xlsx=xlsx, csv=csv_file)
     _check(outputs, force=force, as_json=as_json)
-    made: Report = run_with_context(lambda ctx: count(ctx, period, tournament))
+    result: Report = run_with_context(lambda ctx: create_report(ctx, period, tournament))
     if as_json:
-        console.print_json(made.full())
-    _write(outputs, partial(reporting_output.fill_report, made), force=force)
+        console.print_json(result.full())
+    _write(outputs, partial(output.fill_report, result), force=force)
     if not (as_json or outputs):
-        reporting_output.show_report(made, most_rows=_MOST_ROWS)
+        output.show_report(result, most_rows=_MOST_ROWS)
 
 
 @reports.command("closing", epilog=_CLOSING)
 def closing(
     tournament: Annotated[
-        str, typer.Option(metavar="T", help="Its id, or its whole name.", show_default=False)
+        str, typer.Option(metavar="T", help="The tournament's id or full name.", show_default=False)
     ],
     as_of: Annotated[
         str | None,
-        typer.Option(metavar="WHEN", help="As it stood at the end of 2026-05-01, or at 2026-05-01T18:00."),
+        typer.Option(
+            metavar="WHEN", help="State at the end of a day (2026-05-01) or at a time (2026-05-01T18:00)."
+        ),
     ] = None,
     timezone: ZoneOption = None,
     xlsx: XlsxOption = None,
@@ -114,20 +123,20 @@ def closing(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """The closing sheet of a tournament: every payment, sums, what does not agree, two signatures."""
-    from procomp_pay.cli.reports import output as reporting_output
+    """Create a tournament's closing sheet, to be signed."""
+    from procomp_pay.cli.reports import output
     from procomp_pay.services.reports.closing import closing as close
 
     zone = _zone(timezone)
-    then = _moment(as_of, zone)
+    as_of_time = _moment(as_of, zone)
     outputs = _outputs(html=html, xlsx=xlsx)
     _check(outputs, force=force, as_json=as_json)
-    sheet: Closing = run_with_context(lambda ctx: close(ctx, tournament, zone, then))
+    sheet: Closing = run_with_context(lambda ctx: close(ctx, tournament, zone, as_of_time))
     if as_json:
         console.print_json(sheet.full())
-    _write(outputs, partial(reporting_output.fill_closing, sheet), force=force)
+    _write(outputs, partial(output.fill_closing, sheet), force=force)
     if not (as_json or outputs):
-        reporting_output.show_closing(sheet)
+        output.show_closing(sheet)
 
 
 def _outputs(**given: str | None) -> dict[str, str]:
@@ -137,41 +146,44 @@ def _outputs(**given: str | None) -> dict[str, str]:
 def _check(outputs: dict[str, str], *, force: bool, as_json: bool) -> None:
     import sys
 
-    from procomp_pay.cli.reports import files as reporting_files
+    from procomp_pay.cli.reports import files
 
-    reporting_files.check(list(outputs.values()), force=force, as_json=as_json)
-    if outputs.get("xlsx") == reporting_files.STDOUT and sys.stdout.isatty():
-        raise Refused("A workbook cannot be shown in a terminal", next_step="give it a file, or a pipe")
+    files.check(list(outputs.values()), force=force, as_json=as_json)
+    if outputs.get("xlsx") == files.STDOUT and sys.stdout.isatty():
+        raise Refused(
+            "A workbook cannot be shown in a terminal", next_step="write it to a file: --xlsx report.xlsx"
+        )
 
 
 def _write(outputs: dict[str, str], fill: Callable[[str, bool, IO[bytes]], None], *, force: bool) -> None:
-    from procomp_pay.cli.reports import files as reporting_files
+    from procomp_pay.cli.reports import files
 
     for kind, target in outputs.items():
-        to_file = target != reporting_files.STDOUT
-        reporting_files.write(target, partial(fill, kind, to_file), force=force)
+        to_file = target != files.STDOUT
+        files.write(target, partial(fill, kind, to_file), force=force)
         if to_file:
             console.say(f"\N{CHECK MARK} {console.clean(target)}", fg="green")
 
 
 def _zone(name: str | None) -> ZoneInfo:
-    """
-    :raises Refused: no such zone.
+    """Return a time zone; without a name the configured one.
+
+    :raises Refused: there is no such zone.
     """
     from zoneinfo import ZoneInfo
 
-    wanted = name if name is not None else settings().report_timezone
+    key = name if name is not None else load_settings().report_timezone
     try:
-        return ZoneInfo(wanted)
+        return ZoneInfo(key)
     except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError
         pass
     except KeyError:
         pass
-    raise Refused(f"{console.clean(wanted)[:64]!r} is no time zone", next_step="write it as Asia/Almaty")
+    raise Refused(f"{console.clean(key)[:64]!r} is not a time zone", next_step="write it as Asia/Almaty")
 
 
 def _moment(text: str | None, zone: ZoneInfo) -> datetime | None:
-    """The end of a day, or a time; without an offset it is the zone's.
+    """Parse a time, or a day, which means its end. Without an offset it is in ``zone``.
 
     :raises Refused: it is neither.
     """
@@ -188,6 +200,6 @@ def _moment(text: str | None, zone: ZoneInfo) -> datetime | None:
         read = datetime.fromisoformat(text.strip())
     except ValueError:
         raise Refused(
-            f"--as-of {text[:40]!r} is no time", next_step="write it as 2026-05-01 or 2026-05-01T18:00"
+            f"--as-of {text[:40]!r} is not a time", next_step="write it as 2026-05-01 or 2026-05-01T18:00"
         ) from None
     return read.replace(tzinfo=zone) if read.tzinfo is None else read

@@ -1,4 +1,4 @@
-"""A report's tables as a workbook and as CSV: real numbers and dates, and no text that a spreadsheet runs."""
+"""A report as a workbook and as CSV: real numbers and dates, and no text that runs as a formula."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import IO, Any
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.reports.cells import Cell, Missing, Percent, Seconds, Section, as_text
 
-#: Text that begins so is a formula to one spreadsheet or another; the wide forms are Excel's in Asia.
+#: Text that starts with one of these is a formula in some spreadsheet; the wide forms in Asian Excel.
 _RUNS = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
          "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")  # fmt: skip
 _WIDEST = 48
-_LONGEST_TEXT = 32_767  # what a cell of Excel holds
+_LONGEST_TEXT = 32_767  # the limit of a cell in Excel
 
 
 _HEAD = ("section", "item", "name", "currency", "figure", "value")
@@ -27,7 +27,7 @@ _Row = tuple[str, str, str, str, str, Any]
 
 
 def text(value: str) -> str:
-    """Text that no spreadsheet takes for a formula, also after it was saved as CSV and opened again."""
+    """Return text that no spreadsheet runs as a formula, even after saving it as CSV and opening it again."""
     shown = console.clean(value)[:_LONGEST_TEXT]
     return f"'{shown}" if shown.lstrip().startswith(_RUNS) else shown
 
@@ -35,9 +35,9 @@ def text(value: str) -> str:
 def write_workbook(
     stream: IO[bytes], about: Sequence[tuple[str, str]], sections: Iterable[Section], at: datetime
 ) -> None:
-    """A sheet about the report, and one for each table; the same figures give the same bytes.
+    """Write a sheet about the report and one for each table. The same figures give the same bytes.
 
-    :param at: the report's moment, which the file says it was made at.
+    :param at: the report's time, recorded as the file's creation time.
     """
     import openpyxl
     from openpyxl.styles import Font
@@ -80,7 +80,7 @@ def _sheet(book: Any, section: Section, bold: Any) -> None:
 
 
 def _cell(sheet: Any, value: Cell, font: Any = None) -> Any:
-    """A cell with a real value, in a form that shows all of it."""
+    """Return a cell with a real value, formatted to show all of it."""
     from openpyxl.cell import WriteOnlyCell
 
     cell = WriteOnlyCell(sheet)
@@ -112,23 +112,23 @@ def _number(value: Any) -> tuple[Any, str]:
 
 
 def _without_clock(made: IO[bytes], stream: IO[bytes], at: datetime) -> None:
-    """Copy a workbook with the report's moment in place of the writing computer's clock."""
+    """Copy a workbook with the report's time in place of the current time."""
     stamp = at.astimezone(UTC)
-    said = f"{stamp:%Y-%m-%dT%H:%M:%SZ}".encode()
+    created = f"{stamp:%Y-%m-%dT%H:%M:%SZ}".encode()
     with zipfile.ZipFile(made) as source, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as target:
         for name in source.namelist():
             content = source.read(name)
             if name == "docProps/core.xml":
-                content = re.sub(rb"(?<=>)[0-9T:-]{19}Z(?=<)", said, content)
+                content = re.sub(rb"(?<=>)[0-9T:-]{19}Z(?=<)", created, content)
             entry = zipfile.ZipInfo(name, stamp.timetuple()[:6])
             entry.compress_type = zipfile.ZIP_DEFLATED
             target.writestr(entry, content)
 
 
 def write_csv(stream: IO[bytes], rows: Iterable[Sequence[Any]], *, for_excel: bool) -> None:
-    """Rows as CSV, UTF-8.
+    """Write rows as CSV in UTF-8.
 
-    :param for_excel: with the mark without which Excel takes UTF-8 for something else.
+    :param for_excel: with a byte order mark, without which Excel does not recognise UTF-8.
     """
     stream.write(b"\xef\xbb\xbf" if for_excel else b"")
     wrapper = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
@@ -147,7 +147,7 @@ def _raw(value: Any) -> Any:
 
 
 def csv_rows(document: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """The figures of ``Report.full()``, under the same names. What is not known is empty."""
+    """Return the figures of ``Report.full()`` as one long table; unknown values are empty."""
     yield _HEAD
     for name in ("made_at", "timezone", "since", "until"):
         yield ("report", "", "", "", name, document[name])

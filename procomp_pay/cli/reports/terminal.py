@@ -1,4 +1,4 @@
-"""A report's tables in a terminal: bars where it has colours, fewer columns where it is narrow."""
+"""A report's tables in the terminal: bars where there are colours, fewer columns where it is narrow."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from rich.table import Table
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, as_text, is_number, size
 
-#: From this width on the spare columns are shown.
+#: From this width on, the optional columns are shown.
 _WIDE = 120
-#: A pipe has no width: wide enough that nothing is broken into lines.
+#: The width for a pipe: wide enough that no line is broken.
 _PIPE_WIDTH = 240
-#: Characters that the longest bar takes.
+#: Length of the longest bar, in characters.
 _BAR = 24
 _NARROW_BAR = 12
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def show(title: str, subtitle: str, sections: Sequence[Section], *, most_rows: int | None = None) -> None:
-    """Draw the tables that hold something.
+    """Draw the tables that are not empty.
 
-    :param most_rows: of a longer table only the newest so many are drawn.
+    :param most_rows: draw only the newest rows of a longer table.
     """
     terminal = (
         console.out() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, highlight=False, emoji=False)
@@ -50,7 +50,7 @@ def _table(section: Section, width: int, most_rows: int | None) -> Table:
 
 
 class _Drawing:
-    """One table on its way to the terminal."""
+    """Draws one table."""
 
     def __init__(self, section: Section, *, wide: bool, bars: bool) -> None:
         self._section = section
@@ -94,7 +94,7 @@ class _Drawing:
 
 
 def _largest(section: Section) -> dict[str, Decimal]:
-    """What a whole bar stands for: a hundred percent, else the largest number of the same currency."""
+    """Return the value of a full bar by currency: 100 percent, or the largest number in that currency."""
     found: dict[str, Decimal] = {}
     for number, row in enumerate(section.rows):
         unit = _unit(section, row)

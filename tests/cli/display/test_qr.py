@@ -16,8 +16,7 @@ import segno
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procomp_pay.cli.display import qr, screens
-from procomp_pay.cli.display import screens as screens_store
+from procomp_pay.cli.display import block_text, qr, screens
 from tests.support.terminal import Clerk
 
 _DARK = {True: {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}}
@@ -43,14 +42,14 @@ def expected(payload: str) -> list[list[int]]:
 
 @settings(max_examples=30, deadline=None)
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=200), st.booleans())
-def test_what_is_drawn_is_the_matrix_with_its_margin(payload: str, ink_is_dark: bool) -> None:
+def test_the_drawn_qr_is_its_matrix_with_the_margin(payload: str, ink_is_dark: bool) -> None:
     drawn = read_back(qr.lines(qr.picture(payload), ink_is_dark=ink_is_dark), ink_is_dark=ink_is_dark)
     wanted = expected(payload)
     assert drawn[: len(wanted)] == wanted
     assert drawn[len(wanted) :] == [[0] * len(wanted)] * (len(drawn) - len(wanted))
 
 
-def test_a_kaspi_code_is_the_smallest_there_is() -> None:
+def test_a_kaspi_qr_has_the_smallest_version() -> None:
     picture = qr.picture("35669115252942248871695535286759697800440")
     assert (picture.width, picture.height) == (29, 15)
 
@@ -67,12 +66,14 @@ def test_a_kaspi_code_is_the_smallest_there_is() -> None:
         ("https://checkout.stripe.com/c/pay/cs_live_" + "x" * 340, 120, 45, True, False),
     ],
 )
-def test_where_it_fits(payload: str, width: int, height: int, beside: bool, above: bool) -> None:
+def test_position_of_the_qr_by_terminal_size(
+    payload: str, width: int, height: int, beside: bool, above: bool
+) -> None:
     place = screens.place_for(qr.picture(payload), width, height)
     assert (place.beside, place.above, place.fits) == (beside, above, beside or above)
 
 
-def test_without_colours_the_light_modules_are_the_ones_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_colours_the_light_modules_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLORFGBG", raising=False)
     assert qr.drawn(qr.picture("1"), coloured=False).plain.startswith("█████")
     monkeypatch.setenv("COLORFGBG", "0;15")
@@ -81,7 +82,7 @@ def test_without_colours_the_light_modules_are_the_ones_drawn(monkeypatch: pytes
 
 
 def in_a_terminal(clerk: Clerk, width: int, height: int, *words: str, **more: str) -> str:
-    """Return what a command writes to a real terminal of that size."""
+    """What a command writes to a real terminal of that size."""
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     environment = clerk.environment() | {"TERM": "xterm-256color", **more}
@@ -113,10 +114,10 @@ def in_a_terminal(clerk: Clerk, width: int, height: int, *words: str, **more: st
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (50, 20)])
 @pytest.mark.parametrize("colour", [True, False])
-def test_a_real_terminal_shows_it_whole(small_desk: Clerk, width: int, height: int, colour: bool) -> None:
-    payment = small_desk.ask("initiate", "p2", "--method", "kaspi_qr")
+def test_a_terminal_shows_the_whole_qr(sqlite_clerk: Clerk, width: int, height: int, colour: bool) -> None:
+    payment = sqlite_clerk.ask("initiate", "p2", "--method", "kaspi_qr")
     more = {} if colour else {"NO_COLOR": "1"}
-    shown = in_a_terminal(small_desk, width, height, "initiate", "p2", "--method", "kaspi_qr", **more)
+    shown = in_a_terminal(sqlite_clerk, width, height, "initiate", "p2", "--method", "kaspi_qr", **more)
     assert ("\x1b[38;5;16;48;5;231m" in shown) is colour
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "").split("\n")
     wanted = qr.lines(qr.picture(payment["qr_payload"]), ink_is_dark=colour)
@@ -127,9 +128,9 @@ def test_a_real_terminal_shows_it_whole(small_desk: Clerk, width: int, height: i
     assert payment["payment_id"] in shown
 
 
-def test_a_terminal_that_is_too_small_gets_the_text(small_desk: Clerk) -> None:
-    payment = small_desk.ask("initiate", "p2", "--method", "kaspi_qr")
-    shown = in_a_terminal(small_desk, 40, 12, "initiate", "p2", "--method", "kaspi_qr", NO_COLOR="1")
+def test_a_terminal_too_small_for_the_qr_shows_its_text(sqlite_clerk: Clerk) -> None:
+    payment = sqlite_clerk.ask("initiate", "p2", "--method", "kaspi_qr")
+    shown = in_a_terminal(sqlite_clerk, 40, 12, "initiate", "p2", "--method", "kaspi_qr", NO_COLOR="1")
     flat = re.sub(r"\s+", "", shown)
     assert "TheQRneeds29columnsand16lines;thisterminalhas40x12" in flat
     assert payment["qr_payload"] in flat
@@ -137,5 +138,5 @@ def test_a_terminal_that_is_too_small_gets_the_text(small_desk: Clerk) -> None:
 
 
 def test_large_letters() -> None:
-    assert screens_store.small("7") == ["▀▀█", "  █", "  ▀"]
-    assert screens_store.large("I", "#") == ["######", "  ##", "  ##", "  ##", "######"]
+    assert block_text.small("7") == ["▀▀█", "  █", "  ▀"]
+    assert block_text.large("I", "#") == ["######", "  ##", "  ##", "  ##", "######"]

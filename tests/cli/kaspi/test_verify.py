@@ -16,98 +16,98 @@ NUMBER = "19000000001"
 VERIFY = ("verify-kaspi",)
 
 
-def start(ctx: Clerk, who: str = "p1") -> Any:
-    return ctx.ask("initiate", who, "--method", "kaspi_qr")
+def start(clerk: Clerk, who: str = "p1") -> Any:
+    return clerk.ask("initiate", who, "--method", "kaspi_qr")
 
 
-def kaspi_is_away(ctx: Clerk) -> None:
-    ctx.street.fault(path="/r1", kind="cut_before", times=99)
+def kaspi_is_away(clerk: Clerk) -> None:
+    clerk.providers.fault(path="/r1", kind="cut_before", times=99)
 
 
-def test_one_payment(ctx: Clerk) -> None:
-    payment = start(ctx)
-    kaspi_is_away(ctx)
-    done = ctx.ask(*VERIFY, payment["code"], "--transaction-id", f"№ QR{NUMBER}", "--as", "dana")
+def test_verify_a_payment(clerk: Clerk) -> None:
+    payment = start(clerk)
+    kaspi_is_away(clerk)
+    done = clerk.ask(*VERIFY, payment["code"], "--transaction-id", f"№ QR{NUMBER}", "--as", "dana")
     assert (done["status"], done["transaction_id"], done["already"]) == ("COMPLETED", NUMBER, False)
     assert (done["kaspi"], done["overridden"], done["mode"]) == ("no_answer", [], "sandbox")
-    again = ctx.type(*VERIFY, payment["payment_id"], "--transaction-id", NUMBER)
+    again = clerk.type(*VERIFY, payment["payment_id"], "--transaction-id", NUMBER)
     assert "COMPLETED" in again.out
     assert "It was paid before" in again.err
     assert f"operation   {NUMBER}" in again.out
-    assert "by dana" in ctx.type("history", "p1").out
-    ctx.street.calm()
-    other = start(ctx, "p2")
-    refused = ctx.type(*VERIFY, other["payment_id"], "--transaction-id", NUMBER, code=3)
+    assert "by dana" in clerk.type("history", "p1").out
+    clerk.providers.calm()
+    other = start(clerk, "p2")
+    refused = clerk.type(*VERIFY, other["payment_id"], "--transaction-id", NUMBER, code=3)
     assert "recorded by dana" in refused.err
     assert "Аида Нурланова (Kata)" in refused.err
-    assert ctx.ask("status", payment["code"].lower())["payment_id"] == payment["payment_id"]
+    assert clerk.ask("status", payment["code"].lower())["payment_id"] == payment["payment_id"]
 
 
-def test_a_payment_of_before_there_were_codes(small_desk: Clerk) -> None:
+def test_verify_a_payment_without_a_code(sqlite_clerk: Clerk) -> None:
     """It is named by its id, everywhere."""
-    payment = start(small_desk)
-    small_desk.change("UPDATE pay_payment_detail SET short_code = NULL")
-    shown = small_desk.type("status", "p1").out
+    payment = start(sqlite_clerk)
+    sqlite_clerk.change("UPDATE pay_payment_detail SET short_code = NULL")
+    shown = sqlite_clerk.type("status", "p1").out
     assert payment["payment_id"] in shown
     assert payment["code"] not in shown
-    assert small_desk.ask("status", "p1")["code"] is None
-    [row] = small_desk.type(*VERIFY).out.splitlines()[1:]
+    assert sqlite_clerk.ask("status", "p1")["code"] is None
+    [row] = sqlite_clerk.type(*VERIFY).out.splitlines()[1:]
     assert row.split()[-2:] == ["-", payment["payment_id"]]
-    small_desk.type("status", payment["code"], code=4)
-    kaspi_is_away(small_desk)
-    done = small_desk.ask(*VERIFY, payment["payment_id"], "--transaction-id", NUMBER)
+    sqlite_clerk.type("status", payment["code"], code=4)
+    kaspi_is_away(sqlite_clerk)
+    done = sqlite_clerk.ask(*VERIFY, payment["payment_id"], "--transaction-id", NUMBER)
     assert (done["status"], done["code"]) == ("COMPLETED", None)
 
 
-def test_refusals_have_their_exit_codes(small_desk: Clerk) -> None:
-    payment = start(small_desk)
+def test_refused_verifications_and_their_exit_codes(sqlite_clerk: Clerk) -> None:
+    payment = start(sqlite_clerk)
     given = (payment["payment_id"], "--transaction-id")
-    refused = small_desk.type(*VERIFY, *given, NUMBER, code=3)
+    refused = sqlite_clerk.type(*VERIFY, *given, NUMBER, code=3)
     assert "was not paid" in refused.err
-    assert "character 3 here is “X”" in small_desk.type(*VERIFY, *given, "12X45678901", code=3).err
-    small_desk.type(*VERIFY, "nothing", "--transaction-id", NUMBER, code=4)
+    assert "character 3 here is “X”" in sqlite_clerk.type(*VERIFY, *given, "12X45678901", code=3).err
+    sqlite_clerk.type(*VERIFY, "nothing", "--transaction-id", NUMBER, code=4)
     code = payment["code"]
     wrong = code[:-1] + ("0" if code[-1] != "0" else "2")
-    assert "mistyped" in small_desk.type(*VERIFY, wrong, "--transaction-id", NUMBER, code=4).err
-    assert small_desk.ask(*VERIFY, *given, NUMBER, "--amount", "-5", code=3)["exit_code"] == 3
-    assert "is not a time" in small_desk.type(*VERIFY, *given, NUMBER, "--paid-at", "noon", code=3).err
+    assert "mistyped" in sqlite_clerk.type(*VERIFY, wrong, "--transaction-id", NUMBER, code=4).err
+    assert sqlite_clerk.ask(*VERIFY, *given, NUMBER, "--amount", "-5", code=3)["exit_code"] == 3
+    assert "is not a time" in sqlite_clerk.type(*VERIFY, *given, NUMBER, "--paid-at", "noon", code=3).err
     for words in (
         (payment["payment_id"],),
         (*given, NUMBER, "--override"),
         ("--transaction-id", NUMBER),
         ("--override",),
     ):
-        small_desk.type(*VERIFY, *words, code=2)
-    done = small_desk.type(*VERIFY, *given, NUMBER, "--override", "--reason", "seen in the app")
+        sqlite_clerk.type(*VERIFY, *words, code=2)
+    done = sqlite_clerk.type(*VERIFY, *given, NUMBER, "--override", "--reason", "seen in the app")
     assert "open as a discrepancy" in done.err
 
 
-def test_the_queue_for_a_pipe(ctx: Clerk) -> None:
-    assert ctx.ask(*VERIFY) == {"items": []}
-    assert "Nobody waits" in ctx.type(*VERIFY).err
-    first, second, third = start(ctx, "p1"), start(ctx, "p4"), start(ctx, "p3")
-    ctx.pay(second, "scan")
-    ctx.ask("status", "--payment", second["payment_id"], "--refresh")
-    ctx.pay(third, "pay")
-    ctx.ask("status", "--payment", third["payment_id"], "--refresh")
-    apple = ctx.ask("initiate", "p2", "--method", "apple_pay")
-    found = ctx.ask(*VERIFY)["items"]
+def test_the_queue_in_a_pipe(clerk: Clerk) -> None:
+    assert clerk.ask(*VERIFY) == {"items": []}
+    assert "Nobody waits" in clerk.type(*VERIFY).err
+    first, second, third = start(clerk, "p1"), start(clerk, "p4"), start(clerk, "p3")
+    clerk.pay(second, "scan")
+    clerk.ask("status", "--payment", second["payment_id"], "--refresh")
+    clerk.pay(third, "pay")
+    clerk.ask("status", "--payment", third["payment_id"], "--refresh")
+    apple = clerk.ask("initiate", "p2", "--method", "apple_pay")
+    found = clerk.ask(*VERIFY)["items"]
     assert [each["payment_id"] for each in found] == [first["payment_id"], second["payment_id"]]
     assert [each["state"] for each in found] == ["not scanned yet", "confirming now"]
     assert all(each["minutes"] == 0 and each["category"] == "Kata" for each in found)
-    lines = ctx.type(*VERIFY).out.splitlines()
+    lines = clerk.type(*VERIFY).out.splitlines()
     assert lines[0].split() == ["NAME", "CATEGORY", "AMOUNT", "MIN", "STATE", "CODE", "PAYMENT"]
     assert len(lines) == 3
     assert "\x1b" not in "".join(lines)
     assert apple["payment_id"] not in "".join(lines)
-    ctx.ask("cancel", first["payment_id"], "--yes")
-    assert [each["state"] for each in ctx.ask(*VERIFY)["items"]] == ["cancelled", "confirming now"]
+    clerk.ask("cancel", first["payment_id"], "--yes")
+    assert [each["state"] for each in clerk.ask(*VERIFY)["items"]] == ["cancelled", "confirming now"]
 
 
-def test_a_clerk_at_a_terminal(small_desk: Clerk) -> None:
-    first, second = start(small_desk, "p1"), start(small_desk, "p2")
-    small_desk.pay(second, "pay")  # the customer has paid, nobody has asked Kaspi yet
-    with pseudo_terminal(small_desk, *VERIFY) as screen:
+def test_the_live_queue(sqlite_clerk: Clerk) -> None:
+    first, second = start(sqlite_clerk, "p1"), start(sqlite_clerk, "p2")
+    sqlite_clerk.pay(second, "pay")  # the customer has paid, nobody has asked Kaspi yet
+    with pseudo_terminal(sqlite_clerk, *VERIFY) as screen:
         screen.wait_for("2 wait")
         screen.wait_for("Timur")
         screen.type("kata\n")
@@ -140,7 +140,7 @@ def test_a_clerk_at_a_terminal(small_desk: Clerk) -> None:
         screen.wait_for("too short")
         screen.type(f"{second['provider_ref']}\n")
         screen.wait_for("settled another payment: Timur")
-        kaspi_is_away(small_desk)
+        kaspi_is_away(sqlite_clerk)
         screen.type("QR 190 0000 0001\n")
         screen.wait_for("✓ PAID")
         screen.wait_for("By your word")
@@ -148,13 +148,13 @@ def test_a_clerk_at_a_terminal(small_desk: Clerk) -> None:
         screen.wait_for("nobody waits")
         screen.type("\x1b")
         assert screen.ends() == 0
-    assert small_desk.ask("status", "p1")["operation_number"] == NUMBER
-    assert small_desk.ask("status", "p1")["payment_id"] == first["payment_id"]
+    assert sqlite_clerk.ask("status", "p1")["operation_number"] == NUMBER
+    assert sqlite_clerk.ask("status", "p1")["payment_id"] == first["payment_id"]
 
 
-def test_ctrl_c_leaves_a_sane_terminal(small_desk: Clerk) -> None:
-    start(small_desk)
-    with pseudo_terminal(small_desk, *VERIFY, columns=40) as screen:
+def test_ctrl_c_restores_the_terminal(sqlite_clerk: Clerk) -> None:
+    start(sqlite_clerk)
+    with pseudo_terminal(sqlite_clerk, *VERIFY, columns=40) as screen:
         screen.wait_for("1  Аида Нурланова")  # a narrow window still says who it is
         screen.wait_for("KZT · not scanned yet")
         screen.interrupt()
@@ -173,13 +173,13 @@ def test_ctrl_c_leaves_a_sane_terminal(small_desk: Clerk) -> None:
         ("2023-05-02 14:05", "2023-05-02T08:05:00+00:00"),  # Almaty was at +06 until 2024
     ],
 )
-def test_times_as_on_the_receipt(text: str, utc: str) -> None:
+def test_parse_the_time_on_a_receipt(text: str, utc: str) -> None:
     at = paid_at(text, datetime(2026, 5, 2, 12, tzinfo=UTC))
     assert at is not None
     assert at.isoformat() == utc
 
 
 @pytest.mark.parametrize("text", ["", "noon", "25:00", "31.02.2026 10:00", "2026-13-01 10:00", "\x00"])
-def test_what_is_no_time(text: str) -> None:
+def test_refuse_a_malformed_time(text: str) -> None:
     with pytest.raises(Refused):
         paid_at(text, datetime(2026, 5, 2, 12, tzinfo=UTC))

@@ -24,29 +24,29 @@ from tests.support.terminal import NOW, Clerk
 KASPI = ("--method", "kaspi_qr")
 
 
-def test_maintain_finds_what_was_paid(ctx: Clerk) -> None:
-    assert "0 events handled, 0 payments looked at" in ctx.type("maintain").out
-    payment = ctx.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
-    ctx.pay(payment, "apple_pay")
-    got = ctx.ask("maintain")
+def test_maintain_finds_a_paid_payment(clerk: Clerk) -> None:
+    assert "0 events handled, 0 payments looked at" in clerk.type("maintain").out
+    payment = clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
+    clerk.pay(payment, "apple_pay")
+    got = clerk.ask("maintain")
     assert got["failures"] == []
 
 
-def test_maintain_names_what_failed(ctx: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maintain_lists_failures(clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import UTC, datetime, timedelta
 
     monkeypatch.setattr("procomp_pay.providers.resilience.retry._backoff", lambda _state: 30.0)
-    payment = ctx.ask("initiate", "p1", *KASPI)
-    ctx.street.fault(kind="cut_before", path="/r1", times=None)
+    payment = clerk.ask("initiate", "p1", *KASPI)
+    clerk.providers.fault(kind="cut_before", path="/r1", times=None)
     monkeypatch.setattr(
         "procomp_pay.services.bootstrap.utc_now", lambda: datetime.now(UTC) + timedelta(seconds=5)
     )
-    said = ctx.type("maintain", code=6)
-    assert said.err.count(payment["payment_id"]) == 1
-    assert said.out.strip().endswith(", 1 problem")
+    output = clerk.type("maintain", code=6)
+    assert output.err.count(payment["payment_id"]) == 1
+    assert output.out.strip().endswith(", 1 problem")
 
 
-async def test_two_never_run_at_once(database_url: str) -> None:
+async def test_two_maintains_never_run_at_once(database_url: str) -> None:
     one, other = PaymentDatabaseService(database_url), PaymentDatabaseService(database_url)
     async with maintenance_lock(one) as first, maintenance_lock(other) as second:
         assert (first, second) == (True, False)
@@ -56,20 +56,20 @@ async def test_two_never_run_at_once(database_url: str) -> None:
     await other.dispose()
 
 
-def test_another_maintain_is_told(ctx: Clerk) -> None:
+def test_a_second_maintain_exits_with_5(clerk: Clerk) -> None:
     async def hold_it(then: Callable[[], Any]) -> Any:
-        db = PaymentDatabaseService(ctx.url)
+        db = PaymentDatabaseService(clerk.url)
         async with maintenance_lock(db):
             found = await asyncio.to_thread(then)
         await db.dispose()
         return found
 
-    said = asyncio.run(hold_it(lambda: ctx.type("maintain", code=5)))
-    assert "Another maintain is running" in said.err
-    assert ctx.type("maintain").code == 0
+    output = asyncio.run(hold_it(lambda: clerk.type("maintain", code=5)))
+    assert "Another maintain is running" in output.err
+    assert clerk.type("maintain").code == 0
 
 
-def test_the_lock_goes_with_its_process(ctx: Clerk) -> None:
+def test_the_lock_is_released_when_its_process_dies(clerk: Clerk) -> None:
     program = (
         "import asyncio, os, sys\n"
         "from procomp_pay.storage.database.service import PaymentDatabaseService\n"
@@ -80,8 +80,8 @@ def test_the_lock_goes_with_its_process(ctx: Clerk) -> None:
         "asyncio.run(main())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, ctx.url],
-        env=ctx.environment(),
+        [sys.executable, "-c", program, clerk.url],
+        env=clerk.environment(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -89,11 +89,11 @@ def test_the_lock_goes_with_its_process(ctx: Clerk) -> None:
     )
     assert (done.stdout, done.returncode) == ("True\n", -9)
     for _ in range(50):  # PostgreSQL notices a dead client a moment later
-        said = ctx.type("db", "status")
-        if asyncio.run(_is_free(ctx.url)):
+        output = clerk.type("db", "status")
+        if asyncio.run(_is_free(clerk.url)):
             break
-    assert said.code == 0
-    ctx.type("maintain")
+    assert output.code == 0
+    clerk.type("maintain")
 
 
 async def _is_free(url: str) -> bool:
@@ -105,13 +105,13 @@ async def _is_free(url: str) -> bool:
 
 
 def test_db_upgrade_and_status(
-    empty_database_url: str, bare_environment: Path, street: Any, monkeypatch: pytest.MonkeyPatch
+    empty_database_url: str, bare_environment: Path, providers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database_url)
-    clerk = Clerk(bare_environment, street, empty_database_url)
-    said = clerk.type("db", "status", code=5)
-    assert "is not set up yet" in said.err
-    assert "procomp-pay db upgrade" in said.err
+    clerk = Clerk(bare_environment, providers, empty_database_url)
+    output = clerk.type("db", "status", code=5)
+    assert "is not set up yet" in output.err
+    assert "procomp-pay db upgrade" in output.err
     assert clerk.ask("db", "status", code=5)["next_step"] == "procomp-pay db upgrade"
     assert f"now at revision {migrate.HEAD} (before: empty)" in clerk.type("db", "upgrade").out
     assert "is up to date" in clerk.type("db", "upgrade").out
@@ -120,48 +120,48 @@ def test_db_upgrade_and_status(
     assert "Nothing is pending" in clerk.type("db", "status").out
 
 
-def test_db_adopt_takes_over_what_the_platform_wrote(ctx: Clerk) -> None:
+def test_db_adopt_adopts_the_platforms_payments(clerk: Clerk) -> None:
     def written(number: int, **more: Any) -> Payment:
         stamps = {"created_at": NOW, "updated_at": NOW, "user_id": "u1", "tournament_id": "t1"}
         kept = {"method": PaymentMethod.KASPI_QR, "amount": Decimal(24000), "currency": Currency.KZT}
         return Payment(id=f"old{number}", **(stamps | kept | more))
 
     paid = {"status": PaymentStatus.COMPLETED, "meta": {"participantId": "p1"}}
-    ctx.write(
+    clerk.write(
         written(1, kaspi_transaction_id="190000001", **paid),
         written(2, kaspi_transaction_id="190000001", **paid),
         written(3, meta={"participantId": "p\x1b[31m2"}),
     )
-    said = ctx.type("db", "adopt", "--dry-run", code=6)
-    assert "payments would be taken over: 1, of which 0 are asked about" in said.out
-    assert "payment old2 was settled with Kaspi's operation 190000001, as payment old1 was" in said.err
-    assert "payment old3 is PENDING and names nothing that its provider could be asked about" in said.err
-    assert ctx.ask("list")["items"] == []
-    got = ctx.ask("db", "adopt", code=6)
+    output = clerk.type("db", "adopt", "--dry-run", code=6)
+    assert "payments would be adopted: 1, of which 0 are polled" in output.out
+    assert "payment old2 was settled with Kaspi's operation 190000001, as payment old1 was" in output.err
+    assert "payment old3 is PENDING and names nothing that its provider could be asked about" in output.err
+    assert clerk.ask("list")["items"] == []
+    got = clerk.ask("db", "adopt", code=6)
     assert (got["adopted"], got["left"], got["dry_run"]) == (1, 2, False)
-    [seen] = ctx.ask("list")["items"]
+    [seen] = clerk.ask("list")["items"]
     assert (seen["payment_id"], seen["status"], seen["participant_id"]) == ("old1", "COMPLETED", "p1")
-    assert "took this payment of the platform over" in ctx.type("audit", "show", "old1").out
-    assert ctx.ask("db", "adopt", code=6)["adopted"] == 0
+    assert "took this payment of the platform over" in clerk.type("audit", "show", "old1").out
+    assert clerk.ask("db", "adopt", code=6)["adopted"] == 0
 
 
 def test_postgresql_without_tables_or_server(
-    empty_postgres_url: str, bare_environment: Path, street: Any, monkeypatch: pytest.MonkeyPatch
+    empty_postgres_url: str, bare_environment: Path, providers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from procomp_pay.storage.encryption.keyring import new_key
 
     monkeypatch.setenv("ENCRYPTION_KEYS", new_key())
     monkeypatch.setenv("DATABASE_URL", empty_postgres_url)
-    clerk = Clerk(bare_environment, street, empty_postgres_url)
+    clerk = Clerk(bare_environment, providers, empty_postgres_url)
     for words in (("status", "p1"), ("list",), ("maintain",)):
-        said = clerk.type(*words, code=5)
-        assert "has no tables of procomp-pay yet" in said.err
-        assert "procomp-pay db upgrade" in said.err
+        output = clerk.type(*words, code=5)
+        assert "has no tables of procomp-pay yet" in output.err
+        assert "procomp-pay db upgrade" in output.err
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:hush-hush@127.0.0.1:9/none")
     for words in (("status", "p1"), ("db", "status"), ("db", "upgrade"), ("doctor",)):
-        said = clerk.type(*words, code=7 if "doctor" in words else 5)
-        assert "does not answer" in said.err + said.out
-        assert "hush-hush" not in said.err + said.out
+        output = clerk.type(*words, code=7 if "doctor" in words else 5)
+        assert "does not answer" in output.err + output.out
+        assert "hush-hush" not in output.err + output.out
     monkeypatch.delenv("ENCRYPTION_KEYS")
     assert "ENCRYPTION_KEYS is not set" in clerk.type("status", "p1", code=7).err
 
@@ -175,59 +175,59 @@ def test_postgresql_without_tables_or_server(
         ("KASPI_SCHEME", "golden", "KASPI_SCHEME"),
     ],
 )
-def test_a_wrong_setting_is_named(
-    small_desk: Clerk, monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+def test_a_malformed_setting_is_named(
+    sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    said = small_desk.type("list", code=7)
-    assert says in said.err
-    assert small_desk.ask("list", code=7)["exit_code"] == 7
-    assert "✗" in small_desk.type("doctor", code=7).out
+    output = sqlite_clerk.type("list", code=7)
+    assert says in output.err
+    assert sqlite_clerk.ask("list", code=7)["exit_code"] == 7
+    assert "✗" in sqlite_clerk.type("doctor", code=7).out
 
 
-def test_live_keys_and_a_sandbox_never_mix(small_desk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sandbox_refuses_live_keys(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_live_" + "0" * 16)
-    monkeypatch.setenv("STRIPE_API_BASE", small_desk.street.url)
-    said = small_desk.type("initiate", "p1", "-m", "apple_pay", "--currency", "USD", code=7)
-    assert "never mix" in said.err
-    assert "sk_live_" not in said.err
+    monkeypatch.setenv("STRIPE_API_BASE", sqlite_clerk.providers.url)
+    output = sqlite_clerk.type("initiate", "p1", "-m", "apple_pay", "--currency", "USD", code=7)
+    assert "never mix" in output.err
+    assert "sk_live_" not in output.err
 
 
-def test_doctor_on_a_working_desk(ctx: Clerk) -> None:
-    said = ctx.type("doctor")
+def test_doctor_on_a_working_installation(clerk: Clerk) -> None:
+    output = clerk.type("doctor")
     for words in ("✓ Python", "✓ database", "! Stripe", "! Kaspi", "trade points", "✓ clock", "✓ webhook"):
-        assert words in said.out, said.out
-    checks = ctx.ask("doctor")
+        assert words in output.out, output.out
+    checks = clerk.ask("doctor")
     assert checks["exit_code"] == 0
     assert {check["name"] for check in checks["checks"]} >= {"settings", "encryption", "data directory"}
 
 
-def test_doctor_finds_what_is_wrong(small_desk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_desk.street.fault(kind="status", status=401, path="/v1/balance", times=None)
-    (small_desk.home / "sandbox.json").chmod(0o644)
+def test_doctor_reports_problems(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+    sqlite_clerk.providers.fault(kind="status", status=401, path="/v1/balance", times=None)
+    (sqlite_clerk.home / "sandbox.json").chmod(0o644)
     monkeypatch.setenv("JWT_SECRET", "short")
-    said = small_desk.type("doctor", code=7)
-    assert "chmod 600" in said.out
-    assert "✗ Stripe" in said.out
-    assert "shorter than 32" in said.out
+    output = sqlite_clerk.type("doctor", code=7)
+    assert "chmod 600" in output.out
+    assert "✗ Stripe" in output.out
+    assert "shorter than 32" in output.out
 
 
-def test_doctor_without_providers(small_desk: Clerk) -> None:
-    (small_desk.home / "sandbox.json").unlink()
-    said = small_desk.type("doctor", code=7)
-    assert "Stripe is not configured" in said.out
-    assert "procomp-pay sandbox" in said.out
+def test_doctor_without_providers(sqlite_clerk: Clerk) -> None:
+    (sqlite_clerk.home / "sandbox.json").unlink()
+    output = sqlite_clerk.type("doctor", code=7)
+    assert "Stripe is not configured" in output.out
+    assert "procomp-pay sandbox" in output.out
 
 
-def test_a_bug_of_ours_is_one_sentence(small_desk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_reported_without_a_traceback(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a secret detail")
 
     monkeypatch.setattr(views, "many", broken)
-    said = small_desk.type("list", code=1)
-    assert "run it again with --debug" in said.err
-    assert "a secret detail" not in said.err
-    assert small_desk.ask("list", code=1)["exit_code"] == 1
+    output = sqlite_clerk.type("list", code=1)
+    assert "run it again with --debug" in output.err
+    assert "a secret detail" not in output.err
+    assert sqlite_clerk.ask("list", code=1)["exit_code"] == 1
     from typer.testing import CliRunner
 
     from procomp_pay.cli.main import app
@@ -240,13 +240,13 @@ def test_a_bug_of_ours_is_one_sentence(small_desk: Clerk, monkeypatch: pytest.Mo
     assert "a secret detail" not in result.output
 
 
-def test_a_closed_pipe_is_quiet(small_desk: Clerk) -> None:
+def test_a_closed_pipe_exits_silently(sqlite_clerk: Clerk) -> None:
     for who in ("p1", "p2", "p3"):
-        small_desk.ask("initiate", who, *KASPI)
+        sqlite_clerk.ask("initiate", who, *KASPI)
     command = f"{sys.executable} -m procomp_pay list --json | head -c 1"
     done = subprocess.run(
         ["bash", "-c", f"for n in 1 2 3; do {command}; done"],
-        env=small_desk.environment(),
+        env=sqlite_clerk.environment(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -255,12 +255,12 @@ def test_a_closed_pipe_is_quiet(small_desk: Clerk) -> None:
     assert (done.stdout, done.stderr) == ("{{{", "")
 
 
-def test_an_old_terminal_shows_what_it_can(small_desk: Clerk) -> None:
-    small_desk.ask("initiate", "p1", *KASPI)
+def test_a_terminal_without_utf8_shows_question_marks(sqlite_clerk: Clerk) -> None:
+    sqlite_clerk.ask("initiate", "p1", *KASPI)
     for words in (("status", "p1"), ("list", "--json"), ("history", "p1"), ("status", "nobody"), ("--help",)):
         done = subprocess.run(
             [sys.executable, "-m", "procomp_pay", *words],
-            env=small_desk.environment() | {"PYTHONIOENCODING": "ascii"},
+            env=sqlite_clerk.environment() | {"PYTHONIOENCODING": "ascii"},
             capture_output=True,
             text=True,
             timeout=60,
@@ -270,12 +270,12 @@ def test_an_old_terminal_shows_what_it_can(small_desk: Clerk) -> None:
         assert done.returncode == (4 if "nobody" in words else 0)
 
 
-def test_version_and_help(small_desk: Clerk) -> None:
-    assert small_desk.type("--version").out.startswith("procomp-pay ")
+def test_version_and_help(sqlite_clerk: Clerk) -> None:
+    assert sqlite_clerk.type("--version").out.startswith("procomp-pay ")
     for words in ((), ("db",)):
-        assert "Usage: procomp-pay" in small_desk.type(*words, code=2).err
+        assert "Usage: procomp-pay" in sqlite_clerk.type(*words, code=2).err
     for command in ("initiate", "status", "history", "list", "cancel", "maintain", "doctor"):
-        page = small_desk.type(command, "--help").out
+        page = sqlite_clerk.type(command, "--help").out
         assert "Examples" in page
         assert "[bold]" not in page
         assert max(map(len, page.splitlines())) <= 80

@@ -43,7 +43,7 @@ class Neighbours:
 
 
 @pytest.fixture
-def neighbours(small_desk: Clerk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Neighbours]:
+def neighbours(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Neighbours]:
     """The small desk tells everybody."""
     made = Neighbours()
     monkeypatch.setenv("SMTP_URL", f"smtp://127.0.0.1:{made.box.port}")
@@ -83,26 +83,26 @@ def a_delivery(number: int, message: str, state: DeliveryState, **more: Any) -> 
 
 
 @pytest.fixture
-def filled(small_desk: Clerk) -> Clerk:
-    small_desk.write(
+def filled(sqlite_clerk: Clerk) -> Clerk:
+    sqlite_clerk.write(
         a_message(1),
         a_delivery(1, "m1", DeliveryState.DEAD, last_error="platform.example answered 503 \x1b[31m"),
         a_delivery(2, "m1", DeliveryState.DELIVERED, destination=Destination.PARTICIPANT_MAIL, attempts=1),
         a_message(2, topic="alert.dispute", state=OutboxState.HELD, skipped="the same alert was told"),
         a_message(3, state=OutboxState.SKIPPED, skipped="not configured: participant_mail"),
     )
-    return small_desk
+    return sqlite_clerk
 
 
 def test_list_and_show(filled: Clerk) -> None:
-    said = filled.type("outbox", "list")
+    output = filled.type("outbox", "list")
     assert (
         "✗ platform webhook dead since Fri 1 May 14:00, 14 attempts: platform.example answered 503"
-        in said.out
+        in output.out
     )
-    assert "✓ participant mail delivered" in said.out
-    assert "held back: the same alert was told" in said.out
-    assert "\x1b" not in said.out
+    assert "✓ participant mail delivered" in output.out
+    assert "held back: the same alert was told" in output.out
+    assert "\x1b" not in output.out
     ids = [each["message_id"] for each in filled.ask("outbox", "list", "--state", "dead")["items"]]
     assert ids == ["m1"]
     assert [each["message_id"] for each in filled.ask("outbox", "list", "--state", "skipped")["items"]] == [
@@ -119,9 +119,9 @@ def test_list_and_show(filled: Clerk) -> None:
             "d1": "dead",
             "d2": "delivered",
         }
-    said = filled.type("outbox", "show", "m1")
-    assert "procomp-pay outbox replay m1" in said.err
-    assert "\x1b" not in said.out
+    output = filled.type("outbox", "show", "m1")
+    assert "procomp-pay outbox replay m1" in output.err
+    assert "\x1b" not in output.out
     assert "There is no message" in filled.type("outbox", "show", "nothing", code=4).err
     filled.type("outbox", "list", "--limit", "501", code=3)
 
@@ -140,8 +140,8 @@ def test_replay(filled: Clerk, neighbours: Neighbours) -> None:
         assert "name a message" in filled.type("outbox", "replay", *words, code=2).err
 
 
-def test_trying_the_ways(small_desk: Clerk, neighbours: Neighbours) -> None:
-    got = small_desk.ask("outbox", "test", "--to", "me@procomp.test")
+def test_outbox_test_reports_each_channel(sqlite_clerk: Clerk, neighbours: Neighbours) -> None:
+    got = sqlite_clerk.ask("outbox", "test", "--to", "me@procomp.test")
     assert [(each["destination"], each["result"]) for each in got["tests"]] == [
         ("participant_mail", "delivered"),
         ("platform_webhook", "delivered"),
@@ -151,29 +151,29 @@ def test_trying_the_ways(small_desk: Clerk, neighbours: Neighbours) -> None:
     assert neighbours.box.to == ["me@procomp.test", "ops@procomp.test"]
     assert len(neighbours.hooks.got) == 2
     neighbours.hooks.says = [500, 404]
-    said = small_desk.type("outbox", "test", code=5)
-    assert "- participant mail: give an address with --to" in said.out
-    assert "✗ platform webhook: 127.0.0.1 answered 500" in said.out
-    assert "✗ alert webhook: 127.0.0.1 answered 404" in said.out
-    assert "✓ alert mail ops@procomp.test: taken" in said.out
-    assert "hush" not in said.out + said.err
+    output = sqlite_clerk.type("outbox", "test", code=5)
+    assert "- participant mail: give an address with --to" in output.out
+    assert "✗ platform webhook: 127.0.0.1 answered 500" in output.out
+    assert "✗ alert webhook: 127.0.0.1 answered 404" in output.out
+    assert "✓ alert mail ops@procomp.test: taken" in output.out
+    assert "hush" not in output.out + output.err
 
 
-def test_nothing_is_configured(small_desk: Clerk) -> None:
-    said = small_desk.type("outbox", "test")
-    assert said.out.count("is not set") == 4
-    checks = {each["name"]: each for each in small_desk.ask("doctor")["checks"]}
+def test_outbox_test_without_channels(sqlite_clerk: Clerk) -> None:
+    output = sqlite_clerk.type("outbox", "test")
+    assert output.out.count("is not set") == 4
+    checks = {each["name"]: each for each in sqlite_clerk.ask("doctor")["checks"]}
     assert checks["letters"]["found"].startswith("not configured (SMTP_URL)")
     assert checks["alerts"]["next_step"] == "set ALERT_WEBHOOK_URL or ALERT_MAIL_TO"
 
 
-def test_doctor_names_the_ways_and_no_secret(small_desk: Clerk, neighbours: Neighbours) -> None:
-    said = small_desk.type("doctor")
-    assert f"ProComp <pay@procomp.test> by 127.0.0.1:{neighbours.box.port}" in said.out
-    assert "→ try it: procomp-pay outbox test --to ADDRESS" in said.out
-    assert "to a chat (ALERT_WEBHOOK_URL) and ops@procomp.test" in said.out
-    assert "hush" not in said.out
-    assert SECRET not in said.out
+def test_doctor_lists_the_channels_without_secrets(sqlite_clerk: Clerk, neighbours: Neighbours) -> None:
+    output = sqlite_clerk.type("doctor")
+    assert f"ProComp <pay@procomp.test> by 127.0.0.1:{neighbours.box.port}" in output.out
+    assert "→ try it: procomp-pay outbox test --to ADDRESS" in output.out
+    assert "to a chat (ALERT_WEBHOOK_URL) and ops@procomp.test" in output.out
+    assert "hush" not in output.out
+    assert SECRET not in output.out
 
 
 @pytest.mark.parametrize(
@@ -188,11 +188,11 @@ def test_doctor_names_the_ways_and_no_secret(small_desk: Clerk, neighbours: Neig
         ({"MAIL_LANGUAGE": "hush"}, "MAIL_LANGUAGE"),
     ],
 )
-def test_half_a_setting_is_refused(
-    small_desk: Clerk, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], says: str
+def test_an_incomplete_setting_is_refused(
+    sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], says: str
 ) -> None:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    said = small_desk.type("outbox", "list", code=7)
-    assert says in said.err
-    assert "hush" not in said.err
+    output = sqlite_clerk.type("outbox", "list", code=7)
+    assert says in output.err
+    assert "hush" not in output.err

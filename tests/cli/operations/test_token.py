@@ -13,20 +13,20 @@ SECRET = "a-secret-of-this-test-that-is-long-enough"
 ISSUE = ("token", "issue", "--user", "u1", "--role", "staff")
 
 
-def test_a_token_stands_alone_on_stdout(small_desk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_token_goes_to_stdout(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", SECRET)
     monkeypatch.setenv("JWT_AUDIENCE", "pay")
     monkeypatch.setenv("JWT_ISSUER", "procomp")
-    said = small_desk.type(*ISSUE, "--ttl", "2h")
-    claims = jwt.decode(said.out.strip(), SECRET, algorithms=["HS256"], audience="pay", issuer="procomp")
+    output = sqlite_clerk.type(*ISSUE, "--ttl", "2h")
+    claims = jwt.decode(output.out.strip(), SECRET, algorithms=["HS256"], audience="pay", issuer="procomp")
     assert (claims["sub"], claims["role"]) == ("u1", "staff")
     assert claims["exp"] - time.time() == pytest.approx(7200, abs=30)
-    assert "user u1, role staff" in said.err
-    assert said.out.strip() not in said.err
+    assert "user u1, role staff" in output.err
+    assert output.out.strip() not in output.err
 
 
-def test_on_the_embedded_default_the_key_file_signs(small_desk: Clerk) -> None:
-    assert small_desk.type(*ISSUE).out.count(".") == 2
+def test_the_embedded_default_signs_with_the_key_file(sqlite_clerk: Clerk) -> None:
+    assert sqlite_clerk.type(*ISSUE).out.count(".") == 2
 
 
 @pytest.mark.parametrize(
@@ -39,15 +39,15 @@ def test_on_the_embedded_default_the_key_file_signs(small_desk: Clerk) -> None:
         (("--role", "x"), 2),
     ],
 )
-def test_what_is_refused(small_desk: Clerk, more: tuple[str, ...], code: int) -> None:
-    assert small_desk.type(*ISSUE, *more, code=code).out == ""
+def test_refusals_and_their_exit_codes(sqlite_clerk: Clerk, more: tuple[str, ...], code: int) -> None:
+    assert sqlite_clerk.type(*ISSUE, *more, code=code).out == ""
 
 
-def test_what_the_platform_signs_is_its_own(small_desk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_token_without_the_platforms_secret(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_ALGORITHM", "RS256")
     monkeypatch.setenv("JWT_JWKS_URL", "https://procomp.kz/keys")
-    said = small_desk.type(*ISSUE, code=3)
-    assert "ask the platform for a token" in said.err
+    output = sqlite_clerk.type(*ISSUE, code=3)
+    assert "ask the platform for a token" in output.err
     monkeypatch.delenv("JWT_ALGORITHM")
-    assert "JWT_ALGORITHM" in small_desk.type(*ISSUE, code=7).err
-    assert "JWT_ALGORITHM" in small_desk.type("doctor", code=7).out
+    assert "JWT_ALGORITHM" in sqlite_clerk.type(*ISSUE, code=7).err
+    assert "JWT_ALGORITHM" in sqlite_clerk.type("doctor", code=7).out

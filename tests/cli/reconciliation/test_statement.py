@@ -29,18 +29,18 @@ def run(*words: str, code: int = 0) -> Any:
     return done
 
 
-def test_a_good_statement(write: Any) -> None:
+def test_a_statement_without_problems(write: Any) -> None:
     rows = [HEADS, kaspi(1), kaspi(2, type="Возврат", amount="-5000", net="-4950"), kaspi(1)]
     file = write(text([*rows, ["Итого", *[""] * 8, "19 000,00", "", ""]]))
-    said = run(file)
-    out = " ".join(said.stdout.split())
+    output = run(file)
+    out = " ".join(output.stdout.split())
     assert "✓ october.csv: Kaspi Pay report, CSV (UTF-8, ;)" in out
     assert "amount “Сумма операции (т)”" in out
     assert "payments 1 24 000.00 KZT" in out
     assert "refunds 1 5 000.00 KZT" in out
     assert "2026-10-01 12:01 to 2026-10-01 12:02 (Asia/Almaty)" in out
-    assert "1 line more than once, counted once: 4 (as 2)" in said.stderr
-    assert "the total on line 5, 19000.00, agrees" in said.stderr
+    assert "1 line more than once, counted once: 4 (as 2)" in output.stderr
+    assert "the total on line 5, 19000.00, agrees" in output.stderr
     document = json.loads(run(file, "--json").stdout, parse_float=Decimal)
     assert document["provider"] == "kaspi"
     assert document["columns"]["operation"] == "Номер заказа (ID/RRN)"
@@ -54,21 +54,23 @@ def test_a_good_statement(write: Any) -> None:
     assert len(document["sha256"]) == 64
 
 
-def test_skipped_lines_end_with_6_and_are_named(write: Any) -> None:
+def test_skipped_lines_exit_with_6_and_are_listed(write: Any) -> None:
     bad = kaspi(2, type="\x1b[31mНечто")
     file = write(text([HEADS, kaspi(1), bad, *[kaspi(1, amount="?") for _ in range(30)]]))
-    said = run(file, code=6)
-    assert said.stdout.startswith("! october.csv")
-    assert "31 lines skipped" in said.stderr
-    assert "line 3, “Тип операции”: the type “\N{REPLACEMENT CHARACTER}[31mНечто” is not known" in said.stderr
-    assert "… and 11 more" in said.stderr
-    assert "\x1b" not in said.output
+    output = run(file, code=6)
+    assert output.stdout.startswith("! october.csv")
+    assert "31 lines skipped" in output.stderr
+    assert (
+        "line 3, “Тип операции”: the type “\N{REPLACEMENT CHARACTER}[31mНечто” is not known" in output.stderr
+    )
+    assert "… and 11 more" in output.stderr
+    assert "\x1b" not in output.output
     document = json.loads(run(file, "--json", code=6).stdout)
     assert document["skipped"][0]["line"] == 3
     assert document["skipped_count"] == len(document["skipped"]) == 31
 
 
-def test_what_cannot_be_used_ends_with_3(write: Any) -> None:
+def test_an_unusable_file_exits_with_3(write: Any) -> None:
     file = write("Когда;Сколько\n1;2\n")
     assert "“Когда”, “Сколько”" in run(file, code=3).stderr
     error = json.loads(run(file, "--json", code=3).stdout)
@@ -78,9 +80,9 @@ def test_what_cannot_be_used_ends_with_3(write: Any) -> None:
     assert "visa" in run(file, "--provider", "visa", code=2).stderr
 
 
-def test_a_mapping(write: Any) -> None:
+def test_a_mapping_file_names_the_columns(write: Any) -> None:
     file = write("Когда;Сколько\n01.10.2026 12:01;24000\n")
     mapping = write('every_line = "payment"\n[columns]\ndate = "Когда"\namount = "Сколько"\n', "ours.toml")
-    said = run(file, "--mapping", mapping)
-    assert "mapping ours.toml" in said.stdout
-    assert "24 000.00 KZT" in said.stdout
+    output = run(file, "--mapping", mapping)
+    assert "mapping ours.toml" in output.stdout
+    assert "24 000.00 KZT" in output.stdout

@@ -92,10 +92,10 @@ def _money(value: Decimal | None) -> str:
     return "not known yet" if value is None else f"{value:.2f}"
 
 
-def test_every_form_says_the_same(finance: Clerk, tmp_path: Path) -> None:
+def test_all_report_formats_have_the_same_figures(finance: Clerk, tmp_path: Path) -> None:
     names = ("r.html", "r.xlsx", "r.csv")
-    said = finance.type("report", "--json", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
-    document = said.json
+    output = finance.type("report", "--json", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
+    document = output.json
     page, book = _page(tmp_path / names[0]), openpyxl.load_workbook(tmp_path / names[1])
     text = (tmp_path / names[2]).read_bytes().decode("utf-8-sig")
     figures = {tuple(row[:5]): row[5] for row in csv.reader(io.StringIO(text))}
@@ -141,7 +141,7 @@ def _days_agree(document: Any, page: Tables, book: Any, figures: dict[Any, str])
         assert Decimal(str(in_book["all", flow["currency"]][3].value)) == flow["revenue"]
 
 
-def test_the_closing_sheet_says_the_same(finance: Clerk, tmp_path: Path) -> None:
+def test_all_closing_sheet_formats_have_the_same_figures(finance: Clerk, tmp_path: Path) -> None:
     sheet = finance.ask("report", "closing", "--tournament", "t1")
     finance.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx",
                  "--as-of", sheet["as_of"])  # fmt: skip
@@ -165,7 +165,7 @@ def test_the_closing_sheet_says_the_same(finance: Clerk, tmp_path: Path) -> None
         assert (len(mine), sum(paid)) == (total["payments"], total["taken"])
 
 
-def test_nothing_in_a_file_runs(finance: Clerk, tmp_path: Path) -> None:
+def test_files_contain_no_formula_or_script(finance: Clerk, tmp_path: Path) -> None:
     finance.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx")
     finance.type("report", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
     for name in ("c.html", "r.html"):
@@ -193,7 +193,7 @@ def test_nothing_in_a_file_runs(finance: Clerk, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "evil", ["=1+1", "+1", "-1", "@x", " =1", "\t=1", "\n=1", "\r@x", "\uff1d1", "\u200b=1"]
 )
-def test_text_that_a_spreadsheet_would_run(evil: str) -> None:
+def test_text_that_looks_like_a_formula_is_quoted(evil: str) -> None:
     made = reporting_spreadsheet.text(evil)
     assert made.startswith("'") or not made.lstrip().startswith(tuple("=+-@"))
     assert reporting_spreadsheet.text("Қайрат = жеңімпаз") == "Қайрат = жеңімпаз"
@@ -214,11 +214,11 @@ def test_the_same_sheet_has_the_same_bytes(finance: Clerk, tmp_path: Path) -> No
     openpyxl.load_workbook(tmp_path / "0.xlsx")  # whole
 
 
-def test_a_file_is_not_written_over(finance: Clerk, tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(finance: Clerk, tmp_path: Path) -> None:
     old = tmp_path / "r.csv"
     old.write_text("precious")
-    said = finance.type("report", "--csv", "r.csv", "--html", "r.html", code=3)
-    assert "is there already" in said.err
+    output = finance.type("report", "--csv", "r.csv", "--html", "r.html", code=3)
+    assert "is there already" in output.err
     assert old.read_text() == "precious"
     assert not (tmp_path / "r.html").exists()
     finance.type("report", "--csv", "r.csv", "--force")
@@ -226,7 +226,7 @@ def test_a_file_is_not_written_over(finance: Clerk, tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir() if ".part" in each.name] == []
 
 
-def test_half_a_file_is_never_seen(tmp_path: Path) -> None:
+def test_files_are_written_atomically(tmp_path: Path) -> None:
     target = tmp_path / "r.html"
     target.write_text("old")
 
@@ -244,7 +244,7 @@ def test_half_a_file_is_never_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (("--csv", "-", "--html", "-"), "Only one thing"),
         (("--csv", "-", "--json"), "Only one thing"),
@@ -258,12 +258,14 @@ def test_half_a_file_is_never_seen(tmp_path: Path) -> None:
         (("--until", "9999-12-31"), "not a day that"),
     ],
 )
-def test_what_cannot_be_reported(finance: Clerk, words: tuple[str, ...], said: str) -> None:
+def test_wrong_periods_and_tournaments_are_refused(
+    finance: Clerk, words: tuple[str, ...], output: str
+) -> None:
     answer = finance.type("report", *words, code=3)
-    assert said in answer.err + answer.out
+    assert output in answer.err + answer.out
 
 
-def test_options_that_would_be_lost(finance: Clerk) -> None:
+def test_options_before_the_subcommand_are_refused(finance: Clerk) -> None:
     assert "come after" in finance.type("report", "--tournament", "t1", "closing", code=2).err
     finance.type("report", "closing", code=2)
     finance.type("report", "--tournament", "t9", code=4)
@@ -273,11 +275,11 @@ def test_options_that_would_be_lost(finance: Clerk) -> None:
         ("never", "is not a day"),
         ("never-ever-so", "no time"),
     ):
-        said = finance.type("report", "closing", "--tournament", "t1", "--as-of", as_of, code=3)
-        assert why in said.err
+        output = finance.type("report", "closing", "--tournament", "t1", "--as-of", as_of, code=3)
+        assert why in output.err
 
 
-def test_standard_output_is_the_file_alone(finance: Clerk) -> None:
+def test_a_file_on_stdout_is_alone_there(finance: Clerk) -> None:
     rows = list(csv.reader(finance.type("report", "--csv", "-").out.splitlines()))
     assert rows[0] == ["section", "item", "name", "currency", "figure", "value"]
     assert finance.type("report", "--html", "-").out.startswith("<!DOCTYPE html>")
@@ -286,7 +288,7 @@ def test_standard_output_is_the_file_alone(finance: Clerk) -> None:
     assert re.search(r'"revenue": \d+\.\d\d,', out)
 
 
-def test_whose_days(finance: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_in_another_time_zone(finance: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     almaty = finance.ask("report")
     assert almaty["timezone"] == "Asia/Almaty"
     elsewhere = finance.ask("report", "--timezone", "America/New_York")
@@ -296,17 +298,17 @@ def test_whose_days(finance: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert finance.ask("report")["days"] == elsewhere["days"]
 
 
-def test_a_pipe_gets_no_bars_and_whole_lines(finance: Clerk) -> None:
-    said = finance.type("report")
-    assert "█" not in said.out
-    assert "\x1b" not in said.out
-    assert "Money by day" in said.out
+def test_a_pipe_gets_whole_lines_without_bars(finance: Clerk) -> None:
+    output = finance.type("report")
+    assert "█" not in output.out
+    assert "\x1b" not in output.out
+    assert "Money by day" in output.out
     closing = finance.type("report", "closing", "--tournament", "t1")
     assert "\x1b" not in closing.out
     assert "Audit seal: not sealed" in closing.err
 
 
-def test_books_without_anything(
+def test_an_empty_report(
     sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
@@ -320,7 +322,7 @@ def test_books_without_anything(
     assert (document["money"], document["attempts"]["success_percent"]) == ([], None)
 
 
-def test_a_long_time_is_shown_by_months(finance: Clerk) -> None:
+def test_a_long_period_is_shown_by_months(finance: Clerk) -> None:
     books = random_books(9, 5)
     for p in books.payments:
         p.id = f"old-{p.id}"
@@ -338,7 +340,7 @@ def _old_detail(payment: Any) -> Any:
     return detail
 
 
-def test_durations_in_words() -> None:
+def test_format_durations() -> None:
     assert [duration(each) for each in (0, 41, 125, 3723, 90_061)] == [
         "0:00", "0:41", "2:05", "1:02:03", "25:01:01",
     ]  # fmt: skip
