@@ -44,7 +44,7 @@ Method = Literal["kaspi_qr", "apple_pay", "google_pay"]
 
 
 def example(*bodies: dict[str, Any]) -> ConfigDict:
-    """Return the configuration of a model with examples for the OpenAPI document; money in them is Decimal."""
+    """Return a model configuration with examples for the OpenAPI document; their money is Decimal."""
     return ConfigDict(json_schema_extra={"examples": list(bodies)})
 
 
