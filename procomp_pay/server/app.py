@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from procomp_pay.config import Settings
+from procomp_pay.domain.identifiers import is_identifier
 from procomp_pay.server.api.routes import routes
 from procomp_pay.server.auth import tokens as auth
 from procomp_pay.server.background.loops import Background
-from procomp_pay.server.http import errors, request_log
+from procomp_pay.server.http import errors
 from procomp_pay.server.http.cors import CORS, cors_of
+from procomp_pay.server.http.errors import template_of
 from procomp_pay.server.http.proxy import PROXIES, proxies_of
 from procomp_pay.server.http.rate_limits import LIMITS, limits_of
 from procomp_pay.server.http.state import STATE, State
-from procomp_pay.server.observability import metrics
+from procomp_pay.server.observability import logs, metrics
 from procomp_pay.server.observability.health import Health
 from procomp_pay.services.context import AppContext
 
@@ -28,7 +31,7 @@ def make_app(ctx: AppContext, settings: Settings) -> web.Application:
     """
     background = Background(ctx)
     gate = auth.gate_for(settings, ctx.keyring)
-    app = web.Application(middlewares=[errors.middleware, request_log.middleware])
+    app = web.Application(middlewares=[errors.middleware, middleware])
     app[STATE] = State(
         ctx=ctx,
         settings=settings,
@@ -50,3 +53,12 @@ async def _loops(app: web.Application) -> AsyncIterator[None]:
     await background.start()
     yield
     await background.stop()
+
+
+@web.middleware
+async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Inside of the one that gives the request its id."""
+    named = {name: request.match_info.get(name) for name in ("payment_id", "participant_id")}
+    known = {name: value for name, value in named.items() if is_identifier(value)}
+    logs.start_request(method=request.method, route=template_of(request), **known)
+    return await handler(request)

@@ -142,7 +142,7 @@ async def _serve(
 
 
 def banner(settings: Settings) -> str:
-    """What stands behind the methods, for a person."""
+    """Return one line for each provider: live, test, sandbox or off."""
     modes = f"Stripe: {settings.stripe_mode} · Kaspi: {settings.kaspi_mode}"
     if settings.is_live:
         return f"{modes} · LIVE – real money"
@@ -187,7 +187,7 @@ def _not_to_be_had(host: str, port: int, error: OSError) -> ConfigurationError:
 
 
 def _address(bound: socket.socket) -> str:
-    """Where the server is reached from this machine."""
+    """Return the address by which this machine reaches the server."""
     host, port = bound.getsockname()[:2]
     if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         host = "127.0.0.1" if bound.family is socket.AF_INET else "::1"

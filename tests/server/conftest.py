@@ -57,7 +57,7 @@ class Served:
         return answer.json()
 
     async def deliver(self, mode: str) -> None:
-        """How the sandbox sends its events from now on."""
+        """Set how the sandbox delivers its events from now on."""
         await self.control.post("/_sandbox/webhooks", json={"mode": mode})
 
     async def pay(self, client_secret: str, method: str = "pm_apple_pay") -> Any:

@@ -38,7 +38,8 @@ from procomp_pay.server.api.routes import BASE
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.bootstrap import open_context
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.storage.database import migrate
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
@@ -100,7 +101,7 @@ class Morning:
                 await street.post(path, json={"method": "pm_card_chargeDeclined"})
             await street.post(path, json={"method": "pm_apple_pay"})
 
-    async def crowd(self, *, pause_s: float = 0.0) -> None:
+    async def send_events(self, *, pause_s: float = 0.0) -> None:
         """All of them, one after the other."""
         for number in range(len(self.intents)):
             await self.pay(number)
@@ -205,7 +206,7 @@ def morning(settings: Settings, sandbox: Sandbox, tmp_path: Path) -> Make:
 async def test_killed_at_random_moments_under_load(morning: Make) -> None:
     async with morning(max(30, 2 * KILLS)) as made:
         chance = random.Random(7)
-        load = asyncio.create_task(made.is_busy(pause_s=0.05))
+        load = asyncio.create_task(made.send_events(pause_s=0.05))
         begun, kills = time.monotonic(), 0
         while kills < (KILLS or 50) and (KILLS or time.monotonic() - begun < SPAN_S):
             pid = await (made.start() if kills % 2 else made.servers.start(made.port))
@@ -251,7 +252,7 @@ async def test_postgresql_crashes_under_load(morning: Make, own_cluster: Any) ->
     migrate.upgrade(url)
     async with morning(24, database_url=SecretStr(url)) as made:
         await made.start()
-        load = asyncio.create_task(made.is_busy(pause_s=0.1))
+        load = asyncio.create_task(made.send_events(pause_s=0.1))
         for _ in range(2):
             await asyncio.sleep(0.7)
             os.kill(own_cluster.get_pid(), signal.SIGQUIT)  # at once, as in a power cut
@@ -266,7 +267,7 @@ async def test_postgresql_crashes_under_load(morning: Make, own_cluster: Any) ->
 async def test_a_full_disk_takes_nothing_that_it_cannot_keep(morning: Make) -> None:
     async with morning(12) as made:
         pid = await made.start(file_bytes=150_000)  # the database may not grow, its log a little
-        load = asyncio.create_task(made.is_busy())
+        load = asyncio.create_task(made.send_events())
         await load
         for _ in range(200):
             if "out of disk space" in made.servers.said() or "disk" in made.servers.said():
@@ -284,7 +285,7 @@ async def test_a_clock_five_minutes_off(morning: Make, clock_s: float) -> None:
     """No webhook's signature holds then; the events are fetched from Stripe's own list."""
     async with morning(6) as made:
         await made.start(clock_s=clock_s, fetch=True)
-        await made.is_busy()
+        await made.send_events()
         await made.books_agree()
 
 
@@ -312,7 +313,7 @@ async def test_a_process_that_sleeps_longer_than_its_claims_hold(morning: Make, 
         with socket.create_server(("127.0.0.1", 0)) as free:
             other = free.getsockname()[1]
         await made.servers.start(other)
-        load = asyncio.create_task(made.is_busy(pause_s=0.05))
+        load = asyncio.create_task(made.send_events(pause_s=0.05))
         chance = random.Random(3)
         for _ in range(4):
             await asyncio.sleep(chance.uniform(0.05, 0.3))
@@ -324,11 +325,11 @@ async def test_a_process_that_sleeps_longer_than_its_claims_hold(morning: Make, 
 
 
 async def test_poison_among_the_events(morning: Make) -> None:
-    """What always raises is tried again and again, and holds up nobody."""
+    """Retry an event that always raises, without holding up the others."""
     async with morning(10) as made:
         await made.start()
         secret = str(made.sandbox.info()["webhook_secret"])
-        load = asyncio.create_task(made.is_busy())
+        load = asyncio.create_task(made.send_events())
         async with httpx.AsyncClient(verify=False, base_url=made.url, timeout=20) as stripe:
             for number in range(5):
                 event = {"id": f"evt_poison{number}", "type": "payment_intent.succeeded",

@@ -18,25 +18,28 @@ import datetime, json, os, resource, sys
 import aiosqlite, psycopg, stripe, uvloop, cryptography.fernet, simplejson
 import sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.aiosqlite, alembic.script
 from procomp_pay.config import load_settings
-from procomp_pay.services import maintain, missed, wiring
-from procomp_pay.server import background, run
+from procomp_pay.server import run
+from procomp_pay.server.background import loops
+from procomp_pay.services import bootstrap
+from procomp_pay.services.maintenance import run as maintenance
+from procomp_pay.services.webhooks import backfill
 
 def child(port, clock_s, file_bytes, fetch):
     log = os.open("serve.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     if clock_s:  # a machine whose clock is off
-        real = wiring.utc_now
-        wiring.utc_now = lambda: real() + datetime.timedelta(seconds=clock_s)
+        real = bootstrap.utc_now
+        bootstrap.utc_now = lambda: real() + datetime.timedelta(seconds=clock_s)
     if file_bytes:  # a full disk: no file of this process may become longer
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     if fetch:
-        missed.EVERY_S, background.MISSED_PAUSE_S = 1, 0.5  # a minute is long for a test
+        backfill.EVERY_S, loops.MISSED_PAUSE_S = 1, 0.5  # a minute is long for a test
     else:  # what is acknowledged must be there without a second way in
-        maintain.fetch_missed = nothing_missed
+        maintenance.fetch_missed = nothing_missed
     run.serve(load_settings(), "127.0.0.1", port, say=lambda line: print(line, flush=True))
 
-async def nothing_missed(desk):
+async def nothing_missed(ctx):
     return None
 
 print("ready", flush=True)

@@ -22,7 +22,7 @@ def _templates() -> list[tuple[re.Pattern[str], str]]:
 
 
 def operation(method: str, path: str) -> dict[str, Any] | None:
-    """What the document says of a request, if it says something."""
+    """Return the document's operation for a request, if there is one."""
     for pattern, template in _templates():
         if pattern.fullmatch(path):
             found = DOCUMENT["paths"][template].get(method.lower().replace("head", "get"))

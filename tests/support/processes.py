@@ -18,7 +18,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:
-    """What a process needs to know, and nothing of ours."""
+    """Return the environment of a child process, without this process's settings."""
     known = {
         "PATH": os.environ["PATH"],
         "HOME": str(settings.procomp_home),

@@ -33,12 +33,12 @@ def register_settings(settings: object) -> None:
 
 
 def seen_in(text: str) -> list[str]:
-    """Which secrets stand in a text, by what they are."""
+    """Return the kinds of secrets found in a text."""
     return sorted({name for value, name in _known.items() if value in text})
 
 
 def no_secret_in(text: str, where: str) -> None:
-    """What a process or a command said.
+    """Raise AssertionError if a process's output holds a secret.
 
     :raises AssertionError: a secret is in it. Its value is not shown again.
     """

@@ -17,9 +17,10 @@ from pydantic import (
 )
 
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.identifiers import LONGEST_ID
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.server.api.requests import both_or_none, identifier, problems
-from procomp_pay.server.http.json_types import LONGEST_ID, Asked, AskedAmount, AskedCurrency, example
+from procomp_pay.server.http.json_types import Asked, AskedAmount, AskedCurrency, example
 from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.storage.payments.listing import MOST, Filter
 
@@ -89,7 +90,7 @@ class ListQuery(Asked):
     ] = 50
 
     def wanted(self) -> Filter:
-        """What the use case takes."""
+        """Return the request of the use case."""
         return Filter(
             participant_id=self.participant_id,
             status=self.status,
@@ -114,7 +115,7 @@ class RefundBody(Asked):
     force: bool = False
 
     def order(self, payment_id: str, idempotency_key: str | None) -> RefundCommand:
-        """What the use case takes.
+        """Return the request of the use case.
 
         :raises Refused: half of an amount. :raises InvalidAmount: not an amount that we take.
         """

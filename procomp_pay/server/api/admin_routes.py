@@ -13,9 +13,9 @@ from procomp_pay.server.api import admin_requests as admin_bodies
 from procomp_pay.server.api import admin_responses as admin_answers
 from procomp_pay.server.api import requests as bodies
 from procomp_pay.server.api.kaspi_requests import VerifyAnswer, VerifyBody
-from procomp_pay.server.api.responses import answer
 from procomp_pay.server.auth.tokens import Role
 from procomp_pay.server.http.guard import caller
+from procomp_pay.server.http.json_response import answer
 from procomp_pay.server.http.route import ADMINS, BASE, DESK, Budget, Link, Route
 from procomp_pay.server.http.state import STATE
 from procomp_pay.server.observability.logs import REQUEST_ID

@@ -47,7 +47,7 @@ class VerifyBody(Asked):
     reason: Annotated[str | None, Field(min_length=1, max_length=500)] = None
 
     def order(self, payment_id: str, idempotency_key: str | None) -> VerificationRequest:
-        """What the use case takes; Kaspi counts in tenge.
+        """Return the request of the use case; the amount is in tenge.
 
         :raises InvalidAmount: not an amount that we take.
         """

@@ -22,7 +22,8 @@ from procomp_pay.config import Network
 from procomp_pay.domain.errors import DatabaseUnavailable, Forbidden
 from procomp_pay.server.api import requests as bodies
 from procomp_pay.server.api.kaspi_requests import BillQuery, BillShown, GatewayCallback
-from procomp_pay.server.api.responses import Received, answer
+from procomp_pay.server.api.responses import Received
+from procomp_pay.server.http.json_response import answer
 from procomp_pay.server.http.proxy import client
 from procomp_pay.server.http.route import BASE, Route
 from procomp_pay.server.http.state import STATE, State
@@ -65,7 +66,9 @@ def routes() -> list[Route]:
 
 
 def is_allowed(address: str | None, networks: list[Network]) -> bool:
-    """Whether an address is in one of the networks; an IPv4 address in IPv6 clothes is that IPv4 address."""
+    """Return whether an address is in one of the networks; an IPv4-mapped IPv6 address counts as the IPv4
+    address.
+    """
     try:
         found = ipaddress.ip_address((address or "").partition("%")[0])
     except ValueError:

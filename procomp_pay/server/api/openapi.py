@@ -10,8 +10,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
-from procomp_pay.server.api import responses as answers
-from procomp_pay.server.http.json_types import LONGEST_ID
+from procomp_pay.domain.identifiers import LONGEST_ID
+from procomp_pay.server.http import json_response
 from procomp_pay.server.http.route import JSON, Route
 
 _SCHEMAS = "#/components/schemas/"
@@ -65,7 +65,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     """The whole document, its numbers exact (write it with ``exact_json``)."""
     told = list(routes)
     models = {model for route in told for model in (route.answer, route.body) if model is not None}
-    models.add(answers.ErrorAnswer)
+    models.add(json_response.ErrorAnswer)
     ordered = sorted(models, key=lambda model: model.__name__)
     _, schemas = models_json_schema(
         [(model, "validation") for model in ordered], ref_template=_SCHEMAS + "{model}"
@@ -174,7 +174,7 @@ def _refusal(status: int) -> dict[str, Any]:
     return {
         "description": _REASONS[status],
         "headers": _REQUEST_ID | _HEADERS.get(status, {}),
-        "content": _content(answers.ErrorAnswer),
+        "content": _content(json_response.ErrorAnswer),
     }
 
 

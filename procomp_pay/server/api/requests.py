@@ -12,10 +12,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import AfterValidator, BaseModel, Field, RootModel, ValidationError
 
 from procomp_pay.domain.errors import NotFound, Refused
+from procomp_pay.domain.identifiers import LONGEST_ID, is_identifier
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentMethod
-from procomp_pay.server.http.json_types import LONGEST_ID, Asked, AskedAmount, AskedCurrency, Method, example
-from procomp_pay.services.initiation.initiate import InitiateRequest
+from procomp_pay.server.http.json_types import Asked, AskedAmount, AskedCurrency, Method, example
+from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.storage.models import exact_json
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
@@ -28,11 +29,6 @@ ARRIVAL_S = 30
 _LONGEST_URL = 2000
 _LONGEST_KEY = 255
 _SHOWN_PROBLEMS = 3
-
-
-def is_identifier(text: object) -> bool:
-    """Whether it can be an id at all. PostgreSQL refuses NUL; lone surrogates cannot be sent to it."""
-    return isinstance(text, str) and 0 < len(text) <= LONGEST_ID and text.isprintable()
 
 
 def path_id(request: web.Request, name: str) -> str:
@@ -95,7 +91,7 @@ class InitiateBody(Asked):
     ) = None
 
     def order(self, idempotency_key: str | None) -> InitiateRequest:
-        """What the use case takes: in the app a link opens Kaspi and an intent opens the wallet.
+        """Return the request of the use case: in the app a link opens Kaspi, and an intent opens the wallet.
 
         :raises Refused: half of an amount. :raises InvalidAmount: not an amount that we take.
         """
@@ -157,7 +153,7 @@ def read_document(raw: bytes, model: type[BodyT]) -> BodyT:
 
 
 def problems(error: ValidationError) -> str:
-    """What does not fit, field by field, in one line."""
+    """Return the validation errors, field by field, in one line."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(_problem(item) for item in found[:_SHOWN_PROBLEMS])
 

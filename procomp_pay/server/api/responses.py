@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from aiohttp import web
-from pydantic import BaseModel, Field, RootModel
+from pydantic import RootModel
 
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.server.http.json_types import Amount, Instant, Method, Shown, example
-from procomp_pay.storage.models import exact_json
 
 #: The seed's example, with an id of ours.
 STANDING: dict[str, Any] = {
@@ -40,15 +38,6 @@ _PAST: dict[str, Any] = STANDING | {
         }
     ],
 }
-
-
-class ErrorAnswer(Shown):
-    """Every error, whatever its status."""
-
-    model_config = example({"detail": "Payment amount must match tournament entry fee", "status_code": 400})
-
-    detail: Annotated[str, Field(min_length=1, max_length=500)]
-    status_code: Annotated[int, Field(ge=400, le=599)]
 
 
 class KaspiStarted(Shown):
@@ -181,16 +170,3 @@ class Alive(Shown):
 
 class Document(RootModel[dict[str, Any]]):
     """An OpenAPI 3.1 document."""
-
-
-def answer(
-    model: type[BaseModel], body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None
-) -> web.Response:
-    """JSON with exact numbers, checked against its model.
-
-    :raises pydantic.ValidationError: the body is not what the document promises: a bug of ours.
-    """
-    checked = model.model_validate(body).model_dump(exclude_unset=True)
-    return web.Response(
-        text=exact_json.dumps(checked), status=status, content_type="application/json", headers=headers
-    )

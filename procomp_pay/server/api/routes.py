@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +19,10 @@ from procomp_pay.server.api import kaspi_webhooks as kaspi_hooks
 from procomp_pay.server.api import openapi
 from procomp_pay.server.api import requests as bodies
 from procomp_pay.server.api import responses as answers
-from procomp_pay.server.api.qr_images import THANKS, qr_picture
-from procomp_pay.server.api.responses import answer
 from procomp_pay.server.auth.tokens import Caller
 from procomp_pay.server.http.guard import caller as caller_of
 from procomp_pay.server.http.guard import guarded
+from procomp_pay.server.http.json_response import answer
 from procomp_pay.server.http.proxy import client
 from procomp_pay.server.http.route import ANYONE_KNOWN, BASE, JSON, Budget, Link, Route
 from procomp_pay.server.http.state import STATE
@@ -31,7 +31,8 @@ from procomp_pay.server.observability.logs import REQUEST_ID
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.views import payment as views
-from procomp_pay.services.views.payment import Move, PaymentView
+from procomp_pay.services.views.payment import PaymentView
+from procomp_pay.services.views.refund import Move
 from procomp_pay.services.webhooks.inbox import receive_stripe
 from procomp_pay.storage.models import exact_json
 
@@ -231,3 +232,33 @@ async def described(_request: web.Request) -> web.Response:
 def document() -> str:
     """The OpenAPI document of the table, with exact numbers."""
     return exact_json.dumps(openapi.document(table()))
+
+
+#: Pixels of one module of a PNG, and the quiet zone in modules that scanners need (ISO/IEC 18004).
+_SCALE = 8
+
+
+_BORDER = 4
+
+
+THANKS = """<!doctype html>
+<html lang="ru"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Спасибо · Рақмет · Thank you</title>
+<style>
+body{font:18px/1.5 system-ui,sans-serif;max-width:32em;margin:12vh auto;padding:0 1em;text-align:center}
+p{margin:1.2em 0}</style></head><body>
+<p lang="ru"><b>Спасибо!</b><br>Эту страницу можно закрыть: стойка регистрации сама увидит ваш платёж.</p>
+<p lang="kk"><b>Рақмет!</b><br>Бұл бетті жаба беріңіз: тіркеу үстелі төлеміңізді өзі көреді.</p>
+<p lang="en"><b>Thank you!</b><br>You may close this page; the desk sees your payment by itself.</p>
+</body></html>
+"""
+
+
+def qr_picture(payload: str, kind: str) -> bytes:
+    """A QR code as ``png`` or ``svg``."""
+    import segno
+
+    buffer = io.BytesIO()
+    segno.make(payload, error="m", micro=False).save(buffer, kind=kind, scale=_SCALE, border=_BORDER)
+    return buffer.getvalue()

@@ -9,7 +9,7 @@ import jwt
 
 from procomp_pay.config import JwtAlgorithm, Settings
 from procomp_pay.domain.errors import Refused
-from procomp_pay.server.api.requests import is_identifier
+from procomp_pay.domain.identifiers import is_identifier
 from procomp_pay.server.auth import keys as jwt_keys
 from procomp_pay.server.auth.tokens import Role
 from procomp_pay.storage.encryption.keyring import Keyring

@@ -167,7 +167,7 @@ def _pem(text: str) -> str:
 
 
 def fits(key: object, algorithm: JwtAlgorithm) -> bool:
-    """Whether it is a public key for this algorithm, and strong enough."""
+    """Return whether the key is a public key for this algorithm, and strong enough."""
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey

@@ -11,7 +11,7 @@ import jwt
 
 from procomp_pay.config import JwtAlgorithm, Settings
 from procomp_pay.domain.errors import Unauthorized
-from procomp_pay.server.api.requests import is_identifier
+from procomp_pay.domain.identifiers import is_identifier
 from procomp_pay.server.auth import keys as jwt_keys
 from procomp_pay.server.auth.jwks import KeySet
 from procomp_pay.server.auth.keys import Kind

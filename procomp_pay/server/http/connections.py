@@ -77,7 +77,7 @@ class _Runner(web.AppRunner):
 
 
 def _answering(handler: Any) -> Any:
-    """What aiohttp refuses before our middleware runs, an ``Expect`` that it does not know for one."""
+    """Answer what aiohttp refuses before our middleware runs, such as an unknown ``Expect``."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
@@ -93,7 +93,7 @@ def _answering(handler: Any) -> Any:
 
 
 def make_runner(app: web.Application, *, shutdown_timeout: float) -> web.AppRunner:
-    """What serves the application over TCP.
+    """Return the runner that serves the application over TCP.
 
     :param shutdown_timeout: seconds that open requests may go on at the end.
     """

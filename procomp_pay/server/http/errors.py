@@ -12,8 +12,8 @@ from aiohttp.typedefs import Handler
 
 from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable, PaymentError
 from procomp_pay.domain.redact import redact
-from procomp_pay.server.api.responses import ErrorAnswer, answer
 from procomp_pay.server.http.cors import CORS
+from procomp_pay.server.http.json_response import ErrorAnswer, answer
 from procomp_pay.server.http.proxy import client
 from procomp_pay.server.http.state import STATE
 from procomp_pay.server.observability.logs import REQUEST_ID

@@ -35,7 +35,7 @@ def guarded(route: Route) -> Handler:
 
 
 def caller(request: web.Request) -> Caller:
-    """Who stands behind the token that the guard has looked at."""
+    """Return the caller that the guard has authenticated."""
     return request[_CALLER]
 
 
@@ -77,7 +77,9 @@ async def _count_failure(request: web.Request) -> None:
 
 
 def takes(accept: str, media: str) -> bool:
-    """Whether ``Accept`` (RFC 9110 section 12.5.1) lets a content type through; one that is odd takes all."""
+    """Return whether ``Accept`` (RFC 9110 section 12.5.1) allows a content type; a malformed one allows
+    all.
+    """
     found: dict[str, bool] = {}
     for part in accept.split(","):
         name = part.partition(";")[0].strip().lower()

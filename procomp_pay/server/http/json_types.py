@@ -9,9 +9,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from procomp_pay.domain.money import LARGEST
 
-#: The longest id, in characters.
-LONGEST_ID = 128
-
 
 def exact(value: object) -> object:
     """A JSON number as Decimal, also a whole one."""
@@ -19,7 +16,7 @@ def exact(value: object) -> object:
 
 
 def exact_only(value: object) -> Decimal:
-    """What an answer says of money is a Decimal already.
+    """Raise ValueError for an amount in an answer that is not a Decimal.
 
     :raises ValueError: anything else, a float above all.
     """
@@ -47,7 +44,7 @@ Method = Literal["kaspi_qr", "apple_pay", "google_pay"]
 
 
 def example(*bodies: dict[str, Any]) -> ConfigDict:
-    """What the document shows of a model; money in it is Decimal."""
+    """Return the field of a model's example in the OpenAPI document; money in it is Decimal."""
     return ConfigDict(json_schema_extra={"examples": list(bodies)})
 
 

@@ -49,7 +49,7 @@ class Proxies:
         self._trusted = trusted
 
     def client(self, request: web.BaseRequest) -> Client:
-        """Who asks. Whatever anybody else than a proxy of ours says of itself is ignored."""
+        """Return the client of a request. Forwarding headers are believed from our own proxies alone."""
         peer = _address(request.remote or "")
         if peer is None or not self._is_ours(peer):
             return Client("" if peer is None else str(peer), request.secure)
@@ -99,7 +99,7 @@ def proxies_of(settings: Settings) -> Proxies:
 
 
 def _last(request: web.BaseRequest, name: str) -> str:
-    """What the nearest proxy says: it writes at the end."""
+    """Return the value that the nearest proxy appended: the last one."""
     return ",".join(request.headers.getall(name, [])).rpartition(",")[2].strip()
 
 
@@ -122,7 +122,7 @@ _CLIENT = web.RequestKey("client", Client)
 
 
 def client(request: web.Request) -> Client:
-    """Who asks, worked out once for a request."""
+    """Return the client of a request, worked out once."""
     known = request.get(_CLIENT)
     if known is None:
         known = request[_CLIENT] = request.app[PROXIES].client(request)

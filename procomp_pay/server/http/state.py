@@ -28,7 +28,7 @@ STATE = web.AppKey("state", State)
 
 
 async def caller(request: web.Request) -> Caller:
-    """Who calls. The token's key is learned first, where keys are learned and this one is not known yet.
+    """Return the caller of a request. An unknown key id makes the JWKS be read again first.
 
     :raises Unauthorized: no token, or one that does not hold.
     """

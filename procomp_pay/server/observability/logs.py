@@ -96,13 +96,13 @@ def _renderer(wanted: LogFormat, *, colours: bool) -> Processor:
 
 
 def start_request(**fields: Any) -> None:
-    """What every line of this request says besides; forgets the request before on the same connection."""
+    """Bind values to every log line of this request, and forget those of the connection's last request."""
     _FIELDS.set({})
     note(**fields)
 
 
 def note(**fields: Any) -> None:
-    """What every further line of this request says besides; ``None`` is left out."""
+    """Bind more values to every further log line of this request; ``None`` is left out."""
     _FIELDS.set({**_FIELDS.get()} | {name: value for name, value in fields.items() if value is not None})
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from procomp_pay.server.api import responses as answers
 from procomp_pay.server.api.openapi import examples
 from procomp_pay.server.api.routes import document, table
+from procomp_pay.server.http import json_response
 from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.models import exact_json
 from tests.server.conftest import Served
@@ -112,7 +113,7 @@ async def test_an_answer_that_the_document_does_not_promise_is_a_bug(
     await served.initiate()
     for wrong in ({"secret": "x"}, {"amount": 50}, {"status": "LOST"}):
         with pytest.raises(ValidationError):
-            answers.answer(answers.PaymentStanding, await served.status() | wrong)
+            json_response.answer(answers.PaymentStanding, await served.status() | wrong)
     real = answers.PaymentStanding.model_json_schema()["required"]
     assert list(await served.status()) == real
     assert (await served.api.get(f"{BASE}/status/p1", headers=bearer())).status_code == 200

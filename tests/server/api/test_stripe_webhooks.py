@@ -158,7 +158,7 @@ async def test_too_large(served: Served) -> None:
 
 
 async def test_the_answer_waits_for_the_disk(served: Served) -> None:
-    """What cannot be stored is not acknowledged: Stripe sends it again."""
+    """Refuse to acknowledge an event that cannot be stored: Stripe sends it again."""
     body = await _succeeded(served)
     await rename_table(served.ctx, "pay_webhook_event", "gone")
     assert await _post(served, body, sign(body, served.secret)) == 503

@@ -28,7 +28,7 @@ HOOK = f"POST {BASE}/webhooks/stripe HTTP/1.1\r\nHost: x\r\nStripe-Signature: t=
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """What does not get so far as the database needs one kind of it."""
+    """Run on SQLite alone: these requests never reach the database."""
     return sqlite_url
 
 

@@ -1,0 +1,33 @@
+"""JSON answers, and the body of an error."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from aiohttp import web
+from pydantic import BaseModel, Field
+
+from procomp_pay.server.http.json_types import Shown, example
+from procomp_pay.storage.models import exact_json
+
+
+class ErrorAnswer(Shown):
+    """Every error, whatever its status."""
+
+    model_config = example({"detail": "Payment amount must match tournament entry fee", "status_code": 400})
+
+    detail: Annotated[str, Field(min_length=1, max_length=500)]
+    status_code: Annotated[int, Field(ge=400, le=599)]
+
+
+def answer(
+    model: type[BaseModel], body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    """JSON with exact numbers, checked against its model.
+
+    :raises pydantic.ValidationError: the body is not what the document promises: a bug of ours.
+    """
+    checked = model.model_validate(body).model_dump(exclude_unset=True)
+    return web.Response(
+        text=exact_json.dumps(checked), status=status, content_type="application/json", headers=headers
+    )
