@@ -1,9 +1,12 @@
 """A database of release 0.1.0 under today's code: what is stored, hashed, signed and shown is still the same.
 
 ``tests/data/database-0.1.0-*`` was made once, with the code of 0.1.0 and never again: real ``sandbox`` and
-``serve`` processes and commands took, settled, refunded, disputed and reconciled some forty payments, on SQLite
-and on PostgreSQL. ``.sql.gz`` is the dump of the database, ``.json`` what the commands of 0.1.0 then showed of
-it, ``-sandbox.json.gz`` what the sandbox's Stripe and Kaspi knew at that moment, without keys. A test that fails
+``serve`` processes and commands took, settled, refunded, disputed and reconciled some forty payments, on
+SQLite
+and on PostgreSQL. ``.sql.gz`` is the dump of the database, ``.json`` what the commands of 0.1.0 then
+showed of
+it, ``-sandbox.json.gz`` what the sandbox's Stripe and Kaspi knew at that moment, without keys. A test that
+fails
 here means that an upgrade would change somebody's books: mend the code, not the data.
 """
 
@@ -40,8 +43,8 @@ DATA = Path(__file__).parents[1] / "data"
 PHRASE = b"procomp-pay 0.1.0: test data, which anybody may read"
 #: Settings of this machine that must not reach the commands.
 SETTINGS = (
-    "STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_", "PLATFORM_",
-    "ALERT_", "SMTP_", "MAIL_", "REPORT_", "LOG_", "AUDIT_",
+    "STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_",
+    "PLATFORM_", "ALERT_", "SMTP_", "MAIL_", "REPORT_", "LOG_", "AUDIT_",
 )  # fmt: skip
 #: When a report was made is the one thing in it that the books do not decide.
 MADE_NOW = frozenset({"made_at", "as_of"})
