@@ -135,7 +135,7 @@ def test_db_adopt_takes_over_what_the_platform_wrote(ctx: Clerk) -> None:
     said = ctx.type("db", "adopt", "--dry-run", code=6)
     assert "payments would be taken over: 1, of which 0 are asked about" in said.out
     assert "payment old2 was settled with Kaspi's operation 190000001, as payment old1 was" in said.err
-    assert "payment old3 is PENDING and names nothing that its provider could be asked about" in said.err
+    assert "payment old3 is PENDING and has no id that its provider could be asked about" in said.err
     assert ctx.ask("list")["items"] == []
     got = ctx.ask("db", "adopt", code=6)
     assert (got["adopted"], got["left"], got["dry_run"]) == (1, 2, False)
