@@ -241,7 +241,7 @@ async def _settled(
             paid = side_effects.as_document(order.money or asked_for)
             found |= {"charged": side_effects.as_document(asked_for), "paid": paid}
         key = None if each.apart is None else f"{each.apart}:{number}"
-        await side_effects.open_discrepancy(session, ctx, locked, each.kind, found, key, told=False)
+        await side_effects.open_discrepancy(session, ctx, locked, each.kind, found, key, has_alert=False)
     if (claim := order.claim(actor)) is not None:
         await idempotency.remember(session, claim, locked.payment.id, ctx.clock())
     return _answer(locked, order, number, asked.word, against=against)

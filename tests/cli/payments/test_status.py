@@ -157,7 +157,7 @@ def test_cancel_stripe(ctx: Clerk) -> None:
     got = ctx.ask("cancel", payment["payment_id"], "--yes")
     assert (got["status"], got["provider_open"], got["mode"]) == ("CANCELLED", False, "sandbox")
     said = ctx.type("cancel", payment["payment_id"], "--yes", code=3)
-    assert "is CANCELLED already" in said.err
+    assert "is already CANCELLED" in said.err
 
 
 def test_cancel_kaspi_says_that_the_qr_lives_on(ctx: Clerk) -> None:
