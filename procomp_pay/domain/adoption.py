@@ -1,4 +1,4 @@
-"""What a payment that the platform wrote without this desk becomes when the desk takes it over. Pure."""
+"""Decide how a payment that the platform created on its own is adopted into the payment module. Pure."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from procomp_pay.domain.states import (
     PaymentStatus,
 )
 
-#: So long after its start the provider is still asked about a payment that did not work out: it may have been
-#: paid since. Hosted pages and QRs are over long before.
+#: An unpaid payment that is not older than this is still polled: it may have been paid since. Hosted pages
+#: and QRs expire long before.
 STILL_ASKED = timedelta(days=30)
-#: Digits of Kaspi's own numbers (int64). The text of a QR may be digits alone, too, but has 41 of them.
+#: Digits of a Kaspi purchase number (int64). The content of a QR may also be digits only, but has 41 of them.
 _KASPI_DIGITS = 19
-#: Characters of an id; an index of the database holds no name of kilobytes.
+#: The longest id, in characters: longer values do not fit into a database index.
 _LONGEST_ID = 255
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformPayment:
-    """A row of the platform's ``"Payment"``, as far as it matters here.
+    """The relevant columns of a row of the platform's ``"Payment"``.
 
-    :param named: the participant in its ``metadata``. :param settles: the participant whose fee it settled.
+    :param named: the participant in ``metadata``. :param settles: the participant whose fee it settled.
     :param kaspi_code: ``kaspiQrCode``. :param kaspi_number: ``kaspiTransactionId``.
     """
 
@@ -48,13 +48,13 @@ class PlatformPayment:
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """What the desk writes about it.
+    """The values to store for an adopted payment.
 
-    :param provider_ref: the object that its provider can be asked about; ``None`` where there is none.
-    :param provider_open: money may still come through it.
-    :param ask: the provider is to be asked at once, by the usual background work.
-    :param number: Kaspi's operation number that it has used up.
-    :param given_back: it is REFUNDED, and no provider can be asked how: the whole amount went back.
+    :param provider_ref: the provider's object, which can be polled; ``None`` if there is none.
+    :param provider_open: money may still be paid through the object.
+    :param ask: poll the provider at once, in the usual background work.
+    :param number: the Kaspi operation number that settled the payment.
+    :param given_back: REFUNDED without a provider to ask for details: the whole amount counts as refunded.
     """
 
     participant_id: str
@@ -68,17 +68,17 @@ class Adoption:
 
 
 def assess(payment: PlatformPayment, now: datetime) -> Adoption | str:
-    """How to take a payment over, or why a person has to look first, as the end of a sentence."""
-    if (wrong := _unfit(payment)) is not None:
-        return wrong
+    """Return how to adopt a payment, or the reason for manual review, as the end of a sentence."""
+    if (reason := _unfit(payment)) is not None:
+        return reason
     participant = payment.settles or payment.named
     if participant is None:
-        return "names no participant in its metadata, and settles nobody's fee"
+        return "names no participant in its metadata and settles no fee"
     if payment.method is None:
-        return "names no method"
+        return "has no method"
     channel, ref = _object(payment)
     if payment.status in OPEN_STATUSES and ref is None:
-        return f"is {payment.status} and names nothing that its provider could be asked about"
+        return f"is {payment.status} and has no id that its provider could be asked about"
     number = None
     if channel.is_kaspi and payment.status in PAID_STATUSES and payment.kaspi_number:
         number = canonical(payment.kaspi_number)
@@ -91,7 +91,7 @@ def assess(payment: PlatformPayment, now: datetime) -> Adoption | str:
         create_state=CreateState.NEVER if ref is None else CreateState.OPEN,
         provider_ref=ref,
         provider_open=is_open,
-        # what went back through Stripe, Stripe tells
+        # Stripe can report its refunds
         ask=is_open or (refunded and stripe_knows),
         number=number,
         given_back=refunded and not stripe_knows,
@@ -102,10 +102,10 @@ def _unfit(payment: PlatformPayment) -> str | None:
     if payment.amount <= 0:
         return "has no amount"
     ids = (payment.named, payment.payment_intent, payment.checkout_session, payment.kaspi_number)
-    if any(len(each or "") > _LONGEST_ID for each in ids):
-        return f"has an id that is longer than any, {_LONGEST_ID} characters"
+    if any(len(value or "") > _LONGEST_ID for value in ids):
+        return f"has an id longer than {_LONGEST_ID} characters"
     if payment.named and payment.settles and payment.named != payment.settles:
-        return f"names participant {payment.named}, and settles the fee of {payment.settles}"
+        return f"names participant {payment.named} but settles the fee of {payment.settles}"
     return None
 
 
@@ -116,7 +116,7 @@ def _may_still_be_paid(payment: PlatformPayment, now: datetime) -> bool:
 
 
 def _object(payment: PlatformPayment) -> tuple[Channel, str | None]:
-    """The provider's object. ``kaspiQrCode`` is one where it is Kaspi's number, not the QR's text."""
+    """Return the provider's object. A ``kaspiQrCode`` counts only if it is a purchase number."""
     if payment.method is PaymentMethod.KASPI_QR:
         code = (payment.kaspi_code or "").strip()
         is_number = code.isascii() and code.isdigit() and len(code) <= _KASPI_DIGITS

@@ -1,18 +1,18 @@
-"""What can go wrong, as one small tree.
+"""The error classes.
 
-Each class has the HTTP status that the API answers, the exit code that the terminal ends with, and takes
-a sentence for a person. ``cli`` and ``server`` each have one place that turns these into output.
+Each class has the HTTP status of the API's response and the exit code of the command. The message is shown to
+the user. ``cli`` and ``server`` each have one place that turns errors into output.
 """
 
 from __future__ import annotations
 
 
 class PaymentError(Exception):
-    """The root. Raised itself only for a bug of ours.
+    """The base class. Raised itself only for a bug.
 
-    :param message: what happened and why, for a person.
-    :param next_step: the next command or action, for a person at a terminal.
-    :param retry_after: seconds after which it is worth trying again.
+    :param message: what happened and why.
+    :param next_step: the command to type or the action to take next.
+    :param retry_after: seconds to wait before another try.
     """
 
     http_status = 500
@@ -26,25 +26,25 @@ class PaymentError(Exception):
 
 
 class Refused(PaymentError):
-    """A rule says no."""
+    """The request breaks a rule."""
 
     http_status = 400
     exit_code = 3
 
 
 class InvalidAmount(Refused):
-    """Not an amount of money that we take."""
+    """The amount or its currency is not accepted."""
 
 
 class BadSignature(Refused):
-    """What came in is not signed by who it says: nothing of it is kept."""
+    """The signature does not match: nothing of the request is stored."""
 
 
 class InvalidStatement(Refused):
-    """A statement, or the mapping for it, that cannot be read for certain: none of it is used.
+    """The statement or its mapping cannot be read with certainty: none of it is used.
 
-    :param line: where it stands: the 1-based line (CSV) or row (XLSX), where one can be named.
-    :param column: the head of the column, where one can be named.
+    :param line: the 1-based line (CSV) or row (XLSX), if known.
+    :param column: the header of the column, if known.
     """
 
     def __init__(
@@ -57,75 +57,75 @@ class InvalidStatement(Refused):
     ) -> None:
         place = [f"line {line}"] if line is not None else []
         place += [f"column “{column}”"] if column is not None else []
-        said = f"{', '.join(place)}: {message}" if place else message
-        super().__init__(said[:1].upper() + said[1:], next_step=next_step)
+        text = f"{', '.join(place)}: {message}" if place else message
+        super().__init__(text[:1].upper() + text[1:], next_step=next_step)
         self.line = line
         self.column = column
 
 
 class Conflict(Refused):
-    """It contradicts what already happened."""
+    """The request contradicts the current state."""
 
     http_status = 409
 
 
 class AlreadyPaid(Conflict):
-    """The participant's fee is settled."""
+    """The participant's fee is already paid."""
 
 
 class NotFound(PaymentError):
-    """No such participant, payment, tournament or purchase."""
+    """The participant, payment, tournament or purchase does not exist."""
 
     http_status = 404
     exit_code = 4
 
 
 class Unavailable(PaymentError):
-    """A provider or the database does not answer: nothing is lost, try again."""
+    """A provider or the database does not respond. Nothing is lost; try again."""
 
     http_status = 503
     exit_code = 5
 
 
 class ProviderUnavailable(Unavailable):
-    """The provider could not be reached, or was too busy; the request did no work there."""
+    """The provider could not be reached or was too busy; the request had no effect there."""
 
 
 class OutcomeUnknown(Unavailable):
-    """The request was sent and no answer was seen: it may or may not have done its work."""
+    """The request was sent and no response was seen: it may or may not have taken effect."""
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database cannot be reached, or is not set up."""
+    """The database cannot be reached or is not set up."""
 
 
 class RetryLater(Unavailable):
-    """It came before what it builds on; the same thing works a little later."""
+    """The event arrived before one that it depends on; the same event can be applied later."""
 
 
 class ManualReviewRequired(PaymentError):
-    """Something stays open until a person decides."""
+    """Manual review is required first."""
 
     http_status = 409
     exit_code = 6
 
 
 class ConfigurationError(PaymentError):
-    """A setting is missing or wrong. The API's client cannot mend it and is told 503."""
+    """A setting is missing or wrong. API clients cannot fix it and get 503."""
 
     http_status = 503
     exit_code = 7
 
 
 class Unauthorized(PaymentError):
-    """No token, or one that does not hold."""
+    """The token is missing or invalid."""
 
     http_status = 401
     exit_code = 3
 
 
 class Forbidden(PaymentError):
-    """Known, but it is not theirs."""
+    """Authenticated but not allowed."""
 
     http_status = 403
     exit_code = 3

@@ -1,7 +1,7 @@
-"""Facts: one piece of news about one payment, from whatever source.
+"""Payment events: one thing that happened to one payment, whichever source reports it.
 
-Webhooks, polling, callbacks, a person at the desk and the clock all become a :class:`PaymentEvent`; the door
-(:mod:`procomp_pay.services.settlement.apply`) is the one place that acts on it.
+A webhook, a polled status, a callback, an operator and the clock all produce a :class:`PaymentEvent`. Only
+:mod:`procomp_pay.services.settlement.apply` acts on it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from enum import StrEnum
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeEvent, RefundEvent
 
-#: Gives the time now, with a zone. Comes in as a parameter, so that a test or a replay is exact.
+#: Return the current time, with a time zone. A parameter, so that tests and replays are exact.
 Clock = Callable[[], datetime]
-#: Makes a new id (25 characters of a-z and 0-9, as Prisma's ``cuid()``).
+#: Return a new id (25 characters of a-z and 0-9, as Prisma's ``cuid()``).
 IdMaker = Callable[[], str]
 
 
@@ -30,20 +30,20 @@ class EventType(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
-    REFUND = "refund"  # what a refund became; ``PaymentEvent.refund`` says which
-    DISPUTE = "dispute"  # what a dispute became; ``PaymentEvent.dispute`` says which
-    UNPLACED = "unplaced"  # the payment is settled, and its participant does not show it
+    REFUND = "refund"  # a refund changed; see ``PaymentEvent.refund``
+    DISPUTE = "dispute"  # a dispute changed; see ``PaymentEvent.dispute``
+    UNPLACED = "unplaced"  # the payment is COMPLETED but its participant is not marked as paid
 
 
 class Source(StrEnum):
-    """Who says so."""
+    """Who reports the event."""
 
     STRIPE_WEBHOOK = "stripe_webhook"
     STRIPE_API = "stripe_api"
     KASPI_API = "kaspi_api"
     KASPI_STATUS = "kaspi_status"
-    KASPI_CALLBACK = "kaspi_callback"  # a gateway's signed callback
-    KASPI_BILL = "kaspi_bill"  # Kaspi's own call, by the bill protocol
+    KASPI_CALLBACK = "kaspi_callback"  # a signed callback of a Kaspi gateway
+    KASPI_BILL = "kaspi_bill"  # a request of Kaspi's bill protocol
     CLOCK = "clock"
     PERSON = "person"
     APP = "app"
@@ -51,38 +51,35 @@ class Source(StrEnum):
 
     @property
     def is_person(self) -> bool:
-        """Somebody vouches for it, by name, at the desk or through the admin's API."""
+        """True if an operator reports it by name: at the terminal or through the admin API."""
         return self in (Source.PERSON, Source.APP)
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderIds:
-    """The provider's ids for a payment, as far as a source knows them; ``None`` leaves what we have."""
+    """The provider's ids of a payment. ``None`` means unknown to the source: the stored id is kept."""
 
     payment_intent: str | None = None
     checkout_session: str | None = None
     charge: str | None = None
-    wallet: str | None = None  # what the customer really paid with: apple_pay, google_pay, card
+    wallet: str | None = None  # how the customer really paid: apple_pay, google_pay, card
     kaspi_payment: str | None = None  # QrPaymentId
     kaspi_operation: str | None = None  # TransactionId, the number on the customer's receipt
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentEvent:
-    """One piece of news.
+    """One thing that happened to a payment.
 
-    :param payment_id: our payment.
-    :param news: what happened.
-    :param at: when, by the source's own clock, with a zone.
-    :param source: who says so; ``source_id`` is the event's or request's id there.
-    :param actor: the person's or provider's name for the audit.
-    :param money: how much, where the source says it.
-    :param money_unreadable: what the source said of the amount, where it is no amount: for a person.
-    :param amount_accepted: a person decided that the money settles the fee although it is another amount: the
-        books then have what came.
-    :param final_at_provider: the provider's object is closed: no money can come through it any more.
-    :param is_guess: the money fits by amount and time alone: what the provider says of its own object still
-        counts.
+    :param at: time of the event by the clock of its source, with a time zone.
+    :param source: who reports it; ``source_id`` is the id of the event or the request there.
+    :param actor: name of the operator or the provider, for the audit trail.
+    :param money: the amount, if the source reports one.
+    :param money_unreadable: the reported amount as text, if it cannot be read as one; for manual review.
+    :param amount_accepted: an operator accepted a different amount as settling the fee; the received amount
+        becomes the charged amount.
+    :param final_at_provider: the provider's object is closed; no money can be paid through it any more.
+    :param is_guess: matched by amount and time only; later reports on the provider's own object still count.
     """
 
     payment_id: str
@@ -104,4 +101,4 @@ class PaymentEvent:
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:
-            raise ValueError("a fact's time needs a zone")
+            raise ValueError("the time of an event needs a time zone")

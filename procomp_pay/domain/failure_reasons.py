@@ -1,4 +1,4 @@
-"""Why a payment failed, as one of a few words: what somebody wrote is for people, a word can be counted."""
+"""Classify the reason of a failed payment, so that reports and metrics can count reasons."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class FailureKind(StrEnum):
-    """A kind of failure."""
+    """The kind of a failure."""
 
     INSUFFICIENT_FUNDS = "insufficient_funds"
     AUTHENTICATION = "authentication"
@@ -18,7 +18,7 @@ class FailureKind(StrEnum):
     OTHER = "other"
 
 
-#: The first that fits counts.
+#: The first kind that matches is used.
 _WORDS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
     (FailureKind.INSUFFICIENT_FUNDS, ("insufficient",)),
     (FailureKind.AUTHENTICATION, ("authenticat", "3d secure", "3-d secure")),
@@ -31,7 +31,7 @@ _WORDS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
 
 
 def kind_of(reason: str | None) -> FailureKind:
-    """The kind behind a reason as a provider, or we, wrote it."""
+    """Return the kind of a failure reason, written by a provider or by us."""
     lower = (reason or "").lower()
     for kind, words in _WORDS:
         if any(word in lower for word in words):

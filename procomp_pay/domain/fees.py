@@ -1,4 +1,4 @@
-"""What a participant is charged: the tournament's entry fee, in a currency that the method takes."""
+"""Decide the charge: the entry fee of the tournament, in a currency that the payment method accepts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from procomp_pay.domain.states import PaymentMethod
 
 @dataclass(frozen=True, slots=True)
 class EntryFees:
-    """A tournament's fees: the main one and further ones, one for each currency."""
+    """The entry fees of a tournament: the main fee, and one for each further currency."""
 
     tournament_id: str
     main: Money
@@ -29,28 +29,28 @@ class EntryFees:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What was asked for and what the provider takes. They differ only where Kaspi takes the tenge fee."""
+    """The requested and the charged amount. They differ only if Kaspi charges the fee in tenge instead."""
 
     requested: Money
     charged: Money
 
 
 def checked_fee(money: Money) -> Money:
-    """A fee as it may stand in the price list.
+    """Return the fee if it is valid.
 
-    :raises InvalidAmount: tenge with tiyn; Kaspi takes whole tenge, so such a fee could never be paid there.
+    :raises InvalidAmount: not a whole number of tenge; Kaspi accepts no tiyn, so the fee could not be paid.
     """
     if money.currency is Currency.KZT and money.amount != money.amount.quantize(Decimal(1)):
-        raise InvalidAmount(f"{money}: a fee in tenge is whole tenge, since Kaspi takes no tiyn")
+        raise InvalidAmount(f"{money}: a fee in tenge must be whole tenge, because Kaspi accepts no tiyn")
     return money
 
 
 def charge_for(fees: EntryFees, method: PaymentMethod, requested: Money | None) -> Charge:
-    """What to charge for this method (SPEC 4).
+    """Return the amount to charge with this method (SPEC 4).
 
-    :param requested: the amount that the caller says; ``None`` takes the fee as it stands.
-    :raises Refused: the amount is not the fee of that currency, there is no fee in it, or Kaspi is
-        asked for and the tournament has no fee in tenge.
+    :param requested: the amount that the caller expects; ``None`` accepts the current fee.
+    :raises Refused: the amount is not the fee in that currency, there is no fee in it, or the method is Kaspi
+        and the tournament has no fee in tenge.
     """
     if requested is not None:
         fee = fees.in_currency(requested.currency)
@@ -63,15 +63,15 @@ def charge_for(fees: EntryFees, method: PaymentMethod, requested: Money | None) 
         if fee != requested:
             raise Refused(
                 "Payment amount must match tournament entry fee",
-                next_step=f"the fee is {fee}; leave the amount out to take it as it stands",
+                next_step=f"the fee is {fee}; leave the amount out to charge the fee",
             )
     if not method.is_kaspi:
-        asked = requested or fees.main
-        return Charge(asked, asked)
+        charged = requested or fees.main
+        return Charge(charged, charged)
     tenge = fees.in_currency(Currency.KZT)
     if tenge is None:
         raise Refused(
-            "Kaspi takes tenge alone, and the tournament has no entry fee in KZT",
+            "Kaspi accepts tenge only, and the tournament has no entry fee in KZT",
             next_step=_add_fee(fees, Currency.KZT),
         )
     return Charge(requested or tenge, tenge)

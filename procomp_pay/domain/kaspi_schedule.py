@@ -1,8 +1,8 @@
-"""When a Kaspi payment is looked at again, and when it is over.
+"""Decide when a Kaspi payment is polled again and when it expires.
 
-Kaspi sends no events. A QR that was never scanned stays ``QrTokenCreated`` for ever: it is we who call it
-expired, after one last look. Our own deadline means "unknown", never "failed": a payment can turn
-``Processed`` after it, so there is one more look later.
+Kaspi sends no events. A QR that is never scanned stays ``QrTokenCreated`` for ever, so we expire it
+ourselves. Reaching our deadline means "unknown", never "failed": a payment can still become ``Processed``
+after it, so it is polled once more later.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from procomp_pay.domain.events import EventType
 from procomp_pay.domain.states import Channel
 
-#: Kaspi's usual timers, in seconds, for a payment whose answer was lost.
+#: Kaspi's usual time limits, in seconds, for a payment whose response was lost.
 USUAL_SCAN_S = 180
 USUAL_CONFIRM_S = 65
 #: How long an invoice to a phone can be paid, in seconds.
 REMOTE_LIFE_S = 24 * 3600
-#: Between Kaspi's own end and our last look.
+#: Time between Kaspi's own deadline and our final poll.
 MARGIN = timedelta(seconds=30)
 _PAUSES = (
     (timedelta(minutes=10), timedelta(minutes=1)),
@@ -28,13 +28,14 @@ _PAUSES = (
 
 @dataclass(frozen=True, slots=True)
 class KaspiSchedule:
-    """A payment's times at Kaspi.
+    """The deadlines and the polling interval of a payment at Kaspi.
 
-    :param scan_until: after this a QR that was not scanned is dead.
-    :param scanned_at: when ``Wait`` was first seen.
-    :param confirm_s: seconds from the scan in which the customer confirms.
-    :param interval_s: seconds between two looks, as Kaspi gives them.
-    :param on_event: an invoice to a phone: Kaspi forbids looks on a timer; there is one, at its end.
+    :param scan_until: a QR that is not scanned by then can no longer be paid.
+    :param scanned_at: when the status ``Wait`` was first seen.
+    :param confirm_s: seconds that the customer has to confirm after the scan.
+    :param interval_s: seconds between two polls, as given by Kaspi.
+    :param on_event: an invoice to a phone, which Kaspi does not allow to be polled on a timer: it is polled
+        once, when it expires.
     """
 
     scan_until: datetime
@@ -45,20 +46,20 @@ class KaspiSchedule:
 
     @property
     def over_at(self) -> datetime:
-        """From here on it is called expired if Kaspi still says that it waits."""
+        """From this time on the payment is EXPIRED if Kaspi still reports it as waiting."""
         if self.scanned_at is None:
             return self.scan_until
         return self.scanned_at + timedelta(seconds=self.confirm_s)
 
     @property
     def final_poll_at(self) -> datetime:
-        """Both of Kaspi's time-outs have passed: after this look nobody asks again."""
+        """The time of the last poll: both time limits of Kaspi have passed."""
         return max(self.scan_until, self.over_at) + timedelta(seconds=self.confirm_s) + MARGIN
 
 
 def schedule_for(
     channel: Channel,
-    born: datetime,
+    sent_at: datetime,
     *,
     expires_at: datetime | None,
     scanned_at: datetime | None,
@@ -66,17 +67,17 @@ def schedule_for(
     confirm_timeout_s: int | None,
     interval_s: int | None = None,
 ) -> KaspiSchedule:
-    """A payment's times, with the usual timers where its answer was lost.
+    """Return the schedule of a payment, with the usual time limits if Kaspi's response was lost.
 
-    :param born: when it was sent to Kaspi.
+    :param sent_at: when the request was sent to Kaspi.
     """
     if channel is Channel.KASPI_REMOTE:
-        ends = expires_at or born + timedelta(seconds=REMOTE_LIFE_S)
+        ends = expires_at or sent_at + timedelta(seconds=REMOTE_LIFE_S)
         return KaspiSchedule(
             scan_until=ends, scanned_at=None, confirm_s=0, interval_s=REMOTE_LIFE_S, on_event=True
         )
     return KaspiSchedule(
-        scan_until=expires_at or born + timedelta(seconds=scan_timeout_s or USUAL_SCAN_S),
+        scan_until=expires_at or sent_at + timedelta(seconds=scan_timeout_s or USUAL_SCAN_S),
         scanned_at=scanned_at,
         confirm_s=confirm_timeout_s or USUAL_CONFIRM_S,
         interval_s=interval_s or 5,
@@ -85,12 +86,12 @@ def schedule_for(
 
 @dataclass(frozen=True, slots=True)
 class NextPoll:
-    """What a look means.
+    """The conclusion from a polled status.
 
-    :param news: ``EXPIRED`` where time is what ended it, else what Kaspi said.
-    :param final: no more looks; nothing can come any more.
-    :param at: when to look again.
-    :param stuck: both time-outs have passed and Kaspi still has not said how it ended: for a person.
+    :param event_type: ``EXPIRED`` if a deadline passed, else the event that Kaspi's status means.
+    :param final: the payment can no longer be paid and is not polled again.
+    :param at: time of the next poll.
+    :param stuck: both time limits have passed and Kaspi still reports no result; for manual review.
     """
 
     event_type: EventType | None
@@ -100,29 +101,35 @@ class NextPoll:
 
 
 def next_poll_after(
-    life: KaspiSchedule, news: EventType | None, final: bool, now: datetime, *, unclear: bool = False
+    schedule: KaspiSchedule,
+    event_type: EventType | None,
+    final: bool,
+    now: datetime,
+    *,
+    unclear: bool = False,
 ) -> NextPoll:
-    """What follows from a status that was asked at ``now``.
+    """Return the conclusion from a status that was polled at ``now``.
 
-    :param unclear: Kaspi does not say that it waits for a scan: it was scanned, or the word is not known.
-        Then nothing is over by our clock alone.
+    :param unclear: Kaspi does not report that it waits for a scan: the QR was scanned, or the status is
+        unknown. Then our clock alone does not end the payment.
     """
     if final:
-        return NextPoll(news, final=True, at=None)
-    if life.on_event and now < life.final_poll_at:
-        return NextPoll(news, final=False, at=life.final_poll_at)
-    if now < life.over_at:
-        # never before the interval is over, and once right at the end
-        return NextPoll(news, final=False, at=now + timedelta(seconds=life.interval_s))
-    if now < life.final_poll_at:
-        return NextPoll(EventType.EXPIRED, final=False, at=life.final_poll_at)
+        return NextPoll(event_type, final=True, at=None)
+    if schedule.on_event and now < schedule.final_poll_at:
+        return NextPoll(event_type, final=False, at=schedule.final_poll_at)
+    if now < schedule.over_at:
+        return NextPoll(event_type, final=False, at=now + timedelta(seconds=schedule.interval_s))
+    if now < schedule.final_poll_at:
+        return NextPoll(EventType.EXPIRED, final=False, at=schedule.final_poll_at)
     if unclear:
-        return NextPoll(EventType.EXPIRED, final=False, at=now + _pause(now - life.final_poll_at), stuck=True)
+        return NextPoll(
+            EventType.EXPIRED, final=False, at=now + _pause(now - schedule.final_poll_at), stuck=True
+        )
     return NextPoll(EventType.EXPIRED, final=True, at=None)
 
 
 def _pause(beyond: timedelta) -> timedelta:
-    """The longer it stays unclear, the more seldom it is asked; never not at all."""
+    """Return the time until the next poll: longer and longer, but polling never stops."""
     for limit, pause in _PAUSES:
         if beyond < limit:
             return pause

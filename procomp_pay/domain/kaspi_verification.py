@@ -1,7 +1,7 @@
-"""What speaks against a person's word that a Kaspi payment was made. Pure.
+"""Check a manual verification of a Kaspi payment and return the objections to it. Pure.
 
-What is found here an admin may override with a reason; it then stays open as a discrepancy. What can never be
-overridden (a number that settled another payment, a payment that is not Kaspi's) is refused elsewhere.
+An admin may override these objections with a reason; they then stay open as discrepancies. What can never be
+overridden (a number that settled another payment, a payment that is not Kaspi's) is rejected elsewhere.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from enum import StrEnum
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.transitions import DiscrepancyKind
 
-#: Clocks of phones, terminals and Kaspi differ, and receipts show whole minutes.
+#: The clocks of phones, terminals and Kaspi differ, and receipts show whole minutes.
 TOLERANCE = timedelta(minutes=10)
 
 
-class KaspiWord(StrEnum):
-    """What Kaspi says of a payment's QR when it is asked."""
+class KaspiAnswer(StrEnum):
+    """Kaspi's answer about the QR of a payment."""
 
     PAID = "paid"
     CONFIRMING = "confirming"  # scanned; the customer has not confirmed yet
     NOT_PAID = "not_paid"
     UNKNOWN_THERE = "unknown_there"  # Kaspi does not know such a purchase
     NO_ANSWER = "no_answer"
-    CANNOT_BE_ASKED = "cannot_be_asked"  # nothing of it is at Kaspi
+    CANNOT_BE_ASKED = "cannot_be_asked"  # there is no object at Kaspi, or no answer that decides anything
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What a person says: this payment was made.
+class ReceiptClaim:
+    """The operator's statement that a payment was made.
 
-    :param money: what was paid; ``None`` for what was charged.
-    :param paid_at: when, where the person says it.
-    :param in_doubt: money of another amount came for it before, and nobody has decided about that.
+    :param money: the paid amount; ``None`` for the charged amount.
+    :param paid_at: the time of the payment, if known.
+    :param in_doubt: a different amount was received for the payment before, and awaits a decision.
     """
 
     money: Money | None
@@ -43,8 +43,8 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """When a payment can have been made, and what was charged."""
+class PaymentWindow:
+    """The time in which a payment can have been made, and the charged amount."""
 
     charged: Money
     begins: datetime
@@ -53,9 +53,10 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """One thing that speaks against it, in a sentence for the clerk.
+    """One objection to a manual verification.
 
-    :param apart: what tells it from others of its kind; ``None`` where reconcile finds the very same.
+    :param sentence: the objection, for the operator. :param do: what to do next.
+    :param apart: prefix of the discrepancy's key; ``None`` if reconciliation finds the same discrepancy.
     """
 
     kind: DiscrepancyKind
@@ -65,78 +66,80 @@ class Objection:
 
     @property
     def about_amount(self) -> bool:
-        """It says that another sum came than was asked for."""
+        """True if the received amount or currency differs from the charge."""
         return self.kind in (DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH)
 
 
-def objections(claim: Claim, life: Life, word: KaspiWord, now: datetime) -> list[Objection]:
-    """Everything that speaks against it, the weightiest first."""
-    found = [_kaspi(word), _amount(claim, life), _date(claim, life, now)]
-    return [each for each in found if each is not None]
+def objections(
+    claim: ReceiptClaim, window: PaymentWindow, answer: KaspiAnswer, now: datetime
+) -> list[Objection]:
+    """Return all objections, the most important first."""
+    checks = [_kaspi(answer), _amount(claim, window), _date(claim, window, now)]
+    return [objection for objection in checks if objection is not None]
 
 
 #: A receipt on a phone can be forged, the organiser's own list of payments cannot.
-_LOOK = "look into the organiser's own Kaspi Pay app (History), not at the customer's phone"
+_LOOK = "check the organiser's own Kaspi Pay app (History), not the customer's phone"
 
 
-def _kaspi(word: KaspiWord) -> Objection | None:
-    says = {
-        KaspiWord.CONFIRMING: (
-            "Kaspi says that the customer has scanned the QR and has not confirmed yet",
-            "let the customer confirm in the Kaspi app, then try again: it turns green by itself",
+def _kaspi(answer: KaspiAnswer) -> Objection | None:
+    text = {
+        KaspiAnswer.CONFIRMING: (
+            "Kaspi reports that the customer has scanned the QR but not confirmed yet",
+            "ask the customer to confirm in the Kaspi app; the payment then completes by itself",
         ),
-        KaspiWord.NOT_PAID: (
-            "Kaspi says that this QR was not paid; a receipt alone proves nothing",
-            f'{_LOOK}: not there, show a new QR; there, an admin adds: --override --reason "…"',
+        KaspiAnswer.NOT_PAID: (
+            "Kaspi reports that this QR was not paid; a receipt alone proves nothing",
+            f'{_LOOK}; if it is not there, show a new QR; if it is, an admin adds: --override --reason "…"',
         ),
-        KaspiWord.UNKNOWN_THERE: (
+        KaspiAnswer.UNKNOWN_THERE: (
             "Kaspi does not know this QR",
-            f'{_LOOK}: there, an admin adds: --override --reason "…"',
+            f'{_LOOK}; if it is there, an admin adds: --override --reason "…"',
         ),
-    }.get(word)
-    if says is None:
+    }.get(answer)
+    if text is None:
         return None
-    if word is KaspiWord.UNKNOWN_THERE:
-        return Objection(DiscrepancyKind.MISSING_AT_PROVIDER, *says)
-    # a customer who may still confirm is not one who has not paid: that comes as news of its own
+    if answer is KaspiAnswer.UNKNOWN_THERE:
+        return Objection(DiscrepancyKind.MISSING_AT_PROVIDER, *text)
+    # a payment that may still be confirmed is not the same discrepancy as one that was not paid
     return Objection(
-        DiscrepancyKind.STATUS_MISMATCH, *says, None if word is KaspiWord.NOT_PAID else word.value
+        DiscrepancyKind.STATUS_MISMATCH, *text, None if answer is KaspiAnswer.NOT_PAID else answer.value
     )
 
 
-def _amount(claim: Claim, life: Life) -> Objection | None:
+def _amount(claim: ReceiptClaim, window: PaymentWindow) -> Objection | None:
     paid = claim.money
-    if paid is None or paid == life.charged:
+    if paid is None or paid == window.charged:
         return _doubt() if claim.in_doubt else None
-    same = paid.currency is life.charged.currency
+    same = paid.currency is window.charged.currency
     return Objection(
         DiscrepancyKind.AMOUNT_MISMATCH if same else DiscrepancyKind.CURRENCY_MISMATCH,
-        f"{paid} was paid, and {life.charged} was asked for",
-        'look at the receipt again; if it is so, an admin may accept it: --override --reason "…"',
+        f"{paid} was paid, but {window.charged} was charged",
+        'check the receipt again; if it is right, an admin may accept it: --override --reason "…"',
     )
 
 
 def _doubt() -> Objection:
     return Objection(
         DiscrepancyKind.AMOUNT_MISMATCH,
-        "Money of another amount came for this payment",
-        'compare in the Kaspi Pay app; an admin may accept it: --amount PAID --override --reason "…"',
+        "A different amount was received for this payment",
+        'check it in the Kaspi Pay app; an admin may accept it: --amount PAID --override --reason "…"',
     )
 
 
-def _date(claim: Claim, life: Life, now: datetime) -> Objection | None:
+def _date(claim: ReceiptClaim, window: PaymentWindow, now: datetime) -> Objection | None:
     at = claim.paid_at
-    if at is None or (life.begins - TOLERANCE <= at <= life.ends + TOLERANCE and at <= now + TOLERANCE):
+    if at is None or (window.begins - TOLERANCE <= at <= window.ends + TOLERANCE and at <= now + TOLERANCE):
         return None
     if at > now + TOLERANCE:
-        when = "lies in the future"
-    elif at < life.begins:
-        when = "lies before the payment was started"
+        when = "is in the future"
+    elif at < window.begins:
+        when = "is before the payment was started"
     else:
-        when = "lies after the payment's time was over"
+        when = "is after the payment expired"
     return Objection(
         DiscrepancyKind.STATUS_MISMATCH,
-        f"The time of the receipt {when}: it is of another payment",
-        'look for the payment of that time: procomp-pay list; or an admin adds: --override --reason "…"',
+        f"The time of the receipt {when}: the receipt belongs to another payment",
+        'find the payment of that time: procomp-pay list; or an admin adds: --override --reason "…"',
         "date",
     )

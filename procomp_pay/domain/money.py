@@ -1,6 +1,6 @@
 """Money: a decimal amount with its currency, never a float.
 
-Provider minor units are made here and nowhere else.
+The only module that converts to and from the minor units of providers.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Currency(StrEnum):
     RUB = "RUB"
 
 
-#: Digits after the decimal point in the provider's minor unit. Stripe counts tenge in tiyn too.
-#: Source: Stripe's currency documentation (zero-decimal currencies); none of ours is zero-decimal.
+#: Decimal digits of the provider's minor unit. Stripe counts tenge in tiyn.
+#: Source: Stripe's list of zero-decimal currencies, which has none of these.
 MINOR_DIGITS: dict[Currency, int] = {
     Currency.USD: 2,
     Currency.KZT: 2,
@@ -38,10 +38,9 @@ _CENT = Decimal("0.01")
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """An amount of one currency, with two decimals.
+    """An amount in one currency, with two decimals.
 
-    Sums and differences of two currencies raise :class:`InvalidAmount`: an amount is never
-    relabelled from one currency to another.
+    Adding or subtracting different currencies raises :class:`InvalidAmount`.
     """
 
     amount: Decimal
@@ -49,7 +48,7 @@ class Money:
 
     def __post_init__(self) -> None:
         if not isinstance(self.amount, Decimal):
-            raise TypeError(f"money is Decimal, not {type(self.amount).__name__}")
+            raise TypeError(f"an amount must be a Decimal, not {type(self.amount).__name__}")
         if not self.amount.is_finite():
             raise InvalidAmount(f"{self.amount} is not an amount of money")
         if abs(self.amount) > LARGEST:
@@ -60,10 +59,10 @@ class Money:
 
     @classmethod
     def parse(cls, amount: str | int | Decimal, currency: str | Currency) -> Money:
-        """Read a positive amount from outside.
+        """Parse a positive amount from external input.
 
         :raises InvalidAmount: not a number, not finite, zero, negative, over 99 999 999.99,
-            more than two decimals, or a currency that is not ours.
+            more than two decimals, or an unsupported currency.
         """
         try:
             known = Currency(str(currency).upper())
@@ -75,7 +74,6 @@ class Money:
         if isinstance(amount, bool) or not isinstance(amount, str | int | Decimal):
             raise InvalidAmount(f"an amount is a decimal number, not {type(amount).__name__}")
         try:
-            # str(): the exponent of a Decimal such as 1E+9 is judged as it was written
             number = Decimal(amount.strip() if isinstance(amount, str) else amount)
         except InvalidOperation:
             raise InvalidAmount(
@@ -88,9 +86,9 @@ class Money:
 
     @classmethod
     def from_minor_units(cls, units: int, currency: str | Currency) -> Money:
-        """Money from a provider's minor units (cents, tiyn); ``currency`` in any case.
+        """Convert minor units of a provider (cents, tiyn); ``currency`` in upper or lower case.
 
-        :raises InvalidAmount: a currency that is not ours, or more than the largest amount.
+        :raises InvalidAmount: an unsupported currency, or more than the largest amount.
         """
         try:
             known = Currency(str(currency).upper())
@@ -100,7 +98,7 @@ class Money:
 
     @property
     def minor_units(self) -> int:
-        """The integer that Stripe counts in: cents, tiyn, kopecks."""
+        """The amount in minor units: cents, tiyn, kopecks."""
         return int(self.amount.scaleb(MINOR_DIGITS[self.currency]))
 
     def __add__(self, other: Money) -> Money:
@@ -115,5 +113,5 @@ class Money:
         return other
 
     def __str__(self) -> str:
-        """For people: ``24 000.00 KZT``, with no-break spaces so that a line never splits an amount."""
+        """Format as ``24 000.00 KZT``, with no-break spaces so that an amount stays on one line."""
         return f"{self.amount:,.2f} {self.currency}".replace(",", "\u00a0").replace(" ", "\u00a0")

@@ -1,4 +1,4 @@
-"""The states of a payment and of a participant, and the one table of allowed moves."""
+"""The statuses of a payment and a participant, and the table of allowed status changes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class PaymentStatus(StrEnum):
-    """Where a payment stands (the platform's native enum ``"PaymentStatus"``)."""
+    """The status of a payment (the platform's native enum ``"PaymentStatus"``)."""
 
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"
@@ -18,7 +18,7 @@ class PaymentStatus(StrEnum):
 
 
 class PaymentMethod(StrEnum):
-    """How the participant pays. The API and the terminal write it in lower case."""
+    """How the participant pays. Lower case in the API and at the terminal."""
 
     KASPI_QR = "KASPI_QR"
     APPLE_PAY = "APPLE_PAY"
@@ -26,7 +26,7 @@ class PaymentMethod(StrEnum):
 
     @property
     def public_name(self) -> str:
-        """The name in the API and the terminal: ``kaspi_qr``."""
+        """The name in the API and at the terminal: ``kaspi_qr``."""
         return self.value.lower()
 
     @property
@@ -35,7 +35,7 @@ class PaymentMethod(StrEnum):
 
 
 class ParticipantStatus(StrEnum):
-    """A registration's state (the platform's native enum ``"ParticipantStatus"``)."""
+    """The status of a registration (the platform's native enum ``"ParticipantStatus"``)."""
 
     REGISTERED = "REGISTERED"
     PAID = "PAID"
@@ -43,7 +43,7 @@ class ParticipantStatus(StrEnum):
 
 
 class UserRole(StrEnum):
-    """What a platform user may do (the platform's native enum ``"UserRole"``)."""
+    """The role of a platform user (the platform's native enum ``"UserRole"``)."""
 
     USER = "USER"
     STAFF = "STAFF"
@@ -51,11 +51,11 @@ class UserRole(StrEnum):
 
 
 class Channel(StrEnum):
-    """The provider object that a payment was opened with."""
+    """The kind of provider object that a payment is made through."""
 
     KASPI_QR = "kaspi_qr"
     KASPI_LINK = "kaspi_link"
-    #: The customer typed an account number in the Kaspi app: Kaspi calls us, there is no object to ask about.
+    #: The customer typed an account number in the Kaspi app: Kaspi calls us, and there is no object to poll.
     KASPI_BILL = "kaspi_bill"
     KASPI_REMOTE = "kaspi_remote"  # an invoice to a phone number
     STRIPE_CHECKOUT = "stripe_checkout"
@@ -67,45 +67,45 @@ class Channel(StrEnum):
 
     @property
     def recallable(self) -> bool:
-        """Whether the provider can be told to take it back; Kaspi has no such call for a QR or a link."""
+        """True if the provider can cancel the object; Kaspi cannot cancel a QR or a link."""
         return not self.is_kaspi or self is Channel.KASPI_REMOTE
 
 
 class CreateState(StrEnum):
-    """What is known of the provider's object for a payment; written ahead of the call.
+    """How far the creation of the provider's object is known to have got; written before the request is sent.
 
-    A time-out means "unknown", never "failed": SENT is left only by an answer.
+    A time-out means "unknown", never "failed": only a response ends SENT.
     """
 
-    PLANNED = "planned"  # committed by us; never sent, or proved not to have arrived
-    SENT = "sent"  # sent; the answer was not seen: the object may exist
-    OPEN = "open"  # the provider's id is known
-    NEVER = "never"  # the provider refused, or nothing was made before the payment's life ended
+    PLANNED = "planned"  # not sent, or certain not to have arrived
+    SENT = "sent"  # sent, no response seen: the object may exist
+    OPEN = "open"  # the object exists and its id is known
+    NEVER = "never"  # rejected, or not created before the payment expired
 
 
 _S = PaymentStatus
 
-#: Every allowed move. Anything else is refused by the door, whoever asks.
+#: Every allowed status change. Settlement ignores all others, whoever requests them.
 MOVES: dict[PaymentStatus, frozenset[PaymentStatus]] = {
     _S.PENDING: frozenset({_S.PROCESSING, _S.COMPLETED, _S.FAILED, _S.CANCELLED, _S.EXPIRED}),
     _S.PROCESSING: frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED, _S.EXPIRED}),
     # the customer may try the same PaymentIntent again
     _S.FAILED: frozenset({_S.PENDING, _S.PROCESSING, _S.COMPLETED, _S.CANCELLED}),
-    # money came all the same: flagged late, never dropped
+    # money arrived all the same: flagged as late, never dropped
     _S.EXPIRED: frozenset({_S.COMPLETED}),
     _S.CANCELLED: frozenset({_S.COMPLETED}),
     _S.COMPLETED: frozenset({_S.REFUNDED}),
-    # only when the provider says that the refund failed
+    # only when the provider reports that the refund failed
     _S.REFUNDED: frozenset({_S.COMPLETED}),
 }
 
-#: The customer can still be waited for.
+#: The customer may still pay.
 OPEN_STATUSES = frozenset({_S.PENDING, _S.PROCESSING})
 
-#: The money came, whatever went back since.
+#: The money was received, whatever was refunded since.
 PAID_STATUSES = frozenset({_S.COMPLETED, _S.REFUNDED})
 
 
 def may_move(before: PaymentStatus, after: PaymentStatus) -> bool:
-    """Whether the table allows the move; staying is not a move."""
+    """Return True if the status change is allowed; keeping the same status is not a change."""
     return after in MOVES[before]

@@ -1,6 +1,8 @@
-"""What follows from a fact: pure, total, and the same for every order of arrival that providers allow.
+"""The transition rules: decide how an event changes a payment.
 
-The door asks :func:`decide_transition` under the payment's row lock and writes exactly what the verdict says.
+The rules are pure and total, and give the same result for every order in which providers may deliver events.
+:mod:`procomp_pay.services.settlement.apply` calls :func:`decide_transition` under the row lock of the payment
+and writes exactly the transition that it returns.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from procomp_pay.domain.states import PAID_STATUSES, ParticipantStatus, PaymentS
 
 
 class Topic(StrEnum):
-    """What an outbox row tells; a person gets the first ones, the desk's owners the alerts."""
+    """The topic of an outbox message: ``payment.*`` goes to the participant, ``alert.*`` to the operators."""
 
     PAYMENT_RECEIVED = "payment.received"
     PAYMENT_FAILED = "payment.failed"
@@ -39,7 +41,7 @@ class Topic(StrEnum):
 
 
 class DiscrepancyKind(StrEnum):
-    """How our books and a provider's can differ (SPEC 8)."""
+    """How our records and those of a provider can differ (SPEC 8)."""
 
     MISSING_LOCALLY = "MISSING_LOCALLY"
     MISSING_AT_PROVIDER = "MISSING_AT_PROVIDER"
@@ -54,25 +56,25 @@ class DiscrepancyKind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What the door did with a fact."""
+    """The effect of an event on a payment."""
 
     MOVED = "moved"  # the status changed
-    NOTED = "noted"  # something about the payment was learned, its status stays
-    ALREADY = "already"  # known before; nothing was written
-    STALE = "stale"  # older than what is known, or not an allowed move; nothing was written
-    MISMATCH = "mismatch"  # the money differs: kept for a person, the payment is not settled by it
+    NOTED = "noted"  # something was recorded, the status is unchanged
+    ALREADY = "already"  # already known; nothing was written
+    STALE = "stale"  # outdated, or not an allowed transition; nothing was written
+    MISMATCH = "mismatch"  # the money differs: the payment is not settled; for manual review
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentSnapshot:
-    """What the rules need to know of a payment, read under its lock.
+    """The state of a payment that the rules depend on, read under its lock.
 
-    :param settled_by: the payment that settles the participant, if any.
-    :param participant_status: ``None`` when the participant is gone.
-    :param provider_payment: the PaymentIntent's or Kaspi purchase's id that we know of.
-    :param moved_away: the participant is registered for another tournament than was paid for.
-    :param cancel_requested: somebody asked for the end: a session that closes is then cancelled, not expired.
-    :param news_at: time of the newest provider news that was applied.
+    :param settled_by: the payment that settles the participant's fee, if any.
+    :param participant_status: ``None`` if the participant was deleted.
+    :param provider_payment: the id of the PaymentIntent or Kaspi purchase, if known.
+    :param moved_away: the participant is now registered for another tournament than the one paid for.
+    :param cancel_requested: cancellation was requested, so a session that closes is CANCELLED, not EXPIRED.
+    :param news_at: time of the latest provider event that was applied.
     """
 
     payment_id: str
@@ -90,7 +92,7 @@ class PaymentSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What to write. ``status`` is ``None`` where it stays."""
+    """The changes to write. ``None`` leaves a field unchanged."""
 
     outcome: Outcome
     status: PaymentStatus | None = None
@@ -103,7 +105,7 @@ class Transition:
     discrepancies: tuple[DiscrepancyKind, ...] = ()
 
 
-# Two pieces of news of one second (Stripe counts in seconds): the further one wins.
+# Of two events in the same second (Stripe has a resolution of one second) the more advanced one wins.
 _RANK = {
     EventType.RETRIABLE: 0,
     EventType.PROCESSING: 1,
@@ -115,9 +117,9 @@ _RANK = {
 
 
 def decide_transition(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
-    """What follows from ``fact`` for the payment as it stands. Never raises for any pair.
+    """Return the transition that ``event`` causes. Never raises, whatever the combination.
 
-    Refunds and disputes have rules of their own (:mod:`procomp_pay.domain.refunds`): not for this function.
+    Refunds and disputes are not handled here: see :mod:`procomp_pay.domain.refunds`.
     """
     if _is_of_another_object(snapshot, event):
         return _from_another_object(snapshot, event)
@@ -131,7 +133,7 @@ def decide_transition(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transit
 
 
 def _with_provider_end(transition: Transition, snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
-    """A provider's object that is closed stops being waited for, whatever else the fact brings."""
+    """Stop polling once the provider's object is closed, whatever else the event reports."""
     if not (event.final_at_provider and snapshot.provider_open):
         return transition
     outcome = Outcome.NOTED if transition.outcome in (Outcome.ALREADY, Outcome.STALE) else transition.outcome
@@ -144,7 +146,7 @@ def _is_of_another_object(snapshot: PaymentSnapshot, event: PaymentEvent) -> boo
 
 
 def _from_another_object(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
-    """News of a second object at the provider that names our payment. Only its money matters."""
+    """Decide about a second provider object that refers to the payment: only money received by it counts."""
     if event.event_type is not EventType.SUCCEEDED:
         return Transition(Outcome.STALE)
     if snapshot.status in PAID_STATUSES:
@@ -159,13 +161,15 @@ def _from_another_object(snapshot: PaymentSnapshot, event: PaymentEvent) -> Tran
 def _opened(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
     if snapshot.provider_open or snapshot.status in PAID_STATUSES:
         return Transition(Outcome.NOTED)
-    # Learned after our own end (a lost answer, recovered): still watched, since money can come through it.
+    # Found after the payment ended on our side (a recovered response): money can still come through it.
     return Transition(Outcome.NOTED, provider_open=not event.final_at_provider)
 
 
 def _is_old(snapshot: PaymentSnapshot, event: PaymentEvent) -> bool:
-    """Older than what is known: providers deliver late and out of order. A provider's final word is never
-    old: two clocks that differ must not keep a payment open for ever."""
+    """Return True for an outdated event, since providers deliver late and out of order.
+
+    A final event is never outdated: clocks that differ must not keep a payment open for ever.
+    """
     if event.final_at_provider or snapshot.news_at is None or event.at > snapshot.news_at:
         return False
     return event.at < snapshot.news_at or _RANK[event.event_type] < _RANK.get(snapshot.status, 0)
@@ -220,17 +224,19 @@ def _expired(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
 
 
 def _succeeded(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
-    # REFUNDED goes back only when the provider says that the refund failed: a `succeeded` that
-    # arrives once more must not undo a refund.
+    # Only a failed refund moves REFUNDED back to COMPLETED: a repeated `succeeded` must not undo a refund.
     if snapshot.status in PAID_STATUSES:
         return Transition(Outcome.ALREADY)
     kind = _amount_discrepancy(snapshot, event)
     if kind is not None and not _is_accepted(event, kind):
         return Transition(Outcome.MISMATCH, topics=(Topic.ALERT_AMOUNT,), discrepancies=(kind,))
-    # A person's word, or a guess, closes nothing: what the provider says of its own object is waited for.
-    still = None if event.source.is_person or event.is_guess else False
+    # A manual verification or a guess does not close the provider's object: its own status is still polled.
+    provider_open = None if event.source.is_person or event.is_guess else False
     transition = Transition(
-        Outcome.MOVED, PaymentStatus.COMPLETED, topics=(Topic.PAYMENT_RECEIVED,), provider_open=still
+        Outcome.MOVED,
+        PaymentStatus.COMPLETED,
+        topics=(Topic.PAYMENT_RECEIVED,),
+        provider_open=provider_open,
     )
     if snapshot.status in (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED):
         transition = _add(transition, Topic.ALERT_LATE, DiscrepancyKind.LATE_PAYMENT, late=True)
@@ -238,7 +244,7 @@ def _succeeded(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
 
 
 def _amount_discrepancy(snapshot: PaymentSnapshot, event: PaymentEvent) -> DiscrepancyKind | None:
-    """How the money differs from what was charged."""
+    """Return how the received money differs from the charge; ``None`` if it does not."""
     if event.money_unreadable is None and event.money in (None, snapshot.charged):
         return None
     same_currency = event.money is None or event.money.currency is snapshot.charged.currency
@@ -246,7 +252,7 @@ def _amount_discrepancy(snapshot: PaymentSnapshot, event: PaymentEvent) -> Discr
 
 
 def _is_accepted(event: PaymentEvent, kind: DiscrepancyKind) -> bool:
-    """Whether a person took it as it is. Never in another currency: an amount is relabelled by nobody."""
+    """Return True if an operator accepted the amount. A different currency cannot be accepted."""
     return event.amount_accepted and event.money is not None and kind is DiscrepancyKind.AMOUNT_MISMATCH
 
 
@@ -254,7 +260,7 @@ def _settle_participant(transition: Transition, snapshot: PaymentSnapshot) -> Tr
     if snapshot.settled_by not in (None, snapshot.payment_id):
         return _add(transition, Topic.ALERT_DUPLICATE, DiscrepancyKind.DUPLICATE_PAYMENT, duplicate=True)
     if snapshot.moved_away or snapshot.participant_status in (None, ParticipantStatus.CANCELLED):
-        # Money for a registration that is gone, or that is another one now, takes no place; a person decides.
+        # The registration was cancelled, deleted or moved: left for manual review, not marked as paid.
         return _add(transition, Topic.ALERT_PARTICIPANT, DiscrepancyKind.PARTICIPANT_MISMATCH)
     return replace(transition, activates=True)
 
@@ -276,15 +282,17 @@ def _add(
     )
 
 
-def _unplaced(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:  # noqa: ARG001 - a rule like the others
-    """The books are compared: a settled payment whose participant nobody activated."""
-    who = (snapshot.participant_status, snapshot.settled_by)
+def _unplaced(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:  # noqa: ARG001 - has the signature of a rule
+    """Mark the participant of a COMPLETED payment as paid, after reconciliation found that it was not."""
     free = snapshot.settled_by in (None, snapshot.payment_id) and snapshot.participant_status in (
         ParticipantStatus.REGISTERED,
         ParticipantStatus.PAID,
     )
-    is_placed = who == (ParticipantStatus.PAID, snapshot.payment_id)
-    if snapshot.status is not PaymentStatus.COMPLETED or snapshot.moved_away or is_placed or not free:
+    is_marked = (snapshot.participant_status, snapshot.settled_by) == (
+        ParticipantStatus.PAID,
+        snapshot.payment_id,
+    )
+    if snapshot.status is not PaymentStatus.COMPLETED or snapshot.moved_away or is_marked or not free:
         return Transition(Outcome.ALREADY)
     return Transition(Outcome.NOTED, activates=True)
 

@@ -17,7 +17,7 @@ from procomp_pay.cli.kaspi.keyboard import ESCAPE, Keys, Line, can_read, keyboar
 from procomp_pay.cli.kaspi.queue_rows import Queue, as_receipt
 from procomp_pay.cli.kaspi.wording import minutes, short_state
 from procomp_pay.domain.errors import DatabaseUnavailable, PaymentError
-from procomp_pay.domain.kaspi_verification import KaspiWord
+from procomp_pay.domain.kaspi_verification import KaspiAnswer
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.services.kaspi_verification.provider_check import ask
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified, verify
@@ -161,7 +161,7 @@ class Inquiry:
             try:
                 self.word = (await ask(ctx, payment_id, actor)).value
             except PaymentError:
-                self.word = KaspiWord.NO_ANSWER.value
+                self.word = KaspiAnswer.NO_ANSWER.value
             await asyncio.sleep(_ASK_S)
 
 
@@ -188,7 +188,7 @@ _BY_KASPI = "Kaspi confirmed it, no number was needed. Compare it with the phone
 
 
 def _remark(done: Verified) -> str:
-    if done.kaspi is KaspiWord.PAID:
+    if done.kaspi is KaspiAnswer.PAID:
         return _BY_KASPI
     return "Verified by you. Kaspi is still asked; a contradiction opens a discrepancy."
 

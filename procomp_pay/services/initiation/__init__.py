@@ -1,1 +1,1 @@
-"""Initiation."""
+"""Start payments."""

@@ -1,4 +1,4 @@
-"""Start a payment, or return the one that is open (SPEC 4)."""
+"""Start a payment, or return the open one (SPEC 4)."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from procomp_pay.storage.registrations import lookup as people
 
 log = logging.getLogger(__name__)
 
-#: Seconds to wait for another process that is opening the same payment right now.
+#: Seconds to wait for another process that is creating the same payment at this moment.
 _PATIENCE_S = 8.0
 _PAUSE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class InitiatedPayment:
-    """:param reused: the payment was open before, and is the same one."""
+    """:param reused: the payment was already open."""
 
     payment_id: str
     reused: bool
@@ -53,7 +53,7 @@ class InitiatedPayment:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What to do next, outside the transaction."""
+    """The next step, taken outside the transaction."""
 
     step: Step
     payment_id: str
@@ -64,14 +64,14 @@ class _Plan:
 async def initiate(ctx: AppContext, order: InitiateRequest, actor: Actor) -> InitiatedPayment:
     """Start a payment for a participant, or return the open one.
 
-    :raises NotFound: no such participant. :raises AlreadyPaid: the fee is settled.
+    :raises NotFound: no such participant. :raises AlreadyPaid: the fee is already paid.
     :raises Refused: the amount, the currency or the method does not fit the tournament's fees.
-    :raises Conflict: the idempotency key was used for another request, or another payment is being made.
-    :raises ManualReviewRequired: money of another amount came; a person decides first.
-    :raises ProviderUnavailable, OutcomeUnknown: the payment stays PENDING and is healed later.
+    :raises Conflict: the idempotency key was used for another request, or another payment is in progress.
+    :raises ManualReviewRequired: a different amount was received before and awaits a decision.
+    :raises ProviderUnavailable, OutcomeUnknown: the payment stays PENDING and is recovered later.
     """
-    ctx.providers.of(order.channel)  # not configured: say so before anything is written
-    seen: set[str] = set()  # open payments that were cleared away or looked at: each once
+    ctx.providers.of(order.channel)  # raises before anything is written if it is not configured
+    seen: set[str] = set()  # open payments that were cancelled or polled: each only once
     waited = 0.0
     while waited <= _PATIENCE_S:
         plan = await _plan(ctx, order, actor, seen)
@@ -83,7 +83,7 @@ async def initiate(ctx: AppContext, order: InitiateRequest, actor: Actor) -> Ini
             await _clear_open_payment(ctx, plan, actor)
         else:
             return await _create_at_provider(ctx, plan, actor)
-    raise _being_made(order)
+    raise _in_progress(order)
 
 
 async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> InitiatedPayment:
@@ -92,13 +92,18 @@ async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> Ini
         async with ctx.db.reading() as session:
             status = (await payments.load_payment(session, plan.payment_id)).payment.status
         if status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED):
-            raise Conflict(f"Payment {plan.payment_id} was {status} meanwhile", next_step="start it again")
+            raise Conflict(
+                f"Payment {plan.payment_id} was {status} meanwhile",
+                next_step="repeat the command to start a new one",
+            )
     return InitiatedPayment(plan.payment_id, plan.reused)
 
 
 async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> None:
-    """Take another payment back, or ask how it stands. A provider that is away does not stop the desk:
-    what was asked of it is kept and done later."""
+    """Cancel or poll an open payment.
+
+    A provider that is unavailable does not block the new payment: the cancellation is recorded and done later.
+    """
     try:
         if plan.step is Step.CANCEL:
             await clear_away(ctx, plan.payment_id, actor)
@@ -107,25 +112,25 @@ async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> Non
     except Conflict:
         raise
     except (Unavailable, NotFound, Refused) as error:
-        log.warning("payment %s stays as it is for now: %s", plan.payment_id, error.message)
+        log.warning("payment %s is left unchanged for now: %s", plan.payment_id, error.message)
 
 
 async def _plan(ctx: AppContext, order: InitiateRequest, actor: Actor, seen: set[str]) -> _Plan:
     async with ctx.db.writing() as session:
-        # Everybody who starts a payment for this participant queues up here.
-        who = await people.participant(session, order.participant_id, lock=True)
+        # the lock serialises all starts of payments for this participant
+        participant = await people.participant(session, order.participant_id, lock=True)
         claim = order.claim(actor)
         known = await idempotency.known(session, claim) if claim else None
         if known is not None and known.payment_id is not None:
             locked = await payments.load_payment(session, known.payment_id)
             step = for_replayed_key(locked, ctx.clock())
             if step is not Step.REUSE:
-                await _check_person(session, who)
+                await _check_participant(session, participant)
             return _planned(locked, step, ctx)
-        what = await _checked(session, who, order)
-        plan = await _check_open_payments(session, ctx, order, what, seen)
+        registration = await _registration(session, participant, order)
+        plan = await _check_open_payments(session, ctx, order, registration, seen)
         if plan is None:
-            locked = await insert(session, ctx, order, actor, what)
+            locked = await insert(session, ctx, order, actor, registration)
             plan = _Plan(Step.SEND, locked.payment.id, reused=False, send=mark_sent(locked, ctx))
         if claim is not None and plan.step in (Step.REUSE, Step.SEND):
             await idempotency.remember(session, claim, plan.payment_id, ctx.clock())
@@ -133,19 +138,19 @@ async def _plan(ctx: AppContext, order: InitiateRequest, actor: Actor, seen: set
 
 
 async def _check_open_payments(
-    session: AsyncSession, ctx: AppContext, order: InitiateRequest, what: Registration, seen: set[str]
+    session: AsyncSession, ctx: AppContext, order: InitiateRequest, registration: Registration, seen: set[str]
 ) -> _Plan | None:
-    """The first open payment that something has to be done about; ``None`` where a new one can start."""
-    for payment_id in await payments.open_ids(session, what.who.id):
+    """Return the step for the first open payment that needs one; ``None`` if a new payment can start."""
+    for payment_id in await payments.open_ids(session, registration.participant.id):
         locked = await payments.load_payment(session, payment_id)
-        step = for_open_payment(locked, order, what, ctx.clock(), phone=phone_of(locked, ctx))
+        step = for_open_payment(locked, order, registration, ctx.clock(), phone=phone_of(locked, ctx))
         if step in (Step.CANCEL, Step.REFRESH) and payment_id in seen:
             if locked.payment.status is PaymentStatus.PROCESSING:
-                raise _being_made(order)
+                raise _in_progress(order)
             if is_on_the_phone(locked) and order.channel is Channel.KASPI_REMOTE:
                 raise Conflict(
-                    f"Invoice {payment_id} is on the customer's phone and is not recalled: no second goes",
-                    next_step="ask the customer to refuse it in the Kaspi app; or take the fee with a QR",
+                    f"Invoice {payment_id} is still open on the customer's phone; a second one was not sent",
+                    next_step="ask the customer to reject it in the Kaspi app, or charge the fee with a QR",
                 )
             continue
         if step is not None:
@@ -157,31 +162,36 @@ def _planned(locked: OrmLockedPayment, step: Step, ctx: AppContext) -> _Plan:
     return _Plan(step, locked.payment.id, send=mark_sent(locked, ctx) if step is Step.SEND else None)
 
 
-async def _check_person(session: AsyncSession, who: Participant) -> None:
+async def _check_participant(session: AsyncSession, participant: Participant) -> None:
+    """Check that a payment may be started for this registration.
+
+    :raises AlreadyPaid, Conflict, ManualReviewRequired: it may not.
     """
-    :raises AlreadyPaid, Conflict, ManualReviewRequired: nothing may be paid for this registration now.
-    """
-    if who.status is ParticipantStatus.PAID or who.payment_id is not None:
-        raise AlreadyPaid(f"{who.full_name} has paid already", next_step=f"procomp-pay status {who.id}")
-    if who.status is ParticipantStatus.CANCELLED:
-        raise Conflict(f"The registration of {who.full_name} is cancelled")
-    odd = await discrepancies.payment_awaiting_decision(session, who.id, OPEN_STATUSES)
-    if odd is not None:
+    if participant.status is ParticipantStatus.PAID or participant.payment_id is not None:
+        raise AlreadyPaid(
+            f"{participant.full_name} has paid already", next_step=f"procomp-pay status {participant.id}"
+        )
+    if participant.status is ParticipantStatus.CANCELLED:
+        raise Conflict(f"The registration of {participant.full_name} is cancelled")
+    payment_id = await discrepancies.payment_awaiting_decision(session, participant.id, OPEN_STATUSES)
+    if payment_id is not None:
         raise ManualReviewRequired(
-            f"Money of another amount came for {who.full_name}: a person decides before more is taken",
-            next_step=f"procomp-pay status --payment {odd}",
+            f"A different amount was received for {participant.full_name}: it awaits a decision",
+            next_step=f"procomp-pay status --payment {payment_id}",
         )
 
 
-async def _checked(session: AsyncSession, who: Participant, order: InitiateRequest) -> Registration:
-    await _check_person(session, who)
-    tournament = await people.tournament(session, who.tournament_id)
+async def _registration(
+    session: AsyncSession, participant: Participant, order: InitiateRequest
+) -> Registration:
+    await _check_participant(session, participant)
+    tournament = await people.tournament(session, participant.tournament_id)
     fees = await people.entry_fees(session, tournament)
-    return Registration(who, tournament, charge_for(fees, order.method, order.requested))
+    return Registration(participant, tournament, charge_for(fees, order.method, order.requested))
 
 
-def _being_made(order: InitiateRequest) -> Conflict:
+def _in_progress(order: InitiateRequest) -> Conflict:
     return Conflict(
-        "Another payment of this participant is being made right now",
-        next_step=f"look at it: procomp-pay status {order.participant_id}",
+        "Another payment of this participant is in progress",
+        next_step=f"see it: procomp-pay status {order.participant_id}",
     )

@@ -1,4 +1,4 @@
-"""What a participant's open payment means for a new order. Reads rows; writes and calls nothing."""
+"""Decide what to do with the open payment of a participant when a new one is requested. Pure."""
 
 from __future__ import annotations
 
@@ -11,89 +11,88 @@ from procomp_pay.services.initiation.request import InitiateRequest, Registratio
 from procomp_pay.services.lifecycle.polling import kaspi_schedule
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 
-#: A call is over, with its retries, in less; in seconds. Until then its answer is not lost but on its way.
-_UNDER_WAY_S = 35
-#: A Stripe page that another process may be opening at this moment is taken up after this, in seconds: the
-#: same request under the same key is safe to send beside it.
-_PAGE_UNDER_WAY_S = 8
-#: Stripe opens no page that ends in less than 30 minutes.
-_PAGE_NEEDS = timedelta(minutes=35)
+#: Seconds in which a request and its retries are over. Until then its response is not considered lost.
+_IN_PROGRESS_S = 35
+#: Seconds until the creation of a Stripe page by another process is resumed: it is safe to send the same
+#: request with the same key at the same time.
+_PAGE_IN_PROGRESS_S = 8
+#: Stripe creates no page that expires in less than 30 minutes.
+_PAGE_MINIMUM = timedelta(minutes=35)
 
 
 class Step(StrEnum):
-    """What to do about an open payment."""
+    """The step to take with an open payment."""
 
-    REUSE = "give"  # it is the one: return it
-    SEND = "send"  # it is the one, and its opening is taken up
-    WAIT = "wait"  # another process is opening it at this moment
-    CANCEL = "clear"  # take it back, or look once more at one whose time is over
-    REFRESH = "look"  # it cannot be taken back: ask once whether it is being paid
+    REUSE = "reuse"  # return it: it is the requested payment
+    SEND = "send"  # it is the requested payment, and its creation is resumed
+    WAIT = "wait"  # another process is creating it at this moment
+    CANCEL = "cancel"  # cancel it, or poll it once more if it has expired
+    REFRESH = "refresh"  # it cannot be cancelled: poll once whether it is being paid
 
 
 def for_open_payment(
     locked: OrmLockedPayment,
     order: InitiateRequest,
-    what: Registration,
+    registration: Registration,
     now: datetime,
     *,
     phone: str | None = None,
 ) -> Step | None:
-    """What to do about an open payment before a new one is started; ``None`` where it is not in the way.
+    """Return the step to take with an open payment before a new one is started; ``None`` if none is needed.
 
-    :param phone: to whom the open payment's invoice was sent.
-    :raises OutcomeUnknown: Kaspi's answer was lost, and its QR's life is not over.
+    :param phone: the phone number to which the invoice of the open payment was sent.
+    :raises OutcomeUnknown: Kaspi's response was lost, and its QR has not expired yet.
     """
     payment, detail = locked.payment, locked.detail
     alive = payment.status in OPEN_STATUSES or payment.status is PaymentStatus.FAILED
     if detail.channel is Channel.KASPI_REMOTE and detail.create_state is CreateState.SENT:
-        # nothing can be taken back without its number; a second invoice is never sent beside it
-        return take_up(locked, now) if order.channel is Channel.KASPI_REMOTE else None
+        # without its number it cannot be cancelled, and a second invoice is never sent
+        return resume(locked, now) if order.channel is Channel.KASPI_REMOTE else None
     if not alive or detail.cancel_requested_by is not None:
         return Step.CANCEL if detail.channel.recallable else None
-    if _is_the_same(locked, order, what) and phone == order.phone:
-        return Step.CANCEL if _is_over(locked, now) else take_up(locked, now)
+    if _is_the_same(locked, order, registration) and phone == order.phone:
+        return Step.CANCEL if _is_over(locked, now) else resume(locked, now)
     if detail.channel.recallable:
         return Step.CANCEL
     return Step.REFRESH if detail.create_state is CreateState.OPEN else None
 
 
 def for_replayed_key(locked: OrmLockedPayment, now: datetime) -> Step:
-    """What an idempotency key's payment means when the key comes again: the same answer, and nothing new
-    for a payment that is over.
+    """Return the step for a repeated idempotency key: the same result, and no new payment if it has ended.
 
-    :raises Refused: the first answer was a refusal. :raises Conflict: it ended before it was opened.
-    :raises OutcomeUnknown: as :func:`for_open_payment`.
+    :raises Refused: the first request was rejected. :raises Conflict: it ended before it was created.
+    :raises OutcomeUnknown: as in :func:`for_open_payment`.
     """
     payment, detail = locked.payment, locked.detail
     if detail.create_state is CreateState.OPEN:
         return Step.REUSE
     if payment.status is PaymentStatus.FAILED:
         raise Refused(
-            payment.failure_reason or "The provider refused it", next_step="use a new key to try again"
+            payment.failure_reason or "The provider rejected it", next_step="use a new key to try again"
         )
     if payment.status is not PaymentStatus.PENDING or detail.cancel_requested_by or _is_over(locked, now):
-        raise Conflict(f"Payment {payment.id} is over", next_step="use a new key for a new payment")
-    return take_up(locked, now)
+        raise Conflict(f"Payment {payment.id} has ended", next_step="use a new key for a new payment")
+    return resume(locked, now)
 
 
 def is_on_the_phone(locked: OrmLockedPayment) -> bool:
-    """Whether it is an invoice that can be paid at this moment."""
+    """Return True for an invoice that the customer can pay at this moment."""
     detail = locked.detail
     return detail.channel is Channel.KASPI_REMOTE and detail.create_state is CreateState.OPEN
 
 
-def take_up(locked: OrmLockedPayment, now: datetime) -> Step:
-    """Go on with a payment that was started before.
+def resume(locked: OrmLockedPayment, now: datetime) -> Step:
+    """Return the step to take with a payment that was started before.
 
-    :raises OutcomeUnknown: as :func:`for_open_payment`.
+    :raises OutcomeUnknown: as in :func:`for_open_payment`.
     """
     detail = locked.detail
     if detail.create_state in (CreateState.OPEN, CreateState.NEVER):
         return Step.REUSE
     if detail.create_state is CreateState.PLANNED:
         return Step.SEND
-    under_way = _UNDER_WAY_S if detail.channel.is_kaspi else _PAGE_UNDER_WAY_S
-    if detail.sent_at is not None and now - detail.sent_at < timedelta(seconds=under_way):
+    in_progress = _IN_PROGRESS_S if detail.channel.is_kaspi else _PAGE_IN_PROGRESS_S
+    if detail.sent_at is not None and now - detail.sent_at < timedelta(seconds=in_progress):
         return Step.WAIT
     if not detail.channel.is_kaspi:
         return Step.SEND
@@ -102,27 +101,30 @@ def take_up(locked: OrmLockedPayment, now: datetime) -> Step:
         return Step.CANCEL
     if detail.channel is Channel.KASPI_REMOTE:
         raise OutcomeUnknown(
-            f"Kaspi's answer to invoice {locked.payment.id} was lost: the phone may show it, no second goes",
-            next_step="look at the customer's phone; or take the fee with a QR",
+            f"Kaspi did not confirm invoice {locked.payment.id}; it may be on the phone, "
+            "so no second one was sent",
+            next_step="check the customer's phone, or charge the fee with a QR",
             retry_after=left,
         )
     raise OutcomeUnknown(
-        f"Kaspi's answer to payment {locked.payment.id} was lost; a new QR waits until the first is over",
-        next_step=f"try again in {left} s, or take another method",
+        f"Kaspi did not confirm payment {locked.payment.id}; a new QR has to wait until it expires",
+        next_step=f"try again in {left} s, or use another method",
         retry_after=left,
     )
 
 
-def _is_the_same(locked: OrmLockedPayment, order: InitiateRequest, what: Registration) -> bool:
+def _is_the_same(locked: OrmLockedPayment, order: InitiateRequest, registration: Registration) -> bool:
     payment, detail = locked.payment, locked.detail
     shown = (Channel.KASPI_QR, Channel.KASPI_LINK)
     same_form = detail.channel is order.channel or (detail.channel in shown and order.channel in shown)
-    same_fee = locked.charged == what.charge.charged and payment.tournament_id == what.tournament.id
+    same_fee = (
+        locked.charged == registration.charge.charged and payment.tournament_id == registration.tournament.id
+    )
     return payment.method is order.method and same_form and same_fee
 
 
 def _is_over(locked: OrmLockedPayment, now: datetime) -> bool:
-    """Whether it cannot be paid any more, or cannot be opened in time: giving it out would help nobody."""
+    """Return True if it can no longer be paid, or not be created in time."""
     payment, detail = locked.payment, locked.detail
     if detail.channel.is_kaspi:
         return detail.create_state is CreateState.OPEN and now >= kaspi_schedule(locked).over_at
@@ -130,4 +132,4 @@ def _is_over(locked: OrmLockedPayment, now: datetime) -> bool:
         return False
     page = detail.channel is Channel.STRIPE_CHECKOUT
     unopened = detail.create_state is not CreateState.OPEN
-    return now >= detail.expires_at - (_PAGE_NEEDS if page and unopened else timedelta())
+    return now >= detail.expires_at - (_PAGE_MINIMUM if page and unopened else timedelta())

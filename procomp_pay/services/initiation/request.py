@@ -1,4 +1,4 @@
-"""What is asked for when a payment is started, and the row that it becomes."""
+"""The request that starts a payment, and the rows that are inserted for it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment
 
 #: How long a hosted page stays open. Stripe allows 30 minutes to 24 hours.
 CHECKOUT_LIFE = timedelta(minutes=60)
-#: When we cancel a bare intent that nobody paid; Stripe itself would keep it for ever.
+#: After this an unpaid intent without a page is cancelled; Stripe would keep it for ever.
 INTENT_LIFE = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
 class InitiateRequest:
-    """What is asked for.
+    """The request to start a payment.
 
-    :param requested: the amount that the caller names; ``None`` takes the fee as it stands.
-    :param channel: the form: a hosted page or a bare intent, a QR or a link.
-    :param phone: to whom an invoice is sent, as Kaspi writes it.
-    :param return_url: where the customer's browser goes after a hosted page.
-    :param language: of letters about it, where the caller's app says one.
+    :param requested: the amount that the caller expects; ``None`` accepts the current fee.
+    :param channel: a hosted page or an intent without a page, a QR, a link or an invoice.
+    :param phone: the phone number for an invoice, in Kaspi's format.
+    :param return_url: the page to which the browser returns after a hosted page.
+    :param language: the language of e-mails about it, if the caller's app names one.
     """
 
     participant_id: str
@@ -47,20 +47,20 @@ class InitiateRequest:
     phone: str | None = None
 
     def fingerprint(self) -> str:
-        """The same for the same request: an idempotency key holds for one request only."""
-        asked = self.requested
+        """Return a hash of the request: an idempotency key is valid for one request only."""
+        requested = self.requested
         content = {
             "participant_id": self.participant_id,
             "method": self.method.value,
             "channel": self.channel.value,
-            "amount": asked.amount if asked else None,
-            "currency": asked.currency.value if asked else None,
+            "amount": requested.amount if requested else None,
+            "currency": requested.currency.value if requested else None,
             "return_url": self.return_url,
         } | ({"phone": self.phone} if self.phone else {})
         return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
 
     def claim(self, actor: Actor) -> idempotency.Claim | None:
-        """The key under which ``actor`` asks."""
+        """Return the claim on the idempotency key of ``actor``."""
         if self.idempotency_key is None:
             return None
         return idempotency.Claim(f"initiate:{actor.scope}", self.idempotency_key, self.fingerprint())
@@ -68,23 +68,23 @@ class InitiateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Who pays for what, and how much."""
+    """The registration that is paid for, and the charge."""
 
-    who: Participant
+    participant: Participant
     tournament: Tournament
     charge: Charge
 
 
 async def insert(
-    session: AsyncSession, ctx: AppContext, order: InitiateRequest, actor: Actor, what: Registration
+    session: AsyncSession, ctx: AppContext, order: InitiateRequest, actor: Actor, registration: Registration
 ) -> OrmLockedPayment:
     """Write a new payment with its first audit entry. The caller commits before it calls a provider.
 
     A new row is PENDING; from then on only :mod:`procomp_pay.services.settlement.apply` changes the status.
     """
-    detail = _detail(ctx, order, actor, what)
+    detail = _detail(ctx, order, actor, registration)
     detail.short_code = await payments.free_code(session, detail.payment_id)
-    payment = _payment(detail.payment_id, ctx, order, what)
+    payment = _payment(detail.payment_id, ctx, order, registration)
     session.add(payment)
     await session.flush()
     session.add(detail)
@@ -97,51 +97,53 @@ async def insert(
             "status": payment.status.value,
             "method": order.method.value,
             "channel": order.channel.value,
-            "amount": what.charge.charged.amount,
-            "currency": what.charge.charged.currency.value,
-            "participant_id": what.who.id,
+            "amount": registration.charge.charged.amount,
+            "currency": registration.charge.charged.currency.value,
+            "participant_id": registration.participant.id,
         },
     )
     await audit.append(session, payment.id, started, detail.created_at)
-    return OrmLockedPayment(payment, detail, what.who)
+    return OrmLockedPayment(payment, detail, registration.participant)
 
 
-def _payment(payment_id: str, ctx: AppContext, order: InitiateRequest, what: Registration) -> Payment:
-    now, charged = ctx.clock(), what.charge.charged
+def _payment(payment_id: str, ctx: AppContext, order: InitiateRequest, registration: Registration) -> Payment:
+    now, charged = ctx.clock(), registration.charge.charged
     return Payment(
         id=payment_id,
         amount=charged.amount,
         currency=charged.currency,
         status=PaymentStatus.PENDING,
         method=order.method,
-        # the description is kept: a retry must send it word for word, also when a name changes meanwhile
+        # the description is stored, since a retry must repeat it exactly, even if a name changes meanwhile
         meta={
-            "participantId": what.who.id,
-            "description": f"{what.tournament.name}: {what.who.full_name}"[:200],
+            "participantId": registration.participant.id,
+            "description": f"{registration.tournament.name}: {registration.participant.full_name}"[:200],
         }
         | ({"language": order.language.value} if order.language else {}),
-        user_id=what.who.user_id,
-        tournament_id=what.tournament.id,
+        user_id=registration.participant.user_id,
+        tournament_id=registration.tournament.id,
         created_at=now,
         updated_at=now,
     )
 
 
-def _detail(ctx: AppContext, order: InitiateRequest, actor: Actor, what: Registration) -> PaymentDetail:
+def _detail(
+    ctx: AppContext, order: InitiateRequest, actor: Actor, registration: Registration
+) -> PaymentDetail:
     now = ctx.clock()
     life = {Channel.STRIPE_CHECKOUT: CHECKOUT_LIFE, Channel.STRIPE_INTENT: INTENT_LIFE}.get(order.channel)
     return PaymentDetail(
         payment_id=ctx.new_id(),
-        participant_id=what.who.id,
+        participant_id=registration.participant.id,
         channel=order.channel,
         create_state=CreateState.PLANNED,
         provider_open=True,
         return_url=order.return_url or f"{ctx.base_url}/api/v1/payments/thanks",
-        requested_amount=what.charge.requested.amount,
-        requested_currency=what.charge.requested.currency,
-        charged_amount=what.charge.charged.amount,
-        charged_currency=what.charge.charged.currency,
-        # whole seconds: Stripe counts in them, and a retry must name the same end
+        requested_amount=registration.charge.requested.amount,
+        requested_currency=registration.charge.requested.currency,
+        charged_amount=registration.charge.charged.amount,
+        charged_currency=registration.charge.charged.currency,
+        # whole seconds, the resolution of Stripe: a retry must repeat the same time
         expires_at=(now + life).replace(microsecond=0) if life else None,
         phone_enc=ctx.keyring.encrypt(order.phone) if order.phone else None,
         started_by=actor.name,

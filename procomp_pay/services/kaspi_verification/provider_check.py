@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from procomp_pay.domain.errors import ConfigurationError, NotFound, PaymentError
 from procomp_pay.domain.events import EventType
-from procomp_pay.domain.kaspi_verification import KaspiWord
+from procomp_pay.domain.kaspi_verification import KaspiAnswer
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import CreateState
 from procomp_pay.services.context import Actor, AppContext
@@ -26,7 +26,7 @@ PATIENCE_S = 4.0
 class Asked:
     """What Kaspi said; ``money`` where it told the amount that was paid."""
 
-    word: KaspiWord
+    word: KaspiAnswer
     money: Money | None = None
 
 
@@ -34,7 +34,7 @@ async def ask_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> 
     """Ask now. News are applied: a payment that Kaspi calls paid is COMPLETED afterwards, unless the amount
     differs."""
     if locked.detail.create_state is not CreateState.OPEN or locked.detail.provider_ref is None:
-        return Asked(KaspiWord.CANNOT_BE_ASKED)
+        return Asked(KaspiAnswer.CANNOT_BE_ASKED)
     try:
         provider = ctx.providers.of(locked.detail.channel)
         async with asyncio.timeout(PATIENCE_S):
@@ -43,14 +43,16 @@ async def ask_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> 
         log.warning("Kaspi cannot say now whether payment %s was made: %s", locked.payment.id, error)
         return Asked(_without_answer(error))
     if not seen.authoritative:
-        return Asked(KaspiWord.CANNOT_BE_ASKED)
+        return Asked(KaspiAnswer.CANNOT_BE_ASKED)
     await apply_provider_status(ctx, locked.payment.id, seen, actor)
     if seen.event_type is EventType.PROCESSING:
-        return Asked(KaspiWord.CONFIRMING)
-    return Asked(KaspiWord.PAID if seen.event_type is EventType.SUCCEEDED else KaspiWord.NOT_PAID, seen.money)
+        return Asked(KaspiAnswer.CONFIRMING)
+    return Asked(
+        KaspiAnswer.PAID if seen.event_type is EventType.SUCCEEDED else KaspiAnswer.NOT_PAID, seen.money
+    )
 
 
-async def ask(ctx: AppContext, payment_id: str, actor: Actor) -> KaspiWord:
+async def ask(ctx: AppContext, payment_id: str, actor: Actor) -> KaspiAnswer:
     """As :func:`ask_kaspi`, for a clerk who has just picked a payment.
 
     :raises NotFound: no such payment.
@@ -60,8 +62,8 @@ async def ask(ctx: AppContext, payment_id: str, actor: Actor) -> KaspiWord:
     return (await ask_kaspi(ctx, locked, actor)).word
 
 
-def _without_answer(error: Exception) -> KaspiWord:
+def _without_answer(error: Exception) -> KaspiAnswer:
     if isinstance(error, NotFound):
-        return KaspiWord.UNKNOWN_THERE
+        return KaspiAnswer.UNKNOWN_THERE
     unset = isinstance(error, ConfigurationError)
-    return KaspiWord.CANNOT_BE_ASKED if unset else KaspiWord.NO_ANSWER
+    return KaspiAnswer.CANNOT_BE_ASKED if unset else KaspiAnswer.NO_ANSWER

@@ -14,7 +14,13 @@ from typing import Any
 
 from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
-from procomp_pay.domain.kaspi_verification import Claim, KaspiWord, Life, Objection, objections
+from procomp_pay.domain.kaspi_verification import (
+    KaspiAnswer,
+    Objection,
+    PaymentWindow,
+    ReceiptClaim,
+    objections,
+)
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read as read_number
 from procomp_pay.domain.states import PaymentStatus
@@ -87,7 +93,7 @@ class Verified:
     already: bool
     late: bool
     duplicate: bool
-    kaspi: KaspiWord
+    kaspi: KaspiAnswer
     overridden: tuple[str, ...] = field(default=())
 
 
@@ -105,10 +111,10 @@ async def verify(ctx: AppContext, order: VerificationRequest, actor: Actor) -> V
         async with ctx.db.reading() as session:
             locked = await load_payment(session, order.payment_id)
             if await _is_known(session, order, actor):
-                return _answer(locked, order, number, KaspiWord.CANNOT_BE_ASKED)
+                return _answer(locked, order, number, KaspiAnswer.CANNOT_BE_ASKED)
             _check_kind(locked)
             await _check_number(session, locked, number)  # told at once, before Kaspi is asked
-        asked = Asked(KaspiWord.CANNOT_BE_ASKED)
+        asked = Asked(KaspiAnswer.CANNOT_BE_ASKED)
         if locked.payment.status is not PaymentStatus.COMPLETED:
             asked = await ask_kaspi(ctx, locked, actor)
         async with ctx.db.writing() as session:
@@ -234,7 +240,7 @@ async def _settled(
             paid = side_effects.as_document(order.money or asked_for)
             found |= {"charged": side_effects.as_document(asked_for), "paid": paid}
         key = None if each.apart is None else f"{each.apart}:{number}"
-        await side_effects.open_discrepancy(session, ctx, locked, each.kind, found, key, told=False)
+        await side_effects.open_discrepancy(session, ctx, locked, each.kind, found, key, has_alert=False)
     if (claim := order.claim(actor)) is not None:
         await idempotency.remember(session, claim, locked.payment.id, ctx.clock())
     return _answer(locked, order, number, asked.word, against=against)
@@ -245,13 +251,13 @@ async def _against(
     ctx: AppContext,
     locked: OrmLockedPayment,
     order: VerificationRequest,
-    word: KaspiWord,
+    word: KaspiAnswer,
 ) -> list[Objection]:
     paid = locked.payment.status is PaymentStatus.COMPLETED  # Kaspi has said so: only its number is added
     in_doubt = not paid and await numbers.is_amount_in_doubt(session, locked.payment.id)
-    life = Life(locked.charged, locked.detail.created_at, _ends(ctx, locked))
-    claim = Claim(order.money, order.paid_at, in_doubt)
-    return objections(claim, life, KaspiWord.PAID if paid else word, ctx.clock())
+    window = PaymentWindow(locked.charged, locked.detail.created_at, _ends(ctx, locked))
+    claim = ReceiptClaim(order.money, order.paid_at, in_doubt)
+    return objections(claim, window, KaspiAnswer.PAID if paid else word, ctx.clock())
 
 
 def _ends(ctx: AppContext, locked: OrmLockedPayment) -> datetime:
@@ -289,7 +295,7 @@ def _answer(
     locked: OrmLockedPayment,
     order: VerificationRequest,
     number: str,
-    word: KaspiWord,
+    word: KaspiAnswer,
     *,
     already: bool = False,
     against: list[Objection] | None = None,

@@ -1,4 +1,4 @@
-"""Cancel a payment: at the provider where it can be recalled, watched until it is dead where it cannot."""
+"""Cancel a payment: at the provider if possible, else by polling it until it can no longer be paid."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from procomp_pay.services.lifecycle.create_at_provider import (
     mark_missing_at_provider,
 )
 from procomp_pay.services.lifecycle.polling import close, poll_payment
-from procomp_pay.services.settlement.apply import AppliedEvent, apply_event
+from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 
 
 async def cancel(ctx: AppContext, payment_id: str, actor: Actor) -> PaymentStatus:
-    """Cancel a payment that was not paid.
+    """Cancel an unpaid payment.
 
-    :returns: how it stands afterwards; COMPLETED if it was paid meanwhile.
+    :returns: the status afterwards; COMPLETED if it was paid meanwhile.
     :raises NotFound: no such payment.
-    :raises Conflict: it is paid, over already, or the customer is confirming it at this moment.
-    :raises ProviderUnavailable, OutcomeUnknown: asked for and kept; background work finishes it.
+    :raises Conflict: it is paid, has already ended, or the customer is confirming it at this moment.
+    :raises ProviderUnavailable, OutcomeUnknown: the request is recorded; background work completes it.
     """
-    locked = await _request(ctx, payment_id, actor)
+    locked = await _record_request(ctx, payment_id, actor)
     if locked.detail.create_state is CreateState.PLANNED:
         await cancel_unsent(ctx, payment_id, actor)
         locked = await _read(ctx, payment_id)
     if locked.detail.channel is Channel.KASPI_REMOTE and locked.detail.create_state is CreateState.SENT:
         raise OutcomeUnknown(
-            "Kaspi's answer to this invoice was lost: without its number it cannot be recalled",
-            next_step="ask the customer to refuse it in the Kaspi app; it ends by itself after 24 hours",
+            "Kaspi's response to this invoice was lost, and without its number it cannot be cancelled",
+            next_step="ask the customer to reject it in the Kaspi app; it expires by itself after 24 hours",
         )
     if not locked.detail.channel.recallable:
         return await _cancel_kaspi(ctx, locked, actor)
     if locked.detail.provider_open and locked.detail.create_state is CreateState.SENT:
-        await poll_payment(ctx, payment_id, actor)  # its answer was lost: find it first, then take it back
+        await poll_payment(ctx, payment_id, actor)  # its response was lost: find the object, then cancel it
         locked = await _read(ctx, payment_id)
     if locked.detail.provider_open:
         await close(ctx, locked, actor)
@@ -45,15 +45,15 @@ async def cancel(ctx: AppContext, payment_id: str, actor: Actor) -> PaymentStatu
 
 
 async def clear_away(ctx: AppContext, payment_id: str, actor: Actor) -> None:
-    """Make room for a new payment: look once more at one whose time is over, take back one that is open.
+    """Clear the way for a new payment: poll an expired payment once more, cancel an open one.
 
     :raises Conflict: it is being paid at this moment.
-    :raises ProviderUnavailable, OutcomeUnknown: not now; what was asked for is kept.
+    :raises ProviderUnavailable, OutcomeUnknown: not possible now; the request is recorded.
     """
     locked = await _read(ctx, payment_id)
     if not locked.detail.channel.recallable:
         if locked.detail.create_state is CreateState.OPEN:
-            await _look_or_end(ctx, payment_id, actor)
+            await _poll_or_expire(ctx, payment_id, actor)
         else:
             await expire_unopened(ctx, payment_id)
         return
@@ -63,30 +63,30 @@ async def clear_away(ctx: AppContext, payment_id: str, actor: Actor) -> None:
         await poll_payment(ctx, payment_id, actor)
 
 
-async def _look_or_end(ctx: AppContext, payment_id: str, actor: Actor) -> None:
+async def _poll_or_expire(ctx: AppContext, payment_id: str, actor: Actor) -> None:
     try:
         await poll_payment(ctx, payment_id, actor)
     except NotFound:
         await mark_missing_at_provider(ctx, payment_id)
 
 
-async def _request(ctx: AppContext, payment_id: str, actor: Actor) -> OrmLockedPayment:
-    """Write ahead that the end was asked for: a crash after this is finished by background work."""
+async def _record_request(ctx: AppContext, payment_id: str, actor: Actor) -> OrmLockedPayment:
+    """Record the request before it is executed, so that background work completes it after a crash."""
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
         status = locked.payment.status
         if status in PAID_STATUSES:
             raise Conflict(
                 f"Payment {payment_id} is {status}: it cannot be cancelled",
-                next_step=f'give the money back: procomp-pay refund {payment_id} --reason "…"',
+                next_step=f'refund it: procomp-pay refund {payment_id} --reason "…"',
             )
         if not locked.detail.provider_open and status in OPEN_STATUSES:
             raise ManualReviewRequired(
-                f"Payment {payment_id} is closed at the provider: money of another amount came through it",
-                next_step="compare it with the provider's dashboard; it is kept as a discrepancy",
+                f"Payment {payment_id} is closed at the provider: a different amount was received",
+                next_step="compare it with the provider's dashboard; see: procomp-pay discrepancies list",
             )
         if not locked.detail.provider_open:
-            raise Conflict(f"Payment {payment_id} is {status} already", next_step="nothing needs to be done")
+            raise Conflict(f"Payment {payment_id} is already {status}", next_step="nothing to do")
         if locked.detail.cancel_requested_by is None and locked.detail.channel.recallable:
             locked.detail.cancel_requested_by = actor.name
             locked.detail.cancel_requested_at = ctx.clock()
@@ -99,8 +99,11 @@ async def _request(ctx: AppContext, payment_id: str, actor: Actor) -> OrmLockedP
 
 
 async def _cancel_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> PaymentStatus:
-    """A QR cannot be recalled. Ours ends; the QR is watched until Kaspi's own end, and money that comes
-    through it all the same is taken and flagged late."""
+    """Cancel a payment by QR, which Kaspi cannot cancel.
+
+    The payment is CANCELLED at once; the QR is polled until it expires, and money that is still paid through
+    it is accepted and flagged as late.
+    """
     payment_id = locked.payment.id
     if locked.detail.create_state is CreateState.OPEN:
         await poll_payment(ctx, payment_id, actor)
@@ -121,19 +124,19 @@ async def _cancel_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor)
             reason="Cancelled at the desk",
             final_at_provider=locked.detail.create_state is CreateState.PLANNED,
         )
-        settled: AppliedEvent = await apply_event(ctx, event)
-        return settled.status
+        return (await apply_event(ctx, event)).status
     return _ended(locked)
 
 
 def _ended(locked: OrmLockedPayment) -> PaymentStatus:
-    """
-    :raises Conflict: the provider did not let go of it.
+    """Return the status of a payment that has ended.
+
+    :raises Conflict: the provider did not cancel it.
     """
     if locked.payment.status in OPEN_STATUSES:
         raise Conflict(
-            "The payment is being made at this moment and cannot be taken back",
-            next_step=f"see how it ends: procomp-pay status --payment {locked.payment.id} --watch",
+            "The payment is being made at this moment and cannot be cancelled",
+            next_step=f"watch it: procomp-pay status --payment {locked.payment.id} --watch",
         )
     return locked.payment.status
 

@@ -1,8 +1,8 @@
-"""Open a committed payment at its provider, and take up again what was interrupted.
+"""Create a committed payment at its provider, and resume a creation that was interrupted.
 
-Write ahead: the row says SENT before the call leaves. A crash or a time-out at any point is healed from the
-row alone: Stripe gets the same request under the same idempotency key, so there is never a second
-PaymentIntent; a Kaspi QR whose answer was lost is waited out, since Kaspi promises no idempotency.
+The row is set to SENT before the request leaves, so that a crash or a time-out at any point is recovered from
+the row alone. Stripe gets the same request with the same idempotency key, so there is never a second
+PaymentIntent. A Kaspi QR whose response was lost is left to expire, since Kaspi does not promise idempotency.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment, lock_payme
 
 log = logging.getLogger(__name__)
 
-#: How long after sending a lost answer is taken up again, in seconds; longer than one call may take.
+#: Seconds after sending until a lost response is recovered; longer than one request may take.
 RECOVER_AFTER_S = 45
 _CLOCKS_AGREE = timedelta(seconds=60)
-#: Between two looks at an open Stripe payment, in seconds: webhooks bring the news, this finds lost ones.
-STRIPE_LOOK_S = 600
+#: Seconds between two polls of an open Stripe payment, to find lost webhooks.
+STRIPE_POLL_S = 600
 
 
 def phone_of(locked: OrmLockedPayment, ctx: AppContext) -> str | None:
-    """To whom its invoice goes."""
+    """Return the phone number that the invoice is sent to, if any."""
     return ctx.keyring.decrypt(locked.detail.phone_enc) if locked.detail.phone_enc else None
 
 
 def request_for(locked: OrmLockedPayment, ctx: AppContext, *, again: bool = False) -> CreateRequest:
-    """The call that opens this payment. From the row alone: a second one is word for word the first.
+    """Return the request that creates the payment, from its row alone: a repeated request is identical.
 
-    :param again: it was sent before, and its answer was lost.
+    :param again: it was sent before, and its response was lost.
     """
     payment, detail = locked.payment, locked.detail
     return CreateRequest(
@@ -68,7 +68,7 @@ def request_for(locked: OrmLockedPayment, ctx: AppContext, *, again: bool = Fals
 
 
 def mark_sent(locked: OrmLockedPayment, ctx: AppContext) -> CreateRequest:
-    """Say in the row that the call is about to leave. The caller commits before it leaves."""
+    """Set the row to SENT and return the request. The caller commits before it sends the request."""
     now = ctx.clock()
     again = locked.detail.create_state is CreateState.SENT
     locked.detail.create_state = CreateState.SENT
@@ -79,38 +79,40 @@ def mark_sent(locked: OrmLockedPayment, ctx: AppContext) -> CreateRequest:
 
 
 async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor) -> None:
-    """Send the call whose row says SENT, and record the answer.
+    """Send the request of a row that is SENT, and store the response.
 
-    :raises ProviderUnavailable: nothing was made; the payment stays open to be sent again.
-    :raises OutcomeUnknown: no answer was seen; the payment stays open and is healed later.
-    :raises Refused, ConfigurationError: the provider said no; the payment is FAILED, unless it was sent
-        before: then it stays open until it is known what became of that.
+    :raises ProviderUnavailable: nothing was created; the payment stays open and is sent again.
+    :raises OutcomeUnknown: no response was seen; the payment stays open and is recovered later.
+    :raises Refused, ConfigurationError: the provider rejected it; the payment is FAILED, unless it was sent
+        before: then it stays open until the outcome of the first request is known.
     """
     try:
         created = await ctx.providers.of(request.channel).create(request)
     except ProviderUnavailable as error:
-        if not request.again:  # else an earlier one may have arrived: its answer is still unknown
+        if not request.again:  # else an earlier request may have arrived, with an unknown outcome
             await retrying(lambda: _not_sent(ctx, request.payment_id))
         raise _with_payment(error, request.payment_id) from error
     except OutcomeUnknown as error:
         if request.channel is Channel.KASPI_REMOTE:
-            raise _invoice_unknown(error, request.payment_id) from error
+            raise _invoice_outcome_unknown(error, request.payment_id) from error
         raise _with_payment(error, request.payment_id) from error
     except (Refused, NotFound, ConfigurationError) as error:
-        found = await _made_before(ctx, request, error) if request.again else None
-        if found is None:
-            why = error.message
-            await retrying(lambda: mark_rejected(ctx, request.payment_id, actor, why))
+        earlier = await _find_created_before(ctx, request, error) if request.again else None
+        if earlier is None:
+            reason = error.message
+            await retrying(lambda: mark_rejected(ctx, request.payment_id, actor, reason))
             raise
-        created = found
+        created = earlier
     await retrying(lambda: store_created(ctx, request.payment_id, created, actor))
 
 
-async def _made_before(ctx: AppContext, request: CreateRequest, error: PaymentError) -> Created | None:
-    """A second sending was refused, which says nothing of the first: what that one made, if anything.
+async def _find_created_before(
+    ctx: AppContext, request: CreateRequest, error: PaymentError
+) -> Created | None:
+    """Find the object that an earlier request created, after a repeated request was rejected.
 
-    :raises PaymentError: ``error``, where the provider does not let us look (its key was changed meanwhile),
-        or cannot tell; else what looking raised. The outcome stays unknown.
+    :raises PaymentError: ``error`` if the provider cannot be searched (its key was changed meanwhile), else
+        the error of the search. The outcome stays unknown.
     """
     if request.channel.is_kaspi or isinstance(error, ConfigurationError):
         raise error
@@ -118,7 +120,7 @@ async def _made_before(ctx: AppContext, request: CreateRequest, error: PaymentEr
 
 
 async def store_created(ctx: AppContext, payment_id: str, created: Created, actor: Actor) -> None:
-    """:func:`record` in a transaction of its own."""
+    """Call :func:`store_created_in` in its own transaction."""
     async with ctx.db.writing() as session:
         await store_created_in(session, ctx, payment_id, created, actor)
 
@@ -126,7 +128,7 @@ async def store_created(ctx: AppContext, payment_id: str, created: Created, acto
 async def store_created_in(
     session: AsyncSession, ctx: AppContext, payment_id: str, created: Created, actor: Actor
 ) -> None:
-    """Write what the provider made, in the caller's transaction."""
+    """Store the object that the provider created, in the caller's transaction."""
     locked = await lock_payment(session, payment_id)
     detail, now = locked.detail, ctx.clock()
     detail.provider_ref = created.provider_ref
@@ -134,11 +136,11 @@ async def store_created_in(
     detail.payment_url = created.payment_url
     detail.client_secret_enc = _encrypted(ctx, created.client_secret)
     detail.qr_token_enc = _encrypted(ctx, created.qr_token)
-    detail.expires_at = _end(created, now) or detail.expires_at
+    detail.expires_at = _expiry(created, now) or detail.expires_at
     detail.poll_interval_s = created.poll_interval_s
     detail.scan_timeout_s = created.scan_timeout_s
     detail.confirm_timeout_s = created.confirm_timeout_s
-    detail.next_poll_at = now + timedelta(seconds=created.poll_interval_s or STRIPE_LOOK_S)
+    detail.next_poll_at = now + timedelta(seconds=created.poll_interval_s or STRIPE_POLL_S)
     event = PaymentEvent(
         payment_id=payment_id,
         event_type=EventType.OPENED,
@@ -150,25 +152,25 @@ async def store_created_in(
     )
     await apply_event_in(session, ctx, event, locked)
     if locked.payment.status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED) and detail.provider_open:
-        detail.next_poll_at = now  # our side ended while the call was under way: it is closed at once
+        detail.next_poll_at = now  # the payment ended during the request: close the object at once
 
 
-def _end(created: Created, now: datetime) -> datetime | None:
-    """When it stops being payable. Kaspi's timers run from now on, by our own clock."""
+def _expiry(created: Created, now: datetime) -> datetime | None:
+    """Return when the payment expires. Kaspi's time limits start now, by our own clock."""
     if created.scan_timeout_s is None:
         return created.expires_at
-    ours = now + timedelta(seconds=created.scan_timeout_s)
-    if created.expires_at is not None and abs(created.expires_at - ours) > _CLOCKS_AGREE:
-        log.warning("Kaspi's end of a QR is %s, ours is %s: the clocks differ", created.expires_at, ours)
-    return ours
+    expires_at = now + timedelta(seconds=created.scan_timeout_s)
+    if created.expires_at is not None and abs(created.expires_at - expires_at) > _CLOCKS_AGREE:
+        log.warning("Kaspi expires a QR at %s, we at %s: the clocks differ", created.expires_at, expires_at)
+    return expires_at
 
 
 async def mark_rejected(ctx: AppContext, payment_id: str, actor: Actor, reason: str) -> None:
-    """The provider made nothing and never will for this payment."""
+    """Set the payment to FAILED: the provider rejected the request and created nothing."""
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
         if locked.detail.create_state not in UNOPENED:
-            return  # another process opened it meanwhile
+            return  # created by another process meanwhile
         locked.detail.create_state = CreateState.NEVER
         event = PaymentEvent(
             payment_id=payment_id,
@@ -184,30 +186,30 @@ async def mark_rejected(ctx: AppContext, payment_id: str, actor: Actor, reason: 
 
 
 async def expire_unopened(ctx: AppContext, payment_id: str) -> None:
-    """The payment's life ended before the provider made anything that somebody could have seen."""
+    """Set the payment to EXPIRED: nothing was created at the provider in time."""
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
         if locked.detail.create_state not in UNOPENED:
-            return  # another process opened it meanwhile
-        paid = locked.payment.status in PAID_STATUSES  # a clerk found it
+            return  # created by another process meanwhile
+        paid = locked.payment.status in PAID_STATUSES  # verified manually
         remote = locked.detail.channel is Channel.KASPI_REMOTE
         if remote and locked.detail.create_state is CreateState.SENT and not paid:
-            await _may_have_been_paid(session, ctx, locked)
+            await _flag_lost_invoice(session, ctx, locked)
         locked.detail.create_state = CreateState.NEVER
-        await apply_event_in(session, ctx, _over(ctx, locked, "The provider never answered"), locked)
+        await apply_event_in(session, ctx, _expired(ctx, locked, "The provider never answered"), locked)
 
 
-async def _may_have_been_paid(session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment) -> None:
-    """The phone may have shown the invoice, whose number at Kaspi we never learned: a person looks."""
-    found = {"why": "Kaspi's answer to an invoice was lost", "payment_in_comment": locked.payment.id}
-    await side_effects.open_discrepancy(session, ctx, locked, DiscrepancyKind.STUCK, found, "invoice")
+async def _flag_lost_invoice(session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment) -> None:
+    """Open a discrepancy: the customer may have got and paid an invoice whose number we do not know."""
+    detail = {"why": "Kaspi's answer to an invoice was lost", "payment_in_comment": locked.payment.id}
+    await side_effects.open_discrepancy(session, ctx, locked, DiscrepancyKind.STUCK, detail, "invoice")
     await side_effects.enqueue_message(
-        session, ctx, locked, Topic.ALERT_STUCK, locked.charged, once="invoice", **found
+        session, ctx, locked, Topic.ALERT_STUCK, locked.charged, once="invoice", **detail
     )
 
 
 async def mark_missing_at_provider(ctx: AppContext, payment_id: str) -> None:
-    """The provider does not know the object that we have: nothing can come through it, and a person looks."""
+    """Expire a payment whose object the provider does not know, and open a discrepancy."""
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
         if not locked.detail.provider_open:
@@ -215,23 +217,23 @@ async def mark_missing_at_provider(ctx: AppContext, payment_id: str) -> None:
         ref = locked.detail.provider_ref or "none"
         kind = DiscrepancyKind.MISSING_AT_PROVIDER
         await side_effects.open_discrepancy(session, ctx, locked, kind, {"provider_ref": ref}, ref)
-        await apply_event_in(session, ctx, _over(ctx, locked, "The provider does not know it"), locked)
+        await apply_event_in(session, ctx, _expired(ctx, locked, "The provider does not know it"), locked)
 
 
 async def cancel_unsent(ctx: AppContext, payment_id: str, actor: Actor) -> None:
-    """Cancel a payment that never left us: the provider need not be asked."""
+    """Cancel a payment that was not sent yet, without a request to the provider."""
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
         if locked.detail.create_state is not CreateState.PLANNED:
             return
         locked.detail.create_state = CreateState.NEVER
-        event = _over(ctx, locked, "Cancelled before it was sent")
+        event = _expired(ctx, locked, "Cancelled before it was sent")
         await apply_event_in(
             session, ctx, replace(event, event_type=EventType.CANCELLED, actor=actor.name), locked
         )
 
 
-def _over(ctx: AppContext, locked: OrmLockedPayment, reason: str) -> PaymentEvent:
+def _expired(ctx: AppContext, locked: OrmLockedPayment, reason: str) -> PaymentEvent:
     return PaymentEvent(
         payment_id=locked.payment.id,
         event_type=EventType.EXPIRED,
@@ -257,16 +259,16 @@ def _api_source(channel: Channel) -> Source:
 def _with_payment(error: ProviderUnavailable | OutcomeUnknown, payment_id: str) -> Exception:
     return type(error)(
         f"{error.message}. Payment {payment_id} stays PENDING; nothing is lost",
-        next_step="start it again in a minute (the same payment is taken up), or: procomp-pay maintain",
+        next_step="repeat the command in a minute (it resumes the same payment), or: procomp-pay maintain",
         retry_after=error.retry_after or 5,
     )
 
 
-def _invoice_unknown(error: OutcomeUnknown, payment_id: str) -> OutcomeUnknown:
+def _invoice_outcome_unknown(error: OutcomeUnknown, payment_id: str) -> OutcomeUnknown:
     return OutcomeUnknown(
         f"{error.message}. Payment {payment_id} stays PENDING",
-        next_step="look at the customer's phone: paid there, it is verified by its operation number "
-        "(verify-kaspi); not there, take the fee with a QR",
+        next_step="check the customer's phone: if the invoice was paid, enter its operation number with "
+        f"procomp-pay verify-kaspi {payment_id}; if it is not there, charge the fee with a QR",
     )
 
 

@@ -1,7 +1,7 @@
-"""Look after open payments: poll Kaspi, find lost Stripe news, expire, take up what was interrupted.
+"""Poll open payments: query Kaspi, find lost Stripe events, expire, resume interrupted creations.
 
-One column, ``next_poll_at``, says when a payment is looked at next; one function does whatever the row
-asks for. ``serve`` calls it in a loop, ``maintain`` once, ``status --refresh`` for one payment.
+The column ``next_poll_at`` says when a payment is due, and :func:`poll_payment` does what its row needs.
+``serve`` calls it in a loop, ``maintain`` once, ``status --refresh`` for one payment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.providers.protocol import ProviderStatus
 from procomp_pay.services.context import SYSTEM, Actor, AppContext
 from procomp_pay.services.lifecycle.create_at_provider import (
-    STRIPE_LOOK_S,
+    STRIPE_POLL_S,
     expire_unopened,
     mark_missing_at_provider,
     mark_sent,
@@ -39,18 +39,18 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payme
 
 log = logging.getLogger(__name__)
 
-#: How long a claimed payment is left alone by other processes, in seconds: longer than a call may take.
+#: Seconds for which a claimed payment is leased to a process; longer than a request may take.
 LEASE_S = 60
-#: After a provider's failure, in seconds.
-_TRY_AGAIN_S = 20
-#: After Kaspi refused to recall an invoice, in seconds.
-_RECALL_AGAIN_S = 6 * 3600
-#: After a failure while somebody looks on, in seconds.
-FOLLOW_AGAIN_S = 5
+#: Seconds until the next poll after a failure of the provider.
+_RETRY_S = 20
+#: Seconds until the next try after Kaspi refused to cancel an invoice.
+_RETRY_CANCEL_S = 6 * 3600
+#: Seconds until the next poll after a failure, while a user watches the payment.
+WATCH_RETRY_S = 5
 
 
 def kaspi_schedule(locked: OrmLockedPayment) -> KaspiSchedule:
-    """A Kaspi payment's times, with the usual timers where its answer was lost."""
+    """Return the polling schedule of a Kaspi payment, with the usual time limits if the response was lost."""
     detail = locked.detail
     return schedule_for(
         detail.channel,
@@ -64,10 +64,10 @@ def kaspi_schedule(locked: OrmLockedPayment) -> KaspiSchedule:
 
 
 async def poll_payment(ctx: AppContext, payment_id: str, actor: Actor = SYSTEM) -> AppliedEvent | None:
-    """Do what the payment needs now. ``None`` where there was no news.
+    """Poll a payment, or do whatever else it needs now. Returns ``None`` if no event was applied.
 
     :raises NotFound: no such payment.
-    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: not now; it stays due.
+    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: not possible now; the payment stays due.
     """
     async with ctx.db.reading() as session:
         locked = await load_payment(session, payment_id)
@@ -80,25 +80,25 @@ async def poll_payment(ctx: AppContext, payment_id: str, actor: Actor = SYSTEM) 
     if _is_to_be_closed(locked, ctx):
         return await close(ctx, locked, actor)
     try:
-        seen = await ctx.providers.of(locked.detail.channel).fetch(provider_ref_of(locked))
+        status = await ctx.providers.of(locked.detail.channel).fetch(provider_ref_of(locked))
     except NotFound:
         if not _has_ended(locked, ctx):
             raise
         await mark_missing_at_provider(ctx, payment_id)
         return None
-    return await apply_provider_status(ctx, payment_id, seen, actor)
+    return await apply_provider_status(ctx, payment_id, status, actor)
 
 
 def _has_ended(locked: OrmLockedPayment, ctx: AppContext) -> bool:
-    """Whether nobody can be paying it any more, by our own clock."""
+    """Return True if the payment can no longer be paid, by our own clock."""
     if locked.detail.channel.is_kaspi:
         return ctx.clock() >= kaspi_schedule(locked).final_poll_at
-    ends = locked.detail.expires_at
-    return ends is not None and ctx.clock() >= ends
+    expires_at = locked.detail.expires_at
+    return expires_at is not None and ctx.clock() >= expires_at
 
 
 async def _check_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> None:
-    """Nothing more can come in; something may have gone back that we were only given a hint of."""
+    """Check a closed payment for refunds that were only hinted at."""
     if locked.payment.status in PAID_STATUSES:
         await sync_refunds(ctx, locked, actor)
     async with ctx.db.writing() as session:
@@ -108,14 +108,13 @@ async def _check_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor
 async def poll_if_due(
     ctx: AppContext, payment_id: str, actor: Actor = SYSTEM, *, at_least_every: timedelta | None = None
 ) -> bool:
-    """As :func:`poll_payment`, where the payment is due; for somebody who follows it live. The row is claimed
-    first, so that it and a running ``serve`` never both ask.
+    """Call :func:`poll_payment` if the payment is due, for a user who watches it.
 
-    :returns: whether the provider was asked and answered.
+    The row is claimed first, so that this process and a running ``serve`` never poll at the same time.
 
-    :param at_least_every: bring a look that is farther off forward to this; for a provider whose news come
-        by webhook, which may not reach us.
-    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: not now; it stays due, a little later.
+    :param at_least_every: poll at least this often, for a provider whose webhooks may not reach us.
+    :returns: True if the provider was polled.
+    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: not possible now; due again soon.
     """
     async with ctx.db.reading() as session:
         if not _is_due(await load_payment(session, payment_id), ctx, at_least_every):
@@ -123,12 +122,12 @@ async def poll_if_due(
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
         if not _is_due(locked, ctx, at_least_every):
-            return False  # another one came first
+            return False  # another process was faster
         locked.detail.next_poll_at = ctx.clock() + timedelta(seconds=LEASE_S)
     try:
         await poll_payment(ctx, payment_id, actor)
     except PaymentError:
-        await schedule_next_poll(ctx, payment_id, seconds=FOLLOW_AGAIN_S)
+        await schedule_next_poll(ctx, payment_id, seconds=WATCH_RETRY_S)
         raise
     if at_least_every is not None:
         await schedule_next_poll(ctx, payment_id, seconds=max(1, int(at_least_every.total_seconds())))
@@ -143,18 +142,21 @@ def _is_due(locked: OrmLockedPayment, ctx: AppContext, at_least_every: timedelta
         return True
     if at_least_every is None or detail.create_state is not CreateState.OPEN:
         return False
-    # farther off than a lease: nobody is asking at this moment, and nobody will soon
+    # later than a lease: no process polls at this moment, or soon
     return detail.next_poll_at - now > timedelta(seconds=LEASE_S)
 
 
 def _is_to_be_closed(locked: OrmLockedPayment, ctx: AppContext) -> bool:
-    """Whether the provider's object is to be taken back: somebody asked, its end has come, or our payment
-    ended while its answer was lost."""
+    """Return True if the provider's object has to be cancelled.
+
+    That is if cancellation was requested, the object expired, another payment settled the fee, or the payment
+    ended while the response was lost.
+    """
     detail = locked.detail
     if not detail.channel.recallable:
         return False
     if detail.channel is Channel.KASPI_REMOTE and _has_ended(locked, ctx):
-        return False  # over by itself; whether it was paid in time is asked
+        return False  # it expires by itself; poll whether it was paid in time
     ended = detail.channel is Channel.STRIPE_INTENT and detail.expires_at is not None
     return (
         detail.cancel_requested_by is not None
@@ -165,120 +167,124 @@ def _is_to_be_closed(locked: OrmLockedPayment, ctx: AppContext) -> bool:
 
 
 def _is_settled_by_another(locked: OrmLockedPayment) -> bool:
-    """The fee was paid another way meanwhile: this one must not take money too."""
-    who = locked.participant
-    return who is not None and who.payment_id not in (None, locked.payment.id)
+    """Return True if another payment has settled the fee, so that this one must not be paid too."""
+    participant = locked.participant
+    return participant is not None and participant.payment_id not in (None, locked.payment.id)
 
 
 async def close(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> AppliedEvent | None:
-    """Take an open object back at a provider that can, and apply how it stands afterwards."""
+    """Cancel the object at the provider, and apply its status after that."""
     try:
-        seen = await ctx.providers.of(locked.detail.channel).cancel(provider_ref_of(locked))
+        status = await ctx.providers.of(locked.detail.channel).cancel(provider_ref_of(locked))
     except NotFound:
         await mark_missing_at_provider(ctx, locked.payment.id)
         return None
     except (Refused, ConfigurationError) as error:
         if locked.detail.channel is not Channel.KASPI_REMOTE or actor is not SYSTEM:
             raise
-        # still open there. Each try asks how it stands, which Kaspi forbids on a timer
-        log.warning("invoice %s is not recalled: %s", locked.payment.id, error.message)
-        await schedule_next_poll(ctx, locked.payment.id, seconds=_RECALL_AGAIN_S)
+        # the invoice stays open; each try also queries its status, which Kaspi forbids on a timer
+        log.warning("invoice %s was not cancelled: %s", locked.payment.id, error.message)
+        await schedule_next_poll(ctx, locked.payment.id, seconds=_RETRY_CANCEL_S)
         return None
     asked_by = locked.detail.cancel_requested_by
-    if seen.event_type is EventType.CANCELLED and asked_by is None and not _is_settled_by_another(locked):
-        # nobody asked: it is time that ended it
-        seen = replace(seen, event_type=EventType.EXPIRED, reason="Nobody paid in time")
-    who = replace(actor, name=asked_by) if asked_by else actor
-    return await apply_provider_status(ctx, locked.payment.id, seen, who)
+    if status.event_type is EventType.CANCELLED and asked_by is None and not _is_settled_by_another(locked):
+        # cancelled because it expired, not on request
+        status = replace(status, event_type=EventType.EXPIRED, reason="Nobody paid in time")
+    actor = replace(actor, name=asked_by) if asked_by else actor
+    return await apply_provider_status(ctx, locked.payment.id, status, actor)
 
 
 async def apply_provider_status(
-    ctx: AppContext, payment_id: str, seen: ProviderStatus, actor: Actor
+    ctx: AppContext, payment_id: str, status: ProviderStatus, actor: Actor
 ) -> AppliedEvent | None:
-    """Hand what a provider said to the door, and note when to look again, in one transaction."""
+    """Apply a provider's status, and schedule the next poll, in one transaction."""
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
         now = ctx.clock()
-        if not seen.authoritative and locked.payment.status is PaymentStatus.COMPLETED:
-            # settled by a person's word, which nobody there contradicts: that time is over says nothing here
+        if not status.authoritative and locked.payment.status is PaymentStatus.COMPLETED:
+            # verified manually; an expiry that is not reported by the provider does not contradict that
             locked.detail.next_poll_at = None
             return None
-        news, final, next_at = seen.event_type, seen.final, now + timedelta(seconds=STRIPE_LOOK_S)
+        event_type, final, next_at = status.event_type, status.final, now + timedelta(seconds=STRIPE_POLL_S)
         source = Source.STRIPE_API
         if locked.detail.channel.is_kaspi:
             source = Source.KASPI_STATUS
-            if news is EventType.PROCESSING and locked.detail.scanned_at is None:
+            if event_type is EventType.PROCESSING and locked.detail.scanned_at is None:
                 locked.detail.scanned_at = now
-            look = next_poll_after(kaspi_schedule(locked), news, seen.final, now, unclear=seen.unclear)
-            news, final = look.event_type, look.final
-            next_at = look.at or now
-            if look.stuck:
-                await _say_stuck(session, ctx, locked, seen)
+            next_poll = next_poll_after(
+                kaspi_schedule(locked), event_type, status.final, now, unclear=status.unclear
+            )
+            event_type, final = next_poll.event_type, next_poll.final
+            next_at = next_poll.at or now
+            if next_poll.stuck:
+                await _flag_stuck(session, ctx, locked, status)
         locked.detail.next_poll_at = next_at if locked.detail.provider_open else None
-        if news is None and not final:
+        if event_type is None and not final:
             return None
         event = PaymentEvent(
             payment_id=payment_id,
-            event_type=news or EventType.EXPIRED,
-            at=seen.at or now,
+            event_type=event_type or EventType.EXPIRED,
+            at=status.at or now,
             source=_source(
-                actor, source, by_clock=news is EventType.EXPIRED and seen.event_type is not EventType.EXPIRED
+                actor,
+                source,
+                by_clock=event_type is EventType.EXPIRED and status.event_type is not EventType.EXPIRED,
             ),
             actor=actor.name,
             request_id=actor.request_id,
-            money=seen.money,
-            money_unreadable=seen.money_unreadable,
-            ids=seen.ids,
-            reason=seen.reason or ("Nobody paid in time" if news is EventType.EXPIRED else None),
+            money=status.money,
+            money_unreadable=status.money_unreadable,
+            ids=status.ids,
+            reason=status.reason or ("Nobody paid in time" if event_type is EventType.EXPIRED else None),
             final_at_provider=final,
         )
-        settled = await apply_event_in(session, ctx, event, locked)
-        if seen.refunded:
-            locked.detail.next_poll_at = now  # a look back: how much it was, and whose place it frees
-        return settled
+        applied = await apply_event_in(session, ctx, event, locked)
+        if status.refunded:
+            locked.detail.next_poll_at = now  # check the refunds: amount and participant
+        return applied
 
 
 def _source(actor: Actor, source: Source, *, by_clock: bool) -> Source:
-    """Who says so: the provider or the clock; reconcile, where it was reconcile that asked."""
+    """Return the source of the event: reconciliation if it asked, else the provider or the clock."""
     if actor.source is Source.RECONCILE:
         return Source.RECONCILE
     return Source.CLOCK if by_clock else source
 
 
-async def _say_stuck(
-    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, seen: ProviderStatus
+async def _flag_stuck(
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, status: ProviderStatus
 ) -> None:
-    """Kaspi should have ended it long ago and has not: it is still asked, and a person is told."""
-    found = {"provider_ref": locked.detail.provider_ref, "status": seen.raw_status[:40]}
-    key = locked.detail.provider_ref or "payment"  # as reconcile names it
-    await side_effects.open_discrepancy(session, ctx, locked, DiscrepancyKind.STUCK, found, key)
+    """Open a discrepancy and alert the operators: Kaspi has not ended the payment in time."""
+    detail = {"provider_ref": locked.detail.provider_ref, "status": status.raw_status[:40]}
+    key = locked.detail.provider_ref or "payment"  # as in reconciliation
+    await side_effects.open_discrepancy(session, ctx, locked, DiscrepancyKind.STUCK, detail, key)
     await side_effects.enqueue_message(
-        session, ctx, locked, Topic.ALERT_STUCK, locked.charged, once="kaspi", **found
+        session, ctx, locked, Topic.ALERT_STUCK, locked.charged, once="kaspi", **detail
     )
 
 
 async def _resume_creation(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> None:
-    """Go on with a payment whose opening was interrupted."""
+    """Resume the creation of a payment that was interrupted."""
     detail, now = locked.detail, ctx.clock()
     payment_id = locked.payment.id
     if detail.channel.is_kaspi:
-        # Nobody has seen the QR, and a second one may not be made while the first one lives: wait it out.
-        over = kaspi_schedule(locked).final_poll_at
-        if now >= over:
+        # Nobody has seen the QR, and no second one may be created before the first one expires.
+        ends_at = kaspi_schedule(locked).final_poll_at
+        if now >= ends_at:
             await expire_unopened(ctx, payment_id)
         else:
-            await schedule_next_poll(ctx, payment_id, seconds=max(1, int((over - now).total_seconds())))
+            await schedule_next_poll(ctx, payment_id, seconds=max(1, int((ends_at - now).total_seconds())))
         return
     if now - detail.created_at > RESEND_WITHIN:
-        await _find_or_give_up(ctx, locked, actor)
+        await _find_or_expire(ctx, locked, actor)
         return
     async with ctx.db.writing() as session:
         request = mark_sent(await lock_payment(session, payment_id), ctx)
     await open_at_provider(ctx, request, actor)
 
 
-async def _find_or_give_up(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> None:
-    """Too late to send again under the same key: look for what the first request made."""
+async def _find_or_expire(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> None:
+    """Find the object of the first request, as it is too late to repeat it with the same key."""
     created = await ctx.providers.of(locked.detail.channel).find(request_for(locked, ctx))
     if created is None:
         await expire_unopened(ctx, locked.payment.id)
@@ -286,8 +292,8 @@ async def _find_or_give_up(ctx: AppContext, locked: OrmLockedPayment, actor: Act
     await store_created(ctx, locked.payment.id, created, actor)
 
 
-async def schedule_next_poll(ctx: AppContext, payment_id: str, *, seconds: int = _TRY_AGAIN_S) -> None:
-    """Put the next look off."""
+async def schedule_next_poll(ctx: AppContext, payment_id: str, *, seconds: int = _RETRY_S) -> None:
+    """Set the time of the next poll."""
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
         if locked.detail.provider_open:

@@ -1,13 +1,13 @@
-"""The door: the one place where news about money becomes a payment's state.
+"""Apply payment events. The only module that changes the status of a payment.
 
-Webhooks, polling, a person and the clock hand a fact to :func:`settle` (or to :func:`apply_event_in`, inside
-their own transaction). It locks the payment, asks the pure rules what follows, and writes payment,
-participant, audit entry, outbox rows and discrepancies together. No other code changes a status.
+Webhooks, polling, operators and the clock pass a :class:`PaymentEvent` to :func:`apply_event`, or to
+:func:`apply_event_in` within a transaction of their own. It locks the payment, asks the pure rules for the
+transition, and writes payment, participant, audit entry, outbox messages and discrepancies together.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
@@ -29,7 +29,7 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment, find_repla
 
 @dataclass(frozen=True, slots=True)
 class AppliedEvent:
-    """What the door did with a fact."""
+    """The result of applying an event."""
 
     payment_id: str
     outcome: Outcome
@@ -40,7 +40,7 @@ class AppliedEvent:
 
 
 async def apply_event(ctx: AppContext, event: PaymentEvent) -> AppliedEvent:
-    """Apply a fact in a transaction of its own.
+    """Apply an event in its own transaction.
 
     :raises NotFound: no such payment. :raises DatabaseUnavailable: nothing was written.
     """
@@ -51,22 +51,22 @@ async def apply_event(ctx: AppContext, event: PaymentEvent) -> AppliedEvent:
 async def apply_event_in(
     session: AsyncSession, ctx: AppContext, event: PaymentEvent, locked: LockedPayment | None = None
 ) -> AppliedEvent:
-    """Apply a fact within the caller's transaction, which must be a writing one.
+    """Apply an event in the caller's transaction, which must be a writing one.
 
-    :param held: the payment, where the caller has locked it in this transaction already; one of many takes no
-        refunds and no disputes, which have rows of their own.
+    :param locked: the payment, if the caller has already locked it in this transaction. A payment of a batch
+        accepts no refunds and disputes, which have rows of their own.
     """
     locked = locked or await lock_payment(session, event.payment_id)
     before = locked.payment.status
     if event.event_type in (EventType.REFUND, EventType.DISPUTE):
-        outcome = await _apply_refund_or_dispute(session, ctx, _one(locked), event)
-        return _settled(locked, outcome, before)
+        outcome = await _apply_refund_or_dispute(session, ctx, _single(locked), event)
+        return _result(locked, outcome, before)
     transition = decide_transition(locked.snapshot(), event)
     if transition.outcome not in (Outcome.ALREADY, Outcome.STALE):
         await _write(session, ctx, locked, event, transition)
     elif transition.outcome is Outcome.ALREADY:
-        await _learn_more(session, ctx, locked, event)
-    return _settled(locked, transition.outcome, before)
+        await _add_details(session, ctx, locked, event)
+    return _result(locked, transition.outcome, before)
 
 
 async def _apply_refund_or_dispute(
@@ -77,45 +77,52 @@ async def _apply_refund_or_dispute(
         locked.payment.status = recorded.status
     await finish(session, ctx, locked, event, recorded)
     if recorded.status is PaymentStatus.REFUNDED:
-        await _hand_the_place_on(session, ctx, locked, event)
+        await _apply_replacement_payment(session, ctx, locked, event)
     return recorded.outcome
 
 
-def _one(locked: LockedPayment) -> OrmLockedPayment:
-    """What goes back, and what a person decides, is settled one by one."""
+def _single(locked: LockedPayment) -> OrmLockedPayment:
+    """Return the payment if it is not part of a batch: refunds and manual decisions are never batched."""
     if not isinstance(locked, OrmLockedPayment):
-        raise AssertionError(f"payment {locked.payment.id} is one of many")  # noqa: TRY004 - a bug, no bad input
+        raise AssertionError(f"payment {locked.payment.id} is part of a batch")  # noqa: TRY004 - a bug
     return locked
 
 
-async def _hand_the_place_on(
+async def _apply_replacement_payment(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent
 ) -> None:
-    """Of two payments for one fee the first may be the one that goes back: then the other one settles it."""
-    heir = await find_replacement_payment(session, locked)
-    if heir is not None:
-        found = PaymentEvent(
-            heir.payment.id, EventType.UNPLACED, ctx.clock(), event.source, event.actor, event.source_id
+    """Let another COMPLETED payment of the participant settle the fee instead of the refunded one."""
+    replacement = await find_replacement_payment(session, locked)
+    if replacement is not None:
+        unplaced = PaymentEvent(
+            payment_id=replacement.payment.id,
+            event_type=EventType.UNPLACED,
+            at=ctx.clock(),
+            source=event.source,
+            actor=event.actor,
+            source_id=event.source_id,
+            request_id=event.request_id,
         )
-        await apply_event_in(session, ctx, replace(found, request_id=event.request_id), heir)
+        await apply_event_in(session, ctx, unplaced, replacement)
 
 
-async def _learn_more(
+async def _add_details(
     session: AsyncSession, ctx: AppContext, locked: LockedPayment, event: PaymentEvent
 ) -> None:
-    """Known before, but perhaps without the charge, the wallet or the operation number."""
+    """Store ids that an already known event adds: the charge, the wallet or the operation number."""
     before = side_effects.audit_snapshot(locked)
-    _learn_ids(locked, event.ids)
-    if _names_its_number(locked, event) and await claim_operation_number(session, ctx, locked, event):
+    _store_ids(locked, event.ids)
+    if _has_operation_number(locked, event) and await claim_operation_number(session, ctx, locked, event):
         await side_effects.append_audit_entry(session, locked, event, "number:noted", before, ctx.clock())
 
 
-def _names_its_number(locked: LockedPayment, event: PaymentEvent) -> bool:
+def _has_operation_number(locked: LockedPayment, event: PaymentEvent) -> bool:
+    """Return True if the event names the operation number that settles the payment."""
     paid = locked.payment.status is PaymentStatus.COMPLETED and event.event_type is EventType.SUCCEEDED
     return paid and bool(event.ids.kaspi_operation)
 
 
-def _settled(locked: LockedPayment, outcome: Outcome, before: PaymentStatus) -> AppliedEvent:
+def _result(locked: LockedPayment, outcome: Outcome, before: PaymentStatus) -> AppliedEvent:
     detail = locked.detail
     return AppliedEvent(
         locked.payment.id, outcome, before, locked.payment.status, detail.is_late, detail.is_duplicate
@@ -128,33 +135,33 @@ async def _write(
     now = ctx.clock()
     before = side_effects.audit_snapshot(locked)
     if transition.outcome is not Outcome.MISMATCH:
-        _learn_ids(locked, event.ids)
-    _move(locked, event, transition, now)
+        _store_ids(locked, event.ids)
+    _update_payment(locked, event, transition, now)
     if transition.status is PaymentStatus.COMPLETED and event.amount_accepted:
-        await record_accepted_amount(session, _one(locked), event, now)
-    if transition.outcome is not Outcome.MISMATCH and _names_its_number(locked, event):
+        await record_accepted_amount(session, _single(locked), event, now)
+    if transition.outcome is not Outcome.MISMATCH and _has_operation_number(locked, event):
         await claim_operation_number(session, ctx, locked, event)
     await flag_contradicted_verification(session, ctx, locked, event)
     if transition.activates:
         side_effects.mark_participant_paid(locked, now)
-        # the other ways to pay are closed now, not at their next look
+        # close the other open payments now, not at their next scheduled poll
         await locked.poll_other_payments_now(session, now)
     await side_effects.append_audit_entry(
         session, locked, event, f"{event.event_type}:{transition.outcome}", before, now
     )
-    await _tell(session, ctx, locked, event, transition)
+    await _announce(session, ctx, locked, event, transition)
 
 
 async def record_accepted_amount(
     session: AsyncSession, locked: OrmLockedPayment, event: PaymentEvent, now: datetime
 ) -> None:
-    """Charge what was received, where a person accepted another amount than was asked for.
+    """Store the received amount as the charged amount, if an operator accepted a different one.
 
-    What was asked for stays in the audit trail and in the open discrepancy. Reports, the closing sheet, the
-    limit of a refund and the comparison with the provider count what came.
+    The original amount stays in the audit trail and in the open discrepancy. Reports, the closing sheet, the
+    limit of refunds and the comparison with the provider use the received amount.
     """
-    paid, asked = event.money, locked.charged
-    if paid is None or paid == asked or not event.amount_accepted:
+    paid, charged = event.money, locked.charged
+    if paid is None or paid == charged or not event.amount_accepted:
         return
     locked.payment.amount = locked.detail.charged_amount = paid.amount
     record = audit.AuditRecord(
@@ -163,18 +170,20 @@ async def record_accepted_amount(
         source_id=event.source_id,
         request_id=event.request_id,
         action="amount_accepted",
-        before={"charged": asked.amount},
+        before={"charged": charged.amount},
         after={"charged": paid.amount},
         note=event.reason,
     )
     await audit.append(session, locked.payment.id, record, now)
 
 
-def _move(locked: LockedPayment, event: PaymentEvent, transition: Transition, now: datetime) -> None:
+def _update_payment(
+    locked: LockedPayment, event: PaymentEvent, transition: Transition, now: datetime
+) -> None:
     payment, detail = locked.payment, locked.detail
     if transition.status is not None:
         payment.status = transition.status
-        # a retry that works out leaves no old reason behind
+        # a successful retry removes the old reason
         payment.failure_reason = transition.failure_reason
     elif transition.failure_reason is not None:
         payment.failure_reason = transition.failure_reason
@@ -197,8 +206,8 @@ def _move(locked: LockedPayment, event: PaymentEvent, transition: Transition, no
     detail.updated_at = now
 
 
-def _learn_ids(locked: LockedPayment, ids: ProviderIds) -> None:
-    """Keep what the source knows; an id that it does not name stays as it is."""
+def _store_ids(locked: LockedPayment, ids: ProviderIds) -> None:
+    """Store the ids that the source knows; leave the others unchanged."""
     payment, detail = locked.payment, locked.detail
     payment.stripe_payment_id = ids.payment_intent or payment.stripe_payment_id
     payment.stripe_session_id = ids.checkout_session or payment.stripe_session_id
@@ -213,39 +222,45 @@ def _learn_ids(locked: LockedPayment, ids: ProviderIds) -> None:
         payment.google_pay_id = ids.charge or payment.google_pay_id
 
 
-async def _tell(
+async def _announce(
     session: AsyncSession, ctx: AppContext, locked: LockedPayment, event: PaymentEvent, transition: Transition
 ) -> None:
+    """Open the discrepancies of a transition and enqueue its messages."""
     paid = event.money or locked.charged
     ids = event.ids
     key = ids.payment_intent or ids.kaspi_payment or ids.kaspi_operation or "payment"
-    about = _about(event, transition)
+    discrepancy_key = _discrepancy_key(event, transition)
     for kind in transition.discrepancies:
-        found = {
+        detail = {
             "charged": side_effects.as_document(locked.charged),
             "paid": side_effects.as_document(paid),
             "source": event.source.value,
             "provider": key,
         } | ({"said": event.money_unreadable} if event.money_unreadable else {})
-        await side_effects.open_discrepancy(session, ctx, locked, kind, found, about)
+        await side_effects.open_discrepancy(session, ctx, locked, kind, detail, discrepancy_key)
     for topic in transition.topics:
-        # what is asked for now: it may be another amount when the message is read
-        more = {"asked": str(locked.charged)} if topic is Topic.ALERT_AMOUNT else {}
+        # the amount that is charged now: it may have changed when the message is delivered
+        extra = {"asked": str(locked.charged)} if topic is Topic.ALERT_AMOUNT else {}
         await side_effects.enqueue_message(
-            session, ctx, locked, topic, paid, once=_once(topic, event, key), **more
+            session, ctx, locked, topic, paid, once=_message_key(topic, event, key), **extra
         )
 
 
-def _about(event: PaymentEvent, transition: Transition) -> str | None:
-    """What a difference is about: the provider's object that brought the news. A number that only settles a
-    payment names nothing of its own; that of money which settles nothing does."""
+def _discrepancy_key(event: PaymentEvent, transition: Transition) -> str | None:
+    """Return the key of a discrepancy: the provider's object that the event is about.
+
+    An operation number is the key only if its money did not settle the payment.
+    """
     ids = event.ids
-    apart = ids.kaspi_operation if transition.outcome is Outcome.MISMATCH else None
-    return ids.payment_intent or ids.kaspi_payment or apart
+    number = ids.kaspi_operation if transition.outcome is Outcome.MISMATCH else None
+    return ids.payment_intent or ids.kaspi_payment or number
 
 
-def _once(topic: Topic, event: PaymentEvent, key: str) -> str:
-    """One message for one happening: a declined card may fail again, money is received once."""
+def _message_key(topic: Topic, event: PaymentEvent, key: str) -> str:
+    """Return the part of the deduplication key that tells two messages of a topic and a payment apart.
+
+    A card may be declined several times, but money is received once.
+    """
     if topic is Topic.PAYMENT_FAILED:
         return event.at.isoformat()
     return key if topic is Topic.ALERT_AMOUNT else ""

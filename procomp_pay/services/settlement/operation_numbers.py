@@ -1,7 +1,7 @@
-"""The door's part for Kaspi's operation numbers: one number settles one payment, whoever brings it.
+"""Make sure that a Kaspi operation number settles one payment only, whichever source reports it.
 
-A provider's number that was used before is money that came: it is kept for a person. A person who brings such
-a number is refused, and told who used it for whom.
+If a provider reports a number that was used before, the money was received and is left for manual review. An
+operator who enters such a number gets an error that names the payment it settled.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from procomp_pay.storage.payments.locked_payment import LockedPayment
 
 _ALMATY = ZoneInfo("Asia/Almaty")
 _NOT_PAID = (EventType.FAILED, EventType.CANCELLED, EventType.EXPIRED)
-#: Who names a number without having it from Kaspi's word on the QR; a statement's line may only fit.
+#: Sources that do not have the number from Kaspi's status of the QR.
 _NOT_KASPI = ("person", "app", "reconcile")
 _BY = {
-    "kaspi_status": "as Kaspi itself said",
-    "kaspi_bill": "as Kaspi itself said",
-    "kaspi_callback": "as the gateway said",
+    "kaspi_status": "reported by Kaspi",
+    "kaspi_bill": "reported by Kaspi",
+    "kaspi_callback": "reported by the gateway",
 }
 
 
 async def claim_operation_number(
     session: AsyncSession, ctx: AppContext, locked: LockedPayment, event: PaymentEvent
 ) -> bool:
-    """Write the fact's number down for its payment, which is COMPLETED and locked.
+    """Record the operation number of an event for its payment, which is COMPLETED and locked.
 
-    :returns: whether it was new.
-    :raises Conflict: a person brings a number that settled another payment, or a second one for this one.
+    :returns: True if the number was new.
+    :raises Conflict: an operator enters a number that settled another payment, or a second one for this one.
     """
     number = canonical(str(event.ids.kaspi_operation))
-    mine = await numbers.of_payment(session, locked.payment.id)
-    if any(row.operation_number == number for row in mine):
+    recorded = await numbers.of_payment(session, locked.payment.id)
+    if any(row.operation_number == number for row in recorded):
         return False
-    if mine and event.source.is_person:
-        raise await payment_already_settled(session, mine[0])
+    if recorded and event.source.is_person:
+        raise await payment_already_settled(session, recorded[0])
     money = event.money or locked.charged
     row = {
         "operation_number": number,
@@ -63,90 +63,89 @@ async def claim_operation_number(
             return False
         if event.source.is_person:
             raise await number_already_used(session, used)
-        await _twice(session, ctx, locked, event, number, {"settled": used.payment_id})
-    elif mine and mine[0].operation_number != locked.detail.provider_ref:
-        # two numbers for one payment: paid twice, or a person mistyped the first one. Not where the first
-        # is the QR's own number, which the customer's receipt shows
-        await _twice(session, ctx, locked, event, number, {"recorded": mine[0].operation_number})
+        await _flag_duplicate(session, ctx, locked, event, number, {"settled": used.payment_id})
+    elif recorded and recorded[0].operation_number != locked.detail.provider_ref:
+        # two numbers for one payment: it was paid twice, or the first number was mistyped; unless the first
+        # one is the number of the QR itself, which the customer's receipt shows
+        await _flag_duplicate(session, ctx, locked, event, number, {"recorded": recorded[0].operation_number})
     return True
 
 
-async def _twice(
+async def _flag_duplicate(
     session: AsyncSession,
     ctx: AppContext,
     locked: LockedPayment,
     event: PaymentEvent,
     number: str,
-    more: dict[str, str],
+    extra: dict[str, str],
 ) -> None:
-    found = {"operation": number, "source": event.source.value} | more
+    detail = {"operation": number, "source": event.source.value} | extra
     await side_effects.open_discrepancy(
-        session, ctx, locked, DiscrepancyKind.DUPLICATE_PAYMENT, found, number
+        session, ctx, locked, DiscrepancyKind.DUPLICATE_PAYMENT, detail, number
     )
     money = event.money or locked.charged
     await side_effects.enqueue_message(
-        session, ctx, locked, Topic.ALERT_DUPLICATE, money, once=number, **found
+        session, ctx, locked, Topic.ALERT_DUPLICATE, money, once=number, **detail
     )
 
 
 async def number_already_used(session: AsyncSession, used: KaspiOperation) -> Conflict:
-    """Why a number cannot settle a second payment, with who used it, for whom and when."""
-    who = await numbers.owner(session, used.payment_id)
+    """Return the error for a number that has settled another payment, with that payment."""
+    participant = await numbers.owner(session, used.payment_id)
     return Conflict(
-        f"Operation {used.operation_number} has settled another payment: {_name(who)}, "
+        f"Operation {used.operation_number} has settled another payment: {_name(participant)}, "
         f"payment {used.payment_id}, {_when(used)}",
         next_step=f"compare the receipts: procomp-pay status --payment {used.payment_id}",
     )
 
 
 async def payment_already_settled(session: AsyncSession, used: KaspiOperation) -> Conflict:
-    """Why a payment takes no second number."""
-    who = await numbers.owner(session, used.payment_id)
+    """Return the error for a second number of a payment."""
+    participant = await numbers.owner(session, used.payment_id)
     return Conflict(
-        f"Payment {used.payment_id} of {_name(who)} is PAID already, by operation {used.operation_number}, "
-        f"{_when(used)}",
-        next_step=f"nothing needs to be done; see it: procomp-pay status --payment {used.payment_id}",
+        f"Payment {used.payment_id} of {_name(participant)} is already settled by operation "
+        f"{used.operation_number}, {_when(used)}",
+        next_step=f"nothing to do; details: procomp-pay status --payment {used.payment_id}",
     )
 
 
-def _name(who: numbers.Owner) -> str:
-    if who.full_name is None:
-        return "a participant who was removed"
-    return who.full_name + (f" ({who.category})" if who.category else "")
+def _name(participant: numbers.Owner) -> str:
+    if participant.full_name is None:
+        return "a deleted participant"
+    return participant.full_name + (f" ({participant.category})" if participant.category else "")
 
 
 def _when(used: KaspiOperation) -> str:
-    said = _BY.get(used.source, f"recorded by {used.recorded_by}")
-    return f"{said} on {local_time(used.created_at)}"
+    source = _BY.get(used.source, f"recorded by {used.recorded_by}")
+    return f"{source} on {local_time(used.created_at)}"
 
 
 def local_time(at: datetime) -> str:
-    """``2026-05-02 14:05``, by the clock on the hall's wall."""
+    """Format as ``2026-05-02 14:05`` in the time of Almaty."""
     return f"{at.astimezone(_ALMATY):%Y-%m-%d %H:%M}"
 
 
 async def flag_contradicted_verification(
     session: AsyncSession, ctx: AppContext, locked: LockedPayment, event: PaymentEvent
 ) -> None:
-    """A person said that it was paid, or a statement's line that fits, and Kaspi's last word on its QR is
-    that it was not: kept for a person.
+    """Open a discrepancy if Kaspi's final status contradicts a manual verification or a statement line.
 
-    The fee stays settled: the money may have come another way. A receipt can be forged.
+    The fee stays settled, because the money may have been paid another way; but a receipt can be forged.
     """
     if event.event_type not in _NOT_PAID or not event.final_at_provider or event.source.is_person:
         return
     if locked.payment.status is not PaymentStatus.COMPLETED or locked.detail.provider_ref is None:
         return
-    mine = await numbers.of_payment(session, locked.payment.id)
-    if not mine or any(row.source not in _NOT_KASPI for row in mine):
+    recorded = await numbers.of_payment(session, locked.payment.id)
+    if not recorded or any(row.source not in _NOT_KASPI for row in recorded):
         return
-    found = {
-        "operation": mine[0].operation_number,
-        "recorded_by": mine[0].recorded_by,
+    detail = {
+        "operation": recorded[0].operation_number,
+        "recorded_by": recorded[0].recorded_by,
         "kaspi_says": event.reason or event.event_type.value,
     }
     key = f"not paid:{locked.detail.provider_ref}"
-    await side_effects.open_discrepancy(session, ctx, locked, DiscrepancyKind.STATUS_MISMATCH, found)
+    await side_effects.open_discrepancy(session, ctx, locked, DiscrepancyKind.STATUS_MISMATCH, detail)
     await side_effects.enqueue_message(
-        session, ctx, locked, Topic.ALERT_STATUS, locked.charged, once=key, **found
+        session, ctx, locked, Topic.ALERT_STATUS, locked.charged, once=key, **detail
     )

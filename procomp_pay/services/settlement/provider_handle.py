@@ -8,14 +8,14 @@ from procomp_pay.domain.states import CreateState
 from procomp_pay.providers.protocol import ProviderRef
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 
-#: The provider's object is not there, as far as we know.
+#: The provider's object is not known to exist.
 UNOPENED = (CreateState.PLANNED, CreateState.SENT)
-#: Stripe keeps an idempotency key for at least 24 hours; after that the same request makes a second object.
+#: Stripe keeps an idempotency key for at least 24 hours; after that the same request creates a second object.
 RESEND_WITHIN = timedelta(hours=23)
 
 
 def provider_ref_of(locked: OrmLockedPayment) -> ProviderRef:
-    """The object at the provider; only for a payment whose ``create_state`` is OPEN."""
+    """Return the reference to the provider's object of a payment whose ``create_state`` is OPEN."""
     detail = locked.detail
     if detail.provider_ref is None:
         raise AssertionError(f"payment {locked.payment.id} is not open at its provider")

@@ -35,10 +35,10 @@ from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 
-#: Between two looks at a refund that the provider is still working on, in seconds; banks take days.
+#: Seconds between two checks of a refund that the provider is still processing; banks take days.
 PENDING_LOOK_S = 3600
 
-#: The further word wins, whatever order the words arrive in.
+#: The more advanced state wins, in whatever order the events arrive.
 _RANK = {DisputeState.OPEN: 0, DisputeState.WITHDRAWN: 1, DisputeState.WON: 2, DisputeState.LOST: 2}
 
 
@@ -46,9 +46,9 @@ _RANK = {DisputeState.OPEN: 0, DisputeState.WITHDRAWN: 1, DisputeState.WON: 2, D
 class Recorded:
     """The result of recording a refund or a dispute.
 
-    :param refund: the refund that was written; ``None`` where nothing is left to do.
-    :param before: the payment's audit snapshot of before.
-    :param status: the payment's new status; ``None`` where it stays.
+    :param refund: the refund that was written; ``None`` if nothing is left to do.
+    :param before: the audit snapshot of the payment before the change.
+    :param status: the new status of the payment; ``None`` if it is unchanged.
     """
 
     outcome: Outcome
@@ -60,45 +60,47 @@ class Recorded:
 async def apply_refund_event(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent
 ) -> Recorded:
-    """Write what a refund or a dispute became, under the payment's lock. The status is left to the caller.
+    """Write the new state of a refund or a dispute, under the lock of the payment.
 
-    :raises RetryLater: it is about money that our books do not have yet; the same fact works later.
+    The status of the payment is left to the caller.
+
+    :raises RetryLater: the payment is not COMPLETED yet; the same event can be applied later.
     """
     if locked.payment.status not in PAID_STATUSES:
-        raise RetryLater(f"Payment {locked.payment.id} is not settled in our books yet")
+        raise RetryLater(f"Payment {locked.payment.id} is not completed yet")
     if event.event_type is EventType.DISPUTE and event.dispute is not None:
         return Recorded(await _dispute(session, ctx, locked, event, event.dispute))
     if event.refund is None:
-        raise ValueError("a fact about a refund says which")
+        raise ValueError("a refund event needs a refund")
     return await _refund(session, ctx, locked, event, event.refund)
 
 
 async def _refund(
-    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent, news: RefundEvent
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent, change: RefundEvent
 ) -> Recorded:
     rows = await refund_repository.of_payment(session, locked.payment.id)
-    row = refund_repository.match(rows, news)
-    if await _is_of_another(session, ctx, locked, news):
+    row = refund_repository.match(rows, change)
+    if await _belongs_to_another_payment(session, ctx, locked, change):
         if row is None:
             return Recorded(Outcome.MISMATCH)
-        news = replace(news, provider_refund_id=None)  # ours went back all the same
-    if row is not None and not may_become(row.state, news.state):
-        await _learn_name(session, ctx, locked, event, row, news)
-        return Recorded(Outcome.ALREADY if row.state is news.state else Outcome.STALE)
+        change = replace(change, provider_refund_id=None)  # our refund was made all the same
+    if row is not None and not may_become(row.state, change.state):
+        await _store_provider_id(session, ctx, locked, event, row, change)
+        return Recorded(Outcome.ALREADY if row.state is change.state else Outcome.STALE)
     before, now = side_effects.audit_snapshot(locked), ctx.clock()
-    if row is None or row.amount != news.money.amount or news.money.currency is not locked.charged.currency:
-        wrong = await _record_refund_mismatch(session, ctx, locked, news, rows, row)
-        if wrong:
+    fits = row is not None and row.amount == change.money.amount
+    if not fits or change.money.currency is not locked.charged.currency:  # noqa: SIM102 - a check of its own
+        if await _record_refund_mismatch(session, ctx, locked, change, rows, row):
             return Recorded(Outcome.MISMATCH)
     if row is None:
-        row = _made_elsewhere(ctx, locked, event, news)
+        row = _external_refund(ctx, locked, event, change)
         session.add(row)
-    row.state = news.state
-    row.provider_refund_id = row.provider_refund_id or news.provider_refund_id
-    row.failure_reason = news.failure_reason or row.failure_reason
+    row.state = change.state
+    row.provider_refund_id = row.provider_refund_id or change.provider_refund_id
+    row.failure_reason = change.failure_reason or row.failure_reason
     row.updated_at = now
-    waits = news.state is RefundState.PENDING
-    row.next_look_at = (row.next_look_at or now + timedelta(seconds=PENDING_LOOK_S)) if waits else None
+    pending = change.state is RefundState.PENDING
+    row.next_look_at = (row.next_look_at or now + timedelta(seconds=PENDING_LOOK_S)) if pending else None
     await session.flush()
     rows = await refund_repository.of_payment(session, locked.payment.id)
     total = Money(total_refunded(refund_repository.amounts(rows)), locked.charged.currency).amount
@@ -111,54 +113,53 @@ async def _refund(
 async def finish(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent, recorded: Recorded
 ) -> None:
-    """Move the participant with the payment, and write the audit entry and the messages of a refund."""
+    """Update the participant after a refund, and write its audit entry and messages."""
     now, refund = ctx.clock(), recorded.refund
     if refund is None:
         return
     if recorded.status is PaymentStatus.REFUNDED:
         side_effects.release_participant(locked, now)
     elif recorded.status is not None:
-        _take_place_again(locked, now)
+        _mark_participant_paid_again(locked, now)
     await side_effects.append_audit_entry(
         session, locked, event, f"refund_{refund.state.lower()}", recorded.before, now
     )
-    await _tell(session, ctx, locked, refund, recorded.status is not None)
+    await _announce(session, ctx, locked, refund, recorded.status is not None)
 
 
-async def _learn_name(
+async def _store_provider_id(
     session: AsyncSession,
     ctx: AppContext,
     locked: OrmLockedPayment,
     event: PaymentEvent,
     row: Refund,
-    news: RefundEvent,
+    change: RefundEvent,
 ) -> None:
-    """Known before, but perhaps without its number at the provider: Kaspi's sum tells none."""
-    name = news.provider_refund_id
-    if name is None or is_of_a_sum(name) or has_a_name(row.provider_refund_id):
+    """Store the provider's id of a known refund, if it was missing: Kaspi's refunded total has no ids."""
+    provider_id = change.provider_refund_id
+    if provider_id is None or is_of_a_sum(provider_id) or has_a_name(row.provider_refund_id):
         return
     now = ctx.clock()
-    row.provider_refund_id, row.updated_at = name, now
-    same = side_effects.audit_snapshot(locked)
-    await side_effects.append_audit_entry(session, locked, event, "refund_number:noted", same, now)
+    row.provider_refund_id, row.updated_at = provider_id, now
+    snapshot = side_effects.audit_snapshot(locked)
+    await side_effects.append_audit_entry(session, locked, event, "refund_number:noted", snapshot, now)
 
 
-async def _is_of_another(
-    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, news: RefundEvent
+async def _belongs_to_another_payment(
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, change: RefundEvent
 ) -> bool:
-    """Whether the refund's number was written down for another payment: one of the two is a slip, and a
-    person finds out which."""
-    name = news.provider_refund_id
-    other = None if name is None else await refund_repository.by_provider_id(session, name)
-    if name is None or other is None or other.payment_id == locked.payment.id:
+    """Return True, and open a discrepancy, if the refund's id is already recorded for another payment."""
+    provider_id = change.provider_refund_id
+    other = None if provider_id is None else await refund_repository.by_provider_id(session, provider_id)
+    if provider_id is None or other is None or other.payment_id == locked.payment.id:
         return False
-    found = {
-        "refund": name,
-        "went_back": side_effects.as_document(news.money),
+    detail = {
+        "refund": provider_id,
+        "went_back": side_effects.as_document(change.money),
         "written_down_for": other.payment_id,
         "by": other.requested_by,
     }
-    await _disagree(session, ctx, locked, news, found)
+    await _open_discrepancy(session, ctx, locked, change, detail)
     return True
 
 
@@ -166,109 +167,120 @@ async def _record_refund_mismatch(
     session: AsyncSession,
     ctx: AppContext,
     locked: OrmLockedPayment,
-    news: RefundEvent,
+    change: RefundEvent,
     rows: list[Refund],
     row: Refund | None,
 ) -> bool:
-    """Whether a refund does not fit our books: then it is kept for a person.
+    """Return True, and open a discrepancy, if a refund cannot belong to the payment.
 
-    :raises RetryLater: it would fit if one of ours, whose outcome is unknown, turned out not to have been
-        made.
+    :raises RetryLater: it could belong to it if one of our refunds, whose outcome is unknown, was not made.
     """
     charged = locked.charged
-    fits = news.money.currency is charged.currency and row is None
-    if fits and news.state in HOLDING:
-        fits = reserved_amount(refund_repository.amounts(rows)) + news.money.amount <= charged.amount
-        if not fits and any(each.state is RefundState.PENDING for each in rows):
+    fits = change.money.currency is charged.currency and row is None
+    if fits and change.state in HOLDING:
+        fits = reserved_amount(refund_repository.amounts(rows)) + change.money.amount <= charged.amount
+        if not fits and any(refund.state is RefundState.PENDING for refund in rows):
             raise RetryLater(
-                f"A refund of payment {locked.payment.id} is being asked for; this one waits for it"
+                f"Another refund of payment {locked.payment.id} is in progress; this one has to wait for it"
             )
     if fits:
         return False
-    found = {
-        "refund": news.provider_refund_id or news.refund_id or "refund",
-        "went_back": side_effects.as_document(news.money),
+    detail = {
+        "refund": change.provider_refund_id or change.refund_id or "refund",
+        "went_back": side_effects.as_document(change.money),
         "charged": side_effects.as_document(charged),
     }
-    await _disagree(session, ctx, locked, news, found)
+    await _open_discrepancy(session, ctx, locked, change, detail)
     return True
 
 
-async def _disagree(
-    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, news: RefundEvent, found: dict[str, Any]
+async def _open_discrepancy(
+    session: AsyncSession,
+    ctx: AppContext,
+    locked: OrmLockedPayment,
+    change: RefundEvent,
+    detail: dict[str, Any],
 ) -> None:
-    key = (news.provider_refund_id or news.refund_id or "refund").removeprefix("kaspi:")  # as reconcile
-    await side_effects.open_discrepancy(session, ctx, locked, DiscrepancyKind.REFUND_MISMATCH, found, key)
-    await side_effects.enqueue_message(session, ctx, locked, Topic.ALERT_REFUND, news.money, once=key)
+    key = (change.provider_refund_id or change.refund_id or "refund").removeprefix(
+        "kaspi:"
+    )  # as in reconciliation
+    await side_effects.open_discrepancy(session, ctx, locked, DiscrepancyKind.REFUND_MISMATCH, detail, key)
+    await side_effects.enqueue_message(session, ctx, locked, Topic.ALERT_REFUND, change.money, once=key)
 
 
-def _made_elsewhere(
-    ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent, news: RefundEvent
+def _external_refund(
+    ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent, change: RefundEvent
 ) -> Refund:
-    """A refund that somebody made in Stripe's dashboard or in the Kaspi Pay app."""
+    """Return a new row for a refund made in Stripe's dashboard or in the Kaspi Pay app."""
     now = ctx.clock()
     return Refund(
         id=ctx.new_id(),
         payment_id=locked.payment.id,
-        amount=news.money.amount,
-        currency=news.money.currency,
-        reason=news.reason or "made at the provider",
-        state=news.state,
+        amount=change.money.amount,
+        currency=change.money.currency,
+        reason=change.reason or "made at the provider",
+        state=change.state,
         requested_by=event.actor,
         created_at=now,
         updated_at=now,
     )
 
 
-def _take_place_again(locked: OrmLockedPayment, now: datetime) -> None:
-    """A refund that came back: the fee is paid after all, unless another payment took the place."""
-    who = locked.participant
-    if who is not None and who.payment_id is None and who.status is ParticipantStatus.REGISTERED:
+def _mark_participant_paid_again(locked: OrmLockedPayment, now: datetime) -> None:
+    """Mark the participant as paid after a refund failed, unless another payment settles the fee now."""
+    participant = locked.participant
+    if participant is None:
+        return
+    if participant.payment_id is None and participant.status is ParticipantStatus.REGISTERED:
         side_effects.mark_participant_paid(locked, now)
-    elif who is not None and who.payment_id not in (None, locked.payment.id):
+    elif participant.payment_id not in (None, locked.payment.id):
         locked.detail.is_duplicate = True
 
 
-async def _tell(
-    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, row: Refund, moved: bool
+async def _announce(
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, row: Refund, status_changed: bool
 ) -> None:
     money = Money(row.amount, row.currency)
     if row.state is RefundState.SUCCEEDED:
-        more = {"refund_id": row.id, "refunded_in_full": locked.payment.status is PaymentStatus.REFUNDED}
+        extra = {"refund_id": row.id, "refunded_in_full": locked.payment.status is PaymentStatus.REFUNDED}
         await side_effects.enqueue_message(
-            session, ctx, locked, Topic.PAYMENT_REFUNDED, money, once=row.id, **more
+            session, ctx, locked, Topic.PAYMENT_REFUNDED, money, once=row.id, **extra
         )
     elif row.state is RefundState.FAILED:
-        why = {"refund_id": row.id, "why": row.failure_reason}
+        failure = {"refund_id": row.id, "why": row.failure_reason}
         await side_effects.enqueue_message(
-            session, ctx, locked, Topic.ALERT_REFUND, money, once=row.id, **why
+            session, ctx, locked, Topic.ALERT_REFUND, money, once=row.id, **failure
         )
-        if moved and locked.detail.is_duplicate:
-            found = {"charged": side_effects.as_document(locked.charged), "refund": row.id}
+        if status_changed and locked.detail.is_duplicate:
+            detail = {"charged": side_effects.as_document(locked.charged), "refund": row.id}
             await side_effects.open_discrepancy(
-                session, ctx, locked, DiscrepancyKind.DUPLICATE_PAYMENT, found, row.id
+                session, ctx, locked, DiscrepancyKind.DUPLICATE_PAYMENT, detail, row.id
             )
 
 
 async def _dispute(
-    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent, news: DisputeEvent
+    session: AsyncSession,
+    ctx: AppContext,
+    locked: OrmLockedPayment,
+    event: PaymentEvent,
+    change: DisputeEvent,
 ) -> Outcome:
     detail = locked.detail
-    same = detail.dispute_id == news.dispute_id
-    if same and detail.dispute_state is not None and _RANK[news.state] <= _RANK[detail.dispute_state]:
-        return Outcome.ALREADY if news.state is detail.dispute_state else Outcome.STALE
+    same = detail.dispute_id == change.dispute_id
+    if same and detail.dispute_state is not None and _RANK[change.state] <= _RANK[detail.dispute_state]:
+        return Outcome.ALREADY if change.state is detail.dispute_state else Outcome.STALE
     before, now = side_effects.audit_snapshot(locked), ctx.clock()
-    detail.dispute_id = news.dispute_id
-    detail.dispute_state = news.state
-    detail.dispute_amount = news.money.amount
-    detail.dispute_reason = news.reason
-    detail.dispute_due_at = datetime.fromtimestamp(news.due_at, UTC) if news.due_at else None
+    detail.dispute_id = change.dispute_id
+    detail.dispute_state = change.state
+    detail.dispute_amount = change.money.amount
+    detail.dispute_reason = change.reason
+    detail.dispute_due_at = datetime.fromtimestamp(change.due_at, UTC) if change.due_at else None
     detail.updated_at = now
-    await side_effects.append_audit_entry(session, locked, event, f"dispute_{news.state}", before, now)
+    await side_effects.append_audit_entry(session, locked, event, f"dispute_{change.state}", before, now)
     due = detail.dispute_due_at.isoformat() if detail.dispute_due_at else None
-    more = {"dispute": news.dispute_id, "state": news.state.value, "evidence_until": due}
-    once = f"{news.dispute_id}:{news.state}"
+    extra = {"dispute": change.dispute_id, "state": change.state.value, "evidence_until": due}
+    once = f"{change.dispute_id}:{change.state}"
     await side_effects.enqueue_message(
-        session, ctx, locked, Topic.ALERT_DISPUTE, news.money, once=once, **more
+        session, ctx, locked, Topic.ALERT_DISPUTE, change.money, once=once, **extra
     )
     return Outcome.NOTED

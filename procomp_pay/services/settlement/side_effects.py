@@ -1,4 +1,4 @@
-"""What the door writes beside a status: the audit's picture, who holds the place, what is told to whom."""
+"""Write what goes with a status change: audit entries, the participant, messages and discrepancies."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from procomp_pay.storage.notifications import outbox as outbox_store
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 from procomp_pay.storage.reconciliation import discrepancies
 
-#: Kinds that the door never opens without an alert (:func:`tell`) that says more.
-TOLD = frozenset(
+#: Settlement opens these kinds only together with a specific alert (:func:`enqueue_message`).
+KINDS_WITH_ALERT = frozenset(
     {
         DiscrepancyKind.AMOUNT_MISMATCH,
         DiscrepancyKind.CURRENCY_MISMATCH,
@@ -33,8 +33,8 @@ TOLD = frozenset(
 
 
 def audit_snapshot(locked: LockedPayment) -> dict[str, Any]:
-    """What the audit keeps of a payment: nothing secret, nothing personal beyond ids."""
-    payment, detail, who = locked.payment, locked.detail, locked.participant
+    """Return the state of a payment for the audit trail: no secrets, and no personal data but ids."""
+    payment, detail, participant = locked.payment, locked.detail, locked.participant
     return {
         "status": payment.status.value,
         "failure_reason": payment.failure_reason,
@@ -49,8 +49,8 @@ def audit_snapshot(locked: LockedPayment) -> dict[str, Any]:
         "dispute": detail.dispute_state.value if detail.dispute_state else None,
         "late": detail.is_late,
         "duplicate": detail.is_duplicate,
-        "participant_status": who.status.value if who else None,
-        "participant_payment": who.payment_id if who else None,
+        "participant_status": participant.status.value if participant else None,
+        "participant_payment": participant.payment_id if participant else None,
     }
 
 
@@ -62,7 +62,7 @@ async def append_audit_entry(
     before: dict[str, Any],
     now: datetime,
 ) -> None:
-    """Add the audit entry of a fact."""
+    """Append the audit entry of an event."""
     record = audit.AuditRecord(
         actor=event.actor,
         source=event.source,
@@ -77,9 +77,9 @@ async def append_audit_entry(
 
 
 def provider_reference(locked: LockedPayment) -> str | None:
-    """The provider's id of a payment, a bill's own number; ``None`` where nothing of it is known there.
+    """Return the provider's reference of a payment, for a bill its own number; ``None`` if it has none.
 
-    The door and reconcile name by it what they find of the payment itself, so that both find the same row.
+    Settlement and reconciliation use it as the key of discrepancies, so that both find the same row.
     """
     payment, detail = locked.payment, locked.detail
     bill = payment.kaspi_transaction_id if detail.channel is Channel.KASPI_BILL else None
@@ -87,25 +87,25 @@ def provider_reference(locked: LockedPayment) -> str | None:
 
 
 def mark_participant_paid(locked: LockedPayment, now: datetime) -> None:
-    """The payment settles its participant's fee."""
-    who = locked.participant
-    if who is None:  # the rules activate nobody who is gone
-        raise AssertionError("a participant who is gone cannot be activated")
-    who.status = ParticipantStatus.PAID
-    who.payment_id = locked.payment.id
+    """Mark the participant as paid by this payment."""
+    participant = locked.participant
+    if participant is None:  # excluded by the transition rules
+        raise AssertionError("a deleted participant cannot be marked as paid")
+    participant.status = ParticipantStatus.PAID
+    participant.payment_id = locked.payment.id
     locked.detail.is_duplicate = False
-    who.updated_at = now
+    participant.updated_at = now
 
 
 def release_participant(locked: LockedPayment, now: datetime) -> None:
-    """The payment went back: its participant has not paid any more. Another payment's place is left alone."""
-    who = locked.participant
-    if who is None or who.payment_id != locked.payment.id:
+    """Mark the participant as unpaid after a refund, unless another payment settles the fee."""
+    participant = locked.participant
+    if participant is None or participant.payment_id != locked.payment.id:
         return
-    if who.status is ParticipantStatus.PAID:
-        who.status = ParticipantStatus.REGISTERED
-    who.payment_id = None
-    who.updated_at = now
+    if participant.status is ParticipantStatus.PAID:
+        participant.status = ParticipantStatus.REGISTERED
+    participant.payment_id = None
+    participant.updated_at = now
 
 
 async def open_discrepancy(
@@ -116,12 +116,12 @@ async def open_discrepancy(
     detail: dict[str, Any],
     key: str | None = None,
     *,
-    told: bool | None = None,
+    has_alert: bool | None = None,
 ) -> None:
-    """Open a discrepancy for a person, once.
+    """Open a discrepancy for manual review, once.
 
-    :param key: what it is about, where that is not the payment's own money: it tells two of a kind apart.
-    :param told: whether an alert that says more goes with it; by default for the kinds of :data:`TOLD`.
+    :param key: tells two discrepancies of the same kind apart; by default the reference of the payment.
+    :param has_alert: True if the caller enqueues a specific alert; by default for :data:`KINDS_WITH_ALERT`.
     """
     await discrepancies.open_discrepancy(
         session,
@@ -131,7 +131,7 @@ async def open_discrepancy(
         key=key or provider_reference(locked) or "payment",
         row_id=ctx.new_id(),
         now=ctx.clock(),
-        alerts=not (kind in TOLD if told is None else told),
+        alerts=not (kind in KINDS_WITH_ALERT if has_alert is None else has_alert),
     )
 
 
@@ -143,11 +143,12 @@ async def enqueue_message(
     money: Money,
     *,
     once: str,
-    **more: Any,
+    **extra: Any,
 ) -> None:
-    """Leave a message in the outbox.
+    """Enqueue a message in the outbox.
 
-    :param once: what makes it the same message, beside its topic and payment.
+    :param once: the deduplication key within the topic and the payment.
+    :param extra: further fields of the message.
     """
     payment = locked.payment
     message = {
@@ -160,7 +161,7 @@ async def enqueue_message(
     }
     row = outbox_store.message(
         topic,
-        message | more,
+        message | extra,
         row_id=ctx.new_id(),
         now=ctx.clock(),
         payment_id=payment.id,
@@ -170,23 +171,23 @@ async def enqueue_message(
 
 
 async def keep_unapplied(
-    session: AsyncSession, ctx: AppContext, provider: str, event_id: str, found: Mapping[str, str | None]
+    session: AsyncSession, ctx: AppContext, provider: str, event_id: str, detail: Mapping[str, str | None]
 ) -> None:
-    """Open a discrepancy without a payment, once an event, for money that belongs to nobody known; alert."""
+    """Open a discrepancy and enqueue an alert for money that belongs to no known payment, once per event."""
     await discrepancies.open_discrepancy(
         session,
         DiscrepancyKind.MISSING_LOCALLY,
         None,
-        {"provider": provider, **found},
+        {"provider": provider, **detail},
         key=f"{provider}:{event_id}",
         row_id=ctx.new_id(),
         now=ctx.clock(),
-        alerts=False,  # one of its own follows
+        alerts=False,  # a specific one follows
     )
     await outbox_store.enqueue(
         session,
         Topic.ALERT_UNAPPLIED,
-        {"provider": provider, "event_id": event_id, **found},
+        {"provider": provider, "event_id": event_id, **detail},
         row_id=ctx.new_id(),
         now=ctx.clock(),
         dedup_key=f"{Topic.ALERT_UNAPPLIED}:{provider}:{event_id}",
@@ -194,5 +195,5 @@ async def keep_unapplied(
 
 
 def as_document(money: Money) -> dict[str, Any]:
-    """An amount in a JSON document."""
+    """Return an amount for a JSON document."""
     return {"amount": money.amount, "currency": money.currency.value}

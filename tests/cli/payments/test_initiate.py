@@ -108,7 +108,7 @@ def test_a_wrong_amount_is_refused(sqlite_clerk: Clerk, amount: str, words: str)
         (("p1", "-m", "apple_pay", "--currency", "EUR"), 3, "no entry fee in EUR, only in KZT, USD"),
         (("p1", "-m", "apple_pay", "--amount", "5", "--currency", "EUR"), 3, "no entry fee in EUR"),
         (("p1", "-m", "apple_pay", "--currency", "XXX"), 3, "not a currency we take"),
-        (("p5", *KASPI), 3, "Kaspi takes tenge alone"),
+        (("p5", *KASPI), 3, "Kaspi accepts tenge only"),
         (("p1", *KASPI, "--intent-only"), 2, "--intent-only is for"),
         (("p1", "-m", "apple_pay", "--link"), 2, "--link is for kaspi_qr"),
         (("p1", *KASPI, "--qr-file", "qr.gif"), 3, "neither .png nor .svg"),

@@ -159,7 +159,7 @@ def test_cancel_stripe(clerk: Clerk) -> None:
     got = clerk.ask("cancel", payment["payment_id"], "--yes")
     assert (got["status"], got["provider_open"], got["mode"]) == ("CANCELLED", False, "sandbox")
     output = clerk.type("cancel", payment["payment_id"], "--yes", code=3)
-    assert "is CANCELLED already" in output.err
+    assert "is already CANCELLED" in output.err
 
 
 def test_cancel_kaspi_warns_that_the_qr_stays_valid(clerk: Clerk) -> None:

@@ -27,7 +27,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "_LOOK_S", 0.1)
     monkeypatch.setattr(watching, "_TICK_S", 0.1)
     monkeypatch.setattr(watching, "_STRIPE_EVERY", timedelta(seconds=1))
-    monkeypatch.setattr(polling, "FOLLOW_AGAIN_S", 1)
+    monkeypatch.setattr(polling, "WATCH_RETRY_S", 1)
 
 
 def _later(helper: ThreadPoolExecutor, *steps: Callable[[], Any]) -> None:

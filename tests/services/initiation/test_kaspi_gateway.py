@@ -8,7 +8,7 @@ import pytest
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown
-from procomp_pay.domain.kaspi_verification import KaspiWord
+from procomp_pay.domain.kaspi_verification import KaspiAnswer
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
@@ -84,7 +84,7 @@ async def test_a_gateway_that_cannot_be_asked_contradicts_nobody(world: World) -
     await world.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
     opened = await world.start(await world.participant())
     done = await verify(world.ctx, VerificationRequest(opened.view.payment_id, "19000000001"), CLERK)
-    assert (done.status, done.kaspi) == (S.COMPLETED, KaspiWord.CANNOT_BE_ASKED)
+    assert (done.status, done.kaspi) == (S.COMPLETED, KaspiAnswer.CANNOT_BE_ASKED)
     for _ in range(3):
         report = await plants.run(world, "kaspi")
         assert (report.found, report.still_open) == (0, 0), report.told

@@ -128,10 +128,10 @@ async def test_a_lost_answer_is_never_followed_by_a_second_invoice(world: World)
     with pytest.raises(OutcomeUnknown, match="phone may show it"):
         await invoice(world, who)
     world.later(60)
-    with pytest.raises(OutcomeUnknown, match="no second goes"):
+    with pytest.raises(OutcomeUnknown, match="no second one was sent"):
         await invoice(world, who)
     (detail,) = await world.rows(PaymentDetail)
-    with pytest.raises(OutcomeUnknown, match="cannot be recalled"):
+    with pytest.raises(OutcomeUnknown, match="cannot be cancelled"):
         await cancel(world.ctx, detail.payment_id, CLERK)
     for _ in range(3):
         world.later(3600)
@@ -223,7 +223,7 @@ async def test_no_second_invoice_beside_one_that_kaspi_does_not_recall(world: Wo
     order = InitiateRequest(
         first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
     )
-    with pytest.raises(Conflict, match="no second goes"):
+    with pytest.raises(Conflict, match="a second one was not sent"):
         await initiate(world.ctx, order, CLERK)
     assert await calls(world, "/remote/create") == 1
 

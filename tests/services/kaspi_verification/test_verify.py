@@ -11,7 +11,7 @@ import pytest
 
 from procomp_pay.domain.errors import Conflict, NotFound, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
-from procomp_pay.domain.kaspi_verification import KaspiWord
+from procomp_pay.domain.kaspi_verification import KaspiAnswer
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentStatus
 from procomp_pay.services.context import Actor
@@ -63,7 +63,7 @@ async def test_kaspi_says_paid_and_the_typed_number_is_its_own(world: World) -> 
     await world.phone(opened)
     number = str(opened.view.provider_ref)  # the sandbox numbers operations as Kaspi's receipts seem to
     done = await clerk(world, opened, f"QR {number}")
-    assert (done.status, done.number, done.kaspi) == (S.COMPLETED, number, KaspiWord.PAID)
+    assert (done.status, done.number, done.kaspi) == (S.COMPLETED, number, KaspiAnswer.PAID)
     assert [row[:2] for row in await numbers(world)] == [(number, opened.view.payment_id)]
     assert (await world.who(who)).status is ParticipantStatus.PAID
     assert await kinds(world) == []
@@ -125,7 +125,7 @@ async def test_a_clerk_s_word_while_kaspi_is_away(world: World) -> None:
     opened = await world.start(who)
     await no_kaspi(world)
     done = await clerk(world, opened, actor=DANA)
-    assert (done.status, done.kaspi) == (S.COMPLETED, KaspiWord.NO_ANSWER)
+    assert (done.status, done.kaspi) == (S.COMPLETED, KaspiAnswer.NO_ANSWER)
     view = await world.view(opened)
     assert view.provider_open
     assert (await world.who(who)).payment_id == opened.view.payment_id
@@ -182,7 +182,7 @@ async def test_a_clerk_is_not_kept_waiting(world: World) -> None:
     opened = await world.start(await world.participant())
     await world.fault("/r1", "delay", seconds=30, times=9)
     began = asyncio.get_running_loop().time()
-    assert (await clerk(world, opened)).kaspi is KaspiWord.NO_ANSWER
+    assert (await clerk(world, opened)).kaspi is KaspiAnswer.NO_ANSWER
     assert asyncio.get_running_loop().time() - began < 6
 
 
@@ -214,7 +214,7 @@ async def test_the_amount(world: World) -> None:
     opened = await world.start(await world.participant())
     await no_kaspi(world)
     less = Money.parse("23900", "KZT")
-    with pytest.raises(Refused, match="was asked for"):
+    with pytest.raises(Refused, match="was charged"):
         await clerk(world, opened, money=less)
     done = await clerk(world, opened, money=less, override=True, reason="the coach pays the rest")
     assert done.status is S.COMPLETED
