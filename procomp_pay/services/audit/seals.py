@@ -1,7 +1,7 @@
 """Seal the audit trail: one Merkle root (RFC 6962) over the heads of all chains.
 
 A seal keeps the newest entry that it covers, so that its root can be computed again at any time, and the
-root before it, so that one root speaks for all seals before it. Who may write to the database may forge
+root before it, so that one root covers all seals before it. Whoever may write to the database may forge
 seals as well: a root that was sent away (``audit seal --print``) is what cannot be forged.
 """
 
@@ -72,7 +72,7 @@ class _Sums:
         self.tree.add(head[1])
 
     def root(self, seal: AuditSeal) -> str:
-        """The root with what the seal says of itself; once, at the end."""
+        """Return the root over the chain heads and the seal's own data; call it once, at the end."""
         self.tree.add(audit_seals.seal_leaf(seal))
         return self.tree.root()
 
@@ -160,12 +160,12 @@ def _counted(chains: int, entries: int) -> str:
 async def seal(
     ctx: AppContext, by: str, *, force: bool = False, seen: Callable[[int], None] | None = None
 ) -> Sealed:
-    """Seal everything that is committed now, after a look at what the last seal covers.
+    """Seal everything that is committed now, after checking what the last seal covers.
 
     :param force: also where the trail does not agree with the last seal.
-    :param seen: is told the number of entries so far, now and then.
+    :param seen: called now and then with the number of entries so far.
     :raises ManualReviewRequired: it does not agree.
-    :raises DatabaseBusy: writers stayed in the way, or somebody else sealed meanwhile; nothing was written.
+    :raises DatabaseBusy: writers kept the lock, or another process sealed meanwhile; nothing was written.
     """
     last, bound = await retrying(lambda: _fence(ctx))
     made = AuditSeal(
@@ -225,7 +225,7 @@ async def _fence(ctx: AppContext) -> tuple[AuditSeal | None, int]:
 
 async def _keep(ctx: AppContext, made: AuditSeal) -> None:
     """
-    :raises DatabaseBusy: somebody else sealed meanwhile.
+    :raises DatabaseBusy: another process sealed meanwhile.
     """
     async with ctx.db.writing() as session:
         if not await insert_once(session, AuditSeal, made.model_dump()):

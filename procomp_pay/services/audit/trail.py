@@ -50,7 +50,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """All entries, oldest first, and whether the chain holds.
+    """Return all entries, oldest first, and whether the chain is intact.
 
     :param view: ``None`` where the payment itself is gone.
     """
@@ -80,7 +80,7 @@ def _step(link: Link) -> Step:
         return Step(link, None, None, ())
     try:
         move = move_view(entry)
-    except (KeyError, TypeError, ArithmeticError):  # somebody rewrote it
+    except (KeyError, TypeError, ArithmeticError):  # it was rewritten
         move = None
     return Step(link, entry, move, _changes(entry.before, entry.after))
 

@@ -1,6 +1,6 @@
 """Verify the audit trail: recompute every chain in bounded memory, and compare its end with the payment.
 
-A chain by itself shows entries that were edited, taken out of the middle, put in or swapped. An end that
+A chain alone shows entries that were edited, removed from the middle, inserted or swapped. An end that
 was cut off, a chain that is gone with its payment, or one that was rewritten with new hashes shows by the
 seals (:mod:`audit_seals`), which are computed again in the same pass.
 """
@@ -33,8 +33,8 @@ class Flaw(StrEnum):
 
     EDITED = "edited"  # the content is not what its hash was made of
     MISSING = "missing"  # numbers are left out
-    BROKEN_LINK = "broken_link"  # it does not stand on the entry before it: put in, or swapped
-    DISAGREES = "disagrees"  # the last entry says one thing, the payment's row another
+    BROKEN_LINK = "broken_link"  # it does not follow the entry before it: inserted, or swapped
+    DISAGREES = "disagrees"  # the last entry and the payment's row differ
     NO_CHAIN = "no_chain"  # a payment without any entry
     NO_PAYMENT = "no_payment"  # a chain whose payment is gone
     SEAL = "seal"  # a seal is not what it was made of, or one is missing
@@ -44,7 +44,7 @@ class Flaw(StrEnum):
 class Finding:
     """One flaw and where it is; ``seq`` is ``None`` where it is no entry's own.
 
-    :param payment_id: ``None`` for a seal, which speaks for all of them.
+    :param payment_id: ``None`` for a seal, which covers all of them.
     """
 
     payment_id: str | None
@@ -84,7 +84,7 @@ class AuditReport:
 
 @dataclass(slots=True)
 class _Chain:
-    """A chain as far as it was read, with what its last picture says."""
+    """A chain as far as it was read, with its last snapshot."""
 
     payment_id: str
     seq: int = 0
@@ -143,7 +143,7 @@ async def verify(
 
     :param root: a root that was kept elsewhere: one of the seals must have it.
     :param all_seals: every seal; else the newest ones and some of the older.
-    :param seen: is told the number of entries so far, now and then.
+    :param seen: called now and then with the number of entries so far.
     :raises NotFound: no such payment, and no chain of one.
     """
     report = AuditReport()

@@ -1,8 +1,8 @@
 """Take over the payments that the platform wrote itself, before this desk or beside it.
 
 Nothing of the platform's rows is changed. A payment that is open, or whose refunds its provider knows, is
-asked about by the usual background work afterwards, and what comes of it goes through the door like any other
-news. It may be killed at any point and run again: what has a row of ours is not taken over twice.
+polled by the usual background work afterwards, and what follows goes through settlement like any other
+event. It may be killed at any point and run again: an adopted payment is not adopted twice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Adopted:
     """What was taken over.
 
     :param asked: of those, how many a provider is asked about next.
-    :param left: payments that a person has to look at first.
+    :param left: payments that need manual review first.
     :param named: those with the reason, as far as they are named.
     """
 
@@ -54,7 +54,7 @@ async def adopt(
     """Take over what can be.
 
     :param dry_run: only say what would be done.
-    :raises DatabaseUnavailable: or another one takes over at this moment; what was done stays done; run it
+    :raises DatabaseUnavailable: or another adoption runs now; what was adopted is kept; run it
         again.
     """
     found = Adopted()

@@ -1,7 +1,7 @@
 """Put every encrypted column under the newest key, beside a running desk.
 
 Nothing is kept about how far it came: what the newest key reads is done. So it may be killed at any point and
-run again; and a row that somebody else writes meanwhile is left as it was written, and found by the count.
+run again; a row that is written meanwhile is left as written, and found by the count.
 """
 
 from __future__ import annotations
@@ -96,9 +96,9 @@ def _look(ctx: AppContext, place: Place, key: str, token: str, found: Count) -> 
 
 
 async def rotate(ctx: AppContext, *, seen: Seen | None = None) -> Rotation:
-    """Re-encrypt what an older key holds, page by page, then count.
+    """Re-encrypt what is encrypted under an older key, page by page, then count.
 
-    :raises DatabaseUnavailable: what was done stays done; run it again.
+    :raises DatabaseUnavailable: what was re-encrypted is kept; run it again.
     """
     done = checked = 0
     for place in rotation.PLACES:

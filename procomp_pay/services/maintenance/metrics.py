@@ -12,7 +12,7 @@ from procomp_pay.storage.audit import seals as audit_seals
 from procomp_pay.storage.reports import metrics as figures
 from procomp_pay.storage.reports.metrics import Happening
 
-#: Entries that are looked at again: on PostgreSQL one with a lower id may be committed later.
+#: Entries that are read again: on PostgreSQL one with a lower id may be committed later.
 _OVERLAP = 500
 _PAGE = 2000
 #: The most pages of one reading; the rest is for the next.
@@ -85,7 +85,7 @@ def _news(row: Happening) -> Iterator[StatusChange]:
         return
     was, now = row.before.get("status"), row.after.get("status")
     if was == now or now not in PaymentStatus.__members__:
-        return  # nothing moved, or somebody rewrote it
+        return  # no status changed, or the entry was rewritten
     status = PaymentStatus(str(now))
     first = status is PaymentStatus.COMPLETED and was != PaymentStatus.REFUNDED
     seconds = (row.at - row.started_at).total_seconds() if first and row.started_at else None

@@ -1,4 +1,4 @@
-"""Look after the lines to the providers: tell people when one is away, or when a certificate ends soon."""
+"""Check the providers: alert when one does not answer, or when a certificate ends soon."""
 
 from __future__ import annotations
 

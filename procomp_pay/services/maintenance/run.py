@@ -81,13 +81,13 @@ async def work_inbox(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
 
 
 async def work_watch(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
-    """Look after every payment that is due, oldest deadline first."""
+    """Poll every payment that is due, oldest deadline first."""
     while done.looked_at < most:
         async with ctx.db.writing() as session:
             claimed = await payments.claim_due(session, ctx.clock(), lease_s=LEASE_S, limit=BATCH)
         if not claimed:
             return
-        # side by side: one slow answer must not hold up the others' polls
+        # concurrently: one slow answer must not delay the other polls
         await asyncio.gather(*(_look_after(ctx, payment_id, done) for payment_id in claimed))
 
 
@@ -119,7 +119,7 @@ async def work_refunds(ctx: AppContext, done: Pass, *, most: int = _MOST) -> Non
 
 
 async def work_outbox(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
-    """Tell participants, the platform and the desk's owners what there is to tell."""
+    """Deliver messages to participants, the platform and the operators."""
     sent = await deliver_due(ctx, most=most)
     done.delivered += sent.delivered
     done.not_delivered += sent.put_off
@@ -129,7 +129,7 @@ async def work_outbox(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None
 async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass, **fields: str) -> bool:
     """Do one piece of work; its trouble must not keep the others waiting. False where it failed.
 
-    :param fields: what a line of the log says besides.
+    :param fields: further fields of the log line.
     """
     done.looked_at += 1
     try:
@@ -146,7 +146,7 @@ async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass, **f
 
 
 async def one_pass(ctx: AppContext, *, missed: bool = True) -> Pass:
-    """Everything once: the inbox, every payment and refund that is due, then what there is to tell of it.
+    """Run all background work once: the inbox, every payment and refund that is due, then deliveries.
 
     :param missed: first fetch the events that did not reach the webhook.
     """

@@ -1,4 +1,4 @@
-"""Notice background work that stands still, whoever should have done it, and tell somebody."""
+"""Detect background work that stalls, in whatever process, and alert."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.notifications import alerts
 from procomp_pay.storage.reports.metrics import overdue
 
-#: Work that has been due for longer is not being done: every loop and cron comes round far sooner.
+#: Work that has been due for longer is stalled: every loop and cron job runs far more often.
 LATE = timedelta(minutes=10)
 
 
 async def alert_stalled_work(ctx: AppContext) -> int:
-    """Leave an alert for each kind of work that has been due for ten minutes; how many kinds."""
+    """Enqueue an alert for each kind of work that has been due for ten minutes; return the number of
+    kinds.
+    """
     now = ctx.clock()
     async with ctx.db.reading() as session:
         found = await overdue(session, now - LATE)
@@ -27,7 +29,7 @@ async def alert_stalled_work(ctx: AppContext) -> int:
 
 
 async def alert_standstill(ctx: AppContext, loop: str) -> bool:
-    """Leave an alert; False where one about this loop was left within this hour, by whatever process."""
+    """Enqueue an alert about a stalled loop; False if any process enqueued one within this hour."""
     now = ctx.clock()
     payload = {"work": f"the loop {loop}", "since": now.isoformat()}
     once = f"{loop}:{now.isoformat(timespec='hours')}"

@@ -1,4 +1,4 @@
-"""Alerts in words: what happened, to whose payment, and the command to type next. In English."""
+"""Write alerts: what happened, to whose payment, and the command to type next. In English."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Alert:
         return "\n".join([*parts, *(f"`{_escaped(command)}`" for command in self.commands)])
 
     def as_email(self, mark: str, key: str, to: str, at: datetime) -> Email:
-        """A plain letter to the people who look after the desk."""
+        """Return the alert as a plain e-mail to the operators."""
         from procomp_pay.providers.notifications.smtp import Email
 
         steps = [f"  {command}" for command in self.commands]
@@ -53,9 +53,9 @@ def _escaped(text: str) -> str:
 
 
 def compose(topic: str, payload: Mapping[str, Any], view: PaymentView | None) -> Alert:
-    """The alert for a message; one that is unknown is told, too.
+    """Return the alert for a message; an unknown topic gets a generic one.
 
-    :param view: the payment that it is about, as it stands now.
+    :param view: the payment that it is about, in its present state.
     """
     make = _MAKERS.get(topic)
     alert = make(_Known(payload, view)) if make else Alert(f"procomp-pay: {topic}")
@@ -145,7 +145,7 @@ def _duplicate(known: _Known) -> Alert:
 
 def _amount(known: _Known) -> Alert:
     charged = known.text("asked") or (str(known.view.charged) if known.view else "")
-    # the door names the fee itself where the provider's amount could not be read
+    # settlement names the fee itself if the provider's amount could not be read
     came = "one that cannot be read" if known.money == charged else known.money
     return Alert(
         f"Another amount than the fee: {came}" + (f" instead of {charged}" if charged else ""),

@@ -18,7 +18,7 @@ from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.notifications.outbox import Claim
 from procomp_pay.storage.payments.listing import Filter
 
-#: The platform's bare words for what a payment did; a person need not be told once it is paid after all.
+#: Topics that a participant need not receive once the payment was paid after all.
 _BAD_NEWS = (Topic.PAYMENT_FAILED, Topic.PAYMENT_EXPIRED)
 
 
@@ -71,7 +71,7 @@ async def _write_to_participant(
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "overtaken: the fee is paid")
     if about.email is None:
         return DeliveryResponse(DeliveryOutcome.NO_ADDRESS, "the participant has no user any more")
-    # the texts and their engine are loaded where letters are written alone
+    # templates and their engine are imported only when an e-mail is written
     from procomp_pay.services.notifications.emails import render_email
 
     letter = render_email(

@@ -1,7 +1,7 @@
-"""Deliver the outbox: at least once, each message to each destination by itself.
+"""Deliver the outbox: at least once, each message to each destination separately.
 
 A delivery is claimed in one transaction, sent outside of any, and marked in another one. Whoever dies in
-between leaves it to the next one under the same id, by which the receiver can tell the repetition.
+between leaves it to the next one under the same id, by which the receiver recognises a repetition.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def deliver_due(ctx: AppContext, *, most: int = MOST) -> Delivered:
     unconfigured = ctx.senders.unconfigured()
     async with ctx.db.writing() as session:
         await outbox.skip_unconfigured(session, unconfigured, ctx.clock())
-    # side by side: a destination that hangs must not hold up the others
+    # concurrently: a destination that hangs must not delay the others
     open_ways = [each for each in Destination if each not in unconfigured]
     await asyncio.gather(*(_work_destination(ctx, each, done, most) for each in open_ways))
     return done
@@ -128,7 +128,9 @@ async def _mark(
         return
     state = _CLOSED.get(answer.outcome, DeliveryState.DEAD)
     if state is DeliveryState.UNDELIVERABLE and delivery.destination.is_alert:
-        state = DeliveryState.DEAD  # a participant may have mistyped his address; the desk's own is told of
+        state = (
+            DeliveryState.DEAD
+        )  # a participant may have mistyped the address; a wrong one of our own raises an alert
     ours = await outbox.finish(session, claim, state, now=now, error=answer.words or None)
     if state is DeliveryState.DELIVERED:
         done.delivered += 1
@@ -148,7 +150,9 @@ def _named(claim: Claim, answer: DeliveryResponse) -> str:
 async def _leave_alert(
     session: AsyncSession, ctx: AppContext, claim: Claim, answer: DeliveryResponse
 ) -> None:
-    """Tell that it was given up: never by the way that is broken, and never about such an alert itself."""
+    """Enqueue an alert about a dead delivery: not through the failing channel, and never about such an
+    alert itself.
+    """
     delivery, message = claim.delivery, claim.message
     if not may_alert(message.topic, message.payload):
         return

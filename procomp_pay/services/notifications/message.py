@@ -9,7 +9,7 @@ from procomp_pay.services.views.payment import PaymentView
 
 @dataclass(frozen=True, slots=True)
 class MessageContext:
-    """What a message is about, as it stands now.
+    """The context of a message: its payment in the present state, and the recipient.
 
     :param settled_by: the payment that settles the participant's fee now.
     """

@@ -1,4 +1,4 @@
-"""What people and programs see of the outbox, bringing back what was given up, and trying the ways out."""
+"""Show the outbox, replay dead deliveries, and test every channel."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ async def one(ctx: AppContext, some_id: str) -> Told:
 async def replay_one(ctx: AppContext, some_id: str, *, dry_run: bool) -> int:
     """Bring back what a message (or one delivery) did not reach; how many deliveries.
 
-    :raises NotFound: there is none. :raises Conflict: it reached everybody, is on its way, or was held back.
+    :raises NotFound: there is none. :raises Conflict: it was delivered everywhere, is in delivery, or was
+    held back.
     """
     message, deliveries = await one(ctx, some_id)
     chosen = [each for each in deliveries if some_id in (each.id, message.id)]

@@ -77,7 +77,9 @@ async def _send_out(
 async def _route_alert(
     session: AsyncSession, ctx: AppContext, same: list[OutboxMessage], subject: str, now: datetime
 ) -> None:
-    """Tell the newest of the same alerts, unless one was told within the hour; the others are counted."""
+    """Send the newest of the alerts with one subject, unless one was sent within the hour; count the
+    others.
+    """
     newest, topic = same[-1], same[-1].topic
     told = await outbox.last_told(session, topic, subject)
     quiet = told is not None and now - told < timedelta(seconds=QUIET_S)

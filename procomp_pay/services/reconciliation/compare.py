@@ -1,4 +1,4 @@
-"""Judge suspects a page at a time, and mend what mends itself."""
+"""Compare candidates a page at a time, and repair what can be repaired automatically."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from procomp_pay.storage.reconciliation.staging_rows import Candidate
 log = logging.getLogger(__name__)
 
 _K = DiscrepancyKind
-#: What is found by comparing with what was read a while ago: the provider is asked again before it is said.
+#: Kinds found by comparing with data read a while ago: the provider is asked again before they are reported.
 _TO_CONFIRM = frozenset({_K.STATUS_MISMATCH, _K.MISSING_AT_PROVIDER, _K.AMOUNT_MISMATCH, _K.REFUND_MISMATCH})
 
 
 async def compare_page(
     context: ReconciliationContext, candidates: list[Candidate], theirs: list[ProviderRecord]
 ) -> PageResult:
-    """Judge the payments of one page; both lists are in order of their keys.
+    """Compare the payments of one page; both lists are in order of their keys.
 
     :raises Unavailable, ConfigurationError: the provider or the database does not answer; what was done
         holds.
@@ -80,7 +80,7 @@ async def _repair(context: ReconciliationContext, finding: Mismatch) -> None:
     try:
         await context.repair(context.ctx, finding, context.actor)
     except RetryLater:
-        return  # news that do not fit yet stay a difference
+        return  # an event that does not fit yet remains a difference
     except Unavailable as error:
         stop_asking(context.report, error)
     except ConfigurationError:
@@ -114,7 +114,7 @@ async def _confirmed(
         said = await asked(context, locked)
     except Unavailable as error:
         stop_asking(context.report, error)
-    if context.report.provider_unavailable:  # what cannot be confirmed is not said
+    if context.report.provider_unavailable:  # what cannot be confirmed is not reported
         return [each for each in compare_payment(fresh, group) if each.kind not in _TO_CONFIRM]
     if said is not None:
         fresh = replace(fresh, expected=True)

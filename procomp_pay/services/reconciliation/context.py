@@ -1,4 +1,4 @@
-"""What judging needs, and what becomes of a verdict: it is written down for a person."""
+"""Hold the context of a comparison, and write its results for manual review."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Pace = Callable[[], Awaitable[object]]
 class ReconciliationContext:
     """What judging needs.
 
-    :param mend: how a difference is mended.
-    :param asks: whether the provider can be asked about one payment; a statement stands for itself.
+    :param repair: how a difference is repaired.
+    :param asks: whether the provider can be asked about one payment; with a statement it is not.
     :param pace: awaited before each question, so that the provider is not flooded.
     """
 
@@ -94,7 +94,7 @@ async def record_page(context: ReconciliationContext, result: PageResult) -> Non
 
 
 class PageWriter:
-    """Writes a page's verdicts down while the next page is judged, in their order; all of them at its end."""
+    """Write a page's results while the next page is compared, in order; all of them at its end."""
 
     def __init__(self, context: ReconciliationContext) -> None:
         self._court = context

@@ -1,4 +1,4 @@
-"""What does not agree, as a person sees it and ends it: accept, fix, give back, or write off."""
+"""Show discrepancies to operators, and resolve them: accept, fix, refund, or write off."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _MOST_REFUNDS = 20
 
 
 class How(StrEnum):
-    """How a person ends it."""
+    """How an operator resolves it."""
 
     ACCEPT = "accept"  # it is right as it is
-    FIX = "fix"  # the provider is asked, and what it says is taken over
-    REFUND = "refund"  # the rest of the payment goes back
+    FIX = "fix"  # the provider is asked, and its answer is applied
+    REFUND = "refund"  # the rest of the payment is refunded
     WRITE_OFF = "write-off"  # the money is gone
 
 
@@ -90,7 +90,7 @@ async def many(
 ) -> tuple[list[DiscrepancyView], str | None]:
     """One page, newest first.
 
-    :raises Refused: a limit outside 1..200, or a cursor that is none of ours.
+    :raises Refused: a limit outside 1..200, or an invalid cursor.
     """
     async with ctx.db.reading() as session:
         rows, following = await store.page(session, wanted, limit=limit, cursor=cursor)
@@ -135,9 +135,10 @@ async def resolve(ctx: AppContext, discrepancy_id: str, how: How, note: str, act
     """End a discrepancy, once.
 
     :raises NotFound: no such discrepancy. :raises Conflict: it is resolved already.
-    :raises Refused: no note, or this way does not fit it. :raises ManualReviewRequired: after a fix it
+    :raises Refused: no note, or the resolution does not fit its kind. :raises ManualReviewRequired: after
+    a fix it
     is still there.
-    :raises PaymentError: what the refund raises; it then stays open.
+    :raises PaymentError: what the refund raises; the discrepancy then remains open.
     """
     if not note.strip() or len(note) > _LONGEST_NOTE or not note.isprintable():
         raise Refused(f"A note is 1 to {_LONGEST_NOTE} printable characters")
@@ -202,7 +203,7 @@ def _why(discrepancy_id: str) -> str:
 async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Refunded:
     """The rest of the payment, once: asked for again after a crash, it is the same refund.
 
-    :raises Refused: it does not go back. :raises OutcomeUnknown: it may have, or may not.
+    :raises Refused: it was not refunded. :raises OutcomeUnknown: the outcome is unknown.
     """
     if view.payment_id is None:
         raise Refused(

@@ -25,8 +25,8 @@ Seen = Callable[[str, int], None]
 
 
 async def ask_each(context: ReconciliationContext, seen: Seen) -> None:
-    """Judge every payment that was started in the window, and every open one of any age. Where Kaspi stops
-    answering, ``report.cut`` says how far it got; what was judged stays judged.
+    """Compare every payment that was started in the window, and every open one of any age. If Kaspi stops
+    answering, ``report.cut`` says how far it got; finished comparisons are kept.
 
     :raises ConfigurationError: Kaspi is not configured, or does not let us in.
     """
@@ -102,7 +102,7 @@ async def _judge(context: ReconciliationContext, ids: list[str], seen: Seen) -> 
     await record_page(
         context, await compare_page(context, candidates, sorted(theirs, key=lambda each: each.key))
     )
-    # a gateway that cannot be asked misses nothing: there our own books alone are looked at
+    # a gateway that cannot be asked misses nothing: only our own books are checked
     alone = replace(context, coverage=replace(context.coverage, whole=False))
     await record_page(
         context, await compare_page(alone, [Candidate(name, name) for name in ids if name in untold], [])

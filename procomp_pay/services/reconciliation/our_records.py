@@ -1,4 +1,4 @@
-"""Our side of a comparison: payments as the judge sees them."""
+"""Build our side of a comparison: payments as the comparison sees them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GRACE = {True: timedelta(minutes=10), False: timedelta(hours=1)}
 class CoverageWindow:
     """What was read of the provider.
 
-    :param since: from here, to before ``until``, whatever our books have as settled must be there.
+    :param since: from here to before ``until``, everything that our books have as settled must be there.
     :param by_payment_time: the window is about when the money came (a statement), not when it was started.
     :param whole: nothing is missing of it; else nothing is expected.
     :param read_at: when reading began: what changed since is left for the next run.
@@ -50,7 +50,7 @@ class CoverageWindow:
 async def ours_by_id(
     session: AsyncSession, payment_ids: list[str], coverage: CoverageWindow, now: datetime
 ) -> dict[str, LocalRecord]:
-    """The payments as the judge sees them, by id."""
+    """Return the local records of payments, by id."""
     rows = await held_by_id(session, payment_ids, *_LOOKED_AT)
     refunds = await refund_repository.of_payments(session, list(rows))
     kaspis = [name for name, locked in rows.items() if locked.detail.channel.is_kaspi]
@@ -68,7 +68,7 @@ def as_ours(
     coverage: CoverageWindow,
     now: datetime,
 ) -> LocalRecord:
-    """One payment as the judge sees it.
+    """Return the local record of one payment.
 
     :param numbers: Kaspi's, of the operations for it, oldest first.
     """
@@ -107,15 +107,16 @@ def _is_known(dispute: tuple[str | None, DisputeState | None]) -> bool:
 
 
 def _is_told(locked: OrmLockedPayment, coverage: CoverageWindow) -> bool:
-    """Whether the side that was read could tell of it. Kaspi's API has no list: what came by bill, or by a
-    clerk's word after a lost answer, cannot be asked for, and is not missed there."""
+    """Return whether the provider's side could contain it. Kaspi's API has no list: what came by bill, or
+    by a
+    manual verification after a lost answer, cannot be asked for, and is not missed there."""
     detail = locked.detail
     opened = detail.create_state is CreateState.OPEN and detail.provider_ref is not None
     return coverage.by_payment_time or not detail.channel.is_kaspi or opened
 
 
 def _refund(row: Refund, coverage: CoverageWindow, *, can_be_missed: bool) -> LocalRefund:
-    """Kaspi's API tells a sum at most, never single refunds: none is missed there by itself."""
+    """Return a local refund. Kaspi's API reports a sum at most, so no single refund is missed there."""
     went = row.sent_at or row.created_at
     expected = can_be_missed and coverage.covers(went)
     return LocalRefund(row.id, row.provider_refund_id, row.amount, row.state, expected)

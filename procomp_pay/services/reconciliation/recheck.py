@@ -1,4 +1,4 @@
-"""Look back at what was open before: closed by itself where it is gone, and the provider says so."""
+"""Recheck open discrepancies, and close those that are certainly gone."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from procomp_pay.storage.reconciliation import discrepancies as store
 from procomp_pay.storage.reconciliation.local_records import held_by_id
 
 _K = DiscrepancyKind
-#: What our own books tell, whatever the provider says.
+#: Kinds that our own books alone decide, whatever the provider says.
 _OF_OUR_BOOKS = frozenset({_K.PARTICIPANT_MISMATCH, _K.LATE_PAYMENT, _K.DUPLICATE_PAYMENT})
-#: What no provider can say: a person's override, and a second operation number of one payment (``recorded``
-#: is the first one) or of two payments (``settled`` is the other). Asking about a QR tells its own alone.
+#: Details that no provider knows: an operator's override, and a second operation number of one payment
+#: (``recorded``
+#: is the first one) or of two payments (``settled`` is the other). Asking about a QR returns its own alone.
 _FOR_A_PERSON = frozenset({"override", "recorded", "settled"})
 
 
 async def recheck_open_discrepancies(context: ReconciliationContext) -> None:
-    """Judge what was open before and was not found again: closed by itself where it is gone, and the provider
-    says so.
+    """Recheck what was open before and was not found again; close it if it is gone and the provider
+    confirms it.
 
     :raises DatabaseUnavailable, ConfigurationError: it cannot go on.
     """
@@ -74,7 +75,9 @@ async def _is_gone(
 
 
 def _was_asked_about(kind: str, mark: str, ours: LocalRecord) -> bool:
-    """Asking about a payment tells nothing of a second object that names it, nor of an unknown refund."""
+    """Return whether asking about the payment could have shown the difference, rather than a second
+    object's.
+    """
     own = (ours.ref, "payment")
     if kind == _K.REFUND_MISMATCH:
         return not any(each.state.value == "PENDING" for each in ours.refunds)
@@ -86,8 +89,9 @@ def _was_asked_about(kind: str, mark: str, ours: LocalRecord) -> bool:
 
 
 async def differences(context: ReconciliationContext, payment_id: str, kind: str) -> list[Mismatch] | None:
-    """What differs for one payment now, by asking its provider; ``None`` where that cannot be said: for
-    a kind that only the provider could tell of, where it cannot be asked (a bill has nothing at Kaspi).
+    """Return the present differences of one payment by asking its provider; ``None`` if that is
+    impossible: for
+    a kind that only the provider could show, if it cannot be asked (a bill has no object at Kaspi).
 
     :raises Unavailable, ConfigurationError: the provider does not answer.
     """

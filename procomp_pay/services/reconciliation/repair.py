@@ -1,4 +1,4 @@
-"""Ask a provider about one payment, and mend by the one door what needs no person."""
+"""Ask a provider about one payment, and repair through settlement what needs no manual review."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def reconciler(actor: Actor) -> Actor:
 
 
 async def ask(ctx: AppContext, locked: OrmLockedPayment) -> list[ProviderRecord] | None:
-    """What the provider says of one payment now, refunds included; ``None`` where nothing was opened there,
+    """Return the provider's records of one payment now, refunds included; ``None`` if nothing was opened
+    there,
     or it cannot be asked. An empty list: the provider does not know it.
 
     :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: it does not answer.
@@ -67,7 +68,7 @@ async def ask(ctx: AppContext, locked: OrmLockedPayment) -> list[ProviderRecord]
     try:
         returned = await provider.list_refunds(replace(handle, payment_intent=intent))
     except (NotFound, Refused) as error:
-        # Kaspi tells it to the trade point that took it alone; the rest of the night goes on without
+        # Kaspi answers only the trade point that took the payment; the rest of the run goes on without it
         log.warning("what went back of payment %s is not told: %s", locked.payment.id, error.message)
         return found
     found += [_refund(locked, each, ctx.clock()) for each in returned.refunds]
@@ -120,9 +121,9 @@ def _sum(locked: OrmLockedPayment, total: Money, now: datetime) -> ProviderRecor
 
 
 async def repair_by_asking(ctx: AppContext, finding: Mismatch, actor: Actor) -> None:
-    """Mend with what the provider says now.
+    """Repair a difference with the provider's present answer.
 
-    :raises PaymentError: it cannot be mended now, or not by itself.
+    :raises PaymentError: it cannot be repaired now, or not automatically.
     """
     if finding.ours is None:
         return
@@ -147,7 +148,7 @@ async def _catch_up(ctx: AppContext, locked: OrmLockedPayment, finding: Mismatch
     detail = locked.detail
     theirs = finding.theirs
     if theirs is not None and theirs.stand is ProviderState.PAID and theirs.reference.startswith("pi_"):
-        # the very object that was paid: ours may not know it yet, or may name its page alone
+        # the object that was paid: our row may not know it yet, or may name its Checkout page alone
         handle = ProviderRef(Channel.STRIPE_INTENT, theirs.reference, theirs.reference)
     elif detail.provider_open or detail.create_state in UNOPENED:
         await poll_payment(ctx, locked.payment.id, actor)
@@ -176,10 +177,10 @@ def _fact(
 
 
 async def repair_from_line(ctx: AppContext, finding: Mismatch, actor: Actor, source_id: str) -> None:
-    """Mend with what a statement's line says: it is the provider's own proof that the money moved.
+    """Repair a difference with a statement's line: the provider's own proof that the money moved.
 
     :param source_id: which file and line, for the audit.
-    :raises PaymentError: it cannot be mended, or not by itself.
+    :raises PaymentError: it cannot be repaired, or not automatically.
     """
     ours, line = finding.ours, finding.theirs
     if ours is None:
@@ -193,7 +194,7 @@ async def repair_from_line(ctx: AppContext, finding: Mismatch, actor: Actor, sou
     news = EventType.SUCCEEDED if finding.repair is RepairAction.ASK else EventType.REFUND
     event = replace(_fact(ctx, ours.payment_id, news, actor, line.at), source_id=source_id)
     if finding.repair is RepairAction.ASK and line.stand is ProviderState.PAID:
-        # by another number than its own: it only fits, so its QR stays watched
+        # matched by amount and time, not by its own number: its QR is still polled
         guess = ours.ref is not None and ours.ref.isdigit() and line.reference != ours.ref
         ids = _ids(line)
         await apply_event(
@@ -216,7 +217,7 @@ def _ids(line: ProviderRecord) -> ProviderIds:
 def _refund_news(finding: Mismatch, line: ProviderRecord, money: Money) -> RefundEvent:
     ours = finding.refund
     stripes = line.ref.startswith(("re_", "pyr_"))
-    # without a number of its own it stands under its purchase's, as the next part will
+    # without a number of its own it is listed under its purchase's, as the next part will be
     number = line.ref if line.payment_ref else f"{line.ref}@{int(line.at.timestamp())}"
     return RefundEvent(
         state=RefundState.SUCCEEDED if line.stand is ProviderState.PAID else RefundState.FAILED,

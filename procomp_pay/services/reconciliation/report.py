@@ -58,7 +58,7 @@ class Report:
     provider_unavailable: bool = False
     #: Lines of a statement that could not be read for certain.
     skipped: int = 0
-    #: Not one line of the statement is of a payment of ours.
+    #: Not one line of the statement belongs to one of our payments.
     is_foreign: bool = False
 
     def add(self, finding: Mismatch, became: str) -> None:

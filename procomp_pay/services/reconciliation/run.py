@@ -1,8 +1,9 @@
-"""Is every payment in our books at the provider, and the other way round, to the cent?
+"""Check that every payment in our books is at the provider, and the other way round, to the cent.
 
-One run for each provider: read the provider's side, lay it beside ours, judge what differs, mend by the one
-door what needs no person, and leave the rest as discrepancies. Every step may be cut: what was mended is
-mended, a half-read side is never taken for the whole, and the next run begins where this one did.
+One run for each provider: read the provider's side, stage it beside ours, compare what differs, repair
+through
+settlement what needs no manual review, and keep the rest as discrepancies. Every step may be killed: repairs
+are kept, a half-read side is never taken for the whole, and the next run begins where this one did.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from procomp_pay.storage.reconciliation.staging_rows import Scope
 PROVIDERS = ("stripe", "kaspi")
 #: Questions to a provider in a second: far below Stripe's limit of 25 in test mode, which others share.
 PER_SECOND = 15
-#: Suspects that are judged at a time.
+#: Candidates that are compared at a time.
 PAGE = 1000
 #: A statement's first and last minutes may lack what our clock puts into them.
 EDGE = timedelta(minutes=5)
@@ -52,7 +53,7 @@ class ReconcileRequest:
     :param since, until: ``None``: a week back, further where something was not read yet; up to now.
     :param lines: a statement in place of the API; read once, in whatever order it has.
     :param source_name: what the statement is called, for the audit.
-    :param is_ours: somebody says that the statement is ours, although none of its lines is.
+    :param is_ours: the operator confirms that the statement is ours, although none of its lines is.
     """
 
     provider: str
@@ -77,12 +78,12 @@ def check_window(since: datetime | None, until: datetime | None, now: datetime) 
 async def reconcile(
     ctx: AppContext, order: ReconcileRequest, actor: Actor, *, seen: Seen = lambda *_: None
 ) -> Report:
-    """Compare one provider's books with ours. The caller holds ``reconcile_lock``.
+    """Compare one provider's books with ours. The caller has ``reconcile_lock``.
 
-    :param seen: told of progress: a word and a count.
+    :param seen: called with progress: a word and a count.
     :returns: what was found and done; ``report.cut`` is set where the provider stopped answering.
     :raises Refused: a window that makes no sense. :raises ConfigurationError: the provider is not configured.
-    :raises PaymentError: a statement's line cannot be read; nothing was judged by half a file.
+    :raises PaymentError: a statement's line cannot be read; nothing was compared with half a file.
     """
     check_window(order.since, order.until, ctx.clock())
     report = await _begun(ctx, order, actor)
@@ -188,7 +189,7 @@ async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
     scope = Scope(report.provider, context.coverage.since, context.coverage.until)
     counting = asyncio.create_task(_count(context))  # by a connection of its own, while the other one joins
     try:
-        # our books against themselves: every night, by API; a statement is about the money alone
+        # our books against themselves: in every run by API; a statement is about the money alone
         await staging.find_candidates(scope, books_alone=context.asks)
     except BaseException:
         counting.cancel()
@@ -208,8 +209,9 @@ async def _judge_all(context: ReconciliationContext, staging: Staging, seen: See
 
 async def _check_ours(order: ReconcileRequest, report: Report, staging: Staging) -> None:
     """
-    :raises Refused: not one line is of a payment of ours, and nobody has said that the statement is ours all
-        the same: each line, and each payment of ours, would become a difference.
+    :raises Refused: not one line belongs to our payments, and the operator has not confirmed that the
+    statement is ours all
+        the same: each line, and each of our payments, would become a difference.
     """
     report.is_foreign = not await staging.knows_any()
     if report.is_foreign and not order.is_ours:
@@ -231,7 +233,7 @@ async def _count(context: ReconciliationContext) -> None:
 async def _statement(context: ReconciliationContext, order: ReconcileRequest, seen: Seen) -> None:
     try:
         await _compare_lines(context, order, seen, in_blocks=True)
-    except NotPlain:  # said before anything was judged
+    except NotPlain:  # reported before anything was compared
         await _compare_lines(context, order, seen, in_blocks=False)
 
 
@@ -257,7 +259,7 @@ async def _compare_lines(
             order.since or first + EDGE,
             order.until or last - EDGE,
             by_payment_time=True,
-            whole=not report.skipped,  # a line that nobody could read may be the one that is missed
+            whole=not report.skipped,  # a line that could not be read may be the missing one
             read_at=context.coverage.read_at,
         )
 

@@ -1,4 +1,4 @@
-"""What a statement tells beside the payments themselves: fees."""
+"""Keep the fees that a statement reports beside the payments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stripe's books by API: read a window page by page, lay it beside ours, keep what it cost."""
+"""Read a window of Stripe's API page by page, stage it beside our books, and keep the fees."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def books_of(ctx: AppContext) -> StripeBooks:
 
 
 async def read_window(ctx: AppContext, staging: Staging, report: Report, seen: Seen) -> None:
-    """Put Stripe's window into the staging tables. Where Stripe stops answering, ``report.cut`` says how far
-    it got, and what was read stays."""
+    """Stage Stripe's window. If Stripe stops answering, ``report.cut`` says how far
+    it got, and what was read is kept."""
     since, until = report.since - BEFORE, report.until + AFTER
     books = books_of(ctx)
     for part, word in stripe_window.PARTS.items():

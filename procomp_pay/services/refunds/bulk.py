@@ -1,7 +1,7 @@
 """Give back the rest of every paid payment of a tournament: page by page, a few at once, resumable.
 
-Nothing of a run is kept but the refunds themselves. A run that was killed is started again: what went back is
-REFUNDED and not looked at, what was asked for is PENDING and taken up, the rest is asked for.
+Only the refunds themselves are stored. A run that was killed is started again: refunded payments are
+REFUNDED and skipped, requested refunds are PENDING and followed up, the rest is requested.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ async def run(
     seen: Callable[[Line], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Report:
-    """Give everything back that can go back.
+    """Refund every payment that can be refunded.
 
-    :param seen: told of each payment as it ends.
+    :param seen: called with each payment as it ends.
     :param stop: asked before each payment; the refunds in hand are finished.
     :raises ConfigurationError, DatabaseUnavailable: it cannot go on; what was begun is kept.
     """
@@ -229,7 +229,9 @@ class _Run:
             await follow_up(self._desk, row.refund_id)
 
     async def _refused(self, view: PaymentView, money: Money, error: PaymentError) -> Line:
-        """Somebody may have been quicker: then it is no failure."""
+        """Return how a refused refund ends: it is no failure if another process refunded the payment
+        first.
+        """
         now = await views.one(self._desk, view.payment_id)
         if now.status is PaymentStatus.REFUNDED or _pending(now):
             return _ending(now, money, [])

@@ -57,7 +57,7 @@ class Sum:
 
 @dataclass(slots=True)
 class Tally:
-    """Payments that ended alike: totals, and the first ones by name where a person has to know them."""
+    """Payments with the same ending: totals, and the first ones by name where they need manual review."""
 
     sums: dict[tuple[PaymentMethod, Currency], Sum] = field(default_factory=dict)
     named: list[Line] = field(default_factory=list)
@@ -91,11 +91,11 @@ _NAMED = frozenset({Ending.UNKNOWN, Ending.FAILED, Ending.DISPUTED, Ending.BY_HA
 
 @dataclass(slots=True)
 class Report:
-    """A dry run's, or a run's. It holds totals and names, never all payments.
+    """The report of a run or a dry run. It holds totals and names, never all payments.
 
-    :param refunded_before: payments that had gone back in full when it began.
+    :param refunded_before: payments that were refunded in full when it began.
     :param still_open: payments that can still be paid.
-    :param stopped: a person stopped it. :param gave_up: the provider does not answer.
+    :param stopped: an operator stopped it. :param gave_up: the provider does not answer.
     """
 
     refunded_before: int = 0

@@ -1,7 +1,7 @@
 """Give money back, once: in full, in part, or in several parts up to the rest.
 
 Write ahead: the ``pay_refund`` row is committed before the provider is called, with an idempotency key from
-its id. A time-out is unknown: the row holds its money back until the provider says what became of it.
+its id. A time-out is unknown: the row reserves its amount until the provider reports the outcome.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class RefundCommand:
     """What is asked for.
 
     :param money: ``None`` for the whole rest.
-    :param force: also while a dispute is open; the money may then go back twice.
-    :param at_desk: the customer stands here and can scan.
+    :param force: also while a dispute is open; the money may then be returned twice.
+    :param at_desk: the customer is present and can scan a QR.
     :param customer_scan: what they scanned, where the provider wants it.
-    :param before: what had gone back, or may have, when the person was asked; ``None`` where nobody was.
+    :param before: refunded or pending total shown to the operator at confirmation; ``None`` if not confirmed.
     """
 
     payment_id: str
@@ -70,7 +70,7 @@ class RefundCommand:
 class Plan:
     """What a refund would do, for the person who is asked.
 
-    :param before: what has gone back earlier, or may have.
+    :param before: the amount refunded earlier, pending refunds included.
     """
 
     payment_id: str
@@ -111,7 +111,7 @@ async def plan(ctx: AppContext, order: RefundCommand) -> Plan:
 async def refund(ctx: AppContext, order: RefundCommand, actor: Actor) -> Refunded:
     """Give money back.
 
-    :returns: how the refund stands: SUCCEEDED, or PENDING where the provider still works on it.
+    :returns: the refund's state: SUCCEEDED, or PENDING while the provider works on it.
     :raises NotFound: no such payment. :raises Refused: more than the rest, another currency, no reason, or
         the provider says no, or takes no refunds by API. :raises ConfigurationError: the provider is not
         configured. :raises Conflict: the payment is not COMPLETED, everything went back, a dispute
@@ -184,7 +184,7 @@ async def _planned(
     rows = await refund_repository.of_payment(session, locked.payment.id)
     before = Money(reserved_amount(refund_repository.amounts(rows)), locked.charged.currency)
     if locked.detail.channel.is_kaspi and any(each.state is RefundState.PENDING for each in rows):
-        # Kaspi tells one sum: two unknown refunds could not be told apart
+        # Kaspi reports one sum: two refunds of unknown outcome could not be distinguished
         raise Conflict("Another refund of this payment is under way", next_step="wait until it is known")
     if order.before not in (None, before):
         raise Conflict(

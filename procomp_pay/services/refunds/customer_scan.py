@@ -19,9 +19,9 @@ async def customer_scan(ctx: AppContext, payment_id: str, show: Callable[[Refund
 
     :param show: called once with the QR.
     :returns: what the refund is asked for with; ``None`` where no scan is needed.
-    :raises Refused: somebody else scanned it, or it is not among the customer's latest purchases.
-    :raises Conflict: nobody scanned it in time.
-    :raises ProviderUnavailable, OutcomeUnknown: nothing went back.
+    :raises Refused: another customer scanned it, or it is not among the customer's latest purchases.
+    :raises Conflict: it was not scanned in time.
+    :raises ProviderUnavailable, OutcomeUnknown: nothing was refunded.
     """
     async with ctx.db.reading() as session:
         locked = await load_payment(session, payment_id)

@@ -1,4 +1,4 @@
-"""Write down a refund that a person made in the Kaspi Pay app: checked as a payment is, by the one door."""
+"""Record a refund that an operator made in the Kaspi Pay app, through settlement like any other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payme
 
 @dataclass(frozen=True, slots=True)
 class MadeInApp:
-    """What a person says: this went back in the Kaspi Pay app.
+    """An operator's record of a refund made in the Kaspi Pay app.
 
     :param number: the refund's own operation number, as typed.
     :param money: ``None`` for the whole rest.
@@ -69,10 +69,10 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
     """Write it down.
 
     :raises NotFound: no such payment.
-    :raises Refused: no operation number, more than the rest, no reason, not a payment at Kaspi, or Kaspi says
-        that less went back.
+    :raises Refused: no operation number, more than the rest, no reason, not a Kaspi payment, or Kaspi's sum
+        is smaller.
     :raises Conflict: the number was used before, or the payment is not COMPLETED.
-    :raises ProviderUnavailable, OutcomeUnknown: Kaspi tells what went back, and cannot be asked now.
+    :raises ProviderUnavailable, OutcomeUnknown: Kaspi knows the refunded sum and cannot be asked now.
     """
     number = read(made.number)
     async with ctx.db.reading() as session:
@@ -155,9 +155,9 @@ async def _checked(session: AsyncSession, locked: OrmLockedPayment, made: MadeIn
 
 
 def _without_number(locked: OrmLockedPayment, rows: list[Refund], money: Money | None) -> Refund | None:
-    """The refund that is in our books, with this amount, and waits for its number.
+    """Return the recorded refund of this amount that still lacks its number.
 
-    :raises Conflict: there are several, and nobody says how much it was.
+    :raises Conflict: there are several, and no amount was given.
     """
     waiting = [
         each
@@ -189,7 +189,7 @@ async def _check_nobody_was_faster(
     """Kaspi's sum was compared with our books as they were: another clerk, or the nightly run, may have
     written the same refund down since.
 
-    :param before: what had gone back by our books then; ``None`` where nothing was compared, since it was
+    :param before: the total refunded by our books then; ``None`` if nothing was compared, since it was
         the number of a known refund, which another clerk has named meanwhile.
     :raises Conflict: something was.
     """

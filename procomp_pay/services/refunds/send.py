@@ -34,7 +34,7 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payme
 
 #: After a lost or refused answer, in seconds; longer than one call with its retries takes.
 LOOK_AGAIN_S = 45
-#: A refund leaves so soon after its row says so, in seconds, or not at all: it is over before it is taken up.
+#: Seconds within which a refund is sent after it was marked so, or not at all; another process waits longer.
 _LEAVES_WITHIN_S = 15
 
 
@@ -50,10 +50,10 @@ async def send(
 
     :param first: it was written a moment ago: a refusal then means that nothing was made. Later on it may say
         more about our settings than about what an earlier request did.
-    :param customer_scan: what the customer scanned; it holds for this one try.
+    :param customer_scan: the return that the customer scanned; valid for this one attempt.
     :raises ConfigurationError, ProviderUnavailable, OutcomeUnknown, ManualReviewRequired: it was not sent and
         stays due.
-    :raises Refused: the provider says no; the refund is FAILED.
+    :raises Refused: the provider rejected it; the refund is FAILED.
     """
     request = await _request(ctx, refund_id)
     if request is None:
@@ -81,7 +81,7 @@ async def send(
         await _adopt_external_refund(ctx, request.payment_id, actor)
         return
     await _apply(ctx, request, replace(news, refund_id=refund_id), actor)
-    if request.again:  # its part of what went back is known now; the rest of it is somebody else's
+    if request.again:  # its share of the refunded sum is known now; the rest was made elsewhere
         await _adopt_external_refund(ctx, request.payment_id, actor)
 
 
@@ -91,12 +91,12 @@ async def _fail(ctx: AppContext, request: RefundRequest, error: PaymentError, ac
         RefundState.FAILED, request.money, refund_id=request.refund_id, failure_reason=error.message
     )
     await _apply(ctx, request, news, actor)
-    if isinstance(error, Conflict):  # more went back than our books say
+    if isinstance(error, Conflict):  # more was refunded than our books say
         await _adopt_external_refund(ctx, request.payment_id, actor)
 
 
 async def _did_not_leave(ctx: AppContext, request: RefundRequest, error: PaymentError, actor: Actor) -> None:
-    """Say so in the row where it is certain, and where nobody else can have taken the refund up.
+    """Record a certain outcome in the row, unless another process may have taken the refund over.
 
     :raises ProviderUnavailable: the customer has scanned for it, and will have gone before it could leave.
     """
@@ -116,7 +116,7 @@ async def _did_not_leave(ctx: AppContext, request: RefundRequest, error: Payment
 async def follow_up(ctx: AppContext, refund_id: str) -> None:
     """Send or check one refund that is due, for the background work.
 
-    :raises PaymentError: not now; it stays due.
+    :raises PaymentError: it failed now and remains due.
     """
     async with ctx.db.reading() as session:
         row = await refund_repository.one(session, refund_id)
@@ -155,7 +155,7 @@ async def _put_off(ctx: AppContext, refund_id: str, seconds: int) -> None:
 
 
 async def sync_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor = SYSTEM) -> None:
-    """Ask the provider what has gone back of a payment, and hand it to the door.
+    """Ask the provider for the refunds of a payment, and apply them through settlement.
 
     :raises ProviderUnavailable, OutcomeUnknown: not now.
     """
@@ -168,13 +168,14 @@ async def sync_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor =
 
 
 async def _sync_by_total(ctx: AppContext, payment_id: str, total: Money, actor: Actor) -> None:
-    """Where the provider only tells a sum: what went back beyond our books was made in its own app. Under the
+    """Sync from a provider that reports only a sum: what exceeds our books was refunded in its own app.
+    Under the
     payment's lock, since a clerk may be writing the same refund down."""
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
         rows = await refund_repository.of_payment(session, payment_id)
         if any(each.state is RefundState.PENDING for each in rows):
-            return  # one of ours may be part of the sum: it is found out first
+            return  # one of our own refunds may be part of the sum: settle that first
         known = Money(total_refunded(refund_repository.amounts(rows)), total.currency)
         if total.amount <= known.amount:
             return

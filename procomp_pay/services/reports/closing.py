@@ -1,7 +1,7 @@
 """The closing sheet of a tournament: every payment, sums, what does not agree, and who checked it.
 
 It is of one moment: asked for again with the same ``as_of`` it has the same figures, whatever happened
-since. Payments that were changed later are put back by the audit, which keeps each as it stood.
+since. Payments that changed later are reset from the audit, which has a snapshot of each state.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.reports import closing as book
 from procomp_pay.storage.reports.attempts import one_moment
 
-#: Payments of one sheet. No tournament is larger, and somebody is to sign it.
+#: Payments of one sheet. No tournament is larger, and two people have to sign it.
 MOST = 50_000
 #: The clerk of payments that were started in the app.
 THE_APP = "(the app)"
@@ -43,7 +43,7 @@ _STARTED: dict[str, Any] = {"status": "PENDING", "refunded": 0}
 
 
 async def closing(ctx: AppContext, tournament: str, zone: ZoneInfo, as_of: datetime | None = None) -> Closing:
-    """Close a tournament's books as of a moment; ``None`` for now.
+    """Return a tournament's closing sheet as of a moment; ``None`` for now.
 
     :param tournament: its id or whole name.
     :raises NotFound: no such tournament. :raises Refused: the moment is still to come, several tournaments

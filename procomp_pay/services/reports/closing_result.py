@@ -18,7 +18,7 @@ _NONE = Decimal("0.00")
 
 @dataclass(frozen=True, slots=True)
 class ClosingLine:
-    """One payment, as it stood at the sheet's moment.
+    """One payment, in its state at the sheet's moment.
 
     :param clerk: who started it; the app's users are one.
     :param numbers: its numbers at the provider, the one on the customer's receipt first.
@@ -179,7 +179,7 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class AfterFees:
-    """What stays in a currency after the providers' fees.
+    """Return the amount left in a currency after the providers' fees.
 
     :param fees: as far as they are known; ``None`` where nothing is.
     :param without_fee: paid payments whose fee is not known yet.
@@ -192,7 +192,7 @@ class AfterFees:
 
     @property
     def net(self) -> Decimal | None:
-        """``None`` while a fee is missing: half a figure is none."""
+        """Return the net amount; ``None`` while a fee is unknown."""
         return None if self.without_fee else self.kept - (self.fees or _NONE)
 
     def full(self) -> dict[str, Any]:
@@ -209,7 +209,7 @@ class AfterFees:
 class Closing:
     """The sheet.
 
-    :param strange: open discrepancies about money that is none of our payments', of whatever tournament.
+    :param strange: open discrepancies about money that belongs to no payment, of any tournament.
     :param seal: root, time and author of the newest audit seal.
     """
 
@@ -229,7 +229,7 @@ class Closing:
 
     @property
     def odd(self) -> list[ClosingLine]:
-        """Payments that a person should look at: late, paid twice, disputed, or with a discrepancy."""
+        """Return the payments for manual review: late, duplicate, disputed, or with a discrepancy."""
         return [line for line in self.lines if line.flags]
 
     @property

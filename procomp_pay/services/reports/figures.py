@@ -29,7 +29,7 @@ class Attempts:
 
     @property
     def paid(self) -> int:
-        """Whatever went back later."""
+        """Refunded later or not."""
         return sum(self.by_status[each] for each in PAID_STATUSES)
 
     @property

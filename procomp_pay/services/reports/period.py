@@ -3,7 +3,7 @@
 What is counted when: attempts (success, time to complete, reasons) by the day on which they were *started*;
 money by the day on which it *moved* in our books: a payment when it was completed, a refund when it went
 through, a dispute when its newest word came. So the days of a period add up to it, and a day that is over
-keeps its figures. Only the newest word of a dispute is known: one that was opened in May and lost in June
+keeps its figures. Only a dispute's newest state is known: one that was opened in May and lost in June
 is June's.
 """
 
@@ -133,5 +133,5 @@ async def _tournaments(
 
 
 def _known(method: PaymentMethod | None) -> PaymentMethod:
-    # as in views: the platform's column may be empty, ours never is
+    # as in views: the platform's column may be empty, the detail's never is
     return method or PaymentMethod.KASPI_QR

@@ -106,7 +106,7 @@ class Report:
 
     @property
     def of_no_payment(self) -> int:
-        """Open discrepancies about money that is none of our payments'."""
+        """Return the open discrepancies about money that belongs to no payment."""
         return sum(count for _, ours, count in self.disagreements if not ours)
 
     def full(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The inbox as a person sees it: look at events, and have them handled once more."""
+"""Show the events of the inbox to operators, and replay them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WHY = {
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """An event of the inbox; ``why`` says in words why it stands where it stands."""
+    """An event of the inbox; ``why`` explains its state in words."""
 
     id: str
     event_id: str
@@ -114,7 +114,7 @@ async def one(ctx: AppContext, name: str) -> tuple[EventView, Any]:
 
 
 async def replay_one(ctx: AppContext, name: str, actor: Actor, *, dry_run: bool) -> Replayed:
-    """Have an event handled once more, whatever became of it before: the door applies nothing twice.
+    """Handle an event once more, whatever its state: settlement applies nothing twice.
 
     :raises NotFound: no such event.
     """
@@ -175,7 +175,7 @@ def _unknown(name: str) -> NotFound:
 HIDDEN = "[redacted]"
 
 
-#: Keys whose values are a secret or somebody's, whatever they look like.
+#: Keys whose values are secret or personal, whatever they look like.
 _KEYS = re.compile(
     r"secret|password|token|fingerprint|authorization|e_?mail|phone|address|(^|_)ip($|_)|(^|_)name$|^tax_id"
     r"|^(last4|exp_month|exp_year|iin|bin|cvc|number|dynamic_last4|network_transaction_id)$"
@@ -184,7 +184,7 @@ _KEYS = re.compile(
 )
 
 
-#: What is one by its shape, wherever it stands: keys, client secrets, tokens, addresses, telephone numbers,
+#: Values that are secret or personal by their shape: keys, client secrets, tokens, addresses, phone numbers,
 #: card numbers.
 _SHAPES = re.compile(
     r"\b[sr]k_(?:live|test)_\w+|\bwhsec_\w+|\b\w+_secret_\w+|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"

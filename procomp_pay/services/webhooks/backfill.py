@@ -28,11 +28,11 @@ EVERY_S = 50
 LEASE_S = 300
 #: An event may show in the list a little after those that are younger.
 OVERLAP = timedelta(minutes=3)
-#: Stripe's list goes back as far.
+#: Stripe's list reaches back as far.
 KEPT = timedelta(days=30)
 #: After a long standstill the list is read in pieces, so that a crash does not begin at the beginning.
 PIECE = timedelta(hours=12)
-#: Stripe's clock and ours; the last piece is open-ended.
+#: Allowed difference between Stripe's clock and ours; the last piece is open-ended.
 _SKEW = timedelta(hours=1)
 
 

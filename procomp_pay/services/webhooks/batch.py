@@ -1,9 +1,9 @@
-"""Handle many events of the inbox in one transaction: the door's rules for each, one commit for all.
+"""Apply many events of the inbox in one transaction: settlement's rules for each, one commit for all.
 
-Only what is simple goes this way: news of a payment that can be locked at once. What is not (refunds,
-disputes, a payment that somebody else holds, an event that cannot be read) is handled alone, and where
+Only simple events are batched: those of a payment that can be locked at once. The others (refunds,
+disputes, a payment that is locked elsewhere, an unreadable event) are handled alone, and where
 anything at all goes wrong, the transaction is rolled back and every event of it is handled alone: a poison
-event takes nobody with it, and both ways end in the same books.
+event affects no other, and both paths have the same result.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from procomp_pay.storage.webhooks.inbox import ClaimedEvent, ProcessedEvent
 
 log = logging.getLogger(__name__)
 
-#: Events of one transaction: few enough to hold their payments for some tens of milliseconds only.
+#: Events of one transaction: few enough to lock their payments for some tens of milliseconds only.
 AT_ONCE = 100
 #: Events that are worked on before requests get their turn: a millisecond's work.
 _IN_A_ROW = 4
@@ -47,7 +47,7 @@ class _Read:
 
 
 async def handle_due(ctx: AppContext, *, limit: int = AT_ONCE) -> list[ProcessedEvent]:
-    """Handle up to ``limit`` events that are due; none where there are none.
+    """Handle up to ``limit`` events that are due, and return them.
 
     :raises DatabaseUnavailable: what was not handled is as it was.
     """
@@ -76,7 +76,7 @@ async def handle_due(ctx: AppContext, *, limit: int = AT_ONCE) -> list[Processed
 async def _handle_all(
     session: AsyncSession, ctx: AppContext, rows: list[ClaimedEvent]
 ) -> list[ProcessedEvent]:
-    """Handle what is simple, and mark it; the others stay as they are."""
+    """Apply the simple events and mark them; leave the others unchanged."""
     done: list[ProcessedEvent] = []
     known: list[_Read] = []
     now = ctx.clock()
@@ -105,7 +105,7 @@ async def _handle_all(
 
 
 async def _yield_to_intake(ctx: AppContext) -> None:
-    """Who floods the door gets answers first: what an event means can wait, at most some tens of
+    """Answer incoming webhooks before processing stored ones, which can wait, at most some tens of
     milliseconds a batch, whoever sent it cannot."""
     end = time.monotonic() + _PATIENCE_S
     while ctx.intake.is_busy and time.monotonic() < end:  # noqa: ASYNC110 - it comes and goes

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 #: Attempts at one event before it is a dead letter: with the waits below, about two hours.
 ATTEMPTS = 12
 _LONGEST_WAIT_S = 1800
-#: Attempts at a refund or dispute of an unknown payment before it is somebody else's: about half an hour, in
-#: which a payment whose events were lost is looked at three times.
+#: Attempts at a refund or dispute of an unknown payment before it counts as foreign: about half an hour, in
+#: which a payment whose events were lost is polled three times.
 _PATIENT_FOR = 10
 #: Seconds after a hint of a refund until the provider is asked, where the refund's own event did not come.
 _HINT_S = 30
@@ -83,7 +83,7 @@ def _word(value: object) -> str:
 
 
 async def handle_next(ctx: AppContext) -> ProcessedEvent | None:
-    """Handle the next event that is due; ``None`` where there is none."""
+    """Handle the next event that is due; ``None`` if there is none."""
     return await _handle(ctx, None)
 
 
@@ -93,7 +93,7 @@ async def handle_one(ctx: AppContext, row_id: str) -> ProcessedEvent | None:
 
 
 async def _handle(ctx: AppContext, row_id: str | None) -> ProcessedEvent | None:
-    """The event's row lock, the door's writes and the mark "done" are one transaction: a crash leaves the
+    """The event's row lock, settlement's writes and the mark "done" are one transaction: a crash leaves the
     event as it was, and it is handled again from the start."""
     taken = None
     try:
@@ -119,7 +119,7 @@ def _handled(row: WebhookEvent) -> ProcessedEvent:
 
 
 def read_sealed(ctx: AppContext, payload_enc: str) -> tuple[dict[str, Any], ParsedWebhookEvent | None]:
-    """A stored event and what it says; ``None`` for a type that we do not act on.
+    """Return a stored event and its parsed content; ``None`` for a type that needs no action.
 
     :raises Exception: it is not what its type promises, or cannot be decrypted.
     """
@@ -149,7 +149,7 @@ async def _act(
     session: AsyncSession, ctx: AppContext, payment_id: str, news: ParsedWebhookEvent, event: dict[str, Any]
 ) -> None:
     if news.returned is not None:
-        # only a sum: the refund's own event says which; this finds one that was lost
+        # only a sum: the refund's own event names it; this finds one whose event was lost
         locked = await payments.lock_payment(session, payment_id)
         if news.returned.amount > locked.detail.refunded_amount:
             locked.detail.next_poll_at = ctx.clock() + timedelta(seconds=_HINT_S)
@@ -165,7 +165,7 @@ async def _whose(session: AsyncSession, news: ParsedWebhookEvent) -> str | None:
 
 
 def fact_of(payment_id: str, news: ParsedWebhookEvent, event: dict[str, Any]) -> PaymentEvent | None:
-    """The fact for the door; ``None`` where the event says nothing new."""
+    """Return the payment event for settlement; ``None`` if there is nothing new."""
     seen = news.seen
     back = EventType.REFUND if news.refund else EventType.DISPUTE if news.dispute else None
     what = back or seen.event_type
@@ -188,7 +188,9 @@ def fact_of(payment_id: str, news: ParsedWebhookEvent, event: dict[str, Any]) ->
 
 
 async def _put_off(ctx: AppContext, row_id: str, error: Exception) -> ProcessedEvent:
-    """Try again later, with backoff and jitter; after the last attempt it is a dead letter with an alert."""
+    """Schedule another attempt, with backoff and jitter; after the last one make it a dead letter with an
+    alert.
+    """
     async with ctx.db.writing() as session:
         row = await session.get(WebhookEvent, row_id, with_for_update=True)
         if row is None:
@@ -221,7 +223,7 @@ async def _put_off(ctx: AppContext, row_id: str, error: Exception) -> ProcessedE
 
 
 def shape_of(error: Exception) -> str:
-    """An unexpected error's kind and place. Not its words: they may hold what an event holds."""
+    """Return an unexpected error's type and place. Not its message, which may quote the event."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,8 +1,8 @@
 """Kaspi's bill protocol: the customer types an account in the Kaspi app, and Kaspi calls us.
 
-``check`` asks whether the account can be paid and changes nothing; ``pay`` says that the money was taken.
+``check`` asks whether the account can be paid and changes nothing; ``pay`` reports that money was taken.
 What does not fit is refused at ``check``. At ``pay`` the money is there already: it is always kept, as a
-payment of its own through the one door, or where nobody can be found whose it is, in the inbox with an alert.
+payment of its own through settlement or, if its participant is unknown, in the inbox with an alert.
 The same ``txn_id`` gets the same answer, however often Kaspi asks, and is paid once.
 """
 
@@ -36,7 +36,7 @@ from procomp_pay.storage.webhooks.intake import IncomingEvent, insert_events
 log = logging.getLogger(__name__)
 
 PROVIDER = "kaspi_bill"
-#: How far Kaspi's clock may be from ours; what is farther off is a slip, and the arrival counts.
+#: Allowed difference between Kaspi's clock and ours; beyond it, the time of arrival counts.
 _CLOCKS = timedelta(days=7)
 
 
@@ -75,7 +75,7 @@ class BillAnswer:
 
 
 def read_sum(text: str) -> Money | None:
-    """An amount in tenge, such as ``24000.00``; ``None`` where it is none."""
+    """Parse an amount in tenge, such as ``24000.00``; ``None`` if it is not one."""
     if not (text.isascii() and text.replace(".", "", 1).isdigit() and len(text) <= 16):
         return None
     try:
@@ -146,7 +146,7 @@ async def _apply(session: AsyncSession, ctx: AppContext, account: Account, fee: 
     if ask.money is None:
         raise ValueError("money is applied that nobody can read")
     arrived = Arrived(ask.txn_id, ask.money, _when(ctx, ask))
-    # a clerk who types this number at the same moment holds this lock, or waits for it
+    # a clerk who enters this number at the same moment has this lock, or waits for it
     await people.participant(session, account.who.id, lock=True)
     used = await numbers.used_by(session, canonical(ask.txn_id))
     if used is not None and await numbers.participant_of(session, used.payment_id) == account.who.id:
@@ -158,7 +158,7 @@ async def apply_again(
     session: AsyncSession, ctx: AppContext, row: WebhookEvent
 ) -> tuple[str | None, EventState]:
     """What the inbox does with a ``pay`` that an operator replays: the account may be known by now. What
-    Kaspi was answered stays."""
+    Kaspi was answered is unchanged."""
     kept = exact_json.loads(ctx.keyring.decrypt(row.payload_enc))
     before = kept.get("ask")
     if row.payment_id is not None or before is None:
@@ -172,7 +172,7 @@ async def apply_again(
 
 
 async def keep_unreadable(ctx: AppContext, query: str) -> None:
-    """Money was taken, and nobody can read for whom: the request itself is kept, for a person."""
+    """Keep an unreadable request for manual review: the money was taken, but it is unknown for whom."""
     event_id = hashlib.sha256(query.encode("utf-8", "replace")).hexdigest()
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in query[:2000])
     arrival = IncomingEvent(

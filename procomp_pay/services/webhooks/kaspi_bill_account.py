@@ -30,7 +30,7 @@ class Result(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A participant with what they pay for; ``fee`` is in tenge, ``None`` where there is none."""
+    """A participant with what they pay for; ``fee`` is in tenge, ``None`` if there is none."""
 
     who: Participant
     tournament: Tournament

@@ -1,4 +1,4 @@
-"""Money that came by the bill protocol, as a payment of its own through the one door.
+"""Record money received by the bill protocol as a payment of its own, through settlement.
 
 It never settles a QR payment that is open beside it: that QR lives on, and money that comes through it too is
 then seen as what it is, a second payment.
@@ -37,7 +37,7 @@ class Arrived:
     at: datetime
 
     def event(self, payment_id: str) -> PaymentEvent:
-        """The news about a payment."""
+        """Return the payment event."""
         return PaymentEvent(
             payment_id=payment_id,
             event_type=EventType.SUCCEEDED,
@@ -54,14 +54,15 @@ class Arrived:
 async def take(
     session: AsyncSession, ctx: AppContext, account: Account, charge: Charge, arrived: Arrived
 ) -> str:
-    """A new payment, settled in the caller's transaction, which holds the participant's lock; its id.
+    """Insert and settle a new payment in the caller's transaction, which has the participant's lock;
+    return its id.
 
-    The participant's fee may be paid already: then the door flags it as the second one, with an alert.
-    Another amount than the fee settles nothing: the payment waits for a person.
+    If the participant's fee is already paid, settlement flags it as a duplicate, with an alert.
+    Another amount than the fee settles nothing: the payment awaits manual review.
     """
     order = InitiateRequest(account.who.id, PaymentMethod.KASPI_QR, Channel.KASPI_BILL)
     locked = await insert(session, ctx, order, KASPI, Registration(account.who, account.tournament, charge))
-    # nothing of ours is at Kaspi: there is nothing to ask about, and nothing more can come through it
+    # there is no object at Kaspi: nothing can be polled, and no more money can come through it
     locked.detail.create_state = CreateState.NEVER
     locked.detail.provider_open = False
     # also where the amount settles nothing: the number is this money's, and no clerk's for another payment

@@ -28,9 +28,10 @@ PROVIDER = "kaspi"
 #: Where gateways put the signature and, some of them, the time at which they made it.
 SIGNATURE_HEADERS = ("X-Webhook-Signature", "X-Qutpay-Signature", "X-Kaspi-Signature", "X-Signature")
 TIME_HEADERS = ("X-Webhook-Timestamp", "X-Qutpay-Timestamp", "X-Kaspi-Timestamp", "X-Timestamp")
-#: Seconds that a stated time may be off ours, to either side.
+#: Allowed difference of a callback's time from ours, in seconds, to either side.
 TOLERANCE_S = 300
-#: Attempts at news of an unknown payment before it is kept for a person: about half an hour, in which an
+#: Attempts at a callback of an unknown payment before it is kept for manual review: about half an hour, in
+#: which an
 #: answer that was lost when the payment was opened is found.
 _PATIENT_FOR = 10
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
@@ -155,7 +156,7 @@ def _fact(ctx: AppContext, locked: OrmLockedPayment, news: ParsedCallback, row: 
 async def _went_back(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, news: ParsedCallback, row: WebhookEvent
 ) -> None:
-    """Somebody gave money back at the gateway: how much it was is for a person to record."""
+    """Open a discrepancy for a refund made at the gateway, whose amount an operator has to record."""
     key = f"{PROVIDER}:{row.event_id}"
     kind = DiscrepancyKind.REFUND_MISMATCH
     await side_effects.open_discrepancy(session, ctx, locked, kind, dict(_shown(news)), key)

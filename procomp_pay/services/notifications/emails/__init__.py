@@ -1,4 +1,4 @@
-"""Letters to participants: what happened to their money, in Russian, Kazakh or English."""
+"""E-mails to participants about their payments, in Russian, Kazakh or English."""
 
 from procomp_pay.services.notifications.emails.email import render_email
 

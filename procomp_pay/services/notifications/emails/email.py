@@ -1,4 +1,4 @@
-"""Write a letter about a payment."""
+"""Render e-mails about a payment."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def render_email(
     at: datetime,
     mark: str = "",
 ) -> Email:
-    """A letter to the participant's user.
+    """Return the e-mail to the participant's user.
 
-    :param payload: what the door said: ``amount`` and ``currency`` of this piece of news among it.
+    :param payload: the message from settlement, with ``amount`` and ``currency`` of this event.
     :param at: when it happened.
-    :param mark: stands before the subject while no real money moves.
+    :param mark: prefix of the subject while no real money moves.
     """
     translation = Translation(language)
     view = about.view
@@ -107,7 +107,7 @@ def _rows(translation: Translation, view: PaymentView, at: datetime) -> list[tup
         (translation.text("Method"), _METHODS[view.method]),
         (translation.text("Date"), translation.moment(at)),
         (translation.text("Kaspi receipt"), view.operation_number or ""),
-        # the code is what a person can read out at the desk; payments of before there were codes have none
+        # the code can be read out at the desk; payments made before codes existed have none
         (translation.text("Payment number"), " · ".join(filter(None, (view.code, view.payment_id)))),
     ]
     return [(label, value) for label, value in rows if value]
