@@ -70,7 +70,7 @@ def test_an_invoice_to_a_phone(enhanced: Clerk) -> None:
     enhanced.type("initiate", "p1", "-m", "apple_pay", "--phone", "87071234567", "--yes", code=2)
     enhanced.type("initiate", "p1", "-m", "kaspi_qr", "--phone", "87071234567", "--yes", "--watch", code=2)
     output = enhanced.type("initiate", "p1", "-m", "kaspi_qr", "--phone", "+7 707 123 45 67", "--yes")
-    assert "87071234567 is Тест Т." in output.err
+    assert "87071234567 belongs to Тест Т." in output.err
     assert "24 hours" in output.err
     assert "Pay the invoice" in output.out
     view = enhanced.ask("status", "p1")

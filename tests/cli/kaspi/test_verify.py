@@ -32,7 +32,7 @@ def test_verify_a_payment(clerk: Clerk) -> None:
     assert (done["kaspi"], done["overridden"], done["mode"]) == ("no_answer", [], "sandbox")
     again = clerk.type(*VERIFY, payment["payment_id"], "--transaction-id", NUMBER)
     assert "COMPLETED" in again.out
-    assert "It was paid before" in again.err
+    assert "It was paid already" in again.err
     assert f"operation   {NUMBER}" in again.out
     assert "by dana" in clerk.type("history", "p1").out
     clerk.providers.calm()
@@ -84,7 +84,7 @@ def test_refused_verifications_and_their_exit_codes(sqlite_clerk: Clerk) -> None
 
 def test_the_queue_in_a_pipe(clerk: Clerk) -> None:
     assert clerk.ask(*VERIFY) == {"items": []}
-    assert "Nobody waits" in clerk.type(*VERIFY).err
+    assert "No payments to verify" in clerk.type(*VERIFY).err
     first, second, third = start(clerk, "p1"), start(clerk, "p4"), start(clerk, "p3")
     clerk.pay(second, "scan")
     clerk.ask("status", "--payment", second["payment_id"], "--refresh")
@@ -108,27 +108,27 @@ def test_the_live_queue(sqlite_clerk: Clerk) -> None:
     first, second = start(sqlite_clerk, "p1"), start(sqlite_clerk, "p2")
     sqlite_clerk.pay(second, "pay")  # the customer has paid, nobody has asked Kaspi yet
     with pseudo_terminal(sqlite_clerk, *VERIFY) as screen:
-        screen.wait_for("2 wait")
+        screen.wait_for("to verify · 2 · ")
         screen.wait_for("Timur")
         screen.type("kata\n")
-        screen.wait_for("2 fit 'kata': type the number")
+        screen.wait_for("2 match 'kata': type the number")
         screen.type("2\n")
         screen.wait_for("✓ PAID")  # Kaspi was asked as soon as the line was picked
         screen.type("\n")
         screen.wait_for("SANDBOX")  # on every screen
-        screen.wait_for("1 waits")
+        screen.wait_for("to verify · 1 · ")
         screen.type("zz\n")
-        screen.wait_for("Nobody is registered whose name fits 'zz'")
+        screen.wait_for("No registered participant matches 'zz'")
         screen.type("timur\n")
         screen.wait_for("✓ Timur (Kata) is PAID already")
         screen.type("данияр\n")
-        screen.wait_for("Данияр (Kata) has no Kaspi payment that waits. A new QR")
+        screen.wait_for("Данияр (Kata) has no Kaspi payment to verify. For a new QR")
         screen.type(f"QR{second['provider_ref']}\n")
-        screen.wait_for("is used: it settled Timur (Kata) at")
+        screen.wait_for("was used: it settled Timur (Kata) at")
         screen.type("77\n")
         screen.wait_for("There is no row 77")
         screen.type("№ 190 0000 0002\n")
-        screen.wait_for("Receipt 19000000002 is new here. Whose is it?")
+        screen.wait_for("Receipt 19000000002 is not known yet. Whose is it?")
         screen.type("нурл аид")  # in any order
         screen.wait_for("Row, name or receipt: нурл аид")
         screen.type("\n")
@@ -143,9 +143,9 @@ def test_the_live_queue(sqlite_clerk: Clerk) -> None:
         kaspi_is_away(sqlite_clerk)
         screen.type("QR 190 0000 0001\n")
         screen.wait_for("✓ PAID")
-        screen.wait_for("By your word")
+        screen.wait_for("Verified by you")
         screen.type("\n")
-        screen.wait_for("nobody waits")
+        screen.wait_for("to verify · none · ")
         screen.type("\x1b")
         assert screen.ends() == 0
     assert sqlite_clerk.ask("status", "p1")["operation_number"] == NUMBER

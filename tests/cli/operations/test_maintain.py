@@ -141,7 +141,7 @@ def test_db_adopt_adopts_the_platforms_payments(clerk: Clerk) -> None:
     assert (got["adopted"], got["left"], got["dry_run"]) == (1, 2, False)
     [seen] = clerk.ask("list")["items"]
     assert (seen["payment_id"], seen["status"], seen["participant_id"]) == ("old1", "COMPLETED", "p1")
-    assert "took this payment of the platform over" in clerk.type("audit", "show", "old1").out
+    assert "adopted this payment of the platform" in clerk.type("audit", "show", "old1").out
     assert clerk.ask("db", "adopt", code=6)["adopted"] == 0
 
 
@@ -185,7 +185,7 @@ def test_a_malformed_setting_is_named(
     assert "✗" in sqlite_clerk.type("doctor", code=7).out
 
 
-def test_the_sandbox_refuses_live_keys(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_keys_and_a_local_provider_never_mix(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_live_" + "0" * 16)
     monkeypatch.setenv("STRIPE_API_BASE", sqlite_clerk.providers.url)
     output = sqlite_clerk.type("initiate", "p1", "-m", "apple_pay", "--currency", "USD", code=7)

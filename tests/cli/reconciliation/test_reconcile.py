@@ -37,7 +37,7 @@ def test_reconcile_repair_resolve_and_reconcile_again(clerk: Clerk) -> None:
     assert {each["became"] for each in dry["runs"][0]["findings"]} == {"would repair", "would open"}
     output = clerk.type("reconcile", "--provider", "stripe", code=6)
     assert output.out.count("\n") == 1
-    assert "1 mended" in output.out
+    assert "1 repaired" in output.out
     assert output.out.endswith(" open\n")
     assert clerk.ask("status", "p1")["status"] == "COMPLETED"
     mine = [
@@ -48,7 +48,7 @@ def test_reconcile_repair_resolve_and_reconcile_again(clerk: Clerk) -> None:
     [found] = mine
     assert (found["kind"], found["provider"], found["payment_id"]) == ("MISSING_LOCALLY", "stripe", None)
     shown = clerk.type("discrepancies", "show", found["id"])
-    assert "no payment in our books" in shown.out
+    assert "not in our books" in shown.out
     assert f"resolve {found['id']} --how accept" in shown.err
     done = clerk.ask(
         "discrepancies", "resolve", found["id"], "--how", "accept", "--note", "the shop's", "--as", "aida"
@@ -89,7 +89,7 @@ def test_a_statement_of_another_merchant_is_refused(
     file.write_text(text(rows), encoding="utf-8-sig", newline="")
     monkeypatch.setenv("KASPI_ORGANIZATION_BIN", "210987654321")
     output = sqlite_clerk.ask("reconcile", "--statement", str(file), code=3)
-    assert "of BIN 123456789012, and ours is 210987654321" in output["detail"]
+    assert "belongs to BIN 123456789012, ours is 210987654321" in output["detail"]
     monkeypatch.setenv("KASPI_ORGANIZATION_BIN", "123456789012")
     assert (
         "Not one of the 2 lines" in sqlite_clerk.ask("reconcile", "--statement", str(file), code=3)["detail"]
@@ -114,7 +114,7 @@ def test_an_unavailable_provider_exits_with_5(clerk: Clerk, monkeypatch: pytest.
     output = clerk.type("reconcile", "--provider", "stripe", code=5)
     assert "INCOMPLETE" in output.out
     assert "was not read to the end" in output.err
-    assert "nothing is called missing" in output.err
+    assert "no payment is reported as missing" in output.err
     assert not [e for e in clerk.ask("discrepancies", "list")["items"] if e["kind"] == "MISSING_AT_PROVIDER"]
 
 

@@ -156,7 +156,7 @@ def test_a_refund_with_unknown_outcome_is_tracked(clerk: Clerk, impatient: None)
     clerk.providers.calm()
     shown = clerk.type("status", "p1").out
     assert "a refund is pending" in shown
-    assert "not known yet, followed up" in shown
+    assert "outcome not known yet" in shown
     again = clerk.type("refund", view["payment_id"], *WHY, "--yes", code=3)
     assert "on its way" in again.err
     bulk = clerk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes")
@@ -168,7 +168,7 @@ def test_a_pending_refund(sqlite_clerk: Clerk) -> None:
     view = paid(sqlite_clerk, card="pm_card_pendingRefund")
     output = sqlite_clerk.type("refund", view["payment_id"], *WHY, "--yes")
     assert "is on its way" in output.out
-    assert "Do not ask for it again" in output.err
+    assert "Do not request it again" in output.err
 
 
 def test_scheme_basic_explains_the_refund_in_the_app(sqlite_clerk: Clerk) -> None:

@@ -218,7 +218,7 @@ def test_existing_files_are_not_overwritten(finance: Clerk, tmp_path: Path) -> N
     old = tmp_path / "r.csv"
     old.write_text("precious")
     output = finance.type("report", "--csv", "r.csv", "--html", "r.html", code=3)
-    assert "is there already" in output.err
+    assert "exists already" in output.err
     assert old.read_text() == "precious"
     assert not (tmp_path / "r.html").exists()
     finance.type("report", "--csv", "r.csv", "--force")
@@ -238,7 +238,7 @@ def test_files_are_written_atomically(tmp_path: Path) -> None:
         reporting_files.write(str(target), fill, force=True)
     assert target.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["r.html"]
-    with pytest.raises(Refused, match="is there already"):
+    with pytest.raises(Refused, match="exists already"):
         reporting_files.write(str(target), lambda stream: None, force=False)
     assert target.read_text() == "old"
 
@@ -246,15 +246,15 @@ def test_files_are_written_atomically(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "output"),
     [
-        (("--csv", "-", "--html", "-"), "Only one thing"),
-        (("--csv", "-", "--json"), "Only one thing"),
+        (("--csv", "-", "--html", "-"), "Only one output"),
+        (("--csv", "-", "--json"), "Only one output"),
         (("--csv", "x", "--html", "x"), "same file"),
         (("--csv", "nowhere/x"), "no directory"),
         (("--html", "."), "is a directory"),
         (("--since", "2024-03-02", "--until", "2024-03-01"), "is before"),
         (("--since", "yesterday"), "is not a day"),
-        (("--timezone", "Mars/Base"), "is no time zone"),
-        (("--timezone", "../../etc/passwd"), "is no time zone"),
+        (("--timezone", "Mars/Base"), "is not a time zone"),
+        (("--timezone", "../../etc/passwd"), "is not a time zone"),
         (("--until", "9999-12-31"), "not a day that"),
     ],
 )
@@ -266,14 +266,14 @@ def test_wrong_periods_and_tournaments_are_refused(
 
 
 def test_options_before_the_subcommand_are_refused(finance: Clerk) -> None:
-    assert "come after" in finance.type("report", "--tournament", "t1", "closing", code=2).err
+    assert "put the options after" in finance.type("report", "--tournament", "t1", "closing", code=2).err
     finance.type("report", "closing", code=2)
     finance.type("report", "--tournament", "t9", code=4)
     tomorrow = f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%d}"
     for as_of, why in (
         (tomorrow, "is still to come"),
         ("never", "is not a day"),
-        ("never-ever-so", "no time"),
+        ("never-ever-so", "is not a time"),
     ):
         output = finance.type("report", "closing", "--tournament", "t1", "--as-of", as_of, code=3)
         assert why in output.err
@@ -312,13 +312,13 @@ def test_an_empty_report(
     sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
-    nobody = _with(bare_environment, sqlite_url, Books())
-    assert "Nothing happened" in nobody.type("report").err
-    nobody.type("report", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
-    nobody.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx")
+    clerk = _with(bare_environment, sqlite_url, Books())
+    assert "There were no payments" in clerk.type("report").err
+    clerk.type("report", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
+    clerk.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx")
     assert "Nothing is open" in (tmp_path / "c.html").read_text("utf-8")
     assert openpyxl.load_workbook(tmp_path / "c.xlsx")["Payments"].max_row == 1
-    document = nobody.ask("report", "--tournament", "t1")
+    document = clerk.ask("report", "--tournament", "t1")
     assert (document["money"], document["attempts"]["success_percent"]) == ([], None)
 
 
