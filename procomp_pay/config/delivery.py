@@ -28,7 +28,7 @@ class Encryption(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """An SMTP server to hand letters to."""
+    """The SMTP server that sends e-mails."""
 
     host: str
     port: int
@@ -40,7 +40,8 @@ class MailServer:
 def mail_server(text: str) -> MailServer:
     """Read ``smtp://user:password@host:587`` or ``smtps://…``.
 
-    With a password the connection is encrypted, unless it stays on this machine; without one it is encrypted
+    With a password the connection is encrypted, unless the server is this machine; without one it is
+    encrypted
     where the server offers it. ``?starttls=always`` and ``?starttls=never`` say otherwise.
 
     :raises ConfigurationError: not such an address.
@@ -105,7 +106,7 @@ def hook_secrets(setting: str, text: str) -> tuple[str, ...]:
 def addresses(setting: str, text: str) -> tuple[str, ...]:
     """Bare mail addresses, separated by commas.
 
-    :raises ConfigurationError: none, or one that is none.
+    :raises ConfigurationError: none, or an invalid one.
     """
     found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not found or not all(is_address(each) for each in found):
@@ -143,7 +144,9 @@ def is_address(text: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Text from outside as one line: what could end it or hide in it becomes a space. Amounts stay whole."""
+    """Return outside text as one line: what could end it or hide in it becomes a space. Amounts are kept
+    whole.
+    """
     seen = "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else " " for c in text)
     return re.sub(" +", " ", seen).strip()
 
@@ -159,7 +162,7 @@ def is_loopback(host: str) -> bool:
 def _split(setting: str, text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises for one that is none
+        _ = parts.port  # raises for an invalid one
     except ValueError:
         raise _wrong(setting, "it is not an address") from None
     return parts

@@ -34,7 +34,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ProviderMode(StrEnum):
-    """What stands behind a provider's settings; shown by ``doctor``, ``/health`` and every banner."""
+    """The mode that a provider's settings imply; shown by ``doctor``, ``/health`` and every banner."""
 
     LIVE = "live"
     TEST = "test"
@@ -43,7 +43,7 @@ class ProviderMode(StrEnum):
 
 
 class KaspiScheme(StrEnum):
-    """How we stand towards Kaspi (KASPI.md)."""
+    """The scheme of the contract with Kaspi."""
 
     BASIC = "basic"
     STANDARD = "standard"
@@ -52,7 +52,7 @@ class KaspiScheme(StrEnum):
 
     @property
     def shows_certificate(self) -> bool:
-        """Mutual TLS says who we are, not a key."""
+        """Return whether mutual TLS authenticates us, in place of a key."""
         return self in (KaspiScheme.STANDARD, KaspiScheme.ENHANCED)
 
 
@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     kaspi_trade_point_id: int | None = None
     kaspi_organization_bin: str | None = None
     kaspi_client_cert: Path | None = None
-    #: PEM; by default it stands in the same file as the certificate.
+    #: PEM; by default it is in the same file as the certificate.
     kaspi_client_key: Path | None = None
     kaspi_callback_allow: str | None = None
     kaspi_client_key_password: SecretStr | None = None
@@ -205,7 +205,7 @@ class Settings(BaseSettings):
 
     @property
     def callback_networks(self) -> list[Network]:
-        """From where Kaspi may call us: addresses and CIDRs. None: nobody may."""
+        """Return the addresses and networks from which Kaspi may call. Empty: none."""
         return _networks(self.kaspi_callback_allow)
 
     @property
@@ -299,7 +299,7 @@ def _beside_sandbox(settings: Settings) -> Settings:
         info = json.loads(sandbox_run_file(settings).read_text("utf-8"))
         keys = {name: str(info[name]) for name in _RUN_FILE_KEYS}
     except (OSError, ValueError, KeyError, TypeError):
-        return settings  # none runs, or it is not one of ours
+        return settings  # none runs, or its file is not ours
     found: dict[str, Any] = {}
     if settings.stripe_secret_key is None and settings.stripe_api_base is None:
         found["stripe_secret_key"] = SecretStr(keys["stripe_secret_key"])

@@ -21,7 +21,7 @@ class CreateRequest:
     :param expires_at: when the hosted page closes; used by Stripe Checkout.
     :param return_url: where the customer's browser goes afterwards; used by Stripe Checkout.
     :param phone: to whom a Kaspi invoice is sent.
-    :param again: it was sent before and the answer was lost: not reaching the provider now says nothing of
+    :param again: it was sent before and the answer was lost: not reaching the provider now says nothing about
         what that one did.
     """
 
@@ -45,7 +45,7 @@ class Created:
     :param provider_ref: its main id: ``cs_…``, ``pi_…`` or Kaspi's QrPaymentId.
     :param payment_url: a page or link where the customer pays.
     :param client_secret: what Stripe's SDK in the app needs. Secret.
-    :param qr_token: what Kaspi's QR picture holds. Secret.
+    :param qr_token: the content of Kaspi's QR. Secret.
     :param poll_interval_s, scan_timeout_s, confirm_timeout_s: Kaspi's timers, in seconds.
     """
 
@@ -71,16 +71,16 @@ class ProviderRef:
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """What the provider says of an object now.
+    """The provider's present status of an object.
 
-    :param news: ``None`` while there is nothing new: it waits for the customer.
+    :param event_type: ``None`` while it waits for the customer.
     :param final: no money can come through it any more.
     :param at: the provider's time of it, where it gives one.
     :param unclear: it is not over, and the provider does not say that it waits for the customer to begin.
-    :param money_unreadable: what it said of the amount, where it is no amount.
-    :param went_back: it was paid, and some or all of it has gone back since; ``None`` where only
-        :meth:`PaymentProvider.returned` tells.
-    :param told: False where the provider has no way of saying how it stands.
+    :param money_unreadable: the text of the amount, if it is not a valid amount.
+    :param refunded: it was paid, and some or all of it was refunded since; ``None`` if only
+        :meth:`PaymentProvider.list_refunds` knows.
+    :param authoritative: False if the provider cannot report the status.
     """
 
     event_type: EventType | None
@@ -100,12 +100,12 @@ class ProviderStatus:
 class RefundRequest:
     """A refund to make, from the committed row alone.
 
-    :param went_back: what has gone back of this payment for certain, by our books.
+    :param refunded: the certain refunds of this payment, by our books.
     :param again: it was sent before and its answer was lost: where the provider has no idempotency, it is
         asked first what it did.
     :param customer_scan: Kaspi's QrReturnId, which the customer has scanned (scheme standard).
     :param may_leave: asked right before it is sent, where the provider has no idempotency: a process that
-        slept since it said so in the row must not send what another one has taken up.
+        slept since it marked the row must not send what another process has taken over.
     """
 
     refund_id: str
@@ -121,7 +121,7 @@ class RefundRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRefunds:
-    """What a provider says has gone back of a payment: each refund, or where it lists none, the sum."""
+    """The refunds of a payment at the provider: each refund, or the sum if it lists none."""
 
     refunds: tuple[RefundEvent, ...] = ()
     total: Money | None = None
@@ -142,19 +142,19 @@ class PaymentProvider(Protocol):
     async def fetch(self, handle: ProviderRef) -> ProviderStatus: ...
 
     async def cancel(self, handle: ProviderRef) -> ProviderStatus:
-        """Cancel, and say how it stands afterwards: it may have been paid meanwhile."""
+        """Cancel, and return the status afterwards: it may have been paid meanwhile."""
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
-        """Asked before anything is written; calls nobody.
+        """Check that a refund is possible, before anything is written and without a call.
 
-        :param at_desk: the customer stands here.
-        :raises Refused: money does not go back by API here; the next step says how it does.
+        :param at_desk: the customer is present.
+        :raises Refused: no refund through this API; the next step says how it is done.
         """
 
     async def refund(self, request: RefundRequest) -> RefundEvent:
         """Give money back.
 
-        :raises Refused: it does not, and nothing went back. :raises ManualReviewRequired: its numbers
+        :raises Refused: rejected, nothing was refunded. :raises ManualReviewRequired: its sums
         and ours differ.
         """
 

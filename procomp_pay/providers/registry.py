@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from procomp_pay.providers.kaspi.tls import CertificateLife, TlsFiles
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
 
-#: How long one call may take, with its retries, where somebody only looks; in seconds.
+#: The longest time of a call with its retries for status requests, in seconds.
 _ONE_LOOK_S = 2.0
 _NO_SANDBOX = "for a first try: procomp-pay sandbox (in another terminal); for real: set "
 
@@ -33,7 +33,7 @@ class ProviderRegistry:
         self._stripe: PaymentProvider | None = None
         self._kaspi: KaspiPaymentService | None = None
         self._circuits: dict[str, Circuit] = {}
-        #: Told of every call, where somebody wants to know.
+        #: Called with every provider call, if set.
         self.observe: Observe | None = None
 
     def of(self, channel: Channel) -> PaymentProvider:
@@ -170,7 +170,7 @@ def tls_files(settings: Settings) -> TlsFiles:
 
 
 def kaspi_certificate(settings: Settings, now: datetime) -> CertificateLife | None:
-    """How long Kaspi's client certificate still holds; ``None`` where none is configured. For metrics, the
+    """Return the validity of Kaspi's client certificate; ``None`` if none is configured. For metrics, the
     log and ``doctor``.
 
     :raises ConfigurationError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""The storage floor: tables, migrations, sessions and what is encrypted in them.
+"""The storage layer: tables, migrations, sessions and the encryption of columns.
 
 Nothing is imported here, so that a command pays only for the module it uses.
 """

@@ -1,4 +1,4 @@
-"""One call to Kaspi or to a gateway: within the budget, through the circuit, its failures told apart."""
+"""Call Kaspi or a gateway: within the rate limit, through the circuit breaker, with failures classified."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class KaspiCalls:
         )
 
     async def post(self, path: str, body: Mapping[str, Any], *, again: bool = True) -> Mapping[str, Any]:
-        """:param again: sent again where Kaspi says that it did no work; else sent once, whatever it says."""
+        """:param again: retry if Kaspi says that it did no work; else send once, whatever it answers."""
         whole = dict(body)
         if self.scheme is KaspiScheme.ENHANCED:
             whole["OrganizationBin"] = self.organization_bin

@@ -18,7 +18,7 @@ class KaspiDevices:
         self._calls = calls
 
     async def trade_points(self) -> list[tuple[int, str]]:
-        """Number and name of each. :raises ConfigurationError: there is none yet."""
+        """Return number and name of each. :raises ConfigurationError: there is none yet."""
         return await KaspiPublicApi(self._calls).trade_points()
 
     async def register(self, device_id: str, trade_point: int) -> str:

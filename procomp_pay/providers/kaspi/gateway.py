@@ -1,8 +1,8 @@
-"""The simple form: a gateway in front of Kaspi (SEED). One POST makes a payment, and says where to pay.
+"""A gateway in front of Kaspi: one POST makes a payment and returns where to pay.
 
 ``POST KASPI_API_URL`` with ``Authorization: Bearer KASPI_API_KEY``. Gateways differ in what they add: an id
-and an end where they give them, ``GET KASPI_API_URL/ID`` where they have it. Where they do not, news come by
-their signed callback alone, or from a person.
+and an end if they give them, ``GET KASPI_API_URL/ID`` if they have it. If they have not, events come by
+their signed callback alone, or from an operator.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _LIFE_S = 900
 _CONFIRM_S = 65
 _INTERVAL_S = 5
 _LONGEST_LIFE_S = 7 * 24 * 3600
-#: Stands for the id of a gateway that gives none.
+#: Placeholder for the id of a gateway that gives none.
 _NO_ID = "order:"
 
 
@@ -85,7 +85,7 @@ class KaspiGateway:
         return _created(data, request)
 
     async def fetch(self, handle: ProviderRef) -> ProviderStatus:
-        """Return the payment's status, where the gateway can be asked; else one without news."""
+        """Return the payment's status if the gateway can be asked; else one without an event."""
         data = await self._look(handle)
         return (
             ProviderStatus(None, raw_status="not told", authoritative=False)
@@ -121,7 +121,7 @@ class KaspiGateway:
         raise Refused("The gateway has no refund by API", next_step=IN_APP + RECORD)
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
-        """The sum that went back, where the gateway tells it."""
+        """Return the refunded sum, if the gateway reports it."""
         data = await self._look(handle)
         return ProviderRefunds() if data is None else ProviderRefunds(total=_sum_back(data, handle))
 
@@ -202,7 +202,7 @@ def _life_s(data: Mapping[str, Any]) -> int:
     except ValueError:
         log.warning("the gateway says the end %r", str(text)[:40])
         return _LIFE_S
-    # a clock of theirs that is far off must not end a payment before it began
+    # a gateway's clock that is far off must not end a payment before it began
     return int(min(max(left, 60), _LONGEST_LIFE_S))
 
 

@@ -23,12 +23,12 @@ _LONGEST = 128
 
 @dataclass(frozen=True, slots=True)
 class ParsedCallback:
-    """What a callback says.
+    """The content of a callback.
 
-    :param ours: our payment's id, as the gateway gives it back.
-    :param news: ``None`` for a state that means nothing new.
-    :param went_back: it says that money went back; a person compares.
-    :param money_unreadable: what it said of the amount, where it is no amount.
+    :param ours: our payment's id, as the gateway returns it.
+    :param event_type: ``None`` for a state without an event.
+    :param refunded: it reports a refund, whose amount an operator has to compare.
+    :param money_unreadable: the text of the amount, if it is not a valid amount.
     """
 
     ours: str | None

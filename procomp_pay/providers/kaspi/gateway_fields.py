@@ -1,4 +1,4 @@
-"""The words of gateways in front of Kaspi: one table for what they answer and for what they call back.
+"""Field names and states of gateways in front of Kaspi: one table for answers and callbacks.
 
 From the gateways' public documentation (ApiPay, Qut Pay) and Kaspi's own status answer. Names of fields are
 compared in lower case, since some write ``external_order_id``, others ``externalOrderId``.
@@ -12,7 +12,7 @@ from typing import Any
 
 from procomp_pay.domain.events import EventType
 
-#: Where the payment's own fields stand, when they are not on the top.
+#: Keys under which the payment's own fields may be, if not at the top level.
 _INSIDE = ("invoice", "payment", "data", "object")
 #: Our payment, as the gateway gives it back.
 OURS = ("external_order_id", "externalorderid", "external_id", "externalid", "order_id", "orderid")
@@ -28,7 +28,7 @@ OPERATION = (
 )
 STATUS = ("status", "state")
 AMOUNT = ("amount", "sum")
-#: How much went back so far.
+#: The amount refunded so far.
 BACK = ("refunded_amount", "refundedamount", "amount_refunded", "total_refunded")
 URL = ("payment_url", "paymenturl", "payurl")
 ENDS = ("expires_at", "expiresat", "expire_date", "expiredate")
@@ -37,13 +37,13 @@ WHEN = ("paid_at", "paidat", "processed_at", "updated_at", "updatedat", "timesta
 
 @dataclass(frozen=True, slots=True)
 class StatusMeaning:
-    """What a state says.
+    """The meaning of a state.
 
-    :param news: ``None``: still open.
+    :param event_type: ``None``: still open.
     :param final: no more money can come through the gateway's object.
-    :param went_back: it was paid, and some or all of it went back.
+    :param refunded: it was paid, and some or all of it was refunded.
     :param whole_back: all of it did.
-    :param known: False for a word that no gateway has told us of.
+    :param known: False for a word that no known gateway uses.
     """
 
     event_type: EventType | None
@@ -103,12 +103,13 @@ def _lower(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def first(found: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """The first of these that says something."""
+    """Return the first of these fields that is not blank."""
     return next((found[name] for name in names if found.get(name) is not None), None)
 
 
 def is_blank(number: str) -> bool:
-    """Whether it stands for a number that the gateway does not have: a blank, a zero, a dash. Two of those
+    """Return whether it is a placeholder for a number that the gateway does not have: a blank, a zero, a
+    dash. Two of those
     are not one number.
     """
     return not number.strip(" 0-")

@@ -26,7 +26,8 @@ def kaspi_http(
 ) -> httpx.AsyncClient:  # fmt: skip
     """An HTTP client for Kaspi: with an ``Api-Key`` for scheme basic, a client certificate for the others.
 
-    :raises ConfigurationError: a certificate, key or authority cannot be used; says which and why.
+    :raises ConfigurationError: a certificate, key or authority cannot be used; the message says which and
+    why.
     """
     sent = (headers or {}) | ({"Api-Key": api_key} if api_key else {})
     # a bundle of authorities takes a while to read, and plain HTTP (a local sandbox) has no use for it
@@ -84,7 +85,7 @@ class KaspiHttp:
             new = _Client(self._make())
         except ConfigurationError as error:
             # certificate and key are two files: between the two copies they do not fit. The former ones
-            # go on for as long as they hold; the next change is tried again.
+            # remain in use while they are valid; the next change is tried again.
             log.warning("the changed certificate files are not used: %s", error.message)
             return
         old, self._client = self._client, new

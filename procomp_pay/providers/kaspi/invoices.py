@@ -18,7 +18,7 @@ _PHONE = re.compile(r"(?:\+?7|8)(7[0-9]{9})")
 
 
 def read_phone(typed: str) -> str:
-    """``87071234567`` from however a person writes it.
+    """Return ``87071234567`` from a phone number in any common notation.
 
     :raises Refused: not a mobile number of Kazakhstan.
     """

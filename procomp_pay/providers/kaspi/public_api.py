@@ -29,7 +29,7 @@ from procomp_pay.providers.protocol import (
 
 log = logging.getLogger(__name__)
 
-#: Kaspi's words for: nobody has begun to pay yet.
+#: Kaspi's statuses before the customer has begun to pay.
 _WAITS = ("QrTokenCreated", "RemotePaymentCreated")
 
 _STATUSES: dict[str, tuple[EventType | None, bool]] = {
@@ -60,7 +60,7 @@ class KaspiPublicApi:
 
     async def create(self, request: CreateRequest) -> Created:
         """
-        :raises OutcomeUnknown: no answer was seen. Nobody has seen the QR either, but it may exist: make a
+        :raises OutcomeUnknown: no answer came. The QR was shown to nobody, but it may exist: make a
             new one only when this one's life is over. Of an invoice the customer's phone may show it.
         """
         if request.channel is Channel.KASPI_REMOTE:
@@ -102,7 +102,7 @@ class KaspiPublicApi:
         return ProviderStatus(news, final=True, money=money, ids=ids, raw_status=status)
 
     async def cancel(self, handle: ProviderRef) -> ProviderStatus:
-        """Recall an invoice. Kaspi recalls neither QR nor link: of these it says how they stand."""
+        """Recall an invoice. Kaspi recalls neither QR nor link: return their status."""
         if handle.channel is not Channel.KASPI_REMOTE:
             return await self.fetch(handle)
         try:
@@ -122,11 +122,11 @@ class KaspiPublicApi:
         return await self._refunds.refund(request)
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
-        """The sum that went back, a cashier's refund in the Kaspi Pay app included."""
+        """Return the refunded sum, a cashier's refund in the Kaspi Pay app included."""
         return await self._refunds.list_refunds(handle)
 
     async def check(self) -> str:
-        """Ping Kaspi, then list the trade points, which proves the key or certificate. No call tells of a
+        """Ping Kaspi, then list the trade points, which proves the key or certificate. No call detects a
         device without making something."""
         try:
             await self._calls.get("/health/ping")
@@ -156,7 +156,7 @@ class KaspiPublicApi:
         return await self._calls.get(f"/payment/status/{purchase}")
 
     async def _amount(self, handle: ProviderRef, data: Mapping[str, Any]) -> Any:
-        """Return the paid amount; ``None`` under scheme basic, which does not tell it."""
+        """Return the paid amount; ``None`` under scheme basic, which does not report it."""
         amount = data.get("Amount")
         if amount is None and self._calls.scheme is not KaspiScheme.BASIC:
             try:
@@ -183,7 +183,8 @@ def _created(data: Mapping[str, Any], *, link: bool) -> Created:
 
 
 def read_date(text: object) -> datetime | None:
-    """For the log alone: what is over is told by Kaspi's timers and our own clock, since two clocks that
+    """Parse for the log alone: Kaspi's timers and our own clock decide what has expired, since two clocks
+    that
     differ, or an odd zone, must not end a payment before it began."""
     try:
         return parse_date(str(text)).astimezone(UTC)

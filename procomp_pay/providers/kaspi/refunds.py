@@ -32,7 +32,7 @@ RECORD = 'procomp-pay refund PAYMENT --made-in-app NUMBER --amount … --reason 
 class RefundQr:
     """A QR by which a customer shows who they are.
 
-    :param token: what the picture holds. Secret.
+    :param token: the content of the QR. Secret.
     :param interval_s, wait_s: between two looks, and until it is dead, in seconds.
     """
 
@@ -67,7 +67,7 @@ class KaspiRefunds:
         Kaspi promises no idempotency here: a refund whose answer was lost is sent again only when Kaspi's
         own sum shows that it was not made; in scheme standard never, since the customer has gone.
 
-        :raises ManualReviewRequired: Kaspi's sum and our books differ.
+        :raises ManualReviewRequired: Kaspi's refunded sum and our books differ.
         :raises Conflict: a cashier gave money back in the app meanwhile; nothing was sent.
         """
         _check_is_kaspis(request)
@@ -106,10 +106,11 @@ class KaspiRefunds:
         )
 
     async def _check_nothing_new(self, request: RefundRequest) -> None:
-        """A cashier may have given the same money back in the app, and nobody told us: Kaspi would give a
+        """Check Kaspi's refunded sum: a cashier may have refunded the same money in the app, and Kaspi
+        would make a
         part a second time.
 
-        :raises Conflict: more went back than our books say.
+        :raises Conflict: more was refunded than our books say.
         :raises ProviderUnavailable: Kaspi cannot be asked; nothing was sent.
         """
         try:
@@ -123,11 +124,11 @@ class KaspiRefunds:
         """Return the refund that an earlier request made although its answer was lost; ``None`` if it made
         none.
 
-        Where as much or more went back since, it counts as made, whoever made it: what is beyond it is
+        If as much or more was refunded since, it counts as made, whoever made it: what exceeds it is
         taken over as a cashier's. Never is the same money sent again beside what a cashier gave.
 
         :raises Conflict: it was not made, and a cashier gave another sum back meanwhile.
-        :raises ManualReviewRequired: less went back than our books say.
+        :raises ManualReviewRequired: less was refunded than our books say.
         """
         total = (await self.list_refunds(request.handle)).total or request.refunded
         since = total.amount - request.refunded.amount
@@ -156,7 +157,9 @@ class KaspiRefunds:
             raise OutcomeUnknown(error.message, next_step=error.next_step) from error
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
-        """The sum that went back, whoever made it; nothing in scheme basic, which does not tell."""
+        """Return the refunded sum, whoever made the refunds; nothing under scheme basic, which does not
+        report it.
+        """
         if self._calls.scheme is KaspiScheme.BASIC:
             return ProviderRefunds()
         data = await self.details(handle)
@@ -169,7 +172,7 @@ class KaspiRefunds:
         return await self._calls.get("/payment/details", query)
 
     async def open_qr(self, external_id: str) -> RefundQr:
-        """A QR for the customer to scan. A lost answer harms nobody: a second one may be made."""
+        """Return a QR for the customer to scan. After a lost answer a second one may be made safely."""
         self._only_standard()
         body = {"DeviceToken": self._calls.device_token, "ExternalId": external_id}
         data = await self._calls.post("/return/create", body)
@@ -187,7 +190,7 @@ class KaspiRefunds:
     async def is_scanned(self, qr: RefundQr) -> bool:
         """Return whether the customer has scanned the return QR.
 
-        :raises Refused: the customer said no, or the QR is dead.
+        :raises Refused: the customer declined, or the QR has expired.
         """
         status = str((await self._calls.get(f"/return/status/{qr.return_id}")).get("Status", ""))
         if status == "Error":

@@ -1,4 +1,4 @@
-"""Kaspi: one service for four ways to stand towards it (KASPI.md).
+"""Kaspi: one service for its four schemes.
 
 ``basic``, ``standard`` and ``enhanced`` speak Kaspi's own Public QR API; ``gateway`` speaks the simple form
 of the gateways in front of it. Kaspi promises no idempotency for creating a QR: after a time-out it is never
@@ -103,7 +103,7 @@ class KaspiPaymentService:
         return await self._backend.fetch(handle)
 
     async def cancel(self, handle: ProviderRef) -> ProviderStatus:
-        """Recall an invoice; of a QR or a link, which cannot be recalled, say how it stands."""
+        """Recall an invoice; return the status of a QR or a link, which cannot be recalled."""
         return await self._backend.cancel(handle)
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
@@ -117,7 +117,7 @@ class KaspiPaymentService:
         return await self._backend.refund(request)
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
-        """The sum that went back, a cashier's refund in the Kaspi Pay app included, where Kaspi tells."""
+        """Return the refunded sum, a cashier's refund in the Kaspi Pay app included, if Kaspi reports it."""
         return await self._backend.list_refunds(handle)
 
     async def check(self) -> str:

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-#: From so many days before its end on, people are told.
+#: Days before its end from which operators are warned.
 WARN_DAYS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where the parts stand.
+    """The paths of the PEM files.
 
     :param cert: PEM, our certificate first; ``None`` for a scheme without one.
-    :param key: PEM; ``None`` where it stands in ``cert``.
+    :param key: PEM; ``None`` if it is in ``cert``.
     :param ca: PEM, the only authority that is trusted; ``None`` for the system's.
     """
 
@@ -44,7 +44,7 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class CertificateLife:
-    """How long our certificate still holds.
+    """The remaining validity of our certificate.
 
     :param days_left: whole days; below zero where it has ended.
     """
@@ -66,7 +66,7 @@ class CertificateLife:
 
 def certificate_life(cert: Path, now: datetime) -> CertificateLife:
     """
-    :raises ConfigurationError: the file cannot be read, or holds no certificate.
+    :raises ConfigurationError: the file cannot be read, or contains no certificate.
     """
     ends = _first_certificate(cert).not_valid_after_utc
     return CertificateLife(ends, (ends - now).days)
@@ -76,7 +76,7 @@ def make_context(files: TlsFiles, now: datetime) -> ssl.SSLContext:
     """A context that shows our certificate and verifies the other side.
 
     :raises ConfigurationError: a file cannot be read or is of another kind, the password is wrong, the key
-        is another certificate's, or the certificate does not hold now.
+        belongs to another certificate, or the certificate is not valid now.
     """
     context = _trusting(files.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

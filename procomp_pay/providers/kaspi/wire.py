@@ -29,7 +29,7 @@ ALMATY = ZoneInfo("Asia/Almaty")
 
 
 class RefundNotMade(Unclear):
-    """-99000006: once more after a look at what went back, then it is for the bank."""
+    """-99000006: retry once after checking the refunded sum, then contact the bank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class CodeMeaning:
 
 _ASK = "call your Kaspi manager with the code"
 _NO_INVOICE = "take it with a QR at the desk, or another way to pay"
-#: StatusCodes of the document's appendix 3; it lists those of invoices without a word of what
+#: StatusCodes of the document's appendix 3; it lists those of invoices without saying what
 #: they mean. Any other code is a refusal with Kaspi's own words.
 CODES: dict[int, CodeMeaning] = {
     -999: CodeMeaning(ProviderUnavailable, "Kaspi is not available just now", "try again in a minute"),
@@ -70,13 +70,13 @@ CODES: dict[int, CodeMeaning] = {
         ConfigurationError, "Kaspi does not know this trade point", "check KASPI_TRADE_POINT_ID"
     ),
     -99000003: CodeMeaning(
-        Refused,  # it is this purchase's: the next one may well be ours
+        Refused,  # it belongs to this purchase: the next one may be ours
         "The purchase belongs to another trade point",
         "use the device of the trade point that took the payment",
     ),
     -99000005: CodeMeaning(Refused, "The refund is more than the purchase", "refund what is left"),
     -99000006: CodeMeaning(
-        # whether it went back is asked before a second try, so it is not sent again by itself
+        # the refunded sum is checked before a second attempt, so it is not retried automatically
         RefundNotMade,
         "Kaspi could not make the refund",
         "it is looked at again; if it stays so, call the bank",

@@ -15,7 +15,7 @@ from procomp_pay.config.delivery import is_loopback
 from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 from procomp_pay.providers.resilience.retry import retry_after_s
 
-#: The longest that one POST may take, in seconds (Standard Webhooks says 15 to 30).
+#: The longest time of one POST, in seconds (Standard Webhooks recommends 15 to 30).
 TOTAL_S = 15.0
 #: Answers below 500 that may be other ones later.
 _PASSING = frozenset({408, 425, 429})
@@ -34,7 +34,7 @@ class Hook:
 
     @property
     def host(self) -> str:
-        """For a person: the address itself may be a secret, as Slack's are."""
+        """Return the host for messages: the address itself may be a secret, as Slack's are."""
         return urlsplit(self._url).hostname or ""
 
     async def post(self, body: str, headers: dict[str, str], now: datetime) -> DeliveryResponse:
@@ -59,7 +59,7 @@ class Hook:
             self._http = httpx.AsyncClient(
                 timeout=self._total_s,
                 follow_redirects=False,
-                # the bundle of authorities is read for https alone, and no proxy stands before this machine
+                # the bundle of authorities is read for https alone, and loopback needs no proxy
                 verify=self._url.startswith("https:"),
                 trust_env=not here,
             )
@@ -84,7 +84,7 @@ class SignedHook:
     async def send(self, key: str, body: str, now: datetime) -> DeliveryResponse:
         """Sign and send a body.
 
-        :param key: the same at every attempt, so that the receiver can tell a repetition.
+        :param key: the same at every attempt, so that the receiver recognises a repetition.
         :param now: the attempt's time; receivers refuse what is older than some minutes.
         """
         from standardwebhooks import Webhook

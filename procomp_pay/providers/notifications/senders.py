@@ -1,4 +1,6 @@
-"""What is told to whom by which way, from the settings. Nothing is loaded or connected before it is used."""
+"""The senders of notifications by channel, from the settings. Nothing is imported or connected before it
+is used.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,9 @@ NEEDS = {
 
 
 class NotificationSenders:
-    """The ways out of the desk.
+    """The senders by channel.
 
-    :param settings: ``None`` where nothing is told to anybody.
+    :param settings: ``None`` if no channel is configured.
     :param tls: trusts other authorities for mail than the system's.
     """
 
@@ -43,7 +45,7 @@ class NotificationSenders:
 
     @property
     def language(self) -> Language:
-        """The language of letters where nothing says another one."""
+        """Return the default language of e-mails."""
         return self._settings.mail_language if self._settings else Language.RUSSIAN
 
     def mode(self, *, kaspi: bool) -> ProviderMode:

@@ -1,4 +1,4 @@
-"""Letters over SMTP."""
+"""Send e-mails over SMTP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import aiosmtplib
 from procomp_pay.config.delivery import Encryption, MailServer, is_address, one_line
 from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 
-#: The longest that handing over one letter may take, in seconds.
+#: The longest time of sending one e-mail, in seconds.
 TOTAL_S = 20.0
 _STEP_S = 10.0
 #: Connections to the mail server at the same time.
@@ -28,9 +28,9 @@ _START_TLS = {Encryption.STARTTLS: True, Encryption.IF_OFFERED: None}
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """A letter in plain text and HTML.
+    """An e-mail in plain text and HTML.
 
-    :param key: makes its Message-ID: the same letter sent twice has the same one.
+    :param key: makes its Message-ID: an e-mail that is sent twice has the same one.
     """
 
     key: str
@@ -43,9 +43,9 @@ class Email:
 
 
 class Mailer:
-    """Hands letters to an SMTP server, and says what it answered. Raises nothing for what a server does.
+    """Send e-mails through an SMTP server, and return its answer. Raise nothing for what a server does.
 
-    :param sender: name and address of the letters.
+    :param sender: name and address of the sender.
     :param tls: trusts other authorities than the system's.
     """
 
@@ -63,7 +63,7 @@ class Mailer:
         self._turn = asyncio.Semaphore(_SIDE_BY_SIDE)
 
     async def send(self, letter: Email) -> DeliveryResponse:
-        """Hand one letter over."""
+        """Send one e-mail."""
         if not is_address(letter.to):
             return DeliveryResponse(
                 DeliveryOutcome.NO_ADDRESS, "there is no address that a letter could go to"
@@ -104,7 +104,7 @@ class Mailer:
         message["Subject"] = one_line(letter.subject)
         message["Date"] = format_datetime(letter.at)
         message["Message-ID"] = f"<{letter.key}@{self._address.rpartition('@')[2]}>"
-        # nobody's holiday notice need answer it (RFC 3834; the second one is for Exchange)
+        # suppress automatic replies (RFC 3834; the second header is for Exchange)
         message["Auto-Submitted"] = "auto-generated"
         message["X-Auto-Response-Suppress"] = "All"
         message.set_content(letter.text, charset="utf-8", cte="base64")
@@ -117,7 +117,7 @@ class Mailer:
 def _answer(error: Exception) -> DeliveryResponse:
     """Map an SMTP failure: a refused address or content stays refused, everything else is tried again.
 
-    Refused logins and senders are the operator's to mend, and the letters must not be lost meanwhile.
+    Refused logins and senders have to be fixed by the operator, and no e-mail may be lost meanwhile.
     """
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         refused = error.recipients[0]

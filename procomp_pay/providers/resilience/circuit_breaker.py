@@ -1,7 +1,7 @@
 """A circuit for each provider: after several failures in a row it is left alone for a while.
 
-What counts is a provider that is away, not one that says no. An open circuit sends nothing, so its error
-says of this one attempt that it did no work; of an earlier attempt it says nothing (:mod:`patience`).
+Only unavailability counts, not refusals. An open circuit sends nothing, so its error
+means that this attempt did no work; it says nothing about earlier attempts (see ``retry``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from procomp_pay.providers.resilience.retry import NotSent, Throttled, Unclear
 
 T = TypeVar("T")
 
-#: Failures in a row that open a circuit, and for how many seconds it stays open.
+#: Failures in a row that open a circuit, and the seconds for which it is open.
 FAILURES = 5
 OPEN_S = 30.0
 
@@ -55,7 +55,7 @@ class Circuit:
     async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
         """Await ``call()``, one attempt at the provider.
 
-        :raises CircuitOpen: it was not called; ``retry_after`` says when it is worth trying again.
+        :raises CircuitOpen: it was not called; ``retry_after`` is the number of seconds to wait.
         """
         breaker = await self._breakers.get_breaker(self.name)
         try:

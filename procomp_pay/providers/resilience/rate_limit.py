@@ -1,4 +1,4 @@
-"""How many calls a second a provider gets from this process; what a person waits for goes first.
+"""Limit the calls per second to a provider from this process; interactive calls come first.
 
 Of several workers each has its part of the configured rate (:mod:`procomp_pay.server.run`).
 """
@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 from aiolimiter import AsyncLimiter
 
-#: The part of the budget that polls nobody waits for may use up.
+#: The share of the rate that background polls may use.
 BACKGROUND_SHARE = 0.8
 
 _unhurried: ContextVar[bool] = ContextVar("unhurried", default=False)
@@ -19,7 +19,7 @@ _unhurried: ContextVar[bool] = ContextVar("unhurried", default=False)
 
 @contextmanager
 def background_priority() -> Iterator[None]:
-    """Calls made inside are background work: a part of the budget is kept for people."""
+    """Mark calls made inside as background work: a share of the rate is kept for interactive calls."""
     token = _unhurried.set(True)
     try:
         yield

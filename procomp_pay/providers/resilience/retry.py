@@ -18,15 +18,15 @@ from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown, Provid
 
 T = TypeVar("T")
 
-#: The connection never stood, so nothing can have been done at the other end.
+#: No connection was made, so nothing can have been done at the other end.
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
-#: The longest that one call with all its retries may take, in seconds: a queue stands at the desk.
+#: The longest time of one call with all its retries, in seconds: people queue at the desk.
 TOTAL_S = 20.0
 
 
 class NotSent(ProviderUnavailable):
-    """We did not send this attempt. It says nothing of earlier ones."""
+    """This attempt was not sent. It says nothing about earlier ones."""
 
 
 class Throttled(ProviderUnavailable):
@@ -48,7 +48,7 @@ def _wait(state: RetryCallState) -> float:
 
 
 def retry_after_s(header: str | None) -> int | None:
-    """The seconds of a ``Retry-After`` header; ``None`` where there is none or it is a date."""
+    """Return the seconds of a ``Retry-After`` header; ``None`` if there is none or it is a date."""
     return int(header) if header is not None and header.isdigit() else None
 
 
@@ -74,7 +74,7 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, to
     unknown: list[OutcomeUnknown] = []
 
     async def attempt() -> T:
-        # tenacity awaits coroutine functions alone; a lambda that returns a coroutine is none
+        # tenacity awaits coroutine functions alone, not a lambda that returns a coroutine
         try:
             return await call()
         except OutcomeUnknown as error:
@@ -84,6 +84,8 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, to
     try:
         return await attempts(attempt)
     except (ProviderUnavailable, ConfigurationError) as error:
-        if unknown:  # one that never left, or was turned away at the door, says nothing of those before it
+        if (
+            unknown
+        ):  # an attempt that was not sent, or was rejected at once, says nothing about those before it
             raise unknown[-1] from error
         raise

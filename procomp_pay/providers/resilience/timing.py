@@ -45,7 +45,7 @@ Observe = Callable[[Call], None]
 
 
 def timed(provider: PaymentProvider, name: str, observe: Observe) -> PaymentProvider:
-    """The provider, each of whose calls is told when it is over."""
+    """A provider that reports each of its calls when it has ended."""
     return cast("PaymentProvider", _TimedProvider(provider, name, observe))
 
 

@@ -1,4 +1,4 @@
-"""Stripe's books of a window of time, page by page: what was paid, refunded and disputed, and what it cost.
+"""List a window of Stripe's records page by page: payments, refunds, disputes and fees.
 
 Sources: https://docs.stripe.com/api/pagination, https://docs.stripe.com/api/balance_transactions and
 https://docs.stripe.com/reports/reporting-categories.
@@ -17,7 +17,7 @@ from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeEvent
 from procomp_pay.providers.stripe.objects import Object, seen_in_dispute
 
-#: What is read, in this order, with the word for it.
+#: The kinds of records, in the order in which they are read.
 PARTS = {"payment_intents": "payment intents", "refunds": "refunds", "disputes": "disputes"}
 _REFUND_STANDS = {
     "succeeded": ProviderState.PAID,

@@ -1,4 +1,4 @@
-"""Read Stripe's objects: what a PaymentIntent, a Checkout Session or an event says of a payment.
+"""Parse Stripe's objects: PaymentIntents, Checkout Sessions, charges, refunds, disputes and events.
 
 Works on plain mappings, so that an object from the API and one from a webhook's raw body are read by the
 same lines. Imports nothing of the SDK: the webhook path stays light.
@@ -30,7 +30,7 @@ def seen_in_intent(intent: Object) -> ProviderStatus:
         money = Money.from_minor_units(intent["amount_received"], intent["currency"])
         return ProviderStatus(EventType.SUCCEEDED, final=True, money=money, ids=ids, raw_status=status)
     if status == "canceled":
-        # Stripe closes the intent of a session that ran out by itself: that is time, not a person.
+        # Stripe cancels the intent of an expired session: that is an expiry, not a cancellation.
         news = EventType.EXPIRED if intent.get("cancellation_reason") in _BY_TIME else EventType.CANCELLED
         return ProviderStatus(news, final=True, ids=ids, reason=_cancel_reason(intent), raw_status=status)
     if status in ("processing", "requires_capture"):

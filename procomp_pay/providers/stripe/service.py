@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 #: Seconds for one attempt. Stripe answers within one or two; the desk's Wi-Fi may not.
 _ATTEMPT_S = 10.0
-#: How far Stripe's clock may be from ours, and how long our retries of one request may go on, in seconds.
+#: Allowed difference of Stripe's clock plus the longest time of one request's retries, in seconds.
 _CLOCK_SKEW_S = 600
 _SENT_WITHIN_S = 90_000
 _HEALED = "nothing is lost; if it stays open: procomp-pay maintain"
@@ -79,7 +79,7 @@ class StripePaymentService:
         # the bundle of authorities is read for https alone: a local sandbox has no use for it
         https = api_base.startswith("https:")
         self._http = stripe.HTTPXClient(timeout=timeout_s, allow_sync_methods=False, verify_ssl_certs=https)
-        # Retries are ours, so that they are bounded in time and told apart (``patience``).
+        # Retries are made here, bounded in time and classified (``resilience.retry``).
         self._client = stripe.StripeClient(
             secret_key,
             base_addresses={"api": api_base},  # the SDK's other hosts are never called
@@ -133,14 +133,14 @@ class StripePaymentService:
         return seen_in_intent(await self._intent(handle.provider_ref))
 
     async def cancel(self, handle: ProviderRef) -> ProviderStatus:
-        """Cancel the intent or expire the session; what was paid meanwhile stays paid and is told so."""
+        """Cancel the intent or expire the session; if it was paid meanwhile, return that status."""
         try:
             if handle.channel is Channel.STRIPE_CHECKOUT:
                 await self._ask(lambda: self._client.v1.checkout.sessions.expire_async(handle.provider_ref))
             else:
                 await self._ask(lambda: self._client.v1.payment_intents.cancel_async(handle.provider_ref))
         except Refused:
-            pass  # not open any more: how it ended is what fetch says
+            pass  # not open any more: fetch how it ended
         seen = await self.fetch(handle)
         if seen.event_type is EventType.EXPIRED:
             # A session has one end for time and for us; here it was us.
@@ -148,7 +148,7 @@ class StripePaymentService:
         return seen
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
-        """Always: every payment can go back by API."""
+        """Accept: every payment can be refunded through the API."""
 
     async def refund(self, request: RefundRequest) -> RefundEvent:
         """Give money back; the same request under the same key never does it twice."""
@@ -263,7 +263,7 @@ def _session_params(request: CreateRequest) -> dict[str, Any]:
         raise ValueError("a Checkout Session is opened with its end")
     return {
         "mode": "payment",
-        # Wallets are card payments at Stripe: the hosted page offers Apple Pay and Google Pay by itself.
+        # Wallets are card payments at Stripe: the hosted page offers Apple Pay and Google Pay.
         "payment_method_types": ["card"],
         "line_items": [
             {
@@ -284,7 +284,7 @@ def _session_params(request: CreateRequest) -> dict[str, Any]:
 
 
 def _as_domain_error(error: stripe.StripeError) -> PaymentError:
-    """One of ours for one of Stripe's; https://docs.stripe.com/api/errors lists theirs."""
+    """Translate a Stripe error into a domain error; https://docs.stripe.com/api/errors lists them."""
     said = error.user_message or "no reason given"
     wait = retry_after_s({k.lower(): v for k, v in (error.headers or {}).items()}.get("retry-after"))
     match error:
@@ -296,7 +296,7 @@ def _as_domain_error(error: stripe.StripeError) -> PaymentError:
         case stripe.RateLimitError():
             made = Throttled("Stripe asks us to slow down", retry_after=wait)
         case _ if error.http_status == 409:
-            # the same request is being worked on by another process; its answer is ours as well
+            # another process is making the same request; its result is ours as well
             made = Unclear("Stripe is still working on the same request", next_step=_HEALED)
         case stripe.InvalidRequestError() if error.http_status == 404:
             made = NotFound(f"Stripe does not know it: {said}")

@@ -22,11 +22,11 @@ from procomp_pay.providers.stripe.objects import (
 
 @dataclass(frozen=True, slots=True)
 class ParsedWebhookEvent:
-    """What one event says.
+    """The parsed content of one event.
 
     :param payment_id: our payment, where the object's metadata names one.
-    :param seen: what it says of the payment; its ids find the payment where the metadata does not.
-    :param returned: what has gone back in all, where that is all the event tells: a hint to ask.
+    :param seen: the payment's status; its ids find the payment if the metadata does not.
+    :param returned: the total refunded, if the event reports only that: a hint to ask the provider.
     """
 
     payment_id: str | None

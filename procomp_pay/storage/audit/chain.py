@@ -19,7 +19,7 @@ from procomp_pay.storage.models.columns import among
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.types import utc_text
 
-#: What the first entry of a chain stands on.
+#: The previous hash of the first entry of a chain.
 GENESIS = "0" * 64
 
 
@@ -42,7 +42,7 @@ class AuditRecord:
 
 
 async def append(session: AsyncSession, payment_id: str, record: AuditRecord, at: datetime) -> AuditEntry:
-    """Add to a payment's chain. The caller holds the payment's row lock, so that the chain has one end."""
+    """Append to a payment's chain. The caller has the payment's row lock, so that the chain has one end."""
     last = (
         await session.exec(
             select(AuditEntry.seq, AuditEntry.hash)
@@ -58,7 +58,7 @@ async def append(session: AsyncSession, payment_id: str, record: AuditRecord, at
 
 
 def _shown(picture: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A picture without secrets; long numbers in it are the providers' ids, but in what somebody wrote."""
+    """Return a snapshot without secrets. Long numbers are providers' ids, except in free text."""
     if picture is None:
         return None
     return {name: _safe(name, value) for name, value in picture.items()}
@@ -106,7 +106,7 @@ class Chains:
         return cls({payment_id: (seq, digest) for payment_id, seq, digest in found})
 
     def add(self, payment_id: str, record: AuditRecord, at: datetime) -> None:
-        """As :func:`append`; written by whoever holds the chains."""
+        """Add an entry as :func:`append` does; the caller writes all of them at the end."""
         entry = _linked(payment_id, self._ends.get(payment_id), record, at)
         self._ends[payment_id] = (entry["seq"], entry["hash"])
         self.added.append(entry)

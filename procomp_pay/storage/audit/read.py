@@ -1,4 +1,4 @@
-"""Read the audit trail as a stream, page by page, also where somebody made it unreadable."""
+"""Read the audit trail as a stream, page by page, even if entries were made unreadable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class ChainEndRow:
-    """How a payment stands, and how far its chain reached at that moment."""
+    """A payment's status, and the end of its chain at that moment."""
 
     status: str
     refunded: Decimal

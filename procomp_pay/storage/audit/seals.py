@@ -18,7 +18,7 @@ _LOCK_TIMEOUT = "2s"
 
 
 async def fence(session: AsyncSession, *, is_sqlite: bool) -> int:
-    """The newest entry's id, below which nothing can come in any more; 0 where there is none.
+    """Return the newest entry's id, below which no entry can be added any more; 0 if there is none.
 
     Ids are given out before their transactions commit: on PostgreSQL one with a lower id may still be at
     work. The lock waits until every writer is through, and goes with this transaction, which must be short
@@ -34,7 +34,7 @@ async def fence(session: AsyncSession, *, is_sqlite: bool) -> int:
 
 
 async def newest_entry(session: AsyncSession) -> int:
-    """The highest id of an audit entry; 0 where there is none."""
+    """Return the highest id of an audit entry; 0 if there is none."""
     return (await session.exec(select(func.max(AuditEntry.id)))).one() or 0
 
 
@@ -51,12 +51,12 @@ async def every(db: PaymentDatabaseService) -> list[AuditSeal]:
 
 
 def head_leaf(payment_id: str, seq: int, entry_hash: str) -> bytes:
-    """The leaf of a chain: how far it reaches, and the hash that stands for all of it."""
+    """Return the leaf of a chain: its length, and the hash of its last entry, which covers all of it."""
     return leaf_hash(exact_json.dumps([payment_id, seq, entry_hash]).encode())
 
 
 def seal_leaf(seal: AuditSeal) -> bytes:
-    """The last leaf: what the seal says of itself. So a root speaks for all seals before it."""
+    """Return the last leaf: the seal's own data, so that a root covers all seals before it."""
     content = {
         "seal": seal.number,
         "at": utc_text(seal.sealed_at),

@@ -23,13 +23,13 @@ async def claim_due(
     limit: int,
     also: Any = (),
 ) -> list[RowT]:
-    """Rows whose time has come, oldest first, each put off by ``lease_s`` seconds: as long as nobody else
+    """Claim due rows, oldest first, each leased for ``lease_s`` seconds: as long as no other process
     is to touch it.
 
-    Any number of processes may claim: a row that another one holds is skipped, and a process that dies
+    Any number of processes may claim: a row that another one has locked is skipped, and a process that dies
     leaves its rows to the others when the lease is over.
 
-    :param due: the column that says when. :param also: further conditions.
+    :param due: the column with the due time. :param also: further conditions.
     """
     found = await session.exec(
         select(table)

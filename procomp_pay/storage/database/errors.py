@@ -1,4 +1,4 @@
-"""A database driver's errors, told as the domain's: what happened, why, what to do."""
+"""Translate a database driver's errors into the domain's: what happened, why, what to do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BUSY = {
     "SQLITE_LOCKED",
 }
 
-#: What else is no bug of ours: by code, the reason and the next step.
+#: Other conditions that are no bug of ours: by code, the reason and the next step.
 _REASONS: dict[str, tuple[str, str]] = {
     "28P01": ("refuses the user name or password", "check the user and password in DATABASE_URL"),
     "28000": ("refuses the user", "check the user in DATABASE_URL and pg_hba.conf"),
@@ -77,7 +77,7 @@ _CONNECTING: tuple[tuple[str, str], ...] = (
 def translate(error: SQLAlchemyError, where: str) -> DatabaseUnavailable | None:
     """The domain's error for a driver's, or ``None`` where it is a rule of the tables or a bug.
 
-    :param where: the database for a person, as :func:`procomp_pay.storage.database.urls.describe` says it.
+    :param where: the database as :func:`procomp_pay.storage.database.urls.describe` describes it.
     """
     if isinstance(error, PoolTimeout):
         return DatabaseBusy(f"{_start(where)} is busy: no connection came free", retry_after=1)

@@ -19,7 +19,7 @@ def write_cursor(at: datetime, row_id: str) -> str:
 
 def read_cursor(cursor: str) -> tuple[datetime, str]:
     """
-    :raises Refused: it is none of ours.
+    :raises Refused: it is not a valid cursor.
     """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)

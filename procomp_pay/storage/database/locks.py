@@ -16,7 +16,7 @@ _NUMBERS = {"maintain": 0x70726F70_6D74, "reconcile": 0x70726F70_7263}
 
 
 def maintenance_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[bool]:
-    """Yield True if this process holds the maintenance lock, False if another does. Never wait.
+    """Yield True if this process got the maintenance lock, False if another has it. Never wait.
 
     :raises DatabaseUnavailable: the database cannot be reached, or the file cannot be made.
     """
@@ -24,7 +24,7 @@ def maintenance_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[
 
 
 def reconcile_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[bool]:
-    """Yield True if this process holds the reconciliation lock, False if another does. Never wait.
+    """Yield True if this process got the reconciliation lock, False if another has it. Never wait.
 
     :raises DatabaseUnavailable: the database cannot be reached, or the file cannot be made.
     """

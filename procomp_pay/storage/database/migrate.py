@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 #: Alembic's table; the platform may have an Alembic of its own.
 VERSION_TABLE = "pay_alembic_version"
 
-#: The newest revision, so that the common path needs no Alembic. A test holds it to ``alembic/versions``.
+#: The newest revision, so that the common path needs no Alembic. A test compares it with
+#: ``alembic/versions``.
 HEAD = "0009"
 
-#: The advisory lock that migrations hold on PostgreSQL.
+#: The advisory lock that migrations take on PostgreSQL.
 _LOCK = 0x70726F70_6179
 
 
@@ -35,7 +36,7 @@ def upgrade(url: str) -> None:
 
 
 def downgrade(url: str, revision: str = "base") -> None:
-    """Go back to a revision. Drops tables of this module alone, with what is in them.
+    """Downgrade to a revision. Drop tables of this module alone, with their rows.
 
     :raises DatabaseUnavailable: no connection.
     """
@@ -43,7 +44,7 @@ def downgrade(url: str, revision: str = "base") -> None:
 
 
 def current(url: str) -> str | None:
-    """The database's revision; ``None`` where there is none yet.
+    """Return the database's revision; ``None`` if there is none yet.
 
     :raises DatabaseUnavailable: no connection.
     """
@@ -147,7 +148,7 @@ def lock_in_transaction(connection: Connection) -> None:
 
 @contextmanager
 def _connected(url: URL, *, writes: bool = True) -> Iterator[Connection]:
-    """A connection, with the driver's errors told as the domain's."""
+    """Yield a connection, with the driver's errors translated into the domain's."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from procomp_pay.storage.database.errors import translate

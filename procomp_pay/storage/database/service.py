@@ -1,4 +1,4 @@
-"""``PaymentDatabaseService``: one door to the database, SQLite or PostgreSQL.
+"""``PaymentDatabaseService``: transactions on SQLite or PostgreSQL.
 
 Transactions begin and end in the use cases, by ``async with``; no helper commits.
 """
@@ -57,14 +57,14 @@ class PaymentDatabaseService:
         return urls.is_sqlite(self._url)
 
     def describe(self) -> str:
-        """The database for a person, without user or password."""
+        """Return the database's description for people, without user or password."""
         return urls.describe(self._url)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """A transaction that cannot write.
 
-        :raises DatabaseUnavailable: no connection, no tables, and the like.
+        :raises DatabaseUnavailable: no connection, no tables, or similar.
         """
         async with self._transaction(self._reader) as session:
             yield session
@@ -75,7 +75,7 @@ class PaymentDatabaseService:
         30 s for others; on PostgreSQL it is READ COMMITTED and rows are locked by ``with_for_update()``.
 
         :raises DatabaseBusy: another transaction stayed in the way; nothing was written, run it again.
-        :raises DatabaseUnavailable: no connection, no tables, and the like.
+        :raises DatabaseUnavailable: no connection, no tables, or similar.
         """
         if not self.is_sqlite():
             async with self._transaction(self._writer) as session:

@@ -95,7 +95,7 @@ def _roll_back_what_is_cut(engine: Engine) -> None:
 
 
 async def _quietly(work: Callable[[], Awaitable[Any]]) -> None:
-    with contextlib.suppress(Exception):  # the connection is on its way out already
+    with contextlib.suppress(Exception):  # the connection is being closed already
         await work()
 
 
@@ -108,7 +108,7 @@ async def finished(threads: WeakSet[Thread], *, limit_s: float = 5.0) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    """Begin as the engine's option says. IMMEDIATE, because a reader that turns writer can only fail."""
+    """Begin as the engine's option says: IMMEDIATE, because a reader cannot become a writer."""
     writes = bool(connection.get_execution_options().get(WRITES))
     if connection.info.get(WRITES) is not writes:
         connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")

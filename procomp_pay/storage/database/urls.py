@@ -22,7 +22,7 @@ _PRISMA_ONLY = (
     "sslidentity",
 )
 
-#: What every PostgreSQL session of ours has; the URL's own ``options`` come after and win.
+#: Options of every PostgreSQL session; the URL's own ``options`` come after and take precedence.
 #: Times in milliseconds. UTC, because ``DEFAULT CURRENT_TIMESTAMP`` on a TIMESTAMP(3) follows the session.
 _SESSION = {
     "timezone": "UTC",
@@ -36,7 +36,7 @@ def parse(url: str) -> URL:
     """Read a database URL; the driver in it is ``sqlite+aiosqlite`` or ``postgresql+psycopg``.
 
     :raises ConfigurationError: not a URL, or a database that we do not work with. Never shows the URL,
-        which may hold a password.
+        which may contain a password.
     """
     try:
         read = make_url(url)
@@ -75,7 +75,7 @@ def _parse_postgresql(url: URL) -> URL:
 
 
 def connect_arguments(url: URL) -> tuple[URL, dict[str, Any]]:
-    """The URL and the driver arguments that cannot stand in it."""
+    """Return the URL and the driver arguments that cannot be part of it."""
     if url.query.get("prepare_threshold") == "none":
         return url.difference_update_query(["prepare_threshold"]), {"prepare_threshold": None}
     return url, {}
@@ -92,7 +92,7 @@ def sqlite_path(url: URL) -> Path:
 
 
 def describe(url: URL) -> str:
-    """The database for a person, without user or password."""
+    """Return the database's description for people, without user or password."""
     if is_sqlite(url):
         return f"the database {url.database}"
     host = url.host or url.query.get("host") or "this computer"

@@ -1,4 +1,4 @@
-"""What is encrypted and signed: a ring of Fernet keys, newest first, and the file that holds them.
+"""Encrypt and sign: a ring of Fernet keys, newest first, and its key file.
 
 Nothing here is global: who reads or writes ciphertext is handed a :class:`Keyring`.
 """
@@ -158,7 +158,7 @@ def load_or_make_key_file(path: Path) -> list[str]:
 
     Of several processes that come at once, one makes the file and all read the same key.
 
-    :raises ConfigurationError: others may read the file, it holds no key, or it cannot be read or made.
+    :raises ConfigurationError: others may read the file, it contains no key, or it cannot be read or made.
     """
     try:
         if not path.exists():
@@ -199,7 +199,7 @@ def _mark(path: Path) -> tuple[int, int, int] | None:
 
 
 def add_key(path: Path) -> None:
-    """Put a new key in front of a key file; the older ones stay behind it. Whole or not at all.
+    """Put a new key in front of a key file and keep the older ones after it, atomically.
 
     :raises ConfigurationError: as :func:`load_or_make_key_file`.
     """
@@ -229,7 +229,7 @@ def _sync_directory(path: Path) -> None:
 
 
 def _make_key_file(path: Path) -> None:
-    """Written whole under another name, then linked into place: nobody ever sees half a file."""
+    """Write the file under another name, then link it into place: no reader ever sees half a file."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     _write_new(draft, new_key() + "\n")

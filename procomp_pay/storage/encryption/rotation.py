@@ -1,4 +1,4 @@
-"""Every column that holds ciphertext of a ``Keyring``, read and replaced in pages."""
+"""Read and replace, in pages, every column with ciphertext of a ``Keyring``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Place:
         return f"{self.table.__tablename__}.{self.column}"
 
 
-#: A test holds it to the columns that end in ``_enc``.
+#: A test compares it with the columns that end in ``_enc``.
 PLACES = (
     Place(PaymentDetail, "payment_id", "client_secret_enc"),
     Place(PaymentDetail, "payment_id", "qr_token_enc"),
@@ -45,7 +45,7 @@ def _columns(place: Place) -> tuple[Any, Any]:
 
 
 async def count(session: AsyncSession, place: Place) -> int:
-    """Return the number of rows that hold a ciphertext in this column."""
+    """Return the number of rows with a ciphertext in this column."""
     _, column = _columns(place)
     query: Any = select(func.count()).where(column.is_not(None))
     return int((await session.exec(query)).one())

@@ -55,7 +55,7 @@ def moment(name: str, *, null: bool = False) -> Column[Any]:
 
 
 def amount(name: str, *, null: bool = False, **more: Any) -> Column[Any]:
-    """An amount of money; its currency stands in a column beside it."""
+    """Return a column for an amount of money; its currency is in another column."""
     return Column(name, Amount, nullable=null, **more)
 
 
@@ -65,18 +65,18 @@ def document(name: str, *, null: bool = False) -> Column[Any]:
 
 
 def word(name: str, words: type[StrEnum], *, null: bool = False, **more: Any) -> Column[Any]:
-    """A word of an enum; the table adds :func:`check_word`."""
+    """Return a column for a value of an enum; the table adds :func:`check_word`."""
     return Column(name, Word(words), nullable=null, **more)
 
 
 def check_word(name: str, words: type[StrEnum]) -> CheckConstraint:
-    """Only the enum's values may stand in the column."""
+    """Return a constraint that allows only the enum's values."""
     allowed = ", ".join(f"'{each.value}'" for each in words)
     return CheckConstraint(f"{name} IN ({allowed})", name=name)
 
 
 def spelled(word: StrEnum) -> ColumnClause[Any]:
-    """A word of ours as it stands in the statement, not as a parameter of it.
+    """Return a constant as a literal in the statement, not as its parameter.
 
     A statement that is prepared once for every value cannot use an index that is there for one value alone
     (``WHERE state = 'pending'``): it would read and sort everything that waits, for each few rows.
@@ -86,12 +86,12 @@ def spelled(word: StrEnum) -> ColumnClause[Any]:
 
 def among(column: ColumnElement[Any], name: str, *, postgresql: bool) -> ColumnElement[bool]:
     """``column IN (…)`` for a list of texts given as the parameter ``name``; on PostgreSQL one parameter
-    however many there are, so that the statement stays the same and is prepared once."""
+    however many there are, so that the statement is the same and is prepared once."""
     if postgresql:
         return column == any_(bindparam(name, type_=ARRAY(Text)))
     return column.in_(bindparam(name, expanding=True))
 
 
 def payment_key() -> ForeignKey:
-    """A reference to the platform's payment, which may not go while something of ours hangs on it."""
+    """Return a reference to the platform's payment, which may not be deleted while our rows refer to it."""
     return ForeignKey("Payment.id", ondelete="RESTRICT")

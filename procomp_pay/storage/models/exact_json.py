@@ -25,7 +25,7 @@ def loads(text: str | bytes, *, unique_keys: bool = False) -> Any:
     """Read JSON: whole numbers as int, every other number as Decimal, never a float.
 
     :param unique_keys: refuse an object that names a key twice (which of the two was meant is a guess).
-    :raises ValueError: not JSON, nested too deep, or a number beyond what Decimal can hold.
+    :raises ValueError: not JSON, nested too deep, or a number beyond Decimal's range.
     """
     try:
         known = text if isinstance(text, str) else str(text, "utf-8")

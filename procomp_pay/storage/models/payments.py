@@ -1,4 +1,5 @@
-"""The module's tables that belong to one payment. Columns ending in ``_enc`` hold ciphertext of ``Keyring``.
+"""The module's tables that belong to one payment. Columns ending in ``_enc`` contain ciphertext of
+``Keyring``.
 
 Partial indexes are in :mod:`procomp_pay.storage.models.schema`.
 """
@@ -45,7 +46,7 @@ from procomp_pay.storage.models.columns import amount as money
 class PaymentDetail(Row, table=True):
     """What we know of a payment beyond the platform's columns; one row for each payment.
 
-    ``participant_id`` is no foreign key: the platform may delete a participant, the money stays.
+    ``participant_id`` is no foreign key: if the platform deletes a participant, the payment is kept.
     ``provider_open`` means that, as far as we know, money can still arrive through the provider's object.
     """
 
@@ -67,7 +68,7 @@ class PaymentDetail(Row, table=True):
     channel: Channel = Field(sa_column=word("channel", Channel))
     create_state: CreateState = Field(sa_column=word("create_state", CreateState))
     provider_open: bool = Field(sa_column=Column("provider_open", Boolean, nullable=False))
-    #: The provider's main id as it stands there: ``cs_…``, ``pi_…`` or Kaspi's QrPaymentId.
+    #: The provider's main id: ``cs_…``, ``pi_…`` or Kaspi's QrPaymentId.
     provider_ref: str | None = Field(default=None, sa_column=text("provider_ref", null=True, unique=True))
     #: What people type (``domain.payment_code``); none for payments of before there were codes.
     short_code: str | None = Field(default=None, sa_column=text("short_code", null=True, unique=True))
@@ -98,16 +99,16 @@ class PaymentDetail(Row, table=True):
     scanned_at: datetime | None = Field(default=None, sa_column=moment("scanned_at", null=True))
     expires_at: datetime | None = Field(default=None, sa_column=moment("expires_at", null=True))
     next_poll_at: datetime | None = Field(default=None, sa_column=moment("next_poll_at", null=True))
-    #: Time of the newest news from the provider.
+    #: Time of the provider's newest event.
     news_at: datetime | None = Field(default=None, sa_column=moment("news_at", null=True))
-    #: Somebody asked for the end; written before the provider is told, so that a crash cannot lose it.
+    #: Who asked to cancel; written before the provider is called, so that a crash cannot lose it.
     cancel_requested_by: str | None = Field(default=None, sa_column=text("cancel_requested_by", null=True))
     cancel_requested_at: datetime | None = Field(
         default=None, sa_column=moment("cancel_requested_at", null=True)
     )
     sent_at: datetime | None = Field(default=None, sa_column=moment("sent_at", null=True))
     completed_at: datetime | None = Field(default=None, sa_column=moment("completed_at", null=True))
-    #: The newest dispute over it, as the provider tells.
+    #: The newest dispute over it, as the provider reports it.
     dispute_id: str | None = Field(default=None, sa_column=text("dispute_id", null=True))
     dispute_state: DisputeState | None = Field(
         default=None, sa_column=word("dispute_state", DisputeState, null=True)
@@ -153,7 +154,7 @@ class IdempotencyKey(Row, table=True):
 
 
 class Refund(Row, table=True):
-    """Money on its way back. A trigger holds what goes back of a payment to what was charged.
+    """A refund. A trigger keeps the refunds of a payment within the charged amount.
 
     ``sent_at`` without ``provider_refund_id``: the answer was not seen, the refund may exist.
     """
@@ -225,13 +226,13 @@ class AuditEntry(Row, table=True):
 
 
 class Settlement(Row, table=True):
-    """One movement at a provider: a payment, a refund, a dispute, or one of them that came back.
+    """One movement at a provider: a payment, a refund, a dispute, or the reversal of one.
 
     Written by ``reconcile`` alone, at most once for each movement, whether it was read by API or from a file;
-    never changed. Movements that are of no payment of ours (payouts, transfers) are not here.
+    never changed. Movements that belong to none of our payments (payouts, transfers) are not here.
 
     ``amount`` is signed as the balance moves: a payment is positive, a refund negative. ``net`` is ``amount``
-    less ``fee``. A fee that a statement does not tell is ``NULL``, and so is its net; one that was given back
+    less ``fee``. A fee that a statement does not report is ``NULL``, and so is its net; a returned fee
     (a dispute that was won) is negative. ``currency`` is that of the provider's balance: not always the
     payment's own, nor one that we take fees in.
     """

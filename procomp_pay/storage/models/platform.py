@@ -1,6 +1,6 @@
 """The platform's tables, exactly as Prisma Migrate makes them on PostgreSQL.
 
-The platform's Prisma client reads and writes the same rows, so nothing here is ours to change.
+The platform's Prisma client reads and writes the same rows, so nothing here may be changed by us.
 On SQLite, for a stand-alone install, the native enums are VARCHAR with a CHECK.
 """
 
@@ -46,7 +46,7 @@ def _updated() -> Column[Any]:
 
 
 class User(Row, table=True):
-    """A person who signs in to the platform."""
+    """A user of the platform."""
 
     __tablename__ = "User"
     __table_args__ = (Index("User_email_key", "email", unique=True),)
@@ -98,7 +98,7 @@ class Participant(Row, table=True):
 
 
 class Payment(Row, table=True):
-    """A payment: the platform's columns and not one more; ours are in ``pay_payment_detail``."""
+    """A payment: the platform's columns and no others; the desk's are in ``pay_payment_detail``."""
 
     __tablename__ = "Payment"
     __table_args__ = (
@@ -127,7 +127,7 @@ class Payment(Row, table=True):
     kaspi_transaction_id: str | None = Field(default=None, sa_column=text("kaspiTransactionId", null=True))
     apple_pay_id: str | None = Field(default=None, sa_column=text("applePayId", null=True))
     google_pay_id: str | None = Field(default=None, sa_column=text("googlePayId", null=True))
-    #: The column ``metadata``: that name is taken by SQLAlchemy. Holds ``participantId``.
+    #: The column ``metadata``: SQLAlchemy reserves that name. Contains ``participantId``.
     meta: Any = Field(default=None, sa_column=document("metadata", null=True))
     failure_reason: str | None = Field(default=None, sa_column=text("failureReason", null=True))
     user_id: str = Field(sa_column=text("userId", _ref("User")))

@@ -58,7 +58,7 @@ class EventCursor(Row, table=True):
 
 
 class OutboxMessage(Row, table=True):
-    """Something to tell. Whoever leaves it knows nothing of destinations; routing makes its deliveries."""
+    """A message to deliver. Its writer knows nothing of destinations; routing makes its deliveries."""
 
     __tablename__ = "pay_outbox"
     __table_args__ = (check_word("state", OutboxState), Index(None, "created_at", "id"))
@@ -142,7 +142,7 @@ class ReconciliationRun(Row, table=True):
 
 
 class Discrepancy(Row, table=True):
-    """Something that does not agree and stays open until a person decides."""
+    """A difference between the books that stays open until it is resolved."""
 
     __tablename__ = "pay_discrepancy"
     __table_args__ = (
@@ -154,7 +154,7 @@ class Discrepancy(Row, table=True):
     id: str = Field(sa_column=key())
     fingerprint: str = Field(sa_column=text("fingerprint", unique=True))
     kind: str = Field(sa_column=text("kind"))
-    #: ``stripe`` or ``kaspi``; ``NULL`` in old rows, where the payment tells.
+    #: ``stripe`` or ``kaspi``; ``NULL`` in old rows, whose payment has the provider.
     provider: str | None = Field(default=None, sa_column=text("provider", null=True))
     payment_id: str | None = Field(default=None, sa_column=text("payment_id", null=True))
     run_id: str | None = Field(

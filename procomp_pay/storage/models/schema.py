@@ -1,6 +1,6 @@
 """The whole schema, for migrations: all tables and, besides, the partial indexes.
 
-The partial indexes stand apart from their tables because SQLAlchemy loads the PostgreSQL dialect for their
+The partial indexes are apart from their tables because SQLAlchemy loads the PostgreSQL dialect for their
 ``postgresql_where``, and no command that only reads and writes should pay for that.
 """
 

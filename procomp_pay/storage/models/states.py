@@ -6,26 +6,26 @@ from enum import StrEnum
 
 
 class EventState(StrEnum):
-    """Where an event of the inbox stands."""
+    """The state of an event of the inbox."""
 
     PENDING = "pending"
     DONE = "done"
     IGNORED = "ignored"  # a type that we do not act on
-    FOREIGN = "foreign"  # about a payment that is not ours
+    FOREIGN = "foreign"  # the event belongs to a payment created elsewhere
     DEAD = "dead"  # given up; ``events replay`` brings it back
 
 
 class OutboxState(StrEnum):
-    """Where a message stands; what became of it at each destination says its ``pay_delivery`` rows."""
+    """The state of a message; its ``pay_delivery`` rows have the outcome at each destination."""
 
-    WAITING = "waiting"  # nobody has looked where it goes
+    WAITING = "waiting"  # not routed yet
     ROUTED = "routed"
     SKIPPED = "skipped"  # nothing is configured that it could go to
-    HELD = "held"  # the same alert was told within the hour: the next one counts it
+    HELD = "held"  # the same alert was sent within the hour: the next one counts it
 
 
 class DeliveryState(StrEnum):
-    """Where the delivery of a message to one destination stands."""
+    """The state of a message's delivery to one destination."""
 
     WAITING = "waiting"
     DELIVERED = "delivered"
@@ -35,7 +35,7 @@ class DeliveryState(StrEnum):
 
 
 class DiscrepancyState(StrEnum):
-    """Whether a person still has to decide."""
+    """Whether a discrepancy still awaits a decision."""
 
     OPEN = "open"
     RESOLVED = "resolved"

@@ -1,4 +1,4 @@
-"""Look at the outbox, and bring back what was given up."""
+"""List the outbox, and bring dead deliveries back."""
 
 from __future__ import annotations
 

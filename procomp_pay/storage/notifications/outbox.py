@@ -2,7 +2,7 @@
 
 A message is claimed by its row lock, within the transaction that routes it. A delivery is claimed for a
 while, since it is sent outside of any transaction: its next attempt is put off by the lease, and its
-attempt is counted, which also tells a claim from a later one.
+attempt is counted, which also distinguishes a claim from a later one.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _ROUTER = 0x7061795F6F7574
 
 
 async def may_route(session: AsyncSession) -> bool:
-    """Whether nobody else is routing; held until the transaction ends. One at a time, so that two processes
-    cannot both find that an alert has not been told yet. On SQLite there is one writer anyway."""
+    """Return whether this transaction may route, as the only one until it ends: two processes
+    must not both find that an alert has not been sent yet. On SQLite there is one writer anyway."""
     if session.get_bind().dialect.name != "postgresql":
         return True
     return bool((await session.exec(select(func.pg_try_advisory_xact_lock(_ROUTER)))).one())
 
 
 async def claim_messages(session: AsyncSession, now: datetime, *, limit: int) -> list[OutboxMessage]:
-    """Messages that nobody has routed yet, oldest first, locked until the transaction ends."""
+    """Claim messages that are not routed yet, oldest first, locked until the transaction ends."""
     found = await session.exec(
         select(OutboxMessage)
         .where(OutboxMessage.state == spelled(OutboxState.WAITING), col(OutboxMessage.next_attempt_at) <= now)
@@ -92,7 +92,7 @@ async def set_aside(
 
 
 async def add_deliveries(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
-    """Make the deliveries of routed messages; one that is there already stays as it is."""
+    """Insert the deliveries of routed messages; existing ones are unchanged."""
     await insert_all_once(session, Delivery, rows)
 
 
@@ -114,7 +114,7 @@ def a_delivery(
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A delivery that is ours to send until the lease is over."""
+    """A delivery leased to this process."""
 
     delivery: Delivery
     message: OutboxMessage
@@ -125,7 +125,8 @@ async def claim_deliveries(
 ) -> list[Claim]:
     """Deliveries to one destination that are due, longest waiting first; each is claimed for ``lease_s``.
 
-    A row that another process holds is skipped, and a process that dies leaves its rows to the others when
+    A row that another process has locked is skipped, and a process that dies leaves its rows to the others
+    when
     the lease is over.
     """
     found = await session.exec(
@@ -165,7 +166,7 @@ async def finish(
 
 
 async def put_off(session: AsyncSession, claim: Claim, until: datetime, error: str) -> None:
-    """Try a delivery again later, unless somebody else has taken it over meanwhile."""
+    """Schedule another attempt at a delivery, unless another process has taken it over meanwhile."""
     await session.exec(
         update(Delivery)
         .where(
@@ -208,7 +209,7 @@ async def is_due(session: AsyncSession, now: datetime) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Addressee:
-    """Who hears of a payment, as it stands now."""
+    """The present recipient of messages about a payment."""
 
     email: str | None
     settled_by: str | None

@@ -1,8 +1,8 @@
 """Many payments in one transaction: read and locked by one statement, written by one for each table.
 
-The door works on a :class:`LockedPayment` and does not know whether it is one of
+Settlement works on a :class:`LockedPayment` and does not know whether it is one of
 many. Here its rows are plain objects, without the ORM's bookkeeping for each read and each assignment, and
-what the door writes beside them (audit entries, messages) is put down for the :class:`Batch`'s end.
+what settlement writes beside them (audit entries, messages) is collected for the :class:`Batch`'s end.
 """
 
 from __future__ import annotations
@@ -97,10 +97,10 @@ class BatchedPayment(LockedPayment):
 
 
 async def lock_payments(session: AsyncSession, payment_ids: Collection[str]) -> Batch:
-    """The payments that can be had at once, locked as :func:`hold` locks one,
+    """Lock the payments that can be locked at once, as :func:`lock_payment` locks one,
     and their details with them.
 
-    Left out, to be handled alone: a payment or participant whom somebody else holds at this moment (nothing
+    Left out, to be handled alone: a payment or participant that is locked at this moment (nothing
     here waits, so that no two batches can wait for each other), a payment whose participant is gone, and one
     whose participant has another payment that is open or is in the batch as well.
     """
@@ -146,8 +146,9 @@ def _of(columns: Any, kind: type[Any]) -> Iterable[ColumnElement[Any]]:
 
 
 async def _rivals(session: AsyncSession, postgresql: bool, details: list[DetailRow]) -> set[str]:
-    """The participants of several payments that are open or in hand. They are locked: nobody adds a payment
-    of theirs meanwhile, and what was added before is seen by a statement that begins now."""
+    """Return the participants with several payments open or in the batch. They are locked: no payment is
+    added
+    for them meanwhile, and a statement that begins now sees what was added before."""
     connection = await session.connection()
     people = [each.participant_id for each in details]
     found = await connection.execute(_opens(postgresql), {"people": people})

@@ -46,7 +46,7 @@ async def remember(
 ) -> None:
     """Keep the key for what the caller's transaction does.
 
-    :raises Conflict: another transaction took it meanwhile; nothing of this one may stay.
+    :raises Conflict: another transaction took the key meanwhile; this one must be rolled back.
     """
     row = {
         "scope": claim.scope,

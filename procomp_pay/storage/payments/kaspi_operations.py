@@ -20,7 +20,9 @@ from procomp_pay.storage.payments.listing import Row
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A payment that uses a number, for a person who is told; ``None`` where the platform removed them."""
+    """A payment that uses a number, with its participant for messages; ``None`` if the platform deleted
+    them.
+    """
 
     payment_id: str
     full_name: str | None

@@ -16,7 +16,7 @@ from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 
-#: How far apart the two times of one payment may be, the platform's and ours.
+#: Allowed difference between the platform's and our time of one payment.
 _APART = timedelta(minutes=1)
 
 Row = tuple[Payment, PaymentDetail, Participant | None, Tournament]
@@ -41,7 +41,7 @@ async def page(
 ) -> tuple[list[Row], str | None]:
     """One page and the cursor of the next one, ``None`` at the end.
 
-    :raises Refused: a limit outside 1..200, or a cursor that is none of ours.
+    :raises Refused: a limit outside 1..200, or an invalid cursor.
     """
     if not 1 <= limit <= MOST:
         raise Refused(f"limit is 1 to {MOST}, not {limit}")
@@ -90,7 +90,7 @@ def _conditions(wanted: Filter) -> list[Any]:
         (Payment.tournament_id, wanted.tournament_id),
     ]
     found = [column == value for column, value in pairs if value is not None]
-    # the platform's times are cut to milliseconds, and a moment apart from ours: they only end the search
+    # the platform's times are cut to milliseconds and differ slightly from ours: they only end the search
     if wanted.since is not None:
         found.append(col(PaymentDetail.created_at) >= wanted.since)
         found.append(col(Payment.created_at) >= wanted.since - _APART)

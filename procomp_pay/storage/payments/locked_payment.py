@@ -1,4 +1,4 @@
-"""A payment under its lock, as the door sees it: alone, or one of many."""
+"""A locked payment as settlement sees it: alone, or one of a batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from procomp_pay.storage.models.platform import Participant, Payment
 
 @dataclass(slots=True)
 class PaymentRow:
-    """What the door reads and writes of a ``"Payment"``, where many are in hand: the attributes of
+    """The columns of a ``"Payment"`` that settlement reads and writes in a batch: the attributes of
     :class:`~procomp_pay.storage.models.platform.Payment` without the ORM behind them."""
 
     id: str

@@ -44,7 +44,7 @@ def amounts(refunds: list[Refund]) -> list[tuple[RefundState, Decimal]]:
 
 
 def match(refunds: list[Refund], news: RefundEvent) -> Refund | None:
-    """The refund that the news is about: by our id, else by the provider's."""
+    """Return the refund that an event is about: by our id, else by the provider's."""
     for each in refunds:
         if each.id == news.refund_id:
             return each
@@ -82,9 +82,9 @@ async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit
 
 
 async def claim(session: AsyncSession, refund_id: str, now: datetime, *, lease_s: int, early: bool) -> bool:
-    """Claim one PENDING refund for ``lease_s`` seconds; False where it is not ours to look at.
+    """Lease one PENDING refund for ``lease_s`` seconds; False if it is leased elsewhere or not due.
 
-    :param early: also before it is due. Only where two looks at once do no harm: the provider honours
+    :param early: also before it is due. Only where two attempts at once do no harm: the provider honours
         idempotency keys.
     """
     found = await session.exec(select(Refund).where(Refund.id == refund_id).with_for_update(skip_locked=True))

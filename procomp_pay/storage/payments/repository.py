@@ -74,7 +74,7 @@ async def find_replacement_payment(
     session: AsyncSession, locked: OrmLockedPayment
 ) -> OrmLockedPayment | None:
     """The participant's other payment that settles the fee now that ``held`` does not: the oldest of which
-    nothing went back. ``None`` too where another transaction has it: nobody waits for it under these locks.
+    was refunded. ``None`` too if another transaction has it locked: it is not waited for under these locks.
     """
     who = locked.participant
     if who is None or who.payment_id is not None:
@@ -98,7 +98,7 @@ async def find_replacement_payment(
 
 
 async def find_id(session: AsyncSession, ids: ProviderIds) -> str | None:
-    """Our payment for a provider's ids; ``None`` where none of ours has them."""
+    """Return our payment's id for a provider's ids; ``None`` if no payment has them."""
     wanted = [
         column == value
         for column, value in (
@@ -147,7 +147,7 @@ async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit
     nearest, oldest first, then for a third of the places those that have waited longest, since with more
     payments than a provider lets us ask about, the newest would otherwise never be asked about.
 
-    Any number of processes may claim: a row that another one holds is skipped, and a process that dies
+    Any number of processes may claim: a row that another one has locked is skipped, and a process that dies
     leaves its rows to the others when the lease is over.
     """
     longest = max(1, limit // 3)
@@ -196,7 +196,7 @@ async def existing_ids(session: AsyncSession, payment_ids: Collection[str]) -> s
 
 
 async def ids_by_stripe_ref(session: AsyncSession, intents: list[str], sessions: list[str]) -> dict[str, str]:
-    """Return the payment's id for each of these PaymentIntents and Checkout Sessions that is ours."""
+    """Return our payment's id for each of these PaymentIntents and Checkout Sessions that is known."""
     if not (intents or sessions):
         return {}
     found = await session.exec(

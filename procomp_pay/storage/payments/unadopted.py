@@ -30,7 +30,7 @@ async def count(session: AsyncSession) -> int:
 async def page(session: AsyncSession, after: Place | None, *, lock: bool) -> list[tuple[Payment, str | None]]:
     """The next of them, oldest first, each with the participant whose fee it settled.
 
-    :param lock: hold them, so that the platform changes none of them meanwhile.
+    :param lock: lock them, so that the platform changes none of them meanwhile.
     """
     place: tuple[Any, Any] = col(Payment.created_at), col(Payment.id)
     query = (

@@ -1,4 +1,4 @@
-"""Discrepancies: found, found again, gone by themselves, resolved by a person; and their pages."""
+"""Store discrepancies: found, found again, closed, resolved; and list them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from procomp_pay.storage.notifications.outbox import enqueue
 
 #: How a discrepancy ended that was not found any more.
 GONE = "gone"
-#: A person's word that holds, whatever is found again: the others open again.
+#: Resolutions that last if the difference is found again: the others open it again.
 FINAL = frozenset({"accept", "write-off"})
-#: What another file, or the API, says of the same thing in other words.
+#: Details that another file, or the API, words differently for the same difference.
 _OF_ONE_LOOK = frozenset({"at", "line", "ref", "payment_ref"})
 
 
@@ -55,7 +55,7 @@ async def keep(
     session: AsyncSession, found: list[Found], *, ids: list[str], run_id: str | None, now: datetime
 ) -> list[str]:
     """Write differences down, each once. What became of each: ``opened``, ``again``, ``reopened``, or
-    ``accepted`` where a person has decided about the very same one.
+    ``accepted`` if an operator has decided about the very same one.
 
     :param ids: for new rows; as many as there are differences, at most a page's.
     """
@@ -117,7 +117,9 @@ def _is_what_came(before: dict[str, Any], detail: dict[str, Any]) -> bool:
 
 
 def _facts(detail: dict[str, Any]) -> list[dict[str, Any]]:
-    """Both sides, without what is of one look at them: when, in which line, under which of its names."""
+    """Return both sides without what depends on one reading: when, in which line, under which of its
+    names.
+    """
     return [
         {name: value for name, value in (detail.get(side) or {}).items() if name not in _OF_ONE_LOOK}
         for side in ("ours", "theirs")
@@ -170,7 +172,7 @@ async def count_open(session: AsyncSession, provider: str | None = None) -> int:
 
 
 def _is_of(provider: str) -> Any:
-    """Old rows have no provider: their payment tells."""
+    """Return the condition for a provider's rows. Old rows have none: their payment has it."""
     kaspi = col(Payment.method) == PaymentMethod.KASPI_QR
     by_method = kaspi if provider == "kaspi" else or_(~kaspi, col(Payment.method).is_(None))
     return or_(Discrepancy.provider == provider, and_(col(Discrepancy.provider).is_(None), by_method))
@@ -181,7 +183,7 @@ async def page(
 ) -> tuple[list[Discrepancy], str | None]:
     """One page, newest first, and the cursor of the next one.
 
-    :raises Refused: a limit outside 1..200, or a cursor that is none of ours.
+    :raises Refused: a limit outside 1..200, or an invalid cursor.
     """
     if not 1 <= limit <= MOST:
         raise Refused(f"limit is 1 to {MOST}, not {limit}")
@@ -233,7 +235,7 @@ async def last_window_end(session: AsyncSession, provider: str) -> datetime | No
 async def payment_awaiting_decision(
     session: AsyncSession, participant_id: str, statuses: Collection[PaymentStatus]
 ) -> str | None:
-    """A participant's payment to which money of another amount came, while nobody has decided about it."""
+    """Return a participant's payment for which another amount came and no decision was made."""
     kinds = [DiscrepancyKind.AMOUNT_MISMATCH.value, DiscrepancyKind.CURRENCY_MISMATCH.value]
     found = await session.exec(
         select(PaymentDetail.payment_id)
@@ -261,10 +263,10 @@ async def open_discrepancy(
     now: datetime,
     alerts: bool = True,
 ) -> bool:
-    """Open a discrepancy for a person, with an alert; the same one found again is touched, not doubled.
+    """Open a discrepancy for manual review, with an alert; the same one found again is touched, not doubled.
 
     :param key: what makes it the same one, beside its kind and payment.
-    :param alerts: False where the caller leaves an alert of its own, which says more.
+    :param alerts: False if the caller enqueues a more specific alert.
     """
     fingerprint = f"{kind}:{payment_id}:{key}"
     row = (await session.exec(select(Discrepancy).where(Discrepancy.fingerprint == fingerprint))).first()

@@ -15,7 +15,7 @@ from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 
-#: What :func:`as_ours` looks at: of three rows of seventy columns a third.
+#: The columns that :func:`as_ours` reads: a third of three rows of seventy columns.
 _LOOKED_AT = (
     load_only(
         *(Payment.stripe_payment_id, Payment.kaspi_qr_code, Payment.kaspi_transaction_id),  # type: ignore[arg-type]

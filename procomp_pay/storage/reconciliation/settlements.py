@@ -1,4 +1,4 @@
-"""Fees and net amounts that providers' statements tell, kept once for each movement."""
+"""Store fees and net amounts from providers' statements, once for each movement."""
 
 from __future__ import annotations
 

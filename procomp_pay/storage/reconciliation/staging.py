@@ -2,9 +2,10 @@
 
 Why there: neither side need be in order, nor fit into memory, and the database joins millions of rows
 faster than we could sort them. What both sides agree on is left out by one join; only the rest, the
-*suspects*, comes out, ordered by key, for ``domain.reconciliation.compare.match`` to judge. Nothing of our
-books is written: on PostgreSQL the tables are temporary, on SQLite they are a database of their own, to which
-the books are attached read-only.
+*candidates*, comes out, ordered by key, for ``domain.reconciliation.compare.match``. None of our
+tables is written: on PostgreSQL the staging tables are temporary, on SQLite they are a separate database,
+to which
+ours is attached read-only.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ class Staging:
         self._last: datetime | None = None
 
     async def load(self, rows: Iterable[StagedRow], seen: Callable[[int], None] = lambda _: None) -> None:
-        """Put rows beside the books, in the order they come. Whatever the iterator raises goes through.
+        """Load rows into the staging tables, in their order. Whatever the iterator raises is passed on.
 
-        :param seen: told how many there are by now.
+        :param seen: called with the number of rows so far.
         """
 
         def noted() -> Iterator[StagedRow]:
@@ -135,12 +136,12 @@ class Staging:
     async def find_candidates(self, scope: Scope, *, books_alone: bool) -> int:
         """Fill the table of suspects: all that the join does not clear. How many there are.
 
-        :param books_alone: also what does not agree within our books, whatever the provider says.
+        :param books_alone: also what does not agree within our own books, whatever the provider says.
         :raises NotPlain: see :meth:`load_statement`.
         """
         if self._check is None:
             return await self._find_suspects(scope, books_alone=books_alone)
-        # a thread looks for lines that stand twice, while this one does nothing but wait for the database
+        # a thread finds repeated lines while this one only waits for the database
         check = asyncio.create_task(asyncio.to_thread(self._check))
         try:
             found = await self._find_suspects(scope, books_alone=books_alone)
@@ -191,12 +192,12 @@ class Staging:
         return bool(known[0])
 
     async def candidate_payments(self, payment_ids: Iterable[str]) -> None:
-        """Have these payments judged too, whatever the join says."""
+        """Add these payments to the candidates, whatever the join says."""
         for payment_id in payment_ids:
             await self._engine.run("INSERT INTO suspect VALUES (:id, NULL)", {"id": payment_id})
 
     async def pages(self, size: int) -> AsyncIterator[tuple[list[Candidate], list[ProviderRecord]]]:
-        """The suspects with what the provider says of them, both ordered by key, a page at a time."""
+        """Yield the candidates with the provider's records of them, both ordered by key, a page at a time."""
         last = ""
         while True:
             found = await self._engine.rows(sql.PAGE, {"last": last, "size": size})
@@ -209,7 +210,7 @@ class Staging:
             last = candidates[-1].key
 
     async def settlements(self, size: int) -> AsyncIterator[list[StagedRow]]:
-        """The lines that tell a fee, a page at a time."""
+        """Yield the lines that have a fee, a page at a time."""
         if not self._has_fees:
             return
         await self._engine.run("CREATE INDEX line_seq ON line (seq)", {})

@@ -1,4 +1,4 @@
-"""How the staging tables are reached: PostgreSQL by COPY, SQLite as a private file beside the books."""
+"""Access the staging tables: PostgreSQL by COPY, SQLite as a separate file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Engine(Protocol):
         """Fill the table ``maybe``."""
 
     def millis(self, at: datetime) -> Any:
-        """A time as the platform's tables hold it."""
+        """Return a time as the platform's tables store it."""
 
     def time(self, stored: Any) -> datetime: ...
 
@@ -74,7 +74,7 @@ async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
             driver: Any = raw.driver_connection
             try:
                 # what is measured in gigabytes is spilled by the server, not held; a million lines are held,
-                # or each look at them would read them from the disk
+                # or each query would read them from the disk
                 await driver.execute("SET work_mem = '64MB'")
                 await driver.execute("SET temp_buffers = '256MB'")
                 await driver.execute("SET statement_timeout = 0")
@@ -181,7 +181,7 @@ class _Postgres:
 
 
 _NULL = "\\N"
-#: What the columns that are left out hold by themselves is right for every line of a statement's blocks.
+#: The defaults of the omitted columns are right for every line of a statement's blocks.
 _COPY_BLOCKS = "COPY line (seq, ref, match, at, kind, amount, currency, fee, net) FROM STDIN"
 
 

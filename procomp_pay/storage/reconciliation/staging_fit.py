@@ -12,7 +12,7 @@ from procomp_pay.storage.reconciliation import staging_sql as sql
 if TYPE_CHECKING:
     from procomp_pay.storage.reconciliation.staging_engines import Engine
 
-#: More pairs are a stadium's or another merchant's, and nobody can tell them apart.
+#: With more pairs the lines are a stadium's or another merchant's, and cannot be told apart.
 MOST = 100_000
 
 

@@ -1,4 +1,4 @@
-"""Which names may stand twice among millions, in memory that does not grow with them."""
+"""Find the names that may occur twice among millions, in constant memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import compress
 
 #: Bytes of the table. Of a million names about three in a hundred look like another one.
 SIZE = 1 << 24
-#: More names than this are not kept: the database then looks at them all.
+#: More names than this are not kept: the database then checks them all.
 MOST = 100_000
 
 

@@ -37,7 +37,7 @@ class Scope:
 
 
 class Candidate(NamedTuple):
-    """Something worth judging: a payment of ours, or where ``payment_id`` is None, of nobody's."""
+    """A record to compare: one of our payments, or an unmatched line if ``payment_id`` is None."""
 
     key: str
     payment_id: str | None

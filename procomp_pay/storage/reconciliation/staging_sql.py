@@ -1,6 +1,6 @@
 """The statements of :mod:`procomp_pay.storage.reconciliation.staging`, for PostgreSQL and SQLite alike.
 
-Parameters are written ``:name``. Only constants of ours are put into their text.
+Parameters are written ``:name``. Only our own constants are put into the text.
 """
 
 # ruff: noqa: S608
@@ -28,7 +28,7 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
         f"""CREATE TEMP TABLE line (seq INTEGER, kind TEXT, ref TEXT, match {key}, stand TEXT DEFAULT 'paid',
             at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount}, hint TEXT,
             number INTEGER, dispute TEXT)""",
-        # in the database's own order, as the books' indexes are, which it is looked up by
+        # in the database's own order, as the indexes are by which it is looked up
         "CREATE TEMP TABLE suspect (payment_id TEXT, match TEXT)",
         f"CREATE TEMP TABLE fitting (match {key} PRIMARY KEY, names TEXT)",
         f"CREATE TEMP TABLE suspect_key (key {key} PRIMARY KEY, payment_id TEXT)",
@@ -46,7 +46,7 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
 
 
 def _ours(provider: str) -> str:
-    # words are compared as the database holds them: to write a million of them out takes a fifth of the join
+    # values are compared as the database stores them: converting a million of them takes a fifth of the join
     method = "method = 'KASPI_QR'" if provider == "kaspi" else "(method <> 'KASPI_QR' OR method IS NULL)"
     return f"""(SELECT id, {_COLUMN[provider]} AS m, status, amount, currency FROM "Payment"
         WHERE "createdAt" >= :since AND "createdAt" < :until AND {method})"""
@@ -116,7 +116,7 @@ NAMED = "INSERT INTO suspect_id SELECT DISTINCT payment_id FROM suspect WHERE pa
 
 
 def other_names(provider: str) -> list[str]:
-    """Every name under which lines of a suspect payment may stand."""
+    """Return the SQL for every name under which lines of a candidate payment may be listed."""
     payment, detail = '"Payment" n ON n.id', "pay_payment_detail n ON n.payment_id"
     names = {
         "stripe": [('n."stripePaymentId"', payment), ("n.charge_id", detail)],
@@ -133,7 +133,7 @@ def other_names(provider: str) -> list[str]:
     ]
 
 
-#: Lines of nobody's; and payments of which no number is known and no line, by when they can have been paid.
+#: Unmatched lines; and unidentified payments without a line, by when they can have been paid.
 ADRIFT = """INSERT INTO adrift SELECT DISTINCT l.match, l.at, l.amount, l.currency, l.match <> l.ref
     FROM suspect s JOIN line l ON l.match = s.match WHERE s.payment_id IS NULL AND l.kind = 'payment'"""
 #: From a payment's making to the last moment at which money can come, in minutes: of a QR or a link; and of
@@ -161,7 +161,8 @@ def nameless(later: Callable[[str, int], str]) -> list[str]:
 
 
 def fits(later: Callable[[str, int], str]) -> str:
-    """Each line of nobody's with every such payment of its amount within whose life it may lie; not where
+    """Pair each unmatched line with every unidentified payment of its amount whose validity window
+    contains it; not if
     both name their QR, and they differ."""
     pairs = """SELECT a.match, a.at, n.payment_id, n.can_be, n.channel, n.created_at, n.sent_at, n.expires_at,
         n.scanned_at, n.scan_timeout_s, n.confirm_timeout_s FROM adrift a JOIN nameless n

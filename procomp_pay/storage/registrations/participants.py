@@ -34,7 +34,7 @@ class Headcount:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What tells one registration of a tournament from another."""
+    """The fields that distinguish one registration of a tournament from another."""
 
     participant_id: str
     full_name: str
@@ -44,7 +44,7 @@ class Registration:
 
 
 async def lock_tournament(session: AsyncSession, tournament_id: str) -> Tournament:
-    """The tournament, until the transaction ends changed by nobody else; payments may go on meanwhile.
+    """Lock the tournament's row until the transaction ends; payments may go on meanwhile.
 
     :raises NotFound: no such tournament.
     """
@@ -167,7 +167,7 @@ async def users_by_email(session: AsyncSession, emails: Iterable[str]) -> dict[s
 
 
 async def add_users(session: AsyncSession, users: list[User]) -> None:
-    """Insert users; one whose address somebody else took meanwhile is left out: look it up again."""
+    """Insert users; one whose address was taken meanwhile is left out: look it up again."""
     values = [{"id": u.id, "email": u.email, "name": u.name, "role": u.role} for u in users]
     await insert_all_once(session, User, values)
 

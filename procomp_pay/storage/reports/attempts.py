@@ -69,7 +69,7 @@ class TournamentRow:
 
 
 async def one_moment(db: PaymentDatabaseService, session: AsyncSession) -> None:
-    """Let every query of this transaction see the books as they stand now; the first thing in it."""
+    """Let every query of this transaction see the same state of the books; call it first."""
     if db.is_sqlite():  # there a transaction always sees one moment
         return
     connection = await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
@@ -85,7 +85,7 @@ async def rows(session: AsyncSession, query: Any) -> AsyncIterator[Any]:
 
 
 async def first_and_last(session: AsyncSession, now: datetime) -> tuple[datetime, datetime]:
-    """Between which instants everything of our books lies, with room for clocks that differ."""
+    """Return the first and last instant of our books, with a margin for clocks that differ."""
     first = (await session.exec(select(func.min(_detail.created_at)))).scalar()  # type: ignore[call-overload]
     return (first or now) - timedelta(days=2), now + timedelta(days=2)
 
@@ -93,7 +93,7 @@ async def first_and_last(session: AsyncSession, now: datetime) -> tuple[datetime
 async def attempts(
     session: AsyncSession, scope: Scope
 ) -> AsyncIterator[tuple[str, PaymentMethod | None, PaymentStatus, int]]:
-    """Payments started in the scope by tournament, method and how they stand."""
+    """Count payments started in the scope by tournament, method and status."""
     keys = (_payment.tournament_id, _payment.method, _payment.status)
     query = (
         select(*keys, func.count())
@@ -141,8 +141,8 @@ async def reasons(
 
 
 async def discrepancies(session: AsyncSession, scope: Scope) -> list[tuple[str, bool, int]]:
-    """What does not agree and nobody has decided yet, opened before the scope's end: kind, whether it is of
-    a payment of ours, how many. Those of no payment are of no tournament, and in every report."""
+    """Count open discrepancies that were opened before the scope's end: kind, whether it is about
+    one of our payments, number. Those without a payment belong to no tournament, and are in every report."""
     ours = _discrepancy.payment_id.is_not(None)
     query: Any = (
         select(_discrepancy.kind, ours, func.count())

@@ -1,4 +1,4 @@
-"""What a closing sheet reads: a tournament's payments, and whether its books were checked."""
+"""Read the data of a closing sheet: a tournament's payments, and whether its books were checked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MOST_IN = 5000
 class Known:
     """A payment's rows.
 
-    :param source: who started it: a person at the desk, or the app.
+    :param source: who started it: an operator at the desk, or the app.
     """
 
     payment: Payment
@@ -57,7 +57,7 @@ class Seal:
 
 
 async def payments(session: AsyncSession, tournament_id: str, as_of: datetime) -> AsyncIterator[Known]:
-    """Payments started by then, oldest first, each as it stands now."""
+    """Return payments started by then, oldest first, in their present state."""
     query = (
         select(_payment, _detail, _participant.full_name, _participant.category, _audit.source)
         .join(_detail, _detail.payment_id == _payment.id)
@@ -90,7 +90,7 @@ async def pictures(
 async def refunds_under_way(
     session: AsyncSession, payment_ids: Collection[str], as_of: datetime
 ) -> dict[str, Decimal]:
-    """By payment, what had been asked to go back and was neither back nor refused by then."""
+    """Return by payment the refunds that were requested and not yet completed or rejected by then."""
     found: dict[str, Decimal] = {}
     for some in _parts(payment_ids):
         waits = or_(_refund.state == "PENDING", _refund.updated_at > as_of)

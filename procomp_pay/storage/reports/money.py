@@ -1,4 +1,4 @@
-"""What came, what went back and what the providers took: by day and method, or by tournament.
+"""Sum what was received, refunded and taken in fees: by day and method, or by tournament.
 
 Never by both: a year's tournaments times its days are as many groups as payments.
 """
@@ -91,7 +91,7 @@ class Fees:
 
 
 async def received(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Moved]:
-    """Money that came, by the time at which our books had it."""
+    """Sum the money received, by the time at which it was booked."""
     at = _detail.completed_at
     found = (
         select(
@@ -111,7 +111,7 @@ async def received(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator
 
 
 async def paid_back(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Moved]:
-    """Refunds that went through, by the time at which our books had it."""
+    """Sum the successful refunds, by the time at which they were booked."""
     at = _refund.updated_at  # nothing moves a refund that went through, but its failure
     found = (
         select(*by.keys(_refund.currency, at), _refund.amount.label("amount"))
@@ -137,7 +137,7 @@ async def on_their_way(session: AsyncSession, scope: Scope) -> list[tuple[str, i
 
 
 async def disputes(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Moved]:
-    """Disputes by the time of the newest word of them."""
+    """Sum the disputes, by the time of their newest state."""
     newest = (
         select(func.max(_audit.at))
         .where(_audit.payment_id == _detail.payment_id, _audit.action.startswith("dispute", autoescape=True))
@@ -195,7 +195,7 @@ async def fees(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Fee
 
 def _grouped(by: By, found: Any, *more: Any, key: str | None = None) -> Any:
     """Counts and sums by the keys, of a subquery: there a key is a column, and not an expression with
-    parameters, of which a database cannot tell that it is the same one twice."""
+    parameters, which a database cannot recognise as the same one twice."""
     columns = [found.c[name] for name in (*by.names, *([key] if key else []))]
     return select(*columns, func.count(), func.sum(found.c.amount), *more).group_by(*columns)
 

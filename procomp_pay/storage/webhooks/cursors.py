@@ -17,7 +17,7 @@ _STRIPE = (Channel.STRIPE_CHECKOUT, Channel.STRIPE_INTENT)
 
 
 async def claim(session: AsyncSession, name: str, now: datetime, *, lease_s: float) -> EventCursor | None:
-    """The feed, where it is due and nobody else reads it."""
+    """Claim the cursor if it is due and no other process reads the list."""
     await insert_once(session, EventCursor, {"name": name, "next_read_at": now})
     rows = await claim_due(
         session,

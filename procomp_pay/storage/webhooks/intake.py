@@ -1,6 +1,6 @@
 """Put arriving events into the inbox: whatever arrives at the same time shares one commit.
 
-A commit waits for the disk, whatever it holds: a hundred events in one cost little more than one. So those
+A commit waits for the disk, whatever its size: a hundred events in one cost little more than one. So those
 that arrive while a commit is under way are put into the next one together, by one statement, and each
 request is answered when *its* commit is through. Nothing waits when nothing else is under way.
 """
@@ -23,7 +23,7 @@ from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.types import UtcDateTime
 
-#: The most events of one commit, and the most that may wait for theirs; more are asked to come again.
+#: The most events of one commit, and the most that may wait for theirs; more are refused with 503.
 AT_ONCE = 200
 _MOST_WAITING = 5000
 #: Waiting for the next commit while one is under way: more than a steady stream of events brings.
@@ -119,7 +119,9 @@ class WebhookIntake:
     async def _commit_all(self) -> None:
         while self._waiting:
             several = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
-            wanted = [each for each in several if not each[2].done()]  # nobody waits for the others any more
+            wanted = [
+                each for each in several if not each[2].done()
+            ]  # the others are not waited for any more
             try:
                 await self._commit(wanted)
             except BaseException:

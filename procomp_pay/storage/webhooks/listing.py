@@ -38,7 +38,7 @@ async def page(
 ) -> tuple[list[WebhookEvent], str | None]:
     """One page and the cursor of the next one, ``None`` at the end.
 
-    :raises Refused: a limit outside 1..200, or a cursor that is none of ours.
+    :raises Refused: a limit outside 1..200, or an invalid cursor.
     """
     if not 1 <= limit <= MOST:
         raise Refused(f"limit is 1 to {MOST}, not {limit}")
