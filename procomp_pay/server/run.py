@@ -14,12 +14,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from aiohttp import web
-
 from procomp_pay.config import ProviderMode, Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.server.app import make_app
-from procomp_pay.server.http.connections import make_runner
+from procomp_pay.server.http.connections import listening
 from procomp_pay.server.http.route import BASE
 from procomp_pay.server.observability import logs
 from procomp_pay.server.workers import Workers
@@ -124,20 +122,17 @@ async def _serve(
         loop.add_reader(alive, stop.set)
     async with open_context(settings) as ctx:
         here = replace(ctx, base_url=ctx.base_url if settings.public_base_url else _address(bound))
-        runner = make_runner(make_app(here, settings), shutdown_timeout=DRAIN_S)
-        await runner.setup()
-        try:
-            await web.SockSite(runner, bound).start()
-            # what is loaded by now stays: looking through it for garbage would stop every request meanwhile
-            gc.collect()
-            gc.freeze()
-            ready()
-            await stop.wait()
-            log.info("stopping: open requests and the work in hand finish first")
-        finally:
-            if alive is not None:
-                loop.remove_reader(alive)
-            await runner.cleanup()
+        async with listening(make_app(here, settings), bound, shutdown_timeout=DRAIN_S):
+            try:
+                # what is loaded by now stays: a search of it for garbage would halt every request
+                gc.collect()
+                gc.freeze()
+                ready()
+                await stop.wait()
+                log.info("stopping: open requests and the work in hand finish first")
+            finally:
+                if alive is not None:  # readable for ever once the parent is gone
+                    loop.remove_reader(alive)
     log.info("stopped")
 
 

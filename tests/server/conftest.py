@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -18,7 +19,7 @@ from pydantic import SecretStr
 from procomp_pay.config import Settings
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.server.app import make_app
-from procomp_pay.server.http.connections import make_runner
+from procomp_pay.server.http.connections import listening
 from procomp_pay.server.http.route import BASE
 from procomp_pay.server.http.state import STATE
 from procomp_pay.services.bootstrap import open_context
@@ -119,11 +120,9 @@ async def serve(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Serve]:
             ctx = await stack.enter_async_context(open_context(used))
             await make_people(ctx)
             app = make_app(ctx, used)
-            runner = make_runner(app, shutdown_timeout=5)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            bound = socket.create_server(("127.0.0.1", 0))
+            await stack.enter_async_context(listening(app, bound, shutdown_timeout=5))
+            url = f"http://127.0.0.1:{bound.getsockname()[1]}"
             # the QR pictures' addresses must be those of this server
             object.__setattr__(app[STATE], "ctx", replace(ctx, base_url=url))
             sandbox.stripe.set_endpoint(f"{url}{BASE}/webhooks/stripe", None)

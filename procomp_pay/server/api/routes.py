@@ -20,6 +20,7 @@ from procomp_pay.server.api import openapi
 from procomp_pay.server.api import requests as bodies
 from procomp_pay.server.api import responses as answers
 from procomp_pay.server.auth.tokens import Caller
+from procomp_pay.server.http import errors
 from procomp_pay.server.http.guard import caller as caller_of
 from procomp_pay.server.http.guard import guarded
 from procomp_pay.server.http.json_response import answer
@@ -108,10 +109,11 @@ def table() -> list[Route]:
 
 def routes() -> list[web.RouteDef]:
     """The table as aiohttp wants it; GET answers HEAD too, where it changes nothing."""
-    return [
-        web.RouteDef(row.method, row.path, guarded(row), {} if row.head else {"allow_head": False})
-        for row in table()
-    ]
+    return [web.RouteDef(row.method, row.path, guarded(row), _options(row)) for row in table()]
+
+
+def _options(row: Route) -> dict[str, Any]:
+    return {"expect_handler": errors.expect} | ({} if row.head else {"allow_head": False})
 
 
 async def _check_access(request: web.Request, caller: Caller, participant_id: str) -> None:

@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
 from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable, PaymentError
@@ -94,6 +94,21 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
 def begin(given: str = "") -> None:
     """Give a request its id; a connection's requests come one after the other, each sets its own."""
     REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else secrets.token_hex(12))
+
+
+async def expect(request: web.Request) -> web.Response | None:
+    """Let the client send its body, where it waits for ``100 Continue`` (RFC 9110, section 10.1.1).
+
+    :return: the answer to any other expectation, else ``None``.
+    """
+    if request.version < HttpVersion11:
+        return None
+    if request.headers["Expect"].lower() != "100-continue":
+        begin(request.headers.get("X-Request-ID", ""))
+        return error_answer(417, _SENTENCES[417])
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer itself has not begun
+    return None
 
 
 @web.middleware

@@ -28,7 +28,7 @@ def guarded(route: Route) -> Handler:
         try:
             return await route.handler(request)
         except BadSignature:
-            await _count_failure(request)
+            _count_failure(request)
             raise
 
     return handle
@@ -49,7 +49,7 @@ async def _admit(request: web.Request, route: Route) -> None:
         who = request[_CALLER] = await _known(request)
     if route.budget is not None:
         key = f"user {who.user_id}" if who else f"address {client(request).network}"
-        await request.app[LIMITS].spend(route.budget, key)
+        request.app[LIMITS].spend(route.budget, key)
     if route.roles is not None and caller(request).role not in route.roles:
         raise Forbidden(f"This is for {' and '.join(sorted(route.roles, reverse=True))}")
     accepted = ",".join(request.headers.getall("Accept", []))
@@ -64,16 +64,16 @@ async def _known(request: web.Request) -> Caller:
     try:
         return await state.caller(request)
     except Unauthorized:
-        await _count_failure(request)
+        _count_failure(request)
         raise
 
 
-async def _count_failure(request: web.Request) -> None:
+def _count_failure(request: web.Request) -> None:
     """Whoever holds a valid token is never locked out by what others do at their address.
 
     :raises TooManyRequests: in place of what it would have been told.
     """
-    await request.app[LIMITS].spend(Budget.FAILURES, client(request).network)
+    request.app[LIMITS].spend(Budget.FAILURES, client(request).network)
 
 
 def takes(accept: str, media: str) -> bool:

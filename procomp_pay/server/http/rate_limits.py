@@ -1,17 +1,16 @@
-"""How often a client may ask. Counted in this process's memory, for a bounded number of clients."""
+"""Limit how often a client may ask. Counted in this process's memory, for a bounded number of clients."""
 
 from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from aiohttp import web
-from limits import RateLimitItem, parse
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import FixedWindowRateLimiter
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.errors import ConfigurationError, PaymentError
@@ -19,9 +18,18 @@ from procomp_pay.server.http.route import Budget
 
 log = logging.getLogger(__name__)
 
-#: The most clients that are counted; beyond it the one that asked longest ago starts anew.
+#: The most clients that are counted. Beyond it, the count of the client that was idle longest is dropped.
 MOST_CLIENTS = 10_000
 _OFF = "off"
+_RATE = re.compile(r"([0-9]+)\s*(?:/|per)\s*([0-9]+)?\s*(second|minute|hour|day|month|year)s?", re.IGNORECASE)
+_PERIOD_S = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3600,
+    "day": 86_400,
+    "month": 30 * 86_400,
+    "year": 360 * 86_400,
+}
 
 
 class TooManyRequests(PaymentError):
@@ -31,55 +39,68 @@ class TooManyRequests(PaymentError):
     exit_code = 5
 
 
-class _Storage(MemoryStorage):
-    """Counts without looking through all other clients' counts each time: :class:`Limits` bounds them."""
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many requests in a period of so many seconds."""
 
-    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Count in one go, with nothing awaited in between."""
-        await self.get(key)  # forgets what has run out
-        self.storage[key] += amount
-        if self.storage[key] == amount:
-            self.expirations[key] = time.time() + expiry
-        return self.storage[key]
+    requests: int
+    period_s: int
+
+    @classmethod
+    def parse(cls, text: str) -> Rate:
+        """Parse ``600/minute``, ``10 per 5 minutes`` and the like; months have 30 days, years 360.
+
+        :raises ValueError: no such rate, or one of no requests.
+        """
+        match = _RATE.fullmatch(text.strip())
+        if match is None:
+            raise ValueError("not a rate")
+        requests, periods = int(match[1]), int(match[2] or 1)
+        if requests < 1 or periods < 1:
+            raise ValueError("a rate of nothing")
+        return cls(requests, periods * _PERIOD_S[match[3].lower()])
 
 
 class Limits:
-    """The budgets of all clients.
+    """Fixed windows: a client's first request opens one, and its rate counts until that has passed.
 
-    :param budgets: what is not in it, or ``None``, has no limit.
+    :param rates: a budget that is not in it, or ``None``, has no limit.
     """
 
-    def __init__(self, budgets: Mapping[Budget, RateLimitItem | None], most: int = MOST_CLIENTS) -> None:
-        self._budgets = budgets
+    def __init__(
+        self,
+        rates: Mapping[Budget, Rate | None],
+        most: int = MOST_CLIENTS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rates = rates
         self._most = most
-        self._limiter = FixedWindowRateLimiter(_Storage())
-        self._seen: OrderedDict[tuple[Budget, str], RateLimitItem] = OrderedDict()
+        self._clock = clock
+        #: Requests in the window, and the second at which it ends; the client that asked last comes last.
+        self._windows: OrderedDict[tuple[Budget, str], tuple[int, float]] = OrderedDict()
 
-    async def spend(self, budget: Budget, client: str) -> None:
+    def spend(self, budget: Budget, client: str) -> None:
         """Count one request.
 
         :param client: a user's id, or an address; whatever tells two clients apart.
-        :raises TooManyRequests: it is one too many.
+        :raises TooManyRequests: the client has used up its rate.
         """
-        item = self._budgets.get(budget)
-        if item is None:
+        rate = self._rates.get(budget)
+        if rate is None:
             return
-        await self._remember(budget, client, item)
-        if await self._limiter.hit(item, budget, client):
-            return
-        log.warning("%s: the budget of %s is spent", client, budget)
-        window = await self._limiter.get_window_stats(item, budget, client)
-        raise TooManyRequests(
-            "Too many requests; nothing was done, try again later",
-            retry_after=max(1, math.ceil(window.reset_time - time.time())),
-        )
-
-    async def _remember(self, budget: Budget, client: str, item: RateLimitItem) -> None:
-        self._seen[budget, client] = item
-        self._seen.move_to_end((budget, client))
-        while len(self._seen) > self._most:
-            (oldest, who), forgotten = self._seen.popitem(last=False)
-            await self._limiter.clear(forgotten, oldest, who)
+        now = self._clock()
+        requests, ends_at = self._windows.pop((budget, client), (0, now))
+        if now >= ends_at:
+            requests, ends_at = 0, now + rate.period_s
+        self._windows[budget, client] = (requests + 1, ends_at)
+        if len(self._windows) > self._most:
+            self._windows.popitem(last=False)
+        if requests >= rate.requests:
+            log.warning("%s: the budget of %s is spent", client, budget)
+            raise TooManyRequests(
+                "Too many requests; nothing was done, try again later",
+                retry_after=max(1, math.ceil(ends_at - now)),
+            )
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -88,26 +109,23 @@ def limits_of(settings: Settings) -> Limits:
     """
     return Limits(
         {
-            Budget.READS: _item("RATE_LIMIT_READS", settings.rate_limit_reads),
-            Budget.WRITES: _item("RATE_LIMIT_WRITES", settings.rate_limit_writes),
-            Budget.OPEN: _item("RATE_LIMIT_OPEN", settings.rate_limit_open),
-            Budget.FAILURES: _item("RATE_LIMIT_FAILURES", settings.rate_limit_failures),
+            Budget.READS: _rate("RATE_LIMIT_READS", settings.rate_limit_reads),
+            Budget.WRITES: _rate("RATE_LIMIT_WRITES", settings.rate_limit_writes),
+            Budget.OPEN: _rate("RATE_LIMIT_OPEN", settings.rate_limit_open),
+            Budget.FAILURES: _rate("RATE_LIMIT_FAILURES", settings.rate_limit_failures),
         }
     )
 
 
-def _item(name: str, text: str) -> RateLimitItem | None:
+def _rate(name: str, text: str) -> Rate | None:
     if text.strip().lower() == _OFF:
         return None
     try:
-        item = parse(text)
+        return Rate.parse(text)
     except ValueError:
-        item = None
-    if item is None or item.amount < 1:
         raise ConfigurationError(
             f"{name} is not a rate", next_step=f"write it as 600/minute, or {_OFF} for no limit"
-        )
-    return item
+        ) from None
 
 
 LIMITS = web.AppKey("limits", Limits)

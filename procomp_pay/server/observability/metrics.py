@@ -64,7 +64,7 @@ class _Gauges(Collector):
         beats = GaugeMetricFamily(
             "procomp_pay_background_heartbeat_age_seconds", "Since a loop's last good round.", labels=["loop"]
         )
-        for loop, age in self._background.ages().items():
+        for loop, age in self._background.seconds_since_success().items():
             beats.add_metric([loop], age)
         yield from (up, beats, *self._certificate())
         if not self.database_up:

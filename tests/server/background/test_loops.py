@@ -214,6 +214,6 @@ async def test_a_loop_that_gets_nothing_but_failures_stands_still(
     monkeypatch.setattr(background, "work_watch", failing)
 
     async def still() -> bool:
-        return {name for name in loops.standing_still() if name.startswith("watch")} != set()
+        return {name for name in loops.stalled_loops() if name.startswith("watch")} != set()
 
     await eventually(still, 10)

@@ -32,6 +32,13 @@ def database_url(sqlite_url: str) -> str:
     return sqlite_url
 
 
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait less for the rest of a body; to be asked for before the server that takes it."""
+    monkeypatch.setattr(bodies, "ARRIVAL_S", 0.3)
+    monkeypatch.setattr(connections, "LINGER_S", 0.1)
+
+
 class Raw:
     """A connection on which anything can be said."""
 
@@ -145,11 +152,12 @@ async def test_what_came_before_is_answered(raw: Any) -> None:
     assert await there.is_closed()
 
 
+@pytest.mark.usefixtures("short_waits")
 @pytest.mark.parametrize("rest", ["zz\r\n{}\r\n", "2\r\n{}XX", "-1\r\n", None])
 async def test_a_body_that_breaks_off(
     served: Served, raw: Any, rest: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The head is good and the handler waits already."""
+    """The handler waits already. It does not learn of broken chunks: they end as a body that is too slow."""
     there = await raw()
     await there.say(f"{INITIATE}{AUTHORIZED}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n")
     await asyncio.sleep(0.05)
@@ -165,18 +173,16 @@ async def test_a_body_that_breaks_off(
     assert all(record.exc_info is None for record in caplog.records)
 
 
+@pytest.mark.usefixtures("short_waits")
 @pytest.mark.parametrize("head", [INITIATE + AUTHORIZED, HOOK])
-async def test_a_body_that_comes_too_slowly(
-    served: Served, raw: Any, head: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bodies, "ARRIVAL_S", 0.3)
-    monkeypatch.setattr(connections, "LINGER_S", 0.1)
+async def test_a_body_that_comes_too_slowly(served: Served, raw: Any, head: str) -> None:
     there = await raw()
     await there.say(f"{head}Content-Length: 1000\r\n\r\n")
     for _ in range(5):  # a byte now and then does not keep it alive
         await there.say(" ")
         await asyncio.sleep(0.1)
     _is_error(await there.hear(1), 400)
+    assert await there.is_closed(1)
     await _nothing_stored(served)
 
 
