@@ -40,8 +40,8 @@ class BadSignature(Refused):
     """What came in is not signed by who it says: nothing of it is kept."""
 
 
-class BadStatement(Refused):
-    """A statement, or the mapping for it, that cannot be read for certain: none of it is used.
+class InvalidFile(Refused):
+    """A CSV or XLSX file that cannot be read for certain: none of it is used.
 
     :param line: where it stands: the 1-based line (CSV) or row (XLSX), where one can be named.
     :param column: the head of the column, where one can be named.
@@ -61,6 +61,10 @@ class BadStatement(Refused):
         super().__init__(said[:1].upper() + said[1:], next_step=next_step)
         self.line = line
         self.column = column
+
+
+class BadStatement(InvalidFile):
+    """A statement, or the mapping for it, that cannot be read for certain: none of it is used."""
 
 
 class Conflict(Refused):

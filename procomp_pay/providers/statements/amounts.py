@@ -8,10 +8,11 @@ from decimal import Decimal
 from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.providers.statements.layout.cells import Cell, CellError, is_blank, read_amount, shown
+from procomp_pay.providers.statements.layout.cells import CellError, read_amount
 from procomp_pay.providers.statements.layout.headers import Meaning
 from procomp_pay.providers.statements.layout.line_kinds import currency_code, is_done, kind_of
-from procomp_pay.providers.statements.layout.recognise import STRIPE, Layout
+from procomp_pay.providers.statements.layout.model import STRIPE, Layout
+from procomp_pay.providers.tabular.cells import Cell, is_blank, shown
 
 #: The cells that decide a line's kind and money.
 DECIDING = (

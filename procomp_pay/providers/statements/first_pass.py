@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from procomp_pay.domain.errors import BadStatement
 from procomp_pay.providers.statements.duplicates import LAST_BUCKET, Suspects
-from procomp_pay.providers.statements.layout.cells import Cell, CellError, decimal_mark, read_number
+from procomp_pay.providers.statements.layout.cells import CellError, decimal_mark, read_number
 from procomp_pay.providers.statements.layout.headers import Meaning, head_key
-from procomp_pay.providers.statements.layout.recognise import STRIPE, Layout, recognise
+from procomp_pay.providers.statements.layout.model import STRIPE, Layout
+from procomp_pay.providers.statements.layout.recognise import recognise
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, Table
+from procomp_pay.providers.tabular.cells import Cell
 
 MOST_AMOUNTS = 10_000
 #: A progress bar is told once in so many lines; a power of two.

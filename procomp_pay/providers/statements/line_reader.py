@@ -12,20 +12,14 @@ from procomp_pay.domain.reconciliation.statement_line import LineKind, Statement
 from procomp_pay.providers.statements.amounts import Figures, FiguresReader
 from procomp_pay.providers.statements.duplicates import Repeats
 from procomp_pay.providers.statements.first_pass import STEP, Keys, Known, is_head_again
-from procomp_pay.providers.statements.layout.cells import (
-    Cell,
-    CellError,
-    is_blank,
-    read_amount,
-    read_number,
-    shown,
-)
+from procomp_pay.providers.statements.layout.cells import CellError, read_amount, read_number
 from procomp_pay.providers.statements.layout.headers import Meaning
 from procomp_pay.providers.statements.layout.line_kinds import STRIPE_PAYMENT_IDS, is_total
-from procomp_pay.providers.statements.layout.recognise import STRIPE
+from procomp_pay.providers.statements.layout.model import STRIPE
 from procomp_pay.providers.statements.layout.timestamps import Moments
 from procomp_pay.providers.statements.summary import Tally
 from procomp_pay.providers.statements.table import Rows
+from procomp_pay.providers.tabular.cells import Cell, is_blank, shown
 
 _MOST_FIGURES = 20_000
 _MOST_TOTALS = 20

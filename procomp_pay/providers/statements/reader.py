@@ -23,13 +23,13 @@ from procomp_pay.domain.errors import BadStatement
 from procomp_pay.domain.reconciliation.statement_line import NotPlain, StatementLine
 from procomp_pay.providers.statements.csv.fast_reader import QuickReader
 from procomp_pay.providers.statements.csv.table import CsvTable
-from procomp_pay.providers.statements.file_type import is_workbook
 from procomp_pay.providers.statements.first_pass import Known, first_pass
 from procomp_pay.providers.statements.layout.mapping_file import Mapped, read_mapping
-from procomp_pay.providers.statements.layout.recognise import PROVIDERS, Layout
+from procomp_pay.providers.statements.layout.model import PROVIDERS, Layout
 from procomp_pay.providers.statements.line_reader import LineReader
 from procomp_pay.providers.statements.summary import Tally
-from procomp_pay.providers.statements.table import EXPORT_AGAIN, Table, cannot_open
+from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, Table, cannot_open
+from procomp_pay.providers.tabular.file_type import is_workbook
 
 #: Told how far the reading has come: bytes done and bytes of all; a CSV is gone through twice.
 Progress = Callable[[int, int], None]
@@ -187,9 +187,9 @@ def _table(file: BinaryIO, provider: str | None, mapped: Mapped | None) -> Table
     about = os.fstat(file.fileno())
     if about.st_size == 0:
         raise BadStatement("The file is empty (0 bytes)", next_step=EXPORT_AGAIN)
-    if is_workbook(file):
+    if is_workbook(file, RULES):
         # a workbook's parser is loaded for a workbook alone
-        from procomp_pay.providers.statements.xlsx.table import XlsxTable
+        from procomp_pay.providers.statements.xlsx_table import XlsxTable
 
         return XlsxTable(file, about.st_size, provider=provider, mapped=mapped)
     return CsvTable(file, about.st_size, provider=provider, mapped=mapped)

@@ -117,10 +117,6 @@ class Tally:
         before = self.sums.get((kind, currency)) or Sum(kind, currency, 0, Decimal("0.00"))
         self.sums[kind, currency] = Sum(kind, currency, before.count + count, before.amount + amount * count)
 
-    def take_away(self, kind: LineKind, currency: Currency | None, amount: Decimal) -> None:
-        """A line that was added and is not handed out after all."""
-        self.add(kind, -1, currency, amount)
-
     def check_totals(self, found: Iterable[tuple[int, str, Decimal]]) -> None:
         """Compare the provider's totals with what the lines add up to, in any of the ways that are usual."""
         by_kind = {kind: Decimal(0) for kind in LineKind}

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from procomp_pay.domain.errors import BadStatement
-from procomp_pay.providers.statements.layout.cells import Cell
-from procomp_pay.providers.statements.layout.recognise import WRITE_A_MAPPING, Layout, recognise
+from procomp_pay.providers.statements.layout.model import Layout
+from procomp_pay.providers.statements.layout.recognise import WRITE_A_MAPPING, recognise
+from procomp_pay.providers.tabular.cells import Broken, Cell, Row, shown
+from procomp_pay.providers.tabular.rules import FileRules
 
-Row = tuple[int, Sequence[Cell]]
-#: Told of a row that cannot be read at all: its line and why.
-Broken = Callable[[int, str], None]
+#: A million lines fit.
+RULES = FileRules(
+    noun="statement",
+    save_again="export the statement again and give the file as it came",
+    right_format="export the report of operations from Kaspi Pay as XLSX or CSV",
+    most_in_sheets=1_000_000_000,
+    most_in_others=100_000_000,
+    longest_line=65_536,
+)
+EXPORT_AGAIN = RULES.save_again
 
-EXPORT_AGAIN = "export the statement again and give the file as it came"
+#: БИН and ИИН, as the report's own block says it; БСН and ЖСН in Kazakh.
+_SAYS = re.compile(r"(?<!\w)(?:[БB][ИI][НN]|[ИI]{2}[НN]|БСН|ЖСН)(?!\w)", re.I)
+_DIGITS = 12
+#: A workbook's number has lost the zeros before it.
+_NUMBER = re.compile(r"(?<!\d)\d{9,12}(?!\d)", re.A)
 
 
 class Rows(Protocol):
@@ -84,3 +98,16 @@ def cannot_open(path: Path, error: OSError) -> BadStatement:
     return BadStatement(
         f"The file {path.name} cannot be read: {error.strerror}", next_step="check its name and its rights"
     )
+
+
+def owner_of(above: Iterable[Sequence[Cell]]) -> str | None:
+    """The twelve digits; ``None`` where no row above the head names one, or two do.
+
+    :param above: the rows above the head.
+    """
+    found: set[str] = set()
+    for row in above:
+        text = " ".join(shown(cell) for cell in row)
+        if _SAYS.search(text):
+            found |= {number.zfill(_DIGITS) for number in _NUMBER.findall(text)}
+    return found.pop() if len(found) == 1 else None

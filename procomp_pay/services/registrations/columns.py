@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from itertools import zip_longest
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.names import search_key
@@ -55,10 +56,14 @@ _ROUGH: dict[Column, re.Pattern[str]] = {
     Column.CATEGORY: re.compile(r"\b(categor|категори|санат)"),
     Column.EMAIL: re.compile(r"\b(e ?mail|почт|пошт)"),
 }
-#: Somebody else's name or address.
+#: Words for people and clubs whose name or address a column may hold instead of the participant's.
 _OTHERS = tuple(
-    _key(each) for each in ("тренер", "coach", "жаттықтырушы", "судья", "judge", "parent", "родител", "клуб")
-)
+    _key(word)
+    for word in (
+        "тренер", "coach", "trainer", "жаттықтырушы", "бапкер", "судья", "төреші", "judge", "referee",
+        "parent", "родител", "представител", "секретар", "руководител", "врач", "клуб", "club",
+    )
+)  # fmt: skip
 
 
 def columns_of(heads: list[str]) -> dict[Column, int] | None:
@@ -98,3 +103,57 @@ def _settled(found: dict[Column, int]) -> dict[Column, int] | None:
     if Column.NAME in found:
         return {column: place for column, place in found.items() if column not in parts}
     return found if Column.SURNAME in found and Column.GIVEN in found else None
+
+
+def join_heads(upper: list[str], lower: list[str], *, fill: bool) -> list[str]:
+    """Return the heads of two rows: ``Тренер`` merged over ``ФИО`` and ``Телефон`` gives ``Тренер: ФИО``.
+
+    :param fill: take the upper head where there is none below it, as for cells merged over both rows.
+    """
+    heads: list[str] = []
+    group = ""
+    for above, below in zip_longest(upper, lower, fillvalue=""):
+        group = above or group  # a merged cell has its text in its first column
+        if not below:
+            heads.append(above if fill else "")
+        else:
+            heads.append(f"{group}: {below}" if _is_others(group) else below)
+    return heads
+
+
+def count_heads(cells: list[str]) -> int:
+    """Return how many cells are well-known heads."""
+    return sum(1 for cell in cells if any(_key(cell) in heads for heads in _EXACT.values()))
+
+
+def _is_others(group: str) -> bool:
+    return any(word.startswith(_OTHERS) for word in _key(group).split())
+
+
+#: How lines below the table begin that are not participants.
+_TOTALS = _words(
+    "итого,всего,общее,количество,кол-во,участников,барлығы,жиыны,жалпы,қатысушылар,total,grand total"
+)
+_SIGNATURES = _words(
+    "тренер,тренеры,судья,секретарь,представитель,директор,руководитель,президент,врач,подпись,примечание,"
+    "главный тренер,старший тренер,главный судья,главный секретарь,главный врач,жаттықтырушы,бапкер,төреші,"
+    "хатшы,директор,төраға,дәрігер,қолы,ескерту,бас төреші,бас хатшы,бас жаттықтырушы,аға жаттықтырушы"
+)
+#: Some people are called so: such a word is a signature only before a colon or a line to sign on.
+_ALSO_NAMES = re.compile(
+    r"(coach|trainer|head coach|judge|chief judge|referee|chief referee|secretary|director|doctor|"
+    r"signature|signed|date|note|дата|күні)\b[^:_]{0,20}(:|__)",
+    re.I,
+)
+
+
+def describe_other_line(text: str) -> str | None:
+    """Return what a line below the table is, by how it begins; ``None`` for a participant."""
+    key = _key(text)
+    if any(key == word or key.startswith(f"{word} ") for word in _TOTALS):
+        return "a total, not a participant"
+    if any(key == word or key.startswith(f"{word} ") for word in _SIGNATURES) or _ALSO_NAMES.match(
+        text.strip()
+    ):
+        return "a signature or note, not a participant"
+    return None

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from tests.support.statement_files import HEADS, STRIPE, kaspi, read, stripe, text, workbook
@@ -141,7 +141,7 @@ def _survives(path: Path) -> None:
     began = time.monotonic()
     for provider in (None, "kaspi", "stripe"):
         lines: list[StatementLine] = []
-        with suppress(BadStatement):
+        with suppress(InvalidFile):
             lines, _ = read(path, provider=provider)
         for line in lines:
             assert line.money.amount.is_finite()
@@ -188,5 +188,5 @@ def test_a_damaged_workbook_gives_lines_or_a_word(tmp_path: Path) -> None:
 def test_random_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "f"
     path.write_bytes(content)
-    with pytest.raises(BadStatement):
+    with pytest.raises(InvalidFile):
         read(path)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from procomp_pay.domain.reconciliation.statement_line import NotPlain
-from procomp_pay.providers.statements.layout.recognise import Layout
+from procomp_pay.providers.statements.layout.model import Layout
 
 #: Characters that are split at a time: about a thousand rows. A socket's buffer takes what becomes of them,
 #: so that the database works on one block while the next is read.

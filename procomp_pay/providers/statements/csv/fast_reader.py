@@ -34,13 +34,13 @@ from procomp_pay.providers.statements.csv.fast_timestamps import QuickTimes, edg
 from procomp_pay.providers.statements.csv.table import CsvTable
 from procomp_pay.providers.statements.duplicates import Hashes, repeated
 from procomp_pay.providers.statements.first_pass import MOST_AMOUNTS, Keys, Known, look_at_amount, mark_of
-from procomp_pay.providers.statements.layout.cells import Cell, CellError
+from procomp_pay.providers.statements.layout.cells import CellError
 from procomp_pay.providers.statements.layout.headers import Meaning
-from procomp_pay.providers.statements.layout.recognise import STRIPE, Layout
+from procomp_pay.providers.statements.layout.model import STRIPE, Layout
 from procomp_pay.providers.statements.layout.timestamps import Moments
 from procomp_pay.providers.statements.line_reader import LONGEST_NUMBER, LineReader
 from procomp_pay.providers.statements.summary import Tally
-from procomp_pay.providers.statements.table import Broken, Row
+from procomp_pay.providers.tabular.cells import Broken, Cell, Row
 
 #: So many lines may be set aside, and so many different words and amounts are remembered.
 _MOST_ASIDE = 50_000

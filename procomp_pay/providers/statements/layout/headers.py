@@ -7,8 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-#: The most columns that are looked at.
-MOST_COLUMNS = 100
+from procomp_pay.providers.tabular.cells import MOST_COLUMNS
 
 
 class Meaning(StrEnum):

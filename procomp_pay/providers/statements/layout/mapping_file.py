@@ -18,7 +18,7 @@ from procomp_pay.domain.money import Currency
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.providers.statements.layout.headers import Meaning, head_key
 from procomp_pay.providers.statements.layout.line_kinds import KASPI_WORDS, STRIPE_WORDS
-from procomp_pay.providers.statements.layout.recognise import KASPI, PROVIDERS, Layout
+from procomp_pay.providers.statements.layout.model import KASPI, PROVIDERS, Layout
 
 #: The encodings that a mapping may name; all but UTF-16 hold ASCII as it is.
 ENCODINGS = ("utf-8", "utf-16", "cp1251", "kz1048", "cp866", "koi8-r")

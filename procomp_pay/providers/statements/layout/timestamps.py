@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from procomp_pay.providers.statements.layout.cells import Cell, CellError, Unusable, is_blank, shown
+from procomp_pay.providers.statements.layout.cells import CellError
+from procomp_pay.providers.tabular.cells import Cell, Unusable, is_blank, shown
 
 _DAY = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d{2})(?:\s*(?:г\.?|ж\.?))?", re.A)
 _ISO_DAY = re.compile(r"\d{4}-\d{1,2}-\d{1,2}", re.A)
@@ -129,6 +130,8 @@ class Moments:
     def _day(self, cell: Cell) -> tuple[date, time | None, timedelta | None]:
         if isinstance(cell, datetime):
             return cell.date(), None if cell.time() == time() else cell.time(), None
+        if isinstance(cell, timedelta):
+            cell = _serial(cell)
         if isinstance(cell, Decimal):
             return _from_serial(cell)
         if not isinstance(cell, str):
@@ -171,6 +174,8 @@ def _clock(cell: Cell) -> tuple[time, timedelta | None]:
         return cell, None
     if isinstance(cell, datetime):
         return cell.time(), None  # a time cell that carries a spreadsheet's first day
+    if isinstance(cell, timedelta):
+        cell = _serial(cell)
     if isinstance(cell, Decimal) and 0 <= cell < 1:
         return (_SERIAL_ZERO + _days(cell)).time(), None
     if not isinstance(cell, str):
@@ -199,6 +204,11 @@ def _from_serial(cell: Decimal) -> tuple[date, time | None, None]:
         raise CellError(f"“{shown(cell)}” is no date")
     moment = _SERIAL_ZERO + _days(cell)
     return moment.date(), None if moment.time() == time() else moment.time(), None
+
+
+def _serial(duration: timedelta) -> Decimal:
+    """Return a duration in days: a workbook may show a day or a time of day as hours."""
+    return Decimal(repr(duration.total_seconds())) / 86400
 
 
 def _days(serial: Decimal) -> timedelta:

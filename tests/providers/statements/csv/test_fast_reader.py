@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.reconciliation.statement_line import LineKind, NotPlain, StatementLine
 from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.providers.statements.summary import Tally
@@ -155,7 +155,7 @@ def test_a_last_line_without_its_end(tmp_path: Path) -> None:
     path.write_text(whole[:-3], newline="")  # the net's last digit is gone
     assert same(path).needs_person
     path.write_text(whole[:-30], newline="")
-    with open_statement(path, looks=False) as statement, pytest.raises(BadStatement, match="was cut"):
+    with open_statement(path, looks=False) as statement, pytest.raises(InvalidFile, match="was cut"):
         by_blocks(statement.quick())
 
 
@@ -182,5 +182,5 @@ def test_a_second_table_is_refused(tmp_path: Path) -> None:
     path, rows = tmp_path / "k.csv", kaspi_rows()
     rows.insert(1300, [HEADS[1], HEADS[0], *HEADS[2:]])
     path.write_text(text([HEADS, *rows]), newline="")
-    with open_statement(path, looks=False) as statement, pytest.raises(BadStatement, match="second table"):
+    with open_statement(path, looks=False) as statement, pytest.raises(InvalidFile, match="second table"):
         by_blocks(statement.quick())

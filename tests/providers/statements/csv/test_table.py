@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.providers.statements import summary as tallies
@@ -33,8 +33,8 @@ def save(tmp_path: Path) -> Save:
     return write
 
 
-def refused(path: Path, **how: Any) -> BadStatement:
-    with pytest.raises(BadStatement) as caught:
+def refused(path: Path, **how: Any) -> InvalidFile:
+    with pytest.raises(InvalidFile) as caught:
         read(path, **how)
     assert caught.value.exit_code == 3
     assert caught.value.next_step
@@ -389,7 +389,7 @@ def test_a_file_that_was_cut_is_refused_before_any_line(save: Save, cut: int) ->
     error = None
     try:
         lines, tally = read(save(whole[:-cut]))
-    except BadStatement as caught:
+    except InvalidFile as caught:
         error = caught
     if cut <= 8:  # inside of the last cell: nothing but the missing line end can tell
         assert error is None
@@ -494,7 +494,7 @@ def test_a_file_that_changes_meanwhile_is_told(save: Save) -> None:
         lines = iter(statement)
         next(lines)
         path.write_bytes(path.read_bytes() + text([kaspi(3)]).encode())
-        with pytest.raises(BadStatement, match="changed while it was read"):
+        with pytest.raises(InvalidFile, match="changed while it was read"):
             list(lines)
 
 
