@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from procomp_pay.cli.framework.common import AsOption, JsonOption, err, operator, print_json, with_desk
-from procomp_pay.cli.registrations.input import read_currency, read_moment, refuse_options
+from procomp_pay.domain.errors import InvalidAmount
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from procomp_pay.domain.money import Currency
 
 tournaments = typer.Typer(no_args_is_help=True, help="Tournaments and their entry fees.")
 participants = typer.Typer(no_args_is_help=True, help="Who takes part: add, import, find.")
@@ -45,7 +50,7 @@ def add_tournament(
     from procomp_pay.domain.money import Money
     from procomp_pay.services.registrations import tournaments as use_cases
 
-    price, actor, begins = Money.parse(fee, currency), operator(acting), read_moment(starts)
+    price, actor, begins = Money.parse(fee, currency), operator(acting), _read_moment(starts)
     view = with_desk(lambda desk: use_cases.add_tournament(desk, name, price, begins or desk.clock(), actor))
     if as_json:
         print_json(view.full())
@@ -89,7 +94,7 @@ def tournament_fee(
 
     procomp-pay tournament fee TOURNAMENT --remove EUR
     """
-    refuse_options(tournament, amount, currency)
+    _refuse_options(tournament, amount, currency)
     if remove is not None and amount is not None:
         raise typer.BadParameter("either an amount to set, or --remove", param_hint="--remove")
     if amount is not None and currency is None:
@@ -122,7 +127,7 @@ def _change_fee(
 
     actor = operator(acting)
     price = None if amount is None else Money.parse(amount, currency)
-    known = price.currency if price else read_currency(currency)
+    known = price.currency if price else _read_currency(currency)
 
     async def work(desk: Desk) -> use_cases.FeeChange:
         found = await use_cases.find_tournament(desk, tournament)
@@ -261,3 +266,39 @@ def import_participants(
         people_views.show_import(roster, report)
     if report.blocked:
         raise typer.Exit(3)
+
+
+def _read_moment(text: str | None) -> datetime | None:
+    """A time as it is typed; without a zone it is Almaty's."""
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    if text is None:
+        return None
+    try:
+        read = datetime.fromisoformat(text.strip())
+    except ValueError:
+        read = None
+    if read is None or not 2000 <= read.year <= 2100:
+        raise typer.BadParameter(
+            f"{text[:40]!r} is no time; write 2026-05-01 or 2026-05-01T09:00", param_hint="--starts"
+        )
+    return read.replace(tzinfo=ZoneInfo("Asia/Almaty")) if read.tzinfo is None else read
+
+
+def _read_currency(text: str) -> Currency:
+    from procomp_pay.domain.money import Currency
+
+    try:
+        return Currency(text.upper())
+    except ValueError:
+        raise InvalidAmount(
+            f"{text[:12]!r} is not a currency we take", next_step=f"use one of {', '.join(Currency)}"
+        ) from None
+
+
+def _refuse_options(*arguments: str | None) -> None:
+    """Unknown options come in as arguments here; only a number may begin with a dash."""
+    for text in arguments:
+        if text and text.startswith("-") and not text[1:2].isdigit():
+            raise typer.BadParameter(f"there is no option {text[:40]}; see --help", param_hint=text[:40])
