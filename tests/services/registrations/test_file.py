@@ -12,8 +12,10 @@ import openpyxl
 import pytest
 
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.names import clean_person
 from procomp_pay.services.registrations import file as participant_file
 from procomp_pay.services.registrations.file import Roster, RosterRow, read_roster
+from tests.support.raw_workbooks import STRICT, TRANSITIONAL, Rows, raw_workbook
 
 HEAD = "name,category,email\n"
 
@@ -316,6 +318,128 @@ def test_a_row_number_far_away_is_not_counted_up_to(save: Any) -> None:
     content = _patched(workbook(["ФИО"], ["Аида"], ["Бота"]), b'<row r="3"', b'<row r="999999999"')
     with pytest.raises(Refused, match="more rows than a sheet can have"):
         read_roster(save(content))
+
+
+# The same reader as for statements
+
+
+def names(roster: Roster) -> list[tuple[str, str, str]]:
+    assert not problems(roster)
+    return [(row.name, row.category, row.email) for row in roster.rows if row.other is None]
+
+
+@pytest.mark.parametrize("state", ["hidden", "veryHidden"])
+def test_a_hidden_first_sheet_is_not_read_unless_it_is_named(save: Any, state: str) -> None:
+    sheets: dict[str, Rows] = {"2025": [["ФИО"], ["Прошлый Год"]], "2026": [["ФИО"], ["Аида"]]}
+    path = save(raw_workbook(sheets, states={"2025": state}))
+    roster = read_roster(path)
+    assert (cells(roster), roster.notes) == ([(2, "Аида", "", "")], ["the hidden sheet “2025” was not read"])
+    assert cells(read_roster(path, "2025")) == [(2, "Прошлый Год", "", "")]
+    with pytest.raises(Refused, match="hidden"):
+        read_roster(save(raw_workbook({"2025": [["ФИО"], ["Аида"]]}, states={"2025": state})))
+
+
+def test_escaped_line_breaks_are_no_letters_of_a_name(save: Any) -> None:
+    path = save(raw_workbook({"1": [["ФИО", "Санат"], ["Асель_x000D_\n Тестова", "-52 кг_x000D_"]]}))
+    assert names(read_roster(path)) == [("Асель\r\n Тестова", "-52 кг\r", "")]
+    assert clean_person("Асель\r\n Тестова") == "Асель Тестова"
+
+
+@pytest.mark.parametrize("namespaces", [TRANSITIONAL, STRICT])
+def test_workbooks_of_other_programs(save: Any, namespaces: tuple[str, str]) -> None:
+    content = raw_workbook(
+        {"1": [["ФИО", "Санат"], ["Аида", "-52"]]},
+        namespaces=namespaces,
+        spelling=lambda name: name.replace("sharedStrings", "SharedStrings"),
+    )
+    assert names(read_roster(save(content))) == [("Аида", "-52", "")]
+
+
+@pytest.mark.parametrize("delimiter", ["|", "^"])
+@pytest.mark.parametrize("mark", ["", "\ufeff", "\ufeff\ufeff"])
+def test_rarer_delimiters_and_a_second_byte_order_mark(save: Any, delimiter: str, mark: str) -> None:
+    text = f"{mark}ФИО{delimiter}Санат\nАида{delimiter}-52\n"
+    assert names(read_roster(save(text))) == [("Аида", "-52", "")]
+
+
+def test_letters_that_could_be_others_are_refused(save: Any) -> None:
+    for text, encoding, why in (
+        ("ФИО;Санат\nӘсел Тестова;-52\n", "ptcp154", "Kazakh letters"),
+        ("ФИО;Санат\nӨмір Үсен;-52\n", "ptcp154", "neither UTF-8"),
+        ("name;category\nПётр;-60\n", "cp1251", "nothing shows which letters"),
+        ("ФИО;Категория\nПётр;-60\n".encode().decode("cp1251", "ignore"), "utf-8", "letters are lost"),
+        ("ФИО;Категория\nПётр;-60\n", "koi8-r", "No column"),
+    ):
+        with pytest.raises(Refused, match=why):
+            read_roster(save(text.encode(encoding)))
+    assert names(read_roster(save("ФИО;Санат\nӘсел Өмір;-52\n".encode("kz1048"))))[0][0] == "Әсел Өмір"
+
+
+def test_other_files_are_called_by_their_name(save: Any) -> None:
+    for content, why in ((b"%PDF-1.7", "PDF"), (b"<html><table>", "web page"), (b'{"a": 1}', "JSON")):
+        with pytest.raises(Refused, match=why):
+            read_roster(save(content))
+
+
+# Two rows of heads
+
+
+@pytest.mark.parametrize(
+    ("table", "person"),
+    [
+        (["Участник;;Контакты", "ФИО;Категория;Почта", "Аида;-52;a@x.kz"], ("Аида", "-52", "a@x.kz")),
+        (["№;Участник;;Контакты;", ";ФИО;Категория;Телефон;Почта", "1;Аида;-52;7;a@x.kz"],
+         ("Аида", "-52", "a@x.kz")),
+        (["ФИО;Категория;Контакты;", ";;Телефон;Почта", "Аида;-52;7;a@x.kz"], ("Аида", "-52", "a@x.kz")),
+        (["№;Спортсмен;;Категория", ";Фамилия;Имя;", "1;Серік;Аида;-52"], ("Серік Аида", "-52", "")),
+        (["№;Данные;;Категория;Почта", ";Фамилия;Имя;;", "1;Серік;Аида;-52;a@x.kz"],
+         ("Серік Аида", "-52", "a@x.kz")),
+        (["Тренер;;Участник;", "ФИО;Телефон;ФИО;Категория", "Болат;7;Аида;-52"], ("Аида", "-52", "")),
+        (["Тренер;;Дети;", "ФИО;Телефон;Имя;Категория", "Болат;7;Аида;-52"], ("Аида", "-52", "")),
+        (["Тренер;Болат", "ФИО;Категория", "Аида;-52"], ("Аида", "-52", "")),
+        (["ФИО;Категория", "(полностью);(вес)", "Аида;-52"], ("Аида", "-52", "")),
+        (["№;ФИО;Категория", "1;2;3", "1;Аида;-52"], ("Аида", "-52", "")),
+        (["ФИО;Категория", "ФИО;Категория", "Аида;-52"], ("Аида", "-52", "")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_workbook", [True, False])
+def test_two_rows_of_heads(save: Any, table: list[str], person: tuple[str, ...], is_workbook: bool) -> None:
+    lines = [line.split(";") for line in table]
+    content: Any = "\n".join(table)
+    if is_workbook:
+        content = raw_workbook({"1": [[cell or None for cell in line] for line in lines]})
+    assert names(read_roster(save(content))) == [person]
+
+
+def test_a_first_participant_is_no_second_row_of_heads(save: Any) -> None:
+    roster = read_roster(save("ФИО;Категория\nАида;Категория А\nБота;1\n"))
+    assert names(roster) == [("Аида", "Категория А", ""), ("Бота", "1", "")]
+
+
+# Lines below the table
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (";Итого: 2 участника;", "total"), ("Всего;2;", "total"), (";Барлығы 2;", "total"),
+        (";TOTAL;2", "total"),        (";Количество участников: 2;", "total"),
+        (";Тренер: Болатов Б.;", "signature"), ("Главный судья;_______;Ахметов", "signature"),
+        (";Бас төреші ______;", "signature"), (";Judge: A. Smith;", "signature"), (";;Секретарь Иванова",
+         "signature"), (";Дата: 01.05.2026;", "signature"), ("№;ФИО;Категория", "heads again"),
+    ],
+)  # fmt: skip
+def test_totals_and_signatures_are_no_participants(save: Any, line: str, what: str) -> None:
+    roster = read_roster(save(f"№;ФИО;Категория\n1;Аида;-52\n{line}\n2;Бота;-60\n"))
+    assert names(roster) == [("Аида", "-52", ""), ("Бота", "-60", "")]
+    assert [(row.line, what in str(row.other)) for row in roster.rows if row.other] == [(3, True)]
+
+
+@pytest.mark.parametrize(
+    "name", ["Judge Aaron", "Coach Ali", "Date Masamune", "Дата Туташхиа", "Тотальный Ян"]
+)
+def test_people_with_such_names_are_participants(save: Any, name: str) -> None:
+    assert names(read_roster(save(f"ФИО;Категория\n{name};-60\n"))) == [(name, "-60", "")]
 
 
 def _patched(content: bytes, *pairs: bytes) -> bytes:
