@@ -40,10 +40,12 @@ def is_blank(cell: Cell) -> bool:
 def undo_wrong_decoding(cells: Sequence[str]) -> list[str] | None:
     """Return text as it was before its UTF-8 was read as Windows Cyrillic: ``РќРѕРјРµСЂ`` is ``Номер``.
 
-    ``None`` where the cells are not such text.
+    A cell that lost letters on the way stays as it is. ``None`` where no cell is such text.
     """
-    try:
-        undone = [cell.encode("cp1251").decode() for cell in cells]
-    except UnicodeError:
-        return None
+    undone: list[str] = []
+    for cell in cells:
+        try:
+            undone.append(cell.encode("cp1251").decode())
+        except UnicodeError:
+            undone.append(cell)
     return undone if undone != list(cells) else None

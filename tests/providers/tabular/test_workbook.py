@@ -104,7 +104,8 @@ def test_both_formats_and_any_spelling_of_the_parts(namespaces: tuple[str, str],
 def test_prefixes_rows_with_gaps_and_a_line_above_the_declaration() -> None:
     sheet = (
         '\n<?xml version="1.0"?><x:worksheet xmlns:x="u"><x:sheetData><x:row r="2"><x:c r="C2">'
-        '<x:v>5</x:v></x:c><x:c><x:v>6</x:v></x:c></x:row><x:row/><x:row><x:c t="s"><x:v>0</x:v></x:c></x:row></x:sheetData>'
+        "<x:v>5</x:v></x:c><x:c><x:v>6</x:v></x:c></x:row><x:row/>"
+        '<x:row><x:c t="s"><x:v>0</x:v></x:c></x:row></x:sheetData>'
         "</x:worksheet>"
     )
     content = raw_workbook({"1": [["x"]]}, more={"xl/worksheets/sheet1.xml": sheet})
