@@ -33,7 +33,7 @@ from sqlalchemy import event
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.services.bootstrap import new_id
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.reports.period import report
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database import migrate
@@ -184,7 +184,9 @@ class Nobody:
         return None
 
 
-def questions(desk: Desk, reader: Reader, deep: int) -> tuple[dict[str, Ask], dict[str, tuple[str, Any]]]:
+def questions(
+    ctx: AppContext, reader: Reader, deep: int
+) -> tuple[dict[str, Ask], dict[str, tuple[str, Any]]]:
     """Ours, and what is written by hand, by the same names."""
     row = reader.execute(
         "SELECT created_at, payment_id FROM pay_payment_detail ORDER BY created_at DESC, payment_id DESC "
@@ -200,11 +202,11 @@ def questions(desk: Desk, reader: Reader, deep: int) -> tuple[dict[str, Ask], di
     cursor = listing.write_cursor(*row)
 
     def page(cursor: str | None = None, **wanted: Any) -> Ask:
-        return lambda: views.many(desk, Filter(**wanted), limit=PAGE, cursor=cursor)
+        return lambda: views.many(ctx, Filter(**wanted), limit=PAGE, cursor=cursor)
 
     ours: dict[str, Ask] = {
-        "status": lambda: views.latest(desk, who),
-        "history": lambda: views.history(desk, who),
+        "status": lambda: views.latest(ctx, who),
+        "history": lambda: views.history(ctx, who),
         "admin_page_1": page(),
         f"admin_page_{deep}": page(cursor),
         "admin_disputed": page(disputed=True),
@@ -225,10 +227,12 @@ def questions(desk: Desk, reader: Reader, deep: int) -> tuple[dict[str, Ask], di
 async def measure(url: str, count: int, runs: int, *, show_plans: bool) -> None:
     """Print every figure."""
     db = PaymentDatabaseService(url)
-    desk = Desk(db, Nobody(), Keyring([new_key()]), lambda: datetime.now(UTC), new_id, "http://127.0.0.1")
+    ctx = AppContext(
+        db, Nobody(), Keyring([new_key()]), lambda: datetime.now(UTC), new_id, "http://127.0.0.1"
+    )
     deep = min(10_000, count // PAGE - 10)
     with psycopg.connect(url, autocommit=True) as reader:
-        ours, hand = questions(desk, reader, deep)
+        ours, hand = questions(ctx, reader, deep)
         blocks = await plans(ours, Watch(db), reader, show=show_plans)
         rounds: dict[str, list[float]] = {name: [] for name in ours}
         hands: dict[str, list[float]] = {name: [] for name in hand}
@@ -242,7 +246,7 @@ async def measure(url: str, count: int, runs: int, *, show_plans: bool) -> None:
         print(f"figure {name}_ms {taken:.2f} ms")
     for name, each_hand in hands.items():
         print(f"figure {name}_by_hand_ms {statistics.median(each_hand):.2f} ms")
-    await reports(desk)
+    await reports(ctx)
     await db.dispose()
     last = f"admin_page_{deep}"
     print(f"ratio {last}_to_page_1_time {wall[last] / wall['admin_page_1']:.2f} bar <=1.5")
@@ -266,14 +270,14 @@ async def plans(ours: dict[str, Ask], watch: Watch, reader: Reader, *, show: boo
     return blocks
 
 
-async def reports(desk: Desk) -> None:
+async def reports(ctx: AppContext) -> None:
     """A report of a month and of everything: time, and how much more the process holds."""
     zone = ZoneInfo("Asia/Almaty")
     month = Period(zone, date(2024, 1, 1), date(2024, 1, 31))
     for name, period in (("report_month", month), ("report_all", Period(zone))):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         begun = time.perf_counter()
-        made = await report(desk, period)
+        made = await report(ctx, period)
         taken = time.perf_counter() - begun
         more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         print(f"figure {name}_s {taken:.2f} s")

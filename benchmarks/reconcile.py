@@ -138,8 +138,8 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
     from procomp_pay.providers.registry import ProviderRegistry
     from procomp_pay.providers.statements.reader import open_statement
     from procomp_pay.services.bootstrap import new_id, utc_now
-    from procomp_pay.services.context import Actor, Desk
-    from procomp_pay.services.reconciliation.run import Order, reconcile
+    from procomp_pay.services.context import Actor, AppContext
+    from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
     from procomp_pay.storage.database.service import PaymentDatabaseService
     from procomp_pay.storage.encryption.keyring import Keyring, new_key
 
@@ -153,14 +153,14 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
 
     begun, worked = time.perf_counter(), time.process_time()
     db = PaymentDatabaseService(url)
-    desk = Desk(
+    ctx = AppContext(
         db, ProviderRegistry(load_settings()), Keyring([new_key()]), utc_now, new_id, "http://localhost"
     )
     end = START + timedelta(days=20)
     with open_statement(statement, looks=False) as lines:
         marks["opened"] = time.perf_counter() - begun
-        order = Order("stripe", START, end, lines, statement.name)
-        report = await reconcile(desk, order, Actor("benchmark", Source.PERSON), seen=seen)
+        order = ReconcileRequest("stripe", START, end, lines, statement.name)
+        report = await reconcile(ctx, order, Actor("benchmark", Source.PERSON), seen=seen)
     await db.dispose()
     return {
         "seconds": time.perf_counter() - begun,

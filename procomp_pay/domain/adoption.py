@@ -67,7 +67,7 @@ class Adoption:
     given_back: bool
 
 
-def judge(payment: PlatformPayment, now: datetime) -> Adoption | str:
+def assess(payment: PlatformPayment, now: datetime) -> Adoption | str:
     """How to take a payment over, or why a person has to look first, as the end of a sentence."""
     if (wrong := _unfit(payment)) is not None:
         return wrong

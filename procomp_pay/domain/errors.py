@@ -63,7 +63,7 @@ class InvalidFile(Refused):
         self.column = column
 
 
-class BadStatement(InvalidFile):
+class InvalidStatement(InvalidFile):
     """A statement, or the mapping for it, that cannot be read for certain: none of it is used."""
 
 
@@ -103,11 +103,11 @@ class DatabaseUnavailable(Unavailable):
     """The database cannot be reached, or is not set up."""
 
 
-class NotYet(Unavailable):
+class RetryLater(Unavailable):
     """It came before what it builds on; the same thing works a little later."""
 
 
-class NeedsPerson(PaymentError):
+class ManualReviewRequired(PaymentError):
     """Something stays open until a person decides."""
 
     http_status = 409

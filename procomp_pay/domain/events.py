@@ -1,6 +1,6 @@
 """Facts: one piece of news about one payment, from whatever source.
 
-Webhooks, polling, callbacks, a person at the desk and the clock all become a :class:`Fact`; the door
+Webhooks, polling, callbacks, a person at the desk and the clock all become a :class:`PaymentEvent`; the door
 (:mod:`procomp_pay.services.settlement.apply`) is the one place that acts on it.
 """
 
@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.refunds import DisputeNews, RefundNews
+from procomp_pay.domain.refunds import DisputeEvent, RefundEvent
 
 #: Gives the time now, with a zone. Comes in as a parameter, so that a test or a replay is exact.
 Clock = Callable[[], datetime]
@@ -20,7 +20,7 @@ Clock = Callable[[], datetime]
 IdMaker = Callable[[], str]
 
 
-class News(StrEnum):
+class EventType(StrEnum):
     """What happened to the payment."""
 
     OPENED = "opened"  # the provider's object exists; its ids are known
@@ -30,8 +30,8 @@ class News(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
-    REFUND = "refund"  # what a refund became; ``Fact.refund`` says which
-    DISPUTE = "dispute"  # what a dispute became; ``Fact.dispute`` says which
+    REFUND = "refund"  # what a refund became; ``PaymentEvent.refund`` says which
+    DISPUTE = "dispute"  # what a dispute became; ``PaymentEvent.dispute`` says which
     UNPLACED = "unplaced"  # the payment is settled, and its participant does not show it
 
 
@@ -68,7 +68,7 @@ class ProviderIds:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class PaymentEvent:
     """One piece of news.
 
     :param payment_id: our payment.
@@ -86,7 +86,7 @@ class Fact:
     """
 
     payment_id: str
-    news: News
+    event_type: EventType
     at: datetime
     source: Source
     actor: str
@@ -99,8 +99,8 @@ class Fact:
     reason: str | None = None
     final_at_provider: bool = False
     is_guess: bool = False
-    refund: RefundNews | None = None
-    dispute: DisputeNews | None = None
+    refund: RefundEvent | None = None
+    dispute: DisputeEvent | None = None
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from procomp_pay.domain.events import News
+from procomp_pay.domain.events import EventType
 from procomp_pay.domain.states import Channel
 
 #: Kaspi's usual timers, in seconds, for a payment whose answer was lost.
@@ -27,7 +27,7 @@ _PAUSES = (
 
 
 @dataclass(frozen=True, slots=True)
-class KaspiLife:
+class KaspiSchedule:
     """A payment's times at Kaspi.
 
     :param scan_until: after this a QR that was not scanned is dead.
@@ -51,12 +51,12 @@ class KaspiLife:
         return self.scanned_at + timedelta(seconds=self.confirm_s)
 
     @property
-    def last_look_at(self) -> datetime:
+    def final_poll_at(self) -> datetime:
         """Both of Kaspi's time-outs have passed: after this look nobody asks again."""
         return max(self.scan_until, self.over_at) + timedelta(seconds=self.confirm_s) + MARGIN
 
 
-def life_of(
+def schedule_for(
     channel: Channel,
     born: datetime,
     *,
@@ -65,17 +65,17 @@ def life_of(
     scan_timeout_s: int | None,
     confirm_timeout_s: int | None,
     interval_s: int | None = None,
-) -> KaspiLife:
+) -> KaspiSchedule:
     """A payment's times, with the usual timers where its answer was lost.
 
     :param born: when it was sent to Kaspi.
     """
     if channel is Channel.KASPI_REMOTE:
         ends = expires_at or born + timedelta(seconds=REMOTE_LIFE_S)
-        return KaspiLife(
+        return KaspiSchedule(
             scan_until=ends, scanned_at=None, confirm_s=0, interval_s=REMOTE_LIFE_S, on_event=True
         )
-    return KaspiLife(
+    return KaspiSchedule(
         scan_until=expires_at or born + timedelta(seconds=scan_timeout_s or USUAL_SCAN_S),
         scanned_at=scanned_at,
         confirm_s=confirm_timeout_s or USUAL_CONFIRM_S,
@@ -84,7 +84,7 @@ def life_of(
 
 
 @dataclass(frozen=True, slots=True)
-class NextLook:
+class NextPoll:
     """What a look means.
 
     :param news: ``EXPIRED`` where time is what ended it, else what Kaspi said.
@@ -93,32 +93,32 @@ class NextLook:
     :param stuck: both time-outs have passed and Kaspi still has not said how it ended: for a person.
     """
 
-    news: News | None
+    event_type: EventType | None
     final: bool
     at: datetime | None
     stuck: bool = False
 
 
-def after_look(
-    life: KaspiLife, news: News | None, final: bool, now: datetime, *, unclear: bool = False
-) -> NextLook:
+def next_poll_after(
+    life: KaspiSchedule, news: EventType | None, final: bool, now: datetime, *, unclear: bool = False
+) -> NextPoll:
     """What follows from a status that was asked at ``now``.
 
     :param unclear: Kaspi does not say that it waits for a scan: it was scanned, or the word is not known.
         Then nothing is over by our clock alone.
     """
     if final:
-        return NextLook(news, final=True, at=None)
-    if life.on_event and now < life.last_look_at:
-        return NextLook(news, final=False, at=life.last_look_at)
+        return NextPoll(news, final=True, at=None)
+    if life.on_event and now < life.final_poll_at:
+        return NextPoll(news, final=False, at=life.final_poll_at)
     if now < life.over_at:
         # never before the interval is over, and once right at the end
-        return NextLook(news, final=False, at=now + timedelta(seconds=life.interval_s))
-    if now < life.last_look_at:
-        return NextLook(News.EXPIRED, final=False, at=life.last_look_at)
+        return NextPoll(news, final=False, at=now + timedelta(seconds=life.interval_s))
+    if now < life.final_poll_at:
+        return NextPoll(EventType.EXPIRED, final=False, at=life.final_poll_at)
     if unclear:
-        return NextLook(News.EXPIRED, final=False, at=now + _pause(now - life.last_look_at), stuck=True)
-    return NextLook(News.EXPIRED, final=True, at=None)
+        return NextPoll(EventType.EXPIRED, final=False, at=now + _pause(now - life.final_poll_at), stuck=True)
+    return NextPoll(EventType.EXPIRED, final=True, at=None)
 
 
 def _pause(beyond: timedelta) -> timedelta:

@@ -26,7 +26,7 @@ _LONGEST_ASKED_S = 6 * 3600
 FAILED_MAIL_AFTER_S = 180
 
 
-class Fate(StrEnum):
+class DeliveryOutcome(StrEnum):
     """What became of one attempt at a delivery."""
 
     DELIVERED = "delivered"
@@ -37,13 +37,13 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DeliveryResponse:
     """The outcome of an attempt, with words for a person.
 
     :param retry_after_s: what the other side asked us to wait.
     """
 
-    fate: Fate
+    outcome: DeliveryOutcome
     words: str = ""
     retry_after_s: int | None = None
 
@@ -65,7 +65,7 @@ def delay_s(topic: str, destination: Destination) -> int:
     return FAILED_MAIL_AFTER_S if late else 0
 
 
-def sameness(topic: str, payload: Mapping[str, Any], payment_id: str | None) -> str | None:
+def dedup_key_for(topic: str, payload: Mapping[str, Any], payment_id: str | None) -> str | None:
     """What an alert is about: two of one topic about the same thing are the same alert. ``None`` for others.
 
     Things that can go wrong by the thousand at once (events, deliveries, lines of a statement) are one

@@ -47,7 +47,7 @@ class DisputeState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RefundNews:
+class RefundEvent:
     """What a provider or a person says of one refund.
 
     :param refund_id: ours, where the refund was asked for here.
@@ -63,7 +63,7 @@ class RefundNews:
 
 
 @dataclass(frozen=True, slots=True)
-class DisputeNews:
+class DisputeEvent:
     """What a provider says of a dispute.
 
     :param due_at: Unix seconds until which evidence is taken.
@@ -81,12 +81,12 @@ def may_become(before: RefundState, after: RefundState) -> bool:
     return after in REFUND_MOVES[before]
 
 
-def held_back(refunds: Iterable[tuple[RefundState, Decimal]]) -> Decimal:
+def reserved_amount(refunds: Iterable[tuple[RefundState, Decimal]]) -> Decimal:
     """What has gone back or may have: no later refund may count on it."""
     return sum((amount for state, amount in refunds if state in HOLDING), Decimal("0.00"))
 
 
-def gone_back(refunds: Iterable[tuple[RefundState, Decimal]]) -> Decimal:
+def total_refunded(refunds: Iterable[tuple[RefundState, Decimal]]) -> Decimal:
     """What has gone back for certain."""
     return sum((amount for state, amount in refunds if state is RefundState.SUCCEEDED), Decimal("0.00"))
 
@@ -112,7 +112,7 @@ def has_a_name(name: str | None) -> bool:
 def amount_to_refund(charged: Money, held: Decimal, asked: Money | None) -> Money:
     """How much goes back.
 
-    :param held: what :func:`held_back` says of the earlier refunds.
+    :param held: what :func:`reserved_amount` says of the earlier refunds.
     :param asked: ``None`` for the whole rest.
     :raises Conflict: nothing is left. :raises Refused: more than the rest, or another currency.
     """

@@ -1,6 +1,6 @@
 """What follows from a fact: pure, total, and the same for every order of arrival that providers allow.
 
-The door asks :func:`decide` under the payment's row lock and writes exactly what the verdict says.
+The door asks :func:`decide_transition` under the payment's row lock and writes exactly what the verdict says.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from procomp_pay.domain.events import Fact, News
+from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import PAID_STATUSES, ParticipantStatus, PaymentStatus, may_move
 
@@ -64,7 +64,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PaymentSnapshot:
     """What the rules need to know of a payment, read under its lock.
 
     :param settled_by: the payment that settles the participant, if any.
@@ -89,7 +89,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Transition:
     """What to write. ``status`` is ``None`` where it stays."""
 
     outcome: Outcome
@@ -105,188 +105,197 @@ class Verdict:
 
 # Two pieces of news of one second (Stripe counts in seconds): the further one wins.
 _RANK = {
-    News.RETRIABLE: 0,
-    News.PROCESSING: 1,
-    News.FAILED: 2,
+    EventType.RETRIABLE: 0,
+    EventType.PROCESSING: 1,
+    EventType.FAILED: 2,
     PaymentStatus.PENDING: 0,
     PaymentStatus.PROCESSING: 1,
     PaymentStatus.FAILED: 2,
 }
 
 
-def decide(standing: Standing, fact: Fact) -> Verdict:
+def decide_transition(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
     """What follows from ``fact`` for the payment as it stands. Never raises for any pair.
 
     Refunds and disputes have rules of their own (:mod:`procomp_pay.domain.refunds`): not for this function.
     """
-    if _is_of_another_object(standing, fact):
-        return _from_another_object(standing, fact)
-    rule = _RULES.get(fact.news)
+    if _is_of_another_object(snapshot, event):
+        return _from_another_object(snapshot, event)
+    rule = _RULES.get(event.event_type)
     if rule is None:
-        return Verdict(Outcome.STALE)
-    verdict = rule(standing, fact)
-    if verdict.status is not None and not may_move(standing.status, verdict.status):
-        verdict = Verdict(Outcome.STALE)
-    return _with_provider_end(verdict, standing, fact)
+        return Transition(Outcome.STALE)
+    transition = rule(snapshot, event)
+    if transition.status is not None and not may_move(snapshot.status, transition.status):
+        transition = Transition(Outcome.STALE)
+    return _with_provider_end(transition, snapshot, event)
 
 
-def _with_provider_end(verdict: Verdict, standing: Standing, fact: Fact) -> Verdict:
+def _with_provider_end(transition: Transition, snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
     """A provider's object that is closed stops being waited for, whatever else the fact brings."""
-    if not (fact.final_at_provider and standing.provider_open):
-        return verdict
-    outcome = Outcome.NOTED if verdict.outcome in (Outcome.ALREADY, Outcome.STALE) else verdict.outcome
-    return replace(verdict, outcome=outcome, provider_open=False)
+    if not (event.final_at_provider and snapshot.provider_open):
+        return transition
+    outcome = Outcome.NOTED if transition.outcome in (Outcome.ALREADY, Outcome.STALE) else transition.outcome
+    return replace(transition, outcome=outcome, provider_open=False)
 
 
-def _is_of_another_object(standing: Standing, fact: Fact) -> bool:
-    theirs = fact.ids.payment_intent or fact.ids.kaspi_payment
-    return theirs is not None and standing.provider_payment not in (None, theirs)
+def _is_of_another_object(snapshot: PaymentSnapshot, event: PaymentEvent) -> bool:
+    theirs = event.ids.payment_intent or event.ids.kaspi_payment
+    return theirs is not None and snapshot.provider_payment not in (None, theirs)
 
 
-def _from_another_object(standing: Standing, fact: Fact) -> Verdict:
+def _from_another_object(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
     """News of a second object at the provider that names our payment. Only its money matters."""
-    if fact.news is not News.SUCCEEDED:
-        return Verdict(Outcome.STALE)
-    if standing.status in PAID_STATUSES:
-        return Verdict(
+    if event.event_type is not EventType.SUCCEEDED:
+        return Transition(Outcome.STALE)
+    if snapshot.status in PAID_STATUSES:
+        return Transition(
             Outcome.MISMATCH,
             topics=(Topic.ALERT_DUPLICATE,),
             discrepancies=(DiscrepancyKind.DUPLICATE_PAYMENT,),
         )
-    return _succeeded(standing, fact)
+    return _succeeded(snapshot, event)
 
 
-def _opened(standing: Standing, fact: Fact) -> Verdict:
-    if standing.provider_open or standing.status in PAID_STATUSES:
-        return Verdict(Outcome.NOTED)
+def _opened(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
+    if snapshot.provider_open or snapshot.status in PAID_STATUSES:
+        return Transition(Outcome.NOTED)
     # Learned after our own end (a lost answer, recovered): still watched, since money can come through it.
-    return Verdict(Outcome.NOTED, provider_open=not fact.final_at_provider)
+    return Transition(Outcome.NOTED, provider_open=not event.final_at_provider)
 
 
-def _is_old(standing: Standing, fact: Fact) -> bool:
+def _is_old(snapshot: PaymentSnapshot, event: PaymentEvent) -> bool:
     """Older than what is known: providers deliver late and out of order. A provider's final word is never
     old: two clocks that differ must not keep a payment open for ever."""
-    if fact.final_at_provider or standing.news_at is None or fact.at > standing.news_at:
+    if event.final_at_provider or snapshot.news_at is None or event.at > snapshot.news_at:
         return False
-    return fact.at < standing.news_at or _RANK[fact.news] < _RANK.get(standing.status, 0)
+    return event.at < snapshot.news_at or _RANK[event.event_type] < _RANK.get(snapshot.status, 0)
 
 
-def _retriable(standing: Standing, fact: Fact) -> Verdict:
-    if standing.status is not PaymentStatus.FAILED:
-        return Verdict(Outcome.ALREADY if standing.status is PaymentStatus.PENDING else Outcome.STALE)
+def _retriable(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
+    if snapshot.status is not PaymentStatus.FAILED:
+        return Transition(Outcome.ALREADY if snapshot.status is PaymentStatus.PENDING else Outcome.STALE)
     return (
-        Verdict(Outcome.STALE) if _is_old(standing, fact) else Verdict(Outcome.MOVED, PaymentStatus.PENDING)
+        Transition(Outcome.STALE)
+        if _is_old(snapshot, event)
+        else Transition(Outcome.MOVED, PaymentStatus.PENDING)
     )
 
 
-def _processing(standing: Standing, fact: Fact) -> Verdict:
-    if standing.status is PaymentStatus.PROCESSING:
-        return Verdict(Outcome.ALREADY)
+def _processing(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
+    if snapshot.status is PaymentStatus.PROCESSING:
+        return Transition(Outcome.ALREADY)
     return (
-        Verdict(Outcome.STALE)
-        if _is_old(standing, fact)
-        else Verdict(Outcome.MOVED, PaymentStatus.PROCESSING)
+        Transition(Outcome.STALE)
+        if _is_old(snapshot, event)
+        else Transition(Outcome.MOVED, PaymentStatus.PROCESSING)
     )
 
 
-def _failed(standing: Standing, fact: Fact) -> Verdict:
-    if _is_old(standing, fact):
-        return Verdict(Outcome.STALE)
-    reason = fact.reason or "The provider gave no reason"
-    if standing.status is PaymentStatus.FAILED:
-        same = reason == standing.failure_reason
-        return Verdict(Outcome.ALREADY) if same else Verdict(Outcome.NOTED, failure_reason=reason)
-    return Verdict(Outcome.MOVED, PaymentStatus.FAILED, failure_reason=reason, topics=(Topic.PAYMENT_FAILED,))
-
-
-def _cancelled(standing: Standing, fact: Fact) -> Verdict:
-    if standing.status is PaymentStatus.CANCELLED:
-        return Verdict(Outcome.ALREADY)
-    return Verdict(Outcome.MOVED, PaymentStatus.CANCELLED, failure_reason=fact.reason)
-
-
-def _expired(standing: Standing, fact: Fact) -> Verdict:
-    if standing.cancel_requested:
-        return _cancelled(standing, fact)
-    if standing.status is PaymentStatus.EXPIRED:
-        return Verdict(Outcome.ALREADY)
-    return Verdict(
-        Outcome.MOVED, PaymentStatus.EXPIRED, failure_reason=fact.reason, topics=(Topic.PAYMENT_EXPIRED,)
+def _failed(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
+    if _is_old(snapshot, event):
+        return Transition(Outcome.STALE)
+    reason = event.reason or "The provider gave no reason"
+    if snapshot.status is PaymentStatus.FAILED:
+        same = reason == snapshot.failure_reason
+        return Transition(Outcome.ALREADY) if same else Transition(Outcome.NOTED, failure_reason=reason)
+    return Transition(
+        Outcome.MOVED, PaymentStatus.FAILED, failure_reason=reason, topics=(Topic.PAYMENT_FAILED,)
     )
 
 
-def _succeeded(standing: Standing, fact: Fact) -> Verdict:
+def _cancelled(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
+    if snapshot.status is PaymentStatus.CANCELLED:
+        return Transition(Outcome.ALREADY)
+    return Transition(Outcome.MOVED, PaymentStatus.CANCELLED, failure_reason=event.reason)
+
+
+def _expired(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
+    if snapshot.cancel_requested:
+        return _cancelled(snapshot, event)
+    if snapshot.status is PaymentStatus.EXPIRED:
+        return Transition(Outcome.ALREADY)
+    return Transition(
+        Outcome.MOVED, PaymentStatus.EXPIRED, failure_reason=event.reason, topics=(Topic.PAYMENT_EXPIRED,)
+    )
+
+
+def _succeeded(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
     # REFUNDED goes back only when the provider says that the refund failed: a `succeeded` that
     # arrives once more must not undo a refund.
-    if standing.status in PAID_STATUSES:
-        return Verdict(Outcome.ALREADY)
-    kind = _misfit(standing, fact)
-    if kind is not None and not _is_accepted(fact, kind):
-        return Verdict(Outcome.MISMATCH, topics=(Topic.ALERT_AMOUNT,), discrepancies=(kind,))
+    if snapshot.status in PAID_STATUSES:
+        return Transition(Outcome.ALREADY)
+    kind = _amount_discrepancy(snapshot, event)
+    if kind is not None and not _is_accepted(event, kind):
+        return Transition(Outcome.MISMATCH, topics=(Topic.ALERT_AMOUNT,), discrepancies=(kind,))
     # A person's word, or a guess, closes nothing: what the provider says of its own object is waited for.
-    still = None if fact.source.is_person or fact.is_guess else False
-    verdict = Verdict(
+    still = None if event.source.is_person or event.is_guess else False
+    transition = Transition(
         Outcome.MOVED, PaymentStatus.COMPLETED, topics=(Topic.PAYMENT_RECEIVED,), provider_open=still
     )
-    if standing.status in (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED):
-        verdict = _add(verdict, Topic.ALERT_LATE, DiscrepancyKind.LATE_PAYMENT, late=True)
-    return _settle_participant(verdict, standing)
+    if snapshot.status in (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED):
+        transition = _add(transition, Topic.ALERT_LATE, DiscrepancyKind.LATE_PAYMENT, late=True)
+    return _settle_participant(transition, snapshot)
 
 
-def _misfit(standing: Standing, fact: Fact) -> DiscrepancyKind | None:
+def _amount_discrepancy(snapshot: PaymentSnapshot, event: PaymentEvent) -> DiscrepancyKind | None:
     """How the money differs from what was charged."""
-    if fact.money_unreadable is None and fact.money in (None, standing.charged):
+    if event.money_unreadable is None and event.money in (None, snapshot.charged):
         return None
-    same_currency = fact.money is None or fact.money.currency is standing.charged.currency
+    same_currency = event.money is None or event.money.currency is snapshot.charged.currency
     return DiscrepancyKind.AMOUNT_MISMATCH if same_currency else DiscrepancyKind.CURRENCY_MISMATCH
 
 
-def _is_accepted(fact: Fact, kind: DiscrepancyKind) -> bool:
+def _is_accepted(event: PaymentEvent, kind: DiscrepancyKind) -> bool:
     """Whether a person took it as it is. Never in another currency: an amount is relabelled by nobody."""
-    return fact.amount_accepted and fact.money is not None and kind is DiscrepancyKind.AMOUNT_MISMATCH
+    return event.amount_accepted and event.money is not None and kind is DiscrepancyKind.AMOUNT_MISMATCH
 
 
-def _settle_participant(verdict: Verdict, standing: Standing) -> Verdict:
-    if standing.settled_by not in (None, standing.payment_id):
-        return _add(verdict, Topic.ALERT_DUPLICATE, DiscrepancyKind.DUPLICATE_PAYMENT, duplicate=True)
-    if standing.moved_away or standing.participant_status in (None, ParticipantStatus.CANCELLED):
+def _settle_participant(transition: Transition, snapshot: PaymentSnapshot) -> Transition:
+    if snapshot.settled_by not in (None, snapshot.payment_id):
+        return _add(transition, Topic.ALERT_DUPLICATE, DiscrepancyKind.DUPLICATE_PAYMENT, duplicate=True)
+    if snapshot.moved_away or snapshot.participant_status in (None, ParticipantStatus.CANCELLED):
         # Money for a registration that is gone, or that is another one now, takes no place; a person decides.
-        return _add(verdict, Topic.ALERT_PARTICIPANT, DiscrepancyKind.PARTICIPANT_MISMATCH)
-    return replace(verdict, activates=True)
+        return _add(transition, Topic.ALERT_PARTICIPANT, DiscrepancyKind.PARTICIPANT_MISMATCH)
+    return replace(transition, activates=True)
 
 
 def _add(
-    verdict: Verdict, topic: Topic, kind: DiscrepancyKind, *, late: bool = False, duplicate: bool = False
-) -> Verdict:
+    transition: Transition,
+    topic: Topic,
+    kind: DiscrepancyKind,
+    *,
+    late: bool = False,
+    duplicate: bool = False,
+) -> Transition:
     return replace(
-        verdict,
-        topics=(*verdict.topics, topic),
-        discrepancies=(*verdict.discrepancies, kind),
-        late=verdict.late or late,
-        duplicate=verdict.duplicate or duplicate,
+        transition,
+        topics=(*transition.topics, topic),
+        discrepancies=(*transition.discrepancies, kind),
+        late=transition.late or late,
+        duplicate=transition.duplicate or duplicate,
     )
 
 
-def _unplaced(standing: Standing, fact: Fact) -> Verdict:  # noqa: ARG001 - a rule like the others
+def _unplaced(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:  # noqa: ARG001 - a rule like the others
     """The books are compared: a settled payment whose participant nobody activated."""
-    who = (standing.participant_status, standing.settled_by)
-    free = standing.settled_by in (None, standing.payment_id) and standing.participant_status in (
+    who = (snapshot.participant_status, snapshot.settled_by)
+    free = snapshot.settled_by in (None, snapshot.payment_id) and snapshot.participant_status in (
         ParticipantStatus.REGISTERED,
         ParticipantStatus.PAID,
     )
-    is_placed = who == (ParticipantStatus.PAID, standing.payment_id)
-    if standing.status is not PaymentStatus.COMPLETED or standing.moved_away or is_placed or not free:
-        return Verdict(Outcome.ALREADY)
-    return Verdict(Outcome.NOTED, activates=True)
+    is_placed = who == (ParticipantStatus.PAID, snapshot.payment_id)
+    if snapshot.status is not PaymentStatus.COMPLETED or snapshot.moved_away or is_placed or not free:
+        return Transition(Outcome.ALREADY)
+    return Transition(Outcome.NOTED, activates=True)
 
 
-_RULES: dict[News, Callable[[Standing, Fact], Verdict]] = {
-    News.OPENED: _opened,
-    News.RETRIABLE: _retriable,
-    News.PROCESSING: _processing,
-    News.SUCCEEDED: _succeeded,
-    News.FAILED: _failed,
-    News.CANCELLED: _cancelled,
-    News.EXPIRED: _expired,
-    News.UNPLACED: _unplaced,
+_RULES: dict[EventType, Callable[[PaymentSnapshot, PaymentEvent], Transition]] = {
+    EventType.OPENED: _opened,
+    EventType.RETRIABLE: _retriable,
+    EventType.PROCESSING: _processing,
+    EventType.SUCCEEDED: _succeeded,
+    EventType.FAILED: _failed,
+    EventType.CANCELLED: _cancelled,
+    EventType.EXPIRED: _expired,
+    EventType.UNPLACED: _unplaced,
 }

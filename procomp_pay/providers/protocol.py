@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.refunds import RefundNews
+from procomp_pay.domain.refunds import RefundEvent
 from procomp_pay.domain.states import Channel
 
 
@@ -61,7 +61,7 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True)
-class Handle:
+class ProviderRef:
     """Which object at the provider."""
 
     channel: Channel
@@ -70,7 +70,7 @@ class Handle:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ProviderStatus:
     """What the provider says of an object now.
 
     :param news: ``None`` while there is nothing new: it waits for the customer.
@@ -83,7 +83,7 @@ class Seen:
     :param told: False where the provider has no way of saying how it stands.
     """
 
-    news: News | None
+    event_type: EventType | None
     final: bool = False
     money: Money | None = None
     ids: ProviderIds = field(default_factory=ProviderIds)
@@ -92,8 +92,8 @@ class Seen:
     raw_status: str = ""
     unclear: bool = False
     money_unreadable: str | None = None
-    went_back: bool | None = None
-    told: bool = True
+    refunded: bool | None = None
+    authoritative: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +110,20 @@ class RefundRequest:
 
     refund_id: str
     payment_id: str
-    handle: Handle
+    handle: ProviderRef
     money: Money
     idempotency_key: str
-    went_back: Money
+    refunded: Money
     again: bool
     customer_scan: int | None = None
     may_leave: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
-class Returned:
+class ProviderRefunds:
     """What a provider says has gone back of a payment: each refund, or where it lists none, the sum."""
 
-    refunds: tuple[RefundNews, ...] = ()
+    refunds: tuple[RefundEvent, ...] = ()
     total: Money | None = None
 
 
@@ -139,9 +139,9 @@ class PaymentProvider(Protocol):
     async def find(self, request: CreateRequest) -> Created | None:
         """What an earlier, identical request made; ``None`` where it made nothing or this cannot be asked."""
 
-    async def fetch(self, handle: Handle) -> Seen: ...
+    async def fetch(self, handle: ProviderRef) -> ProviderStatus: ...
 
-    async def cancel(self, handle: Handle) -> Seen:
+    async def cancel(self, handle: ProviderRef) -> ProviderStatus:
         """Cancel, and say how it stands afterwards: it may have been paid meanwhile."""
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
@@ -151,13 +151,14 @@ class PaymentProvider(Protocol):
         :raises Refused: money does not go back by API here; the next step says how it does.
         """
 
-    async def refund(self, request: RefundRequest) -> RefundNews:
+    async def refund(self, request: RefundRequest) -> RefundEvent:
         """Give money back.
 
-        :raises Refused: it does not, and nothing went back. :raises NeedsPerson: its numbers and ours differ.
+        :raises Refused: it does not, and nothing went back. :raises ManualReviewRequired: its numbers
+        and ours differ.
         """
 
-    async def returned(self, handle: Handle) -> Returned:
+    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
         """What has gone back of a payment, whoever asked for it."""
 
     async def check(self) -> str:

@@ -9,7 +9,7 @@ from procomp_pay.config import STRIPE_API, KaspiScheme, ProviderMode, Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.protocol import PaymentProvider
-from procomp_pay.providers.resilience.timing import Observe, observed
+from procomp_pay.providers.resilience.timing import Observe, timed
 
 if TYPE_CHECKING:
     from procomp_pay.providers.kaspi.service import KaspiPaymentService
@@ -41,7 +41,7 @@ class ProviderRegistry:
         :raises ConfigurationError: the provider is not configured.
         """
         found, name = (self.kaspi(), "kaspi") if channel.is_kaspi else (self.stripe(), "stripe")
-        return found if self.observe is None else observed(found, name, self.observe)
+        return found if self.observe is None else timed(found, name, self.observe)
 
     def stripe(self) -> PaymentProvider:
         """
@@ -102,16 +102,16 @@ def _make_stripe(settings: Settings, circuit: Circuit | None, total_s: float) ->
 
 def _make_kaspi(settings: Settings, circuit: Circuit | None, total_s: float) -> KaspiPaymentService:
     _check_complete(settings)
-    from procomp_pay.providers.kaspi.http import KaspiLine, kaspi_http
+    from procomp_pay.providers.kaspi.http import KaspiHttp, kaspi_http
     from procomp_pay.providers.kaspi.service import KaspiPaymentService
-    from procomp_pay.providers.resilience.rate_limit import Budget
+    from procomp_pay.providers.resilience.rate_limit import RateLimit
 
     url, scheme, token = str(settings.kaspi_api_url), settings.kaspi_scheme, settings.kaspi_device_token
     key = settings.kaspi_api_key.get_secret_value() if settings.kaspi_api_key else None
     bearer = {"Authorization": f"Bearer {key}"} if scheme is KaspiScheme.GATEWAY else None
     api_key = key if scheme is KaspiScheme.BASIC else None
     files = tls_files(settings)
-    line = KaspiLine(lambda: kaspi_http(url, headers=bearer, api_key=api_key, files=files), files.paths)
+    line = KaspiHttp(lambda: kaspi_http(url, headers=bearer, api_key=api_key, files=files), files.paths)
     return KaspiPaymentService(
         line,
         scheme=scheme,
@@ -120,7 +120,7 @@ def _make_kaspi(settings: Settings, circuit: Circuit | None, total_s: float) -> 
         url=url,
         total_s=total_s,
         circuit=circuit,
-        budget=Budget(settings.kaspi_requests_per_second),
+        budget=RateLimit(settings.kaspi_requests_per_second),
     )
 
 

@@ -23,7 +23,7 @@ from procomp_pay.server.http.connections import make_runner
 from procomp_pay.server.http.route import BASE
 from procomp_pay.server.observability import logs
 from procomp_pay.server.workers import Workers
-from procomp_pay.services.bootstrap import open_desk
+from procomp_pay.services.bootstrap import open_context
 from procomp_pay.storage.database import migrate
 
 log = logging.getLogger(__name__)
@@ -122,8 +122,8 @@ async def _serve(
             loop.add_signal_handler(number, stop.set)
     if alive is not None:
         loop.add_reader(alive, stop.set)
-    async with open_desk(settings) as desk:
-        here = replace(desk, base_url=desk.base_url if settings.public_base_url else _address(bound))
+    async with open_context(settings) as ctx:
+        here = replace(ctx, base_url=ctx.base_url if settings.public_base_url else _address(bound))
         runner = make_runner(make_app(here, settings), shutdown_timeout=DRAIN_S)
         await runner.setup()
         try:

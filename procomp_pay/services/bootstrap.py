@@ -10,9 +10,9 @@ from pathlib import Path
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.providers.notifications.senders import PostOffice
+from procomp_pay.providers.notifications.senders import NotificationSenders
 from procomp_pay.providers.registry import ProviderRegistry
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, key_file_ring
 
@@ -51,19 +51,19 @@ def key_file(settings: Settings) -> Path:
 
 
 @asynccontextmanager
-async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+async def open_context(settings: Settings) -> AsyncIterator[AppContext]:
     """A desk on the configured database and providers; closed at the end."""
-    providers, post = ProviderRegistry(settings), PostOffice(settings)
+    providers, post = ProviderRegistry(settings), NotificationSenders(settings)
     db = PaymentDatabaseService(settings.url)
     try:
-        yield Desk(
+        yield AppContext(
             db=db,
             providers=providers,
             keyring=keyring_for(settings),
             clock=utc_now,
             new_id=new_id,
             base_url=settings.base_url,
-            post=post,
+            senders=post,
         )
     finally:
         await post.aclose()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from procomp_pay.domain.events import Clock, IdMaker, Source
 from procomp_pay.domain.states import Channel
-from procomp_pay.providers.notifications.senders import PostOffice
+from procomp_pay.providers.notifications.senders import NotificationSenders
 from procomp_pay.providers.protocol import PaymentProvider
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring
@@ -59,7 +59,7 @@ SYSTEM = Actor("procomp-pay", Source.CLOCK)
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class AppContext:
     """Database, providers, keys, clock and ids. Time and ids come in, so that a test or a replay is exact.
 
     :param post: the ways by which people and the platform are told.
@@ -71,4 +71,4 @@ class Desk:
     clock: Clock
     new_id: IdMaker
     base_url: str
-    post: PostOffice = field(default_factory=PostOffice)
+    senders: NotificationSenders = field(default_factory=NotificationSenders)

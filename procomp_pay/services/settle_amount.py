@@ -11,25 +11,27 @@ from datetime import datetime
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.events import Fact
+from procomp_pay.domain.events import PaymentEvent
 from procomp_pay.storage.audit import chain as audit
-from procomp_pay.storage.payments.repository import Held
+from procomp_pay.storage.payments.repository import OrmLockedPayment
 
 
-async def book_received(session: AsyncSession, held: Held, fact: Fact, now: datetime) -> None:
+async def record_accepted_amount(
+    session: AsyncSession, locked: OrmLockedPayment, event: PaymentEvent, now: datetime
+) -> None:
     """Write down what came in place of what was asked for, where a person accepted another amount."""
-    paid, asked = fact.money, held.charged
-    if paid is None or paid == asked or not fact.amount_accepted:
+    paid, asked = event.money, locked.charged
+    if paid is None or paid == asked or not event.amount_accepted:
         return
-    held.payment.amount = held.detail.charged_amount = paid.amount
-    deed = audit.Deed(
-        actor=fact.actor,
-        source=fact.source,
-        source_id=fact.source_id,
-        request_id=fact.request_id,
+    locked.payment.amount = locked.detail.charged_amount = paid.amount
+    record = audit.AuditRecord(
+        actor=event.actor,
+        source=event.source,
+        source_id=event.source_id,
+        request_id=event.request_id,
         action="amount_accepted",
         before={"charged": asked.amount},
         after={"charged": paid.amount},
-        note=fact.reason,
+        note=event.reason,
     )
-    await audit.append(session, held.payment.id, deed, now)
+    await audit.append(session, locked.payment.id, record, now)

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.webhooks import inbox as queues
 
 
 async def keep_unapplied(
-    session: AsyncSession, desk: Desk, provider: str, event_id: str, found: Mapping[str, str | None]
+    session: AsyncSession, ctx: AppContext, provider: str, event_id: str, found: Mapping[str, str | None]
 ) -> None:
     """Open a discrepancy without a payment, once for each event, and tell a person."""
     await queues.open_discrepancy(
@@ -21,15 +21,15 @@ async def keep_unapplied(
         None,
         {"provider": provider, **found},
         key=f"{provider}:{event_id}",
-        row_id=desk.new_id(),
-        now=desk.clock(),
+        row_id=ctx.new_id(),
+        now=ctx.clock(),
         alerts=False,  # one of its own follows
     )
-    await queues.put_out(
+    await queues.enqueue(
         session,
         Topic.ALERT_UNAPPLIED,
         {"provider": provider, "event_id": event_id, **found},
-        row_id=desk.new_id(),
-        now=desk.clock(),
+        row_id=ctx.new_id(),
+        now=ctx.clock(),
         dedup_key=f"{Topic.ALERT_UNAPPLIED}:{provider}:{event_id}",
     )

@@ -176,7 +176,7 @@ def _opened(home: Path, street: Street, url: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def desk(
+def ctx(
     database_url: str, bare_environment: Path, street: Street, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Clerk]:
     """A desk with a tournament and five participants, once on each database."""

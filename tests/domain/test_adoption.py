@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from procomp_pay.domain.adoption import STILL_ASKED, Adoption, PlatformPayment, judge
+from procomp_pay.domain.adoption import STILL_ASKED, Adoption, PlatformPayment, assess
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -25,7 +25,7 @@ KASPI = replace(
 
 
 def adopted(payment: PlatformPayment) -> Adoption:
-    found = judge(payment, NOW)
+    found = assess(payment, NOW)
     assert isinstance(found, Adoption), found
     return found
 
@@ -51,7 +51,7 @@ def test_the_qrs_text_is_nothing_that_kaspi_could_be_asked_about(text: str) -> N
     """It may be digits alone, too: forty-one of them."""
     typed = adopted(replace(KASPI, kaspi_code=text))
     assert (typed.provider_ref, typed.create_state) == (None, CreateState.NEVER)
-    waits = judge(replace(KASPI, kaspi_code=text, status=PaymentStatus.PENDING), NOW)
+    waits = assess(replace(KASPI, kaspi_code=text, status=PaymentStatus.PENDING), NOW)
     assert isinstance(waits, str), "else it would be called missing at Kaspi, and expire"
 
 
@@ -59,7 +59,7 @@ def test_the_qrs_text_is_nothing_that_kaspi_could_be_asked_about(text: str) -> N
 def test_what_is_no_id_stops_no_takeover_of_the_others(field: str) -> None:
     """An index holds no name of kilobytes: the whole page would fail, each time anew."""
     payment = KASPI if field == "kaspi_number" else CARD
-    assert "longer than any" in str(judge(replace(payment, **{field: "x" * 300}), NOW))  # type: ignore[arg-type]
+    assert "longer than any" in str(assess(replace(payment, **{field: "x" * 300}), NOW))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_what_went_back_is_asked_or_taken_as_whole() -> None:
     ],
 )
 def test_a_person_looks_first(payment: PlatformPayment, reason: str) -> None:
-    assert str(judge(payment, NOW)).startswith(reason)
+    assert str(assess(payment, NOW)).startswith(reason)
 
 
 def test_whose_fee_it_settled_is_enough() -> None:

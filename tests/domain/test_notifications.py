@@ -12,7 +12,7 @@ from procomp_pay.config import delivery as post
 from procomp_pay.config.delivery import Encryption, Language, is_address, mail_server, one_line, preferred
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.domain.notifications import destinations, may_alert, sameness, wait_s
+from procomp_pay.domain.notifications import dedup_key_for, destinations, may_alert, wait_s
 from procomp_pay.domain.transitions import Topic
 
 
@@ -29,7 +29,7 @@ def test_every_topic_goes_somewhere(topic: Topic) -> None:
     where = destinations(topic, {})
     assert where
     assert all(each.is_alert is topic.startswith("alert.") for each in where)
-    assert (sameness(topic, {}, "p1") is None) is topic.startswith("payment.")
+    assert (dedup_key_for(topic, {}, "p1") is None) is topic.startswith("payment.")
 
 
 def test_a_broken_way_is_told_of_by_the_others() -> None:
@@ -58,8 +58,8 @@ def test_a_broken_way_is_told_of_by_the_others() -> None:
     ],
 )
 def test_the_same_alert(topic: Topic, one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
-    assert (sameness(topic, one, "p1") == sameness(topic, other, "p1")) is same
-    assert sameness(Topic.ALERT_LATE, {}, "p1") != sameness(Topic.ALERT_LATE, {}, "p2")
+    assert (dedup_key_for(topic, one, "p1") == dedup_key_for(topic, other, "p1")) is same
+    assert dedup_key_for(Topic.ALERT_LATE, {}, "p1") != dedup_key_for(Topic.ALERT_LATE, {}, "p2")
 
 
 @pytest.mark.parametrize(

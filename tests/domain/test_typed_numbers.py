@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procomp_pay.domain import operation_number
-from procomp_pay.domain import payment_code as short_code
+from procomp_pay.domain import operation_number, payment_code
 from procomp_pay.domain.errors import NotFound, Refused
 
 NUMBER = "19000000001"
@@ -89,7 +88,7 @@ def test_a_provider_s_number_is_never_refused() -> None:
 
 
 def _code(payment_id: str = "cq3rz6p0sxiqtq1c3ao8l1bc9") -> str:
-    return next(short_code.candidates(payment_id))
+    return next(payment_code.candidates(payment_id))
 
 
 def test_codes_are_stable_and_differ() -> None:
@@ -97,7 +96,7 @@ def test_codes_are_stable_and_differ() -> None:
     assert len(many) == 2000
     assert all(len(code) == 8 and not set(code) & set("ILOU*~$=") for code in many)
     assert _code() == _code()
-    two = short_code.candidates("c1")
+    two = payment_code.candidates("c1")
     assert next(two) != next(two)
 
 
@@ -105,7 +104,7 @@ def test_codes_are_stable_and_differ() -> None:
 def test_every_single_slip_is_told(seed: object) -> None:
     """One wrong character, or two neighbours that changed places."""
     code, rng = _code(str(seed)), random.Random(str(seed))
-    assert short_code.read(code) == short_code.read(short_code.shown(code).lower()) == code
+    assert payment_code.read(code) == payment_code.read(payment_code.shown(code).lower()) == code
     place = rng.randrange(8)
     wrong = rng.choice([c for c in "0123456789ABCDEFGHJKMNPQRSTVWXYZ" if c != code[place]])
     slips = [code[:place] + wrong + code[place + 1 :]]
@@ -113,18 +112,19 @@ def test_every_single_slip_is_told(seed: object) -> None:
     slips += [code[:at] + code[at + 1] + code[at] + code[at + 2 :]] if code[at] != code[at + 1] else []
     for slip in slips:
         with pytest.raises(NotFound, match="mistyped"):
-            short_code.read(slip)
+            payment_code.read(slip)
 
 
 def test_look_alikes_are_what_was_meant() -> None:
     code = next(c for c in (_code(str(n)) for n in range(9999)) if {"0", "1", "K", "C"} <= set(c))
-    assert short_code.read(code.replace("0", "O").replace("1", "l")) == code
+    assert payment_code.read(code.replace("0", "O").replace("1", "l")) == code
     assert (
-        short_code.read(code.replace("0", "о").replace("1", "І").replace("K", "к").replace("C", "С")) == code
+        payment_code.read(code.replace("0", "о").replace("1", "І").replace("K", "к").replace("C", "С"))
+        == code
     )
 
 
 @pytest.mark.parametrize("text", ["", "K7QX", "K7QX2M9RR", "K7QXUM9R", "K7Q\x00XM9R", "🙂" * 8, "Ж" * 8])
 def test_what_is_no_code(text: str) -> None:
     with pytest.raises(NotFound):
-        short_code.read(text)
+        payment_code.read(text)

@@ -16,7 +16,7 @@ from tests.e2e.conftest import Town, until
 SLOW = {"path": "/v1/checkout/sessions", "method": "GET", "kind": "delay", "seconds": 1.0, "times": 1000}
 
 
-def mended(town: Town) -> int:
+def repaired(town: Town) -> int:
     """How many payments reconcile has moved; asked quickly, while it runs."""
 
     async def count() -> int:
@@ -52,11 +52,11 @@ def test_killed_half_way(where: str, request: pytest.FixtureRequest) -> None:
         town.post(f"/c/pay/{opened['provider_ref']}", {"wallet": "apple_pay"})
     town.post("/_sandbox/faults", SLOW)
     process = town.spawn("reconcile", "--provider", "stripe")
-    until(lambda: mended(town) or process.poll() is not None)
+    until(lambda: repaired(town) or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     process.wait()
     httpx.delete(f"{town.sandbox_url}/_sandbox/faults").raise_for_status()
-    assert 1 <= mended(town) < len(people)
+    assert 1 <= repaired(town) < len(people)
     [run] = town.ask("reconcile", "--provider", "stripe")["runs"]
     assert run["interrupted_before"]
     assert run["open"] == 0

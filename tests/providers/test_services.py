@@ -19,11 +19,11 @@ from procomp_pay.domain.errors import (
     ProviderUnavailable,
     Refused,
 )
-from procomp_pay.domain.events import News
+from procomp_pay.domain.events import EventType
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
-from procomp_pay.providers.protocol import CreateRequest, Handle
+from procomp_pay.providers.protocol import CreateRequest, ProviderRef
 from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 
@@ -104,11 +104,11 @@ def tenge(channel: Channel) -> CreateRequest:
 async def test_kaspi_from_qr_to_paid(bench: Bench, scheme: str, channel: Channel) -> None:
     service: KaspiPaymentService = getattr(bench, scheme)
     made = await service.create(tenge(channel))
-    handle = Handle(channel, made.provider_ref)
+    handle = ProviderRef(channel, made.provider_ref)
     assert (made.poll_interval_s, made.scan_timeout_s, made.confirm_timeout_s) == (5, 180, 65)
     assert (made.qr_token is None) is (channel is Channel.KASPI_LINK)
-    assert (await service.fetch(handle)).news is None
-    for action, news in (("scan", News.PROCESSING), ("confirm", News.SUCCEEDED)):
+    assert (await service.fetch(handle)).event_type is None
+    for action, news in (("scan", EventType.PROCESSING), ("confirm", EventType.SUCCEEDED)):
         body = {"qrPaymentId": made.provider_ref}
         headers = {
             "X-Request-ID": "6d8eac8a-3a3e-4d21-9f41-1b2c3d4e5f60",
@@ -116,7 +116,7 @@ async def test_kaspi_from_qr_to_paid(bench: Bench, scheme: str, channel: Channel
         }
         await bench.http.post(f"/r1/v01/test/payment/{action}", json=body, headers=headers)
         seen = await service.fetch(handle)
-        assert seen.news is news
+        assert seen.event_type is news
     assert seen.final
     assert seen.money == Money.parse("24000", "KZT")
     assert seen.ids.kaspi_operation
@@ -128,11 +128,11 @@ async def test_enhanced_asks_for_the_amount_where_the_status_lacks_it(bench: Ben
     await bench.http.post(
         f"/pay/{made.qr_token}", json={"action": "pay"}, headers={"Accept": "application/json"}
     )
-    seen = await bench.enhanced.fetch(Handle(Channel.KASPI_QR, made.provider_ref))
+    seen = await bench.enhanced.fetch(ProviderRef(Channel.KASPI_QR, made.provider_ref))
     assert seen.money == Money.parse("24000", "KZT")
     assert await bench.calls(f"/r3/v01/payment/status/{made.provider_ref}") == 1
-    basic = await bench.basic.fetch(Handle(Channel.KASPI_QR, made.provider_ref))
-    assert (basic.news, basic.money) == (News.SUCCEEDED, None)
+    basic = await bench.basic.fetch(ProviderRef(Channel.KASPI_QR, made.provider_ref))
+    assert (basic.event_type, basic.money) == (EventType.SUCCEEDED, None)
 
 
 async def test_a_qr_whose_answer_was_lost_is_not_sent_again(bench: Bench) -> None:
@@ -152,9 +152,9 @@ async def test_a_qr_that_kaspi_was_too_busy_for_is_sent_again(bench: Bench) -> N
 
 async def test_a_status_is_asked_again_and_bounded_in_time(bench: Bench) -> None:
     made = await bench.basic.create(tenge(Channel.KASPI_QR))
-    handle = Handle(Channel.KASPI_QR, made.provider_ref)
+    handle = ProviderRef(Channel.KASPI_QR, made.provider_ref)
     await bench.fault("/r1/v02/payment/status", "cut_before", times=2)
-    assert (await bench.basic.fetch(handle)).news is None
+    assert (await bench.basic.fetch(handle)).event_type is None
     await bench.fault("/r1/", "status", status=503, times=1000)
     begun = time.monotonic()
     with pytest.raises(ProviderUnavailable):
@@ -164,7 +164,7 @@ async def test_a_status_is_asked_again_and_bounded_in_time(bench: Bench) -> None
 
 async def test_kaspis_refusals_keep_their_kind(bench: Bench) -> None:
     with pytest.raises(NotFound, match="-1601"):
-        await bench.basic.fetch(Handle(Channel.KASPI_QR, "99999999999"))
+        await bench.basic.fetch(ProviderRef(Channel.KASPI_QR, "99999999999"))
     stranger = KaspiPaymentService(
         kaspi_http(bench.sandbox.url, api_key="wrong"), scheme=KaspiScheme.BASIC, device_token="none"
     )
@@ -183,16 +183,16 @@ async def test_nobody_listens() -> None:
 
 async def test_stripe_from_session_to_paid(bench: Bench) -> None:
     made = await bench.stripe.create(order(Channel.STRIPE_CHECKOUT))
-    handle = Handle(Channel.STRIPE_CHECKOUT, made.provider_ref)
-    assert (await bench.stripe.fetch(handle)).news is None
+    handle = ProviderRef(Channel.STRIPE_CHECKOUT, made.provider_ref)
+    assert (await bench.stripe.fetch(handle)).event_type is None
     headers = {"Accept": "application/json"}
     await bench.http.post(str(made.payment_url), json={"wallet": "declined"}, headers=headers)
     failed = await bench.stripe.fetch(handle)
-    assert (failed.news, failed.final) == (News.FAILED, False)
+    assert (failed.event_type, failed.final) == (EventType.FAILED, False)
     assert "card_declined" in str(failed.reason) or "generic_decline" in str(failed.reason)
     await bench.http.post(str(made.payment_url), json={"wallet": "google_pay"}, headers=headers)
     seen = await bench.stripe.fetch(handle)
-    assert (seen.news, seen.final, seen.money) == (News.SUCCEEDED, True, Money.parse("50", "USD"))
+    assert (seen.event_type, seen.final, seen.money) == (EventType.SUCCEEDED, True, Money.parse("50", "USD"))
     assert seen.ids.wallet == "google_pay"
 
 
@@ -228,7 +228,7 @@ async def test_stripe_a_wrong_key_is_configuration(bench: Bench) -> None:
 
 async def test_stripe_unknown_ids_and_amounts(bench: Bench) -> None:
     with pytest.raises(NotFound):
-        await bench.stripe.fetch(Handle(Channel.STRIPE_INTENT, "pi_none"))
+        await bench.stripe.fetch(ProviderRef(Channel.STRIPE_INTENT, "pi_none"))
     with pytest.raises(Refused):
         await bench.stripe.create(order(Channel.STRIPE_INTENT, "0.10"))
 
@@ -246,15 +246,15 @@ async def test_stripe_finds_an_intent_on_a_later_page(bench: Bench) -> None:
 
 async def test_stripe_cancel_says_how_it_ended(bench: Bench) -> None:
     made = await bench.stripe.create(order(Channel.STRIPE_INTENT))
-    handle = Handle(Channel.STRIPE_INTENT, made.provider_ref)
-    assert (await bench.stripe.cancel(handle)).news is News.CANCELLED
-    assert (await bench.stripe.cancel(handle)).news is News.CANCELLED
+    handle = ProviderRef(Channel.STRIPE_INTENT, made.provider_ref)
+    assert (await bench.stripe.cancel(handle)).event_type is EventType.CANCELLED
+    assert (await bench.stripe.cancel(handle)).event_type is EventType.CANCELLED
     paid = await bench.stripe.create(order(Channel.STRIPE_CHECKOUT, payment_id="pay2"))
     headers = {"Accept": "application/json"}
     await bench.http.post(str(paid.payment_url), json={"wallet": "apple_pay"}, headers=headers)
     assert (
-        await bench.stripe.cancel(Handle(Channel.STRIPE_CHECKOUT, paid.provider_ref))
-    ).news is News.SUCCEEDED
+        await bench.stripe.cancel(ProviderRef(Channel.STRIPE_CHECKOUT, paid.provider_ref))
+    ).event_type is EventType.SUCCEEDED
 
 
 async def test_secrets_do_not_show_in_repr(bench: Bench) -> None:

@@ -21,8 +21,8 @@ from procomp_pay.server.app import make_app
 from procomp_pay.server.http.connections import make_runner
 from procomp_pay.server.http.route import BASE
 from procomp_pay.server.http.state import STATE
-from procomp_pay.services.bootstrap import open_desk
-from procomp_pay.services.context import Desk
+from procomp_pay.services.bootstrap import open_context
+from procomp_pay.services.context import AppContext
 from tests.support import openapi_contract as contract
 from tests.support.http_requests import ENCRYPTION_KEY, JWT_SECRET, clear_environment, make_people, token
 from tests.support.processes import Command, environment
@@ -33,7 +33,7 @@ from tests.support.secret_watch import register_settings
 class Served:
     """A running server, and how to talk to everything around it."""
 
-    desk: Desk
+    ctx: AppContext
     app: web.Application
     url: str
     api: httpx.AsyncClient
@@ -116,16 +116,16 @@ async def serve(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Serve]:
 
         async def start(**changed: Any) -> Served:
             used = settings.model_copy(update=changed)
-            desk = await stack.enter_async_context(open_desk(used))
-            await make_people(desk)
-            app = make_app(desk, used)
+            ctx = await stack.enter_async_context(open_context(used))
+            await make_people(ctx)
+            app = make_app(ctx, used)
             runner = make_runner(app, shutdown_timeout=5)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             url = f"http://127.0.0.1:{runner.addresses[0][1]}"
             # the QR pictures' addresses must be those of this server
-            object.__setattr__(app[STATE], "desk", replace(desk, base_url=url))
+            object.__setattr__(app[STATE], "ctx", replace(ctx, base_url=url))
             sandbox.stripe.set_endpoint(f"{url}{BASE}/webhooks/stripe", None)
             api = await stack.enter_async_context(
                 httpx.AsyncClient(
@@ -135,7 +135,7 @@ async def serve(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Serve]:
             control = await stack.enter_async_context(
                 httpx.AsyncClient(verify=False, base_url=sandbox.url, timeout=20)
             )
-            return Served(desk, app, url, api, sandbox, control, str(sandbox.info()["webhook_secret"]))
+            return Served(ctx, app, url, api, sandbox, control, str(sandbox.info()["webhook_secret"]))
 
         yield start
 

@@ -36,9 +36,9 @@ from procomp_pay.providers.stripe.webhook_events import READERS
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.server.api.routes import BASE
 from procomp_pay.services.audit.verify import verify
-from procomp_pay.services.bootstrap import open_desk
-from procomp_pay.services.context import Actor, Desk
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.bootstrap import open_context
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
 from procomp_pay.storage.database import migrate
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
@@ -72,7 +72,7 @@ class Morning:
 
     settings: Settings
     sandbox: Sandbox
-    desk: Desk
+    ctx: AppContext
     servers: Servers
     port: int
     intents: list[str]
@@ -114,7 +114,7 @@ class Morning:
         assert not left, f"not settled: {left}\n{self.servers.said()[-3000:]}"
         there = self.sandbox.stripe.core.tables
         assert {row["status"] for row in there["payment_intents"].values()} == {"succeeded"}
-        async with self.desk.db.reading() as session:
+        async with self.ctx.db.reading() as session:
             people = (await session.exec(select(Participant))).all()
             events = (await session.exec(select(WebhookEvent))).all()
             audit = (await session.exec(select(AuditEntry.payment_id, AuditEntry.action))).all()
@@ -127,12 +127,12 @@ class Morning:
             times = Counter(payment_id for payment_id, what in found if what == name)
             assert set(times.values()) == {1}, name
             assert len(times) == len(self.intents), name
-        report = await verify(self.desk)
+        report = await verify(self.ctx)
         assert report.is_sound, report.findings
 
     async def _unsettled(self) -> list[str]:
         try:
-            async with self.desk.db.reading() as session:
+            async with self.ctx.db.reading() as session:
                 payments = (await session.exec(select(Payment.id, Payment.status))).all()
                 waiting = (
                     await session.exec(
@@ -149,14 +149,14 @@ class Morning:
         return [*open_, *waiting, *(there - known)]
 
     async def _known(self) -> set[str]:
-        async with self.desk.db.reading() as session:
+        async with self.ctx.db.reading() as session:
             return set((await session.exec(select(WebhookEvent.event_id))).all())
 
 
-async def _make_people(desk: Desk, count: int) -> None:
+async def _make_people(ctx: AppContext, count: int) -> None:
     now = datetime.now(UTC)
     when = {"created_at": now, "updated_at": now}
-    async with desk.db.writing() as session:
+    async with ctx.db.writing() as session:
         session.add(User(id="u1", email="u1@example.kz", name="u1"))
         fee = Decimal("50.00")
         session.add(
@@ -180,16 +180,16 @@ async def a_morning(
     sandbox.stripe.set_endpoint(f"http://127.0.0.1:{port}{BASE}/webhooks/stripe", None)
     servers = await Servers.ready(environment(settings, LOG_LEVEL="WARNING"), directory)
     try:
-        async with open_desk(settings) as desk:
-            await _make_people(desk, count)
+        async with open_context(settings) as ctx:
+            await _make_people(ctx, count)
             actor = Actor("aigerim", Source.PERSON)
             for n in range(count):
-                order = Order(f"p{n}", PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT)
-                await initiate(desk, order, actor)
-            async with desk.db.reading() as session:
+                order = InitiateRequest(f"p{n}", PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT)
+                await initiate(ctx, order, actor)
+            async with ctx.db.reading() as session:
                 found = await session.exec(select(Payment.stripe_payment_id).order_by(Payment.id))
                 intents = [str(each) for each in found.all()]
-            yield Morning(settings, sandbox, desk, servers, port, intents)
+            yield Morning(settings, sandbox, ctx, servers, port, intents)
     finally:
         await servers.close()
 
@@ -205,7 +205,7 @@ def morning(settings: Settings, sandbox: Sandbox, tmp_path: Path) -> Make:
 async def test_killed_at_random_moments_under_load(morning: Make) -> None:
     async with morning(max(30, 2 * KILLS)) as made:
         chance = random.Random(7)
-        load = asyncio.create_task(made.crowd(pause_s=0.05))
+        load = asyncio.create_task(made.is_busy(pause_s=0.05))
         begun, kills = time.monotonic(), 0
         while kills < (KILLS or 50) and (KILLS or time.monotonic() - begun < SPAN_S):
             pid = await (made.start() if kills % 2 else made.servers.start(made.port))
@@ -251,7 +251,7 @@ async def test_postgresql_crashes_under_load(morning: Make, own_cluster: Any) ->
     migrate.upgrade(url)
     async with morning(24, database_url=SecretStr(url)) as made:
         await made.start()
-        load = asyncio.create_task(made.crowd(pause_s=0.1))
+        load = asyncio.create_task(made.is_busy(pause_s=0.1))
         for _ in range(2):
             await asyncio.sleep(0.7)
             os.kill(own_cluster.get_pid(), signal.SIGQUIT)  # at once, as in a power cut
@@ -266,7 +266,7 @@ async def test_postgresql_crashes_under_load(morning: Make, own_cluster: Any) ->
 async def test_a_full_disk_takes_nothing_that_it_cannot_keep(morning: Make) -> None:
     async with morning(12) as made:
         pid = await made.start(file_bytes=150_000)  # the database may not grow, its log a little
-        load = asyncio.create_task(made.crowd())
+        load = asyncio.create_task(made.is_busy())
         await load
         for _ in range(200):
             if "out of disk space" in made.servers.said() or "disk" in made.servers.said():
@@ -284,7 +284,7 @@ async def test_a_clock_five_minutes_off(morning: Make, clock_s: float) -> None:
     """No webhook's signature holds then; the events are fetched from Stripe's own list."""
     async with morning(6) as made:
         await made.start(clock_s=clock_s, fetch=True)
-        await made.crowd()
+        await made.is_busy()
         await made.books_agree()
 
 
@@ -312,7 +312,7 @@ async def test_a_process_that_sleeps_longer_than_its_claims_hold(morning: Make, 
         with socket.create_server(("127.0.0.1", 0)) as free:
             other = free.getsockname()[1]
         await made.servers.start(other)
-        load = asyncio.create_task(made.crowd(pause_s=0.05))
+        load = asyncio.create_task(made.is_busy(pause_s=0.05))
         chance = random.Random(3)
         for _ in range(4):
             await asyncio.sleep(chance.uniform(0.05, 0.3))
@@ -328,7 +328,7 @@ async def test_poison_among_the_events(morning: Make) -> None:
     async with morning(10) as made:
         await made.start()
         secret = str(made.sandbox.info()["webhook_secret"])
-        load = asyncio.create_task(made.crowd())
+        load = asyncio.create_task(made.is_busy())
         async with httpx.AsyncClient(verify=False, base_url=made.url, timeout=20) as stripe:
             for number in range(5):
                 event = {"id": f"evt_poison{number}", "type": "payment_intent.succeeded",
@@ -341,7 +341,7 @@ async def test_poison_among_the_events(morning: Make) -> None:
         await load
 
         async def poison() -> list[WebhookEvent]:
-            async with made.desk.db.reading() as session:
+            async with made.ctx.db.reading() as session:
                 rows = (await session.exec(select(WebhookEvent))).all()
             return [row for row in rows if row.event_id.startswith("evt_poison")]
 
@@ -350,7 +350,7 @@ async def test_poison_among_the_events(morning: Make) -> None:
         rows = await poison()
         assert {row.state for row in rows} == {EventState.PENDING}
         assert {row.last_error for row in rows if row.last_error and "KeyError" in row.last_error}
-        async with made.desk.db.writing() as session:
+        async with made.ctx.db.writing() as session:
             for row in rows:  # out of the way for the books
                 found = await session.get(WebhookEvent, row.id)
                 assert found is not None

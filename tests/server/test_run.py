@@ -22,12 +22,12 @@ from procomp_pay.config import Settings
 from procomp_pay.domain.states import CreateState
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.server.http.route import BASE
-from procomp_pay.services.bootstrap import open_desk
+from procomp_pay.services.bootstrap import open_context
 from procomp_pay.services.maintenance import run as maintain
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.payments import repository as payments
-from procomp_pay.storage.payments.repository import hold
+from procomp_pay.storage.payments.repository import load_payment
 from tests.support.http_requests import bearer, make_people
 from tests.support.processes import Command
 
@@ -46,8 +46,8 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def people(settings: Settings) -> None:
-    async with open_desk(settings) as desk:
-        await make_people(desk)
+    async with open_context(settings) as ctx:
+        await make_people(ctx)
 
 
 async def _serve(command: Start, sandbox: Sandbox, **env: str) -> Command:
@@ -97,8 +97,8 @@ async def test_a_stop_lets_the_open_request_finish(
     assert answer.json()["client_secret"]
     assert await server.end() == 0
     assert "Traceback" not in server.said
-    async with open_desk(settings) as desk, desk.db.reading() as session:
-        held = await hold(session, answer.json()["payment_id"], lock=False)
+    async with open_context(settings) as ctx, ctx.db.reading() as session:
+        held = await load_payment(session, answer.json()["payment_id"])
     assert held.detail.create_state is CreateState.OPEN
 
 
@@ -118,9 +118,9 @@ async def test_a_stop_does_not_lose_a_webhook_that_was_acknowledged(
             await asyncio.sleep(0.01)
     server.send(signal.SIGTERM)
     assert await server.end() == 0
-    async with open_desk(settings) as desk:
-        await maintain.one_pass(desk)  # what the process left in the inbox, if it left something
-        assert (await views.latest(desk, "p1")).status == "COMPLETED"
+    async with open_context(settings) as ctx:
+        await maintain.one_pass(ctx)  # what the process left in the inbox, if it left something
+        assert (await views.latest(ctx, "p1")).status == "COMPLETED"
 
 
 @pytest.mark.usefixtures("people")
@@ -137,21 +137,21 @@ async def test_a_kill_between_stripes_answer_and_our_commit_is_healed(
     with pytest.raises(httpx.HTTPError):
         await asked
     assert await server.end() == -signal.SIGKILL
-    async with open_desk(settings) as desk:
-        (found,), _ = await views.many(desk, views.Filter(participant_id="p1"))
+    async with open_context(settings) as ctx:
+        (found,), _ = await views.many(ctx, views.Filter(participant_id="p1"))
         assert found.provider_ref is None, "it was killed before it could write the answer down"
-        assert (await maintain.one_pass(desk)).looked_at == 0, "too early: the call might still run"
+        assert (await maintain.one_pass(ctx)).looked_at == 0, "too early: the call might still run"
         await asyncio.sleep(1.6)  # the sandbox's own end of the cut call
-        later = replace(desk, clock=lambda: datetime.now(UTC) + timedelta(seconds=60))
+        later = replace(ctx, clock=lambda: datetime.now(UTC) + timedelta(seconds=60))
         done = await maintain.one_pass(later)
         assert (done.looked_at, done.failures) == (1, [])
-        opening = await views.opening(desk, found.payment_id)
+        opening = await views.opening(ctx, found.payment_id)
         (intent,) = intents.values()
         assert len(intents) == 1
         assert opening.view.provider_ref == intent["id"]
         assert opening.client_secret == intent["client_secret"]
-        async with desk.db.reading() as session:
-            held = await hold(session, found.payment_id, lock=False)
+        async with ctx.db.reading() as session:
+            held = await load_payment(session, found.payment_id)
         assert held.detail.create_state is CreateState.OPEN
         assert held.payment.stripe_payment_id == intent["id"]
 
@@ -182,14 +182,14 @@ async def test_two_processes_share_one_postgresql(
                 payment["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
             )
             assert paid.json()["Status"] == "Processed"
-    async with open_desk(settings) as desk:
+    async with open_context(settings) as ctx:
 
         async def completed() -> bool:
-            states = [(await views.latest(desk, p)).status for p in ("p1", "p2", "p3")]
+            states = [(await views.latest(ctx, p)).status for p in ("p1", "p2", "p3")]
             return set(states) == {"COMPLETED"}
 
         await eventually(completed, 6)
-        async with desk.db.reading() as session:
+        async with ctx.db.reading() as session:
             assert await payments.next_due_at(session) is None
             for payment in opened:
                 actions = [e.action for e in await audit.entries(session, payment["payment_id"])]

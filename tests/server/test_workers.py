@@ -16,7 +16,7 @@ import pytest
 
 from procomp_pay.config import Settings
 from procomp_pay.providers.registry import ProviderRegistry
-from procomp_pay.providers.resilience.rate_limit import Budget
+from procomp_pay.providers.resilience.rate_limit import RateLimit
 from procomp_pay.server import run, workers
 from procomp_pay.server.api.routes import BASE
 from tests.support.processes import Command, environment
@@ -69,7 +69,7 @@ def test_workers_share_what_is_asked_of_kaspi(settings: Settings, monkeypatch: p
     """Four workers are no four times as many requests: none of them starts here, they are only made."""
     if settings.is_embedded:
         pytest.skip("a SQLite file has one server")
-    budgets: list[Budget] = []
+    budgets: list[RateLimit] = []
 
     class Kept(workers.Workers):
         def run(self, ready: Callable[[], None]) -> None:

@@ -26,8 +26,8 @@ from procomp_pay.providers.protocol import PaymentProvider
 from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.services.bootstrap import new_id
-from procomp_pay.services.context import Actor, Desk
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
 from procomp_pay.services.maintenance.run import Pass, one_pass
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks import inbox
@@ -68,7 +68,7 @@ class TestProviders:
 class World:
     """What a test acts with."""
 
-    desk: Desk
+    ctx: AppContext
     sandbox: Sandbox
     http: httpx.AsyncClient
     webhook_secret: str = "whsec_" + new_key()
@@ -87,7 +87,7 @@ class World:
         """A new participant of a tournament at 50 USD and 24 000 KZT."""
         name = f"p{next(self._ids)}"
         now = self.now()
-        async with self.desk.db.writing() as session:
+        async with self.ctx.db.writing() as session:
             session.add(User(id=f"u-{name}", email=f"{name}@example.com", name=name))
             session.add(
                 Tournament(
@@ -117,9 +117,9 @@ class World:
         """Initiate at the desk: a QR for Kaspi, a hosted page for a wallet."""
         chosen = PaymentMethod(method.upper())
         channel = Channel.KASPI_QR if chosen.is_kaspi else Channel.STRIPE_CHECKOUT
-        order = replace(Order(participant, chosen, channel), **changes)
-        started = await initiate(self.desk, order, CLERK)
-        return await views.opening(self.desk, started.payment_id)
+        order = replace(InitiateRequest(participant, chosen, channel), **changes)
+        started = await initiate(self.ctx, order, CLERK)
+        return await views.opening(self.ctx, started.payment_id)
 
     async def phone(self, opened: views.Opening, action: str = "pay") -> None:
         """The customer's Kaspi app: ``scan``, ``confirm``, ``cancel``, or ``pay`` for scan and confirm."""
@@ -163,7 +163,7 @@ class World:
     async def receive(self, event: dict[str, Any]) -> bool:
         """Deliver an event as Stripe would."""
         body = json.dumps(event).encode()
-        return await inbox.receive_stripe(self.desk, body, self.signed(body), [self.webhook_secret])
+        return await inbox.receive_stripe(self.ctx, body, self.signed(body), [self.webhook_secret])
 
     async def events(self) -> list[dict[str, Any]]:
         """The sandbox's events, oldest first."""
@@ -177,22 +177,22 @@ class World:
 
     async def maintain(self) -> Pass:
         """One pass; what the webhook did not bring stays unknown, so that a test decides what is known."""
-        return await one_pass(self.desk, missed=False)
+        return await one_pass(self.ctx, missed=False)
 
     async def view(self, opened: views.Opening) -> views.PaymentView:
-        return await views.one(self.desk, opened.view.payment_id)
+        return await views.one(self.ctx, opened.view.payment_id)
 
     async def status(self, opened: views.Opening) -> PaymentStatus:
         return (await self.view(opened)).status
 
     async def who(self, participant: str) -> Participant:
-        async with self.desk.db.reading() as session:
+        async with self.ctx.db.reading() as session:
             found = await session.get(Participant, participant)
             assert found is not None
             return found
 
     async def rows(self, table: type[SQLModel]) -> list[Any]:
-        async with self.desk.db.reading() as session:
+        async with self.ctx.db.reading() as session:
             return list((await session.exec(select(table))).all())
 
 
@@ -226,7 +226,7 @@ async def world(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIterator[W
     )
     async with httpx.AsyncClient(verify=False, base_url=sandbox.url) as http:
         made: list[World] = []
-        desk = Desk(
+        ctx = AppContext(
             db=db,
             providers=providers,
             keyring=Keyring([new_key()]),
@@ -234,7 +234,7 @@ async def world(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIterator[W
             new_id=new_id,
             base_url="http://127.0.0.1:8080",
         )
-        made.append(World(desk, sandbox, http))
+        made.append(World(ctx, sandbox, http))
         register_secret(made[0].webhook_secret, "webhook secret")
         register_secret(info["stripe_secret_key"], "Stripe key")
         register_secret(kaspi.api_key, "Kaspi key")  # type: ignore[attr-defined]

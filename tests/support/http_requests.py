@@ -16,7 +16,7 @@ from sqlmodel import select
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.money import Currency
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.encryption.keyring import new_key
 from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Participant, Tournament, User
@@ -55,11 +55,11 @@ def digest(body: bytes, secret: str, at: int) -> str:
     return hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
 
 
-async def make_people(desk: Desk) -> None:
+async def make_people(ctx: AppContext) -> None:
     """Two users, three participants, one tournament: 50.00 USD or 24 000 KZT."""
     now = datetime(2026, 1, 15, 14, tzinfo=UTC)
     when = {"created_at": now, "updated_at": now}
-    async with desk.db.writing() as session:
+    async with ctx.db.writing() as session:
         session.add_all([User(id=u, email=f"{u}@example.kz", name=u) for u in ("u1", "u2")])
         fee = Decimal("50.00")
         session.add(
@@ -75,13 +75,13 @@ async def make_people(desk: Desk) -> None:
         )
 
 
-async def inbox(desk: Desk) -> list[WebhookEvent]:
+async def inbox(ctx: AppContext) -> list[WebhookEvent]:
     """Everything in the inbox."""
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         return list((await session.exec(select(WebhookEvent))).all())
 
 
-async def rename_table(desk: Desk, name: str, new: str) -> None:
+async def rename_table(ctx: AppContext, name: str, new: str) -> None:
     """Take a table away, or give it back."""
-    async with desk.db.writing() as session:
+    async with ctx.db.writing() as session:
         await (await session.connection()).execute(text(f"ALTER TABLE {name} RENAME TO {new}"))

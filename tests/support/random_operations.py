@@ -20,7 +20,7 @@ from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
 from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.services.bootstrap import new_id
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from tests.services.conftest import World
@@ -166,7 +166,7 @@ async def machine_world(database_url: str) -> AsyncIterator[tuple[World, Fate]]:
         stack.push_async_callback(kaspi.aclose)
         http = await stack.enter_async_context(httpx.AsyncClient(verify=False, base_url=sandbox.url))
         database: Any = MortalDatabase(real, fate)
-        desk = Desk(
+        ctx = AppContext(
             db=database,
             providers=MortalProviders(stripe, kaspi, fate),
             keyring=Keyring([_KEY]),
@@ -174,7 +174,7 @@ async def machine_world(database_url: str) -> AsyncIterator[tuple[World, Fate]]:
             new_id=new_id,
             base_url="http://127.0.0.1:8080",
         )
-        made.append(World(desk, sandbox, http))
+        made.append(World(ctx, sandbox, http))
         yield made[0], fate
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from procomp_pay.config import Settings
-    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.context import Actor, AppContext
 
 T = TypeVar("T")
 
@@ -61,12 +61,12 @@ def play_money(using: Settings, *, kaspi: bool | None = None) -> str | None:
     return "TEST KEYS \N{EN DASH} no real money moves" if "test" in modes else None
 
 
-def with_desk(work: Callable[[Desk], Awaitable[T]], *, using: Settings | None = None) -> T:
+def run_with_context(work: Callable[[AppContext], Awaitable[T]], *, using: Settings | None = None) -> T:
     """Run ``work`` on a desk: the one ``asyncio.run`` of a command. The embedded database makes itself."""
     import asyncio
     import logging
 
-    from procomp_pay.services.bootstrap import open_desk
+    from procomp_pay.services.bootstrap import open_context
     from procomp_pay.storage.database.migrate import ensure_sqlite
 
     configured = using or settings()
@@ -75,8 +75,8 @@ def with_desk(work: Callable[[Desk], Awaitable[T]], *, using: Settings | None = 
     ensure_sqlite(configured.url)
 
     async def run() -> T:
-        async with open_desk(configured) as desk:
-            return await work(desk)
+        async with open_context(configured) as ctx:
+            return await work(ctx)
 
     return asyncio.run(run())
 

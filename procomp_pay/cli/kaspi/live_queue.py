@@ -21,12 +21,12 @@ from procomp_pay.domain.errors import DatabaseUnavailable, PaymentError
 from procomp_pay.domain.kaspi_verification import KaspiWord
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.services.kaspi_verification.provider_check import ask
-from procomp_pay.services.kaspi_verification.verify import Verified, VerifyOrder, verify
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified, verify
 from procomp_pay.services.maintenance.run import Pass, work_watch
 from procomp_pay.services.views import payment as views
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.views.payment import PaymentView
 
 #: Between two looks at our own database, in seconds.
@@ -39,35 +39,35 @@ _ASK_S = 5.0
 _POLLED = 16
 
 
-async def attend(desk: Desk, actor: Actor, mark: str | None) -> None:
+async def attend(ctx: AppContext, actor: Actor, mark: str | None) -> None:
     """Until Esc, at a terminal.
 
     :param mark: stands above everything while no real money moves.
     :raises DatabaseUnavailable: at the first look.
     """
-    queue = Queue(desk)
+    queue = Queue(ctx)
     await queue.look()
     if not can_read():
-        await _line_by_line(desk, actor, queue)
+        await _line_by_line(ctx, actor, queue)
         return
-    polling = asyncio.create_task(_poll(desk))
+    polling = asyncio.create_task(_poll(ctx))
     try:
         with screen.Board(err(), mark) as board, keyboard() as keys:
             notice = None
             while (picked := await _pick(queue, board, keys, notice)) is not None:
-                notice = await _attend_one(desk, actor, picked, board, keys, queue)
+                notice = await _attend_one(ctx, actor, picked, board, keys, queue)
     finally:
         polling.cancel()
         with suppress(asyncio.CancelledError):
             await polling
 
 
-async def _poll(desk: Desk) -> None:
+async def _poll(ctx: AppContext) -> None:
     """Ask about what is due, as ``serve`` does: whoever comes first, each once in its interval. Without a
     ``serve`` nobody's state would change on the screen."""
     while True:
         with suppress(PaymentError):
-            await work_watch(desk, Pass(), most=_POLLED)
+            await work_watch(ctx, Pass(), most=_POLLED)
         await asyncio.sleep(_LOOK_S)
 
 
@@ -100,17 +100,17 @@ async def _pick(queue: Queue, board: screen.Board, keys: Keys, notice: str | Non
 
 
 async def _attend_one(
-    desk: Desk, actor: Actor, view: PaymentView, board: screen.Board, keys: Keys, queue: Queue
+    ctx: AppContext, actor: Actor, view: PaymentView, board: screen.Board, keys: Keys, queue: Queue
 ) -> str | None:
     """One payment: Kaspi is asked while the clerk looks at the receipt. What the list says afterwards."""
-    line, trouble, asking = Line(), None, Asking(desk, view.payment_id, actor)
+    line, trouble, asking = Line(), None, Asking(ctx, view.payment_id, actor)
     line.put(queue.receipt or "")
     queue.receipt = None
     try:
         while True:
             word = asking.word
             with suppress(PaymentError):
-                view = await views.one(desk, view.payment_id)
+                view = await views.one(ctx, view.payment_id)
             if view.status is PaymentStatus.COMPLETED:
                 return await _green(view, board, keys, _BY_KASPI)
             typed = await _number(board, keys, line, view, word, trouble)
@@ -118,9 +118,9 @@ async def _attend_one(
                 return None
             if typed is not None:
                 board.put(screen.payment_screen(board.room, view, word, "", None, busy=True))
-                done = await _try(desk, actor, view, typed)
+                done = await _try(ctx, actor, view, typed)
                 if isinstance(done, Verified):
-                    return await _green(await views.one(desk, view.payment_id), board, keys, _remark(done))
+                    return await _green(await views.one(ctx, view.payment_id), board, keys, _remark(done))
                 trouble = done
     finally:
         await asking.end()
@@ -148,9 +148,9 @@ class Asking:
     ``word`` is what it said last; ``None`` before its first answer.
     """
 
-    def __init__(self, desk: Desk, payment_id: str, actor: Actor) -> None:
+    def __init__(self, ctx: AppContext, payment_id: str, actor: Actor) -> None:
         self.word: str | None = None
-        self._task = asyncio.create_task(self._ask_on(desk, payment_id, actor))
+        self._task = asyncio.create_task(self._ask_on(ctx, payment_id, actor))
 
     async def end(self) -> None:
         """Stop."""
@@ -158,19 +158,19 @@ class Asking:
         with suppress(asyncio.CancelledError):
             await self._task
 
-    async def _ask_on(self, desk: Desk, payment_id: str, actor: Actor) -> None:
+    async def _ask_on(self, ctx: AppContext, payment_id: str, actor: Actor) -> None:
         while True:
             try:
-                self.word = (await ask(desk, payment_id, actor)).value
+                self.word = (await ask(ctx, payment_id, actor)).value
             except PaymentError:
                 self.word = KaspiWord.NO_ANSWER.value
             await asyncio.sleep(_ASK_S)
 
 
-async def _try(desk: Desk, actor: Actor, view: PaymentView, typed: str) -> Verified | str:
+async def _try(ctx: AppContext, actor: Actor, view: PaymentView, typed: str) -> Verified | str:
     """Verify; what to say where it was refused."""
     try:
-        return await verify(desk, VerifyOrder(view.payment_id, typed), actor)
+        return await verify(ctx, VerificationRequest(view.payment_id, typed), actor)
     except PaymentError as error:
         return f"{clean(error.message)}{_next(error, view, typed)}"
 
@@ -201,12 +201,12 @@ async def _green(view: PaymentView, board: screen.Board, keys: Keys, remark: str
     return f"[green]✓ PAID {safe(view.participant_name)} {view.charged}[/]"
 
 
-async def _line_by_line(desk: Desk, actor: Actor, queue: Queue) -> None:
+async def _line_by_line(ctx: AppContext, actor: Actor, queue: Queue) -> None:
     """For a terminal that gives whole lines only: the same in questions and answers."""
     while True:
         await queue.look()
         for number, view in queue.fitting(""):
-            mins = minutes(view, desk.clock())
+            mins = minutes(view, ctx.clock())
             name, category = clean(view.participant_name), clean(view.category or "-")
             typer.echo(
                 f"{number:>3}  {name} · {category} · {view.charged} · {mins} min · {short_state(view)}"
@@ -225,7 +225,7 @@ async def _line_by_line(desk: Desk, actor: Actor, queue: Queue) -> None:
         number_typed = typer.prompt("Operation number on the receipt", default="", show_default=False)
         if not number_typed.strip():
             continue
-        done = await _try(desk, actor, picked, number_typed)
+        done = await _try(ctx, actor, picked, number_typed)
         if isinstance(done, str):
             say(done, fg="red")
         else:

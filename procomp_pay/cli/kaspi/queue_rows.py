@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework.common import safe
-from procomp_pay.cli.payments import wording as words
-from procomp_pay.domain import operation_number
-from procomp_pay.domain import payment_code as short_code
+from procomp_pay.cli.payments import wording
+from procomp_pay.domain import operation_number, payment_code
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.names import search_key
 from procomp_pay.services.kaspi_verification.queue import receipt, waiting
@@ -15,16 +14,16 @@ from procomp_pay.services.registrations.participants import list_participants
 from procomp_pay.services.views import payment as views
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.views.payment import PaymentView
 
 
 class Queue:
     """Who waits, each with a number of their own."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self.clock = desk.clock
+    def __init__(self, ctx: AppContext) -> None:
+        self._desk = ctx
+        self.clock = ctx.clock
         #: A receipt's number that was typed before its payment was picked.
         self.receipt: str | None = None
         self._numbers: dict[str, int] = {}
@@ -71,7 +70,7 @@ class Queue:
         if found.settled_at is None:
             self.receipt = number
             return view
-        when = words.clock_time(found.settled_at)
+        when = wording.clock_time(found.settled_at)
         who = f"{safe(view.participant_name)} ({safe(view.category or '-')})"
         return f"[red]Receipt {number} is used: it settled {who} at {when}. Ask for another receipt[/]"
 
@@ -104,8 +103,8 @@ def _fits(view: PaymentView, parts: list[str]) -> bool:
 
 def _has_code(view: PaymentView, typed: str) -> bool:
     """Whether the payment's code begins so."""
-    part = short_code.folded(typed)
-    return len(part) >= 3 and short_code.folded(view.code or "").startswith(part)
+    part = payment_code.folded(typed)
+    return len(part) >= 3 and payment_code.folded(view.code or "").startswith(part)
 
 
 def as_receipt(typed: str) -> str | None:

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from procomp_pay.cli.framework.common import clean, safe
 from procomp_pay.cli.kaspi.wording import KASPI, minutes, short_state
-from procomp_pay.cli.payments import screens
-from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.payments import screens, wording
 
 if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
@@ -65,7 +64,7 @@ def queue_screen(
     room = max(1, (space.lines - _FRAME) // (1 if wide else 2))
     table = (_table if wide else _narrow_table)(shown[:room], now)
     people = "nobody waits" if not total else f"{total} wait" + ("s" if total == 1 else "")
-    head = Text.assemble(("Kaspi payments to verify", "bold"), f" · {people} · {words.exact_time(now)}")
+    head = Text.assemble(("Kaspi payments to verify", "bold"), f" · {people} · {wording.exact_time(now)}")
     below: list[RenderableType] = []
     if len(shown) > room:
         below.append(Text(f"… and {len(shown) - room} more: type a part of the name", style="dim"))
@@ -119,7 +118,7 @@ def _amount(view: PaymentView) -> str:
 
 
 def _state(view: PaymentView) -> Text:
-    return Text(short_state(view), style=words.COLOURS[view.status])
+    return Text(short_state(view), style=wording.COLOURS[view.status])
 
 
 def payment_screen(

@@ -15,15 +15,15 @@ from procomp_pay.cli.framework.common import (
     operator,
     play_money,
     print_json,
+    run_with_context,
     say,
     settings,
     warn_of_play_money,
-    with_desk,
 )
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Desk
-    from procomp_pay.services.kaspi_verification.verify import Verified, VerifyOrder
+    from procomp_pay.services.context import AppContext
+    from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified
     from procomp_pay.services.views.payment import PaymentView
 
 _EXAMPLES = """[bold]Examples[/]
@@ -93,7 +93,7 @@ def _queue(acting: str | None, *, as_json: bool) -> None:
     actor = operator(acting)
     warn_of_play_money(using, kaspi=True)
     mark = play_money(using, kaspi=True)
-    with_desk(lambda desk: attend(desk, actor, mark), using=using)
+    run_with_context(lambda ctx: attend(ctx, actor, mark), using=using)
 
 
 def _list(*, as_json: bool) -> None:
@@ -102,7 +102,7 @@ def _list(*, as_json: bool) -> None:
     from procomp_pay.cli.kaspi.wording import minutes, short_state
     from procomp_pay.services.kaspi_verification.queue import waiting
 
-    found, now = with_desk(waiting), datetime.now(UTC)
+    found, now = run_with_context(waiting), datetime.now(UTC)
     if as_json:
         more = [{"minutes": minutes(view, now), "state": short_state(view)} for view in found]
         print_json({"items": [view.full() | each for view, each in zip(found, more, strict=True)]})
@@ -136,15 +136,15 @@ def _one(
     using, actor = settings(), operator(acting)
     warn_of_play_money(using, kaspi=True, as_json=as_json)
 
-    async def work(desk: Desk) -> tuple[Verified, PaymentView]:
+    async def work(ctx: AppContext) -> tuple[Verified, PaymentView]:
         from procomp_pay.services.kaspi_verification.verify import verify
         from procomp_pay.services.views import payment as views
 
-        view = await views.one(desk, payment)
-        done = await verify(desk, _order(desk, view, given, override=override), actor)
-        return done, await views.one(desk, view.payment_id)
+        view = await views.one(ctx, payment)
+        done = await verify(ctx, _order(ctx, view, given, override=override), actor)
+        return done, await views.one(ctx, view.payment_id)
 
-    done, view = with_desk(work, using=using)
+    done, view = run_with_context(work, using=using)
     if as_json:
         print_json(_document(done, view) | {"mode": using.kaspi_mode.value})
     else:
@@ -152,18 +152,22 @@ def _one(
 
 
 def _order(
-    desk: Desk, view: PaymentView, given: tuple[str, str | None, str | None, str | None], *, override: bool
-) -> VerifyOrder:
+    ctx: AppContext,
+    view: PaymentView,
+    given: tuple[str, str | None, str | None, str | None],
+    *,
+    override: bool,
+) -> VerificationRequest:
     from procomp_pay.cli.kaspi.wording import paid_at as read_time
     from procomp_pay.domain.money import Currency, Money
-    from procomp_pay.services.kaspi_verification.verify import VerifyOrder
+    from procomp_pay.services.kaspi_verification.verify import VerificationRequest
 
     number, amount, paid_at, reason = given
-    return VerifyOrder(
+    return VerificationRequest(
         payment_id=view.payment_id,
         number=number,
         money=None if amount is None else Money.parse(amount, Currency.KZT),
-        paid_at=read_time(paid_at, desk.clock()),
+        paid_at=read_time(paid_at, ctx.clock()),
         override=override,
         reason=reason,
     )

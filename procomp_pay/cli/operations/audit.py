@@ -14,9 +14,9 @@ from procomp_pay.cli.framework.common import (
     hint,
     operator,
     print_json,
+    run_with_context,
     say,
     settings,
-    with_desk,
     wrap,
 )
 from procomp_pay.domain.errors import Refused
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from procomp_pay.services.audit.seals import Sealed
     from procomp_pay.services.audit.trail import Step, Trail
     from procomp_pay.services.audit.verify import AuditReport, Finding
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
 
 _SHOW = """[bold]Examples[/]
 
@@ -66,12 +66,12 @@ def register(app: typer.Typer) -> None:
 def show(payment: PaymentArgument, as_json: JsonOption = False) -> None:
     """Everything that happened to a payment: who, what, when, why, before and after."""
 
-    async def work(desk: Desk) -> Trail:
+    async def work(ctx: AppContext) -> Trail:
         from procomp_pay.services.audit.trail import trail
 
-        return await trail(desk, payment)
+        return await trail(ctx, payment)
 
-    found = with_desk(work)
+    found = run_with_context(work)
     if as_json:
         entries = [step.full() for step in found.steps]
         print_json({"payment_id": found.payment_id, "entries": entries} | _report(found.report))
@@ -100,17 +100,16 @@ def _trail_lines(found: Trail) -> list[str]:
 
 
 def _day(step: Step) -> str:
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
 
-    return words.day_of(step.entry.at) if step.entry else ""
+    return wording.day_of(step.entry.at) if step.entry else ""
 
 
 def _step_lines(step: Step, found: Trail, day: str) -> list[str]:
     import sys
 
     from procomp_pay.cli.operations import audit_wording as audit_words
-    from procomp_pay.cli.payments import tables
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import tables, wording
 
     entry, lines = step.entry, []
     if _day(step) not in ("", day):
@@ -120,7 +119,7 @@ def _step_lines(step: Step, found: Trail, day: str) -> list[str]:
         return [*lines, f"  {'':8}  {step.link.seq:>2}  {said}"]
     note = f" \N{EN DASH} {entry.note}" if entry.note else ""
     head = f"{audit_words.who(entry)}: {said}{note}"
-    prefix = f"  {words.exact_time(entry.at)}  {step.link.seq:>2}  "
+    prefix = f"  {wording.exact_time(entry.at)}  {step.link.seq:>2}  "
     lines.append(wrap(prefix + clean(head), sys.stdout, indent=" " * len(prefix)))
     rest = [audit_words.change(each) for each in step.changes]
     rest += [f"{name} {value}" for name, value in _marks(entry.source_id, entry.request_id)]
@@ -150,15 +149,15 @@ def verify(
     if root is not None and not _is_root(root):
         raise Refused("A root is 64 hexadecimal digits", next_step="compare it with what audit seal printed")
 
-    async def work(desk: Desk) -> AuditReport:
+    async def work(ctx: AppContext) -> AuditReport:
         from procomp_pay.cli.framework.progress import bar
-        from procomp_pay.services.audit import verify as audit_check
+        from procomp_pay.services.audit import verify as audit_verify
 
-        total = await _entries(desk)
+        total = await _entries(ctx)
         with bar("verifying", lambda: total, quiet=as_json or payment is not None) as seen:
-            return await audit_check.verify(desk, payment, root=root, all_seals=all_seals, seen=seen)
+            return await audit_verify.verify(ctx, payment, root=root, all_seals=all_seals, seen=seen)
 
-    report = with_desk(work)
+    report = run_with_context(work)
     if as_json:
         print_json(_report(report))
     else:
@@ -174,10 +173,10 @@ def _is_root(text: str) -> bool:
     return len(text) == 64 and all(c in "0123456789abcdefABCDEF" for c in text)
 
 
-async def _entries(desk: Desk) -> int:
+async def _entries(ctx: AppContext) -> int:
     from procomp_pay.storage.audit import seals as audit_seals
 
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         return await audit_seals.newest_entry(session)
 
 
@@ -230,15 +229,15 @@ def seal(
     """Seal the audit trail as it stands: one root for the ends of all chains."""
     using, actor = settings(), operator(acting)
 
-    async def work(desk: Desk) -> Sealed:
+    async def work(ctx: AppContext) -> Sealed:
         from procomp_pay.cli.framework.progress import bar
         from procomp_pay.services.audit import seals as audit_seals
 
-        total = await _entries(desk)
+        total = await _entries(ctx)
         with bar("sealing", lambda: total, quiet=as_json) as seen:
-            return await audit_seals.seal(desk, actor.name, force=force, seen=seen)
+            return await audit_seals.seal(ctx, actor.name, force=force, seen=seen)
 
-    made = with_desk(work, using=using)
+    made = run_with_context(work, using=using)
     if as_json:
         print_json(made.full())
     elif only_root:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.payments import wording
 
 if TYPE_CHECKING:
     from procomp_pay.services.audit.trail import Change, Step
@@ -69,7 +69,7 @@ def what(step: Step, view: PaymentView | None) -> str:
         return "this entry cannot be read"
     if view is None or step.move is None:
         return step.entry.action.replace("_", " ").replace(":", ", ")
-    return _DEEDS.get(step.entry.action) or words.deed(step.move, view)
+    return _DEEDS.get(step.entry.action) or wording.deed(step.move, view)
 
 
 def change(each: Change) -> str:

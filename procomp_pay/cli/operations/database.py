@@ -13,14 +13,14 @@ from procomp_pay.cli.framework.common import (
     hint,
     operator,
     print_json,
+    run_with_context,
     say,
     settings,
-    with_desk,
 )
 from procomp_pay.domain.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.maintenance.adoption import Adopted
 
 _UPGRADE = """[bold]Examples[/]
@@ -95,7 +95,7 @@ def adopt(
     """Take over the payments that the platform wrote without this desk."""
     using, actor = settings(), operator(by)
     examine(using.url)
-    found = with_desk(lambda desk: _adopt(desk, actor, dry_run=dry_run, quiet=as_json), using=using)
+    found = run_with_context(lambda ctx: _adopt(ctx, actor, dry_run=dry_run, quiet=as_json), using=using)
     if as_json:
         print_json(
             {
@@ -112,13 +112,13 @@ def adopt(
         raise typer.Exit(6)
 
 
-async def _adopt(desk: Desk, actor: Actor, *, dry_run: bool, quiet: bool) -> Adopted:
+async def _adopt(ctx: AppContext, actor: Actor, *, dry_run: bool, quiet: bool) -> Adopted:
     from procomp_pay.cli.framework.progress import bar
     from procomp_pay.services.maintenance import adoption as use_case
 
-    total = await use_case.size(desk)
+    total = await use_case.size(ctx)
     with bar("looking" if dry_run else "taking over", lambda: total, quiet=quiet) as seen:
-        return await use_case.adopt(desk, actor, dry_run=dry_run, seen=seen)
+        return await use_case.adopt(ctx, actor, dry_run=dry_run, seen=seen)
 
 
 def _show_adopted(found: Adopted, *, dry_run: bool) -> None:

@@ -15,8 +15,8 @@ from procomp_pay.cli.framework.common import (
     hint,
     operator,
     print_json,
+    run_with_context,
     say,
-    with_desk,
     wrap,
 )
 from procomp_pay.cli.framework.paging import CursorOption, LimitOption, print_page, tell_next
@@ -81,20 +81,20 @@ def register(app: typer.Typer) -> None:
 def _wanted(
     state: str | None, kind: str | None, provider: str | None, payment: str | None, since: str | None
 ) -> EventFilter:
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
     from procomp_pay.storage.models.states import EventState
     from procomp_pay.storage.webhooks.listing import EventFilter
 
     known = [each.value for each in EventState]
     if state is not None and state.lower() not in known:
         raise Refused(f"{clean(state[:24])!r} is no state of an event", next_step=f"use {', '.join(known)}")
-    first = words.day(since, "--since")
+    first = wording.day(since, "--since")
     return EventFilter(
         state=EventState(state.lower()) if state else None,
         type=kind,
         provider=provider,
         payment_id=payment,
-        since=words.day_begins(first) if first else None,
+        since=wording.day_begins(first) if first else None,
     )
 
 
@@ -112,7 +112,7 @@ def list_events(
     from procomp_pay.services.webhooks import admin as events
 
     wanted = _wanted(state, kind, provider, payment, since)
-    found, following = with_desk(lambda desk: events.many(desk, wanted, limit=limit, cursor=cursor))
+    found, following = run_with_context(lambda ctx: events.many(ctx, wanted, limit=limit, cursor=cursor))
     if as_json:
         print_page(found, following)
         return
@@ -128,14 +128,13 @@ def list_events(
 
 def _lines(view: EventView) -> list[str]:
     """Two lines: what it is, and why it stands there where that is not plain."""
-    from procomp_pay.cli.payments import tables
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import tables, wording
 
     mark = f"{_MARKS[view.state]} {view.state.value:<8}"
     colour = _COLOURS.get(view.state)
     if colour and common.has_colour():
         mark = typer.style(mark, fg=colour)
-    head = f"{mark} {words.clock_time(view.received_at)}  {clean(view.type)}  {clean(view.event_id)}"
+    head = f"{mark} {wording.clock_time(view.received_at)}  {clean(view.type)}  {clean(view.event_id)}"
     reason = "" if view.state == "done" else _reason(view)
     about = f"payment {view.payment_id}" if view.payment_id else ""
     more = " · ".join(clean(part) for part in (about, reason) if part)
@@ -146,10 +145,10 @@ def _lines(view: EventView) -> list[str]:
 
 
 def _reason(view: EventView) -> str:
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
 
     if view.next_attempt_at is not None and view.attempts:
-        return f"{view.why}; again at {words.clock_time(view.next_attempt_at)}"
+        return f"{view.why}; again at {wording.clock_time(view.next_attempt_at)}"
     return view.why
 
 
@@ -160,20 +159,20 @@ def show(
     """One event with its document, without secrets and without what belongs to a person."""
     from procomp_pay.services.webhooks import admin as events
 
-    view, document = with_desk(lambda desk: events.one(desk, event))
+    view, document = run_with_context(lambda ctx: events.one(ctx, event))
     if as_json:
         print_json(view.full() | {"document": document})
         return
     import simplejson
 
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
 
     for line in _lines(view):
         typer.echo(line)
     rows = {"happened": view.occurred_at, "received": view.received_at, "handled": view.handled_at}
     for name, at in rows.items():
         if at is not None:
-            typer.echo(f"  {name:<9} {words.clock_time(at)}")
+            typer.echo(f"  {name:<9} {wording.clock_time(at)}")
     text = simplejson.dumps(document, use_decimal=True, ensure_ascii=False, indent=2)
     typer.echo("\n".join(clean(line) for line in text.split("\n")))
 
@@ -201,12 +200,12 @@ def replay(
         )
     actor = operator(as_)
 
-    async def work(desk: Any) -> list[Replayed]:
+    async def work(ctx: Any) -> list[Replayed]:
         if event is not None:
-            return [await events.replay_one(desk, event, actor, dry_run=dry_run)]
-        return await events.replay_many(desk, wanted, actor, limit=limit, dry_run=dry_run)
+            return [await events.replay_one(ctx, event, actor, dry_run=dry_run)]
+        return await events.replay_many(ctx, wanted, actor, limit=limit, dry_run=dry_run)
 
-    found = with_desk(work)
+    found = run_with_context(work)
     failed = [each for each in found if not dry_run and each.state in ("pending", "dead")]
     if as_json:
         items = [

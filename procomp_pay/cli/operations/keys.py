@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import JsonOption, clean, hint, print_json, say, settings, with_desk
+from procomp_pay.cli.framework.common import (
+    JsonOption,
+    clean,
+    hint,
+    print_json,
+    run_with_context,
+    say,
+    settings,
+)
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.maintenance.key_rotation import Count, Rotation
 
 _ROTATE = """[bold]Examples[/]
@@ -48,7 +56,7 @@ def rotate(
 ) -> None:
     """Put everything that is encrypted under the newest key."""
     using = settings()
-    found = with_desk(lambda desk: _work(desk, using, check=check, quiet=as_json), using=using)
+    found = run_with_context(lambda ctx: _work(ctx, using, check=check, quiet=as_json), using=using)
     left: Count = found["left"]
     if as_json:
         shown = {name: value for name, value in found.items() if name != "left"}
@@ -59,24 +67,24 @@ def rotate(
         raise typer.Exit(6)
 
 
-async def _work(desk: Desk, using: Settings, *, check: bool, quiet: bool) -> dict[str, Any]:
+async def _work(ctx: AppContext, using: Settings, *, check: bool, quiet: bool) -> dict[str, Any]:
     from procomp_pay.cli.framework.progress import bar
     from procomp_pay.services.bootstrap import key_file
     from procomp_pay.services.maintenance import key_rotation as use_case
 
     made = False
     if not check and using.encryption_keys is None:
-        made = await use_case.add_key_where_due(desk, key_file(using))
-    total = await use_case.size(desk)
+        made = await use_case.add_key_where_due(ctx, key_file(using))
+    total = await use_case.size(ctx)
     with bar("looking" if check else "rotating", lambda: total, quiet=quiet) as seen:
         if check:
             done: Rotation | None = None
-            left = await use_case.count(desk, seen=seen)
+            left = await use_case.count(ctx, seen=seen)
         else:
-            done = await use_case.rotate(desk, seen=seen)
+            done = await use_case.rotate(ctx, seen=seen)
             left = done.left
     return {
-        "keys": len(desk.keyring),
+        "keys": len(ctx.keyring),
         "new_key_made": made,
         "rotated": done.rotated if done else 0,
         "left": left,

@@ -11,16 +11,16 @@ from procomp_pay.cli.framework.common import (
     clean,
     hint,
     print_json,
+    run_with_context,
     say,
     settings,
     warn_of_play_money,
-    with_desk,
 )
 from procomp_pay.domain.errors import PaymentError, Unavailable
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.maintenance.run import Pass
 
 _EXAMPLES = """[bold]Examples[/]
@@ -44,7 +44,7 @@ def maintain(as_json: JsonOption = False) -> None:
     """
     using = settings()
     warn_of_play_money(using, as_json=as_json)
-    done = with_desk(lambda desk: _pass_alone(desk, using), using=using)
+    done = run_with_context(lambda ctx: _pass_alone(ctx, using), using=using)
     problems = done.events_failed + len(done.failures)
     if as_json:
         counts = {
@@ -64,31 +64,31 @@ def maintain(as_json: JsonOption = False) -> None:
         raise typer.Exit(6)
 
 
-async def _pass_alone(desk: Desk, using: Settings) -> Pass:
+async def _pass_alone(ctx: AppContext, using: Settings) -> Pass:
     from procomp_pay.services.maintenance.run import one_pass
-    from procomp_pay.services.maintenance.stalled_work import tell_of_stalled
+    from procomp_pay.services.maintenance.stalled_work import alert_stalled_work
     from procomp_pay.storage.database.locks import maintenance_lock
 
-    async with maintenance_lock(desk.db) as ours:
+    async with maintenance_lock(ctx.db) as ours:
         if not ours:
             raise Unavailable(
                 "Another maintain is running", next_step="let it finish; cron will come again by itself"
             )
-        await tell_of_stalled(desk)  # before it is made good
-        done = await one_pass(desk)
+        await alert_stalled_work(ctx)  # before it is made good
+        done = await one_pass(ctx)
         if using.audit_seal_hours is not None:
-            await _seal(desk, using.audit_seal_hours, done)
+            await _seal(ctx, using.audit_seal_hours, done)
         return done
 
 
-async def _seal(desk: Desk, hours: int, done: Pass) -> None:
+async def _seal(ctx: AppContext, hours: int, done: Pass) -> None:
     """Seal the audit trail where its time has come; its trouble is one of the pass's failures."""
     from datetime import timedelta
 
     from procomp_pay.services.audit.seals import seal_if_due
 
     try:
-        await seal_if_due(desk, "maintain", timedelta(hours=hours))
+        await seal_if_due(ctx, "maintain", timedelta(hours=hours))
     except PaymentError as error:
         done.failures.append(f"audit seal: {error.message}")
 

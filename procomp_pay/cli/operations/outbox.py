@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework.common import JsonOption, clean, hint, print_json, say, with_desk, wrap
+from procomp_pay.cli.framework.common import JsonOption, clean, hint, print_json, run_with_context, say, wrap
 from procomp_pay.domain.destinations import Destination
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ def list_messages(
 ) -> None:
     """What there was to tell, newest first, and what became of it."""
 
-    async def work(desk: Any) -> list[Told]:
+    async def work(ctx: Any) -> list[Told]:
         from procomp_pay.services.notifications import outbox
 
         wanted = {"state": state.value if state else None, "topic": topic, "payment_id": payment}
-        return await outbox.newest(desk, limit=limit, **wanted)
+        return await outbox.newest(ctx, limit=limit, **wanted)
 
-    found = with_desk(work)
+    found = run_with_context(work)
     if as_json:
         from procomp_pay.services.notifications.outbox import as_document
 
@@ -96,11 +96,11 @@ def list_messages(
 
 
 def _lines(told: Told) -> list[str]:
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
 
     message, deliveries = told
     about = f" · payment {message.payment_id}" if message.payment_id else ""
-    lines = [f"{message.id}  {clean(message.topic)} · {words.clock_time(message.created_at)}{about}"]
+    lines = [f"{message.id}  {clean(message.topic)} · {wording.clock_time(message.created_at)}{about}"]
     lines += [wrap(f"    {_delivery_line(each)}", sys.stdout, indent=" " * 6) for each in deliveries]
     if message.skipped:
         note = f"{'held back: ' if message.state == 'held' else ''}{clean(message.skipped)}"
@@ -111,14 +111,14 @@ def _lines(told: Told) -> list[str]:
 
 
 def _delivery_line(row: Delivery) -> str:
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
 
     to = f" to {clean(row.recipient)}" if row.recipient else ""
     when = row.finished_at or (row.next_attempt_at if row.state == "waiting" else None)
     at = f"{' since' if row.state == 'dead' else ', next try' if row.state == 'waiting' else ''} "
     tries = f", {row.attempts} attempts" if row.attempts > 1 else ""
     error = f": {clean(row.last_error)}" if row.last_error else ""
-    said = f"{at}{words.clock_time(when)}" if when else ""
+    said = f"{at}{wording.clock_time(when)}" if when else ""
     return f"{_MARKS[row.state]} {row.destination.replace('_', ' ')}{to} {row.state}{said}{tries}{error}"
 
 
@@ -131,12 +131,12 @@ def show(
 ) -> None:
     """One message: what it says, and each delivery."""
 
-    async def work(desk: Any) -> Told:
+    async def work(ctx: Any) -> Told:
         from procomp_pay.services.notifications import outbox
 
-        return await outbox.one(desk, message)
+        return await outbox.one(ctx, message)
 
-    told = with_desk(work)
+    told = run_with_context(work)
     from procomp_pay.services.notifications.outbox import as_document
 
     document = as_document(told)
@@ -167,14 +167,14 @@ def replay(
     if (message is None) == (not dead) or (destination is not None and not dead):
         raise typer.BadParameter("name a message, or say --dead (with --destination, if you like)")
 
-    async def work(desk: Any) -> int:
+    async def work(ctx: Any) -> int:
         from procomp_pay.services.notifications import outbox
 
         if message is not None:
-            return await outbox.replay_one(desk, message, dry_run=dry_run)
-        return await outbox.replay_dead(desk, destination, dry_run=dry_run)
+            return await outbox.replay_one(ctx, message, dry_run=dry_run)
+        return await outbox.replay_dead(ctx, destination, dry_run=dry_run)
 
-    count = with_desk(work)
+    count = run_with_context(work)
     if as_json:
         print_json({"deliveries": count, "dry_run": dry_run})
         return
@@ -189,20 +189,24 @@ def try_out(
     as_json: JsonOption = False,
 ) -> None:
     """Try every way that is configured, now: mail, the platform's webhook, alerts."""
-    from procomp_pay.domain.notifications import Fate
+    from procomp_pay.domain.notifications import DeliveryOutcome
 
-    async def work(desk: Any) -> Any:
+    async def work(ctx: Any) -> Any:
         from procomp_pay.services.notifications import outbox
 
-        return await outbox.try_out(desk, to)
+        return await outbox.try_out(ctx, to)
 
-    trials = with_desk(work)
-    failed = any(each.answer.fate not in (Fate.DELIVERED, Fate.SKIPPED) for each in trials)
+    trials = run_with_context(work)
+    failed = any(
+        each.answer.outcome not in (DeliveryOutcome.DELIVERED, DeliveryOutcome.SKIPPED) for each in trials
+    )
     if as_json:
         print_json({"tests": [each.full() for each in trials], "exit_code": 5 if failed else 0})
     else:
         for each in trials:
-            mark = {Fate.DELIVERED: "✓", Fate.SKIPPED: "-"}.get(each.answer.fate, "✗")
+            mark = {DeliveryOutcome.DELIVERED: "✓", DeliveryOutcome.SKIPPED: "-"}.get(
+                each.answer.outcome, "✗"
+            )
             where = f"{each.destination.replace('_', ' ')} {clean(each.recipient)}".strip()
             said = clean(each.answer.words) or "taken"
             typer.echo(wrap(f"{mark} {where}: {said}", sys.stdout))

@@ -13,15 +13,15 @@ from procomp_pay.cli.framework.common import (
     is_interactive,
     operator,
     print_json,
+    run_with_context,
     say,
     settings,
     warn_of_play_money,
-    with_desk,
 )
 from procomp_pay.domain.errors import Conflict
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.views.payment import PaymentView
 
 _EXAMPLES = """[bold]Examples[/]
@@ -50,22 +50,22 @@ def cancel(
     using = settings()
     actor = operator(acting)
 
-    async def look(desk: Desk) -> PaymentView:
+    async def look(ctx: AppContext) -> PaymentView:
         from procomp_pay.services.views import payment as views
 
-        return await views.one(desk, payment)
+        return await views.one(ctx, payment)
 
-    async def work(desk: Desk) -> PaymentView:
+    async def work(ctx: AppContext) -> PaymentView:
         from procomp_pay.services.lifecycle.cancel import cancel as end
 
-        await end(desk, (await look(desk)).payment_id, actor)
-        return await look(desk)
+        await end(ctx, (await look(ctx)).payment_id, actor)
+        return await look(ctx)
 
-    view = with_desk(look, using=using)
+    view = run_with_context(look, using=using)
     warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=as_json)
     if not yes:
         _ask(view)
-    view = with_desk(work, using=using)
+    view = run_with_context(work, using=using)
     mode = using.kaspi_mode if view.channel.is_kaspi else using.stripe_mode
     if as_json:
         print_json(view.full() | {"provider_open": view.provider_open, "mode": mode.value})
@@ -94,13 +94,13 @@ def _ask(view: PaymentView) -> None:
 
 
 def _show(view: PaymentView) -> None:
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
     from procomp_pay.cli.payments.tables import status_lines
 
     for line in status_lines(view):
         typer.echo(line)
     if view.provider_open and view.channel.is_kaspi and not view.channel.recallable:
-        until = f" until {words.clock_time(view.expires_at)}" if view.expires_at else ""
+        until = f" until {wording.clock_time(view.expires_at)}" if view.expires_at else ""
         say(
             f"Kaspi cannot recall a QR: it lives{until} and is watched. Take it out of the customer's sight.",
             fg="yellow",

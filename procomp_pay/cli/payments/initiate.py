@@ -12,16 +12,23 @@ from procomp_pay.cli.framework.common import (
     JsonOption,
     operator,
     print_json,
+    run_with_context,
     say,
     settings,
     warn_of_play_money,
-    with_desk,
 )
-from procomp_pay.cli.payments.initiate_options import METHODS_HELP, Method, Wish, check, check_phone, order
+from procomp_pay.cli.payments.initiate_options import (
+    METHODS_HELP,
+    InitiateOptions,
+    Method,
+    check,
+    check_phone,
+    order,
+)
 from procomp_pay.cli.payments.initiate_output import save, show
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.views.payment import Opening, PaymentView
 
 _EXAMPLES = """[bold]Examples[/]
@@ -75,32 +82,32 @@ def initiate(
     An open payment of the same participant and method is shown again, never made twice.
     With --watch the exit code is 0 when it is paid and 3 when it is not.
     """
-    wish = Wish(
+    options = InitiateOptions(
         participant, method, amount, currency, return_url, idempotency_key, intent_only, link, phone, yes
     )
-    check(wish, qr_file)
-    check_phone(wish, watch=watch or qr_file is not None, as_json=as_json)
+    check(options, qr_file)
+    check_phone(options, watch=watch or qr_file is not None, as_json=as_json)
     using = settings()
     actor = operator(acting)
-    warn_of_play_money(using, kaspi=wish.is_kaspi, as_json=as_json)
+    warn_of_play_money(using, kaspi=options.is_kaspi, as_json=as_json)
     started: list[str] = []
 
-    async def work(desk: Desk) -> int:
+    async def work(ctx: AppContext) -> int:
         from procomp_pay.services.initiation.initiate import initiate as start
         from procomp_pay.services.views import payment as views
 
-        begun = await start(desk, await order(desk, wish), actor)
+        begun = await start(ctx, await order(ctx, options), actor)
         started.append(begun.payment_id)
-        opening = await views.opening(desk, begun.payment_id)
+        opening = await views.opening(ctx, begun.payment_id)
         if qr_file is not None:
             save(opening, qr_file)
         if begun.reused and not as_json:
             say("This payment was open already: it is the same one, not a second.", dim=True)
         shown = opening.view
         if watch or not as_json:
-            shown = await show(desk, opening, actor, watch=watch, quiet=as_json)
+            shown = await show(ctx, opening, actor, watch=watch, quiet=as_json)
         if as_json:
-            mode = using.kaspi_mode if wish.is_kaspi else using.stripe_mode
+            mode = using.kaspi_mode if options.is_kaspi else using.stripe_mode
             print_json(_document(opening, shown, reused=begun.reused, mode=mode.value))
         if not watch:
             return 0
@@ -109,7 +116,7 @@ def initiate(
         return exit_code(shown)
 
     try:
-        code = with_desk(work, using=using)
+        code = run_with_context(work, using=using)
     except KeyboardInterrupt:
         from procomp_pay.cli.payments.watch import stopped
 

@@ -15,8 +15,8 @@ from procomp_pay.domain.errors import Refused
 if TYPE_CHECKING:
     from procomp_pay.domain.money import Money
     from procomp_pay.domain.states import Channel
-    from procomp_pay.services.context import Desk
-    from procomp_pay.services.initiation.initiate import Order
+    from procomp_pay.services.context import AppContext
+    from procomp_pay.services.initiation.initiate import InitiateRequest
 
 METHODS_HELP = "kaspi_qr, apple_pay or google_pay."
 
@@ -30,7 +30,7 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class InitiateOptions:
     """What was typed."""
 
     participant_id: str
@@ -49,86 +49,86 @@ class Wish:
         return self.method is Method.KASPI_QR
 
 
-def check(wish: Wish, qr_file: Path | None) -> None:
+def check(options: InitiateOptions, qr_file: Path | None) -> None:
     """What can be refused before anything is opened."""
     from procomp_pay.cli.payments.qr import checked_file
 
-    if wish.is_kaspi and wish.intent_only:
+    if options.is_kaspi and options.intent_only:
         raise typer.BadParameter("--intent-only is for apple_pay and google_pay")
-    if wish.link and not wish.is_kaspi:
+    if options.link and not options.is_kaspi:
         raise typer.BadParameter("--link is for kaspi_qr")
-    if wish.intent_only and qr_file is not None:
+    if options.intent_only and qr_file is not None:
         raise typer.BadParameter("a bare intent has no QR: leave out --qr-file or --intent-only")
     checked_file(qr_file)
-    url = wish.return_url
+    url = options.return_url
     if url is not None and not (url.startswith(("https://", "http://")) and url.isprintable()):
         raise Refused(
             f"--return-url {clean(url[:60])!r} is not a web address", next_step="write it with https://"
         )
-    key = wish.idempotency_key
+    key = options.idempotency_key
     if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
         raise Refused(
             "An idempotency key is 1 to 255 printable characters", next_step="--idempotency-key ORDER-17"
         )
 
 
-def check_phone(wish: Wish, *, watch: bool, as_json: bool) -> None:
+def check_phone(options: InitiateOptions, *, watch: bool, as_json: bool) -> None:
     from procomp_pay.cli.payments import invoice as starting_remote
 
-    if wish.phone is None:
+    if options.phone is None:
         return
-    if not wish.is_kaspi or wish.link:
+    if not options.is_kaspi or options.link:
         raise typer.BadParameter("--phone is for kaspi_qr, instead of a QR or a link")
     if watch:
         raise typer.BadParameter(
             "an invoice has no QR and may not be asked about on a timer: no --watch here"
         )
-    starting_remote.check(yes=wish.yes, as_json=as_json)
+    starting_remote.check(yes=options.yes, as_json=as_json)
 
 
-def _channel(wish: Wish) -> Channel:
+def _channel(options: InitiateOptions) -> Channel:
     from procomp_pay.domain.states import Channel
 
-    if wish.phone is not None:
+    if options.phone is not None:
         return Channel.KASPI_REMOTE
-    if wish.is_kaspi:
-        return Channel.KASPI_LINK if wish.link else Channel.KASPI_QR
-    return Channel.STRIPE_INTENT if wish.intent_only else Channel.STRIPE_CHECKOUT
+    if options.is_kaspi:
+        return Channel.KASPI_LINK if options.link else Channel.KASPI_QR
+    return Channel.STRIPE_INTENT if options.intent_only else Channel.STRIPE_CHECKOUT
 
 
-async def order(desk: Desk, wish: Wish) -> Order:
+async def order(ctx: AppContext, options: InitiateOptions) -> InitiateRequest:
     from procomp_pay.domain.states import PaymentMethod
-    from procomp_pay.services.initiation.initiate import Order
+    from procomp_pay.services.initiation.initiate import InitiateRequest
 
     phone = None
-    if wish.phone is not None:
+    if options.phone is not None:
         from procomp_pay.cli.payments.invoice import confirmed
 
-        phone = await confirmed(desk, wish.phone, yes=wish.yes)
-    return Order(
-        participant_id=wish.participant_id,
-        method=PaymentMethod(wish.method.value.upper()),
-        channel=_channel(wish),
-        requested=await _requested(desk, wish),
-        return_url=wish.return_url,
-        idempotency_key=wish.idempotency_key,
+        phone = await confirmed(ctx, options.phone, yes=options.yes)
+    return InitiateRequest(
+        participant_id=options.participant_id,
+        method=PaymentMethod(options.method.value.upper()),
+        channel=_channel(options),
+        requested=await _requested(ctx, options),
+        return_url=options.return_url,
+        idempotency_key=options.idempotency_key,
         phone=phone,
     )
 
 
-async def _requested(desk: Desk, wish: Wish) -> Money | None:
+async def _requested(ctx: AppContext, options: InitiateOptions) -> Money | None:
     """The amount that was typed, in the currency that was meant; ``None`` takes the fee as it stands."""
     from procomp_pay.domain.money import Currency, Money
     from procomp_pay.services.views import payment as views
 
-    if wish.amount is None and wish.currency is None:
+    if options.amount is None and options.currency is None:
         return None
-    if wish.amount is not None and wish.currency is not None:
-        return Money.parse(wish.amount, wish.currency)
-    fees = await views.fees_for(desk, wish.participant_id)
-    if wish.amount is not None:
-        return Money.parse(wish.amount, Currency.KZT if wish.is_kaspi else fees.main.currency)
-    currency = Money.parse(1, str(wish.currency)).currency
+    if options.amount is not None and options.currency is not None:
+        return Money.parse(options.amount, options.currency)
+    fees = await views.fees_for(ctx, options.participant_id)
+    if options.amount is not None:
+        return Money.parse(options.amount, Currency.KZT if options.is_kaspi else fees.main.currency)
+    currency = Money.parse(1, str(options.currency)).currency
     fee = fees.in_currency(currency)
     if fee is None:
         raise Refused(

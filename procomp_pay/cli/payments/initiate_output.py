@@ -11,11 +11,11 @@ from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
     from procomp_pay.cli.payments.qr import Picture
-    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.views.payment import Opening, PaymentView
 
 
-async def show(desk: Desk, opening: Opening, actor: Actor, *, watch: bool, quiet: bool) -> PaymentView:
+async def show(ctx: AppContext, opening: Opening, actor: Actor, *, watch: bool, quiet: bool) -> PaymentView:
     from procomp_pay.cli.payments import screens
     from procomp_pay.cli.payments.invoice import show as show_invoice
     from procomp_pay.domain.states import Channel
@@ -39,7 +39,7 @@ async def show(desk: Desk, opening: Opening, actor: Actor, *, watch: bool, quiet
         return view
     from procomp_pay.cli.payments.watch import follow_on_screen
 
-    view = await follow_on_screen(desk, view.payment_id, actor, picture=picture, quiet=quiet)
+    view = await follow_on_screen(ctx, view.payment_id, actor, picture=picture, quiet=quiet)
     if not quiet:
         console.print(screens.last_word(view, utf8=console.encoding.startswith("utf")))
     return view
@@ -67,12 +67,12 @@ def _picture(opening: Opening) -> Picture | None:
 
 def _below(opening: Opening, picture: Picture | None) -> list[str]:
     """What stands under the facts where nothing is followed: until when, and the ways to pay as text."""
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
 
     view = opening.view
     lines = _ways(opening) if picture is None else []
     if view.expires_at is not None:
-        lines.append(f"[dim]until[/] {words.clock_time(view.expires_at)}")
+        lines.append(f"[dim]until[/] {wording.clock_time(view.expires_at)}")
     return lines
 
 

@@ -9,11 +9,11 @@ import typer
 from procomp_pay.cli.framework.common import clean, hint, is_interactive, say
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.views.payment import PaymentView
 
 
-async def confirmed(desk: Desk, typed: str, *, yes: bool) -> str:
+async def confirmed(ctx: AppContext, typed: str, *, yes: bool) -> str:
     """The number as Kaspi takes it, after Kaspi's name for it was shown and agreed to.
 
     :raises Refused: no number of Kazakhstan, or the scheme has no invoices.
@@ -24,7 +24,7 @@ async def confirmed(desk: Desk, typed: str, *, yes: bool) -> str:
     from procomp_pay.providers.kaspi.service import KaspiPaymentService
 
     phone = read_phone(typed)
-    service = desk.providers.of(Channel.KASPI_REMOTE)
+    service = ctx.providers.of(Channel.KASPI_REMOTE)
     if not isinstance(service, KaspiPaymentService):
         raise TypeError("Kaspi's channels lead to Kaspi")
     name = clean(await service.client_name(phone))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from procomp_pay.cli.framework.common import safe
 from procomp_pay.cli.payments import block_text as bigtext
-from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.payments import wording
 from procomp_pay.cli.payments.qr import Picture, drawn
 from procomp_pay.domain.states import PaymentStatus
 
@@ -68,7 +68,7 @@ def facts(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
         "",
         *amount_lines(view, large=large),
         "",
-        f"{words.METHODS[view.method]} · {words.how_to_pay(view)}",
+        f"{wording.METHODS[view.method]} · {wording.how_to_pay(view)}",
         f"[dim]payment[/] {view.payment_id}",
         *([f"[dim]code[/]    [bold]{view.code}[/]"] if view.code else []),
     ]
@@ -76,12 +76,12 @@ def facts(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
 
 def now_line(view: PaymentView, now: datetime, trouble: str | None = None) -> str:
     """How it stands at this moment, with the countdown."""
-    colour = words.COLOURS[view.status]
+    colour = wording.COLOURS[view.status]
     line = f"[bold {colour}]{view.status}[/]"
     if view.status is PaymentStatus.PENDING and view.expires_at is not None:
         over = view.expires_at <= now
-        line += " asking one last time" if over else f" [bold]{words.left(view.expires_at, now)}[/] left"
-    line += f" · {safe(words.state(view))}"
+        line += " asking one last time" if over else f" [bold]{wording.left(view.expires_at, now)}[/] left"
+    line += f" · {safe(wording.state(view))}"
     if trouble:
         line += f"\n[bold yellow]! no connection, trying again[/] [dim]({safe(trouble)})[/]"
     return line
@@ -136,10 +136,10 @@ def last_word(view: PaymentView, *, utf8: bool = True) -> RenderableType:
         lines += [Text(line, style=f"bold {colour}") for line in bigtext.large("PAID", "█" if utf8 else "#")]
         lines.append(Text(""))
     else:
-        colour = words.COLOURS[view.status]
+        colour = wording.COLOURS[view.status]
         lines.append(Text(_TITLES[view.status], style=f"bold {colour}"))
     if odd or view.status is not PaymentStatus.COMPLETED:
-        lines.append(Text.from_markup(safe(words.state(view))))
+        lines.append(Text.from_markup(safe(wording.state(view))))
     paid = "✓ PAID " if view.status is PaymentStatus.COMPLETED else ""  # the word too: for a reader, a log
     lines += [Text.from_markup(paid + line if n == 0 else line) for n, line in enumerate(_proof(view))]
     return Panel(Group(*lines), border_style=colour, box=box.HEAVY, padding=(0, 2), expand=False)
@@ -148,10 +148,10 @@ def last_word(view: PaymentView, *, utf8: bool = True) -> RenderableType:
 def _proof(view: PaymentView) -> list[str]:
     found = [
         f"[bold]{view.charged}[/] · {safe(view.participant_name)}",
-        f"{safe(view.tournament_name)} · {words.METHODS[view.method]}",
+        f"{safe(view.tournament_name)} · {wording.METHODS[view.method]}",
     ]
     if view.operation_number:
         found.append(f"Kaspi operation {safe(view.operation_number)}")
     when = view.completed_at or view.updated_at
-    found.append(f"{words.clock_time(when)} · {view.payment_id}" + (f" · {view.code}" if view.code else ""))
+    found.append(f"{wording.clock_time(when)} · {view.payment_id}" + (f" · {view.code}" if view.code else ""))
     return found

@@ -13,10 +13,10 @@ from procomp_pay.cli.framework.common import (
     hint,
     operator,
     print_json,
+    run_with_context,
     say,
     settings,
     warn_of_play_money,
-    with_desk,
 )
 from procomp_pay.cli.framework.paging import CursorOption, LimitOption, print_page, tell_next
 from procomp_pay.cli.payments.initiate_options import METHODS_HELP, Method
@@ -24,7 +24,7 @@ from procomp_pay.domain.errors import NotFound, Refused, Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.views.payment import PaymentView
     from procomp_pay.storage.payments.listing import Filter
 
@@ -74,8 +74,8 @@ def status(
     using = settings()
     followed: list[str] = []
 
-    async def work(desk: Desk) -> PaymentView:
-        view = await _find(desk, participant, payment)
+    async def work(ctx: AppContext) -> PaymentView:
+        view = await _find(ctx, participant, payment)
         if not (refresh or watch):
             return view
         warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=as_json)
@@ -86,16 +86,16 @@ def status(
                 next_step=f"ask when the customer says it is paid: {_again(view)}",
             )
         if refresh:
-            view = await _refreshed(desk, view, actor, as_json=as_json, watch=watch)
+            view = await _refreshed(ctx, view, actor, as_json=as_json, watch=watch)
         if watch:
             from procomp_pay.cli.payments.watch import follow_on_screen
 
             followed.append(view.payment_id)
-            view = await follow_on_screen(desk, view.payment_id, actor, quiet=as_json)
+            view = await follow_on_screen(ctx, view.payment_id, actor, quiet=as_json)
         return view
 
     try:
-        view = with_desk(work, using=using)
+        view = run_with_context(work, using=using)
     except KeyboardInterrupt:
         from procomp_pay.cli.payments.watch import stopped
 
@@ -105,12 +105,12 @@ def status(
     _show_status(view, using=using, as_json=as_json, watched=watch, with_mode=refresh or watch)
 
 
-async def _find(desk: Desk, participant: str | None, payment: str | None) -> PaymentView:
+async def _find(ctx: AppContext, participant: str | None, payment: str | None) -> PaymentView:
     from procomp_pay.services.views import payment as views
 
     if payment is None:
-        return await _of_participant(desk, str(participant))
-    view = await views.one(desk, payment)
+        return await _of_participant(ctx, str(participant))
+    view = await views.one(ctx, payment)
     if participant not in (None, view.participant_id):
         raise NotFound(
             f"Payment {clean(payment[:64])} is not of participant {clean(str(participant)[:64])!r}",
@@ -119,17 +119,17 @@ async def _find(desk: Desk, participant: str | None, payment: str | None) -> Pay
     return view
 
 
-async def _of_participant(desk: Desk, participant: str) -> PaymentView:
+async def _of_participant(ctx: AppContext, participant: str) -> PaymentView:
     """The latest payment of a participant; a payment's code is understood too."""
-    from procomp_pay.domain import payment_code as short_code
+    from procomp_pay.domain import payment_code
     from procomp_pay.services.views import payment as views
 
     try:
-        return await views.latest(desk, participant)
+        return await views.latest(ctx, participant)
     except NotFound:
-        if not short_code.looks_like_one(participant):
+        if not payment_code.looks_like_one(participant):
             raise
-        return await views.one(desk, participant)
+        return await views.one(ctx, participant)
 
 
 def _again(view: PaymentView) -> str:
@@ -137,13 +137,13 @@ def _again(view: PaymentView) -> str:
 
 
 async def _refreshed(
-    desk: Desk, view: PaymentView, actor: Actor, *, as_json: bool, watch: bool
+    ctx: AppContext, view: PaymentView, actor: Actor, *, as_json: bool, watch: bool
 ) -> PaymentView:
-    from procomp_pay.services.lifecycle.polling import look_after
+    from procomp_pay.services.lifecycle.polling import poll_payment
     from procomp_pay.services.views import payment as views
 
     try:
-        await look_after(desk, view.payment_id, actor)
+        await poll_payment(ctx, view.payment_id, actor)
     except Unavailable as error:
         if watch:
             return view  # following tries again by itself
@@ -153,7 +153,7 @@ async def _refreshed(
             f"{error.message}; {'this is' if not as_json else 'we only know'} how it stood before",
             next_step=f"again in a minute: procomp-pay status --payment {view.payment_id} --refresh",
         ) from error
-    return await views.one(desk, view.payment_id)
+    return await views.one(ctx, view.payment_id)
 
 
 def _show_status(view: PaymentView, *, using: Any, as_json: bool, watched: bool, with_mode: bool) -> None:
@@ -189,7 +189,7 @@ def history(
     """All payments of a participant: what happened to each, and what was paid back."""
     from procomp_pay.services.views import payment as views
 
-    entries = with_desk(lambda desk: views.history(desk, participant))
+    entries = run_with_context(lambda ctx: views.history(ctx, participant))
     if as_json:
         print_json(
             {"items": [view.full() | {"moves": [move.full() for move in moves]} for view, moves in entries]}
@@ -232,7 +232,7 @@ def list_payments(
     from procomp_pay.services.views import payment as views
 
     wanted = replace(_wanted(status, method, tournament, since, until), disputed=disputed or None)
-    found, following = with_desk(lambda desk: views.many(desk, wanted, limit=limit, cursor=cursor))
+    found, following = run_with_context(lambda ctx: views.many(ctx, wanted, limit=limit, cursor=cursor))
     if as_json:
         print_page(found, following)
         return
@@ -257,17 +257,17 @@ def _wanted(
     since: str | None = None,
     until: str | None = None,
 ) -> Filter:
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
     from procomp_pay.domain.states import PaymentMethod
     from procomp_pay.storage.payments.listing import Filter
 
-    first, last = words.day(since, "--since"), words.day(until, "--until")
+    first, last = wording.day(since, "--since"), wording.day(until, "--until")
     if first and last and last < first:
         raise Refused(f"--until {last} is before --since {first}", next_step="swap the two")
     return Filter(
         status=status,
         method=PaymentMethod(method.value.upper()) if method else None,
         tournament_id=tournament,
-        since=words.day_begins(first) if first else None,
-        until=words.day_begins(last, plus_days=1) if last else None,
+        since=wording.day_begins(first) if first else None,
+        until=wording.day_begins(last, plus_days=1) if last else None,
     )

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from procomp_pay.cli.framework.common import clean, has_colour, wrap
-from procomp_pay.cli.payments import refund_wording as back_words
-from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.payments import refund_wording, wording
 from procomp_pay.domain.states import PaymentStatus
 
 if TYPE_CHECKING:
@@ -37,9 +36,9 @@ def status_lines(view: PaymentView) -> list[str]:
     place = clean(view.tournament_name) + (f" · {clean(view.category)}" if view.category else "")
     rows = [
         ("amount", bold(str(view.charged)) + _other_amounts(view)),
-        ("method", words.METHODS[view.method] + (f" ({clean(view.wallet)})" if view.wallet else "")),
+        ("method", wording.METHODS[view.method] + (f" ({clean(view.wallet)})" if view.wallet else "")),
         ("tournament", place),
-        ("started", f"{words.clock_time(view.created_at)} by {clean(view.started_by)}"),
+        ("started", f"{wording.clock_time(view.created_at)} by {clean(view.started_by)}"),
         *_ends(view),
         *_back(view),
         *([("code", bold(view.code))] if view.code else []),
@@ -47,7 +46,7 @@ def status_lines(view: PaymentView) -> list[str]:
         ("participant", view.participant_id),
     ]
     name = bold(clean(view.participant_name))
-    sentence = wrap(clean(words.state(view)), sys.stdout)
+    sentence = wrap(clean(wording.state(view)), sys.stdout)
     head = [f"{_mark(view)} {name}  {_status(view)}", *(f"  {line}" for line in sentence.splitlines())]
     return [*head, *(f"  {dim(f'{label:<11}')} {value}" for label, value in rows)]
 
@@ -55,11 +54,11 @@ def status_lines(view: PaymentView) -> list[str]:
 def _ends(view: PaymentView) -> list[tuple[str, str]]:
     found = []
     if view.completed_at is not None:
-        found.append(("paid", words.clock_time(view.completed_at)))
+        found.append(("paid", wording.clock_time(view.completed_at)))
     elif view.expires_at is not None:
         over = view.status is PaymentStatus.PENDING and view.expires_at <= datetime.now(UTC)
         note = " (over: ask the provider with --refresh)" if over else ""
-        found.append(("until", words.clock_time(view.expires_at) + note))
+        found.append(("until", wording.clock_time(view.expires_at) + note))
     if view.operation_number:
         found.append(("operation", clean(view.operation_number)))
     return found
@@ -67,12 +66,12 @@ def _ends(view: PaymentView) -> list[tuple[str, str]]:
 
 def _back(view: PaymentView) -> list[tuple[str, str]]:
     found = [
-        ("refund", clean(back_words.refund_line(each, words.clock_time(each.created_at))))
+        ("refund", clean(refund_wording.refund_line(each, wording.clock_time(each.created_at))))
         for each in view.refunds
     ]
     if view.dispute is not None:
-        due = words.clock_time(view.dispute.due_at) if view.dispute.due_at else None
-        found.append(("dispute", clean(back_words.dispute_line(view.dispute, due))))
+        due = wording.clock_time(view.dispute.due_at) if view.dispute.due_at else None
+        found.append(("dispute", clean(refund_wording.dispute_line(view.dispute, due))))
     return found
 
 
@@ -86,16 +85,16 @@ def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list
     first = entries[0][0]
     lines = [f"{bold(clean(first.participant_name))} · {clean(first.tournament_name)}"]
     for view, moves in entries:
-        head = f"{_mark(view)} {_status(view)}  {bold(str(view.charged))}  {words.METHODS[view.method]}"
+        head = f"{_mark(view)} {_status(view)}  {bold(str(view.charged))}  {wording.METHODS[view.method]}"
         lines += ["", f"{head}  {dim('refunded')} {_refunded(view)}"]
-        lines.append(f"  {dim(view.payment_id)} {clean(words.state(view))}")
+        lines.append(f"  {dim(view.payment_id)} {clean(wording.state(view))}")
         day = ""
         for entry in moves:
-            on = words.day_of(entry.at)
+            on = wording.day_of(entry.at)
             if on != day:
                 day = on
                 lines.append(f"  {dim(on)}")
-            said = f"    {words.exact_time(entry.at)}  {clean(words.move(entry, view))}"
+            said = f"    {wording.exact_time(entry.at)}  {clean(wording.move(entry, view))}"
             lines.append(wrap(said, sys.stdout, indent=" " * 14))
     return lines
 
@@ -111,8 +110,8 @@ def list_lines(views: Sequence[PaymentView]) -> list[str]:
         head = f"{_mark(view)} {_pad(_status(view), 10, len(view.status))} {amount:>16}  "
         room = width - 2 - 10 - 1 - max(16, len(amount)) - 2
         lines.append(head + bold(_cut(clean(view.participant_name), room)))
-        flag = f"{back_words.flag(view)} · " if view.dispute else ""
-        rest = f"{flag}{words.METHODS[view.method]} · {words.clock_time(view.created_at)} · "
+        flag = f"{refund_wording.flag(view)} · " if view.dispute else ""
+        rest = f"{flag}{wording.METHODS[view.method]} · {wording.clock_time(view.created_at)} · "
         tournament = _cut(clean(view.tournament_name), width - 2 - len(view.payment_id) - 2 - len(rest))
         lines.append(dim(f"  {view.payment_id}  {rest}{tournament}"))
     return lines
@@ -125,8 +124,8 @@ def _table(views: Iterable[PaymentView]) -> list[str]:
             view.status.value + _flags(view),
             str(view.charged),
             _refunded(view),
-            words.METHODS[view.method],
-            words.clock_time(view.created_at),
+            wording.METHODS[view.method],
+            wording.clock_time(view.created_at),
             view.payment_id,
             clean(view.participant_name),
             clean(view.tournament_name),
@@ -158,12 +157,12 @@ def _refunded(view: PaymentView) -> str:
 
 
 def _flags(view: PaymentView) -> str:
-    dispute = f" {back_words.flag(view)}" if view.dispute else ""
+    dispute = f" {refund_wording.flag(view)}" if view.dispute else ""
     return (" LATE" if view.is_late else "") + (" TWICE" if view.is_duplicate else "") + dispute
 
 
 def _mark(view: PaymentView) -> str:
-    mark = "!" if back_words.is_odd(view) else _MARKS.get(view.status, "✗")
+    mark = "!" if refund_wording.is_odd(view) else _MARKS.get(view.status, "✗")
     return typer.style(mark, fg=_colour(view), bold=True) if has_colour() else mark
 
 
@@ -172,7 +171,7 @@ def _status(view: PaymentView) -> str:
 
 
 def _colour(view: PaymentView) -> str:
-    return "yellow" if back_words.is_odd(view) else words.COLOURS[view.status]
+    return "yellow" if refund_wording.is_odd(view) else wording.COLOURS[view.status]
 
 
 def bold(text: str) -> str:

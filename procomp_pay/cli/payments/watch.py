@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from procomp_pay.cli.framework.common import clean, err, hint, say
-from procomp_pay.cli.payments import screens
-from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.payments import screens, wording
 from procomp_pay.domain.errors import Unavailable
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.services.lifecycle.polling import look_if_due
+from procomp_pay.services.lifecycle.polling import poll_if_due
 from procomp_pay.services.views import payment as views
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from procomp_pay.cli.payments.qr import Picture
-    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.views.payment import PaymentView
 
 #: Between two looks at our own database, and two pictures on the screen, in seconds.
@@ -79,21 +78,21 @@ class Watched:
 Show = Callable[[Watched, datetime], None]
 
 
-async def follow(desk: Desk, payment_id: str, actor: Actor, show: Show) -> PaymentView:
+async def follow(ctx: AppContext, payment_id: str, actor: Actor, show: Show) -> PaymentView:
     """Follow a payment until nothing more is expected of it.
 
     :param show: called about twice a second.
     :raises Unavailable: its time is over and the provider or the database still does not answer.
     """
-    state = Watched(await views.one(desk, payment_id))
+    state = Watched(await views.one(ctx, payment_id))
     over = asyncio.Event()
     helpers = [
-        asyncio.create_task(_again(over, _read_on, desk, state)),
-        asyncio.create_task(_again(over, _ask_on, desk, state, actor)),
+        asyncio.create_task(_again(over, _read_on, ctx, state)),
+        asyncio.create_task(_again(over, _ask_on, ctx, state, actor)),
     ]
     try:
         while True:
-            now = desk.clock()
+            now = ctx.clock()
             show(state, now)
             if state.view.is_final:
                 return state.view
@@ -119,19 +118,19 @@ async def _again(over: asyncio.Event, step: Callable[..., Awaitable[None]], *giv
                 await over.wait()
 
 
-async def _read_on(desk: Desk, state: Watched) -> None:
+async def _read_on(ctx: AppContext, state: Watched) -> None:
     try:
-        state.view = await views.one(desk, state.view.payment_id)
+        state.view = await views.one(ctx, state.view.payment_id)
         state.database_trouble = None
     except Unavailable as error:
         state.database_trouble = error
 
 
-async def _ask_on(desk: Desk, state: Watched, actor: Actor) -> None:
-    state.asked_at = desk.clock()
+async def _ask_on(ctx: AppContext, state: Watched, actor: Actor) -> None:
+    state.asked_at = ctx.clock()
     every = None if state.view.channel.is_kaspi else _STRIPE_EVERY
     try:
-        if await look_if_due(desk, state.view.payment_id, actor, at_least_every=every):
+        if await poll_if_due(ctx, state.view.payment_id, actor, at_least_every=every):
             state.provider_trouble = None
     except Unavailable as error:
         state.provider_trouble = error
@@ -147,20 +146,20 @@ def _gave_up(trouble: Unavailable, payment_id: str) -> Unavailable:
 
 
 async def follow_on_screen(
-    desk: Desk, payment_id: str, actor: Actor, *, picture: Picture | None = None, quiet: bool = False
+    ctx: AppContext, payment_id: str, actor: Actor, *, picture: Picture | None = None, quiet: bool = False
 ) -> PaymentView:
     """Follow with a live screen at a terminal, with one line for each change elsewhere.
 
     :param quiet: say nothing (``--json``).
     """
     if quiet:
-        return await follow(desk, payment_id, actor, lambda _state, _now: None)
+        return await follow(ctx, payment_id, actor, lambda _state, _now: None)
     console = err()
     if not console.is_terminal or os.environ.get("TERM") == "dumb":
-        return await follow(desk, payment_id, actor, _line_by_line())
+        return await follow(ctx, payment_id, actor, _line_by_line())
     live, show = _live(console, picture)
     with live:
-        return await follow(desk, payment_id, actor, show)
+        return await follow(ctx, payment_id, actor, show)
 
 
 def _live(console: Console, picture: Picture | None) -> tuple[AbstractContextManager[Any], Show]:
@@ -187,11 +186,11 @@ def _line_by_line() -> Show:
 
     def show(state: Watched, now: datetime) -> None:
         nonlocal last
-        line = f"{state.view.status} {words.state(state.view)}"
+        line = f"{state.view.status} {wording.state(state.view)}"
         if obstacle := state.obstacle(now):
             line += f" (no connection, trying again: {obstacle})"
         if line != last:
-            say(f"{words.exact_time(now)} {clean(line)}")
+            say(f"{wording.exact_time(now)} {clean(line)}")
             last = line
 
     return show

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from procomp_pay.cli.payments import refund_wording as back_words
+from procomp_pay.cli.payments import refund_wording
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
 
@@ -133,7 +133,7 @@ def _paid(view: PaymentView) -> str:
         notes.append("LATE: it came after the end, a person decides what becomes of it")
     if view.is_duplicate:
         notes.append("PAID TWICE: another payment took the place, this one goes back")
-    return "; ".join(["paid", *notes, *back_words.notes(view)])
+    return "; ".join(["paid", *notes, *refund_wording.notes(view)])
 
 
 def _still_watched(view: PaymentView) -> str:
@@ -174,7 +174,7 @@ _SOURCES = {
 def deed(entry: Move, view: PaymentView) -> str:
     """What an entry of the audit trail did; what is unknown is shown as it stands."""
     kaspi = view.channel.is_kaspi
-    if (back := back_words.move(entry, view)) is not None:
+    if (back := refund_wording.move(entry, view)) is not None:
         said = back
     elif entry.action == "processing:moved":
         said = "scanned by the customer" if kaspi else "with the bank"

@@ -14,8 +14,8 @@ from procomp_pay.cli.framework.common import (
     is_interactive,
     operator,
     print_json,
+    run_with_context,
     say,
-    with_desk,
 )
 from procomp_pay.cli.framework.paging import CursorOption, LimitOption, print_page, tell_next
 
@@ -61,7 +61,7 @@ def list_them(
     from procomp_pay.services.reconciliation import discrepancies as use
 
     wanted = _filter(kind, state, tournament, provider, payment)
-    found, following = with_desk(lambda desk: use.many(desk, wanted, limit=limit, cursor=cursor))
+    found, following = run_with_context(lambda ctx: use.many(ctx, wanted, limit=limit, cursor=cursor))
     if as_json:
         print_page(found, following)
         return
@@ -110,7 +110,7 @@ def show(
     """What our books say, what the provider says, and what to do next."""
     from procomp_pay.services.reconciliation import discrepancies as use
 
-    found = with_desk(lambda desk: use.one(desk, discrepancy))
+    found = run_with_context(lambda ctx: use.one(ctx, discrepancy))
     if as_json:
         print_json(found.full())
         return
@@ -144,7 +144,7 @@ def resolve(
         if not typer.confirm("Give the rest of the payment back?", default=False, err=True):
             say("Left as it is.", fg="yellow")
             raise typer.Exit(3)
-    done = with_desk(lambda desk: use.resolve(desk, discrepancy, use.How(how), note, actor))
+    done = run_with_context(lambda ctx: use.resolve(ctx, discrepancy, use.How(how), note, actor))
     if as_json:
         print_json(done.full())
         return

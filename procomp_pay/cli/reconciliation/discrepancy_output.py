@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from procomp_pay.cli.framework.common import clean, wrap
-from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.payments import wording
 from procomp_pay.cli.payments.tables import bold, dim
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def table(found: Sequence[DiscrepancyView]) -> list[str]:
             (
                 each.kind,
                 each.provider or "-",
-                words.clock_time(each.opened_at),
+                wording.clock_time(each.opened_at),
                 each.discrepancy_id,
                 each.payment_id or clean(each.ref),
                 clean(_what(each)),
@@ -70,7 +70,7 @@ def table(found: Sequence[DiscrepancyView]) -> list[str]:
     for each in found:
         state = "" if each.is_open else f"  {each.resolution}"
         lines.append(f"{bold(each.kind)}  {clean(_what(each))}{state}")
-        lines.append(dim(f"  {each.discrepancy_id}  {words.clock_time(each.opened_at)}"))
+        lines.append(dim(f"  {each.discrepancy_id}  {wording.clock_time(each.opened_at)}"))
     return lines
 
 
@@ -88,12 +88,12 @@ def page(view: DiscrepancyView) -> list[str]:
         (name.lower() if name != "the provider" else "provider", _theirs(view)),
         *_others(view),
         *_override(view),
-        ("found", f"{words.clock_time(view.opened_at)}, last seen {words.clock_time(view.last_seen_at)}"),
+        ("found", f"{wording.clock_time(view.opened_at)}, last seen {wording.clock_time(view.last_seen_at)}"),
         ("payment", view.payment_id or "none of ours"),
         ("id", view.discrepancy_id),
     ]
     if not view.is_open:
-        when = words.clock_time(view.resolved_at) if view.resolved_at else "?"
+        when = wording.clock_time(view.resolved_at) if view.resolved_at else "?"
         rows.append(("resolved", f"{when} by {clean(view.resolved_by)}: {clean(view.note)}"))
     lines += [f"  {dim(f'{label:<10}')} {clean(value)}" for label, value in rows]
     return lines + (_said(_DO.get(view.kind, "")) if view.is_open else [])

@@ -20,20 +20,20 @@ from procomp_pay.cli.framework.common import (
     hint,
     operator,
     print_json,
+    run_with_context,
     say,
     settings,
     show_error,
     warn_of_play_money,
-    with_desk,
 )
 from procomp_pay.domain.errors import ConfigurationError, PaymentError, ProviderUnavailable, Unavailable
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
     from procomp_pay.providers.statements.reader import Statement
-    from procomp_pay.services.context import Actor, Desk
+    from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.reconciliation.report import Report
-    from procomp_pay.services.reconciliation.run import Order
+    from procomp_pay.services.reconciliation.run import ReconcileRequest
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -95,8 +95,8 @@ def reconcile(
             stack, provider, wanted, statement, mapping, dry_run=dry_run, is_ours=yes, using=using
         )
         progress = stack.enter_context(_progress(quiet=as_json))
-        reports, trouble = with_desk(
-            lambda desk: _run_alone(desk, orders, actor, progress, dry_run=dry_run), using=using
+        reports, trouble = run_with_context(
+            lambda ctx: _run_alone(ctx, orders, actor, progress, dry_run=dry_run), using=using
         )
     _tell(reports, trouble, as_json=as_json)
     if code := _exit_code(reports, trouble):
@@ -108,14 +108,14 @@ def _window(since: str | None, until: str | None) -> tuple[datetime | None, date
 
     :raises typer.BadParameter: no days, the last before the first, or days that have not begun.
     """
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
     from procomp_pay.domain.errors import Refused
 
     try:
-        first, last = words.day(since, "--since"), words.day(until, "--until")
-        begins = words.day_begins(first) if first else None
-        ends = words.day_begins(last, plus_days=1) if last else None
-        starts = words.day_begins(last) if last else None
+        first, last = wording.day(since, "--since"), wording.day(until, "--until")
+        begins = wording.day_begins(first) if first else None
+        ends = wording.day_begins(last, plus_days=1) if last else None
+        starts = wording.day_begins(last) if last else None
     except Refused as error:
         raise typer.BadParameter(error.message) from None
     if first and last and last < first:
@@ -137,8 +137,8 @@ def _orders(
     dry_run: bool,
     is_ours: bool,
     using: Settings,
-) -> list[Order]:
-    from procomp_pay.services.reconciliation.run import PROVIDERS, Order
+) -> list[ReconcileRequest]:
+    from procomp_pay.services.reconciliation.run import PROVIDERS, ReconcileRequest
 
     since, until = window
     if statement is None:
@@ -147,11 +147,11 @@ def _orders(
         names = [each for each in PROVIDERS if provider.value in (each, "all") and _is_set_up(using, each)]
         if not names:
             raise ConfigurationError("No provider is configured", next_step="procomp-pay doctor")
-        return [Order(name, since, until, dry_run=dry_run) for name in names]
+        return [ReconcileRequest(name, since, until, dry_run=dry_run) for name in names]
     found = stack.enter_context(_open(statement, None if provider is Which.ALL else provider.value, mapping))
     if not is_ours:
         _check_owner(found, using)
-    return [Order(found.provider, since, until, found, clean(statement.name), dry_run, is_ours)]
+    return [ReconcileRequest(found.provider, since, until, found, clean(statement.name), dry_run, is_ours)]
 
 
 def _check_owner(found: Statement, using: Settings) -> None:
@@ -187,8 +187,8 @@ def _open(path: Path, provider: str | None, mapping: Path | None) -> Any:
 
 
 async def _run_alone(
-    desk: Desk,
-    orders: list[Order],
+    ctx: AppContext,
+    orders: list[ReconcileRequest],
     actor: Actor,
     seen: Callable[[str, str, int], None],
     *,
@@ -200,7 +200,7 @@ async def _run_alone(
 
     reports: list[Report] = []
     trouble: PaymentError | None = None
-    async with reconcile_lock(desk.db) as ours:
+    async with reconcile_lock(ctx.db) as ours:
         if not ours and not dry_run:
             raise Unavailable(
                 "Another reconcile is running", next_step="let it finish; cron will come again by itself"
@@ -209,7 +209,7 @@ async def _run_alone(
             name = order.provider
             try:
                 reports.append(
-                    await compare(desk, order, actor, seen=lambda word, n, name=name: seen(name, word, n))  # type: ignore[misc]
+                    await compare(ctx, order, actor, seen=lambda word, n, name=name: seen(name, word, n))  # type: ignore[misc]
                 )
             except (ProviderUnavailable, ConfigurationError) as error:
                 if len(orders) == 1:

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework.common import clean, wrap
-from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.payments import wording
 from procomp_pay.cli.payments.tables import bold, dim
 
 if TYPE_CHECKING:
-    from procomp_pay.domain.reconciliation.records import Finding, Theirs
-    from procomp_pay.services.reconciliation.report import Report, Told
+    from procomp_pay.domain.reconciliation.records import Mismatch, ProviderRecord
+    from procomp_pay.services.reconciliation.report import MismatchOutcome, Report
 
 #: Differences of one run that a terminal shows; ``discrepancies list`` has them all.
 _MOST = 20
@@ -47,8 +47,8 @@ def summary(report: Report) -> str:
 
 def window(report: Report) -> str:
     """The days, in Almaty."""
-    first = report.since.astimezone(words.ALMATY).date()
-    last = (report.until - timedelta(microseconds=1)).astimezone(words.ALMATY).date()
+    first = report.since.astimezone(wording.ALMATY).date()
+    last = (report.until - timedelta(microseconds=1)).astimezone(wording.ALMATY).date()
     return str(first) if first == last else f"{first} to {last}"
 
 
@@ -86,10 +86,12 @@ def _head(report: Report) -> list[str]:
 
 
 def _notes(report: Report) -> list[str]:
-    found = [f"A run of {words.clock_time(each)} was killed half way: its window is in this one." for each in
-             report.interrupted]  # fmt: skip
-    if report.moving:
-        found.append(f"{report.moving} payments changed meanwhile: left for the next run.")
+    found = [
+        f"A run of {wording.clock_time(each)} was killed half way: its window is in this one."
+        for each in report.interrupted
+    ]
+    if report.changed_since_read:
+        found.append(f"{report.changed_since_read} payments changed meanwhile: left for the next run.")
     if report.skipped:
         found.append(f"{report.skipped} lines could not be read: nothing is called missing at the provider.")
     if report.is_foreign:
@@ -105,14 +107,14 @@ def cut(report: Report) -> str:
     )
 
 
-def _told(told: Told) -> list[str]:
+def _told(told: MismatchOutcome) -> list[str]:
     finding = told.finding
-    who = finding.ours.payment_id if finding.ours else clean(finding.mark)
+    who = finding.ours.payment_id if finding.ours else clean(finding.reference)
     text = f"{finding.kind}  {who}  {difference(finding)}"
     return [f"      {each}" for each in wrap(text, sys.stdout).splitlines()]
 
 
-def difference(finding: Finding) -> str:
+def difference(finding: Mismatch) -> str:
     """What differs, in one sentence."""
     ours, theirs = finding.ours, finding.theirs
     mine = f"{ours.money} {ours.status}" if ours else "not in our books"
@@ -120,7 +122,7 @@ def difference(finding: Finding) -> str:
     return f"{finding.what} (here: {mine}{said})"
 
 
-def _said(theirs: Theirs) -> str:
+def _said(theirs: ProviderRecord) -> str:
     amount = f"{theirs.amount:,.2f}".replace(",", "\N{NO-BREAK SPACE}") if theirs.amount is not None else ""
     line = f", line {theirs.number}" if theirs.number else ""
     money = f"{amount}\N{NO-BREAK SPACE}{clean(theirs.currency)}" if amount else ""
@@ -133,4 +135,4 @@ def _number(count: int) -> str:
 
 def moment(text: str) -> str:
     """A time that a document holds."""
-    return words.clock_time(datetime.fromisoformat(text))
+    return wording.clock_time(datetime.fromisoformat(text))

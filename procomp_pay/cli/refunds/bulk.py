@@ -18,20 +18,20 @@ from procomp_pay.cli.framework.common import (
     hint,
     operator,
     print_json,
+    run_with_context,
     say,
     settings,
     warn_of_play_money,
-    with_desk,
 )
-from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.payments import wording
 from procomp_pay.cli.payments.tables import bold, dim
-from procomp_pay.cli.refunds.options import Wish
+from procomp_pay.cli.refunds.options import RefundOptions
 from procomp_pay.services.refunds import bulk
 from procomp_pay.services.refunds.bulk_report import Ending, Line, Report, Tally
 from procomp_pay.services.registrations.tournaments import find_tournament
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
 
 #: Lines of one kind that are shown; ``--json`` has more.
 _MOST_SHOWN = 20
@@ -48,42 +48,46 @@ _TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    order: bulk.BulkOrder
+    order: bulk.BulkRefundRequest
     name: str
     report: Report
 
 
-def refund_all(tournament: str, wish: Wish) -> None:
+def refund_all(tournament: str, options: RefundOptions) -> None:
     """Pay a whole tournament back."""
     using = settings()
-    actor = operator(wish.acting)
+    actor = operator(options.acting)
 
-    async def look(desk: Desk) -> _Found:
-        found = await find_tournament(desk, tournament)
-        order = bulk.BulkOrder(found.tournament_id, wish.reason)
-        return _Found(order, found.name, await bulk.survey(desk, order))
+    async def look(ctx: AppContext) -> _Found:
+        found = await find_tournament(ctx, tournament)
+        order = bulk.BulkRefundRequest(found.tournament_id, options.reason)
+        return _Found(order, found.name, await bulk.survey(ctx, order))
 
-    found = with_desk(look, using=using)
-    warn_of_play_money(using, as_json=wish.as_json)
-    if wish.dry_run and wish.as_json:
+    found = run_with_context(look, using=using)
+    warn_of_play_money(using, as_json=options.as_json)
+    if options.dry_run and options.as_json:
         print_json({"dry_run": True, "tournament_id": found.order.tournament_id} | found.report.full())
         return
-    if not wish.as_json:
-        _show(found.report, f"{found.name}: what would happen ({wish.reason})", err=not wish.dry_run)
-    if wish.dry_run:
+    if not options.as_json:
+        _show(found.report, f"{found.name}: what would happen ({options.reason})", err=not options.dry_run)
+    if options.dry_run:
         say("Dry run: nothing was done.", fg="yellow")
         return
     total = found.report.of(Ending.TO_DO).count
-    if total and not wish.yes and not typer.confirm(f"Pay back {total} payments?", default=False, err=True):
+    if (
+        total
+        and not options.yes
+        and not typer.confirm(f"Pay back {total} payments?", default=False, err=True)
+    ):
         say("Left as it is.", fg="yellow")
         raise typer.Exit(3)
 
-    async def work(desk: Desk) -> Report:
-        with _until_ctrl_c() as stop, _bar(total, quiet=wish.as_json) as seen:
-            return await bulk.run(desk, found.order, actor, seen=seen, stop=stop)
+    async def work(ctx: AppContext) -> Report:
+        with _until_ctrl_c() as stop, _bar(total, quiet=options.as_json) as seen:
+            return await bulk.run(ctx, found.order, actor, seen=seen, stop=stop)
 
-    report = with_desk(work, using=using)
-    if wish.as_json:
+    report = run_with_context(work, using=using)
+    if options.as_json:
         print_json({"dry_run": False, "tournament_id": found.order.tournament_id} | report.full())
     else:
         _show(report, found.name, err=False)
@@ -121,7 +125,7 @@ def _show(report: Report, title: str, *, err: bool) -> None:
 
 def _totals(tally: Tally) -> list[str]:
     return [
-        f"    {words.METHODS[method]:<12} {each.count:>6}  {_money(each.amount):>18} {currency}"
+        f"    {wording.METHODS[method]:<12} {each.count:>6}  {_money(each.amount):>18} {currency}"
         for (method, currency), each in sorted(tally.sums.items())
     ]
 

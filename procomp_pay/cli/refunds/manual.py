@@ -10,48 +10,50 @@ from procomp_pay.cli.framework.common import (
     clean,
     operator,
     print_json,
+    run_with_context,
     say,
     settings,
     warn_of_play_money,
-    with_desk,
 )
 from procomp_pay.cli.refunds.refund import document, mode_of, money_of, show
 
 if TYPE_CHECKING:
-    from procomp_pay.cli.refunds.options import Wish
+    from procomp_pay.cli.refunds.options import RefundOptions
     from procomp_pay.domain.money import Money
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.refunds.create import Refunded
     from procomp_pay.services.refunds.manual import MadeInApp
     from procomp_pay.services.views.payment import PaymentView
 
 
-def record(payment: str, number: str, amount: str | None, currency: str | None, wish: Wish) -> None:
+def record(
+    payment: str, number: str, amount: str | None, currency: str | None, options: RefundOptions
+) -> None:
     """Show what will be written down, ask, write it down."""
     using = settings()
-    actor = operator(wish.acting)
+    actor = operator(options.acting)
 
-    async def look(desk: Desk) -> tuple[PaymentView, MadeInApp, Money]:
+    async def look(ctx: AppContext) -> tuple[PaymentView, MadeInApp, Money]:
         from procomp_pay.services.refunds import manual as use
         from procomp_pay.services.views import payment as views
 
-        view = await views.one(desk, payment)
-        made = use.MadeInApp(view.payment_id, number, wish.reason, money_of(view, amount, currency))
-        return view, made, await use.check_made(desk, made)
+        view = await views.one(ctx, payment)
+        made = use.MadeInApp(view.payment_id, number, options.reason, money_of(view, amount, currency))
+        return view, made, await use.check_made(ctx, made)
 
-    view, made, money = with_desk(look, using=using)
-    warn_of_play_money(using, kaspi=True, as_json=wish.as_json)
-    if not wish.yes:
+    view, made, money = run_with_context(look, using=using)
+    warn_of_play_money(using, kaspi=True, as_json=options.as_json)
+    if not options.yes:
         _ask(view, number, money)
 
-    async def work(desk: Desk) -> Refunded:
+    async def work(ctx: AppContext) -> Refunded:
         from procomp_pay.services.refunds import manual as use
 
-        return await use.record_made(desk, made, actor)
+        return await use.record_made(ctx, made, actor)
 
-    done = with_desk(work, using=using)
-    if wish.as_json:
-        print_json(document(done, wish, mode_of(using, view)))
+    done = run_with_context(work, using=using)
+    if options.as_json:
+        print_json(document(done, options, mode_of(using, view)))
     else:
         show(done, view)
 

@@ -16,20 +16,20 @@ from procomp_pay.cli.framework.common import (
     is_interactive,
     operator,
     print_json,
+    run_with_context,
     say,
     settings,
     warn_of_play_money,
-    with_desk,
 )
-from procomp_pay.cli.refunds.options import Wish
+from procomp_pay.cli.refunds.options import RefundOptions
 from procomp_pay.domain.errors import Conflict, OutcomeUnknown, ProviderUnavailable, Unavailable
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
     from procomp_pay.domain.money import Money
     from procomp_pay.providers.kaspi.refunds import RefundQr
-    from procomp_pay.services.context import Actor, Desk
-    from procomp_pay.services.refunds.create import Plan, Refunded, RefundOrder
+    from procomp_pay.services.context import Actor, AppContext
+    from procomp_pay.services.refunds.create import Plan, RefundCommand, Refunded
     from procomp_pay.services.views.payment import PaymentView
 
 _EXAMPLES = """[bold]Examples[/]
@@ -91,7 +91,7 @@ def refund(
     """
     if reason is None:
         raise typer.BadParameter('say why, for the audit: --reason "…"')
-    wish = Wish(reason, yes, dry_run, as_json, acting)
+    options = RefundOptions(reason, yes, dry_run, as_json, acting)
     whole = tournament is not None or everything
     if whole and (payment or amount or currency or force or idempotency_key):
         raise typer.BadParameter("--tournament --all stands alone: no PAYMENT, part, --force or key with it")
@@ -108,46 +108,52 @@ def refund(
             raise typer.BadParameter("--made-in-app goes with PAYMENT, --amount and --reason alone")
         from procomp_pay.cli.refunds.manual import record
 
-        record(str(payment), made_in_app, amount, currency, wish)
+        record(str(payment), made_in_app, amount, currency, options)
         return
     if tournament is not None:
         from procomp_pay.cli.refunds.bulk import refund_all
 
-        refund_all(tournament, wish)
+        refund_all(tournament, options)
     else:
-        _refund_one(str(payment), wish, amount, currency, force=force, key=idempotency_key)
+        _refund_one(str(payment), options, amount, currency, force=force, key=idempotency_key)
 
 
 def _refund_one(
-    payment: str, wish: Wish, amount: str | None, currency: str | None, *, force: bool, key: str | None
+    payment: str,
+    options: RefundOptions,
+    amount: str | None,
+    currency: str | None,
+    *,
+    force: bool,
+    key: str | None,
 ) -> None:
     using = settings()
-    actor = operator(wish.acting)
+    actor = operator(options.acting)
 
-    async def look(desk: Desk) -> tuple[PaymentView, RefundOrder, Plan | None]:
+    async def look(ctx: AppContext) -> tuple[PaymentView, RefundCommand, Plan | None]:
         from procomp_pay.services.refunds import create as use
         from procomp_pay.services.views import payment as views
 
-        view = await views.one(desk, payment)
-        order = use.RefundOrder(
-            view.payment_id, wish.reason, money_of(view, amount, currency), key, force, at_desk=True
+        view = await views.one(ctx, payment)
+        order = use.RefundCommand(
+            view.payment_id, options.reason, money_of(view, amount, currency), key, force, at_desk=True
         )
         try:
-            return view, order, await use.plan(desk, order)
+            return view, order, await use.plan(ctx, order)
         except Conflict:
-            if key is None or wish.dry_run:
+            if key is None or options.dry_run:
                 raise
             return view, order, None  # it may be the key's own refund that stands in the way
 
-    view, order, plan = with_desk(look, using=using)
-    warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=wish.as_json)
+    view, order, plan = run_with_context(look, using=using)
+    warn_of_play_money(using, kaspi=view.channel.is_kaspi, as_json=options.as_json)
     mode = mode_of(using, view)
-    if wish.dry_run and plan is not None:
-        _show_dry_run(view, plan, wish, mode)
+    if options.dry_run and plan is not None:
+        _show_dry_run(view, plan, options, mode)
         return
-    if not wish.yes and plan is not None:
-        _ask(view, plan, wish)
-    _act(replace(order, before=plan.before if plan else None), actor, using, wish, view)
+    if not options.yes and plan is not None:
+        _ask(view, plan, options)
+    _act(replace(order, before=plan.before if plan else None), actor, using, options, view)
 
 
 def money_of(view: PaymentView, amount: str | None, currency: str | None) -> Money | None:
@@ -160,34 +166,36 @@ def mode_of(using: Settings, view: PaymentView) -> str:
     return (using.kaspi_mode if view.channel.is_kaspi else using.stripe_mode).value
 
 
-def _act(order: RefundOrder, actor: Actor, using: Settings, wish: Wish, view: PaymentView) -> None:
+def _act(
+    order: RefundCommand, actor: Actor, using: Settings, options: RefundOptions, view: PaymentView
+) -> None:
     trouble: list[Unavailable] = []
 
-    async def work(desk: Desk) -> Refunded | None:
+    async def work(ctx: AppContext) -> Refunded | None:
         from procomp_pay.services.refunds import create as use
         from procomp_pay.services.refunds.customer_scan import customer_scan
         from procomp_pay.services.views import payment as views
 
         try:
-            scan = await customer_scan(desk, order.payment_id, _show_qr)
-            return await use.refund(desk, replace(order, customer_scan=scan), actor)
+            scan = await customer_scan(ctx, order.payment_id, _show_qr)
+            return await use.refund(ctx, replace(order, customer_scan=scan), actor)
         except (ProviderUnavailable, OutcomeUnknown) as error:
             trouble.append(error)
-            now = await views.one(desk, order.payment_id)
+            now = await views.one(ctx, order.payment_id)
             kept = [each for each in now.refunds if each.is_unknown]
-            return await use.state_of(desk, kept[-1].refund_id) if kept else None
+            return await use.state_of(ctx, kept[-1].refund_id) if kept else None
 
     try:
-        done = with_desk(work, using=using)
+        done = run_with_context(work, using=using)
     except KeyboardInterrupt:
         say("\nStopped while it was being asked for: it may go back all the same. Look before you ask again.")
         hint(f"procomp-pay status --payment {order.payment_id}")
         raise typer.Exit(130) from None
-    if done is None or (trouble and not wish.as_json):
+    if done is None or (trouble and not options.as_json):
         raise trouble[0]
-    if wish.as_json:
+    if options.as_json:
         told = {"detail": trouble[0].message} if trouble else {}
-        print_json(document(done, wish, mode_of(using, view)) | told)
+        print_json(document(done, options, mode_of(using, view)) | told)
     else:
         show(done, view)
     if code := exit_code(done):
@@ -218,14 +226,14 @@ def exit_code(done: Refunded) -> int:
     return 3
 
 
-def document(done: Refunded, wish: Wish, mode: str) -> dict[str, Any]:
+def document(done: Refunded, options: RefundOptions, mode: str) -> dict[str, Any]:
     return {
         "refund_id": done.refund_id,
         "payment_id": done.payment_id,
         "state": done.state.value,
         "amount": done.money.amount,
         "currency": done.money.currency.value,
-        "reason": wish.reason,
+        "reason": options.reason,
         "provider_refund_id": done.provider_refund_id,
         "failure_reason": done.failure_reason,
         "payment_status": done.payment_status.value,
@@ -233,9 +241,9 @@ def document(done: Refunded, wish: Wish, mode: str) -> dict[str, Any]:
     }
 
 
-def _show_dry_run(view: PaymentView, plan: Plan, wish: Wish, mode: str) -> None:
-    if not wish.as_json:
-        for line in summary(view, plan, wish.reason):
+def _show_dry_run(view: PaymentView, plan: Plan, options: RefundOptions, mode: str) -> None:
+    if not options.as_json:
+        for line in summary(view, plan, options.reason):
             typer.echo(line)
         say("Dry run: nothing was done.", fg="yellow")
         return
@@ -243,21 +251,21 @@ def _show_dry_run(view: PaymentView, plan: Plan, wish: Wish, mode: str) -> None:
     print_json(
         {"dry_run": True, "payment_id": plan.payment_id, "participant_id": plan.participant_id}
         | {name: money.amount for name, money in amounts.items()}
-        | {"currency": plan.paid.currency.value, "way": plan.way, "reason": wish.reason, "mode": mode}
+        | {"currency": plan.paid.currency.value, "way": plan.way, "reason": options.reason, "mode": mode}
     )
 
 
 def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
     """What a refund will do, for the person who is asked."""
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
     from procomp_pay.cli.payments.tables import bold, dim
 
     place = clean(view.tournament_name) + (f" · {clean(view.category)}" if view.category else "")
-    when = f", {words.clock_time(view.completed_at)}" if view.completed_at else ""
+    when = f", {wording.clock_time(view.completed_at)}" if view.completed_at else ""
     free = "" if plan.rest.amount or view.is_duplicate else "; the participant has not paid any more then"
     rows = [
         ("for", place),
-        ("paid", f"{plan.paid} by {words.METHODS[view.method]}{when}"),
+        ("paid", f"{plan.paid} by {wording.METHODS[view.method]}{when}"),
         *([("went back", f"{plan.before} before, or on its way")] if plan.before.amount else []),
         ("goes back", f"{bold(str(plan.money))} {plan.way}"),
         ("stays", f"{plan.rest}{free}"),
@@ -269,8 +277,8 @@ def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
     return [head, *(f"  {dim(f'{label:<11}')} {value}" for label, value in rows)]
 
 
-def _ask(view: PaymentView, plan: Plan, wish: Wish) -> None:
-    for line in summary(view, plan, wish.reason):
+def _ask(view: PaymentView, plan: Plan, options: RefundOptions) -> None:
+    for line in summary(view, plan, options.reason):
         typer.echo(line, err=True)
     if not typer.confirm(f"Pay {plan.money} back?", default=False, err=True):
         say("Left as it is.", fg="yellow")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from procomp_pay.cli.framework.common import AsOption, JsonOption, err, operator, print_json, with_desk
+from procomp_pay.cli.framework.common import AsOption, JsonOption, err, operator, print_json, run_with_context
 from procomp_pay.domain.errors import InvalidAmount
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def add_tournament(
     from procomp_pay.services.registrations import tournaments as use_cases
 
     price, actor, begins = Money.parse(fee, currency), operator(acting), _read_moment(starts)
-    view = with_desk(lambda desk: use_cases.add_tournament(desk, name, price, begins or desk.clock(), actor))
+    view = run_with_context(
+        lambda ctx: use_cases.add_tournament(ctx, name, price, begins or ctx.clock(), actor)
+    )
     if as_json:
         print_json(view.full())
         return
@@ -65,7 +67,7 @@ def list_tournaments(limit: LimitOption = 50, as_json: JsonOption = False) -> No
     from procomp_pay.cli.registrations import output as people_views
     from procomp_pay.services.registrations import tournaments as use_cases
 
-    views = with_desk(lambda desk: use_cases.list_tournaments(desk, limit=limit))
+    views = run_with_context(lambda ctx: use_cases.list_tournaments(ctx, limit=limit))
     if as_json:
         print_json({"items": [view.full() for view in views]})
         return
@@ -109,7 +111,7 @@ def _show_fees(tournament: str, as_json: bool) -> None:
     from procomp_pay.cli.registrations import output as people_views
     from procomp_pay.services.registrations import tournaments as use_cases
 
-    view = with_desk(lambda desk: use_cases.find_tournament(desk, tournament))
+    view = run_with_context(lambda ctx: use_cases.find_tournament(ctx, tournament))
     if as_json:
         print_json(view.full())
     else:
@@ -122,20 +124,20 @@ def _change_fee(
     """Set the fee; ``amount=None`` takes it away."""
     from procomp_pay.cli.registrations import output as people_views
     from procomp_pay.domain.money import Money
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.registrations import tournaments as use_cases
 
     actor = operator(acting)
     price = None if amount is None else Money.parse(amount, currency)
     known = price.currency if price else _read_currency(currency)
 
-    async def work(desk: Desk) -> use_cases.FeeChange:
-        found = await use_cases.find_tournament(desk, tournament)
+    async def work(ctx: AppContext) -> use_cases.FeeChange:
+        found = await use_cases.find_tournament(ctx, tournament)
         if price is None:
-            return await use_cases.remove_fee(desk, found.tournament_id, known, actor)
-        return await use_cases.set_fee(desk, found.tournament_id, price, actor)
+            return await use_cases.remove_fee(ctx, found.tournament_id, known, actor)
+        return await use_cases.set_fee(ctx, found.tournament_id, price, actor)
 
-    change = with_desk(work)
+    change = run_with_context(work)
     if as_json:
         print_json(people_views.fee_document(change))
     else:
@@ -159,19 +161,19 @@ def add_participant(
     procomp-pay participant add TOURNAMENT "Қайрат Асанов" --category "-60 кг" --email kairat@example.kz
     """
     from procomp_pay.cli.registrations import output as people_views
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.registrations import participants as roster
     from procomp_pay.services.registrations import tournaments as use_cases
 
     actor = operator(acting)
 
-    async def work(desk: Desk) -> roster.ParticipantView:
-        found = await use_cases.find_tournament(desk, tournament)
+    async def work(ctx: AppContext) -> roster.ParticipantView:
+        found = await use_cases.find_tournament(ctx, tournament)
         return await roster.add_participant(
-            desk, found.tournament_id, name, actor, category=category, email=email, namesake=namesake
+            ctx, found.tournament_id, name, actor, category=category, email=email, namesake=namesake
         )
 
-    view = with_desk(work)
+    view = run_with_context(work)
     if as_json:
         print_json(view.full())
         return
@@ -199,19 +201,19 @@ def list_participants(
     procomp-pay participant list --search қайрат --unpaid
     """
     from procomp_pay.cli.registrations import output as people_views
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.registrations import participants as roster
     from procomp_pay.services.registrations import tournaments as use_cases
 
     if paid and unpaid:
         raise typer.BadParameter("take one of --paid and --unpaid, or neither", param_hint="--paid")
 
-    async def work(desk: Desk) -> roster.ParticipantPage:
-        key = (await use_cases.find_tournament(desk, tournament)).tournament_id if tournament else None
+    async def work(ctx: AppContext) -> roster.ParticipantPage:
+        key = (await use_cases.find_tournament(ctx, tournament)).tournament_id if tournament else None
         wanted = True if paid else False if unpaid else None
-        return await roster.list_participants(desk, key, search=search, paid=wanted, limit=limit)
+        return await roster.list_participants(ctx, key, search=search, paid=wanted, limit=limit)
 
-    page = with_desk(work)
+    page = run_with_context(work)
     if as_json:
         print_json({"items": [view.full() for view in page.items], "total": page.total})
         return
@@ -244,22 +246,22 @@ def import_participants(
     procomp-pay participant import TOURNAMENT roster.csv --skip-bad
     """
     from procomp_pay.cli.registrations import output as people_views
-    from procomp_pay.services.context import Desk
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.registrations import import_participants as roster_import
     from procomp_pay.services.registrations import tournaments as use_cases
     from procomp_pay.services.registrations.file import read_roster
 
     actor = operator(acting)
 
-    async def work(desk: Desk) -> roster_import.ImportReport:
-        found = await use_cases.find_tournament(desk, tournament)
+    async def work(ctx: AppContext) -> roster_import.ImportReport:
+        found = await use_cases.find_tournament(ctx, tournament)
         return await roster_import.import_participants(
-            desk, found.tournament_id, roster.rows, actor, dry_run=dry_run, skip_bad=skip_bad
+            ctx, found.tournament_id, roster.rows, actor, dry_run=dry_run, skip_bad=skip_bad
         )
 
     with people_views.progress(f"Reading {file.name} …", quiet=as_json):
         roster = read_roster(file, sheet)
-        report = with_desk(work)
+        report = run_with_context(work)
     if as_json:
         print_json(people_views.import_document(roster, report))
     else:

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.payments import wording
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, known
 from procomp_pay.domain.states import PaymentMethod
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from procomp_pay.services.reports.closing_result import Check, Closing, ClosingLine, Sum
 
 _SUMS = "Currency|Payments|Paid|-Open|Taken|Refunded|-On its way|-Disputes lost|Kept"
-_METHODS = {method.public_name: name for method, name in words.METHODS.items()}
+_METHODS = {method.public_name: name for method, name in wording.METHODS.items()}
 
 
 def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
@@ -114,7 +114,7 @@ def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
         paid,
         line.participant_name,
         line.category or "",
-        words.METHODS[PaymentMethod(line.method)],
+        wording.METHODS[PaymentMethod(line.method)],
         line.charged.amount,
         line.charged.currency.value,
         line.clerk,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.payments import wording
 from procomp_pay.cli.reports.cells import Cell, Column, Missing, Percent, Seconds, Section, columns, known
 from procomp_pay.services.reports.figures import Attempts, Flow
 
@@ -95,7 +95,7 @@ def _won(flow: Flow) -> Cell:
 
 
 def _methods(report: Report) -> Section:
-    rows = [_attempts(words.METHODS[method], each) for method, each in report.methods.items()]
+    rows = [_attempts(wording.METHODS[method], each) for method, each in report.methods.items()]
     rows = [*rows, _attempts("all", report.attempts)] if report.attempts.started else []
     heads = "Method|Started|Paid|-Open|-Failed|-Expired|-Cancelled|=Success|Median|p95"
     return Section("Attempts", columns(heads), rows, totals=1)
@@ -129,7 +129,7 @@ def _moved(flow: Flow) -> list[Cell]:
 
 
 def _method_money(report: Report) -> Section:
-    rows = [[words.METHODS[method], *_moved(flow)] for method, flow in report.by_method.sorted()]
+    rows = [[wording.METHODS[method], *_moved(flow)] for method, flow in report.by_method.sorted()]
     return Section("Money by method", columns(f"Method|{_MOVED}"), rows)
 
 

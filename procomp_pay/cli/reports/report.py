@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from procomp_pay.cli.framework.common import JsonOption, clean, print_json, say, settings, with_desk
+from procomp_pay.cli.framework.common import JsonOption, clean, print_json, run_with_context, say, settings
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -82,15 +82,15 @@ def report(
         if any(each is not None for each in given):
             raise typer.BadParameter(f"options come after the word {context.invoked_subcommand}")
         return
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
     from procomp_pay.cli.reports import output as reporting_output
     from procomp_pay.domain.period import Period
     from procomp_pay.services.reports.period import report as count
 
-    period = Period(_zone(timezone), words.day(since, "--since"), words.day(until, "--until"))
+    period = Period(_zone(timezone), wording.day(since, "--since"), wording.day(until, "--until"))
     outputs = _outputs(html=html, xlsx=xlsx, csv=csv_file)
     _check(outputs, force=force, as_json=as_json)
-    made: Report = with_desk(lambda desk: count(desk, period, tournament))
+    made: Report = run_with_context(lambda ctx: count(ctx, period, tournament))
     if as_json:
         print_json(made.full())
     _write(outputs, partial(reporting_output.fill_report, made), force=force)
@@ -121,7 +121,7 @@ def closing(
     then = _moment(as_of, zone)
     outputs = _outputs(html=html, xlsx=xlsx)
     _check(outputs, force=force, as_json=as_json)
-    sheet: Closing = with_desk(lambda desk: close(desk, tournament, zone, then))
+    sheet: Closing = run_with_context(lambda ctx: close(ctx, tournament, zone, then))
     if as_json:
         print_json(sheet.full())
     _write(outputs, partial(reporting_output.fill_closing, sheet), force=force)
@@ -176,13 +176,13 @@ def _moment(text: str | None, zone: ZoneInfo) -> datetime | None:
     """
     from datetime import datetime, timedelta
 
-    from procomp_pay.cli.payments import wording as words
+    from procomp_pay.cli.payments import wording
     from procomp_pay.domain.period import midnight
 
     if text is None:
         return None
     if len(text) <= len("2026-05-01"):
-        day = words.day(text, "--as-of")
+        day = wording.day(text, "--as-of")
         return midnight(day + timedelta(days=1), zone) if day else None
     try:
         read = datetime.fromisoformat(text.strip())

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from procomp_pay.domain.kaspi_schedule import KaspiLife
+from procomp_pay.domain.kaspi_schedule import KaspiSchedule
 
 #: Statements round to the minute, and two clocks differ: so much before a payment's making its line may
 #: stand, and so much after its end.
@@ -35,13 +35,13 @@ class Fit:
     at: datetime
     payment_id: str
     born: datetime
-    life: KaspiLife
+    life: KaspiSchedule
     can_be: bool = True
 
     @property
     def is_in_time(self) -> bool:
         """Whether the line's time falls into the payment's life, with some slack."""
-        return self.born - SLACK <= self.at <= self.life.last_look_at + SLACK
+        return self.born - SLACK <= self.at <= self.life.final_poll_at + SLACK
 
 
 def tell_apart(pairs: Iterable[Fit]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:

@@ -14,7 +14,7 @@ from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind
 
 
-class Stand(StrEnum):
+class ProviderState(StrEnum):
     """How a provider's object stands."""
 
     PAID = "paid"  # the money moved
@@ -22,7 +22,7 @@ class Stand(StrEnum):
     ENDED = "ended"  # it never will
 
 
-class Place(StrEnum):
+class RegistrationState(StrEnum):
     """How the participant stands towards a payment of his."""
 
     TAKEN = "taken"  # PAID, by this payment
@@ -31,7 +31,7 @@ class Place(StrEnum):
     GONE = "gone"  # cancelled, removed, or registered for another tournament now
 
 
-class Repair(StrEnum):
+class RepairAction(StrEnum):
     """What may be done without a person."""
 
     ASK = "ask"  # the provider has finished it: ask, and let the door act
@@ -41,7 +41,7 @@ class Repair(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class OurRefund:
+class LocalRefund:
     """A refund in our books.
 
     :param ref: the provider's id, where it is known.
@@ -56,7 +56,7 @@ class OurRefund:
 
 
 @dataclass(frozen=True, slots=True)
-class Ours:
+class LocalRecord:
     """A payment in our books.
 
     :param key: what both sides are ordered by; the same for the same payment.
@@ -72,30 +72,30 @@ class Ours:
     ref: str | None
     status: PaymentStatus
     money: Money
-    place: Place = Place.TAKEN
-    refunds: tuple[OurRefund, ...] = ()
+    place: RegistrationState = RegistrationState.TAKEN
+    refunds: tuple[LocalRefund, ...] = ()
     dispute: tuple[str, DisputeState] | None = None
     late: bool = False
     duplicate: bool = False
     expected: bool = True
     overdue: bool = False
-    moving: bool = False
+    changed_since_read: bool = False
     number: str | None = None
 
     @property
-    def mark(self) -> str:
+    def reference(self) -> str:
         """Names the payment in a fingerprint, as the door does."""
         return self.ref or "payment"
 
-    def mark_of(self, theirs: Theirs) -> str:
+    def reference_of(self, theirs: ProviderRecord) -> str:
         """Names a thing at the provider in a fingerprint: the payment's own money by the payment's own name,
         whether it was told under Kaspi's id of the QR or under the operation's number."""
-        own = {theirs.mark, theirs.ref} & {self.ref, self.number}
-        return self.mark if own else theirs.mark
+        own = {theirs.reference, theirs.ref} & {self.ref, self.number}
+        return self.reference if own else theirs.reference
 
 
 @dataclass(frozen=True, slots=True)
-class Theirs:
+class ProviderRecord:
     """One thing that a provider says: a payment, a refund, a dispute, as an object or as a statement's line.
 
     :param ref: its own id. :param payment_ref: that of its payment, where it is another one.
@@ -111,7 +111,7 @@ class Theirs:
     key: str
     ref: str
     kind: LineKind
-    stand: Stand
+    stand: ProviderState
     at: datetime
     amount: Decimal | None = None
     currency: str | None = None
@@ -123,13 +123,13 @@ class Theirs:
     number: int = 0
 
     @property
-    def mark(self) -> str:
+    def reference(self) -> str:
         """Names the provider's payment in a fingerprint, as the door does."""
         return self.payment_ref or self.ref
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Mismatch:
     """One difference.
 
     :param what: a short name of it, stable.
@@ -139,13 +139,13 @@ class Finding:
 
     kind: DiscrepancyKind
     what: str
-    mark: str
-    ours: Ours | None
-    theirs: Theirs | None
-    repair: Repair | None = None
-    refund: OurRefund | None = None
+    reference: str
+    ours: LocalRecord | None
+    theirs: ProviderRecord | None
+    repair: RepairAction | None = None
+    refund: LocalRefund | None = None
 
     @property
     def fingerprint(self) -> str:
         """The same for the same difference, and the one under which the door writes it down."""
-        return f"{self.kind}:{self.ours.payment_id if self.ours else '-'}:{self.mark}"
+        return f"{self.kind}:{self.ours.payment_id if self.ours else '-'}:{self.reference}"

@@ -18,13 +18,13 @@ from procomp_pay.domain.errors import (
     PaymentError,
     ProviderUnavailable,
 )
-from procomp_pay.providers.kaspi.http import KaspiLine
+from procomp_pay.providers.kaspi.http import KaspiHttp
 from procomp_pay.providers.kaspi.wire import read_envelope
 from procomp_pay.providers.resilience.retry import NOT_SENT, TOTAL_S, with_retries
 
 if TYPE_CHECKING:
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
-    from procomp_pay.providers.resilience.rate_limit import Budget
+    from procomp_pay.providers.resilience.rate_limit import RateLimit
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Exchange:
     """
 
     def __init__(
-        self, line: KaspiLine, *, circuit: Circuit | None = None, budget: Budget | None = None
+        self, line: KaspiHttp, *, circuit: Circuit | None = None, budget: RateLimit | None = None
     ) -> None:
         self._line = line
         self._circuit = circuit

@@ -6,7 +6,7 @@ import re
 
 from procomp_pay.domain.errors import OutcomeUnknown, Refused
 from procomp_pay.providers.kaspi.client import KaspiCalls
-from procomp_pay.providers.kaspi.public_api import KaspiDocument
+from procomp_pay.providers.kaspi.public_api import KaspiPublicApi
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -19,7 +19,7 @@ class KaspiDevices:
 
     async def trade_points(self) -> list[tuple[int, str]]:
         """Number and name of each. :raises ConfigurationError: there is none yet."""
-        return await KaspiDocument(self._calls).trade_points()
+        return await KaspiPublicApi(self._calls).trade_points()
 
     async def register(self, device_id: str, trade_point: int) -> str:
         """The device's token, a secret. The same arguments give the same token.

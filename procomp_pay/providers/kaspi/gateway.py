@@ -24,14 +24,21 @@ from procomp_pay.domain.errors import (
     ProviderUnavailable,
     Refused,
 )
-from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Currency, Money
-from procomp_pay.domain.refunds import RefundNews
+from procomp_pay.domain.refunds import RefundEvent
 from procomp_pay.providers.kaspi import gateway_fields as words
 from procomp_pay.providers.kaspi.client import Exchange, NoSuchCall
 from procomp_pay.providers.kaspi.refunds import IN_APP, RECORD
 from procomp_pay.providers.kaspi.wire import amount_number, parse_date
-from procomp_pay.providers.protocol import Created, CreateRequest, Handle, RefundRequest, Returned, Seen
+from procomp_pay.providers.protocol import (
+    Created,
+    CreateRequest,
+    ProviderRef,
+    ProviderRefunds,
+    ProviderStatus,
+    RefundRequest,
+)
 from procomp_pay.providers.resilience.retry import TOTAL_S, Throttled, retry_after_s, with_retries
 
 log = logging.getLogger(__name__)
@@ -77,12 +84,16 @@ class KaspiGateway:
         )
         return _created(data, request)
 
-    async def fetch(self, handle: Handle) -> Seen:
+    async def fetch(self, handle: ProviderRef) -> ProviderStatus:
         """How it stands, where the gateway can be asked; else nothing new."""
         data = await self._look(handle)
-        return Seen(None, raw_status="not told", told=False) if data is None else _seen(data, handle)
+        return (
+            ProviderStatus(None, raw_status="not told", authoritative=False)
+            if data is None
+            else _seen(data, handle)
+        )
 
-    async def _look(self, handle: Handle) -> Mapping[str, Any] | None:
+    async def _look(self, handle: ProviderRef) -> Mapping[str, Any] | None:
         """What the gateway says of it; ``None`` where it cannot be asked."""
         if handle.provider_ref.startswith(_NO_ID) or not self._has_status:
             return None
@@ -97,7 +108,7 @@ class KaspiGateway:
             self._has_status = False
             return None
 
-    async def cancel(self, handle: Handle) -> Seen:
+    async def cancel(self, handle: ProviderRef) -> ProviderStatus:
         return await self.fetch(handle)
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:  # noqa: ARG002 - the protocol's
@@ -106,13 +117,13 @@ class KaspiGateway:
         """
         raise Refused("The gateway has no refund by API", next_step=IN_APP + RECORD)
 
-    async def refund(self, request: RefundRequest) -> RefundNews:  # noqa: ARG002 - the protocol's
+    async def refund(self, request: RefundRequest) -> RefundEvent:  # noqa: ARG002 - the protocol's
         raise Refused("The gateway has no refund by API", next_step=IN_APP + RECORD)
 
-    async def returned(self, handle: Handle) -> Returned:
+    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
         """The sum that went back, where the gateway tells it."""
         data = await self._look(handle)
-        return Returned() if data is None else Returned(total=_sum_back(data, handle))
+        return ProviderRefunds() if data is None else ProviderRefunds(total=_sum_back(data, handle))
 
     async def check(self) -> str:
         """Ask for a payment that is not there: any answer but a refusal of the key will do."""
@@ -195,12 +206,12 @@ def _life_s(data: Mapping[str, Any]) -> int:
     return int(min(max(left, 60), _LONGEST_LIFE_S))
 
 
-def _sum_back(data: Mapping[str, Any], handle: Handle) -> Money | None:
+def _sum_back(data: Mapping[str, Any], handle: ProviderRef) -> Money | None:
     said = words.meaning(str(words.first(data, words.STATUS) or ""))
     amount = words.first(data, words.BACK)
     if amount is None and said.whole_back:
         amount = words.first(data, words.AMOUNT)
-    if amount is None or not said.went_back:
+    if amount is None or not said.refunded:
         return None
     try:
         return Money.parse(amount, str(data.get("currency") or Currency.KZT))
@@ -209,24 +220,24 @@ def _sum_back(data: Mapping[str, Any], handle: Handle) -> Money | None:
         return None
 
 
-def _seen(data: Mapping[str, Any], handle: Handle) -> Seen:
+def _seen(data: Mapping[str, Any], handle: ProviderRef) -> ProviderStatus:
     status = str(words.first(data, words.STATUS) or "")
     said = words.meaning(status)
-    news = said.news
+    news = said.event_type
     if not said.known:
         log.warning("the gateway reports the unknown status %r for %s", status[:40], handle.provider_ref)
     operation = str(words.first(data, words.OPERATION) or "")
     ids = ProviderIds(
         kaspi_payment=handle.provider_ref, kaspi_operation=None if words.is_blank(operation) else operation
     )
-    if news is not News.SUCCEEDED:
-        reason = "The gateway reports it as failed" if news is News.FAILED else None
-        unclear = not said.known or news is News.PROCESSING
-        return Seen(news, said.final, ids=ids, reason=reason, raw_status=status, unclear=unclear)
+    if news is not EventType.SUCCEEDED:
+        reason = "The gateway reports it as failed" if news is EventType.FAILED else None
+        unclear = not said.known or news is EventType.PROCESSING
+        return ProviderStatus(news, said.final, ids=ids, reason=reason, raw_status=status, unclear=unclear)
     amount = words.first(data, words.AMOUNT)
     try:
         currency = Currency(str(data.get("currency") or Currency.KZT).upper())
         money = None if amount is None else Money(Decimal(amount), currency)
     except (InvalidAmount, ArithmeticError, TypeError, ValueError):
-        return Seen(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
-    return Seen(news, final=True, money=money, ids=ids, raw_status=status, went_back=said.went_back)
+        return ProviderStatus(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
+    return ProviderStatus(news, final=True, money=money, ids=ids, raw_status=status, refunded=said.refunded)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from procomp_pay.domain.errors import InvalidAmount
-from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.providers.kaspi import gateway_fields as words
 from procomp_pay.providers.kaspi.wire import parse_date
@@ -22,7 +22,7 @@ _LONGEST = 128
 
 
 @dataclass(frozen=True, slots=True)
-class CallbackNews:
+class ParsedCallback:
     """What a callback says.
 
     :param ours: our payment's id, as the gateway gives it back.
@@ -34,19 +34,19 @@ class CallbackNews:
     ours: str | None
     ids: ProviderIds
     status: str
-    news: News | None
+    event_type: EventType | None
     at: datetime | None
     money: Money | None = None
     money_unreadable: str | None = None
-    went_back: bool = False
+    refunded: bool = False
 
     @property
     def is_final(self) -> bool:
         """No more money can come through the gateway's object."""
-        return self.news is not None and self.news is not News.PROCESSING
+        return self.event_type is not None and self.event_type is not EventType.PROCESSING
 
 
-def read_callback(document: Any) -> CallbackNews | None:
+def read_callback(document: Any) -> ParsedCallback | None:
     """What a body says; ``None`` where it names no payment or no state."""
     if not isinstance(document, Mapping):
         return None
@@ -62,15 +62,15 @@ def read_callback(document: Any) -> CallbackNews | None:
         return None
     said = words.meaning(status)
     money, unreadable = _money(fields)
-    return CallbackNews(
+    return ParsedCallback(
         ours=ours,
         ids=ids,
         status=status,
-        news=None if said.went_back else said.news,
+        event_type=None if said.refunded else said.event_type,
         at=_time(fields),
         money=money,
         money_unreadable=unreadable,
-        went_back=said.went_back,
+        refunded=said.refunded,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from procomp_pay.domain.events import News
+from procomp_pay.domain.events import EventType
 
 #: Where the payment's own fields stand, when they are not on the top.
 _INSIDE = ("invoice", "payment", "data", "object")
@@ -36,7 +36,7 @@ WHEN = ("paid_at", "paidat", "processed_at", "updated_at", "updatedat", "timesta
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class StatusMeaning:
     """What a state says.
 
     :param news: ``None``: still open.
@@ -46,19 +46,22 @@ class Meaning:
     :param known: False for a word that no gateway has told us of.
     """
 
-    news: News | None
+    event_type: EventType | None
     final: bool = False
-    went_back: bool = False
+    refunded: bool = False
     whole_back: bool = False
     known: bool = True
 
 
-_OPEN, _SCANNED = Meaning(None), Meaning(News.PROCESSING)
-_PAID = Meaning(News.SUCCEEDED, final=True)
-_PART_BACK = Meaning(News.SUCCEEDED, final=True, went_back=True)
+_OPEN, _SCANNED = StatusMeaning(None), StatusMeaning(EventType.PROCESSING)
+_PAID = StatusMeaning(EventType.SUCCEEDED, final=True)
+_PART_BACK = StatusMeaning(EventType.SUCCEEDED, final=True, refunded=True)
 _BACK = replace(_PART_BACK, whole_back=True)
-_FAILED, _CANCELLED = Meaning(News.FAILED, final=True), Meaning(News.CANCELLED, final=True)
-_STATES: dict[str, Meaning] = {
+_FAILED, _CANCELLED = (
+    StatusMeaning(EventType.FAILED, final=True),
+    StatusMeaning(EventType.CANCELLED, final=True),
+)
+_STATES: dict[str, StatusMeaning] = {
     **dict.fromkeys(("new", "created", "pending", "processing", "open", "cancelling"), _OPEN),
     **dict.fromkeys(("wait", "scanned", "confirming"), _SCANNED),
     **dict.fromkeys(("paid", "success", "succeeded", "completed", "processed"), _PAID),
@@ -66,12 +69,12 @@ _STATES: dict[str, Meaning] = {
     "refunded": _BACK,
     **dict.fromkeys(("failed", "error", "rejected", "declined"), _FAILED),
     **dict.fromkeys(("cancelled", "canceled", "voided"), _CANCELLED),
-    "expired": Meaning(News.EXPIRED, final=True),
+    "expired": StatusMeaning(EventType.EXPIRED, final=True),
 }
-_UNKNOWN = Meaning(None, known=False)
+_UNKNOWN = StatusMeaning(None, known=False)
 
 
-def meaning(status: str) -> Meaning:
+def meaning(status: str) -> StatusMeaning:
     """What a state says; one that is not known means still open."""
     return _STATES.get(status.lower().replace("-", "_").replace(" ", "_"), _UNKNOWN)
 

@@ -43,7 +43,7 @@ class _Client:
         self.is_old = False
 
 
-class KaspiLine:
+class KaspiHttp:
     """Lends the client for one call. When a file changes, later calls get a new client, and the old one is
     closed after its last call; no call is cut.
 
@@ -58,7 +58,7 @@ class KaspiLine:
         self._client = _Client(make())
 
     @classmethod
-    def fixed(cls, http: httpx.AsyncClient) -> KaspiLine:
+    def fixed(cls, http: httpx.AsyncClient) -> KaspiHttp:
         """A line with a client that never changes."""
         return cls(lambda: http)
 

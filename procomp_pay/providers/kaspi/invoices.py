@@ -7,11 +7,11 @@ from typing import Any
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import NotFound, OutcomeUnknown, ProviderUnavailable, Refused
-from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.kaspi_schedule import MARGIN, REMOTE_LIFE_S
 from procomp_pay.providers.kaspi.client import KaspiCalls
 from procomp_pay.providers.kaspi.wire import amount_number
-from procomp_pay.providers.protocol import Created, CreateRequest, Handle, Seen
+from procomp_pay.providers.protocol import Created, CreateRequest, ProviderRef, ProviderStatus
 from procomp_pay.providers.resilience.retry import NOT_SENT, NotSent
 
 _PHONE = re.compile(r"(?:\+?7|8)(7[0-9]{9})")
@@ -89,7 +89,7 @@ def _may_exist() -> OutcomeUnknown:
     )
 
 
-async def recall(calls: KaspiCalls, handle: Handle) -> Seen | None:
+async def recall(calls: KaspiCalls, handle: ProviderRef) -> ProviderStatus | None:
     """Take an invoice back; ``None`` where there is nothing to take back any more: ask how it ended."""
     body = {"DeviceToken": calls.device_token, "QrPaymentId": int(handle.provider_ref)}
     try:
@@ -99,4 +99,4 @@ async def recall(calls: KaspiCalls, handle: Handle) -> Seen | None:
     if data.get("Status") != "RemotePaymentCanceled":
         return None
     ids = ProviderIds(kaspi_payment=handle.provider_ref)
-    return Seen(News.CANCELLED, final=True, ids=ids, raw_status="RemotePaymentCanceled")
+    return ProviderStatus(EventType.CANCELLED, final=True, ids=ids, raw_status="RemotePaymentCanceled")

@@ -10,31 +10,38 @@ from typing import Any
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import ConfigurationError, InvalidAmount, NotFound, OutcomeUnknown, Refused
-from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Currency, Money
-from procomp_pay.domain.refunds import RefundNews
+from procomp_pay.domain.refunds import RefundEvent
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.kaspi.client import KaspiCalls, NoSuchCall
 from procomp_pay.providers.kaspi.invoices import create_remote, recall
 from procomp_pay.providers.kaspi.refunds import KaspiRefunds
 from procomp_pay.providers.kaspi.wire import amount_number, parse_date
-from procomp_pay.providers.protocol import Created, CreateRequest, Handle, RefundRequest, Returned, Seen
+from procomp_pay.providers.protocol import (
+    Created,
+    CreateRequest,
+    ProviderRef,
+    ProviderRefunds,
+    ProviderStatus,
+    RefundRequest,
+)
 
 log = logging.getLogger(__name__)
 
 #: Kaspi's words for: nobody has begun to pay yet.
 _WAITS = ("QrTokenCreated", "RemotePaymentCreated")
 
-_STATUSES: dict[str, tuple[News | None, bool]] = {
+_STATUSES: dict[str, tuple[EventType | None, bool]] = {
     "QrTokenCreated": (None, False),
     "RemotePaymentCreated": (None, False),
-    "Wait": (News.PROCESSING, False),
-    "Processed": (News.SUCCEEDED, True),
-    "Error": (News.FAILED, True),
-    "RemotePaymentCanceled": (News.CANCELLED, True),
-    "RemotePaymentRejected": (News.FAILED, True),
-    "RemotePaymentExpired": (News.EXPIRED, True),
-    "Expired": (News.EXPIRED, True),
+    "Wait": (EventType.PROCESSING, False),
+    "Processed": (EventType.SUCCEEDED, True),
+    "Error": (EventType.FAILED, True),
+    "RemotePaymentCanceled": (EventType.CANCELLED, True),
+    "RemotePaymentRejected": (EventType.FAILED, True),
+    "RemotePaymentExpired": (EventType.EXPIRED, True),
+    "Expired": (EventType.EXPIRED, True),
 }
 _REASONS = {
     "Error": "Kaspi: cancelled by the customer or not confirmed",
@@ -43,7 +50,7 @@ _REASONS = {
 }
 
 
-class KaspiDocument:
+class KaspiPublicApi:
     """What the document offers, behind :class:`~procomp_pay.providers.kaspi.service.KaspiPaymentService`."""
 
     def __init__(self, calls: KaspiCalls) -> None:
@@ -70,7 +77,7 @@ class KaspiDocument:
         except (KeyError, TypeError, ValueError) as error:
             raise OutcomeUnknown(f"Kaspi's answer to a new QR lacks {error}") from error
 
-    async def fetch(self, handle: Handle) -> Seen:
+    async def fetch(self, handle: ProviderRef) -> ProviderStatus:
         """How the purchase stands, with amount and operation number where Kaspi gives them.
 
         An unknown status means "still open": a payment is never failed for a word that we do not know.
@@ -81,18 +88,20 @@ class KaspiDocument:
         if status not in _STATUSES:
             log.warning("Kaspi reports the unknown status %r for %s", status[:40], handle.provider_ref)
         ids = ProviderIds(kaspi_payment=handle.provider_ref, kaspi_operation=_text(data.get("TransactionId")))
-        if news is not News.SUCCEEDED:
+        if news is not EventType.SUCCEEDED:
             unclear = not final and status not in _WAITS
-            return Seen(news, final, ids=ids, reason=_REASONS.get(status), raw_status=status, unclear=unclear)
+            return ProviderStatus(
+                news, final, ids=ids, reason=_REASONS.get(status), raw_status=status, unclear=unclear
+            )
         amount = await self._amount(handle, data)
         try:
             money = None if amount is None else Money(Decimal(amount), Currency.KZT)
         except (InvalidAmount, ArithmeticError, TypeError, ValueError):
             log.warning("Kaspi says an amount of %s that is none", handle.provider_ref)
-            return Seen(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
-        return Seen(news, final=True, money=money, ids=ids, raw_status=status)
+            return ProviderStatus(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
+        return ProviderStatus(news, final=True, money=money, ids=ids, raw_status=status)
 
-    async def cancel(self, handle: Handle) -> Seen:
+    async def cancel(self, handle: ProviderRef) -> ProviderStatus:
         """Recall an invoice. Kaspi recalls neither QR nor link: of these it says how they stand."""
         if handle.channel is not Channel.KASPI_REMOTE:
             return await self.fetch(handle)
@@ -109,12 +118,12 @@ class KaspiDocument:
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
         self._refunds.ready(at_desk=at_desk)
 
-    async def refund(self, request: RefundRequest) -> RefundNews:
+    async def refund(self, request: RefundRequest) -> RefundEvent:
         return await self._refunds.refund(request)
 
-    async def returned(self, handle: Handle) -> Returned:
+    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
         """The sum that went back, a cashier's refund in the Kaspi Pay app included."""
-        return await self._refunds.returned(handle)
+        return await self._refunds.list_refunds(handle)
 
     async def check(self) -> str:
         """Ping Kaspi, then list the trade points, which proves the key or certificate. No call tells of a
@@ -146,7 +155,7 @@ class KaspiDocument:
                 self._has_v02 = False
         return await self._calls.get(f"/payment/status/{purchase}")
 
-    async def _amount(self, handle: Handle, data: Mapping[str, Any]) -> Any:
+    async def _amount(self, handle: ProviderRef, data: Mapping[str, Any]) -> Any:
         """What Kaspi says was paid; ``None`` where scheme basic does not tell."""
         amount = data.get("Amount")
         if amount is None and self._calls.scheme is not KaspiScheme.BASIC:

@@ -8,12 +8,18 @@ from decimal import Decimal
 from typing import Any
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import Conflict, NeedsPerson, OutcomeUnknown, ProviderUnavailable, Refused
+from procomp_pay.domain.errors import (
+    Conflict,
+    ManualReviewRequired,
+    OutcomeUnknown,
+    ProviderUnavailable,
+    Refused,
+)
 from procomp_pay.domain.money import Currency, Money
-from procomp_pay.domain.refunds import RefundNews, RefundState
+from procomp_pay.domain.refunds import RefundEvent, RefundState
 from procomp_pay.providers.kaspi.client import KaspiCalls
 from procomp_pay.providers.kaspi.wire import RefundNotMade, amount_number
-from procomp_pay.providers.protocol import Handle, RefundRequest, Returned
+from procomp_pay.providers.protocol import ProviderRef, ProviderRefunds, RefundRequest
 from procomp_pay.providers.resilience.retry import NOT_SENT, NotSent
 
 #: Kaspi lists at most so many purchases of the customer who scanned.
@@ -55,13 +61,13 @@ class KaspiRefunds:
                 next_step='at the desk: procomp-pay refund PAYMENT --reason "…"',
             )
 
-    async def refund(self, request: RefundRequest) -> RefundNews:
+    async def refund(self, request: RefundRequest) -> RefundEvent:
         """Give money back, once.
 
         Kaspi promises no idempotency here: a refund whose answer was lost is sent again only when Kaspi's
         own sum shows that it was not made; in scheme standard never, since the customer has gone.
 
-        :raises NeedsPerson: Kaspi's sum and our books differ.
+        :raises ManualReviewRequired: Kaspi's sum and our books differ.
         :raises Conflict: a cashier gave money back in the app meanwhile; nothing was sent.
         """
         _check_is_kaspis(request)
@@ -92,7 +98,7 @@ class KaspiRefunds:
             made = await self._made_before(request)
             return made or self._failed(request, "Kaspi could not make it, twice: call the bank")
         operation = data.get("ReturnOperationId")
-        return RefundNews(
+        return RefundEvent(
             RefundState.SUCCEEDED,
             request.money,
             refund_id=request.refund_id,
@@ -107,37 +113,37 @@ class KaspiRefunds:
         :raises ProviderUnavailable: Kaspi cannot be asked; nothing was sent.
         """
         try:
-            total = (await self.returned(request.handle)).total
+            total = (await self.list_refunds(request.handle)).total
         except OutcomeUnknown as error:
             raise NotSent(error.message, next_step=error.next_step) from error
-        if total is not None and total.amount > request.went_back.amount:
+        if total is not None and total.amount > request.refunded.amount:
             raise _more_went_back(request, total)
 
-    async def _made_before(self, request: RefundRequest) -> RefundNews | None:
+    async def _made_before(self, request: RefundRequest) -> RefundEvent | None:
         """Whether an earlier request, whose answer was lost, was carried out; ``None`` where it was not.
 
         Where as much or more went back since, it counts as made, whoever made it: what is beyond it is
         taken over as a cashier's. Never is the same money sent again beside what a cashier gave.
 
         :raises Conflict: it was not made, and a cashier gave another sum back meanwhile.
-        :raises NeedsPerson: less went back than our books say.
+        :raises ManualReviewRequired: less went back than our books say.
         """
-        total = (await self.returned(request.handle)).total or request.went_back
-        since = total.amount - request.went_back.amount
+        total = (await self.list_refunds(request.handle)).total or request.refunded
+        since = total.amount - request.refunded.amount
         if since >= request.money.amount:
-            return RefundNews(RefundState.SUCCEEDED, request.money, refund_id=request.refund_id)
+            return RefundEvent(RefundState.SUCCEEDED, request.money, refund_id=request.refund_id)
         if since > 0:
             raise _more_went_back(request, total)
         if since < 0:
-            raise NeedsPerson(
-                f"Kaspi says that {total} went back, our books say {request.went_back}",
+            raise ManualReviewRequired(
+                f"Kaspi says that {total} went back, our books say {request.refunded}",
                 next_step="compare with the payment in the Kaspi Pay app",
             )
         return None
 
     @staticmethod
-    def _failed(request: RefundRequest, why: str) -> RefundNews:
-        return RefundNews(RefundState.FAILED, request.money, refund_id=request.refund_id, failure_reason=why)
+    def _failed(request: RefundRequest, why: str) -> RefundEvent:
+        return RefundEvent(RefundState.FAILED, request.money, refund_id=request.refund_id, failure_reason=why)
 
     async def _return(self, body: dict[str, Any]) -> Mapping[str, Any]:
         """Sent once: whether an answer such as "busy" came before or after the work is not promised."""
@@ -148,15 +154,15 @@ class KaspiRefunds:
                 raise
             raise OutcomeUnknown(error.message, next_step=error.next_step) from error
 
-    async def returned(self, handle: Handle) -> Returned:
+    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
         """The sum that went back, whoever made it; nothing in scheme basic, which does not tell."""
         if self._calls.scheme is KaspiScheme.BASIC:
-            return Returned()
+            return ProviderRefunds()
         data = await self.details(handle)
         gone = Decimal(data["TotalAmount"]) - Decimal(data["AvailableReturnAmount"])
-        return Returned(total=Money(gone, Currency.KZT))
+        return ProviderRefunds(total=Money(gone, Currency.KZT))
 
-    async def details(self, handle: Handle) -> Mapping[str, Any]:
+    async def details(self, handle: ProviderRef) -> Mapping[str, Any]:
         """Total and rest of a paid purchase."""
         query = {"QrPaymentId": handle.provider_ref, "DeviceToken": self._calls.device_token}
         return await self._calls.get("/payment/details", query)
@@ -204,7 +210,7 @@ class KaspiRefunds:
 
 def _more_went_back(request: RefundRequest, total: Money) -> Conflict:
     return Conflict(
-        f"Kaspi says that {total} went back of this payment already, our books said {request.went_back}; "
+        f"Kaspi says that {total} went back of this payment already, our books said {request.refunded}; "
         f"{request.money} was not sent",
         next_step="look again, then ask for what is still to go back: "
         f"procomp-pay status --payment {request.payment_id}",

@@ -13,28 +13,35 @@ import httpx
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import Refused
-from procomp_pay.domain.refunds import RefundNews
+from procomp_pay.domain.refunds import RefundEvent
 from procomp_pay.providers.kaspi.client import Exchange, KaspiCalls
-from procomp_pay.providers.kaspi.http import KaspiLine, kaspi_http
-from procomp_pay.providers.protocol import Created, CreateRequest, Handle, RefundRequest, Returned, Seen
+from procomp_pay.providers.kaspi.http import KaspiHttp, kaspi_http
+from procomp_pay.providers.protocol import (
+    Created,
+    CreateRequest,
+    ProviderRef,
+    ProviderRefunds,
+    ProviderStatus,
+    RefundRequest,
+)
 from procomp_pay.providers.resilience.retry import TOTAL_S
 
 if TYPE_CHECKING:
     from procomp_pay.providers.kaspi.devices import KaspiDevices
     from procomp_pay.providers.kaspi.refunds import KaspiRefunds
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
-    from procomp_pay.providers.resilience.rate_limit import Budget
+    from procomp_pay.providers.resilience.rate_limit import RateLimit
 
 
-class Way(Protocol):
+class KaspiBackend(Protocol):
     """What the document and a gateway have in common."""
 
     async def create(self, request: CreateRequest) -> Created: ...
-    async def fetch(self, handle: Handle) -> Seen: ...
-    async def cancel(self, handle: Handle) -> Seen: ...
+    async def fetch(self, handle: ProviderRef) -> ProviderStatus: ...
+    async def cancel(self, handle: ProviderRef) -> ProviderStatus: ...
     def ready_to_refund(self, *, at_desk: bool = False) -> None: ...
-    async def refund(self, request: RefundRequest) -> RefundNews: ...
-    async def returned(self, handle: Handle) -> Returned: ...
+    async def refund(self, request: RefundRequest) -> RefundEvent: ...
+    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds: ...
     async def check(self) -> str: ...
 
 
@@ -49,7 +56,7 @@ class KaspiPaymentService:
 
     def __init__(
         self,
-        line: KaspiLine | httpx.AsyncClient,
+        line: KaspiHttp | httpx.AsyncClient,
         *,
         scheme: KaspiScheme,
         device_token: str = "",
@@ -57,19 +64,19 @@ class KaspiPaymentService:
         url: str = "",
         total_s: float = TOTAL_S,
         circuit: Circuit | None = None,
-        budget: Budget | None = None,
+        budget: RateLimit | None = None,
     ) -> None:
-        line = KaspiLine.fixed(line) if isinstance(line, httpx.AsyncClient) else line
+        line = KaspiHttp.fixed(line) if isinstance(line, httpx.AsyncClient) else line
         self.scheme = scheme
         self._exchange = Exchange(line, circuit=circuit, budget=budget)
         self._calls: KaspiCalls | None = None
-        self._way: Way
+        self._backend: KaspiBackend
         if scheme is KaspiScheme.GATEWAY:
             from procomp_pay.providers.kaspi.gateway import KaspiGateway
 
-            self._way = KaspiGateway(self._exchange, url, total_s=total_s)
+            self._backend = KaspiGateway(self._exchange, url, total_s=total_s)
         else:
-            from procomp_pay.providers.kaspi.public_api import KaspiDocument
+            from procomp_pay.providers.kaspi.public_api import KaspiPublicApi
 
             self._calls = KaspiCalls(
                 self._exchange,
@@ -78,44 +85,44 @@ class KaspiPaymentService:
                 organization_bin=organization_bin,
                 total_s=total_s,
             )
-            self._way = KaspiDocument(self._calls)
+            self._backend = KaspiPublicApi(self._calls)
 
     async def create(self, request: CreateRequest) -> Created:
         """Make a QR, a link that opens the Kaspi app, or an invoice to a phone.
 
         :raises OutcomeUnknown: no answer was seen: it may exist, and is not sent again.
         """
-        return await self._way.create(request)
+        return await self._backend.create(request)
 
     async def find(self, request: CreateRequest) -> Created | None:  # noqa: ARG002 - the protocol's
         """Kaspi documents no search by ExternalId."""
         return None
 
-    async def fetch(self, handle: Handle) -> Seen:
+    async def fetch(self, handle: ProviderRef) -> ProviderStatus:
         """How the purchase stands; an unknown status means "still open"."""
-        return await self._way.fetch(handle)
+        return await self._backend.fetch(handle)
 
-    async def cancel(self, handle: Handle) -> Seen:
+    async def cancel(self, handle: ProviderRef) -> ProviderStatus:
         """Recall an invoice; of a QR or a link, which cannot be recalled, say how it stands."""
-        return await self._way.cancel(handle)
+        return await self._backend.cancel(handle)
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
         """
         :raises Refused: not by API in this scheme, or not without the customer.
         """
-        self._way.ready_to_refund(at_desk=at_desk)
+        self._backend.ready_to_refund(at_desk=at_desk)
 
-    async def refund(self, request: RefundRequest) -> RefundNews:
+    async def refund(self, request: RefundRequest) -> RefundEvent:
         """Give money back, once: a lost answer is compared with Kaspi's own sum before a second try."""
-        return await self._way.refund(request)
+        return await self._backend.refund(request)
 
-    async def returned(self, handle: Handle) -> Returned:
+    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
         """The sum that went back, a cashier's refund in the Kaspi Pay app included, where Kaspi tells."""
-        return await self._way.returned(handle)
+        return await self._backend.list_refunds(handle)
 
     async def check(self) -> str:
         """What answers, in a sentence."""
-        return f"scheme {self.scheme}; {await self._way.check()}"
+        return f"scheme {self.scheme}; {await self._backend.check()}"
 
     async def client_name(self, phone: str) -> str:
         """The name that Kaspi shows for a phone number.

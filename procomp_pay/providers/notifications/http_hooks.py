@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from procomp_pay.config.delivery import is_loopback
-from procomp_pay.domain.notifications import Answer, Fate
+from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 from procomp_pay.providers.resilience.retry import retry_after_s
 
 #: The longest that one POST may take, in seconds (Standard Webhooks says 15 to 30).
@@ -37,7 +37,7 @@ class Hook:
         """For a person: the address itself may be a secret, as Slack's are."""
         return urlsplit(self._url).hostname or ""
 
-    async def post(self, body: str, headers: dict[str, str], now: datetime) -> Answer:
+    async def post(self, body: str, headers: dict[str, str], now: datetime) -> DeliveryResponse:
         """POST a JSON document. Of the answer only its status and ``Retry-After`` are read."""
         sent = headers | {"Content-Type": "application/json", "User-Agent": "procomp-pay"}
         try:
@@ -47,9 +47,11 @@ class Hook:
             ):
                 return _answer(got, now)
         except (TimeoutError, httpx.TimeoutException):
-            return Answer(Fate.AGAIN, f"{self.host} did not answer in time")
+            return DeliveryResponse(DeliveryOutcome.AGAIN, f"{self.host} did not answer in time")
         except (httpx.HTTPError, OSError) as error:
-            return Answer(Fate.AGAIN, f"{self.host} cannot be reached ({type(error).__name__})")
+            return DeliveryResponse(
+                DeliveryOutcome.AGAIN, f"{self.host} cannot be reached ({type(error).__name__})"
+            )
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
@@ -79,7 +81,7 @@ class SignedHook:
         self._hook = hook
         self._secrets = tuple(secrets)
 
-    async def send(self, key: str, body: str, now: datetime) -> Answer:
+    async def send(self, key: str, body: str, now: datetime) -> DeliveryResponse:
         """Sign and send a body.
 
         :param key: the same at every attempt, so that the receiver can tell a repetition.
@@ -106,7 +108,7 @@ class ChatHook:
     def __init__(self, hook: Hook) -> None:
         self._hook = hook
 
-    async def send(self, text: str, now: datetime) -> Answer:
+    async def send(self, text: str, now: datetime) -> DeliveryResponse:
         """Say something in the channel. ``text`` is mrkdwn, with what comes from outside escaped."""
         return await self._hook.post(json.dumps({"text": text}, ensure_ascii=False), {}, now)
 
@@ -114,16 +116,20 @@ class ChatHook:
         await self._hook.aclose()
 
 
-def _answer(got: httpx.Response, now: datetime) -> Answer:
+def _answer(got: httpx.Response, now: datetime) -> DeliveryResponse:
     status, host = got.status_code, got.url.host
     if got.is_success:
-        return Answer(Fate.DELIVERED)
+        return DeliveryResponse(DeliveryOutcome.DELIVERED)
     if status >= 500 or status in _PASSING:
-        return Answer(Fate.AGAIN, f"{host} answered {status}", _asked_s(got.headers.get("Retry-After"), now))
+        return DeliveryResponse(
+            DeliveryOutcome.AGAIN, f"{host} answered {status}", _asked_s(got.headers.get("Retry-After"), now)
+        )
     if got.has_redirect_location:
-        return Answer(Fate.REFUSED, f"{host} answered {status}: a redirect is not followed")
+        return DeliveryResponse(
+            DeliveryOutcome.REFUSED, f"{host} answered {status}: a redirect is not followed"
+        )
     gone = ": it wants no more" if status == 410 else ""
-    return Answer(Fate.REFUSED, f"{host} answered {status}{gone}")
+    return DeliveryResponse(DeliveryOutcome.REFUSED, f"{host} answered {status}{gone}")
 
 
 def _asked_s(header: str | None, now: datetime) -> int | None:

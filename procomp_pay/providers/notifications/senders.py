@@ -25,7 +25,7 @@ NEEDS = {
 }
 
 
-class PostOffice:
+class NotificationSenders:
     """The ways out of the desk.
 
     :param settings: ``None`` where nothing is told to anybody.

@@ -15,7 +15,7 @@ from email.utils import format_datetime
 import aiosmtplib
 
 from procomp_pay.config.delivery import Encryption, MailServer, is_address, one_line
-from procomp_pay.domain.notifications import Answer, Fate
+from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 
 #: The longest that handing over one letter may take, in seconds.
 TOTAL_S = 20.0
@@ -27,7 +27,7 @@ _START_TLS = {Encryption.STARTTLS: True, Encryption.IF_OFFERED: None}
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Email:
     """A letter in plain text and HTML.
 
     :param key: makes its Message-ID: the same letter sent twice has the same one.
@@ -62,20 +62,22 @@ class Mailer:
         self._tls: ssl.SSLContext | None = None
         self._turn = asyncio.Semaphore(_SIDE_BY_SIDE)
 
-    async def send(self, letter: Letter) -> Answer:
+    async def send(self, letter: Email) -> DeliveryResponse:
         """Hand one letter over."""
         if not is_address(letter.to):
-            return Answer(Fate.NO_ADDRESS, "there is no address that a letter could go to")
+            return DeliveryResponse(
+                DeliveryOutcome.NO_ADDRESS, "there is no address that a letter could go to"
+            )
         message = self._message(letter)
         async with self._turn:
             try:
                 async with asyncio.timeout(TOTAL_S):
                     await self._hand_over(message, letter.to)
             except TimeoutError:
-                return Answer(Fate.AGAIN, "the mail server did not answer in time")
+                return DeliveryResponse(DeliveryOutcome.AGAIN, "the mail server did not answer in time")
             except (aiosmtplib.SMTPException, OSError, ValueError) as error:
                 return _answer(error)
-        return Answer(Fate.DELIVERED)
+        return DeliveryResponse(DeliveryOutcome.DELIVERED)
 
     async def _hand_over(self, message: EmailMessage, to: str) -> None:
         server = self._server
@@ -95,7 +97,7 @@ class Mailer:
             timeout=_STEP_S,
         )
 
-    def _message(self, letter: Letter) -> EmailMessage:
+    def _message(self, letter: Email) -> EmailMessage:
         message = EmailMessage(policy=SMTP)
         message["From"] = Address(one_line(self._name), addr_spec=self._address)
         message["To"] = Address(addr_spec=letter.to)
@@ -112,7 +114,7 @@ class Mailer:
         return message
 
 
-def _answer(error: Exception) -> Answer:
+def _answer(error: Exception) -> DeliveryResponse:
     """What a failure means: a refused address or content will stay refused, everything else may pass.
 
     Refused logins and senders are the operator's to mend, and the letters must not be lost meanwhile.
@@ -120,13 +122,21 @@ def _answer(error: Exception) -> Answer:
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         refused = error.recipients[0]
         words = f"the mail server refused the address: {refused.code}"
-        return Answer(Fate.NO_ADDRESS if refused.code >= 500 else Fate.AGAIN, words)
+        return DeliveryResponse(
+            DeliveryOutcome.NO_ADDRESS if refused.code >= 500 else DeliveryOutcome.AGAIN, words
+        )
     if isinstance(error, aiosmtplib.SMTPDataError) and error.code >= 500:
-        return Answer(Fate.REFUSED, f"the mail server refused the letter: {error.code}")
+        return DeliveryResponse(DeliveryOutcome.REFUSED, f"the mail server refused the letter: {error.code}")
     if isinstance(error, aiosmtplib.SMTPAuthenticationError):
-        return Answer(Fate.AGAIN, f"the mail server refused the login of SMTP_URL: {error.code}")
+        return DeliveryResponse(
+            DeliveryOutcome.AGAIN, f"the mail server refused the login of SMTP_URL: {error.code}"
+        )
     if isinstance(error, aiosmtplib.SMTPSenderRefused):
-        return Answer(Fate.AGAIN, f"the mail server refused the sender of MAIL_FROM: {error.code}")
+        return DeliveryResponse(
+            DeliveryOutcome.AGAIN, f"the mail server refused the sender of MAIL_FROM: {error.code}"
+        )
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        return Answer(Fate.AGAIN, f"the mail server answered {error.code}")
-    return Answer(Fate.AGAIN, f"the mail server cannot be reached ({type(error).__name__})")
+        return DeliveryResponse(DeliveryOutcome.AGAIN, f"the mail server answered {error.code}")
+    return DeliveryResponse(
+        DeliveryOutcome.AGAIN, f"the mail server cannot be reached ({type(error).__name__})"
+    )

@@ -69,7 +69,7 @@ class Circuit:
                 retry_after=left,
             ) from None
 
-    def take_opening(self) -> datetime | None:
+    def pop_outage(self) -> datetime | None:
         """Since when the provider is away, once for each time that it went away: for an alert."""
         if self._told:
             return None

@@ -18,7 +18,7 @@ _unhurried: ContextVar[bool] = ContextVar("unhurried", default=False)
 
 
 @contextmanager
-def unhurried() -> Iterator[None]:
+def background_priority() -> Iterator[None]:
     """Calls made inside are background work: a part of the budget is kept for people."""
     token = _unhurried.set(True)
     try:
@@ -27,7 +27,7 @@ def unhurried() -> Iterator[None]:
         _unhurried.reset(token)
 
 
-class Budget:
+class RateLimit:
     """At most ``per_second`` calls a second, evenly spread: no burst, since the far end counts those too."""
 
     def __init__(self, per_second: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from procomp_pay.domain.errors import (
     ConfigurationError,
-    NeedsPerson,
+    ManualReviewRequired,
     NotFound,
     OutcomeUnknown,
     ProviderUnavailable,
@@ -23,7 +23,7 @@ _OUTCOMES: tuple[tuple[type[Exception], str], ...] = (
     (ProviderUnavailable, "unavailable"),
     (NotFound, "not_found"),
     (Refused, "refused"),
-    (NeedsPerson, "needs_person"),
+    (ManualReviewRequired, "needs_person"),
     (ConfigurationError, "configuration"),
 )
 
@@ -44,12 +44,12 @@ class Call:
 Observe = Callable[[Call], None]
 
 
-def observed(provider: PaymentProvider, name: str, observe: Observe) -> PaymentProvider:
+def timed(provider: PaymentProvider, name: str, observe: Observe) -> PaymentProvider:
     """The provider, each of whose calls is told when it is over."""
-    return cast("PaymentProvider", _Observed(provider, name, observe))
+    return cast("PaymentProvider", _TimedProvider(provider, name, observe))
 
 
-class _Observed:
+class _TimedProvider:
     def __init__(self, provider: PaymentProvider, name: str, observe: Observe) -> None:
         self._provider, self._name, self._observe = provider, name, observe
 

@@ -9,7 +9,7 @@ from itertools import compress
 from tempfile import TemporaryFile
 from typing import IO
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.providers.statements.table import EXPORT_AGAIN
 
 #: The buckets are 256; a hash's last bits choose one.
@@ -28,7 +28,7 @@ class Suspects:
     def found(self) -> frozenset[int]:
         """The hashes that came more than once.
 
-        :raises BadStatement: far too many.
+        :raises InvalidStatement: far too many.
         """
         twice: set[int] = set()
         for bucket in self.buckets:
@@ -39,7 +39,7 @@ class Suspects:
                 before = hashed
             del bucket[:]
             if len(twice) > MOST:
-                raise BadStatement(
+                raise InvalidStatement(
                     f"More than {MOST} operation numbers stand twice: two exports in one file?",
                     next_step=EXPORT_AGAIN,
                 )

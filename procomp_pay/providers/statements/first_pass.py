@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.providers.statements.duplicates import LAST_BUCKET, Suspects
 from procomp_pay.providers.statements.layout.cells import CellError, decimal_mark, read_number
 from procomp_pay.providers.statements.layout.headers import Meaning, head_key
@@ -71,7 +71,7 @@ class Keys:
 def first_pass(table: Table, step: Callable[[], None]) -> Known:
     """
     :param step: called now and then, for a progress bar.
-    :raises BadStatement: the file ends in the middle of a line, holds a second table, or is two files in one.
+    :raises InvalidStatement: the file ends in the middle of a line, holds a second table, or is two files in one.
     """
     layout = table.layout
     keys, suspects = Keys(layout), Suspects()
@@ -116,7 +116,7 @@ def look_at_amount(row: Sequence[Cell], number: int, layout: Layout) -> None:
     if is_head_again(texts, layout):
         return
     if recognise(texts, number, provider=layout.provider, mapped=None) is not None:
-        raise BadStatement(
+        raise InvalidStatement(
             "here begins a second table with other columns", next_step=EXPORT_AGAIN, line=number
         )
 

@@ -2,7 +2,7 @@
 
 What is refused and what is passed over:
 
-- **Refused before the first line**, with :class:`~procomp_pay.domain.errors.BadStatement`: a file whose
+- **Refused before the first line**, with :class:`~procomp_pay.domain.errors.InvalidStatement`: a file whose
   layout, encoding or wholeness is in doubt. It is looked through once for that before a line is handed out.
 - **Skipped with a reason**, in :attr:`Statement.tally`: a single line that cannot be read for certain.
   Whoever uses the lines ends with exit code 6 if there is one; none is dropped silently.
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.reconciliation.statement_line import NotPlain, StatementLine
 from procomp_pay.providers.statements.csv.fast_reader import QuickReader
 from procomp_pay.providers.statements.csv.table import CsvTable
@@ -105,7 +105,7 @@ class Statement:
     def __iter__(self) -> Iterator[StatementLine]:
         """The lines, in the file's order.
 
-        :raises BadStatement: the file was changed meanwhile.
+        :raises InvalidStatement: the file was changed meanwhile.
         """
         known = self._look_through()
         self.tally = Tally(notes=list(self._table.notes))
@@ -124,7 +124,7 @@ class Statement:
 
     def _check_same(self) -> None:
         if _stamp(self._file) != self._stamp:
-            raise BadStatement("The file was changed while it was read", next_step="run it again")
+            raise InvalidStatement("The file was changed while it was read", next_step="run it again")
 
     def _step(self) -> None:
         if self._progress is not None:
@@ -158,19 +158,19 @@ def open_statement(
     :param progress: told how far it has come, now and then.
     :param looks: ``False`` leaves the look at every row to the reading, which then may refuse the file at its
         end: for one who judges nothing before.
-    :raises BadStatement: it cannot be read for certain; nothing of it is used.
+    :raises InvalidStatement: it cannot be read for certain; nothing of it is used.
     """
     if provider is not None and provider not in PROVIDERS:
-        raise BadStatement(f"There are no statements of {provider[:20]!r}", next_step="kaspi or stripe")
+        raise InvalidStatement(f"There are no statements of {provider[:20]!r}", next_step="kaspi or stripe")
     mapped = read_mapping(mapping) if mapping is not None else None
     if mapped is not None and provider not in (None, mapped.provider):
-        raise BadStatement(
+        raise InvalidStatement(
             f"The mapping is for statements of {mapped.provider}, and --provider says {provider}",
             next_step="leave --provider out",
         )
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
-            raise BadStatement(
+            raise InvalidStatement(
                 f"{path.name} is no file", next_step="save the statement as a file, and give that"
             )
         file = path.open("rb")
@@ -186,7 +186,7 @@ def open_statement(
 def _table(file: BinaryIO, provider: str | None, mapped: Mapped | None) -> Table:
     about = os.fstat(file.fileno())
     if about.st_size == 0:
-        raise BadStatement("The file is empty (0 bytes)", next_step=EXPORT_AGAIN)
+        raise InvalidStatement("The file is empty (0 bytes)", next_step=EXPORT_AGAIN)
     if is_workbook(file, RULES):
         # a workbook's parser is loaded for a workbook alone
         from procomp_pay.providers.statements.xlsx_table import XlsxTable

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.providers.statements.layout.model import Layout
 from procomp_pay.providers.statements.layout.recognise import WRITE_A_MAPPING, recognise
 from procomp_pay.providers.tabular.cells import Broken, Cell, Row, shown
@@ -60,14 +60,14 @@ class Table(Rows, Protocol):
         """The line that may not be whole: it is for a person; ``None`` where there is none.
 
         :param last: the last row of all.
-        :raises BadStatement: the file ends in the middle of a line.
+        :raises InvalidStatement: the file ends in the middle of a line.
         """
         ...
 
     def close(self) -> None: ...
 
 
-def unknown(seen: Sequence[Sequence[str]], *, provider: str | None, mapping: str | None) -> BadStatement:
+def unknown(seen: Sequence[Sequence[str]], *, provider: str | None, mapping: str | None) -> InvalidStatement:
     """None of the first rows is the head of a statement that we know."""
     rows = [[" ".join(cell.split()) for cell in row] for row in seen]
     widest = max(rows, key=lambda row: sum(1 for cell in row if cell), default=[])
@@ -83,19 +83,19 @@ def unknown(seen: Sequence[Sequence[str]], *, provider: str | None, mapping: str
     else:
         said = "This is no statement that we know"
         step = f"name whose it is with --provider kaspi or stripe, or {WRITE_A_MAPPING}"
-    return BadStatement(f"{said}. The heads found are: {found}", next_step=step)
+    return InvalidStatement(f"{said}. The heads found are: {found}", next_step=step)
 
 
 def _anybodys(row: Sequence[str]) -> Layout | None:
     try:
         return recognise(row, 0, provider=None, mapped=None)
-    except BadStatement:
+    except InvalidStatement:
         return None
 
 
-def cannot_open(path: Path, error: OSError) -> BadStatement:
+def cannot_open(path: Path, error: OSError) -> InvalidStatement:
     """The operating system says no."""
-    return BadStatement(
+    return InvalidStatement(
         f"The file {path.name} cannot be read: {error.strerror}", next_step="check its name and its rights"
     )
 

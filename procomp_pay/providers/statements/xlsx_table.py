@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.providers.statements.layout.mapping_file import Mapped
 from procomp_pay.providers.statements.layout.model import Layout
 from procomp_pay.providers.statements.layout.recognise import HEAD_WITHIN, recognise
@@ -28,7 +28,7 @@ class XlsxTable:
         self.notes: list[str] = []
         self._book = Workbook(file, RULES)
         if self._book.counts_from_1904:
-            raise BadStatement(
+            raise InvalidStatement(
                 "The workbook counts its days from 1904, so that a date could be read four years off",
                 next_step=SAVE_AS_XLSX,
             )
@@ -78,7 +78,7 @@ class XlsxTable:
                 above.append(row)
         if len(found) > 1:
             names = ", ".join(f"“{sheet.title}”" for sheet, _ in found[:10])
-            raise BadStatement(
+            raise InvalidStatement(
                 f"{len(found)} sheets hold a statement: {names}",
                 next_step='name one of them in a mapping (sheet = "…"), or save each as a file of its own',
             )

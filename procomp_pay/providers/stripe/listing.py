@@ -12,14 +12,18 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
-from procomp_pay.domain.reconciliation.records import Stand, Theirs
+from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.domain.refunds import DisputeNews
+from procomp_pay.domain.refunds import DisputeEvent
 from procomp_pay.providers.stripe.objects import Object, seen_in_dispute
 
 #: What is read, in this order, with the word for it.
 PARTS = {"payment_intents": "payment intents", "refunds": "refunds", "disputes": "disputes"}
-_REFUND_STANDS = {"succeeded": Stand.PAID, "failed": Stand.ENDED, "canceled": Stand.ENDED}
+_REFUND_STANDS = {
+    "succeeded": ProviderState.PAID,
+    "failed": ProviderState.ENDED,
+    "canceled": ProviderState.ENDED,
+}
 
 
 class StripeBooks(Protocol):
@@ -27,7 +31,7 @@ class StripeBooks(Protocol):
 
     def pages(self, kind: str, params: dict[str, Any]) -> AsyncIterator[list[Object]]: ...
 
-    async def dispute(self, dispute_id: str) -> DisputeNews: ...
+    async def dispute(self, dispute_id: str) -> DisputeEvent: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,9 @@ def window(since: datetime, until: datetime) -> dict[str, Any]:
 
 async def read(
     books: StripeBooks, part: str, since: datetime, until: datetime
-) -> AsyncIterator[list[Theirs]]:
-    """One of :data:`PARTS`, a page at a time. ``Theirs.key`` is the PaymentIntent; ``hint`` names our payment
+) -> AsyncIterator[list[ProviderRecord]]:
+    """One of :data:`PARTS`, a page at a time. ``ProviderRecord.key`` is the PaymentIntent; ``hint``
+    names our payment
     or refund.
 
     :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer any more.
@@ -82,14 +87,14 @@ def _at(thing: Object) -> datetime:
     return datetime.fromtimestamp(thing["created"], UTC)
 
 
-def _intent(intent: Object) -> Theirs:
+def _intent(intent: Object) -> ProviderRecord:
     paid = intent["status"] == "succeeded"
     over = intent["status"] == "canceled"
-    return Theirs(
+    return ProviderRecord(
         key=intent["id"],
         ref=intent["id"],
         kind=LineKind.PAYMENT,
-        stand=Stand.PAID if paid else Stand.ENDED if over else Stand.OPEN,
+        stand=ProviderState.PAID if paid else ProviderState.ENDED if over else ProviderState.OPEN,
         at=_at(intent),
         amount=_units(intent["amount_received"] if paid else intent["amount"]),
         currency=str(intent["currency"]).upper(),
@@ -97,12 +102,12 @@ def _intent(intent: Object) -> Theirs:
     )
 
 
-def _refund(refund: Object) -> Theirs:
-    return Theirs(
+def _refund(refund: Object) -> ProviderRecord:
+    return ProviderRecord(
         key=refund.get("payment_intent") or refund.get("charge") or refund["id"],
         ref=refund["id"],
         kind=LineKind.REFUND,
-        stand=_REFUND_STANDS.get(refund["status"], Stand.OPEN),
+        stand=_REFUND_STANDS.get(refund["status"], ProviderState.OPEN),
         at=_at(refund),
         amount=_units(refund["amount"]),
         currency=str(refund["currency"]).upper(),
@@ -110,12 +115,12 @@ def _refund(refund: Object) -> Theirs:
     )
 
 
-def _dispute(dispute: Object) -> Theirs:
-    return Theirs(
+def _dispute(dispute: Object) -> ProviderRecord:
+    return ProviderRecord(
         key=dispute.get("payment_intent") or dispute["charge"],
         ref=dispute["id"],
         kind=LineKind.DISPUTE,
-        stand=Stand.PAID,
+        stand=ProviderState.PAID,
         at=_at(dispute),
         amount=_units(dispute["amount"]),
         currency=str(dispute["currency"]).upper(),

@@ -11,10 +11,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.refunds import DisputeNews, DisputeState, RefundNews, RefundState
-from procomp_pay.providers.protocol import Seen
+from procomp_pay.domain.refunds import DisputeEvent, DisputeState, RefundEvent, RefundState
+from procomp_pay.providers.protocol import ProviderStatus
 
 Object = Mapping[str, Any]
 
@@ -22,42 +22,44 @@ Object = Mapping[str, Any]
 _BY_TIME = ("automatic", "expired")
 
 
-def seen_in_intent(intent: Object) -> Seen:
+def seen_in_intent(intent: Object) -> ProviderStatus:
     """What a PaymentIntent says. ``latest_charge`` may be expanded or an id."""
     status = intent["status"]
     ids = intent_ids(intent)
     if status == "succeeded":
         money = Money.from_minor_units(intent["amount_received"], intent["currency"])
-        return Seen(News.SUCCEEDED, final=True, money=money, ids=ids, raw_status=status)
+        return ProviderStatus(EventType.SUCCEEDED, final=True, money=money, ids=ids, raw_status=status)
     if status == "canceled":
         # Stripe closes the intent of a session that ran out by itself: that is time, not a person.
-        news = News.EXPIRED if intent.get("cancellation_reason") in _BY_TIME else News.CANCELLED
-        return Seen(news, final=True, ids=ids, reason=_cancel_reason(intent), raw_status=status)
+        news = EventType.EXPIRED if intent.get("cancellation_reason") in _BY_TIME else EventType.CANCELLED
+        return ProviderStatus(news, final=True, ids=ids, reason=_cancel_reason(intent), raw_status=status)
     if status in ("processing", "requires_capture"):
-        return Seen(News.PROCESSING, ids=ids, raw_status=status)
+        return ProviderStatus(EventType.PROCESSING, ids=ids, raw_status=status)
     if intent.get("last_payment_error"):
-        return Seen(News.FAILED, ids=ids, reason=failure_reason(intent), raw_status=status)
-    return Seen(News.RETRIABLE if status == "requires_action" else None, ids=ids, raw_status=status)
+        return ProviderStatus(EventType.FAILED, ids=ids, reason=failure_reason(intent), raw_status=status)
+    return ProviderStatus(
+        EventType.RETRIABLE if status == "requires_action" else None, ids=ids, raw_status=status
+    )
 
 
-def seen_in_session(session: Object) -> Seen:
+def seen_in_session(session: Object) -> ProviderStatus:
     """What a Checkout Session says; ``payment_intent`` may be expanded, an id, or absent."""
     intent = session.get("payment_intent")
     ids = session_ids(session)
     if session["status"] == "complete" and session["payment_status"] == "paid":
         money = Money.from_minor_units(session["amount_total"], session["currency"])
-        return Seen(News.SUCCEEDED, final=True, money=money, ids=ids, raw_status="complete")
+        return ProviderStatus(EventType.SUCCEEDED, final=True, money=money, ids=ids, raw_status="complete")
     if isinstance(intent, Mapping):
         seen = seen_in_intent(intent)
-        if seen.news is not None and session["status"] != "expired":
+        if seen.event_type is not None and session["status"] != "expired":
             return replace(seen, ids=ids)
     if session["status"] == "expired":
-        return Seen(
-            News.EXPIRED, final=True, ids=ids, reason="The payment page expired", raw_status="expired"
+        return ProviderStatus(
+            EventType.EXPIRED, final=True, ids=ids, reason="The payment page expired", raw_status="expired"
         )
     if session["status"] == "complete":
-        return Seen(News.PROCESSING, ids=ids, raw_status="complete, unpaid")
-    return Seen(None, ids=ids, raw_status="open")
+        return ProviderStatus(EventType.PROCESSING, ids=ids, raw_status="complete, unpaid")
+    return ProviderStatus(None, ids=ids, raw_status="open")
 
 
 def intent_ids(intent: Object) -> ProviderIds:
@@ -86,9 +88,9 @@ _REFUND_STATES = {
 }
 
 
-def seen_in_refund(refund: Object) -> RefundNews:
+def seen_in_refund(refund: Object) -> RefundEvent:
     """What a Refund says; its metadata names ours where it was asked for here."""
-    return RefundNews(
+    return RefundEvent(
         state=_REFUND_STATES[refund["status"]],
         money=Money.from_minor_units(refund["amount"], refund["currency"]),
         refund_id=(refund.get("metadata") or {}).get("refund_id"),
@@ -98,10 +100,10 @@ def seen_in_refund(refund: Object) -> RefundNews:
     )
 
 
-def seen_in_dispute(dispute: Object) -> DisputeNews:
+def seen_in_dispute(dispute: Object) -> DisputeEvent:
     """What a Dispute says. An inquiry that is closed took nothing: it is as good as won."""
     state = {"won": DisputeState.WON, "warning_closed": DisputeState.WON, "lost": DisputeState.LOST}
-    return DisputeNews(
+    return DisputeEvent(
         dispute_id=dispute["id"],
         state=state.get(dispute["status"], DisputeState.OPEN),
         money=Money.from_minor_units(dispute["amount"], dispute["currency"]),

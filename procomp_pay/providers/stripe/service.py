@@ -22,10 +22,17 @@ from procomp_pay.domain.errors import (
     ProviderUnavailable,
     Refused,
 )
-from procomp_pay.domain.events import News
-from procomp_pay.domain.refunds import DisputeNews, RefundNews
+from procomp_pay.domain.events import EventType
+from procomp_pay.domain.refunds import DisputeEvent, RefundEvent
 from procomp_pay.domain.states import Channel
-from procomp_pay.providers.protocol import Created, CreateRequest, Handle, RefundRequest, Returned, Seen
+from procomp_pay.providers.protocol import (
+    Created,
+    CreateRequest,
+    ProviderRef,
+    ProviderRefunds,
+    ProviderStatus,
+    RefundRequest,
+)
 from procomp_pay.providers.resilience.retry import (
     NOT_SENT,
     TOTAL_S,
@@ -114,7 +121,7 @@ class StripePaymentService:
                 return None
             params["starting_after"] = page["data"][-1]["id"]
 
-    async def fetch(self, handle: Handle) -> Seen:
+    async def fetch(self, handle: ProviderRef) -> ProviderStatus:
         """How the payment stands at Stripe now, with the charge and the wallet that was used."""
         if handle.channel is Channel.STRIPE_CHECKOUT:
             session = await self._ask(
@@ -125,7 +132,7 @@ class StripePaymentService:
             return seen_in_session(session)
         return seen_in_intent(await self._intent(handle.provider_ref))
 
-    async def cancel(self, handle: Handle) -> Seen:
+    async def cancel(self, handle: ProviderRef) -> ProviderStatus:
         """Cancel the intent or expire the session; what was paid meanwhile stays paid and is told so."""
         try:
             if handle.channel is Channel.STRIPE_CHECKOUT:
@@ -135,15 +142,15 @@ class StripePaymentService:
         except Refused:
             pass  # not open any more: how it ended is what fetch says
         seen = await self.fetch(handle)
-        if seen.news is News.EXPIRED:
+        if seen.event_type is EventType.EXPIRED:
             # A session has one end for time and for us; here it was us.
-            return replace(seen, news=News.CANCELLED, reason=None)
+            return replace(seen, event_type=EventType.CANCELLED, reason=None)
         return seen
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
         """Always: every payment can go back by API."""
 
-    async def refund(self, request: RefundRequest) -> RefundNews:
+    async def refund(self, request: RefundRequest) -> RefundEvent:
         """Give money back; the same request under the same key never does it twice."""
         params: Any = {
             "payment_intent": request.handle.payment_intent,
@@ -154,13 +161,13 @@ class StripePaymentService:
         options: Any = {"idempotency_key": request.idempotency_key}
         return seen_in_refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, options)))
 
-    async def returned(self, handle: Handle) -> Returned:
+    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
         """Every refund of the payment, from wherever it was started."""
         if handle.payment_intent is None:
-            return Returned()
+            return ProviderRefunds()
         params: Any = {"payment_intent": handle.payment_intent, "limit": 100}
         page = await self._ask(lambda: self._client.v1.refunds.list_async(params))
-        return Returned(tuple(seen_in_refund(item) for item in page["data"]))
+        return ProviderRefunds(tuple(seen_in_refund(item) for item in page["data"]))
 
     async def pages(self, kind: str, params: dict[str, Any]) -> AsyncIterator[list[Object]]:
         """All objects of a kind, newest first, a page at a time; each page is asked for until it answers.
@@ -176,7 +183,7 @@ class StripePaymentService:
                 return
             wanted["starting_after"] = page["data"][-1]["id"]
 
-    async def dispute(self, dispute_id: str) -> DisputeNews:
+    async def dispute(self, dispute_id: str) -> DisputeEvent:
         """How a dispute stands now."""
         return seen_in_dispute(await self._ask(lambda: self._client.v1.disputes.retrieve_async(dispute_id)))
 

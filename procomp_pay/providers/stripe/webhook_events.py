@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from procomp_pay.domain.events import News, ProviderIds
+from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.refunds import DisputeNews, DisputeState, RefundNews
-from procomp_pay.providers.protocol import Seen
+from procomp_pay.domain.refunds import DisputeEvent, DisputeState, RefundEvent
+from procomp_pay.providers.protocol import ProviderStatus
 from procomp_pay.providers.stripe.objects import (
     Object,
     event_time,
@@ -21,7 +21,7 @@ from procomp_pay.providers.stripe.objects import (
 
 
 @dataclass(frozen=True, slots=True)
-class EventNews:
+class ParsedWebhookEvent:
     """What one event says.
 
     :param payment_id: our payment, where the object's metadata names one.
@@ -30,27 +30,27 @@ class EventNews:
     """
 
     payment_id: str | None
-    seen: Seen
+    seen: ProviderStatus
     at: datetime
-    refund: RefundNews | None = None
-    dispute: DisputeNews | None = None
+    refund: RefundEvent | None = None
+    dispute: DisputeEvent | None = None
     returned: Money | None = None
 
 
-def _failed(intent: Object) -> Seen:
+def _failed(intent: Object) -> ProviderStatus:
     # The event is about the failure, also where the same intent has been tried again meanwhile.
     seen = seen_in_intent(intent)
-    known = (News.FAILED, News.SUCCEEDED, News.CANCELLED)
-    return seen if seen.news in known else Seen(News.FAILED, ids=seen.ids)
+    known = (EventType.FAILED, EventType.SUCCEEDED, EventType.CANCELLED)
+    return seen if seen.event_type in known else ProviderStatus(EventType.FAILED, ids=seen.ids)
 
 
-def _of_intent(thing: Object) -> Seen:
+def _of_intent(thing: Object) -> ProviderStatus:
     """An object that only names its payment's intent."""
-    return Seen(None, ids=ProviderIds(payment_intent=thing.get("payment_intent")))
+    return ProviderStatus(None, ids=ProviderIds(payment_intent=thing.get("payment_intent")))
 
 
 #: Event types that are understood, with the reader of their object.
-READERS: dict[str, Callable[[Object], Seen]] = {
+READERS: dict[str, Callable[[Object], ProviderStatus]] = {
     "payment_intent.succeeded": seen_in_intent,
     "payment_intent.payment_failed": _failed,
     "payment_intent.processing": seen_in_intent,
@@ -69,7 +69,7 @@ READERS: dict[str, Callable[[Object], Seen]] = {
 }
 
 
-def read_event(event: Object) -> EventNews | None:
+def read_event(event: Object) -> ParsedWebhookEvent | None:
     """What an event says of one of our payments; ``None`` where its type is none of ours.
 
     :raises KeyError, TypeError: the event lacks what its type promises.
@@ -80,7 +80,7 @@ def read_event(event: Object) -> EventNews | None:
         return None
     thing = event["data"]["object"]
     payment_id = (thing.get("metadata") or {}).get("payment_id") or thing.get("client_reference_id")
-    news = EventNews(payment_id, reader(thing), event_time(event))
+    news = ParsedWebhookEvent(payment_id, reader(thing), event_time(event))
     if kind.startswith("refund."):
         return replace(news, refund=seen_in_refund(thing))
     if kind == "charge.refunded":

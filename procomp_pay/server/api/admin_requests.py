@@ -20,7 +20,7 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.server.api.requests import both_or_none, identifier, problems
 from procomp_pay.server.http.json_types import LONGEST_ID, Asked, AskedAmount, AskedCurrency, example
-from procomp_pay.services.refunds.create import RefundOrder
+from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.storage.payments.listing import MOST, Filter
 
 _LONGEST_CURSOR = 400
@@ -113,12 +113,12 @@ class RefundBody(Asked):
     currency: AskedCurrency = None
     force: bool = False
 
-    def order(self, payment_id: str, idempotency_key: str | None) -> RefundOrder:
+    def order(self, payment_id: str, idempotency_key: str | None) -> RefundCommand:
         """What the use case takes.
 
         :raises Refused: half of an amount. :raises InvalidAmount: not an amount that we take.
         """
-        return RefundOrder(
+        return RefundCommand(
             payment_id=payment_id,
             reason=self.reason,
             money=both_or_none(self.amount, self.currency, otherwise="give the whole rest back"),

@@ -74,8 +74,8 @@ def acting(request: web.Request) -> Actor:
 async def list_payments(request: web.Request) -> web.Response:
     """All payments that fit, page by page."""
     asked = admin_bodies.read_query(request)
-    desk = request.app[STATE].desk
-    found, following = await views.many(desk, asked.wanted(), limit=asked.limit, cursor=asked.cursor)
+    ctx = request.app[STATE].ctx
+    found, following = await views.many(ctx, asked.wanted(), limit=asked.limit, cursor=asked.cursor)
     page = {"items": [view.full() for view in found], "next_cursor": following}
     return answer(admin_answers.PaymentPage, page)
 
@@ -88,7 +88,7 @@ async def give_back(request: web.Request) -> web.Response:
     raw = await bodies.read_body(request, bodies.BODY_BYTES)
     body = bodies.read_document(raw, admin_bodies.RefundBody)
     order = body.order(payment_id, bodies.idempotency_key(request))
-    return answer(admin_answers.RefundDone, _shown(await refund(request.app[STATE].desk, order, actor)))
+    return answer(admin_answers.RefundDone, _shown(await refund(request.app[STATE].ctx, order, actor)))
 
 
 def _shown(done: Refunded) -> dict[str, Any]:
@@ -122,7 +122,7 @@ async def call_off(request: web.Request) -> web.Response:
     if raw:
         bodies.check_is_json(request)
         bodies.read_document(raw, admin_bodies.Nothing)
-    status = await cancel(request.app[STATE].desk, payment_id, actor)
+    status = await cancel(request.app[STATE].ctx, payment_id, actor)
     return answer(admin_answers.CancelDone, {"payment_id": payment_id, "status": status.value})
 
 
@@ -135,7 +135,7 @@ async def vouch(request: web.Request) -> web.Response:
     if body.override and caller(request).role is not Role.ADMIN:
         raise Forbidden("An override is for an admin")
     state = request.app[STATE]
-    view = await views.one(state.desk, payment_id)  # by its id or its code
-    done = await verify(state.desk, body.order(view.payment_id, bodies.idempotency_key(request)), actor)
+    view = await views.one(state.ctx, payment_id)  # by its id or its code
+    done = await verify(state.ctx, body.order(view.payment_id, bodies.idempotency_key(request)), actor)
     state.background.wake_watch()
     return answer(VerifyAnswer, VerifyAnswer.of(done).model_dump())

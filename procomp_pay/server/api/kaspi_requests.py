@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, RootModel, WithJsonSchema
 
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.server.http.json_types import Amount, Asked, AskedAmount, Shown, example
-from procomp_pay.services.kaspi_verification.verify import Verified, VerifyOrder
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified
 
 _TENGE = Currency.KZT.value
 _WHEN: dict[str, Any] = {
@@ -46,12 +46,12 @@ class VerifyBody(Asked):
     override: bool = False
     reason: Annotated[str | None, Field(min_length=1, max_length=500)] = None
 
-    def order(self, payment_id: str, idempotency_key: str | None) -> VerifyOrder:
+    def order(self, payment_id: str, idempotency_key: str | None) -> VerificationRequest:
         """What the use case takes; Kaspi counts in tenge.
 
         :raises InvalidAmount: not an amount that we take.
         """
-        return VerifyOrder(
+        return VerificationRequest(
             payment_id=payment_id,
             number=self.transaction_id,
             money=None if self.amount is None else Money.parse(self.amount, _TENGE),

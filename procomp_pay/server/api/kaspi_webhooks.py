@@ -94,7 +94,7 @@ async def gateway_callback(request: web.Request) -> web.Response:
     body = await bodies.read_body(request, bodies.WEBHOOK_BYTES)
     secret = state.settings.kaspi_api_secret
     await receive_callback(
-        state.desk,
+        state.ctx,
         body,
         _all(request, SIGNATURE_HEADERS),
         _all(request, TIME_HEADERS),
@@ -127,11 +127,11 @@ async def bill(request: web.Request) -> web.Response:
 async def _answer(state: State, command: str, ask: BillAsk | None, query: str) -> BillAnswer:
     if ask is None:
         if command == "pay":
-            await keep_unreadable(state.desk, query)
+            await keep_unreadable(state.ctx, query)
         return BillAnswer("", Result.OTHER, "The request cannot be understood")
     if command == "check":
-        return await check(state.desk, ask)
-    said = await pay(state.desk, ask)
+        return await check(state.ctx, ask)
+    said = await pay(state.ctx, ask)
     state.background.wake_watch()  # the participant's other open payments are looked at now
     return said
 

@@ -15,7 +15,7 @@ from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.server.http.json_types import LONGEST_ID, Asked, AskedAmount, AskedCurrency, Method, example
-from procomp_pay.services.initiation.initiate import Order
+from procomp_pay.services.initiation.initiate import InitiateRequest
 from procomp_pay.storage.models import exact_json
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
@@ -94,14 +94,14 @@ class InitiateBody(Asked):
         | None
     ) = None
 
-    def order(self, idempotency_key: str | None) -> Order:
+    def order(self, idempotency_key: str | None) -> InitiateRequest:
         """What the use case takes: in the app a link opens Kaspi and an intent opens the wallet.
 
         :raises Refused: half of an amount. :raises InvalidAmount: not an amount that we take.
         """
         method = PaymentMethod(self.method.upper())
         requested = both_or_none(self.amount, self.currency, otherwise="take the fee as it stands")
-        return Order(
+        return InitiateRequest(
             participant_id=self.participant_id,
             method=method,
             channel=Channel.KASPI_LINK if method.is_kaspi else Channel.STRIPE_INTENT,

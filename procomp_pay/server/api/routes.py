@@ -28,7 +28,7 @@ from procomp_pay.server.http.route import ANYONE_KNOWN, BASE, JSON, Budget, Link
 from procomp_pay.server.http.state import STATE
 from procomp_pay.server.observability import logs, metrics
 from procomp_pay.server.observability.logs import REQUEST_ID
-from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import Move, PaymentView
@@ -117,17 +117,17 @@ async def _check_access(request: web.Request, caller: Caller, participant_id: st
     """
     :raises NotFound: no such participant. :raises Forbidden: somebody else's.
     """
-    owner = await views.owner_of(request.app[STATE].desk, participant_id)
+    owner = await views.owner_of(request.app[STATE].ctx, participant_id)
     if not caller.sees_all and owner != caller.user_id:
         raise Forbidden("This participant belongs to another user")
 
 
-def _desk(request: web.Request) -> Desk:
+def _desk(request: web.Request) -> AppContext:
     """The desk, with links that lead where the client came from, unless an address is configured."""
     state, origin = request.app[STATE], client(request).origin
     if origin is None or state.settings.public_base_url:
-        return state.desk
-    return replace(state.desk, base_url=origin)
+        return state.ctx
+    return replace(state.ctx, base_url=origin)
 
 
 async def start(request: web.Request) -> web.Response:
@@ -139,11 +139,11 @@ async def start(request: web.Request) -> web.Response:
     await _check_access(request, caller, order.participant_id)
     if not caller.sees_all:  # staff's browser says nothing of the participant's language
         order = replace(order, language=preferred(request.headers.get("Accept-Language")))
-    desk = _desk(request)
-    started = await initiate(desk, order, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
+    ctx = _desk(request)
+    started = await initiate(ctx, order, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
     request.app[STATE].background.wake_watch()
     logs.note(payment_id=started.payment_id)
-    opening = await views.opening(desk, started.payment_id)
+    opening = await views.opening(ctx, started.payment_id)
     return answer(answers.Started, opening.seeded())
 
 
@@ -151,7 +151,7 @@ async def status(request: web.Request) -> web.Response:
     """The payment that settled the fee, else the newest one."""
     caller, participant_id = caller_of(request), bodies.path_id(request, "participant_id")
     await _check_access(request, caller, participant_id)
-    found = await views.latest(request.app[STATE].desk, participant_id)
+    found = await views.latest(request.app[STATE].ctx, participant_id)
     return answer(answers.PaymentStanding, found.seeded())
 
 
@@ -159,7 +159,7 @@ async def history(request: web.Request) -> web.Response:
     """All payments with their moves, newest first."""
     caller, participant_id = caller_of(request), bodies.path_id(request, "participant_id")
     await _check_access(request, caller, participant_id)
-    found = await views.history(request.app[STATE].desk, participant_id)
+    found = await views.history(request.app[STATE].ctx, participant_id)
     items = [_past(view, moves, caller) for view, moves in found]
     return answer(answers.History, {"items": items, "next_cursor": None})
 
@@ -175,11 +175,11 @@ def _picture_as(kind: str) -> Handler:
     async def picture(request: web.Request) -> web.Response:
         """The address itself is the permission: ``qr_image_url`` of ``/initiate`` holds its signature."""
         payment_id, signature = bodies.path_id(request, "payment_id"), request.query.get("s", "")
-        desk = request.app[STATE].desk
+        ctx = request.app[STATE].ctx
         unknown = NotFound("There is no such picture")
-        if not desk.keyring.verify(views.QR_PURPOSE, payment_id, signature):
+        if not ctx.keyring.verify(views.QR_PURPOSE, payment_id, signature):
             raise unknown
-        payload = (await views.opening(desk, payment_id)).qr_payload
+        payload = (await views.opening(ctx, payment_id)).qr_payload
         if payload is None:
             raise unknown
         image = await asyncio.to_thread(qr_picture, payload, kind)
@@ -199,7 +199,7 @@ async def stripe_webhook(request: web.Request) -> web.Response:
     body = await bodies.read_body(request, bodies.WEBHOOK_BYTES)
     headers = request.headers.getall("Stripe-Signature", [])
     header = headers[0] if len(headers) == 1 else None
-    await receive_stripe(state.desk, body, header, state.settings.webhook_secrets)
+    await receive_stripe(state.ctx, body, header, state.settings.webhook_secrets)
     state.background.wake_inbox()
     return answer(answers.Received, {"received": True})
 

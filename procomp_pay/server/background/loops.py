@@ -10,8 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from procomp_pay.domain.errors import PaymentError
-from procomp_pay.services.context import Desk
-from procomp_pay.services.maintenance.provider_health import tend
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.maintenance.provider_health import check_provider_health
 from procomp_pay.services.maintenance.run import (
     BATCH,
     Pass,
@@ -21,7 +21,7 @@ from procomp_pay.services.maintenance.run import (
     work_refunds,
     work_watch,
 )
-from procomp_pay.services.maintenance.stalled_work import tell_of_stalled
+from procomp_pay.services.maintenance.stalled_work import alert_stalled_work
 from procomp_pay.services.standstill import tell_standstill
 from procomp_pay.storage.payments import repository as payments
 
@@ -63,8 +63,8 @@ Round = Callable[[], Awaitable[float]]
 class Background:
     """The loops of one process. Any number of processes share one database: rows are claimed."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, ctx: AppContext) -> None:
+        self._desk = ctx
         self._inbox_bell = asyncio.Event()
         self._watch_bell = asyncio.Event()
         self._refund_bell = asyncio.Event()
@@ -215,12 +215,12 @@ class Background:
         done = Pass()
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + STALLED_CHECK_S
-            await tell_of_stalled(self._desk)
+            await alert_stalled_work(self._desk)
         await work_outbox(self._desk, done, most=_OUTBOX_ROUND)
         return 0.0 if done.delivered else OUTBOX_PAUSE_S
 
     async def _tend_round(self) -> float:
-        await tend(self._desk)
+        await check_provider_health(self._desk)
         return TEND_PAUSE_S
 
     async def _watch_round(self) -> float:

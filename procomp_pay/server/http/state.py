@@ -10,14 +10,14 @@ from procomp_pay.config import Settings
 from procomp_pay.server.auth.tokens import Caller, Gate
 from procomp_pay.server.background.loops import Background
 from procomp_pay.server.observability.health import Health
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """One value for the whole application."""
 
-    desk: Desk
+    ctx: AppContext
     settings: Settings
     gate: Gate
     background: Background

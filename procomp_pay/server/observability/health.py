@@ -12,7 +12,7 @@ from procomp_pay.config import ProviderMode, Settings
 from procomp_pay.domain.errors import ConfigurationError, PaymentError
 from procomp_pay.domain.states import Channel
 from procomp_pay.server.background.loops import Background
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.payment import instant
 from procomp_pay.storage.payments import repository as payments
 
@@ -64,8 +64,8 @@ class _Checked:
 class Health:
     """The report of ``GET /health``."""
 
-    def __init__(self, desk: Desk, settings: Settings, background: Background) -> None:
-        self._desk = desk
+    def __init__(self, ctx: AppContext, settings: Settings, background: Background) -> None:
+        self._desk = ctx
         self._background = background
         self._modes = {"stripe": settings.stripe_mode, "kaspi": settings.kaspi_mode}
         self._checks = {

@@ -24,8 +24,8 @@ from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable, F
 from procomp_pay.providers.registry import ProviderRegistry
 from procomp_pay.providers.resilience.timing import Call
 from procomp_pay.server.background.loops import Background
-from procomp_pay.services.context import Desk
-from procomp_pay.services.maintenance.metrics import News, Tail
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.maintenance.metrics import StatusChange, Tail
 from procomp_pay.storage.reports import metrics as figures
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ class _Gauges(Collector):
     """What was counted last; and, as of now, how old the loops' last rounds are and how long the certificate
     towards Kaspi holds."""
 
-    def __init__(self, desk: Desk, background: Background) -> None:
-        self._desk = desk
+    def __init__(self, ctx: AppContext, background: Background) -> None:
+        self._desk = ctx
         self._background = background
         self.standing: dict[tuple[str, str], int] = {}
         self.depths: dict[str, int] = {}
@@ -105,7 +105,7 @@ class Metrics:
     :raises ConfigurationError: ``METRICS_TOKEN`` is too short.
     """
 
-    def __init__(self, desk: Desk, settings: Settings, background: Background) -> None:
+    def __init__(self, ctx: AppContext, settings: Settings, background: Background) -> None:
         token = settings.metrics_token.get_secret_value() if settings.metrics_token else None
         if token is not None and len(token) < _SHORTEST_TOKEN:
             raise ConfigurationError(
@@ -113,10 +113,10 @@ class Metrics:
                 next_step="make one: openssl rand -hex 24",
             )
         self._token = token
-        self._desk, self._tail = desk, Tail(desk)
+        self._desk, self._tail = ctx, Tail(ctx)
         self._turn, self._until = asyncio.Lock(), 0.0
         self._registry = registry = CollectorRegistry()
-        self._gauges = _Gauges(desk, background)
+        self._gauges = _Gauges(ctx, background)
         registry.register(self._gauges)
         self._initiated = Counter(
             "procomp_pay_payments_initiated", "Payments that were started.", ["method"], registry=registry
@@ -146,8 +146,8 @@ class Metrics:
             ["provider", "call", "outcome"], registry=registry, buckets=_CALL_S,
         )  # fmt: skip
         background.on_lag = self._lag.observe
-        if isinstance(desk.providers, ProviderRegistry):
-            desk.providers.observe = self.provider_called
+        if isinstance(ctx.providers, ProviderRegistry):
+            ctx.providers.observe = self.provider_called
 
     def provider_called(self, call: Call) -> None:
         """One call to a provider is over."""
@@ -181,7 +181,7 @@ class Metrics:
             gauges.database_up = False
             log.warning("metrics: the database cannot be counted: %s", type(error).__name__)
 
-    def _count(self, news: News) -> None:
+    def _count(self, news: StatusChange) -> None:
         method = news.method.lower()
         if news.status is None:
             self._initiated.labels(method).inc()

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from procomp_pay.domain.errors import NeedsPerson
+from procomp_pay.domain.errors import ManualReviewRequired
 from procomp_pay.domain.merkle import Merkle
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.refund import instant
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit import read as audit_read
@@ -158,20 +158,20 @@ def _counted(chains: int, entries: int) -> str:
 
 
 async def seal(
-    desk: Desk, by: str, *, force: bool = False, seen: Callable[[int], None] | None = None
+    ctx: AppContext, by: str, *, force: bool = False, seen: Callable[[int], None] | None = None
 ) -> Sealed:
     """Seal everything that is committed now, after a look at what the last seal covers.
 
     :param force: also where the trail does not agree with the last seal.
     :param seen: is told the number of entries so far, now and then.
-    :raises NeedsPerson: it does not agree.
+    :raises ManualReviewRequired: it does not agree.
     :raises DatabaseBusy: writers stayed in the way, or somebody else sealed meanwhile; nothing was written.
     """
-    last, bound = await retrying(lambda: _fence(desk))
+    last, bound = await retrying(lambda: _fence(ctx))
     made = AuditSeal(
-        id=desk.new_id(),
+        id=ctx.new_id(),
         number=last.number + 1 if last else 1,
-        sealed_at=desk.clock(),
+        sealed_at=ctx.clock(),
         last_entry_id=bound,
         merkle_root="",
         previous_root=last.merkle_root if last else audit.GENESIS,
@@ -179,21 +179,23 @@ async def seal(
         entry_count=0,
         sealed_by=by,
     )
-    before, now = await _sum_up(desk, [last] if last else [], made, seen)
+    before, now = await _sum_up(ctx, [last] if last else [], made, seen)
     said = _difference(last, before) if last is not None and before is not None else None
     if said is not None and not force:
-        raise NeedsPerson(f"The audit trail was changed: {said}", next_step="procomp-pay audit verify")
+        raise ManualReviewRequired(
+            f"The audit trail was changed: {said}", next_step="procomp-pay audit verify"
+        )
     made.chain_count, made.entry_count = now.chains, now.entries
     made.merkle_root = now.root(made)
-    await _keep(desk, made)
+    await _keep(ctx, made)
     return _as_made(made)
 
 
 async def _sum_up(
-    desk: Desk, last: list[AuditSeal], made: AuditSeal, seen: Callable[[int], None] | None
+    ctx: AppContext, last: list[AuditSeal], made: AuditSeal, seen: Callable[[int], None] | None
 ) -> tuple[_Sums | None, _Sums]:
     check, count = SealCheck([*last, made]), 0
-    async for link in audit_read.links(desk.db, whole=False):
+    async for link in audit_read.links(ctx.db, whole=False):
         check.take(link)
         count += 1
         if seen is not None and count % audit_read.PAGE == 0:
@@ -215,30 +217,30 @@ def _as_made(made: AuditSeal) -> Sealed:
     )
 
 
-async def _fence(desk: Desk) -> tuple[AuditSeal | None, int]:
-    async with desk.db.writing() as session:
-        bound = await audit_seals.fence(session, is_sqlite=desk.db.is_sqlite())
+async def _fence(ctx: AppContext) -> tuple[AuditSeal | None, int]:
+    async with ctx.db.writing() as session:
+        bound = await audit_seals.fence(session, is_sqlite=ctx.db.is_sqlite())
         return await audit_seals.newest(session), bound
 
 
-async def _keep(desk: Desk, made: AuditSeal) -> None:
+async def _keep(ctx: AppContext, made: AuditSeal) -> None:
     """
     :raises DatabaseBusy: somebody else sealed meanwhile.
     """
-    async with desk.db.writing() as session:
+    async with ctx.db.writing() as session:
         if not await insert_once(session, AuditSeal, made.model_dump()):
             raise DatabaseBusy("Somebody else sealed the audit trail meanwhile", next_step="try again")
 
 
-async def seal_if_due(desk: Desk, by: str, every: timedelta) -> Sealed | None:
+async def seal_if_due(ctx: AppContext, by: str, every: timedelta) -> Sealed | None:
     """Seal where the last seal is older than ``every`` and something happened since; for cron.
 
-    :raises NeedsPerson: as :func:`seal`.
+    :raises ManualReviewRequired: as :func:`seal`.
     """
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         last, bound = await audit_seals.newest(session), await audit_seals.newest_entry(session)
     if bound <= (last.last_entry_id if last else 0):
         return None
-    if last is not None and desk.clock() - last.sealed_at < every:
+    if last is not None and ctx.clock() - last.sealed_at < every:
         return None
-    return await seal(desk, by)
+    return await seal(ctx, by)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from procomp_pay.domain.errors import NotFound
-from procomp_pay.services.audit import verify as audit_check
+from procomp_pay.services.audit import verify as audit_verify
 from procomp_pay.services.audit.verify import AuditReport
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.payment import PaymentView, one
 from procomp_pay.services.views.refund import Move, instant, move_view
 from procomp_pay.storage.audit import read as audit_read
@@ -60,14 +60,14 @@ class Trail:
     report: AuditReport
 
 
-async def trail(desk: Desk, payment_id: str) -> Trail:
+async def trail(ctx: AppContext, payment_id: str) -> Trail:
     """
     :raises NotFound: no such payment, and no entry of one.
     """
-    report = await audit_check.verify(desk, payment_id)
-    steps = [_step(link) async for link in audit_read.links(desk.db, payment_id)]
+    report = await audit_verify.verify(ctx, payment_id)
+    steps = [_step(link) async for link in audit_read.links(ctx.db, payment_id)]
     try:
-        view: PaymentView | None = await one(desk, payment_id)
+        view: PaymentView | None = await one(ctx, payment_id)
     except NotFound:
         view = None
     return Trail(payment_id, view, steps, report)

@@ -15,11 +15,11 @@ from typing import Any
 
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.services.audit.seals import SealCheck, choose
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.audit import seals as audit_seals
-from procomp_pay.storage.audit.read import Link, Standing
+from procomp_pay.storage.audit.read import ChainEndRow, Link
 
 #: Findings that a report names; the others are counted.
 MOST_FINDINGS = 1000
@@ -111,7 +111,7 @@ class _Chain:
             self.refunded = entry.after.get("refunded", self.refunded)
         return found
 
-    def end(self, row: Standing | None) -> list[Finding]:
+    def end(self, row: ChainEndRow | None) -> list[Finding]:
         """What is wrong between the chain's end and the payment's row."""
         if row is None:
             return [self._flaw(Flaw.NO_PAYMENT, None, "its payment is gone")]
@@ -129,7 +129,7 @@ class _Chain:
 
 
 async def verify(
-    desk: Desk,
+    ctx: AppContext,
     payment_id: str | None = None,
     *,
     root: str | None = None,
@@ -147,18 +147,18 @@ async def verify(
     :raises NotFound: no such payment, and no chain of one.
     """
     report = AuditReport()
-    seals = [] if payment_id is not None else await audit_seals.every(desk.db)
+    seals = [] if payment_id is not None else await audit_seals.every(ctx.db)
     check = SealCheck(choose(seals, root=root, everyone=all_seals))
     ended: list[_Chain] = []
-    async for chain in _chains(desk, payment_id, report, check):
+    async for chain in _chains(ctx, payment_id, report, check):
         report.chains += 1
         ended.append(chain)
         if len(ended) >= audit_read.PAGE:
-            await _compare(desk, ended, report)
+            await _compare(ctx, ended, report)
             if seen is not None:
                 seen(report.entries)
-    await _compare(desk, ended, report)
-    async for lonely in audit_read.without_chain(desk.db, payment_id):
+    await _compare(ctx, ended, report)
+    async for lonely in audit_read.without_chain(ctx.db, payment_id):
         report.add([Finding(lonely, Flaw.NO_CHAIN, None, "it has no audit entry at all")])
     report.seals, report.root = len(check.seals), seals[-1].merkle_root if seals else None
     report.add(Finding(None, Flaw.SEAL, None, said) for said in check.flaws(seals, root))
@@ -168,11 +168,11 @@ async def verify(
 
 
 async def _chains(
-    desk: Desk, payment_id: str | None, report: AuditReport, check: SealCheck
+    ctx: AppContext, payment_id: str | None, report: AuditReport, check: SealCheck
 ) -> AsyncIterator[_Chain]:
     """Every chain, checked up to its end."""
     chain: _Chain | None = None
-    async for link in audit_read.links(desk.db, payment_id):
+    async for link in audit_read.links(ctx.db, payment_id):
         if chain is None or chain.payment_id != link.payment_id:
             if chain is not None:
                 yield chain
@@ -184,12 +184,12 @@ async def _chains(
         yield chain
 
 
-async def _compare(desk: Desk, ended: list[_Chain], report: AuditReport) -> None:
+async def _compare(ctx: AppContext, ended: list[_Chain], report: AuditReport) -> None:
     """Compare chains' ends with their rows; a chain that has grown meanwhile is read on first."""
     waiting = list(ended)
     ended.clear()
     for _ in range(_ROUNDS):
-        rows = await audit_read.standings(desk.db, [chain.payment_id for chain in waiting])
+        rows = await audit_read.chain_end_rows(ctx.db, [chain.payment_id for chain in waiting])
         grown = []
         for chain in waiting:
             row = rows.get(chain.payment_id)
@@ -199,7 +199,7 @@ async def _compare(desk: Desk, ended: list[_Chain], report: AuditReport) -> None
                 report.add(chain.end(row))
         waiting = grown
         for chain in waiting:
-            async for link in audit_read.links(desk.db, chain.payment_id, after_seq=chain.seq):
+            async for link in audit_read.links(ctx.db, chain.payment_id, after_seq=chain.seq):
                 report.entries += 1
                 report.add(chain.take(link))
         if not waiting:

@@ -8,25 +8,32 @@ from dataclasses import dataclass
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.errors import AlreadyPaid, Conflict, NeedsPerson, NotFound, Refused, Unavailable
+from procomp_pay.domain.errors import (
+    AlreadyPaid,
+    Conflict,
+    ManualReviewRequired,
+    NotFound,
+    Refused,
+    Unavailable,
+)
 from procomp_pay.domain.fees import charge_for
 from procomp_pay.domain.states import OPEN_STATUSES, Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.protocol import CreateRequest
-from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.initiation.open_payment_policy import (
     Step,
-    about_open,
-    about_replay,
+    for_open_payment,
+    for_replayed_key,
     is_on_the_phone,
 )
-from procomp_pay.services.initiation.request import Order, Registration, insert
+from procomp_pay.services.initiation.request import InitiateRequest, Registration, insert
 from procomp_pay.services.lifecycle.cancel import clear_away
 from procomp_pay.services.lifecycle.create_at_provider import mark_sent, open_at_provider, phone_of
-from procomp_pay.services.lifecycle.polling import look_after
+from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.payments import idempotency
 from procomp_pay.storage.payments import repository as payments
-from procomp_pay.storage.payments.repository import Held
+from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.registrations import lookup as people
 from procomp_pay.storage.webhooks import inbox as queues
 
@@ -38,7 +45,7 @@ _PAUSE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class InitiatedPayment:
     """:param reused: the payment was open before, and is the same one."""
 
     payment_id: str
@@ -55,130 +62,130 @@ class _Plan:
     send: CreateRequest | None = None
 
 
-async def initiate(desk: Desk, order: Order, actor: Actor) -> Started:
+async def initiate(ctx: AppContext, order: InitiateRequest, actor: Actor) -> InitiatedPayment:
     """Start a payment for a participant, or return the open one.
 
     :raises NotFound: no such participant. :raises AlreadyPaid: the fee is settled.
     :raises Refused: the amount, the currency or the method does not fit the tournament's fees.
     :raises Conflict: the idempotency key was used for another request, or another payment is being made.
-    :raises NeedsPerson: money of another amount came; a person decides first.
+    :raises ManualReviewRequired: money of another amount came; a person decides first.
     :raises ProviderUnavailable, OutcomeUnknown: the payment stays PENDING and is healed later.
     """
-    desk.providers.of(order.channel)  # not configured: say so before anything is written
+    ctx.providers.of(order.channel)  # not configured: say so before anything is written
     seen: set[str] = set()  # open payments that were cleared away or looked at: each once
     waited = 0.0
     while waited <= _PATIENCE_S:
-        plan = await _plan(desk, order, actor, seen)
+        plan = await _plan(ctx, order, actor, seen)
         if plan.step is Step.WAIT:
             await asyncio.sleep(_PAUSE_S)
             waited += _PAUSE_S
-        elif plan.step in (Step.CLEAR, Step.LOOK):
+        elif plan.step in (Step.CANCEL, Step.REFRESH):
             seen.add(plan.payment_id)
-            await _make_room(desk, plan, actor)
+            await _clear_open_payment(ctx, plan, actor)
         else:
-            return await _opened(desk, plan, actor)
+            return await _create_at_provider(ctx, plan, actor)
     raise _being_made(order)
 
 
-async def _opened(desk: Desk, plan: _Plan, actor: Actor) -> Started:
+async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> InitiatedPayment:
     if plan.send is not None:
-        await open_at_provider(desk, plan.send, actor)
-        async with desk.db.reading() as session:
-            status = (await payments.hold(session, plan.payment_id, lock=False)).payment.status
+        await open_at_provider(ctx, plan.send, actor)
+        async with ctx.db.reading() as session:
+            status = (await payments.load_payment(session, plan.payment_id)).payment.status
         if status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED):
             raise Conflict(f"Payment {plan.payment_id} was {status} meanwhile", next_step="start it again")
-    return Started(plan.payment_id, plan.reused)
+    return InitiatedPayment(plan.payment_id, plan.reused)
 
 
-async def _make_room(desk: Desk, plan: _Plan, actor: Actor) -> None:
+async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> None:
     """Take another payment back, or ask how it stands. A provider that is away does not stop the desk:
     what was asked of it is kept and done later."""
     try:
-        if plan.step is Step.CLEAR:
-            await clear_away(desk, plan.payment_id, actor)
+        if plan.step is Step.CANCEL:
+            await clear_away(ctx, plan.payment_id, actor)
         else:
-            await look_after(desk, plan.payment_id, actor)
+            await poll_payment(ctx, plan.payment_id, actor)
     except Conflict:
         raise
     except (Unavailable, NotFound, Refused) as error:
         log.warning("payment %s stays as it is for now: %s", plan.payment_id, error.message)
 
 
-async def _plan(desk: Desk, order: Order, actor: Actor, seen: set[str]) -> _Plan:
-    async with desk.db.writing() as session:
+async def _plan(ctx: AppContext, order: InitiateRequest, actor: Actor, seen: set[str]) -> _Plan:
+    async with ctx.db.writing() as session:
         # Everybody who starts a payment for this participant queues up here.
         who = await people.participant(session, order.participant_id, lock=True)
         claim = order.claim(actor)
         known = await idempotency.known(session, claim) if claim else None
         if known is not None and known.payment_id is not None:
-            held = await payments.hold(session, known.payment_id, lock=False)
-            step = about_replay(held, desk.clock())
-            if step is not Step.GIVE:
+            locked = await payments.load_payment(session, known.payment_id)
+            step = for_replayed_key(locked, ctx.clock())
+            if step is not Step.REUSE:
                 await _check_person(session, who)
-            return _planned(held, step, desk)
+            return _planned(locked, step, ctx)
         what = await _checked(session, who, order)
-        plan = await _among_open(session, desk, order, what, seen)
+        plan = await _check_open_payments(session, ctx, order, what, seen)
         if plan is None:
-            held = await insert(session, desk, order, actor, what)
-            plan = _Plan(Step.SEND, held.payment.id, reused=False, send=mark_sent(held, desk))
-        if claim is not None and plan.step in (Step.GIVE, Step.SEND):
-            await idempotency.remember(session, claim, plan.payment_id, desk.clock())
+            locked = await insert(session, ctx, order, actor, what)
+            plan = _Plan(Step.SEND, locked.payment.id, reused=False, send=mark_sent(locked, ctx))
+        if claim is not None and plan.step in (Step.REUSE, Step.SEND):
+            await idempotency.remember(session, claim, plan.payment_id, ctx.clock())
         return plan
 
 
-async def _among_open(
-    session: AsyncSession, desk: Desk, order: Order, what: Registration, seen: set[str]
+async def _check_open_payments(
+    session: AsyncSession, ctx: AppContext, order: InitiateRequest, what: Registration, seen: set[str]
 ) -> _Plan | None:
     """The first open payment that something has to be done about; ``None`` where a new one can start."""
     for payment_id in await payments.open_ids(session, what.who.id):
-        held = await payments.hold(session, payment_id, lock=False)
-        step = about_open(held, order, what, desk.clock(), phone=phone_of(held, desk))
-        if step in (Step.CLEAR, Step.LOOK) and payment_id in seen:
-            if held.payment.status is PaymentStatus.PROCESSING:
+        locked = await payments.load_payment(session, payment_id)
+        step = for_open_payment(locked, order, what, ctx.clock(), phone=phone_of(locked, ctx))
+        if step in (Step.CANCEL, Step.REFRESH) and payment_id in seen:
+            if locked.payment.status is PaymentStatus.PROCESSING:
                 raise _being_made(order)
-            if is_on_the_phone(held) and order.channel is Channel.KASPI_REMOTE:
+            if is_on_the_phone(locked) and order.channel is Channel.KASPI_REMOTE:
                 raise Conflict(
                     f"Invoice {payment_id} is on the customer's phone and is not recalled: no second goes",
                     next_step="ask the customer to refuse it in the Kaspi app; or take the fee with a QR",
                 )
             continue
         if step is not None:
-            return _planned(held, step, desk)
+            return _planned(locked, step, ctx)
     return None
 
 
-def _planned(held: Held, step: Step, desk: Desk) -> _Plan:
-    return _Plan(step, held.payment.id, send=mark_sent(held, desk) if step is Step.SEND else None)
+def _planned(locked: OrmLockedPayment, step: Step, ctx: AppContext) -> _Plan:
+    return _Plan(step, locked.payment.id, send=mark_sent(locked, ctx) if step is Step.SEND else None)
 
 
 async def _check_person(session: AsyncSession, who: Participant) -> None:
     """
-    :raises AlreadyPaid, Conflict, NeedsPerson: nothing may be paid for this registration now.
+    :raises AlreadyPaid, Conflict, ManualReviewRequired: nothing may be paid for this registration now.
     """
     if who.status is ParticipantStatus.PAID or who.payment_id is not None:
         raise AlreadyPaid(f"{who.full_name} has paid already", next_step=f"procomp-pay status {who.id}")
     if who.status is ParticipantStatus.CANCELLED:
         raise Conflict(f"The registration of {who.full_name} is cancelled")
-    odd = await queues.undecided(session, who.id, OPEN_STATUSES)
+    odd = await queues.payment_awaiting_decision(session, who.id, OPEN_STATUSES)
     if odd is not None:
-        raise NeedsPerson(
+        raise ManualReviewRequired(
             f"Money of another amount came for {who.full_name}: a person decides before more is taken",
             next_step=f"procomp-pay status --payment {odd}",
         )
 
 
-async def _checked(session: AsyncSession, who: Participant, order: Order) -> Registration:
+async def _checked(session: AsyncSession, who: Participant, order: InitiateRequest) -> Registration:
     await _check_person(session, who)
     tournament = await people.tournament(session, who.tournament_id)
     fees = await people.entry_fees(session, tournament)
     return Registration(who, tournament, charge_for(fees, order.method, order.requested))
 
 
-def _being_made(order: Order) -> Conflict:
+def _being_made(order: InitiateRequest) -> Conflict:
     return Conflict(
         "Another payment of this participant is being made right now",
         next_step=f"look at it: procomp-pay status {order.participant_id}",
     )
 
 
-__all__ = ["Order", "Started", "initiate"]
+__all__ = ["InitiateRequest", "InitiatedPayment", "initiate"]

@@ -12,14 +12,14 @@ from procomp_pay.config.delivery import Language
 from procomp_pay.domain.fees import Charge
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
-from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 from procomp_pay.storage.payments import idempotency
 from procomp_pay.storage.payments import repository as payments
-from procomp_pay.storage.payments.repository import Held
+from procomp_pay.storage.payments.repository import OrmLockedPayment
 
 #: How long a hosted page stays open. Stripe allows 30 minutes to 24 hours.
 CHECKOUT_LIFE = timedelta(minutes=60)
@@ -28,7 +28,7 @@ INTENT_LIFE = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class InitiateRequest:
     """What is asked for.
 
     :param requested: the amount that the caller names; ``None`` takes the fee as it stands.
@@ -76,15 +76,17 @@ class Registration:
     charge: Charge
 
 
-async def insert(session: AsyncSession, desk: Desk, order: Order, actor: Actor, what: Registration) -> Held:
+async def insert(
+    session: AsyncSession, ctx: AppContext, order: InitiateRequest, actor: Actor, what: Registration
+) -> OrmLockedPayment:
     """Write a new PENDING payment with its first audit entry. The caller commits before it calls anybody."""
-    detail = _detail(desk, order, actor, what)
+    detail = _detail(ctx, order, actor, what)
     detail.short_code = await payments.free_code(session, detail.payment_id)
-    payment = _payment(detail.payment_id, desk, order, what)
+    payment = _payment(detail.payment_id, ctx, order, what)
     session.add(payment)
     await session.flush()
     session.add(detail)
-    started = audit.Deed(
+    started = audit.AuditRecord(
         actor=actor.name,
         source=actor.source,
         request_id=actor.request_id,
@@ -99,11 +101,11 @@ async def insert(session: AsyncSession, desk: Desk, order: Order, actor: Actor, 
         },
     )
     await audit.append(session, payment.id, started, detail.created_at)
-    return Held(payment, detail, what.who)
+    return OrmLockedPayment(payment, detail, what.who)
 
 
-def _payment(payment_id: str, desk: Desk, order: Order, what: Registration) -> Payment:
-    now, charged = desk.clock(), what.charge.charged
+def _payment(payment_id: str, ctx: AppContext, order: InitiateRequest, what: Registration) -> Payment:
+    now, charged = ctx.clock(), what.charge.charged
     return Payment(
         id=payment_id,
         amount=charged.amount,
@@ -123,23 +125,23 @@ def _payment(payment_id: str, desk: Desk, order: Order, what: Registration) -> P
     )
 
 
-def _detail(desk: Desk, order: Order, actor: Actor, what: Registration) -> PaymentDetail:
-    now = desk.clock()
+def _detail(ctx: AppContext, order: InitiateRequest, actor: Actor, what: Registration) -> PaymentDetail:
+    now = ctx.clock()
     life = {Channel.STRIPE_CHECKOUT: CHECKOUT_LIFE, Channel.STRIPE_INTENT: INTENT_LIFE}.get(order.channel)
     return PaymentDetail(
-        payment_id=desk.new_id(),
+        payment_id=ctx.new_id(),
         participant_id=what.who.id,
         channel=order.channel,
         create_state=CreateState.PLANNED,
         provider_open=True,
-        return_url=order.return_url or f"{desk.base_url}/api/v1/payments/thanks",
+        return_url=order.return_url or f"{ctx.base_url}/api/v1/payments/thanks",
         requested_amount=what.charge.requested.amount,
         requested_currency=what.charge.requested.currency,
         charged_amount=what.charge.charged.amount,
         charged_currency=what.charge.charged.currency,
         # whole seconds: Stripe counts in them, and a retry must name the same end
         expires_at=(now + life).replace(microsecond=0) if life else None,
-        phone_enc=desk.keyring.encrypt(order.phone) if order.phone else None,
+        phone_enc=ctx.keyring.encrypt(order.phone) if order.phone else None,
         started_by=actor.name,
         request_id=actor.request_id,
         created_at=now,

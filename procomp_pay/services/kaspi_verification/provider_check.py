@@ -7,14 +7,14 @@ import logging
 from dataclasses import dataclass
 
 from procomp_pay.domain.errors import ConfigurationError, NotFound, PaymentError
-from procomp_pay.domain.events import News
+from procomp_pay.domain.events import EventType
 from procomp_pay.domain.kaspi_verification import KaspiWord
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import CreateState
-from procomp_pay.services.context import Actor, Desk
-from procomp_pay.services.lifecycle.create_at_provider import handle_of
-from procomp_pay.services.lifecycle.polling import apply_seen
-from procomp_pay.storage.payments.repository import Held, hold
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.lifecycle.create_at_provider import provider_ref_of
+from procomp_pay.services.lifecycle.polling import apply_provider_status
+from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment
 
 log = logging.getLogger(__name__)
 
@@ -30,34 +30,34 @@ class Asked:
     money: Money | None = None
 
 
-async def ask_kaspi(desk: Desk, held: Held, actor: Actor) -> Asked:
+async def ask_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> Asked:
     """Ask now. News are applied: a payment that Kaspi calls paid is COMPLETED afterwards, unless the amount
     differs."""
-    if held.detail.create_state is not CreateState.OPEN or held.detail.provider_ref is None:
+    if locked.detail.create_state is not CreateState.OPEN or locked.detail.provider_ref is None:
         return Asked(KaspiWord.CANNOT_BE_ASKED)
     try:
-        provider = desk.providers.of(held.detail.channel)
+        provider = ctx.providers.of(locked.detail.channel)
         async with asyncio.timeout(PATIENCE_S):
-            seen = await provider.fetch(handle_of(held))
+            seen = await provider.fetch(provider_ref_of(locked))
     except (PaymentError, TimeoutError) as error:
-        log.warning("Kaspi cannot say now whether payment %s was made: %s", held.payment.id, error)
+        log.warning("Kaspi cannot say now whether payment %s was made: %s", locked.payment.id, error)
         return Asked(_without_answer(error))
-    if not seen.told:
+    if not seen.authoritative:
         return Asked(KaspiWord.CANNOT_BE_ASKED)
-    await apply_seen(desk, held.payment.id, seen, actor)
-    if seen.news is News.PROCESSING:
+    await apply_provider_status(ctx, locked.payment.id, seen, actor)
+    if seen.event_type is EventType.PROCESSING:
         return Asked(KaspiWord.CONFIRMING)
-    return Asked(KaspiWord.PAID if seen.news is News.SUCCEEDED else KaspiWord.NOT_PAID, seen.money)
+    return Asked(KaspiWord.PAID if seen.event_type is EventType.SUCCEEDED else KaspiWord.NOT_PAID, seen.money)
 
 
-async def ask(desk: Desk, payment_id: str, actor: Actor) -> KaspiWord:
+async def ask(ctx: AppContext, payment_id: str, actor: Actor) -> KaspiWord:
     """As :func:`ask_kaspi`, for a clerk who has just picked a payment.
 
     :raises NotFound: no such payment.
     """
-    async with desk.db.reading() as session:
-        held = await hold(session, payment_id, lock=False)
-    return (await ask_kaspi(desk, held, actor)).word
+    async with ctx.db.reading() as session:
+        locked = await load_payment(session, payment_id)
+    return (await ask_kaspi(ctx, locked, actor)).word
 
 
 def _without_answer(error: Exception) -> KaspiWord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
 from procomp_pay.storage.payments import kaspi_operations as numbers
@@ -17,10 +17,10 @@ ENDED_SHOWN = timedelta(hours=3)
 MOST = 500
 
 
-async def waiting(desk: Desk) -> list[PaymentView]:
+async def waiting(ctx: AppContext) -> list[PaymentView]:
     """One payment for each participant: the newest one, and all that money of another amount came for."""
-    async with desk.db.reading() as session:
-        since = desk.clock() - ENDED_SHOWN
+    async with ctx.db.reading() as session:
+        since = ctx.clock() - ENDED_SHOWN
         rows = await rows_of.unsettled_kaspi(session, ended_since=since, limit=MOST)
         found = await views.of_rows(session, rows)
     newest = {view.participant_id: view.payment_id for view in found}
@@ -39,9 +39,9 @@ class Receipt:
     settled_at: datetime | None = None
 
 
-async def receipt(desk: Desk, number: str) -> Receipt:
+async def receipt(ctx: AppContext, number: str) -> Receipt:
     """Whose a receipt is, by its number as :func:`procomp_pay.domain.operation_number.read` gives it."""
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         used = await numbers.used_by(session, number)
         if used is not None:
             return Receipt(used.payment_id, used.created_at)

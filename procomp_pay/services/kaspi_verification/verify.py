@@ -15,29 +15,29 @@ from typing import Any
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Conflict, PaymentError, Refused
-from procomp_pay.domain.events import Fact, News, ProviderIds
+from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.kaspi_verification import Claim, KaspiWord, Life, Objection, objections
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read as read_number
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Outcome
-from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.kaspi_verification.provider_check import Asked, ask_kaspi
-from procomp_pay.services.lifecycle.polling import kaspi_life
-from procomp_pay.services.settlement import side_effects as ledger
-from procomp_pay.services.settlement.apply import settle_in
-from procomp_pay.services.settlement.operation_numbers import settled_before, used_before
+from procomp_pay.services.lifecycle.polling import kaspi_schedule
+from procomp_pay.services.settlement import side_effects
+from procomp_pay.services.settlement.apply import apply_event_in
+from procomp_pay.services.settlement.operation_numbers import number_already_used, payment_already_settled
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.payments import idempotency, refunds
 from procomp_pay.storage.payments import kaspi_operations as numbers
-from procomp_pay.storage.payments.repository import Held, hold
+from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 
 _LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyOrder:
+class VerificationRequest:
     """What a person says.
 
     :param number: the operation number as it was typed.
@@ -92,7 +92,7 @@ class Verified:
     overridden: tuple[str, ...] = field(default=())
 
 
-async def verify(desk: Desk, order: VerifyOrder, actor: Actor) -> Verified:
+async def verify(ctx: AppContext, order: VerificationRequest, actor: Actor) -> Verified:
     """Settle a Kaspi payment on a person's word.
 
     :raises NotFound: no such payment.
@@ -103,23 +103,23 @@ async def verify(desk: Desk, order: VerifyOrder, actor: Actor) -> Verified:
     number = read_number(order.number)
     _check_override(order)
     try:
-        async with desk.db.reading() as session:
-            held = await hold(session, order.payment_id, lock=False)
+        async with ctx.db.reading() as session:
+            locked = await load_payment(session, order.payment_id)
             if await _is_known(session, order, actor):
-                return _answer(held, order, number, KaspiWord.CANNOT_BE_ASKED)
-            _check_kind(held)
-            await _check_number(session, held, number)  # told at once, before Kaspi is asked
+                return _answer(locked, order, number, KaspiWord.CANNOT_BE_ASKED)
+            _check_kind(locked)
+            await _check_number(session, locked, number)  # told at once, before Kaspi is asked
         asked = Asked(KaspiWord.CANNOT_BE_ASKED)
-        if held.payment.status is not PaymentStatus.COMPLETED:
-            asked = await ask_kaspi(desk, held, actor)
-        async with desk.db.writing() as session:
-            return await _settled(session, desk, order, number, actor, asked)
+        if locked.payment.status is not PaymentStatus.COMPLETED:
+            asked = await ask_kaspi(ctx, locked, actor)
+        async with ctx.db.writing() as session:
+            return await _settled(session, ctx, order, number, actor, asked)
     except (Refused, Conflict) as error:
-        await _note_refusal(desk, order, number, actor, error)
+        await _note_refusal(ctx, order, number, actor, error)
         raise
 
 
-def _check_override(order: VerifyOrder) -> None:
+def _check_override(order: VerificationRequest) -> None:
     reason = order.reason or ""
     if order.override and not reason.strip():
         raise Refused("An override needs a reason", next_step='add: --reason "…"')
@@ -127,52 +127,53 @@ def _check_override(order: VerifyOrder) -> None:
         raise Refused(f"A reason is 1 to {_LONGEST_REASON} printable characters")
 
 
-def _check_kind(held: Held) -> None:
-    if not held.detail.channel.is_kaspi:
+def _check_kind(locked: OrmLockedPayment) -> None:
+    if not locked.detail.channel.is_kaspi:
         raise Refused(
-            f"Payment {held.payment.id} is not Kaspi's: Stripe says itself how it stands",
-            next_step=f"procomp-pay status --payment {held.payment.id} --refresh",
+            f"Payment {locked.payment.id} is not Kaspi's: Stripe says itself how it stands",
+            next_step=f"procomp-pay status --payment {locked.payment.id} --refresh",
         )
-    if held.payment.status is PaymentStatus.REFUNDED:
+    if locked.payment.status is PaymentStatus.REFUNDED:
         raise Conflict(
-            f"Payment {held.payment.id} has been paid back in full",
-            next_step=f"start a new one: procomp-pay initiate {held.detail.participant_id} --method kaspi_qr",
+            f"Payment {locked.payment.id} has been paid back in full",
+            next_step=f"start a new one: procomp-pay initiate {locked.detail.participant_id}"
+            " --method kaspi_qr",
         )
 
 
-async def _check_number(session: AsyncSession, held: Held, number: str) -> bool:
+async def _check_number(session: AsyncSession, locked: OrmLockedPayment, number: str) -> bool:
     """Whether the payment has been settled with this number already.
 
     :raises Conflict: the number is another payment's, or the payment has another number.
     """
     used = await numbers.used_by(session, number)
-    if used is not None and used.payment_id != held.payment.id:
-        raise await used_before(session, used)
+    if used is not None and used.payment_id != locked.payment.id:
+        raise await number_already_used(session, used)
     if used is None:
-        await _check_money(session, held, number)
+        await _check_money(session, locked, number)
         await _check_went_in(session, number)
     of_qr = await numbers.qr_of(session, number)
-    if of_qr not in (None, held.payment.id):
+    if of_qr not in (None, locked.payment.id):
         who = await numbers.owner(session, str(of_qr))
         raise Conflict(
             f"{number} is the receipt of another QR: {who.full_name or 'a removed participant'}, "
             f"payment {of_qr}",
             next_step=f"verify that one: procomp-pay verify-kaspi {of_qr} --transaction-id {number}",
         )
-    mine = await numbers.of_payment(session, held.payment.id)
-    if used is not None or (mine and of_qr == held.payment.id):
+    mine = await numbers.of_payment(session, locked.payment.id)
+    if used is not None or (mine and of_qr == locked.payment.id):
         return True  # its own number, or its own QR's, beside the one that Kaspi named
     if mine:
-        raise await settled_before(session, mine[0])
+        raise await payment_already_settled(session, mine[0])
     return False
 
 
-async def _check_money(session: AsyncSession, held: Held, number: str) -> None:
+async def _check_money(session: AsyncSession, locked: OrmLockedPayment, number: str) -> None:
     """
     :raises Conflict: another payment's money came under this number; of another amount, it settled nothing.
     """
     whose = await numbers.came_under(session, number)
-    if whose not in (None, held.payment.id):
+    if whose not in (None, locked.payment.id):
         who = await numbers.owner(session, str(whose))
         raise Conflict(
             f"The money of {number} came for {who.full_name or 'a removed participant'}, payment {whose}",
@@ -192,7 +193,7 @@ async def _check_went_in(session: AsyncSession, number: str) -> None:
         )
 
 
-async def _is_known(session: AsyncSession, order: VerifyOrder, actor: Actor) -> bool:
+async def _is_known(session: AsyncSession, order: VerificationRequest, actor: Actor) -> bool:
     """
     :raises Conflict: the idempotency key was used for something else.
     """
@@ -201,16 +202,21 @@ async def _is_known(session: AsyncSession, order: VerifyOrder, actor: Actor) -> 
 
 
 async def _settled(
-    session: AsyncSession, desk: Desk, order: VerifyOrder, number: str, actor: Actor, asked: Asked
+    session: AsyncSession,
+    ctx: AppContext,
+    order: VerificationRequest,
+    number: str,
+    actor: Actor,
+    asked: Asked,
 ) -> Verified:
-    held = await hold(session, order.payment_id)  # twins queue up here
+    locked = await lock_payment(session, order.payment_id)  # twins queue up here
     if await _is_known(session, order, actor):
-        return _answer(held, order, number, asked.word)
-    _check_kind(held)
-    if await _check_number(session, held, number) and held.payment.status is PaymentStatus.COMPLETED:
-        return _answer(held, order, number, asked.word, already=True)
+        return _answer(locked, order, number, asked.word)
+    _check_kind(locked)
+    if await _check_number(session, locked, number) and locked.payment.status is PaymentStatus.COMPLETED:
+        return _answer(locked, order, number, asked.word, already=True)
     order = replace(order, money=order.money or asked.money)
-    against = await _against(session, desk, held, order, asked.word)
+    against = await _against(session, ctx, locked, order, asked.word)
     if against and not order.override:
         raise _refusal(against[0])
     if order.money is None and any(each.about_amount for each in against):
@@ -218,38 +224,42 @@ async def _settled(
             "Money of another amount came for this payment: an override says how much",
             next_step="compare in the Kaspi Pay app, and add: --amount PAID",
         )
-    asked_for = held.charged
-    settled = await settle_in(session, desk, _fact(desk, order, number, actor, held), held)
+    asked_for = locked.charged
+    settled = await apply_event_in(session, ctx, _fact(ctx, order, number, actor, locked), locked)
     if settled.status is not PaymentStatus.COMPLETED or settled.outcome is Outcome.STALE:
-        raise Conflict(f"Payment {held.payment.id} is {settled.status} and cannot be settled so")
+        raise Conflict(f"Payment {locked.payment.id} is {settled.status} and cannot be settled so")
     for each in against:
         found: dict[str, Any] = {"operation": number, "override": order.reason, "by": actor.name}
         found["against"] = each.sentence
         if each.about_amount:
-            paid = ledger.as_document(order.money or asked_for)
-            found |= {"charged": ledger.as_document(asked_for), "paid": paid}
+            paid = side_effects.as_document(order.money or asked_for)
+            found |= {"charged": side_effects.as_document(asked_for), "paid": paid}
         key = None if each.apart is None else f"{each.apart}:{number}"
-        await ledger.disagree(session, desk, held, each.kind, found, key, told=False)
+        await side_effects.open_discrepancy(session, ctx, locked, each.kind, found, key, told=False)
     if (claim := order.claim(actor)) is not None:
-        await idempotency.remember(session, claim, held.payment.id, desk.clock())
-    return _answer(held, order, number, asked.word, against=against)
+        await idempotency.remember(session, claim, locked.payment.id, ctx.clock())
+    return _answer(locked, order, number, asked.word, against=against)
 
 
 async def _against(
-    session: AsyncSession, desk: Desk, held: Held, order: VerifyOrder, word: KaspiWord
+    session: AsyncSession,
+    ctx: AppContext,
+    locked: OrmLockedPayment,
+    order: VerificationRequest,
+    word: KaspiWord,
 ) -> list[Objection]:
-    paid = held.payment.status is PaymentStatus.COMPLETED  # Kaspi has said so: only its number is added
-    in_doubt = not paid and await numbers.is_amount_in_doubt(session, held.payment.id)
-    life = Life(held.charged, held.detail.created_at, _ends(desk, held))
+    paid = locked.payment.status is PaymentStatus.COMPLETED  # Kaspi has said so: only its number is added
+    in_doubt = not paid and await numbers.is_amount_in_doubt(session, locked.payment.id)
+    life = Life(locked.charged, locked.detail.created_at, _ends(ctx, locked))
     claim = Claim(order.money, order.paid_at, in_doubt)
-    return objections(claim, life, KaspiWord.PAID if paid else word, desk.clock())
+    return objections(claim, life, KaspiWord.PAID if paid else word, ctx.clock())
 
 
-def _ends(desk: Desk, held: Held) -> datetime:
+def _ends(ctx: AppContext, locked: OrmLockedPayment) -> datetime:
     """Until when a customer can have paid. By bill they can at any time."""
-    if held.detail.provider_ref is None:
-        return desk.clock()
-    return kaspi_life(held).last_look_at
+    if locked.detail.provider_ref is None:
+        return ctx.clock()
+    return kaspi_schedule(locked).final_poll_at
 
 
 def _refusal(objection: Objection) -> PaymentError:
@@ -258,11 +268,13 @@ def _refusal(objection: Objection) -> PaymentError:
     return kind(objection.sentence, next_step=objection.do)
 
 
-def _fact(desk: Desk, order: VerifyOrder, number: str, actor: Actor, held: Held) -> Fact:
-    return Fact(
-        payment_id=held.payment.id,
-        news=News.SUCCEEDED,
-        at=order.paid_at or desk.clock(),
+def _fact(
+    ctx: AppContext, order: VerificationRequest, number: str, actor: Actor, locked: OrmLockedPayment
+) -> PaymentEvent:
+    return PaymentEvent(
+        payment_id=locked.payment.id,
+        event_type=EventType.SUCCEEDED,
+        at=order.paid_at or ctx.clock(),
         source=actor.source,
         actor=actor.name,
         source_id=number,
@@ -275,8 +287,8 @@ def _fact(desk: Desk, order: VerifyOrder, number: str, actor: Actor, held: Held)
 
 
 def _answer(
-    held: Held,
-    order: VerifyOrder,
+    locked: OrmLockedPayment,
+    order: VerificationRequest,
     number: str,
     word: KaspiWord,
     *,
@@ -284,23 +296,23 @@ def _answer(
     against: list[Objection] | None = None,
 ) -> Verified:
     return Verified(
-        payment_id=held.payment.id,
-        status=held.payment.status,
+        payment_id=locked.payment.id,
+        status=locked.payment.status,
         number=number,
-        money=held.charged if already else order.money or held.charged,
+        money=locked.charged if already else order.money or locked.charged,
         already=already,
-        late=held.detail.is_late,
-        duplicate=held.detail.is_duplicate,
+        late=locked.detail.is_late,
+        duplicate=locked.detail.is_duplicate,
         kaspi=word,
         overridden=tuple(each.sentence for each in against or ()),
     )
 
 
 async def _note_refusal(
-    desk: Desk, order: VerifyOrder, number: str, actor: Actor, error: PaymentError
+    ctx: AppContext, order: VerificationRequest, number: str, actor: Actor, error: PaymentError
 ) -> None:
     """Who tried what, in the payment's audit: a number that is tried on many payments shows."""
-    deed = audit.Deed(
+    record = audit.AuditRecord(
         actor=actor.name,
         source=actor.source,
         action="verify_refused",
@@ -308,6 +320,6 @@ async def _note_refusal(
         request_id=actor.request_id,
         note=error.message[:500],
     )
-    async with desk.db.writing() as session:
-        await hold(session, order.payment_id)
-        await audit.append(session, order.payment_id, deed, desk.clock())
+    async with ctx.db.writing() as session:
+        await lock_payment(session, order.payment_id)
+        await audit.append(session, order.payment_id, record, ctx.clock())

@@ -21,16 +21,16 @@ from procomp_pay.domain.errors import (
     ProviderUnavailable,
     Refused,
 )
-from procomp_pay.domain.events import Fact, News, Source
+from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.kaspi_schedule import REMOTE_LIFE_S
 from procomp_pay.domain.states import PAID_STATUSES, Channel, CreateState, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
-from procomp_pay.providers.protocol import Created, CreateRequest, Handle
-from procomp_pay.services.context import Actor, Desk
-from procomp_pay.services.settlement import side_effects as ledger
-from procomp_pay.services.settlement.apply import settle_in
+from procomp_pay.providers.protocol import Created, CreateRequest, ProviderRef
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.settlement import side_effects
+from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.storage.database.errors import retrying
-from procomp_pay.storage.payments.repository import Held, hold
+from procomp_pay.storage.payments.repository import OrmLockedPayment, lock_payment
 
 log = logging.getLogger(__name__)
 
@@ -45,52 +45,52 @@ STRIPE_LOOK_S = 600
 RESEND_WITHIN = timedelta(hours=23)
 
 
-def handle_of(held: Held) -> Handle:
+def provider_ref_of(locked: OrmLockedPayment) -> ProviderRef:
     """The object at the provider; only for a payment whose ``create_state`` is OPEN."""
-    detail = held.detail
+    detail = locked.detail
     if detail.provider_ref is None:
-        raise AssertionError(f"payment {held.payment.id} is not open at its provider")
-    return Handle(detail.channel, detail.provider_ref, held.payment.stripe_payment_id)
+        raise AssertionError(f"payment {locked.payment.id} is not open at its provider")
+    return ProviderRef(detail.channel, detail.provider_ref, locked.payment.stripe_payment_id)
 
 
-def phone_of(held: Held, desk: Desk) -> str | None:
+def phone_of(locked: OrmLockedPayment, ctx: AppContext) -> str | None:
     """To whom its invoice goes."""
-    return desk.keyring.decrypt(held.detail.phone_enc) if held.detail.phone_enc else None
+    return ctx.keyring.decrypt(locked.detail.phone_enc) if locked.detail.phone_enc else None
 
 
-def request_for(held: Held, desk: Desk, *, again: bool = False) -> CreateRequest:
+def request_for(locked: OrmLockedPayment, ctx: AppContext, *, again: bool = False) -> CreateRequest:
     """The call that opens this payment. From the row alone: a second one is word for word the first.
 
     :param again: it was sent before, and its answer was lost.
     """
-    payment, detail = held.payment, held.detail
+    payment, detail = locked.payment, locked.detail
     return CreateRequest(
         payment_id=payment.id,
         participant_id=detail.participant_id,
         channel=detail.channel,
-        money=held.charged,
+        money=locked.charged,
         description=payment.meta["description"],
         idempotency_key=f"procomp-pay:create:{payment.id}",
         created_at=payment.created_at,
         return_url=detail.return_url or "",
         expires_at=detail.expires_at,
-        phone=phone_of(held, desk),
+        phone=phone_of(locked, ctx),
         again=again,
     )
 
 
-def mark_sent(held: Held, desk: Desk) -> CreateRequest:
+def mark_sent(locked: OrmLockedPayment, ctx: AppContext) -> CreateRequest:
     """Say in the row that the call is about to leave. The caller commits before it leaves."""
-    now = desk.clock()
-    again = held.detail.create_state is CreateState.SENT
-    held.detail.create_state = CreateState.SENT
-    held.detail.sent_at = now
-    remote = held.detail.channel is Channel.KASPI_REMOTE
-    held.detail.next_poll_at = now + timedelta(seconds=REMOTE_LIFE_S if remote else RECOVER_AFTER_S)
-    return request_for(held, desk, again=again)
+    now = ctx.clock()
+    again = locked.detail.create_state is CreateState.SENT
+    locked.detail.create_state = CreateState.SENT
+    locked.detail.sent_at = now
+    remote = locked.detail.channel is Channel.KASPI_REMOTE
+    locked.detail.next_poll_at = now + timedelta(seconds=REMOTE_LIFE_S if remote else RECOVER_AFTER_S)
+    return request_for(locked, ctx, again=again)
 
 
-async def open_at_provider(desk: Desk, request: CreateRequest, actor: Actor) -> None:
+async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor) -> None:
     """Send the call whose row says SENT, and record the answer.
 
     :raises ProviderUnavailable: nothing was made; the payment stays open to be sent again.
@@ -99,26 +99,26 @@ async def open_at_provider(desk: Desk, request: CreateRequest, actor: Actor) -> 
         before: then it stays open until it is known what became of that.
     """
     try:
-        created = await desk.providers.of(request.channel).create(request)
+        created = await ctx.providers.of(request.channel).create(request)
     except ProviderUnavailable as error:
         if not request.again:  # else an earlier one may have arrived: its answer is still unknown
-            await retrying(lambda: _not_sent(desk, request.payment_id))
+            await retrying(lambda: _not_sent(ctx, request.payment_id))
         raise _with_payment(error, request.payment_id) from error
     except OutcomeUnknown as error:
         if request.channel is Channel.KASPI_REMOTE:
             raise _invoice_unknown(error, request.payment_id) from error
         raise _with_payment(error, request.payment_id) from error
     except (Refused, NotFound, ConfigurationError) as error:
-        found = await _made_before(desk, request, error) if request.again else None
+        found = await _made_before(ctx, request, error) if request.again else None
         if found is None:
             why = error.message
-            await retrying(lambda: refuse(desk, request.payment_id, actor, why))
+            await retrying(lambda: mark_rejected(ctx, request.payment_id, actor, why))
             raise
         created = found
-    await retrying(lambda: keep(desk, request.payment_id, created, actor))
+    await retrying(lambda: store_created(ctx, request.payment_id, created, actor))
 
 
-async def _made_before(desk: Desk, request: CreateRequest, error: PaymentError) -> Created | None:
+async def _made_before(ctx: AppContext, request: CreateRequest, error: PaymentError) -> Created | None:
     """A second sending was refused, which says nothing of the first: what that one made, if anything.
 
     :raises PaymentError: ``error``, where the provider does not let us look (its key was changed meanwhile),
@@ -126,40 +126,42 @@ async def _made_before(desk: Desk, request: CreateRequest, error: PaymentError) 
     """
     if request.channel.is_kaspi or isinstance(error, ConfigurationError):
         raise error
-    return await desk.providers.of(request.channel).find(request)
+    return await ctx.providers.of(request.channel).find(request)
 
 
-async def keep(desk: Desk, payment_id: str, created: Created, actor: Actor) -> None:
+async def store_created(ctx: AppContext, payment_id: str, created: Created, actor: Actor) -> None:
     """:func:`record` in a transaction of its own."""
-    async with desk.db.writing() as session:
-        await record(session, desk, payment_id, created, actor)
+    async with ctx.db.writing() as session:
+        await store_created_in(session, ctx, payment_id, created, actor)
 
 
-async def record(session: AsyncSession, desk: Desk, payment_id: str, created: Created, actor: Actor) -> None:
+async def store_created_in(
+    session: AsyncSession, ctx: AppContext, payment_id: str, created: Created, actor: Actor
+) -> None:
     """Write what the provider made, in the caller's transaction."""
-    held = await hold(session, payment_id)
-    detail, now = held.detail, desk.clock()
+    locked = await lock_payment(session, payment_id)
+    detail, now = locked.detail, ctx.clock()
     detail.provider_ref = created.provider_ref
     detail.create_state = CreateState.OPEN
     detail.payment_url = created.payment_url
-    detail.client_secret_enc = _encrypted(desk, created.client_secret)
-    detail.qr_token_enc = _encrypted(desk, created.qr_token)
+    detail.client_secret_enc = _encrypted(ctx, created.client_secret)
+    detail.qr_token_enc = _encrypted(ctx, created.qr_token)
     detail.expires_at = _end(created, now) or detail.expires_at
     detail.poll_interval_s = created.poll_interval_s
     detail.scan_timeout_s = created.scan_timeout_s
     detail.confirm_timeout_s = created.confirm_timeout_s
     detail.next_poll_at = now + timedelta(seconds=created.poll_interval_s or STRIPE_LOOK_S)
-    fact = Fact(
+    event = PaymentEvent(
         payment_id=payment_id,
-        news=News.OPENED,
+        event_type=EventType.OPENED,
         at=now,
         source=actor.source,
         actor=actor.name,
         request_id=actor.request_id,
         ids=created.ids,
     )
-    await settle_in(session, desk, fact, held)
-    if held.payment.status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED) and detail.provider_open:
+    await apply_event_in(session, ctx, event, locked)
+    if locked.payment.status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED) and detail.provider_open:
         detail.next_poll_at = now  # our side ended while the call was under way: it is closed at once
 
 
@@ -173,75 +175,79 @@ def _end(created: Created, now: datetime) -> datetime | None:
     return ours
 
 
-async def refuse(desk: Desk, payment_id: str, actor: Actor, reason: str) -> None:
+async def mark_rejected(ctx: AppContext, payment_id: str, actor: Actor, reason: str) -> None:
     """The provider made nothing and never will for this payment."""
-    async with desk.db.writing() as session:
-        held = await hold(session, payment_id)
-        if held.detail.create_state not in UNOPENED:
+    async with ctx.db.writing() as session:
+        locked = await lock_payment(session, payment_id)
+        if locked.detail.create_state not in UNOPENED:
             return  # another process opened it meanwhile
-        held.detail.create_state = CreateState.NEVER
-        fact = Fact(
+        locked.detail.create_state = CreateState.NEVER
+        event = PaymentEvent(
             payment_id=payment_id,
-            news=News.FAILED,
-            at=desk.clock(),
-            source=_api_source(held.detail.channel),
+            event_type=EventType.FAILED,
+            at=ctx.clock(),
+            source=_api_source(locked.detail.channel),
             actor=actor.name,
             request_id=actor.request_id,
             reason=reason,
             final_at_provider=True,
         )
-        await settle_in(session, desk, fact, held)
+        await apply_event_in(session, ctx, event, locked)
 
 
-async def give_up(desk: Desk, payment_id: str) -> None:
+async def expire_unopened(ctx: AppContext, payment_id: str) -> None:
     """The payment's life ended before the provider made anything that somebody could have seen."""
-    async with desk.db.writing() as session:
-        held = await hold(session, payment_id)
-        if held.detail.create_state not in UNOPENED:
+    async with ctx.db.writing() as session:
+        locked = await lock_payment(session, payment_id)
+        if locked.detail.create_state not in UNOPENED:
             return  # another process opened it meanwhile
-        paid = held.payment.status in PAID_STATUSES  # a clerk found it
-        remote = held.detail.channel is Channel.KASPI_REMOTE
-        if remote and held.detail.create_state is CreateState.SENT and not paid:
-            await _may_have_been_paid(session, desk, held)
-        held.detail.create_state = CreateState.NEVER
-        await settle_in(session, desk, _over(desk, held, "The provider never answered"), held)
+        paid = locked.payment.status in PAID_STATUSES  # a clerk found it
+        remote = locked.detail.channel is Channel.KASPI_REMOTE
+        if remote and locked.detail.create_state is CreateState.SENT and not paid:
+            await _may_have_been_paid(session, ctx, locked)
+        locked.detail.create_state = CreateState.NEVER
+        await apply_event_in(session, ctx, _over(ctx, locked, "The provider never answered"), locked)
 
 
-async def _may_have_been_paid(session: AsyncSession, desk: Desk, held: Held) -> None:
+async def _may_have_been_paid(session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment) -> None:
     """The phone may have shown the invoice, whose number at Kaspi we never learned: a person looks."""
-    found = {"why": "Kaspi's answer to an invoice was lost", "payment_in_comment": held.payment.id}
-    await ledger.disagree(session, desk, held, DiscrepancyKind.STUCK, found, "invoice")
-    await ledger.tell(session, desk, held, Topic.ALERT_STUCK, held.charged, once="invoice", **found)
+    found = {"why": "Kaspi's answer to an invoice was lost", "payment_in_comment": locked.payment.id}
+    await side_effects.open_discrepancy(session, ctx, locked, DiscrepancyKind.STUCK, found, "invoice")
+    await side_effects.enqueue_message(
+        session, ctx, locked, Topic.ALERT_STUCK, locked.charged, once="invoice", **found
+    )
 
 
-async def missing(desk: Desk, payment_id: str) -> None:
+async def mark_missing_at_provider(ctx: AppContext, payment_id: str) -> None:
     """The provider does not know the object that we have: nothing can come through it, and a person looks."""
-    async with desk.db.writing() as session:
-        held = await hold(session, payment_id)
-        if not held.detail.provider_open:
+    async with ctx.db.writing() as session:
+        locked = await lock_payment(session, payment_id)
+        if not locked.detail.provider_open:
             return
-        ref = held.detail.provider_ref or "none"
+        ref = locked.detail.provider_ref or "none"
         kind = DiscrepancyKind.MISSING_AT_PROVIDER
-        await ledger.disagree(session, desk, held, kind, {"provider_ref": ref}, ref)
-        await settle_in(session, desk, _over(desk, held, "The provider does not know it"), held)
+        await side_effects.open_discrepancy(session, ctx, locked, kind, {"provider_ref": ref}, ref)
+        await apply_event_in(session, ctx, _over(ctx, locked, "The provider does not know it"), locked)
 
 
-async def drop(desk: Desk, payment_id: str, actor: Actor) -> None:
+async def cancel_unsent(ctx: AppContext, payment_id: str, actor: Actor) -> None:
     """Cancel a payment that never left us: the provider need not be asked."""
-    async with desk.db.writing() as session:
-        held = await hold(session, payment_id)
-        if held.detail.create_state is not CreateState.PLANNED:
+    async with ctx.db.writing() as session:
+        locked = await lock_payment(session, payment_id)
+        if locked.detail.create_state is not CreateState.PLANNED:
             return
-        held.detail.create_state = CreateState.NEVER
-        fact = _over(desk, held, "Cancelled before it was sent")
-        await settle_in(session, desk, replace(fact, news=News.CANCELLED, actor=actor.name), held)
+        locked.detail.create_state = CreateState.NEVER
+        event = _over(ctx, locked, "Cancelled before it was sent")
+        await apply_event_in(
+            session, ctx, replace(event, event_type=EventType.CANCELLED, actor=actor.name), locked
+        )
 
 
-def _over(desk: Desk, held: Held, reason: str) -> Fact:
-    return Fact(
-        payment_id=held.payment.id,
-        news=News.EXPIRED,
-        at=desk.clock(),
+def _over(ctx: AppContext, locked: OrmLockedPayment, reason: str) -> PaymentEvent:
+    return PaymentEvent(
+        payment_id=locked.payment.id,
+        event_type=EventType.EXPIRED,
+        at=ctx.clock(),
         source=Source.CLOCK,
         actor="clock",
         reason=reason,
@@ -249,11 +255,11 @@ def _over(desk: Desk, held: Held, reason: str) -> Fact:
     )
 
 
-async def _not_sent(desk: Desk, payment_id: str) -> None:
-    async with desk.db.writing() as session:
-        held = await hold(session, payment_id)
-        if held.detail.create_state is CreateState.SENT:
-            held.detail.create_state = CreateState.PLANNED
+async def _not_sent(ctx: AppContext, payment_id: str) -> None:
+    async with ctx.db.writing() as session:
+        locked = await lock_payment(session, payment_id)
+        if locked.detail.create_state is CreateState.SENT:
+            locked.detail.create_state = CreateState.PLANNED
 
 
 def _api_source(channel: Channel) -> Source:
@@ -276,5 +282,5 @@ def _invoice_unknown(error: OutcomeUnknown, payment_id: str) -> OutcomeUnknown:
     )
 
 
-def _encrypted(desk: Desk, secret: str | None) -> str | None:
-    return None if secret is None else desk.keyring.encrypt(secret)
+def _encrypted(ctx: AppContext, secret: str | None) -> str | None:
+    return None if secret is None else ctx.keyring.encrypt(secret)

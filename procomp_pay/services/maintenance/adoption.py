@@ -13,11 +13,11 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.adoption import Adoption, PlatformPayment, judge
+from procomp_pay.domain.adoption import Adoption, PlatformPayment, assess
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PAID_STATUSES
-from procomp_pay.services.context import Actor, Desk
-from procomp_pay.storage.audit.chain import Deed
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.payments import unadopted
 from procomp_pay.storage.payments.unadopted import Place
@@ -43,14 +43,14 @@ class Adopted:
     named: list[tuple[str, str]] = field(default_factory=list)
 
 
-async def size(desk: Desk) -> int:
+async def size(ctx: AppContext) -> int:
     """How many payments of the platform this desk has no row of."""
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         return await unadopted.count(session)
 
 
 async def adopt(
-    desk: Desk, actor: Actor, *, dry_run: bool = False, seen: Callable[[int], None] | None = None
+    ctx: AppContext, actor: Actor, *, dry_run: bool = False, seen: Callable[[int], None] | None = None
 ) -> Adopted:
     """Take over what can be.
 
@@ -61,11 +61,11 @@ async def adopt(
     found = Adopted()
     after: Place | None = None
     while True:
-        async with desk.db.reading() if dry_run else desk.db.writing() as session:
+        async with ctx.db.reading() if dry_run else ctx.db.writing() as session:
             rows = await unadopted.page(session, after, lock=not dry_run)
-            takeovers = await _judge_all(session, desk, rows, found)
+            takeovers = await _judge_all(session, ctx, rows, found)
             if not dry_run:
-                await _write(session, desk, actor, takeovers)
+                await _write(session, ctx, actor, takeovers)
         found.taken += len(takeovers)
         found.asked += sum(each.ask for _, each in takeovers)
         if seen is not None:
@@ -77,9 +77,9 @@ async def adopt(
 
 
 async def _judge_all(
-    session: AsyncSession, desk: Desk, rows: list[tuple[Payment, str | None]], found: Adopted
+    session: AsyncSession, ctx: AppContext, rows: list[tuple[Payment, str | None]], found: Adopted
 ) -> list[tuple[Payment, Adoption]]:
-    verdicts = [(payment, judge(_plain(payment, settles), desk.clock())) for payment, settles in rows]
+    verdicts = [(payment, assess(_plain(payment, settles), ctx.clock())) for payment, settles in rows]
     fit = [(payment, each) for payment, each in verdicts if isinstance(each, Adoption)]
     # an object, or an operation number, is one payment's
     refs = await unadopted.refs_in_use(session, [x.provider_ref for _, x in fit if x.provider_ref])
@@ -126,23 +126,23 @@ def _plain(payment: Payment, settles: str | None) -> PlatformPayment:
 
 
 async def _write(
-    session: AsyncSession, desk: Desk, actor: Actor, takeovers: list[tuple[Payment, Adoption]]
+    session: AsyncSession, ctx: AppContext, actor: Actor, takeovers: list[tuple[Payment, Adoption]]
 ) -> None:
     if not takeovers:
         return
-    now = desk.clock()
+    now = ctx.clock()
     await unadopted.write(
         session,
-        [_detail(desk, payment, each) for payment, each in takeovers],
-        [_operation(desk, payment, each.number) for payment, each in takeovers if each.number],
-        [_refund(desk, payment) for payment, each in takeovers if each.given_back],
+        [_detail(ctx, payment, each) for payment, each in takeovers],
+        [_operation(ctx, payment, each.number) for payment, each in takeovers if each.number],
+        [_refund(ctx, payment) for payment, each in takeovers if each.given_back],
         [(payment.id, _deed(actor, payment, each)) for payment, each in takeovers],
         now,
     )
 
 
-def _detail(desk: Desk, payment: Payment, adoption: Adoption) -> dict[str, Any]:
-    now = desk.clock()
+def _detail(ctx: AppContext, payment: Payment, adoption: Adoption) -> dict[str, Any]:
+    now = ctx.clock()
     paid = payment.status in PAID_STATUSES
     return {
         "payment_id": payment.id,
@@ -167,7 +167,7 @@ def _detail(desk: Desk, payment: Payment, adoption: Adoption) -> dict[str, Any]:
     }
 
 
-def _operation(desk: Desk, payment: Payment, number: str) -> dict[str, Any]:
+def _operation(ctx: AppContext, payment: Payment, number: str) -> dict[str, Any]:
     return {
         "operation_number": number,
         "payment_id": payment.id,
@@ -175,13 +175,13 @@ def _operation(desk: Desk, payment: Payment, number: str) -> dict[str, Any]:
         "paid_at": payment.updated_at,
         "source": PLATFORM,
         "recorded_by": "the platform",
-        "created_at": desk.clock(),
+        "created_at": ctx.clock(),
     }
 
 
-def _refund(desk: Desk, payment: Payment) -> dict[str, Any]:
+def _refund(ctx: AppContext, payment: Payment) -> dict[str, Any]:
     return {
-        "id": desk.new_id(),
+        "id": ctx.new_id(),
         "payment_id": payment.id,
         "amount": payment.amount,
         "currency": payment.currency,
@@ -189,12 +189,12 @@ def _refund(desk: Desk, payment: Payment) -> dict[str, Any]:
         "state": RefundState.SUCCEEDED,
         "requested_by": PLATFORM,
         "created_at": payment.updated_at,
-        "updated_at": desk.clock(),
+        "updated_at": ctx.clock(),
     }
 
 
-def _deed(actor: Actor, payment: Payment, adoption: Adoption) -> Deed:
-    return Deed(
+def _deed(actor: Actor, payment: Payment, adoption: Adoption) -> AuditRecord:
+    return AuditRecord(
         actor=actor.name,
         source=actor.source,
         action="adopted",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.encryption import keyring as crypto
 from procomp_pay.storage.encryption import rotation
@@ -49,16 +49,16 @@ class Rotation:
     left: Count
 
 
-async def size(desk: Desk) -> int:
+async def size(ctx: AppContext) -> int:
     """How many ciphertexts there are."""
     total = 0
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         for place in rotation.PLACES:
             total += await rotation.count(session, place)
     return total
 
 
-async def count(desk: Desk, *, seen: Seen | None = None, enough: int | None = None) -> Count:
+async def count(ctx: AppContext, *, seen: Seen | None = None, enough: int | None = None) -> Count:
     """Look which keys the rows need; changes nothing.
 
     :param enough: stop at so many that need an older key.
@@ -67,10 +67,10 @@ async def count(desk: Desk, *, seen: Seen | None = None, enough: int | None = No
     for place in rotation.PLACES:
         after = ""
         while True:
-            async with desk.db.reading() as session:
+            async with ctx.db.reading() as session:
                 rows = await rotation.page(session, place, after)
             for key, token in rows:
-                _look(desk, place, key, token, found)
+                _look(ctx, place, key, token, found)
             if seen is not None:
                 seen(found.rows)
             if len(rows) < rotation.PAGE:
@@ -81,12 +81,12 @@ async def count(desk: Desk, *, seen: Seen | None = None, enough: int | None = No
     return found
 
 
-def _look(desk: Desk, place: Place, key: str, token: str, found: Count) -> None:
+def _look(ctx: AppContext, place: Place, key: str, token: str, found: Count) -> None:
     found.rows += 1
-    if desk.keyring.is_newest(token):
+    if ctx.keyring.is_newest(token):
         return
     try:
-        desk.keyring.unseal(token)
+        ctx.keyring.unseal(token)
     except ConfigurationError:
         found.unreadable += 1
         if len(found.named) < MOST_NAMED:
@@ -95,7 +95,7 @@ def _look(desk: Desk, place: Place, key: str, token: str, found: Count) -> None:
         found.old += 1
 
 
-async def rotate(desk: Desk, *, seen: Seen | None = None) -> Rotation:
+async def rotate(ctx: AppContext, *, seen: Seen | None = None) -> Rotation:
     """Re-encrypt what an older key holds, page by page, then count.
 
     :raises DatabaseUnavailable: what was done stays done; run it again.
@@ -104,38 +104,38 @@ async def rotate(desk: Desk, *, seen: Seen | None = None) -> Rotation:
     for place in rotation.PLACES:
         after = ""
         while True:
-            async with desk.db.reading() as session:
+            async with ctx.db.reading() as session:
                 rows = await rotation.page(session, place, after)
-            done += await _replace(desk, place, rows)
+            done += await _replace(ctx, place, rows)
             checked += len(rows)
             if seen is not None:
                 seen(checked)
             if len(rows) < rotation.PAGE:
                 break
             after = rows[-1][0]
-    return Rotation(done, await count(desk))
+    return Rotation(done, await count(ctx))
 
 
-async def _replace(desk: Desk, place: Place, rows: list[tuple[str, str]]) -> int:
+async def _replace(ctx: AppContext, place: Place, rows: list[tuple[str, str]]) -> int:
     changes = []
     for key, token in rows:
-        if desk.keyring.is_newest(token):
+        if ctx.keyring.is_newest(token):
             continue
         try:
-            changes.append((key, token, desk.keyring.rotate(token)))
+            changes.append((key, token, ctx.keyring.rotate(token)))
         except ConfigurationError:
             continue  # none of the keys reads it: counted and named afterwards
     if not changes:
         return 0
 
     async def write() -> int:
-        async with desk.db.writing() as session:
+        async with ctx.db.writing() as session:
             return await rotation.replace(session, place, changes)
 
     return await retrying(write)
 
 
-async def add_key_where_due(desk: Desk, path: Path) -> bool:
+async def add_key_where_due(ctx: AppContext, path: Path) -> bool:
     """On the embedded default: a new key, unless an earlier rotation did not come to its end.
 
     :returns: whether one was made.
@@ -144,7 +144,7 @@ async def add_key_where_due(desk: Desk, path: Path) -> bool:
     from filelock import FileLock
 
     with FileLock(f"{path}.lock", timeout=30, mode=0o600):
-        if len(desk.keyring) > 1 and (await count(desk, enough=1)).old:
+        if len(ctx.keyring) > 1 and (await count(ctx, enough=1)).old:
             return False
         crypto.add_key(path)
     return True

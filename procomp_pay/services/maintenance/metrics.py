@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from procomp_pay.domain.failure_reasons import FailureKind, kind_of
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.audit import seals as audit_seals
 from procomp_pay.storage.reports import metrics as figures
 from procomp_pay.storage.reports.metrics import Happening
@@ -20,7 +20,7 @@ _PAGES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class StatusChange:
     """Something to count.
 
     :param status: the new one; ``None`` for a payment that was started.
@@ -36,12 +36,12 @@ class News:
 class Tail:
     """Reads the audit trail on, from the moment when it was made."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, ctx: AppContext) -> None:
+        self._desk = ctx
         self._last: int | None = None
         self._seen: set[int] = set()
 
-    async def read(self) -> list[News]:
+    async def read(self) -> list[StatusChange]:
         """What is new; nothing at the first time.
 
         :raises DatabaseUnavailable: nothing is skipped, the next reading has it.
@@ -49,7 +49,7 @@ class Tail:
         if self._last is None:
             await self._begin()
             return []
-        found: list[News] = []
+        found: list[StatusChange] = []
         for _ in range(_PAGES):
             after = max(0, self._last - _OVERLAP)
             async with self._desk.db.reading() as session:
@@ -77,9 +77,9 @@ class Tail:
         }
 
 
-def _news(row: Happening) -> Iterator[News]:
+def _news(row: Happening) -> Iterator[StatusChange]:
     if row.action == "started":
-        yield News(row.method, None)
+        yield StatusChange(row.method, None)
         return
     if not isinstance(row.before, dict) or not isinstance(row.after, dict):
         return
@@ -90,4 +90,4 @@ def _news(row: Happening) -> Iterator[News]:
     first = status is PaymentStatus.COMPLETED and was != PaymentStatus.REFUNDED
     seconds = (row.at - row.started_at).total_seconds() if first and row.started_at else None
     failed = kind_of(row.after.get("failure_reason")) if status is PaymentStatus.FAILED else None
-    yield News(row.method, status, seconds, failed)
+    yield StatusChange(row.method, status, seconds, failed)

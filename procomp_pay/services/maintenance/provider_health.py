@@ -6,34 +6,34 @@ import logging
 
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.transitions import Topic
-from procomp_pay.services.context import Desk
-from procomp_pay.services.notifications.alerts import leave
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.notifications.alerts import enqueue_alert
 
 log = logging.getLogger(__name__)
 
 
-async def tend(desk: Desk) -> None:
+async def check_provider_health(ctx: AppContext) -> None:
     """Leave an alert for each circuit that opened, and once a day one for a certificate that ends soon."""
-    await _circuits(desk)
-    await _certificate(desk)
+    await _circuits(ctx)
+    await _certificate(ctx)
 
 
-async def _circuits(desk: Desk) -> None:
-    for circuit in desk.providers.circuits:
-        since = circuit.take_opening()
+async def _circuits(ctx: AppContext) -> None:
+    for circuit in ctx.providers.circuits:
+        since = circuit.pop_outage()
         if since is None:
             continue
         log.error("%s does not answer: its circuit is open since %s", circuit.name, since.isoformat())
         # several processes meet the same outage: one message for each provider and ten minutes
         once = f"{circuit.name}:{int(since.timestamp()) // 600}"
         message = {"provider": circuit.name, "since": since.isoformat()}
-        await leave(desk, Topic.ALERT_CIRCUIT, message, once=once)
+        await enqueue_alert(ctx, Topic.ALERT_CIRCUIT, message, once=once)
 
 
-async def _certificate(desk: Desk) -> None:
-    now = desk.clock()
+async def _certificate(ctx: AppContext) -> None:
+    now = ctx.clock()
     try:
-        life = desk.providers.certificate(now)
+        life = ctx.providers.certificate(now)
     except ConfigurationError as error:
         log.warning("%s", error.message)
         return
@@ -41,5 +41,5 @@ async def _certificate(desk: Desk) -> None:
         return
     message = {"why": life.sentence, "ends_at": life.ends_at.isoformat(), "days_left": life.days_left}
     once = f"{life.ends_at:%Y%m%d}:{now:%Y%m%d}"
-    if await leave(desk, Topic.ALERT_CERTIFICATE, message, once=once):
+    if await enqueue_alert(ctx, Topic.ALERT_CERTIFICATE, message, once=once):
         log.warning("%s", life.sentence)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from procomp_pay.domain.errors import PaymentError, Unavailable
-from procomp_pay.providers.resilience.rate_limit import unhurried
-from procomp_pay.services.context import Desk
-from procomp_pay.services.lifecycle.polling import LEASE_S, look_after, look_again_at
-from procomp_pay.services.maintenance.provider_health import tend
+from procomp_pay.providers.resilience.rate_limit import background_priority
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.lifecycle.polling import LEASE_S, poll_payment, schedule_next_poll
+from procomp_pay.services.maintenance.provider_health import check_provider_health
 from procomp_pay.services.notifications.deliver import deliver_due
 from procomp_pay.services.refunds.send import follow_up
-from procomp_pay.services.settlement.apply import Settled
+from procomp_pay.services.settlement.apply import AppliedEvent
 from procomp_pay.services.webhooks.backfill import fetch_missed
 from procomp_pay.services.webhooks.batch import handle_due
 from procomp_pay.storage.models.states import EventState
@@ -61,19 +61,19 @@ def _several(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-async def work_missed(desk: Desk, done: Pass) -> None:
+async def work_missed(ctx: AppContext, done: Pass) -> None:
     """Fetch the events that did not reach the webhook; where that fails now, it goes on next time."""
     try:
-        done.fetched += await fetch_missed(desk) or 0
+        done.fetched += await fetch_missed(ctx) or 0
     except Unavailable as error:
         log.warning("missed events: %s", error.message)
         done.failures.append(f"missed events: {error.message}")
 
 
-async def work_inbox(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+async def work_inbox(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
     """Handle every event that is due."""
     for _ in range(most):
-        handled = await handle_due(desk)
+        handled = await handle_due(ctx)
         if not handled:
             return
         good = [each for each in handled if each.state not in (EventState.PENDING, EventState.DEAD)]
@@ -82,47 +82,47 @@ async def work_inbox(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
         done.lags += [each.lag_s for each in good]
 
 
-async def work_watch(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+async def work_watch(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
     """Look after every payment that is due, oldest deadline first."""
     while done.looked_at < most:
-        async with desk.db.writing() as session:
-            claimed = await payments.claim_due(session, desk.clock(), lease_s=LEASE_S, limit=BATCH)
+        async with ctx.db.writing() as session:
+            claimed = await payments.claim_due(session, ctx.clock(), lease_s=LEASE_S, limit=BATCH)
         if not claimed:
             return
         # side by side: one slow answer must not hold up the others' polls
-        await asyncio.gather(*(_look_after(desk, payment_id, done) for payment_id in claimed))
+        await asyncio.gather(*(_look_after(ctx, payment_id, done) for payment_id in claimed))
 
 
-async def _look_after(desk: Desk, payment_id: str, done: Pass) -> None:
-    settled: list[Settled | None] = []
+async def _look_after(ctx: AppContext, payment_id: str, done: Pass) -> None:
+    settled: list[AppliedEvent | None] = []
 
     async def look() -> None:
-        with unhurried():
-            settled.append(await look_after(desk, payment_id))
+        with background_priority():
+            settled.append(await poll_payment(ctx, payment_id))
 
     if not await _alone(look, f"payment {payment_id}", done, payment_id=payment_id):
-        await look_again_at(desk, payment_id)
+        await schedule_next_poll(ctx, payment_id)
     elif settled[0] is not None and settled[0].status is not settled[0].before:
         done.moved += 1
 
 
-async def work_refunds(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+async def work_refunds(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
     """Follow up every refund that is due: send it, find out what became of it.
 
     One at a time: a claim must outlast the calls made under it, or two processes would send the same one.
     """
     for _ in range(most):
-        async with desk.db.writing() as session:
-            claimed = await refunds.claim_due(session, desk.clock(), lease_s=REFUND_LEASE_S, limit=1)
+        async with ctx.db.writing() as session:
+            claimed = await refunds.claim_due(session, ctx.clock(), lease_s=REFUND_LEASE_S, limit=1)
         if not claimed:
             return
-        work = partial(follow_up, desk, claimed[0])
+        work = partial(follow_up, ctx, claimed[0])
         await _alone(work, f"refund {claimed[0]}", done, refund_id=claimed[0])
 
 
-async def work_outbox(desk: Desk, done: Pass, *, most: int = _MOST) -> None:
+async def work_outbox(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
     """Tell participants, the platform and the desk's owners what there is to tell."""
-    sent = await deliver_due(desk, most=most)
+    sent = await deliver_due(ctx, most=most)
     done.delivered += sent.delivered
     done.not_delivered += sent.put_off
     done.failures += sent.dead
@@ -147,17 +147,17 @@ async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass, **f
     return False
 
 
-async def one_pass(desk: Desk, *, missed: bool = True) -> Pass:
+async def one_pass(ctx: AppContext, *, missed: bool = True) -> Pass:
     """Everything once: the inbox, every payment and refund that is due, then what there is to tell of it.
 
     :param missed: first fetch the events that did not reach the webhook.
     """
     done = Pass()
     if missed:
-        await work_missed(desk, done)
-    await work_inbox(desk, done)
-    await work_watch(desk, done)
-    await work_refunds(desk, done)
-    await tend(desk)
-    await work_outbox(desk, done)
+        await work_missed(ctx, done)
+    await work_inbox(ctx, done)
+    await work_watch(ctx, done)
+    await work_refunds(ctx, done)
+    await check_provider_health(ctx)
+    await work_outbox(ctx, done)
     return done

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from procomp_pay.domain.notifications import QUIET_S
 from procomp_pay.domain.transitions import Topic
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.notifications import alerts
 from procomp_pay.storage.overdue import overdue
 
@@ -14,13 +14,13 @@ from procomp_pay.storage.overdue import overdue
 LATE = timedelta(minutes=10)
 
 
-async def tell_of_stalled(desk: Desk) -> int:
+async def alert_stalled_work(ctx: AppContext) -> int:
     """Leave an alert for each kind of work that has been due for ten minutes; how many kinds."""
-    now = desk.clock()
-    async with desk.db.reading() as session:
+    now = ctx.clock()
+    async with ctx.db.reading() as session:
         found = await overdue(session, now - LATE)
     for kind, since in found.items():
         hour = int(now.timestamp() // QUIET_S)
         payload = {"work": kind, "since": since.isoformat()}
-        await alerts.leave(desk, Topic.ALERT_STALLED, payload, once=f"{kind}:{hour}")
+        await alerts.enqueue_alert(ctx, Topic.ALERT_STALLED, payload, once=f"{kind}:{hour}")
     return len(found)

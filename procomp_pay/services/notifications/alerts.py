@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 from procomp_pay.config.delivery import one_line
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.transitions import Topic
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.webhooks import inbox as queues
 
 if TYPE_CHECKING:
-    from procomp_pay.providers.notifications.smtp import Letter
+    from procomp_pay.providers.notifications.smtp import Email
     from procomp_pay.services.views.payment import PaymentView
 
 _ALMATY = ZoneInfo("Asia/Almaty")
@@ -36,13 +36,13 @@ class Alert:
         parts = [f"*{_escaped(mark + self.title)}*", *(_escaped(line) for line in self.lines)]
         return "\n".join([*parts, *(f"`{_escaped(command)}`" for command in self.commands)])
 
-    def as_letter(self, mark: str, key: str, to: str, at: datetime) -> Letter:
+    def as_email(self, mark: str, key: str, to: str, at: datetime) -> Email:
         """A plain letter to the people who look after the desk."""
-        from procomp_pay.providers.notifications.smtp import Letter
+        from procomp_pay.providers.notifications.smtp import Email
 
         steps = [f"  {command}" for command in self.commands]
         text = "\n".join([*self.lines, *(["", "What to do next:", *steps] if steps else []), ""])
-        return Letter(key, to, f"{mark}{self.title}", text, None, "en", at)
+        return Email(key, to, f"{mark}{self.title}", text, None, "en", at)
 
 
 def _escaped(text: str) -> str:
@@ -62,9 +62,11 @@ def compose(topic: str, payload: Mapping[str, Any], view: PaymentView | None) ->
     lines = [*(_short(line) for line in alert.lines)]
     if view is not None:
         lines.append(_short(_whose(view)))
-    held = payload.get("held_back")
-    if held:
-        lines.append(f"The same came {held} more {'time' if held == 1 else 'times'} since the last alert.")
+    locked = payload.get("held_back")
+    if locked:
+        lines.append(
+            f"The same came {locked} more {'time' if locked == 1 else 'times'} since the last alert."
+        )
     return replace(alert, title=_short(alert.title), lines=tuple(lines))
 
 
@@ -280,12 +282,12 @@ _MAKERS: dict[str, Callable[[_Known], Alert]] = {
 }
 
 
-async def leave(desk: Desk, topic: Topic, payload: dict[str, Any], *, once: str) -> bool:
+async def enqueue_alert(ctx: AppContext, topic: Topic, payload: dict[str, Any], *, once: str) -> bool:
     """Leave an alert that is about no payment, in a transaction of its own.
 
     :param once: what makes it the same message; False where it was left before.
     """
-    async with desk.db.writing() as session:
-        return await queues.put_out(
-            session, topic, payload, row_id=desk.new_id(), now=desk.clock(), dedup_key=f"{topic}:{once}"
+    async with ctx.db.writing() as session:
+        return await queues.enqueue(
+            session, topic, payload, row_id=ctx.new_id(), now=ctx.clock(), dedup_key=f"{topic}:{once}"
         )

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from procomp_pay.config import ProviderMode
 from procomp_pay.domain.destinations import Destination
-from procomp_pay.domain.notifications import Answer, Fate
+from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.transitions import Topic
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.notifications import alerts
 from procomp_pay.services.views.payment import PaymentView, instant, many
 from procomp_pay.storage.models import exact_json
@@ -23,7 +23,7 @@ _BAD_NEWS = (Topic.PAYMENT_FAILED, Topic.PAYMENT_EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class MessageContext:
     """What a message is about, as it stands now.
 
     :param settled_by: the payment that settles the participant's fee now.
@@ -35,7 +35,7 @@ class About:
     language: str | None = None
 
 
-async def tell(desk: Desk, claim: Claim) -> Answer:
+async def send_delivery(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     """Send a delivery.
 
     :raises ConfigurationError: its destination is not configured any more.
@@ -43,17 +43,17 @@ async def tell(desk: Desk, claim: Claim) -> Answer:
     destination = claim.delivery.destination
     if destination is Destination.PLATFORM_WEBHOOK:
         body = event_body(claim.message)
-        return await desk.post.platform().send(claim.delivery.id, body, desk.clock())
-    about = await _look_up(desk, claim.message)
+        return await ctx.senders.platform().send(claim.delivery.id, body, ctx.clock())
+    about = await _look_up(ctx, claim.message)
     if destination is Destination.PARTICIPANT_MAIL:
-        return await _write_to_participant(desk, claim, about)
+        return await _write_to_participant(ctx, claim, about)
     view = about.view if about else None
     alert = alerts.compose(claim.message.topic, claim.message.payload, view)
-    mark = _mark(desk, view)
+    mark = _mark(ctx, view)
     if destination is Destination.ALERT_WEBHOOK:
-        return await desk.post.chat().send(alert.as_chat(mark), desk.clock())
-    return await desk.post.mailer().send(
-        alert.as_letter(mark, claim.delivery.id, claim.delivery.recipient, claim.message.created_at)
+        return await ctx.senders.chat().send(alert.as_chat(mark), ctx.clock())
+    return await ctx.senders.mailer().send(
+        alert.as_email(mark, claim.delivery.id, claim.delivery.recipient, claim.message.created_at)
     )
 
 
@@ -63,48 +63,50 @@ def event_body(message: OutboxMessage) -> str:
     return exact_json.dumps(event)
 
 
-async def _look_up(desk: Desk, message: OutboxMessage) -> About | None:
+async def _look_up(ctx: AppContext, message: OutboxMessage) -> MessageContext | None:
     if message.payment_id is None:
         return None
-    found, _ = await many(desk, Filter(payment_id=message.payment_id), limit=1)
+    found, _ = await many(ctx, Filter(payment_id=message.payment_id), limit=1)
     if not found:
         return None
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         who = await outbox.addressee(session, message.payment_id)
-    return About(found[0], who.email, who.settled_by, who.language)
+    return MessageContext(found[0], who.email, who.settled_by, who.language)
 
 
-async def _write_to_participant(desk: Desk, claim: Claim, about: About | None) -> Answer:
+async def _write_to_participant(
+    ctx: AppContext, claim: Claim, about: MessageContext | None
+) -> DeliveryResponse:
     message = claim.message
     if about is None:
-        return Answer(Fate.SKIPPED, "the payment is gone")
+        return DeliveryResponse(DeliveryOutcome.SKIPPED, "the payment is gone")
     if message.topic in _BAD_NEWS and _is_paid_after_all(about):
-        return Answer(Fate.SKIPPED, "overtaken: the fee is paid")
+        return DeliveryResponse(DeliveryOutcome.SKIPPED, "overtaken: the fee is paid")
     if about.email is None:
-        return Answer(Fate.NO_ADDRESS, "the participant has no user any more")
+        return DeliveryResponse(DeliveryOutcome.NO_ADDRESS, "the participant has no user any more")
     # the texts and their engine are loaded where letters are written alone
-    from procomp_pay.services.notifications.emails import write
+    from procomp_pay.services.notifications.emails import render_email
 
-    letter = write(
+    letter = render_email(
         message.topic,
         message.payload,
         about,
         key=claim.delivery.id,
-        language=about.language or desk.post.language,
+        language=about.language or ctx.senders.language,
         at=message.created_at,
-        mark=_mark(desk, about.view),
+        mark=_mark(ctx, about.view),
     )
-    return await desk.post.mailer().send(letter)
+    return await ctx.senders.mailer().send(letter)
 
 
-def _is_paid_after_all(about: About) -> bool:
+def _is_paid_after_all(about: MessageContext) -> bool:
     return about.settled_by is not None or about.view.status in (
         PaymentStatus.COMPLETED,
         PaymentStatus.REFUNDED,
     )
 
 
-def _mark(desk: Desk, view: PaymentView | None) -> str:
+def _mark(ctx: AppContext, view: PaymentView | None) -> str:
     """What stands before every subject while no real money moves."""
-    mode = desk.post.mode(kaspi=view.method.is_kaspi) if view else None
+    mode = ctx.senders.mode(kaspi=view.method.is_kaspi) if view else None
     return {ProviderMode.SANDBOX: "[SANDBOX] ", ProviderMode.TEST: "[TEST] "}.get(mode, "") if mode else ""

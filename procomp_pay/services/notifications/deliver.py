@@ -16,10 +16,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.domain.notifications import ATTEMPTS, Answer, Fate, may_alert, wait_s
+from procomp_pay.domain.notifications import ATTEMPTS, DeliveryOutcome, DeliveryResponse, may_alert, wait_s
 from procomp_pay.domain.transitions import Topic
-from procomp_pay.services.context import Desk
-from procomp_pay.services.notifications.compose import tell
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.notifications.compose import send_delivery
 from procomp_pay.services.notifications.routing import route
 from procomp_pay.storage.models.states import DeliveryState
 from procomp_pay.storage.notifications import outbox
@@ -36,10 +36,10 @@ BATCH = 4
 MOST = 10_000
 
 _CLOSED = {
-    Fate.DELIVERED: DeliveryState.DELIVERED,
-    Fate.NO_ADDRESS: DeliveryState.UNDELIVERABLE,
-    Fate.SKIPPED: DeliveryState.SKIPPED,
-    Fate.REFUSED: DeliveryState.DEAD,
+    DeliveryOutcome.DELIVERED: DeliveryState.DELIVERED,
+    DeliveryOutcome.NO_ADDRESS: DeliveryState.UNDELIVERABLE,
+    DeliveryOutcome.SKIPPED: DeliveryState.SKIPPED,
+    DeliveryOutcome.REFUSED: DeliveryState.DEAD,
 }
 
 
@@ -61,71 +61,73 @@ class Delivered:
         return self.delivered + self.put_off + self.closed + len(self.dead)
 
 
-async def deliver_due(desk: Desk, *, most: int = MOST) -> Delivered:
+async def deliver_due(ctx: AppContext, *, most: int = MOST) -> Delivered:
     """Route what waits and attempt every delivery that is due.
 
     :param most: the most messages to route, and deliveries to one destination to attempt.
     :raises DatabaseUnavailable: what was not marked is delivered again.
     """
     done = Delivered()
-    async with desk.db.reading() as session:
-        if not await outbox.is_due(session, desk.clock()):
+    async with ctx.db.reading() as session:
+        if not await outbox.is_due(session, ctx.clock()):
             return done
-    while done.routed < most and (count := await route(desk)):
+    while done.routed < most and (count := await route(ctx)):
         done.routed += count
-    unconfigured = desk.post.unconfigured()
-    async with desk.db.writing() as session:
-        await outbox.skip_unconfigured(session, unconfigured, desk.clock())
+    unconfigured = ctx.senders.unconfigured()
+    async with ctx.db.writing() as session:
+        await outbox.skip_unconfigured(session, unconfigured, ctx.clock())
     # side by side: a destination that hangs must not hold up the others
     open_ways = [each for each in Destination if each not in unconfigured]
-    await asyncio.gather(*(_work_destination(desk, each, done, most) for each in open_ways))
+    await asyncio.gather(*(_work_destination(ctx, each, done, most) for each in open_ways))
     return done
 
 
-async def _work_destination(desk: Desk, destination: Destination, done: Delivered, most: int) -> None:
+async def _work_destination(ctx: AppContext, destination: Destination, done: Delivered, most: int) -> None:
     attempted = 0
     while attempted < most:
-        async with desk.db.writing() as session:
+        async with ctx.db.writing() as session:
             claims = await outbox.claim_deliveries(
-                session, destination, desk.clock(), lease_s=LEASE_S, limit=BATCH
+                session, destination, ctx.clock(), lease_s=LEASE_S, limit=BATCH
             )
         if not claims:
             return
         attempted += len(claims)
-        fates = await asyncio.gather(*(_deliver(desk, claim, done) for claim in claims))
-        if all(fate is Fate.AGAIN for fate in fates):
+        fates = await asyncio.gather(*(_deliver(ctx, claim, done) for claim in claims))
+        if all(fate is DeliveryOutcome.AGAIN for fate in fates):
             return  # it is away: no use in knocking for all that waits
 
 
-async def _deliver(desk: Desk, claim: Claim, done: Delivered) -> Fate:
-    answer = await _attempt(desk, claim)
-    async with desk.db.writing() as session:
-        await _mark(session, desk, claim, answer, done)
-    return answer.fate
+async def _deliver(ctx: AppContext, claim: Claim, done: Delivered) -> DeliveryOutcome:
+    answer = await _attempt(ctx, claim)
+    async with ctx.db.writing() as session:
+        await _mark(session, ctx, claim, answer, done)
+    return answer.outcome
 
 
-async def _attempt(desk: Desk, claim: Claim) -> Answer:
+async def _attempt(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     """Send it, outside of any transaction; whatever goes wrong is an answer, too."""
     if claim.delivery.attempts > ATTEMPTS:
-        return Answer(Fate.REFUSED, "the process ended during every attempt")
+        return DeliveryResponse(DeliveryOutcome.REFUSED, "the process ended during every attempt")
     try:
-        return await tell(desk, claim)
+        return await send_delivery(ctx, claim)
     except ConfigurationError as error:
-        return Answer(Fate.SKIPPED, error.message)
+        return DeliveryResponse(DeliveryOutcome.SKIPPED, error.message)
     except Exception as error:
         log.exception("delivery %s met a bug", claim.delivery.id)
-        return Answer(Fate.AGAIN, f"a bug of ours: {type(error).__name__}")
+        return DeliveryResponse(DeliveryOutcome.AGAIN, f"a bug of ours: {type(error).__name__}")
 
 
-async def _mark(session: AsyncSession, desk: Desk, claim: Claim, answer: Answer, done: Delivered) -> None:
-    delivery, now = claim.delivery, desk.clock()
-    if answer.fate is Fate.AGAIN and delivery.attempts < ATTEMPTS:
+async def _mark(
+    session: AsyncSession, ctx: AppContext, claim: Claim, answer: DeliveryResponse, done: Delivered
+) -> None:
+    delivery, now = claim.delivery, ctx.clock()
+    if answer.outcome is DeliveryOutcome.AGAIN and delivery.attempts < ATTEMPTS:
         wait = wait_s(delivery.attempts, jitter=random.random(), asked_s=answer.retry_after_s)  # noqa: S311
         await outbox.put_off(session, claim, now + timedelta(seconds=wait), answer.words)
         done.put_off += 1
         log.warning("%s; again in %.0f s", _named(claim, answer), wait)
         return
-    state = _CLOSED.get(answer.fate, DeliveryState.DEAD)
+    state = _CLOSED.get(answer.outcome, DeliveryState.DEAD)
     if state is DeliveryState.UNDELIVERABLE and delivery.destination.is_alert:
         state = DeliveryState.DEAD  # a participant may have mistyped his address; the desk's own is told of
     ours = await outbox.finish(session, claim, state, now=now, error=answer.words or None)
@@ -136,15 +138,17 @@ async def _mark(session: AsyncSession, desk: Desk, claim: Claim, answer: Answer,
     elif ours:
         done.dead.append(_named(claim, answer))
         log.error("%s; given up after %d attempts", _named(claim, answer), delivery.attempts)
-        await _leave_alert(session, desk, claim, answer)
+        await _leave_alert(session, ctx, claim, answer)
 
 
-def _named(claim: Claim, answer: Answer) -> str:
+def _named(claim: Claim, answer: DeliveryResponse) -> str:
     delivery = claim.delivery
     return f"delivery {delivery.id} of {claim.message.topic} by {delivery.destination}: {answer.words}"
 
 
-async def _leave_alert(session: AsyncSession, desk: Desk, claim: Claim, answer: Answer) -> None:
+async def _leave_alert(
+    session: AsyncSession, ctx: AppContext, claim: Claim, answer: DeliveryResponse
+) -> None:
     """Tell that it was given up: never by the way that is broken, and never about such an alert itself."""
     delivery, message = claim.delivery, claim.message
     if not may_alert(message.topic, message.payload):
@@ -156,12 +160,12 @@ async def _leave_alert(session: AsyncSession, desk: Desk, claim: Claim, answer: 
         "error": answer.words,
         "not_by": delivery.destination.value if delivery.destination.is_alert else None,
     }
-    await queues.put_out(
+    await queues.enqueue(
         session,
         Topic.ALERT_DEAD_LETTER,
         found,
-        row_id=desk.new_id(),
-        now=desk.clock(),
+        row_id=ctx.new_id(),
+        now=ctx.clock(),
         payment_id=message.payment_id,
-        dedup_key=f"{Topic.ALERT_DEAD_LETTER}:{delivery.id}:{desk.clock().isoformat()}",
+        dedup_key=f"{Topic.ALERT_DEAD_LETTER}:{delivery.id}:{ctx.clock().isoformat()}",
     )

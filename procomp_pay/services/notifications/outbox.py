@@ -7,9 +7,9 @@ from typing import Any
 
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.errors import Conflict, NotFound, Refused
-from procomp_pay.domain.notifications import Answer, Fate
+from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 from procomp_pay.providers.notifications.senders import NEEDS
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.payment import instant
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import Delivery, OutboxMessage
@@ -51,48 +51,48 @@ def _delivery(row: Delivery) -> dict[str, Any]:
     }
 
 
-async def newest(desk: Desk, *, limit: int, **wanted: str | None) -> list[Told]:
+async def newest(ctx: AppContext, *, limit: int, **wanted: str | None) -> list[Told]:
     """Messages, newest first, by ``state``, ``topic`` and ``payment_id``.
 
     :raises Refused: a limit outside 1 to 500.
     """
     if not 1 <= limit <= MOST:
         raise Refused(f"limit is 1 to {MOST}, not {limit}")
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         return await outbox_read.newest(session, limit=limit, **wanted)
 
 
-async def one(desk: Desk, some_id: str) -> Told:
+async def one(ctx: AppContext, some_id: str) -> Told:
     """A message by its id or by a delivery's.
 
     :raises NotFound: there is none.
     """
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         found = await outbox_read.find(session, some_id)
     if found is None:
         raise NotFound(f"There is no message {some_id[:64]!r}", next_step="procomp-pay outbox list")
     return found
 
 
-async def replay_one(desk: Desk, some_id: str, *, dry_run: bool) -> int:
+async def replay_one(ctx: AppContext, some_id: str, *, dry_run: bool) -> int:
     """Bring back what a message (or one delivery) did not reach; how many deliveries.
 
     :raises NotFound: there is none. :raises Conflict: it reached everybody, is on its way, or was held back.
     """
-    message, deliveries = await one(desk, some_id)
+    message, deliveries = await one(ctx, some_id)
     chosen = [each for each in deliveries if some_id in (each.id, message.id)]
     ids = [each.id for each in chosen if each.state in CLOSED_UNDELIVERED]
-    anew = some_id == message.id and _has_missed(message) and any(map(desk.post.recipients, _open(desk)))
+    anew = some_id == message.id and _has_missed(message) and any(map(ctx.senders.recipients, _open(ctx)))
     if not ids and not anew:
         raise Conflict(
             f"Nothing of {some_id[:64]} can be sent again: it is {_standing(message, chosen)}",
             next_step=f"procomp-pay outbox show {message.id}",
         )
     if not dry_run:
-        async with desk.db.writing() as session:
-            await outbox_read.bring_back(session, ids, desk.clock())
+        async with ctx.db.writing() as session:
+            await outbox_read.bring_back(session, ids, ctx.clock())
             if anew:
-                await outbox_read.route_again(session, message.id, desk.clock())
+                await outbox_read.route_again(session, message.id, ctx.clock())
     return len(ids) or 1
 
 
@@ -100,24 +100,24 @@ def _has_missed(message: OutboxMessage) -> bool:
     return message.skipped is not None and message.state in (OutboxState.ROUTED, OutboxState.SKIPPED)
 
 
-def _open(desk: Desk) -> list[Destination]:
-    return [each for each in Destination if each not in desk.post.unconfigured()]
+def _open(ctx: AppContext) -> list[Destination]:
+    return [each for each in Destination if each not in ctx.senders.unconfigured()]
 
 
 def _standing(message: OutboxMessage, deliveries: list[Delivery]) -> str:
     return ", ".join(sorted({each.state.value for each in deliveries})) or message.state.value
 
 
-async def replay_dead(desk: Desk, destination: Destination | None, *, dry_run: bool) -> int:
+async def replay_dead(ctx: AppContext, destination: Destination | None, *, dry_run: bool) -> int:
     """Bring back everything that was given up; how many deliveries."""
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         ids = await outbox_read.dead_ids(session, destination)
     if dry_run:
         return len(ids)
     back = 0
     for start in range(0, len(ids), MOST):
-        async with desk.db.writing() as session:
-            back += await outbox_read.bring_back(session, ids[start : start + MOST], desk.clock())
+        async with ctx.db.writing() as session:
+            back += await outbox_read.bring_back(session, ids[start : start + MOST], ctx.clock())
     return back
 
 
@@ -127,42 +127,44 @@ class Trial:
 
     destination: Destination
     recipient: str
-    answer: Answer
+    answer: DeliveryResponse
 
     def full(self) -> dict[str, Any]:
         return {
             "destination": self.destination.value,
             "recipient": self.recipient or None,
-            "result": self.answer.fate.value,
+            "result": self.answer.outcome.value,
             "said": self.answer.words or None,
         }
 
 
-async def try_out(desk: Desk, to: str | None) -> list[Trial]:
+async def try_out(ctx: AppContext, to: str | None) -> list[Trial]:
     """Send a test by every way; past the outbox, at once, once.
 
     :param to: a mail address to write to, beside ``ALERT_MAIL_TO``.
     """
-    trials = [await _try(desk, each, to) for each in Destination if not each.is_alert]
+    trials = [await _try(ctx, each, to) for each in Destination if not each.is_alert]
     for destination in (Destination.ALERT_WEBHOOK, Destination.ALERT_MAIL):
-        for recipient in desk.post.recipients(destination) or (None,):
-            trials.append(await _try(desk, destination, recipient))
+        for recipient in ctx.senders.recipients(destination) or (None,):
+            trials.append(await _try(ctx, destination, recipient))
     return trials
 
 
-async def _try(desk: Desk, destination: Destination, recipient: str | None) -> Trial:
-    now, key = desk.clock(), desk.new_id()
-    if not desk.post.recipients(destination):
-        return Trial(destination, "", Answer(Fate.SKIPPED, f"{NEEDS[destination]} is not set"))
+async def _try(ctx: AppContext, destination: Destination, recipient: str | None) -> Trial:
+    now, key = ctx.clock(), ctx.new_id()
+    if not ctx.senders.recipients(destination):
+        return Trial(
+            destination, "", DeliveryResponse(DeliveryOutcome.SKIPPED, f"{NEEDS[destination]} is not set")
+        )
     if destination is Destination.PLATFORM_WEBHOOK:
         body = exact_json.dumps({"type": "test", "timestamp": instant(now), "data": {}})
-        return Trial(destination, "", await desk.post.platform().send(key, body, now))
+        return Trial(destination, "", await ctx.senders.platform().send(key, body, now))
     text = "This is a test of procomp-pay. Nothing has happened; there is nothing to do."
     if destination is Destination.ALERT_WEBHOOK:
-        return Trial(destination, "", await desk.post.chat().send(text, now))
+        return Trial(destination, "", await ctx.senders.chat().send(text, now))
     if recipient is None:
-        return Trial(destination, "", Answer(Fate.SKIPPED, "give an address with --to"))
-    from procomp_pay.providers.notifications.smtp import Letter
+        return Trial(destination, "", DeliveryResponse(DeliveryOutcome.SKIPPED, "give an address with --to"))
+    from procomp_pay.providers.notifications.smtp import Email
 
-    letter = Letter(key, recipient, "Test of procomp-pay", text + "\n", None, "en", now)
-    return Trial(destination, recipient, await desk.post.mailer().send(letter))
+    letter = Email(key, recipient, "Test of procomp-pay", text + "\n", None, "en", now)
+    return Trial(destination, recipient, await ctx.senders.mailer().send(letter))

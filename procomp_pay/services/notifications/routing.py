@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.destinations import Destination
-from procomp_pay.domain.notifications import QUIET_S, delay_s, destinations, sameness
-from procomp_pay.services.context import Desk
+from procomp_pay.domain.notifications import QUIET_S, dedup_key_for, delay_s, destinations
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.models.states import OutboxState
 from procomp_pay.storage.notifications import outbox
@@ -19,41 +19,41 @@ from procomp_pay.storage.notifications import outbox
 BATCH = 200
 
 
-async def route(desk: Desk, *, limit: int = BATCH) -> int:
+async def route(ctx: AppContext, *, limit: int = BATCH) -> int:
     """Route the oldest messages; how many. 0 also where another process is at it."""
-    async with desk.db.writing() as session:
+    async with ctx.db.writing() as session:
         if not await outbox.may_route(session):
             return 0
-        now = desk.clock()
+        now = ctx.clock()
         messages = await outbox.claim_messages(session, now, limit=limit)
         notices: dict[tuple[Destination, ...], list[OutboxMessage]] = defaultdict(list)
         alerts: dict[tuple[str, str], list[OutboxMessage]] = defaultdict(list)
         for message in messages:
-            subject = sameness(message.topic, message.payload, message.payment_id)
+            subject = dedup_key_for(message.topic, message.payload, message.payment_id)
             if subject is None:
                 notices[destinations(message.topic, message.payload)].append(message)
             else:
                 alerts[message.topic, subject].append(message)
         for where, some in notices.items():
-            await _send_out(session, desk, some, where, now)
+            await _send_out(session, ctx, some, where, now)
         for (_, subject), some in alerts.items():
-            await _route_alert(session, desk, some, subject, now)
+            await _route_alert(session, ctx, some, subject, now)
     return len(messages)
 
 
 async def _send_out(
     session: AsyncSession,
-    desk: Desk,
+    ctx: AppContext,
     messages: Sequence[OutboxMessage],
     where: Sequence[Destination],
     now: datetime,
     subject: str | None = None,
 ) -> None:
     """Make deliveries; what is not configured is written down, not kept waiting."""
-    missing = [each for each in where if not desk.post.recipients(each)]
+    missing = [each for each in where if not ctx.senders.recipients(each)]
     rows = [
         outbox.a_delivery(
-            desk.new_id(),
+            ctx.new_id(),
             message.id,
             destination,
             recipient,
@@ -62,7 +62,7 @@ async def _send_out(
         )
         for message in messages
         for destination in where
-        for recipient in desk.post.recipients(destination)
+        for recipient in ctx.senders.recipients(destination)
     ]
     await outbox.add_deliveries(session, rows)
     await outbox.set_aside(
@@ -76,16 +76,16 @@ async def _send_out(
 
 
 async def _route_alert(
-    session: AsyncSession, desk: Desk, same: list[OutboxMessage], subject: str, now: datetime
+    session: AsyncSession, ctx: AppContext, same: list[OutboxMessage], subject: str, now: datetime
 ) -> None:
     """Tell the newest of the same alerts, unless one was told within the hour; the others are counted."""
     newest, topic = same[-1], same[-1].topic
     told = await outbox.last_told(session, topic, subject)
     quiet = told is not None and now - told < timedelta(seconds=QUIET_S)
-    held = same if quiet else same[:-1]
+    locked = same if quiet else same[:-1]
     why = "the same alert was told within the hour"
     await outbox.set_aside(
-        session, [each.id for each in held], OutboxState.HELD, now=now, subject=subject, skipped=why
+        session, [each.id for each in locked], OutboxState.HELD, now=now, subject=subject, skipped=why
     )
     if quiet:
         return
@@ -93,4 +93,4 @@ async def _route_alert(
     if more:
         newest.payload = {**newest.payload, "held_back": more}
         await session.flush()
-    await _send_out(session, desk, [newest], destinations(topic, newest.payload), now, subject)
+    await _send_out(session, ctx, [newest], destinations(topic, newest.payload), now, subject)

@@ -9,23 +9,23 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.errors import Conflict, NeedsPerson, OutcomeUnknown, Refused
-from procomp_pay.domain.reconciliation.records import Finding
+from procomp_pay.domain.errors import Conflict, ManualReviewRequired, OutcomeUnknown, Refused
+from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.refunds import HOLDING, RefundState
 from procomp_pay.domain.transitions import DiscrepancyKind
-from procomp_pay.services.context import Actor, Desk
-from procomp_pay.services.reconciliation.context import Court
-from procomp_pay.services.reconciliation.our_records import Reach
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.reconciliation.context import ReconciliationContext
+from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import differences, is_known_now
-from procomp_pay.services.reconciliation.repair import mend_by_asking, reconciler
+from procomp_pay.services.reconciliation.repair import reconciler, repair_by_asking
 from procomp_pay.services.reconciliation.report import Report
-from procomp_pay.services.refunds.create import Refunded, RefundOrder, refund
+from procomp_pay.services.refunds.create import RefundCommand, Refunded, refund
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.payments import kaspi_operations as numbers
-from procomp_pay.storage.payments import refunds as book
-from procomp_pay.storage.payments.repository import exists, hold
+from procomp_pay.storage.payments import refunds as refund_repository
+from procomp_pay.storage.payments.repository import exists, load_payment, lock_payment
 from procomp_pay.storage.reconciliation import discrepancies as store
 from procomp_pay.storage.reconciliation.discrepancies import Filter
 
@@ -87,22 +87,22 @@ class DiscrepancyView:
 
 
 async def many(
-    desk: Desk, wanted: Filter, *, limit: int = 20, cursor: str | None = None
+    ctx: AppContext, wanted: Filter, *, limit: int = 20, cursor: str | None = None
 ) -> tuple[list[DiscrepancyView], str | None]:
     """One page, newest first.
 
     :raises Refused: a limit outside 1..200, or a cursor that is none of ours.
     """
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         rows, following = await store.page(session, wanted, limit=limit, cursor=cursor)
         return [await _view(session, row) for row in rows], following
 
 
-async def one(desk: Desk, discrepancy_id: str) -> DiscrepancyView:
+async def one(ctx: AppContext, discrepancy_id: str) -> DiscrepancyView:
     """
     :raises NotFound: no such discrepancy.
     """
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         return await _view(session, await store.one(session, discrepancy_id))
 
 
@@ -128,27 +128,28 @@ async def _view(session: AsyncSession, row: Discrepancy) -> DiscrepancyView:
 async def _provider_of(session: AsyncSession, payment_id: str | None) -> str | None:
     if payment_id is None or not await exists(session, payment_id):
         return None
-    held = await hold(session, payment_id, lock=False)
-    return "kaspi" if held.detail.channel.is_kaspi else "stripe"
+    locked = await load_payment(session, payment_id)
+    return "kaspi" if locked.detail.channel.is_kaspi else "stripe"
 
 
-async def resolve(desk: Desk, discrepancy_id: str, how: How, note: str, actor: Actor) -> DiscrepancyView:
+async def resolve(ctx: AppContext, discrepancy_id: str, how: How, note: str, actor: Actor) -> DiscrepancyView:
     """End a discrepancy, once.
 
     :raises NotFound: no such discrepancy. :raises Conflict: it is resolved already.
-    :raises Refused: no note, or this way does not fit it. :raises NeedsPerson: after a fix it is still there.
+    :raises Refused: no note, or this way does not fit it. :raises ManualReviewRequired: after a fix it
+    is still there.
     :raises PaymentError: what the refund raises; it then stays open.
     """
     if not note.strip() or len(note) > _LONGEST_NOTE or not note.isprintable():
         raise Refused(f"A note is 1 to {_LONGEST_NOTE} printable characters")
-    view = await one(desk, discrepancy_id)
+    view = await one(ctx, discrepancy_id)
     _check_open(view)
     if how is How.FIX:
-        await _fix(desk, view, actor)
+        await _fix(ctx, view, actor)
     elif how is How.REFUND:
-        await _give_back(desk, view, actor)
-    await _close(desk, discrepancy_id, how, note.strip(), actor)
-    return await one(desk, discrepancy_id)
+        await _give_back(ctx, view, actor)
+    await _close(ctx, discrepancy_id, how, note.strip(), actor)
+    return await one(ctx, discrepancy_id)
 
 
 def _check_open(view: DiscrepancyView) -> None:
@@ -159,9 +160,9 @@ def _check_open(view: DiscrepancyView) -> None:
         )
 
 
-async def _close(desk: Desk, discrepancy_id: str, how: How, note: str, actor: Actor) -> None:
-    now = desk.clock()
-    async with desk.db.writing() as session:
+async def _close(ctx: AppContext, discrepancy_id: str, how: How, note: str, actor: Actor) -> None:
+    now = ctx.clock()
+    async with ctx.db.writing() as session:
         row = await store.one(session, discrepancy_id, lock=True)
         if row.state is not DiscrepancyState.OPEN:
             _check_open(await _view(session, row))
@@ -169,9 +170,9 @@ async def _close(desk: Desk, discrepancy_id: str, how: How, note: str, actor: Ac
             await _check_nobody_gives_it_back(session, row, row.payment_id)
         store.close(row, how=how.value, note=note, by=actor.name, now=now)
         if row.payment_id is not None and await exists(session, row.payment_id):
-            await hold(session, row.payment_id)  # the audit chain grows under the payment's lock
+            await lock_payment(session, row.payment_id)  # the audit chain grows under the payment's lock
             said = {"discrepancy_id": row.id, "kind": row.kind, "how": how.value}
-            deed = audit.Deed(
+            record = audit.AuditRecord(
                 actor=actor.name,
                 source=actor.source,
                 action="discrepancy_resolved",
@@ -179,14 +180,14 @@ async def _close(desk: Desk, discrepancy_id: str, how: How, note: str, actor: Ac
                 request_id=actor.request_id,
                 note=note,
             )
-            await audit.append(session, row.payment_id, deed, now)
+            await audit.append(session, row.payment_id, record, now)
 
 
 async def _check_nobody_gives_it_back(session: AsyncSession, row: Discrepancy, payment_id: str) -> None:
     """
     :raises Conflict: another person has decided so, and the money is on its way.
     """
-    for each in await book.of_payment(session, payment_id):
+    for each in await refund_repository.of_payment(session, payment_id):
         if each.state is RefundState.PENDING and each.reason.startswith(_why(row.id)):
             raise Conflict(
                 f"{each.requested_by} is giving the money back because of it",
@@ -199,7 +200,7 @@ def _why(discrepancy_id: str) -> str:
     return f"discrepancy {discrepancy_id}:"
 
 
-async def _give_back(desk: Desk, view: DiscrepancyView, actor: Actor) -> Refunded:
+async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Refunded:
     """The rest of the payment, once: asked for again after a crash, it is the same refund.
 
     :raises Refused: it does not go back. :raises OutcomeUnknown: it may have, or may not.
@@ -209,24 +210,24 @@ async def _give_back(desk: Desk, view: DiscrepancyView, actor: Actor) -> Refunde
             "The money is of no payment of ours, so it cannot be given back from here",
             next_step=f"give {view.ref} back at the provider, then resolve it with --how accept",
         )
-    if view.ref.startswith("pi_") and not await _is_own(desk, view):
+    if view.ref.startswith("pi_") and not await _is_own(ctx, view):
         raise Refused(
             f"{view.ref} is a second payment at Stripe: a refund from here would give the first one back",
             next_step=f"give {view.ref} back in Stripe's dashboard, then resolve it with --how accept",
         )
-    if await _is_second_operation(desk, view):
+    if await _is_second_operation(ctx, view):
         raise Refused(
             f"{view.ref} is a second operation at Kaspi: a refund from here would give the first one back",
             next_step=f"give {view.ref} back in the Kaspi Pay app, then resolve it with --how accept",
         )
     for attempt in range(1, _MOST_REFUNDS + 1):
         again = f":{attempt}" if attempt > 1 else ""
-        order = RefundOrder(
+        order = RefundCommand(
             view.payment_id,
             f"{_why(view.discrepancy_id)} {view.kind}",
             idempotency_key=f"discrepancy:{view.discrepancy_id}{again}",
         )
-        done = await refund(desk, order, actor)
+        done = await refund(ctx, order, actor)
         if done.state is RefundState.PENDING and done.provider_refund_id is None:
             raise OutcomeUnknown(
                 f"It is not known yet what became of refund {done.refund_id}; it is followed up",
@@ -241,55 +242,55 @@ async def _give_back(desk: Desk, view: DiscrepancyView, actor: Actor) -> Refunde
     )
 
 
-async def _is_own(desk: Desk, view: DiscrepancyView) -> bool:
-    async with desk.db.reading() as session:
-        held = await hold(session, str(view.payment_id), lock=False)
-    return held.payment.stripe_payment_id == view.ref
+async def _is_own(ctx: AppContext, view: DiscrepancyView) -> bool:
+    async with ctx.db.reading() as session:
+        locked = await load_payment(session, str(view.payment_id))
+    return locked.payment.stripe_payment_id == view.ref
 
 
-async def _is_second_operation(desk: Desk, view: DiscrepancyView) -> bool:
+async def _is_second_operation(ctx: AppContext, view: DiscrepancyView) -> bool:
     """Whether the money is another one than that by which Kaspi's payment was settled."""
     if view.kind != DiscrepancyKind.DUPLICATE_PAYMENT or not view.ref.isdigit():
         return False
-    async with desk.db.reading() as session:
-        held = await hold(session, str(view.payment_id), lock=False)
-        mine = await numbers.of_payment(session, held.payment.id)
-    settled_by = {held.payment.kaspi_qr_code, held.detail.provider_ref}
+    async with ctx.db.reading() as session:
+        locked = await load_payment(session, str(view.payment_id))
+        mine = await numbers.of_payment(session, locked.payment.id)
+    settled_by = {locked.payment.kaspi_qr_code, locked.detail.provider_ref}
     settled_by |= {each.operation_number for each in mine[:1]}
-    return held.detail.channel.is_kaspi and ("settled" in view.detail or view.ref not in settled_by)
+    return locked.detail.channel.is_kaspi and ("settled" in view.detail or view.ref not in settled_by)
 
 
-async def _fix(desk: Desk, view: DiscrepancyView, actor: Actor) -> None:
-    court = _court(desk, view, actor)
+async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
+    context = _context(ctx, view, actor)
     if view.payment_id is None:
-        if not await is_known_now(court, view.ref):
-            raise NeedsPerson(
+        if not await is_known_now(context, view.ref):
+            raise ManualReviewRequired(
                 f"{view.ref} is still of no payment of ours",
                 next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
             )
         return
-    for each in await differences(court, view.payment_id, view.kind) or []:
+    for each in await differences(context, view.payment_id, view.kind) or []:
         if each.repair is not None:
-            await mend_by_asking(desk, each, court.actor)
-    left = await differences(court, view.payment_id, view.kind)
+            await repair_by_asking(ctx, each, context.actor)
+    left = await differences(context, view.payment_id, view.kind)
     if left is None:
-        raise NeedsPerson(
+        raise ManualReviewRequired(
             "Nobody can be asked about it: it has nothing at the provider",
             next_step=f"look yourself, then: procomp-pay discrepancies resolve {view.discrepancy_id}",
         )
     if (still := _still(view, left)) is not None:
-        raise NeedsPerson(
+        raise ManualReviewRequired(
             f"It is still there: {still.what}",
             next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
         )
 
 
-def _still(view: DiscrepancyView, left: list[Finding]) -> Finding | None:
+def _still(view: DiscrepancyView, left: list[Mismatch]) -> Mismatch | None:
     return next((each for each in left if each.kind == view.kind), None)
 
 
-def _court(desk: Desk, view: DiscrepancyView, actor: Actor) -> Court:
-    now = desk.clock()
-    reach = Reach(now, now, by_payment_time=False)
+def _context(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> ReconciliationContext:
+    now = ctx.clock()
+    coverage = CoverageWindow(now, now, by_payment_time=False)
     report = Report(view.provider or "stripe", "api", now, now, dry_run=False)
-    return Court(desk, reconciler(actor), reach, report)
+    return ReconciliationContext(ctx, reconciler(actor), coverage, report)

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from procomp_pay.domain.errors import NotFound, Refused, Unavailable
-from procomp_pay.domain.reconciliation.records import Theirs
+from procomp_pay.domain.reconciliation.records import ProviderRecord
 from procomp_pay.domain.states import Channel, CreateState
-from procomp_pay.services.reconciliation.compare import judge_page
-from procomp_pay.services.reconciliation.context import Court, keep
+from procomp_pay.services.reconciliation.compare import compare_page
+from procomp_pay.services.reconciliation.context import ReconciliationContext, record_page
 from procomp_pay.services.reconciliation.our_records import held_by_id, ids_in, open_ids
 from procomp_pay.services.reconciliation.repair import ask
-from procomp_pay.storage.payments.repository import Held
-from procomp_pay.storage.reconciliation.staging import Suspect
+from procomp_pay.storage.payments.repository import OrmLockedPayment
+from procomp_pay.storage.reconciliation.staging import Candidate
 
 #: Questions at a time, and payments of one page.
 AT_ONCE = 4
@@ -24,20 +24,20 @@ WORD = "payments asked for"
 Seen = Callable[[str, int], None]
 
 
-async def ask_each(court: Court, seen: Seen) -> None:
+async def ask_each(context: ReconciliationContext, seen: Seen) -> None:
     """Judge every payment that was started in the window, and every open one of any age. Where Kaspi stops
     answering, ``report.cut`` says how far it got; what was judged stays judged.
 
     :raises ConfigurationError: Kaspi is not configured, or does not let us in.
     """
-    desk, report = court.desk, court.report
+    ctx, report = context.ctx, context.report
     try:
-        await _window(court, seen)
-        await _open_ones(court, seen)
+        await _window(context, seen)
+        await _open_ones(context, seen)
     except Unavailable as error:
         report.cut = f"{error.message}, after {report.read[WORD]} {WORD}"
     try:
-        desk.providers.of(Channel.KASPI_QR).ready_to_refund()
+        ctx.providers.of(Channel.KASPI_QR).ready_to_refund()
     except Refused:
         report.notes.append(
             "Kaspi's basic scheme tells neither amounts nor refunds: compare those with the Kaspi Pay "
@@ -45,63 +45,69 @@ async def ask_each(court: Court, seen: Seen) -> None:
         )
 
 
-async def _window(court: Court, seen: Seen) -> None:
-    report, after = court.report, ""
+async def _window(context: ReconciliationContext, seen: Seen) -> None:
+    report, after = context.report, ""
     while True:
-        async with court.desk.db.reading() as session:
+        async with context.ctx.db.reading() as session:
             ids = await ids_in(session, "kaspi", report.since, report.until, after=after, limit=PAGE)
         if not ids:
             return
-        await _judge(court, ids, seen)
+        await _judge(context, ids, seen)
         after = ids[-1]
 
 
-async def _open_ones(court: Court, seen: Seen) -> None:
-    report, after = court.report, ""
+async def _open_ones(context: ReconciliationContext, seen: Seen) -> None:
+    report, after = context.report, ""
     while True:
-        async with court.desk.db.reading() as session:
+        async with context.ctx.db.reading() as session:
             ids = await open_ids(session, "kaspi", after=after, limit=PAGE)
-            held = await held_by_id(session, ids)
+            locked = await held_by_id(session, ids)
         if not ids:
             return
-        older = [each for each in ids if each in held and held[each].detail.created_at < report.since]
+        older = [each for each in ids if each in locked and locked[each].detail.created_at < report.since]
         if older:
-            await _judge(court, older, seen)
+            await _judge(context, older, seen)
         after = ids[-1]
 
 
-async def _judge(court: Court, ids: list[str], seen: Seen) -> None:
-    async with court.desk.db.reading() as session:
-        held = await held_by_id(session, ids)
+async def _judge(context: ReconciliationContext, ids: list[str], seen: Seen) -> None:
+    async with context.ctx.db.reading() as session:
+        locked = await held_by_id(session, ids)
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def said(each: Held) -> list[Theirs] | None:
+    async def said(each: OrmLockedPayment) -> list[ProviderRecord] | None:
         async with gate:
-            if court.pace is not None:
-                await court.pace()
+            if context.pace is not None:
+                await context.pace()
             try:
-                return await ask(court.desk, each)
+                return await ask(context.ctx, each)
             except NotFound:
                 return []
 
     # a question that fails ends the others: none is left behind to talk to a provider that is gone
-    tasks: dict[str, asyncio.Task[list[Theirs] | None]] = {}
+    tasks: dict[str, asyncio.Task[list[ProviderRecord] | None]] = {}
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = {name: group.create_task(said(held[name])) for name in ids if _is_there(held.get(name))}
+            tasks = {
+                name: group.create_task(said(locked[name])) for name in ids if _is_there(locked.get(name))
+            }
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     theirs = [each for task in tasks.values() for each in task.result() or []]
-    court.report.read[WORD] += len(tasks)
-    court.report.compared += len(ids)
-    seen(WORD, court.report.read[WORD])
+    context.report.read[WORD] += len(tasks)
+    context.report.compared += len(ids)
+    seen(WORD, context.report.read[WORD])
     untold = {name for name, task in tasks.items() if task.result() is None}
-    suspects = [Suspect(name, name) for name in ids if name not in untold]
-    await keep(court, await judge_page(court, suspects, sorted(theirs, key=lambda each: each.key)))
+    candidates = [Candidate(name, name) for name in ids if name not in untold]
+    await record_page(
+        context, await compare_page(context, candidates, sorted(theirs, key=lambda each: each.key))
+    )
     # a gateway that cannot be asked misses nothing: there our own books alone are looked at
-    alone = replace(court, reach=replace(court.reach, whole=False))
-    await keep(court, await judge_page(alone, [Suspect(name, name) for name in ids if name in untold], []))
+    alone = replace(context, coverage=replace(context.coverage, whole=False))
+    await record_page(
+        context, await compare_page(alone, [Candidate(name, name) for name in ids if name in untold], [])
+    )
 
 
-def _is_there(held: Held | None) -> bool:
-    return held is not None and held.detail.create_state is CreateState.OPEN
+def _is_there(locked: OrmLockedPayment | None) -> bool:
+    return locked is not None and locked.detail.create_state is CreateState.OPEN

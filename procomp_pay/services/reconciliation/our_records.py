@@ -11,7 +11,7 @@ from sqlalchemy.orm.interfaces import ORMOption
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.reconciliation.records import OurRefund, Ours, Place
+from procomp_pay.domain.reconciliation.records import LocalRecord, LocalRefund, RegistrationState
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import (
     OPEN_STATUSES,
@@ -21,13 +21,13 @@ from procomp_pay.domain.states import (
     PaymentMethod,
     PaymentStatus,
 )
-from procomp_pay.services.lifecycle.polling import kaspi_life
-from procomp_pay.services.settlement.side_effects import own_name
+from procomp_pay.services.lifecycle.polling import kaspi_schedule
+from procomp_pay.services.settlement.side_effects import provider_reference
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.payments import kaspi_operations
-from procomp_pay.storage.payments import refunds as book
-from procomp_pay.storage.payments.repository import Held
+from procomp_pay.storage.payments import refunds as refund_repository
+from procomp_pay.storage.payments.repository import OrmLockedPayment
 
 #: A payment that is still open so long after its end is stuck: background work has had its turns.
 _STRIPE_LIFE = timedelta(hours=24)
@@ -35,7 +35,7 @@ _GRACE = {True: timedelta(minutes=10), False: timedelta(hours=1)}
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class CoverageWindow:
     """What was read of the provider.
 
     :param since: from here, to before ``until``, whatever our books have as settled must be there.
@@ -73,7 +73,9 @@ _LOOKED_AT = (
 )
 
 
-async def held_by_id(session: AsyncSession, payment_ids: list[str], *options: ORMOption) -> dict[str, Held]:
+async def held_by_id(
+    session: AsyncSession, payment_ids: list[str], *options: ORMOption
+) -> dict[str, OrmLockedPayment]:
     """Payments with their rows, not locked; those that this desk did not take are left out."""
     found = await session.exec(
         select(Payment, PaymentDetail, Participant)
@@ -83,55 +85,61 @@ async def held_by_id(session: AsyncSession, payment_ids: list[str], *options: OR
         .options(*options)
         .execution_options(populate_existing=True)
     )
-    return {payment.id: Held(payment, detail, who) for payment, detail, who in found.all()}
+    return {payment.id: OrmLockedPayment(payment, detail, who) for payment, detail, who in found.all()}
 
 
 async def ours_by_id(
-    session: AsyncSession, payment_ids: list[str], reach: Reach, now: datetime
-) -> dict[str, Ours]:
+    session: AsyncSession, payment_ids: list[str], coverage: CoverageWindow, now: datetime
+) -> dict[str, LocalRecord]:
     """The payments as the judge sees them, by id."""
     rows = await held_by_id(session, payment_ids, *_LOOKED_AT)
-    refunds = await book.of_payments(session, list(rows))
-    kaspis = [name for name, held in rows.items() if held.detail.channel.is_kaspi]
+    refunds = await refund_repository.of_payments(session, list(rows))
+    kaspis = [name for name, locked in rows.items() if locked.detail.channel.is_kaspi]
     used = await kaspi_operations.of_payments(session, kaspis)
     return {
-        name: as_ours(held, refunds.get(name, []), used.get(name, []), reach, now)
-        for name, held in rows.items()
+        name: as_ours(locked, refunds.get(name, []), used.get(name, []), coverage, now)
+        for name, locked in rows.items()
     }
 
 
-def as_ours(held: Held, refunds: list[Refund], numbers: list[str], reach: Reach, now: datetime) -> Ours:
+def as_ours(
+    locked: OrmLockedPayment,
+    refunds: list[Refund],
+    numbers: list[str],
+    coverage: CoverageWindow,
+    now: datetime,
+) -> LocalRecord:
     """One payment as the judge sees it.
 
     :param numbers: Kaspi's, of the operations for it, oldest first.
     """
-    payment, detail = held.payment, held.detail
+    payment, detail = locked.payment, locked.detail
     paid_at = detail.news_at or detail.completed_at
     touched = [payment.updated_at, detail.updated_at, *(each.updated_at for each in refunds)]
     dispute = (detail.dispute_id, detail.dispute_state)
-    told = reach.by_payment_time or not detail.channel.is_kaspi
-    return Ours(
+    told = coverage.by_payment_time or not detail.channel.is_kaspi
+    return LocalRecord(
         key=payment.id,
         payment_id=payment.id,
-        ref=own_name(held),
-        number=_settled_by(held, numbers),
+        ref=provider_reference(locked),
+        number=_settled_by(locked, numbers),
         status=payment.status,
-        money=held.charged,
-        place=place_of(held),
-        refunds=tuple(_refund(each, reach, can_be_missed=told) for each in refunds),
+        money=locked.charged,
+        place=place_of(locked),
+        refunds=tuple(_refund(each, coverage, can_be_missed=told) for each in refunds),
         dispute=dispute if _is_known(dispute) else None,  # type: ignore[arg-type]
         late=detail.is_late,
         duplicate=detail.is_duplicate,
-        expected=_is_told(held, reach)
-        and reach.covers(paid_at if reach.by_payment_time else detail.created_at),
-        overdue=is_overdue(held, now),
-        moving=reach.read_at is not None and max(touched) >= reach.read_at,
+        expected=_is_told(locked, coverage)
+        and coverage.covers(paid_at if coverage.by_payment_time else detail.created_at),
+        overdue=is_overdue(locked, now),
+        changed_since_read=coverage.read_at is not None and max(touched) >= coverage.read_at,
     )
 
 
-def _settled_by(held: Held, numbers: list[str]) -> str | None:
+def _settled_by(locked: OrmLockedPayment, numbers: list[str]) -> str | None:
     """The first number; the second where the first is the QR's own, which the customer's receipt shows."""
-    own = own_name(held)
+    own = provider_reference(locked)
     return next((each for each in numbers[:2] if each != own), None)
 
 
@@ -139,45 +147,46 @@ def _is_known(dispute: tuple[str | None, DisputeState | None]) -> bool:
     return None not in dispute
 
 
-def _is_told(held: Held, reach: Reach) -> bool:
+def _is_told(locked: OrmLockedPayment, coverage: CoverageWindow) -> bool:
     """Whether the side that was read could tell of it. Kaspi's API has no list: what came by bill, or by a
     clerk's word after a lost answer, cannot be asked for, and is not missed there."""
-    detail = held.detail
+    detail = locked.detail
     opened = detail.create_state is CreateState.OPEN and detail.provider_ref is not None
-    return reach.by_payment_time or not detail.channel.is_kaspi or opened
+    return coverage.by_payment_time or not detail.channel.is_kaspi or opened
 
 
-def _refund(row: Refund, reach: Reach, *, can_be_missed: bool) -> OurRefund:
+def _refund(row: Refund, coverage: CoverageWindow, *, can_be_missed: bool) -> LocalRefund:
     """Kaspi's API tells a sum at most, never single refunds: none is missed there by itself."""
     went = row.sent_at or row.created_at
-    expected = can_be_missed and reach.covers(went)
-    return OurRefund(row.id, row.provider_refund_id, row.amount, row.state, expected)
+    expected = can_be_missed and coverage.covers(went)
+    return LocalRefund(row.id, row.provider_refund_id, row.amount, row.state, expected)
 
 
-def place_of(held: Held) -> Place:
+def place_of(locked: OrmLockedPayment) -> RegistrationState:
     """How the participant stands towards the payment."""
-    who, payment = held.participant, held.payment
+    who, payment = locked.participant, locked.payment
     if who is None or who.status is ParticipantStatus.CANCELLED:
-        return Place.GONE
+        return RegistrationState.GONE
     if who.payment_id not in (None, payment.id):
-        return Place.OTHER
+        return RegistrationState.OTHER
     if who.payment_id == payment.id and who.status is ParticipantStatus.PAID:
-        return Place.TAKEN
-    return Place.FREE if who.tournament_id == payment.tournament_id else Place.GONE
+        return RegistrationState.TAKEN
+    return RegistrationState.FREE if who.tournament_id == payment.tournament_id else RegistrationState.GONE
 
 
-def is_overdue(held: Held, now: datetime) -> bool:
+def is_overdue(locked: OrmLockedPayment, now: datetime) -> bool:
     """Whether it still waits, here or at its provider, though its life is over."""
-    waits = held.payment.status in OPEN_STATUSES or (
-        held.detail.provider_open and held.payment.status in (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED)
+    waits = locked.payment.status in OPEN_STATUSES or (
+        locked.detail.provider_open
+        and locked.payment.status in (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED)
     )
-    if not waits or held.detail.create_state is CreateState.NEVER:
+    if not waits or locked.detail.create_state is CreateState.NEVER:
         return False
-    if held.detail.channel.is_kaspi:
-        end = kaspi_life(held).last_look_at
+    if locked.detail.channel.is_kaspi:
+        end = kaspi_schedule(locked).final_poll_at
     else:
-        end = held.detail.expires_at or held.detail.created_at + _STRIPE_LIFE
-    return now >= end + _GRACE[held.detail.channel.is_kaspi]
+        end = locked.detail.expires_at or locked.detail.created_at + _STRIPE_LIFE
+    return now >= end + _GRACE[locked.detail.channel.is_kaspi]
 
 
 async def open_ids(session: AsyncSession, provider: str, *, after: str, limit: int) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from procomp_pay.domain.errors import Unavailable
-from procomp_pay.domain.reconciliation.compare import judge
-from procomp_pay.domain.reconciliation.records import Finding, Ours
+from procomp_pay.domain.reconciliation.compare import compare_payment
+from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch
 from procomp_pay.domain.transitions import DiscrepancyKind
-from procomp_pay.services.reconciliation.context import Court, asked, fell_silent
+from procomp_pay.services.reconciliation.context import ReconciliationContext, asked, stop_asking
 from procomp_pay.services.reconciliation.our_records import held_by_id, ours_by_id
 from procomp_pay.storage.reconciliation import discrepancies as store
 
@@ -20,57 +20,59 @@ _OF_OUR_BOOKS = frozenset({_K.PARTICIPANT_MISMATCH, _K.LATE_PAYMENT, _K.DUPLICAT
 _FOR_A_PERSON = frozenset({"override", "recorded", "settled"})
 
 
-async def look_back(court: Court) -> None:
+async def recheck_open_discrepancies(context: ReconciliationContext) -> None:
     """Judge what was open before and was not found again: closed by itself where it is gone, and the provider
     says so.
 
     :raises DatabaseUnavailable, ConfigurationError: it cannot go on.
     """
-    desk, report = court.desk, court.report
-    begun = court.reach.read_at or desk.clock()
+    ctx, report = context.ctx, context.report
+    begun = context.coverage.read_at or ctx.clock()
     after = ""
     while True:
-        async with desk.db.reading() as session:
+        async with ctx.db.reading() as session:
             rows = await store.open_ones(session, report.provider, unseen_since=begun, after=after)
         if not rows:
             return
         for row in rows:
             try:
                 gone = not _FOR_A_PERSON & row.detail.keys() and await _is_gone(
-                    court, row.payment_id, row.kind, row.fingerprint
+                    context, row.payment_id, row.kind, row.fingerprint
                 )
             except Unavailable as error:
-                fell_silent(report, error)
+                stop_asking(report, error)
                 return
             if gone:
-                await _close(court, row.id)
+                await _close(context, row.id)
         after = rows[-1].id
 
 
-async def _close(court: Court, row_id: str) -> None:
-    desk = court.desk
-    async with desk.db.writing() as session:
+async def _close(context: ReconciliationContext, row_id: str) -> None:
+    ctx = context.ctx
+    async with ctx.db.writing() as session:
         row = await store.one(session, row_id, lock=True)
         if row.state.value == "open":
             note = "Not found any more: both sides agree now."
-            store.close(row, how=store.GONE, note=note, by=court.actor.name, now=desk.clock())
-            court.report.closed += 1
+            store.close(row, how=store.GONE, note=note, by=context.actor.name, now=ctx.clock())
+            context.report.closed += 1
 
 
-async def _is_gone(court: Court, payment_id: str | None, kind: str, fingerprint: str) -> bool:
+async def _is_gone(
+    context: ReconciliationContext, payment_id: str | None, kind: str, fingerprint: str
+) -> bool:
     """Whether a difference is gone for certain; for any doubt it stays."""
     mark = fingerprint.split(":", 2)[2]
     if payment_id is None:
-        return await is_known_now(court, mark)
-    found = await differences(court, payment_id, kind)
+        return await is_known_now(context, mark)
+    found = await differences(context, payment_id, kind)
     if found is None or fingerprint in {each.fingerprint for each in found}:
         return False
-    async with court.desk.db.reading() as session:
-        now = await ours_by_id(session, [payment_id], court.reach, court.desk.clock())
+    async with context.ctx.db.reading() as session:
+        now = await ours_by_id(session, [payment_id], context.coverage, context.ctx.clock())
     return payment_id in now and _was_asked_about(kind, mark, now[payment_id])
 
 
-def _was_asked_about(kind: str, mark: str, ours: Ours) -> bool:
+def _was_asked_about(kind: str, mark: str, ours: LocalRecord) -> bool:
     """Asking about a payment tells nothing of a second object that names it, nor of an unknown refund."""
     own = (ours.ref, "payment")
     if kind == _K.REFUND_MISMATCH:
@@ -82,32 +84,32 @@ def _was_asked_about(kind: str, mark: str, ours: Ours) -> bool:
     return True
 
 
-async def differences(court: Court, payment_id: str, kind: str) -> list[Finding] | None:
+async def differences(context: ReconciliationContext, payment_id: str, kind: str) -> list[Mismatch] | None:
     """What differs for one payment now, by asking its provider; ``None`` where that cannot be said: for
     a kind that only the provider could tell of, where it cannot be asked (a bill has nothing at Kaspi).
 
     :raises Unavailable, ConfigurationError: the provider does not answer.
     """
-    desk = court.desk
-    async with desk.db.reading() as session:
-        held = (await held_by_id(session, [payment_id])).get(payment_id)
+    ctx = context.ctx
+    async with ctx.db.reading() as session:
+        locked = (await held_by_id(session, [payment_id])).get(payment_id)
         ours = (
-            await ours_by_id(session, [payment_id], replace(court.reach, read_at=None), desk.clock())
+            await ours_by_id(session, [payment_id], replace(context.coverage, read_at=None), ctx.clock())
         ).get(payment_id)
-    if held is None or ours is None:
+    if locked is None or ours is None:
         return None
-    said = await asked(court, held)
+    said = await asked(context, locked)
     if said is None and kind not in _OF_OUR_BOOKS:
         return None
     if said is not None:
         ours = replace(ours, expected=True)
-    return list(judge(replace(ours, moving=False), said or []))
+    return list(compare_payment(replace(ours, changed_since_read=False), said or []))
 
 
-async def is_known_now(court: Court, ref: str) -> bool:
+async def is_known_now(context: ReconciliationContext, ref: str) -> bool:
     """Whether a payment of ours has the provider's id by now."""
     from procomp_pay.domain.events import ProviderIds
     from procomp_pay.storage.payments.repository import find_id
 
-    async with court.desk.db.reading() as session:
+    async with context.ctx.db.reading() as session:
         return await find_id(session, ProviderIds(payment_intent=ref, kaspi_payment=ref)) is not None

@@ -8,34 +8,34 @@ from datetime import datetime
 from typing import cast
 
 from procomp_pay.domain.errors import NotFound, Refused
-from procomp_pay.domain.events import Fact, News, ProviderIds, Source
+from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.reconciliation.records import Finding, Repair, Stand, Theirs
+from procomp_pay.domain.reconciliation.records import Mismatch, ProviderRecord, ProviderState, RepairAction
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.domain.refunds import RefundNews, RefundState
+from procomp_pay.domain.refunds import RefundEvent, RefundState
 from procomp_pay.domain.states import Channel, CreateState
-from procomp_pay.providers.protocol import Handle, Seen
+from procomp_pay.providers.protocol import ProviderRef, ProviderStatus
 from procomp_pay.providers.stripe.listing import StripeBooks
-from procomp_pay.services.context import Actor, Desk
-from procomp_pay.services.lifecycle.create_at_provider import UNOPENED, handle_of
-from procomp_pay.services.lifecycle.polling import apply_seen, look_after
-from procomp_pay.services.refunds.send import compare
-from procomp_pay.services.settlement.apply import settle
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.lifecycle.create_at_provider import UNOPENED, provider_ref_of
+from procomp_pay.services.lifecycle.polling import apply_provider_status, poll_payment
+from procomp_pay.services.refunds.send import sync_refunds
+from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.storage.payments.refunds import kaspi_name
-from procomp_pay.storage.payments.repository import Held, hold
+from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment
 
 log = logging.getLogger(__name__)
 
 _STANDS = {
-    News.SUCCEEDED: Stand.PAID,
-    News.CANCELLED: Stand.ENDED,
-    News.EXPIRED: Stand.ENDED,
+    EventType.SUCCEEDED: ProviderState.PAID,
+    EventType.CANCELLED: ProviderState.ENDED,
+    EventType.EXPIRED: ProviderState.ENDED,
 }
 _REFUND_STANDS = {
-    RefundState.PENDING: Stand.OPEN,
-    RefundState.SUCCEEDED: Stand.PAID,
-    RefundState.FAILED: Stand.ENDED,
-    RefundState.CANCELLED: Stand.ENDED,
+    RefundState.PENDING: ProviderState.OPEN,
+    RefundState.SUCCEEDED: ProviderState.PAID,
+    RefundState.FAILED: ProviderState.ENDED,
+    RefundState.CANCELLED: ProviderState.ENDED,
 }
 
 
@@ -44,46 +44,46 @@ def reconciler(actor: Actor) -> Actor:
     return replace(actor, source=Source.RECONCILE)
 
 
-async def ask(desk: Desk, held: Held) -> list[Theirs] | None:
+async def ask(ctx: AppContext, locked: OrmLockedPayment) -> list[ProviderRecord] | None:
     """What the provider says of one payment now, refunds included; ``None`` where nothing was opened there,
     or it cannot be asked. An empty list: the provider does not know it.
 
     :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: it does not answer.
     """
-    detail = held.detail
+    detail = locked.detail
     if detail.create_state is not CreateState.OPEN or detail.provider_ref is None:
         return None
-    provider, handle = desk.providers.of(detail.channel), handle_of(held)
+    provider, handle = ctx.providers.of(detail.channel), provider_ref_of(locked)
     try:
         seen = await provider.fetch(handle)
     except NotFound:
         return []
-    if not seen.told:
+    if not seen.authoritative:
         return None
-    found = [_payment(held, seen, desk.clock())]
-    if found[0].stand is not Stand.PAID or seen.went_back is False:
+    found = [_payment(locked, seen, ctx.clock())]
+    if found[0].stand is not ProviderState.PAID or seen.refunded is False:
         return found
     intent = handle.payment_intent or seen.ids.payment_intent
     try:
-        returned = await provider.returned(replace(handle, payment_intent=intent))
+        returned = await provider.list_refunds(replace(handle, payment_intent=intent))
     except (NotFound, Refused) as error:
         # Kaspi tells it to the trade point that took it alone; the rest of the night goes on without
-        log.warning("what went back of payment %s is not told: %s", held.payment.id, error.message)
+        log.warning("what went back of payment %s is not told: %s", locked.payment.id, error.message)
         return found
-    found += [_refund(held, each, desk.clock()) for each in returned.refunds]
+    found += [_refund(locked, each, ctx.clock()) for each in returned.refunds]
     if returned.total is not None:
-        found.append(_sum(held, returned.total, desk.clock()))
+        found.append(_sum(locked, returned.total, ctx.clock()))
     return found
 
 
-def _payment(held: Held, seen: Seen, now: datetime) -> Theirs:
-    stand = _STANDS.get(seen.news, Stand.OPEN) if seen.news else Stand.OPEN
-    if seen.news is News.FAILED and seen.final:
-        stand = Stand.ENDED
-    ref = seen.ids.payment_intent or seen.ids.kaspi_payment or str(held.detail.provider_ref)
+def _payment(locked: OrmLockedPayment, seen: ProviderStatus, now: datetime) -> ProviderRecord:
+    stand = _STANDS.get(seen.event_type, ProviderState.OPEN) if seen.event_type else ProviderState.OPEN
+    if seen.event_type is EventType.FAILED and seen.final:
+        stand = ProviderState.ENDED
+    ref = seen.ids.payment_intent or seen.ids.kaspi_payment or str(locked.detail.provider_ref)
     money = seen.money
-    return Theirs(
-        key=held.payment.id,
+    return ProviderRecord(
+        key=locked.payment.id,
         ref=ref,
         kind=LineKind.PAYMENT,
         stand=stand,
@@ -93,9 +93,9 @@ def _payment(held: Held, seen: Seen, now: datetime) -> Theirs:
     )
 
 
-def _refund(held: Held, news: RefundNews, now: datetime) -> Theirs:
-    return Theirs(
-        key=held.payment.id,
+def _refund(locked: OrmLockedPayment, news: RefundEvent, now: datetime) -> ProviderRecord:
+    return ProviderRecord(
+        key=locked.payment.id,
         ref=news.provider_refund_id or news.refund_id or "refund",
         kind=LineKind.REFUND,
         stand=_REFUND_STANDS[news.state],
@@ -106,12 +106,12 @@ def _refund(held: Held, news: RefundNews, now: datetime) -> Theirs:
     )
 
 
-def _sum(held: Held, total: Money, now: datetime) -> Theirs:
-    return Theirs(
-        key=held.payment.id,
+def _sum(locked: OrmLockedPayment, total: Money, now: datetime) -> ProviderRecord:
+    return ProviderRecord(
+        key=locked.payment.id,
         ref="sum",
         kind=LineKind.REFUND,
-        stand=Stand.PAID,
+        stand=ProviderState.PAID,
         at=now,
         amount=total.amount,
         currency=total.currency.value,
@@ -119,7 +119,7 @@ def _sum(held: Held, total: Money, now: datetime) -> Theirs:
     )
 
 
-async def mend_by_asking(desk: Desk, finding: Finding, actor: Actor) -> None:
+async def repair_by_asking(ctx: AppContext, finding: Mismatch, actor: Actor) -> None:
     """Mend with what the provider says now.
 
     :raises PaymentError: it cannot be mended now, or not by itself.
@@ -127,53 +127,55 @@ async def mend_by_asking(desk: Desk, finding: Finding, actor: Actor) -> None:
     if finding.ours is None:
         return
     payment_id = finding.ours.payment_id
-    if finding.repair is Repair.PLACE:
-        await _place(desk, payment_id, actor)
+    if finding.repair is RepairAction.PLACE:
+        await _place(ctx, payment_id, actor)
         return
-    async with desk.db.reading() as session:
-        held = await hold(session, payment_id, lock=False)
-    if finding.repair is Repair.ASK:
-        await _catch_up(desk, held, finding, actor)
-    elif finding.repair is Repair.REFUNDS:
-        await compare(desk, held, actor)
-    elif finding.repair is Repair.DISPUTE and finding.theirs is not None:
-        books = cast(StripeBooks, desk.providers.of(held.detail.channel))
+    async with ctx.db.reading() as session:
+        locked = await load_payment(session, payment_id)
+    if finding.repair is RepairAction.ASK:
+        await _catch_up(ctx, locked, finding, actor)
+    elif finding.repair is RepairAction.REFUNDS:
+        await sync_refunds(ctx, locked, actor)
+    elif finding.repair is RepairAction.DISPUTE and finding.theirs is not None:
+        books = cast(StripeBooks, ctx.providers.of(locked.detail.channel))
         news = await books.dispute(finding.theirs.ref)
-        fact = _fact(desk, payment_id, News.DISPUTE, actor)
-        await settle(desk, replace(fact, dispute=news))
+        event = _fact(ctx, payment_id, EventType.DISPUTE, actor)
+        await apply_event(ctx, replace(event, dispute=news))
 
 
-async def _catch_up(desk: Desk, held: Held, finding: Finding, actor: Actor) -> None:
-    detail = held.detail
+async def _catch_up(ctx: AppContext, locked: OrmLockedPayment, finding: Mismatch, actor: Actor) -> None:
+    detail = locked.detail
     theirs = finding.theirs
-    if theirs is not None and theirs.stand is Stand.PAID and theirs.mark.startswith("pi_"):
+    if theirs is not None and theirs.stand is ProviderState.PAID and theirs.reference.startswith("pi_"):
         # the very object that was paid: ours may not know it yet, or may name its page alone
-        handle = Handle(Channel.STRIPE_INTENT, theirs.mark, theirs.mark)
+        handle = ProviderRef(Channel.STRIPE_INTENT, theirs.reference, theirs.reference)
     elif detail.provider_open or detail.create_state in UNOPENED:
-        await look_after(desk, held.payment.id, actor)
+        await poll_payment(ctx, locked.payment.id, actor)
         return
     else:
-        handle = handle_of(held)
-    seen = await desk.providers.of(detail.channel).fetch(handle)
-    await apply_seen(desk, held.payment.id, seen, actor)
+        handle = provider_ref_of(locked)
+    seen = await ctx.providers.of(detail.channel).fetch(handle)
+    await apply_provider_status(ctx, locked.payment.id, seen, actor)
 
 
-async def _place(desk: Desk, payment_id: str, actor: Actor) -> None:
-    await settle(desk, _fact(desk, payment_id, News.UNPLACED, actor))
+async def _place(ctx: AppContext, payment_id: str, actor: Actor) -> None:
+    await apply_event(ctx, _fact(ctx, payment_id, EventType.UNPLACED, actor))
 
 
-def _fact(desk: Desk, payment_id: str, news: News, actor: Actor, at: datetime | None = None) -> Fact:
-    return Fact(
+def _fact(
+    ctx: AppContext, payment_id: str, news: EventType, actor: Actor, at: datetime | None = None
+) -> PaymentEvent:
+    return PaymentEvent(
         payment_id=payment_id,
-        news=news,
-        at=at or desk.clock(),
+        event_type=news,
+        at=at or ctx.clock(),
         source=Source.RECONCILE,
         actor=actor.name,
         request_id=actor.request_id,
     )
 
 
-async def mend_by_line(desk: Desk, finding: Finding, actor: Actor, source_id: str) -> None:
+async def repair_from_line(ctx: AppContext, finding: Mismatch, actor: Actor, source_id: str) -> None:
     """Mend with what a statement's line says: it is the provider's own proof that the money moved.
 
     :param source_id: which file and line, for the audit.
@@ -182,38 +184,42 @@ async def mend_by_line(desk: Desk, finding: Finding, actor: Actor, source_id: st
     ours, line = finding.ours, finding.theirs
     if ours is None:
         return
-    if finding.repair is Repair.PLACE:
-        await _place(desk, ours.payment_id, actor)
+    if finding.repair is RepairAction.PLACE:
+        await _place(ctx, ours.payment_id, actor)
         return
     if line is None or line.amount is None or line.currency is None:
         return
     money = Money.parse(line.amount, line.currency)
-    news = News.SUCCEEDED if finding.repair is Repair.ASK else News.REFUND
-    fact = replace(_fact(desk, ours.payment_id, news, actor, line.at), source_id=source_id)
-    if finding.repair is Repair.ASK and line.stand is Stand.PAID:
+    news = EventType.SUCCEEDED if finding.repair is RepairAction.ASK else EventType.REFUND
+    event = replace(_fact(ctx, ours.payment_id, news, actor, line.at), source_id=source_id)
+    if finding.repair is RepairAction.ASK and line.stand is ProviderState.PAID:
         # by another number than its own: it only fits, so its QR stays watched
-        guess = ours.ref is not None and ours.ref.isdigit() and line.mark != ours.ref
+        guess = ours.ref is not None and ours.ref.isdigit() and line.reference != ours.ref
         ids = _ids(line)
-        await settle(desk, replace(fact, money=money, ids=ids, final_at_provider=not guess, is_guess=guess))
-    elif finding.repair is Repair.REFUNDS:
-        await settle(desk, replace(fact, refund=_refund_news(finding, line, money), at=desk.clock()))
+        await apply_event(
+            ctx, replace(event, money=money, ids=ids, final_at_provider=not guess, is_guess=guess)
+        )
+    elif finding.repair is RepairAction.REFUNDS:
+        await apply_event(ctx, replace(event, refund=_refund_news(finding, line, money), at=ctx.clock()))
 
 
-def _ids(line: Theirs) -> ProviderIds:
-    if line.mark.startswith("pi_"):
-        return ProviderIds(payment_intent=line.mark, charge=line.ref if line.ref.startswith("ch_") else None)
+def _ids(line: ProviderRecord) -> ProviderIds:
+    if line.reference.startswith("pi_"):
+        return ProviderIds(
+            payment_intent=line.reference, charge=line.ref if line.ref.startswith("ch_") else None
+        )
     if line.ref.startswith(("ch_", "txn_", "py_")):
         return ProviderIds(charge=line.ref)
     return ProviderIds(kaspi_operation=line.ref)
 
 
-def _refund_news(finding: Finding, line: Theirs, money: Money) -> RefundNews:
+def _refund_news(finding: Mismatch, line: ProviderRecord, money: Money) -> RefundEvent:
     ours = finding.refund
     stripes = line.ref.startswith(("re_", "pyr_"))
     # without a number of its own it stands under its purchase's, as the next part will
     number = line.ref if line.payment_ref else f"{line.ref}@{int(line.at.timestamp())}"
-    return RefundNews(
-        state=RefundState.SUCCEEDED if line.stand is Stand.PAID else RefundState.FAILED,
+    return RefundEvent(
+        state=RefundState.SUCCEEDED if line.stand is ProviderState.PAID else RefundState.FAILED,
         money=money,
         refund_id=ours.refund_id if ours else None,
         provider_refund_id=line.ref if stripes else kaspi_name(number),

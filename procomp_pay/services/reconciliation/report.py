@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from procomp_pay.domain.reconciliation.records import Finding, Ours, Theirs
+from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, ProviderRecord
 
 #: Differences that are kept to be shown; the others are counted, and are in ``discrepancies list``.
 MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class MismatchOutcome:
     """A difference and what became of it: ``repaired``, ``opened``, ``again``, ``reopened``, ``accepted``;
     in a dry run ``would repair`` or ``would open``."""
 
-    finding: Finding
+    finding: Mismatch
     became: str
 
     def full(self) -> dict[str, Any]:
@@ -47,26 +47,26 @@ class Report:
     became: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     closed: int = 0
-    moving: int = 0
+    changed_since_read: int = 0
     settlements: int = 0
-    told: list[Told] = field(default_factory=list)
+    told: list[MismatchOutcome] = field(default_factory=list)
     still_open: int = 0
     interrupted: list[datetime] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cut: str | None = None
     #: The provider does not answer questions any more: none is asked.
-    silent: bool = False
+    provider_unavailable: bool = False
     #: Lines of a statement that could not be read for certain.
     skipped: int = 0
     #: Not one line of the statement is of a payment of ours.
     is_foreign: bool = False
 
-    def add(self, finding: Finding, became: str) -> None:
+    def add(self, finding: Mismatch, became: str) -> None:
         """Count a difference, and keep it while there is room."""
         self.became[became] += 1
         self.kinds[finding.kind.value] += 1
         if len(self.told) < MOST:
-            self.told.append(Told(finding, became))
+            self.told.append(MismatchOutcome(finding, became))
 
     @property
     def found(self) -> int:
@@ -87,7 +87,7 @@ class Report:
             "became": dict(self.became),
             "kinds": dict(self.kinds),
             "closed": self.closed,
-            "moving": self.moving,
+            "moving": self.changed_since_read,
             "settlements": self.settlements,
             "skipped": self.skipped,
             "not_one_line_of_ours": self.is_foreign,
@@ -113,12 +113,12 @@ class Report:
         }
 
 
-def facts(finding: Finding) -> dict[str, Any]:
+def facts(finding: Mismatch) -> dict[str, Any]:
     """Both sides of a difference, as they are kept and shown. The same while the difference is the same."""
     return {"ours": _ours(finding.ours), "theirs": _theirs(finding.theirs)}
 
 
-def _ours(ours: Ours | None) -> dict[str, Any] | None:
+def _ours(ours: LocalRecord | None) -> dict[str, Any] | None:
     if ours is None:
         return None
     return {
@@ -134,7 +134,7 @@ def _ours(ours: Ours | None) -> dict[str, Any] | None:
     }
 
 
-def _theirs(theirs: Theirs | None) -> dict[str, Any] | None:
+def _theirs(theirs: ProviderRecord | None) -> dict[str, Any] | None:
     if theirs is None:
         return None
     told = {

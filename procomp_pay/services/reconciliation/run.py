@@ -16,15 +16,15 @@ from functools import partial
 from aiolimiter import AsyncLimiter
 
 from procomp_pay.domain.errors import Refused
-from procomp_pay.domain.reconciliation.records import Finding
+from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.reconciliation.statement_line import NotPlain, StatementLine
-from procomp_pay.services.context import Actor, Desk
-from procomp_pay.services.reconciliation.compare import judge_page
-from procomp_pay.services.reconciliation.context import Court, Scribe
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.reconciliation.compare import compare_page
+from procomp_pay.services.reconciliation.context import PageWriter, ReconciliationContext
 from procomp_pay.services.reconciliation.kaspi import ask_each
-from procomp_pay.services.reconciliation.our_records import Reach, count_in, first_start, open_ids
-from procomp_pay.services.reconciliation.recheck import look_back
-from procomp_pay.services.reconciliation.repair import mend_by_line, reconciler
+from procomp_pay.services.reconciliation.our_records import CoverageWindow, count_in, first_start, open_ids
+from procomp_pay.services.reconciliation.recheck import recheck_open_discrepancies
+from procomp_pay.services.reconciliation.repair import reconciler, repair_from_line
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.reconciliation.statement_fees import keep_fees
 from procomp_pay.services.reconciliation.stripe import default_since, keep_movements, read_window
@@ -44,7 +44,7 @@ Seen = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ReconcileRequest:
     """What is asked for.
 
     :param since, until: ``None``: a week back, further where something was not read yet; up to now.
@@ -72,7 +72,9 @@ def check_window(since: datetime | None, until: datetime | None, now: datetime) 
         raise Refused("The window ends before it begins", next_step="swap --since and --until")
 
 
-async def reconcile(desk: Desk, order: Order, actor: Actor, *, seen: Seen = lambda *_: None) -> Report:
+async def reconcile(
+    ctx: AppContext, order: ReconcileRequest, actor: Actor, *, seen: Seen = lambda *_: None
+) -> Report:
     """Compare one provider's books with ours. The caller holds ``reconcile_lock``.
 
     :param seen: told of progress: a word and a count.
@@ -80,22 +82,22 @@ async def reconcile(desk: Desk, order: Order, actor: Actor, *, seen: Seen = lamb
     :raises Refused: a window that makes no sense. :raises ConfigurationError: the provider is not configured.
     :raises PaymentError: a statement's line cannot be read; nothing was judged by half a file.
     """
-    check_window(order.since, order.until, desk.clock())
-    report = await _begun(desk, order, actor)
+    check_window(order.since, order.until, ctx.clock())
+    report = await _begun(ctx, order, actor)
     state = "failed"
     try:
-        await _compare(desk, order, report, reconciler(actor), seen)
+        await _compare(ctx, order, report, reconciler(actor), seen)
         state = "incomplete" if report.cut else "done"
     finally:
-        await _ended(desk, report, state)
-    async with desk.db.reading() as session:
+        await _ended(ctx, report, state)
+    async with ctx.db.reading() as session:
         report.still_open = await store.count_open(session, order.provider)
     return report
 
 
-async def _begun(desk: Desk, order: Order, actor: Actor) -> Report:
-    now = desk.clock()
-    async with desk.db.reading() as session:
+async def _begun(ctx: AppContext, order: ReconcileRequest, actor: Actor) -> Report:
+    now = ctx.clock()
+    async with ctx.db.reading() as session:
         killed = await store.interrupted(session, order.provider)
         last_end = await store.last_window_end(session, order.provider)
         first = await first_start(session, order.provider)
@@ -107,8 +109,8 @@ async def _begun(desk: Desk, order: Order, actor: Actor) -> Report:
     report.interrupted = [each.started_at for each in killed]
     if order.dry_run:
         return report
-    report.run_id = desk.new_id()
-    async with desk.db.writing() as session:
+    report.run_id = ctx.new_id()
+    async with ctx.db.writing() as session:
         for each in await store.interrupted(session, order.provider):
             each.state, each.finished_at = "interrupted", now
         session.add(
@@ -127,63 +129,65 @@ async def _begun(desk: Desk, order: Order, actor: Actor) -> Report:
     return report
 
 
-async def _ended(desk: Desk, report: Report, state: str) -> None:
+async def _ended(ctx: AppContext, report: Report, state: str) -> None:
     if report.run_id is None:
         return
-    async with desk.db.writing() as session:
+    async with ctx.db.writing() as session:
         run = await session.get(ReconciliationRun, report.run_id)
         if run is not None:
-            run.state, run.finished_at, run.counts = state, desk.clock(), report.counts()
+            run.state, run.finished_at, run.counts = state, ctx.clock(), report.counts()
             run.window_from, run.window_until = report.since, report.until
 
 
-async def _compare(desk: Desk, order: Order, report: Report, actor: Actor, seen: Seen) -> None:
+async def _compare(
+    ctx: AppContext, order: ReconcileRequest, report: Report, actor: Actor, seen: Seen
+) -> None:
     limiter = AsyncLimiter(PER_SECOND, 1)
-    reach = Reach(report.since, report.until, by_payment_time=False, read_at=desk.clock())
-    court = Court(desk, actor, reach, report, pace=limiter.acquire)
+    coverage = CoverageWindow(report.since, report.until, by_payment_time=False, read_at=ctx.clock())
+    context = ReconciliationContext(ctx, actor, coverage, report, pace=limiter.acquire)
     if order.lines is not None:
-        await _statement(court, order, seen)
+        await _statement(context, order, seen)
     elif order.provider == "kaspi":
-        await ask_each(court, seen)
+        await ask_each(context, seen)
     else:
-        await _stripe(court, seen)
+        await _stripe(context, seen)
     if report.cut is None and not report.dry_run and order.lines is None:
-        await look_back(court)
+        await recheck_open_discrepancies(context)
 
 
-async def _stripe(court: Court, seen: Seen) -> None:
-    desk, report = court.desk, court.report
-    async with open_staging(desk.db, "stripe") as staging:
-        await read_window(desk, staging, report, seen)
-        reach = Reach(
+async def _stripe(context: ReconciliationContext, seen: Seen) -> None:
+    ctx, report = context.ctx, context.report
+    async with open_staging(ctx.db, "stripe") as staging:
+        await read_window(ctx, staging, report, seen)
+        coverage = CoverageWindow(
             report.since,
             report.until,
             by_payment_time=False,
             whole=report.cut is None,
-            read_at=court.reach.read_at,
+            read_at=context.coverage.read_at,
         )
-        court = Court(desk, court.actor, reach, report, pace=court.pace)
-        await _lay_beside(court, staging)
-        await _judge_all(court, staging, seen)
+        context = ReconciliationContext(ctx, context.actor, coverage, report, pace=context.pace)
+        await _lay_beside(context, staging)
+        await _judge_all(context, staging, seen)
     if report.cut is None:
-        await keep_movements(desk, report, seen)
+        await keep_movements(ctx, report, seen)
 
 
-async def _lay_beside(court: Court, staging: Staging) -> None:
-    desk, report = court.desk, court.report
+async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
+    ctx, report = context.ctx, context.report
     after = ""
-    while court.asks:
-        async with desk.db.reading() as session:
+    while context.asks:
+        async with ctx.db.reading() as session:
             ids = await open_ids(session, report.provider, after=after, limit=PAGE)
         if not ids:
             break
-        await staging.suspect_payments(ids)
+        await staging.candidate_payments(ids)
         after = ids[-1]
-    scope = Scope(report.provider, court.reach.since, court.reach.until)
-    counting = asyncio.create_task(_count(court))  # by a connection of its own, while the other one joins
+    scope = Scope(report.provider, context.coverage.since, context.coverage.until)
+    counting = asyncio.create_task(_count(context))  # by a connection of its own, while the other one joins
     try:
         # our books against themselves: every night, by API; a statement is about the money alone
-        await staging.find_suspects(scope, books_alone=court.asks)
+        await staging.find_candidates(scope, books_alone=context.asks)
     except BaseException:
         counting.cancel()
         await asyncio.gather(counting, return_exceptions=True)
@@ -191,16 +195,16 @@ async def _lay_beside(court: Court, staging: Staging) -> None:
     await counting
 
 
-async def _judge_all(court: Court, staging: Staging, seen: Seen) -> None:
+async def _judge_all(context: ReconciliationContext, staging: Staging, seen: Seen) -> None:
     judged = 0
-    async with Scribe(court) as scribe:
-        async for suspects, theirs in staging.pages(PAGE):
-            await scribe.keep(await judge_page(court, suspects, theirs))
-            judged += len(suspects)
+    async with PageWriter(context) as writer:
+        async for candidates, theirs in staging.pages(PAGE):
+            await writer.keep(await compare_page(context, candidates, theirs))
+            judged += len(candidates)
             seen("differences looked into", judged)
 
 
-async def _check_ours(order: Order, report: Report, staging: Staging) -> None:
+async def _check_ours(order: ReconcileRequest, report: Report, staging: Staging) -> None:
     """
     :raises Refused: not one line is of a payment of ours, and nobody has said that the statement is ours all
         the same: each line, and each payment of ours, would become a difference.
@@ -216,23 +220,25 @@ async def _check_ours(order: Order, report: Report, staging: Staging) -> None:
         )
 
 
-async def _count(court: Court) -> None:
-    report = court.report
-    async with court.desk.db.reading() as session:
+async def _count(context: ReconciliationContext) -> None:
+    report = context.report
+    async with context.ctx.db.reading() as session:
         report.compared = await count_in(session, report.provider, report.since, report.until)
 
 
-async def _statement(court: Court, order: Order, seen: Seen) -> None:
+async def _statement(context: ReconciliationContext, order: ReconcileRequest, seen: Seen) -> None:
     try:
-        await _compare_lines(court, order, seen, in_blocks=True)
+        await _compare_lines(context, order, seen, in_blocks=True)
     except NotPlain:  # said before anything was judged
-        await _compare_lines(court, order, seen, in_blocks=False)
+        await _compare_lines(context, order, seen, in_blocks=False)
 
 
-async def _compare_lines(court: Court, order: Order, seen: Seen, *, in_blocks: bool) -> None:
-    desk, report = court.desk, court.report
+async def _compare_lines(
+    context: ReconciliationContext, order: ReconcileRequest, seen: Seen, *, in_blocks: bool
+) -> None:
+    ctx, report = context.ctx, context.report
     name = order.source_name or "statement"
-    async with open_staging(desk.db, order.provider) as staging:
+    async with open_staging(ctx.db, order.provider) as staging:
         lines = order.lines or ()
         load = staging.load_statement if in_blocks else staging.load_lines
         await load(lines, partial(seen, "lines"))
@@ -245,21 +251,21 @@ async def _compare_lines(court: Court, order: Order, seen: Seen, *, in_blocks: b
         first, last = span
         report.since = order.since or first
         report.until = order.until or last + timedelta(seconds=1)
-        reach = Reach(
+        coverage = CoverageWindow(
             order.since or first + EDGE,
             order.until or last - EDGE,
             by_payment_time=True,
             whole=not report.skipped,  # a line that nobody could read may be the one that is missed
-            read_at=court.reach.read_at,
+            read_at=context.coverage.read_at,
         )
 
-        async def mend(of: Desk, finding: Finding, by: Actor) -> None:
+        async def repair(of: AppContext, finding: Mismatch, by: Actor) -> None:
             line = finding.theirs.number if finding.theirs else 0
-            await mend_by_line(of, finding, by, f"{name}:{line}")
+            await repair_from_line(of, finding, by, f"{name}:{line}")
 
-        judging = Court(desk, court.actor, reach, report, mend=mend, asks=False)
+        judging = ReconciliationContext(ctx, context.actor, coverage, report, repair=repair, asks=False)
         await _lay_beside(judging, staging)
         await _check_ours(order, report, staging)
         await _judge_all(judging, staging, seen)
         if not report.dry_run:
-            report.settlements = await keep_fees(desk, staging, order.provider)
+            report.settlements = await keep_fees(ctx, staging, order.provider)

@@ -8,7 +8,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.models import settlements as settlement
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
@@ -19,13 +19,13 @@ PAGE = 500
 _OUT = frozenset({LineKind.REFUND, LineKind.DISPUTE})
 
 
-async def keep_fees(desk: Desk, staging: Staging, provider: str) -> int:
+async def keep_fees(ctx: AppContext, staging: Staging, provider: str) -> int:
     """Keep the fees and nets of the payments' lines, and leave those alone that are known. How many."""
     kept = 0
     async for page in staging.settlements(PAGE):
-        async with desk.db.writing() as session:
+        async with ctx.db.writing() as session:
             ours = await _payments(session, provider, {each.match for each in page})
-            rows = [_row(desk, each, provider, ours[each.match]) for each in page if each.match in ours]
+            rows = [_row(ctx, each, provider, ours[each.match]) for each in page if each.match in ours]
             await settlement.record(session, rows)
         kept += len(rows)
     return kept
@@ -45,11 +45,11 @@ async def _payments(session: AsyncSession, provider: str, names: set[str]) -> di
     return {name: payment_id for name, payment_id in ours.items() if name is not None}
 
 
-def _row(desk: Desk, line: StagedRow, provider: str, payment_id: str) -> dict[str, Any]:
+def _row(ctx: AppContext, line: StagedRow, provider: str, payment_id: str) -> dict[str, Any]:
     gross = line.amount or 0
     amount = -gross if LineKind(line.kind) in _OUT else gross
     return {
-        "id": desk.new_id(),
+        "id": ctx.new_id(),
         "provider": provider,
         "payment_id": payment_id,
         "kind": LineKind(line.kind),
@@ -61,5 +61,5 @@ def _row(desk: Desk, line: StagedRow, provider: str, payment_id: str) -> dict[st
         "currency": line.currency,
         "at": line.at,
         "source": "statement",
-        "recorded_at": desk.clock(),
+        "recorded_at": ctx.clock(),
     }

@@ -9,12 +9,12 @@ from typing import Any, cast
 from sqlmodel import col, select
 
 from procomp_pay.domain.errors import PaymentError, Unavailable
-from procomp_pay.domain.reconciliation.records import Theirs
+from procomp_pay.domain.reconciliation.records import ProviderRecord
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.stripe import listing as stripe_window
 from procomp_pay.providers.stripe.listing import Movement, StripeBooks
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.storage.models import settlements as settlement
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -29,18 +29,18 @@ MOVEMENTS = "balance transactions"
 Seen = Callable[[str, int], None]
 
 
-def books_of(desk: Desk) -> StripeBooks:
+def books_of(ctx: AppContext) -> StripeBooks:
     """
     :raises ConfigurationError: Stripe is not configured.
     """
-    return cast(StripeBooks, desk.providers.of(Channel.STRIPE_INTENT))
+    return cast(StripeBooks, ctx.providers.of(Channel.STRIPE_INTENT))
 
 
-async def read_window(desk: Desk, staging: Staging, report: Report, seen: Seen) -> None:
+async def read_window(ctx: AppContext, staging: Staging, report: Report, seen: Seen) -> None:
     """Put Stripe's window into the staging tables. Where Stripe stops answering, ``report.cut`` says how far
     it got, and what was read stays."""
     since, until = report.since - BEFORE, report.until + AFTER
-    books = books_of(desk)
+    books = books_of(ctx)
     for part, word in stripe_window.PARTS.items():
         pages = 0
         try:
@@ -54,14 +54,14 @@ async def read_window(desk: Desk, staging: Staging, report: Report, seen: Seen) 
             return
 
 
-async def keep_movements(desk: Desk, report: Report, seen: Seen) -> None:
+async def keep_movements(ctx: AppContext, report: Report, seen: Seen) -> None:
     """Keep fees and nets of what moved in the window; as :func:`read_window` when Stripe stops answering."""
     pages = 0
     try:
-        async for page in stripe_window.movements(books_of(desk), report.since - BEFORE, report.until):
+        async for page in stripe_window.movements(books_of(ctx), report.since - BEFORE, report.until):
             pages += 1
             report.read[MOVEMENTS] += len(page)
-            report.settlements += await _keep(desk, page, dry_run=report.dry_run)
+            report.settlements += await _keep(ctx, page, dry_run=report.dry_run)
             seen(MOVEMENTS, report.read[MOVEMENTS])
     except Unavailable as error:
         report.cut = report.cut or _how_far(error, MOVEMENTS, pages, report.read[MOVEMENTS])
@@ -71,7 +71,7 @@ def _how_far(error: PaymentError, word: str, pages: int, count: int) -> str:
     return f"{error.message}, after {pages} pages ({count:,} {word})".replace(",", "\N{NO-BREAK SPACE}", 0)
 
 
-def _row(theirs: Theirs) -> StagedRow:
+def _row(theirs: ProviderRecord) -> StagedRow:
     return StagedRow(
         theirs.kind.value, theirs.ref, theirs.key, theirs.stand.value, theirs.at,
         theirs.amount, theirs.currency, None, None, theirs.hint, 0,
@@ -79,27 +79,27 @@ def _row(theirs: Theirs) -> StagedRow:
     )  # fmt: skip
 
 
-async def _keep(desk: Desk, page: list[Movement], *, dry_run: bool) -> int:
+async def _keep(ctx: AppContext, page: list[Movement], *, dry_run: bool) -> int:
     wanted = [each for each in page if each.kind is not LineKind.OTHER and each.payment_ref]
     names = {each.payment_ref: each for each in wanted}
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         found = await session.exec(
             select(Payment.stripe_payment_id, Payment.id)
             .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
             .where(col(Payment.stripe_payment_id).in_(list(names)))
         )
         ours = dict(found.all())
-    rows = [_settlement(desk, each, ours[each.payment_ref]) for each in wanted if each.payment_ref in ours]
+    rows = [_settlement(ctx, each, ours[each.payment_ref]) for each in wanted if each.payment_ref in ours]
     if dry_run or not rows:
         return 0
-    async with desk.db.writing() as session:
+    async with ctx.db.writing() as session:
         await settlement.record(session, rows)
     return len(rows)
 
 
-def _settlement(desk: Desk, moved: Movement, payment_id: str) -> dict[str, Any]:
+def _settlement(ctx: AppContext, moved: Movement, payment_id: str) -> dict[str, Any]:
     return {
-        "id": desk.new_id(),
+        "id": ctx.new_id(),
         "provider": "stripe",
         "payment_id": payment_id,
         "kind": moved.kind,
@@ -111,7 +111,7 @@ def _settlement(desk: Desk, moved: Movement, payment_id: str) -> dict[str, Any]:
         "currency": moved.currency,
         "at": moved.at,
         "source": "stripe_api",
-        "recorded_at": desk.clock(),
+        "recorded_at": ctx.clock(),
     }
 
 

@@ -22,17 +22,17 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import REFUND_LEASE_S
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.bulk_report import Ending, Line, Report
-from procomp_pay.services.refunds.create import RefundOrder
+from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.services.refunds.send import follow_up
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
 from procomp_pay.services.views.refund import RefundView
 from procomp_pay.storage.payments import listing
-from procomp_pay.storage.payments import refunds as book
+from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.listing import Filter
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ _DISPUTED = "a dispute is {state}: the money could go back twice"
 
 
 @dataclass(frozen=True, slots=True)
-class BulkOrder:
+class BulkRefundRequest:
     """What is asked for."""
 
     tournament_id: str
@@ -58,20 +58,20 @@ class BulkOrder:
         use.check_reason(self.reason)
 
 
-async def survey(desk: Desk, order: BulkOrder) -> Report:
+async def survey(ctx: AppContext, order: BulkRefundRequest) -> Report:
     """What a run would do. Writes nothing.
 
     :raises ConfigurationError: a provider that has to give money back is not configured.
     """
-    report = await _begun(desk, order)
-    async for view in _paid(desk, order.tournament_id):
-        report.add(_course(desk, view))
+    report = await _begun(ctx, order)
+    async for view in _paid(ctx, order.tournament_id):
+        report.add(_course(ctx, view))
     return report
 
 
 async def run(
-    desk: Desk,
-    order: BulkOrder,
+    ctx: AppContext,
+    order: BulkRefundRequest,
     actor: Actor,
     *,
     seen: Callable[[Line], None] = lambda _: None,
@@ -83,25 +83,25 @@ async def run(
     :param stop: asked before each payment; the refunds in hand are finished.
     :raises ConfigurationError, DatabaseUnavailable: it cannot go on; what was begun is kept.
     """
-    report = await _begun(desk, order)
-    work = _Run(desk, order, actor, report, seen, stop)
+    report = await _begun(ctx, order)
+    work = _Run(ctx, order, actor, report, seen, stop)
     await work.go()
     return report
 
 
-async def _begun(desk: Desk, order: BulkOrder) -> Report:
-    async with desk.db.reading() as session:
+async def _begun(ctx: AppContext, order: BulkRefundRequest) -> Report:
+    async with ctx.db.reading() as session:
         counts = await listing.count_by_status(session, order.tournament_id)
     still_open = counts.get(PaymentStatus.PENDING, 0) + counts.get(PaymentStatus.PROCESSING, 0)
     return Report(refunded_before=counts.get(PaymentStatus.REFUNDED, 0), still_open=still_open)
 
 
-async def _paid(desk: Desk, tournament_id: str) -> AsyncIterator[PaymentView]:
+async def _paid(ctx: AppContext, tournament_id: str) -> AsyncIterator[PaymentView]:
     """Every COMPLETED payment. That they change while they are read moves none to another page."""
     wanted = Filter(tournament_id=tournament_id, status=PaymentStatus.COMPLETED)
     cursor = None
     while True:
-        page, cursor = await views.many(desk, wanted, limit=PAGE, cursor=cursor)
+        page, cursor = await views.many(ctx, wanted, limit=PAGE, cursor=cursor)
         for view in page:
             yield view
         if cursor is None:
@@ -112,12 +112,12 @@ def _pending(view: PaymentView) -> list[RefundView]:
     return [each for each in view.refunds if each.state is RefundState.PENDING]
 
 
-def _course(desk: Desk, view: PaymentView) -> Line:
+def _course(ctx: AppContext, view: PaymentView) -> Line:
     """What is to be done about a payment: TO_DO, or why nothing is."""
     if view.dispute is not None and view.dispute.holds_refunds_back:
         return Line(view, Ending.DISPUTED, view.rest, _DISPUTED.format(state=view.dispute.state))
     try:
-        desk.providers.of(view.channel).ready_to_refund()
+        ctx.providers.of(view.channel).ready_to_refund()
     except Refused as error:
         return Line(view, Ending.BY_HAND, view.rest, f"{error.message}: {error.next_step}")
     asked = sum((each.money.amount for each in _pending(view)), Decimal(0))
@@ -129,14 +129,14 @@ class _Run:
 
     def __init__(
         self,
-        desk: Desk,
-        order: BulkOrder,
+        ctx: AppContext,
+        order: BulkRefundRequest,
         actor: Actor,
         report: Report,
         seen: Callable[[Line], None],
         stop: Callable[[], bool],
     ) -> None:
-        self._desk, self._order, self._actor = desk, order, actor
+        self._desk, self._order, self._actor = ctx, order, actor
         self._report, self._seen, self._stop = report, seen, stop
         self._silent = 0
         self._fatal: Exception | None = None
@@ -215,7 +215,7 @@ class _Run:
         again = {each.refund_id for each in before}
         failed = [e for e in view.refunds if e.refund_id in again and e.state is RefundState.FAILED]
         if not failed and view.status is PaymentStatus.COMPLETED and view.rest.amount > 0:
-            await use.refund(self._desk, RefundOrder(view.payment_id, self._order.reason), self._actor)
+            await use.refund(self._desk, RefundCommand(view.payment_id, self._order.reason), self._actor)
             view = await views.one(self._desk, view.payment_id)
         return _ending(view, money, failed)
 
@@ -223,7 +223,7 @@ class _Run:
         """Follow up a refund of an earlier run. Kaspi has no idempotency: there only when it is due."""
         early = not view.channel.is_kaspi
         async with self._desk.db.writing() as session:
-            ours = await book.claim(
+            ours = await refund_repository.claim(
                 session, row.refund_id, self._desk.clock(), lease_s=REFUND_LEASE_S, early=early
             )
         if ours:

@@ -18,16 +18,16 @@ from procomp_pay.domain.errors import (
     Refused,
 )
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.refunds import RefundState, amount_to_refund, held_back
+from procomp_pay.domain.refunds import RefundState, amount_to_refund, reserved_amount
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.refunds.send import LOOK_AGAIN_S, send
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.payments import idempotency
-from procomp_pay.storage.payments import refunds as book
-from procomp_pay.storage.payments.repository import Held, hold
+from procomp_pay.storage.payments import refunds as refund_repository
+from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
-class RefundOrder:
+class RefundCommand:
     """What is asked for.
 
     :param money: ``None`` for the whole rest.
@@ -100,16 +100,16 @@ class Refunded:
     failure_reason: str | None = None
 
 
-async def plan(desk: Desk, order: RefundOrder) -> Plan:
+async def plan(ctx: AppContext, order: RefundCommand) -> Plan:
     """Check a refund and say what it would do. Writes nothing.
 
     :raises NotFound, Refused, Conflict: as :func:`refund`.
     """
-    async with desk.db.reading() as session:
-        return await _planned(session, desk, await hold(session, order.payment_id, lock=False), order)
+    async with ctx.db.reading() as session:
+        return await _planned(session, ctx, await load_payment(session, order.payment_id), order)
 
 
-async def refund(desk: Desk, order: RefundOrder, actor: Actor) -> Refunded:
+async def refund(ctx: AppContext, order: RefundCommand, actor: Actor) -> Refunded:
     """Give money back.
 
     :returns: how the refund stands: SUCCEEDED, or PENDING where the provider still works on it.
@@ -119,32 +119,32 @@ async def refund(desk: Desk, order: RefundOrder, actor: Actor) -> Refunded:
         is open, or the idempotency key was used for another refund.
     :raises ProviderUnavailable, OutcomeUnknown: the refund is kept and made, or found, by background work.
     """
-    async with desk.db.writing() as session:
-        held = await hold(session, order.payment_id)  # twins under one key queue up here
+    async with ctx.db.writing() as session:
+        locked = await lock_payment(session, order.payment_id)  # twins under one key queue up here
         claim = order.claim(actor)
         known = await idempotency.known(session, claim) if claim else None
         refund_id = (
-            known.response["refund_id"] if known else await _write_ahead(session, desk, held, order, actor)
+            known.response["refund_id"] if known else await _write_ahead(session, ctx, locked, order, actor)
         )
     if known is None:
-        await send(desk, refund_id, actor, first=True, customer_scan=order.customer_scan)
-    return await state_of(desk, refund_id)
+        await send(ctx, refund_id, actor, first=True, customer_scan=order.customer_scan)
+    return await state_of(ctx, refund_id)
 
 
-async def state_of(desk: Desk, refund_id: str) -> Refunded:
+async def state_of(ctx: AppContext, refund_id: str) -> Refunded:
     """How a refund stands.
 
     :raises NotFound: no such refund.
     """
-    async with desk.db.reading() as session:
-        row = await book.one(session, refund_id)
-        held = await hold(session, row.payment_id, lock=False)
+    async with ctx.db.reading() as session:
+        row = await refund_repository.one(session, refund_id)
+        locked = await load_payment(session, row.payment_id)
     return Refunded(
         refund_id=row.id,
         payment_id=row.payment_id,
         state=row.state,
         money=Money(row.amount, row.currency),
-        payment_status=held.payment.status,
+        payment_status=locked.payment.status,
         provider_refund_id=row.provider_refund_id,
         failure_reason=row.failure_reason,
     )
@@ -158,56 +158,58 @@ def check_reason(reason: str) -> None:
         raise Refused(f"A refund needs a reason of 1 to {_LONGEST_REASON} printable characters")
 
 
-async def _planned(session: AsyncSession, desk: Desk, held: Held, order: RefundOrder) -> Plan:
-    status = held.payment.status
+async def _planned(
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, order: RefundCommand
+) -> Plan:
+    status = locked.payment.status
     if status is PaymentStatus.REFUNDED:
-        raise Conflict(f"Payment {held.payment.id} has been paid back in full")
+        raise Conflict(f"Payment {locked.payment.id} has been paid back in full")
     if status is not PaymentStatus.COMPLETED:
         raise Conflict(
-            f"Payment {held.payment.id} is {status}: only what was paid can go back",
-            next_step=f"procomp-pay status --payment {held.payment.id} --refresh",
+            f"Payment {locked.payment.id} is {status}: only what was paid can go back",
+            next_step=f"procomp-pay status --payment {locked.payment.id} --refresh",
         )
     check_reason(order.reason)
-    dispute = held.detail.dispute_state
+    dispute = locked.detail.dispute_state
     if dispute is not None and (dispute.is_open or dispute.value == "lost") and not order.force:
         raise Conflict(
             f"A dispute over this payment is {dispute}: the money could go back twice",
             next_step="answer the dispute at Stripe; or, if you are sure, add --force",
         )
-    desk.providers.of(held.detail.channel).ready_to_refund(at_desk=order.at_desk)
-    if held.detail.provider_ref is None:
+    ctx.providers.of(locked.detail.channel).ready_to_refund(at_desk=order.at_desk)
+    if locked.detail.provider_ref is None:
         raise Refused(
             "Nothing of this payment is known at the provider: the money did not come through our QR",
             next_step="give it back in the Kaspi Pay app, or in Kaspi's partner cabinet (requests to cancel)",
         )
-    rows = await book.of_payment(session, held.payment.id)
-    before = Money(held_back(book.amounts(rows)), held.charged.currency)
-    if held.detail.channel.is_kaspi and any(each.state is RefundState.PENDING for each in rows):
+    rows = await refund_repository.of_payment(session, locked.payment.id)
+    before = Money(reserved_amount(refund_repository.amounts(rows)), locked.charged.currency)
+    if locked.detail.channel.is_kaspi and any(each.state is RefundState.PENDING for each in rows):
         # Kaspi tells one sum: two unknown refunds could not be told apart
         raise Conflict("Another refund of this payment is under way", next_step="wait until it is known")
     if order.before not in (None, before):
         raise Conflict(
             f"{before} went back of this payment or is on its way, and {order.before} when you were asked",
-            next_step=f"look again: procomp-pay status --payment {held.payment.id}",
+            next_step=f"look again: procomp-pay status --payment {locked.payment.id}",
         )
     return Plan(
-        payment_id=held.payment.id,
-        participant_id=held.detail.participant_id,
-        money=amount_to_refund(held.charged, before.amount, order.money),
-        paid=held.charged,
+        payment_id=locked.payment.id,
+        participant_id=locked.detail.participant_id,
+        money=amount_to_refund(locked.charged, before.amount, order.money),
+        paid=locked.charged,
         before=before,
-        way="back to the Kaspi account" if held.detail.channel.is_kaspi else "back to the card, by Stripe",
+        way="back to the Kaspi account" if locked.detail.channel.is_kaspi else "back to the card, by Stripe",
     )
 
 
 async def _write_ahead(
-    session: AsyncSession, desk: Desk, held: Held, order: RefundOrder, actor: Actor
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, order: RefundCommand, actor: Actor
 ) -> str:
-    planned = await _planned(session, desk, held, order)
-    now = desk.clock()
+    planned = await _planned(session, ctx, locked, order)
+    now = ctx.clock()
     row = Refund(
-        id=desk.new_id(),
-        payment_id=held.payment.id,
+        id=ctx.new_id(),
+        payment_id=locked.payment.id,
         amount=planned.money.amount,
         currency=planned.money.currency,
         reason=order.reason.strip(),
@@ -219,7 +221,7 @@ async def _write_ahead(
     )
     session.add(row)
     asked = {"refund_id": row.id, "amount": row.amount, "currency": row.currency.value, "force": order.force}
-    deed = audit.Deed(
+    record = audit.AuditRecord(
         actor=actor.name,
         source=actor.source,
         action="refund_requested",
@@ -227,8 +229,8 @@ async def _write_ahead(
         request_id=actor.request_id,
         note=row.reason,
     )
-    await audit.append(session, held.payment.id, deed, now)
+    await audit.append(session, locked.payment.id, record, now)
     claim = order.claim(actor)
     if claim is not None:
-        await idempotency.remember(session, claim, held.payment.id, now, {"refund_id": row.id})
+        await idempotency.remember(session, claim, locked.payment.id, now, {"refund_id": row.id})
     return row.id

@@ -9,12 +9,12 @@ from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import Conflict, Refused
 from procomp_pay.providers.kaspi.refunds import IN_APP, RECORD, KaspiRefunds, RefundQr
 from procomp_pay.providers.kaspi.service import KaspiPaymentService
-from procomp_pay.services.context import Desk
-from procomp_pay.services.lifecycle.create_at_provider import handle_of
-from procomp_pay.storage.payments.repository import hold
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.lifecycle.create_at_provider import provider_ref_of
+from procomp_pay.storage.payments.repository import load_payment
 
 
-async def customer_scan(desk: Desk, payment_id: str, show: Callable[[RefundQr], None]) -> int | None:
+async def customer_scan(ctx: AppContext, payment_id: str, show: Callable[[RefundQr], None]) -> int | None:
     """Show the customer a refund QR, and wait until the one who paid has scanned it.
 
     :param show: called once with the QR.
@@ -23,12 +23,12 @@ async def customer_scan(desk: Desk, payment_id: str, show: Callable[[RefundQr], 
     :raises Conflict: nobody scanned it in time.
     :raises ProviderUnavailable, OutcomeUnknown: nothing went back.
     """
-    async with desk.db.reading() as session:
-        held = await hold(session, payment_id, lock=False)
-    service = desk.providers.of(held.detail.channel)
+    async with ctx.db.reading() as session:
+        locked = await load_payment(session, payment_id)
+    service = ctx.providers.of(locked.detail.channel)
     if not isinstance(service, KaspiPaymentService) or service.scheme is not KaspiScheme.STANDARD:
         return None
-    calls, handle = service.refunds(), handle_of(held)
+    calls, handle = service.refunds(), provider_ref_of(locked)
     qr = await calls.open_qr(payment_id)
     show(qr)
     await _scanned(calls, qr)

@@ -12,25 +12,25 @@ from datetime import timedelta
 from procomp_pay.domain.errors import (
     ConfigurationError,
     Conflict,
-    NeedsPerson,
+    ManualReviewRequired,
     NotFound,
     OutcomeUnknown,
     PaymentError,
     ProviderUnavailable,
     Refused,
 )
-from procomp_pay.domain.events import Fact, News, Source
+from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.refunds import RefundNews, RefundState, gone_back, name_of_sum
+from procomp_pay.domain.refunds import RefundEvent, RefundState, name_of_sum, total_refunded
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.providers.protocol import RefundRequest
-from procomp_pay.services.context import SYSTEM, Actor, Desk
-from procomp_pay.services.lifecycle.create_at_provider import RESEND_WITHIN, handle_of
-from procomp_pay.services.settlement import side_effects as ledger
-from procomp_pay.services.settlement.apply import settle_in
+from procomp_pay.services.context import SYSTEM, Actor, AppContext
+from procomp_pay.services.lifecycle.create_at_provider import RESEND_WITHIN, provider_ref_of
+from procomp_pay.services.settlement import side_effects
+from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.refunds_and_disputes import PENDING_LOOK_S
-from procomp_pay.storage.payments import refunds as book
-from procomp_pay.storage.payments.repository import Held, hold
+from procomp_pay.storage.payments import refunds as refund_repository
+from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 
 #: After a lost or refused answer, in seconds; longer than one call with its retries takes.
 LOOK_AGAIN_S = 45
@@ -39,7 +39,7 @@ _LEAVES_WITHIN_S = 15
 
 
 async def send(
-    desk: Desk,
+    ctx: AppContext,
     refund_id: str,
     actor: Actor = SYSTEM,
     *,
@@ -51,50 +51,51 @@ async def send(
     :param first: it was written a moment ago: a refusal then means that nothing was made. Later on it may say
         more about our settings than about what an earlier request did.
     :param customer_scan: what the customer scanned; it holds for this one try.
-    :raises ConfigurationError, ProviderUnavailable, OutcomeUnknown, NeedsPerson: not now; it stays due.
+    :raises ConfigurationError, ProviderUnavailable, OutcomeUnknown, ManualReviewRequired: not now; it
+    stays due.
     :raises Refused: the provider says no; the refund is FAILED.
     """
-    request = await _request(desk, refund_id)
+    request = await _request(ctx, refund_id)
     if request is None:
         return
     request = replace(request, customer_scan=customer_scan)
     try:
-        provider = desk.providers.of(request.handle.channel)
+        provider = ctx.providers.of(request.handle.channel)
         news = await provider.refund(request)
     except (ProviderUnavailable, OutcomeUnknown) as error:
-        await _did_not_leave(desk, request, error, actor)
+        await _did_not_leave(ctx, request, error, actor)
         raise type(error)(
             f"{error.message}. Refund {refund_id} is kept and followed up; do not ask for it again",
             next_step=f"see how it ends: procomp-pay status --payment {request.payment_id}",
             retry_after=error.retry_after,
         ) from error
-    except NeedsPerson as error:
-        await _disagrees(desk, request, error)
+    except ManualReviewRequired as error:
+        await _disagrees(ctx, request, error)
         raise
     except (Refused, NotFound, ConfigurationError) as error:
         if first:
-            await _fail(desk, request, error, actor)
+            await _fail(ctx, request, error, actor)
         if first or isinstance(error, ConfigurationError):
             raise
-        await _find_or_fail(desk, refund_id, error.message)
-        await _take_over(desk, request.payment_id, actor)
+        await _find_or_fail(ctx, refund_id, error.message)
+        await _adopt_external_refund(ctx, request.payment_id, actor)
         return
-    await _apply(desk, request, replace(news, refund_id=refund_id), actor)
+    await _apply(ctx, request, replace(news, refund_id=refund_id), actor)
     if request.again:  # its part of what went back is known now; the rest of it is somebody else's
-        await _take_over(desk, request.payment_id, actor)
+        await _adopt_external_refund(ctx, request.payment_id, actor)
 
 
-async def _fail(desk: Desk, request: RefundRequest, error: PaymentError, actor: Actor) -> None:
+async def _fail(ctx: AppContext, request: RefundRequest, error: PaymentError, actor: Actor) -> None:
     """Nothing of it was made, and nothing will be."""
-    news = RefundNews(
+    news = RefundEvent(
         RefundState.FAILED, request.money, refund_id=request.refund_id, failure_reason=error.message
     )
-    await _apply(desk, request, news, actor)
+    await _apply(ctx, request, news, actor)
     if isinstance(error, Conflict):  # more went back than our books say
-        await _take_over(desk, request.payment_id, actor)
+        await _adopt_external_refund(ctx, request.payment_id, actor)
 
 
-async def _did_not_leave(desk: Desk, request: RefundRequest, error: PaymentError, actor: Actor) -> None:
+async def _did_not_leave(ctx: AppContext, request: RefundRequest, error: PaymentError, actor: Actor) -> None:
     """Say so in the row where it is certain, and where nobody else can have taken the refund up.
 
     :raises ProviderUnavailable: the customer has scanned for it, and will have gone before it could leave.
@@ -102,9 +103,9 @@ async def _did_not_leave(desk: Desk, request: RefundRequest, error: PaymentError
     if not isinstance(error, ProviderUnavailable) or request.again or not request.may_leave():
         return
     if request.customer_scan is None:
-        await _was_not_sent(desk, request.refund_id)
+        await _was_not_sent(ctx, request.refund_id)
         return
-    await _fail(desk, request, error, actor)
+    await _fail(ctx, request, error, actor)
     raise ProviderUnavailable(
         f"{error.message}. Nothing went back",
         next_step="start the refund again: the customer scans anew",
@@ -112,142 +113,148 @@ async def _did_not_leave(desk: Desk, request: RefundRequest, error: PaymentError
     ) from error
 
 
-async def follow_up(desk: Desk, refund_id: str) -> None:
+async def follow_up(ctx: AppContext, refund_id: str) -> None:
     """What background work does for a refund that is due.
 
     :raises PaymentError: not now; it stays due.
     """
-    async with desk.db.reading() as session:
-        row = await book.one(session, refund_id)
-        held = await hold(session, row.payment_id, lock=False)
+    async with ctx.db.reading() as session:
+        row = await refund_repository.one(session, refund_id)
+        locked = await load_payment(session, row.payment_id)
     if row.state is not RefundState.PENDING:
         return
     if row.provider_refund_id is not None:
-        await compare(desk, held)
-        await _put_off(desk, refund_id, PENDING_LOOK_S)
-    elif not held.detail.channel.is_kaspi and desk.clock() - row.created_at > RESEND_WITHIN:
-        await _find_or_fail(desk, refund_id, "The provider never received it")
+        await sync_refunds(ctx, locked)
+        await _put_off(ctx, refund_id, PENDING_LOOK_S)
+    elif not locked.detail.channel.is_kaspi and ctx.clock() - row.created_at > RESEND_WITHIN:
+        await _find_or_fail(ctx, refund_id, "The provider never received it")
     else:
-        await send(desk, refund_id)
+        await send(ctx, refund_id)
 
 
-async def _find_or_fail(desk: Desk, refund_id: str, why: str) -> None:
+async def _find_or_fail(ctx: AppContext, refund_id: str, why: str) -> None:
     """It cannot be sent again: look for what an earlier request made; FAILED where it made nothing."""
-    async with desk.db.reading() as session:
-        row = await book.one(session, refund_id)
-        held = await hold(session, row.payment_id, lock=False)
-    await compare(desk, held)
-    async with desk.db.reading() as session:
-        if (await book.one(session, refund_id)).state is not RefundState.PENDING:
+    async with ctx.db.reading() as session:
+        row = await refund_repository.one(session, refund_id)
+        locked = await load_payment(session, row.payment_id)
+    await sync_refunds(ctx, locked)
+    async with ctx.db.reading() as session:
+        if (await refund_repository.one(session, refund_id)).state is not RefundState.PENDING:
             return
     money = Money(row.amount, row.currency)
-    news = RefundNews(RefundState.FAILED, money, refund_id=row.id, failure_reason=why)
-    async with desk.db.writing() as session:
-        await settle_in(session, desk, _fact(desk, row.payment_id, held, news, SYSTEM))
+    news = RefundEvent(RefundState.FAILED, money, refund_id=row.id, failure_reason=why)
+    async with ctx.db.writing() as session:
+        await apply_event_in(session, ctx, _fact(ctx, row.payment_id, locked, news, SYSTEM))
 
 
-async def _put_off(desk: Desk, refund_id: str, seconds: int) -> None:
-    async with desk.db.writing() as session:
-        row = await book.one(session, refund_id)
+async def _put_off(ctx: AppContext, refund_id: str, seconds: int) -> None:
+    async with ctx.db.writing() as session:
+        row = await refund_repository.one(session, refund_id)
         if row.state is RefundState.PENDING:
-            row.next_look_at = desk.clock() + timedelta(seconds=seconds)
+            row.next_look_at = ctx.clock() + timedelta(seconds=seconds)
 
 
-async def compare(desk: Desk, held: Held, actor: Actor = SYSTEM) -> None:
+async def sync_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor = SYSTEM) -> None:
     """Ask the provider what has gone back of a payment, and hand it to the door.
 
     :raises ProviderUnavailable, OutcomeUnknown: not now.
     """
-    returned = await desk.providers.of(held.detail.channel).returned(handle_of(held))
+    returned = await ctx.providers.of(locked.detail.channel).list_refunds(provider_ref_of(locked))
     for news in returned.refunds:
-        async with desk.db.writing() as session:
-            await settle_in(session, desk, _fact(desk, held.payment.id, held, news, actor))
+        async with ctx.db.writing() as session:
+            await apply_event_in(session, ctx, _fact(ctx, locked.payment.id, locked, news, actor))
     if returned.total is not None:
-        await _by_sum(desk, held.payment.id, returned.total, actor)
+        await _sync_by_total(ctx, locked.payment.id, returned.total, actor)
 
 
-async def _by_sum(desk: Desk, payment_id: str, total: Money, actor: Actor) -> None:
+async def _sync_by_total(ctx: AppContext, payment_id: str, total: Money, actor: Actor) -> None:
     """Where the provider only tells a sum: what went back beyond our books was made in its own app. Under the
     payment's lock, since a clerk may be writing the same refund down."""
-    async with desk.db.writing() as session:
-        held = await hold(session, payment_id)
-        rows = await book.of_payment(session, payment_id)
+    async with ctx.db.writing() as session:
+        locked = await lock_payment(session, payment_id)
+        rows = await refund_repository.of_payment(session, payment_id)
         if any(each.state is RefundState.PENDING for each in rows):
             return  # one of ours may be part of the sum: it is found out first
-        known = Money(gone_back(book.amounts(rows)), total.currency)
+        known = Money(total_refunded(refund_repository.amounts(rows)), total.currency)
         if total.amount <= known.amount:
             return
-        name = name_of_sum(str(held.detail.provider_ref), total)
+        name = name_of_sum(str(locked.detail.provider_ref), total)
         why = "made in the Kaspi Pay app"
-        news = RefundNews(RefundState.SUCCEEDED, total - known, provider_refund_id=name, reason=why)
-        await settle_in(session, desk, _fact(desk, payment_id, held, news, actor), held)
+        news = RefundEvent(RefundState.SUCCEEDED, total - known, provider_refund_id=name, reason=why)
+        await apply_event_in(session, ctx, _fact(ctx, payment_id, locked, news, actor), locked)
 
 
-async def _take_over(desk: Desk, payment_id: str, actor: Actor) -> None:
+async def _adopt_external_refund(ctx: AppContext, payment_id: str, actor: Actor) -> None:
     """What a cashier gave back is in our books before anybody asks again. If not now, reconcile finds it."""
-    async with desk.db.reading() as session:
-        held = await hold(session, payment_id, lock=False)
+    async with ctx.db.reading() as session:
+        locked = await load_payment(session, payment_id)
     with suppress(PaymentError):
-        await compare(desk, held, actor)
+        await sync_refunds(ctx, locked, actor)
 
 
-async def _request(desk: Desk, refund_id: str) -> RefundRequest | None:
+async def _request(ctx: AppContext, refund_id: str) -> RefundRequest | None:
     """Say in the row that the call is about to leave, and commit. ``None`` where it is known already."""
-    async with desk.db.writing() as session:
-        row = await book.one(session, refund_id)
-        held = await hold(session, row.payment_id)
-        row = await book.one(session, refund_id)  # again, under the payment's lock
+    async with ctx.db.writing() as session:
+        row = await refund_repository.one(session, refund_id)
+        locked = await lock_payment(session, row.payment_id)
+        row = await refund_repository.one(session, refund_id)  # again, under the payment's lock
         if row.state is not RefundState.PENDING or row.provider_refund_id is not None:
             return None
-        again, now = row.sent_at is not None, desk.clock()
+        again, now = row.sent_at is not None, ctx.clock()
         leaves_by = now + timedelta(seconds=_LEAVES_WITHIN_S)
         row.sent_at = row.sent_at or now
         row.next_look_at = now + timedelta(seconds=LOOK_AGAIN_S)
-        rows = await book.of_payment(session, row.payment_id)
+        rows = await refund_repository.of_payment(session, row.payment_id)
         return RefundRequest(
             refund_id=row.id,
             payment_id=row.payment_id,
-            handle=handle_of(held),
+            handle=provider_ref_of(locked),
             money=Money(row.amount, row.currency),
             idempotency_key=f"procomp-pay:refund:{row.id}",
-            went_back=Money(gone_back(book.amounts(rows)), held.charged.currency),
+            refunded=Money(total_refunded(refund_repository.amounts(rows)), locked.charged.currency),
             again=again,
-            may_leave=lambda: desk.clock() <= leaves_by,
+            may_leave=lambda: ctx.clock() <= leaves_by,
         )
 
 
-async def _disagrees(desk: Desk, request: RefundRequest, error: NeedsPerson) -> None:
+async def _disagrees(ctx: AppContext, request: RefundRequest, error: ManualReviewRequired) -> None:
     """The provider's sum is neither that before the refund nor that after it: nothing is sent on a guess."""
-    async with desk.db.writing() as session:
-        held = await hold(session, request.payment_id)
+    async with ctx.db.writing() as session:
+        locked = await lock_payment(session, request.payment_id)
         found = {"refund": request.refund_id, "why": error.message}
-        await ledger.disagree(session, desk, held, DiscrepancyKind.REFUND_MISMATCH, found, request.refund_id)
-        await ledger.tell(session, desk, held, Topic.ALERT_REFUND, request.money, once=request.refund_id)
-    await _put_off(desk, request.refund_id, PENDING_LOOK_S)
+        await side_effects.open_discrepancy(
+            session, ctx, locked, DiscrepancyKind.REFUND_MISMATCH, found, request.refund_id
+        )
+        await side_effects.enqueue_message(
+            session, ctx, locked, Topic.ALERT_REFUND, request.money, once=request.refund_id
+        )
+    await _put_off(ctx, request.refund_id, PENDING_LOOK_S)
 
 
-async def _was_not_sent(desk: Desk, refund_id: str) -> None:
-    async with desk.db.writing() as session:
-        row = await book.one(session, refund_id)
-        await hold(session, row.payment_id)
-        row = await book.one(session, refund_id)
+async def _was_not_sent(ctx: AppContext, refund_id: str) -> None:
+    async with ctx.db.writing() as session:
+        row = await refund_repository.one(session, refund_id)
+        await lock_payment(session, row.payment_id)
+        row = await refund_repository.one(session, refund_id)
         if row.provider_refund_id is None:
             row.sent_at = None
 
 
-async def _apply(desk: Desk, request: RefundRequest, news: RefundNews, actor: Actor) -> None:
-    async with desk.db.writing() as session:
-        held = await hold(session, request.payment_id)
-        fact = _fact(desk, request.payment_id, held, news, actor)
-        await settle_in(session, desk, fact, held)
+async def _apply(ctx: AppContext, request: RefundRequest, news: RefundEvent, actor: Actor) -> None:
+    async with ctx.db.writing() as session:
+        locked = await lock_payment(session, request.payment_id)
+        event = _fact(ctx, request.payment_id, locked, news, actor)
+        await apply_event_in(session, ctx, event, locked)
 
 
-def _fact(desk: Desk, payment_id: str, held: Held, news: RefundNews, actor: Actor) -> Fact:
-    source = Source.KASPI_API if held.detail.channel.is_kaspi else Source.STRIPE_API
-    return Fact(
+def _fact(
+    ctx: AppContext, payment_id: str, locked: OrmLockedPayment, news: RefundEvent, actor: Actor
+) -> PaymentEvent:
+    source = Source.KASPI_API if locked.detail.channel.is_kaspi else Source.STRIPE_API
+    return PaymentEvent(
         payment_id=payment_id,
-        news=News.REFUND,
-        at=desk.clock(),
+        event_type=EventType.REFUND,
+        at=ctx.clock(),
         source=Source.RECONCILE if actor.source is Source.RECONCILE else source,
         actor=actor.name,
         request_id=actor.request_id,

@@ -17,7 +17,7 @@ from procomp_pay.domain.names import (
     same_key,
 )
 from procomp_pay.domain.states import ParticipantStatus
-from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.file import RosterRow
 from procomp_pay.services.registrations.participants import ensure_users
 from procomp_pay.storage.models.platform import Participant
@@ -101,7 +101,7 @@ class ImportReport:
 
 
 async def import_participants(
-    desk: Desk,
+    ctx: AppContext,
     tournament_id: str,
     rows: list[RosterRow],
     actor: Actor,
@@ -119,18 +119,18 @@ async def import_participants(
     :raises NotFound: no such tournament.
     """
     others = [Remark(row.line, row.name[:60], row.other) for row in rows if row.other is not None]
-    entrants, problems = _judged(desk, [row for row in rows if row.other is None])
-    async with desk.db.reading() as session:
+    entrants, problems = _judged(ctx, [row for row in rows if row.other is None])
+    async with ctx.db.reading() as session:
         tournament = await people.tournament(session, tournament_id)
         added, skipped = _without_twins(entrants, await roster.registered(session, tournament_id))
     blocked = bool(problems) and not skip_bad
     written = bool(added) and not (dry_run or blocked)
     if written:
-        async with desk.db.writing() as session:
+        async with ctx.db.writing() as session:
             # looked at again under the lock: another desk may import the same file right now
             await roster.lock_tournament(session, tournament_id)
             added, skipped = _without_twins(entrants, await roster.registered(session, tournament_id))
-            await _write(session, desk, tournament_id, added)
+            await _write(session, ctx, tournament_id, added)
         _log.info("%d participants imported to tournament %s by %s", len(added), tournament_id, actor.name)
     return ImportReport(
         tournament_id=tournament_id,
@@ -144,7 +144,7 @@ async def import_participants(
     )
 
 
-def _judged(desk: Desk, rows: list[RosterRow]) -> tuple[list[Entrant], list[Remark]]:
+def _judged(ctx: AppContext, rows: list[RosterRow]) -> tuple[list[Entrant], list[Remark]]:
     entrants: list[Entrant] = []
     problems: list[Remark] = []
     for row in rows:
@@ -158,7 +158,7 @@ def _judged(desk: Desk, rows: list[RosterRow]) -> tuple[list[Entrant], list[Rema
         if name is None or wrong:
             problems.append(Remark(row.line, row.name[:60], "; ".join(wrong)))
         else:
-            entrants.append(Entrant(row.line, desk.new_id(), name, category, email))
+            entrants.append(Entrant(row.line, ctx.new_id(), name, category, email))
     return entrants, problems
 
 
@@ -198,13 +198,13 @@ def _key(name: str, category: str | None) -> tuple[str, str]:
     return same_key(name), same_key(category)
 
 
-async def _write(session: AsyncSession, desk: Desk, tournament_id: str, added: list[Entrant]) -> None:
-    now = desk.clock()
+async def _write(session: AsyncSession, ctx: AppContext, tournament_id: str, added: list[Entrant]) -> None:
+    now = ctx.clock()
     logins = {each.participant_id: each.email or placeholder_email(each.participant_id) for each in added}
     wanted: dict[str, str] = {}
     for each in added:
         wanted.setdefault(logins[each.participant_id], each.full_name)
-    users = await ensure_users(session, desk, wanted)
+    users = await ensure_users(session, ctx, wanted)
     session.add_all(
         Participant(
             id=each.participant_id,

@@ -21,7 +21,7 @@ from procomp_pay.domain.names import (
 )
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import ParticipantStatus
-from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.tournaments import check_limit
 from procomp_pay.storage.models.platform import Participant, Tournament, User
 from procomp_pay.storage.registrations import lookup as people
@@ -75,7 +75,7 @@ class ParticipantPage:
 
 
 async def add_participant(
-    desk: Desk,
+    ctx: AppContext,
     tournament_id: str,
     full_name: str,
     actor: Actor,
@@ -92,13 +92,13 @@ async def add_participant(
     :raises Conflict: registered already.
     """
     name, kind, address = clean_person(full_name), clean_category(category), clean_email(email)
-    participant_id, now = desk.new_id(), desk.clock()
-    async with desk.db.writing() as session:
+    participant_id, now = ctx.new_id(), ctx.clock()
+    async with ctx.db.writing() as session:
         row = await roster.lock_tournament(session, tournament_id)
         if not namesake:
             _refuse_twice(find_twin(await roster.registered(session, row.id), name, kind))
         login = address or placeholder_email(participant_id)
-        users = await ensure_users(session, desk, {login: name})
+        users = await ensure_users(session, ctx, {login: name})
         session.add(
             Participant(
                 id=participant_id,
@@ -117,7 +117,7 @@ async def add_participant(
 
 
 async def list_participants(
-    desk: Desk,
+    ctx: AppContext,
     tournament_id: str | None = None,
     *,
     search: str | None = None,
@@ -134,7 +134,7 @@ async def list_participants(
     words = search_key(search or "").split()
     matches: list[tuple[str, str, str]] = []
     total = 0
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         if tournament_id is not None:
             await people.tournament(session, tournament_id)
         async for participant_id, name, category in roster.names(session, tournament_id, paid):
@@ -157,7 +157,7 @@ def find_twin(
     return next((e for e in there if (same_key(e.full_name), same_key(e.category)) == wanted), None)
 
 
-async def ensure_users(session: AsyncSession, desk: Desk, wanted: dict[str, str]) -> dict[str, str]:
+async def ensure_users(session: AsyncSession, ctx: AppContext, wanted: dict[str, str]) -> dict[str, str]:
     """Ids of users by address; who is not there is made with the name given. Nobody's name is changed.
 
     :param wanted: names by address in lower case.
@@ -165,7 +165,7 @@ async def ensure_users(session: AsyncSession, desk: Desk, wanted: dict[str, str]
     found = await roster.users_by_email(session, wanted)
     # in one order, so that two imports that meet the same new addresses wait and do not deadlock
     missing = [
-        User(id=desk.new_id(), email=email, name=wanted[email])
+        User(id=ctx.new_id(), email=email, name=wanted[email])
         for email in sorted(wanted.keys() - found.keys())
     ]
     if not missing:

@@ -13,7 +13,7 @@ from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.fees import EntryFees, checked_fee
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.names import clean_name, same_key
-from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.payment import instant
 from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Tournament
@@ -66,15 +66,15 @@ class FeeChange:
 
 
 async def add_tournament(
-    desk: Desk, name: str, fee: Money, starts_at: datetime, actor: Actor
+    ctx: AppContext, name: str, fee: Money, starts_at: datetime, actor: Actor
 ) -> TournamentView:
     """Make a tournament. ``fee`` is its main entry fee.
 
     :raises Refused: no name. :raises InvalidAmount: tenge with tiyn.
     """
-    now = desk.clock()
+    now = ctx.clock()
     row = Tournament(
-        id=desk.new_id(),
+        id=ctx.new_id(),
         name=clean_name(name, "tournament's name"),
         entry_fee=_positive(fee).amount,
         currency=fee.currency,
@@ -82,7 +82,7 @@ async def add_tournament(
         created_at=now,
         updated_at=now,
     )
-    async with desk.db.writing() as session:
+    async with ctx.db.writing() as session:
         session.add(row)
         await session.flush()
         view = await _view(session, row)
@@ -90,7 +90,7 @@ async def add_tournament(
     return view
 
 
-async def set_fee(desk: Desk, tournament_id: str, fee: Money, actor: Actor) -> FeeChange:
+async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor) -> FeeChange:
     """Set the fee in one currency: the main one's changes the tournament, another one's stands beside it.
 
     Payments that are open keep the amount that they were started with.
@@ -98,8 +98,8 @@ async def set_fee(desk: Desk, tournament_id: str, fee: Money, actor: Actor) -> F
     :raises NotFound: no such tournament. :raises InvalidAmount: not more than zero, or tenge with tiyn.
     """
     _positive(fee)
-    now = desk.clock()
-    async with desk.db.writing() as session:
+    now = ctx.clock()
+    async with ctx.db.writing() as session:
         row = await roster.lock_tournament(session, tournament_id)
         before = (await people.entry_fees(session, row)).in_currency(fee.currency)
         if fee.currency is row.currency:
@@ -122,13 +122,13 @@ async def set_fee(desk: Desk, tournament_id: str, fee: Money, actor: Actor) -> F
     return change
 
 
-async def remove_fee(desk: Desk, tournament_id: str, currency: Currency, actor: Actor) -> FeeChange:
+async def remove_fee(ctx: AppContext, tournament_id: str, currency: Currency, actor: Actor) -> FeeChange:
     """Take away a further fee.
 
     :raises NotFound: no such tournament, or no fee in this currency.
     :raises Refused: it is the main fee, without which no tournament can be.
     """
-    async with desk.db.writing() as session:
+    async with ctx.db.writing() as session:
         row = await roster.lock_tournament(session, tournament_id)
         if currency is row.currency:
             raise Refused(
@@ -148,12 +148,12 @@ async def remove_fee(desk: Desk, tournament_id: str, currency: Currency, actor: 
     return change
 
 
-async def find_tournament(desk: Desk, wanted: str) -> TournamentView:
+async def find_tournament(ctx: AppContext, wanted: str) -> TournamentView:
     """A tournament by its id, or by its whole name where only one has it.
 
     :raises NotFound: none. :raises Refused: several have that name.
     """
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         row = await session.get(Tournament, wanted)
         if row is None:
             key = same_key(wanted)
@@ -167,13 +167,13 @@ async def find_tournament(desk: Desk, wanted: str) -> TournamentView:
         return await _view(session, row)
 
 
-async def list_tournaments(desk: Desk, *, limit: int = 50) -> list[TournamentView]:
+async def list_tournaments(ctx: AppContext, *, limit: int = 50) -> list[TournamentView]:
     """Tournaments, the latest first.
 
     :raises Refused: a limit outside 1 to 10,000.
     """
     check_limit(limit)
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         return await _views(session, await roster.tournaments(session, limit=limit))
 
 

@@ -20,7 +20,7 @@ from procomp_pay.domain.events import Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import PAID_STATUSES, PaymentMethod, PaymentStatus
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.tournaments import find_tournament
 from procomp_pay.services.reports.closing_result import (
     AfterFees,
@@ -43,22 +43,22 @@ _NONE = Decimal("0.00")
 _STARTED: dict[str, Any] = {"status": "PENDING", "refunded": 0}
 
 
-async def closing(desk: Desk, tournament: str, zone: ZoneInfo, as_of: datetime | None = None) -> Closing:
+async def closing(ctx: AppContext, tournament: str, zone: ZoneInfo, as_of: datetime | None = None) -> Closing:
     """Close a tournament's books as of a moment; ``None`` for now.
 
     :param tournament: its id or whole name.
     :raises NotFound: no such tournament. :raises Refused: the moment is still to come, several tournaments
         have that name, or it has more than 50,000 payments.
     """
-    now = desk.clock()
+    now = ctx.clock()
     then = as_of or now
     if then > now:
         raise Refused(
             f"{then.astimezone(zone):%Y-%m-%d %H:%M} is still to come", next_step="leave --as-of out for now"
         )
-    chosen = await find_tournament(desk, tournament)
-    async with desk.db.reading() as session:
-        await one_moment(desk.db, session)
+    chosen = await find_tournament(ctx, tournament)
+    async with ctx.db.reading() as session:
+        await one_moment(ctx.db, session)
         open_ones, strange = await book.discrepancies(session, chosen.tournament_id, then)
         kinds: dict[str, list[str]] = {}
         for each in open_ones:

@@ -16,7 +16,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.period import Period, offsets
 from procomp_pay.domain.states import PaymentMethod
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.tournaments import find_tournament
 from procomp_pay.services.reports.figures import Attempts, Flow, Ranks, Tally
 from procomp_pay.services.reports.period_result import Report, TournamentLine
@@ -30,17 +30,17 @@ MOST_REASONS = 20
 _EPOCH = date(1970, 1, 1)
 
 
-async def report(desk: Desk, period: Period, tournament: str | None = None) -> Report:
+async def report(ctx: AppContext, period: Period, tournament: str | None = None) -> Report:
     """Count a period; its figures are all of one moment.
 
     :param tournament: its id or whole name; ``None`` for all.
     :raises NotFound: no such tournament. :raises Refused: several have that name.
     """
-    chosen = None if tournament is None else await find_tournament(desk, tournament)
-    made = Report(period, desk.clock())
+    chosen = None if tournament is None else await find_tournament(ctx, tournament)
+    made = Report(period, ctx.clock())
     scope = Scope(chosen.tournament_id if chosen else None, period.begins, period.ends)
-    async with desk.db.reading() as session:
-        await counts.one_moment(desk.db, session)
+    async with ctx.db.reading() as session:
+        await counts.one_moment(ctx.db, session)
         zone = offsets(period.zone, *await counts.first_and_last(session, made.made_at))
         per_tournament = await _count_attempts(session, scope, made)
         await _time(session, scope, made)

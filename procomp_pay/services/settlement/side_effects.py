@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.events import Fact
+from procomp_pay.domain.events import PaymentEvent
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, ParticipantStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.storage.audit import chain as audit
-from procomp_pay.storage.payments.locked_payment import Holding
+from procomp_pay.storage.payments.locked_payment import LockedPayment
 from procomp_pay.storage.webhooks import inbox as queues
 
 #: Kinds that the door never opens without an alert (:func:`tell`) that says more.
@@ -31,9 +31,9 @@ TOLD = frozenset(
 )
 
 
-def picture(held: Holding) -> dict[str, Any]:
+def audit_snapshot(locked: LockedPayment) -> dict[str, Any]:
     """What the audit keeps of a payment: nothing secret, nothing personal beyond ids."""
-    payment, detail, who = held.payment, held.detail, held.participant
+    payment, detail, who = locked.payment, locked.detail, locked.participant
     return {
         "status": payment.status.value,
         "failure_reason": payment.failure_reason,
@@ -53,48 +53,53 @@ def picture(held: Holding) -> dict[str, Any]:
     }
 
 
-async def note(
-    session: AsyncSession, held: Holding, fact: Fact, action: str, before: dict[str, Any], now: datetime
+async def append_audit_entry(
+    session: AsyncSession,
+    locked: LockedPayment,
+    event: PaymentEvent,
+    action: str,
+    before: dict[str, Any],
+    now: datetime,
 ) -> None:
     """Add the audit entry of a fact."""
-    deed = audit.Deed(
-        actor=fact.actor,
-        source=fact.source,
-        source_id=fact.source_id,
-        request_id=fact.request_id,
+    record = audit.AuditRecord(
+        actor=event.actor,
+        source=event.source,
+        source_id=event.source_id,
+        request_id=event.request_id,
         action=action,
         before=before,
-        after=picture(held),
-        note=fact.reason,
+        after=audit_snapshot(locked),
+        note=event.reason,
     )
-    await held.note(session, deed, now)
+    await locked.append_audit_entry(session, record, now)
 
 
-def own_name(held: Holding) -> str | None:
+def provider_reference(locked: LockedPayment) -> str | None:
     """The provider's id of a payment, a bill's own number; ``None`` where nothing of it is known there.
 
     The door and reconcile name by it what they find of the payment itself, so that both find the same row.
     """
-    payment, detail = held.payment, held.detail
+    payment, detail = locked.payment, locked.detail
     bill = payment.kaspi_transaction_id if detail.channel is Channel.KASPI_BILL else None
     return payment.stripe_payment_id or payment.kaspi_qr_code or detail.provider_ref or bill
 
 
-def activate(held: Holding, now: datetime) -> None:
+def mark_participant_paid(locked: LockedPayment, now: datetime) -> None:
     """The payment settles its participant's fee."""
-    who = held.participant
+    who = locked.participant
     if who is None:  # the rules activate nobody who is gone
         raise AssertionError("a participant who is gone cannot be activated")
     who.status = ParticipantStatus.PAID
-    who.payment_id = held.payment.id
-    held.detail.is_duplicate = False
+    who.payment_id = locked.payment.id
+    locked.detail.is_duplicate = False
     who.updated_at = now
 
 
-def free_place(held: Holding, now: datetime) -> None:
+def release_participant(locked: LockedPayment, now: datetime) -> None:
     """The payment went back: its participant has not paid any more. Another payment's place is left alone."""
-    who = held.participant
-    if who is None or who.payment_id != held.payment.id:
+    who = locked.participant
+    if who is None or who.payment_id != locked.payment.id:
         return
     if who.status is ParticipantStatus.PAID:
         who.status = ParticipantStatus.REGISTERED
@@ -102,10 +107,10 @@ def free_place(held: Holding, now: datetime) -> None:
     who.updated_at = now
 
 
-async def disagree(
+async def open_discrepancy(
     session: AsyncSession,
-    desk: Desk,
-    held: Holding,
+    ctx: AppContext,
+    locked: LockedPayment,
     kind: DiscrepancyKind,
     detail: dict[str, Any],
     key: str | None = None,
@@ -120,26 +125,33 @@ async def disagree(
     await queues.open_discrepancy(
         session,
         kind,
-        held.payment.id,
+        locked.payment.id,
         detail,
-        key=key or own_name(held) or "payment",
-        row_id=desk.new_id(),
-        now=desk.clock(),
+        key=key or provider_reference(locked) or "payment",
+        row_id=ctx.new_id(),
+        now=ctx.clock(),
         alerts=not (kind in TOLD if told is None else told),
     )
 
 
-async def tell(
-    session: AsyncSession, desk: Desk, held: Holding, topic: Topic, money: Money, *, once: str, **more: Any
+async def enqueue_message(
+    session: AsyncSession,
+    ctx: AppContext,
+    locked: LockedPayment,
+    topic: Topic,
+    money: Money,
+    *,
+    once: str,
+    **more: Any,
 ) -> None:
     """Leave a message in the outbox.
 
     :param once: what makes it the same message, beside its topic and payment.
     """
-    payment = held.payment
+    payment = locked.payment
     message = {
         "payment_id": payment.id,
-        "participant_id": held.detail.participant_id,
+        "participant_id": locked.detail.participant_id,
         "status": payment.status.value,
         "amount": money.amount,
         "currency": money.currency.value,
@@ -148,12 +160,12 @@ async def tell(
     row = queues.message(
         topic,
         message | more,
-        row_id=desk.new_id(),
-        now=desk.clock(),
+        row_id=ctx.new_id(),
+        now=ctx.clock(),
         payment_id=payment.id,
         dedup_key=f"{topic}:{payment.id}:{once}",
     )
-    await held.tell(session, row)
+    await locked.enqueue_message(session, row)
 
 
 def as_document(money: Money) -> dict[str, Any]:

@@ -8,19 +8,19 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain import payment_code as short_code
+from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.refunds import held_back
+from procomp_pay.domain.refunds import reserved_amount
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.refund import DisputeView, RefundView, dispute_view, move_view, refund_view
 from procomp_pay.services.views.refund import Move as Move  # noqa: PLC0414 - given on
 from procomp_pay.services.views.refund import instant as instant  # noqa: PLC0414 - given on
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.payments import listing
-from procomp_pay.storage.payments import refunds as book
+from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.listing import Filter
 from procomp_pay.storage.registrations import lookup as people
@@ -65,8 +65,8 @@ class PaymentView:
     @property
     def rest(self) -> Money:
         """What has neither gone back nor may be on its way back."""
-        held = held_back((each.state, each.money.amount) for each in self.refunds)
-        return Money(self.charged.amount - held, self.charged.currency)
+        locked = reserved_amount((each.state, each.money.amount) for each in self.refunds)
+        return Money(self.charged.amount - locked, self.charged.currency)
 
     @property
     def is_final(self) -> bool:
@@ -137,38 +137,38 @@ class Opening:
         return body | {"amount": self.view.charged.amount, "currency": self.view.charged.currency.value}
 
 
-async def one(desk: Desk, payment: str) -> PaymentView:
+async def one(ctx: AppContext, payment: str) -> PaymentView:
     """
     :param payment: its id, or its short code as a person typed it.
     :raises NotFound: no such payment, or a code that was mistyped.
     """
-    views, _ = await many(desk, Filter(payment_id=payment), limit=1)
-    if not views and short_code.looks_like_one(payment):
-        async with desk.db.reading() as session:
-            found = await payments.find_by_code(session, short_code.read(payment))
-        views = [await one(desk, found)] if found else []
+    views, _ = await many(ctx, Filter(payment_id=payment), limit=1)
+    if not views and payment_code.looks_like_one(payment):
+        async with ctx.db.reading() as session:
+            found = await payments.find_by_code(session, payment_code.read(payment))
+        views = [await one(ctx, found)] if found else []
     if not views:
         raise NotFound(f"There is no payment {payment[:64]!r}", next_step="procomp-pay list")
     return views[0]
 
 
-async def owner_of(desk: Desk, participant_id: str) -> str:
+async def owner_of(ctx: AppContext, participant_id: str) -> str:
     """The platform's user to whom a participant belongs.
 
     :raises NotFound: no such participant.
     """
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         return (await people.participant(session, participant_id)).user_id
 
 
-async def latest(desk: Desk, participant_id: str) -> PaymentView:
+async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
     """The payment that settled a participant's fee, else the newest one.
 
     A newer try that came to nothing must not hide that the fee is paid.
 
     :raises NotFound: no such participant, or one without a payment.
     """
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         who = await people.participant(session, participant_id)
         wanted = Filter(participant_id=participant_id, payment_id=who.payment_id)
         rows, _ = await listing.page(session, wanted, limit=1)
@@ -181,74 +181,74 @@ async def latest(desk: Desk, participant_id: str) -> PaymentView:
     )
 
 
-async def history(desk: Desk, participant_id: str) -> list[tuple[PaymentView, list[Move]]]:
+async def history(ctx: AppContext, participant_id: str) -> list[tuple[PaymentView, list[Move]]]:
     """All payments of a participant, newest first, each with its moves, oldest first.
 
     :raises NotFound: no such participant.
     """
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         await people.participant(session, participant_id)
-    views, _ = await many(desk, Filter(participant_id=participant_id), limit=listing.MOST)
-    async with desk.db.reading() as session:
+    views, _ = await many(ctx, Filter(participant_id=participant_id), limit=listing.MOST)
+    async with ctx.db.reading() as session:
         return [
             (view, [move_view(e) for e in await audit.entries(session, view.payment_id)]) for view in views
         ]
 
 
-async def fees_for(desk: Desk, participant_id: str) -> EntryFees:
+async def fees_for(ctx: AppContext, participant_id: str) -> EntryFees:
     """The entry fees of a participant's tournament.
 
     :raises NotFound: no such participant.
     """
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         who = await people.participant(session, participant_id)
         return await people.entry_fees(session, await people.tournament(session, who.tournament_id))
 
 
 async def many(
-    desk: Desk, wanted: Filter, *, limit: int = 50, cursor: str | None = None
+    ctx: AppContext, wanted: Filter, *, limit: int = 50, cursor: str | None = None
 ) -> tuple[list[PaymentView], str | None]:
     """A page of payments, newest first, and the next page's cursor."""
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         rows, following = await listing.page(session, wanted, limit=limit, cursor=cursor)
         return await of_rows(session, rows), following
 
 
-async def opening(desk: Desk, payment_id: str) -> Opening:
+async def opening(ctx: AppContext, payment_id: str) -> Opening:
     """How to pay a payment, with its secrets decrypted.
 
     :raises NotFound: no such payment.
     """
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         rows, _ = await listing.page(session, Filter(payment_id=payment_id), limit=1)
         found = await of_rows(session, rows)
     if not rows:
         raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
     detail = rows[0][1]
-    qr_token = _decrypted(desk, detail.qr_token_enc)
+    qr_token = _decrypted(ctx, detail.qr_token_enc)
     payload = qr_token or detail.payment_url
     return Opening(
         view=found[0],
         payment_url=detail.payment_url,
         qr_payload=payload,
-        qr_image_url=qr_address(desk, payment_id) if payload else None,
-        client_secret=_decrypted(desk, detail.client_secret_enc),
+        qr_image_url=qr_address(ctx, payment_id) if payload else None,
+        client_secret=_decrypted(ctx, detail.client_secret_enc),
     )
 
 
-def qr_address(desk: Desk, payment_id: str, kind: str = "png") -> str:
+def qr_address(ctx: AppContext, payment_id: str, kind: str = "png") -> str:
     """The signed address of a payment's QR picture: whoever was not given it cannot guess it."""
-    signature = desk.keyring.sign(QR_PURPOSE, payment_id)
-    return f"{desk.base_url}/api/v1/payments/{payment_id}/qr.{kind}?s={signature}"
+    signature = ctx.keyring.sign(QR_PURPOSE, payment_id)
+    return f"{ctx.base_url}/api/v1/payments/{payment_id}/qr.{kind}?s={signature}"
 
 
-def _decrypted(desk: Desk, secret: str | None) -> str | None:
-    return None if secret is None else desk.keyring.decrypt(secret)
+def _decrypted(ctx: AppContext, secret: str | None) -> str | None:
+    return None if secret is None else ctx.keyring.decrypt(secret)
 
 
 async def of_rows(session: AsyncSession, rows: list[listing.Row]) -> list[PaymentView]:
     """Rows of a list as they are shown."""
-    refunds = await book.of_payments(session, [row[0].id for row in rows])
+    refunds = await refund_repository.of_payments(session, [row[0].id for row in rows])
     return [_view(row, [refund_view(each) for each in refunds.get(row[0].id, [])]) for row in rows]
 
 
@@ -257,7 +257,7 @@ def _view(row: listing.Row, refunds: list[RefundView]) -> PaymentView:
     charged = Money(detail.charged_amount, detail.charged_currency)
     return PaymentView(
         payment_id=payment.id,
-        code=short_code.shown(detail.short_code) if detail.short_code else None,
+        code=payment_code.shown(detail.short_code) if detail.short_code else None,
         participant_id=detail.participant_id,
         participant_name=who.full_name if who else "(removed)",
         tournament_id=tournament.id,

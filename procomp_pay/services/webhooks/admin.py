@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from procomp_pay.domain.errors import NotFound, PaymentError
-from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.webhooks.inbox import ATTEMPTS, handle_one
 from procomp_pay.services.webhooks.redaction import redacted
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from procomp_pay.storage.payments.repository import hold
+from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.webhooks import listing as event_rows
 from procomp_pay.storage.webhooks.listing import EventFilter
 
@@ -93,78 +93,78 @@ def _why(row: WebhookEvent) -> str:
 
 
 async def many(
-    desk: Desk, wanted: EventFilter, *, limit: int = 20, cursor: str | None = None
+    ctx: AppContext, wanted: EventFilter, *, limit: int = 20, cursor: str | None = None
 ) -> tuple[list[EventView], str | None]:
     """A page of events, newest first, and the next page's cursor."""
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         rows, following = await event_rows.page(session, wanted, limit=limit, cursor=cursor)
     return [_view(row) for row in rows], following
 
 
-async def one(desk: Desk, name: str) -> tuple[EventView, Any]:
+async def one(ctx: AppContext, name: str) -> tuple[EventView, Any]:
     """An event and its document, redacted.
 
     :raises NotFound: no such event. :raises ConfigurationError: none of the keys opens it.
     """
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         row = await event_rows.find(session, name)
     if row is None:
         raise _unknown(name)
-    return _view(row), redacted(exact_json.loads(desk.keyring.unseal(row.payload_enc)))
+    return _view(row), redacted(exact_json.loads(ctx.keyring.unseal(row.payload_enc)))
 
 
-async def replay_one(desk: Desk, name: str, actor: Actor, *, dry_run: bool) -> Replayed:
+async def replay_one(ctx: AppContext, name: str, actor: Actor, *, dry_run: bool) -> Replayed:
     """Have an event handled once more, whatever became of it before: the door applies nothing twice.
 
     :raises NotFound: no such event.
     """
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         row = await event_rows.find(session, name)
     if row is None:
         raise _unknown(name)
-    return Replayed(_view(row)) if dry_run else await _replay(desk, _view(row), actor)
+    return Replayed(_view(row)) if dry_run else await _replay(ctx, _view(row), actor)
 
 
 async def replay_many(
-    desk: Desk, wanted: EventFilter, actor: Actor, *, limit: int, dry_run: bool
+    ctx: AppContext, wanted: EventFilter, actor: Actor, *, limit: int, dry_run: bool
 ) -> list[Replayed]:
     """Have up to ``limit`` events that fit handled once more, oldest first."""
     found: list[EventView] = []
     cursor = None
     while len(found) < limit:
-        page, cursor = await many(desk, wanted, limit=min(200, limit - len(found)), cursor=cursor)
+        page, cursor = await many(ctx, wanted, limit=min(200, limit - len(found)), cursor=cursor)
         found += page
         if cursor is None:
             break
     if dry_run:
         return [Replayed(view) for view in reversed(found)]
-    return [await _replay(desk, view, actor) for view in reversed(found)]
+    return [await _replay(ctx, view, actor) for view in reversed(found)]
 
 
-async def _replay(desk: Desk, view: EventView, actor: Actor) -> Replayed:
-    async with desk.db.writing() as session:
+async def _replay(ctx: AppContext, view: EventView, actor: Actor) -> Replayed:
+    async with ctx.db.writing() as session:
         if view.payment_id is not None:
             try:
-                await hold(session, view.payment_id)
+                await lock_payment(session, view.payment_id)
             except PaymentError:
                 log.info("event %s is about a payment that is gone", view.event_id)
             else:
-                deed = audit.Deed(
+                record = audit.AuditRecord(
                     actor=actor.name,
                     source=actor.source,
                     source_id=view.event_id,
                     action="event_replayed",
                     note=f"{view.type}, was {view.state}",
                 )
-                await audit.append(session, view.payment_id, deed, desk.clock())
+                await audit.append(session, view.payment_id, record, ctx.clock())
         row = await event_rows.find(session, view.id, lock=True)
         if row is None:
             raise _unknown(view.id)
         row.state = EventState.PENDING
         row.attempts = 0
-        row.next_attempt_at = desk.clock()
+        row.next_attempt_at = ctx.clock()
     log.warning("event %s (%s, was %s) is replayed by %s", view.event_id, view.type, view.state, actor.name)
-    handled = await handle_one(desk, view.id)
+    handled = await handle_one(ctx, view.id)
     return Replayed(view, handled.state if handled else None)
 
 

@@ -14,10 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 from procomp_pay.domain.errors import ConfigurationError, Refused
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.stripe.webhook_events import READERS
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.webhooks.inbox import arrival
-from procomp_pay.storage.webhooks import cursors as feeds
-from procomp_pay.storage.webhooks.intake import put_in
+from procomp_pay.storage.webhooks import cursors
+from procomp_pay.storage.webhooks.intake import insert_events
 
 log = logging.getLogger(__name__)
 
@@ -46,57 +46,57 @@ class EventSource(Protocol):
         """A page, newest first, and whether there are more."""
 
 
-async def fetch_missed(desk: Desk) -> int | None:
+async def fetch_missed(ctx: AppContext) -> int | None:
     """Put what the inbox does not have into it.
 
     :returns: how many events that were; ``None`` where it was not due, or there is nothing to ask.
     :raises ProviderUnavailable, OutcomeUnknown, DatabaseUnavailable: it goes on from the same place later.
     """
     try:
-        provider = desk.providers.of(Channel.STRIPE_INTENT)
+        provider = ctx.providers.of(Channel.STRIPE_INTENT)
     except ConfigurationError:
         return None  # no Stripe, no events
     if not isinstance(provider, EventSource):
         return None
-    async with desk.db.writing() as session:
-        feed = await feeds.claim(session, FEED, desk.clock(), lease_s=LEASE_S)
-        since = (feed.read_until or await feeds.first_payment_at(session)) if feed else None
+    async with ctx.db.writing() as session:
+        feed = await cursors.claim(session, FEED, ctx.clock(), lease_s=LEASE_S)
+        since = (feed.read_until or await cursors.first_payment_at(session)) if feed else None
     if feed is None:
         return None
     found = 0
     try:
         if since is not None:
-            found = await _read_on(desk, provider, since)
+            found = await _read_on(ctx, provider, since)
     finally:
-        async with desk.db.writing() as session:
-            await feeds.note(session, FEED, next_read_at=desk.clock() + timedelta(seconds=EVERY_S))
+        async with ctx.db.writing() as session:
+            await cursors.note(session, FEED, next_read_at=ctx.clock() + timedelta(seconds=EVERY_S))
     if found:
         log.warning("%d events had not reached the webhook and were fetched", found)
     return found
 
 
-async def _read_on(desk: Desk, provider: EventSource, since: datetime) -> int:
-    oldest = desk.clock() - KEPT
+async def _read_on(ctx: AppContext, provider: EventSource, since: datetime) -> int:
+    oldest = ctx.clock() - KEPT
     if since < oldest:
         log.warning("events from %s to %s cannot be listed any more", since.date(), oldest.date())
         since = oldest
     found = 0
     while True:
         until = since + PIECE
-        last = until > desk.clock() - _SKEW
-        put, newest = await _read_piece(desk, provider, since - OVERLAP, None if last else until)
+        last = until > ctx.clock() - _SKEW
+        put, newest = await _read_piece(ctx, provider, since - OVERLAP, None if last else until)
         found += put
         reached = newest if last else until
         if reached is not None:
-            async with desk.db.writing() as session:
-                await feeds.note(session, FEED, read_until=reached)
+            async with ctx.db.writing() as session:
+                await cursors.note(session, FEED, read_until=reached)
         if last:
             return found
         since = until
 
 
 async def _read_piece(
-    desk: Desk, provider: EventSource, since: datetime, until: datetime | None
+    ctx: AppContext, provider: EventSource, since: datetime, until: datetime | None
 ) -> tuple[int, datetime | None]:
     """Everything of a span; how many were put into the inbox, and the time of the newest one there is."""
     found, after, newest = 0, None, None
@@ -105,23 +105,23 @@ async def _read_piece(
         if not page:
             return found, newest
         newest = newest or datetime.fromtimestamp(int(page[0]["created"]), UTC)
-        found += await _keep(desk, page)
+        found += await _keep(ctx, page)
         if not more:
             return found, newest
         after = str(page[-1]["id"])
 
 
-async def _keep(desk: Desk, page: list[dict[str, Any]]) -> int:
-    async with desk.db.reading() as session:
-        known = await feeds.known(session, "stripe", [str(event["id"]) for event in page])
-    arrivals = []
+async def _keep(ctx: AppContext, page: list[dict[str, Any]]) -> int:
+    async with ctx.db.reading() as session:
+        known = await cursors.known(session, "stripe", [str(event["id"]) for event in page])
+    intake = []
     for event in page:
         if event["id"] not in known:
             try:
-                arrivals.append(arrival(desk, json.dumps(event, ensure_ascii=False).encode()))
+                intake.append(arrival(ctx, json.dumps(event, ensure_ascii=False).encode()))
             except Refused:
                 log.error("a listed event is none: %s", str(event["id"])[:64])  # noqa: TRY400
-    if not arrivals:
+    if not intake:
         return 0
-    async with desk.db.writing() as session:
-        return len(await put_in(session, arrivals, desk.clock()))
+    async with ctx.db.writing() as session:
+        return len(await insert_events(session, intake, ctx.clock()))

@@ -19,17 +19,17 @@ from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import PaymentError
-from procomp_pay.providers.stripe.webhook_events import EventNews
-from procomp_pay.services.context import Desk
-from procomp_pay.services.settlement.apply import settle_in
+from procomp_pay.providers.stripe.webhook_events import ParsedWebhookEvent
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.webhooks.inbox import fact_of, handle_one, read_sealed, shape_of
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.states import EventState
-from procomp_pay.storage.payments.batch import hold_many
-from procomp_pay.storage.payments.locked_payment import Holding
+from procomp_pay.storage.payments.batch import lock_payments
+from procomp_pay.storage.payments.locked_payment import LockedPayment
 from procomp_pay.storage.webhooks import inbox as queues
-from procomp_pay.storage.webhooks.inbox import Handled, Waiting
+from procomp_pay.storage.webhooks.inbox import ClaimedEvent, ProcessedEvent
 
 log = logging.getLogger(__name__)
 
@@ -43,24 +43,24 @@ _PATIENCE_S = 0.03
 
 @dataclass(slots=True)
 class _Read:
-    row: Waiting
+    row: ClaimedEvent
     event: dict[str, Any]
-    news: EventNews
+    event_type: ParsedWebhookEvent
     payment_id: str | None = None
 
 
-async def handle_due(desk: Desk, *, limit: int = AT_ONCE) -> list[Handled]:
+async def handle_due(ctx: AppContext, *, limit: int = AT_ONCE) -> list[ProcessedEvent]:
     """Handle up to ``limit`` events that are due; none where there are none.
 
     :raises DatabaseUnavailable: what was not handled is as it was.
     """
-    await _wait_for_the_crowd(desk)
+    await _yield_to_intake(ctx)
     taken: list[str] = []
     try:
-        async with desk.db.writing() as session:
-            rows = await queues.claim_many(session, desk.clock(), limit=limit)
+        async with ctx.db.writing() as session:
+            rows = await queues.claim_many(session, ctx.clock(), limit=limit)
             taken = [row.id for row in rows]
-            done = await _handle_all(session, desk, rows) if rows else []
+            done = await _handle_all(session, ctx, rows) if rows else []
     except Exception as error:
         if not taken:
             raise
@@ -70,76 +70,78 @@ async def handle_due(desk: Desk, *, limit: int = AT_ONCE) -> list[Handled]:
     through = {each.id for each in done}
     for row_id in taken:
         if row_id not in through:
-            alone = await handle_one(desk, row_id)
+            alone = await handle_one(ctx, row_id)
             if alone is not None:
                 done.append(alone)
     return done
 
 
-async def _handle_all(session: AsyncSession, desk: Desk, rows: list[Waiting]) -> list[Handled]:
+async def _handle_all(
+    session: AsyncSession, ctx: AppContext, rows: list[ClaimedEvent]
+) -> list[ProcessedEvent]:
     """Handle what is simple, and mark it; the others stay as they are."""
-    done: list[Handled] = []
+    done: list[ProcessedEvent] = []
     known: list[_Read] = []
-    now = desk.clock()
+    now = ctx.clock()
 
-    def mark(row: Waiting, state: EventState, payment_id: str | None = None) -> None:
+    def mark(row: ClaimedEvent, state: EventState, payment_id: str | None = None) -> None:
         lag = (now - row.received_at).total_seconds()
-        done.append(Handled(row.id, row.event_id, row.type, state, payment_id, lag))
+        done.append(ProcessedEvent(row.id, row.event_id, row.type, state, payment_id, lag))
 
     for number, row in enumerate(rows):
-        await _make_way(number)
-        read = _read(desk, row)
+        await _yield_to_requests(number)
+        read = _read(ctx, row)
         if read is EventState.IGNORED:
             mark(row, EventState.IGNORED)
         elif isinstance(read, _Read):
             known.append(read)
-    batch = await hold_many(session, {each.payment_id for each in known if each.payment_id})
+    batch = await lock_payments(session, {each.payment_id for each in known if each.payment_id})
     # mostly each names its payment, and all can be had; for the others it is found out whose they are
-    await _find(session, [each for each in known if each.payment_id not in batch.held])
+    await _find(session, [each for each in known if each.payment_id not in batch.locked])
     for number, each in enumerate(known):
-        await _make_way(number)
-        if (state := await _settle(session, desk, each, batch.held)) is not None:
+        await _yield_to_requests(number)
+        if (state := await _settle(session, ctx, each, batch.locked)) is not None:
             mark(each.row, state, each.payment_id)
     await batch.write(session)
-    await queues.mark_many(session, done, desk.clock())
+    await queues.mark_many(session, done, ctx.clock())
     return done
 
 
-async def _wait_for_the_crowd(desk: Desk) -> None:
+async def _yield_to_intake(ctx: AppContext) -> None:
     """Who floods the door gets answers first: what an event means can wait, at most some tens of
     milliseconds a batch, whoever sent it cannot."""
     end = time.monotonic() + _PATIENCE_S
-    while desk.db.arrivals.crowd and time.monotonic() < end:  # noqa: ASYNC110 - it comes and goes
+    while ctx.db.intake.is_busy and time.monotonic() < end:  # noqa: ASYNC110 - it comes and goes
         await asyncio.sleep(_PATIENCE_S / 10)
 
 
-async def _make_way(number: int) -> None:
+async def _yield_to_requests(number: int) -> None:
     """Who waits for an answer goes first: a batch holds the process only for as long as some events take."""
     if number % _IN_A_ROW == _IN_A_ROW - 1:
         await asyncio.sleep(0)
 
 
 async def _settle(
-    session: AsyncSession, desk: Desk, read: _Read, held: Mapping[str, Holding]
+    session: AsyncSession, ctx: AppContext, read: _Read, locked: Mapping[str, LockedPayment]
 ) -> EventState | None:
     """``None`` for what is to be handled alone."""
     if read.payment_id is None:
         return EventState.FOREIGN
-    payment = held.get(read.payment_id)
+    payment = locked.get(read.payment_id)
     if payment is None:
         return None  # in other hands, or found by the provider's ids
-    fact = fact_of(read.payment_id, read.news, read.event)
-    if fact is not None:
-        await settle_in(session, desk, fact, payment)
+    event = fact_of(read.payment_id, read.event_type, read.event)
+    if event is not None:
+        await apply_event_in(session, ctx, event, payment)
     return EventState.DONE
 
 
-def _read(desk: Desk, row: Waiting) -> _Read | EventState | None:
+def _read(ctx: AppContext, row: ClaimedEvent) -> _Read | EventState | None:
     """``None`` for what is to be handled alone."""
     if row.provider != "stripe":
         return None
     try:
-        event, news = read_sealed(desk, row.payload_enc)
+        event, news = read_sealed(ctx, row.payload_enc)
     except Exception:
         return None  # handled alone, it fails again, and is put off with its reason
     if news is None:
@@ -153,17 +155,17 @@ async def _find(session: AsyncSession, unsure: list[_Read]) -> None:
     """Whose payment each is about: by the name that it carries, else by the provider's ids."""
     if not unsure:
         return
-    named = [each.news.payment_id for each in unsure if each.news.payment_id is not None]
+    named = [each.event_type.payment_id for each in unsure if each.event_type.payment_id is not None]
     found = await session.exec(
         select(PaymentDetail.payment_id).where(col(PaymentDetail.payment_id).in_(named))
     )
     ours = set(found.all())
-    unnamed = [each for each in unsure if each.news.payment_id not in ours]
-    intents = [each.news.seen.ids.payment_intent for each in unnamed]
-    sessions = [each.news.seen.ids.checkout_session for each in unnamed]
+    unnamed = [each for each in unsure if each.event_type.payment_id not in ours]
+    intents = [each.event_type.seen.ids.payment_intent for each in unnamed]
+    sessions = [each.event_type.seen.ids.checkout_session for each in unnamed]
     by_ref = await _by_ref(session, [x for x in intents if x], [x for x in sessions if x])
     for each in unnamed:
-        ids = each.news.seen.ids
+        ids = each.event_type.seen.ids
         each.payment_id = by_ref.get(ids.payment_intent or "") or by_ref.get(ids.checkout_session or "")
 
 

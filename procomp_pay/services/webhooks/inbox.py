@@ -11,22 +11,22 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.errors import BadSignature, NotYet, PaymentError, Refused
-from procomp_pay.domain.events import Fact, News, Source
+from procomp_pay.domain.errors import BadSignature, PaymentError, Refused, RetryLater
+from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.redact import redact
 from procomp_pay.providers.stripe import webhook_signature as stripe_signature
-from procomp_pay.providers.stripe.webhook_events import EventNews, read_event
-from procomp_pay.services.context import Desk
-from procomp_pay.services.settlement.apply import settle_in
+from procomp_pay.providers.stripe.webhook_events import ParsedWebhookEvent, read_event
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.webhooks import kaspi_bill as bill
-from procomp_pay.services.webhooks import kaspi_gateway as callbacks
+from procomp_pay.services.webhooks import kaspi_gateway
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.webhooks import inbox as queues
-from procomp_pay.storage.webhooks.inbox import Handled
-from procomp_pay.storage.webhooks.intake import Arrival
+from procomp_pay.storage.webhooks.inbox import ProcessedEvent
+from procomp_pay.storage.webhooks.intake import IncomingEvent
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _PATIENT_FOR = 10
 _HINT_S = 30
 
 
-async def receive_stripe(desk: Desk, body: bytes, header: str | None, secrets: list[str]) -> bool:
+async def receive_stripe(ctx: AppContext, body: bytes, header: str | None, secrets: list[str]) -> bool:
     """Check the signature and store the event. When this returns, it is durable.
 
     :returns: False where the event was in the inbox already.
@@ -49,12 +49,12 @@ async def receive_stripe(desk: Desk, body: bytes, header: str | None, secrets: l
     """
     if not header or not secrets:
         raise BadSignature("The webhook has no signature" if secrets else "No webhook secret is configured")
-    now = desk.clock()
+    now = ctx.clock()
     stripe_signature.check(body, header, secrets, now)
-    return await desk.db.arrivals.put(arrival(desk, body), now)
+    return await ctx.db.intake.store(arrival(ctx, body), now)
 
 
-def arrival(desk: Desk, body: bytes) -> Arrival:
+def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
     """An event of Stripe's as the inbox takes it. No amount is read here: that is for the handling.
 
     :raises Refused: not an event.
@@ -63,12 +63,12 @@ def arrival(desk: Desk, body: bytes) -> Arrival:
         event = json.loads(str(body, "utf-8"))
         occurred_at = int(event["created"])
         datetime.fromtimestamp(occurred_at, UTC)  # raises for a time that no calendar has
-        return Arrival(
-            id=desk.new_id(),
+        return IncomingEvent(
+            id=ctx.new_id(),
             provider="stripe",
             event_id=_word(event["id"]),
             type=_word(event["type"]),
-            payload_enc=desk.keyring.seal(body),
+            payload_enc=ctx.keyring.seal(body),
             occurred_at=occurred_at,
         )
     except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
@@ -82,98 +82,98 @@ def _word(value: object) -> str:
     return value
 
 
-async def handle_next(desk: Desk) -> Handled | None:
+async def handle_next(ctx: AppContext) -> ProcessedEvent | None:
     """Handle the next event that is due; ``None`` where there is none."""
-    return await _handle(desk, None)
+    return await _handle(ctx, None)
 
 
-async def handle_one(desk: Desk, row_id: str) -> Handled | None:
+async def handle_one(ctx: AppContext, row_id: str) -> ProcessedEvent | None:
     """Handle this event; ``None`` where it does not wait any more, or another one has it in hand."""
-    return await _handle(desk, row_id)
+    return await _handle(ctx, row_id)
 
 
-async def _handle(desk: Desk, row_id: str | None) -> Handled | None:
+async def _handle(ctx: AppContext, row_id: str | None) -> ProcessedEvent | None:
     """The event's row lock, the door's writes and the mark "done" are one transaction: a crash leaves the
     event as it was, and it is handled again from the start."""
     taken = None
     try:
-        async with desk.db.writing() as session:
-            row = await queues.claim_event(session, desk.clock(), row_id)
+        async with ctx.db.writing() as session:
+            row = await queues.claim_event(session, ctx.clock(), row_id)
             if row is None:
                 return None
             taken = row.id
-            row.payment_id, row.state = await _apply(session, desk, row)
+            row.payment_id, row.state = await _apply(session, ctx, row)
             row.attempts += 1
-            row.handled_at = desk.clock()
+            row.handled_at = ctx.clock()
             row.last_error = None
             return _handled(row)
     except Exception as error:
         if taken is None:
             raise
-        return await _put_off(desk, taken, error)
+        return await _put_off(ctx, taken, error)
 
 
-def _handled(row: WebhookEvent) -> Handled:
+def _handled(row: WebhookEvent) -> ProcessedEvent:
     lag = (row.handled_at - row.received_at).total_seconds() if row.handled_at else 0.0
-    return Handled(row.id, row.event_id, row.type, row.state, row.payment_id, lag)
+    return ProcessedEvent(row.id, row.event_id, row.type, row.state, row.payment_id, lag)
 
 
-def read_sealed(desk: Desk, payload_enc: str) -> tuple[dict[str, Any], EventNews | None]:
+def read_sealed(ctx: AppContext, payload_enc: str) -> tuple[dict[str, Any], ParsedWebhookEvent | None]:
     """A stored event and what it says; ``None`` for a type that we do not act on.
 
     :raises Exception: it is not what its type promises, or cannot be decrypted.
     """
-    event = exact_json.loads(desk.keyring.unseal(payload_enc))
+    event = exact_json.loads(ctx.keyring.unseal(payload_enc))
     return event, read_event(event)
 
 
-async def _apply(session: AsyncSession, desk: Desk, row: WebhookEvent) -> tuple[str | None, EventState]:
-    if row.provider == callbacks.PROVIDER:
-        return await callbacks.apply_callback(session, desk, row)
+async def _apply(session: AsyncSession, ctx: AppContext, row: WebhookEvent) -> tuple[str | None, EventState]:
+    if row.provider == kaspi_gateway.PROVIDER:
+        return await kaspi_gateway.apply_callback(session, ctx, row)
     if row.provider == bill.PROVIDER:
-        return await bill.apply_again(session, desk, row)
-    event, news = read_sealed(desk, row.payload_enc)
+        return await bill.apply_again(session, ctx, row)
+    event, news = read_sealed(ctx, row.payload_enc)
     if news is None:
         return None, EventState.IGNORED
     payment_id = await _whose(session, news)
     if payment_id is None:
         if (news.refund or news.dispute) and row.attempts < _PATIENT_FOR:
             # a hosted page's intent is learned with the payment's own event, which may come later
-            raise NotYet("No payment of ours has this PaymentIntent yet")
+            raise RetryLater("No payment of ours has this PaymentIntent yet")
         return None, EventState.FOREIGN
-    await _act(session, desk, payment_id, news, event)
+    await _act(session, ctx, payment_id, news, event)
     return payment_id, EventState.DONE
 
 
 async def _act(
-    session: AsyncSession, desk: Desk, payment_id: str, news: EventNews, event: dict[str, Any]
+    session: AsyncSession, ctx: AppContext, payment_id: str, news: ParsedWebhookEvent, event: dict[str, Any]
 ) -> None:
     if news.returned is not None:
         # only a sum: the refund's own event says which; this finds one that was lost
-        held = await payments.hold(session, payment_id)
-        if news.returned.amount > held.detail.refunded_amount:
-            held.detail.next_poll_at = desk.clock() + timedelta(seconds=_HINT_S)
-    fact = fact_of(payment_id, news, event)
-    if fact is not None:
-        await settle_in(session, desk, fact)
+        locked = await payments.lock_payment(session, payment_id)
+        if news.returned.amount > locked.detail.refunded_amount:
+            locked.detail.next_poll_at = ctx.clock() + timedelta(seconds=_HINT_S)
+    payment_event = fact_of(payment_id, news, event)
+    if payment_event is not None:
+        await apply_event_in(session, ctx, payment_event)
 
 
-async def _whose(session: AsyncSession, news: EventNews) -> str | None:
+async def _whose(session: AsyncSession, news: ParsedWebhookEvent) -> str | None:
     if news.payment_id is not None and await payments.exists(session, news.payment_id):
         return news.payment_id
     return await payments.find_id(session, news.seen.ids)
 
 
-def fact_of(payment_id: str, news: EventNews, event: dict[str, Any]) -> Fact | None:
+def fact_of(payment_id: str, news: ParsedWebhookEvent, event: dict[str, Any]) -> PaymentEvent | None:
     """The fact for the door; ``None`` where the event says nothing new."""
     seen = news.seen
-    back = News.REFUND if news.refund else News.DISPUTE if news.dispute else None
-    what = back or seen.news
+    back = EventType.REFUND if news.refund else EventType.DISPUTE if news.dispute else None
+    what = back or seen.event_type
     if what is None:
         return None
-    return Fact(
+    return PaymentEvent(
         payment_id=payment_id,
-        news=what,
+        event_type=what,
         at=news.at,
         source=Source.STRIPE_WEBHOOK,
         actor="stripe",
@@ -187,13 +187,13 @@ def fact_of(payment_id: str, news: EventNews, event: dict[str, Any]) -> Fact | N
     )
 
 
-async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
+async def _put_off(ctx: AppContext, row_id: str, error: Exception) -> ProcessedEvent:
     """Try again later, with backoff and jitter; after the last attempt it is a dead letter with an alert."""
-    async with desk.db.writing() as session:
+    async with ctx.db.writing() as session:
         row = await session.get(WebhookEvent, row_id, with_for_update=True)
         if row is None:
             raise error
-        now = desk.clock()
+        now = ctx.clock()
         row.attempts += 1
         row.last_error = (
             redact(f"{type(error).__name__}: {error}"[:500])
@@ -209,15 +209,15 @@ async def _put_off(desk: Desk, row_id: str, error: Exception) -> Handled:
         if row.attempts >= ATTEMPTS:
             row.state = EventState.DEAD
             message = {"event_id": row.event_id, "type": row.type, "error": row.last_error}
-            await queues.put_out(
+            await queues.enqueue(
                 session,
                 "alert.dead_letter",
                 message,
-                row_id=desk.new_id(),
+                row_id=ctx.new_id(),
                 now=now,
                 dedup_key=f"alert.dead_letter:{row.id}:{now.isoformat()}",
             )
-        return replace(_handled(row), waits=isinstance(error, NotYet))
+        return replace(_handled(row), waits=isinstance(error, RetryLater))
 
 
 def shape_of(error: Exception) -> str:

@@ -20,9 +20,9 @@ from procomp_pay.domain.fees import Charge
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.transitions import DiscrepancyKind
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.unapplied import keep_unapplied
-from procomp_pay.services.webhooks.kaspi_bill_account import Account, Result, find, standing
+from procomp_pay.services.webhooks.kaspi_bill_account import Account, Result, account_status, find
 from procomp_pay.services.webhooks.kaspi_bill_payment import Arrived, confirm, take
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.models import exact_json
@@ -31,7 +31,7 @@ from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.registrations import lookup as people
 from procomp_pay.storage.webhooks import inbox as queues
-from procomp_pay.storage.webhooks.intake import Arrival, put_in
+from procomp_pay.storage.webhooks.intake import IncomingEvent, insert_events
 
 log = logging.getLogger(__name__)
 
@@ -84,80 +84,82 @@ def read_sum(text: str) -> Money | None:
         return None
 
 
-async def check(desk: Desk, ask: BillAsk) -> BillAnswer:
+async def check(ctx: AppContext, ask: BillAsk) -> BillAnswer:
     """Whether the account can be paid now, and how much is due. The sum that Kaspi names is a placeholder."""
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         account = await find(session, ask.account)
-        found = await standing(session, account)
+        found = await account_status(session, account)
     return BillAnswer(ask.txn_id, found.result, found.comment, money=found.due)
 
 
-async def pay(desk: Desk, ask: BillAsk) -> BillAnswer:
+async def pay(ctx: AppContext, ask: BillAsk) -> BillAnswer:
     """Take the money. When this returns, it is durable.
 
     :raises DatabaseUnavailable: nothing was written: Kaspi must ask again.
     """
-    return await retrying(lambda: _pay(desk, ask))
+    return await retrying(lambda: _pay(ctx, ask))
 
 
-async def _pay(desk: Desk, ask: BillAsk) -> BillAnswer:
-    async with desk.db.writing() as session:
-        arrival = Arrival(
-            id=desk.new_id(),
+async def _pay(ctx: AppContext, ask: BillAsk) -> BillAnswer:
+    async with ctx.db.writing() as session:
+        arrival = IncomingEvent(
+            id=ctx.new_id(),
             provider=PROVIDER,
             event_id=ask.txn_id,
             type="pay",
-            payload_enc=desk.keyring.encrypt(exact_json.dumps({"ask": ask.document()})),
-            occurred_at=int(_when(desk, ask).timestamp()),
+            payload_enc=ctx.keyring.encrypt(exact_json.dumps({"ask": ask.document()})),
+            occurred_at=int(_when(ctx, ask).timestamp()),
         )
         # a twin of the same txn_id waits here for the first one's commit
-        if not await put_in(session, [arrival], desk.clock()):
-            return await _answered_before(session, desk, ask)
+        if not await insert_events(session, [arrival], ctx.clock()):
+            return await _answered_before(session, ctx, ask)
         row = await queues.of_event(session, PROVIDER, ask.txn_id)
-        answer = await _take(session, desk, ask, row)
+        answer = await _take(session, ctx, ask, row)
         said = {"result": answer.result.value, "comment": answer.comment, "prv_txn": answer.prv_txn}
         kept = {"ask": ask.document(), "answer": said}
-        row.payload_enc = desk.keyring.encrypt(exact_json.dumps(kept))
-        row.attempts, row.handled_at, row.next_attempt_at = 1, desk.clock(), None
+        row.payload_enc = ctx.keyring.encrypt(exact_json.dumps(kept))
+        row.attempts, row.handled_at, row.next_attempt_at = 1, ctx.clock(), None
         return answer
 
 
-def _when(desk: Desk, ask: BillAsk) -> datetime:
-    now = desk.clock()
+def _when(ctx: AppContext, ask: BillAsk) -> datetime:
+    now = ctx.clock()
     return ask.at if ask.at is not None and abs(ask.at - now) <= _CLOCKS else now
 
 
-async def _take(session: AsyncSession, desk: Desk, ask: BillAsk, row: WebhookEvent) -> BillAnswer:
+async def _take(session: AsyncSession, ctx: AppContext, ask: BillAsk, row: WebhookEvent) -> BillAnswer:
     prv_txn = _our_number(row.id)
     account = await find(session, ask.account)
     if account is None or account.fee is None or ask.money is None:
         row.state = EventState.FOREIGN
         why = _why_not(account, ask)
         found = {**ask.document(), "why": why[1]}
-        await keep_unapplied(session, desk, PROVIDER, ask.txn_id, found)
+        await keep_unapplied(session, ctx, PROVIDER, ask.txn_id, found)
         return BillAnswer(ask.txn_id, why[0], why[1], prv_txn, ask.money)
-    row.payment_id = await _apply(session, desk, account, account.fee, ask)
+    row.payment_id = await _apply(session, ctx, account, account.fee, ask)
     row.state = EventState.DONE
     return BillAnswer(ask.txn_id, Result.OK, "OK", prv_txn, ask.money)
 
 
-async def _apply(session: AsyncSession, desk: Desk, account: Account, fee: Money, ask: BillAsk) -> str:
+async def _apply(session: AsyncSession, ctx: AppContext, account: Account, fee: Money, ask: BillAsk) -> str:
     """The payment that the money became."""
     if ask.money is None:
         raise ValueError("money is applied that nobody can read")
-    arrived = Arrived(ask.txn_id, ask.money, _when(desk, ask))
+    arrived = Arrived(ask.txn_id, ask.money, _when(ctx, ask))
     # a clerk who types this number at the same moment holds this lock, or waits for it
     await people.participant(session, account.who.id, lock=True)
     used = await numbers.used_by(session, canonical(ask.txn_id))
     if used is not None and await numbers.participant_of(session, used.payment_id) == account.who.id:
-        return await confirm(session, desk, used, arrived)  # a clerk was faster: the same money
-    return await take(session, desk, account, Charge(fee, fee), arrived)
+        return await confirm(session, ctx, used, arrived)  # a clerk was faster: the same money
+    return await take(session, ctx, account, Charge(fee, fee), arrived)
 
 
-async def apply_again(session: AsyncSession, desk: Desk, row: WebhookEvent) -> tuple[str | None, EventState]:
+async def apply_again(
+    session: AsyncSession, ctx: AppContext, row: WebhookEvent
+) -> tuple[str | None, EventState]:
     """What the inbox does with a ``pay`` that an operator replays: the account may be known by now. What
     Kaspi was answered stays."""
-    kept = exact_json.loads(desk.keyring.decrypt(row.payload_enc))
+    kept = exact_json.loads(ctx.keyring.decrypt(row.payload_enc))
     before = kept.get("ask")
     if row.payment_id is not None or before is None:
         return row.payment_id, EventState.DONE if row.payment_id else EventState.FOREIGN
@@ -166,27 +168,27 @@ async def apply_again(session: AsyncSession, desk: Desk, row: WebhookEvent) -> t
     account = await find(session, ask.account)
     if account is None or account.fee is None or ask.money is None:
         return None, EventState.FOREIGN
-    return await _apply(session, desk, account, account.fee, ask), EventState.DONE
+    return await _apply(session, ctx, account, account.fee, ask), EventState.DONE
 
 
-async def keep_unreadable(desk: Desk, query: str) -> None:
+async def keep_unreadable(ctx: AppContext, query: str) -> None:
     """Money was taken, and nobody can read for whom: the request itself is kept, for a person."""
     event_id = hashlib.sha256(query.encode("utf-8", "replace")).hexdigest()
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in query[:2000])
-    arrival = Arrival(
-        id=desk.new_id(),
+    arrival = IncomingEvent(
+        id=ctx.new_id(),
         provider=PROVIDER,
         event_id=event_id,
         type="unreadable",
-        payload_enc=desk.keyring.encrypt(exact_json.dumps({"query": shown})),
-        occurred_at=int(desk.clock().timestamp()),
+        payload_enc=ctx.keyring.encrypt(exact_json.dumps({"query": shown})),
+        occurred_at=int(ctx.clock().timestamp()),
     )
-    async with desk.db.writing() as session:
-        if await put_in(session, [arrival], desk.clock()):
+    async with ctx.db.writing() as session:
+        if await insert_events(session, [arrival], ctx.clock()):
             row = await queues.of_event(session, PROVIDER, event_id)
             row.state, row.attempts, row.next_attempt_at = EventState.FOREIGN, 1, None
-            row.handled_at = desk.clock()
-            await keep_unapplied(session, desk, PROVIDER, event_id, {"query": shown[:300]})
+            row.handled_at = ctx.clock()
+            await keep_unapplied(session, ctx, PROVIDER, event_id, {"query": shown[:300]})
 
 
 def _why_not(account: Account | None, ask: BillAsk) -> tuple[Result, str]:
@@ -197,9 +199,9 @@ def _why_not(account: Account | None, ask: BillAsk) -> tuple[Result, str]:
     return Result.OTHER, "The tournament has no fee in tenge"
 
 
-async def _answered_before(session: AsyncSession, desk: Desk, ask: BillAsk) -> BillAnswer:
+async def _answered_before(session: AsyncSession, ctx: AppContext, ask: BillAsk) -> BillAnswer:
     row = await queues.of_event(session, PROVIDER, ask.txn_id)
-    kept = exact_json.loads(desk.keyring.decrypt(row.payload_enc))
+    kept = exact_json.loads(ctx.keyring.decrypt(row.payload_enc))
     before, said = kept["ask"], kept["answer"]
     if (before["account"], before["sum"]) != (ask.account, ask.sum_text):
         log.error("Kaspi sent txn_id %s twice with different contents", ask.txn_id)
@@ -209,8 +211,8 @@ async def _answered_before(session: AsyncSession, desk: Desk, ask: BillAsk) -> B
             row.payment_id,
             {"first": before, "again": ask.document()},
             key=f"{PROVIDER}:{ask.txn_id}",
-            row_id=desk.new_id(),
-            now=desk.clock(),
+            row_id=ctx.new_id(),
+            now=ctx.clock(),
         )
     money = read_sum(str(before["sum"]))
     return BillAnswer(ask.txn_id, Result(said["result"]), said["comment"], said["prv_txn"], money)

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain import payment_code as short_code
+from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus, PaymentStatus
@@ -45,7 +45,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AccountStatus:
     """What ``check`` answers; ``due`` where it can be paid."""
 
     result: Result
@@ -72,36 +72,36 @@ async def find(session: AsyncSession, account: str) -> Account | None:
 
 async def _by_code(session: AsyncSession, text: str) -> str | None:
     try:
-        payment_id = await payments.find_by_code(session, short_code.read(text))
+        payment_id = await payments.find_by_code(session, payment_code.read(text))
     except NotFound:
         return None
     return None if payment_id is None else await numbers.participant_of(session, payment_id)
 
 
-async def standing(session: AsyncSession, account: Account | None) -> Standing:
+async def account_status(session: AsyncSession, account: Account | None) -> AccountStatus:
     """Whether the fee can be paid by bill now. Everything that could go wrong is refused here."""
     if account is None:
-        return Standing(Result.NO_ACCOUNT, "There is no such account")
+        return AccountStatus(Result.NO_ACCOUNT, "There is no such account")
     no = _refused(account) or await _in_the_way(session, account.who.id)
-    return no or Standing(Result.OK, account.shown, account.fee)
+    return no or AccountStatus(Result.OK, account.shown, account.fee)
 
 
-def _refused(account: Account) -> Standing | None:
+def _refused(account: Account) -> AccountStatus | None:
     who = account.who
     if who.status is ParticipantStatus.CANCELLED:
-        return Standing(Result.CANCELLED, "The registration is cancelled")
+        return AccountStatus(Result.CANCELLED, "The registration is cancelled")
     if who.status is ParticipantStatus.PAID or who.payment_id is not None:
-        return Standing(Result.PAID, "The fee is paid already")
+        return AccountStatus(Result.PAID, "The fee is paid already")
     if account.fee is None:
-        return Standing(Result.OTHER, "The tournament has no fee in tenge")
+        return AccountStatus(Result.OTHER, "The tournament has no fee in tenge")
     return None
 
 
-async def _in_the_way(session: AsyncSession, participant_id: str) -> Standing | None:
-    if await queues.undecided(session, participant_id, OPEN_STATUSES) is not None:
-        return Standing(Result.OTHER, "Money of another amount came: ask at the desk")
+async def _in_the_way(session: AsyncSession, participant_id: str) -> AccountStatus | None:
+    if await queues.payment_awaiting_decision(session, participant_id, OPEN_STATUSES) is not None:
+        return AccountStatus(Result.OTHER, "Money of another amount came: ask at the desk")
     for payment_id in await payments.open_ids(session, participant_id):
-        held = await payments.hold(session, payment_id, lock=False)
-        if held.payment.status is PaymentStatus.PROCESSING:
-            return Standing(Result.IN_PROGRESS, "Another payment is being confirmed right now")
+        locked = await payments.load_payment(session, payment_id)
+        if locked.payment.status is PaymentStatus.PROCESSING:
+            return AccountStatus(Result.IN_PROGRESS, "Another payment is being confirmed right now")
     return None

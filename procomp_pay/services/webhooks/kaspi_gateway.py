@@ -10,20 +10,20 @@ from datetime import UTC, datetime, timedelta
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.errors import BadSignature, NotYet, Refused
-from procomp_pay.domain.events import Fact, News, Source
+from procomp_pay.domain.errors import BadSignature, Refused, RetryLater
+from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
-from procomp_pay.providers.kaspi.gateway_callback import CallbackNews, read_callback, type_of
-from procomp_pay.services.context import Desk
-from procomp_pay.services.settlement import side_effects as ledger
-from procomp_pay.services.settlement.apply import settle_in
+from procomp_pay.providers.kaspi.gateway_callback import ParsedCallback, read_callback, type_of
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.settlement import side_effects
+from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.unapplied import keep_unapplied
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import repository as payments
-from procomp_pay.storage.payments.repository import Held
-from procomp_pay.storage.webhooks.intake import Arrival, put_in
+from procomp_pay.storage.payments.repository import OrmLockedPayment
+from procomp_pay.storage.webhooks.intake import IncomingEvent, insert_events
 
 PROVIDER = "kaspi"
 #: Where gateways put the signature and, some of them, the time at which they made it.
@@ -78,7 +78,7 @@ def _stated(text: str) -> datetime:
 
 
 async def receive_callback(
-    desk: Desk, body: bytes, signatures: Sequence[str], times: Sequence[str], secret: str | None
+    ctx: AppContext, body: bytes, signatures: Sequence[str], times: Sequence[str], secret: str | None
 ) -> bool:
     """Check the signature and store the callback. When this returns, it is durable.
 
@@ -87,7 +87,7 @@ async def receive_callback(
     :returns: False where it was in the inbox already.
     :raises BadSignature: nothing is stored. :raises Refused: signed, but not a JSON object.
     """
-    _verify(body, signatures, times, secret, desk.clock())
+    _verify(body, signatures, times, secret, ctx.clock())
     try:
         document = exact_json.loads(body.decode("utf-8"))
     except ValueError:
@@ -95,75 +95,77 @@ async def receive_callback(
     if not isinstance(document, dict):
         raise Refused("The callback is not a JSON object")
     news = read_callback(document)
-    arrival = Arrival(
-        id=desk.new_id(),
+    arrival = IncomingEvent(
+        id=ctx.new_id(),
         provider=PROVIDER,
         event_id=hashlib.sha256(body).hexdigest(),
         type=type_of(document),
-        payload_enc=desk.keyring.encrypt(body.decode("utf-8")),
-        occurred_at=int(((news.at if news else None) or desk.clock()).timestamp()),
+        payload_enc=ctx.keyring.encrypt(body.decode("utf-8")),
+        occurred_at=int(((news.at if news else None) or ctx.clock()).timestamp()),
     )
-    async with desk.db.writing() as session:
-        return bool(await put_in(session, [arrival], desk.clock()))
+    async with ctx.db.writing() as session:
+        return bool(await insert_events(session, [arrival], ctx.clock()))
 
 
 async def apply_callback(
-    session: AsyncSession, desk: Desk, row: WebhookEvent
+    session: AsyncSession, ctx: AppContext, row: WebhookEvent
 ) -> tuple[str | None, EventState]:
     """What the inbox does with one callback, in its transaction.
 
-    :raises NotYet: its payment is not known yet; it is tried again.
+    :raises RetryLater: its payment is not known yet; it is tried again.
     """
-    news = read_callback(exact_json.loads(desk.keyring.decrypt(row.payload_enc)))
-    if news is None or (news.news is None and not news.went_back):
+    news = read_callback(exact_json.loads(ctx.keyring.decrypt(row.payload_enc)))
+    if news is None or (news.event_type is None and not news.refunded):
         return None, EventState.IGNORED
-    held = await _whose(session, news)
-    if held is None or not held.detail.channel.is_kaspi:
-        if held is None and row.attempts < _PATIENT_FOR:
-            raise NotYet("No payment of ours has this id at the gateway yet")
-        if news.news is News.SUCCEEDED or news.went_back:
-            await keep_unapplied(session, desk, PROVIDER, row.event_id, _shown(news))
+    locked = await _whose(session, news)
+    if locked is None or not locked.detail.channel.is_kaspi:
+        if locked is None and row.attempts < _PATIENT_FOR:
+            raise RetryLater("No payment of ours has this id at the gateway yet")
+        if news.event_type is EventType.SUCCEEDED or news.refunded:
+            await keep_unapplied(session, ctx, PROVIDER, row.event_id, _shown(news))
         return None, EventState.FOREIGN
-    if news.went_back:
-        await _went_back(session, desk, held, news, row)
+    if news.refunded:
+        await _went_back(session, ctx, locked, news, row)
     else:
-        await settle_in(session, desk, _fact(desk, held, news, row), held)
-    return held.payment.id, EventState.DONE
+        await apply_event_in(session, ctx, _fact(ctx, locked, news, row), locked)
+    return locked.payment.id, EventState.DONE
 
 
-async def _whose(session: AsyncSession, news: CallbackNews) -> Held | None:
+async def _whose(session: AsyncSession, news: ParsedCallback) -> OrmLockedPayment | None:
     payment_id = news.ours if news.ours and await payments.exists(session, news.ours) else None
     payment_id = payment_id or await payments.find_id(session, news.ids)
-    return None if payment_id is None else await payments.hold(session, payment_id)
+    return None if payment_id is None else await payments.lock_payment(session, payment_id)
 
 
-def _fact(desk: Desk, held: Held, news: CallbackNews, row: WebhookEvent) -> Fact:
-    return Fact(
-        payment_id=held.payment.id,
-        news=news.news or News.PROCESSING,
-        at=min(row.occurred_at, desk.clock()),
+def _fact(ctx: AppContext, locked: OrmLockedPayment, news: ParsedCallback, row: WebhookEvent) -> PaymentEvent:
+    return PaymentEvent(
+        payment_id=locked.payment.id,
+        event_type=news.event_type or EventType.PROCESSING,
+        at=min(row.occurred_at, ctx.clock()),
         source=Source.KASPI_CALLBACK,
         actor="gateway",
         source_id=row.event_id,
         money=news.money,
         money_unreadable=news.money_unreadable,
         ids=news.ids,
-        reason=None if news.news is News.SUCCEEDED else f"The gateway says: {news.status}"[:200],
+        reason=None if news.event_type is EventType.SUCCEEDED else f"The gateway says: {news.status}"[:200],
         final_at_provider=news.is_final,
     )
 
 
 async def _went_back(
-    session: AsyncSession, desk: Desk, held: Held, news: CallbackNews, row: WebhookEvent
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, news: ParsedCallback, row: WebhookEvent
 ) -> None:
     """Somebody gave money back at the gateway: how much it was is for a person to record."""
     key = f"{PROVIDER}:{row.event_id}"
     kind = DiscrepancyKind.REFUND_MISMATCH
-    await ledger.disagree(session, desk, held, kind, dict(_shown(news)), key)
-    await ledger.tell(session, desk, held, Topic.ALERT_REFUND, news.money or held.charged, once=key)
+    await side_effects.open_discrepancy(session, ctx, locked, kind, dict(_shown(news)), key)
+    await side_effects.enqueue_message(
+        session, ctx, locked, Topic.ALERT_REFUND, news.money or locked.charged, once=key
+    )
 
 
-def _shown(news: CallbackNews) -> dict[str, str | None]:
+def _shown(news: ParsedCallback) -> dict[str, str | None]:
     return {
         "payment": news.ours,
         "at_gateway": news.ids.kaspi_payment,

@@ -24,7 +24,7 @@ GENESIS = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class AuditRecord:
     """Who did what, on whose word.
 
     :param source: where it came from: ``stripe_webhook``, ``kaspi_status``, ``person`` …
@@ -41,7 +41,7 @@ class Deed:
     note: str | None = None
 
 
-async def append(session: AsyncSession, payment_id: str, deed: Deed, at: datetime) -> AuditEntry:
+async def append(session: AsyncSession, payment_id: str, record: AuditRecord, at: datetime) -> AuditEntry:
     """Add to a payment's chain. The caller holds the payment's row lock, so that the chain has one end."""
     last = (
         await session.exec(
@@ -51,7 +51,7 @@ async def append(session: AsyncSession, payment_id: str, deed: Deed, at: datetim
             .limit(1)
         )
     ).first()
-    entry = AuditEntry(**_linked(payment_id, last, deed, at))
+    entry = AuditEntry(**_linked(payment_id, last, record, at))
     session.add(entry)
     await session.flush()
     return entry
@@ -68,21 +68,23 @@ def _safe(name: str, value: Any) -> Any:
     return redact(value, cards=name == "failure_reason") if isinstance(value, str) else value
 
 
-def _linked(payment_id: str, last: tuple[int, str] | None, deed: Deed, at: datetime) -> dict[str, Any]:
+def _linked(
+    payment_id: str, last: tuple[int, str] | None, record: AuditRecord, at: datetime
+) -> dict[str, Any]:
     """The entry that follows the chain's ``last``."""
     seq, prev_hash = (last[0] + 1, last[1]) if last else (1, GENESIS)
     values = {
         "payment_id": payment_id,
         "seq": seq,
         "at": at,
-        "actor": deed.actor,
-        "source": deed.source,
-        "source_id": deed.source_id,
-        "request_id": deed.request_id,
-        "action": deed.action,
-        "before": _shown(deed.before),
-        "after": _shown(deed.after),
-        "note": redact(deed.note) if deed.note is not None else None,
+        "actor": record.actor,
+        "source": record.source,
+        "source_id": record.source_id,
+        "request_id": record.request_id,
+        "action": record.action,
+        "before": _shown(record.before),
+        "after": _shown(record.after),
+        "note": redact(record.note) if record.note is not None else None,
         "prev_hash": prev_hash,
     }
     return values | {"hash": _hash_of(values)}
@@ -103,9 +105,9 @@ class Chains:
         found = await connection.execute(statement, {"payments": payment_ids})
         return cls({payment_id: (seq, digest) for payment_id, seq, digest in found})
 
-    def add(self, payment_id: str, deed: Deed, at: datetime) -> None:
+    def add(self, payment_id: str, record: AuditRecord, at: datetime) -> None:
         """As :func:`append`; written by whoever holds the chains."""
-        entry = _linked(payment_id, self._ends.get(payment_id), deed, at)
+        entry = _linked(payment_id, self._ends.get(payment_id), record, at)
         self._ends[payment_id] = (entry["seq"], entry["hash"])
         self.added.append(entry)
 

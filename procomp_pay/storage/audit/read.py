@@ -30,7 +30,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ChainEndRow:
     """How a payment stands, and how far its chain reached at that moment."""
 
     status: str
@@ -88,7 +88,7 @@ async def _entries(db: PaymentDatabaseService, ids: list[int]) -> dict[int, Audi
         return await _entries(db, ids[:middle]) | await _entries(db, ids[middle:])
 
 
-async def standings(db: PaymentDatabaseService, payment_ids: list[str]) -> dict[str, Standing]:
+async def chain_end_rows(db: PaymentDatabaseService, payment_ids: list[str]) -> dict[str, ChainEndRow]:
     """How payments stand, by id, each with its chain's end as of the same moment."""
     if not payment_ids:
         return {}
@@ -103,7 +103,7 @@ async def standings(db: PaymentDatabaseService, payment_ids: list[str]) -> dict[
     )
     async with db.reading() as session:
         rows = (await session.exec(query)).all()
-    return {key: Standing(status.value, refunded, seq or 0) for key, status, refunded, seq in rows}
+    return {key: ChainEndRow(status.value, refunded, seq or 0) for key, status, refunded, seq in rows}
 
 
 async def without_chain(db: PaymentDatabaseService, payment_id: str | None = None) -> AsyncIterator[str]:

@@ -23,7 +23,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.storage.database import sqlite, urls
 from procomp_pay.storage.database.errors import DatabaseBusy, translate
 from procomp_pay.storage.models.types import EXACT_JSON_ENGINE
-from procomp_pay.storage.webhooks.intake import Arrivals
+from procomp_pay.storage.webhooks.intake import WebhookIntake
 
 #: A pooled connection that lay unused for longer (seconds) is asked whether it lives before it is given out.
 _STALE_S = 5.0
@@ -53,7 +53,7 @@ class PaymentDatabaseService:
             self._writer = self._engine
         self._turn = asyncio.Lock()
         #: Events that arrive at the same time share a commit.
-        self.arrivals = Arrivals(self)
+        self.intake = WebhookIntake(self)
 
     def is_sqlite(self) -> bool:
         """Whether the database is a SQLite file (then there is one writer at a time)."""

@@ -47,7 +47,7 @@ class WebhookEvent(Row, table=True):
     handled_at: datetime | None = Field(default=None, sa_column=moment("handled_at", null=True))
 
 
-class Feed(Row, table=True):
+class EventCursor(Row, table=True):
     """How far a provider's list of events was read, by its own clock: everything before is in the inbox."""
 
     __tablename__ = "pay_feed"

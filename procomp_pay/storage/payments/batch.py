@@ -1,6 +1,6 @@
 """Many payments in one transaction: read and locked by one statement, written by one for each table.
 
-The door works on a :class:`Holding` and does not know whether it is one of
+The door works on a :class:`LockedPayment` and does not know whether it is one of
 many. Here its rows are plain objects, without the ORM's bookkeeping for each read and each assignment, and
 what the door writes beside them (audit entries, messages) is put down for the :class:`Batch`'s end.
 """
@@ -18,13 +18,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, inspect, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.storage.audit.chain import Chains, Deed
+from procomp_pay.storage.audit.chain import AuditRecord, Chains
 from procomp_pay.storage.database.bulk_write import insert_all, update_all
 from procomp_pay.storage.models.columns import Row, among
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import OutboxMessage
-from procomp_pay.storage.payments.locked_payment import DetailLine, Holding, ParticipantLine, PaymentLine
+from procomp_pay.storage.payments.locked_payment import DetailRow, LockedPayment, ParticipantRow, PaymentRow
 
 
 class _Lines:
@@ -55,16 +55,16 @@ class Batch:
     """The payments that a transaction has in hand, and what it writes at its end."""
 
     def __init__(self) -> None:
-        self.held: dict[str, HeldOfMany] = {}
+        self.locked: dict[str, BatchedPayment] = {}
         self.chains = Chains({})
         self.messages: list[dict[str, Any]] = []
-        self._payments = _Lines(Payment, PaymentLine)
-        self._details = _Lines(PaymentDetail, DetailLine)
-        self._people = _Lines(Participant, ParticipantLine)
+        self._payments = _Lines(Payment, PaymentRow)
+        self._details = _Lines(PaymentDetail, DetailRow)
+        self._people = _Lines(Participant, ParticipantRow)
 
-    def take(self, payment: PaymentLine, detail: DetailLine, who: ParticipantLine) -> None:
+    def take(self, payment: PaymentRow, detail: DetailRow, who: ParticipantRow) -> None:
         """One more payment."""
-        self.held[payment.id] = HeldOfMany(payment, detail, who, self)
+        self.locked[payment.id] = BatchedPayment(payment, detail, who, self)
         self._payments.take(payment)
         self._details.take(detail)
         self._people.take(who)
@@ -78,25 +78,25 @@ class Batch:
 
 
 @dataclass(slots=True)
-class HeldOfMany(Holding):
+class BatchedPayment(LockedPayment):
     """One payment of a batch."""
 
-    payment: PaymentLine
-    detail: DetailLine
-    participant: ParticipantLine
+    payment: PaymentRow
+    detail: DetailRow
+    participant: ParticipantRow
     batch: Batch
 
-    async def note(self, session: AsyncSession, deed: Deed, at: datetime) -> None:  # noqa: ARG002
-        self.batch.chains.add(self.payment.id, deed, at)
+    async def append_audit_entry(self, session: AsyncSession, record: AuditRecord, at: datetime) -> None:  # noqa: ARG002
+        self.batch.chains.add(self.payment.id, record, at)
 
-    async def tell(self, session: AsyncSession, message: dict[str, Any]) -> None:  # noqa: ARG002
+    async def enqueue_message(self, session: AsyncSession, message: dict[str, Any]) -> None:  # noqa: ARG002
         self.batch.messages.append(message)
 
-    async def hurry_others(self, session: AsyncSession, now: datetime) -> None:
+    async def poll_other_payments_now(self, session: AsyncSession, now: datetime) -> None:
         """One of many has no others."""
 
 
-async def hold_many(session: AsyncSession, payment_ids: Collection[str]) -> Batch:
+async def lock_payments(session: AsyncSession, payment_ids: Collection[str]) -> Batch:
     """The payments that can be had at once, locked as :func:`hold` locks one,
     and their details with them.
 
@@ -111,26 +111,26 @@ async def hold_many(session: AsyncSession, payment_ids: Collection[str]) -> Batc
     connection = await session.connection()
     found = await connection.execute(_locking(postgresql), {"payments": list(payment_ids)})
     rows = [
-        (PaymentLine(*row[:_DETAIL]), DetailLine(*row[_DETAIL:_WHO]), ParticipantLine(*row[_WHO:]))
+        (PaymentRow(*row[:_DETAIL]), DetailRow(*row[_DETAIL:_WHO]), ParticipantRow(*row[_WHO:]))
         for row in found
     ]
     rivals = await _rivals(session, postgresql, [detail for _, detail, _ in rows])
     for payment, detail, who in rows:
         if who.id not in rivals:
             batch.take(payment, detail, who)
-    batch.chains = await Chains.read(session, list(batch.held))
+    batch.chains = await Chains.read(session, list(batch.locked))
     return batch
 
 
-_DETAIL = len(fields(PaymentLine))
-_WHO = _DETAIL + len(fields(DetailLine))
+_DETAIL = len(fields(PaymentRow))
+_WHO = _DETAIL + len(fields(DetailRow))
 
 
 @lru_cache
 def _locking(postgresql: bool) -> Select[Any]:
     """All three are locked, so that each is read as it is now, not as it was when the statement began."""
     payment, detail, who = (inspect(table).columns for table in (Payment, PaymentDetail, Participant))
-    chosen = [*_of(payment, PaymentLine), *_of(detail, DetailLine), *_of(who, ParticipantLine)]
+    chosen = [*_of(payment, PaymentRow), *_of(detail, DetailRow), *_of(who, ParticipantRow)]
     return (
         select(*chosen)
         .join_from(payment.id.table, detail.payment_id.table, detail.payment_id == payment.id)
@@ -145,7 +145,7 @@ def _of(columns: Any, kind: type[Any]) -> Iterable[ColumnElement[Any]]:
     return (columns[each.name] for each in fields(kind))
 
 
-async def _rivals(session: AsyncSession, postgresql: bool, details: list[DetailLine]) -> set[str]:
+async def _rivals(session: AsyncSession, postgresql: bool, details: list[DetailRow]) -> set[str]:
     """The participants of several payments that are open or in hand. They are locked: nobody adds a payment
     of theirs meanwhile, and what was added before is seen by a statement that begins now."""
     connection = await session.connection()

@@ -13,14 +13,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
-from procomp_pay.domain.transitions import Standing
-from procomp_pay.storage.audit.chain import Deed
+from procomp_pay.domain.transitions import PaymentSnapshot
+from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 
 
 @dataclass(slots=True)
-class PaymentLine:
+class PaymentRow:
     """What the door reads and writes of a ``"Payment"``, where many are in hand: the attributes of
     :class:`~procomp_pay.storage.models.platform.Payment` without the ORM behind them."""
 
@@ -39,7 +39,7 @@ class PaymentLine:
 
 
 @dataclass(slots=True)
-class DetailLine:
+class DetailRow:
     """The same of a ``pay_payment_detail``."""
 
     payment_id: str
@@ -65,7 +65,7 @@ class DetailLine:
 
 
 @dataclass(slots=True)
-class ParticipantLine:
+class ParticipantRow:
     """The same of a ``"Participant"``."""
 
     id: str
@@ -76,24 +76,24 @@ class ParticipantLine:
 
 
 @dataclass(slots=True)
-class Holding(ABC):
+class LockedPayment(ABC):
     """A payment with its detail and participant, who is ``None`` where the platform removed him.
 
     What is assigned to the rows is written at the transaction's end at the latest.
     """
 
-    payment: Payment | PaymentLine
-    detail: PaymentDetail | DetailLine
-    participant: Participant | ParticipantLine | None
+    payment: Payment | PaymentRow
+    detail: PaymentDetail | DetailRow
+    participant: Participant | ParticipantRow | None
 
     @property
     def charged(self) -> Money:
         return Money(self.detail.charged_amount, self.detail.charged_currency)
 
-    def standing(self) -> Standing:
+    def snapshot(self) -> PaymentSnapshot:
         """The payment as the rules see it."""
         payment, detail, who = self.payment, self.detail, self.participant
-        return Standing(
+        return PaymentSnapshot(
             payment_id=payment.id,
             status=payment.status,
             charged=self.charged,
@@ -108,13 +108,13 @@ class Holding(ABC):
         )
 
     @abstractmethod
-    async def note(self, session: AsyncSession, deed: Deed, at: datetime) -> None:
+    async def append_audit_entry(self, session: AsyncSession, record: AuditRecord, at: datetime) -> None:
         """Add to the payment's audit chain."""
 
     @abstractmethod
-    async def tell(self, session: AsyncSession, message: dict[str, Any]) -> None:
+    async def enqueue_message(self, session: AsyncSession, message: dict[str, Any]) -> None:
         """Leave a row of the outbox, once."""
 
     @abstractmethod
-    async def hurry_others(self, session: AsyncSession, now: datetime) -> None:
+    async def poll_other_payments_now(self, session: AsyncSession, now: datetime) -> None:
         """Make the participant's other open payments due: one of them has settled the fee."""

@@ -10,7 +10,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import NotFound
-from procomp_pay.domain.refunds import RefundNews, RefundState
+from procomp_pay.domain.refunds import RefundEvent, RefundState
 from procomp_pay.storage.database import claim_due as claims
 from procomp_pay.storage.models.payments import Refund
 
@@ -43,7 +43,7 @@ def amounts(refunds: list[Refund]) -> list[tuple[RefundState, Decimal]]:
     return [(each.state, each.amount) for each in refunds]
 
 
-def match(refunds: list[Refund], news: RefundNews) -> Refund | None:
+def match(refunds: list[Refund], news: RefundEvent) -> Refund | None:
     """The refund that the news is about: by our id, else by the provider's."""
     for each in refunds:
         if each.id == news.refund_id:

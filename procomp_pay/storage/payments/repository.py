@@ -10,7 +10,7 @@ from typing import Any
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain import payment_code as short_code
+from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.events import ProviderIds
 from procomp_pay.domain.states import PaymentStatus
@@ -19,24 +19,26 @@ from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import OutboxMessage
-from procomp_pay.storage.payments.locked_payment import Holding
+from procomp_pay.storage.payments.locked_payment import LockedPayment
 
 
 @dataclass(slots=True)
-class Held(Holding):
+class OrmLockedPayment(LockedPayment):
     """One payment, its rows the session's: what is assigned to them is flushed as ever."""
 
     payment: Payment
     detail: PaymentDetail
     participant: Participant | None
 
-    async def note(self, session: AsyncSession, deed: audit.Deed, at: datetime) -> None:
-        await audit.append(session, self.payment.id, deed, at)
+    async def append_audit_entry(
+        self, session: AsyncSession, record: audit.AuditRecord, at: datetime
+    ) -> None:
+        await audit.append(session, self.payment.id, record, at)
 
-    async def tell(self, session: AsyncSession, message: dict[str, Any]) -> None:
+    async def enqueue_message(self, session: AsyncSession, message: dict[str, Any]) -> None:
         await insert_once(session, OutboxMessage, message)
 
-    async def hurry_others(self, session: AsyncSession, now: datetime) -> None:
+    async def poll_other_payments_now(self, session: AsyncSession, now: datetime) -> None:
         others = await session.exec(
             select(PaymentDetail).where(
                 PaymentDetail.participant_id == self.detail.participant_id,
@@ -48,7 +50,7 @@ class Held(Holding):
             detail.next_poll_at = now
 
 
-async def hold(session: AsyncSession, payment_id: str, *, lock: bool = True) -> Held:
+async def lock_payment(session: AsyncSession, payment_id: str, *, lock: bool = True) -> OrmLockedPayment:
     """A payment with its rows, locked until the transaction ends: first the payment, then its participant.
 
     :raises NotFound: no such payment, or one that this desk did not take.
@@ -60,14 +62,21 @@ async def hold(session: AsyncSession, payment_id: str, *, lock: bool = True) -> 
     participant = await session.get(
         Participant, detail.participant_id, with_for_update=lock, populate_existing=True
     )
-    return Held(payment, detail, participant)
+    return OrmLockedPayment(payment, detail, participant)
 
 
-async def heir_of(session: AsyncSession, held: Held) -> Held | None:
+async def load_payment(session: AsyncSession, payment_id: str) -> OrmLockedPayment:
+    """Return the payment as :func:`lock_payment` does, read without a lock."""
+    return await lock_payment(session, payment_id, lock=False)
+
+
+async def find_replacement_payment(
+    session: AsyncSession, locked: OrmLockedPayment
+) -> OrmLockedPayment | None:
     """The participant's other payment that settles the fee now that ``held`` does not: the oldest of which
     nothing went back. ``None`` too where another transaction has it: nobody waits for it under these locks.
     """
-    who = held.participant
+    who = locked.participant
     if who is None or who.payment_id is not None:
         return None
     found = await session.exec(
@@ -76,7 +85,7 @@ async def heir_of(session: AsyncSession, held: Held) -> Held | None:
         .where(
             PaymentDetail.participant_id == who.id,
             PaymentDetail.refunded_amount == 0,
-            Payment.id != held.payment.id,
+            Payment.id != locked.payment.id,
             Payment.tournament_id == who.tournament_id,
             Payment.status == PaymentStatus.COMPLETED,
         )
@@ -85,7 +94,7 @@ async def heir_of(session: AsyncSession, held: Held) -> Held | None:
         .with_for_update(skip_locked=True, of=Payment)
     )
     row = found.first()
-    return None if row is None else Held(row[0], row[1], who)
+    return None if row is None else OrmLockedPayment(row[0], row[1], who)
 
 
 async def find_id(session: AsyncSession, ids: ProviderIds) -> str | None:
@@ -112,7 +121,7 @@ async def find_by_code(session: AsyncSession, code: str) -> str | None:
 
 async def free_code(session: AsyncSession, payment_id: str) -> str:
     """The first of a new payment's codes that no other payment has."""
-    for code in short_code.candidates(payment_id):
+    for code in payment_code.candidates(payment_id):
         if await find_by_code(session, code) is None:
             return code
     raise AssertionError("the candidates never end")

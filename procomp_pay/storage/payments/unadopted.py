@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, literal, tuple_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.storage.audit.chain import Chains, Deed
+from procomp_pay.storage.audit.chain import AuditRecord, Chains
 from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.database.insert_once import insert_all_once, insert_returning
 from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail, Refund
@@ -76,7 +76,7 @@ async def write(
     details: list[dict[str, Any]],
     operations: list[dict[str, Any]],
     refunds: list[dict[str, Any]],
-    deeds: Sequence[tuple[str, Deed]],
+    records: Sequence[tuple[str, AuditRecord]],
     now: datetime,
 ) -> None:
     """Write what the desk keeps of them, with an audit entry for each.
@@ -93,8 +93,8 @@ async def write(
             next_step="procomp-pay db adopt",
         )
     await insert_all_once(session, Refund, refunds)
-    chains = await Chains.read(session, [payment_id for payment_id, _ in deeds])
-    for payment_id, deed in deeds:
-        chains.add(payment_id, deed, now)
+    chains = await Chains.read(session, [payment_id for payment_id, _ in records])
+    for payment_id, record in records:
+        chains.add(payment_id, record, now)
     if chains.added:
         await (await session.connection()).execute(insert(AuditEntry), chains.added)

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from procomp_pay.domain.reconciliation.records import Stand, Theirs
+from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
 from procomp_pay.domain.reconciliation.statement_line import Blocks, LineBlock, LineKind, StatementLine
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.storage.reconciliation import staging_sql as sql
@@ -35,7 +35,9 @@ BATCH = 5000
 
 
 class StagedRow(NamedTuple):
-    """A row of the provider's side. ``match`` is what finds our payment; the rest as in :class:`Theirs`."""
+    """A row of the provider's side. ``match`` is what finds our payment; the rest as in
+    :class:`ProviderRecord`.
+    """
 
     kind: str
     ref: str
@@ -60,7 +62,7 @@ class Scope:
     until: datetime
 
 
-class Suspect(NamedTuple):
+class Candidate(NamedTuple):
     """Something worth judging: a payment of ours, or where ``payment_id`` is None, of nobody's."""
 
     key: str
@@ -97,9 +99,11 @@ class Staging:
     async def load_statement(
         self, lines: Iterable[StatementLine], seen: Callable[[int], None] = lambda _: None
     ) -> None:
-        """As :meth:`load_lines`, in blocks where file and database can: a third of the time for a million.
+        """As :meth:`load_lines`, in blocks where file and database can: a third of the time for a
+        million.
 
-        :raises NotPlain: it must be read line by line; :meth:`find_suspects` may say so too. These tables are
+        :raises NotPlain: it must be read line by line; :meth:`find_candidates` may say so too.
+        These tables are
             of no use any more.
         """
         quick: Callable[[], Blocks] | None = getattr(lines, "quick", None)
@@ -164,7 +168,7 @@ class Staging:
         """The times of the first and the last of a statement's lines about money of payments."""
         return None if self._first is None or self._last is None else (self._first, self._last)
 
-    async def find_suspects(self, scope: Scope, *, books_alone: bool) -> int:
+    async def find_candidates(self, scope: Scope, *, books_alone: bool) -> int:
         """Fill the table of suspects: all that the join does not clear. How many there are.
 
         :param books_alone: also what does not agree within our books, whatever the provider says.
@@ -185,7 +189,7 @@ class Staging:
     async def _find_suspects(self, scope: Scope, *, books_alone: bool) -> int:
         engine = self._engine
         window = {"since": engine.millis(scope.since), "until": engine.millis(scope.until)}
-        statements = sql.suspects(self._provider, full_join=engine.has_full_join)
+        statements = sql.candidates(self._provider, full_join=engine.has_full_join)
         for statement in statements + (sql.alone(self._provider) if books_alone else []):
             await engine.run(statement, {name: v for name, v in window.items() if f":{name}" in statement})
         if (names := self._names.repeated) is None:
@@ -216,27 +220,27 @@ class Staging:
             await fit_by_amount_and_time(engine)
 
     async def knows_any(self) -> bool:
-        """Whether a line is of a payment of ours, or could be; after :meth:`find_suspects`."""
+        """Whether a line is of a payment of ours, or could be; after :meth:`find_candidates`."""
         [known] = await self._engine.rows(sql.KNOWS_ANY, {})
         return bool(known[0])
 
-    async def suspect_payments(self, payment_ids: Iterable[str]) -> None:
+    async def candidate_payments(self, payment_ids: Iterable[str]) -> None:
         """Have these payments judged too, whatever the join says."""
         for payment_id in payment_ids:
             await self._engine.run("INSERT INTO suspect VALUES (:id, NULL)", {"id": payment_id})
 
-    async def pages(self, size: int) -> AsyncIterator[tuple[list[Suspect], list[Theirs]]]:
+    async def pages(self, size: int) -> AsyncIterator[tuple[list[Candidate], list[ProviderRecord]]]:
         """The suspects with what the provider says of them, both ordered by key, a page at a time."""
         last = ""
         while True:
             found = await self._engine.rows(sql.PAGE, {"last": last, "size": size})
             if not found:
                 return
-            suspects = [Suspect(*row) for row in found]
-            between = {"first": suspects[0].key, "last": suspects[-1].key}
+            candidates = [Candidate(*row) for row in found]
+            between = {"first": candidates[0].key, "last": candidates[-1].key}
             lines = await self._engine.rows(sql.LINES, between)
-            yield suspects, [self._theirs(row) for row in lines]
-            last = suspects[-1].key
+            yield candidates, [self._theirs(row) for row in lines]
+            last = candidates[-1].key
 
     async def settlements(self, size: int) -> AsyncIterator[list[StagedRow]]:
         """The lines that tell a fee, a page at a time."""
@@ -259,14 +263,14 @@ class Staging:
             read(amount), currency, read(fee), read(net), hint, number, dispute,
         )  # fmt: skip
 
-    def _theirs(self, row: Any) -> Theirs:
+    def _theirs(self, row: Any) -> ProviderRecord:
         key, candidates, *rest = row
         line = self._row(rest)
-        return Theirs(
+        return ProviderRecord(
             key=key,
             ref=line.ref,
             kind=LineKind(line.kind),
-            stand=Stand(line.stand),
+            stand=ProviderState(line.stand),
             at=line.at,
             amount=line.amount,
             currency=line.currency,

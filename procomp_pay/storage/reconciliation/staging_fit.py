@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from procomp_pay.domain.kaspi_schedule import life_of
+from procomp_pay.domain.kaspi_schedule import schedule_for
 from procomp_pay.domain.reconciliation.amount_time_match import Fit, tell_apart
 from procomp_pay.domain.states import Channel
 from procomp_pay.storage.reconciliation import staging_sql as sql
@@ -33,7 +33,7 @@ async def fit_by_amount_and_time(engine: Engine) -> None:
 def _fit(engine: Engine, row: Any) -> Fit:
     match, at, payment_id, can_be, channel, created, sent, expires, scanned, scan_s, confirm_s = row
     born, time = engine.time(created), engine.time
-    life = life_of(
+    life = schedule_for(
         Channel(channel),
         time(sent) if sent else born,
         expires_at=time(expires) if expires else None,

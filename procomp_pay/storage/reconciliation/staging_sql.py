@@ -52,7 +52,7 @@ def _ours(provider: str) -> str:
         WHERE "createdAt" >= :since AND "createdAt" < :until AND {method})"""
 
 
-def suspects(provider: str, *, full_join: bool) -> list[str]:
+def candidates(provider: str, *, full_join: bool) -> list[str]:
     """What the join does not clear, by payment or by the provider's name of it."""
     ours = _ours(provider)
     if full_join:

@@ -11,16 +11,22 @@ from procomp_pay.domain.states import Channel
 from procomp_pay.storage.database.claim_due import claim_due
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.queues import Feed, WebhookEvent
+from procomp_pay.storage.models.queues import EventCursor, WebhookEvent
 
 _STRIPE = (Channel.STRIPE_CHECKOUT, Channel.STRIPE_INTENT)
 
 
-async def claim(session: AsyncSession, name: str, now: datetime, *, lease_s: float) -> Feed | None:
+async def claim(session: AsyncSession, name: str, now: datetime, *, lease_s: float) -> EventCursor | None:
     """The feed, where it is due and nobody else reads it."""
-    await insert_once(session, Feed, {"name": name, "next_read_at": now})
+    await insert_once(session, EventCursor, {"name": name, "next_read_at": now})
     rows = await claim_due(
-        session, Feed, Feed.next_read_at, now, lease_s=lease_s, limit=1, also=(Feed.name == name,)
+        session,
+        EventCursor,
+        EventCursor.next_read_at,
+        now,
+        lease_s=lease_s,
+        limit=1,
+        also=(EventCursor.name == name,),
     )
     return rows[0] if rows else None
 
@@ -33,7 +39,7 @@ async def note(
     next_read_at: datetime | None = None,
 ) -> None:
     """Write down how far it was read, or when it is read next."""
-    feed = await session.get(Feed, name, with_for_update=True)
+    feed = await session.get(EventCursor, name, with_for_update=True)
     if feed is None:
         raise LookupError(f"the feed {name} was not claimed")
     feed.read_until = read_until or feed.read_until

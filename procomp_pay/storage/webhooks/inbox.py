@@ -49,7 +49,7 @@ async def claim_event(session: AsyncSession, now: datetime, row_id: str | None =
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class ClaimedEvent:
     """An event that was claimed together with others."""
 
     id: str
@@ -61,7 +61,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Handled:
+class ProcessedEvent:
     """What became of an event that was claimed.
 
     :param id: the row's. :param state: PENDING where it is tried again.
@@ -78,7 +78,7 @@ class Handled:
     waits: bool = False
 
 
-async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> list[Waiting]:
+async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> list[ClaimedEvent]:
     """As :func:`claim_event`, many at once."""
     columns: list[Any] = [
         WebhookEvent.id,
@@ -95,7 +95,7 @@ async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> lis
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [Waiting(*row) for row in found.all()]
+    return [ClaimedEvent(*row) for row in found.all()]
 
 
 _MARK_POSTGRESQL = sql(
@@ -117,7 +117,7 @@ _MARK_SQLITE = sql(
 ).bindparams(bindparam("now", type_=UtcDateTime()))
 
 
-async def mark_many(session: AsyncSession, done: Sequence[Handled], now: datetime) -> None:
+async def mark_many(session: AsyncSession, done: Sequence[ProcessedEvent], now: datetime) -> None:
     """Mark claimed events as handled."""
     rows = [{"id": each.id, "state": each.state.value, "payment_id": each.payment_id} for each in done]
     postgresql = session.get_bind().dialect.name == "postgresql"
@@ -148,7 +148,7 @@ def message(
     }
 
 
-async def put_out(
+async def enqueue(
     session: AsyncSession,
     topic: str,
     payload: dict[str, Any],
@@ -163,7 +163,7 @@ async def put_out(
     return await insert_once(session, OutboxMessage, row)
 
 
-async def undecided(
+async def payment_awaiting_decision(
     session: AsyncSession, participant_id: str, statuses: Collection[PaymentStatus]
 ) -> str | None:
     """A participant's payment to which money of another amount came, while nobody has decided about it."""
@@ -221,7 +221,7 @@ async def open_discrepancy(
         },
     )
     if opened and alerts:
-        await put_out(
+        await enqueue(
             session,
             Topic.ALERT_DISCREPANCY,
             {"discrepancy_id": row_id, "kind": kind.value, "payment_id": payment_id},

@@ -61,7 +61,7 @@ _SQLITE = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class IncomingEvent:
     """An event as it arrived, its payload already sealed.
 
     :param id: the new row's. :param occurred_at: by the provider's clock, in Unix seconds.
@@ -75,10 +75,10 @@ class Arrival:
     occurred_at: int
 
 
-async def put_in(session: AsyncSession, arrivals: Sequence[Arrival], now: datetime) -> set[str]:
+async def insert_events(session: AsyncSession, intake: Sequence[IncomingEvent], now: datetime) -> set[str]:
     """Put events into the inbox; the ids of the rows that are new (providers deliver twice)."""
     postgresql = session.get_bind().dialect.name == "postgresql"
-    arrived = json.dumps([{name: getattr(each, name) for name in Arrival.__slots__} for each in arrivals])
+    arrived = json.dumps([{name: getattr(each, name) for name in IncomingEvent.__slots__} for each in intake])
     connection = await session.connection()
     written = await connection.execute(
         _POSTGRESQL if postgresql else _SQLITE, {"now": now, "arrived": arrived}
@@ -86,20 +86,20 @@ async def put_in(session: AsyncSession, arrivals: Sequence[Arrival], now: dateti
     return {row[0] for row in written}
 
 
-class Arrivals:
+class WebhookIntake:
     """The way into the inbox for one process: see the module."""
 
     def __init__(self, db: PaymentDatabaseService) -> None:
         self._db = db
-        self._waiting: deque[tuple[Arrival, datetime, asyncio.Future[bool]]] = deque()
+        self._waiting: deque[tuple[IncomingEvent, datetime, asyncio.Future[bool]]] = deque()
         self._committing: asyncio.Task[None] | None = None
 
     @property
-    def crowd(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether so many wait that what is not urgent had better wait for them."""
         return len(self._waiting) >= _CROWD
 
-    async def put(self, arrival: Arrival, now: datetime) -> bool:
+    async def store(self, arrival: IncomingEvent, now: datetime) -> bool:
         """Return when the event is durable; False where it was there already.
 
         :raises DatabaseUnavailable: it is not, as far as is known: the sender has to send it again.
@@ -131,14 +131,14 @@ class Arrivals:
                         done.set_exception(DatabaseUnavailable("The event could not be stored"))
                 raise
 
-    async def _commit(self, several: list[tuple[Arrival, datetime, asyncio.Future[bool]]]) -> None:
+    async def _commit(self, several: list[tuple[IncomingEvent, datetime, asyncio.Future[bool]]]) -> None:
         """One commit for all; where the database refuses one of them, one for each."""
         if not several:
             return
-        arrivals = [arrival for arrival, _, _ in several]
+        intake = [arrival for arrival, _, _ in several]
         try:
             async with self._db.writing() as session:
-                new = await put_in(session, arrivals, several[0][1])
+                new = await insert_events(session, intake, several[0][1])
         except Exception as error:
             if len(several) > 1 and not isinstance(error, DatabaseUnavailable):
                 for each in several:

@@ -17,48 +17,46 @@ from tests.cli.conftest import Clerk
 @pytest.fixture
 def enhanced(small_desk: Clerk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Clerk]:
     """Scheme enhanced over plain HTTP to the sandbox, which takes our word for the certificate."""
-    desk, authority = small_desk, Authority()
+    ctx, authority = small_desk, Authority()
     cert, key = authority.client(life=timedelta(days=30, hours=1)).write(tmp_path, "client")
-    info = desk.street.sandbox.info()
+    info = ctx.street.sandbox.info()
     for name, value in {
         "KASPI_SCHEME": "enhanced",
-        "KASPI_API_URL": desk.street.url,
+        "KASPI_API_URL": ctx.street.url,
         "KASPI_ORGANIZATION_BIN": info["kaspi"]["organization_bin"],
         "KASPI_DEVICE_TOKEN": info["kaspi"]["device_token"],
         "KASPI_CLIENT_CERT": str(cert),
         "KASPI_CLIENT_KEY": str(key),
     }.items():
         monkeypatch.setenv(name, value)
-    desk.street.post("/_sandbox/kaspi/settings", {"require_client_cert": False})
-    yield desk
-    desk.street.post("/_sandbox/kaspi/settings", {"require_client_cert": True})
+    ctx.street.post("/_sandbox/kaspi/settings", {"require_client_cert": False})
+    yield ctx
+    ctx.street.post("/_sandbox/kaspi/settings", {"require_client_cert": True})
 
 
 def test_devices_from_list_to_delete(small_desk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = small_desk
-    said = desk.type("kaspi", "devices", "list")
+    ctx = small_desk
+    said = ctx.type("kaspi", "devices", "list")
     assert "ProComp" in said.out
     assert "configured" in said.out
-    points = desk.ask("kaspi", "devices", "list")["trade_points"]
+    points = ctx.ask("kaspi", "devices", "list")["trade_points"]
     number = str(points[0]["trade_point_id"])
-    made = desk.type("kaspi", "devices", "register", "desk-7", "--trade-point", number)
+    made = ctx.type("kaspi", "devices", "register", "desk-7", "--trade-point", number)
     token = made.out.strip()
     assert len(token) == 36
     assert "KASPI_DEVICE_TOKEN" in made.err
-    assert (
-        desk.ask("kaspi", "devices", "register", "desk-7", "--trade-point", number)["device_token"] == token
-    )
-    desk.type("kaspi", "devices", "register", "стол 7", "--trade-point", number, code=3)
-    info = desk.street.sandbox.info()
+    assert ctx.ask("kaspi", "devices", "register", "desk-7", "--trade-point", number)["device_token"] == token
+    ctx.type("kaspi", "devices", "register", "стол 7", "--trade-point", number, code=3)
+    info = ctx.street.sandbox.info()
     for name, value in {
-        "KASPI_API_URL": desk.street.url,
+        "KASPI_API_URL": ctx.street.url,
         "KASPI_API_KEY": info["kaspi_api_key"],
         "KASPI_DEVICE_TOKEN": token,
     }.items():
         monkeypatch.setenv(name, value)
-    desk.type("kaspi", "devices", "delete", code=2)  # nobody to ask
-    assert token[-4:] in desk.type("kaspi", "devices", "delete", "--yes").out
-    again = desk.type("kaspi", "devices", "delete", "--yes", code=7)
+    ctx.type("kaspi", "devices", "delete", code=2)  # nobody to ask
+    assert token[-4:] in ctx.type("kaspi", "devices", "delete", "--yes").out
+    again = ctx.type("kaspi", "devices", "delete", "--yes", code=7)
     assert "-150" in again.err
     assert token not in again.out + again.err
 
@@ -88,30 +86,30 @@ def test_an_invoice_is_recalled(enhanced: Clerk) -> None:
 
 
 def test_basic_has_no_invoices_and_writes_nothing(small_desk: Clerk) -> None:
-    desk = small_desk
-    said = desk.type("initiate", "p1", "-m", "kaspi_qr", "--phone", "87071234567", "--yes", code=3)
+    ctx = small_desk
+    said = ctx.type("initiate", "p1", "-m", "kaspi_qr", "--phone", "87071234567", "--yes", code=3)
     assert "no invoices" in said.err
-    assert desk.ask("list")["items"] == []
+    assert ctx.ask("list")["items"] == []
 
 
-def test_a_refund_in_the_app_is_recorded(desk: Clerk) -> None:
-    opened = desk.ask("initiate", "p1", "-m", "kaspi_qr")
-    desk.pay(opened, "pay")
-    desk.ask("status", "p1", "--refresh")
+def test_a_refund_in_the_app_is_recorded(ctx: Clerk) -> None:
+    opened = ctx.ask("initiate", "p1", "-m", "kaspi_qr")
+    ctx.pay(opened, "pay")
+    ctx.ask("status", "p1", "--refresh")
     why = ("--reason", "injured", "--yes")
-    refused = desk.type("refund", opened["payment_id"], *why, code=3)
+    refused = ctx.type("refund", opened["payment_id"], *why, code=3)
     assert "--made-in-app" in refused.err
-    done = desk.ask("refund", opened["code"], "--made-in-app", "QR 14001234567", *why)
+    done = ctx.ask("refund", opened["code"], "--made-in-app", "QR 14001234567", *why)
     assert (done["payment_status"], done["provider_refund_id"]) == ("REFUNDED", "kaspi:14001234567")
-    desk.type("refund", opened["payment_id"], "--made-in-app", "14001234567", *why, code=3)
+    ctx.type("refund", opened["payment_id"], "--made-in-app", "14001234567", *why, code=3)
 
 
-def wrong(desk: Clerk, monkeypatch: pytest.MonkeyPatch, code: int, **settings: str) -> dict[str, Any]:
+def wrong(ctx: Clerk, monkeypatch: pytest.MonkeyPatch, code: int, **settings: str) -> dict[str, Any]:
     """What the doctor says with these settings, each line under its name."""
     with monkeypatch.context() as changed:
         for name, value in settings.items():
             changed.setenv(name, value)
-        found = desk.ask("doctor", code=code)["checks"]
+        found = ctx.ask("doctor", code=code)["checks"]
     return {each["name"]: f"{each['state']}: {each['found']} -> {each['next_step']}" for each in found}
 
 

@@ -28,31 +28,31 @@ NUMBER = "19000000001"
 VERIFY = ("verify-kaspi",)
 
 
-def start(desk: Clerk, who: str = "p1") -> Any:
-    return desk.ask("initiate", who, "--method", "kaspi_qr")
+def start(ctx: Clerk, who: str = "p1") -> Any:
+    return ctx.ask("initiate", who, "--method", "kaspi_qr")
 
 
-def kaspi_is_away(desk: Clerk) -> None:
-    desk.street.fault(path="/r1", kind="cut_before", times=99)
+def kaspi_is_away(ctx: Clerk) -> None:
+    ctx.street.fault(path="/r1", kind="cut_before", times=99)
 
 
-def test_one_payment(desk: Clerk) -> None:
-    payment = start(desk)
-    kaspi_is_away(desk)
-    done = desk.ask(*VERIFY, payment["code"], "--transaction-id", f"№ QR{NUMBER}", "--as", "dana")
+def test_one_payment(ctx: Clerk) -> None:
+    payment = start(ctx)
+    kaspi_is_away(ctx)
+    done = ctx.ask(*VERIFY, payment["code"], "--transaction-id", f"№ QR{NUMBER}", "--as", "dana")
     assert (done["status"], done["transaction_id"], done["already"]) == ("COMPLETED", NUMBER, False)
     assert (done["kaspi"], done["overridden"], done["mode"]) == ("no_answer", [], "sandbox")
-    again = desk.type(*VERIFY, payment["payment_id"], "--transaction-id", NUMBER)
+    again = ctx.type(*VERIFY, payment["payment_id"], "--transaction-id", NUMBER)
     assert "COMPLETED" in again.out
     assert "It was paid before" in again.err
     assert f"operation   {NUMBER}" in again.out
-    assert "by dana" in desk.type("history", "p1").out
-    desk.street.calm()
-    other = start(desk, "p2")
-    refused = desk.type(*VERIFY, other["payment_id"], "--transaction-id", NUMBER, code=3)
+    assert "by dana" in ctx.type("history", "p1").out
+    ctx.street.calm()
+    other = start(ctx, "p2")
+    refused = ctx.type(*VERIFY, other["payment_id"], "--transaction-id", NUMBER, code=3)
     assert "recorded by dana" in refused.err
     assert "Аида Нурланова (Kata)" in refused.err
-    assert desk.ask("status", payment["code"].lower())["payment_id"] == payment["payment_id"]
+    assert ctx.ask("status", payment["code"].lower())["payment_id"] == payment["payment_id"]
 
 
 def test_a_payment_of_before_there_were_codes(small_desk: Clerk) -> None:
@@ -94,26 +94,26 @@ def test_refusals_have_their_exit_codes(small_desk: Clerk) -> None:
     assert "open as a discrepancy" in done.err
 
 
-def test_the_queue_for_a_pipe(desk: Clerk) -> None:
-    assert desk.ask(*VERIFY) == {"items": []}
-    assert "Nobody waits" in desk.type(*VERIFY).err
-    first, second, third = start(desk, "p1"), start(desk, "p4"), start(desk, "p3")
-    desk.pay(second, "scan")
-    desk.ask("status", "--payment", second["payment_id"], "--refresh")
-    desk.pay(third, "pay")
-    desk.ask("status", "--payment", third["payment_id"], "--refresh")
-    apple = desk.ask("initiate", "p2", "--method", "apple_pay")
-    found = desk.ask(*VERIFY)["items"]
+def test_the_queue_for_a_pipe(ctx: Clerk) -> None:
+    assert ctx.ask(*VERIFY) == {"items": []}
+    assert "Nobody waits" in ctx.type(*VERIFY).err
+    first, second, third = start(ctx, "p1"), start(ctx, "p4"), start(ctx, "p3")
+    ctx.pay(second, "scan")
+    ctx.ask("status", "--payment", second["payment_id"], "--refresh")
+    ctx.pay(third, "pay")
+    ctx.ask("status", "--payment", third["payment_id"], "--refresh")
+    apple = ctx.ask("initiate", "p2", "--method", "apple_pay")
+    found = ctx.ask(*VERIFY)["items"]
     assert [each["payment_id"] for each in found] == [first["payment_id"], second["payment_id"]]
     assert [each["state"] for each in found] == ["not scanned yet", "confirming now"]
     assert all(each["minutes"] == 0 and each["category"] == "Kata" for each in found)
-    lines = desk.type(*VERIFY).out.splitlines()
+    lines = ctx.type(*VERIFY).out.splitlines()
     assert lines[0].split() == ["NAME", "CATEGORY", "AMOUNT", "MIN", "STATE", "CODE", "PAYMENT"]
     assert len(lines) == 3
     assert "\x1b" not in "".join(lines)
     assert apple["payment_id"] not in "".join(lines)
-    desk.ask("cancel", first["payment_id"], "--yes")
-    assert [each["state"] for each in desk.ask(*VERIFY)["items"]] == ["cancelled", "confirming now"]
+    ctx.ask("cancel", first["payment_id"], "--yes")
+    assert [each["state"] for each in ctx.ask(*VERIFY)["items"]] == ["cancelled", "confirming now"]
 
 
 class Terminal:
@@ -148,11 +148,11 @@ class Terminal:
 
 
 @contextmanager
-def terminal(desk: Clerk, *words: str, columns: int = 80) -> Iterator[Terminal]:
+def terminal(ctx: Clerk, *words: str, columns: int = 80) -> Iterator[Terminal]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     before = termios.tcgetattr(theirs)
-    environment = desk.environment() | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24"}
+    environment = ctx.environment() | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24"}
     process = subprocess.Popen(
         [sys.executable, "-m", "procomp_pay", *words],
         stdin=theirs,

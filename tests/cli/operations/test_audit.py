@@ -23,19 +23,19 @@ def sql(clerk: Clerk, statement: str) -> None:
 
 
 @pytest.fixture
-def paid(desk: Clerk) -> Any:
+def paid(ctx: Clerk) -> Any:
     """A payment that was paid and partly paid back."""
-    payment = desk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD", "--amount", "50")
-    desk.pay(payment, "apple_pay")
-    desk.ask("maintain")
-    desk.ask("status", "p1", "--refresh")
+    payment = ctx.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD", "--amount", "50")
+    ctx.pay(payment, "apple_pay")
+    ctx.ask("maintain")
+    ctx.ask("status", "p1", "--refresh")
     refund = ("refund", payment["payment_id"], "--amount", "20", "--reason", "second category", "--yes")
-    desk.type(*refund, "--as", "dana")
+    ctx.type(*refund, "--as", "dana")
     return payment
 
 
-def test_show_says_who_did_what_when_and_why(desk: Clerk, paid: Any) -> None:
-    said = " ".join(desk.type("audit", "show", paid["payment_id"]).out.split())
+def test_show_says_who_did_what_when_and_why(ctx: Clerk, paid: Any) -> None:
+    said = " ".join(ctx.type("audit", "show", paid["payment_id"]).out.split())
     assert "aigerim, at the terminal: started this payment" in said
     assert "Stripe, by webhook: PAID" in said, "the event was fetched, though it never reached the webhook"
     assert "dana, at the terminal: asked to pay back 20.00 USD – second category" in said
@@ -43,27 +43,27 @@ def test_show_says_who_did_what_when_and_why(desk: Clerk, paid: Any) -> None:
     assert "participant: REGISTERED → PAID" in said
     assert "paid back: 0.00 → 20.00" in said
     assert "✓ whole" in said
-    got = desk.ask("audit", "show", paid["payment_id"])
+    got = ctx.ask("audit", "show", paid["payment_id"])
     assert [entry["seq"] for entry in got["entries"]] == list(range(1, len(got["entries"]) + 1))
     assert got["entries"][0]["actor"] == "aigerim"
     assert got["sound"] is True
-    desk.type("audit", "show", "nothing", code=4)
+    ctx.type("audit", "show", "nothing", code=4)
 
 
-def test_tampering_ends_with_6_and_the_first_broken_link(desk: Clerk, paid: Any) -> None:
-    assert "audit seal" in desk.type("audit", "verify").err
-    root = desk.type("audit", "seal", "--print").out.strip()
-    assert desk.ask("audit", "verify", "--root", root)["newest_root"] == root
-    sql(desk, "UPDATE pay_audit_entry SET actor = 'x\x1b[31m' WHERE seq = 2")
-    said = desk.type("audit", "verify", code=6)
+def test_tampering_ends_with_6_and_the_first_broken_link(ctx: Clerk, paid: Any) -> None:
+    assert "audit seal" in ctx.type("audit", "verify").err
+    root = ctx.type("audit", "seal", "--print").out.strip()
+    assert ctx.ask("audit", "verify", "--root", root)["newest_root"] == root
+    sql(ctx, "UPDATE pay_audit_entry SET actor = 'x\x1b[31m' WHERE seq = 2")
+    said = ctx.type("audit", "verify", code=6)
     assert f"✗ the first broken link: payment {paid['payment_id']}, entry 2: edited" in said.err
-    assert "\x1b" not in said.err + desk.type("audit", "show", paid["payment_id"], code=6).out
-    got = desk.ask("audit", "verify", paid["payment_id"], code=6)
+    assert "\x1b" not in said.err + ctx.type("audit", "show", paid["payment_id"], code=6).out
+    got = ctx.ask("audit", "verify", paid["payment_id"], code=6)
     assert (got["sound"], got["findings"][0]["flaw"], got["findings"][0]["seq"]) == (False, "edited", 2)
-    sql(desk, "DELETE FROM pay_audit_entry")
-    assert "a whole chain is gone" in desk.type("audit", "verify", code=6).err
-    assert "audit verify" in desk.type("audit", "seal", code=6).err
-    assert desk.ask("audit", "verify", "--root", "0" * 64, code=6)["findings"][-1]["flaw"] == "seal"
+    sql(ctx, "DELETE FROM pay_audit_entry")
+    assert "a whole chain is gone" in ctx.type("audit", "verify", code=6).err
+    assert "audit verify" in ctx.type("audit", "seal", code=6).err
+    assert ctx.ask("audit", "verify", "--root", "0" * 64, code=6)["findings"][-1]["flaw"] == "seal"
 
 
 def test_what_makes_no_sense(small_desk: Clerk) -> None:

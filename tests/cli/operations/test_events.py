@@ -13,23 +13,23 @@ import httpx
 from tests.cli.conftest import Clerk
 
 
-def _store(desk: Clerk) -> list[dict[str, Any]]:
+def _store(ctx: Clerk) -> list[dict[str, Any]]:
     """A payment that was paid, its events delivered by hand and handled."""
     import asyncio
 
     from procomp_pay.config import load_settings
-    from procomp_pay.services.bootstrap import open_desk
+    from procomp_pay.services.bootstrap import open_context
     from procomp_pay.services.webhooks import inbox
 
-    payment = desk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
-    desk.pay(payment, "apple_pay")
-    info = json.loads((desk.home / "sandbox.json").read_text())
+    payment = ctx.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
+    ctx.pay(payment, "apple_pay")
+    info = json.loads((ctx.home / "sandbox.json").read_text())
     auth = {"Authorization": f"Bearer {info['stripe_secret_key']}"}
-    found = httpx.get(f"{desk.street.url}/v1/events?limit=100", headers=auth, verify=False).json()["data"]
+    found = httpx.get(f"{ctx.street.url}/v1/events?limit=100", headers=auth, verify=False).json()["data"]
     mine = [e for e in found if payment["payment_id"] in json.dumps(e)]
 
     async def work() -> None:
-        async with open_desk(load_settings()) as ours:
+        async with open_context(load_settings()) as ours:
             for event in mine:
                 body, stamp = json.dumps(event).encode(), int(time.time())
                 secret = info["webhook_secret"]
@@ -37,35 +37,35 @@ def _store(desk: Clerk) -> list[dict[str, Any]]:
                 await inbox.receive_stripe(ours, body, f"t={stamp},v1={digest}", [secret])
 
     asyncio.run(work())
-    desk.type("maintain")
+    ctx.type("maintain")
     return mine
 
 
-def test_list_show_and_replay(desk: Clerk) -> None:
-    assert "No events yet" in desk.type("events", "list").err
-    mine = _store(desk)
-    payment = desk.ask("status", "p1")["payment_id"]
-    listed = desk.ask("events", "list", "--type", "payment_intent.*", "--payment", payment)
+def test_list_show_and_replay(ctx: Clerk) -> None:
+    assert "No events yet" in ctx.type("events", "list").err
+    mine = _store(ctx)
+    payment = ctx.ask("status", "p1")["payment_id"]
+    listed = ctx.ask("events", "list", "--type", "payment_intent.*", "--payment", payment)
     [done] = [e for e in listed["items"] if e["type"] == "payment_intent.succeeded"]
     assert (done["state"], done["why"]) == ("done", "handled")
     assert listed["next_cursor"] is None
-    assert "✓ done     " in desk.type("events", "list", "--payment", payment).out
-    ignored = desk.type("events", "list", "--state", "ignored").out
+    assert "✓ done     " in ctx.type("events", "list", "--payment", payment).out
+    ignored = ctx.type("events", "list", "--state", "ignored").out
     assert "kept, of a type that the desk does not act on" in ignored
-    shown = desk.type("events", "show", done["event_id"]).out
+    shown = ctx.type("events", "show", done["event_id"]).out
     assert '"amount": 5000' in shown
     assert "_secret_" not in shown
     assert "Аида" not in shown
-    assert desk.ask("events", "show", done["event_id"])["document"]["id"] == done["event_id"]
-    dry = desk.ask("events", "replay", "--payment", payment, "--dry-run")
+    assert ctx.ask("events", "show", done["event_id"])["document"]["id"] == done["event_id"]
+    dry = ctx.ask("events", "replay", "--payment", payment, "--dry-run")
     assert (dry["dry_run"], dry["failed"]) == (True, 0)
     assert 1 <= dry["count"] < len(mine), "what is ignored belongs to no payment"
     assert {item["now"] for item in dry["items"]} == {None}
-    before = desk.ask("history", "p1")["items"][0]
-    again = desk.type("events", "replay", done["event_id"])
+    before = ctx.ask("history", "p1")["items"][0]
+    again = ctx.type("events", "replay", done["event_id"])
     assert f"{done['event_id']}  payment_intent.succeeded  was done, now done" in again.out
     assert "1 event replayed" in again.err
-    after = desk.ask("history", "p1")["items"][0]
+    after = ctx.ask("history", "p1")["items"][0]
     assert after["status"] == "COMPLETED"
     assert len(after["moves"]) - len(before["moves"]) <= 1, "nothing but the note of the replay"
 

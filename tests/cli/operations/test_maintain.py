@@ -24,24 +24,24 @@ from tests.cli.conftest import NOW, Clerk
 KASPI = ("--method", "kaspi_qr")
 
 
-def test_maintain_finds_what_was_paid(desk: Clerk) -> None:
-    assert "0 events handled, 0 payments looked at" in desk.type("maintain").out
-    payment = desk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
-    desk.pay(payment, "apple_pay")
-    got = desk.ask("maintain")
+def test_maintain_finds_what_was_paid(ctx: Clerk) -> None:
+    assert "0 events handled, 0 payments looked at" in ctx.type("maintain").out
+    payment = ctx.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
+    ctx.pay(payment, "apple_pay")
+    got = ctx.ask("maintain")
     assert got["failures"] == []
 
 
-def test_maintain_names_what_failed(desk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maintain_names_what_failed(ctx: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import UTC, datetime, timedelta
 
     monkeypatch.setattr("procomp_pay.providers.resilience.retry._backoff", lambda _state: 30.0)
-    payment = desk.ask("initiate", "p1", *KASPI)
-    desk.street.fault(kind="cut_before", path="/r1", times=None)
+    payment = ctx.ask("initiate", "p1", *KASPI)
+    ctx.street.fault(kind="cut_before", path="/r1", times=None)
     monkeypatch.setattr(
         "procomp_pay.services.bootstrap.utc_now", lambda: datetime.now(UTC) + timedelta(seconds=5)
     )
-    said = desk.type("maintain", code=6)
+    said = ctx.type("maintain", code=6)
     assert said.err.count(payment["payment_id"]) == 1
     assert said.out.strip().endswith(", 1 problem")
 
@@ -56,20 +56,20 @@ async def test_two_never_run_at_once(database_url: str) -> None:
     await other.dispose()
 
 
-def test_another_maintain_is_told(desk: Clerk) -> None:
+def test_another_maintain_is_told(ctx: Clerk) -> None:
     async def hold_it(then: Callable[[], Any]) -> Any:
-        db = PaymentDatabaseService(desk.url)
+        db = PaymentDatabaseService(ctx.url)
         async with maintenance_lock(db):
             found = await asyncio.to_thread(then)
         await db.dispose()
         return found
 
-    said = asyncio.run(hold_it(lambda: desk.type("maintain", code=5)))
+    said = asyncio.run(hold_it(lambda: ctx.type("maintain", code=5)))
     assert "Another maintain is running" in said.err
-    assert desk.type("maintain").code == 0
+    assert ctx.type("maintain").code == 0
 
 
-def test_the_lock_goes_with_its_process(desk: Clerk) -> None:
+def test_the_lock_goes_with_its_process(ctx: Clerk) -> None:
     program = (
         "import asyncio, os, sys\n"
         "from procomp_pay.storage.database.service import PaymentDatabaseService\n"
@@ -80,8 +80,8 @@ def test_the_lock_goes_with_its_process(desk: Clerk) -> None:
         "asyncio.run(main())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, desk.url],
-        env=desk.environment(),
+        [sys.executable, "-c", program, ctx.url],
+        env=ctx.environment(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -89,11 +89,11 @@ def test_the_lock_goes_with_its_process(desk: Clerk) -> None:
     )
     assert (done.stdout, done.returncode) == ("True\n", -9)
     for _ in range(50):  # PostgreSQL notices a dead client a moment later
-        said = desk.type("db", "status")
-        if asyncio.run(_is_free(desk.url)):
+        said = ctx.type("db", "status")
+        if asyncio.run(_is_free(ctx.url)):
             break
     assert said.code == 0
-    desk.type("maintain")
+    ctx.type("maintain")
 
 
 async def _is_free(url: str) -> bool:
@@ -120,29 +120,29 @@ def test_db_upgrade_and_status(
     assert "Nothing is pending" in clerk.type("db", "status").out
 
 
-def test_db_adopt_takes_over_what_the_platform_wrote(desk: Clerk) -> None:
+def test_db_adopt_takes_over_what_the_platform_wrote(ctx: Clerk) -> None:
     def written(number: int, **more: Any) -> Payment:
         stamps = {"created_at": NOW, "updated_at": NOW, "user_id": "u1", "tournament_id": "t1"}
         kept = {"method": PaymentMethod.KASPI_QR, "amount": Decimal(24000), "currency": Currency.KZT}
         return Payment(id=f"old{number}", **(stamps | kept | more))
 
     paid = {"status": PaymentStatus.COMPLETED, "meta": {"participantId": "p1"}}
-    desk.write(
+    ctx.write(
         written(1, kaspi_transaction_id="190000001", **paid),
         written(2, kaspi_transaction_id="190000001", **paid),
         written(3, meta={"participantId": "p\x1b[31m2"}),
     )
-    said = desk.type("db", "adopt", "--dry-run", code=6)
+    said = ctx.type("db", "adopt", "--dry-run", code=6)
     assert "payments would be taken over: 1, of which 0 are asked about" in said.out
     assert "payment old2 was settled with Kaspi's operation 190000001, as payment old1 was" in said.err
     assert "payment old3 is PENDING and names nothing that its provider could be asked about" in said.err
-    assert desk.ask("list")["items"] == []
-    got = desk.ask("db", "adopt", code=6)
+    assert ctx.ask("list")["items"] == []
+    got = ctx.ask("db", "adopt", code=6)
     assert (got["adopted"], got["left"], got["dry_run"]) == (1, 2, False)
-    [seen] = desk.ask("list")["items"]
+    [seen] = ctx.ask("list")["items"]
     assert (seen["payment_id"], seen["status"], seen["participant_id"]) == ("old1", "COMPLETED", "p1")
-    assert "took this payment of the platform over" in desk.type("audit", "show", "old1").out
-    assert desk.ask("db", "adopt", code=6)["adopted"] == 0
+    assert "took this payment of the platform over" in ctx.type("audit", "show", "old1").out
+    assert ctx.ask("db", "adopt", code=6)["adopted"] == 0
 
 
 def test_postgresql_without_tables_or_server(
@@ -193,11 +193,11 @@ def test_live_keys_and_a_sandbox_never_mix(small_desk: Clerk, monkeypatch: pytes
     assert "sk_live_" not in said.err
 
 
-def test_doctor_on_a_working_desk(desk: Clerk) -> None:
-    said = desk.type("doctor")
+def test_doctor_on_a_working_desk(ctx: Clerk) -> None:
+    said = ctx.type("doctor")
     for words in ("✓ Python", "✓ database", "! Stripe", "! Kaspi", "trade points", "✓ clock", "✓ webhook"):
         assert words in said.out, said.out
-    checks = desk.ask("doctor")
+    checks = ctx.ask("doctor")
     assert checks["exit_code"] == 0
     assert {check["name"] for check in checks["checks"]} >= {"settings", "encryption", "data directory"}
 

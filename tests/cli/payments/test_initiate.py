@@ -12,18 +12,18 @@ from tests.cli.conftest import Clerk
 KASPI = ("--method", "kaspi_qr")
 
 
-def test_kaspi_shows_who_what_and_how_much(desk: Clerk) -> None:
-    said = desk.type("initiate", "p1", *KASPI)
+def test_kaspi_shows_who_what_and_how_much(ctx: Clerk) -> None:
+    said = ctx.type("initiate", "p1", *KASPI)
     for words in ("Аида Нурланова", "Кубок Алматы", "Kata", "24\u00a0000.00\u00a0KZT", "Kaspi QR", "QR text"):
         assert words in said.out
     assert "SANDBOX – no real money moves" in said.err
-    payment = desk.ask("status", "p1")
+    payment = ctx.ask("status", "p1")
     assert payment["payment_id"] in said.out
     assert payment["status"] == "PENDING"
 
 
-def test_json_is_the_apis_answer_with_exact_numbers_and_the_mode(desk: Clerk) -> None:
-    said = desk.type("initiate", "p1", *KASPI, "--json")
+def test_json_is_the_apis_answer_with_exact_numbers_and_the_mode(ctx: Clerk) -> None:
+    said = ctx.type("initiate", "p1", *KASPI, "--json")
     assert '"amount": 24000.00' in said.out
     assert said.err == ""
     got = said.json
@@ -33,22 +33,22 @@ def test_json_is_the_apis_answer_with_exact_numbers_and_the_mode(desk: Clerk) ->
     assert {"payment_id", "payment_url", "qr_image_url", "expires_at", "amount", "currency"} <= set(got)
 
 
-def test_an_open_payment_is_shown_again_not_made_twice(desk: Clerk) -> None:
-    first = desk.ask("initiate", "p1", *KASPI)
-    again = desk.ask("initiate", "p1", *KASPI)
+def test_an_open_payment_is_shown_again_not_made_twice(ctx: Clerk) -> None:
+    first = ctx.ask("initiate", "p1", *KASPI)
+    again = ctx.ask("initiate", "p1", *KASPI)
     assert (again["payment_id"], again["qr_payload"]) == (first["payment_id"], first["qr_payload"])
     assert again["reused"] is True
-    assert "not a second" in desk.type("initiate", "p1", *KASPI).err
+    assert "not a second" in ctx.type("initiate", "p1", *KASPI).err
 
 
-def test_wallets_get_a_page_and_intent_only_a_client_secret(desk: Clerk) -> None:
-    page = desk.ask("initiate", "p1", "--method", "apple_pay", "--amount", "50", "--currency", "usd")
+def test_wallets_get_a_page_and_intent_only_a_client_secret(ctx: Clerk) -> None:
+    page = ctx.ask("initiate", "p1", "--method", "apple_pay", "--amount", "50", "--currency", "usd")
     assert page["payment_url"] == page["qr_payload"]
     assert (page["amount"], page["currency"], page["channel"]) == (Decimal(50), "USD", "stripe_checkout")
-    bare = desk.ask("initiate", "p2", "--method", "google_pay", "--currency", "USD", "--intent-only")
+    bare = ctx.ask("initiate", "p2", "--method", "google_pay", "--currency", "USD", "--intent-only")
     assert bare["client_secret"].startswith("pi_")
     assert bare["qr_payload"] is None
-    shown = desk.type("initiate", "p2", "--method", "google_pay", "--currency", "USD", "--intent-only")
+    shown = ctx.type("initiate", "p2", "--method", "google_pay", "--currency", "USD", "--intent-only")
     assert bare["client_secret"] in shown.out
 
 
@@ -128,25 +128,25 @@ def test_what_is_refused(small_desk: Clerk, given: tuple[str, ...], code: int, w
     assert words in document["detail"]
 
 
-def test_who_has_paid_does_not_pay_twice(desk: Clerk) -> None:
-    payment = desk.ask("initiate", "p1", *KASPI)
-    desk.pay(payment, "pay")
-    assert desk.ask("status", "p1", "--refresh")["status"] == "COMPLETED"
-    said = desk.type("initiate", "p1", *KASPI, code=3)
+def test_who_has_paid_does_not_pay_twice(ctx: Clerk) -> None:
+    payment = ctx.ask("initiate", "p1", *KASPI)
+    ctx.pay(payment, "pay")
+    assert ctx.ask("status", "p1", "--refresh")["status"] == "COMPLETED"
+    said = ctx.type("initiate", "p1", *KASPI, code=3)
     assert "has paid already" in said.err
     assert "procomp-pay status p1" in said.err
 
 
 def test_a_provider_that_is_down_leaves_the_payment_pending(
-    desk: Clerk, monkeypatch: pytest.MonkeyPatch
+    ctx: Clerk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("procomp_pay.providers.resilience.retry._backoff", lambda _state: 30.0)
-    desk.street.fault(kind="status", status=503, path="/v1/checkout", times=None)
-    said = desk.type("initiate", "p1", "-m", "apple_pay", "--currency", "USD", code=5)
+    ctx.street.fault(kind="status", status=503, path="/v1/checkout", times=None)
+    said = ctx.type("initiate", "p1", "-m", "apple_pay", "--currency", "USD", code=5)
     assert "stays PENDING; nothing is lost" in said.err
     assert "again in a minute" in said.err
-    assert desk.ask("status", "p1")["status"] == "PENDING"
-    desk.street.calm()
+    assert ctx.ask("status", "p1")["status"] == "PENDING"
+    ctx.street.calm()
     monkeypatch.undo()
 
 

@@ -6,20 +6,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from procomp_pay.cli.payments import wording as words
+from procomp_pay.cli.payments import wording
 from procomp_pay.domain.errors import Refused
 from tests.cli.conftest import Clerk
 
 KASPI = ("--method", "kaspi_qr")
 
 
-def test_status_of_the_latest_or_of_one(desk: Clerk) -> None:
-    first = desk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
-    second = desk.ask("initiate", "p1", *KASPI)
-    assert desk.ask("status", "p1")["payment_id"] == second["payment_id"]
-    assert desk.ask("status", "p1", "--payment", first["payment_id"])["status"] == "CANCELLED"
-    assert desk.ask("status", "--payment", first["payment_id"])["participant_id"] == "p1"
-    said = desk.type("status", "p1")
+def test_status_of_the_latest_or_of_one(ctx: Clerk) -> None:
+    first = ctx.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
+    second = ctx.ask("initiate", "p1", *KASPI)
+    assert ctx.ask("status", "p1")["payment_id"] == second["payment_id"]
+    assert ctx.ask("status", "p1", "--payment", first["payment_id"])["status"] == "CANCELLED"
+    assert ctx.ask("status", "--payment", first["payment_id"])["participant_id"] == "p1"
+    said = ctx.type("status", "p1")
     assert "PENDING" in said.out
     assert "waiting for the customer to scan" in said.out
     assert "SANDBOX" not in said.err  # it asks no provider
@@ -32,14 +32,14 @@ def test_status_holds_no_secret(small_desk: Clerk) -> None:
             assert secret["client_secret"] not in small_desk.type(*command, *more).out
 
 
-def test_refresh_asks_the_provider(desk: Clerk) -> None:
-    payment = desk.ask("initiate", "p1", *KASPI)
-    desk.pay(payment, "scan")
-    got = desk.ask("status", "p1", "--refresh")
+def test_refresh_asks_the_provider(ctx: Clerk) -> None:
+    payment = ctx.ask("initiate", "p1", *KASPI)
+    ctx.pay(payment, "scan")
+    got = ctx.ask("status", "p1", "--refresh")
     assert (got["status"], got["mode"]) == ("PROCESSING", "sandbox")
-    assert "scanned, waiting for confirmation" in desk.type("status", "p1").out
-    desk.pay(payment, "confirm")
-    said = desk.type("status", "p1", "--refresh")
+    assert "scanned, waiting for confirmation" in ctx.type("status", "p1").out
+    ctx.pay(payment, "confirm")
+    said = ctx.type("status", "p1", "--refresh")
     assert "COMPLETED" in said.out
     assert "operation" in said.out
     assert "SANDBOX" in said.err
@@ -92,13 +92,13 @@ def test_a_payment_of_somebody_else_is_not_found(small_desk: Clerk) -> None:
     assert "is not of participant 'p2'" in said.err
 
 
-def test_history_tells_it_in_sentences(desk: Clerk) -> None:
-    payment = desk.ask("initiate", "p1", *KASPI)
-    desk.pay(payment, "scan")
-    desk.type("status", "p1", "--refresh")
-    desk.pay(payment, "confirm")
-    desk.type("status", "p1", "--refresh")
-    said = desk.type("history", "p1").out
+def test_history_tells_it_in_sentences(ctx: Clerk) -> None:
+    payment = ctx.ask("initiate", "p1", *KASPI)
+    ctx.pay(payment, "scan")
+    ctx.type("status", "p1", "--refresh")
+    ctx.pay(payment, "confirm")
+    ctx.type("status", "p1", "--refresh")
+    said = ctx.type("history", "p1").out
     for sentence in (
         "started (by aigerim)",
         "opened at Kaspi",
@@ -107,7 +107,7 @@ def test_history_tells_it_in_sentences(desk: Clerk) -> None:
         "refunded",
     ):
         assert sentence in said
-    moves = desk.ask("history", "p1")["items"][0]["moves"]
+    moves = ctx.ask("history", "p1")["items"][0]["moves"]
     assert [move["after"] for move in moves][-1] == "COMPLETED"
 
 
@@ -117,21 +117,21 @@ def test_history_of_nobody_yet(small_desk: Clerk) -> None:
     assert small_desk.ask("history", "p2") == {"items": []}
 
 
-def test_list_goes_page_by_page(desk: Clerk) -> None:
+def test_list_goes_page_by_page(ctx: Clerk) -> None:
     for who in ("p1", "p2", "p3"):
-        desk.ask("initiate", who, *KASPI)
-    said = desk.type("list", "--limit", "2", "--method", "kaspi_qr")
+        ctx.ask("initiate", who, *KASPI)
+    said = ctx.type("list", "--limit", "2", "--method", "kaspi_qr")
     assert "procomp-pay list --method kaspi_qr --limit 2 --cursor " in said.err
-    first = desk.ask("list", "--limit", "2")
-    second = desk.ask("list", "--limit", "2", "--cursor", first["next_cursor"])
+    first = ctx.ask("list", "--limit", "2")
+    second = ctx.ask("list", "--limit", "2", "--cursor", first["next_cursor"])
     assert [p["participant_id"] for p in first["items"] + second["items"]] == ["p3", "p2", "p1"]
     assert second["next_cursor"] is None
 
 
-def test_list_filters(desk: Clerk) -> None:
-    desk.ask("initiate", "p1", *KASPI)
-    desk.ask("initiate", "p5", "-m", "google_pay")
-    today = datetime.now(UTC).astimezone(words.ALMATY).date().isoformat()
+def test_list_filters(ctx: Clerk) -> None:
+    ctx.ask("initiate", "p1", *KASPI)
+    ctx.ask("initiate", "p5", "-m", "google_pay")
+    today = datetime.now(UTC).astimezone(wording.ALMATY).date().isoformat()
     for given, expected in (
         (("--tournament", "t2"), ["p5"]),
         (("--method", "kaspi_qr"), ["p1"]),
@@ -140,8 +140,8 @@ def test_list_filters(desk: Clerk) -> None:
         (("--since", today, "--until", today), ["p5", "p1"]),
         (("--until", "2020-01-01"), []),
     ):
-        assert [p["participant_id"] for p in desk.ask("list", *given)["items"]] == expected, given
-    assert "No payments fit" in desk.type("list", "--until", "2020-01-01").err
+        assert [p["participant_id"] for p in ctx.ask("list", *given)["items"]] == expected, given
+    assert "No payments fit" in ctx.type("list", "--until", "2020-01-01").err
 
 
 def test_a_pipe_gets_whole_lines(small_desk: Clerk) -> None:
@@ -152,32 +152,32 @@ def test_a_pipe_gets_whole_lines(small_desk: Clerk) -> None:
     assert "Кубок Алматы" in line
 
 
-def test_cancel_stripe(desk: Clerk) -> None:
-    payment = desk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
-    got = desk.ask("cancel", payment["payment_id"], "--yes")
+def test_cancel_stripe(ctx: Clerk) -> None:
+    payment = ctx.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
+    got = ctx.ask("cancel", payment["payment_id"], "--yes")
     assert (got["status"], got["provider_open"], got["mode"]) == ("CANCELLED", False, "sandbox")
-    said = desk.type("cancel", payment["payment_id"], "--yes", code=3)
+    said = ctx.type("cancel", payment["payment_id"], "--yes", code=3)
     assert "is CANCELLED already" in said.err
 
 
-def test_cancel_kaspi_says_that_the_qr_lives_on(desk: Clerk) -> None:
-    payment = desk.ask("initiate", "p1", *KASPI)
-    said = desk.type("cancel", payment["payment_id"], "--yes")
-    until = words.clock_time(datetime.fromisoformat(payment["expires_at"]))
+def test_cancel_kaspi_says_that_the_qr_lives_on(ctx: Clerk) -> None:
+    payment = ctx.ask("initiate", "p1", *KASPI)
+    said = ctx.type("cancel", payment["payment_id"], "--yes")
+    until = wording.clock_time(datetime.fromisoformat(payment["expires_at"]))
     assert f"lives until {until} and is watched" in said.err
     assert "CANCELLED" in said.out
-    desk.pay(payment, "pay")
-    late = desk.ask("status", "p1", "--refresh")
+    ctx.pay(payment, "pay")
+    late = ctx.ask("status", "p1", "--refresh")
     assert (late["status"], late["late"]) == ("COMPLETED", True)
-    assert "LATE" in desk.type("status", "p1").out
+    assert "LATE" in ctx.type("status", "p1").out
 
 
-def test_cancel_of_what_was_paid_meanwhile(desk: Clerk) -> None:
-    payment = desk.ask("initiate", "p1", *KASPI)
-    desk.pay(payment, "pay")
-    said = desk.type("cancel", payment["payment_id"], "--yes", code=3)
+def test_cancel_of_what_was_paid_meanwhile(ctx: Clerk) -> None:
+    payment = ctx.ask("initiate", "p1", *KASPI)
+    ctx.pay(payment, "pay")
+    said = ctx.type("cancel", payment["payment_id"], "--yes", code=3)
     assert "paid meanwhile" in said.err
-    again = desk.type("cancel", payment["payment_id"], "--yes", code=3)
+    again = ctx.type("cancel", payment["payment_id"], "--yes", code=3)
     assert "procomp-pay refund" in again.err
 
 
@@ -192,13 +192,13 @@ def test_cancel_of_what_was_paid_meanwhile(desk: Clerk) -> None:
 )
 def test_times_are_the_halls(at: str, shown: str) -> None:
     now = datetime(2026, 5, 2, 10, 0, tzinfo=UTC)
-    assert words.clock_time(datetime.fromisoformat(at), now) == shown
+    assert wording.clock_time(datetime.fromisoformat(at), now) == shown
 
 
 def test_days_are_almatys() -> None:
-    day = words.day("2026-05-01", "--since")
+    day = wording.day("2026-05-01", "--since")
     assert day is not None
-    assert words.day_begins(day) == datetime(2026, 4, 30, 19, tzinfo=UTC)
-    assert words.day_begins(day, plus_days=1) == datetime(2026, 5, 1, 19, tzinfo=UTC)
+    assert wording.day_begins(day) == datetime(2026, 4, 30, 19, tzinfo=UTC)
+    assert wording.day_begins(day, plus_days=1) == datetime(2026, 5, 1, 19, tzinfo=UTC)
     with pytest.raises(Refused):
-        words.day("1 May", "--since")
+        wording.day("1 May", "--since")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from procomp_pay.cli.payments import watch as watching
-from procomp_pay.services.lifecycle import polling as watch
+from procomp_pay.services.lifecycle import polling
 from tests.cli.conftest import Clerk
 
 KASPI = ("--method", "kaspi_qr")
@@ -27,7 +27,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "_LOOK_S", 0.1)
     monkeypatch.setattr(watching, "_TICK_S", 0.1)
     monkeypatch.setattr(watching, "_STRIPE_EVERY", timedelta(seconds=1))
-    monkeypatch.setattr(watch, "FOLLOW_AGAIN_S", 1)
+    monkeypatch.setattr(polling, "FOLLOW_AGAIN_S", 1)
 
 
 def _later(helper: ThreadPoolExecutor, *steps: Callable[[], Any]) -> None:
@@ -39,10 +39,10 @@ def _later(helper: ThreadPoolExecutor, *steps: Callable[[], Any]) -> None:
     helper.submit(act)
 
 
-def test_kaspi_to_paid_line_by_line(desk: Clerk, helper: ThreadPoolExecutor) -> None:
-    payment = desk.ask("initiate", "p1", *KASPI)
-    _later(helper, lambda: desk.pay(payment, "scan"), lambda: desk.pay(payment, "confirm"))
-    said = desk.type("initiate", "p1", *KASPI, "--watch")
+def test_kaspi_to_paid_line_by_line(ctx: Clerk, helper: ThreadPoolExecutor) -> None:
+    payment = ctx.ask("initiate", "p1", *KASPI)
+    _later(helper, lambda: ctx.pay(payment, "scan"), lambda: ctx.pay(payment, "confirm"))
+    said = ctx.type("initiate", "p1", *KASPI, "--watch")
     states = [line.split()[1] for line in said.err.splitlines() if line[:2].isdigit()]
     assert states == ["PENDING", "PROCESSING", "COMPLETED"]
     assert "scanned, waiting for confirmation" in said.err
@@ -51,11 +51,11 @@ def test_kaspi_to_paid_line_by_line(desk: Clerk, helper: ThreadPoolExecutor) -> 
 
 
 def test_stripe_is_asked_without_a_webhook_and_a_decline_may_be_tried_again(
-    desk: Clerk, helper: ThreadPoolExecutor
+    ctx: Clerk, helper: ThreadPoolExecutor
 ) -> None:
-    payment = desk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
-    _later(helper, lambda: desk.pay(payment, "declined"), lambda: desk.pay(payment, "apple_pay"))
-    said = desk.type("status", "p1", "--watch")
+    payment = ctx.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
+    _later(helper, lambda: ctx.pay(payment, "declined"), lambda: ctx.pay(payment, "apple_pay"))
+    said = ctx.type("status", "p1", "--watch")
     assert "the customer can try again" in said.err
     assert "COMPLETED" in said.err
 
@@ -67,8 +67,8 @@ def test_json_is_one_document_at_the_end(small_desk: Clerk, helper: ThreadPoolEx
     assert (said.json["status"], said.json["mode"], said.err) == ("COMPLETED", "sandbox", "")
 
 
-def test_a_qr_that_nobody_scans_expires_with_exit_3(desk: Clerk) -> None:
-    said = desk.type("initiate", "p1", *KASPI, "--watch", code=3)
+def test_a_qr_that_nobody_scans_expires_with_exit_3(ctx: Clerk) -> None:
+    said = ctx.type("initiate", "p1", *KASPI, "--watch", code=3)
     assert "EXPIRED not paid, time is over" in said.err
     assert "NOT PAID" in said.out
 
@@ -80,13 +80,13 @@ def test_what_is_over_is_told_at_once(small_desk: Clerk) -> None:
 
 
 def test_a_bad_line_is_said_and_waited_out(
-    desk: Clerk, helper: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    ctx: Clerk, helper: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("procomp_pay.providers.resilience.retry._backoff", lambda _state: 30.0)
-    payment = desk.ask("initiate", "p1", *KASPI)
-    desk.street.fault(kind="cut_before", path="/r1", times=4)
-    _later(helper, lambda: None, lambda: desk.pay(payment, "pay"))
-    said = desk.type("status", "p1", "--watch")
+    payment = ctx.ask("initiate", "p1", *KASPI)
+    ctx.street.fault(kind="cut_before", path="/r1", times=4)
+    _later(helper, lambda: None, lambda: ctx.pay(payment, "pay"))
+    said = ctx.type("status", "p1", "--watch")
     assert "no connection, trying again" in said.err
     assert "COMPLETED" in said.err
 

@@ -16,48 +16,48 @@ from tests.support.statement_files import HEADS, text
 from tests.support.statement_files import kaspi as row
 
 
-def nobodys(desk: Clerk) -> str:
+def nobodys(ctx: Clerk) -> str:
     """Money at Stripe that is of no payment of ours."""
     answer = httpx.post(
-        f"{desk.street.url}/v1/payment_intents",
+        f"{ctx.street.url}/v1/payment_intents",
         data={
             "amount": "5000", "currency": "usd", "payment_method": "pm_card_visa", "confirm": "true",
             "return_url": "https://app.example.com/paid",
         },
-        headers={"Authorization": f"Bearer {desk.street.sandbox.info()['stripe_secret_key']}"},
+        headers={"Authorization": f"Bearer {ctx.street.sandbox.info()['stripe_secret_key']}"},
     )  # fmt: skip
     return str(answer.json()["id"])
 
 
-def test_an_evening(desk: Clerk) -> None:
+def test_an_evening(ctx: Clerk) -> None:
     """Something is mended, something is left; a person ends it; then everything is closed."""
-    opened = desk.ask("initiate", "p1", "--method", "apple_pay", "--amount", "50", "--currency", "USD")
-    desk.pay(opened, "apple_pay")
-    intent = nobodys(desk)
-    dry = desk.ask("reconcile", "--provider", "stripe", "--dry-run", code=6)
+    opened = ctx.ask("initiate", "p1", "--method", "apple_pay", "--amount", "50", "--currency", "USD")
+    ctx.pay(opened, "apple_pay")
+    intent = nobodys(ctx)
+    dry = ctx.ask("reconcile", "--provider", "stripe", "--dry-run", code=6)
     assert {each["became"] for each in dry["runs"][0]["findings"]} == {"would repair", "would open"}
-    said = desk.type("reconcile", "--provider", "stripe", code=6)
+    said = ctx.type("reconcile", "--provider", "stripe", code=6)
     assert said.out.count("\n") == 1
     assert "1 mended" in said.out
     assert said.out.endswith(" open\n")
-    assert desk.ask("status", "p1")["status"] == "COMPLETED"
-    mine = [each for each in desk.ask("discrepancies", "list")["items"] if each["ref"] == intent]
+    assert ctx.ask("status", "p1")["status"] == "COMPLETED"
+    mine = [each for each in ctx.ask("discrepancies", "list")["items"] if each["ref"] == intent]
     [found] = mine
     assert (found["kind"], found["provider"], found["payment_id"]) == ("MISSING_LOCALLY", "stripe", None)
-    shown = desk.type("discrepancies", "show", found["id"])
+    shown = ctx.type("discrepancies", "show", found["id"])
     assert "no payment in our books" in shown.out
     assert f"resolve {found['id']} --how accept" in shown.err
-    done = desk.ask(
+    done = ctx.ask(
         "discrepancies", "resolve", found["id"], "--how", "accept", "--note", "the shop's", "--as", "aida"
     )
     assert (done["state"], done["resolved_by"], done["note"]) == ("resolved", "aida", "the shop's")
-    again = desk.ask("discrepancies", "resolve", found["id"], "--how", "accept", "--note", "x", code=3)
+    again = ctx.ask("discrepancies", "resolve", found["id"], "--how", "accept", "--note", "x", code=3)
     assert "resolved by aida" in again["detail"]
-    assert "the shop's" in desk.type("discrepancies", "show", found["id"]).out
-    others = desk.ask("discrepancies", "list")["items"]  # what other tests left at the same sandbox
-    report = desk.ask("reconcile", "--provider", "stripe", code=6 if others else 0)["runs"][0]
+    assert "the shop's" in ctx.type("discrepancies", "show", found["id"]).out
+    others = ctx.ask("discrepancies", "list")["items"]  # what other tests left at the same sandbox
+    report = ctx.ask("reconcile", "--provider", "stripe", code=6 if others else 0)["runs"][0]
     assert [e["became"] for e in report["findings"] if e["theirs"]["ref"] == intent] == ["accepted"]
-    assert "found by reconcile" in desk.type("history", "p1").out
+    assert "found by reconcile" in ctx.type("history", "p1").out
 
 
 def test_usage(small_desk: Clerk) -> None:
@@ -100,28 +100,28 @@ def test_a_day_in_almaty(small_desk: Clerk) -> None:
 
 
 @pytest.mark.usefixtures("bare_environment")
-def test_a_provider_that_is_away(desk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_that_is_away(ctx: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(StripePaymentService.__init__.__kwdefaults__, "total_s", 1.0)  # type: ignore[arg-type]
-    paid(desk)
-    desk.street.fault(path="/v1/refunds", kind="status", status=503, times=100)
-    said = desk.type("reconcile", "--provider", "stripe", code=5)
+    paid(ctx)
+    ctx.street.fault(path="/v1/refunds", kind="status", status=503, times=100)
+    said = ctx.type("reconcile", "--provider", "stripe", code=5)
     assert "INCOMPLETE" in said.out
     assert "was not read to the end" in said.err
     assert "nothing is called missing" in said.err
-    assert not [e for e in desk.ask("discrepancies", "list")["items"] if e["kind"] == "MISSING_AT_PROVIDER"]
+    assert not [e for e in ctx.ask("discrepancies", "list")["items"] if e["kind"] == "MISSING_AT_PROVIDER"]
 
 
-def test_two_at_once(desk: Clerk) -> None:
+def test_two_at_once(ctx: Clerk) -> None:
     import asyncio
 
     from procomp_pay.storage.database.locks import reconcile_lock
     from procomp_pay.storage.database.service import PaymentDatabaseService
 
     async def meanwhile() -> Any:
-        db = PaymentDatabaseService(desk.url)
+        db = PaymentDatabaseService(ctx.url)
         async with reconcile_lock(db) as ours:
             assert ours
-            said = await asyncio.to_thread(desk.ask, "reconcile", "--provider", "kaspi", code=5)
+            said = await asyncio.to_thread(ctx.ask, "reconcile", "--provider", "kaspi", code=5)
         await db.dispose()
         return said
 

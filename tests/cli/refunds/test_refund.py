@@ -19,7 +19,7 @@ import pytest
 
 from procomp_pay.config import load_settings
 from procomp_pay.providers.stripe.service import StripePaymentService
-from procomp_pay.services.bootstrap import open_desk
+from procomp_pay.services.bootstrap import open_context
 from procomp_pay.services.maintenance.run import Pass, work_inbox
 from procomp_pay.services.webhooks import inbox
 from tests.cli.conftest import Clerk
@@ -27,48 +27,48 @@ from tests.cli.conftest import Clerk
 WHY = ("--reason", "injured")
 
 
-def paid(desk: Clerk, who: str = "p1", card: str | None = None) -> Any:
+def paid(ctx: Clerk, who: str = "p1", card: str | None = None) -> Any:
     """A payment of 50 USD that is paid: by Apple Pay on the hosted page, or by a test card."""
     if card is None:
-        opened = desk.ask("initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD")
-        desk.pay(opened, "apple_pay")
+        opened = ctx.ask("initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD")
+        ctx.pay(opened, "apple_pay")
     else:
-        opened = desk.ask(
+        opened = ctx.ask(
             "initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD", "--intent-only"
         )
         answer = httpx.post(
-            f"{desk.street.url}/v1/payment_intents/{opened['provider_ref']}/confirm",
+            f"{ctx.street.url}/v1/payment_intents/{opened['provider_ref']}/confirm",
             data={"payment_method": card, "return_url": "https://app.example.com/paid"},
-            headers={"Authorization": f"Bearer {desk.street.sandbox.info()['stripe_secret_key']}"},
+            headers={"Authorization": f"Bearer {ctx.street.sandbox.info()['stripe_secret_key']}"},
         )
         assert answer.status_code == 200, answer.text
-    view = desk.ask("status", "--payment", opened["payment_id"], "--refresh")
+    view = ctx.ask("status", "--payment", opened["payment_id"], "--refresh")
     assert view["status"] == "COMPLETED"
     return view
 
 
-def paid_by_kaspi(desk: Clerk, who: str = "p1") -> Any:
-    opened = desk.ask("initiate", who, "--method", "kaspi_qr")
-    desk.pay(opened, "pay")
+def paid_by_kaspi(ctx: Clerk, who: str = "p1") -> Any:
+    opened = ctx.ask("initiate", who, "--method", "kaspi_qr")
+    ctx.pay(opened, "pay")
     for _ in range(40):
-        view = desk.ask("status", "--payment", opened["payment_id"], "--refresh")
+        view = ctx.ask("status", "--payment", opened["payment_id"], "--refresh")
         if view["status"] == "COMPLETED":
             return view
         time.sleep(0.1)
     raise AssertionError("it was not paid")
 
 
-def stripe(desk: Clerk, path: str) -> Any:
-    key = desk.street.sandbox.info()["stripe_secret_key"]
-    return httpx.get(desk.street.url + path, headers={"Authorization": f"Bearer {key}"}).json()
+def stripe(ctx: Clerk, path: str) -> Any:
+    key = ctx.street.sandbox.info()["stripe_secret_key"]
+    return httpx.get(ctx.street.url + path, headers={"Authorization": f"Bearer {key}"}).json()
 
 
-def gone(desk: Clerk, view: Any) -> int:
+def gone(ctx: Clerk, view: Any) -> int:
     """Cents that went back at the sandbox."""
     ref = str(view["provider_ref"])
     if ref.startswith("cs_"):
-        ref = stripe(desk, f"/v1/checkout/sessions/{ref}")["payment_intent"]
-    found = stripe(desk, f"/v1/refunds?limit=100&payment_intent={ref}")["data"]
+        ref = stripe(ctx, f"/v1/checkout/sessions/{ref}")["payment_intent"]
+    found = stripe(ctx, f"/v1/refunds?limit=100&payment_intent={ref}")["data"]
     return sum(each["amount"] for each in found if each["status"] == "succeeded")
 
 
@@ -78,43 +78,43 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(StripePaymentService.__init__.__kwdefaults__, "total_s", 1.0)  # type: ignore[arg-type]
 
 
-def test_in_part_then_the_rest(desk: Clerk) -> None:
-    view = paid(desk)
-    dry = desk.type("refund", view["payment_id"], "--amount", "20", *WHY, "--dry-run").out
+def test_in_part_then_the_rest(ctx: Clerk) -> None:
+    view = paid(ctx)
+    dry = ctx.type("refund", view["payment_id"], "--amount", "20", *WHY, "--dry-run").out
     assert "20.00\N{NO-BREAK SPACE}USD" in dry
     assert "stays       30.00" in dry
-    assert gone(desk, view) == 0
-    part = desk.type("refund", view["payment_id"], "--amount", "20", *WHY, "--yes")
+    assert gone(ctx, view) == 0
+    part = ctx.type("refund", view["payment_id"], "--amount", "20", *WHY, "--yes")
     assert "20.00\N{NO-BREAK SPACE}USD went back to Аида Нурланова" in part.out
     assert "re_" in part.out
     assert "COMPLETED" in part.out
-    assert gone(desk, view) == 2000
-    rest = desk.ask("refund", view["payment_id"], *WHY, "--yes", "--as", "timur")
+    assert gone(ctx, view) == 2000
+    rest = ctx.ask("refund", view["payment_id"], *WHY, "--yes", "--as", "timur")
     assert (rest["state"], rest["amount"], rest["payment_status"]) == (
         "SUCCEEDED",
         Decimal("30.00"),
         "REFUNDED",
     )
     assert rest["mode"] == "sandbox"
-    assert gone(desk, view) == 5000
-    again = desk.ask("refund", view["payment_id"], *WHY, "--yes", code=3)
+    assert gone(ctx, view) == 5000
+    again = ctx.ask("refund", view["payment_id"], *WHY, "--yes", code=3)
     assert "in full" in again["detail"]
-    shown = desk.type("status", "p1").out
+    shown = ctx.type("status", "p1").out
     assert "paid back in full" in shown
     assert shown.count("refund  ") == 2
     assert "by timur: injured" in shown
-    told = desk.type("history", "p1").out
+    told = ctx.type("history", "p1").out
     assert "asked to pay back 20.00\N{NO-BREAK SPACE}USD (by aigerim): injured" in told
     assert "30.00\N{NO-BREAK SPACE}USD PAID BACK" in told
-    document = desk.ask("status", "p1")
+    document = ctx.ask("status", "p1")
     assert [(r["amount"], r["state"]) for r in document["refunds"]] == [
         (Decimal("20.00"), "SUCCEEDED"),
         (Decimal("30.00"), "SUCCEEDED"),
     ]
     assert document["dispute"] is None
-    [listed] = desk.ask("list")["items"]
+    [listed] = ctx.ask("list")["items"]
     assert len(listed["refunds"]) == 2
-    [entry] = desk.ask("history", "p1")["items"]
+    [entry] = ctx.ask("history", "p1")["items"]
     assert len(entry["refunds"]) == 2
 
 
@@ -166,21 +166,21 @@ def test_the_same_key_pays_back_once(small_desk: Clerk) -> None:
     assert gone(small_desk, view) == 5000
 
 
-def test_an_unknown_outcome_is_kept_and_said_so(desk: Clerk, impatient: None) -> None:
-    view = paid(desk)
-    desk.street.fault(path="/v1/refunds", method="POST", kind="cut_after", times=1000)
-    said = desk.ask("refund", view["payment_id"], *WHY, "--yes", code=5)
+def test_an_unknown_outcome_is_kept_and_said_so(ctx: Clerk, impatient: None) -> None:
+    view = paid(ctx)
+    ctx.street.fault(path="/v1/refunds", method="POST", kind="cut_after", times=1000)
+    said = ctx.ask("refund", view["payment_id"], *WHY, "--yes", code=5)
     assert (said["state"], said["provider_refund_id"]) == ("PENDING", None)
     assert "do not ask for it again" in said["detail"]
-    desk.street.calm()
-    shown = desk.type("status", "p1").out
+    ctx.street.calm()
+    shown = ctx.type("status", "p1").out
     assert "a refund is on its way" in shown
     assert "not known yet, followed up" in shown
-    again = desk.type("refund", view["payment_id"], *WHY, "--yes", code=3)
+    again = ctx.type("refund", view["payment_id"], *WHY, "--yes", code=3)
     assert "on its way" in again.err
-    bulk = desk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes")
+    bulk = ctx.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes")
     assert bulk["back"]["count"] == 1
-    assert gone(desk, view) == 5000
+    assert gone(ctx, view) == 5000
 
 
 def test_the_bank_takes_its_time(small_desk: Clerk) -> None:
@@ -200,15 +200,15 @@ def test_kaspis_basic_scheme_says_how(small_desk: Clerk) -> None:
     assert (line["payment_id"], line["amount"]) == (view["payment_id"], Decimal("24000.00"))
 
 
-def disputed(desk: Clerk, who: str = "p1") -> Any:
+def disputed(ctx: Clerk, who: str = "p1") -> Any:
     """A payment that its customer disputes, as Stripe's webhooks tell."""
-    view = paid(desk, who, card="pm_card_createDispute")
+    view = paid(ctx, who, card="pm_card_createDispute")
 
     async def deliver() -> None:
         settings = load_settings()
-        secret = str(desk.street.sandbox.info()["webhook_secret"])
-        async with open_desk(settings) as ours:
-            for event in reversed(stripe(desk, "/v1/events?limit=50")["data"]):
+        secret = str(ctx.street.sandbox.info()["webhook_secret"])
+        async with open_context(settings) as ours:
+            for event in reversed(stripe(ctx, "/v1/events?limit=50")["data"]):
                 if event["data"]["object"].get("payment_intent") == view["provider_ref"]:
                     body, stamp = json.dumps(event).encode(), int(time.time())
                     digest = hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256)
@@ -243,24 +243,24 @@ def test_a_dispute_is_shown_and_left_alone(small_desk: Clerk) -> None:
     assert (gone(small_desk, view), gone(small_desk, other)) == (0, 5000)
 
 
-def test_a_whole_tournament(desk: Clerk) -> None:
-    views = [paid(desk, who) for who in ("p1", "p2", "p3")]
-    desk.type("refund", views[0]["payment_id"], "--amount", "20", *WHY, "--yes")
-    elsewhere = paid(desk, "p5")
-    desk.ask("initiate", "p4", "--method", "kaspi_qr")
-    dry = desk.ask("refund", "--tournament", "Кубок Алматы", "--all", *WHY, "--dry-run")
+def test_a_whole_tournament(ctx: Clerk) -> None:
+    views = [paid(ctx, who) for who in ("p1", "p2", "p3")]
+    ctx.type("refund", views[0]["payment_id"], "--amount", "20", *WHY, "--yes")
+    elsewhere = paid(ctx, "p5")
+    ctx.ask("initiate", "p4", "--method", "kaspi_qr")
+    dry = ctx.ask("refund", "--tournament", "Кубок Алматы", "--all", *WHY, "--dry-run")
     [total] = dry["to_do"]["totals"]
     assert (total["method"], total["currency"], total["count"]) == ("apple_pay", "USD", 3)
     assert total["amount"] == Decimal("130.00")
     assert dry["still_open"] == 1
-    assert [gone(desk, view) for view in views] == [2000, 0, 0]
-    done = desk.type("refund", "--tournament", "t1", "--all", *WHY, "--yes")
+    assert [gone(ctx, view) for view in views] == [2000, 0, 0]
+    done = ctx.type("refund", "--tournament", "t1", "--all", *WHY, "--yes")
     assert "130.00" in done.out
-    assert [gone(desk, view) for view in views] == [5000, 5000, 5000]
-    assert gone(desk, elsewhere) == 0
-    again = desk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes")
+    assert [gone(ctx, view) for view in views] == [5000, 5000, 5000]
+    assert gone(ctx, elsewhere) == 0
+    again = ctx.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes")
     assert (again["to_do"]["count"], again["refunded_before"]) == (0, 3)
-    desk.type("refund", "--tournament", "nowhere", "--all", *WHY, "--yes", code=4)
+    ctx.type("refund", "--tournament", "nowhere", "--all", *WHY, "--yes", code=4)
 
 
 def test_a_provider_that_is_down_ends_it_and_loses_nothing(small_desk: Clerk, impatient: None) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procomp_pay.domain.kaspi_schedule import MARGIN, life_of
+from procomp_pay.domain.kaspi_schedule import MARGIN, schedule_for
 from procomp_pay.domain.reconciliation.amount_time_match import SLACK, Fit, tell_apart
 from procomp_pay.domain.states import Channel
 
@@ -19,7 +19,7 @@ NOON = datetime(2026, 10, 1, 7, 0, tzinfo=UTC)
 
 def life(born: datetime, channel: Channel = Channel.KASPI_QR, **more: Any) -> Any:
     known = {"expires_at": None, "scanned_at": None, "scan_timeout_s": 180, "confirm_timeout_s": 65}
-    return life_of(channel, born, **{**known, **more})
+    return schedule_for(channel, born, **{**known, **more})
 
 
 def fit(line: str = "91", payment: str = "a", after: float = 60, **changes: Any) -> Fit:

@@ -12,17 +12,25 @@ from hypothesis import strategies as st
 
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.compare import match
-from procomp_pay.domain.reconciliation.records import Finding, OurRefund, Ours, Place, Repair, Stand, Theirs
+from procomp_pay.domain.reconciliation.records import (
+    LocalRecord,
+    LocalRefund,
+    Mismatch,
+    ProviderRecord,
+    ProviderState,
+    RegistrationState,
+    RepairAction,
+)
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind as K
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
-Books = tuple[list[Ours], list[Theirs]]
+Books = tuple[list[LocalRecord], list[ProviderRecord]]
 
 
-def ours(number: int = 1, **more: object) -> Ours:
+def ours(number: int = 1, **more: object) -> LocalRecord:
     fields: dict[str, object] = {
         "key": f"pay{number:05}",
         "payment_id": f"pay{number:05}",
@@ -30,67 +38,70 @@ def ours(number: int = 1, **more: object) -> Ours:
         "status": PaymentStatus.COMPLETED,
         "money": Money(Decimal("50.00"), Currency.USD),
     }
-    return Ours(**{**fields, **more})  # type: ignore[arg-type]
+    return LocalRecord(**{**fields, **more})  # type: ignore[arg-type]
 
 
-def theirs(number: int = 1, **more: object) -> Theirs:
+def theirs(number: int = 1, **more: object) -> ProviderRecord:
     fields: dict[str, object] = {
         "key": f"pay{number:05}",
         "ref": f"pi_{number}",
         "kind": LineKind.PAYMENT,
-        "stand": Stand.PAID,
+        "stand": ProviderState.PAID,
         "at": NOW,
         "amount": Decimal("50.00"),
         "currency": "USD",
     }
-    return Theirs(**{**fields, **more})  # type: ignore[arg-type]
+    return ProviderRecord(**{**fields, **more})  # type: ignore[arg-type]
 
 
-def went_back(number: int = 1, ref: str = "re_1", **more: object) -> Theirs:
+def went_back(number: int = 1, ref: str = "re_1", **more: object) -> ProviderRecord:
     fields: dict[str, object] = {"kind": LineKind.REFUND, "ref": ref, "payment_ref": f"pi_{number}"}
     return theirs(number, **{**fields, **more})
 
 
-def our_refund(ref: str | None = "re_1", state: RefundState = RefundState.SUCCEEDED) -> OurRefund:
-    return OurRefund("r1", ref, Decimal("50.00"), state)
+def our_refund(ref: str | None = "re_1", state: RefundState = RefundState.SUCCEEDED) -> LocalRefund:
+    return LocalRefund("r1", ref, Decimal("50.00"), state)
 
 
-def back(number: int = 1, **more: object) -> Ours:
+def back(number: int = 1, **more: object) -> LocalRecord:
     """Paid back in full, in our books."""
     fields: dict[str, object] = {
         "status": PaymentStatus.REFUNDED,
-        "place": Place.FREE,
+        "place": RegistrationState.FREE,
         "refunds": (our_refund(),),
     }
     return ours(number, **{**fields, **more})
 
 
-def found(mine: list[Ours], said: list[Theirs]) -> list[Finding]:
+def found(mine: list[LocalRecord], said: list[ProviderRecord]) -> list[Mismatch]:
     return list(match(mine, said))
 
 
 P = PaymentStatus
-_PENDING = {"status": P.PENDING, "place": Place.FREE}
-CASES: list[tuple[str, list[Ours], list[Theirs], list[tuple[K, Repair | None]]]] = [
+FREE = RegistrationState.FREE
+STATE = ProviderState
+REPAIR = RepairAction
+_PENDING = {"status": P.PENDING, "place": RegistrationState.FREE}
+CASES: list[tuple[str, list[LocalRecord], list[ProviderRecord], list[tuple[K, RepairAction | None]]]] = [
     ("agrees", [ours()], [theirs()], []),
     ("refunded agrees", [back()], [theirs(), went_back()], []),
-    ("open agrees", [ours(**_PENDING)], [theirs(stand=Stand.OPEN)], []),
+    ("open agrees", [ours(**_PENDING)], [theirs(stand=STATE.OPEN)], []),
     ("never opened", [ours(**_PENDING)], [], []),
-    ("failed, may be tried again", [ours(status=P.FAILED, place=Place.FREE)], [theirs(stand=Stand.OPEN)], []),
-    ("over on both sides", [ours(status=P.EXPIRED, place=Place.FREE)], [theirs(stand=Stand.ENDED)], []),
+    ("failed, may be tried again", [ours(status=P.FAILED, place=FREE)], [theirs(stand=STATE.OPEN)], []),
+    ("over on both sides", [ours(status=P.EXPIRED, place=FREE)], [theirs(stand=STATE.ENDED)], []),
     ("outside what was read", [ours(expected=False)], [], []),
-    ("moving", [ours(moving=True)], [], []),
+    ("moving", [ours(changed_since_read=True)], [], []),
     ("told twice by two files", [ours()], [theirs(), theirs()], []),
     ("amount not told", [ours()], [theirs(amount=None, currency=None)], []),
-    ("not ours, never paid", [], [theirs(stand=Stand.OPEN)], []),
+    ("not ours, never paid", [], [theirs(stand=STATE.OPEN)], []),
     ("a payout", [], [theirs(kind=LineKind.OTHER)], []),
     ("not ours", [], [theirs()], [(K.MISSING_LOCALLY, None)]),
     ("not ours, and back again", [], [theirs(), went_back()], [(K.MISSING_LOCALLY, None)]),
     ("not at the provider", [ours()], [], [(K.MISSING_AT_PROVIDER, None)]),
-    ("paid there, open here", [ours(**_PENDING)], [theirs()], [(K.STATUS_MISMATCH, Repair.ASK)]),
-    ("paid here, open there", [ours()], [theirs(stand=Stand.OPEN)], [(K.STATUS_MISMATCH, None)]),
-    ("over there, open here", [ours(**_PENDING)], [theirs(stand=Stand.ENDED)],
-     [(K.STATUS_MISMATCH, Repair.ASK)]),
+    ("paid there, open here", [ours(**_PENDING)], [theirs()], [(K.STATUS_MISMATCH, REPAIR.ASK)]),
+    ("paid here, open there", [ours()], [theirs(stand=STATE.OPEN)], [(K.STATUS_MISMATCH, None)]),
+    ("over there, open here", [ours(**_PENDING)], [theirs(stand=STATE.ENDED)],
+     [(K.STATUS_MISMATCH, REPAIR.ASK)]),
     ("another amount", [ours()], [theirs(amount=Decimal("49.99"))], [(K.AMOUNT_MISMATCH, None)]),
     ("another amount, open here", [ours(**_PENDING)], [theirs(amount=Decimal("5"))],
      [(K.AMOUNT_MISMATCH, None)]),
@@ -99,47 +110,49 @@ CASES: list[tuple[str, list[Ours], list[Theirs], list[tuple[K, Repair | None]]]]
     ("another currency", [ours()], [theirs(currency="EUR")], [(K.CURRENCY_MISMATCH, None)]),
     ("a currency that is none of ours", [ours()], [theirs(currency="JPY")], [(K.CURRENCY_MISMATCH, None)]),
     ("paid twice there", [ours()], [theirs(), theirs(ref="pi_x")], [(K.DUPLICATE_PAYMENT, None)]),
-    ("duplicate in our books", [ours(duplicate=True, place=Place.OTHER)], [theirs()],
+    ("duplicate in our books", [ours(duplicate=True, place=RegistrationState.OTHER)], [theirs()],
      [(K.DUPLICATE_PAYMENT, None)]),
     ("late", [ours(late=True)], [theirs()], [(K.LATE_PAYMENT, None)]),
-    ("stuck", [ours(overdue=True, **_PENDING)], [theirs(stand=Stand.OPEN)], [(K.STUCK, Repair.ASK)]),
-    ("stuck, and nothing there", [ours(overdue=True, **_PENDING)], [], [(K.STUCK, Repair.ASK)]),
-    ("not activated", [ours(place=Place.FREE)], [theirs()], [(K.PARTICIPANT_MISMATCH, Repair.PLACE)]),
-    ("participant gone", [ours(place=Place.GONE)], [theirs()], [(K.PARTICIPANT_MISMATCH, None)]),
-    ("a place without money", [ours(status=P.EXPIRED)], [theirs(stand=Stand.ENDED)],
+    ("stuck", [ours(overdue=True, **_PENDING)], [theirs(stand=STATE.OPEN)], [(K.STUCK, REPAIR.ASK)]),
+    ("stuck, and nothing there", [ours(overdue=True, **_PENDING)], [], [(K.STUCK, REPAIR.ASK)]),
+    ("not activated", [ours(place=FREE)], [theirs()], [(K.PARTICIPANT_MISMATCH, REPAIR.PLACE)]),
+    ("participant gone", [ours(place=RegistrationState.GONE)], [theirs()], [(K.PARTICIPANT_MISMATCH, None)]),
+    ("a place without money", [ours(status=P.EXPIRED)], [theirs(stand=STATE.ENDED)],
      [(K.PARTICIPANT_MISMATCH, None)]),
-    ("refund not told of", [ours()], [theirs(), went_back()], [(K.REFUND_MISMATCH, Repair.REFUNDS)]),
+    ("refund not told of", [ours()], [theirs(), went_back()], [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
     ("refund not there", [back()], [theirs()], [(K.REFUND_MISMATCH, None)]),
     ("refund outside what was read", [back(refunds=(replace(our_refund(), expected=False),))], [theirs()],
      []),
     ("refund of another amount", [back()], [theirs(), went_back(amount=Decimal(1))],
      [(K.REFUND_MISMATCH, None)]),
-    ("refund failed there", [back()], [theirs(), went_back(stand=Stand.ENDED)],
-     [(K.REFUND_MISMATCH, Repair.REFUNDS)]),
+    ("refund failed there", [back()], [theirs(), went_back(stand=STATE.ENDED)],
+     [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
     ("refund came back, by statement", [back()],
-     [theirs(), went_back(), went_back(kind=LineKind.REFUND_FAILED)], [(K.REFUND_MISMATCH, Repair.REFUNDS)]),
+     [theirs(), went_back(), went_back(kind=LineKind.REFUND_FAILED)], [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
     ("lost answer of a refund", [ours(refunds=(our_refund(None, RefundState.PENDING),))],
-     [theirs(), went_back()], [(K.REFUND_MISMATCH, Repair.REFUNDS)]),
-    ("a refund that never was", [ours()], [theirs(), went_back(stand=Stand.ENDED)], []),
+     [theirs(), went_back()], [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
+    ("a refund that never was", [ours()], [theirs(), went_back(stand=STATE.ENDED)], []),
     ("Kaspi's sum agrees", [back()], [theirs(), went_back(total=True)], []),
     ("more back by Kaspi's sum", [ours()], [theirs(), went_back(total=True)],
-     [(K.REFUND_MISMATCH, Repair.REFUNDS)]),
+     [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
     ("less back by Kaspi's sum", [back()], [theirs(), went_back(total=True, amount=Decimal(0))],
      [(K.REFUND_MISMATCH, None)]),
     ("a sum while a refund is unknown", [ours(refunds=(our_refund(None, RefundState.PENDING),))],
      [theirs(), went_back(total=True)], []),
     ("disputed", [ours()], [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.OPEN)],
-     [(K.STATUS_MISMATCH, Repair.DISPUTE)]),
+     [(K.STATUS_MISMATCH, REPAIR.DISPUTE)]),
     ("dispute lost meanwhile", [ours(dispute=("du_1", DisputeState.OPEN))],
      [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.LOST)],
-     [(K.STATUS_MISMATCH, Repair.DISPUTE)]),
+     [(K.STATUS_MISMATCH, REPAIR.DISPUTE)]),
     ("dispute known", [ours(dispute=("du_1", DisputeState.WITHDRAWN))],
      [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.OPEN)], []),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("mine", "said", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_one_payment(mine: list[Ours], said: list[Theirs], expected: list[tuple[K, Repair | None]]) -> None:
+def test_one_payment(
+    mine: list[LocalRecord], said: list[ProviderRecord], expected: list[tuple[K, RepairAction | None]]
+) -> None:
     assert [(each.kind, each.repair) for each in found(mine, said)] == expected
 
 
@@ -167,10 +180,13 @@ def _clean(number: int, kind: int) -> Books:
     pairs: list[Books] = [
         ([ours(number)], [theirs(number)]),
         ([back(number)], [theirs(number), went_back(number)]),
-        ([ours(number, **_PENDING)], [theirs(number, stand=Stand.OPEN)]),
+        ([ours(number, **_PENDING)], [theirs(number, stand=ProviderState.OPEN)]),
         ([ours(number, **_PENDING)], []),
-        ([ours(number, status=P.EXPIRED, place=Place.FREE)], [theirs(number, stand=Stand.ENDED)]),
-        ([], [theirs(number, stand=Stand.OPEN)]),
+        (
+            [ours(number, status=P.EXPIRED, place=RegistrationState.FREE)],
+            [theirs(number, stand=ProviderState.ENDED)],
+        ),
+        ([], [theirs(number, stand=ProviderState.OPEN)]),
     ]
     return pairs[kind]
 
@@ -181,8 +197,8 @@ FAULTS = [case for case in CASES if len(case[3]) == 1]
 @given(st.lists(st.tuples(st.integers(0, 5), st.none() | st.integers(0, len(FAULTS) - 1)), max_size=30))
 @settings(max_examples=150, deadline=None)
 def test_planted_faults_are_found_and_nothing_else(plan: list[tuple[int, int | None]]) -> None:
-    mine: list[Ours] = []
-    said: list[Theirs] = []
+    mine: list[LocalRecord] = []
+    said: list[ProviderRecord] = []
     expected: list[tuple[str, K]] = []
     for number, (clean, fault) in enumerate(plan):
         key = f"pay{number:05}"

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from procomp_pay.domain.events import News
+from procomp_pay.domain.events import EventType
 from procomp_pay.providers.kaspi import gateway_fields as words
 
-PAID, OPEN = News.SUCCEEDED, None
-SHAPES: list[tuple[dict[str, Any], str | None, News | None]] = [
+PAID, OPEN = EventType.SUCCEEDED, None
+SHAPES: list[tuple[dict[str, Any], str | None, EventType | None]] = [
     ({"id": "7", "status": "paid"}, "7", PAID),
     ({"Data": {"QrPaymentId": 7, "Status": "Processed"}}, "7", PAID),
     ({"status": "success", "data": {"id": "7", "status": "pending"}}, "7", OPEN),
@@ -24,11 +24,11 @@ SHAPES: list[tuple[dict[str, Any], str | None, News | None]] = [
 
 
 @pytest.mark.parametrize(("document", "theirs", "news"), SHAPES)
-def test_shapes(document: dict[str, Any], theirs: str | None, news: News | None) -> None:
+def test_shapes(document: dict[str, Any], theirs: str | None, news: EventType | None) -> None:
     found = words.fields(document)
     given = words.first(found, words.THEIRS)
     assert (None if given is None else str(given)) == theirs
-    assert words.meaning(str(words.first(found, words.STATUS) or "")).news is news
+    assert words.meaning(str(words.first(found, words.STATUS) or "")).event_type is news
 
 
 def test_ours_and_the_end_may_stand_around_it() -> None:

@@ -12,14 +12,14 @@ import pytest
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import ConfigurationError, ProviderUnavailable, Refused
-from procomp_pay.domain.events import News
+from procomp_pay.domain.events import EventType
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import Channel
-from procomp_pay.providers.kaspi.http import KaspiLine, kaspi_http
+from procomp_pay.providers.kaspi.http import KaspiHttp, kaspi_http
 from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.providers.kaspi.tls import TlsFiles, make_context
-from procomp_pay.providers.protocol import Handle, RefundRequest
+from procomp_pay.providers.protocol import ProviderRef, RefundRequest
 from procomp_pay.providers.registry import kaspi_certificate
 from procomp_pay.sandbox.tls import Authority
 from tests.providers.test_services import tenge
@@ -35,7 +35,7 @@ async def secure(tmp_path: Path) -> AsyncIterator[Secure]:
         yield made
 
 
-def refund_of(handle: Handle, scan: int | None = None) -> RefundRequest:
+def refund_of(handle: ProviderRef, scan: int | None = None) -> RefundRequest:
     zero = FEE - FEE
     return RefundRequest("refund1", "pay1", handle, FEE, "key", zero, again=False, customer_scan=scan)
 
@@ -46,18 +46,18 @@ async def test_the_whole_life_of_a_payment(secure: Secure, scheme: KaspiScheme) 
         service = providers.kaspi()
         assert scheme.value in await service.check()
         made = await service.create(tenge(Channel.KASPI_QR))
-        handle = Handle(Channel.KASPI_QR, made.provider_ref)
-        assert (await service.fetch(handle)).news is None
+        handle = ProviderRef(Channel.KASPI_QR, made.provider_ref)
+        assert (await service.fetch(handle)).event_type is None
         await secure.phone(made.provider_ref, "scan")
-        assert (await service.fetch(handle)).news is News.PROCESSING
+        assert (await service.fetch(handle)).event_type is EventType.PROCESSING
         await secure.phone(made.provider_ref, "confirm")
         seen = await service.fetch(handle)
-        assert (seen.news, seen.final, seen.money) == (News.SUCCEEDED, True, FEE)
+        assert (seen.event_type, seen.final, seen.money) == (EventType.SUCCEEDED, True, FEE)
         assert seen.ids.kaspi_operation
         await _give_back(secure, service, handle)
 
 
-async def _give_back(secure: Secure, service: KaspiPaymentService, handle: Handle) -> None:
+async def _give_back(secure: Secure, service: KaspiPaymentService, handle: ProviderRef) -> None:
     if service.scheme in (KaspiScheme.BASIC, KaspiScheme.GATEWAY):
         with pytest.raises(Refused, match="no refund by API") as refused:
             service.ready_to_refund(at_desk=True)
@@ -70,10 +70,10 @@ async def _give_back(secure: Secure, service: KaspiPaymentService, handle: Handl
         scan = await _scanned(secure, service, handle)
     done = await service.refund(refund_of(handle, scan))
     assert done.state is RefundState.SUCCEEDED
-    assert (await service.returned(handle)).total == FEE
+    assert (await service.list_refunds(handle)).total == FEE
 
 
-async def _scanned(secure: Secure, service: KaspiPaymentService, handle: Handle) -> int:
+async def _scanned(secure: Secure, service: KaspiPaymentService, handle: ProviderRef) -> int:
     qr = await service.refunds().open_qr("refund1")
     assert not await service.refunds().is_scanned(qr)
     await secure.phone(qr.token, "scan")
@@ -214,7 +214,7 @@ def open_still(http: httpx.AsyncClient) -> bool:
 async def test_the_old_client_is_closed_after_its_last_call(tmp_path: Path) -> None:
     watched = tmp_path / "file"
     watched.write_text("1")
-    line = KaspiLine(lambda: kaspi_http("http://127.0.0.1:9"), (watched,))
+    line = KaspiHttp(lambda: kaspi_http("http://127.0.0.1:9"), (watched,))
     async with line.client() as first:
         watched.write_text("22")
         async with line.client() as second:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from procomp_pay.domain.notifications import Fate
+from procomp_pay.domain.notifications import DeliveryOutcome
 from procomp_pay.providers.notifications.http_hooks import ChatHook, Hook
 from tests.support.receivers import Receiver, receiver
 
@@ -26,29 +26,29 @@ async def hooked() -> AsyncIterator[tuple[Hook, Receiver]]:
 @pytest.mark.parametrize(
     ("says", "fate", "asked_s"),
     [
-        (204, Fate.DELIVERED, None),
-        (200, Fate.DELIVERED, None),
-        (400, Fate.REFUSED, None),
-        (401, Fate.REFUSED, None),
-        (404, Fate.REFUSED, None),
-        (410, Fate.REFUSED, None),
-        (408, Fate.AGAIN, None),
-        (425, Fate.AGAIN, None),
-        ((429, {"Retry-After": "7"}), Fate.AGAIN, 7),
-        ((503, {"Retry-After": "Mon, 23 Nov 2026 09:31:00 GMT"}), Fate.AGAIN, 60),
-        ((503, {"Retry-After": "Sun, 22 Nov 2026 09:31:00 GMT"}), Fate.AGAIN, 0),
-        ((503, {"Retry-After": "soon"}), Fate.AGAIN, None),
-        (500, Fate.AGAIN, None),
-        ("hang", Fate.AGAIN, None),
+        (204, DeliveryOutcome.DELIVERED, None),
+        (200, DeliveryOutcome.DELIVERED, None),
+        (400, DeliveryOutcome.REFUSED, None),
+        (401, DeliveryOutcome.REFUSED, None),
+        (404, DeliveryOutcome.REFUSED, None),
+        (410, DeliveryOutcome.REFUSED, None),
+        (408, DeliveryOutcome.AGAIN, None),
+        (425, DeliveryOutcome.AGAIN, None),
+        ((429, {"Retry-After": "7"}), DeliveryOutcome.AGAIN, 7),
+        ((503, {"Retry-After": "Mon, 23 Nov 2026 09:31:00 GMT"}), DeliveryOutcome.AGAIN, 60),
+        ((503, {"Retry-After": "Sun, 22 Nov 2026 09:31:00 GMT"}), DeliveryOutcome.AGAIN, 0),
+        ((503, {"Retry-After": "soon"}), DeliveryOutcome.AGAIN, None),
+        (500, DeliveryOutcome.AGAIN, None),
+        ("hang", DeliveryOutcome.AGAIN, None),
     ],
 )
 async def test_what_an_answer_means(
-    hooked: tuple[Hook, Receiver], says: Any, fate: Fate, asked_s: int | None
+    hooked: tuple[Hook, Receiver], says: Any, fate: DeliveryOutcome, asked_s: int | None
 ) -> None:
     hook, other = hooked
     other.says = [says]
     answer = await hook.post("{}", {}, NOW)
-    assert (answer.fate, answer.retry_after_s) == (fate, asked_s)
+    assert (answer.outcome, answer.retry_after_s) == (fate, asked_s)
     assert "hush" not in answer.words
 
 
@@ -57,13 +57,13 @@ async def test_a_redirect_is_not_followed(hooked: tuple[Hook, Receiver], status:
     hook, other = hooked
     other.says = [(status, {"Location": f"{other.url}/elsewhere"})]
     answer = await hook.post("{}", {}, NOW)
-    assert (answer.fate, len(other.refused), other.got) == (Fate.REFUSED, 1, [])
+    assert (answer.outcome, len(other.refused), other.got) == (DeliveryOutcome.REFUSED, 1, [])
     assert "redirect" in answer.words
 
 
 async def test_nothing_listens() -> None:
     hook = Hook("http://127.0.0.1:9/x")
-    assert (await hook.post("{}", {}, NOW)).fate is Fate.AGAIN
+    assert (await hook.post("{}", {}, NOW)).outcome is DeliveryOutcome.AGAIN
     await hook.aclose()
 
 

@@ -11,12 +11,12 @@ import pytest
 import trustme
 
 from procomp_pay.config.delivery import mail_server as parse
-from procomp_pay.domain.notifications import Fate
-from procomp_pay.providers.notifications.smtp import Letter, Mailer
+from procomp_pay.domain.notifications import DeliveryOutcome
+from procomp_pay.providers.notifications.smtp import Email, Mailer
 from tests.support.receivers import mail_server
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
-LETTER = Letter("key1", "a@example.com", "Hello", "text\n", "<p>html</p>", "kk", AT)
+LETTER = Email("key1", "a@example.com", "Hello", "text\n", "<p>html</p>", "kk", AT)
 Trust = Callable[[], ssl.SSLContext]
 
 
@@ -59,8 +59,8 @@ async def test_a_password_goes_over_an_encrypted_connection_alone(
         address = f"smtp://desk:{password}@127.0.0.1:{box.port}?starttls=always"
         mailer = Mailer(parse(address), ("", "pay@procomp.test"), tls=trusting if trusts else foreign)
         answer = await mailer.send(LETTER)
-    expected = (Fate.AGAIN, []) if says else (Fate.DELIVERED, [True])
-    assert (answer.fate, box.encrypted) == expected, answer
+    expected = (DeliveryOutcome.AGAIN, []) if says else (DeliveryOutcome.DELIVERED, [True])
+    assert (answer.outcome, box.encrypted) == expected, answer
     assert says in answer.words
     assert "hush" not in answer.words
     assert box.logins == ([] if says else [b"hush"]) or password == "wrong"
@@ -68,14 +68,14 @@ async def test_a_password_goes_over_an_encrypted_connection_alone(
 
 async def test_nothing_listens() -> None:
     mailer = Mailer(parse("smtp://127.0.0.1:9"), ("", "pay@procomp.test"))
-    assert (await mailer.send(LETTER)).fate is Fate.AGAIN
+    assert (await mailer.send(LETTER)).outcome is DeliveryOutcome.AGAIN
 
 
 async def test_headers() -> None:
     async with mail_server() as box:
         mailer = Mailer(parse(f"smtp://127.0.0.1:{box.port}"), ("ПроКомп, ЖШС", "pay@procomp.test"))
         for subject in ("Кубок\r\nBcc: all@example.com", "a\u2028b\x00c\x1b[31m"):
-            assert (await mailer.send(replace(LETTER, subject=subject))).fate is Fate.DELIVERED
+            assert (await mailer.send(replace(LETTER, subject=subject))).outcome is DeliveryOutcome.DELIVERED
     first, second = box.letters
     assert first["Subject"] == "Кубок Bcc: all@example.com"
     assert second["Subject"] == "a b c [31m"

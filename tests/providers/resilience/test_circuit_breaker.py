@@ -13,9 +13,9 @@ from procomp_pay.domain.errors import NotFound, OutcomeUnknown, ProviderUnavaila
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
-from procomp_pay.providers.protocol import Handle, RefundRequest
+from procomp_pay.providers.protocol import ProviderRef, RefundRequest
 from procomp_pay.providers.resilience.circuit_breaker import Circuit, CircuitOpen
-from procomp_pay.providers.resilience.rate_limit import Budget, unhurried
+from procomp_pay.providers.resilience.rate_limit import RateLimit, background_priority
 from procomp_pay.providers.stripe.service import StripePaymentService
 from tests.providers.test_services import Bench, bench, order, tenge
 
@@ -39,16 +39,16 @@ async def test_it_opens_after_failures_in_a_row_and_lets_one_try_later(bench: Be
     circuit = Circuit("Kaspi", failures=3, open_s=0.5)
     service = kaspi(bench, circuit)
     made = await service.create(tenge(Channel.KASPI_QR))
-    handle = Handle(Channel.KASPI_QR, made.provider_ref)
+    handle = ProviderRef(Channel.KASPI_QR, made.provider_ref)
     await bench.fault("/r1/", "status", status=503, times=1000)
     for _ in range(3):
-        assert circuit.take_opening() is None
+        assert circuit.pop_outage() is None
         with pytest.raises(ProviderUnavailable):
             await service.fetch(handle)
     assert circuit.is_open
-    since = circuit.take_opening()
+    since = circuit.pop_outage()
     assert since is not None
-    assert circuit.take_opening() is None
+    assert circuit.pop_outage() is None
     sent = await bench.calls(f"/status/{made.provider_ref}")
     begun = time.monotonic()
     with pytest.raises(CircuitOpen) as error:
@@ -60,11 +60,11 @@ async def test_it_opens_after_failures_in_a_row_and_lets_one_try_later(bench: Be
     with pytest.raises(ProviderUnavailable):  # one attempt goes through, and it is the same outage
         await service.fetch(handle)
     assert await bench.calls(f"/status/{made.provider_ref}") == sent + 1
-    assert circuit.take_opening() is None
+    assert circuit.pop_outage() is None
     await bench.http.delete("/_sandbox/faults")
     await asyncio.sleep(0.55)
-    assert (await service.fetch(handle)).news is None
-    assert circuit.take_opening() is None
+    assert (await service.fetch(handle)).event_type is None
+    assert circuit.pop_outage() is None
     await service.aclose()
 
 
@@ -73,14 +73,14 @@ async def test_refusals_and_requests_to_slow_down_open_nothing(bench: Bench) -> 
     service = kaspi(bench, circuit)
     for _ in range(4):
         with pytest.raises(NotFound):
-            await service.fetch(Handle(Channel.KASPI_QR, "99999999999"))
+            await service.fetch(ProviderRef(Channel.KASPI_QR, "99999999999"))
         await bench.http.post("/_sandbox/kaspi/force", json={"path": "/qr/create", "code": 990000028})
         with pytest.raises(Refused):
             await service.create(tenge(Channel.KASPI_QR))
     await bench.fault("/r1/", "status", status=429, times=4)
     for _ in range(4):
         with pytest.raises(ProviderUnavailable):
-            await service.fetch(Handle(Channel.KASPI_QR, "99999999999"))
+            await service.fetch(ProviderRef(Channel.KASPI_QR, "99999999999"))
     assert not circuit.is_open
     await service.aclose()
 
@@ -97,7 +97,7 @@ async def test_a_lost_answer_stays_unknown_when_the_circuit_opens_behind_it(benc
         await stripe.create(order(Channel.STRIPE_INTENT))
     assert circuit.is_open
     with pytest.raises(CircuitOpen):
-        await stripe.fetch(Handle(Channel.STRIPE_INTENT, "pi_1"))
+        await stripe.fetch(ProviderRef(Channel.STRIPE_INTENT, "pi_1"))
     await stripe.aclose()
 
 
@@ -108,7 +108,7 @@ async def test_a_refund_behind_an_open_circuit_was_not_sent(bench: Bench) -> Non
     made = await service.create(tenge(Channel.KASPI_QR))
     paid = {"action": "pay"}
     await bench.http.post(f"/pay/{made.provider_ref}", json=paid, headers={"Accept": "application/json"})
-    handle = Handle(Channel.KASPI_QR, made.provider_ref)
+    handle = ProviderRef(Channel.KASPI_QR, made.provider_ref)
     request = RefundRequest("r1", "p1", handle, fee, "key", fee - fee, again=False)
     await bench.fault("/r3/v01/payment/return", "status", status=503, times=10)
     with pytest.raises(OutcomeUnknown):  # Kaspi does not promise that "busy" means "nothing done"
@@ -120,11 +120,11 @@ async def test_a_refund_behind_an_open_circuit_was_not_sent(bench: Bench) -> Non
 
 
 async def test_background_work_leaves_room_for_people() -> None:
-    budget = Budget(50)
+    budget = RateLimit(50)
     polls: list[float] = []
 
     async def poll() -> None:
-        with unhurried():
+        with background_priority():
             for _ in range(15):
                 await budget.wait()
                 polls.append(time.monotonic())
@@ -148,11 +148,11 @@ async def test_five_hundred_open_payments_do_not_flood_kaspi(bench: Bench) -> No
         for _ in range(10)
         for each in await asyncio.gather(*(bench.basic.create(tenge(Channel.KASPI_QR)) for _ in range(50)))
     ]
-    service = kaspi(bench, Circuit("Kaspi"), total_s=20.0, budget=Budget(rate))
-    handles = [Handle(Channel.KASPI_QR, each.provider_ref) for each in made]
+    service = kaspi(bench, Circuit("Kaspi"), total_s=20.0, budget=RateLimit(rate))
+    handles = [ProviderRef(Channel.KASPI_QR, each.provider_ref) for each in made]
 
-    async def poll(handle: Handle) -> None:
-        with unhurried():
+    async def poll(handle: ProviderRef) -> None:
+        with background_priority():
             await service.fetch(handle)
 
     begun = time.monotonic()

@@ -53,7 +53,7 @@ def at_stripe(served: Served) -> int:
 
 
 async def refunds(served: Served) -> list[Refund]:
-    async with served.desk.db.reading() as session:
+    async with served.ctx.db.reading() as session:
         return list((await session.exec(select(Refund))).all())
 
 
@@ -215,7 +215,7 @@ async def test_in_parts_and_then_the_rest(served: Served, eventually: Eventually
     assert (await listed(served, "status=REFUNDED"))["items"][0]["refunded_amount"] == 50
     again = await give_back(served, payment)
     assert (again.status_code, again.json()["status_code"]) == (409, 409)
-    async with served.desk.db.reading() as session:
+    async with served.ctx.db.reading() as session:
         [asked, *_] = [e for e in await entries(session, payment) if e.action == "refund_requested"]
     assert (asked.actor, asked.source, asked.request_id) == ("boss", "app", "desk-7")
 

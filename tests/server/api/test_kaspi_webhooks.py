@@ -131,7 +131,7 @@ async def test_money_that_nobody_can_place_is_kept(hooked: Served) -> None:
     ):
         for _ in range(2):
             await get(hooked, f"command=pay&{query}")
-    rows = await inbox(hooked.desk)
+    rows = await inbox(hooked.ctx)
     assert len(rows) == 3
     assert {row.state for row in rows} == {"foreign"}
 
@@ -140,21 +140,21 @@ async def test_head_and_others_pay_nothing(hooked: Served) -> None:
     for method in ("HEAD", "PUT", "DELETE"):
         got = await hooked.api.request(method, f"{HOOK}?{PAY}")
         assert got.status_code == 405
-    assert await inbox(hooked.desk) == []
+    assert await inbox(hooked.ctx) == []
 
 
 async def test_without_the_database(hooked: Served) -> None:
     """A check is refused; a pay is asked again, since a result would end it with the money taken."""
-    await rename_table(hooked.desk, "pay_webhook_event", "away")
-    await rename_table(hooked.desk, "pay_tournament_fee", "away_too")
+    await rename_table(hooked.ctx, "pay_webhook_event", "away")
+    await rename_table(hooked.ctx, "pay_tournament_fee", "away_too")
     try:
         assert (await answer(hooked, "command=check&txn_id=1&account=p1&sum=1"))["result"] == 5
         refused = await get(hooked, PAY)
         assert (refused.status_code, refused.json()["status_code"]) == (503, 503)
         assert refused.headers["Retry-After"]
     finally:
-        await rename_table(hooked.desk, "away", "pay_webhook_event")
-        await rename_table(hooked.desk, "away_too", "pay_tournament_fee")
+        await rename_table(hooked.ctx, "away", "pay_webhook_event")
+        await rename_table(hooked.ctx, "away_too", "pay_tournament_fee")
     assert (await answer(hooked, PAY))["result"] == 0
 
 
@@ -166,7 +166,7 @@ async def test_nobody_else_may_call(serve: Serve, allow: str | None) -> None:
     served = await serve(kaspi_callback_allow=allow, kaspi_api_secret=SecretStr(SECRET))
     got = await get(served, PAY, **{"X-Forwarded-For": "192.0.2.1", "X-Real-IP": "192.0.2.1"})
     assert (got.status_code, got.json()["status_code"]) == (403, 403)
-    assert await inbox(served.desk) == []
+    assert await inbox(served.ctx) == []
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ async def test_a_gateway_s_callback(hooked: Served, eventually: Eventually) -> N
     for change in ({"secret": "another"}, {"timestamp": -3600}):
         told = (await hooked.control.post("/_sandbox/kaspi/callback", json=order | change)).json()
         assert told["status"] == 400, told
-    assert len(await inbox(hooked.desk)) == 1
+    assert len(await inbox(hooked.ctx)) == 1
 
 
 async def test_signature_tricks_over_http(hooked: Served) -> None:
@@ -244,10 +244,10 @@ async def test_signature_tricks_over_http(hooked: Served) -> None:
     assert (await post(HOOK, content=body, headers=squeezed)).status_code == 415
     large = b"{" + b" " * (1024 * 1024) + b"}"
     assert (await post(HOOK, content=large, headers=signed(large))).status_code == 413
-    assert await inbox(hooked.desk) == []
+    assert await inbox(hooked.ctx) == []
     accepted = [(await post(HOOK, content=body, headers=good)).status_code for _ in range(3)]
     assert accepted == [200] * 3
-    assert len(await inbox(hooked.desk)) == 1
+    assert len(await inbox(hooked.ctx)) == 1
 
 
 async def test_without_a_list_the_signature_alone_counts(serve: Serve) -> None:

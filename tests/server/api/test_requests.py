@@ -91,7 +91,7 @@ async def test_bad_body(served: Served, name: str) -> None:
     assert (answer.status_code, body["status_code"]) == (400, 400), answer.text
     assert 0 < len(body["detail"]) <= 500
     assert body["detail"].isprintable()
-    async with served.desk.db.reading() as session:
+    async with served.ctx.db.reading() as session:
         assert (await session.exec(select(Payment))).all() == []
 
 
@@ -127,7 +127,7 @@ async def test_no_route_takes_what_is_no_form_at_all(served: Served) -> None:
                 assert answer.json()["detail"].isprintable()
                 asked += 1
     assert asked >= 3 * len(NO_FORM)
-    async with served.desk.db.reading() as session:
+    async with served.ctx.db.reading() as session:
         assert (await session.exec(select(Payment))).all() == []
 
 

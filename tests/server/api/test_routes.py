@@ -34,7 +34,7 @@ async def test_apple_pay_is_started_as_the_seed_writes_it(served: Served) -> Non
     assert answer.headers["X-Request-ID"] == "app-7"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Cache-Control"] == "no-store"
-    async with served.desk.db.reading() as session:
+    async with served.ctx.db.reading() as session:
         first = (await entries(session, body["payment_id"]))[0]
     assert (first.actor, first.source, first.request_id) == ("u1", "app", "app-7")
 
@@ -81,7 +81,7 @@ async def test_an_intent_has_no_picture(served: Served) -> None:
 
     body = await served.initiate("p1", "google_pay")
     assert (
-        await served.api.get(qr_address(served.desk, body["payment_id"]).partition("8080")[2])
+        await served.api.get(qr_address(served.ctx, body["payment_id"]).partition("8080")[2])
     ).status_code == 404
 
 
@@ -325,7 +325,7 @@ async def test_a_provider_that_is_down_is_a_503_and_nothing_is_lost(served: Serv
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "60")
     body = await served.initiate()
     assert body["payment_id"] in answer.json()["detail"], "the same payment is taken up"
-    async with served.desk.db.reading() as session:
+    async with served.ctx.db.reading() as session:
         assert len((await session.exec(select(PaymentDetail))).all()) == 1
 
 

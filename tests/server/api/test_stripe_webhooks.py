@@ -83,10 +83,10 @@ async def test_unkind_signature(served: Served, name: str) -> None:
     good = await _succeeded(served)
     body, header = UNKIND[name](good, served.secret)
     assert await _post(served, body, header) == 400
-    assert await inbox(served.desk) == []
+    assert await inbox(served.ctx) == []
     # the same event, signed well, is taken: it was the signature that was refused
     assert await _post(served, good, sign(good, served.secret)) == 200
-    assert len(await inbox(served.desk)) == 1
+    assert len(await inbox(served.ctx)) == 1
 
 
 @pytest.mark.parametrize("age", [0, 295, -295])
@@ -103,7 +103,7 @@ async def test_a_secret_that_rotates(serve: Serve) -> None:
     assert await _post(served, body, sign(body, "whsec_new")) == 200
     both = f"{sign(body, 'whsec_unknown')},v1={digest(body, 'whsec_old', int(sign(body, '')[2:12]))}"
     assert await _post(served, body, both) == 200
-    assert len(await inbox(served.desk)) == 1
+    assert len(await inbox(served.ctx)) == 1
 
 
 async def test_stripe_rolls_its_secret_and_signs_with_both(served: Served, eventually: Eventually) -> None:
@@ -122,7 +122,7 @@ async def test_without_a_secret_nothing_is_taken(serve: Serve) -> None:
     body = await _succeeded(served)
     for key in ("", "None", served.secret):
         assert await _post(served, body, sign(body, key)) == 400
-    assert await inbox(served.desk) == []
+    assert await inbox(served.ctx) == []
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ async def test_without_a_secret_nothing_is_taken(serve: Serve) -> None:
 )
 async def test_signed_but_no_event(served: Served, body: bytes) -> None:
     assert await _post(served, body, sign(body, served.secret)) == 400
-    assert await inbox(served.desk) == []
+    assert await inbox(served.ctx) == []
 
 
 async def test_too_large(served: Served) -> None:
@@ -160,9 +160,9 @@ async def test_too_large(served: Served) -> None:
 async def test_the_answer_waits_for_the_disk(served: Served) -> None:
     """What cannot be stored is not acknowledged: Stripe sends it again."""
     body = await _succeeded(served)
-    await rename_table(served.desk, "pay_webhook_event", "gone")
+    await rename_table(served.ctx, "pay_webhook_event", "gone")
     assert await _post(served, body, sign(body, served.secret)) == 503
-    await rename_table(served.desk, "gone", "pay_webhook_event")
+    await rename_table(served.ctx, "gone", "pay_webhook_event")
     assert await _post(served, body, sign(body, served.secret)) == 200
 
 
@@ -170,14 +170,14 @@ async def test_an_event_that_comes_often_is_stored_once(served: Served, eventual
     body = await _succeeded(served)
     answers = await asyncio.gather(*(_post(served, body, sign(body, served.secret)) for _ in range(8)))
     assert set(answers) == {200}
-    (row,) = await inbox(served.desk)
+    (row,) = await inbox(served.ctx)
 
     async def done() -> bool:
-        return (await inbox(served.desk))[0].state is EventState.DONE
+        return (await inbox(served.ctx))[0].state is EventState.DONE
 
     await eventually(done, 3)
     assert await _post(served, body, sign(body, served.secret)) == 200
-    (again,) = await inbox(served.desk)
+    (again,) = await inbox(served.ctx)
     assert (again.id, again.attempts) == (row.id, 1)
 
 
@@ -189,13 +189,13 @@ async def test_the_sandbox_delivers_everything_twice(served: Served, eventually:
         return bool((await served.status())["status"] == "COMPLETED")
 
     await eventually(completed, 3)
-    ids = [row.event_id for row in await inbox(served.desk)]
+    ids = [row.event_id for row in await inbox(served.ctx)]
     assert len(ids) == len(set(ids))
     assert await _told(served) == ["payment.received"]
 
 
 async def _told(served: Served) -> list[str]:
-    async with served.desk.db.reading() as session:
+    async with served.ctx.db.reading() as session:
         rows = (await session.exec(select(OutboxMessage))).all()
     return sorted(row.topic for row in rows if row.topic != "payment.failed")
 
@@ -220,13 +220,13 @@ async def test_any_order_gives_the_same_end(
         assert await _post(served, events[number], sign(events[number], served.secret)) == 200
 
         async def through(count: int = handled) -> bool:
-            rows = await inbox(served.desk)
+            rows = await inbox(served.ctx)
             return [row.state for row in rows] == [EventState.DONE] * count
 
         await eventually(through, 3)
     body = await served.status()
     assert (body["status"], body["failure_reason"]) == ("COMPLETED", None)
-    async with served.desk.db.reading() as session:
+    async with served.ctx.db.reading() as session:
         who = await session.get(Participant, "p1")
     assert who is not None
     assert (who.status, who.payment_id) == (ParticipantStatus.PAID, body["payment_id"])
@@ -242,7 +242,7 @@ async def test_a_stored_event_is_handled_at_once(served: Served, eventually: Eve
         assert await _post(served, other, sign(other, served.secret)) == 200
 
         async def done(count: int = number + 1) -> bool:
-            rows = await inbox(served.desk)
+            rows = await inbox(served.ctx)
             return len(rows) == count and all(row.state is EventState.DONE for row in rows)
 
         await eventually(done, 3)

@@ -68,7 +68,7 @@ async def moves(served: Served) -> Any:
 
 async def test_by_its_code(served: Served) -> None:
     payment = await started(served)
-    code = str((await views.one(served.desk, payment)).code)
+    code = str((await views.one(served.ctx, payment)).code)
     assert (await vouch(served, code.lower())).json()["payment_id"] == payment
     wrong = code[:-1] + ("0" if code[-1] != "0" else "2")
     assert (await vouch(served, wrong)).status_code == 404
@@ -76,7 +76,7 @@ async def test_by_its_code(served: Served) -> None:
 
 async def test_refusals(served: Served) -> None:
     first = await started(served, "p1")
-    second = str((await views.latest(served.desk, "p1")).payment_id)
+    second = str((await views.latest(served.ctx, "p1")).payment_id)
     assert first == second
     await served.control.delete("/_sandbox/faults")
     not_paid = await vouch(served, first)

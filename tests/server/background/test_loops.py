@@ -16,7 +16,7 @@ from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server.background import loops as background
 from procomp_pay.server.http.route import BASE
 from procomp_pay.server.http.state import STATE
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.maintenance.run import Pass
 from procomp_pay.storage.models.queues import OutboxMessage
 from tests.server.conftest import Serve, Served
@@ -38,11 +38,11 @@ async def test_a_loop_outlives_its_errors(
     failures = {"inbox": 0, "watch": 0}
 
     def failing(name: str, real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        async def work(desk: Desk, done: Pass, **more: Any) -> None:
+        async def work(ctx: AppContext, done: Pass, **more: Any) -> None:
             if failures[name] < 6:
                 failures[name] += 1
                 raise error
-            await real(desk, done, **more)
+            await real(ctx, done, **more)
 
         return work
 
@@ -73,7 +73,7 @@ async def test_stopping_lets_the_work_in_hand_finish(served: Served, monkeypatch
         steps.append("finished")
 
     monkeypatch.setattr(background, "work_inbox", slow)
-    loops = background.Background(served.desk)
+    loops = background.Background(served.ctx)
     assert loops.state() == "stopped"
     await loops.start()
     while not steps:
@@ -90,7 +90,7 @@ async def test_work_that_does_not_end_is_cut(served: Served, monkeypatch: pytest
         await asyncio.sleep(60)
 
     monkeypatch.setattr(background, "work_watch", endless)
-    loops = background.Background(served.desk)
+    loops = background.Background(served.ctx)
     await loops.start()
     await asyncio.sleep(0.05)
     started = time.monotonic()
@@ -148,10 +148,10 @@ async def test_without_any_provider(serve: Serve) -> None:
 
 
 async def test_without_a_database(served: Served, eventually: Eventually) -> None:
-    await rename_table(served.desk, "pay_payment_detail", "gone")
+    await rename_table(served.ctx, "pay_payment_detail", "gone")
     status, body = await _health(served)
     assert (status, body["status"], body["services"]["database"]) == (503, "unhealthy", "unreachable")
-    await rename_table(served.desk, "gone", "pay_payment_detail")
+    await rename_table(served.ctx, "gone", "pay_payment_detail")
 
     async def healthy() -> bool:
         return (await _health(served))[0] == 200
@@ -166,7 +166,7 @@ async def test_a_loop_that_stands_still_is_seen(served: Served, monkeypatch: pyt
 
 
 async def test_live_needs_nothing(served: Served) -> None:
-    await rename_table(served.desk, "pay_payment_detail", "gone")
+    await rename_table(served.ctx, "pay_payment_detail", "gone")
     answer = await served.api.get(f"{BASE}/health/live")
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
@@ -189,7 +189,7 @@ async def test_a_loop_that_stands_still_is_told_once(
     served = await serve()
 
     async def told() -> list[str]:
-        async with served.desk.db.reading() as session:
+        async with served.ctx.db.reading() as session:
             rows = (await session.exec(select(OutboxMessage))).all()
         return [row.payload["work"] for row in rows if row.topic == "alert.stalled"]
 
@@ -207,7 +207,7 @@ async def test_a_loop_that_gets_nothing_but_failures_stands_still(
     monkeypatch.setattr(background, "STALLED_AFTER_S", 2.0)
     loops = served.app[STATE].background
 
-    async def failing(desk: Desk, done: Pass, **_: Any) -> None:
+    async def failing(ctx: AppContext, done: Pass, **_: Any) -> None:
         done.looked_at, done.failures = 1, ["payment x: Kaspi cannot be reached"]
         await asyncio.sleep(0.05)
 

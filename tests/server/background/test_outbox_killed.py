@@ -15,8 +15,8 @@ from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server.api.routes import BASE
-from procomp_pay.services.bootstrap import open_desk
-from procomp_pay.services.notifications.alerts import leave
+from procomp_pay.services.bootstrap import open_context
+from procomp_pay.services.notifications.alerts import enqueue_alert
 from procomp_pay.storage.models.platform import Participant, User
 from procomp_pay.storage.models.queues import Delivery
 from procomp_pay.storage.models.states import DeliveryState
@@ -30,12 +30,12 @@ SECRET = "whsec_" + "c2VjcmV0" * 4
 
 
 async def _deliveries(settings: Settings, *, lease_is_over: bool = False) -> list[Delivery]:
-    async with open_desk(settings) as desk, desk.db.writing() as session:
+    async with open_context(settings) as ctx, ctx.db.writing() as session:
         # a notice of no payment has no participant
         wanted = select(Delivery).where(Delivery.destination != Destination.PARTICIPANT_MAIL)
         found = list((await session.exec(wanted)).all())
         for row in found if lease_is_over else ():
-            row.next_attempt_at = desk.clock()
+            row.next_attempt_at = ctx.clock()
         return found
 
 
@@ -70,22 +70,22 @@ async def test_killed_between_sending_and_marking_it_is_sent_again_under_the_sam
 
 
 async def _leave_alert(settings: Settings) -> None:
-    async with open_desk(settings) as desk:
-        await leave(desk, Topic.ALERT_CIRCUIT, {"provider": "kaspi"}, once="1")
+    async with open_context(settings) as ctx:
+        await enqueue_alert(ctx, Topic.ALERT_CIRCUIT, {"provider": "kaspi"}, once="1")
 
 
 async def _leave_notice(settings: Settings) -> None:
-    async with open_desk(settings) as desk, desk.db.writing() as session:
-        await queues.put_out(session, Topic.PAYMENT_RECEIVED, {}, row_id=desk.new_id(), now=desk.clock())
+    async with open_context(settings) as ctx, ctx.db.writing() as session:
+        await queues.enqueue(session, Topic.PAYMENT_RECEIVED, {}, row_id=ctx.new_id(), now=ctx.clock())
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_serve_writes_to_the_participant_in_the_language_of_the_app(
     command: Start, settings: Settings, sandbox: Sandbox, eventually: Callable[..., Awaitable[Any]]
 ) -> None:
-    async with open_desk(settings) as desk:
-        await make_people(desk)
-        async with desk.db.reading() as session:
+    async with open_context(settings) as ctx:
+        await make_people(ctx)
+        async with ctx.db.reading() as session:
             who = await session.get(Participant, "p1")
             assert who is not None
             user = await session.get(User, who.user_id)

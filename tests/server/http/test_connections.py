@@ -13,7 +13,7 @@ import pytest
 from sqlmodel import select
 
 from procomp_pay.server.api import requests as bodies
-from procomp_pay.server.http import connections as wire
+from procomp_pay.server.http import connections
 from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import WebhookEvent
@@ -84,7 +84,7 @@ def _is_error(answer: tuple[int, dict[str, str], Any], status: int) -> None:
 
 
 async def _nothing_stored(served: Served) -> None:
-    async with served.desk.db.reading() as session:
+    async with served.ctx.db.reading() as session:
         assert (await session.exec(select(Payment))).all() == []
         assert (await session.exec(select(WebhookEvent))).all() == []
 
@@ -170,7 +170,7 @@ async def test_a_body_that_comes_too_slowly(
     served: Served, raw: Any, head: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "ARRIVAL_S", 0.3)
-    monkeypatch.setattr(wire, "LINGER_S", 0.1)
+    monkeypatch.setattr(connections, "LINGER_S", 0.1)
     there = await raw()
     await there.say(f"{head}Content-Length: 1000\r\n\r\n")
     for _ in range(5):  # a byte now and then does not keep it alive
@@ -181,7 +181,7 @@ async def test_a_body_that_comes_too_slowly(
 
 
 async def test_a_head_that_comes_too_slowly(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "KEEP_ALIVE_S", 0.4)
+    monkeypatch.setattr(connections, "KEEP_ALIVE_S", 0.4)
     served = await serve()
     host, port = served.url.removeprefix("http://").split(":")
     for beginning in ("", f"GET {BASE}/health/live HTTP/1.1\r\nHost: x\r\n\r\n"):

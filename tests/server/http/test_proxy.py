@@ -136,7 +136,7 @@ async def test_links_lead_where_the_client_came_from(
 
 async def test_a_configured_address_is_above_what_a_proxy_says(serve: Serve) -> None:
     served = await serve(trusted_proxies="127.0.0.1", public_base_url="https://public.procomp.kz")
-    object.__setattr__(served.desk, "base_url", "https://public.procomp.kz")
+    object.__setattr__(served.ctx, "base_url", "https://public.procomp.kz")
     answer = await served.api.get(f"{BASE}/health/live", headers=BEHIND)
     assert "Strict-Transport-Security" in answer.headers
     started = await served.initiate("p1", "kaspi_qr", headers=BEHIND)

@@ -63,7 +63,7 @@ async def test_what_is_refused_is_not_done(serve: Serve) -> None:
         f"{BASE}/admin/payments/x/refund", json={"reason": "x"}, headers=bearer("u1", "admin")
     )
     assert refund.status_code == 429, "refunds are writes too"
-    async with served.desk.db.reading() as session:
+    async with served.ctx.db.reading() as session:
         assert (await session.exec(select(Payment))).all() == []
     assert served.sandbox.stripe.core.tables["payment_intents"] == {}
 

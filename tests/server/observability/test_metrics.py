@@ -84,13 +84,13 @@ def _staff() -> str:
 
 async def test_without_the_database_the_process_still_answers(served: Served) -> None:
     await figures(served)
-    await rename_table(served.desk, "pay_delivery", "gone")
+    await rename_table(served.ctx, "pay_delivery", "gone")
     try:
         found = await figures(served)
         assert found[("procomp_pay_database_up",)] == 0
         assert not any(key[0] == "procomp_pay_queue_depth" for key in found)
     finally:
-        await rename_table(served.desk, "gone", "pay_delivery")
+        await rename_table(served.ctx, "gone", "pay_delivery")
 
 
 async def test_the_certificate_is_looked_at_at_each_scrape(serve: Serve, tmp_path: Path) -> None:

@@ -9,29 +9,29 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from procomp_pay.domain.errors import NeedsPerson
+from procomp_pay.domain.errors import ManualReviewRequired
 from procomp_pay.services.audit.seals import NEWEST, choose, seal, seal_if_due
 from procomp_pay.services.audit.verify import AuditReport, Flaw, verify
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit import read as audit_read
-from procomp_pay.storage.audit.chain import Deed
+from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.queues import AuditSeal
 from tests.services.conftest import World
 
-NOTED = Deed("aigerim", "person", "noted")
+NOTED = AuditRecord("aigerim", "person", "noted")
 
 
 async def sql(world: World, statement: str, **values: Any) -> None:
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         await (await session.connection()).execute(text(statement), values)
 
 
 async def grow(world: World, opened: Opening, times: int = 1) -> None:
     """More entries, whose absence no row of the payment betrays."""
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         for _ in range(times):
             await audit.append(session, opened.view.payment_id, NOTED, world.now())
 
@@ -41,7 +41,7 @@ async def sealed(world: World) -> tuple[Opening, Opening]:
     first = await world.start(await world.participant())
     second = await world.start(await world.participant())
     await grow(world, first, 2)
-    await seal(world.desk, "aigerim")
+    await seal(world.ctx, "aigerim")
     await grow(world, second)
     return first, second
 
@@ -56,27 +56,27 @@ async def test_what_nobody_touched_agrees_with_every_seal(
 ) -> None:
     first, _ = await sealed(world)
     monkeypatch.setattr(audit_read, "PAGE", page)
-    made = await seal(world.desk, "aigerim")
+    made = await seal(world.ctx, "aigerim")
     assert (made.number, made.chains, made.entries) == (2, 2, len(await world.rows(AuditEntry)))
     await grow(world, first)
-    report = await verify(world.desk, root=made.root)
+    report = await verify(world.ctx, root=made.root)
     assert (report.findings, report.seals, report.root) == ([], 2, made.root)
-    assert (await verify(world.desk, root=made.previous_root.upper())).is_sound
-    assert (await verify(world.desk, first.view.payment_id)).seals == 0
+    assert (await verify(world.ctx, root=made.previous_root.upper())).is_sound
+    assert (await verify(world.ctx, first.view.payment_id)).seals == 0
 
 
 async def test_nothing_to_seal_is_sealed_as_well(world: World) -> None:
-    assert (await seal(world.desk, "aigerim")).chains == 0
+    assert (await seal(world.ctx, "aigerim")).chains == 0
     await world.start(await world.participant())
-    assert (await verify(world.desk)).is_sound
+    assert (await verify(world.ctx)).is_sound
 
 
 async def test_an_end_that_was_cut_off(world: World) -> None:
     first, _ = await sealed(world)
     one = {"id": first.view.payment_id}
     await sql(world, "DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4", **one)
-    assert (await verify(world.desk, first.view.payment_id)).is_sound, "the chain itself does not show it"
-    report = await verify(world.desk)
+    assert (await verify(world.ctx, first.view.payment_id)).is_sound, "the chain itself does not show it"
+    report = await verify(world.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.SEAL]
     assert "seal 1 of" in said(report)[0]
     assert "the end of a chain was cut off" in said(report)[0]
@@ -88,7 +88,7 @@ async def test_a_payment_that_is_gone_with_all_its_traces(world: World) -> None:
     await sql(world, "DELETE FROM pay_audit_entry WHERE payment_id = :id", **one)
     await sql(world, "DELETE FROM pay_payment_detail WHERE payment_id = :id", **one)
     await sql(world, """DELETE FROM "Payment" WHERE id = :id""", **one)
-    report = await verify(world.desk)
+    report = await verify(world.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.SEAL]
     assert "a whole chain is gone" in said(report)[0]
 
@@ -96,28 +96,28 @@ async def test_a_payment_that_is_gone_with_all_its_traces(world: World) -> None:
 async def test_a_table_that_was_emptied(world: World) -> None:
     await sealed(world)
     await sql(world, "DELETE FROM pay_audit_entry")
-    report = await verify(world.desk)
+    report = await verify(world.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.NO_CHAIN, Flaw.NO_CHAIN, Flaw.SEAL]
 
 
 async def test_a_chain_rewritten_with_new_hashes(world: World) -> None:
     first, _ = await sealed(world)
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         before = audit.GENESIS
         for entry in await audit.entries(session, first.view.payment_id):
             entry.actor, entry.prev_hash = "somebody", before
             entry.hash = before = audit.entry_hash(entry)
-    assert (await verify(world.desk, first.view.payment_id)).is_sound
-    assert "rewritten" in said(await verify(world.desk))[0]
+    assert (await verify(world.ctx, first.view.payment_id)).is_sound
+    assert "rewritten" in said(await verify(world.ctx))[0]
 
 
 async def test_a_chain_that_was_put_in_below_a_seal(world: World) -> None:
     first, _ = await sealed(world)
     await sql(world, "UPDATE pay_audit_entry SET id = -id WHERE payment_id = :id", id=first.view.payment_id)
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         entry = await audit.append(session, "forged", NOTED, world.now())
     await sql(world, "UPDATE pay_audit_entry SET id = 0 WHERE id = :id", id=entry.id)
-    assert any("something was put in" in each for each in said(await verify(world.desk)))
+    assert any("something was put in" in each for each in said(await verify(world.ctx)))
 
 
 @pytest.mark.parametrize(
@@ -127,36 +127,36 @@ async def test_a_chain_that_was_put_in_below_a_seal(world: World) -> None:
 )  # fmt: skip
 async def test_a_seal_that_was_changed(world: World, change: str) -> None:
     await sealed(world)
-    await seal(world.desk, "aigerim")
+    await seal(world.ctx, "aigerim")
     await sql(world, f"UPDATE pay_audit_seal SET {change} WHERE number = 1")
-    assert said(await verify(world.desk))
+    assert said(await verify(world.ctx))
 
 
 async def test_a_seal_that_was_taken_out(world: World) -> None:
     first, _ = await sealed(world)
     for _ in range(2):
         await grow(world, first)
-        made = await seal(world.desk, "aigerim")
+        made = await seal(world.ctx, "aigerim")
     await sql(world, "DELETE FROM pay_audit_seal WHERE number = 2")
-    assert "after seal 1 comes seal 3" in said(await verify(world.desk))[0]
+    assert "after seal 1 comes seal 3" in said(await verify(world.ctx))[0]
     await sql(world, "UPDATE pay_audit_seal SET number = 2 WHERE number = 3")
-    assert "seal 2 does not stand on seal 1" in said(await verify(world.desk))[0]
+    assert "seal 2 does not stand on seal 1" in said(await verify(world.ctx))[0]
     await sql(world, "DELETE FROM pay_audit_seal WHERE number = 2")
-    assert (await verify(world.desk)).is_sound, "the newest one leaves no gap"
-    assert "no seal has the root" in said(await verify(world.desk, root=made.root))[0]
+    assert (await verify(world.ctx)).is_sound, "the newest one leaves no gap"
+    assert "no seal has the root" in said(await verify(world.ctx, root=made.root))[0]
 
 
 async def test_forged_seals_do_not_agree_with_a_root_that_was_sent_away(world: World) -> None:
     first, _ = await sealed(world)
-    kept = (await seal(world.desk, "aigerim")).root
+    kept = (await seal(world.ctx, "aigerim")).root
     await sql(world, "DELETE FROM pay_audit_seal")
     await sql(
         world, "DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4", id=first.view.payment_id
     )
     for _ in range(2):
-        await seal(world.desk, "aigerim")
-    assert (await verify(world.desk)).is_sound
-    assert said(await verify(world.desk, root=kept))
+        await seal(world.ctx, "aigerim")
+    assert (await verify(world.ctx)).is_sound
+    assert said(await verify(world.ctx, root=kept))
 
 
 async def test_a_broken_trail_is_not_sealed_over(world: World) -> None:
@@ -164,60 +164,60 @@ async def test_a_broken_trail_is_not_sealed_over(world: World) -> None:
     await sql(
         world, "DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4", id=first.view.payment_id
     )
-    with pytest.raises(NeedsPerson, match="cut off"):
-        await seal(world.desk, "aigerim")
+    with pytest.raises(ManualReviewRequired, match="cut off"):
+        await seal(world.ctx, "aigerim")
     assert len(await world.rows(AuditSeal)) == 1
-    await seal(world.desk, "aigerim", force=True)
-    assert len(said(await verify(world.desk))) == 1, "it still shows"
+    await seal(world.ctx, "aigerim", force=True)
+    assert len(said(await verify(world.ctx))) == 1, "it still shows"
 
 
 async def test_no_entry_slips_under_a_seal(world: World) -> None:
     """An entry has its id before it is committed: the seal waits for it, and covers it."""
     opened = await world.start(await world.participant())
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         entry = await audit.append(session, opened.view.payment_id, NOTED, world.now())
-        sealing = asyncio.create_task(seal(world.desk, "aigerim"))
+        sealing = asyncio.create_task(seal(world.ctx, "aigerim"))
         await asyncio.sleep(0.3)
         assert not sealing.done()
     made = await sealing
     assert made.last_entry_id == entry.id
     assert made.entries == entry.seq
-    assert (await verify(world.desk)).is_sound
+    assert (await verify(world.ctx)).is_sound
 
 
 async def test_a_writer_that_hangs_holds_no_seal_for_ever(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if world.desk.db.is_sqlite():
+    if world.ctx.db.is_sqlite():
         pytest.skip("a SQLite file has one writer, and 30 s of patience")
     monkeypatch.setattr("procomp_pay.storage.audit.seals._LOCK_TIMEOUT", "50ms")
     opened = await world.start(await world.participant())
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         await audit.append(session, opened.view.payment_id, NOTED, world.now())
         with pytest.raises(DatabaseBusy):
-            await seal(world.desk, "aigerim")
+            await seal(world.ctx, "aigerim")
 
 
 async def test_two_who_seal_at_once_leave_one_row_of_seals(world: World) -> None:
     await sealed(world)
-    done = await asyncio.gather(*(seal(world.desk, "x") for _ in range(3)), return_exceptions=True)
+    done = await asyncio.gather(*(seal(world.ctx, "x") for _ in range(3)), return_exceptions=True)
     assert all(isinstance(each, DatabaseBusy) for each in done if isinstance(each, Exception))
     numbers = sorted(row.number for row in await world.rows(AuditSeal))
     assert numbers == list(range(1, len(numbers) + 1))
-    assert (await verify(world.desk)).is_sound
+    assert (await verify(world.ctx)).is_sound
 
 
 async def test_sealed_when_it_is_due(world: World) -> None:
     day = timedelta(days=1)
-    assert await seal_if_due(world.desk, "maintain", day) is None, "nothing has happened"
+    assert await seal_if_due(world.ctx, "maintain", day) is None, "nothing has happened"
     opened = await world.start(await world.participant())
-    assert await seal_if_due(world.desk, "maintain", day) is not None
+    assert await seal_if_due(world.ctx, "maintain", day) is not None
     await grow(world, opened)
-    assert await seal_if_due(world.desk, "maintain", day) is None, "too early"
+    assert await seal_if_due(world.ctx, "maintain", day) is None, "too early"
     world.offset += day
-    assert await seal_if_due(world.desk, "maintain", day) is not None
+    assert await seal_if_due(world.ctx, "maintain", day) is not None
     world.offset += day
-    assert await seal_if_due(world.desk, "maintain", day) is None, "nothing new"
+    assert await seal_if_due(world.ctx, "maintain", day) is None, "nothing new"
 
 
 async def test_of_many_seals_the_newest_and_some_older_are_computed_again() -> None:

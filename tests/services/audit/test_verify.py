@@ -9,9 +9,9 @@ from sqlalchemy import text
 
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.states import Channel
-from procomp_pay.services.audit import verify as audit_check
+from procomp_pay.services.audit import verify as audit_verify
 from procomp_pay.services.audit.verify import Flaw, verify
-from procomp_pay.services.refunds.create import RefundOrder, refund
+from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.models.payments import AuditEntry
@@ -19,7 +19,7 @@ from tests.services.conftest import CLERK, World, usd
 
 
 async def sql(world: World, statement: str, **values: Any) -> None:
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         await (await session.connection()).execute(text(statement), values)
 
 
@@ -28,12 +28,12 @@ async def some(world: World) -> tuple[views.Opening, views.Opening]:
     first = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
     await world.confirm(str(first.view.provider_ref), "pm_card_visa")
     await world.deliver()
-    await refund(world.desk, RefundOrder(first.view.payment_id, "injured", usd("20")), CLERK)
+    await refund(world.ctx, RefundCommand(first.view.payment_id, "injured", usd("20")), CLERK)
     return first, await world.start(await world.participant())
 
 
 async def flaws(world: World, opened: views.Opening | None = None) -> list[tuple[Flaw, int | None]]:
-    report = await verify(world.desk, opened.view.payment_id if opened else None)
+    report = await verify(world.ctx, opened.view.payment_id if opened else None)
     return [(finding.flaw, finding.seq) for finding in report.findings]
 
 
@@ -41,18 +41,18 @@ async def flaws(world: World, opened: views.Opening | None = None) -> list[tuple
 async def test_what_nobody_touched_is_sound(world: World, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = await some(world)
     monkeypatch.setattr(audit_read, "PAGE", page)
-    report = await verify(world.desk)
+    report = await verify(world.ctx)
     entries = len(await world.rows(AuditEntry))
     assert (report.findings, report.chains, report.entries) == ([], 2, entries)
     assert report.is_sound
-    assert (await verify(world.desk, second.view.payment_id)).chains == 1
+    assert (await verify(world.ctx, second.view.payment_id)).chains == 1
     assert await flaws(world, first) == []
 
 
 async def test_an_unknown_payment(world: World) -> None:
     with pytest.raises(NotFound):
-        await verify(world.desk, "nothing")
-    assert (await verify(world.desk)).is_sound
+        await verify(world.ctx, "nothing")
+    assert (await verify(world.ctx)).is_sound
 
 
 WHERE = "WHERE payment_id = :id AND seq = :seq"
@@ -82,10 +82,10 @@ async def test_an_edited_entry(world: World, change: str) -> None:
 
 async def test_an_edited_entry_with_a_new_hash_breaks_the_link(world: World) -> None:
     first, _ = await some(world)
-    async with world.desk.db.writing() as session:
-        entry = (await audit_check.audit.entries(session, first.view.payment_id))[1]
+    async with world.ctx.db.writing() as session:
+        entry = (await audit_verify.audit.entries(session, first.view.payment_id))[1]
         entry.actor = "somebody"
-        entry.hash = audit_check.audit.entry_hash(entry)
+        entry.hash = audit_verify.audit.entry_hash(entry)
     assert await flaws(world) == [(Flaw.BROKEN_LINK, 3)]
 
 
@@ -140,7 +140,7 @@ async def test_a_row_changed_behind_the_audit(world: World) -> None:
         "UPDATE pay_payment_detail SET refunded_amount = 0 WHERE payment_id = :id",
         id=first.view.payment_id,
     )
-    report = await verify(world.desk)
+    report = await verify(world.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.DISAGREES] * 2
     told = "; ".join(finding.detail for finding in report.findings)
     assert "PENDING, the payment is COMPLETED" in told
@@ -166,7 +166,7 @@ async def test_a_chain_or_a_payment_that_is_gone(world: World) -> None:
 
 
 async def test_content_that_cannot_be_read_hides_nothing(world: World) -> None:
-    if not world.desk.db.is_sqlite():
+    if not world.ctx.db.is_sqlite():
         pytest.skip("PostgreSQL itself keeps such text out of its columns")
     first, second = await some(world)
     await sql(world, f"UPDATE pay_audit_entry SET after = '{{' {WHERE}", id=first.view.payment_id, seq=1)
@@ -178,21 +178,21 @@ async def test_content_that_cannot_be_read_hides_nothing(world: World) -> None:
 async def test_a_report_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await some(world)
     await sql(world, "UPDATE pay_audit_entry SET actor = 'x'")
-    monkeypatch.setattr(audit_check, "MOST_FINDINGS", 2)
-    report = await verify(world.desk)
+    monkeypatch.setattr(audit_verify, "MOST_FINDINGS", 2)
+    report = await verify(world.ctx)
     assert (len(report.findings), report.more) == (2, report.entries - 2)
 
 
 async def test_a_chain_that_grows_meanwhile_is_read_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = await some(world)
-    real, grown = audit_read.standings, []
+    real, grown = audit_read.chain_end_rows, []
 
     async def while_it_reads(db: Any, ids: list[str]) -> Any:
         if not grown:
             grown.append(
-                await refund(world.desk, RefundOrder(first.view.payment_id, "injured", usd("10")), CLERK)
+                await refund(world.ctx, RefundCommand(first.view.payment_id, "injured", usd("10")), CLERK)
             )
         return await real(db, ids)
 
-    monkeypatch.setattr(audit_read, "standings", while_it_reads)
+    monkeypatch.setattr(audit_read, "chain_end_rows", while_it_reads)
     assert await flaws(world) == []

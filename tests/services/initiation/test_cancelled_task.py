@@ -8,13 +8,13 @@ import traceback
 import pytest
 
 from procomp_pay.domain.states import Channel, PaymentMethod
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
 from tests.services.conftest import CLERK, World
 
 
 @pytest.mark.parametrize("seed", [3, 4])
 async def test_a_cut_task_leaves_no_lock(world: World, seed: int) -> None:
-    path = world.desk.db.sqlite_path()
+    path = world.ctx.db.sqlite_path()
     if path is None:
         pytest.skip("SQLite alone")
     rng = random.Random(seed)
@@ -34,11 +34,11 @@ async def test_a_cut_task_leaves_no_lock(world: World, seed: int) -> None:
     for n in range(25):
         who = await world.participant()
         for _ in range(2):
-            order = Order(who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT)
+            order = InitiateRequest(who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT)
 
-            async def told(order: Order = order) -> None:
+            async def told(order: InitiateRequest = order) -> None:
                 try:
-                    await initiate(world.desk, order, CLERK)
+                    await initiate(world.ctx, order, CLERK)
                 except BaseException:
                     traces.append(traceback.format_exc())
                     raise

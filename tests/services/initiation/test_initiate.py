@@ -17,7 +17,7 @@ from procomp_pay.domain.errors import (
     Unavailable,
 )
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
@@ -142,17 +142,21 @@ async def test_nobody_and_nothing(world: World) -> None:
 
 async def test_an_idempotency_key_answers_the_same_and_refuses_another_body(world: World) -> None:
     who = await world.participant()
-    order = Order(who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT, usd("50"), idempotency_key="k-1")
-    first = await initiate(world.desk, order, CLERK)
-    assert (await initiate(world.desk, order, CLERK)).payment_id == first.payment_id
-    other = Order(who, PaymentMethod.APPLE_PAY, Channel.STRIPE_CHECKOUT, usd("50"), idempotency_key="k-1")
+    order = InitiateRequest(
+        who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT, usd("50"), idempotency_key="k-1"
+    )
+    first = await initiate(world.ctx, order, CLERK)
+    assert (await initiate(world.ctx, order, CLERK)).payment_id == first.payment_id
+    other = InitiateRequest(
+        who, PaymentMethod.APPLE_PAY, Channel.STRIPE_CHECKOUT, usd("50"), idempotency_key="k-1"
+    )
     with pytest.raises(Conflict, match="Idempotency-Key"):
-        await initiate(world.desk, other, CLERK)
+        await initiate(world.ctx, other, CLERK)
     # also after it was paid: the same answer, not "already paid"
     opened = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
     await world.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     await world.deliver()
-    assert (await initiate(world.desk, order, CLERK)).payment_id == first.payment_id
+    assert (await initiate(world.ctx, order, CLERK)).payment_id == first.payment_id
 
 
 async def test_stripe_down_leaves_it_pending_and_maintain_heals_it(world: World) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.storage.models.payments import PaymentDetail
 from tests.services.conftest import CLERK, World
@@ -19,9 +19,9 @@ async def test_cut_anywhere(world: World, channel: Channel) -> None:
     states = []
     for n in range(25):
         who = await world.participant()
-        order = Order(who, PaymentMethod.APPLE_PAY, channel)
+        order = InitiateRequest(who, PaymentMethod.APPLE_PAY, channel)
         for _ in range(2):
-            task = asyncio.create_task(initiate(world.desk, order, CLERK))
+            task = asyncio.create_task(initiate(world.ctx, order, CLERK))
             await asyncio.sleep(rng.uniform(0.0, 0.03))
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -29,7 +29,7 @@ async def test_cut_anywhere(world: World, channel: Channel) -> None:
             for d in await world.rows(PaymentDetail):
                 if d.participant_id == who:
                     try:
-                        await cancel(world.desk, d.payment_id, CLERK)
+                        await cancel(world.ctx, d.payment_id, CLERK)
                     except PaymentError as error:
                         states.append(error.message)
     world.later(60)

@@ -13,7 +13,7 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
 from procomp_pay.sandbox.kaspi import gateway as gateway_of_the_sandbox
-from procomp_pay.services.kaspi_verification.verify import VerifyOrder, verify
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
 from tests.services.conftest import CLERK, TOTAL_S, World
@@ -34,7 +34,7 @@ def gateway(world: World, key: str | None = None) -> KaspiPaymentService:
 
 @pytest.fixture(autouse=True)
 async def through_gateway(world: World) -> None:
-    providers: Any = world.desk.providers
+    providers: Any = world.ctx.providers
     await providers.kaspi.aclose()
     providers.kaspi = gateway(world)
 
@@ -83,7 +83,7 @@ async def test_a_gateway_that_cannot_be_asked_contradicts_nobody(world: World) -
     """It never said that the payment was not made: the clerk's word counts, and the night finds nothing."""
     await world.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
     opened = await world.start(await world.participant())
-    done = await verify(world.desk, VerifyOrder(opened.view.payment_id, "19000000001"), CLERK)
+    done = await verify(world.ctx, VerificationRequest(opened.view.payment_id, "19000000001"), CLERK)
     assert (done.status, done.kaspi) == (S.COMPLETED, KaspiWord.CANNOT_BE_ASKED)
     for _ in range(3):
         report = await plants.run(world, "kaspi")
@@ -111,7 +111,7 @@ async def test_a_wrong_key_is_configuration(world: World) -> None:
     with pytest.raises(ConfigurationError, match="does not let us in"):
         await stranger.check()
     await stranger.aclose()
-    service: Any = world.desk.providers
+    service: Any = world.ctx.providers
     assert "takes the key" in await service.kaspi.check()
 
 

@@ -10,10 +10,10 @@ from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import AlreadyPaid, ConfigurationError, Conflict, OutcomeUnknown, Refused
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
-from procomp_pay.services.initiation.initiate import Order, initiate
-from procomp_pay.services.kaspi_verification.verify import VerifyOrder, verify
+from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.lifecycle.cancel import cancel
-from procomp_pay.services.lifecycle.polling import look_after
+from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
@@ -27,7 +27,7 @@ PHONE = "87071234567"
 async def enhanced(world: World) -> None:
     await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
     info = world.sandbox.info()["kaspi"]
-    providers: Any = world.desk.providers
+    providers: Any = world.ctx.providers
     await providers.kaspi.aclose()
     providers.kaspi = KaspiPaymentService(
         kaspi_http(world.sandbox.url),
@@ -39,8 +39,8 @@ async def enhanced(world: World) -> None:
 
 
 async def invoice(world: World, who: str) -> views.Opening:
-    order = Order(who, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone=PHONE)
-    return await views.opening(world.desk, (await initiate(world.desk, order, CLERK)).payment_id)
+    order = InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone=PHONE)
+    return await views.opening(world.ctx, (await initiate(world.ctx, order, CLERK)).payment_id)
 
 
 async def calls(world: World, path: str) -> int:
@@ -65,7 +65,7 @@ async def test_it_is_paid_and_asked_about_when_a_person_asks(world: World) -> No
         await world.maintain()
     assert await calls(world, "/payment/status/") == 0
     await act(world, opened, "pay")
-    await look_after(world.desk, opened.view.payment_id, CLERK)
+    await poll_payment(world.ctx, opened.view.payment_id, CLERK)
     assert await world.status(opened) is S.COMPLETED
     (detail,) = await world.rows(PaymentDetail)
     assert PHONE not in str(detail.phone_enc)
@@ -84,7 +84,7 @@ async def test_at_its_end_it_is_asked_about_once(world: World) -> None:
 
 async def test_it_is_recalled(world: World) -> None:
     opened = await invoice(world, await world.participant())
-    assert await cancel(world.desk, opened.view.payment_id, CLERK) is S.CANCELLED
+    assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     control = await world.http.get(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}")
     assert control.json()["Status"] == "RemotePaymentCanceled"
 
@@ -92,7 +92,7 @@ async def test_it_is_recalled(world: World) -> None:
 async def test_paid_while_it_is_recalled_it_is_paid(world: World) -> None:
     opened = await invoice(world, await world.participant())
     await act(world, opened, "pay")
-    await cancel(world.desk, opened.view.payment_id, CLERK)
+    await cancel(world.ctx, opened.view.payment_id, CLERK)
     assert await world.status(opened) is S.COMPLETED
 
 
@@ -109,7 +109,7 @@ async def test_kaspis_own_ends(world: World, word: str, ends: PaymentStatus) -> 
     opened = await invoice(world, await world.participant())
     ref = opened.view.provider_ref
     await world.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": word})
-    await look_after(world.desk, opened.view.payment_id, CLERK)
+    await poll_payment(world.ctx, opened.view.payment_id, CLERK)
     assert await world.status(opened) is ends
 
 
@@ -117,7 +117,7 @@ async def test_an_unknown_word_is_still_open(world: World) -> None:
     opened = await invoice(world, await world.participant())
     ref = opened.view.provider_ref
     await world.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": "RemoteSomethingNew"})
-    await look_after(world.desk, opened.view.payment_id, CLERK)
+    await poll_payment(world.ctx, opened.view.payment_id, CLERK)
     assert await world.status(opened) is S.PENDING
 
 
@@ -131,7 +131,7 @@ async def test_a_lost_answer_is_never_followed_by_a_second_invoice(world: World)
         await invoice(world, who)
     (detail,) = await world.rows(PaymentDetail)
     with pytest.raises(OutcomeUnknown, match="cannot be recalled"):
-        await cancel(world.desk, detail.payment_id, CLERK)
+        await cancel(world.ctx, detail.payment_id, CLERK)
     for _ in range(3):
         world.later(3600)
         await world.maintain()
@@ -153,7 +153,7 @@ async def test_the_desk_takes_a_qr_beside_a_lost_invoice(world: World) -> None:
 
 
 async def test_another_scheme_refuses(world: World) -> None:
-    providers: Any = world.desk.providers
+    providers: Any = world.ctx.providers
     info = world.sandbox.info()
     await providers.kaspi.aclose()
     providers.kaspi = KaspiPaymentService(
@@ -183,7 +183,7 @@ async def test_a_recall_that_kaspi_refuses_is_no_poll(world: World) -> None:
     forced = {"path": "/remote/cancel", "code": 990000018, "times": 99}
     await world.http.post("/_sandbox/kaspi/force", json=forced)
     with pytest.raises(ConfigurationError):
-        await cancel(world.desk, opened.view.payment_id, CLERK)
+        await cancel(world.ctx, opened.view.payment_id, CLERK)
     for _ in range(20):
         world.later(60)
         await world.maintain()
@@ -194,10 +194,10 @@ async def test_a_recall_that_kaspi_refuses_is_no_poll(world: World) -> None:
 async def test_to_another_phone_the_first_invoice_is_recalled(world: World) -> None:
     """The number was a stranger's: who types the right one must not be given the stranger's invoice."""
     first = await invoice(world, await world.participant())
-    order = Order(
+    order = InitiateRequest(
         first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
     )
-    second = await initiate(world.desk, order, CLERK)
+    second = await initiate(world.ctx, order, CLERK)
     assert second.payment_id != first.view.payment_id
     assert await world.status(first) is S.CANCELLED
     assert await calls(world, "/remote/create") == 2
@@ -209,7 +209,7 @@ async def test_a_lost_invoice_that_a_clerk_has_verified_is_nobodys_trouble(world
     with pytest.raises(OutcomeUnknown):
         await invoice(world, who)
     (detail,) = await world.rows(PaymentDetail)
-    await verify(world.desk, VerifyOrder(detail.payment_id, "19000000001"), CLERK)
+    await verify(world.ctx, VerificationRequest(detail.payment_id, "19000000001"), CLERK)
     world.later(25 * 3600)
     await world.maintain()
     assert await world.rows(Discrepancy) == []
@@ -219,11 +219,11 @@ async def test_no_second_invoice_beside_one_that_kaspi_does_not_recall(world: Wo
     first = await invoice(world, await world.participant())
     forced = {"path": "/remote/cancel", "code": 77, "times": 99}
     await world.http.post("/_sandbox/kaspi/force", json=forced)
-    order = Order(
+    order = InitiateRequest(
         first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
     )
     with pytest.raises(Conflict, match="no second goes"):
-        await initiate(world.desk, order, CLERK)
+        await initiate(world.ctx, order, CLERK)
     assert await calls(world, "/remote/create") == 1
 
 
@@ -232,7 +232,7 @@ async def test_one_that_is_never_recalled_ends_by_the_clock(world: World) -> Non
     forced = {"path": "/remote/cancel", "code": 77, "times": 999}
     await world.http.post("/_sandbox/kaspi/force", json=forced)
     with pytest.raises(Refused):
-        await cancel(world.desk, opened.view.payment_id, CLERK)
+        await cancel(world.ctx, opened.view.payment_id, CLERK)
     shown = {"Status": "RemotePaymentCreated"}
     await world.http.post(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}/status", json=shown)
     for _ in range(3):

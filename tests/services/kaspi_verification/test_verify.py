@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from procomp_pay.domain.errors import Conflict, NotFound, PaymentError, Refused
-from procomp_pay.domain.events import Fact, News, ProviderIds, Source
+from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.kaspi_verification import KaspiWord
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentStatus
 from procomp_pay.services.context import Actor
-from procomp_pay.services.kaspi_verification.verify import Verified, VerifyOrder, verify
-from procomp_pay.services.lifecycle.polling import look_after
-from procomp_pay.services.settlement.apply import settle, settle_in
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified, verify
+from procomp_pay.services.lifecycle.polling import poll_payment
+from procomp_pay.services.settlement.apply import apply_event, apply_event_in
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail
@@ -33,7 +33,7 @@ KZT = Money.parse("24000", "KZT")
 async def clerk(world: World, opened: views.Opening, number: str = NUMBER, **more: Any) -> Verified:
     """A clerk verifies at the desk."""
     actor = more.pop("actor", CLERK)
-    return await verify(world.desk, VerifyOrder(opened.view.payment_id, number, **more), actor)
+    return await verify(world.ctx, VerificationRequest(opened.view.payment_id, number, **more), actor)
 
 
 async def no_kaspi(world: World) -> None:
@@ -83,7 +83,7 @@ async def test_where_kaspi_names_no_number_the_clerk_s_is_kept(world: World) -> 
     await world.http.post("/_sandbox/kaspi/settings", json={"v02": False})
     opened = await world.start(await world.participant())
     await world.phone(opened)
-    await look_after(world.desk, opened.view.payment_id)
+    await poll_payment(world.ctx, opened.view.payment_id)
     assert (await world.status(opened), await numbers(world)) == (S.COMPLETED, [])
     done = await clerk(world, opened)
     assert (done.already, done.status) == (False, S.COMPLETED)
@@ -247,7 +247,7 @@ async def test_what_cannot_be_verified(world: World) -> None:
     with pytest.raises(Refused, match="not Kaspi's"):
         await clerk(world, apple)
     with pytest.raises(NotFound):
-        await verify(world.desk, VerifyOrder("nothing", NUMBER), CLERK)
+        await verify(world.ctx, VerificationRequest("nothing", NUMBER), CLERK)
     with pytest.raises(Refused, match="too short"):
         await clerk(world, apple, "12")
     assert ("aigerim", "verify_refused") in await deeds(world)
@@ -258,9 +258,9 @@ async def test_after_its_end(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     await no_kaspi(world)
-    await settle(
-        world.desk,
-        Fact(opened.view.payment_id, News.EXPIRED, world.now(), Source.CLOCK, "clock"),
+    await apply_event(
+        world.ctx,
+        PaymentEvent(opened.view.payment_id, EventType.EXPIRED, world.now(), Source.CLOCK, "clock"),
     )
     done = await clerk(world, opened)
     assert (done.status, done.late) == (S.COMPLETED, True)
@@ -270,11 +270,11 @@ async def test_after_its_end(world: World) -> None:
 
 async def test_money_of_another_amount_needs_a_decision(world: World) -> None:
     opened = await world.start(await world.participant())
-    other = Fact(
-        opened.view.payment_id, News.SUCCEEDED, world.now(), Source.KASPI_STATUS, "kaspi",
+    other = PaymentEvent(
+        opened.view.payment_id, EventType.SUCCEEDED, world.now(), Source.KASPI_STATUS, "kaspi",
         money=Money.parse("2400", "KZT"),
     )  # fmt: skip
-    await settle(world.desk, other)
+    await apply_event(world.ctx, other)
     await no_kaspi(world)
     with pytest.raises(Refused, match="another amount came"):
         await clerk(world, opened)
@@ -288,11 +288,11 @@ async def test_money_of_another_amount_needs_a_decision(world: World) -> None:
 async def test_an_idempotency_key(world: World) -> None:
     opened = await world.start(await world.participant())
     await no_kaspi(world)
-    order = VerifyOrder(opened.view.payment_id, NUMBER, idempotency_key="k1")
-    answers = await asyncio.gather(*(verify(world.desk, order, CLERK) for _ in range(5)))
+    order = VerificationRequest(opened.view.payment_id, NUMBER, idempotency_key="k1")
+    answers = await asyncio.gather(*(verify(world.ctx, order, CLERK) for _ in range(5)))
     assert {(a.status, a.already) for a in answers} == {(S.COMPLETED, False)}
     with pytest.raises(Conflict, match="Idempotency-Key"):
-        await verify(world.desk, replace(order, number="19000000002"), CLERK)
+        await verify(world.ctx, replace(order, number="19000000002"), CLERK)
 
 
 # --- at once
@@ -308,7 +308,7 @@ async def _outcome(work: Any) -> Any:
 async def test_two_clerks_one_number_in_one_second(world: World, database_url: str) -> None:
     """Real concurrency: two desks with connections of their own. One wins, the others are told who."""
     db2 = PaymentDatabaseService(database_url)
-    desks = [world.desk, replace(world.desk, db=db2)]
+    desks = [world.ctx, replace(world.ctx, db=db2)]
     opened = [await world.start(await world.participant()) for _ in range(6)]
     await no_kaspi(world)
     try:
@@ -317,7 +317,7 @@ async def test_two_clerks_one_number_in_one_second(world: World, database_url: s
             jobs = [
                 verify(
                     desks[n % 2],
-                    VerifyOrder(pair[n % 2].view.payment_id, number),
+                    VerificationRequest(pair[n % 2].view.payment_id, number),
                     Actor(f"clerk{n}", Source.PERSON),
                 )
                 for n in range(6)
@@ -340,18 +340,18 @@ async def test_two_clerks_one_number_in_one_second(world: World, database_url: s
 async def test_the_other_clerk_is_a_moment_ahead(world: World, database_url: str) -> None:
     """Hers is not committed yet when this one's checks have passed: the number's primary key decides."""
     first, second = await world.start(await world.participant()), await world.start(await world.participant())
-    async with world.desk.db.writing() as session:  # its answer was lost: Kaspi is not asked
+    async with world.ctx.db.writing() as session:  # its answer was lost: Kaspi is not asked
         detail = await session.get(PaymentDetail, second.view.payment_id)
         assert detail is not None
         detail.provider_ref, detail.create_state = None, CreateState.SENT
-    word = Fact(
-        first.view.payment_id, News.SUCCEEDED, world.now(), Source.PERSON, "dana",
+    word = PaymentEvent(
+        first.view.payment_id, EventType.SUCCEEDED, world.now(), Source.PERSON, "dana",
         ids=ProviderIds(kaspi_operation=NUMBER),
     )  # fmt: skip
     db2 = PaymentDatabaseService(database_url)
     try:
         async with db2.writing() as session:
-            await settle_in(session, world.desk, word)
+            await apply_event_in(session, world.ctx, word)
             late = asyncio.create_task(_outcome(clerk(world, second)))
             await asyncio.sleep(0.5)
         told = await late
@@ -383,14 +383,14 @@ async def test_desk_poll_and_callback_at_once(world: World) -> None:
         opened = await world.start(await world.participant())
         await world.phone(opened)
         number = str(opened.view.provider_ref)
-        told = Fact(
-            opened.view.payment_id, News.SUCCEEDED, world.now(), Source.KASPI_CALLBACK, "gateway",
+        told = PaymentEvent(
+            opened.view.payment_id, EventType.SUCCEEDED, world.now(), Source.KASPI_CALLBACK, "gateway",
             money=KZT, ids=ProviderIds(kaspi_payment=number, kaspi_operation=number), final_at_provider=True,
         )  # fmt: skip
         results = await asyncio.gather(
             _outcome(clerk(world, opened, number)),
-            _outcome(look_after(world.desk, opened.view.payment_id)),
-            _outcome(settle(world.desk, told)),
+            _outcome(poll_payment(world.ctx, opened.view.payment_id)),
+            _outcome(apply_event(world.ctx, told)),
             _outcome(clerk(world, opened, number, actor=DANA)),
         )
         assert not [each for each in results if isinstance(each, PaymentError)], results
@@ -405,11 +405,11 @@ async def test_a_poll_brings_a_number_that_a_clerk_used_for_another(world: World
     wrong, right = await world.start(await world.participant()), await world.start(await world.participant())
     await no_kaspi(world)
     await clerk(world, wrong, "19000000077")
-    told = Fact(
-        right.view.payment_id, News.SUCCEEDED, world.now(), Source.KASPI_STATUS, "kaspi",
+    told = PaymentEvent(
+        right.view.payment_id, EventType.SUCCEEDED, world.now(), Source.KASPI_STATUS, "kaspi",
         money=KZT, ids=ProviderIds(kaspi_operation="QR19000000077"), final_at_provider=True,
     )  # fmt: skip
-    await settle(world.desk, told)
+    await apply_event(world.ctx, told)
     assert await world.status(right) is S.COMPLETED
     [found] = await world.rows(Discrepancy)
     assert (found.kind, found.detail["settled"]) == ("DUPLICATE_PAYMENT", wrong.view.payment_id)
@@ -421,7 +421,7 @@ async def test_a_poll_brings_a_number_that_a_clerk_used_for_another(world: World
 async def test_a_payment_is_found_by_its_code(world: World) -> None:
     opened = await world.start(await world.participant())
     code = str((await world.view(opened)).code)
-    assert (await views.one(world.desk, code.lower().replace("-", " "))).payment_id == opened.view.payment_id
+    assert (await views.one(world.ctx, code.lower().replace("-", " "))).payment_id == opened.view.payment_id
     last = "0" if code[-1] != "0" else "2"
     with pytest.raises(NotFound, match="mistyped"):
-        await views.one(world.desk, code[:-1] + last)
+        await views.one(world.ctx, code[:-1] + last)

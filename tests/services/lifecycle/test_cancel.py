@@ -13,7 +13,7 @@ S = PaymentStatus
 
 async def test_a_page_is_closed_at_stripe(world: World) -> None:
     opened = await world.start(await world.participant(), "apple_pay")
-    assert await cancel(world.desk, opened.view.payment_id, CLERK) is S.CANCELLED
+    assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     [session] = await world.stripe_objects("checkout/sessions")
     assert session["status"] == "expired"
     await world.deliver()  # the event that says so changes nothing
@@ -22,7 +22,7 @@ async def test_a_page_is_closed_at_stripe(world: World) -> None:
 
 async def test_a_bare_intent_is_cancelled_at_stripe(world: World) -> None:
     opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    assert await cancel(world.desk, opened.view.payment_id, CLERK) is S.CANCELLED
+    assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     [intent] = await world.stripe_objects("payment_intents")
     assert intent["status"] == "canceled"
 
@@ -31,7 +31,7 @@ async def test_paid_meanwhile_is_completed_and_told(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who, "apple_pay")
     await world.pay_page(opened)
-    assert await cancel(world.desk, opened.view.payment_id, CLERK) is S.COMPLETED
+    assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.COMPLETED
     assert (await world.who(who)).status is ParticipantStatus.PAID
 
 
@@ -40,13 +40,13 @@ async def test_a_declined_page_can_be_cancelled(world: World) -> None:
     await world.pay_page(opened, "declined")
     await world.deliver()
     assert await world.status(opened) is S.FAILED
-    assert await cancel(world.desk, opened.view.payment_id, CLERK) is S.CANCELLED
+    assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
 
 
 async def test_a_qr_cannot_be_recalled_and_stays_watched(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
-    assert await cancel(world.desk, opened.view.payment_id, CLERK) is S.CANCELLED
+    assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     assert (await world.view(opened)).provider_open
     await world.phone(opened)
     world.later(6)
@@ -61,7 +61,7 @@ async def test_not_while_the_customer_confirms(world: World) -> None:
     opened = await world.start(await world.participant())
     await world.phone(opened, "scan")
     with pytest.raises(Conflict, match="confirming"):
-        await cancel(world.desk, opened.view.payment_id, CLERK)
+        await cancel(world.ctx, opened.view.payment_id, CLERK)
 
 
 async def test_paid_is_not_cancelled_but_refunded(world: World) -> None:
@@ -70,17 +70,17 @@ async def test_paid_is_not_cancelled_but_refunded(world: World) -> None:
     world.later(6)
     await world.maintain()
     with pytest.raises(Conflict) as caught:
-        await cancel(world.desk, opened.view.payment_id, CLERK)
+        await cancel(world.ctx, opened.view.payment_id, CLERK)
     assert "refund" in (caught.value.next_step or "")
     with pytest.raises(NotFound):
-        await cancel(world.desk, "nothing", CLERK)
+        await cancel(world.ctx, "nothing", CLERK)
 
 
 async def test_asked_for_while_stripe_is_away_is_done_later(world: World) -> None:
     opened = await world.start(await world.participant(), "apple_pay")
     await world.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
-        await cancel(world.desk, opened.view.payment_id, CLERK)
+        await cancel(world.ctx, opened.view.payment_id, CLERK)
     assert await world.status(opened) is S.PENDING
     await world.no_faults()
     world.later(60)
@@ -90,6 +90,6 @@ async def test_asked_for_while_stripe_is_away_is_done_later(world: World) -> Non
 
 async def test_twice(world: World) -> None:
     opened = await world.start(await world.participant(), "apple_pay")
-    await cancel(world.desk, opened.view.payment_id, CLERK)
+    await cancel(world.ctx, opened.view.payment_id, CLERK)
     with pytest.raises(Conflict, match="CANCELLED already"):
-        await cancel(world.desk, opened.view.payment_id, CLERK)
+        await cancel(world.ctx, opened.view.payment_id, CLERK)

@@ -7,7 +7,7 @@ import pytest
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
-from procomp_pay.services.lifecycle.polling import look_after
+from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
@@ -130,9 +130,9 @@ async def test_kaspi_away_keeps_it_open_and_due(world: World) -> None:
 async def test_one_poll_for_a_payment_however_many_processes(world: World) -> None:
     await world.start(await world.participant())
     world.later(6)
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         first = await payments.claim_due(session, world.now(), lease_s=60, limit=10)
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         second = await payments.claim_due(session, world.now(), lease_s=60, limit=10)
     assert (len(first), second) == (1, [])
 
@@ -184,7 +184,7 @@ async def test_an_open_intent_of_somebody_who_paid_otherwise_is_taken_back(world
 async def test_refresh_asks_at_once(world: World) -> None:
     opened = await world.start(await world.participant())
     await world.phone(opened)
-    settled = await look_after(world.desk, opened.view.payment_id)
+    settled = await poll_payment(world.ctx, opened.view.payment_id)
     assert settled is not None
     assert settled.status is S.COMPLETED
 
@@ -195,7 +195,7 @@ async def test_kaspis_device_unknown_says_what_to_check(world: World) -> None:
         "/_sandbox/kaspi/force", json={"path": "/payment/status", "code": -10000, "times": 9}
     )
     with pytest.raises(ConfigurationError, match="-10000"):
-        await look_after(world.desk, opened.view.payment_id)
+        await poll_payment(world.ctx, opened.view.payment_id)
 
 
 async def test_every_move_is_in_the_audit_trail(world: World) -> None:
@@ -204,7 +204,7 @@ async def test_every_move_is_in_the_audit_trail(world: World) -> None:
     await world.phone(opened)
     world.later(6)
     await world.maintain()
-    [(_, moves)] = await views.history(world.desk, who)
+    [(_, moves)] = await views.history(world.ctx, who)
     assert [(m.action, m.before, m.after) for m in moves] == [
         ("started", None, "PENDING"),
         ("opened:noted", "PENDING", "PENDING"),
@@ -221,11 +221,11 @@ async def test_a_newer_try_does_not_hide_that_the_fee_is_paid(world: World) -> N
     who = await world.participant()
     kaspi = await world.start(who, "kaspi_qr")
     apple = await world.start(who, "apple_pay")
-    assert (await views.latest(world.desk, who)).payment_id == apple.view.payment_id
+    assert (await views.latest(world.ctx, who)).payment_id == apple.view.payment_id
     await world.phone(kaspi)
     world.later(6)
     await world.maintain()
-    assert (await views.latest(world.desk, who)).payment_id == kaspi.view.payment_id
+    assert (await views.latest(world.ctx, who)).payment_id == kaspi.view.payment_id
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -9,25 +9,25 @@ from decimal import Decimal
 import pytest
 from sqlmodel import select
 
-from procomp_pay.domain.errors import AlreadyPaid, Conflict, NeedsPerson, PaymentError, Unavailable
+from procomp_pay.domain.errors import AlreadyPaid, Conflict, ManualReviewRequired, PaymentError, Unavailable
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
 from procomp_pay.services.lifecycle.cancel import cancel
-from procomp_pay.services.lifecycle.polling import apply_seen, handle_of, look_after
+from procomp_pay.services.lifecycle.polling import apply_provider_status, poll_payment, provider_ref_of
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 from procomp_pay.storage.models.queues import Discrepancy
-from procomp_pay.storage.payments.repository import hold
+from procomp_pay.storage.payments.repository import load_payment
 from tests.services.conftest import CLERK, World
 
 S = PaymentStatus
 
 
 async def detail_of(world: World, opened: views.Opening) -> PaymentDetail:
-    async with world.desk.db.reading() as session:
+    async with world.ctx.db.reading() as session:
         found = await session.get(PaymentDetail, opened.view.payment_id)
         assert found is not None
         return found
@@ -80,7 +80,7 @@ async def test_an_amount_we_cannot_read_is_told_to_a_person(
     who = await world.participant()
     opened = await world.start(who)
     await world.phone(opened)
-    kaspi = world.desk.providers.of(Channel.KASPI_QR)._way  # type: ignore[attr-defined]
+    kaspi = world.ctx.providers.of(Channel.KASPI_QR)._backend  # type: ignore[attr-defined]
     real = kaspi._status
 
     async def odd(purchase: str) -> dict:
@@ -101,7 +101,7 @@ async def test_stripe_down_does_not_stop_kaspi(world: World) -> None:
     await world.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
         await world.start(who, "apple_pay")
-    async with world.desk.db.writing() as session:  # nothing reached Stripe: what ConnectError leaves behind
+    async with world.ctx.db.writing() as session:  # nothing reached Stripe: what ConnectError leaves behind
         [row] = (await session.exec(select(PaymentDetail))).all()
         row.create_state = CreateState.PLANNED
     opened = await world.start(who, "kaspi_qr")
@@ -124,7 +124,7 @@ async def test_an_object_that_the_provider_does_not_know_does_not_block_a_partic
     """Rehearsed with test keys, then live keys: Stripe answers 404 for the old page."""
     who = await world.participant()
     opened = await world.start(who, "apple_pay", channel=Channel.STRIPE_CHECKOUT)
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         row = await session.get(PaymentDetail, opened.view.payment_id)
         assert row
         row.provider_ref = "cs_test_of_another_account"
@@ -155,7 +155,7 @@ async def test_a_scanned_qr_whose_life_is_over_is_not_returned_as_open(world: Wo
     who = await world.participant()
     opened = await world.start(who)
     await world.phone(opened, "scan")
-    await look_after(world.desk, opened.view.payment_id)
+    await poll_payment(world.ctx, opened.view.payment_id)
     assert await world.status(opened) is S.PROCESSING
     world.later(3600)
     again = await world.start(who)
@@ -191,7 +191,7 @@ async def test_asked_to_cancel_is_not_returned_as_open(world: World) -> None:
     opened = await world.start(who, "apple_pay")
     await world.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
-        await cancel(world.desk, opened.view.payment_id, CLERK)
+        await cancel(world.ctx, opened.view.payment_id, CLERK)
     await world.no_faults()
     again = await world.start(who, "apple_pay")
     world.later(30)
@@ -209,7 +209,7 @@ async def test_a_final_word_of_kaspi_counts_whatever_our_clocks_say(world: World
     assert await world.status(opened) is S.PROCESSING
     await world.phone(opened, "cancel")
     world.offset -= timedelta(seconds=20)
-    await look_after(world.desk, opened.view.payment_id)
+    await poll_payment(world.ctx, opened.view.payment_id)
     for _ in range(20):
         world.later(600)
         await world.maintain()
@@ -227,7 +227,7 @@ async def test_a_mismatch_leaves_no_payment_that_nobody_can_end(world: World) ->
     await world.maintain()
     view = await world.view(opened)
     assert (view.status, view.provider_open) == (S.PENDING, False)
-    with pytest.raises(NeedsPerson, match="another amount"):
+    with pytest.raises(ManualReviewRequired, match="another amount"):
         await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
 
 
@@ -240,17 +240,17 @@ async def test_cancel_after_a_mismatch(world: World) -> None:
             event["data"]["object"]["amount_received"] = 4000
             await world.receive(event)
     await world.maintain()
-    with pytest.raises(NeedsPerson, match="another amount"):
-        await cancel(world.desk, opened.view.payment_id, CLERK)
+    with pytest.raises(ManualReviewRequired, match="another amount"):
+        await cancel(world.ctx, opened.view.payment_id, CLERK)
 
 
 async def test_a_key_replayed_after_the_fee_was_paid_opens_nothing(world: World) -> None:
     who = await world.participant()
     kaspi = await world.start(who, "kaspi_qr")
-    order = Order(who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT, idempotency_key="k")
+    order = InitiateRequest(who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT, idempotency_key="k")
     await world.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
-        await initiate(world.desk, order, CLERK)
+        await initiate(world.ctx, order, CLERK)
     await world.phone(kaspi)
     world.later(6)
     await world.maintain()
@@ -258,7 +258,7 @@ async def test_a_key_replayed_after_the_fee_was_paid_opens_nothing(world: World)
     await world.no_faults()
     world.later(10)
     with contextlib.suppress(AlreadyPaid):
-        await initiate(world.desk, order, CLERK)
+        await initiate(world.ctx, order, CLERK)
     assert await world.stripe_objects("payment_intents") == [], (
         "a second way to pay was opened for a paid fee"
     )
@@ -266,18 +266,18 @@ async def test_a_key_replayed_after_the_fee_was_paid_opens_nothing(world: World)
 
 async def test_a_key_replayed_after_cancel_makes_no_new_qr(world: World) -> None:
     who = await world.participant()
-    order = Order(who, PaymentMethod.KASPI_QR, Channel.KASPI_QR, idempotency_key="k")
+    order = InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_QR, idempotency_key="k")
     await world.fault("/r1/", "status", status=503, times=1000)
     with pytest.raises(Unavailable):
-        await initiate(world.desk, order, CLERK)
+        await initiate(world.ctx, order, CLERK)
     [row] = await world.rows(Payment)
-    assert await cancel(world.desk, row.id, CLERK) is S.CANCELLED
+    assert await cancel(world.ctx, row.id, CLERK) is S.CANCELLED
     await world.no_faults()
     try:
-        started = await initiate(world.desk, order, CLERK)
+        started = await initiate(world.ctx, order, CLERK)
     except PaymentError:
         return
-    opened = await views.opening(world.desk, started.payment_id)
+    opened = await views.opening(world.ctx, started.payment_id)
     assert opened.view.status is not S.CANCELLED or opened.qr_payload is None, (
         "a live QR for a CANCELLED payment"
     )
@@ -320,7 +320,7 @@ async def test_the_other_ways_to_pay_are_closed_at_once_when_one_is_paid(world: 
 async def move(world: World, who: str, fee: str) -> None:
     """The platform moves a registration to another tournament."""
     now = world.now()
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         session.add(
             Tournament(
                 id="t-other", name="Worlds", entry_fee=Decimal("500.00"), currency=Currency.USD,
@@ -366,12 +366,12 @@ async def test_a_payment_that_is_over_is_never_due_again(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who, "apple_pay")
     await world.pay_page(opened)
-    async with world.desk.db.reading() as session:
-        held = await hold(session, opened.view.payment_id, lock=False)
-    seen = await world.desk.providers.of(Channel.STRIPE_CHECKOUT).fetch(handle_of(held))
+    async with world.ctx.db.reading() as session:
+        locked = await load_payment(session, opened.view.payment_id)
+    seen = await world.ctx.providers.of(Channel.STRIPE_CHECKOUT).fetch(provider_ref_of(locked))
     await world.deliver()
     assert await world.status(opened) is S.COMPLETED
-    await apply_seen(world.desk, opened.view.payment_id, seen, CLERK)
+    await apply_provider_status(world.ctx, opened.view.payment_id, seen, CLERK)
     looked = 0
     for _ in range(10):
         world.later(601)
@@ -383,24 +383,24 @@ async def test_two_looks_at_one_paid_qr_leave_nothing_due(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     await world.phone(opened)
-    await asyncio.gather(*(look_after(world.desk, opened.view.payment_id) for _ in range(3)))
+    await asyncio.gather(*(poll_payment(world.ctx, opened.view.payment_id) for _ in range(3)))
     assert await world.status(opened) is S.COMPLETED
     assert (await detail_of(world, opened)).next_poll_at is None
 
 
 async def test_a_key_replayed_after_a_refusal_is_refused_again(world: World) -> None:
     who = await world.participant()
-    order = Order(who, PaymentMethod.KASPI_QR, Channel.KASPI_LINK, idempotency_key="k")
+    order = InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_LINK, idempotency_key="k")
     await force(world, "/qr/create-link", 990000028, times=1)
     for _ in range(2):
         with pytest.raises(PaymentError, match="990000028"):
-            await initiate(world.desk, order, CLERK)
+            await initiate(world.ctx, order, CLERK)
 
 
 async def test_one_key_for_two_participants_at_once_is_a_conflict(world: World, database_url: str) -> None:
     """Two processes, one user, one key, two participants."""
     db2 = PaymentDatabaseService(database_url)
-    desk2 = replace(world.desk, db=db2)
+    desk2 = replace(world.ctx, db=db2)
     errors = []
     try:
         for n in range(5):
@@ -408,10 +408,14 @@ async def test_one_key_for_two_participants_at_once_is_a_conflict(world: World, 
             key = f"k-{n}"
             got = await asyncio.gather(
                 initiate(
-                    world.desk, Order(a, PaymentMethod.KASPI_QR, Channel.KASPI_QR, idempotency_key=key), CLERK
+                    world.ctx,
+                    InitiateRequest(a, PaymentMethod.KASPI_QR, Channel.KASPI_QR, idempotency_key=key),
+                    CLERK,
                 ),
                 initiate(
-                    desk2, Order(b, PaymentMethod.KASPI_QR, Channel.KASPI_QR, idempotency_key=key), CLERK
+                    desk2,
+                    InitiateRequest(b, PaymentMethod.KASPI_QR, Channel.KASPI_QR, idempotency_key=key),
+                    CLERK,
                 ),
                 return_exceptions=True,
             )
@@ -434,17 +438,17 @@ async def test_watch_ends_after_a_mismatch(world: World) -> None:
     await world.maintain()
     world.later(7200)
     async with asyncio.timeout(5):
-        await follow(world.desk, opened.view.payment_id, CLERK, lambda _s, _n: None)
+        await follow(world.ctx, opened.view.payment_id, CLERK, lambda _s, _n: None)
 
 
 async def test_a_database_that_is_busy_once_does_not_lose_the_qr(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kaspi made the QR, and the commit that keeps it meets a deadlock: it is tried again."""
-    from procomp_pay.services.lifecycle import create_at_provider as opening
+    from procomp_pay.services.lifecycle import create_at_provider
     from procomp_pay.storage.database.errors import DatabaseBusy
 
-    real, calls = opening.record, []
+    real, calls = create_at_provider.store_created_in, []
 
     async def busy_once(*args: object, **kwargs: object) -> None:
         calls.append(1)
@@ -452,7 +456,7 @@ async def test_a_database_that_is_busy_once_does_not_lose_the_qr(
             raise DatabaseBusy("busy with another change")
         await real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(opening, "record", busy_once)
+    monkeypatch.setattr(create_at_provider, "store_created_in", busy_once)
     who = await world.participant()
     try:
         await world.start(who)
@@ -464,7 +468,7 @@ async def test_a_database_that_is_busy_once_does_not_lose_the_qr(
 async def test_news_before_our_commit_leaves_it_closed(world: World) -> None:
     """The webhook overtakes our own commit of the answer."""
     who = await world.participant()
-    real = world.desk.providers.of(Channel.STRIPE_INTENT).create
+    real = world.ctx.providers.of(Channel.STRIPE_INTENT).create
 
     async def slow(request):
         made = await real(request)
@@ -472,7 +476,7 @@ async def test_news_before_our_commit_leaves_it_closed(world: World) -> None:
         await world.deliver()
         return made
 
-    world.desk.providers.of(Channel.STRIPE_INTENT).create = slow  # type: ignore[method-assign]
+    world.ctx.providers.of(Channel.STRIPE_INTENT).create = slow  # type: ignore[method-assign]
     opened = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
     view = await world.view(opened)
     assert view.status is S.COMPLETED

@@ -9,16 +9,16 @@ from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import Conflict, DatabaseUnavailable, Refused
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
-from procomp_pay.services.audit import verify as audit_check
-from procomp_pay.services.kaspi_verification.verify import VerifyOrder, verify
+from procomp_pay.services.audit import verify as audit_verify
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.maintenance.adoption import adopt, size
 from procomp_pay.services.refunds import create as refunds
-from procomp_pay.services.refunds.create import RefundOrder
+from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.payments import unadopted
-from procomp_pay.storage.payments.repository import hold
+from procomp_pay.storage.payments.repository import load_payment
 from tests.services.conftest import CLERK, World
 from tests.services.refunds.test_kaspi import gone, paid
 
@@ -28,7 +28,7 @@ S = PaymentStatus
 async def forget(world: World) -> None:
     """Leave what the platform would have written by itself."""
     tables = "pay_refund", "pay_kaspi_operation", "pay_discrepancy", "pay_audit_entry", "pay_payment_detail"
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         for table in tables:
             await (await session.connection()).execute(text(f"DELETE FROM {table}"))
 
@@ -41,58 +41,58 @@ async def test_what_was_paid_meanwhile_is_found(world: World) -> None:
     opened = await by_card(world)
     await forget(world)
     await world.confirm(str(opened.view.provider_ref), "pm_card_visa")
-    assert await size(world.desk) == 1
-    dry = await adopt(world.desk, CLERK, dry_run=True)
-    assert (dry.taken, dry.asked, dry.left, await size(world.desk)) == (1, 1, 0, 1)
-    found = await adopt(world.desk, CLERK)
-    assert (found.taken, found.asked, await size(world.desk)) == (1, 1, 0)
+    assert await size(world.ctx) == 1
+    dry = await adopt(world.ctx, CLERK, dry_run=True)
+    assert (dry.taken, dry.asked, dry.left, await size(world.ctx)) == (1, 1, 0, 1)
+    found = await adopt(world.ctx, CLERK)
+    assert (found.taken, found.asked, await size(world.ctx)) == (1, 1, 0)
     await world.maintain()
-    async with world.desk.db.reading() as session:
-        held = await hold(session, opened.view.payment_id, lock=False)
-    assert held.payment.status is S.COMPLETED
-    assert held.participant is not None
-    assert held.participant.status is ParticipantStatus.PAID
-    again = await adopt(world.desk, CLERK)
+    async with world.ctx.db.reading() as session:
+        locked = await load_payment(session, opened.view.payment_id)
+    assert locked.payment.status is S.COMPLETED
+    assert locked.participant is not None
+    assert locked.participant.status is ParticipantStatus.PAID
+    again = await adopt(world.ctx, CLERK)
     assert (again.taken, again.left) == (0, 0)
-    assert (await audit_check.verify(world.desk)).findings == []
+    assert (await audit_verify.verify(world.ctx)).findings == []
 
 
 async def test_a_number_settles_nothing_else(world: World) -> None:
     paid, other = await world.start(await world.participant()), await world.start(await world.participant())
     await verify(
-        world.desk, VerifyOrder(paid.view.payment_id, "190000001", override=True, reason="seen"), CLERK
+        world.ctx, VerificationRequest(paid.view.payment_id, "190000001", override=True, reason="seen"), CLERK
     )
     await forget(world)
-    assert (await adopt(world.desk, CLERK)).taken == 2
+    assert (await adopt(world.ctx, CLERK)).taken == 2
     with pytest.raises(Conflict, match="has settled another payment"):
-        await verify(world.desk, VerifyOrder(other.view.payment_id, "190000001"), CLERK)
+        await verify(world.ctx, VerificationRequest(other.view.payment_id, "190000001"), CLERK)
 
 
 async def test_one_number_for_two_is_for_a_person(world: World) -> None:
     first, second = await world.start(await world.participant()), await world.start(await world.participant())
     await forget(world)
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         for opened, number in ((first, "QR190000001"), (second, "0190000001")):
             row = await session.get_one(Payment, opened.view.payment_id)
             row.status, row.kaspi_transaction_id = S.COMPLETED, number
-    found = await adopt(world.desk, CLERK)
+    found = await adopt(world.ctx, CLERK)
     assert (found.taken, found.left) == (1, 1)
     [(payment, reason)] = found.named
     assert payment in (first.view.payment_id, second.view.payment_id)
     assert "operation 190000001" in reason
-    assert (await adopt(world.desk, CLERK)).named == found.named  # also beside those that are known already
+    assert (await adopt(world.ctx, CLERK)).named == found.named  # also beside those that are known already
 
 
 async def test_what_went_back_is_counted_once(world: World) -> None:
     opened = await by_card(world)
     await world.confirm(str(opened.view.provider_ref), "pm_card_visa")
     await world.deliver()
-    await refunds.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+    await refunds.refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     await forget(world)
-    assert (await adopt(world.desk, CLERK)).asked == 1
+    assert (await adopt(world.ctx, CLERK)).asked == 1
     for _ in range(2):
         await world.maintain()
-        view = await views.one(world.desk, opened.view.payment_id)
+        view = await views.one(world.ctx, opened.view.payment_id)
         assert (view.status, view.refunded.amount) == (S.REFUNDED, view.charged.amount)
 
 
@@ -102,11 +102,11 @@ async def test_a_number_that_a_clerk_takes_at_this_moment(
     """After it was looked for, and before it was written down: else the payment would be without a number."""
     first, second = await world.start(await world.participant()), await world.start(await world.participant())
     await forget(world)
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         for opened in (first, second):
             row = await session.get_one(Payment, opened.view.payment_id)
             row.status, row.kaspi_transaction_id = S.COMPLETED, "190000001"
-    await adopt(world.desk, CLERK)  # the first one has the number now
+    await adopt(world.ctx, CLERK)  # the first one has the number now
 
     async def nobody_yet(*_: object) -> dict[str, str]:
         return {}
@@ -114,19 +114,19 @@ async def test_a_number_that_a_clerk_takes_at_this_moment(
     with monkeypatch.context() as patch:
         patch.setattr(unadopted, "numbers_in_use", nobody_yet)
         with pytest.raises(DatabaseUnavailable, match="at this moment"):
-            await adopt(world.desk, CLERK)
-    assert await size(world.desk) == 1
-    assert (await adopt(world.desk, CLERK)).left == 1
+            await adopt(world.ctx, CLERK)
+    assert await size(world.ctx) == 1
+    assert (await adopt(world.ctx, CLERK)).left == 1
 
 
 async def test_dollars_that_the_platform_wrote_are_not_given_back_as_tenge(world: World) -> None:
     """The platform's payments are in dollars by default, Kaspi's too."""
     opened = await paid(world, KaspiScheme.ENHANCED)
     await forget(world)
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         row = await session.get_one(Payment, opened.view.payment_id)
         row.amount, row.currency = Decimal("50.00"), Currency.USD
-    assert (await adopt(world.desk, CLERK)).taken == 1
+    assert (await adopt(world.ctx, CLERK)).taken == 1
     with pytest.raises(Refused, match="in tenge alone"):
-        await refunds.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+        await refunds.refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     assert (await gone(world, opened), await world.status(opened)) == (Decimal(0), S.COMPLETED)

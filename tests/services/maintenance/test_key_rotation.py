@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from procomp_pay.domain.states import Channel
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.maintenance.key_rotation import count, rotate, size
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.encryption import rotation
@@ -22,8 +22,8 @@ from tests.services.conftest import World
 OLD, NEW = new_key(), new_key()
 
 
-def with_keys(world: World, *keys: str) -> Desk:
-    return replace(world.desk, keyring=Keyring(keys))
+def with_keys(world: World, *keys: str) -> AppContext:
+    return replace(world.ctx, keyring=Keyring(keys))
 
 
 def test_every_encrypted_column_is_known() -> None:
@@ -33,7 +33,7 @@ def test_every_encrypted_column_is_known() -> None:
 
 async def some(world: World, number: int = 3) -> list[views.Opening]:
     """Payments and events under the old key."""
-    world.desk = with_keys(world, OLD)
+    world.ctx = with_keys(world, OLD)
     opened = [await world.start(await world.participant()) for _ in range(number)]
     intent = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
     await world.confirm(str(intent.view.provider_ref), "pm_card_visa")
@@ -47,17 +47,17 @@ async def test_everything_is_put_under_the_newest_key(
 ) -> None:
     opened = await some(world)
     monkeypatch.setattr(rotation, "PAGE", page)
-    world.desk = with_keys(world, NEW, OLD)
+    world.ctx = with_keys(world, NEW, OLD)
     told: list[int] = []
-    before = await count(world.desk)
-    assert before.old == before.rows == await size(world.desk) > 4
-    done = await rotate(world.desk, seen=told.append)
+    before = await count(world.ctx)
+    assert before.old == before.rows == await size(world.ctx) > 4
+    done = await rotate(world.ctx, seen=told.append)
     assert (done.rotated, done.left.old, done.left.unreadable) == (before.rows, 0, 0)
     assert told[-1] == before.rows
-    assert (await rotate(world.desk)).rotated == 0
-    world.desk = with_keys(world, NEW)
+    assert (await rotate(world.ctx)).rotated == 0
+    world.ctx = with_keys(world, NEW)
     for each in opened:
-        again = await views.opening(world.desk, each.view.payment_id)
+        again = await views.opening(world.ctx, each.view.payment_id)
         assert (again.qr_payload, again.client_secret) == (each.qr_payload, each.client_secret)
     assert not (await world.maintain()).events_failed
 
@@ -65,13 +65,13 @@ async def test_everything_is_put_under_the_newest_key(
 async def test_what_no_key_reads_is_named_and_left(world: World) -> None:
     await some(world, 1)
     lost = Keyring([new_key()]).encrypt("lost")
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         detail = (await world.rows(PaymentDetail))[0]
         row = await session.get(PaymentDetail, detail.payment_id)
         assert row is not None
         row.client_secret_enc = lost
-    world.desk = with_keys(world, NEW, OLD)
-    left = (await rotate(world.desk)).left
+    world.ctx = with_keys(world, NEW, OLD)
+    left = (await rotate(world.ctx)).left
     assert (left.old, left.unreadable) == (0, 1)
     assert left.named == [f"pay_payment_detail.client_secret_enc of {detail.payment_id}"]
     assert lost in [row.client_secret_enc for row in await world.rows(PaymentDetail)]
@@ -79,17 +79,17 @@ async def test_what_no_key_reads_is_named_and_left(world: World) -> None:
 
 async def test_a_row_that_was_written_meanwhile_is_left_as_it_was_written(world: World) -> None:
     await some(world, 2)
-    world.desk = with_keys(world, NEW, OLD)
+    world.ctx = with_keys(world, NEW, OLD)
     place = next(each for each in rotation.PLACES if each.column == "payload_enc")
-    async with world.desk.db.reading() as session:
+    async with world.ctx.db.reading() as session:
         rows = await rotation.page(session, place, "")
-    fresh = world.desk.keyring.encrypt("fresh")
-    async with world.desk.db.writing() as session:
+    fresh = world.ctx.keyring.encrypt("fresh")
+    async with world.ctx.db.writing() as session:
         row = await session.get(WebhookEvent, rows[0][0])
         assert row is not None
         row.payload_enc = fresh
-    changes = [(key, old, world.desk.keyring.rotate(old)) for key, old in rows]
-    async with world.desk.db.writing() as session:
+    changes = [(key, old, world.ctx.keyring.rotate(old)) for key, old in rows]
+    async with world.ctx.db.writing() as session:
         assert await rotation.replace(session, place, changes) == len(rows) - 1
     assert fresh in [row.payload_enc for row in await world.rows(WebhookEvent)]
 
@@ -97,17 +97,17 @@ async def test_a_row_that_was_written_meanwhile_is_left_as_it_was_written(world:
 async def test_beside_a_desk_that_works(world: World) -> None:
     """Two rotations and a desk that goes on under the old key: nothing is lost, all is counted."""
     await some(world, 6)
-    old, both = world.desk, with_keys(world, NEW, OLD)
+    old, both = world.ctx, with_keys(world, NEW, OLD)
 
     async def work() -> list[views.Opening]:
         return [await world.start(await world.participant()) for _ in range(4)]
 
     made, *_ = await asyncio.gather(work(), rotate(both), rotate(both))
-    world.desk = both
+    world.ctx = both
     assert (await rotate(both)).left.old == 0
     for each in made:
         assert (await views.opening(both, each.view.payment_id)).qr_payload == each.qr_payload
-    world.desk = old
+    world.ctx = old
     await world.start(await world.participant())
     assert (await count(both)).old == 1, "a process that was not restarted"
 
@@ -116,7 +116,7 @@ def test_a_report_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     from procomp_pay.services.maintenance import key_rotation as module
 
     found = module.Count()
-    desk: Any = type("D", (), {"keyring": Keyring([NEW])})()
+    ctx: Any = type("D", (), {"keyring": Keyring([NEW])})()
     for n in range(100):
-        module._look(desk, rotation.PLACES[0], f"p{n}", "x", found)
+        module._look(ctx, rotation.PLACES[0], f"p{n}", "x", found)
     assert (found.unreadable, len(found.named)) == (100, module.MOST_NAMED)

@@ -10,23 +10,23 @@ from sqlalchemy import text
 
 from procomp_pay.domain.failure_reasons import FailureKind, kind_of
 from procomp_pay.domain.states import Channel, PaymentStatus
-from procomp_pay.services.maintenance.metrics import News, Tail
+from procomp_pay.services.maintenance.metrics import StatusChange, Tail
 from procomp_pay.storage.audit import chain as audit
-from procomp_pay.storage.audit.chain import Deed
+from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.reports import metrics as figures
 from tests.services.conftest import World
 
 
 async def test_moves_are_counted_once_as_they_happen(world: World) -> None:
     before = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    tail = Tail(world.desk)
+    tail = Tail(world.ctx)
     assert await tail.read() == [], "what was before is not counted"
     await world.confirm(str(before.view.provider_ref), "pm_card_chargeDeclined")
     await world.deliver()
     opened = await world.start(await world.participant())
     assert await tail.read() == [
-        News("APPLE_PAY", PaymentStatus.FAILED, failure=FailureKind.DECLINED),
-        News("KASPI_QR", None),
+        StatusChange("APPLE_PAY", PaymentStatus.FAILED, failure=FailureKind.DECLINED),
+        StatusChange("KASPI_QR", None),
     ]
     assert await tail.read() == []
     await world.phone(opened)
@@ -39,15 +39,15 @@ async def test_moves_are_counted_once_as_they_happen(world: World) -> None:
 
 
 async def test_an_entry_that_is_committed_late_is_counted(world: World) -> None:
-    if world.desk.db.is_sqlite():
+    if world.ctx.db.is_sqlite():
         pytest.skip("a SQLite file has one writer")
     one, other = [await world.start(await world.participant()) for _ in range(2)]
-    tail = Tail(world.desk)
+    tail = Tail(world.ctx)
     await tail.read()
-    paid = Deed("x", "person", "x", before={"status": "PENDING"}, after={"status": "COMPLETED"})
-    async with world.desk.db.writing() as late:
+    paid = AuditRecord("x", "person", "x", before={"status": "PENDING"}, after={"status": "COMPLETED"})
+    async with world.ctx.db.writing() as late:
         await audit.append(late, one.view.payment_id, paid, world.now())
-        async with world.desk.db.writing() as early:
+        async with world.ctx.db.writing() as early:
             await audit.append(early, other.view.payment_id, paid, world.now())
         assert len(await tail.read()) == 1
     assert len(await tail.read()) == 1
@@ -57,10 +57,10 @@ async def test_long_trails_are_read_in_pages(world: World, monkeypatch: pytest.M
     monkeypatch.setattr("procomp_pay.services.maintenance.metrics._OVERLAP", 3)
     monkeypatch.setattr("procomp_pay.services.maintenance.metrics._PAGE", 5)
     opened = await world.start(await world.participant())
-    tail = Tail(world.desk)
+    tail = Tail(world.ctx)
     await tail.read()
-    started = Deed("x", "person", "started", after={"status": "PENDING"})
-    async with world.desk.db.writing() as session:
+    started = AuditRecord("x", "person", "started", after={"status": "PENDING"})
+    async with world.ctx.db.writing() as session:
         for _ in range(40):
             await audit.append(session, opened.view.payment_id, started, world.now())
     found = 0
@@ -74,7 +74,7 @@ async def test_depths_and_standing(world: World) -> None:
     await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
     for event in await world.events():
         await world.receive(event)
-    async with world.desk.db.reading() as session:
+    async with world.ctx.db.reading() as session:
         depths = await figures.depths(session)
         oldest = await figures.oldest_event(session)
         standing = await figures.standing(session, world.now() - timedelta(days=7))
@@ -85,13 +85,13 @@ async def test_depths_and_standing(world: World) -> None:
 
 
 async def test_every_queue_is_counted_by_its_own_index(world: World) -> None:
-    async with world.desk.db.reading() as session:
+    async with world.ctx.db.reading() as session:
         connection = await session.connection()
-        if not world.desk.db.is_sqlite():
+        if not world.ctx.db.is_sqlite():
             await connection.execute(text("SET LOCAL enable_seqscan = off"))
         for name, (column, condition) in figures._QUEUES.items():
             query = f"SELECT {column.key} FROM {column.class_.__tablename__} WHERE {condition} LIMIT 10"
-            explain = "EXPLAIN QUERY PLAN " if world.desk.db.is_sqlite() else "EXPLAIN "
+            explain = "EXPLAIN QUERY PLAN " if world.ctx.db.is_sqlite() else "EXPLAIN "
             plan = str((await connection.execute(text(explain + query))).all())
             assert "_idx" in plan, (name, plan)
 

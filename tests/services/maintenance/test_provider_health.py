@@ -11,16 +11,16 @@ from procomp_pay.domain.states import CreateState
 from procomp_pay.providers.kaspi.tls import CertificateLife
 from procomp_pay.providers.resilience.circuit_breaker import Circuit
 from procomp_pay.services.lifecycle.cancel import cancel
-from procomp_pay.services.maintenance.provider_health import tend
+from procomp_pay.services.maintenance.provider_health import check_provider_health
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.payments import repository as payments
-from procomp_pay.storage.payments.repository import hold
+from procomp_pay.storage.payments.repository import lock_payment
 from tests.services.conftest import CLERK, TestProviders, World
 
 
 def with_lines(world: World) -> TestProviders:
-    providers = world.desk.providers
+    providers = world.ctx.providers
     assert isinstance(providers, TestProviders)
     return providers
 
@@ -34,8 +34,8 @@ async def test_an_open_circuit_is_told_once(world: World) -> None:
 
     with pytest.raises(OutcomeUnknown):
         await circuit(away)
-    await tend(world.desk)
-    await tend(world.desk)
+    await check_provider_health(world.ctx)
+    await check_provider_health(world.ctx)
     told = [row for row in await world.rows(OutboxMessage) if row.topic == "alert.circuit_open"]
     assert [row.payload["provider"] for row in told] == ["Kaspi"]
 
@@ -44,14 +44,14 @@ async def test_the_end_of_a_certificate_is_told_once_a_day(world: World) -> None
     end = datetime.now(UTC) + timedelta(days=20)
     with_lines(world).life = CertificateLife(end, 20)
     for _ in range(3):
-        await tend(world.desk)
+        await check_provider_health(world.ctx)
     world.later(24 * 3600)
-    await tend(world.desk)
+    await check_provider_health(world.ctx)
     told = [row for row in await world.rows(OutboxMessage) if row.topic == "alert.certificate_ends"]
     assert [row.payload["days_left"] for row in told] == [20, 20]
     with_lines(world).life = CertificateLife(end, 61)
     world.later(24 * 3600)
-    await tend(world.desk)
+    await check_provider_health(world.ctx)
     assert len(await world.rows(OutboxMessage)) == 2
 
 
@@ -69,7 +69,7 @@ async def test_a_second_try_that_never_left_says_nothing_of_the_first(world: Wor
     (detail,) = await world.rows(PaymentDetail)
     assert detail.create_state is CreateState.SENT
     with pytest.raises(ProviderUnavailable):
-        await cancel(world.desk, detail.payment_id, CLERK)
+        await cancel(world.ctx, detail.payment_id, CLERK)
     await world.no_faults()
     for _ in range(2):
         world.later(700)
@@ -82,13 +82,13 @@ async def test_the_oldest_deadline_is_looked_at_first_and_nobody_is_forgotten(wo
     made = [await world.start(await world.participant()) for _ in range(6)]
     ids = [each.view.payment_id for each in made]
     now = world.now()
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         for place, payment_id in enumerate(ids):
-            detail = (await hold(session, payment_id)).detail
+            detail = (await lock_payment(session, payment_id)).detail
             detail.expires_at = now + timedelta(seconds=100 - place)  # the last one ends first
             detail.next_poll_at = now - timedelta(seconds=60 - place)  # and has waited shortest
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         claimed = await payments.claim_due(session, now, lease_s=60, limit=3)
     assert claimed == [ids[5], ids[4], ids[0]]
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         assert await payments.claim_due(session, now, lease_s=60, limit=9) == [ids[3], ids[2], ids[1]]

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import inspect, text
 
-from procomp_pay.services.refunds.create import RefundOrder, refund
+from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.storage.database import migrate
 from tests.services.conftest import CLERK, World
 from tests.services.reconciliation import test_run as plants
@@ -46,12 +46,12 @@ def _shape(url: str) -> dict[str, Any]:
 
 async def test_rows_live_through_every_revision(world: World, database_url: str) -> None:
     opened = await plants.paid(world)
-    await refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+    await refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     await plants.paid_by_kaspi(world)
     await world.start(await world.participant())
     await plants.paid_twice(world)
     await plants.run(world)
-    await world.desk.db.dispose()
+    await world.ctx.db.dispose()
     shape = _shape(database_url)
     assert shape["triggers"]
     migrate.downgrade(database_url, "0002")

@@ -19,17 +19,16 @@ from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.notifications import ATTEMPTS, FAILED_MAIL_AFTER_S
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
-from procomp_pay.providers.notifications.senders import PostOffice
-from procomp_pay.services.maintenance.stalled_work import tell_of_stalled
-from procomp_pay.services.notifications import alerts, outbox
-from procomp_pay.services.notifications import deliver as notify
+from procomp_pay.providers.notifications.senders import NotificationSenders
+from procomp_pay.services.maintenance.stalled_work import alert_stalled_work
+from procomp_pay.services.notifications import alerts, deliver, outbox
 from procomp_pay.services.notifications.routing import route
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import User
 from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
 from procomp_pay.storage.notifications.outbox import claim_deliveries, finish, may_route, put_off
-from procomp_pay.storage.payments.repository import hold
+from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.webhooks import inbox as queues
 from tests.services.conftest import World
 from tests.support.receivers import MailBox, Receiver, mail_server, receiver
@@ -74,11 +73,11 @@ async def told(world: World, box: MailBox, platform: Receiver, chat: Receiver) -
 
 class connected:  # noqa: N801 - reads as a function
     def __init__(self, world: World, **settings: Any) -> None:
-        self._post = PostOffice(Settings(_env_file=None, **settings))
+        self._post = NotificationSenders(Settings(_env_file=None, **settings))
         self._world = world
 
     async def __aenter__(self) -> World:
-        self._world.desk = replace(self._world.desk, post=self._post)
+        self._world.ctx = replace(self._world.ctx, senders=self._post)
         return self._world
 
     async def __aexit__(self, *_: Any) -> None:
@@ -105,7 +104,7 @@ async def one(world: World, destination: Destination) -> Delivery:
 
 
 async def alert(world: World, topic: str = Topic.ALERT_CIRCUIT, *, once: str = "1", **payload: Any) -> None:
-    await alerts.leave(world.desk, Topic(topic), {"provider": "kaspi"} | payload, once=once)
+    await alerts.enqueue_alert(world.ctx, Topic(topic), {"provider": "kaspi"} | payload, once=once)
 
 
 async def test_a_paid_fee_is_told_to_the_participant_and_the_platform(
@@ -173,7 +172,7 @@ async def test_one_that_fails_does_not_repeat_the_other(
 async def test_a_receiver_that_hangs_holds_up_nobody(
     told: World, box: MailBox, platform: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(told.desk.post.platform()._hook, "_total_s", 1.0)
+    monkeypatch.setattr(told.ctx.senders.platform()._hook, "_total_s", 1.0)
     platform.says = ["hang"]
     await paid(told)
     assert len(box.letters) == 1
@@ -213,9 +212,9 @@ async def test_after_the_last_attempt_it_is_a_dead_letter(
     assert (waits[0] < 15, max(waits) < 4 * 3600, sum(waits) > 12 * 3600) == (True, True, True)
     await told.maintain()
     assert len(_said(chat)) == 1
-    assert await outbox.replay_dead(told.desk, D.PLATFORM_WEBHOOK, dry_run=True) == 1
-    assert await outbox.replay_dead(told.desk, D.PARTICIPANT_MAIL, dry_run=False) == 0
-    assert await outbox.replay_dead(told.desk, None, dry_run=False) == 1
+    assert await outbox.replay_dead(told.ctx, D.PLATFORM_WEBHOOK, dry_run=True) == 1
+    assert await outbox.replay_dead(told.ctx, D.PARTICIPANT_MAIL, dry_run=False) == 0
+    assert await outbox.replay_dead(told.ctx, None, dry_run=False) == 1
     await told.maintain()
     assert [headers["webhook-id"] for headers, _ in platform.got] == [row.id], "under the id it had"
 
@@ -262,7 +261,7 @@ async def test_an_address_that_is_none_is_not_tried_for_ever(
     told: World, box: MailBox, chat: Receiver, email: str, rcpt: str | None, state: DeliveryState
 ) -> None:
     opened = await told.start(await told.participant())
-    async with told.desk.db.writing() as session:
+    async with told.ctx.db.writing() as session:
         user = await session.get(User, "u-p1")
         assert user is not None
         user.email = email
@@ -306,7 +305,7 @@ async def test_what_is_not_configured_is_written_down_and_can_be_made_good(
     async with connected(world, **settings):
         await world.maintain()
         assert platform.got == [], "yesterday's news is not told by itself"
-        assert await outbox.replay_one(world.desk, message.id, dry_run=False) == 1
+        assert await outbox.replay_one(world.ctx, message.id, dry_run=False) == 1
         await world.maintain()
         assert payment in platform.got[0][1].decode()
         [message] = await world.rows(OutboxMessage)
@@ -348,10 +347,10 @@ async def test_the_same_alert_is_told_once_an_hour_with_how_often(told: World, c
 async def test_a_discrepancy_is_told_once(told: World, chat: Receiver) -> None:
     payment = await paid(told)
     for _ in range(2):
-        async with told.desk.db.writing() as session:
+        async with told.ctx.db.writing() as session:
             await queues.open_discrepancy(
                 session, DiscrepancyKind.MISSING_AT_PROVIDER, payment, {}, key="k",
-                row_id=told.desk.new_id(), now=told.now(),
+                row_id=told.ctx.new_id(), now=told.now(),
             )  # fmt: skip
         await told.maintain()
     [said] = _said(chat)
@@ -363,9 +362,9 @@ async def test_a_discrepancy_is_told_once(told: World, chat: Receiver) -> None:
 
 async def test_a_late_payment_comes_as_one_alert(told: World, chat: Receiver) -> None:
     opened = await told.start(await told.participant(full_name="<!channel> *A* & `B`"))
-    async with told.desk.db.writing() as session:
-        held = await hold(session, opened.view.payment_id)
-        held.payment.status = PaymentStatus.EXPIRED
+    async with told.ctx.db.writing() as session:
+        locked = await lock_payment(session, opened.view.payment_id)
+        locked.payment.status = PaymentStatus.EXPIRED
     await told.phone(opened)
     told.later(6)
     await told.maintain()
@@ -400,19 +399,19 @@ async def test_two_workers_deliver_each_once(
     told: World, box: MailBox, platform: Receiver, database_url: str
 ) -> None:
     for number in range(30):
-        async with told.desk.db.writing() as session:
-            await queues.put_out(
-                session, Topic.PAYMENT_RECEIVED, {"n": number}, row_id=told.desk.new_id(), now=told.now()
+        async with told.ctx.db.writing() as session:
+            await queues.enqueue(
+                session, Topic.PAYMENT_RECEIVED, {"n": number}, row_id=told.ctx.new_id(), now=told.now()
             )
     other = PaymentDatabaseService(database_url)
-    desks = [told.desk, replace(told.desk, db=other)]
-    assert await route(told.desk) == 30
-    rounds = await asyncio.gather(*(notify.deliver_due(desk) for desk in desks))
+    desks = [told.ctx, replace(told.ctx, db=other)]
+    assert await route(told.ctx) == 30
+    rounds = await asyncio.gather(*(deliver.deliver_due(ctx) for ctx in desks))
     await other.dispose()
     assert sum(each.delivered for each in rounds) == 30
     numbers = [json.loads(body)["data"]["n"] for _, body in platform.got]
     assert sorted(numbers) == list(range(30))
-    if not told.desk.db.is_sqlite():
+    if not told.ctx.db.is_sqlite():
         assert all(each.delivered for each in rounds), "both had a share"
 
 
@@ -423,9 +422,9 @@ async def test_two_routers_tell_the_same_alert_once(told: World, chat: Receiver,
     if not other.is_sqlite():  # which has one writer at a time
         async with other.writing() as session:
             assert await may_route(session)
-            assert await route(told.desk) == 0, "another one is at it"
+            assert await route(told.ctx) == 0, "another one is at it"
     for _ in range(4):
-        await asyncio.gather(*(route(replace(told.desk, db=db), limit=1) for db in (told.desk.db, other)))
+        await asyncio.gather(*(route(replace(told.ctx, db=db), limit=1) for db in (told.ctx.db, other)))
     await other.dispose()
     await told.maintain()
     assert len(chat.got) == 1
@@ -434,7 +433,7 @@ async def test_two_routers_tell_the_same_alert_once(told: World, chat: Receiver,
 async def test_one_that_kills_its_process_is_given_up_in_the_end(told: World, platform: Receiver) -> None:
     platform.says = [500]
     await paid(told)
-    async with told.desk.db.writing() as session:
+    async with told.ctx.db.writing() as session:
         row = await session.get(Delivery, (await one(told, D.PLATFORM_WEBHOOK)).id)
         assert row is not None
         row.attempts = ATTEMPTS  # claimed so often, and never marked
@@ -450,12 +449,12 @@ async def test_who_comes_late_does_not_undo_what_another_one_delivered(
     platform.says = [500]
     await paid(told)
     told.later(60)
-    async with told.desk.db.writing() as session:
+    async with told.ctx.db.writing() as session:
         [slow] = await claim_deliveries(session, D.PLATFORM_WEBHOOK, told.now(), lease_s=120, limit=9)
     told.later(121)
     await told.maintain()
     assert len(platform.got) == 1
-    async with told.desk.db.writing() as session:
+    async with told.ctx.db.writing() as session:
         await put_off(session, slow, told.now(), "too late")
         assert not await finish(session, slow, S.DEAD, now=told.now(), error="too late")
     assert (await one(told, D.PLATFORM_WEBHOOK)).state is S.DELIVERED
@@ -463,11 +462,11 @@ async def test_who_comes_late_does_not_undo_what_another_one_delivered(
 
 async def test_work_that_stands_still_is_told(told: World, chat: Receiver) -> None:
     await told.start(await told.participant())
-    assert await tell_of_stalled(told.desk) == 0
+    assert await alert_stalled_work(told.ctx) == 0
     told.later(3600)
-    assert await tell_of_stalled(told.desk) == 1
-    assert await tell_of_stalled(told.desk) == 1, "and is one alert"
-    await notify.deliver_due(told.desk)
+    assert await alert_stalled_work(told.ctx) == 1
+    assert await alert_stalled_work(told.ctx) == 1, "and is one alert"
+    await deliver.deliver_due(told.ctx)
     [said] = _said(chat)
     assert said.startswith("*Background work stands still: payments*")
     assert "`procomp-pay doctor`" in said

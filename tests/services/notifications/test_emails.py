@@ -17,10 +17,10 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.notifications.alerts import compose
-from procomp_pay.services.notifications.compose import About
-from procomp_pay.services.notifications.emails import write
+from procomp_pay.services.notifications.compose import MessageContext
+from procomp_pay.services.notifications.emails import render_email
 from procomp_pay.services.notifications.emails.email import CARD_DAYS
-from procomp_pay.services.notifications.emails.translation import Speech
+from procomp_pay.services.notifications.emails.translation import Translation
 from procomp_pay.services.views.payment import PaymentView
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -42,8 +42,8 @@ def payload(money: Money = FEE, **more: Any) -> dict[str, Any]:
 
 
 def letter(topic: Topic, language: str, view: PaymentView = VIEW, **more: Any) -> Any:
-    about = About(view, "a@example.com", settled_by=view.payment_id)
-    return write(topic, payload(**more), about, key="k", language=language, at=AT)
+    about = MessageContext(view, "a@example.com", settled_by=view.payment_id)
+    return render_email(topic, payload(**more), about, key="k", language=language, at=AT)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_all_goes_back_to_kaspi(language: str, says: str) -> None:
 
 def test_russian_counts_in_three_forms() -> None:
     forms = [
-        Speech("ru").counted(
+        Translation("ru").counted(
             "The money goes back to the card; the bank may need up to %(n)d working day.",
             "The money goes back to the card; the bank may need up to %(n)d working days.",
             n,
@@ -141,8 +141,10 @@ def test_russian_counts_in_three_forms() -> None:
 def test_one_paid_twice_is_told_so() -> None:
     view = replace(VIEW, is_duplicate=True)
     assert "Организаторы вернут один из двух платежей" in letter(Topic.PAYMENT_RECEIVED, "ru", view).text
-    about = About(VIEW, "a@example.com", settled_by=None)
-    got = write(Topic.PAYMENT_RECEIVED, payload(), about, key="k", language="en", at=AT, mark="[SANDBOX] ")
+    about = MessageContext(VIEW, "a@example.com", settled_by=None)
+    got = render_email(
+        Topic.PAYMENT_RECEIVED, payload(), about, key="k", language="en", at=AT, mark="[SANDBOX] "
+    )
     assert "The money has arrived." in got.text
     assert "The entry fee is paid" not in got.text
     assert got.subject.startswith("[SANDBOX] ")
@@ -226,5 +228,5 @@ def test_a_dispute_says_until_when() -> None:
         "The same came 2 more times since the last alert.\n"
         "`procomp-pay history p1`"
     )
-    mail = compose(Topic.ALERT_DISPUTE, found, VIEW).as_letter("", "k", "ops@example.com", AT)
+    mail = compose(Topic.ALERT_DISPUTE, found, VIEW).as_email("", "k", "ops@example.com", AT)
     assert mail.text.endswith("What to do next:\n  procomp-pay history p1\n")

@@ -15,8 +15,8 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.sandbox.stripe import objects
 from procomp_pay.services.reconciliation.report import Report
-from procomp_pay.services.reconciliation.run import Order, reconcile
-from procomp_pay.services.refunds.create import RefundOrder, refund
+from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
+from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.platform import Payment
@@ -29,7 +29,7 @@ from tests.services.refunds.test_create import Kaspi
 
 async def run(world: World, provider: str = "stripe", **more: Any) -> Report:
     world.later(2)  # what was done a moment ago is not taken for a move under way
-    return await reconcile(world.desk, Order(provider, **more), CLERK)
+    return await reconcile(world.ctx, ReconcileRequest(provider, **more), CLERK)
 
 
 def kinds(report: Report) -> Counter[tuple[str, str]]:
@@ -59,12 +59,12 @@ async def paid_by_kaspi(world: World) -> views.Opening:
 
 async def change(world: World, statement: str, **values: Any) -> None:
     """Plant a fault in the database behind everybody's back."""
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         await (await session.connection()).execute(text(statement), values)
 
 
 async def intent_of(world: World, opened: views.Opening) -> str:
-    async with world.desk.db.reading() as session:
+    async with world.ctx.db.reading() as session:
         payment = await session.get(Payment, opened.view.payment_id)
     assert payment is not None
     assert payment.stripe_payment_id is not None
@@ -83,11 +83,11 @@ async def reconciled_entries(world: World, opened: views.Opening) -> list[str]:
 async def everything_clean(world: World) -> list[views.Opening]:
     """Paid, refunded in part and in full, open, cancelled, declined: nothing of it is a difference."""
     made = [await paid(world) for _ in range(4)]
-    await refund(world.desk, RefundOrder(made[1].view.payment_id, "injured"), CLERK)
-    part = RefundOrder(
+    await refund(world.ctx, RefundCommand(made[1].view.payment_id, "injured"), CLERK)
+    part = RefundCommand(
         made[2].view.payment_id, "half", money=replace(made[2].view.charged, amount=Decimal(20))
     )
-    await refund(world.desk, part, CLERK)
+    await refund(world.ctx, part, CLERK)
     made.append(await world.start(await world.participant(), "google_pay"))
     declined = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
     await world.confirm(str(declined.view.provider_ref), "pm_card_chargeDeclined")
@@ -172,7 +172,7 @@ async def another_amount(world: World) -> views.Opening:
 
 
 async def amount_in_sql(world: World, amount: str) -> str:
-    return str(int(Decimal(amount) * 100)) if world.desk.db.is_sqlite() else amount
+    return str(int(Decimal(amount) * 100)) if world.ctx.db.is_sqlite() else amount
 
 
 async def another_currency(world: World) -> views.Opening:
@@ -197,7 +197,7 @@ async def refunded_in_dashboard(world: World) -> views.Opening:
 
 async def refund_gone(world: World) -> views.Opening:
     opened = await paid(world)
-    await refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+    await refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     intent, refunds = await intent_of(world, opened), stripe(world).tables["refunds"]
     for gone in [each["id"] for each in refunds.values() if each["payment_intent"] == intent]:
         del refunds[gone]
@@ -356,7 +356,7 @@ def dump(world: World) -> Any:
 
     async def read() -> dict[str, list[Any]]:
         found = {}
-        async with world.desk.db.reading() as session:
+        async with world.ctx.db.reading() as session:
             for name in sorted(METADATA.tables):
                 rows = await (await session.connection()).execute(METADATA.tables[name].select())
                 found[name] = sorted(map(repr, rows.all()))
@@ -414,10 +414,10 @@ async def test_what_moves_meanwhile_is_left_for_the_next_run(world: World) -> No
         """The real service; between its pages somebody pays and the webhook comes."""
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(world.desk.providers.of(Channel.STRIPE_INTENT), name)
+            return getattr(world.ctx.providers.of(Channel.STRIPE_INTENT), name)
 
         async def pages(self, kind: str, params: dict[str, Any]) -> Any:
-            real: Any = world.desk.providers.of(Channel.STRIPE_INTENT)
+            real: Any = world.ctx.providers.of(Channel.STRIPE_INTENT)
             async for page in real.pages(kind, params):
                 yield page
             if kind == "payment_intents":
@@ -430,10 +430,10 @@ async def test_what_moves_meanwhile_is_left_for_the_next_run(world: World) -> No
             return Slow()
 
     world.later(2)
-    desk = replace(world.desk, providers=Others())
-    report = await reconcile(desk, Order("stripe"), CLERK)
+    ctx = replace(world.ctx, providers=Others())
+    report = await reconcile(ctx, ReconcileRequest("stripe"), CLERK)
     assert said == ["paid"]
-    assert (report.found, report.moving) == (0, 1)
+    assert (report.found, report.changed_since_read) == (0, 1)
     assert await world.status(opened) is PaymentStatus.COMPLETED
     assert (await run(world)).found == 0
 
@@ -476,7 +476,7 @@ async def test_a_window_that_makes_no_sense(world: World) -> None:
 
 async def test_a_killed_run_is_told_and_its_window_taken_over(world: World) -> None:
     old = world.now() - timedelta(days=90)
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         session.add(
             ReconciliationRun(
                 id="killed", provider="stripe", window_from=old, window_until=old, state="running",

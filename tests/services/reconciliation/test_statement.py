@@ -17,7 +17,7 @@ from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.reconciliation.report import Report
-from procomp_pay.services.refunds.create import RefundOrder, refund
+from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import KaspiOperation
 from procomp_pay.storage.models.platform import Payment
@@ -52,7 +52,7 @@ async def charged(world: World, number: int, opened: views.Opening, **more: Any)
 async def test_a_clean_statement(world: World) -> None:
     paid = [await plants.paid(world) for _ in range(3)]
     lines = [await charged(world, number, each) for number, each in enumerate(paid, start=2)]
-    await refund(world.desk, RefundOrder(paid[0].view.payment_id, "injured"), CLERK)
+    await refund(world.ctx, RefundCommand(paid[0].view.payment_id, "injured"), CLERK)
     [back] = await world.stripe_objects("refunds")
     lines.append(
         line(
@@ -120,7 +120,7 @@ async def test_what_was_accepted_stays_so_in_another_export(world: World) -> Non
     said = await charged(world, 3, wrong, amount="49.00 USD")
     await compare(world, [said])
     [row] = await plants.open_rows(world)
-    await discrepancies.resolve(world.desk, row.id, discrepancies.How.ACCEPT, "a dollar", CLERK)
+    await discrepancies.resolve(world.ctx, row.id, discrepancies.How.ACCEPT, "a dollar", CLERK)
     report = await compare(world, [replace(said, number=70)])
     assert plants.kinds(report) == {("AMOUNT_MISMATCH", "accepted"): 1}
 
@@ -173,7 +173,7 @@ async def test_kaspi_lines_by_number_and_by_amount_and_time(world: World) -> Non
     known = await plants.paid_by_kaspi(world)
     nameless = await plants.paid_by_kaspi(world)
     await no_number(world, nameless)
-    async with world.desk.db.reading() as session:
+    async with world.ctx.db.reading() as session:
         row = await session.get(Payment, known.view.payment_id)
     assert row is not None
     lines = [
@@ -183,7 +183,7 @@ async def test_kaspi_lines_by_number_and_by_amount_and_time(world: World) -> Non
     ]
     report = await compare(world, lines, "kaspi")
     assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
-    assert report.told[0].finding.mark == "700000002"
+    assert report.told[0].finding.reference == "700000002"
 
 
 async def test_a_kaspi_line_finishes_the_payment_that_it_fits(world: World) -> None:

@@ -99,7 +99,7 @@ async def test_numbers_of_their_own_are_matched_by_amount_and_time(world: World,
     # two in the same minutes for the same fee: nobody can tell, and both are named
     rivals = tuple(sorted((second.view.payment_id, third.view.payment_id)))
     unknown = [each.finding for each in report.told if each.became == "opened"]
-    assert {each.mark for each in unknown} == {lines[1].ref, lines[2].ref}
+    assert {each.reference for each in unknown} == {lines[1].ref, lines[2].ref}
     assert [each.theirs.candidates for each in unknown if each.theirs] == [rivals] * 2
     # a number that became known leaves one
     await _record(world, second, lines[1].ref)
@@ -111,7 +111,7 @@ async def test_numbers_of_their_own_are_matched_by_amount_and_time(world: World,
 
 
 async def _record(world: World, opened: views.Opening, number: str) -> None:
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         session.add(
             KaspiOperation(
                 operation_number=number,
@@ -132,7 +132,7 @@ async def test_what_fits_is_of_the_amount_and_the_time(world: World) -> None:
     verified = await world.start(await world.participant())
     await _record(world, verified, "55")  # its line bears that number, and no other line can be its
     invoice = await world.start(await world.participant())
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         detail = await session.get(PaymentDetail, invoice.view.payment_id)
         assert detail is not None
         detail.channel, detail.created_at = Channel.KASPI_REMOTE, started - timedelta(hours=20)
@@ -146,9 +146,9 @@ async def test_what_fits_is_of_the_amount_and_the_time(world: World) -> None:
         replace(line, number=5, ref="81", at=started + timedelta(hours=2)),
         replace(line, number=6, ref="82", payment_ref="19999999999"),  # of another QR, it says
     ]
-    async with open_staging(world.desk.db, "kaspi") as staging:
+    async with open_staging(world.ctx.db, "kaspi") as staging:
         await staging.load_lines([line, *others])
-        await staging.find_suspects(Scope("kaspi", started, started), books_alone=False)
+        await staging.find_candidates(Scope("kaspi", started, started), books_alone=False)
         [(suspects, theirs)] = [page async for page in staging.pages(100)]
     qr, of_a_day = opened.view.payment_id, invoice.view.payment_id
     named = {each.ref: each.candidates for each in theirs if each.candidates}

@@ -13,7 +13,7 @@ from procomp_pay.domain.money import LARGEST, Currency, Money
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.services.refunds import bulk
-from procomp_pay.services.refunds.bulk import BulkOrder
+from procomp_pay.services.refunds.bulk import BulkRefundRequest
 from procomp_pay.services.refunds.bulk_report import Ending, Line, Tally
 from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.models.platform import Participant
@@ -21,12 +21,12 @@ from tests.services.conftest import CLERK, World, usd
 from tests.services.refunds.test_create import Kaspi, at_stripe, back, paid
 
 
-async def order(world: World) -> BulkOrder:
+async def order(world: World) -> BulkRefundRequest:
     """For the first participant's tournament."""
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         people = (await session.exec(select(Participant))).all()
         first = people[0].tournament_id
-    return BulkOrder(first, "the hall is flooded")
+    return BulkRefundRequest(first, "the hall is flooded")
 
 
 async def test_kaspi_a_refund_asked_for_a_moment_ago_is_not_sent_again(world: World) -> None:
@@ -37,11 +37,11 @@ async def test_kaspi_a_refund_asked_for_a_moment_ago_is_not_sent_again(world: Wo
     with pytest.raises(OutcomeUnknown):
         await kaspi.back(opened, "4000")
     wanted = await order(world)
-    report = await bulk.run(world.desk, wanted, CLERK)
+    report = await bulk.run(world.ctx, wanted, CLERK)
     assert report.of(Ending.UNKNOWN).count == 1
     assert await kaspi.gone(opened) == Decimal("4000.00")
     world.later(60)
-    report = await bulk.run(world.desk, wanted, CLERK)
+    report = await bulk.run(world.ctx, wanted, CLERK)
     assert report.of(Ending.BACK).count == 1
     assert await kaspi.gone(opened) == Decimal("24000.00")
 
@@ -54,10 +54,10 @@ async def test_a_refund_that_failed_is_named_then_asked_for_again(world: World) 
     await world.no_faults()
     world.later(24 * 3600)  # Stripe has forgotten the key, and never had the refund
     wanted = await order(world)
-    report = await bulk.run(world.desk, wanted, CLERK)
+    report = await bulk.run(world.ctx, wanted, CLERK)
     [line] = report.of(Ending.FAILED).named
     assert "never received" in line.why
-    report = await bulk.run(world.desk, wanted, CLERK)
+    report = await bulk.run(world.ctx, wanted, CLERK)
     assert report.of(Ending.BACK).count == 1
     assert await at_stripe(world) == 5000
     assert [r.state for r in await world.rows(Refund)] == [RefundState.FAILED, RefundState.SUCCEEDED]
@@ -67,7 +67,7 @@ async def test_the_bank_that_takes_its_time_is_asked_again_not_paid_again(world:
     opened = await paid(world, "pm_card_pendingRefund")
     await back(world, opened)
     wanted = await order(world)
-    report = await bulk.run(world.desk, wanted, CLERK)
+    report = await bulk.run(world.ctx, wanted, CLERK)
     assert report.of(Ending.ON_ITS_WAY).count + report.of(Ending.BACK).count == 1
     assert len(await world.rows(Refund)) == 1
     assert not report.needs_person
@@ -76,7 +76,7 @@ async def test_the_bank_that_takes_its_time_is_asked_again_not_paid_again(world:
 async def test_two_runs_at_once_pay_back_once(world: World) -> None:
     await paid(world)
     wanted = await order(world)
-    reports = await asyncio.gather(*(bulk.run(world.desk, wanted, CLERK) for _ in range(4)))
+    reports = await asyncio.gather(*(bulk.run(world.ctx, wanted, CLERK) for _ in range(4)))
     assert await at_stripe(world) == 5000
     assert len(await world.rows(Refund)) == 1
     assert not any(report.needs_person for report in reports)
@@ -84,7 +84,7 @@ async def test_two_runs_at_once_pay_back_once(world: World) -> None:
 
 async def test_a_stopped_run_begins_nothing(world: World) -> None:
     await paid(world)
-    report = await bulk.run(world.desk, await order(world), CLERK, stop=lambda: True)
+    report = await bulk.run(world.ctx, await order(world), CLERK, stop=lambda: True)
     assert report.stopped
     assert await world.rows(Refund) == []
 
@@ -93,7 +93,7 @@ async def test_it_gives_up_when_nobody_answers(world: World, monkeypatch: pytest
     monkeypatch.setattr(bulk, "GIVE_UP_AFTER", 1)
     await paid(world)
     await world.fault("/v1/refunds", "cut_before", method="POST", times=1000)
-    report = await bulk.run(world.desk, await order(world), CLERK)
+    report = await bulk.run(world.ctx, await order(world), CLERK)
     assert report.of(Ending.UNKNOWN).count == 1
     await world.no_faults()
 
@@ -107,17 +107,17 @@ async def test_a_provider_that_is_not_configured_ends_it(
     def none(_: object, channel: Channel) -> None:
         raise ConfigurationError(f"{channel} is not configured")
 
-    monkeypatch.setattr(type(world.desk.providers), "of", none)
+    monkeypatch.setattr(type(world.ctx.providers), "of", none)
     with pytest.raises(ConfigurationError):
-        await bulk.survey(world.desk, wanted)
+        await bulk.survey(world.ctx, wanted)
     with pytest.raises(ConfigurationError):
-        await bulk.run(world.desk, wanted, CLERK)
+        await bulk.run(world.ctx, wanted, CLERK)
     assert await world.rows(Refund) == []
 
 
 async def test_a_reason_is_needed_before_anything_is_read(world: World) -> None:
     with pytest.raises(Refused, match="reason"):
-        BulkOrder("t1", " ")
+        BulkRefundRequest("t1", " ")
 
 
 async def test_a_total_may_be_larger_than_any_amount(world: World) -> None:

@@ -19,16 +19,16 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
-from procomp_pay.services.lifecycle.create_at_provider import handle_of
+from procomp_pay.services.lifecycle.create_at_provider import provider_ref_of
 from procomp_pay.services.refunds import create as use
-from procomp_pay.services.refunds.create import Refunded, RefundOrder
+from procomp_pay.services.refunds.create import RefundCommand, Refunded
 from procomp_pay.services.registrations.participants import list_participants
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from procomp_pay.storage.payments.repository import Held, hold
+from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment
 from tests.services.conftest import CLERK, TOTAL_S, World, usd
 
 S, R = PaymentStatus, RefundState
@@ -44,8 +44,8 @@ async def paid(world: World, method: str = "pm_card_visa", who: str | None = Non
 
 
 async def back(world: World, opened: views.Opening, amount: str | None = None, **more: object) -> Refunded:
-    order = RefundOrder(opened.view.payment_id, "injured", usd(amount) if amount else None, **more)  # type: ignore[arg-type]
-    return await use.refund(world.desk, order, CLERK)
+    order = RefundCommand(opened.view.payment_id, "injured", usd(amount) if amount else None, **more)  # type: ignore[arg-type]
+    return await use.refund(world.ctx, order, CLERK)
 
 
 async def at_stripe(world: World) -> int:
@@ -89,23 +89,23 @@ async def test_what_cannot_go_back(world: World) -> None:
     with pytest.raises(Conflict, match="PENDING"):
         await back(world, opened)
     with pytest.raises(NotFound):
-        await use.refund(world.desk, RefundOrder("nothing", "why"), CLERK)
+        await use.refund(world.ctx, RefundCommand("nothing", "why"), CLERK)
     done = await paid(world)
     for order in (
-        RefundOrder(done.view.payment_id, "why", Money.parse("50", "EUR")),
-        RefundOrder(done.view.payment_id, "  "),
-        RefundOrder(done.view.payment_id, "a\x1b[31m"),
-        RefundOrder(done.view.payment_id, "x" * 501),
+        RefundCommand(done.view.payment_id, "why", Money.parse("50", "EUR")),
+        RefundCommand(done.view.payment_id, "  "),
+        RefundCommand(done.view.payment_id, "a\x1b[31m"),
+        RefundCommand(done.view.payment_id, "x" * 501),
     ):
         with pytest.raises(Refused):
-            await use.refund(world.desk, order, CLERK)
+            await use.refund(world.ctx, order, CLERK)
     assert await world.rows(Refund) == []
 
 
 async def test_a_plan_writes_nothing(world: World) -> None:
     opened = await paid(world)
     await back(world, opened, "20")
-    planned = await use.plan(world.desk, RefundOrder(opened.view.payment_id, "why"))
+    planned = await use.plan(world.ctx, RefundCommand(opened.view.payment_id, "why"))
     assert (planned.paid, planned.before, planned.money) == (usd("50"), usd("20"), usd("30"))
     assert planned.rest.amount == Decimal(0)
     assert len(await world.rows(Refund)) == 1
@@ -322,7 +322,7 @@ async def test_the_database_holds_it_too(world: World) -> None:
     async def beyond(state: RefundState) -> None:
         values = {name: getattr(row, name) for name in Refund.model_fields}
         values |= {"id": "more", "state": state, "provider_refund_id": None}
-        async with world.desk.db.writing() as session:
+        async with world.ctx.db.writing() as session:
             session.add(Refund(**values))
 
     for state in (R.PENDING, R.SUCCEEDED):
@@ -336,7 +336,7 @@ async def test_disputes_are_flagged_and_hold_refunds_back(world: World) -> None:
     who = await world.participant()
     opened = await paid(world, "pm_card_createDispute", who)
     await world.deliver()
-    [listed] = (await list_participants(world.desk)).items
+    [listed] = (await list_participants(world.ctx)).items
     assert (listed.participant_id, listed.is_paid) == (who, True)
     assert listed.dispute in (DisputeState.OPEN, DisputeState.WITHDRAWN)
     [detail] = await world.rows(PaymentDetail)
@@ -366,8 +366,8 @@ class Kaspi:
         world = self.world
         await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
         kaspi = world.sandbox.info()["kaspi"]
-        await world.desk.providers.kaspi.aclose()  # type: ignore[attr-defined]
-        world.desk.providers.kaspi = KaspiPaymentService(  # type: ignore[attr-defined]
+        await world.ctx.providers.kaspi.aclose()  # type: ignore[attr-defined]
+        world.ctx.providers.kaspi = KaspiPaymentService(  # type: ignore[attr-defined]
             kaspi_http(world.sandbox.url),
             scheme=KaspiScheme.ENHANCED,
             device_token=kaspi["device_token"],
@@ -383,19 +383,21 @@ class Kaspi:
 
     async def back(self, opened: views.Opening, amount: str | None = None) -> Refunded:
         money = Money.parse(amount, "KZT") if amount else None
-        return await use.refund(self.world.desk, RefundOrder(opened.view.payment_id, "injured", money), CLERK)
+        return await use.refund(
+            self.world.ctx, RefundCommand(opened.view.payment_id, "injured", money), CLERK
+        )
 
     async def gone(self, opened: views.Opening) -> Decimal:
         """What went back at the sandbox."""
-        handle = handle_of(await _held(self.world, opened))
-        total = (await self.world.desk.providers.of(Channel.KASPI_QR).returned(handle)).total
+        handle = provider_ref_of(await _held(self.world, opened))
+        total = (await self.world.ctx.providers.of(Channel.KASPI_QR).list_refunds(handle)).total
         assert total is not None
         return total.amount
 
 
-async def _held(world: World, opened: views.Opening) -> Held:
-    async with world.desk.db.reading() as session:
-        return await hold(session, opened.view.payment_id, lock=False)
+async def _held(world: World, opened: views.Opening) -> OrmLockedPayment:
+    async with world.ctx.db.reading() as session:
+        return await load_payment(session, opened.view.payment_id)
 
 
 async def test_kaspi_in_parts(world: World) -> None:
@@ -458,7 +460,7 @@ async def test_kaspis_basic_scheme_says_how_a_refund_is_made(world: World) -> No
     world.later(6)
     await world.maintain()
     with pytest.raises(Refused, match="basic scheme") as caught:
-        await use.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+        await use.refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     assert "Kaspi Pay app" in str(caught.value.next_step)
     assert await world.status(opened) is S.COMPLETED
     assert await world.rows(Refund) == []
@@ -486,9 +488,9 @@ async def test_a_refund_that_may_be_made_is_never_failed_by_our_own_settings(
 
     with monkeypatch.context() as patch:
         if trouble == "not configured":
-            patch.setattr(type(world.desk.providers), "of", lambda _, channel: gives_none(channel))
+            patch.setattr(type(world.ctx.providers), "of", lambda _, channel: gives_none(channel))
         else:
-            patch.setattr(world.desk.providers.of(Channel.STRIPE_INTENT), "refund", fails)
+            patch.setattr(world.ctx.providers.of(Channel.STRIPE_INTENT), "refund", fails)
         done = await world.maintain()
         assert len(done.failures) == (0 if trouble == "does not know it" else 1)
     [row] = await world.rows(Refund)

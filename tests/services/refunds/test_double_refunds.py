@@ -22,18 +22,18 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
-from procomp_pay.services.audit import verify as audit_check
-from procomp_pay.services.kaspi_verification.verify import VerifyOrder, verify
+from procomp_pay.services.audit import verify as audit_verify
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.refunds import bulk
 from procomp_pay.services.refunds import create as use
-from procomp_pay.services.refunds.bulk import BulkOrder
+from procomp_pay.services.refunds.bulk import BulkRefundRequest
 from procomp_pay.services.refunds.bulk_report import Ending
 from procomp_pay.services.refunds.manual import MadeInApp, record_made
-from procomp_pay.services.refunds.send import compare as look_what_went_back
+from procomp_pay.services.refunds.send import sync_refunds as look_what_went_back
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
-from procomp_pay.storage.payments.repository import hold
+from procomp_pay.storage.payments.repository import load_payment
 from tests.services.conftest import CLERK, World
 from tests.services.reconciliation import test_run as plants
 from tests.services.reconciliation.test_statement import compare, line
@@ -82,10 +82,10 @@ async def test_a_part_that_a_cashier_gave_back_is_not_given_back_again(world: Wo
     opened = await paid(world, KaspiScheme.ENHANCED)
     await in_the_app(world, opened, 10000)
     with pytest.raises(Conflict, match="went back of this payment already"):
-        await use.refund(world.desk, at_desk(opened, None, "10000"), CLERK)
+        await use.refund(world.ctx, at_desk(opened, None, "10000"), CLERK)
     assert await gone(world, opened) == Decimal("10000.00")
     assert await refunded(world, opened) == kzt("10000")  # taken over: whoever asks again sees it
-    done = await use.refund(world.desk, at_desk(opened, None, "10000"), CLERK)
+    done = await use.refund(world.ctx, at_desk(opened, None, "10000"), CLERK)
     assert done.state is RefundState.SUCCEEDED
     assert await refunded(world, opened) == kzt("20000")
     assert await gone(world, opened) == Decimal("20000.00")
@@ -96,7 +96,7 @@ async def test_nothing_is_sent_where_kaspi_cannot_say_what_went_back(world: Worl
     opened = await paid(world, KaspiScheme.ENHANCED)
     await world.fault("/r3/v01/payment/details", "cut_after", times=99)
     with pytest.raises(ProviderUnavailable):
-        await use.refund(world.desk, at_desk(opened, None, "10000"), CLERK)
+        await use.refund(world.ctx, at_desk(opened, None, "10000"), CLERK)
     assert await returns(world) == 0
     await world.no_faults()
     world.later(60)
@@ -111,7 +111,7 @@ async def test_a_payment_of_another_scheme_is_refused_and_holds_nothing_back(wor
     was = "UPDATE pay_payment_detail SET provider_ref = 'inv_1' WHERE payment_id = :id"
     await plants.change(world, was, id=pid)  # taken through a gateway, before the desk had a contract
     with pytest.raises(Refused, match="not taken in Kaspi's own scheme"):
-        await use.refund(world.desk, at_desk(opened, None), CLERK)
+        await use.refund(world.ctx, at_desk(opened, None), CLERK)
     assert [row.state for row in await world.rows(Refund)] == [RefundState.FAILED]
 
 
@@ -128,23 +128,25 @@ async def test_the_number_on_a_payments_receipt_is_no_refunds(world: World, whos
         bearer = await world.start(await world.participant())
     made = MadeInApp(opened.view.payment_id, await number_of(world, bearer), "injured")
     with pytest.raises(Conflict, match="number of a payment"):
-        await record_made(world.desk, made, CLERK)
+        await record_made(world.ctx, made, CLERK)
     assert await world.status(opened) is S.COMPLETED
 
 
 @ONE_DATABASE
 async def test_the_number_of_a_refund_settles_no_fee(world: World) -> None:
     opened = await paid(world, KaspiScheme.BASIC)
-    await record_made(world.desk, MadeInApp(opened.view.payment_id, "14001234567", "injured"), CLERK)
+    await record_made(world.ctx, MadeInApp(opened.view.payment_id, "14001234567", "injured"), CLERK)
     who = await world.participant()
     await world.fault("/r1", "cut_before", times=99)  # Kaspi cannot be asked: the clerk's word counts
     with pytest.raises(PaymentError):
         await world.start(who)
     [detail] = [row for row in await world.rows(PaymentDetail) if row.participant_id == who]
     for override in (False, True):
-        order = VerifyOrder(detail.payment_id, "№ QR14001234567", override=override, reason="he shows it")
+        order = VerificationRequest(
+            detail.payment_id, "№ QR14001234567", override=override, reason="he shows it"
+        )
         with pytest.raises(Conflict, match="number of a refund"):
-            await verify(world.desk, order, CLERK)
+            await verify(world.ctx, order, CLERK)
 
 
 async def test_one_refund_is_written_down_once_though_two_see_it_at_once(world: World) -> None:
@@ -152,13 +154,13 @@ async def test_one_refund_is_written_down_once_though_two_see_it_at_once(world: 
     opened = await paid(world, KaspiScheme.ENHANCED)
     await in_the_app(world, opened, 10000)
     pid = opened.view.payment_id
-    async with world.desk.db.reading() as session:
-        held = await hold(session, pid, lock=False)
+    async with world.ctx.db.reading() as session:
+        locked = await load_payment(session, pid)
     ended = await asyncio.gather(
-        record_made(world.desk, MadeInApp(pid, "14001234567", "x", kzt("10000")), CLERK),
-        record_made(world.desk, MadeInApp(pid, "14001234568", "x", kzt("10000")), CLERK),
-        look_what_went_back(world.desk, held),
-        look_what_went_back(world.desk, held),
+        record_made(world.ctx, MadeInApp(pid, "14001234567", "x", kzt("10000")), CLERK),
+        record_made(world.ctx, MadeInApp(pid, "14001234568", "x", kzt("10000")), CLERK),
+        look_what_went_back(world.ctx, locked),
+        look_what_went_back(world.ctx, locked),
         return_exceptions=True,
     )
     assert all(isinstance(each, PaymentError) for each in ended if isinstance(each, BaseException)), ended
@@ -191,8 +193,8 @@ async def test_a_number_that_was_written_down_for_another_payment(world: World) 
     # the clerk's slip: the very number that Kaspi gives to the next refund but one
     number = world.sandbox.kaspi._book.next_id() + 1
     slip = MadeInApp(first.view.payment_id, str(number), "x", kzt("10000"))
-    await record_made(world.desk, slip, CLERK)
-    done = await use.refund(world.desk, at_desk(second, None, "5000"), CLERK)
+    await record_made(world.ctx, slip, CLERK)
+    done = await use.refund(world.ctx, at_desk(second, None, "5000"), CLERK)
     assert (done.state, done.provider_refund_id) == (RefundState.SUCCEEDED, None)
     assert await gone(world, second) == Decimal("5000.00")
     assert [each.kind for each in await plants.open_rows(world)] == ["REFUND_MISMATCH"]
@@ -202,7 +204,7 @@ async def test_a_statements_refund_that_was_written_down_for_another_payment(wor
     first = await paid(world, KaspiScheme.BASIC)
     second = await another(world)
     slip = MadeInApp(first.view.payment_id, "14001234567", "x", kzt("10000"))
-    await record_made(world.desk, slip, CLERK)
+    await record_made(world.ctx, slip, CLERK)
     ref = await number_of(world, second)
     lines = [
         line(5, ref, world.now(), "24000.00 KZT"),
@@ -217,7 +219,7 @@ async def test_a_statements_refund_that_was_written_down_for_another_payment(wor
 async def test_a_process_that_slept_does_not_send_what_another_one_has_sent(world: World) -> None:
     opened = await paid(world, KaspiScheme.ENHANCED)
     await world.fault("/r3/v01/payment/details", "delay", after=True, seconds=1.0, times=1)
-    sleeper = asyncio.create_task(use.refund(world.desk, at_desk(opened, None, "10000"), CLERK))
+    sleeper = asyncio.create_task(use.refund(world.ctx, at_desk(opened, None, "10000"), CLERK))
     while not (await world.rows(Refund) and (await world.rows(Refund))[0].sent_at):
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)  # it has asked what went back, and waits for the answer
@@ -238,10 +240,10 @@ async def test_two_desks_that_were_asked_at_once_give_one_part_back(world: World
     """Both have shown the same plan to their clerk, and both clerks have said yes."""
     opened = await paid(world, KaspiScheme.ENHANCED)
     order = at_desk(opened, None, "10000")
-    asked = replace(order, before=(await use.plan(world.desk, order)).before)
-    await use.refund(world.desk, asked, CLERK)
+    asked = replace(order, before=(await use.plan(world.ctx, order)).before)
+    await use.refund(world.ctx, asked, CLERK)
     with pytest.raises(Conflict, match="when you were asked"):
-        await use.refund(world.desk, asked, CLERK)
+        await use.refund(world.ctx, asked, CLERK)
     assert await gone(world, opened) == Decimal("10000.00")
 
 
@@ -252,9 +254,9 @@ async def test_of_two_payments_the_first_goes_back_and_the_second_keeps_the_plac
     """Paid twice, and the desk gives the wrong one back: nobody is asked for a third payment."""
     opened = await paid(world, KaspiScheme.ENHANCED)
     who = opened.view.participant_id
-    await pay(world.desk, ask(who, "777000111"))
+    await pay(world.ctx, ask(who, "777000111"))
     [other] = [payment for payment, _ in await of(world, who) if payment.id != opened.view.payment_id]
-    await use.refund(world.desk, at_desk(opened, None), CLERK)
+    await use.refund(world.ctx, at_desk(opened, None), CLERK)
     if by_night:  # as it was left by a desk of before
         free = """UPDATE "Participant" SET "paymentId" = NULL, status = 'REGISTERED' WHERE id = :id"""
         await plants.change(world, free, id=who)
@@ -283,7 +285,7 @@ async def test_one_purchase_of_another_trade_point_stops_neither_the_tournament_
     await world.maintain()
     forced = {"path": "/payment/details", "code": -99000003, "times": 1}
     await world.http.post("/_sandbox/kaspi/force", json=forced)
-    report = await bulk.run(world.desk, BulkOrder(person.tournament_id, "cancelled"), CLERK)
+    report = await bulk.run(world.ctx, BulkRefundRequest(person.tournament_id, "cancelled"), CLERK)
     assert (report.of(Ending.FAILED).count, report.of(Ending.BACK).count) == (1, 1)
     await world.http.post("/_sandbox/kaspi/force", json=forced)
     night = await plants.run(world, "kaspi")
@@ -319,7 +321,7 @@ async def test_the_number_of_what_a_sum_has_shown_is_kept_with_it_and_settles_no
     money = None if amount is None else kzt(amount)
     brought = [MadeInApp(pid, number, "injured", money) for number in ("14001234567", "14001234568")]
     ended = await asyncio.gather(
-        *(record_made(world.desk, each, CLERK) for each in brought), return_exceptions=True
+        *(record_made(world.ctx, each, CLERK) for each in brought), return_exceptions=True
     )
     assert sum(isinstance(each, PaymentError) for each in ended) == 1, ended
     [row] = await world.rows(Refund)
@@ -327,11 +329,11 @@ async def test_the_number_of_what_a_sum_has_shown_is_kept_with_it_and_settles_no
     assert kept in {each.number for each in brought}
     assert await refunded(world, opened) == kzt(back)
     assert kept in {each.source_id for each in await world.rows(AuditEntry)}
-    assert (await audit_check.verify(world.desk)).is_sound
+    assert (await audit_verify.verify(world.ctx)).is_sound
     other = await world.start(await world.participant())
-    order = VerifyOrder(other.view.payment_id, kept, override=True, reason="he shows it")
+    order = VerificationRequest(other.view.payment_id, kept, override=True, reason="he shows it")
     with pytest.raises(Conflict, match="number of a refund"):
-        await verify(world.desk, order, CLERK)
+        await verify(world.ctx, order, CLERK)
     await plants.run(world, "kaspi")
     assert (await refunded(world, opened), await plants.open_rows(world)) == (kzt(back), [])
 
@@ -344,9 +346,9 @@ async def test_of_two_sums_the_amount_says_whose_number_it_is(world: World) -> N
         await in_the_app(world, opened, amount)
         await plants.run(world, "kaspi")
     with pytest.raises(Conflict, match="several refunds without a number"):
-        await record_made(world.desk, MadeInApp(pid, "14001234567", "injured"), CLERK)
+        await record_made(world.ctx, MadeInApp(pid, "14001234567", "injured"), CLERK)
     for number, back in (("14001234567", "14000"), ("14001234568", "10000")):
-        done = await record_made(world.desk, MadeInApp(pid, number, "injured", kzt(back)), CLERK)
+        done = await record_made(world.ctx, MadeInApp(pid, number, "injured", kzt(back)), CLERK)
         assert (done.money, done.provider_refund_id) == (kzt(back), f"kaspi:{number}")
     with pytest.raises(Conflict, match="only what was paid"):
-        await record_made(world.desk, MadeInApp(pid, "14001234569", "x", kzt("14000")), CLERK)
+        await record_made(world.ctx, MadeInApp(pid, "14001234569", "x", kzt("14000")), CLERK)

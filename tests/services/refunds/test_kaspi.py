@@ -15,14 +15,14 @@ from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.providers.kaspi.refunds import RefundQr
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
-from procomp_pay.services.lifecycle.create_at_provider import handle_of
+from procomp_pay.services.lifecycle.create_at_provider import provider_ref_of
 from procomp_pay.services.refunds import create as use
-from procomp_pay.services.refunds.create import RefundOrder
+from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.services.refunds.customer_scan import customer_scan
 from procomp_pay.services.refunds.manual import MadeInApp, record_made
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import KaspiOperation, Refund
-from procomp_pay.storage.payments.repository import hold
+from procomp_pay.storage.payments.repository import load_payment
 from tests.services.conftest import CLERK, TOTAL_S, World
 
 S = PaymentStatus
@@ -32,7 +32,7 @@ async def paid(world: World, scheme: KaspiScheme) -> views.Opening:
     """A COMPLETED payment of 24 000 tenge, taken in a scheme."""
     await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
     info = world.sandbox.info()
-    providers: Any = world.desk.providers
+    providers: Any = world.ctx.providers
     await providers.kaspi.aclose()
     providers.kaspi = KaspiPaymentService(
         kaspi_http(world.sandbox.url, api_key=info["kaspi_api_key"]),
@@ -51,15 +51,15 @@ async def paid(world: World, scheme: KaspiScheme) -> views.Opening:
 
 async def gone(world: World, opened: views.Opening) -> Decimal:
     """What went back at the sandbox."""
-    async with world.desk.db.reading() as session:
-        handle = handle_of(await hold(session, opened.view.payment_id, lock=False))
-    total = (await world.desk.providers.of(Channel.KASPI_QR).returned(handle)).total
+    async with world.ctx.db.reading() as session:
+        handle = provider_ref_of(await load_payment(session, opened.view.payment_id))
+    total = (await world.ctx.providers.of(Channel.KASPI_QR).list_refunds(handle)).total
     return Decimal(0) if total is None else total.amount
 
 
-def at_desk(opened: views.Opening, scan: int | None, amount: str | None = None) -> RefundOrder:
+def at_desk(opened: views.Opening, scan: int | None, amount: str | None = None) -> RefundCommand:
     money = Money.parse(amount, "KZT") if amount else None
-    return RefundOrder(opened.view.payment_id, "injured", money, at_desk=True, customer_scan=scan)
+    return RefundCommand(opened.view.payment_id, "injured", money, at_desk=True, customer_scan=scan)
 
 
 async def scanned(world: World, opened: views.Opening, **more: str) -> int | None:
@@ -72,7 +72,7 @@ async def scanned(world: World, opened: views.Opening, **more: str) -> int | Non
         tasks.append(asyncio.create_task(world.http.post(f"/pay/{qr.token}", json=body, headers=headers)))
         tasks.append(asyncio.create_task(asyncio.sleep(0)))
 
-    return await customer_scan(world.desk, opened.view.payment_id, show)
+    return await customer_scan(world.ctx, opened.view.payment_id, show)
 
 
 @pytest.fixture(autouse=True)
@@ -84,9 +84,9 @@ async def quick(world: World) -> None:
 async def test_standard_goes_back_after_the_scan(world: World) -> None:
     opened = await paid(world, KaspiScheme.STANDARD)
     with pytest.raises(Refused, match="must be present"):
-        await use.refund(world.desk, RefundOrder(opened.view.payment_id, "injured"), CLERK)
+        await use.refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     scan = await scanned(world, opened)
-    done = await use.refund(world.desk, at_desk(opened, scan, "4000"), CLERK)
+    done = await use.refund(world.ctx, at_desk(opened, scan, "4000"), CLERK)
     assert done.state is RefundState.SUCCEEDED
     assert await gone(world, opened) == Decimal("4000.00")
 
@@ -109,7 +109,7 @@ async def test_standard_a_lost_answer_is_compared_and_never_sent_again(
     scan = await scanned(world, opened)
     await world.fault("/r2/v01/payment/return", fault, times=1)
     with pytest.raises(OutcomeUnknown):
-        await use.refund(world.desk, at_desk(opened, scan), CLERK)
+        await use.refund(world.ctx, at_desk(opened, scan), CLERK)
     world.later(60)
     await world.maintain()
     (row,) = await world.rows(Refund)
@@ -127,7 +127,7 @@ async def test_could_not_be_made_is_tried_once_more_and_then_for_the_bank(
     forced = {"path": "/payment/return", "code": -99000006, "times": times}
     await world.http.post("/_sandbox/kaspi/force", json=forced)
     with pytest.raises(OutcomeUnknown):
-        await use.refund(world.desk, at_desk(opened, None), CLERK)
+        await use.refund(world.ctx, at_desk(opened, None), CLERK)
     for _ in range(3):
         world.later(4000)
         await world.maintain()
@@ -142,17 +142,17 @@ async def test_basic_is_made_in_the_app_and_recorded(world: World) -> None:
     opened = await paid(world, KaspiScheme.BASIC)
     pid = opened.view.payment_id
     with pytest.raises(Refused, match="no refund by API") as refused:
-        await use.refund(world.desk, at_desk(opened, None), CLERK)
+        await use.refund(world.ctx, at_desk(opened, None), CLERK)
     assert "Kaspi Pay app" in str(refused.value.next_step)
     part = MadeInApp(pid, "QR 1400 123 4567", "injured", Money.parse("4000", "KZT"))
-    done = await record_made(world.desk, part, CLERK)
+    done = await record_made(world.ctx, part, CLERK)
     assert (done.state, done.provider_refund_id) == (RefundState.SUCCEEDED, "kaspi:14001234567")
     assert await world.status(opened) is S.COMPLETED
     with pytest.raises(Conflict, match="recorded before"):
-        await record_made(world.desk, part, CLERK)
+        await record_made(world.ctx, part, CLERK)
     with pytest.raises(Refused, match="more than what is left"):
-        await record_made(world.desk, MadeInApp(pid, "14001234568", "x", Money.parse("24000", "KZT")), CLERK)
-    await record_made(world.desk, MadeInApp(pid, "14001234568", "the rest"), CLERK)
+        await record_made(world.ctx, MadeInApp(pid, "14001234568", "x", Money.parse("24000", "KZT")), CLERK)
+    await record_made(world.ctx, MadeInApp(pid, "14001234568", "the rest"), CLERK)
     assert await world.status(opened) is S.REFUNDED
     rows = await world.rows(Refund)
     assert {(row.requested_by, row.reason) for row in rows} == {
@@ -166,7 +166,7 @@ async def test_a_payments_own_number_is_no_refund(world: World) -> None:
     (operation,) = await world.rows(KaspiOperation)
     with pytest.raises(Conflict, match="number of a payment"):
         await record_made(
-            world.desk, MadeInApp(opened.view.payment_id, operation.operation_number, "x"), CLERK
+            world.ctx, MadeInApp(opened.view.payment_id, operation.operation_number, "x"), CLERK
         )
 
 
@@ -178,7 +178,7 @@ async def test_two_clerks_with_one_number_never_both_win(world: World) -> None:
     await world.maintain()
     both = [MadeInApp(each.view.payment_id, "14001234567", "x") for each in (first, second)]
     ended = await asyncio.gather(
-        *(record_made(world.desk, each, CLERK) for each in both), return_exceptions=True
+        *(record_made(world.ctx, each, CLERK) for each in both), return_exceptions=True
     )
     assert len(await world.rows(Refund)) == 1
     lost = [each for each in ended if isinstance(each, BaseException)]
@@ -191,10 +191,10 @@ async def test_where_kaspi_tells_a_persons_word_must_agree(world: World) -> None
     opened = await paid(world, KaspiScheme.ENHANCED)
     made = MadeInApp(opened.view.payment_id, "14001234567", "x", Money.parse("4000", "KZT"))
     with pytest.raises(Refused, match="Kaspi says"):
-        await record_made(world.desk, made, CLERK)
+        await record_made(world.ctx, made, CLERK)
     ref = (await world.view(opened)).provider_ref
     await world.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": 4000})
-    assert (await record_made(world.desk, made, CLERK)).state is RefundState.SUCCEEDED
+    assert (await record_made(world.ctx, made, CLERK)).state is RefundState.SUCCEEDED
 
 
 async def test_standard_a_scan_that_could_not_be_used_fails_while_the_customer_is_here(world: World) -> None:
@@ -202,8 +202,8 @@ async def test_standard_a_scan_that_could_not_be_used_fails_while_the_customer_i
     scan = await scanned(world, opened)
     await world.fault("/r2/v01/payment", "status", status=503, times=999)
     with pytest.raises(ProviderUnavailable, match="Nothing went back"):
-        await use.refund(world.desk, at_desk(opened, scan, "4000"), CLERK)
+        await use.refund(world.ctx, at_desk(opened, scan, "4000"), CLERK)
     await world.no_faults()
     scan = await scanned(world, opened)
-    await use.refund(world.desk, at_desk(opened, scan, "4000"), CLERK)
+    await use.refund(world.ctx, at_desk(opened, scan, "4000"), CLERK)
     assert await gone(world, opened) == Decimal("4000.00")

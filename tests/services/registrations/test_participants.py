@@ -17,7 +17,7 @@ from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.states import Channel, ParticipantStatus
 from procomp_pay.providers.protocol import PaymentProvider
 from procomp_pay.services.bootstrap import new_id
-from procomp_pay.services.context import Actor, Desk
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations import participants as roster
 from procomp_pay.services.registrations import tournaments
 from procomp_pay.services.registrations.file import RosterRow
@@ -48,14 +48,14 @@ class NoProviders:
 
 
 @pytest.fixture
-def desk(db: PaymentDatabaseService) -> Desk:
-    return Desk(db, NoProviders(), Keyring([new_key()]), lambda: NOW, new_id, "http://127.0.0.1:8080")
+def ctx(db: PaymentDatabaseService) -> AppContext:
+    return AppContext(db, NoProviders(), Keyring([new_key()]), lambda: NOW, new_id, "http://127.0.0.1:8080")
 
 
 @pytest.fixture
-async def cup(desk: Desk) -> str:
+async def cup(ctx: AppContext) -> str:
     """A tournament at 24 000 KZT."""
-    view = await tournaments.add_tournament(desk, "Кубок Алматы", money("24000"), STARTS, CLERK)
+    view = await tournaments.add_tournament(ctx, "Кубок Алматы", money("24000"), STARTS, CLERK)
     return view.tournament_id
 
 
@@ -68,124 +68,122 @@ def rows(*people: tuple[str, str, str]) -> list[RosterRow]:
     return [RosterRow(line, *cells) for line, cells in enumerate(people, 2)]
 
 
-async def everybody(desk: Desk) -> list[tuple[str, str | None, str]]:
+async def everybody(ctx: AppContext) -> list[tuple[str, str | None, str]]:
     """Name, category and e-mail of all participants as the database has them."""
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         query: Any = select(Participant.full_name, Participant.category, User.email).where(
             User.id == Participant.user_id
         )
         return sorted(tuple(row) for row in (await session.exec(query)).all())
 
 
-async def mark(desk: Desk, participant_id: str, status: ParticipantStatus) -> None:
-    async with desk.db.writing() as session:
+async def mark(ctx: AppContext, participant_id: str, status: ParticipantStatus) -> None:
+    async with ctx.db.writing() as session:
         row = await session.get(Participant, participant_id)
         assert row is not None
         row.status = status
 
 
-async def ids(desk: Desk, tournament_id: str | None = None, **wanted: Any) -> list[str]:
-    return [v.full_name for v in (await roster.list_participants(desk, tournament_id, **wanted)).items]
+async def ids(ctx: AppContext, tournament_id: str | None = None, **wanted: Any) -> list[str]:
+    return [v.full_name for v in (await roster.list_participants(ctx, tournament_id, **wanted)).items]
 
 
 # Tournaments and fees
 
 
-async def test_a_tournament_is_kept_with_its_fee_and_start(desk: Desk, cup: str) -> None:
-    view = await tournaments.find_tournament(desk, cup)
+async def test_a_tournament_is_kept_with_its_fee_and_start(ctx: AppContext, cup: str) -> None:
+    view = await tournaments.find_tournament(ctx, cup)
     assert (view.name, view.starts_at, view.fees.main) == ("Кубок Алматы", STARTS, money("24000"))
     assert view.full()["entry_fee"] == Decimal("24000.00")
     assert view.full()["starts_at"] == "2026-05-01T04:00:00Z"
 
 
-async def test_a_tournament_is_found_by_its_whole_name_where_one_has_it(desk: Desk, cup: str) -> None:
-    assert (await tournaments.find_tournament(desk, " кубок  АЛМАТЫ ")).tournament_id == cup
+async def test_a_tournament_is_found_by_its_whole_name_where_one_has_it(ctx: AppContext, cup: str) -> None:
+    assert (await tournaments.find_tournament(ctx, " кубок  АЛМАТЫ ")).tournament_id == cup
     with pytest.raises(NotFound, match="Кубок Алм"):
-        await tournaments.find_tournament(desk, "Кубок Алм")
-    await tournaments.add_tournament(desk, "Кубок Алматы", money("1"), STARTS, CLERK)
+        await tournaments.find_tournament(ctx, "Кубок Алм")
+    await tournaments.add_tournament(ctx, "Кубок Алматы", money("1"), STARTS, CLERK)
     with pytest.raises(Refused, match="2 tournaments") as refused:
-        await tournaments.find_tournament(desk, "Кубок Алматы")
+        await tournaments.find_tournament(ctx, "Кубок Алматы")
     assert cup in str(refused.value.next_step)
 
 
-async def test_a_further_currency_stands_beside_the_main_fee(desk: Desk, cup: str) -> None:
-    first = await tournaments.set_fee(desk, cup, money("50.00", "USD"), CLERK)
-    again = await tournaments.set_fee(desk, cup, money("55.50", "USD"), CLERK)
+async def test_a_further_currency_stands_beside_the_main_fee(ctx: AppContext, cup: str) -> None:
+    first = await tournaments.set_fee(ctx, cup, money("50.00", "USD"), CLERK)
+    again = await tournaments.set_fee(ctx, cup, money("55.50", "USD"), CLERK)
     assert (first.before, again.before, again.after) == (None, money("50", "USD"), money("55.50", "USD"))
-    view = await tournaments.find_tournament(desk, cup)
+    view = await tournaments.find_tournament(ctx, cup)
     assert view.fees.main == money("24000")
     assert view.fees.others == {Currency.USD: money("55.50", "USD")}
 
 
-async def test_the_main_currency_changes_the_tournament_itself(desk: Desk, cup: str) -> None:
-    later = replace(desk, clock=lambda: STARTS)
+async def test_the_main_currency_changes_the_tournament_itself(ctx: AppContext, cup: str) -> None:
+    later = replace(ctx, clock=lambda: STARTS)
     change = await tournaments.set_fee(later, cup, money("25000"), CLERK)
     assert change.before == money("24000")
-    view = await tournaments.find_tournament(desk, cup)
+    view = await tournaments.find_tournament(ctx, cup)
     assert (view.fees.main, view.fees.others) == (money("25000"), {})
 
 
-async def test_a_further_fee_can_be_taken_away_and_the_main_one_cannot(desk: Desk, cup: str) -> None:
-    await tournaments.set_fee(desk, cup, money("50", "USD"), CLERK)
-    change = await tournaments.remove_fee(desk, cup, Currency.USD, CLERK)
+async def test_a_further_fee_can_be_taken_away_and_the_main_one_cannot(ctx: AppContext, cup: str) -> None:
+    await tournaments.set_fee(ctx, cup, money("50", "USD"), CLERK)
+    change = await tournaments.remove_fee(ctx, cup, Currency.USD, CLERK)
     assert (change.before, change.after) == (money("50", "USD"), None)
-    assert (await tournaments.find_tournament(desk, cup)).fees.others == {}
+    assert (await tournaments.find_tournament(ctx, cup)).fees.others == {}
     with pytest.raises(NotFound, match="no fee in USD"):
-        await tournaments.remove_fee(desk, cup, Currency.USD, CLERK)
+        await tournaments.remove_fee(ctx, cup, Currency.USD, CLERK)
     with pytest.raises(Refused, match="main fee"):
-        await tournaments.remove_fee(desk, cup, Currency.KZT, CLERK)
+        await tournaments.remove_fee(ctx, cup, Currency.KZT, CLERK)
 
 
-async def test_fees_that_nobody_could_pay_are_refused(desk: Desk, cup: str) -> None:
+async def test_fees_that_nobody_could_pay_are_refused(ctx: AppContext, cup: str) -> None:
     with pytest.raises(InvalidAmount, match="whole tenge"):
-        await tournaments.set_fee(desk, cup, money("24000.50"), CLERK)
+        await tournaments.set_fee(ctx, cup, money("24000.50"), CLERK)
     with pytest.raises(InvalidAmount, match="more than zero"):
-        await tournaments.set_fee(desk, cup, Money(Decimal(0), Currency.USD), CLERK)
+        await tournaments.set_fee(ctx, cup, Money(Decimal(0), Currency.USD), CLERK)
     with pytest.raises(InvalidAmount, match="whole tenge"):
-        await tournaments.add_tournament(desk, "X", money("0.01"), STARTS, CLERK)
+        await tournaments.add_tournament(ctx, "X", money("0.01"), STARTS, CLERK)
     with pytest.raises(NotFound):
-        await tournaments.set_fee(desk, "nope", money("1"), CLERK)
-    assert (await tournaments.find_tournament(desk, cup)).fees.main == money("24000")
+        await tournaments.set_fee(ctx, "nope", money("1"), CLERK)
+    assert (await tournaments.find_tournament(ctx, cup)).fees.main == money("24000")
 
 
 async def test_open_payments_keep_their_amount_and_are_counted(world: World) -> None:
     opened = await world.start(await world.participant())
-    change = await tournaments.set_fee(world.desk, opened.view.tournament_id, money("30000"), CLERK)
+    change = await tournaments.set_fee(world.ctx, opened.view.tournament_id, money("30000"), CLERK)
     assert change.open_payments == 1
-    async with world.desk.db.reading() as session:
+    async with world.ctx.db.reading() as session:
         payment = await session.get(Payment, opened.view.payment_id)
     assert payment is not None
     assert payment.amount == Decimal("24000.00")
-    other = await tournaments.set_fee(world.desk, opened.view.tournament_id, money("60", "USD"), CLERK)
+    other = await tournaments.set_fee(world.ctx, opened.view.tournament_id, money("60", "USD"), CLERK)
     assert other.open_payments == 0
 
 
-async def test_the_list_counts_who_registered_and_paid(desk: Desk, cup: str) -> None:
-    later = await tournaments.add_tournament(
-        desk, "Later", money("10", "USD"), STARTS.replace(month=6), CLERK
-    )
+async def test_the_list_counts_who_registered_and_paid(ctx: AppContext, cup: str) -> None:
+    later = await tournaments.add_tournament(ctx, "Later", money("10", "USD"), STARTS.replace(month=6), CLERK)
     for name, status in (("А", "PAID"), ("Б", "REGISTERED"), ("В", "CANCELLED")):
-        who = await roster.add_participant(desk, cup, name, CLERK)
-        await mark(desk, who.participant_id, ParticipantStatus(status))
-    await tournaments.set_fee(desk, cup, money("50", "USD"), CLERK)
-    first, second = await tournaments.list_tournaments(desk)
+        who = await roster.add_participant(ctx, cup, name, CLERK)
+        await mark(ctx, who.participant_id, ParticipantStatus(status))
+    await tournaments.set_fee(ctx, cup, money("50", "USD"), CLERK)
+    first, second = await tournaments.list_tournaments(ctx)
     assert (first.tournament_id, first.registered, first.paid) == (later.tournament_id, 0, 0)
     assert (second.registered, second.paid) == (2, 1)
     assert second.fees.others == {Currency.USD: money("50", "USD")}
     assert first.fees.others == {}
-    assert len(await tournaments.list_tournaments(desk, limit=1)) == 1
+    assert len(await tournaments.list_tournaments(ctx, limit=1)) == 1
 
 
 # Participants
 
 
-async def test_a_participant_belongs_to_the_user_with_that_address(desk: Desk, cup: str) -> None:
-    async with desk.db.writing() as session:
+async def test_a_participant_belongs_to_the_user_with_that_address(ctx: AppContext, cup: str) -> None:
+    async with ctx.db.writing() as session:
         session.add(User(id="u1", email="Coach@Example.kz", name="Тренер"))
-    one = await roster.add_participant(desk, cup, "Аида", CLERK, email="coach@example.KZ", category="-50")
-    await roster.add_participant(desk, cup, "Бота", CLERK, email="new@example.kz")
-    await roster.add_participant(desk, cup, "Вера", CLERK, email="NEW@example.kz")
-    async with desk.db.reading() as session:
+    one = await roster.add_participant(ctx, cup, "Аида", CLERK, email="coach@example.KZ", category="-50")
+    await roster.add_participant(ctx, cup, "Бота", CLERK, email="new@example.kz")
+    await roster.add_participant(ctx, cup, "Вера", CLERK, email="NEW@example.kz")
+    async with ctx.db.reading() as session:
         users = {u.email: (u.id, u.name, u.role.value) for u in (await session.exec(select(User))).all()}
         aida = await session.get(Participant, one.participant_id)
     assert set(users) == {"Coach@Example.kz", "new@example.kz"}
@@ -195,66 +193,66 @@ async def test_a_participant_belongs_to_the_user_with_that_address(desk: Desk, c
     assert (aida.user_id, aida.category, aida.status) == ("u1", "-50", ParticipantStatus.REGISTERED)
 
 
-async def test_without_an_address_each_participant_has_a_user_of_their_own(desk: Desk, cup: str) -> None:
-    views = [await roster.add_participant(desk, cup, name, CLERK) for name in ("Аида", "Бота")]
+async def test_without_an_address_each_participant_has_a_user_of_their_own(ctx: AppContext, cup: str) -> None:
+    views = [await roster.add_participant(ctx, cup, name, CLERK) for name in ("Аида", "Бота")]
     assert [v.email for v in views] == [None, None]
-    emails = [email for *_, email in await everybody(desk)]
+    emails = [email for *_, email in await everybody(ctx)]
     assert emails == [f"{v.participant_id}@participants.invalid" for v in views]
 
 
-async def test_the_same_person_is_refused_and_a_namesake_is_not(desk: Desk, cup: str) -> None:
-    there = await roster.add_participant(desk, cup, "Қайрат Асанов", CLERK, category="-60")
+async def test_the_same_person_is_refused_and_a_namesake_is_not(ctx: AppContext, cup: str) -> None:
+    there = await roster.add_participant(ctx, cup, "Қайрат Асанов", CLERK, category="-60")
     with pytest.raises(Conflict, match=there.participant_id):
-        await roster.add_participant(desk, cup, "ҚАЙРАТ  асанов", CLERK, category="-60")
-    await roster.add_participant(desk, cup, "Қайрат Асанов", CLERK, category="-66")
-    await roster.add_participant(desk, cup, "Қайрат Асанов", CLERK, category="-60", namesake=True)
-    assert len(await everybody(desk)) == 3
+        await roster.add_participant(ctx, cup, "ҚАЙРАТ  асанов", CLERK, category="-60")
+    await roster.add_participant(ctx, cup, "Қайрат Асанов", CLERK, category="-66")
+    await roster.add_participant(ctx, cup, "Қайрат Асанов", CLERK, category="-60", namesake=True)
+    assert len(await everybody(ctx)) == 3
 
 
-async def test_a_participant_needs_a_tournament_and_a_name(desk: Desk, cup: str) -> None:
+async def test_a_participant_needs_a_tournament_and_a_name(ctx: AppContext, cup: str) -> None:
     with pytest.raises(NotFound):
-        await roster.add_participant(desk, "nope", "Аида", CLERK)
+        await roster.add_participant(ctx, "nope", "Аида", CLERK)
     with pytest.raises(Refused, match="empty"):
-        await roster.add_participant(desk, cup, "  ", CLERK)
+        await roster.add_participant(ctx, cup, "  ", CLERK)
     with pytest.raises(Refused, match="not an e-mail"):
-        await roster.add_participant(desk, cup, "Аида", CLERK, email="aida")
-    assert await everybody(desk) == []
+        await roster.add_participant(ctx, cup, "Аида", CLERK, email="aida")
+    assert await everybody(ctx) == []
 
 
 @pytest.mark.parametrize("search", ["қайрат", "ҚАЙРАТ", "кайрат", "айра", "асанов қайрат", "  Қайрат  ас "])
-async def test_search_knows_cyrillic_and_kazakh_in_any_case(desk: Desk, cup: str, search: str) -> None:
+async def test_search_knows_cyrillic_and_kazakh_in_any_case(ctx: AppContext, cup: str, search: str) -> None:
     for name in ("Қайрат Асанов", "Айгүл Қайырова", "Асанов Пётр"):
-        await roster.add_participant(desk, cup, name, CLERK)
-    assert await ids(desk, cup, search=search) == ["Қайрат Асанов"]
+        await roster.add_participant(ctx, cup, name, CLERK)
+    assert await ids(ctx, cup, search=search) == ["Қайрат Асанов"]
 
 
 @pytest.mark.parametrize("search", ["%", "_", "'", "\\", "қайрат%"])
-async def test_search_takes_no_sign_for_a_pattern(desk: Desk, cup: str, search: str) -> None:
-    await roster.add_participant(desk, cup, "Қайрат", CLERK)
-    assert await ids(desk, cup, search=search) == []
+async def test_search_takes_no_sign_for_a_pattern(ctx: AppContext, cup: str, search: str) -> None:
+    await roster.add_participant(ctx, cup, "Қайрат", CLERK)
+    assert await ids(ctx, cup, search=search) == []
 
 
-async def test_the_list_is_by_name_and_says_how_many_there_are(desk: Desk, cup: str) -> None:
-    other = await tournaments.add_tournament(desk, "Other", money("1"), STARTS, CLERK)
+async def test_the_list_is_by_name_and_says_how_many_there_are(ctx: AppContext, cup: str) -> None:
+    other = await tournaments.add_tournament(ctx, "Other", money("1"), STARTS, CLERK)
     for name in ("Яна", "әсел", "Бота"):
-        await roster.add_participant(desk, cup, name, CLERK)
-    await roster.add_participant(desk, other.tournament_id, "Гүл", CLERK)
-    assert await ids(desk) == ["әсел", "Бота", "Гүл", "Яна"]
-    page = await roster.list_participants(desk, cup, limit=2)
+        await roster.add_participant(ctx, cup, name, CLERK)
+    await roster.add_participant(ctx, other.tournament_id, "Гүл", CLERK)
+    assert await ids(ctx) == ["әсел", "Бота", "Гүл", "Яна"]
+    page = await roster.list_participants(ctx, cup, limit=2)
     assert ([v.full_name for v in page.items], page.total) == (["әсел", "Бота"], 3)
     with pytest.raises(NotFound):
-        await roster.list_participants(desk, "nope")
+        await roster.list_participants(ctx, "nope")
     with pytest.raises(Refused, match="limit"):
-        await roster.list_participants(desk, cup, limit=0)
+        await roster.list_participants(ctx, cup, limit=0)
 
 
-async def test_paid_and_unpaid_leave_the_cancelled_out(desk: Desk, cup: str) -> None:
+async def test_paid_and_unpaid_leave_the_cancelled_out(ctx: AppContext, cup: str) -> None:
     for name, status in (("А", "PAID"), ("Б", "REGISTERED"), ("В", "CANCELLED")):
-        who = await roster.add_participant(desk, cup, name, CLERK)
-        await mark(desk, who.participant_id, ParticipantStatus(status))
-    assert await ids(desk, cup, paid=True) == ["А"]
-    assert await ids(desk, cup, paid=False) == ["Б"]
-    assert await ids(desk, cup) == ["А", "Б", "В"]
+        who = await roster.add_participant(ctx, cup, name, CLERK)
+        await mark(ctx, who.participant_id, ParticipantStatus(status))
+    assert await ids(ctx, cup, paid=True) == ["А"]
+    assert await ids(ctx, cup, paid=False) == ["Б"]
+    assert await ids(ctx, cup) == ["А", "Б", "В"]
 
 
 async def test_a_settled_payment_counts_as_paid(world: World) -> None:
@@ -262,17 +260,17 @@ async def test_a_settled_payment_counts_as_paid(world: World) -> None:
     opened = await world.start(who, "apple_pay")
     await world.pay_page(opened)
     await world.deliver()
-    page = await roster.list_participants(world.desk, paid=True)
+    page = await roster.list_participants(world.ctx, paid=True)
     assert [(v.participant_id, v.is_paid, v.payment_id) for v in page.items] == [
         (who, True, opened.view.payment_id)
     ]
-    assert (await roster.list_participants(world.desk, paid=False)).total == 0
+    assert (await roster.list_participants(world.ctx, paid=False)).total == 0
 
 
-async def test_of_thousands_the_first_by_name_are_listed(desk: Desk, cup: str) -> None:
+async def test_of_thousands_the_first_by_name_are_listed(ctx: AppContext, cup: str) -> None:
     people = [(f"Спортсмен {n:04}", "", "") for n in range(3000, 0, -1)]
-    await import_participants(desk, cup, rows(*people), CLERK)
-    page = await roster.list_participants(desk, cup, search="спортсмен", limit=3)
+    await import_participants(ctx, cup, rows(*people), CLERK)
+    page = await roster.list_participants(ctx, cup, search="спортсмен", limit=3)
     assert [v.full_name[-4:] for v in page.items] == ["0001", "0002", "0003"]
     assert page.total == 3000
 
@@ -283,37 +281,37 @@ async def test_of_thousands_the_first_by_name_are_listed(desk: Desk, cup: str) -
 GOOD = (("Қайрат Асанов", "-60", "kairat@example.kz"), ("Аида", "-50", ""), ("Бота", "", "KAIRAT@example.kz"))
 
 
-async def test_a_roster_is_registered_with_its_users(desk: Desk, cup: str) -> None:
-    report = await import_participants(desk, cup, rows(*GOOD), CLERK)
+async def test_a_roster_is_registered_with_its_users(ctx: AppContext, cup: str) -> None:
+    report = await import_participants(ctx, cup, rows(*GOOD), CLERK)
     assert (report.written, len(report.added), report.skipped, report.problems) == (True, 3, [], [])
     aida = next(e for e in report.added if e.full_name == "Аида")
-    assert await everybody(desk) == [
+    assert await everybody(ctx) == [
         ("Аида", "-50", f"{aida.participant_id}@participants.invalid"),
         ("Бота", None, "kairat@example.kz"),
         ("Қайрат Асанов", "-60", "kairat@example.kz"),
     ]
 
 
-async def test_the_same_file_twice_adds_nobody(desk: Desk, cup: str) -> None:
-    first = await import_participants(desk, cup, rows(*GOOD), CLERK)
-    before = await everybody(desk)
-    again = await import_participants(desk, cup, rows(*GOOD), CLERK)
+async def test_the_same_file_twice_adds_nobody(ctx: AppContext, cup: str) -> None:
+    first = await import_participants(ctx, cup, rows(*GOOD), CLERK)
+    before = await everybody(ctx)
+    again = await import_participants(ctx, cup, rows(*GOOD), CLERK)
     assert (again.written, again.added, [r.line for r in again.skipped]) == (False, [], [2, 3, 4])
     assert first.added[0].participant_id in again.skipped[0].what
-    assert await everybody(desk) == before
+    assert await everybody(ctx) == before
 
 
-async def test_another_tournament_takes_the_same_people(desk: Desk, cup: str) -> None:
-    other = await tournaments.add_tournament(desk, "Other", money("1"), STARTS, CLERK)
-    await import_participants(desk, cup, rows(*GOOD), CLERK)
-    report = await import_participants(desk, other.tournament_id, rows(*GOOD), CLERK)
+async def test_another_tournament_takes_the_same_people(ctx: AppContext, cup: str) -> None:
+    other = await tournaments.add_tournament(ctx, "Other", money("1"), STARTS, CLERK)
+    await import_participants(ctx, cup, rows(*GOOD), CLERK)
+    report = await import_participants(ctx, other.tournament_id, rows(*GOOD), CLERK)
     assert len(report.added) == 3
 
 
-async def test_one_bad_line_keeps_all_out_and_every_line_is_judged(desk: Desk, cup: str) -> None:
+async def test_one_bad_line_keeps_all_out_and_every_line_is_judged(ctx: AppContext, cup: str) -> None:
     bad = rows(*GOOD, ("=cmd", "", "nomail"), ("", "", ""), ("Бота", "", ""))
     bad.append(RosterRow(9, problem="a quote is opened"))
-    report = await import_participants(desk, cup, bad, CLERK)
+    report = await import_participants(ctx, cup, bad, CLERK)
     assert (report.blocked, report.written, report.lines) == (True, False, 7)
     assert [(r.line, r.what) for r in report.problems] == [
         (5, "the name “=cmd” begins with '=', as a formula does; “nomail” is not an e-mail address"),
@@ -321,31 +319,31 @@ async def test_one_bad_line_keeps_all_out_and_every_line_is_judged(desk: Desk, c
         (9, "a quote is opened"),
     ]
     assert [(r.line, r.what) for r in report.skipped] == [(7, "the same as line 4: same name and category")]
-    assert await everybody(desk) == []
-    async with desk.db.reading() as session:
+    assert await everybody(ctx) == []
+    async with ctx.db.reading() as session:
         assert (await session.exec(select(User))).all() == []
 
 
-async def test_the_good_lines_alone_on_request(desk: Desk, cup: str) -> None:
-    report = await import_participants(desk, cup, rows(*GOOD, ("", "", "")), CLERK, skip_bad=True)
+async def test_the_good_lines_alone_on_request(ctx: AppContext, cup: str) -> None:
+    report = await import_participants(ctx, cup, rows(*GOOD, ("", "", "")), CLERK, skip_bad=True)
     assert (report.blocked, report.written, len(report.added), len(report.problems)) == (False, True, 3, 1)
-    assert len(await everybody(desk)) == 3
+    assert len(await everybody(ctx)) == 3
 
 
-async def test_a_dry_run_writes_nothing_and_foresees_the_import(desk: Desk, cup: str) -> None:
-    dry = await import_participants(desk, cup, rows(*GOOD), CLERK, dry_run=True)
-    assert (dry.written, len(dry.added), await everybody(desk)) == (False, 3, [])
+async def test_a_dry_run_writes_nothing_and_foresees_the_import(ctx: AppContext, cup: str) -> None:
+    dry = await import_participants(ctx, cup, rows(*GOOD), CLERK, dry_run=True)
+    assert (dry.written, len(dry.added), await everybody(ctx)) == (False, 3, [])
     assert dry.full()["added"] == []
     assert [e["full_name"] for e in dry.full()["would_add"]] == ["Қайрат Асанов", "Аида", "Бота"]
-    wet = await import_participants(desk, cup, rows(*GOOD), CLERK)
+    wet = await import_participants(ctx, cup, rows(*GOOD), CLERK)
     assert [e.full_name for e in wet.added] == [e.full_name for e in dry.added]
 
 
-async def test_twins_are_known_by_name_and_category(desk: Desk, cup: str) -> None:
-    there = await roster.add_participant(desk, cup, "Аида", CLERK, category="-50", email="aida@example.kz")
-    await mark(desk, there.participant_id, ParticipantStatus.CANCELLED)
+async def test_twins_are_known_by_name_and_category(ctx: AppContext, cup: str) -> None:
+    there = await roster.add_participant(ctx, cup, "Аида", CLERK, category="-50", email="aida@example.kz")
+    await mark(ctx, there.participant_id, ParticipantStatus.CANCELLED)
     report = await import_participants(
-        desk,
+        ctx,
         cup,
         rows(
             ("АИДА ", " -50", "other@example.kz"),  # same name and category
@@ -364,42 +362,42 @@ async def test_twins_are_known_by_name_and_category(desk: Desk, cup: str) -> Non
     assert "cancelled" in report.skipped[0].what
 
 
-async def test_two_desks_that_import_at_once_register_everybody_once(desk: Desk, cup: str) -> None:
+async def test_two_desks_that_import_at_once_register_everybody_once(ctx: AppContext, cup: str) -> None:
     people = [(f"Спортсмен {n}", "", f"a{n}@example.kz") for n in range(50)]
 
     async def one() -> ImportReport:
-        return await import_participants(desk, cup, rows(*people), CLERK)
+        return await import_participants(ctx, cup, rows(*people), CLERK)
 
     reports = await asyncio.gather(one(), one(), one())
-    assert len(await everybody(desk)) == 50
+    assert len(await everybody(ctx)) == 50
     assert sorted(len(r.added) for r in reports) == [0, 0, 50]
     assert sum(r.written for r in reports) == 1
 
 
-async def test_two_tournaments_that_meet_the_same_new_users_at_once(desk: Desk, cup: str) -> None:
-    other = await tournaments.add_tournament(desk, "Other", money("1"), STARTS, CLERK)
+async def test_two_tournaments_that_meet_the_same_new_users_at_once(ctx: AppContext, cup: str) -> None:
+    other = await tournaments.add_tournament(ctx, "Other", money("1"), STARTS, CLERK)
     people = [(f"Спортсмен {n}", "", f"a{n}@example.kz") for n in range(2000)]
     reports = await asyncio.gather(
-        import_participants(desk, cup, rows(*people), CLERK),
-        import_participants(desk, other.tournament_id, rows(*reversed(people)), CLERK),
+        import_participants(ctx, cup, rows(*people), CLERK),
+        import_participants(ctx, other.tournament_id, rows(*reversed(people)), CLERK),
     )
     assert [len(r.added) for r in reports] == [2000, 2000]
-    async with desk.db.reading() as session:
+    async with ctx.db.reading() as session:
         assert len((await session.exec(select(User))).all()) == 2000
 
 
 async def test_a_payment_starts_while_an_import_holds_the_tournament(world: World) -> None:
-    if world.desk.db.is_sqlite():
+    if world.ctx.db.is_sqlite():
         return  # one writer at a time, and an import is short
     who = await world.participant()
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         await storage.lock_tournament(session, f"t-{who}")
         opened = await asyncio.wait_for(world.start(who), 6)
     assert opened.view.participant_id == who
 
 
 async def test_an_import_that_fails_half_way_leaves_nothing(
-    desk: Desk, cup: str, monkeypatch: pytest.MonkeyPatch
+    ctx: AppContext, cup: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fails(*_: Any) -> dict[str, str]:
         await users(*_)
@@ -410,11 +408,11 @@ async def test_an_import_that_fails_half_way_leaves_nothing(
     users = roster_import.ensure_users
     monkeypatch.setattr(roster_import, "ensure_users", fails)
     with pytest.raises(RuntimeError, match="power cut"):
-        await import_participants(desk, cup, rows(*GOOD), CLERK)
-    async with desk.db.reading() as session:
+        await import_participants(ctx, cup, rows(*GOOD), CLERK)
+    async with ctx.db.reading() as session:
         assert (await session.exec(select(User))).all() == []
 
 
-async def test_an_import_needs_a_tournament(desk: Desk) -> None:
+async def test_an_import_needs_a_tournament(ctx: AppContext) -> None:
     with pytest.raises(NotFound, match="nope"):
-        await import_participants(desk, "nope", rows(*GOOD), CLERK)
+        await import_participants(ctx, "nope", rows(*GOOD), CLERK)

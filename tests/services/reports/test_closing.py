@@ -13,7 +13,7 @@ from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.services.context import Actor
-from procomp_pay.services.refunds.create import RefundOrder, refund
+from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.reports.closing import THE_APP, closing
 from procomp_pay.services.reports.closing_result import Closing
 from procomp_pay.storage.database.service import PaymentDatabaseService
@@ -105,23 +105,23 @@ async def test_a_sheet_as_of_then_is_the_sheet_of_then(world: World) -> None:
     await world.pay_page(paid)
     await world.deliver()
     waiting = await world.start(other, "kaspi_qr")
-    then = await closing(world.desk, f"t-{who}", ALMATY)
+    then = await closing(world.ctx, f"t-{who}", ALMATY)
     assert [line.status.value for line in then.lines] == ["COMPLETED", "PENDING"]
     assert then.totals[1].currency == "USD"
     assert then.totals[1].kept == Decimal("50.00")
     assert not then.agrees
 
     world.later(2)
-    await refund(world.desk, RefundOrder(paid.view.payment_id, "ill"), CLERK)
+    await refund(world.ctx, RefundCommand(paid.view.payment_id, "ill"), CLERK)
     await world.phone(waiting)
     world.later(10)
     await world.deliver()
     later_one = await world.participant(tournament_id=f"t-{who}")
     await world.start(later_one, "kaspi_qr")
 
-    again = await closing(world.desk, f"t-{who}", ALMATY, then.as_of)
+    again = await closing(world.ctx, f"t-{who}", ALMATY, then.as_of)
     assert again.full() == then.full()
-    now = await closing(world.desk, f"t-{who}", ALMATY)
+    now = await closing(world.ctx, f"t-{who}", ALMATY)
     assert [line.status.value for line in now.lines] == ["REFUNDED", "COMPLETED", "PENDING"]
     assert now.totals[1].refunded == Decimal("50.00")
 

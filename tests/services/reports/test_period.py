@@ -14,7 +14,7 @@ from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.period import Period, midnight, offsets
 from procomp_pay.domain.states import ParticipantStatus, PaymentMethod
 from procomp_pay.services.bootstrap import new_id
-from procomp_pay.services.context import Desk
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.reports.figures import Flow
 from procomp_pay.services.reports.period import report
 from procomp_pay.services.reports.period_result import Report
@@ -39,8 +39,8 @@ class Nobody:
         raise AssertionError("a report asks no provider")
 
 
-def desk_on(db: PaymentDatabaseService) -> Desk:
-    return Desk(db, Nobody(), Keyring([new_key()]), lambda: NOW, new_id, "http://127.0.0.1")
+def desk_on(db: PaymentDatabaseService) -> AppContext:
+    return AppContext(db, Nobody(), Keyring([new_key()]), lambda: NOW, new_id, "http://127.0.0.1")
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -12,8 +12,8 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.services.audit import verify as audit_check
-from procomp_pay.services.kaspi_verification.verify import VerifyOrder, verify
+from procomp_pay.services.audit import verify as audit_verify
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.services.refunds.manual import MadeInApp, check_made
@@ -34,44 +34,46 @@ NUMBER = "777000111"
 
 async def short_by_4000(world: World) -> str:
     """The fee is 24 000 tenge; 20 000 came by bill."""
-    await pay(world.desk, ask(await world.participant(), NUMBER, "20000.00"))
+    await pay(world.ctx, ask(await world.participant(), NUMBER, "20000.00"))
     [payment] = await world.rows(Payment)
     return str(payment.id)
 
 
-def override(payment_id: str, amount: str | None = "20000") -> VerifyOrder:
+def override(payment_id: str, amount: str | None = "20000") -> VerificationRequest:
     money = None if amount is None else Money.parse(amount, "KZT")
-    return VerifyOrder(payment_id, NUMBER, money=money, override=True, reason="the coach pays the rest")
+    return VerificationRequest(
+        payment_id, NUMBER, money=money, override=True, reason="the coach pays the rest"
+    )
 
 
 async def test_an_override_says_how_much_came(world: World) -> None:
     payment_id = await short_by_4000(world)
     with pytest.raises(Refused, match="an override says how much"):
-        await verify(world.desk, override(payment_id, amount=None), CLERK)
-    assert (await one(world.desk, payment_id)).status is PaymentStatus.PENDING
+        await verify(world.ctx, override(payment_id, amount=None), CLERK)
+    assert (await one(world.ctx, payment_id)).status is PaymentStatus.PENDING
 
 
 async def test_every_book_has_what_came(world: World) -> None:
     payment_id = await short_by_4000(world)
-    await verify(world.desk, override(payment_id), CLERK)
+    await verify(world.ctx, override(payment_id), CLERK)
     came, asked = Money.parse("20000", "KZT"), Money.parse("24000", "KZT")
-    view = await one(world.desk, payment_id)
+    view = await one(world.ctx, payment_id)
     assert (view.charged, view.requested, view.rest) == (came, asked, came)
     [row] = await world.rows(Payment)
     assert row.amount == came.amount  # the platform reads this one
-    sheet = await closing(world.desk, row.tournament_id, ALMATY)
+    sheet = await closing(world.ctx, row.tournament_id, ALMATY)
     assert [each.taken for each in sheet.totals] == [came.amount]
     now = world.now()
-    made = await report(world.desk, Period(ALMATY, now - timedelta(days=1), now + timedelta(days=1)))
+    made = await report(world.ctx, Period(ALMATY, now - timedelta(days=1), now + timedelta(days=1)))
     assert [each.paid.amount for each in made.money] == [came.amount]
     with pytest.raises(Refused, match="more than what is left"):
-        await check_made(world.desk, MadeInApp(payment_id, "777000999", "injured", asked))
-    assert (await audit_check.verify(world.desk)).is_sound
+        await check_made(world.ctx, MadeInApp(payment_id, "777000999", "injured", asked))
+    assert (await audit_verify.verify(world.ctx)).is_sound
 
 
 async def test_one_difference_is_left_for_a_second_look_and_never_comes_back(world: World) -> None:
     payment_id = await short_by_4000(world)
-    await verify(world.desk, override(payment_id), CLERK)
+    await verify(world.ctx, override(payment_id), CLERK)
     [left] = await plants.open_rows(world)
     assert len(await world.rows(Discrepancy)) == 1
     said = left.detail
@@ -83,12 +85,12 @@ async def test_one_difference_is_left_for_a_second_look_and_never_comes_back(wor
         asked = await plants.run(world, "kaspi")
         assert (asked.found, asked.still_open) == (0, still_open), asked.told
         if still_open:
-            await discrepancies.resolve(world.desk, left.id, How.ACCEPT, "seen", CLERK)
+            await discrepancies.resolve(world.ctx, left.id, How.ACCEPT, "seen", CLERK)
 
 
 async def test_a_second_clerk_is_told_what_the_first_one_booked(world: World) -> None:
     payment_id = await short_by_4000(world)
-    told = [await verify(world.desk, override(payment_id, amount), CLERK) for amount in ("20000", "22000")]
+    told = [await verify(world.ctx, override(payment_id, amount), CLERK) for amount in ("20000", "22000")]
     assert [(each.already, str(each.money.amount)) for each in told] == [
         (False, "20000.00"), (True, "20000.00"),
     ]  # fmt: skip
@@ -99,10 +101,12 @@ async def test_another_amount_than_the_accepted_one_is_a_difference_again(world:
     opened = await world.start(await world.participant())
     await world.fault("/r1", "cut_before", times=99)
     money = Money.parse("20000", "KZT")
-    order = VerifyOrder(opened.view.payment_id, NUMBER, money=money, override=True, reason="he shows it")
-    await verify(world.desk, order, CLERK)
+    order = VerificationRequest(
+        opened.view.payment_id, NUMBER, money=money, override=True, reason="he shows it"
+    )
+    await verify(world.ctx, order, CLERK)
     [row] = await plants.open_rows(world)
-    await discrepancies.resolve(world.desk, row.id, How.ACCEPT, "seen", CLERK)
+    await discrepancies.resolve(world.ctx, row.id, How.ACCEPT, "seen", CLERK)
     await world.no_faults()
     await world.phone(opened)
     world.later(6)

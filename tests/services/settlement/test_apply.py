@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from procomp_pay.domain.errors import NotFound
-from procomp_pay.domain.events import Fact, News, ProviderIds, Source
+from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
 from procomp_pay.domain.transitions import Outcome
-from procomp_pay.services.settlement.apply import settle, settle_in
+from procomp_pay.services.settlement.apply import apply_event, apply_event_in
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation
@@ -22,10 +22,10 @@ S = PaymentStatus
 KZT = Money.parse("24000", "KZT")
 
 
-def paid(world: World, opened: views.Opening, money: Money = KZT) -> Fact:
-    return Fact(
+def paid(world: World, opened: views.Opening, money: Money = KZT) -> PaymentEvent:
+    return PaymentEvent(
         payment_id=opened.view.payment_id,
-        news=News.SUCCEEDED,
+        event_type=EventType.SUCCEEDED,
         at=world.now(),
         source=Source.KASPI_STATUS,
         actor="kaspi",
@@ -36,8 +36,8 @@ def paid(world: World, opened: views.Opening, money: Money = KZT) -> Fact:
 
 async def test_twenty_at_once_settle_once(world: World) -> None:
     who = await world.participant()
-    fact = paid(world, await world.start(who))
-    results = await asyncio.gather(*(settle(world.desk, fact) for _ in range(20)))
+    event = paid(world, await world.start(who))
+    results = await asyncio.gather(*(apply_event(world.ctx, event) for _ in range(20)))
     outcomes = [r.outcome for r in results]
     assert (outcomes.count(Outcome.MOVED), outcomes.count(Outcome.ALREADY)) == (1, 19)
     assert [m.topic for m in await world.rows(OutboxMessage)] == ["payment.received"]
@@ -49,7 +49,7 @@ async def test_two_payments_of_one_participant_at_once(world: World) -> None:
     kaspi, apple = await world.start(who), await world.start(who, "apple_pay")
     dollars = Money.parse("50", "USD")
     await asyncio.gather(
-        settle(world.desk, paid(world, kaspi)), settle(world.desk, paid(world, apple, dollars))
+        apply_event(world.ctx, paid(world, kaspi)), apply_event(world.ctx, paid(world, apple, dollars))
     )
     both = [await world.view(kaspi), await world.view(apple)]
     assert [v.status for v in both] == [S.COMPLETED, S.COMPLETED]
@@ -65,7 +65,7 @@ async def test_another_amount_settles_nothing_and_is_told_once(world: World) -> 
     who = await world.participant()
     opened = await world.start(who)
     for _ in range(3):
-        settled = await settle(world.desk, paid(world, opened, Money.parse("2400", "KZT")))
+        settled = await apply_event(world.ctx, paid(world, opened, Money.parse("2400", "KZT")))
         assert settled.outcome is Outcome.MISMATCH
     assert await world.status(opened) is S.PENDING
     assert (await world.who(who)).status is ParticipantStatus.REGISTERED
@@ -81,9 +81,9 @@ async def test_another_amount_settles_nothing_and_is_told_once(world: World) -> 
 async def test_the_money_of_a_removed_participant_is_kept(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         await session.delete(await session.get(Participant, who))
-    assert (await settle(world.desk, paid(world, opened))).status is S.COMPLETED
+    assert (await apply_event(world.ctx, paid(world, opened))).status is S.COMPLETED
     assert [d.kind for d in await world.rows(Discrepancy)] == ["PARTICIPANT_MISMATCH"]
 
 
@@ -93,8 +93,8 @@ async def test_a_crash_inside_the_transaction_leaves_nothing_half_done(world: Wo
     before = len(await world.rows(AuditEntry))
 
     async def crash() -> None:
-        async with world.desk.db.writing() as session:
-            await settle_in(session, world.desk, paid(world, opened))
+        async with world.ctx.db.writing() as session:
+            await apply_event_in(session, world.ctx, paid(world, opened))
             raise RuntimeError("crash")
 
     with pytest.raises(RuntimeError, match="crash"):
@@ -108,7 +108,7 @@ async def test_a_crash_inside_the_transaction_leaves_nothing_half_done(world: Wo
 async def test_one_operation_number_settles_one_payment(world: World) -> None:
     first, second = await world.start(await world.participant()), await world.start(await world.participant())
     for opened in (first, second, first):
-        await settle(world.desk, replace(paid(world, opened), ids=ProviderIds(kaspi_operation="777")))
+        await apply_event(world.ctx, replace(paid(world, opened), ids=ProviderIds(kaspi_operation="777")))
     [used] = await world.rows(KaspiOperation)
     assert (used.operation_number, used.payment_id) == ("777", first.view.payment_id)
     [found] = await world.rows(Discrepancy)
@@ -119,15 +119,15 @@ async def test_one_operation_number_settles_one_payment(world: World) -> None:
 async def test_an_unknown_payment(world: World) -> None:
     opened = await world.start(await world.participant())
     with pytest.raises(NotFound):
-        await settle(world.desk, replace(paid(world, opened), payment_id="nothing"))
+        await apply_event(world.ctx, replace(paid(world, opened), payment_id="nothing"))
 
 
 async def test_the_audit_chain_holds_together(world: World) -> None:
     """Each hash covers the entry and the one before it, read back from the database as it was written."""
     who = await world.participant()
     opened = await world.start(who)
-    await settle(world.desk, paid(world, opened))
-    async with world.desk.db.reading() as session:
+    await apply_event(world.ctx, paid(world, opened))
+    async with world.ctx.db.reading() as session:
         chain = await audit.entries(session, opened.view.payment_id)
     assert len(chain) == 3
     before = audit.GENESIS

@@ -13,9 +13,9 @@ import pytest
 
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentMethod, PaymentStatus
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
 from procomp_pay.services.lifecycle.cancel import cancel
-from procomp_pay.services.lifecycle.polling import look_after
+from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.webhooks.inbox import handle_next
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.service import PaymentDatabaseService
@@ -33,7 +33,7 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
 ) -> None:
     rng = random.Random(seed)
     db2 = PaymentDatabaseService(database_url)
-    desks = [world.desk, replace(world.desk, db=db2)]
+    desks = [world.ctx, replace(world.ctx, db=db2)]
     seen: Counter[str] = Counter()
     bugs: list[BaseException] = []
 
@@ -46,18 +46,18 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
         except Exception as error:
             bugs.append(error)
 
-    async def start(desk, who, method):
+    async def start(ctx, who, method):
         channel = {
             "KASPI_QR": Channel.KASPI_QR,
             "APPLE_PAY": Channel.STRIPE_CHECKOUT,
             "GOOGLE_PAY": Channel.STRIPE_INTENT,
         }[method]
-        await initiate(desk, Order(who, PaymentMethod(method), channel), CLERK)
+        await initiate(ctx, InitiateRequest(who, PaymentMethod(method), channel), CLERK)
 
-    async def events(desk):
+    async def events(ctx):
         for event in await world.events():
             await world.receive(event)
-        while await handle_next(desk) is not None:
+        while await handle_next(ctx) is not None:
             pass
 
     try:
@@ -71,17 +71,17 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
             elif p.channel is Channel.STRIPE_INTENT:
                 jobs.append(world.confirm(str(p.provider_ref), "pm_google_pay"))
             else:
-                token = world.desk.keyring.decrypt(str(p.qr_token_enc))
+                token = world.ctx.keyring.decrypt(str(p.qr_token_enc))
                 jobs.append(world.http.post(f"/pay/{token}", json={"action": "pay"}))
             for n in range(3):
                 d = desks[n % 2]
                 jobs += [
                     start(d, who, "KASPI_QR"),
                     start(d, who, "APPLE_PAY"),
-                    look_after(d, p.payment_id),
+                    poll_payment(d, p.payment_id),
                     cancel(d, p.payment_id, CLERK),
                     events(d),
-                    look_after(desks[1 - n % 2], p.payment_id),
+                    poll_payment(desks[1 - n % 2], p.payment_id),
                 ]
             rng.shuffle(jobs)
             await asyncio.gather(*(quiet(j) for j in jobs))

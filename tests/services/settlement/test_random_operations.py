@@ -36,11 +36,11 @@ from procomp_pay.sandbox.stripe import refunds as stripe_refunds
 from procomp_pay.sandbox.stripe.core import Call
 from procomp_pay.sandbox.stripe.errors import StripeError
 from procomp_pay.services.audit.verify import verify
-from procomp_pay.services.initiation.initiate import Order, initiate
+from procomp_pay.services.initiation.initiate import InitiateRequest, initiate
 from procomp_pay.services.lifecycle.cancel import cancel
-from procomp_pay.services.lifecycle.polling import look_after
+from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.maintenance.run import one_pass
-from procomp_pay.services.refunds.create import RefundOrder, refund
+from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment
@@ -125,8 +125,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, PEOPLE - 1), kind=st.sampled_from(sorted(KINDS)), dies_at=death)
     def start(self, who: int, kind: str, dies_at: int | None) -> None:
-        order = Order(self.people[who], *KINDS[kind])
-        self._use(initiate(self.world.desk, order, CLERK), f"start {kind}", dies_at)
+        order = InitiateRequest(self.people[who], *KINDS[kind])
+        self._use(initiate(self.world.ctx, order, CLERK), f"start {kind}", dies_at)
 
     @rule(pick=which, share=st.sampled_from([None, "0.1", "0.5", "1"]), force=st.booleans(), dies_at=death)
     def give_back(self, pick: int, share: str | None, force: bool, dies_at: int | None) -> None:
@@ -136,30 +136,32 @@ class Machine(RuleBasedStateMachine):
         payment_id, detail = found
         amount = detail.charged_amount * Decimal(share) if share else None
         money = Money(amount.quantize(Decimal("0.01")), detail.charged_currency) if amount else None
-        order = RefundOrder(payment_id, "injured", money, force=force)
-        self._use(refund(self.world.desk, order, CLERK), "refund", dies_at)
+        order = RefundCommand(payment_id, "injured", money, force=force)
+        self._use(refund(self.world.ctx, order, CLERK), "refund", dies_at)
 
     @rule(pick=which, dies_at=death)
     def call_off(self, pick: int, dies_at: int | None) -> None:
         found = self._pick(pick)
         if found is not None:
-            self._use(cancel(self.world.desk, found[0], CLERK), "cancel", dies_at)
+            self._use(cancel(self.world.ctx, found[0], CLERK), "cancel", dies_at)
 
     @rule(dies_at=death)
     def maintain(self, dies_at: int | None) -> None:
-        self._use(one_pass(self.world.desk, missed=False), "maintain", dies_at)
+        self._use(one_pass(self.world.ctx, missed=False), "maintain", dies_at)
 
     @precondition(lambda self: bool(LONG))
     @rule(pick=which, steps=st.integers(0, 60), what=st.sampled_from(["maintain", "refund", "start"]))
     def cancelled_somewhere(self, pick: int, steps: int, what: str) -> None:
-        work: Coroutine[Any, Any, Any] = one_pass(self.world.desk, missed=False)
+        work: Coroutine[Any, Any, Any] = one_pass(self.world.ctx, missed=False)
         found = self._pick(pick, S.COMPLETED)
         if what == "refund" and found is not None:
             work.close()
-            work = refund(self.world.desk, RefundOrder(found[0], "injured"), CLERK)
+            work = refund(self.world.ctx, RefundCommand(found[0], "injured"), CLERK)
         elif what == "start":
             work.close()
-            work = initiate(self.world.desk, Order(self.people[pick % PEOPLE], *KINDS["intent"]), CLERK)
+            work = initiate(
+                self.world.ctx, InitiateRequest(self.people[pick % PEOPLE], *KINDS["intent"]), CLERK
+            )
         self._act(self.fate.cancelled_after(work, steps), f"cancelled {what}")
 
     # --- customers
@@ -177,7 +179,7 @@ class Machine(RuleBasedStateMachine):
             self._act(self._post(f"/c/3ds/{waiting[pick % len(waiting)]['id']}", result=how), "3-DS")
 
     async def _pay(self, payment_id: str, how: int) -> str:
-        opened = await views.opening(self.world.desk, payment_id)
+        opened = await views.opening(self.world.ctx, payment_id)
         channel = opened.view.channel
         if opened.view.provider_ref is None:
             return "never saw it"
@@ -301,7 +303,7 @@ class Machine(RuleBasedStateMachine):
         return (rows[pick % len(rows)].payment_id, rows[pick % len(rows)]) if rows else None
 
     async def _row(self, table: Any, key: str) -> Any:
-        async with self.world.desk.db.reading() as session:
+        async with self.world.ctx.db.reading() as session:
             return await session.get(table, key)
 
     # --- the end
@@ -324,11 +326,11 @@ class Machine(RuleBasedStateMachine):
         for seconds in (0, 5, 130, 130, 700, 700, 4000, 4000, 90_000, 4000, 4000, 700, 130):
             world.later(seconds)
             await self._deliver([e for e in self._stripe("events") if e["id"] not in self.delivered])
-            await one_pass(world.desk, missed=False)
+            await one_pass(world.ctx, missed=False)
         # Kaspi tells nothing by itself: a cashier's refund is found by whoever asks
         for detail in await world.rows(PaymentDetail):
             if detail.channel.is_kaspi:
-                await look_after(world.desk, detail.payment_id)
+                await poll_payment(world.ctx, detail.payment_id)
 
     async def _check(self) -> None:
         world = self.world
@@ -347,8 +349,8 @@ class Machine(RuleBasedStateMachine):
             settled = payment.status in (S.COMPLETED, S.REFUNDED)
             assert settled == (charged > 0), (payment.status, charged)
             assert 0 <= gone <= charged
-            held = sum((r.amount for r in mine if r.state in (R.PENDING, R.SUCCEEDED)), Decimal(0))
-            assert held <= detail.charged_amount
+            locked = sum((r.amount for r in mine if r.state in (R.PENDING, R.SUCCEEDED)), Decimal(0))
+            assert locked <= detail.charged_amount
             if key not in open_questions:
                 assert cents(detail.refunded_amount) == gone, (detail.channel, detail.refunded_amount, gone)
                 assert all(row.state is not R.PENDING for row in mine)
@@ -360,7 +362,7 @@ class Machine(RuleBasedStateMachine):
             assert payment.status not in (S.PENDING, S.PROCESSING)
         for who in await world.rows(Participant):
             self._check_place(who, payments, details)
-        report = await verify(world.desk)
+        report = await verify(world.ctx)
         assert report.findings == []
         TALLY["payments"] += len(payments)
         TALLY["refunds"] += len(back)

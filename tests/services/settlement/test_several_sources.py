@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from procomp_pay.domain.errors import Conflict, PaymentError, Refused
-from procomp_pay.domain.events import Fact, News, ProviderIds, Source
+from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
-from procomp_pay.services.kaspi_verification.verify import VerifyOrder, verify
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.reconciliation.discrepancies import How
-from procomp_pay.services.settlement.apply import settle
+from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from tests.services.conftest import CLERK, World
 from tests.services.reconciliation import test_run as plants
@@ -27,7 +27,7 @@ NUMBER = "19000000001"
 
 
 async def test_a_paid_bill_is_not_missed_where_nobody_can_ask_about_it(world: World) -> None:
-    await pay(world.desk, ask(await world.participant()))
+    await pay(world.ctx, ask(await world.participant()))
     report = await plants.run(world, "kaspi")
     assert (report.found, report.still_open) == (0, 0), report.told
 
@@ -38,7 +38,7 @@ async def test_a_payment_of_the_clerk_s_word_alone_is_not_missed(world: World) -
     with pytest.raises(PaymentError):
         await world.start(who)
     [(payment, _)] = await of(world, who)
-    await verify(world.desk, VerifyOrder(payment.id, "19000000001"), CLERK)
+    await verify(world.ctx, VerificationRequest(payment.id, "19000000001"), CLERK)
     await world.no_faults()
     report = await plants.run(world, "kaspi")
     assert (report.found, report.still_open) == (0, 0), report.told
@@ -48,8 +48,10 @@ async def test_an_override_stays_open_whatever_the_night_finds(world: World) -> 
     opened = await world.start(await world.participant())
     await world.phone(opened, "cancel")
     world.later(6)
-    order = VerifyOrder(opened.view.payment_id, "19000000001", override=True, reason="seen in Kaspi Pay")
-    done = await verify(world.desk, order, CLERK)
+    order = VerificationRequest(
+        opened.view.payment_id, "19000000001", override=True, reason="seen in Kaspi Pay"
+    )
+    done = await verify(world.ctx, order, CLERK)
     assert done.overridden
     [mine] = await plants.open_rows(world)
     report = await plants.run(world, "kaspi")
@@ -65,18 +67,20 @@ async def test_an_override_stays_open_whatever_the_night_finds(world: World) -> 
     assert (await plants.run(world, "kaspi")).still_open == 1
 
 
-async def late_by_a_clerk(world: World) -> VerifyOrder:
+async def late_by_a_clerk(world: World) -> VerificationRequest:
     opened = await world.start(await world.participant())
     await world.phone(opened)
-    over = Fact(opened.view.payment_id, News.EXPIRED, world.now(), Source.CLOCK, "clock")
-    await settle(world.desk, over)
-    return VerifyOrder(opened.view.payment_id, NUMBER)
+    over = PaymentEvent(opened.view.payment_id, EventType.EXPIRED, world.now(), Source.CLOCK, "clock")
+    await apply_event(world.ctx, over)
+    return VerificationRequest(opened.view.payment_id, NUMBER)
 
 
-async def less_by_a_clerk(world: World) -> VerifyOrder:
+async def less_by_a_clerk(world: World) -> VerificationRequest:
     opened = await world.start(await world.participant())
     less = Money.parse("23900", "KZT")
-    return VerifyOrder(opened.view.payment_id, NUMBER, money=less, override=True, reason="the coach pays")
+    return VerificationRequest(
+        opened.view.payment_id, NUMBER, money=less, override=True, reason="the coach pays"
+    )
 
 
 @pytest.mark.parametrize("word", [late_by_a_clerk, less_by_a_clerk], ids=lambda each: each.__name__)
@@ -84,12 +88,12 @@ async def test_what_a_clerk_s_word_opened_is_accepted_once(world: World, word: A
     """Under whichever of its names the payment is found again: the QR's, or the operation's number."""
     order = await word(world)
     await world.fault("/r1", "cut_before", times=99)
-    await verify(world.desk, order, CLERK)
+    await verify(world.ctx, order, CLERK)
     await world.no_faults()
     [row] = await plants.open_rows(world)
     qr = row.fingerprint.split(":")[2]
     assert qr != NUMBER
-    await discrepancies.resolve(world.desk, row.id, How.ACCEPT, "it is so", CLERK)
+    await discrepancies.resolve(world.ctx, row.id, How.ACCEPT, "it is so", CLERK)
     if order.money is None:
         again = [await plants.run(world, "kaspi")]
     else:
@@ -113,18 +117,18 @@ async def test_two_operations_of_one_qr_are_told_apart_by_their_numbers(world: W
     [row] = await plants.open_rows(world)
     assert row.fingerprint == f"DUPLICATE_PAYMENT:{opened.view.payment_id}:999000111"
     with pytest.raises(Refused, match="a second operation at Kaspi"):
-        await discrepancies.resolve(world.desk, row.id, How.REFUND, "came twice", CLERK)
+        await discrepancies.resolve(world.ctx, row.id, How.REFUND, "came twice", CLERK)
 
 
 async def test_an_override_of_a_bill_stays_open(world: World) -> None:
     who = await world.participant()
-    await pay(world.desk, ask(who, "777000111", "20000.00"))
+    await pay(world.ctx, ask(who, "777000111", "20000.00"))
     [(payment, _)] = await of(world, who)
-    order = VerifyOrder(
+    order = VerificationRequest(
         payment.id, "777000111", money=Money.parse("20000", "KZT"), paid_at=world.now() - timedelta(days=3),
         override=True, reason="poor",
     )  # fmt: skip
-    await verify(world.desk, order, CLERK)
+    await verify(world.ctx, order, CLERK)
     before = {e.fingerprint for e in await plants.open_rows(world)}
     await plants.run(world, "kaspi")
     assert before <= {e.fingerprint for e in await plants.open_rows(world)}
@@ -133,26 +137,26 @@ async def test_an_override_of_a_bill_stays_open(world: World) -> None:
 async def test_a_second_operation_is_not_given_back_through_the_first(world: World) -> None:
     """Two operations at Kaspi for one payment: a refund from here gives the QR's money back."""
     opened = await plants.paid_by_kaspi(world)
-    fact = Fact(
-        payment_id=opened.view.payment_id, news=News.SUCCEEDED, at=world.now(),
+    event = PaymentEvent(
+        payment_id=opened.view.payment_id, event_type=EventType.SUCCEEDED, at=world.now(),
         source=Source.KASPI_CALLBACK, actor="gateway", source_id="x", money=opened.view.charged,
         ids=ProviderIds(kaspi_operation="999000111"),
     )  # fmt: skip
     await plants.change(world, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
-    await settle(world.desk, fact)
+    await apply_event(world.ctx, event)
     [row] = await plants.open_rows(world)
     with pytest.raises(Refused, match="a second operation at Kaspi"):
-        await discrepancies.resolve(world.desk, row.id, How.REFUND, "came twice", CLERK)
+        await discrepancies.resolve(world.ctx, row.id, How.REFUND, "came twice", CLERK)
     assert await world.status(opened) is S.COMPLETED
 
 
 async def test_the_number_of_a_bill_of_another_amount_settles_no_other_payment(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
-    await pay(world.desk, ask(who, "0777000111", "20000.00"))
+    await pay(world.ctx, ask(who, "0777000111", "20000.00"))
     await world.fault("/r1", "cut_before", times=99)
     with pytest.raises(Conflict, match="came for"):
-        await verify(world.desk, VerifyOrder(opened.view.payment_id, "777000111"), CLERK)
+        await verify(world.ctx, VerificationRequest(opened.view.payment_id, "777000111"), CLERK)
     assert await world.status(opened) is S.PENDING
 
 
@@ -204,7 +208,7 @@ async def test_kaspi_s_last_word_against_a_line_that_only_fits(world: World) -> 
 
 
 async def test_a_statement_names_a_bill_of_another_amount_once(world: World) -> None:
-    await pay(world.desk, ask(await world.participant(), "777000111", "20000.00"))
+    await pay(world.ctx, ask(await world.participant(), "777000111", "20000.00"))
     before = {e.fingerprint for e in await plants.open_rows(world)}
     await compare(world, [line(5, "777000111", world.now(), "20000.00 KZT")], "kaspi")
     assert {e.fingerprint for e in await plants.open_rows(world)} == before
@@ -212,9 +216,9 @@ async def test_a_statement_names_a_bill_of_another_amount_once(world: World) -> 
 
 async def test_a_bill_of_another_amount_that_was_given_back_is_in_nobody_s_way(world: World) -> None:
     who = await world.participant()
-    await pay(world.desk, ask(who, "777000111", "20000.00"))
+    await pay(world.ctx, ask(who, "777000111", "20000.00"))
     [row] = await plants.open_rows(world)
-    await discrepancies.resolve(world.desk, row.id, How.ACCEPT, "given back in Kaspi Pay", CLERK)
+    await discrepancies.resolve(world.ctx, row.id, How.ACCEPT, "given back in Kaspi Pay", CLERK)
     opened = await world.start(who)
     assert await world.status(opened) is S.PENDING
     await plants.run(world, "kaspi")
@@ -225,7 +229,7 @@ async def test_what_the_door_says_of_a_bill_the_night_says_in_the_same_words(wor
     twice = await world.participant()
     gone = await world.participant(status=ParticipantStatus.CANCELLED)
     for number, who in enumerate((twice, twice, gone), start=777000111):
-        await pay(world.desk, ask(who, str(number)))
+        await pay(world.ctx, ask(who, str(number)))
     before = {e.fingerprint for e in await plants.open_rows(world)}
     assert len(before) == 2
     await plants.run(world, "kaspi")

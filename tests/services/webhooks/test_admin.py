@@ -41,13 +41,13 @@ async def test_the_list_says_why(world: World) -> None:
     await world.receive(foreign)
     await world.receive(waits)
     await world.maintain()
-    found, cursor = await events.many(world.desk, EventFilter(), limit=200)
+    found, cursor = await events.many(world.ctx, EventFilter(), limit=200)
     assert cursor is None
     by_id = {view.event_id: view for view in found}
     assert by_id["evt_foreign"].state is E.FOREIGN
     assert "did not take" in by_id["evt_foreign"].why
     assert by_id["evt_waits"].state is E.PENDING
-    assert "attempt 1 of 12 failed: NotYet: No payment of ours" in by_id["evt_waits"].why
+    assert "attempt 1 of 12 failed: RetryLater: No payment of ours" in by_id["evt_waits"].why
     done = [view for view in found if view.state is E.DONE]
     assert {view.payment_id for view in done} == {payment_id}
 
@@ -58,7 +58,7 @@ async def test_pages_follow_each_other_and_filters_filter(world: World) -> None:
         await world.receive(sent[0] | {"id": f"evt_{number}"})
     seen, cursor = [], None
     for _ in range(10):
-        page, cursor = await events.many(world.desk, EventFilter(), limit=3, cursor=cursor)
+        page, cursor = await events.many(world.ctx, EventFilter(), limit=3, cursor=cursor)
         seen += [view.event_id for view in page]
         if cursor is None:
             break
@@ -67,7 +67,7 @@ async def test_pages_follow_each_other_and_filters_filter(world: World) -> None:
     await world.maintain()
 
     async def count(**wanted: object) -> int:
-        return len((await events.many(world.desk, EventFilter(**wanted), limit=200))[0])  # type: ignore[arg-type]
+        return len((await events.many(world.ctx, EventFilter(**wanted), limit=200))[0])  # type: ignore[arg-type]
 
     assert await count(type="payment_intent.*") == 8
     assert await count(type="payment_intent.succeeded") == 1
@@ -77,7 +77,7 @@ async def test_pages_follow_each_other_and_filters_filter(world: World) -> None:
     assert await count(since=world.now()) == 0
     assert await count(provider="kaspi") == 0
     with pytest.raises(Refused):
-        await events.many(world.desk, EventFilter(), limit=201)
+        await events.many(world.ctx, EventFilter(), limit=201)
 
 
 async def test_what_is_shown_hides_secrets_and_people(world: World) -> None:
@@ -85,7 +85,7 @@ async def test_what_is_shown_hides_secrets_and_people(world: World) -> None:
     event = next(e for e in sent if e["type"] == "charge.succeeded")
     text = json.dumps(event)
     await world.receive(event)
-    view, document = await events.one(world.desk, str(event["id"]))
+    view, document = await events.one(world.ctx, str(event["id"]))
     assert view.type == "charge.succeeded"
     shown = json.dumps(document, default=str)
     assert document["data"]["object"]["amount"] == 5000
@@ -96,7 +96,7 @@ async def test_what_is_shown_hides_secrets_and_people(world: World) -> None:
     assert "Әсел" not in json.dumps(document, ensure_ascii=False, default=str)
     assert "_secret_" not in shown
     with pytest.raises(NotFound):
-        await events.one(world.desk, "evt_none")
+        await events.one(world.ctx, "evt_none")
 
 
 def test_by_key_and_by_shape() -> None:
@@ -122,12 +122,12 @@ async def test_a_replay_applies_nothing_twice_and_is_in_the_audit(world: World) 
     await world.receive(event)
     await world.maintain()
     told = len(await world.rows(OutboxMessage))
-    dry = await events.replay_one(world.desk, str(event["id"]), CLERK, dry_run=True)
+    dry = await events.replay_one(world.ctx, str(event["id"]), CLERK, dry_run=True)
     assert dry.state is None
-    again = await events.replay_one(world.desk, str(event["id"]), CLERK, dry_run=False)
+    again = await events.replay_one(world.ctx, str(event["id"]), CLERK, dry_run=False)
     assert (again.before.state, again.state) == (E.DONE, E.DONE)
     assert len(await world.rows(OutboxMessage)) == told
-    async with world.desk.db.reading() as session:
+    async with world.ctx.db.reading() as session:
         actions = [(e.action, e.actor) for e in await audit.entries(session, payment_id)]
     assert [a for a, _ in actions].count("succeeded:moved") == 1
     assert actions[-1] == ("event_replayed", "aigerim")
@@ -137,18 +137,18 @@ async def test_the_dead_come_back(world: World) -> None:
     payment_id, sent = await paid(world)
     event = next(e for e in sent if e["type"] == "payment_intent.succeeded")
     await world.receive(event)
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         row = await session.get(WebhookEvent, (await world.rows(WebhookEvent))[0].id)
         assert row is not None
         row.state, row.attempts, row.last_error = E.DEAD, inbox.ATTEMPTS, "RuntimeError at x:1"
-    [view], _ = await events.many(world.desk, EventFilter(state=E.DEAD))
+    [view], _ = await events.many(world.ctx, EventFilter(state=E.DEAD))
     assert view.why == "given up after 12 attempts: RuntimeError at x:1"
     assert await world.maintain(), "maintain alone leaves it"
     [replayed] = await events.replay_many(
-        world.desk, EventFilter(state=E.DEAD), CLERK, limit=100, dry_run=False
+        world.ctx, EventFilter(state=E.DEAD), CLERK, limit=100, dry_run=False
     )
     assert replayed.state is E.DONE
-    async with world.desk.db.reading() as session:
-        from procomp_pay.storage.payments.repository import hold
+    async with world.ctx.db.reading() as session:
+        from procomp_pay.storage.payments.repository import load_payment
 
-        assert (await hold(session, payment_id, lock=False)).payment.status is PaymentStatus.COMPLETED
+        assert (await load_payment(session, payment_id)).payment.status is PaymentStatus.COMPLETED

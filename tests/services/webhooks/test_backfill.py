@@ -9,10 +9,10 @@ import pytest
 from procomp_pay.domain.errors import Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.providers.stripe.webhook_events import READERS
-from procomp_pay.services.webhooks import backfill as missed
+from procomp_pay.services.webhooks import backfill
 from procomp_pay.services.webhooks.backfill import fetch_missed
-from procomp_pay.storage.models.queues import Feed, WebhookEvent
-from procomp_pay.storage.webhooks import cursors as feeds
+from procomp_pay.storage.models.queues import EventCursor, WebhookEvent
+from procomp_pay.storage.webhooks import cursors
 from tests.services.conftest import World
 
 
@@ -23,18 +23,18 @@ async def paid(world: World) -> str:
 
 
 async def test_what_was_missed_is_fetched_and_handled_once(world: World) -> None:
-    assert await fetch_missed(world.desk) == 0, "nothing was started, nothing can be missed"
+    assert await fetch_missed(world.ctx) == 0, "nothing was started, nothing can be missed"
     world.later(60)
     payment_id = await paid(world)
-    assert await fetch_missed(world.desk) == 1
-    assert await fetch_missed(world.desk) is None, "not due: another process may have asked just now"
+    assert await fetch_missed(world.ctx) == 1
+    assert await fetch_missed(world.ctx) is None, "not due: another process may have asked just now"
     await world.maintain()
-    async with world.desk.db.reading() as session:
-        from procomp_pay.storage.payments.repository import hold
+    async with world.ctx.db.reading() as session:
+        from procomp_pay.storage.payments.repository import load_payment
 
-        assert (await hold(session, payment_id, lock=False)).payment.status is PaymentStatus.COMPLETED
+        assert (await load_payment(session, payment_id)).payment.status is PaymentStatus.COMPLETED
     world.later(60)
-    assert await fetch_missed(world.desk) == 0
+    assert await fetch_missed(world.ctx) == 0
     rows = await world.rows(WebhookEvent)
     assert {row.type for row in rows} <= set(READERS), "what nobody acts on is not fetched"
     assert len({row.event_id for row in rows}) == len(rows) == 1
@@ -45,18 +45,18 @@ async def test_what_came_by_webhook_is_not_fetched(world: World) -> None:
     for event in await world.events():
         await world.receive(event)
     stored = len(await world.rows(WebhookEvent))
-    assert await fetch_missed(world.desk) == 0
+    assert await fetch_missed(world.ctx) == 0
     assert len(await world.rows(WebhookEvent)) == stored
 
 
 async def test_a_crash_in_the_middle_skips_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read counts only when everything before it is in the inbox."""
-    monkeypatch.setattr(missed, "PIECE", timedelta(minutes=30))
-    monkeypatch.setattr(missed, "_SKEW", timedelta(minutes=5))
+    monkeypatch.setattr(backfill, "PIECE", timedelta(minutes=30))
+    monkeypatch.setattr(backfill, "_SKEW", timedelta(minutes=5))
     for _ in range(5):
         await paid(world)
         world.later(2000)
-    real, calls = missed._keep, 0
+    real, calls = backfill._keep, 0
 
     async def breaks(*arguments: object) -> int:
         nonlocal calls
@@ -65,13 +65,13 @@ async def test_a_crash_in_the_middle_skips_nothing(world: World, monkeypatch: py
             raise RuntimeError("the process dies here")
         return await real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(missed, "_keep", breaks)
+    monkeypatch.setattr(backfill, "_keep", breaks)
     with pytest.raises(RuntimeError):
-        await fetch_missed(world.desk)
+        await fetch_missed(world.ctx)
     half = len(await world.rows(WebhookEvent))
     assert 0 < half < 5
     world.later(60)
-    assert await fetch_missed(world.desk) == 5 - half
+    assert await fetch_missed(world.ctx) == 5 - half
     await world.maintain()
     assert {row.state for row in await world.rows(WebhookEvent)} == {"done"}
 
@@ -79,7 +79,7 @@ async def test_a_crash_in_the_middle_skips_nothing(world: World, monkeypatch: py
 async def test_pages_are_read_to_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         await paid(world)
-    provider = world.desk.providers.of(Channel.STRIPE_INTENT)
+    provider = world.ctx.providers.of(Channel.STRIPE_INTENT)
     real, asked = provider._ask, []  # type: ignore[attr-defined]
     listed = provider._client.v1.events.list_async  # type: ignore[attr-defined]
 
@@ -88,7 +88,7 @@ async def test_pages_are_read_to_the_end(world: World, monkeypatch: pytest.Monke
         return await listed({**params, "limit": 2})
 
     monkeypatch.setattr(provider._client.v1.events, "list_async", small)  # type: ignore[attr-defined]
-    assert await fetch_missed(world.desk) == 3
+    assert await fetch_missed(world.ctx) == 3
     assert real is not None
     assert len(asked) == 2
 
@@ -97,18 +97,18 @@ async def test_a_provider_that_is_down_is_asked_again(world: World) -> None:
     await paid(world)
     await world.fault("/v1/events", "status", status=503, times=None)
     with pytest.raises(Unavailable):
-        await fetch_missed(world.desk)
+        await fetch_missed(world.ctx)
     await world.no_faults()
     world.later(60)
-    assert await fetch_missed(world.desk) == 1
+    assert await fetch_missed(world.ctx) == 1
 
 
 async def test_a_process_that_died_while_reading_leaves_it_to_the_others(world: World) -> None:
     await paid(world)
-    async with world.desk.db.writing() as session:
-        assert await feeds.claim(session, missed.FEED, world.now(), lease_s=missed.LEASE_S)
-    assert await fetch_missed(world.desk) is None
-    world.later(missed.LEASE_S + 1)
-    assert await fetch_missed(world.desk) == 1
-    [feed] = await world.rows(Feed)
+    async with world.ctx.db.writing() as session:
+        assert await cursors.claim(session, backfill.FEED, world.now(), lease_s=backfill.LEASE_S)
+    assert await fetch_missed(world.ctx) is None
+    world.later(backfill.LEASE_S + 1)
+    assert await fetch_missed(world.ctx) == 1
+    [feed] = await world.rows(EventCursor)
     assert feed.read_until is not None

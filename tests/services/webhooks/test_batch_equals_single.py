@@ -12,9 +12,8 @@ import pytest
 from sqlalchemy import Table, insert, select
 
 from procomp_pay.domain.states import Channel
-from procomp_pay.services.context import Desk
-from procomp_pay.services.webhooks import batch as inbox_bulk
-from procomp_pay.services.webhooks import inbox
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.webhooks import batch, inbox
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA
 from tests.services.conftest import World
@@ -182,8 +181,8 @@ class Script:
         self.say((await self.of(opened.view.payment_id))["payment_intent.succeeded"])
 
 
-def at(desk: Desk, moment: datetime) -> Desk:
-    return replace(desk, clock=lambda: moment)
+def at(ctx: AppContext, moment: datetime) -> AppContext:
+    return replace(ctx, clock=lambda: moment)
 
 
 async def test_many_at_once_leave_the_books_that_each_alone_leaves(
@@ -194,16 +193,16 @@ async def test_many_at_once_leave_the_books_that_each_alone_leaves(
     for event in script.events:
         await world.receive(event)
     moment = world.now() + timedelta(seconds=1.234567)
-    desk = at(world.desk, moment)
-    before = await books(world.desk.db)
-    many = await inbox_bulk.handle_due(desk, limit=len(script.events))
+    ctx = at(world.ctx, moment)
+    before = await books(world.ctx.db)
+    many = await batch.handle_due(ctx, limit=len(script.events))
     assert len(many) == len(script.events)
     assert "one by one" not in caplog.text
-    at_once = comparable(await books(world.desk.db))
-    await restore(world.desk.db, before)
-    assert comparable(await books(world.desk.db)) == comparable(before)
-    while (await inbox.handle_next(desk)) is not None:
+    at_once = comparable(await books(world.ctx.db))
+    await restore(world.ctx.db, before)
+    assert comparable(await books(world.ctx.db)) == comparable(before)
+    while (await inbox.handle_next(ctx)) is not None:
         pass
-    alone = comparable(await books(world.desk.db))
+    alone = comparable(await books(world.ctx.db))
     for name, rows in alone.items():
         assert (set(at_once[name]) - set(rows), set(rows) - set(at_once[name])) == (set(), set()), name

@@ -14,13 +14,12 @@ from sqlmodel import select
 from procomp_pay.domain.errors import BadSignature, Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.stripe.webhook_events import READERS
-from procomp_pay.services.webhooks import batch as inbox_bulk
-from procomp_pay.services.webhooks import inbox
+from procomp_pay.services.webhooks import batch, inbox
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import refunds
-from procomp_pay.storage.payments.repository import hold
+from procomp_pay.storage.payments.repository import load_payment
 from tests.services.conftest import World
 
 S = PaymentStatus
@@ -36,7 +35,7 @@ async def an_event(world: World) -> tuple[bytes, dict[str, Any]]:
 
 async def refused(world: World, body: bytes, header: str | None, secrets: list[str] | None = None) -> None:
     with pytest.raises(BadSignature):
-        await inbox.receive_stripe(world.desk, body, header, secrets or [world.webhook_secret])
+        await inbox.receive_stripe(world.ctx, body, header, secrets or [world.webhook_secret])
     assert await world.rows(WebhookEvent) == []
 
 
@@ -66,14 +65,14 @@ async def test_signed_but_no_event(world: World) -> None:
         b'{"id":1,"type":"x","created":"y"}',
     ):
         with pytest.raises(Refused):
-            await inbox.receive_stripe(world.desk, body, world.signed(body), [world.webhook_secret])
+            await inbox.receive_stripe(world.ctx, body, world.signed(body), [world.webhook_secret])
     assert await world.rows(WebhookEvent) == []
 
 
 async def test_while_a_secret_rotates_both_hold(world: World) -> None:
     body, _ = await an_event(world)
     header = world.signed(body, secret="whsec_old")
-    assert await inbox.receive_stripe(world.desk, body, header, ["whsec_new", "whsec_old"])
+    assert await inbox.receive_stripe(world.ctx, body, header, ["whsec_new", "whsec_old"])
 
 
 async def test_stored_once_and_encrypted(world: World) -> None:
@@ -82,7 +81,7 @@ async def test_stored_once_and_encrypted(world: World) -> None:
     [row] = await world.rows(WebhookEvent)
     assert (row.event_id, row.state) == (event["id"], EventState.PENDING)
     assert "payment_intent" not in row.payload_enc
-    assert world.desk.keyring.unseal(row.payload_enc) == body
+    assert world.ctx.keyring.unseal(row.payload_enc) == body
 
 
 async def test_paid_by_webhook(world: World) -> None:
@@ -186,17 +185,17 @@ async def _a_whole_life(world: World) -> tuple[str, list[dict[str, Any]]]:
 
 async def _end_of(world: World, payment_id: str) -> dict[str, Any]:
     """Everything about a payment that the order of its events must not change."""
-    async with world.desk.db.reading() as session:
-        held = await hold(session, payment_id, lock=False)
+    async with world.ctx.db.reading() as session:
+        locked = await load_payment(session, payment_id)
         rows = [(r.amount, r.state) for r in await refunds.of_payment(session, payment_id)]
         told = await session.exec(select(OutboxMessage).where(OutboxMessage.payment_id == payment_id))
         topics = sorted({row.topic for row in told.all()} - {"payment.failed"})
-    assert held.participant is not None
-    detail = held.detail
+    assert locked.participant is not None
+    detail = locked.detail
     return {
-        "status": held.payment.status, "why": held.payment.failure_reason, "open": detail.provider_open,
+        "status": locked.payment.status, "why": locked.payment.failure_reason, "open": detail.provider_open,
         "refunded": detail.refunded_amount, "refunds": rows, "dispute": detail.dispute_state,
-        "place": (held.participant.status, held.participant.payment_id == payment_id), "topics": topics,
+        "place": (locked.participant.status, locked.participant.payment_id == payment_id), "topics": topics,
         "flags": (detail.is_late, detail.is_duplicate), "charge": detail.charge_id is not None,
     }  # fmt: skip
 
@@ -247,16 +246,16 @@ async def test_one_that_fails_while_it_is_written_takes_no_other_with_it(
     for number, (_, event) in enumerate(lives):
         mine = json.loads(json.dumps(event))
         await world.receive(mine | {"id": f"evt_{number}"})
-    real, calls = inbox_bulk.settle_in, 0
+    real, calls = batch.apply_event_in, 0
 
-    async def breaks(session: Any, desk: Any, fact: Any, held: Any = None) -> Any:
+    async def breaks(session: Any, ctx: Any, payment_event: Any, locked: Any = None) -> Any:
         nonlocal calls
         calls += 1
         if calls == 3:
             await session.exec(select(Payment).where(text("nonsense")))
-        return await real(session, desk, fact, held)
+        return await real(session, ctx, payment_event, locked)
 
-    monkeypatch.setattr(inbox_bulk, "settle_in", breaks)
+    monkeypatch.setattr(batch, "apply_event_in", breaks)
     done = await world.maintain()
     assert (done.events, done.events_failed) == (4, 0)
     assert {row.state for row in await world.rows(WebhookEvent)} == {EventState.DONE}
@@ -270,7 +269,7 @@ async def test_many_are_handled_in_one_transaction(world: World, caplog: pytest.
     for number in range(6):
         _, event = await an_event(world)
         await world.receive(event | {"id": f"evt_{number}"})
-    done = await inbox_bulk.handle_due(world.desk)
+    done = await batch.handle_due(world.ctx)
     assert [each.state for each in done] == [EventState.DONE] * 6
     assert len({row.handled_at for row in await world.rows(WebhookEvent)}) == 1
     assert "one by one" not in caplog.text

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from sqlmodel import col, delete
 
-from procomp_pay.domain.errors import NeedsPerson, Refused
-from procomp_pay.domain.events import Fact, News, ProviderIds
+from procomp_pay.domain.errors import ManualReviewRequired, Refused
+from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentMethod, PaymentStatus
 from procomp_pay.services.initiation.initiate import initiate
-from procomp_pay.services.initiation.request import Order
-from procomp_pay.services.kaspi_verification.verify import VerifyOrder, verify
-from procomp_pay.services.lifecycle.polling import look_after
+from procomp_pay.services.initiation.request import InitiateRequest
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
+from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.maintenance.run import one_pass
-from procomp_pay.services.refunds.create import RefundOrder, refund
-from procomp_pay.services.settlement.apply import settle_in
+from procomp_pay.services.refunds.create import RefundCommand, refund
+from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.webhooks.inbox import handle_next
 from procomp_pay.services.webhooks.kaspi_bill import BillAsk, check, keep_unreadable, pay, read_sum
 from procomp_pay.services.webhooks.kaspi_bill_account import Result
@@ -28,7 +28,7 @@ from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail, T
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from procomp_pay.storage.payments.repository import hold
+from procomp_pay.storage.payments.repository import lock_payment
 from tests.services.conftest import CLERK, World
 
 S = PaymentStatus
@@ -54,7 +54,7 @@ async def topics(world: World) -> list[str]:
 
 
 async def change(world: World, who: str, **values: Any) -> None:
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         row = await session.get(Participant, who)
         assert row is not None
         for name, value in values.items():
@@ -66,31 +66,31 @@ async def change(world: World, who: str, **values: Any) -> None:
 
 async def test_check_says_what_is_due_and_changes_nothing(world: World) -> None:
     who = await world.participant(full_name="Қайрат Нұрланов")
-    answer = await check(world.desk, ask(who, text="1.00"))  # the sum is a placeholder
+    answer = await check(world.ctx, ask(who, text="1.00"))  # the sum is a placeholder
     assert (answer.result, answer.money, answer.comment) == (Result.OK, FEE, "Almaty Open: Қайрат Н.")
     opened = await world.start(who)
     for typed in (str(opened.view.code), str(opened.view.code).lower().replace("-", "")):
-        assert (await check(world.desk, ask(typed))).result is Result.OK
+        assert (await check(world.ctx, ask(typed))).result is Result.OK
     assert await world.rows(WebhookEvent) == []
     assert len(await world.rows(Payment)) == 1
 
 
 async def test_check_refuses_what_pay_would_have_to_keep(world: World) -> None:
-    assert (await check(world.desk, ask("nobody"))).result is Result.NO_ACCOUNT
-    assert (await check(world.desk, ask(""))).result is Result.NO_ACCOUNT
+    assert (await check(world.ctx, ask("nobody"))).result is Result.NO_ACCOUNT
+    assert (await check(world.ctx, ask(""))).result is Result.NO_ACCOUNT
     gone = await world.participant(status=ParticipantStatus.CANCELLED)
-    assert (await check(world.desk, ask(gone))).result is Result.CANCELLED
+    assert (await check(world.ctx, ask(gone))).result is Result.CANCELLED
     paid = await world.participant(status=ParticipantStatus.PAID)
-    assert (await check(world.desk, ask(paid))).result is Result.PAID
+    assert (await check(world.ctx, ask(paid))).result is Result.PAID
     busy = await world.participant()
     opened = await world.start(busy)
     await world.phone(opened, "scan")
-    await look_after(world.desk, opened.view.payment_id)
-    assert (await check(world.desk, ask(busy))).result is Result.IN_PROGRESS
+    await poll_payment(world.ctx, opened.view.payment_id)
+    assert (await check(world.ctx, ask(busy))).result is Result.IN_PROGRESS
     feeless = await world.participant()
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         await session.exec(delete(TournamentFee).where(col(TournamentFee.tournament_id) == f"t-{feeless}"))
-    answer = await check(world.desk, ask(feeless))
+    answer = await check(world.ctx, ask(feeless))
     assert (answer.result, answer.money) == (Result.OTHER, None)
 
 
@@ -99,7 +99,7 @@ async def test_check_refuses_what_pay_would_have_to_keep(world: World) -> None:
 
 async def test_pay_settles_in_one_go_and_is_answered_the_same_for_ever(world: World) -> None:
     who = await world.participant()
-    first = await pay(world.desk, ask(who))
+    first = await pay(world.ctx, ask(who))
     assert (first.result, first.money) == (Result.OK, FEE)
     assert str(first.prv_txn).isdigit()
     assert len(str(first.prv_txn)) == 15
@@ -108,21 +108,21 @@ async def test_pay_settles_in_one_go_and_is_answered_the_same_for_ever(world: Wo
     assert payment.kaspi_transaction_id == "777000111"
     assert (await world.who(who)).payment_id == payment.id
     world.later(86_400)
-    assert await pay(world.desk, ask(who)) == first
-    assert await pay(world.desk, ask(who)) == first
+    assert await pay(world.ctx, ask(who)) == first
+    assert await pay(world.ctx, ask(who)) == first
     [row] = await world.rows(WebhookEvent)
     assert (row.state, row.payment_id, row.provider) == (EventState.DONE, payment.id, "kaspi_bill")
     assert "24000" not in row.payload_enc
     [number] = await world.rows(KaspiOperation)
     assert (number.operation_number, number.source) == ("777000111", "kaspi_bill")
     assert (await topics(world), await kinds(world)) == (["payment.received"], [])
-    assert await handle_next(world.desk) is None  # it is done: the inbox has no work with it
-    assert (await check(world.desk, ask(who))).result is Result.PAID
+    assert await handle_next(world.ctx) is None  # it is done: the inbox has no work with it
+    assert (await check(world.ctx, ask(who))).result is Result.PAID
 
 
 async def test_twenty_times_at_once_is_once(world: World, database_url: str) -> None:
     db2 = PaymentDatabaseService(database_url)
-    desks = [world.desk, replace(world.desk, db=db2)]
+    desks = [world.ctx, replace(world.ctx, db=db2)]
     who = await world.participant()
     try:
         answers = await asyncio.gather(*(pay(desks[n % 2], ask(who)) for n in range(20)))
@@ -135,7 +135,7 @@ async def test_twenty_times_at_once_is_once(world: World, database_url: str) -> 
 
 async def test_a_second_txn_id_is_real_money(world: World) -> None:
     who = await world.participant()
-    await asyncio.gather(*(pay(world.desk, ask(who, f"77700{n}")) for n in range(3)))
+    await asyncio.gather(*(pay(world.ctx, ask(who, f"77700{n}")) for n in range(3)))
     rows = await of(world, who)
     assert [payment.status for payment, _ in rows] == [S.COMPLETED] * 3
     assert sorted(detail.is_duplicate for _, detail in rows) == [False, True, True]
@@ -147,10 +147,10 @@ async def test_pay_beside_an_open_qr(world: World) -> None:
     """The QR cannot be recalled: if it is paid too, that is the second payment, and nothing is lost."""
     who = await world.participant()
     opened = await world.start(who)
-    await pay(world.desk, ask(str(opened.view.code)))
+    await pay(world.ctx, ask(str(opened.view.code)))
     assert await world.status(opened) is S.PENDING
     await world.phone(opened)
-    await one_pass(world.desk)
+    await one_pass(world.ctx)
     view = await world.view(opened)
     assert (view.status, view.is_duplicate) == (S.COMPLETED, True)
     assert await kinds(world) == ["DUPLICATE_PAYMENT"]
@@ -158,7 +158,7 @@ async def test_pay_beside_an_open_qr(world: World) -> None:
 
 async def test_another_amount_is_kept_for_a_person(world: World) -> None:
     who = await world.participant()
-    answer = await pay(world.desk, ask(who, text="23999.99"))
+    answer = await pay(world.ctx, ask(who, text="23999.99"))
     assert (answer.result, str(answer.money)) == (Result.OK, "23\u00a0999.99\u00a0KZT")
     [(payment, _)] = await of(world, who)
     assert payment.status is S.PENDING
@@ -166,25 +166,25 @@ async def test_another_amount_is_kept_for_a_person(world: World) -> None:
     [found] = await world.rows(Discrepancy)
     assert (found.kind, found.detail["provider"]) == ("AMOUNT_MISMATCH", "777000111")
     assert await topics(world) == ["alert.amount_mismatch"]
-    assert (await check(world.desk, ask(who))).result is Result.OTHER
-    with pytest.raises(NeedsPerson):
-        await initiate(world.desk, Order(who, PaymentMethod.KASPI_QR, Channel.KASPI_QR), CLERK)
+    assert (await check(world.ctx, ask(who))).result is Result.OTHER
+    with pytest.raises(ManualReviewRequired):
+        await initiate(world.ctx, InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_QR), CLERK)
     with pytest.raises(Refused, match="another amount came"):
-        await verify(world.desk, VerifyOrder(payment.id, "777000111"), CLERK)
-    order = VerifyOrder(
+        await verify(world.ctx, VerificationRequest(payment.id, "777000111"), CLERK)
+    order = VerificationRequest(
         payment.id, "777000111", money=Money.parse("23999.99", "KZT"), override=True, reason="a cent"
     )
-    assert (await verify(world.desk, order, CLERK)).status is S.COMPLETED
+    assert (await verify(world.ctx, order, CLERK)).status is S.COMPLETED
 
 
 async def test_a_payment_of_before_there_were_codes_is_paid_by_the_participant_s_id(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
-    async with world.desk.db.writing() as session:
-        (await hold(session, opened.view.payment_id)).detail.short_code = None
-    assert (await check(world.desk, ask(str(opened.view.code)))).result is Result.NO_ACCOUNT
-    assert (await check(world.desk, ask(who))).result is Result.OK
-    assert (await pay(world.desk, ask(who))).result is Result.OK
+    async with world.ctx.db.writing() as session:
+        (await lock_payment(session, opened.view.payment_id)).detail.short_code = None
+    assert (await check(world.ctx, ask(str(opened.view.code)))).result is Result.NO_ACCOUNT
+    assert (await check(world.ctx, ask(who))).result is Result.OK
+    assert (await pay(world.ctx, ask(who))).result is Result.OK
     assert (await world.who(who)).status is ParticipantStatus.PAID
 
 
@@ -192,14 +192,14 @@ async def test_a_payment_of_before_there_were_codes_is_paid_by_the_participant_s
 async def test_pay_is_never_refused_for_a_known_account(world: World, status: ParticipantStatus) -> None:
     who = await world.participant()
     await change(world, who, status=status)
-    assert (await pay(world.desk, ask(who))).result is Result.OK
+    assert (await pay(world.ctx, ask(who))).result is Result.OK
     [(payment, _)] = await of(world, who)
     assert payment.status is S.COMPLETED
 
 
 async def test_an_unknown_account_keeps_the_money_and_tells(world: World) -> None:
     for _ in range(3):
-        answer = await pay(world.desk, ask("nobody"))
+        answer = await pay(world.ctx, ask("nobody"))
         assert answer.result is Result.NO_ACCOUNT
     [row] = await world.rows(WebhookEvent)
     assert row.state is EventState.FOREIGN
@@ -208,21 +208,21 @@ async def test_an_unknown_account_keeps_the_money_and_tells(world: World) -> Non
     assert await topics(world) == ["alert.unapplied_money"]
     # the participant is there by now, and an operator replays it
     await world.participant(id="nobody")
-    async with world.desk.db.writing() as session:
+    async with world.ctx.db.writing() as session:
         again = await session.get(WebhookEvent, row.id)
         assert again is not None
         again.state, again.next_attempt_at = EventState.PENDING, world.now()
-    handled = await handle_next(world.desk)
+    handled = await handle_next(world.ctx)
     assert handled is not None
     assert handled.state is EventState.DONE
     assert (await world.who("nobody")).status is ParticipantStatus.PAID
-    assert (await pay(world.desk, ask("nobody"))).result is Result.NO_ACCOUNT  # the answer stays
+    assert (await pay(world.ctx, ask("nobody"))).result is Result.NO_ACCOUNT  # the answer stays
 
 
 async def test_one_txn_id_with_two_contents(world: World) -> None:
     one, two = await world.participant(), await world.participant()
-    first = await pay(world.desk, ask(one))
-    second = await pay(world.desk, ask(two))
+    first = await pay(world.ctx, ask(one))
+    second = await pay(world.ctx, ask(two))
     assert (second.result, second.prv_txn) == (first.result, first.prv_txn)
     assert await of(world, two) == []
     assert await kinds(world) == ["AMOUNT_MISMATCH"]
@@ -232,12 +232,12 @@ async def test_a_clerk_typed_the_number_before_kaspi_called(world: World) -> Non
     who = await world.participant()
     opened = await world.start(who)
     await world.fault("/r1", "cut_before", times=99)
-    await verify(world.desk, VerifyOrder(opened.view.payment_id, "777000111"), CLERK)
-    assert (await pay(world.desk, ask(who))).result is Result.OK
+    await verify(world.ctx, VerificationRequest(opened.view.payment_id, "777000111"), CLERK)
+    assert (await pay(world.ctx, ask(who))).result is Result.OK
     assert len(await of(world, who)) == 1  # the same money, once
     assert await kinds(world) == []
     other = await world.participant()
-    assert (await pay(world.desk, ask(other, "0777000111"))).result is Result.OK
+    assert (await pay(world.ctx, ask(other, "0777000111"))).result is Result.OK
     assert await kinds(world) == ["DUPLICATE_PAYMENT"]  # one number, two people: a person compares
 
 
@@ -245,15 +245,15 @@ async def test_a_clerk_and_kaspi_in_the_same_moment(world: World, database_url: 
     """The clerk's transaction is open when Kaspi calls: the money is counted once all the same."""
     who = await world.participant()
     opened = await world.start(who)
-    word = Fact(
-        opened.view.payment_id, News.SUCCEEDED, world.now(), CLERK.source, CLERK.name,
+    word = PaymentEvent(
+        opened.view.payment_id, EventType.SUCCEEDED, world.now(), CLERK.source, CLERK.name,
         ids=ProviderIds(kaspi_operation="777000111"),
     )  # fmt: skip
     db2 = PaymentDatabaseService(database_url)
     try:
         async with db2.writing() as session:
-            await settle_in(session, world.desk, word)
-            call = asyncio.create_task(pay(world.desk, ask(who)))
+            await apply_event_in(session, world.ctx, word)
+            call = asyncio.create_task(pay(world.ctx, ask(who)))
             await asyncio.sleep(0.5)
         assert (await call).result is Result.OK
     finally:
@@ -264,15 +264,15 @@ async def test_a_clerk_and_kaspi_in_the_same_moment(world: World, database_url: 
 
 async def test_bill_money_goes_back_by_hand(world: World) -> None:
     who = await world.participant()
-    await pay(world.desk, ask(who))
+    await pay(world.ctx, ask(who))
     [(payment, _)] = await of(world, who)
     with pytest.raises(Refused):
-        await refund(world.desk, RefundOrder(payment.id, "injured"), CLERK)
+        await refund(world.ctx, RefundCommand(payment.id, "injured"), CLERK)
 
 
 async def test_an_unreadable_pay_is_kept(world: World) -> None:
     for _ in range(2):
-        await keep_unreadable(world.desk, "command=pay&txn_id=\x00&account=p1\ud800")
+        await keep_unreadable(world.ctx, "command=pay&txn_id=\x00&account=p1\ud800")
     [row] = await world.rows(WebhookEvent)
     assert (row.type, row.state) == ("unreadable", EventState.FOREIGN)
     assert await topics(world) == ["alert.unapplied_money"]

@@ -37,7 +37,7 @@ def invoice(opened: Opening, status: str = "paid", **more: Any) -> bytes:
 
 async def receive(world: World, body: bytes, *times: str, signature: str | None = None) -> bool:
     given = [sign(body) if signature is None else signature]
-    return await receive_callback(world.desk, body, given, times, SECRET)
+    return await receive_callback(world.ctx, body, given, times, SECRET)
 
 
 async def test_paid_once_however_often_it_is_told(world: World) -> None:
@@ -90,10 +90,10 @@ NOT_SIGNED: list[list[str]] = [
 async def test_what_is_not_signed_is_not_kept(world: World) -> None:
     for signatures in NOT_SIGNED:
         with pytest.raises(BadSignature):
-            await receive_callback(world.desk, b"{}", signatures, [], SECRET)
+            await receive_callback(world.ctx, b"{}", signatures, [], SECRET)
     for secret in (None, ""):
         with pytest.raises(BadSignature, match="No secret"):
-            await receive_callback(world.desk, b"{}", [sign(b"{}")], [], secret)
+            await receive_callback(world.ctx, b"{}", [sign(b"{}")], [], secret)
     assert await world.rows(WebhookEvent) == []
 
 

@@ -10,13 +10,13 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.columns import Row
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.payments.batch import hold_many
+from procomp_pay.storage.payments.batch import lock_payments
 from tests.support.rows import NOW, a_detail, a_payment
 
 
 async def taken(db: PaymentDatabaseService, *payment_ids: str) -> set[str]:
     async with db.writing() as session:
-        return set((await hold_many(session, payment_ids)).held)
+        return set((await lock_payments(session, payment_ids)).locked)
 
 
 @pytest.mark.parametrize("table", [Payment, PaymentDetail, Participant])
@@ -48,10 +48,10 @@ async def test_a_participant_of_two_payments_is_left_to_be_looked_at_alone(
 
 async def test_what_was_changed_is_written_and_nothing_else(filled: PaymentDatabaseService) -> None:
     async with filled.writing() as session:
-        batch = await hold_many(session, ["pay1"])
-        held = batch.held["pay1"]
-        held.payment.status, held.payment.google_pay_id = PaymentStatus.COMPLETED, "ch_1"
-        held.detail.is_late, held.detail.completed_at = True, NOW
+        batch = await lock_payments(session, ["pay1"])
+        locked = batch.locked["pay1"]
+        locked.payment.status, locked.payment.google_pay_id = PaymentStatus.COMPLETED, "ch_1"
+        locked.detail.is_late, locked.detail.completed_at = True, NOW
         await batch.write(session)
     async with filled.reading() as session:
         payment, detail = await session.get_one(Payment, "pay1"), await session.get_one(PaymentDetail, "pay1")

@@ -13,16 +13,16 @@ from sqlmodel import select
 from procomp_pay.domain.errors import DatabaseUnavailable
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.queues import WebhookEvent
-from procomp_pay.storage.webhooks import intake as arrivals
-from procomp_pay.storage.webhooks.intake import Arrival, Arrivals
+from procomp_pay.storage.webhooks import intake
+from procomp_pay.storage.webhooks.intake import IncomingEvent, WebhookIntake
 
 NOW = datetime(2026, 5, 1, 9, 30, 0, 123456, tzinfo=UTC)
 
 
-def arrival(event_id: str, **changed: Any) -> Arrival:
+def arrival(event_id: str, **changed: Any) -> IncomingEvent:
     values = {"id": f"row-{event_id}", "provider": "stripe", "event_id": event_id, "type": "a.b",
               "payload_enc": "sealed", "occurred_at": 1795456615}  # fmt: skip
-    return Arrival(**(values | changed))
+    return IncomingEvent(**(values | changed))
 
 
 async def rows(db: PaymentDatabaseService) -> list[WebhookEvent]:
@@ -45,7 +45,7 @@ async def test_many_at_once_take_few_commits_and_twins_one_row(
 
     monkeypatch.setattr(db, "writing", counted)
     wanted = [arrival(f"evt_{n // 2}", id=f"row-{n}") for n in range(60)]
-    new = await asyncio.gather(*(db.arrivals.put(each, NOW) for each in wanted))
+    new = await asyncio.gather(*(db.intake.store(each, NOW) for each in wanted))
     assert new.count(True) == 30
     assert all(any(pair) and not all(pair) for pair in zip(new[::2], new[1::2], strict=True))
     assert commits <= 3
@@ -60,7 +60,7 @@ async def test_many_at_once_take_few_commits_and_twins_one_row(
 async def test_one_that_the_database_refuses_does_not_take_the_others(db: PaymentDatabaseService) -> None:
     bad = arrival("evt_bad", occurred_at=None)
     done = await asyncio.gather(
-        *(db.arrivals.put(each, NOW) for each in (arrival("evt_1"), bad, arrival("evt_2"))),
+        *(db.intake.store(each, NOW) for each in (arrival("evt_1"), bad, arrival("evt_2"))),
         return_exceptions=True,
     )
     assert (done[0], done[2]) == (True, True)
@@ -78,11 +78,11 @@ async def test_nobody_is_told_of_a_commit_that_was_none(
 
     monkeypatch.setattr(db, "writing", down)
     done = await asyncio.gather(
-        *(db.arrivals.put(arrival(f"evt_{n}"), NOW) for n in range(5)), return_exceptions=True
+        *(db.intake.store(arrival(f"evt_{n}"), NOW) for n in range(5)), return_exceptions=True
     )
     assert {type(each) for each in done} == {DatabaseUnavailable}
     monkeypatch.undo()
-    assert await db.arrivals.put(arrival("evt_0"), NOW) is True, "it goes on when the database is back"
+    assert await db.intake.store(arrival("evt_0"), NOW) is True, "it goes on when the database is back"
 
 
 async def test_waiting_is_bounded(db: PaymentDatabaseService, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,20 +96,20 @@ async def test_waiting_is_bounded(db: PaymentDatabaseService, monkeypatch: pytes
 
     real = db.writing
     monkeypatch.setattr(db, "writing", slow)
-    monkeypatch.setattr(arrivals, "WAIT_S", 0.1)
-    monkeypatch.setattr(arrivals, "_MOST_WAITING", 3)
-    first = asyncio.create_task(db.arrivals.put(arrival("evt_0"), NOW))
+    monkeypatch.setattr(intake, "WAIT_S", 0.1)
+    monkeypatch.setattr(intake, "_MOST_WAITING", 3)
+    first = asyncio.create_task(db.intake.store(arrival("evt_0"), NOW))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    others = [asyncio.create_task(db.arrivals.put(arrival(f"evt_{n}"), NOW)) for n in range(1, 6)]
+    others = [asyncio.create_task(db.intake.store(arrival(f"evt_{n}"), NOW)) for n in range(1, 6)]
     done = await asyncio.gather(first, *others, return_exceptions=True)
     assert all(isinstance(each, DatabaseUnavailable) for each in done), "503: send it again"
-    monkeypatch.setattr(arrivals, "WAIT_S", 15)
+    monkeypatch.setattr(intake, "WAIT_S", 15)
     hold.set()
-    assert await db.arrivals.put(arrival("evt_9"), NOW) is True
+    assert await db.intake.store(arrival("evt_9"), NOW) is True
     assert "evt_9" in {row.event_id for row in await rows(db)}
 
 
 async def test_a_new_way_in_needs_nothing(db: PaymentDatabaseService) -> None:
-    assert await Arrivals(db).put(arrival("evt_1"), NOW) is True
-    assert await Arrivals(db).put(arrival("evt_1", id="another"), NOW) is False
+    assert await WebhookIntake(db).store(arrival("evt_1"), NOW) is True
+    assert await WebhookIntake(db).store(arrival("evt_1", id="another"), NOW) is False

@@ -126,7 +126,7 @@ class QuickReader:
     def blocks(self) -> Iterator[LineBlock]:
         """The plain lines.
 
-        :raises NotPlain: read the file the ordinary way. :raises BadStatement: it holds a second table.
+        :raises NotPlain: read the file the ordinary way. :raises InvalidStatement: it holds a second table.
         """
         for block in self._table.blocks():
             self._step()
@@ -142,7 +142,7 @@ class QuickReader:
     def others(self) -> Iterator[StatementLine]:
         """What was set aside, in the file's order, by the ordinary reader.
 
-        :raises NotPlain: a line may stand twice. :raises BadStatement: the file ends in the middle of a line,
+        :raises NotPlain: a line may stand twice. :raises InvalidStatement: the file ends in the middle of a line,
             or was changed.
         """
         suspects = self._suspects()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO
 
-from procomp_pay.domain.errors import BadStatement, InvalidFile
+from procomp_pay.domain.errors import InvalidFile, InvalidStatement
 from procomp_pay.providers.statements.csv.blocks import Block, blocks
 from procomp_pay.providers.statements.layout.headers import Meaning
 from procomp_pay.providers.statements.layout.mapping_file import Mapped
@@ -76,13 +76,13 @@ class CsvTable:
     def check_whole(self, last: Row | None) -> int | None:
         """The last line, where it has no end and its last cell counts and could go on.
 
-        :raises BadStatement: the last line has no end and not all of its cells.
+        :raises InvalidStatement: the last line has no end and not all of its cells.
         """
         if self._seen.ends_clean or last is None:
             return None
         number, cells = last
         if len(cells) < len(self.layout.heads):
-            raise BadStatement(_CUT, next_step=EXPORT_AGAIN, line=number)
+            raise InvalidStatement(_CUT, next_step=EXPORT_AGAIN, line=number)
         self.notes.append("the last line has no line end: make sure that the file is whole")
         ends = {place: meaning for meaning, place in self.layout.columns.items()}.get(len(cells) - 1)
         if ends is None or ends in _MAY_BE_CUT:
@@ -104,9 +104,9 @@ class CsvTable:
             if max(map(len, seen), default=0) > max(map(len, widest), default=0):
                 widest = seen
         if not widest:
-            raise BadStatement("The file has nothing in it", next_step=EXPORT_AGAIN)
+            raise InvalidStatement("The file has nothing in it", next_step=EXPORT_AGAIN)
         if self._is_mojibake(widest):
-            raise BadStatement(
+            raise InvalidStatement(
                 "The text was read in a wrong encoding before it was saved: its letters are lost",
                 next_step=EXPORT_AGAIN,
             )
@@ -132,11 +132,11 @@ class CsvTable:
     def _prove_encoding(self) -> None:
         """Windows Cyrillic is believed only where known Cyrillic heads stand in it.
 
-        :raises BadStatement: nothing shows that the letters are the right ones.
+        :raises InvalidStatement: nothing shows that the letters are the right ones.
         """
         heads = [self.layout.heads[place] for place in self.layout.columns.values()]
         if self._seen.is_guess and (self.layout.provider == STRIPE or all(head.isascii() for head in heads)):
-            raise BadStatement(
+            raise InvalidStatement(
                 "The file is not UTF-8, and nothing shows which letters are meant",
                 next_step=f'{EXPORT_AGAIN}, or name the encoding in a mapping: encoding = "cp1251"',
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.providers.statements.layout.headers import Meaning, head_key
@@ -52,7 +52,7 @@ class Mapped:
     def layout(self, heads: tuple[str, ...], row: int) -> Layout | None:
         """The layout of a row of heads, ``None`` where not all of the mapping's columns stand in it.
 
-        :raises BadStatement: one of its heads stands there twice.
+        :raises InvalidStatement: one of its heads stands there twice.
         """
         keys = [head_key(head) for head in heads]
         columns: dict[Meaning, int] = {}
@@ -62,7 +62,7 @@ class Mapped:
             if not places:
                 return None
             if len(places) > 1:
-                raise BadStatement(
+                raise InvalidStatement(
                     f"The head “{head[:40]}” of the mapping stands {len(places)} times",
                     next_step="rename one of the columns in the file",
                     line=row,
@@ -89,7 +89,7 @@ class Mapped:
 def read_mapping(path: Path) -> Mapped:
     """Read a mapping file.
 
-    :raises BadStatement: it cannot be read, or says something that is not known or does not fit together.
+    :raises InvalidStatement: it cannot be read, or says something that is not known or does not fit together.
     """
     said = _parse(path)
     _only(said, (*_TEXTS, "columns", "types"), "setting")
@@ -139,8 +139,8 @@ def _parse(path: Path) -> dict[str, Any]:
         raise _wrong(f"it is no TOML: {str(error)[:120]}") from None
 
 
-def _wrong(why: str, next_step: str = "compare it with the example in the README") -> BadStatement:
-    return BadStatement(f"The mapping cannot be used: {why}", next_step=next_step)
+def _wrong(why: str, next_step: str = "compare it with the example in the README") -> InvalidStatement:
+    return InvalidStatement(f"The mapping cannot be used: {why}", next_step=next_step)
 
 
 def _only(table: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.money import Currency
 from procomp_pay.providers.statements.layout.headers import (
     KASPI_HEADS,
@@ -30,7 +30,7 @@ def recognise(
 ) -> Layout | None:
     """The layout whose heads stand in this row; ``None`` where it is no head of a statement.
 
-    :raises BadStatement: heads that are those of a statement, but cannot be told apart.
+    :raises InvalidStatement: heads that are those of a statement, but cannot be told apart.
     """
     heads = tuple(" ".join(cell.split()) for cell in cells)
     if sum(1 for head in heads if head) < 2:
@@ -91,10 +91,10 @@ def _columns(heads: tuple[str, ...], known: Heads, row: int) -> dict[Meaning, in
         raise two_columns(two, row) from None
 
 
-def two_columns(two: TwoColumnsError, row: int) -> BadStatement:
+def two_columns(two: TwoColumnsError, row: int) -> InvalidStatement:
     """Two heads for one meaning: nobody can tell which one counts."""
     both = " and ".join(f"“{head[:40]}”" for head in two.heads[:3])
-    return BadStatement(
+    return InvalidStatement(
         f"{both} could each be the {two.meaning} column",
         next_step=f"say which one counts: {WRITE_A_MAPPING}",
         line=row,

@@ -1,5 +1,5 @@
 """Letters to participants: what happened to their money, in Russian, Kazakh or English."""
 
-from procomp_pay.services.notifications.emails.email import write
+from procomp_pay.services.notifications.emails.email import render_email
 
-__all__ = ["write"]
+__all__ = ["render_email"]

@@ -26,7 +26,7 @@ _SIGNS = {Currency.KZT: "₸", Currency.USD: "$", Currency.EUR: "€", Currency.
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-class Speech:
+class Translation:
     """One language: ``en``, ``ru`` or ``kk``."""
 
     def __init__(self, language: str) -> None:

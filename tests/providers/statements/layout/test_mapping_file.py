@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from procomp_pay.domain.errors import BadStatement
+from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from tests.support.statement_files import read
@@ -91,7 +91,7 @@ def test_a_wrong_mapping_is_told_what_is_wrong(
     try_it: Callable[..., Path], before: str, after: str, word: str
 ) -> None:
     assert before in MAPPING
-    with pytest.raises(BadStatement) as caught:
+    with pytest.raises(InvalidStatement) as caught:
         read(try_it(FILE, "f.csv", "cp866"), mapping=try_it(MAPPING.replace(before, after)))
     assert word in caught.value.message
     assert caught.value.next_step
@@ -105,16 +105,16 @@ def test_a_mapping_that_is_none(try_it: Callable[..., Path], tmp_path: Path) -> 
         try_it("x" * 70_000, "long"),
         try_it("ю", "odd", encoding="cp1251"),
     ):
-        with pytest.raises(BadStatement, match="mapping cannot be used"):
+        with pytest.raises(InvalidStatement, match="mapping cannot be used"):
             read(file, mapping=mapping)
     only = try_it('[columns]\ndate = "Когда"\namount = "Сколько"\n')
-    with pytest.raises(BadStatement, match="neither a type nor an operation"):
+    with pytest.raises(InvalidStatement, match="neither a type nor an operation"):
         read(file, mapping=only)
-    with pytest.raises(BadStatement, match="is for statements of kaspi"):
+    with pytest.raises(InvalidStatement, match="is for statements of kaspi"):
         read(file, mapping=try_it(MAPPING), provider="stripe")
 
 
 def test_the_head_may_stand_twice_in_the_file(try_it: Callable[..., Path]) -> None:
     file = try_it(FILE.replace("Квитанция", "Когда"), "f.csv", "cp866")
-    with pytest.raises(BadStatement, match="stands 2 times"):
+    with pytest.raises(InvalidStatement, match="stands 2 times"):
         read(file, mapping=try_it(MAPPING.replace('operation = "Квитанция"\n', "")))
