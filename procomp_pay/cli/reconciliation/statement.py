@@ -111,7 +111,7 @@ def _document(file: Path, statement: Statement) -> dict[str, Any]:
         "layout": layout.name,
         "read_as": statement.kind,
         "head_line": layout.row,
-        "columns": layout.meanings,
+        "columns": layout.used,
         "ignored_columns": layout.ignored,
         "lines": tally.lines,
         "counts": {kind.value: count for kind, count in sorted(tally.counts.items())},
@@ -150,7 +150,7 @@ def _show(file: Path, statement: Statement) -> None:
     tally, layout = statement.tally, statement.layout
     mark = "!" if tally.needs_person else "✓"
     typer.echo(f"{mark} {clean(file.name)}: {clean(layout.name)}, {clean(statement.kind)}")
-    rows = [(meaning, f"“{clean(head)}”") for meaning, head in layout.meanings.items()]
+    rows = [(meaning, f"“{clean(head)}”") for meaning, head in layout.used.items()]
     rows += [("not used", ", ".join(clean(head) for head in layout.ignored))] if layout.ignored else []
     rows += [("period", _period(statement))]
     for each in tally.sums.values():

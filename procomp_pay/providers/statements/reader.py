@@ -21,13 +21,13 @@ from typing import Any, BinaryIO, cast
 
 from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.reconciliation.statement_line import NotPlain, StatementLine
-from procomp_pay.providers.statements.csv.fast_reader import QuickReader
+from procomp_pay.providers.statements.csv.fast_reader import FastReader
 from procomp_pay.providers.statements.csv.table import CsvTable
-from procomp_pay.providers.statements.first_pass import Known, first_pass
-from procomp_pay.providers.statements.layout.mapping_file import Mapped, read_mapping
+from procomp_pay.providers.statements.first_pass import FirstPassResult, first_pass
+from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping, read_mapping
 from procomp_pay.providers.statements.layout.model import PROVIDERS, Layout
 from procomp_pay.providers.statements.line_reader import LineReader
-from procomp_pay.providers.statements.summary import Tally
+from procomp_pay.providers.statements.summary import StatementSummary
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, Table, cannot_open
 from procomp_pay.providers.tabular.file_type import is_workbook
 
@@ -48,13 +48,13 @@ class Statement:
         self._table = table
         self._progress = progress
         self._stamp = _stamp(file)
-        self._looked: Known | None = None
+        self._looked: FirstPassResult | None = None
         self._passed = 0
         if looks:
             self._look_through()
-        self.tally = Tally(notes=list(table.notes))
+        self.tally = StatementSummary(notes=list(table.notes))
 
-    def _look_through(self) -> Known:
+    def _look_through(self) -> FirstPassResult:
         if self._looked is None:
             self._looked = first_pass(self._table, self._step)
             self._passed = self._table.bytes_total
@@ -89,7 +89,7 @@ class Statement:
 
     @property
     def rows(self) -> int:
-        """Rows below the head, of whatever sort."""
+        """Rows below the header, of whatever sort."""
         return self._look_through().rows
 
     @property
@@ -108,19 +108,19 @@ class Statement:
         :raises InvalidStatement: the file was changed meanwhile.
         """
         known = self._look_through()
-        self.tally = Tally(notes=list(self._table.notes))
+        self.tally = StatementSummary(notes=list(self._table.notes))
         yield from LineReader(self._table, known, self.tally, self._step)
         self._check_same()
 
-    def quick(self) -> QuickReader:
+    def quick(self) -> FastReader:
         """The lines the quick way, for one who judges nothing before the last of them.
 
         :raises NotPlain: iterate instead; a workbook always says so.
         """
         if not isinstance(self._table, CsvTable):
             raise NotPlain
-        self.tally = Tally(notes=list(self._table.notes))
-        return QuickReader(self._table, self.tally, self._step, self._check_same)
+        self.tally = StatementSummary(notes=list(self._table.notes))
+        return FastReader(self._table, self.tally, self._step, self._check_same)
 
     def _check_same(self) -> None:
         if _stamp(self._file) != self._stamp:
@@ -183,7 +183,7 @@ def open_statement(
         raise
 
 
-def _table(file: BinaryIO, provider: str | None, mapped: Mapped | None) -> Table:
+def _table(file: BinaryIO, provider: str | None, mapped: ColumnMapping | None) -> Table:
     about = os.fstat(file.fileno())
     if about.st_size == 0:
         raise InvalidStatement("The file is empty (0 bytes)", next_step=EXPORT_AGAIN)

@@ -39,7 +39,7 @@ class Rows(Protocol):
     kind: str
 
     def rows(self, broken: Broken) -> Iterator[Row]:
-        """The rows below the head with their 1-based numbers, from the start each time."""
+        """The rows below the header with their 1-based numbers, from the start each time."""
         ...
 
 
@@ -68,13 +68,13 @@ class Table(Rows, Protocol):
 
 
 def unknown(seen: Sequence[Sequence[str]], *, provider: str | None, mapping: str | None) -> InvalidStatement:
-    """None of the first rows is the head of a statement that we know."""
+    """None of the first rows is the header of a statement that we know."""
     rows = [[" ".join(cell.split()) for cell in row] for row in seen]
     widest = max(rows, key=lambda row: sum(1 for cell in row if cell), default=[])
-    found = ", ".join(f"“{head[:40]}”" for head in widest[:30] if head) or "none"
+    found = ", ".join(f"“{header[:40]}”" for header in widest[:30] if header) or "none"
     if mapping is not None:
-        said = f"No row has all the heads that the mapping {mapping} names"
-        step = "write the heads in the mapping as they stand in the file"
+        said = f"No row has all the headers that the mapping {mapping} names"
+        step = "write the headers in the mapping as they stand in the file"
     elif provider is not None:
         other = next((layout for layout in map(_anybodys, rows) if layout is not None), None)
         what = f"a {other.name} and " if other is not None else ""
@@ -83,7 +83,7 @@ def unknown(seen: Sequence[Sequence[str]], *, provider: str | None, mapping: str
     else:
         said = "This is no statement that we know"
         step = f"name whose it is with --provider kaspi or stripe, or {WRITE_A_MAPPING}"
-    return InvalidStatement(f"{said}. The heads found are: {found}", next_step=step)
+    return InvalidStatement(f"{said}. The headers found are: {found}", next_step=step)
 
 
 def _anybodys(row: Sequence[str]) -> Layout | None:
@@ -100,10 +100,10 @@ def cannot_open(path: Path, error: OSError) -> InvalidStatement:
     )
 
 
-def owner_of(above: Iterable[Sequence[Cell]]) -> str | None:
-    """The twelve digits; ``None`` where no row above the head names one, or two do.
+def find_owner(above: Iterable[Sequence[Cell]]) -> str | None:
+    """The twelve digits; ``None`` where no row above the header names one, or two do.
 
-    :param above: the rows above the head.
+    :param above: the rows above the header.
     """
     found: set[str] = set()
     for row in above:

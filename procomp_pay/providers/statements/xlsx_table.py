@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from procomp_pay.domain.errors import InvalidStatement
-from procomp_pay.providers.statements.layout.mapping_file import Mapped
+from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping
 from procomp_pay.providers.statements.layout.model import Layout
-from procomp_pay.providers.statements.layout.recognise import HEAD_WITHIN, recognise
-from procomp_pay.providers.statements.table import RULES, owner_of, unknown
+from procomp_pay.providers.statements.layout.recognise import HEADER_WITHIN, recognise
+from procomp_pay.providers.statements.table import RULES, find_owner, unknown
 from procomp_pay.providers.tabular.cells import Broken, Cell, Row
 from procomp_pay.providers.tabular.package import SAVE_AS_XLSX
 from procomp_pay.providers.tabular.workbook import Sheet, Workbook
@@ -22,7 +22,9 @@ class XlsxTable:
     :raises InvalidFile: damaged, protected, too large, an unknown layout, or two sheets with a statement.
     """
 
-    def __init__(self, file: BinaryIO, size: int, *, provider: str | None, mapped: Mapped | None) -> None:
+    def __init__(
+        self, file: BinaryIO, size: int, *, provider: str | None, mapped: ColumnMapping | None
+    ) -> None:
         self._file = file
         self.bytes_total = size
         self.notes: list[str] = []
@@ -51,13 +53,13 @@ class XlsxTable:
         self._rows_total = last[0] if last is not None else 0
 
     def rows(self, broken: Broken) -> Iterator[Row]:  # noqa: ARG002 - a workbook has no such rows
-        """The rows below the head."""
+        """The rows below the header."""
         for number, cells in self._book.rows(self._sheet):
             self._row = number
             if number > self.layout.row:
                 yield number, cells
 
-    def _recognise(self, provider: str | None, mapped: Mapped | None) -> tuple[Sheet, Layout]:
+    def _recognise(self, provider: str | None, mapped: ColumnMapping | None) -> tuple[Sheet, Layout]:
         found: list[tuple[Sheet, Layout]] = []
         seen: list[list[str]] = []
         for sheet in self._book.sheets:
@@ -72,7 +74,7 @@ class XlsxTable:
                 layout = recognise(cells, number, provider=provider, mapped=mapped)
                 if layout is not None:
                     found.append((sheet, layout))
-                    self.owner = owner_of(above)
+                    self.owner = find_owner(above)
                     break
                 seen.append(cells)
                 above.append(row)
@@ -88,6 +90,6 @@ class XlsxTable:
 
     def _top(self, sheet: Sheet) -> Iterator[tuple[int, list[Cell]]]:
         for number, cells in self._book.rows(sheet):
-            if number > HEAD_WITHIN:
+            if number > HEADER_WITHIN:
                 return
             yield number, cells

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.providers.tabular.cells import Broken
-from procomp_pay.providers.tabular.encoding import survey
+from procomp_pay.providers.tabular.encoding import scan_encoding
 from procomp_pay.providers.tabular.rules import FileRules
 
 #: The delimiters that are tried, the usual ones first.
@@ -25,25 +25,25 @@ class CsvFile:
 
     :param file: opened for reading bytes; its owner closes it.
     :param encoding: the encoding that the user named.
-    :raises InvalidFile: as :func:`~procomp_pay.providers.tabular.encoding.survey` does.
+    :raises InvalidFile: as :func:`~procomp_pay.providers.tabular.encoding.scan` does.
     """
 
     def __init__(self, file: BinaryIO, rules: FileRules, *, encoding: str | None = None) -> None:
         self._file = file
         self.rules = rules
-        self.survey = survey(file, rules, encoding=encoding)
+        self.scan = scan_encoding(file, rules, encoding=encoding)
         #: The delimiter of Excel's own first line ``sep=;``, where there is one.
         self.named_delimiter = self._sep_line()
 
     def open_text(self) -> io.TextIOWrapper:
         """Open the text at its start; detach it after use, or it closes the file."""
-        self._file.seek(self.survey.start)
-        return io.TextIOWrapper(self._file, encoding=self.survey.encoding, newline="")
+        self._file.seek(self.scan.start)
+        return io.TextIOWrapper(self._file, encoding=self.scan.encoding, newline="")
 
     def describe(self, delimiter: str) -> str:
         """Return what the file is read as: ``CSV (UTF-8, ;)``."""
         name = "tab" if delimiter == "\t" else delimiter
-        return f"CSV ({self.survey.encoding_name}, {name})"
+        return f"CSV ({self.scan.encoding_name}, {name})"
 
     def rows(self, delimiter: str, broken: Broken) -> Iterator[tuple[int, list[str]]]:
         """Yield rows with the 1-based line on which each begins. Empty lines are left out.

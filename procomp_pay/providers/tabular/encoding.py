@@ -22,12 +22,12 @@ _NAMES = {"kz1048": "Windows Cyrillic", "utf-16-le": "utf-16", "utf-16-be": "utf
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class EncodingScan:
     """Facts about a text file's bytes.
 
     :param encoding: Python's name. ``kz1048`` is Windows Cyrillic with or without Kazakh letters.
     :param start: the byte after the byte order marks; some programs write two.
-    :param is_guess: the encoding still has to be proven, by heads that are known words.
+    :param is_guess: the encoding still has to be proven, by headers that are known words.
     :param kazakh_is_unsure: the Kazakh letters could be those of another Cyrillic encoding (PTCP154).
     :param ends_clean: the last line has a line end.
     """
@@ -82,7 +82,7 @@ def not_text(rules: FileRules) -> InvalidFile:
     return InvalidFile("The file is no text: it has NUL bytes", next_step=_or_as_utf8(rules))
 
 
-def survey(file: BinaryIO, rules: FileRules, *, encoding: str | None = None) -> Survey:
+def scan_encoding(file: BinaryIO, rules: FileRules, *, encoding: str | None = None) -> EncodingScan:
     """Look through the whole file and leave it at its start.
 
     :param encoding: the encoding that the user named.
@@ -102,7 +102,7 @@ def survey(file: BinaryIO, rules: FileRules, *, encoding: str | None = None) -> 
         chosen, is_guess = check.result(given=encoding is not None, lines=lines)
         unsure = is_guess and check.kazakh_is_unsure
     file.seek(0)
-    return Survey(chosen, start, is_guess, unsure, lines.ends_clean)
+    return EncodingScan(chosen, start, is_guess, unsure, lines.ends_clean)
 
 
 def _by_mark(file: BinaryIO, given: str | None) -> tuple[str, int]:
@@ -206,7 +206,7 @@ class _Check:
         self._has_either = self._has_either or _EITHER.search(foreign) is not None
 
     def result(self, *, given: bool, lines: _Lines) -> tuple[str, bool]:
-        """Return the encoding, and whether known heads still have to prove it."""
+        """Return the encoding, and whether known headers still have to prove it."""
         again = self._rules.save_again
         if self._failed_at is None:
             try:

@@ -15,12 +15,19 @@ from pathlib import Path
 from procomp_pay.domain.errors import Refused
 from procomp_pay.providers.tabular.cells import MOST_COLUMNS, Unusable
 from procomp_pay.providers.tabular.csv_file import DELIMITERS, CsvFile, UnclosedQuote
-from procomp_pay.providers.tabular.encoding import Survey
+from procomp_pay.providers.tabular.encoding import EncodingScan
 from procomp_pay.providers.tabular.file_type import is_workbook
 from procomp_pay.providers.tabular.rules import FileRules
 from procomp_pay.providers.tabular.workbook import Sheet, Workbook
-from procomp_pay.services.registrations.columns import Column, columns_of, describe_other_line
-from procomp_pay.services.registrations.heads import HEAD_WITHIN, SAMPLE, Line, Table, as_text, find_heads
+from procomp_pay.services.registrations.columns import Column, describe_other_line, find_columns
+from procomp_pay.services.registrations.headers import (
+    HEADER_WITHIN,
+    SAMPLE,
+    Line,
+    Table,
+    as_text,
+    find_headers,
+)
 
 #: The largest file, in bytes.
 MOST_BYTES = 10_000_000
@@ -42,7 +49,7 @@ _RULES = FileRules(
 class RosterRow:
     """One line of the file.
 
-    :param line: its number in the file, from 1, the heads included.
+    :param line: its number in the file, from 1, the headers included.
     :param problem: why it cannot be read; then the rest is empty.
     :param other: what it is where it is not a participant: a total, a signature.
     """
@@ -60,8 +67,8 @@ class Roster:
     """The lines of a file.
 
     :param kind: what it was read as: ``CSV (UTF-8, ;)``.
-    :param used: the heads that were understood, by their meaning.
-    :param ignored: the heads of other columns.
+    :param used: the headers that were understood, by their meaning.
+    :param ignored: the headers of other columns.
     :param notes: facts about the file that the user should know.
     """
 
@@ -84,14 +91,14 @@ def read_roster(path: Path, sheet: str | None = None) -> Roster:
         book = Workbook(file, _RULES)
         chosen, notes = _choose(book, sheet)
         lines = (Line(number, cells) for number, cells in book.rows(chosen))
-        return _read(f"XLSX (sheet “{chosen.title}”)", find_heads(lines), notes, is_csv=False)
+        return _read(f"XLSX (sheet “{chosen.title}”)", find_headers(lines), notes, is_csv=False)
     if sheet is not None:
         raise Refused("A CSV file has no sheets", next_step="leave --sheet out")
     text = CsvFile(file, _RULES)
     delimiter = text.named_delimiter or _delimiter(text)
     with closing(_csv_lines(text, delimiter)) as lines:
-        table = find_heads(lines)
-        _prove_encoding(text.survey, table)
+        table = find_headers(lines)
+        _prove_encoding(text.scan, table)
         return _read(text.describe(delimiter), table, [], is_csv=True)
 
 
@@ -149,14 +156,14 @@ def _csv_lines(text: CsvFile, delimiter: str) -> Generator[Line, None, None]:
 
 
 def _delimiter(text: CsvFile) -> str:
-    """Return the delimiter with which most heads are understood, else the one seen most at the top."""
+    """Return the delimiter with which most headers are understood, else the one seen most at the top."""
 
     def judge(delimiter: str) -> tuple[int, int]:
         understood = width = 0
-        for line, _ in zip(_csv_lines(text, delimiter), range(HEAD_WITHIN), strict=False):
+        for line, _ in zip(_csv_lines(text, delimiter), range(HEADER_WITHIN), strict=False):
             width = max(width, len(line.cells))
             try:
-                understood = max(understood, len(columns_of(line.texts) or ()))
+                understood = max(understood, len(find_columns(line.texts) or ()))
             except Refused:
                 understood = max(understood, 2)
         return understood, width
@@ -164,16 +171,16 @@ def _delimiter(text: CsvFile) -> str:
     return max(DELIMITERS, key=judge)
 
 
-def _prove_encoding(survey: Survey, table: Table) -> None:
-    """Check that Windows Cyrillic has known Cyrillic heads, and Kazakh letters that cannot be others.
+def _prove_encoding(scan: EncodingScan, table: Table) -> None:
+    """Check that Windows Cyrillic has known Cyrillic headers, and Kazakh letters that cannot be others.
 
     :raises Refused: the letters could be others.
     """
-    if survey.is_guess and all(table.heads[place].isascii() for place in table.columns.values()):
+    if scan.is_guess and all(table.headers[place].isascii() for place in table.columns.values()):
         raise Refused(
             "The file is not UTF-8, and nothing shows which letters are meant", next_step=_SAVE_AGAIN
         )
-    if survey.kazakh_is_unsure:
+    if scan.kazakh_is_unsure:
         raise Refused(
             "The file is not UTF-8, and its Kazakh letters could be others (KZ-1048 or PTCP154)",
             next_step=_SAVE_AGAIN,
@@ -191,13 +198,13 @@ def _read(kind: str, table: Table, notes: list[str], *, is_csv: bool) -> Roster:
             )
         read.append(_roster_row(line, table, is_csv=is_csv))
     if not read:
-        raise Refused("The file has heads and no participant below them", next_step=SAMPLE)
+        raise Refused("The file has headers and no participant below them", next_step=SAMPLE)
     taken = set(table.columns.values())
     return Roster(
         rows=read,
         kind=kind,
-        used={column.value: table.heads[place] for column, place in table.columns.items()},
-        ignored=[head for place, head in enumerate(table.heads) if place not in taken and head],
+        used={column.value: table.headers[place] for column, place in table.columns.items()},
+        ignored=[header for place, header in enumerate(table.headers) if place not in taken and header],
         notes=notes,
     )
 
@@ -210,12 +217,12 @@ def _roster_row(line: Line, table: Table, *, is_csv: bool) -> RosterRow:
     if other is not None:
         name = next(text for text in texts if text.strip())
         return RosterRow(line.number, name, other=other)
-    width = len(table.heads)
+    width = len(table.headers)
     if is_csv and any(text.strip() for text in texts[width:]):
         filled = max(place for place, text in enumerate(texts, 1) if text.strip())
         return RosterRow(
             line.number,
-            problem=f"the line has {filled} cells and the head {width}: put a text with commas in quotes",
+            problem=f"the line has {filled} cells and the header {width}: put a text with commas in quotes",
         )
     for column, place in columns.items():
         cell = line.cells[place] if place < len(line.cells) else ""
@@ -238,10 +245,10 @@ def _roster_row(line: Line, table: Table, *, is_csv: bool) -> RosterRow:
 
 
 def _other_line(texts: list[str], table: Table) -> str | None:
-    """Return what a line is that is not a participant: a total, a signature, the heads again."""
+    """Return what a line is that is not a participant: a total, a signature, the headers again."""
     cells = [" ".join(text.split()) for text in texts]
-    if cells[: len(table.heads)] == table.heads[: len(cells)] and any(cells):
-        return "the heads again"
+    if cells[: len(table.headers)] == table.headers[: len(cells)] and any(cells):
+        return "the headers again"
     first = next((cell for cell in cells if cell), "")
     until_name = cells[: max(place for column, place in table.columns.items() if column in _NAMES) + 1]
     return next(filter(None, map(describe_other_line, [first, *until_name])), None)

@@ -56,7 +56,7 @@ def _layouts(draw: st.DrawFn) -> dict[str, Any]:
     columns = draw(st.permutations(sorted(_NAMES)))
     return {
         "columns": columns,
-        "heads": [draw(st.sampled_from(_NAMES[column])) for column in columns],
+        "headers": [draw(st.sampled_from(_NAMES[column])) for column in columns],
         "title": draw(st.integers(0, 5)),
         "decimal": draw(st.sampled_from([".", ","])),
         "thousands": draw(st.sampled_from(["", " ", "\u00a0", "'"])),
@@ -94,7 +94,7 @@ def test_what_is_written_in_any_layout_is_read_back(
     quoting = csv.QUOTE_ALL if layout["quoted"] else csv.QUOTE_MINIMAL
     writer = csv.writer(out, delimiter=layout["delimiter"], quoting=quoting)
     writer.writerows([["", "Отчёт"]] * layout["title"])
-    writer.writerow(layout["heads"])
+    writer.writerow(layout["headers"])
     writer.writerows([[_cell(line, column, layout) for column in layout["columns"]] for line in lines])
     path = tmp_path / "f"
     path.write_bytes(out.getvalue().encode(layout["encoding"]))

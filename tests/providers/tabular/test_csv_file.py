@@ -47,10 +47,10 @@ def test_byte_order_marks_are_no_text(marks: bytes, encoding: str) -> None:
 def test_kazakh_letters_are_told_from_those_of_another_encoding(
     text: str, encoding: str, unsure: bool
 ) -> None:
-    survey = CsvFile(
+    scan = CsvFile(
         io.BytesIO(f"{text};Асель Тестова, Болат Тестов, Жанна Петрова\n".encode(encoding)), RULES
-    ).survey
-    assert (survey.encoding, survey.is_guess, survey.kazakh_is_unsure) == ("kz1048", True, unsure)
+    ).scan
+    assert (scan.encoding, scan.is_guess, scan.kazakh_is_unsure) == ("kz1048", True, unsure)
 
 
 def test_all_kazakh_letters_of_windows_are_accepted() -> None:

@@ -55,18 +55,18 @@ def problems(roster: Roster) -> list[tuple[int, str]]:
     return [(row.line, row.problem) for row in roster.rows if row.problem]
 
 
-# Heads
+# HeaderNames
 
 
 @pytest.mark.parametrize(
-    "head",
+    "header",
     ["name,category,email", "ФИО,Категория,Почта", "Аты-жөні,Санат,Пошта",
      "Ф.И.О. участника,Весовая категория,E-mail", "Қатысушының аты-жөні,Жас санаты,Пошта",
      "FULL_NAME,Weight category,E-Mail address", "Толық аты,Салмақ санаты,Электрондық пошта",
      "Участник,Категория (вес),Эл. почта"],
 )  # fmt: skip
-def test_heads_are_found_in_three_languages(save: Any, head: str) -> None:
-    assert cells(read_roster(save(f"{head}\nҚайрат,-60,k@example.kz\n"))) == [
+def test_heads_are_found_in_three_languages(save: Any, header: str) -> None:
+    assert cells(read_roster(save(f"{header}\nҚайрат,-60,k@example.kz\n"))) == [
         (2, "Қайрат", "-60", "k@example.kz")
     ]
 
@@ -81,13 +81,13 @@ def test_columns_stand_in_any_order_and_others_are_named(save: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "line", "name"),
+    ("header", "line", "name"),
     [("Фамилия,Имя,Отчество", "Асанов,Қайрат,Ерланұлы", "Асанов Қайрат Ерланұлы"),
      ("Имя,Фамилия", "Қайрат,Асанов", "Асанов Қайрат"), ("Тегі,Аты", "Асанов,Қайрат", "Асанов Қайрат"),
      ("first name,last name", "Kairat,Asanov", "Asanov Kairat"), ("Имя,Клуб", "Қайрат,Барс", "Қайрат")],
 )  # fmt: skip
-def test_a_name_in_parts_is_put_together(save: Any, head: str, line: str, name: str) -> None:
-    assert read_roster(save(f"{head}\n{line}\n")).rows[0].name == name
+def test_a_name_in_parts_is_put_together(save: Any, header: str, line: str, name: str) -> None:
+    assert read_roster(save(f"{header}\n{line}\n")).rows[0].name == name
 
 
 def test_names_alone_are_enough_and_a_title_above_does_no_harm(save: Any) -> None:
@@ -139,7 +139,7 @@ def test_a_line_with_too_many_cells_is_bad_and_the_others_are_read(save: Any) ->
     roster = read_roster(save(HEAD + "Аида,,,,,\n"))
     assert cells(roster) == [(2, "Аида", "", "")]  # empty ones are no harm
     wide = read_roster(save(HEAD + "Асанов, Қайрат,-60,k@x.kz\nАида,,\n"))
-    assert problems(wide) == [(2, "the line has 4 cells and the head 3: put a text with commas in quotes")]
+    assert problems(wide) == [(2, "the line has 4 cells and the header 3: put a text with commas in quotes")]
     assert wide.rows[1] == RosterRow(3, "Аида")
 
 
@@ -381,7 +381,7 @@ def test_other_files_are_called_by_their_name(save: Any) -> None:
             read_roster(save(content))
 
 
-# Two rows of heads
+# Two rows of headers
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ def test_a_first_participant_is_no_second_row_of_heads(save: Any) -> None:
         (";TOTAL;2", "total"),        (";Количество участников: 2;", "total"),
         (";Тренер: Болатов Б.;", "signature"), ("Главный судья;_______;Ахметов", "signature"),
         (";Бас төреші ______;", "signature"), (";Judge: A. Smith;", "signature"), (";;Секретарь Иванова",
-         "signature"), (";Дата: 01.05.2026;", "signature"), ("№;ФИО;Категория", "heads again"),
+         "signature"), (";Дата: 01.05.2026;", "signature"), ("№;ФИО;Категория", "headers again"),
     ],
 )  # fmt: skip
 def test_totals_and_signatures_are_no_participants(save: Any, line: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""A CSV statement: its delimiter is the one with which its heads are known; its end may be cut."""
+"""A CSV statement: its delimiter is the one with which its headers are known; its end may be cut."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import BinaryIO
 
 from procomp_pay.domain.errors import InvalidFile, InvalidStatement
 from procomp_pay.providers.statements.csv.blocks import Block, blocks
-from procomp_pay.providers.statements.layout.headers import Meaning
-from procomp_pay.providers.statements.layout.mapping_file import Mapped
+from procomp_pay.providers.statements.layout.headers import ColumnRole
+from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping
 from procomp_pay.providers.statements.layout.model import STRIPE, Layout
-from procomp_pay.providers.statements.layout.recognise import HEAD_WITHIN, recognise
-from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, owner_of, unknown
+from procomp_pay.providers.statements.layout.recognise import HEADER_WITHIN, recognise
+from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, find_owner, unknown
 from procomp_pay.providers.tabular.cells import MOST_COLUMNS, Broken, Row, undo_wrong_decoding
 from procomp_pay.providers.tabular.csv_file import DELIMITERS, CsvFile
 
 #: What says so by itself if it was cut, or does not matter.
-_MAY_BE_CUT = (Meaning.DESCRIPTION, Meaning.TYPE, Meaning.STATUS, Meaning.CURRENCY)
+_MAY_BE_CUT = (ColumnRole.DESCRIPTION, ColumnRole.TYPE, ColumnRole.STATUS, ColumnRole.CURRENCY)
 _TWO_DECIMALS = re.compile(r"[.,]\d\d$", re.A)
 _CUT = "the file ends in the middle of this line: it was cut, and more lines may be missing"
 
@@ -30,12 +30,14 @@ class CsvTable:
     :raises InvalidFile: its encoding cannot be proven, or its layout is not known.
     """
 
-    def __init__(self, file: BinaryIO, size: int, *, provider: str | None, mapped: Mapped | None) -> None:
+    def __init__(
+        self, file: BinaryIO, size: int, *, provider: str | None, mapped: ColumnMapping | None
+    ) -> None:
         self._file = file
         self.bytes_total = size
         self.notes: list[str] = []
         self._csv = CsvFile(file, RULES, encoding=mapped.encoding if mapped else None)
-        self._seen = self._csv.survey
+        self._seen = self._csv.scan
         self._delimiter, self.layout = self._recognise(provider, mapped)
         self._prove_encoding()
         self.kind = self._csv.describe(self._delimiter)
@@ -50,7 +52,7 @@ class CsvTable:
         self._file.close()
 
     def rows(self, broken: Broken) -> Iterator[Row]:
-        """The rows below the head; one that cannot be split into cells is told to ``broken``."""
+        """The rows below the header; one that cannot be split into cells is told to ``broken``."""
         rows = self._csv.rows(self._delimiter, broken)
         for number, _ in rows:
             if number >= self.layout.row:
@@ -58,7 +60,7 @@ class CsvTable:
         return rows
 
     def blocks(self) -> Iterator[Block]:
-        """The rows below the head, many at a time.
+        """The rows below the header, many at a time.
 
         :raises NotPlain: only :meth:`rows` can split them.
         """
@@ -81,16 +83,16 @@ class CsvTable:
         if self._seen.ends_clean or last is None:
             return None
         number, cells = last
-        if len(cells) < len(self.layout.heads):
+        if len(cells) < len(self.layout.headers):
             raise InvalidStatement(_CUT, next_step=EXPORT_AGAIN, line=number)
         self.notes.append("the last line has no line end: make sure that the file is whole")
         ends = {place: meaning for meaning, place in self.layout.columns.items()}.get(len(cells) - 1)
         if ends is None or ends in _MAY_BE_CUT:
             return None
-        is_amount = ends in (Meaning.AMOUNT, Meaning.FEE, Meaning.NET)
+        is_amount = ends in (ColumnRole.AMOUNT, ColumnRole.FEE, ColumnRole.NET)
         return None if is_amount and _TWO_DECIMALS.search(str(cells[-1])) else number
 
-    def _recognise(self, provider: str | None, mapped: Mapped | None) -> tuple[str, Layout]:
+    def _recognise(self, provider: str | None, mapped: ColumnMapping | None) -> tuple[str, Layout]:
         given = (mapped.delimiter if mapped else None) or self._csv.named_delimiter
         widest: list[list[str]] = []
         for delimiter in (given,) if given else DELIMITERS:
@@ -98,7 +100,7 @@ class CsvTable:
             for number, cells in self._top(delimiter):
                 layout = recognise(cells, number, provider=provider, mapped=mapped)
                 if layout is not None:
-                    self.owner = owner_of(seen)
+                    self.owner = find_owner(seen)
                     return delimiter, layout
                 seen.append(cells)
             if max(map(len, seen), default=0) > max(map(len, widest), default=0):
@@ -116,13 +118,13 @@ class CsvTable:
         def ignore(_line: int, _why: str) -> None: ...
 
         try:
-            for number, row in islice(self._csv.rows(delimiter, ignore), HEAD_WITHIN):
+            for number, row in islice(self._csv.rows(delimiter, ignore), HEADER_WITHIN):
                 yield number, [str(cell) for cell in row[:MOST_COLUMNS]]
         except InvalidFile:
             return  # with another delimiter the quotation marks may fall elsewhere
 
     def _is_mojibake(self, rows: list[list[str]]) -> bool:
-        """Heads that turn into known ones once the wrong decoding is undone: ``РќРѕРјРµСЂ`` is ``Номер``."""
+        """HeaderNames that turn into known ones once the wrong decoding is undone: ``РќРѕРјРµСЂ`` is ``Номер``."""
         for row in rows:
             undone = undo_wrong_decoding(row)
             if undone is not None and recognise(undone, 0, provider=None, mapped=None) is not None:
@@ -130,12 +132,14 @@ class CsvTable:
         return False
 
     def _prove_encoding(self) -> None:
-        """Windows Cyrillic is believed only where known Cyrillic heads stand in it.
+        """Windows Cyrillic is believed only where known Cyrillic headers stand in it.
 
         :raises InvalidStatement: nothing shows that the letters are the right ones.
         """
-        heads = [self.layout.heads[place] for place in self.layout.columns.values()]
-        if self._seen.is_guess and (self.layout.provider == STRIPE or all(head.isascii() for head in heads)):
+        headers = [self.layout.headers[place] for place in self.layout.columns.values()]
+        if self._seen.is_guess and (
+            self.layout.provider == STRIPE or all(header.isascii() for header in headers)
+        ):
             raise InvalidStatement(
                 "The file is not UTF-8, and nothing shows which letters are meant",
                 next_step=f'{EXPORT_AGAIN}, or name the encoding in a mapping: encoding = "cp1251"',

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.providers.statements.layout.headers import head_key
+from procomp_pay.providers.statements.layout.headers import header_key
 
-#: A word as :func:`head_key` makes it, and the kind that it says.
+#: A word as :func:`header_key` makes it, and the kind that it says.
 Words = Mapping[str, LineKind]
 
 
 def _words(kind: LineKind, text: str) -> dict[str, LineKind]:
-    return {head_key(each): kind for each in text.split(",")}
+    return {header_key(each): kind for each in text.split(",")}
 
 
 KASPI_WORDS: Words = {
@@ -73,7 +73,7 @@ _UNDONE = _words(
 @lru_cache(maxsize=1024)
 def _key(text: str) -> str:
     """Files repeat a few words in every line."""
-    return head_key(text)
+    return header_key(text)
 
 
 def kind_of(text: str, words: Words) -> LineKind | None:
@@ -102,7 +102,7 @@ _TOTALS = ("итого", "всего", "барлығы", "жиыны", "жалп
 
 def is_total(text: str) -> bool:
     """Whether a line begins as a total does."""
-    key = head_key(text)
+    key = header_key(text)
     return any(key == word or key.startswith(f"{word} ") for word in _TOTALS)
 
 

@@ -24,7 +24,7 @@ _SERIALS = (Decimal(36526), Decimal(73415))
 _MOST_CACHED = 100_000
 
 
-class Moments:
+class TimestampReader:
     """Reads the date and time cells of one file. Quick: a day's midnight is worked out once.
 
     :param zone: of times that name none.
@@ -49,12 +49,12 @@ class Moments:
         """
         if type(day) is str:
             if clock is None:
-                head, tail = day[:10], day[10:]
+                header, tail = day[:10], day[10:]
             elif type(clock) is str:
-                head, tail = day, clock
+                header, tail = day, clock
             else:
                 return self._slowly(day, clock)
-            midnight = self._days.get(head)
+            midnight = self._days.get(header)
             if midnight is not None:
                 offset = self._times.get(tail)
                 if offset is not None:
@@ -94,8 +94,8 @@ class Moments:
         if not isinstance(day, str) or self._form is not None:
             return
         # a day of one digit would lend the time's first digit to the day
-        head = day if clock is not None else day[:10] if _SPLIT.fullmatch(day) else ""
-        if not head or ":" in head:
+        header = day if clock is not None else day[:10] if _SPLIT.fullmatch(day) else ""
+        if not header or ":" in header:
             return
         since = datetime.combine(naive.date(), time())
         around = {self._offset(since + timedelta(days=days)) for days in (-1, 0, 1)}
@@ -103,7 +103,7 @@ class Moments:
             return
         if len(self._days) >= _MOST_CACHED:
             self._days.clear()
-        self._days[head] = moment - (naive - since)
+        self._days[header] = moment - (naive - since)
 
     def _offset(self, naive: datetime) -> timedelta | None:
         return naive.replace(tzinfo=self._zone).utcoffset()

@@ -1,4 +1,4 @@
-"""Find the heads of a list of participants: below a title, in one row or in two."""
+"""Find the headers of a list of participants: below a title, in one row or in two."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from itertools import chain
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.providers.tabular.cells import Cell, Unusable, undo_wrong_decoding
-from procomp_pay.services.registrations.columns import Column, columns_of, count_heads, join_heads
+from procomp_pay.services.registrations.columns import Column, count_headers, find_columns, join_headers
 
 SAMPLE = "a file begins so: name,category,email"
-#: Above the heads may be a title.
-HEAD_WITHIN = 10
+#: Above the headers may be a title.
+HEADER_WITHIN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +39,21 @@ class Line:
 
 @dataclass(slots=True)
 class Table:
-    """The heads, and the rows below them.
+    """The headers, and the rows below them.
 
-    :param broken: lines above the heads that could not be split.
+    :param broken: lines above the headers that could not be split.
     """
 
-    heads: list[str]
+    headers: list[str]
     columns: dict[Column, int]
     rows: Iterator[Line]
     broken: list[Line]
 
 
-def find_heads(lines: Iterator[Line]) -> Table:
-    """Find the row of heads, or the two rows of them.
+def find_headers(lines: Iterator[Line]) -> Table:
+    """Find the row of headers, or the two rows of them.
 
-    :raises Refused: no row has a name column, or two heads mean the same.
+    :raises Refused: no row has a name column, or two headers mean the same.
     """
     seen: list[list[str]] = []
     broken: list[Line] = []
@@ -61,14 +61,14 @@ def find_heads(lines: Iterator[Line]) -> Table:
         if line.problem is not None:
             broken.append(line)
             continue
-        heads = _heads(line)
-        if not any(heads):
+        headers = _headers(line)
+        if not any(headers):
             continue
-        heads, columns = _below(seen[-1] if seen else [], heads)
+        headers, columns = _below(seen[-1] if seen else [], headers)
         if columns is not None:
-            return _with_second_row(Table(heads, columns, lines, broken))
-        seen.append(heads)
-        if len(seen) >= HEAD_WITHIN:
+            return _with_second_row(Table(headers, columns, lines, broken))
+        seen.append(headers)
+        if len(seen) >= HEADER_WITHIN:
             break
     if broken and not seen:
         raise Refused(f"Line {broken[0].number}: {broken[0].problem}", next_step=SAMPLE)
@@ -78,61 +78,61 @@ def find_heads(lines: Iterator[Line]) -> Table:
 
 
 def _no_names(seen: list[list[str]]) -> Refused:
-    undone = [undo_wrong_decoding(heads) for heads in seen]
-    if any(heads is not None and count_heads(heads) for heads in undone):
+    undone = [undo_wrong_decoding(headers) for headers in seen]
+    if any(headers is not None and count_headers(headers) for headers in undone):
         return Refused(
             "The text was read in a wrong encoding before it was saved: its letters are lost",
             next_step="save it again from the original, as CSV UTF-8 or XLSX",
         )
-    found = ", ".join(f"“{head[:40]}”" for head in seen[0][:20] if head)
+    found = ", ".join(f"“{header[:40]}”" for header in seen[0][:20] if header)
     return Refused(
-        f"No column with the participants' names was found. The heads are: {found}",
+        f"No column with the participants' names was found. The headers are: {found}",
         next_step="call the column “name”, “ФИО” or “Аты-жөні”, the others “category” and “email”",
     )
 
 
-def _heads(line: Line) -> list[str]:
+def _headers(line: Line) -> list[str]:
     return [" ".join(text.split()) for text in line.texts]
 
 
-def _below(above: list[str], heads: list[str]) -> tuple[list[str], dict[Column, int] | None]:
-    """Return heads below group titles: ``ФИО`` below ``Тренер`` is not the participant's name."""
+def _below(above: list[str], headers: list[str]) -> tuple[list[str], dict[Column, int] | None]:
+    """Return headers below group titles: ``ФИО`` below ``Тренер`` is not the participant's name."""
     if sum(1 for title in above if title) > 1:
-        joined = join_heads(above, heads, fill=count_heads(above) > 1)
-        columns = columns_of(joined) if count_heads(heads) else None
+        joined = join_headers(above, headers, fill=count_headers(above) > 1)
+        columns = find_columns(joined) if count_headers(headers) else None
         if columns is not None:
             return joined, columns
-    return heads, columns_of(heads)
+    return headers, find_columns(headers)
 
 
 def _with_second_row(table: Table) -> Table:
-    """Take in a second row of heads: below group titles, with hints in brackets, with numbers."""
+    """Take in a second row of headers: below group titles, with hints in brackets, with numbers."""
     for line in table.rows:
         if line.is_empty:
             continue
-        cells = _heads(line)
+        cells = _headers(line)
         joined = _joined(table, cells) if line.problem is None else None
         if joined is not None:
-            table.heads, table.columns = joined
-        elif line.problem is not None or not _is_below_heads(cells):
+            table.headers, table.columns = joined
+        elif line.problem is not None or not _explains_headers(cells):
             table.rows = chain([line], table.rows)
             break
     return table
 
 
 def _joined(table: Table, cells: list[str]) -> tuple[list[str], dict[Column, int]] | None:
-    """Return the heads of both rows; ``None`` where the second one is not heads."""
-    if not count_heads(cells):
+    """Return the headers of both rows; ``None`` where the second one is not headers."""
+    if not count_headers(cells):
         return None
-    heads = join_heads(table.heads, cells, fill=True)
-    columns = columns_of(heads)
-    if columns is None or not (len(columns) > len(table.columns) or columns_of(cells) is not None):
+    headers = join_headers(table.headers, cells, fill=True)
+    columns = find_columns(headers)
+    if columns is None or not (len(columns) > len(table.columns) or find_columns(cells) is not None):
         return None
-    return heads, columns
+    return headers, columns
 
 
-def _is_below_heads(cells: list[str]) -> bool:
-    """Return whether a row explains the heads: ``(полностью)``, or the columns' numbers 1, 2, 3."""
+def _explains_headers(cells: list[str]) -> bool:
+    """Return whether a row explains the headers: ``(полностью)``, or the columns' numbers 1, 2, 3."""
     filled = [cell for cell in cells if cell]
     if filled and all(cell.startswith("(") and cell.endswith(")") for cell in filled):
         return True
