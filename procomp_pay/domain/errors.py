@@ -40,8 +40,8 @@ class BadSignature(Refused):
     """The signature does not match: nothing of the request is stored."""
 
 
-class InvalidStatement(Refused):
-    """The statement or its mapping cannot be read with certainty: none of it is used.
+class InvalidFile(Refused):
+    """A CSV or XLSX file that cannot be read for certain: none of it is used.
 
     :param line: the 1-based line (CSV) or row (XLSX), if known.
     :param column: the header of the column, if known.
@@ -61,6 +61,10 @@ class InvalidStatement(Refused):
         super().__init__(text[:1].upper() + text[1:], next_step=next_step)
         self.line = line
         self.column = column
+
+
+class InvalidStatement(InvalidFile):
+    """A statement, or the mapping for it, that cannot be read for certain: none of it is used."""
 
 
 class Conflict(Refused):

@@ -12,7 +12,7 @@ import openpyxl
 
 from procomp_pay.domain.reconciliation.statement_line import StatementLine
 from procomp_pay.providers.statements.reader import open_statement
-from procomp_pay.providers.statements.summary import Tally
+from procomp_pay.providers.statements.summary import StatementSummary
 
 HEADS = [
     "#", "Номер заказа (ID/RRN)", "Адрес точки продаж", "Дата операции", "Время", "Дата учета операции",
@@ -27,7 +27,7 @@ Table = Sequence[Sequence[Any]]
 
 
 def kaspi(number: int = 1, **changes: Any) -> list[Any]:
-    """One line of Kaspi Pay's report; ``changes`` by head."""
+    """One line of Kaspi Pay's report; ``changes`` by header."""
     cells = dict(
         zip(
             HEADS,
@@ -46,7 +46,7 @@ def kaspi(number: int = 1, **changes: Any) -> list[Any]:
 
 
 def stripe(number: int = 1, **changes: Any) -> list[Any]:
-    """One line of Stripe's balance report; ``changes`` by head."""
+    """One line of Stripe's balance report; ``changes`` by header."""
     at = f"2026-10-01 07:0{number}:00"
     cells = dict(
         zip(
@@ -82,7 +82,7 @@ def workbook(sheets: dict[str, Table], path: Path, hidden: Iterable[str] = ()) -
     return path
 
 
-def read(path: Path, **how: Any) -> tuple[list[StatementLine], Tally]:
+def read(path: Path, **how: Any) -> tuple[list[StatementLine], StatementSummary]:
     """All lines and what was seen."""
     with open_statement(path, **how) as statement:
         return list(statement), statement.tally

@@ -106,7 +106,7 @@ def _document(file: Path, statement: Statement) -> dict[str, Any]:
         "layout": layout.name,
         "read_as": statement.kind,
         "head_line": layout.row,
-        "columns": layout.meanings,
+        "columns": layout.used,
         "ignored_columns": layout.ignored,
         "lines": tally.lines,
         "counts": {kind.value: count for kind, count in sorted(tally.counts.items())},
@@ -147,7 +147,7 @@ def _show(file: Path, statement: Statement) -> None:
     typer.echo(
         f"{mark} {console.clean(file.name)}: {console.clean(layout.name)}, {console.clean(statement.kind)}"
     )
-    rows = [(meaning, f"“{console.clean(head)}”") for meaning, head in layout.meanings.items()]
+    rows = [(meaning, f"“{console.clean(head)}”") for meaning, head in layout.used.items()]
     rows += (
         [("not used", ", ".join(console.clean(head) for head in layout.ignored))] if layout.ignored else []
     )

@@ -52,7 +52,7 @@ def add_tournament(
     from procomp_pay.domain.money import Money
     from procomp_pay.services.registrations import tournaments as use_cases
 
-    price, actor, begins = Money.parse(fee, currency), operator(acting), read_moment(starts)
+    price, actor, begins = Money.parse(fee, currency), operator(acting), _read_moment(starts)
     view = run_with_context(
         lambda ctx: use_cases.add_tournament(ctx, name, price, begins or ctx.clock(), actor)
     )
@@ -98,7 +98,7 @@ def tournament_fee(
 
     procomp-pay tournament fee TOURNAMENT --remove EUR
     """
-    refuse_options(tournament, amount, currency)
+    _refuse_options(tournament, amount, currency)
     if remove is not None and amount is not None:
         raise typer.BadParameter("either an amount to set, or --remove", param_hint="--remove")
     if amount is not None and currency is None:
@@ -131,7 +131,7 @@ def _change_fee(
 
     actor = operator(acting)
     price = None if amount is None else Money.parse(amount, currency)
-    known = price.currency if price else read_currency(currency)
+    known = price.currency if price else _read_currency(currency)
 
     async def work(ctx: AppContext) -> use_cases.FeeChange:
         found = await use_cases.find_tournament(ctx, tournament)
@@ -274,7 +274,7 @@ def import_participants(
         raise typer.Exit(3)
 
 
-def read_moment(text: str | None) -> datetime | None:
+def _read_moment(text: str | None) -> datetime | None:
     """A time as it is typed; without a zone it is Almaty's."""
     from datetime import datetime
     from zoneinfo import ZoneInfo
@@ -292,7 +292,7 @@ def read_moment(text: str | None) -> datetime | None:
     return read.replace(tzinfo=ZoneInfo("Asia/Almaty")) if read.tzinfo is None else read
 
 
-def read_currency(text: str) -> Currency:
+def _read_currency(text: str) -> Currency:
     from procomp_pay.domain.money import Currency
 
     try:
@@ -303,7 +303,7 @@ def read_currency(text: str) -> Currency:
         ) from None
 
 
-def refuse_options(*arguments: str | None) -> None:
+def _refuse_options(*arguments: str | None) -> None:
     """Unknown options come in as arguments here; only a number may begin with a dash."""
     for text in arguments:
         if text and text.startswith("-") and not text[1:2].isdigit():

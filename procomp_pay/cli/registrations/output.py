@@ -126,6 +126,7 @@ def import_document(roster: Roster, report: ImportReport) -> dict[str, Any]:
         "read_as": roster.kind,
         "columns": roster.used,
         "ignored_columns": roster.ignored,
+        "notes": roster.notes,
     }
 
 
@@ -136,8 +137,10 @@ def show_import(roster: Roster, report: ImportReport) -> None:
         console.err().print(
             f"[dim]ignored columns: {', '.join(f'“{console.safe(each)}”' for each in roster.ignored)}[/]"
         )
+    for note in roster.notes:
+        console.err().print(f"[dim]{console.safe(note)}[/]")
     _remarks("Bad lines", "red", report.problems, _MOST_PROBLEMS)
-    _remarks("Skipped: nobody is registered twice", "yellow", report.skipped, _MOST_SKIPPED)
+    _remarks("Skipped: registered already, or not a participant", "yellow", report.skipped, _MOST_SKIPPED)
     console.out().print(_verdict(report))
     for step in _next_steps(report):
         console.err().print(f"[dim]→ {step}[/]", soft_wrap=True)

@@ -18,8 +18,8 @@ LAST_BUCKET = 255
 MOST = 100_000
 
 
-class Suspects:
-    """First pass: which keys may stand twice. Hashes alone are kept, so a suspect need not be guilty."""
+class RepeatedKeys:
+    """First pass: which keys may stand twice. LineHashes alone are kept, so a suspect need not be guilty."""
 
     def __init__(self) -> None:
         #: Whoever fills them puts a hash into the one that its last bits say.
@@ -51,7 +51,7 @@ _AT_A_TIME = 250_000
 _HELD = 1 << 17
 
 
-class Hashes:
+class LineHashes:
     """A hash for each of a file's lines: eight bytes, on the disk, so that memory does not grow with it."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ def repeated(hashes: Iterable[int]) -> frozenset[int]:
     return frozenset(each for each, count in Counter(hashes).items() if count > 1)
 
 
-class Repeats:
+class SeenLines:
     """Second pass: whether a line is one that came before. Asked of suspects alone."""
 
     def __init__(self) -> None:

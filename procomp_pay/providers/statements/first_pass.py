@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from procomp_pay.domain.errors import InvalidStatement
-from procomp_pay.providers.statements.duplicates import LAST_BUCKET, Suspects
-from procomp_pay.providers.statements.layout.cells import Cell, CellError, decimal_mark, read_number
-from procomp_pay.providers.statements.layout.headers import Meaning, head_key
+from procomp_pay.providers.statements.duplicates import LAST_BUCKET, RepeatedKeys
+from procomp_pay.providers.statements.layout.cells import CellError, decimal_mark, read_number
+from procomp_pay.providers.statements.layout.headers import ColumnRole, header_key
 from procomp_pay.providers.statements.layout.model import STRIPE, Layout
 from procomp_pay.providers.statements.layout.recognise import recognise
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, Table
+from procomp_pay.providers.tabular.cells import Cell
 
 MOST_AMOUNTS = 10_000
 #: A progress bar is told once in so many lines; a power of two.
@@ -19,10 +20,10 @@ STEP = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class FirstPassResult:
     """What the first pass found.
 
-    :param rows: all rows below the head.
+    :param rows: all rows below the header.
     :param mark: the decimal mark that the amounts agree on; ``None`` where they show none, or two.
     :param suspects: hashes of the keys that may stand twice.
     :param unsure_line: the last line, where it may be cut.
@@ -38,24 +39,24 @@ class _Types(dict[Cell, int]):
     """A hash for each type word, equal for words that mean the same; each is worked out once."""
 
     def __missing__(self, cell: Cell) -> int:
-        hashed = hash(head_key(cell)) if isinstance(cell, str) else 0
+        hashed = hash(header_key(cell)) if isinstance(cell, str) else 0
         if len(self) < MOST_AMOUNTS:
             self[cell] = hashed
         return hashed
 
 
-class Keys:
+class LineKeys:
     """The hash of what names a line: its own id, or the operation's number and type."""
 
     def __init__(self, layout: Layout) -> None:
         columns = layout.columns
-        own = columns.get(Meaning.ID)
-        self.place = columns.get(Meaning.OPERATION) if own is None else own
-        self.type_place = columns.get(Meaning.TYPE, 0) if own is None else 0
-        self.types = _Types() if own is None and Meaning.TYPE in columns else None
+        own = columns.get(ColumnRole.ID)
+        self.place = columns.get(ColumnRole.OPERATION) if own is None else own
+        self.type_place = columns.get(ColumnRole.TYPE, 0) if own is None else 0
+        self.types = _Types() if own is None and ColumnRole.TYPE in columns else None
 
     def hashed(self, row: Sequence[Cell]) -> int | None:
-        """``None`` where the line has no number. The row must be as wide as the head."""
+        """``None`` where the line has no number. The row must be as wide as the header."""
         if self.place is None or not row[self.place]:
             return None
         cell = row[self.place]
@@ -67,17 +68,17 @@ class Keys:
         return hash(cell) if self.types is None else hash(cell) ^ self.types[row[self.type_place]]
 
 
-def first_pass(table: Table, step: Callable[[], None]) -> Known:
+def first_pass(table: Table, step: Callable[[], None]) -> FirstPassResult:
     """
     :param step: called now and then, for a progress bar.
-    :raises InvalidStatement: the file ends in the middle of a line, holds a second table, or is two
-    files in one.
+    :raises InvalidStatement: the file ends in the middle of a line, holds a second table, or is two files
+    in one.
     """
     layout = table.layout
-    keys, suspects = Keys(layout), Suspects()
+    keys, suspects = LineKeys(layout), RepeatedKeys()
     hash_of, buckets = keys.hashed, suspects.buckets
     amounts: set[Cell] = set()
-    amount_at, width, count = layout.columns[Meaning.AMOUNT], len(layout.heads), 0
+    amount_at, width, count = layout.columns[ColumnRole.AMOUNT], len(layout.headers), 0
     number, row = 0, None
     for number, row in table.rows(_ignore):
         if not number % STEP:
@@ -87,15 +88,15 @@ def first_pass(table: Table, step: Callable[[], None]) -> Known:
             continue
         if row[amount_at] not in amounts and len(amounts) < MOST_AMOUNTS:
             amounts.add(row[amount_at])
-            look_at_amount(row, number, layout)
+            check_amount_row(row, number, layout)
         hashed = hash_of(row)
         if hashed is not None:
             buckets[hashed & LAST_BUCKET].append(hashed)
     unsure = table.check_whole(None if row is None else (number, row))
-    return Known(count, mark_of(amounts, layout), suspects.found(), unsure)
+    return FirstPassResult(count, find_decimal_mark(amounts, layout), suspects.found(), unsure)
 
 
-def mark_of(amounts: set[Cell], layout: Layout) -> str | None:
+def find_decimal_mark(amounts: set[Cell], layout: Layout) -> str | None:
     marks = {decimal_mark(amount) for amount in amounts if isinstance(amount, str)} - {None}
     if layout.decimal is not None or len(marks) == 1:
         return layout.decimal or marks.pop()
@@ -107,13 +108,13 @@ def _ignore(_line: int, _why: str) -> None:
     """The second pass tells it."""
 
 
-def look_at_amount(row: Sequence[Cell], number: int, layout: Layout) -> None:
-    """The same head again does no harm; another one means other columns from there on."""
-    amount = row[layout.columns[Meaning.AMOUNT]]
+def check_amount_row(row: Sequence[Cell], number: int, layout: Layout) -> None:
+    """The same header again does no harm; another one means other columns from there on."""
+    amount = row[layout.columns[ColumnRole.AMOUNT]]
     if not isinstance(amount, str) or any(c.isdigit() for c in amount):
         return
     texts = [cell if isinstance(cell, str) else "" for cell in row]
-    if is_head_again(texts, layout):
+    if is_repeated_header(texts, layout):
         return
     if recognise(texts, number, provider=layout.provider, mapped=None) is not None:
         raise InvalidStatement(
@@ -121,7 +122,7 @@ def look_at_amount(row: Sequence[Cell], number: int, layout: Layout) -> None:
         )
 
 
-def is_head_again(texts: Sequence[str], layout: Layout) -> bool:
-    """Return whether a row repeats the header."""
+def is_repeated_header(texts: Sequence[str], layout: Layout) -> bool:
+    """Whether a row is the header once more."""
     again = tuple(" ".join(text.split()) for text in texts)
-    return again[: len(layout.heads)] == layout.heads[: len(again)] and any(again)
+    return again[: len(layout.headers)] == layout.headers[: len(again)] and any(again)

@@ -21,15 +21,15 @@ from typing import Any, BinaryIO, cast
 
 from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.reconciliation.statement_line import NotPlain, StatementLine
-from procomp_pay.providers.statements.csv.fast_reader import QuickReader
+from procomp_pay.providers.statements.csv.fast_reader import FastReader
 from procomp_pay.providers.statements.csv.table import CsvTable
-from procomp_pay.providers.statements.first_pass import Known, first_pass
-from procomp_pay.providers.statements.layout.mapping_file import Mapped, read_mapping
+from procomp_pay.providers.statements.first_pass import FirstPassResult, first_pass
+from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping, read_mapping
 from procomp_pay.providers.statements.layout.model import PROVIDERS, Layout
 from procomp_pay.providers.statements.line_reader import LineReader
-from procomp_pay.providers.statements.summary import Tally
-from procomp_pay.providers.statements.table import EXPORT_AGAIN, Table, cannot_open
-from procomp_pay.providers.statements.xlsx.safety import SAVE_AGAIN
+from procomp_pay.providers.statements.summary import StatementSummary
+from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, Table, cannot_open
+from procomp_pay.providers.tabular.file_type import is_workbook
 
 #: Told how far the reading has come: bytes done and bytes of all; a CSV is gone through twice.
 Progress = Callable[[int, int], None]
@@ -48,13 +48,13 @@ class Statement:
         self._table = table
         self._progress = progress
         self._stamp = _stamp(file)
-        self._looked: Known | None = None
+        self._looked: FirstPassResult | None = None
         self._passed = 0
         if looks:
             self._look_through()
-        self.tally = Tally(notes=list(table.notes))
+        self.tally = StatementSummary(notes=list(table.notes))
 
-    def _look_through(self) -> Known:
+    def _look_through(self) -> FirstPassResult:
         if self._looked is None:
             self._looked = first_pass(self._table, self._step)
             self._passed = self._table.bytes_total
@@ -77,7 +77,7 @@ class Statement:
 
     @property
     def kind(self) -> str:
-        """Return how the file was read, such as ``CSV (UTF-8, ;)``."""
+        """What the file was read as: ``CSV (UTF-8, ;)``."""
         return self._table.kind
 
     @property
@@ -89,7 +89,7 @@ class Statement:
 
     @property
     def rows(self) -> int:
-        """Rows below the head, of whatever sort."""
+        """Rows below the header, of whatever sort."""
         return self._look_through().rows
 
     @property
@@ -99,7 +99,7 @@ class Statement:
 
     @property
     def bytes_read(self) -> int:
-        """Return how far the present iteration has come, in bytes."""
+        """How far the present iteration has come."""
         return self._table.bytes_read
 
     def __iter__(self) -> Iterator[StatementLine]:
@@ -108,19 +108,19 @@ class Statement:
         :raises InvalidStatement: the file was changed meanwhile.
         """
         known = self._look_through()
-        self.tally = Tally(notes=list(self._table.notes))
+        self.tally = StatementSummary(notes=list(self._table.notes))
         yield from LineReader(self._table, known, self.tally, self._step)
         self._check_same()
 
-    def quick(self) -> QuickReader:
+    def quick(self) -> FastReader:
         """The lines the quick way, for one who judges nothing before the last of them.
 
         :raises NotPlain: iterate instead; a workbook always says so.
         """
         if not isinstance(self._table, CsvTable):
             raise NotPlain
-        self.tally = Tally(notes=list(self._table.notes))
-        return QuickReader(self._table, self.tally, self._step, self._check_same)
+        self.tally = StatementSummary(notes=list(self._table.notes))
+        return FastReader(self._table, self.tally, self._step, self._check_same)
 
     def _check_same(self) -> None:
         if _stamp(self._file) != self._stamp:
@@ -183,13 +183,13 @@ def open_statement(
         raise
 
 
-def _table(file: BinaryIO, provider: str | None, mapped: Mapped | None) -> Table:
+def _table(file: BinaryIO, provider: str | None, mapped: ColumnMapping | None) -> Table:
     about = os.fstat(file.fileno())
     if about.st_size == 0:
         raise InvalidStatement("The file is empty (0 bytes)", next_step=EXPORT_AGAIN)
-    if is_workbook(file):
+    if is_workbook(file, RULES):
         # a workbook's parser is loaded for a workbook alone
-        from procomp_pay.providers.statements.xlsx.table import XlsxTable
+        from procomp_pay.providers.statements.xlsx_table import XlsxTable
 
         return XlsxTable(file, about.st_size, provider=provider, mapped=mapped)
     return CsvTable(file, about.st_size, provider=provider, mapped=mapped)
@@ -198,57 +198,3 @@ def _table(file: BinaryIO, provider: str | None, mapped: Mapped | None) -> Table
 def _stamp(file: BinaryIO) -> tuple[int, int]:
     about = os.fstat(file.fileno())
     return about.st_size, about.st_mtime_ns
-
-
-_LOOKED_AT = 4096
-
-
-_OLE_LOOKED_AT = 1_000_000
-
-
-_PROTECTED = "EncryptedPackage".encode("utf-16-le")
-
-
-_REPORT = "export the report of operations from Kaspi Pay as XLSX or CSV"
-
-
-def is_workbook(file: BinaryIO) -> bool:
-    """Return whether the file is a ZIP, as XLSX is; anything else is read as text. Rewind the file.
-
-    :raises InvalidStatement: it is something else, and is called by its name.
-    """
-    start = file.read(_LOOKED_AT)
-    file.seek(0)
-    if start.startswith(b"\xd0\xcf\x11\xe0"):
-        raise _old_or_protected(file)
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
-    lower = text[:200].lower()
-    if start.startswith(b"%PDF"):
-        raise InvalidStatement("The file is a PDF: its figures cannot be read for certain", next_step=_REPORT)
-    if lower.startswith((b"<!doctype", b"<html", b"<table", b"<?xml", b"<meta")):
-        raise InvalidStatement(
-            "The file is a web page (or XML), whatever its name says", next_step=SAVE_AGAIN
-        )
-    if text.startswith(b"1CClientBankExchange"):
-        raise InvalidStatement(
-            "The file is an exchange file for 1C: it has the bank's totals alone", next_step=_REPORT
-        )
-    if text.startswith((b"{", b"[{")):
-        raise InvalidStatement("The file is JSON", next_step="export the statement as CSV or XLSX")
-    if start.startswith((b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")):
-        raise InvalidStatement("The file is an archive", next_step="unpack it, and give the statement in it")
-    return start.startswith((b"PK\x03\x04", b"PK\x05\x06"))
-
-
-def _old_or_protected(file: BinaryIO) -> InvalidStatement:
-    found = _PROTECTED in file.read(_OLE_LOOKED_AT)
-    file.seek(0)
-    if found:
-        return InvalidStatement(
-            "The workbook is protected by a password",
-            next_step="in Excel: File, Info, Protect Workbook, Encrypt, empty the password, save",
-        )
-    return InvalidStatement(
-        "The file is an old .xls workbook (or a protected one)",
-        next_step="in Excel: Save as, Excel Workbook (.xlsx)",
-    )

@@ -20,7 +20,7 @@ class Skipped:
     """A line that could not be read for certain: somebody has to look at it.
 
     :param line: its 1-based line (CSV) or row (XLSX).
-    :param column: the head of the column, where it is one cell's fault.
+    :param column: the header of the column, where it is one cell's fault.
     """
 
     line: int
@@ -62,12 +62,12 @@ class Sum:
 
 
 @dataclass(slots=True)
-class Tally:
+class StatementSummary:
     """Filled while the lines are read, whole at their end.
 
     :param counts: lines by kind, those among them that are not handed out (of no payment, in a foreign
         currency) too.
-    :param remarks: lines of words alone below the head: a signature, a date of printing.
+    :param remarks: lines of words alone below the header: a signature, a date of printing.
     """
 
     counts: Counter[LineKind] = field(default_factory=Counter)
@@ -116,10 +116,6 @@ class Tally:
             return
         before = self.sums.get((kind, currency)) or Sum(kind, currency, 0, Decimal("0.00"))
         self.sums[kind, currency] = Sum(kind, currency, before.count + count, before.amount + amount * count)
-
-    def take_away(self, kind: LineKind, currency: Currency | None, amount: Decimal) -> None:
-        """A line that was added and is not handed out after all."""
-        self.add(kind, -1, currency, amount)
 
     def check_totals(self, found: Iterable[tuple[int, str, Decimal]]) -> None:
         """Compare the provider's totals with what the lines add up to, in any of the ways that are usual."""

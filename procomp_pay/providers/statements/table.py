@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from procomp_pay.domain.errors import InvalidStatement
-from procomp_pay.providers.statements.layout.cells import Cell, shown
 from procomp_pay.providers.statements.layout.model import Layout
 from procomp_pay.providers.statements.layout.recognise import WRITE_A_MAPPING, recognise
+from procomp_pay.providers.tabular.cells import Broken, Cell, Row, shown
+from procomp_pay.providers.tabular.rules import FileRules
 
-Row = tuple[int, Sequence[Cell]]
-#: Told of a row that cannot be read at all: its line and why.
-Broken = Callable[[int, str], None]
+#: A million lines fit.
+RULES = FileRules(
+    noun="statement",
+    save_again="export the statement again and give the file as it came",
+    right_format="export the report of operations from Kaspi Pay as XLSX or CSV",
+    most_in_sheets=1_000_000_000,
+    most_in_others=100_000_000,
+    longest_line=65_536,
+)
+EXPORT_AGAIN = RULES.save_again
 
-EXPORT_AGAIN = "export the statement again and give the file as it came"
+#: БИН and ИИН, as the report's own block says it; БСН and ЖСН in Kazakh.
+_SAYS = re.compile(r"(?<!\w)(?:[БB][ИI][НN]|[ИI]{2}[НN]|БСН|ЖСН)(?!\w)", re.I)
+_DIGITS = 12
+#: A workbook's number has lost the zeros before it.
+_NUMBER = re.compile(r"(?<!\d)\d{9,12}(?!\d)", re.A)
 
 
 class Rows(Protocol):
@@ -27,7 +39,7 @@ class Rows(Protocol):
     kind: str
 
     def rows(self, broken: Broken) -> Iterator[Row]:
-        """The rows below the head with their 1-based numbers, from the start each time."""
+        """The rows below the header with their 1-based numbers, from the start each time."""
         ...
 
 
@@ -41,7 +53,7 @@ class Table(Rows, Protocol):
 
     @property
     def bytes_read(self) -> int:
-        """Return how far :meth:`rows` has come, in bytes of the file."""
+        """How far :meth:`rows` has come, in bytes of the file."""
         ...
 
     def check_whole(self, last: Row | None) -> int | None:
@@ -56,13 +68,13 @@ class Table(Rows, Protocol):
 
 
 def unknown(seen: Sequence[Sequence[str]], *, provider: str | None, mapping: str | None) -> InvalidStatement:
-    """None of the first rows is the head of a statement that we know."""
+    """None of the first rows is the header of a statement that we know."""
     rows = [[" ".join(cell.split()) for cell in row] for row in seen]
     widest = max(rows, key=lambda row: sum(1 for cell in row if cell), default=[])
-    found = ", ".join(f"“{head[:40]}”" for head in widest[:30] if head) or "none"
+    found = ", ".join(f"“{header[:40]}”" for header in widest[:30] if header) or "none"
     if mapping is not None:
-        said = f"No row has all the heads that the mapping {mapping} names"
-        step = "write the heads in the mapping as they stand in the file"
+        said = f"No row has all the headers that the mapping {mapping} names"
+        step = "write the headers in the mapping as they stand in the file"
     elif provider is not None:
         other = next((layout for layout in map(_anybodys, rows) if layout is not None), None)
         what = f"a {other.name} and " if other is not None else ""
@@ -71,7 +83,7 @@ def unknown(seen: Sequence[Sequence[str]], *, provider: str | None, mapping: str
     else:
         said = "This is no statement that we know"
         step = f"name whose it is with --provider kaspi or stripe, or {WRITE_A_MAPPING}"
-    return InvalidStatement(f"{said}. The heads found are: {found}", next_step=step)
+    return InvalidStatement(f"{said}. The headers found are: {found}", next_step=step)
 
 
 def _anybodys(row: Sequence[str]) -> Layout | None:
@@ -88,21 +100,10 @@ def cannot_open(path: Path, error: OSError) -> InvalidStatement:
     )
 
 
-#: БИН and ИИН, as the report's own block says it; БСН and ЖСН in Kazakh.
-_SAYS = re.compile(r"(?<!\w)(?:[БB][ИI][НN]|[ИI]{2}[НN]|БСН|ЖСН)(?!\w)", re.I)
+def find_owner(above: Iterable[Sequence[Cell]]) -> str | None:
+    """The twelve digits; ``None`` where no row above the header names one, or two do.
 
-
-_DIGITS = 12
-
-
-#: A workbook's number has lost the zeros before it.
-_NUMBER = re.compile(r"(?<!\d)\d{9,12}(?!\d)", re.A)
-
-
-def owner_of(above: Iterable[Sequence[Cell]]) -> str | None:
-    """The twelve digits; ``None`` where no row above the head names one, or two do.
-
-    :param above: the rows above the head.
+    :param above: the rows above the header.
     """
     found: set[str] = set()
     for row in above:

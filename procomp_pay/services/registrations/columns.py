@@ -1,9 +1,10 @@
-"""Find a roster's columns by what their heads mean, in English, Russian and Kazakh."""
+"""Find a roster's columns by what their headers mean, in English, Russian and Kazakh."""
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
+from itertools import zip_longest
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.names import search_key
@@ -24,13 +25,13 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(_key(each) for each in text.split(","))
 
 
-def _key(head: str) -> str:
-    """A head with marks, case, punctuation and numbers of spaces made equal."""
-    words = " ".join("".join(c if c.isalnum() else " " for c in search_key(head)).split())
+def _key(header: str) -> str:
+    """A header with marks, case, punctuation and numbers of spaces made equal."""
+    words = " ".join("".join(c if c.isalnum() else " " for c in search_key(header)).split())
     return words.replace("ф и о", "фио")
 
 
-#: Heads as they are written, folded as :func:`_key` does.
+#: HeaderNames as they are written, folded as :func:`_key` does.
 _EXACT: dict[Column, frozenset[str]] = {
     Column.NAME: _words(
         "name,full name,fullname,full_name,participant,athlete,competitor,fio,ФИО,Ф.И.О.,Ф И О,участник,"
@@ -49,30 +50,34 @@ _EXACT: dict[Column, frozenset[str]] = {
         "имейл,адрес электронной почты,пошта,электрондық пошта,эл. пошта,поштасы,электрондық пошта мекенжайы"
     ),
 }
-#: What the key of a head has that is none of those.
+#: What the key of a header has that is none of those.
 _ROUGH: dict[Column, re.Pattern[str]] = {
     Column.NAME: re.compile(r"\b(фио|fio|full ?name|аты жони)\b"),
     Column.CATEGORY: re.compile(r"\b(categor|категори|санат)"),
     Column.EMAIL: re.compile(r"\b(e ?mail|почт|пошт)"),
 }
-#: Somebody else's name or address.
+#: Words for people and clubs whose name or address a column may hold instead of the participant's.
 _OTHERS = tuple(
-    _key(each) for each in ("тренер", "coach", "жаттықтырушы", "судья", "judge", "parent", "родител", "клуб")
-)
+    _key(word)
+    for word in (
+        "тренер", "coach", "trainer", "жаттықтырушы", "бапкер", "судья", "төреші", "judge", "referee",
+        "parent", "родител", "представител", "секретар", "руководител", "врач", "клуб", "club",
+    )
+)  # fmt: skip
 
 
-def columns_of(heads: list[str]) -> dict[Column, int] | None:
-    """Return the position of each column; ``None`` if the row has no name column and so is no header.
+def find_columns(headers: list[str]) -> dict[Column, int] | None:
+    """Where each column stands; ``None`` where the row has no name column, so is no header.
 
-    :raises Refused: two heads mean the same.
+    :raises Refused: two headers mean the same.
     """
-    keys = [_key(head) for head in heads]
+    keys = [_key(header) for header in headers]
     found: dict[Column, int] = {}
     for column in Column:
         places = [i for i, key in enumerate(keys) if key in _EXACT[column]]
         places = places or [i for i in _roughly(column, keys) if i not in found.values()]
         if len(places) > 1:
-            both = " and ".join(f"“{heads[i]}”" for i in places[:3])
+            both = " and ".join(f"“{headers[i]}”" for i in places[:3])
             raise Refused(
                 f"{both} could each be the {column} column", next_step="rename or delete all but one of them"
             )
@@ -98,3 +103,57 @@ def _settled(found: dict[Column, int]) -> dict[Column, int] | None:
     if Column.NAME in found:
         return {column: place for column, place in found.items() if column not in parts}
     return found if Column.SURNAME in found and Column.GIVEN in found else None
+
+
+def join_headers(upper: list[str], lower: list[str], *, fill: bool) -> list[str]:
+    """Return the headers of two rows: ``Тренер`` merged over ``ФИО`` and ``Телефон`` gives ``Тренер: ФИО``.
+
+    :param fill: take the upper header where there is none below it, as for cells merged over both rows.
+    """
+    headers: list[str] = []
+    group = ""
+    for above, below in zip_longest(upper, lower, fillvalue=""):
+        group = above or group  # a merged cell has its text in its first column
+        if not below:
+            headers.append(above if fill else "")
+        else:
+            headers.append(f"{group}: {below}" if _is_others(group) else below)
+    return headers
+
+
+def count_headers(cells: list[str]) -> int:
+    """Return how many cells are well-known headers."""
+    return sum(1 for cell in cells if any(_key(cell) in headers for headers in _EXACT.values()))
+
+
+def _is_others(group: str) -> bool:
+    return any(word.startswith(_OTHERS) for word in _key(group).split())
+
+
+#: How lines below the table begin that are not participants.
+_TOTALS = _words(
+    "итого,всего,общее,количество,кол-во,участников,барлығы,жиыны,жалпы,қатысушылар,total,grand total"
+)
+_SIGNATURES = _words(
+    "тренер,тренеры,судья,секретарь,представитель,директор,руководитель,президент,врач,подпись,примечание,"
+    "главный тренер,старший тренер,главный судья,главный секретарь,главный врач,жаттықтырушы,бапкер,төреші,"
+    "хатшы,директор,төраға,дәрігер,қолы,ескерту,бас төреші,бас хатшы,бас жаттықтырушы,аға жаттықтырушы"
+)
+#: Some people are called so: such a word is a signature only before a colon or a line to sign on.
+_ALSO_NAMES = re.compile(
+    r"(coach|trainer|header coach|judge|chief judge|referee|chief referee|secretary|director|doctor|"
+    r"signature|signed|date|note|дата|күні)\b[^:_]{0,20}(:|__)",
+    re.I,
+)
+
+
+def describe_other_line(text: str) -> str | None:
+    """Return what a line below the table is, by how it begins; ``None`` for a participant."""
+    key = _key(text)
+    if any(key == word or key.startswith(f"{word} ") for word in _TOTALS):
+        return "a total, not a participant"
+    if any(key == word or key.startswith(f"{word} ") for word in _SIGNATURES) or _ALSO_NAMES.match(
+        text.strip()
+    ):
+        return "a signature or note, not a participant"
+    return None

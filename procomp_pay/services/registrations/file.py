@@ -1,31 +1,57 @@
-"""Read a roster: a CSV or XLSX file of participants, as people really save them.
+"""Read a list of participants from a CSV or XLSX file, as people really save them.
 
-Whatever is wrong with one line is said of that line, with its number; the others are still read.
+An error in one line is reported with its number, and the other lines are still read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import io
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 from procomp_pay.domain.errors import Refused
-from procomp_pay.services.registrations import csv_rows as roster_csv
-from procomp_pay.services.registrations import xlsx_rows as roster_xlsx
-from procomp_pay.services.registrations.columns import Column, columns_of
-from procomp_pay.services.registrations.rows import MOST_BYTES, MOST_ROWS, RawRow
+from procomp_pay.providers.tabular.cells import MOST_COLUMNS, Unusable
+from procomp_pay.providers.tabular.csv_file import DELIMITERS, CsvFile, UnclosedQuote
+from procomp_pay.providers.tabular.encoding import EncodingScan
+from procomp_pay.providers.tabular.file_type import is_workbook
+from procomp_pay.providers.tabular.rules import FileRules
+from procomp_pay.providers.tabular.workbook import Sheet, Workbook
+from procomp_pay.services.registrations.columns import Column, describe_other_line, find_columns
+from procomp_pay.services.registrations.headers import (
+    HEADER_WITHIN,
+    SAMPLE,
+    Line,
+    Table,
+    as_text,
+    find_headers,
+)
 
-#: The head stands in one of the first rows: above it may be a title.
-_HEAD_WITHIN = 10
-_SAMPLE = "a file begins so: name,category,email"
+#: The largest file, in bytes.
+MOST_BYTES = 10_000_000
+#: The most participants of one file.
+MOST_ROWS = 20_000
+#: Columns that hold a name or a part of it.
+_NAMES = (Column.NAME, Column.SURNAME, Column.GIVEN)
+_SAVE_AGAIN = "in the spreadsheet: Save as, CSV UTF-8 or XLSX"
+_RULES = FileRules(
+    noun="list of participants",
+    save_again=_SAVE_AGAIN,
+    right_format=_SAVE_AGAIN,
+    most_in_sheets=60_000_000,
+    most_in_others=60_000_000,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class RosterRow:
-    """One line as it stands in the file.
+    """One line of the file.
 
-    :param line: its number in the file, from 1, the head included.
+    :param line: its number in the file, from 1, the headers included.
     :param problem: why it cannot be read; then the rest is empty.
+    :param other: what it is where it is not a participant: a total, a signature.
     """
 
     line: int
@@ -33,36 +59,47 @@ class RosterRow:
     category: str = ""
     email: str = ""
     problem: str | None = None
+    other: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """A file's lines.
+    """The lines of a file.
 
-    :param kind: what it was read as, for the report.
-    :param used: the heads that were understood, by what they mean.
-    :param ignored: heads of other columns.
+    :param kind: what it was read as: ``CSV (UTF-8, ;)``.
+    :param used: the headers that were understood, by their meaning.
+    :param ignored: the headers of other columns.
+    :param notes: facts about the file that the user should know.
     """
 
     rows: list[RosterRow]
     kind: str
     used: dict[str, str]
     ignored: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 def read_roster(path: Path, sheet: str | None = None) -> Roster:
-    """Read a roster.
+    """Read a list of participants.
 
-    :param sheet: the sheet of a workbook; by default the first.
-    :raises Refused: not CSV or XLSX, damaged, empty, too large (10 MB, 20,000 lines), or without a
-        name column.
+    :param sheet: the sheet of a workbook; by default the first visible one.
+    :raises Refused: not CSV or XLSX, damaged, empty, too large (10 MB, 20,000 lines), in an encoding that
+        cannot be proven, or without a name column.
     """
-    content = _content(path)
-    if content.startswith(b"PK\x03\x04"):
-        kind, rows = roster_xlsx.rows(content, sheet)
-    else:
-        kind, rows = roster_csv.rows(content, sheet)
-    return _read(kind, rows)
+    file = io.BytesIO(_content(path))
+    if is_workbook(file, _RULES):
+        book = Workbook(file, _RULES)
+        chosen, notes = _choose(book, sheet)
+        lines = (Line(number, cells) for number, cells in book.rows(chosen))
+        return _read(f"XLSX (sheet “{chosen.title}”)", find_headers(lines), notes, is_csv=False)
+    if sheet is not None:
+        raise Refused("A CSV file has no sheets", next_step="leave --sheet out")
+    text = CsvFile(file, _RULES)
+    delimiter = text.named_delimiter or _delimiter(text)
+    with closing(_csv_lines(text, delimiter)) as lines:
+        table = find_headers(lines)
+        _prove_encoding(text.scan, table)
+        return _read(text.describe(delimiter), table, [], is_csv=True)
 
 
 def _content(path: Path) -> bytes:
@@ -76,86 +113,142 @@ def _content(path: Path) -> bytes:
     if len(content) > MOST_BYTES:
         raise Refused(
             f"The file {path.name} is larger than {MOST_BYTES // 1_000_000} MB",
-            next_step="a roster is much smaller; save its sheet alone, or split it",
+            next_step="a list of participants is much smaller; save its sheet alone, or split it",
         )
     if not content.strip():
-        raise Refused(f"The file {path.name} is empty", next_step=_SAMPLE)
+        raise Refused(f"The file {path.name} is empty", next_step=SAMPLE)
     return content
 
 
-def _read(kind: str, rows: Iterator[RawRow]) -> Roster:
-    heads, columns, before = _find_head(rows)
-    read: list[RosterRow] = list(before)
-    for row in rows:
-        if row.problem is None and not any(cell.strip() for cell in row.cells):
+def _choose(book: Workbook, title: str | None) -> tuple[Sheet, list[str]]:
+    """Return the sheet to read, and a note for each hidden one above it."""
+    if title is not None:
+        for sheet in book.sheets:
+            if sheet.title == title:
+                return sheet, []
+        known = ", ".join(f"“{sheet.title}”" for sheet in book.sheets[:20])
+        raise Refused(f"The workbook has no sheet “{title}”", next_step=f"its sheets are {known}")
+    notes: list[str] = []
+    for sheet in book.sheets:
+        if sheet.is_visible:
+            return sheet, notes
+        notes.append(f"the hidden sheet “{sheet.title}” was not read")
+    raise Refused(
+        "All sheets of the workbook are hidden", next_step=f"name one: --sheet “{book.sheets[0].title}”"
+    )
+
+
+def _csv_lines(text: CsvFile, delimiter: str) -> Generator[Line, None, None]:
+    broken: list[Line] = []
+    rows = text.rows(delimiter, lambda line, why: broken.append(Line(line, [], why)))
+    try:
+        for number, cells in rows:
+            yield from broken
+            broken.clear()
+            if len(cells) > MOST_COLUMNS and any(cell.strip() for cell in cells[MOST_COLUMNS:]):
+                yield Line(number, [], f"the line has more than {MOST_COLUMNS} cells")
+            else:
+                yield Line(number, list(cells[:MOST_COLUMNS]))
+    except UnclosedQuote as error:
+        why = "a quote is opened here and never closed: everything below it would be one cell"
+        broken.append(Line(error.line or 0, [], why))
+    yield from broken
+
+
+def _delimiter(text: CsvFile) -> str:
+    """Return the delimiter with which most headers are understood, else the one seen most at the top."""
+
+    def judge(delimiter: str) -> tuple[int, int]:
+        understood = width = 0
+        for line, _ in zip(_csv_lines(text, delimiter), range(HEADER_WITHIN), strict=False):
+            width = max(width, len(line.cells))
+            try:
+                understood = max(understood, len(find_columns(line.texts) or ()))
+            except Refused:
+                understood = max(understood, 2)
+        return understood, width
+
+    return max(DELIMITERS, key=judge)
+
+
+def _prove_encoding(scan: EncodingScan, table: Table) -> None:
+    """Check that Windows Cyrillic has known Cyrillic headers, and Kazakh letters that cannot be others.
+
+    :raises Refused: the letters could be others.
+    """
+    if scan.is_guess and all(table.headers[place].isascii() for place in table.columns.values()):
+        raise Refused(
+            "The file is not UTF-8, and nothing shows which letters are meant", next_step=_SAVE_AGAIN
+        )
+    if scan.kazakh_is_unsure:
+        raise Refused(
+            "The file is not UTF-8, and its Kazakh letters could be others (KZ-1048 or PTCP154)",
+            next_step=_SAVE_AGAIN,
+        )
+
+
+def _read(kind: str, table: Table, notes: list[str], *, is_csv: bool) -> Roster:
+    read = [RosterRow(line.number, problem=line.problem) for line in table.broken]
+    for line in table.rows:
+        if line.is_empty:
             continue
         if len(read) >= MOST_ROWS:
             raise Refused(
                 f"The file has more than {MOST_ROWS} lines", next_step="split it into several files"
             )
-        read.append(_roster_row(row, columns, len(heads)))
+        read.append(_roster_row(line, table, is_csv=is_csv))
     if not read:
-        raise Refused("The file has heads and no participant below them", next_step=_SAMPLE)
-    taken = set(columns.values())
+        raise Refused("The file has headers and no participant below them", next_step=SAMPLE)
+    taken = set(table.columns.values())
     return Roster(
         rows=read,
         kind=kind,
-        used={column.value: heads[place] for column, place in columns.items()},
-        ignored=[head for place, head in enumerate(heads) if place not in taken and head],
+        used={column.value: table.headers[place] for column, place in table.columns.items()},
+        ignored=[header for place, header in enumerate(table.headers) if place not in taken and header],
+        notes=notes,
     )
 
 
-def _find_head(rows: Iterator[RawRow]) -> tuple[list[str], dict[Column, int], list[RosterRow]]:
-    """The head's cells, where each column stands, and lines before it that cannot be read at all."""
-    seen: list[list[str]] = []
-    broken: list[RosterRow] = []
-    for row in rows:
-        if row.problem is not None:
-            broken.append(RosterRow(row.line, problem=row.problem))
-            continue
-        heads = [" ".join(cell.split()) for cell in row.cells]
-        if not any(heads):
-            continue
-        columns = columns_of(heads)
-        if columns is not None:
-            return heads, columns, broken
-        seen.append(heads)
-        if len(seen) >= _HEAD_WITHIN:
-            break
-    if broken and not seen:
-        raise Refused(f"Line {broken[0].line}: {broken[0].problem}", next_step=_SAMPLE)
-    if not seen:
-        raise Refused("The file has nothing in it", next_step=_SAMPLE)
-    found = ", ".join(f"“{head[:40]}”" for head in seen[0][:20] if head)
-    raise Refused(
-        f"No column with the participants' names was found. The heads are: {found}",
-        next_step="call the column “name”, “ФИО” or “Аты-жөні”, and the others “category” and “email”",
-    )
-
-
-def _roster_row(row: RawRow, columns: dict[Column, int], width: int) -> RosterRow:
-    if row.problem is not None:
-        return RosterRow(row.line, problem=row.problem)
-    if row.by_commas and any(cell.strip() for cell in row.cells[width:]):
-        filled = max(i for i, cell in enumerate(row.cells, 1) if cell.strip())
+def _roster_row(line: Line, table: Table, *, is_csv: bool) -> RosterRow:
+    if line.problem is not None:
+        return RosterRow(line.number, problem=line.problem)
+    texts, columns = line.texts, table.columns
+    other = _other_line(texts, table)
+    if other is not None:
+        name = next(text for text in texts if text.strip())
+        return RosterRow(line.number, name, other=other)
+    width = len(table.headers)
+    if is_csv and any(text.strip() for text in texts[width:]):
+        filled = max(place for place, text in enumerate(texts, 1) if text.strip())
         return RosterRow(
-            row.line,
-            problem=f"the line has {filled} cells and the head {width}: put a text with commas in quotes",
+            line.number,
+            problem=f"the line has {filled} cells and the header {width}: put a text with commas in quotes",
         )
     for column, place in columns.items():
-        if place in row.unusable:
-            return RosterRow(row.line, problem=f"the {column.value} {row.unusable[place]}")
-    if Column.CATEGORY in columns and columns[Column.CATEGORY] in row.dates:
-        shown = row.cells[columns[Column.CATEGORY]]
-        return RosterRow(
-            row.line,
-            problem=f"the category became a date ({shown}), as 10-12 does: make the column Text and type it",
-        )
+        cell = line.cells[place] if place < len(line.cells) else ""
+        if isinstance(cell, Unusable):
+            return RosterRow(line.number, problem=f"the {column.value} is {cell.why}")
+        if column is Column.CATEGORY and not isinstance(cell, str | Decimal | bool):
+            return RosterRow(
+                line.number,
+                problem=f"the category became a date ({as_text(cell)}), as 10-12 does: "
+                "make the column Text and type it",
+            )
 
-    def cell(column: Column) -> str:
-        place = columns.get(column, len(row.cells))
-        return row.cells[place] if place < len(row.cells) else ""
+    def text(column: Column) -> str:
+        place = columns.get(column, len(texts))
+        return texts[place] if place < len(texts) else ""
 
-    parts = [cell(each) for each in (Column.SURNAME, Column.GIVEN, Column.PATRONYMIC)]
-    name = cell(Column.NAME) or " ".join(part for part in parts if part.strip())
-    return RosterRow(row.line, name, cell(Column.CATEGORY), cell(Column.EMAIL))
+    parts = [text(column) for column in (Column.SURNAME, Column.GIVEN, Column.PATRONYMIC)]
+    name = text(Column.NAME) or " ".join(part for part in parts if part.strip())
+    return RosterRow(line.number, name, text(Column.CATEGORY), text(Column.EMAIL))
+
+
+def _other_line(texts: list[str], table: Table) -> str | None:
+    """Return what a line is that is not a participant: a total, a signature, the headers again."""
+    cells = [" ".join(text.split()) for text in texts]
+    if cells[: len(table.headers)] == table.headers[: len(cells)] and any(cells):
+        return "the headers again"
+    first = next((cell for cell in cells if cell), "")
+    until_name = cells[: max(place for column, place in table.columns.items() if column in _NAMES) + 1]
+    return next(filter(None, map(describe_other_line, [first, *until_name])), None)

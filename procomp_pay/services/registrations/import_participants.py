@@ -54,7 +54,7 @@ class ImportReport:
     """What an import did, or would do. Each line is in one of the three lists.
 
     :param added: registered, or to be registered where nothing was ``written``.
-    :param skipped: registered already, or twice in the file.
+    :param skipped: registered already, twice in the file, or not a participant: a total, a signature.
     :param problems: lines that cannot be taken.
     :param blocked: bad lines keep the others from being registered.
     :param written: whether the database was changed.
@@ -117,7 +117,8 @@ async def import_participants(
     :param skip_bad: leave bad lines out and register the others.
     :raises NotFound: no such tournament.
     """
-    entrants, problems = _judged(ctx, rows)
+    others = [Remark(row.line, row.name[:60], row.other) for row in rows if row.other is not None]
+    entrants, problems = _judged(ctx, [row for row in rows if row.other is None])
     async with ctx.db.reading() as session:
         tournament = await people.tournament(session, tournament_id)
         added, skipped = _without_twins(entrants, await roster.registered(session, tournament_id))
@@ -137,7 +138,7 @@ async def import_participants(
         blocked=blocked,
         written=written and bool(added),
         added=added,
-        skipped=skipped,
+        skipped=sorted([*others, *skipped], key=lambda remark: remark.line),
         problems=problems,
     )
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from procomp_pay.domain.errors import InvalidStatement
+from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from tests.support.statement_files import HEADS, STRIPE, kaspi, read, stripe, text, workbook
@@ -56,7 +56,7 @@ def _layouts(draw: st.DrawFn) -> dict[str, Any]:
     columns = draw(st.permutations(sorted(_NAMES)))
     return {
         "columns": columns,
-        "heads": [draw(st.sampled_from(_NAMES[column])) for column in columns],
+        "headers": [draw(st.sampled_from(_NAMES[column])) for column in columns],
         "title": draw(st.integers(0, 5)),
         "decimal": draw(st.sampled_from([".", ","])),
         "thousands": draw(st.sampled_from(["", " ", "\u00a0", "'"])),
@@ -94,7 +94,7 @@ def test_what_is_written_in_any_layout_is_read_back(
     quoting = csv.QUOTE_ALL if layout["quoted"] else csv.QUOTE_MINIMAL
     writer = csv.writer(out, delimiter=layout["delimiter"], quoting=quoting)
     writer.writerows([["", "Отчёт"]] * layout["title"])
-    writer.writerow(layout["heads"])
+    writer.writerow(layout["headers"])
     writer.writerows([[_cell(line, column, layout) for column in layout["columns"]] for line in lines])
     path = tmp_path / "f"
     path.write_bytes(out.getvalue().encode(layout["encoding"]))
@@ -141,7 +141,7 @@ def _survives(path: Path) -> None:
     began = time.monotonic()
     for provider in (None, "kaspi", "stripe"):
         lines: list[StatementLine] = []
-        with suppress(InvalidStatement):
+        with suppress(InvalidFile):
             lines, _ = read(path, provider=provider)
         for line in lines:
             assert line.money.amount.is_finite()
@@ -188,5 +188,5 @@ def test_a_damaged_workbook_gives_lines_or_a_word(tmp_path: Path) -> None:
 def test_random_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "f"
     path.write_bytes(content)
-    with pytest.raises(InvalidStatement):
+    with pytest.raises(InvalidFile):
         read(path)

@@ -15,7 +15,7 @@ from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.providers.statements.reader import open_statement
-from procomp_pay.providers.statements.summary import Tally
+from procomp_pay.providers.statements.summary import StatementSummary
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail
@@ -28,7 +28,7 @@ from tests.support.environment import World
 FEE = Money(Decimal(24000), Currency.KZT)
 
 
-async def export(world: World, path: Path, what: str) -> tuple[list[StatementLine], Tally, str]:
+async def export(world: World, path: Path, what: str) -> tuple[list[StatementLine], StatementSummary, str]:
     """A file of the sandbox, with its oddities, as it was read."""
     answer = await world.http.get(f"/_sandbox/{what}")
     assert answer.status_code == 200, answer.text

@@ -12,9 +12,10 @@ import openpyxl
 import pytest
 
 from procomp_pay.domain.errors import Refused
-from procomp_pay.services.registrations import file as file_store
-from procomp_pay.services.registrations import xlsx_rows as roster_xlsx
+from procomp_pay.domain.names import clean_person
+from procomp_pay.services.registrations import file as participant_file
 from procomp_pay.services.registrations.file import Roster, RosterRow, read_roster
+from tests.support.raw_workbooks import STRICT, TRANSITIONAL, Rows, raw_workbook
 
 HEAD = "name,category,email\n"
 
@@ -54,18 +55,18 @@ def problems(roster: Roster) -> list[tuple[int, str]]:
     return [(row.line, row.problem) for row in roster.rows if row.problem]
 
 
-# Heads
+# HeaderNames
 
 
 @pytest.mark.parametrize(
-    "head",
+    "header",
     ["name,category,email", "ФИО,Категория,Почта", "Аты-жөні,Санат,Пошта",
      "Ф.И.О. участника,Весовая категория,E-mail", "Қатысушының аты-жөні,Жас санаты,Пошта",
      "FULL_NAME,Weight category,E-Mail address", "Толық аты,Салмақ санаты,Электрондық пошта",
      "Участник,Категория (вес),Эл. почта"],
 )  # fmt: skip
-def test_heads_are_found_in_three_languages(save: Any, head: str) -> None:
-    assert cells(read_roster(save(f"{head}\nҚайрат,-60,k@example.kz\n"))) == [
+def test_heads_are_found_in_three_languages(save: Any, header: str) -> None:
+    assert cells(read_roster(save(f"{header}\nҚайрат,-60,k@example.kz\n"))) == [
         (2, "Қайрат", "-60", "k@example.kz")
     ]
 
@@ -80,13 +81,13 @@ def test_columns_stand_in_any_order_and_others_are_named(save: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "line", "name"),
+    ("header", "line", "name"),
     [("Фамилия,Имя,Отчество", "Асанов,Қайрат,Ерланұлы", "Асанов Қайрат Ерланұлы"),
      ("Имя,Фамилия", "Қайрат,Асанов", "Асанов Қайрат"), ("Тегі,Аты", "Асанов,Қайрат", "Асанов Қайрат"),
      ("first name,last name", "Kairat,Asanov", "Asanov Kairat"), ("Имя,Клуб", "Қайрат,Барс", "Қайрат")],
 )  # fmt: skip
-def test_a_name_in_parts_is_put_together(save: Any, head: str, line: str, name: str) -> None:
-    assert read_roster(save(f"{head}\n{line}\n")).rows[0].name == name
+def test_a_name_in_parts_is_put_together(save: Any, header: str, line: str, name: str) -> None:
+    assert read_roster(save(f"{header}\n{line}\n")).rows[0].name == name
 
 
 def test_names_alone_are_enough_and_a_title_above_does_no_harm(save: Any) -> None:
@@ -122,7 +123,7 @@ def test_every_way_a_spreadsheet_saves_csv(save: Any, encoding: str, delimiter: 
 def test_windows_1251_is_recognised(save: Any) -> None:
     roster = read_roster(save("ФИО;Категория\nПётр Щукин;до 60 кг\n".encode("cp1251")))
     assert cells(roster) == [(2, "Пётр Щукин", "до 60 кг", "")]
-    assert "cp1251" in roster.kind
+    assert roster.kind == "CSV (Windows Cyrillic, ;)"
 
 
 def test_quoted_commas_quotes_and_line_breaks_keep_the_line_numbers(save: Any) -> None:
@@ -138,7 +139,7 @@ def test_a_line_with_too_many_cells_is_bad_and_the_others_are_read(save: Any) ->
     roster = read_roster(save(HEAD + "Аида,,,,,\n"))
     assert cells(roster) == [(2, "Аида", "", "")]  # empty ones are no harm
     wide = read_roster(save(HEAD + "Асанов, Қайрат,-60,k@x.kz\nАида,,\n"))
-    assert problems(wide) == [(2, "the line has 4 cells and the head 3: put a text with commas in quotes")]
+    assert problems(wide) == [(2, "the line has 4 cells and the header 3: put a text with commas in quotes")]
     assert wide.rows[1] == RosterRow(3, "Аида")
 
 
@@ -202,8 +203,8 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
 def test_size_is_bounded(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refused, match="larger than 10 MB"):
         read_roster(save(HEAD + "А,,\n" * 2_500_000))
-    lines = "".join(f"Спортсмен {n},,\n" for n in range(file_store.MOST_ROWS))
-    assert len(read_roster(save(HEAD + lines)).rows) == file_store.MOST_ROWS
+    lines = "".join(f"Спортсмен {n},,\n" for n in range(participant_file.MOST_ROWS))
+    assert len(read_roster(save(HEAD + lines)).rows) == participant_file.MOST_ROWS
     with pytest.raises(Refused, match="more than 20000 lines"):
         read_roster(save(HEAD + lines + "Аида,,\n"))
 
@@ -285,14 +286,14 @@ def test_a_dimension_that_is_not_so_hides_nobody(save: Any) -> None:
 
 def test_a_broken_workbook_is_refused(save: Any) -> None:
     whole = workbook(["ФИО"], ["Аида"])
-    for broken in (
-        whole[: len(whole) // 2],
-        _patched(whole, b"<sheetData>", b"<sheetData><row><c"),
-        _patched(whole, b'<row r="2"', b'<row r="two"'),
-        _zip({"word/document.xml": b"<x/>"}),
-        _zip({"[Content_Types].xml": b"<Types"}),
+    for broken, why in (
+        (whole[: len(whole) // 2], "damaged"),
+        (_patched(whole, b"<sheetData>", b"<sheetData><row><c"), "damaged"),
+        (_patched(whole, b'<row r="2"', b'<row r="two"'), "damaged"),
+        (_zip({"word/document.xml": b"<x/>"}), "ZIP archive and no workbook"),
+        (_zip({"[Content_Types].xml": b"<Types"}), "no workbook"),
     ):
-        with pytest.raises(Refused, match="damaged") as refused:
+        with pytest.raises(Refused, match=why) as refused:
             read_roster(save(broken))
         assert refused.value.next_step
 
@@ -313,11 +314,132 @@ def test_entities_do_not_explode(save: Any) -> None:
         read_roster(save(content))
 
 
-def test_a_row_number_far_away_is_not_counted_up_to(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roster_xlsx, "_MOST_SCANNED", 1000)
+def test_a_row_number_far_away_is_not_counted_up_to(save: Any) -> None:
     content = _patched(workbook(["ФИО"], ["Аида"], ["Бота"]), b'<row r="3"', b'<row r="999999999"')
-    with pytest.raises(Refused, match="more than 1000 rows"):
+    with pytest.raises(Refused, match="more rows than a sheet can have"):
         read_roster(save(content))
+
+
+# The same reader as for statements
+
+
+def names(roster: Roster) -> list[tuple[str, str, str]]:
+    assert not problems(roster)
+    return [(row.name, row.category, row.email) for row in roster.rows if row.other is None]
+
+
+@pytest.mark.parametrize("state", ["hidden", "veryHidden"])
+def test_a_hidden_first_sheet_is_not_read_unless_it_is_named(save: Any, state: str) -> None:
+    sheets: dict[str, Rows] = {"2025": [["ФИО"], ["Прошлый Год"]], "2026": [["ФИО"], ["Аида"]]}
+    path = save(raw_workbook(sheets, states={"2025": state}))
+    roster = read_roster(path)
+    assert (cells(roster), roster.notes) == ([(2, "Аида", "", "")], ["the hidden sheet “2025” was not read"])
+    assert cells(read_roster(path, "2025")) == [(2, "Прошлый Год", "", "")]
+    with pytest.raises(Refused, match="hidden"):
+        read_roster(save(raw_workbook({"2025": [["ФИО"], ["Аида"]]}, states={"2025": state})))
+
+
+def test_escaped_line_breaks_are_no_letters_of_a_name(save: Any) -> None:
+    path = save(raw_workbook({"1": [["ФИО", "Санат"], ["Асель_x000D_\n Тестова", "-52 кг_x000D_"]]}))
+    assert names(read_roster(path)) == [("Асель\r\n Тестова", "-52 кг\r", "")]
+    assert clean_person("Асель\r\n Тестова") == "Асель Тестова"
+
+
+@pytest.mark.parametrize("namespaces", [TRANSITIONAL, STRICT])
+def test_workbooks_of_other_programs(save: Any, namespaces: tuple[str, str]) -> None:
+    content = raw_workbook(
+        {"1": [["ФИО", "Санат"], ["Аида", "-52"]]},
+        namespaces=namespaces,
+        spelling=lambda name: name.replace("sharedStrings", "SharedStrings"),
+    )
+    assert names(read_roster(save(content))) == [("Аида", "-52", "")]
+
+
+@pytest.mark.parametrize("delimiter", ["|", "^"])
+@pytest.mark.parametrize("mark", ["", "\ufeff", "\ufeff\ufeff"])
+def test_rarer_delimiters_and_a_second_byte_order_mark(save: Any, delimiter: str, mark: str) -> None:
+    text = f"{mark}ФИО{delimiter}Санат\nАида{delimiter}-52\n"
+    assert names(read_roster(save(text))) == [("Аида", "-52", "")]
+
+
+def test_letters_that_could_be_others_are_refused(save: Any) -> None:
+    for text, encoding, why in (
+        ("ФИО;Санат\nӘсел Тестова;-52\n", "ptcp154", "Kazakh letters"),
+        ("ФИО;Санат\nӨмір Үсен;-52\n", "ptcp154", "neither UTF-8"),
+        ("name;category\nПётр;-60\n", "cp1251", "nothing shows which letters"),
+        ("ФИО;Категория\nПётр;-60\n".encode().decode("cp1251", "ignore"), "utf-8", "letters are lost"),
+        ("ФИО;Категория\nПётр;-60\n", "koi8-r", "No column"),
+    ):
+        with pytest.raises(Refused, match=why):
+            read_roster(save(text.encode(encoding)))
+    assert names(read_roster(save("ФИО;Санат\nӘсел Өмір;-52\n".encode("kz1048"))))[0][0] == "Әсел Өмір"
+
+
+def test_other_files_are_called_by_their_name(save: Any) -> None:
+    for content, why in ((b"%PDF-1.7", "PDF"), (b"<html><table>", "web page"), (b'{"a": 1}', "JSON")):
+        with pytest.raises(Refused, match=why):
+            read_roster(save(content))
+
+
+# Two rows of headers
+
+
+@pytest.mark.parametrize(
+    ("table", "person"),
+    [
+        (["Участник;;Контакты", "ФИО;Категория;Почта", "Аида;-52;a@x.kz"], ("Аида", "-52", "a@x.kz")),
+        (["№;Участник;;Контакты;", ";ФИО;Категория;Телефон;Почта", "1;Аида;-52;7;a@x.kz"],
+         ("Аида", "-52", "a@x.kz")),
+        (["ФИО;Категория;Контакты;", ";;Телефон;Почта", "Аида;-52;7;a@x.kz"], ("Аида", "-52", "a@x.kz")),
+        (["№;Спортсмен;;Категория", ";Фамилия;Имя;", "1;Серік;Аида;-52"], ("Серік Аида", "-52", "")),
+        (["№;Данные;;Категория;Почта", ";Фамилия;Имя;;", "1;Серік;Аида;-52;a@x.kz"],
+         ("Серік Аида", "-52", "a@x.kz")),
+        (["Тренер;;Участник;", "ФИО;Телефон;ФИО;Категория", "Болат;7;Аида;-52"], ("Аида", "-52", "")),
+        (["Тренер;;Дети;", "ФИО;Телефон;Имя;Категория", "Болат;7;Аида;-52"], ("Аида", "-52", "")),
+        (["Тренер;Болат", "ФИО;Категория", "Аида;-52"], ("Аида", "-52", "")),
+        (["ФИО;Категория", "(полностью);(вес)", "Аида;-52"], ("Аида", "-52", "")),
+        (["№;ФИО;Категория", "1;2;3", "1;Аида;-52"], ("Аида", "-52", "")),
+        (["ФИО;Категория", "ФИО;Категория", "Аида;-52"], ("Аида", "-52", "")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_workbook", [True, False])
+def test_two_rows_of_heads(save: Any, table: list[str], person: tuple[str, ...], is_workbook: bool) -> None:
+    lines = [line.split(";") for line in table]
+    content: Any = "\n".join(table)
+    if is_workbook:
+        content = raw_workbook({"1": [[cell or None for cell in line] for line in lines]})
+    assert names(read_roster(save(content))) == [person]
+
+
+def test_a_first_participant_is_no_second_row_of_heads(save: Any) -> None:
+    roster = read_roster(save("ФИО;Категория\nАида;Категория А\nБота;1\n"))
+    assert names(roster) == [("Аида", "Категория А", ""), ("Бота", "1", "")]
+
+
+# Lines below the table
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (";Итого: 2 участника;", "total"), ("Всего;2;", "total"), (";Барлығы 2;", "total"),
+        (";TOTAL;2", "total"),        (";Количество участников: 2;", "total"),
+        (";Тренер: Болатов Б.;", "signature"), ("Главный судья;_______;Ахметов", "signature"),
+        (";Бас төреші ______;", "signature"), (";Judge: A. Smith;", "signature"), (";;Секретарь Иванова",
+         "signature"), (";Дата: 01.05.2026;", "signature"), ("№;ФИО;Категория", "headers again"),
+    ],
+)  # fmt: skip
+def test_totals_and_signatures_are_no_participants(save: Any, line: str, what: str) -> None:
+    roster = read_roster(save(f"№;ФИО;Категория\n1;Аида;-52\n{line}\n2;Бота;-60\n"))
+    assert names(roster) == [("Аида", "-52", ""), ("Бота", "-60", "")]
+    assert [(row.line, what in str(row.other)) for row in roster.rows if row.other] == [(3, True)]
+
+
+@pytest.mark.parametrize(
+    "name", ["Judge Aaron", "Coach Ali", "Date Masamune", "Дата Туташхиа", "Тотальный Ян"]
+)
+def test_people_with_such_names_are_participants(save: Any, name: str) -> None:
+    assert names(read_roster(save(f"ФИО;Категория\n{name};-60\n"))) == [(name, "-60", "")]
 
 
 def _patched(content: bytes, *pairs: bytes) -> bytes:

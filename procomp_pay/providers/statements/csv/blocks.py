@@ -25,7 +25,7 @@ _MOST_LINES = 100
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows of the head's width, as one list of their cells in order with an end after each row.
+    """Rows of the header's width, as one list of their cells in order with an end after each row.
 
     :param numbers: the line of each.
     :param others: the rows of another width, with their lines; empty lines are none.
@@ -50,12 +50,12 @@ class Block:
 
 
 def blocks(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> Iterator[Block]:
-    """The rows below the head.
+    """The rows below the header.
 
     :param text: the file at its start, opened with ``newline=""``.
     :raises NotPlain: it cannot be split so.
     """
-    number, width = _pass_the_head(text, delimiter, layout), len(layout.heads)
+    number, width = _skip_header(text, delimiter, layout), len(layout.headers)
     while block := text.read(BLOCK):
         block += text.readline()
         for _ in range(_MOST_LINES):
@@ -67,18 +67,18 @@ def blocks(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> Iterator[B
         number += len(plain.numbers) if plain else block.count("\n")
 
 
-def _pass_the_head(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> int:
-    """The line below the head, at which ``text`` then stands."""
+def _skip_header(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> int:
+    """The line below the header, at which ``text`` then stands."""
     for _ in range(layout.row - 1):
         text.readline()
-    number, head = layout.row + 1, text.readline()
-    while head.count('"') % 2 and number - layout.row < _MOST_LINES:
-        head, number = head + text.readline(), number + 1
+    number, header = layout.row + 1, text.readline()
+    while header.count('"') % 2 and number - layout.row < _MOST_LINES:
+        header, number = header + text.readline(), number + 1
     try:
-        rows = list(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, strict=True))
+        rows = list(csv.reader(io.StringIO(header, newline=""), delimiter=delimiter, strict=True))
     except csv.Error:
         rows = []
-    if len(rows) != 1 or tuple(" ".join(cell.split()) for cell in rows[0]) != layout.heads:
+    if len(rows) != 1 or tuple(" ".join(cell.split()) for cell in rows[0]) != layout.headers:
         raise NotPlain
     return number
 

@@ -28,19 +28,25 @@ from procomp_pay.domain.reconciliation.statement_line import (
     Said,
     StatementLine,
 )
-from procomp_pay.providers.statements.amounts import FiguresReader
+from procomp_pay.providers.statements.amounts import AmountsReader
 from procomp_pay.providers.statements.csv.blocks import ROW_END, Block
-from procomp_pay.providers.statements.csv.fast_timestamps import QuickTimes, edges
+from procomp_pay.providers.statements.csv.fast_timestamps import FastTimestamps, edges
 from procomp_pay.providers.statements.csv.table import CsvTable
-from procomp_pay.providers.statements.duplicates import Hashes, repeated
-from procomp_pay.providers.statements.first_pass import MOST_AMOUNTS, Keys, Known, look_at_amount, mark_of
-from procomp_pay.providers.statements.layout.cells import Cell, CellError
-from procomp_pay.providers.statements.layout.headers import Meaning
+from procomp_pay.providers.statements.duplicates import LineHashes, repeated
+from procomp_pay.providers.statements.first_pass import (
+    MOST_AMOUNTS,
+    FirstPassResult,
+    LineKeys,
+    check_amount_row,
+    find_decimal_mark,
+)
+from procomp_pay.providers.statements.layout.cells import CellError
+from procomp_pay.providers.statements.layout.headers import ColumnRole
 from procomp_pay.providers.statements.layout.model import STRIPE, Layout
-from procomp_pay.providers.statements.layout.timestamps import Moments
+from procomp_pay.providers.statements.layout.timestamps import TimestampReader
 from procomp_pay.providers.statements.line_reader import LONGEST_NUMBER, LineReader
-from procomp_pay.providers.statements.summary import Tally
-from procomp_pay.providers.statements.table import Broken, Row
+from procomp_pay.providers.statements.summary import StatementSummary
+from procomp_pay.providers.tabular.cells import Broken, Cell, Row
 
 #: So many lines may be set aside, and so many different words and amounts are remembered.
 _MOST_ASIDE = 50_000
@@ -86,7 +92,7 @@ class _Columns:
         self.paid = None if self.paid is None else list(compress(self.paid, good))
 
 
-class QuickReader:
+class FastReader:
     """One reading of a file: :meth:`blocks` to their end; :meth:`others`, after which ``tally`` is whole; and
     :meth:`check`.
 
@@ -96,28 +102,28 @@ class QuickReader:
     """
 
     def __init__(
-        self, table: CsvTable, tally: Tally, step: Callable[[], None], at_end: Callable[[], None]
+        self, table: CsvTable, tally: StatementSummary, step: Callable[[], None], at_end: Callable[[], None]
     ) -> None:
         self._table, self._tally, self._step, self._at_end = table, tally, step, at_end
         self._layout = layout = table.layout
-        columns, self._keys = layout.columns, Keys(layout)
-        if Meaning.OPERATION not in columns or self._keys.place is None:
+        columns, self._keys = layout.columns, LineKeys(layout)
+        if ColumnRole.OPERATION not in columns or self._keys.place is None:
             raise NotPlain
-        self._own_at, self._number_at = self._keys.place, columns[Meaning.OPERATION]
-        self._paid_at, self._time_at = columns.get(Meaning.PAYMENT), columns.get(Meaning.TIME)
-        self._figures = FiguresReader(layout, layout.decimal)
+        self._own_at, self._number_at = self._keys.place, columns[ColumnRole.OPERATION]
+        self._paid_at, self._time_at = columns.get(ColumnRole.PAYMENT), columns.get(ColumnRole.TIME)
+        self._figures = AmountsReader(layout, layout.decimal)
         self._places = [columns[meaning] for meaning in self._figures.used]
-        self._amount_at = self._figures.used.index(Meaning.AMOUNT)
+        self._amount_at = self._figures.used.index(ColumnRole.AMOUNT)
         # a refund's purchase may have to be looked up: the ordinary way does that
         self._kinds = {LineKind.PAYMENT} | ({LineKind.REFUND} - _with_purchase(layout))
         self._is_stripe = layout.provider == STRIPE
-        self._times = QuickTimes(layout.zone, layout.date_form)
-        self._moments = Moments(layout.zone, layout.date_form)
+        self._times = FastTimestamps(layout.zone, layout.date_form)
+        self._moments = TimestampReader(layout.zone, layout.date_form)
         self._book, self._said = _Book(self._learn), list[Said]()
         self._types: list[int] = []  # of what is said, the hash of its type
         self._counts: Counter[int] = Counter()
         self._amounts: set[Cell] = set()
-        self._hashes = Hashes()
+        self._hashes = LineHashes()
         self._aside: list[tuple[int, str]] = []
         self._aside_hashes: list[int] = []
         self._last: Row | None = None
@@ -140,17 +146,17 @@ class QuickReader:
                 yield self._line_block(columns)
 
     def others(self) -> Iterator[StatementLine]:
-        """Yield the lines that were set aside, read by the ordinary reader in the file's order.
+        """What was set aside, in the file's order, by the ordinary reader.
 
-        :raises NotPlain: a line may stand twice. :raises InvalidStatement: the file ends in the middle
-        of a line,
+        :raises NotPlain: a line may stand twice. :raises InvalidStatement: the file ends in the middle of
+        a line,
             or was changed.
         """
         suspects = self._suspects()
         notes = len(self._table.notes)
         unsure = self._table.check_whole(self._last)
         self._tally.notes += self._table.notes[notes:]
-        known = Known(self._rows, mark_of(self._amounts, self._layout), suspects, unsure)
+        known = FirstPassResult(self._rows, find_decimal_mark(self._amounts, self._layout), suspects, unsure)
         first, last = self._tally.first_at, self._tally.last_at
         self._count()
         aside = _Aside(self._layout, self._table.kind, self._aside)
@@ -213,7 +219,7 @@ class QuickReader:
 
     def _read_times(self, block: Block) -> tuple[list[str], list[bool]]:
         """The times as text, and which lines have one."""
-        days = block.column(self._layout.columns[Meaning.DATE])
+        days = block.column(self._layout.columns[ColumnRole.DATE])
         clocks = None if self._time_at is None else block.column(self._time_at)
         times = self._times.read(days, clocks)
         if times is not None:
@@ -231,7 +237,7 @@ class QuickReader:
         return times, good
 
     def _learn(self, words: Words) -> int:
-        """Learn what new words mean, where that is clear."""
+        """What words say that were not seen before, where it is clear."""
         if len(self._amounts) < MOST_AMOUNTS:
             self._amounts.add(words[self._amount_at])
         figures = self._figures.read(words)
@@ -240,7 +246,7 @@ class QuickReader:
         self._said.append(Said(figures.kind, figures.money, figures.fee, figures.net))
         self._has_fees |= figures.fee is not None
         if self._keys.types is not None:
-            self._types.append(self._keys.types[words[self._figures.used.index(Meaning.TYPE)]])
+            self._types.append(self._keys.types[words[self._figures.used.index(ColumnRole.TYPE)]])
         return len(self._said) - 1
 
     def _are_plain(self, cells: list[str], *, may_be_empty: bool) -> bool:
@@ -259,9 +265,9 @@ class QuickReader:
         if len(self._aside) >= _MOST_ASIDE:
             raise NotPlain
         self._aside.append((number, _CELL_END.join(row)))
-        if len(row) < len(self._layout.heads):
+        if len(row) < len(self._layout.headers):
             return
-        look_at_amount(row, number, self._layout)
+        check_amount_row(row, number, self._layout)
         hashed = self._keys.hashed(row)
         if hashed is not None:
             self._aside_hashes.append(hashed)
@@ -305,4 +311,4 @@ class _Aside:
 
 def _with_purchase(layout: Layout) -> set[LineKind]:
     """The kinds whose line may name another line's payment."""
-    return {LineKind.REFUND} if Meaning.PURCHASE in layout.columns else set()
+    return {LineKind.REFUND} if ColumnRole.PURCHASE in layout.columns else set()

@@ -8,20 +8,20 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from procomp_pay.providers.statements.layout.cells import CellError
-from procomp_pay.providers.statements.layout.timestamps import Moments
+from procomp_pay.providers.statements.layout.timestamps import TimestampReader
 
 _CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d)?"
 _MOST_CACHED = 100_000
 _DAY_LENGTH = 10
 
 
-class QuickTimes:
-    """For columns that have the usual form throughout; whatever has not is for :class:`Moments`."""
+class FastTimestamps:
+    """For columns that have the usual form throughout; whatever has not is for :class:`TimestampReader`."""
 
     def __init__(self, zone: ZoneInfo, form: str | None) -> None:
         self._zone = zone
         self._form = form
-        self._moments = Moments(zone)
+        self._moments = TimestampReader(zone)
         self._dates: dict[str, str] = {}
         self._offsets: dict[str, str] = {}
         self._clocks: set[str] = set()
@@ -38,10 +38,10 @@ class QuickTimes:
         self.are_alike = False
         if self._form is not None:
             return None
-        heads, tails = days, clocks
+        headers, tails = days, clocks
         if tails is None:
-            heads, tails = [day[:_DAY_LENGTH] for day in days], [day[_DAY_LENGTH:] for day in days]
-        distinct, alone = set(heads), clocks is not None
+            headers, tails = [day[:_DAY_LENGTH] for day in days], [day[_DAY_LENGTH:] for day in days]
+        distinct, alone = set(headers), clocks is not None
         new_days = distinct - self._dates.keys()
         if new_days and not all(self._learn_day(day, alone=alone) for day in new_days):
             return None
@@ -53,7 +53,9 @@ class QuickTimes:
         self.are_alike = not others
         if clocks is None and self.are_alike and all(dates[day] == day for day in distinct):
             return [day + offset for day in days]  # as they are written
-        return [f"{dates[head]}{tail}{offsets[head]}" for head, tail in zip(heads, tails, strict=True)]
+        return [
+            f"{dates[header]}{tail}{offsets[header]}" for header, tail in zip(headers, tails, strict=True)
+        ]
 
     def _learn_day(self, day: str, *, alone: bool) -> bool:
         try:

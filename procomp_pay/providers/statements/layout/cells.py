@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, time
 from decimal import Decimal
+
+from procomp_pay.providers.tabular.cells import Cell, Unusable, shown
 
 #: Excel keeps fifteen digits of a number; those after them are gone.
 EXACT_DIGITS = 15
@@ -14,30 +15,8 @@ _NOISE = Decimal("0.000001")
 _CENT = Decimal("0.01")
 
 
-@dataclass(frozen=True, slots=True)
-class Unusable:
-    """A cell of a workbook that has no value of its own, and why."""
-
-    why: str
-
-
-#: CSV has text alone; a workbook has numbers (exact), dates and times too.
-Cell = str | Decimal | datetime | time | Unusable
-
-
 class CellError(Exception):
     """A cell that cannot be read for certain; its text says why."""
-
-
-def shown(cell: Cell) -> str:
-    """A cell as a person may see it in a message, cut short."""
-    text = "" if isinstance(cell, Unusable) else str(cell)
-    return text if len(text) <= 40 else text[:39] + "…"
-
-
-def is_blank(cell: Cell) -> bool:
-    """Nothing in it."""
-    return isinstance(cell, str) and not cell.strip()
 
 
 _SPACES = re.compile(r"[\s'\u2019\u02bc\u2018]+")

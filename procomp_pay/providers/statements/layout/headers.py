@@ -1,4 +1,4 @@
-"""What the columns of a statement mean, found by their heads and never by their places."""
+"""What the columns of a statement mean, found by their headers and never by their places."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-#: The most columns that are looked at.
-MOST_COLUMNS = 100
+from procomp_pay.providers.tabular.cells import MOST_COLUMNS
 
 
-class Meaning(StrEnum):
+class ColumnRole(StrEnum):
     """What a column says. A mapping file names its columns with these words."""
 
     ROW = "row"  # the line's number within the report
@@ -32,15 +31,15 @@ class Meaning(StrEnum):
 
 _CYRILLIC = re.compile(r"[а-я]")
 _LATIN = re.compile(r"[a-z]")
-#: Latin letters that look like Cyrillic ones; a keyboard's slip, also in the providers' own heads.
+#: Latin letters that look like Cyrillic ones; a keyboard's slip, also in the providers' own headers.
 _LOOKALIKES = str.maketrans("aceopxykmthb", "асеорхукмтнв")
 _UNITS = frozenset({"т", "тг", "тенге", "теңге", "kzt", "₸"})
 _MARKS = {"№": " номер ", "#": " номер ", "%": " процент ", "₸": " ₸ "}
 
 
-def head_key(head: str) -> str:
-    """A head with case, spaces, punctuation, ``ё`` and the unit (``(т)``, ``, тг``, ``(₸)``) made equal."""
-    folded = head
+def header_key(header: str) -> str:
+    """A header with case, spaces, punctuation, ``ё`` and the unit (``(т)``, ``, тг``, ``(₸)``) made equal."""
+    folded = header
     for mark, word in _MARKS.items():
         folded = folded.replace(mark, word)
     folded = unicodedata.normalize("NFKC", folded).casefold().replace("ё", "е")
@@ -59,57 +58,57 @@ def _one_script(word: str) -> str:
 
 
 def _keys(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(head_key(each) for each in text.split(",")))
+    return tuple(dict.fromkeys(header_key(each) for each in text.split(",")))
 
 
-#: For each meaning the heads that have it, the best first.
-Heads = Mapping[Meaning, tuple[str, ...]]
+#: For each meaning the headers that have it, the best first.
+HeaderNames = Mapping[ColumnRole, tuple[str, ...]]
 
 #: Kaspi Pay's report of operations, and what other exports call the same. The file's own names vary with
 #: the merchant's language and services.
-KASPI_HEADS: Heads = {
-    Meaning.ROW: _keys("#,№,№ п/п,п/п"),
-    Meaning.OPERATION: _keys(
+KASPI_HEADERS: HeaderNames = {
+    ColumnRole.ROW: _keys("#,№,№ п/п,п/п"),
+    ColumnRole.OPERATION: _keys(
         "Номер заказа (ID/RRN),Номер операции,№ операции,ID операции,Номер транзакции,№ транзакции,"
         "ID транзакции,Номер заказа,№ заказа,Номер чека,№ чека,Операция нөмірі,Операцияның нөмірі,"
         "Тапсырыс нөмірі,Тапсырыс нөмірі (ID/RRN),Төлем нөмірі,Транзакция нөмірі,Чек нөмірі,"
         "Operation number,Operation ID,Transaction ID,Transaction number,Order number (ID/RRN),Order number,"
         "Receipt number"
     ),
-    Meaning.PAYMENT: _keys("QrPaymentId,QR Payment ID,ID платежа,Номер платежа,ID платежа QR,Payment ID"),
-    Meaning.PURCHASE: _keys(
+    ColumnRole.PAYMENT: _keys("QrPaymentId,QR Payment ID,ID платежа,Номер платежа,ID платежа QR,Payment ID"),
+    ColumnRole.PURCHASE: _keys(
         "№ документа покупки/возврата,Номер документа покупки/возврата,Номер исходной операции,"
         "Номер операции покупки,Номер покупки,Сатып алу/қайтару құжатының нөмірі,"
         "Purchase/refund document number,Original operation number"
     ),
-    Meaning.DATE: _keys(
+    ColumnRole.DATE: _keys(
         "Дата и время операции,Дата и время,Дата/время операции,Дата/время,Дата операции,Дата,"
         "Дата платежа,Дата покупки,Операция күні мен уақыты,Күні мен уақыты,Операция күні,"
         "Операцияның күні,Күні,Date and time,Date/time,Operation date,Transaction date,Date"
     ),
-    Meaning.TIME: _keys(
+    ColumnRole.TIME: _keys(
         "Время операции,Время,Операция уақыты,Операцияның уақыты,Уақыты,Уақыт,Operation time,Time"
     ),
-    Meaning.TYPE: _keys(
+    ColumnRole.TYPE: _keys(
         "Тип операции,Вид операции,Операция,Операция түрі,Операцияның түрі,Operation type,Transaction type,"
         "Type"
     ),
-    Meaning.STATUS: _keys("Статус,Статус операции,Состояние,Мәртебесі,Күйі,Операция күйі,Status"),
-    Meaning.CURRENCY: _keys("Валюта,Валюта операции,Валютасы,Currency"),
-    Meaning.AMOUNT: _keys(
+    ColumnRole.STATUS: _keys("Статус,Статус операции,Состояние,Мәртебесі,Күйі,Операция күйі,Status"),
+    ColumnRole.CURRENCY: _keys("Валюта,Валюта операции,Валютасы,Currency"),
+    ColumnRole.AMOUNT: _keys(
         "Сумма операции,Сумма платежа,Сумма покупки,Сумма,Операция сомасы,Операцияның сомасы,Сомасы,Сома,"
         "Operation amount,Transaction amount,Gross amount,Gross,Amount"
     ),
-    Meaning.FEE: _keys(
+    ColumnRole.FEE: _keys(
         "Комиссия за операции,Комиссия за операцию,Комиссия Kaspi Pay,Комиссия,Операция үшін комиссия,"
         "Операциялар үшін комиссия,Комиссиясы,Commission,Fee"
     ),
-    Meaning.NET: _keys(
+    ColumnRole.NET: _keys(
         "Сумма к зачислению/списанию,Сумма к зачислению,К зачислению,Сумма зачисления,"
         "Есепке алынатын/есептен шығарылатын сома,Аударылатын сома,Есепке алынатын сома,"
         "Net amount,Net,Amount to credit/debit"
     ),
-    Meaning.DESCRIPTION: _keys(
+    ColumnRole.DESCRIPTION: _keys(
         "Детали покупки,Описание,Назначение платежа,Назначение,Комментарий,Сатып алу мәліметтері,Сипаттамасы,"
         "Purchase details,Description,Details,Comment"
     ),
@@ -117,49 +116,49 @@ KASPI_HEADS: Heads = {
 
 #: Stripe's "balance change from activity", itemized, all editions, and the older export of all activity.
 #: Source: https://docs.stripe.com/reports/report-types/balance
-STRIPE_HEADS: Heads = {
-    Meaning.ID: _keys("balance_transaction_id,id"),
-    Meaning.OPERATION: _keys("source_id,source"),
-    Meaning.PAYMENT: _keys("payment_intent_id,payment_intent"),
-    Meaning.DATE: _keys("created_utc,created (utc),created"),
-    Meaning.TYPE: _keys("reporting_category,type"),
-    Meaning.CURRENCY: _keys("currency"),
-    Meaning.AMOUNT: _keys("gross,amount"),
-    Meaning.FEE: _keys("fee"),
-    Meaning.NET: _keys("net"),
-    Meaning.DESCRIPTION: _keys("description"),
+STRIPE_HEADERS: HeaderNames = {
+    ColumnRole.ID: _keys("balance_transaction_id,id"),
+    ColumnRole.OPERATION: _keys("source_id,source"),
+    ColumnRole.PAYMENT: _keys("payment_intent_id,payment_intent"),
+    ColumnRole.DATE: _keys("created_utc,created (utc),created"),
+    ColumnRole.TYPE: _keys("reporting_category,type"),
+    ColumnRole.CURRENCY: _keys("currency"),
+    ColumnRole.AMOUNT: _keys("gross,amount"),
+    ColumnRole.FEE: _keys("fee"),
+    ColumnRole.NET: _keys("net"),
+    ColumnRole.DESCRIPTION: _keys("description"),
 }
 
 
-class TwoColumnsError(Exception):
+class AmbiguousHeaderError(Exception):
     """Two columns could each have one meaning."""
 
-    def __init__(self, meaning: Meaning, heads: Sequence[str]) -> None:
+    def __init__(self, meaning: ColumnRole, headers: Sequence[str]) -> None:
         super().__init__(meaning)
         self.meaning = meaning
-        self.heads = tuple(heads)
+        self.headers = tuple(headers)
 
 
-def find_columns(heads: Sequence[str], known: Heads) -> dict[Meaning, int]:
-    """Return the column of each role; of several headers with one role, the best.
+def find_columns(headers: Sequence[str], known: HeaderNames) -> dict[ColumnRole, int]:
+    """Where each meaning stands: of several headers with one meaning the best.
 
-    :raises TwoColumnsError: the best head of a meaning stands twice.
+    :raises AmbiguousHeaderError: the best header of a meaning stands twice.
     """
     places: dict[str, list[int]] = {}
-    for place, head in enumerate(heads[:MOST_COLUMNS]):
-        places.setdefault(head_key(head), []).append(place)
-    found: dict[Meaning, int] = {}
+    for place, header in enumerate(headers[:MOST_COLUMNS]):
+        places.setdefault(header_key(header), []).append(place)
+    found: dict[ColumnRole, int] = {}
     for meaning, keys in known.items():
         for key in keys:
             if key not in places:
                 continue
             if len(places[key]) > 1:
-                raise TwoColumnsError(meaning, [heads[place] for place in places[key]])
+                raise AmbiguousHeaderError(meaning, [headers[place] for place in places[key]])
             found[meaning] = places[key][0]
             break
     return found
 
 
-def has_cyrillic(heads: Sequence[str]) -> bool:
-    """Return whether any of the headers is written in Cyrillic."""
-    return any(_CYRILLIC.search(head_key(head)) for head in heads)
+def has_cyrillic(headers: Sequence[str]) -> bool:
+    """Whether any of the headers is written in Cyrillic."""
+    return any(_CYRILLIC.search(header_key(header)) for header in headers)

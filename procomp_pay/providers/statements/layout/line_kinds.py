@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.providers.statements.layout.headers import head_key
+from procomp_pay.providers.statements.layout.headers import header_key
 
-#: A word as :func:`head_key` makes it, and the kind that it says.
+#: A word as :func:`header_key` makes it, and the kind that it says.
 Words = Mapping[str, LineKind]
 
 
 def _words(kind: LineKind, text: str) -> dict[str, LineKind]:
-    return {head_key(each): kind for each in text.split(",")}
+    return {header_key(each): kind for each in text.split(",")}
 
 
 KASPI_WORDS: Words = {
@@ -73,7 +73,7 @@ _UNDONE = _words(
 @lru_cache(maxsize=1024)
 def _key(text: str) -> str:
     """Files repeat a few words in every line."""
-    return head_key(text)
+    return header_key(text)
 
 
 def kind_of(text: str, words: Words) -> LineKind | None:
@@ -90,7 +90,7 @@ def kind_of(text: str, words: Words) -> LineKind | None:
 
 
 def is_done(text: str) -> bool | None:
-    """Return whether a status says that the money moved; ``None`` if the status is unknown."""
+    """Whether a status says that the money moved; ``None`` where it is not known."""
     key = _key(text)
     if not key or key in _DONE:
         return True
@@ -101,8 +101,8 @@ _TOTALS = ("итого", "всего", "барлығы", "жиыны", "жалп
 
 
 def is_total(text: str) -> bool:
-    """Return whether a line begins like a total."""
-    key = head_key(text)
+    """Whether a line begins as a total does."""
+    key = header_key(text)
     return any(key == word or key.startswith(f"{word} ") for word in _TOTALS)
 
 

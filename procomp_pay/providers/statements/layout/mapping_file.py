@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.providers.statements.layout.headers import Meaning, head_key
+from procomp_pay.providers.statements.layout.headers import ColumnRole, header_key
 from procomp_pay.providers.statements.layout.line_kinds import KASPI_WORDS, STRIPE_WORDS
 from procomp_pay.providers.statements.layout.model import KASPI, PROVIDERS, Layout
 
@@ -24,21 +24,21 @@ from procomp_pay.providers.statements.layout.model import KASPI, PROVIDERS, Layo
 ENCODINGS = ("utf-8", "utf-16", "cp1251", "kz1048", "cp866", "koi8-r")
 _MOST_BYTES = 65_536
 _TEXTS = ("provider", "zone", "date", "decimal", "encoding", "delimiter", "sheet", "currency", "every_line")
-_NEEDED = (Meaning.DATE, Meaning.AMOUNT)
+_NEEDED = (ColumnRole.DATE, ColumnRole.AMOUNT)
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
+class ColumnMapping:
     """What a mapping file says.
 
-    :param columns: the head of the column for each meaning, as the file writes it.
+    :param columns: the header of the column for each meaning, as the file writes it.
     :param types: what the type column's words mean; empty for the provider's own words.
     :param every_line: the kind of every line, where no column says it.
     """
 
     name: str
     provider: str
-    columns: Mapping[Meaning, str]
+    columns: Mapping[ColumnRole, str]
     types: Mapping[str, LineKind]
     every_line: LineKind | None
     zone: ZoneInfo
@@ -49,33 +49,33 @@ class Mapped:
     sheet: str | None
     currency: Currency | None
 
-    def layout(self, heads: tuple[str, ...], row: int) -> Layout | None:
-        """The layout of a row of heads, ``None`` where not all of the mapping's columns stand in it.
+    def layout(self, headers: tuple[str, ...], row: int) -> Layout | None:
+        """The layout of a row of headers, ``None`` where not all of the mapping's columns stand in it.
 
-        :raises InvalidStatement: one of its heads stands there twice.
+        :raises InvalidStatement: one of its headers stands there twice.
         """
-        keys = [head_key(head) for head in heads]
-        columns: dict[Meaning, int] = {}
-        for meaning, head in self.columns.items():
-            exact = [place for place, each in enumerate(heads) if each == head]
-            places = exact or [place for place, key in enumerate(keys) if key == head_key(head)]
+        keys = [header_key(header) for header in headers]
+        columns: dict[ColumnRole, int] = {}
+        for meaning, header in self.columns.items():
+            exact = [place for place, each in enumerate(headers) if each == header]
+            places = exact or [place for place, key in enumerate(keys) if key == header_key(header)]
             if not places:
                 return None
             if len(places) > 1:
                 raise InvalidStatement(
-                    f"The head “{head[:40]}” of the mapping stands {len(places)} times",
+                    f"The header “{header[:40]}” of the mapping stands {len(places)} times",
                     next_step="rename one of the columns in the file",
                     line=row,
                 )
             columns[meaning] = places[0]
         words = self.types or (KASPI_WORDS if self.provider == KASPI else STRIPE_WORDS)
         own = Currency.KZT if self.provider == KASPI else None
-        currency = None if Meaning.CURRENCY in columns else self.currency or own
+        currency = None if ColumnRole.CURRENCY in columns else self.currency or own
         return Layout(
             provider=self.provider,
             name=f"mapping {self.name}",
             row=row,
-            heads=heads,
+            headers=headers,
             columns=columns,
             words=words,
             currency=currency,
@@ -86,7 +86,7 @@ class Mapped:
         )
 
 
-def read_mapping(path: Path) -> Mapped:
+def read_mapping(path: Path) -> ColumnMapping:
     """Read a mapping file.
 
     :raises InvalidStatement: it cannot be read, or says something that is not known or does not fit together.
@@ -99,15 +99,15 @@ def read_mapping(path: Path) -> Mapped:
         raise _wrong(f"provider is kaspi or stripe, not “{provider[:20]}”")
     columns = _read_columns(said)
     every_line = _kind(texts["every_line"]) if texts["every_line"] else None
-    if every_line is None and not columns.keys() & {Meaning.TYPE, Meaning.OPERATION}:
+    if every_line is None and not columns.keys() & {ColumnRole.TYPE, ColumnRole.OPERATION}:
         raise _wrong(
             "neither a type nor an operation column is named, so that a payment cannot be told from the rest",
             'name one of them under [columns], or say every_line = "payment"',
         )
     currency = _currency(texts["currency"])
-    if provider != KASPI and currency is None and Meaning.CURRENCY not in columns:
+    if provider != KASPI and currency is None and ColumnRole.CURRENCY not in columns:
         raise _wrong("there is no currency column", 'name it under [columns], or say currency = "USD"')
-    return Mapped(
+    return ColumnMapping(
         name=path.name,
         provider=provider,
         columns=columns,
@@ -167,15 +167,15 @@ def _table(said: Mapping[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _read_columns(said: Mapping[str, Any]) -> dict[Meaning, str]:
+def _read_columns(said: Mapping[str, Any]) -> dict[ColumnRole, str]:
     table = _table(said, "columns")
-    _only(table, tuple(Meaning), "meaning of a column")
-    columns = {Meaning(name): " ".join((_text(table, name) or "").split()) for name in table}
+    _only(table, tuple(ColumnRole), "meaning of a column")
+    columns = {ColumnRole(name): " ".join((_text(table, name) or "").split()) for name in table}
     for meaning in _NEEDED:
         if not columns.get(meaning):
-            raise _wrong(f"the {meaning} column is missing", f'add under [columns]: {meaning} = "its head"')
+            raise _wrong(f"the {meaning} column is missing", f'add under [columns]: {meaning} = "its header"')
     if len(set(columns.values())) < len(columns):
-        raise _wrong("one head stands for two meanings under [columns]")
+        raise _wrong("one header stands for two used under [columns]")
     return columns
 
 
@@ -188,7 +188,7 @@ def _read_types(said: Mapping[str, Any]) -> dict[str, LineKind]:
         if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
             raise _wrong(f'{name} is a list of words: {name} = ["Покупка"]')
         for word in words:
-            if found.setdefault(head_key(word), kind) is not kind:
+            if found.setdefault(header_key(word), kind) is not kind:
                 raise _wrong(f"“{word[:40]}” stands under two kinds of [types]")
     return found
 

@@ -1,4 +1,4 @@
-"""The layout of a statement: which column holds what."""
+"""A statement's layout: whose it is, and which column says what."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.providers.statements.layout.headers import Meaning
+from procomp_pay.providers.statements.layout.headers import ColumnRole
 from procomp_pay.providers.statements.layout.line_kinds import Words
 
-KASPI = "kaspi"
-
-
-STRIPE = "stripe"
-
-
+KASPI, STRIPE = "kaspi", "stripe"
 PROVIDERS = (KASPI, STRIPE)
 
 
@@ -24,7 +19,7 @@ PROVIDERS = (KASPI, STRIPE)
 class Layout:
     """How to read the lines of one file.
 
-    :param row: the 1-based line of the head.
+    :param row: the 1-based line of the header.
     :param words: what the type column's words mean.
     :param only_kind: the kind of every line, where a mapping says so and no column does.
     :param currency: of lines that name none; ``None`` where the layout has a currency column.
@@ -35,8 +30,8 @@ class Layout:
     provider: str
     name: str
     row: int
-    heads: tuple[str, ...]
-    columns: Mapping[Meaning, int]
+    headers: tuple[str, ...]
+    columns: Mapping[ColumnRole, int]
     words: Words
     currency: Currency | None
     zone: ZoneInfo
@@ -44,17 +39,17 @@ class Layout:
     date_form: str | None = None
     decimal: str | None = None
 
-    def head(self, meaning: Meaning) -> str | None:
-        """The head of the column with a meaning, as it stands in the file."""
-        return self.heads[self.columns[meaning]] if meaning in self.columns else None
+    def header(self, meaning: ColumnRole) -> str | None:
+        """The header of the column with a meaning, as it stands in the file."""
+        return self.headers[self.columns[meaning]] if meaning in self.columns else None
 
     @property
-    def meanings(self) -> dict[str, str]:
-        """The heads that are used, by what they mean."""
-        return {meaning.value: self.heads[place] for meaning, place in self.columns.items()}
+    def used(self) -> dict[str, str]:
+        """The headers that are used, by what they mean."""
+        return {meaning.value: self.headers[place] for meaning, place in self.columns.items()}
 
     @property
     def ignored(self) -> list[str]:
-        """The other heads."""
+        """The other headers."""
         taken = set(self.columns.values())
-        return [head for place, head in enumerate(self.heads) if head and place not in taken]
+        return [header for place, header in enumerate(self.headers) if header and place not in taken]

@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from procomp_pay.providers.statements.layout.cells import Cell, CellError, Unusable, is_blank, shown
+from procomp_pay.providers.statements.layout.cells import CellError
+from procomp_pay.providers.tabular.cells import Cell, Unusable, is_blank, shown
 
 _DAY = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d{2})(?:\s*(?:г\.?|ж\.?))?", re.A)
 _ISO_DAY = re.compile(r"\d{4}-\d{1,2}-\d{1,2}", re.A)
@@ -23,7 +24,7 @@ _SERIALS = (Decimal(36526), Decimal(73415))
 _MOST_CACHED = 100_000
 
 
-class Moments:
+class TimestampReader:
     """Reads the date and time cells of one file. Quick: a day's midnight is worked out once.
 
     :param zone: of times that name none.
@@ -48,12 +49,12 @@ class Moments:
         """
         if type(day) is str:
             if clock is None:
-                head, tail = day[:10], day[10:]
+                header, tail = day[:10], day[10:]
             elif type(clock) is str:
-                head, tail = day, clock
+                header, tail = day, clock
             else:
                 return self._slowly(day, clock)
-            midnight = self._days.get(head)
+            midnight = self._days.get(header)
             if midnight is not None:
                 offset = self._times.get(tail)
                 if offset is not None:
@@ -93,8 +94,8 @@ class Moments:
         if not isinstance(day, str) or self._form is not None:
             return
         # a day of one digit would lend the time's first digit to the day
-        head = day if clock is not None else day[:10] if _SPLIT.fullmatch(day) else ""
-        if not head or ":" in head:
+        header = day if clock is not None else day[:10] if _SPLIT.fullmatch(day) else ""
+        if not header or ":" in header:
             return
         since = datetime.combine(naive.date(), time())
         around = {self._offset(since + timedelta(days=days)) for days in (-1, 0, 1)}
@@ -102,7 +103,7 @@ class Moments:
             return
         if len(self._days) >= _MOST_CACHED:
             self._days.clear()
-        self._days[head] = moment - (naive - since)
+        self._days[header] = moment - (naive - since)
 
     def _offset(self, naive: datetime) -> timedelta | None:
         return naive.replace(tzinfo=self._zone).utcoffset()
@@ -129,6 +130,8 @@ class Moments:
     def _day(self, cell: Cell) -> tuple[date, time | None, timedelta | None]:
         if isinstance(cell, datetime):
             return cell.date(), None if cell.time() == time() else cell.time(), None
+        if isinstance(cell, timedelta):
+            cell = _serial(cell)
         if isinstance(cell, Decimal):
             return _from_serial(cell)
         if not isinstance(cell, str):
@@ -171,6 +174,8 @@ def _clock(cell: Cell) -> tuple[time, timedelta | None]:
         return cell, None
     if isinstance(cell, datetime):
         return cell.time(), None  # a time cell that carries a spreadsheet's first day
+    if isinstance(cell, timedelta):
+        cell = _serial(cell)
     if isinstance(cell, Decimal) and 0 <= cell < 1:
         return (_SERIAL_ZERO + _days(cell)).time(), None
     if not isinstance(cell, str):
@@ -199,6 +204,11 @@ def _from_serial(cell: Decimal) -> tuple[date, time | None, None]:
         raise CellError(f"“{shown(cell)}” is no date")
     moment = _SERIAL_ZERO + _days(cell)
     return moment.date(), None if moment.time() == time() else moment.time(), None
+
+
+def _serial(duration: timedelta) -> Decimal:
+    """Return a duration in days: a workbook may show a day or a time of day as hours."""
+    return Decimal(repr(duration.total_seconds())) / 86400
 
 
 def _days(serial: Decimal) -> timedelta:

@@ -8,22 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from procomp_pay.domain.errors import InvalidStatement
+from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.reconciliation.statement_line import LineKind, NotPlain, StatementLine
 from procomp_pay.providers.statements.reader import open_statement
-from procomp_pay.providers.statements.summary import Tally
+from procomp_pay.providers.statements.summary import StatementSummary
 from tests.support.statement_files import HEADS, STRIPE, Table, kaspi, read, stripe, text
 
 ROWS = 1500  # more than one block
 
 
-def both(path: Path, rows: Table, *, delimiter: str = ";", end: str = "\r\n", tail: str = "") -> Tally:
+def both(
+    path: Path, rows: Table, *, delimiter: str = ";", end: str = "\r\n", tail: str = ""
+) -> StatementSummary:
     """The file, read both ways; what the quick one saw."""
     path.write_text(text(rows, delimiter, end) + tail, newline="")
     return same(path)
 
 
-def same(path: Path) -> Tally:
+def same(path: Path) -> StatementSummary:
     slow, tally = read(path)
     with open_statement(path, looks=False) as statement:
         quick, seen = by_blocks(statement.quick()), statement.tally
@@ -90,11 +92,11 @@ def odd(change: Callable[[list[list[str]]], None], rows: list[list[str]]) -> lis
     return rows
 
 
-def _cell(row: int, head: str, value: str) -> Callable[[list[list[str]]], None]:
-    heads = HEADS if head in HEADS else STRIPE
+def _cell(row: int, header: str, value: str) -> Callable[[list[list[str]]], None]:
+    headers = HEADS if header in HEADS else STRIPE
 
     def change(rows: list[list[str]]) -> None:
-        rows[row][heads.index(head)] = value
+        rows[row][headers.index(header)] = value
 
     return change
 
@@ -155,7 +157,7 @@ def test_a_last_line_without_its_end(tmp_path: Path) -> None:
     path.write_text(whole[:-3], newline="")  # the net's last digit is gone
     assert same(path).needs_person
     path.write_text(whole[:-30], newline="")
-    with open_statement(path, looks=False) as statement, pytest.raises(InvalidStatement, match="was cut"):
+    with open_statement(path, looks=False) as statement, pytest.raises(InvalidFile, match="was cut"):
         by_blocks(statement.quick())
 
 
@@ -182,8 +184,5 @@ def test_a_second_table_is_refused(tmp_path: Path) -> None:
     path, rows = tmp_path / "k.csv", kaspi_rows()
     rows.insert(1300, [HEADS[1], HEADS[0], *HEADS[2:]])
     path.write_text(text([HEADS, *rows]), newline="")
-    with (
-        open_statement(path, looks=False) as statement,
-        pytest.raises(InvalidStatement, match="second table"),
-    ):
+    with open_statement(path, looks=False) as statement, pytest.raises(InvalidFile, match="second table"):
         by_blocks(statement.quick())

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from procomp_pay.domain.errors import InvalidStatement
+from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.providers.statements import summary as tallies
@@ -33,8 +33,8 @@ def save(tmp_path: Path) -> Save:
     return write
 
 
-def refused(path: Path, **how: Any) -> InvalidStatement:
-    with pytest.raises(InvalidStatement) as caught:
+def refused(path: Path, **how: Any) -> InvalidFile:
+    with pytest.raises(InvalidFile) as caught:
         read(path, **how)
     assert caught.value.exit_code == 3
     assert caught.value.next_step
@@ -164,8 +164,8 @@ def test_kazakh_and_english_heads_in_any_order(save: Save) -> None:
 
 
 def test_heads_with_lookalikes_units_and_case(save: Save) -> None:
-    heads = ["ДАТА  ОПЕРАЦИИ", "Cумма операции, тг.", "тип операции:", "Номер  заказа  (id / rrn)"]
-    lines, _ = read(save(text([heads, ["01.10.2026 12:01", "24000", "покупка", "1"]])))
+    headers = ["ДАТА  ОПЕРАЦИИ", "Cумма операции, тг.", "тип операции:", "Номер  заказа  (id / rrn)"]
+    lines, _ = read(save(text([headers, ["01.10.2026 12:01", "24000", "покупка", "1"]])))
     assert lines[0].money == tenge("24000")
 
 
@@ -248,14 +248,14 @@ def test_dates_and_the_zones_history(save: Save, day: str, clock: str, utc: str)
 
 
 def test_a_day_of_one_digit_lends_nothing_to_the_time(save: Save) -> None:
-    heads = ["Дата", "Сумма", "Номер операции"]
+    headers = ["Дата", "Сумма", "Номер операции"]
     days = ["1.1.2026 12:03", "1.10.2026 2:03", "01.10.2026 2:03", "1.1.2026 2:03", "11.1.2026 2:03"]
     rows = [[day, "100", str(number)] for number, day in enumerate(days * 2, 1)]
-    lines, _ = read(save(text([heads, *rows])))
+    lines, _ = read(save(text([headers, *rows])))
     local = [(line.at.hour + 5) % 24 * 100 + line.at.minute for line in lines]
     assert local == [1203, 203, 203, 203, 203] * 2
     rows = [["1.1.2026 12:03", "100", "1"], ["1.1.2026 112:03", "100", "2"]]
-    lines, tally = read(save(text([heads, *rows])))
+    lines, tally = read(save(text([headers, *rows])))
     assert (len(lines), tally.skipped_count) == (1, 1)
 
 
@@ -348,12 +348,12 @@ def test_types(save: Save) -> None:
 
 
 def test_a_status_and_a_currency(save: Save) -> None:
-    heads = [*HEADS, "Статус", "Валюта"]
+    headers = [*HEADS, "Статус", "Валюта"]
     rows = [
         [*kaspi(1), "Успешно", "KZT"], [*kaspi(2), "Отклонено", "KZT"], [*kaspi(3), "Как-то", "KZT"],
         [*kaspi(4), "Проведена", "тенге"], [*kaspi(5), "Успешно", "usd"], [*kaspi(6), "Успешно", "GBP"],
     ]  # fmt: skip
-    lines, tally = read(save(text([heads, *rows])))
+    lines, tally = read(save(text([headers, *rows])))
     assert [(line.number, line.kind.value, line.money.currency.value) for line in lines] == [
         (2, "payment", "KZT"), (3, "other", "KZT"), (5, "payment", "KZT"), (6, "payment", "USD"),
     ]  # fmt: skip
@@ -370,7 +370,7 @@ def test_lines_of_another_width(save: Save) -> None:
 def test_the_head_again_does_no_harm_and_another_head_does(save: Save) -> None:
     lines, tally = read(save(text([HEADS, kaspi(1), HEADS, kaspi(2)])))
     assert len(lines) == 2
-    assert tally.notes == ["the head stands again on line 3"]
+    assert tally.notes == ["the header stands again on line 3"]
     turned = [HEADS, kaspi(1), HEADS[::-1], kaspi(2)[::-1]]
     assert refused(save(text(turned))).line == 3
 
@@ -389,7 +389,7 @@ def test_a_file_that_was_cut_is_refused_before_any_line(save: Save, cut: int) ->
     error = None
     try:
         lines, tally = read(save(whole[:-cut]))
-    except InvalidStatement as caught:
+    except InvalidFile as caught:
         error = caught
     if cut <= 8:  # inside of the last cell: nothing but the missing line end can tell
         assert error is None
@@ -407,8 +407,8 @@ def test_a_whole_file_may_lack_its_last_line_end(save: Save) -> None:
 
 
 def test_a_file_cut_in_a_quoted_field(save: Save) -> None:
-    head, row = text([HEADS]), text([kaspi(1)])
-    error = refused(save(head + row + '2;"12800'))
+    header, row = text([HEADS]), text([kaspi(1)])
+    error = refused(save(header + row + '2;"12800'))
     assert error.line == 3
     assert "never ends" in error.message
 
@@ -458,7 +458,7 @@ def test_what_is_no_statement_is_called_by_its_name(save: Save, content: bytes, 
 def test_letters_are_never_guessed(save: Save) -> None:
     good = text([HEADS, kaspi(1)])
     assert "damaged" in refused(save(good.encode() + "пр. Абая\n".encode("cp1251"))).message
-    # Cyrillic in a file whose heads prove nothing
+    # Cyrillic in a file whose headers prove nothing
     path = save(text([STRIPE, stripe(1, description="Взнос за турнир")], ","), "cp1251")
     assert "encoding" in str(refused(path).next_step)
     assert "neither UTF-8" in refused(save(good, "cp866")).message
@@ -467,8 +467,8 @@ def test_letters_are_never_guessed(save: Save) -> None:
 
 
 def test_two_columns_of_one_meaning_are_refused(save: Save) -> None:
-    heads = [*HEADS, "Сумма операции (₸)"]
-    error = refused(save(text([heads, [*kaspi(1), "5"]])))
+    headers = [*HEADS, "Сумма операции (₸)"]
+    error = refused(save(text([headers, [*kaspi(1), "5"]])))
     assert "“Сумма операции (т)” and “Сумма операции (₸)”" in error.message
 
 
@@ -494,7 +494,7 @@ def test_a_file_that_changes_meanwhile_is_told(save: Save) -> None:
         lines = iter(statement)
         next(lines)
         path.write_bytes(path.read_bytes() + text([kaspi(3)]).encode())
-        with pytest.raises(InvalidStatement, match="changed while it was read"):
+        with pytest.raises(InvalidFile, match="changed while it was read"):
             list(lines)
 
 

@@ -77,14 +77,14 @@ def test_every_line_and_a_currency_and_a_zone(try_it: Callable[..., Path]) -> No
         ('date = "%Y/%d', 'date = "%Y', "no day, month and year"),
         ('date = "Когда"', "", "the date column is missing"),
         ('date = "Когда"', 'dat = "Когда"', "no meaning of a column “dat”"),
-        ('date = "Когда"', 'date = "Сколько"', "two meanings"),
+        ('date = "Когда"', 'date = "Сколько"', "two used"),
         ('operation = "Квитанция"', 'operation = ["x"]', "a text in quotes"),
         ("[columns]", "[columns", "it is no TOML"),
         ('payment = ["приход"]', 'income = ["приход"]', "no kind “income”"),
         ('payment = ["приход"]', 'payment = "приход"', "a list of words"),
         ('other = ["сбор"]', 'other = ["Приход"]', "two kinds"),
         ("[types]", "[types]\n[more]", "no setting “more”"),
-        ('operation = "Квитанция"\n', 'operation = "Другое"\n', "has all the heads"),
+        ('operation = "Квитанция"\n', 'operation = "Другое"\n', "has all the headers"),
     ],
 )
 def test_a_wrong_mapping_is_told_what_is_wrong(
