@@ -82,10 +82,10 @@ def register_device(
     Registering the same name at the same trade point again returns the same token.
     """
     settings = load_settings()
-    wanted = trade_point if trade_point is not None else settings.kaspi_trade_point_id
+    chosen = trade_point if trade_point is not None else settings.kaspi_trade_point_id
 
     async def work(calls: KaspiDevices) -> tuple[str, int]:
-        number = wanted if wanted is not None else _only(await calls.trade_points())
+        number = chosen if chosen is not None else _only(await calls.trade_points())
         return await calls.register(name, number), number
 
     token, number = _at_kaspi(settings, work)

@@ -91,10 +91,10 @@ async def _pick(queue: Queue, board: screen.Board, keys: Keys, notice: str | Non
             elif line.press(key) and (typed := line.take()):
                 if typed.lower() in ("q", "quit", "exit", "й"):
                     return None
-                found = queue.choice(typed) or await queue.find(typed)
-                if not isinstance(found, str):
-                    return found
-                notice, answered = found, True
+                answer = queue.choice(typed) or await queue.find(typed)
+                if not isinstance(answer, str):
+                    return answer
+                notice, answered = answer, True
 
 
 async def _attend_one(

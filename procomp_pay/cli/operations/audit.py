@@ -162,14 +162,14 @@ def seal(
         with bar("sealing", lambda: total, quiet=as_json) as seen:
             return await audit_seals.seal(ctx, actor.name, force=force, seen=seen)
 
-    made = run_with_context(work, settings=settings)
+    sealed = run_with_context(work, settings=settings)
     if as_json:
-        console.print_json(made.full())
+        console.print_json(sealed.full())
     elif only_root:
-        typer.echo(made.root)
+        typer.echo(sealed.root)
     else:
-        covered = f"{formats.counted(made.entries, 'entry')} in {formats.counted(made.chains, 'chain')}"
-        typer.echo(f"✓ seal {made.number}: {covered}")
-        typer.echo(f"  root {made.root}")
+        covered = f"{formats.counted(sealed.entries, 'entry')} in {formats.counted(sealed.chains, 'chain')}"
+        typer.echo(f"✓ seal {sealed.number}: {covered}")
+        typer.echo(f"  root {sealed.root}")
         console.say("Keep the root where the owner of this database cannot change it.")
-        console.hint(f"procomp-pay audit verify --root {made.root}")
+        console.hint(f"procomp-pay audit verify --root {sealed.root}")

@@ -194,8 +194,8 @@ def _callbacks(settings: Settings) -> Iterator[Check]:
         return
     name, networks = "callbacks", ", ".join(str(network) for network in settings.callback_networks)
     if settings.kaspi_scheme is not KaspiScheme.GATEWAY:
-        found = f"bills are accepted from {networks or 'no address (KASPI_CALLBACK_ALLOW)'}"
-        yield Check(name, "ok", found)
+        description = f"bills are accepted from {networks or 'no address (KASPI_CALLBACK_ALLOW)'}"
+        yield Check(name, "ok", description)
     elif settings.kaspi_api_secret is None:
         how = "set KASPI_API_SECRET to the gateway's signing secret; until then payments are polled"
         yield Check(name, "warn", "the gateway's are refused: their signature cannot be verified", how)
@@ -276,8 +276,10 @@ def _notifications(settings: Settings) -> Iterator[Check]:
     else:
         server = mail_server(settings.smtp_url.get_secret_value())
         login = "with a login" if server.user else "without a login"
-        found = f"{settings.mail_from} by {server.host}:{server.port}, {server.encryption}, {login}"
-        yield Check("letters", "ok", f"{found}; language {settings.mail_language}", f"{try_it} --to ADDRESS")
+        description = f"{settings.mail_from} by {server.host}:{server.port}, {server.encryption}, {login}"
+        yield Check(
+            "letters", "ok", f"{description}; language {settings.mail_language}", f"{try_it} --to ADDRESS"
+        )
     if settings.platform_webhook_url is None:
         yield Check(
             "webhook out", "ok", "not configured (PLATFORM_WEBHOOK_URL): the platform gets no webhooks"

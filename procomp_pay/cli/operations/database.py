@@ -67,15 +67,17 @@ def upgrade(as_json: JsonOption = False) -> None:
 def status(as_json: JsonOption = False) -> None:
     """Show where the database is, its revision, and pending upgrades."""
     url = load_settings().url
-    found = examine(url)
+    database = examine(url)
     if as_json:
-        console.print_json(found)
+        console.print_json(database)
     else:
-        typer.echo(f"{_sentence(url)} is at revision {found['revision']}, the newest is {found['head']}")
+        typer.echo(
+            f"{_sentence(url)} is at revision {database['revision']}, the newest is {database['head']}"
+        )
         typer.echo(
             "Nothing is pending"
-            if not found["pending"]
-            else f"Pending: {', '.join(found['pending'])}\n  → procomp-pay db upgrade"
+            if not database["pending"]
+            else f"Pending: {', '.join(database['pending'])}\n  → procomp-pay db upgrade"
         )
 
 

@@ -133,7 +133,6 @@ def _lines(view: EventView) -> list[str]:
 
 
 def _reason(view: EventView) -> str:
-
     if view.next_attempt_at is not None and view.attempts:
         return f"{view.why}; next attempt at {formats.clock_time(view.next_attempt_at)}"
     return view.why

@@ -83,8 +83,8 @@ def list_messages(
     async def work(ctx: Any) -> list[Told]:
         from procomp_pay.services.notifications import outbox
 
-        wanted = {"state": state.value if state else None, "topic": topic, "payment_id": payment}
-        return await outbox.newest(ctx, limit=limit, **wanted)
+        filters = {"state": state.value if state else None, "topic": topic, "payment_id": payment}
+        return await outbox.newest(ctx, limit=limit, **filters)
 
     messages = run_with_context(work)
     if as_json:
@@ -94,13 +94,12 @@ def list_messages(
         return
     if not messages:
         console.say("No messages match" if state or topic or payment else "No messages yet")
-    for told in messages:
-        console.print_lines(_lines(told))
+    for message in messages:
+        console.print_lines(_lines(message))
 
 
-def _lines(told: Told) -> list[str]:
-
-    message, deliveries = told
+def _lines(view: Told) -> list[str]:
+    message, deliveries = view
     about = f" · payment {message.payment_id}" if message.payment_id else ""
     lines = [
         f"{message.id}  {console.clean(message.topic)} · {formats.clock_time(message.created_at)}{about}"
@@ -115,7 +114,6 @@ def _lines(told: Told) -> list[str]:
 
 
 def _delivery_line(row: Delivery) -> str:
-
     to = f" to {console.clean(row.recipient)}" if row.recipient else ""
     when = row.finished_at or (row.next_attempt_at if row.state == "waiting" else None)
     at = f"{' since' if row.state == 'dead' else ', next try' if row.state == 'waiting' else ''} "
@@ -139,21 +137,21 @@ def show(
 
         return await outbox.one(ctx, message)
 
-    told = run_with_context(work)
+    view = run_with_context(work)
     from procomp_pay.services.notifications.outbox import as_document
 
-    document = as_document(told)
+    document = as_document(view)
     if as_json:
         console.print_json(document)
         return
-    console.print_lines(_lines(told))
-    for delivery in told[1]:
+    console.print_lines(_lines(view))
+    for delivery in view[1]:
         typer.echo(f"    {delivery.destination.replace('_', ' '):<18} delivery {delivery.id}")
     for name, value in document["payload"].items():
         if value is not None:
             typer.echo(console.wrap(f"  {console.clean(name):<20} {console.clean(value)}", indent=" " * 23))
-    if any(delivery.state == "dead" for delivery in told[1]):
-        console.hint(f"procomp-pay outbox replay {told[0].id}")
+    if any(delivery.state == "dead" for delivery in view[1]):
+        console.hint(f"procomp-pay outbox replay {view[0].id}")
 
 
 def replay(
@@ -186,8 +184,8 @@ def replay(
     if as_json:
         console.print_json({"deliveries": count, "dry_run": dry_run})
         return
-    what = f"{count} {'delivery' if count == 1 else 'deliveries'}"
-    typer.echo(f"{what} would be sent again" if dry_run else f"{what} will be sent again")
+    deliveries = f"{count} {'delivery' if count == 1 else 'deliveries'}"
+    typer.echo(f"{deliveries} would be sent again" if dry_run else f"{deliveries} will be sent again")
     if count and not dry_run:
         console.hint("procomp-pay maintain   (a running serve does it by itself)")
 

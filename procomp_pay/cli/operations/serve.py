@@ -162,8 +162,8 @@ def _locked(state_file: Path | None) -> Iterator[None]:
 def _contents(running: Sandbox) -> dict[str, Any]:
     info = running.info()
     kaspi: Any = running.providers["kaspi"]
-    wanted = ("url", "stripe_secret_key", "webhook_secret", "kaspi_api_key", "time_scale")
-    return {name: info[name] for name in wanted} | {"kaspi_device_token": kaspi.device_token}
+    names = ("url", "stripe_secret_key", "webhook_secret", "kaspi_api_key", "time_scale")
+    return {name: info[name] for name in names} | {"kaspi_device_token": kaspi.device_token}
 
 
 @contextlib.contextmanager

@@ -91,7 +91,6 @@ def _below(opening: Opening, picture: Picture | None) -> list[str]:
 
 
 def _ways(opening: Opening) -> list[str]:
-
     if opening.client_secret is not None:
         return [f"[dim]client secret[/] {console.safe(opening.client_secret)}"]
     if opening.payment_url is not None:

@@ -78,13 +78,13 @@ def reconcile(
 
     Missed updates are repaired; everything else becomes a discrepancy.
     """
-    wanted = _window(since, until)
+    window = _window(since, until)
     settings = load_settings()
     actor = operator(acting)
     show_mode_notice(settings, as_json=as_json)
     with ExitStack() as stack:
         orders = _orders(
-            stack, provider, wanted, statement, mapping, dry_run=dry_run, is_ours=yes, settings=settings
+            stack, provider, window, statement, mapping, dry_run=dry_run, is_ours=yes, settings=settings
         )
         progress = stack.enter_context(counters(quiet=as_json))
         reports, trouble = run_with_context(

@@ -28,7 +28,7 @@ Nothing is changed.
 
 Exit codes: 6 some lines could not be read reliably (they are
 listed), 3 the file cannot be used at all."""
-#: Lines shown of each problem; --json has up to a thousand.
+#: Lines shown of total problem; --json has up to a thousand.
 _MOST_SHOWN = 20
 _WORDS = {
     "payment": "payments",
@@ -112,18 +112,18 @@ def _document(file: Path, statement: Statement) -> dict[str, Any]:
         "counts": {kind.value: count for kind, count in sorted(tally.counts.items())},
         "sums": [
             {
-                "kind": each.kind.value,
-                "currency": each.currency.value,
-                "count": each.count,
-                "sum": each.amount,
+                "kind": total.kind.value,
+                "currency": total.currency.value,
+                "count": total.count,
+                "sum": total.amount,
             }
-            for each in tally.sums.values()
+            for total in tally.sums.values()
         ],
         "first_at": _iso(tally.first_at),
         "last_at": _iso(tally.last_at),
         "totals": [
-            {"line": each.line, "text": each.text, "amount": each.amount, "agrees": each.agrees}
-            for each in tally.totals
+            {"line": total.line, "text": total.text, "amount": total.amount, "agrees": total.agrees}
+            for total in tally.totals
         ],
         "skipped_count": tally.skipped_count,
         "skipped": [
@@ -131,7 +131,7 @@ def _document(file: Path, statement: Statement) -> dict[str, Any]:
         ],
         "repeated_count": tally.repeated_count,
         "repeated": [
-            {"line": each.line, "first_line": each.first_line, "ref": each.ref} for each in tally.repeated
+            {"line": line.line, "first_line": line.first_line, "ref": line.ref} for line in tally.repeated
         ],
         "notes": tally.notes,
     }
@@ -152,9 +152,9 @@ def _show(file: Path, statement: Statement) -> None:
         [("not used", ", ".join(console.clean(head) for head in layout.ignored))] if layout.ignored else []
     )
     rows += [("period", _period(statement))]
-    for each in tally.sums.values():
+    for total in tally.sums.values():
         rows.append(
-            (_WORDS[each.kind], f"{each.count:,}  {each.amount:,.2f} {each.currency}".replace(",", " "))
+            (_WORDS[total.kind], f"{total.count:,}  {total.amount:,.2f} {total.currency}".replace(",", " "))
         )
     rows += [("lines", f"{tally.lines:,}".replace(",", " "))]
     wide = max(len(name) for name, _ in rows)
@@ -183,7 +183,7 @@ def _show_problems(file: Path, statement: Statement) -> None:
     if tally.remarks:
         console.say(f"  {_lines(tally.remarks)} with text only, such as a signature", dim=True)
     if tally.repeated_count:
-        shown = ", ".join(f"{each.line} (as {each.first_line})" for each in tally.repeated[:_MOST_SHOWN])
+        shown = ", ".join(f"{line.line} (as {line.first_line})" for line in tally.repeated[:_MOST_SHOWN])
         console.say(f"  {_lines(tally.repeated_count)} more than once, counted once: {shown}", fg="yellow")
     if tally.skipped_count:
         console.say(f"✗ {_lines(tally.skipped_count)} skipped: for manual review", fg="red")

@@ -26,18 +26,18 @@ def record(payment: str, number: str, options: RefundOptions) -> None:
         from procomp_pay.services.views import payment as views
 
         view = await views.one(ctx, payment)
-        made = use.MadeInApp(view.payment_id, number, options.reason, options.money(view))
-        money = await use.check_made(ctx, made)
+        refund = use.MadeInApp(view.payment_id, number, options.reason, options.money(view))
+        money = await use.check_made(ctx, refund)
         show_mode_notice(settings, kaspi=True, as_json=options.as_json)
         if not options.yes:
             _ask(view, number, money)
-        return view, await use.record_made(ctx, made, actor)
+        return view, await use.record_made(ctx, refund, actor)
 
-    view, refund = run_with_context(work, settings=settings)
+    view, recorded = run_with_context(work, settings=settings)
     if options.as_json:
-        console.print_json(output.document(refund, view, options, settings))
+        console.print_json(output.document(recorded, view, options, settings))
     else:
-        output.show(refund, view)
+        output.show(recorded, view)
 
 
 def _ask(view: PaymentView, number: str, money: Money) -> None:

@@ -26,9 +26,9 @@ def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
         was paid on the day it was started.
     """
     return [
-        Section("Totals", columns(_SUMS), [_sum(each)[1:] for each in sheet.totals]),
-        Section("By method", columns(f"Method|{_SUMS}"), [_sum(each) for each in sheet.by_method]),
-        Section("By clerk", columns(f"Clerk|{_SUMS}"), [_sum(each) for each in sheet.by_clerk]),
+        Section("Totals", columns(_SUMS), [_sum(total)[1:] for total in sheet.totals]),
+        Section("By method", columns(f"Method|{_SUMS}"), [_sum(total) for total in sheet.by_method]),
+        Section("By clerk", columns(f"Clerk|{_SUMS}"), [_sum(total) for total in sheet.by_clerk]),
         _fees(sheet),
         _disagreements(sheet),
         _checks(sheet),
@@ -65,7 +65,7 @@ def _disagreements(sheet: Closing) -> Section:
 
 
 def _checks(sheet: Closing) -> Section:
-    rows = [_check(each, sheet.zone) for each in sheet.checks]
+    rows = [_check(run, sheet.zone) for run in sheet.checks]
     heads = "Provider|Last run|Result|-From|-Until|-Found"
     return Section("Reconciliation", columns(heads), rows)
 
@@ -100,7 +100,7 @@ def _payments(sheet: Closing, for_paper: bool) -> Section:
         "|-At the provider|-Payment"
     )
     rows = [_payment(line, sheet.zone, for_paper) for line in sheet.lines]
-    totals: list[list[Cell]] = [_payments_total(each) for each in sheet.totals]
+    totals: list[list[Cell]] = [_payments_total(total) for total in sheet.totals]
     return Section("Payments", columns(heads), [*rows, *totals], totals=len(totals))
 
 

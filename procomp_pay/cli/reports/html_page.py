@@ -66,7 +66,7 @@ def write(stream: IO[bytes], page: Page) -> None:
         verdict=page.verdict,
         seal=page.seal,
         definitions=page.definitions,
-        sections=[_section(each, page.charts.get(each.title, {})) for each in page.sections],
+        sections=[_section(section, page.charts.get(section.title, {})) for section in page.sections],
     )
     for part in stream_of_text:
         stream.write(part.encode())

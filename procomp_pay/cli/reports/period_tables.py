@@ -95,7 +95,7 @@ def _won(flow: Flow) -> Cell:
 
 
 def _methods(report: Report) -> Section:
-    rows = [_attempts(wording.METHODS[method], each) for method, each in report.methods.items()]
+    rows = [_attempts(wording.METHODS[method], attempts) for method, attempts in report.methods.items()]
     rows = [*rows, _attempts("all", report.attempts)] if report.attempts.started else []
     heads = "Method|Started|Paid|-Open|-Failed|-Expired|-Cancelled|=Success|Median|p95"
     return Section("Attempts", columns(heads), rows, totals=1)

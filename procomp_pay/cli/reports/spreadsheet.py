@@ -50,9 +50,9 @@ def write_workbook(
         first.append([_cell(first, name, bold), _cell(first, value)])
     for section in sections:
         _sheet(book, section, bold)
-    made = io.BytesIO()
-    book.save(made)
-    _without_clock(made, stream, at)
+    buffer = io.BytesIO()
+    book.save(buffer)
+    _without_clock(buffer, stream, at)
 
 
 def _sheet(book: Any, section: Section, bold: Any) -> None:
@@ -160,10 +160,10 @@ def csv_rows(document: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
             yield from _flow("methods", method["method"], "", flow)
     for day in document["days"]:
         yield from _flow("days", day["day"], "", _without(day, "day"))
-    for each in document["tournaments"]:
-        key, name = each["tournament_id"], each["name"]
-        yield from _plain("tournaments", key, name, _without(each, "tournament_id", "name", "money"))
-        for flow in each["money"]:
+    for tournament in document["tournaments"]:
+        key, name = tournament["tournament_id"], tournament["name"]
+        yield from _plain("tournaments", key, name, _without(tournament, "tournament_id", "name", "money"))
+        for flow in tournament["money"]:
             yield from _flow("tournaments", key, name, flow)
     for reason in document["failure_reasons"]:
         yield ("failure_reasons", reason["status"], reason["reason"] or "", "", "count", reason["count"])
@@ -187,7 +187,7 @@ def _plain(section: str, item: str, name: str, figures: dict[str, Any]) -> Itera
 def _flat(figures: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in figures.items():
         if isinstance(value, dict):
-            yield from ((f"{name}_{inner}", each) for inner, each in _flat(value))
+            yield from ((f"{name}_{inner}", nested) for inner, nested in _flat(value))
         else:
             yield name, value
 
