@@ -70,7 +70,7 @@ class Objection:
         return self.kind in (DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH)
 
 
-def objections(
+def find_objections(
     claim: ReceiptClaim, window: PaymentWindow, answer: KaspiAnswer, now: datetime
 ) -> list[Objection]:
     """Return all objections, the most important first."""

@@ -1,4 +1,4 @@
-"""Make a desk from the settings. ``cli`` and ``server`` both begin here."""
+"""Create the application context from the settings, for ``cli`` and ``server``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, key_file_ring
 from procomp_pay.storage.webhooks.intake import WebhookIntake
 
-#: A random byte as one of a-z and 0-9.
+#: Maps a random byte to a character of a-z and 0-9.
 _BASE_36 = bytes(b"0123456789abcdefghijklmnopqrstuvwxyz"[byte % 36] for byte in range(256))
 
 
@@ -26,34 +26,34 @@ def utc_now() -> datetime:
 
 
 def new_id() -> str:
-    """A new id of 25 characters, the first one ``c``: what validators of Prisma's ``cuid()`` expect."""
+    """Return a new id of 25 characters that starts with ``c``, as checks for Prisma's ``cuid()`` expect."""
     return "c" + os.urandom(24).translate(_BASE_36).decode("ascii")
 
 
 def keyring_for(settings: Settings) -> Keyring:
-    """The keys for sensitive columns: ``ENCRYPTION_KEYS``, or a 0600 file beside the embedded database.
+    """Return the keys for encrypted columns: ``ENCRYPTION_KEYS``, or a 0600 file of the embedded database.
 
-    :raises ConfigurationError: PostgreSQL without ``ENCRYPTION_KEYS``, or a key that is none.
+    :raises ConfigurationError: PostgreSQL without ``ENCRYPTION_KEYS``, or an invalid key.
     """
     if settings.encryption_keys is not None:
         keys = [k.strip() for k in settings.encryption_keys.get_secret_value().split(",") if k.strip()]
         return Keyring(keys)
     if not settings.is_embedded:
         raise ConfigurationError(
-            "ENCRYPTION_KEYS is not set; sensitive columns on PostgreSQL are never written without it",
-            next_step="make one with: procomp-pay keys new",
+            "ENCRYPTION_KEYS is not set; it is required with PostgreSQL, to encrypt sensitive columns",
+            next_step="create a key: procomp-pay keys new",
         )
     return key_file_ring(key_file(settings))
 
 
 def key_file(settings: Settings) -> Path:
-    """Where the embedded default keeps its keys."""
+    """Return the path of the key file of the embedded database."""
     return settings.home / "procomp-pay.key"
 
 
 @asynccontextmanager
 async def open_context(settings: Settings) -> AsyncIterator[AppContext]:
-    """A desk on the configured database and providers; closed at the end."""
+    """Open the configured database and providers, and close them at the end."""
     providers, post = ProviderRegistry(settings), NotificationSenders(settings)
     db = PaymentDatabaseService(settings.url)
     try:

@@ -1,4 +1,4 @@
-"""What every use case needs, in one value."""
+"""The application context that is passed to every service."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from procomp_pay.storage.webhooks.intake import WebhookIntake
 
 
 class Providers(Protocol):
-    """Gives the provider behind a channel, made at first use."""
+    """Return the provider of a channel, created at first use."""
 
     def of(self, channel: Channel) -> PaymentProvider:
-        """
+        """Return the provider.
+
         :raises ConfigurationError: it is not configured.
         """
 
     @property
     def circuits(self) -> Sequence[Circuit]:
-        """Those of the providers that were used in this process."""
+        """The circuit breakers of the providers that were used in this process."""
 
     def certificate(self, now: datetime) -> CertificateLife | None:
-        """How long the client certificate towards Kaspi still holds; ``None`` where there is none.
+        """Return the validity of the client certificate for Kaspi; ``None`` if there is none.
 
         :raises ConfigurationError: its file cannot be read.
         """
@@ -42,10 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: a clerk at a terminal, a user of the app, or the system itself.
-
-    :param scope: whose idempotency keys are whose.
-    """
+    """Who acts: an operator at a terminal, a user of the app, or the system itself."""
 
     name: str
     source: Source
@@ -53,6 +51,7 @@ class Actor:
 
     @property
     def scope(self) -> str:
+        """The scope of the actor's idempotency keys."""
         return f"{self.source}:{self.name}"
 
 
@@ -61,10 +60,10 @@ SYSTEM = Actor("procomp-pay", Source.CLOCK)
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """Database, providers, keys, clock and ids. Time and ids come in, so that a test or a replay is exact.
+    """Database, providers, keys, clock and id maker. The clock is a parameter, so that tests are exact.
 
-    :param intake: stores arriving webhook events, several in one commit; one for each process.
-    :param post: the ways by which people and the platform are told.
+    :param intake: stores incoming webhook events, several in one commit; one per process.
+    :param senders: the channels for notifications to people and to the platform.
     """
 
     db: PaymentDatabaseService

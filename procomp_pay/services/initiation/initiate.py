@@ -102,8 +102,7 @@ async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> Ini
 async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> None:
     """Cancel or poll an open payment.
 
-    A provider that is unavailable does not block the new payment: the cancellation is recorded and done
-    later.
+    An unavailable provider does not block the new payment: the cancellation is recorded and done later.
     """
     try:
         if plan.step is Step.CANCEL:

@@ -1,1 +1,1 @@
-"""Kaspi verification."""
+"""Manual verification of Kaspi payments."""

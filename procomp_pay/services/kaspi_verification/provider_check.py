@@ -1,4 +1,4 @@
-"""Ask Kaspi about one payment while a clerk waits: shortly, and whatever it says goes through the door."""
+"""Ask Kaspi about one payment while an operator waits, and apply the status that it reports."""
 
 from __future__ import annotations
 
@@ -18,52 +18,54 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payme
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a clerk waits for Kaspi. Then their own eyes count.
+#: Seconds that an operator waits for Kaspi. After that the receipt is accepted without an answer.
 PATIENCE_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What Kaspi said; ``money`` where it told the amount that was paid."""
+class KaspiResult:
+    """Kaspi's answer, with the paid amount if it reports one."""
 
-    word: KaspiAnswer
+    answer: KaspiAnswer
     money: Money | None = None
 
 
-async def ask_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> Asked:
-    """Ask now. News are applied: a payment that Kaspi calls paid is COMPLETED afterwards, unless the amount
-    differs."""
+async def ask_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> KaspiResult:
+    """Ask Kaspi now and apply its status.
+
+    A payment that Kaspi reports as paid is COMPLETED afterwards, unless the amount differs.
+    """
     if locked.detail.create_state is not CreateState.OPEN or locked.detail.provider_ref is None:
-        return Asked(KaspiAnswer.CANNOT_BE_ASKED)
+        return KaspiResult(KaspiAnswer.CANNOT_BE_ASKED)
     try:
         provider = ctx.providers.of(locked.detail.channel)
         async with asyncio.timeout(PATIENCE_S):
-            seen = await provider.fetch(provider_ref_of(locked))
+            status = await provider.fetch(provider_ref_of(locked))
     except (PaymentError, TimeoutError) as error:
-        log.warning("Kaspi cannot say now whether payment %s was made: %s", locked.payment.id, error)
-        return Asked(_without_answer(error))
-    if not seen.authoritative:
-        return Asked(KaspiAnswer.CANNOT_BE_ASKED)
-    await apply_provider_status(ctx, locked.payment.id, seen, actor)
-    if seen.event_type is EventType.PROCESSING:
-        return Asked(KaspiAnswer.CONFIRMING)
-    return Asked(
-        KaspiAnswer.PAID if seen.event_type is EventType.SUCCEEDED else KaspiAnswer.NOT_PAID, seen.money
+        log.warning("Kaspi did not confirm the status of payment %s: %s", locked.payment.id, error)
+        return KaspiResult(_answer_from_error(error))
+    if not status.authoritative:
+        return KaspiResult(KaspiAnswer.CANNOT_BE_ASKED)
+    await apply_provider_status(ctx, locked.payment.id, status, actor)
+    if status.event_type is EventType.PROCESSING:
+        return KaspiResult(KaspiAnswer.CONFIRMING)
+    return KaspiResult(
+        KaspiAnswer.PAID if status.event_type is EventType.SUCCEEDED else KaspiAnswer.NOT_PAID, status.money
     )
 
 
 async def ask(ctx: AppContext, payment_id: str, actor: Actor) -> KaspiAnswer:
-    """As :func:`ask_kaspi`, for a clerk who has just picked a payment.
+    """Call :func:`ask_kaspi` for a payment that an operator has just selected.
 
     :raises NotFound: no such payment.
     """
     async with ctx.db.reading() as session:
         locked = await load_payment(session, payment_id)
-    return (await ask_kaspi(ctx, locked, actor)).word
+    return (await ask_kaspi(ctx, locked, actor)).answer
 
 
-def _without_answer(error: Exception) -> KaspiAnswer:
+def _answer_from_error(error: Exception) -> KaspiAnswer:
     if isinstance(error, NotFound):
         return KaspiAnswer.UNKNOWN_THERE
-    unset = isinstance(error, ConfigurationError)
-    return KaspiAnswer.CANNOT_BE_ASKED if unset else KaspiAnswer.NO_ANSWER
+    is_unset = isinstance(error, ConfigurationError)
+    return KaspiAnswer.CANNOT_BE_ASKED if is_unset else KaspiAnswer.NO_ANSWER

@@ -1,4 +1,4 @@
-"""The desk's queue: Kaspi payments that wait for a person, oldest first."""
+"""The queue of Kaspi payments that await manual verification, oldest first."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from procomp_pay.services.views.payment import PaymentView
 from procomp_pay.storage.payments import kaspi_operations
 from procomp_pay.storage.payments import kaspi_operations as numbers
 
-#: A payment that ended unpaid is shown for so long after its start: its parent may stand here with a receipt.
+#: A payment that ended unpaid stays in the queue for this long after its start, as its payer may still come
+#: with a receipt.
 ENDED_SHOWN = timedelta(hours=3)
-#: The most that are read.
+#: The most payments that are read.
 MOST = 500
 
 
 async def waiting(ctx: AppContext) -> list[PaymentView]:
-    """One payment for each participant: the newest one, and all that money of another amount came for."""
+    """Return the newest payment of each participant, and all payments that received a different amount."""
     async with ctx.db.reading() as session:
         since = ctx.clock() - ENDED_SHOWN
         rows = await kaspi_operations.unsettled_kaspi(session, ended_since=since, limit=MOST)
-        found = await views.of_rows(session, rows)
-    newest = {view.participant_id: view.payment_id for view in found}
-    return [view for view in found if newest[view.participant_id] == view.payment_id or is_odd(view)]
+        payments = await views.of_rows(session, rows)
+    newest = {view.participant_id: view.payment_id for view in payments}
+    return [view for view in payments if newest[view.participant_id] == view.payment_id or is_odd(view)]
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What our books know of the number on a receipt.
+    """What is known of the number on a receipt.
 
-    :param payment_id: the payment that it settled, or whose QR has it; ``None`` where it is nobody's.
-    :param settled_at: when it settled that payment; ``None`` where it has settled nothing.
+    :param payment_id: the payment that it settled, or whose QR has it; ``None`` if unknown.
+    :param settled_at: when it settled that payment; ``None`` if it has settled none.
     """
 
     payment_id: str | None = None
@@ -40,7 +41,7 @@ class Receipt:
 
 
 async def receipt(ctx: AppContext, number: str) -> Receipt:
-    """Whose a receipt is, by its number as :func:`procomp_pay.domain.operation_number.read` gives it."""
+    """Look up a receipt by its number, as returned by :func:`procomp_pay.domain.operation_number.read`."""
     async with ctx.db.reading() as session:
         used = await numbers.used_by(session, number)
         if used is not None:
@@ -49,5 +50,5 @@ async def receipt(ctx: AppContext, number: str) -> Receipt:
 
 
 def is_odd(view: PaymentView) -> bool:
-    """Whether money of another amount came: closed at Kaspi, and not settled."""
+    """Return True if a different amount was received: closed at Kaspi, but not settled."""
     return view.status in ("PENDING", "PROCESSING") and not view.provider_open

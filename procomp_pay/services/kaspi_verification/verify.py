@@ -1,8 +1,8 @@
-"""A person vouches for a Kaspi payment: with the operation number of the receipt, through the one door.
+"""Verify a Kaspi payment manually, by the operation number on the customer's receipt.
 
-Kaspi is asked first where it can be: its word settles the payment, and its "no" refuses a receipt, since
-those are forged. Where Kaspi does not answer, the clerk's word counts, and the QR stays watched: if Kaspi's
-last word is that it was never paid, the door opens a discrepancy with the clerk's name.
+Kaspi is asked first, if possible: its status settles the payment, and if it reports the payment as unpaid the
+receipt is rejected, because receipts can be forged. If Kaspi does not answer, the operator's statement counts
+and the QR is still polled: if Kaspi's final status is unpaid, a discrepancy naming the operator is opened.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from procomp_pay.domain.kaspi_verification import (
     Objection,
     PaymentWindow,
     ReceiptClaim,
-    objections,
+    find_objections,
 )
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read as read_number
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Outcome
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.kaspi_verification.provider_check import Asked, ask_kaspi
+from procomp_pay.services.kaspi_verification.provider_check import KaspiResult, ask_kaspi
 from procomp_pay.services.lifecycle.polling import kaspi_schedule
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
@@ -43,12 +43,12 @@ _LONGEST_REASON = 500
 
 @dataclass(frozen=True, slots=True)
 class VerificationRequest:
-    """What a person says.
+    """The request to verify a payment.
 
-    :param number: the operation number as it was typed.
-    :param money: what was paid; ``None`` for what was charged.
-    :param paid_at: when, with a zone; ``None`` where nobody looked.
-    :param override: take it although something speaks against it; then ``reason`` says why.
+    :param number: the operation number as typed.
+    :param money: the paid amount; ``None`` for the charged amount.
+    :param paid_at: the time of the payment, with a time zone; ``None`` if unknown.
+    :param override: accept the payment despite an objection; ``reason`` is then required.
     """
 
     payment_id: str
@@ -60,7 +60,7 @@ class VerificationRequest:
     idempotency_key: str | None = None
 
     def fingerprint(self) -> str:
-        """The same for the same request."""
+        """Return a hash of the request."""
         content = {
             "payment_id": self.payment_id,
             "number": self.number,
@@ -72,7 +72,7 @@ class VerificationRequest:
         return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
 
     def claim(self, actor: Actor) -> idempotency.Claim | None:
-        """The key under which ``actor`` asks."""
+        """Return the claim on the idempotency key of ``actor``."""
         if self.idempotency_key is None:
             return None
         return idempotency.Claim(f"verify:{actor.scope}", self.idempotency_key, self.fingerprint())
@@ -82,8 +82,8 @@ class VerificationRequest:
 class Verified:
     """The payment is COMPLETED with this number.
 
-    :param already: it was before: nothing was written.
-    :param overridden: what spoke against it and was overridden; each is an open discrepancy.
+    :param already: it was already COMPLETED with it, and nothing was written.
+    :param overridden: the objections that were overridden; each is an open discrepancy.
     """
 
     payment_id: str
@@ -98,12 +98,12 @@ class Verified:
 
 
 async def verify(ctx: AppContext, order: VerificationRequest, actor: Actor) -> Verified:
-    """Settle a Kaspi payment on a person's word.
+    """Settle a Kaspi payment by manual verification.
 
     :raises NotFound: no such payment.
-    :raises Refused: not Kaspi's, not an operation number, or another amount, and no override.
-    :raises Conflict: the number settled another payment, the payment has another number or went back; or
-        Kaspi or the date speak against it, and no override.
+    :raises Refused: not a Kaspi payment, not an operation number, or a different amount without an override.
+    :raises Conflict: the number settled another payment, the payment has another number or is refunded, or
+        Kaspi or the date contradict it and there is no override.
     """
     number = read_number(order.number)
     _check_override(order)
@@ -111,16 +111,16 @@ async def verify(ctx: AppContext, order: VerificationRequest, actor: Actor) -> V
         async with ctx.db.reading() as session:
             locked = await load_payment(session, order.payment_id)
             if await _is_known(session, order, actor):
-                return _answer(locked, order, number, KaspiAnswer.CANNOT_BE_ASKED)
+                return _result(locked, order, number, KaspiAnswer.CANNOT_BE_ASKED)
             _check_kind(locked)
-            await _check_number(session, locked, number)  # told at once, before Kaspi is asked
-        asked = Asked(KaspiAnswer.CANNOT_BE_ASKED)
+            await _check_number(session, locked, number)  # report it at once, before Kaspi is asked
+        kaspi = KaspiResult(KaspiAnswer.CANNOT_BE_ASKED)
         if locked.payment.status is not PaymentStatus.COMPLETED:
-            asked = await ask_kaspi(ctx, locked, actor)
+            kaspi = await ask_kaspi(ctx, locked, actor)
         async with ctx.db.writing() as session:
-            return await _settled(session, ctx, order, number, actor, asked)
+            return await _verify(session, ctx, order, number, actor, kaspi)
     except (Refused, Conflict) as error:
-        await _note_refusal(ctx, order, number, actor, error)
+        await _record_refusal(ctx, order, number, actor, error)
         raise
 
 
@@ -135,145 +135,151 @@ def _check_override(order: VerificationRequest) -> None:
 def _check_kind(locked: OrmLockedPayment) -> None:
     if not locked.detail.channel.is_kaspi:
         raise Refused(
-            f"Payment {locked.payment.id} is not Kaspi's: Stripe says itself how it stands",
+            f"Payment {locked.payment.id} is not a Kaspi payment; Stripe reports its status itself",
             next_step=f"procomp-pay status --payment {locked.payment.id} --refresh",
         )
     if locked.payment.status is PaymentStatus.REFUNDED:
         raise Conflict(
-            f"Payment {locked.payment.id} has been paid back in full",
+            f"Payment {locked.payment.id} has been refunded in full",
             next_step=f"start a new one: procomp-pay initiate {locked.detail.participant_id}"
             " --method kaspi_qr",
         )
 
 
 async def _check_number(session: AsyncSession, locked: OrmLockedPayment, number: str) -> bool:
-    """Whether the payment has been settled with this number already.
+    """Return True if the payment is already settled with this number.
 
-    :raises Conflict: the number is another payment's, or the payment has another number.
+    :raises Conflict: the number belongs to another payment, or the payment has another number.
     """
     used = await numbers.used_by(session, number)
     if used is not None and used.payment_id != locked.payment.id:
         raise await number_already_used(session, used)
     if used is None:
         await _check_money(session, locked, number)
-        await _check_went_in(session, number)
+        await _check_is_no_refund(session, number)
     of_qr = await numbers.qr_of(session, number)
     if of_qr not in (None, locked.payment.id):
-        who = await numbers.owner(session, str(of_qr))
+        participant = await numbers.owner(session, str(of_qr))
         raise Conflict(
-            f"{number} is the receipt of another QR: {who.full_name or 'a removed participant'}, "
+            f"{number} is the receipt of another QR: {participant.full_name or 'a deleted participant'}, "
             f"payment {of_qr}",
             next_step=f"verify that one: procomp-pay verify-kaspi {of_qr} --transaction-id {number}",
         )
-    mine = await numbers.of_payment(session, locked.payment.id)
-    if used is not None or (mine and of_qr == locked.payment.id):
-        return True  # its own number, or its own QR's, beside the one that Kaspi named
-    if mine:
-        raise await payment_already_settled(session, mine[0])
+    recorded = await numbers.of_payment(session, locked.payment.id)
+    if used is not None or (recorded and of_qr == locked.payment.id):
+        return True  # its own number, or that of its QR, besides the one that Kaspi reported
+    if recorded:
+        raise await payment_already_settled(session, recorded[0])
     return False
 
 
 async def _check_money(session: AsyncSession, locked: OrmLockedPayment, number: str) -> None:
+    """Check that no money of another payment was received under this number.
+
+    :raises Conflict: it was, with a different amount that settled nothing.
     """
-    :raises Conflict: another payment's money came under this number; of another amount, it settled nothing.
-    """
-    whose = await numbers.came_under(session, number)
-    if whose not in (None, locked.payment.id):
-        who = await numbers.owner(session, str(whose))
+    payment_id = await numbers.came_under(session, number)
+    if payment_id not in (None, locked.payment.id):
+        participant = await numbers.owner(session, str(payment_id))
         raise Conflict(
-            f"The money of {number} came for {who.full_name or 'a removed participant'}, payment {whose}",
-            next_step=f"see it: procomp-pay status --payment {whose}",
+            f"The money of {number} was received for {participant.full_name or 'a deleted participant'}, "
+            f"payment {payment_id}",
+            next_step=f"see it: procomp-pay status --payment {payment_id}",
         )
 
 
-async def _check_went_in(session: AsyncSession, number: str) -> None:
+async def _check_is_no_refund(session: AsyncSession, number: str) -> None:
+    """Check that the number is not that of a refund.
+
+    :raises Conflict: it is.
     """
-    :raises Conflict: money went back under this number.
-    """
-    back = await refunds.by_provider_id(session, refunds.kaspi_name(number))
-    if back is not None:
+    refund = await refunds.by_provider_id(session, refunds.kaspi_name(number))
+    if refund is not None:
         raise Conflict(
-            f"{number} is the number of a refund, of payment {back.payment_id}: nothing came in under it",
-            next_step=f"see it: procomp-pay status --payment {back.payment_id}",
+            f"{number} is the number of a refund of payment {refund.payment_id}, not of a payment",
+            next_step=f"see it: procomp-pay status --payment {refund.payment_id}",
         )
 
 
 async def _is_known(session: AsyncSession, order: VerificationRequest, actor: Actor) -> bool:
-    """
-    :raises Conflict: the idempotency key was used for something else.
+    """Return True if the idempotency key was used for this request before.
+
+    :raises Conflict: it was used for another request.
     """
     claim = order.claim(actor)
     return claim is not None and await idempotency.known(session, claim) is not None
 
 
-async def _settled(
+async def _verify(
     session: AsyncSession,
     ctx: AppContext,
     order: VerificationRequest,
     number: str,
     actor: Actor,
-    asked: Asked,
+    kaspi: KaspiResult,
 ) -> Verified:
-    locked = await lock_payment(session, order.payment_id)  # twins queue up here
+    locked = await lock_payment(session, order.payment_id)  # concurrent requests wait here
     if await _is_known(session, order, actor):
-        return _answer(locked, order, number, asked.word)
+        return _result(locked, order, number, kaspi.answer)
     _check_kind(locked)
     if await _check_number(session, locked, number) and locked.payment.status is PaymentStatus.COMPLETED:
-        return _answer(locked, order, number, asked.word, already=True)
-    order = replace(order, money=order.money or asked.money)
-    against = await _against(session, ctx, locked, order, asked.word)
-    if against and not order.override:
-        raise _refusal(against[0])
-    if order.money is None and any(each.about_amount for each in against):
+        return _result(locked, order, number, kaspi.answer, already=True)
+    order = replace(order, money=order.money or kaspi.money)
+    objections = await _find_objections(session, ctx, locked, order, kaspi.answer)
+    if objections and not order.override:
+        raise _refusal(objections[0])
+    if order.money is None and any(objection.about_amount for objection in objections):
         raise Refused(
-            "Money of another amount came for this payment: an override says how much",
-            next_step="compare in the Kaspi Pay app, and add: --amount PAID",
+            "A different amount was received for this payment: an override needs the amount",
+            next_step="check it in the Kaspi Pay app, and add: --amount PAID",
         )
-    asked_for = locked.charged
-    settled = await apply_event_in(session, ctx, _fact(ctx, order, number, actor, locked), locked)
-    if settled.status is not PaymentStatus.COMPLETED or settled.outcome is Outcome.STALE:
-        raise Conflict(f"Payment {locked.payment.id} is {settled.status} and cannot be settled so")
-    for each in against:
-        found: dict[str, Any] = {"operation": number, "override": order.reason, "by": actor.name}
-        found["against"] = each.sentence
-        if each.about_amount:
-            paid = side_effects.as_document(order.money or asked_for)
-            found |= {"charged": side_effects.as_document(asked_for), "paid": paid}
-        key = None if each.apart is None else f"{each.apart}:{number}"
-        await side_effects.open_discrepancy(session, ctx, locked, each.kind, found, key, has_alert=False)
+    charged = locked.charged
+    applied = await apply_event_in(session, ctx, _event(ctx, order, number, actor, locked), locked)
+    if applied.status is not PaymentStatus.COMPLETED or applied.outcome is Outcome.STALE:
+        raise Conflict(f"Payment {locked.payment.id} is {applied.status} and cannot be verified")
+    for objection in objections:
+        detail: dict[str, Any] = {"operation": number, "override": order.reason, "by": actor.name}
+        detail["against"] = objection.sentence
+        if objection.about_amount:
+            paid = side_effects.as_document(order.money or charged)
+            detail |= {"charged": side_effects.as_document(charged), "paid": paid}
+        key = None if objection.apart is None else f"{objection.apart}:{number}"
+        await side_effects.open_discrepancy(
+            session, ctx, locked, objection.kind, detail, key, has_alert=False
+        )
     if (claim := order.claim(actor)) is not None:
         await idempotency.remember(session, claim, locked.payment.id, ctx.clock())
-    return _answer(locked, order, number, asked.word, against=against)
+    return _result(locked, order, number, kaspi.answer, objections=objections)
 
 
-async def _against(
+async def _find_objections(
     session: AsyncSession,
     ctx: AppContext,
     locked: OrmLockedPayment,
     order: VerificationRequest,
-    word: KaspiAnswer,
+    answer: KaspiAnswer,
 ) -> list[Objection]:
-    paid = locked.payment.status is PaymentStatus.COMPLETED  # Kaspi has said so: only its number is added
+    paid = locked.payment.status is PaymentStatus.COMPLETED  # reported by Kaspi: only the number is added
     in_doubt = not paid and await numbers.is_amount_in_doubt(session, locked.payment.id)
     window = PaymentWindow(locked.charged, locked.detail.created_at, _ends(ctx, locked))
     claim = ReceiptClaim(order.money, order.paid_at, in_doubt)
-    return objections(claim, window, KaspiAnswer.PAID if paid else word, ctx.clock())
+    return find_objections(claim, window, KaspiAnswer.PAID if paid else answer, ctx.clock())
 
 
 def _ends(ctx: AppContext, locked: OrmLockedPayment) -> datetime:
-    """Until when a customer can have paid. By bill they can at any time."""
+    """Return the time until which the customer can have paid; a bill can be paid at any time."""
     if locked.detail.provider_ref is None:
         return ctx.clock()
     return kaspi_schedule(locked).final_poll_at
 
 
 def _refusal(objection: Objection) -> PaymentError:
-    of_money = (DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH)
-    kind = Refused if objection.kind in of_money else Conflict
+    about_money = (DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH)
+    kind = Refused if objection.kind in about_money else Conflict
     return kind(objection.sentence, next_step=objection.do)
 
 
-def _fact(
+def _event(
     ctx: AppContext, order: VerificationRequest, number: str, actor: Actor, locked: OrmLockedPayment
 ) -> PaymentEvent:
     return PaymentEvent(
@@ -291,14 +297,14 @@ def _fact(
     )
 
 
-def _answer(
+def _result(
     locked: OrmLockedPayment,
     order: VerificationRequest,
     number: str,
-    word: KaspiAnswer,
+    answer: KaspiAnswer,
     *,
     already: bool = False,
-    against: list[Objection] | None = None,
+    objections: list[Objection] | None = None,
 ) -> Verified:
     return Verified(
         payment_id=locked.payment.id,
@@ -308,15 +314,15 @@ def _answer(
         already=already,
         late=locked.detail.is_late,
         duplicate=locked.detail.is_duplicate,
-        kaspi=word,
-        overridden=tuple(each.sentence for each in against or ()),
+        kaspi=answer,
+        overridden=tuple(objection.sentence for objection in objections or ()),
     )
 
 
-async def _note_refusal(
+async def _record_refusal(
     ctx: AppContext, order: VerificationRequest, number: str, actor: Actor, error: PaymentError
 ) -> None:
-    """Who tried what, in the payment's audit: a number that is tried on many payments shows."""
+    """Record a rejected verification in the audit trail: a number tried on many payments is noticed."""
     record = audit.AuditRecord(
         actor=actor.name,
         source=actor.source,

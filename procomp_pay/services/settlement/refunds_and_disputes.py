@@ -88,10 +88,10 @@ async def _refund(
         await _store_provider_id(session, ctx, locked, event, row, change)
         return Recorded(Outcome.ALREADY if row.state is change.state else Outcome.STALE)
     before, now = side_effects.audit_snapshot(locked), ctx.clock()
-    fits = row is not None and row.amount == change.money.amount
-    if not fits or change.money.currency is not locked.charged.currency:  # noqa: SIM102 - a check of its own
-        if await _record_refund_mismatch(session, ctx, locked, change, rows, row):
-            return Recorded(Outcome.MISMATCH)
+    known = row is not None and row.amount == change.money.amount
+    matches = known and change.money.currency is locked.charged.currency
+    if not matches and await _record_refund_mismatch(session, ctx, locked, change, rows, row):
+        return Recorded(Outcome.MISMATCH)
     if row is None:
         row = _external_refund(ctx, locked, event, change)
         session.add(row)

@@ -1,4 +1,4 @@
-"""What people and programs see of a payment."""
+"""Read payments as the API and the terminal show them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.listing import Filter
 from procomp_pay.storage.registrations import lookup as people
 
-#: Before what a QR picture's signed address says.
+#: The purpose in the signature of a QR image's URL.
 QR_PURPOSE = "qr-picture"
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentView:
-    """One payment. Secrets are in :class:`Opening` alone."""
+    """One payment, without secrets; those are in :class:`Opening` only."""
 
     payment_id: str
     code: str | None
@@ -70,19 +70,19 @@ class PaymentView:
 
     @property
     def rest(self) -> Money:
-        """What has neither gone back nor may be on its way back."""
-        locked = reserved_amount((each.state, each.money.amount) for each in self.refunds)
-        return Money(self.charged.amount - locked, self.charged.currency)
+        """The amount that can still be refunded: neither refunded nor in a pending refund."""
+        reserved = reserved_amount((refund.state, refund.money.amount) for refund in self.refunds)
+        return Money(self.charged.amount - reserved, self.charged.currency)
 
     @property
     def is_final(self) -> bool:
-        """Nothing more is expected of it: ``--watch`` ends."""
+        """True if no further change is expected, so that ``--watch`` ends."""
         if self.status in (PaymentStatus.PENDING, PaymentStatus.PROCESSING, PaymentStatus.FAILED):
-            return not self.provider_open  # closed at the provider: money of another amount, for a person
+            return not self.provider_open  # closed at the provider: a different amount was received
         return True
 
     def seeded(self) -> dict[str, Any]:
-        """The body of ``GET /status`` as the seed gives it."""
+        """Return the body of ``GET /status`` (SPEC)."""
         return {
             "payment_id": self.payment_id,
             "participant_id": self.participant_id,
@@ -96,7 +96,7 @@ class PaymentView:
         }
 
     def full(self) -> dict[str, Any]:
-        """Everything, for ``--json`` and the admin."""
+        """Return all fields, for ``--json`` and the admin API."""
         return self.seeded() | {
             "code": self.code,
             "participant_name": self.participant_name,
@@ -116,14 +116,14 @@ class PaymentView:
             "late": self.is_late,
             "duplicate": self.is_duplicate,
             "started_by": self.started_by,
-            "refunds": [each.full() for each in self.refunds],
+            "refunds": [refund.full() for refund in self.refunds],
             "dispute": self.dispute.full() if self.dispute else None,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How to pay an open payment. Secret: shown to whom it belongs, never logged."""
+    """How to pay an open payment. Secret: shown to its owner only, never logged."""
 
     view: PaymentView
     payment_url: str | None
@@ -132,7 +132,7 @@ class Opening:
     client_secret: str | None = field(repr=False)
 
     def seeded(self) -> dict[str, Any]:
-        """The body of ``POST /initiate`` as the seed gives it, by method."""
+        """Return the body of ``POST /initiate`` (SPEC), which depends on the method."""
         body: dict[str, Any] = {"payment_id": self.view.payment_id}
         if self.view.channel is Channel.STRIPE_INTENT:
             body["client_secret"] = self.client_secret
@@ -144,22 +144,23 @@ class Opening:
 
 
 async def one(ctx: AppContext, payment: str) -> PaymentView:
-    """
-    :param payment: its id, or its short code as a person typed it.
-    :raises NotFound: no such payment, or a code that was mistyped.
+    """Return a payment.
+
+    :param payment: its id, or its short code as typed.
+    :raises NotFound: no such payment, or a mistyped code.
     """
     views, _ = await many(ctx, Filter(payment_id=payment), limit=1)
     if not views and payment_code.looks_like_one(payment):
         async with ctx.db.reading() as session:
-            found = await payments.find_by_code(session, payment_code.read(payment))
-        views = [await one(ctx, found)] if found else []
+            payment_id = await payments.find_by_code(session, payment_code.read(payment))
+        views = [await one(ctx, payment_id)] if payment_id else []
     if not views:
         raise NotFound(f"There is no payment {payment[:64]!r}", next_step="procomp-pay list")
     return views[0]
 
 
 async def owner_of(ctx: AppContext, participant_id: str) -> str:
-    """The platform's user to whom a participant belongs.
+    """Return the platform user who registered a participant.
 
     :raises NotFound: no such participant.
     """
@@ -168,27 +169,27 @@ async def owner_of(ctx: AppContext, participant_id: str) -> str:
 
 
 async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
-    """The payment that settled a participant's fee, else the newest one.
+    """Return the payment that settled a participant's fee, else the newest one.
 
-    A newer try that came to nothing must not hide that the fee is paid.
+    A newer unsuccessful payment must not hide that the fee is paid.
 
     :raises NotFound: no such participant, or one without a payment.
     """
     async with ctx.db.reading() as session:
-        who = await people.participant(session, participant_id)
-        wanted = Filter(participant_id=participant_id, payment_id=who.payment_id)
+        participant = await people.participant(session, participant_id)
+        wanted = Filter(participant_id=participant_id, payment_id=participant.payment_id)
         rows, _ = await listing.page(session, wanted, limit=1)
-        found = await of_rows(session, rows)
-    if found:
-        return found[0]
+        views = await of_rows(session, rows)
+    if views:
+        return views[0]
     raise NotFound(
-        f"{who.full_name} has no payment yet",
+        f"{participant.full_name} has no payment yet",
         next_step=f"procomp-pay initiate {participant_id} --method kaspi_qr",
     )
 
 
 async def history(ctx: AppContext, participant_id: str) -> list[tuple[PaymentView, list[Move]]]:
-    """All payments of a participant, newest first, each with its moves, oldest first.
+    """Return all payments of a participant, newest first, each with its status changes, oldest first.
 
     :raises NotFound: no such participant.
     """
@@ -197,44 +198,46 @@ async def history(ctx: AppContext, participant_id: str) -> list[tuple[PaymentVie
     views, _ = await many(ctx, Filter(participant_id=participant_id), limit=keyset_cursor.MOST)
     async with ctx.db.reading() as session:
         return [
-            (view, [move_view(e) for e in await audit.entries(session, view.payment_id)]) for view in views
+            (view, [move_view(entry) for entry in await audit.entries(session, view.payment_id)])
+            for view in views
         ]
 
 
 async def fees_for(ctx: AppContext, participant_id: str) -> EntryFees:
-    """The entry fees of a participant's tournament.
+    """Return the entry fees of a participant's tournament.
 
     :raises NotFound: no such participant.
     """
     async with ctx.db.reading() as session:
-        who = await people.participant(session, participant_id)
-        return await people.entry_fees(session, await people.tournament(session, who.tournament_id))
+        participant = await people.participant(session, participant_id)
+        tournament = await people.tournament(session, participant.tournament_id)
+        return await people.entry_fees(session, tournament)
 
 
 async def many(
     ctx: AppContext, wanted: Filter, *, limit: int = 50, cursor: str | None = None
 ) -> tuple[list[PaymentView], str | None]:
-    """A page of payments, newest first, and the next page's cursor."""
+    """Return a page of payments, newest first, and the cursor of the next page."""
     async with ctx.db.reading() as session:
-        rows, following = await listing.page(session, wanted, limit=limit, cursor=cursor)
-        return await of_rows(session, rows), following
+        rows, next_cursor = await listing.page(session, wanted, limit=limit, cursor=cursor)
+        return await of_rows(session, rows), next_cursor
 
 
 async def opening(ctx: AppContext, payment_id: str) -> Opening:
-    """How to pay a payment, with its secrets decrypted.
+    """Return how to pay a payment, with its secrets decrypted.
 
     :raises NotFound: no such payment.
     """
     async with ctx.db.reading() as session:
         rows, _ = await listing.page(session, Filter(payment_id=payment_id), limit=1)
-        found = await of_rows(session, rows)
+        views = await of_rows(session, rows)
     if not rows:
         raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
     detail = rows[0][1]
     qr_token = _decrypted(ctx, detail.qr_token_enc)
     payload = qr_token or detail.payment_url
     return Opening(
-        view=found[0],
+        view=views[0],
         payment_url=detail.payment_url,
         qr_payload=payload,
         qr_image_url=qr_address(ctx, payment_id) if payload else None,
@@ -243,7 +246,7 @@ async def opening(ctx: AppContext, payment_id: str) -> Opening:
 
 
 def qr_address(ctx: AppContext, payment_id: str, kind: str = "png") -> str:
-    """The signed address of a payment's QR picture: whoever was not given it cannot guess it."""
+    """Return the signed URL of a payment's QR image, which cannot be guessed."""
     signature = ctx.keyring.sign(QR_PURPOSE, payment_id)
     return f"{ctx.base_url}/api/v1/payments/{payment_id}/qr.{kind}?s={signature}"
 
@@ -253,22 +256,22 @@ def _decrypted(ctx: AppContext, secret: str | None) -> str | None:
 
 
 async def of_rows(session: AsyncSession, rows: list[listing.Row]) -> list[PaymentView]:
-    """Rows of a list as they are shown."""
+    """Return the views of listed rows."""
     refunds = await refund_repository.of_payments(session, [row[0].id for row in rows])
-    return [_view(row, [refund_view(each) for each in refunds.get(row[0].id, [])]) for row in rows]
+    return [_view(row, [refund_view(refund) for refund in refunds.get(row[0].id, [])]) for row in rows]
 
 
 def _view(row: listing.Row, refunds: list[RefundView]) -> PaymentView:
-    payment, detail, who, tournament = row
+    payment, detail, participant, tournament = row
     charged = Money(detail.charged_amount, detail.charged_currency)
     return PaymentView(
         payment_id=payment.id,
         code=payment_code.shown(detail.short_code) if detail.short_code else None,
         participant_id=detail.participant_id,
-        participant_name=who.full_name if who else "(removed)",
+        participant_name=participant.full_name if participant else "(removed)",
         tournament_id=tournament.id,
         tournament_name=tournament.name,
-        category=who.category if who else None,
+        category=participant.category if participant else None,
         status=payment.status,
         method=payment.method or PaymentMethod.KASPI_QR,
         channel=detail.channel,

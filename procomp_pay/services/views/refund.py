@@ -1,4 +1,4 @@
-"""What people and programs see of money that goes back, and of each move of a payment."""
+"""The views of refunds, disputes and audit entries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refun
 
 @dataclass(frozen=True, slots=True)
 class RefundView:
-    """One refund of a payment."""
+    """A refund."""
 
     refund_id: str
     money: Money
@@ -29,7 +29,7 @@ class RefundView:
 
     @property
     def is_unknown(self) -> bool:
-        """The provider has not said yet that it has it."""
+        """True if the provider has not confirmed the refund yet."""
         return self.state is RefundState.PENDING and self.provider_refund_id is None
 
     def full(self) -> dict[str, Any]:
@@ -49,9 +49,9 @@ class RefundView:
 
 @dataclass(frozen=True, slots=True)
 class DisputeView:
-    """The newest dispute over a payment.
+    """The latest dispute over a payment.
 
-    :param due_at: until then the provider takes evidence.
+    :param due_at: the deadline for evidence.
     """
 
     dispute_id: str
@@ -62,7 +62,7 @@ class DisputeView:
 
     @property
     def holds_refunds_back(self) -> bool:
-        """The money is at stake, or gone with the dispute: a refund would be a second time."""
+        """True if a refund is not allowed: the customer gets, or may get, the money through the dispute."""
         return self.state.is_open or self.state is DisputeState.LOST
 
     def full(self) -> dict[str, Any]:
@@ -78,10 +78,9 @@ class DisputeView:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One entry of a payment's audit trail, as history shows it.
+    """An entry of a payment's audit trail.
 
-    :param amount: what was asked to go back, or went back, or came back to us with it; in the payment's
-        currency.
+    :param amount: the amount of a requested, completed or failed refund, in the currency of the payment.
     """
 
     at: datetime
@@ -152,5 +151,5 @@ def _amount(action: str, before: dict[str, Any], after: dict[str, Any]) -> Decim
         return Decimal(str(after["amount"]))
     if not action.startswith("refund_"):
         return None
-    gone = Decimal(str(after.get("refunded", 0))) - Decimal(str(before.get("refunded", 0)))
-    return abs(gone) or None
+    change = Decimal(str(after.get("refunded", 0))) - Decimal(str(before.get("refunded", 0)))
+    return abs(change) or None

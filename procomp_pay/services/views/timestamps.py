@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 def instant(at: datetime | None) -> str | None:
-    """A time for JSON: UTC, ``2024-01-15T14:00:00Z``, with milliseconds where it has them."""
+    """Format a time for JSON in UTC, ``2024-01-15T14:00:00Z``, with milliseconds if they are not zero."""
     if at is None:
         return None
     spec = "milliseconds" if at.microsecond else "seconds"
