@@ -185,7 +185,9 @@ def test_a_malformed_setting_is_named(
     assert "✗" in sqlite_clerk.type("doctor", code=7).out
 
 
-def test_live_keys_and_a_local_provider_never_mix(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_keys_and_a_local_provider_never_mix(
+    sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_live_" + "0" * 16)
     monkeypatch.setenv("STRIPE_API_BASE", sqlite_clerk.providers.url)
     output = sqlite_clerk.type("initiate", "p1", "-m", "apple_pay", "--currency", "USD", code=7)
