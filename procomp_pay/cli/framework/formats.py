@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
-from zoneinfo import ZoneInfo
+from functools import cache
+from typing import TYPE_CHECKING
 
 from procomp_pay.domain.errors import Refused
 
-#: Where the tournaments are: the terminal shows the time that the clock in the hall shows.
-ALMATY = ZoneInfo("Asia/Almaty")
+if TYPE_CHECKING:
+    from decimal import Decimal
+    from zoneinfo import ZoneInfo
+
 _SPACE = "\N{NO-BREAK SPACE}"
+
+
+@cache
+def almaty() -> ZoneInfo:
+    """Return the time zone of the tournaments: the terminal shows the time of the clock in the hall."""
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo("Asia/Almaty")
 
 
 def clock_time(at: datetime, now: datetime | None = None) -> str:
     """Format a time: ``14:05`` today, ``Sat 2 May 14:05`` on another day, with the year in another year."""
-    local, today = at.astimezone(ALMATY), (now or datetime.now(UTC)).astimezone(ALMATY)
+    local, today = at.astimezone(almaty()), (now or datetime.now(UTC)).astimezone(almaty())
     if local.date() == today.date():
         return f"{local:%H:%M}"
     year = "" if local.year == today.year else f" {local.year}"
@@ -24,13 +34,13 @@ def clock_time(at: datetime, now: datetime | None = None) -> str:
 
 def day_of(at: datetime) -> str:
     """Format a day: ``Sat 2 May``."""
-    local = at.astimezone(ALMATY)
+    local = at.astimezone(almaty())
     return f"{local:%a} {local.day} {local:%b}"
 
 
 def exact_time(at: datetime) -> str:
     """Format a time of day: ``14:05:07``."""
-    return f"{at.astimezone(ALMATY):%H:%M:%S}"
+    return f"{at.astimezone(almaty()):%H:%M:%S}"
 
 
 def day(text: str | None, name: str) -> date | None:
@@ -55,7 +65,7 @@ def day_begins(of: date, *, plus_days: int = 0) -> datetime:
     :raises Refused: the day is at the end of the calendar.
     """
     try:
-        return datetime.combine(of + timedelta(days=plus_days), time.min, ALMATY).astimezone(UTC)
+        return datetime.combine(of + timedelta(days=plus_days), time.min, almaty()).astimezone(UTC)
     except OverflowError:
         raise Refused(f"{of} is outside the calendar") from None
 

@@ -38,12 +38,14 @@ def paid_at(text: str | None, now: datetime) -> datetime | None:
 def _read(text: str, now: datetime) -> datetime:
     if match := _TODAY.fullmatch(text):
         hour, minute, second = (int(part or 0) for part in match.groups())
-        return now.astimezone(formats.ALMATY).replace(hour=hour, minute=minute, second=second, microsecond=0)
+        return now.astimezone(formats.almaty()).replace(
+            hour=hour, minute=minute, second=second, microsecond=0
+        )
     if match := _RUSSIAN.fullmatch(text):
         day, month, year, hour, minute, second = (int(part or 0) for part in match.groups())
-        return datetime(year, month, day, hour, minute, second, tzinfo=formats.ALMATY)
+        return datetime(year, month, day, hour, minute, second, tzinfo=formats.almaty())
     parsed = datetime.fromisoformat(text)
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=formats.ALMATY)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=formats.almaty())
 
 
 def short_state(view: PaymentView) -> str:

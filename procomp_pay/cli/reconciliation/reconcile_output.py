@@ -44,8 +44,8 @@ def summary(report: Report) -> str:
 
 def window(report: Report) -> str:
     """Return the compared days, in Almaty."""
-    first = report.since.astimezone(formats.ALMATY).date()
-    last = (report.until - timedelta(microseconds=1)).astimezone(formats.ALMATY).date()
+    first = report.since.astimezone(formats.almaty()).date()
+    last = (report.until - timedelta(microseconds=1)).astimezone(formats.almaty()).date()
     return str(first) if first == last else f"{first} to {last}"
 
 

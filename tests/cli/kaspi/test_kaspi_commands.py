@@ -128,7 +128,7 @@ def test_doctor_names_a_wrong_kaspi_setting(sqlite_clerk: Clerk, monkeypatch: py
     assert "It has no path" in ask(5, **basic | {"KASPI_API_URL": f"{url}/pay"})["Kaspi"]
     assert "KASPI_API_URL" in ask(7, **basic | {"KASPI_API_URL": "kaspi.kz"})["settings"]
     assert "KASPI_ORGANIZATION_BIN" in ask(7, **basic, KASPI_ORGANIZATION_BIN="BIN 1")["settings"]
-    assert "from nobody" in ask(0, **basic)["callbacks"]
+    assert "from no address" in ask(0, **basic)["callbacks"]
     gateway = basic | {"KASPI_SCHEME": "gateway", "KASPI_API_URL": f"{url}/gateway/payments"}
     output = ask(0, **gateway)
     assert "takes the key" in output["Kaspi"]

@@ -79,7 +79,7 @@ def test_refused_verifications_and_their_exit_codes(sqlite_clerk: Clerk) -> None
     ):
         sqlite_clerk.type(*VERIFY, *words, code=2)
     done = sqlite_clerk.type(*VERIFY, *given, NUMBER, "--override", "--reason", "seen in the app")
-    assert "open as a discrepancy" in done.err
+    assert "opened as a discrepancy" in done.err
 
 
 def test_the_queue_in_a_pipe(clerk: Clerk) -> None:

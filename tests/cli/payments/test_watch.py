@@ -107,7 +107,7 @@ def test_a_silent_provider_exits_with_5(sqlite_clerk: Clerk, monkeypatch: pytest
     sqlite_clerk.ask("initiate", "p1", *KASPI)
     sqlite_clerk.providers.fault(kind="cut_before", path="/r1", times=None)
     output = sqlite_clerk.type("status", "p1", "--watch", code=5)
-    assert "how it ended is not known yet. Nothing is lost" in output.err
+    assert "its outcome is not known yet. Nothing is lost" in output.err
     assert "--refresh" in output.err
     assert sqlite_clerk.ask("status", "p1")["status"] == "PENDING"
 

@@ -95,7 +95,7 @@ def test_a_statement_of_another_merchant_is_refused(
         "Not one of the 2 lines" in sqlite_clerk.ask("reconcile", "--statement", str(file), code=3)["detail"]
     )
     done = sqlite_clerk.type("reconcile", "--statement", str(file), "--yes", "--dry-run", code=6)
-    assert "NOT ONE LINE IS OF A PAYMENT OF OURS" in done.out
+    assert "NO LINE BELONGS TO A PAYMENT OF OURS" in done.out
 
 
 def test_days_are_almatys(sqlite_clerk: Clerk) -> None:

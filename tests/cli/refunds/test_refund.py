@@ -219,7 +219,7 @@ def test_a_dispute_is_shown_and_not_refunded(sqlite_clerk: Clerk) -> None:
     refused = sqlite_clerk.type("refund", view["payment_id"], *WHY, "--yes", code=3)
     assert "--force" in refused.err
     whole = sqlite_clerk.type("refund", "--tournament", "t1", "--all", *WHY, "--yes", code=6)
-    assert "left alone: disputed" in whole.out
+    assert "skipped: disputed" in whole.out
     assert view["payment_id"] in whole.out
     assert (gone(sqlite_clerk, view), gone(sqlite_clerk, other)) == (0, 5000)
 
