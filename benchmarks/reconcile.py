@@ -147,7 +147,7 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
     sizes: list[tuple[int, int]] = []
     marks: dict[str, float] = {}
 
-    def seen(word: str, count: int) -> None:
+    def on_progress(word: str, count: int) -> None:
         marks[word] = time.perf_counter() - begun
         if word == "lines" and count % 100_000 < 5000:
             sizes.append((count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
@@ -167,7 +167,7 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
     with open_statement(statement, looks=False) as lines:
         marks["opened"] = time.perf_counter() - begun
         order = ReconcileRequest("stripe", START, end, lines, statement.name)
-        report = await reconcile(ctx, order, Actor("benchmark", Source.PERSON), seen=seen)
+        report = await reconcile(ctx, order, Actor("benchmark", Source.PERSON), on_progress=on_progress)
     await db.dispose()
     return {
         "seconds": time.perf_counter() - begun,

@@ -109,14 +109,14 @@ def has_a_name(name: str | None) -> bool:
     return name is not None and not is_of_a_sum(name)
 
 
-def amount_to_refund(charged: Money, held: Decimal, asked: Money | None) -> Money:
+def amount_to_refund(charged: Money, reserved: Decimal, asked: Money | None) -> Money:
     """How much goes back.
 
     :param held: what :func:`reserved_amount` says of the earlier refunds.
     :param asked: ``None`` for the whole rest.
     :raises Conflict: nothing is left. :raises Refused: more than the rest, or another currency.
     """
-    rest = Money(charged.amount - held, charged.currency)
+    rest = Money(charged.amount - reserved, charged.currency)
     if rest.amount <= 0:
         raise Conflict("Everything has been paid back, or is on its way back")
     if asked is None:

@@ -16,7 +16,7 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.webhooks.intake import WebhookIntake
-from tests.support.environment import TOTAL_S, TestProviders, World
+from tests.support.environment import TOTAL_S, ServiceEnvironment, TestProviders
 from tests.support.secret_watch import register_secret
 
 
@@ -29,7 +29,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def world(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIterator[World]:
+async def environment(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIterator[ServiceEnvironment]:
     info = sandbox.info()
     kaspi = sandbox.providers["kaspi"]
     providers = TestProviders(
@@ -42,7 +42,7 @@ async def world(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIterator[W
         ),
     )
     async with httpx.AsyncClient(verify=False, base_url=sandbox.url) as http:
-        made: list[World] = []
+        made: list[ServiceEnvironment] = []
         ctx = AppContext(
             db=db,
             providers=providers,
@@ -52,7 +52,7 @@ async def world(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIterator[W
             base_url="http://127.0.0.1:8080",
             intake=WebhookIntake(db),
         )
-        made.append(World(ctx, sandbox, http))
+        made.append(ServiceEnvironment(ctx, sandbox, http))
         register_secret(made[0].webhook_secret, "webhook secret")
         register_secret(info["stripe_secret_key"], "Stripe key")
         register_secret(kaspi.api_key, "Kaspi key")  # type: ignore[attr-defined]

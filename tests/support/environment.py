@@ -62,7 +62,7 @@ class TestProviders:
 
 
 @dataclass
-class World:
+class ServiceEnvironment:
     """What a test acts with."""
 
     ctx: AppContext

@@ -14,14 +14,14 @@ from procomp_pay.services.refunds.create import RefundCommand, Refunded
 from procomp_pay.services.settlement.provider_handle import provider_ref_of
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.payments.repository import load_payment
-from tests.support.environment import CLERK, TOTAL_S, World
+from tests.support.environment import CLERK, TOTAL_S, ServiceEnvironment
 
 
 class Kaspi:
     """A completed Kaspi payment under scheme enhanced, whose refunds go by API."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, environment: ServiceEnvironment) -> None:
+        self.world = environment
 
     async def paid(self) -> views.Opening:
         return await paid(self.world, KaspiScheme.ENHANCED)
@@ -37,32 +37,32 @@ class Kaspi:
         return await gone(self.world, opened)
 
 
-async def paid(world: World, scheme: KaspiScheme) -> views.Opening:
+async def paid(environment: ServiceEnvironment, scheme: KaspiScheme) -> views.Opening:
     """A COMPLETED payment of 24 000 tenge, taken in a scheme."""
-    await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
-    info = world.sandbox.info()
-    providers: Any = world.ctx.providers
+    await environment.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
+    info = environment.sandbox.info()
+    providers: Any = environment.ctx.providers
     await providers.kaspi.aclose()
     providers.kaspi = KaspiPaymentService(
-        kaspi_http(world.sandbox.url, api_key=info["kaspi_api_key"]),
+        kaspi_http(environment.sandbox.url, api_key=info["kaspi_api_key"]),
         scheme=scheme,
         device_token=info["kaspi"]["device_token"],
         organization_bin=info["kaspi"]["organization_bin"],
         total_s=TOTAL_S,
     )
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
-    assert await world.status(opened) is PaymentStatus.COMPLETED
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
+    environment.later(6)
+    await environment.maintain()
+    assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 
 
-async def gone(world: World, opened: views.Opening) -> Decimal:
+async def gone(environment: ServiceEnvironment, opened: views.Opening) -> Decimal:
     """Return the amount refunded at the sandbox."""
-    async with world.ctx.db.reading() as session:
+    async with environment.ctx.db.reading() as session:
         handle = provider_ref_of(await load_payment(session, opened.view.payment_id))
-    total = (await world.ctx.providers.of(Channel.KASPI_QR).list_refunds(handle)).total
+    total = (await environment.ctx.providers.of(Channel.KASPI_QR).list_refunds(handle)).total
     return Decimal(0) if total is None else total.amount
 
 

@@ -24,14 +24,14 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.webhooks.intake import WebhookIntake
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 
 _KEY = new_key()
 #: One attempt for each call: the machine itself tries again.
 _TOTAL_S = 0.01
 
 
-class Fate:
+class FaultPlan:
     """Counts the points at which a process can die, and kills it at the chosen one."""
 
     def __init__(self) -> None:
@@ -79,8 +79,8 @@ class Fate:
 class MortalDatabase:
     """The database service with points before, in and after every transaction that writes."""
 
-    def __init__(self, real: PaymentDatabaseService, fate: Fate) -> None:
-        self._real, self._fate = real, fate
+    def __init__(self, real: PaymentDatabaseService, faults: FaultPlan) -> None:
+        self._real, self._fate = real, faults
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
@@ -96,8 +96,8 @@ class MortalDatabase:
 class MortalProvider:
     """A provider's service with points before and after every call."""
 
-    def __init__(self, real: Any, fate: Fate) -> None:
-        self._real, self._fate = real, fate
+    def __init__(self, real: Any, faults: FaultPlan) -> None:
+        self._real, self._fate = real, faults
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         real = getattr(self._real, name)
@@ -116,8 +116,8 @@ class MortalProvider:
 class MortalProviders:
     """Gives the providers of a process that may die."""
 
-    def __init__(self, stripe: StripePaymentService, kaspi: KaspiPaymentService, fate: Fate) -> None:
-        self._stripe, self._kaspi = MortalProvider(stripe, fate), MortalProvider(kaspi, fate)
+    def __init__(self, stripe: StripePaymentService, kaspi: KaspiPaymentService, faults: FaultPlan) -> None:
+        self._stripe, self._kaspi = MortalProvider(stripe, faults), MortalProvider(kaspi, faults)
 
     @property
     def circuits(self) -> list[Any]:
@@ -143,9 +143,9 @@ class Bugs(logging.Handler):
 
 
 @asynccontextmanager
-async def machine_world(database_url: str) -> AsyncIterator[tuple[World, Fate]]:
+async def random_environment(database_url: str) -> AsyncIterator[tuple[ServiceEnvironment, FaultPlan]]:
     """A sandbox, a database and a desk between them."""
-    fate, made = Fate(), []
+    faults, made = FaultPlan(), []
     async with AsyncExitStack() as stack:
         sandbox = Sandbox(SandboxOptions())
         await sandbox.start()
@@ -166,18 +166,18 @@ async def machine_world(database_url: str) -> AsyncIterator[tuple[World, Fate]]:
         )
         stack.push_async_callback(kaspi.aclose)
         http = await stack.enter_async_context(httpx.AsyncClient(verify=False, base_url=sandbox.url))
-        database: Any = MortalDatabase(real, fate)
+        database: Any = MortalDatabase(real, faults)
         ctx = AppContext(
             db=database,
-            providers=MortalProviders(stripe, kaspi, fate),
+            providers=MortalProviders(stripe, kaspi, faults),
             keyring=Keyring([_KEY]),
             clock=lambda: made[0].now(),  # noqa: PLW0108 - the world is made after its desk
             new_id=new_id,
             base_url="http://127.0.0.1:8080",
             intake=WebhookIntake(real),
         )
-        made.append(World(ctx, sandbox, http))
-        yield made[0], fate
+        made.append(ServiceEnvironment(ctx, sandbox, http))
+        yield made[0], faults
 
 
 def cents(amount: Decimal) -> int:

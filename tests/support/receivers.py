@@ -28,7 +28,7 @@ class MailBox:
     :param says: answers to the next letters' contents, before it takes any; ``rcpt`` the same for addresses.
     """
 
-    letters: list[EmailMessage] = field(default_factory=list)
+    emails: list[EmailMessage] = field(default_factory=list)
     to: list[str] = field(default_factory=list)
     says: list[str] = field(default_factory=list)
     rcpt: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class MailBox:
             return self.says.pop(0)
         letter = message_from_bytes(envelope.content, policy=default)
         assert isinstance(letter, EmailMessage)
-        self.letters.append(letter)
+        self.emails.append(letter)
         self.to += envelope.rcpt_tos
         self.encrypted.append(session.ssl is not None)
         if self.on_letter:
@@ -59,10 +59,10 @@ class MailBox:
         return "250 OK"
 
     def text(self, number: int = -1) -> str:
-        return _plain(self.letters[number], "plain")
+        return _plain(self.emails[number], "plain")
 
     def html(self, number: int = -1) -> str:
-        return _plain(self.letters[number], "html")
+        return _plain(self.emails[number], "html")
 
 
 @asynccontextmanager

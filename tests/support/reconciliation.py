@@ -18,96 +18,98 @@ from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Discrepancy
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 
 
-async def run(world: World, provider: str = "stripe", **more: Any) -> Report:
-    world.later(2)  # what was done a moment ago is not taken for a move under way
-    return await reconcile(world.ctx, ReconcileRequest(provider, **more), CLERK)
+async def run(environment: ServiceEnvironment, provider: str = "stripe", **more: Any) -> Report:
+    environment.later(2)  # what was done a moment ago is not taken for a move under way
+    return await reconcile(environment.ctx, ReconcileRequest(provider, **more), CLERK)
 
 
 def kinds(report: Report) -> Counter[tuple[str, str]]:
     return Counter((each.finding.kind.value, each.became) for each in report.told)
 
 
-async def paid(world: World) -> views.Opening:
+async def paid(environment: ServiceEnvironment) -> views.Opening:
     """Paid by Apple Pay, and known to us."""
-    opened = await world.start(await world.participant(), "apple_pay")
-    await world.pay_page(opened)
-    for event in await world.events():  # of this one alone: others' news may be missed on purpose
+    opened = await environment.start(await environment.participant(), "apple_pay")
+    await environment.pay_page(opened)
+    for event in await environment.events():  # of this one alone: others' news may be missed on purpose
         if (event["data"]["object"].get("metadata") or {}).get("payment_id") == opened.view.payment_id:
-            await world.receive(event)
-    await world.maintain()
-    assert await world.status(opened) is PaymentStatus.COMPLETED
+            await environment.receive(event)
+    await environment.maintain()
+    assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 
 
-async def paid_by_kaspi(world: World) -> views.Opening:
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
-    assert await world.status(opened) is PaymentStatus.COMPLETED
+async def paid_by_kaspi(environment: ServiceEnvironment) -> views.Opening:
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
+    environment.later(6)
+    await environment.maintain()
+    assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 
 
-async def change(world: World, statement: str, **values: Any) -> None:
+async def change(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
     """Plant a fault in the database behind everybody's back."""
-    async with world.ctx.db.writing() as session:
+    async with environment.ctx.db.writing() as session:
         await (await session.connection()).execute(text(statement), values)
 
 
-async def intent_of(world: World, opened: views.Opening) -> str:
-    async with world.ctx.db.reading() as session:
+async def intent_of(environment: ServiceEnvironment, opened: views.Opening) -> str:
+    async with environment.ctx.db.reading() as session:
         payment = await session.get(Payment, opened.view.payment_id)
     assert payment is not None
     assert payment.stripe_payment_id is not None
     return payment.stripe_payment_id
 
 
-async def open_rows(world: World) -> list[Discrepancy]:
-    return [each for each in await world.rows(Discrepancy) if each.state.value == "open"]
+async def open_rows(environment: ServiceEnvironment) -> list[Discrepancy]:
+    return [each for each in await environment.rows(Discrepancy) if each.state.value == "open"]
 
 
-def stripe(world: World) -> Any:
+def stripe(environment: ServiceEnvironment) -> Any:
     """The sandbox's books, to tamper with."""
-    return world.sandbox.providers["stripe"].core  # type: ignore[attr-defined]
+    return environment.sandbox.providers["stripe"].core  # type: ignore[attr-defined]
 
 
-async def missed_webhook(world: World) -> views.Opening:
-    opened = await world.start(await world.participant(), "apple_pay")
-    await world.pay_page(opened)
+async def missed_webhook(environment: ServiceEnvironment) -> views.Opening:
+    opened = await environment.start(await environment.participant(), "apple_pay")
+    await environment.pay_page(opened)
     return opened
 
 
-async def unknown_intent(world: World, **metadata: str) -> str:
+async def unknown_intent(environment: ServiceEnvironment, **metadata: str) -> str:
     data = {
         "amount": "5000", "currency": "usd", "payment_method": "pm_card_visa", "confirm": "true",
         "return_url": "https://app.example.com/paid",
     } | {f"metadata[{name}]": value for name, value in metadata.items()}  # fmt: skip
-    answer = await world.http.post("/v1/payment_intents", data=data, headers=world._stripe_auth())
+    answer = await environment.http.post("/v1/payment_intents", data=data, headers=environment._stripe_auth())
     assert answer.json()["status"] == "succeeded"
     return str(answer.json()["id"])
 
 
-async def not_ours(world: World) -> None:
-    await unknown_intent(world)
+async def not_ours(environment: ServiceEnvironment) -> None:
+    await unknown_intent(environment)
 
 
-async def gone_at_stripe(world: World) -> views.Opening:
-    opened = await paid(world)
-    del stripe(world).tables["payment_intents"][await intent_of(world, opened)]
-    del stripe(world).tables["sessions"][opened.view.provider_ref]
+async def gone_at_stripe(environment: ServiceEnvironment) -> views.Opening:
+    opened = await paid(environment)
+    del stripe(environment).tables["payment_intents"][await intent_of(environment, opened)]
+    del stripe(environment).tables["sessions"][opened.view.provider_ref]
     return opened
 
 
-async def never_paid(world: World) -> views.Opening:
-    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    await change(
-        world, """UPDATE "Payment" SET status = 'COMPLETED' WHERE id = :id""", id=opened.view.payment_id
+async def never_paid(environment: ServiceEnvironment) -> views.Opening:
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
     )
     await change(
-        world,
+        environment, """UPDATE "Payment" SET status = 'COMPLETED' WHERE id = :id""", id=opened.view.payment_id
+    )
+    await change(
+        environment,
         """UPDATE "Participant" SET status = 'PAID', "paymentId" = :id WHERE id = :who""",
         id=opened.view.payment_id,
         who=opened.view.participant_id,
@@ -115,66 +117,68 @@ async def never_paid(world: World) -> views.Opening:
     return opened
 
 
-async def another_amount(world: World) -> views.Opening:
-    opened = await paid(world)
-    cents = await amount_in_sql(world, "49.00")
+async def another_amount(environment: ServiceEnvironment) -> views.Opening:
+    opened = await paid(environment)
+    cents = await amount_in_sql(environment, "49.00")
     for table, column, key in (
         ('"Payment"', "amount", "id"),
         ("pay_payment_detail", "charged_amount", "payment_id"),
     ):
         await change(
-            world, f"UPDATE {table} SET {column} = {cents} WHERE {key} = :id", id=opened.view.payment_id
+            environment, f"UPDATE {table} SET {column} = {cents} WHERE {key} = :id", id=opened.view.payment_id
         )
     return opened
 
 
-async def amount_in_sql(world: World, amount: str) -> str:
-    return str(int(Decimal(amount) * 100)) if world.ctx.db.is_sqlite() else amount
+async def amount_in_sql(environment: ServiceEnvironment, amount: str) -> str:
+    return str(int(Decimal(amount) * 100)) if environment.ctx.db.is_sqlite() else amount
 
 
-async def another_currency(world: World) -> views.Opening:
-    opened = await paid(world)
+async def another_currency(environment: ServiceEnvironment) -> views.Opening:
+    opened = await paid(environment)
     for table, column, key in (
         ('"Payment"', "currency", "id"),
         ("pay_payment_detail", "charged_currency", "payment_id"),
     ):
         await change(
-            world, f"UPDATE {table} SET {column} = 'EUR' WHERE {key} = :id", id=opened.view.payment_id
+            environment, f"UPDATE {table} SET {column} = 'EUR' WHERE {key} = :id", id=opened.view.payment_id
         )
     return opened
 
 
-async def refunded_in_dashboard(world: World) -> views.Opening:
-    opened = await paid(world)
-    data = {"payment_intent": await intent_of(world, opened), "amount": "2000"}
-    answer = await world.http.post("/v1/refunds", data=data, headers=world._stripe_auth())
+async def refunded_in_dashboard(environment: ServiceEnvironment) -> views.Opening:
+    opened = await paid(environment)
+    data = {"payment_intent": await intent_of(environment, opened), "amount": "2000"}
+    answer = await environment.http.post("/v1/refunds", data=data, headers=environment._stripe_auth())
     assert answer.status_code == 200
     return opened
 
 
-async def refund_gone(world: World) -> views.Opening:
-    opened = await paid(world)
-    await refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
-    intent, refunds = await intent_of(world, opened), stripe(world).tables["refunds"]
+async def refund_gone(environment: ServiceEnvironment) -> views.Opening:
+    opened = await paid(environment)
+    await refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
+    intent, refunds = await intent_of(environment, opened), stripe(environment).tables["refunds"]
     for gone in [each["id"] for each in refunds.values() if each["payment_intent"] == intent]:
         del refunds[gone]
     return opened
 
 
-async def paid_twice(world: World) -> views.Opening:
-    opened = await paid(world)
-    await unknown_intent(world, payment_id=opened.view.payment_id)
+async def paid_twice(environment: ServiceEnvironment) -> views.Opening:
+    opened = await paid(environment)
+    await unknown_intent(environment, payment_id=opened.view.payment_id)
     return opened
 
 
-async def late(world: World) -> views.Opening:
-    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.confirm(str(opened.view.provider_ref), "pm_card_visa")
+async def late(environment: ServiceEnvironment) -> views.Opening:
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
     await change(
-        world, """UPDATE "Payment" SET status = 'EXPIRED' WHERE id = :id""", id=opened.view.payment_id
+        environment, """UPDATE "Payment" SET status = 'EXPIRED' WHERE id = :id""", id=opened.view.payment_id
     )
     await change(
-        world,
+        environment,
         "UPDATE pay_payment_detail SET provider_open = :no, next_poll_at = NULL WHERE payment_id = :id",
         id=opened.view.payment_id,
         no=False,
@@ -182,35 +186,35 @@ async def late(world: World) -> views.Opening:
     return opened
 
 
-async def not_activated(world: World) -> views.Opening:
-    opened = await paid(world)
+async def not_activated(environment: ServiceEnvironment) -> views.Opening:
+    opened = await paid(environment)
     await change(
-        world,
+        environment,
         """UPDATE "Participant" SET status = 'REGISTERED', "paymentId" = NULL WHERE id = :id""",
         id=opened.view.participant_id,
     )
     return opened
 
 
-async def participant_gone(world: World) -> views.Opening:
-    opened = await paid(world)
+async def participant_gone(environment: ServiceEnvironment) -> views.Opening:
+    opened = await paid(environment)
     await change(
-        world,
+        environment,
         """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""",
         id=opened.view.participant_id,
     )
     return opened
 
 
-async def settled_by_another(world: World) -> views.Opening:
-    first, second = await paid(world), await paid(world)
+async def settled_by_another(environment: ServiceEnvironment) -> views.Opening:
+    first, second = await paid(environment), await paid(environment)
     await change(
-        world,
+        environment,
         """UPDATE "Participant" SET "paymentId" = NULL, status = 'REGISTERED' WHERE id = :id""",
         id=second.view.participant_id,
     )
     await change(
-        world,
+        environment,
         """UPDATE pay_payment_detail SET participant_id = :who WHERE payment_id = :id""",
         id=second.view.payment_id,
         who=first.view.participant_id,
@@ -218,25 +222,29 @@ async def settled_by_another(world: World) -> views.Opening:
     return second
 
 
-async def disputed(world: World) -> views.Opening:
-    opened = await paid(world)
-    answer = await world.http.post(
-        f"/_sandbox/stripe/payment_intents/{await intent_of(world, opened)}/dispute", json={}
+async def disputed(environment: ServiceEnvironment) -> views.Opening:
+    opened = await paid(environment)
+    answer = await environment.http.post(
+        f"/_sandbox/stripe/payment_intents/{await intent_of(environment, opened)}/dispute", json={}
     )
     assert answer.status_code == 200
     return opened
 
 
-async def at_kaspi(world: World, opened: views.Opening, what: str, body: Any) -> None:
-    answer = await world.http.post(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}/{what}", json=body)
+async def at_kaspi(environment: ServiceEnvironment, opened: views.Opening, what: str, body: Any) -> None:
+    answer = await environment.http.post(
+        f"/_sandbox/kaspi/payments/{opened.view.provider_ref}/{what}", json=body
+    )
     assert answer.status_code == 200, answer.text
 
 
-async def compare(world: World, lines: list[StatementLine], provider: str = "stripe", **more: Any) -> Report:
+async def compare(
+    environment: ServiceEnvironment, lines: list[StatementLine], provider: str = "stripe", **more: Any
+) -> Report:
     """The whole day's statement; in an order of its own."""
     return await run(
-        world, provider, lines=lines[::-1], source_name="balance.csv",
-        since=world.now() - timedelta(days=1), until=world.now() + timedelta(seconds=2), **more,
+        environment, provider, lines=lines[::-1], source_name="balance.csv",
+        since=environment.now() - timedelta(days=1), until=environment.now() + timedelta(seconds=2), **more,
     )  # fmt: skip
 
 

@@ -6,23 +6,29 @@ from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.create import RefundCommand, Refunded
 from procomp_pay.services.views import payment as views
-from tests.support.environment import CLERK, World, usd
+from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 
-async def paid(world: World, method: str = "pm_card_visa", who: str | None = None) -> views.Opening:
+async def paid(
+    environment: ServiceEnvironment, method: str = "pm_card_visa", who: str | None = None
+) -> views.Opening:
     """A completed Stripe payment of 50 USD."""
-    opened = await world.start(who or await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.confirm(str(opened.view.provider_ref), method)
-    await world.deliver()
-    assert await world.status(opened) is PaymentStatus.COMPLETED
+    opened = await environment.start(
+        who or await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    await environment.confirm(str(opened.view.provider_ref), method)
+    await environment.deliver()
+    assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 
 
-async def back(world: World, opened: views.Opening, amount: str | None = None, **more: object) -> Refunded:
+async def back(
+    environment: ServiceEnvironment, opened: views.Opening, amount: str | None = None, **more: object
+) -> Refunded:
     order = RefundCommand(opened.view.payment_id, "injured", usd(amount) if amount else None, **more)  # type: ignore[arg-type]
-    return await use.refund(world.ctx, order, CLERK)
+    return await use.refund(environment.ctx, order, CLERK)
 
 
-async def at_stripe(world: World) -> int:
+async def at_stripe(environment: ServiceEnvironment) -> int:
     """Cents that went back at the sandbox."""
-    return sum(r["amount"] for r in await world.stripe_objects("refunds") if r["status"] == "succeeded")
+    return sum(r["amount"] for r in await environment.stripe_objects("refunds") if r["status"] == "succeeded")

@@ -101,8 +101,10 @@ def verify(
         from procomp_pay.services.audit import verify as audit_verify
 
         total = await _entries(ctx)
-        with bar("verifying", lambda: total, quiet=as_json or payment is not None) as seen:
-            return await audit_verify.verify(ctx, payment, root=root, all_seals=all_seals, seen=seen)
+        with bar("verifying", lambda: total, quiet=as_json or payment is not None) as on_progress:
+            return await audit_verify.verify(
+                ctx, payment, root=root, all_seals=all_seals, on_progress=on_progress
+            )
 
     report = run_with_context(work)
     if as_json:
@@ -159,8 +161,8 @@ def seal(
         from procomp_pay.services.audit import seals as audit_seals
 
         total = await _entries(ctx)
-        with bar("sealing", lambda: total, quiet=as_json) as seen:
-            return await audit_seals.seal(ctx, actor.name, force=force, seen=seen)
+        with bar("sealing", lambda: total, quiet=as_json) as on_progress:
+            return await audit_seals.seal(ctx, actor.name, force=force, on_progress=on_progress)
 
     sealed = run_with_context(work, settings=settings)
     if as_json:

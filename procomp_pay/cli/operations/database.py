@@ -115,8 +115,8 @@ async def _adopt(ctx: AppContext, actor: Actor, *, dry_run: bool, quiet: bool) -
     from procomp_pay.services.maintenance import adoption as use_case
 
     total = await use_case.size(ctx)
-    with bar("checking" if dry_run else "adopting", lambda: total, quiet=quiet) as seen:
-        return await use_case.adopt(ctx, actor, dry_run=dry_run, seen=seen)
+    with bar("checking" if dry_run else "adopting", lambda: total, quiet=quiet) as on_progress:
+        return await use_case.adopt(ctx, actor, dry_run=dry_run, on_progress=on_progress)
 
 
 def _show_adopted(result: Adopted, *, dry_run: bool) -> None:

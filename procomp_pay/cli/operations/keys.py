@@ -76,12 +76,12 @@ async def _work(ctx: AppContext, settings: Settings, *, check: bool, quiet: bool
     if not check and settings.encryption_keys is None:
         created = await use_case.add_key_where_due(ctx, key_file(settings))
     total = await use_case.size(ctx)
-    with bar("counting" if check else "rotating", lambda: total, quiet=quiet) as seen:
+    with bar("counting" if check else "rotating", lambda: total, quiet=quiet) as on_progress:
         if check:
             rotation: Rotation | None = None
-            left = await use_case.count(ctx, seen=seen)
+            left = await use_case.count(ctx, on_progress=on_progress)
         else:
-            rotation = await use_case.rotate(ctx, seen=seen)
+            rotation = await use_case.rotate(ctx, on_progress=on_progress)
             left = rotation.left
     return {
         "keys": len(ctx.keyring),

@@ -177,7 +177,7 @@ async def _run_alone(
     ctx: AppContext,
     orders: list[ReconcileRequest],
     actor: Actor,
-    seen: Callable[[str, int], None],
+    on_progress: Callable[[str, int], None],
     *,
     dry_run: bool,
 ) -> tuple[list[Report], PaymentError | None]:
@@ -194,7 +194,9 @@ async def _run_alone(
             )
         for order in orders:
             try:
-                reports.append(await compare(ctx, order, actor, seen=_named(order.provider, seen)))
+                reports.append(
+                    await compare(ctx, order, actor, on_progress=_named(order.provider, on_progress))
+                )
             except (ProviderUnavailable, ConfigurationError) as error:
                 if len(orders) == 1:
                     raise

@@ -55,7 +55,7 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
         if total and not options.yes:
             console.confirm(f"Refund {total} payments?")
         with _until_ctrl_c() as stop, bar("refunding", lambda: total, quiet=options.as_json) as show_count:
-            report = await bulk.run(ctx, request, actor, seen=_counted(show_count), stop=stop)
+            report = await bulk.run(ctx, request, actor, on_progress=_counted(show_count), stop=stop)
         if options.as_json:
             _print_document(report, request, dry_run=False)
         else:
@@ -79,13 +79,13 @@ def _counted(show: Callable[[int], None]) -> Callable[[Line], None]:
     """Return a callback that counts refund requests; skipped payments are not part of the total."""
     count = 0
 
-    def seen(line: Line) -> None:
+    def on_progress(line: Line) -> None:
         nonlocal count
         if line.ending not in (Ending.DISPUTED, Ending.BY_HAND):
             count += 1
             show(count)
 
-    return seen
+    return on_progress
 
 
 def exit_code(report: Report) -> int:

@@ -223,21 +223,25 @@ def _sum_back(data: Mapping[str, Any], handle: ProviderRef) -> Money | None:
 def _seen(data: Mapping[str, Any], handle: ProviderRef) -> ProviderStatus:
     status = str(words.first(data, words.STATUS) or "")
     said = words.meaning(status)
-    news = said.event_type
+    event_type = said.event_type
     if not said.known:
         log.warning("the gateway reports the unknown status %r for %s", status[:40], handle.provider_ref)
     operation = str(words.first(data, words.OPERATION) or "")
     ids = ProviderIds(
         kaspi_payment=handle.provider_ref, kaspi_operation=None if words.is_blank(operation) else operation
     )
-    if news is not EventType.SUCCEEDED:
-        reason = "The gateway reports it as failed" if news is EventType.FAILED else None
-        unclear = not said.known or news is EventType.PROCESSING
-        return ProviderStatus(news, said.final, ids=ids, reason=reason, raw_status=status, unclear=unclear)
+    if event_type is not EventType.SUCCEEDED:
+        reason = "The gateway reports it as failed" if event_type is EventType.FAILED else None
+        unclear = not said.known or event_type is EventType.PROCESSING
+        return ProviderStatus(
+            event_type, said.final, ids=ids, reason=reason, raw_status=status, unclear=unclear
+        )
     amount = words.first(data, words.AMOUNT)
     try:
         currency = Currency(str(data.get("currency") or Currency.KZT).upper())
         money = None if amount is None else Money(Decimal(amount), currency)
     except (InvalidAmount, ArithmeticError, TypeError, ValueError):
-        return ProviderStatus(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
-    return ProviderStatus(news, final=True, money=money, ids=ids, raw_status=status, refunded=said.refunded)
+        return ProviderStatus(event_type, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
+    return ProviderStatus(
+        event_type, final=True, money=money, ids=ids, raw_status=status, refunded=said.refunded
+    )

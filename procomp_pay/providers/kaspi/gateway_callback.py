@@ -76,9 +76,9 @@ def read_callback(document: Any) -> ParsedCallback | None:
 
 def type_of(document: Any) -> str:
     """A short name for the list of events."""
-    news = read_callback(document)
+    callback = read_callback(document)
     named = document.get("event") if isinstance(document, Mapping) else None
-    word = named if isinstance(named, str) and named.isprintable() else news.status if news else ""
+    word = named if isinstance(named, str) and named.isprintable() else callback.status if callback else ""
     return word[:64] or "unknown"
 
 

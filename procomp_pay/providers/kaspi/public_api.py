@@ -84,22 +84,24 @@ class KaspiPublicApi:
         """
         data = await self._status(handle.provider_ref)
         status = str(data.get("Status", ""))
-        news, final = _STATUSES.get(status, (None, False))
+        event_type, final = _STATUSES.get(status, (None, False))
         if status not in _STATUSES:
             log.warning("Kaspi reports the unknown status %r for %s", status[:40], handle.provider_ref)
         ids = ProviderIds(kaspi_payment=handle.provider_ref, kaspi_operation=_text(data.get("TransactionId")))
-        if news is not EventType.SUCCEEDED:
+        if event_type is not EventType.SUCCEEDED:
             unclear = not final and status not in _WAITS
             return ProviderStatus(
-                news, final, ids=ids, reason=_REASONS.get(status), raw_status=status, unclear=unclear
+                event_type, final, ids=ids, reason=_REASONS.get(status), raw_status=status, unclear=unclear
             )
         amount = await self._amount(handle, data)
         try:
             money = None if amount is None else Money(Decimal(amount), Currency.KZT)
         except (InvalidAmount, ArithmeticError, TypeError, ValueError):
             log.warning("Kaspi says an amount of %s that is none", handle.provider_ref)
-            return ProviderStatus(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
-        return ProviderStatus(news, final=True, money=money, ids=ids, raw_status=status)
+            return ProviderStatus(
+                event_type, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40]
+            )
+        return ProviderStatus(event_type, final=True, money=money, ids=ids, raw_status=status)
 
     async def cancel(self, handle: ProviderRef) -> ProviderStatus:
         """Recall an invoice. Kaspi recalls neither QR nor link: return their status."""

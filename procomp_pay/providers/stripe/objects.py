@@ -31,8 +31,12 @@ def seen_in_intent(intent: Object) -> ProviderStatus:
         return ProviderStatus(EventType.SUCCEEDED, final=True, money=money, ids=ids, raw_status=status)
     if status == "canceled":
         # Stripe cancels the intent of an expired session: that is an expiry, not a cancellation.
-        news = EventType.EXPIRED if intent.get("cancellation_reason") in _BY_TIME else EventType.CANCELLED
-        return ProviderStatus(news, final=True, ids=ids, reason=_cancel_reason(intent), raw_status=status)
+        event_type = (
+            EventType.EXPIRED if intent.get("cancellation_reason") in _BY_TIME else EventType.CANCELLED
+        )
+        return ProviderStatus(
+            event_type, final=True, ids=ids, reason=_cancel_reason(intent), raw_status=status
+        )
     if status in ("processing", "requires_capture"):
         return ProviderStatus(EventType.PROCESSING, ids=ids, raw_status=status)
     if intent.get("last_payment_error"):

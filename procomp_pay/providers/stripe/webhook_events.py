@@ -34,7 +34,7 @@ class ParsedWebhookEvent:
     at: datetime
     refund: RefundEvent | None = None
     dispute: DisputeEvent | None = None
-    returned: Money | None = None
+    refunded_total: Money | None = None
 
 
 def _failed(intent: Object) -> ProviderStatus:
@@ -80,14 +80,16 @@ def read_event(event: Object) -> ParsedWebhookEvent | None:
         return None
     thing = event["data"]["object"]
     payment_id = (thing.get("metadata") or {}).get("payment_id") or thing.get("client_reference_id")
-    news = ParsedWebhookEvent(payment_id, reader(thing), event_time(event))
+    parsed = ParsedWebhookEvent(payment_id, reader(thing), event_time(event))
     if kind.startswith("refund."):
-        return replace(news, refund=seen_in_refund(thing))
+        return replace(parsed, refund=seen_in_refund(thing))
     if kind == "charge.refunded":
-        return replace(news, returned=Money.from_minor_units(thing["amount_refunded"], thing["currency"]))
+        return replace(
+            parsed, refunded_total=Money.from_minor_units(thing["amount_refunded"], thing["currency"])
+        )
     if kind.startswith("charge.dispute."):
         dispute = seen_in_dispute(thing)
         if kind.endswith("funds_withdrawn") and dispute.state is DisputeState.OPEN:
             dispute = replace(dispute, state=DisputeState.WITHDRAWN)
-        return replace(news, dispute=dispute)
-    return news
+        return replace(parsed, dispute=dispute)
+    return parsed

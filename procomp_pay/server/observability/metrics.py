@@ -170,27 +170,27 @@ class Metrics:
         try:
             async with asyncio.timeout(_LONGEST_LOOK_S):
                 async with self._desk.db.reading() as session:
-                    gauges.standing = await figures.standing(session, now - RECENT)
+                    gauges.standing = await figures.payment_counts(session, now - RECENT)
                     gauges.depths = await figures.depths(session)
                     oldest = await figures.oldest_event(session)
                 gauges.lag_s = max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
-                for news in await self._tail.read():
-                    self._count(news)
+                for change in await self._tail.read():
+                    self._count(change)
             gauges.database_up = True
         except (DatabaseUnavailable, TimeoutError) as error:
             gauges.database_up = False
             log.warning("metrics: the database cannot be counted: %s", type(error).__name__)
 
-    def _count(self, news: StatusChange) -> None:
-        method = news.method.lower()
-        if news.status is None:
+    def _count(self, change: StatusChange) -> None:
+        method = change.method.lower()
+        if change.status is None:
             self._initiated.labels(method).inc()
             return
-        self._moved.labels(method, news.status.lower()).inc()
-        if news.seconds is not None:
-            self._paying.labels(method).observe(max(0.0, news.seconds))
-        if news.failure is not None:
-            self._failures.labels(method, news.failure.value).inc()
+        self._moved.labels(method, change.status.lower()).inc()
+        if change.seconds is not None:
+            self._paying.labels(method).observe(max(0.0, change.seconds))
+        if change.failure is not None:
+            self._failures.labels(method, change.failure.value).inc()
 
     def let_in(self, request: web.Request) -> None:
         """By ``METRICS_TOKEN``; where none is set, from this machine alone, and not through a proxy.

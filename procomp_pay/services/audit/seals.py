@@ -158,7 +158,7 @@ def _counted(chains: int, entries: int) -> str:
 
 
 async def seal(
-    ctx: AppContext, by: str, *, force: bool = False, seen: Callable[[int], None] | None = None
+    ctx: AppContext, by: str, *, force: bool = False, on_progress: Callable[[int], None] | None = None
 ) -> Sealed:
     """Seal everything that is committed now, after checking what the last seal covers.
 
@@ -179,7 +179,7 @@ async def seal(
         entry_count=0,
         sealed_by=by,
     )
-    before, now = await _sum_up(ctx, [last] if last else [], made, seen)
+    before, now = await _sum_up(ctx, [last] if last else [], made, on_progress)
     said = _difference(last, before) if last is not None and before is not None else None
     if said is not None and not force:
         raise ManualReviewRequired(
@@ -192,14 +192,14 @@ async def seal(
 
 
 async def _sum_up(
-    ctx: AppContext, last: list[AuditSeal], made: AuditSeal, seen: Callable[[int], None] | None
+    ctx: AppContext, last: list[AuditSeal], made: AuditSeal, on_progress: Callable[[int], None] | None
 ) -> tuple[_Sums | None, _Sums]:
     check, count = SealCheck([*last, made]), 0
     async for link in audit_read.links(ctx.db, whole=False):
         check.take(link)
         count += 1
-        if seen is not None and count % audit_read.PAGE == 0:
-            seen(count)
+        if on_progress is not None and count % audit_read.PAGE == 0:
+            on_progress(count)
     sums = dict(zip((id(each) for each in check.seals), check.end(), strict=True))
     return (sums[id(last[0])] if last else None), sums[id(made)]
 

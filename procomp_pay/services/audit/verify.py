@@ -134,7 +134,7 @@ async def verify(
     *,
     root: str | None = None,
     all_seals: bool = False,
-    seen: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> AuditReport:
     """Verify one payment's chain; or all of them, and the seals.
 
@@ -155,8 +155,8 @@ async def verify(
         ended.append(chain)
         if len(ended) >= audit_read.PAGE:
             await _compare(ctx, ended, report)
-            if seen is not None:
-                seen(report.entries)
+            if on_progress is not None:
+                on_progress(report.entries)
     await _compare(ctx, ended, report)
     async for lonely in audit_read.without_chain(ctx.db, payment_id):
         report.add([Finding(lonely, Flaw.NO_CHAIN, None, "it has no audit entry at all")])

@@ -49,7 +49,7 @@ async def size(ctx: AppContext) -> int:
 
 
 async def adopt(
-    ctx: AppContext, actor: Actor, *, dry_run: bool = False, seen: Callable[[int], None] | None = None
+    ctx: AppContext, actor: Actor, *, dry_run: bool = False, on_progress: Callable[[int], None] | None = None
 ) -> Adopted:
     """Take over what can be.
 
@@ -67,8 +67,8 @@ async def adopt(
                 await _write(session, ctx, actor, takeovers)
         found.taken += len(takeovers)
         found.asked += sum(each.ask for _, each in takeovers)
-        if seen is not None:
-            seen(found.taken + found.left)
+        if on_progress is not None:
+            on_progress(found.taken + found.left)
         if len(rows) < unadopted.PAGE:
             return found
         last = rows[-1][0]
@@ -84,18 +84,18 @@ async def _judge_all(
     refs = await unadopted.refs_in_use(session, [x.provider_ref for _, x in fit if x.provider_ref])
     numbers = await unadopted.numbers_in_use(session, [x.number for _, x in fit if x.number])
     takeovers = []
-    for payment, verdict in verdicts:
-        reason = verdict if isinstance(verdict, str) else _used(verdict, refs, numbers)
-        if reason is not None or isinstance(verdict, str):
+    for payment, plan in verdicts:
+        reason = plan if isinstance(plan, str) else _used(plan, refs, numbers)
+        if reason is not None or isinstance(plan, str):
             found.left += 1
             if len(found.named) < MOST_NAMED:
                 found.named.append((payment.id, str(reason)))
             continue
-        takeovers.append((payment, verdict))
-        if verdict.provider_ref is not None:
-            refs[verdict.provider_ref] = payment.id
-        if verdict.number is not None:
-            numbers[verdict.number] = payment.id
+        takeovers.append((payment, plan))
+        if plan.provider_ref is not None:
+            refs[plan.provider_ref] = payment.id
+        if plan.number is not None:
+            numbers[plan.number] = payment.id
     return takeovers
 
 

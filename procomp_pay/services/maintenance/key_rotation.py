@@ -15,11 +15,11 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.encryption import keyring as crypto
 from procomp_pay.storage.encryption import rotation
-from procomp_pay.storage.encryption.rotation import Place
+from procomp_pay.storage.encryption.rotation import EncryptedColumn
 
 #: Rows that a report names; the others are counted.
 MOST_NAMED = 20
-Seen = Callable[[int], None]
+Progress = Callable[[int], None]
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ async def size(ctx: AppContext) -> int:
     return total
 
 
-async def count(ctx: AppContext, *, seen: Seen | None = None, enough: int | None = None) -> Count:
+async def count(ctx: AppContext, *, on_progress: Progress | None = None, enough: int | None = None) -> Count:
     """Look which keys the rows need; changes nothing.
 
     :param enough: stop at so many that need an older key.
@@ -71,8 +71,8 @@ async def count(ctx: AppContext, *, seen: Seen | None = None, enough: int | None
                 rows = await rotation.page(session, place, after)
             for key, token in rows:
                 _look(ctx, place, key, token, found)
-            if seen is not None:
-                seen(found.rows)
+            if on_progress is not None:
+                on_progress(found.rows)
             if len(rows) < rotation.PAGE:
                 break
             if enough is not None and found.old >= enough:
@@ -81,7 +81,7 @@ async def count(ctx: AppContext, *, seen: Seen | None = None, enough: int | None
     return found
 
 
-def _look(ctx: AppContext, place: Place, key: str, token: str, found: Count) -> None:
+def _look(ctx: AppContext, place: EncryptedColumn, key: str, token: str, found: Count) -> None:
     found.rows += 1
     if ctx.keyring.is_newest(token):
         return
@@ -95,7 +95,7 @@ def _look(ctx: AppContext, place: Place, key: str, token: str, found: Count) -> 
         found.old += 1
 
 
-async def rotate(ctx: AppContext, *, seen: Seen | None = None) -> Rotation:
+async def rotate(ctx: AppContext, *, on_progress: Progress | None = None) -> Rotation:
     """Re-encrypt what is encrypted under an older key, page by page, then count.
 
     :raises DatabaseUnavailable: what was re-encrypted is kept; run it again.
@@ -108,15 +108,15 @@ async def rotate(ctx: AppContext, *, seen: Seen | None = None) -> Rotation:
                 rows = await rotation.page(session, place, after)
             done += await _replace(ctx, place, rows)
             checked += len(rows)
-            if seen is not None:
-                seen(checked)
+            if on_progress is not None:
+                on_progress(checked)
             if len(rows) < rotation.PAGE:
                 break
             after = rows[-1][0]
     return Rotation(done, await count(ctx))
 
 
-async def _replace(ctx: AppContext, place: Place, rows: list[tuple[str, str]]) -> int:
+async def _replace(ctx: AppContext, place: EncryptedColumn, rows: list[tuple[str, str]]) -> int:
     changes = []
     for key, token in rows:
         if ctx.keyring.is_newest(token):

@@ -92,7 +92,7 @@ async def _work_destination(ctx: AppContext, destination: Destination, done: Del
             return
         attempted += len(claims)
         fates = await asyncio.gather(*(_deliver(ctx, claim, done) for claim in claims))
-        if all(fate is DeliveryOutcome.AGAIN for fate in fates):
+        if all(outcome is DeliveryOutcome.AGAIN for outcome in fates):
             return  # it is away: no use in knocking for all that waits
 
 

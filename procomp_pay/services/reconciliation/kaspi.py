@@ -21,10 +21,10 @@ AT_ONCE = 4
 PAGE = 100
 WORD = "payments asked for"
 
-Seen = Callable[[str, int], None]
+Progress = Callable[[str, int], None]
 
 
-async def ask_each(context: ReconciliationContext, seen: Seen) -> None:
+async def ask_each(context: ReconciliationContext, on_progress: Progress) -> None:
     """Compare every payment that was started in the window, and every open one of any age. If Kaspi stops
     answering, ``report.cut`` says how far it got; finished comparisons are kept.
 
@@ -32,8 +32,8 @@ async def ask_each(context: ReconciliationContext, seen: Seen) -> None:
     """
     ctx, report = context.ctx, context.report
     try:
-        await _window(context, seen)
-        await _open_ones(context, seen)
+        await _window(context, on_progress)
+        await _open_ones(context, on_progress)
     except Unavailable as error:
         report.cut = f"{error.message}, after {report.read[WORD]} {WORD}"
     try:
@@ -45,18 +45,18 @@ async def ask_each(context: ReconciliationContext, seen: Seen) -> None:
         )
 
 
-async def _window(context: ReconciliationContext, seen: Seen) -> None:
+async def _window(context: ReconciliationContext, on_progress: Progress) -> None:
     report, after = context.report, ""
     while True:
         async with context.ctx.db.reading() as session:
             ids = await ids_in(session, "kaspi", report.since, report.until, after=after, limit=PAGE)
         if not ids:
             return
-        await _judge(context, ids, seen)
+        await _judge(context, ids, on_progress)
         after = ids[-1]
 
 
-async def _open_ones(context: ReconciliationContext, seen: Seen) -> None:
+async def _open_ones(context: ReconciliationContext, on_progress: Progress) -> None:
     report, after = context.report, ""
     while True:
         async with context.ctx.db.reading() as session:
@@ -66,11 +66,11 @@ async def _open_ones(context: ReconciliationContext, seen: Seen) -> None:
             return
         older = [each for each in ids if each in locked and locked[each].detail.created_at < report.since]
         if older:
-            await _judge(context, older, seen)
+            await _judge(context, older, on_progress)
         after = ids[-1]
 
 
-async def _judge(context: ReconciliationContext, ids: list[str], seen: Seen) -> None:
+async def _judge(context: ReconciliationContext, ids: list[str], on_progress: Progress) -> None:
     async with context.ctx.db.reading() as session:
         locked = await held_by_id(session, ids)
     gate = asyncio.Semaphore(AT_ONCE)
@@ -96,7 +96,7 @@ async def _judge(context: ReconciliationContext, ids: list[str], seen: Seen) -> 
     theirs = [each for task in tasks.values() for each in task.result() or []]
     context.report.read[WORD] += len(tasks)
     context.report.compared += len(ids)
-    seen(WORD, context.report.read[WORD])
+    on_progress(WORD, context.report.read[WORD])
     untold = {name for name, task in tasks.items() if task.result() is None}
     candidates = [Candidate(name, name) for name in ids if name not in untold]
     await record_page(

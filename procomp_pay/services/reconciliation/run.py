@@ -43,7 +43,7 @@ PAGE = 1000
 #: A statement's first and last minutes may lack what our clock puts into them.
 EDGE = timedelta(minutes=5)
 
-Seen = Callable[[str, int], None]
+Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def check_window(since: datetime | None, until: datetime | None, now: datetime) 
 
 
 async def reconcile(
-    ctx: AppContext, order: ReconcileRequest, actor: Actor, *, seen: Seen = lambda *_: None
+    ctx: AppContext, order: ReconcileRequest, actor: Actor, *, on_progress: Progress = lambda *_: None
 ) -> Report:
     """Compare one provider's books with ours. The caller has ``reconcile_lock``.
 
@@ -89,7 +89,7 @@ async def reconcile(
     report = await _begun(ctx, order, actor)
     state = "failed"
     try:
-        await _compare(ctx, order, report, reconciler(actor), seen)
+        await _compare(ctx, order, report, reconciler(actor), on_progress)
         state = "incomplete" if report.cut else "done"
     finally:
         await _ended(ctx, report, state)
@@ -143,25 +143,25 @@ async def _ended(ctx: AppContext, report: Report, state: str) -> None:
 
 
 async def _compare(
-    ctx: AppContext, order: ReconcileRequest, report: Report, actor: Actor, seen: Seen
+    ctx: AppContext, order: ReconcileRequest, report: Report, actor: Actor, on_progress: Progress
 ) -> None:
     limiter = AsyncLimiter(PER_SECOND, 1)
     coverage = CoverageWindow(report.since, report.until, by_payment_time=False, read_at=ctx.clock())
     context = ReconciliationContext(ctx, actor, coverage, report, pace=limiter.acquire)
     if order.lines is not None:
-        await _statement(context, order, seen)
+        await _statement(context, order, on_progress)
     elif order.provider == "kaspi":
-        await ask_each(context, seen)
+        await ask_each(context, on_progress)
     else:
-        await _stripe(context, seen)
+        await _stripe(context, on_progress)
     if report.cut is None and not report.dry_run and order.lines is None:
         await recheck_open_discrepancies(context)
 
 
-async def _stripe(context: ReconciliationContext, seen: Seen) -> None:
+async def _stripe(context: ReconciliationContext, on_progress: Progress) -> None:
     ctx, report = context.ctx, context.report
     async with open_staging(ctx.db, "stripe") as staging:
-        await read_window(ctx, staging, report, seen)
+        await read_window(ctx, staging, report, on_progress)
         coverage = CoverageWindow(
             report.since,
             report.until,
@@ -171,9 +171,9 @@ async def _stripe(context: ReconciliationContext, seen: Seen) -> None:
         )
         context = ReconciliationContext(ctx, context.actor, coverage, report, pace=context.pace)
         await _lay_beside(context, staging)
-        await _judge_all(context, staging, seen)
+        await _judge_all(context, staging, on_progress)
     if report.cut is None:
-        await keep_movements(ctx, report, seen)
+        await keep_movements(ctx, report, on_progress)
 
 
 async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
@@ -198,13 +198,13 @@ async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
     await counting
 
 
-async def _judge_all(context: ReconciliationContext, staging: Staging, seen: Seen) -> None:
+async def _judge_all(context: ReconciliationContext, staging: Staging, on_progress: Progress) -> None:
     judged = 0
     async with PageWriter(context) as writer:
         async for candidates, theirs in staging.pages(PAGE):
             await writer.keep(await compare_page(context, candidates, theirs))
             judged += len(candidates)
-            seen("differences looked into", judged)
+            on_progress("differences looked into", judged)
 
 
 async def _check_ours(order: ReconcileRequest, report: Report, staging: Staging) -> None:
@@ -230,22 +230,22 @@ async def _count(context: ReconciliationContext) -> None:
         report.compared = await count_in(session, report.provider, report.since, report.until)
 
 
-async def _statement(context: ReconciliationContext, order: ReconcileRequest, seen: Seen) -> None:
+async def _statement(context: ReconciliationContext, order: ReconcileRequest, on_progress: Progress) -> None:
     try:
-        await _compare_lines(context, order, seen, in_blocks=True)
+        await _compare_lines(context, order, on_progress, in_blocks=True)
     except NotPlain:  # reported before anything was compared
-        await _compare_lines(context, order, seen, in_blocks=False)
+        await _compare_lines(context, order, on_progress, in_blocks=False)
 
 
 async def _compare_lines(
-    context: ReconciliationContext, order: ReconcileRequest, seen: Seen, *, in_blocks: bool
+    context: ReconciliationContext, order: ReconcileRequest, on_progress: Progress, *, in_blocks: bool
 ) -> None:
     ctx, report = context.ctx, context.report
     name = order.source_name or "statement"
     async with open_staging(ctx.db, order.provider) as staging:
         lines = order.lines or ()
         load = staging.load_statement if in_blocks else staging.load_lines
-        await load(lines, partial(seen, "lines"))
+        await load(lines, partial(on_progress, "lines"))
         report.read["lines"] = staging.loaded
         report.skipped = getattr(getattr(lines, "tally", None), "skipped_count", 0)
         span = staging.span()
@@ -270,6 +270,6 @@ async def _compare_lines(
         judging = ReconciliationContext(ctx, context.actor, coverage, report, repair=repair, asks=False)
         await _lay_beside(judging, staging)
         await _check_ours(order, report, staging)
-        await _judge_all(judging, staging, seen)
+        await _judge_all(judging, staging, on_progress)
         if not report.dry_run:
             report.settlements = await keep_fees(ctx, staging, order.provider)

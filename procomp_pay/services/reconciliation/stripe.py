@@ -23,7 +23,7 @@ from procomp_pay.storage.reconciliation.staging_rows import StagedRow
 BEFORE, AFTER = timedelta(days=2), timedelta(days=2)
 MOVEMENTS = "balance transactions"
 
-Seen = Callable[[str, int], None]
+Progress = Callable[[str, int], None]
 
 
 def books_of(ctx: AppContext) -> StripeBooks:
@@ -33,7 +33,7 @@ def books_of(ctx: AppContext) -> StripeBooks:
     return cast(StripeBooks, ctx.providers.of(Channel.STRIPE_INTENT))
 
 
-async def read_window(ctx: AppContext, staging: Staging, report: Report, seen: Seen) -> None:
+async def read_window(ctx: AppContext, staging: Staging, report: Report, on_progress: Progress) -> None:
     """Stage Stripe's window. If Stripe stops answering, ``report.cut`` says how far
     it got, and what was read is kept."""
     since, until = report.since - BEFORE, report.until + AFTER
@@ -45,13 +45,13 @@ async def read_window(ctx: AppContext, staging: Staging, report: Report, seen: S
                 await staging.load([_row(each) for each in page])
                 pages += 1
                 report.read[word] += len(page)
-                seen(word, report.read[word])
+                on_progress(word, report.read[word])
         except Unavailable as error:
             report.cut = _how_far(error, word, pages, report.read[word])
             return
 
 
-async def keep_movements(ctx: AppContext, report: Report, seen: Seen) -> None:
+async def keep_movements(ctx: AppContext, report: Report, on_progress: Progress) -> None:
     """Keep fees and nets of what moved in the window; as :func:`read_window` when Stripe stops answering."""
     pages = 0
     try:
@@ -59,7 +59,7 @@ async def keep_movements(ctx: AppContext, report: Report, seen: Seen) -> None:
             pages += 1
             report.read[MOVEMENTS] += len(page)
             report.settlements += await _keep(ctx, page, dry_run=report.dry_run)
-            seen(MOVEMENTS, report.read[MOVEMENTS])
+            on_progress(MOVEMENTS, report.read[MOVEMENTS])
     except Unavailable as error:
         report.cut = report.cut or _how_far(error, MOVEMENTS, pages, report.read[MOVEMENTS])
 

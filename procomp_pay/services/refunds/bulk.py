@@ -73,7 +73,7 @@ async def run(
     order: BulkRefundRequest,
     actor: Actor,
     *,
-    seen: Callable[[Line], None] = lambda _: None,
+    on_progress: Callable[[Line], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Refund every payment that can be refunded.
@@ -83,7 +83,7 @@ async def run(
     :raises ConfigurationError, DatabaseUnavailable: it cannot go on; what was begun is kept.
     """
     report = await _begun(ctx, order)
-    work = _Run(ctx, order, actor, report, seen, stop)
+    work = _Run(ctx, order, actor, report, on_progress, stop)
     await work.go()
     return report
 
@@ -132,11 +132,11 @@ class _Run:
         order: BulkRefundRequest,
         actor: Actor,
         report: Report,
-        seen: Callable[[Line], None],
+        on_progress: Callable[[Line], None],
         stop: Callable[[], bool],
     ) -> None:
         self._desk, self._order, self._actor = ctx, order, actor
-        self._report, self._seen, self._stop = report, seen, stop
+        self._report, self._on_progress, self._stop = report, on_progress, stop
         self._silent = 0
         self._fatal: Exception | None = None
         self._next = 0.0
@@ -190,7 +190,7 @@ class _Run:
     def _ended(self, line: Line) -> None:
         self._silent = self._silent + 1 if line.ending is Ending.UNKNOWN else 0
         self._report.add(line)
-        self._seen(line)
+        self._on_progress(line)
 
     async def _give_back(self, view: PaymentView) -> Line:
         money = _course(self._desk, view).money

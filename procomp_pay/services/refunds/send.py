@@ -61,7 +61,7 @@ async def send(
     request = replace(request, customer_scan=customer_scan)
     try:
         provider = ctx.providers.of(request.handle.channel)
-        news = await provider.refund(request)
+        refund_event = await provider.refund(request)
     except (ProviderUnavailable, OutcomeUnknown) as error:
         await _did_not_leave(ctx, request, error, actor)
         raise type(error)(
@@ -80,17 +80,17 @@ async def send(
         await _find_or_fail(ctx, refund_id, error.message)
         await _adopt_external_refund(ctx, request.payment_id, actor)
         return
-    await _apply(ctx, request, replace(news, refund_id=refund_id), actor)
+    await _apply(ctx, request, replace(refund_event, refund_id=refund_id), actor)
     if request.again:  # its share of the refunded sum is known now; the rest was made elsewhere
         await _adopt_external_refund(ctx, request.payment_id, actor)
 
 
 async def _fail(ctx: AppContext, request: RefundRequest, error: PaymentError, actor: Actor) -> None:
     """Nothing of it was made, and nothing will be."""
-    news = RefundEvent(
+    refund_event = RefundEvent(
         RefundState.FAILED, request.money, refund_id=request.refund_id, failure_reason=error.message
     )
-    await _apply(ctx, request, news, actor)
+    await _apply(ctx, request, refund_event, actor)
     if isinstance(error, Conflict):  # more was refunded than our books say
         await _adopt_external_refund(ctx, request.payment_id, actor)
 
@@ -142,9 +142,9 @@ async def _find_or_fail(ctx: AppContext, refund_id: str, why: str) -> None:
         if (await refund_repository.one(session, refund_id)).state is not RefundState.PENDING:
             return
     money = Money(row.amount, row.currency)
-    news = RefundEvent(RefundState.FAILED, money, refund_id=row.id, failure_reason=why)
+    refund_event = RefundEvent(RefundState.FAILED, money, refund_id=row.id, failure_reason=why)
     async with ctx.db.writing() as session:
-        await apply_event_in(session, ctx, _fact(ctx, row.payment_id, locked, news, SYSTEM))
+        await apply_event_in(session, ctx, _fact(ctx, row.payment_id, locked, refund_event, SYSTEM))
 
 
 async def _put_off(ctx: AppContext, refund_id: str, seconds: int) -> None:
@@ -160,9 +160,9 @@ async def sync_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor =
     :raises ProviderUnavailable, OutcomeUnknown: not now.
     """
     returned = await ctx.providers.of(locked.detail.channel).list_refunds(provider_ref_of(locked))
-    for news in returned.refunds:
+    for refund_event in returned.refunds:
         async with ctx.db.writing() as session:
-            await apply_event_in(session, ctx, _fact(ctx, locked.payment.id, locked, news, actor))
+            await apply_event_in(session, ctx, _fact(ctx, locked.payment.id, locked, refund_event, actor))
     if returned.total is not None:
         await _sync_by_total(ctx, locked.payment.id, returned.total, actor)
 
@@ -181,8 +181,8 @@ async def _sync_by_total(ctx: AppContext, payment_id: str, total: Money, actor: 
             return
         name = name_of_sum(str(locked.detail.provider_ref), total)
         why = "made in the Kaspi Pay app"
-        news = RefundEvent(RefundState.SUCCEEDED, total - known, provider_refund_id=name, reason=why)
-        await apply_event_in(session, ctx, _fact(ctx, payment_id, locked, news, actor), locked)
+        refund_event = RefundEvent(RefundState.SUCCEEDED, total - known, provider_refund_id=name, reason=why)
+        await apply_event_in(session, ctx, _fact(ctx, payment_id, locked, refund_event, actor), locked)
 
 
 async def _adopt_external_refund(ctx: AppContext, payment_id: str, actor: Actor) -> None:
@@ -241,15 +241,15 @@ async def _was_not_sent(ctx: AppContext, refund_id: str) -> None:
             row.sent_at = None
 
 
-async def _apply(ctx: AppContext, request: RefundRequest, news: RefundEvent, actor: Actor) -> None:
+async def _apply(ctx: AppContext, request: RefundRequest, refund_event: RefundEvent, actor: Actor) -> None:
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, request.payment_id)
-        event = _fact(ctx, request.payment_id, locked, news, actor)
+        event = _fact(ctx, request.payment_id, locked, refund_event, actor)
         await apply_event_in(session, ctx, event, locked)
 
 
 def _fact(
-    ctx: AppContext, payment_id: str, locked: OrmLockedPayment, news: RefundEvent, actor: Actor
+    ctx: AppContext, payment_id: str, locked: OrmLockedPayment, refund_event: RefundEvent, actor: Actor
 ) -> PaymentEvent:
     source = Source.KASPI_API if locked.detail.channel.is_kaspi else Source.STRIPE_API
     return PaymentEvent(
@@ -259,8 +259,8 @@ def _fact(
         source=Source.RECONCILE if actor.source is Source.RECONCILE else source,
         actor=actor.name,
         request_id=actor.request_id,
-        refund=news,
-        reason=news.failure_reason,
+        refund=refund_event,
+        reason=refund_event.failure_reason,
     )
 
 

@@ -138,14 +138,14 @@ def _read(ctx: AppContext, row: ClaimedEvent) -> _Read | EventState | None:
     if row.provider != "stripe":
         return None
     try:
-        event, news = read_sealed(ctx, row.payload_enc)
+        event, parsed = read_sealed(ctx, row.payload_enc)
     except Exception:
         return None  # handled alone, it fails again, and is put off with its reason
-    if news is None:
+    if parsed is None:
         return EventState.IGNORED
-    if news.refund or news.dispute or news.returned is not None:
+    if parsed.refund or parsed.dispute or parsed.refunded_total is not None:
         return None
-    return _Read(row, event, news, news.payment_id)
+    return _Read(row, event, parsed, parsed.payment_id)
 
 
 async def _find(session: AsyncSession, unsure: list[_Read]) -> None:

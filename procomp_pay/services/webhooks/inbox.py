@@ -132,58 +132,58 @@ async def _apply(session: AsyncSession, ctx: AppContext, row: WebhookEvent) -> t
         return await kaspi_gateway.apply_callback(session, ctx, row)
     if row.provider == bill.PROVIDER:
         return await bill.apply_again(session, ctx, row)
-    event, news = read_sealed(ctx, row.payload_enc)
-    if news is None:
+    event, parsed = read_sealed(ctx, row.payload_enc)
+    if parsed is None:
         return None, EventState.IGNORED
-    payment_id = await _whose(session, news)
+    payment_id = await _whose(session, parsed)
     if payment_id is None:
-        if (news.refund or news.dispute) and row.attempts < _PATIENT_FOR:
+        if (parsed.refund or parsed.dispute) and row.attempts < _PATIENT_FOR:
             # a hosted page's intent is learned with the payment's own event, which may come later
             raise RetryLater("No payment of ours has this PaymentIntent yet")
         return None, EventState.FOREIGN
-    await _act(session, ctx, payment_id, news, event)
+    await _act(session, ctx, payment_id, parsed, event)
     return payment_id, EventState.DONE
 
 
 async def _act(
-    session: AsyncSession, ctx: AppContext, payment_id: str, news: ParsedWebhookEvent, event: dict[str, Any]
+    session: AsyncSession, ctx: AppContext, payment_id: str, parsed: ParsedWebhookEvent, event: dict[str, Any]
 ) -> None:
-    if news.returned is not None:
+    if parsed.refunded_total is not None:
         # only a sum: the refund's own event names it; this finds one whose event was lost
         locked = await payments.lock_payment(session, payment_id)
-        if news.returned.amount > locked.detail.refunded_amount:
+        if parsed.refunded_total.amount > locked.detail.refunded_amount:
             locked.detail.next_poll_at = ctx.clock() + timedelta(seconds=_HINT_S)
-    payment_event = fact_of(payment_id, news, event)
+    payment_event = fact_of(payment_id, parsed, event)
     if payment_event is not None:
         await apply_event_in(session, ctx, payment_event)
 
 
-async def _whose(session: AsyncSession, news: ParsedWebhookEvent) -> str | None:
-    if news.payment_id is not None and await payments.exists(session, news.payment_id):
-        return news.payment_id
-    return await payments.find_id(session, news.seen.ids)
+async def _whose(session: AsyncSession, parsed: ParsedWebhookEvent) -> str | None:
+    if parsed.payment_id is not None and await payments.exists(session, parsed.payment_id):
+        return parsed.payment_id
+    return await payments.find_id(session, parsed.seen.ids)
 
 
-def fact_of(payment_id: str, news: ParsedWebhookEvent, event: dict[str, Any]) -> PaymentEvent | None:
+def fact_of(payment_id: str, parsed: ParsedWebhookEvent, event: dict[str, Any]) -> PaymentEvent | None:
     """Return the payment event for settlement; ``None`` if there is nothing new."""
-    seen = news.seen
-    back = EventType.REFUND if news.refund else EventType.DISPUTE if news.dispute else None
+    seen = parsed.seen
+    back = EventType.REFUND if parsed.refund else EventType.DISPUTE if parsed.dispute else None
     what = back or seen.event_type
     if what is None:
         return None
     return PaymentEvent(
         payment_id=payment_id,
         event_type=what,
-        at=news.at,
+        at=parsed.at,
         source=Source.STRIPE_WEBHOOK,
         actor="stripe",
         source_id=event["id"],
         money=seen.money,
         ids=seen.ids,
-        reason=seen.reason or (news.refund.failure_reason if news.refund else None),
+        reason=seen.reason or (parsed.refund.failure_reason if parsed.refund else None),
         final_at_provider=seen.final,
-        refund=news.refund,
-        dispute=news.dispute,
+        refund=parsed.refund,
+        dispute=parsed.dispute,
     )
 
 

@@ -94,14 +94,14 @@ async def receive_callback(
         raise Refused("The callback is not JSON in UTF-8") from None
     if not isinstance(document, dict):
         raise Refused("The callback is not a JSON object")
-    news = read_callback(document)
+    callback = read_callback(document)
     arrival = IncomingEvent(
         id=ctx.new_id(),
         provider=PROVIDER,
         event_id=hashlib.sha256(body).hexdigest(),
         type=type_of(document),
         payload_enc=ctx.keyring.encrypt(body.decode("utf-8")),
-        occurred_at=int(((news.at if news else None) or ctx.clock()).timestamp()),
+        occurred_at=int(((callback.at if callback else None) or ctx.clock()).timestamp()),
     )
     async with ctx.db.writing() as session:
         return bool(await insert_events(session, [arrival], ctx.clock()))
@@ -114,62 +114,70 @@ async def apply_callback(
 
     :raises RetryLater: its payment is not known yet; it is tried again.
     """
-    news = read_callback(exact_json.loads(ctx.keyring.decrypt(row.payload_enc)))
-    if news is None or (news.event_type is None and not news.refunded):
+    callback = read_callback(exact_json.loads(ctx.keyring.decrypt(row.payload_enc)))
+    if callback is None or (callback.event_type is None and not callback.refunded):
         return None, EventState.IGNORED
-    locked = await _whose(session, news)
+    locked = await _whose(session, callback)
     if locked is None or not locked.detail.channel.is_kaspi:
         if locked is None and row.attempts < _PATIENT_FOR:
             raise RetryLater("No payment of ours has this id at the gateway yet")
-        if news.event_type is EventType.SUCCEEDED or news.refunded:
-            await keep_unapplied(session, ctx, PROVIDER, row.event_id, _shown(news))
+        if callback.event_type is EventType.SUCCEEDED or callback.refunded:
+            await keep_unapplied(session, ctx, PROVIDER, row.event_id, _shown(callback))
         return None, EventState.FOREIGN
-    if news.refunded:
-        await _went_back(session, ctx, locked, news, row)
+    if callback.refunded:
+        await _went_back(session, ctx, locked, callback, row)
     else:
-        await apply_event_in(session, ctx, _fact(ctx, locked, news, row), locked)
+        await apply_event_in(session, ctx, _fact(ctx, locked, callback, row), locked)
     return locked.payment.id, EventState.DONE
 
 
-async def _whose(session: AsyncSession, news: ParsedCallback) -> OrmLockedPayment | None:
-    payment_id = news.ours if news.ours and await payments.exists(session, news.ours) else None
-    payment_id = payment_id or await payments.find_id(session, news.ids)
+async def _whose(session: AsyncSession, callback: ParsedCallback) -> OrmLockedPayment | None:
+    payment_id = callback.ours if callback.ours and await payments.exists(session, callback.ours) else None
+    payment_id = payment_id or await payments.find_id(session, callback.ids)
     return None if payment_id is None else await payments.lock_payment(session, payment_id)
 
 
-def _fact(ctx: AppContext, locked: OrmLockedPayment, news: ParsedCallback, row: WebhookEvent) -> PaymentEvent:
+def _fact(
+    ctx: AppContext, locked: OrmLockedPayment, callback: ParsedCallback, row: WebhookEvent
+) -> PaymentEvent:
     return PaymentEvent(
         payment_id=locked.payment.id,
-        event_type=news.event_type or EventType.PROCESSING,
+        event_type=callback.event_type or EventType.PROCESSING,
         at=min(row.occurred_at, ctx.clock()),
         source=Source.KASPI_CALLBACK,
         actor="gateway",
         source_id=row.event_id,
-        money=news.money,
-        money_unreadable=news.money_unreadable,
-        ids=news.ids,
-        reason=None if news.event_type is EventType.SUCCEEDED else f"The gateway says: {news.status}"[:200],
-        final_at_provider=news.is_final,
+        money=callback.money,
+        money_unreadable=callback.money_unreadable,
+        ids=callback.ids,
+        reason=None
+        if callback.event_type is EventType.SUCCEEDED
+        else f"The gateway says: {callback.status}"[:200],
+        final_at_provider=callback.is_final,
     )
 
 
 async def _went_back(
-    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, news: ParsedCallback, row: WebhookEvent
+    session: AsyncSession,
+    ctx: AppContext,
+    locked: OrmLockedPayment,
+    callback: ParsedCallback,
+    row: WebhookEvent,
 ) -> None:
     """Open a discrepancy for a refund made at the gateway, whose amount an operator has to record."""
     key = f"{PROVIDER}:{row.event_id}"
     kind = DiscrepancyKind.REFUND_MISMATCH
-    await side_effects.open_discrepancy(session, ctx, locked, kind, dict(_shown(news)), key)
+    await side_effects.open_discrepancy(session, ctx, locked, kind, dict(_shown(callback)), key)
     await side_effects.enqueue_message(
-        session, ctx, locked, Topic.ALERT_REFUND, news.money or locked.charged, once=key
+        session, ctx, locked, Topic.ALERT_REFUND, callback.money or locked.charged, once=key
     )
 
 
-def _shown(news: ParsedCallback) -> dict[str, str | None]:
+def _shown(callback: ParsedCallback) -> dict[str, str | None]:
     return {
-        "payment": news.ours,
-        "at_gateway": news.ids.kaspi_payment,
-        "operation": news.ids.kaspi_operation,
-        "status": news.status,
-        "paid": str(news.money.amount) if news.money else news.money_unreadable,
+        "payment": callback.ours,
+        "at_gateway": callback.ids.kaspi_payment,
+        "operation": callback.ids.kaspi_operation,
+        "status": callback.status,
+        "paid": str(callback.money.amount) if callback.money else callback.money_unreadable,
     }

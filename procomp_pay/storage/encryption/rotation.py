@@ -18,7 +18,7 @@ PAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EncryptedColumn:
     """A column with ciphertext, and the key of its rows."""
 
     table: type[Row]
@@ -32,33 +32,35 @@ class Place:
 
 #: A test compares it with the columns that end in ``_enc``.
 PLACES = (
-    Place(PaymentDetail, "payment_id", "client_secret_enc"),
-    Place(PaymentDetail, "payment_id", "qr_token_enc"),
-    Place(PaymentDetail, "payment_id", "phone_enc"),
-    Place(WebhookEvent, "id", "payload_enc"),
+    EncryptedColumn(PaymentDetail, "payment_id", "client_secret_enc"),
+    EncryptedColumn(PaymentDetail, "payment_id", "qr_token_enc"),
+    EncryptedColumn(PaymentDetail, "payment_id", "phone_enc"),
+    EncryptedColumn(WebhookEvent, "id", "payload_enc"),
 )
 
 
-def _columns(place: Place) -> tuple[Any, Any]:
+def _columns(place: EncryptedColumn) -> tuple[Any, Any]:
     columns = place.table.metadata.tables[str(place.table.__tablename__)].c
     return columns[place.key], columns[place.column]
 
 
-async def count(session: AsyncSession, place: Place) -> int:
+async def count(session: AsyncSession, place: EncryptedColumn) -> int:
     """Return the number of rows with a ciphertext in this column."""
     _, column = _columns(place)
     query: Any = select(func.count()).where(column.is_not(None))
     return int((await session.exec(query)).one())
 
 
-async def page(session: AsyncSession, place: Place, after: str) -> list[tuple[str, str]]:
+async def page(session: AsyncSession, place: EncryptedColumn, after: str) -> list[tuple[str, str]]:
     """The next rows that have something there: key and ciphertext, in order of key."""
     key, column = _columns(place)
     query: Any = select(key, column).where(column.is_not(None), key > after).order_by(key).limit(PAGE)
     return [(row[0], row[1]) for row in (await session.exec(query)).all()]
 
 
-async def replace(session: AsyncSession, place: Place, changes: Sequence[tuple[str, str, str]]) -> int:
+async def replace(
+    session: AsyncSession, place: EncryptedColumn, changes: Sequence[tuple[str, str, str]]
+) -> int:
     """Replace ciphertexts, each only where it is still the one that was read; how many were replaced.
 
     :param changes: key, the ciphertext that was read, the new one.

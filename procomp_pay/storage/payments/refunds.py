@@ -43,12 +43,15 @@ def amounts(refunds: list[Refund]) -> list[tuple[RefundState, Decimal]]:
     return [(each.state, each.amount) for each in refunds]
 
 
-def match(refunds: list[Refund], news: RefundEvent) -> Refund | None:
+def match(refunds: list[Refund], refund_event: RefundEvent) -> Refund | None:
     """Return the refund that an event is about: by our id, else by the provider's."""
     for each in refunds:
-        if each.id == news.refund_id:
+        if each.id == refund_event.refund_id:
             return each
-        if news.provider_refund_id is not None and each.provider_refund_id == news.provider_refund_id:
+        if (
+            refund_event.provider_refund_id is not None
+            and each.provider_refund_id == refund_event.provider_refund_id
+        ):
             return each
     return None
 

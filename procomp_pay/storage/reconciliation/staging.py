@@ -47,7 +47,9 @@ class Staging:
         self._first: datetime | None = None
         self._last: datetime | None = None
 
-    async def load(self, rows: Iterable[StagedRow], seen: Callable[[int], None] = lambda _: None) -> None:
+    async def load(
+        self, rows: Iterable[StagedRow], on_progress: Callable[[int], None] = lambda _: None
+    ) -> None:
         """Load rows into the staging tables, in their order. Whatever the iterator raises is passed on.
 
         :param seen: called with the number of rows so far.
@@ -59,10 +61,10 @@ class Staging:
                 self._has_hints |= row.hint is not None
                 yield row
 
-        await self._engine.copy(noted(), BATCH, self._counter(seen))
+        await self._engine.copy(noted(), BATCH, self._counter(on_progress))
 
     async def load_statement(
-        self, lines: Iterable[StatementLine], seen: Callable[[int], None] = lambda _: None
+        self, lines: Iterable[StatementLine], on_progress: Callable[[int], None] = lambda _: None
     ) -> None:
         """As :meth:`load_lines`, in blocks where file and database can: a third of the time for a
         million.
@@ -73,11 +75,11 @@ class Staging:
         """
         quick: Callable[[], Blocks] | None = getattr(lines, "quick", None)
         if quick is None or not self._engine.takes_blocks:
-            await self.load_lines(lines, seen)
+            await self.load_lines(lines, on_progress)
             return
         source = quick()
-        await self._engine.copy_blocks(self._noted_blocks(source.blocks()), self._counter(seen))
-        await self.load_lines(source.others(), seen)
+        await self._engine.copy_blocks(self._noted_blocks(source.blocks()), self._counter(on_progress))
+        await self.load_lines(source.others(), on_progress)
         self._check = source.check
 
     def _noted_blocks(self, blocks: Iterable[LineBlock]) -> Iterator[LineBlock]:
@@ -92,7 +94,7 @@ class Staging:
         self._last = last if self._last is None else max(last, self._last)
 
     async def load_lines(
-        self, lines: Iterable[StatementLine], seen: Callable[[int], None] = lambda _: None
+        self, lines: Iterable[StatementLine], on_progress: Callable[[int], None] = lambda _: None
     ) -> None:
         """As :meth:`load`, for a statement, which may have millions of lines."""
 
@@ -120,12 +122,12 @@ class Staging:
                 self._span(first, last)
             self._has_fees |= fees
 
-        await self._engine.copy_lines(noted(), BATCH, self._counter(seen))
+        await self._engine.copy_lines(noted(), BATCH, self._counter(on_progress))
 
-    def _counter(self, seen: Callable[[int], None]) -> Callable[[int], None]:
+    def _counter(self, on_progress: Callable[[int], None]) -> Callable[[int], None]:
         def counted(size: int) -> None:
             self.loaded += size
-            seen(self.loaded)
+            on_progress(self.loaded)
 
         return counted
 

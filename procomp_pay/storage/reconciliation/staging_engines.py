@@ -40,13 +40,15 @@ class Engine(Protocol):
 
     async def rows(self, statement: str, values: dict[str, Any]) -> list[Any]: ...
 
-    async def copy(self, rows: Iterable[StagedRow], batch: int, seen: Callable[[int], None]) -> None: ...
-
-    async def copy_lines(
-        self, lines: Iterable[StatementLine], batch: int, seen: Callable[[int], None]
+    async def copy(
+        self, rows: Iterable[StagedRow], batch: int, on_progress: Callable[[int], None]
     ) -> None: ...
 
-    async def copy_blocks(self, blocks: Iterable[LineBlock], seen: Callable[[int], None]) -> None:
+    async def copy_lines(
+        self, lines: Iterable[StatementLine], batch: int, on_progress: Callable[[int], None]
+    ) -> None: ...
+
+    async def copy_blocks(self, blocks: Iterable[LineBlock], on_progress: Callable[[int], None]) -> None:
         """Only where ``takes_blocks``."""
 
     async def names(self, names: set[str]) -> None:
@@ -114,26 +116,26 @@ class _Postgres:
         text = _PARAMETER.sub(r"%(\1)s", statement).encode()
         return await (await self._driver.execute(text, values or None)).fetchall()
 
-    async def copy(self, rows: Iterable[StagedRow], batch: int, seen: Callable[[int], None]) -> None:
-        await self._send(map(self._text, rows), batch, seen)
+    async def copy(self, rows: Iterable[StagedRow], batch: int, on_progress: Callable[[int], None]) -> None:
+        await self._send(map(self._text, rows), batch, on_progress)
 
     async def copy_lines(
-        self, lines: Iterable[StatementLine], batch: int, seen: Callable[[int], None]
+        self, lines: Iterable[StatementLine], batch: int, on_progress: Callable[[int], None]
     ) -> None:
-        await self._send(map(self._line_text, lines), batch, seen)
+        await self._send(map(self._line_text, lines), batch, on_progress)
 
-    async def copy_blocks(self, blocks: Iterable[LineBlock], seen: Callable[[int], None]) -> None:
+    async def copy_blocks(self, blocks: Iterable[LineBlock], on_progress: Callable[[int], None]) -> None:
         async with self._driver.cursor() as cursor, cursor.copy(_COPY_BLOCKS) as sink:
             for block in blocks:
                 await sink.write(_block_text(block))
                 self._seq = max(self._seq, block.numbers[-1])
-                seen(len(block.numbers))
+                on_progress(len(block.numbers))
 
-    async def _send(self, texts: Iterator[str], batch: int, seen: Callable[[int], None]) -> None:
+    async def _send(self, texts: Iterator[str], batch: int, on_progress: Callable[[int], None]) -> None:
         async with self._driver.cursor() as cursor, cursor.copy("COPY line FROM STDIN") as sink:
             while lines := list(islice(texts, batch)):
                 await sink.write("".join(lines))
-                seen(len(lines))
+                on_progress(len(lines))
 
     async def names(self, names: set[str]) -> None:
         async with self._driver.cursor() as cursor, cursor.copy("COPY maybe FROM STDIN") as sink:
@@ -222,20 +224,20 @@ class _Sqlite:
     async def rows(self, statement: str, values: dict[str, Any]) -> list[Any]:
         return self._connection.execute(statement, values).fetchall()
 
-    async def copy(self, rows: Iterable[StagedRow], batch: int, seen: Callable[[int], None]) -> None:
+    async def copy(self, rows: Iterable[StagedRow], batch: int, on_progress: Callable[[int], None]) -> None:
         source = iter(rows)
         while lines := list(self._tuples(islice(source, batch))):
             self._connection.execute("BEGIN")
             self._connection.executemany(_INSERT, lines)
             self._connection.execute("COMMIT")
-            seen(len(lines))
+            on_progress(len(lines))
 
     async def copy_lines(
-        self, lines: Iterable[StatementLine], batch: int, seen: Callable[[int], None]
+        self, lines: Iterable[StatementLine], batch: int, on_progress: Callable[[int], None]
     ) -> None:
-        await self.copy(map(_of_line, lines), batch, seen)
+        await self.copy(map(_of_line, lines), batch, on_progress)
 
-    async def copy_blocks(self, blocks: Iterable[LineBlock], seen: Callable[[int], None]) -> None:
+    async def copy_blocks(self, blocks: Iterable[LineBlock], on_progress: Callable[[int], None]) -> None:
         raise NotImplementedError
 
     async def names(self, names: set[str]) -> None:

@@ -33,7 +33,7 @@ _QUEUES: dict[str, tuple[Any, str]] = {
 }
 
 
-async def standing(session: AsyncSession, since: datetime) -> dict[tuple[str, str], int]:
+async def payment_counts(session: AsyncSession, since: datetime) -> dict[tuple[str, str], int]:
     """Payments that were started since then, by method and status; of very many the newest."""
     recent = (
         select(Payment.method, Payment.status)

@@ -72,14 +72,14 @@ def test_list_show_and_replay(clerk: Clerk) -> None:
 
 def test_events_pages(sqlite_clerk: Clerk) -> None:
     _store(sqlite_clerk)
-    seen, words = [], ["--limit", "2"]
+    on_progress, words = [], ["--limit", "2"]
     for _ in range(10):
         page = sqlite_clerk.ask("events", "list", *words)
-        seen += [item["event_id"] for item in page["items"]]
+        on_progress += [item["event_id"] for item in page["items"]]
         if page["next_cursor"] is None:
             break
         words = ["--limit", "2", "--cursor", page["next_cursor"]]
-    assert len(seen) == len(set(seen)) >= 3
+    assert len(on_progress) == len(set(on_progress)) >= 3
     output = sqlite_clerk.type("events", "list", "--limit", "1", "--provider", "stripe").err
     assert "procomp-pay events list --provider stripe --limit 1 --cursor " in output
 

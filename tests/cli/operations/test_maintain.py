@@ -139,8 +139,12 @@ def test_db_adopt_adopts_the_platforms_payments(clerk: Clerk) -> None:
     assert clerk.ask("list")["items"] == []
     got = clerk.ask("db", "adopt", code=6)
     assert (got["adopted"], got["left"], got["dry_run"]) == (1, 2, False)
-    [seen] = clerk.ask("list")["items"]
-    assert (seen["payment_id"], seen["status"], seen["participant_id"]) == ("old1", "COMPLETED", "p1")
+    [on_progress] = clerk.ask("list")["items"]
+    assert (on_progress["payment_id"], on_progress["status"], on_progress["participant_id"]) == (
+        "old1",
+        "COMPLETED",
+        "p1",
+    )
     assert "adopted this payment of the platform" in clerk.type("audit", "show", "old1").out
     assert clerk.ask("db", "adopt", code=6)["adopted"] == 0
 

@@ -54,7 +54,7 @@ def theirs(number: int = 1, **more: object) -> ProviderRecord:
     return ProviderRecord(**{**fields, **more})  # type: ignore[arg-type]
 
 
-def went_back(number: int = 1, ref: str = "re_1", **more: object) -> ProviderRecord:
+def refunded(number: int = 1, ref: str = "re_1", **more: object) -> ProviderRecord:
     fields: dict[str, object] = {"kind": LineKind.REFUND, "ref": ref, "payment_ref": f"pi_{number}"}
     return theirs(number, **{**fields, **more})
 
@@ -84,7 +84,7 @@ REPAIR = RepairAction
 _PENDING = {"status": P.PENDING, "place": RegistrationState.FREE}
 CASES: list[tuple[str, list[LocalRecord], list[ProviderRecord], list[tuple[K, RepairAction | None]]]] = [
     ("agrees", [ours()], [theirs()], []),
-    ("refunded agrees", [back()], [theirs(), went_back()], []),
+    ("refunded agrees", [back()], [theirs(), refunded()], []),
     ("open agrees", [ours(**_PENDING)], [theirs(stand=STATE.OPEN)], []),
     ("never opened", [ours(**_PENDING)], [], []),
     ("failed, may be tried again", [ours(status=P.FAILED, place=FREE)], [theirs(stand=STATE.OPEN)], []),
@@ -96,7 +96,7 @@ CASES: list[tuple[str, list[LocalRecord], list[ProviderRecord], list[tuple[K, Re
     ("not ours, never paid", [], [theirs(stand=STATE.OPEN)], []),
     ("a payout", [], [theirs(kind=LineKind.OTHER)], []),
     ("not ours", [], [theirs()], [(K.MISSING_LOCALLY, None)]),
-    ("not ours, and back again", [], [theirs(), went_back()], [(K.MISSING_LOCALLY, None)]),
+    ("not ours, and back again", [], [theirs(), refunded()], [(K.MISSING_LOCALLY, None)]),
     ("not at the provider", [ours()], [], [(K.MISSING_AT_PROVIDER, None)]),
     ("paid there, open here", [ours(**_PENDING)], [theirs()], [(K.STATUS_MISMATCH, REPAIR.ASK)]),
     ("paid here, open there", [ours()], [theirs(stand=STATE.OPEN)], [(K.STATUS_MISMATCH, None)]),
@@ -119,26 +119,26 @@ CASES: list[tuple[str, list[LocalRecord], list[ProviderRecord], list[tuple[K, Re
     ("participant gone", [ours(place=RegistrationState.GONE)], [theirs()], [(K.PARTICIPANT_MISMATCH, None)]),
     ("a place without money", [ours(status=P.EXPIRED)], [theirs(stand=STATE.ENDED)],
      [(K.PARTICIPANT_MISMATCH, None)]),
-    ("refund not told of", [ours()], [theirs(), went_back()], [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
+    ("refund not told of", [ours()], [theirs(), refunded()], [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
     ("refund not there", [back()], [theirs()], [(K.REFUND_MISMATCH, None)]),
     ("refund outside what was read", [back(refunds=(replace(our_refund(), expected=False),))], [theirs()],
      []),
-    ("refund of another amount", [back()], [theirs(), went_back(amount=Decimal(1))],
+    ("refund of another amount", [back()], [theirs(), refunded(amount=Decimal(1))],
      [(K.REFUND_MISMATCH, None)]),
-    ("refund failed there", [back()], [theirs(), went_back(stand=STATE.ENDED)],
+    ("refund failed there", [back()], [theirs(), refunded(stand=STATE.ENDED)],
      [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
     ("refund came back, by statement", [back()],
-     [theirs(), went_back(), went_back(kind=LineKind.REFUND_FAILED)], [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
+     [theirs(), refunded(), refunded(kind=LineKind.REFUND_FAILED)], [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
     ("lost answer of a refund", [ours(refunds=(our_refund(None, RefundState.PENDING),))],
-     [theirs(), went_back()], [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
-    ("a refund that never was", [ours()], [theirs(), went_back(stand=STATE.ENDED)], []),
-    ("Kaspi's sum agrees", [back()], [theirs(), went_back(total=True)], []),
-    ("more back by Kaspi's sum", [ours()], [theirs(), went_back(total=True)],
+     [theirs(), refunded()], [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
+    ("a refund that never was", [ours()], [theirs(), refunded(stand=STATE.ENDED)], []),
+    ("Kaspi's sum agrees", [back()], [theirs(), refunded(total=True)], []),
+    ("more back by Kaspi's sum", [ours()], [theirs(), refunded(total=True)],
      [(K.REFUND_MISMATCH, REPAIR.REFUNDS)]),
-    ("less back by Kaspi's sum", [back()], [theirs(), went_back(total=True, amount=Decimal(0))],
+    ("less back by Kaspi's sum", [back()], [theirs(), refunded(total=True, amount=Decimal(0))],
      [(K.REFUND_MISMATCH, None)]),
     ("a sum while a refund is unknown", [ours(refunds=(our_refund(None, RefundState.PENDING),))],
-     [theirs(), went_back(total=True)], []),
+     [theirs(), refunded(total=True)], []),
     ("disputed", [ours()], [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.OPEN)],
      [(K.STATUS_MISMATCH, REPAIR.DISPUTE)]),
     ("dispute lost meanwhile", [ours(dispute=("du_1", DisputeState.OPEN))],
@@ -179,7 +179,7 @@ def _clean(number: int, kind: int) -> Books:
     """A payment on which both sides agree."""
     pairs: list[Books] = [
         ([ours(number)], [theirs(number)]),
-        ([back(number)], [theirs(number), went_back(number)]),
+        ([back(number)], [theirs(number), refunded(number)]),
         ([ours(number, **_PENDING)], [theirs(number, stand=ProviderState.OPEN)]),
         ([ours(number, **_PENDING)], []),
         (

@@ -76,7 +76,7 @@ async def test_headers() -> None:
         mailer = Mailer(parse(f"smtp://127.0.0.1:{box.port}"), ("ПроКомп, ЖШС", "pay@procomp.test"))
         for subject in ("Кубок\r\nBcc: all@example.com", "a\u2028b\x00c\x1b[31m"):
             assert (await mailer.send(replace(LETTER, subject=subject))).outcome is DeliveryOutcome.DELIVERED
-    first, second = box.letters
+    first, second = box.emails
     assert first["Subject"] == "Кубок Bcc: all@example.com"
     assert second["Subject"] == "a b c [31m"
     assert first["Bcc"] is None

@@ -63,7 +63,7 @@ async def test_killed_between_sending_and_marking_it_is_sent_again_under_the_sam
         [row] = await _deliveries(settings)
         assert (row.state, row.attempts) == (DeliveryState.DELIVERED, 2)
     if settings.is_embedded:
-        assert [letter["Message-ID"] for letter in box.letters] == [f"<{row.id}@procomp.test>"] * 2
+        assert [letter["Message-ID"] for letter in box.emails] == [f"<{row.id}@procomp.test>"] * 2
     else:
         assert [headers["webhook-id"] for headers, _ in platform.got] == [row.id] * 2
         assert len({body for _, body in platform.got}) == 1
@@ -106,11 +106,11 @@ async def test_serve_writes_to_the_participant_in_the_language_of_the_app(
             )
 
         async def written() -> bool:
-            return bool(box.letters)
+            return bool(box.emails)
 
         await eventually(written, 15)
         server.send(signal.SIGTERM)
         assert await server.end() == 0
     assert box.to == [user.email]
-    assert str(box.letters[0]["Subject"]).startswith("[SANDBOX] Төлем қабылданды: ")
+    assert str(box.emails[0]["Subject"]).startswith("[SANDBOX] Төлем қабылданды: ")
     assert started.json()["payment_id"] in box.text()

@@ -19,30 +19,30 @@ from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.queues import AuditSeal
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 
 NOTED = AuditRecord("aigerim", "person", "noted")
 
 
-async def sql(world: World, statement: str, **values: Any) -> None:
-    async with world.ctx.db.writing() as session:
+async def sql(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
+    async with environment.ctx.db.writing() as session:
         await (await session.connection()).execute(text(statement), values)
 
 
-async def grow(world: World, opened: Opening, times: int = 1) -> None:
+async def grow(environment: ServiceEnvironment, opened: Opening, times: int = 1) -> None:
     """More entries, whose absence no row of the payment betrays."""
-    async with world.ctx.db.writing() as session:
+    async with environment.ctx.db.writing() as session:
         for _ in range(times):
-            await audit.append(session, opened.view.payment_id, NOTED, world.now())
+            await audit.append(session, opened.view.payment_id, NOTED, environment.now())
 
 
-async def sealed(world: World) -> tuple[Opening, Opening]:
+async def sealed(environment: ServiceEnvironment) -> tuple[Opening, Opening]:
     """Two payments, sealed, and a little that came afterwards."""
-    first = await world.start(await world.participant())
-    second = await world.start(await world.participant())
-    await grow(world, first, 2)
-    await seal(world.ctx, "aigerim")
-    await grow(world, second)
+    first = await environment.start(await environment.participant())
+    second = await environment.start(await environment.participant())
+    await grow(environment, first, 2)
+    await seal(environment.ctx, "aigerim")
+    await grow(environment, second)
     return first, second
 
 
@@ -52,72 +52,76 @@ def said(report: AuditReport) -> list[str]:
 
 @pytest.mark.parametrize("page", [1, 500])
 async def test_what_nobody_touched_agrees_with_every_seal(
-    world: World, page: int, monkeypatch: pytest.MonkeyPatch
+    environment: ServiceEnvironment, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, _ = await sealed(world)
+    first, _ = await sealed(environment)
     monkeypatch.setattr(audit_read, "PAGE", page)
-    made = await seal(world.ctx, "aigerim")
-    assert (made.number, made.chains, made.entries) == (2, 2, len(await world.rows(AuditEntry)))
-    await grow(world, first)
-    report = await verify(world.ctx, root=made.root)
+    made = await seal(environment.ctx, "aigerim")
+    assert (made.number, made.chains, made.entries) == (2, 2, len(await environment.rows(AuditEntry)))
+    await grow(environment, first)
+    report = await verify(environment.ctx, root=made.root)
     assert (report.findings, report.seals, report.root) == ([], 2, made.root)
-    assert (await verify(world.ctx, root=made.previous_root.upper())).is_sound
-    assert (await verify(world.ctx, first.view.payment_id)).seals == 0
+    assert (await verify(environment.ctx, root=made.previous_root.upper())).is_sound
+    assert (await verify(environment.ctx, first.view.payment_id)).seals == 0
 
 
-async def test_nothing_to_seal_is_sealed_as_well(world: World) -> None:
-    assert (await seal(world.ctx, "aigerim")).chains == 0
-    await world.start(await world.participant())
-    assert (await verify(world.ctx)).is_sound
+async def test_nothing_to_seal_is_sealed_as_well(environment: ServiceEnvironment) -> None:
+    assert (await seal(environment.ctx, "aigerim")).chains == 0
+    await environment.start(await environment.participant())
+    assert (await verify(environment.ctx)).is_sound
 
 
-async def test_an_end_that_was_cut_off(world: World) -> None:
-    first, _ = await sealed(world)
+async def test_an_end_that_was_cut_off(environment: ServiceEnvironment) -> None:
+    first, _ = await sealed(environment)
     one = {"id": first.view.payment_id}
-    await sql(world, "DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4", **one)
-    assert (await verify(world.ctx, first.view.payment_id)).is_sound, "the chain itself does not show it"
-    report = await verify(world.ctx)
+    await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4", **one)
+    assert (await verify(environment.ctx, first.view.payment_id)).is_sound, (
+        "the chain itself does not show it"
+    )
+    report = await verify(environment.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.SEAL]
     assert "seal 1 of" in said(report)[0]
     assert "the end of a chain was cut off" in said(report)[0]
 
 
-async def test_a_payment_that_is_gone_with_all_its_traces(world: World) -> None:
-    first, _ = await sealed(world)
+async def test_a_payment_that_is_gone_with_all_its_traces(environment: ServiceEnvironment) -> None:
+    first, _ = await sealed(environment)
     one = {"id": first.view.payment_id}
-    await sql(world, "DELETE FROM pay_audit_entry WHERE payment_id = :id", **one)
-    await sql(world, "DELETE FROM pay_payment_detail WHERE payment_id = :id", **one)
-    await sql(world, """DELETE FROM "Payment" WHERE id = :id""", **one)
-    report = await verify(world.ctx)
+    await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :id", **one)
+    await sql(environment, "DELETE FROM pay_payment_detail WHERE payment_id = :id", **one)
+    await sql(environment, """DELETE FROM "Payment" WHERE id = :id""", **one)
+    report = await verify(environment.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.SEAL]
     assert "a whole chain is gone" in said(report)[0]
 
 
-async def test_a_table_that_was_emptied(world: World) -> None:
-    await sealed(world)
-    await sql(world, "DELETE FROM pay_audit_entry")
-    report = await verify(world.ctx)
+async def test_a_table_that_was_emptied(environment: ServiceEnvironment) -> None:
+    await sealed(environment)
+    await sql(environment, "DELETE FROM pay_audit_entry")
+    report = await verify(environment.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.NO_CHAIN, Flaw.NO_CHAIN, Flaw.SEAL]
 
 
-async def test_a_chain_rewritten_with_new_hashes(world: World) -> None:
-    first, _ = await sealed(world)
-    async with world.ctx.db.writing() as session:
+async def test_a_chain_rewritten_with_new_hashes(environment: ServiceEnvironment) -> None:
+    first, _ = await sealed(environment)
+    async with environment.ctx.db.writing() as session:
         before = audit.GENESIS
         for entry in await audit.entries(session, first.view.payment_id):
             entry.actor, entry.prev_hash = "somebody", before
             entry.hash = before = audit.entry_hash(entry)
-    assert (await verify(world.ctx, first.view.payment_id)).is_sound
-    assert "rewritten" in said(await verify(world.ctx))[0]
+    assert (await verify(environment.ctx, first.view.payment_id)).is_sound
+    assert "rewritten" in said(await verify(environment.ctx))[0]
 
 
-async def test_a_chain_that_was_put_in_below_a_seal(world: World) -> None:
-    first, _ = await sealed(world)
-    await sql(world, "UPDATE pay_audit_entry SET id = -id WHERE payment_id = :id", id=first.view.payment_id)
-    async with world.ctx.db.writing() as session:
-        entry = await audit.append(session, "forged", NOTED, world.now())
-    await sql(world, "UPDATE pay_audit_entry SET id = 0 WHERE id = :id", id=entry.id)
-    assert any("something was put in" in each for each in said(await verify(world.ctx)))
+async def test_a_chain_that_was_put_in_below_a_seal(environment: ServiceEnvironment) -> None:
+    first, _ = await sealed(environment)
+    await sql(
+        environment, "UPDATE pay_audit_entry SET id = -id WHERE payment_id = :id", id=first.view.payment_id
+    )
+    async with environment.ctx.db.writing() as session:
+        entry = await audit.append(session, "forged", NOTED, environment.now())
+    await sql(environment, "UPDATE pay_audit_entry SET id = 0 WHERE id = :id", id=entry.id)
+    assert any("something was put in" in each for each in said(await verify(environment.ctx)))
 
 
 @pytest.mark.parametrize(
@@ -125,99 +129,105 @@ async def test_a_chain_that_was_put_in_below_a_seal(world: World) -> None:
     ["merkle_root = 'x'", "sealed_by = 'x'", "last_entry_id = last_entry_id - 1", "entry_count = 0",
      "sealed_at = '2020-01-01 00:00:00.000000'", "chain_count = 9"],
 )  # fmt: skip
-async def test_a_seal_that_was_changed(world: World, change: str) -> None:
-    await sealed(world)
-    await seal(world.ctx, "aigerim")
-    await sql(world, f"UPDATE pay_audit_seal SET {change} WHERE number = 1")
-    assert said(await verify(world.ctx))
+async def test_a_seal_that_was_changed(environment: ServiceEnvironment, change: str) -> None:
+    await sealed(environment)
+    await seal(environment.ctx, "aigerim")
+    await sql(environment, f"UPDATE pay_audit_seal SET {change} WHERE number = 1")
+    assert said(await verify(environment.ctx))
 
 
-async def test_a_seal_that_was_taken_out(world: World) -> None:
-    first, _ = await sealed(world)
+async def test_a_seal_that_was_taken_out(environment: ServiceEnvironment) -> None:
+    first, _ = await sealed(environment)
     for _ in range(2):
-        await grow(world, first)
-        made = await seal(world.ctx, "aigerim")
-    await sql(world, "DELETE FROM pay_audit_seal WHERE number = 2")
-    assert "after seal 1 comes seal 3" in said(await verify(world.ctx))[0]
-    await sql(world, "UPDATE pay_audit_seal SET number = 2 WHERE number = 3")
-    assert "seal 2 does not stand on seal 1" in said(await verify(world.ctx))[0]
-    await sql(world, "DELETE FROM pay_audit_seal WHERE number = 2")
-    assert (await verify(world.ctx)).is_sound, "the newest one leaves no gap"
-    assert "no seal has the root" in said(await verify(world.ctx, root=made.root))[0]
+        await grow(environment, first)
+        made = await seal(environment.ctx, "aigerim")
+    await sql(environment, "DELETE FROM pay_audit_seal WHERE number = 2")
+    assert "after seal 1 comes seal 3" in said(await verify(environment.ctx))[0]
+    await sql(environment, "UPDATE pay_audit_seal SET number = 2 WHERE number = 3")
+    assert "seal 2 does not stand on seal 1" in said(await verify(environment.ctx))[0]
+    await sql(environment, "DELETE FROM pay_audit_seal WHERE number = 2")
+    assert (await verify(environment.ctx)).is_sound, "the newest one leaves no gap"
+    assert "no seal has the root" in said(await verify(environment.ctx, root=made.root))[0]
 
 
-async def test_forged_seals_do_not_agree_with_a_root_that_was_sent_away(world: World) -> None:
-    first, _ = await sealed(world)
-    kept = (await seal(world.ctx, "aigerim")).root
-    await sql(world, "DELETE FROM pay_audit_seal")
+async def test_forged_seals_do_not_agree_with_a_root_that_was_sent_away(
+    environment: ServiceEnvironment,
+) -> None:
+    first, _ = await sealed(environment)
+    kept = (await seal(environment.ctx, "aigerim")).root
+    await sql(environment, "DELETE FROM pay_audit_seal")
     await sql(
-        world, "DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4", id=first.view.payment_id
+        environment,
+        "DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4",
+        id=first.view.payment_id,
     )
     for _ in range(2):
-        await seal(world.ctx, "aigerim")
-    assert (await verify(world.ctx)).is_sound
-    assert said(await verify(world.ctx, root=kept))
+        await seal(environment.ctx, "aigerim")
+    assert (await verify(environment.ctx)).is_sound
+    assert said(await verify(environment.ctx, root=kept))
 
 
-async def test_a_broken_trail_is_not_sealed_over(world: World) -> None:
-    first, _ = await sealed(world)
+async def test_a_broken_trail_is_not_sealed_over(environment: ServiceEnvironment) -> None:
+    first, _ = await sealed(environment)
     await sql(
-        world, "DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4", id=first.view.payment_id
+        environment,
+        "DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4",
+        id=first.view.payment_id,
     )
     with pytest.raises(ManualReviewRequired, match="cut off"):
-        await seal(world.ctx, "aigerim")
-    assert len(await world.rows(AuditSeal)) == 1
-    await seal(world.ctx, "aigerim", force=True)
-    assert len(said(await verify(world.ctx))) == 1, "it still shows"
+        await seal(environment.ctx, "aigerim")
+    assert len(await environment.rows(AuditSeal)) == 1
+    await seal(environment.ctx, "aigerim", force=True)
+    assert len(said(await verify(environment.ctx))) == 1, "it still shows"
 
 
-async def test_no_entry_slips_under_a_seal(world: World) -> None:
+async def test_no_entry_slips_under_a_seal(environment: ServiceEnvironment) -> None:
     """An entry has its id before it is committed: the seal waits for it, and covers it."""
-    opened = await world.start(await world.participant())
-    async with world.ctx.db.writing() as session:
-        entry = await audit.append(session, opened.view.payment_id, NOTED, world.now())
-        sealing = asyncio.create_task(seal(world.ctx, "aigerim"))
+    opened = await environment.start(await environment.participant())
+    async with environment.ctx.db.writing() as session:
+        entry = await audit.append(session, opened.view.payment_id, NOTED, environment.now())
+        sealing = asyncio.create_task(seal(environment.ctx, "aigerim"))
         await asyncio.sleep(0.3)
         assert not sealing.done()
     made = await sealing
     assert made.last_entry_id == entry.id
     assert made.entries == entry.seq
-    assert (await verify(world.ctx)).is_sound
+    assert (await verify(environment.ctx)).is_sound
 
 
 async def test_a_writer_that_hangs_holds_no_seal_for_ever(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if world.ctx.db.is_sqlite():
+    if environment.ctx.db.is_sqlite():
         pytest.skip("a SQLite file has one writer, and 30 s of patience")
     monkeypatch.setattr("procomp_pay.storage.audit.seals._LOCK_TIMEOUT", "50ms")
-    opened = await world.start(await world.participant())
-    async with world.ctx.db.writing() as session:
-        await audit.append(session, opened.view.payment_id, NOTED, world.now())
+    opened = await environment.start(await environment.participant())
+    async with environment.ctx.db.writing() as session:
+        await audit.append(session, opened.view.payment_id, NOTED, environment.now())
         with pytest.raises(DatabaseBusy):
-            await seal(world.ctx, "aigerim")
+            await seal(environment.ctx, "aigerim")
 
 
-async def test_two_who_seal_at_once_leave_one_row_of_seals(world: World) -> None:
-    await sealed(world)
-    done = await asyncio.gather(*(seal(world.ctx, "x") for _ in range(3)), return_exceptions=True)
+async def test_two_who_seal_at_once_leave_one_row_of_seals(environment: ServiceEnvironment) -> None:
+    await sealed(environment)
+    done = await asyncio.gather(*(seal(environment.ctx, "x") for _ in range(3)), return_exceptions=True)
     assert all(isinstance(each, DatabaseBusy) for each in done if isinstance(each, Exception))
-    numbers = sorted(row.number for row in await world.rows(AuditSeal))
+    numbers = sorted(row.number for row in await environment.rows(AuditSeal))
     assert numbers == list(range(1, len(numbers) + 1))
-    assert (await verify(world.ctx)).is_sound
+    assert (await verify(environment.ctx)).is_sound
 
 
-async def test_sealed_when_it_is_due(world: World) -> None:
+async def test_sealed_when_it_is_due(environment: ServiceEnvironment) -> None:
     day = timedelta(days=1)
-    assert await seal_if_due(world.ctx, "maintain", day) is None, "nothing has happened"
-    opened = await world.start(await world.participant())
-    assert await seal_if_due(world.ctx, "maintain", day) is not None
-    await grow(world, opened)
-    assert await seal_if_due(world.ctx, "maintain", day) is None, "too early"
-    world.offset += day
-    assert await seal_if_due(world.ctx, "maintain", day) is not None
-    world.offset += day
-    assert await seal_if_due(world.ctx, "maintain", day) is None, "nothing new"
+    assert await seal_if_due(environment.ctx, "maintain", day) is None, "nothing has happened"
+    opened = await environment.start(await environment.participant())
+    assert await seal_if_due(environment.ctx, "maintain", day) is not None
+    await grow(environment, opened)
+    assert await seal_if_due(environment.ctx, "maintain", day) is None, "too early"
+    environment.offset += day
+    assert await seal_if_due(environment.ctx, "maintain", day) is not None
+    environment.offset += day
+    assert await seal_if_due(environment.ctx, "maintain", day) is None, "nothing new"
 
 
 async def test_of_many_seals_the_newest_and_some_older_are_computed_again() -> None:

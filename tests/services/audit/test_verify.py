@@ -15,44 +15,50 @@ from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.models.payments import AuditEntry
-from tests.support.environment import CLERK, World, usd
+from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 
-async def sql(world: World, statement: str, **values: Any) -> None:
-    async with world.ctx.db.writing() as session:
+async def sql(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
+    async with environment.ctx.db.writing() as session:
         await (await session.connection()).execute(text(statement), values)
 
 
-async def some(world: World) -> tuple[views.Opening, views.Opening]:
+async def some(environment: ServiceEnvironment) -> tuple[views.Opening, views.Opening]:
     """Two payments with a history: the first paid and paid back in part, the second open."""
-    first = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.confirm(str(first.view.provider_ref), "pm_card_visa")
-    await world.deliver()
-    await refund(world.ctx, RefundCommand(first.view.payment_id, "injured", usd("20")), CLERK)
-    return first, await world.start(await world.participant())
+    first = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    await environment.confirm(str(first.view.provider_ref), "pm_card_visa")
+    await environment.deliver()
+    await refund(environment.ctx, RefundCommand(first.view.payment_id, "injured", usd("20")), CLERK)
+    return first, await environment.start(await environment.participant())
 
 
-async def flaws(world: World, opened: views.Opening | None = None) -> list[tuple[Flaw, int | None]]:
-    report = await verify(world.ctx, opened.view.payment_id if opened else None)
+async def flaws(
+    environment: ServiceEnvironment, opened: views.Opening | None = None
+) -> list[tuple[Flaw, int | None]]:
+    report = await verify(environment.ctx, opened.view.payment_id if opened else None)
     return [(finding.flaw, finding.seq) for finding in report.findings]
 
 
 @pytest.mark.parametrize("page", [1, 2, 500])
-async def test_what_nobody_touched_is_sound(world: World, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = await some(world)
+async def test_what_nobody_touched_is_sound(
+    environment: ServiceEnvironment, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await some(environment)
     monkeypatch.setattr(audit_read, "PAGE", page)
-    report = await verify(world.ctx)
-    entries = len(await world.rows(AuditEntry))
+    report = await verify(environment.ctx)
+    entries = len(await environment.rows(AuditEntry))
     assert (report.findings, report.chains, report.entries) == ([], 2, entries)
     assert report.is_sound
-    assert (await verify(world.ctx, second.view.payment_id)).chains == 1
-    assert await flaws(world, first) == []
+    assert (await verify(environment.ctx, second.view.payment_id)).chains == 1
+    assert await flaws(environment, first) == []
 
 
-async def test_an_unknown_payment(world: World) -> None:
+async def test_an_unknown_payment(environment: ServiceEnvironment) -> None:
     with pytest.raises(NotFound):
-        await verify(world.ctx, "nothing")
-    assert (await verify(world.ctx)).is_sound
+        await verify(environment.ctx, "nothing")
+    assert (await verify(environment.ctx)).is_sound
 
 
 WHERE = "WHERE payment_id = :id AND seq = :seq"
@@ -72,127 +78,137 @@ WHERE = "WHERE payment_id = :id AND seq = :seq"
         "hash = 'x'",
     ],
 )
-async def test_an_edited_entry(world: World, change: str) -> None:
-    first, _ = await some(world)
-    await sql(world, f"UPDATE pay_audit_entry SET {change} {WHERE}", id=first.view.payment_id, seq=3)
-    found = await flaws(world)
+async def test_an_edited_entry(environment: ServiceEnvironment, change: str) -> None:
+    first, _ = await some(environment)
+    await sql(environment, f"UPDATE pay_audit_entry SET {change} {WHERE}", id=first.view.payment_id, seq=3)
+    found = await flaws(environment)
     assert (Flaw.EDITED, 3) in found
-    assert await flaws(world, first) == found
+    assert await flaws(environment, first) == found
 
 
-async def test_an_edited_entry_with_a_new_hash_breaks_the_link(world: World) -> None:
-    first, _ = await some(world)
-    async with world.ctx.db.writing() as session:
+async def test_an_edited_entry_with_a_new_hash_breaks_the_link(environment: ServiceEnvironment) -> None:
+    first, _ = await some(environment)
+    async with environment.ctx.db.writing() as session:
         entry = (await audit_verify.audit.entries(session, first.view.payment_id))[1]
         entry.actor = "somebody"
         entry.hash = audit_verify.audit.entry_hash(entry)
-    assert await flaws(world) == [(Flaw.BROKEN_LINK, 3)]
+    assert await flaws(environment) == [(Flaw.BROKEN_LINK, 3)]
 
 
-async def test_an_entry_taken_out(world: World) -> None:
-    first, second = await some(world)
-    await sql(world, f"DELETE FROM pay_audit_entry {WHERE}", id=first.view.payment_id, seq=2)
-    await sql(world, f"DELETE FROM pay_audit_entry {WHERE}", id=second.view.payment_id, seq=1)
-    assert sorted(await flaws(world)) == [(Flaw.MISSING, 2), (Flaw.MISSING, 3)]
+async def test_an_entry_taken_out(environment: ServiceEnvironment) -> None:
+    first, second = await some(environment)
+    await sql(environment, f"DELETE FROM pay_audit_entry {WHERE}", id=first.view.payment_id, seq=2)
+    await sql(environment, f"DELETE FROM pay_audit_entry {WHERE}", id=second.view.payment_id, seq=1)
+    assert sorted(await flaws(environment)) == [(Flaw.MISSING, 2), (Flaw.MISSING, 3)]
 
 
-async def test_an_entry_taken_out_and_the_numbers_closed_up(world: World) -> None:
-    first, _ = await some(world)
+async def test_an_entry_taken_out_and_the_numbers_closed_up(environment: ServiceEnvironment) -> None:
+    first, _ = await some(environment)
     one = {"id": first.view.payment_id}
-    await sql(world, f"DELETE FROM pay_audit_entry {WHERE}", **one, seq=2)
-    for seq in range(3, len(await world.rows(AuditEntry)) + 2):
-        await sql(world, f"UPDATE pay_audit_entry SET seq = seq - 1 {WHERE}", **one, seq=seq)
-    found = await flaws(world)
+    await sql(environment, f"DELETE FROM pay_audit_entry {WHERE}", **one, seq=2)
+    for seq in range(3, len(await environment.rows(AuditEntry)) + 2):
+        await sql(environment, f"UPDATE pay_audit_entry SET seq = seq - 1 {WHERE}", **one, seq=seq)
+    found = await flaws(environment)
     assert found[0] == (Flaw.BROKEN_LINK, 2)
     assert (Flaw.EDITED, 2) in found
 
 
-async def test_an_entry_put_in(world: World) -> None:
-    first, _ = await some(world)
+async def test_an_entry_put_in(environment: ServiceEnvironment) -> None:
+    first, _ = await some(environment)
     one = {"id": first.view.payment_id}
-    for seq in range(len(await world.rows(AuditEntry)), 2, -1):
-        await sql(world, f"UPDATE pay_audit_entry SET seq = seq + 1 {WHERE}", **one, seq=seq)
+    for seq in range(len(await environment.rows(AuditEntry)), 2, -1):
+        await sql(environment, f"UPDATE pay_audit_entry SET seq = seq + 1 {WHERE}", **one, seq=seq)
     columns = "payment_id, actor, source, action, at, prev_hash, hash"
     await sql(
-        world,
+        environment,
         f"INSERT INTO pay_audit_entry (seq, {columns}) SELECT 3, {columns} FROM pay_audit_entry {WHERE}",
         **one,
         seq=2,
     )
-    assert {(Flaw.EDITED, 3), (Flaw.BROKEN_LINK, 3)} <= set(await flaws(world))
+    assert {(Flaw.EDITED, 3), (Flaw.BROKEN_LINK, 3)} <= set(await flaws(environment))
 
 
-async def test_two_entries_swapped(world: World) -> None:
-    first, _ = await some(world)
+async def test_two_entries_swapped(environment: ServiceEnvironment) -> None:
+    first, _ = await some(environment)
     for before, after in ((2, 99), (3, 2), (99, 3)):
         change = f"UPDATE pay_audit_entry SET seq = {after} {WHERE}"
-        await sql(world, change, id=first.view.payment_id, seq=before)
-    assert {(Flaw.BROKEN_LINK, 2), (Flaw.EDITED, 2), (Flaw.EDITED, 3)} <= set(await flaws(world))
+        await sql(environment, change, id=first.view.payment_id, seq=before)
+    assert {(Flaw.BROKEN_LINK, 2), (Flaw.EDITED, 2), (Flaw.EDITED, 3)} <= set(await flaws(environment))
 
 
-async def test_a_row_changed_behind_the_audit(world: World) -> None:
-    first, second = await some(world)
+async def test_a_row_changed_behind_the_audit(environment: ServiceEnvironment) -> None:
+    first, second = await some(environment)
     await sql(
-        world, """UPDATE "Payment" SET status = 'COMPLETED' WHERE id = :id""", id=second.view.payment_id
+        environment, """UPDATE "Payment" SET status = 'COMPLETED' WHERE id = :id""", id=second.view.payment_id
     )
     await sql(
-        world,
+        environment,
         "UPDATE pay_payment_detail SET refunded_amount = 0 WHERE payment_id = :id",
         id=first.view.payment_id,
     )
-    report = await verify(world.ctx)
+    report = await verify(environment.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.DISAGREES] * 2
     told = "; ".join(finding.detail for finding in report.findings)
     assert "PENDING, the payment is COMPLETED" in told
     assert "by the audit 20.00 went back, by the payment 0.00" in told
 
 
-async def test_an_end_cut_off_shows_where_the_row_betrays_it(world: World) -> None:
-    first, second = await some(world)
-    last = max(e.seq for e in await world.rows(AuditEntry) if e.payment_id == first.view.payment_id)
-    await sql(world, f"DELETE FROM pay_audit_entry {WHERE}", id=first.view.payment_id, seq=last)
-    assert await flaws(world) == [(Flaw.DISAGREES, last - 1)]  # it said that 20 went back
-    last = max(e.seq for e in await world.rows(AuditEntry) if e.payment_id == second.view.payment_id)
-    await sql(world, f"DELETE FROM pay_audit_entry {WHERE}", id=second.view.payment_id, seq=last)
-    assert await flaws(world, second) == [], "'opened' changes nothing that is compared: a seal would show it"
+async def test_an_end_cut_off_shows_where_the_row_betrays_it(environment: ServiceEnvironment) -> None:
+    first, second = await some(environment)
+    last = max(e.seq for e in await environment.rows(AuditEntry) if e.payment_id == first.view.payment_id)
+    await sql(environment, f"DELETE FROM pay_audit_entry {WHERE}", id=first.view.payment_id, seq=last)
+    assert await flaws(environment) == [(Flaw.DISAGREES, last - 1)]  # it said that 20 went back
+    last = max(e.seq for e in await environment.rows(AuditEntry) if e.payment_id == second.view.payment_id)
+    await sql(environment, f"DELETE FROM pay_audit_entry {WHERE}", id=second.view.payment_id, seq=last)
+    assert await flaws(environment, second) == [], (
+        "'opened' changes nothing that is compared: a seal would show it"
+    )
 
 
-async def test_a_chain_or_a_payment_that_is_gone(world: World) -> None:
-    first, second = await some(world)
-    await sql(world, "DELETE FROM pay_audit_entry WHERE payment_id = :id", id=first.view.payment_id)
-    await sql(world, "DELETE FROM pay_payment_detail WHERE payment_id = :id", id=second.view.payment_id)
-    assert sorted(await flaws(world)) == [(Flaw.NO_CHAIN, None), (Flaw.NO_PAYMENT, None)]
-    assert await flaws(world, first) == [(Flaw.NO_CHAIN, None)]
+async def test_a_chain_or_a_payment_that_is_gone(environment: ServiceEnvironment) -> None:
+    first, second = await some(environment)
+    await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :id", id=first.view.payment_id)
+    await sql(environment, "DELETE FROM pay_payment_detail WHERE payment_id = :id", id=second.view.payment_id)
+    assert sorted(await flaws(environment)) == [(Flaw.NO_CHAIN, None), (Flaw.NO_PAYMENT, None)]
+    assert await flaws(environment, first) == [(Flaw.NO_CHAIN, None)]
 
 
-async def test_content_that_cannot_be_read_hides_nothing(world: World) -> None:
-    if not world.ctx.db.is_sqlite():
+async def test_content_that_cannot_be_read_hides_nothing(environment: ServiceEnvironment) -> None:
+    if not environment.ctx.db.is_sqlite():
         pytest.skip("PostgreSQL itself keeps such text out of its columns")
-    first, second = await some(world)
-    await sql(world, f"UPDATE pay_audit_entry SET after = '{{' {WHERE}", id=first.view.payment_id, seq=1)
-    await sql(world, f"UPDATE pay_audit_entry SET at = 'x' {WHERE}", id=second.view.payment_id, seq=1)
-    await sql(world, f"UPDATE pay_audit_entry SET actor = 'x' {WHERE}", id=second.view.payment_id, seq=2)
-    assert sorted(await flaws(world), key=str) == [(Flaw.EDITED, 1), (Flaw.EDITED, 1), (Flaw.EDITED, 2)]
+    first, second = await some(environment)
+    await sql(
+        environment, f"UPDATE pay_audit_entry SET after = '{{' {WHERE}", id=first.view.payment_id, seq=1
+    )
+    await sql(environment, f"UPDATE pay_audit_entry SET at = 'x' {WHERE}", id=second.view.payment_id, seq=1)
+    await sql(
+        environment, f"UPDATE pay_audit_entry SET actor = 'x' {WHERE}", id=second.view.payment_id, seq=2
+    )
+    assert sorted(await flaws(environment), key=str) == [(Flaw.EDITED, 1), (Flaw.EDITED, 1), (Flaw.EDITED, 2)]
 
 
-async def test_a_report_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    await some(world)
-    await sql(world, "UPDATE pay_audit_entry SET actor = 'x'")
+async def test_a_report_is_bounded(environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    await some(environment)
+    await sql(environment, "UPDATE pay_audit_entry SET actor = 'x'")
     monkeypatch.setattr(audit_verify, "MOST_FINDINGS", 2)
-    report = await verify(world.ctx)
+    report = await verify(environment.ctx)
     assert (len(report.findings), report.more) == (2, report.entries - 2)
 
 
-async def test_a_chain_that_grows_meanwhile_is_read_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, _ = await some(world)
+async def test_a_chain_that_grows_meanwhile_is_read_on(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = await some(environment)
     real, grown = audit_read.chain_end_rows, []
 
     async def while_it_reads(db: Any, ids: list[str]) -> Any:
         if not grown:
             grown.append(
-                await refund(world.ctx, RefundCommand(first.view.payment_id, "injured", usd("10")), CLERK)
+                await refund(
+                    environment.ctx, RefundCommand(first.view.payment_id, "injured", usd("10")), CLERK
+                )
             )
         return await real(db, ids)
 
     monkeypatch.setattr(audit_read, "chain_end_rows", while_it_reads)
-    assert await flaws(world) == []
+    assert await flaws(environment) == []

@@ -10,12 +10,12 @@ import pytest
 from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-async def test_a_cut_task_leaves_no_lock(world: World, seed: int) -> None:
-    path = world.ctx.db.sqlite_path()
+async def test_a_cut_task_leaves_no_lock(environment: ServiceEnvironment, seed: int) -> None:
+    path = environment.ctx.db.sqlite_path()
     if path is None:
         pytest.skip("SQLite alone")
     rng = random.Random(seed)
@@ -33,13 +33,13 @@ async def test_a_cut_task_leaves_no_lock(world: World, seed: int) -> None:
 
     traces: list[str] = []
     for n in range(25):
-        who = await world.participant()
+        who = await environment.participant()
         for _ in range(2):
             order = InitiateRequest(who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT)
 
             async def told(order: InitiateRequest = order) -> None:
                 try:
-                    await initiate(world.ctx, order, CLERK)
+                    await initiate(environment.ctx, order, CLERK)
                 except BaseException:
                     traces.append(traceback.format_exc())
                     raise

@@ -8,16 +8,16 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from procomp_pay.config import Settings
 from procomp_pay.server.app import make_app
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 
 SECRET = "x" * 40
 
 
 @pytest.fixture
-async def client(world: World):
+async def client(environment: ServiceEnvironment):
     import time
 
-    app = make_app(world.ctx, Settings(jwt_secret=SECRET, _env_file=None))
+    app = make_app(environment.ctx, Settings(jwt_secret=SECRET, _env_file=None))
     app.cleanup_ctx.clear()  # no background loops: the test drives
     async with TestClient(TestServer(app)) as made:
         token = jwt.encode({"sub": "staff-1", "role": "staff", "exp": int(time.time()) + 600}, SECRET)
@@ -25,10 +25,10 @@ async def client(world: World):
         yield made
 
 
-async def test_one_key_two_participants_is_409_never_500(world: World, client) -> None:
+async def test_one_key_two_participants_is_409_never_500(environment: ServiceEnvironment, client) -> None:
     answers = set()
     for n in range(5):
-        a, b = await world.participant(), await world.participant()
+        a, b = await environment.participant(), await environment.participant()
         got = await asyncio.gather(
             *(
                 client.post(
@@ -43,9 +43,11 @@ async def test_one_key_two_participants_is_409_never_500(world: World, client) -
     assert answers == {200, 409}, answers
 
 
-async def test_a_refused_start_replayed_is_no_200_without_a_way_to_pay(world: World, client) -> None:
-    who = await world.participant()
-    await world.http.post(
+async def test_a_refused_start_replayed_is_no_200_without_a_way_to_pay(
+    environment: ServiceEnvironment, client
+) -> None:
+    who = await environment.participant()
+    await environment.http.post(
         "/_sandbox/kaspi/force", json={"path": "/qr/create-link", "code": 990000028, "times": 1}
     )
     send = lambda: client.post(  # noqa: E731

@@ -22,279 +22,295 @@ from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
-from tests.support.environment import CLERK, World, usd
+from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 S = PaymentStatus
 
 
-async def test_kaspi_charges_tenge_and_says_so(world: World) -> None:
-    opened = await world.start(await world.participant(), requested=usd("50"))
+async def test_kaspi_charges_tenge_and_says_so(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant(), requested=usd("50"))
     body = opened.seeded()
     assert (body["amount"], body["currency"]) == (Decimal("24000.00"), "KZT")
     assert opened.qr_payload is not None
     assert len(opened.qr_payload) == 41
-    [row] = await world.rows(Payment)
+    [row] = await environment.rows(Payment)
     assert (row.amount, row.currency, row.status) == (Decimal("24000.00"), "KZT", S.PENDING)
-    [detail] = await world.rows(PaymentDetail)
+    [detail] = await environment.rows(PaymentDetail)
     assert (detail.requested_amount, detail.requested_currency) == (Decimal("50.00"), "USD")
     assert opened.qr_payload not in str(detail.qr_token_enc)
 
 
-async def test_a_bare_intent_gives_the_client_secret(world: World) -> None:
-    opened = await world.start(await world.participant(), "google_pay", channel=Channel.STRIPE_INTENT)
+async def test_a_bare_intent_gives_the_client_secret(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(
+        await environment.participant(), "google_pay", channel=Channel.STRIPE_INTENT
+    )
     body = opened.seeded()
     assert body["client_secret"].startswith("pi_")
-    [intent] = await world.stripe_objects("payment_intents")
+    [intent] = await environment.stripe_objects("payment_intents")
     assert (intent["amount"], intent["currency"]) == (5000, "usd")
     assert intent["metadata"]["payment_id"] == body["payment_id"]
-    [detail] = await world.rows(PaymentDetail)
+    [detail] = await environment.rows(PaymentDetail)
     assert body["client_secret"] not in str(detail.client_secret_enc)
 
 
 @pytest.mark.parametrize("method", ["kaspi_qr", "apple_pay"])
-async def test_the_open_payment_is_returned(world: World, method: str) -> None:
-    who = await world.participant()
-    first, second = await world.start(who, method), await world.start(who, method)
+async def test_the_open_payment_is_returned(environment: ServiceEnvironment, method: str) -> None:
+    who = await environment.participant()
+    first, second = await environment.start(who, method), await environment.start(who, method)
     assert second.view.payment_id == first.view.payment_id
     assert second.qr_payload == first.qr_payload
-    assert len(await world.rows(Payment)) == 1
+    assert len(await environment.rows(Payment)) == 1
 
 
-async def test_ten_at_once_open_one(world: World) -> None:
-    who = await world.participant()
-    opened = await asyncio.gather(*(world.start(who, "apple_pay") for _ in range(10)))
+async def test_ten_at_once_open_one(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await asyncio.gather(*(environment.start(who, "apple_pay") for _ in range(10)))
     assert len({o.view.payment_id for o in opened}) == 1
     assert len({o.payment_url for o in opened}) == 1
-    assert len(await world.stripe_objects("checkout/sessions")) == 1
+    assert len(await environment.stripe_objects("checkout/sessions")) == 1
 
 
-async def test_ten_qrs_at_once_make_one(world: World) -> None:
-    who = await world.participant()
-    opened = await asyncio.gather(*(world.start(who) for _ in range(10)))
+async def test_ten_qrs_at_once_make_one(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await asyncio.gather(*(environment.start(who) for _ in range(10)))
     assert len({o.qr_payload for o in opened}) == 1
-    answer = await world.http.get("/_sandbox/kaspi/payments")
+    answer = await environment.http.get("/_sandbox/kaspi/payments")
     assert len(answer.json()["payments"] if isinstance(answer.json(), dict) else answer.json()) == 1
 
 
-async def test_another_method_cancels_the_open_stripe_one_first(world: World) -> None:
-    who = await world.participant()
-    apple = await world.start(who, "apple_pay")
-    kaspi = await world.start(who, "kaspi_qr")
-    assert await world.status(apple) is S.CANCELLED
-    assert await world.status(kaspi) is S.PENDING
-    [session] = await world.stripe_objects("checkout/sessions")
+async def test_another_method_cancels_the_open_stripe_one_first(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    apple = await environment.start(who, "apple_pay")
+    kaspi = await environment.start(who, "kaspi_qr")
+    assert await environment.status(apple) is S.CANCELLED
+    assert await environment.status(kaspi) is S.PENDING
+    [session] = await environment.stripe_objects("checkout/sessions")
     assert session["status"] == "expired"
 
 
-async def test_an_open_qr_stays_watched_beside_another_method(world: World) -> None:
-    who = await world.participant()
-    kaspi = await world.start(who, "kaspi_qr")
-    apple = await world.start(who, "apple_pay")
-    await world.pay_page(apple)
-    await world.deliver()
-    await world.phone(kaspi)
-    world.later(6)
-    await world.maintain()
-    assert (await world.who(who)).payment_id == apple.view.payment_id
-    view = await world.view(kaspi)
+async def test_an_open_qr_stays_watched_beside_another_method(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    kaspi = await environment.start(who, "kaspi_qr")
+    apple = await environment.start(who, "apple_pay")
+    await environment.pay_page(apple)
+    await environment.deliver()
+    await environment.phone(kaspi)
+    environment.later(6)
+    await environment.maintain()
+    assert (await environment.who(who)).payment_id == apple.view.payment_id
+    view = await environment.view(kaspi)
     assert (view.status, view.is_duplicate) == (S.COMPLETED, True)
 
 
-async def test_paid_meanwhile_on_the_page_is_found_before_another_method_starts(world: World) -> None:
-    who = await world.participant()
-    apple = await world.start(who, "apple_pay")
-    await world.pay_page(apple)
+async def test_paid_meanwhile_on_the_page_is_found_before_another_method_starts(
+    environment: ServiceEnvironment,
+) -> None:
+    who = await environment.participant()
+    apple = await environment.start(who, "apple_pay")
+    await environment.pay_page(apple)
     with pytest.raises(AlreadyPaid):
-        await world.start(who, "kaspi_qr")
-    assert await world.status(apple) is S.COMPLETED
-    assert (await world.who(who)).status is ParticipantStatus.PAID
+        await environment.start(who, "kaspi_qr")
+    assert await environment.status(apple) is S.COMPLETED
+    assert (await environment.who(who)).status is ParticipantStatus.PAID
 
 
-async def test_an_ended_qr_makes_room_for_a_new_one(world: World) -> None:
-    who = await world.participant()
-    first = await world.start(who)
-    world.later(181)
-    second = await world.start(who)
+async def test_an_ended_qr_makes_room_for_a_new_one(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    first = await environment.start(who)
+    environment.later(181)
+    second = await environment.start(who)
     assert second.qr_payload != first.qr_payload
-    assert await world.status(first) is S.EXPIRED
-    assert await world.status(second) is S.PENDING
+    assert await environment.status(first) is S.EXPIRED
+    assert await environment.status(second) is S.PENDING
 
 
-async def test_paid_already(world: World) -> None:
-    who = await world.participant()
-    await world.phone(await world.start(who))
-    world.later(6)
-    await world.maintain()
+async def test_paid_already(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    await environment.phone(await environment.start(who))
+    environment.later(6)
+    await environment.maintain()
     with pytest.raises(AlreadyPaid):
-        await world.start(who, "apple_pay")
-    assert len(await world.rows(Payment)) == 1
+        await environment.start(who, "apple_pay")
+    assert len(await environment.rows(Payment)) == 1
 
 
-async def test_nobody_and_nothing(world: World) -> None:
+async def test_nobody_and_nothing(environment: ServiceEnvironment) -> None:
     with pytest.raises(NotFound):
-        await world.start("nobody")
-    gone = await world.participant(status=ParticipantStatus.CANCELLED)
+        await environment.start("nobody")
+    gone = await environment.participant(status=ParticipantStatus.CANCELLED)
     with pytest.raises(Conflict, match="cancelled"):
-        await world.start(gone)
+        await environment.start(gone)
     with pytest.raises(Refused, match="must match"):
-        await world.start(await world.participant(), "apple_pay", requested=usd("49.99"))
-    assert await world.rows(Payment) == []
+        await environment.start(await environment.participant(), "apple_pay", requested=usd("49.99"))
+    assert await environment.rows(Payment) == []
 
 
-async def test_an_idempotency_key_answers_the_same_and_refuses_another_body(world: World) -> None:
-    who = await world.participant()
+async def test_an_idempotency_key_answers_the_same_and_refuses_another_body(
+    environment: ServiceEnvironment,
+) -> None:
+    who = await environment.participant()
     order = InitiateRequest(
         who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT, usd("50"), idempotency_key="k-1"
     )
-    first = await initiate(world.ctx, order, CLERK)
-    assert (await initiate(world.ctx, order, CLERK)).payment_id == first.payment_id
+    first = await initiate(environment.ctx, order, CLERK)
+    assert (await initiate(environment.ctx, order, CLERK)).payment_id == first.payment_id
     other = InitiateRequest(
         who, PaymentMethod.APPLE_PAY, Channel.STRIPE_CHECKOUT, usd("50"), idempotency_key="k-1"
     )
     with pytest.raises(Conflict, match="Idempotency-Key"):
-        await initiate(world.ctx, other, CLERK)
+        await initiate(environment.ctx, other, CLERK)
     # also after it was paid: the same answer, not "already paid"
-    opened = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.confirm(str(opened.view.provider_ref), "pm_apple_pay")
-    await world.deliver()
-    assert (await initiate(world.ctx, order, CLERK)).payment_id == first.payment_id
+    opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
+    await environment.deliver()
+    assert (await initiate(environment.ctx, order, CLERK)).payment_id == first.payment_id
 
 
-async def test_stripe_down_leaves_it_pending_and_maintain_heals_it(world: World) -> None:
-    who = await world.participant()
-    await world.fault("/v1/", "cut_before", times=1000)
+async def test_stripe_down_leaves_it_pending_and_maintain_heals_it(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable) as caught:
-        await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+        await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
     assert "stays PENDING" in caught.value.message
-    [row] = await world.rows(Payment)
+    [row] = await environment.rows(Payment)
     assert row.status is S.PENDING
-    await world.no_faults()
-    world.later(60)
-    await world.maintain()
-    [intent] = await world.stripe_objects("payment_intents")
-    [detail] = await world.rows(PaymentDetail)
+    await environment.no_faults()
+    environment.later(60)
+    await environment.maintain()
+    [intent] = await environment.stripe_objects("payment_intents")
+    [detail] = await environment.rows(PaymentDetail)
     assert (detail.provider_ref, detail.create_state) == (intent["id"], CreateState.OPEN)
 
 
-async def test_a_lost_answer_makes_no_second_intent(world: World) -> None:
+async def test_a_lost_answer_makes_no_second_intent(environment: ServiceEnvironment) -> None:
     """The connection is cut after Stripe did the work: the retry under the same key finds the same intent."""
-    await world.fault("/v1/payment_intents", "cut_after", method="POST", times=1)
-    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    [intent] = await world.stripe_objects("payment_intents")
+    await environment.fault("/v1/payment_intents", "cut_after", method="POST", times=1)
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    [intent] = await environment.stripe_objects("payment_intents")
     assert opened.view.provider_ref == intent["id"]
 
 
-async def test_lost_answers_to_the_end_are_healed_to_the_same_intent(world: World) -> None:
-    who = await world.participant()
-    await world.fault("/v1/payment_intents", "cut_after", method="POST", times=1000)
+async def test_lost_answers_to_the_end_are_healed_to_the_same_intent(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    await environment.fault("/v1/payment_intents", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
-        await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.no_faults()
-    world.later(60)
-    await world.maintain()
-    [intent] = await world.stripe_objects("payment_intents")
-    [detail] = await world.rows(PaymentDetail)
+        await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    await environment.no_faults()
+    environment.later(60)
+    await environment.maintain()
+    [intent] = await environment.stripe_objects("payment_intents")
+    [detail] = await environment.rows(PaymentDetail)
     assert detail.provider_ref == intent["id"]
 
 
-async def test_healed_after_stripe_forgot_the_key(world: World) -> None:
+async def test_healed_after_stripe_forgot_the_key(environment: ServiceEnvironment) -> None:
     """A day later the same request would make a second session: it is looked for instead."""
-    who = await world.participant()
-    await world.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1000)
+    who = await environment.participant()
+    await environment.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
-        await world.start(who, "apple_pay")
-    await world.no_faults()
-    world.later(23.5 * 3600)
-    await world.maintain()
-    [session] = await world.stripe_objects("checkout/sessions")
-    [detail] = await world.rows(PaymentDetail)
+        await environment.start(who, "apple_pay")
+    await environment.no_faults()
+    environment.later(23.5 * 3600)
+    await environment.maintain()
+    [session] = await environment.stripe_objects("checkout/sessions")
+    [detail] = await environment.rows(PaymentDetail)
     assert (detail.provider_ref, detail.create_state) == (session["id"], CreateState.OPEN)
-    world.later(700)
-    await world.maintain()
-    [row] = await world.rows(Payment)
+    environment.later(700)
+    await environment.maintain()
+    [row] = await environment.rows(Payment)
     assert row.status is S.EXPIRED
 
 
 @pytest.mark.parametrize(("status", "refusal"), [(401, ConfigurationError), (400, None)])
 async def test_a_second_sending_that_is_refused_says_nothing_of_the_first(
-    world: World, status: int, refusal: type[PaymentError] | None
+    environment: ServiceEnvironment, status: int, refusal: type[PaymentError] | None
 ) -> None:
     """The answer was lost, then the key was changed, or Stripe takes the same request no more."""
-    who = await world.participant()
-    await world.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1000)
+    who = await environment.participant()
+    await environment.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
-        await world.start(who, "apple_pay")
-    await world.no_faults()
-    world.later(60)
-    await world.fault("/v1/checkout/sessions", "status", method="POST", status=status, times=1)
+        await environment.start(who, "apple_pay")
+    await environment.no_faults()
+    environment.later(60)
+    await environment.fault("/v1/checkout/sessions", "status", method="POST", status=status, times=1)
     if refusal is not None:
         with pytest.raises(refusal):
-            await world.start(who, "apple_pay")
-        [detail] = await world.rows(PaymentDetail)
+            await environment.start(who, "apple_pay")
+        [detail] = await environment.rows(PaymentDetail)
         assert (detail.create_state, detail.provider_open) == (CreateState.SENT, True)
-        world.later(60)
-    opened = await world.start(who, "apple_pay")
-    [session] = await world.stripe_objects("checkout/sessions")
+        environment.later(60)
+    opened = await environment.start(who, "apple_pay")
+    [session] = await environment.stripe_objects("checkout/sessions")
     assert (opened.view.provider_ref, opened.view.status) == (session["id"], S.PENDING)
-    assert len(await world.rows(Payment)) == 1
+    assert len(await environment.rows(Payment)) == 1
 
 
-async def test_a_key_that_changes_after_a_lost_answer_leaves_the_outcome_unknown(world: World) -> None:
-    await world.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1)
-    await world.fault("/v1/checkout/sessions", "status", method="POST", status=401, times=1)
+async def test_a_key_that_changes_after_a_lost_answer_leaves_the_outcome_unknown(
+    environment: ServiceEnvironment,
+) -> None:
+    await environment.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1)
+    await environment.fault("/v1/checkout/sessions", "status", method="POST", status=401, times=1)
     with pytest.raises(OutcomeUnknown):
-        await world.start(await world.participant(), "apple_pay")
-    [detail] = await world.rows(PaymentDetail)
+        await environment.start(await environment.participant(), "apple_pay")
+    [detail] = await environment.rows(PaymentDetail)
     assert detail.create_state is CreateState.SENT
 
 
-async def test_kaspi_down_is_sent_again_at_the_next_try(world: World) -> None:
-    who = await world.participant()
-    await world.fault("/r1/", "status", status=503, times=1000)
+async def test_kaspi_down_is_sent_again_at_the_next_try(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    await environment.fault("/r1/", "status", status=503, times=1000)
     with pytest.raises(ProviderUnavailable):
-        await world.start(who)
-    await world.no_faults()
-    opened = await world.start(who)
+        await environment.start(who)
+    await environment.no_faults()
+    opened = await environment.start(who)
     assert opened.qr_payload is not None
-    assert len(await world.rows(Payment)) == 1
+    assert len(await environment.rows(Payment)) == 1
 
 
-async def test_kaspis_lost_answer_is_waited_out(world: World) -> None:
+async def test_kaspis_lost_answer_is_waited_out(environment: ServiceEnvironment) -> None:
     """No idempotency at Kaspi: a second QR is made only when the first one's life is over."""
-    who = await world.participant()
-    await world.fault("/r1/v01/qr/create", "cut_after", times=1)
+    who = await environment.participant()
+    await environment.fault("/r1/v01/qr/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
-        await world.start(who)
-    world.later(40)
+        await environment.start(who)
+    environment.later(40)
     with pytest.raises(OutcomeUnknown, match="lost") as caught:
-        await world.start(who)
+        await environment.start(who)
     assert 200 < (caught.value.retry_after or 0) <= 340
-    world.later(400)
-    await world.maintain()
-    [row] = await world.rows(Payment)
+    environment.later(400)
+    await environment.maintain()
+    [row] = await environment.rows(Payment)
     assert row.status is S.EXPIRED
-    assert (await world.start(who)).qr_payload is not None
+    assert (await environment.start(who)).qr_payload is not None
 
 
-async def test_a_refusal_is_a_failed_payment(world: World) -> None:
-    await world.http.post("/_sandbox/kaspi/force", json={"path": "/qr/create", "code": 990000028, "times": 1})
+async def test_a_refusal_is_a_failed_payment(environment: ServiceEnvironment) -> None:
+    await environment.http.post(
+        "/_sandbox/kaspi/force", json={"path": "/qr/create", "code": 990000028, "times": 1}
+    )
     with pytest.raises(Refused, match="990000028"):
-        await world.start(await world.participant())
-    [row] = await world.rows(Payment)
+        await environment.start(await environment.participant())
+    [row] = await environment.rows(Payment)
     assert row.status is S.FAILED
     assert "990000028" in str(row.failure_reason)
 
 
-async def test_a_retry_after_is_honoured(world: World) -> None:
-    await world.fault("/v1/payment_intents", "status", status=429, retry_after=1, times=1)
-    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+async def test_a_retry_after_is_honoured(environment: ServiceEnvironment) -> None:
+    await environment.fault("/v1/payment_intents", "status", status=429, retry_after=1, times=1)
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
     assert opened.client_secret
 
 
-async def test_one_key_used_for_many_participants_at_once_starts_one_payment(world: World) -> None:
-    people = [await world.participant() for _ in range(6)]
+async def test_one_key_used_for_many_participants_at_once_starts_one_payment(
+    environment: ServiceEnvironment,
+) -> None:
+    people = [await environment.participant() for _ in range(6)]
     results = await asyncio.gather(
-        *(world.start(who, "apple_pay", idempotency_key="k") for who in people), return_exceptions=True
+        *(environment.start(who, "apple_pay", idempotency_key="k") for who in people), return_exceptions=True
     )
     assert all(isinstance(r, views.Opening | Conflict) for r in results), results
-    assert len(await world.rows(Payment)) == 1
+    assert len(await environment.rows(Payment)) == 1

@@ -11,32 +11,32 @@ from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.storage.models.payments import PaymentDetail
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 
 
 @pytest.mark.parametrize("channel", [Channel.STRIPE_INTENT, Channel.STRIPE_CHECKOUT])
-async def test_cut_anywhere(world: World, channel: Channel) -> None:
+async def test_cut_anywhere(environment: ServiceEnvironment, channel: Channel) -> None:
     rng = random.Random(3)
     states = []
     for n in range(25):
-        who = await world.participant()
+        who = await environment.participant()
         order = InitiateRequest(who, PaymentMethod.APPLE_PAY, channel)
         for _ in range(2):
-            task = asyncio.create_task(initiate(world.ctx, order, CLERK))
+            task = asyncio.create_task(initiate(environment.ctx, order, CLERK))
             await asyncio.sleep(rng.uniform(0.0, 0.03))
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         if n % 5 == 0:
-            for d in await world.rows(PaymentDetail):
+            for d in await environment.rows(PaymentDetail):
                 if d.participant_id == who:
                     try:
-                        await cancel(world.ctx, d.payment_id, CLERK)
+                        await cancel(environment.ctx, d.payment_id, CLERK)
                     except PaymentError as error:
                         states.append(error.message)
-    world.later(60)
-    await world.maintain()
-    details = await world.rows(PaymentDetail)
+    environment.later(60)
+    await environment.maintain()
+    details = await environment.rows(PaymentDetail)
     kind = "payment_intents" if channel is Channel.STRIPE_INTENT else "checkout/sessions"
-    made = await world.stripe_objects(kind)
+    made = await environment.stripe_objects(kind)
     assert all(d.create_state is CreateState.OPEN for d in details)
     assert {m["id"] for m in made} == {d.provider_ref for d in details}

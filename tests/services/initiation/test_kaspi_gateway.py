@@ -17,113 +17,115 @@ from procomp_pay.services.kaspi_verification.verify import VerificationRequest, 
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
 from tests.support import reconciliation as plants
-from tests.support.environment import CLERK, TOTAL_S, World
+from tests.support.environment import CLERK, TOTAL_S, ServiceEnvironment
 
 S = PaymentStatus
 
 
-def gateway(world: World, key: str | None = None) -> KaspiPaymentService:
-    bearer = {"Authorization": f"Bearer {key or world.sandbox.info()['kaspi_api_key']}"}
+def gateway(environment: ServiceEnvironment, key: str | None = None) -> KaspiPaymentService:
+    bearer = {"Authorization": f"Bearer {key or environment.sandbox.info()['kaspi_api_key']}"}
     return KaspiPaymentService(
-        kaspi_http(world.sandbox.url, headers=bearer),
+        kaspi_http(environment.sandbox.url, headers=bearer),
         scheme=KaspiScheme.GATEWAY,
-        url=f"{world.sandbox.url}/gateway/payments",
+        url=f"{environment.sandbox.url}/gateway/payments",
         total_s=TOTAL_S,
     )
 
 
 @pytest.fixture(autouse=True)
-async def through_gateway(world: World) -> None:
-    providers: Any = world.ctx.providers
+async def through_gateway(environment: ServiceEnvironment) -> None:
+    providers: Any = environment.ctx.providers
     await providers.kaspi.aclose()
-    providers.kaspi = gateway(world)
+    providers.kaspi = gateway(environment)
 
 
-async def act(world: World, opened: views.Opening, action: str) -> None:
+async def act(environment: ServiceEnvironment, opened: views.Opening, action: str) -> None:
     headers = {"Accept": "application/json"}
-    answer = await world.http.post(
+    answer = await environment.http.post(
         f"/pay/{opened.view.provider_ref}", json={"action": action}, headers=headers
     )
     assert answer.status_code == 200, answer.text
 
 
-async def test_from_post_to_paid(world: World) -> None:
-    opened = await world.start(await world.participant())
+async def test_from_post_to_paid(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
     assert opened.payment_url == opened.qr_payload
     assert "/pay/" in str(opened.payment_url)
-    await act(world, opened, "scan")
-    world.later(6)
-    await world.maintain()
-    assert await world.status(opened) is S.PROCESSING
-    await act(world, opened, "confirm")
-    world.later(6)
-    await world.maintain()
-    view = await world.view(opened)
+    await act(environment, opened, "scan")
+    environment.later(6)
+    await environment.maintain()
+    assert await environment.status(opened) is S.PROCESSING
+    await act(environment, opened, "confirm")
+    environment.later(6)
+    await environment.maintain()
+    view = await environment.view(opened)
     assert (view.status, view.charged) == (S.COMPLETED, Money.parse("24000", "KZT"))
     assert view.operation_number
 
 
-async def test_a_gateway_without_a_status_call_is_not_asked_again_and_ends_by_the_clock(world: World) -> None:
-    await world.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
-    opened = await world.start(await world.participant())
-    await act(world, opened, "pay")
+async def test_a_gateway_without_a_status_call_is_not_asked_again_and_ends_by_the_clock(
+    environment: ServiceEnvironment,
+) -> None:
+    await environment.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
+    opened = await environment.start(await environment.participant())
+    await act(environment, opened, "pay")
     for _ in range(3):
-        world.later(6)
-        await world.maintain()
-    assert await world.status(opened) is S.PENDING
-    lines = (await world.http.get("/_sandbox/requests")).json()["requests"]
+        environment.later(6)
+        await environment.maintain()
+    assert await environment.status(opened) is S.PENDING
+    lines = (await environment.http.get("/_sandbox/requests")).json()["requests"]
     assert sum(line["method"] == "GET" and "/gateway/" in line["path"] for line in lines) == 1
     for _ in range(3):
-        world.later(400)
-        await world.maintain()
-    assert await world.status(opened) is S.EXPIRED
+        environment.later(400)
+        await environment.maintain()
+    assert await environment.status(opened) is S.EXPIRED
 
 
-async def test_a_gateway_that_cannot_be_asked_contradicts_nobody(world: World) -> None:
+async def test_a_gateway_that_cannot_be_asked_contradicts_nobody(environment: ServiceEnvironment) -> None:
     """It never said that the payment was not made: the clerk's word counts, and the night finds nothing."""
-    await world.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
-    opened = await world.start(await world.participant())
-    done = await verify(world.ctx, VerificationRequest(opened.view.payment_id, "19000000001"), CLERK)
+    await environment.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
+    opened = await environment.start(await environment.participant())
+    done = await verify(environment.ctx, VerificationRequest(opened.view.payment_id, "19000000001"), CLERK)
     assert (done.status, done.kaspi) == (S.COMPLETED, KaspiAnswer.CANNOT_BE_ASKED)
     for _ in range(3):
-        report = await plants.run(world, "kaspi")
+        report = await plants.run(environment, "kaspi")
         assert (report.found, report.still_open) == (0, 0), report.told
-        world.later(1000)
-        await world.maintain()
-    assert (await world.view(opened)).status is S.COMPLETED
+        environment.later(1000)
+        await environment.maintain()
+    assert (await environment.view(opened)).status is S.COMPLETED
 
 
-async def test_a_lost_answer_is_waited_out(world: World) -> None:
-    who = await world.participant()
-    await world.fault("/gateway/payments", "cut_after", times=1)
+async def test_a_lost_answer_is_waited_out(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    await environment.fault("/gateway/payments", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
-        await world.start(who)
-    world.later(60)
-    await world.maintain()
-    lines = (await world.http.get("/_sandbox/requests")).json()["requests"]
+        await environment.start(who)
+    environment.later(60)
+    await environment.maintain()
+    lines = (await environment.http.get("/_sandbox/requests")).json()["requests"]
     assert sum(line["method"] == "POST" and "/gateway/" in line["path"] for line in lines) == 1
-    (detail,) = await world.rows(PaymentDetail)
+    (detail,) = await environment.rows(PaymentDetail)
     assert detail.create_state is CreateState.SENT
 
 
-async def test_a_wrong_key_is_configuration(world: World) -> None:
-    stranger = gateway(world, "wrong")
+async def test_a_wrong_key_is_configuration(environment: ServiceEnvironment) -> None:
+    stranger = gateway(environment, "wrong")
     with pytest.raises(ConfigurationError, match="does not let us in"):
         await stranger.check()
     await stranger.aclose()
-    service: Any = world.ctx.providers
+    service: Any = environment.ctx.providers
     assert "takes the key" in await service.kaspi.check()
 
 
 async def test_what_went_back_before_anybody_looked_takes_no_place(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Paid and given back at the gateway while nobody looked: the money is not here."""
-    opened = await world.start(await world.participant())
-    await act(world, opened, "pay")
+    opened = await environment.start(await environment.participant())
+    await act(environment, opened, "pay")
     monkeypatch.setitem(gateway_of_the_sandbox._SAYS, "Processed", "refunded")
-    world.later(6)
+    environment.later(6)
     for _ in range(2):
-        await world.maintain()
-    assert await world.status(opened) is S.REFUNDED
-    assert (await world.who(opened.view.participant_id)).status is ParticipantStatus.REGISTERED
+        await environment.maintain()
+    assert await environment.status(opened) is S.REFUNDED
+    assert (await environment.who(opened.view.participant_id)).status is ParticipantStatus.REGISTERED

@@ -18,20 +18,20 @@ from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
-from tests.support.environment import CLERK, TOTAL_S, World
+from tests.support.environment import CLERK, TOTAL_S, ServiceEnvironment
 
 S = PaymentStatus
 PHONE = "87071234567"
 
 
 @pytest.fixture(autouse=True)
-async def enhanced(world: World) -> None:
-    await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
-    info = world.sandbox.info()["kaspi"]
-    providers: Any = world.ctx.providers
+async def enhanced(environment: ServiceEnvironment) -> None:
+    await environment.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
+    info = environment.sandbox.info()["kaspi"]
+    providers: Any = environment.ctx.providers
     await providers.kaspi.aclose()
     providers.kaspi = KaspiPaymentService(
-        kaspi_http(world.sandbox.url),
+        kaspi_http(environment.sandbox.url),
         scheme=KaspiScheme.ENHANCED,
         device_token=info["device_token"],
         organization_bin=info["organization_bin"],
@@ -39,205 +39,211 @@ async def enhanced(world: World) -> None:
     )
 
 
-async def invoice(world: World, who: str) -> views.Opening:
+async def invoice(environment: ServiceEnvironment, who: str) -> views.Opening:
     order = InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone=PHONE)
-    return await views.opening(world.ctx, (await initiate(world.ctx, order, CLERK)).payment_id)
+    return await views.opening(environment.ctx, (await initiate(environment.ctx, order, CLERK)).payment_id)
 
 
-async def calls(world: World, path: str) -> int:
-    lines = (await world.http.get("/_sandbox/requests")).json()["requests"]
+async def calls(environment: ServiceEnvironment, path: str) -> int:
+    lines = (await environment.http.get("/_sandbox/requests")).json()["requests"]
     return sum(path in line["path"] for line in lines)
 
 
-async def act(world: World, opened: views.Opening, action: str) -> None:
+async def act(environment: ServiceEnvironment, opened: views.Opening, action: str) -> None:
     headers = {"Accept": "application/json"}
     ref = opened.view.provider_ref
-    answer = await world.http.post(f"/pay/{ref}", json={"action": action}, headers=headers)
+    answer = await environment.http.post(f"/pay/{ref}", json={"action": action}, headers=headers)
     assert answer.status_code == 200, answer.text
 
 
-async def test_it_is_paid_and_asked_about_when_a_person_asks(world: World) -> None:
-    opened = await invoice(world, await world.participant())
+async def test_it_is_paid_and_asked_about_when_a_person_asks(environment: ServiceEnvironment) -> None:
+    opened = await invoice(environment, await environment.participant())
     assert opened.qr_payload is None
-    assert (await invoice(world, opened.view.participant_id)).view.payment_id == opened.view.payment_id
-    assert await calls(world, "/remote/create") == 1
+    assert (await invoice(environment, opened.view.participant_id)).view.payment_id == opened.view.payment_id
+    assert await calls(environment, "/remote/create") == 1
     for _ in range(5):
-        world.later(3600)
-        await world.maintain()
-    assert await calls(world, "/payment/status/") == 0
-    await act(world, opened, "pay")
-    await poll_payment(world.ctx, opened.view.payment_id, CLERK)
-    assert await world.status(opened) is S.COMPLETED
-    (detail,) = await world.rows(PaymentDetail)
+        environment.later(3600)
+        await environment.maintain()
+    assert await calls(environment, "/payment/status/") == 0
+    await act(environment, opened, "pay")
+    await poll_payment(environment.ctx, opened.view.payment_id, CLERK)
+    assert await environment.status(opened) is S.COMPLETED
+    (detail,) = await environment.rows(PaymentDetail)
     assert PHONE not in str(detail.phone_enc)
 
 
-async def test_at_its_end_it_is_asked_about_once(world: World) -> None:
-    opened = await invoice(world, await world.participant())
-    world.later(24 * 3600 + 31)
-    await world.maintain()
-    assert await calls(world, "/payment/status/") == 1
-    assert await world.status(opened) is S.EXPIRED
-    world.later(3600)
-    await world.maintain()
-    assert await calls(world, "/payment/status/") == 1
+async def test_at_its_end_it_is_asked_about_once(environment: ServiceEnvironment) -> None:
+    opened = await invoice(environment, await environment.participant())
+    environment.later(24 * 3600 + 31)
+    await environment.maintain()
+    assert await calls(environment, "/payment/status/") == 1
+    assert await environment.status(opened) is S.EXPIRED
+    environment.later(3600)
+    await environment.maintain()
+    assert await calls(environment, "/payment/status/") == 1
 
 
-async def test_it_is_recalled(world: World) -> None:
-    opened = await invoice(world, await world.participant())
-    assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
-    control = await world.http.get(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}")
+async def test_it_is_recalled(environment: ServiceEnvironment) -> None:
+    opened = await invoice(environment, await environment.participant())
+    assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
+    control = await environment.http.get(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}")
     assert control.json()["Status"] == "RemotePaymentCanceled"
 
 
-async def test_paid_while_it_is_recalled_it_is_paid(world: World) -> None:
-    opened = await invoice(world, await world.participant())
-    await act(world, opened, "pay")
-    await cancel(world.ctx, opened.view.payment_id, CLERK)
-    assert await world.status(opened) is S.COMPLETED
+async def test_paid_while_it_is_recalled_it_is_paid(environment: ServiceEnvironment) -> None:
+    opened = await invoice(environment, await environment.participant())
+    await act(environment, opened, "pay")
+    await cancel(environment.ctx, opened.view.payment_id, CLERK)
+    assert await environment.status(opened) is S.COMPLETED
 
 
-async def test_a_qr_instead_recalls_the_invoice_first(world: World) -> None:
-    opened = await invoice(world, await world.participant())
-    second = await world.start(opened.view.participant_id)
+async def test_a_qr_instead_recalls_the_invoice_first(environment: ServiceEnvironment) -> None:
+    opened = await invoice(environment, await environment.participant())
+    second = await environment.start(opened.view.participant_id)
     assert second.view.payment_id != opened.view.payment_id
     assert second.qr_payload
-    assert await world.status(opened) is S.CANCELLED
+    assert await environment.status(opened) is S.CANCELLED
 
 
 @pytest.mark.parametrize(("word", "ends"), [("RemotePaymentRejected", S.FAILED), ("Expired", S.EXPIRED)])
-async def test_kaspis_own_ends(world: World, word: str, ends: PaymentStatus) -> None:
-    opened = await invoice(world, await world.participant())
+async def test_kaspis_own_ends(environment: ServiceEnvironment, word: str, ends: PaymentStatus) -> None:
+    opened = await invoice(environment, await environment.participant())
     ref = opened.view.provider_ref
-    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": word})
-    await poll_payment(world.ctx, opened.view.payment_id, CLERK)
-    assert await world.status(opened) is ends
+    await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": word})
+    await poll_payment(environment.ctx, opened.view.payment_id, CLERK)
+    assert await environment.status(opened) is ends
 
 
-async def test_an_unknown_word_is_still_open(world: World) -> None:
-    opened = await invoice(world, await world.participant())
+async def test_an_unknown_word_is_still_open(environment: ServiceEnvironment) -> None:
+    opened = await invoice(environment, await environment.participant())
     ref = opened.view.provider_ref
-    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": "RemoteSomethingNew"})
-    await poll_payment(world.ctx, opened.view.payment_id, CLERK)
-    assert await world.status(opened) is S.PENDING
+    await environment.http.post(
+        f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": "RemoteSomethingNew"}
+    )
+    await poll_payment(environment.ctx, opened.view.payment_id, CLERK)
+    assert await environment.status(opened) is S.PENDING
 
 
-async def test_a_lost_answer_is_never_followed_by_a_second_invoice(world: World) -> None:
-    who = await world.participant()
-    await world.fault("/r3/v01/remote/create", "cut_after", times=1)
+async def test_a_lost_answer_is_never_followed_by_a_second_invoice(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    await environment.fault("/r3/v01/remote/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown, match="phone may show it"):
-        await invoice(world, who)
-    world.later(60)
+        await invoice(environment, who)
+    environment.later(60)
     with pytest.raises(OutcomeUnknown, match="no second one was sent"):
-        await invoice(world, who)
-    (detail,) = await world.rows(PaymentDetail)
+        await invoice(environment, who)
+    (detail,) = await environment.rows(PaymentDetail)
     with pytest.raises(OutcomeUnknown, match="cannot be cancelled"):
-        await cancel(world.ctx, detail.payment_id, CLERK)
+        await cancel(environment.ctx, detail.payment_id, CLERK)
     for _ in range(3):
-        world.later(3600)
-        await world.maintain()
-    assert await calls(world, "/remote/create") == 1
-    world.later(24 * 3600)
-    await world.maintain()
-    (detail,) = await world.rows(PaymentDetail)
+        environment.later(3600)
+        await environment.maintain()
+    assert await calls(environment, "/remote/create") == 1
+    environment.later(24 * 3600)
+    await environment.maintain()
+    (detail,) = await environment.rows(PaymentDetail)
     assert detail.create_state is CreateState.NEVER
-    assert [row.kind for row in await world.rows(Discrepancy)] == ["STUCK"]
-    assert "alert.stuck" in [row.topic for row in await world.rows(OutboxMessage)]
+    assert [row.kind for row in await environment.rows(Discrepancy)] == ["STUCK"]
+    assert "alert.stuck" in [row.topic for row in await environment.rows(OutboxMessage)]
 
 
-async def test_the_desk_takes_a_qr_beside_a_lost_invoice(world: World) -> None:
-    who = await world.participant()
-    await world.fault("/r3/v01/remote/create", "cut_after", times=1)
+async def test_the_desk_takes_a_qr_beside_a_lost_invoice(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    await environment.fault("/r3/v01/remote/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
-        await invoice(world, who)
-    assert (await world.start(who)).qr_payload
+        await invoice(environment, who)
+    assert (await environment.start(who)).qr_payload
 
 
-async def test_another_scheme_refuses(world: World) -> None:
-    providers: Any = world.ctx.providers
-    info = world.sandbox.info()
+async def test_another_scheme_refuses(environment: ServiceEnvironment) -> None:
+    providers: Any = environment.ctx.providers
+    info = environment.sandbox.info()
     await providers.kaspi.aclose()
     providers.kaspi = KaspiPaymentService(
-        kaspi_http(world.sandbox.url, api_key=info["kaspi_api_key"]),
+        kaspi_http(environment.sandbox.url, api_key=info["kaspi_api_key"]),
         scheme=KaspiScheme.BASIC,
         device_token=info["kaspi"]["device_token"],
     )
     with pytest.raises(Refused, match="no invoices"):
-        await invoice(world, await world.participant())
+        await invoice(environment, await environment.participant())
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("code", [-99000011, 990000018, 77])
-async def test_paid_and_not_recalled_in_whatever_words(world: World, code: int) -> None:
+async def test_paid_and_not_recalled_in_whatever_words(environment: ServiceEnvironment, code: int) -> None:
     """The document does not say how Kaspi refuses to recall an invoice that was paid."""
-    opened = await invoice(world, await world.participant())
-    await act(world, opened, "pay")
+    opened = await invoice(environment, await environment.participant())
+    await act(environment, opened, "pay")
     forced = {"path": "/remote/cancel", "code": code, "times": 99}
-    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    await environment.http.post("/_sandbox/kaspi/force", json=forced)
     with pytest.raises(AlreadyPaid):  # not a QR beside it
-        await world.start(opened.view.participant_id)
-    assert await world.status(opened) is S.COMPLETED
+        await environment.start(opened.view.participant_id)
+    assert await environment.status(opened) is S.COMPLETED
 
 
-async def test_a_recall_that_kaspi_refuses_is_no_poll(world: World) -> None:
-    opened = await invoice(world, await world.participant())
+async def test_a_recall_that_kaspi_refuses_is_no_poll(environment: ServiceEnvironment) -> None:
+    opened = await invoice(environment, await environment.participant())
     forced = {"path": "/remote/cancel", "code": 990000018, "times": 99}
-    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    await environment.http.post("/_sandbox/kaspi/force", json=forced)
     with pytest.raises(ConfigurationError):
-        await cancel(world.ctx, opened.view.payment_id, CLERK)
+        await cancel(environment.ctx, opened.view.payment_id, CLERK)
     for _ in range(20):
-        world.later(60)
-        await world.maintain()
-    assert await calls(world, "/payment/status/") == 2
-    assert await world.status(opened) is S.PENDING
+        environment.later(60)
+        await environment.maintain()
+    assert await calls(environment, "/payment/status/") == 2
+    assert await environment.status(opened) is S.PENDING
 
 
-async def test_to_another_phone_the_first_invoice_is_recalled(world: World) -> None:
+async def test_to_another_phone_the_first_invoice_is_recalled(environment: ServiceEnvironment) -> None:
     """The number was a stranger's: who types the right one must not be given the stranger's invoice."""
-    first = await invoice(world, await world.participant())
+    first = await invoice(environment, await environment.participant())
     order = InitiateRequest(
         first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
     )
-    second = await initiate(world.ctx, order, CLERK)
+    second = await initiate(environment.ctx, order, CLERK)
     assert second.payment_id != first.view.payment_id
-    assert await world.status(first) is S.CANCELLED
-    assert await calls(world, "/remote/create") == 2
+    assert await environment.status(first) is S.CANCELLED
+    assert await calls(environment, "/remote/create") == 2
 
 
-async def test_a_lost_invoice_that_a_clerk_has_verified_is_nobodys_trouble(world: World) -> None:
-    who = await world.participant()
-    await world.fault("/r3/v01/remote/create", "cut_after", times=1)
+async def test_a_lost_invoice_that_a_clerk_has_verified_is_nobodys_trouble(
+    environment: ServiceEnvironment,
+) -> None:
+    who = await environment.participant()
+    await environment.fault("/r3/v01/remote/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
-        await invoice(world, who)
-    (detail,) = await world.rows(PaymentDetail)
-    await verify(world.ctx, VerificationRequest(detail.payment_id, "19000000001"), CLERK)
-    world.later(25 * 3600)
-    await world.maintain()
-    assert await world.rows(Discrepancy) == []
+        await invoice(environment, who)
+    (detail,) = await environment.rows(PaymentDetail)
+    await verify(environment.ctx, VerificationRequest(detail.payment_id, "19000000001"), CLERK)
+    environment.later(25 * 3600)
+    await environment.maintain()
+    assert await environment.rows(Discrepancy) == []
 
 
-async def test_no_second_invoice_beside_one_that_kaspi_does_not_recall(world: World) -> None:
-    first = await invoice(world, await world.participant())
+async def test_no_second_invoice_beside_one_that_kaspi_does_not_recall(
+    environment: ServiceEnvironment,
+) -> None:
+    first = await invoice(environment, await environment.participant())
     forced = {"path": "/remote/cancel", "code": 77, "times": 99}
-    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    await environment.http.post("/_sandbox/kaspi/force", json=forced)
     order = InitiateRequest(
         first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
     )
     with pytest.raises(Conflict, match="a second one was not sent"):
-        await initiate(world.ctx, order, CLERK)
-    assert await calls(world, "/remote/create") == 1
+        await initiate(environment.ctx, order, CLERK)
+    assert await calls(environment, "/remote/create") == 1
 
 
-async def test_one_that_is_never_recalled_ends_by_the_clock(world: World) -> None:
-    opened = await invoice(world, await world.participant())
+async def test_one_that_is_never_recalled_ends_by_the_clock(environment: ServiceEnvironment) -> None:
+    opened = await invoice(environment, await environment.participant())
     forced = {"path": "/remote/cancel", "code": 77, "times": 999}
-    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    await environment.http.post("/_sandbox/kaspi/force", json=forced)
     with pytest.raises(Refused):
-        await cancel(world.ctx, opened.view.payment_id, CLERK)
+        await cancel(environment.ctx, opened.view.payment_id, CLERK)
     shown = {"Status": "RemotePaymentCreated"}
-    await world.http.post(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}/status", json=shown)
+    await environment.http.post(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}/status", json=shown)
     for _ in range(3):
-        world.later(12 * 3600)
-        await world.maintain()
-    view = await world.view(opened)
+        environment.later(12 * 3600)
+        await environment.maintain()
+    view = await environment.view(opened)
     assert (view.status, view.provider_open) == (S.CANCELLED, False)

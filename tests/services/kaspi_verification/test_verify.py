@@ -22,7 +22,7 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 
 S = PaymentStatus
 NUMBER = "19000000001"
@@ -30,269 +30,279 @@ DANA = Actor("dana", Source.PERSON)
 KZT = Money.parse("24000", "KZT")
 
 
-async def clerk(world: World, opened: views.Opening, number: str = NUMBER, **more: Any) -> Verified:
+async def clerk(
+    environment: ServiceEnvironment, opened: views.Opening, number: str = NUMBER, **more: Any
+) -> Verified:
     """A clerk verifies at the desk."""
     actor = more.pop("actor", CLERK)
-    return await verify(world.ctx, VerificationRequest(opened.view.payment_id, number, **more), actor)
+    return await verify(environment.ctx, VerificationRequest(opened.view.payment_id, number, **more), actor)
 
 
-async def no_kaspi(world: World) -> None:
-    await world.fault("/r1", "cut_before", times=99)
+async def no_kaspi(environment: ServiceEnvironment) -> None:
+    await environment.fault("/r1", "cut_before", times=99)
 
 
-async def numbers(world: World) -> list[tuple[str, str, str]]:
-    found: list[KaspiOperation] = await world.rows(KaspiOperation)
+async def numbers(environment: ServiceEnvironment) -> list[tuple[str, str, str]]:
+    found: list[KaspiOperation] = await environment.rows(KaspiOperation)
     return [(row.operation_number, row.payment_id, row.recorded_by) for row in found]
 
 
-async def kinds(world: World) -> list[str]:
-    return sorted(row.kind for row in await world.rows(Discrepancy))
+async def kinds(environment: ServiceEnvironment) -> list[str]:
+    return sorted(row.kind for row in await environment.rows(Discrepancy))
 
 
-async def deeds(world: World) -> list[tuple[str, str]]:
-    rows: list[AuditEntry] = await world.rows(AuditEntry)
+async def deeds(environment: ServiceEnvironment) -> list[tuple[str, str]]:
+    rows: list[AuditEntry] = await environment.rows(AuditEntry)
     return [(row.actor, row.action) for row in sorted(rows, key=lambda row: row.id or 0)]
 
 
 # --- Kaspi is asked first
 
 
-async def test_kaspi_says_paid_and_the_typed_number_is_its_own(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    await world.phone(opened)
+async def test_kaspi_says_paid_and_the_typed_number_is_its_own(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    await environment.phone(opened)
     number = str(opened.view.provider_ref)  # the sandbox numbers operations as Kaspi's receipts seem to
-    done = await clerk(world, opened, f"QR {number}")
+    done = await clerk(environment, opened, f"QR {number}")
     assert (done.status, done.number, done.kaspi) == (S.COMPLETED, number, KaspiAnswer.PAID)
-    assert [row[:2] for row in await numbers(world)] == [(number, opened.view.payment_id)]
-    assert (await world.who(who)).status is ParticipantStatus.PAID
-    assert await kinds(world) == []
+    assert [row[:2] for row in await numbers(environment)] == [(number, opened.view.payment_id)]
+    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert await kinds(environment) == []
 
 
-async def test_kaspi_names_another_number_and_the_payment_is_paid_all_the_same(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
+async def test_kaspi_names_another_number_and_the_payment_is_paid_all_the_same(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
     with pytest.raises(Conflict, match="PAID already, by operation") as told:
-        await clerk(world, opened)
+        await clerk(environment, opened)
     assert str(opened.view.provider_ref) in told.value.message
-    assert await world.status(opened) is S.COMPLETED
-    assert len(await numbers(world)) == 1
+    assert await environment.status(opened) is S.COMPLETED
+    assert len(await numbers(environment)) == 1
 
 
-async def test_where_kaspi_names_no_number_the_clerk_s_is_kept(world: World) -> None:
-    await world.http.post("/_sandbox/kaspi/settings", json={"v02": False})
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
-    await poll_payment(world.ctx, opened.view.payment_id)
-    assert (await world.status(opened), await numbers(world)) == (S.COMPLETED, [])
-    done = await clerk(world, opened)
+async def test_where_kaspi_names_no_number_the_clerk_s_is_kept(environment: ServiceEnvironment) -> None:
+    await environment.http.post("/_sandbox/kaspi/settings", json={"v02": False})
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
+    await poll_payment(environment.ctx, opened.view.payment_id)
+    assert (await environment.status(opened), await numbers(environment)) == (S.COMPLETED, [])
+    done = await clerk(environment, opened)
     assert (done.already, done.status) == (False, S.COMPLETED)
-    assert await numbers(world) == [(NUMBER, opened.view.payment_id, "aigerim")]
-    assert ("aigerim", "number:noted") in await deeds(world)
-    assert (await world.view(opened)).operation_number == NUMBER
+    assert await numbers(environment) == [(NUMBER, opened.view.payment_id, "aigerim")]
+    assert ("aigerim", "number:noted") in await deeds(environment)
+    assert (await environment.view(opened)).operation_number == NUMBER
 
 
 @pytest.mark.parametrize(("action", "said"), [(None, "was not paid"), ("scan", "has not confirmed yet")])
-async def test_kaspi_says_not_paid(world: World, action: str | None, said: str) -> None:
-    opened = await world.start(await world.participant())
+async def test_kaspi_says_not_paid(environment: ServiceEnvironment, action: str | None, said: str) -> None:
+    opened = await environment.start(await environment.participant())
     if action:
-        await world.phone(opened, action)
+        await environment.phone(opened, action)
     with pytest.raises(Conflict, match=said):
-        await clerk(world, opened)
-    assert await numbers(world) == []
-    assert ("aigerim", "verify_refused") in await deeds(world)
-    assert (await world.view(opened)).status in (S.PENDING, S.PROCESSING)
+        await clerk(environment, opened)
+    assert await numbers(environment) == []
+    assert ("aigerim", "verify_refused") in await deeds(environment)
+    assert (await environment.view(opened)).status in (S.PENDING, S.PROCESSING)
 
 
-async def test_an_override_is_kept_open_for_a_person(world: World) -> None:
-    opened = await world.start(await world.participant())
+async def test_an_override_is_kept_open_for_a_person(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
     with pytest.raises(Refused, match="needs a reason"):
-        await clerk(world, opened, override=True, reason="  ")
-    done = await clerk(world, opened, override=True, reason="paid by the shop's own QR")
+        await clerk(environment, opened, override=True, reason="  ")
+    done = await clerk(environment, opened, override=True, reason="paid by the shop's own QR")
     assert (done.status, len(done.overridden)) == (S.COMPLETED, 1)
-    [found] = await world.rows(Discrepancy)
+    [found] = await environment.rows(Discrepancy)
     assert found.kind == "STATUS_MISMATCH"
     assert (found.detail["by"], found.detail["override"]) == ("aigerim", "paid by the shop's own QR")
-    rows: list[AuditEntry] = await world.rows(AuditEntry)
+    rows: list[AuditEntry] = await environment.rows(AuditEntry)
     assert [row.note for row in rows if row.action == "succeeded:moved"] == ["paid by the shop's own QR"]
 
 
 # --- Kaspi does not answer: the clerk's word counts, and the QR stays watched
 
 
-async def test_a_clerk_s_word_while_kaspi_is_away(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    await no_kaspi(world)
-    done = await clerk(world, opened, actor=DANA)
+async def test_a_clerk_s_word_while_kaspi_is_away(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    await no_kaspi(environment)
+    done = await clerk(environment, opened, actor=DANA)
     assert (done.status, done.kaspi) == (S.COMPLETED, KaspiAnswer.NO_ANSWER)
-    view = await world.view(opened)
+    view = await environment.view(opened)
     assert view.provider_open
-    assert (await world.who(who)).payment_id == opened.view.payment_id
-    assert ("dana", "succeeded:moved") in await deeds(world)
-    again = await clerk(world, opened)  # twice is once
+    assert (await environment.who(who)).payment_id == opened.view.payment_id
+    assert ("dana", "succeeded:moved") in await deeds(environment)
+    again = await clerk(environment, opened)  # twice is once
     assert again.already
-    assert await numbers(world) == [(NUMBER, opened.view.payment_id, "dana")]
+    assert await numbers(environment) == [(NUMBER, opened.view.payment_id, "dana")]
 
 
-async def test_kaspi_s_last_word_contradicts_the_clerk(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    await no_kaspi(world)
-    await clerk(world, opened, actor=DANA)
-    await world.no_faults()
+async def test_kaspi_s_last_word_contradicts_the_clerk(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    await no_kaspi(environment)
+    await clerk(environment, opened, actor=DANA)
+    await environment.no_faults()
     for _ in range(4):
-        world.later(200)
-        await world.maintain()
-    [found] = await world.rows(Discrepancy)
+        environment.later(200)
+        await environment.maintain()
+    [found] = await environment.rows(Discrepancy)
     assert (found.kind, found.detail["recorded_by"]) == ("STATUS_MISMATCH", "dana")
-    assert "alert.status_mismatch" in [row.topic for row in await world.rows(OutboxMessage)]
-    view = await world.view(opened)
+    assert "alert.status_mismatch" in [row.topic for row in await environment.rows(OutboxMessage)]
+    view = await environment.view(opened)
     assert (view.status, view.provider_open) == (S.COMPLETED, False)
 
 
-async def test_kaspi_confirms_the_clerk_later(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
-    await no_kaspi(world)
-    await clerk(world, opened, str(opened.view.provider_ref))
-    await world.no_faults()
-    world.later(10)
-    await world.maintain()
-    view = await world.view(opened)
-    assert (view.status, view.provider_open, await kinds(world)) == (S.COMPLETED, False, [])
-    assert len(await numbers(world)) == 1
+async def test_kaspi_confirms_the_clerk_later(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
+    await no_kaspi(environment)
+    await clerk(environment, opened, str(opened.view.provider_ref))
+    await environment.no_faults()
+    environment.later(10)
+    await environment.maintain()
+    view = await environment.view(opened)
+    assert (view.status, view.provider_open, await kinds(environment)) == (S.COMPLETED, False, [])
+    assert len(await numbers(environment)) == 1
 
 
-async def test_kaspi_names_another_number_later(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await world.http.post("/_sandbox/kaspi/settings", json={"operation_numbers": "own"})
-    await world.phone(opened)
-    await no_kaspi(world)
-    await clerk(world, opened)
-    await world.no_faults()
-    world.later(10)
-    await world.maintain()
-    [found] = await world.rows(Discrepancy)
+async def test_kaspi_names_another_number_later(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await environment.http.post("/_sandbox/kaspi/settings", json={"operation_numbers": "own"})
+    await environment.phone(opened)
+    await no_kaspi(environment)
+    await clerk(environment, opened)
+    await environment.no_faults()
+    environment.later(10)
+    await environment.maintain()
+    [found] = await environment.rows(Discrepancy)
     assert (found.kind, found.detail["recorded"]) == ("DUPLICATE_PAYMENT", NUMBER)
-    assert len(await numbers(world)) == 2
+    assert len(await numbers(environment)) == 2
 
 
-async def test_a_clerk_is_not_kept_waiting(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await world.fault("/r1", "delay", seconds=30, times=9)
+async def test_a_clerk_is_not_kept_waiting(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await environment.fault("/r1", "delay", seconds=30, times=9)
     began = asyncio.get_running_loop().time()
-    assert (await clerk(world, opened)).kaspi is KaspiAnswer.NO_ANSWER
+    assert (await clerk(environment, opened)).kaspi is KaspiAnswer.NO_ANSWER
     assert asyncio.get_running_loop().time() - began < 6
 
 
 # --- refusals
 
 
-async def test_one_number_one_payment(world: World) -> None:
-    first, second = await world.start(await world.participant()), await world.start(await world.participant())
-    await no_kaspi(world)
-    await clerk(world, first, actor=DANA)
+async def test_one_number_one_payment(environment: ServiceEnvironment) -> None:
+    first, second = (
+        await environment.start(await environment.participant()),
+        await environment.start(await environment.participant()),
+    )
+    await no_kaspi(environment)
+    await clerk(environment, first, actor=DANA)
     with pytest.raises(Conflict) as told:
-        await clerk(world, second, override=True, reason="never mind")
+        await clerk(environment, second, override=True, reason="never mind")
     for part in (first.view.payment_id, "Әсел p1", "recorded by dana", NUMBER):
         assert part in told.value.message
-    assert await world.status(second) is S.PENDING
+    assert await environment.status(second) is S.PENDING
     with pytest.raises(Conflict, match="PAID already, by operation 19000000001, recorded by dana"):
-        await clerk(world, first, "19000000002")
-    assert len(await numbers(world)) == 1
+        await clerk(environment, first, "19000000002")
+    assert len(await numbers(environment)) == 1
 
 
-async def test_the_receipt_of_another_qr(world: World) -> None:
-    first, second = await world.start(await world.participant()), await world.start(await world.participant())
-    await no_kaspi(world)
+async def test_the_receipt_of_another_qr(environment: ServiceEnvironment) -> None:
+    first, second = (
+        await environment.start(await environment.participant()),
+        await environment.start(await environment.participant()),
+    )
+    await no_kaspi(environment)
     with pytest.raises(Conflict, match="is the receipt of another QR: Әсел p1"):
-        await clerk(world, second, f"QR{first.view.provider_ref}")
+        await clerk(environment, second, f"QR{first.view.provider_ref}")
 
 
-async def test_the_amount(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await no_kaspi(world)
+async def test_the_amount(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await no_kaspi(environment)
     less = Money.parse("23900", "KZT")
     with pytest.raises(Refused, match="was charged"):
-        await clerk(world, opened, money=less)
-    done = await clerk(world, opened, money=less, override=True, reason="the coach pays the rest")
+        await clerk(environment, opened, money=less)
+    done = await clerk(environment, opened, money=less, override=True, reason="the coach pays the rest")
     assert done.status is S.COMPLETED
-    [row] = await world.rows(KaspiOperation)
+    [row] = await environment.rows(KaspiOperation)
     assert str(row.amount) == "23900.00"
-    assert set(await kinds(world)) == {"AMOUNT_MISMATCH"}
+    assert set(await kinds(environment)) == {"AMOUNT_MISMATCH"}
 
 
-async def test_the_date(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await no_kaspi(world)
+async def test_the_date(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await no_kaspi(environment)
     born = opened.view.created_at
     for off, said in (
         (timedelta(minutes=-11), "before the payment was started"),
         (timedelta(minutes=30), "in the future"),
     ):
         with pytest.raises(Conflict, match=said):
-            await clerk(world, opened, paid_at=born + off)
-    world.later(3600)
+            await clerk(environment, opened, paid_at=born + off)
+    environment.later(3600)
     with pytest.raises(Conflict, match="after the payment's time was over"):
-        await clerk(world, opened, paid_at=born + timedelta(minutes=40))
-    done = await clerk(world, opened, paid_at=born + timedelta(minutes=2))
+        await clerk(environment, opened, paid_at=born + timedelta(minutes=40))
+    done = await clerk(environment, opened, paid_at=born + timedelta(minutes=2))
     assert done.status is S.COMPLETED
-    [row] = await world.rows(KaspiOperation)
+    [row] = await environment.rows(KaspiOperation)
     assert row.paid_at == born + timedelta(minutes=2)
 
 
-async def test_what_cannot_be_verified(world: World) -> None:
-    apple = await world.start(await world.participant(), "apple_pay")
+async def test_what_cannot_be_verified(environment: ServiceEnvironment) -> None:
+    apple = await environment.start(await environment.participant(), "apple_pay")
     with pytest.raises(Refused, match="not Kaspi's"):
-        await clerk(world, apple)
+        await clerk(environment, apple)
     with pytest.raises(NotFound):
-        await verify(world.ctx, VerificationRequest("nothing", NUMBER), CLERK)
+        await verify(environment.ctx, VerificationRequest("nothing", NUMBER), CLERK)
     with pytest.raises(Refused, match="too short"):
-        await clerk(world, apple, "12")
-    assert ("aigerim", "verify_refused") in await deeds(world)
+        await clerk(environment, apple, "12")
+    assert ("aigerim", "verify_refused") in await deeds(environment)
 
 
-async def test_after_its_end(world: World) -> None:
+async def test_after_its_end(environment: ServiceEnvironment) -> None:
     """The network was away, the parent has paid, our payment expired: it is green, and flagged late."""
-    who = await world.participant()
-    opened = await world.start(who)
-    await no_kaspi(world)
+    who = await environment.participant()
+    opened = await environment.start(who)
+    await no_kaspi(environment)
     await apply_event(
-        world.ctx,
-        PaymentEvent(opened.view.payment_id, EventType.EXPIRED, world.now(), Source.CLOCK, "clock"),
+        environment.ctx,
+        PaymentEvent(opened.view.payment_id, EventType.EXPIRED, environment.now(), Source.CLOCK, "clock"),
     )
-    done = await clerk(world, opened)
+    done = await clerk(environment, opened)
     assert (done.status, done.late) == (S.COMPLETED, True)
-    assert (await world.who(who)).status is ParticipantStatus.PAID
-    assert await kinds(world) == ["LATE_PAYMENT"]
+    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert await kinds(environment) == ["LATE_PAYMENT"]
 
 
-async def test_money_of_another_amount_needs_a_decision(world: World) -> None:
-    opened = await world.start(await world.participant())
+async def test_money_of_another_amount_needs_a_decision(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
     other = PaymentEvent(
-        opened.view.payment_id, EventType.SUCCEEDED, world.now(), Source.KASPI_STATUS, "kaspi",
+        opened.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_STATUS, "kaspi",
         money=Money.parse("2400", "KZT"),
     )  # fmt: skip
-    await apply_event(world.ctx, other)
-    await no_kaspi(world)
+    await apply_event(environment.ctx, other)
+    await no_kaspi(environment)
     with pytest.raises(Refused, match="another amount came"):
-        await clerk(world, opened)
+        await clerk(environment, opened)
     for wrong in (None, Money.parse("24000", "USD")):
         with pytest.raises((Refused, Conflict)):
-            await clerk(world, opened, money=wrong, override=True, reason="yes")
+            await clerk(environment, opened, money=wrong, override=True, reason="yes")
     paid = Money.parse("2400", "KZT")
-    assert (await clerk(world, opened, money=paid, override=True, reason="yes")).status is S.COMPLETED
+    assert (await clerk(environment, opened, money=paid, override=True, reason="yes")).status is S.COMPLETED
 
 
-async def test_an_idempotency_key(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await no_kaspi(world)
+async def test_an_idempotency_key(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await no_kaspi(environment)
     order = VerificationRequest(opened.view.payment_id, NUMBER, idempotency_key="k1")
-    answers = await asyncio.gather(*(verify(world.ctx, order, CLERK) for _ in range(5)))
+    answers = await asyncio.gather(*(verify(environment.ctx, order, CLERK) for _ in range(5)))
     assert {(a.status, a.already) for a in answers} == {(S.COMPLETED, False)}
     with pytest.raises(Conflict, match="Idempotency-Key"):
-        await verify(world.ctx, replace(order, number="19000000002"), CLERK)
+        await verify(environment.ctx, replace(order, number="19000000002"), CLERK)
 
 
 # --- at once
@@ -305,12 +315,14 @@ async def _outcome(work: Any) -> Any:
         return error
 
 
-async def test_two_clerks_one_number_in_one_second(world: World, database_url: str) -> None:
+async def test_two_clerks_one_number_in_one_second(
+    environment: ServiceEnvironment, database_url: str
+) -> None:
     """Real concurrency: two desks with connections of their own. One wins, the others are told who."""
     db2 = PaymentDatabaseService(database_url)
-    desks = [world.ctx, replace(world.ctx, db=db2)]
-    opened = [await world.start(await world.participant()) for _ in range(6)]
-    await no_kaspi(world)
+    desks = [environment.ctx, replace(environment.ctx, db=db2)]
+    opened = [await environment.start(await environment.participant()) for _ in range(6)]
+    await no_kaspi(environment)
     try:
         for number in ("19000000001", "19000000002", "19000000003"):
             pair = [opened.pop(), opened.pop()]
@@ -327,101 +339,112 @@ async def test_two_clerks_one_number_in_one_second(world: World, database_url: s
             lost = [r for r in results if isinstance(r, Conflict)]
             assert len(won) == 1, results
             assert len(lost) == 3
-            [row] = [r for r in await numbers(world) if r[0] == number]
+            [row] = [r for r in await numbers(environment) if r[0] == number]
             assert row[1] == won[0].payment_id
             assert all(row[2] in each.message and row[1] in each.message for each in lost)
-            states = {(await world.status(each)) for each in pair}
+            states = {(await environment.status(each)) for each in pair}
             assert states == {S.COMPLETED, S.PENDING}
     finally:
         await db2.dispose()
-    assert await kinds(world) == []
+    assert await kinds(environment) == []
 
 
-async def test_the_other_clerk_is_a_moment_ahead(world: World, database_url: str) -> None:
+async def test_the_other_clerk_is_a_moment_ahead(environment: ServiceEnvironment, database_url: str) -> None:
     """Hers is not committed yet when this one's checks have passed: the number's primary key decides."""
-    first, second = await world.start(await world.participant()), await world.start(await world.participant())
-    async with world.ctx.db.writing() as session:  # its answer was lost: Kaspi is not asked
+    first, second = (
+        await environment.start(await environment.participant()),
+        await environment.start(await environment.participant()),
+    )
+    async with environment.ctx.db.writing() as session:  # its answer was lost: Kaspi is not asked
         detail = await session.get(PaymentDetail, second.view.payment_id)
         assert detail is not None
         detail.provider_ref, detail.create_state = None, CreateState.SENT
     word = PaymentEvent(
-        first.view.payment_id, EventType.SUCCEEDED, world.now(), Source.PERSON, "dana",
+        first.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.PERSON, "dana",
         ids=ProviderIds(kaspi_operation=NUMBER),
     )  # fmt: skip
     db2 = PaymentDatabaseService(database_url)
     try:
         async with db2.writing() as session:
-            await apply_event_in(session, world.ctx, word)
-            late = asyncio.create_task(_outcome(clerk(world, second)))
+            await apply_event_in(session, environment.ctx, word)
+            late = asyncio.create_task(_outcome(clerk(environment, second)))
             await asyncio.sleep(0.5)
         told = await late
     finally:
         await db2.dispose()
     assert isinstance(told, Conflict), told
     assert "recorded by dana" in told.message
-    assert await world.status(second) is S.PENDING
-    assert (await numbers(world), await kinds(world)) == ([(NUMBER, first.view.payment_id, "dana")], [])
+    assert await environment.status(second) is S.PENDING
+    assert (await numbers(environment), await kinds(environment)) == (
+        [(NUMBER, first.view.payment_id, "dana")],
+        [],
+    )
 
 
-async def test_two_numbers_for_one_payment_at_once(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await no_kaspi(world)
+async def test_two_numbers_for_one_payment_at_once(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await no_kaspi(environment)
     results = await asyncio.gather(
         *(
-            _outcome(clerk(world, opened, f"1900000000{n}", actor=Actor(f"c{n}", Source.PERSON)))
+            _outcome(clerk(environment, opened, f"1900000000{n}", actor=Actor(f"c{n}", Source.PERSON)))
             for n in range(5)
         )
     )
     assert sum(isinstance(each, Verified) for each in results) == 1
     assert sum(isinstance(each, Conflict) for each in results) == 4
-    assert len(await numbers(world)) == 1
+    assert len(await numbers(environment)) == 1
 
 
-async def test_desk_poll_and_callback_at_once(world: World) -> None:
+async def test_desk_poll_and_callback_at_once(environment: ServiceEnvironment) -> None:
     """Whoever comes first: COMPLETED once, one number, one message."""
     for _ in range(4):
-        opened = await world.start(await world.participant())
-        await world.phone(opened)
+        opened = await environment.start(await environment.participant())
+        await environment.phone(opened)
         number = str(opened.view.provider_ref)
         told = PaymentEvent(
-            opened.view.payment_id, EventType.SUCCEEDED, world.now(), Source.KASPI_CALLBACK, "gateway",
+            opened.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_CALLBACK, "gateway",
             money=KZT, ids=ProviderIds(kaspi_payment=number, kaspi_operation=number), final_at_provider=True,
         )  # fmt: skip
         results = await asyncio.gather(
-            _outcome(clerk(world, opened, number)),
-            _outcome(poll_payment(world.ctx, opened.view.payment_id)),
-            _outcome(apply_event(world.ctx, told)),
-            _outcome(clerk(world, opened, number, actor=DANA)),
+            _outcome(clerk(environment, opened, number)),
+            _outcome(poll_payment(environment.ctx, opened.view.payment_id)),
+            _outcome(apply_event(environment.ctx, told)),
+            _outcome(clerk(environment, opened, number, actor=DANA)),
         )
         assert not [each for each in results if isinstance(each, PaymentError)], results
-        assert await world.status(opened) is S.COMPLETED
-        assert [row[0] for row in await numbers(world) if row[1] == opened.view.payment_id] == [number]
-    assert [row.topic for row in await world.rows(OutboxMessage)] == ["payment.received"] * 4
-    assert await kinds(world) == []
+        assert await environment.status(opened) is S.COMPLETED
+        assert [row[0] for row in await numbers(environment) if row[1] == opened.view.payment_id] == [number]
+    assert [row.topic for row in await environment.rows(OutboxMessage)] == ["payment.received"] * 4
+    assert await kinds(environment) == []
 
 
-async def test_a_poll_brings_a_number_that_a_clerk_used_for_another(world: World) -> None:
+async def test_a_poll_brings_a_number_that_a_clerk_used_for_another(environment: ServiceEnvironment) -> None:
     """The clerk's slip: provider news is never refused, a person compares."""
-    wrong, right = await world.start(await world.participant()), await world.start(await world.participant())
-    await no_kaspi(world)
-    await clerk(world, wrong, "19000000077")
+    wrong, right = (
+        await environment.start(await environment.participant()),
+        await environment.start(await environment.participant()),
+    )
+    await no_kaspi(environment)
+    await clerk(environment, wrong, "19000000077")
     told = PaymentEvent(
-        right.view.payment_id, EventType.SUCCEEDED, world.now(), Source.KASPI_STATUS, "kaspi",
+        right.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_STATUS, "kaspi",
         money=KZT, ids=ProviderIds(kaspi_operation="QR19000000077"), final_at_provider=True,
     )  # fmt: skip
-    await apply_event(world.ctx, told)
-    assert await world.status(right) is S.COMPLETED
-    [found] = await world.rows(Discrepancy)
+    await apply_event(environment.ctx, told)
+    assert await environment.status(right) is S.COMPLETED
+    [found] = await environment.rows(Discrepancy)
     assert (found.kind, found.detail["settled"]) == ("DUPLICATE_PAYMENT", wrong.view.payment_id)
 
 
 # --- codes
 
 
-async def test_a_payment_is_found_by_its_code(world: World) -> None:
-    opened = await world.start(await world.participant())
-    code = str((await world.view(opened)).code)
-    assert (await views.one(world.ctx, code.lower().replace("-", " "))).payment_id == opened.view.payment_id
+async def test_a_payment_is_found_by_its_code(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    code = str((await environment.view(opened)).code)
+    assert (
+        await views.one(environment.ctx, code.lower().replace("-", " "))
+    ).payment_id == opened.view.payment_id
     last = "0" if code[-1] != "0" else "2"
     with pytest.raises(NotFound, match="mistyped"):
-        await views.one(world.ctx, code[:-1] + last)
+        await views.one(environment.ctx, code[:-1] + last)

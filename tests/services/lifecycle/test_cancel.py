@@ -6,90 +6,92 @@ from procomp_pay.domain.errors import Conflict, NotFound, Unavailable
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.storage.models.queues import OutboxMessage
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 
 S = PaymentStatus
 
 
-async def test_a_page_is_closed_at_stripe(world: World) -> None:
-    opened = await world.start(await world.participant(), "apple_pay")
-    assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
-    [session] = await world.stripe_objects("checkout/sessions")
+async def test_a_page_is_closed_at_stripe(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant(), "apple_pay")
+    assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
+    [session] = await environment.stripe_objects("checkout/sessions")
     assert session["status"] == "expired"
-    await world.deliver()  # the event that says so changes nothing
-    assert await world.status(opened) is S.CANCELLED
+    await environment.deliver()  # the event that says so changes nothing
+    assert await environment.status(opened) is S.CANCELLED
 
 
-async def test_a_bare_intent_is_cancelled_at_stripe(world: World) -> None:
-    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
-    [intent] = await world.stripe_objects("payment_intents")
+async def test_a_bare_intent_is_cancelled_at_stripe(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
+    [intent] = await environment.stripe_objects("payment_intents")
     assert intent["status"] == "canceled"
 
 
-async def test_paid_meanwhile_is_completed_and_told(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who, "apple_pay")
-    await world.pay_page(opened)
-    assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.COMPLETED
-    assert (await world.who(who)).status is ParticipantStatus.PAID
+async def test_paid_meanwhile_is_completed_and_told(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who, "apple_pay")
+    await environment.pay_page(opened)
+    assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.COMPLETED
+    assert (await environment.who(who)).status is ParticipantStatus.PAID
 
 
-async def test_a_declined_page_can_be_cancelled(world: World) -> None:
-    opened = await world.start(await world.participant(), "apple_pay")
-    await world.pay_page(opened, "declined")
-    await world.deliver()
-    assert await world.status(opened) is S.FAILED
-    assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
+async def test_a_declined_page_can_be_cancelled(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant(), "apple_pay")
+    await environment.pay_page(opened, "declined")
+    await environment.deliver()
+    assert await environment.status(opened) is S.FAILED
+    assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
 
 
-async def test_a_qr_cannot_be_recalled_and_stays_watched(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
-    assert (await world.view(opened)).provider_open
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
-    view = await world.view(opened)
+async def test_a_qr_cannot_be_recalled_and_stays_watched(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
+    assert (await environment.view(opened)).provider_open
+    await environment.phone(opened)
+    environment.later(6)
+    await environment.maintain()
+    view = await environment.view(opened)
     assert (view.status, view.is_late) == (S.COMPLETED, True)
-    assert (await world.who(who)).status is ParticipantStatus.PAID
-    assert "alert.late_payment" in {m.topic for m in await world.rows(OutboxMessage)}
+    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert "alert.late_payment" in {m.topic for m in await environment.rows(OutboxMessage)}
 
 
-async def test_not_while_the_customer_confirms(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await world.phone(opened, "scan")
+async def test_not_while_the_customer_confirms(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened, "scan")
     with pytest.raises(Conflict, match="confirming"):
-        await cancel(world.ctx, opened.view.payment_id, CLERK)
+        await cancel(environment.ctx, opened.view.payment_id, CLERK)
 
 
-async def test_paid_is_not_cancelled_but_refunded(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
+async def test_paid_is_not_cancelled_but_refunded(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
+    environment.later(6)
+    await environment.maintain()
     with pytest.raises(Conflict) as caught:
-        await cancel(world.ctx, opened.view.payment_id, CLERK)
+        await cancel(environment.ctx, opened.view.payment_id, CLERK)
     assert "refund" in (caught.value.next_step or "")
     with pytest.raises(NotFound):
-        await cancel(world.ctx, "nothing", CLERK)
+        await cancel(environment.ctx, "nothing", CLERK)
 
 
-async def test_asked_for_while_stripe_is_away_is_done_later(world: World) -> None:
-    opened = await world.start(await world.participant(), "apple_pay")
-    await world.fault("/v1/", "cut_before", times=1000)
+async def test_asked_for_while_stripe_is_away_is_done_later(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant(), "apple_pay")
+    await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
-        await cancel(world.ctx, opened.view.payment_id, CLERK)
-    assert await world.status(opened) is S.PENDING
-    await world.no_faults()
-    world.later(60)
-    await world.maintain()
-    assert await world.status(opened) is S.CANCELLED
+        await cancel(environment.ctx, opened.view.payment_id, CLERK)
+    assert await environment.status(opened) is S.PENDING
+    await environment.no_faults()
+    environment.later(60)
+    await environment.maintain()
+    assert await environment.status(opened) is S.CANCELLED
 
 
-async def test_twice(world: World) -> None:
-    opened = await world.start(await world.participant(), "apple_pay")
-    await cancel(world.ctx, opened.view.payment_id, CLERK)
+async def test_twice(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant(), "apple_pay")
+    await cancel(environment.ctx, opened.view.payment_id, CLERK)
     with pytest.raises(Conflict, match="already CANCELLED"):
-        await cancel(world.ctx, opened.view.payment_id, CLERK)
+        await cancel(environment.ctx, opened.view.payment_id, CLERK)

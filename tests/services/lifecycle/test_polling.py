@@ -12,233 +12,244 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
 from procomp_pay.storage.payments import repository as payments
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 from tests.support.kaspi_payments import paid
 
 S = PaymentStatus
 
 
-async def test_scanned_then_confirmed(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    await world.phone(opened, "scan")
-    world.later(6)
-    await world.maintain()
-    view = await world.view(opened)
+async def test_scanned_then_confirmed(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    await environment.phone(opened, "scan")
+    environment.later(6)
+    await environment.maintain()
+    view = await environment.view(opened)
     assert (view.status, view.scanned_at is not None) == (S.PROCESSING, True)
-    await world.phone(opened, "confirm")
-    world.later(6)
-    await world.maintain()
-    view = await world.view(opened)
+    await environment.phone(opened, "confirm")
+    environment.later(6)
+    await environment.maintain()
+    view = await environment.view(opened)
     assert view.status is S.COMPLETED
     assert view.operation_number is not None
-    assert (await world.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.who(who)).status is ParticipantStatus.PAID
     assert not view.provider_open
 
 
-async def test_not_before_kaspis_interval_and_not_after_the_end(world: World) -> None:
-    opened = await world.start(await world.participant())
-    assert (await world.maintain()).looked_at == 0
-    world.later(5.1)
-    assert (await world.maintain()).looked_at == 1
-    assert (await world.maintain()).looked_at == 0
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
-    world.later(600)
-    assert (await world.maintain()).looked_at == 0
+async def test_not_before_kaspis_interval_and_not_after_the_end(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    assert (await environment.maintain()).looked_at == 0
+    environment.later(5.1)
+    assert (await environment.maintain()).looked_at == 1
+    assert (await environment.maintain()).looked_at == 0
+    await environment.phone(opened)
+    environment.later(6)
+    await environment.maintain()
+    environment.later(600)
+    assert (await environment.maintain()).looked_at == 0
 
 
-async def test_never_scanned_expires_and_is_asked_once_more(world: World) -> None:
-    opened = await world.start(await world.participant())
-    world.later(181)
-    await world.maintain()
-    assert await world.status(opened) is S.EXPIRED
-    world.later(300)
-    assert (await world.maintain()).looked_at == 1
-    assert not (await world.view(opened)).provider_open
-    world.later(3600)
-    assert (await world.maintain()).looked_at == 0
+async def test_never_scanned_expires_and_is_asked_once_more(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    environment.later(181)
+    await environment.maintain()
+    assert await environment.status(opened) is S.EXPIRED
+    environment.later(300)
+    assert (await environment.maintain()).looked_at == 1
+    assert not (await environment.view(opened)).provider_open
+    environment.later(3600)
+    assert (await environment.maintain()).looked_at == 0
 
 
-async def test_processed_after_our_end_is_late_never_dropped(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    world.later(181)
-    await world.maintain()
+async def test_processed_after_our_end_is_late_never_dropped(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    environment.later(181)
+    await environment.maintain()
     ref = opened.view.provider_ref
-    answer = await world.http.post(f"/_sandbox/kaspi/payments/{ref}/late-process", json={})
+    answer = await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/late-process", json={})
     assert answer.status_code == 200
-    world.later(300)
-    await world.maintain()
-    view = await world.view(opened)
+    environment.later(300)
+    await environment.maintain()
+    view = await environment.view(opened)
     assert (view.status, view.is_late) == (S.COMPLETED, True)
-    assert (await world.who(who)).payment_id == view.payment_id
-    assert {m.topic for m in await world.rows(OutboxMessage)} >= {"alert.late_payment", "payment.received"}
-    assert [d.kind for d in await world.rows(Discrepancy)] == ["LATE_PAYMENT"]
+    assert (await environment.who(who)).payment_id == view.payment_id
+    assert {m.topic for m in await environment.rows(OutboxMessage)} >= {
+        "alert.late_payment",
+        "payment.received",
+    }
+    assert [d.kind for d in await environment.rows(Discrepancy)] == ["LATE_PAYMENT"]
 
 
-async def test_cancelled_in_the_app_fails_and_a_new_one_can_start(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    await world.phone(opened, "scan")
-    await world.phone(opened, "cancel")
-    world.later(6)
-    await world.maintain()
-    view = await world.view(opened)
+async def test_cancelled_in_the_app_fails_and_a_new_one_can_start(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    await environment.phone(opened, "scan")
+    await environment.phone(opened, "cancel")
+    environment.later(6)
+    await environment.maintain()
+    view = await environment.view(opened)
     assert (view.status, view.provider_open) == (S.FAILED, False)
-    assert (await world.start(who)).qr_payload != opened.qr_payload
+    assert (await environment.start(who)).qr_payload != opened.qr_payload
 
 
-async def test_an_unknown_status_is_still_open(world: World) -> None:
-    opened = await world.start(await world.participant())
+async def test_an_unknown_status_is_still_open(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
     ref = opened.view.provider_ref
-    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": "SomethingNew"})
-    world.later(6)
-    await world.maintain()
-    assert await world.status(opened) is S.PENDING
+    await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": "SomethingNew"})
+    environment.later(6)
+    await environment.maintain()
+    assert await environment.status(opened) is S.PENDING
 
 
 @pytest.mark.parametrize("date_form", ["+05", "fraction3", "fraction7", "unpadded-day"])
-async def test_odd_dates_and_no_v02(world: World, date_form: str) -> None:
-    await world.http.post("/_sandbox/kaspi/settings", json={"date_form": date_form, "v02": False})
-    opened = await world.start(await world.participant())
-    left = (opened.view.expires_at or world.now()) - world.now()
+async def test_odd_dates_and_no_v02(environment: ServiceEnvironment, date_form: str) -> None:
+    await environment.http.post("/_sandbox/kaspi/settings", json={"date_form": date_form, "v02": False})
+    opened = await environment.start(await environment.participant())
+    left = (opened.view.expires_at or environment.now()) - environment.now()
     assert timedelta(seconds=150) < left < timedelta(seconds=200)
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
-    assert await world.status(opened) is S.COMPLETED
+    await environment.phone(opened)
+    environment.later(6)
+    await environment.maintain()
+    assert await environment.status(opened) is S.COMPLETED
 
 
-async def test_kaspi_away_keeps_it_open_and_due(world: World) -> None:
-    opened = await world.start(await world.participant())
-    other = await world.start(await world.participant())
-    await world.phone(opened)
-    await world.fault("/r1/", "status", status=503, times=1000)
-    world.later(6)
-    done = await world.maintain()
+async def test_kaspi_away_keeps_it_open_and_due(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    other = await environment.start(await environment.participant())
+    await environment.phone(opened)
+    await environment.fault("/r1/", "status", status=503, times=1000)
+    environment.later(6)
+    done = await environment.maintain()
     assert len(done.failures) == 2
-    assert await world.status(opened) is S.PENDING
-    await world.no_faults()
-    world.later(30)
-    await world.maintain()
-    assert await world.status(opened) is S.COMPLETED
-    assert await world.status(other) is S.PENDING
+    assert await environment.status(opened) is S.PENDING
+    await environment.no_faults()
+    environment.later(30)
+    await environment.maintain()
+    assert await environment.status(opened) is S.COMPLETED
+    assert await environment.status(other) is S.PENDING
 
 
-async def test_one_poll_for_a_payment_however_many_processes(world: World) -> None:
-    await world.start(await world.participant())
-    world.later(6)
-    async with world.ctx.db.writing() as session:
-        first = await payments.claim_due(session, world.now(), lease_s=60, limit=10)
-    async with world.ctx.db.writing() as session:
-        second = await payments.claim_due(session, world.now(), lease_s=60, limit=10)
+async def test_one_poll_for_a_payment_however_many_processes(environment: ServiceEnvironment) -> None:
+    await environment.start(await environment.participant())
+    environment.later(6)
+    async with environment.ctx.db.writing() as session:
+        first = await payments.claim_due(session, environment.now(), lease_s=60, limit=10)
+    async with environment.ctx.db.writing() as session:
+        second = await payments.claim_due(session, environment.now(), lease_s=60, limit=10)
     assert (len(first), second) == (1, [])
 
 
-async def test_a_lost_webhook_is_found_by_looking(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who, "google_pay")
-    await world.pay_page(opened, "google_pay")
-    world.later(601)
-    await world.maintain()
-    view = await world.view(opened)
+async def test_a_lost_webhook_is_found_by_looking(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who, "google_pay")
+    await environment.pay_page(opened, "google_pay")
+    environment.later(601)
+    await environment.maintain()
+    view = await environment.view(opened)
     assert (view.status, view.wallet) == (S.COMPLETED, "google_pay")
-    assert (await world.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.who(who)).status is ParticipantStatus.PAID
 
 
-async def test_a_page_nobody_paid_expires(world: World) -> None:
-    opened = await world.start(await world.participant(), "apple_pay")
+async def test_a_page_nobody_paid_expires(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant(), "apple_pay")
     for _ in range(8):
-        world.later(601)
-        await world.maintain()
-    assert await world.status(opened) is S.EXPIRED
-    assert not (await world.view(opened)).provider_open
+        environment.later(601)
+        await environment.maintain()
+    assert await environment.status(opened) is S.EXPIRED
+    assert not (await environment.view(opened)).provider_open
 
 
-async def test_a_bare_intent_that_nobody_paid_is_taken_back_after_a_day(world: World) -> None:
-    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    world.later(24 * 3600 + 1)
-    await world.maintain()
-    assert await world.status(opened) is S.EXPIRED
-    [intent] = await world.stripe_objects("payment_intents")
+async def test_a_bare_intent_that_nobody_paid_is_taken_back_after_a_day(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    environment.later(24 * 3600 + 1)
+    await environment.maintain()
+    assert await environment.status(opened) is S.EXPIRED
+    [intent] = await environment.stripe_objects("payment_intents")
     assert intent["status"] == "canceled"
 
 
-async def test_an_open_intent_of_somebody_who_paid_otherwise_is_taken_back(world: World) -> None:
-    who = await world.participant()
-    kaspi = await world.start(who, "kaspi_qr")
-    apple = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.phone(kaspi)
-    world.later(6)
-    await world.maintain()
-    assert (await world.who(who)).payment_id == kaspi.view.payment_id
-    world.later(601)
-    await world.maintain()
-    assert await world.status(apple) is S.CANCELLED
-    [intent] = await world.stripe_objects("payment_intents")
+async def test_an_open_intent_of_somebody_who_paid_otherwise_is_taken_back(
+    environment: ServiceEnvironment,
+) -> None:
+    who = await environment.participant()
+    kaspi = await environment.start(who, "kaspi_qr")
+    apple = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    await environment.phone(kaspi)
+    environment.later(6)
+    await environment.maintain()
+    assert (await environment.who(who)).payment_id == kaspi.view.payment_id
+    environment.later(601)
+    await environment.maintain()
+    assert await environment.status(apple) is S.CANCELLED
+    [intent] = await environment.stripe_objects("payment_intents")
     assert intent["status"] == "canceled"
 
 
-async def test_refresh_asks_at_once(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
-    settled = await poll_payment(world.ctx, opened.view.payment_id)
+async def test_refresh_asks_at_once(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
+    settled = await poll_payment(environment.ctx, opened.view.payment_id)
     assert settled is not None
     assert settled.status is S.COMPLETED
 
 
-async def test_kaspis_device_unknown_says_what_to_check(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await world.http.post(
+async def test_kaspis_device_unknown_says_what_to_check(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await environment.http.post(
         "/_sandbox/kaspi/force", json={"path": "/payment/status", "code": -10000, "times": 9}
     )
     with pytest.raises(ConfigurationError, match="-10000"):
-        await poll_payment(world.ctx, opened.view.payment_id)
+        await poll_payment(environment.ctx, opened.view.payment_id)
 
 
-async def test_every_move_is_in_the_audit_trail(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
-    [(_, moves)] = await views.history(world.ctx, who)
+async def test_every_move_is_in_the_audit_trail(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    await environment.phone(opened)
+    environment.later(6)
+    await environment.maintain()
+    [(_, moves)] = await views.history(environment.ctx, who)
     assert [(m.action, m.before, m.after) for m in moves] == [
         ("started", None, "PENDING"),
         ("opened:noted", "PENDING", "PENDING"),
         ("succeeded:moved", "PENDING", "COMPLETED"),
     ]
-    entries = await world.rows(AuditEntry)
+    entries = await environment.rows(AuditEntry)
     assert [e.seq for e in entries] == [1, 2, 3]
     assert opened.qr_payload not in str([e.after for e in entries])
-    [detail] = await world.rows(PaymentDetail)
+    [detail] = await environment.rows(PaymentDetail)
     assert detail.completed_at is not None
 
 
-async def test_a_newer_try_does_not_hide_that_the_fee_is_paid(world: World) -> None:
-    who = await world.participant()
-    kaspi = await world.start(who, "kaspi_qr")
-    apple = await world.start(who, "apple_pay")
-    assert (await views.latest(world.ctx, who)).payment_id == apple.view.payment_id
-    await world.phone(kaspi)
-    world.later(6)
-    await world.maintain()
-    assert (await views.latest(world.ctx, who)).payment_id == kaspi.view.payment_id
+async def test_a_newer_try_does_not_hide_that_the_fee_is_paid(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    kaspi = await environment.start(who, "kaspi_qr")
+    apple = await environment.start(who, "apple_pay")
+    assert (await views.latest(environment.ctx, who)).payment_id == apple.view.payment_id
+    await environment.phone(kaspi)
+    environment.later(6)
+    await environment.maintain()
+    assert (await views.latest(environment.ctx, who)).payment_id == kaspi.view.payment_id
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("code", [-1601, -99000003, -1501])
-async def test_paid_is_paid_though_its_details_are_for_another_device(world: World, code: int) -> None:
+async def test_paid_is_paid_though_its_details_are_for_another_device(
+    environment: ServiceEnvironment, code: int
+) -> None:
     """The desk has a new device; Kaspi tells the old purchase's status to everybody, its amount to the old
     device alone."""
-    await world.http.post("/_sandbox/kaspi/settings", json={"v02": False})
-    await paid(world, KaspiScheme.ENHANCED)
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
+    await environment.http.post("/_sandbox/kaspi/settings", json={"v02": False})
+    await paid(environment, KaspiScheme.ENHANCED)
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
     forced = {"path": "/payment/details", "code": code, "times": 99}
-    await world.http.post("/_sandbox/kaspi/force", json=forced)
-    world.later(6)
-    await world.maintain()
-    assert await world.status(opened) is S.COMPLETED
+    await environment.http.post("/_sandbox/kaspi/force", json=forced)
+    environment.later(6)
+    await environment.maintain()
+    assert await environment.status(opened) is S.COMPLETED

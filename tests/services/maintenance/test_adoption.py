@@ -19,94 +19,109 @@ from procomp_pay.services.views.payment import Opening
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.payments import unadopted
 from procomp_pay.storage.payments.repository import load_payment
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_payments import gone, paid
 
 S = PaymentStatus
 
 
-async def forget(world: World) -> None:
+async def forget(environment: ServiceEnvironment) -> None:
     """Leave what the platform would have written by itself."""
     tables = "pay_refund", "pay_kaspi_operation", "pay_discrepancy", "pay_audit_entry", "pay_payment_detail"
-    async with world.ctx.db.writing() as session:
+    async with environment.ctx.db.writing() as session:
         for table in tables:
             await (await session.connection()).execute(text(f"DELETE FROM {table}"))
 
 
-async def by_card(world: World) -> Opening:
-    return await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+async def by_card(environment: ServiceEnvironment) -> Opening:
+    return await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
 
 
-async def test_what_was_paid_meanwhile_is_found(world: World) -> None:
-    opened = await by_card(world)
-    await forget(world)
-    await world.confirm(str(opened.view.provider_ref), "pm_card_visa")
-    assert await size(world.ctx) == 1
-    dry = await adopt(world.ctx, CLERK, dry_run=True)
-    assert (dry.taken, dry.asked, dry.left, await size(world.ctx)) == (1, 1, 0, 1)
-    found = await adopt(world.ctx, CLERK)
-    assert (found.taken, found.asked, await size(world.ctx)) == (1, 1, 0)
-    await world.maintain()
-    async with world.ctx.db.reading() as session:
+async def test_what_was_paid_meanwhile_is_found(environment: ServiceEnvironment) -> None:
+    opened = await by_card(environment)
+    await forget(environment)
+    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
+    assert await size(environment.ctx) == 1
+    dry = await adopt(environment.ctx, CLERK, dry_run=True)
+    assert (dry.taken, dry.asked, dry.left, await size(environment.ctx)) == (1, 1, 0, 1)
+    found = await adopt(environment.ctx, CLERK)
+    assert (found.taken, found.asked, await size(environment.ctx)) == (1, 1, 0)
+    await environment.maintain()
+    async with environment.ctx.db.reading() as session:
         locked = await load_payment(session, opened.view.payment_id)
     assert locked.payment.status is S.COMPLETED
     assert locked.participant is not None
     assert locked.participant.status is ParticipantStatus.PAID
-    again = await adopt(world.ctx, CLERK)
+    again = await adopt(environment.ctx, CLERK)
     assert (again.taken, again.left) == (0, 0)
-    assert (await audit_verify.verify(world.ctx)).findings == []
+    assert (await audit_verify.verify(environment.ctx)).findings == []
 
 
-async def test_a_number_settles_nothing_else(world: World) -> None:
-    paid, other = await world.start(await world.participant()), await world.start(await world.participant())
-    await verify(
-        world.ctx, VerificationRequest(paid.view.payment_id, "190000001", override=True, reason="seen"), CLERK
+async def test_a_number_settles_nothing_else(environment: ServiceEnvironment) -> None:
+    paid, other = (
+        await environment.start(await environment.participant()),
+        await environment.start(await environment.participant()),
     )
-    await forget(world)
-    assert (await adopt(world.ctx, CLERK)).taken == 2
+    await verify(
+        environment.ctx,
+        VerificationRequest(paid.view.payment_id, "190000001", override=True, reason="seen"),
+        CLERK,
+    )
+    await forget(environment)
+    assert (await adopt(environment.ctx, CLERK)).taken == 2
     with pytest.raises(Conflict, match="has settled another payment"):
-        await verify(world.ctx, VerificationRequest(other.view.payment_id, "190000001"), CLERK)
+        await verify(environment.ctx, VerificationRequest(other.view.payment_id, "190000001"), CLERK)
 
 
-async def test_one_number_for_two_is_for_a_person(world: World) -> None:
-    first, second = await world.start(await world.participant()), await world.start(await world.participant())
-    await forget(world)
-    async with world.ctx.db.writing() as session:
+async def test_one_number_for_two_is_for_a_person(environment: ServiceEnvironment) -> None:
+    first, second = (
+        await environment.start(await environment.participant()),
+        await environment.start(await environment.participant()),
+    )
+    await forget(environment)
+    async with environment.ctx.db.writing() as session:
         for opened, number in ((first, "QR190000001"), (second, "0190000001")):
             row = await session.get_one(Payment, opened.view.payment_id)
             row.status, row.kaspi_transaction_id = S.COMPLETED, number
-    found = await adopt(world.ctx, CLERK)
+    found = await adopt(environment.ctx, CLERK)
     assert (found.taken, found.left) == (1, 1)
     [(payment, reason)] = found.named
     assert payment in (first.view.payment_id, second.view.payment_id)
     assert "operation 190000001" in reason
-    assert (await adopt(world.ctx, CLERK)).named == found.named  # also beside those that are known already
+    assert (
+        await adopt(environment.ctx, CLERK)
+    ).named == found.named  # also beside those that are known already
 
 
-async def test_what_went_back_is_counted_once(world: World) -> None:
-    opened = await by_card(world)
-    await world.confirm(str(opened.view.provider_ref), "pm_card_visa")
-    await world.deliver()
-    await refunds.refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
-    await forget(world)
-    assert (await adopt(world.ctx, CLERK)).asked == 1
+async def test_what_went_back_is_counted_once(environment: ServiceEnvironment) -> None:
+    opened = await by_card(environment)
+    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
+    await environment.deliver()
+    await refunds.refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
+    await forget(environment)
+    assert (await adopt(environment.ctx, CLERK)).asked == 1
     for _ in range(2):
-        await world.maintain()
-        view = await views.one(world.ctx, opened.view.payment_id)
+        await environment.maintain()
+        view = await views.one(environment.ctx, opened.view.payment_id)
         assert (view.status, view.refunded.amount) == (S.REFUNDED, view.charged.amount)
 
 
 async def test_a_number_that_a_clerk_takes_at_this_moment(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After it was looked for, and before it was written down: else the payment would be without a number."""
-    first, second = await world.start(await world.participant()), await world.start(await world.participant())
-    await forget(world)
-    async with world.ctx.db.writing() as session:
+    first, second = (
+        await environment.start(await environment.participant()),
+        await environment.start(await environment.participant()),
+    )
+    await forget(environment)
+    async with environment.ctx.db.writing() as session:
         for opened in (first, second):
             row = await session.get_one(Payment, opened.view.payment_id)
             row.status, row.kaspi_transaction_id = S.COMPLETED, "190000001"
-    await adopt(world.ctx, CLERK)  # the first one has the number now
+    await adopt(environment.ctx, CLERK)  # the first one has the number now
 
     async def nobody_yet(*_: object) -> dict[str, str]:
         return {}
@@ -114,19 +129,21 @@ async def test_a_number_that_a_clerk_takes_at_this_moment(
     with monkeypatch.context() as patch:
         patch.setattr(unadopted, "numbers_in_use", nobody_yet)
         with pytest.raises(DatabaseUnavailable, match="at this moment"):
-            await adopt(world.ctx, CLERK)
-    assert await size(world.ctx) == 1
-    assert (await adopt(world.ctx, CLERK)).left == 1
+            await adopt(environment.ctx, CLERK)
+    assert await size(environment.ctx) == 1
+    assert (await adopt(environment.ctx, CLERK)).left == 1
 
 
-async def test_dollars_that_the_platform_wrote_are_not_given_back_as_tenge(world: World) -> None:
+async def test_dollars_that_the_platform_wrote_are_not_given_back_as_tenge(
+    environment: ServiceEnvironment,
+) -> None:
     """The platform's payments are in dollars by default, Kaspi's too."""
-    opened = await paid(world, KaspiScheme.ENHANCED)
-    await forget(world)
-    async with world.ctx.db.writing() as session:
+    opened = await paid(environment, KaspiScheme.ENHANCED)
+    await forget(environment)
+    async with environment.ctx.db.writing() as session:
         row = await session.get_one(Payment, opened.view.payment_id)
         row.amount, row.currency = Decimal("50.00"), Currency.USD
-    assert (await adopt(world.ctx, CLERK)).taken == 1
+    assert (await adopt(environment.ctx, CLERK)).taken == 1
     with pytest.raises(Refused, match="in tenge alone"):
-        await refunds.refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
-    assert (await gone(world, opened), await world.status(opened)) == (Decimal(0), S.COMPLETED)
+        await refunds.refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
+    assert (await gone(environment, opened), await environment.status(opened)) == (Decimal(0), S.COMPLETED)

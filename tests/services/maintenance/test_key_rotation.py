@@ -17,13 +17,13 @@ from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.schema import METADATA
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 
 OLD, NEW = new_key(), new_key()
 
 
-def with_keys(world: World, *keys: str) -> AppContext:
-    return replace(world.ctx, keyring=Keyring(keys))
+def with_keys(environment: ServiceEnvironment, *keys: str) -> AppContext:
+    return replace(environment.ctx, keyring=Keyring(keys))
 
 
 def test_every_encrypted_column_is_known() -> None:
@@ -31,84 +31,88 @@ def test_every_encrypted_column_is_known() -> None:
     assert {place.name for place in rotation.PLACES} == there
 
 
-async def some(world: World, number: int = 3) -> list[views.Opening]:
+async def some(environment: ServiceEnvironment, number: int = 3) -> list[views.Opening]:
     """Payments and events under the old key."""
-    world.ctx = with_keys(world, OLD)
-    opened = [await world.start(await world.participant()) for _ in range(number)]
-    intent = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.confirm(str(intent.view.provider_ref), "pm_card_visa")
-    await world.deliver()
+    environment.ctx = with_keys(environment, OLD)
+    opened = [await environment.start(await environment.participant()) for _ in range(number)]
+    intent = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    await environment.confirm(str(intent.view.provider_ref), "pm_card_visa")
+    await environment.deliver()
     return [*opened, intent]
 
 
 @pytest.mark.parametrize("page", [1, 2, 50])
 async def test_everything_is_put_under_the_newest_key(
-    world: World, page: int, monkeypatch: pytest.MonkeyPatch
+    environment: ServiceEnvironment, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = await some(world)
+    opened = await some(environment)
     monkeypatch.setattr(rotation, "PAGE", page)
-    world.ctx = with_keys(world, NEW, OLD)
+    environment.ctx = with_keys(environment, NEW, OLD)
     told: list[int] = []
-    before = await count(world.ctx)
-    assert before.old == before.rows == await size(world.ctx) > 4
-    done = await rotate(world.ctx, seen=told.append)
+    before = await count(environment.ctx)
+    assert before.old == before.rows == await size(environment.ctx) > 4
+    done = await rotate(environment.ctx, on_progress=told.append)
     assert (done.rotated, done.left.old, done.left.unreadable) == (before.rows, 0, 0)
     assert told[-1] == before.rows
-    assert (await rotate(world.ctx)).rotated == 0
-    world.ctx = with_keys(world, NEW)
+    assert (await rotate(environment.ctx)).rotated == 0
+    environment.ctx = with_keys(environment, NEW)
     for each in opened:
-        again = await views.opening(world.ctx, each.view.payment_id)
+        again = await views.opening(environment.ctx, each.view.payment_id)
         assert (again.qr_payload, again.client_secret) == (each.qr_payload, each.client_secret)
-    assert not (await world.maintain()).events_failed
+    assert not (await environment.maintain()).events_failed
 
 
-async def test_what_no_key_reads_is_named_and_left(world: World) -> None:
-    await some(world, 1)
+async def test_what_no_key_reads_is_named_and_left(environment: ServiceEnvironment) -> None:
+    await some(environment, 1)
     lost = Keyring([new_key()]).encrypt("lost")
-    async with world.ctx.db.writing() as session:
-        detail = (await world.rows(PaymentDetail))[0]
+    async with environment.ctx.db.writing() as session:
+        detail = (await environment.rows(PaymentDetail))[0]
         row = await session.get(PaymentDetail, detail.payment_id)
         assert row is not None
         row.client_secret_enc = lost
-    world.ctx = with_keys(world, NEW, OLD)
-    left = (await rotate(world.ctx)).left
+    environment.ctx = with_keys(environment, NEW, OLD)
+    left = (await rotate(environment.ctx)).left
     assert (left.old, left.unreadable) == (0, 1)
     assert left.named == [f"pay_payment_detail.client_secret_enc of {detail.payment_id}"]
-    assert lost in [row.client_secret_enc for row in await world.rows(PaymentDetail)]
+    assert lost in [row.client_secret_enc for row in await environment.rows(PaymentDetail)]
 
 
-async def test_a_row_that_was_written_meanwhile_is_left_as_it_was_written(world: World) -> None:
-    await some(world, 2)
-    world.ctx = with_keys(world, NEW, OLD)
+async def test_a_row_that_was_written_meanwhile_is_left_as_it_was_written(
+    environment: ServiceEnvironment,
+) -> None:
+    await some(environment, 2)
+    environment.ctx = with_keys(environment, NEW, OLD)
     place = next(each for each in rotation.PLACES if each.column == "payload_enc")
-    async with world.ctx.db.reading() as session:
+    async with environment.ctx.db.reading() as session:
         rows = await rotation.page(session, place, "")
-    fresh = world.ctx.keyring.encrypt("fresh")
-    async with world.ctx.db.writing() as session:
+    fresh = environment.ctx.keyring.encrypt("fresh")
+    async with environment.ctx.db.writing() as session:
         row = await session.get(WebhookEvent, rows[0][0])
         assert row is not None
         row.payload_enc = fresh
-    changes = [(key, old, world.ctx.keyring.rotate(old)) for key, old in rows]
-    async with world.ctx.db.writing() as session:
+    changes = [(key, old, environment.ctx.keyring.rotate(old)) for key, old in rows]
+    async with environment.ctx.db.writing() as session:
         assert await rotation.replace(session, place, changes) == len(rows) - 1
-    assert fresh in [row.payload_enc for row in await world.rows(WebhookEvent)]
+    assert fresh in [row.payload_enc for row in await environment.rows(WebhookEvent)]
 
 
-async def test_beside_a_desk_that_works(world: World) -> None:
+async def test_beside_a_desk_that_works(environment: ServiceEnvironment) -> None:
     """Two rotations and a desk that goes on under the old key: nothing is lost, all is counted."""
-    await some(world, 6)
-    old, both = world.ctx, with_keys(world, NEW, OLD)
+    await some(environment, 6)
+    old, both = environment.ctx, with_keys(environment, NEW, OLD)
 
     async def work() -> list[views.Opening]:
-        return [await world.start(await world.participant()) for _ in range(4)]
+        return [await environment.start(await environment.participant()) for _ in range(4)]
 
     made, *_ = await asyncio.gather(work(), rotate(both), rotate(both))
-    world.ctx = both
+    environment.ctx = both
     assert (await rotate(both)).left.old == 0
     for each in made:
         assert (await views.opening(both, each.view.payment_id)).qr_payload == each.qr_payload
-    world.ctx = old
-    await world.start(await world.participant())
+    environment.ctx = old
+    await environment.start(await environment.participant())
     assert (await count(both)).old == 1, "a process that was not restarted"
 
 

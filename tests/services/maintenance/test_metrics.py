@@ -14,84 +14,88 @@ from procomp_pay.services.maintenance.metrics import StatusChange, Tail
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.reports import metrics as figures
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 
 
-async def test_moves_are_counted_once_as_they_happen(world: World) -> None:
-    before = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    tail = Tail(world.ctx)
+async def test_moves_are_counted_once_as_they_happen(environment: ServiceEnvironment) -> None:
+    before = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    tail = Tail(environment.ctx)
     assert await tail.read() == [], "what was before is not counted"
-    await world.confirm(str(before.view.provider_ref), "pm_card_chargeDeclined")
-    await world.deliver()
-    opened = await world.start(await world.participant())
+    await environment.confirm(str(before.view.provider_ref), "pm_card_chargeDeclined")
+    await environment.deliver()
+    opened = await environment.start(await environment.participant())
     assert await tail.read() == [
         StatusChange("APPLE_PAY", PaymentStatus.FAILED, failure=FailureKind.DECLINED),
         StatusChange("KASPI_QR", None),
     ]
     assert await tail.read() == []
-    await world.phone(opened)
-    world.later(30)
-    await world.maintain()
+    await environment.phone(opened)
+    environment.later(30)
+    await environment.maintain()
     [news] = await tail.read()
     assert (news.method, news.status) == ("KASPI_QR", PaymentStatus.COMPLETED)
     assert news.seconds == pytest.approx(30, abs=10)
     assert await tail.read() == []
 
 
-async def test_an_entry_that_is_committed_late_is_counted(world: World) -> None:
-    if world.ctx.db.is_sqlite():
+async def test_an_entry_that_is_committed_late_is_counted(environment: ServiceEnvironment) -> None:
+    if environment.ctx.db.is_sqlite():
         pytest.skip("a SQLite file has one writer")
-    one, other = [await world.start(await world.participant()) for _ in range(2)]
-    tail = Tail(world.ctx)
+    one, other = [await environment.start(await environment.participant()) for _ in range(2)]
+    tail = Tail(environment.ctx)
     await tail.read()
     paid = AuditRecord("x", "person", "x", before={"status": "PENDING"}, after={"status": "COMPLETED"})
-    async with world.ctx.db.writing() as late:
-        await audit.append(late, one.view.payment_id, paid, world.now())
-        async with world.ctx.db.writing() as early:
-            await audit.append(early, other.view.payment_id, paid, world.now())
+    async with environment.ctx.db.writing() as late:
+        await audit.append(late, one.view.payment_id, paid, environment.now())
+        async with environment.ctx.db.writing() as early:
+            await audit.append(early, other.view.payment_id, paid, environment.now())
         assert len(await tail.read()) == 1
     assert len(await tail.read()) == 1
 
 
-async def test_long_trails_are_read_in_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_trails_are_read_in_pages(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("procomp_pay.services.maintenance.metrics._OVERLAP", 3)
     monkeypatch.setattr("procomp_pay.services.maintenance.metrics._PAGE", 5)
-    opened = await world.start(await world.participant())
-    tail = Tail(world.ctx)
+    opened = await environment.start(await environment.participant())
+    tail = Tail(environment.ctx)
     await tail.read()
     started = AuditRecord("x", "person", "started", after={"status": "PENDING"})
-    async with world.ctx.db.writing() as session:
+    async with environment.ctx.db.writing() as session:
         for _ in range(40):
-            await audit.append(session, opened.view.payment_id, started, world.now())
+            await audit.append(session, opened.view.payment_id, started, environment.now())
     found = 0
     for _ in range(10):
         found += len(await tail.read())
     assert found == 40
 
 
-async def test_depths_and_standing(world: World) -> None:
-    await world.start(await world.participant())
-    await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    for event in await world.events():
-        await world.receive(event)
-    async with world.ctx.db.reading() as session:
+async def test_depths_and_standing(environment: ServiceEnvironment) -> None:
+    await environment.start(await environment.participant())
+    await environment.start(await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    for event in await environment.events():
+        await environment.receive(event)
+    async with environment.ctx.db.reading() as session:
         depths = await figures.depths(session)
         oldest = await figures.oldest_event(session)
-        standing = await figures.standing(session, world.now() - timedelta(days=7))
-        assert await figures.standing(session, world.now() + timedelta(days=1)) == {}
+        standing = await figures.payment_counts(session, environment.now() - timedelta(days=7))
+        assert await figures.payment_counts(session, environment.now() + timedelta(days=1)) == {}
     assert (depths["inbox_pending"], depths["inbox_dead"], depths["payments_watched"]) == (1, 0, 2)
     assert oldest is not None
     assert standing == {("KASPI_QR", "PENDING"): 1, ("APPLE_PAY", "PENDING"): 1}
 
 
-async def test_every_queue_is_counted_by_its_own_index(world: World) -> None:
-    async with world.ctx.db.reading() as session:
+async def test_every_queue_is_counted_by_its_own_index(environment: ServiceEnvironment) -> None:
+    async with environment.ctx.db.reading() as session:
         connection = await session.connection()
-        if not world.ctx.db.is_sqlite():
+        if not environment.ctx.db.is_sqlite():
             await connection.execute(text("SET LOCAL enable_seqscan = off"))
         for name, (column, condition) in figures._QUEUES.items():
             query = f"SELECT {column.key} FROM {column.class_.__tablename__} WHERE {condition} LIMIT 10"
-            explain = "EXPLAIN QUERY PLAN " if world.ctx.db.is_sqlite() else "EXPLAIN "
+            explain = "EXPLAIN QUERY PLAN " if environment.ctx.db.is_sqlite() else "EXPLAIN "
             plan = str((await connection.execute(text(explain + query))).all())
             assert "_idx" in plan, (name, plan)
 

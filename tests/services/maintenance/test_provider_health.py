@@ -16,79 +16,83 @@ from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import lock_payment
-from tests.support.environment import CLERK, TestProviders, World
+from tests.support.environment import CLERK, ServiceEnvironment, TestProviders
 
 
-def with_lines(world: World) -> TestProviders:
-    providers = world.ctx.providers
+def with_lines(environment: ServiceEnvironment) -> TestProviders:
+    providers = environment.ctx.providers
     assert isinstance(providers, TestProviders)
     return providers
 
 
-async def test_an_open_circuit_is_told_once(world: World) -> None:
+async def test_an_open_circuit_is_told_once(environment: ServiceEnvironment) -> None:
     circuit = Circuit("Kaspi", failures=1)
-    with_lines(world).tended.append(circuit)
+    with_lines(environment).tended.append(circuit)
 
     async def away() -> None:
         raise OutcomeUnknown("no answer")
 
     with pytest.raises(OutcomeUnknown):
         await circuit(away)
-    await check_provider_health(world.ctx)
-    await check_provider_health(world.ctx)
-    told = [row for row in await world.rows(OutboxMessage) if row.topic == "alert.circuit_open"]
+    await check_provider_health(environment.ctx)
+    await check_provider_health(environment.ctx)
+    told = [row for row in await environment.rows(OutboxMessage) if row.topic == "alert.circuit_open"]
     assert [row.payload["provider"] for row in told] == ["Kaspi"]
 
 
-async def test_the_end_of_a_certificate_is_told_once_a_day(world: World) -> None:
+async def test_the_end_of_a_certificate_is_told_once_a_day(environment: ServiceEnvironment) -> None:
     end = datetime.now(UTC) + timedelta(days=20)
-    with_lines(world).life = CertificateLife(end, 20)
+    with_lines(environment).life = CertificateLife(end, 20)
     for _ in range(3):
-        await check_provider_health(world.ctx)
-    world.later(24 * 3600)
-    await check_provider_health(world.ctx)
-    told = [row for row in await world.rows(OutboxMessage) if row.topic == "alert.certificate_ends"]
+        await check_provider_health(environment.ctx)
+    environment.later(24 * 3600)
+    await check_provider_health(environment.ctx)
+    told = [row for row in await environment.rows(OutboxMessage) if row.topic == "alert.certificate_ends"]
     assert [row.payload["days_left"] for row in told] == [20, 20]
-    with_lines(world).life = CertificateLife(end, 61)
-    world.later(24 * 3600)
-    await check_provider_health(world.ctx)
-    assert len(await world.rows(OutboxMessage)) == 2
+    with_lines(environment).life = CertificateLife(end, 61)
+    environment.later(24 * 3600)
+    await check_provider_health(environment.ctx)
+    assert len(await environment.rows(OutboxMessage)) == 2
 
 
-async def test_a_second_try_that_never_left_says_nothing_of_the_first(world: World) -> None:
+async def test_a_second_try_that_never_left_says_nothing_of_the_first(
+    environment: ServiceEnvironment,
+) -> None:
     """The session exists at Stripe, and its answer was lost. Later Stripe cannot be reached: called PLANNED,
     it would be dropped by `cancel` while the customer can still pay it."""
-    who = await world.participant()
-    await world.fault("/v1/checkout/sessions", "cut_after", times=100)
+    who = await environment.participant()
+    await environment.fault("/v1/checkout/sessions", "cut_after", times=100)
     with pytest.raises(OutcomeUnknown):
-        await world.start(who, "apple_pay")
-    await world.no_faults()
-    await world.fault("/v1/checkout/sessions", "status", status=429, times=100)
-    world.later(60)
-    await world.maintain()
-    (detail,) = await world.rows(PaymentDetail)
+        await environment.start(who, "apple_pay")
+    await environment.no_faults()
+    await environment.fault("/v1/checkout/sessions", "status", status=429, times=100)
+    environment.later(60)
+    await environment.maintain()
+    (detail,) = await environment.rows(PaymentDetail)
     assert detail.create_state is CreateState.SENT
     with pytest.raises(ProviderUnavailable):
-        await cancel(world.ctx, detail.payment_id, CLERK)
-    await world.no_faults()
+        await cancel(environment.ctx, detail.payment_id, CLERK)
+    await environment.no_faults()
     for _ in range(2):
-        world.later(700)
-        await world.maintain()
-    (session,) = await world.stripe_objects("checkout/sessions")
+        environment.later(700)
+        await environment.maintain()
+    (session,) = await environment.stripe_objects("checkout/sessions")
     assert session["status"] == "expired"
 
 
-async def test_the_oldest_deadline_is_looked_at_first_and_nobody_is_forgotten(world: World) -> None:
-    made = [await world.start(await world.participant()) for _ in range(6)]
+async def test_the_oldest_deadline_is_looked_at_first_and_nobody_is_forgotten(
+    environment: ServiceEnvironment,
+) -> None:
+    made = [await environment.start(await environment.participant()) for _ in range(6)]
     ids = [each.view.payment_id for each in made]
-    now = world.now()
-    async with world.ctx.db.writing() as session:
+    now = environment.now()
+    async with environment.ctx.db.writing() as session:
         for place, payment_id in enumerate(ids):
             detail = (await lock_payment(session, payment_id)).detail
             detail.expires_at = now + timedelta(seconds=100 - place)  # the last one ends first
             detail.next_poll_at = now - timedelta(seconds=60 - place)  # and has waited shortest
-    async with world.ctx.db.writing() as session:
+    async with environment.ctx.db.writing() as session:
         claimed = await payments.claim_due(session, now, lease_s=60, limit=3)
     assert claimed == [ids[5], ids[4], ids[0]]
-    async with world.ctx.db.writing() as session:
+    async with environment.ctx.db.writing() as session:
         assert await payments.claim_due(session, now, lease_s=60, limit=9) == [ids[3], ids[2], ids[1]]

@@ -9,7 +9,7 @@ from sqlalchemy import inspect, text
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.storage.database import migrate
 from tests.support import reconciliation as plants
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 
 #: Of revision 0002; what came later is not there on the way.
 _OLD = (
@@ -31,9 +31,9 @@ def _rows(url: str, columns: dict[str, list[str]]) -> dict[str, list[str]]:
 
 def _shape(url: str) -> dict[str, Any]:
     with migrate.exclusive(url) as connection:
-        seen = inspect(connection)
+        on_progress = inspect(connection)
         shape: dict[str, Any] = {
-            table: sorted(str(each["name"]) for each in seen.get_indexes(table)) for table in _OLD
+            table: sorted(str(each["name"]) for each in on_progress.get_indexes(table)) for table in _OLD
         }
         query = (
             "SELECT name FROM sqlite_master WHERE type = 'trigger'"
@@ -44,20 +44,20 @@ def _shape(url: str) -> dict[str, Any]:
         return shape
 
 
-async def test_rows_live_through_every_revision(world: World, database_url: str) -> None:
-    opened = await plants.paid(world)
-    await refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
-    await plants.paid_by_kaspi(world)
-    await world.start(await world.participant())
-    await plants.paid_twice(world)
-    await plants.run(world)
-    await world.ctx.db.dispose()
+async def test_rows_live_through_every_revision(environment: ServiceEnvironment, database_url: str) -> None:
+    opened = await plants.paid(environment)
+    await refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
+    await plants.paid_by_kaspi(environment)
+    await environment.start(await environment.participant())
+    await plants.paid_twice(environment)
+    await plants.run(environment)
+    await environment.ctx.db.dispose()
     shape = _shape(database_url)
     assert shape["triggers"]
     migrate.downgrade(database_url, "0002")
     with migrate.exclusive(database_url) as connection:
-        seen = inspect(connection)
-        columns = {table: [str(each["name"]) for each in seen.get_columns(table)] for table in _OLD}
+        on_progress = inspect(connection)
+        columns = {table: [str(each["name"]) for each in on_progress.get_columns(table)] for table in _OLD}
     # how letters are delivered has a table of its own since 0005
     columns["pay_outbox"] = ["id", "topic", "payment_id", "dedup_key", "payload"]
     before = _rows(database_url, columns)

@@ -31,7 +31,7 @@ from procomp_pay.storage.notifications import outbox as outbox_store
 from procomp_pay.storage.notifications.outbox import claim_deliveries, finish, may_route, put_off
 from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.reconciliation import discrepancies as discrepancies_store
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 from tests.support.receivers import MailBox, Receiver, mail_server, receiver
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
@@ -57,10 +57,12 @@ async def chat() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def told(world: World, box: MailBox, platform: Receiver, chat: Receiver) -> AsyncIterator[World]:
+async def notified(
+    environment: ServiceEnvironment, box: MailBox, platform: Receiver, chat: Receiver
+) -> AsyncIterator[ServiceEnvironment]:
     """A desk that tells everybody."""
     async with connected(
-        world,
+        environment,
         smtp_url=f"smtp://127.0.0.1:{box.port}",
         mail_from="ProComp <pay@procomp.test>",
         mail_language="en",
@@ -73,11 +75,11 @@ async def told(world: World, box: MailBox, platform: Receiver, chat: Receiver) -
 
 
 class connected:  # noqa: N801 - reads as a function
-    def __init__(self, world: World, **settings: Any) -> None:
+    def __init__(self, environment: ServiceEnvironment, **settings: Any) -> None:
         self._post = NotificationSenders(Settings(_env_file=None, **settings))
-        self._world = world
+        self._world = environment
 
-    async def __aenter__(self) -> World:
+    async def __aenter__(self) -> ServiceEnvironment:
         self._world.ctx = replace(self._world.ctx, senders=self._post)
         return self._world
 
@@ -85,33 +87,35 @@ class connected:  # noqa: N801 - reads as a function
         await self._post.aclose()
 
 
-async def paid(world: World, **participant: Any) -> str:
-    opened = await world.start(await world.participant(**participant))
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
+async def paid(environment: ServiceEnvironment, **participant: Any) -> str:
+    opened = await environment.start(await environment.participant(**participant))
+    await environment.phone(opened)
+    environment.later(6)
+    await environment.maintain()
     return opened.view.payment_id
 
 
-async def standing(world: World) -> dict[str, DeliveryState]:
+async def standing(environment: ServiceEnvironment) -> dict[str, DeliveryState]:
     """Return the state of each delivery, by destination and recipient."""
-    return {f"{d.destination}{d.recipient}": d.state for d in await world.rows(Delivery)}
+    return {f"{d.destination}{d.recipient}": d.state for d in await environment.rows(Delivery)}
 
 
-async def one(world: World, destination: Destination) -> Delivery:
-    [row] = [each for each in await world.rows(Delivery) if each.destination is destination]
+async def one(environment: ServiceEnvironment, destination: Destination) -> Delivery:
+    [row] = [each for each in await environment.rows(Delivery) if each.destination is destination]
     assert isinstance(row, Delivery)
     return row
 
 
-async def alert(world: World, topic: str = Topic.ALERT_CIRCUIT, *, once: str = "1", **payload: Any) -> None:
-    await alerts.enqueue_alert(world.ctx, Topic(topic), {"provider": "kaspi"} | payload, once=once)
+async def alert(
+    environment: ServiceEnvironment, topic: str = Topic.ALERT_CIRCUIT, *, once: str = "1", **payload: Any
+) -> None:
+    await alerts.enqueue_alert(environment.ctx, Topic(topic), {"provider": "kaspi"} | payload, once=once)
 
 
 async def test_a_paid_fee_is_told_to_the_participant_and_the_platform(
-    told: World, box: MailBox, platform: Receiver, chat: Receiver
+    notified: ServiceEnvironment, box: MailBox, platform: Receiver, chat: Receiver
 ) -> None:
-    payment = await paid(told)
+    payment = await paid(notified)
     assert box.to == ["p1@example.com"]
     assert payment in box.text()
     [(headers, body)] = platform.got
@@ -119,12 +123,12 @@ async def test_a_paid_fee_is_told_to_the_participant_and_the_platform(
     assert (event["type"], event["data"]["payment_id"]) == ("payment.received", payment)
     assert b'"amount":24000.00' in body, "exact"
     assert chat.got == [], "an alert is something else"
-    mail, hook = await one(told, D.PARTICIPANT_MAIL), await one(told, D.PLATFORM_WEBHOOK)
+    mail, hook = await one(notified, D.PARTICIPANT_MAIL), await one(notified, D.PLATFORM_WEBHOOK)
     assert (mail.state, hook.state) == (S.DELIVERED, S.DELIVERED)
     assert headers["webhook-id"] == hook.id
-    assert str(box.letters[0]["Message-ID"]) == f"<{mail.id}@procomp.test>"
-    await told.maintain()
-    assert (len(box.letters), len(platform.got)) == (1, 1)
+    assert str(box.emails[0]["Message-ID"]) == f"<{mail.id}@procomp.test>"
+    await notified.maintain()
+    assert (len(box.emails), len(platform.got)) == (1, 1)
 
 
 def _now(headers: dict[str, str]) -> dict[str, str]:
@@ -134,12 +138,12 @@ def _now(headers: dict[str, str]) -> dict[str, str]:
 
 
 async def test_the_signature_holds_for_every_secret_and_nothing_else(
-    world: World, platform: Receiver
+    environment: ServiceEnvironment, platform: Receiver
 ) -> None:
     old, new = SECRET, "whsec_" + "bmV3a2V5" * 4
     settings = {"platform_webhook_url": platform.url, "platform_webhook_secret": f"{new}, {old}"}
-    async with connected(world, **settings):
-        await paid(world)
+    async with connected(environment, **settings):
+        await paid(environment)
     [(headers, body)] = platform.got
     for secret in (old, new):
         Webhook(secret).verify(body, _now(headers))
@@ -150,47 +154,47 @@ async def test_the_signature_holds_for_every_secret_and_nothing_else(
 
 
 async def test_one_that_fails_does_not_repeat_the_other(
-    told: World, box: MailBox, platform: Receiver
+    notified: ServiceEnvironment, box: MailBox, platform: Receiver
 ) -> None:
     platform.says = [500, (429, {"Retry-After": "900"}), 503]
-    await paid(told)
-    assert (len(box.letters), len(platform.got)) == (1, 0)
-    first = await one(told, D.PLATFORM_WEBHOOK)
+    await paid(notified)
+    assert (len(box.emails), len(platform.got)) == (1, 0)
+    first = await one(notified, D.PLATFORM_WEBHOOK)
     assert (first.state, first.last_error) == (S.WAITING, "127.0.0.1 answered 500")
-    told.later(20)
-    await told.maintain()
-    wait = (await one(told, D.PLATFORM_WEBHOOK)).next_attempt_at - told.now()
+    notified.later(20)
+    await notified.maintain()
+    wait = (await one(notified, D.PLATFORM_WEBHOOK)).next_attempt_at - notified.now()
     assert 880 < wait.total_seconds() <= 900, "the receiver asked for it"
     for _ in range(2):
-        told.later(901)
-        await told.maintain()
-    assert (len(box.letters), len(platform.got)) == (1, 1)
+        notified.later(901)
+        await notified.maintain()
+    assert (len(box.emails), len(platform.got)) == (1, 1)
     ids = {headers["webhook-id"] for headers, _ in [*platform.refused, *platform.got]}
     bodies = {body for _, body in [*platform.refused, *platform.got]}
     assert (len(platform.refused), len(ids), len(bodies)) == (3, 1, 1)
 
 
 async def test_a_receiver_that_hangs_holds_up_nobody(
-    told: World, box: MailBox, platform: Receiver, monkeypatch: pytest.MonkeyPatch
+    notified: ServiceEnvironment, box: MailBox, platform: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(told.ctx.senders.platform()._hook, "_total_s", 1.0)
+    monkeypatch.setattr(notified.ctx.senders.platform()._hook, "_total_s", 1.0)
     platform.says = ["hang"]
-    await paid(told)
-    assert len(box.letters) == 1
-    row = await one(told, D.PLATFORM_WEBHOOK)
+    await paid(notified)
+    assert len(box.emails) == 1
+    row = await one(notified, D.PLATFORM_WEBHOOK)
     assert (row.state, row.last_error) == (S.WAITING, "127.0.0.1 did not answer in time")
-    told.later(20)
-    await told.maintain()
+    notified.later(20)
+    await notified.maintain()
     assert len(platform.got) == 1
 
 
 async def test_what_is_refused_is_given_up_with_an_alert(
-    told: World, platform: Receiver, chat: Receiver, box: MailBox
+    notified: ServiceEnvironment, platform: Receiver, chat: Receiver, box: MailBox
 ) -> None:
     platform.says = [410]
-    await paid(told)
-    assert (await one(told, D.PLATFORM_WEBHOOK)).state is S.DEAD
-    await told.maintain()
+    await paid(notified)
+    assert (await one(notified, D.PLATFORM_WEBHOOK)).state is S.DEAD
+    await notified.maintain()
     [said] = _said(chat)
     assert "could not be delivered by platform webhook" in said
     assert "`procomp-pay outbox replay --dead`" in said
@@ -199,54 +203,54 @@ async def test_what_is_refused_is_given_up_with_an_alert(
 
 
 async def test_after_the_last_attempt_it_is_a_dead_letter(
-    told: World, platform: Receiver, chat: Receiver
+    notified: ServiceEnvironment, platform: Receiver, chat: Receiver
 ) -> None:
     platform.says = [500] * ATTEMPTS
-    await paid(told)
+    await paid(notified)
     waits = []
-    while (row := await one(told, D.PLATFORM_WEBHOOK)).state is S.WAITING:
-        waits.append((row.next_attempt_at - told.now()).total_seconds())
-        told.later(4 * 3600)
-        await told.maintain()
+    while (row := await one(notified, D.PLATFORM_WEBHOOK)).state is S.WAITING:
+        waits.append((row.next_attempt_at - notified.now()).total_seconds())
+        notified.later(4 * 3600)
+        await notified.maintain()
     assert (row.state, row.attempts) == (S.DEAD, ATTEMPTS)
     assert all(small < 4 * large for small, large in pairwise(waits))
     assert (waits[0] < 15, max(waits) < 4 * 3600, sum(waits) > 12 * 3600) == (True, True, True)
-    await told.maintain()
+    await notified.maintain()
     assert len(_said(chat)) == 1
-    assert await outbox.replay_dead(told.ctx, D.PLATFORM_WEBHOOK, dry_run=True) == 1
-    assert await outbox.replay_dead(told.ctx, D.PARTICIPANT_MAIL, dry_run=False) == 0
-    assert await outbox.replay_dead(told.ctx, None, dry_run=False) == 1
-    await told.maintain()
+    assert await outbox.replay_dead(notified.ctx, D.PLATFORM_WEBHOOK, dry_run=True) == 1
+    assert await outbox.replay_dead(notified.ctx, D.PARTICIPANT_MAIL, dry_run=False) == 0
+    assert await outbox.replay_dead(notified.ctx, None, dry_run=False) == 1
+    await notified.maintain()
     assert [headers["webhook-id"] for headers, _ in platform.got] == [row.id], "under the id it had"
 
 
 async def test_a_dead_alert_is_told_by_the_other_way_and_ends_there(
-    told: World, chat: Receiver, box: MailBox
+    notified: ServiceEnvironment, chat: Receiver, box: MailBox
 ) -> None:
     chat.says = [404]
     box.says = ["554 no"] * 8
-    await alert(told)
+    await alert(notified)
     for _ in range(6):
-        await told.maintain()
-        told.later(3700)
-    messages = await told.rows(OutboxMessage)
+        await notified.maintain()
+        notified.later(3700)
+    messages = await notified.rows(OutboxMessage)
     assert sorted(m.topic for m in messages) == ["alert.circuit_open"] + ["alert.dead_letter"] * 3
     assert [m.state for m in messages].count(OutboxState.HELD) == 1, "both addresses are one broken way"
-    assert sorted(d.state for d in await told.rows(Delivery)) == [S.DEAD] * 5 + [S.DELIVERED]
+    assert sorted(d.state for d in await notified.rows(Delivery)) == [S.DEAD] * 5 + [S.DELIVERED]
     [said] = _said(chat)
     assert "could not be delivered by alert mail" in said
     assert len(box.says) == 4, "two letters of the alert, two of the chat's end, and no more"
 
 
-async def test_the_mail_server_puts_us_off_then_takes_it(told: World, box: MailBox) -> None:
+async def test_the_mail_server_puts_us_off_then_takes_it(notified: ServiceEnvironment, box: MailBox) -> None:
     box.says = ["451 later", "421 too busy"]
-    await paid(told)
-    assert box.letters == []
-    assert "451" in str((await one(told, D.PARTICIPANT_MAIL)).last_error)
+    await paid(notified)
+    assert box.emails == []
+    assert "451" in str((await one(notified, D.PARTICIPANT_MAIL)).last_error)
     for _ in range(2):
-        told.later(60)
-        await told.maintain()
-    assert len(box.letters) == 1
+        notified.later(60)
+        await notified.maintain()
+    assert len(box.emails) == 1
 
 
 @pytest.mark.parametrize(
@@ -259,215 +263,234 @@ async def test_the_mail_server_puts_us_off_then_takes_it(told: World, box: MailB
     ],
 )
 async def test_an_address_that_is_none_is_not_tried_for_ever(
-    told: World, box: MailBox, chat: Receiver, email: str, rcpt: str | None, state: DeliveryState
+    notified: ServiceEnvironment,
+    box: MailBox,
+    chat: Receiver,
+    email: str,
+    rcpt: str | None,
+    state: DeliveryState,
 ) -> None:
-    opened = await told.start(await told.participant())
-    async with told.ctx.db.writing() as session:
+    opened = await notified.start(await notified.participant())
+    async with notified.ctx.db.writing() as session:
         user = await session.get(User, "u-p1")
         assert user is not None
         user.email = email
     box.rcpt = [rcpt] if rcpt else []
-    await told.phone(opened)
-    told.later(6)
-    await told.maintain()
-    assert ((await one(told, D.PARTICIPANT_MAIL)).state, box.letters) == (state, [])
-    await told.maintain()
+    await notified.phone(opened)
+    notified.later(6)
+    await notified.maintain()
+    assert ((await one(notified, D.PARTICIPANT_MAIL)).state, box.emails) == (state, [])
+    await notified.maintain()
     assert chat.got == [], "a participant's typing error wakes nobody"
 
 
 async def test_an_alert_address_that_is_none_is_told_by_the_chat(
-    told: World, box: MailBox, chat: Receiver
+    notified: ServiceEnvironment, box: MailBox, chat: Receiver
 ) -> None:
     box.rcpt = ["550 no such user"]
-    await alert(told)
-    await told.maintain()
-    await told.maintain()
+    await alert(notified)
+    await notified.maintain()
+    await notified.maintain()
     assert [text.splitlines()[0] for text in _said(chat)] == [
         "*Kaspi does not answer*",
         "*A message could not be delivered by alert mail*",
     ]
 
 
-async def test_a_letter_that_is_refused_is_given_up(told: World, box: MailBox) -> None:
+async def test_a_letter_that_is_refused_is_given_up(notified: ServiceEnvironment, box: MailBox) -> None:
     box.says = ["554 looks like spam"]
-    await paid(told)
-    assert (await one(told, D.PARTICIPANT_MAIL)).state is S.DEAD
+    await paid(notified)
+    assert (await one(notified, D.PARTICIPANT_MAIL)).state is S.DEAD
 
 
 async def test_what_is_not_configured_is_written_down_and_can_be_made_good(
-    world: World, platform: Receiver
+    environment: ServiceEnvironment, platform: Receiver
 ) -> None:
-    payment = await paid(world)
-    [message] = await world.rows(OutboxMessage)
+    payment = await paid(environment)
+    [message] = await environment.rows(OutboxMessage)
     assert message.state is OutboxState.SKIPPED
     assert message.skipped == "not configured: participant_mail, platform_webhook"
-    assert await world.rows(Delivery) == []
+    assert await environment.rows(Delivery) == []
     settings = {"platform_webhook_url": platform.url, "platform_webhook_secret": SECRET}
-    async with connected(world, **settings):
-        await world.maintain()
+    async with connected(environment, **settings):
+        await environment.maintain()
         assert platform.got == [], "yesterday's news is not told by itself"
-        assert await outbox.replay_one(world.ctx, message.id, dry_run=False) == 1
-        await world.maintain()
+        assert await outbox.replay_one(environment.ctx, message.id, dry_run=False) == 1
+        await environment.maintain()
         assert payment in platform.got[0][1].decode()
-        [message] = await world.rows(OutboxMessage)
+        [message] = await environment.rows(OutboxMessage)
         assert (message.state, message.skipped) == (OutboxState.ROUTED, "not configured: participant_mail")
         platform.says = [500]
-        await alert(world)
-        await paid(world)
-    async with connected(world):
-        world.later(60)
-        await world.maintain()
-    assert {d.state for d in await world.rows(Delivery)} == {S.DELIVERED, S.SKIPPED}
+        await alert(environment)
+        await paid(environment)
+    async with connected(environment):
+        environment.later(60)
+        await environment.maintain()
+    assert {d.state for d in await environment.rows(Delivery)} == {S.DELIVERED, S.SKIPPED}
 
 
-async def test_the_same_alert_is_told_once_an_hour_with_how_often(told: World, chat: Receiver) -> None:
+async def test_the_same_alert_is_told_once_an_hour_with_how_often(
+    notified: ServiceEnvironment, chat: Receiver
+) -> None:
     for number in range(4):
-        await alert(told, once=str(number))
-    await told.maintain()
+        await alert(notified, once=str(number))
+    await notified.maintain()
     for number in range(4, 9):
-        told.later(300)
-        await alert(told, once=str(number))
-        await told.maintain()
-    await alert(told, once="other", provider="stripe")
-    await told.maintain()
+        notified.later(300)
+        await alert(notified, once=str(number))
+        await notified.maintain()
+    await alert(notified, once="other", provider="stripe")
+    await notified.maintain()
     assert [text.splitlines()[0] for text in _said(chat)] == [
         "*Kaspi does not answer*",
         "*Stripe does not answer*",
     ]
     assert "The same came 3 more times since the last alert." in _said(chat)[0]
-    told.later(3600)
-    await told.maintain()
+    notified.later(3600)
+    await notified.maintain()
     assert len(_said(chat)) == 2, "what did not happen again is not told again"
-    await alert(told, once="again")
-    await told.maintain()
+    await alert(notified, once="again")
+    await notified.maintain()
     assert "The same came 5 more times" in _said(chat)[2]
-    states = [m.state for m in await told.rows(OutboxMessage)]
+    states = [m.state for m in await notified.rows(OutboxMessage)]
     assert states.count(OutboxState.HELD) == 8
 
 
-async def test_a_discrepancy_is_told_once(told: World, chat: Receiver) -> None:
-    payment = await paid(told)
+async def test_a_discrepancy_is_told_once(notified: ServiceEnvironment, chat: Receiver) -> None:
+    payment = await paid(notified)
     for _ in range(2):
-        async with told.ctx.db.writing() as session:
+        async with notified.ctx.db.writing() as session:
             await discrepancies_store.open_discrepancy(
                 session, DiscrepancyKind.MISSING_AT_PROVIDER, payment, {}, key="k",
-                row_id=told.ctx.new_id(), now=told.now(),
+                row_id=notified.ctx.new_id(), now=notified.now(),
             )  # fmt: skip
-        await told.maintain()
+        await notified.maintain()
     [said] = _said(chat)
     assert said.startswith("*The books do not agree: missing at provider*")
     assert f"payment {payment} is COMPLETED" in said
-    [row] = await told.rows(Discrepancy)
+    [row] = await notified.rows(Discrepancy)
     assert f"`procomp-pay discrepancies show {row.id}`" in said
 
 
-async def test_a_late_payment_comes_as_one_alert(told: World, chat: Receiver) -> None:
-    opened = await told.start(await told.participant(full_name="<!channel> *A* & `B`"))
-    async with told.ctx.db.writing() as session:
+async def test_a_late_payment_comes_as_one_alert(notified: ServiceEnvironment, chat: Receiver) -> None:
+    opened = await notified.start(await notified.participant(full_name="<!channel> *A* & `B`"))
+    async with notified.ctx.db.writing() as session:
         locked = await lock_payment(session, opened.view.payment_id)
         locked.payment.status = PaymentStatus.EXPIRED
-    await told.phone(opened)
-    told.later(6)
-    await told.maintain()
+    await notified.phone(opened)
+    notified.later(6)
+    await notified.maintain()
     [said] = _said(chat)
     assert said.startswith("*Late payment: 24\u00a0000.00\u00a0KZT from &lt;!channel&gt; ∗A∗ &amp; ˋBˋ*\n")
     assert f"`procomp-pay history {opened.view.participant_id}`" in said
 
 
-async def test_a_try_that_failed_is_not_told_once_another_one_worked(told: World, box: MailBox) -> None:
-    opened = await told.start(await told.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+async def test_a_try_that_failed_is_not_told_once_another_one_worked(
+    notified: ServiceEnvironment, box: MailBox
+) -> None:
+    opened = await notified.start(await notified.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
     intent = str(opened.view.provider_ref)
-    await told.confirm(intent, "pm_card_chargeDeclined")
-    await told.deliver()
-    assert box.letters == []
-    assert (await one(told, D.PLATFORM_WEBHOOK)).state is S.DELIVERED, "a program is told at once"
-    await told.confirm(intent, "pm_card_visa")
-    told.later(FAILED_MAIL_AFTER_S + 1)
-    await told.deliver()
-    assert [str(letter["Subject"]) for letter in box.letters] == ["Payment received: Almaty Open"]
+    await notified.confirm(intent, "pm_card_chargeDeclined")
+    await notified.deliver()
+    assert box.emails == []
+    assert (await one(notified, D.PLATFORM_WEBHOOK)).state is S.DELIVERED, "a program is told at once"
+    await notified.confirm(intent, "pm_card_visa")
+    notified.later(FAILED_MAIL_AFTER_S + 1)
+    await notified.deliver()
+    assert [str(letter["Subject"]) for letter in box.emails] == ["Payment received: Almaty Open"]
 
 
-async def test_a_declined_card_is_told_after_a_while(told: World, box: MailBox) -> None:
-    opened = await told.start(await told.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    await told.confirm(str(opened.view.provider_ref), "pm_card_chargeDeclined")
-    await told.deliver()
-    told.later(FAILED_MAIL_AFTER_S + 1)
-    await told.maintain()
-    assert [str(letter["Subject"]) for letter in box.letters] == ["Payment did not go through: Almaty Open"]
+async def test_a_declined_card_is_told_after_a_while(notified: ServiceEnvironment, box: MailBox) -> None:
+    opened = await notified.start(await notified.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    await notified.confirm(str(opened.view.provider_ref), "pm_card_chargeDeclined")
+    await notified.deliver()
+    notified.later(FAILED_MAIL_AFTER_S + 1)
+    await notified.maintain()
+    assert [str(letter["Subject"]) for letter in box.emails] == ["Payment did not go through: Almaty Open"]
 
 
 async def test_two_workers_deliver_each_once(
-    told: World, box: MailBox, platform: Receiver, database_url: str
+    notified: ServiceEnvironment, box: MailBox, platform: Receiver, database_url: str
 ) -> None:
     for number in range(30):
-        async with told.ctx.db.writing() as session:
+        async with notified.ctx.db.writing() as session:
             await outbox_store.enqueue(
-                session, Topic.PAYMENT_RECEIVED, {"n": number}, row_id=told.ctx.new_id(), now=told.now()
+                session,
+                Topic.PAYMENT_RECEIVED,
+                {"n": number},
+                row_id=notified.ctx.new_id(),
+                now=notified.now(),
             )
     other = PaymentDatabaseService(database_url)
-    desks = [told.ctx, replace(told.ctx, db=other)]
-    assert await route(told.ctx) == 30
+    desks = [notified.ctx, replace(notified.ctx, db=other)]
+    assert await route(notified.ctx) == 30
     rounds = await asyncio.gather(*(deliver.deliver_due(ctx) for ctx in desks))
     await other.dispose()
     assert sum(each.delivered for each in rounds) == 30
     numbers = [json.loads(body)["data"]["n"] for _, body in platform.got]
     assert sorted(numbers) == list(range(30))
-    if not told.ctx.db.is_sqlite():
+    if not notified.ctx.db.is_sqlite():
         assert all(each.delivered for each in rounds), "both had a share"
 
 
-async def test_two_routers_tell_the_same_alert_once(told: World, chat: Receiver, database_url: str) -> None:
+async def test_two_routers_tell_the_same_alert_once(
+    notified: ServiceEnvironment, chat: Receiver, database_url: str
+) -> None:
     for number in range(8):
-        await alert(told, once=str(number))
+        await alert(notified, once=str(number))
     other = PaymentDatabaseService(database_url)
     if not other.is_sqlite():  # which has one writer at a time
         async with other.writing() as session:
             assert await may_route(session)
-            assert await route(told.ctx) == 0, "another one is at it"
+            assert await route(notified.ctx) == 0, "another one is at it"
     for _ in range(4):
-        await asyncio.gather(*(route(replace(told.ctx, db=db), limit=1) for db in (told.ctx.db, other)))
+        await asyncio.gather(
+            *(route(replace(notified.ctx, db=db), limit=1) for db in (notified.ctx.db, other))
+        )
     await other.dispose()
-    await told.maintain()
+    await notified.maintain()
     assert len(chat.got) == 1
 
 
-async def test_one_that_kills_its_process_is_given_up_in_the_end(told: World, platform: Receiver) -> None:
+async def test_one_that_kills_its_process_is_given_up_in_the_end(
+    notified: ServiceEnvironment, platform: Receiver
+) -> None:
     platform.says = [500]
-    await paid(told)
-    async with told.ctx.db.writing() as session:
-        row = await session.get(Delivery, (await one(told, D.PLATFORM_WEBHOOK)).id)
+    await paid(notified)
+    async with notified.ctx.db.writing() as session:
+        row = await session.get(Delivery, (await one(notified, D.PLATFORM_WEBHOOK)).id)
         assert row is not None
         row.attempts = ATTEMPTS  # claimed so often, and never marked
-    told.later(60)
-    await told.maintain()
-    row = await one(told, D.PLATFORM_WEBHOOK)
+    notified.later(60)
+    await notified.maintain()
+    row = await one(notified, D.PLATFORM_WEBHOOK)
     assert (row.state, row.last_error) == (S.DEAD, "the process ended during every attempt")
 
 
 async def test_who_comes_late_does_not_undo_what_another_one_delivered(
-    told: World, platform: Receiver
+    notified: ServiceEnvironment, platform: Receiver
 ) -> None:
     platform.says = [500]
-    await paid(told)
-    told.later(60)
-    async with told.ctx.db.writing() as session:
-        [slow] = await claim_deliveries(session, D.PLATFORM_WEBHOOK, told.now(), lease_s=120, limit=9)
-    told.later(121)
-    await told.maintain()
+    await paid(notified)
+    notified.later(60)
+    async with notified.ctx.db.writing() as session:
+        [slow] = await claim_deliveries(session, D.PLATFORM_WEBHOOK, notified.now(), lease_s=120, limit=9)
+    notified.later(121)
+    await notified.maintain()
     assert len(platform.got) == 1
-    async with told.ctx.db.writing() as session:
-        await put_off(session, slow, told.now(), "too late")
-        assert not await finish(session, slow, S.DEAD, now=told.now(), error="too late")
-    assert (await one(told, D.PLATFORM_WEBHOOK)).state is S.DELIVERED
+    async with notified.ctx.db.writing() as session:
+        await put_off(session, slow, notified.now(), "too late")
+        assert not await finish(session, slow, S.DEAD, now=notified.now(), error="too late")
+    assert (await one(notified, D.PLATFORM_WEBHOOK)).state is S.DELIVERED
 
 
-async def test_work_that_stands_still_is_told(told: World, chat: Receiver) -> None:
-    await told.start(await told.participant())
-    assert await alert_stalled_work(told.ctx) == 0
-    told.later(3600)
-    assert await alert_stalled_work(told.ctx) == 1
-    assert await alert_stalled_work(told.ctx) == 1, "and is one alert"
-    await deliver.deliver_due(told.ctx)
+async def test_work_that_stands_still_is_told(notified: ServiceEnvironment, chat: Receiver) -> None:
+    await notified.start(await notified.participant())
+    assert await alert_stalled_work(notified.ctx) == 0
+    notified.later(3600)
+    assert await alert_stalled_work(notified.ctx) == 1
+    assert await alert_stalled_work(notified.ctx) == 1, "and is one alert"
+    await deliver.deliver_due(notified.ctx)
     [said] = _said(chat)
     assert said.startswith("*Background work stands still: payments*")
     assert "`procomp-pay doctor`" in said

@@ -19,7 +19,7 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import AuditEntry, Settlement
 from procomp_pay.storage.models.queues import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.schema import METADATA
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_payments import Kaspi
 from tests.support.reconciliation import (
     another_amount,
@@ -47,38 +47,40 @@ from tests.support.reconciliation import (
 )
 
 
-async def reconciled_entries(world: World, opened: views.Opening) -> list[str]:
-    rows: list[AuditEntry] = await world.rows(AuditEntry)
+async def reconciled_entries(environment: ServiceEnvironment, opened: views.Opening) -> list[str]:
+    rows: list[AuditEntry] = await environment.rows(AuditEntry)
     return [e.action for e in rows if e.payment_id == opened.view.payment_id and e.source == "reconcile"]
 
 
-async def everything_clean(world: World) -> list[views.Opening]:
+async def everything_clean(environment: ServiceEnvironment) -> list[views.Opening]:
     """Paid, refunded in part and in full, open, cancelled, declined: nothing of it is a difference."""
-    made = [await paid(world) for _ in range(4)]
-    await refund(world.ctx, RefundCommand(made[1].view.payment_id, "injured"), CLERK)
+    made = [await paid(environment) for _ in range(4)]
+    await refund(environment.ctx, RefundCommand(made[1].view.payment_id, "injured"), CLERK)
     part = RefundCommand(
         made[2].view.payment_id, "half", money=replace(made[2].view.charged, amount=Decimal(20))
     )
-    await refund(world.ctx, part, CLERK)
-    made.append(await world.start(await world.participant(), "google_pay"))
-    declined = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.confirm(str(declined.view.provider_ref), "pm_card_chargeDeclined")
+    await refund(environment.ctx, part, CLERK)
+    made.append(await environment.start(await environment.participant(), "google_pay"))
+    declined = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    await environment.confirm(str(declined.view.provider_ref), "pm_card_chargeDeclined")
     made.append(declined)
-    await world.deliver()
+    await environment.deliver()
     return made
 
 
-async def test_a_clean_run_finds_nothing(world: World) -> None:
-    await everything_clean(world)
-    kaspi = await paid_by_kaspi(world)
-    await world.start(await world.participant())
+async def test_a_clean_run_finds_nothing(environment: ServiceEnvironment) -> None:
+    await everything_clean(environment)
+    kaspi = await paid_by_kaspi(environment)
+    await environment.start(await environment.participant())
     for provider in ("stripe", "kaspi"):
-        report = await run(world, provider)
+        report = await run(environment, provider)
         assert (report.found, report.still_open, report.cut) == (0, 0, None), report.told
         assert report.compared > 0
-    assert not await reconciled_entries(world, kaspi)
-    assert await world.rows(Discrepancy) == []
-    assert {each.state for each in await world.rows(ReconciliationRun)} == {"done"}
+    assert not await reconciled_entries(environment, kaspi)
+    assert await environment.rows(Discrepancy) == []
+    assert {each.state for each in await environment.rows(ReconciliationRun)} == {"done"}
 
 
 # -- each kind of fault, planted with Stripe
@@ -104,73 +106,73 @@ KEPT = {
 
 
 @pytest.mark.parametrize("plant", MENDED, ids=lambda each: each.__name__)
-async def test_what_is_safe_is_mended_once(world: World, plant: Any) -> None:
-    await paid(world)
-    opened = await plant(world)
-    dry = await run(world, dry_run=True)
+async def test_what_is_safe_is_mended_once(environment: ServiceEnvironment, plant: Any) -> None:
+    await paid(environment)
+    opened = await plant(environment)
+    dry = await run(environment, dry_run=True)
     assert kinds(dry) == {(MENDED[plant], "would repair"): 1}
-    report = await run(world)
+    report = await run(environment)
     assert kinds(report) == {(MENDED[plant], "repaired"): 1}
     assert report.still_open == 0
-    assert len(await reconciled_entries(world, opened)) == 1
+    assert len(await reconciled_entries(environment, opened)) == 1
     if plant is not disputed:
-        assert (await world.who(opened.view.participant_id)).status is ParticipantStatus.PAID
-    again = await run(world)
+        assert (await environment.who(opened.view.participant_id)).status is ParticipantStatus.PAID
+    again = await run(environment)
     assert (again.found, again.still_open) == (0, 0)
-    assert len(await reconciled_entries(world, opened)) == 1
-    await world.deliver()  # the webhook that was missed comes after all
-    assert len(await reconciled_entries(world, opened)) == 1
+    assert len(await reconciled_entries(environment, opened)) == 1
+    await environment.deliver()  # the webhook that was missed comes after all
+    assert len(await reconciled_entries(environment, opened)) == 1
 
 
 @pytest.mark.parametrize("plant", KEPT, ids=lambda each: each.__name__)
-async def test_what_needs_a_person_is_kept_once(world: World, plant: Any) -> None:
-    await paid(world)
-    await plant(world)
-    dry = await run(world, dry_run=True)
+async def test_what_needs_a_person_is_kept_once(environment: ServiceEnvironment, plant: Any) -> None:
+    await paid(environment)
+    await plant(environment)
+    dry = await run(environment, dry_run=True)
     assert kinds(dry) == {(KEPT[plant], "would open"): 1}
-    assert await world.rows(Discrepancy) == []
-    report = await run(world)
+    assert await environment.rows(Discrepancy) == []
+    report = await run(environment)
     assert kinds(report) == {(KEPT[plant], "opened"): 1}
     assert report.still_open == 1
-    [row] = await open_rows(world)
-    again = await run(world)
+    [row] = await open_rows(environment)
+    again = await run(environment)
     assert kinds(again) == {(KEPT[plant], "again"): 1}
-    [same] = await open_rows(world)
+    [same] = await open_rows(environment)
     assert same.id == row.id
     assert same.last_seen_at > row.last_seen_at
     assert same.provider == "stripe"
 
 
-async def test_a_late_payment_is_taken_and_left_to_a_person(world: World) -> None:
-    opened = await late(world)
-    report = await run(world)
+async def test_a_late_payment_is_taken_and_left_to_a_person(environment: ServiceEnvironment) -> None:
+    opened = await late(environment)
+    report = await run(environment)
     assert kinds(report) == {("STATUS_MISMATCH", "repaired"): 1, ("LATE_PAYMENT", "again"): 1}
-    assert await world.status(opened) is PaymentStatus.COMPLETED
-    assert kinds(await run(world)) == {("LATE_PAYMENT", "again"): 1}
-    assert [each.kind for each in await open_rows(world)] == ["LATE_PAYMENT"]
+    assert await environment.status(opened) is PaymentStatus.COMPLETED
+    assert kinds(await run(environment)) == {("LATE_PAYMENT", "again"): 1}
+    assert [each.kind for each in await open_rows(environment)] == ["LATE_PAYMENT"]
 
 
-async def test_all_mixed(world: World) -> None:
-    await everything_clean(world)
+async def test_all_mixed(environment: ServiceEnvironment) -> None:
+    await everything_clean(environment)
     for plant in (*MENDED, *KEPT):
-        await plant(world)
-    report = await run(world)
+        await plant(environment)
+    report = await run(environment)
     expected = Counter((kind, "repaired") for kind in MENDED.values())
     expected += Counter((kind, "opened") for kind in KEPT.values())
     assert kinds(report) == expected
-    again = await run(world)
+    again = await run(environment)
     assert kinds(again) == Counter((kind, "again") for kind in KEPT.values())
 
 
 # -- what must never be said falsely
 
 
-def dump(world: World) -> Any:
+def dump(environment: ServiceEnvironment) -> Any:
     """Every row of every table."""
 
     async def read() -> dict[str, list[Any]]:
         found = {}
-        async with world.ctx.db.reading() as session:
+        async with environment.ctx.db.reading() as session:
             for name in sorted(METADATA.tables):
                 rows = await (await session.connection()).execute(METADATA.tables[name].select())
                 found[name] = sorted(map(repr, rows.all()))
@@ -179,99 +181,101 @@ def dump(world: World) -> Any:
     return read()
 
 
-async def test_a_dry_run_changes_nothing_at_all(world: World) -> None:
-    await everything_clean(world)
-    await paid_by_kaspi(world)
+async def test_a_dry_run_changes_nothing_at_all(environment: ServiceEnvironment) -> None:
+    await everything_clean(environment)
+    await paid_by_kaspi(environment)
     for plant in (*MENDED, *KEPT):
-        await plant(world)
-    before = await dump(world)
+        await plant(environment)
+    before = await dump(environment)
     for provider in ("stripe", "kaspi"):
-        await run(world, provider, dry_run=True)
-    assert await dump(world) == before
+        await run(environment, provider, dry_run=True)
+    assert await dump(environment) == before
 
 
-async def test_a_provider_that_dies_half_way(world: World) -> None:
+async def test_a_provider_that_dies_half_way(environment: ServiceEnvironment) -> None:
     """No half-read window says that something is missing; what was read is mended all the same."""
-    await gone_at_stripe(world)
-    await missed_webhook(world)
-    await world.fault("/v1/refunds", "status", status=503, method="GET", times=50)
-    report = await run(world)
+    await gone_at_stripe(environment)
+    await missed_webhook(environment)
+    await environment.fault("/v1/refunds", "status", status=503, method="GET", times=50)
+    report = await run(environment)
     assert report.cut is not None
     assert "after 0 pages (0 refunds)" in report.cut
     assert kinds(report) == {("STATUS_MISMATCH", "repaired"): 1}
-    await world.no_faults()
-    await world.fault("/v1/disputes", "status", status=503, method="GET", times=50)
-    report = await run(world)
+    await environment.no_faults()
+    await environment.fault("/v1/disputes", "status", status=503, method="GET", times=50)
+    report = await run(environment)
     assert kinds(report) == {}
     assert report.cut is not None
-    assert {each.state for each in await world.rows(ReconciliationRun)} == {"incomplete"}
-    await world.no_faults()
-    assert kinds(await run(world)) == {("MISSING_AT_PROVIDER", "opened"): 1}
+    assert {each.state for each in await environment.rows(ReconciliationRun)} == {"incomplete"}
+    await environment.no_faults()
+    assert kinds(await run(environment)) == {("MISSING_AT_PROVIDER", "opened"): 1}
 
 
-async def test_a_page_that_fails_is_told_with_how_far_it_got(world: World) -> None:
+async def test_a_page_that_fails_is_told_with_how_far_it_got(environment: ServiceEnvironment) -> None:
     for _ in range(205):
-        core = stripe(world)
+        core = stripe(environment)
         core.put("payment_intents", {**objects.payment_intent(core, {"amount": 5000, "currency": "usd"})})
-    await world.fault("/v1/payment_intents", "status", status=503, method="GET", skip=2, times=50)
-    report = await run(world)
+    await environment.fault("/v1/payment_intents", "status", status=503, method="GET", skip=2, times=50)
+    report = await run(environment)
     assert report.cut is not None
     assert report.cut.endswith("after 2 pages (200 payment intents)")
 
 
-async def test_what_moves_meanwhile_is_left_for_the_next_run(world: World) -> None:
+async def test_what_moves_meanwhile_is_left_for_the_next_run(environment: ServiceEnvironment) -> None:
     """A webhook settles a payment between Stripe's page and our books: no difference, and no harm."""
-    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
     said: list[str] = []
 
     class Slow:
         """The real service; between its pages somebody pays and the webhook comes."""
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(world.ctx.providers.of(Channel.STRIPE_INTENT), name)
+            return getattr(environment.ctx.providers.of(Channel.STRIPE_INTENT), name)
 
         async def pages(self, kind: str, params: dict[str, Any]) -> Any:
-            real: Any = world.ctx.providers.of(Channel.STRIPE_INTENT)
+            real: Any = environment.ctx.providers.of(Channel.STRIPE_INTENT)
             async for page in real.pages(kind, params):
                 yield page
             if kind == "payment_intents":
-                await world.confirm(str(opened.view.provider_ref), "pm_card_visa")
-                await world.deliver()
+                await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
+                await environment.deliver()
                 said.append("paid")
 
     class Others:
         def of(self, channel: Channel) -> Any:
             return Slow()
 
-    world.later(2)
-    ctx = replace(world.ctx, providers=Others())
+    environment.later(2)
+    ctx = replace(environment.ctx, providers=Others())
     report = await reconcile(ctx, ReconcileRequest("stripe"), CLERK)
     assert said == ["paid"]
     assert (report.found, report.changed_since_read) == (0, 1)
-    assert await world.status(opened) is PaymentStatus.COMPLETED
-    assert (await run(world)).found == 0
+    assert await environment.status(opened) is PaymentStatus.COMPLETED
+    assert (await run(environment)).found == 0
 
 
-async def test_what_is_gone_closes_by_itself_and_opens_again(world: World) -> None:
-    opened = await participant_gone(world)
-    assert kinds(await run(world)) == {("PARTICIPANT_MISMATCH", "opened"): 1}
+async def test_what_is_gone_closes_by_itself_and_opens_again(environment: ServiceEnvironment) -> None:
+    opened = await participant_gone(environment)
+    assert kinds(await run(environment)) == {("PARTICIPANT_MISMATCH", "opened"): 1}
     heal = """UPDATE "Participant" SET status = 'PAID' WHERE id = :id"""
-    await change(world, heal, id=opened.view.participant_id)
-    report = await run(world)
+    await change(environment, heal, id=opened.view.participant_id)
+    report = await run(environment)
     assert (report.found, report.closed, report.still_open) == (0, 1, 0)
-    [row] = await world.rows(Discrepancy)
+    [row] = await environment.rows(Discrepancy)
     assert (row.resolution, row.resolved_by) == ("gone", "aigerim")
     assert row.note
-    await change(world, heal.replace("PAID", "CANCELLED"), id=opened.view.participant_id)
-    assert kinds(await run(world)) == {("PARTICIPANT_MISMATCH", "reopened"): 1}
-    assert len(await world.rows(Discrepancy)) == 1
+    await change(environment, heal.replace("PAID", "CANCELLED"), id=opened.view.participant_id)
+    assert kinds(await run(environment)) == {("PARTICIPANT_MISMATCH", "reopened"): 1}
+    assert len(await environment.rows(Discrepancy)) == 1
 
 
-async def test_fees_are_kept_once(world: World) -> None:
-    opened = await refunded_in_dashboard(world)
+async def test_fees_are_kept_once(environment: ServiceEnvironment) -> None:
+    opened = await refunded_in_dashboard(environment)
     for _ in range(2):
-        await run(world)
-    rows: list[Settlement] = await world.rows(Settlement)
+        await run(environment)
+    rows: list[Settlement] = await environment.rows(Settlement)
     told = {each.kind.value: (each.amount, each.fee, each.net, each.currency) for each in rows}
     assert told == {
         "payment": (Decimal("50.00"), Decimal("1.75"), Decimal("48.25"), "USD"),
@@ -280,82 +284,84 @@ async def test_fees_are_kept_once(world: World) -> None:
     assert {each.payment_id for each in rows} == {opened.view.payment_id}
 
 
-async def test_a_window_that_makes_no_sense(world: World) -> None:
-    now = world.now()
+async def test_a_window_that_makes_no_sense(environment: ServiceEnvironment) -> None:
+    now = environment.now()
     with pytest.raises(Refused, match="future"):
-        await run(world, since=now + timedelta(days=1))
+        await run(environment, since=now + timedelta(days=1))
     with pytest.raises(Refused, match="before it begins"):
-        await run(world, since=now - timedelta(days=1), until=now - timedelta(days=2))
+        await run(environment, since=now - timedelta(days=1), until=now - timedelta(days=2))
 
 
-async def test_a_killed_run_is_told_and_its_window_taken_over(world: World) -> None:
-    old = world.now() - timedelta(days=90)
-    async with world.ctx.db.writing() as session:
+async def test_a_killed_run_is_told_and_its_window_taken_over(environment: ServiceEnvironment) -> None:
+    old = environment.now() - timedelta(days=90)
+    async with environment.ctx.db.writing() as session:
         session.add(
             ReconciliationRun(
                 id="killed", provider="stripe", window_from=old, window_until=old, state="running",
                 source="api", started_at=old, started_by="cron", counts={},
             )
         )  # fmt: skip
-    report = await run(world)
+    report = await run(environment)
     assert report.interrupted == [old]
     assert report.since == old
-    states = {each.id: each.state for each in await world.rows(ReconciliationRun)}
+    states = {each.id: each.state for each in await environment.rows(ReconciliationRun)}
     assert states.pop("killed") == "interrupted"
     assert list(states.values()) == ["done"]
-    assert (await run(world)).interrupted == []
+    assert (await run(environment)).interrupted == []
 
 
 # -- Kaspi
 
 
-async def test_a_kaspi_payment_that_came_late(world: World) -> None:
-    opened = await world.start(await world.participant())
-    world.later(4000)
-    await world.maintain()
-    world.later(4000)
-    await world.maintain()
-    assert await world.status(opened) is PaymentStatus.EXPIRED
-    await at_kaspi(world, opened, "late-process", {})
-    report = await run(world, "kaspi")
+async def test_a_kaspi_payment_that_came_late(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    environment.later(4000)
+    await environment.maintain()
+    environment.later(4000)
+    await environment.maintain()
+    assert await environment.status(opened) is PaymentStatus.EXPIRED
+    await at_kaspi(environment, opened, "late-process", {})
+    report = await run(environment, "kaspi")
     assert kinds(report) == {("STATUS_MISMATCH", "repaired"): 1, ("LATE_PAYMENT", "again"): 1}
-    assert await world.status(opened) is PaymentStatus.COMPLETED
+    assert await environment.status(opened) is PaymentStatus.COMPLETED
     assert any("basic scheme" in each for each in report.notes)
-    assert kinds(await run(world, "kaspi")) == {("LATE_PAYMENT", "again"): 1}
+    assert kinds(await run(environment, "kaspi")) == {("LATE_PAYMENT", "again"): 1}
 
 
-async def test_a_kaspi_payment_that_is_stuck(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await at_kaspi(world, opened, "status", {"Status": "Wait"})
-    world.later(3600)
-    assert kinds(await run(world, "kaspi")) == {("STUCK", "repaired"): 1}  # scanned, says Kaspi: it gets time
-    assert await world.status(opened) is PaymentStatus.PROCESSING
-    world.later(3600)
-    report = await run(world, "kaspi")
+async def test_a_kaspi_payment_that_is_stuck(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await at_kaspi(environment, opened, "status", {"Status": "Wait"})
+    environment.later(3600)
+    assert kinds(await run(environment, "kaspi")) == {
+        ("STUCK", "repaired"): 1
+    }  # scanned, says Kaspi: it gets time
+    assert await environment.status(opened) is PaymentStatus.PROCESSING
+    environment.later(3600)
+    report = await run(environment, "kaspi")
     assert kinds(report) == {("STUCK", "again"): 1}  # the door has said so a moment before
-    assert kinds(await run(world, "kaspi")) == {("STUCK", "again"): 1}
-    [row] = await open_rows(world)
+    assert kinds(await run(environment, "kaspi")) == {("STUCK", "again"): 1}
+    [row] = await open_rows(environment)
     assert row.kind == "STUCK"
-    await at_kaspi(world, opened, "status", {"Status": None})
-    world.later(3600)
-    report = await run(world, "kaspi")
+    await at_kaspi(environment, opened, "status", {"Status": None})
+    environment.later(3600)
+    report = await run(environment, "kaspi")
     assert report.still_open == 0
-    assert await world.status(opened) is PaymentStatus.EXPIRED
+    assert await environment.status(opened) is PaymentStatus.EXPIRED
 
 
-async def test_a_cashiers_refund_in_the_kaspi_app(world: World) -> None:
-    opened = await Kaspi(world).paid()  # scheme enhanced
-    await at_kaspi(world, opened, "cashier-refund", {"Amount": 4000})
-    report = await run(world, "kaspi")
+async def test_a_cashiers_refund_in_the_kaspi_app(environment: ServiceEnvironment) -> None:
+    opened = await Kaspi(environment).paid()  # scheme enhanced
+    await at_kaspi(environment, opened, "cashier-refund", {"Amount": 4000})
+    report = await run(environment, "kaspi")
     assert kinds(report) == {("REFUND_MISMATCH", "repaired"): 1}
-    assert (await world.view(opened)).refunded.amount == Decimal("4000.00")
-    assert (await run(world, "kaspi")).found == 0
+    assert (await environment.view(opened)).refunded.amount == Decimal("4000.00")
+    assert (await run(environment, "kaspi")).found == 0
 
 
-async def test_kaspi_dies_half_way(world: World) -> None:
+async def test_kaspi_dies_half_way(environment: ServiceEnvironment) -> None:
     for _ in range(3):
-        await paid_by_kaspi(world)
-    await world.fault("/r1/", "status", status=503, times=50, skip=2)
-    report = await run(world, "kaspi")
+        await paid_by_kaspi(environment)
+    await environment.fault("/r1/", "status", status=503, times=50, skip=2)
+    report = await run(environment, "kaspi")
     assert report.cut is not None
     assert report.found == 0

@@ -23,64 +23,71 @@ from procomp_pay.storage.models.queues import ReconciliationRun
 from procomp_pay.storage.reconciliation import staging_repeats
 from procomp_pay.storage.reconciliation.staging_repeats import Repeats
 from tests.support import reconciliation as plants
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.reconciliation import compare, line
 from tests.support.statement_files import STRIPE, stripe, text
 
 
-async def charged(world: World, number: int, opened: views.Opening, **more: Any) -> StatementLine:
-    intent = await plants.intent_of(world, opened)
+async def charged(
+    environment: ServiceEnvironment, number: int, opened: views.Opening, **more: Any
+) -> StatementLine:
+    intent = await plants.intent_of(environment, opened)
     fees = {"fee": Decimal("1.75"), "net": Decimal("48.25")}
-    return line(number, f"ch_{number}", world.now(), payment_ref=intent, **(fees | more))
+    return line(number, f"ch_{number}", environment.now(), payment_ref=intent, **(fees | more))
 
 
-async def test_a_clean_statement(world: World) -> None:
-    paid = [await plants.paid(world) for _ in range(3)]
-    lines = [await charged(world, number, each) for number, each in enumerate(paid, start=2)]
-    await refund(world.ctx, RefundCommand(paid[0].view.payment_id, "injured"), CLERK)
-    [back] = await world.stripe_objects("refunds")
+async def test_a_clean_statement(environment: ServiceEnvironment) -> None:
+    paid = [await plants.paid(environment) for _ in range(3)]
+    lines = [await charged(environment, number, each) for number, each in enumerate(paid, start=2)]
+    await refund(environment.ctx, RefundCommand(paid[0].view.payment_id, "injured"), CLERK)
+    [back] = await environment.stripe_objects("refunds")
     lines.append(
         line(
-            9, back["id"], world.now(), kind=LineKind.REFUND, payment_ref=lines[0].payment_ref, fee=Decimal(0)
+            9,
+            back["id"],
+            environment.now(),
+            kind=LineKind.REFUND,
+            payment_ref=lines[0].payment_ref,
+            fee=Decimal(0),
         )
     )
-    lines.append(line(10, "po_1", world.now(), "145.25 USD", kind=LineKind.OTHER))
+    lines.append(line(10, "po_1", environment.now(), "145.25 USD", kind=LineKind.OTHER))
     for _ in range(2):
-        report = await compare(world, lines)
+        report = await compare(environment, lines)
         assert (report.found, report.still_open, report.read["lines"]) == (0, 0, 5), report.told
-    rows: list[Settlement] = await world.rows(Settlement)
+    rows: list[Settlement] = await environment.rows(Settlement)
     assert sorted((each.ref, each.amount, each.net) for each in rows) == sorted(
         [(each.ref, Decimal("50.00"), Decimal("48.25")) for each in lines[:3]]
         + [(back["id"], Decimal("-50.00"), Decimal("-50.00"))]
     )
 
 
-async def test_faults_in_a_statement(world: World) -> None:
-    right, wrong, euro, lost, twice = [await plants.paid(world) for _ in range(5)]
-    missed = await plants.missed_webhook(world)
+async def test_faults_in_a_statement(environment: ServiceEnvironment) -> None:
+    right, wrong, euro, lost, twice = [await plants.paid(environment) for _ in range(5)]
+    missed = await plants.missed_webhook(environment)
     intent = next(
         each["id"]
-        for each in await world.stripe_objects("payment_intents")
+        for each in await environment.stripe_objects("payment_intents")
         if each["metadata"].get("payment_id") == missed.view.payment_id
     )
     await plants.change(
-        world,
+        environment,
         """UPDATE "Payment" SET "stripePaymentId" = :pi WHERE id = :id""",
         pi=intent,
         id=missed.view.payment_id,
     )
     lines = [
-        await charged(world, 2, right),
-        await charged(world, 3, wrong, amount="49.00 USD"),
-        await charged(world, 4, euro, amount="50.00 EUR"),
-        await charged(world, 5, twice),
-        await charged(world, 6, twice),
-        line(7, "ch_7", world.now(), payment_ref=intent),
-        line(8, "ch_8", world.now(), payment_ref="pi_nobodys"),
+        await charged(environment, 2, right),
+        await charged(environment, 3, wrong, amount="49.00 USD"),
+        await charged(environment, 4, euro, amount="50.00 EUR"),
+        await charged(environment, 5, twice),
+        await charged(environment, 6, twice),
+        line(7, "ch_7", environment.now(), payment_ref=intent),
+        line(8, "ch_8", environment.now(), payment_ref="pi_nobodys"),
     ]
-    dry = await compare(world, lines, dry_run=True)
+    dry = await compare(environment, lines, dry_run=True)
     assert dry.found == 6
-    report = await compare(world, lines)
+    report = await compare(environment, lines)
     assert plants.kinds(report) == {
         ("AMOUNT_MISMATCH", "opened"): 1,
         ("CURRENCY_MISMATCH", "opened"): 1,
@@ -94,24 +101,24 @@ async def test_faults_in_a_statement(world: World) -> None:
     assert missing.ours is not None
     assert missing.ours.payment_id == lost.view.payment_id
     assert named[DiscrepancyKind.MISSING_LOCALLY].theirs.number == 8  # type: ignore[union-attr]
-    assert await world.status(missed) is PaymentStatus.COMPLETED
-    again = await compare(world, lines)
+    assert await environment.status(missed) is PaymentStatus.COMPLETED
+    again = await compare(environment, lines)
     assert plants.kinds(again) == {(kind.value, "again"): 1 for kind in named if kind != "STATUS_MISMATCH"}
 
 
-async def test_what_was_accepted_stays_so_in_another_export(world: World) -> None:
+async def test_what_was_accepted_stays_so_in_another_export(environment: ServiceEnvironment) -> None:
     """There the same money stands in another line."""
-    wrong = await plants.paid(world)
-    said = await charged(world, 3, wrong, amount="49.00 USD")
-    await compare(world, [said])
-    [row] = await plants.open_rows(world)
-    await discrepancies.resolve(world.ctx, row.id, discrepancies.How.ACCEPT, "a dollar", CLERK)
-    report = await compare(world, [replace(said, number=70)])
+    wrong = await plants.paid(environment)
+    said = await charged(environment, 3, wrong, amount="49.00 USD")
+    await compare(environment, [said])
+    [row] = await plants.open_rows(environment)
+    await discrepancies.resolve(environment.ctx, row.id, discrepancies.How.ACCEPT, "a dollar", CLERK)
+    report = await compare(environment, [replace(said, number=70)])
     assert plants.kinds(report) == {("AMOUNT_MISMATCH", "accepted"): 1}
 
 
-async def test_a_line_that_cannot_be_read_accuses_nobody(world: World) -> None:
-    seen, _ = await plants.paid(world), await plants.paid(world)
+async def test_a_line_that_cannot_be_read_accuses_nobody(environment: ServiceEnvironment) -> None:
+    on_progress, _ = await plants.paid(environment), await plants.paid(environment)
 
     class Half(list[StatementLine]):
         """As a reader's statement, of which one line was not understood."""
@@ -122,71 +129,71 @@ async def test_a_line_that_cannot_be_read_accuses_nobody(world: World) -> None:
         def __getitem__(self, key: Any) -> Any:
             return self
 
-    report = await compare(world, Half([await charged(world, 2, seen)]))
+    report = await compare(environment, Half([await charged(environment, 2, on_progress)]))
     assert (report.found, report.skipped, report.needs_person) == (0, 1, True)
 
 
-async def test_a_file_that_breaks_off_judges_nothing(world: World) -> None:
-    opened = await plants.paid(world)
-    good = await charged(world, 2, opened)
+async def test_a_file_that_breaks_off_judges_nothing(environment: ServiceEnvironment) -> None:
+    opened = await plants.paid(environment)
+    good = await charged(environment, 2, opened)
 
     def broken() -> Any:
         yield good
         raise ValueError("line 3")
 
     with pytest.raises(ValueError, match="line 3"):
-        await plants.run(world, lines=broken(), since=world.now() - timedelta(days=1))
-    assert [each.state for each in await world.rows(ReconciliationRun)] == ["failed"]
+        await plants.run(environment, lines=broken(), since=environment.now() - timedelta(days=1))
+    assert [each.state for each in await environment.rows(ReconciliationRun)] == ["failed"]
 
 
 # -- Kaspi
 
 
-async def no_number(world: World, opened: views.Opening) -> None:
+async def no_number(environment: ServiceEnvironment, opened: views.Opening) -> None:
     """As under scheme basic: Kaspi did not tell the operation's number."""
     await plants.change(
-        world,
+        environment,
         """UPDATE "Payment" SET "kaspiTransactionId" = NULL WHERE id = :id""",
         id=opened.view.payment_id,
     )
     await plants.change(
-        world, "DELETE FROM pay_kaspi_operation WHERE payment_id = :id", id=opened.view.payment_id
+        environment, "DELETE FROM pay_kaspi_operation WHERE payment_id = :id", id=opened.view.payment_id
     )
 
 
-async def test_kaspi_lines_by_number_and_by_amount_and_time(world: World) -> None:
-    known = await plants.paid_by_kaspi(world)
-    nameless = await plants.paid_by_kaspi(world)
-    await no_number(world, nameless)
-    async with world.ctx.db.reading() as session:
+async def test_kaspi_lines_by_number_and_by_amount_and_time(environment: ServiceEnvironment) -> None:
+    known = await plants.paid_by_kaspi(environment)
+    nameless = await plants.paid_by_kaspi(environment)
+    await no_number(environment, nameless)
+    async with environment.ctx.db.reading() as session:
         row = await session.get(Payment, known.view.payment_id)
     assert row is not None
     lines = [
-        line(5, str(row.kaspi_transaction_id), world.now(), "24000.00 KZT"),
-        line(6, "700000001", world.now(), "24000.00 KZT"),
-        line(7, "700000002", world.now(), "5000.00 KZT"),
+        line(5, str(row.kaspi_transaction_id), environment.now(), "24000.00 KZT"),
+        line(6, "700000001", environment.now(), "24000.00 KZT"),
+        line(7, "700000002", environment.now(), "5000.00 KZT"),
     ]
-    report = await compare(world, lines, "kaspi")
+    report = await compare(environment, lines, "kaspi")
     assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
     assert report.told[0].finding.reference == "700000002"
 
 
-async def test_a_kaspi_line_finishes_the_payment_that_it_fits(world: World) -> None:
-    opened = await world.start(await world.participant())
-    world.later(4000)
-    at = world.now() - timedelta(seconds=3900)  # nobody looked since: Kaspi's last word is not known
-    report = await compare(world, [line(5, "700000003", at, "24000.00 KZT")], "kaspi")
+async def test_a_kaspi_line_finishes_the_payment_that_it_fits(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    environment.later(4000)
+    at = environment.now() - timedelta(seconds=3900)  # nobody looked since: Kaspi's last word is not known
+    report = await compare(environment, [line(5, "700000003", at, "24000.00 KZT")], "kaspi")
     assert ("STATUS_MISMATCH", "repaired") in plants.kinds(report)
-    assert await world.status(opened) is PaymentStatus.COMPLETED
-    [used] = await world.rows(KaspiOperation)
+    assert await environment.status(opened) is PaymentStatus.COMPLETED
+    [used] = await environment.rows(KaspiOperation)
     assert (used.operation_number, used.payment_id) == ("700000003", opened.view.payment_id)
 
 
-async def test_between_two_that_fit_nobody_guesses(world: World) -> None:
-    first, second = [await plants.paid_by_kaspi(world) for _ in range(2)]
+async def test_between_two_that_fit_nobody_guesses(environment: ServiceEnvironment) -> None:
+    first, second = [await plants.paid_by_kaspi(environment) for _ in range(2)]
     for each in (first, second):
-        await no_number(world, each)
-    report = await compare(world, [line(5, "700000004", world.now(), "24000.00 KZT")], "kaspi")
+        await no_number(environment, each)
+    report = await compare(environment, [line(5, "700000004", environment.now(), "24000.00 KZT")], "kaspi")
     unknown = [e.finding for e in report.told if e.finding.kind is DiscrepancyKind.MISSING_LOCALLY]
     assert unknown[0].what == "several payments fit it"
     assert set(unknown[0].theirs.candidates) == {first.view.payment_id, second.view.payment_id}  # type: ignore[union-attr]
@@ -208,11 +215,13 @@ def test_repeats_miss_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("oddity", ["none", "a line twice", "a text of two lines"])
-async def test_a_file_is_compared_whichever_way_it_is_read(world: World, tmp_path: Path, oddity: str) -> None:
+async def test_a_file_is_compared_whichever_way_it_is_read(
+    environment: ServiceEnvironment, tmp_path: Path, oddity: str
+) -> None:
     """In blocks; or begun in blocks, given up, and read line by line."""
-    right, _lost = await plants.paid(world), await plants.paid(world)
-    at = f"{world.now():%Y-%m-%d %H:%M:%S}"
-    intent = await plants.intent_of(world, right)
+    right, _lost = await plants.paid(environment), await plants.paid(environment)
+    at = f"{environment.now():%Y-%m-%d %H:%M:%S}"
+    intent = await plants.intent_of(environment, right)
     rows = [
         stripe(number, created_utc=at, created=at, payment_intent_id=each)
         for number, each in enumerate([intent, "pi_nobodys"], start=2)
@@ -225,11 +234,11 @@ async def test_a_file_is_compared_whichever_way_it_is_read(world: World, tmp_pat
     path.write_text(text([STRIPE, *rows], delimiter=","), newline="")
     with open_statement(path, looks=False) as statement:
         report = await plants.run(
-            world, "stripe", lines=statement, source_name="balance.csv",
-            since=world.now() - timedelta(days=1), until=world.now() + timedelta(seconds=2),
+            environment, "stripe", lines=statement, source_name="balance.csv",
+            since=environment.now() - timedelta(days=1), until=environment.now() + timedelta(seconds=2),
         )  # fmt: skip
         assert statement.tally.repeated_count == (oddity == "a line twice")
     assert report.read["lines"] == (3 if oddity == "a text of two lines" else 2)
     assert plants.kinds(report) == {("MISSING_AT_PROVIDER", "opened"): 1, ("MISSING_LOCALLY", "opened"): 1}
-    [kept] = await world.rows(Settlement)
+    [kept] = await environment.rows(Settlement)
     assert (kept.ref, kept.fee) == ("ch_2", Decimal("1.75"))

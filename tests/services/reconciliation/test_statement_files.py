@@ -23,14 +23,16 @@ from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.reconciliation.staging import open_staging
 from procomp_pay.storage.reconciliation.staging_rows import Scope
 from tests.support import reconciliation as plants
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 
 FEE = Money(Decimal(24000), Currency.KZT)
 
 
-async def export(world: World, path: Path, what: str) -> tuple[list[StatementLine], StatementSummary, str]:
+async def export(
+    environment: ServiceEnvironment, path: Path, what: str
+) -> tuple[list[StatementLine], StatementSummary, str]:
     """A file of the sandbox, with its oddities, as it was read."""
-    answer = await world.http.get(f"/_sandbox/{what}")
+    answer = await environment.http.get(f"/_sandbox/{what}")
     assert answer.status_code == 200, answer.text
     path.write_bytes(answer.content)
     with open_statement(path) as statement:
@@ -38,20 +40,20 @@ async def export(world: World, path: Path, what: str) -> tuple[list[StatementLin
         return list(statement), statement.tally, statement.kind
 
 
-async def reconciled(world: World, path: Path) -> Report:
+async def reconciled(environment: ServiceEnvironment, path: Path) -> Report:
     """The file that was exported last, as ``reconcile --statement`` compares it."""
     with open_statement(path, looks=False) as statement:
-        return await plants.run(world, "kaspi", lines=statement, source_name=path.name)
+        return await plants.run(environment, "kaspi", lines=statement, source_name=path.name)
 
 
-async def paid(world: World) -> views.Opening:
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
+async def paid(environment: ServiceEnvironment) -> views.Opening:
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
     return opened
 
 
-async def control(world: World, path: str, body: Any) -> Any:
-    answer = await world.http.post(f"/_sandbox/kaspi{path}", json=body)
+async def control(environment: ServiceEnvironment, path: str, body: Any) -> Any:
+    answer = await environment.http.post(f"/_sandbox/kaspi{path}", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -67,11 +69,11 @@ ODD_FILES = (
 )
 
 
-async def test_kaspis_export_of_what_happened(world: World, tmp_path: Path) -> None:
-    first, second = await paid(world), await paid(world)
-    await control(world, f"/payments/{first.view.provider_ref}/cashier-refund", {"Amount": "5000.00"})
+async def test_kaspis_export_of_what_happened(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    first, second = await paid(environment), await paid(environment)
+    await control(environment, f"/payments/{first.view.provider_ref}/cashier-refund", {"Amount": "5000.00"})
     for what in ODD_FILES:
-        lines, tally, kind = await export(world, tmp_path / "f", what)
+        lines, tally, kind = await export(environment, tmp_path / "f", what)
         assert kind.startswith("XLSX" if ".xlsx" in what else "CSV")
         assert not tally.needs_person, (what, tally.skipped, tally.totals)
         assert tally.counts == {LineKind.PAYMENT: 2, LineKind.REFUND: 1}, what
@@ -81,38 +83,40 @@ async def test_kaspis_export_of_what_happened(world: World, tmp_path: Path) -> N
         }
         whole = (FEE, Decimal("228.00"), Decimal("23772.00"))
         assert money == {first.view.provider_ref: whole, second.view.provider_ref: whole}
-        report = await reconciled(world, tmp_path / "f")
+        report = await reconciled(environment, tmp_path / "f")
         # the first file finishes what it tells of; every other one agrees with the books then
         mended = {("STATUS_MISMATCH", "repaired"): 2, ("REFUND_MISMATCH", "repaired"): 1}
         assert plants.kinds(report) == (mended if what == ODD_FILES[0] else {}), (what, report.told)
-    assert (await world.view(first)).refunded.amount == Decimal("5000.00")
-    assert (await world.view(second)).refunded.amount == 0
+    assert (await environment.view(first)).refunded.amount == Decimal("5000.00")
+    assert (await environment.view(second)).refunded.amount == 0
 
 
-async def test_numbers_of_their_own_are_matched_by_amount_and_time(world: World, tmp_path: Path) -> None:
-    await control(world, "/settings", {"operation_numbers": "own"})
-    first = await paid(world)
-    world.later(3600)
-    second, third = await paid(world), await paid(world)
-    lines, _, _ = await export(world, tmp_path / "f", "kaspi/statement.csv")
-    report = await reconciled(world, tmp_path / "f")
-    assert await world.status(first) is PaymentStatus.COMPLETED
+async def test_numbers_of_their_own_are_matched_by_amount_and_time(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    await control(environment, "/settings", {"operation_numbers": "own"})
+    first = await paid(environment)
+    environment.later(3600)
+    second, third = await paid(environment), await paid(environment)
+    lines, _, _ = await export(environment, tmp_path / "f", "kaspi/statement.csv")
+    report = await reconciled(environment, tmp_path / "f")
+    assert await environment.status(first) is PaymentStatus.COMPLETED
     # two in the same minutes for the same fee: nobody can tell, and both are named
     rivals = tuple(sorted((second.view.payment_id, third.view.payment_id)))
     unknown = [each.finding for each in report.told if each.became == "opened"]
     assert {each.reference for each in unknown} == {lines[1].ref, lines[2].ref}
     assert [each.theirs.candidates for each in unknown if each.theirs] == [rivals] * 2
     # a number that became known leaves one
-    await _record(world, second, lines[1].ref)
-    await reconciled(world, tmp_path / "f")
-    used = {row.operation_number: row.payment_id for row in await world.rows(KaspiOperation)}
+    await _record(environment, second, lines[1].ref)
+    await reconciled(environment, tmp_path / "f")
+    used = {row.operation_number: row.payment_id for row in await environment.rows(KaspiOperation)}
     assert used == {
         line.ref: each.view.payment_id for line, each in zip(lines, (first, second, third), strict=True)
     }
 
 
-async def _record(world: World, opened: views.Opening, number: str) -> None:
-    async with world.ctx.db.writing() as session:
+async def _record(environment: ServiceEnvironment, opened: views.Opening, number: str) -> None:
+    async with environment.ctx.db.writing() as session:
         session.add(
             KaspiOperation(
                 operation_number=number,
@@ -120,25 +124,25 @@ async def _record(world: World, opened: views.Opening, number: str) -> None:
                 amount=FEE.amount,
                 source="test",
                 recorded_by="test",
-                created_at=world.now(),
+                created_at=environment.now(),
             )
         )
 
 
-async def test_what_fits_is_of_the_amount_and_the_time(world: World) -> None:
+async def test_what_fits_is_of_the_amount_and_the_time(environment: ServiceEnvironment) -> None:
     """A QR's life is minutes, an invoice's a day; each line is named with those that it lies in."""
-    started = world.now()
-    opened = await world.start(await world.participant())
-    await world.start(await world.participant(), "apple_pay")
-    verified = await world.start(await world.participant())
-    await _record(world, verified, "55")  # its line bears that number, and no other line can be its
-    invoice = await world.start(await world.participant())
-    async with world.ctx.db.writing() as session:
+    started = environment.now()
+    opened = await environment.start(await environment.participant())
+    await environment.start(await environment.participant(), "apple_pay")
+    verified = await environment.start(await environment.participant())
+    await _record(environment, verified, "55")  # its line bears that number, and no other line can be its
+    invoice = await environment.start(await environment.participant())
+    async with environment.ctx.db.writing() as session:
         detail = await session.get(PaymentDetail, invoice.view.payment_id)
         assert detail is not None
         detail.channel, detail.created_at = Channel.KASPI_REMOTE, started - timedelta(hours=20)
         detail.sent_at, detail.expires_at = None, started + timedelta(hours=4)
-    world.later(3 * 3600)
+    environment.later(3 * 3600)
     line = StatementLine(1, LineKind.PAYMENT, "77", started + timedelta(minutes=1), FEE)
     others = [
         replace(line, number=2, ref="78", money=Money(Decimal(23999), Currency.KZT)),
@@ -147,7 +151,7 @@ async def test_what_fits_is_of_the_amount_and_the_time(world: World) -> None:
         replace(line, number=5, ref="81", at=started + timedelta(hours=2)),
         replace(line, number=6, ref="82", payment_ref="19999999999"),  # of another QR, it says
     ]
-    async with open_staging(world.ctx.db, "kaspi") as staging:
+    async with open_staging(environment.ctx.db, "kaspi") as staging:
         await staging.load_lines([line, *others])
         await staging.find_candidates(Scope("kaspi", started, started), books_alone=False)
         [(suspects, theirs)] = [page async for page in staging.pages(100)]
@@ -157,34 +161,37 @@ async def test_what_fits_is_of_the_amount_and_the_time(world: World) -> None:
     assert [each for each in suspects if each.payment_id and each.key != verified.view.payment_id] == []
 
 
-async def test_a_statement_of_which_no_line_is_ours(world: World, tmp_path: Path) -> None:
+async def test_a_statement_of_which_no_line_is_ours(environment: ServiceEnvironment, tmp_path: Path) -> None:
     """Another merchant's, most likely: nothing is judged until somebody says that it is ours."""
-    ours = await plants.paid_by_kaspi(world)
-    line = StatementLine(1, LineKind.PAYMENT, "77", world.now(), Money(Decimal(700), Currency.KZT))
+    ours = await plants.paid_by_kaspi(environment)
+    line = StatementLine(1, LineKind.PAYMENT, "77", environment.now(), Money(Decimal(700), Currency.KZT))
     lines = [line, replace(line, number=2, ref="78")]
-    window = {"since": world.now() - timedelta(days=1), "until": world.now() + timedelta(seconds=2)}
+    window = {
+        "since": environment.now() - timedelta(days=1),
+        "until": environment.now() + timedelta(seconds=2),
+    }
     with pytest.raises(Refused, match=r"Not one of the 2 lines of k\.csv .* none of our 1 payments") as told:
-        await plants.run(world, "kaspi", lines=lines, source_name="k.csv", **window)
+        await plants.run(environment, "kaspi", lines=lines, source_name="k.csv", **window)
     assert "--yes" in str(told.value.next_step)
-    assert await world.rows(Discrepancy) == []
-    report = await plants.run(world, "kaspi", lines=lines, is_ours=True, **window)
+    assert await environment.rows(Discrepancy) == []
+    report = await plants.run(environment, "kaspi", lines=lines, is_ours=True, **window)
     assert report.is_foreign
     assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 2, ("MISSING_AT_PROVIDER", "opened"): 1}
     # one line of ours is enough
     own = replace(line, number=3, ref=str(ours.view.provider_ref), money=FEE)
-    assert not (await plants.run(world, "kaspi", lines=[*lines, own], **window)).is_foreign
+    assert not (await plants.run(environment, "kaspi", lines=[*lines, own], **window)).is_foreign
 
 
-async def test_stripes_report_of_what_happened(world: World, tmp_path: Path) -> None:
-    opened = await world.start(await world.participant(), "apple_pay")
-    await world.pay_page(opened)
-    [intent] = await world.stripe_objects("payment_intents")
-    [charge] = await world.stripe_objects("charges")
-    await world.http.post(f"/_sandbox/stripe/payment_intents/{intent['id']}/dispute", json={})
-    [dispute] = await world.stripe_objects("disputes")
-    await world.http.post(f"/_sandbox/stripe/disputes/{dispute['id']}/close", json={"won": True})
+async def test_stripes_report_of_what_happened(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    opened = await environment.start(await environment.participant(), "apple_pay")
+    await environment.pay_page(opened)
+    [intent] = await environment.stripe_objects("payment_intents")
+    [charge] = await environment.stripe_objects("charges")
+    await environment.http.post(f"/_sandbox/stripe/payment_intents/{intent['id']}/dispute", json={})
+    [dispute] = await environment.stripe_objects("disputes")
+    await environment.http.post(f"/_sandbox/stripe/disputes/{dispute['id']}/close", json={"won": True})
     for oddity in ("", "?encoding=utf-16&delimiter=tab", "?delimiter=semicolon&decimal=comma&order=columns"):
-        lines, tally, _ = await export(world, tmp_path / "f", f"stripe/balance.csv{oddity}")
+        lines, tally, _ = await export(environment, tmp_path / "f", f"stripe/balance.csv{oddity}")
         assert not tally.needs_person
         assert [(line.kind, line.ref, line.payment_ref) for line in lines] == [
             (LineKind.PAYMENT, charge["id"], intent["id"]),
@@ -193,24 +200,24 @@ async def test_stripes_report_of_what_happened(world: World, tmp_path: Path) -> 
         ]
         assert lines[0].money == Money(Decimal(50), Currency.USD)
         assert (lines[0].fee, lines[0].net) == (Decimal("1.75"), Decimal("48.25"))
-    newest, _, _ = await export(world, tmp_path / "f", "stripe/balance.csv?order=newest")
+    newest, _, _ = await export(environment, tmp_path / "f", "stripe/balance.csv?order=newest")
     assert [line.ref for line in newest] == [line.ref for line in lines][::-1]
 
 
-async def test_an_unknown_oddity_is_refused(world: World) -> None:
+async def test_an_unknown_oddity_is_refused(environment: ServiceEnvironment) -> None:
     kaspi = ("csv?encoding=morse", "xlsx?total=2", "csv?x=1", "csv?since=x")
     for what in (*(f"kaspi/statement.{each}" for each in kaspi), "stripe/balance.csv?decimal=x"):
-        assert (await world.http.get(f"/_sandbox/{what}")).status_code == 400
+        assert (await environment.http.get(f"/_sandbox/{what}")).status_code == 400
 
 
-async def test_an_export_of_a_period(world: World, tmp_path: Path) -> None:
-    await paid(world)
-    since = world.now().timestamp() + 60
-    world.later(120)
-    late = await paid(world)
-    lines, _, _ = await export(world, tmp_path / "f", f"kaspi/statement.csv?since={since}")
+async def test_an_export_of_a_period(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    await paid(environment)
+    since = environment.now().timestamp() + 60
+    environment.later(120)
+    late = await paid(environment)
+    lines, _, _ = await export(environment, tmp_path / "f", f"kaspi/statement.csv?since={since}")
     assert [line.ref for line in lines] == [late.view.provider_ref]
-    lines, _, _ = await export(world, tmp_path / "f", f"kaspi/statement.csv?until={since}")
+    lines, _, _ = await export(environment, tmp_path / "f", f"kaspi/statement.csv?until={since}")
     assert len(lines) == 1
-    lines, _, _ = await export(world, tmp_path / "f", f"stripe/balance.csv?since={since}")
+    lines, _, _ = await export(environment, tmp_path / "f", f"stripe/balance.csv?since={since}")
     assert lines == []

@@ -24,51 +24,51 @@ from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from tests.support.environment import CLERK, World, usd
+from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_payments import Kaspi
 from tests.support.stripe_payments import at_stripe, back, paid
 
 S, R = PaymentStatus, RefundState
 
 
-async def test_in_full_frees_the_place(world: World) -> None:
-    who = await world.participant()
-    opened = await paid(world, who=who)
-    done = await back(world, opened)
+async def test_in_full_frees_the_place(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await paid(environment, who=who)
+    done = await back(environment, opened)
     assert (done.state, done.money, done.payment_status) == (R.SUCCEEDED, usd("50"), S.REFUNDED)
-    participant = await world.who(who)
+    participant = await environment.who(who)
     assert (participant.status, participant.payment_id) == (ParticipantStatus.REGISTERED, None)
-    assert (await world.view(opened)).refunded == usd("50")
-    await world.deliver()  # the events that say the same change nothing
-    assert await world.status(opened) is S.REFUNDED
-    assert len(await world.rows(Refund)) == 1
-    assert await at_stripe(world) == 5000
-    again = await world.start(who, "google_pay")
+    assert (await environment.view(opened)).refunded == usd("50")
+    await environment.deliver()  # the events that say the same change nothing
+    assert await environment.status(opened) is S.REFUNDED
+    assert len(await environment.rows(Refund)) == 1
+    assert await at_stripe(environment) == 5000
+    again = await environment.start(who, "google_pay")
     assert again.view.payment_id != opened.view.payment_id
 
 
-async def test_in_parts_up_to_the_rest(world: World) -> None:
-    who = await world.participant()
-    opened = await paid(world, who=who)
-    assert (await back(world, opened, "20")).payment_status is S.COMPLETED
-    assert (await world.who(who)).status is ParticipantStatus.PAID
+async def test_in_parts_up_to_the_rest(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await paid(environment, who=who)
+    assert (await back(environment, opened, "20")).payment_status is S.COMPLETED
+    assert (await environment.who(who)).status is ParticipantStatus.PAID
     with pytest.raises(Refused, match=r"30\.00"):
-        await back(world, opened, "30.01")
-    await back(world, opened, "10")
-    done = await back(world, opened)
+        await back(environment, opened, "30.01")
+    await back(environment, opened, "10")
+    done = await back(environment, opened)
     assert (done.money, done.payment_status) == (usd("20"), S.REFUNDED)
-    assert await at_stripe(world) == 5000
+    assert await at_stripe(environment) == 5000
     with pytest.raises(Conflict, match="in full"):
-        await back(world, opened)
+        await back(environment, opened)
 
 
-async def test_what_cannot_go_back(world: World) -> None:
-    opened = await world.start(await world.participant(), "apple_pay")
+async def test_what_cannot_go_back(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant(), "apple_pay")
     with pytest.raises(Conflict, match="PENDING"):
-        await back(world, opened)
+        await back(environment, opened)
     with pytest.raises(NotFound):
-        await use.refund(world.ctx, RefundCommand("nothing", "why"), CLERK)
-    done = await paid(world)
+        await use.refund(environment.ctx, RefundCommand("nothing", "why"), CLERK)
+    done = await paid(environment)
     for order in (
         RefundCommand(done.view.payment_id, "why", Money.parse("50", "EUR")),
         RefundCommand(done.view.payment_id, "  "),
@@ -76,288 +76,300 @@ async def test_what_cannot_go_back(world: World) -> None:
         RefundCommand(done.view.payment_id, "x" * 501),
     ):
         with pytest.raises(Refused):
-            await use.refund(world.ctx, order, CLERK)
-    assert await world.rows(Refund) == []
+            await use.refund(environment.ctx, order, CLERK)
+    assert await environment.rows(Refund) == []
 
 
-async def test_a_plan_writes_nothing(world: World) -> None:
-    opened = await paid(world)
-    await back(world, opened, "20")
-    planned = await use.plan(world.ctx, RefundCommand(opened.view.payment_id, "why"))
+async def test_a_plan_writes_nothing(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment)
+    await back(environment, opened, "20")
+    planned = await use.plan(environment.ctx, RefundCommand(opened.view.payment_id, "why"))
     assert (planned.paid, planned.before, planned.money) == (usd("50"), usd("20"), usd("30"))
     assert planned.rest.amount == Decimal(0)
-    assert len(await world.rows(Refund)) == 1
+    assert len(await environment.rows(Refund)) == 1
 
 
-async def test_ten_clerks_at_once_pay_back_once(world: World) -> None:
-    opened = await paid(world)
-    results = await asyncio.gather(*(back(world, opened) for _ in range(10)), return_exceptions=True)
+async def test_ten_clerks_at_once_pay_back_once(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment)
+    results = await asyncio.gather(*(back(environment, opened) for _ in range(10)), return_exceptions=True)
     assert sum(isinstance(r, Refunded) for r in results) == 1
     assert all(isinstance(r, Refunded | Conflict) for r in results)
-    assert await at_stripe(world) == 5000
+    assert await at_stripe(environment) == 5000
 
 
-async def test_an_idempotency_key_pays_back_once(world: World) -> None:
-    opened = await paid(world)
-    first = await back(world, opened, "20", idempotency_key="k")
-    assert (await back(world, opened, "20", idempotency_key="k")).refund_id == first.refund_id
+async def test_an_idempotency_key_pays_back_once(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment)
+    first = await back(environment, opened, "20", idempotency_key="k")
+    assert (await back(environment, opened, "20", idempotency_key="k")).refund_id == first.refund_id
     with pytest.raises(Conflict, match="Idempotency-Key"):
-        await back(world, opened, "21", idempotency_key="k")
-    assert await at_stripe(world) == 2000
+        await back(environment, opened, "21", idempotency_key="k")
+    assert await at_stripe(environment) == 2000
 
 
-async def test_one_key_used_by_many_at_once_pays_back_once(world: World) -> None:
-    opened, other = await paid(world), await paid(world)
+async def test_one_key_used_by_many_at_once_pays_back_once(environment: ServiceEnvironment) -> None:
+    opened, other = await paid(environment), await paid(environment)
     results = await asyncio.gather(
-        *(back(world, opened, "10", idempotency_key="k") for _ in range(5)),
-        *(back(world, other, "10", idempotency_key="k") for _ in range(5)),
+        *(back(environment, opened, "10", idempotency_key="k") for _ in range(5)),
+        *(back(environment, other, "10", idempotency_key="k") for _ in range(5)),
         return_exceptions=True,
     )
     assert all(isinstance(r, Refunded | Conflict) for r in results), results
     assert len({r.refund_id for r in results if isinstance(r, Refunded)}) == 1
-    assert await at_stripe(world) == 1000
+    assert await at_stripe(environment) == 1000
 
 
-async def test_a_lost_answer_is_found_and_pays_back_once(world: World) -> None:
-    opened = await paid(world)
-    await world.fault("/v1/refunds", "cut_after", method="POST", times=1000)
+async def test_a_lost_answer_is_found_and_pays_back_once(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment)
+    await environment.fault("/v1/refunds", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown, match="kept"):
-        await back(world, opened)
+        await back(environment, opened)
     with pytest.raises(Conflict, match="on its way"):
-        await back(world, opened)
-    assert await world.status(opened) is S.COMPLETED
-    await world.no_faults()
-    world.later(60)
-    await world.maintain()
-    assert await world.status(opened) is S.REFUNDED
-    assert await at_stripe(world) == 5000
+        await back(environment, opened)
+    assert await environment.status(opened) is S.COMPLETED
+    await environment.no_faults()
+    environment.later(60)
+    await environment.maintain()
+    assert await environment.status(opened) is S.REFUNDED
+    assert await at_stripe(environment) == 5000
 
 
-async def test_stripe_away_is_made_later(world: World) -> None:
-    opened = await paid(world)
-    await world.fault("/v1/", "cut_before", times=1000)
+async def test_stripe_away_is_made_later(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment)
+    await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
-        await back(world, opened, "20")
-    await world.no_faults()
-    world.later(60)
-    await world.maintain()
-    assert await at_stripe(world) == 2000
-    assert (await world.view(opened)).refunded == usd("20")
+        await back(environment, opened, "20")
+    await environment.no_faults()
+    environment.later(60)
+    await environment.maintain()
+    assert await at_stripe(environment) == 2000
+    assert (await environment.view(opened)).refunded == usd("20")
 
 
 @pytest.mark.parametrize("fault", ["cut_before", "cut_after"])
-async def test_after_stripe_forgot_the_key_nothing_is_sent_again(world: World, fault: str) -> None:
-    opened = await paid(world)
-    await world.fault("/v1/", fault, method="POST", times=1000)
+async def test_after_stripe_forgot_the_key_nothing_is_sent_again(
+    environment: ServiceEnvironment, fault: str
+) -> None:
+    opened = await paid(environment)
+    await environment.fault("/v1/", fault, method="POST", times=1000)
     with pytest.raises(Unavailable):
-        await back(world, opened)
-    await world.no_faults()
-    world.later(24 * 3600)
-    await world.maintain()
+        await back(environment, opened)
+    await environment.no_faults()
+    environment.later(24 * 3600)
+    await environment.maintain()
     made = fault == "cut_after"
-    assert await at_stripe(world) == (5000 if made else 0)
-    [row] = await world.rows(Refund)
+    assert await at_stripe(environment) == (5000 if made else 0)
+    [row] = await environment.rows(Refund)
     assert row.state is (R.SUCCEEDED if made else R.FAILED)
-    assert await world.status(opened) is (S.REFUNDED if made else S.COMPLETED)
+    assert await environment.status(opened) is (S.REFUNDED if made else S.COMPLETED)
 
 
-async def test_a_refund_from_the_dashboard_is_counted_once(world: World) -> None:
-    who = await world.participant()
-    opened = await paid(world, who=who)
-    await back(world, opened, "20")
-    made = await world.http.post(
+async def test_a_refund_from_the_dashboard_is_counted_once(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await paid(environment, who=who)
+    await back(environment, opened, "20")
+    made = await environment.http.post(
         "/v1/refunds",
         data={"payment_intent": opened.view.provider_ref, "amount": "1000"},
-        headers=world._stripe_auth(),
+        headers=environment._stripe_auth(),
     )
     assert made.status_code == 200, made.text
-    await world.deliver()
-    await world.deliver()
-    assert (await world.view(opened)).refunded == usd("30")
-    await back(world, opened)
-    assert (await world.view(opened)).status is S.REFUNDED
-    assert await at_stripe(world) == 5000
+    await environment.deliver()
+    await environment.deliver()
+    assert (await environment.view(opened)).refunded == usd("30")
+    await back(environment, opened)
+    assert (await environment.view(opened)).status is S.REFUNDED
+    assert await at_stripe(environment) == 5000
 
 
-async def test_a_dashboard_refund_whose_event_was_lost_is_found_by_the_sum(world: World) -> None:
-    opened = await paid(world)
-    await world.http.post(
-        "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=world._stripe_auth()
+async def test_a_dashboard_refund_whose_event_was_lost_is_found_by_the_sum(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await paid(environment)
+    await environment.http.post(
+        "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=environment._stripe_auth()
     )
-    for event in await world.events():
+    for event in await environment.events():
         if not event["type"].startswith("refund."):
-            await world.receive(event)
-    await world.maintain()
-    assert await world.status(opened) is S.COMPLETED
-    world.later(60)
-    await world.maintain()
-    assert await world.status(opened) is S.REFUNDED
+            await environment.receive(event)
+    await environment.maintain()
+    assert await environment.status(opened) is S.COMPLETED
+    environment.later(60)
+    await environment.maintain()
+    assert await environment.status(opened) is S.REFUNDED
 
 
-async def test_a_refund_that_fails_later_is_told_and_the_place_is_taken_again(world: World) -> None:
-    who = await world.participant()
-    opened = await paid(world, "pm_card_visa", who)
-    done = await back(world, opened)
-    answer = await world.http.post(f"/_sandbox/stripe/refunds/{done.provider_refund_id}/fail", json={})
+async def test_a_refund_that_fails_later_is_told_and_the_place_is_taken_again(
+    environment: ServiceEnvironment,
+) -> None:
+    who = await environment.participant()
+    opened = await paid(environment, "pm_card_visa", who)
+    done = await back(environment, opened)
+    answer = await environment.http.post(f"/_sandbox/stripe/refunds/{done.provider_refund_id}/fail", json={})
     assert answer.status_code < 300, answer.text
-    await world.deliver()
-    view = await world.view(opened)
+    await environment.deliver()
+    view = await environment.view(opened)
     assert (view.status, view.refunded.amount) == (S.COMPLETED, Decimal(0))
-    participant = await world.who(who)
+    participant = await environment.who(who)
     assert (participant.status, participant.payment_id) == (ParticipantStatus.PAID, view.payment_id)
-    assert "alert.refund_failed" in {m.topic for m in await world.rows(OutboxMessage)}
-    await world.deliver()
-    assert await world.status(opened) is S.COMPLETED
+    assert "alert.refund_failed" in {m.topic for m in await environment.rows(OutboxMessage)}
+    await environment.deliver()
+    assert await environment.status(opened) is S.COMPLETED
 
 
-async def test_a_refund_that_takes_days(world: World) -> None:
-    opened = await paid(world, "pm_card_pendingRefund")
-    done = await back(world, opened)
+async def test_a_refund_that_takes_days(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment, "pm_card_pendingRefund")
+    done = await back(environment, opened)
     assert (done.state, done.payment_status) == (R.PENDING, S.COMPLETED)
     with pytest.raises(Conflict):
-        await back(world, opened)
+        await back(environment, opened)
 
 
-async def test_a_refund_event_before_its_payments_own(world: World) -> None:
-    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.confirm(str(opened.view.provider_ref), "pm_card_visa")
-    await world.http.post(
-        "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=world._stripe_auth()
+async def test_a_refund_event_before_its_payments_own(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
     )
-    for event in (await world.events())[::-1]:  # newest first
-        await world.receive(event)
-        await world.maintain()
-    world.later(30)
-    await world.maintain()
-    assert await world.status(opened) is S.REFUNDED
-    assert len(await world.rows(Refund)) == 1
+    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
+    await environment.http.post(
+        "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=environment._stripe_auth()
+    )
+    for event in (await environment.events())[::-1]:  # newest first
+        await environment.receive(event)
+        await environment.maintain()
+    environment.later(30)
+    await environment.maintain()
+    assert await environment.status(opened) is S.REFUNDED
+    assert len(await environment.rows(Refund)) == 1
 
 
 @pytest.mark.parametrize("what", ["dispute", "refund"])
-async def test_news_of_a_pages_intent_before_we_know_the_intent(world: World, what: str) -> None:
+async def test_news_of_a_pages_intent_before_we_know_the_intent(
+    environment: ServiceEnvironment, what: str
+) -> None:
     """A hosted page's intent is learned with the payment; what comes before it must not pass for foreign."""
-    opened = await world.start(await world.participant(), "apple_pay")
-    await world.pay_page(opened)
-    [intent] = await world.stripe_objects("payment_intents")
+    opened = await environment.start(await environment.participant(), "apple_pay")
+    await environment.pay_page(opened)
+    [intent] = await environment.stripe_objects("payment_intents")
     if what == "dispute":
-        await world.http.post(f"/_sandbox/stripe/payment_intents/{intent['id']}/dispute", json={})
+        await environment.http.post(f"/_sandbox/stripe/payment_intents/{intent['id']}/dispute", json={})
     else:
         data = {"payment_intent": intent["id"], "amount": "1000"}
-        await world.http.post("/v1/refunds", data=data, headers=world._stripe_auth())
+        await environment.http.post("/v1/refunds", data=data, headers=environment._stripe_auth())
     late = ("charge.", "refund.") if what == "dispute" else ("refund.",)
-    for event in sorted(await world.events(), key=lambda e: not e["type"].startswith(late)):
-        await world.receive(event)
-        await world.maintain()
-    world.later(30)
-    await world.maintain()
-    [detail] = await world.rows(PaymentDetail)
+    for event in sorted(await environment.events(), key=lambda e: not e["type"].startswith(late)):
+        await environment.receive(event)
+        await environment.maintain()
+    environment.later(30)
+    await environment.maintain()
+    [detail] = await environment.rows(PaymentDetail)
     if what == "dispute":
         assert detail.dispute_state is DisputeState.WITHDRAWN
     else:
         assert detail.refunded_amount == Decimal("10.00")
 
 
-async def test_news_of_somebody_elses_intent_is_foreign_in_the_end(world: World) -> None:
-    opened = await paid(world)
-    await world.http.post(
-        "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=world._stripe_auth()
+async def test_news_of_somebody_elses_intent_is_foreign_in_the_end(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment)
+    await environment.http.post(
+        "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=environment._stripe_auth()
     )
-    [event] = [e for e in await world.events() if e["type"] == "refund.created"]
+    [event] = [e for e in await environment.events() if e["type"] == "refund.created"]
     event["id"], event["data"]["object"]["payment_intent"] = "evt_other", "pi_of_another_shop"
-    await world.receive(event)
+    await environment.receive(event)
     for _ in range(14):
-        world.later(1300)
-        await world.maintain()
-    states = {row.event_id: row.state for row in await world.rows(WebhookEvent)}
+        environment.later(1300)
+        await environment.maintain()
+    states = {row.event_id: row.state for row in await environment.rows(WebhookEvent)}
     assert states["evt_other"] is EventState.FOREIGN
-    assert await world.status(opened) is S.COMPLETED
+    assert await environment.status(opened) is S.COMPLETED
 
 
-async def test_a_duplicate_payment_goes_back_and_the_place_stays(world: World) -> None:
-    who = await world.participant()
-    kaspi = await world.start(who)
-    apple = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.phone(kaspi)
-    await world.confirm(str(apple.view.provider_ref), "pm_card_visa")
-    world.later(6)
-    await world.maintain()
-    await world.deliver()
-    assert (await world.view(apple)).is_duplicate
-    await back(world, apple)
-    assert await world.status(apple) is S.REFUNDED
-    participant = await world.who(who)
+async def test_a_duplicate_payment_goes_back_and_the_place_stays(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    kaspi = await environment.start(who)
+    apple = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    await environment.phone(kaspi)
+    await environment.confirm(str(apple.view.provider_ref), "pm_card_visa")
+    environment.later(6)
+    await environment.maintain()
+    await environment.deliver()
+    assert (await environment.view(apple)).is_duplicate
+    await back(environment, apple)
+    assert await environment.status(apple) is S.REFUNDED
+    participant = await environment.who(who)
     assert (participant.status, participant.payment_id) == (
         ParticipantStatus.PAID,
         kaspi.view.payment_id,
     )
 
 
-async def test_the_database_holds_it_too(world: World) -> None:
-    opened = await paid(world)
-    await back(world, opened, "30")
-    [row] = await world.rows(Refund)
+async def test_the_database_holds_it_too(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment)
+    await back(environment, opened, "30")
+    [row] = await environment.rows(Refund)
 
     async def beyond(state: RefundState) -> None:
         values = {name: getattr(row, name) for name in Refund.model_fields}
         values |= {"id": "more", "state": state, "provider_refund_id": None}
-        async with world.ctx.db.writing() as session:
+        async with environment.ctx.db.writing() as session:
             session.add(Refund(**values))
 
     for state in (R.PENDING, R.SUCCEEDED):
         with pytest.raises(IntegrityError, match="pay_refund_within_payment"):
             await beyond(state)
     await beyond(R.FAILED)
-    assert len(await world.rows(Refund)) == 2
+    assert len(await environment.rows(Refund)) == 2
 
 
-async def test_disputes_are_flagged_and_hold_refunds_back(world: World) -> None:
-    who = await world.participant()
-    opened = await paid(world, "pm_card_createDispute", who)
-    await world.deliver()
-    [listed] = (await list_participants(world.ctx)).items
+async def test_disputes_are_flagged_and_hold_refunds_back(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await paid(environment, "pm_card_createDispute", who)
+    await environment.deliver()
+    [listed] = (await list_participants(environment.ctx)).items
     assert (listed.participant_id, listed.is_paid) == (who, True)
     assert listed.dispute in (DisputeState.OPEN, DisputeState.WITHDRAWN)
-    [detail] = await world.rows(PaymentDetail)
+    [detail] = await environment.rows(PaymentDetail)
     assert detail.dispute_state in (DisputeState.OPEN, DisputeState.WITHDRAWN)
     assert detail.dispute_due_at is not None
-    assert "alert.dispute" in {m.topic for m in await world.rows(OutboxMessage)}
+    assert "alert.dispute" in {m.topic for m in await environment.rows(OutboxMessage)}
     with pytest.raises(Conflict, match="twice"):
-        await back(world, opened)
-    closed = await world.http.post(
+        await back(environment, opened)
+    closed = await environment.http.post(
         f"/_sandbox/stripe/disputes/{detail.dispute_id}/close", json={"won": False}
     )
     assert closed.status_code < 300, closed.text
-    await world.deliver()
-    [detail] = await world.rows(PaymentDetail)
+    await environment.deliver()
+    [detail] = await environment.rows(PaymentDetail)
     assert detail.dispute_state is DisputeState.LOST
-    [row] = await world.rows(Payment)
+    [row] = await environment.rows(Payment)
     assert row.status is S.COMPLETED
 
 
-async def test_kaspi_in_parts(world: World) -> None:
-    kaspi = Kaspi(world)
+async def test_kaspi_in_parts(environment: ServiceEnvironment) -> None:
+    kaspi = Kaspi(environment)
     opened = await kaspi.paid()
     await kaspi.back(opened, "4000")
-    assert (await world.view(opened)).refunded == Money.parse("4000", "KZT")
+    assert (await environment.view(opened)).refunded == Money.parse("4000", "KZT")
     await kaspi.back(opened)
-    assert await world.status(opened) is S.REFUNDED
+    assert await environment.status(opened) is S.REFUNDED
     assert await kaspi.gone(opened) == Decimal("24000.00")
 
 
 @pytest.mark.parametrize("fault", ["cut_before", "cut_after"])
-async def test_kaspi_a_lost_answer_is_compared_before_a_second_try(world: World, fault: str) -> None:
-    kaspi = Kaspi(world)
+async def test_kaspi_a_lost_answer_is_compared_before_a_second_try(
+    environment: ServiceEnvironment, fault: str
+) -> None:
+    kaspi = Kaspi(environment)
     opened = await kaspi.paid()
     await kaspi.back(opened, "1000")
-    await world.fault("/r3/v01/payment/return", fault, times=1)
+    await environment.fault("/r3/v01/payment/return", fault, times=1)
     with pytest.raises(OutcomeUnknown):
         await kaspi.back(opened, "4000")
     with pytest.raises(Conflict, match="under way"):
         await kaspi.back(opened, "4000")
-    world.later(60)
-    await world.maintain()
+    environment.later(60)
+    await environment.maintain()
     assert await kaspi.gone(opened) == Decimal("5000.00")
-    assert (await world.view(opened)).refunded == Money.parse("5000", "KZT")
+    assert (await environment.view(opened)).refunded == Money.parse("5000", "KZT")
 
 
 @pytest.mark.parametrize(
@@ -370,48 +382,48 @@ async def test_kaspi_a_lost_answer_is_compared_before_a_second_try(world: World,
     ],
 )
 async def test_kaspi_a_cashiers_refund_while_ours_is_unknown_is_told_from_it(
-    world: World, fault: str, by_cashier: str, ours: R, back: str
+    environment: ServiceEnvironment, fault: str, by_cashier: str, ours: R, back: str
 ) -> None:
-    kaspi = Kaspi(world)
+    kaspi = Kaspi(environment)
     opened = await kaspi.paid()
-    await world.fault("/r3/v01/payment/return", fault, times=1)
+    await environment.fault("/r3/v01/payment/return", fault, times=1)
     with pytest.raises(OutcomeUnknown):
         await kaspi.back(opened, "4000")
     ref = opened.view.provider_ref
-    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": by_cashier})
-    world.later(60)
-    assert (await world.maintain()).failures == []
+    await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": by_cashier})
+    environment.later(60)
+    assert (await environment.maintain()).failures == []
     assert await kaspi.gone(opened) == Decimal(back)
-    assert (await world.view(opened)).refunded == Money.parse(back, "KZT")
-    assert (await world.rows(Refund))[0].state is ours
+    assert (await environment.view(opened)).refunded == Money.parse(back, "KZT")
+    assert (await environment.rows(Refund))[0].state is ours
     await kaspi.back(opened, "1000")  # nothing stands in the way of the rest
-    assert (await world.view(opened)).refunded.amount == await kaspi.gone(opened)
+    assert (await environment.view(opened)).refunded.amount == await kaspi.gone(opened)
 
 
-async def test_kaspis_basic_scheme_says_how_a_refund_is_made(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
+async def test_kaspis_basic_scheme_says_how_a_refund_is_made(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
+    environment.later(6)
+    await environment.maintain()
     with pytest.raises(Refused, match="basic scheme") as caught:
-        await use.refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
+        await use.refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     assert "Kaspi Pay app" in str(caught.value.next_step)
-    assert await world.status(opened) is S.COMPLETED
-    assert await world.rows(Refund) == []
-    assert not [m for m in await world.rows(OutboxMessage) if m.topic.startswith("alert.")]
+    assert await environment.status(opened) is S.COMPLETED
+    assert await environment.rows(Refund) == []
+    assert not [m for m in await environment.rows(OutboxMessage) if m.topic.startswith("alert.")]
 
 
 @pytest.mark.parametrize("trouble", ["not configured", "wrong key", "does not know it"])
 async def test_a_refund_that_may_be_made_is_never_failed_by_our_own_settings(
-    world: World, trouble: str, monkeypatch: pytest.MonkeyPatch
+    environment: ServiceEnvironment, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cron without the key, or with another account's, proves nothing about the request before."""
-    opened = await paid(world)
-    await world.fault("/v1/refunds", "cut_after", method="POST", times=1000)
+    opened = await paid(environment)
+    await environment.fault("/v1/refunds", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
-        await back(world, opened, "20")
-    await world.no_faults()
-    world.later(60)
+        await back(environment, opened, "20")
+    await environment.no_faults()
+    environment.later(60)
     error = NotFound("no such intent") if trouble == "does not know it" else ConfigurationError(trouble)
 
     async def fails(_: object) -> Refunded:
@@ -422,15 +434,15 @@ async def test_a_refund_that_may_be_made_is_never_failed_by_our_own_settings(
 
     with monkeypatch.context() as patch:
         if trouble == "not configured":
-            patch.setattr(type(world.ctx.providers), "of", lambda _, channel: gives_none(channel))
+            patch.setattr(type(environment.ctx.providers), "of", lambda _, channel: gives_none(channel))
         else:
-            patch.setattr(world.ctx.providers.of(Channel.STRIPE_INTENT), "refund", fails)
-        done = await world.maintain()
+            patch.setattr(environment.ctx.providers.of(Channel.STRIPE_INTENT), "refund", fails)
+        done = await environment.maintain()
         assert len(done.failures) == (0 if trouble == "does not know it" else 1)
-    [row] = await world.rows(Refund)
+    [row] = await environment.rows(Refund)
     made = trouble == "does not know it"  # then the provider's own list of refunds is asked
     assert row.state is (R.SUCCEEDED if made else R.PENDING)
-    world.later(200)
-    await world.maintain()
-    assert (await world.view(opened)).refunded == usd("20")
-    assert await at_stripe(world) == 2000
+    environment.later(200)
+    await environment.maintain()
+    assert (await environment.view(opened)).refunded == usd("20")
+    assert await at_stripe(environment) == 2000

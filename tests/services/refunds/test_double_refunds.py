@@ -35,7 +35,7 @@ from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support import reconciliation as plants
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask, of
 from tests.support.kaspi_payments import at_desk, gone, paid
 from tests.support.reconciliation import compare, line
@@ -49,306 +49,325 @@ def kzt(amount: str) -> Money:
     return Money.parse(amount, "KZT")
 
 
-async def another(world: World) -> views.Opening:
+async def another(environment: ServiceEnvironment) -> views.Opening:
     """A second payment in the scheme that :func:`paid` has set."""
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
+    environment.later(6)
+    await environment.maintain()
     return opened
 
 
-async def number_of(world: World, opened: views.Opening) -> str:
-    return str((await world.view(opened)).provider_ref)
+async def number_of(environment: ServiceEnvironment, opened: views.Opening) -> str:
+    return str((await environment.view(opened)).provider_ref)
 
 
-async def in_the_app(world: World, opened: views.Opening, amount: int) -> None:
+async def in_the_app(environment: ServiceEnvironment, opened: views.Opening, amount: int) -> None:
     """A cashier gives money back in the Kaspi Pay app, and tells nobody."""
-    ref = await number_of(world, opened)
+    ref = await number_of(environment, opened)
     path = f"/_sandbox/kaspi/payments/{ref}/cashier-refund"
-    assert (await world.http.post(path, json={"Amount": amount})).status_code == 200
+    assert (await environment.http.post(path, json={"Amount": amount})).status_code == 200
 
 
-async def refunded(world: World, opened: views.Opening) -> Money:
-    return (await world.view(opened)).refunded
+async def refunded(environment: ServiceEnvironment, opened: views.Opening) -> Money:
+    return (await environment.view(opened)).refunded
 
 
-async def returns(world: World) -> int:
-    lines = (await world.http.get("/_sandbox/requests")).json()["requests"]
+async def returns(environment: ServiceEnvironment) -> int:
+    lines = (await environment.http.get("/_sandbox/requests")).json()["requests"]
     return sum(each["path"].endswith("/payment/return") for each in lines)
 
 
-async def test_a_part_that_a_cashier_gave_back_is_not_given_back_again(world: World) -> None:
-    opened = await paid(world, KaspiScheme.ENHANCED)
-    await in_the_app(world, opened, 10000)
+async def test_a_part_that_a_cashier_gave_back_is_not_given_back_again(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await paid(environment, KaspiScheme.ENHANCED)
+    await in_the_app(environment, opened, 10000)
     with pytest.raises(Conflict, match="went back of this payment already"):
-        await use.refund(world.ctx, at_desk(opened, None, "10000"), CLERK)
-    assert await gone(world, opened) == Decimal("10000.00")
-    assert await refunded(world, opened) == kzt("10000")  # taken over: whoever asks again sees it
-    done = await use.refund(world.ctx, at_desk(opened, None, "10000"), CLERK)
+        await use.refund(environment.ctx, at_desk(opened, None, "10000"), CLERK)
+    assert await gone(environment, opened) == Decimal("10000.00")
+    assert await refunded(environment, opened) == kzt("10000")  # taken over: whoever asks again sees it
+    done = await use.refund(environment.ctx, at_desk(opened, None, "10000"), CLERK)
     assert done.state is RefundState.SUCCEEDED
-    assert await refunded(world, opened) == kzt("20000")
-    assert await gone(world, opened) == Decimal("20000.00")
+    assert await refunded(environment, opened) == kzt("20000")
+    assert await gone(environment, opened) == Decimal("20000.00")
 
 
 @ONE_DATABASE
-async def test_nothing_is_sent_where_kaspi_cannot_say_what_went_back(world: World) -> None:
-    opened = await paid(world, KaspiScheme.ENHANCED)
-    await world.fault("/r3/v01/payment/details", "cut_after", times=99)
+async def test_nothing_is_sent_where_kaspi_cannot_say_what_went_back(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment, KaspiScheme.ENHANCED)
+    await environment.fault("/r3/v01/payment/details", "cut_after", times=99)
     with pytest.raises(ProviderUnavailable):
-        await use.refund(world.ctx, at_desk(opened, None, "10000"), CLERK)
-    assert await returns(world) == 0
-    await world.no_faults()
-    world.later(60)
-    await world.maintain()
-    assert (await gone(world, opened), await returns(world)) == (Decimal("10000.00"), 1)
+        await use.refund(environment.ctx, at_desk(opened, None, "10000"), CLERK)
+    assert await returns(environment) == 0
+    await environment.no_faults()
+    environment.later(60)
+    await environment.maintain()
+    assert (await gone(environment, opened), await returns(environment)) == (Decimal("10000.00"), 1)
 
 
 @ONE_DATABASE
-async def test_a_payment_of_another_scheme_is_refused_and_holds_nothing_back(world: World) -> None:
-    opened = await paid(world, KaspiScheme.ENHANCED)
+async def test_a_payment_of_another_scheme_is_refused_and_holds_nothing_back(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await paid(environment, KaspiScheme.ENHANCED)
     pid = opened.view.payment_id
     was = "UPDATE pay_payment_detail SET provider_ref = 'inv_1' WHERE payment_id = :id"
-    await plants.change(world, was, id=pid)  # taken through a gateway, before the desk had a contract
+    await plants.change(environment, was, id=pid)  # taken through a gateway, before the desk had a contract
     with pytest.raises(Refused, match="not taken in Kaspi's own scheme"):
-        await use.refund(world.ctx, at_desk(opened, None), CLERK)
-    assert [row.state for row in await world.rows(Refund)] == [RefundState.FAILED]
+        await use.refund(environment.ctx, at_desk(opened, None), CLERK)
+    assert [row.state for row in await environment.rows(Refund)] == [RefundState.FAILED]
 
 
 @ONE_DATABASE
 @pytest.mark.parametrize("whose", ["its own", "another's", "an open one's"])
-async def test_the_number_on_a_payments_receipt_is_no_refunds(world: World, whose: str) -> None:
+async def test_the_number_on_a_payments_receipt_is_no_refunds(
+    environment: ServiceEnvironment, whose: str
+) -> None:
     """Refuse the purchase's own operation number as the number of its refund."""
-    await world.http.post("/_sandbox/kaspi/settings", json={"operation_numbers": "own"})
-    opened = await paid(world, KaspiScheme.BASIC)
+    await environment.http.post("/_sandbox/kaspi/settings", json={"operation_numbers": "own"})
+    opened = await paid(environment, KaspiScheme.BASIC)
     bearer = opened
     if whose == "another's":
-        bearer = await another(world)
+        bearer = await another(environment)
     elif whose == "an open one's":
-        bearer = await world.start(await world.participant())
-    made = MadeInApp(opened.view.payment_id, await number_of(world, bearer), "injured")
+        bearer = await environment.start(await environment.participant())
+    made = MadeInApp(opened.view.payment_id, await number_of(environment, bearer), "injured")
     with pytest.raises(Conflict, match="number of a payment"):
-        await record_made(world.ctx, made, CLERK)
-    assert await world.status(opened) is S.COMPLETED
+        await record_made(environment.ctx, made, CLERK)
+    assert await environment.status(opened) is S.COMPLETED
 
 
 @ONE_DATABASE
-async def test_the_number_of_a_refund_settles_no_fee(world: World) -> None:
-    opened = await paid(world, KaspiScheme.BASIC)
-    await record_made(world.ctx, MadeInApp(opened.view.payment_id, "14001234567", "injured"), CLERK)
-    who = await world.participant()
-    await world.fault("/r1", "cut_before", times=99)  # Kaspi cannot be asked: the clerk's word counts
+async def test_the_number_of_a_refund_settles_no_fee(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment, KaspiScheme.BASIC)
+    await record_made(environment.ctx, MadeInApp(opened.view.payment_id, "14001234567", "injured"), CLERK)
+    who = await environment.participant()
+    await environment.fault("/r1", "cut_before", times=99)  # Kaspi cannot be asked: the clerk's word counts
     with pytest.raises(PaymentError):
-        await world.start(who)
-    [detail] = [row for row in await world.rows(PaymentDetail) if row.participant_id == who]
+        await environment.start(who)
+    [detail] = [row for row in await environment.rows(PaymentDetail) if row.participant_id == who]
     for override in (False, True):
         order = VerificationRequest(
             detail.payment_id, "№ QR14001234567", override=override, reason="he shows it"
         )
         with pytest.raises(Conflict, match="number of a refund"):
-            await verify(world.ctx, order, CLERK)
+            await verify(environment.ctx, order, CLERK)
 
 
-async def test_one_refund_is_written_down_once_though_two_see_it_at_once(world: World) -> None:
+async def test_one_refund_is_written_down_once_though_two_see_it_at_once(
+    environment: ServiceEnvironment,
+) -> None:
     """Two clerks, one of whom mistypes the number, and the nightly run: Kaspi tells all three one sum."""
-    opened = await paid(world, KaspiScheme.ENHANCED)
-    await in_the_app(world, opened, 10000)
+    opened = await paid(environment, KaspiScheme.ENHANCED)
+    await in_the_app(environment, opened, 10000)
     pid = opened.view.payment_id
-    async with world.ctx.db.reading() as session:
+    async with environment.ctx.db.reading() as session:
         locked = await load_payment(session, pid)
     ended = await asyncio.gather(
-        record_made(world.ctx, MadeInApp(pid, "14001234567", "x", kzt("10000")), CLERK),
-        record_made(world.ctx, MadeInApp(pid, "14001234568", "x", kzt("10000")), CLERK),
-        look_what_went_back(world.ctx, locked),
-        look_what_went_back(world.ctx, locked),
+        record_made(environment.ctx, MadeInApp(pid, "14001234567", "x", kzt("10000")), CLERK),
+        record_made(environment.ctx, MadeInApp(pid, "14001234568", "x", kzt("10000")), CLERK),
+        look_what_went_back(environment.ctx, locked),
+        look_what_went_back(environment.ctx, locked),
         return_exceptions=True,
     )
     assert all(isinstance(each, PaymentError) for each in ended if isinstance(each, BaseException)), ended
-    assert await refunded(world, opened) == kzt("10000")
+    assert await refunded(environment, opened) == kzt("10000")
 
 
-async def test_a_statement_does_not_count_again_what_kaspis_sum_has_shown(world: World) -> None:
-    opened = await paid(world, KaspiScheme.ENHANCED)
+async def test_a_statement_does_not_count_again_what_kaspis_sum_has_shown(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await paid(environment, KaspiScheme.ENHANCED)
     for _ in range(2):
-        await in_the_app(world, opened, 6000)
-    await plants.run(world, "kaspi")
-    assert await refunded(world, opened) == kzt("12000")
-    ref = await number_of(world, opened)
-    whole = line(5, ref, world.now(), "24000.00 KZT")
+        await in_the_app(environment, opened, 6000)
+    await plants.run(environment, "kaspi")
+    assert await refunded(environment, opened) == kzt("12000")
+    ref = await number_of(environment, opened)
+    whole = line(5, ref, environment.now(), "24000.00 KZT")
     parts: list[Any] = [
-        line(n, f"70000000{n}", world.now(), "6000.00 KZT", kind=LineKind.REFUND, payment_ref=ref)
+        line(n, f"70000000{n}", environment.now(), "6000.00 KZT", kind=LineKind.REFUND, payment_ref=ref)
         for n in (6, 7)
     ]
-    report = await compare(world, [whole, *parts], "kaspi")
-    assert (report.told, await refunded(world, opened)) == ([], kzt("12000"))
-    report = await compare(world, [whole, parts[0]], "kaspi")  # of one half nobody can say whether it is
+    report = await compare(environment, [whole, *parts], "kaspi")
+    assert (report.told, await refunded(environment, opened)) == ([], kzt("12000"))
+    report = await compare(
+        environment, [whole, parts[0]], "kaspi"
+    )  # of one half nobody can say whether it is
     assert [each.became for each in report.told] == ["opened"]
-    assert (await world.status(opened), await refunded(world, opened)) == (S.COMPLETED, kzt("12000"))
+    assert (await environment.status(opened), await refunded(environment, opened)) == (
+        S.COMPLETED,
+        kzt("12000"),
+    )
 
 
-async def test_a_number_that_was_written_down_for_another_payment(world: World) -> None:
-    first = await paid(world, KaspiScheme.ENHANCED)
-    second = await another(world)
-    await in_the_app(world, first, 10000)
+async def test_a_number_that_was_written_down_for_another_payment(environment: ServiceEnvironment) -> None:
+    first = await paid(environment, KaspiScheme.ENHANCED)
+    second = await another(environment)
+    await in_the_app(environment, first, 10000)
     # the clerk's slip: the very number that Kaspi gives to the next refund but one
-    number = world.sandbox.kaspi._book.next_id() + 1
+    number = environment.sandbox.kaspi._book.next_id() + 1
     slip = MadeInApp(first.view.payment_id, str(number), "x", kzt("10000"))
-    await record_made(world.ctx, slip, CLERK)
-    done = await use.refund(world.ctx, at_desk(second, None, "5000"), CLERK)
+    await record_made(environment.ctx, slip, CLERK)
+    done = await use.refund(environment.ctx, at_desk(second, None, "5000"), CLERK)
     assert (done.state, done.provider_refund_id) == (RefundState.SUCCEEDED, None)
-    assert await gone(world, second) == Decimal("5000.00")
-    assert [each.kind for each in await plants.open_rows(world)] == ["REFUND_MISMATCH"]
+    assert await gone(environment, second) == Decimal("5000.00")
+    assert [each.kind for each in await plants.open_rows(environment)] == ["REFUND_MISMATCH"]
 
 
-async def test_a_statements_refund_that_was_written_down_for_another_payment(world: World) -> None:
-    first = await paid(world, KaspiScheme.BASIC)
-    second = await another(world)
+async def test_a_statements_refund_that_was_written_down_for_another_payment(
+    environment: ServiceEnvironment,
+) -> None:
+    first = await paid(environment, KaspiScheme.BASIC)
+    second = await another(environment)
     slip = MadeInApp(first.view.payment_id, "14001234567", "x", kzt("10000"))
-    await record_made(world.ctx, slip, CLERK)
-    ref = await number_of(world, second)
+    await record_made(environment.ctx, slip, CLERK)
+    ref = await number_of(environment, second)
     lines = [
-        line(5, ref, world.now(), "24000.00 KZT"),
-        line(6, "14001234567", world.now(), "10000.00 KZT", kind=LineKind.REFUND, payment_ref=ref),
+        line(5, ref, environment.now(), "24000.00 KZT"),
+        line(6, "14001234567", environment.now(), "10000.00 KZT", kind=LineKind.REFUND, payment_ref=ref),
     ]
-    await compare(world, lines, "kaspi")
-    mine = [each for each in await plants.open_rows(world) if each.payment_id == second.view.payment_id]
+    await compare(environment, lines, "kaspi")
+    mine = [each for each in await plants.open_rows(environment) if each.payment_id == second.view.payment_id]
     assert [each.kind for each in mine] == ["REFUND_MISMATCH"]
-    assert await refunded(world, second) == Money(Decimal(0), kzt("1").currency)
+    assert await refunded(environment, second) == Money(Decimal(0), kzt("1").currency)
 
 
-async def test_a_process_that_slept_does_not_send_what_another_one_has_sent(world: World) -> None:
-    opened = await paid(world, KaspiScheme.ENHANCED)
-    await world.fault("/r3/v01/payment/details", "delay", after=True, seconds=1.0, times=1)
-    sleeper = asyncio.create_task(use.refund(world.ctx, at_desk(opened, None, "10000"), CLERK))
-    while not (await world.rows(Refund) and (await world.rows(Refund))[0].sent_at):
+async def test_a_process_that_slept_does_not_send_what_another_one_has_sent(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await paid(environment, KaspiScheme.ENHANCED)
+    await environment.fault("/r3/v01/payment/details", "delay", after=True, seconds=1.0, times=1)
+    sleeper = asyncio.create_task(use.refund(environment.ctx, at_desk(opened, None, "10000"), CLERK))
+    while not (await environment.rows(Refund) and (await environment.rows(Refund))[0].sent_at):
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)  # it has asked what went back, and waits for the answer
-    world.later(60)
-    await world.maintain()  # another process takes the refund up
-    assert await returns(world) == 1
+    environment.later(60)
+    await environment.maintain()  # another process takes the refund up
+    assert await returns(environment) == 1
     with pytest.raises(ProviderUnavailable, match="nothing was sent"):
         await sleeper
-    world.later(60)
-    await world.maintain()
-    assert (await gone(world, opened), await returns(world)) == (Decimal("10000.00"), 1)
-    [row] = await world.rows(Refund)
+    environment.later(60)
+    await environment.maintain()
+    assert (await gone(environment, opened), await returns(environment)) == (Decimal("10000.00"), 1)
+    [row] = await environment.rows(Refund)
     assert row.state is RefundState.SUCCEEDED
 
 
 @ONE_DATABASE
-async def test_two_desks_that_were_asked_at_once_give_one_part_back(world: World) -> None:
+async def test_two_desks_that_were_asked_at_once_give_one_part_back(environment: ServiceEnvironment) -> None:
     """Both have shown the same plan to their clerk, and both clerks have said yes."""
-    opened = await paid(world, KaspiScheme.ENHANCED)
+    opened = await paid(environment, KaspiScheme.ENHANCED)
     order = at_desk(opened, None, "10000")
-    asked = replace(order, before=(await use.plan(world.ctx, order)).before)
-    await use.refund(world.ctx, asked, CLERK)
+    asked = replace(order, before=(await use.plan(environment.ctx, order)).before)
+    await use.refund(environment.ctx, asked, CLERK)
     with pytest.raises(Conflict, match="when you were asked"):
-        await use.refund(world.ctx, asked, CLERK)
-    assert await gone(world, opened) == Decimal("10000.00")
+        await use.refund(environment.ctx, asked, CLERK)
+    assert await gone(environment, opened) == Decimal("10000.00")
 
 
 @pytest.mark.parametrize("by_night", [False, True])
 async def test_of_two_payments_the_first_goes_back_and_the_second_keeps_the_place(
-    world: World, by_night: bool
+    environment: ServiceEnvironment, by_night: bool
 ) -> None:
     """Paid twice, and the desk gives the wrong one back: nobody is asked for a third payment."""
-    opened = await paid(world, KaspiScheme.ENHANCED)
+    opened = await paid(environment, KaspiScheme.ENHANCED)
     who = opened.view.participant_id
-    await pay(world.ctx, ask(who, "777000111"))
-    [other] = [payment for payment, _ in await of(world, who) if payment.id != opened.view.payment_id]
-    await use.refund(world.ctx, at_desk(opened, None), CLERK)
+    await pay(environment.ctx, ask(who, "777000111"))
+    [other] = [payment for payment, _ in await of(environment, who) if payment.id != opened.view.payment_id]
+    await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     if by_night:  # as it was left by a desk of before
         free = """UPDATE "Participant" SET "paymentId" = NULL, status = 'REGISTERED' WHERE id = :id"""
-        await plants.change(world, free, id=who)
+        await plants.change(environment, free, id=who)
         await plants.change(
-            world, "UPDATE pay_payment_detail SET is_duplicate = :yes WHERE payment_id = :id",
+            environment, "UPDATE pay_payment_detail SET is_duplicate = :yes WHERE payment_id = :id",
             id=other.id, yes=True,
         )  # fmt: skip
-    await plants.run(world, "kaspi")
-    person = await world.who(who)
+    await plants.run(environment, "kaspi")
+    person = await environment.who(who)
     assert (person.status, person.payment_id) == (ParticipantStatus.PAID, other.id)
     with pytest.raises(AlreadyPaid):
-        await world.start(who)
-    assert await plants.open_rows(world) == []
+        await environment.start(who)
+    assert await plants.open_rows(environment) == []
 
 
 @ONE_DATABASE
 async def test_one_purchase_of_another_trade_point_stops_neither_the_tournament_nor_the_night(
-    world: World,
+    environment: ServiceEnvironment,
 ) -> None:
-    first = await paid(world, KaspiScheme.ENHANCED)
-    person = await world.who(first.view.participant_id)
-    second = await world.participant(tournament_id=person.tournament_id)
-    opened = await world.start(second)
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
+    first = await paid(environment, KaspiScheme.ENHANCED)
+    person = await environment.who(first.view.participant_id)
+    second = await environment.participant(tournament_id=person.tournament_id)
+    opened = await environment.start(second)
+    await environment.phone(opened)
+    environment.later(6)
+    await environment.maintain()
     forced = {"path": "/payment/details", "code": -99000003, "times": 1}
-    await world.http.post("/_sandbox/kaspi/force", json=forced)
-    report = await bulk.run(world.ctx, BulkRefundRequest(person.tournament_id, "cancelled"), CLERK)
+    await environment.http.post("/_sandbox/kaspi/force", json=forced)
+    report = await bulk.run(environment.ctx, BulkRefundRequest(person.tournament_id, "cancelled"), CLERK)
     assert (report.of(Ending.FAILED).count, report.of(Ending.BACK).count) == (1, 1)
-    await world.http.post("/_sandbox/kaspi/force", json=forced)
-    night = await plants.run(world, "kaspi")
+    await environment.http.post("/_sandbox/kaspi/force", json=forced)
+    night = await plants.run(environment, "kaspi")
     assert (night.cut, night.read["payments asked for"]) == (None, 2)
 
 
 @pytest.mark.parametrize("amounts", [("6000", "6000"), ("6000", "4000")])
 async def test_parts_that_stand_under_the_purchases_own_number(
-    world: World, amounts: tuple[str, str]
+    environment: ServiceEnvironment, amounts: tuple[str, str]
 ) -> None:
     """Some of Kaspi's reports give a refund no number of its own."""
-    opened = await paid(world, KaspiScheme.BASIC)
-    ref = await number_of(world, opened)
-    lines = [line(5, ref, world.now(), "24000.00 KZT")]
+    opened = await paid(environment, KaspiScheme.BASIC)
+    ref = await number_of(environment, opened)
+    lines = [line(5, ref, environment.now(), "24000.00 KZT")]
     for n, amount in enumerate(amounts):
-        at = world.now() - timedelta(minutes=n)
+        at = environment.now() - timedelta(minutes=n)
         lines.append(line(6 + n, ref, at, f"{amount}.00 KZT", kind=LineKind.REFUND))
     for _ in range(2):
-        report = await compare(world, lines, "kaspi")
-        assert await plants.open_rows(world) == [], report.told
-        assert await refunded(world, opened) == kzt(amounts[0]) + kzt(amounts[1])
+        report = await compare(environment, lines, "kaspi")
+        assert await plants.open_rows(environment) == [], report.told
+        assert await refunded(environment, opened) == kzt(amounts[0]) + kzt(amounts[1])
 
 
 @pytest.mark.parametrize("amount", [None, "24000", "10000"])
 async def test_the_number_of_what_a_sum_has_shown_is_kept_with_it_and_settles_no_fee(
-    world: World, amount: str | None
+    environment: ServiceEnvironment, amount: str | None
 ) -> None:
     """The night was faster than the clerk: the money is in the books, the number is not."""
-    opened = await paid(world, KaspiScheme.ENHANCED)
+    opened = await paid(environment, KaspiScheme.ENHANCED)
     pid, back = opened.view.payment_id, amount or "24000"
-    await in_the_app(world, opened, int(back))
-    await plants.run(world, "kaspi")
+    await in_the_app(environment, opened, int(back))
+    await plants.run(environment, "kaspi")
     money = None if amount is None else kzt(amount)
     brought = [MadeInApp(pid, number, "injured", money) for number in ("14001234567", "14001234568")]
     ended = await asyncio.gather(
-        *(record_made(world.ctx, each, CLERK) for each in brought), return_exceptions=True
+        *(record_made(environment.ctx, each, CLERK) for each in brought), return_exceptions=True
     )
     assert sum(isinstance(each, PaymentError) for each in ended) == 1, ended
-    [row] = await world.rows(Refund)
+    [row] = await environment.rows(Refund)
     kept = str(row.provider_refund_id).removeprefix("kaspi:")
     assert kept in {each.number for each in brought}
-    assert await refunded(world, opened) == kzt(back)
-    assert kept in {each.source_id for each in await world.rows(AuditEntry)}
-    assert (await audit_verify.verify(world.ctx)).is_sound
-    other = await world.start(await world.participant())
+    assert await refunded(environment, opened) == kzt(back)
+    assert kept in {each.source_id for each in await environment.rows(AuditEntry)}
+    assert (await audit_verify.verify(environment.ctx)).is_sound
+    other = await environment.start(await environment.participant())
     order = VerificationRequest(other.view.payment_id, kept, override=True, reason="he shows it")
     with pytest.raises(Conflict, match="number of a refund"):
-        await verify(world.ctx, order, CLERK)
-    await plants.run(world, "kaspi")
-    assert (await refunded(world, opened), await plants.open_rows(world)) == (kzt(back), [])
+        await verify(environment.ctx, order, CLERK)
+    await plants.run(environment, "kaspi")
+    assert (await refunded(environment, opened), await plants.open_rows(environment)) == (kzt(back), [])
 
 
 @ONE_DATABASE
-async def test_of_two_sums_the_amount_says_whose_number_it_is(world: World) -> None:
-    opened = await paid(world, KaspiScheme.ENHANCED)
+async def test_of_two_sums_the_amount_says_whose_number_it_is(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment, KaspiScheme.ENHANCED)
     pid = opened.view.payment_id
     for amount in (10000, 14000):
-        await in_the_app(world, opened, amount)
-        await plants.run(world, "kaspi")
+        await in_the_app(environment, opened, amount)
+        await plants.run(environment, "kaspi")
     with pytest.raises(Conflict, match="several refunds without a number"):
-        await record_made(world.ctx, MadeInApp(pid, "14001234567", "injured"), CLERK)
+        await record_made(environment.ctx, MadeInApp(pid, "14001234567", "injured"), CLERK)
     for number, back in (("14001234567", "14000"), ("14001234568", "10000")):
-        done = await record_made(world.ctx, MadeInApp(pid, number, "injured", kzt(back)), CLERK)
+        done = await record_made(environment.ctx, MadeInApp(pid, number, "injured", kzt(back)), CLERK)
         assert (done.money, done.provider_refund_id) == (kzt(back), f"kaspi:{number}")
     with pytest.raises(Conflict, match="only what was paid"):
-        await record_made(world.ctx, MadeInApp(pid, "14001234569", "x", kzt("14000")), CLERK)
+        await record_made(environment.ctx, MadeInApp(pid, "14001234569", "x", kzt("14000")), CLERK)

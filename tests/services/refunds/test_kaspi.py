@@ -20,46 +20,48 @@ from procomp_pay.services.refunds.customer_scan import customer_scan
 from procomp_pay.services.refunds.manual import MadeInApp, record_made
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import KaspiOperation, Refund
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_payments import at_desk, gone, paid
 
 S = PaymentStatus
 
 
-async def scanned(world: World, opened: views.Opening, **more: str) -> int | None:
+async def scanned(environment: ServiceEnvironment, opened: views.Opening, **more: str) -> int | None:
     """The customer scans the refund QR as soon as it is shown."""
     tasks: list[asyncio.Task[Any]] = []
 
     def show(qr: RefundQr) -> None:
         body = {"action": "scan", **more}
         headers = {"Accept": "application/json"}
-        tasks.append(asyncio.create_task(world.http.post(f"/pay/{qr.token}", json=body, headers=headers)))
+        tasks.append(
+            asyncio.create_task(environment.http.post(f"/pay/{qr.token}", json=body, headers=headers))
+        )
         tasks.append(asyncio.create_task(asyncio.sleep(0)))
 
-    return await customer_scan(world.ctx, opened.view.payment_id, show)
+    return await customer_scan(environment.ctx, opened.view.payment_id, show)
 
 
 @pytest.fixture(autouse=True)
-async def quick(world: World) -> None:
+async def quick(environment: ServiceEnvironment) -> None:
     """Kaspi's interval is 5 s; the sandbox's timers are made faster."""
-    world.sandbox.kaspi._book.timers = type(world.sandbox.kaspi._book.timers).scaled(5)
+    environment.sandbox.kaspi._book.timers = type(environment.sandbox.kaspi._book.timers).scaled(5)
 
 
-async def test_standard_goes_back_after_the_scan(world: World) -> None:
-    opened = await paid(world, KaspiScheme.STANDARD)
+async def test_standard_goes_back_after_the_scan(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment, KaspiScheme.STANDARD)
     with pytest.raises(Refused, match="must be present"):
-        await use.refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
-    scan = await scanned(world, opened)
-    done = await use.refund(world.ctx, at_desk(opened, scan, "4000"), CLERK)
+        await use.refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
+    scan = await scanned(environment, opened)
+    done = await use.refund(environment.ctx, at_desk(opened, scan, "4000"), CLERK)
     assert done.state is RefundState.SUCCEEDED
-    assert await gone(world, opened) == Decimal("4000.00")
+    assert await gone(environment, opened) == Decimal("4000.00")
 
 
-async def test_standard_takes_the_scan_of_the_one_who_paid_alone(world: World) -> None:
-    opened = await paid(world, KaspiScheme.STANDARD)
+async def test_standard_takes_the_scan_of_the_one_who_paid_alone(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment, KaspiScheme.STANDARD)
     with pytest.raises(Refused, match="not among the latest ten"):
-        await scanned(world, opened, phone="87019999999")
-    assert await gone(world, opened) == 0
+        await scanned(environment, opened, phone="87019999999")
+    assert await gone(environment, opened) == 0
 
 
 @pytest.mark.parametrize(
@@ -67,107 +69,111 @@ async def test_standard_takes_the_scan_of_the_one_who_paid_alone(world: World) -
     [("cut_after", RefundState.SUCCEEDED, "24000.00"), ("cut_before", RefundState.FAILED, "0.00")],
 )
 async def test_standard_a_lost_answer_is_compared_and_never_sent_again(
-    world: World, fault: str, ends: RefundState, back: str
+    environment: ServiceEnvironment, fault: str, ends: RefundState, back: str
 ) -> None:
-    opened = await paid(world, KaspiScheme.STANDARD)
-    scan = await scanned(world, opened)
-    await world.fault("/r2/v01/payment/return", fault, times=1)
+    opened = await paid(environment, KaspiScheme.STANDARD)
+    scan = await scanned(environment, opened)
+    await environment.fault("/r2/v01/payment/return", fault, times=1)
     with pytest.raises(OutcomeUnknown):
-        await use.refund(world.ctx, at_desk(opened, scan), CLERK)
-    world.later(60)
-    await world.maintain()
-    (row,) = await world.rows(Refund)
+        await use.refund(environment.ctx, at_desk(opened, scan), CLERK)
+    environment.later(60)
+    await environment.maintain()
+    (row,) = await environment.rows(Refund)
     assert row.state is ends
-    assert await gone(world, opened) == Decimal(back)
-    lines = (await world.http.get("/_sandbox/requests")).json()["requests"]
+    assert await gone(environment, opened) == Decimal(back)
+    lines = (await environment.http.get("/_sandbox/requests")).json()["requests"]
     assert sum(line["path"].endswith("/payment/return") for line in lines) == 1
 
 
 @pytest.mark.parametrize(("times", "ends"), [(1, RefundState.SUCCEEDED), (2, RefundState.FAILED)])
 async def test_could_not_be_made_is_tried_once_more_and_then_for_the_bank(
-    world: World, times: int, ends: RefundState
+    environment: ServiceEnvironment, times: int, ends: RefundState
 ) -> None:
-    opened = await paid(world, KaspiScheme.ENHANCED)
+    opened = await paid(environment, KaspiScheme.ENHANCED)
     forced = {"path": "/payment/return", "code": -99000006, "times": times}
-    await world.http.post("/_sandbox/kaspi/force", json=forced)
+    await environment.http.post("/_sandbox/kaspi/force", json=forced)
     with pytest.raises(OutcomeUnknown):
-        await use.refund(world.ctx, at_desk(opened, None), CLERK)
+        await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     for _ in range(3):
-        world.later(4000)
-        await world.maintain()
-    (row,) = await world.rows(Refund)
+        environment.later(4000)
+        await environment.maintain()
+    (row,) = await environment.rows(Refund)
     assert row.state is ends
-    assert await gone(world, opened) == Decimal(24000 if ends is RefundState.SUCCEEDED else 0)
-    lines = (await world.http.get("/_sandbox/requests")).json()["requests"]
+    assert await gone(environment, opened) == Decimal(24000 if ends is RefundState.SUCCEEDED else 0)
+    lines = (await environment.http.get("/_sandbox/requests")).json()["requests"]
     assert sum(line["path"].endswith("/payment/return") for line in lines) == 2
 
 
-async def test_basic_is_made_in_the_app_and_recorded(world: World) -> None:
-    opened = await paid(world, KaspiScheme.BASIC)
+async def test_basic_is_made_in_the_app_and_recorded(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment, KaspiScheme.BASIC)
     pid = opened.view.payment_id
     with pytest.raises(Refused, match="no refund by API") as refused:
-        await use.refund(world.ctx, at_desk(opened, None), CLERK)
+        await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     assert "Kaspi Pay app" in str(refused.value.next_step)
     part = MadeInApp(pid, "QR 1400 123 4567", "injured", Money.parse("4000", "KZT"))
-    done = await record_made(world.ctx, part, CLERK)
+    done = await record_made(environment.ctx, part, CLERK)
     assert (done.state, done.provider_refund_id) == (RefundState.SUCCEEDED, "kaspi:14001234567")
-    assert await world.status(opened) is S.COMPLETED
+    assert await environment.status(opened) is S.COMPLETED
     with pytest.raises(Conflict, match="recorded before"):
-        await record_made(world.ctx, part, CLERK)
+        await record_made(environment.ctx, part, CLERK)
     with pytest.raises(Refused, match="more than what is left"):
-        await record_made(world.ctx, MadeInApp(pid, "14001234568", "x", Money.parse("24000", "KZT")), CLERK)
-    await record_made(world.ctx, MadeInApp(pid, "14001234568", "the rest"), CLERK)
-    assert await world.status(opened) is S.REFUNDED
-    rows = await world.rows(Refund)
+        await record_made(
+            environment.ctx, MadeInApp(pid, "14001234568", "x", Money.parse("24000", "KZT")), CLERK
+        )
+    await record_made(environment.ctx, MadeInApp(pid, "14001234568", "the rest"), CLERK)
+    assert await environment.status(opened) is S.REFUNDED
+    rows = await environment.rows(Refund)
     assert {(row.requested_by, row.reason) for row in rows} == {
         (CLERK.name, "injured"),
         (CLERK.name, "the rest"),
     }
 
 
-async def test_a_payments_own_number_is_no_refund(world: World) -> None:
-    opened = await paid(world, KaspiScheme.BASIC)
-    (operation,) = await world.rows(KaspiOperation)
+async def test_a_payments_own_number_is_no_refund(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment, KaspiScheme.BASIC)
+    (operation,) = await environment.rows(KaspiOperation)
     with pytest.raises(Conflict, match="number of a payment"):
         await record_made(
-            world.ctx, MadeInApp(opened.view.payment_id, operation.operation_number, "x"), CLERK
+            environment.ctx, MadeInApp(opened.view.payment_id, operation.operation_number, "x"), CLERK
         )
 
 
-async def test_two_clerks_with_one_number_never_both_win(world: World) -> None:
-    first = await paid(world, KaspiScheme.BASIC)
-    second = await world.start(await world.participant())
-    await world.phone(second)
-    world.later(6)
-    await world.maintain()
+async def test_two_clerks_with_one_number_never_both_win(environment: ServiceEnvironment) -> None:
+    first = await paid(environment, KaspiScheme.BASIC)
+    second = await environment.start(await environment.participant())
+    await environment.phone(second)
+    environment.later(6)
+    await environment.maintain()
     both = [MadeInApp(each.view.payment_id, "14001234567", "x") for each in (first, second)]
     ended = await asyncio.gather(
-        *(record_made(world.ctx, each, CLERK) for each in both), return_exceptions=True
+        *(record_made(environment.ctx, each, CLERK) for each in both), return_exceptions=True
     )
-    assert len(await world.rows(Refund)) == 1
+    assert len(await environment.rows(Refund)) == 1
     lost = [each for each in ended if isinstance(each, BaseException)]
     assert len(lost) == 1
     assert isinstance(lost[0], PaymentError)
     assert "recorded before" in str(lost[0])
 
 
-async def test_where_kaspi_tells_a_persons_word_must_agree(world: World) -> None:
-    opened = await paid(world, KaspiScheme.ENHANCED)
+async def test_where_kaspi_tells_a_persons_word_must_agree(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment, KaspiScheme.ENHANCED)
     made = MadeInApp(opened.view.payment_id, "14001234567", "x", Money.parse("4000", "KZT"))
     with pytest.raises(Refused, match="Kaspi says"):
-        await record_made(world.ctx, made, CLERK)
-    ref = (await world.view(opened)).provider_ref
-    await world.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": 4000})
-    assert (await record_made(world.ctx, made, CLERK)).state is RefundState.SUCCEEDED
+        await record_made(environment.ctx, made, CLERK)
+    ref = (await environment.view(opened)).provider_ref
+    await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": 4000})
+    assert (await record_made(environment.ctx, made, CLERK)).state is RefundState.SUCCEEDED
 
 
-async def test_standard_a_scan_that_could_not_be_used_fails_while_the_customer_is_here(world: World) -> None:
-    opened = await paid(world, KaspiScheme.STANDARD)
-    scan = await scanned(world, opened)
-    await world.fault("/r2/v01/payment", "status", status=503, times=999)
+async def test_standard_a_scan_that_could_not_be_used_fails_while_the_customer_is_here(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await paid(environment, KaspiScheme.STANDARD)
+    scan = await scanned(environment, opened)
+    await environment.fault("/r2/v01/payment", "status", status=503, times=999)
     with pytest.raises(ProviderUnavailable, match="Nothing went back"):
-        await use.refund(world.ctx, at_desk(opened, scan, "4000"), CLERK)
-    await world.no_faults()
-    scan = await scanned(world, opened)
-    await use.refund(world.ctx, at_desk(opened, scan, "4000"), CLERK)
-    assert await gone(world, opened) == Decimal("4000.00")
+        await use.refund(environment.ctx, at_desk(opened, scan, "4000"), CLERK)
+    await environment.no_faults()
+    scan = await scanned(environment, opened)
+    await use.refund(environment.ctx, at_desk(opened, scan, "4000"), CLERK)
+    assert await gone(environment, opened) == Decimal("4000.00")

@@ -27,7 +27,7 @@ from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.registrations import participants as storage
 from procomp_pay.storage.webhooks.intake import WebhookIntake
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 
 CLERK = Actor("aigerim", Source.PERSON)
 STARTS = datetime(2026, 5, 1, 4, 0, tzinfo=UTC)
@@ -157,15 +157,15 @@ async def test_fees_that_nobody_could_pay_are_refused(ctx: AppContext, cup: str)
     assert (await tournaments.find_tournament(ctx, cup)).fees.main == money("24000")
 
 
-async def test_open_payments_keep_their_amount_and_are_counted(world: World) -> None:
-    opened = await world.start(await world.participant())
-    change = await tournaments.set_fee(world.ctx, opened.view.tournament_id, money("30000"), CLERK)
+async def test_open_payments_keep_their_amount_and_are_counted(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    change = await tournaments.set_fee(environment.ctx, opened.view.tournament_id, money("30000"), CLERK)
     assert change.open_payments == 1
-    async with world.ctx.db.reading() as session:
+    async with environment.ctx.db.reading() as session:
         payment = await session.get(Payment, opened.view.payment_id)
     assert payment is not None
     assert payment.amount == Decimal("24000.00")
-    other = await tournaments.set_fee(world.ctx, opened.view.tournament_id, money("60", "USD"), CLERK)
+    other = await tournaments.set_fee(environment.ctx, opened.view.tournament_id, money("60", "USD"), CLERK)
     assert other.open_payments == 0
 
 
@@ -264,16 +264,16 @@ async def test_paid_and_unpaid_leave_the_cancelled_out(ctx: AppContext, cup: str
     assert await ids(ctx, cup) == ["А", "Б", "В"]
 
 
-async def test_a_settled_payment_counts_as_paid(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who, "apple_pay")
-    await world.pay_page(opened)
-    await world.deliver()
-    page = await roster.list_participants(world.ctx, paid=True)
+async def test_a_settled_payment_counts_as_paid(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who, "apple_pay")
+    await environment.pay_page(opened)
+    await environment.deliver()
+    page = await roster.list_participants(environment.ctx, paid=True)
     assert [(v.participant_id, v.is_paid, v.payment_id) for v in page.items] == [
         (who, True, opened.view.payment_id)
     ]
-    assert (await roster.list_participants(world.ctx, paid=False)).total == 0
+    assert (await roster.list_participants(environment.ctx, paid=False)).total == 0
 
 
 async def test_of_thousands_the_first_by_name_are_listed(ctx: AppContext, cup: str) -> None:
@@ -395,13 +395,13 @@ async def test_two_tournaments_that_meet_the_same_new_users_at_once(ctx: AppCont
         assert len((await session.exec(select(User))).all()) == 2000
 
 
-async def test_a_payment_starts_while_an_import_holds_the_tournament(world: World) -> None:
-    if world.ctx.db.is_sqlite():
+async def test_a_payment_starts_while_an_import_holds_the_tournament(environment: ServiceEnvironment) -> None:
+    if environment.ctx.db.is_sqlite():
         return  # one writer at a time, and an import is short
-    who = await world.participant()
-    async with world.ctx.db.writing() as session:
+    who = await environment.participant()
+    async with environment.ctx.db.writing() as session:
         await storage.lock_tournament(session, f"t-{who}")
-        opened = await asyncio.wait_for(world.start(who), 6)
+        opened = await asyncio.wait_for(environment.start(who), 6)
     assert opened.view.participant_id == who
 
 

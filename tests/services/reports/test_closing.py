@@ -19,7 +19,7 @@ from procomp_pay.services.reports.closing_result import Closing
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.queues import AuditSeal, Discrepancy, ReconciliationRun
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.report_books import ALMATY, BEGINS, NOW, Books, desk_on, random_books
 
 _NONE = Decimal("0.00")
@@ -96,31 +96,31 @@ def _fees_agree(sheet: Closing, books: Books, mine: set[str]) -> None:
         assert (each.net is None) == (each.without_fee > 0)
 
 
-async def test_a_sheet_as_of_then_is_the_sheet_of_then(world: World) -> None:
+async def test_a_sheet_as_of_then_is_the_sheet_of_then(environment: ServiceEnvironment) -> None:
     """Leave out of the sheet everything that happened after its time."""
-    who = await world.participant()
-    other = await world.participant(tournament_id=f"t-{who}", full_name="=1+1")
-    paid = await world.start(who, "apple_pay")
-    await world.pay_page(paid)
-    await world.deliver()
-    waiting = await world.start(other, "kaspi_qr")
-    then = await closing(world.ctx, f"t-{who}", ALMATY)
+    who = await environment.participant()
+    other = await environment.participant(tournament_id=f"t-{who}", full_name="=1+1")
+    paid = await environment.start(who, "apple_pay")
+    await environment.pay_page(paid)
+    await environment.deliver()
+    waiting = await environment.start(other, "kaspi_qr")
+    then = await closing(environment.ctx, f"t-{who}", ALMATY)
     assert [line.status.value for line in then.lines] == ["COMPLETED", "PENDING"]
     assert then.totals[1].currency == "USD"
     assert then.totals[1].kept == Decimal("50.00")
     assert not then.agrees
 
-    world.later(2)
-    await refund(world.ctx, RefundCommand(paid.view.payment_id, "ill"), CLERK)
-    await world.phone(waiting)
-    world.later(10)
-    await world.deliver()
-    later_one = await world.participant(tournament_id=f"t-{who}")
-    await world.start(later_one, "kaspi_qr")
+    environment.later(2)
+    await refund(environment.ctx, RefundCommand(paid.view.payment_id, "ill"), CLERK)
+    await environment.phone(waiting)
+    environment.later(10)
+    await environment.deliver()
+    later_one = await environment.participant(tournament_id=f"t-{who}")
+    await environment.start(later_one, "kaspi_qr")
 
-    again = await closing(world.ctx, f"t-{who}", ALMATY, then.as_of)
+    again = await closing(environment.ctx, f"t-{who}", ALMATY, then.as_of)
     assert again.full() == then.full()
-    now = await closing(world.ctx, f"t-{who}", ALMATY)
+    now = await closing(environment.ctx, f"t-{who}", ALMATY)
     assert [line.status.value for line in now.lines] == ["REFUNDED", "COMPLETED", "PENDING"]
     assert now.totals[1].refunded == Decimal("50.00")
 

@@ -24,7 +24,7 @@ from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Discrepancy
 from tests.support import reconciliation as plants
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask
 from tests.support.reconciliation import compare, line
 
@@ -32,10 +32,10 @@ ALMATY = ZoneInfo("Asia/Almaty")
 NUMBER = "777000111"
 
 
-async def short_by_4000(world: World) -> str:
+async def short_by_4000(environment: ServiceEnvironment) -> str:
     """The fee is 24 000 tenge; 20 000 came by bill."""
-    await pay(world.ctx, ask(await world.participant(), NUMBER, "20000.00"))
-    [payment] = await world.rows(Payment)
+    await pay(environment.ctx, ask(await environment.participant(), NUMBER, "20000.00"))
+    [payment] = await environment.rows(Payment)
     return str(payment.id)
 
 
@@ -46,75 +46,81 @@ def override(payment_id: str, amount: str | None = "20000") -> VerificationReque
     )
 
 
-async def test_an_override_says_how_much_came(world: World) -> None:
-    payment_id = await short_by_4000(world)
+async def test_an_override_says_how_much_came(environment: ServiceEnvironment) -> None:
+    payment_id = await short_by_4000(environment)
     with pytest.raises(Refused, match="an override says how much"):
-        await verify(world.ctx, override(payment_id, amount=None), CLERK)
-    assert (await one(world.ctx, payment_id)).status is PaymentStatus.PENDING
+        await verify(environment.ctx, override(payment_id, amount=None), CLERK)
+    assert (await one(environment.ctx, payment_id)).status is PaymentStatus.PENDING
 
 
-async def test_every_book_has_what_came(world: World) -> None:
-    payment_id = await short_by_4000(world)
-    await verify(world.ctx, override(payment_id), CLERK)
+async def test_every_book_has_what_came(environment: ServiceEnvironment) -> None:
+    payment_id = await short_by_4000(environment)
+    await verify(environment.ctx, override(payment_id), CLERK)
     came, asked = Money.parse("20000", "KZT"), Money.parse("24000", "KZT")
-    view = await one(world.ctx, payment_id)
+    view = await one(environment.ctx, payment_id)
     assert (view.charged, view.requested, view.rest) == (came, asked, came)
-    [row] = await world.rows(Payment)
+    [row] = await environment.rows(Payment)
     assert row.amount == came.amount  # the platform reads this one
-    sheet = await closing(world.ctx, row.tournament_id, ALMATY)
+    sheet = await closing(environment.ctx, row.tournament_id, ALMATY)
     assert [each.taken for each in sheet.totals] == [came.amount]
-    now = world.now()
-    made = await report(world.ctx, Period(ALMATY, now - timedelta(days=1), now + timedelta(days=1)))
+    now = environment.now()
+    made = await report(environment.ctx, Period(ALMATY, now - timedelta(days=1), now + timedelta(days=1)))
     assert [each.paid.amount for each in made.money] == [came.amount]
     with pytest.raises(Refused, match="more than what is left"):
-        await check_made(world.ctx, MadeInApp(payment_id, "777000999", "injured", asked))
-    assert (await audit_verify.verify(world.ctx)).is_sound
+        await check_made(environment.ctx, MadeInApp(payment_id, "777000999", "injured", asked))
+    assert (await audit_verify.verify(environment.ctx)).is_sound
 
 
-async def test_one_difference_is_left_for_a_second_look_and_never_comes_back(world: World) -> None:
-    payment_id = await short_by_4000(world)
-    await verify(world.ctx, override(payment_id), CLERK)
-    [left] = await plants.open_rows(world)
-    assert len(await world.rows(Discrepancy)) == 1
+async def test_one_difference_is_left_for_a_second_look_and_never_comes_back(
+    environment: ServiceEnvironment,
+) -> None:
+    payment_id = await short_by_4000(environment)
+    await verify(environment.ctx, override(payment_id), CLERK)
+    [left] = await plants.open_rows(environment)
+    assert len(await environment.rows(Discrepancy)) == 1
     said = left.detail
     assert (said["charged"]["amount"], said["paid"]["amount"]) == (Decimal("24000.00"), Decimal("20000.00"))
     assert (said["by"], said["override"]) == ("aigerim", "the coach pays the rest")
     for still_open in (1, 0):
-        found = await compare(world, [line(5, NUMBER, world.now(), "20000.00 KZT")], "kaspi")
+        found = await compare(environment, [line(5, NUMBER, environment.now(), "20000.00 KZT")], "kaspi")
         assert (found.found, found.still_open) == (0, still_open), found.told
-        asked = await plants.run(world, "kaspi")
+        asked = await plants.run(environment, "kaspi")
         assert (asked.found, asked.still_open) == (0, still_open), asked.told
         if still_open:
-            await discrepancies.resolve(world.ctx, left.id, How.ACCEPT, "seen", CLERK)
+            await discrepancies.resolve(environment.ctx, left.id, How.ACCEPT, "seen", CLERK)
 
 
-async def test_a_second_clerk_is_told_what_the_first_one_booked(world: World) -> None:
-    payment_id = await short_by_4000(world)
-    told = [await verify(world.ctx, override(payment_id, amount), CLERK) for amount in ("20000", "22000")]
+async def test_a_second_clerk_is_told_what_the_first_one_booked(environment: ServiceEnvironment) -> None:
+    payment_id = await short_by_4000(environment)
+    told = [
+        await verify(environment.ctx, override(payment_id, amount), CLERK) for amount in ("20000", "22000")
+    ]
     assert [(each.already, str(each.money.amount)) for each in told] == [
         (False, "20000.00"), (True, "20000.00"),
     ]  # fmt: skip
 
 
-async def test_another_amount_than_the_accepted_one_is_a_difference_again(world: World) -> None:
+async def test_another_amount_than_the_accepted_one_is_a_difference_again(
+    environment: ServiceEnvironment,
+) -> None:
     """An admin took 20 000 for a QR that could not be asked about; in the end Kaspi took 24 000 for it."""
-    opened = await world.start(await world.participant())
-    await world.fault("/r1", "cut_before", times=99)
+    opened = await environment.start(await environment.participant())
+    await environment.fault("/r1", "cut_before", times=99)
     money = Money.parse("20000", "KZT")
     order = VerificationRequest(
         opened.view.payment_id, NUMBER, money=money, override=True, reason="he shows it"
     )
-    await verify(world.ctx, order, CLERK)
-    [row] = await plants.open_rows(world)
-    await discrepancies.resolve(world.ctx, row.id, How.ACCEPT, "seen", CLERK)
-    await world.no_faults()
-    await world.phone(opened)
-    world.later(6)
-    await world.maintain()
-    ref = str((await world.view(opened)).provider_ref)
+    await verify(environment.ctx, order, CLERK)
+    [row] = await plants.open_rows(environment)
+    await discrepancies.resolve(environment.ctx, row.id, How.ACCEPT, "seen", CLERK)
+    await environment.no_faults()
+    await environment.phone(opened)
+    environment.later(6)
+    await environment.maintain()
+    ref = str((await environment.view(opened)).provider_ref)
     for _ in range(2):
-        await plants.run(world, "kaspi")
+        await plants.run(environment, "kaspi")
         # two numbers for one payment: asking about its QR tells nothing of the clerk's
-        assert "DUPLICATE_PAYMENT" in {each.kind for each in await plants.open_rows(world)}
-        await compare(world, [line(5, ref, world.now(), "24000.00 KZT")], "kaspi")
-        assert "AMOUNT_MISMATCH" in {each.kind for each in await plants.open_rows(world)}
+        assert "DUPLICATE_PAYMENT" in {each.kind for each in await plants.open_rows(environment)}
+        await compare(environment, [line(5, ref, environment.now(), "24000.00 KZT")], "kaspi")
+        assert "AMOUNT_MISMATCH" in {each.kind for each in await plants.open_rows(environment)}

@@ -16,17 +16,17 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 
 S = PaymentStatus
 KZT = Money.parse("24000", "KZT")
 
 
-def paid(world: World, opened: views.Opening, money: Money = KZT) -> PaymentEvent:
+def paid(environment: ServiceEnvironment, opened: views.Opening, money: Money = KZT) -> PaymentEvent:
     return PaymentEvent(
         payment_id=opened.view.payment_id,
         event_type=EventType.SUCCEEDED,
-        at=world.now(),
+        at=environment.now(),
         source=Source.KASPI_STATUS,
         actor="kaspi",
         money=money,
@@ -34,100 +34,108 @@ def paid(world: World, opened: views.Opening, money: Money = KZT) -> PaymentEven
     )
 
 
-async def test_twenty_at_once_settle_once(world: World) -> None:
-    who = await world.participant()
-    event = paid(world, await world.start(who))
-    results = await asyncio.gather(*(apply_event(world.ctx, event) for _ in range(20)))
+async def test_twenty_at_once_settle_once(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    event = paid(environment, await environment.start(who))
+    results = await asyncio.gather(*(apply_event(environment.ctx, event) for _ in range(20)))
     outcomes = [r.outcome for r in results]
     assert (outcomes.count(Outcome.MOVED), outcomes.count(Outcome.ALREADY)) == (1, 19)
-    assert [m.topic for m in await world.rows(OutboxMessage)] == ["payment.received"]
-    assert (await world.who(who)).status is ParticipantStatus.PAID
+    assert [m.topic for m in await environment.rows(OutboxMessage)] == ["payment.received"]
+    assert (await environment.who(who)).status is ParticipantStatus.PAID
 
 
-async def test_two_payments_of_one_participant_at_once(world: World) -> None:
-    who = await world.participant()
-    kaspi, apple = await world.start(who), await world.start(who, "apple_pay")
+async def test_two_payments_of_one_participant_at_once(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    kaspi, apple = await environment.start(who), await environment.start(who, "apple_pay")
     dollars = Money.parse("50", "USD")
     await asyncio.gather(
-        apply_event(world.ctx, paid(world, kaspi)), apply_event(world.ctx, paid(world, apple, dollars))
+        apply_event(environment.ctx, paid(environment, kaspi)),
+        apply_event(environment.ctx, paid(environment, apple, dollars)),
     )
-    both = [await world.view(kaspi), await world.view(apple)]
+    both = [await environment.view(kaspi), await environment.view(apple)]
     assert [v.status for v in both] == [S.COMPLETED, S.COMPLETED]
     assert sorted(v.is_duplicate for v in both) == [False, True]
     first = next(v for v in both if not v.is_duplicate)
-    assert (await world.who(who)).payment_id == first.payment_id
-    assert [d.kind for d in await world.rows(Discrepancy)] == ["DUPLICATE_PAYMENT"]
-    topics = sorted(m.topic for m in await world.rows(OutboxMessage))
+    assert (await environment.who(who)).payment_id == first.payment_id
+    assert [d.kind for d in await environment.rows(Discrepancy)] == ["DUPLICATE_PAYMENT"]
+    topics = sorted(m.topic for m in await environment.rows(OutboxMessage))
     assert topics == ["alert.duplicate_payment", "payment.received", "payment.received"]
 
 
-async def test_another_amount_settles_nothing_and_is_told_once(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
+async def test_another_amount_settles_nothing_and_is_told_once(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
     for _ in range(3):
-        settled = await apply_event(world.ctx, paid(world, opened, Money.parse("2400", "KZT")))
+        settled = await apply_event(environment.ctx, paid(environment, opened, Money.parse("2400", "KZT")))
         assert settled.outcome is Outcome.MISMATCH
-    assert await world.status(opened) is S.PENDING
-    assert (await world.who(who)).status is ParticipantStatus.REGISTERED
-    [found] = await world.rows(Discrepancy)
+    assert await environment.status(opened) is S.PENDING
+    assert (await environment.who(who)).status is ParticipantStatus.REGISTERED
+    [found] = await environment.rows(Discrepancy)
     assert found.kind == "AMOUNT_MISMATCH"
     assert (str(found.detail["charged"]["amount"]), str(found.detail["paid"]["amount"])) == (
         "24000.00",
         "2400.00",
     )
-    assert [m.topic for m in await world.rows(OutboxMessage)] == ["alert.amount_mismatch"]
+    assert [m.topic for m in await environment.rows(OutboxMessage)] == ["alert.amount_mismatch"]
 
 
-async def test_the_money_of_a_removed_participant_is_kept(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    async with world.ctx.db.writing() as session:
+async def test_the_money_of_a_removed_participant_is_kept(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    async with environment.ctx.db.writing() as session:
         await session.delete(await session.get(Participant, who))
-    assert (await apply_event(world.ctx, paid(world, opened))).status is S.COMPLETED
-    assert [d.kind for d in await world.rows(Discrepancy)] == ["PARTICIPANT_MISMATCH"]
+    assert (await apply_event(environment.ctx, paid(environment, opened))).status is S.COMPLETED
+    assert [d.kind for d in await environment.rows(Discrepancy)] == ["PARTICIPANT_MISMATCH"]
 
 
-async def test_a_crash_inside_the_transaction_leaves_nothing_half_done(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    before = len(await world.rows(AuditEntry))
+async def test_a_crash_inside_the_transaction_leaves_nothing_half_done(
+    environment: ServiceEnvironment,
+) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    before = len(await environment.rows(AuditEntry))
 
     async def crash() -> None:
-        async with world.ctx.db.writing() as session:
-            await apply_event_in(session, world.ctx, paid(world, opened))
+        async with environment.ctx.db.writing() as session:
+            await apply_event_in(session, environment.ctx, paid(environment, opened))
             raise RuntimeError("crash")
 
     with pytest.raises(RuntimeError, match="crash"):
         await crash()
-    assert await world.status(opened) is S.PENDING
-    assert (await world.who(who)).status is ParticipantStatus.REGISTERED
-    assert len(await world.rows(AuditEntry)) == before
-    assert await world.rows(OutboxMessage) == []
+    assert await environment.status(opened) is S.PENDING
+    assert (await environment.who(who)).status is ParticipantStatus.REGISTERED
+    assert len(await environment.rows(AuditEntry)) == before
+    assert await environment.rows(OutboxMessage) == []
 
 
-async def test_one_operation_number_settles_one_payment(world: World) -> None:
-    first, second = await world.start(await world.participant()), await world.start(await world.participant())
+async def test_one_operation_number_settles_one_payment(environment: ServiceEnvironment) -> None:
+    first, second = (
+        await environment.start(await environment.participant()),
+        await environment.start(await environment.participant()),
+    )
     for opened in (first, second, first):
-        await apply_event(world.ctx, replace(paid(world, opened), ids=ProviderIds(kaspi_operation="777")))
-    [used] = await world.rows(KaspiOperation)
+        await apply_event(
+            environment.ctx, replace(paid(environment, opened), ids=ProviderIds(kaspi_operation="777"))
+        )
+    [used] = await environment.rows(KaspiOperation)
     assert (used.operation_number, used.payment_id) == ("777", first.view.payment_id)
-    [found] = await world.rows(Discrepancy)
+    [found] = await environment.rows(Discrepancy)
     assert (found.kind, found.payment_id) == ("DUPLICATE_PAYMENT", second.view.payment_id)
     assert found.detail["settled"] == first.view.payment_id
 
 
-async def test_an_unknown_payment(world: World) -> None:
-    opened = await world.start(await world.participant())
+async def test_an_unknown_payment(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
     with pytest.raises(NotFound):
-        await apply_event(world.ctx, replace(paid(world, opened), payment_id="nothing"))
+        await apply_event(environment.ctx, replace(paid(environment, opened), payment_id="nothing"))
 
 
-async def test_the_audit_chain_holds_together(world: World) -> None:
+async def test_the_audit_chain_holds_together(environment: ServiceEnvironment) -> None:
     """Each hash covers the entry and the one before it, read back from the database as it was written."""
-    who = await world.participant()
-    opened = await world.start(who)
-    await apply_event(world.ctx, paid(world, opened))
-    async with world.ctx.db.reading() as session:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    await apply_event(environment.ctx, paid(environment, opened))
+    async with environment.ctx.db.reading() as session:
         chain = await audit.entries(session, opened.view.payment_id)
     assert len(chain) == 3
     before = audit.GENESIS

@@ -23,18 +23,18 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import WebhookEvent
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 
 SEEDS = int(os.environ.get("PROCOMP_SEEDS", "1"))
 
 
 @pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
 async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long story
-    world: World, database_url: str, seed: int
+    environment: ServiceEnvironment, database_url: str, seed: int
 ) -> None:
     rng = random.Random(seed)
     db2 = PaymentDatabaseService(database_url)
-    desks = [world.ctx, replace(world.ctx, db=db2)]
+    desks = [environment.ctx, replace(environment.ctx, db=db2)]
     seen: Counter[str] = Counter()
     bugs: list[BaseException] = []
 
@@ -56,24 +56,24 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
         await initiate(ctx, InitiateRequest(who, PaymentMethod(method), channel), CLERK)
 
     async def events(ctx):
-        for event in await world.events():
-            await world.receive(event)
+        for event in await environment.events():
+            await environment.receive(event)
         while await handle_next(ctx) is not None:
             pass
 
     try:
         for _ in range(8):
-            who = await world.participant()
+            who = await environment.participant()
             await quiet(start(desks[0], who, rng.choice(["APPLE_PAY", "GOOGLE_PAY", "KASPI_QR"])))
-            [p] = [d for d in await world.rows(PaymentDetail) if d.participant_id == who]
+            [p] = [d for d in await environment.rows(PaymentDetail) if d.participant_id == who]
             jobs = []
             if p.channel is Channel.STRIPE_CHECKOUT:
-                jobs.append(world.http.post(str(p.payment_url), json={"wallet": "apple_pay"}))
+                jobs.append(environment.http.post(str(p.payment_url), json={"wallet": "apple_pay"}))
             elif p.channel is Channel.STRIPE_INTENT:
-                jobs.append(world.confirm(str(p.provider_ref), "pm_google_pay"))
+                jobs.append(environment.confirm(str(p.provider_ref), "pm_google_pay"))
             else:
-                token = world.ctx.keyring.decrypt(str(p.qr_token_enc))
-                jobs.append(world.http.post(f"/pay/{token}", json={"action": "pay"}))
+                token = environment.ctx.keyring.decrypt(str(p.qr_token_enc))
+                jobs.append(environment.http.post(f"/pay/{token}", json={"action": "pay"}))
             for n in range(3):
                 d = desks[n % 2]
                 jobs += [
@@ -88,23 +88,23 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
             await asyncio.gather(*(quiet(j) for j in jobs))
         for _ in range(7):
             await quiet(events(desks[1]))
-            world.later(700)
-            await world.maintain()
+            environment.later(700)
+            await environment.maintain()
     finally:
         await db2.dispose()
     print(dict(seen))
-    for row in await world.rows(WebhookEvent):
+    for row in await environment.rows(WebhookEvent):
         if row.last_error:
             print(row.type, row.last_error)
     assert not bugs, bugs
-    payments = {x.id: x for x in await world.rows(Payment)}
-    details = {x.payment_id: x for x in await world.rows(PaymentDetail)}
+    payments = {x.id: x for x in await environment.rows(Payment)}
+    details = {x.payment_id: x for x in await environment.rows(PaymentDetail)}
     paid_at_stripe = {
         i["metadata"]["payment_id"]
-        for i in await world.stripe_objects("payment_intents")
+        for i in await environment.stripe_objects("payment_intents")
         if i["status"] == "succeeded"
     }
-    kaspi = (await world.http.get("/_sandbox/kaspi/payments")).json()
+    kaspi = (await environment.http.get("/_sandbox/kaspi/payments")).json()
     kaspi = kaspi["payments"] if isinstance(kaspi, dict) else kaspi
     paid_refs = {
         str(k.get("PaymentId") or k.get("QrPaymentId") or k.get("payment_id"))
@@ -122,7 +122,7 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
                 d.next_poll_at,
                 d.cancel_requested_by,
                 d.expires_at,
-                world.now(),
+                environment.now(),
             )
     print(
         "stripe paid",
@@ -138,12 +138,12 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
             assert payments[one.payment_id].status is PaymentStatus.COMPLETED
     done = {x for x, row in payments.items() if row.status is PaymentStatus.COMPLETED}
     assert len(done) == len(paid_at_stripe) + len(paid_refs)
-    for one in await world.rows(Participant):
+    for one in await environment.rows(Participant):
         mine = {x for x in done if details[x].participant_id == one.id}
         assert (one.status is ParticipantStatus.PAID) == bool(mine)
         assert not mine or one.payment_id in mine
     prev: dict[str, AuditEntry] = {}
-    for entry in sorted(await world.rows(AuditEntry), key=lambda e: (e.payment_id, e.seq)):
+    for entry in sorted(await environment.rows(AuditEntry), key=lambda e: (e.payment_id, e.seq)):
         before = prev.get(entry.payment_id)
         assert entry.prev_hash == (before.hash if before else audit.GENESIS)
         assert entry.hash == audit.entry_hash(entry)

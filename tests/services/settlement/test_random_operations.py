@@ -47,9 +47,9 @@ from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import Discrepancy, WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.postgres import PostgresServer
-from tests.support.random_operations import Bugs, Fate, cents, machine_world
+from tests.support.random_operations import Bugs, FaultPlan, cents, random_environment
 
 S, R = PaymentStatus, RefundState
 LONG = int(os.environ.get("PAY_MACHINE", "0"))
@@ -88,9 +88,9 @@ class Machine(RuleBasedStateMachine):
         self._log = logging.getLogger("procomp_pay")
         self._log.addHandler(self._bugs)
         url, self._drop = make_database()
-        self.world: World
-        self.fate: Fate
-        self.world, self.fate = self._do(self._stack.enter_async_context(machine_world(url)))
+        self.world: ServiceEnvironment
+        self.faults: FaultPlan
+        self.world, self.faults = self._do(self._stack.enter_async_context(random_environment(url)))
         self.people: list[str] = []
         self.delivered: set[str] = set()
         TALLY["runs"] += 1
@@ -100,7 +100,7 @@ class Machine(RuleBasedStateMachine):
 
     def _use(self, work: Coroutine[Any, Any, Any], name: str, dies_at: int | None = None) -> None:
         TALLY["steps"] += 1
-        TALLY[f"{name}: {self._do(self.fate.run(work, dies_at))}"] += 1
+        TALLY[f"{name}: {self._do(self.faults.run(work, dies_at))}"] += 1
 
     def _act(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         TALLY["steps"] += 1
@@ -163,7 +163,7 @@ class Machine(RuleBasedStateMachine):
             work = initiate(
                 self.world.ctx, InitiateRequest(self.people[pick % PEOPLE], *KINDS["intent"]), CLERK
             )
-        self._act(self.fate.cancelled_after(work, steps), f"cancelled {what}")
+        self._act(self.faults.cancelled_after(work, steps), f"cancelled {what}")
 
     # --- customers
 
@@ -322,26 +322,28 @@ class Machine(RuleBasedStateMachine):
 
     async def _until_quiet(self) -> None:
         """Lines are good again, every webhook arrives, time passes."""
-        world = self.world
-        world.sandbox.faults.clear()
+        environment = self.world
+        environment.sandbox.faults.clear()
         for seconds in (0, 5, 130, 130, 700, 700, 4000, 4000, 90_000, 4000, 4000, 700, 130):
-            world.later(seconds)
+            environment.later(seconds)
             await self._deliver([e for e in self._stripe("events") if e["id"] not in self.delivered])
-            await one_pass(world.ctx, missed=False)
+            await one_pass(environment.ctx, missed=False)
         # Kaspi tells nothing by itself: a cashier's refund is found by whoever asks
-        for detail in await world.rows(PaymentDetail):
+        for detail in await environment.rows(PaymentDetail):
             if detail.channel.is_kaspi:
-                await poll_payment(world.ctx, detail.payment_id)
+                await poll_payment(environment.ctx, detail.payment_id)
 
     async def _check(self) -> None:
-        world = self.world
+        environment = self.world
         assert not self._bugs.found
-        for event in await world.rows(WebhookEvent):
+        for event in await environment.rows(WebhookEvent):
             assert event.state in (EventState.DONE, EventState.IGNORED), (event.type, event.last_error)
-        payments = {row.id: row for row in await world.rows(Payment)}
-        details = {row.payment_id: row for row in await world.rows(PaymentDetail)}
-        open_questions = {d.payment_id for d in await world.rows(Discrepancy) if d.kind == "REFUND_MISMATCH"}
-        back = await world.rows(Refund)
+        payments = {row.id: row for row in await environment.rows(Payment)}
+        details = {row.payment_id: row for row in await environment.rows(PaymentDetail)}
+        open_questions = {
+            d.payment_id for d in await environment.rows(Discrepancy) if d.kind == "REFUND_MISMATCH"
+        }
+        back = await environment.rows(Refund)
         for key, payment in payments.items():
             detail = details[key]
             mine = [row for row in back if row.payment_id == key]
@@ -361,9 +363,9 @@ class Machine(RuleBasedStateMachine):
             assert all(row.next_look_at is not None for row in mine if row.state is R.PENDING)
             assert not detail.provider_open, "nothing more is expected, long after"
             assert payment.status not in (S.PENDING, S.PROCESSING)
-        for who in await world.rows(Participant):
+        for who in await environment.rows(Participant):
             self._check_place(who, payments, details)
-        report = await verify(world.ctx)
+        report = await verify(environment.ctx)
         assert report.findings == []
         TALLY["payments"] += len(payments)
         TALLY["refunds"] += len(back)

@@ -18,7 +18,7 @@ from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from tests.support import reconciliation as plants
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask, of
 from tests.support.reconciliation import compare, line
 
@@ -26,57 +26,59 @@ S = PaymentStatus
 NUMBER = "19000000001"
 
 
-async def test_a_paid_bill_is_not_missed_where_nobody_can_ask_about_it(world: World) -> None:
-    await pay(world.ctx, ask(await world.participant()))
-    report = await plants.run(world, "kaspi")
+async def test_a_paid_bill_is_not_missed_where_nobody_can_ask_about_it(
+    environment: ServiceEnvironment,
+) -> None:
+    await pay(environment.ctx, ask(await environment.participant()))
+    report = await plants.run(environment, "kaspi")
     assert (report.found, report.still_open) == (0, 0), report.told
 
 
-async def test_a_payment_of_the_clerk_s_word_alone_is_not_missed(world: World) -> None:
-    await world.fault("/r1", "cut_before", times=99)
-    who = await world.participant()
+async def test_a_payment_of_the_clerk_s_word_alone_is_not_missed(environment: ServiceEnvironment) -> None:
+    await environment.fault("/r1", "cut_before", times=99)
+    who = await environment.participant()
     with pytest.raises(PaymentError):
-        await world.start(who)
-    [(payment, _)] = await of(world, who)
-    await verify(world.ctx, VerificationRequest(payment.id, "19000000001"), CLERK)
-    await world.no_faults()
-    report = await plants.run(world, "kaspi")
+        await environment.start(who)
+    [(payment, _)] = await of(environment, who)
+    await verify(environment.ctx, VerificationRequest(payment.id, "19000000001"), CLERK)
+    await environment.no_faults()
+    report = await plants.run(environment, "kaspi")
     assert (report.found, report.still_open) == (0, 0), report.told
 
 
-async def test_an_override_stays_open_whatever_the_night_finds(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await world.phone(opened, "cancel")
-    world.later(6)
+async def test_an_override_stays_open_whatever_the_night_finds(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened, "cancel")
+    environment.later(6)
     order = VerificationRequest(
         opened.view.payment_id, "19000000001", override=True, reason="seen in Kaspi Pay"
     )
-    done = await verify(world.ctx, order, CLERK)
+    done = await verify(environment.ctx, order, CLERK)
     assert done.overridden
-    [mine] = await plants.open_rows(world)
-    report = await plants.run(world, "kaspi")
+    [mine] = await plants.open_rows(environment)
+    report = await plants.run(environment, "kaspi")
     assert plants.kinds(report) == {("STATUS_MISMATCH", "again"): 1}
-    [found] = await plants.open_rows(world)
+    [found] = await plants.open_rows(environment)
     assert found.id == mine.id
     assert (found.detail["override"], found.detail["what"]) == (
         "seen in Kaspi Pay",
         "not paid at the provider",
     )
     # Kaspi says nothing against it any more; the override ends by a person's word all the same
-    await plants.at_kaspi(world, opened, "late-process", {})
-    assert (await plants.run(world, "kaspi")).still_open == 1
+    await plants.at_kaspi(environment, opened, "late-process", {})
+    assert (await plants.run(environment, "kaspi")).still_open == 1
 
 
-async def late_by_a_clerk(world: World) -> VerificationRequest:
-    opened = await world.start(await world.participant())
-    await world.phone(opened)
-    over = PaymentEvent(opened.view.payment_id, EventType.EXPIRED, world.now(), Source.CLOCK, "clock")
-    await apply_event(world.ctx, over)
+async def late_by_a_clerk(environment: ServiceEnvironment) -> VerificationRequest:
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
+    over = PaymentEvent(opened.view.payment_id, EventType.EXPIRED, environment.now(), Source.CLOCK, "clock")
+    await apply_event(environment.ctx, over)
     return VerificationRequest(opened.view.payment_id, NUMBER)
 
 
-async def less_by_a_clerk(world: World) -> VerificationRequest:
-    opened = await world.start(await world.participant())
+async def less_by_a_clerk(environment: ServiceEnvironment) -> VerificationRequest:
+    opened = await environment.start(await environment.participant())
     less = Money.parse("23900", "KZT")
     return VerificationRequest(
         opened.view.payment_id, NUMBER, money=less, override=True, reason="the coach pays"
@@ -84,153 +86,171 @@ async def less_by_a_clerk(world: World) -> VerificationRequest:
 
 
 @pytest.mark.parametrize("word", [late_by_a_clerk, less_by_a_clerk], ids=lambda each: each.__name__)
-async def test_what_a_clerk_s_word_opened_is_accepted_once(world: World, word: Any) -> None:
+async def test_what_a_clerk_s_word_opened_is_accepted_once(
+    environment: ServiceEnvironment, word: Any
+) -> None:
     """Under whichever of its names the payment is found again: the QR's, or the operation's number."""
-    order = await word(world)
-    await world.fault("/r1", "cut_before", times=99)
-    await verify(world.ctx, order, CLERK)
-    await world.no_faults()
-    [row] = await plants.open_rows(world)
+    order = await word(environment)
+    await environment.fault("/r1", "cut_before", times=99)
+    await verify(environment.ctx, order, CLERK)
+    await environment.no_faults()
+    [row] = await plants.open_rows(environment)
     qr = row.fingerprint.split(":")[2]
     assert qr != NUMBER
-    await discrepancies.resolve(world.ctx, row.id, How.ACCEPT, "it is so", CLERK)
+    await discrepancies.resolve(environment.ctx, row.id, How.ACCEPT, "it is so", CLERK)
     if order.money is None:
-        again = [await plants.run(world, "kaspi")]
+        again = [await plants.run(environment, "kaspi")]
     else:
         told = [
-            line(n, NUMBER, world.now(), "23900.00 KZT", payment_ref=ref) for n, ref in ((5, None), (6, qr))
+            line(n, NUMBER, environment.now(), "23900.00 KZT", payment_ref=ref)
+            for n, ref in ((5, None), (6, qr))
         ]
-        again = [await compare(world, [each], "kaspi") for each in told]
+        again = [await compare(environment, [each], "kaspi") for each in told]
     # what came was booked where an amount was accepted: nothing is left to differ
     left = {(row.kind, "accepted"): 1} if order.money is None else {}
     for report in again:
         assert plants.kinds(report) == left
-    assert await plants.open_rows(world) == []
+    assert await plants.open_rows(environment) == []
 
 
-async def test_two_operations_of_one_qr_are_told_apart_by_their_numbers(world: World) -> None:
-    opened = await plants.paid_by_kaspi(world)
+async def test_two_operations_of_one_qr_are_told_apart_by_their_numbers(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await plants.paid_by_kaspi(environment)
     qr = str(opened.view.provider_ref)
-    await plants.change(world, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
-    told = [line(n, f"99900011{n}", world.now(), "24000.00 KZT", payment_ref=qr) for n in (1, 2)]
-    await compare(world, told, "kaspi")
-    [row] = await plants.open_rows(world)
+    await plants.change(environment, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
+    told = [line(n, f"99900011{n}", environment.now(), "24000.00 KZT", payment_ref=qr) for n in (1, 2)]
+    await compare(environment, told, "kaspi")
+    [row] = await plants.open_rows(environment)
     assert row.fingerprint == f"DUPLICATE_PAYMENT:{opened.view.payment_id}:999000111"
     with pytest.raises(Refused, match="a second operation at Kaspi"):
-        await discrepancies.resolve(world.ctx, row.id, How.REFUND, "came twice", CLERK)
+        await discrepancies.resolve(environment.ctx, row.id, How.REFUND, "came twice", CLERK)
 
 
-async def test_an_override_of_a_bill_stays_open(world: World) -> None:
-    who = await world.participant()
-    await pay(world.ctx, ask(who, "777000111", "20000.00"))
-    [(payment, _)] = await of(world, who)
+async def test_an_override_of_a_bill_stays_open(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    await pay(environment.ctx, ask(who, "777000111", "20000.00"))
+    [(payment, _)] = await of(environment, who)
     order = VerificationRequest(
-        payment.id, "777000111", money=Money.parse("20000", "KZT"), paid_at=world.now() - timedelta(days=3),
+        payment.id,
+        "777000111",
+        money=Money.parse("20000", "KZT"),
+        paid_at=environment.now() - timedelta(days=3),
         override=True, reason="poor",
     )  # fmt: skip
-    await verify(world.ctx, order, CLERK)
-    before = {e.fingerprint for e in await plants.open_rows(world)}
-    await plants.run(world, "kaspi")
-    assert before <= {e.fingerprint for e in await plants.open_rows(world)}
+    await verify(environment.ctx, order, CLERK)
+    before = {e.fingerprint for e in await plants.open_rows(environment)}
+    await plants.run(environment, "kaspi")
+    assert before <= {e.fingerprint for e in await plants.open_rows(environment)}
 
 
-async def test_a_second_operation_is_not_given_back_through_the_first(world: World) -> None:
+async def test_a_second_operation_is_not_given_back_through_the_first(
+    environment: ServiceEnvironment,
+) -> None:
     """Two operations at Kaspi for one payment: a refund from here gives the QR's money back."""
-    opened = await plants.paid_by_kaspi(world)
+    opened = await plants.paid_by_kaspi(environment)
     event = PaymentEvent(
-        payment_id=opened.view.payment_id, event_type=EventType.SUCCEEDED, at=world.now(),
+        payment_id=opened.view.payment_id, event_type=EventType.SUCCEEDED, at=environment.now(),
         source=Source.KASPI_CALLBACK, actor="gateway", source_id="x", money=opened.view.charged,
         ids=ProviderIds(kaspi_operation="999000111"),
     )  # fmt: skip
-    await plants.change(world, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
-    await apply_event(world.ctx, event)
-    [row] = await plants.open_rows(world)
+    await plants.change(environment, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
+    await apply_event(environment.ctx, event)
+    [row] = await plants.open_rows(environment)
     with pytest.raises(Refused, match="a second operation at Kaspi"):
-        await discrepancies.resolve(world.ctx, row.id, How.REFUND, "came twice", CLERK)
-    assert await world.status(opened) is S.COMPLETED
+        await discrepancies.resolve(environment.ctx, row.id, How.REFUND, "came twice", CLERK)
+    assert await environment.status(opened) is S.COMPLETED
 
 
-async def test_the_number_of_a_bill_of_another_amount_settles_no_other_payment(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    await pay(world.ctx, ask(who, "0777000111", "20000.00"))
-    await world.fault("/r1", "cut_before", times=99)
+async def test_the_number_of_a_bill_of_another_amount_settles_no_other_payment(
+    environment: ServiceEnvironment,
+) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    await pay(environment.ctx, ask(who, "0777000111", "20000.00"))
+    await environment.fault("/r1", "cut_before", times=99)
     with pytest.raises(Conflict, match="came for"):
-        await verify(world.ctx, VerificationRequest(opened.view.payment_id, "777000111"), CLERK)
-    assert await world.status(opened) is S.PENDING
+        await verify(environment.ctx, VerificationRequest(opened.view.payment_id, "777000111"), CLERK)
+    assert await environment.status(opened) is S.PENDING
 
 
-async def test_a_refund_that_a_statement_told_is_not_missed_by_api(world: World) -> None:
-    opened = await plants.paid_by_kaspi(world)
+async def test_a_refund_that_a_statement_told_is_not_missed_by_api(environment: ServiceEnvironment) -> None:
+    opened = await plants.paid_by_kaspi(environment)
     number = str(opened.view.provider_ref)
-    back = line(3, "600000001", world.now(), "24000.00 KZT", kind=LineKind.REFUND, payment_ref=number)
-    await compare(world, [line(2, number, world.now(), "24000.00 KZT"), back], "kaspi")
-    assert await world.status(opened) is S.REFUNDED
-    report = await plants.run(world, "kaspi")
+    back = line(3, "600000001", environment.now(), "24000.00 KZT", kind=LineKind.REFUND, payment_ref=number)
+    await compare(environment, [line(2, number, environment.now(), "24000.00 KZT"), back], "kaspi")
+    assert await environment.status(opened) is S.REFUNDED
+    report = await plants.run(environment, "kaspi")
     assert (report.found, report.still_open) == (0, 0), report.told
 
 
-async def test_a_line_that_only_fits_does_not_pay_for_whom_kaspi_calls_unpaid(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await world.phone(opened, "cancel")
-    world.later(6)
-    await world.maintain()
-    assert await world.status(opened) is S.FAILED
-    report = await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
+async def test_a_line_that_only_fits_does_not_pay_for_whom_kaspi_calls_unpaid(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened, "cancel")
+    environment.later(6)
+    await environment.maintain()
+    assert await environment.status(opened) is S.FAILED
+    report = await compare(environment, [line(5, "700000003", environment.now(), "24000.00 KZT")], "kaspi")
     assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
     finding = report.told[0].finding
     assert (finding.what, finding.theirs.candidates) == (  # type: ignore[union-attr]
         "it fits a payment that is over",
         (opened.view.payment_id,),
     )
-    assert await world.status(opened) is S.FAILED
+    assert await environment.status(opened) is S.FAILED
 
 
-async def test_a_qr_is_watched_after_a_line_that_only_fits(world: World) -> None:
+async def test_a_qr_is_watched_after_a_line_that_only_fits(environment: ServiceEnvironment) -> None:
     """The line may be of another sale: money that comes through the QR too is then seen."""
-    opened = await world.start(await world.participant())
-    await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
-    assert await world.status(opened) is S.COMPLETED
-    await world.phone(opened)
-    world.later(10)
-    await world.maintain()
-    assert [e.kind for e in await plants.open_rows(world)] == ["DUPLICATE_PAYMENT"]
+    opened = await environment.start(await environment.participant())
+    await compare(environment, [line(5, "700000003", environment.now(), "24000.00 KZT")], "kaspi")
+    assert await environment.status(opened) is S.COMPLETED
+    await environment.phone(opened)
+    environment.later(10)
+    await environment.maintain()
+    assert [e.kind for e in await plants.open_rows(environment)] == ["DUPLICATE_PAYMENT"]
 
 
-async def test_kaspi_s_last_word_against_a_line_that_only_fits(world: World) -> None:
-    opened = await world.start(await world.participant())
-    await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
-    await world.phone(opened, "cancel")
-    world.later(10)
-    await world.maintain()
-    assert await world.status(opened) is S.COMPLETED
-    assert [e.kind for e in await plants.open_rows(world)] == ["STATUS_MISMATCH"]
+async def test_kaspi_s_last_word_against_a_line_that_only_fits(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await compare(environment, [line(5, "700000003", environment.now(), "24000.00 KZT")], "kaspi")
+    await environment.phone(opened, "cancel")
+    environment.later(10)
+    await environment.maintain()
+    assert await environment.status(opened) is S.COMPLETED
+    assert [e.kind for e in await plants.open_rows(environment)] == ["STATUS_MISMATCH"]
 
 
-async def test_a_statement_names_a_bill_of_another_amount_once(world: World) -> None:
-    await pay(world.ctx, ask(await world.participant(), "777000111", "20000.00"))
-    before = {e.fingerprint for e in await plants.open_rows(world)}
-    await compare(world, [line(5, "777000111", world.now(), "20000.00 KZT")], "kaspi")
-    assert {e.fingerprint for e in await plants.open_rows(world)} == before
+async def test_a_statement_names_a_bill_of_another_amount_once(environment: ServiceEnvironment) -> None:
+    await pay(environment.ctx, ask(await environment.participant(), "777000111", "20000.00"))
+    before = {e.fingerprint for e in await plants.open_rows(environment)}
+    await compare(environment, [line(5, "777000111", environment.now(), "20000.00 KZT")], "kaspi")
+    assert {e.fingerprint for e in await plants.open_rows(environment)} == before
 
 
-async def test_a_bill_of_another_amount_that_was_given_back_is_in_nobody_s_way(world: World) -> None:
-    who = await world.participant()
-    await pay(world.ctx, ask(who, "777000111", "20000.00"))
-    [row] = await plants.open_rows(world)
-    await discrepancies.resolve(world.ctx, row.id, How.ACCEPT, "given back in Kaspi Pay", CLERK)
-    opened = await world.start(who)
-    assert await world.status(opened) is S.PENDING
-    await plants.run(world, "kaspi")
-    assert await plants.open_rows(world) == []
+async def test_a_bill_of_another_amount_that_was_given_back_is_in_nobody_s_way(
+    environment: ServiceEnvironment,
+) -> None:
+    who = await environment.participant()
+    await pay(environment.ctx, ask(who, "777000111", "20000.00"))
+    [row] = await plants.open_rows(environment)
+    await discrepancies.resolve(environment.ctx, row.id, How.ACCEPT, "given back in Kaspi Pay", CLERK)
+    opened = await environment.start(who)
+    assert await environment.status(opened) is S.PENDING
+    await plants.run(environment, "kaspi")
+    assert await plants.open_rows(environment) == []
 
 
-async def test_what_the_door_says_of_a_bill_the_night_says_in_the_same_words(world: World) -> None:
-    twice = await world.participant()
-    gone = await world.participant(status=ParticipantStatus.CANCELLED)
+async def test_what_the_door_says_of_a_bill_the_night_says_in_the_same_words(
+    environment: ServiceEnvironment,
+) -> None:
+    twice = await environment.participant()
+    gone = await environment.participant(status=ParticipantStatus.CANCELLED)
     for number, who in enumerate((twice, twice, gone), start=777000111):
-        await pay(world.ctx, ask(who, str(number)))
-    before = {e.fingerprint for e in await plants.open_rows(world)}
+        await pay(environment.ctx, ask(who, str(number)))
+    before = {e.fingerprint for e in await plants.open_rows(environment)}
     assert len(before) == 2
-    await plants.run(world, "kaspi")
-    assert {e.fingerprint for e in await plants.open_rows(world)} == before
+    await plants.run(environment, "kaspi")
+    assert {e.fingerprint for e in await plants.open_rows(environment)} == before

@@ -13,49 +13,53 @@ from procomp_pay.services.webhooks import backfill
 from procomp_pay.services.webhooks.backfill import fetch_missed
 from procomp_pay.storage.models.queues import EventCursor, WebhookEvent
 from procomp_pay.storage.webhooks import cursors
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 
 
-async def paid(world: World) -> str:
-    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.confirm(str(opened.view.provider_ref), "pm_apple_pay")
+async def paid(environment: ServiceEnvironment) -> str:
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     return opened.view.payment_id
 
 
-async def test_what_was_missed_is_fetched_and_handled_once(world: World) -> None:
-    assert await fetch_missed(world.ctx) == 0, "nothing was started, nothing can be missed"
-    world.later(60)
-    payment_id = await paid(world)
-    assert await fetch_missed(world.ctx) == 1
-    assert await fetch_missed(world.ctx) is None, "not due: another process may have asked just now"
-    await world.maintain()
-    async with world.ctx.db.reading() as session:
+async def test_what_was_missed_is_fetched_and_handled_once(environment: ServiceEnvironment) -> None:
+    assert await fetch_missed(environment.ctx) == 0, "nothing was started, nothing can be missed"
+    environment.later(60)
+    payment_id = await paid(environment)
+    assert await fetch_missed(environment.ctx) == 1
+    assert await fetch_missed(environment.ctx) is None, "not due: another process may have asked just now"
+    await environment.maintain()
+    async with environment.ctx.db.reading() as session:
         from procomp_pay.storage.payments.repository import load_payment
 
         assert (await load_payment(session, payment_id)).payment.status is PaymentStatus.COMPLETED
-    world.later(60)
-    assert await fetch_missed(world.ctx) == 0
-    rows = await world.rows(WebhookEvent)
+    environment.later(60)
+    assert await fetch_missed(environment.ctx) == 0
+    rows = await environment.rows(WebhookEvent)
     assert {row.type for row in rows} <= set(READERS), "what nobody acts on is not fetched"
     assert len({row.event_id for row in rows}) == len(rows) == 1
 
 
-async def test_what_came_by_webhook_is_not_fetched(world: World) -> None:
-    await paid(world)
-    for event in await world.events():
-        await world.receive(event)
-    stored = len(await world.rows(WebhookEvent))
-    assert await fetch_missed(world.ctx) == 0
-    assert len(await world.rows(WebhookEvent)) == stored
+async def test_what_came_by_webhook_is_not_fetched(environment: ServiceEnvironment) -> None:
+    await paid(environment)
+    for event in await environment.events():
+        await environment.receive(event)
+    stored = len(await environment.rows(WebhookEvent))
+    assert await fetch_missed(environment.ctx) == 0
+    assert len(await environment.rows(WebhookEvent)) == stored
 
 
-async def test_a_crash_in_the_middle_skips_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_crash_in_the_middle_skips_nothing(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Move the cursor only when everything before it is in the inbox."""
     monkeypatch.setattr(backfill, "PIECE", timedelta(minutes=30))
     monkeypatch.setattr(backfill, "_SKEW", timedelta(minutes=5))
     for _ in range(5):
-        await paid(world)
-        world.later(2000)
+        await paid(environment)
+        environment.later(2000)
     real, calls = backfill._keep, 0
 
     async def breaks(*arguments: object) -> int:
@@ -67,19 +71,21 @@ async def test_a_crash_in_the_middle_skips_nothing(world: World, monkeypatch: py
 
     monkeypatch.setattr(backfill, "_keep", breaks)
     with pytest.raises(RuntimeError):
-        await fetch_missed(world.ctx)
-    half = len(await world.rows(WebhookEvent))
+        await fetch_missed(environment.ctx)
+    half = len(await environment.rows(WebhookEvent))
     assert 0 < half < 5
-    world.later(60)
-    assert await fetch_missed(world.ctx) == 5 - half
-    await world.maintain()
-    assert {row.state for row in await world.rows(WebhookEvent)} == {"done"}
+    environment.later(60)
+    assert await fetch_missed(environment.ctx) == 5 - half
+    await environment.maintain()
+    assert {row.state for row in await environment.rows(WebhookEvent)} == {"done"}
 
 
-async def test_pages_are_read_to_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pages_are_read_to_the_end(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for _ in range(3):
-        await paid(world)
-    provider = world.ctx.providers.of(Channel.STRIPE_INTENT)
+        await paid(environment)
+    provider = environment.ctx.providers.of(Channel.STRIPE_INTENT)
     real, asked = provider._ask, []  # type: ignore[attr-defined]
     listed = provider._client.v1.events.list_async  # type: ignore[attr-defined]
 
@@ -88,27 +94,29 @@ async def test_pages_are_read_to_the_end(world: World, monkeypatch: pytest.Monke
         return await listed({**params, "limit": 2})
 
     monkeypatch.setattr(provider._client.v1.events, "list_async", small)  # type: ignore[attr-defined]
-    assert await fetch_missed(world.ctx) == 3
+    assert await fetch_missed(environment.ctx) == 3
     assert real is not None
     assert len(asked) == 2
 
 
-async def test_a_provider_that_is_down_is_asked_again(world: World) -> None:
-    await paid(world)
-    await world.fault("/v1/events", "status", status=503, times=None)
+async def test_a_provider_that_is_down_is_asked_again(environment: ServiceEnvironment) -> None:
+    await paid(environment)
+    await environment.fault("/v1/events", "status", status=503, times=None)
     with pytest.raises(Unavailable):
-        await fetch_missed(world.ctx)
-    await world.no_faults()
-    world.later(60)
-    assert await fetch_missed(world.ctx) == 1
+        await fetch_missed(environment.ctx)
+    await environment.no_faults()
+    environment.later(60)
+    assert await fetch_missed(environment.ctx) == 1
 
 
-async def test_a_process_that_died_while_reading_leaves_it_to_the_others(world: World) -> None:
-    await paid(world)
-    async with world.ctx.db.writing() as session:
-        assert await cursors.claim(session, backfill.FEED, world.now(), lease_s=backfill.LEASE_S)
-    assert await fetch_missed(world.ctx) is None
-    world.later(backfill.LEASE_S + 1)
-    assert await fetch_missed(world.ctx) == 1
-    [feed] = await world.rows(EventCursor)
+async def test_a_process_that_died_while_reading_leaves_it_to_the_others(
+    environment: ServiceEnvironment,
+) -> None:
+    await paid(environment)
+    async with environment.ctx.db.writing() as session:
+        assert await cursors.claim(session, backfill.FEED, environment.now(), lease_s=backfill.LEASE_S)
+    assert await fetch_missed(environment.ctx) is None
+    environment.later(backfill.LEASE_S + 1)
+    assert await fetch_missed(environment.ctx) == 1
+    [feed] = await environment.rows(EventCursor)
     assert feed.read_until is not None

@@ -17,7 +17,7 @@ from procomp_pay.services.webhooks import batch, inbox
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA
 from tests.support import reconciliation as plants
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 
 #: Made anew by each run, as is whatever names them.
 _OWN = {"pay_outbox": {"id"}, "pay_discrepancy": {"id"}, "pay_refund": {"id"}, "pay_audit_entry": {"id"}}
@@ -68,7 +68,7 @@ def comparable(found: Books) -> dict[str, list[str]]:
 class Script:
     """Payments in all kinds of states, and the events that come for them, in order."""
 
-    world: World
+    environment: ServiceEnvironment
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def say(self, event: dict[str, Any], **changes: Any) -> None:
@@ -90,7 +90,7 @@ class Script:
         return {e["type"]: e for e in await self.world.events() if payment_id in json.dumps(e)}
 
     async def write(self) -> None:
-        world = self.world
+        environment = self.world
         _, _, event = await self.paid()
         self.say(event)
         self.say(event)  # Stripe may say the same under two ids
@@ -113,28 +113,30 @@ class Script:
         await self._declined()
         await self._page()
         await self._people()
-        for event in await world.events():
+        for event in await environment.events():
             if event["type"] in ("charge.updated", "customer.created", "payment_intent.created"):
                 self.say(event)
                 break
         self.say(event, id="pi_foreign", metadata={})
         refunded, _, event = await self.paid()
         self.say(event)
-        auth = world._stripe_auth()
+        auth = environment._stripe_auth()
         intent = {"payment_intent": event["data"]["object"]["id"], "amount": "2000"}
-        assert (await world.http.post("/v1/refunds", data=intent, headers=auth)).status_code == 200
+        assert (await environment.http.post("/v1/refunds", data=intent, headers=auth)).status_code == 200
         for kind, each in (await self.of(refunded)).items():
             if "refund" in kind:
                 self.say(each)
 
     async def _declined(self) -> None:
-        world = self.world
+        environment = self.world
         for method in ("pm_apple_pay", None):
-            opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+            opened = await environment.start(
+                await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+            )
             intent = str(opened.view.provider_ref)
-            await world.confirm(intent, "pm_card_chargeDeclined")
+            await environment.confirm(intent, "pm_card_chargeDeclined")
             if method is not None:
-                await world.confirm(intent, method)
+                await environment.confirm(intent, method)
             mine = await self.of(opened.view.payment_id)
             self.say(mine["payment_intent.payment_failed"])
             if method is not None:
@@ -142,42 +144,44 @@ class Script:
             self.say(mine["payment_intent.payment_failed"])
 
     async def _page(self) -> None:
-        world = self.world
-        opened = await world.start(await world.participant(), "google_pay")
-        await world.pay_page(opened, "google_pay")
+        environment = self.world
+        opened = await environment.start(await environment.participant(), "google_pay")
+        await environment.pay_page(opened, "google_pay")
         for event in (await self.of(opened.view.payment_id)).values():
             self.say(event)
 
     async def _people(self) -> None:
         """Whose place is another payment's, who has gone, or is somewhere else; money that is late."""
-        world = self.world
+        environment = self.world
         paid = """UPDATE "Participant" SET status = 'PAID', "paymentId" = :other WHERE id = :id"""
         other, _, _ = await self.paid()
         _, who, event = await self.paid()
-        await plants.change(world, paid, other=other, id=who)
+        await plants.change(environment, paid, other=other, id=who)
         self.say(event)
         _, who, event = await self.paid()
-        await plants.change(world, """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=who)
-        self.say(event)
-        _, who, event = await self.paid()
-        moved = (await world.who(await world.participant())).tournament_id
         await plants.change(
-            world, """UPDATE "Participant" SET "tournamentId" = :t WHERE id = :id""", t=moved, id=who
+            environment, """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=who
         )
         self.say(event)
         _, who, event = await self.paid()
-        await plants.change(world, """DELETE FROM "Participant" WHERE id = :id""", id=who)
+        moved = (await environment.who(await environment.participant())).tournament_id
+        await plants.change(
+            environment, """UPDATE "Participant" SET "tournamentId" = :t WHERE id = :id""", t=moved, id=who
+        )
+        self.say(event)
+        _, who, event = await self.paid()
+        await plants.change(environment, """DELETE FROM "Participant" WHERE id = :id""", id=who)
         self.say(event)
         for status in ("EXPIRED", "CANCELLED", "PROCESSING", "FAILED"):
             payment_id, _, event = await self.paid()
             change = f"""UPDATE "Payment" SET status = '{status}', "failureReason" = 'ж' WHERE id = :id"""
-            await plants.change(world, change, id=payment_id)
+            await plants.change(environment, change, id=payment_id)
             self.say(event)
         # two open payments of one: the other one is hurried
-        who = await world.participant()
-        await world.start(who)
-        opened = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
-        await world.confirm(str(opened.view.provider_ref), "pm_apple_pay")
+        who = await environment.participant()
+        await environment.start(who)
+        opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+        await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
         self.say((await self.of(opened.view.payment_id))["payment_intent.succeeded"])
 
 
@@ -186,23 +190,23 @@ def at(ctx: AppContext, moment: datetime) -> AppContext:
 
 
 async def test_many_at_once_leave_the_books_that_each_alone_leaves(
-    world: World, caplog: pytest.LogCaptureFixture
+    environment: ServiceEnvironment, caplog: pytest.LogCaptureFixture
 ) -> None:
-    script = Script(world)
+    script = Script(environment)
     await script.write()
     for event in script.events:
-        await world.receive(event)
-    moment = world.now() + timedelta(seconds=1.234567)
-    ctx = at(world.ctx, moment)
-    before = await books(world.ctx.db)
+        await environment.receive(event)
+    moment = environment.now() + timedelta(seconds=1.234567)
+    ctx = at(environment.ctx, moment)
+    before = await books(environment.ctx.db)
     many = await batch.handle_due(ctx, limit=len(script.events))
     assert len(many) == len(script.events)
     assert "one by one" not in caplog.text
-    at_once = comparable(await books(world.ctx.db))
-    await restore(world.ctx.db, before)
-    assert comparable(await books(world.ctx.db)) == comparable(before)
+    at_once = comparable(await books(environment.ctx.db))
+    await restore(environment.ctx.db, before)
+    assert comparable(await books(environment.ctx.db)) == comparable(before)
     while (await inbox.handle_next(ctx)) is not None:
         pass
-    alone = comparable(await books(world.ctx.db))
+    alone = comparable(await books(environment.ctx.db))
     for name, rows in alone.items():
         assert (set(at_once[name]) - set(rows), set(rows) - set(at_once[name])) == (set(), set()), name

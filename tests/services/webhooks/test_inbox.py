@@ -20,42 +20,46 @@ from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import refunds
 from procomp_pay.storage.payments.repository import load_payment
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 
 S = PaymentStatus
 
 
-async def an_event(world: World) -> tuple[bytes, dict[str, Any]]:
-    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.confirm(str(opened.view.provider_ref), "pm_apple_pay")
-    mine = [e for e in await world.events() if opened.view.payment_id in json.dumps(e)]
+async def an_event(environment: ServiceEnvironment) -> tuple[bytes, dict[str, Any]]:
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
+    mine = [e for e in await environment.events() if opened.view.payment_id in json.dumps(e)]
     [event] = [e for e in mine if e["type"] == "payment_intent.succeeded"]
     return json.dumps(event).encode(), event
 
 
-async def refused(world: World, body: bytes, header: str | None, secrets: list[str] | None = None) -> None:
+async def refused(
+    environment: ServiceEnvironment, body: bytes, header: str | None, secrets: list[str] | None = None
+) -> None:
     with pytest.raises(BadSignature):
-        await inbox.receive_stripe(world.ctx, body, header, secrets or [world.webhook_secret])
-    assert await world.rows(WebhookEvent) == []
+        await inbox.receive_stripe(environment.ctx, body, header, secrets or [environment.webhook_secret])
+    assert await environment.rows(WebhookEvent) == []
 
 
-async def test_what_is_not_signed_by_stripe_is_not_kept(world: World) -> None:
-    body, _ = await an_event(world)
-    good = world.signed(body)
-    await refused(world, body, None)
-    await refused(world, body, "")
-    await refused(world, body, "t=1,v1=")
-    await refused(world, body, good.replace("v1=", "v0="))
-    await refused(world, body, world.signed(body, secret="whsec_other"))
-    await refused(world, body, world.signed(body, at=time.time() - 301))
-    await refused(world, body, world.signed(body, at=time.time() + 400))
-    await refused(world, body[:-1] + b" ", good)
-    await refused(world, body.replace(b"5000", b"5001"), good)
-    await refused(world, b"\xff" + body, good)
-    await refused(world, body, good, ["whsec_a", "whsec_b"])
+async def test_what_is_not_signed_by_stripe_is_not_kept(environment: ServiceEnvironment) -> None:
+    body, _ = await an_event(environment)
+    good = environment.signed(body)
+    await refused(environment, body, None)
+    await refused(environment, body, "")
+    await refused(environment, body, "t=1,v1=")
+    await refused(environment, body, good.replace("v1=", "v0="))
+    await refused(environment, body, environment.signed(body, secret="whsec_other"))
+    await refused(environment, body, environment.signed(body, at=time.time() - 301))
+    await refused(environment, body, environment.signed(body, at=time.time() + 400))
+    await refused(environment, body[:-1] + b" ", good)
+    await refused(environment, body.replace(b"5000", b"5001"), good)
+    await refused(environment, b"\xff" + body, good)
+    await refused(environment, body, good, ["whsec_a", "whsec_b"])
 
 
-async def test_signed_but_no_event(world: World) -> None:
+async def test_signed_but_no_event(environment: ServiceEnvironment) -> None:
     for body in (
         b"",
         b"[]",
@@ -65,127 +69,133 @@ async def test_signed_but_no_event(world: World) -> None:
         b'{"id":1,"type":"x","created":"y"}',
     ):
         with pytest.raises(Refused):
-            await inbox.receive_stripe(world.ctx, body, world.signed(body), [world.webhook_secret])
-    assert await world.rows(WebhookEvent) == []
+            await inbox.receive_stripe(
+                environment.ctx, body, environment.signed(body), [environment.webhook_secret]
+            )
+    assert await environment.rows(WebhookEvent) == []
 
 
-async def test_while_a_secret_rotates_both_hold(world: World) -> None:
-    body, _ = await an_event(world)
-    header = world.signed(body, secret="whsec_old")
-    assert await inbox.receive_stripe(world.ctx, body, header, ["whsec_new", "whsec_old"])
+async def test_while_a_secret_rotates_both_hold(environment: ServiceEnvironment) -> None:
+    body, _ = await an_event(environment)
+    header = environment.signed(body, secret="whsec_old")
+    assert await inbox.receive_stripe(environment.ctx, body, header, ["whsec_new", "whsec_old"])
 
 
-async def test_stored_once_and_encrypted(world: World) -> None:
-    body, event = await an_event(world)
-    assert [await world.receive(event) for _ in range(3)] == [True, False, False]
-    [row] = await world.rows(WebhookEvent)
+async def test_stored_once_and_encrypted(environment: ServiceEnvironment) -> None:
+    body, event = await an_event(environment)
+    assert [await environment.receive(event) for _ in range(3)] == [True, False, False]
+    [row] = await environment.rows(WebhookEvent)
     assert (row.event_id, row.state) == (event["id"], EventState.PENDING)
     assert "payment_intent" not in row.payload_enc
-    assert world.ctx.keyring.unseal(row.payload_enc) == body
+    assert environment.ctx.keyring.unseal(row.payload_enc) == body
 
 
-async def test_paid_by_webhook(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who, "apple_pay")
-    await world.pay_page(opened)
-    await world.deliver()
-    assert await world.status(opened) is S.COMPLETED
-    assert (await world.who(who)).payment_id == opened.view.payment_id
-    [session] = await world.stripe_objects("checkout/sessions")
-    view = await world.view(opened)
+async def test_paid_by_webhook(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who, "apple_pay")
+    await environment.pay_page(opened)
+    await environment.deliver()
+    assert await environment.status(opened) is S.COMPLETED
+    assert (await environment.who(who)).payment_id == opened.view.payment_id
+    [session] = await environment.stripe_objects("checkout/sessions")
+    view = await environment.view(opened)
     assert view.provider_ref == session["id"]
 
 
-async def test_declined_then_paid_in_every_order(world: World) -> None:
+async def test_declined_then_paid_in_every_order(environment: ServiceEnvironment) -> None:
     """Whatever order and however often the events arrive, the end is the same."""
     for seed in range(6):
-        who = await world.participant()
-        opened = await world.start(who, "google_pay", channel=Channel.STRIPE_INTENT)
+        who = await environment.participant()
+        opened = await environment.start(who, "google_pay", channel=Channel.STRIPE_INTENT)
         intent = str(opened.view.provider_ref)
-        await world.confirm(intent, "pm_card_chargeDeclined")
-        await world.confirm(intent, "pm_google_pay")
-        mine = [e for e in await world.events() if opened.view.payment_id in json.dumps(e)]
+        await environment.confirm(intent, "pm_card_chargeDeclined")
+        await environment.confirm(intent, "pm_google_pay")
+        mine = [e for e in await environment.events() if opened.view.payment_id in json.dumps(e)]
         assert {e["type"] for e in mine} >= {"payment_intent.succeeded", "payment_intent.payment_failed"}
         random.Random(seed).shuffle(mine)
         for event in mine + mine[:2]:
-            await world.receive(event)
-            await world.maintain()
-        view = await world.view(opened)
+            await environment.receive(event)
+            await environment.maintain()
+        view = await environment.view(opened)
         assert (view.status, view.failure_reason) == (S.COMPLETED, None)
-        assert (await world.who(who)).status is ParticipantStatus.PAID
+        assert (await environment.who(who)).status is ParticipantStatus.PAID
 
 
-async def test_a_decline_alone_is_failed_with_stripes_reason(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
-    await world.confirm(str(opened.view.provider_ref), "pm_card_chargeDeclinedInsufficientFunds")
-    await world.deliver()
-    view = await world.view(opened)
+async def test_a_decline_alone_is_failed_with_stripes_reason(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    await environment.confirm(str(opened.view.provider_ref), "pm_card_chargeDeclinedInsufficientFunds")
+    await environment.deliver()
+    view = await environment.view(opened)
     assert view.status is S.FAILED
     assert "insufficient_funds" in str(view.failure_reason)
     # the same intent can still be paid, so it is the one that is returned
-    again = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    again = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
     assert again.view.payment_id == view.payment_id
 
 
-async def test_events_of_others_are_kept_and_touch_nothing(world: World) -> None:
-    auth = {"Authorization": f"Bearer {world.sandbox.info()['stripe_secret_key']}"}
+async def test_events_of_others_are_kept_and_touch_nothing(environment: ServiceEnvironment) -> None:
+    auth = {"Authorization": f"Bearer {environment.sandbox.info()['stripe_secret_key']}"}
     data = {"amount": "700", "currency": "usd", "payment_method": "pm_card_visa", "confirm": "true",
             "payment_method_types[]": "card"}  # fmt: skip
-    made = await world.http.post("/v1/payment_intents", data=data, headers=auth)
+    made = await environment.http.post("/v1/payment_intents", data=data, headers=auth)
     assert made.status_code == 200, made.text
-    await world.deliver()
-    states = {r.type: r.state for r in await world.rows(WebhookEvent)}
+    await environment.deliver()
+    states = {r.type: r.state for r in await environment.rows(WebhookEvent)}
     assert states["payment_intent.succeeded"] is EventState.FOREIGN
     assert states["payment_intent.created"] is EventState.IGNORED
 
 
-async def test_a_poison_event_waits_longer_each_time_then_is_a_dead_letter(world: World) -> None:
-    _, event = await an_event(world)
+async def test_a_poison_event_waits_longer_each_time_then_is_a_dead_letter(
+    environment: ServiceEnvironment,
+) -> None:
+    _, event = await an_event(environment)
     del event["data"]["object"]["status"]
     event["id"] = "evt_poison"
-    await world.receive(event)
+    await environment.receive(event)
     for attempt in range(1, inbox.ATTEMPTS + 1):
-        assert (await world.maintain()).events_failed == 1, attempt
-        assert (await world.maintain()).events_failed == 0, "it waits before it is tried again"
-        world.later(2500)
-    [row] = await world.rows(WebhookEvent)
+        assert (await environment.maintain()).events_failed == 1, attempt
+        assert (await environment.maintain()).events_failed == 0, "it waits before it is tried again"
+        environment.later(2500)
+    [row] = await environment.rows(WebhookEvent)
     assert (row.state, row.attempts) == (EventState.DEAD, inbox.ATTEMPTS)
     assert "KeyError" in str(row.last_error)
-    assert "alert.dead_letter" in {m.topic for m in await world.rows(OutboxMessage)}
+    assert "alert.dead_letter" in {m.topic for m in await environment.rows(OutboxMessage)}
 
 
-async def test_a_poison_event_does_not_hold_up_the_others(world: World) -> None:
-    _, event = await an_event(world)
+async def test_a_poison_event_does_not_hold_up_the_others(environment: ServiceEnvironment) -> None:
+    _, event = await an_event(environment)
     poison = json.loads(json.dumps(event)) | {"id": "evt_poison"}
     poison["data"]["object"] = {"metadata": {}}
-    await world.receive(poison)
-    await world.receive(event)
-    await world.maintain()
-    states = {r.event_id: r.state for r in await world.rows(WebhookEvent)}
+    await environment.receive(poison)
+    await environment.receive(event)
+    await environment.maintain()
+    states = {r.event_id: r.state for r in await environment.rows(WebhookEvent)}
     assert states == {"evt_poison": EventState.PENDING, event["id"]: EventState.DONE}
 
 
-async def _a_whole_life(world: World) -> tuple[str, list[dict[str, Any]]]:
+async def _a_whole_life(environment: ServiceEnvironment) -> tuple[str, list[dict[str, Any]]]:
     """Declined, checked, paid, half of it refunded in the dashboard, disputed and lost; its events."""
-    opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
     intent = str(opened.view.provider_ref)
-    await world.confirm(intent, "pm_card_chargeDeclined")
-    await world.confirm(intent, "pm_card_threeDSecure2Required")
-    await world.confirm(intent, "pm_apple_pay")
-    auth = {"Authorization": f"Bearer {world.sandbox.info()['stripe_secret_key']}"}
+    await environment.confirm(intent, "pm_card_chargeDeclined")
+    await environment.confirm(intent, "pm_card_threeDSecure2Required")
+    await environment.confirm(intent, "pm_apple_pay")
+    auth = {"Authorization": f"Bearer {environment.sandbox.info()['stripe_secret_key']}"}
     refund = {"payment_intent": intent, "amount": "2000"}
-    assert (await world.http.post("/v1/refunds", data=refund, headers=auth)).status_code == 200
+    assert (await environment.http.post("/v1/refunds", data=refund, headers=auth)).status_code == 200
     path = f"/_sandbox/stripe/payment_intents/{intent}/dispute"
-    disputed = await world.http.post(path, json={"reason": "fraudulent"})
+    disputed = await environment.http.post(path, json={"reason": "fraudulent"})
     assert disputed.status_code == 200, disputed.text
-    mine = [e for e in await world.events() if intent in json.dumps(e) and e["type"] in READERS]
+    mine = [e for e in await environment.events() if intent in json.dumps(e) and e["type"] in READERS]
     return opened.view.payment_id, mine
 
 
-async def _end_of(world: World, payment_id: str) -> dict[str, Any]:
+async def _end_of(environment: ServiceEnvironment, payment_id: str) -> dict[str, Any]:
     """Everything about a payment that the order of its events must not change."""
-    async with world.ctx.db.reading() as session:
+    async with environment.ctx.db.reading() as session:
         locked = await load_payment(session, payment_id)
         rows = [(r.amount, r.state) for r in await refunds.of_payment(session, payment_id)]
         told = await session.exec(select(OutboxMessage).where(OutboxMessage.payment_id == payment_id))
@@ -201,20 +211,20 @@ async def _end_of(world: World, payment_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["all at once", "one by one"])
-async def test_a_whole_life_in_any_order(world: World, at_once: bool) -> None:
+async def test_a_whole_life_in_any_order(environment: ServiceEnvironment, at_once: bool) -> None:
     """Hypothesis draws orders and duplicates; all end in the same books, in one batch or each alone."""
-    payment_id, life = await _a_whole_life(world)
+    payment_id, life = await _a_whole_life(environment)
     assert {e["type"] for e in life} >= {
         "payment_intent.succeeded",
         "refund.created",
         "charge.dispute.created",
     }
     for event in life:
-        await world.receive(event)
-        await world.maintain()
-    world.later(3000)
-    await world.maintain()
-    expected = await _end_of(world, payment_id)
+        await environment.receive(event)
+        await environment.maintain()
+    environment.later(3000)
+    await environment.maintain()
+    expected = await _end_of(environment, payment_id)
     assert expected["status"] is S.COMPLETED
     orders: list[list[int]] = []
 
@@ -225,27 +235,27 @@ async def test_a_whole_life_in_any_order(world: World, at_once: bool) -> None:
 
     draw()
     for order in orders:
-        payment_id, life = await _a_whole_life(world)
+        payment_id, life = await _a_whole_life(environment)
         for number in order:
-            await world.receive(life[number % len(life)])
+            await environment.receive(life[number % len(life)])
             if not at_once:
-                await world.maintain()
+                await environment.maintain()
         for _ in range(4):  # what came before what it builds on waits, and is tried again
-            await world.maintain()
-            world.later(200)
-        states = {row.state for row in await world.rows(WebhookEvent)}
+            await environment.maintain()
+            environment.later(200)
+        states = {row.state for row in await environment.rows(WebhookEvent)}
         assert states == {EventState.DONE}, order
-        assert await _end_of(world, payment_id) == expected, order
+        assert await _end_of(environment, payment_id) == expected, order
 
 
 async def test_one_that_fails_while_it_is_written_takes_no_other_with_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not readable poison, which is seen before anything is written, but one that breaks the transaction."""
-    lives = [await an_event(world) for _ in range(4)]
+    lives = [await an_event(environment) for _ in range(4)]
     for number, (_, event) in enumerate(lives):
         mine = json.loads(json.dumps(event))
-        await world.receive(mine | {"id": f"evt_{number}"})
+        await environment.receive(mine | {"id": f"evt_{number}"})
     real, calls = batch.apply_event_in, 0
 
     async def breaks(session: Any, ctx: Any, payment_event: Any, locked: Any = None) -> Any:
@@ -256,20 +266,22 @@ async def test_one_that_fails_while_it_is_written_takes_no_other_with_it(
         return await real(session, ctx, payment_event, locked)
 
     monkeypatch.setattr(batch, "apply_event_in", breaks)
-    done = await world.maintain()
+    done = await environment.maintain()
     assert (done.events, done.events_failed) == (4, 0)
-    assert {row.state for row in await world.rows(WebhookEvent)} == {EventState.DONE}
-    assert {row.attempts for row in await world.rows(WebhookEvent)} == {1}
-    topics = [m.topic for m in await world.rows(OutboxMessage)]
+    assert {row.state for row in await environment.rows(WebhookEvent)} == {EventState.DONE}
+    assert {row.attempts for row in await environment.rows(WebhookEvent)} == {1}
+    topics = [m.topic for m in await environment.rows(OutboxMessage)]
     assert topics.count("payment.received") == 4
 
 
-async def test_many_are_handled_in_one_transaction(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_many_are_handled_in_one_transaction(
+    environment: ServiceEnvironment, caplog: pytest.LogCaptureFixture
+) -> None:
     """Falling back to one by one ends in the same books, and would hide that many at once never works."""
     for number in range(6):
-        _, event = await an_event(world)
-        await world.receive(event | {"id": f"evt_{number}"})
-    done = await batch.handle_due(world.ctx)
+        _, event = await an_event(environment)
+        await environment.receive(event | {"id": f"evt_{number}"})
+    done = await batch.handle_due(environment.ctx)
     assert [each.state for each in done] == [EventState.DONE] * 6
-    assert len({row.handled_at for row in await world.rows(WebhookEvent)}) == 1
+    assert len({row.handled_at for row in await environment.rows(WebhookEvent)}) == 1
     assert "one by one" not in caplog.text

@@ -29,23 +29,23 @@ from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments.repository import lock_payment
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask, of
 
 S = PaymentStatus
 FEE = Money.parse("24000", "KZT")
 
 
-async def kinds(world: World) -> list[str]:
-    return sorted(row.kind for row in await world.rows(Discrepancy))
+async def kinds(environment: ServiceEnvironment) -> list[str]:
+    return sorted(row.kind for row in await environment.rows(Discrepancy))
 
 
-async def topics(world: World) -> list[str]:
-    return sorted(row.topic for row in await world.rows(OutboxMessage))
+async def topics(environment: ServiceEnvironment) -> list[str]:
+    return sorted(row.topic for row in await environment.rows(OutboxMessage))
 
 
-async def change(world: World, who: str, **values: Any) -> None:
-    async with world.ctx.db.writing() as session:
+async def change(environment: ServiceEnvironment, who: str, **values: Any) -> None:
+    async with environment.ctx.db.writing() as session:
         row = await session.get(Participant, who)
         assert row is not None
         for name, value in values.items():
@@ -55,218 +55,226 @@ async def change(world: World, who: str, **values: Any) -> None:
 # --- check
 
 
-async def test_check_says_what_is_due_and_changes_nothing(world: World) -> None:
-    who = await world.participant(full_name="Қайрат Нұрланов")
-    answer = await check(world.ctx, ask(who, text="1.00"))  # the sum is a placeholder
+async def test_check_says_what_is_due_and_changes_nothing(environment: ServiceEnvironment) -> None:
+    who = await environment.participant(full_name="Қайрат Нұрланов")
+    answer = await check(environment.ctx, ask(who, text="1.00"))  # the sum is a placeholder
     assert (answer.result, answer.money, answer.comment) == (Result.OK, FEE, "Almaty Open: Қайрат Н.")
-    opened = await world.start(who)
+    opened = await environment.start(who)
     for typed in (str(opened.view.code), str(opened.view.code).lower().replace("-", "")):
-        assert (await check(world.ctx, ask(typed))).result is Result.OK
-    assert await world.rows(WebhookEvent) == []
-    assert len(await world.rows(Payment)) == 1
+        assert (await check(environment.ctx, ask(typed))).result is Result.OK
+    assert await environment.rows(WebhookEvent) == []
+    assert len(await environment.rows(Payment)) == 1
 
 
-async def test_check_refuses_what_pay_would_have_to_keep(world: World) -> None:
-    assert (await check(world.ctx, ask("nobody"))).result is Result.NO_ACCOUNT
-    assert (await check(world.ctx, ask(""))).result is Result.NO_ACCOUNT
-    gone = await world.participant(status=ParticipantStatus.CANCELLED)
-    assert (await check(world.ctx, ask(gone))).result is Result.CANCELLED
-    paid = await world.participant(status=ParticipantStatus.PAID)
-    assert (await check(world.ctx, ask(paid))).result is Result.PAID
-    busy = await world.participant()
-    opened = await world.start(busy)
-    await world.phone(opened, "scan")
-    await poll_payment(world.ctx, opened.view.payment_id)
-    assert (await check(world.ctx, ask(busy))).result is Result.IN_PROGRESS
-    feeless = await world.participant()
-    async with world.ctx.db.writing() as session:
+async def test_check_refuses_what_pay_would_have_to_keep(environment: ServiceEnvironment) -> None:
+    assert (await check(environment.ctx, ask("nobody"))).result is Result.NO_ACCOUNT
+    assert (await check(environment.ctx, ask(""))).result is Result.NO_ACCOUNT
+    gone = await environment.participant(status=ParticipantStatus.CANCELLED)
+    assert (await check(environment.ctx, ask(gone))).result is Result.CANCELLED
+    paid = await environment.participant(status=ParticipantStatus.PAID)
+    assert (await check(environment.ctx, ask(paid))).result is Result.PAID
+    busy = await environment.participant()
+    opened = await environment.start(busy)
+    await environment.phone(opened, "scan")
+    await poll_payment(environment.ctx, opened.view.payment_id)
+    assert (await check(environment.ctx, ask(busy))).result is Result.IN_PROGRESS
+    feeless = await environment.participant()
+    async with environment.ctx.db.writing() as session:
         await session.exec(delete(TournamentFee).where(col(TournamentFee.tournament_id) == f"t-{feeless}"))
-    answer = await check(world.ctx, ask(feeless))
+    answer = await check(environment.ctx, ask(feeless))
     assert (answer.result, answer.money) == (Result.OTHER, None)
 
 
 # --- pay
 
 
-async def test_pay_settles_in_one_go_and_is_answered_the_same_for_ever(world: World) -> None:
-    who = await world.participant()
-    first = await pay(world.ctx, ask(who))
+async def test_pay_settles_in_one_go_and_is_answered_the_same_for_ever(
+    environment: ServiceEnvironment,
+) -> None:
+    who = await environment.participant()
+    first = await pay(environment.ctx, ask(who))
     assert (first.result, first.money) == (Result.OK, FEE)
     assert str(first.prv_txn).isdigit()
     assert len(str(first.prv_txn)) == 15
-    [(payment, detail)] = await of(world, who)
+    [(payment, detail)] = await of(environment, who)
     assert (payment.status, detail.channel, detail.provider_open) == (S.COMPLETED, Channel.KASPI_BILL, False)
     assert payment.kaspi_transaction_id == "777000111"
-    assert (await world.who(who)).payment_id == payment.id
-    world.later(86_400)
-    assert await pay(world.ctx, ask(who)) == first
-    assert await pay(world.ctx, ask(who)) == first
-    [row] = await world.rows(WebhookEvent)
+    assert (await environment.who(who)).payment_id == payment.id
+    environment.later(86_400)
+    assert await pay(environment.ctx, ask(who)) == first
+    assert await pay(environment.ctx, ask(who)) == first
+    [row] = await environment.rows(WebhookEvent)
     assert (row.state, row.payment_id, row.provider) == (EventState.DONE, payment.id, "kaspi_bill")
     assert "24000" not in row.payload_enc
-    [number] = await world.rows(KaspiOperation)
+    [number] = await environment.rows(KaspiOperation)
     assert (number.operation_number, number.source) == ("777000111", "kaspi_bill")
-    assert (await topics(world), await kinds(world)) == (["payment.received"], [])
-    assert await handle_next(world.ctx) is None  # it is done: the inbox has no work with it
-    assert (await check(world.ctx, ask(who))).result is Result.PAID
+    assert (await topics(environment), await kinds(environment)) == (["payment.received"], [])
+    assert await handle_next(environment.ctx) is None  # it is done: the inbox has no work with it
+    assert (await check(environment.ctx, ask(who))).result is Result.PAID
 
 
-async def test_twenty_times_at_once_is_once(world: World, database_url: str) -> None:
+async def test_twenty_times_at_once_is_once(environment: ServiceEnvironment, database_url: str) -> None:
     db2 = PaymentDatabaseService(database_url)
-    desks = [world.ctx, replace(world.ctx, db=db2)]
-    who = await world.participant()
+    desks = [environment.ctx, replace(environment.ctx, db=db2)]
+    who = await environment.participant()
     try:
         answers = await asyncio.gather(*(pay(desks[n % 2], ask(who)) for n in range(20)))
     finally:
         await db2.dispose()
     assert len({(a.result, a.prv_txn) for a in answers}) == 1
-    assert len(await of(world, who)) == 1
-    assert await topics(world) == ["payment.received"]
+    assert len(await of(environment, who)) == 1
+    assert await topics(environment) == ["payment.received"]
 
 
-async def test_a_second_txn_id_is_real_money(world: World) -> None:
-    who = await world.participant()
-    await asyncio.gather(*(pay(world.ctx, ask(who, f"77700{n}")) for n in range(3)))
-    rows = await of(world, who)
+async def test_a_second_txn_id_is_real_money(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    await asyncio.gather(*(pay(environment.ctx, ask(who, f"77700{n}")) for n in range(3)))
+    rows = await of(environment, who)
     assert [payment.status for payment, _ in rows] == [S.COMPLETED] * 3
     assert sorted(detail.is_duplicate for _, detail in rows) == [False, True, True]
-    assert await kinds(world) == ["DUPLICATE_PAYMENT"] * 2
-    assert (await topics(world)).count("alert.duplicate_payment") == 2
+    assert await kinds(environment) == ["DUPLICATE_PAYMENT"] * 2
+    assert (await topics(environment)).count("alert.duplicate_payment") == 2
 
 
-async def test_pay_beside_an_open_qr(world: World) -> None:
+async def test_pay_beside_an_open_qr(environment: ServiceEnvironment) -> None:
     """The QR cannot be recalled: if it is paid too, that is the second payment, and nothing is lost."""
-    who = await world.participant()
-    opened = await world.start(who)
-    await pay(world.ctx, ask(str(opened.view.code)))
-    assert await world.status(opened) is S.PENDING
-    await world.phone(opened)
-    await one_pass(world.ctx)
-    view = await world.view(opened)
+    who = await environment.participant()
+    opened = await environment.start(who)
+    await pay(environment.ctx, ask(str(opened.view.code)))
+    assert await environment.status(opened) is S.PENDING
+    await environment.phone(opened)
+    await one_pass(environment.ctx)
+    view = await environment.view(opened)
     assert (view.status, view.is_duplicate) == (S.COMPLETED, True)
-    assert await kinds(world) == ["DUPLICATE_PAYMENT"]
+    assert await kinds(environment) == ["DUPLICATE_PAYMENT"]
 
 
-async def test_another_amount_is_kept_for_a_person(world: World) -> None:
-    who = await world.participant()
-    answer = await pay(world.ctx, ask(who, text="23999.99"))
+async def test_another_amount_is_kept_for_a_person(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    answer = await pay(environment.ctx, ask(who, text="23999.99"))
     assert (answer.result, str(answer.money)) == (Result.OK, "23\u00a0999.99\u00a0KZT")
-    [(payment, _)] = await of(world, who)
+    [(payment, _)] = await of(environment, who)
     assert payment.status is S.PENDING
-    assert (await world.who(who)).status is ParticipantStatus.REGISTERED
-    [found] = await world.rows(Discrepancy)
+    assert (await environment.who(who)).status is ParticipantStatus.REGISTERED
+    [found] = await environment.rows(Discrepancy)
     assert (found.kind, found.detail["provider"]) == ("AMOUNT_MISMATCH", "777000111")
-    assert await topics(world) == ["alert.amount_mismatch"]
-    assert (await check(world.ctx, ask(who))).result is Result.OTHER
+    assert await topics(environment) == ["alert.amount_mismatch"]
+    assert (await check(environment.ctx, ask(who))).result is Result.OTHER
     with pytest.raises(ManualReviewRequired):
-        await initiate(world.ctx, InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_QR), CLERK)
+        await initiate(environment.ctx, InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_QR), CLERK)
     with pytest.raises(Refused, match="another amount came"):
-        await verify(world.ctx, VerificationRequest(payment.id, "777000111"), CLERK)
+        await verify(environment.ctx, VerificationRequest(payment.id, "777000111"), CLERK)
     order = VerificationRequest(
         payment.id, "777000111", money=Money.parse("23999.99", "KZT"), override=True, reason="a cent"
     )
-    assert (await verify(world.ctx, order, CLERK)).status is S.COMPLETED
+    assert (await verify(environment.ctx, order, CLERK)).status is S.COMPLETED
 
 
-async def test_a_payment_of_before_there_were_codes_is_paid_by_the_participant_s_id(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    async with world.ctx.db.writing() as session:
+async def test_a_payment_of_before_there_were_codes_is_paid_by_the_participant_s_id(
+    environment: ServiceEnvironment,
+) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    async with environment.ctx.db.writing() as session:
         (await lock_payment(session, opened.view.payment_id)).detail.short_code = None
-    assert (await check(world.ctx, ask(str(opened.view.code)))).result is Result.NO_ACCOUNT
-    assert (await check(world.ctx, ask(who))).result is Result.OK
-    assert (await pay(world.ctx, ask(who))).result is Result.OK
-    assert (await world.who(who)).status is ParticipantStatus.PAID
+    assert (await check(environment.ctx, ask(str(opened.view.code)))).result is Result.NO_ACCOUNT
+    assert (await check(environment.ctx, ask(who))).result is Result.OK
+    assert (await pay(environment.ctx, ask(who))).result is Result.OK
+    assert (await environment.who(who)).status is ParticipantStatus.PAID
 
 
 @pytest.mark.parametrize("status", [ParticipantStatus.CANCELLED, ParticipantStatus.PAID])
-async def test_pay_is_never_refused_for_a_known_account(world: World, status: ParticipantStatus) -> None:
-    who = await world.participant()
-    await change(world, who, status=status)
-    assert (await pay(world.ctx, ask(who))).result is Result.OK
-    [(payment, _)] = await of(world, who)
+async def test_pay_is_never_refused_for_a_known_account(
+    environment: ServiceEnvironment, status: ParticipantStatus
+) -> None:
+    who = await environment.participant()
+    await change(environment, who, status=status)
+    assert (await pay(environment.ctx, ask(who))).result is Result.OK
+    [(payment, _)] = await of(environment, who)
     assert payment.status is S.COMPLETED
 
 
-async def test_an_unknown_account_keeps_the_money_and_tells(world: World) -> None:
+async def test_an_unknown_account_keeps_the_money_and_tells(environment: ServiceEnvironment) -> None:
     for _ in range(3):
-        answer = await pay(world.ctx, ask("nobody"))
+        answer = await pay(environment.ctx, ask("nobody"))
         assert answer.result is Result.NO_ACCOUNT
-    [row] = await world.rows(WebhookEvent)
+    [row] = await environment.rows(WebhookEvent)
     assert row.state is EventState.FOREIGN
-    [found] = await world.rows(Discrepancy)
+    [found] = await environment.rows(Discrepancy)
     assert (found.kind, found.payment_id, found.detail["account"]) == ("MISSING_LOCALLY", None, "nobody")
-    assert await topics(world) == ["alert.unapplied_money"]
+    assert await topics(environment) == ["alert.unapplied_money"]
     # the participant is there by now, and an operator replays it
-    await world.participant(id="nobody")
-    async with world.ctx.db.writing() as session:
+    await environment.participant(id="nobody")
+    async with environment.ctx.db.writing() as session:
         again = await session.get(WebhookEvent, row.id)
         assert again is not None
-        again.state, again.next_attempt_at = EventState.PENDING, world.now()
-    handled = await handle_next(world.ctx)
+        again.state, again.next_attempt_at = EventState.PENDING, environment.now()
+    handled = await handle_next(environment.ctx)
     assert handled is not None
     assert handled.state is EventState.DONE
-    assert (await world.who("nobody")).status is ParticipantStatus.PAID
-    assert (await pay(world.ctx, ask("nobody"))).result is Result.NO_ACCOUNT  # the answer stays
+    assert (await environment.who("nobody")).status is ParticipantStatus.PAID
+    assert (await pay(environment.ctx, ask("nobody"))).result is Result.NO_ACCOUNT  # the answer stays
 
 
-async def test_one_txn_id_with_two_contents(world: World) -> None:
-    one, two = await world.participant(), await world.participant()
-    first = await pay(world.ctx, ask(one))
-    second = await pay(world.ctx, ask(two))
+async def test_one_txn_id_with_two_contents(environment: ServiceEnvironment) -> None:
+    one, two = await environment.participant(), await environment.participant()
+    first = await pay(environment.ctx, ask(one))
+    second = await pay(environment.ctx, ask(two))
     assert (second.result, second.prv_txn) == (first.result, first.prv_txn)
-    assert await of(world, two) == []
-    assert await kinds(world) == ["AMOUNT_MISMATCH"]
+    assert await of(environment, two) == []
+    assert await kinds(environment) == ["AMOUNT_MISMATCH"]
 
 
-async def test_a_clerk_typed_the_number_before_kaspi_called(world: World) -> None:
-    who = await world.participant()
-    opened = await world.start(who)
-    await world.fault("/r1", "cut_before", times=99)
-    await verify(world.ctx, VerificationRequest(opened.view.payment_id, "777000111"), CLERK)
-    assert (await pay(world.ctx, ask(who))).result is Result.OK
-    assert len(await of(world, who)) == 1  # the same money, once
-    assert await kinds(world) == []
-    other = await world.participant()
-    assert (await pay(world.ctx, ask(other, "0777000111"))).result is Result.OK
-    assert await kinds(world) == ["DUPLICATE_PAYMENT"]  # one number, two people: a person compares
+async def test_a_clerk_typed_the_number_before_kaspi_called(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    await environment.fault("/r1", "cut_before", times=99)
+    await verify(environment.ctx, VerificationRequest(opened.view.payment_id, "777000111"), CLERK)
+    assert (await pay(environment.ctx, ask(who))).result is Result.OK
+    assert len(await of(environment, who)) == 1  # the same money, once
+    assert await kinds(environment) == []
+    other = await environment.participant()
+    assert (await pay(environment.ctx, ask(other, "0777000111"))).result is Result.OK
+    assert await kinds(environment) == ["DUPLICATE_PAYMENT"]  # one number, two people: a person compares
 
 
-async def test_a_clerk_and_kaspi_in_the_same_moment(world: World, database_url: str) -> None:
+async def test_a_clerk_and_kaspi_in_the_same_moment(
+    environment: ServiceEnvironment, database_url: str
+) -> None:
     """The clerk's transaction is open when Kaspi calls: the money is counted once all the same."""
-    who = await world.participant()
-    opened = await world.start(who)
+    who = await environment.participant()
+    opened = await environment.start(who)
     word = PaymentEvent(
-        opened.view.payment_id, EventType.SUCCEEDED, world.now(), CLERK.source, CLERK.name,
+        opened.view.payment_id, EventType.SUCCEEDED, environment.now(), CLERK.source, CLERK.name,
         ids=ProviderIds(kaspi_operation="777000111"),
     )  # fmt: skip
     db2 = PaymentDatabaseService(database_url)
     try:
         async with db2.writing() as session:
-            await apply_event_in(session, world.ctx, word)
-            call = asyncio.create_task(pay(world.ctx, ask(who)))
+            await apply_event_in(session, environment.ctx, word)
+            call = asyncio.create_task(pay(environment.ctx, ask(who)))
             await asyncio.sleep(0.5)
         assert (await call).result is Result.OK
     finally:
         await db2.dispose()
-    assert [payment.status for payment, _ in await of(world, who)] == [S.COMPLETED]
-    assert await kinds(world) == []
+    assert [payment.status for payment, _ in await of(environment, who)] == [S.COMPLETED]
+    assert await kinds(environment) == []
 
 
-async def test_bill_money_goes_back_by_hand(world: World) -> None:
-    who = await world.participant()
-    await pay(world.ctx, ask(who))
-    [(payment, _)] = await of(world, who)
+async def test_bill_money_goes_back_by_hand(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    await pay(environment.ctx, ask(who))
+    [(payment, _)] = await of(environment, who)
     with pytest.raises(Refused):
-        await refund(world.ctx, RefundCommand(payment.id, "injured"), CLERK)
+        await refund(environment.ctx, RefundCommand(payment.id, "injured"), CLERK)
 
 
-async def test_an_unreadable_pay_is_kept(world: World) -> None:
+async def test_an_unreadable_pay_is_kept(environment: ServiceEnvironment) -> None:
     for _ in range(2):
-        await keep_unreadable(world.ctx, "command=pay&txn_id=\x00&account=p1\ud800")
-    [row] = await world.rows(WebhookEvent)
+        await keep_unreadable(environment.ctx, "command=pay&txn_id=\x00&account=p1\ud800")
+    [row] = await environment.rows(WebhookEvent)
     assert (row.type, row.state) == ("unreadable", EventState.FOREIGN)
-    assert await topics(world) == ["alert.unapplied_money"]
+    assert await topics(environment) == ["alert.unapplied_money"]
 
 
 @pytest.mark.parametrize(
