@@ -30,9 +30,9 @@ from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support.http_requests import bearer, make_people
 from tests.support.processes import Command
+from tests.support.server import Eventually
 
 Start = Callable[..., Awaitable[Command]]
-Eventually = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture
