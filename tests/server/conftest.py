@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from aiohttp import web
 from pydantic import SecretStr
 
 from procomp_pay.config import Settings
@@ -23,55 +20,11 @@ from procomp_pay.server.http.connections import listening
 from procomp_pay.server.http.route import BASE
 from procomp_pay.server.http.state import STATE
 from procomp_pay.services.bootstrap import open_context
-from procomp_pay.services.context import AppContext
 from tests.support import openapi_contract as contract
-from tests.support.http_requests import ENCRYPTION_KEY, JWT_SECRET, clear_environment, make_people, token
+from tests.support.http_requests import ENCRYPTION_KEY, JWT_SECRET, clear_environment, make_people
 from tests.support.processes import Command, environment
 from tests.support.secret_watch import register_settings
-
-
-@dataclass
-class Served:
-    """A running server, and how to talk to everything around it."""
-
-    ctx: AppContext
-    app: web.Application
-    url: str
-    api: httpx.AsyncClient
-    sandbox: Sandbox
-    control: httpx.AsyncClient
-    secret: str
-
-    async def initiate(self, participant: str = "p1", method: str = "apple_pay", **more: Any) -> Any:
-        """Start a payment as staff; the body of the answer."""
-        headers = more.pop("headers", {}) | {"Authorization": f"Bearer {token(role='staff')}"}
-        body = {"participant_id": participant, "method": method, **more}
-        answer = await self.api.post(f"{BASE}/initiate", json=body, headers=headers)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    async def status(self, participant: str = "p1") -> Any:
-        answer = await self.api.get(
-            f"{BASE}/status/{participant}", headers={"Authorization": f"Bearer {token(role='staff')}"}
-        )
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    async def deliver(self, mode: str) -> None:
-        """Set how the sandbox delivers its events from now on."""
-        await self.control.post("/_sandbox/webhooks", json={"mode": mode})
-
-    async def pay(self, client_secret: str, method: str = "pm_apple_pay") -> Any:
-        """The customer confirms the intent in the app."""
-        intent = client_secret.partition("_secret_")[0]
-        answer = await self.control.post(
-            f"/_sandbox/stripe/payment_intents/{intent}/pay", json={"method": method}
-        )
-        return answer.json()
-
-
-Serve = Callable[..., Awaitable[Served]]
-Start = Callable[..., Awaitable[Command]]
+from tests.support.server import Eventually, Serve, Served, Start, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -159,14 +112,5 @@ async def command(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
 
 
 @pytest.fixture
-def eventually() -> Callable[..., Awaitable[Any]]:
-    async def wait(check: Callable[[], Awaitable[Any]], seconds: float = 10.0) -> Any:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            found = await check()
-            if found:
-                return found
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"it did not happen within {seconds} s")
-
-    return wait
+def eventually() -> Eventually:
+    return wait_until

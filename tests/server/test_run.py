@@ -9,7 +9,7 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,9 +30,7 @@ from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support.http_requests import bearer, make_people
 from tests.support.processes import Command
-
-Start = Callable[..., Awaitable[Command]]
-Eventually = Callable[..., Awaitable[Any]]
+from tests.support.server import Eventually, Start
 
 
 @pytest.fixture

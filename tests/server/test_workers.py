@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from procomp_pay.providers.resilience.rate_limit import RateLimit
 from procomp_pay.server import run, workers
 from procomp_pay.server.api.routes import BASE
 from tests.support.processes import Command, environment
+from tests.support.server import Start
 
-Start = Callable[..., Awaitable[Command]]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from procomp_pay.server.http.route import BASE
-from tests.server.api.test_admin_routes import Eventually, paid
-from tests.server.conftest import Served
 from tests.support.http_requests import bearer, token
+from tests.support.server import Eventually, Served, paid
 
 #: Who asks. ``u1`` has p1 and p2, ``u2`` has p3.
 WHO: dict[str, dict[str, str]] = {

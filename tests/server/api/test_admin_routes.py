@@ -13,25 +13,12 @@ from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.audit.chain import entries
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import Refund
-from tests.server.api.test_routes import Eventually
-from tests.server.conftest import Served
 from tests.support.http_requests import bearer
+from tests.support.server import Eventually, Served, paid
 
 ADMIN = f"{BASE}/admin/payments"
 BOSS = bearer("boss", "admin")
 JSON = {"Content-Type": "application/json"}
-
-
-async def paid(served: Served, eventually: Eventually, who: str = "p1", method: str = "pm_apple_pay") -> str:
-    """A completed payment of 50 USD; its id."""
-    started = await served.initiate(who)
-    await served.pay(started["client_secret"], method)
-
-    async def completed() -> bool:
-        return bool((await served.status(who))["status"] == "COMPLETED")
-
-    await eventually(completed, 5)
-    return str(started["payment_id"])
 
 
 async def give_back(served: Served, payment: str, headers: dict[str, str] | None = None, **body: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -18,14 +17,12 @@ from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.server.api.kaspi_webhooks import is_allowed
 from procomp_pay.server.api.routes import BASE
 from procomp_pay.storage.models import exact_json
-from tests.server.conftest import Serve, Served
 from tests.support.http_requests import inbox, rename_table
+from tests.support.server import Eventually, Serve, Served
 
 HOOK = f"{BASE}/webhooks/kaspi"
 SECRET = "a secret made for this test"
 PAY = "command=pay&txn_id=777000111&account=p1&sum=24000.00&txn_date=20260115190000"
-
-Eventually = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from procomp_pay.server.api.routes import document, table
 from procomp_pay.server.http import json_response
 from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.models import exact_json
-from tests.server.conftest import Served
 from tests.support.http_requests import bearer
 from tests.support.openapi_contract import DOCUMENT, check_schema, operation
+from tests.support.server import Served
 
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -13,10 +12,8 @@ from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.audit.chain import entries
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import PaymentDetail
-from tests.server.conftest import Serve, Served
 from tests.support.http_requests import bearer, token
-
-Eventually = Callable[..., Awaitable[Any]]
+from tests.support.server import Eventually, Serve, Served
 
 
 async def test_apple_pay_is_started_as_the_seed_writes_it(served: Served) -> None:

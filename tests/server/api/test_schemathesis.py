@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from procomp_pay.server.http.route import BASE
-from tests.server.api.test_admin_routes import Eventually, paid
-from tests.server.conftest import Serve
 from tests.support.http_requests import bearer
+from tests.support.server import Eventually, Serve, paid
 
 #: For each role; its start takes about two seconds more.
 SECONDS = int(os.environ.get("PROCOMP_FUZZ_SECONDS", "3"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,10 +18,9 @@ from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.models.states import EventState
-from tests.server.conftest import Serve, Served
 from tests.support.http_requests import digest, inbox, rename_table, sign
+from tests.support.server import Eventually, Serve, Served
 
-Eventually = Callable[..., Awaitable[Any]]
 HOOK = f"{BASE}/webhooks/stripe"
 
 

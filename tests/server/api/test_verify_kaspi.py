@@ -11,8 +11,8 @@ import pytest
 
 from procomp_pay.server.api.routes import BASE
 from procomp_pay.services.views import payment as views
-from tests.server.conftest import Served
 from tests.support.http_requests import bearer
+from tests.support.server import Served
 
 ADMIN = f"{BASE}/admin/payments"
 STAFF, BOSS = bearer("u9", "staff"), bearer("boss", "admin")

@@ -30,8 +30,8 @@ from procomp_pay.server.api.routes import BASE
 from procomp_pay.server.auth.jwks import FRESH_S, KEPT_S, PAUSE_S, KeySet, read
 from procomp_pay.server.auth.tokens import Gate, gate_for
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from tests.server.conftest import Serve
 from tests.support.http_requests import JWT_SECRET
+from tests.support.server import Serve
 
 RSA, OTHER_RSA = (rsa.generate_private_key(65537, 2048) for _ in range(2))
 EC, ED = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()

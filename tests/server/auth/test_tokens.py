@@ -18,8 +18,8 @@ from procomp_pay.server.auth.keys import secrets
 from procomp_pay.server.auth.tokens import LEEWAY_S, gate_for
 from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from tests.server.conftest import Serve, Served
 from tests.support.http_requests import JWT_SECRET, token
+from tests.support.server import Serve, Served
 
 
 def _unsigned(claims: dict[str, Any]) -> str:

@@ -19,10 +19,8 @@ from procomp_pay.server.http.state import STATE
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.maintenance.run import Pass
 from procomp_pay.storage.models.queues import OutboxMessage
-from tests.server.conftest import Serve, Served
 from tests.support.http_requests import rename_table
-
-Eventually = Callable[..., Awaitable[Any]]
+from tests.support.server import Eventually, Serve, Served
 
 
 @pytest.fixture

@@ -22,10 +22,9 @@ from procomp_pay.storage.models.queues import Delivery
 from procomp_pay.storage.models.states import DeliveryState
 from procomp_pay.storage.notifications import outbox as outbox_store
 from tests.support.http_requests import bearer, make_people
-from tests.support.processes import Command
 from tests.support.receivers import mail_server, receiver
+from tests.support.server import Start
 
-Start = Callable[..., Awaitable[Command]]
 SECRET = "whsec_" + "c2VjcmV0" * 4
 
 

@@ -10,8 +10,8 @@ from procomp_pay.config import Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.server.http.cors import cors_of
 from procomp_pay.server.http.route import BASE
-from tests.server.conftest import Serve, Served
 from tests.support.http_requests import bearer
+from tests.support.server import Serve, Served
 
 APP = "https://app.procomp.kz"
 ASKING = {"Origin": APP, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x"}

@@ -14,8 +14,8 @@ from procomp_pay.config import Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.server.http.proxy import Client, proxies_of
 from procomp_pay.server.http.route import BASE
-from tests.server.conftest import Serve
 from tests.support.http_requests import bearer
+from tests.support.server import Serve
 
 TRUSTED = "10.0.0.0/8, 127.0.0.1,2001:db8::/32"
 

@@ -12,8 +12,8 @@ from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.server.http.rate_limits import Limits, Rate, TooManyRequests, limits_of
 from procomp_pay.server.http.route import BASE, Budget
 from procomp_pay.storage.models.platform import Payment
-from tests.server.conftest import Serve, Served
 from tests.support.http_requests import bearer, sign
+from tests.support.server import Serve, Served
 
 BAD_TOKEN = {"Authorization": "Bearer nonsense"}
 

@@ -15,8 +15,8 @@ from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.sandbox.tls import Authority
 from procomp_pay.server.api.routes import BASE
 from procomp_pay.server.observability import metrics
-from tests.server.conftest import Serve, Served
 from tests.support.http_requests import rename_table
+from tests.support.server import Serve, Served
 
 TOKEN = "a-token-for-the-metrics"
 CERTIFICATE = "procomp_pay_kaspi_certificate_days_left"
