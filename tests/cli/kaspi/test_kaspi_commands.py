@@ -136,7 +136,7 @@ def test_doctor_names_a_wrong_kaspi_setting(sqlite_clerk: Clerk, monkeypatch: py
     assert "shows at the first payment" in ask(0, **gateway | {"KASPI_API_URL": f"{url}/gate"})["Kaspi"]
     assert "check KASPI_API_KEY" in ask(7, **gateway | {"KASPI_API_KEY": "another"})["Kaspi"]
     signed = ask(0, **gateway, KASPI_API_SECRET="of-the-gateway", KASPI_CALLBACK_ALLOW="194.187.247.152")
-    assert "by their signature, from 194.187.247.152/32" in signed["callbacks"]
+    assert "by signature, from 194.187.247.152/32" in signed["callbacks"]
 
 
 def test_doctor_reports_the_kaspi_settings(enhanced: Clerk) -> None:

@@ -137,7 +137,7 @@ def test_replay(filled: Clerk, neighbours: Neighbours) -> None:
     assert "d1" in [headers["webhook-id"] for headers, *_ in neighbours.hooks.got]
     assert [each["state"] for each in filled.ask("outbox", "show", "m1")["deliveries"]] == ["delivered"] * 2
     for words in ((), ("m1", "--dead"), ("m1", "--destination", "alert_mail")):
-        assert "name a message" in filled.type("outbox", "replay", *words, code=2).err
+        assert "give a MESSAGE" in filled.type("outbox", "replay", *words, code=2).err
 
 
 def test_outbox_test_reports_each_channel(sqlite_clerk: Clerk, neighbours: Neighbours) -> None:

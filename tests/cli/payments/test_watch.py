@@ -129,7 +129,7 @@ def test_ctrl_c_leaves_the_payment_open(sqlite_clerk: Clerk) -> None:
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert "stays open, nothing is lost" in err
+    assert "The payment stays open" in err
     payment = sqlite_clerk.ask("status", "p1")
     assert payment["status"] == "PENDING"
     assert f"procomp-pay status --payment {payment['payment_id']} --watch" in err
