@@ -1,17 +1,17 @@
-"""Letters that look like others: what a person meant who had the other keyboard on, or read a receipt."""
+"""Map letters to the similar ones that were meant: typed on the other keyboard, or read from paper."""
 
 from __future__ import annotations
 
 import unicodedata
 
-#: Cyrillic capitals that nobody can tell from the Latin ones on paper.
+#: Cyrillic capitals that look like Latin ones.
 LATIN_FOR = str.maketrans("АВЕЅЗІЈКМНОРСТУХҮҺҚ", "ABES3IJKMHOPCTYXYHK")
-#: Letters that can only have been a digit where there are digits alone.
+#: Letters that must be digits where only digits are allowed.
 DIGIT_FOR = str.maketrans("OОІIL|З", "0011113")
 
 
 def upper(text: str) -> str:
-    """Upper case, wide forms made narrow; spaces, hyphens and what cannot be seen taken out."""
+    """Return text in upper case and normal width, without spaces, hyphens and invisible characters."""
     plain = unicodedata.normalize("NFKC", text)
     return "".join(c for c in plain.upper() if not _is_gap(c))
 

@@ -60,7 +60,7 @@ class LineReader:
         finally:
             self._finish()
 
-    def _lines(self) -> Iterator[StatementLine]:  # noqa: C901 - a call for each step would take a third more time
+    def _lines(self) -> Iterator[StatementLine]:  # noqa: C901 - smaller functions would take a third longer
         """Yield the lines. This is the hot loop: cells that repeat are looked up instead of read again."""
         columns, tally = self._layout.columns, self._tally
         width = len(self._layout.headers)
@@ -139,7 +139,7 @@ class LineReader:
     def _check_closely(
         self, line: int, row: Sequence[Cell], amounts: LineAmounts, ref: str, at: datetime
     ) -> tuple[LineAmounts, str] | None:
-        """Check a line that is not like most; return its amounts and number, ``None`` if it is not used."""
+        """Check an unusual line; return its amounts and number, ``None`` if it is not used."""
         if amounts.problem is not None:
             column = self._layout.header(amounts.column) if amounts.column else None
             self._skip(line, row, amounts.problem, column)
@@ -160,7 +160,7 @@ class LineReader:
         return (amounts, ref) if self._is_first(line, row, amounts, ref, at) else None
 
     def _by_source(self, amounts: LineAmounts, ref: str, row: Sequence[Cell]) -> LineAmounts | None:
-        """Return the kind of an unknown Stripe category; ``None`` if it is about a payment and needs review."""
+        """Return an unknown Stripe category as another kind of line; ``None`` if it is about a payment."""
         if not self._is_stripe:
             return None
         kind = LineKind.OTHER

@@ -5,8 +5,8 @@ thousand lines at once and no objects are made. The guarantees are those of
 :mod:`procomp_pay.providers.statements.reader`:
 
 - Only lines with a single possible reading are read here: payments and refunds with known words, plain
-  numbers and a usual date. Any other line is set aside for the ordinary :class:`LineReader`, which reads it at
-  the end.
+  numbers and a usual date. Other lines are set aside for the ordinary :class:`LineReader`, which reads them
+  at the end.
 - The checks of the first pass are made on the way. Lines must not be used before the end of the file.
 - If a plain line may appear twice, or too many lines are set aside, :class:`NotPlain` is raised and the file
   is read in the ordinary way.

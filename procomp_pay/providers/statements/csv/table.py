@@ -119,7 +119,7 @@ class CsvTable:
             return  # with another delimiter the quotation marks may be in other places
 
     def _is_mojibake(self, rows: list[list[str]]) -> bool:
-        """HeaderNames that turn into known ones once the wrong decoding is undone: ``РќРѕРјРµСЂ`` is ``Номер``."""
+        """Return whether undoing a wrong decoding gives known headers: ``РќРѕРјРµСЂ`` is ``Номер``."""
         for row in rows:
             undone = undo_wrong_decoding(row)
             if undone is not None and recognise(undone, 0, provider=None, mapped=None) is not None:
