@@ -33,14 +33,14 @@ def read(text: str) -> str:
         if not ("0" <= c <= "9"):
             shown = f"“{c}”" if c.isprintable() else f"U+{ord(c):04X}"
             raise Refused(
-                f"An operation number has digits only, but character {place} is {shown}",
+                f"An operation number has digits only, but character {place} here is {shown}",
                 next_step=f"check the number and type its digits; {_WHERE}",
             )
     digits = digits.lstrip("0")
     if not SHORTEST <= len(digits) <= LONGEST:
         problem = "too long" if len(digits) > LONGEST else "too short"
         raise Refused(
-            f"An operation number has {SHORTEST} to {LONGEST} digits, but this one has {len(digits)}: {problem}",
+            f"An operation number has {SHORTEST} to {LONGEST} digits, this one has {len(digits)}: {problem}",
             next_step=_WHERE,
         )
     return digits

@@ -1,8 +1,8 @@
 """Payment codes: eight characters that a person can read out and type; typing errors are detected.
 
 Crockford's base 32 (no I, L, O, U) with his check character (modulo 37). Codes whose check character would be
-one of the five symbols (``* ~ $ = U``) are not used: Kaspi's account field does not accept them, and people do
-not find them on the keyboard. A wrong character, and two that are swapped, are always detected.
+one of the five symbols (``* ~ $ = U``) are not used: Kaspi's account field does not accept them, and people
+do not find them on the keyboard. A wrong character, and two that are swapped, are always detected.
 """
 
 from __future__ import annotations

@@ -191,8 +191,10 @@ def list_participants(
         str | None,
         typer.Option("--search", "-s", help="Part of the name, in any case: “қайрат” or “кайрат ас”."),
     ] = None,
-    paid: Annotated[bool, typer.Option("--paid", help="Only those who have paid.")] = False,
-    unpaid: Annotated[bool, typer.Option("--unpaid", help="Only those whose fee is still due.")] = False,
+    paid: Annotated[bool, typer.Option("--paid", help="Only participants who have paid.")] = False,
+    unpaid: Annotated[
+        bool, typer.Option("--unpaid", help="Only participants whose fee is still due.")
+    ] = False,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
@@ -206,7 +208,7 @@ def list_participants(
     from procomp_pay.services.registrations import tournaments as service
 
     if paid and unpaid:
-        raise typer.BadParameter("take one of --paid and --unpaid, or neither", param_hint="--paid")
+        raise typer.BadParameter("--paid and --unpaid cannot be combined", param_hint="--paid")
 
     async def work(ctx: AppContext) -> roster.ParticipantPage:
         key = (await service.find_tournament(ctx, tournament)).tournament_id if tournament else None
@@ -227,7 +229,7 @@ def import_participants(
         Path,
         typer.Argument(exists=True, dir_okay=False, readable=True, help="CSV or XLSX.", show_default=False),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; show the result.")] = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Register the good lines even if others are bad.")
     ] = False,

@@ -139,7 +139,7 @@ def _verdict(report: ImportReport) -> str:
     if report.written:
         return f"[green]✓[/] {len(report.added)} registered {where}, {counts}"
     if report.blocked and not report.dry_run:
-        return f"[bold red]✗[/] none registered {where}: {len(report.added)} good, {counts}"
+        return f"[bold red]✗[/] nobody registered {where}: {len(report.added)} good, {counts}"
     if report.dry_run:
         return f"[cyan]dry run[/] {len(report.added)} would be registered {where}, {counts}; nothing written"
     return f"[green]✓[/] no new participants {where}, {counts}"

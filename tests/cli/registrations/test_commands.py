@@ -183,7 +183,7 @@ def test_an_empty_install_says_what_to_type(embedded: Terminal) -> None:
     listed = embedded("tournament", "list")
     assert listed.stdout == ""
     assert "tournament add" in listed.stderr
-    assert "Nobody" in embedded("participant", "list").stderr
+    assert "No participant matches" in embedded("participant", "list").stderr
 
 
 def test_the_list_shows_whole_ids_and_how_many_more(embedded: Terminal) -> None:
