@@ -1,7 +1,7 @@
-"""Names, categories and e-mail addresses as they come from people: made clean, compared, searched.
+"""Clean, compare and search names, categories and e-mail addresses as people write them.
 
-Names are Kazakh, Russian and Latin. Comparing happens here and not in SQL, because ``lower()`` and ``LIKE``
-know ASCII alone on SQLite, and on PostgreSQL whatever the database's locale knows.
+Names are Kazakh, Russian and Latin. They are compared here and not in SQL, because ``lower()`` and ``LIKE``
+handle ASCII only on SQLite, and depend on the database's locale on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ LONGEST_NAME = 200
 LONGEST_CATEGORY = 100
 LONGEST_EMAIL = 254
 
-#: RFC 2606 reserves the TLD: no mail can ever go there.
+#: RFC 2606 reserves the top-level domain: no mail can be delivered there.
 PLACEHOLDER_DOMAIN = "participants.invalid"
 
-#: Kazakh letters as somebody with a Russian keyboard types them. ``й`` and ``ё`` lose their marks below.
+#: Kazakh letters as they are typed on a Russian keyboard. ``й`` and ``ё`` lose their marks below.
 _PLAIN = str.maketrans("әғқңөұүһі", "агкноуухи")
 _NOTHING = frozenset({"-", "–", "—"})
 _EMAIL = re.compile(
@@ -27,37 +27,36 @@ _EMAIL = re.compile(
 
 
 def clean_name(text: str, what: str = "name") -> str:
-    """A name as it is kept: one line, single spaces, no invisible characters.
+    """Return a name as it is stored: one line, single spaces, no invisible characters.
 
-    :param what: what it is, for the error.
-    :raises Refused: empty, over 200 characters, without a letter, with a control character, a formula,
-        or with a letter that was lost on the way (``?``).
+    :param what: the kind of name, for the error.
+    :raises Refused: empty, over 200 characters, without a letter, with a control character, or a formula.
     """
     cleaned = _one_line(text, what, LONGEST_NAME)
     if not cleaned:
         raise Refused(f"the {what} is empty")
     if cleaned[0] in "=+-@":
-        raise Refused(f"the {what} {_short(cleaned)} begins with {cleaned[0]!r}, as a formula does")
+        raise Refused(f"the {what} {_short(cleaned)} begins with {cleaned[0]!r} like a formula")
     if not any(c.isalpha() for c in cleaned):
         raise Refused(f"the {what} {_short(cleaned)} has no letter")
     return cleaned
 
 
 def clean_person(text: str) -> str:
-    """A person's full name.
+    """Return a participant's full name as it is stored.
 
-    :raises Refused: as :func:`clean_name`, and where ``?`` shows that a letter was lost.
+    :raises Refused: as :func:`clean_name`, or ``?`` shows that a letter was lost.
     """
     cleaned = clean_name(text)
     if "?" in cleaned or "\N{REPLACEMENT CHARACTER}" in cleaned:
         raise Refused(
-            f"the name {_short(cleaned)} lost a letter when the file was saved: save it as CSV UTF-8 or XLSX"
+            f"the name {_short(cleaned)} lost a letter when it was saved: save the file as CSV UTF-8 or XLSX"
         )
     return cleaned
 
 
 def clean_category(text: str | None) -> str | None:
-    """A category, such as ``-60 кг``; ``None`` for nothing or a dash.
+    """Return a category as it is stored, such as ``-60 кг``; ``None`` for nothing or a dash.
 
     :raises Refused: over 100 characters, a control character, or a formula.
     """
@@ -65,14 +64,14 @@ def clean_category(text: str | None) -> str | None:
     if not cleaned or cleaned in _NOTHING:
         return None
     if cleaned[0] in "=@":  # + and - are weights
-        raise Refused(f"the category {_short(cleaned)} begins with {cleaned[0]!r}, as a formula does")
+        raise Refused(f"the category {_short(cleaned)} begins with {cleaned[0]!r} like a formula")
     return cleaned
 
 
 def clean_email(text: str | None) -> str | None:
-    """An e-mail address in lower case; ``None`` for nothing or a dash.
+    """Return an e-mail address in lower case; ``None`` for nothing or a dash.
 
-    :raises Refused: not an address, or one in the reserved ``.invalid``.
+    :raises Refused: not an address, or one under the reserved ``.invalid``.
     """
     cleaned = _one_line(text or "", "e-mail", LONGEST_EMAIL).lower()
     if not cleaned or cleaned in _NOTHING:
@@ -80,38 +79,38 @@ def clean_email(text: str | None) -> str | None:
     if not _EMAIL.fullmatch(cleaned) or ".." in cleaned or ".@" in cleaned:
         raise Refused(f"{_short(cleaned)} is not an e-mail address")
     if cleaned.endswith(".invalid"):
-        raise Refused(f"{_short(cleaned)} is not an e-mail address: nothing under .invalid takes mail")
+        raise Refused(f"{_short(cleaned)} is not an e-mail address: nothing under .invalid receives mail")
     return cleaned
 
 
 def placeholder_email(participant_id: str) -> str:
-    """The address of the user that stands for a participant without e-mail: one user for each.
+    """Return the address of the user of a participant without e-mail.
 
-    The platform's ``"User"`` needs an address and a unique one. When the person gives an address later,
-    this user is theirs alone and can be given it.
+    The platform's ``"User"`` needs a unique address. Each such participant has a user of their own, so that a
+    real address can be stored there later.
     """
     return f"{participant_id}@{PLACEHOLDER_DOMAIN}".lower()
 
 
 def is_placeholder(email: str) -> bool:
-    """Whether an address is ours and takes no mail: nothing is ever sent there, and nobody sees it."""
+    """Return whether an address is a placeholder: nothing is sent to it and it is never shown."""
     return email.lower().endswith(".invalid")
 
 
 def same_key(text: str | None) -> str:
-    """Equal for the same name or category written with other case, spaces or composition of letters."""
+    """Return a key that is equal for a name or category in other case, spacing or Unicode composition."""
     return " ".join(unicodedata.normalize("NFKC", text or "").casefold().split())
 
 
 def search_key(text: str) -> str:
-    """As :func:`same_key` and blind to marks: ``кайрат`` finds ``Қайрат``, ``петр`` finds ``Пётр``."""
+    """Return a key as :func:`same_key` does, without accents: ``кайрат`` finds ``Қайрат``."""
     folded = unicodedata.normalize("NFKD", text).casefold().translate(_PLAIN)
     return " ".join("".join(c for c in folded if not unicodedata.combining(c)).split())
 
 
 def _one_line(text: str, what: str, most: int) -> str:
     visible = "".join(c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) != "Cf")
-    # not split(): that would take \x1c to \x1f and \x85 for spaces
+    # not split(): that would treat \x1c to \x1f and \x85 as spaces
     spaced = "".join(" " if c in "\t\n\r" or unicodedata.category(c)[0] == "Z" else c for c in visible)
     line = re.sub(" +", " ", spaced).strip(" ")
     for c in line:

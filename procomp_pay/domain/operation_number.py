@@ -1,7 +1,7 @@
-"""Kaspi's operation number, as a person types it from a receipt or the Kaspi Pay app, and as we keep it.
+"""Read Kaspi's operation numbers as people type them from a receipt or the Kaspi Pay app.
 
-Live numbers have 10 or 11 digits, those of the bill protocol up to 18. There is
-no check digit: what could be read in two ways is refused, never guessed.
+Real numbers have 10 or 11 digits, those of the bill protocol up to 18. There is no check digit, so a number
+with two possible readings is refused.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.names import DIGIT_FOR, upper
 
 SHORTEST, LONGEST = 8, 18
-#: What stands before the number on receipts: ``№ чека QR19000000001``.
+#: The text before the number on receipts: ``№ чека QR19000000001``.
 _BEFORE = re.compile(r"(?:№|NO|#)?(?:ЧЕКА?|ОПЕРАЦИИ|ТРАНЗАКЦИИ)?:?(?:QR)?")
-_WHERE = "it stands on the receipt (№ чека) and in the Kaspi Pay app: History, the payment"
+_WHERE = "it is on the receipt (№ чека) and in the Kaspi Pay app: History, the payment"
 
 
 def read(text: str) -> str:
-    """The number that was typed: digits alone, without leading zeros.
+    """Return the number that was typed: digits only, without leading zeros.
 
-    Spaces, hyphens, ``№`` and ``QR`` may be there; a letter O for a zero, a Cyrillic З for a three and the
-    like are read as the digit, since between digits they can be nothing else.
+    Spaces, hyphens, ``№`` and ``QR`` are accepted. A letter O for a zero, a Cyrillic З for a three and the
+    like are read as digits, since nothing else is possible between digits.
 
-    :raises Refused: something else in it, or not 8 to 18 digits; says what and where.
+    :raises Refused: other characters, or not 8 to 18 digits.
     """
     typed = upper(text)
     digits = typed[_BEFORE.match(typed).end() :].translate(DIGIT_FOR)  # type: ignore[union-attr]
@@ -33,23 +33,23 @@ def read(text: str) -> str:
         if not ("0" <= c <= "9"):
             shown = f"“{c}”" if c.isprintable() else f"U+{ord(c):04X}"
             raise Refused(
-                f"An operation number has digits alone, and character {place} here is {shown}",
-                next_step=f"look again and type the digits; {_WHERE}",
+                f"An operation number has digits only, but character {place} here is {shown}",
+                next_step=f"check the number and type its digits; {_WHERE}",
             )
     digits = digits.lstrip("0")
     if not SHORTEST <= len(digits) <= LONGEST:
-        long = "too long" if len(digits) > LONGEST else "too short"
+        problem = "too long" if len(digits) > LONGEST else "too short"
         raise Refused(
-            f"An operation number has {SHORTEST} to {LONGEST} digits, and this one has {len(digits)}: {long}",
+            f"An operation number has {SHORTEST} to {LONGEST} digits, this one has {len(digits)}: {problem}",
             next_step=_WHERE,
         )
     return digits
 
 
 def canonical(text: str) -> str:
-    """A number as a provider writes it, in the form in which all of them are kept and compared.
+    """Return a provider's number in the form in which numbers are stored and compared.
 
-    Never refuses: a number that we do not understand is still that provider's number.
+    Never fails: an unknown form is still the provider's number and stays as it is.
     """
     plain = "".join(text.split())
     digits = plain[2:] if plain[:2].upper() == "QR" else plain

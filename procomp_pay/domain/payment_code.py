@@ -1,8 +1,8 @@
-"""A payment's short code: eight characters that a person can read out, type, and mistype without harm.
+"""Payment codes: eight characters that a person can read out and type; typing errors are detected.
 
-Crockford's base 32 (no I, L, O, U) with his check character (modulo 37). Codes whose check would be one of
-his five signs (``* ~ $ = U``) are not given out: Kaspi's account field does not take them, and people do not
-find them. A mistyped character, and two that changed places, are always told.
+Crockford's base 32 (no I, L, O, U) with his check character (modulo 37). Codes whose check character would be
+one of the five symbols (``* ~ $ = U``) are not used: Kaspi's account field does not accept them, and people
+do not find them on the keyboard. A wrong character, and two that are swapped, are always detected.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import count
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.names import LATIN_FOR, upper
 
-#: Characters before the check: 35 bits, so that nobody finds one by trying.
+#: Characters before the check character: 35 bits, too many to guess a code.
 LENGTH = 7
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _VALUES = {c: n for n, c in enumerate(_ALPHABET)}
@@ -23,9 +23,9 @@ _MEANT = str.maketrans("OIL", "011")
 
 
 def candidates(payment_id: str) -> Iterator[str]:
-    """Codes for a payment, the first one first; the next one where a code is taken.
+    """Yield codes for a payment; use the next one if a code is taken.
 
-    Made from the id, which nobody can guess; the id cannot be found from the code.
+    They are derived from the id, which cannot be guessed. The id cannot be derived from a code.
     """
     for number in count():
         digest = hashlib.sha256(f"short-code:{payment_id}:{number}".encode()).digest()
@@ -35,36 +35,38 @@ def candidates(payment_id: str) -> Iterator[str]:
 
 
 def shown(code: str) -> str:
-    """``K7QX-2M9R``: two groups, as people read them out."""
+    """Return a code in two groups, as people read it out: ``K7QX-2M9R``."""
     return f"{code[:4]}-{code[4:]}"
 
 
 def folded(text: str) -> str:
-    """What was typed, in the letters of a code: any case, hyphens, spaces, look-alikes."""
+    """Return typed text in the letters of a code: without case, hyphens, spaces and look-alikes."""
     return upper(text).translate(LATIN_FOR).translate(_MEANT)
 
 
 def looks_like_one(text: str) -> bool:
-    """Whether somebody may have meant a code."""
+    """Return whether typed text may be a code, right or mistyped."""
     typed = folded(text)
     return len(typed) == LENGTH + 1 and all(c in _VALUES for c in typed)
 
 
 def read(text: str) -> str:
-    """A code as it is kept, however it was typed: any case, hyphens, spaces, O for 0, I and L for 1,
-    Cyrillic letters that look like Latin ones.
+    """Return a code as it is stored.
 
-    :raises NotFound: it is none, or was mistyped.
+    Any case, hyphens, spaces, O for 0, I and L for 1, and Cyrillic letters that look like Latin ones are
+    accepted.
+
+    :raises NotFound: not a code, or mistyped.
     """
     typed = folded(text)
     if len(typed) != LENGTH + 1 or any(c not in _VALUES for c in typed):
-        raise NotFound(f"{text[:24]!r} is not a payment code: those have {LENGTH + 1} letters and digits")
+        raise NotFound(f"{text[:24]!r} is not a payment code: a code has {LENGTH + 1} letters and digits")
     value = 0
     for c in typed[:LENGTH]:
         value = value * 32 + _VALUES[c]
     if value % _MODULUS != _VALUES[typed[LENGTH]]:
         raise NotFound(
-            f"The payment code {shown(typed)} is mistyped: its check character does not fit",
+            f"The payment code {shown(typed)} is mistyped: its check character is wrong",
             next_step="compare it with the receipt, character by character",
         )
     return typed

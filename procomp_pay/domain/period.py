@@ -1,4 +1,4 @@
-"""Days of a place: where they begin and end, whatever its clocks did meanwhile."""
+"""Whole days of a time zone: their first and last instants, also when clocks change."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.errors import Refused
 
-#: Days that a report may span: more than anybody keeps books for, and a bound for the walk over the offsets.
+#: Days that a report may span. It limits the loop over the days in :func:`offsets`.
 _MOST_DAYS = 366 * 150
 
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """How far a place's clocks are ahead of UTC from an instant on.
+    """The UTC offset of a time zone from an instant on.
 
-    :param since: ``None`` for the first one, which holds for everything earlier too.
+    :param since: ``None`` for the first one, which also applies to everything earlier.
+    :param seconds: seconds ahead of UTC.
     """
 
     since: datetime | None
@@ -25,9 +26,9 @@ class Offset:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Whole days of a place. ``None`` leaves an end open; ``until`` is counted in.
+    """Whole days of a time zone. ``None`` leaves an end open; ``until`` is inclusive.
 
-    :raises Refused: it ends before it begins, or is not of this calendar.
+    :raises Refused: it ends before it begins, or a day is out of the calendar's range.
     """
 
     zone: ZoneInfo
@@ -36,55 +37,56 @@ class Period:
 
     def __post_init__(self) -> None:
         if self.since and self.until and self.until < self.since:
-            raise Refused(f"--until {self.until} is before --since {self.since}", next_step="swap the two")
+            raise Refused(f"--until {self.until} is before --since {self.since}", next_step="swap them")
 
     @property
     def begins(self) -> datetime | None:
-        """The first instant, in UTC."""
+        """Return the first instant, in UTC."""
         return None if self.since is None else midnight(self.since, self.zone)
 
     @property
     def ends(self) -> datetime | None:
-        """The first instant after it, in UTC."""
+        """Return the first instant after it, in UTC."""
         if self.until is None:
             return None
         try:
             return midnight(self.until + timedelta(days=1), self.zone)
         except OverflowError:
-            raise Refused(f"{self.until} is not a day that a payment can have") from None
+            raise Refused(f"{self.until} is too late for a payment's date") from None
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant of a day, in UTC; a midnight that the clocks leapt over is the leap.
+    """Return the first instant of a day, in UTC. If clocks skip midnight, it is the instant of the change.
 
-    :raises Refused: a day at the end of the calendar.
+    :raises Refused: a day at an end of the calendar.
     """
     try:
         return datetime.combine(day, time.min, zone).astimezone(UTC)
     except OverflowError:
-        raise Refused(f"{day} is not a day that a payment can have") from None
+        raise Refused(f"{day} is out of range for a payment's date") from None
 
 
 def offsets(zone: ZoneInfo, first: datetime, last: datetime) -> list[Offset]:
-    """The zone's offsets between two instants, oldest first. With them a database that knows no zones, or
-    knows them from another year, puts every instant into the right day.
+    """Return the zone's offsets between two instants, oldest first.
+
+    With them a database without time zones, or with outdated ones, assigns every instant to the right day.
 
     :raises Refused: the instants are more than 150 years apart.
     """
     if (last - first).days > _MOST_DAYS:
         raise Refused(f"A report from {first:%Y-%m-%d} to {last:%Y-%m-%d} is too long")
     here = first.astimezone(UTC).replace(microsecond=0)
-    found = [Offset(None, _ahead(here, zone))]
+    result = [Offset(None, _ahead(here, zone))]
     while here < last:
         then = here + timedelta(days=1)
-        if _ahead(then, zone) != found[-1].seconds:
-            found.append(_change(here, then, zone))
+        if _ahead(then, zone) != result[-1].seconds:
+            result.append(_change(here, then, zone))
         here = then
-    return found
+    return result
 
 
 def _change(before: datetime, after: datetime, zone: ZoneInfo) -> Offset:
-    """The second at which the offset changes, between two instants with different ones."""
+    """Find the second at which the offset changes, between two instants with different offsets."""
     old = _ahead(before, zone)
     while after - before > timedelta(seconds=1):
         middle = before + timedelta(seconds=int((after - before).total_seconds()) // 2)
@@ -96,5 +98,6 @@ def _change(before: datetime, after: datetime, zone: ZoneInfo) -> Offset:
 
 
 def _ahead(at: datetime, zone: ZoneInfo) -> int:
+    """Return the seconds that a zone is ahead of UTC at an instant."""
     ahead = at.astimezone(zone).utcoffset()
     return int(ahead.total_seconds()) if ahead is not None else 0

@@ -1,4 +1,4 @@
-"""``tournament`` and ``participant``: who takes part in what, for which fee."""
+"""The commands ``tournament`` and ``participant``."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from procomp_pay.domain.money import Currency
 
 tournaments = typer.Typer(no_args_is_help=True, help="Tournaments and their entry fees.")
-participants = typer.Typer(no_args_is_help=True, help="Who takes part: add, import, find.")
+participants = typer.Typer(no_args_is_help=True, help="Add, import and find participants.")
 
 TournamentArgument = Annotated[
     str, typer.Argument(metavar="TOURNAMENT", help="Its id, or its whole name.", show_default=False)
 ]
-LimitOption = Annotated[int, typer.Option(help="How many at most (1 to 10000).")]
+LimitOption = Annotated[int, typer.Option(help="The most to show (1 to 10000).")]
 
 
 def register(app: typer.Typer) -> None:
-    """Hang both groups into the application."""
+    """Add both groups to the application."""
     app.add_typer(tournaments, name="tournament")
     app.add_typer(participants, name="participant")
 
@@ -39,58 +39,58 @@ def add_tournament(
     currency: Annotated[str, typer.Option(help="KZT, USD, EUR or RUB.")] = "KZT",
     starts: Annotated[
         str | None,
-        typer.Option(help="2026-05-01 or 2026-05-01T09:00, in Almaty unless it has a zone. Default: now."),
+        typer.Option(help="2026-05-01 or 2026-05-01T09:00, Almaty time unless it has a zone. Default: now."),
     ] = None,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a tournament.
+    """Add a tournament.
 
     procomp-pay tournament add "Кубок Алматы" --fee 24000 --starts 2026-05-01T09:00
     """
-    from procomp_pay.cli.registrations import output as people_views
+    from procomp_pay.cli.registrations import output
     from procomp_pay.domain.money import Money
-    from procomp_pay.services.registrations import tournaments as use_cases
+    from procomp_pay.services.registrations import tournaments as service
 
     price, actor, begins = Money.parse(fee, currency), operator(acting), _read_moment(starts)
     view = run_with_context(
-        lambda ctx: use_cases.add_tournament(ctx, name, price, begins or ctx.clock(), actor)
+        lambda ctx: service.add_tournament(ctx, name, price, begins or ctx.clock(), actor)
     )
     if as_json:
         console.print_json(view.full())
         return
-    people_views.show_tournament(view, "made")
+    output.show_tournament(view, "added")
     console.err().print(f"[dim]→ procomp-pay participant import {view.tournament_id} FILE[/]", soft_wrap=True)
 
 
 @tournaments.command("list")
 def list_tournaments(limit: LimitOption = 50, as_json: JsonOption = False) -> None:
-    """All tournaments, the latest first, with how many registered and paid."""
-    from procomp_pay.cli.registrations import output as people_views
-    from procomp_pay.services.registrations import tournaments as use_cases
+    """List tournaments, the latest first, with the numbers of registered and paid participants."""
+    from procomp_pay.cli.registrations import output
+    from procomp_pay.services.registrations import tournaments as service
 
-    views = run_with_context(lambda ctx: use_cases.list_tournaments(ctx, limit=limit))
+    views = run_with_context(lambda ctx: service.list_tournaments(ctx, limit=limit))
     if as_json:
         console.print_json({"items": [view.full() for view in views]})
         return
-    people_views.show_tournaments(views)
+    output.show_tournaments(views)
 
 
-# a negative amount is an amount that is refused, not an unknown option
+# a negative amount is refused as an amount, not as an unknown option
 @tournaments.command("fee", context_settings={"ignore_unknown_options": True})
 def tournament_fee(
     tournament: TournamentArgument,
     amount: Annotated[str | None, typer.Argument(show_default=False)] = None,
     currency: Annotated[str | None, typer.Argument(show_default=False)] = None,
     remove: Annotated[
-        str | None, typer.Option(metavar="CURRENCY", help="Take away the fee in this currency.")
+        str | None, typer.Option(metavar="CURRENCY", help="Remove the fee in this currency.")
     ] = None,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a tournament's fees, or set the one in a currency.
+    """Show a tournament's fees, or set the fee in one currency.
 
-    Kaspi takes the fee in KZT, Apple Pay and Google Pay any. Payments that are open keep their amount.
+    Kaspi charges the fee in KZT, Apple Pay and Google Pay in any currency. Open payments keep their amount.
 
     procomp-pay tournament fee TOURNAMENT
 
@@ -100,9 +100,9 @@ def tournament_fee(
     """
     _refuse_options(tournament, amount, currency)
     if remove is not None and amount is not None:
-        raise typer.BadParameter("either an amount to set, or --remove", param_hint="--remove")
+        raise typer.BadParameter("give either an amount to set or --remove", param_hint="--remove")
     if amount is not None and currency is None:
-        raise typer.BadParameter("say the currency too, such as 24000 KZT", param_hint="CURRENCY")
+        raise typer.BadParameter("add the currency, such as 24000 KZT", param_hint="CURRENCY")
     if amount is None and remove is None:
         _show_fees(tournament, as_json)
     else:
@@ -110,50 +110,50 @@ def tournament_fee(
 
 
 def _show_fees(tournament: str, as_json: bool) -> None:
-    from procomp_pay.cli.registrations import output as people_views
-    from procomp_pay.services.registrations import tournaments as use_cases
+    from procomp_pay.cli.registrations import output
+    from procomp_pay.services.registrations import tournaments as service
 
-    view = run_with_context(lambda ctx: use_cases.find_tournament(ctx, tournament))
+    view = run_with_context(lambda ctx: service.find_tournament(ctx, tournament))
     if as_json:
         console.print_json(view.full())
     else:
-        people_views.show_tournament(view)
+        output.show_tournament(view)
 
 
 def _change_fee(
     tournament: str, amount: str | None, currency: str, acting: str | None, as_json: bool
 ) -> None:
-    """Set the fee; ``amount=None`` takes it away."""
-    from procomp_pay.cli.registrations import output as people_views
+    """Set the fee, or remove it if ``amount`` is ``None``."""
+    from procomp_pay.cli.registrations import output
     from procomp_pay.domain.money import Money
     from procomp_pay.services.context import AppContext
-    from procomp_pay.services.registrations import tournaments as use_cases
+    from procomp_pay.services.registrations import tournaments as service
 
     actor = operator(acting)
     price = None if amount is None else Money.parse(amount, currency)
     known = price.currency if price else _read_currency(currency)
 
-    async def work(ctx: AppContext) -> use_cases.FeeChange:
-        found = await use_cases.find_tournament(ctx, tournament)
+    async def work(ctx: AppContext) -> service.FeeChange:
+        view = await service.find_tournament(ctx, tournament)
         if price is None:
-            return await use_cases.remove_fee(ctx, found.tournament_id, known, actor)
-        return await use_cases.set_fee(ctx, found.tournament_id, price, actor)
+            return await service.remove_fee(ctx, view.tournament_id, known, actor)
+        return await service.set_fee(ctx, view.tournament_id, price, actor)
 
     change = run_with_context(work)
     if as_json:
-        console.print_json(people_views.fee_document(change))
+        console.print_json(output.fee_document(change))
     else:
-        people_views.show_fee_change(change)
+        output.show_fee_change(change)
 
 
 @participants.command("add")
 def add_participant(
     tournament: TournamentArgument,
     name: Annotated[str, typer.Argument(help="The full name.", show_default=False)],
-    category: Annotated[str | None, typer.Option(help="Such as “-60 кг”.")] = None,
-    email: Annotated[str | None, typer.Option(help="Where the receipt goes.")] = None,
+    category: Annotated[str | None, typer.Option(help="For example “-60 кг”.")] = None,
+    email: Annotated[str | None, typer.Option(help="The address for the receipt.")] = None,
     namesake: Annotated[
-        bool, typer.Option("--namesake", help="Another person of the same name: register all the same.")
+        bool, typer.Option("--namesake", help="Another person of the same name: register them too.")
     ] = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
@@ -162,24 +162,24 @@ def add_participant(
 
     procomp-pay participant add TOURNAMENT "Қайрат Асанов" --category "-60 кг" --email kairat@example.kz
     """
-    from procomp_pay.cli.registrations import output as people_views
+    from procomp_pay.cli.registrations import output
     from procomp_pay.services.context import AppContext
     from procomp_pay.services.registrations import participants as roster
-    from procomp_pay.services.registrations import tournaments as use_cases
+    from procomp_pay.services.registrations import tournaments as service
 
     actor = operator(acting)
 
     async def work(ctx: AppContext) -> roster.ParticipantView:
-        found = await use_cases.find_tournament(ctx, tournament)
+        view = await service.find_tournament(ctx, tournament)
         return await roster.add_participant(
-            ctx, found.tournament_id, name, actor, category=category, email=email, namesake=namesake
+            ctx, view.tournament_id, name, actor, category=category, email=email, namesake=namesake
         )
 
     view = run_with_context(work)
     if as_json:
         console.print_json(view.full())
         return
-    people_views.show_participant(view)
+    output.show_participant(view)
     console.err().print(
         f"[dim]→ procomp-pay initiate {view.participant_id} --method kaspi_qr[/]", soft_wrap=True
     )
@@ -195,25 +195,27 @@ def list_participants(
         str | None,
         typer.Option("--search", "-s", help="Part of the name, in any case: “қайрат” or “кайрат ас”."),
     ] = None,
-    paid: Annotated[bool, typer.Option("--paid", help="Only those who have paid.")] = False,
-    unpaid: Annotated[bool, typer.Option("--unpaid", help="Only those whose fee is still due.")] = False,
+    paid: Annotated[bool, typer.Option("--paid", help="Only participants who have paid.")] = False,
+    unpaid: Annotated[
+        bool, typer.Option("--unpaid", help="Only participants whose fee is still due.")
+    ] = False,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """Participants by name, with the id to copy.
+    """List participants by name, with their ids.
 
     procomp-pay participant list --search қайрат --unpaid
     """
-    from procomp_pay.cli.registrations import output as people_views
+    from procomp_pay.cli.registrations import output
     from procomp_pay.services.context import AppContext
     from procomp_pay.services.registrations import participants as roster
-    from procomp_pay.services.registrations import tournaments as use_cases
+    from procomp_pay.services.registrations import tournaments as service
 
     if paid and unpaid:
-        raise typer.BadParameter("take one of --paid and --unpaid, or neither", param_hint="--paid")
+        raise typer.BadParameter("--paid and --unpaid cannot be combined", param_hint="--paid")
 
     async def work(ctx: AppContext) -> roster.ParticipantPage:
-        key = (await use_cases.find_tournament(ctx, tournament)).tournament_id if tournament else None
+        key = (await service.find_tournament(ctx, tournament)).tournament_id if tournament else None
         wanted = True if paid else False if unpaid else None
         return await roster.list_participants(ctx, key, search=search, paid=wanted, limit=limit)
 
@@ -221,7 +223,7 @@ def list_participants(
     if as_json:
         console.print_json({"items": [view.full() for view in page.items], "total": page.total})
         return
-    people_views.show_participants(page)
+    output.show_participants(page)
 
 
 @participants.command("import")
@@ -231,51 +233,53 @@ def import_participants(
         Path,
         typer.Argument(exists=True, dir_okay=False, readable=True, help="CSV or XLSX.", show_default=False),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; show the result.")] = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Register the good lines although others are bad.")
+        bool, typer.Option("--skip-bad", help="Register the good lines even if others are bad.")
     ] = False,
-    sheet: Annotated[str | None, typer.Option(help="The workbook's sheet. Default: the first.")] = None,
+    sheet: Annotated[
+        str | None, typer.Option(help="The workbook's sheet. Default: the first visible one.")
+    ] = None,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Register everybody of a roster: a CSV or XLSX file with a column of names.
+    """Register all participants of a CSV or XLSX file with a column of names.
 
-    Columns are found by their heads in English, Russian or Kazakh: name / ФИО / Аты-жөні, category /
-    категория / санат, email / почта. All or nothing: while a line is bad nobody is registered (exit code 3).
-    The same file a second time adds nobody.
+    Columns are found by their headers in English, Russian or Kazakh: name / ФИО / Аты-жөні, category /
+    категория / санат, email / почта. If any line is bad, nobody is registered (exit code 3). Totals and
+    signatures below the table are skipped. Importing the same file again adds nobody.
 
     procomp-pay participant import TOURNAMENT roster.xlsx --dry-run
 
     procomp-pay participant import TOURNAMENT roster.csv --skip-bad
     """
-    from procomp_pay.cli.registrations import output as people_views
+    from procomp_pay.cli.registrations import output
     from procomp_pay.services.context import AppContext
     from procomp_pay.services.registrations import import_participants as roster_import
-    from procomp_pay.services.registrations import tournaments as use_cases
+    from procomp_pay.services.registrations import tournaments as service
     from procomp_pay.services.registrations.file import read_roster
 
     actor = operator(acting)
 
     async def work(ctx: AppContext) -> roster_import.ImportReport:
-        found = await use_cases.find_tournament(ctx, tournament)
+        view = await service.find_tournament(ctx, tournament)
         return await roster_import.import_participants(
-            ctx, found.tournament_id, roster.rows, actor, dry_run=dry_run, skip_bad=skip_bad
+            ctx, view.tournament_id, roster.rows, actor, dry_run=dry_run, skip_bad=skip_bad
         )
 
-    with people_views.progress(f"Reading {file.name} …", quiet=as_json):
+    with output.progress(f"Reading {file.name} …", quiet=as_json):
         roster = read_roster(file, sheet)
         report = run_with_context(work)
     if as_json:
-        console.print_json(people_views.import_document(roster, report))
+        console.print_json(output.import_document(roster, report))
     else:
-        people_views.show_import(roster, report)
+        output.show_import(roster, report)
     if report.blocked:
         raise typer.Exit(3)
 
 
 def _read_moment(text: str | None) -> datetime | None:
-    """A time as it is typed; without a zone it is Almaty's."""
+    """Return a time that was typed; without a zone it is Almaty time."""
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
@@ -287,12 +291,13 @@ def _read_moment(text: str | None) -> datetime | None:
         read = None
     if read is None or not 2000 <= read.year <= 2100:
         raise typer.BadParameter(
-            f"{text[:40]!r} is no time; write 2026-05-01 or 2026-05-01T09:00", param_hint="--starts"
+            f"{text[:40]!r} is not a time; write 2026-05-01 or 2026-05-01T09:00", param_hint="--starts"
         )
     return read.replace(tzinfo=ZoneInfo("Asia/Almaty")) if read.tzinfo is None else read
 
 
 def _read_currency(text: str) -> Currency:
+    """Return a currency that was typed."""
     from procomp_pay.domain.money import Currency
 
     try:
@@ -304,7 +309,7 @@ def _read_currency(text: str) -> Currency:
 
 
 def _refuse_options(*arguments: str | None) -> None:
-    """Unknown options come in as arguments here; only a number may begin with a dash."""
+    """Refuse unknown options, which arrive as arguments here; only a number may begin with a dash."""
     for text in arguments:
         if text and text.startswith("-") and not text[1:2].isdigit():
             raise typer.BadParameter(f"there is no option {text[:40]}; see --help", param_hint=text[:40])

@@ -1,4 +1,4 @@
-"""How tournaments, participants and imports look at a terminal."""
+"""Show tournaments, participants and imports at a terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from procomp_pay.services.registrations.participants import ParticipantPage, ParticipantView
     from procomp_pay.services.registrations.tournaments import FeeChange, TournamentView
 
-#: Lines of problems, and of skipped ones, that are shown; ``--json`` has them all.
+#: Problems and skipped lines that are shown; ``--json`` has all.
 _MOST_PROBLEMS = 50
 _MOST_SKIPPED = 10
-#: A pipe has no width: wide enough that nothing is broken into lines.
+#: Columns of a table that is written to a pipe, which has no width: no row is wrapped.
 _PIPE_WIDTH = 240
 
 
 def progress(text: str, *, quiet: bool) -> AbstractContextManager[Any]:
-    """A spinner on stderr, where a person looks at it."""
+    """Show a spinner on stderr if it is a terminal."""
     if quiet or not sys.stderr.isatty():
         return nullcontext()
     return console.err().status(console.safe(text))
@@ -48,7 +48,7 @@ def show_tournament(view: TournamentView, done: str | None = None) -> None:
 def show_tournaments(views: list[TournamentView]) -> None:
     if not views:
         console.err().print(
-            "There is no tournament yet.\n[dim]→ procomp-pay tournament add NAME --fee 24000[/]"
+            "There are no tournaments yet.\n[dim]→ procomp-pay tournament add NAME --fee 24000[/]"
         )
         return
     table = _table("Name", "Starts", "Entry fee", ">Paid", "Id")
@@ -62,7 +62,7 @@ def show_tournaments(views: list[TournamentView]) -> None:
 
 
 def fee_document(change: FeeChange) -> dict[str, Any]:
-    """A change of fee for ``--json``."""
+    """Return a change of a fee for ``--json``."""
 
     def money(value: Money | None) -> dict[str, Any] | None:
         return None if value is None else {"amount": value.amount, "currency": value.currency.value}
@@ -76,13 +76,13 @@ def fee_document(change: FeeChange) -> dict[str, Any]:
 
 def show_fee_change(change: FeeChange) -> None:
     was = f" (was {change.before})" if change.before and change.after != change.before else ""
-    what = f"{change.after}{was}" if change.after else f"no more {change.before}"
+    what = f"{change.after}{was}" if change.after else f"{change.before} removed"
     console.out().print(f"[green]✓[/] entry fee of {console.safe(change.tournament.name)}: {what}")
     console.out().print(f"  all fees: {_fees(change.tournament)}")
     if change.open_payments:
         noun = "payment keeps its" if change.open_payments == 1 else "payments keep their"
         console.err().print(
-            f"[yellow]![/] {change.open_payments} open {noun} amount; only new payments take the new fee"
+            f"[yellow]![/] {change.open_payments} open {noun} amount; only new payments use the new fee"
         )
 
 
@@ -97,11 +97,13 @@ def show_participant(view: ParticipantView) -> None:
 
 def show_participants(page: ParticipantPage) -> None:
     if not page.items:
-        console.err().print("Nobody fits.\n[dim]→ a shorter --search, or: procomp-pay participant list[/]")
+        console.err().print(
+            "No participant matches.\n[dim]→ shorten --search, or: procomp-pay participant list[/]"
+        )
         return
     with_tournament = len({view.tournament_id for view in page.items}) > 1
-    heads = ["Name", "Category", *(["Tournament"] if with_tournament else []), "Status", "Fee", "Id"]
-    table = _table(*heads)
+    headers = ["Name", "Category", *(["Tournament"] if with_tournament else []), "Status", "Fee", "Id"]
+    table = _table(*headers)
     for view in page.items:
         where = [console.safe(view.tournament_name)] if with_tournament else []
         kind = console.safe(view.category or "")
@@ -121,7 +123,7 @@ def show_participants(page: ParticipantPage) -> None:
 
 
 def import_document(roster: Roster, report: ImportReport) -> dict[str, Any]:
-    """An import for ``--json``."""
+    """Return an import for ``--json``."""
     return report.full() | {
         "read_as": roster.kind,
         "columns": roster.used,
@@ -131,16 +133,16 @@ def import_document(roster: Roster, report: ImportReport) -> dict[str, Any]:
 
 
 def show_import(roster: Roster, report: ImportReport) -> None:
-    used = ", ".join(f"{meaning} ← “{console.safe(head)}”" for meaning, head in roster.used.items())
+    used = ", ".join(f"{role} ← “{console.safe(header)}”" for role, header in roster.used.items())
     console.err().print(f"[dim]{console.safe(roster.kind)}; {used}[/]")
     if roster.ignored:
         console.err().print(
-            f"[dim]ignored columns: {', '.join(f'“{console.safe(each)}”' for each in roster.ignored)}[/]"
+            f"[dim]ignored columns: {', '.join(f'“{console.safe(header)}”' for header in roster.ignored)}[/]"
         )
     for note in roster.notes:
         console.err().print(f"[dim]{console.safe(note)}[/]")
     _remarks("Bad lines", "red", report.problems, _MOST_PROBLEMS)
-    _remarks("Skipped: registered already, or not a participant", "yellow", report.skipped, _MOST_SKIPPED)
+    _remarks("Skipped: already registered, or not a participant", "yellow", report.skipped, _MOST_SKIPPED)
     console.out().print(_verdict(report))
     for step in _next_steps(report):
         console.err().print(f"[dim]→ {step}[/]", soft_wrap=True)
@@ -155,16 +157,16 @@ def _verdict(report: ImportReport) -> str:
         return f"[bold red]✗[/] nobody registered {where}: {len(report.added)} good, {counts}"
     if report.dry_run:
         return f"[cyan]dry run[/] {len(report.added)} would be registered {where}, {counts}; nothing written"
-    return f"[green]✓[/] nobody new {where}, {counts}"
+    return f"[green]✓[/] no new participants {where}, {counts}"
 
 
 def _next_steps(report: ImportReport) -> list[str]:
     steps = []
     if report.blocked:
-        steps.append("mend these lines and import again, or register the good ones alone: add --skip-bad")
-    if report.skipped and any("name and category" in each.what for each in report.skipped):
+        steps.append("correct these lines and import again, or add --skip-bad to register the good ones only")
+    if report.skipped and any("name and category" in remark.what for remark in report.skipped):
         add = f"procomp-pay participant add {report.tournament_id} NAME --namesake"
-        steps.append(f"another person of the same name: {add}")
+        steps.append(f"to add another person of the same name: {add}")
     return steps
 
 
@@ -172,23 +174,23 @@ def _remarks(title: str, colour: str, remarks: list[Remark], most: int) -> None:
     if not remarks:
         return
     table = _table(">Line", "Name", "What", title=f"[{colour}]{title}[/]")
-    for each in remarks[:most]:
-        table.add_row(str(each.line), console.safe(each.name), console.safe(each.what))
+    for remark in remarks[:most]:
+        table.add_row(str(remark.line), console.safe(remark.name), console.safe(remark.what))
     _print(table)
     if len(remarks) > most:
         console.out().print(f"  … and {len(remarks) - most} more; --json has them all")
 
 
-def _table(*heads: str, title: str | None = None) -> Table:
-    """A table; a head with ``>`` is set right, an id is never broken."""
+def _table(*headers: str, title: str | None = None) -> Table:
+    """Return a table. A header with ``>`` is right-aligned; ids are never wrapped."""
     table = Table(
         title=title, title_justify="left", title_style="", box=None, pad_edge=False, header_style="bold"
     )
-    for head in heads:
-        whole = head in ("Id", "Status", "Fee", "Starts")
-        right = head.startswith(">")
+    for header in headers:
+        whole = header in ("Id", "Status", "Fee", "Starts")
+        right = header.startswith(">")
         table.add_column(
-            head.lstrip(">"), no_wrap=whole, overflow="fold", justify="right" if right else "left"
+            header.lstrip(">"), no_wrap=whole, overflow="fold", justify="right" if right else "left"
         )
     return table
 
@@ -205,7 +207,7 @@ def _fee(view: ParticipantView) -> str:
 
 def _fees(view: TournamentView, between: str = ", ") -> str:
     others = [m for c, m in view.fees.others.items() if c is not view.fees.main.currency]
-    return between.join(str(each) for each in [view.fees.main, *others])
+    return between.join(str(fee) for fee in [view.fees.main, *others])
 
 
 def _when(at: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Statements of the providers as files: Stripe's balance report, Kaspi Pay's exports.
+"""Read the providers' statements from files: Stripe's balance report, Kaspi Pay's exports.
 
-The door is :func:`procomp_pay.providers.statements.reader.open_statement`.
+Start at :func:`procomp_pay.providers.statements.reader.open_statement`.
 """

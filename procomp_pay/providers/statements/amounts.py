@@ -1,4 +1,4 @@
-"""A line's kind and money, from the cells that say them; equal cells are worked out once."""
+"""Read a line's kind and amounts from the cells that determine them; equal cells are read once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from procomp_pay.providers.statements.layout.line_kinds import currency_code, is
 from procomp_pay.providers.statements.layout.model import STRIPE, Layout
 from procomp_pay.providers.tabular.cells import Cell, is_blank, shown
 
-#: The cells that decide a line's kind and money.
+#: The columns that determine a line's kind and amounts.
 DECIDING = (
     ColumnRole.TYPE,
     ColumnRole.STATUS,
@@ -29,11 +29,14 @@ _OUT = (LineKind.REFUND, LineKind.DISPUTE)
 
 @dataclass(slots=True)
 class LineAmounts:
-    """What the deciding cells of a line say.
+    """The kind and amounts of lines with certain cells.
 
-    :param kind: ``None`` where the type is not known.
-    :param money: gross and positive; ``None`` where it is in a currency, or of a size, that we do not keep.
-    :param problem: why lines with these cells cannot be taken, and the column at fault.
+    :param kind: ``None`` if the type is not known.
+    :param money: gross and positive; ``None`` if its currency or size is not accepted.
+    :param fee, net: in the currency of ``money``.
+    :param problem: why lines with these cells cannot be used.
+    :param column: the column at fault.
+    :param word: the type as the file writes it.
     :param count: lines with these cells so far.
     """
 
@@ -55,19 +58,20 @@ class _ProblemError(Exception):
 
 
 class AmountsReader:
-    """Reads the deciding cells under one layout.
+    """Read the cells of the deciding columns.
 
-    :param mark: the file's decimal mark, where it is known.
+    :param mark: the file's decimal mark, if known.
     """
 
     def __init__(self, layout: Layout, mark: str | None) -> None:
         self._layout = layout
         self._mark = mark
-        self.used = tuple(meaning for meaning in DECIDING if meaning in layout.columns)
+        self.used = tuple(role for role in DECIDING if role in layout.columns)
 
     def read(self, cells: tuple[Cell, ...]) -> LineAmounts:
-        """
-        :param cells: those of :attr:`used`, in their order.
+        """Return the kind and amounts that the cells give.
+
+        :param cells: those of the columns :attr:`used`, in their order.
         """
         given = dict(zip(self.used, cells, strict=True))
         try:
@@ -82,7 +86,7 @@ class AmountsReader:
         word = _text(given, ColumnRole.TYPE)
         kind = self._kind(given, word, gross)
         if _status(given) is False:
-            kind = LineKind.OTHER  # it was tried and no money moved
+            kind = LineKind.OTHER  # an attempt that moved no money
         _check_sign(kind, gross, strict=self._layout.provider == STRIPE)
         if kind in _OUT:
             gross = -abs(gross)
@@ -93,18 +97,18 @@ class AmountsReader:
         if self._layout.only_kind is not None:
             return self._layout.only_kind
         if ColumnRole.TYPE not in given:
-            # no column says it: the sign does, as in every account's statement
+            # without a type column the sign decides, as in any account statement
             return LineKind.REFUND if gross < 0 else LineKind.PAYMENT
         return kind_of(word, self._layout.words)
 
-    def _amount(self, given: dict[ColumnRole, Cell], meaning: ColumnRole) -> Decimal | None:
-        cell = given.get(meaning, "")
+    def _amount(self, given: dict[ColumnRole, Cell], role: ColumnRole) -> Decimal | None:
+        cell = given.get(role, "")
         if is_blank(cell):
             return None
         try:
             return read_amount(cell, self._mark)
         except CellError as error:
-            raise _ProblemError(str(error), meaning) from None
+            raise _ProblemError(str(error), role) from None
 
     def _money(self, given: dict[ColumnRole, Cell], gross: Decimal, kind: LineKind | None) -> Money | None:
         code = currency_code(_text(given, ColumnRole.CURRENCY)) if ColumnRole.CURRENCY in given else None
@@ -112,17 +116,17 @@ class AmountsReader:
         try:
             if currency is not None:
                 return Money(abs(gross), currency)
-            reason = f"“{code or ''}” is not a currency we take"
+            reason = f"“{code or ''}” is not a currency that we accept"
         except InvalidAmount as error:
             reason = error.message
         if kind is LineKind.OTHER:
-            return None  # of no payment of ours: it need not fit
+            return None  # it belongs to no payment of ours, so any currency and size will do
         raise _ProblemError(reason, ColumnRole.CURRENCY if currency is None else ColumnRole.AMOUNT)
 
     def _fee_and_net(
         self, given: dict[ColumnRole, Cell], gross: Decimal, kind: LineKind | None
     ) -> tuple[Decimal | None, Decimal | None]:
-        """The fee is what lies between gross and net; a column of its own is asked where net is silent."""
+        """Return fee and net. The fee is gross less net; the fee column counts only without a net amount."""
         fee, net = self._amount(given, ColumnRole.FEE), self._amount(given, ColumnRole.NET)
         if self._layout.provider == STRIPE:
             if fee is not None and net is not None and gross - fee != net:
@@ -134,10 +138,10 @@ class AmountsReader:
         return gross - signed, signed
 
 
-def _text(given: dict[ColumnRole, Cell], meaning: ColumnRole) -> str:
-    cell = given.get(meaning, "")
+def _text(given: dict[ColumnRole, Cell], role: ColumnRole) -> str:
+    cell = given.get(role, "")
     if not isinstance(cell, str):
-        raise _ProblemError(f"“{shown(cell)}” is no word", meaning)
+        raise _ProblemError(f"“{shown(cell)}” is not text", role)
     return cell.strip()
 
 
@@ -150,13 +154,14 @@ def _status(given: dict[ColumnRole, Cell]) -> bool:
 
 
 def _check_sign(kind: LineKind | None, gross: Decimal, *, strict: bool) -> None:
-    """
-    :param strict: the provider writes money that leaves with a minus, without fail.
+    """Check that the sign of an amount fits the kind of its line.
+
+    :param strict: the provider always writes outgoing money with a minus.
     """
     if kind in _IN and gross < 0:
-        raise _ProblemError(f"{gross} is less than nothing, and the line is a {kind}", ColumnRole.AMOUNT)
+        raise _ProblemError(f"{gross} is negative, but the line is a {kind}", ColumnRole.AMOUNT)
     if strict and kind in _OUT and gross > 0:
-        raise _ProblemError(f"{gross} comes in, and the line is a {kind}", ColumnRole.AMOUNT)
+        raise _ProblemError(f"{gross} is positive, but the line is a {kind}", ColumnRole.AMOUNT)
 
 
 def _known_currency(code: str) -> Currency | None:

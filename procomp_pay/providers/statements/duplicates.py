@@ -1,4 +1,4 @@
-"""Operation numbers that stand in a file twice, found in eight bytes for each line."""
+"""Find operation numbers that appear twice in a file, with eight bytes of memory per line."""
 
 from __future__ import annotations
 
@@ -12,66 +12,70 @@ from typing import IO
 from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.providers.statements.table import EXPORT_AGAIN
 
-#: The buckets are 256; a hash's last bits choose one.
+#: There are 256 buckets; a hash's last bits choose one.
 LAST_BUCKET = 255
-#: So many may stand twice; a file with more is two exports in one.
+#: Numbers that may appear twice; a file with more of them is two exports in one.
 MOST = 100_000
 
 
 class RepeatedKeys:
-    """First pass: which keys may stand twice. LineHashes alone are kept, so a suspect need not be guilty."""
+    """Collect keys in the first pass, to find those that may appear twice.
+
+    Only hashes are kept, and different keys may have the same one.
+    """
 
     def __init__(self) -> None:
-        #: Whoever fills them puts a hash into the one that its last bits say.
+        #: Add a hash to the bucket that its last bits choose.
         self.buckets = [array("q") for _ in range(LAST_BUCKET + 1)]
 
     def found(self) -> frozenset[int]:
-        """The hashes that came more than once.
+        """Return the hashes that were added more than once, and empty the buckets.
 
-        :raises InvalidStatement: far too many.
+        :raises InvalidStatement: more than 100,000.
         """
         twice: set[int] = set()
         for bucket in self.buckets:
-            before = None
+            previous = None
             for hashed in sorted(bucket):
-                if hashed == before:
+                if hashed == previous:
                     twice.add(hashed)
-                before = hashed
+                previous = hashed
             del bucket[:]
             if len(twice) > MOST:
                 raise InvalidStatement(
-                    f"More than {MOST} operation numbers stand twice: two exports in one file?",
+                    f"More than {MOST} operation numbers appear twice: are these two exports in one file?",
                     next_step=EXPORT_AGAIN,
                 )
         return frozenset(twice)
 
 
-#: So many hashes are compared at a time, as objects; and so many wait for the disk.
+#: Hashes that are compared at a time, as Python objects.
 _AT_A_TIME = 250_000
-_HELD = 1 << 17
+#: Hashes that are kept in memory before they are written to disk.
+_BUFFERED = 1 << 17
 
 
 class LineHashes:
-    """A hash for each of a file's lines: eight bytes, on the disk, so that memory does not grow with it."""
+    """Store a hash of eight bytes for each line of a file, on disk, so that memory stays flat."""
 
     def __init__(self) -> None:
-        self._held = array("q")
-        self._spilt: IO[bytes] | None = None
+        self._buffer = array("q")
+        self._file: IO[bytes] | None = None
         self._count = 0
 
     def add(self, hashes: Iterable[int]) -> None:
-        """Take many in."""
-        before = len(self._held)
-        self._held.extend(hashes)
-        self._count += len(self._held) - before
-        if len(self._held) >= _HELD:
-            if self._spilt is None:
-                self._spilt = TemporaryFile()  # noqa: SIM115 - closed with the reader that owns it
-            self._held.tofile(self._spilt)
-            del self._held[:]
+        """Add many hashes."""
+        before = len(self._buffer)
+        self._buffer.extend(hashes)
+        self._count += len(self._buffer) - before
+        if len(self._buffer) >= _BUFFERED:
+            if self._file is None:
+                self._file = TemporaryFile()  # noqa: SIM115 - closed with the reader that owns it
+            self._buffer.tofile(self._file)
+            del self._buffer[:]
 
     def has_repeated(self) -> bool:
-        """Return whether any hash occurs twice, checked part by part to bound the memory."""
+        """Return whether any hash was added twice. Only a part of them, chosen by one byte, is in memory."""
         parts = min(self._count // _AT_A_TIME + 1, LAST_BUCKET + 1)
         for part in range(parts):
             is_chosen = bytes(byte % parts == part for byte in range(LAST_BUCKET + 1))
@@ -87,30 +91,33 @@ class LineHashes:
         return False
 
     def isdisjoint(self, others: set[int]) -> bool:
-        """Return whether none of ``others`` is among the hashes."""
+        """Return whether none of ``others`` was added."""
         return not others or all(others.isdisjoint(hashes) for hashes in self._all())
 
     def _all(self) -> Iterator[array[int]]:
-        if self._spilt is not None:
-            self._spilt.seek(0)
-            while block := self._spilt.read(_HELD * self._held.itemsize):
+        if self._file is not None:
+            self._file.seek(0)
+            while block := self._file.read(_BUFFERED * self._buffer.itemsize):
                 yield array("q", block)
-        yield self._held
+        yield self._buffer
 
 
 def repeated(hashes: Iterable[int]) -> frozenset[int]:
-    """Those that stand there twice, of a few."""
-    return frozenset(each for each, count in Counter(hashes).items() if count > 1)
+    """Return the hashes that appear more than once, of a few."""
+    return frozenset(hashed for hashed, count in Counter(hashes).items() if count > 1)
 
 
 class SeenLines:
-    """Second pass: whether a line is one that came before. Asked of suspects alone."""
+    """Remember the lines of the second pass whose keys may appear twice."""
 
     def __init__(self) -> None:
         self._seen: dict[Hashable, tuple[int, Hashable]] = {}
 
     def before(self, key: Hashable, line: int, content: Hashable) -> tuple[int, bool] | None:
-        """The line on which the key stood first, and whether it said the same; ``None`` the first time."""
+        """Return the line where the key appeared first and whether its content was the same.
+
+        ``None`` the first time.
+        """
         first = self._seen.get(key)
         if first is None:
             self._seen[key] = (line, content)

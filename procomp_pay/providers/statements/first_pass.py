@@ -1,4 +1,4 @@
-"""The first pass over a statement's rows: what must be known of it all before one line is believed."""
+"""Read a statement a first time, for the facts about the whole file that are needed to read a single line."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from procomp_pay.providers.statements.table import EXPORT_AGAIN, Table
 from procomp_pay.providers.tabular.cells import Cell
 
 MOST_AMOUNTS = 10_000
-#: A progress bar is told once in so many lines; a power of two.
+#: Lines between two reports to a progress bar; a power of two.
 STEP = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class FirstPassResult:
-    """What the first pass found.
+    """Facts about a whole statement.
 
-    :param rows: all rows below the header.
-    :param mark: the decimal mark that the amounts agree on; ``None`` where they show none, or two.
-    :param suspects: hashes of the keys that may stand twice.
-    :param unsure_line: the last line, where it may be cut.
+    :param rows: the number of rows below the headers.
+    :param mark: the decimal mark that all amounts agree on; ``None`` if they prove none, or two.
+    :param suspects: hashes of the keys that may appear twice.
+    :param unsure_line: the last line, if it may be cut.
     """
 
     rows: int
@@ -36,7 +36,7 @@ class FirstPassResult:
 
 
 class _Types(dict[Cell, int]):
-    """A hash for each type word, equal for words that mean the same; each is worked out once."""
+    """Hashes of type words, equal for words that differ in spelling only; each is computed once."""
 
     def __missing__(self, cell: Cell) -> int:
         hashed = hash(header_key(cell)) if isinstance(cell, str) else 0
@@ -46,7 +46,7 @@ class _Types(dict[Cell, int]):
 
 
 class LineKeys:
-    """The hash of what names a line: its own id, or the operation's number and type."""
+    """Hash the key of a line: its own id, or the operation's number and type."""
 
     def __init__(self, layout: Layout) -> None:
         columns = layout.columns
@@ -56,7 +56,7 @@ class LineKeys:
         self.types = _Types() if own is None and ColumnRole.TYPE in columns else None
 
     def hashed(self, row: Sequence[Cell]) -> int | None:
-        """``None`` where the line has no number. The row must be as wide as the header."""
+        """Return the hash, ``None`` if the line has no number. The row must be as wide as the headers."""
         if self.place is None or not row[self.place]:
             return None
         cell = row[self.place]
@@ -64,15 +64,15 @@ class LineKeys:
             try:
                 cell = read_number(cell)
             except CellError:
-                return None  # the second pass says what is wrong with it
+                return None  # the second pass reports it
         return hash(cell) if self.types is None else hash(cell) ^ self.types[row[self.type_place]]
 
 
 def first_pass(table: Table, step: Callable[[], None]) -> FirstPassResult:
-    """
+    """Read all rows once.
+
     :param step: called now and then, for a progress bar.
-    :raises InvalidStatement: the file ends in the middle of a line, holds a second table, or is two files
-    in one.
+    :raises InvalidStatement: it ends in the middle of a line, has a second table, or is two files in one.
     """
     layout = table.layout
     keys, suspects = LineKeys(layout), RepeatedKeys()
@@ -97,19 +97,23 @@ def first_pass(table: Table, step: Callable[[], None]) -> FirstPassResult:
 
 
 def find_decimal_mark(amounts: set[Cell], layout: Layout) -> str | None:
+    """Return the decimal mark that all amounts of a file agree on; ``None`` if they prove none, or two."""
     marks = {decimal_mark(amount) for amount in amounts if isinstance(amount, str)} - {None}
     if layout.decimal is not None or len(marks) == 1:
         return layout.decimal or marks.pop()
-    # Stripe writes no thousands
+    # Stripe has no marks between thousands
     return "." if layout.provider == STRIPE and not marks else None
 
 
 def _ignore(_line: int, _why: str) -> None:
-    """The second pass tells it."""
+    """Ignore a broken row: the second pass reports it."""
 
 
 def check_amount_row(row: Sequence[Cell], number: int, layout: Layout) -> None:
-    """The same header again does no harm; another one means other columns from there on."""
+    """Check a row whose amount has no digits: the same headers again do no harm, others change the columns.
+
+    :raises InvalidStatement: other headers, so a second table begins here.
+    """
     amount = row[layout.columns[ColumnRole.AMOUNT]]
     if not isinstance(amount, str) or any(c.isdigit() for c in amount):
         return
@@ -118,11 +122,11 @@ def check_amount_row(row: Sequence[Cell], number: int, layout: Layout) -> None:
         return
     if recognise(texts, number, provider=layout.provider, mapped=None) is not None:
         raise InvalidStatement(
-            "here begins a second table with other columns", next_step=EXPORT_AGAIN, line=number
+            "a second table with other columns begins here", next_step=EXPORT_AGAIN, line=number
         )
 
 
 def is_repeated_header(texts: Sequence[str], layout: Layout) -> bool:
-    """Whether a row is the header once more."""
+    """Return whether a row repeats the headers."""
     again = tuple(" ".join(text.split()) for text in texts)
     return again[: len(layout.headers)] == layout.headers[: len(again)] and any(again)

@@ -1,12 +1,10 @@
 """Read a provider's statement line by line, in flat memory.
 
-What is refused and what is passed over:
-
-- **Refused before the first line**, with :class:`~procomp_pay.domain.errors.InvalidStatement`: a file whose
-  layout, encoding or wholeness is in doubt. It is looked through once for that before a line is handed out.
-- **Skipped with a reason**, in :attr:`Statement.tally`: a single line that cannot be read for certain.
-  Whoever uses the lines ends with exit code 6 if there is one; none is dropped silently.
-- **Told and counted once**: the same operation with the same content again.
+- A file whose layout, encoding or completeness is in doubt is refused with
+  :class:`~procomp_pay.domain.errors.InvalidFile`. It is read once for that before the first line is returned.
+- A line that cannot be read for certain is skipped, with its reason in :attr:`Statement.tally`. Commands that
+  use the lines then exit with code 6. No line is dropped silently.
+- An operation that appears twice with the same content is reported and counted once.
 """
 
 from __future__ import annotations
@@ -31,14 +29,14 @@ from procomp_pay.providers.statements.summary import StatementSummary
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, Table, cannot_open
 from procomp_pay.providers.tabular.file_type import is_workbook
 
-#: Told how far the reading has come: bytes done and bytes of all; a CSV is gone through twice.
+#: Called with the bytes done and the bytes in all; the file is read twice.
 Progress = Callable[[int, int], None]
 
 
 class Statement:
-    """A statement that is open; use it as a context manager. Each iteration reads it anew.
+    """An open statement; use it as a context manager. Each iteration reads the file again.
 
-    :ivar tally: what was seen, whole at the end of an iteration.
+    :ivar tally: the summary of the last iteration, complete at its end.
     """
 
     def __init__(
@@ -62,7 +60,7 @@ class Statement:
 
     @property
     def layout(self) -> Layout:
-        """Whose statement it is, and which column says what."""
+        """The provider, and the role of each column."""
         return self._table.layout
 
     @property
@@ -72,38 +70,37 @@ class Statement:
 
     @property
     def owner(self) -> str | None:
-        """The BIN or IIN of the merchant, twelve digits; ``None`` where the file does not name one."""
+        """The BIN or IIN of the merchant, twelve digits; ``None`` if the file does not name one."""
         return self._table.owner
 
     @property
     def kind(self) -> str:
-        """What the file was read as: ``CSV (UTF-8, ;)``."""
+        """The format: ``CSV (UTF-8, ;)``."""
         return self._table.kind
 
     @property
     def sha256(self) -> str:
-        """Of the file, in hexadecimal: the same for the same export given twice. Not to be asked while the
-        lines are read."""
+        """Hash the file, in hexadecimal. Do not use it during an iteration."""
         self._file.seek(0)
         return hashlib.file_digest(cast(Any, self._file), "sha256").hexdigest()
 
     @property
     def rows(self) -> int:
-        """Rows below the header, of whatever sort."""
+        """The number of rows below the headers, of any kind."""
         return self._look_through().rows
 
     @property
     def bytes_total(self) -> int:
-        """The size of the file."""
+        """The size of the file in bytes."""
         return self._table.bytes_total
 
     @property
     def bytes_read(self) -> int:
-        """How far the present iteration has come."""
+        """The number of bytes that the present iteration has read."""
         return self._table.bytes_read
 
     def __iter__(self) -> Iterator[StatementLine]:
-        """The lines, in the file's order.
+        """Yield the lines, in the file's order.
 
         :raises InvalidStatement: the file was changed meanwhile.
         """
@@ -113,9 +110,9 @@ class Statement:
         self._check_same()
 
     def quick(self) -> FastReader:
-        """The lines the quick way, for one who judges nothing before the last of them.
+        """Return a reader that yields the lines in blocks; use none of them before the last one was read.
 
-        :raises NotPlain: iterate instead; a workbook always says so.
+        :raises NotPlain: the statement has to be iterated instead, as a workbook always has.
         """
         if not isinstance(self._table, CsvTable):
             raise NotPlain
@@ -151,27 +148,29 @@ def open_statement(
     progress: Progress | None = None,
     looks: bool = True,
 ) -> Statement:
-    """Open a statement and look through it once; its content says what it is, not its name.
+    """Open a statement and check the whole file. Its format is known by its content, not by its name.
 
     :param provider: ``kaspi`` or ``stripe``; a file of the other one is refused.
     :param mapping: a mapping file, for a layout that is not known.
-    :param progress: told how far it has come, now and then.
-    :param looks: ``False`` leaves the look at every row to the reading, which then may refuse the file at its
-        end: for one who judges nothing before.
-    :raises InvalidStatement: it cannot be read for certain; nothing of it is used.
+    :param progress: called now and then with the progress.
+    :param looks: ``False`` leaves the check of all rows to the reading, which may then refuse the file at its
+        end: for callers that use no line before.
+    :raises InvalidFile: it cannot be read for certain; nothing of it is used.
     """
     if provider is not None and provider not in PROVIDERS:
-        raise InvalidStatement(f"There are no statements of {provider[:20]!r}", next_step="kaspi or stripe")
+        raise InvalidStatement(
+            f"Statements of {provider[:20]!r} are not supported", next_step="use kaspi or stripe"
+        )
     mapped = read_mapping(mapping) if mapping is not None else None
     if mapped is not None and provider not in (None, mapped.provider):
         raise InvalidStatement(
-            f"The mapping is for statements of {mapped.provider}, and --provider says {provider}",
+            f"The mapping is for statements of {mapped.provider}, but --provider is {provider}",
             next_step="leave --provider out",
         )
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             raise InvalidStatement(
-                f"{path.name} is no file", next_step="save the statement as a file, and give that"
+                f"{path.name} is not a regular file", next_step="save the statement as a file and pass that"
             )
         file = path.open("rb")
     except OSError as error:
@@ -188,7 +187,7 @@ def _table(file: BinaryIO, provider: str | None, mapped: ColumnMapping | None) -
     if about.st_size == 0:
         raise InvalidStatement("The file is empty (0 bytes)", next_step=EXPORT_AGAIN)
     if is_workbook(file, RULES):
-        # a workbook's parser is loaded for a workbook alone
+        # openpyxl is imported for workbooks only
         from procomp_pay.providers.statements.xlsx_table import XlsxTable
 
         return XlsxTable(file, about.st_size, provider=provider, mapped=mapped)

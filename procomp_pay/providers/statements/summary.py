@@ -1,4 +1,4 @@
-"""What was seen while a statement was read: counts, sums, what was passed over and why."""
+"""Summarise a statement while it is read: counts, sums, and the lines that were not used, with reasons."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from decimal import Decimal
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 
-#: So many skipped lines (repeated ones, notes) are kept with their words; the rest are counted alone.
+#: Skipped lines, repeated lines and notes that are kept with their text, of each; the rest are only counted.
 MOST_KEPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A line that could not be read for certain: somebody has to look at it.
+    """A line that could not be read for certain and needs manual review.
 
     :param line: its 1-based line (CSV) or row (XLSX).
-    :param column: the header of the column, where it is one cell's fault.
+    :param column: the header of the column, if a single cell is at fault.
     """
 
     line: int
@@ -34,7 +34,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """A line that stands in the file twice with the same content: counted once."""
+    """A line that appears twice in the file with the same content: it is counted once."""
 
     line: int
     first_line: int
@@ -43,7 +43,7 @@ class Repeated:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """A total line of the provider's own, and whether the lines add up to it."""
+    """A total in the statement itself, and whether the lines add up to it."""
 
     line: int
     text: str
@@ -53,7 +53,7 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """The lines of one kind in one currency; ``amount`` is their gross, positive."""
+    """The lines of one kind in one currency; ``amount`` is their gross sum, positive."""
 
     kind: LineKind
     currency: Currency
@@ -63,11 +63,10 @@ class Sum:
 
 @dataclass(slots=True)
 class StatementSummary:
-    """Filled while the lines are read, whole at their end.
+    """The summary of a statement; it is filled while the lines are read and complete after the last one.
 
-    :param counts: lines by kind, those among them that are not handed out (of no payment, in a foreign
-        currency) too.
-    :param remarks: lines of words alone below the header: a signature, a date of printing.
+    :param counts: lines by kind, including those that belong to no payment or are in a foreign currency.
+    :param remarks: lines of text only below the headers: a signature, a print date.
     """
 
     counts: Counter[LineKind] = field(default_factory=Counter)
@@ -84,45 +83,48 @@ class StatementSummary:
 
     @property
     def lines(self) -> int:
-        """Lines that were understood."""
+        """Return the number of lines that were understood."""
         return self.counts.total()
 
     @property
     def needs_person(self) -> bool:
-        """Something in the file was not understood for certain: a run with it ends with exit code 6."""
+        """Return whether the file needs manual review: a run with it ends with exit code 6."""
         return self.skipped_count > 0 or any(not total.agrees for total in self.totals)
 
     def skip(self, line: int, reason: str, column: str | None = None) -> None:
-        """Never silently: a line that is passed over is counted and, up to a bound, kept with its reason."""
+        """Count a line that cannot be used, and keep its reason up to a limit."""
         self.skipped_count += 1
         if len(self.skipped) < MOST_KEPT:
             self.skipped.append(Skipped(line, reason, column))
 
     def repeat(self, line: int, first_line: int, ref: str) -> None:
-        """The same line again."""
+        """Count a line that repeats an earlier one."""
         self.repeated_count += 1
         if len(self.repeated) < MOST_KEPT:
             self.repeated.append(Repeated(line, first_line, ref))
 
     def note(self, text: str) -> None:
-        """Something worth knowing that asks nothing of anybody."""
+        """Add a fact that the user should know and need not act on."""
         if len(self.notes) < MOST_KEPT and text not in self.notes:
             self.notes.append(text)
 
     def add(self, kind: LineKind, count: int, currency: Currency | None, amount: Decimal) -> None:
-        """So many lines of a kind that are ``amount`` each; ``currency`` is ``None`` for a foreign one."""
+        """Add lines of one kind with one amount each; ``currency`` is ``None`` if it is not accepted."""
         self.counts[kind] += count
         if currency is None:
             return
         before = self.sums.get((kind, currency)) or Sum(kind, currency, 0, Decimal("0.00"))
         self.sums[kind, currency] = Sum(kind, currency, before.count + count, before.amount + amount * count)
 
-    def check_totals(self, found: Iterable[tuple[int, str, Decimal]]) -> None:
-        """Compare the provider's totals with what the lines add up to, in any of the ways that are usual."""
+    def check_totals(self, totals: Iterable[tuple[int, str, Decimal]]) -> None:
+        """Compare the statement's totals with the sums of its lines: paid, refunded, their difference, all.
+
+        :param totals: for each total its line, label and amount.
+        """
         by_kind = {kind: Decimal(0) for kind in LineKind}
-        for each in self.sums.values():
-            by_kind[each.kind] += each.amount
-        paid, back = by_kind[LineKind.PAYMENT], by_kind[LineKind.REFUND]
-        usual = {paid, back, paid - back, paid + back, sum(by_kind.values(), Decimal(0))}
-        for line, text, amount in found:
+        for kind_sum in self.sums.values():
+            by_kind[kind_sum.kind] += kind_sum.amount
+        paid, refunded = by_kind[LineKind.PAYMENT], by_kind[LineKind.REFUND]
+        usual = {paid, refunded, paid - refunded, paid + refunded, sum(by_kind.values(), Decimal(0))}
+        for line, text, amount in totals:
             self.totals.append(Total(line, text, amount, agrees=amount in usual or -amount in usual))

@@ -1,4 +1,4 @@
-"""What the readers of CSV and XLSX have in common: a file as rows of cells that can be read twice."""
+"""A statement file as rows of cells that can be read twice, and the rules that CSV and XLSX share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from procomp_pay.providers.statements.layout.recognise import WRITE_A_MAPPING, r
 from procomp_pay.providers.tabular.cells import Broken, Cell, Row, shown
 from procomp_pay.providers.tabular.rules import FileRules
 
-#: A million lines fit.
+#: The sizes are those of a statement with a million lines.
 RULES = FileRules(
     noun="statement",
     save_again="export the statement again and give the file as it came",
@@ -24,42 +24,42 @@ RULES = FileRules(
 )
 EXPORT_AGAIN = RULES.save_again
 
-#: БИН and ИИН, as the report's own block says it; БСН and ЖСН in Kazakh.
-_SAYS = re.compile(r"(?<!\w)(?:[БB][ИI][НN]|[ИI]{2}[НN]|БСН|ЖСН)(?!\w)", re.I)
+#: БИН or ИИН in the block above the headers; БСН and ЖСН in Kazakh.
+_OWNER = re.compile(r"(?<!\w)(?:[БB][ИI][НN]|[ИI]{2}[НN]|БСН|ЖСН)(?!\w)", re.I)
 _DIGITS = 12
-#: A workbook's number has lost the zeros before it.
+#: A number in a workbook has lost its leading zeros.
 _NUMBER = re.compile(r"(?<!\d)\d{9,12}(?!\d)", re.A)
 
 
 class Rows(Protocol):
-    """Rows of cells, and what their columns mean."""
+    """Rows of cells with a known layout."""
 
     layout: Layout
-    #: What it was read as: ``CSV (utf-8, ;)``.
+    #: The format: ``CSV (UTF-8, ;)``.
     kind: str
 
     def rows(self, broken: Broken) -> Iterator[Row]:
-        """The rows below the header with their 1-based numbers, from the start each time."""
+        """Yield the rows below the headers with their 1-based numbers, from the start each time."""
         ...
 
 
 class Table(Rows, Protocol):
-    """A file that is known to be a statement; closed by :meth:`close`."""
+    """A file that is a statement; close it with :meth:`close`."""
 
-    #: The merchant's BIN or IIN, where the file names one.
+    #: The merchant's BIN or IIN, if the file names one.
     owner: str | None
     bytes_total: int
     notes: list[str]
 
     @property
     def bytes_read(self) -> int:
-        """How far :meth:`rows` has come, in bytes of the file."""
+        """Return how many bytes of the file :meth:`rows` has read."""
         ...
 
     def check_whole(self, last: Row | None) -> int | None:
-        """The line that may not be whole: it is for a person; ``None`` where there is none.
+        """Return the line that may be cut and needs manual review; ``None`` if there is none.
 
-        :param last: the last row of all.
+        :param last: the last row of the file.
         :raises InvalidStatement: the file ends in the middle of a line.
         """
         ...
@@ -68,25 +68,25 @@ class Table(Rows, Protocol):
 
 
 def unknown(seen: Sequence[Sequence[str]], *, provider: str | None, mapping: str | None) -> InvalidStatement:
-    """None of the first rows is the header of a statement that we know."""
+    """Return the error for a file in which no known header row was found."""
     rows = [[" ".join(cell.split()) for cell in row] for row in seen]
     widest = max(rows, key=lambda row: sum(1 for cell in row if cell), default=[])
     found = ", ".join(f"“{header[:40]}”" for header in widest[:30] if header) or "none"
     if mapping is not None:
-        said = f"No row has all the headers that the mapping {mapping} names"
-        step = "write the headers in the mapping as they stand in the file"
+        problem = f"No row has all the headers that the mapping {mapping} names"
+        step = "write the headers in the mapping exactly as they are in the file"
     elif provider is not None:
-        other = next((layout for layout in map(_anybodys, rows) if layout is not None), None)
-        what = f"a {other.name} and " if other is not None else ""
-        said = f"This is {what}no statement of {provider.title()} that we know"
+        other = next((layout for layout in map(_recognise_any, rows) if layout is not None), None)
+        actual = f": it is a {other.name}" if other is not None else ""
+        problem = f"The file is not a known statement of {provider.title()}{actual}"
         step = "leave --provider out" if other is not None else WRITE_A_MAPPING
     else:
-        said = "This is no statement that we know"
-        step = f"name whose it is with --provider kaspi or stripe, or {WRITE_A_MAPPING}"
-    return InvalidStatement(f"{said}. The headers found are: {found}", next_step=step)
+        problem = "The file is not a known statement"
+        step = f"name the provider with --provider kaspi or stripe, or {WRITE_A_MAPPING}"
+    return InvalidStatement(f"{problem}. The headers found are: {found}", next_step=step)
 
 
-def _anybodys(row: Sequence[str]) -> Layout | None:
+def _recognise_any(row: Sequence[str]) -> Layout | None:
     try:
         return recognise(row, 0, provider=None, mapped=None)
     except InvalidStatement:
@@ -94,20 +94,20 @@ def _anybodys(row: Sequence[str]) -> Layout | None:
 
 
 def cannot_open(path: Path, error: OSError) -> InvalidStatement:
-    """The operating system says no."""
+    """Return the error for a file that the operating system does not open."""
     return InvalidStatement(
-        f"The file {path.name} cannot be read: {error.strerror}", next_step="check its name and its rights"
+        f"The file {path.name} cannot be read: {error.strerror}", next_step="check its name and permissions"
     )
 
 
 def find_owner(above: Iterable[Sequence[Cell]]) -> str | None:
-    """The twelve digits; ``None`` where no row above the header names one, or two do.
+    """Return the merchant's BIN or IIN, twelve digits; ``None`` if the file names none, or two of them.
 
-    :param above: the rows above the header.
+    :param above: the rows above the headers.
     """
-    found: set[str] = set()
+    numbers: set[str] = set()
     for row in above:
         text = " ".join(shown(cell) for cell in row)
-        if _SAYS.search(text):
-            found |= {number.zfill(_DIGITS) for number in _NUMBER.findall(text)}
-    return found.pop() if len(found) == 1 else None
+        if _OWNER.search(text):
+            numbers |= {number.zfill(_DIGITS) for number in _NUMBER.findall(text)}
+    return numbers.pop() if len(numbers) == 1 else None

@@ -1,4 +1,4 @@
-"""An XLSX statement: the one visible sheet that is a statement."""
+"""An XLSX statement: the only visible sheet whose headers are those of a statement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class XlsxTable:
     """An XLSX statement.
 
     :param file: opened for reading bytes; closed by :meth:`close`.
-    :raises InvalidFile: damaged, protected, too large, an unknown layout, or two sheets with a statement.
+    :raises InvalidFile: damaged, protected, too large, an unknown layout, or two sheets are statements.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class XlsxTable:
         self._book = Workbook(file, RULES)
         if self._book.counts_from_1904:
             raise InvalidStatement(
-                "The workbook counts its days from 1904, so that a date could be read four years off",
+                "The workbook counts days from 1904, so dates could be read four years off",
                 next_step=SAVE_AS_XLSX,
             )
         self._rows_total = 0
@@ -41,7 +41,7 @@ class XlsxTable:
 
     @property
     def bytes_read(self) -> int:
-        """How far :meth:`rows` has come, as a part of the file; nothing before it was counted once."""
+        """Return how far :meth:`rows` has come as a share of the file; 0 until the rows were counted."""
         return self.bytes_total * self._row // self._rows_total if self._rows_total else 0
 
     def close(self) -> None:
@@ -49,18 +49,18 @@ class XlsxTable:
         self._file.close()
 
     def check_whole(self, last: Row | None) -> None:
-        """A cut workbook is no workbook at all; here only the number of rows is kept."""
+        """Remember the number of rows. A workbook that was cut cannot be opened in the first place."""
         self._rows_total = last[0] if last is not None else 0
 
     def rows(self, broken: Broken) -> Iterator[Row]:  # noqa: ARG002 - a workbook has no such rows
-        """The rows below the header."""
+        """Yield the rows below the headers."""
         for number, cells in self._book.rows(self._sheet):
             self._row = number
             if number > self.layout.row:
                 yield number, cells
 
     def _recognise(self, provider: str | None, mapped: ColumnMapping | None) -> tuple[Sheet, Layout]:
-        found: list[tuple[Sheet, Layout]] = []
+        statements: list[tuple[Sheet, Layout]] = []
         seen: list[list[str]] = []
         for sheet in self._book.sheets:
             if mapped is not None and mapped.sheet not in (None, sheet.title):
@@ -73,20 +73,20 @@ class XlsxTable:
                 cells = [cell if isinstance(cell, str) else "" for cell in row]
                 layout = recognise(cells, number, provider=provider, mapped=mapped)
                 if layout is not None:
-                    found.append((sheet, layout))
+                    statements.append((sheet, layout))
                     self.owner = find_owner(above)
                     break
                 seen.append(cells)
                 above.append(row)
-        if len(found) > 1:
-            names = ", ".join(f"“{sheet.title}”" for sheet, _ in found[:10])
+        if len(statements) > 1:
+            names = ", ".join(f"“{sheet.title}”" for sheet, _ in statements[:10])
             raise InvalidStatement(
-                f"{len(found)} sheets hold a statement: {names}",
-                next_step='name one of them in a mapping (sheet = "…"), or save each as a file of its own',
+                f"{len(statements)} sheets are statements: {names}",
+                next_step='name one of them in a mapping (sheet = "…"), or save each in its own file',
             )
-        if not found:
+        if not statements:
             raise unknown(seen, provider=provider, mapping=mapped.name if mapped else None)
-        return found[0]
+        return statements[0]
 
     def _top(self, sheet: Sheet) -> Iterator[tuple[int, list[Cell]]]:
         for number, cells in self._book.rows(sheet):

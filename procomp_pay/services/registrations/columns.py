@@ -1,4 +1,4 @@
-"""Find a roster's columns by what their headers mean, in English, Russian and Kazakh."""
+"""Find the columns of a list of participants by their headers in English, Russian and Kazakh."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from procomp_pay.domain.names import search_key
 
 
 class Column(StrEnum):
-    """What a column holds. A name stands in one column, or in surname and given name."""
+    """The role of a column. A name is in one column, or in those of surname and given name."""
 
     NAME = "name"
     SURNAME = "surname"
@@ -22,16 +22,16 @@ class Column(StrEnum):
 
 
 def _words(text: str) -> frozenset[str]:
-    return frozenset(_key(each) for each in text.split(","))
+    return frozenset(_key(word) for word in text.split(","))
 
 
 def _key(header: str) -> str:
-    """A header with marks, case, punctuation and numbers of spaces made equal."""
+    """Return a header without accents, case and punctuation, with single spaces."""
     words = " ".join("".join(c if c.isalnum() else " " for c in search_key(header)).split())
     return words.replace("ф и о", "фио")
 
 
-#: HeaderNames as they are written, folded as :func:`_key` does.
+#: Headers of each column, normalised by :func:`_key`.
 _EXACT: dict[Column, frozenset[str]] = {
     Column.NAME: _words(
         "name,full name,fullname,full_name,participant,athlete,competitor,fio,ФИО,Ф.И.О.,Ф И О,участник,"
@@ -50,13 +50,13 @@ _EXACT: dict[Column, frozenset[str]] = {
         "имейл,адрес электронной почты,пошта,электрондық пошта,эл. пошта,поштасы,электрондық пошта мекенжайы"
     ),
 }
-#: What the key of a header has that is none of those.
-_ROUGH: dict[Column, re.Pattern[str]] = {
+#: Parts of other headers that are accepted too.
+_SIMILAR: dict[Column, re.Pattern[str]] = {
     Column.NAME: re.compile(r"\b(фио|fio|full ?name|аты жони)\b"),
     Column.CATEGORY: re.compile(r"\b(categor|категори|санат)"),
     Column.EMAIL: re.compile(r"\b(e ?mail|почт|пошт)"),
 }
-#: Words for people and clubs whose name or address a column may hold instead of the participant's.
+#: Words for other people and clubs, whose names and addresses may have columns too.
 _OTHERS = tuple(
     _key(word)
     for word in (
@@ -67,27 +67,27 @@ _OTHERS = tuple(
 
 
 def find_columns(headers: list[str]) -> dict[Column, int] | None:
-    """Where each column stands; ``None`` where the row has no name column, so is no header.
+    """Return the place of each column; ``None`` if there is no name column, so it is not the header row.
 
     :raises Refused: two headers mean the same.
     """
     keys = [_key(header) for header in headers]
-    found: dict[Column, int] = {}
+    columns: dict[Column, int] = {}
     for column in Column:
         places = [i for i, key in enumerate(keys) if key in _EXACT[column]]
-        places = places or [i for i in _roughly(column, keys) if i not in found.values()]
+        places = places or [i for i in _similar(column, keys) if i not in columns.values()]
         if len(places) > 1:
             both = " and ".join(f"“{headers[i]}”" for i in places[:3])
             raise Refused(
                 f"{both} could each be the {column} column", next_step="rename or delete all but one of them"
             )
         if places:
-            found[column] = places[0]
-    return _settled(found)
+            columns[column] = places[0]
+    return _with_name(columns)
 
 
-def _roughly(column: Column, keys: list[str]) -> list[int]:
-    words = _ROUGH.get(column)
+def _similar(column: Column, keys: list[str]) -> list[int]:
+    words = _SIMILAR.get(column)
     return [
         i
         for i, key in enumerate(keys)
@@ -95,14 +95,14 @@ def _roughly(column: Column, keys: list[str]) -> list[int]:
     ]
 
 
-def _settled(found: dict[Column, int]) -> dict[Column, int] | None:
-    """``Имя`` beside ``Фамилия`` is the given name; alone it is the name."""
+def _with_name(columns: dict[Column, int]) -> dict[Column, int] | None:
+    """Decide where the name is: ``Имя`` beside ``Фамилия`` is the given name, alone it is the name."""
     parts = (Column.SURNAME, Column.GIVEN, Column.PATRONYMIC)
-    if Column.NAME not in found and Column.SURNAME not in found and Column.GIVEN in found:
-        found[Column.NAME] = found[Column.GIVEN]
-    if Column.NAME in found:
-        return {column: place for column, place in found.items() if column not in parts}
-    return found if Column.SURNAME in found and Column.GIVEN in found else None
+    if Column.NAME not in columns and Column.SURNAME not in columns and Column.GIVEN in columns:
+        columns[Column.NAME] = columns[Column.GIVEN]
+    if Column.NAME in columns:
+        return {column: place for column, place in columns.items() if column not in parts}
+    return columns if Column.SURNAME in columns and Column.GIVEN in columns else None
 
 
 def join_headers(upper: list[str], lower: list[str], *, fill: bool) -> list[str]:
@@ -130,7 +130,7 @@ def _is_others(group: str) -> bool:
     return any(word.startswith(_OTHERS) for word in _key(group).split())
 
 
-#: How lines below the table begin that are not participants.
+#: First words of lines below the table that are not participants.
 _TOTALS = _words(
     "итого,всего,общее,количество,кол-во,участников,барлығы,жиыны,жалпы,қатысушылар,total,grand total"
 )
@@ -139,7 +139,7 @@ _SIGNATURES = _words(
     "главный тренер,старший тренер,главный судья,главный секретарь,главный врач,жаттықтырушы,бапкер,төреші,"
     "хатшы,директор,төраға,дәрігер,қолы,ескерту,бас төреші,бас хатшы,бас жаттықтырушы,аға жаттықтырушы"
 )
-#: Some people are called so: such a word is a signature only before a colon or a line to sign on.
+#: Words that are also names: they mark a signature only before a colon or a line to sign on.
 _ALSO_NAMES = re.compile(
     r"(coach|trainer|header coach|judge|chief judge|referee|chief referee|secretary|director|doctor|"
     r"signature|signed|date|note|дата|күні)\b[^:_]{0,20}(:|__)",

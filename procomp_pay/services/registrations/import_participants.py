@@ -1,10 +1,12 @@
-"""Register everybody of a roster: all or nothing, nobody twice, every line accounted for."""
+"""Register all participants of a file: all or none, none of them twice, with a result for every line."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
 from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.names import (
@@ -18,17 +20,16 @@ from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.file import RosterRow
 from procomp_pay.services.registrations.participants import ensure_users
-from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
-from procomp_pay.storage.registrations import lookup as people
-from procomp_pay.storage.registrations import participants as roster
+from procomp_pay.storage.registrations import lookup
+from procomp_pay.storage.registrations import participants as repository
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """Somebody to register. ``email`` is ``None`` where the person gave none."""
+    """A participant to register. ``email`` is ``None`` if the file has none."""
 
     line: int
     participant_id: str
@@ -39,7 +40,10 @@ class Entrant:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What was found at a line."""
+    """A remark about one line of the file.
+
+    :param what: the problem, or why the line was skipped.
+    """
 
     line: int
     name: str
@@ -51,13 +55,13 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did, or would do. Each line is in one of the three lists.
+    """The result of an import, real or dry. Each line is in one of the three lists.
 
-    :param added: registered, or to be registered where nothing was ``written``.
-    :param skipped: registered already, twice in the file, or not a participant: a total, a signature.
-    :param problems: lines that cannot be taken.
+    :param added: registered, or to be registered if nothing was ``written``.
+    :param skipped: already registered, twice in the file, or not a participant: a total, a signature.
+    :param problems: lines that cannot be registered.
     :param blocked: bad lines keep the others from being registered.
-    :param written: whether the database was changed.
+    :param written: the database was changed.
     """
 
     tournament_id: str
@@ -74,16 +78,16 @@ class ImportReport:
         return len(self.added) + len(self.skipped) + len(self.problems)
 
     def full(self) -> dict[str, Any]:
-        """Everything, for ``--json``; ``added`` is empty where nothing was written."""
+        """Return all fields for ``--json``; ``added`` is empty if nothing was written."""
         entrants = [
             {
-                "line": each.line,
-                "participant_id": each.participant_id if self.written else None,
-                "full_name": each.full_name,
-                "category": each.category,
-                "email": each.email,
+                "line": entrant.line,
+                "participant_id": entrant.participant_id if self.written else None,
+                "full_name": entrant.full_name,
+                "category": entrant.category,
+                "email": entrant.email,
             }
-            for each in self.added
+            for entrant in self.added
         ]
         return {
             "tournament_id": self.tournament_id,
@@ -94,8 +98,8 @@ class ImportReport:
             "lines": self.lines,
             "added": entrants if self.written else [],
             "would_add": [] if self.written else entrants,
-            "skipped": [each.full() for each in self.skipped],
-            "problems": [each.full() for each in self.problems],
+            "skipped": [remark.full() for remark in self.skipped],
+            "problems": [remark.full() for remark in self.problems],
         }
 
 
@@ -108,27 +112,29 @@ async def import_participants(
     dry_run: bool = False,
     skip_bad: bool = False,
 ) -> ImportReport:
-    """Register everybody in ``rows``, in one transaction; nobody at all while any line is bad.
+    """Register all participants of ``rows`` in one transaction, or none of them if any line is bad.
 
-    The same file again adds nobody: who has the same name and category, or the same name and e-mail, as
-    somebody who is registered (or stands further up) is skipped.
+    A participant with the same name and category as a registered one, or as one further up in the file, is
+    skipped. So importing the same file again adds nobody.
 
-    :param dry_run: write nothing, and report what would be done.
+    :param dry_run: change nothing, and report what would be done.
     :param skip_bad: leave bad lines out and register the others.
     :raises NotFound: no such tournament.
     """
     others = [Remark(row.line, row.name[:60], row.other) for row in rows if row.other is not None]
-    entrants, problems = _judged(ctx, [row for row in rows if row.other is None])
+    entrants, problems = _check_rows(ctx, [row for row in rows if row.other is None])
     async with ctx.db.reading() as session:
-        tournament = await people.tournament(session, tournament_id)
-        added, skipped = _without_twins(entrants, await roster.registered(session, tournament_id))
+        tournament = await lookup.tournament(session, tournament_id)
+        added, skipped = _leave_out_registered(entrants, await repository.registered(session, tournament_id))
     blocked = bool(problems) and not skip_bad
     written = bool(added) and not (dry_run or blocked)
     if written:
         async with ctx.db.writing() as session:
-            # looked at again under the lock: another desk may import the same file right now
-            await roster.lock_tournament(session, tournament_id)
-            added, skipped = _without_twins(entrants, await roster.registered(session, tournament_id))
+            # checked again under the lock: another process may be importing the same file
+            await repository.lock_tournament(session, tournament_id)
+            added, skipped = _leave_out_registered(
+                entrants, await repository.registered(session, tournament_id)
+            )
             await _write(session, ctx, tournament_id, added)
         _log.info("%d participants imported to tournament %s by %s", len(added), tournament_id, actor.name)
     return ImportReport(
@@ -143,7 +149,7 @@ async def import_participants(
     )
 
 
-def _judged(ctx: AppContext, rows: list[RosterRow]) -> tuple[list[Entrant], list[Remark]]:
+def _check_rows(ctx: AppContext, rows: list[RosterRow]) -> tuple[list[Entrant], list[Remark]]:
     entrants: list[Entrant] = []
     problems: list[Remark] = []
     for row in rows:
@@ -151,9 +157,9 @@ def _judged(ctx: AppContext, rows: list[RosterRow]) -> tuple[list[Entrant], list
             problems.append(Remark(row.line, "", row.problem))
             continue
         wrong: list[str] = []
-        name = _taken(lambda row=row: clean_person(row.name), wrong)
-        category = _taken(lambda row=row: clean_category(row.category), wrong)
-        email = _taken(lambda row=row: clean_email(row.email), wrong)
+        name = _cleaned(lambda row=row: clean_person(row.name), wrong)
+        category = _cleaned(lambda row=row: clean_category(row.category), wrong)
+        email = _cleaned(lambda row=row: clean_email(row.email), wrong)
         if name is None or wrong:
             problems.append(Remark(row.line, row.name[:60], "; ".join(wrong)))
         else:
@@ -161,8 +167,8 @@ def _judged(ctx: AppContext, rows: list[RosterRow]) -> tuple[list[Entrant], list
     return entrants, problems
 
 
-def _taken(read: Any, wrong: list[str]) -> str | None:
-    """The cell's value; what is wrong with it is added to ``wrong``, so that a line says it all at once."""
+def _cleaned(read: Any, wrong: list[str]) -> str | None:
+    """Return a cleaned cell, or add its error to ``wrong``: all errors of a line are reported."""
     try:
         return read()  # type: ignore[no-any-return]
     except Refused as error:
@@ -170,15 +176,15 @@ def _taken(read: Any, wrong: list[str]) -> str | None:
         return None
 
 
-def _without_twins(
-    entrants: list[Entrant], there: list[roster.Registration]
+def _leave_out_registered(
+    entrants: list[Entrant], registered: list[repository.Registration]
 ) -> tuple[list[Entrant], list[Remark]]:
-    """Split rows into new participants and skipped ones with the reason."""
+    """Return the new participants, and the skipped ones with the reason."""
     known: dict[tuple[str, str], str] = {}
-    for each in there:
-        state = ", cancelled" if each.status is ParticipantStatus.CANCELLED else ""
-        where = f"registered already ({each.participant_id}{state})"
-        known.setdefault(_key(each.full_name, each.category), where)
+    for row in registered:
+        state = ", cancelled" if row.status is ParticipantStatus.CANCELLED else ""
+        where = f"already registered ({row.participant_id}{state})"
+        known.setdefault(_key(row.full_name, row.category), where)
     added: list[Entrant] = []
     skipped: list[Remark] = []
     for entrant in entrants:
@@ -193,27 +199,30 @@ def _without_twins(
 
 
 def _key(name: str, category: str | None) -> tuple[str, str]:
-    """Return the key of a registration: name and category. An athlete may enter two categories."""
+    """Return the key of a registration. It has no e-mail: an athlete may enter two categories."""
     return same_key(name), same_key(category)
 
 
 async def _write(session: AsyncSession, ctx: AppContext, tournament_id: str, added: list[Entrant]) -> None:
     now = ctx.clock()
-    logins = {each.participant_id: each.email or placeholder_email(each.participant_id) for each in added}
+    logins = {
+        entrant.participant_id: entrant.email or placeholder_email(entrant.participant_id)
+        for entrant in added
+    }
     wanted: dict[str, str] = {}
-    for each in added:
-        wanted.setdefault(logins[each.participant_id], each.full_name)
+    for entrant in added:
+        wanted.setdefault(logins[entrant.participant_id], entrant.full_name)
     users = await ensure_users(session, ctx, wanted)
     session.add_all(
         Participant(
-            id=each.participant_id,
-            user_id=users[logins[each.participant_id]],
+            id=entrant.participant_id,
+            user_id=users[logins[entrant.participant_id]],
             tournament_id=tournament_id,
-            full_name=each.full_name,
-            category=each.category,
+            full_name=entrant.full_name,
+            category=entrant.category,
             created_at=now,
             updated_at=now,
         )
-        for each in added
+        for entrant in added
     )
     await session.flush()

@@ -1,4 +1,4 @@
-"""Who takes part: register, find, list."""
+"""Register, find and list participants."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import heapq
 import logging
 from dataclasses import dataclass
 from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Conflict
 from procomp_pay.domain.names import (
@@ -21,17 +23,16 @@ from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.tournaments import check_limit
-from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, Tournament, User
-from procomp_pay.storage.registrations import lookup as people
-from procomp_pay.storage.registrations import participants as roster
+from procomp_pay.storage.registrations import lookup
+from procomp_pay.storage.registrations import participants as repository
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ParticipantView:
-    """A registration. ``email`` is ``None`` where the person gave none."""
+    """A registration. ``email`` is ``None`` if the participant gave none."""
 
     participant_id: str
     user_id: str
@@ -49,7 +50,7 @@ class ParticipantView:
         return self.status is ParticipantStatus.PAID or self.payment_id is not None
 
     def full(self) -> dict[str, Any]:
-        """Everything, for ``--json``."""
+        """Return all fields for ``--json``."""
         return {
             "participant_id": self.participant_id,
             "user_id": self.user_id,
@@ -67,7 +68,7 @@ class ParticipantView:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantPage:
-    """The first participants by name, and how many there are in all."""
+    """The first participants by name, and the number of all."""
 
     items: list[ParticipantView]
     total: int
@@ -83,19 +84,21 @@ async def add_participant(
     email: str | None = None,
     namesake: bool = False,
 ) -> ParticipantView:
-    """Register somebody. The user with that e-mail is found or made; without one a user of their own is
-    made (:func:`procomp_pay.domain.names.placeholder_email`).
+    """Register a participant for the user with this e-mail, who is added if there is none.
 
-    :param namesake: another person of the same name: do not refuse.
-    :raises NotFound: no such tournament. :raises Refused: a name, category or e-mail that is none.
-    :raises Conflict: registered already.
+    Without an e-mail a user is added with a placeholder address
+    (:func:`procomp_pay.domain.names.placeholder_email`).
+
+    :param namesake: another participant of the same name: do not refuse.
+    :raises NotFound: no such tournament. :raises Refused: an invalid name, category or e-mail.
+    :raises Conflict: already registered.
     """
     name, kind, address = clean_person(full_name), clean_category(category), clean_email(email)
     participant_id, now = ctx.new_id(), ctx.clock()
     async with ctx.db.writing() as session:
-        row = await roster.lock_tournament(session, tournament_id)
+        row = await repository.lock_tournament(session, tournament_id)
         if not namesake:
-            _refuse_twice(find_twin(await roster.registered(session, row.id), name, kind))
+            _refuse_twice(find_same(await repository.registered(session, row.id), name, kind))
         login = address or placeholder_email(participant_id)
         users = await ensure_users(session, ctx, {login: name})
         session.add(
@@ -110,7 +113,7 @@ async def add_participant(
             )
         )
         await session.flush()
-        view = _seen(*(await roster.registrations(session, [participant_id]))[participant_id])
+        view = _view(*(await repository.registrations(session, [participant_id]))[participant_id])
     _log.info("participant %s added to tournament %s by %s", participant_id, row.id, actor.name)
     return view
 
@@ -123,10 +126,10 @@ async def list_participants(
     paid: bool | None = None,
     limit: int = 50,
 ) -> ParticipantPage:
-    """Participants by name, of one tournament or of all.
+    """Return participants by name, of one tournament or of all.
 
     :param search: parts of the name, in any order and case; ``кайрат`` finds ``Қайрат``.
-    :param paid: only those who have paid, or only those from whom the fee is still due.
+    :param paid: ``True`` for those who have paid, ``False`` for those whose fee is still due.
     :raises NotFound: no such tournament. :raises Refused: a limit outside 1 to 10,000.
     """
     check_limit(limit)
@@ -135,58 +138,57 @@ async def list_participants(
     total = 0
     async with ctx.db.reading() as session:
         if tournament_id is not None:
-            await people.tournament(session, tournament_id)
-        async for participant_id, name, category in roster.names(session, tournament_id, paid):
+            await lookup.tournament(session, tournament_id)
+        async for participant_id, name, category in repository.names(session, tournament_id, paid):
             key = search_key(name)
             if all(word in key for word in words):
                 total += 1
                 matches.append((key, search_key(category or ""), participant_id))
-                if len(matches) >= 4 * limit + 1000:  # bounded, however many there are
+                if len(matches) >= 4 * limit + 1000:  # keeps memory flat
                     matches = heapq.nsmallest(limit, matches)
         ids = [participant_id for *_, participant_id in heapq.nsmallest(limit, matches)]
-        found = await roster.registrations(session, ids)
-        return ParticipantPage([_seen(*found[each]) for each in ids if each in found], total)
+        rows = await repository.registrations(session, ids)
+        return ParticipantPage([_view(*rows[key]) for key in ids if key in rows], total)
 
 
-def find_twin(
-    there: list[roster.Registration], name: str, category: str | None
-) -> roster.Registration | None:
-    """Return the participant with the same name and category. An athlete may enter two categories."""
-    wanted = same_key(name), same_key(category)
-    return next((e for e in there if (same_key(e.full_name), same_key(e.category)) == wanted), None)
+def find_same(
+    registered: list[repository.Registration], name: str, category: str | None
+) -> repository.Registration | None:
+    """Return the registration of this name and category. An athlete may enter two categories."""
+    key = same_key(name), same_key(category)
+    return next((row for row in registered if (same_key(row.full_name), same_key(row.category)) == key), None)
 
 
 async def ensure_users(session: AsyncSession, ctx: AppContext, wanted: dict[str, str]) -> dict[str, str]:
-    """Ids of users by address; who is not there is made with the name given. Nobody's name is changed.
+    """Return the ids of users by address, after adding the missing ones. No user's name is changed.
 
     :param wanted: names by address in lower case.
     """
-    found = await roster.users_by_email(session, wanted)
-    # in one order, so that two imports that meet the same new addresses wait and do not deadlock
+    users = await repository.users_by_email(session, wanted)
+    # sorted, so that two imports with the same new addresses wait for each other and do not deadlock
     missing = [
         User(id=ctx.new_id(), email=email, name=wanted[email])
-        for email in sorted(wanted.keys() - found.keys())
+        for email in sorted(wanted.keys() - users.keys())
     ]
     if not missing:
-        return found
-    await roster.add_users(session, missing)
-    # read again: another process may have made one of them at the same moment
-    return found | await roster.users_by_email(session, (user.email for user in missing))
+        return users
+    await repository.add_users(session, missing)
+    # read again: another process may have added one of them at the same moment
+    return users | await repository.users_by_email(session, (user.email for user in missing))
 
 
-def _refuse_twice(twin: roster.Registration | None) -> None:
-    if twin is None:
+def _refuse_twice(same: repository.Registration | None) -> None:
+    if same is None:
         return
-    state = (
-        "registered, but cancelled" if twin.status is ParticipantStatus.CANCELLED else "registered already"
-    )
+    is_cancelled = same.status is ParticipantStatus.CANCELLED
+    state = "registered, but cancelled" if is_cancelled else "already registered"
     raise Conflict(
-        f"{twin.full_name} is {state}: {twin.participant_id}",
-        next_step="if it is another person of the same name, add --namesake",
+        f"{same.full_name} is {state}: {same.participant_id}",
+        next_step="if this is another person of the same name, add --namesake",
     )
 
 
-def _seen(
+def _view(
     row: Participant, user: User, tournament: Tournament, dispute: DisputeState | None
 ) -> ParticipantView:
     return ParticipantView(

@@ -1,4 +1,4 @@
-"""Tournaments and their entry fees, for an install without the platform."""
+"""Add tournaments and change their entry fees, for an installation without the platform."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Tournament
-from procomp_pay.storage.registrations import lookup as people
-from procomp_pay.storage.registrations import participants as roster
+from procomp_pay.storage.registrations import lookup
+from procomp_pay.storage.registrations import participants as repository
 
-#: The most participants or tournaments of one list.
+#: The largest number of participants or tournaments in one list.
 MOST = 10_000
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TournamentView:
-    """A tournament with its fees. ``registered`` leaves the cancelled out."""
+    """A tournament with its fees. ``registered`` does not count cancelled participants."""
 
     tournament_id: str
     name: str
@@ -37,7 +37,7 @@ class TournamentView:
     paid: int
 
     def full(self) -> dict[str, Any]:
-        """Everything, for ``--json``."""
+        """Return all fields for ``--json``."""
         fees = [self.fees.main, *(m for c, m in self.fees.others.items() if c is not self.fees.main.currency)]
         return {
             "tournament_id": self.tournament_id,
@@ -53,9 +53,11 @@ class TournamentView:
 
 @dataclass(frozen=True, slots=True)
 class FeeChange:
-    """A fee as it was (``None``: there was none) and as it is (``None``: it was taken away).
+    """A change of a fee.
 
-    :param open_payments: payments in this currency that wait for the customer; they keep their amount.
+    :param before: ``None`` if there was no fee in this currency.
+    :param after: ``None`` if the fee was removed.
+    :param open_payments: the number of open payments in this currency; they keep their amount.
     """
 
     tournament: TournamentView
@@ -67,7 +69,7 @@ class FeeChange:
 async def add_tournament(
     ctx: AppContext, name: str, fee: Money, starts_at: datetime, actor: Actor
 ) -> TournamentView:
-    """Make a tournament. ``fee`` is its main entry fee.
+    """Add a tournament. ``fee`` is its main entry fee.
 
     :raises Refused: no name. :raises InvalidAmount: tenge with tiyn.
     """
@@ -90,17 +92,17 @@ async def add_tournament(
 
 
 async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor) -> FeeChange:
-    """Set the fee in one currency: the main one's changes the tournament, another one's stands beside it.
+    """Set the fee in one currency: the tournament's main currency or another one.
 
-    Payments that are open keep the amount that they were started with.
+    Open payments keep the amount that they were started with.
 
     :raises NotFound: no such tournament. :raises InvalidAmount: not more than zero, or tenge with tiyn.
     """
     _positive(fee)
     now = ctx.clock()
     async with ctx.db.writing() as session:
-        row = await roster.lock_tournament(session, tournament_id)
-        before = (await people.entry_fees(session, row)).in_currency(fee.currency)
+        row = await repository.lock_tournament(session, tournament_id)
+        before = (await lookup.entry_fees(session, row)).in_currency(fee.currency)
         if fee.currency is row.currency:
             row.entry_fee, row.updated_at = fee.amount, now
         elif (other := await session.get(TournamentFee, (row.id, fee.currency))) is not None:
@@ -122,16 +124,16 @@ async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor)
 
 
 async def remove_fee(ctx: AppContext, tournament_id: str, currency: Currency, actor: Actor) -> FeeChange:
-    """Take away a further fee.
+    """Remove a fee that is not in the main currency.
 
     :raises NotFound: no such tournament, or no fee in this currency.
-    :raises Refused: it is the main fee, without which no tournament can be.
+    :raises Refused: it is the main fee, which every tournament needs.
     """
     async with ctx.db.writing() as session:
-        row = await roster.lock_tournament(session, tournament_id)
+        row = await repository.lock_tournament(session, tournament_id)
         if currency is row.currency:
             raise Refused(
-                f"{currency} is the tournament's main fee and cannot be taken away",
+                f"{currency} is the tournament's main fee and cannot be removed",
                 next_step=f"change it: procomp-pay tournament fee {row.id} AMOUNT {currency}",
             )
         other = await session.get(TournamentFee, (row.id, currency))
@@ -143,41 +145,42 @@ async def remove_fee(ctx: AppContext, tournament_id: str, currency: Currency, ac
         await session.delete(other)
         await session.flush()
         change = await _change(session, row, before, None)
-    _log.info("fee of tournament %s taken away by %s: %s", row.id, actor.name, before)
+    _log.info("fee of tournament %s removed by %s: %s", row.id, actor.name, before)
     return change
 
 
 async def find_tournament(ctx: AppContext, wanted: str) -> TournamentView:
-    """A tournament by its id, or by its whole name where only one has it.
+    """Return a tournament by its id, or by its whole name if only one has it.
 
-    :raises NotFound: none. :raises Refused: several have that name.
+    :raises NotFound: no such tournament. :raises Refused: several have that name.
     """
     async with ctx.db.reading() as session:
         row = await session.get(Tournament, wanted)
         if row is None:
             key = same_key(wanted)
-            ids = [i for i, name in await roster.tournament_names(session) if same_key(name) == key]
+            ids = [i for i, name in await repository.tournament_names(session) if same_key(name) == key]
             if len(ids) > 1:
                 raise Refused(
                     f"{len(ids)} tournaments are called {wanted[:64]!r}",
-                    next_step=f"take one's id: {', '.join(ids[:5])}",
+                    next_step=f"use the id of one of them: {', '.join(ids[:5])}",
                 )
-            row = await people.tournament(session, ids[0] if ids else wanted)
+            row = await lookup.tournament(session, ids[0] if ids else wanted)
         return await _view(session, row)
 
 
 async def list_tournaments(ctx: AppContext, *, limit: int = 50) -> list[TournamentView]:
-    """Tournaments, the latest first.
+    """Return tournaments, the latest first.
 
     :raises Refused: a limit outside 1 to 10,000.
     """
     check_limit(limit)
     async with ctx.db.reading() as session:
-        return await _views(session, await roster.tournaments(session, limit=limit))
+        return await _views(session, await repository.tournaments(session, limit=limit))
 
 
 def check_limit(limit: int) -> None:
-    """
+    """Check the length of a list.
+
     :raises Refused: outside 1 to 10,000.
     """
     if not 1 <= limit <= MOST:
@@ -192,8 +195,8 @@ async def _change(
     session: AsyncSession, row: Tournament, before: Money | None, after: Money | None
 ) -> FeeChange:
     fee = after or before
-    waiting = await roster.open_payments(session, row.id, fee.currency) if fee and before != after else 0
-    return FeeChange(await _view(session, row), before, after, waiting)
+    count = await repository.open_payments(session, row.id, fee.currency) if fee and before != after else 0
+    return FeeChange(await _view(session, row), before, after, count)
 
 
 async def _view(session: AsyncSession, row: Tournament) -> TournamentView:
@@ -201,16 +204,16 @@ async def _view(session: AsyncSession, row: Tournament) -> TournamentView:
 
 
 async def _views(session: AsyncSession, rows: list[Tournament]) -> list[TournamentView]:
-    fees = await roster.all_fees(session, rows)
-    heads = await roster.headcounts(session, list(fees))
+    fees = await repository.all_fees(session, rows)
+    counts = await repository.headcounts(session, list(fees))
     return [
         TournamentView(
             tournament_id=row.id,
             name=row.name,
             starts_at=row.starts_at,
             fees=fees[row.id],
-            registered=heads.get(row.id, roster.Headcount()).registered,
-            paid=heads.get(row.id, roster.Headcount()).paid,
+            registered=counts.get(row.id, repository.Headcount()).registered,
+            paid=counts.get(row.id, repository.Headcount()).paid,
         )
         for row in rows
     ]

@@ -1,4 +1,4 @@
-"""Tournaments with their fees, participants, users."""
+"""Look up single participants and tournaments with their fees."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ from procomp_pay.storage.models.platform import Participant, Tournament
 
 
 async def participant(session: AsyncSession, participant_id: str, *, lock: bool = False) -> Participant:
-    """
+    """Return a participant.
+
+    :param lock: lock the row until the transaction ends.
     :raises NotFound: no such participant.
     """
-    found = await session.get(
-        Participant, participant_id, with_for_update=lock or None, populate_existing=lock
-    )
-    if found is None:
+    row = await session.get(Participant, participant_id, with_for_update=lock or None, populate_existing=lock)
+    if row is None:
         raise NotFound(
             f"There is no participant {participant_id[:64]!r}", next_step="procomp-pay participant list"
         )
-    return found
+    return row
 
 
 async def tournament(session: AsyncSession, tournament_id: str) -> Tournament:
-    """
+    """Return a tournament.
+
     :raises NotFound: no such tournament.
     """
-    found = await session.get(Tournament, tournament_id)
-    if found is None:
+    row = await session.get(Tournament, tournament_id)
+    if row is None:
         raise NotFound(
             f"There is no tournament {tournament_id[:64]!r}", next_step="procomp-pay tournament list"
         )
-    return found
+    return row
 
 
 async def entry_fees(session: AsyncSession, row: Tournament) -> EntryFees:
-    """A tournament's fees in every currency."""
+    """Return a tournament's fees in all currencies."""
     further = await session.exec(
         select(TournamentFee)
         .where(TournamentFee.tournament_id == row.id)

@@ -1,4 +1,4 @@
-"""Tournaments and their participants in bulk: lists, counts, who is registered, users by address."""
+"""Read tournaments and participants in bulk: lists, counts, registrations, users by address."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from procomp_pay.storage.database.insert_once import insert_all_once
 from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
 
-#: Values in one IN (…): both databases take more.
+#: Values in one ``IN (…)``; both databases accept more.
 _AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Headcount:
-    """How many are registered (cancelled ones not counted), and how many of them have paid."""
+    """The number of registered participants without the cancelled ones, and of those who have paid."""
 
     registered: int = 0
     paid: int = 0
@@ -34,7 +34,7 @@ class Headcount:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """The fields that distinguish one registration of a tournament from another."""
+    """The fields that tell the registrations of a tournament apart."""
 
     participant_id: str
     full_name: str
@@ -44,34 +44,34 @@ class Registration:
 
 
 async def lock_tournament(session: AsyncSession, tournament_id: str) -> Tournament:
-    """Lock the tournament's row until the transaction ends; payments may go on meanwhile.
+    """Return a tournament, locked against changes until the transaction ends. Payments are not blocked.
 
     :raises NotFound: no such tournament.
     """
-    found = await session.get(
+    row = await session.get(
         Tournament, tournament_id, with_for_update={"key_share": True}, populate_existing=True
     )
-    if found is None:
+    if row is None:
         raise NotFound(
             f"There is no tournament {tournament_id[:64]!r}", next_step="procomp-pay tournament list"
         )
-    return found
+    return row
 
 
 async def tournaments(session: AsyncSession, *, limit: int) -> list[Tournament]:
-    """The latest tournaments, by their start."""
+    """Return the latest tournaments, by their start."""
     query = select(Tournament).order_by(col(Tournament.starts_at).desc(), col(Tournament.id)).limit(limit)
     return list((await session.exec(query)).all())
 
 
 async def tournament_names(session: AsyncSession) -> list[tuple[str, str]]:
-    """The id and the name of every tournament."""
+    """Return the id and the name of every tournament."""
     rows = await session.exec(select(Tournament.id, Tournament.name).order_by(col(Tournament.id)))
-    return [(found[0], found[1]) for found in rows.all()]
+    return [(row[0], row[1]) for row in rows.all()]
 
 
 async def all_fees(session: AsyncSession, rows: Collection[Tournament]) -> dict[str, EntryFees]:
-    """The fees of several tournaments, by the tournament's id."""
+    """Return the fees of several tournaments, by the tournament's id."""
     others: dict[str, dict[Currency, Money]] = {row.id: {} for row in rows}
     query = (
         select(TournamentFee)
@@ -84,7 +84,7 @@ async def all_fees(session: AsyncSession, rows: Collection[Tournament]) -> dict[
 
 
 async def headcounts(session: AsyncSession, tournament_ids: Collection[str]) -> dict[str, Headcount]:
-    """Return the headcount by tournament id; a tournament without participants is left out."""
+    """Count participants by the tournament's id; a tournament without participants is left out."""
     query: Any = (
         select(Participant.tournament_id, func.count(), func.sum(case((_is_paid(), 1), else_=0)))
         .where(col(Participant.tournament_id).in_(list(tournament_ids)))
@@ -95,7 +95,7 @@ async def headcounts(session: AsyncSession, tournament_ids: Collection[str]) -> 
 
 
 async def open_payments(session: AsyncSession, tournament_id: str, currency: Currency) -> int:
-    """Return the number of the tournament's open payments in this currency."""
+    """Count the tournament's open payments in one currency."""
     query: Any = (
         select(func.count())
         .select_from(Payment)
@@ -108,9 +108,9 @@ async def open_payments(session: AsyncSession, tournament_id: str, currency: Cur
 async def names(
     session: AsyncSession, tournament_id: str | None, paid: bool | None
 ) -> AsyncIterator[tuple[str, str, str | None]]:
-    """Id, name and category of participants, streamed in no order.
+    """Stream id, name and category of participants, in no order.
 
-    :param paid: only those who have paid, or only those from whom the fee is still due.
+    :param paid: ``True`` for those who have paid, ``False`` for those whose fee is still due.
     """
     query: Any = select(Participant.id, Participant.full_name, Participant.category)
     if tournament_id is not None:
@@ -126,22 +126,22 @@ async def names(
 async def registrations(
     session: AsyncSession, participant_ids: list[str]
 ) -> dict[str, tuple[Participant, User, Tournament, DisputeState | None]]:
-    """Participants by id, with user, tournament and a dispute over the payment that settled them."""
-    found: dict[str, tuple[Participant, User, Tournament, DisputeState | None]] = {}
-    for some in _batches(participant_ids):
+    """Return participants by id, with user, tournament and a dispute over the payment of their fee."""
+    rows: dict[str, tuple[Participant, User, Tournament, DisputeState | None]] = {}
+    for batch in _batches(participant_ids):
         query: Any = (
             select(Participant, User, Tournament, PaymentDetail.dispute_state)
             .join(User, col(User.id) == col(Participant.user_id))
             .join(Tournament, col(Tournament.id) == col(Participant.tournament_id))
             .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Participant.payment_id), isouter=True)
-            .where(col(Participant.id).in_(some))
+            .where(col(Participant.id).in_(batch))
         )
-        found |= {row[0].id: (row[0], row[1], row[2], row[3]) for row in (await session.exec(query)).all()}
-    return found
+        rows |= {row[0].id: (row[0], row[1], row[2], row[3]) for row in (await session.exec(query)).all()}
+    return rows
 
 
 async def registered(session: AsyncSession, tournament_id: str) -> list[Registration]:
-    """Everybody registered for a tournament, also the cancelled."""
+    """Return all registrations for a tournament, including cancelled ones."""
     query: Any = (
         select(Participant.id, Participant.full_name, Participant.category, User.email)
         .add_columns(col(Participant.status))
@@ -153,21 +153,21 @@ async def registered(session: AsyncSession, tournament_id: str) -> list[Registra
 
 
 async def users_by_email(session: AsyncSession, emails: Iterable[str]) -> dict[str, str]:
-    """Ids of users by address in lower case, however the platform wrote it. Addresses are ASCII."""
-    found: dict[str, str] = {}
-    for some in _batches(emails):
+    """Return ids of users by address in lower case, whatever case is stored. Addresses are ASCII."""
+    users: dict[str, str] = {}
+    for batch in _batches(emails):
         query: Any = (
             select(func.lower(User.email), User.id)
-            .where(func.lower(User.email).in_(some))
-            # of two that differ in case, the one that is written in lower case comes last and wins
-            .order_by(case((col(User.email).in_(some), 1), else_=0), col(User.id))
+            .where(func.lower(User.email).in_(batch))
+            # if two differ in case only, the one in lower case comes last and is used
+            .order_by(case((col(User.email).in_(batch), 1), else_=0), col(User.id))
         )
-        found |= {row[0]: row[1] for row in (await session.exec(query)).all()}
-    return found
+        users |= {row[0]: row[1] for row in (await session.exec(query)).all()}
+    return users
 
 
 async def add_users(session: AsyncSession, users: list[User]) -> None:
-    """Insert users; one whose address was taken meanwhile is left out: look it up again."""
+    """Insert users. One whose address another process inserted meanwhile is left out: look it up again."""
     values = [{"id": u.id, "email": u.email, "name": u.name, "role": u.role} for u in users]
     await insert_all_once(session, User, values)
 
@@ -178,5 +178,5 @@ def _is_paid() -> Any:
 
 def _batches(values: Iterable[str]) -> Iterable[list[str]]:
     rest = iter(values)
-    while some := list(islice(rest, _AT_ONCE)):
-        yield some
+    while batch := list(islice(rest, _AT_ONCE)):
+        yield batch

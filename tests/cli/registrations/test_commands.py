@@ -183,7 +183,7 @@ def test_an_empty_install_says_what_to_type(embedded: Terminal) -> None:
     listed = embedded("tournament", "list")
     assert listed.stdout == ""
     assert "tournament add" in listed.stderr
-    assert "Nobody" in embedded("participant", "list").stderr
+    assert "No participant matches" in embedded("participant", "list").stderr
 
 
 def test_the_list_shows_whole_ids_and_how_many_more(embedded: Terminal) -> None:
@@ -204,7 +204,7 @@ def test_bad_lines_are_named_and_nobody_is_registered(embedded: Terminal) -> Non
     tournament, path = cup(embedded), embedded.file(BAD)
     shown = embedded("participant", "import", tournament, path, exit_code=3)
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
-    assert "4 =cmd the name “=cmd” begins with '=', as a formula does" in lines
+    assert "4 =cmd the name “=cmd” begins with '=' like a formula" in lines
     assert "5 Бота “nomail” is not an e-mail address" in lines
     assert "nobody registered of 4 lines" in shown.stdout
     assert "--skip-bad" in shown.stderr

@@ -55,7 +55,7 @@ def problems(roster: Roster) -> list[tuple[int, str]]:
     return [(row.line, row.problem) for row in roster.rows if row.problem]
 
 
-# HeaderNames
+# Headers
 
 
 @pytest.mark.parametrize(

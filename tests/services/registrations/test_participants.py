@@ -323,7 +323,7 @@ async def test_one_bad_line_keeps_all_out_and_every_line_is_judged(ctx: AppConte
     report = await import_participants(ctx, cup, bad, CLERK)
     assert (report.blocked, report.written, report.lines) == (True, False, 7)
     assert [(r.line, r.what) for r in report.problems] == [
-        (5, "the name “=cmd” begins with '=', as a formula does; “nomail” is not an e-mail address"),
+        (5, "the name “=cmd” begins with '=' like a formula; “nomail” is not an e-mail address"),
         (6, "the name is empty"),
         (9, "a quote is opened"),
     ]

@@ -1,7 +1,7 @@
-"""A CSV file as blocks of columns: thousands of rows are split in a few calls, not one by one.
+"""Split a CSV file into blocks of columns: thousands of rows in a few calls.
 
-Only what cannot be misread is split so; :class:`NotPlain` is raised at anything else, and the file is then
-read row by row. The rules are those of :mod:`csv` in its strict mode.
+Only rows with a single possible reading are split so. Anything else raises :class:`NotPlain`, and the file is
+then read row by row. The rules are those of :mod:`csv` in its strict mode.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from dataclasses import dataclass
 from procomp_pay.domain.reconciliation.statement_line import NotPlain
 from procomp_pay.providers.statements.layout.model import Layout
 
-#: Characters that are split at a time: about a thousand rows. A socket's buffer takes what becomes of them,
-#: so that the database works on one block while the next is read.
+#: Characters that are split at a time: about a thousand rows. They fit into a socket's buffer, so that the
+#: database works on one block while the next is read.
 BLOCK = 1 << 17
-#: In place of a row's end; a text with one in it was refused.
+#: Marks the end of a row. Files with NUL are refused, so no cell has one.
 ROW_END = "\0"
-#: A quoted text may go on over so many lines, where it is one.
+#: Lines that one quoted cell may span.
 _MOST_LINES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows of the header's width, as one list of their cells in order with an end after each row.
+    """Rows as wide as the headers: one flat list of their cells, with an end mark after each row.
 
-    :param numbers: the line of each.
-    :param others: the rows of another width, with their lines; empty lines are none.
-    :param last: the last row of all.
-    :param ends_clean: the last line has its end.
+    :param numbers: the line of each row.
+    :param others: rows of another width with their lines; empty lines are left out.
+    :param last: the last row of the block.
+    :param ends_clean: the last line has a line end.
     """
 
     numbers: Sequence[int]
@@ -41,19 +41,19 @@ class Block:
     _step: int
 
     def column(self, place: int) -> list[str]:
-        """The cells of one column."""
+        """Return the cells of one column."""
         return self._flat[place :: self._step]
 
     def row(self, place: int) -> list[str]:
-        """One row's cells."""
+        """Return the cells of one row."""
         return self._flat[place * self._step : (place + 1) * self._step - 1]
 
 
 def blocks(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> Iterator[Block]:
-    """The rows below the header.
+    """Yield the rows below the headers in blocks.
 
     :param text: the file at its start, opened with ``newline=""``.
-    :raises NotPlain: it cannot be split so.
+    :raises NotPlain: the file has to be read row by row.
     """
     number, width = _skip_header(text, delimiter, layout), len(layout.headers)
     while block := text.read(BLOCK):
@@ -68,7 +68,7 @@ def blocks(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> Iterator[B
 
 
 def _skip_header(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> int:
-    """The line below the header, at which ``text`` then stands."""
+    """Read up to the line below the headers and return its number."""
     for _ in range(layout.row - 1):
         text.readline()
     number, header = layout.row + 1, text.readline()
@@ -84,14 +84,14 @@ def _skip_header(text: io.TextIOWrapper, delimiter: str, layout: Layout) -> int:
 
 
 def _plain(block: str, delimiter: str, width: int, number: int) -> Block | None:
-    """Without a quotation mark, and every row of the same width: a few calls, however many rows."""
+    """Split a block without quotation marks whose rows have one width; ``None`` for any other block."""
     if '"' in block:
         return None
     end, ends_clean = "\r\n" if "\r" in block else "\n", block.endswith("\n")
     rows = block.split(end)
     if ends_clean:
         rows.pop()
-    # each row's end becomes a cell of its own: they all stand where they should, or a row has another width
+    # each row's end becomes a cell of its own: if one is out of place, a row has another width
     text = f"{delimiter}{ROW_END}{delimiter}".join(rows)
     if "\n" in text or "\r" in text:
         return None
@@ -110,7 +110,7 @@ def _quoted(block: str, delimiter: str, width: int, number: int) -> Block:
     except csv.Error:
         raise NotPlain from None
     if reader.line_num != len(rows) or ("\r" in block and block.count("\r") != block.count("\n")):
-        raise NotPlain  # a text of several lines, or odd line ends: they would have to be counted
+        raise NotPlain  # a cell of several lines, or mixed line ends: the lines would have to be counted
     lines = [(line, row) for line, row in enumerate(rows, start=number) if row]
     fitting = [(line, row) for line, row in lines if len(row) == width]
     flat = [cell for _, row in fitting for cell in (*row, ROW_END)]

@@ -1,15 +1,15 @@
-"""The quick lane of a CSV statement: plain lines in blocks of columns, in one pass over the file.
+"""Read the plain lines of a CSV statement fast: in blocks of columns, in one pass over the file.
 
-A file of a million lines is read in a third of the time that it takes line by line, since nothing is done for
-each line that can be done for a thousand at once, and none is made an object. The promises are those of
-:mod:`procomp_pay.providers.statements.reader`, kept another way round:
+A file of a million lines takes a third of the time of reading line by line, since the work is done for a
+thousand lines at once and no objects are made. The guarantees are those of
+:mod:`procomp_pay.providers.statements.reader`:
 
-- A line goes through here only where no doubt is possible: a payment or refund whose words and amount can be
-  read in one way, with plain numbers and a usual date. Any other is set aside and goes to the ordinary
-  :class:`LineReader` once the whole file was seen.
-- What the first pass looks for beforehand is seen on the way: nobody may judge by the lines before the end.
-- Where a plain line may stand in the file twice, or too many are set aside, :class:`NotPlain` says so, and
-  the file is read in the ordinary way.
+- Only lines with a single possible reading are read here: payments and refunds with known words, plain
+  numbers and a usual date. Other lines are set aside for the ordinary :class:`LineReader`, which reads them
+  at the end.
+- The checks of the first pass are made on the way. Lines must not be used before the end of the file.
+- If a plain line may appear twice, or too many lines are set aside, :class:`NotPlain` is raised and the file
+  is read in the ordinary way.
 """
 
 from __future__ import annotations
@@ -48,21 +48,22 @@ from procomp_pay.providers.statements.line_reader import LONGEST_NUMBER, LineRea
 from procomp_pay.providers.statements.summary import StatementSummary
 from procomp_pay.providers.tabular.cells import Broken, Cell, Row
 
-#: So many lines may be set aside, and so many different words and amounts are remembered.
+#: Lines that may be set aside.
 _MOST_ASIDE = 50_000
+#: Different words and amounts that are remembered.
 _MOST_SAID = 20_000
 _CELL_END = ROW_END
-#: What Stripe's ids are made of, and Kaspi's numbers.
+#: The characters of Stripe's ids and Kaspi's numbers.
 _DIGITS = string.digits.encode()
 _NAMES = _DIGITS + string.ascii_letters.encode() + b"_"
-#: The place of what cannot be said for certain.
+#: In place of an index into ``said``: the words have no certain meaning.
 _UNCLEAR = -1
 
 Words = tuple[str, ...]
 
 
-class _Book(dict[Words, int]):
-    """Where what words say stands in ``said``; those of a clear meaning are learned at first sight."""
+class _WordIndex(dict[Words, int]):
+    """Index in ``said`` of each combination of words and amounts; new ones are read when looked up."""
 
     def __init__(self, learn: Callable[[Words], int]) -> None:
         super().__init__()
@@ -75,7 +76,7 @@ class _Book(dict[Words, int]):
 
 @dataclass(slots=True)
 class _Columns:
-    """A block's cells by what they mean. ``owns`` name the lines; ``words`` are places in ``said``."""
+    """A block's cells by their role. ``owns`` are the lines' own ids; ``words`` are indexes into ``said``."""
 
     numbers: Sequence[int]
     refs: list[str]
@@ -85,7 +86,7 @@ class _Columns:
     words: list[int]
 
     def keep(self, good: list[bool]) -> None:
-        """Leave out the rows that are not good."""
+        """Drop the rows that are not good."""
         self.numbers = list(compress(self.numbers, good))
         self.refs, self.owns = list(compress(self.refs, good)), list(compress(self.owns, good))
         self.times, self.words = list(compress(self.times, good)), list(compress(self.words, good))
@@ -93,12 +94,11 @@ class _Columns:
 
 
 class FastReader:
-    """One reading of a file: :meth:`blocks` to their end; :meth:`others`, after which ``tally`` is whole; and
-    :meth:`check`.
+    """Read a file once: :meth:`blocks`, then :meth:`others`, which completes ``tally``, then :meth:`check`.
 
     :param step: called now and then, for a progress bar.
-    :param at_end: called at the end; raises where the file was changed meanwhile.
-    :raises NotPlain: the layout has no number of an operation.
+    :param at_end: called at the end; raises if the file was changed meanwhile.
+    :raises NotPlain: the layout has no operation number.
     """
 
     def __init__(
@@ -111,18 +111,18 @@ class FastReader:
             raise NotPlain
         self._own_at, self._number_at = self._keys.place, columns[ColumnRole.OPERATION]
         self._paid_at, self._time_at = columns.get(ColumnRole.PAYMENT), columns.get(ColumnRole.TIME)
-        self._figures = AmountsReader(layout, layout.decimal)
-        self._places = [columns[meaning] for meaning in self._figures.used]
-        self._amount_at = self._figures.used.index(ColumnRole.AMOUNT)
-        # a refund's purchase may have to be looked up: the ordinary way does that
+        self._amounts = AmountsReader(layout, layout.decimal)
+        self._places = [columns[role] for role in self._amounts.used]
+        self._amount_at = self._amounts.used.index(ColumnRole.AMOUNT)
+        # a refund's purchase may have to be looked up, which only the ordinary reader does
         self._kinds = {LineKind.PAYMENT} | ({LineKind.REFUND} - _with_purchase(layout))
         self._is_stripe = layout.provider == STRIPE
         self._times = FastTimestamps(layout.zone, layout.date_form)
-        self._moments = TimestampReader(layout.zone, layout.date_form)
-        self._book, self._said = _Book(self._learn), list[Said]()
-        self._types: list[int] = []  # of what is said, the hash of its type
+        self._slow_times = TimestampReader(layout.zone, layout.date_form)
+        self._index, self._said = _WordIndex(self._learn), list[Said]()
+        self._types: list[int] = []  # for each of `said`, the hash of its type
         self._counts: Counter[int] = Counter()
-        self._amounts: set[Cell] = set()
+        self._amount_cells: set[Cell] = set()
         self._hashes = LineHashes()
         self._aside: list[tuple[int, str]] = []
         self._aside_hashes: list[int] = []
@@ -130,9 +130,10 @@ class FastReader:
         self._rows, self._has_fees = 0, False
 
     def blocks(self) -> Iterator[LineBlock]:
-        """The plain lines.
+        """Yield the plain lines.
 
-        :raises NotPlain: read the file the ordinary way. :raises InvalidStatement: it holds a second table.
+        :raises NotPlain: the file has to be read in the ordinary way.
+        :raises InvalidStatement: it has a second table.
         """
         for block in self._table.blocks():
             self._step()
@@ -146,17 +147,18 @@ class FastReader:
                 yield self._line_block(columns)
 
     def others(self) -> Iterator[StatementLine]:
-        """What was set aside, in the file's order, by the ordinary reader.
+        """Yield the lines that were set aside, in the file's order, as the ordinary reader reads them.
 
-        :raises NotPlain: a line may stand twice. :raises InvalidStatement: the file ends in the middle of
-        a line,
-            or was changed.
+        :raises NotPlain: a line may appear twice.
+        :raises InvalidStatement: the file ends in the middle of a line, or was changed.
         """
         suspects = self._suspects()
         notes = len(self._table.notes)
         unsure = self._table.check_whole(self._last)
         self._tally.notes += self._table.notes[notes:]
-        known = FirstPassResult(self._rows, find_decimal_mark(self._amounts, self._layout), suspects, unsure)
+        known = FirstPassResult(
+            self._rows, find_decimal_mark(self._amount_cells, self._layout), suspects, unsure
+        )
         first, last = self._tally.first_at, self._tally.last_at
         self._count()
         aside = _Aside(self._layout, self._table.kind, self._aside)
@@ -167,10 +169,10 @@ class FastReader:
         self._at_end()
 
     def _plain_lines(self, block: Block) -> _Columns:
-        """The columns of the lines that leave no doubt; the others are set aside."""
-        if len(self._book) > _MOST_SAID:
+        """Return the columns of the plain lines of a block, and set the others aside."""
+        if len(self._index) > _MOST_SAID:
             self._count()
-            self._book, self._said, self._types = _Book(self._learn), [], []
+            self._index, self._said, self._types = _WordIndex(self._learn), [], []
         times, good = self._read_times(block)
         refs = block.column(self._number_at)
         words = zip(*(block.column(place) for place in self._places), strict=True)
@@ -180,10 +182,10 @@ class FastReader:
             refs if self._own_at == self._number_at else block.column(self._own_at),
             None if self._paid_at is None else block.column(self._paid_at),
             times,
-            list(map(self._book.__getitem__, words)),
+            list(map(self._index.__getitem__, words)),
         )
         if _UNCLEAR in columns.words:
-            good = [g and each != _UNCLEAR for g, each in zip(good, columns.words, strict=True)]
+            good = [g and index != _UNCLEAR for g, index in zip(good, columns.words, strict=True)]
         for cells, may_be_empty in ((refs, False), (columns.owns, False), (columns.paid, True)):
             if cells and not self._are_plain(cells, may_be_empty=may_be_empty):
                 good = [
@@ -191,7 +193,7 @@ class FastReader:
                     for g, cell in zip(good, cells, strict=True)
                 ]
         if not block.ends_clean and good:
-            good[-1] = False  # the file's last line may be cut
+            good[-1] = False  # the last line of the file may be cut
         if not all(good):
             for place, number in enumerate(columns.numbers):
                 if not good[place]:
@@ -211,14 +213,14 @@ class FastReader:
         tally.last_at = last if tally.last_at is None else max(last, tally.last_at)
         refs, paid = columns.refs, columns.paid
         if paid is not None and "" in paid:
-            paid = [each or ref for each, ref in zip(paid, refs, strict=True)]
+            paid = [payment or ref for payment, ref in zip(paid, refs, strict=True)]
         return LineBlock(
             columns.numbers, refs, refs if paid is None else paid, columns.times, columns.words,
             self._said, first, last, self._has_fees,
         )  # fmt: skip
 
     def _read_times(self, block: Block) -> tuple[list[str], list[bool]]:
-        """The times as text, and which lines have one."""
+        """Return the times as text, and which lines have one."""
         days = block.column(self._layout.columns[ColumnRole.DATE])
         clocks = None if self._time_at is None else block.column(self._time_at)
         times = self._times.read(days, clocks)
@@ -227,26 +229,26 @@ class FastReader:
         times, good = [], []
         for place, day in enumerate(days):
             try:
-                at = str(self._moments.read(day, None if clocks is None else clocks[place]))
+                at = str(self._slow_times.read(day, None if clocks is None else clocks[place]))
             except CellError:
                 at = ""
-            if self._moments.unsure or self._moments.days_alone:
-                raise NotPlain  # they are counted and told: the ordinary way does that
+            if self._slow_times.unsure or self._slow_times.days_alone:
+                raise NotPlain  # they have to be counted, which only the ordinary reader does
             times.append(at)
             good.append(bool(at))
         return times, good
 
     def _learn(self, words: Words) -> int:
-        """What words say that were not seen before, where it is clear."""
-        if len(self._amounts) < MOST_AMOUNTS:
-            self._amounts.add(words[self._amount_at])
-        figures = self._figures.read(words)
-        if figures.kind not in self._kinds or figures.money is None or figures.problem is not None:
+        """Read words and amounts that are new; return their index, ``_UNCLEAR`` if they are not plain."""
+        if len(self._amount_cells) < MOST_AMOUNTS:
+            self._amount_cells.add(words[self._amount_at])
+        amounts = self._amounts.read(words)
+        if amounts.kind not in self._kinds or amounts.money is None or amounts.problem is not None:
             return _UNCLEAR
-        self._said.append(Said(figures.kind, figures.money, figures.fee, figures.net))
-        self._has_fees |= figures.fee is not None
+        self._said.append(Said(amounts.kind, amounts.money, amounts.fee, amounts.net))
+        self._has_fees |= amounts.fee is not None
         if self._keys.types is not None:
-            self._types.append(self._keys.types[words[self._figures.used.index(ColumnRole.TYPE)]])
+            self._types.append(self._keys.types[words[self._amounts.used.index(ColumnRole.TYPE)]])
         return len(self._said) - 1
 
     def _are_plain(self, cells: list[str], *, may_be_empty: bool) -> bool:
@@ -255,8 +257,8 @@ class FastReader:
         if not cells:
             return True
         together = "".join(cells)
-        # the least of them shows whether one is empty or begins with what it should not: a number that is
-        # padded with zeros is put into our form by the ordinary reader
+        # the smallest one shows whether any is empty or has a wrong first character; a number with leading
+        # zeros is left to the ordinary reader, which strips them
         plain, least = (_NAMES, "A") if self._is_stripe else (_DIGITS, "1")
         others = together.encode().translate(None, plain)
         return not others and min(cells) >= least and max(map(len, cells)) <= LONGEST_NUMBER
@@ -273,15 +275,15 @@ class FastReader:
             self._aside_hashes.append(hashed)
 
     def check(self) -> None:
-        """Look for a plain line that stands twice.
+        """Check that no plain line appears twice.
 
-        :raises NotPlain: there may be one.
+        :raises NotPlain: one may.
         """
         if self._hashes.has_repeated():
             raise NotPlain
 
     def _suspects(self) -> frozenset[int]:
-        """Of what was set aside that which may stand twice.
+        """Return hashes of the lines that were set aside and may appear twice.
 
         :raises NotPlain: a plain line may be one of them.
         """
@@ -297,18 +299,18 @@ class FastReader:
 
 
 class _Aside:
-    """The rows that were set aside, as the ordinary reader wants them."""
+    """The rows that were set aside, as a table for the ordinary reader."""
 
     def __init__(self, layout: Layout, kind: str, rows: list[tuple[int, str]]) -> None:
         self.layout = layout
         self.kind = kind
         self._rows = sorted(rows)
 
-    def rows(self, broken: Broken) -> Iterator[Row]:  # noqa: ARG002 - each of them was split already
+    def rows(self, broken: Broken) -> Iterator[Row]:  # noqa: ARG002 - the rows are split already
         for number, row in self._rows:
             yield number, row.split(_CELL_END)
 
 
 def _with_purchase(layout: Layout) -> set[LineKind]:
-    """The kinds whose line may name another line's payment."""
+    """Return the kinds whose lines may refer to another line's payment."""
     return {LineKind.REFUND} if ColumnRole.PURCHASE in layout.columns else set()

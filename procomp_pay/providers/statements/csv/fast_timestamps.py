@@ -1,4 +1,4 @@
-"""The times of a block of lines, as text that a database reads; a day and a time of day are judged once."""
+"""Read the times of a block of lines as text for the database; each day and time of day is checked once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAY_LENGTH = 10
 
 
 class FastTimestamps:
-    """For columns that have the usual form throughout; whatever has not is for :class:`TimestampReader`."""
+    """Read columns of dates in a usual form; any other form is for :class:`TimestampReader`."""
 
     def __init__(self, zone: ZoneInfo, form: str | None) -> None:
         self._zone = zone
@@ -26,14 +26,15 @@ class FastTimestamps:
         self._offsets: dict[str, str] = {}
         self._clocks: set[str] = set()
         self._clock_form: re.Pattern[str] | None = None
-        #: The times that were read last have one offset, so that their texts order as they do.
+        #: The times of the last block have one UTC offset, so that their texts sort as the times do.
         self.are_alike = False
 
     def read(self, days: Sequence[str], clocks: Sequence[str] | None) -> list[str] | None:
-        """ISO 8601 with the offset, which orders as time does where the offset is one; ``None`` where a cell
-        is of no usual form, or of a day on which clocks are changed.
+        """Return the times in ISO 8601 with their offset.
 
-        :param clocks: the time column, where there is one.
+        ``None`` if a cell has an unusual form, or is on a day around which clocks change.
+
+        :param clocks: the time column, if there is one.
         """
         self.are_alike = False
         if self._form is not None:
@@ -52,7 +53,7 @@ class FastTimestamps:
         offset, *others = {offsets[day] for day in distinct}
         self.are_alike = not others
         if clocks is None and self.are_alike and all(dates[day] == day for day in distinct):
-            return [day + offset for day in days]  # as they are written
+            return [day + offset for day in days]  # the file's own form is the right one
         return [
             f"{dates[header]}{tail}{offsets[header]}" for header, tail in zip(headers, tails, strict=True)
         ]
@@ -66,13 +67,13 @@ class FastTimestamps:
         if midnight is None:
             return False
         local = midnight.astimezone(self._zone).isoformat()
-        self._dates[day] = local[: _DAY_LENGTH + alone]  # the T is a clock's own where both are one cell
+        self._dates[day] = local[: _DAY_LENGTH + alone]  # in a cell of both, T belongs to the time of day
         self._offsets[day] = local[_DAY_LENGTH + len("T00:00:00") :]
         return True
 
     def _learn_clocks(self, clocks: set[str], *, alone: bool) -> bool:
         if self._clock_form is None:
-            # a file has one mark between day and time, or its texts would not order as its times do
+            # a file has one mark between day and time, or its texts would not sort as its times do
             mark = "" if alone else min(clocks)[:1]
             if not alone and mark not in (" ", "T"):
                 return False
@@ -86,12 +87,12 @@ class FastTimestamps:
 
 
 def edges(times: Sequence[str], *, are_alike: bool) -> tuple[datetime, datetime]:
-    """The first and the last of a block's times.
+    """Return the first and the last of a block's times, in UTC.
 
-    :param are_alike: they have one offset.
+    :param are_alike: the times have one offset.
     """
     if not are_alike:
-        read = [datetime.fromisoformat(each) for each in times]
-        return min(read).astimezone(UTC), max(read).astimezone(UTC)
+        moments = [datetime.fromisoformat(time) for time in times]
+        return min(moments).astimezone(UTC), max(moments).astimezone(UTC)
     first, last = datetime.fromisoformat(min(times)), datetime.fromisoformat(max(times))
     return first.astimezone(UTC), last.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""A CSV statement: its delimiter is the one with which its headers are known; its end may be cut."""
+"""A CSV statement: find its delimiter and headers, and check that its end was not cut."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, find_own
 from procomp_pay.providers.tabular.cells import MOST_COLUMNS, Broken, Row, undo_wrong_decoding
 from procomp_pay.providers.tabular.csv_file import DELIMITERS, CsvFile
 
-#: What says so by itself if it was cut, or does not matter.
+#: Columns where a cut cell is noticed by itself or does no harm.
 _MAY_BE_CUT = (ColumnRole.DESCRIPTION, ColumnRole.TYPE, ColumnRole.STATUS, ColumnRole.CURRENCY)
 _TWO_DECIMALS = re.compile(r"[.,]\d\d$", re.A)
 _CUT = "the file ends in the middle of this line: it was cut, and more lines may be missing"
@@ -37,14 +37,14 @@ class CsvTable:
         self.bytes_total = size
         self.notes: list[str] = []
         self._csv = CsvFile(file, RULES, encoding=mapped.encoding if mapped else None)
-        self._seen = self._csv.scan
+        self._scan = self._csv.scan
         self._delimiter, self.layout = self._recognise(provider, mapped)
         self._prove_encoding()
         self.kind = self._csv.describe(self._delimiter)
 
     @property
     def bytes_read(self) -> int:
-        """How far the file was read, in steps of a block."""
+        """Return how many bytes were read, in steps of a block."""
         return min(self._file.tell(), self.bytes_total)
 
     def close(self) -> None:
@@ -52,7 +52,7 @@ class CsvTable:
         self._file.close()
 
     def rows(self, broken: Broken) -> Iterator[Row]:
-        """The rows below the header; one that cannot be split into cells is told to ``broken``."""
+        """Yield the rows below the headers; one that cannot be split is reported to ``broken``."""
         rows = self._csv.rows(self._delimiter, broken)
         for number, _ in rows:
             if number >= self.layout.row:
@@ -60,7 +60,7 @@ class CsvTable:
         return rows
 
     def blocks(self) -> Iterator[Block]:
-        """The rows below the header, many at a time.
+        """Yield the rows below the headers in blocks.
 
         :raises NotPlain: only :meth:`rows` can split them.
         """
@@ -70,26 +70,21 @@ class CsvTable:
         finally:
             text.detach()
 
-    @property
-    def ends_clean(self) -> bool:
-        """The last line has its end."""
-        return self._seen.ends_clean
-
     def check_whole(self, last: Row | None) -> int | None:
-        """The last line, where it has no end and its last cell counts and could go on.
+        """Return the last line if it has no line end and its last cell matters and may be cut.
 
-        :raises InvalidStatement: the last line has no end and not all of its cells.
+        :raises InvalidStatement: the last line has no line end and not all of its cells.
         """
-        if self._seen.ends_clean or last is None:
+        if self._scan.ends_clean or last is None:
             return None
         number, cells = last
         if len(cells) < len(self.layout.headers):
             raise InvalidStatement(_CUT, next_step=EXPORT_AGAIN, line=number)
         self.notes.append("the last line has no line end: make sure that the file is whole")
-        ends = {place: meaning for meaning, place in self.layout.columns.items()}.get(len(cells) - 1)
-        if ends is None or ends in _MAY_BE_CUT:
+        role = {place: role for role, place in self.layout.columns.items()}.get(len(cells) - 1)
+        if role is None or role in _MAY_BE_CUT:
             return None
-        is_amount = ends in (ColumnRole.AMOUNT, ColumnRole.FEE, ColumnRole.NET)
+        is_amount = role in (ColumnRole.AMOUNT, ColumnRole.FEE, ColumnRole.NET)
         return None if is_amount and _TWO_DECIMALS.search(str(cells[-1])) else number
 
     def _recognise(self, provider: str | None, mapped: ColumnMapping | None) -> tuple[str, Layout]:
@@ -121,12 +116,10 @@ class CsvTable:
             for number, row in islice(self._csv.rows(delimiter, ignore), HEADER_WITHIN):
                 yield number, [str(cell) for cell in row[:MOST_COLUMNS]]
         except InvalidFile:
-            return  # with another delimiter the quotation marks may fall elsewhere
+            return  # with another delimiter the quotation marks may be in other places
 
     def _is_mojibake(self, rows: list[list[str]]) -> bool:
-        """HeaderNames that turn into known ones once the wrong decoding is undone: ``РќРѕРјРµСЂ`` is
-        ``Номер``.
-        """
+        """Return whether undoing a wrong decoding gives known headers: ``РќРѕРјРµСЂ`` is ``Номер``."""
         for row in rows:
             undone = undo_wrong_decoding(row)
             if undone is not None and recognise(undone, 0, provider=None, mapped=None) is not None:
@@ -134,15 +127,15 @@ class CsvTable:
         return False
 
     def _prove_encoding(self) -> None:
-        """Windows Cyrillic is believed only where known Cyrillic headers stand in it.
+        """Accept Windows Cyrillic only if known Cyrillic headers prove it.
 
-        :raises InvalidStatement: nothing shows that the letters are the right ones.
+        :raises InvalidStatement: nothing proves the encoding.
         """
         headers = [self.layout.headers[place] for place in self.layout.columns.values()]
-        if self._seen.is_guess and (
+        if self._scan.is_guess and (
             self.layout.provider == STRIPE or all(header.isascii() for header in headers)
         ):
             raise InvalidStatement(
-                "The file is not UTF-8, and nothing shows which letters are meant",
+                "The file is not UTF-8, and nothing in it proves its encoding",
                 next_step=f'{EXPORT_AGAIN}, or name the encoding in a mapping: encoding = "cp1251"',
             )

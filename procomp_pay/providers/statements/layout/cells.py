@@ -1,4 +1,4 @@
-"""Single cells of a statement: amounts and numbers, exact or refused."""
+"""Read amounts and operation numbers from cells: exactly or not at all."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from decimal import Decimal
 
 from procomp_pay.providers.tabular.cells import Cell, Unusable, shown
 
-#: Excel keeps fifteen digits of a number; those after them are gone.
+#: Excel keeps fifteen digits of a number and loses the rest.
 EXACT_DIGITS = 15
-#: What a cell's binary number may be beside the hundredth that it means.
+#: How far a cell's binary number may be from the hundredth that is meant.
 _NOISE = Decimal("0.000001")
 _CENT = Decimal("0.01")
 
 
 class CellError(Exception):
-    """A cell that cannot be read for certain; its text says why."""
+    """A cell that cannot be read for certain. The message is the reason."""
 
 
 _SPACES = re.compile(r"[\s'\u2019\u02bc\u2018]+")
 _TENGE = re.compile(r"^(?:₸|kzt)|(?:₸|тг\.?|тенге|теңге|т|kzt)$", re.I)
 _MINUS = "-\N{MINUS SIGN}\N{EN DASH}\N{NON-BREAKING HYPHEN}\N{FIGURE DASH}"
-#: Beyond doubt, and most of all amounts.
+#: Most amounts have this form, which has only one reading.
 _PLAIN = re.compile(r"-?\d{1,12}(?:[.,]\d{1,2})?", re.A)
 #: ``_`` stands for a space or an apostrophe between thousands.
 _NUMBER = re.compile(r"(\d{1,3}(?:([_.,])\d{3})(?:\2\d{3})*|\d+)(?:([.,])(\d+))?", re.A)
@@ -30,7 +30,13 @@ _NUMBER = re.compile(r"(\d{1,3}(?:([_.,])\d{3})(?:\2\d{3})*|\d+)(?:([.,])(\d+))?
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A number as it is written: digits with their groups, the mark between these, the point, its digits."""
+    """A number as it is written.
+
+    :param whole: the digits before the decimal mark, with the marks between thousands.
+    :param groups: the mark between thousands; ``_`` for a space or an apostrophe.
+    :param point: the decimal mark.
+    :param part: the digits after it.
+    """
 
     negative: bool
     whole: str
@@ -40,7 +46,7 @@ class _Written:
 
     @property
     def is_unsure(self) -> bool:
-        """``24,000``: twenty-four thousand, or twenty-four with three decimals."""
+        """Return whether it has two readings: ``24,000`` is 24 thousand, or 24 with three decimals."""
         if self.groups not in (".", ","):
             return False
         return self.point is None and self.whole.count(self.groups) == 1
@@ -62,62 +68,62 @@ def _written(text: str) -> _Written:
         bare, negative = bare[:-1].strip(), True
     elif bare.startswith("+"):
         bare = bare[1:].strip()
-    found = _NUMBER.fullmatch(_SPACES.sub("_", bare))
-    if found is None or len(bare) > 40:
-        what = "is a formula" if text.lstrip().startswith(("=", "@")) else "is no amount"
+    match = _NUMBER.fullmatch(_SPACES.sub("_", bare))
+    if match is None or len(bare) > 40:
+        what = "is a formula" if text.lstrip().startswith(("=", "@")) else "is not an amount"
         raise CellError(f"“{shown(text)}” {what}")
-    whole, groups, point, part = found.groups()
+    whole, groups, point, part = match.groups()
     if groups is not None and groups == point:
-        raise CellError(f"“{shown(text)}” has the same mark between thousands and before the decimals")
+        raise CellError(f"“{shown(text)}” has the same mark between thousands and before decimals")
     if groups is not None and whole.startswith("0"):
         if point is not None or whole.count(groups) > 1 or whole[1] != groups or groups == "_":
-            raise CellError(f"“{shown(text)}” is no amount")
+            raise CellError(f"“{shown(text)}” is not an amount")
         return _Written(negative, "0", None, groups, whole[2:])  # 0,500 has no thousands
     return _Written(negative, whole, groups, point, part or "")
 
 
 def decimal_mark(text: str) -> str | None:
-    """The decimal mark that an amount shows beyond doubt, ``None`` where it shows none."""
+    """Return the decimal mark that an amount proves; ``None`` if it proves none."""
     try:
-        read = _written(text)
+        number = _written(text)
     except CellError:
         return None
-    if read.point is not None:
-        return read.point
-    if read.groups in (".", ",") and not read.is_unsure:
-        return "," if read.groups == "." else "."
+    if number.point is not None:
+        return number.point
+    if number.groups in (".", ",") and not number.is_unsure:
+        return "," if number.groups == "." else "."
     return None
 
 
 def read_amount(cell: Cell, mark: str | None) -> Decimal:
-    """An amount with its sign, with at most two decimals.
+    """Return an amount with its sign and two decimals.
 
-    :param mark: the file's decimal mark, where it is known: it settles what ``24,000`` means.
-    :raises CellError: no amount, or one that could be read in two ways.
+    :param mark: the file's decimal mark, if known: it decides between the readings of ``24,000``.
+    :raises CellError: not an amount, more than two decimals, or two possible readings.
     """
     if isinstance(cell, str) and _PLAIN.fullmatch(cell):
         return Decimal(cell.replace(",", ".")).quantize(_CENT)
     if isinstance(cell, Decimal):
         return _cents(cell, cell)
     if not isinstance(cell, str):
-        raise CellError(cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is no amount")
-    read = _written(cell)
-    if read.is_unsure:
+        raise CellError(cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is not an amount")
+    number = _written(cell)
+    if number.is_unsure:
         if mark is None:
             raise CellError(
-                f'“{shown(cell)}” could be thousands or decimals; say decimal = "," or "." in a mapping'
+                f'“{shown(cell)}” could be thousands or decimals; set decimal = "," or "." in a mapping file'
             )
-        if read.groups == mark:
-            whole, part = read.whole.split(mark)
-            return _cents(read.value(whole, part), cell)
-    return _cents(read.value(read.whole, read.part), cell)
+        if number.groups == mark:
+            whole, part = number.whole.split(mark)
+            return _cents(number.value(whole, part), cell)
+    return _cents(number.value(number.whole, number.part), cell)
 
 
 def _cents(value: Decimal, cell: Cell) -> Decimal:
     if not value.is_finite() or abs(value) >= Decimal(10) ** 15:
-        raise CellError(f"“{shown(cell)}” is no amount")
+        raise CellError(f"“{shown(cell)}” is not an amount")
     exact = value.quantize(_CENT)
-    # a workbook's sums are binary numbers: 23760.000000000004
+    # a workbook's amounts are binary numbers: 23760.000000000004
     if abs(exact - value) > (_NOISE if isinstance(cell, Decimal) else 0):
         raise CellError(f"“{shown(cell)}” has more than two decimals")
     return exact
@@ -131,14 +137,16 @@ _WHOLE = re.compile(r"(\d{1,15})[.,]0+", re.A)
 
 
 def read_number(cell: Cell) -> str:
-    """An operation's number or id as exact text, ``""`` where the cell is empty.
+    """Return an operation's number or id as exact text, ``""`` if the cell is empty.
 
-    :raises CellError: digits are lost, or it is no number.
+    :raises CellError: digits were lost, or it is not an operation number.
     """
     if isinstance(cell, Decimal):
         return _exact_number(cell)
     if not isinstance(cell, str):
-        raise CellError(cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is no operation number")
+        raise CellError(
+            cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is not an operation number"
+        )
     text = cell.strip()
     quoted = _QUOTED.fullmatch(text)
     text = (quoted[1] if quoted else text.removeprefix("'")).strip()
@@ -150,17 +158,17 @@ def read_number(cell: Cell) -> str:
     whole = _WHOLE.fullmatch(text)
     text = whole[1] if whole else text
     if not _ID.fullmatch(text):
-        raise CellError(f"“{shown(cell)}” is no operation number")
+        raise CellError(f"“{shown(cell)}” is not an operation number")
     return text
 
 
 def _exact_number(cell: Decimal) -> str:
     if cell != cell.to_integral_value() or cell < 0:
-        raise CellError(f"“{shown(cell)}” is no operation number")
+        raise CellError(f"“{shown(cell)}” is not an operation number")
     text = str(cell.to_integral_value())
     if "E" in text or len(text) > EXACT_DIGITS:
         raise CellError(
-            f"“{shown(cell)}” is a number of more than {EXACT_DIGITS} digits, and a workbook does not keep "
-            "them; the column must be text"
+            f"“{shown(cell)}” has more than {EXACT_DIGITS} digits, and a workbook does not keep them: "
+            "make the column Text and export the file again"
         )
     return text

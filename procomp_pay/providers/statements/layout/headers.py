@@ -1,4 +1,4 @@
-"""What the columns of a statement mean, found by their headers and never by their places."""
+"""Find the columns of a statement by their headers, whatever their order."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from procomp_pay.providers.tabular.cells import MOST_COLUMNS
 
 
 class ColumnRole(StrEnum):
-    """What a column says. A mapping file names its columns with these words."""
+    """The role of a column. A mapping file uses these words."""
 
     ROW = "row"  # the line's number within the report
     ID = "id"  # the line's own id, where it is not the operation's
     OPERATION = "operation"  # Kaspi's operation number; Stripe's source
     PAYMENT = "payment"  # the provider's id of the payment: QrPaymentId, pi_…
-    PURCHASE = "purchase"  # which purchase a refund pays back
+    PURCHASE = "purchase"  # the number of the purchase that a refund belongs to
     DATE = "date"  # with or without the time of day
     TIME = "time"
     TYPE = "type"
@@ -31,14 +31,14 @@ class ColumnRole(StrEnum):
 
 _CYRILLIC = re.compile(r"[а-я]")
 _LATIN = re.compile(r"[a-z]")
-#: Latin letters that look like Cyrillic ones; a keyboard's slip, also in the providers' own headers.
+#: Latin letters that look like Cyrillic ones. They are typed by mistake, even in the providers' own headers.
 _LOOKALIKES = str.maketrans("aceopxykmthb", "асеорхукмтнв")
 _UNITS = frozenset({"т", "тг", "тенге", "теңге", "kzt", "₸"})
 _MARKS = {"№": " номер ", "#": " номер ", "%": " процент ", "₸": " ₸ "}
 
 
 def header_key(header: str) -> str:
-    """A header with case, spaces, punctuation, ``ё`` and the unit (``(т)``, ``, тг``, ``(₸)``) made equal."""
+    """Return a header without case, punctuation, ``ё`` and its unit (``(т)``, ``, тг``), to compare it."""
     folded = header
     for mark, word in _MARKS.items():
         folded = folded.replace(mark, word)
@@ -61,11 +61,11 @@ def _keys(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(header_key(each) for each in text.split(",")))
 
 
-#: For each meaning the headers that have it, the best first.
+#: For each role its headers, the most specific first.
 HeaderNames = Mapping[ColumnRole, tuple[str, ...]]
 
-#: Kaspi Pay's report of operations, and what other exports call the same. The file's own names vary with
-#: the merchant's language and services.
+#: Kaspi Pay's report of operations, and the same columns in other exports. The names vary with the merchant's
+#: language and services.
 KASPI_HEADERS: HeaderNames = {
     ColumnRole.ROW: _keys("#,№,№ п/п,п/п"),
     ColumnRole.OPERATION: _keys(
@@ -131,34 +131,34 @@ STRIPE_HEADERS: HeaderNames = {
 
 
 class AmbiguousHeaderError(Exception):
-    """Two columns could each have one meaning."""
+    """Two columns could each have one role."""
 
-    def __init__(self, meaning: ColumnRole, headers: Sequence[str]) -> None:
-        super().__init__(meaning)
-        self.meaning = meaning
+    def __init__(self, role: ColumnRole, headers: Sequence[str]) -> None:
+        super().__init__(role)
+        self.role = role
         self.headers = tuple(headers)
 
 
 def find_columns(headers: Sequence[str], known: HeaderNames) -> dict[ColumnRole, int]:
-    """Where each meaning stands: of several headers with one meaning the best.
+    """Return the place of each role: of several headers with one role, the most specific one's.
 
-    :raises AmbiguousHeaderError: the best header of a meaning stands twice.
+    :raises AmbiguousHeaderError: the most specific header of a role appears twice.
     """
     places: dict[str, list[int]] = {}
     for place, header in enumerate(headers[:MOST_COLUMNS]):
         places.setdefault(header_key(header), []).append(place)
-    found: dict[ColumnRole, int] = {}
-    for meaning, keys in known.items():
+    columns: dict[ColumnRole, int] = {}
+    for role, keys in known.items():
         for key in keys:
             if key not in places:
                 continue
             if len(places[key]) > 1:
-                raise AmbiguousHeaderError(meaning, [headers[place] for place in places[key]])
-            found[meaning] = places[key][0]
+                raise AmbiguousHeaderError(role, [headers[place] for place in places[key]])
+            columns[role] = places[key][0]
             break
-    return found
+    return columns
 
 
 def has_cyrillic(headers: Sequence[str]) -> bool:
-    """Whether any of the headers is written in Cyrillic."""
+    """Return whether any of the headers is written in Cyrillic."""
     return any(_CYRILLIC.search(header_key(header)) for header in headers)

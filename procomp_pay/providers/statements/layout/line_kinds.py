@@ -1,4 +1,4 @@
-"""What the words of a statement's type and status columns mean."""
+"""Map the words of a statement's type, status and currency columns to kinds, outcomes and codes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import lru_cache
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.providers.statements.layout.headers import header_key
 
-#: A word as :func:`header_key` makes it, and the kind that it says.
+#: Words normalised by :func:`header_key`, and the line kind of each.
 Words = Mapping[str, LineKind]
 
 
 def _words(kind: LineKind, text: str) -> dict[str, LineKind]:
-    return {header_key(each): kind for each in text.split(",")}
+    return {header_key(word): kind for word in text.split(",")}
 
 
 KASPI_WORDS: Words = {
@@ -54,7 +54,7 @@ STRIPE_WORDS: Words = {
         "unreconciled_customer_funds,climate_order_purchase,climate_order_refund,obligation",
     ),
 }
-#: What Stripe's id begins with where the line is about a payment, so that it may not be passed over.
+#: Prefixes of Stripe ids that belong to a payment: such a line must not be ignored.
 STRIPE_PAYMENT_IDS = ("ch_", "py_", "pi_", "re_", "pyr_", "dp_", "du_")
 
 _DONE = _words(
@@ -72,16 +72,16 @@ _UNDONE = _words(
 
 @lru_cache(maxsize=1024)
 def _key(text: str) -> str:
-    """Files repeat a few words in every line."""
+    """Return a word normalised; cached, since a file repeats a few words in every line."""
     return header_key(text)
 
 
 def kind_of(text: str, words: Words) -> LineKind | None:
-    """The kind that a type says, ``None`` where it is not known."""
+    """Return the line kind of a type, ``None`` if it is not known."""
     key = _key(text)
     if key in words:
         return words[key]
-    # "Покупка в рассрочку", "Возврат покупки в кредит"; a commission is neither
+    # "Покупка в рассрочку", "Возврат покупки в кредит"; a commission is neither of the two
     if words is KASPI_WORDS and "комисси" not in key:
         for word, kind in (("покупка ", LineKind.PAYMENT), ("возврат ", LineKind.REFUND)):
             if key.startswith(word) and "отмен" not in key:
@@ -90,7 +90,7 @@ def kind_of(text: str, words: Words) -> LineKind | None:
 
 
 def is_done(text: str) -> bool | None:
-    """Whether a status says that the money moved; ``None`` where it is not known."""
+    """Return whether a status means that the money moved; ``None`` if it is not known."""
     key = _key(text)
     if not key or key in _DONE:
         return True
@@ -101,7 +101,7 @@ _TOTALS = ("итого", "всего", "барлығы", "жиыны", "жалп
 
 
 def is_total(text: str) -> bool:
-    """Whether a line begins as a total does."""
+    """Return whether a text is the label of a total."""
     key = header_key(text)
     return any(key == word or key.startswith(f"{word} ") for word in _TOTALS)
 
@@ -123,6 +123,6 @@ _CURRENCIES = {
 
 
 def currency_code(text: str) -> str:
-    """A currency's code as it is written, in upper case; signs and the usual words are known."""
+    """Return a currency's code in upper case; signs (``₸``) and usual words (``тенге``) are known."""
     plain = text.strip().casefold().rstrip(".")
     return _CURRENCIES.get(plain, plain.upper())

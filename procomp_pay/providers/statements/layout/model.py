@@ -1,4 +1,4 @@
-"""A statement's layout: whose it is, and which column says what."""
+"""The layout of a statement: its provider and the role of each column."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ PROVIDERS = (KASPI, STRIPE)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How to read the lines of one file.
+    """Rules for reading the lines of one file.
 
-    :param row: the 1-based line of the header.
-    :param words: what the type column's words mean.
-    :param only_kind: the kind of every line, where a mapping says so and no column does.
-    :param currency: of lines that name none; ``None`` where the layout has a currency column.
-    :param zone: of times that name none.
-    :param date_form, decimal: as a mapping says.
+    :param row: the 1-based line of the headers.
+    :param columns: the place of each role, from 0.
+    :param words: the line kind for each word of the type column.
+    :param only_kind: the kind of every line, if a mapping file sets it and there is no type column.
+    :param currency: the currency of all lines; ``None`` if there is a currency column.
+    :param zone: the zone of times that name none.
+    :param date_form, decimal: as the mapping file sets them.
     """
 
     provider: str
@@ -39,17 +40,17 @@ class Layout:
     date_form: str | None = None
     decimal: str | None = None
 
-    def header(self, meaning: ColumnRole) -> str | None:
-        """The header of the column with a meaning, as it stands in the file."""
-        return self.headers[self.columns[meaning]] if meaning in self.columns else None
+    def header(self, role: ColumnRole) -> str | None:
+        """Return the header of the column with this role, as the file writes it."""
+        return self.headers[self.columns[role]] if role in self.columns else None
 
     @property
     def used(self) -> dict[str, str]:
-        """The headers that are used, by what they mean."""
-        return {meaning.value: self.headers[place] for meaning, place in self.columns.items()}
+        """Return the headers that are used, by their role."""
+        return {role.value: self.headers[place] for role, place in self.columns.items()}
 
     @property
     def ignored(self) -> list[str]:
-        """The other headers."""
+        """Return the headers of columns that are not read."""
         taken = set(self.columns.values())
         return [header for place, header in enumerate(self.headers) if header and place not in taken]

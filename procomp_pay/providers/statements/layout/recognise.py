@@ -20,17 +20,18 @@ from procomp_pay.providers.statements.layout.line_kinds import KASPI_WORDS, STRI
 from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping
 from procomp_pay.providers.statements.layout.model import KASPI, STRIPE, Layout
 
-#: Above the header may stand a title block; a report that puts it lower is none that we know.
+#: A block of titles may come above the headers. No known report has them lower than this row.
 HEADER_WITHIN = 60
-WRITE_A_MAPPING = "write a mapping and give it with --mapping FILE; the README has an example"
+WRITE_A_MAPPING = "describe its columns in a mapping file and add --mapping FILE; the README has an example"
 
 
 def recognise(
     cells: Sequence[str], row: int, *, provider: str | None, mapped: ColumnMapping | None
 ) -> Layout | None:
-    """The layout whose headers stand in this row; ``None`` where it is no header of a statement.
+    """Return the layout that has these headers; ``None`` if the row is not the header row of a statement.
 
-    :raises InvalidStatement: headers that are those of a statement, but cannot be told apart.
+    :param row: the 1-based line of the row.
+    :raises InvalidStatement: two columns could have the same role.
     """
     headers = tuple(" ".join(cell.split()) for cell in cells)
     if sum(1 for header in headers if header) < 2:
@@ -38,9 +39,9 @@ def recognise(
     if mapped is not None:
         return mapped.layout(headers, row)
     if provider in (None, STRIPE):
-        found = _stripe(headers, row)
-        if found is not None:
-            return found
+        layout = _stripe(headers, row)
+        if layout is not None:
+            return layout
     return _kaspi(headers, row, sure=provider == KASPI) if provider in (None, KASPI) else None
 
 
@@ -70,8 +71,9 @@ def _stripe(headers: tuple[str, ...], row: int) -> Layout | None:
 
 
 def _kaspi(headers: tuple[str, ...], row: int, *, sure: bool) -> Layout | None:
-    """
-    :param sure: somebody said that it is Kaspi's; else English headers alone are not enough.
+    """Return Kaspi's layout.
+
+    :param sure: the user named Kaspi as the provider. Otherwise English headers alone are not enough.
     """
     columns = _columns(headers, KASPI_HEADERS, row)
     if columns is None or not {ColumnRole.DATE, ColumnRole.AMOUNT} <= columns.keys():
@@ -89,20 +91,20 @@ def _kaspi(headers: tuple[str, ...], row: int, *, sure: bool) -> Layout | None:
 def _columns(headers: tuple[str, ...], known: HeaderNames, row: int) -> dict[ColumnRole, int] | None:
     try:
         return find_columns(headers, known)
-    except AmbiguousHeaderError as two:
-        # a title may say a word twice; only where the rest is there as well it is a header
-        others = {meaning: keys for meaning, keys in known.items() if meaning is not two.meaning}
+    except AmbiguousHeaderError as error:
+        # a title may repeat a word; it is a header row only if there are other known headers too
+        others = {role: keys for role, keys in known.items() if role is not error.role}
         rest = _columns(headers, others, row) or {}
         if len(rest) < 2:
             return None
-        raise ambiguous_header(two, row) from None
+        raise ambiguous_header(error, row) from None
 
 
-def ambiguous_header(two: AmbiguousHeaderError, row: int) -> InvalidStatement:
-    """Two headers for one meaning: nobody can tell which one counts."""
-    both = " and ".join(f"“{header[:40]}”" for header in two.headers[:3])
+def ambiguous_header(error: AmbiguousHeaderError, row: int) -> InvalidStatement:
+    """Return the error for two columns that could have the same role."""
+    both = " and ".join(f"“{header[:40]}”" for header in error.headers[:3])
     return InvalidStatement(
-        f"{both} could each be the {two.meaning} column",
-        next_step=f"say which one counts: {WRITE_A_MAPPING}",
+        f"{both} could each be the {error.role} column",
+        next_step=f"name the right one: {WRITE_A_MAPPING}",
         line=row,
     )

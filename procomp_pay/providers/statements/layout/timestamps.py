@@ -1,4 +1,4 @@
-"""Dates and times of a statement, as points in time."""
+"""Read the dates and times of a statement as points in time."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _BOTH = re.compile(r"(\S+?)(?:[T,]|\s)\s*(\d{1,2}:.*)", re.A)
 _YEARS = range(2000, 2101)
 _SPLIT = re.compile(r"(?:\d\d\.\d\d\.\d{4}|\d{4}-\d\d-\d\d)[ T]\S+", re.A)
 _PLAIN_TIME = re.compile(r"[ T]?(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d)?", re.A)
-#: A workbook's serial number of a day, and the ones that the years above have.
-_SERIAL_ZERO = datetime(1899, 12, 30)  # noqa: DTZ001 - a day's number knows no zone
+#: Day 0 of a workbook's day numbers, and the numbers of the years above.
+_SERIAL_ZERO = datetime(1899, 12, 30)  # noqa: DTZ001 - a day number has no zone
 _SERIALS = (Decimal(36526), Decimal(73415))
 _MOST_CACHED = 100_000
 
 
 class TimestampReader:
-    """Reads the date and time cells of one file. Quick: a day's midnight is worked out once.
+    """Read the date and time cells of one file. Fast, since a day's midnight is computed once.
 
-    :param zone: of times that name none.
-    :param form: a ``strptime`` form, where the file's own is not one of the usual ones.
+    :param zone: the zone of times that name none.
+    :param form: the ``strptime`` format of the dates, if it is not one of the usual ones.
     """
 
     def __init__(self, zone: ZoneInfo, form: str | None = None) -> None:
@@ -36,16 +36,16 @@ class TimestampReader:
         self._form = form
         self._days: dict[str, datetime] = {}
         self._times: dict[str, timedelta] = {}
-        #: Lines whose time of day came twice, as clocks were put back: read as the first.
+        #: Lines whose time of day occurred twice because clocks were set back: read as the first occurrence.
         self.unsure = 0
         #: Lines with a day and no time of day.
         self.days_alone = 0
 
     def read(self, day: Cell, clock: Cell | None = None) -> datetime:
-        """The moment of a line.
+        """Return the time of a line in UTC.
 
-        :param clock: the cell of the time column, ``None`` where there is none.
-        :raises CellError: no date, no such date, or no such time in the zone.
+        :param clock: the cell of the time column, ``None`` if there is no such column.
+        :raises CellError: not a date, no such date, or no such time in the zone.
         """
         if type(day) is str:
             if clock is None:
@@ -64,7 +64,7 @@ class TimestampReader:
         return self._slowly(day, clock)
 
     def midnight(self, day: str) -> datetime | None:
-        """That of a day which was read, and on which the clocks are not changed."""
+        """Return the midnight of a day that was read before, if clocks do not change around it."""
         return self._days.get(day)
 
     def _new_time(self, tail: str) -> timedelta:
@@ -78,7 +78,7 @@ class TimestampReader:
     def _slowly(self, day: Cell, clock: Cell | None) -> datetime:
         on, at, zone = self._parts(day, clock)
         if on.year not in _YEARS:
-            raise CellError(f"“{shown(day)}” is no date of this century")
+            raise CellError(f"“{shown(day)}” is not a date from 2000 to 2100")
         if at is None:
             self.days_alone += 1
             at = time()
@@ -90,10 +90,10 @@ class TimestampReader:
         return moment
 
     def _keep(self, day: Cell, clock: Cell | None, naive: datetime, moment: datetime) -> None:
-        """Remember the midnight of a day on which the clocks are not changed."""
+        """Remember the midnight of a day around which clocks do not change."""
         if not isinstance(day, str) or self._form is not None:
             return
-        # a day of one digit would lend the time's first digit to the day
+        # with a day of one digit, "1.1.2026 1" would be cut off as the day
         header = day if clock is not None else day[:10] if _SPLIT.fullmatch(day) else ""
         if not header or ":" in header:
             return
@@ -114,16 +114,16 @@ class TimestampReader:
         if first.utcoffset() == second.utcoffset():
             return moment
         if moment.astimezone(self._zone).replace(tzinfo=None) != naive:
-            raise CellError(f"{naive} is no time in {self._zone.key}: the clocks were put on")
+            raise CellError(f"{naive} does not exist in {self._zone.key}: the clocks were set forward")
         self.unsure += 1
         return moment
 
     def _parts(self, day: Cell, clock: Cell | None) -> tuple[date, time | None, timedelta | None]:
-        """Day, time of day where there is one, and offset where the file names it."""
+        """Return the day, the time of day if there is one, and the UTC offset if the file names it."""
         on, at, zone = self._day(day)
         if clock is not None and not is_blank(clock):
             if at not in (None, time()):
-                raise CellError(f"“{shown(day)}” has a time of day and there is a time column too")
+                raise CellError(f"“{shown(day)}” has a time of day, but there is a time column too")
             at, zone = _clock(clock)
         return on, at, zone
 
@@ -135,7 +135,7 @@ class TimestampReader:
         if isinstance(cell, Decimal):
             return _from_serial(cell)
         if not isinstance(cell, str):
-            raise CellError(cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is no date")
+            raise CellError(cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is not a date")
         text = cell.strip()
         if not text:
             raise CellError("there is no date")
@@ -149,48 +149,48 @@ class TimestampReader:
     def _by_form(self, text: str) -> tuple[date, time | None, timedelta | None]:
         form = self._form or ""
         try:
-            read = datetime.strptime(text, form)  # noqa: DTZ007 - the zone is the file's
+            at = datetime.strptime(text, form)  # noqa: DTZ007 - the zone is the file's
         except ValueError:
-            raise CellError(f"“{shown(text)}” is no date of the form {form}") from None
-        return read.date(), read.time() if "%H" in form or "%I" in form else None, read.utcoffset()
+            raise CellError(f"“{shown(text)}” is not a date of the form {form}") from None
+        return at.date(), at.time() if "%H" in form or "%I" in form else None, at.utcoffset()
 
 
 def _text_day(text: str, cell: Cell) -> date:
     try:
         if _ISO_DAY.fullmatch(text):
-            year, month, day = (int(each) for each in text.split("-"))
+            year, month, day = (int(number) for number in text.split("-"))
             return date(year, month, day)
-        found = _DAY.fullmatch(text)
-        if found is not None:
-            year = int(found[3]) + (2000 if len(found[3]) == 2 else 0)
-            return date(year, int(found[2]), int(found[1]))
+        match = _DAY.fullmatch(text)
+        if match is not None:
+            year = int(match[3]) + (2000 if len(match[3]) == 2 else 0)
+            return date(year, int(match[2]), int(match[1]))
     except ValueError:
-        raise CellError(f"“{shown(cell)}” is no day of the calendar") from None
-    raise CellError(f"“{shown(cell)}” is no date; the usual forms are 31.12.2026 and 2026-12-31")
+        raise CellError(f"“{shown(cell)}” is not a day of the calendar") from None
+    raise CellError(f"“{shown(cell)}” is not a date; write it as 31.12.2026 or 2026-12-31")
 
 
 def _clock(cell: Cell) -> tuple[time, timedelta | None]:
     if isinstance(cell, time):
         return cell, None
     if isinstance(cell, datetime):
-        return cell.time(), None  # a time cell that carries a spreadsheet's first day
+        return cell.time(), None  # a time that is stored with a spreadsheet's first day
     if isinstance(cell, timedelta):
         cell = _serial(cell)
     if isinstance(cell, Decimal) and 0 <= cell < 1:
         return (_SERIAL_ZERO + _days(cell)).time(), None
     if not isinstance(cell, str):
-        raise CellError(cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is no time of day")
+        raise CellError(cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is not a time of day")
     text = cell.strip()
-    found = _TIME.match(text)
-    rest = text[found.end() :].strip() if found else ""
+    match = _TIME.match(text)
+    rest = text[match.end() :].strip() if match else ""
     zone = _ZONE.fullmatch(rest) if rest else None
-    if found is None or (rest and zone is None):
-        raise CellError(f"“{shown(cell)}” is no time of day")
+    if match is None or (rest and zone is None):
+        raise CellError(f"“{shown(cell)}” is not a time of day")
     try:
-        fraction = int((found[4] or "").ljust(6, "0")[:6])
-        at = time(int(found[1]), int(found[2]), int(found[3] or 0), fraction)
+        fraction = int((match[4] or "").ljust(6, "0")[:6])
+        at = time(int(match[1]), int(match[2]), int(match[3] or 0), fraction)
     except ValueError:
-        raise CellError(f"“{shown(cell)}” is no time of day") from None
+        raise CellError(f"“{shown(cell)}” is not a time of day") from None
     return at, _read_zone(zone) if zone else None
 
 
@@ -201,7 +201,7 @@ def _read_zone(zone: re.Match[str]) -> timedelta:
 
 def _from_serial(cell: Decimal) -> tuple[date, time | None, None]:
     if not _SERIALS[0] <= cell <= _SERIALS[1]:
-        raise CellError(f"“{shown(cell)}” is no date")
+        raise CellError(f"“{shown(cell)}” is not a date")
     moment = _SERIAL_ZERO + _days(cell)
     return moment.date(), None if moment.time() == time() else moment.time(), None
 
@@ -212,5 +212,5 @@ def _serial(duration: timedelta) -> Decimal:
 
 
 def _days(serial: Decimal) -> timedelta:
-    """A binary fraction of a day, to the second that it means."""
+    """Return a binary fraction of days, rounded to the second that is meant."""
     return timedelta(seconds=int((serial * 86400).to_integral_value()))
