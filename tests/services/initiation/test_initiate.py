@@ -266,7 +266,7 @@ async def test_kaspis_lost_answer_is_waited_out(world: World) -> None:
     with pytest.raises(OutcomeUnknown):
         await world.start(who)
     world.later(40)
-    with pytest.raises(OutcomeUnknown, match="lost") as caught:
+    with pytest.raises(OutcomeUnknown, match="did not confirm") as caught:
         await world.start(who)
     assert 200 < (caught.value.retry_after or 0) <= 340
     world.later(400)

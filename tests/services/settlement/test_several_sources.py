@@ -155,7 +155,7 @@ async def test_the_number_of_a_bill_of_another_amount_settles_no_other_payment(w
     opened = await world.start(who)
     await pay(world.ctx, ask(who, "0777000111", "20000.00"))
     await world.fault("/r1", "cut_before", times=99)
-    with pytest.raises(Conflict, match="came for"):
+    with pytest.raises(Conflict, match="was received for"):
         await verify(world.ctx, VerificationRequest(opened.view.payment_id, "777000111"), CLERK)
     assert await world.status(opened) is S.PENDING
 
