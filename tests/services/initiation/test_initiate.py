@@ -1,4 +1,4 @@
-"""Start a payment: one at a time, for the right money, and healed after every kind of bad luck."""
+"""Start a payment: one at a time, with the right charge, and recovered after every failure."""
 
 import asyncio
 from decimal import Decimal
@@ -27,7 +27,7 @@ from tests.support.environment import CLERK, World, usd
 S = PaymentStatus
 
 
-async def test_kaspi_charges_tenge_and_says_so(world: World) -> None:
+async def test_kaspi_charges_the_fee_in_tenge(world: World) -> None:
     opened = await world.start(await world.participant(), requested=usd("50"))
     body = opened.seeded()
     assert (body["amount"], body["currency"]) == (Decimal("24000.00"), "KZT")
@@ -40,7 +40,7 @@ async def test_kaspi_charges_tenge_and_says_so(world: World) -> None:
     assert opened.qr_payload not in str(detail.qr_token_enc)
 
 
-async def test_a_bare_intent_gives_the_client_secret(world: World) -> None:
+async def test_an_intent_without_a_page_returns_the_client_secret(world: World) -> None:
     opened = await world.start(await world.participant(), "google_pay", channel=Channel.STRIPE_INTENT)
     body = opened.seeded()
     assert body["client_secret"].startswith("pi_")
@@ -60,7 +60,7 @@ async def test_the_open_payment_is_returned(world: World, method: str) -> None:
     assert len(await world.rows(Payment)) == 1
 
 
-async def test_ten_at_once_open_one(world: World) -> None:
+async def test_ten_concurrent_starts_create_one_session(world: World) -> None:
     who = await world.participant()
     opened = await asyncio.gather(*(world.start(who, "apple_pay") for _ in range(10)))
     assert len({o.view.payment_id for o in opened}) == 1
@@ -68,7 +68,7 @@ async def test_ten_at_once_open_one(world: World) -> None:
     assert len(await world.stripe_objects("checkout/sessions")) == 1
 
 
-async def test_ten_qrs_at_once_make_one(world: World) -> None:
+async def test_ten_concurrent_starts_create_one_qr(world: World) -> None:
     who = await world.participant()
     opened = await asyncio.gather(*(world.start(who) for _ in range(10)))
     assert len({o.qr_payload for o in opened}) == 1
@@ -76,7 +76,7 @@ async def test_ten_qrs_at_once_make_one(world: World) -> None:
     assert len(answer.json()["payments"] if isinstance(answer.json(), dict) else answer.json()) == 1
 
 
-async def test_another_method_cancels_the_open_stripe_one_first(world: World) -> None:
+async def test_another_method_cancels_the_open_stripe_payment_first(world: World) -> None:
     who = await world.participant()
     apple = await world.start(who, "apple_pay")
     kaspi = await world.start(who, "kaspi_qr")
@@ -86,7 +86,7 @@ async def test_another_method_cancels_the_open_stripe_one_first(world: World) ->
     assert session["status"] == "expired"
 
 
-async def test_an_open_qr_stays_watched_beside_another_method(world: World) -> None:
+async def test_an_open_qr_is_still_polled_after_another_method_starts(world: World) -> None:
     who = await world.participant()
     kaspi = await world.start(who, "kaspi_qr")
     apple = await world.start(who, "apple_pay")
@@ -100,7 +100,7 @@ async def test_an_open_qr_stays_watched_beside_another_method(world: World) -> N
     assert (view.status, view.is_duplicate) == (S.COMPLETED, True)
 
 
-async def test_paid_meanwhile_on_the_page_is_found_before_another_method_starts(world: World) -> None:
+async def test_a_paid_page_is_noticed_before_another_method_starts(world: World) -> None:
     who = await world.participant()
     apple = await world.start(who, "apple_pay")
     await world.pay_page(apple)
@@ -110,7 +110,7 @@ async def test_paid_meanwhile_on_the_page_is_found_before_another_method_starts(
     assert (await world.who(who)).status is ParticipantStatus.PAID
 
 
-async def test_an_ended_qr_makes_room_for_a_new_one(world: World) -> None:
+async def test_a_new_qr_can_start_after_the_first_expired(world: World) -> None:
     who = await world.participant()
     first = await world.start(who)
     world.later(181)
@@ -120,7 +120,7 @@ async def test_an_ended_qr_makes_room_for_a_new_one(world: World) -> None:
     assert await world.status(second) is S.PENDING
 
 
-async def test_paid_already(world: World) -> None:
+async def test_a_paid_fee_is_rejected(world: World) -> None:
     who = await world.participant()
     await world.phone(await world.start(who))
     world.later(6)
@@ -130,7 +130,7 @@ async def test_paid_already(world: World) -> None:
     assert len(await world.rows(Payment)) == 1
 
 
-async def test_nobody_and_nothing(world: World) -> None:
+async def test_unknown_participant_cancelled_registration_and_wrong_amount(world: World) -> None:
     with pytest.raises(NotFound):
         await world.start("nobody")
     gone = await world.participant(status=ParticipantStatus.CANCELLED)
@@ -141,7 +141,7 @@ async def test_nobody_and_nothing(world: World) -> None:
     assert await world.rows(Payment) == []
 
 
-async def test_an_idempotency_key_answers_the_same_and_refuses_another_body(world: World) -> None:
+async def test_an_idempotency_key_returns_the_same_result_and_rejects_another_request(world: World) -> None:
     who = await world.participant()
     order = InitiateRequest(
         who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT, usd("50"), idempotency_key="k-1"
@@ -153,14 +153,14 @@ async def test_an_idempotency_key_answers_the_same_and_refuses_another_body(worl
     )
     with pytest.raises(Conflict, match="Idempotency-Key"):
         await initiate(world.ctx, other, CLERK)
-    # also after it was paid: the same answer, not "already paid"
+    # after the payment, too: the same result, not "already paid"
     opened = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
     await world.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     await world.deliver()
     assert (await initiate(world.ctx, order, CLERK)).payment_id == first.payment_id
 
 
-async def test_stripe_down_leaves_it_pending_and_maintain_heals_it(world: World) -> None:
+async def test_maintain_recovers_a_payment_after_a_stripe_outage(world: World) -> None:
     who = await world.participant()
     await world.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable) as caught:
@@ -176,15 +176,15 @@ async def test_stripe_down_leaves_it_pending_and_maintain_heals_it(world: World)
     assert (detail.provider_ref, detail.create_state) == (intent["id"], CreateState.OPEN)
 
 
-async def test_a_lost_answer_makes_no_second_intent(world: World) -> None:
-    """The connection is cut after Stripe did the work: the retry under the same key finds the same intent."""
+async def test_a_lost_response_creates_no_second_intent(world: World) -> None:
+    """The connection breaks after Stripe created the intent: a retry with the key returns the same one."""
     await world.fault("/v1/payment_intents", "cut_after", method="POST", times=1)
     opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
     [intent] = await world.stripe_objects("payment_intents")
     assert opened.view.provider_ref == intent["id"]
 
 
-async def test_lost_answers_to_the_end_are_healed_to_the_same_intent(world: World) -> None:
+async def test_maintain_finds_the_same_intent_after_lost_responses(world: World) -> None:
     who = await world.participant()
     await world.fault("/v1/payment_intents", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
@@ -197,8 +197,8 @@ async def test_lost_answers_to_the_end_are_healed_to_the_same_intent(world: Worl
     assert detail.provider_ref == intent["id"]
 
 
-async def test_healed_after_stripe_forgot_the_key(world: World) -> None:
-    """A day later the same request would make a second session: it is looked for instead."""
+async def test_recovery_after_stripe_dropped_the_idempotency_key(world: World) -> None:
+    """After a day the same request would create a second session, so the first one is searched for."""
     who = await world.participant()
     await world.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
@@ -216,10 +216,10 @@ async def test_healed_after_stripe_forgot_the_key(world: World) -> None:
 
 
 @pytest.mark.parametrize(("status", "refusal"), [(401, ConfigurationError), (400, None)])
-async def test_a_second_sending_that_is_refused_says_nothing_of_the_first(
+async def test_a_rejected_repetition_does_not_fail_the_first_request(
     world: World, status: int, refusal: type[PaymentError] | None
 ) -> None:
-    """The answer was lost, then the key was changed, or Stripe takes the same request no more."""
+    """The response was lost, then the API key was changed, or Stripe rejects the same request."""
     who = await world.participant()
     await world.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
@@ -239,7 +239,7 @@ async def test_a_second_sending_that_is_refused_says_nothing_of_the_first(
     assert len(await world.rows(Payment)) == 1
 
 
-async def test_a_key_that_changes_after_a_lost_answer_leaves_the_outcome_unknown(world: World) -> None:
+async def test_an_api_key_changed_after_a_lost_response_leaves_the_outcome_unknown(world: World) -> None:
     await world.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1)
     await world.fault("/v1/checkout/sessions", "status", method="POST", status=401, times=1)
     with pytest.raises(OutcomeUnknown):
@@ -248,7 +248,7 @@ async def test_a_key_that_changes_after_a_lost_answer_leaves_the_outcome_unknown
     assert detail.create_state is CreateState.SENT
 
 
-async def test_kaspi_down_is_sent_again_at_the_next_try(world: World) -> None:
+async def test_a_request_is_repeated_after_a_kaspi_outage(world: World) -> None:
     who = await world.participant()
     await world.fault("/r1/", "status", status=503, times=1000)
     with pytest.raises(ProviderUnavailable):
@@ -259,8 +259,8 @@ async def test_kaspi_down_is_sent_again_at_the_next_try(world: World) -> None:
     assert len(await world.rows(Payment)) == 1
 
 
-async def test_kaspis_lost_answer_is_waited_out(world: World) -> None:
-    """No idempotency at Kaspi: a second QR is made only when the first one's life is over."""
+async def test_a_new_qr_waits_until_a_lost_one_expires(world: World) -> None:
+    """Kaspi has no idempotency: a second QR is created only after the first one expired."""
     who = await world.participant()
     await world.fault("/r1/v01/qr/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
@@ -276,7 +276,7 @@ async def test_kaspis_lost_answer_is_waited_out(world: World) -> None:
     assert (await world.start(who)).qr_payload is not None
 
 
-async def test_a_refusal_is_a_failed_payment(world: World) -> None:
+async def test_a_rejected_payment_is_failed(world: World) -> None:
     await world.http.post("/_sandbox/kaspi/force", json={"path": "/qr/create", "code": 990000028, "times": 1})
     with pytest.raises(Refused, match="990000028"):
         await world.start(await world.participant())
@@ -285,13 +285,13 @@ async def test_a_refusal_is_a_failed_payment(world: World) -> None:
     assert "990000028" in str(row.failure_reason)
 
 
-async def test_a_retry_after_is_honoured(world: World) -> None:
+async def test_retry_after_is_respected(world: World) -> None:
     await world.fault("/v1/payment_intents", "status", status=429, retry_after=1, times=1)
     opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
     assert opened.client_secret
 
 
-async def test_one_key_used_for_many_participants_at_once_starts_one_payment(world: World) -> None:
+async def test_one_key_for_many_participants_at_once_starts_one_payment(world: World) -> None:
     people = [await world.participant() for _ in range(6)]
     results = await asyncio.gather(
         *(world.start(who, "apple_pay", idempotency_key="k") for who in people), return_exceptions=True

@@ -1,4 +1,4 @@
-"""A payment through a gateway in front of Kaspi, by the simple form."""
+"""A payment through a gateway in front of Kaspi."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def act(world: World, opened: views.Opening, action: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-async def test_from_post_to_paid(world: World) -> None:
+async def test_from_start_to_completion(world: World) -> None:
     opened = await world.start(await world.participant())
     assert opened.payment_url == opened.qr_payload
     assert "/pay/" in str(opened.payment_url)
@@ -63,7 +63,7 @@ async def test_from_post_to_paid(world: World) -> None:
     assert view.operation_number
 
 
-async def test_a_gateway_without_a_status_call_is_not_asked_again_and_ends_by_the_clock(world: World) -> None:
+async def test_a_gateway_without_a_status_request_is_not_polled_and_the_payment_expires(world: World) -> None:
     await world.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
     opened = await world.start(await world.participant())
     await act(world, opened, "pay")
@@ -79,8 +79,8 @@ async def test_a_gateway_without_a_status_call_is_not_asked_again_and_ends_by_th
     assert await world.status(opened) is S.EXPIRED
 
 
-async def test_a_gateway_that_cannot_be_asked_contradicts_nobody(world: World) -> None:
-    """It never said that the payment was not made: the clerk's word counts, and the night finds nothing."""
+async def test_an_unavailable_gateway_does_not_contradict_a_verification(world: World) -> None:
+    """It never reported the payment as unpaid: the verification counts, and reconciliation finds nothing."""
     await world.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
     opened = await world.start(await world.participant())
     done = await verify(world.ctx, VerificationRequest(opened.view.payment_id, "19000000001"), CLERK)
@@ -93,7 +93,7 @@ async def test_a_gateway_that_cannot_be_asked_contradicts_nobody(world: World) -
     assert (await world.view(opened)).status is S.COMPLETED
 
 
-async def test_a_lost_answer_is_waited_out(world: World) -> None:
+async def test_a_new_payment_waits_until_a_lost_one_expires(world: World) -> None:
     who = await world.participant()
     await world.fault("/gateway/payments", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
@@ -106,7 +106,7 @@ async def test_a_lost_answer_is_waited_out(world: World) -> None:
     assert detail.create_state is CreateState.SENT
 
 
-async def test_a_wrong_key_is_configuration(world: World) -> None:
+async def test_a_wrong_key_is_a_configuration_error(world: World) -> None:
     stranger = gateway(world, "wrong")
     with pytest.raises(ConfigurationError, match="does not let us in"):
         await stranger.check()
@@ -115,10 +115,10 @@ async def test_a_wrong_key_is_configuration(world: World) -> None:
     assert "takes the key" in await service.kaspi.check()
 
 
-async def test_what_went_back_before_anybody_looked_takes_no_place(
+async def test_a_payment_refunded_before_the_first_poll_does_not_settle_the_fee(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Paid and given back at the gateway while nobody looked: the money is not here."""
+    """Paid and refunded at the gateway between two polls: no money is left."""
     opened = await world.start(await world.participant())
     await act(world, opened, "pay")
     monkeypatch.setitem(gateway_of_the_sandbox._SAYS, "Processed", "refunded")

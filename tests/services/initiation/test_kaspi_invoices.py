@@ -1,4 +1,4 @@
-"""Invoices to a phone (scheme enhanced): sent once, never asked about on a timer, recalled, found again."""
+"""Invoices to a phone (scheme enhanced): sent once, not polled on a timer, cancelled, recovered."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def act(world: World, opened: views.Opening, action: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-async def test_it_is_paid_and_asked_about_when_a_person_asks(world: World) -> None:
+async def test_a_paid_invoice_is_polled_on_request(world: World) -> None:
     opened = await invoice(world, await world.participant())
     assert opened.qr_payload is None
     assert (await invoice(world, opened.view.participant_id)).view.payment_id == opened.view.payment_id
@@ -72,7 +72,7 @@ async def test_it_is_paid_and_asked_about_when_a_person_asks(world: World) -> No
     assert PHONE not in str(detail.phone_enc)
 
 
-async def test_at_its_end_it_is_asked_about_once(world: World) -> None:
+async def test_an_expired_invoice_is_polled_once(world: World) -> None:
     opened = await invoice(world, await world.participant())
     world.later(24 * 3600 + 31)
     await world.maintain()
@@ -83,21 +83,21 @@ async def test_at_its_end_it_is_asked_about_once(world: World) -> None:
     assert await calls(world, "/payment/status/") == 1
 
 
-async def test_it_is_recalled(world: World) -> None:
+async def test_an_invoice_is_cancelled(world: World) -> None:
     opened = await invoice(world, await world.participant())
     assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     control = await world.http.get(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}")
     assert control.json()["Status"] == "RemotePaymentCanceled"
 
 
-async def test_paid_while_it_is_recalled_it_is_paid(world: World) -> None:
+async def test_an_invoice_paid_during_the_cancellation_is_completed(world: World) -> None:
     opened = await invoice(world, await world.participant())
     await act(world, opened, "pay")
     await cancel(world.ctx, opened.view.payment_id, CLERK)
     assert await world.status(opened) is S.COMPLETED
 
 
-async def test_a_qr_instead_recalls_the_invoice_first(world: World) -> None:
+async def test_starting_a_qr_cancels_the_invoice_first(world: World) -> None:
     opened = await invoice(world, await world.participant())
     second = await world.start(opened.view.participant_id)
     assert second.view.payment_id != opened.view.payment_id
@@ -106,7 +106,7 @@ async def test_a_qr_instead_recalls_the_invoice_first(world: World) -> None:
 
 
 @pytest.mark.parametrize(("word", "ends"), [("RemotePaymentRejected", S.FAILED), ("Expired", S.EXPIRED)])
-async def test_kaspis_own_ends(world: World, word: str, ends: PaymentStatus) -> None:
+async def test_final_statuses_of_kaspi(world: World, word: str, ends: PaymentStatus) -> None:
     opened = await invoice(world, await world.participant())
     ref = opened.view.provider_ref
     await world.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": word})
@@ -114,7 +114,7 @@ async def test_kaspis_own_ends(world: World, word: str, ends: PaymentStatus) -> 
     assert await world.status(opened) is ends
 
 
-async def test_an_unknown_word_is_still_open(world: World) -> None:
+async def test_an_unknown_status_is_still_open(world: World) -> None:
     opened = await invoice(world, await world.participant())
     ref = opened.view.provider_ref
     await world.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": "RemoteSomethingNew"})
@@ -122,7 +122,7 @@ async def test_an_unknown_word_is_still_open(world: World) -> None:
     assert await world.status(opened) is S.PENDING
 
 
-async def test_a_lost_answer_is_never_followed_by_a_second_invoice(world: World) -> None:
+async def test_no_second_invoice_after_a_lost_response(world: World) -> None:
     who = await world.participant()
     await world.fault("/r3/v01/remote/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown, match="phone may show it"):
@@ -145,7 +145,7 @@ async def test_a_lost_answer_is_never_followed_by_a_second_invoice(world: World)
     assert "alert.stuck" in [row.topic for row in await world.rows(OutboxMessage)]
 
 
-async def test_the_desk_takes_a_qr_beside_a_lost_invoice(world: World) -> None:
+async def test_a_qr_can_start_beside_a_lost_invoice(world: World) -> None:
     who = await world.participant()
     await world.fault("/r3/v01/remote/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
@@ -153,7 +153,7 @@ async def test_the_desk_takes_a_qr_beside_a_lost_invoice(world: World) -> None:
     assert (await world.start(who)).qr_payload
 
 
-async def test_another_scheme_refuses(world: World) -> None:
+async def test_other_schemes_reject_invoices(world: World) -> None:
     providers: Any = world.ctx.providers
     info = world.sandbox.info()
     await providers.kaspi.aclose()
@@ -168,8 +168,8 @@ async def test_another_scheme_refuses(world: World) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("code", [-99000011, 990000018, 77])
-async def test_paid_and_not_recalled_in_whatever_words(world: World, code: int) -> None:
-    """The document does not say how Kaspi refuses to recall an invoice that was paid."""
+async def test_a_paid_invoice_that_kaspi_refuses_to_cancel(world: World, code: int) -> None:
+    """Kaspi's documentation does not say with which code it refuses to cancel a paid invoice."""
     opened = await invoice(world, await world.participant())
     await act(world, opened, "pay")
     forced = {"path": "/remote/cancel", "code": code, "times": 99}
@@ -179,7 +179,7 @@ async def test_paid_and_not_recalled_in_whatever_words(world: World, code: int) 
     assert await world.status(opened) is S.COMPLETED
 
 
-async def test_a_recall_that_kaspi_refuses_is_no_poll(world: World) -> None:
+async def test_a_refused_cancellation_is_not_repeated_as_a_poll(world: World) -> None:
     opened = await invoice(world, await world.participant())
     forced = {"path": "/remote/cancel", "code": 990000018, "times": 99}
     await world.http.post("/_sandbox/kaspi/force", json=forced)
@@ -192,8 +192,8 @@ async def test_a_recall_that_kaspi_refuses_is_no_poll(world: World) -> None:
     assert await world.status(opened) is S.PENDING
 
 
-async def test_to_another_phone_the_first_invoice_is_recalled(world: World) -> None:
-    """The number was a stranger's: who types the right one must not be given the stranger's invoice."""
+async def test_an_invoice_to_another_phone_cancels_the_first_one(world: World) -> None:
+    """The first number was wrong: the request with the right one must not return the wrong invoice."""
     first = await invoice(world, await world.participant())
     order = InitiateRequest(
         first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
@@ -204,7 +204,7 @@ async def test_to_another_phone_the_first_invoice_is_recalled(world: World) -> N
     assert await calls(world, "/remote/create") == 2
 
 
-async def test_a_lost_invoice_that_a_clerk_has_verified_is_nobodys_trouble(world: World) -> None:
+async def test_a_lost_invoice_that_was_verified_opens_no_discrepancy(world: World) -> None:
     who = await world.participant()
     await world.fault("/r3/v01/remote/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
@@ -216,7 +216,7 @@ async def test_a_lost_invoice_that_a_clerk_has_verified_is_nobodys_trouble(world
     assert await world.rows(Discrepancy) == []
 
 
-async def test_no_second_invoice_beside_one_that_kaspi_does_not_recall(world: World) -> None:
+async def test_no_second_invoice_beside_one_that_kaspi_does_not_cancel(world: World) -> None:
     first = await invoice(world, await world.participant())
     forced = {"path": "/remote/cancel", "code": 77, "times": 99}
     await world.http.post("/_sandbox/kaspi/force", json=forced)
@@ -228,7 +228,7 @@ async def test_no_second_invoice_beside_one_that_kaspi_does_not_recall(world: Wo
     assert await calls(world, "/remote/create") == 1
 
 
-async def test_one_that_is_never_recalled_ends_by_the_clock(world: World) -> None:
+async def test_an_invoice_that_is_never_cancelled_expires(world: World) -> None:
     opened = await invoice(world, await world.participant())
     forced = {"path": "/remote/cancel", "code": 77, "times": 999}
     await world.http.post("/_sandbox/kaspi/force", json=forced)

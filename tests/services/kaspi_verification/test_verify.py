@@ -1,4 +1,4 @@
-"""A clerk's word: accepted, refused and overridden; Kaspi is asked first; one number settles one payment."""
+"""Manual verification: accept, reject and override; Kaspi is asked first; one number settles one payment."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ DANA = Actor("dana", Source.PERSON)
 KZT = Money.parse("24000", "KZT")
 
 
-async def clerk(world: World, opened: views.Opening, number: str = NUMBER, **more: Any) -> Verified:
-    """A clerk verifies at the desk."""
+async def verify_manually(world: World, opened: views.Opening, number: str = NUMBER, **more: Any) -> Verified:
+    """Verify as an operator."""
     actor = more.pop("actor", CLERK)
     return await verify(world.ctx, VerificationRequest(opened.view.payment_id, number, **more), actor)
 
@@ -49,7 +49,7 @@ async def kinds(world: World) -> list[str]:
     return sorted(row.kind for row in await world.rows(Discrepancy))
 
 
-async def deeds(world: World) -> list[tuple[str, str]]:
+async def audit_actions(world: World) -> list[tuple[str, str]]:
     rows: list[AuditEntry] = await world.rows(AuditEntry)
     return [(row.actor, row.action) for row in sorted(rows, key=lambda row: row.id or 0)]
 
@@ -57,58 +57,58 @@ async def deeds(world: World) -> list[tuple[str, str]]:
 # --- Kaspi is asked first
 
 
-async def test_kaspi_says_paid_and_the_typed_number_is_its_own(world: World) -> None:
+async def test_kaspi_reports_the_payment_with_the_typed_number(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     await world.phone(opened)
     number = str(opened.view.provider_ref)  # the sandbox numbers operations as Kaspi's receipts seem to
-    done = await clerk(world, opened, f"QR {number}")
+    done = await verify_manually(world, opened, f"QR {number}")
     assert (done.status, done.number, done.kaspi) == (S.COMPLETED, number, KaspiAnswer.PAID)
     assert [row[:2] for row in await numbers(world)] == [(number, opened.view.payment_id)]
     assert (await world.who(who)).status is ParticipantStatus.PAID
     assert await kinds(world) == []
 
 
-async def test_kaspi_names_another_number_and_the_payment_is_paid_all_the_same(world: World) -> None:
+async def test_kaspi_reports_the_payment_with_another_number(world: World) -> None:
     opened = await world.start(await world.participant())
     await world.phone(opened)
     with pytest.raises(Conflict, match="is already settled by operation") as told:
-        await clerk(world, opened)
+        await verify_manually(world, opened)
     assert str(opened.view.provider_ref) in told.value.message
     assert await world.status(opened) is S.COMPLETED
     assert len(await numbers(world)) == 1
 
 
-async def test_where_kaspi_names_no_number_the_clerk_s_is_kept(world: World) -> None:
+async def test_the_typed_number_is_stored_if_kaspi_reports_none(world: World) -> None:
     await world.http.post("/_sandbox/kaspi/settings", json={"v02": False})
     opened = await world.start(await world.participant())
     await world.phone(opened)
     await poll_payment(world.ctx, opened.view.payment_id)
     assert (await world.status(opened), await numbers(world)) == (S.COMPLETED, [])
-    done = await clerk(world, opened)
+    done = await verify_manually(world, opened)
     assert (done.already, done.status) == (False, S.COMPLETED)
     assert await numbers(world) == [(NUMBER, opened.view.payment_id, "aigerim")]
-    assert ("aigerim", "number:noted") in await deeds(world)
+    assert ("aigerim", "number:noted") in await audit_actions(world)
     assert (await world.view(opened)).operation_number == NUMBER
 
 
 @pytest.mark.parametrize(("action", "said"), [(None, "was not paid"), ("scan", "but not confirmed yet")])
-async def test_kaspi_says_not_paid(world: World, action: str | None, said: str) -> None:
+async def test_kaspi_reports_the_payment_as_unpaid(world: World, action: str | None, said: str) -> None:
     opened = await world.start(await world.participant())
     if action:
         await world.phone(opened, action)
     with pytest.raises(Conflict, match=said):
-        await clerk(world, opened)
+        await verify_manually(world, opened)
     assert await numbers(world) == []
-    assert ("aigerim", "verify_refused") in await deeds(world)
+    assert ("aigerim", "verify_refused") in await audit_actions(world)
     assert (await world.view(opened)).status in (S.PENDING, S.PROCESSING)
 
 
-async def test_an_override_is_kept_open_for_a_person(world: World) -> None:
+async def test_an_override_opens_a_discrepancy(world: World) -> None:
     opened = await world.start(await world.participant())
     with pytest.raises(Refused, match="needs a reason"):
-        await clerk(world, opened, override=True, reason="  ")
-    done = await clerk(world, opened, override=True, reason="paid by the shop's own QR")
+        await verify_manually(world, opened, override=True, reason="  ")
+    done = await verify_manually(world, opened, override=True, reason="paid by the shop's own QR")
     assert (done.status, len(done.overridden)) == (S.COMPLETED, 1)
     [found] = await world.rows(Discrepancy)
     assert found.kind == "STATUS_MISMATCH"
@@ -117,29 +117,29 @@ async def test_an_override_is_kept_open_for_a_person(world: World) -> None:
     assert [row.note for row in rows if row.action == "succeeded:moved"] == ["paid by the shop's own QR"]
 
 
-# --- Kaspi does not answer: the clerk's word counts, and the QR stays watched
+# --- Kaspi does not answer: the verify_manually's word counts, and the QR stays watched
 
 
-async def test_a_clerk_s_word_while_kaspi_is_away(world: World) -> None:
+async def test_verification_during_a_kaspi_outage(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     await no_kaspi(world)
-    done = await clerk(world, opened, actor=DANA)
+    done = await verify_manually(world, opened, actor=DANA)
     assert (done.status, done.kaspi) == (S.COMPLETED, KaspiAnswer.NO_ANSWER)
     view = await world.view(opened)
     assert view.provider_open
     assert (await world.who(who)).payment_id == opened.view.payment_id
-    assert ("dana", "succeeded:moved") in await deeds(world)
-    again = await clerk(world, opened)  # twice is once
+    assert ("dana", "succeeded:moved") in await audit_actions(world)
+    again = await verify_manually(world, opened)  # twice is once
     assert again.already
     assert await numbers(world) == [(NUMBER, opened.view.payment_id, "dana")]
 
 
-async def test_kaspi_s_last_word_contradicts_the_clerk(world: World) -> None:
+async def test_kaspis_final_status_contradicts_the_verification(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     await no_kaspi(world)
-    await clerk(world, opened, actor=DANA)
+    await verify_manually(world, opened, actor=DANA)
     await world.no_faults()
     for _ in range(4):
         world.later(200)
@@ -151,11 +151,11 @@ async def test_kaspi_s_last_word_contradicts_the_clerk(world: World) -> None:
     assert (view.status, view.provider_open) == (S.COMPLETED, False)
 
 
-async def test_kaspi_confirms_the_clerk_later(world: World) -> None:
+async def test_kaspi_confirms_the_verification_later(world: World) -> None:
     opened = await world.start(await world.participant())
     await world.phone(opened)
     await no_kaspi(world)
-    await clerk(world, opened, str(opened.view.provider_ref))
+    await verify_manually(world, opened, str(opened.view.provider_ref))
     await world.no_faults()
     world.later(10)
     await world.maintain()
@@ -164,12 +164,12 @@ async def test_kaspi_confirms_the_clerk_later(world: World) -> None:
     assert len(await numbers(world)) == 1
 
 
-async def test_kaspi_names_another_number_later(world: World) -> None:
+async def test_kaspi_reports_another_number_later(world: World) -> None:
     opened = await world.start(await world.participant())
     await world.http.post("/_sandbox/kaspi/settings", json={"operation_numbers": "own"})
     await world.phone(opened)
     await no_kaspi(world)
-    await clerk(world, opened)
+    await verify_manually(world, opened)
     await world.no_faults()
     world.later(10)
     await world.maintain()
@@ -178,28 +178,28 @@ async def test_kaspi_names_another_number_later(world: World) -> None:
     assert len(await numbers(world)) == 2
 
 
-async def test_a_clerk_is_not_kept_waiting(world: World) -> None:
+async def test_kaspi_is_asked_for_a_short_time_only(world: World) -> None:
     opened = await world.start(await world.participant())
     await world.fault("/r1", "delay", seconds=30, times=9)
     began = asyncio.get_running_loop().time()
-    assert (await clerk(world, opened)).kaspi is KaspiAnswer.NO_ANSWER
+    assert (await verify_manually(world, opened)).kaspi is KaspiAnswer.NO_ANSWER
     assert asyncio.get_running_loop().time() - began < 6
 
 
 # --- refusals
 
 
-async def test_one_number_one_payment(world: World) -> None:
+async def test_one_number_settles_one_payment(world: World) -> None:
     first, second = await world.start(await world.participant()), await world.start(await world.participant())
     await no_kaspi(world)
-    await clerk(world, first, actor=DANA)
+    await verify_manually(world, first, actor=DANA)
     with pytest.raises(Conflict) as told:
-        await clerk(world, second, override=True, reason="never mind")
+        await verify_manually(world, second, override=True, reason="never mind")
     for part in (first.view.payment_id, "Әсел p1", "recorded by dana", NUMBER):
         assert part in told.value.message
     assert await world.status(second) is S.PENDING
     with pytest.raises(Conflict, match="is already settled by operation 19000000001, recorded by dana"):
-        await clerk(world, first, "19000000002")
+        await verify_manually(world, first, "19000000002")
     assert len(await numbers(world)) == 1
 
 
@@ -207,23 +207,23 @@ async def test_the_receipt_of_another_qr(world: World) -> None:
     first, second = await world.start(await world.participant()), await world.start(await world.participant())
     await no_kaspi(world)
     with pytest.raises(Conflict, match="is the receipt of another QR: Әсел p1"):
-        await clerk(world, second, f"QR{first.view.provider_ref}")
+        await verify_manually(world, second, f"QR{first.view.provider_ref}")
 
 
-async def test_the_amount(world: World) -> None:
+async def test_a_different_amount(world: World) -> None:
     opened = await world.start(await world.participant())
     await no_kaspi(world)
     less = Money.parse("23900", "KZT")
     with pytest.raises(Refused, match="was charged"):
-        await clerk(world, opened, money=less)
-    done = await clerk(world, opened, money=less, override=True, reason="the coach pays the rest")
+        await verify_manually(world, opened, money=less)
+    done = await verify_manually(world, opened, money=less, override=True, reason="the coach pays the rest")
     assert done.status is S.COMPLETED
     [row] = await world.rows(KaspiOperation)
     assert str(row.amount) == "23900.00"
     assert set(await kinds(world)) == {"AMOUNT_MISMATCH"}
 
 
-async def test_the_date(world: World) -> None:
+async def test_a_date_outside_the_payments_time(world: World) -> None:
     opened = await world.start(await world.participant())
     await no_kaspi(world)
     born = opened.view.created_at
@@ -232,11 +232,11 @@ async def test_the_date(world: World) -> None:
         (timedelta(minutes=30), "in the future"),
     ):
         with pytest.raises(Conflict, match=said):
-            await clerk(world, opened, paid_at=born + off)
+            await verify_manually(world, opened, paid_at=born + off)
     world.later(3600)
     with pytest.raises(Conflict, match="after the payment expired"):
-        await clerk(world, opened, paid_at=born + timedelta(minutes=40))
-    done = await clerk(world, opened, paid_at=born + timedelta(minutes=2))
+        await verify_manually(world, opened, paid_at=born + timedelta(minutes=40))
+    done = await verify_manually(world, opened, paid_at=born + timedelta(minutes=2))
     assert done.status is S.COMPLETED
     [row] = await world.rows(KaspiOperation)
     assert row.paid_at == born + timedelta(minutes=2)
@@ -245,16 +245,16 @@ async def test_the_date(world: World) -> None:
 async def test_what_cannot_be_verified(world: World) -> None:
     apple = await world.start(await world.participant(), "apple_pay")
     with pytest.raises(Refused, match="not a Kaspi payment"):
-        await clerk(world, apple)
+        await verify_manually(world, apple)
     with pytest.raises(NotFound):
         await verify(world.ctx, VerificationRequest("nothing", NUMBER), CLERK)
     with pytest.raises(Refused, match="too short"):
-        await clerk(world, apple, "12")
-    assert ("aigerim", "verify_refused") in await deeds(world)
+        await verify_manually(world, apple, "12")
+    assert ("aigerim", "verify_refused") in await audit_actions(world)
 
 
-async def test_after_its_end(world: World) -> None:
-    """The network was away, the parent has paid, our payment expired: it is green, and flagged late."""
+async def test_verification_of_an_expired_payment(world: World) -> None:
+    """Paid while the network was down, after the payment expired: COMPLETED and flagged as late."""
     who = await world.participant()
     opened = await world.start(who)
     await no_kaspi(world)
@@ -262,13 +262,13 @@ async def test_after_its_end(world: World) -> None:
         world.ctx,
         PaymentEvent(opened.view.payment_id, EventType.EXPIRED, world.now(), Source.CLOCK, "clock"),
     )
-    done = await clerk(world, opened)
+    done = await verify_manually(world, opened)
     assert (done.status, done.late) == (S.COMPLETED, True)
     assert (await world.who(who)).status is ParticipantStatus.PAID
     assert await kinds(world) == ["LATE_PAYMENT"]
 
 
-async def test_money_of_another_amount_needs_a_decision(world: World) -> None:
+async def test_a_payment_with_a_different_amount_needs_an_override(world: World) -> None:
     opened = await world.start(await world.participant())
     other = PaymentEvent(
         opened.view.payment_id, EventType.SUCCEEDED, world.now(), Source.KASPI_STATUS, "kaspi",
@@ -277,12 +277,14 @@ async def test_money_of_another_amount_needs_a_decision(world: World) -> None:
     await apply_event(world.ctx, other)
     await no_kaspi(world)
     with pytest.raises(Refused, match="different amount was received"):
-        await clerk(world, opened)
+        await verify_manually(world, opened)
     for wrong in (None, Money.parse("24000", "USD")):
         with pytest.raises((Refused, Conflict)):
-            await clerk(world, opened, money=wrong, override=True, reason="yes")
+            await verify_manually(world, opened, money=wrong, override=True, reason="yes")
     paid = Money.parse("2400", "KZT")
-    assert (await clerk(world, opened, money=paid, override=True, reason="yes")).status is S.COMPLETED
+    assert (
+        await verify_manually(world, opened, money=paid, override=True, reason="yes")
+    ).status is S.COMPLETED
 
 
 async def test_an_idempotency_key(world: World) -> None:
@@ -305,8 +307,8 @@ async def _outcome(work: Any) -> Any:
         return error
 
 
-async def test_two_clerks_one_number_in_one_second(world: World, database_url: str) -> None:
-    """Real concurrency: two desks with connections of their own. One wins, the others are told who."""
+async def test_two_operators_verify_with_one_number_at_once(world: World, database_url: str) -> None:
+    """Two contexts with their own connections: one wins, the others get an error that names the winner."""
     db2 = PaymentDatabaseService(database_url)
     desks = [world.ctx, replace(world.ctx, db=db2)]
     opened = [await world.start(await world.participant()) for _ in range(6)]
@@ -318,7 +320,7 @@ async def test_two_clerks_one_number_in_one_second(world: World, database_url: s
                 verify(
                     desks[n % 2],
                     VerificationRequest(pair[n % 2].view.payment_id, number),
-                    Actor(f"clerk{n}", Source.PERSON),
+                    Actor(f"verify_manually{n}", Source.PERSON),
                 )
                 for n in range(6)
             ]
@@ -337,8 +339,8 @@ async def test_two_clerks_one_number_in_one_second(world: World, database_url: s
     assert await kinds(world) == []
 
 
-async def test_the_other_clerk_is_a_moment_ahead(world: World, database_url: str) -> None:
-    """Hers is not committed yet when this one's checks have passed: the number's primary key decides."""
+async def test_another_verification_commits_first(world: World, database_url: str) -> None:
+    """The other one is not committed yet when the checks pass: the primary key of the number decides."""
     first, second = await world.start(await world.participant()), await world.start(await world.participant())
     async with world.ctx.db.writing() as session:  # its answer was lost: Kaspi is not asked
         detail = await session.get(PaymentDetail, second.view.payment_id)
@@ -352,7 +354,7 @@ async def test_the_other_clerk_is_a_moment_ahead(world: World, database_url: str
     try:
         async with db2.writing() as session:
             await apply_event_in(session, world.ctx, word)
-            late = asyncio.create_task(_outcome(clerk(world, second)))
+            late = asyncio.create_task(_outcome(verify_manually(world, second)))
             await asyncio.sleep(0.5)
         told = await late
     finally:
@@ -368,7 +370,7 @@ async def test_two_numbers_for_one_payment_at_once(world: World) -> None:
     await no_kaspi(world)
     results = await asyncio.gather(
         *(
-            _outcome(clerk(world, opened, f"1900000000{n}", actor=Actor(f"c{n}", Source.PERSON)))
+            _outcome(verify_manually(world, opened, f"1900000000{n}", actor=Actor(f"c{n}", Source.PERSON)))
             for n in range(5)
         )
     )
@@ -377,8 +379,8 @@ async def test_two_numbers_for_one_payment_at_once(world: World) -> None:
     assert len(await numbers(world)) == 1
 
 
-async def test_desk_poll_and_callback_at_once(world: World) -> None:
-    """Whoever comes first: COMPLETED once, one number, one message."""
+async def test_verification_poll_and_callback_at_once(world: World) -> None:
+    """In any order: COMPLETED once, one number, one message."""
     for _ in range(4):
         opened = await world.start(await world.participant())
         await world.phone(opened)
@@ -388,10 +390,10 @@ async def test_desk_poll_and_callback_at_once(world: World) -> None:
             money=KZT, ids=ProviderIds(kaspi_payment=number, kaspi_operation=number), final_at_provider=True,
         )  # fmt: skip
         results = await asyncio.gather(
-            _outcome(clerk(world, opened, number)),
+            _outcome(verify_manually(world, opened, number)),
             _outcome(poll_payment(world.ctx, opened.view.payment_id)),
             _outcome(apply_event(world.ctx, told)),
-            _outcome(clerk(world, opened, number, actor=DANA)),
+            _outcome(verify_manually(world, opened, number, actor=DANA)),
         )
         assert not [each for each in results if isinstance(each, PaymentError)], results
         assert await world.status(opened) is S.COMPLETED
@@ -400,11 +402,11 @@ async def test_desk_poll_and_callback_at_once(world: World) -> None:
     assert await kinds(world) == []
 
 
-async def test_a_poll_brings_a_number_that_a_clerk_used_for_another(world: World) -> None:
-    """The clerk's slip: provider news is never refused, a person compares."""
+async def test_a_poll_reports_a_number_that_settled_another_payment(world: World) -> None:
+    """A number typed for the wrong payment: the event is applied and left for manual review."""
     wrong, right = await world.start(await world.participant()), await world.start(await world.participant())
     await no_kaspi(world)
-    await clerk(world, wrong, "19000000077")
+    await verify_manually(world, wrong, "19000000077")
     told = PaymentEvent(
         right.view.payment_id, EventType.SUCCEEDED, world.now(), Source.KASPI_STATUS, "kaspi",
         money=KZT, ids=ProviderIds(kaspi_operation="QR19000000077"), final_at_provider=True,

@@ -1,4 +1,4 @@
-"""Cancel: taken back where it can be, watched where it cannot, and never over somebody's money."""
+"""Cancel a payment: at Stripe if possible, by polling a QR until it expires, never after it was paid."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.support.environment import CLERK, World
 S = PaymentStatus
 
 
-async def test_a_page_is_closed_at_stripe(world: World) -> None:
+async def test_a_page_is_expired_at_stripe(world: World) -> None:
     opened = await world.start(await world.participant(), "apple_pay")
     assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     [session] = await world.stripe_objects("checkout/sessions")
@@ -20,14 +20,14 @@ async def test_a_page_is_closed_at_stripe(world: World) -> None:
     assert await world.status(opened) is S.CANCELLED
 
 
-async def test_a_bare_intent_is_cancelled_at_stripe(world: World) -> None:
+async def test_an_intent_without_a_page_is_cancelled_at_stripe(world: World) -> None:
     opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
     assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     [intent] = await world.stripe_objects("payment_intents")
     assert intent["status"] == "canceled"
 
 
-async def test_paid_meanwhile_is_completed_and_told(world: World) -> None:
+async def test_a_payment_paid_meanwhile_is_completed(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who, "apple_pay")
     await world.pay_page(opened)
@@ -43,7 +43,7 @@ async def test_a_declined_page_can_be_cancelled(world: World) -> None:
     assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
 
 
-async def test_a_qr_cannot_be_recalled_and_stays_watched(world: World) -> None:
+async def test_a_cancelled_qr_is_still_polled(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     assert await cancel(world.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
@@ -57,14 +57,14 @@ async def test_a_qr_cannot_be_recalled_and_stays_watched(world: World) -> None:
     assert "alert.late_payment" in {m.topic for m in await world.rows(OutboxMessage)}
 
 
-async def test_not_while_the_customer_confirms(world: World) -> None:
+async def test_no_cancellation_while_the_customer_confirms(world: World) -> None:
     opened = await world.start(await world.participant())
     await world.phone(opened, "scan")
     with pytest.raises(Conflict, match="confirming"):
         await cancel(world.ctx, opened.view.payment_id, CLERK)
 
 
-async def test_paid_is_not_cancelled_but_refunded(world: World) -> None:
+async def test_a_paid_payment_cannot_be_cancelled(world: World) -> None:
     opened = await world.start(await world.participant())
     await world.phone(opened)
     world.later(6)
@@ -76,7 +76,7 @@ async def test_paid_is_not_cancelled_but_refunded(world: World) -> None:
         await cancel(world.ctx, "nothing", CLERK)
 
 
-async def test_asked_for_while_stripe_is_away_is_done_later(world: World) -> None:
+async def test_a_cancellation_during_a_stripe_outage_is_completed_later(world: World) -> None:
     opened = await world.start(await world.participant(), "apple_pay")
     await world.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
@@ -88,7 +88,7 @@ async def test_asked_for_while_stripe_is_away_is_done_later(world: World) -> Non
     assert await world.status(opened) is S.CANCELLED
 
 
-async def test_twice(world: World) -> None:
+async def test_a_second_cancellation_is_rejected(world: World) -> None:
     opened = await world.start(await world.participant(), "apple_pay")
     await cancel(world.ctx, opened.view.payment_id, CLERK)
     with pytest.raises(Conflict, match="already CANCELLED"):

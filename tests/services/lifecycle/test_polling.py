@@ -1,4 +1,4 @@
-"""Kaspi sends no events: we look, at its interval, until nothing can come any more."""
+"""Polling: Kaspi sends no events, so payments are polled at its interval until they can no longer be paid."""
 
 from datetime import timedelta
 
@@ -36,7 +36,7 @@ async def test_scanned_then_confirmed(world: World) -> None:
     assert not view.provider_open
 
 
-async def test_not_before_kaspis_interval_and_not_after_the_end(world: World) -> None:
+async def test_no_poll_before_kaspis_interval_or_after_the_end(world: World) -> None:
     opened = await world.start(await world.participant())
     assert (await world.maintain()).looked_at == 0
     world.later(5.1)
@@ -49,7 +49,7 @@ async def test_not_before_kaspis_interval_and_not_after_the_end(world: World) ->
     assert (await world.maintain()).looked_at == 0
 
 
-async def test_never_scanned_expires_and_is_asked_once_more(world: World) -> None:
+async def test_a_qr_that_is_never_scanned_expires_and_is_polled_once_more(world: World) -> None:
     opened = await world.start(await world.participant())
     world.later(181)
     await world.maintain()
@@ -61,7 +61,7 @@ async def test_never_scanned_expires_and_is_asked_once_more(world: World) -> Non
     assert (await world.maintain()).looked_at == 0
 
 
-async def test_processed_after_our_end_is_late_never_dropped(world: World) -> None:
+async def test_a_payment_processed_after_its_expiry_is_late(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     world.later(181)
@@ -78,7 +78,7 @@ async def test_processed_after_our_end_is_late_never_dropped(world: World) -> No
     assert [d.kind for d in await world.rows(Discrepancy)] == ["LATE_PAYMENT"]
 
 
-async def test_cancelled_in_the_app_fails_and_a_new_one_can_start(world: World) -> None:
+async def test_a_payment_cancelled_in_the_app_fails_and_a_new_one_can_start(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     await world.phone(opened, "scan")
@@ -100,7 +100,7 @@ async def test_an_unknown_status_is_still_open(world: World) -> None:
 
 
 @pytest.mark.parametrize("date_form", ["+05", "fraction3", "fraction7", "unpadded-day"])
-async def test_odd_dates_and_no_v02(world: World, date_form: str) -> None:
+async def test_unusual_dates_without_v02(world: World, date_form: str) -> None:
     await world.http.post("/_sandbox/kaspi/settings", json={"date_form": date_form, "v02": False})
     opened = await world.start(await world.participant())
     left = (opened.view.expires_at or world.now()) - world.now()
@@ -111,7 +111,7 @@ async def test_odd_dates_and_no_v02(world: World, date_form: str) -> None:
     assert await world.status(opened) is S.COMPLETED
 
 
-async def test_kaspi_away_keeps_it_open_and_due(world: World) -> None:
+async def test_a_payment_stays_due_during_a_kaspi_outage(world: World) -> None:
     opened = await world.start(await world.participant())
     other = await world.start(await world.participant())
     await world.phone(opened)
@@ -127,7 +127,7 @@ async def test_kaspi_away_keeps_it_open_and_due(world: World) -> None:
     assert await world.status(other) is S.PENDING
 
 
-async def test_one_poll_for_a_payment_however_many_processes(world: World) -> None:
+async def test_concurrent_processes_poll_a_payment_once(world: World) -> None:
     await world.start(await world.participant())
     world.later(6)
     async with world.ctx.db.writing() as session:
@@ -137,7 +137,7 @@ async def test_one_poll_for_a_payment_however_many_processes(world: World) -> No
     assert (len(first), second) == (1, [])
 
 
-async def test_a_lost_webhook_is_found_by_looking(world: World) -> None:
+async def test_polling_finds_a_lost_webhook(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who, "google_pay")
     await world.pay_page(opened, "google_pay")
@@ -148,7 +148,7 @@ async def test_a_lost_webhook_is_found_by_looking(world: World) -> None:
     assert (await world.who(who)).status is ParticipantStatus.PAID
 
 
-async def test_a_page_nobody_paid_expires(world: World) -> None:
+async def test_an_unpaid_page_expires(world: World) -> None:
     opened = await world.start(await world.participant(), "apple_pay")
     for _ in range(8):
         world.later(601)
@@ -157,7 +157,7 @@ async def test_a_page_nobody_paid_expires(world: World) -> None:
     assert not (await world.view(opened)).provider_open
 
 
-async def test_a_bare_intent_that_nobody_paid_is_taken_back_after_a_day(world: World) -> None:
+async def test_an_unpaid_intent_is_cancelled_after_a_day(world: World) -> None:
     opened = await world.start(await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
     world.later(24 * 3600 + 1)
     await world.maintain()
@@ -166,7 +166,7 @@ async def test_a_bare_intent_that_nobody_paid_is_taken_back_after_a_day(world: W
     assert intent["status"] == "canceled"
 
 
-async def test_an_open_intent_of_somebody_who_paid_otherwise_is_taken_back(world: World) -> None:
+async def test_an_open_intent_is_cancelled_after_another_payment(world: World) -> None:
     who = await world.participant()
     kaspi = await world.start(who, "kaspi_qr")
     apple = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
@@ -181,7 +181,7 @@ async def test_an_open_intent_of_somebody_who_paid_otherwise_is_taken_back(world
     assert intent["status"] == "canceled"
 
 
-async def test_refresh_asks_at_once(world: World) -> None:
+async def test_refresh_polls_at_once(world: World) -> None:
     opened = await world.start(await world.participant())
     await world.phone(opened)
     settled = await poll_payment(world.ctx, opened.view.payment_id)
@@ -189,7 +189,7 @@ async def test_refresh_asks_at_once(world: World) -> None:
     assert settled.status is S.COMPLETED
 
 
-async def test_kaspis_device_unknown_says_what_to_check(world: World) -> None:
+async def test_an_unknown_kaspi_device_is_a_configuration_error(world: World) -> None:
     opened = await world.start(await world.participant())
     await world.http.post(
         "/_sandbox/kaspi/force", json={"path": "/payment/status", "code": -10000, "times": 9}
@@ -198,7 +198,7 @@ async def test_kaspis_device_unknown_says_what_to_check(world: World) -> None:
         await poll_payment(world.ctx, opened.view.payment_id)
 
 
-async def test_every_move_is_in_the_audit_trail(world: World) -> None:
+async def test_every_status_change_is_in_the_audit_trail(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     await world.phone(opened)
@@ -217,7 +217,7 @@ async def test_every_move_is_in_the_audit_trail(world: World) -> None:
     assert detail.completed_at is not None
 
 
-async def test_a_newer_try_does_not_hide_that_the_fee_is_paid(world: World) -> None:
+async def test_a_newer_payment_does_not_hide_that_the_fee_is_paid(world: World) -> None:
     who = await world.participant()
     kaspi = await world.start(who, "kaspi_qr")
     apple = await world.start(who, "apple_pay")
@@ -230,9 +230,10 @@ async def test_a_newer_try_does_not_hide_that_the_fee_is_paid(world: World) -> N
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("code", [-1601, -99000003, -1501])
-async def test_paid_is_paid_though_its_details_are_for_another_device(world: World, code: int) -> None:
-    """The desk has a new device; Kaspi tells the old purchase's status to everybody, its amount to the old
-    device alone."""
+async def test_a_payment_is_completed_although_its_details_belong_to_another_device(
+    world: World, code: int
+) -> None:
+    """After a change of the device Kaspi still reports the status of an old purchase, but not its amount."""
     await world.http.post("/_sandbox/kaspi/settings", json={"v02": False})
     await paid(world, KaspiScheme.ENHANCED)
     opened = await world.start(await world.participant())

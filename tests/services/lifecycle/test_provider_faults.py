@@ -1,4 +1,4 @@
-"""Hard luck: clocks that differ, providers that forget, replays, switches of method. Each lost money once."""
+"""Faults that could lose money: differing clocks, objects unknown to the provider, repeated keys."""
 
 import asyncio
 import contextlib
@@ -41,8 +41,8 @@ async def force(world: World, path: str, code: int, times: int = 1000) -> None:
 
 
 @pytest.mark.parametrize("ahead_s", [290, 3600])
-async def test_a_clock_that_is_ahead_of_kaspis_loses_no_money(world: World, ahead_s: int) -> None:
-    """By Kaspi's own date every QR is over before it is shown: only timers and our clock may say so."""
+async def test_a_clock_ahead_of_kaspis_loses_no_money(world: World, ahead_s: int) -> None:
+    """By Kaspi's timestamp every QR expires before it is shown: only its time limits and our clock count."""
     world.offset += timedelta(seconds=ahead_s)  # ours alone, not the sandbox's
     who = await world.participant()
     opened = await world.start(who)
@@ -55,8 +55,8 @@ async def test_a_clock_that_is_ahead_of_kaspis_loses_no_money(world: World, ahea
     assert await world.status(opened) is S.COMPLETED
 
 
-async def test_a_status_that_is_not_final_at_kaspi_is_never_final_here(world: World) -> None:
-    """'Wait' or a word we do not know at the last look: Kaspi says that it is alive, so it is asked on."""
+async def test_a_status_that_is_not_final_at_kaspi_is_still_polled(world: World) -> None:
+    """With 'Wait' or an unknown status at the final poll the payment is open at Kaspi, so polling goes on."""
     who = await world.participant()
     opened = await world.start(who)
     ref = opened.view.provider_ref
@@ -75,10 +75,10 @@ async def test_a_status_that_is_not_final_at_kaspi_is_never_final_here(world: Wo
 
 
 @pytest.mark.parametrize("amount", ["24 000,00", 24000.001])
-async def test_an_amount_we_cannot_read_is_told_to_a_person(
+async def test_an_unreadable_amount_is_left_for_manual_review(
     world: World, amount: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kaspi says Processed with an Amount that is none: the money is there, so a person is told."""
+    """Kaspi reports Processed with an invalid Amount: the money was received, so alert the operators."""
     who = await world.participant()
     opened = await world.start(who)
     await world.phone(opened)
@@ -97,8 +97,8 @@ async def test_an_amount_we_cannot_read_is_told_to_a_person(
     assert await world.status(opened) is S.COMPLETED or told
 
 
-async def test_stripe_down_does_not_stop_kaspi(world: World) -> None:
-    """Apple Pay was tried while Stripe is away. Kaspi works, so it is offered."""
+async def test_a_stripe_outage_does_not_block_kaspi(world: World) -> None:
+    """Apple Pay was tried during the outage; a Kaspi payment can start."""
     who = await world.participant()
     await world.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
@@ -110,7 +110,7 @@ async def test_stripe_down_does_not_stop_kaspi(world: World) -> None:
     assert opened.qr_payload
 
 
-async def test_stripe_down_with_an_open_page_does_not_stop_kaspi(world: World) -> None:
+async def test_a_stripe_outage_with_an_open_page_does_not_block_kaspi(world: World) -> None:
     who = await world.participant()
     await world.start(who, "apple_pay")
     await world.fault("/v1/", "status", status=503, times=1000)
@@ -120,10 +120,10 @@ async def test_stripe_down_with_an_open_page_does_not_stop_kaspi(world: World) -
 
 @pytest.mark.parametrize("method", ["apple_pay", "google_pay", "kaspi_qr"])
 @pytest.mark.parametrize("later_s", [60, 3601])
-async def test_an_object_that_the_provider_does_not_know_does_not_block_a_participant(
+async def test_an_object_unknown_to_the_provider_does_not_block_a_participant(
     world: World, method: str, later_s: int
 ) -> None:
-    """Rehearsed with test keys, then live keys: Stripe answers 404 for the old page."""
+    """After a change from test keys to live keys Stripe responds with 404 for the old page."""
     who = await world.participant()
     opened = await world.start(who, "apple_pay", channel=Channel.STRIPE_CHECKOUT)
     async with world.ctx.db.writing() as session:
@@ -138,7 +138,7 @@ async def test_an_object_that_the_provider_does_not_know_does_not_block_a_partic
         assert "MISSING_AT_PROVIDER" in {d.kind for d in await world.rows(Discrepancy)}
 
 
-async def test_an_ended_qr_that_kaspi_does_not_know_any_more_expires(world: World) -> None:
+async def test_an_old_qr_unknown_to_kaspi_expires(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     await force(world, "/payment/status", -1601)
@@ -152,8 +152,8 @@ async def test_an_ended_qr_that_kaspi_does_not_know_any_more_expires(world: Worl
     assert await world.status(opened) is S.EXPIRED
 
 
-async def test_a_scanned_qr_whose_life_is_over_is_not_returned_as_open(world: World) -> None:
-    """A desk without ``serve``: scanned, seen as PROCESSING, never confirmed, an hour ago."""
+async def test_an_expired_scanned_qr_is_not_returned_as_open(world: World) -> None:
+    """Without ``serve``: scanned, polled as PROCESSING an hour ago, never confirmed."""
     who = await world.participant()
     opened = await world.start(who)
     await world.phone(opened, "scan")
@@ -164,8 +164,8 @@ async def test_a_scanned_qr_whose_life_is_over_is_not_returned_as_open(world: Wo
     assert again.view.payment_id != opened.view.payment_id, "a QR that died an hour ago is returned as open"
 
 
-async def test_a_page_taken_up_after_its_end_is_not_returned_as_open(world: World) -> None:
-    """Answer lost, back after an hour: the replayed answer would be a page that has expired."""
+async def test_a_page_resumed_after_its_expiry_is_not_returned_as_open(world: World) -> None:
+    """A response lost an hour ago: the repeated request would return a page that has expired."""
     who = await world.participant()
     await world.fault("/v1/checkout/sessions", "cut_after", times=1000)
     with pytest.raises(Unavailable):
@@ -177,8 +177,8 @@ async def test_a_page_taken_up_after_its_end_is_not_returned_as_open(world: Worl
     assert sessions[str(again.view.provider_ref)] == "open"
 
 
-async def test_a_page_never_sent_can_be_sent_after_31_minutes(world: World) -> None:
-    """Stripe opens no page that ends in less than 30 minutes: a new one is made instead."""
+async def test_a_page_not_sent_for_31_minutes_is_replaced(world: World) -> None:
+    """Stripe creates no page that expires in less than 30 minutes: a new one is created instead."""
     who = await world.participant()
     await world.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
@@ -188,7 +188,7 @@ async def test_a_page_never_sent_can_be_sent_after_31_minutes(world: World) -> N
     assert (await world.start(who, "apple_pay")).payment_url
 
 
-async def test_asked_to_cancel_is_not_returned_as_open(world: World) -> None:
+async def test_a_payment_being_cancelled_is_not_returned_as_open(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who, "apple_pay")
     await world.fault("/v1/", "cut_before", times=1000)
@@ -201,7 +201,7 @@ async def test_asked_to_cancel_is_not_returned_as_open(world: World) -> None:
     assert await world.status(again) is S.PENDING, "the page was closed under the customer"
 
 
-async def test_a_final_word_of_kaspi_counts_whatever_our_clocks_say(world: World) -> None:
+async def test_a_final_status_of_kaspi_counts_even_if_it_looks_outdated(world: World) -> None:
     """The clock is set back by some seconds (NTP, or two hosts) between Wait and Error."""
     who = await world.participant()
     opened = await world.start(who)
@@ -218,7 +218,7 @@ async def test_a_final_word_of_kaspi_counts_whatever_our_clocks_say(world: World
     assert await world.status(opened) is S.FAILED
 
 
-async def test_a_mismatch_leaves_no_payment_that_nobody_can_end(world: World) -> None:
+async def test_a_payment_with_a_wrong_amount_is_closed(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
     await world.confirm(str(opened.view.provider_ref), "pm_apple_pay")
@@ -233,7 +233,7 @@ async def test_a_mismatch_leaves_no_payment_that_nobody_can_end(world: World) ->
         await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
 
 
-async def test_cancel_after_a_mismatch(world: World) -> None:
+async def test_cancel_after_a_wrong_amount(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
     await world.confirm(str(opened.view.provider_ref), "pm_apple_pay")
@@ -246,7 +246,7 @@ async def test_cancel_after_a_mismatch(world: World) -> None:
         await cancel(world.ctx, opened.view.payment_id, CLERK)
 
 
-async def test_a_key_replayed_after_the_fee_was_paid_opens_nothing(world: World) -> None:
+async def test_a_key_repeated_after_the_fee_was_paid_creates_nothing(world: World) -> None:
     who = await world.participant()
     kaspi = await world.start(who, "kaspi_qr")
     order = InitiateRequest(who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT, idempotency_key="k")
@@ -266,7 +266,7 @@ async def test_a_key_replayed_after_the_fee_was_paid_opens_nothing(world: World)
     )
 
 
-async def test_a_key_replayed_after_cancel_makes_no_new_qr(world: World) -> None:
+async def test_a_key_repeated_after_a_cancellation_creates_no_new_qr(world: World) -> None:
     who = await world.participant()
     order = InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_QR, idempotency_key="k")
     await world.fault("/r1/", "status", status=503, times=1000)
@@ -285,7 +285,7 @@ async def test_a_key_replayed_after_cancel_makes_no_new_qr(world: World) -> None
     )
 
 
-async def test_a_qr_paid_a_moment_ago_is_found_before_another_method_starts(world: World) -> None:
+async def test_a_paid_qr_is_noticed_before_another_method_starts(world: World) -> None:
     who = await world.participant()
     kaspi = await world.start(who, "kaspi_qr")
     await world.phone(kaspi)
@@ -293,7 +293,7 @@ async def test_a_qr_paid_a_moment_ago_is_found_before_another_method_starts(worl
         await world.start(who, "apple_pay")
 
 
-async def test_another_method_is_not_opened_while_the_customer_confirms(world: World) -> None:
+async def test_another_method_cannot_start_while_the_customer_confirms(world: World) -> None:
     who = await world.participant()
     kaspi = await world.start(who, "kaspi_qr")
     await world.phone(kaspi, "scan")
@@ -304,7 +304,7 @@ async def test_another_method_is_not_opened_while_the_customer_confirms(world: W
         await world.start(who, "apple_pay")
 
 
-async def test_the_other_ways_to_pay_are_closed_at_once_when_one_is_paid(world: World) -> None:
+async def test_other_open_payments_are_closed_once_one_is_paid(world: World) -> None:
     who = await world.participant()
     kaspi = await world.start(who, "kaspi_qr")
     apple = await world.start(who, "apple_pay")
@@ -320,7 +320,7 @@ async def test_the_other_ways_to_pay_are_closed_at_once_when_one_is_paid(world: 
 
 
 async def move(world: World, who: str, fee: str) -> None:
-    """The platform moves a registration to another tournament."""
+    """Move a registration to another tournament, as the platform does."""
     now = world.now()
     async with world.ctx.db.writing() as session:
         session.add(
@@ -344,7 +344,7 @@ async def move(world: World, who: str, fee: str) -> None:
         row.tournament_id = "t-other"
 
 
-async def test_a_small_fee_does_not_pay_for_a_dear_tournament(world: World) -> None:
+async def test_a_low_fee_does_not_settle_an_expensive_tournament(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     await move(world, who, "240000.00")
@@ -354,7 +354,7 @@ async def test_a_small_fee_does_not_pay_for_a_dear_tournament(world: World) -> N
     assert (await world.who(who)).status is not ParticipantStatus.PAID or await world.rows(Discrepancy)
 
 
-async def test_an_open_payment_of_the_old_tournament_is_not_taken_for_the_new_one(world: World) -> None:
+async def test_an_open_payment_of_the_old_tournament_is_not_reused_for_the_new_one(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     await move(world, who, "24000.00")
@@ -363,8 +363,8 @@ async def test_an_open_payment_of_the_old_tournament_is_not_taken_for_the_new_on
     assert opened
 
 
-async def test_a_payment_that_is_over_is_never_due_again(world: World) -> None:
-    """The webhook is handled while a look is on its way: the look leaves nothing due behind."""
+async def test_a_completed_payment_is_not_due_after_a_concurrent_poll(world: World) -> None:
+    """The webhook is processed during a poll: the poll must not make the payment due again."""
     who = await world.participant()
     opened = await world.start(who, "apple_pay")
     await world.pay_page(opened)
@@ -381,7 +381,7 @@ async def test_a_payment_that_is_over_is_never_due_again(world: World) -> None:
     assert looked == 0, f"claimed {looked} times after its end"
 
 
-async def test_two_looks_at_one_paid_qr_leave_nothing_due(world: World) -> None:
+async def test_two_concurrent_polls_of_a_paid_qr_leave_nothing_due(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     await world.phone(opened)
@@ -390,7 +390,7 @@ async def test_two_looks_at_one_paid_qr_leave_nothing_due(world: World) -> None:
     assert (await detail_of(world, opened)).next_poll_at is None
 
 
-async def test_a_key_replayed_after_a_refusal_is_refused_again(world: World) -> None:
+async def test_a_key_repeated_after_a_rejection_is_rejected_again(world: World) -> None:
     who = await world.participant()
     order = InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_LINK, idempotency_key="k")
     await force(world, "/qr/create-link", 990000028, times=1)
@@ -427,7 +427,7 @@ async def test_one_key_for_two_participants_at_once_is_a_conflict(world: World, 
     assert not errors, [type(e).__name__ for e in errors]
 
 
-async def test_watch_ends_after_a_mismatch(world: World) -> None:
+async def test_watch_ends_after_a_wrong_amount(world: World) -> None:
     from procomp_pay.cli.payments.watch import follow
 
     who = await world.participant()
@@ -443,10 +443,8 @@ async def test_watch_ends_after_a_mismatch(world: World) -> None:
         await follow(world.ctx, opened.view.payment_id, CLERK, lambda _s, _n: None)
 
 
-async def test_a_database_that_is_busy_once_does_not_lose_the_qr(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kaspi made the QR, and the commit that keeps it meets a deadlock: it is tried again."""
+async def test_a_deadlock_does_not_lose_the_qr(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kaspi created the QR, and the commit that stores it hits a deadlock: it is retried."""
     from procomp_pay.services.lifecycle import create_at_provider
     from procomp_pay.storage.database.errors import DatabaseBusy
 
@@ -467,8 +465,8 @@ async def test_a_database_that_is_busy_once_does_not_lose_the_qr(
         await world.start(who)
 
 
-async def test_news_before_our_commit_leaves_it_closed(world: World) -> None:
-    """The webhook overtakes our own commit of the answer."""
+async def test_an_event_before_our_commit_leaves_the_payment_closed(world: World) -> None:
+    """The webhook arrives before the response is committed."""
     who = await world.participant()
     real = world.ctx.providers.of(Channel.STRIPE_INTENT).create
 

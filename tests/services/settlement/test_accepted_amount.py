@@ -1,4 +1,4 @@
-"""Money of another amount that an admin accepts: every book says what came, and nothing else."""
+"""A different amount that an admin accepts: all records use the received amount."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NUMBER = "777000111"
 
 
 async def short_by_4000(world: World) -> str:
-    """The fee is 24 000 tenge; 20 000 came by bill."""
+    """Pay 20 000 by bill for a fee of 24 000 tenge."""
     await pay(world.ctx, ask(await world.participant(), NUMBER, "20000.00"))
     [payment] = await world.rows(Payment)
     return str(payment.id)
@@ -46,14 +46,14 @@ def override(payment_id: str, amount: str | None = "20000") -> VerificationReque
     )
 
 
-async def test_an_override_says_how_much_came(world: World) -> None:
+async def test_an_override_needs_the_received_amount(world: World) -> None:
     payment_id = await short_by_4000(world)
     with pytest.raises(Refused, match="an override needs the amount"):
         await verify(world.ctx, override(payment_id, amount=None), CLERK)
     assert (await one(world.ctx, payment_id)).status is PaymentStatus.PENDING
 
 
-async def test_every_book_has_what_came(world: World) -> None:
+async def test_all_records_use_the_received_amount(world: World) -> None:
     payment_id = await short_by_4000(world)
     await verify(world.ctx, override(payment_id), CLERK)
     came, asked = Money.parse("20000", "KZT"), Money.parse("24000", "KZT")
@@ -71,7 +71,7 @@ async def test_every_book_has_what_came(world: World) -> None:
     assert (await audit_verify.verify(world.ctx)).is_sound
 
 
-async def test_one_difference_is_left_for_a_second_look_and_never_comes_back(world: World) -> None:
+async def test_one_discrepancy_stays_open_and_is_not_reopened_once_resolved(world: World) -> None:
     payment_id = await short_by_4000(world)
     await verify(world.ctx, override(payment_id), CLERK)
     [left] = await plants.open_rows(world)
@@ -88,7 +88,7 @@ async def test_one_difference_is_left_for_a_second_look_and_never_comes_back(wor
             await discrepancies.resolve(world.ctx, left.id, How.ACCEPT, "seen", CLERK)
 
 
-async def test_a_second_clerk_is_told_what_the_first_one_booked(world: World) -> None:
+async def test_a_repeated_verification_returns_the_accepted_amount(world: World) -> None:
     payment_id = await short_by_4000(world)
     told = [await verify(world.ctx, override(payment_id, amount), CLERK) for amount in ("20000", "22000")]
     assert [(each.already, str(each.money.amount)) for each in told] == [
@@ -96,8 +96,8 @@ async def test_a_second_clerk_is_told_what_the_first_one_booked(world: World) ->
     ]  # fmt: skip
 
 
-async def test_another_amount_than_the_accepted_one_is_a_difference_again(world: World) -> None:
-    """An admin took 20 000 for a QR that could not be asked about; in the end Kaspi took 24 000 for it."""
+async def test_an_amount_other_than_the_accepted_one_is_a_new_discrepancy(world: World) -> None:
+    """An admin accepted 20 000 for a QR while Kaspi was unavailable; Kaspi then reports 24 000 for it."""
     opened = await world.start(await world.participant())
     await world.fault("/r1", "cut_before", times=99)
     money = Money.parse("20000", "KZT")
@@ -114,7 +114,7 @@ async def test_another_amount_than_the_accepted_one_is_a_difference_again(world:
     ref = str((await world.view(opened)).provider_ref)
     for _ in range(2):
         await plants.run(world, "kaspi")
-        # two numbers for one payment: asking about its QR tells nothing of the clerk's
+        # two numbers for one payment: the status of its QR says nothing about the one that was typed
         assert "DUPLICATE_PAYMENT" in {each.kind for each in await plants.open_rows(world)}
         await compare(world, [line(5, ref, world.now(), "24000.00 KZT")], "kaspi")
         assert "AMOUNT_MISMATCH" in {each.kind for each in await plants.open_rows(world)}

@@ -1,4 +1,4 @@
-"""The door, under the unkind cases: twice, at once, late, another amount, another payment."""
+"""Apply payment events: repeated, concurrent, late, with a different amount, for a second payment."""
 
 import asyncio
 from dataclasses import replace
@@ -34,7 +34,7 @@ def paid(world: World, opened: views.Opening, money: Money = KZT) -> PaymentEven
     )
 
 
-async def test_twenty_at_once_settle_once(world: World) -> None:
+async def test_twenty_concurrent_events_settle_once(world: World) -> None:
     who = await world.participant()
     event = paid(world, await world.start(who))
     results = await asyncio.gather(*(apply_event(world.ctx, event) for _ in range(20)))
@@ -44,7 +44,7 @@ async def test_twenty_at_once_settle_once(world: World) -> None:
     assert (await world.who(who)).status is ParticipantStatus.PAID
 
 
-async def test_two_payments_of_one_participant_at_once(world: World) -> None:
+async def test_two_concurrent_payments_of_one_participant(world: World) -> None:
     who = await world.participant()
     kaspi, apple = await world.start(who), await world.start(who, "apple_pay")
     dollars = Money.parse("50", "USD")
@@ -61,7 +61,7 @@ async def test_two_payments_of_one_participant_at_once(world: World) -> None:
     assert topics == ["alert.duplicate_payment", "payment.received", "payment.received"]
 
 
-async def test_another_amount_settles_nothing_and_is_told_once(world: World) -> None:
+async def test_a_different_amount_does_not_settle_and_alerts_once(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     for _ in range(3):
@@ -78,7 +78,7 @@ async def test_another_amount_settles_nothing_and_is_told_once(world: World) -> 
     assert [m.topic for m in await world.rows(OutboxMessage)] == ["alert.amount_mismatch"]
 
 
-async def test_the_money_of_a_removed_participant_is_kept(world: World) -> None:
+async def test_money_of_a_deleted_participant_is_kept(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     async with world.ctx.db.writing() as session:
@@ -87,7 +87,7 @@ async def test_the_money_of_a_removed_participant_is_kept(world: World) -> None:
     assert [d.kind for d in await world.rows(Discrepancy)] == ["PARTICIPANT_MISMATCH"]
 
 
-async def test_a_crash_inside_the_transaction_leaves_nothing_half_done(world: World) -> None:
+async def test_a_crash_inside_the_transaction_writes_nothing(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     before = len(await world.rows(AuditEntry))
@@ -122,8 +122,8 @@ async def test_an_unknown_payment(world: World) -> None:
         await apply_event(world.ctx, replace(paid(world, opened), payment_id="nothing"))
 
 
-async def test_the_audit_chain_holds_together(world: World) -> None:
-    """Each hash covers the entry and the one before it, read back from the database as it was written."""
+async def test_the_audit_chain_is_unbroken(world: World) -> None:
+    """Each hash covers the entry, as read from the database, and the hash of the previous entry."""
     who = await world.participant()
     opened = await world.start(who)
     await apply_event(world.ctx, paid(world, opened))

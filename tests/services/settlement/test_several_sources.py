@@ -1,4 +1,4 @@
-"""Where verify, bill, callback, statement and reconcile meet: attacks on the seams."""
+"""Manual verification, bill, callback, statement and reconciliation report the same payment."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ S = PaymentStatus
 NUMBER = "19000000001"
 
 
-async def test_a_paid_bill_is_not_missed_where_nobody_can_ask_about_it(world: World) -> None:
+async def test_a_paid_bill_is_not_missing_although_it_cannot_be_polled(world: World) -> None:
     await pay(world.ctx, ask(await world.participant()))
     report = await plants.run(world, "kaspi")
     assert (report.found, report.still_open) == (0, 0), report.told
 
 
-async def test_a_payment_of_the_clerk_s_word_alone_is_not_missed(world: World) -> None:
+async def test_a_manually_verified_payment_is_not_missing(world: World) -> None:
     await world.fault("/r1", "cut_before", times=99)
     who = await world.participant()
     with pytest.raises(PaymentError):
@@ -44,7 +44,7 @@ async def test_a_payment_of_the_clerk_s_word_alone_is_not_missed(world: World) -
     assert (report.found, report.still_open) == (0, 0), report.told
 
 
-async def test_an_override_stays_open_whatever_the_night_finds(world: World) -> None:
+async def test_an_override_stays_open_after_reconciliation(world: World) -> None:
     opened = await world.start(await world.participant())
     await world.phone(opened, "cancel")
     world.later(6)
@@ -62,12 +62,12 @@ async def test_an_override_stays_open_whatever_the_night_finds(world: World) -> 
         "seen in Kaspi Pay",
         "not paid at the provider",
     )
-    # Kaspi says nothing against it any more; the override ends by a person's word all the same
+    # Kaspi no longer contradicts it, but an override is resolved only by an operator
     await plants.at_kaspi(world, opened, "late-process", {})
     assert (await plants.run(world, "kaspi")).still_open == 1
 
 
-async def late_by_a_clerk(world: World) -> VerificationRequest:
+async def late_verification(world: World) -> VerificationRequest:
     opened = await world.start(await world.participant())
     await world.phone(opened)
     over = PaymentEvent(opened.view.payment_id, EventType.EXPIRED, world.now(), Source.CLOCK, "clock")
@@ -75,7 +75,7 @@ async def late_by_a_clerk(world: World) -> VerificationRequest:
     return VerificationRequest(opened.view.payment_id, NUMBER)
 
 
-async def less_by_a_clerk(world: World) -> VerificationRequest:
+async def lower_amount_verification(world: World) -> VerificationRequest:
     opened = await world.start(await world.participant())
     less = Money.parse("23900", "KZT")
     return VerificationRequest(
@@ -83,9 +83,11 @@ async def less_by_a_clerk(world: World) -> VerificationRequest:
     )
 
 
-@pytest.mark.parametrize("word", [late_by_a_clerk, less_by_a_clerk], ids=lambda each: each.__name__)
-async def test_what_a_clerk_s_word_opened_is_accepted_once(world: World, word: Any) -> None:
-    """Under whichever of its names the payment is found again: the QR's, or the operation's number."""
+@pytest.mark.parametrize(
+    "word", [late_verification, lower_amount_verification], ids=lambda each: each.__name__
+)
+async def test_a_discrepancy_of_a_verification_is_accepted_once(world: World, word: Any) -> None:
+    """Whether the payment is found by the number of its QR or by the operation number."""
     order = await word(world)
     await world.fault("/r1", "cut_before", times=99)
     await verify(world.ctx, order, CLERK)
@@ -101,14 +103,14 @@ async def test_what_a_clerk_s_word_opened_is_accepted_once(world: World, word: A
             line(n, NUMBER, world.now(), "23900.00 KZT", payment_ref=ref) for n, ref in ((5, None), (6, qr))
         ]
         again = [await compare(world, [each], "kaspi") for each in told]
-    # what came was booked where an amount was accepted: nothing is left to differ
+    # an accepted amount becomes the charged amount, so nothing differs any more
     left = {(row.kind, "accepted"): 1} if order.money is None else {}
     for report in again:
         assert plants.kinds(report) == left
     assert await plants.open_rows(world) == []
 
 
-async def test_two_operations_of_one_qr_are_told_apart_by_their_numbers(world: World) -> None:
+async def test_two_operations_of_one_qr_are_distinguished_by_their_numbers(world: World) -> None:
     opened = await plants.paid_by_kaspi(world)
     qr = str(opened.view.provider_ref)
     await plants.change(world, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
@@ -134,8 +136,8 @@ async def test_an_override_of_a_bill_stays_open(world: World) -> None:
     assert before <= {e.fingerprint for e in await plants.open_rows(world)}
 
 
-async def test_a_second_operation_is_not_given_back_through_the_first(world: World) -> None:
-    """Two operations at Kaspi for one payment: a refund from here gives the QR's money back."""
+async def test_a_second_operation_is_not_refunded_through_the_first(world: World) -> None:
+    """Two operations at Kaspi for one payment: a refund by us returns the money of the QR."""
     opened = await plants.paid_by_kaspi(world)
     event = PaymentEvent(
         payment_id=opened.view.payment_id, event_type=EventType.SUCCEEDED, at=world.now(),
@@ -150,7 +152,7 @@ async def test_a_second_operation_is_not_given_back_through_the_first(world: Wor
     assert await world.status(opened) is S.COMPLETED
 
 
-async def test_the_number_of_a_bill_of_another_amount_settles_no_other_payment(world: World) -> None:
+async def test_the_number_of_a_bill_with_a_different_amount_settles_no_other_payment(world: World) -> None:
     who = await world.participant()
     opened = await world.start(who)
     await pay(world.ctx, ask(who, "0777000111", "20000.00"))
@@ -160,7 +162,7 @@ async def test_the_number_of_a_bill_of_another_amount_settles_no_other_payment(w
     assert await world.status(opened) is S.PENDING
 
 
-async def test_a_refund_that_a_statement_told_is_not_missed_by_api(world: World) -> None:
+async def test_a_refund_known_from_a_statement_is_not_missing_by_api(world: World) -> None:
     opened = await plants.paid_by_kaspi(world)
     number = str(opened.view.provider_ref)
     back = line(3, "600000001", world.now(), "24000.00 KZT", kind=LineKind.REFUND, payment_ref=number)
@@ -170,7 +172,9 @@ async def test_a_refund_that_a_statement_told_is_not_missed_by_api(world: World)
     assert (report.found, report.still_open) == (0, 0), report.told
 
 
-async def test_a_line_that_only_fits_does_not_pay_for_whom_kaspi_calls_unpaid(world: World) -> None:
+async def test_a_line_matched_by_amount_does_not_settle_a_payment_that_kaspi_reports_as_unpaid(
+    world: World,
+) -> None:
     opened = await world.start(await world.participant())
     await world.phone(opened, "cancel")
     world.later(6)
@@ -186,8 +190,8 @@ async def test_a_line_that_only_fits_does_not_pay_for_whom_kaspi_calls_unpaid(wo
     assert await world.status(opened) is S.FAILED
 
 
-async def test_a_qr_is_watched_after_a_line_that_only_fits(world: World) -> None:
-    """The line may be of another sale: money that comes through the QR too is then seen."""
+async def test_a_qr_is_polled_after_a_line_matched_by_amount(world: World) -> None:
+    """The line may belong to another sale, so money paid through the QR must still be noticed."""
     opened = await world.start(await world.participant())
     await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
     assert await world.status(opened) is S.COMPLETED
@@ -197,7 +201,7 @@ async def test_a_qr_is_watched_after_a_line_that_only_fits(world: World) -> None
     assert [e.kind for e in await plants.open_rows(world)] == ["DUPLICATE_PAYMENT"]
 
 
-async def test_kaspi_s_last_word_against_a_line_that_only_fits(world: World) -> None:
+async def test_kaspis_final_status_contradicts_a_line_matched_by_amount(world: World) -> None:
     opened = await world.start(await world.participant())
     await compare(world, [line(5, "700000003", world.now(), "24000.00 KZT")], "kaspi")
     await world.phone(opened, "cancel")
@@ -207,14 +211,14 @@ async def test_kaspi_s_last_word_against_a_line_that_only_fits(world: World) -> 
     assert [e.kind for e in await plants.open_rows(world)] == ["STATUS_MISMATCH"]
 
 
-async def test_a_statement_names_a_bill_of_another_amount_once(world: World) -> None:
+async def test_a_statement_reports_a_bill_with_a_different_amount_once(world: World) -> None:
     await pay(world.ctx, ask(await world.participant(), "777000111", "20000.00"))
     before = {e.fingerprint for e in await plants.open_rows(world)}
     await compare(world, [line(5, "777000111", world.now(), "20000.00 KZT")], "kaspi")
     assert {e.fingerprint for e in await plants.open_rows(world)} == before
 
 
-async def test_a_bill_of_another_amount_that_was_given_back_is_in_nobody_s_way(world: World) -> None:
+async def test_a_refunded_bill_with_a_different_amount_blocks_nothing(world: World) -> None:
     who = await world.participant()
     await pay(world.ctx, ask(who, "777000111", "20000.00"))
     [row] = await plants.open_rows(world)
@@ -225,7 +229,7 @@ async def test_a_bill_of_another_amount_that_was_given_back_is_in_nobody_s_way(w
     assert await plants.open_rows(world) == []
 
 
-async def test_what_the_door_says_of_a_bill_the_night_says_in_the_same_words(world: World) -> None:
+async def test_settlement_and_reconciliation_open_the_same_discrepancy_for_a_bill(world: World) -> None:
     twice = await world.participant()
     gone = await world.participant(status=ParticipantStatus.CANCELLED)
     for number, who in enumerate((twice, twice, gone), start=777000111):
