@@ -18,7 +18,7 @@ from tests.support.environment import CLERK, TOTAL_S, World
 
 
 class Kaspi:
-    """A completed Kaspi payment under scheme enhanced, whose refunds go by API."""
+    """COMPLETED Kaspi payments under scheme enhanced, whose refunds are made by API."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -33,12 +33,12 @@ class Kaspi:
         )
 
     async def gone(self, opened: views.Opening) -> Decimal:
-        """What went back at the sandbox."""
+        """Return the refunded amount at the sandbox."""
         return await gone(self.world, opened)
 
 
 async def paid(world: World, scheme: KaspiScheme) -> views.Opening:
-    """A COMPLETED payment of 24 000 tenge, taken in a scheme."""
+    """Make a COMPLETED payment of 24 000 tenge under a scheme."""
     await world.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
     info = world.sandbox.info()
     providers: Any = world.ctx.providers
@@ -59,7 +59,7 @@ async def paid(world: World, scheme: KaspiScheme) -> views.Opening:
 
 
 async def gone(world: World, opened: views.Opening) -> Decimal:
-    """What went back at the sandbox."""
+    """Return the refunded amount at the sandbox."""
     async with world.ctx.db.reading() as session:
         handle = provider_ref_of(await load_payment(session, opened.view.payment_id))
     total = (await world.ctx.providers.of(Channel.KASPI_QR).list_refunds(handle)).total

@@ -1,4 +1,4 @@
-"""Reconciliation runs, and the faults that they have to find."""
+"""Reconciliation runs, and the differences that they have to find."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.environment import CLERK, World
 
 
 async def run(world: World, provider: str = "stripe", **more: Any) -> Report:
-    world.later(2)  # what was done a moment ago is not taken for a move under way
+    world.later(2)  # otherwise the latest changes count as still in progress
     return await reconcile(world.ctx, ReconcileRequest(provider, **more), CLERK)
 
 
@@ -31,10 +31,10 @@ def kinds(report: Report) -> Counter[tuple[str, str]]:
 
 
 async def paid(world: World) -> views.Opening:
-    """Paid by Apple Pay, and known to us."""
+    """Make a COMPLETED payment by Apple Pay."""
     opened = await world.start(await world.participant(), "apple_pay")
     await world.pay_page(opened)
-    for event in await world.events():  # of this one alone: others' news may be missed on purpose
+    for event in await world.events():  # of this payment only: a test may withhold the events of others
         if (event["data"]["object"].get("metadata") or {}).get("payment_id") == opened.view.payment_id:
             await world.receive(event)
     await world.maintain()
@@ -52,7 +52,7 @@ async def paid_by_kaspi(world: World) -> views.Opening:
 
 
 async def change(world: World, statement: str, **values: Any) -> None:
-    """Plant a fault in the database behind everybody's back."""
+    """Change the database directly."""
     async with world.ctx.db.writing() as session:
         await (await session.connection()).execute(text(statement), values)
 
@@ -70,7 +70,7 @@ async def open_rows(world: World) -> list[Discrepancy]:
 
 
 def stripe(world: World) -> Any:
-    """The sandbox's books, to tamper with."""
+    """Return the data of the sandbox's Stripe, for changing it."""
     return world.sandbox.providers["stripe"].core  # type: ignore[attr-defined]
 
 
@@ -233,7 +233,7 @@ async def at_kaspi(world: World, opened: views.Opening, what: str, body: Any) ->
 
 
 async def compare(world: World, lines: list[StatementLine], provider: str = "stripe", **more: Any) -> Report:
-    """The whole day's statement; in an order of its own."""
+    """Reconcile a statement of one day, with its lines in reverse order."""
     return await run(
         world, provider, lines=lines[::-1], source_name="balance.csv",
         since=world.now() - timedelta(days=1), until=world.now() + timedelta(seconds=2), **more,

@@ -10,7 +10,7 @@ from tests.support.environment import CLERK, World, usd
 
 
 async def paid(world: World, method: str = "pm_card_visa", who: str | None = None) -> views.Opening:
-    """A completed Stripe payment of 50 USD."""
+    """Make a COMPLETED Stripe payment of 50 USD."""
     opened = await world.start(who or await world.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
     await world.confirm(str(opened.view.provider_ref), method)
     await world.deliver()
@@ -24,5 +24,5 @@ async def back(world: World, opened: views.Opening, amount: str | None = None, *
 
 
 async def at_stripe(world: World) -> int:
-    """Cents that went back at the sandbox."""
+    """Return the total of succeeded refunds at the sandbox, in cents."""
     return sum(r["amount"] for r in await world.stripe_objects("refunds") if r["status"] == "succeeded")

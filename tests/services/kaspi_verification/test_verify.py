@@ -117,7 +117,7 @@ async def test_an_override_opens_a_discrepancy(world: World) -> None:
     assert [row.note for row in rows if row.action == "succeeded:moved"] == ["paid by the shop's own QR"]
 
 
-# --- Kaspi does not answer: the verify_manually's word counts, and the QR stays watched
+# --- Kaspi does not answer: the verification counts, and the QR is still polled
 
 
 async def test_verification_during_a_kaspi_outage(world: World) -> None:
@@ -320,7 +320,7 @@ async def test_two_operators_verify_with_one_number_at_once(world: World, databa
                 verify(
                     desks[n % 2],
                     VerificationRequest(pair[n % 2].view.payment_id, number),
-                    Actor(f"verify_manually{n}", Source.PERSON),
+                    Actor(f"clerk{n}", Source.PERSON),
                 )
                 for n in range(6)
             ]
