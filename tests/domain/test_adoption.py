@@ -1,4 +1,4 @@
-"""What becomes of a payment that the platform wrote."""
+"""How payments created by the platform are adopted."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,39 +25,39 @@ KASPI = replace(
 
 
 def adopted(payment: PlatformPayment) -> Adoption:
-    found = assess(payment, NOW)
-    assert isinstance(found, Adoption), found
-    return found
+    adoption = assess(payment, NOW)
+    assert isinstance(adoption, Adoption), adoption
+    return adoption
 
 
-def test_paid_ones_are_over() -> None:
-    found = adopted(CARD)
-    assert (found.channel, found.provider_ref, found.create_state) == (
+def test_a_paid_payment_is_not_polled() -> None:
+    adoption = adopted(CARD)
+    assert (adoption.channel, adoption.provider_ref, adoption.create_state) == (
         Channel.STRIPE_INTENT, "pi_1", CreateState.OPEN,
     )  # fmt: skip
-    assert (found.provider_open, found.ask, found.given_back) == (False, False, False)
+    assert (adoption.provider_open, adoption.ask, adoption.given_back) == (False, False, False)
     assert adopted(replace(CARD, checkout_session="cs_1")).provider_ref == "cs_1"
 
 
-def test_a_number_is_used_up_as_we_write_numbers() -> None:
-    found = adopted(KASPI)
-    assert (found.number, found.provider_ref) == ("190000001", "15")
-    # what stands on a payment that nobody paid settles nothing
+def test_the_operation_number_is_stored_in_canonical_form() -> None:
+    adoption = adopted(KASPI)
+    assert (adoption.number, adoption.provider_ref) == ("190000001", "15")
+    # the number of an unpaid payment settles nothing
     assert adopted(replace(KASPI, status=PaymentStatus.CANCELLED)).number is None
 
 
 @pytest.mark.parametrize("text", ["https://qr.kaspi.kz/12", "51236903777280167836178166503744993984459"])
-def test_the_qrs_text_is_nothing_that_kaspi_could_be_asked_about(text: str) -> None:
-    """It may be digits alone, too: forty-one of them."""
+def test_the_content_of_a_qr_is_not_a_purchase_number(text: str) -> None:
+    """It may also consist of digits only, but of 41."""
     typed = adopted(replace(KASPI, kaspi_code=text))
     assert (typed.provider_ref, typed.create_state) == (None, CreateState.NEVER)
     waits = assess(replace(KASPI, kaspi_code=text, status=PaymentStatus.PENDING), NOW)
-    assert isinstance(waits, str), "else it would be called missing at Kaspi, and expire"
+    assert isinstance(waits, str), "otherwise it would be reported missing at Kaspi and expire"
 
 
 @pytest.mark.parametrize("field", ["named", "payment_intent", "checkout_session", "kaspi_number"])
-def test_what_is_no_id_stops_no_takeover_of_the_others(field: str) -> None:
-    """An index holds no name of kilobytes: the whole page would fail, each time anew."""
+def test_an_overlong_id_is_left_for_manual_review(field: str) -> None:
+    """A database index cannot hold it: the adoption of the whole page would fail every time."""
     payment = KASPI if field == "kaspi_number" else CARD
     assert "longer than 255" in str(assess(replace(payment, **{field: "x" * 300}), NOW))  # type: ignore[arg-type]
 
@@ -73,22 +73,24 @@ def test_what_is_no_id_stops_no_takeover_of_the_others(field: str) -> None:
         (PaymentStatus.CANCELLED, STILL_ASKED * 2, False),
     ],
 )
-def test_what_may_still_be_paid_is_asked_about(status: PaymentStatus, age: timedelta, asked: bool) -> None:
-    found = adopted(replace(CARD, status=status, created_at=NOW - age))
-    assert (found.provider_open, found.ask) == (asked, asked)
-    # without an object nobody can pay, and nobody can be asked
+def test_a_payment_that_may_still_be_paid_is_polled(
+    status: PaymentStatus, age: timedelta, asked: bool
+) -> None:
+    adoption = adopted(replace(CARD, status=status, created_at=NOW - age))
+    assert (adoption.provider_open, adoption.ask) == (asked, asked)
+    # without an object it can be neither paid nor polled
     if status not in (PaymentStatus.PENDING, PaymentStatus.PROCESSING):
         assert not adopted(replace(CARD, status=status, payment_intent=None)).ask
 
 
-def test_what_went_back_is_asked_or_taken_as_whole() -> None:
+def test_a_refunded_payment_is_polled_or_counts_as_refunded_in_full() -> None:
     refunded = replace(CARD, status=PaymentStatus.REFUNDED)
-    found = adopted(refunded)
-    assert (found.ask, found.given_back, found.provider_open) == (True, False, False)
-    found = adopted(replace(refunded, payment_intent=None))
-    assert (found.ask, found.given_back) == (False, True)
-    found = adopted(replace(KASPI, status=PaymentStatus.REFUNDED))
-    assert (found.ask, found.given_back, found.number) == (False, True, "190000001")
+    adoption = adopted(refunded)
+    assert (adoption.ask, adoption.given_back, adoption.provider_open) == (True, False, False)
+    adoption = adopted(replace(refunded, payment_intent=None))
+    assert (adoption.ask, adoption.given_back) == (False, True)
+    adoption = adopted(replace(KASPI, status=PaymentStatus.REFUNDED))
+    assert (adoption.ask, adoption.given_back, adoption.number) == (False, True, "190000001")
 
 
 @pytest.mark.parametrize(
@@ -101,9 +103,9 @@ def test_what_went_back_is_asked_or_taken_as_whole() -> None:
         (replace(CARD, status=PaymentStatus.PENDING, payment_intent=None), "is PENDING and has no id"),
     ],
 )
-def test_a_person_looks_first(payment: PlatformPayment, reason: str) -> None:
+def test_reasons_for_manual_review(payment: PlatformPayment, reason: str) -> None:
     assert str(assess(payment, NOW)).startswith(reason)
 
 
-def test_whose_fee_it_settled_is_enough() -> None:
+def test_the_settled_participant_is_enough() -> None:
     assert adopted(replace(CARD, named=None, settles="p2")).participant_id == "p2"

@@ -1,4 +1,4 @@
-"""What is charged: the fee as it stands, in a currency that the method takes."""
+"""The charge: the current fee, in a currency that the method accepts."""
 
 import pytest
 
@@ -12,27 +12,27 @@ BOTH = EntryFees("t1", USD, {Currency.KZT: KZT})
 DOLLARS = EntryFees("t1", USD, {})
 
 
-def test_the_fee_as_it_stands_where_no_amount_is_given() -> None:
+def test_the_current_fee_is_charged_without_an_amount() -> None:
     assert charge_for(BOTH, PaymentMethod.APPLE_PAY, None).charged == USD
     assert charge_for(BOTH, PaymentMethod.KASPI_QR, None).charged == KZT
 
 
-def test_kaspi_charges_the_tenge_fee_and_never_relabels() -> None:
+def test_kaspi_charges_the_fee_in_tenge() -> None:
     charge = charge_for(BOTH, PaymentMethod.KASPI_QR, USD)
     assert (charge.requested, charge.charged) == (USD, KZT)
 
 
-def test_another_amount_is_refused_in_the_seeds_words() -> None:
+def test_another_amount_is_rejected() -> None:
     with pytest.raises(Refused, match=r"^Payment amount must match tournament entry fee$"):
         charge_for(BOTH, PaymentMethod.GOOGLE_PAY, Money.parse("49.99", "USD"))
 
 
-def test_a_currency_without_a_fee_says_which_there_are() -> None:
+def test_a_currency_without_a_fee_lists_the_others() -> None:
     with pytest.raises(Refused, match="no entry fee in EUR, only in USD, KZT"):
         charge_for(BOTH, PaymentMethod.APPLE_PAY, Money.parse("50", "EUR"))
 
 
-def test_kaspi_without_a_tenge_fee_says_how_to_add_one() -> None:
+def test_kaspi_without_a_fee_in_tenge_says_how_to_add_one() -> None:
     with pytest.raises(Refused) as caught:
         charge_for(DOLLARS, PaymentMethod.KASPI_QR, USD)
     assert caught.value.next_step == "procomp-pay tournament fee t1 AMOUNT KZT"

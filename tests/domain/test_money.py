@@ -18,19 +18,19 @@ amounts = st.decimals("0.01", LARGEST, places=2, allow_nan=False, allow_infinity
     ["0", "0.00", "-1", "-0.01", "NaN", "sNaN", "Infinity", "-Infinity", "1e9", "100000000", "1.005", "0.001",
      "", " ", "fifty", "50,00", "1_0.0.0", "0x10", "1e-3", "9" * 400, "1e400"],
 )  # fmt: skip
-def test_what_is_no_amount_is_refused(text: str) -> None:
+def test_invalid_amounts_are_rejected(text: str) -> None:
     with pytest.raises(InvalidAmount):
         Money.parse(text, "USD")
 
 
 @pytest.mark.parametrize("value", [1.5, True, None, [], float("nan")])
-def test_floats_and_other_types_are_refused(value: object) -> None:
+def test_floats_and_other_types_are_rejected(value: object) -> None:
     with pytest.raises(InvalidAmount):
         Money.parse(value, "USD")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("currency", ["JPY", "usdt", "", "₸"])
-def test_a_currency_that_is_not_ours_is_refused(currency: str) -> None:
+def test_unsupported_currencies_are_rejected(currency: str) -> None:
     with pytest.raises(InvalidAmount):
         Money.parse("50", currency)
 
@@ -46,14 +46,14 @@ def test_two_decimals_are_kept() -> None:
 
 
 @given(amounts, st.sampled_from(Currency))
-def test_minor_units_go_there_and_back(amount: Decimal, currency: Currency) -> None:
+def test_minor_units_round_trip(amount: Decimal, currency: Currency) -> None:
     money = Money(amount, currency)
     assert money.minor_units == int(amount * 100)
     assert Money.from_minor_units(money.minor_units, currency.lower()) == money
 
 
 @given(st.one_of(st.text(max_size=12), st.decimals(), st.integers()), st.text(max_size=4))
-def test_nothing_from_outside_raises_anything_else(amount: object, currency: str) -> None:
+def test_any_input_raises_invalid_amount_only(amount: object, currency: str) -> None:
     try:
         money = Money.parse(amount, currency)  # type: ignore[arg-type]
     except InvalidAmount:
@@ -66,12 +66,12 @@ def test_currencies_do_not_mix() -> None:
         Money.parse("1", "USD") + Money.parse("1", "KZT")
 
 
-def test_a_tenge_fee_is_whole() -> None:
+def test_a_fee_in_tenge_is_a_whole_number() -> None:
     with pytest.raises(InvalidAmount, match="whole tenge"):
         checked_fee(Money.parse("100.50", "KZT"))
     assert checked_fee(Money.parse("100", "KZT"))
     assert checked_fee(Money.parse("100.50", "USD"))
 
 
-def test_money_for_people_keeps_on_one_line() -> None:
+def test_formatted_money_stays_on_one_line() -> None:
     assert str(Money.parse("24000", "KZT")) == "24\u00a0000.00\u00a0KZT"

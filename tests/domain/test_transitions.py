@@ -1,4 +1,4 @@
-"""The rules, over every pair of states and every kind of news."""
+"""The transition rules, for every pair of statuses and every type of event."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -27,11 +27,11 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(S, S)))
-def test_every_pair_of_states(before: S, after: S) -> None:
+def test_every_pair_of_statuses(before: S, after: S) -> None:
     assert may_move(before, after) is ((before, after) in ALLOWED)
 
 
-def test_every_state_is_in_the_table() -> None:
+def test_every_status_is_in_the_table() -> None:
     assert set(MOVES) == set(S)
 
 
@@ -59,27 +59,27 @@ def event(news: N, at: datetime = T0, **changes: object) -> PaymentEvent:
 
 
 @pytest.mark.parametrize(("status", "news"), list(product(S, N)))
-def test_no_pair_leaves_the_table(status: S, news: N) -> None:
+def test_no_event_causes_a_forbidden_transition(status: S, news: N) -> None:
     transition = decide_transition(snapshot(status), event(news, money=FEE))
     assert transition.status is None or (status, transition.status) in ALLOWED
 
 
 @pytest.mark.parametrize("status", [S.PENDING, S.PROCESSING, S.FAILED])
-def test_money_completes_and_activates(status: S) -> None:
+def test_received_money_completes_and_marks_the_participant(status: S) -> None:
     transition = decide_transition(snapshot(status), event(N.SUCCEEDED, money=FEE))
     assert (transition.status, transition.activates, transition.late) == (S.COMPLETED, True, False)
     assert transition.topics == (Topic.PAYMENT_RECEIVED,)
 
 
 @pytest.mark.parametrize("status", [S.EXPIRED, S.CANCELLED])
-def test_money_after_the_end_is_taken_and_flagged_late(status: S) -> None:
+def test_money_after_the_end_is_accepted_and_flagged_late(status: S) -> None:
     transition = decide_transition(snapshot(status, provider_open=False), event(N.SUCCEEDED, money=FEE))
     assert (transition.status, transition.activates, transition.late) == (S.COMPLETED, True, True)
     assert Topic.ALERT_LATE in transition.topics
     assert transition.discrepancies == (DiscrepancyKind.LATE_PAYMENT,)
 
 
-def test_a_second_payment_is_kept_and_takes_no_place() -> None:
+def test_a_second_payment_is_completed_as_a_duplicate() -> None:
     transition = decide_transition(
         snapshot(settled_by="p0", participant_status=ParticipantStatus.PAID), event(N.SUCCEEDED)
     )
@@ -89,7 +89,7 @@ def test_a_second_payment_is_kept_and_takes_no_place() -> None:
 
 
 @pytest.mark.parametrize("gone", [None, ParticipantStatus.CANCELLED])
-def test_money_for_a_registration_that_is_gone(gone: ParticipantStatus | None) -> None:
+def test_money_for_a_deleted_or_cancelled_registration(gone: ParticipantStatus | None) -> None:
     transition = decide_transition(snapshot(participant_status=gone), event(N.SUCCEEDED))
     assert (transition.status, transition.activates) == (S.COMPLETED, False)
     assert transition.discrepancies == (DiscrepancyKind.PARTICIPANT_MISMATCH,)
@@ -102,7 +102,7 @@ def test_money_for_a_registration_that_is_gone(gone: ParticipantStatus | None) -
         (Money.parse("50", "KZT"), DiscrepancyKind.CURRENCY_MISMATCH),
     ],
 )
-def test_other_money_settles_nothing(paid: Money, kind: DiscrepancyKind) -> None:
+def test_a_different_amount_or_currency_settles_nothing(paid: Money, kind: DiscrepancyKind) -> None:
     transition = decide_transition(snapshot(), event(N.SUCCEEDED, money=paid))
     assert (transition.outcome, transition.status, transition.activates) == (Outcome.MISMATCH, None, False)
     assert transition.discrepancies == (kind,)
@@ -110,33 +110,33 @@ def test_other_money_settles_nothing(paid: Money, kind: DiscrepancyKind) -> None
 
 @pytest.mark.parametrize("status", [S.COMPLETED, S.REFUNDED])
 @pytest.mark.parametrize("news", list(N))
-def test_what_is_settled_stays(status: S, news: N) -> None:
-    """Late and repeated events never move a payment backwards; a late `succeeded` undoes no refund."""
+def test_a_paid_payment_keeps_its_status(status: S, news: N) -> None:
+    """Late and repeated events never change it back; a late `succeeded` does not undo a refund."""
     assert (
         decide_transition(snapshot(status, provider_open=False), event(news, T0 + timedelta(hours=1))).status
         is None
     )
 
 
-def test_an_older_failure_does_not_undo_a_newer_try() -> None:
+def test_an_outdated_failure_does_not_undo_a_newer_attempt() -> None:
     now = snapshot(S.PROCESSING, news_at=T0)
     assert decide_transition(now, event(N.FAILED, T0 - timedelta(seconds=1))).outcome is Outcome.STALE
     assert decide_transition(now, event(N.FAILED, T0)).status is S.FAILED
     assert decide_transition(snapshot(S.FAILED, news_at=T0), event(N.PROCESSING, T0)).outcome is Outcome.STALE
 
 
-def test_a_closed_session_is_cancelled_where_somebody_asked() -> None:
+def test_a_closed_session_is_cancelled_if_requested() -> None:
     assert decide_transition(snapshot(), event(N.EXPIRED, final_at_provider=True)).status is S.EXPIRED
     asked = decide_transition(snapshot(cancel_requested=True), event(N.EXPIRED, final_at_provider=True))
     assert (asked.status, asked.provider_open) == (S.CANCELLED, False)
 
 
-def test_a_failed_payment_whose_session_closes_is_waited_for_no_more() -> None:
+def test_a_failed_payment_is_not_polled_after_its_session_closed() -> None:
     transition = decide_transition(snapshot(S.FAILED), event(N.EXPIRED, final_at_provider=True))
     assert (transition.outcome, transition.status, transition.provider_open) == (Outcome.NOTED, None, False)
 
 
-def test_a_second_object_brings_news_only_by_its_money() -> None:
+def test_a_second_object_counts_only_if_it_received_money() -> None:
     other = ProviderIds(payment_intent="pi_2")
     known = snapshot(provider_payment="pi_1")
     assert (
@@ -151,7 +151,7 @@ def test_a_second_object_brings_news_only_by_its_money() -> None:
     assert done.discrepancies == (DiscrepancyKind.DUPLICATE_PAYMENT,)
 
 
-def test_a_lost_answer_that_is_found_again_is_watched() -> None:
+def test_an_object_found_after_a_lost_response_is_polled() -> None:
     transition = decide_transition(snapshot(S.EXPIRED, provider_open=False), event(N.OPENED))
     assert (transition.status, transition.provider_open) == (None, True)
 
@@ -168,6 +168,6 @@ def test_money_wins_in_every_order(order: list[N]) -> None:
     assert (now.status, activations) == (S.COMPLETED, 1)
 
 
-def test_a_fact_has_a_zone() -> None:
+def test_an_event_needs_a_time_zone() -> None:
     with pytest.raises(ValueError, match="zone"):
         event(N.FAILED, datetime(2026, 5, 1))  # noqa: DTZ001

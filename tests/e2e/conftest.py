@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import Town
+from tests.support.deployment import Deployment
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    """On the embedded default."""
-    made = Town(tmp_path / "home")
-    yield made
-    made.close()
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    """A deployment on the default SQLite database."""
+    running = Deployment(tmp_path / "home")
+    yield running
+    running.close()
 
 
 @pytest.fixture
-def pg_town(tmp_path: Path, postgres_url: str) -> Iterator[Town]:
-    """On a fresh PostgreSQL database."""
-    made = Town(tmp_path / "home", postgres_url)
-    yield made
-    made.close()
+def postgres_deployment(tmp_path: Path, postgres_url: str) -> Iterator[Deployment]:
+    """A deployment on a new PostgreSQL database."""
+    running = Deployment(tmp_path / "home", postgres_url)
+    yield running
+    running.close()

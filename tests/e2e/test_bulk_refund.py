@@ -1,4 +1,4 @@
-"""A whole tournament is paid back by a process that is killed three times: each payment once, none twice.
+"""Refund a whole tournament with a process that is killed three times: every payment exactly once.
 
 ``PROCOMP_REFUNDS=500`` for the long run.
 """
@@ -33,10 +33,10 @@ from procomp_pay.domain.states import (
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
-from tests.support.deployment import PATIENCE_S, Town
+from tests.support.deployment import PATIENCE_S, Deployment
 
-#: Stripe gives the money back at once and answers a little later: time to be killed in between.
-SLOW_ANSWER = {
+#: Stripe refunds at once and responds a little later: time to kill the process in between.
+SLOW_RESPONSE = {
     "path": "/v1/refunds",
     "method": "POST",
     "kind": "delay",
@@ -49,16 +49,16 @@ BULK = ("refund", "--tournament", "t1", "--all", "--reason", "the hall is floode
 
 
 @contextmanager
-def _sandbox(town: Town) -> Iterator[None]:
+def _sandbox(deployment: Deployment) -> Iterator[None]:
     """A sandbox that keeps nothing on disk: it would rewrite a growing file for every refund."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "procomp_pay.sandbox"], stdout=subprocess.PIPE, text=True, env=town.env
+        [sys.executable, "-m", "procomp_pay.sandbox"], stdout=subprocess.PIPE, text=True, env=deployment.env
     )
     assert process.stdout is not None
     try:
         info = json.loads(process.stdout.readline())
-        town.sandbox_url = info["url"]
-        town.env |= {"STRIPE_SECRET_KEY": info["stripe_secret_key"], "STRIPE_API_BASE": info["url"]}
+        deployment.sandbox_url = info["url"]
+        deployment.env |= {"STRIPE_SECRET_KEY": info["stripe_secret_key"], "STRIPE_API_BASE": info["url"]}
         yield
     finally:
         process.terminate()
@@ -66,20 +66,20 @@ def _sandbox(town: Town) -> Iterator[None]:
         process.stdout.close()
 
 
-def _auth(town: Town) -> dict[str, str]:
-    return {"Authorization": f"Bearer {town.env['STRIPE_SECRET_KEY']}"}
+def _auth(deployment: Deployment) -> dict[str, str]:
+    return {"Authorization": f"Bearer {deployment.env['STRIPE_SECRET_KEY']}"}
 
 
 def _cents(number: int) -> int:
-    """Every payment has an amount of its own, so that none can be taken for another."""
+    """Return a different amount for every payment, so that they cannot be mixed up."""
     return 4000 + number
 
 
-async def _pay(town: Town, count: int) -> list[dict[str, Any]]:
-    """So many paid PaymentIntents at the sandbox."""
+async def _pay(deployment: Deployment, count: int) -> list[dict[str, Any]]:
+    """Create paid PaymentIntents at the sandbox."""
     gate = asyncio.Semaphore(16)
     async with httpx.AsyncClient(
-        verify=False, base_url=town.sandbox_url, headers=_auth(town), timeout=20
+        verify=False, base_url=deployment.sandbox_url, headers=_auth(deployment), timeout=20
     ) as http:
 
         async def one(number: int) -> dict[str, Any]:
@@ -98,7 +98,7 @@ async def _pay(town: Town, count: int) -> list[dict[str, Any]]:
 
 
 async def _book(url: str, intents: list[dict[str, Any]]) -> None:
-    """The same payments in our books, each with a participant who has paid."""
+    """Insert the same payments into our database, each with a participant who has paid."""
     now = datetime.now(UTC)
     stamps = {"created_at": now, "updated_at": now}
     db = PaymentDatabaseService(url)
@@ -148,51 +148,51 @@ async def _count(url: str, column: Any) -> dict[str, int]:
     return {str(value): number for value, number in rows}
 
 
-def _at_stripe(town: Town) -> list[dict[str, Any]]:
-    """Every refund at the sandbox."""
-    found: list[dict[str, Any]] = []
+def _at_stripe(deployment: Deployment) -> list[dict[str, Any]]:
+    """Return every refund at the sandbox."""
+    refunds: list[dict[str, Any]] = []
     while True:
-        after = f"&starting_after={found[-1]['id']}" if found else ""
+        after = f"&starting_after={refunds[-1]['id']}" if refunds else ""
         page = httpx.get(
-            f"{town.sandbox_url}/v1/refunds?limit=100{after}", headers=_auth(town), timeout=20
+            f"{deployment.sandbox_url}/v1/refunds?limit=100{after}", headers=_auth(deployment), timeout=20
         ).json()
-        found += page["data"]
+        refunds += page["data"]
         if not page["has_more"]:
-            return found
+            return refunds
 
 
-def _kill_when(town: Town, url: str, begun: int) -> None:
-    """Start the command, and kill it when so many refunds were begun; some of them are in hand."""
-    process = town.spawn(*BULK)
+def _kill_when(deployment: Deployment, url: str, begun: int) -> None:
+    """Start the command, and kill it once ``begun`` refunds exist, with some of them in progress."""
+    process = deployment.spawn(*BULK)
     end = time.monotonic() + 60
     while sum(asyncio.run(_count(url, Refund.state)).values()) < begun:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end
     process.send_signal(signal.SIGKILL)
     process.wait(PATIENCE_S)
-    in_hand = asyncio.run(_count(url, Refund.state)).get("PENDING", 0)
-    assert in_hand > 0, "it was killed at a moment when nothing could go wrong"
+    in_progress = asyncio.run(_count(url, Refund.state)).get("PENDING", 0)
+    assert in_progress > 0, "no refund was in progress when it was killed"
 
 
-def test_killed_three_times(town: Town, sqlite_url: str) -> None:
-    town.env["DATABASE_URL"] = sqlite_url
-    _killed_three_times(town, sqlite_url, REFUNDS)
+def test_killed_three_times(deployment: Deployment, sqlite_url: str) -> None:
+    deployment.env["DATABASE_URL"] = sqlite_url
+    _killed_three_times(deployment, sqlite_url, REFUNDS)
 
 
-def test_killed_three_times_on_postgresql(pg_town: Town, postgres_url: str) -> None:
-    _killed_three_times(pg_town, postgres_url, REFUNDS)
+def test_killed_three_times_on_postgresql(postgres_deployment: Deployment, postgres_url: str) -> None:
+    _killed_three_times(postgres_deployment, postgres_url, REFUNDS)
 
 
-def _killed_three_times(town: Town, url: str, count: int) -> None:
-    with _sandbox(town):
-        intents = asyncio.run(_pay(town, count))
+def _killed_three_times(deployment: Deployment, url: str, count: int) -> None:
+    with _sandbox(deployment):
+        intents = asyncio.run(_pay(deployment, count))
         asyncio.run(_book(url, intents))
-        town.post("/_sandbox/faults", SLOW_ANSWER)
+        deployment.post("/_sandbox/faults", SLOW_RESPONSE)
         for part in (0.1, 0.4, 0.75):
-            _kill_when(town, url, int(count * part))
+            _kill_when(deployment, url, int(count * part))
         done = subprocess.run(
             [sys.executable, "-m", "procomp_pay", *BULK, "--json"],
-            env=town.env,
+            env=deployment.env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -202,22 +202,22 @@ def _killed_three_times(town: Town, url: str, count: int) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         back = json.loads(done.stdout)["back"]["count"]
         assert 0 < back < count
-        refunds = _at_stripe(town)
-    assert Counter(each["payment_intent"] for each in refunds) == Counter(i["id"] for i in intents)
+        refunds = _at_stripe(deployment)
+    assert Counter(refund["payment_intent"] for refund in refunds) == Counter(i["id"] for i in intents)
     assert {r["payment_intent"]: r["amount"] for r in refunds} == {i["id"]: i["amount"] for i in intents}
-    assert {each["status"] for each in refunds} == {"succeeded"}
+    assert {refund["status"] for refund in refunds} == {"succeeded"}
     assert asyncio.run(_count(url, Payment.status)) == {"REFUNDED": count}
     assert asyncio.run(_count(url, Refund.state)) == {"SUCCEEDED": count}
     assert asyncio.run(_count(url, Participant.status)) == {"REGISTERED": count}
 
 
-def test_ctrl_c_finishes_what_is_in_hand(town: Town, sqlite_url: str) -> None:
-    town.env["DATABASE_URL"] = sqlite_url
-    with _sandbox(town):
-        intents = asyncio.run(_pay(town, 60))
+def test_ctrl_c_finishes_the_refunds_in_progress(deployment: Deployment, sqlite_url: str) -> None:
+    deployment.env["DATABASE_URL"] = sqlite_url
+    with _sandbox(deployment):
+        intents = asyncio.run(_pay(deployment, 60))
         asyncio.run(_book(sqlite_url, intents))
-        town.post("/_sandbox/faults", SLOW_ANSWER)
-        process = town.spawn(*BULK)
+        deployment.post("/_sandbox/faults", SLOW_RESPONSE)
+        process = deployment.spawn(*BULK)
         end = time.monotonic() + 30
         while sum(asyncio.run(_count(sqlite_url, Refund.state)).values()) < 10:
             assert time.monotonic() < end
@@ -228,6 +228,6 @@ def test_ctrl_c_finishes_what_is_in_hand(town: Town, sqlite_url: str) -> None:
         states = asyncio.run(_count(sqlite_url, Refund.state))
         assert set(states) == {"SUCCEEDED"}
         assert 10 <= states["SUCCEEDED"] < 60
-        assert len(_at_stripe(town)) == states["SUCCEEDED"]
-        town.run(*BULK)
-        assert len(_at_stripe(town)) == 60
+        assert len(_at_stripe(deployment)) == states["SUCCEEDED"]
+        deployment.run(*BULK)
+        assert len(_at_stripe(deployment)) == 60

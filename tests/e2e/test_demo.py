@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it."""
+"""The demo as a new user runs it."""
 
 import os
 import re
@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 
-def test_the_demo_takes_three_payments_and_leaves_nothing(tmp_path: Path) -> None:
+def test_the_demo_makes_three_payments_and_leaves_no_files(tmp_path: Path) -> None:
     home, temp = tmp_path / "user", tmp_path / "temp"
     home.mkdir()
     temp.mkdir()
-    # settings of the newcomer's own must not reach the demo
+    # the user's own settings must not affect the demo
     env = os.environ | {
         "HOME": str(home), "TMPDIR": str(temp), "COLUMNS": "100", "NO_COLOR": "1",
         "STRIPE_SECRET_KEY": "sk_live_" + "x" * 24, "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",

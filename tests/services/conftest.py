@@ -47,7 +47,7 @@ async def environment(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIter
             db=db,
             providers=providers,
             keyring=Keyring([new_key()]),
-            clock=lambda: made[0].now(),  # noqa: PLW0108 - the world is made after its desk
+            clock=lambda: made[0].now(),  # noqa: PLW0108 - created after the context
             new_id=new_id,
             base_url="http://127.0.0.1:8080",
             intake=WebhookIntake(db),

@@ -18,25 +18,21 @@ from tests.support.secret_watch import no_secret_in, register_secret
 
 #: Seconds that a process may take to be ready or to end.
 PATIENCE_S = 40.0
-
-
 _NOT_OURS = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
-
-
-#: Commands in one process, the document of each in a line.
+#: Runs several commands in one process and prints the JSON document of each on one line.
 _SEVERAL = """
 import json, sys
 from typer.testing import CliRunner
 from procomp_pay.cli.main import app
 for words in json.loads(sys.argv[1]):
-    said = CliRunner().invoke(app, [*words, "--json"])
-    assert said.exit_code == 0, (words, said.stdout, said.stderr)
-    print(json.dumps(json.loads(said.stdout)))
+    result = CliRunner().invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, (words, result.stdout, result.stderr)
+    print(json.dumps(json.loads(result.stdout)))
 """
 
 
-class Town:
-    """A sandbox and as many processes of ours as a test needs, on one database."""
+class Deployment:
+    """A sandbox and the processes that a test starts, on one database."""
 
     def __init__(self, home: Path, database_url: str | None = None) -> None:
         self.home = home
@@ -56,7 +52,7 @@ class Town:
         self.sandbox_url = ""
 
     def spawn(self, *words: str) -> subprocess.Popen[str]:
-        """Start a command of ours in the background."""
+        """Start a command in the background."""
         process = subprocess.Popen(
             [sys.executable, "-m", "procomp_pay", *words],
             env=self.env,
@@ -69,7 +65,7 @@ class Town:
         return process
 
     def run(self, *words: str, code: int = 0) -> str:
-        """Run a command to its end; what it printed on stdout."""
+        """Run a command to its end and return its stdout."""
         done = subprocess.run(
             [sys.executable, "-m", "procomp_pay", *words],
             env=self.env,
@@ -84,12 +80,12 @@ class Town:
         no_secret_in(done.stdout + done.stderr, words[0])
         return done.stdout
 
-    def ask(self, *words: str, code: int = 0) -> Any:
-        """Run a command with ``--json``; its document."""
+    def run_json(self, *words: str, code: int = 0) -> Any:
+        """Run a command with ``--json`` and return its document."""
         return json.loads(self.run(*words, "--json", code=code))
 
-    def ask_all(self, *commands: tuple[str, ...]) -> list[Any]:
-        """As :meth:`ask` for several commands in one process: for what a test only sets up."""
+    def run_all(self, *commands: tuple[str, ...]) -> list[Any]:
+        """Run several commands with ``--json`` in one process, for setting up a test."""
         done = subprocess.run(
             [sys.executable, "-c", _SEVERAL, json.dumps(commands)],
             env=self.env,
@@ -114,21 +110,21 @@ class Town:
             register_secret(info[name], name)
 
     def participant(self) -> str:
-        """A participant of a tournament at 50 USD and 24 000 KZT."""
+        """Add a participant of a tournament with a fee of 50 USD or 24 000 KZT."""
         return self.participants("Қайрат")[0]
 
     def participants(self, *names: str) -> list[str]:
-        """Some of them."""
+        """Add participants, as :meth:`participant`."""
         of = "Almaty Open"
-        _, _, *people = self.ask_all(
+        _, _, *people = self.run_all(
             ("tournament", "add", of, "--fee", "50", "--currency", "USD"),
             ("tournament", "fee", of, "24000", "KZT"),
             *(("participant", "add", of, name) for name in names),
         )
-        return [str(each["participant_id"]) for each in people]
+        return [str(row["participant_id"]) for row in people]
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Post to the sandbox."""
+        """Send a POST request to the sandbox."""
         answer = httpx.post(
             f"{self.sandbox_url}{path}", json=body, headers={"Accept": "application/json"}, timeout=20
         )
@@ -136,7 +132,7 @@ class Town:
         return answer.json()
 
     def at_stripe(self, kind: str) -> list[dict[str, Any]]:
-        """All objects of a kind at the sandbox's Stripe."""
+        """Return all objects of a kind at the sandbox's Stripe."""
         key = json.loads((self.home / "sandbox.json").read_text("utf-8"))["stripe_secret_key"]
         auth = {"Authorization": f"Bearer {key}"}
         return list(
@@ -149,18 +145,18 @@ class Town:
                 process.send_signal(signal.SIGTERM)
         for process in self.started:
             try:
-                said, _ = process.communicate(timeout=PATIENCE_S)
+                result, _ = process.communicate(timeout=PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-                said, _ = process.communicate()
-            except ValueError:  # a test has read it to its end
+                result, _ = process.communicate()
+            except ValueError:  # already read by the test
                 continue
-            no_secret_in(said, "a process")
+            no_secret_in(result, "a process")
 
 
 def until(ready: Callable[[], Any]) -> None:
-    """Wait for something that is bound to happen."""
+    """Wait until ``ready`` returns a true value."""
     end = time.monotonic() + PATIENCE_S
     while not ready():
-        assert time.monotonic() < end, "it did not happen in time"
+        assert time.monotonic() < end, "not ready in time"
         time.sleep(0.05)

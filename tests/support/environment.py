@@ -35,13 +35,13 @@ from procomp_pay.storage.models.platform import Participant, Tournament, User
 CLERK = Actor("aigerim", Source.PERSON)
 
 
-#: Seconds that one provider call may take in tests, retries included.
+#: Seconds that one provider request may take in tests, including retries.
 TOTAL_S = 1.5
 
 
 @dataclass
 class TestProviders:
-    """The real services, with less patience."""
+    """The real provider services, with short time-outs."""
 
     __test__ = False
     stripe: StripePaymentService
@@ -63,7 +63,7 @@ class TestProviders:
 
 @dataclass
 class ServiceEnvironment:
-    """What a test acts with."""
+    """The application context, the sandbox and the actions of customers and operators, for tests."""
 
     ctx: AppContext
     sandbox: Sandbox
@@ -76,12 +76,12 @@ class ServiceEnvironment:
         return datetime.now(UTC) + self.offset
 
     def later(self, seconds: float) -> None:
-        """Move our clock and the sandbox's together."""
+        """Advance our clock and that of the sandbox."""
         self.offset += timedelta(seconds=seconds)
         self.sandbox.advance(seconds)
 
     async def participant(self, **changes: Any) -> str:
-        """A new participant of a tournament at 50 USD and 24 000 KZT."""
+        """Add a participant of a new tournament with a fee of 50 USD or 24 000 KZT."""
         name = f"p{next(self._ids)}"
         now = self.now()
         async with self.ctx.db.writing() as session:
@@ -111,7 +111,7 @@ class ServiceEnvironment:
         return name
 
     async def start(self, participant: str, method: str = "kaspi_qr", **changes: Any) -> views.Opening:
-        """Initiate at the desk: a QR for Kaspi, a hosted page for a wallet."""
+        """Start a payment as an operator: a QR for Kaspi, a hosted page for a wallet."""
         chosen = PaymentMethod(method.upper())
         channel = Channel.KASPI_QR if chosen.is_kaspi else Channel.STRIPE_CHECKOUT
         order = replace(InitiateRequest(participant, chosen, channel), **changes)
@@ -119,12 +119,14 @@ class ServiceEnvironment:
         return await views.opening(self.ctx, started.payment_id)
 
     async def phone(self, opened: views.Opening, action: str = "pay") -> None:
-        """The customer's Kaspi app: ``scan``, ``confirm``, ``cancel``, or ``pay`` for scan and confirm."""
+        """Act in the customer's Kaspi app: ``scan``, ``confirm``, ``cancel``, or ``pay`` for scan and
+        confirm.
+        """
         answer = await self.http.post(f"/pay/{opened.qr_payload}", json={"action": action}, headers=_JSON)
         assert answer.status_code == 200, answer.text
 
     async def pay_page(self, opened: views.Opening, wallet: str = "apple_pay") -> None:
-        """The customer on Stripe's hosted page."""
+        """Pay on Stripe's hosted page."""
         answer = await self.http.post(str(opened.payment_url), json={"wallet": wallet}, headers=_JSON)
         assert answer.status_code in (200, 402), answer.text
 
@@ -136,7 +138,9 @@ class ServiceEnvironment:
         await self.http.delete("/_sandbox/faults")
 
     async def stripe_objects(self, kind: str) -> list[dict[str, Any]]:
-        """All objects of a kind at the sandbox: ``payment_intents``, ``checkout/sessions``, ``events`` …"""
+        """Return all objects of a kind at the sandbox: ``payment_intents``, ``checkout/sessions``,
+        ``events`` …
+        """
         answer = await self.http.get(f"/v1/{kind}?limit=100", headers=self._stripe_auth())
         return list(answer.json()["data"])
 
@@ -144,36 +148,36 @@ class ServiceEnvironment:
         return {"Authorization": f"Bearer {self.sandbox.info()['stripe_secret_key']}"}
 
     async def confirm(self, intent: str, method: str) -> httpx.Response:
-        """The app's side of a bare intent."""
+        """Confirm an intent without a page, as the app does."""
         data = {"payment_method": method, "return_url": "https://app.example.com/paid"}
         return await self.http.post(
             f"/v1/payment_intents/{intent}/confirm", data=data, headers=self._stripe_auth()
         )
 
     def signed(self, body: bytes, *, secret: str | None = None, at: float | None = None) -> str:
-        """A real ``Stripe-Signature`` header."""
+        """Return a valid ``Stripe-Signature`` header."""
         stamp = int(at if at is not None else self.now().timestamp())
         text = f"{stamp}.".encode() + body
         digest = hmac.new((secret or self.webhook_secret).encode(), text, hashlib.sha256).hexdigest()
         return f"t={stamp},v1={digest}"
 
     async def receive(self, event: dict[str, Any]) -> bool:
-        """Deliver an event as Stripe would."""
+        """Deliver an event as Stripe does."""
         body = json.dumps(event).encode()
         return await inbox.receive_stripe(self.ctx, body, self.signed(body), [self.webhook_secret])
 
     async def events(self) -> list[dict[str, Any]]:
-        """The sandbox's events, oldest first."""
+        """Return the events of the sandbox, oldest first."""
         return (await self.stripe_objects("events"))[::-1]
 
     async def deliver(self) -> None:
-        """Deliver every event of the sandbox and handle the inbox."""
+        """Deliver every event of the sandbox and process the inbox."""
         for event in await self.events():
             await self.receive(event)
         await self.maintain()
 
     async def maintain(self) -> Pass:
-        """One pass; what the webhook did not bring stays unknown, so that a test decides what is known."""
+        """Run one maintenance pass without the backfill, so that a test decides which events are known."""
         return await one_pass(self.ctx, missed=False)
 
     async def view(self, opened: views.Opening) -> views.PaymentView:

@@ -18,7 +18,7 @@ from tests.support.environment import CLERK, TOTAL_S, ServiceEnvironment
 
 
 class Kaspi:
-    """A completed Kaspi payment under scheme enhanced, whose refunds go by API."""
+    """COMPLETED Kaspi payments under scheme enhanced, whose refunds are made by API."""
 
     def __init__(self, environment: ServiceEnvironment) -> None:
         self.world = environment
@@ -33,12 +33,12 @@ class Kaspi:
         )
 
     async def gone(self, opened: views.Opening) -> Decimal:
-        """Return the amount refunded at the sandbox."""
+        """Return the refunded amount at the sandbox."""
         return await gone(self.world, opened)
 
 
 async def paid(environment: ServiceEnvironment, scheme: KaspiScheme) -> views.Opening:
-    """A COMPLETED payment of 24 000 tenge, taken in a scheme."""
+    """Make a COMPLETED payment of 24 000 tenge under a scheme."""
     await environment.http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
     info = environment.sandbox.info()
     providers: Any = environment.ctx.providers
@@ -59,7 +59,7 @@ async def paid(environment: ServiceEnvironment, scheme: KaspiScheme) -> views.Op
 
 
 async def gone(environment: ServiceEnvironment, opened: views.Opening) -> Decimal:
-    """Return the amount refunded at the sandbox."""
+    """Return the refunded amount at the sandbox."""
     async with environment.ctx.db.reading() as session:
         handle = provider_ref_of(await load_payment(session, opened.view.payment_id))
     total = (await environment.ctx.providers.of(Channel.KASPI_QR).list_refunds(handle)).total

@@ -1,4 +1,6 @@
-"""What the state machine acts with: a world that is made in milliseconds, and a desk that can be killed."""
+"""An environment for random operations: created in milliseconds, with a process that can crash at any
+step.
+"""
 
 from __future__ import annotations
 
@@ -27,42 +29,42 @@ from procomp_pay.storage.webhooks.intake import WebhookIntake
 from tests.support.environment import ServiceEnvironment
 
 _KEY = new_key()
-#: One attempt for each call: the machine itself tries again.
+#: Seconds for a provider request, enough for one attempt: the operations themselves are repeated.
 _TOTAL_S = 0.01
 
 
-class FaultPlan:
-    """Counts the points at which a process can die, and kills it at the chosen one."""
+class CrashPoints:
+    """Counts the points at which a process can crash, and crashes it at the chosen one."""
 
     def __init__(self) -> None:
         self._left: int | None = None
         self._root: asyncio.Task[Any] | None = None
 
     async def point(self) -> None:
-        """Between two steps that each are whole; dies here if it was so decided."""
+        """Mark a point between two atomic steps, and crash here if it was chosen."""
         if self._left is None:
             return
         self._left -= 1
         if self._left < 0 and self._root is not None:
             self._root.cancel()
-            await asyncio.Event().wait()  # nothing of this process goes on
+            await asyncio.Event().wait()  # the crashed process does nothing more
 
-    async def run(self, work: Coroutine[Any, Any, Any], dies_at: int | None) -> str:
-        """Run a use case; how it ended, in a word."""
+    async def run(self, work: Coroutine[Any, Any, Any], crash_at: int | None) -> str:
+        """Run a service call and return how it ended, in a word."""
         self._root = asyncio.create_task(work)
-        self._left = dies_at
+        self._left = crash_at
         try:
             await self._root
         except PaymentError as error:
             return type(error).__name__
         except asyncio.CancelledError:
-            return "killed"
+            return "crashed"
         finally:
             self._left = self._root = None
         return "done"
 
     async def cancelled_after(self, work: Coroutine[Any, Any, Any], steps: int) -> str:
-        """Run a use case and cancel it after so many steps of the event loop, wherever it is."""
+        """Run a service call and cancel it after a number of steps of the event loop."""
         task = asyncio.create_task(work)
         for _ in range(steps):
             await asyncio.sleep(0)
@@ -76,28 +78,28 @@ class FaultPlan:
         return "done"
 
 
-class MortalDatabase:
-    """The database service with points before, in and after every transaction that writes."""
+class CrashingDatabase:
+    """The database service with crash points in and after every writing transaction."""
 
-    def __init__(self, real: PaymentDatabaseService, faults: FaultPlan) -> None:
-        self._real, self._fate = real, faults
+    def __init__(self, real: PaymentDatabaseService, crash_points: CrashPoints) -> None:
+        self._real, self._crash_points = real, crash_points
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
         async with self._real.writing() as session:
             yield session
-            await self._fate.point()  # not committed
-        await self._fate.point()
+            await self._crash_points.point()  # not committed
+        await self._crash_points.point()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
 
-class MortalProvider:
-    """A provider's service with points before and after every call."""
+class CrashingProvider:
+    """A provider's service with crash points before and after every request."""
 
-    def __init__(self, real: Any, faults: FaultPlan) -> None:
-        self._real, self._fate = real, faults
+    def __init__(self, real: Any, crash_points: CrashPoints) -> None:
+        self._real, self._crash_points = real, crash_points
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         real = getattr(self._real, name)
@@ -105,19 +107,24 @@ class MortalProvider:
             return cast(Callable[..., Any], real)
 
         async def call(*args: Any) -> Any:
-            await self._fate.point()
+            await self._crash_points.point()
             answer = await real(*args)
-            await self._fate.point()  # it was done there, and nobody here knows
+            await self._crash_points.point()  # the provider has executed the request, but we do not know
             return answer
 
         return call
 
 
-class MortalProviders:
-    """Gives the providers of a process that may die."""
+class CrashingProviders:
+    """The providers of a process that can crash."""
 
-    def __init__(self, stripe: StripePaymentService, kaspi: KaspiPaymentService, faults: FaultPlan) -> None:
-        self._stripe, self._kaspi = MortalProvider(stripe, faults), MortalProvider(kaspi, faults)
+    def __init__(
+        self, stripe: StripePaymentService, kaspi: KaspiPaymentService, crash_points: CrashPoints
+    ) -> None:
+        self._stripe, self._kaspi = (
+            CrashingProvider(stripe, crash_points),
+            CrashingProvider(kaspi, crash_points),
+        )
 
     @property
     def circuits(self) -> list[Any]:
@@ -130,22 +137,22 @@ class MortalProviders:
         return self._kaspi if channel.is_kaspi else self._stripe
 
 
-class Bugs(logging.Handler):
-    """Collects what our own code logs as an error: background work hides exceptions there."""
+class ErrorLog(logging.Handler):
+    """Collects logged errors, since background work logs its exceptions."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.found: list[str] = []
+        self.errors: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         kind = record.exc_info[1] if record.exc_info else None
-        self.found.append(f"{record.getMessage()}: {kind!r}")
+        self.errors.append(f"{record.getMessage()}: {kind!r}")
 
 
 @asynccontextmanager
-async def random_environment(database_url: str) -> AsyncIterator[tuple[ServiceEnvironment, FaultPlan]]:
-    """A sandbox, a database and a desk between them."""
-    faults, made = FaultPlan(), []
+async def crashing_environment(database_url: str) -> AsyncIterator[tuple[ServiceEnvironment, CrashPoints]]:
+    """Yield a sandbox and a context on a database, and the crash points of its process."""
+    crash_points, made = CrashPoints(), []
     async with AsyncExitStack() as stack:
         sandbox = Sandbox(SandboxOptions())
         await sandbox.start()
@@ -166,18 +173,18 @@ async def random_environment(database_url: str) -> AsyncIterator[tuple[ServiceEn
         )
         stack.push_async_callback(kaspi.aclose)
         http = await stack.enter_async_context(httpx.AsyncClient(verify=False, base_url=sandbox.url))
-        database: Any = MortalDatabase(real, faults)
+        database: Any = CrashingDatabase(real, crash_points)
         ctx = AppContext(
             db=database,
-            providers=MortalProviders(stripe, kaspi, faults),
+            providers=CrashingProviders(stripe, kaspi, crash_points),
             keyring=Keyring([_KEY]),
-            clock=lambda: made[0].now(),  # noqa: PLW0108 - the world is made after its desk
+            clock=lambda: made[0].now(),  # noqa: PLW0108 - created after the context
             new_id=new_id,
             base_url="http://127.0.0.1:8080",
             intake=WebhookIntake(real),
         )
         made.append(ServiceEnvironment(ctx, sandbox, http))
-        yield made[0], faults
+        yield made[0], crash_points
 
 
 def cents(amount: Decimal) -> int:

@@ -1,4 +1,4 @@
-"""Reconciliation runs, and the faults that they have to find."""
+"""Reconciliation runs, and the differences that they have to find."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.environment import CLERK, ServiceEnvironment
 
 
 async def run(environment: ServiceEnvironment, provider: str = "stripe", **more: Any) -> Report:
-    environment.later(2)  # what was done a moment ago is not taken for a move under way
+    environment.later(2)  # otherwise the latest changes count as still in progress
     return await reconcile(environment.ctx, ReconcileRequest(provider, **more), CLERK)
 
 
@@ -31,10 +31,10 @@ def kinds(report: Report) -> Counter[tuple[str, str]]:
 
 
 async def paid(environment: ServiceEnvironment) -> views.Opening:
-    """Paid by Apple Pay, and known to us."""
+    """Make a COMPLETED payment by Apple Pay."""
     opened = await environment.start(await environment.participant(), "apple_pay")
     await environment.pay_page(opened)
-    for event in await environment.events():  # of this one alone: others' news may be missed on purpose
+    for event in await environment.events():  # of this payment only: a test may withhold the events of others
         if (event["data"]["object"].get("metadata") or {}).get("payment_id") == opened.view.payment_id:
             await environment.receive(event)
     await environment.maintain()
@@ -52,7 +52,7 @@ async def paid_by_kaspi(environment: ServiceEnvironment) -> views.Opening:
 
 
 async def change(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
-    """Plant a fault in the database behind everybody's back."""
+    """Change the database directly."""
     async with environment.ctx.db.writing() as session:
         await (await session.connection()).execute(text(statement), values)
 
@@ -70,7 +70,7 @@ async def open_rows(environment: ServiceEnvironment) -> list[Discrepancy]:
 
 
 def stripe(environment: ServiceEnvironment) -> Any:
-    """The sandbox's books, to tamper with."""
+    """Return the data of the sandbox's Stripe, for changing it."""
     return environment.sandbox.providers["stripe"].core  # type: ignore[attr-defined]
 
 
@@ -241,7 +241,7 @@ async def at_kaspi(environment: ServiceEnvironment, opened: views.Opening, what:
 async def compare(
     environment: ServiceEnvironment, lines: list[StatementLine], provider: str = "stripe", **more: Any
 ) -> Report:
-    """The whole day's statement; in an order of its own."""
+    """Reconcile a statement of one day, with its lines in reverse order."""
     return await run(
         environment, provider, lines=lines[::-1], source_name="balance.csv",
         since=environment.now() - timedelta(days=1), until=environment.now() + timedelta(seconds=2), **more,

@@ -12,7 +12,7 @@ from tests.support.environment import CLERK, ServiceEnvironment, usd
 async def paid(
     environment: ServiceEnvironment, method: str = "pm_card_visa", who: str | None = None
 ) -> views.Opening:
-    """A completed Stripe payment of 50 USD."""
+    """Make a COMPLETED Stripe payment of 50 USD."""
     opened = await environment.start(
         who or await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
     )
@@ -30,5 +30,5 @@ async def back(
 
 
 async def at_stripe(environment: ServiceEnvironment) -> int:
-    """Cents that went back at the sandbox."""
+    """Return the total of succeeded refunds at the sandbox, in cents."""
     return sum(r["amount"] for r in await environment.stripe_objects("refunds") if r["status"] == "succeeded")

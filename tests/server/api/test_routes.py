@@ -321,7 +321,7 @@ async def test_a_provider_that_is_down_is_a_503_and_nothing_is_lost(served: Serv
     )
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "60")
     body = await served.initiate()
-    assert body["payment_id"] in answer.json()["detail"], "the same payment is taken up"
+    assert body["payment_id"] in answer.json()["detail"], "it resumes the same payment"
     async with served.ctx.db.reading() as session:
         assert len((await session.exec(select(PaymentDetail))).all()) == 1
 

@@ -1,4 +1,4 @@
-"""A task that is cut must not leave SQLite's write lock behind."""
+"""A cancelled task must not leave the write lock of SQLite behind."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ from tests.support.environment import CLERK, ServiceEnvironment
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-async def test_a_cut_task_leaves_no_lock(environment: ServiceEnvironment, seed: int) -> None:
+async def test_a_cancelled_task_leaves_no_lock(environment: ServiceEnvironment, seed: int) -> None:
     path = environment.ctx.db.sqlite_path()
     if path is None:
         pytest.skip("SQLite alone")

@@ -1,4 +1,4 @@
-"""The same through the HTTP API: what a client really sees."""
+"""Idempotency keys through the HTTP API."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ async def client(environment: ServiceEnvironment):
         yield made
 
 
-async def test_one_key_two_participants_is_409_never_500(environment: ServiceEnvironment, client) -> None:
+async def test_one_key_for_two_participants_is_409(environment: ServiceEnvironment, client) -> None:
     answers = set()
     for n in range(5):
         a, b = await environment.participant(), await environment.participant()
@@ -43,9 +43,7 @@ async def test_one_key_two_participants_is_409_never_500(environment: ServiceEnv
     assert answers == {200, 409}, answers
 
 
-async def test_a_refused_start_replayed_is_no_200_without_a_way_to_pay(
-    environment: ServiceEnvironment, client
-) -> None:
+async def test_a_repeated_rejected_start_is_not_200(environment: ServiceEnvironment, client) -> None:
     who = await environment.participant()
     await environment.http.post(
         "/_sandbox/kaspi/force", json={"path": "/qr/create-link", "code": 990000028, "times": 1}

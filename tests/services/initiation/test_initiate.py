@@ -1,4 +1,4 @@
-"""Start a payment: one at a time, for the right money, and healed after every kind of bad luck."""
+"""Start a payment: one at a time, with the right charge, and recovered after every failure."""
 
 import asyncio
 from decimal import Decimal
@@ -27,7 +27,7 @@ from tests.support.environment import CLERK, ServiceEnvironment, usd
 S = PaymentStatus
 
 
-async def test_kaspi_charges_tenge_and_says_so(environment: ServiceEnvironment) -> None:
+async def test_kaspi_charges_the_fee_in_tenge(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant(), requested=usd("50"))
     body = opened.seeded()
     assert (body["amount"], body["currency"]) == (Decimal("24000.00"), "KZT")
@@ -40,7 +40,7 @@ async def test_kaspi_charges_tenge_and_says_so(environment: ServiceEnvironment) 
     assert opened.qr_payload not in str(detail.qr_token_enc)
 
 
-async def test_a_bare_intent_gives_the_client_secret(environment: ServiceEnvironment) -> None:
+async def test_an_intent_without_a_page_returns_the_client_secret(environment: ServiceEnvironment) -> None:
     opened = await environment.start(
         await environment.participant(), "google_pay", channel=Channel.STRIPE_INTENT
     )
@@ -62,7 +62,7 @@ async def test_the_open_payment_is_returned(environment: ServiceEnvironment, met
     assert len(await environment.rows(Payment)) == 1
 
 
-async def test_ten_at_once_open_one(environment: ServiceEnvironment) -> None:
+async def test_ten_concurrent_starts_create_one_session(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await asyncio.gather(*(environment.start(who, "apple_pay") for _ in range(10)))
     assert len({o.view.payment_id for o in opened}) == 1
@@ -70,7 +70,7 @@ async def test_ten_at_once_open_one(environment: ServiceEnvironment) -> None:
     assert len(await environment.stripe_objects("checkout/sessions")) == 1
 
 
-async def test_ten_qrs_at_once_make_one(environment: ServiceEnvironment) -> None:
+async def test_ten_concurrent_starts_create_one_qr(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await asyncio.gather(*(environment.start(who) for _ in range(10)))
     assert len({o.qr_payload for o in opened}) == 1
@@ -78,7 +78,7 @@ async def test_ten_qrs_at_once_make_one(environment: ServiceEnvironment) -> None
     assert len(answer.json()["payments"] if isinstance(answer.json(), dict) else answer.json()) == 1
 
 
-async def test_another_method_cancels_the_open_stripe_one_first(environment: ServiceEnvironment) -> None:
+async def test_another_method_cancels_the_open_stripe_payment_first(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     apple = await environment.start(who, "apple_pay")
     kaspi = await environment.start(who, "kaspi_qr")
@@ -88,7 +88,9 @@ async def test_another_method_cancels_the_open_stripe_one_first(environment: Ser
     assert session["status"] == "expired"
 
 
-async def test_an_open_qr_stays_watched_beside_another_method(environment: ServiceEnvironment) -> None:
+async def test_an_open_qr_is_still_polled_after_another_method_starts(
+    environment: ServiceEnvironment,
+) -> None:
     who = await environment.participant()
     kaspi = await environment.start(who, "kaspi_qr")
     apple = await environment.start(who, "apple_pay")
@@ -102,9 +104,7 @@ async def test_an_open_qr_stays_watched_beside_another_method(environment: Servi
     assert (view.status, view.is_duplicate) == (S.COMPLETED, True)
 
 
-async def test_paid_meanwhile_on_the_page_is_found_before_another_method_starts(
-    environment: ServiceEnvironment,
-) -> None:
+async def test_a_paid_page_is_noticed_before_another_method_starts(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     apple = await environment.start(who, "apple_pay")
     await environment.pay_page(apple)
@@ -114,7 +114,7 @@ async def test_paid_meanwhile_on_the_page_is_found_before_another_method_starts(
     assert (await environment.who(who)).status is ParticipantStatus.PAID
 
 
-async def test_an_ended_qr_makes_room_for_a_new_one(environment: ServiceEnvironment) -> None:
+async def test_a_new_qr_can_start_after_the_first_expired(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     first = await environment.start(who)
     environment.later(181)
@@ -124,7 +124,7 @@ async def test_an_ended_qr_makes_room_for_a_new_one(environment: ServiceEnvironm
     assert await environment.status(second) is S.PENDING
 
 
-async def test_paid_already(environment: ServiceEnvironment) -> None:
+async def test_a_paid_fee_is_rejected(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     await environment.phone(await environment.start(who))
     environment.later(6)
@@ -134,7 +134,9 @@ async def test_paid_already(environment: ServiceEnvironment) -> None:
     assert len(await environment.rows(Payment)) == 1
 
 
-async def test_nobody_and_nothing(environment: ServiceEnvironment) -> None:
+async def test_unknown_participant_cancelled_registration_and_wrong_amount(
+    environment: ServiceEnvironment,
+) -> None:
     with pytest.raises(NotFound):
         await environment.start("nobody")
     gone = await environment.participant(status=ParticipantStatus.CANCELLED)
@@ -145,7 +147,7 @@ async def test_nobody_and_nothing(environment: ServiceEnvironment) -> None:
     assert await environment.rows(Payment) == []
 
 
-async def test_an_idempotency_key_answers_the_same_and_refuses_another_body(
+async def test_an_idempotency_key_returns_the_same_result_and_rejects_another_request(
     environment: ServiceEnvironment,
 ) -> None:
     who = await environment.participant()
@@ -159,14 +161,14 @@ async def test_an_idempotency_key_answers_the_same_and_refuses_another_body(
     )
     with pytest.raises(Conflict, match="Idempotency-Key"):
         await initiate(environment.ctx, other, CLERK)
-    # also after it was paid: the same answer, not "already paid"
+    # after the payment, too: the same result, not "already paid"
     opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     await environment.deliver()
     assert (await initiate(environment.ctx, order, CLERK)).payment_id == first.payment_id
 
 
-async def test_stripe_down_leaves_it_pending_and_maintain_heals_it(environment: ServiceEnvironment) -> None:
+async def test_maintain_recovers_a_payment_after_a_stripe_outage(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable) as caught:
@@ -182,8 +184,8 @@ async def test_stripe_down_leaves_it_pending_and_maintain_heals_it(environment: 
     assert (detail.provider_ref, detail.create_state) == (intent["id"], CreateState.OPEN)
 
 
-async def test_a_lost_answer_makes_no_second_intent(environment: ServiceEnvironment) -> None:
-    """The connection is cut after Stripe did the work: the retry under the same key finds the same intent."""
+async def test_a_lost_response_creates_no_second_intent(environment: ServiceEnvironment) -> None:
+    """The connection breaks after Stripe created the intent: a retry with the key returns the same one."""
     await environment.fault("/v1/payment_intents", "cut_after", method="POST", times=1)
     opened = await environment.start(
         await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
@@ -192,7 +194,7 @@ async def test_a_lost_answer_makes_no_second_intent(environment: ServiceEnvironm
     assert opened.view.provider_ref == intent["id"]
 
 
-async def test_lost_answers_to_the_end_are_healed_to_the_same_intent(environment: ServiceEnvironment) -> None:
+async def test_maintain_finds_the_same_intent_after_lost_responses(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     await environment.fault("/v1/payment_intents", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
@@ -205,8 +207,8 @@ async def test_lost_answers_to_the_end_are_healed_to_the_same_intent(environment
     assert detail.provider_ref == intent["id"]
 
 
-async def test_healed_after_stripe_forgot_the_key(environment: ServiceEnvironment) -> None:
-    """A day later the same request would make a second session: it is looked for instead."""
+async def test_recovery_after_stripe_dropped_the_idempotency_key(environment: ServiceEnvironment) -> None:
+    """After a day the same request would create a second session, so the first one is searched for."""
     who = await environment.participant()
     await environment.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
@@ -224,10 +226,10 @@ async def test_healed_after_stripe_forgot_the_key(environment: ServiceEnvironmen
 
 
 @pytest.mark.parametrize(("status", "refusal"), [(401, ConfigurationError), (400, None)])
-async def test_a_second_sending_that_is_refused_says_nothing_of_the_first(
+async def test_a_rejected_repetition_does_not_fail_the_first_request(
     environment: ServiceEnvironment, status: int, refusal: type[PaymentError] | None
 ) -> None:
-    """The answer was lost, then the key was changed, or Stripe takes the same request no more."""
+    """The response was lost, then the API key was changed, or Stripe rejects the same request."""
     who = await environment.participant()
     await environment.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
@@ -247,7 +249,7 @@ async def test_a_second_sending_that_is_refused_says_nothing_of_the_first(
     assert len(await environment.rows(Payment)) == 1
 
 
-async def test_a_key_that_changes_after_a_lost_answer_leaves_the_outcome_unknown(
+async def test_an_api_key_changed_after_a_lost_response_leaves_the_outcome_unknown(
     environment: ServiceEnvironment,
 ) -> None:
     await environment.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1)
@@ -258,7 +260,7 @@ async def test_a_key_that_changes_after_a_lost_answer_leaves_the_outcome_unknown
     assert detail.create_state is CreateState.SENT
 
 
-async def test_kaspi_down_is_sent_again_at_the_next_try(environment: ServiceEnvironment) -> None:
+async def test_a_request_is_repeated_after_a_kaspi_outage(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     await environment.fault("/r1/", "status", status=503, times=1000)
     with pytest.raises(ProviderUnavailable):
@@ -269,14 +271,14 @@ async def test_kaspi_down_is_sent_again_at_the_next_try(environment: ServiceEnvi
     assert len(await environment.rows(Payment)) == 1
 
 
-async def test_kaspis_lost_answer_is_waited_out(environment: ServiceEnvironment) -> None:
-    """No idempotency at Kaspi: a second QR is made only when the first one's life is over."""
+async def test_a_new_qr_waits_until_a_lost_one_expires(environment: ServiceEnvironment) -> None:
+    """Kaspi has no idempotency: a second QR is created only after the first one expired."""
     who = await environment.participant()
     await environment.fault("/r1/v01/qr/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
         await environment.start(who)
     environment.later(40)
-    with pytest.raises(OutcomeUnknown, match="lost") as caught:
+    with pytest.raises(OutcomeUnknown, match="did not confirm") as caught:
         await environment.start(who)
     assert 200 < (caught.value.retry_after or 0) <= 340
     environment.later(400)
@@ -286,7 +288,7 @@ async def test_kaspis_lost_answer_is_waited_out(environment: ServiceEnvironment)
     assert (await environment.start(who)).qr_payload is not None
 
 
-async def test_a_refusal_is_a_failed_payment(environment: ServiceEnvironment) -> None:
+async def test_a_rejected_payment_is_failed(environment: ServiceEnvironment) -> None:
     await environment.http.post(
         "/_sandbox/kaspi/force", json={"path": "/qr/create", "code": 990000028, "times": 1}
     )
@@ -297,7 +299,7 @@ async def test_a_refusal_is_a_failed_payment(environment: ServiceEnvironment) ->
     assert "990000028" in str(row.failure_reason)
 
 
-async def test_a_retry_after_is_honoured(environment: ServiceEnvironment) -> None:
+async def test_retry_after_is_respected(environment: ServiceEnvironment) -> None:
     await environment.fault("/v1/payment_intents", "status", status=429, retry_after=1, times=1)
     opened = await environment.start(
         await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
@@ -305,7 +307,7 @@ async def test_a_retry_after_is_honoured(environment: ServiceEnvironment) -> Non
     assert opened.client_secret
 
 
-async def test_one_key_used_for_many_participants_at_once_starts_one_payment(
+async def test_one_key_for_many_participants_at_once_starts_one_payment(
     environment: ServiceEnvironment,
 ) -> None:
     people = [await environment.participant() for _ in range(6)]

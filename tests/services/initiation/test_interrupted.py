@@ -1,4 +1,4 @@
-"""Cut ``initiate`` anywhere: every object at the provider belongs to one payment, none is double."""
+"""Interrupt ``initiate`` at any point: every object at the provider belongs to one payment."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ from tests.support.environment import CLERK, ServiceEnvironment
 
 
 @pytest.mark.parametrize("channel", [Channel.STRIPE_INTENT, Channel.STRIPE_CHECKOUT])
-async def test_cut_anywhere(environment: ServiceEnvironment, channel: Channel) -> None:
+async def test_interrupted_at_every_point(environment: ServiceEnvironment, channel: Channel) -> None:
     rng = random.Random(3)
     states = []
     for n in range(25):

@@ -1,4 +1,4 @@
-"""A payment through a gateway in front of Kaspi, by the simple form."""
+"""A payment through a gateway in front of Kaspi."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def act(environment: ServiceEnvironment, opened: views.Opening, action: st
     assert answer.status_code == 200, answer.text
 
 
-async def test_from_post_to_paid(environment: ServiceEnvironment) -> None:
+async def test_from_start_to_completion(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     assert opened.payment_url == opened.qr_payload
     assert "/pay/" in str(opened.payment_url)
@@ -63,7 +63,7 @@ async def test_from_post_to_paid(environment: ServiceEnvironment) -> None:
     assert view.operation_number
 
 
-async def test_a_gateway_without_a_status_call_is_not_asked_again_and_ends_by_the_clock(
+async def test_a_gateway_without_a_status_request_is_not_polled_and_the_payment_expires(
     environment: ServiceEnvironment,
 ) -> None:
     await environment.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
@@ -81,8 +81,10 @@ async def test_a_gateway_without_a_status_call_is_not_asked_again_and_ends_by_th
     assert await environment.status(opened) is S.EXPIRED
 
 
-async def test_a_gateway_that_cannot_be_asked_contradicts_nobody(environment: ServiceEnvironment) -> None:
-    """It never said that the payment was not made: the clerk's word counts, and the night finds nothing."""
+async def test_an_unavailable_gateway_does_not_contradict_a_verification(
+    environment: ServiceEnvironment,
+) -> None:
+    """It never reported the payment as unpaid: the verification counts, and reconciliation finds nothing."""
     await environment.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
     opened = await environment.start(await environment.participant())
     done = await verify(environment.ctx, VerificationRequest(opened.view.payment_id, "19000000001"), CLERK)
@@ -95,7 +97,7 @@ async def test_a_gateway_that_cannot_be_asked_contradicts_nobody(environment: Se
     assert (await environment.view(opened)).status is S.COMPLETED
 
 
-async def test_a_lost_answer_is_waited_out(environment: ServiceEnvironment) -> None:
+async def test_a_new_payment_waits_until_a_lost_one_expires(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     await environment.fault("/gateway/payments", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
@@ -108,7 +110,7 @@ async def test_a_lost_answer_is_waited_out(environment: ServiceEnvironment) -> N
     assert detail.create_state is CreateState.SENT
 
 
-async def test_a_wrong_key_is_configuration(environment: ServiceEnvironment) -> None:
+async def test_a_wrong_key_is_a_configuration_error(environment: ServiceEnvironment) -> None:
     stranger = gateway(environment, "wrong")
     with pytest.raises(ConfigurationError, match="does not let us in"):
         await stranger.check()
@@ -117,10 +119,10 @@ async def test_a_wrong_key_is_configuration(environment: ServiceEnvironment) -> 
     assert "takes the key" in await service.kaspi.check()
 
 
-async def test_what_went_back_before_anybody_looked_takes_no_place(
+async def test_a_payment_refunded_before_the_first_poll_does_not_settle_the_fee(
     environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Paid and given back at the gateway while nobody looked: the money is not here."""
+    """Paid and refunded at the gateway between two polls: no money is left."""
     opened = await environment.start(await environment.participant())
     await act(environment, opened, "pay")
     monkeypatch.setitem(gateway_of_the_sandbox._SAYS, "Processed", "refunded")

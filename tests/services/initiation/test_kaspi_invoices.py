@@ -1,4 +1,4 @@
-"""Invoices to a phone (scheme enhanced): sent once, never asked about on a timer, recalled, found again."""
+"""Invoices to a phone (scheme enhanced): sent once, not polled on a timer, cancelled, recovered."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def act(environment: ServiceEnvironment, opened: views.Opening, action: st
     assert answer.status_code == 200, answer.text
 
 
-async def test_it_is_paid_and_asked_about_when_a_person_asks(environment: ServiceEnvironment) -> None:
+async def test_a_paid_invoice_is_polled_on_request(environment: ServiceEnvironment) -> None:
     opened = await invoice(environment, await environment.participant())
     assert opened.qr_payload is None
     assert (await invoice(environment, opened.view.participant_id)).view.payment_id == opened.view.payment_id
@@ -72,7 +72,7 @@ async def test_it_is_paid_and_asked_about_when_a_person_asks(environment: Servic
     assert PHONE not in str(detail.phone_enc)
 
 
-async def test_at_its_end_it_is_asked_about_once(environment: ServiceEnvironment) -> None:
+async def test_an_expired_invoice_is_polled_once(environment: ServiceEnvironment) -> None:
     opened = await invoice(environment, await environment.participant())
     environment.later(24 * 3600 + 31)
     await environment.maintain()
@@ -83,21 +83,21 @@ async def test_at_its_end_it_is_asked_about_once(environment: ServiceEnvironment
     assert await calls(environment, "/payment/status/") == 1
 
 
-async def test_it_is_recalled(environment: ServiceEnvironment) -> None:
+async def test_an_invoice_is_cancelled(environment: ServiceEnvironment) -> None:
     opened = await invoice(environment, await environment.participant())
     assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     control = await environment.http.get(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}")
     assert control.json()["Status"] == "RemotePaymentCanceled"
 
 
-async def test_paid_while_it_is_recalled_it_is_paid(environment: ServiceEnvironment) -> None:
+async def test_an_invoice_paid_during_the_cancellation_is_completed(environment: ServiceEnvironment) -> None:
     opened = await invoice(environment, await environment.participant())
     await act(environment, opened, "pay")
     await cancel(environment.ctx, opened.view.payment_id, CLERK)
     assert await environment.status(opened) is S.COMPLETED
 
 
-async def test_a_qr_instead_recalls_the_invoice_first(environment: ServiceEnvironment) -> None:
+async def test_starting_a_qr_cancels_the_invoice_first(environment: ServiceEnvironment) -> None:
     opened = await invoice(environment, await environment.participant())
     second = await environment.start(opened.view.participant_id)
     assert second.view.payment_id != opened.view.payment_id
@@ -106,7 +106,9 @@ async def test_a_qr_instead_recalls_the_invoice_first(environment: ServiceEnviro
 
 
 @pytest.mark.parametrize(("word", "ends"), [("RemotePaymentRejected", S.FAILED), ("Expired", S.EXPIRED)])
-async def test_kaspis_own_ends(environment: ServiceEnvironment, word: str, ends: PaymentStatus) -> None:
+async def test_final_statuses_of_kaspi(
+    environment: ServiceEnvironment, word: str, ends: PaymentStatus
+) -> None:
     opened = await invoice(environment, await environment.participant())
     ref = opened.view.provider_ref
     await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": word})
@@ -114,7 +116,7 @@ async def test_kaspis_own_ends(environment: ServiceEnvironment, word: str, ends:
     assert await environment.status(opened) is ends
 
 
-async def test_an_unknown_word_is_still_open(environment: ServiceEnvironment) -> None:
+async def test_an_unknown_status_is_still_open(environment: ServiceEnvironment) -> None:
     opened = await invoice(environment, await environment.participant())
     ref = opened.view.provider_ref
     await environment.http.post(
@@ -124,7 +126,7 @@ async def test_an_unknown_word_is_still_open(environment: ServiceEnvironment) ->
     assert await environment.status(opened) is S.PENDING
 
 
-async def test_a_lost_answer_is_never_followed_by_a_second_invoice(environment: ServiceEnvironment) -> None:
+async def test_no_second_invoice_after_a_lost_response(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     await environment.fault("/r3/v01/remote/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown, match="phone may show it"):
@@ -147,7 +149,7 @@ async def test_a_lost_answer_is_never_followed_by_a_second_invoice(environment: 
     assert "alert.stuck" in [row.topic for row in await environment.rows(OutboxMessage)]
 
 
-async def test_the_desk_takes_a_qr_beside_a_lost_invoice(environment: ServiceEnvironment) -> None:
+async def test_a_qr_can_start_beside_a_lost_invoice(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     await environment.fault("/r3/v01/remote/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
@@ -155,7 +157,7 @@ async def test_the_desk_takes_a_qr_beside_a_lost_invoice(environment: ServiceEnv
     assert (await environment.start(who)).qr_payload
 
 
-async def test_another_scheme_refuses(environment: ServiceEnvironment) -> None:
+async def test_other_schemes_reject_invoices(environment: ServiceEnvironment) -> None:
     providers: Any = environment.ctx.providers
     info = environment.sandbox.info()
     await providers.kaspi.aclose()
@@ -170,8 +172,10 @@ async def test_another_scheme_refuses(environment: ServiceEnvironment) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("code", [-99000011, 990000018, 77])
-async def test_paid_and_not_recalled_in_whatever_words(environment: ServiceEnvironment, code: int) -> None:
-    """The document does not say how Kaspi refuses to recall an invoice that was paid."""
+async def test_a_paid_invoice_that_kaspi_refuses_to_cancel(
+    environment: ServiceEnvironment, code: int
+) -> None:
+    """Kaspi's documentation does not say with which code it refuses to cancel a paid invoice."""
     opened = await invoice(environment, await environment.participant())
     await act(environment, opened, "pay")
     forced = {"path": "/remote/cancel", "code": code, "times": 99}
@@ -181,7 +185,7 @@ async def test_paid_and_not_recalled_in_whatever_words(environment: ServiceEnvir
     assert await environment.status(opened) is S.COMPLETED
 
 
-async def test_a_recall_that_kaspi_refuses_is_no_poll(environment: ServiceEnvironment) -> None:
+async def test_a_refused_cancellation_is_not_repeated_as_a_poll(environment: ServiceEnvironment) -> None:
     opened = await invoice(environment, await environment.participant())
     forced = {"path": "/remote/cancel", "code": 990000018, "times": 99}
     await environment.http.post("/_sandbox/kaspi/force", json=forced)
@@ -194,8 +198,8 @@ async def test_a_recall_that_kaspi_refuses_is_no_poll(environment: ServiceEnviro
     assert await environment.status(opened) is S.PENDING
 
 
-async def test_to_another_phone_the_first_invoice_is_recalled(environment: ServiceEnvironment) -> None:
-    """The number was a stranger's: who types the right one must not be given the stranger's invoice."""
+async def test_an_invoice_to_another_phone_cancels_the_first_one(environment: ServiceEnvironment) -> None:
+    """The first number was wrong: the request with the right one must not return the wrong invoice."""
     first = await invoice(environment, await environment.participant())
     order = InitiateRequest(
         first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
@@ -206,9 +210,7 @@ async def test_to_another_phone_the_first_invoice_is_recalled(environment: Servi
     assert await calls(environment, "/remote/create") == 2
 
 
-async def test_a_lost_invoice_that_a_clerk_has_verified_is_nobodys_trouble(
-    environment: ServiceEnvironment,
-) -> None:
+async def test_a_lost_invoice_that_was_verified_opens_no_discrepancy(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     await environment.fault("/r3/v01/remote/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
@@ -220,7 +222,7 @@ async def test_a_lost_invoice_that_a_clerk_has_verified_is_nobodys_trouble(
     assert await environment.rows(Discrepancy) == []
 
 
-async def test_no_second_invoice_beside_one_that_kaspi_does_not_recall(
+async def test_no_second_invoice_beside_one_that_kaspi_does_not_cancel(
     environment: ServiceEnvironment,
 ) -> None:
     first = await invoice(environment, await environment.participant())
@@ -234,7 +236,7 @@ async def test_no_second_invoice_beside_one_that_kaspi_does_not_recall(
     assert await calls(environment, "/remote/create") == 1
 
 
-async def test_one_that_is_never_recalled_ends_by_the_clock(environment: ServiceEnvironment) -> None:
+async def test_an_invoice_that_is_never_cancelled_expires(environment: ServiceEnvironment) -> None:
     opened = await invoice(environment, await environment.participant())
     forced = {"path": "/remote/cancel", "code": 77, "times": 999}
     await environment.http.post("/_sandbox/kaspi/force", json=forced)

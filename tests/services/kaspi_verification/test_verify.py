@@ -1,4 +1,4 @@
-"""A clerk's word: accepted, refused and overridden; Kaspi is asked first; one number settles one payment."""
+"""Manual verification: accept, reject and override; Kaspi is asked first; one number settles one payment."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ DANA = Actor("dana", Source.PERSON)
 KZT = Money.parse("24000", "KZT")
 
 
-async def clerk(
+async def verify_manually(
     environment: ServiceEnvironment, opened: views.Opening, number: str = NUMBER, **more: Any
 ) -> Verified:
-    """A clerk verifies at the desk."""
+    """Verify as an operator."""
     actor = more.pop("actor", CLERK)
     return await verify(environment.ctx, VerificationRequest(opened.view.payment_id, number, **more), actor)
 
@@ -51,7 +51,7 @@ async def kinds(environment: ServiceEnvironment) -> list[str]:
     return sorted(row.kind for row in await environment.rows(Discrepancy))
 
 
-async def deeds(environment: ServiceEnvironment) -> list[tuple[str, str]]:
+async def audit_actions(environment: ServiceEnvironment) -> list[tuple[str, str]]:
     rows: list[AuditEntry] = await environment.rows(AuditEntry)
     return [(row.actor, row.action) for row in sorted(rows, key=lambda row: row.id or 0)]
 
@@ -59,60 +59,60 @@ async def deeds(environment: ServiceEnvironment) -> list[tuple[str, str]]:
 # --- Kaspi is asked first
 
 
-async def test_kaspi_says_paid_and_the_typed_number_is_its_own(environment: ServiceEnvironment) -> None:
+async def test_kaspi_reports_the_payment_with_the_typed_number(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     await environment.phone(opened)
     number = str(opened.view.provider_ref)  # the sandbox numbers operations as Kaspi's receipts seem to
-    done = await clerk(environment, opened, f"QR {number}")
+    done = await verify_manually(environment, opened, f"QR {number}")
     assert (done.status, done.number, done.kaspi) == (S.COMPLETED, number, KaspiAnswer.PAID)
     assert [row[:2] for row in await numbers(environment)] == [(number, opened.view.payment_id)]
     assert (await environment.who(who)).status is ParticipantStatus.PAID
     assert await kinds(environment) == []
 
 
-async def test_kaspi_names_another_number_and_the_payment_is_paid_all_the_same(
-    environment: ServiceEnvironment,
-) -> None:
+async def test_kaspi_reports_the_payment_with_another_number(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await environment.phone(opened)
-    with pytest.raises(Conflict, match="PAID already, by operation") as told:
-        await clerk(environment, opened)
+    with pytest.raises(Conflict, match="is already settled by operation") as told:
+        await verify_manually(environment, opened)
     assert str(opened.view.provider_ref) in told.value.message
     assert await environment.status(opened) is S.COMPLETED
     assert len(await numbers(environment)) == 1
 
 
-async def test_where_kaspi_names_no_number_the_clerk_s_is_kept(environment: ServiceEnvironment) -> None:
+async def test_the_typed_number_is_stored_if_kaspi_reports_none(environment: ServiceEnvironment) -> None:
     await environment.http.post("/_sandbox/kaspi/settings", json={"v02": False})
     opened = await environment.start(await environment.participant())
     await environment.phone(opened)
     await poll_payment(environment.ctx, opened.view.payment_id)
     assert (await environment.status(opened), await numbers(environment)) == (S.COMPLETED, [])
-    done = await clerk(environment, opened)
+    done = await verify_manually(environment, opened)
     assert (done.already, done.status) == (False, S.COMPLETED)
     assert await numbers(environment) == [(NUMBER, opened.view.payment_id, "aigerim")]
-    assert ("aigerim", "number:noted") in await deeds(environment)
+    assert ("aigerim", "number:noted") in await audit_actions(environment)
     assert (await environment.view(opened)).operation_number == NUMBER
 
 
-@pytest.mark.parametrize(("action", "said"), [(None, "was not paid"), ("scan", "has not confirmed yet")])
-async def test_kaspi_says_not_paid(environment: ServiceEnvironment, action: str | None, said: str) -> None:
+@pytest.mark.parametrize(("action", "said"), [(None, "was not paid"), ("scan", "but not confirmed yet")])
+async def test_kaspi_reports_the_payment_as_unpaid(
+    environment: ServiceEnvironment, action: str | None, said: str
+) -> None:
     opened = await environment.start(await environment.participant())
     if action:
         await environment.phone(opened, action)
     with pytest.raises(Conflict, match=said):
-        await clerk(environment, opened)
+        await verify_manually(environment, opened)
     assert await numbers(environment) == []
-    assert ("aigerim", "verify_refused") in await deeds(environment)
+    assert ("aigerim", "verify_refused") in await audit_actions(environment)
     assert (await environment.view(opened)).status in (S.PENDING, S.PROCESSING)
 
 
-async def test_an_override_is_kept_open_for_a_person(environment: ServiceEnvironment) -> None:
+async def test_an_override_opens_a_discrepancy(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     with pytest.raises(Refused, match="needs a reason"):
-        await clerk(environment, opened, override=True, reason="  ")
-    done = await clerk(environment, opened, override=True, reason="paid by the shop's own QR")
+        await verify_manually(environment, opened, override=True, reason="  ")
+    done = await verify_manually(environment, opened, override=True, reason="paid by the shop's own QR")
     assert (done.status, len(done.overridden)) == (S.COMPLETED, 1)
     [found] = await environment.rows(Discrepancy)
     assert found.kind == "STATUS_MISMATCH"
@@ -121,29 +121,29 @@ async def test_an_override_is_kept_open_for_a_person(environment: ServiceEnviron
     assert [row.note for row in rows if row.action == "succeeded:moved"] == ["paid by the shop's own QR"]
 
 
-# --- Kaspi does not answer: the clerk's word counts, and the QR stays watched
+# --- Kaspi does not answer: the verification counts, and the QR is still polled
 
 
-async def test_a_clerk_s_word_while_kaspi_is_away(environment: ServiceEnvironment) -> None:
+async def test_verification_during_a_kaspi_outage(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     await no_kaspi(environment)
-    done = await clerk(environment, opened, actor=DANA)
+    done = await verify_manually(environment, opened, actor=DANA)
     assert (done.status, done.kaspi) == (S.COMPLETED, KaspiAnswer.NO_ANSWER)
     view = await environment.view(opened)
     assert view.provider_open
     assert (await environment.who(who)).payment_id == opened.view.payment_id
-    assert ("dana", "succeeded:moved") in await deeds(environment)
-    again = await clerk(environment, opened)  # twice is once
+    assert ("dana", "succeeded:moved") in await audit_actions(environment)
+    again = await verify_manually(environment, opened)  # twice is once
     assert again.already
     assert await numbers(environment) == [(NUMBER, opened.view.payment_id, "dana")]
 
 
-async def test_kaspi_s_last_word_contradicts_the_clerk(environment: ServiceEnvironment) -> None:
+async def test_kaspis_final_status_contradicts_the_verification(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     await no_kaspi(environment)
-    await clerk(environment, opened, actor=DANA)
+    await verify_manually(environment, opened, actor=DANA)
     await environment.no_faults()
     for _ in range(4):
         environment.later(200)
@@ -155,11 +155,11 @@ async def test_kaspi_s_last_word_contradicts_the_clerk(environment: ServiceEnvir
     assert (view.status, view.provider_open) == (S.COMPLETED, False)
 
 
-async def test_kaspi_confirms_the_clerk_later(environment: ServiceEnvironment) -> None:
+async def test_kaspi_confirms_the_verification_later(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await environment.phone(opened)
     await no_kaspi(environment)
-    await clerk(environment, opened, str(opened.view.provider_ref))
+    await verify_manually(environment, opened, str(opened.view.provider_ref))
     await environment.no_faults()
     environment.later(10)
     await environment.maintain()
@@ -168,12 +168,12 @@ async def test_kaspi_confirms_the_clerk_later(environment: ServiceEnvironment) -
     assert len(await numbers(environment)) == 1
 
 
-async def test_kaspi_names_another_number_later(environment: ServiceEnvironment) -> None:
+async def test_kaspi_reports_another_number_later(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await environment.http.post("/_sandbox/kaspi/settings", json={"operation_numbers": "own"})
     await environment.phone(opened)
     await no_kaspi(environment)
-    await clerk(environment, opened)
+    await verify_manually(environment, opened)
     await environment.no_faults()
     environment.later(10)
     await environment.maintain()
@@ -182,31 +182,31 @@ async def test_kaspi_names_another_number_later(environment: ServiceEnvironment)
     assert len(await numbers(environment)) == 2
 
 
-async def test_a_clerk_is_not_kept_waiting(environment: ServiceEnvironment) -> None:
+async def test_kaspi_is_asked_for_a_short_time_only(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await environment.fault("/r1", "delay", seconds=30, times=9)
     began = asyncio.get_running_loop().time()
-    assert (await clerk(environment, opened)).kaspi is KaspiAnswer.NO_ANSWER
+    assert (await verify_manually(environment, opened)).kaspi is KaspiAnswer.NO_ANSWER
     assert asyncio.get_running_loop().time() - began < 6
 
 
 # --- refusals
 
 
-async def test_one_number_one_payment(environment: ServiceEnvironment) -> None:
+async def test_one_number_settles_one_payment(environment: ServiceEnvironment) -> None:
     first, second = (
         await environment.start(await environment.participant()),
         await environment.start(await environment.participant()),
     )
     await no_kaspi(environment)
-    await clerk(environment, first, actor=DANA)
+    await verify_manually(environment, first, actor=DANA)
     with pytest.raises(Conflict) as told:
-        await clerk(environment, second, override=True, reason="never mind")
+        await verify_manually(environment, second, override=True, reason="never mind")
     for part in (first.view.payment_id, "Әсел p1", "recorded by dana", NUMBER):
         assert part in told.value.message
     assert await environment.status(second) is S.PENDING
-    with pytest.raises(Conflict, match="PAID already, by operation 19000000001, recorded by dana"):
-        await clerk(environment, first, "19000000002")
+    with pytest.raises(Conflict, match="is already settled by operation 19000000001, recorded by dana"):
+        await verify_manually(environment, first, "19000000002")
     assert len(await numbers(environment)) == 1
 
 
@@ -217,23 +217,25 @@ async def test_the_receipt_of_another_qr(environment: ServiceEnvironment) -> Non
     )
     await no_kaspi(environment)
     with pytest.raises(Conflict, match="is the receipt of another QR: Әсел p1"):
-        await clerk(environment, second, f"QR{first.view.provider_ref}")
+        await verify_manually(environment, second, f"QR{first.view.provider_ref}")
 
 
-async def test_the_amount(environment: ServiceEnvironment) -> None:
+async def test_a_different_amount(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await no_kaspi(environment)
     less = Money.parse("23900", "KZT")
     with pytest.raises(Refused, match="was charged"):
-        await clerk(environment, opened, money=less)
-    done = await clerk(environment, opened, money=less, override=True, reason="the coach pays the rest")
+        await verify_manually(environment, opened, money=less)
+    done = await verify_manually(
+        environment, opened, money=less, override=True, reason="the coach pays the rest"
+    )
     assert done.status is S.COMPLETED
     [row] = await environment.rows(KaspiOperation)
     assert str(row.amount) == "23900.00"
     assert set(await kinds(environment)) == {"AMOUNT_MISMATCH"}
 
 
-async def test_the_date(environment: ServiceEnvironment) -> None:
+async def test_a_date_outside_the_payments_time(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await no_kaspi(environment)
     born = opened.view.created_at
@@ -242,11 +244,11 @@ async def test_the_date(environment: ServiceEnvironment) -> None:
         (timedelta(minutes=30), "in the future"),
     ):
         with pytest.raises(Conflict, match=said):
-            await clerk(environment, opened, paid_at=born + off)
+            await verify_manually(environment, opened, paid_at=born + off)
     environment.later(3600)
-    with pytest.raises(Conflict, match="after the payment's time was over"):
-        await clerk(environment, opened, paid_at=born + timedelta(minutes=40))
-    done = await clerk(environment, opened, paid_at=born + timedelta(minutes=2))
+    with pytest.raises(Conflict, match="after the payment expired"):
+        await verify_manually(environment, opened, paid_at=born + timedelta(minutes=40))
+    done = await verify_manually(environment, opened, paid_at=born + timedelta(minutes=2))
     assert done.status is S.COMPLETED
     [row] = await environment.rows(KaspiOperation)
     assert row.paid_at == born + timedelta(minutes=2)
@@ -254,17 +256,17 @@ async def test_the_date(environment: ServiceEnvironment) -> None:
 
 async def test_what_cannot_be_verified(environment: ServiceEnvironment) -> None:
     apple = await environment.start(await environment.participant(), "apple_pay")
-    with pytest.raises(Refused, match="not Kaspi's"):
-        await clerk(environment, apple)
+    with pytest.raises(Refused, match="not a Kaspi payment"):
+        await verify_manually(environment, apple)
     with pytest.raises(NotFound):
         await verify(environment.ctx, VerificationRequest("nothing", NUMBER), CLERK)
     with pytest.raises(Refused, match="too short"):
-        await clerk(environment, apple, "12")
-    assert ("aigerim", "verify_refused") in await deeds(environment)
+        await verify_manually(environment, apple, "12")
+    assert ("aigerim", "verify_refused") in await audit_actions(environment)
 
 
-async def test_after_its_end(environment: ServiceEnvironment) -> None:
-    """The network was away, the parent has paid, our payment expired: it is green, and flagged late."""
+async def test_verification_of_an_expired_payment(environment: ServiceEnvironment) -> None:
+    """Paid while the network was down, after the payment expired: COMPLETED and flagged as late."""
     who = await environment.participant()
     opened = await environment.start(who)
     await no_kaspi(environment)
@@ -272,13 +274,13 @@ async def test_after_its_end(environment: ServiceEnvironment) -> None:
         environment.ctx,
         PaymentEvent(opened.view.payment_id, EventType.EXPIRED, environment.now(), Source.CLOCK, "clock"),
     )
-    done = await clerk(environment, opened)
+    done = await verify_manually(environment, opened)
     assert (done.status, done.late) == (S.COMPLETED, True)
     assert (await environment.who(who)).status is ParticipantStatus.PAID
     assert await kinds(environment) == ["LATE_PAYMENT"]
 
 
-async def test_money_of_another_amount_needs_a_decision(environment: ServiceEnvironment) -> None:
+async def test_a_payment_with_a_different_amount_needs_an_override(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     other = PaymentEvent(
         opened.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_STATUS, "kaspi",
@@ -286,13 +288,15 @@ async def test_money_of_another_amount_needs_a_decision(environment: ServiceEnvi
     )  # fmt: skip
     await apply_event(environment.ctx, other)
     await no_kaspi(environment)
-    with pytest.raises(Refused, match="another amount came"):
-        await clerk(environment, opened)
+    with pytest.raises(Refused, match="different amount was received"):
+        await verify_manually(environment, opened)
     for wrong in (None, Money.parse("24000", "USD")):
         with pytest.raises((Refused, Conflict)):
-            await clerk(environment, opened, money=wrong, override=True, reason="yes")
+            await verify_manually(environment, opened, money=wrong, override=True, reason="yes")
     paid = Money.parse("2400", "KZT")
-    assert (await clerk(environment, opened, money=paid, override=True, reason="yes")).status is S.COMPLETED
+    assert (
+        await verify_manually(environment, opened, money=paid, override=True, reason="yes")
+    ).status is S.COMPLETED
 
 
 async def test_an_idempotency_key(environment: ServiceEnvironment) -> None:
@@ -315,10 +319,10 @@ async def _outcome(work: Any) -> Any:
         return error
 
 
-async def test_two_clerks_one_number_in_one_second(
+async def test_two_operators_verify_with_one_number_at_once(
     environment: ServiceEnvironment, database_url: str
 ) -> None:
-    """Real concurrency: two desks with connections of their own. One wins, the others are told who."""
+    """Two contexts with their own connections: one wins, the others get an error that names the winner."""
     db2 = PaymentDatabaseService(database_url)
     desks = [environment.ctx, replace(environment.ctx, db=db2)]
     opened = [await environment.start(await environment.participant()) for _ in range(6)]
@@ -349,8 +353,8 @@ async def test_two_clerks_one_number_in_one_second(
     assert await kinds(environment) == []
 
 
-async def test_the_other_clerk_is_a_moment_ahead(environment: ServiceEnvironment, database_url: str) -> None:
-    """Hers is not committed yet when this one's checks have passed: the number's primary key decides."""
+async def test_another_verification_commits_first(environment: ServiceEnvironment, database_url: str) -> None:
+    """The other one is not committed yet when the checks pass: the primary key of the number decides."""
     first, second = (
         await environment.start(await environment.participant()),
         await environment.start(await environment.participant()),
@@ -367,7 +371,7 @@ async def test_the_other_clerk_is_a_moment_ahead(environment: ServiceEnvironment
     try:
         async with db2.writing() as session:
             await apply_event_in(session, environment.ctx, word)
-            late = asyncio.create_task(_outcome(clerk(environment, second)))
+            late = asyncio.create_task(_outcome(verify_manually(environment, second)))
             await asyncio.sleep(0.5)
         told = await late
     finally:
@@ -386,7 +390,9 @@ async def test_two_numbers_for_one_payment_at_once(environment: ServiceEnvironme
     await no_kaspi(environment)
     results = await asyncio.gather(
         *(
-            _outcome(clerk(environment, opened, f"1900000000{n}", actor=Actor(f"c{n}", Source.PERSON)))
+            _outcome(
+                verify_manually(environment, opened, f"1900000000{n}", actor=Actor(f"c{n}", Source.PERSON))
+            )
             for n in range(5)
         )
     )
@@ -395,8 +401,8 @@ async def test_two_numbers_for_one_payment_at_once(environment: ServiceEnvironme
     assert len(await numbers(environment)) == 1
 
 
-async def test_desk_poll_and_callback_at_once(environment: ServiceEnvironment) -> None:
-    """Whoever comes first: COMPLETED once, one number, one message."""
+async def test_verification_poll_and_callback_at_once(environment: ServiceEnvironment) -> None:
+    """In any order: COMPLETED once, one number, one message."""
     for _ in range(4):
         opened = await environment.start(await environment.participant())
         await environment.phone(opened)
@@ -406,10 +412,10 @@ async def test_desk_poll_and_callback_at_once(environment: ServiceEnvironment) -
             money=KZT, ids=ProviderIds(kaspi_payment=number, kaspi_operation=number), final_at_provider=True,
         )  # fmt: skip
         results = await asyncio.gather(
-            _outcome(clerk(environment, opened, number)),
+            _outcome(verify_manually(environment, opened, number)),
             _outcome(poll_payment(environment.ctx, opened.view.payment_id)),
             _outcome(apply_event(environment.ctx, told)),
-            _outcome(clerk(environment, opened, number, actor=DANA)),
+            _outcome(verify_manually(environment, opened, number, actor=DANA)),
         )
         assert not [each for each in results if isinstance(each, PaymentError)], results
         assert await environment.status(opened) is S.COMPLETED
@@ -418,14 +424,14 @@ async def test_desk_poll_and_callback_at_once(environment: ServiceEnvironment) -
     assert await kinds(environment) == []
 
 
-async def test_a_poll_brings_a_number_that_a_clerk_used_for_another(environment: ServiceEnvironment) -> None:
-    """The clerk's slip: provider news is never refused, a person compares."""
+async def test_a_poll_reports_a_number_that_settled_another_payment(environment: ServiceEnvironment) -> None:
+    """A number typed for the wrong payment: the event is applied and left for manual review."""
     wrong, right = (
         await environment.start(await environment.participant()),
         await environment.start(await environment.participant()),
     )
     await no_kaspi(environment)
-    await clerk(environment, wrong, "19000000077")
+    await verify_manually(environment, wrong, "19000000077")
     told = PaymentEvent(
         right.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_STATUS, "kaspi",
         money=KZT, ids=ProviderIds(kaspi_operation="QR19000000077"), final_at_provider=True,

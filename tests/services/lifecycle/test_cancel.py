@@ -1,4 +1,4 @@
-"""Cancel: taken back where it can be, watched where it cannot, and never over somebody's money."""
+"""Cancel a payment: at Stripe if possible, by polling a QR until it expires, never after it was paid."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.support.environment import CLERK, ServiceEnvironment
 S = PaymentStatus
 
 
-async def test_a_page_is_closed_at_stripe(environment: ServiceEnvironment) -> None:
+async def test_a_page_is_expired_at_stripe(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant(), "apple_pay")
     assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     [session] = await environment.stripe_objects("checkout/sessions")
@@ -20,7 +20,7 @@ async def test_a_page_is_closed_at_stripe(environment: ServiceEnvironment) -> No
     assert await environment.status(opened) is S.CANCELLED
 
 
-async def test_a_bare_intent_is_cancelled_at_stripe(environment: ServiceEnvironment) -> None:
+async def test_an_intent_without_a_page_is_cancelled_at_stripe(environment: ServiceEnvironment) -> None:
     opened = await environment.start(
         await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
     )
@@ -29,7 +29,7 @@ async def test_a_bare_intent_is_cancelled_at_stripe(environment: ServiceEnvironm
     assert intent["status"] == "canceled"
 
 
-async def test_paid_meanwhile_is_completed_and_told(environment: ServiceEnvironment) -> None:
+async def test_a_payment_paid_meanwhile_is_completed(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who, "apple_pay")
     await environment.pay_page(opened)
@@ -45,7 +45,7 @@ async def test_a_declined_page_can_be_cancelled(environment: ServiceEnvironment)
     assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
 
 
-async def test_a_qr_cannot_be_recalled_and_stays_watched(environment: ServiceEnvironment) -> None:
+async def test_a_cancelled_qr_is_still_polled(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
@@ -59,14 +59,14 @@ async def test_a_qr_cannot_be_recalled_and_stays_watched(environment: ServiceEnv
     assert "alert.late_payment" in {m.topic for m in await environment.rows(OutboxMessage)}
 
 
-async def test_not_while_the_customer_confirms(environment: ServiceEnvironment) -> None:
+async def test_no_cancellation_while_the_customer_confirms(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await environment.phone(opened, "scan")
     with pytest.raises(Conflict, match="confirming"):
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
 
 
-async def test_paid_is_not_cancelled_but_refunded(environment: ServiceEnvironment) -> None:
+async def test_a_paid_payment_cannot_be_cancelled(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await environment.phone(opened)
     environment.later(6)
@@ -78,7 +78,9 @@ async def test_paid_is_not_cancelled_but_refunded(environment: ServiceEnvironmen
         await cancel(environment.ctx, "nothing", CLERK)
 
 
-async def test_asked_for_while_stripe_is_away_is_done_later(environment: ServiceEnvironment) -> None:
+async def test_a_cancellation_during_a_stripe_outage_is_completed_later(
+    environment: ServiceEnvironment,
+) -> None:
     opened = await environment.start(await environment.participant(), "apple_pay")
     await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
@@ -90,7 +92,7 @@ async def test_asked_for_while_stripe_is_away_is_done_later(environment: Service
     assert await environment.status(opened) is S.CANCELLED
 
 
-async def test_twice(environment: ServiceEnvironment) -> None:
+async def test_a_second_cancellation_is_rejected(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant(), "apple_pay")
     await cancel(environment.ctx, opened.view.payment_id, CLERK)
     with pytest.raises(Conflict, match="already CANCELLED"):

@@ -1,4 +1,4 @@
-"""Kaspi sends no events: we look, at its interval, until nothing can come any more."""
+"""Polling: Kaspi sends no events, so payments are polled at its interval until they can no longer be paid."""
 
 from datetime import timedelta
 
@@ -36,7 +36,7 @@ async def test_scanned_then_confirmed(environment: ServiceEnvironment) -> None:
     assert not view.provider_open
 
 
-async def test_not_before_kaspis_interval_and_not_after_the_end(environment: ServiceEnvironment) -> None:
+async def test_no_poll_before_kaspis_interval_or_after_the_end(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     assert (await environment.maintain()).looked_at == 0
     environment.later(5.1)
@@ -49,7 +49,9 @@ async def test_not_before_kaspis_interval_and_not_after_the_end(environment: Ser
     assert (await environment.maintain()).looked_at == 0
 
 
-async def test_never_scanned_expires_and_is_asked_once_more(environment: ServiceEnvironment) -> None:
+async def test_a_qr_that_is_never_scanned_expires_and_is_polled_once_more(
+    environment: ServiceEnvironment,
+) -> None:
     opened = await environment.start(await environment.participant())
     environment.later(181)
     await environment.maintain()
@@ -61,7 +63,7 @@ async def test_never_scanned_expires_and_is_asked_once_more(environment: Service
     assert (await environment.maintain()).looked_at == 0
 
 
-async def test_processed_after_our_end_is_late_never_dropped(environment: ServiceEnvironment) -> None:
+async def test_a_payment_processed_after_its_expiry_is_late(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     environment.later(181)
@@ -81,7 +83,9 @@ async def test_processed_after_our_end_is_late_never_dropped(environment: Servic
     assert [d.kind for d in await environment.rows(Discrepancy)] == ["LATE_PAYMENT"]
 
 
-async def test_cancelled_in_the_app_fails_and_a_new_one_can_start(environment: ServiceEnvironment) -> None:
+async def test_a_payment_cancelled_in_the_app_fails_and_a_new_one_can_start(
+    environment: ServiceEnvironment,
+) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     await environment.phone(opened, "scan")
@@ -103,7 +107,7 @@ async def test_an_unknown_status_is_still_open(environment: ServiceEnvironment) 
 
 
 @pytest.mark.parametrize("date_form", ["+05", "fraction3", "fraction7", "unpadded-day"])
-async def test_odd_dates_and_no_v02(environment: ServiceEnvironment, date_form: str) -> None:
+async def test_unusual_dates_without_v02(environment: ServiceEnvironment, date_form: str) -> None:
     await environment.http.post("/_sandbox/kaspi/settings", json={"date_form": date_form, "v02": False})
     opened = await environment.start(await environment.participant())
     left = (opened.view.expires_at or environment.now()) - environment.now()
@@ -114,7 +118,7 @@ async def test_odd_dates_and_no_v02(environment: ServiceEnvironment, date_form: 
     assert await environment.status(opened) is S.COMPLETED
 
 
-async def test_kaspi_away_keeps_it_open_and_due(environment: ServiceEnvironment) -> None:
+async def test_a_payment_stays_due_during_a_kaspi_outage(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     other = await environment.start(await environment.participant())
     await environment.phone(opened)
@@ -130,7 +134,7 @@ async def test_kaspi_away_keeps_it_open_and_due(environment: ServiceEnvironment)
     assert await environment.status(other) is S.PENDING
 
 
-async def test_one_poll_for_a_payment_however_many_processes(environment: ServiceEnvironment) -> None:
+async def test_concurrent_processes_poll_a_payment_once(environment: ServiceEnvironment) -> None:
     await environment.start(await environment.participant())
     environment.later(6)
     async with environment.ctx.db.writing() as session:
@@ -140,7 +144,7 @@ async def test_one_poll_for_a_payment_however_many_processes(environment: Servic
     assert (len(first), second) == (1, [])
 
 
-async def test_a_lost_webhook_is_found_by_looking(environment: ServiceEnvironment) -> None:
+async def test_polling_finds_a_lost_webhook(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who, "google_pay")
     await environment.pay_page(opened, "google_pay")
@@ -151,7 +155,7 @@ async def test_a_lost_webhook_is_found_by_looking(environment: ServiceEnvironmen
     assert (await environment.who(who)).status is ParticipantStatus.PAID
 
 
-async def test_a_page_nobody_paid_expires(environment: ServiceEnvironment) -> None:
+async def test_an_unpaid_page_expires(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant(), "apple_pay")
     for _ in range(8):
         environment.later(601)
@@ -160,9 +164,7 @@ async def test_a_page_nobody_paid_expires(environment: ServiceEnvironment) -> No
     assert not (await environment.view(opened)).provider_open
 
 
-async def test_a_bare_intent_that_nobody_paid_is_taken_back_after_a_day(
-    environment: ServiceEnvironment,
-) -> None:
+async def test_an_unpaid_intent_is_cancelled_after_a_day(environment: ServiceEnvironment) -> None:
     opened = await environment.start(
         await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
     )
@@ -173,9 +175,7 @@ async def test_a_bare_intent_that_nobody_paid_is_taken_back_after_a_day(
     assert intent["status"] == "canceled"
 
 
-async def test_an_open_intent_of_somebody_who_paid_otherwise_is_taken_back(
-    environment: ServiceEnvironment,
-) -> None:
+async def test_an_open_intent_is_cancelled_after_another_payment(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     kaspi = await environment.start(who, "kaspi_qr")
     apple = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
@@ -190,7 +190,7 @@ async def test_an_open_intent_of_somebody_who_paid_otherwise_is_taken_back(
     assert intent["status"] == "canceled"
 
 
-async def test_refresh_asks_at_once(environment: ServiceEnvironment) -> None:
+async def test_refresh_polls_at_once(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await environment.phone(opened)
     settled = await poll_payment(environment.ctx, opened.view.payment_id)
@@ -198,7 +198,7 @@ async def test_refresh_asks_at_once(environment: ServiceEnvironment) -> None:
     assert settled.status is S.COMPLETED
 
 
-async def test_kaspis_device_unknown_says_what_to_check(environment: ServiceEnvironment) -> None:
+async def test_an_unknown_kaspi_device_is_a_configuration_error(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await environment.http.post(
         "/_sandbox/kaspi/force", json={"path": "/payment/status", "code": -10000, "times": 9}
@@ -207,7 +207,7 @@ async def test_kaspis_device_unknown_says_what_to_check(environment: ServiceEnvi
         await poll_payment(environment.ctx, opened.view.payment_id)
 
 
-async def test_every_move_is_in_the_audit_trail(environment: ServiceEnvironment) -> None:
+async def test_every_status_change_is_in_the_audit_trail(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     await environment.phone(opened)
@@ -226,7 +226,7 @@ async def test_every_move_is_in_the_audit_trail(environment: ServiceEnvironment)
     assert detail.completed_at is not None
 
 
-async def test_a_newer_try_does_not_hide_that_the_fee_is_paid(environment: ServiceEnvironment) -> None:
+async def test_a_newer_payment_does_not_hide_that_the_fee_is_paid(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     kaspi = await environment.start(who, "kaspi_qr")
     apple = await environment.start(who, "apple_pay")
@@ -239,11 +239,10 @@ async def test_a_newer_try_does_not_hide_that_the_fee_is_paid(environment: Servi
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("code", [-1601, -99000003, -1501])
-async def test_paid_is_paid_though_its_details_are_for_another_device(
+async def test_a_payment_is_completed_although_its_details_belong_to_another_device(
     environment: ServiceEnvironment, code: int
 ) -> None:
-    """The desk has a new device; Kaspi tells the old purchase's status to everybody, its amount to the old
-    device alone."""
+    """After a change of the device Kaspi still reports the status of an old purchase, but not its amount."""
     await environment.http.post("/_sandbox/kaspi/settings", json={"v02": False})
     await paid(environment, KaspiScheme.ENHANCED)
     opened = await environment.start(await environment.participant())

@@ -1,4 +1,4 @@
-"""Hard luck: clocks that differ, providers that forget, replays, switches of method. Each lost money once."""
+"""Faults that could lose money: differing clocks, objects unknown to the provider, repeated keys."""
 
 import asyncio
 import contextlib
@@ -43,10 +43,8 @@ async def force(environment: ServiceEnvironment, path: str, code: int, times: in
 
 
 @pytest.mark.parametrize("ahead_s", [290, 3600])
-async def test_a_clock_that_is_ahead_of_kaspis_loses_no_money(
-    environment: ServiceEnvironment, ahead_s: int
-) -> None:
-    """By Kaspi's own date every QR is over before it is shown: only timers and our clock may say so."""
+async def test_a_clock_ahead_of_kaspis_loses_no_money(environment: ServiceEnvironment, ahead_s: int) -> None:
+    """By Kaspi's timestamp every QR expires before it is shown: only its time limits and our clock count."""
     environment.offset += timedelta(seconds=ahead_s)  # ours alone, not the sandbox's
     who = await environment.participant()
     opened = await environment.start(who)
@@ -59,10 +57,8 @@ async def test_a_clock_that_is_ahead_of_kaspis_loses_no_money(
     assert await environment.status(opened) is S.COMPLETED
 
 
-async def test_a_status_that_is_not_final_at_kaspi_is_never_final_here(
-    environment: ServiceEnvironment,
-) -> None:
-    """'Wait' or a word we do not know at the last look: Kaspi says that it is alive, so it is asked on."""
+async def test_a_status_that_is_not_final_at_kaspi_is_still_polled(environment: ServiceEnvironment) -> None:
+    """With 'Wait' or an unknown status at the final poll the payment is open at Kaspi, so polling goes on."""
     who = await environment.participant()
     opened = await environment.start(who)
     ref = opened.view.provider_ref
@@ -83,10 +79,10 @@ async def test_a_status_that_is_not_final_at_kaspi_is_never_final_here(
 
 
 @pytest.mark.parametrize("amount", ["24 000,00", 24000.001])
-async def test_an_amount_we_cannot_read_is_told_to_a_person(
+async def test_an_unreadable_amount_is_left_for_manual_review(
     environment: ServiceEnvironment, amount: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kaspi says Processed with an Amount that is none: the money is there, so a person is told."""
+    """Kaspi reports Processed with an invalid Amount: the money was received, so alert the operators."""
     who = await environment.participant()
     opened = await environment.start(who)
     await environment.phone(opened)
@@ -105,8 +101,8 @@ async def test_an_amount_we_cannot_read_is_told_to_a_person(
     assert await environment.status(opened) is S.COMPLETED or told
 
 
-async def test_stripe_down_does_not_stop_kaspi(environment: ServiceEnvironment) -> None:
-    """Apple Pay was tried while Stripe is away. Kaspi works, so it is offered."""
+async def test_a_stripe_outage_does_not_block_kaspi(environment: ServiceEnvironment) -> None:
+    """Apple Pay was tried during the outage; a Kaspi payment can start."""
     who = await environment.participant()
     await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
@@ -120,7 +116,9 @@ async def test_stripe_down_does_not_stop_kaspi(environment: ServiceEnvironment) 
     assert opened.qr_payload
 
 
-async def test_stripe_down_with_an_open_page_does_not_stop_kaspi(environment: ServiceEnvironment) -> None:
+async def test_a_stripe_outage_with_an_open_page_does_not_block_kaspi(
+    environment: ServiceEnvironment,
+) -> None:
     who = await environment.participant()
     await environment.start(who, "apple_pay")
     await environment.fault("/v1/", "status", status=503, times=1000)
@@ -130,10 +128,10 @@ async def test_stripe_down_with_an_open_page_does_not_stop_kaspi(environment: Se
 
 @pytest.mark.parametrize("method", ["apple_pay", "google_pay", "kaspi_qr"])
 @pytest.mark.parametrize("later_s", [60, 3601])
-async def test_an_object_that_the_provider_does_not_know_does_not_block_a_participant(
+async def test_an_object_unknown_to_the_provider_does_not_block_a_participant(
     environment: ServiceEnvironment, method: str, later_s: int
 ) -> None:
-    """Rehearsed with test keys, then live keys: Stripe answers 404 for the old page."""
+    """After a change from test keys to live keys Stripe responds with 404 for the old page."""
     who = await environment.participant()
     opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_CHECKOUT)
     async with environment.ctx.db.writing() as session:
@@ -148,7 +146,7 @@ async def test_an_object_that_the_provider_does_not_know_does_not_block_a_partic
         assert "MISSING_AT_PROVIDER" in {d.kind for d in await environment.rows(Discrepancy)}
 
 
-async def test_an_ended_qr_that_kaspi_does_not_know_any_more_expires(environment: ServiceEnvironment) -> None:
+async def test_an_old_qr_unknown_to_kaspi_expires(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     await force(environment, "/payment/status", -1601)
@@ -162,10 +160,8 @@ async def test_an_ended_qr_that_kaspi_does_not_know_any_more_expires(environment
     assert await environment.status(opened) is S.EXPIRED
 
 
-async def test_a_scanned_qr_whose_life_is_over_is_not_returned_as_open(
-    environment: ServiceEnvironment,
-) -> None:
-    """A desk without ``serve``: scanned, seen as PROCESSING, never confirmed, an hour ago."""
+async def test_an_expired_scanned_qr_is_not_returned_as_open(environment: ServiceEnvironment) -> None:
+    """Without ``serve``: scanned, polled as PROCESSING an hour ago, never confirmed."""
     who = await environment.participant()
     opened = await environment.start(who)
     await environment.phone(opened, "scan")
@@ -176,8 +172,10 @@ async def test_a_scanned_qr_whose_life_is_over_is_not_returned_as_open(
     assert again.view.payment_id != opened.view.payment_id, "a QR that died an hour ago is returned as open"
 
 
-async def test_a_page_taken_up_after_its_end_is_not_returned_as_open(environment: ServiceEnvironment) -> None:
-    """Answer lost, back after an hour: the replayed answer would be a page that has expired."""
+async def test_a_page_resumed_after_its_expiry_is_not_returned_as_open(
+    environment: ServiceEnvironment,
+) -> None:
+    """A response lost an hour ago: the repeated request would return a page that has expired."""
     who = await environment.participant()
     await environment.fault("/v1/checkout/sessions", "cut_after", times=1000)
     with pytest.raises(Unavailable):
@@ -189,8 +187,8 @@ async def test_a_page_taken_up_after_its_end_is_not_returned_as_open(environment
     assert sessions[str(again.view.provider_ref)] == "open"
 
 
-async def test_a_page_never_sent_can_be_sent_after_31_minutes(environment: ServiceEnvironment) -> None:
-    """Stripe opens no page that ends in less than 30 minutes: a new one is made instead."""
+async def test_a_page_not_sent_for_31_minutes_is_replaced(environment: ServiceEnvironment) -> None:
+    """Stripe creates no page that expires in less than 30 minutes: a new one is created instead."""
     who = await environment.participant()
     await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
@@ -200,7 +198,7 @@ async def test_a_page_never_sent_can_be_sent_after_31_minutes(environment: Servi
     assert (await environment.start(who, "apple_pay")).payment_url
 
 
-async def test_asked_to_cancel_is_not_returned_as_open(environment: ServiceEnvironment) -> None:
+async def test_a_payment_being_cancelled_is_not_returned_as_open(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who, "apple_pay")
     await environment.fault("/v1/", "cut_before", times=1000)
@@ -213,7 +211,9 @@ async def test_asked_to_cancel_is_not_returned_as_open(environment: ServiceEnvir
     assert await environment.status(again) is S.PENDING, "the page was closed under the customer"
 
 
-async def test_a_final_word_of_kaspi_counts_whatever_our_clocks_say(environment: ServiceEnvironment) -> None:
+async def test_a_final_status_of_kaspi_counts_even_if_it_looks_outdated(
+    environment: ServiceEnvironment,
+) -> None:
     """The clock is set back by some seconds (NTP, or two hosts) between Wait and Error."""
     who = await environment.participant()
     opened = await environment.start(who)
@@ -230,7 +230,7 @@ async def test_a_final_word_of_kaspi_counts_whatever_our_clocks_say(environment:
     assert await environment.status(opened) is S.FAILED
 
 
-async def test_a_mismatch_leaves_no_payment_that_nobody_can_end(environment: ServiceEnvironment) -> None:
+async def test_a_payment_with_a_wrong_amount_is_closed(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
@@ -241,11 +241,11 @@ async def test_a_mismatch_leaves_no_payment_that_nobody_can_end(environment: Ser
     await environment.maintain()
     view = await environment.view(opened)
     assert (view.status, view.provider_open) == (S.PENDING, False)
-    with pytest.raises(ManualReviewRequired, match="another amount"):
+    with pytest.raises(ManualReviewRequired, match="different amount was received"):
         await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
 
 
-async def test_cancel_after_a_mismatch(environment: ServiceEnvironment) -> None:
+async def test_cancel_after_a_wrong_amount(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
@@ -254,11 +254,11 @@ async def test_cancel_after_a_mismatch(environment: ServiceEnvironment) -> None:
             event["data"]["object"]["amount_received"] = 4000
             await environment.receive(event)
     await environment.maintain()
-    with pytest.raises(ManualReviewRequired, match="another amount"):
+    with pytest.raises(ManualReviewRequired, match="different amount was received"):
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
 
 
-async def test_a_key_replayed_after_the_fee_was_paid_opens_nothing(environment: ServiceEnvironment) -> None:
+async def test_a_key_repeated_after_the_fee_was_paid_creates_nothing(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     kaspi = await environment.start(who, "kaspi_qr")
     order = InitiateRequest(who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT, idempotency_key="k")
@@ -278,7 +278,7 @@ async def test_a_key_replayed_after_the_fee_was_paid_opens_nothing(environment: 
     )
 
 
-async def test_a_key_replayed_after_cancel_makes_no_new_qr(environment: ServiceEnvironment) -> None:
+async def test_a_key_repeated_after_a_cancellation_creates_no_new_qr(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     order = InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_QR, idempotency_key="k")
     await environment.fault("/r1/", "status", status=503, times=1000)
@@ -297,9 +297,7 @@ async def test_a_key_replayed_after_cancel_makes_no_new_qr(environment: ServiceE
     )
 
 
-async def test_a_qr_paid_a_moment_ago_is_found_before_another_method_starts(
-    environment: ServiceEnvironment,
-) -> None:
+async def test_a_paid_qr_is_noticed_before_another_method_starts(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     kaspi = await environment.start(who, "kaspi_qr")
     await environment.phone(kaspi)
@@ -307,7 +305,7 @@ async def test_a_qr_paid_a_moment_ago_is_found_before_another_method_starts(
         await environment.start(who, "apple_pay")
 
 
-async def test_another_method_is_not_opened_while_the_customer_confirms(
+async def test_another_method_cannot_start_while_the_customer_confirms(
     environment: ServiceEnvironment,
 ) -> None:
     who = await environment.participant()
@@ -320,9 +318,7 @@ async def test_another_method_is_not_opened_while_the_customer_confirms(
         await environment.start(who, "apple_pay")
 
 
-async def test_the_other_ways_to_pay_are_closed_at_once_when_one_is_paid(
-    environment: ServiceEnvironment,
-) -> None:
+async def test_other_open_payments_are_closed_once_one_is_paid(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     kaspi = await environment.start(who, "kaspi_qr")
     apple = await environment.start(who, "apple_pay")
@@ -338,7 +334,7 @@ async def test_the_other_ways_to_pay_are_closed_at_once_when_one_is_paid(
 
 
 async def move(environment: ServiceEnvironment, who: str, fee: str) -> None:
-    """The platform moves a registration to another tournament."""
+    """Move a registration to another tournament, as the platform does."""
     now = environment.now()
     async with environment.ctx.db.writing() as session:
         session.add(
@@ -362,7 +358,7 @@ async def move(environment: ServiceEnvironment, who: str, fee: str) -> None:
         row.tournament_id = "t-other"
 
 
-async def test_a_small_fee_does_not_pay_for_a_dear_tournament(environment: ServiceEnvironment) -> None:
+async def test_a_low_fee_does_not_settle_an_expensive_tournament(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     await move(environment, who, "240000.00")
@@ -374,7 +370,7 @@ async def test_a_small_fee_does_not_pay_for_a_dear_tournament(environment: Servi
     )
 
 
-async def test_an_open_payment_of_the_old_tournament_is_not_taken_for_the_new_one(
+async def test_an_open_payment_of_the_old_tournament_is_not_reused_for_the_new_one(
     environment: ServiceEnvironment,
 ) -> None:
     who = await environment.participant()
@@ -385,8 +381,10 @@ async def test_an_open_payment_of_the_old_tournament_is_not_taken_for_the_new_on
     assert opened
 
 
-async def test_a_payment_that_is_over_is_never_due_again(environment: ServiceEnvironment) -> None:
-    """The webhook is handled while a look is on its way: the look leaves nothing due behind."""
+async def test_a_completed_payment_is_not_due_after_a_concurrent_poll(
+    environment: ServiceEnvironment,
+) -> None:
+    """The webhook is processed during a poll: the poll must not make the payment due again."""
     who = await environment.participant()
     opened = await environment.start(who, "apple_pay")
     await environment.pay_page(opened)
@@ -403,7 +401,7 @@ async def test_a_payment_that_is_over_is_never_due_again(environment: ServiceEnv
     assert looked == 0, f"claimed {looked} times after its end"
 
 
-async def test_two_looks_at_one_paid_qr_leave_nothing_due(environment: ServiceEnvironment) -> None:
+async def test_two_concurrent_polls_of_a_paid_qr_leave_nothing_due(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     await environment.phone(opened)
@@ -412,7 +410,7 @@ async def test_two_looks_at_one_paid_qr_leave_nothing_due(environment: ServiceEn
     assert (await detail_of(environment, opened)).next_poll_at is None
 
 
-async def test_a_key_replayed_after_a_refusal_is_refused_again(environment: ServiceEnvironment) -> None:
+async def test_a_key_repeated_after_a_rejection_is_rejected_again(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     order = InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_LINK, idempotency_key="k")
     await force(environment, "/qr/create-link", 990000028, times=1)
@@ -451,7 +449,7 @@ async def test_one_key_for_two_participants_at_once_is_a_conflict(
     assert not errors, [type(e).__name__ for e in errors]
 
 
-async def test_watch_ends_after_a_mismatch(environment: ServiceEnvironment) -> None:
+async def test_watch_ends_after_a_wrong_amount(environment: ServiceEnvironment) -> None:
     from procomp_pay.cli.payments.watch import follow
 
     who = await environment.participant()
@@ -467,10 +465,10 @@ async def test_watch_ends_after_a_mismatch(environment: ServiceEnvironment) -> N
         await follow(environment.ctx, opened.view.payment_id, CLERK, lambda _s, _n: None)
 
 
-async def test_a_database_that_is_busy_once_does_not_lose_the_qr(
+async def test_a_deadlock_does_not_lose_the_qr(
     environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kaspi made the QR, and the commit that keeps it meets a deadlock: it is tried again."""
+    """Kaspi created the QR, and the commit that stores it hits a deadlock: it is retried."""
     from procomp_pay.services.lifecycle import create_at_provider
     from procomp_pay.storage.database.errors import DatabaseBusy
 
@@ -491,8 +489,8 @@ async def test_a_database_that_is_busy_once_does_not_lose_the_qr(
         await environment.start(who)
 
 
-async def test_news_before_our_commit_leaves_it_closed(environment: ServiceEnvironment) -> None:
-    """The webhook overtakes our own commit of the answer."""
+async def test_an_event_before_our_commit_leaves_the_payment_closed(environment: ServiceEnvironment) -> None:
+    """The webhook arrives before the response is committed."""
     who = await environment.participant()
     real = environment.ctx.providers.of(Channel.STRIPE_INTENT).create
 

@@ -1,4 +1,4 @@
-"""Money of another amount that an admin accepts: every book says what came, and nothing else."""
+"""A different amount that an admin accepts: all records use the received amount."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NUMBER = "777000111"
 
 
 async def short_by_4000(environment: ServiceEnvironment) -> str:
-    """The fee is 24 000 tenge; 20 000 came by bill."""
+    """Pay 20 000 by bill for a fee of 24 000 tenge."""
     await pay(environment.ctx, ask(await environment.participant(), NUMBER, "20000.00"))
     [payment] = await environment.rows(Payment)
     return str(payment.id)
@@ -46,14 +46,14 @@ def override(payment_id: str, amount: str | None = "20000") -> VerificationReque
     )
 
 
-async def test_an_override_says_how_much_came(environment: ServiceEnvironment) -> None:
+async def test_an_override_needs_the_received_amount(environment: ServiceEnvironment) -> None:
     payment_id = await short_by_4000(environment)
-    with pytest.raises(Refused, match="an override says how much"):
+    with pytest.raises(Refused, match="an override needs the amount"):
         await verify(environment.ctx, override(payment_id, amount=None), CLERK)
     assert (await one(environment.ctx, payment_id)).status is PaymentStatus.PENDING
 
 
-async def test_every_book_has_what_came(environment: ServiceEnvironment) -> None:
+async def test_all_records_use_the_received_amount(environment: ServiceEnvironment) -> None:
     payment_id = await short_by_4000(environment)
     await verify(environment.ctx, override(payment_id), CLERK)
     came, asked = Money.parse("20000", "KZT"), Money.parse("24000", "KZT")
@@ -71,7 +71,7 @@ async def test_every_book_has_what_came(environment: ServiceEnvironment) -> None
     assert (await audit_verify.verify(environment.ctx)).is_sound
 
 
-async def test_one_difference_is_left_for_a_second_look_and_never_comes_back(
+async def test_one_discrepancy_stays_open_and_is_not_reopened_once_resolved(
     environment: ServiceEnvironment,
 ) -> None:
     payment_id = await short_by_4000(environment)
@@ -90,7 +90,7 @@ async def test_one_difference_is_left_for_a_second_look_and_never_comes_back(
             await discrepancies.resolve(environment.ctx, left.id, How.ACCEPT, "seen", CLERK)
 
 
-async def test_a_second_clerk_is_told_what_the_first_one_booked(environment: ServiceEnvironment) -> None:
+async def test_a_repeated_verification_returns_the_accepted_amount(environment: ServiceEnvironment) -> None:
     payment_id = await short_by_4000(environment)
     told = [
         await verify(environment.ctx, override(payment_id, amount), CLERK) for amount in ("20000", "22000")
@@ -100,10 +100,10 @@ async def test_a_second_clerk_is_told_what_the_first_one_booked(environment: Ser
     ]  # fmt: skip
 
 
-async def test_another_amount_than_the_accepted_one_is_a_difference_again(
+async def test_an_amount_other_than_the_accepted_one_is_a_new_discrepancy(
     environment: ServiceEnvironment,
 ) -> None:
-    """An admin took 20 000 for a QR that could not be asked about; in the end Kaspi took 24 000 for it."""
+    """An admin accepted 20 000 for a QR while Kaspi was unavailable; Kaspi then reports 24 000 for it."""
     opened = await environment.start(await environment.participant())
     await environment.fault("/r1", "cut_before", times=99)
     money = Money.parse("20000", "KZT")
@@ -120,7 +120,7 @@ async def test_another_amount_than_the_accepted_one_is_a_difference_again(
     ref = str((await environment.view(opened)).provider_ref)
     for _ in range(2):
         await plants.run(environment, "kaspi")
-        # two numbers for one payment: asking about its QR tells nothing of the clerk's
+        # two numbers for one payment: the status of its QR says nothing about the one that was typed
         assert "DUPLICATE_PAYMENT" in {each.kind for each in await plants.open_rows(environment)}
         await compare(environment, [line(5, ref, environment.now(), "24000.00 KZT")], "kaspi")
         assert "AMOUNT_MISMATCH" in {each.kind for each in await plants.open_rows(environment)}

@@ -1,4 +1,4 @@
-"""The door, under the unkind cases: twice, at once, late, another amount, another payment."""
+"""Apply payment events: repeated, concurrent, late, with a different amount, for a second payment."""
 
 import asyncio
 from dataclasses import replace
@@ -34,7 +34,7 @@ def paid(environment: ServiceEnvironment, opened: views.Opening, money: Money = 
     )
 
 
-async def test_twenty_at_once_settle_once(environment: ServiceEnvironment) -> None:
+async def test_twenty_concurrent_events_settle_once(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     event = paid(environment, await environment.start(who))
     results = await asyncio.gather(*(apply_event(environment.ctx, event) for _ in range(20)))
@@ -44,7 +44,7 @@ async def test_twenty_at_once_settle_once(environment: ServiceEnvironment) -> No
     assert (await environment.who(who)).status is ParticipantStatus.PAID
 
 
-async def test_two_payments_of_one_participant_at_once(environment: ServiceEnvironment) -> None:
+async def test_two_concurrent_payments_of_one_participant(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     kaspi, apple = await environment.start(who), await environment.start(who, "apple_pay")
     dollars = Money.parse("50", "USD")
@@ -62,7 +62,7 @@ async def test_two_payments_of_one_participant_at_once(environment: ServiceEnvir
     assert topics == ["alert.duplicate_payment", "payment.received", "payment.received"]
 
 
-async def test_another_amount_settles_nothing_and_is_told_once(environment: ServiceEnvironment) -> None:
+async def test_a_different_amount_does_not_settle_and_alerts_once(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     for _ in range(3):
@@ -79,7 +79,7 @@ async def test_another_amount_settles_nothing_and_is_told_once(environment: Serv
     assert [m.topic for m in await environment.rows(OutboxMessage)] == ["alert.amount_mismatch"]
 
 
-async def test_the_money_of_a_removed_participant_is_kept(environment: ServiceEnvironment) -> None:
+async def test_money_of_a_deleted_participant_is_kept(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     async with environment.ctx.db.writing() as session:
@@ -88,9 +88,7 @@ async def test_the_money_of_a_removed_participant_is_kept(environment: ServiceEn
     assert [d.kind for d in await environment.rows(Discrepancy)] == ["PARTICIPANT_MISMATCH"]
 
 
-async def test_a_crash_inside_the_transaction_leaves_nothing_half_done(
-    environment: ServiceEnvironment,
-) -> None:
+async def test_a_crash_inside_the_transaction_writes_nothing(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     before = len(await environment.rows(AuditEntry))
@@ -130,8 +128,8 @@ async def test_an_unknown_payment(environment: ServiceEnvironment) -> None:
         await apply_event(environment.ctx, replace(paid(environment, opened), payment_id="nothing"))
 
 
-async def test_the_audit_chain_holds_together(environment: ServiceEnvironment) -> None:
-    """Each hash covers the entry and the one before it, read back from the database as it was written."""
+async def test_the_audit_chain_is_unbroken(environment: ServiceEnvironment) -> None:
+    """Each hash covers the entry, as read from the database, and the hash of the previous entry."""
     who = await environment.participant()
     opened = await environment.start(who)
     await apply_event(environment.ctx, paid(environment, opened))

@@ -1,6 +1,6 @@
-"""Two processes' worth of desks on one database: everything at once, then the books must agree.
+"""Two contexts on one database perform all operations at once; afterwards the records must agree.
 
-``PROCOMP_SEEDS=20`` for more than one story.
+``PROCOMP_SEEDS=20`` runs more than one sequence.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ SEEDS = int(os.environ.get("PROCOMP_SEEDS", "1"))
 
 
 @pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
-async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long story
+async def test_all_operations_at_once(  # noqa: C901, PLR0912, PLR0915 - one long sequence
     environment: ServiceEnvironment, database_url: str, seed: int
 ) -> None:
     rng = random.Random(seed)

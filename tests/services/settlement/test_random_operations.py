@@ -1,7 +1,8 @@
-"""Everything that can happen, in any order: afterwards our books are the providers'.
+"""Random operations in any order: afterwards our records agree with those of the providers.
 
-Longer: ``PAY_MACHINE=500`` runs so many examples on each database, with a new seed each time, and also
-cancels tasks at any step of the event loop. A process dies between its steps in every profile.
+Processes crash between any two steps. ``PAY_MACHINE=500`` runs that many examples on each database, with a
+new
+seed each time, and also cancels tasks at any step of the event loop.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from procomp_pay.storage.models.queues import Discrepancy, WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.postgres import PostgresServer
-from tests.support.random_operations import Bugs, FaultPlan, cents, random_environment
+from tests.support.random_operations import CrashPoints, ErrorLog, cents, crashing_environment
 
 S, R = PaymentStatus, RefundState
 LONG = int(os.environ.get("PAY_MACHINE", "0"))
@@ -69,28 +70,28 @@ CARDS = (
     "pm_card_createDispute",
 )
 JSON = {"Accept": "application/json"}
-#: What happened in all runs, for the report of a longer one.
+#: Counts the operations of all runs by their result, for the output of a long run.
 TALLY: Counter[str] = Counter()
 
 which = st.integers(0, 5)
-#: At which point of its steps the process dies; mostly it lives.
-death = st.one_of(st.none(), st.none(), st.integers(0, 14))
+#: The step at which the process crashes; mostly it does not.
+crashes = st.one_of(st.none(), st.none(), st.integers(0, 14))
 
 
-class Machine(RuleBasedStateMachine):
-    """People at the desk, customers, banks and bad lines, in any order."""
+class RandomOperations(RuleBasedStateMachine):
+    """Operators, customers, banks and network faults, in any order."""
 
     def __init__(self, make_database: Callable[[], tuple[str, Callable[[], None]]]) -> None:
         super().__init__()
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
-        self._bugs = Bugs()
+        self._errors = ErrorLog()
         self._log = logging.getLogger("procomp_pay")
-        self._log.addHandler(self._bugs)
+        self._log.addHandler(self._errors)
         url, self._drop = make_database()
         self.world: ServiceEnvironment
-        self.faults: FaultPlan
-        self.world, self.faults = self._do(self._stack.enter_async_context(random_environment(url)))
+        self.crash_points: CrashPoints
+        self.world, self.crash_points = self._do(self._stack.enter_async_context(crashing_environment(url)))
         self.people: list[str] = []
         self.delivered: set[str] = set()
         TALLY["runs"] += 1
@@ -98,9 +99,9 @@ class Machine(RuleBasedStateMachine):
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self._runner.run(work)
 
-    def _use(self, work: Coroutine[Any, Any, Any], name: str, dies_at: int | None = None) -> None:
+    def _use(self, work: Coroutine[Any, Any, Any], name: str, crash_at: int | None = None) -> None:
         TALLY["steps"] += 1
-        TALLY[f"{name}: {self._do(self.faults.run(work, dies_at))}"] += 1
+        TALLY[f"{name}: {self._do(self.crash_points.run(work, crash_at))}"] += 1
 
     def _act(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         TALLY["steps"] += 1
@@ -111,8 +112,8 @@ class Machine(RuleBasedStateMachine):
         how=st.integers(0, 13),
         heard=st.booleans(),
     )
-    def a_morning_begins(self, kinds: list[str], how: int, heard: bool) -> None:
-        """Some have started and paid: what is interesting comes after that."""
+    def initial_payments(self, kinds: list[str], how: int, heard: bool) -> None:
+        """Start with some paid payments, since the interesting operations come after that."""
         self.people = [self._do(self.world.participant()) for _ in range(PEOPLE)]
         for number, kind in enumerate(kinds):
             self.start(number % PEOPLE, kind, None)
@@ -122,56 +123,56 @@ class Machine(RuleBasedStateMachine):
             self.webhooks(0, 1.0, False)
             self.maintain(None)
 
-    # --- the desk and the app
+    # --- operators and the app
 
-    @rule(who=st.integers(0, PEOPLE - 1), kind=st.sampled_from(sorted(KINDS)), dies_at=death)
-    def start(self, who: int, kind: str, dies_at: int | None) -> None:
+    @rule(who=st.integers(0, PEOPLE - 1), kind=st.sampled_from(sorted(KINDS)), crash_at=crashes)
+    def start(self, who: int, kind: str, crash_at: int | None) -> None:
         order = InitiateRequest(self.people[who], *KINDS[kind])
-        self._use(initiate(self.world.ctx, order, CLERK), f"start {kind}", dies_at)
+        self._use(initiate(self.world.ctx, order, CLERK), f"start {kind}", crash_at)
 
-    @rule(pick=which, share=st.sampled_from([None, "0.1", "0.5", "1"]), force=st.booleans(), dies_at=death)
-    def give_back(self, pick: int, share: str | None, force: bool, dies_at: int | None) -> None:
-        found = self._pick(pick, S.COMPLETED, S.REFUNDED)
-        if found is None:
+    @rule(pick=which, share=st.sampled_from([None, "0.1", "0.5", "1"]), force=st.booleans(), crash_at=crashes)
+    def refund_payment(self, pick: int, share: str | None, force: bool, crash_at: int | None) -> None:
+        picked = self._pick(pick, S.COMPLETED, S.REFUNDED)
+        if picked is None:
             return
-        payment_id, detail = found
+        payment_id, detail = picked
         amount = detail.charged_amount * Decimal(share) if share else None
         money = Money(amount.quantize(Decimal("0.01")), detail.charged_currency) if amount else None
         order = RefundCommand(payment_id, "injured", money, force=force)
-        self._use(refund(self.world.ctx, order, CLERK), "refund", dies_at)
+        self._use(refund(self.world.ctx, order, CLERK), "refund", crash_at)
 
-    @rule(pick=which, dies_at=death)
-    def call_off(self, pick: int, dies_at: int | None) -> None:
-        found = self._pick(pick)
-        if found is not None:
-            self._use(cancel(self.world.ctx, found[0], CLERK), "cancel", dies_at)
+    @rule(pick=which, crash_at=crashes)
+    def cancel_payment(self, pick: int, crash_at: int | None) -> None:
+        picked = self._pick(pick)
+        if picked is not None:
+            self._use(cancel(self.world.ctx, picked[0], CLERK), "cancel", crash_at)
 
-    @rule(dies_at=death)
-    def maintain(self, dies_at: int | None) -> None:
-        self._use(one_pass(self.world.ctx, missed=False), "maintain", dies_at)
+    @rule(crash_at=crashes)
+    def maintain(self, crash_at: int | None) -> None:
+        self._use(one_pass(self.world.ctx, missed=False), "maintain", crash_at)
 
     @precondition(lambda self: bool(LONG))
     @rule(pick=which, steps=st.integers(0, 60), what=st.sampled_from(["maintain", "refund", "start"]))
-    def cancelled_somewhere(self, pick: int, steps: int, what: str) -> None:
+    def cancelled_task(self, pick: int, steps: int, what: str) -> None:
         work: Coroutine[Any, Any, Any] = one_pass(self.world.ctx, missed=False)
-        found = self._pick(pick, S.COMPLETED)
-        if what == "refund" and found is not None:
+        picked = self._pick(pick, S.COMPLETED)
+        if what == "refund" and picked is not None:
             work.close()
-            work = refund(self.world.ctx, RefundCommand(found[0], "injured"), CLERK)
+            work = refund(self.world.ctx, RefundCommand(picked[0], "injured"), CLERK)
         elif what == "start":
             work.close()
             work = initiate(
                 self.world.ctx, InitiateRequest(self.people[pick % PEOPLE], *KINDS["intent"]), CLERK
             )
-        self._act(self.faults.cancelled_after(work, steps), f"cancelled {what}")
+        self._act(self.crash_points.cancelled_after(work, steps), f"cancelled {what}")
 
     # --- customers
 
     @rule(pick=which, how=st.integers(0, 13))
     def customer(self, pick: int, how: int) -> None:
-        found = self._pick(pick)
-        if found is not None:
-            self._act(self._pay(found[0], how), "customer")
+        picked = self._pick(pick)
+        if picked is not None:
+            self._act(self._pay(picked[0], how), "customer")
 
     @rule(pick=which, how=st.sampled_from(["pass", "fail"]))
     def three_d_secure(self, pick: int, how: str) -> None:
@@ -183,7 +184,7 @@ class Machine(RuleBasedStateMachine):
         opened = await views.opening(self.world.ctx, payment_id)
         channel = opened.view.channel
         if opened.view.provider_ref is None:
-            return "never saw it"
+            return "not created"
         if channel.is_kaspi:
             action = ("pay", "pay", "scan", "confirm", "cancel")[how % 5]
             return f"kaspi {action} " + await self._post(f"/pay/{opened.qr_payload}", action=action)
@@ -202,10 +203,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule(pick=which, share=st.sampled_from([0, 10, 2]))
     def refund_elsewhere(self, pick: int, share: int) -> None:
-        found = self._pick(pick, S.COMPLETED, S.REFUNDED)
-        if found is None or found[1].provider_ref is None:
+        picked = self._pick(pick, S.COMPLETED, S.REFUNDED)
+        if picked is None or picked[1].provider_ref is None:
             return
-        payment_id, detail = found
+        payment_id, detail = picked
         if detail.channel.is_kaspi:
             amount = str(detail.charged_amount / (share or 1))
             path = f"/_sandbox/kaspi/payments/{detail.provider_ref}/cashier-refund"
@@ -244,11 +245,11 @@ class Machine(RuleBasedStateMachine):
             path = f"/_sandbox/stripe/disputes/{rows[pick % len(rows)]['id']}/close"
             self._act(self._post(path, won=won), "dispute ends")
 
-    # --- lines and clocks
+    # --- network and clocks
 
     @rule(seed=st.integers(0, 999), keep=st.sampled_from([1.0, 1.0, 0.5]), again=st.booleans())
     def webhooks(self, seed: int, keep: float, again: bool) -> None:
-        """Deliver what was not yet: in order or not, some later, some twice."""
+        """Deliver pending webhooks: in order or not, some of them later, some twice."""
         chance = random.Random(seed)
         waiting = [e for e in self._stripe("events") if again or e["id"] not in self.delivered]
         if seed % 2:
@@ -278,24 +279,24 @@ class Machine(RuleBasedStateMachine):
         skip=st.integers(0, 2),
         after=st.booleans(),
     )
-    def bad_line(self, kind: str, path: str, times: int, skip: int, after: bool) -> None:
-        # "/" alone would strike the customers' pages too
+    def network_fault(self, kind: str, path: str, times: int, skip: int, after: bool) -> None:
+        # "/" alone would affect the customers' pages too
         for prefix in ("/v1/", "/r3/") if path == "/" else (path,):
             fault = {"kind": kind, "path": prefix, "times": times, "skip": skip, "after": after}
             self.world.sandbox.faults.add(fault)
         TALLY[f"fault: {kind}"] += 1
 
     @rule()
-    def good_line(self) -> None:
+    def network_recovers(self) -> None:
         self.world.sandbox.faults.clear()
 
-    # --- what is there
+    # --- queries
 
     def _stripe(self, table: str) -> list[dict[str, Any]]:
         return list(self.world.sandbox.stripe.core.tables[table].values())
 
     def _pick(self, pick: int, *wanted: PaymentStatus) -> tuple[str, PaymentDetail] | None:
-        """One of the payments, those in a wanted status first, oldest first."""
+        """Return one of the payments in a wanted status, or of all payments; ``None`` if there is none."""
         rows = self._do(self.world.rows(PaymentDetail))
         rows.sort(key=lambda row: (row.created_at, row.payment_id))
         if wanted:
@@ -307,7 +308,7 @@ class Machine(RuleBasedStateMachine):
         async with self.world.ctx.db.reading() as session:
             return await session.get(table, key)
 
-    # --- the end
+    # --- checks at the end
 
     def teardown(self) -> None:
         try:
@@ -315,27 +316,27 @@ class Machine(RuleBasedStateMachine):
                 self._do(self._until_quiet())
                 self._do(self._check())
         finally:
-            self._log.removeHandler(self._bugs)
+            self._log.removeHandler(self._errors)
             self._do(self._stack.aclose())
             self._runner.close()
             self._drop()
 
     async def _until_quiet(self) -> None:
-        """Lines are good again, every webhook arrives, time passes."""
+        """End all faults, deliver every webhook and let time pass."""
         environment = self.world
         environment.sandbox.faults.clear()
         for seconds in (0, 5, 130, 130, 700, 700, 4000, 4000, 90_000, 4000, 4000, 700, 130):
             environment.later(seconds)
             await self._deliver([e for e in self._stripe("events") if e["id"] not in self.delivered])
             await one_pass(environment.ctx, missed=False)
-        # Kaspi tells nothing by itself: a cashier's refund is found by whoever asks
+        # Kaspi sends no events: a cashier's refund is picked by polling only
         for detail in await environment.rows(PaymentDetail):
             if detail.channel.is_kaspi:
                 await poll_payment(environment.ctx, detail.payment_id)
 
     async def _check(self) -> None:
         environment = self.world
-        assert not self._bugs.found
+        assert not self._errors.errors
         for event in await environment.rows(WebhookEvent):
             assert event.state in (EventState.DONE, EventState.IGNORED), (event.type, event.last_error)
         payments = {row.id: row for row in await environment.rows(Payment)}
@@ -343,75 +344,79 @@ class Machine(RuleBasedStateMachine):
         open_questions = {
             d.payment_id for d in await environment.rows(Discrepancy) if d.kind == "REFUND_MISMATCH"
         }
-        back = await environment.rows(Refund)
+        all_refunds = await environment.rows(Refund)
         for key, payment in payments.items():
             detail = details[key]
-            mine = [row for row in back if row.payment_id == key]
-            made, charged, gone = self._there(payment, detail)
-            assert made <= 1, f"{made} objects at the provider for one payment"
+            refunds = [row for row in all_refunds if row.payment_id == key]
+            objects, charged, refunded = self._at_provider(payment, detail)
+            assert objects <= 1, f"{objects} objects at the provider for one payment"
             settled = payment.status in (S.COMPLETED, S.REFUNDED)
             assert settled == (charged > 0), (payment.status, charged)
-            assert 0 <= gone <= charged
-            locked = sum((r.amount for r in mine if r.state in (R.PENDING, R.SUCCEEDED)), Decimal(0))
-            assert locked <= detail.charged_amount
+            assert 0 <= refunded <= charged
+            reserved = sum((r.amount for r in refunds if r.state in (R.PENDING, R.SUCCEEDED)), Decimal(0))
+            assert reserved <= detail.charged_amount
             if key not in open_questions:
-                assert cents(detail.refunded_amount) == gone, (detail.channel, detail.refunded_amount, gone)
-                assert all(row.state is not R.PENDING for row in mine)
+                assert cents(detail.refunded_amount) == refunded, (
+                    detail.channel,
+                    detail.refunded_amount,
+                    refunded,
+                )
+                assert all(row.state is not R.PENDING for row in refunds)
             assert (payment.status is S.REFUNDED) == (
                 settled and detail.refunded_amount == detail.charged_amount
             )
-            assert all(row.next_look_at is not None for row in mine if row.state is R.PENDING)
-            assert not detail.provider_open, "nothing more is expected, long after"
+            assert all(row.next_look_at is not None for row in refunds if row.state is R.PENDING)
+            assert not detail.provider_open, "still open long after its expiry"
             assert payment.status not in (S.PENDING, S.PROCESSING)
-        for who in await environment.rows(Participant):
-            self._check_place(who, payments, details)
+        for participant in await environment.rows(Participant):
+            self._check_participant(participant, payments, details)
         report = await verify(environment.ctx)
         assert report.findings == []
         TALLY["payments"] += len(payments)
-        TALLY["refunds"] += len(back)
-        TALLY["for a person"] += len(open_questions)
+        TALLY["refunds"] += len(all_refunds)
+        TALLY["manual review"] += len(open_questions)
 
-    def _check_place(
-        self, who: Participant, payments: dict[str, Payment], details: dict[str, PaymentDetail]
+    def _check_participant(
+        self, participant: Participant, payments: dict[str, Payment], details: dict[str, PaymentDetail]
     ) -> None:
         completed = [
             key
             for key, row in payments.items()
-            if row.status is S.COMPLETED and details[key].participant_id == who.id
+            if row.status is S.COMPLETED and details[key].participant_id == participant.id
         ]
         settling = [key for key in completed if not details[key].is_duplicate]
         assert len(settling) <= 1, "two payments settle one participant"
-        assert (who.status is ParticipantStatus.PAID) == (len(settling) == 1)
-        assert who.payment_id == (settling[0] if settling else None)
+        assert (participant.status is ParticipantStatus.PAID) == (len(settling) == 1)
+        assert participant.payment_id == (settling[0] if settling else None)
         TALLY["duplicates"] += len(completed) - len(settling)
 
-    def _there(self, payment: Payment, detail: PaymentDetail) -> tuple[int, int, int]:
-        """Of one payment at its provider: how many objects, what was paid and what went back, in cents."""
+    def _at_provider(self, payment: Payment, detail: PaymentDetail) -> tuple[int, int, int]:
+        """Return the objects of a payment at its provider, and the paid and the refunded amount in cents."""
         if detail.channel.is_kaspi:
             book = self.world.sandbox.kaspi._book.payments.values()
-            mine = [row for row in book if row.external_id == payment.id]
-            paid = [row for row in mine if row.status == "Processed"]
+            rows = [row for row in book if row.external_id == payment.id]
+            paid = [row for row in rows if row.status == "Processed"]
             charged = sum(cents(row.amount) for row in paid)
-            return len(mine), charged, charged - sum(cents(row.available) for row in paid)
+            return len(rows), charged, charged - sum(cents(row.available) for row in paid)
         intents = [i for i in self._stripe("payment_intents") if i["metadata"]["payment_id"] == payment.id]
         sessions = [s for s in self._stripe("sessions") if s["client_reference_id"] == payment.id]
         names = {i["id"] for i in intents}
         charged = sum(i["amount_received"] for i in intents if i["status"] == "succeeded")
-        gone = sum(
+        refunded = sum(
             r["amount"]
             for r in self._stripe("refunds")
             if r["payment_intent"] in names and r["status"] == "succeeded"
         )
-        return max(len(intents), len(sessions)), charged, gone
+        return max(len(intents), len(sessions)), charged, refunded
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_whatever_happens_the_books_are_right(
+def test_our_records_agree_with_the_providers(
     kind: str, sqlite_template: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     def sqlite() -> tuple[str, Callable[[], None]]:
-        path = tmp_path / "machine.sqlite3"
-        for old in tmp_path.glob("machine.sqlite3*"):
+        path = tmp_path / "random.sqlite3"
+        for old in tmp_path.glob("random.sqlite3*"):
             old.unlink()
         shutil.copy(sqlite_template, path)
         return f"sqlite:///{path}", lambda: None
@@ -425,7 +430,7 @@ def test_whatever_happens_the_books_are_right(
     TALLY.clear()
     try:
         run_state_machine_as_test(
-            lambda: Machine(make),
+            lambda: RandomOperations(make),
             settings=settings(
                 max_examples=LONG or 10,
                 stateful_step_count=50 if LONG else 30,

@@ -1,4 +1,4 @@
-"""Where verify, bill, callback, statement and reconcile meet: attacks on the seams."""
+"""Manual verification, bill, callback, statement and reconciliation report the same payment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ S = PaymentStatus
 NUMBER = "19000000001"
 
 
-async def test_a_paid_bill_is_not_missed_where_nobody_can_ask_about_it(
+async def test_a_paid_bill_is_not_missing_although_it_cannot_be_polled(
     environment: ServiceEnvironment,
 ) -> None:
     await pay(environment.ctx, ask(await environment.participant()))
@@ -34,7 +34,7 @@ async def test_a_paid_bill_is_not_missed_where_nobody_can_ask_about_it(
     assert (report.found, report.still_open) == (0, 0), report.told
 
 
-async def test_a_payment_of_the_clerk_s_word_alone_is_not_missed(environment: ServiceEnvironment) -> None:
+async def test_a_manually_verified_payment_is_not_missing(environment: ServiceEnvironment) -> None:
     await environment.fault("/r1", "cut_before", times=99)
     who = await environment.participant()
     with pytest.raises(PaymentError):
@@ -46,7 +46,7 @@ async def test_a_payment_of_the_clerk_s_word_alone_is_not_missed(environment: Se
     assert (report.found, report.still_open) == (0, 0), report.told
 
 
-async def test_an_override_stays_open_whatever_the_night_finds(environment: ServiceEnvironment) -> None:
+async def test_an_override_stays_open_after_reconciliation(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await environment.phone(opened, "cancel")
     environment.later(6)
@@ -64,12 +64,12 @@ async def test_an_override_stays_open_whatever_the_night_finds(environment: Serv
         "seen in Kaspi Pay",
         "not paid at the provider",
     )
-    # Kaspi says nothing against it any more; the override ends by a person's word all the same
+    # Kaspi no longer contradicts it, but an override is resolved only by an operator
     await plants.at_kaspi(environment, opened, "late-process", {})
     assert (await plants.run(environment, "kaspi")).still_open == 1
 
 
-async def late_by_a_clerk(environment: ServiceEnvironment) -> VerificationRequest:
+async def late_verification(environment: ServiceEnvironment) -> VerificationRequest:
     opened = await environment.start(await environment.participant())
     await environment.phone(opened)
     over = PaymentEvent(opened.view.payment_id, EventType.EXPIRED, environment.now(), Source.CLOCK, "clock")
@@ -77,7 +77,7 @@ async def late_by_a_clerk(environment: ServiceEnvironment) -> VerificationReques
     return VerificationRequest(opened.view.payment_id, NUMBER)
 
 
-async def less_by_a_clerk(environment: ServiceEnvironment) -> VerificationRequest:
+async def lower_amount_verification(environment: ServiceEnvironment) -> VerificationRequest:
     opened = await environment.start(await environment.participant())
     less = Money.parse("23900", "KZT")
     return VerificationRequest(
@@ -85,11 +85,13 @@ async def less_by_a_clerk(environment: ServiceEnvironment) -> VerificationReques
     )
 
 
-@pytest.mark.parametrize("word", [late_by_a_clerk, less_by_a_clerk], ids=lambda each: each.__name__)
-async def test_what_a_clerk_s_word_opened_is_accepted_once(
+@pytest.mark.parametrize(
+    "word", [late_verification, lower_amount_verification], ids=lambda each: each.__name__
+)
+async def test_a_discrepancy_of_a_verification_is_accepted_once(
     environment: ServiceEnvironment, word: Any
 ) -> None:
-    """Under whichever of its names the payment is found again: the QR's, or the operation's number."""
+    """Whether the payment is found by the number of its QR or by the operation number."""
     order = await word(environment)
     await environment.fault("/r1", "cut_before", times=99)
     await verify(environment.ctx, order, CLERK)
@@ -106,14 +108,14 @@ async def test_what_a_clerk_s_word_opened_is_accepted_once(
             for n, ref in ((5, None), (6, qr))
         ]
         again = [await compare(environment, [each], "kaspi") for each in told]
-    # what came was booked where an amount was accepted: nothing is left to differ
+    # an accepted amount becomes the charged amount, so nothing differs any more
     left = {(row.kind, "accepted"): 1} if order.money is None else {}
     for report in again:
         assert plants.kinds(report) == left
     assert await plants.open_rows(environment) == []
 
 
-async def test_two_operations_of_one_qr_are_told_apart_by_their_numbers(
+async def test_two_operations_of_one_qr_are_distinguished_by_their_numbers(
     environment: ServiceEnvironment,
 ) -> None:
     opened = await plants.paid_by_kaspi(environment)
@@ -144,10 +146,8 @@ async def test_an_override_of_a_bill_stays_open(environment: ServiceEnvironment)
     assert before <= {e.fingerprint for e in await plants.open_rows(environment)}
 
 
-async def test_a_second_operation_is_not_given_back_through_the_first(
-    environment: ServiceEnvironment,
-) -> None:
-    """Two operations at Kaspi for one payment: a refund from here gives the QR's money back."""
+async def test_a_second_operation_is_not_refunded_through_the_first(environment: ServiceEnvironment) -> None:
+    """Two operations at Kaspi for one payment: a refund by us returns the money of the QR."""
     opened = await plants.paid_by_kaspi(environment)
     event = PaymentEvent(
         payment_id=opened.view.payment_id, event_type=EventType.SUCCEEDED, at=environment.now(),
@@ -162,19 +162,19 @@ async def test_a_second_operation_is_not_given_back_through_the_first(
     assert await environment.status(opened) is S.COMPLETED
 
 
-async def test_the_number_of_a_bill_of_another_amount_settles_no_other_payment(
+async def test_the_number_of_a_bill_with_a_different_amount_settles_no_other_payment(
     environment: ServiceEnvironment,
 ) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     await pay(environment.ctx, ask(who, "0777000111", "20000.00"))
     await environment.fault("/r1", "cut_before", times=99)
-    with pytest.raises(Conflict, match="came for"):
+    with pytest.raises(Conflict, match="was received for"):
         await verify(environment.ctx, VerificationRequest(opened.view.payment_id, "777000111"), CLERK)
     assert await environment.status(opened) is S.PENDING
 
 
-async def test_a_refund_that_a_statement_told_is_not_missed_by_api(environment: ServiceEnvironment) -> None:
+async def test_a_refund_known_from_a_statement_is_not_missing_by_api(environment: ServiceEnvironment) -> None:
     opened = await plants.paid_by_kaspi(environment)
     number = str(opened.view.provider_ref)
     back = line(3, "600000001", environment.now(), "24000.00 KZT", kind=LineKind.REFUND, payment_ref=number)
@@ -184,7 +184,7 @@ async def test_a_refund_that_a_statement_told_is_not_missed_by_api(environment: 
     assert (report.found, report.still_open) == (0, 0), report.told
 
 
-async def test_a_line_that_only_fits_does_not_pay_for_whom_kaspi_calls_unpaid(
+async def test_a_line_matched_by_amount_does_not_settle_a_payment_that_kaspi_reports_as_unpaid(
     environment: ServiceEnvironment,
 ) -> None:
     opened = await environment.start(await environment.participant())
@@ -202,8 +202,8 @@ async def test_a_line_that_only_fits_does_not_pay_for_whom_kaspi_calls_unpaid(
     assert await environment.status(opened) is S.FAILED
 
 
-async def test_a_qr_is_watched_after_a_line_that_only_fits(environment: ServiceEnvironment) -> None:
-    """The line may be of another sale: money that comes through the QR too is then seen."""
+async def test_a_qr_is_polled_after_a_line_matched_by_amount(environment: ServiceEnvironment) -> None:
+    """The line may belong to another sale, so money paid through the QR must still be noticed."""
     opened = await environment.start(await environment.participant())
     await compare(environment, [line(5, "700000003", environment.now(), "24000.00 KZT")], "kaspi")
     assert await environment.status(opened) is S.COMPLETED
@@ -213,7 +213,9 @@ async def test_a_qr_is_watched_after_a_line_that_only_fits(environment: ServiceE
     assert [e.kind for e in await plants.open_rows(environment)] == ["DUPLICATE_PAYMENT"]
 
 
-async def test_kaspi_s_last_word_against_a_line_that_only_fits(environment: ServiceEnvironment) -> None:
+async def test_kaspis_final_status_contradicts_a_line_matched_by_amount(
+    environment: ServiceEnvironment,
+) -> None:
     opened = await environment.start(await environment.participant())
     await compare(environment, [line(5, "700000003", environment.now(), "24000.00 KZT")], "kaspi")
     await environment.phone(opened, "cancel")
@@ -223,14 +225,16 @@ async def test_kaspi_s_last_word_against_a_line_that_only_fits(environment: Serv
     assert [e.kind for e in await plants.open_rows(environment)] == ["STATUS_MISMATCH"]
 
 
-async def test_a_statement_names_a_bill_of_another_amount_once(environment: ServiceEnvironment) -> None:
+async def test_a_statement_reports_a_bill_with_a_different_amount_once(
+    environment: ServiceEnvironment,
+) -> None:
     await pay(environment.ctx, ask(await environment.participant(), "777000111", "20000.00"))
     before = {e.fingerprint for e in await plants.open_rows(environment)}
     await compare(environment, [line(5, "777000111", environment.now(), "20000.00 KZT")], "kaspi")
     assert {e.fingerprint for e in await plants.open_rows(environment)} == before
 
 
-async def test_a_bill_of_another_amount_that_was_given_back_is_in_nobody_s_way(
+async def test_a_refunded_bill_with_a_different_amount_blocks_nothing(
     environment: ServiceEnvironment,
 ) -> None:
     who = await environment.participant()
@@ -243,7 +247,7 @@ async def test_a_bill_of_another_amount_that_was_given_back_is_in_nobody_s_way(
     assert await plants.open_rows(environment) == []
 
 
-async def test_what_the_door_says_of_a_bill_the_night_says_in_the_same_words(
+async def test_settlement_and_reconciliation_open_the_same_discrepancy_for_a_bill(
     environment: ServiceEnvironment,
 ) -> None:
     twice = await environment.participant()

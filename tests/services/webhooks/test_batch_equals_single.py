@@ -80,17 +80,17 @@ class Script:
 
     async def paid(self, wallet: str = "apple_pay", **changes: Any) -> tuple[str, str, dict[str, Any]]:
         """Payment, participant, and the event that says that it was paid."""
-        who = await self.world.participant(**changes)
-        opened = await self.world.start(who, wallet, channel=Channel.STRIPE_INTENT)
-        await self.world.confirm(str(opened.view.provider_ref), f"pm_{wallet}")
+        who = await self.environment.participant(**changes)
+        opened = await self.environment.start(who, wallet, channel=Channel.STRIPE_INTENT)
+        await self.environment.confirm(str(opened.view.provider_ref), f"pm_{wallet}")
         mine = await self.of(opened.view.payment_id)
         return opened.view.payment_id, who, mine["payment_intent.succeeded"]
 
     async def of(self, payment_id: str) -> dict[str, dict[str, Any]]:
-        return {e["type"]: e for e in await self.world.events() if payment_id in json.dumps(e)}
+        return {e["type"]: e for e in await self.environment.events() if payment_id in json.dumps(e)}
 
     async def write(self) -> None:
-        environment = self.world
+        environment = self.environment
         _, _, event = await self.paid()
         self.say(event)
         self.say(event)  # Stripe may say the same under two ids
@@ -128,7 +128,7 @@ class Script:
                 self.say(each)
 
     async def _declined(self) -> None:
-        environment = self.world
+        environment = self.environment
         for method in ("pm_apple_pay", None):
             opened = await environment.start(
                 await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
@@ -144,7 +144,7 @@ class Script:
             self.say(mine["payment_intent.payment_failed"])
 
     async def _page(self) -> None:
-        environment = self.world
+        environment = self.environment
         opened = await environment.start(await environment.participant(), "google_pay")
         await environment.pay_page(opened, "google_pay")
         for event in (await self.of(opened.view.payment_id)).values():
@@ -152,7 +152,7 @@ class Script:
 
     async def _people(self) -> None:
         """Whose place is another payment's, who has gone, or is somewhere else; money that is late."""
-        environment = self.world
+        environment = self.environment
         paid = """UPDATE "Participant" SET status = 'PAID', "paymentId" = :other WHERE id = :id"""
         other, _, _ = await self.paid()
         _, who, event = await self.paid()
