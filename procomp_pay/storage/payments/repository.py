@@ -67,7 +67,7 @@ async def lock_payment(session: AsyncSession, payment_id: str, *, lock: bool = T
 
 async def load_payment(session: AsyncSession, payment_id: str) -> OrmLockedPayment:
     """Return the payment as :func:`lock_payment` does, read without a lock."""
-    return await load_payment(session, payment_id)
+    return await lock_payment(session, payment_id, lock=False)
 
 
 async def find_replacement_payment(
