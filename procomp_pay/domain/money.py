@@ -35,6 +35,9 @@ LARGEST = Decimal("99999999.99")
 
 _CENT = Decimal("0.01")
 
+#: Decimal places beyond which a number is not worked with at all.
+_FEWEST_DIGITS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Money:
@@ -51,6 +54,9 @@ class Money:
             raise TypeError(f"an amount must be a Decimal, not {type(self.amount).__name__}")
         if not self.amount.is_finite():
             raise InvalidAmount(f"{self.amount} is not an amount of money")
+        if self.amount and not -_FEWEST_DIGITS <= self.amount.adjusted() <= LARGEST.adjusted():
+            # before any arithmetic, which fails for exponents beyond the context's bounds
+            raise InvalidAmount(f"{self.amount:.6e} is not an amount between 0.01 and {LARGEST}")
         if abs(self.amount) > LARGEST:
             raise InvalidAmount(f"{self.amount} is more than the largest amount, {LARGEST}")
         if self.amount != self.amount.quantize(_CENT):
@@ -94,6 +100,8 @@ class Money:
             known = Currency(str(currency).upper())
         except ValueError:
             raise InvalidAmount(f"{str(currency)[:12]!r} is not a currency we take") from None
+        if abs(units) > LARGEST.scaleb(MINOR_DIGITS[known]):
+            raise InvalidAmount(f"an amount is more than the largest amount, {LARGEST}")
         return cls(Decimal(units).scaleb(-MINOR_DIGITS[known]), known)
 
     @property

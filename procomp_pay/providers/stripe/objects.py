@@ -6,6 +6,7 @@ same lines. Imports nothing of the SDK: the webhook path stays light.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeEvent, DisputeState, RefundEvent, RefundState
 from procomp_pay.providers.protocol import ProviderStatus
+
+log = logging.getLogger(__name__)
 
 Object = Mapping[str, Any]
 
@@ -93,9 +96,18 @@ _REFUND_STATES = {
 
 
 def seen_in_refund(refund: Object) -> RefundEvent:
-    """Parse a Refund; its metadata names our refund if it was requested here."""
+    """Parse a Refund; its metadata names our refund if it was requested here.
+
+    ``status`` may be null (https://docs.stripe.com/api/refunds/object) or a word that is not known: then the
+    refund is not over yet.
+    """
+    status = str(refund.get("status"))
+    if status not in _REFUND_STATES:
+        log.warning(
+            "refund %s has the status %r, which is not known: taken for pending", refund["id"], status
+        )
     return RefundEvent(
-        state=_REFUND_STATES[refund["status"]],
+        state=_REFUND_STATES.get(status, RefundState.PENDING),
         money=Money.from_minor_units(refund["amount"], refund["currency"]),
         refund_id=(refund.get("metadata") or {}).get("refund_id"),
         provider_refund_id=refund["id"],
@@ -105,8 +117,13 @@ def seen_in_refund(refund: Object) -> RefundEvent:
 
 
 def seen_in_dispute(dispute: Object) -> DisputeEvent:
-    """Parse a Dispute. A closed inquiry took no money and counts as won."""
-    state = {"won": DisputeState.WON, "warning_closed": DisputeState.WON, "lost": DisputeState.LOST}
+    """Parse a Dispute. A closed inquiry and a prevented dispute took no money and count as won."""
+    state = {
+        "won": DisputeState.WON,
+        "warning_closed": DisputeState.WON,
+        "prevented": DisputeState.WON,
+        "lost": DisputeState.LOST,
+    }
     return DisputeEvent(
         dispute_id=dispute["id"],
         state=state.get(dispute["status"], DisputeState.OPEN),

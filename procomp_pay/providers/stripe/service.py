@@ -288,8 +288,13 @@ def _as_domain_error(error: stripe.StripeError) -> PaymentError:
     said = error.user_message or "no reason given"
     wait = retry_after_s({k.lower(): v for k, v in (error.headers or {}).items()}.get("retry-after"))
     match error:
-        case stripe.AuthenticationError() | stripe.PermissionError():
+        case stripe.PermissionError():
             made: PaymentError = ConfigurationError(
+                f"Stripe's key lacks a permission: {said}",
+                next_step="add it to the restricted key in Stripe's dashboard, then: procomp-pay doctor",
+            )
+        case stripe.AuthenticationError():
+            made = ConfigurationError(
                 "Stripe does not accept the key",
                 next_step="check STRIPE_SECRET_KEY, then: procomp-pay doctor",
             )

@@ -65,6 +65,7 @@ READERS: dict[str, Callable[[Object], ProviderStatus]] = {
     "charge.dispute.created": _of_intent,
     "charge.dispute.updated": _of_intent,
     "charge.dispute.funds_withdrawn": _of_intent,
+    "charge.dispute.funds_reinstated": _of_intent,
     "charge.dispute.closed": _of_intent,
 }
 

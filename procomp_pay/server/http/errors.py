@@ -31,6 +31,8 @@ _SENTENCES = {
     415: "The body must be application/json in UTF-8, not compressed",
     417: "Nothing else can be expected than 100-continue",
 }
+#: Spaces that are no printable characters to Python: the no-break spaces in amounts, line ends, tabs.
+_SPACES = {ord(c): " " for c in "\u00a0\u202f\u2007\n\r\t"}
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 _A_YEAR = "max-age=31536000"
 #: What a client cannot mend is told to it without names of hosts, files or settings; the log has them.
@@ -42,7 +44,7 @@ _NEUTRAL: tuple[tuple[type[PaymentError], str], ...] = (
 
 def error_answer(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
     """An error as every client of the API knows it."""
-    known = redact(detail[:_LONGEST_DETAIL])
+    known = redact(detail[:_LONGEST_DETAIL]).translate(_SPACES)
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in known)
     return answer(ErrorAnswer, {"detail": text or "No reason given", "status_code": status}, status, headers)
 

@@ -31,7 +31,7 @@ from procomp_pay.domain.transitions import DiscrepancyKind, Outcome, Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models.payments import Refund
+from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 
@@ -258,6 +258,18 @@ async def _announce(
             )
 
 
+def _follows(detail: PaymentDetail, state: DisputeState, at: datetime) -> bool:
+    """Return whether a dispute's new state replaces the stored one.
+
+    The bank may reverse a final state: of two final ones the later event wins.
+    """
+    stored = detail.dispute_state
+    if stored is None or _RANK[state] > _RANK[stored]:
+        return True
+    both_final = _RANK[state] == _RANK[stored] == _RANK[DisputeState.WON]
+    return both_final and state is not stored and (detail.dispute_at is None or at > detail.dispute_at)
+
+
 async def _dispute(
     session: AsyncSession,
     ctx: AppContext,
@@ -267,11 +279,12 @@ async def _dispute(
 ) -> Outcome:
     detail = locked.detail
     same = detail.dispute_id == change.dispute_id
-    if same and detail.dispute_state is not None and _RANK[change.state] <= _RANK[detail.dispute_state]:
+    if same and detail.dispute_state is not None and not _follows(detail, change.state, event.at):
         return Outcome.ALREADY if change.state is detail.dispute_state else Outcome.STALE
     before, now = side_effects.audit_snapshot(locked), ctx.clock()
     detail.dispute_id = change.dispute_id
     detail.dispute_state = change.state
+    detail.dispute_at = event.at
     detail.dispute_amount = change.money.amount
     detail.dispute_reason = change.reason
     detail.dispute_due_at = datetime.fromtimestamp(change.due_at, UTC) if change.due_at else None

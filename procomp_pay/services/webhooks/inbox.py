@@ -61,8 +61,7 @@ def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
     """
     try:
         event = json.loads(str(body, "utf-8"))
-        occurred_at = int(event["created"])
-        datetime.fromtimestamp(occurred_at, UTC)  # raises for a time that no calendar has
+        occurred_at = _created(event["created"])
         return IncomingEvent(
             id=ctx.new_id(),
             provider="stripe",
@@ -73,6 +72,18 @@ def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
         )
     except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
         raise Refused("The body is not a Stripe event") from None
+
+
+def _created(value: object) -> int:
+    """Return the time of an event in Unix seconds: thin events (``v2.core.event``) have ISO 8601 text.
+
+    :raises ValueError, TypeError, OverflowError, OSError: it is no time.
+    """
+    if isinstance(value, str) and not value.isdecimal():
+        return int(datetime.fromisoformat(value).timestamp())
+    seconds = int(value)  # type: ignore[call-overload]
+    datetime.fromtimestamp(seconds, UTC)  # raises for a time that no calendar has
+    return int(seconds)
 
 
 def _word(value: object) -> str:

@@ -117,6 +117,8 @@ class PaymentDetail(Row, table=True):
     dispute_reason: str | None = Field(default=None, sa_column=text("dispute_reason", null=True))
     #: Until then evidence is taken.
     dispute_due_at: datetime | None = Field(default=None, sa_column=moment("dispute_due_at", null=True))
+    #: Time of the dispute's newest event at the provider.
+    dispute_at: datetime | None = Field(default=None, sa_column=moment("dispute_at", null=True))
     started_by: str = Field(sa_column=text("started_by"))
     request_id: str | None = Field(default=None, sa_column=text("request_id", null=True))
     created_at: datetime = Field(sa_column=moment("created_at"))
