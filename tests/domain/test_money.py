@@ -16,7 +16,8 @@ amounts = st.decimals("0.01", LARGEST, places=2, allow_nan=False, allow_infinity
 @pytest.mark.parametrize(
     "text",
     ["0", "0.00", "-1", "-0.01", "NaN", "sNaN", "Infinity", "-Infinity", "1e9", "100000000", "1.005", "0.001",
-     "", " ", "fifty", "50,00", "1_0.0.0", "0x10", "1e-3", "9" * 400, "1e400"],
+     "", " ", "fifty", "50,00", "1_0.0.0", "0x10", "1e-3", "9" * 400, "1e400",
+     "1e1000000", "1e-1000000", "-1e1000000"],
 )  # fmt: skip
 def test_invalid_amounts_are_rejected(text: str) -> None:
     with pytest.raises(InvalidAmount):

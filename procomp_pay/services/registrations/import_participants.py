@@ -6,8 +6,6 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.names import (
     clean_category,
@@ -20,6 +18,7 @@ from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.file import RosterRow
 from procomp_pay.services.registrations.participants import ensure_users
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.registrations import lookup
 from procomp_pay.storage.registrations import participants as repository

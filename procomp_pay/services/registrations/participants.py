@@ -7,8 +7,6 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
 from procomp_pay.domain.errors import Conflict
 from procomp_pay.domain.names import (
     clean_category,
@@ -23,6 +21,7 @@ from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.tournaments import check_limit
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, Tournament, User
 from procomp_pay.storage.registrations import lookup
 from procomp_pay.storage.registrations import participants as repository

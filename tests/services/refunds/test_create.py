@@ -344,6 +344,40 @@ async def test_disputes_are_flagged_and_hold_refunds_back(environment: ServiceEn
     assert row.status is S.COMPLETED
 
 
+@pytest.mark.parametrize(
+    ("states", "final"),
+    [
+        ([("lost", 10), ("won", 20)], DisputeState.WON),
+        ([("won", 10), ("lost", 20)], DisputeState.LOST),
+        ([("lost", 20), ("won", 10)], DisputeState.LOST),
+        ([("lost", 20), ("needs_response", 30)], DisputeState.LOST),
+        ([("needs_response", 10), ("prevented", 20)], DisputeState.WON),
+    ],
+)
+async def test_the_banks_newest_final_state_of_a_dispute_wins(
+    environment: ServiceEnvironment, states: list[tuple[str, int]], final: DisputeState
+) -> None:
+    await paid(environment)
+    [row] = await environment.rows(Payment)
+    now = int(environment.now().timestamp())
+    for number, (status, at) in enumerate(states):
+        event = {
+            "id": f"evt_dispute_{number}",
+            "type": "charge.dispute.updated",
+            "created": now + at,
+            "data": {
+                "object": {
+                    "id": "du_1", "amount": 5000, "currency": "usd", "status": status,
+                    "payment_intent": row.stripe_payment_id, "reason": "general",
+                }
+            },
+        }  # fmt: skip
+        assert await environment.receive(event)
+        await environment.maintain()
+    [detail] = await environment.rows(PaymentDetail)
+    assert detail.dispute_state is final
+
+
 async def test_kaspi_in_parts(environment: ServiceEnvironment) -> None:
     kaspi = Kaspi(environment)
     opened = await kaspi.paid()

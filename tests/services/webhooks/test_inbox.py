@@ -285,3 +285,22 @@ async def test_many_are_handled_in_one_transaction(
     assert [each.state for each in done] == [EventState.DONE] * 6
     assert len({row.handled_at for row in await environment.rows(WebhookEvent)}) == 1
     assert "one by one" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["v2.core.event_destination.ping", "v1.payment_intent.succeeded"])
+async def test_thin_events_are_acknowledged_and_ignored(environment: ServiceEnvironment, kind: str) -> None:
+    event = {"id": "evt_thin", "object": "v2.core.event", "type": kind, "created": "2026-11-28T10:00:00.000Z"}
+    assert await environment.receive(event)
+    await environment.maintain()
+    [row] = await environment.rows(WebhookEvent)
+    assert row.state is EventState.IGNORED
+    assert row.occurred_at.isoformat() == "2026-11-28T10:00:00+00:00"
+
+
+@pytest.mark.parametrize("created", ["yesterday", "2026-13-01T00:00:00Z", None, [], 1e30])
+async def test_an_event_without_a_time_is_refused(environment: ServiceEnvironment, created: object) -> None:
+    body = json.dumps({"id": "evt_1", "type": "x", "created": created}).encode()
+    with pytest.raises(Refused):
+        await inbox.receive_stripe(
+            environment.ctx, body, environment.signed(body), [environment.webhook_secret]
+        )

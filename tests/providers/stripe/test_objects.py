@@ -1,0 +1,59 @@
+"""Stripe's objects with the nulls and the words that its API allows, or may add."""
+
+from __future__ import annotations
+
+import pytest
+import stripe
+
+from procomp_pay.domain.errors import ConfigurationError, PaymentError
+from procomp_pay.domain.refunds import DisputeState, RefundState
+from procomp_pay.providers.stripe.objects import seen_in_dispute, seen_in_refund
+from procomp_pay.providers.stripe.service import _as_domain_error
+
+REFUND = {"id": "re_1", "amount": 2000, "currency": "usd", "metadata": None, "reason": None}
+DISPUTE = {"id": "du_1", "amount": 5000, "currency": "usd", "reason": "general", "evidence_details": None}
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        (None, RefundState.PENDING),
+        ("on_hold", RefundState.PENDING),
+        ("requires_action", RefundState.PENDING),
+        ("succeeded", RefundState.SUCCEEDED),
+        ("canceled", RefundState.CANCELLED),
+    ],
+)
+def test_a_refund_without_a_known_status_is_not_over(status: str | None, state: RefundState) -> None:
+    assert seen_in_refund({**REFUND, "status": status}).state is state
+    if status is None:
+        assert seen_in_refund(REFUND).state is state, "the field may be absent as well"
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("prevented", DisputeState.WON),
+        ("warning_closed", DisputeState.WON),
+        ("won", DisputeState.WON),
+        ("lost", DisputeState.LOST),
+        ("needs_response", DisputeState.OPEN),
+        ("warning_under_review", DisputeState.OPEN),
+    ],
+)
+def test_which_disputes_took_money(status: str, state: DisputeState) -> None:
+    assert seen_in_dispute({**DISPUTE, "status": status}).state is state
+
+
+def error_of(kind: type[stripe.StripeError], message: str, status: int) -> PaymentError:
+    return _as_domain_error(kind(message, http_status=status))
+
+
+def test_a_missing_permission_is_not_called_a_wrong_key() -> None:
+    message = "Having the 'rak_charge_write' permission would allow this request to continue."
+    missing = error_of(stripe.PermissionError, message, 403)
+    assert isinstance(missing, ConfigurationError)
+    assert "rak_charge_write" in missing.message
+    assert "does not accept" not in missing.message
+    wrong = error_of(stripe.AuthenticationError, "Invalid API Key provided", 401)
+    assert "does not accept the key" in wrong.message
