@@ -19,6 +19,7 @@ import pytest
 from typer.main import get_command
 
 from procomp_pay.cli.main import app
+from procomp_pay.config import Settings
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -54,13 +55,12 @@ def commands() -> dict[str, set[str]]:
 
 def typed(text: str) -> Iterator[tuple[list[str], list[str]]]:
     """Yield the words and the options of each ``procomp-pay …`` in code of a page."""
-    code = re.findall(r"```(?:sh|ini|bash)?\n(.*?)```", text, re.S) + re.findall(
-        r"`(procomp-pay [^`\n]+)`", text
-    )
-    for block in code:
+    fence = r"^```\w*\n(.*?)^```$"
+    inline = re.findall(r"`(procomp-pay [^`\n]+)`", re.sub(fence, "", text, flags=re.S | re.M))
+    for block in (*re.findall(fence, text, re.S | re.M), *inline):
         for line in re.findall(r"(?<![\w/.-])procomp-pay ([a-z][^\n|;>)]*)", block):
             words = line.split()
-            yield words, [w.split("=")[0] for w in words if re.fullmatch(r"--[a-z][a-z-]+(=.*)?", w)]
+            yield words, [w.split("=")[0] for w in words if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", w)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -71,6 +71,26 @@ def test_every_command_and_option_that_a_page_names_exists(page: Path) -> None:
         assert names, f"{page.name}: no command {' '.join(words[:2])}"
         unknown = set(options) - known[names[0]] - known[""]
         assert not unknown, f"{page.name}: {names[0]} has no {unknown}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    names = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|md|toml|txt))\b", page.read_text("utf-8"))
+    assert [n for n in names if not any((top / n).exists() for top in (ROOT, ROOT / "procomp_pay"))] == []
+
+
+def test_every_setting_is_documented_and_nothing_else() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    documented = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", "".join(re.findall(r"^\| `[^|]*\|", page, re.M))))
+    assert documented == {name.upper() for name in Settings.model_fields}
+
+
+def test_every_page_is_in_the_menu_and_on_the_first_page() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text("utf-8")
+    links = (ROOT / "docs" / "index.md").read_text("utf-8")
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")}
+    assert {page for page in pages if page not in menu} == set()
+    assert {page for page in pages if f"({page})" not in links} == {"index.md"}
 
 
 @dataclass(frozen=True, slots=True)
