@@ -13,11 +13,11 @@ from procomp_pay.server.api.routes import routes
 from procomp_pay.server.auth import tokens as auth
 from procomp_pay.server.background.loops import Background
 from procomp_pay.server.http import errors
-from procomp_pay.server.http.cors import CORS, cors_of
-from procomp_pay.server.http.errors import template_of
-from procomp_pay.server.http.proxy import PROXIES, proxies_of
-from procomp_pay.server.http.rate_limits import LIMITS, limits_of
-from procomp_pay.server.http.state import STATE, State
+from procomp_pay.server.http.cors import CORS, cors_from
+from procomp_pay.server.http.errors import route_template
+from procomp_pay.server.http.proxy import PROXIES, proxies_from
+from procomp_pay.server.http.rate_limits import LIMITS, limits_from
+from procomp_pay.server.http.state import STATE, ServerState
 from procomp_pay.server.observability import logs, metrics
 from procomp_pay.server.observability.health import Health
 from procomp_pay.services.context import AppContext
@@ -30,16 +30,16 @@ def make_app(ctx: AppContext, settings: Settings) -> web.Application:
         or origins that cannot be read.
     """
     background = Background(ctx)
-    gate = auth.gate_for(settings, ctx.keyring)
+    authenticator = auth.make_authenticator(settings, ctx.keyring)
     app = web.Application(middlewares=[errors.middleware, middleware])
-    app[STATE] = State(
+    app[STATE] = ServerState(
         ctx=ctx,
         settings=settings,
-        gate=gate,
+        authenticator=authenticator,
         background=background,
         health=Health(ctx, settings, background),
     )
-    app[LIMITS], app[PROXIES], app[CORS] = limits_of(settings), proxies_of(settings), cors_of(settings)
+    app[LIMITS], app[PROXIES], app[CORS] = limits_from(settings), proxies_from(settings), cors_from(settings)
     app.add_routes(routes())
     metrics.install(app, metrics.Metrics(ctx, settings, background))
     app.on_response_prepare.append(errors.set_headers)
@@ -49,7 +49,7 @@ def make_app(ctx: AppContext, settings: Settings) -> web.Application:
 
 async def _loops(app: web.Application) -> AsyncIterator[None]:
     background = app[STATE].background
-    await app[STATE].gate.warm_up()
+    await app[STATE].authenticator.warm_up()
     await background.start()
     yield
     await background.stop()
@@ -60,5 +60,5 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     """Inside of the one that gives the request its id."""
     named = {name: request.match_info.get(name) for name in ("payment_id", "participant_id")}
     known = {name: value for name, value in named.items() if is_identifier(value)}
-    logs.start_request(method=request.method, route=template_of(request), **known)
+    logs.start_request(method=request.method, route=route_template(request), **known)
     return await handler(request)

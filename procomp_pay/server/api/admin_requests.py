@@ -20,7 +20,7 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.identifiers import LONGEST_ID
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.server.api.requests import both_or_none, identifier, problems
-from procomp_pay.server.http.json_types import Asked, AskedAmount, AskedCurrency, example
+from procomp_pay.server.http.json_types import RequestAmount, RequestCurrency, RequestModel, example
 from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.storage.payments.listing import MOST, Filter
 
@@ -69,7 +69,7 @@ _Time = Annotated[
 ]
 
 
-class ListQuery(Asked):
+class ListQuery(RequestModel):
     """``since`` is included, ``until`` is not."""
 
     status: Annotated[
@@ -101,7 +101,7 @@ class ListQuery(Asked):
         )
 
 
-class RefundBody(Asked):
+class RefundBody(RequestModel):
     """Without an amount the whole rest goes back. ``force``: in spite of a dispute."""
 
     model_config = example(
@@ -110,8 +110,8 @@ class RefundBody(Asked):
     )
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
-    amount: AskedAmount = None
-    currency: AskedCurrency = None
+    amount: RequestAmount = None
+    currency: RequestCurrency = None
     force: bool = False
 
     def order(self, payment_id: str, idempotency_key: str | None) -> RefundCommand:
@@ -128,7 +128,7 @@ class RefundBody(Asked):
         )
 
 
-class Nothing(Asked):
+class Nothing(RequestModel):
     """A body with nothing in it."""
 
 

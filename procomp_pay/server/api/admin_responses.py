@@ -9,7 +9,7 @@ from procomp_pay.domain.money import Currency
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.server.api.responses import STANDING, PaymentStanding
-from procomp_pay.server.http.json_types import Amount, Instant, Shown, example
+from procomp_pay.server.http.json_types import Amount, Instant, ResponseModel, example
 
 _FULL: dict[str, Any] = STANDING | {
     "code": "X54A-BHPZ",
@@ -35,7 +35,7 @@ _FULL: dict[str, Any] = STANDING | {
 }
 
 
-class RefundShown(Shown):
+class RefundShown(ResponseModel):
     """One refund of a payment."""
 
     refund_id: str
@@ -50,7 +50,7 @@ class RefundShown(Shown):
     updated_at: Instant
 
 
-class DisputeShown(Shown):
+class DisputeShown(ResponseModel):
     """The newest dispute over a payment."""
 
     dispute_id: str
@@ -89,7 +89,7 @@ class FullPayment(PaymentStanding):
     dispute: DisputeShown | None
 
 
-class PaymentPage(Shown):
+class PaymentPage(ResponseModel):
     """A page of payments, newest first, and the next page's cursor."""
 
     model_config = example({"items": [_FULL], "next_cursor": None})
@@ -98,7 +98,7 @@ class PaymentPage(Shown):
     next_cursor: str | None
 
 
-class RefundDone(Shown):
+class RefundDone(ResponseModel):
     """What became of a refund. ``PENDING``: the provider works on it."""
 
     model_config = example(
@@ -122,7 +122,7 @@ class RefundDone(Shown):
     failure_reason: str | None
 
 
-class CancelDone(Shown):
+class CancelDone(ResponseModel):
     """How a payment stands after it was to be cancelled: it may have been paid meanwhile."""
 
     model_config = example({"payment_id": "cq3rz6p0sxiqtq1c3ao8l1bc9", "status": "CANCELLED"})

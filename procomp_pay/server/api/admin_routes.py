@@ -9,13 +9,11 @@ from aiohttp import web
 from procomp_pay.domain.errors import Forbidden, OutcomeUnknown, Refused
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.server.api import admin_requests as admin_bodies
-from procomp_pay.server.api import admin_responses as admin_answers
-from procomp_pay.server.api import requests as bodies
+from procomp_pay.server.api import admin_requests, admin_responses, requests
 from procomp_pay.server.api.kaspi_requests import VerifyAnswer, VerifyBody
 from procomp_pay.server.auth.tokens import Role
 from procomp_pay.server.http.guard import caller
-from procomp_pay.server.http.json_response import answer
+from procomp_pay.server.http.json_response import respond
 from procomp_pay.server.http.route import ADMINS, BASE, DESK, Budget, Link, Route
 from procomp_pay.server.http.state import STATE
 from procomp_pay.server.observability.logs import REQUEST_ID
@@ -37,8 +35,8 @@ def routes() -> list[Route]:
     return [
         Route(
             "GET", base, list_payments, "listPayments", "Payments, newest first", "admin",
-            admin_answers.PaymentPage, roles=DESK, budget=Budget.READS, query=admin_bodies.ListQuery,
-            refusals=(503,),
+            admin_responses.PaymentPage, roles=DESK, budget=Budget.READS, query=admin_requests.ListQuery,
+            errors=(503,),
             links={
                 "refund": Link("refundPayment", _FIRST),
                 "cancel": Link("cancelPayment", _FIRST),
@@ -49,19 +47,19 @@ def routes() -> list[Route]:
         ),
         Route(
             "POST", f"{base}/{{payment_id}}/refund", give_back, "refundPayment", "Give money back", "admin",
-            admin_answers.RefundDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.RefundBody,
-            headers={"Idempotency-Key": False}, refusals=(409, 503),
+            admin_responses.RefundDone, roles=ADMINS, budget=Budget.WRITES, body=admin_requests.RefundBody,
+            headers={"Idempotency-Key": False}, errors=(409, 503),
         ),
         Route(
             "POST", f"{base}/{{payment_id}}/cancel", call_off, "cancelPayment", "Cancel a payment", "admin",
-            admin_answers.CancelDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.Nothing,
-            body_needed=False, refusals=(409, 503),
+            admin_responses.CancelDone, roles=ADMINS, budget=Budget.WRITES, body=admin_requests.Nothing,
+            body_required=False, errors=(409, 503),
         ),
         Route(
             "POST", f"{base}/{{payment_id}}/verify-kaspi", vouch, "verifyKaspiPayment",
             "A clerk has seen the money in the Kaspi Pay app", "admin",
             VerifyAnswer, roles=DESK, budget=Budget.WRITES, body=VerifyBody,
-            headers={"Idempotency-Key": False}, refusals=(409, 503),
+            headers={"Idempotency-Key": False}, errors=(409, 503),
         ),
     ]  # fmt: skip
 
@@ -73,22 +71,22 @@ def acting(request: web.Request) -> Actor:
 
 async def list_payments(request: web.Request) -> web.Response:
     """All payments that fit, page by page."""
-    asked = admin_bodies.read_query(request)
+    asked = admin_requests.read_query(request)
     ctx = request.app[STATE].ctx
     found, following = await views.many(ctx, asked.wanted(), limit=asked.limit, cursor=asked.cursor)
     page = {"items": [view.full() for view in found], "next_cursor": following}
-    return answer(admin_answers.PaymentPage, page)
+    return respond(admin_responses.PaymentPage, page)
 
 
 async def give_back(request: web.Request) -> web.Response:
     """In parts, up to what was paid. PENDING in the answer: the provider works on it."""
-    actor, payment_id = acting(request), bodies.path_id(request, "payment_id")
-    admin_bodies.no_query(request)
-    bodies.check_is_json(request)
-    raw = await bodies.read_body(request, bodies.BODY_BYTES)
-    body = bodies.read_document(raw, admin_bodies.RefundBody)
-    order = body.order(payment_id, bodies.idempotency_key(request))
-    return answer(admin_answers.RefundDone, _shown(await refund(request.app[STATE].ctx, order, actor)))
+    actor, payment_id = acting(request), requests.path_id(request, "payment_id")
+    admin_requests.no_query(request)
+    requests.check_is_json(request)
+    raw = await requests.read_body(request, requests.BODY_BYTES)
+    body = requests.read_document(raw, admin_requests.RefundBody)
+    order = body.order(payment_id, requests.idempotency_key(request))
+    return respond(admin_responses.RefundDone, _shown(await refund(request.app[STATE].ctx, order, actor)))
 
 
 def _shown(done: Refunded) -> dict[str, Any]:
@@ -116,26 +114,26 @@ def _shown(done: Refunded) -> dict[str, Any]:
 
 async def call_off(request: web.Request) -> web.Response:
     """Answers how it stands afterwards: it may have been paid meanwhile."""
-    actor, payment_id = acting(request), bodies.path_id(request, "payment_id")
-    admin_bodies.no_query(request)
-    raw = await bodies.read_body(request, bodies.BODY_BYTES)
+    actor, payment_id = acting(request), requests.path_id(request, "payment_id")
+    admin_requests.no_query(request)
+    raw = await requests.read_body(request, requests.BODY_BYTES)
     if raw:
-        bodies.check_is_json(request)
-        bodies.read_document(raw, admin_bodies.Nothing)
+        requests.check_is_json(request)
+        requests.read_document(raw, admin_requests.Nothing)
     status = await cancel(request.app[STATE].ctx, payment_id, actor)
-    return answer(admin_answers.CancelDone, {"payment_id": payment_id, "status": status.value})
+    return respond(admin_responses.CancelDone, {"payment_id": payment_id, "status": status.value})
 
 
 async def vouch(request: web.Request) -> web.Response:
     """``override`` takes what the checks refuse, and is an admin's."""
-    actor, payment_id = acting(request), bodies.path_id(request, "payment_id")
-    admin_bodies.no_query(request)
-    bodies.check_is_json(request)
-    body = bodies.read_document(await bodies.read_body(request, bodies.BODY_BYTES), VerifyBody)
+    actor, payment_id = acting(request), requests.path_id(request, "payment_id")
+    admin_requests.no_query(request)
+    requests.check_is_json(request)
+    body = requests.read_document(await requests.read_body(request, requests.BODY_BYTES), VerifyBody)
     if body.override and caller(request).role is not Role.ADMIN:
         raise Forbidden("An override is for an admin")
     state = request.app[STATE]
     view = await views.one(state.ctx, payment_id)  # by its id or its code
-    done = await verify(state.ctx, body.order(view.payment_id, bodies.idempotency_key(request)), actor)
+    done = await verify(state.ctx, body.order(view.payment_id, requests.idempotency_key(request)), actor)
     state.background.wake_watch()
-    return answer(VerifyAnswer, VerifyAnswer.of(done).model_dump())
+    return respond(VerifyAnswer, VerifyAnswer.of(done).model_dump())

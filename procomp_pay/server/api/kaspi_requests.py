@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, RootModel, WithJsonSchema
 
 from procomp_pay.domain.money import Currency, Money
-from procomp_pay.server.http.json_types import Amount, Asked, AskedAmount, Shown, example
+from procomp_pay.server.http.json_types import Amount, RequestAmount, RequestModel, ResponseModel, example
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified
 
 _TENGE = Currency.KZT.value
@@ -31,13 +31,13 @@ def _instant(value: object) -> object:
     raise ValueError("must be a time with its zone, such as 2026-01-15T14:00:00+05:00")
 
 
-class VerifyBody(Asked):
+class VerifyBody(RequestModel):
     """``POST /admin/payments/{payment_id}/verify-kaspi``. ``override`` is for admins, with a ``reason``."""
 
     model_config = example({"transaction_id": "17262148385", "amount": Decimal("24000.00")})
 
     transaction_id: Annotated[str, Field(min_length=1, max_length=64)]
-    amount: AskedAmount = None
+    amount: RequestAmount = None
     paid_at: Annotated[
         datetime | None,
         BeforeValidator(lambda v: None if v is None else _instant(v)),
@@ -62,7 +62,7 @@ class VerifyBody(Asked):
         )
 
 
-class VerifyAnswer(Shown):
+class VerifyAnswer(ResponseModel):
     """How the payment stands. ``already``: it was so before; ``kaspi``: what Kaspi said when it was asked."""
 
     model_config = example(
@@ -112,7 +112,7 @@ class GatewayCallback(RootModel[dict[str, Any]]):
     """What a gateway sends; its signature is over the raw bytes, so it is read by who checks that."""
 
 
-class BillQuery(Asked):
+class BillQuery(RequestModel):
     """Kaspi's bill protocol as third parties describe it.
 
     ``account``: a participant's id or a payment's code; ``sum`` in tenge; ``txn_date`` as ``YYYYMMDDHHMMSS``
@@ -127,7 +127,7 @@ class BillQuery(Asked):
     format: Literal["json", "xml"] = "json"
 
 
-class BillShown(Shown):
+class BillShown(ResponseModel):
     """``result``: 0 done, 1 no such account, 2 cancelled, 3 paid already, 4 in progress, 5 another."""
 
     model_config = example(

@@ -20,13 +20,13 @@ from aiohttp import web
 
 from procomp_pay.config import Network
 from procomp_pay.domain.errors import DatabaseUnavailable, Forbidden
-from procomp_pay.server.api import requests as bodies
+from procomp_pay.server.api import requests
 from procomp_pay.server.api.kaspi_requests import BillQuery, BillShown, GatewayCallback
 from procomp_pay.server.api.responses import Received
-from procomp_pay.server.http.json_response import answer
+from procomp_pay.server.http.json_response import respond
 from procomp_pay.server.http.proxy import client
 from procomp_pay.server.http.route import BASE, Route
-from procomp_pay.server.http.state import STATE, State
+from procomp_pay.server.http.state import STATE, ServerState
 from procomp_pay.services.webhooks.kaspi_bill import (
     BillAnswer,
     BillAsk,
@@ -55,12 +55,12 @@ def routes() -> list[Route]:
         Route(
             "POST", path, gateway_callback, "receiveGatewayCallback",
             "A gateway in front of Kaspi tells what happened", "webhooks",
-            Received, body=GatewayCallback, headers={SIGNATURE_HEADERS[0]: True}, refusals=(403, 429, 503),
+            Received, body=GatewayCallback, headers={SIGNATURE_HEADERS[0]: True}, errors=(403, 429, 503),
         ),
         # no HEAD: it would pay
         Route(
             "GET", path, bill, "payBill", "Kaspi's bill protocol: check and pay", "webhooks",
-            BillShown, query=BillQuery, other_media=("application/xml",), refusals=(403, 503), head=False,
+            BillShown, query=BillQuery, other_media=("application/xml",), errors=(403, 503), head=False,
         ),
     ]  # fmt: skip
 
@@ -94,7 +94,7 @@ async def gateway_callback(request: web.Request) -> web.Response:
     networks = state.settings.callback_networks
     if networks:  # where addresses are named, they hold for everybody
         _check_address(request, networks)
-    body = await bodies.read_body(request, bodies.WEBHOOK_BYTES)
+    body = await requests.read_body(request, requests.WEBHOOK_BYTES)
     secret = state.settings.kaspi_api_secret
     await receive_callback(
         state.ctx,
@@ -104,7 +104,7 @@ async def gateway_callback(request: web.Request) -> web.Response:
         secret.get_secret_value() if secret else None,
     )
     state.background.wake_inbox()
-    return answer(Received, {"received": True})
+    return respond(Received, {"received": True})
 
 
 def _all(request: web.Request, names: tuple[str, ...]) -> list[str]:
@@ -127,7 +127,7 @@ async def bill(request: web.Request) -> web.Response:
     return _written(request, said, state.settings.kaspi_organization_bin)
 
 
-async def _answer(state: State, command: str, ask: BillAsk | None, query: str) -> BillAnswer:
+async def _answer(state: ServerState, command: str, ask: BillAsk | None, query: str) -> BillAnswer:
     if ask is None:
         if command == "pay":
             await keep_unreadable(state.ctx, query)
@@ -178,7 +178,7 @@ def _written(request: web.Request, said: BillAnswer, organization: str | None) -
         document["bin"] = organization
     document["comment"] = said.comment
     if not _wants_xml(request):
-        return answer(BillShown, document)
+        return respond(BillShown, document)
     root = ET.Element("response")
     for name, value in document.items():
         ET.SubElement(root, name).text = _for_xml(str(value))

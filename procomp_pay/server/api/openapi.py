@@ -64,7 +64,7 @@ _IN_PATH = re.compile(r"{(\w+)}")
 def document(routes: Iterable[Route]) -> dict[str, Any]:
     """The whole document, its numbers exact (write it with ``exact_json``)."""
     told = list(routes)
-    models = {model for route in told for model in (route.answer, route.body) if model is not None}
+    models = {model for route in told for model in (route.response, route.body) if model is not None}
     models.add(json_response.ErrorAnswer)
     ordered = sorted(models, key=lambda model: model.__name__)
     _, schemas = models_json_schema(
@@ -101,7 +101,7 @@ def _operation(route: Route) -> dict[str, Any]:
     if parameters:
         said["parameters"] = parameters
     if route.body is not None:
-        said["requestBody"] = {"required": route.body_needed, "content": _content(route.body)}
+        said["requestBody"] = {"required": route.body_required, "content": _content(route.body)}
     said["responses"] = _responses(route)
     return said
 
@@ -135,15 +135,16 @@ def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
 
 def _responses(route: Route) -> dict[str, Any]:
     good: dict[str, Any] = {"description": route.summary, "headers": dict(_REQUEST_ID)}
-    if route.answer is not None:
-        good["content"] = _content(route.answer)
+    if route.response is not None:
+        good["content"] = _content(route.response)
     else:
         schema = {} if route.media.startswith("image/png") else {"schema": _TEXT}
         good["content"] = {route.media: schema}
     for media in route.other_media:
         good["content"] = good["content"] | {media: {"schema": _TEXT}}
     again = {
-        str(status): good | {"headers": good["headers"] | _HEADERS.get(status, {})} for status in route.also
+        str(status): good | {"headers": good["headers"] | _HEADERS.get(status, {})}
+        for status in route.other_statuses
     }
     if route.links:
         good = good | {
@@ -158,7 +159,7 @@ def _responses(route: Route) -> dict[str, Any]:
 
 def refusals(route: Route) -> list[int]:
     """The statuses of the errors that a route may answer."""
-    found = {400, 406, 500, *route.refusals}
+    found = {400, 406, 500, *route.errors}
     if not route.is_open:
         found |= {401, 403, 429}
     if route.budget is not None:
@@ -167,7 +168,7 @@ def refusals(route: Route) -> list[int]:
         found |= {413, 415}
     if "{" in route.path:
         found.add(404)
-    return sorted(found - set(route.also))
+    return sorted(found - set(route.other_statuses))
 
 
 def _refusal(status: int) -> dict[str, Any]:

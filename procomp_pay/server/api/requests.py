@@ -15,7 +15,7 @@ from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.identifiers import LONGEST_ID, is_identifier
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentMethod
-from procomp_pay.server.http.json_types import Asked, AskedAmount, AskedCurrency, Method, example
+from procomp_pay.server.http.json_types import Method, RequestAmount, RequestCurrency, RequestModel, example
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.storage.models import exact_json
 
@@ -63,7 +63,7 @@ def _web_address(text: str) -> str:
     return text
 
 
-class InitiateBody(Asked):
+class InitiateBody(RequestModel):
     """``amount`` and ``currency`` come together or not at all (then it is the fee)."""
 
     model_config = example(
@@ -79,8 +79,8 @@ class InitiateBody(Asked):
 
     participant_id: Annotated[str, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(identifier)]
     method: Method
-    amount: AskedAmount = None
-    currency: AskedCurrency = None
+    amount: RequestAmount = None
+    currency: RequestCurrency = None
     return_url: (
         Annotated[
             str,
@@ -111,7 +111,7 @@ class StripeEvent(RootModel[dict[str, Any]]):
     """An event as Stripe sends it; its signature is over the raw bytes, so it is read by who checks that."""
 
 
-class Signed(Asked):
+class Signed(RequestModel):
     """``s`` is the signature of the address; without the right one there is no picture."""
 
     s: str

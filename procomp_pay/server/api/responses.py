@@ -9,7 +9,7 @@ from pydantic import RootModel
 
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.server.http.json_types import Amount, Instant, Method, Shown, example
+from procomp_pay.server.http.json_types import Amount, Instant, Method, ResponseModel, example
 
 #: The seed's example, with an id of ours.
 STANDING: dict[str, Any] = {
@@ -40,7 +40,7 @@ _PAST: dict[str, Any] = STANDING | {
 }
 
 
-class KaspiStarted(Shown):
+class KaspiStarted(ResponseModel):
     """How to pay by Kaspi: ``payment_url`` opens its app, ``qr_image_url`` is the same as a picture.
 
     ``amount`` is what is charged, always in tenge.
@@ -65,7 +65,7 @@ class KaspiStarted(Shown):
     currency: Currency
 
 
-class WalletStarted(Shown):
+class WalletStarted(ResponseModel):
     """How to pay by Apple Pay or Google Pay: a secret for Stripe's SDK in the app."""
 
     model_config = example(
@@ -87,7 +87,7 @@ class Started(RootModel[KaspiStarted | WalletStarted]):
     """A payment that waits for its customer; its shape depends on the method."""
 
 
-class PaymentStanding(Shown):
+class PaymentStanding(ResponseModel):
     """How a payment stands."""
 
     model_config = example(STANDING)
@@ -103,7 +103,7 @@ class PaymentStanding(Shown):
     failure_reason: str | None
 
 
-class MoveShown(Shown):
+class MoveShown(ResponseModel):
     """One entry of a payment's trail. ``actor`` is for staff and admin alone."""
 
     at: Instant
@@ -127,7 +127,7 @@ class PastPayment(PaymentStanding):
     moves: list[MoveShown]
 
 
-class History(Shown):
+class History(ResponseModel):
     """All payments of a participant, newest first."""
 
     model_config = example({"items": [_PAST], "next_cursor": None})
@@ -136,7 +136,7 @@ class History(Shown):
     next_cursor: str | None
 
 
-class Received(Shown):
+class Received(ResponseModel):
     """The event is stored."""
 
     model_config = example({"received": True})
@@ -144,7 +144,7 @@ class Received(Shown):
     received: Literal[True]
 
 
-class HealthReport(Shown):
+class HealthReport(ResponseModel):
     """How the desk is, and what it works with."""
 
     model_config = example({
@@ -160,7 +160,7 @@ class HealthReport(Shown):
     timestamp: Instant
 
 
-class Alive(Shown):
+class Alive(ResponseModel):
     """The process answers."""
 
     model_config = example({"status": "alive"})

@@ -14,16 +14,12 @@ from aiohttp.typedefs import Handler
 from procomp_pay.config.delivery import preferred
 from procomp_pay.domain.errors import Forbidden, NotFound
 from procomp_pay.domain.events import Source
-from procomp_pay.server.api import admin_routes as admin
-from procomp_pay.server.api import kaspi_webhooks as kaspi_hooks
-from procomp_pay.server.api import openapi
-from procomp_pay.server.api import requests as bodies
-from procomp_pay.server.api import responses as answers
+from procomp_pay.server.api import admin_routes, kaspi_webhooks, openapi, requests, responses
 from procomp_pay.server.auth.tokens import Caller
 from procomp_pay.server.http import errors
 from procomp_pay.server.http.guard import caller as caller_of
-from procomp_pay.server.http.guard import guarded
-from procomp_pay.server.http.json_response import answer
+from procomp_pay.server.http.guard import with_access_control
+from procomp_pay.server.http.json_response import respond
 from procomp_pay.server.http.proxy import client
 from procomp_pay.server.http.route import ANYONE_KNOWN, BASE, JSON, Budget, Link, Route
 from procomp_pay.server.http.state import STATE
@@ -44,12 +40,12 @@ _ITS_PARTICIPANT = {"participant_id": "$request.path.participant_id"}
 
 
 def table() -> list[Route]:
-    """Every route. What stands here is served, guarded and described; there is no other list."""
+    """Every route. What stands here is served, with_access_control and described; there is no other list."""
     return [
         Route(
             "POST", f"{BASE}/initiate", start, "initiatePayment", "Start a payment", "payments",
-            answers.Started, roles=ANYONE_KNOWN, budget=Budget.WRITES, body=bodies.InitiateBody,
-            headers={"Idempotency-Key": False}, refusals=(404, 409, 503),
+            responses.Started, roles=ANYONE_KNOWN, budget=Budget.WRITES, body=requests.InitiateBody,
+            headers={"Idempotency-Key": False}, errors=(404, 409, 503),
             links={
                 "status": Link("getStatus", _PARTICIPANT),
                 "history": Link("getHistory", _PARTICIPANT),
@@ -59,42 +55,42 @@ def table() -> list[Route]:
         Route(
             "GET", f"{BASE}/status/{{participant_id}}", status, "getStatus",
             "How a payment stands", "payments",
-            answers.PaymentStanding, roles=ANYONE_KNOWN, budget=Budget.READS, refusals=(503,),
+            responses.PaymentStanding, roles=ANYONE_KNOWN, budget=Budget.READS, errors=(503,),
             links={"history": Link("getHistory", _ITS_PARTICIPANT)},
         ),
         Route(
             "GET", f"{BASE}/participant/{{participant_id}}/history", history, "getHistory",
             "All payments of a participant", "payments",
-            answers.History, roles=ANYONE_KNOWN, budget=Budget.READS, refusals=(503,),
+            responses.History, roles=ANYONE_KNOWN, budget=Budget.READS, errors=(503,),
         ),
         *(
             Route(
                 "GET", f"{BASE}/{{payment_id}}/qr.{kind}", _picture_as(kind), f"getQr{kind.title()}",
                 f"What the customer scans, as {kind.upper()}", "payments",
-                media=media, budget=Budget.OPEN, query=bodies.Signed, refusals=(503,),
+                media=media, budget=Budget.OPEN, query=requests.Signed, errors=(503,),
             )
             for kind, media in _PICTURES.items()
         ),
-        *admin.routes(),
+        *admin_routes.routes(),
         Route(
             "POST", f"{BASE}/webhooks/stripe", stripe_webhook, "receiveStripeEvent",
             "Stripe tells what happened", "webhooks",
-            answers.Received, body=bodies.StripeEvent, headers={"Stripe-Signature": True},
-            refusals=(429, 503),
+            responses.Received, body=requests.StripeEvent, headers={"Stripe-Signature": True},
+            errors=(429, 503),
         ),
-        *kaspi_hooks.routes(),
+        *kaspi_webhooks.routes(),
         Route(
             "GET", f"{BASE}/health", health, "getHealth", "How the desk is", "operation",
-            answers.HealthReport, also=(503,),
+            responses.HealthReport, other_statuses=(503,),
         ),
         Route(
             "GET", f"{BASE}/health/live", live, "getLive", "Whether the process answers", "operation",
-            answers.Alive,
+            responses.Alive,
         ),
         Route(
             "GET", f"{BASE}/metrics", metrics.show, "getMetrics",
             "Prometheus metrics: by token, or from this machine", "operation",
-            media="text/plain", refusals=(401, 403),
+            media="text/plain", errors=(401, 403),
         ),
         Route(
             "GET", f"{BASE}/thanks", thanks, "getThanks", "Where a hosted payment page leads", "payments",
@@ -102,14 +98,14 @@ def table() -> list[Route]:
         ),
         Route(
             "GET", f"{BASE}/openapi.json", described, "getDocument", "This document", "operation",
-            answers.Document, budget=Budget.OPEN,
+            responses.Document, budget=Budget.OPEN,
         ),
     ]  # fmt: skip
 
 
 def routes() -> list[web.RouteDef]:
     """The table as aiohttp wants it; GET answers HEAD too, where it changes nothing."""
-    return [web.RouteDef(row.method, row.path, guarded(row), _options(row)) for row in table()]
+    return [web.RouteDef(row.method, row.path, with_access_control(row), _options(row)) for row in table()]
 
 
 def _options(row: Route) -> dict[str, Any]:
@@ -136,9 +132,9 @@ def _desk(request: web.Request) -> AppContext:
 async def start(request: web.Request) -> web.Response:
     """Starts a payment, or returns the open one with the secrets to pay it."""
     caller = caller_of(request)
-    bodies.check_is_json(request)
-    body = bodies.read_initiate(await bodies.read_body(request, bodies.BODY_BYTES))
-    order = body.order(bodies.idempotency_key(request))
+    requests.check_is_json(request)
+    body = requests.read_initiate(await requests.read_body(request, requests.BODY_BYTES))
+    order = body.order(requests.idempotency_key(request))
     await _check_access(request, caller, order.participant_id)
     if not caller.sees_all:  # staff's browser says nothing of the participant's language
         order = replace(order, language=preferred(request.headers.get("Accept-Language")))
@@ -147,24 +143,24 @@ async def start(request: web.Request) -> web.Response:
     request.app[STATE].background.wake_watch()
     logs.note(payment_id=started.payment_id)
     opening = await views.opening(ctx, started.payment_id)
-    return answer(answers.Started, opening.seeded())
+    return respond(responses.Started, opening.seeded())
 
 
 async def status(request: web.Request) -> web.Response:
     """The payment that settled the fee, else the newest one."""
-    caller, participant_id = caller_of(request), bodies.path_id(request, "participant_id")
+    caller, participant_id = caller_of(request), requests.path_id(request, "participant_id")
     await _check_access(request, caller, participant_id)
     found = await views.latest(request.app[STATE].ctx, participant_id)
-    return answer(answers.PaymentStanding, found.seeded())
+    return respond(responses.PaymentStanding, found.seeded())
 
 
 async def history(request: web.Request) -> web.Response:
     """All payments with their moves, newest first."""
-    caller, participant_id = caller_of(request), bodies.path_id(request, "participant_id")
+    caller, participant_id = caller_of(request), requests.path_id(request, "participant_id")
     await _check_access(request, caller, participant_id)
     found = await views.history(request.app[STATE].ctx, participant_id)
     items = [_past(view, moves, caller) for view, moves in found]
-    return answer(answers.History, {"items": items, "next_cursor": None})
+    return respond(responses.History, {"items": items, "next_cursor": None})
 
 
 def _past(view: PaymentView, moves: list[Move], caller: Caller) -> dict[str, Any]:
@@ -177,7 +173,7 @@ def _past(view: PaymentView, moves: list[Move], caller: Caller) -> dict[str, Any
 def _picture_as(kind: str) -> Handler:
     async def picture(request: web.Request) -> web.Response:
         """The address itself is the permission: ``qr_image_url`` of ``/initiate`` holds its signature."""
-        payment_id, signature = bodies.path_id(request, "payment_id"), request.query.get("s", "")
+        payment_id, signature = requests.path_id(request, "payment_id"), request.query.get("s", "")
         ctx = request.app[STATE].ctx
         unknown = NotFound("There is no such picture")
         if not ctx.keyring.verify(views.QR_PURPOSE, payment_id, signature):
@@ -199,23 +195,23 @@ def _picture_as(kind: str) -> Handler:
 async def stripe_webhook(request: web.Request) -> web.Response:
     """Checked, stored, then 200; what it means is worked out afterwards."""
     state = request.app[STATE]
-    body = await bodies.read_body(request, bodies.WEBHOOK_BYTES)
+    body = await requests.read_body(request, requests.WEBHOOK_BYTES)
     headers = request.headers.getall("Stripe-Signature", [])
     header = headers[0] if len(headers) == 1 else None
     await receive_stripe(state.ctx, body, header, state.settings.webhook_secrets)
     state.background.wake_inbox()
-    return answer(answers.Received, {"received": True})
+    return respond(responses.Received, {"received": True})
 
 
 async def health(request: web.Request) -> web.Response:
     """503 when the database is down: nothing works without it."""
     code, report = await request.app[STATE].health.report()
-    return answer(answers.HealthReport, report, code, {"Retry-After": "5"} if code == 503 else None)
+    return respond(responses.HealthReport, report, code, {"Retry-After": "5"} if code == 503 else None)
 
 
 async def live(_request: web.Request) -> web.Response:
     """Asks nothing and nobody."""
-    return answer(answers.Alive, {"status": "alive"})
+    return respond(responses.Alive, {"status": "alive"})
 
 
 async def thanks(_request: web.Request) -> web.Response:
