@@ -44,12 +44,12 @@ _COMPLETION_S = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 86400
 
 
 class _Gauges(Collector):
-    """The latest counts, and as of now the age of the loops' last rounds and the certificate's remaining days."""
+    """The latest counts; the loops' ages and the certificate's remaining days as of now."""
 
     def __init__(self, ctx: AppContext, background: Background) -> None:
         self._ctx = ctx
         self._background = background
-        self.standing: dict[tuple[str, str], int] = {}
+        self.by_status: dict[tuple[str, str], int] = {}
         self.depths: dict[str, int] = {}
         self.lag_s = 0.0
         self.database_up = False
@@ -73,7 +73,7 @@ class _Gauges(Collector):
         recent = GaugeMetricFamily(
             "procomp_pay_payments", "Payments of the last 7 days.", labels=["method", "status"]
         )
-        for (method, status), number in self.standing.items():
+        for (method, status), number in self.by_status.items():
             recent.add_metric([method.lower(), status.lower()], number)
         queues = GaugeMetricFamily(
             "procomp_pay_queue_depth", f"Waiting items; at most {figures.MOST} are counted.", labels=["queue"]
@@ -87,7 +87,7 @@ class _Gauges(Collector):
         yield from (recent, queues, lag)
 
     def _certificate(self) -> Iterable[Metric]:
-        """Yield nothing without a certificate or where its file cannot be read: the log and ``doctor`` say why."""
+        """Yield nothing without a readable certificate: the log and ``doctor`` give the reason."""
         try:
             validity = self._ctx.providers.certificate(self._ctx.clock())
         except ConfigurationError:
@@ -171,7 +171,7 @@ class Metrics:
         try:
             async with asyncio.timeout(_QUERY_TIMEOUT_S):
                 async with self._ctx.db.reading() as session:
-                    gauges.standing = await figures.standing(session, now - RECENT)
+                    gauges.by_status = await figures.standing(session, now - RECENT)
                     gauges.depths = await figures.depths(session)
                     oldest = await figures.oldest_event(session)
                 gauges.lag_s = max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
@@ -194,9 +194,10 @@ class Metrics:
             self._failures.labels(method, change.failure.value).inc()
 
     def check_access(self, request: web.Request) -> None:
-        """Check ``METRICS_TOKEN``, or, where it is not set, that the client is on this machine, without a proxy.
+        """Check ``METRICS_TOKEN``; where it is not set, the client must be on this machine, without a proxy.
 
-        :raises Unauthorized: no token, or a wrong one. :raises Forbidden: from elsewhere, without a token set.
+        :raises Unauthorized: no token, or a wrong one.
+        :raises Forbidden: no ``METRICS_TOKEN`` is set, and the client is elsewhere.
         """
         if self._token is None:
             if not _is_local(request):
