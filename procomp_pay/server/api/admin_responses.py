@@ -1,4 +1,4 @@
-"""What the API answers to the desk."""
+"""Responses to staff and admins."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class DisputeShown(ResponseModel):
 
 
 class FullPayment(PaymentStanding):
-    """Everything that staff may see of a payment; no secrets."""
+    """A payment with all that staff may see; no secrets."""
 
     model_config = example(_FULL)
 
-    #: What people can type in place of the id; payments from before there were codes have none.
+    #: A short code that people can type in place of the id; the oldest payments have none.
     code: str | None
     participant_name: str
     tournament_id: str
@@ -99,7 +99,7 @@ class PaymentPage(ResponseModel):
 
 
 class RefundDone(ResponseModel):
-    """What became of a refund. ``PENDING``: the provider works on it."""
+    """The outcome of a refund. ``PENDING``: the provider is still working on it."""
 
     model_config = example(
         {
@@ -123,7 +123,7 @@ class RefundDone(ResponseModel):
 
 
 class CancelDone(ResponseModel):
-    """How a payment stands after it was to be cancelled: it may have been paid meanwhile."""
+    """The status of a payment after a cancellation: it may have been paid meanwhile."""
 
     model_config = example({"payment_id": "cq3rz6p0sxiqtq1c3ao8l1bc9", "status": "CANCELLED"})
 

@@ -1,4 +1,4 @@
-"""What the API answers: each answer goes through its model, and the OpenAPI document is made of them."""
+"""Responses of the API. Each is checked against its model; the OpenAPI document is made from the models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.server.http.json_types import Amount, Instant, Method, ResponseModel, example
 
-#: The seed's example, with an id of ours.
+#: An example, with an id such as ours.
 STANDING: dict[str, Any] = {
     "payment_id": "cq3rz6p0sxiqtq1c3ao8l1bc9",
     "participant_id": "participant_123",
@@ -41,9 +41,9 @@ _PAST: dict[str, Any] = STANDING | {
 
 
 class KaspiStarted(ResponseModel):
-    """How to pay by Kaspi: ``payment_url`` opens its app, ``qr_image_url`` is the same as a picture.
+    """How to pay by Kaspi: ``payment_url`` opens its app, ``qr_image_url`` is the same as a QR code.
 
-    ``amount`` is what is charged, always in tenge.
+    ``amount`` is the charged amount, always in tenge.
     """
 
     model_config = example(
@@ -84,11 +84,11 @@ class WalletStarted(ResponseModel):
 
 
 class Started(RootModel[KaspiStarted | WalletStarted]):
-    """A payment that waits for its customer; its shape depends on the method."""
+    """An open payment and how to pay it; the shape depends on the method."""
 
 
 class PaymentStanding(ResponseModel):
-    """How a payment stands."""
+    """The status of a payment."""
 
     model_config = example(STANDING)
 
@@ -104,7 +104,7 @@ class PaymentStanding(ResponseModel):
 
 
 class MoveShown(ResponseModel):
-    """One entry of a payment's trail. ``actor`` is for staff and admin alone."""
+    """One entry of a payment's audit trail. Only staff and admins see ``actor``."""
 
     at: Instant
     action: str
@@ -117,11 +117,11 @@ class MoveShown(ResponseModel):
 
 
 class PastPayment(PaymentStanding):
-    """A payment with what happened to it, oldest move first."""
+    """A payment with its audit trail, oldest entry first."""
 
     model_config = example(_PAST)
 
-    #: What people can type in place of the id.
+    #: A short code that people can type in place of the id.
     code: str | None
     refunded_amount: Amount
     moves: list[MoveShown]
@@ -145,7 +145,7 @@ class Received(ResponseModel):
 
 
 class HealthReport(ResponseModel):
-    """How the desk is, and what it works with."""
+    """The health of the server and the mode or state of each service."""
 
     model_config = example({
         "status": "healthy",
