@@ -1,4 +1,4 @@
-"""Settings: environment over .env over built-in defaults."""
+"""Settings, from the environment, a ``.env`` file and built-in defaults."""
 
 from procomp_pay.config.settings import (
     LOOPBACK,

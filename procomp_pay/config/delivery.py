@@ -1,4 +1,4 @@
-"""Where notifications go, as settings say it. Every error names the setting and never shows its value."""
+"""Parse the settings of notifications. Errors name the setting and never show its value."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _LONGEST_ADDRESS = 254
 
 
 class Encryption(StrEnum):
-    """How a connection to a mail server is encrypted."""
+    """The encryption of a connection to a mail server."""
 
     TLS = "tls"  # from the first byte
-    STARTTLS = "starttls"  # asked for, and insisted on
+    STARTTLS = "starttls"  # required
     IF_OFFERED = "if_offered"
     NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """The SMTP server that sends e-mails."""
+    """An SMTP server that sends our e-mails."""
 
     host: str
     port: int
@@ -38,13 +38,12 @@ class MailServer:
 
 
 def mail_server(text: str) -> MailServer:
-    """Read ``smtp://user:password@host:587`` or ``smtps://…``.
+    """Parse ``smtp://user:password@host:587`` or ``smtps://…``.
 
-    With a password the connection is encrypted, unless the server is this machine; without one it is
-    encrypted
-    where the server offers it. ``?starttls=always`` and ``?starttls=never`` say otherwise.
+    With a password, the connection is encrypted unless the server is on this machine; without one, where the
+    server offers it. ``?starttls=always`` and ``?starttls=never`` override this.
 
-    :raises ConfigurationError: not such an address.
+    :raises ConfigurationError: not such a URL.
     """
     parts = _split("SMTP_URL", text)
     if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
@@ -61,63 +60,63 @@ def mail_server(text: str) -> MailServer:
 
 
 def _encryption(parts: SplitResult) -> Encryption:
-    asked = parse_qs(parts.query).get("starttls", [None])[-1]
-    if asked not in (None, "always", "never"):
-        raise _wrong("SMTP_URL", "starttls is always or never")
+    starttls = parse_qs(parts.query).get("starttls", [None])[-1]
+    if starttls not in (None, "always", "never"):
+        raise _wrong("SMTP_URL", "starttls must be always or never")
     if parts.scheme == "smtps":
         return Encryption.TLS
-    if asked is not None:
-        return Encryption.STARTTLS if asked == "always" else Encryption.NONE
+    if starttls is not None:
+        return Encryption.STARTTLS if starttls == "always" else Encryption.NONE
     if is_loopback(parts.hostname or ""):
         return Encryption.NONE
     return Encryption.STARTTLS if parts.username else Encryption.IF_OFFERED
 
 
 def hook_url(setting: str, text: str) -> str:
-    """An address that gets POSTs: https, or http on this machine.
+    """Return the URL of a webhook that we call: https, or http on this machine.
 
-    :raises ConfigurationError: another one.
+    :raises ConfigurationError: another URL.
     """
     parts = _split(setting, text)
-    safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
-    if not safe or not parts.hostname or parts.fragment or not text.isprintable() or " " in text:
-        raise _wrong(setting, "it must be an https address (http is for this machine alone)")
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    if not is_safe or not parts.hostname or parts.fragment or not text.isprintable() or " " in text:
+        raise _wrong(setting, "it must be an https URL (http is allowed on this machine only)")
     return text
 
 
 def hook_secrets(setting: str, text: str) -> tuple[str, ...]:
-    """Signing secrets as Standard Webhooks writes them (``whsec_`` and base64), newest first.
+    """Parse signing secrets in the form of Standard Webhooks (``whsec_`` and base64), newest first.
 
-    :raises ConfigurationError: none, or one that is not of that form or has not 24 to 64 bytes.
+    :raises ConfigurationError: none, or one that has another form or not 24 to 64 bytes.
     """
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
-    for number, secret in enumerate(found, start=1):
+    secrets = tuple(part.strip() for part in text.split(",") if part.strip())
+    for number, secret in enumerate(secrets, start=1):
         try:
             size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
         except (binascii.Error, ValueError):
             size = 0
         if not secret.startswith("whsec_") or size not in _SECRET_BYTES:
             raise _wrong(setting, f"secret number {number} is not whsec_ with base64 of 24 to 64 bytes")
-    if not found:
+    if not secrets:
         raise _wrong(setting, "make one with: echo whsec_$(openssl rand -base64 32)")
-    return found
+    return secrets
 
 
 def addresses(setting: str, text: str) -> tuple[str, ...]:
-    """Bare mail addresses, separated by commas.
+    """Parse plain e-mail addresses, separated by commas.
 
     :raises ConfigurationError: none, or an invalid one.
     """
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not found or not all(is_address(each) for each in found):
-        raise _wrong(setting, "write mail addresses separated by commas: ops@example.com,boss@example.com")
-    return found
+    parsed = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not parsed or not all(is_address(address) for address in parsed):
+        raise _wrong(setting, "write e-mail addresses separated by commas: ops@example.com,boss@example.com")
+    return parsed
 
 
 def sender(text: str) -> tuple[str, str]:
-    """Name and address of ``ProComp <pay@example.com>`` or ``pay@example.com``.
+    """Return the name and the address of ``ProComp <pay@example.com>`` or ``pay@example.com``.
 
-    :raises ConfigurationError: it is neither.
+    :raises ConfigurationError: it has neither form.
     """
     from email.utils import parseaddr
 
@@ -144,11 +143,12 @@ def is_address(text: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Return outside text as one line: what could end it or hide in it becomes a space. Amounts are kept
-    whole.
+    """Return text from outside as one line: line ends and invisible characters become spaces.
+
+    No-break spaces stay: amounts contain them.
     """
-    seen = "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else " " for c in text)
-    return re.sub(" +", " ", seen).strip()
+    visible = "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else " " for c in text)
+    return re.sub(" +", " ", visible).strip()
 
 
 def is_loopback(host: str) -> bool:
@@ -162,9 +162,9 @@ def is_loopback(host: str) -> bool:
 def _split(setting: str, text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises for an invalid one
+        _ = parts.port  # raises for an invalid port
     except ValueError:
-        raise _wrong(setting, "it is not an address") from None
+        raise _wrong(setting, "it is not a URL") from None
     return parts
 
 

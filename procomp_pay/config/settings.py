@@ -1,7 +1,7 @@
-"""Settings: environment over ``.env`` over built-in defaults (SPEC 11).
+"""Settings from the environment, then ``.env``, then built-in defaults.
 
-With no provider key configured, the settings point at the local sandbox, whose run file (made by
-``procomp-pay sandbox``, mode 0600) holds its address and the keys that it made for itself.
+Without a provider's key, the settings use the local sandbox if it runs: its run file (written by
+``procomp-pay sandbox``, mode 0600) holds its address and its keys.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from procomp_pay.config import delivery as post
+from procomp_pay.config import delivery
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.language import Language
 
 STRIPE_API = "https://api.stripe.com"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _RUN_FILE_KEYS = ("url", "stripe_secret_key", "webhook_secret", "kaspi_api_key", "kaspi_device_token")
-#: Kaspi's own test host.
+#: The first label of Kaspi's test host.
 _TEST_HOSTS = ("mtokentest.",)
 _LIVE_PREFIXES = ("sk_live_", "rk_live_", "prod_")
 
@@ -34,7 +34,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ProviderMode(StrEnum):
-    """The mode that a provider's settings imply; shown by ``doctor``, ``/health`` and every banner."""
+    """The environment that a provider's settings select; shown by ``doctor``, ``/health`` and every
+    banner.
+    """
 
     LIVE = "live"
     TEST = "test"
@@ -43,7 +45,7 @@ class ProviderMode(StrEnum):
 
 
 class KaspiScheme(StrEnum):
-    """The scheme of the contract with Kaspi."""
+    """The contract with Kaspi, which decides what its API offers us."""
 
     BASIC = "basic"
     STANDARD = "standard"
@@ -51,20 +53,20 @@ class KaspiScheme(StrEnum):
     GATEWAY = "gateway"
 
     @property
-    def shows_certificate(self) -> bool:
-        """Return whether mutual TLS authenticates us, in place of a key."""
+    def uses_client_certificate(self) -> bool:
+        """True where mutual TLS authenticates us instead of a key."""
         return self in (KaspiScheme.STANDARD, KaspiScheme.ENHANCED)
 
 
 class LogFormat(StrEnum):
-    """How a line of the log looks."""
+    """The format of log lines."""
 
     JSON = "json"
     CONSOLE = "console"
 
 
 class JwtAlgorithm(StrEnum):
-    """What the platform signs its tokens with (RFC 7518, RFC 8037)."""
+    """The algorithm that the platform signs its tokens with (RFC 7518, RFC 8037)."""
 
     HS256 = "HS256"
     RS256 = "RS256"
@@ -73,7 +75,7 @@ class JwtAlgorithm(StrEnum):
 
 
 class Settings(BaseSettings):
-    """Everything that can be configured. Secrets never show in ``repr``."""
+    """All settings. ``repr`` never shows secrets."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -86,7 +88,7 @@ class Settings(BaseSettings):
     procomp_home: Path | None = None
     database_url: SecretStr | None = None
     log_level: str = "INFO"
-    #: JSON where stderr is no terminal, unless it is set.
+    #: By default JSON, or console lines where stderr is a terminal.
     log_format: LogFormat | None = None
 
     stripe_secret_key: SecretStr | None = None
@@ -101,13 +103,13 @@ class Settings(BaseSettings):
     kaspi_trade_point_id: int | None = None
     kaspi_organization_bin: str | None = None
     kaspi_client_cert: Path | None = None
-    #: PEM; by default it is in the same file as the certificate.
+    #: PEM; by default the key is in the same file as the certificate.
     kaspi_client_key: Path | None = None
     kaspi_callback_allow: str | None = None
     kaspi_client_key_password: SecretStr | None = None
-    #: PEM; the only authority that Kaspi's server is believed for. Kaspi has one of its own.
+    #: PEM; the only certificate authority trusted for Kaspi's server. Kaspi has its own.
     kaspi_ca_cert: Path | None = None
-    #: What one ``serve``, with all its workers, asks of Kaspi at most; and a command that runs beside it.
+    #: The most requests per second to Kaspi of one ``serve`` with all its workers, and of each other command.
     kaspi_requests_per_second: float = Field(default=10.0, ge=1, le=1000)
 
     jwt_secret: SecretStr | None = None
@@ -117,17 +119,17 @@ class Settings(BaseSettings):
     jwt_audience: str | None = None
     jwt_issuer: str | None = None
     encryption_keys: SecretStr | None = None
-    #: Hours after which ``maintain`` seals the audit trail again; it does not where nothing is set.
+    #: Hours between two seals of the audit trail by ``maintain``; without it, ``maintain`` makes none.
     audit_seal_hours: Annotated[int, Field(ge=1, le=8760)] | None = None
     public_base_url: str | None = None
     metrics_token: SecretStr | None = None
 
-    #: What a client may ask of one process: by user, or by address without a token. ``off``: no limit.
+    #: Rate limits per client in one process: by user, or by address without a token. ``off``: no limit.
     rate_limit_reads: str = "1200/minute"
     rate_limit_writes: str = "300/minute"
     rate_limit_open: str = "1200/minute"
     rate_limit_failures: str = "60/minute"
-    #: Comma-separated: addresses and networks whose ``X-Forwarded-*`` count; origins whose pages may call.
+    #: Comma-separated: addresses and networks of our proxies; origins whose pages may call the API.
     trusted_proxies: str = ""
     cors_origins: str = ""
 
@@ -140,17 +142,17 @@ class Settings(BaseSettings):
     mail_language: Language = Language.RUSSIAN
 
     procomp_operator: str | None = None
-    #: Whose midnight ends a day of a report.
+    #: The time zone whose midnight ends a day of a report.
     report_timezone: str = "Asia/Almaty"
 
     @property
     def home(self) -> Path:
-        """The directory for the embedded database, its key and the sandbox's run file."""
+        """The directory of the embedded database, its key and the sandbox's run file."""
         return self.procomp_home or user_data_path("procomp-pay")
 
     @property
     def url(self) -> str:
-        """The database's address. The embedded default is a SQLite file in :attr:`home`."""
+        """The URL of the database; by default a SQLite file in :attr:`home`."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.home / 'procomp-pay.sqlite3'}"
@@ -161,27 +163,25 @@ class Settings(BaseSettings):
 
     @property
     def base_url(self) -> str:
-        """Return the base URL by which a participant's phone reaches us: QR pictures, the page after a
-        payment.
-        """
+        """The base URL by which participants' phones reach us: QR images, the page after a payment."""
         return (self.public_base_url or "http://127.0.0.1:8080").rstrip("/")
 
     @property
     def webhook_secrets(self) -> list[str]:
-        """Stripe's signing secrets, newest first; several while one rotates."""
+        """Stripe's signing secrets, newest first; several during a rotation."""
         text = self.stripe_webhook_secret.get_secret_value() if self.stripe_webhook_secret else ""
         return [part.strip() for part in text.split(",") if part.strip()]
 
     def secret_values(self) -> list[str]:
-        """Every secret that is configured, for who has to keep them out of sight."""
-        found: list[str] = []
+        """Return every configured secret, for redaction."""
+        secrets: list[str] = []
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, SecretStr):
                 text = value.get_secret_value()
-                found += [text, *(part.strip() for part in text.split(","))]
+                secrets += [text, *(part.strip() for part in text.split(","))]
         password = urlsplit(self.url).password if "://" in self.url else None
-        return [*found, unquote(password), password] if password else found
+        return [*secrets, unquote(password), password] if password else secrets
 
     @field_validator("kaspi_api_url")
     @classmethod
@@ -205,7 +205,7 @@ class Settings(BaseSettings):
 
     @property
     def callback_networks(self) -> list[Network]:
-        """Return the addresses and networks from which Kaspi may call. Empty: none."""
+        """The networks from which Kaspi may call us; where there are none, it may not."""
         return _networks(self.kaspi_callback_allow)
 
     @property
@@ -215,32 +215,32 @@ class Settings(BaseSettings):
     @property
     def kaspi_mode(self) -> ProviderMode:
         url = self.kaspi_api_url
-        if self.kaspi_scheme.shows_certificate:
-            return _place(url) if self.kaspi_client_cert is not None else ProviderMode.OFF
+        if self.kaspi_scheme.uses_client_certificate:
+            return _mode_of_url(url) if self.kaspi_client_cert is not None else ProviderMode.OFF
         if self.kaspi_scheme is KaspiScheme.GATEWAY and self.kaspi_api_key is not None:
-            # a gateway's key does not show by its form whether money moves
+            # a gateway's key has no prefix that tells live from test
             is_test = "test" in self.kaspi_api_key.get_secret_value().lower()
-            return ProviderMode.TEST if is_test and not _is_loopback(url or "") else _place(url)
+            return ProviderMode.TEST if is_test and not _is_loopback(url or "") else _mode_of_url(url)
         return _mode(self.kaspi_api_key, url)
 
     @property
     def is_live(self) -> bool:
-        """Real money moves."""
+        """True where real money moves."""
         return ProviderMode.LIVE in (self.stripe_mode, self.kaspi_mode)
 
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings, and the sandbox's run file where no provider key is configured.
 
-    :raises ConfigurationError: a value has the wrong form (named, never shown), or live keys are
-        mixed with a local address.
+    :raises ConfigurationError: a value has the wrong form (the setting is named, its value never shown), or
+        a live key is combined with a local address.
     """
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
         names = ", ".join(str(item["loc"][0]).upper() for item in error.errors())
         raise ConfigurationError(
-            f"These settings have a wrong form: {names}",
+            f"These settings have the wrong form: {names}",
             next_step="compare them with the README's configuration table",
         ) from None
     for mode, base, name in (
@@ -249,32 +249,32 @@ def load_settings(**overrides: Any) -> Settings:
     ):
         if mode is ProviderMode.LIVE and base and _is_loopback(base):
             raise ConfigurationError(
-                f"A live key is configured together with a local {name}: live keys and a sandbox never mix",
+                f"A live key is configured together with a local {name}: live keys must not be used with a sandbox",
                 next_step=f"unset {name}, or use a test key",
             )
-    _check_post(settings)
-    return settings if settings.is_live else _beside_sandbox(settings)
+    _check_delivery(settings)
+    return settings if settings.is_live else _with_sandbox(settings)
 
 
-def _check_post(settings: Settings) -> None:
-    """Raise ConfigurationError for half-configured notifications, which would fail when a message is due.
+def _check_delivery(settings: Settings) -> None:
+    """Check the settings of notifications: half of them would fail when the first message is due.
 
-    :raises ConfigurationError: a wrong form, or one of a pair is missing.
+    :raises ConfigurationError: a value has the wrong form, or one of a pair is missing.
     """
     if settings.smtp_url is not None:
-        post.mail_server(settings.smtp_url.get_secret_value())
+        delivery.mail_server(settings.smtp_url.get_secret_value())
     if settings.mail_from is not None:
-        post.sender(settings.mail_from)
+        delivery.sender(settings.mail_from)
     if settings.alert_webhook_url is not None:
-        post.hook_url("ALERT_WEBHOOK_URL", settings.alert_webhook_url.get_secret_value())
+        delivery.hook_url("ALERT_WEBHOOK_URL", settings.alert_webhook_url.get_secret_value())
     if settings.alert_mail_to is not None:
-        post.addresses("ALERT_MAIL_TO", settings.alert_mail_to)
+        delivery.addresses("ALERT_MAIL_TO", settings.alert_mail_to)
     if settings.platform_webhook_url is not None:
-        post.hook_url("PLATFORM_WEBHOOK_URL", settings.platform_webhook_url)
+        delivery.hook_url("PLATFORM_WEBHOOK_URL", settings.platform_webhook_url)
     if settings.platform_webhook_secret is not None:
         secret = settings.platform_webhook_secret.get_secret_value()
-        post.hook_secrets("PLATFORM_WEBHOOK_SECRET", secret)
-    for name, value, needed, given in (
+        delivery.hook_secrets("PLATFORM_WEBHOOK_SECRET", secret)
+    for name, value, needed, needed_value in (
         ("SMTP_URL", settings.smtp_url, "MAIL_FROM", settings.mail_from),
         ("ALERT_MAIL_TO", settings.alert_mail_to, "SMTP_URL", settings.smtp_url),
         (
@@ -284,38 +284,39 @@ def _check_post(settings: Settings) -> None:
             settings.platform_webhook_secret,
         ),
     ):
-        if value is not None and given is None:
+        if value is not None and needed_value is None:
             raise ConfigurationError(f"{name} is set and {needed} is not", next_step=f"set {needed}")
 
 
 def sandbox_run_file(settings: Settings) -> Path:
-    """Return the file in which a running sandbox leaves its address and keys for this user alone."""
+    """Return the file in which a running sandbox leaves its address and keys, readable by this user only."""
     return settings.home / "sandbox.json"
 
 
-def _beside_sandbox(settings: Settings) -> Settings:
-    """Fill what is not configured from the sandbox's run file, provider by provider."""
+def _with_sandbox(settings: Settings) -> Settings:
+    """Take the settings of each provider that is not configured from the sandbox's run file."""
     try:
         info = json.loads(sandbox_run_file(settings).read_text("utf-8"))
         keys = {name: str(info[name]) for name in _RUN_FILE_KEYS}
     except (OSError, ValueError, KeyError, TypeError):
-        return settings  # none runs, or its file is not ours
-    found: dict[str, Any] = {}
+        return settings  # no sandbox runs, or the file is not ours
+    update: dict[str, Any] = {}
     if settings.stripe_secret_key is None and settings.stripe_api_base is None:
-        found["stripe_secret_key"] = SecretStr(keys["stripe_secret_key"])
-        found["stripe_api_base"] = keys["url"]
-        found["stripe_webhook_secret"] = settings.stripe_webhook_secret or SecretStr(keys["webhook_secret"])
+        update["stripe_secret_key"] = SecretStr(keys["stripe_secret_key"])
+        update["stripe_api_base"] = keys["url"]
+        update["stripe_webhook_secret"] = settings.stripe_webhook_secret or SecretStr(keys["webhook_secret"])
     if settings.kaspi_api_key is None and settings.kaspi_api_url is None:
-        found["kaspi_api_key"] = SecretStr(keys["kaspi_api_key"])
-        found["kaspi_api_url"] = keys["url"]
-        found["kaspi_device_token"] = settings.kaspi_device_token or SecretStr(keys["kaspi_device_token"])
-        found["kaspi_scheme"] = KaspiScheme.BASIC
-    return settings.model_copy(update=found)
+        update["kaspi_api_key"] = SecretStr(keys["kaspi_api_key"])
+        update["kaspi_api_url"] = keys["url"]
+        update["kaspi_device_token"] = settings.kaspi_device_token or SecretStr(keys["kaspi_device_token"])
+        update["kaspi_scheme"] = KaspiScheme.BASIC
+    return settings.model_copy(update=update)
 
 
 def _networks(text: str | None) -> list[Network]:
-    """
-    :raises ValueError: a part is neither an address nor a network.
+    """Parse addresses and networks, separated by commas.
+
+    :raises ValueError: a part is neither.
     """
     parts = [part.strip() for part in (text or "").split(",")]
     return [ipaddress.ip_network(part, strict=False) for part in parts if part]
@@ -329,8 +330,8 @@ def _mode(key: SecretStr | None, base: str | None) -> ProviderMode:
     return ProviderMode.SANDBOX if base and _is_loopback(base) else ProviderMode.TEST
 
 
-def _place(url: str | None) -> ProviderMode:
-    """Return the provider mode that an address alone implies."""
+def _mode_of_url(url: str | None) -> ProviderMode:
+    """Return the mode that a URL alone implies."""
     if url is None:
         return ProviderMode.OFF
     if _is_loopback(url):

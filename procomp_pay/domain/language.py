@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Language(StrEnum):
-    """The languages of letters to participants."""
+    """The languages of e-mails to participants."""
 
     RUSSIAN = "ru"
     KAZAKH = "kk"
@@ -14,7 +14,7 @@ class Language(StrEnum):
 
 
 def preferred(accept_language: str | None) -> Language | None:
-    """The one of our languages that an ``Accept-Language`` likes best; ``None`` where it names none."""
+    """Return the supported language that an ``Accept-Language`` prefers; ``None`` if it names none."""
     wishes = []
     for number, part in enumerate((accept_language or "").split(",")[:20]):
         tag, _, weight = part.strip().partition(";")

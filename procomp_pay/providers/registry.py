@@ -145,7 +145,7 @@ def _needed(settings: Settings) -> dict[str, object]:
     needed: dict[str, object] = {"KASPI_API_URL": settings.kaspi_api_url}
     if scheme is not KaspiScheme.GATEWAY:
         needed["KASPI_DEVICE_TOKEN"] = settings.kaspi_device_token
-    if scheme.shows_certificate:
+    if scheme.uses_client_certificate:
         needed["KASPI_CLIENT_CERT"] = settings.kaspi_client_cert
     else:
         needed["KASPI_API_KEY"] = settings.kaspi_api_key
@@ -158,7 +158,7 @@ def tls_files(settings: Settings) -> TlsFiles:
     """The files of mutual TLS, as configured; a scheme without a certificate shows none."""
     from procomp_pay.providers.kaspi.tls import TlsFiles
 
-    if not settings.kaspi_scheme.shows_certificate:
+    if not settings.kaspi_scheme.uses_client_certificate:
         return TlsFiles(ca=settings.kaspi_ca_cert)
     password = settings.kaspi_client_key_password
     return TlsFiles(

@@ -1,1 +1,1 @@
-"""The HTTP server: the app's API, Stripe's webhook, the background loops. Parse, call a use case, answer."""
+"""The HTTP server: the API, the webhooks and the background loops."""

@@ -1,4 +1,4 @@
-"""The application."""
+"""Assemble the application."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from procomp_pay.server.api.routes import routes
 from procomp_pay.server.auth import tokens as auth
 from procomp_pay.server.background.loops import Background
 from procomp_pay.server.http import errors
-from procomp_pay.server.http.cors import CORS, cors_of
-from procomp_pay.server.http.errors import template_of
-from procomp_pay.server.http.proxy import PROXIES, proxies_of
-from procomp_pay.server.http.rate_limits import LIMITS, limits_of
-from procomp_pay.server.http.state import STATE, State
+from procomp_pay.server.http.cors import CORS, cors_from
+from procomp_pay.server.http.errors import route_template
+from procomp_pay.server.http.proxy import PROXIES, proxies_from
+from procomp_pay.server.http.rate_limits import LIMITS, limits_from
+from procomp_pay.server.http.state import STATE, ServerState
 from procomp_pay.server.observability import logs, metrics
 from procomp_pay.server.observability.health import Health
 from procomp_pay.services.context import AppContext
 
 
 def make_app(ctx: AppContext, settings: Settings) -> web.Application:
-    """The API and the loops that run as long as it does. They end after the last open request.
+    """Return the API with its background loops, which stop after the last open request.
 
-    :raises ConfigurationError: settings for tokens that are missing or contradict each other; limits, proxies
-        or origins that cannot be read.
+    :raises ConfigurationError: settings for tokens are missing or contradict each other; limits, proxies or
+        origins cannot be parsed.
     """
     background = Background(ctx)
-    gate = auth.gate_for(settings, ctx.keyring)
-    app = web.Application(middlewares=[errors.middleware, middleware])
-    app[STATE] = State(
+    authenticator = auth.make_authenticator(settings, ctx.keyring)
+    app = web.Application(middlewares=[errors.middleware, _log_fields])
+    app[STATE] = ServerState(
         ctx=ctx,
         settings=settings,
-        gate=gate,
+        authenticator=authenticator,
         background=background,
         health=Health(ctx, settings, background),
     )
-    app[LIMITS], app[PROXIES], app[CORS] = limits_of(settings), proxies_of(settings), cors_of(settings)
+    app[LIMITS], app[PROXIES], app[CORS] = limits_from(settings), proxies_from(settings), cors_from(settings)
     app.add_routes(routes())
     metrics.install(app, metrics.Metrics(ctx, settings, background))
     app.on_response_prepare.append(errors.set_headers)
-    app.cleanup_ctx.append(_loops)
+    app.cleanup_ctx.append(_run_background)
     return app
 
 
-async def _loops(app: web.Application) -> AsyncIterator[None]:
+async def _run_background(app: web.Application) -> AsyncIterator[None]:
     background = app[STATE].background
-    await app[STATE].gate.warm_up()
+    await app[STATE].authenticator.warm_up()
     await background.start()
     yield
     await background.stop()
 
 
 @web.middleware
-async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Inside of the one that gives the request its id."""
-    named = {name: request.match_info.get(name) for name in ("payment_id", "participant_id")}
-    known = {name: value for name, value in named.items() if is_identifier(value)}
-    logs.start_request(method=request.method, route=template_of(request), **known)
+async def _log_fields(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Bind the route and the ids of its path to the log lines of a request."""
+    ids = {name: request.match_info.get(name) for name in ("payment_id", "participant_id")}
+    valid = {name: value for name, value in ids.items() if is_identifier(value)}
+    logs.start_request(method=request.method, route=route_template(request), **valid)
     return await handler(request)

@@ -1,4 +1,4 @@
-"""Run the server: set up, say that it is ready, stop without cutting a request or losing work."""
+"""Run the server: set up, report that it is ready, stop without aborting a request or losing work."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from procomp_pay.storage.database import migrate
 
 log = logging.getLogger(__name__)
 
-#: How long open requests may go on at the end, in seconds; a call to a provider is over in 20.
+#: How long open requests may take at the end, in seconds; a call to a provider takes at most 20.
 DRAIN_S = 25.0
 
 
 def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], *, workers: int = 1) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    :param port: 0 takes a free one.
-    :param say: is given one line when the server is ready.
-    :param workers: processes that share the port; more than one on PostgreSQL alone.
-    :raises ConfigurationError: a setting, the address or the database's tables do not let it start.
+    :param port: 0 chooses a free one.
+    :param say: called with one line when the server is ready.
+    :param workers: processes that share the port; more than one needs PostgreSQL.
+    :raises ConfigurationError: a setting, the address or the database's schema prevents the start.
     :raises DatabaseUnavailable: no connection.
     """
     logs.set_up(settings)
@@ -44,28 +44,30 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], 
         _check_shareable(settings)
     _check_tables(settings)
     with contextlib.closing(_bound(host, port)) as bound:
-        where = (host, bound.getsockname()[1])
+        endpoint = (host, bound.getsockname()[1])
         address = _address(bound)
         ready = partial(say, f"procomp-pay listens on {address}{BASE} · {banner(settings)}")
         if workers == 1:
             _run(settings, bound, ready)
             return
-    # free again for a moment only: it was ours, so nobody else listens there
-    with contextlib.closing(_bound(*where, shared=True)):
-        Workers(workers, partial(_work, _share_of(settings, workers), where)).run(ready)
+    # the port is free only for a moment, and was ours: no other program listens there
+    with contextlib.closing(_bound(*endpoint, shared=True)):
+        Workers(workers, partial(_run_worker, _settings_of_worker(settings, workers), endpoint)).run(ready)
     log.info("stopped")
 
 
-def _share_of(settings: Settings, workers: int) -> Settings:
-    """One worker's part of what is asked of Kaspi in a second. Workers do not speak with each other, so each
-    keeps to its own part, also while the others ask nothing."""
+def _settings_of_worker(settings: Settings, workers: int) -> Settings:
+    """Return the settings of one worker: its share of the requests per second to Kaspi.
+
+    Workers do not communicate, so each keeps to its share even while the others make no requests.
+    """
     rate = settings.kaspi_requests_per_second / workers
     return settings.model_copy(update={"kaspi_requests_per_second": rate})
 
 
-def _work(settings: Settings, where: tuple[str, int], alive: int, ready: Callable[[], None]) -> None:
-    """One of several processes, with a listening socket of its own: the kernel spreads the connections."""
-    with contextlib.closing(_bound(*where, shared=True)) as bound:
+def _run_worker(settings: Settings, endpoint: tuple[str, int], alive: int, ready: Callable[[], None]) -> None:
+    """Serve in one of several processes; each listens, and the kernel distributes the connections."""
+    with contextlib.closing(_bound(*endpoint, shared=True)) as bound:
         _run(settings, bound, ready, alive)
 
 
@@ -78,22 +80,22 @@ def _run(
 
 def _check_shareable(settings: Settings) -> None:
     """
-    :raises ConfigurationError: several processes cannot work here.
+    :raises ConfigurationError: several processes cannot share the database or the port.
     """
     if settings.is_embedded:
         raise ConfigurationError(
             "Several workers need PostgreSQL: a SQLite file has one writer at a time",
-            next_step="leave --workers out, or set DATABASE_URL to a PostgreSQL",
+            next_step="leave out --workers, or set DATABASE_URL to a PostgreSQL database",
         )
     if not hasattr(os, "fork") or not hasattr(socket, "SO_REUSEPORT"):
         raise ConfigurationError(
-            "This system cannot share a port among processes",
-            next_step="start several `procomp-pay serve`, each with a --port of its own",
+            "Processes cannot share a port on this system",
+            next_step="start several `procomp-pay serve`, each with its own --port",
         )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where there is one (not on Windows); the standard loop does the same, slower."""
+    """Return uvloop where it is installed (not on Windows), else None for the slower standard loop."""
     try:
         import uvloop
     except ImportError:
@@ -102,11 +104,14 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _check_tables(settings: Settings) -> None:
-    """The embedded database sets itself up; a PostgreSQL is changed by nobody but its operator."""
+    """Create the embedded database's tables; those of PostgreSQL are changed only by its operator.
+
+    :raises ConfigurationError: PostgreSQL's tables are of another version.
+    """
     migrate.ensure_sqlite(settings.url)
     if not settings.is_embedded and migrate.pending(settings.url):
         raise ConfigurationError(
-            "The database's tables are not those of this version", next_step="procomp-pay db upgrade"
+            "The database schema does not match this version", next_step="procomp-pay db upgrade"
         )
 
 
@@ -116,28 +121,28 @@ async def _serve(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError):  # Windows has no handlers on its loop
+        with contextlib.suppress(NotImplementedError):  # Windows does not support it
             loop.add_signal_handler(number, stop.set)
     if alive is not None:
         loop.add_reader(alive, stop.set)
     async with open_context(settings) as ctx:
-        here = replace(ctx, base_url=ctx.base_url if settings.public_base_url else _address(bound))
-        async with listening(make_app(here, settings), bound, shutdown_timeout=DRAIN_S):
+        reachable = replace(ctx, base_url=ctx.base_url if settings.public_base_url else _address(bound))
+        async with listening(make_app(reachable, settings), bound, shutdown_timeout=DRAIN_S):
             try:
                 # what is loaded by now stays: a search of it for garbage would halt every request
                 gc.collect()
                 gc.freeze()
                 ready()
                 await stop.wait()
-                log.info("stopping: open requests and the work in hand finish first")
+                log.info("stopping: open requests and running work finish first")
             finally:
-                if alive is not None:  # readable for ever once the parent is gone
+                if alive is not None:  # stays readable once the parent is gone
                     loop.remove_reader(alive)
     log.info("stopped")
 
 
 def banner(settings: Settings) -> str:
-    """Return one line that says of each provider whether real money moves."""
+    """Return one line that says what each provider is: live, test, sandbox or off."""
     modes = f"Stripe: {settings.stripe_mode} · Kaspi: {settings.kaspi_mode}"
     if settings.is_live:
         return f"{modes} · LIVE – real money"
@@ -149,35 +154,34 @@ def banner(settings: Settings) -> str:
 
 
 def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A socket that has the address and does not listen yet.
+    """Return a socket that is bound to the address and does not listen yet.
 
-    :param shared: others of ours may have it as well.
-
-    :raises ConfigurationError: the address is not to be had.
+    :param shared: other processes of ours may bind it as well.
+    :raises ConfigurationError: the address is not available.
     """
     try:
-        family, kind, proto, _, where = socket.getaddrinfo(
+        family, kind, proto, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        made = socket.socket(family, kind, proto)
+        bound = socket.socket(family, kind, proto)
     except OSError as error:
-        raise _not_to_be_had(host, port, error) from error
+        raise _not_available(host, port, error) from error
     try:
         if os.name == "posix":
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        made.bind(where)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(address)
     except OSError as error:
-        made.close()
-        raise _not_to_be_had(host, port, error) from error
-    return made
+        bound.close()
+        raise _not_available(host, port, error) from error
+    return bound
 
 
-def _not_to_be_had(host: str, port: int, error: OSError) -> ConfigurationError:
+def _not_available(host: str, port: int, error: OSError) -> ConfigurationError:
     return ConfigurationError(
         f"Cannot listen on {host} port {port}: {error.strerror or error}",
-        next_step="choose another one with --host and --port",
+        next_step="choose another address with --host and --port",
     )
 
 

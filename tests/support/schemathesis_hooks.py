@@ -1,6 +1,6 @@
-"""What schemathesis cannot know: who is in the database, and what rules of money say no to a good form.
+"""Hooks of schemathesis: which participants exist, and which business rules refuse well-formed requests.
 
-Loaded by schemathesis itself, in its own process.
+Loaded by schemathesis in its own process.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from typing import Any
 
 import schemathesis
 
-#: Owners: u1, u1, u2.
+#: Their owners: u1, u1, u2.
 PARTICIPANTS = ("p1", "p2", "p3")
-#: Signatures by payment, as far as answers told them.
-PICTURES: dict[str, str] = {}
-#: What a request that fits the document is refused with all the same; anything else would be a gap in it.
+#: Signatures of QR images by payment, taken from responses.
+QR_SIGNATURES: dict[str, str] = {}
+#: Errors of business rules, with which requests are refused that match the document. Any other is a gap in
+#: it.
 RULES = re.compile(
     r"Payment amount must match tournament entry fee"
-    r"|amount and currency come together; .*"
+    r"|amount and currency must be given together; .*"
     r"|.* is not a currency we take"
     r"|.* has more than two decimals"
     r"|.*: must be an http or https address"
@@ -34,34 +35,34 @@ RULES = re.compile(
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Good requests are about people who exist, so that they get further than a 404."""
-    if not _is_good(case):
+    """Let valid requests name existing participants, so that they get further than a 404."""
+    if not _is_valid(case):
         return
-    somebody = PARTICIPANTS[len(str(case.path_parameters or case.body)) % len(PARTICIPANTS)]
+    participant = PARTICIPANTS[len(str(case.path_parameters or case.body)) % len(PARTICIPANTS)]
     if "participant_id" in (case.path_parameters or {}):
-        case.path_parameters["participant_id"] = somebody
+        case.path_parameters["participant_id"] = participant
     if isinstance(case.body, dict) and "participant_id" in case.body:
-        case.body["participant_id"] = somebody
-    if "/qr." in case.path and PICTURES:
-        case.path_parameters["payment_id"], case.query["s"] = next(iter(PICTURES.items()))
+        case.body["participant_id"] = participant
+    if "/qr." in case.path and QR_SIGNATURES:
+        case.path_parameters["payment_id"], case.query["s"] = next(iter(QR_SIGNATURES.items()))
 
 
 @schemathesis.hook
 def after_call(context: Any, case: Any, response: Any) -> None:
-    """Signatures of pictures are in an answer, where no link of OpenAPI can point into the middle."""
+    """Keep the signatures of QR images: OpenAPI links cannot extract them from a URL."""
     if response.status_code == 200 and case.path.endswith("/initiate") and "qr_image_url" in response.json():
-        said = response.json()
-        PICTURES[said["payment_id"]] = said["qr_image_url"].partition("?s=")[2]
+        body = response.json()
+        QR_SIGNATURES[body["payment_id"]] = body["qr_image_url"].partition("?s=")[2]
 
 
 @schemathesis.check
-def refused_by_a_rule_alone(ctx: Any, response: Any, case: Any) -> None:
-    """A 400 to a request that fits the document is a rule's, never the form's."""
-    if _is_good(case) and response.status_code == 400:
+def refused_by_a_business_rule(ctx: Any, response: Any, case: Any) -> None:
+    """Check that a 400 to a request that matches the document comes from a business rule."""
+    if _is_valid(case) and response.status_code == 400:
         detail = response.json()["detail"]
-        assert RULES.fullmatch(detail), f"refused, though it fits the document: {detail}"
+        assert RULES.fullmatch(detail), f"refused although it matches the document: {detail}"
 
 
-def _is_good(case: Any) -> bool:
+def _is_valid(case: Any) -> bool:
     generation = getattr(case.meta, "generation", None)
     return generation is not None and generation.mode.is_positive

@@ -1,1 +1,1 @@
-"""Api."""
+"""Routes, and the models of their requests and responses."""

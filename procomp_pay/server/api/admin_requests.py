@@ -1,4 +1,4 @@
-"""What the admin's requests bring: the filters of a list, the body of a refund."""
+"""Requests of staff and admins: the filters of the list, the body of a refund."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.identifiers import LONGEST_ID
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.server.api.requests import both_or_none, identifier, problems
-from procomp_pay.server.http.json_types import Asked, AskedAmount, AskedCurrency, example
+from procomp_pay.server.http.json_types import RequestAmount, RequestCurrency, RequestModel, example
 from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.storage.database.keyset_cursor import MOST
 from procomp_pay.storage.payments.listing import Filter
@@ -28,21 +28,21 @@ from procomp_pay.storage.payments.listing import Filter
 _LONGEST_CURSOR = 400
 
 
-def _one_of(words: type[PaymentStatus] | type[PaymentMethod]) -> Callable[[object], object]:
+def _one_of(values: type[PaymentStatus] | type[PaymentMethod]) -> Callable[[object], object]:
     def read(value: object) -> object:
         try:
-            return words(str(value).upper())
+            return values(str(value).upper())
         except ValueError:
-            raise ValueError(f"is one of {', '.join(word.lower() for word in words)}") from None
+            raise ValueError(f"is one of {', '.join(member.lower() for member in values)}") from None
 
     return read
 
 
 def _instant(value: object) -> object:
     try:
-        when = datetime.fromisoformat(str(value))
-        if when.tzinfo is not None:
-            return when.astimezone(UTC)
+        time = datetime.fromisoformat(str(value))
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
     raise ValueError("must be a time with its zone, such as 2026-01-15T14:00:00Z (a + is %2B)")
@@ -55,9 +55,12 @@ def _limit(value: object) -> object:
     return int(text)
 
 
-def _words(words: type[PaymentStatus] | type[PaymentMethod]) -> dict[str, Any]:
-    """In capitals or not, as the seed writes both."""
-    return {"type": "string", "enum": [*(word.value for word in words), *(word.lower() for word in words)]}
+def _schema(values: type[PaymentStatus] | type[PaymentMethod]) -> dict[str, Any]:
+    """Return the schema of an enum whose values are accepted in upper and lower case."""
+    return {
+        "type": "string",
+        "enum": [*(member.value for member in values), *(member.lower() for member in values)],
+    }
 
 
 _Id = Annotated[
@@ -70,14 +73,14 @@ _Time = Annotated[
 ]
 
 
-class ListQuery(Asked):
-    """``since`` is included, ``until`` is not."""
+class ListQuery(RequestModel):
+    """The filters of the list; ``since`` is inclusive, ``until`` is exclusive."""
 
     status: Annotated[
-        PaymentStatus | None, BeforeValidator(_one_of(PaymentStatus)), WithJsonSchema(_words(PaymentStatus))
+        PaymentStatus | None, BeforeValidator(_one_of(PaymentStatus)), WithJsonSchema(_schema(PaymentStatus))
     ] = None
     method: Annotated[
-        PaymentMethod | None, BeforeValidator(_one_of(PaymentMethod)), WithJsonSchema(_words(PaymentMethod))
+        PaymentMethod | None, BeforeValidator(_one_of(PaymentMethod)), WithJsonSchema(_schema(PaymentMethod))
     ] = None
     tournament_id: _Id = None
     participant_id: _Id = None
@@ -90,8 +93,8 @@ class ListQuery(Asked):
         WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MOST}),
     ] = 50
 
-    def wanted(self) -> Filter:
-        """Return the request of the use case."""
+    def to_filter(self) -> Filter:
+        """Return the filter of the use case."""
         return Filter(
             participant_id=self.participant_id,
             status=self.status,
@@ -102,8 +105,8 @@ class ListQuery(Asked):
         )
 
 
-class RefundBody(Asked):
-    """Without an amount the whole rest goes back. ``force``: in spite of a dispute."""
+class RefundBody(RequestModel):
+    """Without an amount, everything not yet refunded is refunded. ``force``: despite an open dispute."""
 
     model_config = example(
         {"reason": "second category", "amount": Decimal("20.00"), "currency": "USD"},
@@ -111,31 +114,33 @@ class RefundBody(Asked):
     )
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
-    amount: AskedAmount = None
-    currency: AskedCurrency = None
+    amount: RequestAmount = None
+    currency: RequestCurrency = None
     force: bool = False
 
-    def order(self, payment_id: str, idempotency_key: str | None) -> RefundCommand:
+    def to_command(self, payment_id: str, idempotency_key: str | None) -> RefundCommand:
         """Return the request of the use case.
 
-        :raises Refused: half of an amount. :raises InvalidAmount: not an amount that we take.
+        :raises Refused: an amount without a currency, or the reverse.
+        :raises InvalidAmount: not a valid amount.
         """
         return RefundCommand(
             payment_id=payment_id,
             reason=self.reason,
-            money=both_or_none(self.amount, self.currency, otherwise="give the whole rest back"),
+            money=both_or_none(self.amount, self.currency, otherwise="refund everything that is left"),
             idempotency_key=idempotency_key,
             force=self.force,
         )
 
 
-class Nothing(Asked):
-    """A body with nothing in it."""
+class Nothing(RequestModel):
+    """An empty JSON object."""
 
 
 def read_query(request: web.Request) -> ListQuery:
-    """
-    :raises Refused: an unknown parameter, one twice, or a value that does not fit.
+    """Return the query of the list.
+
+    :raises Refused: an unknown or repeated parameter, or an invalid value.
     """
     try:
         return ListQuery.model_validate(_once(request))
@@ -145,13 +150,13 @@ def read_query(request: web.Request) -> ListQuery:
 
 def no_query(request: web.Request) -> None:
     """
-    :raises Refused: any parameter: one that is misread must not change what happens to money.
+    :raises Refused: any query parameter: a misplaced one must not change what happens to money.
     """
     if request.query:
-        raise Refused("This address takes no parameters; what is asked for stands in the body")
+        raise Refused("This address has no query parameters; put them into the body")
 
 
 def _once(request: web.Request) -> dict[str, str]:
     if len(set(request.query)) != len(request.query):
-        raise Refused("Each parameter is given once")
+        raise Refused("A parameter may be given only once")
     return dict(request.query)

@@ -1,4 +1,4 @@
-"""What the API answers to the desk."""
+"""Responses to staff and admins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from procomp_pay.domain.money import Currency
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.server.api.responses import STANDING, PaymentStanding
-from procomp_pay.server.http.json_types import Amount, Instant, Shown, example
+from procomp_pay.server.http.json_types import Amount, Instant, ResponseModel, example
 
 _FULL: dict[str, Any] = STANDING | {
     "code": "X54A-BHPZ",
@@ -35,7 +35,7 @@ _FULL: dict[str, Any] = STANDING | {
 }
 
 
-class RefundShown(Shown):
+class RefundShown(ResponseModel):
     """One refund of a payment."""
 
     refund_id: str
@@ -50,7 +50,7 @@ class RefundShown(Shown):
     updated_at: Instant
 
 
-class DisputeShown(Shown):
+class DisputeShown(ResponseModel):
     """The newest dispute over a payment."""
 
     dispute_id: str
@@ -62,11 +62,11 @@ class DisputeShown(Shown):
 
 
 class FullPayment(PaymentStanding):
-    """Everything that staff may see of a payment; no secrets."""
+    """A payment with all that staff may see; no secrets."""
 
     model_config = example(_FULL)
 
-    #: What people can type in place of the id; payments from before there were codes have none.
+    #: A short code that people can type in place of the id; the oldest payments have none.
     code: str | None
     participant_name: str
     tournament_id: str
@@ -89,7 +89,7 @@ class FullPayment(PaymentStanding):
     dispute: DisputeShown | None
 
 
-class PaymentPage(Shown):
+class PaymentPage(ResponseModel):
     """A page of payments, newest first, and the next page's cursor."""
 
     model_config = example({"items": [_FULL], "next_cursor": None})
@@ -98,8 +98,8 @@ class PaymentPage(Shown):
     next_cursor: str | None
 
 
-class RefundDone(Shown):
-    """What became of a refund. ``PENDING``: the provider works on it."""
+class RefundDone(ResponseModel):
+    """The outcome of a refund. ``PENDING``: the provider is still working on it."""
 
     model_config = example(
         {
@@ -122,8 +122,8 @@ class RefundDone(Shown):
     failure_reason: str | None
 
 
-class CancelDone(Shown):
-    """How a payment stands after it was to be cancelled: it may have been paid meanwhile."""
+class CancelDone(ResponseModel):
+    """The status of a payment after a cancellation: it may have been paid meanwhile."""
 
     model_config = example({"payment_id": "cq3rz6p0sxiqtq1c3ao8l1bc9", "status": "CANCELLED"})
 

@@ -1,4 +1,4 @@
-"""The admin's handlers: find payments, give money back, cancel, vouch for a Kaspi payment."""
+"""Routes of staff and admins: list payments, refund, cancel, verify a Kaspi payment."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from aiohttp import web
 from procomp_pay.domain.errors import Forbidden, OutcomeUnknown, Refused
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.server.api import admin_requests as admin_bodies
-from procomp_pay.server.api import admin_responses as admin_answers
-from procomp_pay.server.api import requests as bodies
+from procomp_pay.server.api import admin_requests, admin_responses, requests
 from procomp_pay.server.api.kaspi_requests import VerifyAnswer, VerifyBody
 from procomp_pay.server.auth.tokens import Role
 from procomp_pay.server.http.guard import caller
-from procomp_pay.server.http.json_response import answer
+from procomp_pay.server.http.json_response import respond
 from procomp_pay.server.http.route import ADMINS, BASE, DESK, Budget, Link, Route
 from procomp_pay.server.http.state import STATE
 from procomp_pay.server.observability.logs import REQUEST_ID
@@ -25,20 +23,20 @@ from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.refunds.create import Refunded, refund
 from procomp_pay.services.views import payment as views
 
-#: Seconds after which a refund whose answer was lost has been looked at again.
-_FOLLOWED_UP_S = 60
+#: Seconds after which a refund with an unknown outcome has been checked again.
+_RECHECKED_AFTER_S = 60
 _FIRST = {"payment_id": "$response.body#/items/0/payment_id"}
 _ITS_PARTICIPANT = {"participant_id": "$response.body#/items/0/participant_id"}
 
 
 def routes() -> list[Route]:
-    """The routes of the desk."""
+    """Return the routes of staff and admins."""
     base = f"{BASE}/admin/payments"
     return [
         Route(
             "GET", base, list_payments, "listPayments", "Payments, newest first", "admin",
-            admin_answers.PaymentPage, roles=DESK, budget=Budget.READS, query=admin_bodies.ListQuery,
-            refusals=(503,),
+            admin_responses.PaymentPage, roles=DESK, budget=Budget.READS, query=admin_requests.ListQuery,
+            errors=(503,),
             links={
                 "refund": Link("refundPayment", _FIRST),
                 "cancel": Link("cancelPayment", _FIRST),
@@ -48,94 +46,97 @@ def routes() -> list[Route]:
             },
         ),
         Route(
-            "POST", f"{base}/{{payment_id}}/refund", give_back, "refundPayment", "Give money back", "admin",
-            admin_answers.RefundDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.RefundBody,
-            headers={"Idempotency-Key": False}, refusals=(409, 503),
+            "POST", f"{base}/{{payment_id}}/refund", refund_payment, "refundPayment", "Refund a payment",
+            "admin", admin_responses.RefundDone, roles=ADMINS, budget=Budget.WRITES, body=admin_requests.RefundBody,
+            headers={"Idempotency-Key": False}, errors=(409, 503),
         ),
         Route(
-            "POST", f"{base}/{{payment_id}}/cancel", call_off, "cancelPayment", "Cancel a payment", "admin",
-            admin_answers.CancelDone, roles=ADMINS, budget=Budget.WRITES, body=admin_bodies.Nothing,
-            body_needed=False, refusals=(409, 503),
+            "POST", f"{base}/{{payment_id}}/cancel", cancel_payment, "cancelPayment", "Cancel a payment",
+            "admin", admin_responses.CancelDone, roles=ADMINS, budget=Budget.WRITES, body=admin_requests.Nothing,
+            body_required=False, errors=(409, 503),
         ),
         Route(
-            "POST", f"{base}/{{payment_id}}/verify-kaspi", vouch, "verifyKaspiPayment",
-            "A clerk has seen the money in the Kaspi Pay app", "admin",
+            "POST", f"{base}/{{payment_id}}/verify-kaspi", verify_payment, "verifyKaspiPayment",
+            "Verify a payment that staff saw in the Kaspi Pay app", "admin",
             VerifyAnswer, roles=DESK, budget=Budget.WRITES, body=VerifyBody,
-            headers={"Idempotency-Key": False}, refusals=(409, 503),
+            headers={"Idempotency-Key": False}, errors=(409, 503),
         ),
     ]  # fmt: skip
 
 
 def acting(request: web.Request) -> Actor:
-    """Whoever calls, for the audit."""
+    """Return the caller as the actor of audit entries."""
     return Actor(caller(request).user_id, Source.APP, REQUEST_ID.get())
 
 
 async def list_payments(request: web.Request) -> web.Response:
-    """All payments that fit, page by page."""
-    asked = admin_bodies.read_query(request)
+    """List the payments that match, page by page."""
+    query = admin_requests.read_query(request)
     ctx = request.app[STATE].ctx
-    found, following = await views.many(ctx, asked.wanted(), limit=asked.limit, cursor=asked.cursor)
-    page = {"items": [view.full() for view in found], "next_cursor": following}
-    return answer(admin_answers.PaymentPage, page)
+    payments, next_cursor = await views.many(ctx, query.to_filter(), limit=query.limit, cursor=query.cursor)
+    page = {"items": [payment.full() for payment in payments], "next_cursor": next_cursor}
+    return respond(admin_responses.PaymentPage, page)
 
 
-async def give_back(request: web.Request) -> web.Response:
-    """In parts, up to what was paid. PENDING in the answer: the provider works on it."""
-    actor, payment_id = acting(request), bodies.path_id(request, "payment_id")
-    admin_bodies.no_query(request)
-    bodies.check_is_json(request)
-    raw = await bodies.read_body(request, bodies.BODY_BYTES)
-    body = bodies.read_document(raw, admin_bodies.RefundBody)
-    order = body.order(payment_id, bodies.idempotency_key(request))
-    return answer(admin_answers.RefundDone, _shown(await refund(request.app[STATE].ctx, order, actor)))
+async def refund_payment(request: web.Request) -> web.Response:
+    """Refund a payment, wholly or in parts. ``PENDING``: the provider is still working on it."""
+    actor, payment_id = acting(request), requests.path_id(request, "payment_id")
+    admin_requests.no_query(request)
+    requests.check_is_json(request)
+    raw = await requests.read_body(request, requests.BODY_BYTES)
+    body = requests.read_document(raw, admin_requests.RefundBody)
+    command = body.to_command(payment_id, requests.idempotency_key(request))
+    refunded = await refund(request.app[STATE].ctx, command, actor)
+    return respond(admin_responses.RefundDone, _refund_body(refunded))
 
 
-def _shown(done: Refunded) -> dict[str, Any]:
+def _refund_body(refund: Refunded) -> dict[str, Any]:
     """
-    :raises OutcomeUnknown: asked again under its key, and the provider's answer is still not known.
-    :raises Refused: asked again under its key, and the provider had said no.
+    :raises OutcomeUnknown: a repeated request, and the provider's answer is still unknown.
+    :raises Refused: a repeated request, and the provider had refused the refund.
     """
-    if done.provider_refund_id is None and done.state is RefundState.PENDING:
+    if refund.provider_refund_id is None and refund.state is RefundState.PENDING:
         raise OutcomeUnknown(
-            f"It is not known yet what became of refund {done.refund_id}; it is followed up",
-            retry_after=_FOLLOWED_UP_S,
+            f"The outcome of refund {refund.refund_id} is not known yet; it is being checked",
+            retry_after=_RECHECKED_AFTER_S,
         )
-    if done.provider_refund_id is None and done.state is RefundState.FAILED:
-        raise Refused(f"Refund {done.refund_id} was not made: {done.failure_reason or 'no reason given'}")
+    if refund.provider_refund_id is None and refund.state is RefundState.FAILED:
+        raise Refused(f"Refund {refund.refund_id} was not made: {refund.failure_reason or 'no reason given'}")
     return {
-        "refund_id": done.refund_id,
-        "payment_id": done.payment_id,
-        "state": done.state.value,
-        "amount": done.money.amount,
-        "currency": done.money.currency.value,
-        "payment_status": done.payment_status.value,
-        "failure_reason": done.failure_reason,
+        "refund_id": refund.refund_id,
+        "payment_id": refund.payment_id,
+        "state": refund.state.value,
+        "amount": refund.money.amount,
+        "currency": refund.money.currency.value,
+        "payment_status": refund.payment_status.value,
+        "failure_reason": refund.failure_reason,
     }
 
 
-async def call_off(request: web.Request) -> web.Response:
-    """Answers how it stands afterwards: it may have been paid meanwhile."""
-    actor, payment_id = acting(request), bodies.path_id(request, "payment_id")
-    admin_bodies.no_query(request)
-    raw = await bodies.read_body(request, bodies.BODY_BYTES)
+async def cancel_payment(request: web.Request) -> web.Response:
+    """Cancel a payment, and return its status afterwards: it may have been paid meanwhile."""
+    actor, payment_id = acting(request), requests.path_id(request, "payment_id")
+    admin_requests.no_query(request)
+    raw = await requests.read_body(request, requests.BODY_BYTES)
     if raw:
-        bodies.check_is_json(request)
-        bodies.read_document(raw, admin_bodies.Nothing)
+        requests.check_is_json(request)
+        requests.read_document(raw, admin_requests.Nothing)
     status = await cancel(request.app[STATE].ctx, payment_id, actor)
-    return answer(admin_answers.CancelDone, {"payment_id": payment_id, "status": status.value})
+    return respond(admin_responses.CancelDone, {"payment_id": payment_id, "status": status.value})
 
 
-async def vouch(request: web.Request) -> web.Response:
-    """``override`` takes what the checks refuse, and is an admin's."""
-    actor, payment_id = acting(request), bodies.path_id(request, "payment_id")
-    admin_bodies.no_query(request)
-    bodies.check_is_json(request)
-    body = bodies.read_document(await bodies.read_body(request, bodies.BODY_BYTES), VerifyBody)
+async def verify_payment(request: web.Request) -> web.Response:
+    """Complete a payment by its Kaspi operation number. ``override`` skips failed checks; for admins only."""
+    actor, payment_id = acting(request), requests.path_id(request, "payment_id")
+    admin_requests.no_query(request)
+    requests.check_is_json(request)
+    body = requests.read_document(await requests.read_body(request, requests.BODY_BYTES), VerifyBody)
     if body.override and caller(request).role is not Role.ADMIN:
-        raise Forbidden("An override is for an admin")
+        raise Forbidden("Only an admin may override the checks")
     state = request.app[STATE]
     view = await views.one(state.ctx, payment_id)  # by its id or its code
-    done = await verify(state.ctx, body.order(view.payment_id, bodies.idempotency_key(request)), actor)
+    verified = await verify(
+        state.ctx, body.to_request(view.payment_id, requests.idempotency_key(request)), actor
+    )
     state.background.wake_watch()
-    return answer(VerifyAnswer, VerifyAnswer.of(done).model_dump())
+    return respond(VerifyAnswer, VerifyAnswer.of(verified).model_dump())

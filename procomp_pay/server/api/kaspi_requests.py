@@ -1,4 +1,4 @@
-"""What a verification, a gateway's callback and the bill protocol bring and get."""
+"""Requests and responses of verification, of gateway callbacks and of Kaspi's bill protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, RootModel, WithJsonSchema
 
 from procomp_pay.domain.money import Currency, Money
-from procomp_pay.server.http.json_types import Amount, Asked, AskedAmount, Shown, example
+from procomp_pay.server.http.json_types import Amount, RequestAmount, RequestModel, ResponseModel, example
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified
 
 _TENGE = Currency.KZT.value
@@ -21,23 +21,23 @@ _WHEN: dict[str, Any] = {
 
 
 def _instant(value: object) -> object:
-    """A time with its zone; a time without one could be Almaty's or Greenwich's."""
+    """Return a time in UTC. One without a zone is refused: it could be Almaty's or UTC."""
     try:
-        when = datetime.fromisoformat(value) if isinstance(value, str) else None
-        if when is not None and when.tzinfo is not None:
-            return when.astimezone(UTC)
+        time = datetime.fromisoformat(value) if isinstance(value, str) else None
+        if time is not None and time.tzinfo is not None:
+            return time.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
     raise ValueError("must be a time with its zone, such as 2026-01-15T14:00:00+05:00")
 
 
-class VerifyBody(Asked):
+class VerifyBody(RequestModel):
     """``POST /admin/payments/{payment_id}/verify-kaspi``. ``override`` is for admins, with a ``reason``."""
 
     model_config = example({"transaction_id": "17262148385", "amount": Decimal("24000.00")})
 
     transaction_id: Annotated[str, Field(min_length=1, max_length=64)]
-    amount: AskedAmount = None
+    amount: RequestAmount = None
     paid_at: Annotated[
         datetime | None,
         BeforeValidator(lambda v: None if v is None else _instant(v)),
@@ -46,10 +46,10 @@ class VerifyBody(Asked):
     override: bool = False
     reason: Annotated[str | None, Field(min_length=1, max_length=500)] = None
 
-    def order(self, payment_id: str, idempotency_key: str | None) -> VerificationRequest:
+    def to_request(self, payment_id: str, idempotency_key: str | None) -> VerificationRequest:
         """Return the request of the use case; the amount is in tenge.
 
-        :raises InvalidAmount: not an amount that we take.
+        :raises InvalidAmount: not a valid amount.
         """
         return VerificationRequest(
             payment_id=payment_id,
@@ -62,8 +62,8 @@ class VerifyBody(Asked):
         )
 
 
-class VerifyAnswer(Shown):
-    """How the payment stands. ``already``: it was so before; ``kaspi``: what Kaspi said when it was asked."""
+class VerifyAnswer(ResponseModel):
+    """The verified payment. ``already``: it was completed before; ``kaspi``: the status at Kaspi."""
 
     model_config = example(
         {
@@ -92,31 +92,31 @@ class VerifyAnswer(Shown):
     overridden: list[str]
 
     @classmethod
-    def of(cls, done: Verified) -> VerifyAnswer:
-        """The answer for what the use case did."""
+    def of(cls, verified: Verified) -> VerifyAnswer:
+        """Return the response for the result of the use case."""
         return cls(
-            payment_id=done.payment_id,
-            status=done.status.value,
-            transaction_id=done.number,
-            amount=done.money.amount,
-            currency=done.money.currency.value,
-            already=done.already,
-            late=done.late,
-            duplicate=done.duplicate,
-            kaspi=done.kaspi.value,
-            overridden=list(done.overridden),
+            payment_id=verified.payment_id,
+            status=verified.status.value,
+            transaction_id=verified.number,
+            amount=verified.money.amount,
+            currency=verified.money.currency.value,
+            already=verified.already,
+            late=verified.late,
+            duplicate=verified.duplicate,
+            kaspi=verified.kaspi.value,
+            overridden=list(verified.overridden),
         )
 
 
 class GatewayCallback(RootModel[dict[str, Any]]):
-    """What a gateway sends; its signature is over the raw bytes, so it is read by who checks that."""
+    """A callback of a gateway. Its raw bytes are signed, so it is parsed after the signature is checked."""
 
 
-class BillQuery(Asked):
-    """Kaspi's bill protocol as third parties describe it.
+class BillQuery(RequestModel):
+    """A request of Kaspi's bill protocol, as third parties describe it.
 
     ``account``: a participant's id or a payment's code; ``sum`` in tenge; ``txn_date`` as ``YYYYMMDDHHMMSS``
-    of Almaty. ``format=xml`` answers in XML.
+    of Almaty. ``format=xml`` asks for XML.
     """
 
     command: Literal["check", "pay"]
@@ -127,8 +127,8 @@ class BillQuery(Asked):
     format: Literal["json", "xml"] = "json"
 
 
-class BillShown(Shown):
-    """``result``: 0 done, 1 no such account, 2 cancelled, 3 paid already, 4 in progress, 5 another."""
+class BillShown(ResponseModel):
+    """``result``: 0 done, 1 no such account, 2 cancelled, 3 already paid, 4 in progress, 5 another error."""
 
     model_config = example(
         {

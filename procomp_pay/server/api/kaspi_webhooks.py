@@ -1,8 +1,8 @@
 """``/webhooks/kaspi``: a gateway's signed callback (POST), and Kaspi's own bill protocol (GET).
 
-The bill protocol has no signature: the caller's address is all there is, so nobody is let in who is not in
-``KASPI_CALLBACK_ALLOW``. Its answers are always HTTP 200 with a ``result``, with one exception: a ``pay``
-that could not be stored gets a 503, on which Kaspi asks again; a result would end it with the money taken.
+The bill protocol has no signature, only the caller's address, so an address must be in
+``KASPI_CALLBACK_ALLOW``. Responses are HTTP 200 with a ``result``, with one exception: a ``pay`` that could
+not be stored gets a 503, after which Kaspi repeats it; any ``result`` would be final, with the money taken.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from aiohttp import web
 
 from procomp_pay.config import Network
 from procomp_pay.domain.errors import DatabaseUnavailable, Forbidden
-from procomp_pay.server.api import requests as bodies
+from procomp_pay.server.api import requests
 from procomp_pay.server.api.kaspi_requests import BillQuery, BillShown, GatewayCallback
 from procomp_pay.server.api.responses import Received
-from procomp_pay.server.http.json_response import answer
+from procomp_pay.server.http.json_response import respond
 from procomp_pay.server.http.proxy import client
 from procomp_pay.server.http.route import BASE, Route
-from procomp_pay.server.http.state import STATE, State
+from procomp_pay.server.http.state import STATE, ServerState
 from procomp_pay.services.webhooks.kaspi_bill import (
     BillAnswer,
     BillAsk,
@@ -40,27 +40,27 @@ from procomp_pay.services.webhooks.kaspi_gateway import SIGNATURE_HEADERS, TIME_
 
 log = logging.getLogger(__name__)
 
-#: Kaspi hangs up after 15 seconds.
-PATIENCE_S = 12.0
+#: Seconds until we respond in any case: Kaspi closes the connection after 15.
+TIMEOUT_S = 12.0
 _ALMATY = ZoneInfo("Asia/Almaty")
 _TXN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST = 200
-_BY_HTTP_AGAIN = "The payment could not be stored; ask again"
+_REPEAT = "The payment could not be stored; repeat the request"
 
 
 def routes() -> list[Route]:
-    """Kaspi's and the gateways' way in."""
+    """Return the routes of Kaspi and of gateways."""
     path = f"{BASE}/webhooks/kaspi"
     return [
         Route(
             "POST", path, gateway_callback, "receiveGatewayCallback",
-            "A gateway in front of Kaspi tells what happened", "webhooks",
-            Received, body=GatewayCallback, headers={SIGNATURE_HEADERS[0]: True}, refusals=(403, 429, 503),
+            "Receive a callback of a gateway to Kaspi", "webhooks",
+            Received, body=GatewayCallback, headers={SIGNATURE_HEADERS[0]: True}, errors=(403, 429, 503),
         ),
         # no HEAD: it would pay
         Route(
             "GET", path, bill, "payBill", "Kaspi's bill protocol: check and pay", "webhooks",
-            BillShown, query=BillQuery, other_media=("application/xml",), refusals=(403, 503), head=False,
+            BillShown, query=BillQuery, other_media=("application/xml",), errors=(403, 503), head=False,
         ),
     ]  # fmt: skip
 
@@ -70,31 +70,31 @@ def is_allowed(address: str | None, networks: list[Network]) -> bool:
     address.
     """
     try:
-        found = ipaddress.ip_address((address or "").partition("%")[0])
+        parsed = ipaddress.ip_address((address or "").partition("%")[0])
     except ValueError:
         return False
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    return any(found in network for network in networks if network.version == found.version)
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return any(parsed in network for network in networks if network.version == parsed.version)
 
 
 def _check_address(request: web.Request, networks: list[Network]) -> None:
     """
-    :raises Forbidden: from elsewhere.
+    :raises Forbidden: the client is in none of the networks.
     """
     address = client(request).address
     if not is_allowed(address, networks):
-        log.warning("a call to /webhooks/kaspi from %s, which KASPI_CALLBACK_ALLOW does not name", address)
-        raise Forbidden("This address may not call here")
+        log.warning("a call to /webhooks/kaspi from %s, which is not in KASPI_CALLBACK_ALLOW", address)
+        raise Forbidden("This address may not call this webhook")
 
 
 async def gateway_callback(request: web.Request) -> web.Response:
-    """POST /webhooks/kaspi: checked, stored, then 200; what it means is worked out afterwards."""
+    """Verify and store a callback, then respond 200; it is processed afterwards."""
     state = request.app[STATE]
     networks = state.settings.callback_networks
-    if networks:  # where addresses are named, they hold for everybody
+    if networks:  # a configured list applies to gateways too
         _check_address(request, networks)
-    body = await bodies.read_body(request, bodies.WEBHOOK_BYTES)
+    body = await requests.read_body(request, requests.WEBHOOK_BYTES)
     secret = state.settings.kaspi_api_secret
     await receive_callback(
         state.ctx,
@@ -104,7 +104,7 @@ async def gateway_callback(request: web.Request) -> web.Response:
         secret.get_secret_value() if secret else None,
     )
     state.background.wake_inbox()
-    return answer(Received, {"received": True})
+    return respond(Received, {"received": True})
 
 
 def _all(request: web.Request, names: tuple[str, ...]) -> list[str]:
@@ -112,38 +112,38 @@ def _all(request: web.Request, names: tuple[str, ...]) -> list[str]:
 
 
 async def bill(request: web.Request) -> web.Response:
-    """GET /webhooks/kaspi: ``command=check|pay`` of the bill protocol."""
+    """Respond to ``command=check|pay`` of the bill protocol."""
     state = request.app[STATE]
     _check_address(request, state.settings.callback_networks)
     command, ask = _read(request)
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            said = await _answer(state, command, ask, request.query_string)
+        async with asyncio.timeout(TIMEOUT_S):
+            result = await _execute(state, command, ask, request.query_string)
     except (DatabaseUnavailable, TimeoutError) as error:
-        log.error("a %s of the bill protocol could not be answered: %s", command, error)  # noqa: TRY400
+        log.error("a %s of the bill protocol failed: %s", command, error)  # noqa: TRY400
         if command == "pay":
-            raise DatabaseUnavailable(_BY_HTTP_AGAIN, retry_after=5) from error
-        said = BillAnswer(ask.txn_id if ask else "", Result.OTHER, "Try again in a minute")
-    return _written(request, said, state.settings.kaspi_organization_bin)
+            raise DatabaseUnavailable(_REPEAT, retry_after=5) from error
+        result = BillAnswer(ask.txn_id if ask else "", Result.OTHER, "Try again in a minute")
+    return _bill_response(request, result, state.settings.kaspi_organization_bin)
 
 
-async def _answer(state: State, command: str, ask: BillAsk | None, query: str) -> BillAnswer:
+async def _execute(state: ServerState, command: str, ask: BillAsk | None, query: str) -> BillAnswer:
     if ask is None:
         if command == "pay":
             await keep_unreadable(state.ctx, query)
         return BillAnswer("", Result.OTHER, "The request cannot be understood")
     if command == "check":
         return await check(state.ctx, ask)
-    said = await pay(state.ctx, ask)
-    state.background.wake_watch()  # the participant's other open payments are looked at now
-    return said
+    paid = await pay(state.ctx, ask)
+    state.background.wake_watch()  # poll the participant's other open payments now
+    return paid
 
 
 def _read(request: web.Request) -> tuple[str, BillAsk | None]:
-    """The command and what it is about; ``None`` for what nobody can act on."""
-    given = request.query
-    command = given.get("command", "") if len(given.getall("command", [])) == 1 else ""
-    texts = {name: given.getall(name, []) for name in ("txn_id", "account", "sum", "txn_date")}
+    """Return the command and its arguments; ``None`` for arguments that cannot be used."""
+    query = request.query
+    command = query.get("command", "") if len(query.getall("command", [])) == 1 else ""
+    texts = {name: query.getall(name, []) for name in ("txn_id", "account", "sum", "txn_date")}
     if command not in ("check", "pay") or any(len(values) > 1 for values in texts.values()):
         return command, None
     txn_id, account, sum_text, at = (values[0] if values else "" for values in texts.values())
@@ -154,31 +154,31 @@ def _read(request: web.Request) -> tuple[str, BillAsk | None]:
 
 
 def _printable(text: str) -> str:
-    """Text that every database stores; what cannot be an account stays none."""
+    """Return text that every database can store; an invalid account stays invalid."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_LONGEST]).strip()
 
 
 def _time(text: str) -> datetime | None:
-    """``YYYYMMDDHHMMSS`` by Kaspi's clock, which is Almaty's."""
+    """Parse ``YYYYMMDDHHMMSS`` of Kaspi's clock, which shows Almaty's time."""
     try:
         return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=_ALMATY).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
-def _written(request: web.Request, said: BillAnswer, organization: str | None) -> web.Response:
-    """JSON, or XML where the address says ``format=xml`` or the caller takes XML alone."""
-    document: dict[str, Any] = {"txn_id": said.txn_id}
-    if said.prv_txn is not None:
-        document["prv_txn"] = document["prv_txn_id"] = said.prv_txn
-    document["result"] = said.result.value
-    if said.money is not None:
-        document["sum"] = said.money.amount
+def _bill_response(request: web.Request, result: BillAnswer, organization: str | None) -> web.Response:
+    """Return JSON, or XML for ``format=xml`` or where the caller accepts XML only."""
+    document: dict[str, Any] = {"txn_id": result.txn_id}
+    if result.prv_txn is not None:
+        document["prv_txn"] = document["prv_txn_id"] = result.prv_txn
+    document["result"] = result.result.value
+    if result.money is not None:
+        document["sum"] = result.money.amount
     if organization:
         document["bin"] = organization
-    document["comment"] = said.comment
+    document["comment"] = result.comment
     if not _wants_xml(request):
-        return answer(BillShown, document)
+        return respond(BillShown, document)
     root = ET.Element("response")
     for name, value in document.items():
         ET.SubElement(root, name).text = _for_xml(str(value))
@@ -187,9 +187,9 @@ def _written(request: web.Request, said: BillAnswer, organization: str | None) -
 
 
 def _wants_xml(request: web.Request) -> bool:
-    asked = request.query.get("format", "").lower()
-    if asked in ("xml", "json"):
-        return asked == "xml"
+    wanted = request.query.get("format", "").lower()
+    if wanted in ("xml", "json"):
+        return wanted == "xml"
     accept = request.headers.get("Accept", "").lower()
     return "xml" in accept and "json" not in accept and "html" not in accept
 

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the routes and models that serve: it cannot say otherwise."""
+"""Make the OpenAPI 3.1 document from the routes and models that are served."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _SCHEMAS = "#/components/schemas/"
 _ABOUT = (
     "Entry fees of tournaments by Kaspi QR, Apple Pay and Google Pay. Amounts are exact decimal numbers: "
     "read them as decimals, never as binary floats. Every error is "
-    '`{"detail": "...", "status_code": 400}` with that HTTP status, every answer carries `X-Request-ID`.'
+    '`{"detail": "...", "status_code": 400}` with that HTTP status, every response has an `X-Request-ID`.'
 )
 _REASONS = {
-    400: "It does not fit, or a rule says no.",
-    401: "No bearer token, or one that does not hold.",
-    403: "Known, but not theirs.",
-    404: "There is no such thing.",
-    406: "The answer's content type is not among those of `Accept`.",
-    409: "It contradicts what already happened.",
+    400: "Invalid request, or a business rule forbids it.",
+    401: "No bearer token, or an invalid one.",
+    403: "Authenticated but not allowed.",
+    404: "Not found.",
+    406: "`Accept` does not admit the response's content type.",
+    409: "The request conflicts with the current state.",
     413: "The body is too large.",
     415: "The body is not JSON in UTF-8, or is compressed.",
-    429: "Too often; nothing was done.",
-    500: "A bug of ours.",
-    503: "A provider or the database does not answer; nothing is lost, try again.",
+    429: "Too many requests; nothing was done.",
+    500: "Internal error.",
+    503: "A provider or the database does not respond; nothing is lost, try again.",
 }
 _TEXT = {"type": "string"}
 _RETRY = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}}
@@ -42,19 +42,19 @@ _HEADERS: dict[int, dict[str, Any]] = {
 }
 _REQUEST_ID = {
     "X-Request-ID": {
-        "description": "The request's own id, or the one that it was given.",
+        "description": "The id that the request brought, else a new one.",
         "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
     }
 }
 _REQUEST_HEADERS: dict[str, dict[str, Any]] = {
     "Idempotency-Key": {
-        "description": "The same key and body give the same answer; the same key and another body a 409.",
+        "description": "A repeated key with the same body gives the same result; with another body, a 409.",
         "schema": {"type": "string", "pattern": "^[ -~]+$", "minLength": 1, "maxLength": 255},
     },
     "Stripe-Signature": {"description": "Stripe's signature over the raw body.", "schema": _TEXT},
     "X-Webhook-Signature": {
-        "description": "HMAC-SHA256 of the raw body as hex, with or without `sha256=` before it.",
+        "description": "HMAC-SHA256 of the raw body in hex, with or without the prefix `sha256=`.",
         "schema": _TEXT,
     },
 }
@@ -62,33 +62,33 @@ _IN_PATH = re.compile(r"{(\w+)}")
 
 
 def document(routes: Iterable[Route]) -> dict[str, Any]:
-    """The whole document, its numbers exact (write it with ``exact_json``)."""
-    told = list(routes)
-    models = {model for route in told for model in (route.answer, route.body) if model is not None}
+    """Return the whole document; write it with ``exact_json``, which keeps its numbers exact."""
+    routes = list(routes)
+    models = {model for route in routes for model in (route.response, route.body) if model is not None}
     models.add(json_response.ErrorAnswer)
     ordered = sorted(models, key=lambda model: model.__name__)
     _, schemas = models_json_schema(
         [(model, "validation") for model in ordered], ref_template=_SCHEMAS + "{model}"
     )
     paths: dict[str, dict[str, Any]] = {}
-    for route in told:
+    for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {"title": "procomp-pay", "version": version("procomp-pay"), "description": _ABOUT},
         "servers": [{"url": "/"}],
-        "tags": [{"name": name} for name in dict.fromkeys(route.tag for route in told)],
+        "tags": [{"name": name} for name in dict.fromkeys(route.tag for route in routes)],
         "paths": paths,
         "components": {
             "schemas": schemas["$defs"],
-            "responses": {str(status): _refusal(status) for status in _REASONS},
+            "responses": {str(status): _error(status) for status in _REASONS},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
         "tags": [route.tag],
@@ -96,14 +96,14 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     doc = (route.handler.__doc__ or "").strip()
     if doc:
-        said["description"] = doc
+        operation["description"] = doc
     parameters = _parameters(route)
     if parameters:
-        said["parameters"] = parameters
+        operation["parameters"] = parameters
     if route.body is not None:
-        said["requestBody"] = {"required": route.body_needed, "content": _content(route.body)}
-    said["responses"] = _responses(route)
-    return said
+        operation["requestBody"] = {"required": route.body_required, "content": _content(route.body)}
+    operation["responses"] = _responses(route)
+    return operation
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
@@ -120,7 +120,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
-    """A model's fields as parameters; what is left out is not ``null``."""
+    """Return a model's fields as query parameters; they can be left out, but are never ``null``."""
     whole = model.model_json_schema()
     found = []
     for name, schema in whole["properties"].items():
@@ -135,15 +135,16 @@ def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
 
 def _responses(route: Route) -> dict[str, Any]:
     good: dict[str, Any] = {"description": route.summary, "headers": dict(_REQUEST_ID)}
-    if route.answer is not None:
-        good["content"] = _content(route.answer)
+    if route.response is not None:
+        good["content"] = _content(route.response)
     else:
         schema = {} if route.media.startswith("image/png") else {"schema": _TEXT}
         good["content"] = {route.media: schema}
     for media in route.other_media:
         good["content"] = good["content"] | {media: {"schema": _TEXT}}
     again = {
-        str(status): good | {"headers": good["headers"] | _HEADERS.get(status, {})} for status in route.also
+        str(status): good | {"headers": good["headers"] | _HEADERS.get(status, {})}
+        for status in route.other_statuses
     }
     if route.links:
         good = good | {
@@ -152,13 +153,13 @@ def _responses(route: Route) -> dict[str, Any]:
                 for name, link in route.links.items()
             }
         }
-    refused = {str(status): {"$ref": f"#/components/responses/{status}"} for status in refusals(route)}
+    refused = {str(status): {"$ref": f"#/components/responses/{status}"} for status in error_statuses(route)}
     return {"200": good} | dict(sorted((refused | again).items()))
 
 
-def refusals(route: Route) -> list[int]:
-    """The statuses of the errors that a route may answer."""
-    found = {400, 406, 500, *route.refusals}
+def error_statuses(route: Route) -> list[int]:
+    """Return the statuses of the errors that a route may respond with."""
+    found = {400, 406, 500, *route.errors}
     if not route.is_open:
         found |= {401, 403, 429}
     if route.budget is not None:
@@ -167,10 +168,10 @@ def refusals(route: Route) -> list[int]:
         found |= {413, 415}
     if "{" in route.path:
         found.add(404)
-    return sorted(found - set(route.also))
+    return sorted(found - set(route.other_statuses))
 
 
-def _refusal(status: int) -> dict[str, Any]:
+def _error(status: int) -> dict[str, Any]:
     return {
         "description": _REASONS[status],
         "headers": _REQUEST_ID | _HEADERS.get(status, {}),
@@ -184,7 +185,7 @@ def _content(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def examples(model: type[BaseModel]) -> dict[str, Any]:
-    """A model's own examples, by name; those of its parts where it is one of several."""
+    """Return a model's examples by name; for a union, those of its members."""
     parts = get_args(model.model_fields["root"].annotation) if issubclass(model, RootModel) else (model,)
     found: dict[str, Any] = {}
     for part in parts:

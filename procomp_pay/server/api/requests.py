@@ -1,4 +1,4 @@
-"""What requests bring: bodies, ids in paths, the idempotency key. Whatever does not fit is refused here."""
+"""Read and validate requests: bodies, ids in paths, the idempotency key."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.identifiers import LONGEST_ID, is_identifier
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentMethod
-from procomp_pay.server.http.json_types import Asked, AskedAmount, AskedCurrency, Method, example
+from procomp_pay.server.http.json_types import Method, RequestAmount, RequestCurrency, RequestModel, example
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.storage.models import exact_json
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
-#: The largest body in bytes; Stripe's events may be larger.
+#: The largest bodies, in bytes; events of providers may be larger than other requests.
 BODY_BYTES = 64 * 1024
 WEBHOOK_BYTES = 1024 * 1024
-#: Seconds in which a body has to arrive.
+#: Seconds in which a body must arrive.
 ARRIVAL_S = 30
 _LONGEST_URL = 2000
 _LONGEST_KEY = 255
@@ -32,18 +32,19 @@ _SHOWN_PROBLEMS = 3
 
 
 def path_id(request: web.Request, name: str) -> str:
-    """An id of the path.
+    """Return an id of the path.
 
-    :raises NotFound: nothing has such an id; the database is not asked.
+    :raises NotFound: nothing can have such an id; the database is not queried.
     """
-    found = request.match_info[name]
-    if not is_identifier(found):
+    value = request.match_info[name]
+    if not is_identifier(value):
         raise NotFound(f"There is no such {name.removesuffix('_id')}")
-    return found
+    return value
 
 
 def identifier(text: str) -> str:
-    """
+    """Return the id.
+
     :raises ValueError: nothing can have such an id.
     """
     if not is_identifier(text):
@@ -54,17 +55,17 @@ def identifier(text: str) -> str:
 def _web_address(text: str) -> str:
     try:
         parts = urlsplit(text)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
-        _ = parts.port  # raises for one that is none
+        is_complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+        _ = parts.port  # raises for an invalid port
     except ValueError:
-        whole = False
-    if not whole or not text.isprintable() or " " in text or "\\" in text:
+        is_complete = False
+    if not is_complete or not text.isprintable() or " " in text or "\\" in text:
         raise ValueError("must be an http or https address")
     return text
 
 
-class InitiateBody(Asked):
-    """``amount`` and ``currency`` come together or not at all (then it is the fee)."""
+class InitiateBody(RequestModel):
+    """``amount`` and ``currency`` are given together or left out; without them the entry fee is charged."""
 
     model_config = example(
         {
@@ -79,8 +80,8 @@ class InitiateBody(Asked):
 
     participant_id: Annotated[str, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(identifier)]
     method: Method
-    amount: AskedAmount = None
-    currency: AskedCurrency = None
+    amount: RequestAmount = None
+    currency: RequestCurrency = None
     return_url: (
         Annotated[
             str,
@@ -90,13 +91,14 @@ class InitiateBody(Asked):
         | None
     ) = None
 
-    def order(self, idempotency_key: str | None) -> InitiateRequest:
+    def to_request(self, idempotency_key: str | None) -> InitiateRequest:
         """Return the request of the use case: in the app a link opens Kaspi, and an intent opens the wallet.
 
-        :raises Refused: half of an amount. :raises InvalidAmount: not an amount that we take.
+        :raises Refused: an amount without a currency, or the reverse.
+        :raises InvalidAmount: not a valid amount.
         """
         method = PaymentMethod(self.method.upper())
-        requested = both_or_none(self.amount, self.currency, otherwise="take the fee as it stands")
+        requested = both_or_none(self.amount, self.currency, otherwise="charge the entry fee")
         return InitiateRequest(
             participant_id=self.participant_id,
             method=method,
@@ -108,37 +110,39 @@ class InitiateBody(Asked):
 
 
 class StripeEvent(RootModel[dict[str, Any]]):
-    """An event as Stripe sends it; its signature is over the raw bytes, so it is read by who checks that."""
+    """An event of Stripe. Its raw bytes are signed, so it is parsed after the signature is checked."""
 
 
-class Signed(Asked):
-    """``s`` is the signature of the address; without the right one there is no picture."""
+class Signed(RequestModel):
+    """``s`` is the signature of the address; without a valid one there is no image."""
 
     s: str
 
 
 def both_or_none(amount: Decimal | None, currency: str | None, *, otherwise: str) -> Money | None:
-    """An amount of a body.
+    """Return the amount of a body, or None where it is left out.
 
     :param otherwise: what leaving it out means, for the message.
-    :raises Refused: half of it. :raises InvalidAmount: not an amount that we take.
+    :raises Refused: an amount without a currency, or the reverse.
+    :raises InvalidAmount: not a valid amount.
     """
     if (amount is None) != (currency is None):
-        raise Refused(f"amount and currency come together; leave both out to {otherwise}")
+        raise Refused(f"amount and currency must be given together; leave out both to {otherwise}")
     return None if amount is None or currency is None else Money.parse(amount, currency)
 
 
 def read_initiate(raw: bytes) -> InitiateBody:
-    """
+    """Return the body of an initiation.
+
     :raises Refused: as :func:`read_document`.
     """
     return read_document(raw, InitiateBody)
 
 
 def read_document(raw: bytes, model: type[BodyT]) -> BodyT:
-    """Read a JSON body.
+    """Parse a JSON body.
 
-    :raises Refused: not JSON, a key twice, an unknown field, a wrong type.
+    :raises Refused: not JSON, a repeated key, an unknown field, a wrong type.
     """
     try:
         document = exact_json.loads(raw, unique_keys=True)
@@ -154,28 +158,29 @@ def read_document(raw: bytes, model: type[BodyT]) -> BodyT:
 
 def problems(error: ValidationError) -> str:
     """Return the validation errors, field by field, in one line."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(_problem(item) for item in found[:_SHOWN_PROBLEMS])
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(_problem(item) for item in errors[:_SHOWN_PROBLEMS])
 
 
 def _problem(item: Any) -> str:
     field = ".".join(str(part) for part in item["loc"][:1])
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in field[:40])
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in field[:40])
     if item["type"] == "extra_forbidden":
-        return f"{shown}: there is no such field"
-    return f"{shown}: {item['msg'].removeprefix('Value error, ')}"
+        return f"{name}: there is no such field"
+    return f"{name}: {item['msg'].removeprefix('Value error, ')}"
 
 
 def idempotency_key(request: web.Request) -> str | None:
-    """
+    """Return the idempotency key of a request, or None.
+
     :raises Refused: more than one, or not 1 to 255 printable ASCII characters.
     """
-    given = request.headers.getall("Idempotency-Key", [])
-    if not given:
+    keys = request.headers.getall("Idempotency-Key", [])
+    if not keys:
         return None
-    key = given[0]
-    if len(given) > 1 or not (0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
-        raise Refused(f"Idempotency-Key is one header of 1 to {_LONGEST_KEY} printable characters")
+    key = keys[0]
+    if len(keys) > 1 or not (0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise Refused(f"Idempotency-Key must be one header of 1 to {_LONGEST_KEY} printable ASCII characters")
     return key
 
 
@@ -188,10 +193,10 @@ def check_is_json(request: web.Request) -> None:
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
-    """The raw body, byte for byte as it was sent.
+    """Return the raw body, byte for byte as it was sent.
 
-    :param limit: the most bytes that are taken, and held in memory.
-    :raises HTTPRequestEntityTooLarge: more. :raises HTTPUnsupportedMediaType: compressed.
+    :param limit: the most bytes that are accepted and held in memory.
+    :raises HTTPRequestEntityTooLarge: the body is larger. :raises HTTPUnsupportedMediaType: it is compressed.
     :raises Refused: it did not arrive in time, or broke off.
     """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -200,7 +205,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
     body = bytearray()
     try:
-        # mostly it is there, with the head: nothing to wait for
+        # mostly it arrived together with the head: no timer is needed
         async with asyncio.timeout(None if request.content.is_eof() else ARRIVAL_S):
             async for chunk in request.content.iter_any():
                 body += chunk

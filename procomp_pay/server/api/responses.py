@@ -1,4 +1,4 @@
-"""What the API answers: each answer goes through its model, and the OpenAPI document is made of them."""
+"""Responses of the API. Each is checked against its model; the OpenAPI document is made from the models."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic import RootModel
 
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.server.http.json_types import Amount, Instant, Method, Shown, example
+from procomp_pay.server.http.json_types import Amount, Instant, Method, ResponseModel, example
 
-#: The seed's example, with an id of ours.
+#: An example, with an id such as ours.
 STANDING: dict[str, Any] = {
     "payment_id": "cq3rz6p0sxiqtq1c3ao8l1bc9",
     "participant_id": "participant_123",
@@ -40,10 +40,10 @@ _PAST: dict[str, Any] = STANDING | {
 }
 
 
-class KaspiStarted(Shown):
-    """How to pay by Kaspi: ``payment_url`` opens its app, ``qr_image_url`` is the same as a picture.
+class KaspiStarted(ResponseModel):
+    """How to pay by Kaspi: ``payment_url`` opens its app, ``qr_image_url`` is the same as a QR code.
 
-    ``amount`` is what is charged, always in tenge.
+    ``amount`` is the charged amount, always in tenge.
     """
 
     model_config = example(
@@ -65,7 +65,7 @@ class KaspiStarted(Shown):
     currency: Currency
 
 
-class WalletStarted(Shown):
+class WalletStarted(ResponseModel):
     """How to pay by Apple Pay or Google Pay: a secret for Stripe's SDK in the app."""
 
     model_config = example(
@@ -84,11 +84,11 @@ class WalletStarted(Shown):
 
 
 class Started(RootModel[KaspiStarted | WalletStarted]):
-    """A payment that waits for its customer; its shape depends on the method."""
+    """An open payment and how to pay it; the shape depends on the method."""
 
 
-class PaymentStanding(Shown):
-    """How a payment stands."""
+class PaymentStanding(ResponseModel):
+    """The status of a payment."""
 
     model_config = example(STANDING)
 
@@ -103,8 +103,8 @@ class PaymentStanding(Shown):
     failure_reason: str | None
 
 
-class MoveShown(Shown):
-    """One entry of a payment's trail. ``actor`` is for staff and admin alone."""
+class MoveShown(ResponseModel):
+    """One entry of a payment's audit trail. Only staff and admins see ``actor``."""
 
     at: Instant
     action: str
@@ -117,17 +117,17 @@ class MoveShown(Shown):
 
 
 class PastPayment(PaymentStanding):
-    """A payment with what happened to it, oldest move first."""
+    """A payment with its audit trail, oldest entry first."""
 
     model_config = example(_PAST)
 
-    #: What people can type in place of the id.
+    #: A short code that people can type in place of the id.
     code: str | None
     refunded_amount: Amount
     moves: list[MoveShown]
 
 
-class History(Shown):
+class History(ResponseModel):
     """All payments of a participant, newest first."""
 
     model_config = example({"items": [_PAST], "next_cursor": None})
@@ -136,7 +136,7 @@ class History(Shown):
     next_cursor: str | None
 
 
-class Received(Shown):
+class Received(ResponseModel):
     """The event is stored."""
 
     model_config = example({"received": True})
@@ -144,8 +144,8 @@ class Received(Shown):
     received: Literal[True]
 
 
-class HealthReport(Shown):
-    """How the desk is, and what it works with."""
+class HealthReport(ResponseModel):
+    """The health of the server and the mode or state of each service."""
 
     model_config = example({
         "status": "healthy",
@@ -160,7 +160,7 @@ class HealthReport(Shown):
     timestamp: Instant
 
 
-class Alive(Shown):
+class Alive(ResponseModel):
     """The process answers."""
 
     model_config = example({"status": "alive"})

@@ -1,4 +1,4 @@
-"""The routes, each told in one row, and the handlers: parse, call a use case, answer."""
+"""The routes, and the handlers of payments and operation: parse, call a use case, respond."""
 
 from __future__ import annotations
 
@@ -14,16 +14,12 @@ from aiohttp.typedefs import Handler
 from procomp_pay.domain.errors import Forbidden, NotFound
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.language import preferred
-from procomp_pay.server.api import admin_routes as admin
-from procomp_pay.server.api import kaspi_webhooks as kaspi_hooks
-from procomp_pay.server.api import openapi
-from procomp_pay.server.api import requests as bodies
-from procomp_pay.server.api import responses as answers
+from procomp_pay.server.api import admin_routes, kaspi_webhooks, openapi, requests, responses
 from procomp_pay.server.auth.tokens import Caller
 from procomp_pay.server.http import errors
 from procomp_pay.server.http.guard import caller as caller_of
-from procomp_pay.server.http.guard import guarded
-from procomp_pay.server.http.json_response import answer
+from procomp_pay.server.http.guard import with_access_control
+from procomp_pay.server.http.json_response import respond
 from procomp_pay.server.http.proxy import client
 from procomp_pay.server.http.route import ANYONE_KNOWN, BASE, JSON, Budget, Link, Route
 from procomp_pay.server.http.state import STATE
@@ -38,212 +34,11 @@ from procomp_pay.services.webhooks.inbox import receive_stripe
 from procomp_pay.storage.models import exact_json
 
 _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-_PICTURES = {"png": "image/png", "svg": "image/svg+xml"}
-_PARTICIPANT = {"participant_id": "$request.body#/participant_id"}
-_ITS_PARTICIPANT = {"participant_id": "$request.path.participant_id"}
-
-
-def table() -> list[Route]:
-    """Every route. What stands here is served, guarded and described; there is no other list."""
-    return [
-        Route(
-            "POST", f"{BASE}/initiate", start, "initiatePayment", "Start a payment", "payments",
-            answers.Started, roles=ANYONE_KNOWN, budget=Budget.WRITES, body=bodies.InitiateBody,
-            headers={"Idempotency-Key": False}, refusals=(404, 409, 503),
-            links={
-                "status": Link("getStatus", _PARTICIPANT),
-                "history": Link("getHistory", _PARTICIPANT),
-                "qr": Link("getQrPng", {"payment_id": "$response.body#/payment_id"}),
-            },
-        ),
-        Route(
-            "GET", f"{BASE}/status/{{participant_id}}", status, "getStatus",
-            "How a payment stands", "payments",
-            answers.PaymentStanding, roles=ANYONE_KNOWN, budget=Budget.READS, refusals=(503,),
-            links={"history": Link("getHistory", _ITS_PARTICIPANT)},
-        ),
-        Route(
-            "GET", f"{BASE}/participant/{{participant_id}}/history", history, "getHistory",
-            "All payments of a participant", "payments",
-            answers.History, roles=ANYONE_KNOWN, budget=Budget.READS, refusals=(503,),
-        ),
-        *(
-            Route(
-                "GET", f"{BASE}/{{payment_id}}/qr.{kind}", _picture_as(kind), f"getQr{kind.title()}",
-                f"What the customer scans, as {kind.upper()}", "payments",
-                media=media, budget=Budget.OPEN, query=bodies.Signed, refusals=(503,),
-            )
-            for kind, media in _PICTURES.items()
-        ),
-        *admin.routes(),
-        Route(
-            "POST", f"{BASE}/webhooks/stripe", stripe_webhook, "receiveStripeEvent",
-            "Stripe tells what happened", "webhooks",
-            answers.Received, body=bodies.StripeEvent, headers={"Stripe-Signature": True},
-            refusals=(429, 503),
-        ),
-        *kaspi_hooks.routes(),
-        Route(
-            "GET", f"{BASE}/health", health, "getHealth", "How the desk is", "operation",
-            answers.HealthReport, also=(503,),
-        ),
-        Route(
-            "GET", f"{BASE}/health/live", live, "getLive", "Whether the process answers", "operation",
-            answers.Alive,
-        ),
-        Route(
-            "GET", f"{BASE}/metrics", metrics.show, "getMetrics",
-            "Prometheus metrics: by token, or from this machine", "operation",
-            media="text/plain", refusals=(401, 403),
-        ),
-        Route(
-            "GET", f"{BASE}/thanks", thanks, "getThanks", "Where a hosted payment page leads", "payments",
-            media="text/html", budget=Budget.OPEN,
-        ),
-        Route(
-            "GET", f"{BASE}/openapi.json", described, "getDocument", "This document", "operation",
-            answers.Document, budget=Budget.OPEN,
-        ),
-    ]  # fmt: skip
-
-
-def routes() -> list[web.RouteDef]:
-    """The table as aiohttp wants it; GET answers HEAD too, where it changes nothing."""
-    return [web.RouteDef(row.method, row.path, guarded(row), _options(row)) for row in table()]
-
-
-def _options(row: Route) -> dict[str, Any]:
-    return {"expect_handler": errors.expect} | ({} if row.head else {"allow_head": False})
-
-
-async def _check_access(request: web.Request, caller: Caller, participant_id: str) -> None:
-    """
-    :raises NotFound: no such participant. :raises Forbidden: somebody else's.
-    """
-    owner = await views.owner_of(request.app[STATE].ctx, participant_id)
-    if not caller.sees_all and owner != caller.user_id:
-        raise Forbidden("This participant belongs to another user")
-
-
-def _desk(request: web.Request) -> AppContext:
-    """The desk, with links that lead where the client came from, unless an address is configured."""
-    state, origin = request.app[STATE], client(request).origin
-    if origin is None or state.settings.public_base_url:
-        return state.ctx
-    return replace(state.ctx, base_url=origin)
-
-
-async def start(request: web.Request) -> web.Response:
-    """Starts a payment, or returns the open one with the secrets to pay it."""
-    caller = caller_of(request)
-    bodies.check_is_json(request)
-    body = bodies.read_initiate(await bodies.read_body(request, bodies.BODY_BYTES))
-    order = body.order(bodies.idempotency_key(request))
-    await _check_access(request, caller, order.participant_id)
-    if not caller.sees_all:  # staff's browser says nothing of the participant's language
-        order = replace(order, language=preferred(request.headers.get("Accept-Language")))
-    ctx = _desk(request)
-    started = await initiate(ctx, order, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
-    request.app[STATE].background.wake_watch()
-    logs.note(payment_id=started.payment_id)
-    opening = await views.opening(ctx, started.payment_id)
-    return answer(answers.Started, opening.seeded())
-
-
-async def status(request: web.Request) -> web.Response:
-    """The payment that settled the fee, else the newest one."""
-    caller, participant_id = caller_of(request), bodies.path_id(request, "participant_id")
-    await _check_access(request, caller, participant_id)
-    found = await views.latest(request.app[STATE].ctx, participant_id)
-    return answer(answers.PaymentStanding, found.seeded())
-
-
-async def history(request: web.Request) -> web.Response:
-    """All payments with their moves, newest first."""
-    caller, participant_id = caller_of(request), bodies.path_id(request, "participant_id")
-    await _check_access(request, caller, participant_id)
-    found = await views.history(request.app[STATE].ctx, participant_id)
-    items = [_past(view, moves, caller) for view, moves in found]
-    return answer(answers.History, {"items": items, "next_cursor": None})
-
-
-def _past(view: PaymentView, moves: list[Move], caller: Caller) -> dict[str, Any]:
-    shown = [move.full() for move in moves]
-    if not caller.sees_all:  # which clerk acted is not the customer's business
-        shown = [{name: value for name, value in move.items() if name != "actor"} for move in shown]
-    return view.seeded() | {"code": view.code, "refunded_amount": view.refunded.amount, "moves": shown}
-
-
-def _picture_as(kind: str) -> Handler:
-    async def picture(request: web.Request) -> web.Response:
-        """The address itself is the permission: ``qr_image_url`` of ``/initiate`` holds its signature."""
-        payment_id, signature = bodies.path_id(request, "payment_id"), request.query.get("s", "")
-        ctx = request.app[STATE].ctx
-        unknown = NotFound("There is no such picture")
-        if not ctx.keyring.verify(views.QR_PURPOSE, payment_id, signature):
-            raise unknown
-        payload = (await views.opening(ctx, payment_id)).qr_payload
-        if payload is None:
-            raise unknown
-        image = await asyncio.to_thread(qr_picture, payload, kind)
-        headers = {
-            "Cache-Control": "private, no-store",
-            "Content-Security-Policy": _PAGE_POLICY,
-            "Cross-Origin-Resource-Policy": "cross-origin",  # a page of the platform shows it
-        }
-        return web.Response(body=image, content_type=_PICTURES[kind], headers=headers)
-
-    return picture
-
-
-async def stripe_webhook(request: web.Request) -> web.Response:
-    """Checked, stored, then 200; what it means is worked out afterwards."""
-    state = request.app[STATE]
-    body = await bodies.read_body(request, bodies.WEBHOOK_BYTES)
-    headers = request.headers.getall("Stripe-Signature", [])
-    header = headers[0] if len(headers) == 1 else None
-    await receive_stripe(state.ctx, body, header, state.settings.webhook_secrets)
-    state.background.wake_inbox()
-    return answer(answers.Received, {"received": True})
-
-
-async def health(request: web.Request) -> web.Response:
-    """503 when the database is down: nothing works without it."""
-    code, report = await request.app[STATE].health.report()
-    return answer(answers.HealthReport, report, code, {"Retry-After": "5"} if code == 503 else None)
-
-
-async def live(_request: web.Request) -> web.Response:
-    """Asks nothing and nobody."""
-    return answer(answers.Alive, {"status": "alive"})
-
-
-async def thanks(_request: web.Request) -> web.Response:
-    """A page in three languages for the customer's browser."""
-    return web.Response(
-        text=THANKS, content_type="text/html", headers={"Content-Security-Policy": _PAGE_POLICY}
-    )
-
-
-async def described(_request: web.Request) -> web.Response:
-    """OpenAPI 3.1, made from the same rows and models that serve."""
-    return web.Response(text=document(), content_type=JSON)
-
-
-@functools.cache
-def document() -> str:
-    """The OpenAPI document of the table, with exact numbers."""
-    return exact_json.dumps(openapi.document(table()))
-
-
+_QR_MEDIA = {"png": "image/png", "svg": "image/svg+xml"}
 #: Pixels of one module of a PNG, and the quiet zone in modules that scanners need (ISO/IEC 18004).
-_SCALE = 8
-
-
-_BORDER = 4
-
-
-THANKS = """<!doctype html>
+_QR_SCALE = 8
+_QR_BORDER = 4
+_THANKS_PAGE = """<!doctype html>
 <html lang="ru"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Спасибо · Рақмет · Thank you</title>
@@ -256,11 +51,210 @@ p{margin:1.2em 0}</style></head><body>
 </body></html>
 """
 
+_PARTICIPANT = {"participant_id": "$request.body#/participant_id"}
+_ITS_PARTICIPANT = {"participant_id": "$request.path.participant_id"}
 
-def qr_picture(payload: str, kind: str) -> bytes:
-    """A QR code as ``png`` or ``svg``."""
+
+def table() -> list[Route]:
+    """Every route. What stands here is served, with_access_control and described; there is no other list."""
+    return [
+        Route(
+            "POST", f"{BASE}/initiate", start, "initiatePayment", "Start a payment", "payments",
+            responses.Started, roles=ANYONE_KNOWN, budget=Budget.WRITES, body=requests.InitiateBody,
+            headers={"Idempotency-Key": False}, errors=(404, 409, 503),
+            links={
+                "status": Link("getStatus", _PARTICIPANT),
+                "history": Link("getHistory", _PARTICIPANT),
+                "qr": Link("getQrPng", {"payment_id": "$response.body#/payment_id"}),
+            },
+        ),
+        Route(
+            "GET", f"{BASE}/status/{{participant_id}}", status, "getStatus",
+            "The status of a participant's payment", "payments",
+            responses.PaymentStanding, roles=ANYONE_KNOWN, budget=Budget.READS, errors=(503,),
+            links={"history": Link("getHistory", _ITS_PARTICIPANT)},
+        ),
+        Route(
+            "GET", f"{BASE}/participant/{{participant_id}}/history", history, "getHistory",
+            "All payments of a participant", "payments",
+            responses.History, roles=ANYONE_KNOWN, budget=Budget.READS, errors=(503,),
+        ),
+        *(
+            Route(
+                "GET", f"{BASE}/{{payment_id}}/qr.{kind}", _qr_handler(kind), f"getQr{kind.title()}",
+                f"The QR code that the customer scans, as {kind.upper()}", "payments",
+                media=media, budget=Budget.OPEN, query=requests.Signed, errors=(503,),
+            )
+            for kind, media in _QR_MEDIA.items()
+        ),
+        *admin_routes.routes(),
+        Route(
+            "POST", f"{BASE}/webhooks/stripe", stripe_webhook, "receiveStripeEvent",
+            "Receive an event of Stripe", "webhooks",
+            responses.Received, body=requests.StripeEvent, headers={"Stripe-Signature": True},
+            errors=(429, 503),
+        ),
+        *kaspi_webhooks.routes(),
+        Route(
+            "GET", f"{BASE}/health", health, "getHealth", "Health of the server", "operation",
+            responses.HealthReport, other_statuses=(503,),
+        ),
+        Route(
+            "GET", f"{BASE}/health/live", live, "getLive", "The process is alive", "operation",
+            responses.Alive,
+        ),
+        Route(
+            "GET", f"{BASE}/metrics", metrics.show, "getMetrics",
+            "Prometheus metrics: by token, or from this machine", "operation",
+            media="text/plain", errors=(401, 403),
+        ),
+        Route(
+            "GET", f"{BASE}/thanks", thanks, "getThanks", "Page after a hosted payment page", "payments",
+            media="text/html", budget=Budget.OPEN,
+        ),
+        Route(
+            "GET", f"{BASE}/openapi.json", openapi_document, "getDocument", "This document", "operation",
+            responses.Document, budget=Budget.OPEN,
+        ),
+    ]  # fmt: skip
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the routes for aiohttp. GET supports HEAD too, unless it changes something."""
+    return [
+        web.RouteDef(route.method, route.path, with_access_control(route), _options(route))
+        for route in table()
+    ]
+
+
+def _options(route: Route) -> dict[str, Any]:
+    return {"expect_handler": errors.expect} | ({} if route.head else {"allow_head": False})
+
+
+async def _check_access(request: web.Request, caller: Caller, participant_id: str) -> None:
+    """
+    :raises NotFound: no such participant. :raises Forbidden: it belongs to another user.
+    """
+    owner = await views.owner_of(request.app[STATE].ctx, participant_id)
+    if not caller.sees_all and owner != caller.user_id:
+        raise Forbidden("This participant belongs to another user")
+
+
+def _context(request: web.Request) -> AppContext:
+    """Return the context; its links lead to the host that the client requested, unless one is configured."""
+    state, origin = request.app[STATE], client(request).origin
+    if origin is None or state.settings.public_base_url:
+        return state.ctx
+    return replace(state.ctx, base_url=origin)
+
+
+async def start(request: web.Request) -> web.Response:
+    """Start a payment, or return the open one with the secrets to pay it."""
+    caller = caller_of(request)
+    requests.check_is_json(request)
+    body = requests.read_initiate(await requests.read_body(request, requests.BODY_BYTES))
+    initiation = body.to_request(requests.idempotency_key(request))
+    await _check_access(request, caller, initiation.participant_id)
+    if not caller.sees_all:  # the language of a staff member's browser is not the participant's
+        initiation = replace(initiation, language=preferred(request.headers.get("Accept-Language")))
+    ctx = _context(request)
+    started = await initiate(ctx, initiation, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
+    request.app[STATE].background.wake_watch()
+    logs.note(payment_id=started.payment_id)
+    opening = await views.opening(ctx, started.payment_id)
+    return respond(responses.Started, opening.seeded())
+
+
+async def status(request: web.Request) -> web.Response:
+    """Return the payment that settled the fee, else the newest one."""
+    caller, participant_id = caller_of(request), requests.path_id(request, "participant_id")
+    await _check_access(request, caller, participant_id)
+    payment = await views.latest(request.app[STATE].ctx, participant_id)
+    return respond(responses.PaymentStanding, payment.seeded())
+
+
+async def history(request: web.Request) -> web.Response:
+    """Return all payments with their status changes, newest first."""
+    caller, participant_id = caller_of(request), requests.path_id(request, "participant_id")
+    await _check_access(request, caller, participant_id)
+    payments = await views.history(request.app[STATE].ctx, participant_id)
+    items = [_history_item(view, moves, caller) for view, moves in payments]
+    return respond(responses.History, {"items": items, "next_cursor": None})
+
+
+def _history_item(view: PaymentView, moves: list[Move], caller: Caller) -> dict[str, Any]:
+    items = [move.full() for move in moves]
+    if not caller.sees_all:  # customers do not see which clerk acted
+        items = [{name: value for name, value in item.items() if name != "actor"} for item in items]
+    return view.seeded() | {"code": view.code, "refunded_amount": view.refunded.amount, "moves": items}
+
+
+def _qr_image(payload: str, kind: str) -> bytes:
+    """Return a QR code as ``png`` or ``svg``."""
     import segno
 
     buffer = io.BytesIO()
-    segno.make(payload, error="m", micro=False).save(buffer, kind=kind, scale=_SCALE, border=_BORDER)
+    segno.make(payload, error="m", micro=False).save(buffer, kind=kind, scale=_QR_SCALE, border=_QR_BORDER)
     return buffer.getvalue()
+
+
+def _qr_handler(kind: str) -> Handler:
+    async def qr(request: web.Request) -> web.Response:
+        """Return the QR code. Only the signed ``qr_image_url`` of ``/initiate`` gives access to it."""
+        payment_id, signature = requests.path_id(request, "payment_id"), request.query.get("s", "")
+        ctx = request.app[STATE].ctx
+        unknown = NotFound("There is no such image")
+        if not ctx.keyring.verify(views.QR_PURPOSE, payment_id, signature):
+            raise unknown
+        payload = (await views.opening(ctx, payment_id)).qr_payload
+        if payload is None:
+            raise unknown
+        image = await asyncio.to_thread(_qr_image, payload, kind)
+        headers = {
+            "Cache-Control": "private, no-store",
+            "Content-Security-Policy": _PAGE_POLICY,
+            "Cross-Origin-Resource-Policy": "cross-origin",  # a page of the platform shows it
+        }
+        return web.Response(body=image, content_type=_QR_MEDIA[kind], headers=headers)
+
+    return qr
+
+
+async def stripe_webhook(request: web.Request) -> web.Response:
+    """Verify and store an event, then respond 200; it is processed afterwards."""
+    state = request.app[STATE]
+    body = await requests.read_body(request, requests.WEBHOOK_BYTES)
+    headers = request.headers.getall("Stripe-Signature", [])
+    header = headers[0] if len(headers) == 1 else None
+    await receive_stripe(state.ctx, body, header, state.settings.webhook_secrets)
+    state.background.wake_inbox()
+    return respond(responses.Received, {"received": True})
+
+
+async def health(request: web.Request) -> web.Response:
+    """Report the health; 503 when the database is down, without which nothing works."""
+    code, report = await request.app[STATE].health.report()
+    return respond(responses.HealthReport, report, code, {"Retry-After": "5"} if code == 503 else None)
+
+
+async def live(_request: web.Request) -> web.Response:
+    """Respond without asking the database or a provider."""
+    return respond(responses.Alive, {"status": "alive"})
+
+
+async def thanks(_request: web.Request) -> web.Response:
+    """Return a page in three languages for the customer's browser."""
+    return web.Response(
+        text=_THANKS_PAGE, content_type="text/html", headers={"Content-Security-Policy": _PAGE_POLICY}
+    )
+
+
+async def openapi_document(_request: web.Request) -> web.Response:
+    """Return this OpenAPI 3.1 document, made from the routes and models that are served."""
+    return web.Response(text=document(), content_type=JSON)
+
+
+@functools.cache
+def document() -> str:
+    """Return the OpenAPI document of all routes, with exact numbers."""
+    return exact_json.dumps(openapi.document(table()))

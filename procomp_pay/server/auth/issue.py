@@ -1,4 +1,4 @@
-"""Tokens for operators, where the signing secret is ours."""
+"""Issue tokens for operators, where the signing secret is ours."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from procomp_pay.server.auth import keys as jwt_keys
 from procomp_pay.server.auth.tokens import Role
 from procomp_pay.storage.encryption.keyring import Keyring
 
-#: The longest that a token may live.
+#: The longest lifetime of a token.
 LONGEST = timedelta(hours=24)
 
 
 def issue(settings: Settings, keyring: Keyring, user: str, role: Role, life: timedelta, now: datetime) -> str:
-    """A token as the platform would sign it.
+    """Return a token such as the platform would sign.
 
-    :raises Refused: the platform signs with a key that we do not have, or it would live too long.
+    :raises Refused: the platform signs with a key that we do not have, or the lifetime is too long.
     :raises ConfigurationError: the settings for tokens are missing or weak.
     """
-    asked = jwt_keys.plan(settings)
-    if asked.algorithm is not JwtAlgorithm.HS256:
+    plan = jwt_keys.plan(settings)
+    if plan.algorithm is not JwtAlgorithm.HS256:
         raise Refused(
-            f"Tokens are signed by the platform ({asked.algorithm}, {asked.kind}): "
+            f"Tokens are signed by the platform ({plan.algorithm}, {plan.kind}): "
             "procomp-pay has only its public key",
             next_step="ask the platform for a token",
         )
     if not is_identifier(user):
         raise Refused("A user's id is 1 to 128 printable characters")
     if not timedelta(0) < life <= LONGEST:
-        raise Refused("A token lives at most 24 hours", next_step="add: --ttl 15m")
+        raise Refused("A token is valid for at most 24 hours", next_step="add: --ttl 15m")
     claims = {
         "sub": user,
         "role": role.value,
@@ -44,5 +44,5 @@ def issue(settings: Settings, keyring: Keyring, user: str, role: Role, life: tim
         "aud": settings.jwt_audience,
         "iss": settings.jwt_issuer,
     }
-    known = {name: value for name, value in claims.items() if value is not None}
-    return jwt.encode(known, jwt_keys.secrets(settings, keyring)[0], algorithm="HS256")
+    payload = {name: value for name, value in claims.items() if value is not None}
+    return jwt.encode(payload, jwt_keys.secrets(settings, keyring)[0], algorithm="HS256")

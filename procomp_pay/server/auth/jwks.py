@@ -1,7 +1,7 @@
-"""The platform's public keys by URL (RFC 7517): kept, fetched again now and then, not when strangers ask.
+"""Fetch and cache the platform's public keys from its JWKS URL (RFC 7517).
 
-An unknown ``kid`` makes us look again, at most once in :data:`PAUSE_S` whoever sends it. While the address
-does not answer, the keys at hand stay good for :data:`KEPT_S`.
+An unknown ``kid`` makes us fetch again, at most once in :data:`PAUSE_S`, so that strangers cannot make us
+fetch at will. While the URL does not respond, the cached keys stay valid for :data:`KEPT_S`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from procomp_pay.server.auth.keys import fits
 
 log = logging.getLogger(__name__)
 
-#: Between two fetches, in seconds, whatever asks for them.
+#: The least time between two fetches, in seconds.
 PAUSE_S = 30.0
-#: After so long, in seconds, the keys are fetched again: one that was taken out ends here.
+#: Age at which the keys are fetched again, in seconds: a key that the platform has removed ends then.
 FRESH_S = 300.0
-#: The longest that keys are trusted while their address does not answer, in seconds.
+#: How long keys are trusted while their URL does not respond, in seconds.
 KEPT_S = 24 * 3600.0
 _FETCH_S = 5.0
 _LARGEST = 256 * 1024
@@ -35,9 +35,9 @@ _LONGEST_KID = 200
 
 
 class KeySet:
-    """The keys of one address, by ``kid``.
+    """The keys of one URL, by ``kid``.
 
-    :param clock: seconds that only go forward.
+    :param clock: monotonic, in seconds.
     """
 
     def __init__(
@@ -47,69 +47,69 @@ class KeySet:
         self._algorithm = algorithm
         self._clock = clock
         self._keys: dict[str, Any] = {}
-        self._learned_at: float | None = None
+        self._fetched_at: float | None = None
         self._tried_at: float | None = None
-        self._turn = asyncio.Lock()
+        self._fetching = asyncio.Lock()
 
     def key(self, kid: object) -> Any | None:
-        """The key of this name; without a name the only one there is.
+        """Return the key of this name, or the only key where no name is given.
 
-        :raises Unavailable: there are no keys, or none that may still be trusted.
+        :raises Unavailable: there are no keys, or they are too old to be trusted.
         """
-        if self._learned_at is None or self._clock() - self._learned_at > KEPT_S:
+        if self._fetched_at is None or self._clock() - self._fetched_at > KEPT_S:
             raise Unavailable("The keys that tokens are checked with cannot be fetched now", retry_after=30)
         if kid is None:
             return next(iter(self._keys.values())) if len(self._keys) == 1 else None
         return self._keys.get(kid) if isinstance(kid, str) else None
 
-    async def look(self, kid: object) -> None:
-        """Fetch the keys where this one is not among them, or where they are old."""
-        if not self._wants(kid):
+    async def refresh_keys(self, kid: object) -> None:
+        """Fetch the keys if this one is unknown or they are old."""
+        if not self._needs_fetch(kid):
             return
-        if self._turn.locked():  # somebody fetches: what comes counts for us as well
-            if self._learned_at is None or kid not in self._keys:
-                async with self._turn:
+        if self._fetching.locked():  # another request fetches them: wait for its result
+            if self._fetched_at is None or kid not in self._keys:
+                async with self._fetching:
                     return
-        elif self._may():
-            async with self._turn:
+        elif self._may_fetch():
+            async with self._fetching:
                 self._tried_at = self._clock()
                 await self._fetch()
 
-    def _wants(self, kid: object) -> bool:
-        if self._learned_at is None or self._clock() - self._learned_at > FRESH_S:
+    def _needs_fetch(self, kid: object) -> bool:
+        if self._fetched_at is None or self._clock() - self._fetched_at > FRESH_S:
             return True
         return isinstance(kid, str) and len(kid) <= _LONGEST_KID and kid not in self._keys
 
-    def _may(self) -> bool:
+    def _may_fetch(self) -> bool:
         return self._tried_at is None or self._clock() - self._tried_at >= PAUSE_S
 
     async def _fetch(self) -> None:
         try:
             keys = read(await self._body(), self._algorithm)
         except (httpx.HTTPError, TimeoutError, ValueError, RecursionError) as error:
-            log.warning("the keys at JWT_JWKS_URL cannot be fetched: %s", type(error).__name__)
+            log.warning("cannot fetch the keys of JWT_JWKS_URL: %s", type(error).__name__)
             return
         if not keys:
-            log.warning("JWT_JWKS_URL has no key for %s: the ones at hand are kept", self._algorithm)
+            log.warning("JWT_JWKS_URL has no key for %s: the cached ones are kept", self._algorithm)
             return
         if set(keys) != set(self._keys):
-            log.info("%d keys learned from JWT_JWKS_URL", len(keys))
-        self._keys, self._learned_at = keys, self._clock()
+            log.info("fetched %d keys from JWT_JWKS_URL", len(keys))
+        self._keys, self._fetched_at = keys, self._clock()
 
     async def _body(self) -> bytes:
         """
-        :raises ValueError: no good answer, or too long a one.
+        :raises ValueError: not a 200, or too long.
         """
         https = self._url.startswith("https:")
         async with (
             asyncio.timeout(_FETCH_S),
             httpx.AsyncClient(timeout=_FETCH_S, verify=https) as http,
-            http.stream("GET", self._url, headers={"Accept": "application/json"}) as answer,
+            http.stream("GET", self._url, headers={"Accept": "application/json"}) as response,
         ):
-            if answer.status_code != 200:  # redirects are not followed: they could lead anywhere
+            if response.status_code != 200:  # redirects are not followed: they could lead anywhere
                 raise ValueError("HTTP status")
             body = b""
-            async for chunk in answer.aiter_bytes():
+            async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > _LARGEST:
                     raise ValueError("too long")
@@ -117,25 +117,25 @@ class KeySet:
 
 
 def read(body: bytes, algorithm: JwtAlgorithm) -> dict[str, Any]:
-    """The keys of a JWK set that sign with this algorithm; all others are passed over.
+    """Return the keys of a JWK set that fit this algorithm; others are skipped.
 
-    :raises ValueError: it is no JWK set.
+    :raises ValueError: it is not a JWK set.
     """
     document = json.loads(body)
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list):
-        raise ValueError("no list of keys")  # noqa: TRY004 - what JSON says is no type of ours
-    found: dict[str, Any] = {}
+        raise ValueError("no list of keys")  # noqa: TRY004 - callers expect a ValueError
+    keys: dict[str, Any] = {}
     for item in listed[:_MOST_KEYS]:
         key = _key(item, algorithm)
         if key is not None:
-            found[str(item.get("kid", ""))] = key
-    return found
+            keys[str(item.get("kid", ""))] = key
+    return keys
 
 
 def _key(item: Any, algorithm: JwtAlgorithm) -> Any | None:
     if not isinstance(item, dict) or item.get("kty") == "oct":
-        return None  # a secret that everybody can fetch is none
+        return None  # a secret that everybody can fetch is not a secret
     if item.get("alg", algorithm.value) != algorithm or item.get("use", "sig") != "sig":
         return None
     try:

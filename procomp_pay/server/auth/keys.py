@@ -1,4 +1,4 @@
-"""Which algorithm signs the tokens, and with what they are checked: one of each, pinned by the settings."""
+"""Choose the algorithm and the keys that tokens are checked with: one of each, pinned by the settings."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from procomp_pay.config import LOOPBACK, JwtAlgorithm, Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.storage.encryption.keyring import Keyring
 
-_SHORTEST_SECRET = 32  # bytes; RFC 7518 section 3.2 asks for as many as the hash has
-_SMALLEST_RSA = 2048  # bits; RFC 7518 section 3.3
+_SHORTEST_SECRET = 32  # bytes; RFC 7518, section 3.2: at least the size of the hash
+_SMALLEST_RSA = 2048  # bits; RFC 7518, section 3.3
 _LARGEST_FILE = 64 * 1024
-#: What the embedded default signs tokens with, where no JWT_SECRET is set.
+#: Purpose and version of the secret that the embedded default signs tokens with, without a JWT_SECRET.
 _OWN = ("jwt-secret", "v1")
 
 
 class Kind(StrEnum):
-    """Where the keys are."""
+    """Where the keys come from."""
 
     SECRET = "JWT_SECRET"  # noqa: S105 - the setting's name
-    OWN_SECRET = "the key file"  # noqa: S105 - what a person reads
+    OWN_SECRET = "the key file"  # noqa: S105 - shown to people
     PUBLIC_KEY = "JWT_PUBLIC_KEY"
     JWKS = "JWT_JWKS_URL"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the settings ask for."""
+    """The algorithm and the source of keys that the settings choose."""
 
     algorithm: JwtAlgorithm
     kind: Kind
 
 
 def plan(settings: Settings) -> Plan:
-    """The one way to check tokens.
+    """Return the one way in which tokens are checked.
 
-    :raises ConfigurationError: none, more than one, or an algorithm that does not go with it.
+    :raises ConfigurationError: none, more than one, or an algorithm that does not fit.
     """
-    given = {
+    sources = {
         Kind.SECRET: settings.jwt_secret,
         Kind.PUBLIC_KEY: settings.jwt_public_key,
         Kind.JWKS: settings.jwt_jwks_url,
     }
-    kinds = [kind for kind, value in given.items() if value is not None]
+    kinds = [kind for kind, value in sources.items() if value is not None]
     if len(kinds) > 1:
         raise ConfigurationError(
-            f"{' and '.join(kinds)} are set: which one counts would be a guess", next_step="keep one of them"
+            f"{' and '.join(kinds)} are set: only one of them can be used", next_step="keep one of them"
         )
     return Plan(JwtAlgorithm.HS256, _own(settings)) if not kinds else _plan(settings, kinds[0])
 
@@ -65,12 +65,12 @@ def _plan(settings: Settings, kind: Kind) -> Plan:
         return Plan(JwtAlgorithm.HS256, kind)
     if algorithm is None:
         raise ConfigurationError(
-            f"{kind} is set without JWT_ALGORITHM: it has to be pinned",
-            next_step="set JWT_ALGORITHM to RS256, ES256 or EdDSA, as the platform signs",
+            f"{kind} is set without JWT_ALGORITHM, which must be pinned",
+            next_step="set JWT_ALGORITHM to RS256, ES256 or EdDSA, whichever the platform signs with",
         )
     if algorithm is JwtAlgorithm.HS256:
         raise ConfigurationError(
-            f"JWT_ALGORITHM is HS256, and {kind} is set: a public key is no secret",
+            f"JWT_ALGORITHM is HS256, and {kind} is set: a public key is not a secret",
             next_step="set JWT_SECRET instead, or JWT_ALGORITHM to RS256, ES256 or EdDSA",
         )
     return Plan(algorithm, kind)
@@ -78,7 +78,7 @@ def _plan(settings: Settings, kind: Kind) -> Plan:
 
 def _own(settings: Settings) -> Kind:
     """
-    :raises ConfigurationError: nothing is set, where something is needed.
+    :raises ConfigurationError: nothing is set, but a key is needed.
     """
     if settings.jwt_algorithm not in (None, JwtAlgorithm.HS256):
         raise ConfigurationError(
@@ -87,17 +87,18 @@ def _own(settings: Settings) -> Kind:
         )
     if not settings.is_embedded:
         raise ConfigurationError(
-            "JWT_SECRET is not set, nor JWT_PUBLIC_KEY or JWT_JWKS_URL: nobody could be let in",
+            "JWT_SECRET is not set, nor JWT_PUBLIC_KEY or JWT_JWKS_URL: no token could be checked",
             next_step="set JWT_SECRET to the platform's signing secret, 32 bytes or more",
         )
     return Kind.OWN_SECRET
 
 
 def secrets(settings: Settings, keyring: Keyring) -> list[str]:
-    """The secrets under which an HS256 token holds, newest first; those of the embedded default go with its
-    keys, so that a token outlives their rotation.
+    """Return the secrets that an HS256 token may be signed with, newest first.
 
-    :raises ConfigurationError: too short, or the settings ask for something else.
+    Those of the embedded default are derived from its keys, so that a token outlives their rotation.
+
+    :raises ConfigurationError: too short, or the settings choose another algorithm.
     """
     if plan(settings).kind is Kind.OWN_SECRET:
         return keyring.signatures(*_OWN)
@@ -105,9 +106,9 @@ def secrets(settings: Settings, keyring: Keyring) -> list[str]:
 
 
 def check_secret(settings: Settings) -> str:
-    """``JWT_SECRET``.
+    """Return ``JWT_SECRET``.
 
-    :raises ConfigurationError: none, under 32 bytes, or a key that is no secret.
+    :raises ConfigurationError: not set, under 32 bytes, or a key in PEM.
     """
     if settings.jwt_secret is None:
         raise ConfigurationError("JWT_SECRET is not set: there is nothing to sign tokens with")
@@ -119,16 +120,16 @@ def check_secret(settings: Settings) -> str:
         )
     if secret.lstrip().startswith("-----BEGIN"):
         raise ConfigurationError(
-            "JWT_SECRET holds a key in PEM, and a public one is no secret",
+            "JWT_SECRET holds a key in PEM; a public key is not a secret",
             next_step="set JWT_PUBLIC_KEY and JWT_ALGORITHM instead",
         )
     return secret
 
 
 def public_key(settings: Settings, algorithm: JwtAlgorithm) -> Any:
-    """``JWT_PUBLIC_KEY``: PEM as it stands, or the path of a file with it.
+    """Return the key of ``JWT_PUBLIC_KEY``: PEM, or the path of a PEM file.
 
-    :raises ConfigurationError: it cannot be read, is no public key, or does not go with the algorithm.
+    :raises ConfigurationError: it cannot be read, is not a public key, or does not fit the algorithm.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -143,18 +144,18 @@ def public_key(settings: Settings, algorithm: JwtAlgorithm) -> Any:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
         raise ConfigurationError(
-            "JWT_PUBLIC_KEY is no public key in PEM", next_step="openssl pkey -in KEY -pubout"
+            "JWT_PUBLIC_KEY is not a public key in PEM", next_step="openssl pkey -in KEY -pubout"
         ) from None
     if not fits(key, algorithm):
         raise ConfigurationError(
-            f"JWT_PUBLIC_KEY does not go with {algorithm}",
+            f"JWT_PUBLIC_KEY does not fit {algorithm}",
             next_step="RS256: RSA of 2048 bits or more; ES256: the curve P-256; EdDSA: Ed25519",
         )
     return key
 
 
 def _pem(text: str) -> str:
-    text = text.strip().replace("\\n", "\n")  # as one line of an environment file
+    text = text.strip().replace("\\n", "\n")  # PEM in one line of an environment file
     if text.startswith("-----BEGIN"):
         return text
     try:
@@ -184,7 +185,7 @@ def fits(key: object, algorithm: JwtAlgorithm) -> bool:
 
 def jwks_url(settings: Settings) -> str:
     """
-    :raises ConfigurationError: not https, unless on this machine.
+    :raises ConfigurationError: neither https nor on this machine.
     """
     url = settings.jwt_jwks_url or ""
     try:

@@ -1,4 +1,4 @@
-"""Who calls: a bearer JWT (RFC 7519), signed by the platform with the one algorithm that is configured."""
+"""Authenticate callers by a bearer JWT (RFC 7519), signed by the platform with the configured algorithm."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from procomp_pay.server.auth.jwks import KeySet
 from procomp_pay.server.auth.keys import Kind
 from procomp_pay.storage.encryption.keyring import Keyring
 
-#: Seconds that the platform's clock may be off ours.
+#: Seconds by which the platform's clock may differ from ours.
 LEEWAY_S = 30
-#: A longer token is not even read.
+#: Longer tokens are refused unread; in characters.
 _LONGEST = 6 * 1024
-#: What PyJWT may raise for what a stranger sends; before 2.15 an infinite exp raised OverflowError.
+#: What PyJWT may raise for a malformed token; before 2.15 an infinite exp raised OverflowError.
 _UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError)
 
 
 class Role(StrEnum):
-    """What the token lets its bearer do."""
+    """The role of a caller."""
 
     USER = "user"
     STAFF = "staff"
@@ -35,22 +35,22 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who stands behind a valid token; ``user_id`` is the platform's."""
+    """The bearer of a valid token; ``user_id`` is the platform's."""
 
     user_id: str
     role: Role
 
     @property
     def sees_all(self) -> bool:
-        """Staff and admin act for every participant."""
+        """True for staff and admins, who act for every participant."""
         return self.role is not Role.USER
 
 
-class Gate:
-    """Lets a request in by its token.
+class Authenticator:
+    """Authenticates callers by their tokens.
 
-    :param keys: gives what its signature may be made with, each tried; or a set to choose from by ``kid``.
-    :param audience, issuer: checked, and then required, where they are configured.
+    :param keys: returns the keys to try; or a set to choose from by ``kid``.
+    :param audience, issuer: required and checked where they are configured.
     """
 
     def __init__(
@@ -66,24 +66,25 @@ class Gate:
         self._audience = audience
         self._issuer = issuer
 
-    async def look(self, authorization: list[str]) -> None:
-        """Before :meth:`caller`: learn the token's key, where keys are learned and this one is not known."""
+    async def refresh_keys(self, authorization: list[str]) -> None:
+        """Fetch the keys before :meth:`caller`, if they come from a URL and this token's key is unknown."""
         if isinstance(self._keys, KeySet) and len(authorization) == 1:
             try:
                 kid = _header(_token(authorization)).get("kid")
             except Unauthorized:
-                return  # caller says so
-            await self._keys.look(kid)
+                return  # :meth:`caller` raises it
+            await self._keys.refresh_keys(kid)
 
     async def warm_up(self) -> None:
-        """Fetch the keys before the first request, where they are fetched."""
+        """Fetch the keys before the first request, if they come from a URL."""
         if isinstance(self._keys, KeySet):
-            await self._keys.look(None)
+            await self._keys.refresh_keys(None)
 
     def caller(self, authorization: list[str]) -> Caller:
-        """
+        """Return the caller that a token names.
+
         :param authorization: every ``Authorization`` header of the request.
-        :raises Unauthorized: none, more than one, or a token that does not hold. Never says which part.
+        :raises Unauthorized: none, more than one, or an invalid token; never says which part is invalid.
         :raises Unavailable: there are no keys to check it with.
         """
         claims = self._claims(_token(authorization))
@@ -93,7 +94,7 @@ class Gate:
         try:
             return Caller(user_id, Role(str(role).lower()))
         except ValueError:
-            raise Unauthorized("The token's role is not known") from None
+            raise Unauthorized("The token's role is unknown") from None
 
     def _claims(self, token: str) -> dict[str, Any]:
         for key in self._candidates(_header(token)):
@@ -130,15 +131,16 @@ def _token(authorization: list[str]) -> str:
     scheme, _, token = authorization[0].partition(" ") if len(authorization) == 1 else ("", "", "")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
-        raise Unauthorized("A bearer token is needed")
+        raise Unauthorized("A bearer token is required")
     if len(token) > _LONGEST:
         raise _not_valid()
     return token
 
 
 def _header(token: str) -> dict[str, Any]:
-    """The token's header, which nobody has checked: only ``kid`` is taken from it. Addresses and keys in it
-    (``jku``, ``x5u``, ``jwk``) are never followed, and what it calls critical is more than we understand.
+    """Return the unverified header of a token, of which only ``kid`` may be used.
+
+    URLs and keys in it (``jku``, ``x5u``, ``jwk``) are never followed; critical extensions are not supported.
 
     :raises Unauthorized: it cannot be read, or has ``crit``.
     """
@@ -155,18 +157,21 @@ def _not_valid() -> Unauthorized:
     return Unauthorized("The token is not valid")
 
 
-def gate_for(settings: Settings, keyring: Keyring) -> Gate:
-    """
+def make_authenticator(settings: Settings, keyring: Keyring) -> Authenticator:
+    """Return the authenticator that the settings describe.
+
     :raises ConfigurationError: the settings for tokens are missing, weak, or contradict each other.
     """
-    asked = jwt_keys.plan(settings)
+    plan = jwt_keys.plan(settings)
     keys: Callable[[], Sequence[Any]] | KeySet
-    if asked.kind is Kind.JWKS:
-        keys = KeySet(jwt_keys.jwks_url(settings), asked.algorithm)
-    elif asked.kind is Kind.PUBLIC_KEY:
-        fixed = [jwt_keys.public_key(settings, asked.algorithm)]
+    if plan.kind is Kind.JWKS:
+        keys = KeySet(jwt_keys.jwks_url(settings), plan.algorithm)
+    elif plan.kind is Kind.PUBLIC_KEY:
+        fixed = [jwt_keys.public_key(settings, plan.algorithm)]
         keys = lambda: fixed  # noqa: E731 - shorter than a function of its own
     else:
-        jwt_keys.secrets(settings, keyring)  # what is wrong is told now, not at the first request
+        jwt_keys.secrets(settings, keyring)  # a wrong setting is reported now, not at the first request
         keys = lambda: jwt_keys.secrets(settings, keyring)  # noqa: E731
-    return Gate(keys, algorithm=asked.algorithm, audience=settings.jwt_audience, issuer=settings.jwt_issuer)
+    return Authenticator(
+        keys, algorithm=plan.algorithm, audience=settings.jwt_audience, issuer=settings.jwt_issuer
+    )

@@ -1,1 +1,1 @@
-"""Background."""
+"""Background work of a server process."""

@@ -1,1 +1,1 @@
-"""Http."""
+"""HTTP: connections, access control, rate limits, proxies, errors."""

@@ -37,17 +37,17 @@ class _Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - part of the overridden method's signature
     ) -> web.StreamResponse:
         """Return the response to a request that is not HTTP, or to a bug outside of our middleware."""
-        errors.begin()
+        errors.assign_request_id()
         if isinstance(exc, HttpProcessingError) or status < 500:
             # the client's fault. Neither its bytes nor aiohttp's message, which quotes them, are logged
             log.warning("not HTTP: %s", type(exc).__name__)
-            response = errors.error_answer(400, "This is not an HTTP request that this server accepts")
+            response = errors.error_response(400, "This is not an HTTP request that this server accepts")
         else:
             log.error("a bug outside of the application", exc_info=exc)
             response = errors.from_bug()
         if request.writer.output_size > 0:
             raise ConnectionError("a response has begun already")
-        errors.dress(response)
+        errors.set_security_headers(response)
         response.force_close()
         return response
 

@@ -1,4 +1,4 @@
-"""The one place that turns errors into answers: ``{"detail": …, "status_code": …}``, never a trace."""
+"""Turn every error into a JSON response: ``{"detail": …, "status_code": …}``, never a traceback."""
 
 from __future__ import annotations
 
@@ -13,73 +13,77 @@ from aiohttp.typedefs import Handler
 from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable, PaymentError
 from procomp_pay.domain.redact import redact
 from procomp_pay.server.http.cors import CORS
-from procomp_pay.server.http.json_response import ErrorAnswer, answer
+from procomp_pay.server.http.json_response import ErrorAnswer, respond
 from procomp_pay.server.http.proxy import client
 from procomp_pay.server.http.state import STATE
 from procomp_pay.server.observability.logs import REQUEST_ID
 
 log = logging.getLogger(__name__)
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _RETRY_S = 5
 _LONGEST_DETAIL = 500
-_SENTENCES = {
+_DETAILS = {
     404: "There is no such address",
-    405: "This address does not take this method",
-    406: "The answer has another content type than this request takes",
+    405: "This address does not support this method",
+    406: "The response has another content type than this request accepts",
     413: "The body is too large",
     415: "The body must be application/json in UTF-8, not compressed",
-    417: "Nothing else can be expected than 100-continue",
+    417: "The only supported expectation is 100-continue",
 }
 #: Spaces that are no printable characters to Python: the no-break spaces in amounts, line ends, tabs.
 _SPACES = {ord(c): " " for c in "\u00a0\u202f\u2007\n\r\t"}
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 _A_YEAR = "max-age=31536000"
-#: What a client cannot mend is told to it without names of hosts, files or settings; the log has them.
-_NEUTRAL: tuple[tuple[type[PaymentError], str], ...] = (
+#: Errors that a client cannot correct are described without hosts, files or settings; the log has them.
+_NEUTRAL_DETAILS: tuple[tuple[type[PaymentError], str], ...] = (
     (DatabaseUnavailable, "The payment desk cannot reach its database; nothing is lost, try again"),
-    (ConfigurationError, "The payment desk is not set up for this; its operator has to look at its log"),
+    (
+        ConfigurationError,
+        "The payment desk is not configured for this; its operator finds the reason in the log",
+    ),
 )
 
 
-def error_answer(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
-    """An error as every client of the API knows it."""
-    known = redact(detail[:_LONGEST_DETAIL]).translate(_SPACES)
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in known)
-    return answer(ErrorAnswer, {"detail": text or "No reason given", "status_code": status}, status, headers)
+def error_response(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
+    """Return an error in the shape that all errors of the API have."""
+    redacted = redact(detail[:_LONGEST_DETAIL]).translate(_SPACES)
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in redacted)
+    body = {"detail": text or "No reason given", "status_code": status}
+    return respond(ErrorAnswer, body, status, headers)
 
 
 def from_domain(error: PaymentError) -> web.Response:
-    """The answer for an error of the domain."""
+    """Return the response to an error of the domain."""
     detail = error.message
-    for kind, sentence in _NEUTRAL:
+    for kind, neutral in _NEUTRAL_DETAILS:
         if isinstance(error, kind):
             log.warning("%s: %s (%s)", type(error).__name__, error.message, error.next_step)
-            detail = sentence
+            detail = neutral
     headers = {}
     if error.http_status in (429, 503):
         headers["Retry-After"] = str(_RETRY_S if error.retry_after is None else max(1, error.retry_after))
     if error.http_status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return error_answer(error.http_status, detail, headers)
+    return error_response(error.http_status, detail, headers)
 
 
 def from_http(error: web.HTTPException, method: str) -> web.Response:
-    """The answer for an error of HTTP itself; ``OPTIONS`` is told what an address takes."""
+    """Return the response to an HTTP error of aiohttp; ``OPTIONS`` lists the methods of an address."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = {"Allow": ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))}
         if method == "OPTIONS":
             return web.Response(status=204, headers=allowed)
-        return error_answer(405, _SENTENCES[405], allowed)
-    return error_answer(error.status, _SENTENCES.get(error.status, error.reason))
+        return error_response(405, _DETAILS[405], allowed)
+    return error_response(error.status, _DETAILS.get(error.status, error.reason))
 
 
 def from_bug() -> web.Response:
-    """The answer for a bug of ours; the log has the rest under the same id."""
-    return error_answer(500, f"Something went wrong on our side. Request id: {REQUEST_ID.get()}")
+    """Return the response to a bug of ours; the log has the details under the same request id."""
+    return error_response(500, f"Something went wrong on our side. Request id: {REQUEST_ID.get()}")
 
 
-async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _handle(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except PaymentError as error:
@@ -89,66 +93,68 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
             raise
         return from_http(error, request.method)
     except Exception:
-        log.exception("a bug met by %s %s", request.method, template_of(request))
+        log.exception("a bug met by %s %s", request.method, route_template(request))
         return from_bug()
 
 
-def begin(given: str = "") -> None:
-    """Give a request its id; a connection's requests come one after the other, each sets its own."""
-    REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else secrets.token_hex(12))
+def assign_request_id(given: str = "") -> None:
+    """Set the id of the current request: the given one where it is valid, else a new one."""
+    REQUEST_ID.set(given if _VALID_ID.fullmatch(given) else secrets.token_hex(12))
 
 
 async def expect(request: web.Request) -> web.Response | None:
-    """Let the client send its body, where it waits for ``100 Continue`` (RFC 9110, section 10.1.1).
+    """Let a client send its body that waits for ``100 Continue`` (RFC 9110, section 10.1.1).
 
-    :return: the answer to any other expectation, else ``None``.
+    :return: the response to any other expectation, else ``None``.
     """
     if request.version < HttpVersion11:
         return None
     if request.headers["Expect"].lower() != "100-continue":
-        begin(request.headers.get("X-Request-ID", ""))
-        return error_answer(417, _SENTENCES[417])
+        assign_request_id(request.headers.get("X-Request-ID", ""))
+        return error_response(417, _DETAILS[417])
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0  # the answer itself has not begun
+    request.writer.output_size = 0  # the response itself has not begun
     return None
 
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Outermost: gives the request its id, answers every error, logs one line."""
-    begin(request.headers.get("X-Request-ID", ""))
+    """Assign the request id, turn every error into a response, and log one line. The outermost middleware."""
+    assign_request_id(request.headers.get("X-Request-ID", ""))
     started, status = time.perf_counter(), 499
     try:
-        answer = await _answered(request, handler)
-        status = answer.status
-        return answer
+        response = await _handle(request, handler)
+        status = response.status
+        return response
     finally:
-        spent = (time.perf_counter() - started) * 1000
-        fields = {"status": status, "duration_ms": round(spent, 1)}
-        log.info("%s %s %d %.1f ms", request.method, template_of(request), status, spent, extra=fields)
+        duration_ms = (time.perf_counter() - started) * 1000
+        fields = {"status": status, "duration_ms": round(duration_ms, 1)}
+        log.info(
+            "%s %s %d %.1f ms", request.method, route_template(request), status, duration_ms, extra=fields
+        )
 
 
-def template_of(request: web.Request) -> str:
-    """The route's path with its names, never the address itself: queries and odd paths may hold secrets."""
+def route_template(request: web.Request) -> str:
+    """Return the route's path with placeholders. The address itself is never logged: it may hold secrets."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "(no route)"
 
 
-async def set_headers(request: web.Request, answer: web.StreamResponse) -> None:
-    """Before any answer leaves: what every answer carries."""
-    dress(answer)
+async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Set the headers that every response has. Called before a response is sent."""
+    set_security_headers(response)
     if client(request).is_https or request.app[STATE].settings.base_url.startswith("https://"):
-        answer.headers["Strict-Transport-Security"] = _A_YEAR
-    request.app[CORS].mark(request, answer)
+        response.headers["Strict-Transport-Security"] = _A_YEAR
+    request.app[CORS].set_headers(request, response)
 
 
-def dress(answer: web.StreamResponse) -> None:
-    """The headers of every answer, also of one to what is no HTTP."""
-    answer.headers.setdefault("Cache-Control", "no-store")
-    answer.headers.setdefault("Content-Security-Policy", _POLICY)
-    answer.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    answer.headers["X-Frame-Options"] = "DENY"
-    answer.headers["Referrer-Policy"] = "no-referrer"
-    answer.headers["Server"] = "procomp-pay"
-    answer.headers["X-Request-ID"] = REQUEST_ID.get()
+def set_security_headers(response: web.StreamResponse) -> None:
+    """Set the headers that every response has, also one to bytes that are not HTTP."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Content-Security-Policy", _POLICY)
+    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Frame-Options"] = "DENY"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Server"] = "procomp-pay"
+    response.headers["X-Request-ID"] = REQUEST_ID.get()

@@ -1,4 +1,4 @@
-"""What stands before every handler: who calls, whether they may, how often, and what answer they can read."""
+"""Check each request before its handler runs: token, role, rate limit, and accepted content types."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from procomp_pay.server.http.rate_limits import LIMITS
 from procomp_pay.server.http.route import Budget, Route
 
 _CALLER = web.RequestKey("caller", Caller)
-_REFUSED = re.compile(r";\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)", re.IGNORECASE)
+_ZERO_QUALITY = re.compile(r";\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)", re.IGNORECASE)
 
 
-def guarded(route: Route) -> Handler:
-    """The route's handler behind all that its row says."""
+def with_access_control(route: Route) -> Handler:
+    """Return the route's handler behind the checks that the route asks for."""
 
     @functools.wraps(route.handler)
     async def handle(request: web.Request) -> web.StreamResponse:
-        await _admit(request, route)
+        await _authorize(request, route)
         try:
             return await route.handler(request)
         except BadSignature:
@@ -35,31 +35,32 @@ def guarded(route: Route) -> Handler:
 
 
 def caller(request: web.Request) -> Caller:
-    """Return the caller that the guard has authenticated."""
+    """Return the caller whose token has been checked."""
     return request[_CALLER]
 
 
-async def _admit(request: web.Request, route: Route) -> None:
+async def _authorize(request: web.Request, route: Route) -> None:
     """
-    :raises Unauthorized: no token that holds. :raises Forbidden: another role.
-    :raises TooManyRequests: too often. :raises HTTPNotAcceptable: the answer cannot be read.
+    :raises Unauthorized: no valid token. :raises Forbidden: another role is needed.
+    :raises TooManyRequests: too often.
+    :raises HTTPNotAcceptable: the client does not accept the response's content type.
     """
-    who = None
+    known_caller = None
     if route.roles is not None:
-        who = request[_CALLER] = await _known(request)
+        known_caller = request[_CALLER] = await _authenticate(request)
     if route.budget is not None:
-        key = f"user {who.user_id}" if who else f"address {client(request).network}"
+        key = f"user {known_caller.user_id}" if known_caller else f"address {client(request).network}"
         request.app[LIMITS].spend(route.budget, key)
     if route.roles is not None and caller(request).role not in route.roles:
-        raise Forbidden(f"This is for {' and '.join(sorted(route.roles, reverse=True))}")
-    accepted = ",".join(request.headers.getall("Accept", []))
-    if not any(takes(accepted, media) for media in (route.media, *route.other_media)):
+        raise Forbidden(f"This needs the role {' or '.join(sorted(route.roles, reverse=True))}")
+    accept = ",".join(request.headers.getall("Accept", []))
+    if not any(accepts(accept, media) for media in (route.media, *route.other_media)):
         raise web.HTTPNotAcceptable
 
 
-async def _known(request: web.Request) -> Caller:
+async def _authenticate(request: web.Request) -> Caller:
     """
-    :raises Unauthorized: no token that holds. :raises TooManyRequests: from an address of many such.
+    :raises Unauthorized: no valid token. :raises TooManyRequests: too many of those from this address.
     """
     try:
         return await state.caller(request)
@@ -69,25 +70,23 @@ async def _known(request: web.Request) -> Caller:
 
 
 def _count_failure(request: web.Request) -> None:
-    """Whoever holds a valid token is never locked out by what others do at their address.
+    """Count an invalid token or signature. A valid token is never refused for others' failures.
 
-    :raises TooManyRequests: in place of what it would have been told.
+    :raises TooManyRequests: too many failures from this address.
     """
     request.app[LIMITS].spend(Budget.FAILURES, client(request).network)
 
 
-def takes(accept: str, media: str) -> bool:
-    """Return whether ``Accept`` (RFC 9110 section 12.5.1) allows a content type; a malformed one allows
-    all.
-    """
-    found: dict[str, bool] = {}
+def accepts(accept: str, media: str) -> bool:
+    """Return whether ``Accept`` (RFC 9110, section 12.5.1) admits a content type; an odd one admits all."""
+    admitted: dict[str, bool] = {}
     for part in accept.split(","):
         name = part.partition(";")[0].strip().lower()
         if "/" in name:
-            found[name] = _REFUSED.search(part) is None
-    if not found:
+            admitted[name] = _ZERO_QUALITY.search(part) is None
+    if not admitted:
         return True
     for name in (media, f"{media.partition('/')[0]}/*", "*/*"):
-        if name in found:
-            return found[name]
+        if name in admitted:
+            return admitted[name]
     return False

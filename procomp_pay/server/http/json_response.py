@@ -1,4 +1,4 @@
-"""JSON answers, and the body of an error."""
+"""Make JSON responses, and the body of an error."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from procomp_pay.server.http.json_types import Shown, example
+from procomp_pay.server.http.json_types import ResponseModel, example
 from procomp_pay.storage.models import exact_json
 
 
-class ErrorAnswer(Shown):
-    """Every error, whatever its status."""
+class ErrorAnswer(ResponseModel):
+    """An error. All errors have this shape, whatever their status."""
 
     model_config = example({"detail": "Payment amount must match tournament entry fee", "status_code": 400})
 
@@ -20,12 +20,12 @@ class ErrorAnswer(Shown):
     status_code: Annotated[int, Field(ge=400, le=599)]
 
 
-def answer(
+def respond(
     model: type[BaseModel], body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """JSON with exact numbers, checked against its model.
+    """Return a JSON response with exact numbers, checked against its model.
 
-    :raises pydantic.ValidationError: the body is not what the document promises: a bug of ours.
+    :raises pydantic.ValidationError: the body is not what the OpenAPI document promises: a bug of ours.
     """
     checked = model.model_validate(body).model_dump(exclude_unset=True)
     return web.Response(

@@ -1,4 +1,4 @@
-"""The small types that requests, answers and the OpenAPI document share."""
+"""Types that requests, responses and the OpenAPI document share."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from procomp_pay.domain.money import LARGEST
 
 
 def exact(value: object) -> object:
-    """A JSON number as Decimal, also a whole one."""
+    """Convert a whole JSON number to Decimal; others are Decimal already."""
     return Decimal(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def exact_only(value: object) -> Decimal:
-    """Return an amount for an answer as it is: a Decimal.
+    """Return a response's amount unchanged.
 
-    :raises ValueError: anything else, a float above all.
+    :raises ValueError: it is not a Decimal, but a float, say.
     """
     if not isinstance(value, Decimal):
         raise ValueError("an amount is a Decimal")  # noqa: TRY004 - pydantic wants a ValueError
@@ -28,33 +28,33 @@ def exact_only(value: object) -> Decimal:
 _NUMBER: dict[str, Any] = {"type": "number", "examples": [Decimal("50.00")]}
 _PAID: dict[str, Any] = _NUMBER | {"exclusiveMinimum": 0, "maximum": LARGEST}
 
-#: An amount that somebody sends: a positive number with at most two decimals; ``null`` is none.
-AskedAmount = Annotated[
+#: The amount of a request: a positive number with at most two decimals, or ``null``.
+RequestAmount = Annotated[
     Decimal | None,
     BeforeValidator(exact),
     WithJsonSchema({"anyOf": [_PAID, {"type": "null"}], "description": "At most two decimals."}),
 ]
-#: A currency that somebody sends, in capitals or not.
-AskedCurrency = Annotated[str | None, Field(pattern=r"^[A-Za-z]{3}$", examples=["USD"])]
-#: An amount that we answer: an exact JSON number, never a float.
+#: The currency of a request, in upper or lower case.
+RequestCurrency = Annotated[str | None, Field(pattern=r"^[A-Za-z]{3}$", examples=["USD"])]
+#: The amount of a response: an exact JSON number, never a float.
 Amount = Annotated[Decimal, BeforeValidator(exact_only), WithJsonSchema(_NUMBER)]
-#: A time that we answer: UTC, ``2024-01-15T14:00:00Z``.
+#: The time of a response: UTC, ``2024-01-15T14:00:00Z``.
 Instant = Annotated[str, Field(examples=["2024-01-15T14:00:00Z"], json_schema_extra={"format": "date-time"})]
 Method = Literal["kaspi_qr", "apple_pay", "google_pay"]
 
 
 def example(*bodies: dict[str, Any]) -> ConfigDict:
-    """Return a model configuration with examples for the OpenAPI document; their money is Decimal."""
+    """Return the configuration that shows these examples of a model in the OpenAPI document."""
     return ConfigDict(json_schema_extra={"examples": list(bodies)})
 
 
-class Asked(BaseModel):
-    """What a request brings: no type is converted, no field unknown."""
+class RequestModel(BaseModel):
+    """Base of request bodies: types are not converted, unknown fields are refused."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class Shown(BaseModel):
-    """What an answer says, and nothing besides."""
+class ResponseModel(BaseModel):
+    """Base of response bodies: fields that the model does not have are a bug."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

@@ -1,4 +1,4 @@
-"""Who the client is behind a proxy: ``X-Forwarded-*`` counts from configured addresses alone."""
+"""Find the client behind our proxies: ``X-Forwarded-*`` is believed from configured addresses only."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _HOST = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-#: Proxies in a row that are looked through.
+#: The most proxies in a row that are followed.
 _MOST_HOPS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where a request comes from.
+    """The client of a request.
 
-    :param address: of the last machine that is not one of our proxies; empty where there is none.
-    :param is_https: the client itself came by TLS.
-    :param origin: the address that the client asked, where a proxy of ours says so.
+    :param address: of the last machine that is not one of our proxies; empty where it is not known.
+    :param is_https: the client itself uses TLS.
+    :param origin: scheme and host that the client requested, where one of our proxies says so.
     """
 
     address: str
@@ -35,7 +35,7 @@ class Client:
 
     @property
     def network(self) -> str:
-        """Whose budget it is: one customer has a whole /64 of IPv6 (RFC 6177)."""
+        """The network that shares a rate limit: one customer has a whole /64 of IPv6 (RFC 6177)."""
         at = _address(self.address)
         if isinstance(at, ipaddress.IPv6Address):
             return str(ipaddress.IPv6Network((at, 64), strict=False))
@@ -43,7 +43,7 @@ class Client:
 
 
 class Proxies:
-    """The proxies that are believed."""
+    """The proxies whose forwarding headers are believed."""
 
     def __init__(self, trusted: list[_Network]) -> None:
         self._trusted = trusted
@@ -55,33 +55,33 @@ class Proxies:
             return Client("" if peer is None else str(peer), request.secure)
         scheme = _last(request, "X-Forwarded-Proto").lower()
         host = _last(request, "X-Forwarded-Host")
-        known = scheme in ("http", "https")
+        has_scheme = scheme in ("http", "https")
         return Client(
             str(self._behind(request, peer)),
-            is_https=scheme == "https" if known else request.secure,
-            origin=f"{scheme}://{host}" if known and _HOST.fullmatch(host) else None,
+            is_https=scheme == "https" if has_scheme else request.secure,
+            origin=f"{scheme}://{host}" if has_scheme and _HOST.fullmatch(host) else None,
         )
 
     def _behind(self, request: web.BaseRequest, peer: _Address) -> _Address:
-        """The right-most address that is none of ours: what stands left of it anybody may have written."""
-        said = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
-        found = peer
-        for part in said[: -_MOST_HOPS - 1 : -1]:
+        """Return the right-most address that is not ours: the ones left of it can be forged."""
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
+        client_address = peer
+        for part in forwarded[: -_MOST_HOPS - 1 : -1]:
             at = _address(part.strip())
             if at is None:
                 break
-            found = at
+            client_address = at
             if not self._is_ours(at):
                 break
-        return found
+        return client_address
 
     def _is_ours(self, at: _Address) -> bool:
         return any(at in network for network in self._trusted)
 
 
-def proxies_of(settings: Settings) -> Proxies:
+def proxies_from(settings: Settings) -> Proxies:
     """
-    :raises ConfigurationError: ``TRUSTED_PROXIES`` has something that is no address and no network.
+    :raises ConfigurationError: ``TRUSTED_PROXIES`` has something that is neither an address nor a network.
     """
     try:
         return Proxies(
@@ -94,7 +94,7 @@ def proxies_of(settings: Settings) -> Proxies:
     except ValueError:
         raise ConfigurationError(
             "TRUSTED_PROXIES is not a list of addresses and networks",
-            next_step="write them with commas between: 127.0.0.1,10.0.0.0/8",
+            next_step="separate them with commas: 127.0.0.1,10.0.0.0/8",
         ) from None
 
 
@@ -105,7 +105,7 @@ def _last(request: web.BaseRequest, name: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _address(text: str) -> _Address | None:
-    """An address, with or without a port; IPv4 inside IPv6 is IPv4."""
+    """Parse an address with or without a port; an IPv4-mapped IPv6 address becomes the IPv4 address."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -123,7 +123,7 @@ _CLIENT = web.RequestKey("client", Client)
 
 def client(request: web.Request) -> Client:
     """Return the client of a request, worked out once."""
-    known = request.get(_CLIENT)
-    if known is None:
-        known = request[_CLIENT] = request.app[PROXIES].client(request)
-    return known
+    requesting = request.get(_CLIENT)
+    if requesting is None:
+        requesting = request[_CLIENT] = request.app[PROXIES].client(request)
+    return requesting

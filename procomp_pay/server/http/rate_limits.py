@@ -61,7 +61,7 @@ class Rate:
         return cls(requests, periods * _PERIOD_S[match[3].lower()])
 
 
-class Limits:
+class RateLimits:
     """Fixed windows: a client's first request opens one, and its rate counts until that has passed.
 
     :param rates: a budget that is not in it, or ``None``, has no limit.
@@ -103,11 +103,11 @@ class Limits:
             )
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_from(settings: Settings) -> RateLimits:
     """
     :raises ConfigurationError: a limit that cannot be read.
     """
-    return Limits(
+    return RateLimits(
         {
             Budget.READS: _rate("RATE_LIMIT_READS", settings.rate_limit_reads),
             Budget.WRITES: _rate("RATE_LIMIT_WRITES", settings.rate_limit_writes),
@@ -128,4 +128,4 @@ def _rate(name: str, text: str) -> Rate | None:
         ) from None
 
 
-LIMITS = web.AppKey("limits", Limits)
+LIMITS = web.AppKey("limits", RateLimits)

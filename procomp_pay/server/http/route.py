@@ -1,4 +1,4 @@
-"""A route, told once: what the application serves, who may, how often, and what the document says of it."""
+"""A route in one record: what is served, to whom, how often, and how the OpenAPI document describes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from procomp_pay.server.auth.tokens import Role
 BASE = "/api/v1/payments"
 JSON = "application/json"
 
-#: Whoever has a valid token; the handler looks whose participant it is.
+#: Everybody with a valid token; the handler checks that the participant belongs to the caller.
 ANYONE_KNOWN = frozenset(Role)
 #: The desk: staff and admin.
 DESK = frozenset({Role.STAFF, Role.ADMIN})
@@ -22,19 +22,19 @@ ADMINS = frozenset({Role.ADMIN})
 
 
 class Budget(StrEnum):
-    """Which of a client's budgets a request spends."""
+    """The rate limits of a client: each request counts towards one of them."""
 
     READS = "reads"
     WRITES = "writes"
-    #: Addresses that need no token; by the client's address.
+    #: Routes without a token, counted by the client's address.
     OPEN = "open"
-    #: Tokens and signatures that do not hold; by the client's address.
+    #: Invalid tokens and signatures, counted by the client's address.
     FAILURES = "failures"
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Where an answer leads (OpenAPI's runtime expressions).
+    """A link from a response to another route (OpenAPI's runtime expressions).
 
     :param to: the other route's ``name``.
     """
@@ -45,21 +45,22 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one address.
+    """One method of one path.
 
     :param path: the whole path, in aiohttp's and OpenAPI's common form.
     :param name: the document's ``operationId``.
-    :param roles: who may; ``None`` asks for no token.
-    :param budget: ``None`` is never throttled.
-    :param answer: the model of the 200, or ``None`` where it is no JSON.
+    :param roles: the roles that may call it; ``None`` needs no token.
+    :param budget: the rate limit; ``None`` has none.
+    :param response: the model of the 200, or ``None`` where it is not JSON.
     :param media: content type of the 200.
-    :param other_media: what it may be besides, where the request asks for it.
-    :param body: the model of the request's body. :param body_needed: it cannot be left out.
-    :param query: the model of the parameters.
-    :param headers: names of request headers, with whether they are needed.
-    :param refusals: the statuses of errors that this route has beside those of its form.
-    :param head: a GET that answers HEAD too; not one that changes something.
-    :param also: further statuses that answer in the shape of the 200.
+    :param other_media: further content types that a request may ask for.
+    :param body: the model of the request's body.
+    :param body_required: the body cannot be left out.
+    :param query: the model of the query parameters.
+    :param headers: names of request headers, and whether each is required.
+    :param errors: statuses of errors beyond those that follow from the other fields.
+    :param head: a GET that supports HEAD too; False for one that changes something.
+    :param other_statuses: further statuses whose response has the shape of the 200.
     """
 
     method: str
@@ -68,21 +69,21 @@ class Route:
     name: str
     summary: str
     tag: str
-    answer: type[BaseModel] | None = None
+    response: type[BaseModel] | None = None
     roles: frozenset[Role] | None = None
     budget: Budget | None = None
     media: str = JSON
     other_media: tuple[str, ...] = ()
     body: type[BaseModel] | None = None
-    body_needed: bool = True
+    body_required: bool = True
     query: type[BaseModel] | None = None
     headers: Mapping[str, bool] = field(default_factory=dict)
-    refusals: tuple[int, ...] = ()
-    also: tuple[int, ...] = ()
+    errors: tuple[int, ...] = ()
+    other_statuses: tuple[int, ...] = ()
     links: Mapping[str, Link] = field(default_factory=dict)
     head: bool = True
 
     @property
     def is_open(self) -> bool:
-        """No token is asked for."""
+        """True where no token is needed."""
         return self.roles is None

@@ -1,4 +1,4 @@
-"""What the handlers work with."""
+"""The state of the application that all handlers share."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from procomp_pay.config import Settings
-from procomp_pay.server.auth.tokens import Caller, Gate
+from procomp_pay.server.auth.tokens import Authenticator, Caller
 from procomp_pay.server.background.loops import Background
 from procomp_pay.server.observability.health import Health
 from procomp_pay.services.context import AppContext
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """One value for the whole application."""
+class ServerState:
+    """Everything that handlers work with; one for the whole application."""
 
     ctx: AppContext
     settings: Settings
-    gate: Gate
+    authenticator: Authenticator
     background: Background
     health: Health
 
 
-STATE = web.AppKey("state", State)
+STATE = web.AppKey("state", ServerState)
 
 
 async def caller(request: web.Request) -> Caller:
     """Return the caller of a request. An unknown key id makes the JWKS be read again first.
 
-    :raises Unauthorized: no token, or one that does not hold.
+    :raises Unauthorized: no token, or an invalid one.
     """
-    gate, given = request.app[STATE].gate, request.headers.getall("Authorization", [])
-    await gate.look(given)
-    return gate.caller(given)
+    authenticator = request.app[STATE].authenticator
+    authorization = request.headers.getall("Authorization", [])
+    await authenticator.refresh_keys(authorization)
+    return authenticator.caller(authorization)

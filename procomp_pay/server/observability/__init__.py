@@ -1,1 +1,1 @@
-"""Observability."""
+"""Logs, metrics and the health report."""

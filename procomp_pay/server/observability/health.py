@@ -1,4 +1,4 @@
-"""How the desk is: the database, the providers, the loops. Cheap to ask, however often it is asked."""
+"""Report the health of the database, the providers and the loops. Cheap, however often it is asked for."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from procomp_pay.storage.payments import repository as payments
 
 log = logging.getLogger(__name__)
 
-#: How long one check may take, in seconds.
+#: The longest time of one check, in seconds.
 CHECK_S = 2.0
-#: How long an answer holds, in seconds: a good one of a provider, a bad one, and the database's.
+#: How long a result is cached, in seconds: a provider's good one, its bad one, and the database's.
 GOOD_S, BAD_S, DATABASE_S = 30.0, 5.0, 1.0
 _UNREACHABLE = "unreachable"
-#: It answers, and does not take what is configured: waiting does not help.
+#: It responds, but refuses what is configured: waiting does not help.
 _MISCONFIGURED = "misconfigured"
 _BAD = frozenset({_UNREACHABLE, _MISCONFIGURED})
 
 
-class _Checked:
-    """A check whose answer is kept for a while; those who ask meanwhile share it."""
+class _CachedCheck:
+    """A check whose result is cached for a while and shared by concurrent requests."""
 
     def __init__(self, check: Callable[[], Awaitable[str]], *, good_s: float, bad_s: float) -> None:
         self._check = check
         self._good_s, self._bad_s = good_s, bad_s
-        self._word, self._until = "", 0.0
-        self._turn = asyncio.Lock()
+        self._result, self._valid_until = "", 0.0
+        self._lock = asyncio.Lock()
 
-    async def word(self) -> str:
-        async with self._turn:
-            if time.monotonic() >= self._until:
-                self._word = await self._ask()
-                kept = self._bad_s if self._word in _BAD else self._good_s
-                self._until = time.monotonic() + kept
-        return self._word
+    async def result(self) -> str:
+        async with self._lock:
+            if time.monotonic() >= self._valid_until:
+                self._result = await self._run()
+                valid_s = self._bad_s if self._result in _BAD else self._good_s
+                self._valid_until = time.monotonic() + valid_s
+        return self._result
 
-    async def _ask(self) -> str:
+    async def _run(self) -> str:
         try:
             async with asyncio.timeout(CHECK_S):
                 return await self._check()
@@ -62,25 +62,25 @@ class _Checked:
 
 
 class Health:
-    """The report of ``GET /health``."""
+    """Makes the report of ``GET /health``."""
 
     def __init__(self, ctx: AppContext, settings: Settings, background: Background) -> None:
-        self._desk = ctx
+        self._ctx = ctx
         self._background = background
         self._modes = {"stripe": settings.stripe_mode, "kaspi": settings.kaspi_mode}
         self._checks = {
-            "stripe": _Checked(lambda: self._provider("stripe"), good_s=GOOD_S, bad_s=BAD_S),
-            "kaspi": _Checked(lambda: self._provider("kaspi"), good_s=GOOD_S, bad_s=BAD_S),
-            "database": _Checked(self._database, good_s=DATABASE_S, bad_s=DATABASE_S),
+            "stripe": _CachedCheck(lambda: self._provider("stripe"), good_s=GOOD_S, bad_s=BAD_S),
+            "kaspi": _CachedCheck(lambda: self._provider("kaspi"), good_s=GOOD_S, bad_s=BAD_S),
+            "database": _CachedCheck(self._database, good_s=DATABASE_S, bad_s=DATABASE_S),
         }
 
     async def report(self) -> tuple[int, dict[str, Any]]:
-        """The HTTP status and the body. 503 when the database is down: nothing works without it."""
-        words = await asyncio.gather(*(check.word() for check in self._checks.values()))
-        services = dict(zip(self._checks, words, strict=True))
+        """Return the HTTP status and the body; 503 when the database is down, without which nothing works."""
+        results = await asyncio.gather(*(check.result() for check in self._checks.values()))
+        services = dict(zip(self._checks, results, strict=True))
         services["background"] = self._background.state()
         status = _overall(services)
-        body = {"status": status, "services": services, "timestamp": instant(self._desk.clock())}
+        body = {"status": status, "services": services, "timestamp": instant(self._ctx.clock())}
         return (503 if status == "unhealthy" else 200), body
 
     async def _provider(self, name: str) -> str:
@@ -88,11 +88,11 @@ class Health:
         if mode is ProviderMode.OFF:
             return "off"
         channel = Channel.KASPI_QR if name == "kaspi" else Channel.STRIPE_INTENT
-        await self._desk.providers.of(channel).check()
+        await self._ctx.providers.of(channel).check()
         return "sandbox" if mode is ProviderMode.SANDBOX else "connected"
 
     async def _database(self) -> str:
-        async with self._desk.db.reading() as session:
+        async with self._ctx.db.reading() as session:
             await payments.next_due_at(session)
         return "connected"
 

@@ -1,6 +1,6 @@
-"""Structured logs: JSON for machines, lines for people; a request id in each, nothing secret in any.
+"""Structured logs: JSON for machines, plain lines for people; each with a request id, none with a secret.
 
-Everything goes through one pipeline, what libraries log by :mod:`logging` as well.
+Everything that is logged goes through one pipeline, also what libraries log by :mod:`logging`.
 """
 
 from __future__ import annotations
@@ -23,41 +23,50 @@ from procomp_pay.config import LogFormat, Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.redact import Redactor, one_line
 
-#: The request that is being answered; ``-`` outside of one.
+#: The id of the current request; ``-`` outside of one.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
-#: What its lines say besides.
+#: Further fields of every log line of the current request.
 _FIELDS: ContextVar[Mapping[str, Any]] = ContextVar("fields", default=MappingProxyType({}))
 
-#: Their debug lines hold bodies and headers: they never speak below WARNING, whatever LOG_LEVEL says.
-_CHATTY = ("aiohttp", "aiosqlite", "alembic", "asyncio", "httpcore", "httpx", "sqlalchemy", "stripe")
+#: Their debug lines hold bodies and headers: they log at WARNING or above, whatever LOG_LEVEL says.
+_VERBOSE_LIBRARIES = (
+    "aiohttp",
+    "aiosqlite",
+    "alembic",
+    "asyncio",
+    "httpcore",
+    "httpx",
+    "sqlalchemy",
+    "stripe",
+)
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-#: What ``extra=`` may add to a line.
+#: Fields that ``extra=`` may add to a line.
 _EXTRA = (
     "payment_id", "refund_id", "event_id", "participant_id", "method", "route", "status", "duration_ms",
 )  # fmt: skip
 
 
-#: Made by this pipeline or checked before: nothing to take out, in the lines of which there are most.
-_OURS = ("level", "logger", "timestamp", "request_id", "method", "route", "status", "duration_ms")
+#: Fields made by this pipeline or checked before. Not redacting them keeps the most frequent lines cheap.
+_SAFE = ("level", "logger", "timestamp", "request_id", "method", "route", "status", "duration_ms")
 
 
 def set_up(settings: Settings, stream: TextIO | None = None) -> None:
-    """Log from the configured level on.
+    """Set up logging at the configured level.
 
-    :param stream: where to; stderr, if not given.
+    :param stream: the destination; stderr by default.
     :raises ConfigurationError: a level that does not exist.
     """
     level, stream = settings.log_level.upper(), stream or sys.stderr
     if level not in _LEVELS:
-        raise ConfigurationError("LOG_LEVEL is none of the levels", next_step=f"use {', '.join(_LEVELS)}")
-    wanted = settings.log_format or (LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON)
+        raise ConfigurationError("LOG_LEVEL is not a log level", next_step=f"use {', '.join(_LEVELS)}")
+    log_format = settings.log_format or (LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON)
     handler = logging.StreamHandler(stream)
-    render = _renderer(wanted, colours=stream.isatty())
+    render = _renderer(log_format, colours=stream.isatty())
     handler.setFormatter(_Formatter(Redactor(settings.secret_values()), render))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in _CHATTY:
+    for name in _VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("aiohttp.server").addFilter(_without_bytes)
     logging.captureWarnings(True)
@@ -65,32 +74,32 @@ def set_up(settings: Settings, stream: TextIO | None = None) -> None:
 
 
 class _Formatter(logging.Formatter):
-    """The pipeline for a line of any logger: one pass, since every request takes it."""
+    """The pipeline for the lines of all loggers; one pass, because every request goes through it."""
 
     def __init__(self, redactor: Redactor, render: Processor) -> None:
         super().__init__()
-        self._clean, self._render = _Clean(redactor), render
+        self._sanitize, self._render = _Sanitizer(redactor), render
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line; a trace goes behind it, indented."""
-        given = record.__dict__
+        """Return one line; a traceback follows it, indented."""
+        attributes = record.__dict__
         event: EventDict = {
             **_FIELDS.get(),
             "event": record.getMessage(),
             "level": record.levelname.lower(),
             "logger": record.name,
-            **{name: given[name] for name in _EXTRA if name in given},
+            **{name: attributes[name] for name in _EXTRA if name in attributes},
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
         }
-        if (known := REQUEST_ID.get()) != "-":
-            event.setdefault("request_id", known)
+        if (request_id := REQUEST_ID.get()) != "-":
+            event.setdefault("request_id", request_id)
         if record.exc_info:
-            event["exception"] = self.formatException(record.exc_info)  # without locals
-        return str(self._render(None, record.name, self._clean(event)))
+            event["exception"] = self.formatException(record.exc_info)  # without local variables
+        return str(self._render(None, record.name, self._sanitize(event)))
 
 
-def _renderer(wanted: LogFormat, *, colours: bool) -> Processor:
-    if wanted is LogFormat.JSON:
+def _renderer(log_format: LogFormat, *, colours: bool) -> Processor:
+    if log_format is LogFormat.JSON:
         return _as_json
     return structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=0, sort_keys=False)
 
@@ -106,30 +115,30 @@ def note(**fields: Any) -> None:
     _FIELDS.set({**_FIELDS.get()} | {name: value for name, value in fields.items() if value is not None})
 
 
-class _Clean:
-    """No secrets, and no character that could end a line or steer a terminal, in any field."""
+class _Sanitizer:
+    """Removes secrets, and characters that could end a line or control a terminal, from every field."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
     def __call__(self, event: EventDict) -> EventDict:
         trace = event.pop("exception", None)
-        ours = {name: event.pop(name) for name in _OURS if name in event}
-        said = self._redactor.value(event)
-        kept = {one_line(str(name)): _lines(each) for name, each in said.items()} | ours
+        safe = {name: event.pop(name) for name in _SAFE if name in event}
+        redacted = self._redactor.value(event)
+        fields = {one_line(str(name)): _one_line_values(value) for name, value in redacted.items()} | safe
         if trace:
-            # its lines are indented: none of them can pass for a line of the log
+            # indented, so that none of its lines looks like a line of the log
             text = one_line(self._redactor.text(str(trace)), keep="\n")
-            kept["exception"] = "\n".join(f"    {line}" for line in text.split("\n"))
-        return kept
+            fields["exception"] = "\n".join(f"    {line}" for line in text.split("\n"))
+        return fields
 
 
-def _lines(value: Any) -> Any:
+def _one_line_values(value: Any) -> Any:
     if isinstance(value, str):
         return one_line(value)
     if isinstance(value, dict):
-        return {one_line(str(name)): _lines(each) for name, each in value.items()}
-    return [_lines(each) for each in value] if isinstance(value, list) else value
+        return {one_line(str(name)): _one_line_values(item) for name, item in value.items()}
+    return [_one_line_values(item) for item in value] if isinstance(value, list) else value
 
 
 def _as_json(_logger: Any, _name: str, event: EventDict) -> str:
@@ -137,7 +146,7 @@ def _as_json(_logger: Any, _name: str, event: EventDict) -> str:
 
 
 def _without_bytes(record: logging.LogRecord) -> bool:
-    """A request that is no HTTP is its sender's fault: no trace, which shows its bytes (a long token)."""
+    """Drop the traceback of a malformed request: it shows its bytes, and they may hold a token."""
     if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
         record.exc_info = None
         record.levelno, record.levelname = logging.WARNING, "WARNING"
@@ -145,7 +154,7 @@ def _without_bytes(record: logging.LogRecord) -> bool:
 
 
 def _from_thread(hook: threading.ExceptHookArgs) -> None:
-    """The interpreter would print it as it is."""
+    """Log an exception of a thread, which the interpreter would print unredacted."""
     if hook.exc_value is not None and hook.exc_type is not SystemExit:
         log = logging.getLogger(__name__)
         log.error("a thread met a bug", exc_info=(hook.exc_type, hook.exc_value, hook.exc_traceback))

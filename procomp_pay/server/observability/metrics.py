@@ -1,7 +1,7 @@
-"""``GET /metrics``: how the desk is, in Prometheus' text format.
+"""``GET /metrics``: metrics in Prometheus' text format.
 
-What is counted from the database is of the whole desk, the same at every ``serve`` beside a small delay; what
-is timed is of this process. Labels are a few fixed words: never an id, a name or what somebody wrote.
+Counts come from the database and cover all processes, with a small delay; timings are of this process only.
+Labels take a few fixed values: never an id, a name or text that somebody entered.
 """
 
 from __future__ import annotations
@@ -30,27 +30,26 @@ from procomp_pay.storage.reports import metrics as figures
 
 log = logging.getLogger(__name__)
 
-#: How long figures hold, in seconds, however often they are asked for.
+#: How long the counts are cached, in seconds.
 FRESH_S = 5.0
-#: Payments that are counted by status were started within this time.
+#: Payments started within this time are counted by status.
 RECENT = timedelta(days=7)
-_LONGEST_LOOK_S = 3.0
+_QUERY_TIMEOUT_S = 3.0
 _SHORTEST_TOKEN = 16
-#: What a proxy adds: then the peer is not who asks.
+#: Headers that a proxy adds: the peer is then not the client.
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
 _CALL_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 _LAG_S = (0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0)
-_PAYING_S = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 86400.0)
+_COMPLETION_S = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 86400.0)
 
 
 class _Gauges(Collector):
-    """What was counted last; and, as of now, how old the loops' last rounds are and how long the certificate
-    towards Kaspi holds."""
+    """The latest counts; the loops' ages and the certificate's remaining days as of now."""
 
     def __init__(self, ctx: AppContext, background: Background) -> None:
-        self._desk = ctx
+        self._ctx = ctx
         self._background = background
-        self.standing: dict[tuple[str, str], int] = {}
+        self.by_status: dict[tuple[str, str], int] = {}
         self.depths: dict[str, int] = {}
         self.lag_s = 0.0
         self.database_up = False
@@ -59,48 +58,50 @@ class _Gauges(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        up = GaugeMetricFamily("procomp_pay_database_up", "1 where the database answered the last count.")
+        up = GaugeMetricFamily("procomp_pay_database_up", "1 if the database could be counted last time.")
         up.add_metric([], float(self.database_up))
-        beats = GaugeMetricFamily(
-            "procomp_pay_background_heartbeat_age_seconds", "Since a loop's last good round.", labels=["loop"]
+        ages = GaugeMetricFamily(
+            "procomp_pay_background_heartbeat_age_seconds",
+            "Seconds since a loop's last good round.",
+            labels=["loop"],
         )
         for loop, age in self._background.seconds_since_success().items():
-            beats.add_metric([loop], age)
-        yield from (up, beats, *self._certificate())
+            ages.add_metric([loop], age)
+        yield from (up, ages, *self._certificate())
         if not self.database_up:
-            return  # old figures would look like new ones
+            return  # stale counts would look current
         recent = GaugeMetricFamily(
             "procomp_pay_payments", "Payments of the last 7 days.", labels=["method", "status"]
         )
-        for (method, status), number in self.standing.items():
+        for (method, status), number in self.by_status.items():
             recent.add_metric([method.lower(), status.lower()], number)
         queues = GaugeMetricFamily(
-            "procomp_pay_queue_depth", f"What waits; at most {figures.MOST} are counted.", labels=["queue"]
+            "procomp_pay_queue_depth", f"Waiting items; at most {figures.MOST} are counted.", labels=["queue"]
         )
         for queue, number in self.depths.items():
             queues.add_metric([queue], number)
         lag = GaugeMetricFamily(
-            "procomp_pay_webhook_oldest_pending_seconds", "Age of the event that waits longest."
+            "procomp_pay_webhook_oldest_pending_seconds", "Age of the oldest unprocessed event."
         )
         lag.add_metric([], self.lag_s)
         yield from (recent, queues, lag)
 
     def _certificate(self) -> Iterable[Metric]:
-        """Nothing where none is configured, or its file cannot be read: the log and the doctor say why."""
+        """Yield nothing without a readable certificate: the log and ``doctor`` give the reason."""
         try:
-            life = self._desk.providers.certificate(self._desk.clock())
+            validity = self._ctx.providers.certificate(self._ctx.clock())
         except ConfigurationError:
             return
-        if life is not None:
+        if validity is not None:
             yield GaugeMetricFamily(
                 "procomp_pay_kaspi_certificate_days_left",
-                "Whole days that the client certificate towards Kaspi still holds; below 0: it has ended.",
-                value=life.days_left,
+                "Whole days until the client certificate for Kaspi expires; negative once it has.",
+                value=validity.days_left,
             )
 
 
 class Metrics:
-    """The figures of one process and of its desk.
+    """The metrics of one process and of its database.
 
     :raises ConfigurationError: ``METRICS_TOKEN`` is too short.
     """
@@ -113,64 +114,64 @@ class Metrics:
                 next_step="make one: openssl rand -hex 24",
             )
         self._token = token
-        self._desk, self._tail = ctx, Tail(ctx)
-        self._turn, self._until = asyncio.Lock(), 0.0
+        self._ctx, self._tail = ctx, Tail(ctx)
+        self._lock, self._fresh_until = asyncio.Lock(), 0.0
         self._registry = registry = CollectorRegistry()
         self._gauges = _Gauges(ctx, background)
         registry.register(self._gauges)
         self._initiated = Counter(
-            "procomp_pay_payments_initiated", "Payments that were started.", ["method"], registry=registry
+            "procomp_pay_payments_initiated", "Payments that were initiated.", ["method"], registry=registry
         )
-        self._moved = Counter(
+        self._status_changes = Counter(
             "procomp_pay_payments_moved",
-            "Payments that came to a status.",
+            "Payments that reached a status.",
             ["method", "status"],
             registry=registry,
         )
         self._failures = Counter(
             "procomp_pay_payment_failures",
-            "Failed payments by kind.",
+            "Failed payments by reason.",
             ["method", "reason"],
             registry=registry,
         )
-        self._paying = Histogram(
-            "procomp_pay_time_to_complete_seconds", "From the start to the money.", ["method"],
-            registry=registry, buckets=_PAYING_S,
+        self._completion = Histogram(
+            "procomp_pay_time_to_complete_seconds", "From initiation to completion.", ["method"],
+            registry=registry, buckets=_COMPLETION_S,
         )  # fmt: skip
         self._lag = Histogram(
-            "procomp_pay_webhook_lag_seconds", "From an event's arrival until it was handled here.",
+            "procomp_pay_webhook_lag_seconds", "From an event's arrival until this process handled it.",
             registry=registry, buckets=_LAG_S,
         )  # fmt: skip
         self._calls = Histogram(
-            "procomp_pay_provider_call_seconds", "A provider's call, retries included.",
+            "procomp_pay_provider_call_seconds", "Calls to providers, retries included.",
             ["provider", "call", "outcome"], registry=registry, buckets=_CALL_S,
         )  # fmt: skip
         background.on_lag = self._lag.observe
         if isinstance(ctx.providers, ProviderRegistry):
-            ctx.providers.observe = self.provider_called
+            ctx.providers.observe = self.observe_call
 
-    def provider_called(self, call: Call) -> None:
-        """One call to a provider is over."""
+    def observe_call(self, call: Call) -> None:
+        """Record one finished call to a provider."""
         self._calls.labels(call.provider, call.name, call.outcome).observe(call.seconds)
 
-    async def begin(self) -> None:
-        """Count from now on."""
-        await self._look()
+    async def start(self) -> None:
+        """Count for the first time; changes are counted from here on."""
+        await self._refresh()
 
     async def page(self) -> bytes:
-        """Everything, in the text format."""
-        async with self._turn:
-            if time.monotonic() >= self._until:
-                await self._look()
-                self._until = time.monotonic() + FRESH_S
+        """Return all metrics in the text format."""
+        async with self._lock:
+            if time.monotonic() >= self._fresh_until:
+                await self._refresh()
+                self._fresh_until = time.monotonic() + FRESH_S
         return generate_latest(self._registry)
 
-    async def _look(self) -> None:
-        gauges, now = self._gauges, self._desk.clock()
+    async def _refresh(self) -> None:
+        gauges, now = self._gauges, self._ctx.clock()
         try:
-            async with asyncio.timeout(_LONGEST_LOOK_S):
-                async with self._desk.db.reading() as session:
-                    gauges.standing = await figures.payment_counts(session, now - RECENT)
+            async with asyncio.timeout(_QUERY_TIMEOUT_S):
+                async with self._ctx.db.reading() as session:
+                    gauges.by_status = await figures.payment_counts(session, now - RECENT)
                     gauges.depths = await figures.depths(session)
                     oldest = await figures.oldest_event(session)
                 gauges.lag_s = max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
@@ -179,37 +180,38 @@ class Metrics:
             gauges.database_up = True
         except (DatabaseUnavailable, TimeoutError) as error:
             gauges.database_up = False
-            log.warning("metrics: the database cannot be counted: %s", type(error).__name__)
+            log.warning("metrics: cannot count in the database: %s", type(error).__name__)
 
     def _count(self, change: StatusChange) -> None:
         method = change.method.lower()
         if change.status is None:
             self._initiated.labels(method).inc()
             return
-        self._moved.labels(method, change.status.lower()).inc()
+        self._status_changes.labels(method, change.status.lower()).inc()
         if change.seconds is not None:
-            self._paying.labels(method).observe(max(0.0, change.seconds))
+            self._completion.labels(method).observe(max(0.0, change.seconds))
         if change.failure is not None:
             self._failures.labels(method, change.failure.value).inc()
 
-    def let_in(self, request: web.Request) -> None:
-        """By ``METRICS_TOKEN``; where none is set, from this machine alone, and not through a proxy.
+    def check_access(self, request: web.Request) -> None:
+        """Check ``METRICS_TOKEN``; where it is not set, the client must be on this machine, without a proxy.
 
-        :raises Unauthorized: no token, or another. :raises Forbidden: from elsewhere, where none is set.
+        :raises Unauthorized: no token, or a wrong one.
+        :raises Forbidden: no ``METRICS_TOKEN`` is set, and the client is elsewhere.
         """
         if self._token is None:
-            if not _is_from_here(request):
-                raise Forbidden("Metrics are for this machine alone, unless METRICS_TOKEN is set")
+            if not _is_local(request):
+                raise Forbidden("Metrics are served to this machine only, unless METRICS_TOKEN is set")
             return
-        given = request.headers.getall("Authorization", [])
-        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        same = hmac.compare_digest(token.strip().encode("utf-8", "replace"), self._token.encode())
-        if scheme.lower() != "bearer" or not same:
-            raise Unauthorized("The metrics' token is needed")
+        authorization = request.headers.getall("Authorization", [])
+        scheme, _, token = authorization[0].partition(" ") if len(authorization) == 1 else ("", "", "")
+        is_right = hmac.compare_digest(token.strip().encode("utf-8", "replace"), self._token.encode())
+        if scheme.lower() != "bearer" or not is_right:
+            raise Unauthorized("The metrics token is required")
 
 
-def _is_from_here(request: web.Request) -> bool:
-    """By the connection itself: what a request says of its sender counts for nothing here."""
+def _is_local(request: web.Request) -> bool:
+    """Return whether the connection comes from this machine; a request's own headers are not believed."""
     if any(name in request.headers for name in _FORWARDED):
         return False
     peer = request.transport.get_extra_info("peername") if request.transport is not None else None
@@ -226,18 +228,18 @@ _METRICS = web.AppKey("metrics", Metrics)
 
 
 def install(app: web.Application, metrics: Metrics) -> None:
-    """Give an application its metrics; :func:`show` answers them."""
+    """Add metrics to an application; :func:`show` serves them."""
 
-    async def begin(_app: web.Application) -> AsyncIterator[None]:
-        await metrics.begin()
+    async def start(_app: web.Application) -> AsyncIterator[None]:
+        await metrics.start()
         yield
 
     app[_METRICS] = metrics
-    app.cleanup_ctx.append(begin)
+    app.cleanup_ctx.append(start)
 
 
 async def show(request: web.Request) -> web.Response:
-    """GET /metrics."""
+    """Return the metrics in Prometheus' text format."""
     metrics = request.app[_METRICS]
-    metrics.let_in(request)
+    metrics.check_access(request)
     return web.Response(body=await metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})

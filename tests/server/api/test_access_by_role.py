@@ -43,7 +43,7 @@ def _all(status: int) -> tuple[int, int, int]:
 SHUT_OUT = (_all(401), _all(401))
 OPEN = tuple(_all(200) for _ in WHO)
 
-#: 409 is beyond the gate: an open payment has nothing to pay back.
+#: 409 is reached past authorization: an open payment has nothing to pay back.
 TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/initiate"): Row(
         (*SHUT_OUT, (200, 403, 404), (200, 200, 404), (200, 200, 404)),

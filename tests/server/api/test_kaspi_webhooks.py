@@ -39,7 +39,7 @@ async def get(served: Served, query: str, **headers: str) -> httpx.Response:
     return await served.api.get(f"{HOOK}?{query}", headers=headers)
 
 
-async def answer(served: Served, query: str) -> Any:
+async def respond(served: Served, query: str) -> Any:
     got = await get(served, query)
     assert got.status_code == 200, got.text
     return exact_json.loads(got.content)
@@ -145,14 +145,14 @@ async def test_without_the_database(hooked: Served) -> None:
     await rename_table(hooked.ctx, "pay_webhook_event", "away")
     await rename_table(hooked.ctx, "pay_tournament_fee", "away_too")
     try:
-        assert (await answer(hooked, "command=check&txn_id=1&account=p1&sum=1"))["result"] == 5
+        assert (await respond(hooked, "command=check&txn_id=1&account=p1&sum=1"))["result"] == 5
         refused = await get(hooked, PAY)
         assert (refused.status_code, refused.json()["status_code"]) == (503, 503)
         assert refused.headers["Retry-After"]
     finally:
         await rename_table(hooked.ctx, "away", "pay_webhook_event")
         await rename_table(hooked.ctx, "away_too", "pay_tournament_fee")
-    assert (await answer(hooked, PAY))["result"] == 0
+    assert (await respond(hooked, PAY))["result"] == 0
 
 
 # --- who may call

@@ -9,7 +9,7 @@ import jsonschema_rs
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from procomp_pay.server.api import responses as answers
+from procomp_pay.server.api import responses
 from procomp_pay.server.api.openapi import examples
 from procomp_pay.server.api.routes import document, table
 from procomp_pay.server.http import json_response
@@ -93,7 +93,7 @@ def test_who_may_is_in_it() -> None:
         assert told["description"], "a handler without a word on what it does"
 
 
-MODELS = [model for row in table() for model in (row.body, row.answer) if model]
+MODELS = [model for row in table() for model in (row.body, row.response) if model]
 #: Somebody else's documents, and nothing at all.
 UNTOLD = {"StripeEvent", "GatewayCallback", "Document", "Nothing"}
 
@@ -113,7 +113,7 @@ async def test_an_answer_that_the_document_does_not_promise_is_a_bug(
     await served.initiate()
     for wrong in ({"secret": "x"}, {"amount": 50}, {"status": "LOST"}):
         with pytest.raises(ValidationError):
-            json_response.answer(answers.PaymentStanding, await served.status() | wrong)
-    real = answers.PaymentStanding.model_json_schema()["required"]
+            json_response.respond(responses.PaymentStanding, await served.status() | wrong)
+    real = responses.PaymentStanding.model_json_schema()["required"]
     assert list(await served.status()) == real
     assert (await served.api.get(f"{BASE}/status/p1", headers=bearer())).status_code == 200

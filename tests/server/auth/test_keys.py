@@ -28,7 +28,7 @@ from procomp_pay.config import JwtAlgorithm, Settings
 from procomp_pay.domain.errors import ConfigurationError, Unauthorized, Unavailable
 from procomp_pay.server.api.routes import BASE
 from procomp_pay.server.auth.jwks import FRESH_S, KEPT_S, PAUSE_S, KeySet, read
-from procomp_pay.server.auth.tokens import Gate, gate_for
+from procomp_pay.server.auth.tokens import Authenticator, make_authenticator
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from tests.support.http_requests import JWT_SECRET
 from tests.support.server import Serve
@@ -57,16 +57,16 @@ def settings(tmp_path: Path, **more: Any) -> Settings:
     return Settings(_env_file=None, procomp_home=tmp_path, **more)
 
 
-def gate(tmp_path: Path, **more: Any) -> Gate:
-    return gate_for(settings(tmp_path, **more), Keyring([new_key()]))
+def authenticator(tmp_path: Path, **more: Any) -> Authenticator:
+    return make_authenticator(settings(tmp_path, **more), Keyring([new_key()]))
 
 
-def by_key(tmp_path: Path, algorithm: str, **more: Any) -> Gate:
-    return gate(tmp_path, jwt_algorithm=algorithm, jwt_public_key=pem(KEYS[algorithm]), **more)
+def by_key(tmp_path: Path, algorithm: str, **more: Any) -> Authenticator:
+    return authenticator(tmp_path, jwt_algorithm=algorithm, jwt_public_key=pem(KEYS[algorithm]), **more)
 
 
-async def let_in(by: Gate, token: str) -> bool:
-    await by.look([f"Bearer {token}"])
+async def let_in(by: Authenticator, token: str) -> bool:
+    await by.refresh_keys([f"Bearer {token}"])
     try:
         return by.caller([f"Bearer {token}"]).user_id == "u1"
     except Unauthorized:
@@ -135,11 +135,11 @@ async def test_addresses_and_keys_in_a_token_are_not_followed(tmp_path: Path) ->
     by = by_key(tmp_path, "RS256")
     asked: list[str] = []
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         asked.append(request.path)
         return web.json_response({"keys": [jwk(OTHER_RSA, "mine")]})
 
-    async with served(answer) as url:
+    async with served(respond) as url:
         own = jwk(OTHER_RSA, "mine")
         for headers in ({"jku": url}, {"x5u": url}, {"jwk": own}, {"kid": "mine", "jku": url, "x5c": ["x"]}):
             assert not await let_in(by, signed(OTHER_RSA, "RS256", headers))
@@ -152,24 +152,27 @@ async def test_addresses_and_keys_in_a_token_are_not_followed(tmp_path: Path) ->
     [
         ({"jwt_public_key": "K"}, "without JWT_ALGORITHM"),
         ({"jwt_jwks_url": "https://a.kz/k"}, "without JWT_ALGORITHM"),
-        ({"jwt_algorithm": "HS256", "jwt_public_key": "K"}, "a public key is no secret"),
-        ({"jwt_algorithm": "HS256", "jwt_jwks_url": "https://a.kz/k"}, "a public key is no secret"),
+        ({"jwt_algorithm": "HS256", "jwt_public_key": "K"}, "a public key is not a secret"),
+        ({"jwt_algorithm": "HS256", "jwt_jwks_url": "https://a.kz/k"}, "a public key is not a secret"),
         ({"jwt_algorithm": "RS256", "jwt_secret": SecretStr(JWT_SECRET)}, "instead of the platform's"),
         ({"jwt_algorithm": "RS256"}, "there is no public key"),
-        ({"jwt_secret": SecretStr(JWT_SECRET), "jwt_jwks_url": "https://a.kz/k"}, "would be a guess"),
-        ({"jwt_algorithm": "ES256", "jwt_public_key": "K"}, "does not go with ES256"),
+        (
+            {"jwt_secret": SecretStr(JWT_SECRET), "jwt_jwks_url": "https://a.kz/k"},
+            "only one of them can be used",
+        ),
+        ({"jwt_algorithm": "ES256", "jwt_public_key": "K"}, "does not fit ES256"),
         ({"jwt_algorithm": "RS256", "jwt_public_key": "/no/such/file"}, "cannot be read"),
         (
             {"jwt_algorithm": "RS256", "jwt_public_key": "-----BEGIN PUBLIC KEY-----\nx"},
-            "no public key in PEM",
+            "not a public key in PEM",
         ),
-        ({"jwt_algorithm": "RS256", "jwt_public_key": "SMALL"}, "does not go with RS256"),
+        ({"jwt_algorithm": "RS256", "jwt_public_key": "SMALL"}, "does not fit RS256"),
         ({"jwt_algorithm": "RS256", "jwt_public_key": "PRIVATE"}, "holds a private key"),
         ({"jwt_secret": SecretStr("-----BEGIN PUBLIC KEY-----" + "x" * 32)}, "no secret"),
         ({"jwt_algorithm": "RS256", "jwt_jwks_url": "http://a.kz/k"}, "https"),
         ({"jwt_algorithm": "RS256", "jwt_jwks_url": "file:///etc/keys"}, "https"),
         ({"jwt_algorithm": "RS256", "jwt_jwks_url": "https://u:p@a.kz/k"}, "https"),
-        ({"database_url": SecretStr("postgresql://u@localhost/x")}, "nobody could be let in"),
+        ({"database_url": SecretStr("postgresql://u@localhost/x")}, "no token could be checked"),
     ],
 )
 def test_contradictions_are_told(tmp_path: Path, given: dict[str, Any], word: str) -> None:
@@ -180,7 +183,7 @@ def test_contradictions_are_told(tmp_path: Path, given: dict[str, Any], word: st
         name: known.get(value, value) if isinstance(value, str) else value for name, value in given.items()
     }
     with pytest.raises(ConfigurationError, match=word) as caught:
-        gate(tmp_path, **filled)
+        authenticator(tmp_path, **filled)
     assert caught.value.next_step
     assert "BEGIN" not in str(caught.value)
 
@@ -189,7 +192,9 @@ async def test_a_key_by_file_or_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     path.write_text(pem(EC))
     for given in (str(path), pem(EC).replace("\n", "\\n")):
-        assert await let_in(gate(tmp_path, jwt_algorithm="ES256", jwt_public_key=given), signed(EC, "ES256"))
+        assert await let_in(
+            authenticator(tmp_path, jwt_algorithm="ES256", jwt_public_key=given), signed(EC, "ES256")
+        )
 
 
 # ---- keys by URL
@@ -233,25 +238,25 @@ class Platform:
         self.body: bytes | None = None
         self.url = ""
 
-    async def answer(self, _request: web.Request) -> web.Response:
+    async def respond(self, _request: web.Request) -> web.Response:
         self.asked += 1
         await asyncio.sleep(0.02)
         body = self.body if self.body is not None else json.dumps({"keys": self.keys}).encode()
         return web.Response(body=body, status=self.status, headers={"Location": self.url})
 
-    def gate(self, algorithm: JwtAlgorithm = JwtAlgorithm.RS256) -> Gate:
-        return Gate(KeySet(self.url, algorithm, clock=lambda: self.now), algorithm=algorithm)
+    def authenticator(self, algorithm: JwtAlgorithm = JwtAlgorithm.RS256) -> Authenticator:
+        return Authenticator(KeySet(self.url, algorithm, clock=lambda: self.now), algorithm=algorithm)
 
 
 @pytest.fixture
 async def platform() -> AsyncIterator[Platform]:
     made = Platform()
-    async with served(made.answer) as made.url:
+    async with served(made.respond) as made.url:
         yield made
 
 
 async def test_keys_are_learned_once_and_rotate(platform: Platform) -> None:
-    by = platform.gate()
+    by = platform.authenticator()
     old, new = signed(RSA, "RS256", {"kid": "one"}), signed(OTHER_RSA, "RS256", {"kid": "two"})
     assert all(await asyncio.gather(*(let_in(by, old) for _ in range(20))))
     assert platform.asked == 1
@@ -268,7 +273,7 @@ async def test_keys_are_learned_once_and_rotate(platform: Platform) -> None:
 
 
 async def test_a_flood_of_unknown_names_does_not_hammer_the_address(platform: Platform) -> None:
-    by = platform.gate()
+    by = platform.authenticator()
     await by.warm_up()
     for n in range(200):
         assert not await let_in(by, signed(EC, "ES256", {"kid": f"no-{n}"}))
@@ -280,7 +285,7 @@ async def test_a_flood_of_unknown_names_does_not_hammer_the_address(platform: Pl
 
 
 async def test_a_name_that_is_none_asks_nobody(platform: Platform) -> None:
-    by = platform.gate()
+    by = platform.authenticator()
     await by.warm_up()
     platform.now += PAUSE_S
     assert await let_in(by, signed(RSA, "RS256")), "there is only one key"
@@ -294,7 +299,7 @@ async def test_a_name_that_is_none_asks_nobody(platform: Platform) -> None:
 
 
 async def test_the_address_may_be_away_while_keys_are_at_hand(platform: Platform) -> None:
-    by, token = platform.gate(), signed(RSA, "RS256", {"kid": "one"})
+    by, token = platform.authenticator(), signed(RSA, "RS256", {"kid": "one"})
     assert await let_in(by, token)
     for status, body in (
         (500, None),
@@ -316,7 +321,7 @@ async def test_the_address_may_be_away_while_keys_are_at_hand(platform: Platform
 
 async def test_without_any_keys_it_is_not_the_clients_fault(platform: Platform) -> None:
     platform.status = 503
-    by = platform.gate()
+    by = platform.authenticator()
     with pytest.raises(Unavailable):
         await let_in(by, signed(RSA, "RS256", {"kid": "one"}))
     with pytest.raises(Unavailable):

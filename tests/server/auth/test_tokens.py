@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from procomp_pay.config import Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.server.auth.keys import secrets
-from procomp_pay.server.auth.tokens import LEEWAY_S, gate_for
+from procomp_pay.server.auth.tokens import LEEWAY_S, make_authenticator
 from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from tests.support.http_requests import JWT_SECRET, token
@@ -124,8 +124,8 @@ def _settings(tmp_path: Path, **more: Any) -> Settings:
 def test_a_short_secret_is_refused(tmp_path: Path) -> None:
     keys = Keyring([new_key()])
     with pytest.raises(ConfigurationError, match="32 bytes"):
-        gate_for(_settings(tmp_path, jwt_secret=SecretStr("x" * 31)), keys)
-    gate_for(_settings(tmp_path, jwt_secret=SecretStr("x" * 32)), keys)
+        make_authenticator(_settings(tmp_path, jwt_secret=SecretStr("x" * 31)), keys)
+    make_authenticator(_settings(tmp_path, jwt_secret=SecretStr("x" * 32)), keys)
 
 
 def test_without_a_secret_the_embedded_default_has_its_own(tmp_path: Path) -> None:
@@ -141,4 +141,4 @@ def test_without_a_secret_the_embedded_default_has_its_own(tmp_path: Path) -> No
 def test_postgresql_needs_a_secret(tmp_path: Path) -> None:
     settings = _settings(tmp_path, database_url=SecretStr("postgresql://u@localhost/x"))
     with pytest.raises(ConfigurationError, match="JWT_SECRET"):
-        gate_for(settings, Keyring([new_key()]))
+        make_authenticator(settings, Keyring([new_key()]))

@@ -8,7 +8,7 @@ import pytest
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.server.http.cors import cors_of
+from procomp_pay.server.http.cors import cors_from
 from procomp_pay.server.http.route import BASE
 from tests.support.http_requests import bearer
 from tests.support.server import Serve, Served
@@ -84,4 +84,4 @@ async def test_another_origin(serve: Serve, origin: str) -> None:
 def test_what_is_no_origin(tmp_path: Path, origins: str) -> None:
     settings = Settings(_env_file=None, procomp_home=tmp_path, cors_origins=origins)
     with pytest.raises(ConfigurationError, match="CORS_ORIGINS"):
-        cors_of(settings)
+        cors_from(settings)

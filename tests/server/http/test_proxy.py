@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.server.http.proxy import Client, proxies_of
+from procomp_pay.server.http.proxy import Client, proxies_from
 from procomp_pay.server.http.route import BASE
 from tests.support.http_requests import bearer
 from tests.support.server import Serve
@@ -28,7 +28,7 @@ def database_url(sqlite_url: str) -> str:
 def _client(tmp_path: Path, peer: str | None, *headers: tuple[str, str], trusted: str = TRUSTED) -> Client:
     settings = Settings(_env_file=None, procomp_home=tmp_path, trusted_proxies=trusted)
     request: Any = make_mocked_request("GET", "/", headers=CIMultiDict(headers))
-    return proxies_of(settings).client(request.clone(remote=peer) if peer else _without_peer(request))
+    return proxies_from(settings).client(request.clone(remote=peer) if peer else _without_peer(request))
 
 
 def _without_peer(request: web.Request) -> web.Request:

@@ -9,7 +9,7 @@ from sqlmodel import select
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.server.http.rate_limits import Limits, Rate, TooManyRequests, limits_of
+from procomp_pay.server.http.rate_limits import Rate, RateLimits, TooManyRequests, limits_from
 from procomp_pay.server.http.route import BASE, Budget
 from procomp_pay.storage.models.platform import Payment
 from tests.support.http_requests import bearer, sign
@@ -117,7 +117,7 @@ class _Clock:
 
 
 def test_the_number_of_remembered_clients_is_bounded() -> None:
-    limits = Limits({Budget.OPEN: Rate.parse("2/hour")}, most=100)
+    limits = RateLimits({Budget.OPEN: Rate.parse("2/hour")}, most=100)
     for number in range(1000):
         limits.spend(Budget.OPEN, f"10.0.{number}")
     assert len(limits._windows) == 100
@@ -137,7 +137,7 @@ def test_the_number_of_remembered_clients_is_bounded() -> None:
 def test_a_setting_that_is_no_rate_is_refused(tmp_path: Path, rate: str) -> None:
     settings = Settings(_env_file=None, procomp_home=tmp_path, rate_limit_writes=rate)
     with pytest.raises(ConfigurationError, match="RATE_LIMIT_WRITES"):
-        limits_of(settings)
+        limits_from(settings)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_rates_as_they_can_be_written(text: str, requests: int, period_s: int) -
 
 def test_a_window_ends_and_the_next_one_begins_with_a_request() -> None:
     clock = _Clock()
-    limits = Limits({Budget.READS: Rate(2, 10)}, clock=clock)
+    limits = RateLimits({Budget.READS: Rate(2, 10)}, clock=clock)
     limits.spend(Budget.READS, "u1")
     clock.now = 9.0
     limits.spend(Budget.READS, "u1")
@@ -177,7 +177,7 @@ def test_a_window_ends_and_the_next_one_begins_with_a_request() -> None:
 
 def test_refused_requests_do_not_lengthen_the_window() -> None:
     clock = _Clock()
-    limits = Limits({Budget.READS: Rate(1, 10)}, clock=clock)
+    limits = RateLimits({Budget.READS: Rate(1, 10)}, clock=clock)
     limits.spend(Budget.READS, "u1")
     for clock.now in (3.0, 6.0, 9.9):
         with pytest.raises(TooManyRequests):
