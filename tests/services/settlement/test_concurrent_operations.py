@@ -17,7 +17,7 @@ from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import poll_payment
-from procomp_pay.services.webhooks.inbox import handle_next
+from procomp_pay.services.webhooks.batch import handle_due
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
@@ -58,7 +58,7 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
     async def events(ctx):
         for event in await world.events():
             await world.receive(event)
-        while await handle_next(ctx) is not None:
+        while await handle_due(ctx):
             pass
 
     try:

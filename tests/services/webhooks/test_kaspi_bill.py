@@ -20,7 +20,7 @@ from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.maintenance.run import one_pass
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.settlement.apply import apply_event_in
-from procomp_pay.services.webhooks.inbox import handle_next
+from procomp_pay.services.webhooks.batch import handle_due
 from procomp_pay.services.webhooks.kaspi_bill import check, keep_unreadable, pay, read_sum
 from procomp_pay.services.webhooks.kaspi_bill_account import Result
 from procomp_pay.storage.database.service import PaymentDatabaseService
@@ -107,7 +107,7 @@ async def test_pay_settles_in_one_go_and_is_answered_the_same_for_ever(world: Wo
     [number] = await world.rows(KaspiOperation)
     assert (number.operation_number, number.source) == ("777000111", "kaspi_bill")
     assert (await topics(world), await kinds(world)) == (["payment.received"], [])
-    assert await handle_next(world.ctx) is None  # it is done: the inbox has no work with it
+    assert await handle_due(world.ctx) == []  # it is done already
     assert (await check(world.ctx, ask(who))).result is Result.PAID
 
 
@@ -203,8 +203,7 @@ async def test_an_unknown_account_keeps_the_money_and_tells(world: World) -> Non
         again = await session.get(WebhookEvent, row.id)
         assert again is not None
         again.state, again.next_attempt_at = EventState.PENDING, world.now()
-    handled = await handle_next(world.ctx)
-    assert handled is not None
+    [handled] = await handle_due(world.ctx)
     assert handled.state is EventState.DONE
     assert (await world.who("nobody")).status is ParticipantStatus.PAID
     assert (await pay(world.ctx, ask("nobody"))).result is Result.NO_ACCOUNT  # the answer stays
