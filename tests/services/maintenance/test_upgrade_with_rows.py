@@ -8,7 +8,7 @@ from sqlalchemy import inspect, text
 
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.storage.database import migrate
-from tests.support import reconciliation as scenarios
+from tests.support import reconciliation as plants
 from tests.support.environment import CLERK, World
 
 #: Of revision 0002; what came later is not there on the way.
@@ -45,12 +45,12 @@ def _shape(url: str) -> dict[str, Any]:
 
 
 async def test_rows_live_through_every_revision(world: World, database_url: str) -> None:
-    opened = await scenarios.paid(world)
+    opened = await plants.paid(world)
     await refund(world.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
-    await scenarios.paid_by_kaspi(world)
+    await plants.paid_by_kaspi(world)
     await world.start(await world.participant())
-    await scenarios.paid_twice(world)
-    await scenarios.run(world)
+    await plants.paid_twice(world)
+    await plants.run(world)
     await world.ctx.db.dispose()
     shape = _shape(database_url)
     assert shape["triggers"]

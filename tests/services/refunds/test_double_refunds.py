@@ -34,7 +34,7 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.payments.repository import load_payment
-from tests.support import reconciliation as scenarios
+from tests.support import reconciliation as plants
 from tests.support.environment import CLERK, World
 from tests.support.kaspi_bill import ask, of
 from tests.support.kaspi_payments import at_desk, gone, paid
@@ -109,7 +109,7 @@ async def test_a_payment_of_another_scheme_is_refused_and_holds_nothing_back(wor
     opened = await paid(world, KaspiScheme.ENHANCED)
     pid = opened.view.payment_id
     was = "UPDATE pay_payment_detail SET provider_ref = 'inv_1' WHERE payment_id = :id"
-    await scenarios.change(world, was, id=pid)  # taken through a gateway, before the desk had a contract
+    await plants.change(world, was, id=pid)  # taken through a gateway, before the desk had a contract
     with pytest.raises(Refused, match="not taken in Kaspi's own scheme"):
         await use.refund(world.ctx, at_desk(opened, None), CLERK)
     assert [row.state for row in await world.rows(Refund)] == [RefundState.FAILED]
@@ -171,7 +171,7 @@ async def test_a_statement_does_not_count_again_what_kaspis_sum_has_shown(world:
     opened = await paid(world, KaspiScheme.ENHANCED)
     for _ in range(2):
         await in_the_app(world, opened, 6000)
-    await scenarios.run(world, "kaspi")
+    await plants.run(world, "kaspi")
     assert await refunded(world, opened) == kzt("12000")
     ref = await number_of(world, opened)
     whole = line(5, ref, world.now(), "24000.00 KZT")
@@ -197,7 +197,7 @@ async def test_a_number_that_was_written_down_for_another_payment(world: World) 
     done = await use.refund(world.ctx, at_desk(second, None, "5000"), CLERK)
     assert (done.state, done.provider_refund_id) == (RefundState.SUCCEEDED, None)
     assert await gone(world, second) == Decimal("5000.00")
-    assert [each.kind for each in await scenarios.open_rows(world)] == ["REFUND_MISMATCH"]
+    assert [each.kind for each in await plants.open_rows(world)] == ["REFUND_MISMATCH"]
 
 
 async def test_a_statements_refund_that_was_written_down_for_another_payment(world: World) -> None:
@@ -211,7 +211,7 @@ async def test_a_statements_refund_that_was_written_down_for_another_payment(wor
         line(6, "14001234567", world.now(), "10000.00 KZT", kind=LineKind.REFUND, payment_ref=ref),
     ]
     await compare(world, lines, "kaspi")
-    mine = [each for each in await scenarios.open_rows(world) if each.payment_id == second.view.payment_id]
+    mine = [each for each in await plants.open_rows(world) if each.payment_id == second.view.payment_id]
     assert [each.kind for each in mine] == ["REFUND_MISMATCH"]
     assert await refunded(world, second) == Money(Decimal(0), kzt("1").currency)
 
@@ -259,17 +259,17 @@ async def test_of_two_payments_the_first_goes_back_and_the_second_keeps_the_plac
     await use.refund(world.ctx, at_desk(opened, None), CLERK)
     if by_night:  # as it was left by a desk of before
         free = """UPDATE "Participant" SET "paymentId" = NULL, status = 'REGISTERED' WHERE id = :id"""
-        await scenarios.change(world, free, id=who)
-        await scenarios.change(
+        await plants.change(world, free, id=who)
+        await plants.change(
             world, "UPDATE pay_payment_detail SET is_duplicate = :yes WHERE payment_id = :id",
             id=other.id, yes=True,
         )  # fmt: skip
-    await scenarios.run(world, "kaspi")
+    await plants.run(world, "kaspi")
     person = await world.who(who)
     assert (person.status, person.payment_id) == (ParticipantStatus.PAID, other.id)
     with pytest.raises(AlreadyPaid):
         await world.start(who)
-    assert await scenarios.open_rows(world) == []
+    assert await plants.open_rows(world) == []
 
 
 @ONE_DATABASE
@@ -288,7 +288,7 @@ async def test_one_purchase_of_another_trade_point_stops_neither_the_tournament_
     report = await bulk.run(world.ctx, BulkRefundRequest(person.tournament_id, "cancelled"), CLERK)
     assert (report.of(Ending.FAILED).count, report.of(Ending.BACK).count) == (1, 1)
     await world.http.post("/_sandbox/kaspi/force", json=forced)
-    night = await scenarios.run(world, "kaspi")
+    night = await plants.run(world, "kaspi")
     assert (night.cut, night.read["payments asked for"]) == (None, 2)
 
 
@@ -305,7 +305,7 @@ async def test_parts_that_stand_under_the_purchases_own_number(
         lines.append(line(6 + n, ref, at, f"{amount}.00 KZT", kind=LineKind.REFUND))
     for _ in range(2):
         report = await compare(world, lines, "kaspi")
-        assert await scenarios.open_rows(world) == [], report.told
+        assert await plants.open_rows(world) == [], report.told
         assert await refunded(world, opened) == kzt(amounts[0]) + kzt(amounts[1])
 
 
@@ -317,7 +317,7 @@ async def test_the_number_of_what_a_sum_has_shown_is_kept_with_it_and_settles_no
     opened = await paid(world, KaspiScheme.ENHANCED)
     pid, back = opened.view.payment_id, amount or "24000"
     await in_the_app(world, opened, int(back))
-    await scenarios.run(world, "kaspi")
+    await plants.run(world, "kaspi")
     money = None if amount is None else kzt(amount)
     brought = [MadeInApp(pid, number, "injured", money) for number in ("14001234567", "14001234568")]
     ended = await asyncio.gather(
@@ -334,8 +334,8 @@ async def test_the_number_of_what_a_sum_has_shown_is_kept_with_it_and_settles_no
     order = VerificationRequest(other.view.payment_id, kept, override=True, reason="he shows it")
     with pytest.raises(Conflict, match="number of a refund"):
         await verify(world.ctx, order, CLERK)
-    await scenarios.run(world, "kaspi")
-    assert (await refunded(world, opened), await scenarios.open_rows(world)) == (kzt(back), [])
+    await plants.run(world, "kaspi")
+    assert (await refunded(world, opened), await plants.open_rows(world)) == (kzt(back), [])
 
 
 @ONE_DATABASE
@@ -344,7 +344,7 @@ async def test_of_two_sums_the_amount_says_whose_number_it_is(world: World) -> N
     pid = opened.view.payment_id
     for amount in (10000, 14000):
         await in_the_app(world, opened, amount)
-        await scenarios.run(world, "kaspi")
+        await plants.run(world, "kaspi")
     with pytest.raises(Conflict, match="several refunds without a number"):
         await record_made(world.ctx, MadeInApp(pid, "14001234567", "injured"), CLERK)
     for number, back in (("14001234567", "14000"), ("14001234568", "10000")):

@@ -17,7 +17,7 @@ from procomp_pay.services.webhooks import batch, inbox
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA
 from procomp_pay.storage.webhooks import inbox as queues
-from tests.support import reconciliation as scenarios
+from tests.support import reconciliation as plants
 from tests.support.environment import World
 
 #: Made anew by each run, as is whatever names them.
@@ -155,26 +155,26 @@ class Script:
         paid = """UPDATE "Participant" SET status = 'PAID', "paymentId" = :other WHERE id = :id"""
         other, _, _ = await self.paid()
         _, who, event = await self.paid()
-        await scenarios.change(world, paid, other=other, id=who)
+        await plants.change(world, paid, other=other, id=who)
         self.say(event)
         _, who, event = await self.paid()
-        await scenarios.change(
+        await plants.change(
             world, """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=who
         )
         self.say(event)
         _, who, event = await self.paid()
         moved = (await world.who(await world.participant())).tournament_id
-        await scenarios.change(
+        await plants.change(
             world, """UPDATE "Participant" SET "tournamentId" = :t WHERE id = :id""", t=moved, id=who
         )
         self.say(event)
         _, who, event = await self.paid()
-        await scenarios.change(world, """DELETE FROM "Participant" WHERE id = :id""", id=who)
+        await plants.change(world, """DELETE FROM "Participant" WHERE id = :id""", id=who)
         self.say(event)
         for status in ("EXPIRED", "CANCELLED", "PROCESSING", "FAILED"):
             payment_id, _, event = await self.paid()
             change = f"""UPDATE "Payment" SET status = '{status}', "failureReason" = 'ж' WHERE id = :id"""
-            await scenarios.change(world, change, id=payment_id)
+            await plants.change(world, change, id=payment_id)
             self.say(event)
         # two open payments of one: the other one is hurried
         who = await world.participant()
