@@ -36,6 +36,8 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payme
 LOOK_AGAIN_S = 45
 #: Seconds within which a refund is sent after it was marked so, or not at all; another process waits longer.
 _LEAVES_WITHIN_S = 15
+#: Seconds for which a claimed refund is left to its process: longer than two calls with their retries.
+REFUND_LEASE_S = 120
 
 
 async def send(
@@ -262,7 +264,3 @@ def _fact(
         refund=refund_event,
         reason=refund_event.failure_reason,
     )
-
-
-#: How long a claimed refund is left alone by other processes, in seconds: longer than two calls with retries.
-REFUND_LEASE_S = 120

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from procomp_pay.domain.errors import NotFound, PaymentError
+from procomp_pay.domain.redact import HIDDEN
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.webhooks.inbox import ATTEMPTS, handle_one
 from procomp_pay.storage.audit import chain as audit
@@ -27,6 +28,25 @@ _WHY = {
     EventState.FOREIGN: "kept, about a payment that this desk did not take: another shop of the same Stripe "
     "account, or one made in Stripe's dashboard",
 }
+
+
+#: Keys whose values are secret or personal, whatever they look like.
+_KEYS = re.compile(
+    r"secret|password|token|fingerprint|authorization|e_?mail|phone|address|(^|_)ip($|_)|(^|_)name$|^tax_id"
+    r"|^(last4|exp_month|exp_year|iin|bin|cvc|number|dynamic_last4|network_transaction_id)$"
+    r"|^(description|customer_details|billing_details|shipping|receipt_url|hosted_invoice_url)$",
+    re.IGNORECASE,
+)
+#: Values that are secret or personal by their shape: keys, client secrets, tokens, addresses, phone numbers,
+#: card numbers.
+_SHAPES = re.compile(
+    r"\b[sr]k_(?:live|test)_\w+|\bwhsec_\w+|\b\w+_secret_\w+|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"
+    r"|[\w.+-]+@[\w-]+\.[\w.-]+"
+    r"|(?<![\w-])\+?\d(?:[ -]?\d){10,18}(?![\w-])"
+    r"|(?<!\w)\+\d[\d ()-]{7,}\d"
+)
+#: Values that say nothing of anybody.
+_EMPTY: tuple[Any, ...] = (None, "", True, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,32 +190,6 @@ async def _replay(ctx: AppContext, view: EventView, actor: Actor) -> Replayed:
 
 def _unknown(name: str) -> NotFound:
     return NotFound(f"There is no event {name[:64]!r} in the inbox", next_step="procomp-pay events list")
-
-
-HIDDEN = "[redacted]"
-
-
-#: Keys whose values are secret or personal, whatever they look like.
-_KEYS = re.compile(
-    r"secret|password|token|fingerprint|authorization|e_?mail|phone|address|(^|_)ip($|_)|(^|_)name$|^tax_id"
-    r"|^(last4|exp_month|exp_year|iin|bin|cvc|number|dynamic_last4|network_transaction_id)$"
-    r"|^(description|customer_details|billing_details|shipping|receipt_url|hosted_invoice_url)$",
-    re.IGNORECASE,
-)
-
-
-#: Values that are secret or personal by their shape: keys, client secrets, tokens, addresses, phone numbers,
-#: card numbers.
-_SHAPES = re.compile(
-    r"\b[sr]k_(?:live|test)_\w+|\bwhsec_\w+|\b\w+_secret_\w+|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"
-    r"|[\w.+-]+@[\w-]+\.[\w.-]+"
-    r"|(?<![\w-])\+?\d(?:[ -]?\d){10,18}(?![\w-])"
-    r"|(?<!\w)\+\d[\d ()-]{7,}\d"
-)
-
-
-#: Values that say nothing of anybody.
-_EMPTY: tuple[Any, ...] = (None, "", True, False)
 
 
 def redacted(document: Any) -> Any:

@@ -93,23 +93,17 @@ def _word(value: object) -> str:
     return value
 
 
-async def handle_next(ctx: AppContext) -> ProcessedEvent | None:
-    """Handle the next event that is due; ``None`` if there is none."""
-    return await _handle(ctx, None)
-
-
 async def handle_one(ctx: AppContext, row_id: str) -> ProcessedEvent | None:
-    """Handle this event; ``None`` where it does not wait any more, or another one has it in hand."""
-    return await _handle(ctx, row_id)
+    """Handle one event, whether or not it is due; return ``None`` if it is no longer pending or another
+    process is handling it.
 
-
-async def _handle(ctx: AppContext, row_id: str | None) -> ProcessedEvent | None:
-    """The event's row lock, settlement's writes and the mark "done" are one transaction: a crash leaves the
-    event as it was, and it is handled again from the start."""
+    The lock of the event's row, settlement's writes and the new state are one transaction: a crash leaves the
+    event pending, and it is handled again from the start.
+    """
     taken = None
     try:
         async with ctx.db.writing() as session:
-            row = await queues.claim_event(session, ctx.clock(), row_id)
+            row = await queues.claim_event(session, row_id)
             if row is None:
                 return None
             taken = row.id

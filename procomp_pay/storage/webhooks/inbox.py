@@ -25,22 +25,16 @@ async def of_event(session: AsyncSession, provider: str, event_id: str) -> Webho
     return (await session.exec(query)).one()
 
 
-async def claim_event(session: AsyncSession, now: datetime, row_id: str | None = None) -> WebhookEvent | None:
-    """The next event to handle, locked until the transaction ends; one that is locked already is skipped.
-
-    :param row_id: this one, where it still waits, also before it is due.
+async def claim_event(session: AsyncSession, row_id: str) -> WebhookEvent | None:
+    """Lock a pending event until the transaction ends, also before it is due; return ``None`` if it is not
+    pending or locked by another transaction.
     """
-    wanted = select(WebhookEvent).where(WebhookEvent.state == spelled(EventState.PENDING))
-    if row_id is None:
-        wanted = wanted.where(col(WebhookEvent.next_attempt_at) <= now)
-    else:
-        wanted = wanted.where(WebhookEvent.id == row_id)
-    found = await session.exec(
-        wanted.order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
-        .limit(1)
+    rows = await session.exec(
+        select(WebhookEvent)
+        .where(WebhookEvent.id == row_id, WebhookEvent.state == spelled(EventState.PENDING))
         .with_for_update(skip_locked=True)
     )
-    return found.first()
+    return rows.first()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +68,7 @@ class ProcessedEvent:
 
 
 async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> list[ClaimedEvent]:
-    """As :func:`claim_event`, many at once."""
+    """Lock up to ``limit`` pending events that are due, oldest first; skip those that are locked already."""
     columns: list[Any] = [
         WebhookEvent.id,
         WebhookEvent.event_id,

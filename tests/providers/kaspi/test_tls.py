@@ -22,8 +22,8 @@ from procomp_pay.providers.kaspi.tls import TlsFiles, make_context
 from procomp_pay.providers.protocol import ProviderRef, RefundRequest
 from procomp_pay.providers.registry import kaspi_certificate
 from procomp_pay.sandbox.tls import Authority
-from tests.providers.test_services import tenge
 from tests.support.kaspi_tls import Secure, registry, secure_sandbox
+from tests.support.provider_services import tenge_request
 
 FEE = Money.parse("24000", "KZT")
 
@@ -49,7 +49,7 @@ async def test_the_whole_life_of_a_payment(secure: Secure, scheme: KaspiScheme) 
     async with registry(secure.settings(scheme.value)) as providers:
         service = providers.kaspi()
         assert scheme.value in await service.check()
-        made = await service.create(tenge(Channel.KASPI_QR))
+        made = await service.create(tenge_request(Channel.KASPI_QR))
         handle = ProviderRef(Channel.KASPI_QR, made.provider_ref)
         assert (await service.fetch(handle)).event_type is None
         await secure.phone(made.provider_ref, "scan")
@@ -117,7 +117,7 @@ async def test_a_server_that_we_do_not_trust_gets_nothing(secure: Secure, tmp_pa
     other.write_bytes(Authority("another").pem)
     async with registry(secure.settings("basic", kaspi_ca_cert=other)) as providers:
         with pytest.raises(ConfigurationError, match="certificate that we trust") as error:
-            await providers.kaspi().create(tenge(Channel.KASPI_QR))
+            await providers.kaspi().create(tenge_request(Channel.KASPI_QR))
         assert "KASPI_CA_CERT" in str(error.value.next_step)
     assert not (await secure.http.get("/_sandbox/kaspi/payments")).json()
 

@@ -17,15 +17,13 @@ from procomp_pay.providers.protocol import ProviderRef, RefundRequest
 from procomp_pay.providers.resilience.circuit_breaker import Circuit, CircuitOpen
 from procomp_pay.providers.resilience.rate_limit import RateLimit, background_priority
 from procomp_pay.providers.stripe.service import StripePaymentService
-from tests.providers.test_services import Bench, bench, order, tenge
-
-__all__ = ["bench"]
+from tests.support.provider_services import ProviderServices, create_request, tenge_request
 
 
-def kaspi(bench: Bench, circuit: Circuit, **more: Any) -> KaspiPaymentService:
-    info = bench.sandbox.info()
+def kaspi(services: ProviderServices, circuit: Circuit, **more: Any) -> KaspiPaymentService:
+    info = services.sandbox.info()
     return KaspiPaymentService(
-        kaspi_http(bench.sandbox.url, api_key=info["kaspi_api_key"]),
+        kaspi_http(services.sandbox.url, api_key=info["kaspi_api_key"]),
         scheme=more.pop("scheme", KaspiScheme.BASIC),
         device_token=info["kaspi"]["device_token"],
         organization_bin=info["kaspi"]["organization_bin"],
@@ -35,12 +33,12 @@ def kaspi(bench: Bench, circuit: Circuit, **more: Any) -> KaspiPaymentService:
     )
 
 
-async def test_it_opens_after_failures_in_a_row_and_lets_one_try_later(bench: Bench) -> None:
+async def test_it_opens_after_failures_in_a_row_and_lets_one_try_later(services: ProviderServices) -> None:
     circuit = Circuit("Kaspi", failures=3, open_s=0.5)
-    service = kaspi(bench, circuit)
-    made = await service.create(tenge(Channel.KASPI_QR))
+    service = kaspi(services, circuit)
+    made = await service.create(tenge_request(Channel.KASPI_QR))
     handle = ProviderRef(Channel.KASPI_QR, made.provider_ref)
-    await bench.fault("/r1/", "status", status=503, times=1000)
+    await services.fault("/r1/", "status", status=503, times=1000)
     for _ in range(3):
         assert circuit.pop_outage() is None
         with pytest.raises(ProviderUnavailable):
@@ -49,35 +47,35 @@ async def test_it_opens_after_failures_in_a_row_and_lets_one_try_later(bench: Be
     since = circuit.pop_outage()
     assert since is not None
     assert circuit.pop_outage() is None
-    sent = await bench.calls(f"/status/{made.provider_ref}")
+    sent = await services.calls(f"/status/{made.provider_ref}")
     begun = time.monotonic()
     with pytest.raises(CircuitOpen) as error:
         await service.fetch(handle)
     assert time.monotonic() - begun < 0.2
     assert error.value.retry_after == 1
-    assert await bench.calls(f"/status/{made.provider_ref}") == sent
+    assert await services.calls(f"/status/{made.provider_ref}") == sent
     await asyncio.sleep(0.55)
     with pytest.raises(ProviderUnavailable):  # one attempt goes through, and it is the same outage
         await service.fetch(handle)
-    assert await bench.calls(f"/status/{made.provider_ref}") == sent + 1
+    assert await services.calls(f"/status/{made.provider_ref}") == sent + 1
     assert circuit.pop_outage() is None
-    await bench.http.delete("/_sandbox/faults")
+    await services.http.delete("/_sandbox/faults")
     await asyncio.sleep(0.55)
     assert (await service.fetch(handle)).event_type is None
     assert circuit.pop_outage() is None
     await service.aclose()
 
 
-async def test_refusals_and_requests_to_slow_down_open_nothing(bench: Bench) -> None:
+async def test_refusals_and_requests_to_slow_down_open_nothing(services: ProviderServices) -> None:
     circuit = Circuit("Kaspi", failures=2, open_s=60)
-    service = kaspi(bench, circuit)
+    service = kaspi(services, circuit)
     for _ in range(4):
         with pytest.raises(NotFound):
             await service.fetch(ProviderRef(Channel.KASPI_QR, "99999999999"))
-        await bench.http.post("/_sandbox/kaspi/force", json={"path": "/qr/create", "code": 990000028})
+        await services.http.post("/_sandbox/kaspi/force", json={"path": "/qr/create", "code": 990000028})
         with pytest.raises(Refused):
-            await service.create(tenge(Channel.KASPI_QR))
-    await bench.fault("/r1/", "status", status=429, times=4)
+            await service.create(tenge_request(Channel.KASPI_QR))
+    await services.fault("/r1/", "status", status=429, times=4)
     for _ in range(4):
         with pytest.raises(ProviderUnavailable):
             await service.fetch(ProviderRef(Channel.KASPI_QR, "99999999999"))
@@ -85,37 +83,39 @@ async def test_refusals_and_requests_to_slow_down_open_nothing(bench: Bench) -> 
     await service.aclose()
 
 
-async def test_a_lost_answer_stays_unknown_when_the_circuit_opens_behind_it(bench: Bench) -> None:
+async def test_a_lost_answer_stays_unknown_when_the_circuit_opens_behind_it(
+    services: ProviderServices,
+) -> None:
     """The first try did its work, was cut and opens the circuit: "nothing was made" would be wrong."""
-    info = bench.sandbox.info()
+    info = services.sandbox.info()
     circuit = Circuit("Stripe", failures=1, open_s=60)
     stripe = StripePaymentService(
-        info["stripe_secret_key"], api_base=bench.sandbox.url, timeout_s=1.0, total_s=3.0, circuit=circuit
+        info["stripe_secret_key"], api_base=services.sandbox.url, timeout_s=1.0, total_s=3.0, circuit=circuit
     )
-    await bench.fault("/v1/payment_intents", "cut_after", times=1)
+    await services.fault("/v1/payment_intents", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
-        await stripe.create(order(Channel.STRIPE_INTENT))
+        await stripe.create(create_request(Channel.STRIPE_INTENT))
     assert circuit.is_open
     with pytest.raises(CircuitOpen):
         await stripe.fetch(ProviderRef(Channel.STRIPE_INTENT, "pi_1"))
     await stripe.aclose()
 
 
-async def test_a_refund_behind_an_open_circuit_was_not_sent(bench: Bench) -> None:
+async def test_a_refund_behind_an_open_circuit_was_not_sent(services: ProviderServices) -> None:
     circuit = Circuit("Kaspi", failures=1, open_s=60)
-    service = kaspi(bench, circuit, scheme=KaspiScheme.ENHANCED, total_s=2.0)
+    service = kaspi(services, circuit, scheme=KaspiScheme.ENHANCED, total_s=2.0)
     fee = Money.parse("24000", "KZT")
-    made = await service.create(tenge(Channel.KASPI_QR))
+    made = await service.create(tenge_request(Channel.KASPI_QR))
     paid = {"action": "pay"}
-    await bench.http.post(f"/pay/{made.provider_ref}", json=paid, headers={"Accept": "application/json"})
+    await services.http.post(f"/pay/{made.provider_ref}", json=paid, headers={"Accept": "application/json"})
     handle = ProviderRef(Channel.KASPI_QR, made.provider_ref)
     request = RefundRequest("r1", "p1", handle, fee, "key", fee - fee, again=False)
-    await bench.fault("/r3/v01/payment/return", "status", status=503, times=10)
+    await services.fault("/r3/v01/payment/return", "status", status=503, times=10)
     with pytest.raises(OutcomeUnknown):  # Kaspi does not promise that "busy" means "nothing done"
         await service.refund(request)
     with pytest.raises(CircuitOpen):
         await service.refund(request)
-    assert await bench.calls("/payment/return") == 1
+    assert await services.calls("/payment/return") == 1
     await service.aclose()
 
 
@@ -140,15 +140,17 @@ async def test_background_work_leaves_room_for_people() -> None:
     assert time.monotonic() - begun >= 59 / 40 - 0.05
 
 
-async def test_five_hundred_open_payments_do_not_flood_kaspi(bench: Bench) -> None:
+async def test_five_hundred_open_payments_do_not_flood_kaspi(services: ProviderServices) -> None:
     """Polled all at once, as after an outage; a clerk's own call does not queue up behind them."""
     rate = 200.0
     made = [
         each
         for _ in range(10)
-        for each in await asyncio.gather(*(bench.basic.create(tenge(Channel.KASPI_QR)) for _ in range(50)))
+        for each in await asyncio.gather(
+            *(services.basic.create(tenge_request(Channel.KASPI_QR)) for _ in range(50))
+        )
     ]
-    service = kaspi(bench, Circuit("Kaspi"), total_s=20.0, budget=RateLimit(rate))
+    service = kaspi(services, Circuit("Kaspi"), total_s=20.0, budget=RateLimit(rate))
     handles = [ProviderRef(Channel.KASPI_QR, each.provider_ref) for each in made]
 
     async def poll(handle: ProviderRef) -> None:
@@ -163,7 +165,7 @@ async def test_five_hundred_open_payments_do_not_flood_kaspi(bench: Bench) -> No
     assert time.monotonic() - asked < 1.0
     await asyncio.gather(*polls)
     assert time.monotonic() - begun >= (len(handles) - 1) / rate
-    lines = (await bench.http.get("/_sandbox/requests")).json()["requests"]
+    lines = (await services.http.get("/_sandbox/requests")).json()["requests"]
     came = sorted(line["at"] for line in lines if "/payment/status/" in line["path"])
     assert len(came) == len(handles) + 1
     assert max(sum(at <= other < at + 1 for other in came) for at in came) <= rate * 1.1

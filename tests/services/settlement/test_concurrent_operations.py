@@ -1,6 +1,6 @@
-"""Two contexts on one database perform all operations at once; afterwards the records must agree.
+"""Two processes' worth of desks on one database: everything at once, then the books must agree.
 
-``PROCOMP_SEEDS=20`` runs more than one sequence.
+``PROCOMP_SEEDS=20`` for more than one story.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import poll_payment
-from procomp_pay.services.webhooks.inbox import handle_next
+from procomp_pay.services.webhooks.batch import handle_due
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import WebhookEvent
-from tests.support.environment import CLERK, ServiceEnvironment
+from tests.support.environment import CLERK, World
 
 SEEDS = int(os.environ.get("PROCOMP_SEEDS", "1"))
 
 
 @pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
-async def test_all_operations_at_once(  # noqa: C901, PLR0912, PLR0915 - one long sequence
-    environment: ServiceEnvironment, database_url: str, seed: int
+async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long story
+    environment: World, database_url: str, seed: int
 ) -> None:
     rng = random.Random(seed)
     db2 = PaymentDatabaseService(database_url)
@@ -58,7 +58,7 @@ async def test_all_operations_at_once(  # noqa: C901, PLR0912, PLR0915 - one lon
     async def events(ctx):
         for event in await environment.events():
             await environment.receive(event)
-        while await handle_next(ctx) is not None:
+        while await handle_due(ctx):
             pass
 
     try:

@@ -7,10 +7,11 @@ import json
 import pytest
 
 from procomp_pay.domain.errors import NotFound, Refused
+from procomp_pay.domain.redact import HIDDEN
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.webhooks import admin as events
 from procomp_pay.services.webhooks import inbox
-from procomp_pay.services.webhooks.admin import HIDDEN, redacted
+from procomp_pay.services.webhooks.admin import redacted
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
