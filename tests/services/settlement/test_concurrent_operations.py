@@ -23,14 +23,14 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import WebhookEvent
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 
 SEEDS = int(os.environ.get("PROCOMP_SEEDS", "1"))
 
 
 @pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
 async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long story
-    environment: World, database_url: str, seed: int
+    environment: ServiceEnvironment, database_url: str, seed: int
 ) -> None:
     rng = random.Random(seed)
     db2 = PaymentDatabaseService(database_url)

@@ -18,7 +18,7 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA
 from procomp_pay.storage.webhooks import inbox as queues
 from tests.support import reconciliation as plants
-from tests.support.environment import World
+from tests.support.environment import ServiceEnvironment
 
 #: Made anew by each run, as is whatever names them.
 _OWN = {"pay_outbox": {"id"}, "pay_discrepancy": {"id"}, "pay_refund": {"id"}, "pay_audit_entry": {"id"}}
@@ -69,7 +69,7 @@ def comparable(found: Books) -> dict[str, list[str]]:
 class Script:
     """Payments in all kinds of states, and the events that come for them, in order."""
 
-    environment: World
+    environment: ServiceEnvironment
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def say(self, event: dict[str, Any], **changes: Any) -> None:
@@ -191,7 +191,7 @@ def at(ctx: AppContext, moment: datetime) -> AppContext:
 
 
 async def test_many_at_once_leave_the_books_that_each_alone_leaves(
-    environment: World, caplog: pytest.LogCaptureFixture
+    environment: ServiceEnvironment, caplog: pytest.LogCaptureFixture
 ) -> None:
     script = Script(environment)
     await script.write()

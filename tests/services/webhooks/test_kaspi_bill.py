@@ -29,22 +29,22 @@ from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments.repository import lock_payment
-from tests.support.environment import CLERK, World
+from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask, of
 
 S = PaymentStatus
 FEE = Money.parse("24000", "KZT")
 
 
-async def kinds(environment: World) -> list[str]:
+async def kinds(environment: ServiceEnvironment) -> list[str]:
     return sorted(row.kind for row in await environment.rows(Discrepancy))
 
 
-async def topics(environment: World) -> list[str]:
+async def topics(environment: ServiceEnvironment) -> list[str]:
     return sorted(row.topic for row in await environment.rows(OutboxMessage))
 
 
-async def change(environment: World, who: str, **values: Any) -> None:
+async def change(environment: ServiceEnvironment, who: str, **values: Any) -> None:
     async with environment.ctx.db.writing() as session:
         row = await session.get(Participant, who)
         assert row is not None
@@ -55,7 +55,7 @@ async def change(environment: World, who: str, **values: Any) -> None:
 # --- check
 
 
-async def test_check_says_what_is_due_and_changes_nothing(environment: World) -> None:
+async def test_check_says_what_is_due_and_changes_nothing(environment: ServiceEnvironment) -> None:
     who = await environment.participant(full_name="Қайрат Нұрланов")
     answer = await check(environment.ctx, ask(who, text="1.00"))  # the sum is a placeholder
     assert (answer.result, answer.money, answer.comment) == (Result.OK, FEE, "Almaty Open: Қайрат Н.")
@@ -66,7 +66,7 @@ async def test_check_says_what_is_due_and_changes_nothing(environment: World) ->
     assert len(await environment.rows(Payment)) == 1
 
 
-async def test_check_refuses_what_pay_would_have_to_keep(environment: World) -> None:
+async def test_check_refuses_what_pay_would_have_to_keep(environment: ServiceEnvironment) -> None:
     assert (await check(environment.ctx, ask("nobody"))).result is Result.NO_ACCOUNT
     assert (await check(environment.ctx, ask(""))).result is Result.NO_ACCOUNT
     gone = await environment.participant(status=ParticipantStatus.CANCELLED)
@@ -88,7 +88,9 @@ async def test_check_refuses_what_pay_would_have_to_keep(environment: World) -> 
 # --- pay
 
 
-async def test_pay_settles_in_one_go_and_is_answered_the_same_for_ever(environment: World) -> None:
+async def test_pay_settles_in_one_go_and_is_answered_the_same_for_ever(
+    environment: ServiceEnvironment,
+) -> None:
     who = await environment.participant()
     first = await pay(environment.ctx, ask(who))
     assert (first.result, first.money) == (Result.OK, FEE)
@@ -111,7 +113,7 @@ async def test_pay_settles_in_one_go_and_is_answered_the_same_for_ever(environme
     assert (await check(environment.ctx, ask(who))).result is Result.PAID
 
 
-async def test_twenty_times_at_once_is_once(environment: World, database_url: str) -> None:
+async def test_twenty_times_at_once_is_once(environment: ServiceEnvironment, database_url: str) -> None:
     db2 = PaymentDatabaseService(database_url)
     desks = [environment.ctx, replace(environment.ctx, db=db2)]
     who = await environment.participant()
@@ -124,7 +126,7 @@ async def test_twenty_times_at_once_is_once(environment: World, database_url: st
     assert await topics(environment) == ["payment.received"]
 
 
-async def test_a_second_txn_id_is_real_money(environment: World) -> None:
+async def test_a_second_txn_id_is_real_money(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     await asyncio.gather(*(pay(environment.ctx, ask(who, f"77700{n}")) for n in range(3)))
     rows = await of(environment, who)
@@ -134,7 +136,7 @@ async def test_a_second_txn_id_is_real_money(environment: World) -> None:
     assert (await topics(environment)).count("alert.duplicate_payment") == 2
 
 
-async def test_pay_beside_an_open_qr(environment: World) -> None:
+async def test_pay_beside_an_open_qr(environment: ServiceEnvironment) -> None:
     """The QR cannot be recalled: if it is paid too, that is the second payment, and nothing is lost."""
     who = await environment.participant()
     opened = await environment.start(who)
@@ -147,7 +149,7 @@ async def test_pay_beside_an_open_qr(environment: World) -> None:
     assert await kinds(environment) == ["DUPLICATE_PAYMENT"]
 
 
-async def test_another_amount_is_kept_for_a_person(environment: World) -> None:
+async def test_another_amount_is_kept_for_a_person(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     answer = await pay(environment.ctx, ask(who, text="23999.99"))
     assert (answer.result, str(answer.money)) == (Result.OK, "23\u00a0999.99\u00a0KZT")
@@ -169,7 +171,7 @@ async def test_another_amount_is_kept_for_a_person(environment: World) -> None:
 
 
 async def test_a_payment_of_before_there_were_codes_is_paid_by_the_participant_s_id(
-    environment: World,
+    environment: ServiceEnvironment,
 ) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
@@ -183,7 +185,7 @@ async def test_a_payment_of_before_there_were_codes_is_paid_by_the_participant_s
 
 @pytest.mark.parametrize("status", [ParticipantStatus.CANCELLED, ParticipantStatus.PAID])
 async def test_pay_is_never_refused_for_a_known_account(
-    environment: World, status: ParticipantStatus
+    environment: ServiceEnvironment, status: ParticipantStatus
 ) -> None:
     who = await environment.participant()
     await change(environment, who, status=status)
@@ -192,7 +194,7 @@ async def test_pay_is_never_refused_for_a_known_account(
     assert payment.status is S.COMPLETED
 
 
-async def test_an_unknown_account_keeps_the_money_and_tells(environment: World) -> None:
+async def test_an_unknown_account_keeps_the_money_and_tells(environment: ServiceEnvironment) -> None:
     for _ in range(3):
         answer = await pay(environment.ctx, ask("nobody"))
         assert answer.result is Result.NO_ACCOUNT
@@ -213,7 +215,7 @@ async def test_an_unknown_account_keeps_the_money_and_tells(environment: World) 
     assert (await pay(environment.ctx, ask("nobody"))).result is Result.NO_ACCOUNT  # the answer stays
 
 
-async def test_one_txn_id_with_two_contents(environment: World) -> None:
+async def test_one_txn_id_with_two_contents(environment: ServiceEnvironment) -> None:
     one, two = await environment.participant(), await environment.participant()
     first = await pay(environment.ctx, ask(one))
     second = await pay(environment.ctx, ask(two))
@@ -222,7 +224,7 @@ async def test_one_txn_id_with_two_contents(environment: World) -> None:
     assert await kinds(environment) == ["AMOUNT_MISMATCH"]
 
 
-async def test_a_clerk_typed_the_number_before_kaspi_called(environment: World) -> None:
+async def test_a_clerk_typed_the_number_before_kaspi_called(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     opened = await environment.start(who)
     await environment.fault("/r1", "cut_before", times=99)
@@ -235,7 +237,9 @@ async def test_a_clerk_typed_the_number_before_kaspi_called(environment: World) 
     assert await kinds(environment) == ["DUPLICATE_PAYMENT"]  # one number, two people: a person compares
 
 
-async def test_a_clerk_and_kaspi_in_the_same_moment(environment: World, database_url: str) -> None:
+async def test_a_clerk_and_kaspi_in_the_same_moment(
+    environment: ServiceEnvironment, database_url: str
+) -> None:
     """The clerk's transaction is open when Kaspi calls: the money is counted once all the same."""
     who = await environment.participant()
     opened = await environment.start(who)
@@ -256,7 +260,7 @@ async def test_a_clerk_and_kaspi_in_the_same_moment(environment: World, database
     assert await kinds(environment) == []
 
 
-async def test_bill_money_goes_back_by_hand(environment: World) -> None:
+async def test_bill_money_goes_back_by_hand(environment: ServiceEnvironment) -> None:
     who = await environment.participant()
     await pay(environment.ctx, ask(who))
     [(payment, _)] = await of(environment, who)
@@ -264,7 +268,7 @@ async def test_bill_money_goes_back_by_hand(environment: World) -> None:
         await refund(environment.ctx, RefundCommand(payment.id, "injured"), CLERK)
 
 
-async def test_an_unreadable_pay_is_kept(environment: World) -> None:
+async def test_an_unreadable_pay_is_kept(environment: ServiceEnvironment) -> None:
     for _ in range(2):
         await keep_unreadable(environment.ctx, "command=pay&txn_id=\x00&account=p1\ud800")
     [row] = await environment.rows(WebhookEvent)
