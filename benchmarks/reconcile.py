@@ -5,9 +5,9 @@
 It runs on a real PostgreSQL with the real schema: payments with their details and participants, and Stripe's
 balance report as a CSV file with its twelve columns and 0.5 % faults of five kinds. The reference is measured
 in the same run: COPY of the same file into a table, and one FULL JOIN that counts the differences. Our part
-runs in its own process, so that its memory can be measured: it opens the file with ``open_statement`` and does
-all that ``reconcile --statement`` does, including every discrepancy. The time includes opening the file and the
-database and storing the run, but not the interpreter's start and imports.
+runs in its own process, so that its memory can be measured: it opens the file with ``open_statement`` and
+does all that ``reconcile --statement`` does, including every discrepancy. The time includes opening the file
+and the database and storing the run, but not the interpreter's start and imports.
 
 The fee cells are empty: with fees the command also stores a settlement for each line, which writes a million
 rows and has no counterpart in the reference.
