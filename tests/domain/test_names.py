@@ -1,4 +1,4 @@
-"""Names, categories and addresses: made clean, compared, searched."""
+"""Cleaning, comparing and searching names, categories and addresses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from procomp_pay.domain.names import (
 )
 
 
-def test_a_name_becomes_one_clean_line() -> None:
+def test_name_is_cleaned_to_one_line() -> None:
     assert clean_person("  Аида\r\n Серік\u00a0\u200bқызы\t") == "Аида Серік қызы"
     assert clean_person("Мария-Луиза О'Нил") == "Мария-Луиза О'Нил"
     assert clean_person("Андрии\u0306") == "Андрий"  # composed
@@ -43,17 +43,17 @@ def test_a_name_becomes_one_clean_line() -> None:
         ("А" * 201, r"longer than 200 characters \(201\)"),
     ],
 )
-def test_what_is_no_name_is_refused(name: str, why: str) -> None:
+def test_invalid_name_is_refused(name: str, why: str) -> None:
     with pytest.raises(Refused, match=why):
         clean_person(name)
 
 
-def test_the_longest_name_is_taken() -> None:
+def test_longest_name_is_accepted() -> None:
     assert clean_person("А" * 200) == "А" * 200
 
 
 @given(st.text(max_size=60))
-def test_a_taken_name_is_safe_to_show_and_stays_as_it_is(text: str) -> None:
+def test_cleaned_name_is_printable_and_stable(text: str) -> None:
     try:
         name = clean_person(text)
     except Refused:
@@ -72,13 +72,13 @@ def test_weights_are_categories_and_a_dash_is_none(text: str | None, category: s
 
 
 @pytest.mark.parametrize("text", ["=1+1", "@sum", "x" * 101, "a\x07b"])
-def test_what_is_no_category_is_refused(text: str) -> None:
+def test_invalid_category_is_refused(text: str) -> None:
     with pytest.raises(Refused):
         clean_category(text)
 
 
 @pytest.mark.parametrize("text", ["a.b+c@example.kz", "A@Example.KZ", "_x@sub.xn--80ak6aa92e.com"])
-def test_addresses_are_kept_in_lower_case(text: str) -> None:
+def test_addresses_are_stored_in_lower_case(text: str) -> None:
     assert clean_email(f" {text} ") == text.lower()
 
 
@@ -87,12 +87,12 @@ def test_addresses_are_kept_in_lower_case(text: str) -> None:
     ["nomail", "a@b", "a@@b.kz", "a b@c.kz", "a@b..kz", "a.@b.kz", "a..b@c.kz", "=a@b.kz", "иван@почта.рф",
      "a@b.kz, c@d.kz", "x@participants.invalid", "a@-b.kz", "a" * 65 + "@b.kz", "a@" + "b" * 250 + ".kz"],
 )  # fmt: skip
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(Refused):
         clean_email(text)
 
 
-def test_a_placeholder_takes_no_mail_and_nobody_can_claim_it() -> None:
+def test_placeholder_address_cannot_be_entered() -> None:
     placeholder = placeholder_email("cABC")
     assert placeholder == "cabc@participants.invalid"
     assert is_placeholder(placeholder)
@@ -101,7 +101,7 @@ def test_a_placeholder_takes_no_mail_and_nobody_can_claim_it() -> None:
         clean_email(placeholder)
 
 
-def test_same_is_blind_to_case_and_spaces_alone() -> None:
+def test_same_key_ignores_case_and_spaces_only() -> None:
     assert same_key("ҚАЙРАТ  асанов") == same_key("Қайрат Асанов ")
     assert same_key("Қайрат") != same_key("Кайрат")
     assert same_key(None) == same_key(" ")
@@ -112,5 +112,5 @@ def test_same_is_blind_to_case_and_spaces_alone() -> None:
     [("қайрат", "ҚАЙРАТ"), ("кайрат", "Қайрат"), ("петр", "Пётр"), ("алексеи", "Алексей"), ("омир", "Өмір"),
      ("усен", "Үсен"), ("jose", "José"), ("нурлан", "Нұрлан"), ("гани", "Ғани"), ("асел", "Әсел")],
 )  # fmt: skip
-def test_search_finds_a_name_as_a_russian_keyboard_types_it(typed: str, name: str) -> None:
+def test_search_finds_a_name_typed_on_a_russian_keyboard(typed: str, name: str) -> None:
     assert search_key(typed) == search_key(name)

@@ -1,4 +1,4 @@
-"""What people type: operation numbers and short codes, with every slip of the hand."""
+"""Operation numbers and payment codes as people type them, with typing errors."""
 
 import random
 import re
@@ -36,11 +36,11 @@ NUMBER = "19000000001"
         f"000{NUMBER}",
     ],
 )
-def test_a_number_is_read_however_it_is_typed(typed: str) -> None:
+def test_number_is_read_in_any_usual_form(typed: str) -> None:
     assert operation_number.read(typed) == NUMBER
 
 
-def test_a_cyrillic_ze_is_a_three() -> None:
+def test_cyrillic_ze_is_read_as_three() -> None:
     assert operation_number.read("1З0000000З1") == "13000000031"
 
 
@@ -64,14 +64,14 @@ def test_a_cyrillic_ze_is_a_three() -> None:
         ("1e10000000", "character 2"),
     ],
 )
-def test_what_is_no_number_is_told_where(typed: str, said: str) -> None:
+def test_invalid_number_names_the_wrong_character(typed: str, said: str) -> None:
     with pytest.raises(Refused, match=re.escape(said)) as told:
         operation_number.read(typed)
     assert told.value.next_step
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_number_or_refused(text: str) -> None:
+def test_any_text_gives_a_number_or_is_refused(text: str) -> None:
     try:
         found = operation_number.read(text)
     except Refused:
@@ -81,7 +81,7 @@ def test_any_text_is_a_number_or_refused(text: str) -> None:
     assert operation_number.canonical(found) == found == operation_number.read(found)
 
 
-def test_a_provider_s_number_is_never_refused() -> None:
+def test_provider_number_is_never_refused() -> None:
     texts = ["QR019000000001", " 19000000001 ", "TX-19", "777", "0", "", "QR"]
     known = [operation_number.canonical(text) for text in texts]
     assert known == [NUMBER, NUMBER, "TX-19", "777", "0", "", "QR"]
@@ -101,8 +101,8 @@ def test_codes_are_stable_and_differ() -> None:
 
 
 @given(st.uuids())
-def test_every_single_slip_is_told(seed: object) -> None:
-    """One wrong character, or two neighbours that changed places."""
+def test_every_single_typing_error_is_detected(seed: object) -> None:
+    """One wrong character, or two neighbours swapped."""
     code, rng = _code(str(seed)), random.Random(str(seed))
     assert payment_code.read(code) == payment_code.read(payment_code.shown(code).lower()) == code
     place = rng.randrange(8)
@@ -115,7 +115,7 @@ def test_every_single_slip_is_told(seed: object) -> None:
             payment_code.read(slip)
 
 
-def test_look_alikes_are_what_was_meant() -> None:
+def test_look_alikes_are_read_as_the_intended_letters() -> None:
     code = next(c for c in (_code(str(n)) for n in range(9999)) if {"0", "1", "K", "C"} <= set(c))
     assert payment_code.read(code.replace("0", "O").replace("1", "l")) == code
     assert (
@@ -125,6 +125,6 @@ def test_look_alikes_are_what_was_meant() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "K7QX", "K7QX2M9RR", "K7QXUM9R", "K7Q\x00XM9R", "🙂" * 8, "Ж" * 8])
-def test_what_is_no_code(text: str) -> None:
+def test_invalid_code_is_refused(text: str) -> None:
     with pytest.raises(NotFound):
         payment_code.read(text)

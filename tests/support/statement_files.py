@@ -1,4 +1,4 @@
-"""Statements made in a test, as they really come."""
+"""Write statements as the providers export them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Table = Sequence[Sequence[Any]]
 
 
 def kaspi(number: int = 1, **changes: Any) -> list[Any]:
-    """One line of Kaspi Pay's report; ``changes`` by header."""
+    """Return a line of Kaspi Pay's report; ``changes`` are by header."""
     cells = dict(
         zip(
             HEADS,
@@ -46,7 +46,7 @@ def kaspi(number: int = 1, **changes: Any) -> list[Any]:
 
 
 def stripe(number: int = 1, **changes: Any) -> list[Any]:
-    """One line of Stripe's balance report; ``changes`` by header."""
+    """Return a line of Stripe's balance report; ``changes`` are by header."""
     at = f"2026-10-01 07:0{number}:00"
     cells = dict(
         zip(
@@ -62,14 +62,14 @@ def stripe(number: int = 1, **changes: Any) -> list[Any]:
 
 
 def text(rows: Table, delimiter: str = ";", end: str = "\r\n") -> str:
-    """Rows as CSV."""
+    """Return rows as CSV."""
     out = io.StringIO(newline="")
     csv.writer(out, delimiter=delimiter, lineterminator=end).writerows(rows)
     return out.getvalue()
 
 
 def workbook(sheets: dict[str, Table], path: Path, hidden: Iterable[str] = ()) -> Path:
-    """An XLSX of these sheets."""
+    """Write an XLSX file with these sheets."""
     book = openpyxl.Workbook()
     book.remove(book.active)  # type: ignore[arg-type]
     for title, rows in sheets.items():
@@ -83,6 +83,6 @@ def workbook(sheets: dict[str, Table], path: Path, hidden: Iterable[str] = ()) -
 
 
 def read(path: Path, **how: Any) -> tuple[list[StatementLine], StatementSummary]:
-    """All lines and what was seen."""
+    """Return all lines and the summary."""
     with open_statement(path, **how) as statement:
         return list(statement), statement.tally

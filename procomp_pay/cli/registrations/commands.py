@@ -196,9 +196,7 @@ def list_participants(
         typer.Option("--search", "-s", help="Part of the name, in any case: “қайрат” or “кайрат ас”."),
     ] = None,
     paid: Annotated[bool, typer.Option("--paid", help="Only participants who have paid.")] = False,
-    unpaid: Annotated[
-        bool, typer.Option("--unpaid", help="Only participants whose fee is still due.")
-    ] = False,
+    unpaid: Annotated[bool, typer.Option("--unpaid", help="Only those whose fee is still due.")] = False,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:

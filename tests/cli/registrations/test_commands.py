@@ -1,4 +1,4 @@
-"""``tournament`` and ``participant`` at the terminal."""
+"""The commands ``tournament`` and ``participant``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BAD = ROSTER + "=cmd;;;\nБота;;nomail;\n"
 
 @dataclass
 class Terminal:
-    """Types commands; ``json`` reads what they print."""
+    """Run commands; ``json`` parses their output."""
 
     home: Path
 
@@ -45,7 +45,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """A terminal on each database."""
+    """Return a terminal on each database."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PROCOMP_HOME", str(tmp_path))
     monkeypatch.setenv("DATABASE_URL", database_url)
@@ -56,7 +56,7 @@ def terminal(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def embedded(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """A terminal on SQLite alone, where the database does not matter."""
+    """Return a terminal on SQLite, for tests that do not depend on the database."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PROCOMP_HOME", str(tmp_path))
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
@@ -71,7 +71,7 @@ def cup(terminal: Terminal) -> str:
     return str(made["tournament_id"])
 
 
-def test_from_an_empty_install_to_somebody_found(terminal: Terminal) -> None:
+def test_add_import_and_search_in_an_empty_installation(terminal: Terminal) -> None:
     tournament = cup(terminal)
     report = terminal.json("participant", "import", tournament, terminal.file(ROSTER))
     assert (report["written"], len(report["added"]), report["ignored_columns"]) == (True, 2, ["Клуб"])
@@ -85,7 +85,7 @@ def test_from_an_empty_install_to_somebody_found(terminal: Terminal) -> None:
     assert [(t["tournament_id"], t["participants"], t["paid"]) for t in listed] == [(tournament, 2, 0)]
 
 
-def test_a_time_without_a_zone_is_almatys_and_amounts_are_exact(embedded: Terminal) -> None:
+def test_start_without_zone_is_almaty_time_and_amounts_are_exact(embedded: Terminal) -> None:
     made = embedded("tournament", "add", "Open", "--fee", "50", "--currency", "usd", "--starts",
                     "2026-05-01T09:00", "--json").stdout  # fmt: skip
     assert '"starts_at": "2026-05-01T04:00:00Z"' in made
@@ -97,12 +97,12 @@ def test_a_time_without_a_zone_is_almatys_and_amounts_are_exact(embedded: Termin
 
 
 @pytest.mark.parametrize("starts", ["tomorrow", "2026-13-01", "0001-01-01", "9999-12-31", ""])
-def test_a_start_that_is_no_time_is_a_wrong_use(embedded: Terminal, starts: str) -> None:
+def test_invalid_start_is_a_usage_error(embedded: Terminal, starts: str) -> None:
     result = embedded("tournament", "add", "X", "--fee", "1", "--starts", starts, exit_code=2)
     assert "2026-05-01T09:00" in result.stderr
 
 
-def test_fees_are_shown_set_and_taken_away(terminal: Terminal) -> None:
+def test_fees_are_shown_set_and_removed(terminal: Terminal) -> None:
     tournament = cup(terminal)
     change = terminal.json("tournament", "fee", tournament, "50.00", "USD")
     assert change["before"] is None
@@ -138,7 +138,7 @@ def test_fees_are_shown_set_and_taken_away(terminal: Terminal) -> None:
         (["--remove", "EUR"], 4, "no fee in EUR"),
     ],
 )
-def test_fees_that_are_none_are_refused_in_words(
+def test_invalid_fees_are_refused_with_a_reason(
     embedded: Terminal, words: list[str], code: int, said: str
 ) -> None:
     tournament = cup(embedded)
@@ -153,7 +153,7 @@ def test_a_negative_fee_of_a_new_tournament_is_refused(embedded: Terminal) -> No
     assert embedded.json("tournament", "list") == {"items": []}
 
 
-def test_a_participant_is_added_once_and_a_namesake_on_request(terminal: Terminal) -> None:
+def test_same_name_is_refused_without_namesake_option(terminal: Terminal) -> None:
     tournament = cup(terminal)
     words = ("participant", "add", tournament, "Қайрат Асанов", "--category", "-60 кг")
     made = terminal.json(*words, "--email", "K@example.kz")
@@ -164,7 +164,7 @@ def test_a_participant_is_added_once_and_a_namesake_on_request(terminal: Termina
     assert terminal.json(*words, "--namesake")["participant_id"] != made["participant_id"]
 
 
-def test_what_to_type_next_is_said_beside_the_result(embedded: Terminal) -> None:
+def test_next_command_is_printed_to_stderr(embedded: Terminal) -> None:
     tournament = cup(embedded)
     shown = embedded("participant", "add", tournament, "Аида")
     key = embedded.json("participant", "list")["items"][0]["participant_id"]
@@ -175,18 +175,18 @@ def test_what_to_type_next_is_said_beside_the_result(embedded: Terminal) -> None
 
 @pytest.mark.parametrize("command", [["tournament", "fee", "nope"], ["participant", "add", "nope", "Аида"],
                                      ["participant", "list", "nope"]])  # fmt: skip
-def test_an_unknown_tournament_is_not_found(embedded: Terminal, command: list[str]) -> None:
+def test_unknown_tournament_is_not_found(embedded: Terminal, command: list[str]) -> None:
     assert "procomp-pay tournament list" in embedded(*command, exit_code=4).stderr
 
 
-def test_an_empty_install_says_what_to_type(embedded: Terminal) -> None:
+def test_empty_installation_shows_the_next_command(embedded: Terminal) -> None:
     listed = embedded("tournament", "list")
     assert listed.stdout == ""
     assert "tournament add" in listed.stderr
     assert "No participant matches" in embedded("participant", "list").stderr
 
 
-def test_the_list_shows_whole_ids_and_how_many_more(embedded: Terminal) -> None:
+def test_list_shows_whole_ids_and_the_total(embedded: Terminal) -> None:
     tournament = cup(embedded)
     embedded("participant", "import", tournament, embedded.file(ROSTER))
     shown = embedded("participant", "list", tournament, "--limit", "1")
@@ -200,7 +200,7 @@ def test_the_list_shows_whole_ids_and_how_many_more(embedded: Terminal) -> None:
     embedded("participant", "list", "--limit", "0", exit_code=3)
 
 
-def test_bad_lines_are_named_and_nobody_is_registered(embedded: Terminal) -> None:
+def test_bad_lines_are_listed_and_nobody_is_registered(embedded: Terminal) -> None:
     tournament, path = cup(embedded), embedded.file(BAD)
     shown = embedded("participant", "import", tournament, path, exit_code=3)
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
@@ -215,14 +215,14 @@ def test_bad_lines_are_named_and_nobody_is_registered(embedded: Terminal) -> Non
     assert [p["line"] for p in report["problems"]] == [4, 5]
 
 
-def test_skip_bad_takes_the_good_lines(embedded: Terminal) -> None:
+def test_skip_bad_registers_the_good_lines(embedded: Terminal) -> None:
     tournament, path = cup(embedded), embedded.file(BAD)
     shown = embedded("participant", "import", tournament, path, "--skip-bad")
     assert "2 registered of 4 lines" in shown.stdout
     assert embedded.json("participant", "list")["total"] == 2
 
 
-def test_a_dry_run_tells_and_writes_nothing(embedded: Terminal) -> None:
+def test_dry_run_shows_the_result_and_changes_nothing(embedded: Terminal) -> None:
     tournament = cup(embedded)
     shown = embedded("participant", "import", tournament, embedded.file(ROSTER), "--dry-run")
     assert "2 would be registered" in shown.stdout
@@ -231,7 +231,7 @@ def test_a_dry_run_tells_and_writes_nothing(embedded: Terminal) -> None:
     assert embedded.json("participant", "list")["total"] == 0
 
 
-def test_long_lists_of_lines_are_cut_at_a_terminal_and_whole_in_json(embedded: Terminal) -> None:
+def test_long_lists_are_cut_at_a_terminal_and_complete_in_json(embedded: Terminal) -> None:
     tournament = cup(embedded)
     path = embedded.file("ФИО\n" + "".join("1\n" for _ in range(60)) + "Аида\n" * 13)
     shown = embedded("participant", "import", tournament, path, exit_code=3)
@@ -241,7 +241,7 @@ def test_long_lists_of_lines_are_cut_at_a_terminal_and_whole_in_json(embedded: T
     assert (len(report["problems"]), len(report["skipped"])) == (60, 12)
 
 
-def test_a_workbook_and_its_sheet(embedded: Terminal) -> None:
+def test_sheet_option_chooses_the_sheet(embedded: Terminal) -> None:
     tournament = cup(embedded)
     book = openpyxl.Workbook()
     book.create_sheet("Дети").append(["Аты-жөні"])
@@ -258,19 +258,19 @@ def test_a_workbook_and_its_sheet(embedded: Terminal) -> None:
     [("", "is empty"), ("ФИО\n", "no participant below"), ("Клуб,Вес\nБарс,60\n", "“Клуб”, “Вес”"),
      ("PK\x03\x04", "damaged")],
 )  # fmt: skip
-def test_a_file_that_is_no_roster_is_refused(embedded: Terminal, content: str, said: str) -> None:
+def test_file_without_names_is_refused(embedded: Terminal, content: str, said: str) -> None:
     result = embedded("participant", "import", cup(embedded), embedded.file(content), exit_code=3)
     assert said in result.stderr
     assert "→" in result.stderr
 
 
-def test_a_file_that_is_not_there_is_a_wrong_use(embedded: Terminal) -> None:
+def test_missing_file_is_a_usage_error(embedded: Terminal) -> None:
     assert (
         "does not exist" in embedded("participant", "import", cup(embedded), "nope.csv", exit_code=2).stderr
     )
 
 
-def test_text_from_a_file_is_harmless_at_the_terminal(embedded: Terminal) -> None:
+def test_escape_sequences_in_a_file_are_not_printed(embedded: Terminal) -> None:
     content = 'ФИО,"Клуб \x1b[31m[red]x"\n"А\x1b]0;own\x07ида",\n'
     shown = embedded("participant", "import", cup(embedded), embedded.file(content), exit_code=3)
     assert "\x1b" not in shown.output

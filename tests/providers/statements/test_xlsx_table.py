@@ -1,4 +1,4 @@
-"""Statements as workbooks, and everything that can be wrong with one."""
+"""XLSX statements, and everything that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refused(path: Path, **how: Any) -> InvalidFile:
 
 
 def repacked(path: Path, change: dict[str, Any]) -> Path:
-    """The workbook with parts replaced (bytes, or a function of the old ones) or added."""
+    """Replace parts of the workbook (bytes, or a function of the old ones) or add some."""
     out = io.BytesIO()
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
@@ -52,7 +52,7 @@ def repacked(path: Path, change: dict[str, Any]) -> Path:
 SHEET = "xl/worksheets/sheet1.xml"
 
 
-def test_a_report_with_a_merged_title_and_a_total(path: Path) -> None:
+def test_report_with_merged_title_and_total(path: Path) -> None:
     rows = [[None, "Детальная информация"], [], [None, "Период", "октябрь"], HEADS, kaspi(1), kaspi(2)]
     workbook({"Отчёт": [*rows, ["Итого", *[None] * 8, 48000]]}, path)
     book = openpyxl.load_workbook(io.BytesIO(path.read_bytes()))
@@ -78,7 +78,7 @@ def test_amounts_as_numbers_and_as_text(path: Path, amount: Any, meant: str) -> 
 
 
 @pytest.mark.parametrize("amount", [24000.125, True, "#REF!", 1e30, datetime(2026, 1, 1), None])  # noqa: DTZ001
-def test_amounts_that_are_none(path: Path, amount: Any) -> None:
+def test_invalid_amounts_are_skipped(path: Path, amount: Any) -> None:
     lines, tally = read(one(path, amount=amount))
     assert [line.number for line in lines] == [3]
     assert tally.skipped[0].column == "Сумма операции (т)"
@@ -101,7 +101,7 @@ def test_operation_numbers_that_lost_digits_are_refused(path: Path, ref: Any) ->
     assert tally.skipped[0].column == "Номер заказа (ID/RRN)"
 
 
-def test_a_number_in_scientific_form_is_exact(path: Path) -> None:
+def test_number_in_scientific_form_is_exact(path: Path) -> None:
     one(path, ref=777)
     repacked(path, {SHEET: lambda old: old.replace(b"<v>777</v>", b"<v>1.2800000777E10</v>")})
     lines, _ = read(path)
@@ -126,7 +126,7 @@ def test_dates_as_cells_serials_and_text(path: Path, day: Any, clock: Any) -> No
     assert lines[0].at == datetime(2026, 10, 1, 7, 1, 5, tzinfo=UTC), tally.skipped
 
 
-def test_a_book_that_counts_from_1904_is_refused(path: Path) -> None:
+def test_workbook_counting_from_1904_is_refused(path: Path) -> None:
     one(path)
     book = openpyxl.load_workbook(io.BytesIO(path.read_bytes()))
     book.epoch = CALENDAR_MAC_1904
@@ -134,13 +134,13 @@ def test_a_book_that_counts_from_1904_is_refused(path: Path) -> None:
     assert "1904" in refused(path).message
 
 
-def test_a_formula_without_its_result_is_said(path: Path) -> None:
+def test_formula_without_result_is_skipped(path: Path) -> None:
     lines, tally = read(one(path, amount="=24000*1", net="=A1"))
     assert [line.number for line in lines] == [3]
     assert "formula without its result" in tally.skipped[0].reason
 
 
-def test_a_formula_with_its_result_is_read(path: Path) -> None:
+def test_formula_with_result_is_read(path: Path) -> None:
     one(path, amount="=24000*1", net=None)
     for empty in (b"<v></v>", b"<v />"):
         repacked(path, {SHEET: lambda old, empty=empty: old.replace(empty, b"<v>24000</v>")})
@@ -148,7 +148,7 @@ def test_a_formula_with_its_result_is_read(path: Path) -> None:
     assert lines[0].money == Money(Decimal(24000), Currency.KZT), tally.skipped
 
 
-def test_hidden_sheets_are_not_read_and_told(path: Path) -> None:
+def test_hidden_sheets_are_not_read_and_are_noted(path: Path) -> None:
     old = [HEADS, kaspi(5)]
     workbook({"Черновик": old, "Отчёт": [HEADS, kaspi(1)]}, path, hidden=["Черновик"])
     lines, tally = read(path)
@@ -175,7 +175,7 @@ def test_stripe_in_a_workbook(path: Path) -> None:
     assert lines[0].at == datetime(2026, 10, 1, 7, 1, tzinfo=UTC)
 
 
-def test_a_repeated_line_of_numbers(path: Path) -> None:
+def test_repeated_line_of_numeric_cells_counts_once(path: Path) -> None:
     same = {"ref": 12800000001, "amount": 24000}
     workbook({"1": [HEADS, kaspi(1, **same), kaspi(1, **same), kaspi(2)]}, path)
     lines, tally = read(path)
@@ -192,11 +192,11 @@ def test_a_repeated_line_of_numbers(path: Path) -> None:
         ({SHEET: "<a/>".encode("utf-16")}, "damaged"),
     ],
 )
-def test_workbooks_that_are_refused(path: Path, change: dict[str, Any], word: str) -> None:
+def test_unsupported_workbooks_are_refused(path: Path, change: dict[str, Any], word: str) -> None:
     assert word in refused(repacked(one(path), change)).message
 
 
-def test_other_archives_are_called_by_their_name(path: Path) -> None:
+def test_other_archives_are_named(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("export.csv", "a;b")
     assert "ZIP archive" in refused(path).message
@@ -224,6 +224,6 @@ def test_bombs_are_not_unpacked(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("row", "word"), [(b"20000", "empty rows"), (b"900000000", "more rows")])
-def test_endless_empty_rows_are_not_walked(path: Path, row: bytes, word: str) -> None:
+def test_distant_row_numbers_are_refused(path: Path, row: bytes, word: str) -> None:
     far = lambda old: old.replace(b'<row r="3"', b'<row r="' + row + b'"')  # noqa: E731
     assert word in refused(repacked(one(path), {SHEET: far})).message

@@ -1,4 +1,4 @@
-"""Text files of many programs: encoding, delimiter, quotes."""
+"""CSV files of many programs: encoding, delimiter, quotes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows(content: bytes, delimiter: str = ";") -> list[tuple[int, list[str]]]:
         (codecs.BOM_UTF16_BE, "utf-16-be"),
     ],
 )
-def test_byte_order_marks_are_no_text(marks: bytes, encoding: str) -> None:
+def test_byte_order_marks_are_not_text(marks: bytes, encoding: str) -> None:
     assert rows(marks + 'sep=^\n"Имя;"^б\n'.encode(encoding)) == [(2, ["Имя;", "б"])]
     assert rows(marks + '"Имя\n";б\n'.encode(encoding)) == [(1, ["Имя\n", "б"])]
 
@@ -68,7 +68,7 @@ def test_all_kazakh_letters_of_windows_are_accepted() -> None:
         (b"\x89PNG\x00\xff", "NUL"),
     ],
 )
-def test_letters_are_never_guessed(content: bytes, why: str) -> None:
+def test_unproven_encoding_is_refused(content: bytes, why: str) -> None:
     with pytest.raises(InvalidFile, match=why):
         rows(content)
 

@@ -24,7 +24,7 @@ def rows(content: bytes) -> list[tuple[int, list[Any]]]:
 
 
 def one(cell: str | float | None, **how: Any) -> Any:
-    """The only cell of a workbook, as it is read."""
+    """Return the only cell of a workbook as it is read."""
     return rows(raw_workbook({"1": [["x", cell]]}, **how))[0][1][1]
 
 
@@ -42,7 +42,7 @@ def one(cell: str | float | None, **how: Any) -> Any:
         (" a & b < c ", " a & b < c "),
     ],
 )
-def test_text_is_as_a_person_sees_it(written: str, meant: str, inline: bool) -> None:
+def test_escaped_characters_are_decoded(written: str, meant: str, inline: bool) -> None:
     assert one(written, inline=inline) == meant
 
 

@@ -1,4 +1,4 @@
-"""Rosters as people save them, and everything that can be wrong with such a file."""
+"""Lists of participants as people save them, and everything that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def problems(roster: Roster) -> list[tuple[int, str]]:
      "FULL_NAME,Weight category,E-Mail address", "Толық аты,Салмақ санаты,Электрондық пошта",
      "Участник,Категория (вес),Эл. почта"],
 )  # fmt: skip
-def test_heads_are_found_in_three_languages(save: Any, header: str) -> None:
+def test_headers_are_found_in_three_languages(save: Any, header: str) -> None:
     assert cells(read_roster(save(f"{header}\nҚайрат,-60,k@example.kz\n"))) == [
         (2, "Қайрат", "-60", "k@example.kz")
     ]
 
 
-def test_columns_stand_in_any_order_and_others_are_named(save: Any) -> None:
+def test_columns_in_any_order_and_ignored_columns_are_listed(save: Any) -> None:
     roster = read_roster(
         save("№,Почта,Клуб,Санат,Email тренера,ФИО\n1,k@example.kz,Барс,-60,t@x.kz,Қайрат\n")
     )
@@ -86,22 +86,22 @@ def test_columns_stand_in_any_order_and_others_are_named(save: Any) -> None:
      ("Имя,Фамилия", "Қайрат,Асанов", "Асанов Қайрат"), ("Тегі,Аты", "Асанов,Қайрат", "Асанов Қайрат"),
      ("first name,last name", "Kairat,Asanov", "Asanov Kairat"), ("Имя,Клуб", "Қайрат,Барс", "Қайрат")],
 )  # fmt: skip
-def test_a_name_in_parts_is_put_together(save: Any, header: str, line: str, name: str) -> None:
+def test_name_is_joined_from_its_parts(save: Any, header: str, line: str, name: str) -> None:
     assert read_roster(save(f"{header}\n{line}\n")).rows[0].name == name
 
 
-def test_names_alone_are_enough_and_a_title_above_does_no_harm(save: Any) -> None:
+def test_only_a_name_column_below_a_title(save: Any) -> None:
     roster = read_roster(save("Кубок Алматы 2026\n\nФИО\nҚайрат\n\n   \nАида\n"))
     assert cells(roster) == [(4, "Қайрат", "", ""), (7, "Аида", "", "")]
 
 
-def test_a_missing_name_column_lists_the_heads(save: Any) -> None:
+def test_missing_name_column_lists_the_headers(save: Any) -> None:
     with pytest.raises(Refused, match="“Клуб”, “Вес”") as refused:
         read_roster(save("Клуб,Вес\nБарс,60\n"))
     assert "ФИО" in str(refused.value.next_step)
 
 
-def test_two_heads_for_one_thing_are_not_guessed(save: Any) -> None:
+def test_two_headers_of_one_role_are_refused(save: Any) -> None:
     with pytest.raises(Refused, match="“Весовая категория” and “Возрастная категория”"):
         read_roster(save("ФИО,Весовая категория,Возрастная категория\nҚайрат,-60,U18\n"))
 
@@ -112,7 +112,7 @@ def test_two_heads_for_one_thing_are_not_guessed(save: Any) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "kz1048"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_every_way_a_spreadsheet_saves_csv(save: Any, encoding: str, delimiter: str, end: str) -> None:
+def test_csv_encodings_delimiters_and_line_ends(save: Any, encoding: str, delimiter: str, end: str) -> None:
     text = end.join(delimiter.join(each) for each in (["ФИО", "Санат"], ["Қайрат Әсетұлы", "-60 кг"]))
     if delimiter == "\t":
         text += end + "Шың, Өмір; Үсен\t, ; ,"
@@ -131,11 +131,11 @@ def test_quoted_commas_quotes_and_line_breaks_keep_the_line_numbers(save: Any) -
     assert cells(roster) == [(2, "Асанов,\nҚайрат", '-60 "A"', ""), (4, "Аида", "", "")]
 
 
-def test_excels_sep_line_is_understood(save: Any) -> None:
+def test_excel_sep_line_sets_the_delimiter(save: Any) -> None:
     assert cells(read_roster(save("sep=;\r\nФИО;Санат\r\nҚайрат;-60\r\n"))) == [(3, "Қайрат", "-60", "")]
 
 
-def test_a_line_with_too_many_cells_is_bad_and_the_others_are_read(save: Any) -> None:
+def test_line_with_too_many_cells_is_bad_and_others_are_read(save: Any) -> None:
     roster = read_roster(save(HEAD + "Аида,,,,,\n"))
     assert cells(roster) == [(2, "Аида", "", "")]  # empty ones are no harm
     wide = read_roster(save(HEAD + "Асанов, Қайрат,-60,k@x.kz\nАида,,\n"))
@@ -143,7 +143,7 @@ def test_a_line_with_too_many_cells_is_bad_and_the_others_are_read(save: Any) ->
     assert wide.rows[1] == RosterRow(3, "Аида")
 
 
-def test_wrong_quotes_are_reported_where_they_are(save: Any) -> None:
+def test_wrong_quotes_are_reported_with_their_line(save: Any) -> None:
     inside = read_roster(save(HEAD + '"Клуб "Барс"",,\nАида,,\n'))
     assert [line for line, _ in problems(inside)] == [2]
     assert inside.rows[1].name == "Аида"
@@ -154,12 +154,12 @@ def test_wrong_quotes_are_reported_where_they_are(save: Any) -> None:
     ]
 
 
-def test_a_nul_is_of_its_line_alone(save: Any) -> None:
+def test_nul_affects_its_line_only(save: Any) -> None:
     roster = read_roster(save(HEAD + "А\x00ида,,\nБота,,\n"))
     assert [row.name for row in roster.rows] == ["А\x00ида", "Бота"]
 
 
-def test_a_huge_cell_is_of_its_line_alone(save: Any) -> None:
+def test_huge_cell_affects_its_line_only(save: Any) -> None:
     roster = read_roster(save(HEAD + "А" * 200_000 + ",,\nБота,,\n"))
     assert [line for line, _ in problems(roster)] == [2]
     assert roster.rows[-1].name == "Бота"
@@ -181,7 +181,7 @@ def test_a_huge_cell_is_of_its_line_alone(save: Any) -> None:
         ("\n".join(f"x{n},y" for n in range(50)), "No column with the participants' names"),
     ],
 )
-def test_a_file_that_is_no_roster_is_refused_in_words(save: Any, content: Any, why: str | None) -> None:
+def test_unusable_file_is_refused_with_a_reason(save: Any, content: Any, why: str | None) -> None:
     if why is None:
         assert read_roster(save(content)).rows[0].name == ";"
         return
@@ -190,17 +190,17 @@ def test_a_file_that_is_no_roster_is_refused_in_words(save: Any, content: Any, w
     assert refused.value.next_step
 
 
-def test_a_csv_has_no_sheets(save: Any) -> None:
+def test_sheet_of_a_csv_file_is_refused(save: Any) -> None:
     with pytest.raises(Refused, match="no sheets"):
         read_roster(save(HEAD + "Аида,,\n"), sheet="Лист1")
 
 
-def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+def test_unreadable_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="cannot be read"):
         read_roster(tmp_path)
 
 
-def test_size_is_bounded(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_size_and_line_count_are_limited(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refused, match="larger than 10 MB"):
         read_roster(save(HEAD + "А,,\n" * 2_500_000))
     lines = "".join(f"Спортсмен {n},,\n" for n in range(participant_file.MOST_ROWS))
@@ -212,7 +212,7 @@ def test_size_is_bounded(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 # XLSX
 
 
-def test_a_workbook_is_read_by_its_content_whatever_its_name(save: Any) -> None:
+def test_workbook_is_recognised_by_its_content(save: Any) -> None:
     content = workbook(["Почта", "ФИО", "Санат"], ["k@example.kz", "Қайрат", "-60 кг"], [None, "Аида"])
     for name in ("roster.xlsx", "roster.csv"):
         roster = read_roster(save(content, name))
@@ -220,7 +220,7 @@ def test_a_workbook_is_read_by_its_content_whatever_its_name(save: Any) -> None:
     assert roster.kind == "XLSX (sheet “Лист1”)"
 
 
-def test_the_first_sheet_or_the_one_named(save: Any) -> None:
+def test_first_sheet_or_the_named_one_is_read(save: Any) -> None:
     path = save(workbook(["ФИО"], ["Аида"], more={"Дети": [["ФИО"], ["Бота"]]}))
     assert read_roster(path).rows[0].name == "Аида"
     assert read_roster(path, "Дети").rows[0].name == "Бота"
@@ -232,7 +232,7 @@ def test_the_first_sheet_or_the_one_named(save: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(60, "60"), (60.0, "60"), (-66.5, "-66.5"), (1e21, "1" + "0" * 21), (True, "True")]
 )
-def test_numbers_are_written_as_a_person_would(save: Any, value: Any, text: str) -> None:
+def test_numbers_become_text_without_trailing_zeros(save: Any, value: Any, text: str) -> None:
     assert read_roster(save(workbook(["ФИО", "Санат"], ["Аида", value]))).rows[0].category == text
 
 
@@ -240,7 +240,7 @@ def test_numbers_are_written_as_a_person_would(save: Any, value: Any, text: str)
     ("value", "text"),
     [(date(2026, 10, 12), "2026-10-12"), (datetime(2026, 10, 12, 9, 30), "2026-10-12 09:30")],  # noqa: DTZ001
 )
-def test_a_category_that_became_a_date_is_bad(save: Any, value: Any, text: str) -> None:
+def test_category_stored_as_a_date_is_bad(save: Any, value: Any, text: str) -> None:
     roster = read_roster(
         save(workbook(["ФИО", "Санат", "Дата"], ["Аида", value, value], ["Бота", "-60", value]))
     )
@@ -250,7 +250,7 @@ def test_a_category_that_became_a_date_is_bad(save: Any, value: Any, text: str) 
     assert roster.rows[1].category == "-60"
 
 
-def test_formulas_count_by_their_result(save: Any) -> None:
+def test_formulas_are_read_by_their_result(save: Any) -> None:
     path = save(workbook(["ФИО", "Санат"], ["=A1", "x"], ["Аида", "=1/0"]))
     assert [line for line, _ in problems(read_roster(path))] == [2, 3]
     assert "formula without its result" in problems(read_roster(path))[0][1]
@@ -260,7 +260,7 @@ def test_formulas_count_by_their_result(save: Any) -> None:
     assert (read.name, read.problem) == ("7a", None)
 
 
-def test_an_error_of_the_spreadsheet_is_bad(save: Any) -> None:
+def test_spreadsheet_error_is_bad(save: Any) -> None:
     book = openpyxl.Workbook()
     sheet = book.active
     assert sheet is not None
@@ -273,18 +273,18 @@ def test_an_error_of_the_spreadsheet_is_bad(save: Any) -> None:
     ]
 
 
-def test_notes_beside_the_table_of_a_workbook_do_no_harm(save: Any) -> None:
+def test_notes_beside_a_workbook_table_are_ignored(save: Any) -> None:
     path = save(workbook(["ФИО"], ["Аида", None, "оплатит позже"]))
     assert cells(read_roster(path)) == [(2, "Аида", "", "")]
 
 
-def test_a_dimension_that_is_not_so_hides_nobody(save: Any) -> None:
+def test_wrong_sheet_dimension_is_ignored(save: Any) -> None:
     wrong = (b'<dimension ref="A1:A3"', b'<dimension ref="A1:A1"')
     content = _patched(workbook(["ФИО"], ["Аида"], ["Бота"]), *wrong)
     assert [row.name for row in read_roster(save(content)).rows] == ["Аида", "Бота"]
 
 
-def test_a_broken_workbook_is_refused(save: Any) -> None:
+def test_broken_workbook_is_refused(save: Any) -> None:
     whole = workbook(["ФИО"], ["Аида"])
     for broken, why in (
         (whole[: len(whole) // 2], "damaged"),
@@ -298,12 +298,12 @@ def test_a_broken_workbook_is_refused(save: Any) -> None:
         assert refused.value.next_step
 
 
-def test_a_zip_bomb_is_not_unpacked(save: Any) -> None:
+def test_zip_bomb_is_not_unpacked(save: Any) -> None:
     with pytest.raises(Refused, match="unpacks to more than"):
         read_roster(save(_zip({"xl/worksheets/sheet1.xml": b"0" * 70_000_000})))
 
 
-def test_entities_do_not_explode(save: Any) -> None:
+def test_xml_entities_are_refused(save: Any) -> None:
     bomb = b'<!DOCTYPE b [<!ENTITY a "' + b"a" * 1000 + b'">'
     for n in range(8):
         name, inner = chr(98 + n).encode(), b"&" + chr(97 + n).encode() + b";"
@@ -314,7 +314,7 @@ def test_entities_do_not_explode(save: Any) -> None:
         read_roster(save(content))
 
 
-def test_a_row_number_far_away_is_not_counted_up_to(save: Any) -> None:
+def test_distant_row_number_is_refused(save: Any) -> None:
     content = _patched(workbook(["ФИО"], ["Аида"], ["Бота"]), b'<row r="3"', b'<row r="999999999"')
     with pytest.raises(Refused, match="more rows than a sheet can have"):
         read_roster(save(content))
@@ -329,7 +329,7 @@ def names(roster: Roster) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("state", ["hidden", "veryHidden"])
-def test_a_hidden_first_sheet_is_not_read_unless_it_is_named(save: Any, state: str) -> None:
+def test_hidden_first_sheet_is_read_only_if_named(save: Any, state: str) -> None:
     sheets: dict[str, Rows] = {"2025": [["ФИО"], ["Прошлый Год"]], "2026": [["ФИО"], ["Аида"]]}
     path = save(raw_workbook(sheets, states={"2025": state}))
     roster = read_roster(path)
@@ -339,7 +339,7 @@ def test_a_hidden_first_sheet_is_not_read_unless_it_is_named(save: Any, state: s
         read_roster(save(raw_workbook({"2025": [["ФИО"], ["Аида"]]}, states={"2025": state})))
 
 
-def test_escaped_line_breaks_are_no_letters_of_a_name(save: Any) -> None:
+def test_escaped_line_breaks_in_names_are_decoded(save: Any) -> None:
     path = save(raw_workbook({"1": [["ФИО", "Санат"], ["Асель_x000D_\n Тестова", "-52 кг_x000D_"]]}))
     assert names(read_roster(path)) == [("Асель\r\n Тестова", "-52 кг\r", "")]
     assert clean_person("Асель\r\n Тестова") == "Асель Тестова"
@@ -357,12 +357,12 @@ def test_workbooks_of_other_programs(save: Any, namespaces: tuple[str, str]) -> 
 
 @pytest.mark.parametrize("delimiter", ["|", "^"])
 @pytest.mark.parametrize("mark", ["", "\ufeff", "\ufeff\ufeff"])
-def test_rarer_delimiters_and_a_second_byte_order_mark(save: Any, delimiter: str, mark: str) -> None:
+def test_rare_delimiters_and_a_second_byte_order_mark(save: Any, delimiter: str, mark: str) -> None:
     text = f"{mark}ФИО{delimiter}Санат\nАида{delimiter}-52\n"
     assert names(read_roster(save(text))) == [("Аида", "-52", "")]
 
 
-def test_letters_that_could_be_others_are_refused(save: Any) -> None:
+def test_ambiguous_letters_are_refused(save: Any) -> None:
     for text, encoding, why in (
         ("ФИО;Санат\nӘсел Тестова;-52\n", "ptcp154", "Kazakh letters"),
         ("ФИО;Санат\nӨмір Үсен;-52\n", "ptcp154", "neither UTF-8"),
@@ -403,7 +403,7 @@ def test_other_files_are_called_by_their_name(save: Any) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("is_workbook", [True, False])
-def test_two_rows_of_heads(save: Any, table: list[str], person: tuple[str, ...], is_workbook: bool) -> None:
+def test_two_rows_of_headers(save: Any, table: list[str], person: tuple[str, ...], is_workbook: bool) -> None:
     lines = [line.split(";") for line in table]
     content: Any = "\n".join(table)
     if is_workbook:
@@ -411,7 +411,7 @@ def test_two_rows_of_heads(save: Any, table: list[str], person: tuple[str, ...],
     assert names(read_roster(save(content))) == [person]
 
 
-def test_a_first_participant_is_no_second_row_of_heads(save: Any) -> None:
+def test_first_participant_is_not_a_second_header_row(save: Any) -> None:
     roster = read_roster(save("ФИО;Категория\nАида;Категория А\nБота;1\n"))
     assert names(roster) == [("Аида", "Категория А", ""), ("Бота", "1", "")]
 
@@ -429,7 +429,7 @@ def test_a_first_participant_is_no_second_row_of_heads(save: Any) -> None:
          "signature"), (";Дата: 01.05.2026;", "signature"), ("№;ФИО;Категория", "headers again"),
     ],
 )  # fmt: skip
-def test_totals_and_signatures_are_no_participants(save: Any, line: str, what: str) -> None:
+def test_totals_and_signatures_are_not_participants(save: Any, line: str, what: str) -> None:
     roster = read_roster(save(f"№;ФИО;Категория\n1;Аида;-52\n{line}\n2;Бота;-60\n"))
     assert names(roster) == [("Аида", "-52", ""), ("Бота", "-60", "")]
     assert [(row.line, what in str(row.other)) for row in roster.rows if row.other] == [(3, True)]
@@ -443,7 +443,7 @@ def test_people_with_such_names_are_participants(save: Any, name: str) -> None:
 
 
 def _patched(content: bytes, *pairs: bytes) -> bytes:
-    """A workbook with bytes of its first sheet replaced."""
+    """Return a workbook with bytes of its first sheet replaced."""
     parts: dict[str, bytes] = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for name in archive.namelist():

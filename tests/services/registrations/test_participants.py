@@ -1,4 +1,4 @@
-"""Tournaments, fees, participants: on both databases."""
+"""Tournaments, fees and participants, on both databases."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOW = datetime(2026, 4, 1, 12, 0, tzinfo=UTC)
 
 
 class NoProviders:
-    """Nothing here may reach a provider."""
+    """Fail on any use of a provider."""
 
     @property
     def circuits(self) -> list[Any]:
@@ -63,7 +63,7 @@ def ctx(db: PaymentDatabaseService) -> AppContext:
 
 @pytest.fixture
 async def cup(ctx: AppContext) -> str:
-    """A tournament at 24 000 KZT."""
+    """Return a tournament with a fee of 24 000 KZT."""
     view = await tournaments.add_tournament(ctx, "Кубок Алматы", money("24000"), STARTS, CLERK)
     return view.tournament_id
 
@@ -73,12 +73,12 @@ def money(amount: str, currency: str = "KZT") -> Money:
 
 
 def rows(*people: tuple[str, str, str]) -> list[RosterRow]:
-    """Lines 2, 3, … of a file."""
+    """Return rows as lines 2, 3, … of a file."""
     return [RosterRow(line, *cells) for line, cells in enumerate(people, 2)]
 
 
 async def everybody(ctx: AppContext) -> list[tuple[str, str | None, str]]:
-    """Name, category and e-mail of all participants as the database has them."""
+    """Return name, category and e-mail of all participants from the database."""
     async with ctx.db.reading() as session:
         query: Any = select(Participant.full_name, Participant.category, User.email).where(
             User.id == Participant.user_id
@@ -100,14 +100,14 @@ async def ids(ctx: AppContext, tournament_id: str | None = None, **wanted: Any) 
 # Tournaments and fees
 
 
-async def test_a_tournament_is_kept_with_its_fee_and_start(ctx: AppContext, cup: str) -> None:
+async def test_tournament_is_stored_with_its_fee_and_start(ctx: AppContext, cup: str) -> None:
     view = await tournaments.find_tournament(ctx, cup)
     assert (view.name, view.starts_at, view.fees.main) == ("Кубок Алматы", STARTS, money("24000"))
     assert view.full()["entry_fee"] == Decimal("24000.00")
     assert view.full()["starts_at"] == "2026-05-01T04:00:00Z"
 
 
-async def test_a_tournament_is_found_by_its_whole_name_where_one_has_it(ctx: AppContext, cup: str) -> None:
+async def test_tournament_is_found_by_its_unique_name(ctx: AppContext, cup: str) -> None:
     assert (await tournaments.find_tournament(ctx, " кубок  АЛМАТЫ ")).tournament_id == cup
     with pytest.raises(NotFound, match="Кубок Алм"):
         await tournaments.find_tournament(ctx, "Кубок Алм")
@@ -117,7 +117,7 @@ async def test_a_tournament_is_found_by_its_whole_name_where_one_has_it(ctx: App
     assert cup in str(refused.value.next_step)
 
 
-async def test_a_further_currency_stands_beside_the_main_fee(ctx: AppContext, cup: str) -> None:
+async def test_fee_in_another_currency_is_added(ctx: AppContext, cup: str) -> None:
     first = await tournaments.set_fee(ctx, cup, money("50.00", "USD"), CLERK)
     again = await tournaments.set_fee(ctx, cup, money("55.50", "USD"), CLERK)
     assert (first.before, again.before, again.after) == (None, money("50", "USD"), money("55.50", "USD"))
@@ -126,7 +126,7 @@ async def test_a_further_currency_stands_beside_the_main_fee(ctx: AppContext, cu
     assert view.fees.others == {Currency.USD: money("55.50", "USD")}
 
 
-async def test_the_main_currency_changes_the_tournament_itself(ctx: AppContext, cup: str) -> None:
+async def test_main_fee_changes_the_tournament(ctx: AppContext, cup: str) -> None:
     later = replace(ctx, clock=lambda: STARTS)
     change = await tournaments.set_fee(later, cup, money("25000"), CLERK)
     assert change.before == money("24000")
@@ -134,7 +134,7 @@ async def test_the_main_currency_changes_the_tournament_itself(ctx: AppContext, 
     assert (view.fees.main, view.fees.others) == (money("25000"), {})
 
 
-async def test_a_further_fee_can_be_taken_away_and_the_main_one_cannot(ctx: AppContext, cup: str) -> None:
+async def test_other_fee_can_be_removed_but_not_the_main_fee(ctx: AppContext, cup: str) -> None:
     await tournaments.set_fee(ctx, cup, money("50", "USD"), CLERK)
     change = await tournaments.remove_fee(ctx, cup, Currency.USD, CLERK)
     assert (change.before, change.after) == (money("50", "USD"), None)
@@ -145,7 +145,7 @@ async def test_a_further_fee_can_be_taken_away_and_the_main_one_cannot(ctx: AppC
         await tournaments.remove_fee(ctx, cup, Currency.KZT, CLERK)
 
 
-async def test_fees_that_nobody_could_pay_are_refused(ctx: AppContext, cup: str) -> None:
+async def test_unpayable_fees_are_refused(ctx: AppContext, cup: str) -> None:
     with pytest.raises(InvalidAmount, match="whole tenge"):
         await tournaments.set_fee(ctx, cup, money("24000.50"), CLERK)
     with pytest.raises(InvalidAmount, match="more than zero"):
@@ -169,7 +169,7 @@ async def test_open_payments_keep_their_amount_and_are_counted(environment: Serv
     assert other.open_payments == 0
 
 
-async def test_the_list_counts_who_registered_and_paid(ctx: AppContext, cup: str) -> None:
+async def test_list_counts_registered_and_paid_participants(ctx: AppContext, cup: str) -> None:
     later = await tournaments.add_tournament(ctx, "Later", money("10", "USD"), STARTS.replace(month=6), CLERK)
     for name, status in (("А", "PAID"), ("Б", "REGISTERED"), ("В", "CANCELLED")):
         who = await roster.add_participant(ctx, cup, name, CLERK)
@@ -186,7 +186,7 @@ async def test_the_list_counts_who_registered_and_paid(ctx: AppContext, cup: str
 # Participants
 
 
-async def test_a_participant_belongs_to_the_user_with_that_address(ctx: AppContext, cup: str) -> None:
+async def test_participant_belongs_to_the_user_with_that_address(ctx: AppContext, cup: str) -> None:
     async with ctx.db.writing() as session:
         session.add(User(id="u1", email="Coach@Example.kz", name="Тренер"))
     one = await roster.add_participant(ctx, cup, "Аида", CLERK, email="coach@example.KZ", category="-50")
@@ -202,14 +202,14 @@ async def test_a_participant_belongs_to_the_user_with_that_address(ctx: AppConte
     assert (aida.user_id, aida.category, aida.status) == ("u1", "-50", ParticipantStatus.REGISTERED)
 
 
-async def test_without_an_address_each_participant_has_a_user_of_their_own(ctx: AppContext, cup: str) -> None:
+async def test_participant_without_address_has_their_own_user(ctx: AppContext, cup: str) -> None:
     views = [await roster.add_participant(ctx, cup, name, CLERK) for name in ("Аида", "Бота")]
     assert [v.email for v in views] == [None, None]
     emails = [email for *_, email in await everybody(ctx)]
     assert emails == [f"{v.participant_id}@participants.invalid" for v in views]
 
 
-async def test_the_same_person_is_refused_and_a_namesake_is_not(ctx: AppContext, cup: str) -> None:
+async def test_same_person_is_refused_and_a_namesake_is_not(ctx: AppContext, cup: str) -> None:
     there = await roster.add_participant(ctx, cup, "Қайрат Асанов", CLERK, category="-60")
     with pytest.raises(Conflict, match=there.participant_id):
         await roster.add_participant(ctx, cup, "ҚАЙРАТ  асанов", CLERK, category="-60")
@@ -218,7 +218,7 @@ async def test_the_same_person_is_refused_and_a_namesake_is_not(ctx: AppContext,
     assert len(await everybody(ctx)) == 3
 
 
-async def test_a_participant_needs_a_tournament_and_a_name(ctx: AppContext, cup: str) -> None:
+async def test_participant_needs_a_tournament_and_a_name(ctx: AppContext, cup: str) -> None:
     with pytest.raises(NotFound):
         await roster.add_participant(ctx, "nope", "Аида", CLERK)
     with pytest.raises(Refused, match="empty"):
@@ -229,19 +229,19 @@ async def test_a_participant_needs_a_tournament_and_a_name(ctx: AppContext, cup:
 
 
 @pytest.mark.parametrize("search", ["қайрат", "ҚАЙРАТ", "кайрат", "айра", "асанов қайрат", "  Қайрат  ас "])
-async def test_search_knows_cyrillic_and_kazakh_in_any_case(ctx: AppContext, cup: str, search: str) -> None:
+async def test_search_ignores_case_of_cyrillic_and_kazakh(ctx: AppContext, cup: str, search: str) -> None:
     for name in ("Қайрат Асанов", "Айгүл Қайырова", "Асанов Пётр"):
         await roster.add_participant(ctx, cup, name, CLERK)
     assert await ids(ctx, cup, search=search) == ["Қайрат Асанов"]
 
 
 @pytest.mark.parametrize("search", ["%", "_", "'", "\\", "қайрат%"])
-async def test_search_takes_no_sign_for_a_pattern(ctx: AppContext, cup: str, search: str) -> None:
+async def test_search_has_no_wildcards(ctx: AppContext, cup: str, search: str) -> None:
     await roster.add_participant(ctx, cup, "Қайрат", CLERK)
     assert await ids(ctx, cup, search=search) == []
 
 
-async def test_the_list_is_by_name_and_says_how_many_there_are(ctx: AppContext, cup: str) -> None:
+async def test_list_is_sorted_by_name_and_has_a_total(ctx: AppContext, cup: str) -> None:
     other = await tournaments.add_tournament(ctx, "Other", money("1"), STARTS, CLERK)
     for name in ("Яна", "әсел", "Бота"):
         await roster.add_participant(ctx, cup, name, CLERK)
@@ -255,7 +255,7 @@ async def test_the_list_is_by_name_and_says_how_many_there_are(ctx: AppContext, 
         await roster.list_participants(ctx, cup, limit=0)
 
 
-async def test_paid_and_unpaid_leave_the_cancelled_out(ctx: AppContext, cup: str) -> None:
+async def test_paid_and_unpaid_filters_leave_out_cancelled(ctx: AppContext, cup: str) -> None:
     for name, status in (("А", "PAID"), ("Б", "REGISTERED"), ("В", "CANCELLED")):
         who = await roster.add_participant(ctx, cup, name, CLERK)
         await mark(ctx, who.participant_id, ParticipantStatus(status))
@@ -276,7 +276,7 @@ async def test_a_settled_payment_counts_as_paid(environment: ServiceEnvironment)
     assert (await roster.list_participants(environment.ctx, paid=False)).total == 0
 
 
-async def test_of_thousands_the_first_by_name_are_listed(ctx: AppContext, cup: str) -> None:
+async def test_first_by_name_of_thousands_are_listed(ctx: AppContext, cup: str) -> None:
     people = [(f"Спортсмен {n:04}", "", "") for n in range(3000, 0, -1)]
     await import_participants(ctx, cup, rows(*people), CLERK)
     page = await roster.list_participants(ctx, cup, search="спортсмен", limit=3)
@@ -290,7 +290,7 @@ async def test_of_thousands_the_first_by_name_are_listed(ctx: AppContext, cup: s
 GOOD = (("Қайрат Асанов", "-60", "kairat@example.kz"), ("Аида", "-50", ""), ("Бота", "", "KAIRAT@example.kz"))
 
 
-async def test_a_roster_is_registered_with_its_users(ctx: AppContext, cup: str) -> None:
+async def test_import_registers_participants_and_users(ctx: AppContext, cup: str) -> None:
     report = await import_participants(ctx, cup, rows(*GOOD), CLERK)
     assert (report.written, len(report.added), report.skipped, report.problems) == (True, 3, [], [])
     aida = next(e for e in report.added if e.full_name == "Аида")
@@ -301,7 +301,7 @@ async def test_a_roster_is_registered_with_its_users(ctx: AppContext, cup: str) 
     ]
 
 
-async def test_the_same_file_twice_adds_nobody(ctx: AppContext, cup: str) -> None:
+async def test_importing_the_same_file_again_adds_nobody(ctx: AppContext, cup: str) -> None:
     first = await import_participants(ctx, cup, rows(*GOOD), CLERK)
     before = await everybody(ctx)
     again = await import_participants(ctx, cup, rows(*GOOD), CLERK)
@@ -310,14 +310,14 @@ async def test_the_same_file_twice_adds_nobody(ctx: AppContext, cup: str) -> Non
     assert await everybody(ctx) == before
 
 
-async def test_another_tournament_takes_the_same_people(ctx: AppContext, cup: str) -> None:
+async def test_same_people_can_enter_another_tournament(ctx: AppContext, cup: str) -> None:
     other = await tournaments.add_tournament(ctx, "Other", money("1"), STARTS, CLERK)
     await import_participants(ctx, cup, rows(*GOOD), CLERK)
     report = await import_participants(ctx, other.tournament_id, rows(*GOOD), CLERK)
     assert len(report.added) == 3
 
 
-async def test_one_bad_line_keeps_all_out_and_every_line_is_judged(ctx: AppContext, cup: str) -> None:
+async def test_one_bad_line_blocks_the_import_and_all_lines_are_checked(ctx: AppContext, cup: str) -> None:
     bad = rows(*GOOD, ("=cmd", "", "nomail"), ("", "", ""), ("Бота", "", ""))
     bad.append(RosterRow(9, problem="a quote is opened"))
     report = await import_participants(ctx, cup, bad, CLERK)
@@ -333,13 +333,13 @@ async def test_one_bad_line_keeps_all_out_and_every_line_is_judged(ctx: AppConte
         assert (await session.exec(select(User))).all() == []
 
 
-async def test_the_good_lines_alone_on_request(ctx: AppContext, cup: str) -> None:
+async def test_skip_bad_imports_the_good_lines(ctx: AppContext, cup: str) -> None:
     report = await import_participants(ctx, cup, rows(*GOOD, ("", "", "")), CLERK, skip_bad=True)
     assert (report.blocked, report.written, len(report.added), len(report.problems)) == (False, True, 3, 1)
     assert len(await everybody(ctx)) == 3
 
 
-async def test_a_dry_run_writes_nothing_and_foresees_the_import(ctx: AppContext, cup: str) -> None:
+async def test_dry_run_changes_nothing_and_predicts_the_import(ctx: AppContext, cup: str) -> None:
     dry = await import_participants(ctx, cup, rows(*GOOD), CLERK, dry_run=True)
     assert (dry.written, len(dry.added), await everybody(ctx)) == (False, 3, [])
     assert dry.full()["added"] == []
@@ -348,7 +348,7 @@ async def test_a_dry_run_writes_nothing_and_foresees_the_import(ctx: AppContext,
     assert [e.full_name for e in wet.added] == [e.full_name for e in dry.added]
 
 
-async def test_twins_are_known_by_name_and_category(ctx: AppContext, cup: str) -> None:
+async def test_repetitions_are_found_by_name_and_category(ctx: AppContext, cup: str) -> None:
     there = await roster.add_participant(ctx, cup, "Аида", CLERK, category="-50", email="aida@example.kz")
     await mark(ctx, there.participant_id, ParticipantStatus.CANCELLED)
     report = await import_participants(
@@ -371,7 +371,7 @@ async def test_twins_are_known_by_name_and_category(ctx: AppContext, cup: str) -
     assert "cancelled" in report.skipped[0].what
 
 
-async def test_two_desks_that_import_at_once_register_everybody_once(ctx: AppContext, cup: str) -> None:
+async def test_concurrent_imports_register_everybody_once(ctx: AppContext, cup: str) -> None:
     people = [(f"Спортсмен {n}", "", f"a{n}@example.kz") for n in range(50)]
 
     async def one() -> ImportReport:
@@ -383,7 +383,7 @@ async def test_two_desks_that_import_at_once_register_everybody_once(ctx: AppCon
     assert sum(r.written for r in reports) == 1
 
 
-async def test_two_tournaments_that_meet_the_same_new_users_at_once(ctx: AppContext, cup: str) -> None:
+async def test_concurrent_imports_with_the_same_new_users(ctx: AppContext, cup: str) -> None:
     other = await tournaments.add_tournament(ctx, "Other", money("1"), STARTS, CLERK)
     people = [(f"Спортсмен {n}", "", f"a{n}@example.kz") for n in range(2000)]
     reports = await asyncio.gather(
@@ -395,7 +395,7 @@ async def test_two_tournaments_that_meet_the_same_new_users_at_once(ctx: AppCont
         assert len((await session.exec(select(User))).all()) == 2000
 
 
-async def test_a_payment_starts_while_an_import_holds_the_tournament(environment: ServiceEnvironment) -> None:
+async def test_payment_starts_while_an_import_locks_the_tournament(environment: ServiceEnvironment) -> None:
     if environment.ctx.db.is_sqlite():
         return  # one writer at a time, and an import is short
     who = await environment.participant()
@@ -405,7 +405,7 @@ async def test_a_payment_starts_while_an_import_holds_the_tournament(environment
     assert opened.view.participant_id == who
 
 
-async def test_an_import_that_fails_half_way_leaves_nothing(
+async def test_failed_import_changes_nothing(
     ctx: AppContext, cup: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fails(*_: Any) -> dict[str, str]:
@@ -422,6 +422,6 @@ async def test_an_import_that_fails_half_way_leaves_nothing(
         assert (await session.exec(select(User))).all() == []
 
 
-async def test_an_import_needs_a_tournament(ctx: AppContext) -> None:
+async def test_import_needs_a_tournament(ctx: AppContext) -> None:
     with pytest.raises(NotFound, match="nope"):
         await import_participants(ctx, "nope", rows(*GOOD), CLERK)

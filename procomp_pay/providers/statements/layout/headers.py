@@ -58,7 +58,7 @@ def _one_script(word: str) -> str:
 
 
 def _keys(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(header_key(each) for each in text.split(",")))
+    return tuple(dict.fromkeys(header_key(name) for name in text.split(",")))
 
 
 #: For each role its headers, the most specific first.

@@ -1,4 +1,4 @@
-"""The quick way says what the ordinary one says, of any file, or leaves the file to it."""
+"""The fast reader gives the same lines and summary as the ordinary one, or leaves the file to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS = 1500  # more than one block
 def both(
     path: Path, rows: Table, *, delimiter: str = ";", end: str = "\r\n", tail: str = ""
 ) -> StatementSummary:
-    """The file, read both ways; what the quick one saw."""
+    """Write a file, compare both readers on it, and return the summary."""
     path.write_text(text(rows, delimiter, end) + tail, newline="")
     return same(path)
 
@@ -40,7 +40,7 @@ def same(path: Path) -> StatementSummary:
 
 
 def staged(line: StatementLine) -> tuple[object, ...]:
-    """Return the staged rows."""
+    """Return the fields that are staged for the comparison."""
     return (line.number, line.kind, line.ref, line.payment_ref or line.ref, line.at, line.money.amount,
             line.money.currency, line.fee, line.net)  # fmt: skip
 
@@ -82,7 +82,7 @@ def stripe_rows(count: int = ROWS) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n"])
-def test_plain_files(tmp_path: Path, end: str) -> None:
+def test_plain_file_is_read_the_same_way(tmp_path: Path, end: str) -> None:
     assert both(tmp_path / "k.csv", [HEADS, *kaspi_rows()], end=end).lines == ROWS
     assert both(tmp_path / "s.csv", [STRIPE, *stripe_rows()], delimiter=",", end=end).lines == ROWS
 
@@ -128,7 +128,9 @@ def _cell(row: int, header: str, value: str) -> Callable[[list[list[str]]], None
         lambda rows: rows.append(["Директор"]),
     ],
 )
-def test_one_odd_row_of_kaspi(tmp_path: Path, change: Callable[[list[list[str]]], None]) -> None:
+def test_one_unusual_kaspi_row_is_read_the_same_way(
+    tmp_path: Path, change: Callable[[list[list[str]]], None]
+) -> None:
     both(tmp_path / "k.csv", [HEADS, *odd(change, kaspi_rows())])
 
 
@@ -147,11 +149,13 @@ def test_one_odd_row_of_kaspi(tmp_path: Path, change: Callable[[list[list[str]]]
         _cell(7, "description", 'says "so", he'),
     ],
 )
-def test_one_odd_row_of_stripe(tmp_path: Path, change: Callable[[list[list[str]]], None]) -> None:
+def test_one_unusual_stripe_row_is_read_the_same_way(
+    tmp_path: Path, change: Callable[[list[list[str]]], None]
+) -> None:
     both(tmp_path / "s.csv", [STRIPE, *odd(change, stripe_rows())], delimiter=",")
 
 
-def test_a_last_line_without_its_end(tmp_path: Path) -> None:
+def test_last_line_without_line_end(tmp_path: Path) -> None:
     path = tmp_path / "k.csv"
     whole = text([HEADS, *kaspi_rows()])
     path.write_text(whole[:-3], newline="")  # the net's last digit is gone
@@ -161,7 +165,7 @@ def test_a_last_line_without_its_end(tmp_path: Path) -> None:
         by_blocks(statement.quick())
 
 
-def test_parts_of_a_purchase_paid_back(tmp_path: Path) -> None:
+def test_partial_refunds_of_one_purchase(tmp_path: Path) -> None:
     rows = kaspi_rows()
     for number, amount in ((5, "-1 000,00"), (6, "-2 000,00"), (7, "-2 000,00")):
         rows[number] = kaspi(number, ref="128000000002", type="Возврат", amount=amount, fee="", net="")
@@ -170,7 +174,7 @@ def test_parts_of_a_purchase_paid_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("again", [1, 1400])
-def test_a_line_twice_is_left_to_the_ordinary_way(tmp_path: Path, again: int) -> None:
+def test_repeated_line_needs_the_ordinary_reader(tmp_path: Path, again: int) -> None:
     path, rows = tmp_path / "k.csv", kaspi_rows()
     path.write_text(text([HEADS, *rows, rows[again]]), newline="")
     with open_statement(path, looks=False) as statement:
@@ -180,7 +184,7 @@ def test_a_line_twice_is_left_to_the_ordinary_way(tmp_path: Path, again: int) ->
         assert statement.tally.repeated_count == 1
 
 
-def test_a_second_table_is_refused(tmp_path: Path) -> None:
+def test_second_table_is_refused(tmp_path: Path) -> None:
     path, rows = tmp_path / "k.csv", kaspi_rows()
     rows.insert(1300, [HEADS[1], HEADS[0], *HEADS[2:]])
     path.write_text(text([HEADS, *rows]), newline="")

@@ -1,4 +1,4 @@
-"""Statements as CSV, and everything that can be wrong with such a file."""
+"""CSV statements, and everything that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def tenge(amount: str) -> Money:
     return Money(Decimal(amount), Currency.KZT)
 
 
-def test_kaspis_report_is_read(save: Save) -> None:
+def test_kaspi_report_is_read(save: Save) -> None:
     title = [["", "Детальная информация по операциям"], ["", "Период", "01.10.2026 - 31.10.2026"], []]
     rows = [
         *title,
@@ -79,18 +79,18 @@ def test_kaspis_report_is_read(save: Save) -> None:
         ([], None),
     ],
 )
-def test_whose_report_it_is(save: Save, above: list[list[object]], owner: str | None) -> None:
+def test_owner_is_found_above_the_headers(save: Save, above: list[list[object]], owner: str | None) -> None:
     with open_statement(save(text([*above, HEADS, kaspi(1)]))) as statement:
         assert statement.owner == owner
 
 
-def test_a_total_that_does_not_agree_needs_a_person(save: Save) -> None:
+def test_total_that_does_not_add_up_needs_review(save: Save) -> None:
     _, tally = read(save(text([HEADS, kaspi(1), ["Всего", *[""] * 8, "24 500,00", "", ""]])))
     assert not tally.totals[0].agrees
     assert tally.needs_person
 
 
-def test_stripes_report_is_read(save: Save) -> None:
+def test_stripe_report_is_read(save: Save) -> None:
     refund = stripe(
         2, gross="-50.00", fee="0.00", net="-50.00", reporting_category="refund", source_id="re_1"
     )
@@ -108,7 +108,7 @@ def test_stripes_report_is_read(save: Save) -> None:
     assert not tally.needs_person
 
 
-def test_stripes_kinds(save: Save) -> None:
+def test_stripe_line_kinds(save: Save) -> None:
     out = {"gross": "-50.00", "fee": "15.00", "net": "-65.00"}
     back = {"gross": "50.00", "fee": "-15.00", "net": "65.00"}
     rows = [
@@ -130,7 +130,7 @@ def test_stripes_kinds(save: Save) -> None:
     ]
 
 
-def test_what_does_not_add_up_is_skipped(save: Save) -> None:
+def test_line_whose_amounts_do_not_add_up_is_skipped(save: Save) -> None:
     rows = [stripe(1, net="48.26"), stripe(2, gross="-50.00", net="-51.75"), stripe(3)]
     lines, tally = read(save(text([STRIPE, *rows], ",")))
     assert [line.ref for line in lines] == ["ch_3"]
@@ -147,7 +147,7 @@ def test_encodings_delimiters_and_ends(save: Save, delimiter: str, encoding: str
     assert not tally.needs_person
 
 
-def test_kazakh_and_english_heads_in_any_order(save: Save) -> None:
+def test_kazakh_and_english_headers_in_any_order(save: Save) -> None:
     kazakh = ["Операция сомасы (тг)", "ОПЕРАЦИЯ ТҮРІ", "Уақыты", "Операция күні", "Операция нөмірі"]
     path = save(text([kazakh, ["24000", "Сатып алу", "12:01", "01.10.2026", "12800000001"]]), "kz1048")
     lines, _ = read(path)
@@ -163,13 +163,13 @@ def test_kazakh_and_english_heads_in_any_order(save: Save) -> None:
     )
 
 
-def test_heads_with_lookalikes_units_and_case(save: Save) -> None:
+def test_headers_with_lookalikes_units_and_case(save: Save) -> None:
     headers = ["ДАТА  ОПЕРАЦИИ", "Cумма операции, тг.", "тип операции:", "Номер  заказа  (id / rrn)"]
     lines, _ = read(save(text([headers, ["01.10.2026 12:01", "24000", "покупка", "1"]])))
     assert lines[0].money == tenge("24000")
 
 
-def test_an_excel_separator_line(save: Save) -> None:
+def test_excel_separator_line(save: Save) -> None:
     lines, _ = read(save("sep=|\r\n" + text([HEADS, kaspi(1)], "|")))
     assert (lines[0].number, lines[0].ref) == (3, "12800000001")
 
@@ -193,14 +193,14 @@ def test_amounts_as_people_write_them(save: Save, written: str, meant: str) -> N
     ["", "24,000", "24.000", "24 00", "2 4000", "24,00,00", "12,34.5.6", "=24000", "abc", "24000,005", "1e5",
      "٢٤", "--5", "100000000", "$24000", "24000-5", "(24000", "0,500,000", "NaN", "inf", "1" * 60],
 )  # fmt: skip
-def test_amounts_that_nobody_can_be_sure_of(save: Save, written: str) -> None:
+def test_ambiguous_amounts_are_skipped(save: Save, written: str) -> None:
     lines, tally = read(save(text([HEADS, kaspi(1, amount=written), kaspi(2, amount="5000")], "|")))
     assert [line.number for line in lines] == [3]
     assert (tally.skipped[0].line, tally.skipped[0].column) == (2, "Сумма операции (т)")
     assert tally.needs_person
 
 
-def test_the_files_other_amounts_settle_what_thousands_are(save: Save) -> None:
+def test_other_amounts_decide_between_thousands_and_decimals(save: Save) -> None:
     rows = [kaspi(1, amount="24,000", net=""), kaspi(2, amount="1,500.00", net="")]
     lines, _ = read(save(text([HEADS, *rows])))
     assert [line.money for line in lines] == [tenge("24000"), tenge("1500")]
@@ -241,13 +241,13 @@ def test_minus_signs(save: Save, written: str) -> None:
         ("2021-11-3", "11:55", "2021-11-03T05:55:00"),
     ],
 )
-def test_dates_and_the_zones_history(save: Save, day: str, clock: str, utc: str) -> None:
+def test_dates_follow_the_history_of_the_zone(save: Save, day: str, clock: str, utc: str) -> None:
     # twice, for the quick way and the slow one
     lines, tally = read(save(text([HEADS, kaspi(1, day=day, time=clock), kaspi(2, day=day, time=clock)])))
     assert [each.at for each in lines] == [datetime.fromisoformat(utc + "+00:00")] * 2, tally.skipped
 
 
-def test_a_day_of_one_digit_lends_nothing_to_the_time(save: Save) -> None:
+def test_day_of_one_digit_does_not_change_the_time(save: Save) -> None:
     headers = ["Дата", "Сумма", "Номер операции"]
     days = ["1.1.2026 12:03", "1.10.2026 2:03", "01.10.2026 2:03", "1.1.2026 2:03", "11.1.2026 2:03"]
     rows = [[day, "100", str(number)] for number, day in enumerate(days * 2, 1)]
@@ -263,19 +263,19 @@ def test_a_day_of_one_digit_lends_nothing_to_the_time(save: Save) -> None:
     "day",
     ["", "31.02.2026", "10/01/2026", "2026", "01.10.1926", "сегодня", "01.10.2026 25:00", "45931", "=A1"],
 )
-def test_dates_that_are_none(save: Save, day: str) -> None:
+def test_invalid_dates_are_skipped(save: Save, day: str) -> None:
     lines, tally = read(save(text([HEADS, kaspi(1, day=day), kaspi(2)])))
     assert [line.number for line in lines] == [3]
     assert tally.skipped[0].column == "Дата операции"
 
 
-def test_the_hour_that_came_twice_is_told(save: Save) -> None:
+def test_hour_that_occurred_twice_is_noted(save: Save) -> None:
     lines, tally = read(save(text([HEADS, kaspi(1, day="29.02.2024", time="23:30")])))
     assert lines[0].at == datetime(2024, 2, 29, 17, 30, tzinfo=UTC)
     assert "occurred twice" in tally.notes[0]
 
 
-def test_a_day_without_a_time_is_told(save: Save) -> None:
+def test_day_without_a_time_is_noted(save: Save) -> None:
     lines, tally = read(save(text([HEADS, kaspi(1, time="")])))
     assert lines[0].at == datetime(2026, 9, 30, 19, 0, tzinfo=UTC)
     assert "no time" in tally.notes[0]
@@ -292,13 +292,13 @@ def test_operation_numbers(save: Save, written: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["1,28006E+10", "1.28E10", "12;DROP", "<b>", "x" * 65, "=1+1", "１２"])
-def test_operation_numbers_that_are_none(save: Save, written: str) -> None:
+def test_invalid_operation_numbers_are_skipped(save: Save, written: str) -> None:
     lines, tally = read(save(text([HEADS, kaspi(1, ref=written), kaspi(2)])))
     assert [line.number for line in lines] == [3]
     assert tally.skipped[0].column == "Номер заказа (ID/RRN)"
 
 
-def test_the_same_line_again_counts_once(save: Save) -> None:
+def test_repeated_line_counts_once(save: Save) -> None:
     lines, tally = read(save(text([HEADS, kaspi(1), kaspi(2), kaspi(1, ref="QR12800000001"), kaspi(1)])))
     assert [line.number for line in lines] == [2, 3]
     assert [(each.line, each.first_line, each.ref) for each in tally.repeated] == [
@@ -309,13 +309,13 @@ def test_the_same_line_again_counts_once(save: Save) -> None:
     assert not tally.needs_person
 
 
-def test_the_same_number_with_other_content_is_for_a_person(save: Save) -> None:
+def test_same_number_with_other_content_needs_review(save: Save) -> None:
     lines, tally = read(save(text([HEADS, kaspi(1), kaspi(1, amount="5 000,00")])))
     assert len(lines) == 1
     assert "line 2" in tally.skipped[0].reason
 
 
-def test_refunds_under_their_purchases_number(save: Save) -> None:
+def test_refunds_with_the_number_of_their_purchase(save: Save) -> None:
     back = {"type": "Возврат", "fee": "", "net": ""}
     rows = [
         kaspi(1),
@@ -334,7 +334,7 @@ def test_refunds_under_their_purchases_number(save: Save) -> None:
     assert (tally.repeated_count, tally.skipped_count) == (1, 0)
 
 
-def test_types(save: Save) -> None:
+def test_types_are_mapped_to_line_kinds(save: Save) -> None:
     rows = [
         kaspi(1, type="покупка в рассрочку"), kaspi(2, type="Комиссия", amount="-10"),
         kaspi(3, type="Возврат комиссии"), kaspi(4, type="Отмена возврата"), kaspi(5, type=""),
@@ -347,7 +347,7 @@ def test_types(save: Save) -> None:
     ]
 
 
-def test_a_status_and_a_currency(save: Save) -> None:
+def test_status_and_currency_columns(save: Save) -> None:
     headers = [*HEADS, "Статус", "Валюта"]
     rows = [
         [*kaspi(1), "Успешно", "KZT"], [*kaspi(2), "Отклонено", "KZT"], [*kaspi(3), "Как-то", "KZT"],
@@ -367,7 +367,7 @@ def test_lines_of_another_width(save: Save) -> None:
     assert [each.line for each in tally.skipped] == [3, 4]
 
 
-def test_the_head_again_does_no_harm_and_another_head_does(save: Save) -> None:
+def test_repeated_headers_are_noted_and_other_headers_refused(save: Save) -> None:
     lines, tally = read(save(text([HEADS, kaspi(1), HEADS, kaspi(2)])))
     assert len(lines) == 2
     assert tally.notes == ["line 3 repeats the headers"]
@@ -375,7 +375,7 @@ def test_the_head_again_does_no_harm_and_another_head_does(save: Save) -> None:
     assert refused(save(text(turned))).line == 3
 
 
-def test_a_stray_quotation_mark_hides_nothing(save: Save) -> None:
+def test_stray_quotation_mark_affects_its_line_only(save: Save) -> None:
     good = text([kaspi(2)])
     broken = text([kaspi(1)]).replace("пр. Абая 44", '"пр." Абая 44')
     lines, tally = read(save(text([HEADS]) + broken + good))
@@ -384,7 +384,7 @@ def test_a_stray_quotation_mark_hides_nothing(save: Save) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 5, 8, 20, 60])
-def test_a_file_that_was_cut_is_refused_before_any_line(save: Save, cut: int) -> None:
+def test_cut_file_is_refused_before_the_first_line(save: Save, cut: int) -> None:
     whole = text([HEADS, kaspi(1), kaspi(2)], end="\n").rstrip("\n")
     error = None
     try:
@@ -401,12 +401,12 @@ def test_a_file_that_was_cut_is_refused_before_any_line(save: Save, cut: int) ->
         assert (error.line, "middle of this line" in error.message) == (3, True)
 
 
-def test_a_whole_file_may_lack_its_last_line_end(save: Save) -> None:
+def test_whole_file_without_last_line_end_is_read(save: Save) -> None:
     lines, tally = read(save(text([HEADS, kaspi(1), kaspi(2)]).rstrip()))
     assert (len(lines), tally.needs_person) == (2, False)
 
 
-def test_a_file_cut_in_a_quoted_field(save: Save) -> None:
+def test_file_cut_in_a_quoted_field_is_refused(save: Save) -> None:
     header, row = text([HEADS]), text([kaspi(1)])
     error = refused(save(header + row + '2;"12800'))
     assert error.line == 3
@@ -421,7 +421,7 @@ def test_empty_files(save: Save) -> None:
 
 
 @pytest.mark.parametrize("near_end", [True, False])
-def test_a_line_without_end_is_never_read_whole(tmp_path: Path, near_end: bool) -> None:
+def test_endless_line_is_refused_without_reading_it(tmp_path: Path, near_end: bool) -> None:
     path = tmp_path / "bomb.csv"
     with path.open("wb") as file:
         file.write(text([HEADS, kaspi(1)]).encode() if near_end else b"x")
@@ -451,11 +451,11 @@ def test_a_line_without_end_is_never_read_whole(tmp_path: Path, near_end: bool) 
         (b"just words\n", "not a known statement"),
     ],
 )
-def test_what_is_no_statement_is_called_by_its_name(save: Save, content: bytes, word: str) -> None:
+def test_other_file_formats_are_named(save: Save, content: bytes, word: str) -> None:
     assert word in refused(save(content)).message
 
 
-def test_letters_are_never_guessed(save: Save) -> None:
+def test_unproven_encoding_is_refused(save: Save) -> None:
     good = text([HEADS, kaspi(1)])
     assert "damaged" in refused(save(good.encode() + "пр. Абая\n".encode("cp1251"))).message
     # Cyrillic in a file whose headers prove nothing
@@ -466,13 +466,13 @@ def test_letters_are_never_guessed(save: Save) -> None:
     assert "letters are lost" in refused(save(good.encode().decode("cp1251", "ignore"))).message
 
 
-def test_two_columns_of_one_meaning_are_refused(save: Save) -> None:
+def test_two_columns_of_one_role_are_refused(save: Save) -> None:
     headers = [*HEADS, "Сумма операции (₸)"]
     error = refused(save(text([headers, [*kaspi(1), "5"]])))
     assert "“Сумма операции (т)” and “Сумма операции (₸)”" in error.message
 
 
-def test_an_unknown_layout_tells_its_heads(save: Save) -> None:
+def test_unknown_layout_lists_its_headers(save: Save) -> None:
     error = refused(save("Когда;Сколько;Что\n01.10.2026;5;x\n"))
     assert "“Когда”, “Сколько”, “Что”" in error.message
     assert "--mapping" in str(error.next_step)
@@ -482,13 +482,13 @@ def test_an_unknown_layout_tells_its_heads(save: Save) -> None:
     assert "not a known statement of Kaspi: it is a Stripe balance report" in error.message
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_pipe_and_directory_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
         assert "is not a regular file" in refused(path).message
 
 
-def test_a_file_that_changes_meanwhile_is_told(save: Save) -> None:
+def test_file_changed_while_reading_is_detected(save: Save) -> None:
     path = save(text([HEADS, kaspi(1), kaspi(2)]))
     with open_statement(path) as statement:
         lines = iter(statement)
@@ -498,13 +498,13 @@ def test_a_file_that_changes_meanwhile_is_told(save: Save) -> None:
             list(lines)
 
 
-def test_what_is_kept_of_bad_lines_is_bounded(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_stored_bad_lines_is_limited(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tallies, "MOST_KEPT", 5)
     _, tally = read(save(text([HEADS, *[kaspi(1, amount="x") for _ in range(50)]])))
     assert (len(tally.skipped), tally.skipped_count) == (5, 50)
 
 
-def test_memory_stays_flat_and_progress_is_told(tmp_path: Path) -> None:
+def test_memory_stays_flat_and_progress_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "large.csv"
     told: list[tuple[int, int]] = []
     with path.open("w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Mappings: an unknown layout told in a few lines of TOML."""
+"""Mapping files: an unknown layout described in TOML."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def try_it(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_an_unknown_layout_is_read_by_its_mapping(try_it: Callable[..., Path]) -> None:
+def test_unknown_layout_is_read_with_a_mapping(try_it: Callable[..., Path]) -> None:
     lines, tally = read(try_it(FILE, "f.csv", "cp866"), mapping=try_it(MAPPING))
     assert [(line.kind, line.ref, line.money) for line in lines] == [
         (LineKind.PAYMENT, "71", Money(Decimal(24), Currency.KZT)),
@@ -54,7 +54,7 @@ def test_an_unknown_layout_is_read_by_its_mapping(try_it: Callable[..., Path]) -
     assert not tally.needs_person
 
 
-def test_every_line_and_a_currency_and_a_zone(try_it: Callable[..., Path]) -> None:
+def test_every_line_currency_and_zone_settings(try_it: Callable[..., Path]) -> None:
     mapping = 'every_line = "payment"\ncurrency = "USD"\nzone = "UTC"\n[columns]\ndate = "A"\namount = "B"\n'
     lines, _ = read(try_it("A,B\n2026-10-01 12:01,50.00\n", "f.csv"), mapping=try_it(mapping))
     assert lines[0].money == Money(Decimal(50), Currency.USD)
@@ -87,7 +87,7 @@ def test_every_line_and_a_currency_and_a_zone(try_it: Callable[..., Path]) -> No
         ('operation = "Квитанция"\n', 'operation = "Другое"\n', "has all the headers"),
     ],
 )
-def test_a_wrong_mapping_is_told_what_is_wrong(
+def test_wrong_mapping_names_its_mistake(
     try_it: Callable[..., Path], before: str, after: str, word: str
 ) -> None:
     assert before in MAPPING
@@ -97,7 +97,7 @@ def test_a_wrong_mapping_is_told_what_is_wrong(
     assert caught.value.next_step
 
 
-def test_a_mapping_that_is_none(try_it: Callable[..., Path], tmp_path: Path) -> None:
+def test_unreadable_or_incomplete_mapping_is_refused(try_it: Callable[..., Path], tmp_path: Path) -> None:
     file = try_it(FILE, "f.csv", "cp866")
     for mapping in (
         tmp_path / "missing.toml",
@@ -114,7 +114,7 @@ def test_a_mapping_that_is_none(try_it: Callable[..., Path], tmp_path: Path) -> 
         read(file, mapping=try_it(MAPPING), provider="stripe")
 
 
-def test_the_head_may_stand_twice_in_the_file(try_it: Callable[..., Path]) -> None:
+def test_mapped_header_that_appears_twice_is_refused(try_it: Callable[..., Path]) -> None:
     file = try_it(FILE.replace("Квитанция", "Когда"), "f.csv", "cp866")
     with pytest.raises(InvalidStatement, match="appears 2 times"):
         read(file, mapping=try_it(MAPPING.replace('operation = "Квитанция"\n', "")))
