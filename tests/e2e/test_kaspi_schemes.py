@@ -55,8 +55,10 @@ def test_a_gateway_with_callbacks_only(deployment: Deployment) -> None:
     provider_ref = opened["provider_ref"]
     deployment.post(f"/pay/{provider_ref}", {"action": "pay"})
     call = {
-        "url": f"{listening[1]}/api/v1/payments/webhooks/kaspi", "secret": CALLBACK_SECRET, "payment": provider_ref
-    }  # fmt: skip
+        "url": f"{listening[1]}/api/v1/payments/webhooks/kaspi",
+        "secret": CALLBACK_SECRET,
+        "payment": provider_ref,
+    }
     for status in ("scanned", "paid", "paid"):
         assert deployment.post("/_sandbox/kaspi/callback", call | {"status": status})["status"] == 200
     wrong = deployment.post("/_sandbox/kaspi/callback", call | {"secret": "of somebody else"})
