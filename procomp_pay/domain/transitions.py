@@ -142,7 +142,7 @@ def _with_provider_end(transition: Transition, snapshot: PaymentSnapshot, event:
 
 def _is_of_another_object(snapshot: PaymentSnapshot, event: PaymentEvent) -> bool:
     object_id = event.ids.payment_intent or event.ids.kaspi_payment
-    return object_id is not None and snapshot.provider_payment not in (None, theirs)
+    return object_id is not None and snapshot.provider_payment not in (None, object_id)
 
 
 def _from_another_object(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
