@@ -21,7 +21,7 @@ IdMaker = Callable[[], str]
 
 
 class EventType(StrEnum):
-    """What happened to the payment."""
+    """The type of a payment event."""
 
     OPENED = "opened"  # the provider's object exists; its ids are known
     RETRIABLE = "retriable"  # after a failure the customer may try the same object again
@@ -36,7 +36,7 @@ class EventType(StrEnum):
 
 
 class Source(StrEnum):
-    """Who reports the event."""
+    """The source that reports an event."""
 
     STRIPE_WEBHOOK = "stripe_webhook"
     STRIPE_API = "stripe_api"

@@ -1,4 +1,4 @@
-"""Check identifiers that come from outside."""
+"""Check identifiers from external input."""
 
 from __future__ import annotations
 
@@ -7,5 +7,8 @@ LONGEST_ID = 128
 
 
 def is_identifier(text: object) -> bool:
-    """Return whether it can be an id at all. PostgreSQL refuses NUL; lone surrogates cannot be sent to it."""
+    """Return True if a text can be an id.
+
+    PostgreSQL rejects NUL, and lone surrogates cannot be sent to it.
+    """
     return isinstance(text, str) and 0 < len(text) <= LONGEST_ID and text.isprintable()

@@ -46,7 +46,7 @@ class KaspiSchedule:
 
     @property
     def over_at(self) -> datetime:
-        """From this time on the payment is EXPIRED if Kaspi still reports it as waiting."""
+        """The time from which a payment that Kaspi still reports as waiting is EXPIRED."""
         if self.scanned_at is None:
             return self.scan_until
         return self.scanned_at + timedelta(seconds=self.confirm_s)

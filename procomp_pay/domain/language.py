@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Language(StrEnum):
-    """The languages of e-mails to participants."""
+    """A language of e-mails to participants."""
 
     RUSSIAN = "ru"
     KAZAKH = "kk"
@@ -14,15 +14,17 @@ class Language(StrEnum):
 
 
 def preferred(accept_language: str | None) -> Language | None:
-    """Return the supported language that an ``Accept-Language`` prefers; ``None`` if it names none."""
-    wishes = []
+    """Return the supported language that ``Accept-Language`` prefers; ``None`` if it names none."""
+    candidates = []
     for number, part in enumerate((accept_language or "").split(",")[:20]):
         tag, _, weight = part.strip().partition(";")
         try:
             quality = float(weight.strip().removeprefix("q=")) if weight else 1.0
         except ValueError:
             continue
-        known = next((each for each in Language if each == tag.partition("-")[0].strip().lower()), None)
+        known = next(
+            (language for language in Language if language == tag.partition("-")[0].strip().lower()), None
+        )
         if known is not None and quality > 0:
-            wishes.append((-quality, number, known))
-    return min(wishes)[2] if wishes else None
+            candidates.append((-quality, number, known))
+    return min(candidates)[2] if candidates else None

@@ -18,7 +18,7 @@ class PaymentStatus(StrEnum):
 
 
 class PaymentMethod(StrEnum):
-    """How the participant pays. Lower case in the API and at the terminal."""
+    """The payment method. Lower case in the API and at the terminal."""
 
     KASPI_QR = "KASPI_QR"
     APPLE_PAY = "APPLE_PAY"
@@ -72,7 +72,7 @@ class Channel(StrEnum):
 
 
 class CreateState(StrEnum):
-    """How far the creation of the provider's object is known to have got; written before the request is sent.
+    """The state of the creation of the provider's object; written before the request is sent.
 
     A time-out means "unknown", never "failed": only a response ends SENT.
     """

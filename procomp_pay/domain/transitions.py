@@ -41,7 +41,7 @@ class Topic(StrEnum):
 
 
 class DiscrepancyKind(StrEnum):
-    """How our records and those of a provider can differ (SPEC 8)."""
+    """A kind of difference between our records and those of a provider (SPEC 8)."""
 
     MISSING_LOCALLY = "MISSING_LOCALLY"
     MISSING_AT_PROVIDER = "MISSING_AT_PROVIDER"
@@ -141,8 +141,8 @@ def _with_provider_end(transition: Transition, snapshot: PaymentSnapshot, event:
 
 
 def _is_of_another_object(snapshot: PaymentSnapshot, event: PaymentEvent) -> bool:
-    theirs = event.ids.payment_intent or event.ids.kaspi_payment
-    return theirs is not None and snapshot.provider_payment not in (None, theirs)
+    object_id = event.ids.payment_intent or event.ids.kaspi_payment
+    return object_id is not None and snapshot.provider_payment not in (None, object_id)
 
 
 def _from_another_object(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: an operator at a terminal, a user of the app, or the system itself."""
+    """The actor: an operator at a terminal, a user of the app, or the system itself."""
 
     name: str
     source: Source

@@ -58,7 +58,7 @@ def test_a_gateway_with_callbacks_only(deployment: Deployment) -> None:
         "url": f"{listening[1]}/api/v1/payments/webhooks/kaspi",
         "secret": CALLBACK_SECRET,
         "payment": provider_ref,
-    }  # fmt: skip
+    }
     for status in ("scanned", "paid", "paid"):
         assert deployment.post("/_sandbox/kaspi/callback", call | {"status": status})["status"] == 200
     wrong = deployment.post("/_sandbox/kaspi/callback", call | {"secret": "of somebody else"})

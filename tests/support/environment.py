@@ -119,9 +119,7 @@ class ServiceEnvironment:
         return await views.opening(self.ctx, started.payment_id)
 
     async def phone(self, opened: views.Opening, action: str = "pay") -> None:
-        """Act in the customer's Kaspi app: ``scan``, ``confirm``, ``cancel``, or ``pay`` for scan and
-        confirm.
-        """
+        """In the customer's Kaspi app: ``scan``, ``confirm``, ``cancel`` or ``pay`` (scan and confirm)."""
         answer = await self.http.post(f"/pay/{opened.qr_payload}", json={"action": action}, headers=_JSON)
         assert answer.status_code == 200, answer.text
 
@@ -138,9 +136,7 @@ class ServiceEnvironment:
         await self.http.delete("/_sandbox/faults")
 
     async def stripe_objects(self, kind: str) -> list[dict[str, Any]]:
-        """Return all objects of a kind at the sandbox: ``payment_intents``, ``checkout/sessions``,
-        ``events`` …
-        """
+        """Return objects of the sandbox: ``payment_intents``, ``checkout/sessions``, ``events`` …"""
         answer = await self.http.get(f"/v1/{kind}?limit=100", headers=self._stripe_auth())
         return list(answer.json()["data"])
 

@@ -1,6 +1,4 @@
-"""An environment for random operations: created in milliseconds, with a process that can crash at any
-step.
-"""
+"""An environment for random operations, with a process that can crash at any step."""
 
 from __future__ import annotations
 

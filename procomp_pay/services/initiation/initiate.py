@@ -61,7 +61,7 @@ class _Plan:
     send: CreateRequest | None = None
 
 
-async def initiate(ctx: AppContext, order: InitiateRequest, actor: Actor) -> InitiatedPayment:
+async def initiate(ctx: AppContext, request: InitiateRequest, actor: Actor) -> InitiatedPayment:
     """Start a payment for a participant, or return the open one.
 
     :raises NotFound: no such participant. :raises AlreadyPaid: the fee is already paid.
@@ -70,20 +70,20 @@ async def initiate(ctx: AppContext, order: InitiateRequest, actor: Actor) -> Ini
     :raises ManualReviewRequired: a different amount was received before and awaits a decision.
     :raises ProviderUnavailable, OutcomeUnknown: the payment stays PENDING and is recovered later.
     """
-    ctx.providers.of(order.channel)  # raises before anything is written if it is not configured
-    seen: set[str] = set()  # open payments that were cancelled or polled: each only once
+    ctx.providers.of(request.channel)  # raises before anything is written if it is not configured
+    handled: set[str] = set()  # open payments that were cancelled or polled: each only once
     waited = 0.0
     while waited <= _PATIENCE_S:
-        plan = await _plan(ctx, order, actor, seen)
+        plan = await _plan(ctx, request, actor, handled)
         if plan.step is Step.WAIT:
             await asyncio.sleep(_PAUSE_S)
             waited += _PAUSE_S
         elif plan.step in (Step.CANCEL, Step.REFRESH):
-            seen.add(plan.payment_id)
+            handled.add(plan.payment_id)
             await _clear_open_payment(ctx, plan, actor)
         else:
             return await _create_at_provider(ctx, plan, actor)
-    raise _in_progress(order)
+    raise _in_progress(request)
 
 
 async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> InitiatedPayment:
@@ -115,11 +115,11 @@ async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> Non
         log.warning("payment %s is left unchanged for now: %s", plan.payment_id, error.message)
 
 
-async def _plan(ctx: AppContext, order: InitiateRequest, actor: Actor, seen: set[str]) -> _Plan:
+async def _plan(ctx: AppContext, request: InitiateRequest, actor: Actor, handled: set[str]) -> _Plan:
     async with ctx.db.writing() as session:
         # the lock serialises all starts of payments for this participant
-        participant = await people.participant(session, order.participant_id, lock=True)
-        claim = order.claim(actor)
+        participant = await people.participant(session, request.participant_id, lock=True)
+        claim = request.claim(actor)
         known = await idempotency.known(session, claim) if claim else None
         if known is not None and known.payment_id is not None:
             locked = await payments.load_payment(session, known.payment_id)
@@ -127,10 +127,10 @@ async def _plan(ctx: AppContext, order: InitiateRequest, actor: Actor, seen: set
             if step is not Step.REUSE:
                 await _check_participant(session, participant)
             return _planned(locked, step, ctx)
-        registration = await _registration(session, participant, order)
-        plan = await _check_open_payments(session, ctx, order, registration, seen)
+        registration = await _registration(session, participant, request)
+        plan = await _check_open_payments(session, ctx, request, registration, handled)
         if plan is None:
-            locked = await insert(session, ctx, order, actor, registration)
+            locked = await insert(session, ctx, request, actor, registration)
             plan = _Plan(Step.SEND, locked.payment.id, reused=False, send=mark_sent(locked, ctx))
         if claim is not None and plan.step in (Step.REUSE, Step.SEND):
             await idempotency.remember(session, claim, plan.payment_id, ctx.clock())
@@ -138,16 +138,20 @@ async def _plan(ctx: AppContext, order: InitiateRequest, actor: Actor, seen: set
 
 
 async def _check_open_payments(
-    session: AsyncSession, ctx: AppContext, order: InitiateRequest, registration: Registration, seen: set[str]
+    session: AsyncSession,
+    ctx: AppContext,
+    request: InitiateRequest,
+    registration: Registration,
+    handled: set[str],
 ) -> _Plan | None:
     """Return the step for the first open payment that needs one; ``None`` if a new payment can start."""
     for payment_id in await payments.open_ids(session, registration.participant.id):
         locked = await payments.load_payment(session, payment_id)
-        step = for_open_payment(locked, order, registration, ctx.clock(), phone=phone_of(locked, ctx))
-        if step in (Step.CANCEL, Step.REFRESH) and payment_id in seen:
+        step = for_open_payment(locked, request, registration, ctx.clock(), phone=phone_of(locked, ctx))
+        if step in (Step.CANCEL, Step.REFRESH) and payment_id in handled:
             if locked.payment.status is PaymentStatus.PROCESSING:
-                raise _in_progress(order)
-            if is_on_the_phone(locked) and order.channel is Channel.KASPI_REMOTE:
+                raise _in_progress(request)
+            if is_on_the_phone(locked) and request.channel is Channel.KASPI_REMOTE:
                 raise Conflict(
                     f"Invoice {payment_id} is still open on the customer's phone; a second one was not sent",
                     next_step="ask the customer to reject it in the Kaspi app, or charge the fee with a QR",
@@ -182,16 +186,16 @@ async def _check_participant(session: AsyncSession, participant: Participant) ->
 
 
 async def _registration(
-    session: AsyncSession, participant: Participant, order: InitiateRequest
+    session: AsyncSession, participant: Participant, request: InitiateRequest
 ) -> Registration:
     await _check_participant(session, participant)
     tournament = await people.tournament(session, participant.tournament_id)
     fees = await people.entry_fees(session, tournament)
-    return Registration(participant, tournament, charge_for(fees, order.method, order.requested))
+    return Registration(participant, tournament, charge_for(fees, request.method, request.requested))
 
 
-def _in_progress(order: InitiateRequest) -> Conflict:
+def _in_progress(request: InitiateRequest) -> Conflict:
     return Conflict(
         "Another payment of this participant is in progress",
-        next_step=f"see it: procomp-pay status {order.participant_id}",
+        next_step=f"see it: procomp-pay status {request.participant_id}",
     )

@@ -32,7 +32,7 @@ class Step(StrEnum):
 
 def for_open_payment(
     locked: OrmLockedPayment,
-    order: InitiateRequest,
+    request: InitiateRequest,
     registration: Registration,
     now: datetime,
     *,
@@ -47,10 +47,10 @@ def for_open_payment(
     alive = payment.status in OPEN_STATUSES or payment.status is PaymentStatus.FAILED
     if detail.channel is Channel.KASPI_REMOTE and detail.create_state is CreateState.SENT:
         # without its number it cannot be cancelled, and a second invoice is never sent
-        return resume(locked, now) if order.channel is Channel.KASPI_REMOTE else None
+        return resume(locked, now) if request.channel is Channel.KASPI_REMOTE else None
     if not alive or detail.cancel_requested_by is not None:
         return Step.CANCEL if detail.channel.recallable else None
-    if _is_the_same(locked, order, registration) and phone == order.phone:
+    if _is_the_same(locked, request, registration) and phone == request.phone:
         return Step.CANCEL if _is_over(locked, now) else resume(locked, now)
     if detail.channel.recallable:
         return Step.CANCEL
@@ -113,14 +113,14 @@ def resume(locked: OrmLockedPayment, now: datetime) -> Step:
     )
 
 
-def _is_the_same(locked: OrmLockedPayment, order: InitiateRequest, registration: Registration) -> bool:
+def _is_the_same(locked: OrmLockedPayment, request: InitiateRequest, registration: Registration) -> bool:
     payment, detail = locked.payment, locked.detail
     shown = (Channel.KASPI_QR, Channel.KASPI_LINK)
-    same_form = detail.channel is order.channel or (detail.channel in shown and order.channel in shown)
+    same_form = detail.channel is request.channel or (detail.channel in shown and request.channel in shown)
     same_fee = (
         locked.charged == registration.charge.charged and payment.tournament_id == registration.tournament.id
     )
-    return payment.method is order.method and same_form and same_fee
+    return payment.method is request.method and same_form and same_fee
 
 
 def _is_over(locked: OrmLockedPayment, now: datetime) -> bool:

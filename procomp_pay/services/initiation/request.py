@@ -76,15 +76,15 @@ class Registration:
 
 
 async def insert(
-    session: AsyncSession, ctx: AppContext, order: InitiateRequest, actor: Actor, registration: Registration
+    session: AsyncSession, ctx: AppContext, request: InitiateRequest, actor: Actor, registration: Registration
 ) -> OrmLockedPayment:
     """Write a new payment with its first audit entry. The caller commits before it calls a provider.
 
     A new row is PENDING; from then on only :mod:`procomp_pay.services.settlement.apply` changes the status.
     """
-    detail = _detail(ctx, order, actor, registration)
+    detail = _detail(ctx, request, actor, registration)
     detail.short_code = await payments.free_code(session, detail.payment_id)
-    payment = _payment(detail.payment_id, ctx, order, registration)
+    payment = _payment(detail.payment_id, ctx, request, registration)
     session.add(payment)
     await session.flush()
     session.add(detail)
@@ -95,8 +95,8 @@ async def insert(
         action="started",
         after={
             "status": payment.status.value,
-            "method": order.method.value,
-            "channel": order.channel.value,
+            "method": request.method.value,
+            "channel": request.channel.value,
             "amount": registration.charge.charged.amount,
             "currency": registration.charge.charged.currency.value,
             "participant_id": registration.participant.id,
@@ -106,20 +106,22 @@ async def insert(
     return OrmLockedPayment(payment, detail, registration.participant)
 
 
-def _payment(payment_id: str, ctx: AppContext, order: InitiateRequest, registration: Registration) -> Payment:
+def _payment(
+    payment_id: str, ctx: AppContext, request: InitiateRequest, registration: Registration
+) -> Payment:
     now, charged = ctx.clock(), registration.charge.charged
     return Payment(
         id=payment_id,
         amount=charged.amount,
         currency=charged.currency,
         status=PaymentStatus.PENDING,
-        method=order.method,
+        method=request.method,
         # the description is stored, since a retry must repeat it exactly, even if a name changes meanwhile
         meta={
             "participantId": registration.participant.id,
             "description": f"{registration.tournament.name}: {registration.participant.full_name}"[:200],
         }
-        | ({"language": order.language.value} if order.language else {}),
+        | ({"language": request.language.value} if request.language else {}),
         user_id=registration.participant.user_id,
         tournament_id=registration.tournament.id,
         created_at=now,
@@ -128,24 +130,24 @@ def _payment(payment_id: str, ctx: AppContext, order: InitiateRequest, registrat
 
 
 def _detail(
-    ctx: AppContext, order: InitiateRequest, actor: Actor, registration: Registration
+    ctx: AppContext, request: InitiateRequest, actor: Actor, registration: Registration
 ) -> PaymentDetail:
     now = ctx.clock()
-    life = {Channel.STRIPE_CHECKOUT: CHECKOUT_LIFE, Channel.STRIPE_INTENT: INTENT_LIFE}.get(order.channel)
+    life = {Channel.STRIPE_CHECKOUT: CHECKOUT_LIFE, Channel.STRIPE_INTENT: INTENT_LIFE}.get(request.channel)
     return PaymentDetail(
         payment_id=ctx.new_id(),
         participant_id=registration.participant.id,
-        channel=order.channel,
+        channel=request.channel,
         create_state=CreateState.PLANNED,
         provider_open=True,
-        return_url=order.return_url or f"{ctx.base_url}/api/v1/payments/thanks",
+        return_url=request.return_url or f"{ctx.base_url}/api/v1/payments/thanks",
         requested_amount=registration.charge.requested.amount,
         requested_currency=registration.charge.requested.currency,
         charged_amount=registration.charge.charged.amount,
         charged_currency=registration.charge.charged.currency,
         # whole seconds, the resolution of Stripe: a retry must repeat the same time
         expires_at=(now + life).replace(microsecond=0) if life else None,
-        phone_enc=ctx.keyring.encrypt(order.phone) if order.phone else None,
+        phone_enc=ctx.keyring.encrypt(request.phone) if request.phone else None,
         started_by=actor.name,
         request_id=actor.request_id,
         created_at=now,

@@ -30,7 +30,7 @@ async def waiting(ctx: AppContext) -> list[PaymentView]:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What is known of the number on a receipt.
+    """The payment that the number on a receipt belongs to.
 
     :param payment_id: the payment that it settled, or whose QR has it; ``None`` if unknown.
     :param settled_at: when it settled that payment; ``None`` if it has settled none.

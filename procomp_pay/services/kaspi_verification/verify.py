@@ -97,7 +97,7 @@ class Verified:
     overridden: tuple[str, ...] = field(default=())
 
 
-async def verify(ctx: AppContext, order: VerificationRequest, actor: Actor) -> Verified:
+async def verify(ctx: AppContext, request: VerificationRequest, actor: Actor) -> Verified:
     """Settle a Kaspi payment by manual verification.
 
     :raises NotFound: no such payment.
@@ -105,28 +105,28 @@ async def verify(ctx: AppContext, order: VerificationRequest, actor: Actor) -> V
     :raises Conflict: the number settled another payment, the payment has another number or is refunded, or
         Kaspi or the date contradict it and there is no override.
     """
-    number = read_number(order.number)
-    _check_override(order)
+    number = read_number(request.number)
+    _check_override(request)
     try:
         async with ctx.db.reading() as session:
-            locked = await load_payment(session, order.payment_id)
-            if await _is_known(session, order, actor):
-                return _result(locked, order, number, KaspiAnswer.CANNOT_BE_ASKED)
+            locked = await load_payment(session, request.payment_id)
+            if await _is_known(session, request, actor):
+                return _result(locked, request, number, KaspiAnswer.CANNOT_BE_ASKED)
             _check_kind(locked)
             await _check_number(session, locked, number)  # report it at once, before Kaspi is asked
         kaspi = KaspiResult(KaspiAnswer.CANNOT_BE_ASKED)
         if locked.payment.status is not PaymentStatus.COMPLETED:
             kaspi = await ask_kaspi(ctx, locked, actor)
         async with ctx.db.writing() as session:
-            return await _verify(session, ctx, order, number, actor, kaspi)
+            return await _verify(session, ctx, request, number, actor, kaspi)
     except (Refused, Conflict) as error:
-        await _record_refusal(ctx, order, number, actor, error)
+        await _record_refusal(ctx, request, number, actor, error)
         raise
 
 
-def _check_override(order: VerificationRequest) -> None:
-    reason = order.reason or ""
-    if order.override and not reason.strip():
+def _check_override(request: VerificationRequest) -> None:
+    reason = request.reason or ""
+    if request.override and not reason.strip():
         raise Refused("An override needs a reason", next_step='add: --reason "…"')
     if len(reason) > _LONGEST_REASON or not reason.isprintable():
         raise Refused(f"A reason is 1 to {_LONGEST_REASON} printable characters")
@@ -201,68 +201,68 @@ async def _check_is_no_refund(session: AsyncSession, number: str) -> None:
         )
 
 
-async def _is_known(session: AsyncSession, order: VerificationRequest, actor: Actor) -> bool:
+async def _is_known(session: AsyncSession, request: VerificationRequest, actor: Actor) -> bool:
     """Return True if the idempotency key was used for this request before.
 
     :raises Conflict: it was used for another request.
     """
-    claim = order.claim(actor)
+    claim = request.claim(actor)
     return claim is not None and await idempotency.known(session, claim) is not None
 
 
 async def _verify(
     session: AsyncSession,
     ctx: AppContext,
-    order: VerificationRequest,
+    request: VerificationRequest,
     number: str,
     actor: Actor,
     kaspi: KaspiResult,
 ) -> Verified:
-    locked = await lock_payment(session, order.payment_id)  # concurrent requests wait here
-    if await _is_known(session, order, actor):
-        return _result(locked, order, number, kaspi.answer)
+    locked = await lock_payment(session, request.payment_id)  # concurrent requests wait here
+    if await _is_known(session, request, actor):
+        return _result(locked, request, number, kaspi.answer)
     _check_kind(locked)
     if await _check_number(session, locked, number) and locked.payment.status is PaymentStatus.COMPLETED:
-        return _result(locked, order, number, kaspi.answer, already=True)
-    order = replace(order, money=order.money or kaspi.money)
-    objections = await _find_objections(session, ctx, locked, order, kaspi.answer)
-    if objections and not order.override:
+        return _result(locked, request, number, kaspi.answer, already=True)
+    request = replace(request, money=request.money or kaspi.money)
+    objections = await _find_objections(session, ctx, locked, request, kaspi.answer)
+    if objections and not request.override:
         raise _refusal(objections[0])
-    if order.money is None and any(objection.about_amount for objection in objections):
+    if request.money is None and any(objection.about_amount for objection in objections):
         raise Refused(
             "A different amount was received for this payment: an override needs the amount",
             next_step="check it in the Kaspi Pay app, and add: --amount PAID",
         )
     charged = locked.charged
-    applied = await apply_event_in(session, ctx, _event(ctx, order, number, actor, locked), locked)
+    applied = await apply_event_in(session, ctx, _event(ctx, request, number, actor, locked), locked)
     if applied.status is not PaymentStatus.COMPLETED or applied.outcome is Outcome.STALE:
         raise Conflict(f"Payment {locked.payment.id} is {applied.status} and cannot be verified")
     for objection in objections:
-        detail: dict[str, Any] = {"operation": number, "override": order.reason, "by": actor.name}
+        detail: dict[str, Any] = {"operation": number, "override": request.reason, "by": actor.name}
         detail["against"] = objection.sentence
         if objection.about_amount:
-            paid = side_effects.as_document(order.money or charged)
+            paid = side_effects.as_document(request.money or charged)
             detail |= {"charged": side_effects.as_document(charged), "paid": paid}
         key = None if objection.apart is None else f"{objection.apart}:{number}"
         await side_effects.open_discrepancy(
             session, ctx, locked, objection.kind, detail, key, has_alert=False
         )
-    if (claim := order.claim(actor)) is not None:
+    if (claim := request.claim(actor)) is not None:
         await idempotency.remember(session, claim, locked.payment.id, ctx.clock())
-    return _result(locked, order, number, kaspi.answer, objections=objections)
+    return _result(locked, request, number, kaspi.answer, objections=objections)
 
 
 async def _find_objections(
     session: AsyncSession,
     ctx: AppContext,
     locked: OrmLockedPayment,
-    order: VerificationRequest,
+    request: VerificationRequest,
     answer: KaspiAnswer,
 ) -> list[Objection]:
     paid = locked.payment.status is PaymentStatus.COMPLETED  # reported by Kaspi: only the number is added
     in_doubt = not paid and await numbers.is_amount_in_doubt(session, locked.payment.id)
     window = PaymentWindow(locked.charged, locked.detail.created_at, _ends(ctx, locked))
-    claim = ReceiptClaim(order.money, order.paid_at, in_doubt)
+    claim = ReceiptClaim(request.money, request.paid_at, in_doubt)
     return find_objections(claim, window, KaspiAnswer.PAID if paid else answer, ctx.clock())
 
 
@@ -280,26 +280,26 @@ def _refusal(objection: Objection) -> PaymentError:
 
 
 def _event(
-    ctx: AppContext, order: VerificationRequest, number: str, actor: Actor, locked: OrmLockedPayment
+    ctx: AppContext, request: VerificationRequest, number: str, actor: Actor, locked: OrmLockedPayment
 ) -> PaymentEvent:
     return PaymentEvent(
         payment_id=locked.payment.id,
         event_type=EventType.SUCCEEDED,
-        at=order.paid_at or ctx.clock(),
+        at=request.paid_at or ctx.clock(),
         source=actor.source,
         actor=actor.name,
         source_id=number,
         request_id=actor.request_id,
-        money=order.money,
-        amount_accepted=order.override,
+        money=request.money,
+        amount_accepted=request.override,
         ids=ProviderIds(kaspi_operation=number),
-        reason=order.reason,
+        reason=request.reason,
     )
 
 
 def _result(
     locked: OrmLockedPayment,
-    order: VerificationRequest,
+    request: VerificationRequest,
     number: str,
     answer: KaspiAnswer,
     *,
@@ -310,7 +310,7 @@ def _result(
         payment_id=locked.payment.id,
         status=locked.payment.status,
         number=number,
-        money=locked.charged if already else order.money or locked.charged,
+        money=locked.charged if already else request.money or locked.charged,
         already=already,
         late=locked.detail.is_late,
         duplicate=locked.detail.is_duplicate,
@@ -320,7 +320,7 @@ def _result(
 
 
 async def _record_refusal(
-    ctx: AppContext, order: VerificationRequest, number: str, actor: Actor, error: PaymentError
+    ctx: AppContext, request: VerificationRequest, number: str, actor: Actor, error: PaymentError
 ) -> None:
     """Record a rejected verification in the audit trail: a number tried on many payments is noticed."""
     record = audit.AuditRecord(
@@ -332,5 +332,5 @@ async def _record_refusal(
         note=error.message[:500],
     )
     async with ctx.db.writing() as session:
-        await lock_payment(session, order.payment_id)
-        await audit.append(session, order.payment_id, record, ctx.clock())
+        await lock_payment(session, request.payment_id)
+        await audit.append(session, request.payment_id, record, ctx.clock())

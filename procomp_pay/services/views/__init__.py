@@ -1,1 +1,1 @@
-"""What the API, the terminal and reports show of payments, refunds and disputes."""
+"""Views of payments, refunds and disputes for the API, the terminal and reports."""

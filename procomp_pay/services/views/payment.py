@@ -123,7 +123,7 @@ class PaymentView:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How to pay an open payment. Secret: shown to its owner only, never logged."""
+    """The data needed to pay an open payment. Secret: shown to its owner only, never logged."""
 
     view: PaymentView
     payment_url: str | None

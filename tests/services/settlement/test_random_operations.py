@@ -1,8 +1,7 @@
 """Random operations in any order: afterwards our records agree with those of the providers.
 
 Processes crash between any two steps. ``PAY_MACHINE=500`` runs that many examples on each database, with a
-new
-seed each time, and also cancels tasks at any step of the event loop.
+new seed each time, and also cancels tasks at any step of the event loop.
 """
 
 from __future__ import annotations
