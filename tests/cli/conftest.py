@@ -1,4 +1,4 @@
-"""The terminal against a real sandbox over HTTP, on both databases."""
+"""Fixtures: a clerk at a terminal, with the sandbox over HTTP and both databases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def providers() -> Iterator[LocalProviders]:
 
 @pytest.fixture
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No setting of this machine, a home of its own."""
+    """Remove this computer's settings and use a home of its own."""
     for name in os.environ:
         if name.startswith(_NOT_OURS):
             monkeypatch.delenv(name)
@@ -54,7 +54,7 @@ def _opened(home: Path, providers: LocalProviders, url: str, monkeypatch: pytest
 def clerk(
     database_url: str, bare_environment: Path, providers: LocalProviders, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Clerk]:
-    """A desk with a tournament and five participants, once on each database."""
+    """A clerk with two tournaments and five participants, on each database."""
     yield _opened(bare_environment, providers, database_url, monkeypatch)
     providers.calm()
 
@@ -63,13 +63,13 @@ def clerk(
 def sqlite_clerk(
     sqlite_url: str, bare_environment: Path, providers: LocalProviders, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Clerk]:
-    """The same on SQLite alone, for what has nothing to do with the database."""
+    """The same on SQLite only, for tests that do not depend on the database."""
     yield _opened(bare_environment, providers, sqlite_url, monkeypatch)
     providers.calm()
 
 
 @pytest.fixture
 def helper() -> Iterator[ThreadPoolExecutor]:
-    """Somebody who acts while a command runs."""
+    """Threads for actions while a command runs."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         yield pool

@@ -1,4 +1,4 @@
-"""What a command imports: a help page and a usage error nothing heavy, `status` only what it uses."""
+"""Imports of commands: help pages and usage errors import nothing heavy, ``status`` only what it uses."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ print("\\n" + " ".join(sys.modules), code)
 
 
 def modules(clerk_environment: dict[str, str], *words: str) -> tuple[set[str], int]:
-    """The modules that a real process holds at its end, and its exit code."""
+    """Return the modules that a process has imported at its end, and its exit code."""
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *words],
         env=clerk_environment,

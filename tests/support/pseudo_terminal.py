@@ -1,4 +1,4 @@
-"""A command in a pseudo-terminal: what a person sees, types and interrupts."""
+"""Commands in a pseudo-terminal: read the screen, type, interrupt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.terminal import Clerk
 
 
 class PseudoTerminal:
-    """A real terminal with the command in it."""
+    """A pseudo-terminal with a command in it."""
 
     def __init__(self, fd: int, process: subprocess.Popen[bytes]) -> None:
         self._fd, self._process, self.seen = fd, process, ""
@@ -30,7 +30,7 @@ class PseudoTerminal:
         os.write(self._fd, text.encode())
 
     def wait_for(self, text: str, seconds: float = 15) -> None:
-        """Until the screen has shown ``text`` since something was typed."""
+        """Wait until the screen has shown ``text`` since the last typing."""
         until = time.monotonic() + seconds
         while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen):
             assert time.monotonic() < until, f"{text!r} never came: {self.seen[-3000:]!r}"
@@ -38,7 +38,7 @@ class PseudoTerminal:
                 self.seen += os.read(self._fd, 65536).decode("utf-8", "replace")
 
     def interrupt(self) -> None:
-        """Ctrl-C: what a terminal makes of it for the process that it controls."""
+        """Send what Ctrl-C sends."""
         self._process.send_signal(signal.SIGINT)
 
     def ends(self) -> int:

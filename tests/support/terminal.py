@@ -1,4 +1,4 @@
-"""The terminal in tests: a clerk who types commands, and a local Stripe and Kaspi in a thread."""
+"""A clerk who types commands, and a local Stripe and Kaspi in a thread."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOW = datetime(2026, 5, 1, 9, 0, tzinfo=UTC)
 
 
 class LocalProviders:
-    """A sandbox in a thread of its own; Kaspi's 180 s for a scan are 9 s here."""
+    """A sandbox in a thread, 20 times as fast: Kaspi's 180 s for a scan are 9 s here."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -68,7 +68,7 @@ class LocalProviders:
 
 @dataclass
 class Output:
-    """What a command output, and its exit code."""
+    """The output and exit code of a command."""
 
     code: int
     out: str
@@ -80,7 +80,7 @@ class Output:
 
 
 class Clerk:
-    """Somebody at the desk's terminal."""
+    """Types commands and reads their output."""
 
     def __init__(self, home: Path, providers: LocalProviders, url: str) -> None:
         self.home = home
@@ -88,7 +88,7 @@ class Clerk:
         self.url = url
 
     def type(self, *words: str, code: int = 0) -> Output:
-        """Run a command. Whatever happens, no traceback reaches a person."""
+        """Run a command; check its exit code, and that no traceback or secret is shown."""
         result = CliRunner().invoke(app, list(words))
         output = Output(result.exit_code, result.stdout, result.stderr)
         assert "Traceback" not in output.out + output.err
@@ -97,7 +97,7 @@ class Clerk:
         return output
 
     def ask(self, *words: str, code: int = 0) -> Any:
-        """The one JSON document of a command."""
+        """Run a command with ``--json`` and return its document."""
         return self.type(*words, "--json", code=code).json
 
     def pay(self, payment: Any, action: str) -> None:
@@ -108,7 +108,7 @@ class Clerk:
             self.providers.post(f"/c/pay/{payment['provider_ref']}", {"wallet": action})
 
     def write(self, *rows: Any) -> None:
-        """Put rows into the database, one after the other."""
+        """Insert rows into the database, one after the other."""
 
         async def work() -> None:
             db = PaymentDatabaseService(self.url)
@@ -121,7 +121,7 @@ class Clerk:
         asyncio.run(work())
 
     def change(self, statement: str) -> None:
-        """Do something to the database behind everybody's back."""
+        """Execute SQL on the database directly."""
 
         async def work() -> None:
             db = PaymentDatabaseService(self.url)
@@ -132,12 +132,12 @@ class Clerk:
         asyncio.run(work())
 
     def environment(self) -> dict[str, str]:
-        """For a real process."""
+        """Return the environment for a separate process."""
         return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def rows() -> list[Any]:
-    """Two tournaments and five participants."""
+    """Return two tournaments and five participants."""
     stamps = {"created_at": NOW, "updated_at": NOW}
     main = Tournament(
         id="t1", name="Кубок Алматы", entry_fee=Decimal(24000), currency=Currency.KZT, starts_at=NOW, **stamps
@@ -156,7 +156,7 @@ def rows() -> list[Any]:
 
 
 def paid(clerk: Clerk, who: str = "p1", card: str | None = None) -> Any:
-    """A payment of 50 USD that is paid: by Apple Pay on the hosted page, or by a test card."""
+    """Create a paid payment of 50 USD, by Apple Pay on the hosted page or by a test card."""
     if card is None:
         opened = clerk.ask("initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD")
         clerk.pay(opened, "apple_pay")

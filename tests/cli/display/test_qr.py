@@ -1,4 +1,4 @@
-"""The QR that is drawn is the QR that was made, with its margin, on every kind of terminal."""
+"""QR codes in terminals of several sizes, with and without colours, and large letters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DARK[False] = {char: (1 - top, 1 - low) for char, (top, low) in _DARK[True].ite
 
 
 def read_back(lines: list[str], *, ink_is_dark: bool) -> list[list[int]]:
-    """The modules in drawn lines, 1 for dark."""
+    """Read the modules from drawn lines; 1 is dark."""
     rows = []
     for line in lines:
         pairs = [_DARK[ink_is_dark][char] for char in line]
@@ -33,7 +33,7 @@ def read_back(lines: list[str], *, ink_is_dark: bool) -> list[list[int]]:
 
 
 def expected(payload: str) -> list[list[int]]:
-    """The matrix with four light modules on every side."""
+    """Return the matrix with four light modules on each side."""
     matrix = [list(row) for row in segno.make(payload, error="l", micro=False).matrix]
     wide = len(matrix) + 8
     margin = [[0] * wide for _ in range(4)]
@@ -82,7 +82,7 @@ def test_without_colours_the_light_modules_are_drawn(monkeypatch: pytest.MonkeyP
 
 
 def in_a_terminal(clerk: Clerk, width: int, height: int, *words: str, **more: str) -> str:
-    """What a command writes to a real terminal of that size."""
+    """Return what a command writes to a terminal of that size."""
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     environment = clerk.environment() | {"TERM": "xterm-256color", **more}

@@ -1,4 +1,4 @@
-"""`kaspi devices`, `initiate --phone`, refunds by scheme and what the doctor says of the certificate."""
+"""``kaspi devices``, ``initiate --phone``, refunds by scheme, and the certificate in ``doctor``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.terminal import Clerk
 
 @pytest.fixture
 def enhanced(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Clerk]:
-    """Scheme enhanced over plain HTTP to the sandbox, which takes our word for the certificate."""
+    """Use scheme enhanced over plain HTTP: the sandbox does not check the certificate."""
     clerk, authority = sqlite_clerk, Authority()
     cert, key = authority.client(life=timedelta(days=30, hours=1)).write(tmp_path, "client")
     info = clerk.providers.sandbox.info()
@@ -56,7 +56,7 @@ def test_list_register_and_delete_a_device(sqlite_clerk: Clerk, monkeypatch: pyt
         "KASPI_DEVICE_TOKEN": token,
     }.items():
         monkeypatch.setenv(name, value)
-    clerk.type("kaspi", "devices", "delete", code=2)  # nobody to ask
+    clerk.type("kaspi", "devices", "delete", code=2)  # not interactive, no --yes
     assert token[-4:] in clerk.type("kaspi", "devices", "delete", "--yes").out
     again = clerk.type("kaspi", "devices", "delete", "--yes", code=7)
     assert "-150" in again.err
@@ -107,7 +107,7 @@ def test_a_refund_in_the_app_is_recorded(clerk: Clerk) -> None:
 
 
 def wrong(clerk: Clerk, monkeypatch: pytest.MonkeyPatch, code: int, **settings: str) -> dict[str, Any]:
-    """What the doctor says with these settings, each line under its name."""
+    """Return the doctor's checks with these settings, by name."""
     with monkeypatch.context() as changed:
         for name, value in settings.items():
             changed.setenv(name, value)

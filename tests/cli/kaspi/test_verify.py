@@ -1,4 +1,4 @@
-"""`verify-kaspi`: one payment by its number, the queue for a pipe, and live in a real terminal."""
+"""``verify-kaspi``: one payment by its receipt, the queue in a pipe, and the live queue."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def start(clerk: Clerk, who: str = "p1") -> Any:
     return clerk.ask("initiate", who, "--method", "kaspi_qr")
 
 
-def kaspi_is_away(clerk: Clerk) -> None:
+def kaspi_does_not_answer(clerk: Clerk) -> None:
     clerk.providers.fault(path="/r1", kind="cut_before", times=99)
 
 
 def test_verify_a_payment(clerk: Clerk) -> None:
     payment = start(clerk)
-    kaspi_is_away(clerk)
+    kaspi_does_not_answer(clerk)
     done = clerk.ask(*VERIFY, payment["code"], "--transaction-id", f"№ QR{NUMBER}", "--as", "dana")
     assert (done["status"], done["transaction_id"], done["already"]) == ("COMPLETED", NUMBER, False)
     assert (done["kaspi"], done["overridden"], done["mode"]) == ("no_answer", [], "sandbox")
@@ -44,7 +44,7 @@ def test_verify_a_payment(clerk: Clerk) -> None:
 
 
 def test_verify_a_payment_without_a_code(sqlite_clerk: Clerk) -> None:
-    """It is named by its id, everywhere."""
+    """The payment is shown by its id everywhere."""
     payment = start(sqlite_clerk)
     sqlite_clerk.change("UPDATE pay_payment_detail SET short_code = NULL")
     shown = sqlite_clerk.type("status", "p1").out
@@ -54,7 +54,7 @@ def test_verify_a_payment_without_a_code(sqlite_clerk: Clerk) -> None:
     [row] = sqlite_clerk.type(*VERIFY).out.splitlines()[1:]
     assert row.split()[-2:] == ["-", payment["payment_id"]]
     sqlite_clerk.type("status", payment["code"], code=4)
-    kaspi_is_away(sqlite_clerk)
+    kaspi_does_not_answer(sqlite_clerk)
     done = sqlite_clerk.ask(*VERIFY, payment["payment_id"], "--transaction-id", NUMBER)
     assert (done["status"], done["code"]) == ("COMPLETED", None)
 
@@ -106,14 +106,14 @@ def test_the_queue_in_a_pipe(clerk: Clerk) -> None:
 
 def test_the_live_queue(sqlite_clerk: Clerk) -> None:
     first, second = start(sqlite_clerk, "p1"), start(sqlite_clerk, "p2")
-    sqlite_clerk.pay(second, "pay")  # the customer has paid, nobody has asked Kaspi yet
+    sqlite_clerk.pay(second, "pay")  # paid, but not polled yet
     with pseudo_terminal(sqlite_clerk, *VERIFY) as screen:
         screen.wait_for("to verify · 2 · ")
         screen.wait_for("Timur")
         screen.type("kata\n")
         screen.wait_for("2 match 'kata': type the number")
         screen.type("2\n")
-        screen.wait_for("✓ PAID")  # Kaspi was asked as soon as the line was picked
+        screen.wait_for("✓ PAID")  # Kaspi was asked when the payment was chosen
         screen.type("\n")
         screen.wait_for("SANDBOX")  # on every screen
         screen.wait_for("to verify · 1 · ")
@@ -133,14 +133,14 @@ def test_the_live_queue(sqlite_clerk: Clerk) -> None:
         screen.wait_for("Row, name or receipt: нурл аид")
         screen.type("\n")
         screen.wait_for("not paid through this QR")
-        screen.wait_for("Receipt's number: 19000000002")  # it was typed before the person was known
+        screen.wait_for("Receipt's number: 19000000002")  # typed before the payment was chosen
         screen.type("\x1b")
         screen.wait_for("Receipt's number: ▌")
         screen.type("12\n")
         screen.wait_for("too short")
         screen.type(f"{second['provider_ref']}\n")
         screen.wait_for("settled another payment: Timur")
-        kaspi_is_away(sqlite_clerk)
+        kaspi_does_not_answer(sqlite_clerk)
         screen.type("QR 190 0000 0001\n")
         screen.wait_for("✓ PAID")
         screen.wait_for("Verified by you")
@@ -155,7 +155,7 @@ def test_the_live_queue(sqlite_clerk: Clerk) -> None:
 def test_ctrl_c_restores_the_terminal(sqlite_clerk: Clerk) -> None:
     start(sqlite_clerk)
     with pseudo_terminal(sqlite_clerk, *VERIFY, columns=40) as screen:
-        screen.wait_for("1  Аида Нурланова")  # a narrow window still says who it is
+        screen.wait_for("1  Аида Нурланова")  # a narrow window still shows the name
         screen.wait_for("KZT · not scanned yet")
         screen.interrupt()
         assert screen.ends() == 130

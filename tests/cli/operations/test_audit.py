@@ -1,4 +1,4 @@
-"""``audit`` at the terminal: sentences, exit codes, and the seal that is sent away."""
+"""``audit``: its texts, exit codes and seals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sql(clerk: Clerk, statement: str) -> None:
 
 @pytest.fixture
 def paid(clerk: Clerk) -> Any:
-    """A payment that was paid and partly paid back."""
+    """Create a payment that was paid and partly refunded."""
     payment = clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD", "--amount", "50")
     clerk.pay(payment, "apple_pay")
     clerk.ask("maintain")

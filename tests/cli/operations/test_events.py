@@ -1,4 +1,4 @@
-"""``events`` at a terminal."""
+"""``events``: list, show, replay."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.terminal import Clerk
 
 
 def _store(clerk: Clerk) -> list[dict[str, Any]]:
-    """A payment that was paid, its events delivered by hand and handled."""
+    """Create a paid payment whose events were delivered and processed."""
     import asyncio
 
     from procomp_pay.config import load_settings

@@ -1,4 +1,4 @@
-"""``maintain`` with its lock, ``db``, ``doctor``, and how any command ends."""
+"""``maintain`` and its lock, ``db``, ``doctor``, and the exit codes of all commands."""
 
 from __future__ import annotations
 

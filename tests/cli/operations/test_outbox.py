@@ -1,4 +1,4 @@
-"""``outbox``: what was told, what was given up, and trying the ways out."""
+"""``outbox``: listing, replay and tests of the channels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECRET = "whsec_" + "c2VjcmV0" * 4
 
 
 class Neighbours:
-    """A mail server and a receiver in a thread of their own."""
+    """A mail server and an HTTP receiver in a thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -44,7 +44,7 @@ class Neighbours:
 
 @pytest.fixture
 def neighbours(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Neighbours]:
-    """The small desk tells everybody."""
+    """Configure all channels."""
     made = Neighbours()
     monkeypatch.setenv("SMTP_URL", f"smtp://127.0.0.1:{made.box.port}")
     monkeypatch.setenv("MAIL_FROM", "ProComp <pay@procomp.test>")

@@ -1,4 +1,4 @@
-"""``token issue``: a token for operators, where the secret is ours."""
+"""``token issue``."""
 
 from __future__ import annotations
 

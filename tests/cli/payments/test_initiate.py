@@ -1,4 +1,4 @@
-"""``initiate``: what it makes, what it refuses, what it says."""
+"""``initiate``: results, refusals and texts."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def test_status_of_the_latest_or_of_one(clerk: Clerk) -> None:
     output = clerk.type("status", "p1")
     assert "PENDING" in output.out
     assert "waiting for the customer to scan" in output.out
-    assert "SANDBOX" not in output.err  # it asks no provider
+    assert "SANDBOX" not in output.err  # no provider is asked
 
 
 def test_status_contains_no_secret(sqlite_clerk: Clerk) -> None:

@@ -1,4 +1,4 @@
-"""``--watch``: follows to the end, asks the provider itself, survives a bad line."""
+"""``--watch``: follows a payment to its end, polls the provider, survives a lost connection."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ KASPI = ("--method", "kaspi_qr")
 
 
 @pytest.fixture(autouse=True)
-def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorter pauses: the tests look at what happens, not at how long a person waits."""
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses."""
     monkeypatch.setattr(watching, "_LOOK_S", 0.1)
     monkeypatch.setattr(watching, "_TICK_S", 0.1)
     monkeypatch.setattr(watching, "_STRIPE_EVERY", timedelta(seconds=1))
@@ -47,7 +47,7 @@ def test_watch_kaspi_line_by_line(clerk: Clerk, helper: ThreadPoolExecutor) -> N
     assert states == ["PENDING", "PROCESSING", "COMPLETED"]
     assert "scanned, waiting for confirmation" in output.err
     assert "Kaspi operation" in output.out
-    assert "████" in output.out  # PAID, in letters of five lines
+    assert "████" in output.out  # PAID in large letters
 
 
 def test_watch_polls_stripe_and_continues_after_a_decline(clerk: Clerk, helper: ThreadPoolExecutor) -> None:

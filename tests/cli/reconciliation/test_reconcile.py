@@ -1,4 +1,4 @@
-"""``reconcile`` and ``discrepancies`` as typed, against a real sandbox."""
+"""``reconcile`` and ``discrepancies`` against the sandbox."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.support.statement_files import kaspi as row
 from tests.support.terminal import Clerk, paid
 
 
-def nobodys(clerk: Clerk) -> str:
-    """Money at Stripe that is of no payment of ours."""
+def foreign_payment(clerk: Clerk) -> str:
+    """Create a payment at Stripe that is not in our books."""
     answer = httpx.post(
         f"{clerk.providers.url}/v1/payment_intents",
         data={
@@ -29,10 +29,9 @@ def nobodys(clerk: Clerk) -> str:
 
 
 def test_reconcile_repair_resolve_and_reconcile_again(clerk: Clerk) -> None:
-    """Something is mended, something is left; a person ends it; then everything is closed."""
     opened = clerk.ask("initiate", "p1", "--method", "apple_pay", "--amount", "50", "--currency", "USD")
     clerk.pay(opened, "apple_pay")
-    intent = nobodys(clerk)
+    intent = foreign_payment(clerk)
     dry = clerk.ask("reconcile", "--provider", "stripe", "--dry-run", code=6)
     assert {each["became"] for each in dry["runs"][0]["findings"]} == {"would repair", "would open"}
     output = clerk.type("reconcile", "--provider", "stripe", code=6)
@@ -57,7 +56,7 @@ def test_reconcile_repair_resolve_and_reconcile_again(clerk: Clerk) -> None:
     again = clerk.ask("discrepancies", "resolve", found["id"], "--how", "accept", "--note", "x", code=3)
     assert "resolved by aida" in again["detail"]
     assert "the shop's" in clerk.type("discrepancies", "show", found["id"]).out
-    others = clerk.ask("discrepancies", "list")["items"]  # what other tests left at the same sandbox
+    others = clerk.ask("discrepancies", "list")["items"]  # left at the sandbox by other tests
     report = clerk.ask("reconcile", "--provider", "stripe", code=6 if others else 0)["runs"][0]
     assert [e["became"] for e in report["findings"] if e["theirs"]["ref"] == intent] == ["accepted"]
     assert "found by reconcile" in clerk.type("history", "p1").out

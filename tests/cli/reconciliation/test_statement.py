@@ -1,4 +1,4 @@
-"""``statement check`` at the terminal."""
+"""``statement check``."""
 
 from __future__ import annotations
 

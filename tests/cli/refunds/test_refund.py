@@ -1,4 +1,4 @@
-"""`refund`, and what is shown of refunds and disputes, against a real sandbox."""
+"""``refund`` against the sandbox, and how refunds and disputes are shown."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def stripe(clerk: Clerk, path: str) -> Any:
     return httpx.get(clerk.providers.url + path, headers={"Authorization": f"Bearer {key}"}).json()
 
 
-def gone(clerk: Clerk, view: Any) -> int:
-    """Cents that went back at the sandbox."""
+def refunded_cents(clerk: Clerk, view: Any) -> int:
+    """Return the cents refunded at the sandbox."""
     ref = str(view["provider_ref"])
     if ref.startswith("cs_"):
         ref = stripe(clerk, f"/v1/checkout/sessions/{ref}")["payment_intent"]
@@ -54,8 +54,8 @@ def gone(clerk: Clerk, view: Any) -> int:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A provider that does not answer is given up after a second, not after twenty."""
+def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up a provider that does not answer after one second instead of twenty."""
     monkeypatch.setitem(StripePaymentService.__init__.__kwdefaults__, "total_s", 1.0)  # type: ignore[arg-type]
 
 
@@ -64,12 +64,12 @@ def test_partial_refund_then_the_rest(clerk: Clerk) -> None:
     dry = clerk.type("refund", view["payment_id"], "--amount", "20", *WHY, "--dry-run").out
     assert "20.00\N{NO-BREAK SPACE}USD" in dry
     assert "remains     30.00" in dry
-    assert gone(clerk, view) == 0
+    assert refunded_cents(clerk, view) == 0
     part = clerk.type("refund", view["payment_id"], "--amount", "20", *WHY, "--yes")
     assert "20.00\N{NO-BREAK SPACE}USD refunded to Аида Нурланова" in part.out
     assert "re_" in part.out
     assert "COMPLETED" in part.out
-    assert gone(clerk, view) == 2000
+    assert refunded_cents(clerk, view) == 2000
     rest = clerk.ask("refund", view["payment_id"], *WHY, "--yes", "--as", "timur")
     assert (rest["state"], rest["amount"], rest["payment_status"]) == (
         "SUCCEEDED",
@@ -77,7 +77,7 @@ def test_partial_refund_then_the_rest(clerk: Clerk) -> None:
         "REFUNDED",
     )
     assert rest["mode"] == "sandbox"
-    assert gone(clerk, view) == 5000
+    assert refunded_cents(clerk, view) == 5000
     again = clerk.ask("refund", view["payment_id"], *WHY, "--yes", code=3)
     assert "in full" in again["detail"]
     shown = clerk.type("status", "p1").out
@@ -104,7 +104,7 @@ def test_without_a_terminal_a_refund_needs_yes(sqlite_clerk: Clerk) -> None:
     output = sqlite_clerk.type("refund", view["payment_id"], *WHY, code=2)
     assert "--yes" in output.err
     assert sqlite_clerk.ask("refund", view["payment_id"], *WHY, code=2)["exit_code"] == 2
-    assert gone(sqlite_clerk, view) == 0
+    assert refunded_cents(sqlite_clerk, view) == 0
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_refusals_and_their_exit_codes(sqlite_clerk: Clerk) -> None:
     ]
     for code, words in wrong:
         sqlite_clerk.type("refund", *words, "--yes", code=code)
-    assert gone(sqlite_clerk, view) == 0
+    assert refunded_cents(sqlite_clerk, view) == 0
     assert sqlite_clerk.ask("status", "p1")["refunds"] == []
 
 
@@ -144,10 +144,10 @@ def test_the_same_key_refunds_once(sqlite_clerk: Clerk) -> None:
     command = ("refund", view["payment_id"], *WHY, "--yes", "--idempotency-key", "k1")
     first, second = sqlite_clerk.ask(*command), sqlite_clerk.ask(*command)
     assert first["refund_id"] == second["refund_id"]
-    assert gone(sqlite_clerk, view) == 5000
+    assert refunded_cents(sqlite_clerk, view) == 5000
 
 
-def test_a_refund_with_unknown_outcome_is_tracked(clerk: Clerk, impatient: None) -> None:
+def test_a_refund_with_unknown_outcome_is_tracked(clerk: Clerk, short_timeout: None) -> None:
     view = paid(clerk)
     clerk.providers.fault(path="/v1/refunds", method="POST", kind="cut_after", times=1000)
     output = clerk.ask("refund", view["payment_id"], *WHY, "--yes", code=5)
@@ -161,7 +161,7 @@ def test_a_refund_with_unknown_outcome_is_tracked(clerk: Clerk, impatient: None)
     assert "on its way" in again.err
     bulk = clerk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes")
     assert bulk["back"]["count"] == 1
-    assert gone(clerk, view) == 5000
+    assert refunded_cents(clerk, view) == 5000
 
 
 def test_a_pending_refund(sqlite_clerk: Clerk) -> None:
@@ -182,7 +182,7 @@ def test_scheme_basic_explains_the_refund_in_the_app(sqlite_clerk: Clerk) -> Non
 
 
 def disputed(clerk: Clerk, who: str = "p1") -> Any:
-    """A payment that its customer disputes, as Stripe's webhooks tell."""
+    """Create a disputed payment, with Stripe's webhooks delivered."""
     view = paid(clerk, who, card="pm_card_createDispute")
 
     async def deliver() -> None:
@@ -221,7 +221,7 @@ def test_a_dispute_is_shown_and_not_refunded(sqlite_clerk: Clerk) -> None:
     whole = sqlite_clerk.type("refund", "--tournament", "t1", "--all", *WHY, "--yes", code=6)
     assert "skipped: disputed" in whole.out
     assert view["payment_id"] in whole.out
-    assert (gone(sqlite_clerk, view), gone(sqlite_clerk, other)) == (0, 5000)
+    assert (refunded_cents(sqlite_clerk, view), refunded_cents(sqlite_clerk, other)) == (0, 5000)
 
 
 def test_refund_of_a_whole_tournament(clerk: Clerk) -> None:
@@ -234,24 +234,24 @@ def test_refund_of_a_whole_tournament(clerk: Clerk) -> None:
     assert (total["method"], total["currency"], total["count"]) == ("apple_pay", "USD", 3)
     assert total["amount"] == Decimal("130.00")
     assert dry["still_open"] == 1
-    assert [gone(clerk, view) for view in views] == [2000, 0, 0]
+    assert [refunded_cents(clerk, view) for view in views] == [2000, 0, 0]
     done = clerk.type("refund", "--tournament", "t1", "--all", *WHY, "--yes")
     assert "130.00" in done.out
-    assert [gone(clerk, view) for view in views] == [5000, 5000, 5000]
-    assert gone(clerk, elsewhere) == 0
+    assert [refunded_cents(clerk, view) for view in views] == [5000, 5000, 5000]
+    assert refunded_cents(clerk, elsewhere) == 0
     again = clerk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes")
     assert (again["to_do"]["count"], again["refunded_before"]) == (0, 3)
     clerk.type("refund", "--tournament", "nowhere", "--all", *WHY, "--yes", code=4)
 
 
-def test_a_bulk_refund_stops_when_the_provider_is_down(sqlite_clerk: Clerk, impatient: None) -> None:
+def test_a_bulk_refund_stops_when_the_provider_is_down(sqlite_clerk: Clerk, short_timeout: None) -> None:
     views = [paid(sqlite_clerk, who) for who in ("p1", "p2")]
     sqlite_clerk.providers.fault(path="/v1/refunds", method="POST", kind="cut_before", times=1000)
     output = sqlite_clerk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes", code=5)
     assert output["unknown"]["count"] == 2
     sqlite_clerk.providers.calm()
     sqlite_clerk.type("refund", "--tournament", "t1", "--all", *WHY, "--yes")
-    assert [gone(sqlite_clerk, view) for view in views] == [5000, 5000]
+    assert [refunded_cents(sqlite_clerk, view) for view in views] == [5000, 5000]
 
 
 @pytest.mark.parametrize(("answer", "code", "cents"), [("n", 3, 0), ("y", 0, 5000)])
@@ -274,14 +274,14 @@ def test_a_terminal_asks_for_confirmation(sqlite_clerk: Clerk, answer: str, code
     os.write(ours, f"{answer}\n".encode())
     assert process.wait(30) == code
     os.close(ours)
-    assert gone(sqlite_clerk, view) == cents
+    assert refunded_cents(sqlite_clerk, view) == cents
 
 
 def test_ctrl_c_at_the_question_ends_the_command_at_once(sqlite_clerk: Clerk) -> None:
     view = paid(sqlite_clerk)
     with pseudo_terminal(sqlite_clerk, "refund", view["payment_id"], *WHY) as screen:
         screen.wait_for("[y/N]: ")
-        time.sleep(0.3)  # what comes before the line is being read would be noticed with the next key only
+        time.sleep(0.3)  # before the prompt reads its line, a signal would only be noticed at the next key
         screen.interrupt()
         assert screen.ends() == 130
-    assert gone(sqlite_clerk, view) == 0
+    assert refunded_cents(sqlite_clerk, view) == 0

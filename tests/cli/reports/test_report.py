@@ -1,4 +1,4 @@
-"""`report` and `report closing` as finance uses them: the same figures in every form, nothing that runs."""
+"""``report`` and ``report closing``: the same figures in all formats, and no executable content."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _EVIL = ['=HYPERLINK("http://evil.example","x")', "<script>alert(1)</script>", "
 
 @pytest.fixture
 def finance(sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Clerk:
-    """Somebody with a few days of books, in which people have odd names."""
+    """A clerk with a few days of payments and hostile names."""
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
     books = random_books(7, 70)
     for number, p in enumerate(books.payments):
@@ -58,7 +58,7 @@ def _with(home: Path, url: str, books: Books) -> Clerk:
 
 
 class Tables(HTMLParser):
-    """The cells of a page's tables, by the heading before each; and what a page must not have."""
+    """Parses a page: the cells of its tables by heading, and all its tags."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ def _days_agree(document: Any, page: Tables, book: Any, figures: dict[Any, str])
         assert cells[0].is_date
         assert Decimal(str(cells[3].value)) == day["revenue"]
         assert Decimal(figures["days", key, "", currency, "revenue"]) == day["revenue"]
-    # the totals are those of the report
+    # the totals match the report
     for flow in document["money"]:
         assert Decimal(str(in_book["all", flow["currency"]][3].value)) == flow["revenue"]
 
@@ -208,10 +208,10 @@ def test_the_same_sheet_has_the_same_bytes(finance: Clerk, tmp_path: Path) -> No
     first, second = (finance.ask("report", "closing", "--tournament", "t1") for _ in range(2))
     assert first | {"as_of": ""} == second | {"as_of": ""}
     with zipfile.ZipFile(tmp_path / "0.xlsx") as archive:
-        # of the sheet's moment, the midnight that ends 2 March, and not of the computer's clock
+        # the sheet's time, the midnight that ends 2 March, not the current time
         assert {each.date_time for each in archive.infolist()} == {(2024, 3, 2, 19, 0, 0)}
         assert archive.read("docProps/core.xml").count(b"2024-03-02T19:00:00Z") == 2
-    openpyxl.load_workbook(tmp_path / "0.xlsx")  # whole
+    openpyxl.load_workbook(tmp_path / "0.xlsx")  # it can be opened
 
 
 def test_existing_files_are_not_overwritten(finance: Clerk, tmp_path: Path) -> None:
