@@ -334,13 +334,13 @@ async def test_the_same_alert_is_told_once_an_hour_with_how_often(told: World, c
         "*Kaspi does not answer*",
         "*Stripe does not answer*",
     ]
-    assert "The same came 3 more times since the last alert." in _said(chat)[0]
+    assert "The same happened 3 more times since the last alert." in _said(chat)[0]
     told.later(3600)
     await told.maintain()
     assert len(_said(chat)) == 2, "what did not happen again is not told again"
     await alert(told, once="again")
     await told.maintain()
-    assert "The same came 5 more times" in _said(chat)[2]
+    assert "The same happened 5 more times" in _said(chat)[2]
     states = [m.state for m in await told.rows(OutboxMessage)]
     assert states.count(OutboxState.HELD) == 8
 
@@ -355,7 +355,7 @@ async def test_a_discrepancy_is_told_once(told: World, chat: Receiver) -> None:
             )  # fmt: skip
         await told.maintain()
     [said] = _said(chat)
-    assert said.startswith("*The books do not agree: missing at provider*")
+    assert said.startswith("*Our records and the provider's differ: missing at provider*")
     assert f"payment {payment} is COMPLETED" in said
     [row] = await told.rows(Discrepancy)
     assert f"`procomp-pay discrepancies show {row.id}`" in said
@@ -469,7 +469,7 @@ async def test_work_that_stands_still_is_told(told: World, chat: Receiver) -> No
     assert await alert_stalled_work(told.ctx) == 1, "and is one alert"
     await deliver.deliver_due(told.ctx)
     [said] = _said(chat)
-    assert said.startswith("*Background work stands still: payments*")
+    assert said.startswith("*Background work has stalled: payments*")
     assert "`procomp-pay doctor`" in said
 
 

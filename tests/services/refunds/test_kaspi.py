@@ -165,7 +165,7 @@ async def test_standard_a_scan_that_could_not_be_used_fails_while_the_customer_i
     opened = await paid(world, KaspiScheme.STANDARD)
     scan = await scanned(world, opened)
     await world.fault("/r2/v01/payment", "status", status=503, times=999)
-    with pytest.raises(ProviderUnavailable, match="Nothing went back"):
+    with pytest.raises(ProviderUnavailable, match="Nothing was refunded"):
         await use.refund(world.ctx, at_desk(opened, scan, "4000"), CLERK)
     await world.no_faults()
     scan = await scanned(world, opened)

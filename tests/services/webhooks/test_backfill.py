@@ -56,7 +56,7 @@ async def test_a_crash_in_the_middle_skips_nothing(world: World, monkeypatch: py
     for _ in range(5):
         await paid(world)
         world.later(2000)
-    real, calls = backfill._keep, 0
+    real, calls = backfill._store_new, 0
 
     async def breaks(*arguments: object) -> int:
         nonlocal calls
@@ -65,7 +65,7 @@ async def test_a_crash_in_the_middle_skips_nothing(world: World, monkeypatch: py
             raise RuntimeError("the process dies here")
         return await real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(backfill, "_keep", breaks)
+    monkeypatch.setattr(backfill, "_store_new", breaks)
     with pytest.raises(RuntimeError):
         await fetch_missed(world.ctx)
     half = len(await world.rows(WebhookEvent))

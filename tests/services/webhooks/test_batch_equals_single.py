@@ -158,9 +158,7 @@ class Script:
         await plants.change(world, paid, other=other, id=who)
         self.say(event)
         _, who, event = await self.paid()
-        await plants.change(
-            world, """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=who
-        )
+        await plants.change(world, """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=who)
         self.say(event)
         _, who, event = await self.paid()
         moved = (await world.who(await world.participant())).tournament_id
