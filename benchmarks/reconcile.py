@@ -140,12 +140,13 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
     from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
     from procomp_pay.storage.database.service import PaymentDatabaseService
-    from procomp_pay.storage.encryption.keyring import Keyring, new_key
+    from procomp_pay.storage.webhooks.intake import WebhookIntake
+from procomp_pay.storage.encryption.keyring import Keyring, new_key
 
     sizes: list[tuple[int, int]] = []
     marks: dict[str, float] = {}
 
-    def seen(word: str, count: int) -> None:
+    def on_progress(word: str, count: int) -> None:
         marks[word] = time.perf_counter() - begun
         if word == "lines" and count % 100_000 < 5000:
             sizes.append((count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
@@ -153,13 +154,19 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
     begun, worked = time.perf_counter(), time.process_time()
     db = PaymentDatabaseService(url)
     ctx = AppContext(
-        db, ProviderRegistry(load_settings()), Keyring([new_key()]), utc_now, new_id, "http://localhost"
+        db,
+        WebhookIntake(db),
+        ProviderRegistry(load_settings()),
+        Keyring([new_key()]),
+        utc_now,
+        new_id,
+        "http://localhost",
     )
     end = START + timedelta(days=20)
     with open_statement(statement, looks=False) as lines:
         marks["opened"] = time.perf_counter() - begun
         order = ReconcileRequest("stripe", START, end, lines, statement.name)
-        report = await reconcile(ctx, order, Actor("benchmark", Source.PERSON), seen=seen)
+        report = await reconcile(ctx, order, Actor("benchmark", Source.PERSON), on_progress=on_progress)
     await db.dispose()
     return {
         "seconds": time.perf_counter() - begun,

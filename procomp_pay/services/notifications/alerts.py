@@ -1,4 +1,4 @@
-"""Write alerts: what happened, to whose payment, and the command to type next. In English."""
+"""Compose alerts to operators, in English: what happened, to which payment, and the command to type next."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ _LONGEST = 300
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """:param commands: what to type next, the first one first."""
+    """An alert to operators.
+
+    :param commands: what to type next, in this order.
+    """
 
     title: str
     lines: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
 
     def as_chat(self, mark: str = "") -> str:
-        """Slack's mrkdwn; what comes from outside cannot mention anybody, link, or format."""
+        """Return the alert in Slack's mrkdwn; outside text cannot mention anybody, link, or format."""
         parts = [f"*{_escaped(mark + self.title)}*", *(_escaped(line) for line in self.lines)]
         return "\n".join([*parts, *(f"`{_escaped(command)}`" for command in self.commands)])
 
@@ -46,7 +49,7 @@ class Alert:
 
 
 def _escaped(text: str) -> str:
-    """Slack's three characters, and those that would format."""
+    """Escape Slack's three special characters, and replace those that would format."""
     for sign, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("*", "∗"), ("`", "ˋ")):
         text = text.replace(sign, instead)
     return text
@@ -55,23 +58,22 @@ def _escaped(text: str) -> str:
 def compose(topic: str, payload: Mapping[str, Any], view: PaymentView | None) -> Alert:
     """Return the alert for a message; an unknown topic gets a generic one.
 
-    :param view: the payment that it is about, in its present state.
+    :param view: the payment that it is about, in its current state.
     """
     make = _MAKERS.get(topic)
-    alert = make(_Known(payload, view)) if make else Alert(f"procomp-pay: {topic}")
+    alert = make(_Facts(payload, view)) if make else Alert(f"procomp-pay: {topic}")
     lines = [*(_short(line) for line in alert.lines)]
     if view is not None:
-        lines.append(_short(_whose(view)))
-    locked = payload.get("held_back")
-    if locked:
-        lines.append(
-            f"The same came {locked} more {'time' if locked == 1 else 'times'} since the last alert."
-        )
+        lines.append(_short(_payment_line(view)))
+    held_back = payload.get("held_back")
+    if held_back:
+        times = "time" if held_back == 1 else "times"
+        lines.append(f"The same happened {held_back} more {times} since the last alert.")
     return replace(alert, title=_short(alert.title), lines=tuple(lines))
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Facts:
     payload: Mapping[str, Any]
     view: PaymentView | None
 
@@ -81,7 +83,7 @@ class _Known:
 
     @property
     def money(self) -> str:
-        """The amount that came or went."""
+        """Return the amount of the event; "money" if the message has none."""
         amount, currency = self.payload.get("amount"), self.payload.get("currency")
         if not isinstance(amount, Decimal | int) or currency is None:
             return "money"
@@ -92,34 +94,34 @@ class _Known:
         return self.text("payment_id") or (self.view.payment_id if self.view else "PAYMENT")
 
     @property
-    def who(self) -> str:
-        return self.view.participant_name if self.view else "somebody"
+    def participant(self) -> str:
+        return self.view.participant_name if self.view else "an unknown participant"
 
     @property
     def history(self) -> str:
-        participant = self.text("participant_id") or (
+        participant_id = self.text("participant_id") or (
             self.view.participant_id if self.view else "PARTICIPANT"
         )
-        return f"procomp-pay history {participant}"
+        return f"procomp-pay history {participant_id}"
 
     @property
     def status(self) -> str:
         return f"procomp-pay status --payment {self.payment}"
 
 
-def _whose(view: PaymentView) -> str:
-    place = view.tournament_name + (f", {view.category}" if view.category else "")
-    return f"{view.participant_name} · {place} · payment {view.payment_id} is {view.status}, {view.charged}"
+def _payment_line(view: PaymentView) -> str:
+    event = view.tournament_name + (f", {view.category}" if view.category else "")
+    return f"{view.participant_name} · {event} · payment {view.payment_id} is {view.status}, {view.charged}"
 
 
 def _short(text: str) -> str:
-    """One line of text from outside, of bearable length."""
+    """Return outside text as one line of at most :data:`_LONGEST` characters."""
     text = one_line(text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _when(text: str) -> str:
-    """A stored time on the hall's clock."""
+    """Return a stored time as local time in Almaty."""
     try:
         local = datetime.fromisoformat(text).astimezone(_ALMATY)
     except ValueError:
@@ -127,144 +129,144 @@ def _when(text: str) -> str:
     return f"{local:%a} {local.day} {local:%b} {local:%H:%M} (Almaty)"
 
 
-def _late(known: _Known) -> Alert:
+def _late(facts: _Facts) -> Alert:
     return Alert(
-        f"Late payment: {known.money} from {known.who}",
-        ("It came after the payment had ended. It is taken and kept; a person decides what becomes of it.",),
-        (known.history, "procomp-pay discrepancies list"),
+        f"Late payment: {facts.money} from {facts.participant}",
+        ("It came after the payment had ended. It is recorded and waits for manual review.",),
+        (facts.history, "procomp-pay discrepancies list"),
     )
 
 
-def _duplicate(known: _Known) -> Alert:
+def _duplicate(facts: _Facts) -> Alert:
     return Alert(
-        f"Paid twice: {known.money} from {known.who}",
-        ("Another payment settles the fee already. This one takes no place: one of the two goes back.",),
-        (known.history, f'procomp-pay refund {known.payment} --reason "paid twice"'),
+        f"Paid twice: {facts.money} from {facts.participant}",
+        ("Another payment already settles the fee. Refund one of the two.",),
+        (facts.history, f'procomp-pay refund {facts.payment} --reason "paid twice"'),
     )
 
 
-def _amount(known: _Known) -> Alert:
-    charged = known.text("asked") or (str(known.view.charged) if known.view else "")
+def _amount(facts: _Facts) -> Alert:
+    charged = facts.text("asked") or (str(facts.view.charged) if facts.view else "")
     # settlement names the fee itself if the provider's amount could not be read
-    came = "one that cannot be read" if known.money == charged else known.money
+    came = "an unreadable amount" if facts.money == charged else facts.money
     return Alert(
-        f"Another amount than the fee: {came}" + (f" instead of {charged}" if charged else ""),
-        ("The payment is not settled by it and the participant is not paid. A person decides.",),
-        (known.status, "procomp-pay discrepancies list"),
+        f"Amount differs from the fee: {came}" + (f" instead of {charged}" if charged else ""),
+        ("The payment is not settled and the participant is not PAID. It waits for manual review.",),
+        (facts.status, "procomp-pay discrepancies list"),
     )
 
 
-def _participant(known: _Known) -> Alert:
+def _participant(facts: _Facts) -> Alert:
     return Alert(
-        f"Paid, but the registration is gone: {known.money} from {known.who}",
-        ("It was cancelled, removed or moved to another tournament. The money takes no place.",),
-        (known.history, f'procomp-pay refund {known.payment} --reason "registration cancelled"'),
+        f"Paid, but the registration is gone: {facts.money} from {facts.participant}",
+        ("It was cancelled, removed or moved to another tournament. The money settles no registration.",),
+        (facts.history, f'procomp-pay refund {facts.payment} --reason "registration cancelled"'),
     )
 
 
-def _refund(known: _Known) -> Alert:
-    why = known.text("why")
+def _refund(facts: _Facts) -> Alert:
+    why = facts.text("why")
     return Alert(
-        f"A refund does not work out: {known.money} to {known.who}",
-        (f"The provider says: {why}" if why else "It failed, or does not fit our books.",),
-        (known.history, known.status),
+        f"A refund failed or does not match: {facts.money} to {facts.participant}",
+        (f"Reason: {why}" if why else "It failed at the provider, or does not match our records.",),
+        (facts.history, facts.status),
     )
 
 
 _DISPUTE = {
-    "open": "is opened: the bank asks the money back",
-    "withdrawn": "is opened, and the money was taken back for now",
-    "won": "is won: the money stays",
-    "lost": "is lost: the money is gone",
+    "open": "was opened: the customer's bank demands the money back",
+    "withdrawn": "was opened, and Stripe has withdrawn the money for now",
+    "won": "was won: the money stays with us",
+    "lost": "was lost: the money went back to the customer",
 }
 
 
-def _dispute(known: _Known) -> Alert:
-    state = known.text("state")
-    due = known.text("evidence_until")
-    lines = [f"Dispute {known.text('dispute')} over {known.money} {_DISPUTE.get(state, state)}."]
+def _dispute(facts: _Facts) -> Alert:
+    state = facts.text("state")
+    due = facts.text("evidence_until")
+    lines = [f"Dispute {facts.text('dispute')} over {facts.money} {_DISPUTE.get(state, state)}."]
     if due and state in ("open", "withdrawn"):
         lines.append(
-            f"Evidence is taken until {_when(due)}: hand it in at Stripe's dashboard, Payments, Disputes."
+            f"Evidence is accepted until {_when(due)}: submit it in Stripe's dashboard, Payments, Disputes."
         )
-    return Alert(f"Dispute {state}: {known.money}, {known.who}", tuple(lines), (known.history,))
+    return Alert(f"Dispute {state}: {facts.money}, {facts.participant}", tuple(lines), (facts.history,))
 
 
-def _stuck(known: _Known) -> Alert:
+def _stuck(facts: _Facts) -> Alert:
     return Alert(
-        f"Kaspi does not end a payment: {known.money} from {known.who}",
-        (f"Its status there is still {known.text('status')}. It is asked on, and a person should look.",),
-        (f"{known.status} --refresh", "procomp-pay discrepancies list"),
+        f"A Kaspi payment does not become final: {facts.money} from {facts.participant}",
+        (f"Its status at Kaspi is still {facts.text('status')}. Polling continues; please check it.",),
+        (f"{facts.status} --refresh", "procomp-pay discrepancies list"),
     )
 
 
-def _dead(known: _Known) -> Alert:
-    error = known.text("error") or "no reason is known"
-    if known.text("destination"):
-        way = known.text("destination").replace("_", " ")
+def _dead(facts: _Facts) -> Alert:
+    error = facts.text("error") or "the reason is unknown"
+    if facts.text("destination"):
+        channel = facts.text("destination").replace("_", " ")
         return Alert(
-            f"A message could not be delivered by {way}",
-            (f"{known.text('topic')}: {error}.",),
-            (f"procomp-pay outbox show {known.text('delivery_id')}", "procomp-pay outbox replay --dead"),
+            f"A message could not be delivered by {channel}",
+            (f"{facts.text('topic')}: {error}.",),
+            (f"procomp-pay outbox show {facts.text('delivery_id')}", "procomp-pay outbox replay --dead"),
         )
     return Alert(
-        f"An event was given up: {known.text('type')}",
-        (f"Event {known.text('event_id')} could not be handled: {error}.",),
-        (f"procomp-pay events show {known.text('event_id')}", "procomp-pay events replay --dead"),
+        f"An event was given up: {facts.text('type')}",
+        (f"Event {facts.text('event_id')} could not be handled: {error}.",),
+        (f"procomp-pay events show {facts.text('event_id')}", "procomp-pay events replay --dead"),
     )
 
 
-def _discrepancy(known: _Known) -> Alert:
-    kind = known.text("kind").replace("_", " ").lower()
+def _discrepancy(facts: _Facts) -> Alert:
+    kind = facts.text("kind").replace("_", " ").lower()
     return Alert(
-        f"The books do not agree: {kind}",
-        ("It stays open until a person decides.",),
-        (f"procomp-pay discrepancies show {known.text('discrepancy_id')}", "procomp-pay discrepancies list"),
+        f"Our records and the provider's differ: {kind}",
+        ("The discrepancy stays open until an operator resolves it.",),
+        (f"procomp-pay discrepancies show {facts.text('discrepancy_id')}", "procomp-pay discrepancies list"),
     )
 
 
-def _circuit(known: _Known) -> Alert:
-    provider = known.text("provider").capitalize() or "A provider"
+def _circuit(facts: _Facts) -> Alert:
+    provider = facts.text("provider").capitalize() or "A provider"
     return Alert(
         f"{provider} does not answer",
-        (f"Its circuit is open: payments by {provider} are refused at once until it answers again.",),
+        (f"Its circuit is open: payments with {provider} are refused at once until it answers again.",),
         ("procomp-pay doctor",),
     )
 
 
-def _stalled(known: _Known) -> Alert:
+def _stalled(facts: _Facts) -> Alert:
     return Alert(
-        f"Background work stands still: {known.text('work')}",
-        (f"The oldest of it has been due since {_when(known.text('since'))}.",),
+        f"Background work has stalled: {facts.text('work')}",
+        (f"The oldest item has been due since {_when(facts.text('since'))}.",),
         ("procomp-pay doctor", "procomp-pay maintain"),
     )
 
 
-def _status(known: _Known) -> Alert:
+def _status(facts: _Facts) -> Alert:
     return Alert(
-        f"Kaspi says that {known.who} has not paid, a clerk said otherwise",
-        (f"{known.text('recorded_by') or 'Somebody'} vouched for it; Kaspi's last word is another.",),
-        (f"{known.status} --refresh", "procomp-pay discrepancies list"),
+        f"Kaspi contradicts a manual verification: {facts.participant} has not paid",
+        (f"{facts.text('recorded_by') or 'An operator'} confirmed the payment; Kaspi reports it as unpaid.",),
+        (f"{facts.status} --refresh", "procomp-pay discrepancies list"),
     )
 
 
-def _unapplied(known: _Known) -> Alert:
+def _unapplied(facts: _Facts) -> Alert:
     return Alert(
-        f"{known.text('provider').capitalize() or 'A provider'} sent money that belongs to no payment",
-        (f"It is kept under {known.text('event_id')}; nobody's place was paid by it.",),
-        ("procomp-pay discrepancies list", f"procomp-pay events list --provider {known.text('provider')}"),
+        f"{facts.text('provider').capitalize() or 'A provider'} reported money that belongs to no payment",
+        (f"It is recorded as {facts.text('event_id')} and settles no registration.",),
+        ("procomp-pay discrepancies list", f"procomp-pay events list --provider {facts.text('provider')}"),
     )
 
 
-def _certificate(known: _Known) -> Alert:
+def _certificate(facts: _Facts) -> Alert:
     return Alert(
-        known.text("why") or "Kaspi's client certificate ends soon",
-        ("Without it Kaspi lets nobody pay. Ask the bank for a new one and put it in the files' place.",),
+        facts.text("why") or "Kaspi's client certificate ends soon",
+        ("Without it no Kaspi payment works. Ask the bank for a new one and replace the files.",),
         ("procomp-pay doctor",),
     )
 
 
-_MAKERS: dict[str, Callable[[_Known], Alert]] = {
+_MAKERS: dict[str, Callable[[_Facts], Alert]] = {
     Topic.ALERT_LATE: _late,
     Topic.ALERT_DUPLICATE: _duplicate,
     Topic.ALERT_AMOUNT: _amount,
@@ -283,9 +285,10 @@ _MAKERS: dict[str, Callable[[_Known], Alert]] = {
 
 
 async def enqueue_alert(ctx: AppContext, topic: Topic, payload: dict[str, Any], *, once: str) -> bool:
-    """Leave an alert that is about no payment, in a transaction of its own.
+    """Enqueue an alert that is about no payment, in a transaction of its own.
 
-    :param once: what makes it the same message; False where it was left before.
+    :param once: the part of the deduplication key after the topic.
+    :returns: False if an alert with this key was enqueued before.
     """
     async with ctx.db.writing() as session:
         return await outbox_store.enqueue(

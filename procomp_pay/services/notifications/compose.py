@@ -1,4 +1,4 @@
-"""One delivery: look up what it is about, write it for its destination, send it."""
+"""Send one delivery: look up its payment, compose the message for its destination, send it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.notifications.outbox import Claim
 from procomp_pay.storage.payments.listing import Filter
 
-#: Topics that a participant need not receive once the payment was paid after all.
-_BAD_NEWS = (Topic.PAYMENT_FAILED, Topic.PAYMENT_EXPIRED)
+#: Topics that are not sent to a participant whose fee has been paid since.
+_FAILURES = (Topic.PAYMENT_FAILED, Topic.PAYMENT_EXPIRED)
 
 
 async def send_delivery(ctx: AppContext, claim: Claim) -> DeliveryResponse:
-    """Send a delivery.
+    """Send a delivery, and return the response of its destination.
 
-    :raises ConfigurationError: its destination is not configured any more.
+    :raises ConfigurationError: its destination is no longer configured.
     """
     destination = claim.delivery.destination
     if destination is Destination.PLATFORM_WEBHOOK:
@@ -45,7 +45,7 @@ async def send_delivery(ctx: AppContext, claim: Claim) -> DeliveryResponse:
 
 
 def event_body(message: OutboxMessage) -> str:
-    """The body of the platform's webhook; the same text at every attempt."""
+    """Return the body of the platform's webhook: the same text at every attempt."""
     event = {"type": message.topic, "timestamp": instant(message.created_at), "data": message.payload}
     return exact_json.dumps(event)
 
@@ -53,12 +53,12 @@ def event_body(message: OutboxMessage) -> str:
 async def _look_up(ctx: AppContext, message: OutboxMessage) -> MessageContext | None:
     if message.payment_id is None:
         return None
-    found, _ = await many(ctx, Filter(payment_id=message.payment_id), limit=1)
-    if not found:
+    views, _ = await many(ctx, Filter(payment_id=message.payment_id), limit=1)
+    if not views:
         return None
     async with ctx.db.reading() as session:
-        who = await outbox.addressee(session, message.payment_id)
-    return MessageContext(found[0], who.email, who.settled_by, who.language)
+        addressee = await outbox.addressee(session, message.payment_id)
+    return MessageContext(views[0], addressee.email, addressee.settled_by, addressee.language)
 
 
 async def _write_to_participant(
@@ -66,15 +66,15 @@ async def _write_to_participant(
 ) -> DeliveryResponse:
     message = claim.message
     if about is None:
-        return DeliveryResponse(DeliveryOutcome.SKIPPED, "the payment is gone")
-    if message.topic in _BAD_NEWS and _is_paid_after_all(about):
-        return DeliveryResponse(DeliveryOutcome.SKIPPED, "overtaken: the fee is paid")
+        return DeliveryResponse(DeliveryOutcome.SKIPPED, "the payment was deleted")
+    if message.topic in _FAILURES and _is_paid_after_all(about):
+        return DeliveryResponse(DeliveryOutcome.SKIPPED, "outdated: the fee has been paid since")
     if about.email is None:
-        return DeliveryResponse(DeliveryOutcome.NO_ADDRESS, "the participant has no user any more")
+        return DeliveryResponse(DeliveryOutcome.NO_ADDRESS, "the participant's user was deleted")
     # templates and their engine are imported only when an e-mail is written
     from procomp_pay.services.notifications.emails import render_email
 
-    letter = render_email(
+    email = render_email(
         message.topic,
         message.payload,
         about,
@@ -83,7 +83,7 @@ async def _write_to_participant(
         at=message.created_at,
         mark=_mark(ctx, about.view),
     )
-    return await ctx.senders.mailer().send(letter)
+    return await ctx.senders.mailer().send(email)
 
 
 def _is_paid_after_all(about: MessageContext) -> bool:

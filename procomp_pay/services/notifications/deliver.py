@@ -1,7 +1,7 @@
 """Deliver the outbox: at least once, each message to each destination separately.
 
-A delivery is claimed in one transaction, sent outside of any, and marked in another one. Whoever dies in
-between leaves it to the next one under the same id, by which the receiver recognises a repetition.
+A delivery is claimed in one transaction, sent outside of any, and marked in another one. If the process dies
+in between, another one sends it again under the same id, by which the receiver recognises the repetition.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from procomp_pay.storage.notifications.outbox import Claim
 
 log = logging.getLogger(__name__)
 
-#: How long a claimed delivery is left alone by others, in seconds: longer than any attempt may take.
+#: Seconds for which a claimed delivery is left to its process: longer than any attempt may take.
 LEASE_S = 120
-#: Deliveries to one destination side by side.
+#: Concurrent deliveries to one destination.
 BATCH = 4
 #: The most deliveries to one destination in a round.
 MOST = 10_000
@@ -44,9 +44,9 @@ _CLOSED = {
 
 @dataclass(slots=True)
 class Delivered:
-    """What a round did.
+    """The result of a delivery round.
 
-    :param dead: what was given up, each in a sentence.
+    :param dead: one sentence for each delivery that was given up.
     """
 
     routed: int = 0
@@ -91,9 +91,9 @@ async def _work_destination(ctx: AppContext, destination: Destination, done: Del
         if not claims:
             return
         attempted += len(claims)
-        fates = await asyncio.gather(*(_deliver(ctx, claim, done) for claim in claims))
-        if all(outcome is DeliveryOutcome.AGAIN for outcome in fates):
-            return  # it is away: no use in knocking for all that waits
+        outcomes = await asyncio.gather(*(_deliver(ctx, claim, done) for claim in claims))
+        if all(outcome is DeliveryOutcome.AGAIN for outcome in outcomes):
+            return  # the destination is down: the other deliveries wait
 
 
 async def _deliver(ctx: AppContext, claim: Claim, done: Delivered) -> DeliveryOutcome:
@@ -104,7 +104,7 @@ async def _deliver(ctx: AppContext, claim: Claim, done: Delivered) -> DeliveryOu
 
 
 async def _attempt(ctx: AppContext, claim: Claim) -> DeliveryResponse:
-    """Send it, outside of any transaction; whatever goes wrong is an answer, too."""
+    """Send a delivery outside of any transaction, and return every failure as a response."""
     if claim.delivery.attempts > ATTEMPTS:
         return DeliveryResponse(DeliveryOutcome.REFUSED, "the process ended during every attempt")
     try:
@@ -112,8 +112,8 @@ async def _attempt(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     except ConfigurationError as error:
         return DeliveryResponse(DeliveryOutcome.SKIPPED, error.message)
     except Exception as error:
-        log.exception("delivery %s met a bug", claim.delivery.id)
-        return DeliveryResponse(DeliveryOutcome.AGAIN, f"a bug of ours: {type(error).__name__}")
+        log.exception("delivery %s failed unexpectedly", claim.delivery.id)
+        return DeliveryResponse(DeliveryOutcome.AGAIN, f"unexpected error: {type(error).__name__}")
 
 
 async def _mark(
@@ -128,9 +128,8 @@ async def _mark(
         return
     state = _CLOSED.get(answer.outcome, DeliveryState.DEAD)
     if state is DeliveryState.UNDELIVERABLE and delivery.destination.is_alert:
-        state = (
-            DeliveryState.DEAD
-        )  # a participant may have mistyped the address; a wrong one of our own raises an alert
+        # a participant may have mistyped an address; a wrong address of ours must raise an alert
+        state = DeliveryState.DEAD
     ours = await outbox.finish(session, claim, state, now=now, error=answer.words or None)
     if state is DeliveryState.DELIVERED:
         done.delivered += 1
@@ -150,13 +149,13 @@ def _named(claim: Claim, answer: DeliveryResponse) -> str:
 async def _leave_alert(
     session: AsyncSession, ctx: AppContext, claim: Claim, answer: DeliveryResponse
 ) -> None:
-    """Enqueue an alert about a dead delivery: not through the failing channel, and never about such an
-    alert itself.
+    """Enqueue an alert about a dead delivery, through the other channels; none about a dead alert of this
+    kind.
     """
     delivery, message = claim.delivery, claim.message
     if not may_alert(message.topic, message.payload):
         return
-    found = {
+    payload = {
         "destination": delivery.destination.value,
         "delivery_id": delivery.id,
         "topic": message.topic,
@@ -166,7 +165,7 @@ async def _leave_alert(
     await outbox_store.enqueue(
         session,
         Topic.ALERT_DEAD_LETTER,
-        found,
+        payload,
         row_id=ctx.new_id(),
         now=ctx.clock(),
         payment_id=message.payment_id,

@@ -1,4 +1,4 @@
-"""What a message is about, as the composers of e-mails and webhooks need it."""
+"""The payment and recipient of a message, as composing e-mails and alerts needs them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from procomp_pay.services.views.payment import PaymentView
 
 @dataclass(frozen=True, slots=True)
 class MessageContext:
-    """The context of a message: its payment in the present state, and the recipient.
+    """The context of a message: its payment in the current state, and the recipient.
 
-    :param settled_by: the payment that settles the participant's fee now.
+    :param settled_by: id of the payment that settles the participant's fee now.
+    :param language: preferred language of the participant; ``None`` for the default.
     """
 
     view: PaymentView

@@ -22,7 +22,7 @@ MOST = 500
 
 
 def as_document(told: Told) -> dict[str, Any]:
-    """A message with its deliveries, for ``--json``."""
+    """Return a message with its deliveries, for ``--json``."""
     message, deliveries = told
     return {
         "message_id": message.id,
@@ -33,7 +33,7 @@ def as_document(told: Told) -> dict[str, Any]:
         "created_at": instant(message.created_at),
         "routed_at": instant(message.routed_at),
         "payload": message.payload,
-        "deliveries": [_delivery(each) for each in deliveries],
+        "deliveries": [_delivery(delivery) for delivery in deliveries],
     }
 
 
@@ -52,9 +52,9 @@ def _delivery(row: Delivery) -> dict[str, Any]:
 
 
 async def newest(ctx: AppContext, *, limit: int, **wanted: str | None) -> list[Told]:
-    """Messages, newest first, by ``state``, ``topic`` and ``payment_id``.
+    """Return messages, newest first, filtered by ``state``, ``topic`` and ``payment_id``.
 
-    :raises Refused: a limit outside 1 to 500.
+    :raises Refused: the limit is not between 1 and 500.
     """
     if not 1 <= limit <= MOST:
         raise Refused(f"limit is 1 to {MOST}, not {limit}")
@@ -63,68 +63,71 @@ async def newest(ctx: AppContext, *, limit: int, **wanted: str | None) -> list[T
 
 
 async def one(ctx: AppContext, some_id: str) -> Told:
-    """A message by its id or by a delivery's.
+    """Return a message by its id or by the id of one of its deliveries.
 
     :raises NotFound: there is none.
     """
     async with ctx.db.reading() as session:
-        found = await outbox_read.find(session, some_id)
-    if found is None:
+        message = await outbox_read.find(session, some_id)
+    if message is None:
         raise NotFound(f"There is no message {some_id[:64]!r}", next_step="procomp-pay outbox list")
-    return found
+    return message
 
 
 async def replay_one(ctx: AppContext, some_id: str, *, dry_run: bool) -> int:
-    """Bring back what a message (or one delivery) did not reach; how many deliveries.
+    """Send the undelivered deliveries of a message (or one delivery) again; return how many.
 
-    :raises NotFound: there is none. :raises Conflict: it was delivered everywhere, is in delivery, or was
-    held back.
+    :raises NotFound: there is none.
+    :raises Conflict: it was delivered everywhere, is being delivered, or was held back.
     """
     message, deliveries = await one(ctx, some_id)
-    chosen = [each for each in deliveries if some_id in (each.id, message.id)]
-    ids = [each.id for each in chosen if each.state in CLOSED_UNDELIVERED]
-    anew = some_id == message.id and _has_missed(message) and any(map(ctx.senders.recipients, _open(ctx)))
-    if not ids and not anew:
+    chosen = [delivery for delivery in deliveries if some_id in (delivery.id, message.id)]
+    ids = [delivery.id for delivery in chosen if delivery.state in CLOSED_UNDELIVERED]
+    reroute = (
+        some_id == message.id and _has_missed(message) and any(map(ctx.senders.recipients, _configured(ctx)))
+    )
+    if not ids and not reroute:
         raise Conflict(
-            f"Nothing of {some_id[:64]} can be sent again: it is {_standing(message, chosen)}",
+            f"Nothing of {some_id[:64]} can be sent again: it is {_states(message, chosen)}",
             next_step=f"procomp-pay outbox show {message.id}",
         )
     if not dry_run:
         async with ctx.db.writing() as session:
             await outbox_read.bring_back(session, ids, ctx.clock())
-            if anew:
+            if reroute:
                 await outbox_read.route_again(session, message.id, ctx.clock())
     return len(ids) or 1
 
 
 def _has_missed(message: OutboxMessage) -> bool:
+    """Return whether the message skipped a destination that was not configured."""
     return message.skipped is not None and message.state in (OutboxState.ROUTED, OutboxState.SKIPPED)
 
 
-def _open(ctx: AppContext) -> list[Destination]:
-    return [each for each in Destination if each not in ctx.senders.unconfigured()]
+def _configured(ctx: AppContext) -> list[Destination]:
+    return [destination for destination in Destination if destination not in ctx.senders.unconfigured()]
 
 
-def _standing(message: OutboxMessage, deliveries: list[Delivery]) -> str:
-    return ", ".join(sorted({each.state.value for each in deliveries})) or message.state.value
+def _states(message: OutboxMessage, deliveries: list[Delivery]) -> str:
+    return ", ".join(sorted({delivery.state.value for delivery in deliveries})) or message.state.value
 
 
 async def replay_dead(ctx: AppContext, destination: Destination | None, *, dry_run: bool) -> int:
-    """Bring back everything that was given up; how many deliveries."""
+    """Send every dead delivery again, or those of one destination; return how many."""
     async with ctx.db.reading() as session:
         ids = await outbox_read.dead_ids(session, destination)
     if dry_run:
         return len(ids)
-    back = 0
+    replayed = 0
     for start in range(0, len(ids), MOST):
         async with ctx.db.writing() as session:
-            back += await outbox_read.bring_back(session, ids[start : start + MOST], ctx.clock())
-    return back
+            replayed += await outbox_read.bring_back(session, ids[start : start + MOST], ctx.clock())
+    return replayed
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What became of one test."""
+    """The result of one test message."""
 
     destination: Destination
     recipient: str
@@ -140,11 +143,11 @@ class Trial:
 
 
 async def try_out(ctx: AppContext, to: str | None) -> list[Trial]:
-    """Send a test by every way; past the outbox, at once, once.
+    """Send a test message through every channel, directly and once, without the outbox.
 
-    :param to: a mail address to write to, beside ``ALERT_MAIL_TO``.
+    :param to: the address for a test e-mail to a participant.
     """
-    trials = [await _try(ctx, each, to) for each in Destination if not each.is_alert]
+    trials = [await _try(ctx, destination, to) for destination in Destination if not destination.is_alert]
     for destination in (Destination.ALERT_WEBHOOK, Destination.ALERT_MAIL):
         for recipient in ctx.senders.recipients(destination) or (None,):
             trials.append(await _try(ctx, destination, recipient))
@@ -167,5 +170,5 @@ async def _try(ctx: AppContext, destination: Destination, recipient: str | None)
         return Trial(destination, "", DeliveryResponse(DeliveryOutcome.SKIPPED, "give an address with --to"))
     from procomp_pay.providers.notifications.smtp import Email
 
-    letter = Email(key, recipient, "Test of procomp-pay", text + "\n", None, "en", now)
-    return Trial(destination, recipient, await ctx.senders.mailer().send(letter))
+    email = Email(key, recipient, "Test of procomp-pay", text + "\n", None, "en", now)
+    return Trial(destination, recipient, await ctx.senders.mailer().send(email))

@@ -1,4 +1,4 @@
-"""Where the outbox's messages go: each becomes one delivery for each configured destination."""
+"""Route outbox messages: each becomes one delivery for each configured destination."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.models.states import OutboxState
 from procomp_pay.storage.notifications import outbox
 
-#: Messages that one transaction routes.
+#: Messages routed per transaction.
 BATCH = 200
 
 
 async def route(ctx: AppContext, *, limit: int = BATCH) -> int:
-    """Route the oldest messages; how many. 0 also where another process is at it."""
+    """Route the oldest messages, and return how many; 0 also while another process is routing."""
     async with ctx.db.writing() as session:
         if not await outbox.may_route(session):
             return 0
@@ -33,23 +33,23 @@ async def route(ctx: AppContext, *, limit: int = BATCH) -> int:
                 notices[destinations(message.topic, message.payload)].append(message)
             else:
                 alerts[message.topic, subject].append(message)
-        for where, some in notices.items():
-            await _send_out(session, ctx, some, where, now)
-        for (_, subject), some in alerts.items():
-            await _route_alert(session, ctx, some, subject, now)
+        for targets, group in notices.items():
+            await _create_deliveries(session, ctx, group, targets, now)
+        for (_, subject), group in alerts.items():
+            await _route_alert(session, ctx, group, subject, now)
     return len(messages)
 
 
-async def _send_out(
+async def _create_deliveries(
     session: AsyncSession,
     ctx: AppContext,
     messages: Sequence[OutboxMessage],
-    where: Sequence[Destination],
+    targets: Sequence[Destination],
     now: datetime,
     subject: str | None = None,
 ) -> None:
-    """Make deliveries; what is not configured is written down, not kept waiting."""
-    missing = [each for each in where if not ctx.senders.recipients(each)]
+    """Create the deliveries of messages; a destination that is not configured is noted, not waited for."""
+    missing = [destination for destination in targets if not ctx.senders.recipients(destination)]
     rows = [
         outbox.a_delivery(
             ctx.new_id(),
@@ -60,7 +60,7 @@ async def _send_out(
             now=now,
         )
         for message in messages
-        for destination in where
+        for destination in targets
         for recipient in ctx.senders.recipients(destination)
     ]
     await outbox.add_deliveries(session, rows)
@@ -70,28 +70,27 @@ async def _send_out(
         OutboxState.ROUTED if rows else OutboxState.SKIPPED,
         now=now,
         subject=subject,
-        skipped=f"not configured: {', '.join(missing)}" if missing else None if where else "nobody is told",
+        skipped=f"not configured: {', '.join(missing)}" if missing else None if targets else "nobody is told",
     )
 
 
 async def _route_alert(
-    session: AsyncSession, ctx: AppContext, same: list[OutboxMessage], subject: str, now: datetime
+    session: AsyncSession, ctx: AppContext, alerts: list[OutboxMessage], subject: str, now: datetime
 ) -> None:
-    """Send the newest of the alerts with one subject, unless one was sent within the hour; count the
-    others.
+    """Send the newest of the alerts about one subject, unless one was sent within the hour; hold the others
+    back and count them.
     """
-    newest, topic = same[-1], same[-1].topic
-    told = await outbox.last_told(session, topic, subject)
-    quiet = told is not None and now - told < timedelta(seconds=QUIET_S)
-    locked = same if quiet else same[:-1]
-    why = "the same alert was told within the hour"
-    await outbox.set_aside(
-        session, [each.id for each in locked], OutboxState.HELD, now=now, subject=subject, skipped=why
-    )
+    newest, topic = alerts[-1], alerts[-1].topic
+    last_sent = await outbox.last_told(session, topic, subject)
+    quiet = last_sent is not None and now - last_sent < timedelta(seconds=QUIET_S)
+    suppressed = alerts if quiet else alerts[:-1]
+    reason = "the same alert was told within the hour"
+    ids = [message.id for message in suppressed]
+    await outbox.set_aside(session, ids, OutboxState.HELD, now=now, subject=subject, skipped=reason)
     if quiet:
         return
-    more = await outbox.count_held(session, topic, subject, told)
-    if more:
-        newest.payload = {**newest.payload, "held_back": more}
+    held_back = await outbox.count_held(session, topic, subject, last_sent)
+    if held_back:
+        newest.payload = {**newest.payload, "held_back": held_back}
         await session.flush()
-    await _send_out(session, ctx, [newest], destinations(topic, newest.payload), now, subject)
+    await _create_deliveries(session, ctx, [newest], destinations(topic, newest.payload), now, subject)

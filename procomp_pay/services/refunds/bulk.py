@@ -1,7 +1,7 @@
-"""Give back the rest of every paid payment of a tournament: page by page, a few at once, resumable.
+"""Refund every paid payment of a tournament in full: page by page, a few at a time, resumable.
 
-Only the refunds themselves are stored. A run that was killed is started again: refunded payments are
-REFUNDED and skipped, requested refunds are PENDING and followed up, the rest is requested.
+Only the refunds themselves are stored. A run that was killed is simply started again: refunded payments are
+REFUNDED and skipped, requested refunds are PENDING and followed up, the others are requested.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from procomp_pay.storage.payments.listing import Filter
 
 log = logging.getLogger(__name__)
 
-#: Refunds in hand at once, and begun in a second: far below Stripe's limit of 100, which others share.
+#: Refunds in progress at a time, and started per second: far below Stripe's limit of 100, which is shared.
 AT_ONCE = 8
 PER_SECOND = 20
-#: Payments of one page.
+#: Payments per page.
 PAGE = 100
-#: So many unknown outcomes one after the other mean that the provider is down.
+#: Unknown outcomes in a row after which the provider counts as down.
 GIVE_UP_AFTER = 8
-_DISPUTED = "a dispute is {state}: the money could go back twice"
+_DISPUTED = "a dispute is {state}: the money could be returned twice"
 
 
 @dataclass(frozen=True, slots=True)
 class BulkRefundRequest:
-    """What is asked for."""
+    """A tournament whose payments are refunded, and the reason."""
 
     tournament_id: str
     reason: str
@@ -60,11 +60,11 @@ class BulkRefundRequest:
 async def survey(ctx: AppContext, order: BulkRefundRequest) -> Report:
     """Return what a run would do, without writing anything.
 
-    :raises ConfigurationError: a provider that has to give money back is not configured.
+    :raises ConfigurationError: the provider of one of the payments is not configured.
     """
-    report = await _begun(ctx, order)
-    async for view in _paid(ctx, order.tournament_id):
-        report.add(_course(ctx, view))
+    report = await _new_report(ctx, order)
+    async for view in _completed_payments(ctx, order.tournament_id):
+        report.add(_assess(ctx, view))
     return report
 
 
@@ -79,24 +79,24 @@ async def run(
     """Refund every payment that can be refunded.
 
     :param seen: called with each payment as it ends.
-    :param stop: asked before each payment; the refunds in hand are finished.
-    :raises ConfigurationError, DatabaseUnavailable: it cannot go on; what was begun is kept.
+    :param stop: called before each payment; True ends the run after the refunds in progress.
+    :raises ConfigurationError, DatabaseUnavailable: it cannot continue; refunds already made are kept.
     """
-    report = await _begun(ctx, order)
+    report = await _new_report(ctx, order)
     work = _Run(ctx, order, actor, report, on_progress, stop)
     await work.go()
     return report
 
 
-async def _begun(ctx: AppContext, order: BulkRefundRequest) -> Report:
+async def _new_report(ctx: AppContext, order: BulkRefundRequest) -> Report:
     async with ctx.db.reading() as session:
         counts = await listing.count_by_status(session, order.tournament_id)
     still_open = counts.get(PaymentStatus.PENDING, 0) + counts.get(PaymentStatus.PROCESSING, 0)
     return Report(refunded_before=counts.get(PaymentStatus.REFUNDED, 0), still_open=still_open)
 
 
-async def _paid(ctx: AppContext, tournament_id: str) -> AsyncIterator[PaymentView]:
-    """Every COMPLETED payment. That they change while they are read moves none to another page."""
+async def _completed_payments(ctx: AppContext, tournament_id: str) -> AsyncIterator[PaymentView]:
+    """Yield every COMPLETED payment. The cursor stays valid while they are refunded."""
     wanted = Filter(tournament_id=tournament_id, status=PaymentStatus.COMPLETED)
     cursor = None
     while True:
@@ -108,23 +108,23 @@ async def _paid(ctx: AppContext, tournament_id: str) -> AsyncIterator[PaymentVie
 
 
 def _pending(view: PaymentView) -> list[RefundView]:
-    return [each for each in view.refunds if each.state is RefundState.PENDING]
+    return [refund for refund in view.refunds if refund.state is RefundState.PENDING]
 
 
-def _course(ctx: AppContext, view: PaymentView) -> Line:
-    """Return whether a payment is to be refunded (TO_DO), or else why not."""
+def _assess(ctx: AppContext, view: PaymentView) -> Line:
+    """Return whether a payment is to be refunded (TO_DO), or why not."""
     if view.dispute is not None and view.dispute.holds_refunds_back:
         return Line(view, Ending.DISPUTED, view.rest, _DISPUTED.format(state=view.dispute.state))
     try:
         ctx.providers.of(view.channel).ready_to_refund()
     except Refused as error:
         return Line(view, Ending.BY_HAND, view.rest, f"{error.message}: {error.next_step}")
-    asked = sum((each.money.amount for each in _pending(view)), Decimal(0))
-    return Line(view, Ending.TO_DO, Money(view.rest.amount + asked, view.charged.currency))
+    pending = sum((refund.money.amount for refund in _pending(view)), Decimal(0))
+    return Line(view, Ending.TO_DO, Money(view.rest.amount + pending, view.charged.currency))
 
 
 class _Run:
-    """One run: a reader of pages, and workers that give back what it hands them."""
+    """One run: a reader of pages, and workers that refund the payments it queues."""
 
     def __init__(
         self,
@@ -135,11 +135,11 @@ class _Run:
         on_progress: Callable[[Line], None],
         stop: Callable[[], bool],
     ) -> None:
-        self._desk, self._order, self._actor = ctx, order, actor
+        self._ctx, self._order, self._actor = ctx, order, actor
         self._report, self._on_progress, self._stop = report, on_progress, stop
-        self._silent = 0
+        self._unknown_in_a_row = 0
         self._fatal: Exception | None = None
-        self._next = 0.0
+        self._next_start = 0.0
 
     async def go(self) -> None:
         queue: asyncio.Queue[PaymentView | None] = asyncio.Queue(maxsize=1)
@@ -147,7 +147,7 @@ class _Run:
             for _ in range(AT_ONCE):
                 group.create_task(self._work(queue))
             try:
-                await self._hand_out(queue)
+                await self._queue_payments(queue)
             except Exception as error:
                 self._fatal = self._fatal or error
             for _ in range(AT_ONCE):
@@ -155,20 +155,20 @@ class _Run:
         if self._fatal is not None:
             raise self._fatal
 
-    async def _hand_out(self, queue: asyncio.Queue[PaymentView | None]) -> None:
-        async for view in _paid(self._desk, self._order.tournament_id):
+    async def _queue_payments(self, queue: asyncio.Queue[PaymentView | None]) -> None:
+        async for view in _completed_payments(self._ctx, self._order.tournament_id):
             if self._is_over():
                 return
-            course = _course(self._desk, view)
-            if course.ending is Ending.TO_DO:
+            line = _assess(self._ctx, view)
+            if line.ending is Ending.TO_DO:
                 await queue.put(view)
             else:
-                self._ended(course)
+                self._report_line(line)
 
     def _is_over(self) -> bool:
         report = self._report
         report.stopped = report.stopped or self._stop()
-        report.gave_up = report.gave_up or self._silent >= GIVE_UP_AFTER
+        report.gave_up = report.gave_up or self._unknown_in_a_row >= GIVE_UP_AFTER
         return report.stopped or report.gave_up or self._fatal is not None
 
     async def _work(self, queue: asyncio.Queue[PaymentView | None]) -> None:
@@ -177,25 +177,29 @@ class _Run:
                 continue
             await self._pace()
             try:
-                self._ended(await self._give_back(view))
+                self._report_line(await self._refund(view))
             except Exception as error:
                 self._fatal = self._fatal or error
 
     async def _pace(self) -> None:
         now = asyncio.get_running_loop().time()
-        begin = max(now, self._next)
-        self._next = begin + 1 / PER_SECOND
-        await asyncio.sleep(begin - now)
+        start = max(now, self._next_start)
+        self._next_start = start + 1 / PER_SECOND
+        await asyncio.sleep(start - now)
 
-    def _ended(self, line: Line) -> None:
-        self._silent = self._silent + 1 if line.ending is Ending.UNKNOWN else 0
+    def _report_line(self, line: Line) -> None:
+        self._unknown_in_a_row = self._unknown_in_a_row + 1 if line.ending is Ending.UNKNOWN else 0
         self._report.add(line)
         self._on_progress(line)
 
-    async def _give_back(self, view: PaymentView) -> Line:
-        money = _course(self._desk, view).money
+    async def _refund(self, view: PaymentView) -> Line:
+        """Refund one payment and return how it ended.
+
+        :raises ConfigurationError, DatabaseUnavailable: the run cannot continue.
+        """
+        money = _assess(self._ctx, view).money
         try:
-            return await self._settled(view, money)
+            return await self._refund_rest(view, money)
         except ConfigurationError:
             raise
         except Unavailable as error:
@@ -203,39 +207,42 @@ class _Run:
                 raise
             return Line(view, Ending.UNKNOWN, money, error.message)
         except PaymentError as error:
-            return await self._refused(view, money, error)
+            return await self._line_for_error(view, money, error)
 
-    async def _settled(self, view: PaymentView, money: Money) -> Line:
-        before = _pending(view)
-        for each in before:
-            await self._take_up(view, each)
-        if before:
-            view = await views.one(self._desk, view.payment_id)
-        again = {each.refund_id for each in before}
-        failed = [e for e in view.refunds if e.refund_id in again and e.state is RefundState.FAILED]
+    async def _refund_rest(self, view: PaymentView, money: Money) -> Line:
+        """Follow up the pending refunds of a payment, then refund what is left."""
+        earlier = _pending(view)
+        for refund in earlier:
+            await self._follow_up(view, refund)
+        if earlier:
+            view = await views.one(self._ctx, view.payment_id)
+        earlier_ids = {refund.refund_id for refund in earlier}
+        failed = [
+            refund
+            for refund in view.refunds
+            if refund.refund_id in earlier_ids and refund.state is RefundState.FAILED
+        ]
         if not failed and view.status is PaymentStatus.COMPLETED and view.rest.amount > 0:
-            await use.refund(self._desk, RefundCommand(view.payment_id, self._order.reason), self._actor)
-            view = await views.one(self._desk, view.payment_id)
+            await use.refund(self._ctx, RefundCommand(view.payment_id, self._order.reason), self._actor)
+            view = await views.one(self._ctx, view.payment_id)
         return _ending(view, money, failed)
 
-    async def _take_up(self, view: PaymentView, row: RefundView) -> None:
-        """Follow up a refund of an earlier run. Kaspi has no idempotency: there only when it is due."""
+    async def _follow_up(self, view: PaymentView, refund: RefundView) -> None:
+        """Follow up a refund of an earlier run; at Kaspi, which has no idempotency, only when it is due."""
         early = not view.channel.is_kaspi
-        async with self._desk.db.writing() as session:
-            ours = await refund_repository.claim(
-                session, row.refund_id, self._desk.clock(), lease_s=REFUND_LEASE_S, early=early
+        async with self._ctx.db.writing() as session:
+            claimed = await refund_repository.claim(
+                session, refund.refund_id, self._ctx.clock(), lease_s=REFUND_LEASE_S, early=early
             )
-        if ours:
-            await follow_up(self._desk, row.refund_id)
+        if claimed:
+            await follow_up(self._ctx, refund.refund_id)
 
-    async def _refused(self, view: PaymentView, money: Money, error: PaymentError) -> Line:
-        """Return how a refused refund ends: it is no failure if another process refunded the payment
-        first.
-        """
-        now = await views.one(self._desk, view.payment_id)
+    async def _line_for_error(self, view: PaymentView, money: Money, error: PaymentError) -> Line:
+        """Return the outcome of a rejected refund: no failure if another process was first."""
+        now = await views.one(self._ctx, view.payment_id)
         if now.status is PaymentStatus.REFUNDED or _pending(now):
             return _ending(now, money, [])
-        log.warning("payment %s does not go back: %s", view.payment_id, error.message)
+        log.warning("payment %s is not refunded: %s", view.payment_id, error.message)
         return Line(view, Ending.FAILED, money, error.message)
 
 
@@ -243,8 +250,8 @@ def _ending(view: PaymentView, money: Money, failed: list[RefundView]) -> Line:
     if failed:
         return Line(view, Ending.FAILED, money, failed[-1].failure_reason or "the refund failed")
     pending = _pending(view)
-    if any(each.is_unknown for each in pending):
-        return Line(view, Ending.UNKNOWN, money, "asked for a moment ago; it is followed up")
+    if any(refund.is_unknown for refund in pending):
+        return Line(view, Ending.UNKNOWN, money, "requested a moment ago; it is followed up")
     if pending:
         return Line(view, Ending.ON_ITS_WAY, money)
     if view.status is PaymentStatus.REFUNDED:

@@ -1,4 +1,4 @@
-"""What a bulk refund did, or would do: totals and names, never all payments."""
+"""Report what a bulk refund did or would do: totals, and the payments that need attention by name."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.services.views.payment import PaymentView
 
-#: Payments that are named; further ones are counted.
+#: Payments listed by name; further ones are only counted.
 MOST_NAMED = 500
 
 
 class Ending(StrEnum):
-    """What became of one payment, or would."""
+    """The outcome for one payment, or the planned one."""
 
     TO_DO = "to_do"
     BACK = "back"
@@ -49,7 +49,7 @@ class Line:
 
 @dataclass(slots=True)
 class Sum:
-    """Payments of one method and currency. A sum may be larger than any one amount of money."""
+    """Payments of one method and currency. A total may exceed the limit of a single :class:`Money`."""
 
     count: int = 0
     amount: Decimal = Decimal("0.00")
@@ -64,7 +64,7 @@ class Tally:
 
     @property
     def count(self) -> int:
-        return sum(each.count for each in self.sums.values())
+        return sum(total.count for total in self.sums.values())
 
     def add(self, line: Line, *, name: bool) -> None:
         entry = self.sums.setdefault((line.view.method, line.money.currency), Sum())
@@ -78,10 +78,10 @@ class Tally:
             {
                 "method": method.public_name,
                 "currency": currency.value,
-                "count": each.count,
-                "amount": each.amount,
+                "count": total.count,
+                "amount": total.amount,
             }
-            for (method, currency), each in sorted(self.sums.items())
+            for (method, currency), total in sorted(self.sums.items())
         ]
         return {"count": self.count, "totals": totals, "payments": [line.full() for line in self.named]}
 
@@ -91,11 +91,12 @@ _NAMED = frozenset({Ending.UNKNOWN, Ending.FAILED, Ending.DISPUTED, Ending.BY_HA
 
 @dataclass(slots=True)
 class Report:
-    """The report of a run or a dry run. It holds totals and names, never all payments.
+    """The report of a run or a dry run.
 
-    :param refunded_before: payments that were refunded in full when it began.
+    :param refunded_before: payments that were refunded in full before it started.
     :param still_open: payments that can still be paid.
-    :param stopped: an operator stopped it. :param gave_up: the provider does not answer.
+    :param stopped: an operator stopped it.
+    :param gave_up: it ended because the provider does not answer.
     """
 
     refunded_before: int = 0
@@ -112,9 +113,9 @@ class Report:
 
     @property
     def needs_person(self) -> bool:
-        return any(self.of(each).count for each in (Ending.FAILED, Ending.DISPUTED, Ending.BY_HAND))
+        return any(self.of(ending).count for ending in (Ending.FAILED, Ending.DISPUTED, Ending.BY_HAND))
 
     def full(self) -> dict[str, Any]:
         counts = {"refunded_before": self.refunded_before, "still_open": self.still_open}
         flags = {"stopped": self.stopped, "gave_up": self.gave_up}
-        return counts | flags | {each.value: self.of(each).full() for each in Ending}
+        return counts | flags | {ending.value: self.of(ending).full() for ending in Ending}

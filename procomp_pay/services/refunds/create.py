@@ -1,7 +1,8 @@
-"""Give money back, once: in full, in part, or in several parts up to the rest.
+"""Refund a payment, once: in full, in part, or in several parts up to the remaining amount.
 
-Write ahead: the ``pay_refund`` row is committed before the provider is called, with an idempotency key from
-its id. A time-out is unknown: the row reserves its amount until the provider reports the outcome.
+The ``pay_refund`` row is committed before the provider is called (write-ahead), with an idempotency key
+derived from its id. After a time-out the outcome is unknown: the row reserves its amount until the provider
+reports the outcome.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ _LONGEST_REASON = 500
 
 @dataclass(frozen=True, slots=True)
 class RefundCommand:
-    """What is asked for.
+    """A refund to make.
 
-    :param money: ``None`` for the whole rest.
+    :param money: ``None`` for the whole remaining amount.
     :param force: also while a dispute is open; the money may then be returned twice.
     :param at_desk: the customer is present and can scan a QR.
-    :param customer_scan: what they scanned, where the provider wants it.
+    :param customer_scan: Kaspi's id of the refund QR that the customer scanned, where Kaspi requires it.
     :param before: refunded or pending total shown to the operator at confirmation; ``None`` if not confirmed.
     """
 
@@ -54,13 +55,13 @@ class RefundCommand:
     before: Money | None = None
 
     def fingerprint(self) -> str:
-        """The same for the same request."""
+        """Return a hash that is equal for equal requests, to detect a reused idempotency key."""
         money = [self.money.amount, self.money.currency.value] if self.money else None
         content = {"payment_id": self.payment_id, "reason": self.reason, "money": money}
         return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
 
     def claim(self, actor: Actor) -> idempotency.Claim | None:
-        """The key under which ``actor`` asks."""
+        """Return the idempotency claim of ``actor``; ``None`` without a key."""
         if self.idempotency_key is None:
             return None
         return idempotency.Claim(f"refund:{actor.scope}", self.idempotency_key, self.fingerprint())
@@ -68,9 +69,10 @@ class RefundCommand:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a refund would do, for the person who is asked.
+    """What a refund would do, shown to the operator for confirmation.
 
     :param before: the amount refunded earlier, pending refunds included.
+    :param way: how the money gets to the customer.
     """
 
     payment_id: str
@@ -82,13 +84,13 @@ class Plan:
 
     @property
     def rest(self) -> Money:
-        """Return the amount that is left after the refund."""
+        """Return the amount that remains after the refund."""
         return self.paid - self.before - self.money
 
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """What became of a refund so far. PENDING: on its way, or unknown; it is followed up."""
+    """The state of a refund. PENDING: in progress or of unknown outcome; background work follows it up."""
 
     refund_id: str
     payment_id: str
@@ -100,7 +102,7 @@ class Refunded:
 
 
 async def plan(ctx: AppContext, order: RefundCommand) -> Plan:
-    """Check a refund and say what it would do. Writes nothing.
+    """Check a refund and return what it would do, without writing anything.
 
     :raises NotFound, Refused, Conflict: as :func:`refund`.
     """
@@ -109,17 +111,19 @@ async def plan(ctx: AppContext, order: RefundCommand) -> Plan:
 
 
 async def refund(ctx: AppContext, order: RefundCommand, actor: Actor) -> Refunded:
-    """Give money back.
+    """Refund a payment.
 
     :returns: the refund's state: SUCCEEDED, or PENDING while the provider works on it.
-    :raises NotFound: no such payment. :raises Refused: more than the rest, another currency, no reason, or
-        the provider says no, or takes no refunds by API. :raises ConfigurationError: the provider is not
-        configured. :raises Conflict: the payment is not COMPLETED, everything went back, a dispute
-        is open, or the idempotency key was used for another refund.
-    :raises ProviderUnavailable, OutcomeUnknown: the refund is kept and made, or found, by background work.
+    :raises NotFound: no such payment.
+    :raises Refused: more than the remaining amount, another currency, no reason, or the provider rejects it
+        or has no refunds by API.
+    :raises ConfigurationError: the provider is not configured.
+    :raises Conflict: the payment is not COMPLETED, nothing is left to refund, a dispute is open, or the
+        idempotency key was used for another refund.
+    :raises ProviderUnavailable, OutcomeUnknown: the refund is kept, and background work makes or finds it.
     """
     async with ctx.db.writing() as session:
-        locked = await lock_payment(session, order.payment_id)  # twins under one key queue up here
+        locked = await lock_payment(session, order.payment_id)  # requests with the same key wait here
         claim = order.claim(actor)
         known = await idempotency.known(session, claim) if claim else None
         refund_id = (
@@ -150,8 +154,9 @@ async def state_of(ctx: AppContext, refund_id: str) -> Refunded:
 
 
 def check_reason(reason: str) -> None:
-    """
-    :raises Refused: empty, too long, or not printable.
+    """Check the reason of a refund.
+
+    :raises Refused: it is empty, too long, or not printable.
     """
     if not reason.strip() or len(reason) > _LONGEST_REASON or not reason.isprintable():
         raise Refused(f"A refund needs a reason of 1 to {_LONGEST_REASON} printable characters")
@@ -162,34 +167,37 @@ async def _planned(
 ) -> Plan:
     status = locked.payment.status
     if status is PaymentStatus.REFUNDED:
-        raise Conflict(f"Payment {locked.payment.id} has been paid back in full")
+        raise Conflict(f"Payment {locked.payment.id} is already refunded in full")
     if status is not PaymentStatus.COMPLETED:
         raise Conflict(
-            f"Payment {locked.payment.id} is {status}: only what was paid can go back",
+            f"Payment {locked.payment.id} is {status}: only a completed payment can be refunded",
             next_step=f"procomp-pay status --payment {locked.payment.id} --refresh",
         )
     check_reason(order.reason)
     dispute = locked.detail.dispute_state
     if dispute is not None and (dispute.is_open or dispute.value == "lost") and not order.force:
         raise Conflict(
-            f"A dispute over this payment is {dispute}: the money could go back twice",
+            f"A dispute over this payment is {dispute}: the money could be returned twice",
             next_step="answer the dispute at Stripe; or, if you are sure, add --force",
         )
     ctx.providers.of(locked.detail.channel).ready_to_refund(at_desk=order.at_desk)
     if locked.detail.provider_ref is None:
         raise Refused(
-            "Nothing of this payment is known at the provider: the money did not come through our QR",
-            next_step="give it back in the Kaspi Pay app, or in Kaspi's partner cabinet (requests to cancel)",
+            "The provider does not know this payment: the money did not come through our QR",
+            next_step="refund it in the Kaspi Pay app, or in Kaspi's partner cabinet (requests to cancel)",
         )
     rows = await refund_repository.of_payment(session, locked.payment.id)
     before = Money(reserved_amount(refund_repository.amounts(rows)), locked.charged.currency)
-    if locked.detail.channel.is_kaspi and any(each.state is RefundState.PENDING for each in rows):
-        # Kaspi reports one sum: two refunds of unknown outcome could not be distinguished
-        raise Conflict("Another refund of this payment is under way", next_step="wait until it is known")
+    if locked.detail.channel.is_kaspi and any(row.state is RefundState.PENDING for row in rows):
+        # Kaspi reports one total: two refunds of unknown outcome could not be distinguished
+        raise Conflict(
+            "Another refund of this payment is in progress",
+            next_step=f"wait until it is final: procomp-pay status --payment {locked.payment.id}",
+        )
     if order.before not in (None, before):
         raise Conflict(
-            f"{before} went back of this payment or is on its way, and {order.before} when you were asked",
-            next_step=f"look again: procomp-pay status --payment {locked.payment.id}",
+            f"The refunded amount changed while you were confirming: it was {order.before}, now {before}",
+            next_step=f"check it: procomp-pay status --payment {locked.payment.id}",
         )
     return Plan(
         payment_id=locked.payment.id,
@@ -204,6 +212,7 @@ async def _planned(
 async def _write_ahead(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, order: RefundCommand, actor: Actor
 ) -> str:
+    """Insert the PENDING row of a refund, its audit entry and idempotency key; return the refund's id."""
     planned = await _planned(session, ctx, locked, order)
     now = ctx.clock()
     row = Refund(
@@ -219,12 +228,17 @@ async def _write_ahead(
         updated_at=now,
     )
     session.add(row)
-    asked = {"refund_id": row.id, "amount": row.amount, "currency": row.currency.value, "force": order.force}
+    content = {
+        "refund_id": row.id,
+        "amount": row.amount,
+        "currency": row.currency.value,
+        "force": order.force,
+    }
     record = audit.AuditRecord(
         actor=actor.name,
         source=actor.source,
         action="refund_requested",
-        after=asked,
+        after=content,
         request_id=actor.request_id,
         note=row.reason,
     )

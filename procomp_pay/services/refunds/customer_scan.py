@@ -1,4 +1,4 @@
-"""The customer's scan that Kaspi's standard scheme wants before a refund."""
+"""Let the customer scan a refund QR, which Kaspi's standard scheme requires before a refund."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from procomp_pay.storage.payments.repository import load_payment
 
 
 async def customer_scan(ctx: AppContext, payment_id: str, show: Callable[[RefundQr], None]) -> int | None:
-    """Show the customer a refund QR, and wait until the one who paid has scanned it.
+    """Show a refund QR, and wait until the customer who paid has scanned it.
 
     :param show: called once with the QR.
-    :returns: what the refund is asked for with; ``None`` where no scan is needed.
-    :raises Refused: another customer scanned it, or it is not among the customer's latest purchases.
+    :returns: Kaspi's id of the scanned QR, for the refund request; ``None`` if no scan is needed.
+    :raises Refused: another customer scanned it, or the payment is not among their latest purchases.
     :raises Conflict: it was not scanned in time.
     :raises ProviderUnavailable, OutcomeUnknown: nothing was refunded.
     """
@@ -31,18 +31,20 @@ async def customer_scan(ctx: AppContext, payment_id: str, show: Callable[[Refund
     calls, handle = service.refunds(), provider_ref_of(locked)
     qr = await calls.open_qr(payment_id)
     show(qr)
-    await _scanned(calls, qr)
+    await _wait_for_scan(calls, qr)
     if not await calls.is_theirs(qr, handle.provider_ref):
         raise Refused(
             "This payment is not among the latest ten purchases of the customer who scanned",
-            next_step=f"did the person who paid scan it? Else {IN_APP}{RECORD}",
+            next_step=f"the customer who paid must scan the QR; otherwise {IN_APP}{RECORD}",
         )
     return qr.return_id
 
 
-async def _scanned(calls: KaspiRefunds, qr: RefundQr) -> None:
+async def _wait_for_scan(calls: KaspiRefunds, qr: RefundQr) -> None:
     for _ in range(max(1, qr.wait_s // qr.interval_s) + 1):
         if await calls.is_scanned(qr):
             return
         await asyncio.sleep(qr.interval_s)
-    raise Conflict("Nobody scanned the refund QR in time; nothing went back", next_step="start it again")
+    raise Conflict(
+        "The refund QR was not scanned in time; nothing was refunded", next_step="start the refund again"
+    )

@@ -30,10 +30,10 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payme
 
 @dataclass(frozen=True, slots=True)
 class MadeInApp:
-    """An operator's record of a refund made in the Kaspi Pay app.
+    """A refund that an operator made in the Kaspi Pay app.
 
     :param number: the refund's own operation number, as typed.
-    :param money: ``None`` for the whole rest.
+    :param money: ``None`` for the whole remaining amount.
     """
 
     payment_id: str
@@ -44,10 +44,10 @@ class MadeInApp:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to be written down.
+    """The refund to record.
 
-    :param known: the refund that our books have without a number, where this is its number: Kaspi's sum was
-        faster than the clerk.
+    :param known: our row without a number that this refund completes, if Kaspi's total showed it before the
+        operator recorded it.
     """
 
     money: Money
@@ -66,28 +66,28 @@ async def check_made(ctx: AppContext, made: MadeInApp) -> Money:
 
 
 async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunded:
-    """Write it down.
+    """Record a refund made in the Kaspi Pay app.
 
     :raises NotFound: no such payment.
-    :raises Refused: no operation number, more than the rest, no reason, not a Kaspi payment, or Kaspi's sum
-        is smaller.
+    :raises Refused: no operation number, more than the remaining amount, no reason, not a Kaspi payment, or
+        Kaspi's refunded total is smaller.
     :raises Conflict: the number was used before, or the payment is not COMPLETED.
-    :raises ProviderUnavailable, OutcomeUnknown: Kaspi knows the refunded sum and cannot be asked now.
+    :raises ProviderUnavailable, OutcomeUnknown: Kaspi knows the refunded total and cannot be asked now.
     """
     number = read(made.number)
     async with ctx.db.reading() as session:
         locked = await load_payment(session, made.payment_id)
         plan = await _checked(session, locked, made, number)
-        before = await _went_back(session, locked)
+        before = await _total_refunded(session, locked)
     if plan.known is None:
-        await _compare(ctx, locked, before, plan.money)
+        await _compare_with_kaspi(ctx, locked, before, plan.money)
     name = refund_repository.kaspi_name(number)
     try:
         async with ctx.db.writing() as session:
             locked = await lock_payment(session, made.payment_id)
             compared, plan = plan.known is None, await _checked(session, locked, made, number)
             if plan.known is None:
-                await _check_nobody_was_faster(session, locked, before if compared else None)
+                await _check_unchanged(session, locked, before if compared else None)
             await apply_event_in(session, ctx, _fact(ctx, made, plan, number, actor), locked)
             rows = await refund_repository.of_payment(session, made.payment_id)
             refund_id = next(row.id for row in rows if row.provider_refund_id == name)
@@ -98,7 +98,7 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
             used = await refund_repository.by_provider_id(session, name)
         if used is None:
             raise
-        raise _used(number, used) from error  # another one wrote it down at the same moment
+        raise _number_used(number, used) from error  # another operator recorded it at the same moment
     return await state_of(ctx, refund_id)
 
 
@@ -132,99 +132,104 @@ async def _checked(session: AsyncSession, locked: OrmLockedPayment, made: MadeIn
         )
     used = await refund_repository.by_provider_id(session, refund_repository.kaspi_name(number))
     if used is not None:
-        raise _used(number, used)
-    paid = await _paid_with(session, number)
-    if paid is not None:
+        raise _number_used(number, used)
+    payment_id = await _payment_with(session, number)
+    if payment_id is not None:
         raise Conflict(
-            f"{number} is the number of a payment ({paid}), not of a refund",
-            next_step="in the Kaspi Pay app the refund stands in History with a number of its own",
+            f"{number} is the number of a payment ({payment_id}), not of a refund",
+            next_step="use the refund's own number: Kaspi Pay app, History, the refund",
         )
     rows = await refund_repository.of_payment(session, locked.payment.id)
-    known = _without_number(locked, rows, made.money)
+    known = _without_number(locked, rows, made.money, number)
     if known is not None:
         return _Plan(Money(known.amount, known.currency), known)
     if locked.payment.status is not PaymentStatus.COMPLETED:
         raise Conflict(
-            f"Payment {locked.payment.id} is {locked.payment.status}: only what was paid can go back"
+            f"Payment {locked.payment.id} is {locked.payment.status}: "
+            "only a completed payment can be refunded"
         )
     if any(row.state is RefundState.PENDING for row in rows):
-        raise Conflict("Another refund of this payment is under way", next_step="wait until it is known")
+        raise Conflict(
+            "Another refund of this payment is in progress",
+            next_step=f"wait until it is final: procomp-pay status --payment {locked.payment.id}",
+        )
     return _Plan(
         amount_to_refund(locked.charged, reserved_amount(refund_repository.amounts(rows)), made.money)
     )
 
 
-def _without_number(locked: OrmLockedPayment, rows: list[Refund], money: Money | None) -> Refund | None:
+def _without_number(
+    locked: OrmLockedPayment, rows: list[Refund], money: Money | None, number: str
+) -> Refund | None:
     """Return the recorded refund of this amount that still lacks its number.
 
     :raises Conflict: there are several, and no amount was given.
     """
-    waiting = [
-        each
-        for each in rows
-        if each.state is RefundState.SUCCEEDED and not has_a_name(each.provider_refund_id)
+    unnamed = [
+        row for row in rows if row.state is RefundState.SUCCEEDED and not has_a_name(row.provider_refund_id)
     ]
     rest = locked.charged.amount - reserved_amount(refund_repository.amounts(rows))
     if money is None and rest > 0:
         money = Money(rest, locked.charged.currency)
     if money is not None:
-        waiting = [each for each in waiting if Money(each.amount, each.currency) == money]
-    elif len(waiting) > 1:
+        unnamed = [row for row in unnamed if Money(row.amount, row.currency) == money]
+    elif len(unnamed) > 1:
         raise Conflict(
-            f"Payment {locked.payment.id} has several refunds without a number: of which one is this?",
-            next_step="say how much it was: --amount BACK",
+            f"Payment {locked.payment.id} has several refunds without a number: "
+            f"{number} could be any of them",
+            next_step="give the refunded amount: --amount AMOUNT",
         )
-    return waiting[0] if waiting else None
+    return unnamed[0] if unnamed else None
 
 
-async def _went_back(session: AsyncSession, locked: OrmLockedPayment) -> Money:
-    """Return the sum of the refunds that are certain in our books."""
+async def _total_refunded(session: AsyncSession, locked: OrmLockedPayment) -> Money:
+    """Return the total of the refunds that succeeded, by our books."""
     rows = await refund_repository.of_payment(session, locked.payment.id)
     return Money(total_refunded(refund_repository.amounts(rows)), locked.charged.currency)
 
 
-async def _check_nobody_was_faster(
-    session: AsyncSession, locked: OrmLockedPayment, before: Money | None
-) -> None:
-    """Kaspi's sum was compared with our books as they were: another clerk, or the nightly run, may have
-    written the same refund down since.
+async def _check_unchanged(session: AsyncSession, locked: OrmLockedPayment, before: Money | None) -> None:
+    """Check that no refund was recorded since Kaspi's total was compared with our books: another operator or
+    the nightly reconciliation may have recorded this one.
 
-    :param before: the total refunded by our books then; ``None`` if nothing was compared, since it was
-        the number of a known refund, which another clerk has named meanwhile.
-    :raises Conflict: something was.
+    :param before: the total refunded by our books then; ``None`` if nothing was compared, since the number
+        belonged to a known refund, which another operator has completed meanwhile.
+    :raises Conflict: a refund was recorded.
     """
-    if await _went_back(session, locked) != before:
+    if await _total_refunded(session, locked) != before:
         raise Conflict(
-            "Another refund of this payment was written down at this moment: it may be this one",
-            next_step=f"look at it: procomp-pay status --payment {locked.payment.id}",
+            "Another refund of this payment was recorded at the same moment: it may be this one",
+            next_step=f"check it: procomp-pay status --payment {locked.payment.id}",
         )
 
 
-async def _paid_with(session: AsyncSession, number: str) -> str | None:
-    """The payment whose receipt bears the number: it settled one, or is a QR's own, or money of another
-    amount came under it."""
+async def _payment_with(session: AsyncSession, number: str) -> str | None:
+    """Return the payment whose receipt has the number: it settled the payment, belongs to its QR, or came
+    with a different amount.
+    """
     settled = await numbers.used_by(session, number)
     if settled is not None:
         return settled.payment_id
     return await numbers.qr_of(session, number) or await numbers.came_under(session, number)
 
 
-async def _compare(ctx: AppContext, locked: OrmLockedPayment, before: Money, money: Money) -> None:
-    """Compare the operator's amount with Kaspi's refunded sum, where Kaspi tells it; raise Refused if
-    they differ.
+async def _compare_with_kaspi(ctx: AppContext, locked: OrmLockedPayment, before: Money, money: Money) -> None:
+    """Compare the operator's amount with Kaspi's refunded total, if Kaspi reports it.
+
+    :raises Refused: Kaspi's total is smaller.
     """
     if locked.detail.create_state is not CreateState.OPEN:
         return
     total = (await ctx.providers.of(locked.detail.channel).list_refunds(provider_ref_of(locked))).total
     if total is not None and total.amount < (before + money).amount:
         raise Refused(
-            f"Kaspi says that {total} went back of this payment in all, not {before + money}",
+            f"Kaspi has refunded {total} of this payment in total, not {before + money}",
             next_step="compare with the payment in the Kaspi Pay app",
         )
 
 
-def _used(number: str, row: Refund) -> Conflict:
+def _number_used(number: str, row: Refund) -> Conflict:
     return Conflict(
         f"Refund {number} was recorded before, for payment {row.payment_id}, by {row.requested_by}",
-        next_step="one operation number is one refund; look at the number in the app again",
+        next_step="each refund has its own number: check it in the Kaspi Pay app",
     )

@@ -1,6 +1,6 @@
-"""Make a refund at its provider, and find out what became of one.
+"""Send a refund to its provider, and sync refunds from the provider.
 
-Called for a committed PENDING row: at once by the use case, later by background work.
+Works on a committed PENDING row: called at once by the use case, later by background work.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from procomp_pay.services.settlement.refunds_and_disputes import PENDING_LOOK_S
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 
-#: After a lost or refused answer, in seconds; longer than one call with its retries takes.
+#: Seconds after a lost or rejected request until the next attempt; longer than one call with its retries.
 LOOK_AGAIN_S = 45
-#: Seconds within which a refund is sent after it was marked so, or not at all; another process waits longer.
+#: Seconds after its row was marked within which a refund may be sent; other processes wait longer.
 _LEAVES_WITHIN_S = 15
 #: Seconds for which a claimed refund is left to its process: longer than two calls with their retries.
 REFUND_LEASE_S = 120
@@ -48,13 +48,13 @@ async def send(
     first: bool = False,
     customer_scan: int | None = None,
 ) -> None:
-    """Make the refund at its provider, or find out what became of it. For a PENDING row.
+    """Make a PENDING refund at its provider, or find out its outcome.
 
-    :param first: it was written a moment ago: a refusal then means that nothing was made. Later on it may say
-        more about our settings than about what an earlier request did.
-    :param customer_scan: the return that the customer scanned; valid for this one attempt.
-    :raises ConfigurationError, ProviderUnavailable, OutcomeUnknown, ManualReviewRequired: it was not sent and
-        stays due.
+    :param first: the row was just inserted: a rejection means that nothing was refunded. Later, a rejection
+        may be about our settings, and says nothing about what an earlier request did.
+    :param customer_scan: the refund QR that the customer scanned; valid for this one attempt.
+    :raises ConfigurationError, ProviderUnavailable, OutcomeUnknown, ManualReviewRequired: the refund is not
+        final and stays due.
     :raises Refused: the provider rejected it; the refund is FAILED.
     """
     request = await _request(ctx, refund_id)
@@ -67,7 +67,7 @@ async def send(
     except (ProviderUnavailable, OutcomeUnknown) as error:
         await _did_not_leave(ctx, request, error, actor)
         raise type(error)(
-            f"{error.message}. Refund {refund_id} is kept and followed up; do not ask for it again",
+            f"{error.message}. Refund {refund_id} is kept and followed up; do not request it again",
             next_step=f"see how it ends: procomp-pay status --payment {request.payment_id}",
             retry_after=error.retry_after,
         ) from error
@@ -83,12 +83,12 @@ async def send(
         await _adopt_external_refund(ctx, request.payment_id, actor)
         return
     await _apply(ctx, request, replace(refund_event, refund_id=refund_id), actor)
-    if request.again:  # its share of the refunded sum is known now; the rest was made elsewhere
+    if request.again:  # its share of the refunded total is known now; the rest was refunded elsewhere
         await _adopt_external_refund(ctx, request.payment_id, actor)
 
 
 async def _fail(ctx: AppContext, request: RefundRequest, error: PaymentError, actor: Actor) -> None:
-    """Nothing of it was made, and nothing will be."""
+    """Mark the refund FAILED: nothing was refunded, and nothing will be."""
     refund_event = RefundEvent(
         RefundState.FAILED, request.money, refund_id=request.refund_id, failure_reason=error.message
     )
@@ -98,9 +98,10 @@ async def _fail(ctx: AppContext, request: RefundRequest, error: PaymentError, ac
 
 
 async def _did_not_leave(ctx: AppContext, request: RefundRequest, error: PaymentError, actor: Actor) -> None:
-    """Record a certain outcome in the row, unless another process may have taken the refund over.
+    """Record that the request was not sent, unless another process may have taken the refund over.
 
-    :raises ProviderUnavailable: the customer has scanned for it, and will have gone before it could leave.
+    :raises ProviderUnavailable: it needed the customer's scan, so it is FAILED instead of retried: the
+        customer will have left by then.
     """
     if not isinstance(error, ProviderUnavailable) or request.again or not request.may_leave():
         return
@@ -109,8 +110,8 @@ async def _did_not_leave(ctx: AppContext, request: RefundRequest, error: Payment
         return
     await _fail(ctx, request, error, actor)
     raise ProviderUnavailable(
-        f"{error.message}. Nothing went back",
-        next_step="start the refund again: the customer scans anew",
+        f"{error.message}. Nothing was refunded",
+        next_step="start the refund again: the customer scans a new QR",
         retry_after=error.retry_after,
     ) from error
 
@@ -135,7 +136,9 @@ async def follow_up(ctx: AppContext, refund_id: str) -> None:
 
 
 async def _find_or_fail(ctx: AppContext, refund_id: str, why: str) -> None:
-    """It cannot be sent again: look for what an earlier request made; FAILED where it made nothing."""
+    """Find the refund that an earlier request made, since it cannot be sent again; mark it FAILED if there is
+    none.
+    """
     async with ctx.db.reading() as session:
         row = await refund_repository.one(session, refund_id)
         locked = await load_payment(session, row.payment_id)
@@ -157,9 +160,9 @@ async def _put_off(ctx: AppContext, refund_id: str, seconds: int) -> None:
 
 
 async def sync_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor = SYSTEM) -> None:
-    """Ask the provider for the refunds of a payment, and apply them through settlement.
+    """Read the refunds of a payment from its provider, and apply them through settlement.
 
-    :raises ProviderUnavailable, OutcomeUnknown: not now.
+    :raises ProviderUnavailable, OutcomeUnknown: the provider cannot be asked now.
     """
     returned = await ctx.providers.of(locked.detail.channel).list_refunds(provider_ref_of(locked))
     for refund_event in returned.refunds:
@@ -170,14 +173,15 @@ async def sync_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor =
 
 
 async def _sync_by_total(ctx: AppContext, payment_id: str, total: Money, actor: Actor) -> None:
-    """Sync from a provider that reports only a sum: what exceeds our books was refunded in its own app.
-    Under the
-    payment's lock, since a clerk may be writing the same refund down."""
+    """Record what a provider's refunded total exceeds our books by: it was refunded in the provider's app.
+
+    Holds the payment's lock, since an operator may be recording the same refund.
+    """
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
         rows = await refund_repository.of_payment(session, payment_id)
-        if any(each.state is RefundState.PENDING for each in rows):
-            return  # one of our own refunds may be part of the sum: settle that first
+        if any(row.state is RefundState.PENDING for row in rows):
+            return  # one of our own refunds may be part of the total: its outcome comes first
         known = Money(total_refunded(refund_repository.amounts(rows)), total.currency)
         if total.amount <= known.amount:
             return
@@ -188,7 +192,7 @@ async def _sync_by_total(ctx: AppContext, payment_id: str, total: Money, actor: 
 
 
 async def _adopt_external_refund(ctx: AppContext, payment_id: str, actor: Actor) -> None:
-    """Record a refund that a cashier made in the provider's app. If this fails now, reconcile finds it."""
+    """Record a refund that a cashier made in the provider's app; if this fails, reconciliation finds it."""
     async with ctx.db.reading() as session:
         locked = await load_payment(session, payment_id)
     with suppress(PaymentError):
@@ -196,7 +200,7 @@ async def _adopt_external_refund(ctx: AppContext, payment_id: str, actor: Actor)
 
 
 async def _request(ctx: AppContext, refund_id: str) -> RefundRequest | None:
-    """Say in the row that the call is about to leave, and commit. ``None`` where it is known already."""
+    """Mark the row as sent, and commit before the call; return ``None`` if the outcome is known already."""
     async with ctx.db.writing() as session:
         row = await refund_repository.one(session, refund_id)
         locked = await lock_payment(session, row.payment_id)
@@ -221,7 +225,9 @@ async def _request(ctx: AppContext, refund_id: str) -> RefundRequest | None:
 
 
 async def _disagrees(ctx: AppContext, request: RefundRequest, error: ManualReviewRequired) -> None:
-    """The provider's sum is neither that before the refund nor that after it: nothing is sent on a guess."""
+    """Open a discrepancy: the provider's total matches neither before nor after the refund, so nothing is
+    sent.
+    """
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, request.payment_id)
         found = {"refund": request.refund_id, "why": error.message}

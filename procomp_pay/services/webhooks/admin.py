@@ -45,13 +45,13 @@ _SHAPES = re.compile(
     r"|(?<![\w-])\+?\d(?:[ -]?\d){10,18}(?![\w-])"
     r"|(?<!\w)\+\d[\d ()-]{7,}\d"
 )
-#: Values that say nothing of anybody.
+#: Values that cannot identify anybody.
 _EMPTY: tuple[Any, ...] = (None, "", True, False)
 
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """An event of the inbox; ``why`` explains its state in words."""
+    """An event of the inbox; ``why`` explains its state."""
 
     id: str
     event_id: str
@@ -68,16 +68,17 @@ class EventView:
     next_attempt_at: datetime | None
 
     def full(self) -> dict[str, Any]:
-        """Everything, for ``--json``."""
-        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        """Return all fields, for ``--json``."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {
-            name: value.isoformat() if isinstance(value, datetime) else value for name, value in found.items()
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in fields.items()
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of an event that was handled once more; ``None``: it waits its turn."""
+    """A replayed event; ``state`` is ``None`` if another process is handling it, or for a dry run."""
 
     before: EventView
     state: EventState | None = None
@@ -107,7 +108,7 @@ def _why(row: WebhookEvent) -> str:
         return f"given up after {row.attempts} attempts: {row.last_error}"
     if row.state is EventState.PENDING:
         if not row.attempts:
-            return "waits to be handled"
+            return "waiting to be handled"
         return f"attempt {row.attempts} of {ATTEMPTS} failed: {row.last_error}"
     return _WHY[row.state]
 
@@ -115,16 +116,17 @@ def _why(row: WebhookEvent) -> str:
 async def many(
     ctx: AppContext, wanted: EventFilter, *, limit: int = 20, cursor: str | None = None
 ) -> tuple[list[EventView], str | None]:
-    """A page of events, newest first, and the next page's cursor."""
+    """Return a page of events, newest first, and the cursor of the next page."""
     async with ctx.db.reading() as session:
         rows, following = await event_rows.page(session, wanted, limit=limit, cursor=cursor)
     return [_view(row) for row in rows], following
 
 
 async def one(ctx: AppContext, name: str) -> tuple[EventView, Any]:
-    """An event and its document, redacted.
+    """Return an event and its document, redacted.
 
-    :raises NotFound: no such event. :raises ConfigurationError: none of the keys opens it.
+    :param name: the event's id in the inbox or at the provider.
+    :raises NotFound: no such event. :raises ConfigurationError: none of the keys decrypts it.
     """
     async with ctx.db.reading() as session:
         row = await event_rows.find(session, name)
@@ -134,7 +136,7 @@ async def one(ctx: AppContext, name: str) -> tuple[EventView, Any]:
 
 
 async def replay_one(ctx: AppContext, name: str, actor: Actor, *, dry_run: bool) -> Replayed:
-    """Handle an event once more, whatever its state: settlement applies nothing twice.
+    """Process an event again, whatever its state; settlement applies nothing twice.
 
     :raises NotFound: no such event.
     """
@@ -148,17 +150,17 @@ async def replay_one(ctx: AppContext, name: str, actor: Actor, *, dry_run: bool)
 async def replay_many(
     ctx: AppContext, wanted: EventFilter, actor: Actor, *, limit: int, dry_run: bool
 ) -> list[Replayed]:
-    """Have up to ``limit`` events that fit handled once more, oldest first."""
-    found: list[EventView] = []
+    """Process the newest ``limit`` matching events again, oldest of them first."""
+    views: list[EventView] = []
     cursor = None
-    while len(found) < limit:
-        page, cursor = await many(ctx, wanted, limit=min(200, limit - len(found)), cursor=cursor)
-        found += page
+    while len(views) < limit:
+        page, cursor = await many(ctx, wanted, limit=min(200, limit - len(views)), cursor=cursor)
+        views += page
         if cursor is None:
             break
     if dry_run:
-        return [Replayed(view) for view in reversed(found)]
-    return [await _replay(ctx, view, actor) for view in reversed(found)]
+        return [Replayed(view) for view in reversed(views)]
+    return [await _replay(ctx, view, actor) for view in reversed(views)]
 
 
 async def _replay(ctx: AppContext, view: EventView, actor: Actor) -> Replayed:
@@ -167,7 +169,7 @@ async def _replay(ctx: AppContext, view: EventView, actor: Actor) -> Replayed:
             try:
                 await lock_payment(session, view.payment_id)
             except PaymentError:
-                log.info("event %s is about a payment that is gone", view.event_id)
+                log.info("the payment of event %s was deleted", view.event_id)
             else:
                 record = audit.AuditRecord(
                     actor=actor.name,
@@ -193,17 +195,17 @@ def _unknown(name: str) -> NotFound:
 
 
 def redacted(document: Any) -> Any:
-    """A copy with everything secret or personal hidden, by key and by shape."""
+    """Return a copy of the document with everything secret or personal hidden, by key and by shape."""
     if isinstance(document, dict):
         return {key: _value(str(key), value) for key, value in document.items()}
     if isinstance(document, list):
-        return [redacted(each) for each in document]
+        return [redacted(item) for item in document]
     return _SHAPES.sub(HIDDEN, document) if isinstance(document, str) else document
 
 
 def _value(key: str, value: Any) -> Any:
     if isinstance(value, list | dict) and not value:
         return value
-    if _KEYS.search(key) and not any(value is each for each in _EMPTY):
+    if _KEYS.search(key) and not any(value is empty for empty in _EMPTY):
         return HIDDEN
     return redacted(value)

@@ -1,7 +1,7 @@
-"""Events that never reached the webhook: Stripe's list is read from where it was last read to the end.
+"""Fetch the events that never reached the webhook, by reading on in Stripe's list of events.
 
-How far that is, is a time by Stripe's clock and is written down only when everything before it is in the
-inbox: a crash at any point reads the same again, and the inbox takes each event once.
+The cursor is a time by Stripe's clock. It is saved only when everything before it is in the inbox: after a
+crash the same part is read again, and the inbox stores each event once.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from procomp_pay.storage.webhooks.intake import insert_events
 log = logging.getLogger(__name__)
 
 FEED = "stripe.events"
-#: Between two readings by whatever process, in seconds; a little under cron's minute.
+#: Seconds between two readings, by any process; a little under cron's minute.
 EVERY_S = 50
-#: How long one reading may take until another process begins from where it was, in seconds.
+#: Seconds after which another process may take an unfinished reading over.
 LEASE_S = 300
-#: An event may show in the list a little after those that are younger.
+#: An event may appear in the list a little later than newer ones.
 OVERLAP = timedelta(minutes=3)
-#: Stripe's list reaches back as far.
+#: How far back Stripe lists events.
 KEPT = timedelta(days=30)
-#: After a long standstill the list is read in pieces, so that a crash does not begin at the beginning.
+#: After a long downtime the list is read in pieces of this length, so that a crash loses little work.
 PIECE = timedelta(hours=12)
-#: Allowed difference between Stripe's clock and ours; the last piece is open-ended.
+#: Allowed difference between Stripe's clock and ours; a piece that ends within it has no upper bound.
 _SKEW = timedelta(hours=1)
 
 
@@ -43,14 +43,14 @@ class EventSource(Protocol):
     async def events(
         self, types: list[str], since: datetime, until: datetime | None, after: str | None
     ) -> tuple[list[dict[str, Any]], bool]:
-        """A page, newest first, and whether there are more."""
+        """Return a page of events, newest first, and whether there are more."""
 
 
 async def fetch_missed(ctx: AppContext) -> int | None:
-    """Put what the inbox does not have into it.
+    """Store the listed events that the inbox does not have.
 
-    :returns: how many events that were; ``None`` where it was not due, or there is nothing to ask.
-    :raises ProviderUnavailable, OutcomeUnknown, DatabaseUnavailable: it goes on from the same place later.
+    :returns: the number of events stored; ``None`` if it was not due or Stripe is not configured.
+    :raises ProviderUnavailable, OutcomeUnknown, DatabaseUnavailable: the next call continues here.
     """
     try:
         provider = ctx.providers.of(Channel.STRIPE_INTENT)
@@ -63,55 +63,56 @@ async def fetch_missed(ctx: AppContext) -> int | None:
         since = (feed.read_until or await cursors.first_payment_at(session)) if feed else None
     if feed is None:
         return None
-    found = 0
+    stored = 0
     try:
         if since is not None:
-            found = await _read_on(ctx, provider, since)
+            stored = await _read_on(ctx, provider, since)
     finally:
         async with ctx.db.writing() as session:
             await cursors.note(session, FEED, next_read_at=ctx.clock() + timedelta(seconds=EVERY_S))
-    if found:
-        log.warning("%d events had not reached the webhook and were fetched", found)
-    return found
+    if stored:
+        log.warning("%d events had not reached the webhook and were fetched", stored)
+    return stored
 
 
 async def _read_on(ctx: AppContext, provider: EventSource, since: datetime) -> int:
     oldest = ctx.clock() - KEPT
     if since < oldest:
-        log.warning("events from %s to %s cannot be listed any more", since.date(), oldest.date())
+        log.warning("Stripe no longer lists the events from %s to %s", since.date(), oldest.date())
         since = oldest
-    found = 0
+    stored = 0
     while True:
         until = since + PIECE
         last = until > ctx.clock() - _SKEW
-        put, newest = await _read_piece(ctx, provider, since - OVERLAP, None if last else until)
-        found += put
+        count, newest = await _read_piece(ctx, provider, since - OVERLAP, None if last else until)
+        stored += count
         reached = newest if last else until
         if reached is not None:
             async with ctx.db.writing() as session:
                 await cursors.note(session, FEED, read_until=reached)
         if last:
-            return found
+            return stored
         since = until
 
 
 async def _read_piece(
     ctx: AppContext, provider: EventSource, since: datetime, until: datetime | None
 ) -> tuple[int, datetime | None]:
-    """Everything of a span; how many were put into the inbox, and the time of the newest one there is."""
-    found, after, newest = 0, None, None
+    """Store the events of a time span; return how many were new, and the time of the newest event."""
+    stored, after, newest = 0, None, None
     while True:
         page, more = await provider.events(sorted(READERS), since, until, after)
         if not page:
-            return found, newest
+            return stored, newest
         newest = newest or datetime.fromtimestamp(int(page[0]["created"]), UTC)
-        found += await _keep(ctx, page)
+        stored += await _store_new(ctx, page)
         if not more:
-            return found, newest
+            return stored, newest
         after = str(page[-1]["id"])
 
 
-async def _keep(ctx: AppContext, page: list[dict[str, Any]]) -> int:
+async def _store_new(ctx: AppContext, page: list[dict[str, Any]]) -> int:
+    """Store the events of a page that the inbox does not have; return how many."""
     async with ctx.db.reading() as session:
         known = await cursors.known(session, "stripe", [str(event["id"]) for event in page])
     intake = []
@@ -120,7 +121,7 @@ async def _keep(ctx: AppContext, page: list[dict[str, Any]]) -> int:
             try:
                 intake.append(arrival(ctx, json.dumps(event, ensure_ascii=False).encode()))
             except Refused:
-                log.error("a listed event is none: %s", str(event["id"])[:64])  # noqa: TRY400
+                log.error("Stripe lists an event that cannot be read: %s", str(event["id"])[:64])  # noqa: TRY400
     if not intake:
         return 0
     async with ctx.db.writing() as session:

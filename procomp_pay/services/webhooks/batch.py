@@ -1,9 +1,9 @@
-"""Apply many events of the inbox in one transaction: settlement's rules for each, one commit for all.
+"""Process many inbox events in one transaction: settlement's rules for each, one commit for all.
 
-Only simple events are batched: those of a payment that can be locked at once. The others (refunds,
-disputes, a payment that is locked elsewhere, an unreadable event) are handled alone, and where
-anything at all goes wrong, the transaction is rolled back and every event of it is handled alone: a poison
-event affects no other, and both paths have the same result.
+Only simple events of a payment that can be locked at once are batched. The others (refunds, disputes, a
+payment locked by another transaction, an unreadable event) are handled alone. If anything fails, the
+transaction is rolled back and each of its events is handled alone: a poison event affects no other, and both
+paths have the same result.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from procomp_pay.storage.webhooks.inbox import ClaimedEvent, ProcessedEvent
 
 log = logging.getLogger(__name__)
 
-#: Events of one transaction: few enough to lock their payments for some tens of milliseconds only.
+#: Events per transaction: few enough to lock their payments for only some tens of milliseconds.
 AT_ONCE = 100
-#: Events that are worked on before requests get their turn: a millisecond's work.
+#: Events processed before HTTP requests get their turn: about a millisecond of work.
 _IN_A_ROW = 4
-#: How long (seconds) a batch waits at most while requests queue up for their commit.
+#: The longest time, in seconds, that a batch waits while incoming webhooks queue for their commit.
 _PATIENCE_S = 0.03
 
 
@@ -47,9 +47,9 @@ class _Read:
 
 
 async def handle_due(ctx: AppContext, *, limit: int = AT_ONCE) -> list[ProcessedEvent]:
-    """Handle up to ``limit`` events that are due, and return them.
+    """Process up to ``limit`` events that are due, and return the results.
 
-    :raises DatabaseUnavailable: what was not handled is as it was.
+    :raises DatabaseUnavailable: events that were not processed stay pending.
     """
     await _yield_to_intake(ctx)
     taken: list[str] = []
@@ -61,22 +61,22 @@ async def handle_due(ctx: AppContext, *, limit: int = AT_ONCE) -> list[Processed
     except Exception as error:
         if not taken:
             raise
-        loud = logging.INFO if isinstance(error, PaymentError) else logging.ERROR
-        log.log(loud, "%d events are handled one by one: %s", len(taken), shape_of(error))
+        level = logging.INFO if isinstance(error, PaymentError) else logging.ERROR
+        log.log(level, "%d events are handled one by one: %s", len(taken), shape_of(error))
         done = []
-    through = {each.id for each in done}
+    finished = {event.id for event in done}
     for row_id in taken:
-        if row_id not in through:
-            alone = await handle_one(ctx, row_id)
-            if alone is not None:
-                done.append(alone)
+        if row_id not in finished:
+            event = await handle_one(ctx, row_id)
+            if event is not None:
+                done.append(event)
     return done
 
 
 async def _handle_all(
     session: AsyncSession, ctx: AppContext, rows: list[ClaimedEvent]
 ) -> list[ProcessedEvent]:
-    """Apply the simple events and mark them; leave the others unchanged."""
+    """Apply the simple events and mark them as handled; leave the others pending."""
     done: list[ProcessedEvent] = []
     known: list[_Read] = []
     now = ctx.clock()
@@ -92,28 +92,29 @@ async def _handle_all(
             mark(row, EventState.IGNORED)
         elif isinstance(read, _Read):
             known.append(read)
-    batch = await lock_payments(session, {each.payment_id for each in known if each.payment_id})
-    # mostly each names its payment, and all can be had; for the others it is found out whose they are
-    await _find(session, [each for each in known if each.payment_id not in batch.locked])
-    for number, each in enumerate(known):
+    batch = await lock_payments(session, {event.payment_id for event in known if event.payment_id})
+    # most events carry the id of their payment; the payments of the others are looked up
+    await _find_payments(session, [event for event in known if event.payment_id not in batch.locked])
+    for number, event in enumerate(known):
         await _yield_to_requests(number)
-        if (state := await _settle(session, ctx, each, batch.locked)) is not None:
-            mark(each.row, state, each.payment_id)
+        if (state := await _settle(session, ctx, event, batch.locked)) is not None:
+            mark(event.row, state, event.payment_id)
     await batch.write(session)
     await queues.mark_many(session, done, ctx.clock())
     return done
 
 
 async def _yield_to_intake(ctx: AppContext) -> None:
-    """Answer incoming webhooks before processing stored ones, which can wait, at most some tens of
-    milliseconds a batch, whoever sent it cannot."""
+    """Let incoming webhooks be stored first, for at most :data:`_PATIENCE_S`: their senders wait for an
+    answer, stored events do not.
+    """
     end = time.monotonic() + _PATIENCE_S
     while ctx.intake.is_busy and time.monotonic() < end:  # noqa: ASYNC110 - it comes and goes
         await asyncio.sleep(_PATIENCE_S / 10)
 
 
 async def _yield_to_requests(number: int) -> None:
-    """Let HTTP requests go first: a batch holds the process only as long as a few events take."""
+    """Let HTTP requests run after every few events, so that a batch does not block the event loop."""
     if number % _IN_A_ROW == _IN_A_ROW - 1:
         await asyncio.sleep(0)
 
@@ -121,12 +122,12 @@ async def _yield_to_requests(number: int) -> None:
 async def _settle(
     session: AsyncSession, ctx: AppContext, read: _Read, locked: Mapping[str, LockedPayment]
 ) -> EventState | None:
-    """``None`` for what is to be handled alone."""
+    """Apply one event; return ``None`` if it has to be handled alone."""
     if read.payment_id is None:
         return EventState.FOREIGN
     payment = locked.get(read.payment_id)
     if payment is None:
-        return None  # in other hands, or found by the provider's ids
+        return None  # locked by another transaction, or found only by the provider's ids
     event = fact_of(read.payment_id, read.parsed, read.event)
     if event is not None:
         await apply_event_in(session, ctx, event, payment)
@@ -134,13 +135,13 @@ async def _settle(
 
 
 def _read(ctx: AppContext, row: ClaimedEvent) -> _Read | EventState | None:
-    """``None`` for what is to be handled alone."""
+    """Parse one event; return ``None`` if it has to be handled alone."""
     if row.provider != "stripe":
         return None
     try:
         event, parsed = read_sealed(ctx, row.payload_enc)
     except Exception:
-        return None  # handled alone, it fails again, and is put off with its reason
+        return None  # handled alone it fails again, and is rescheduled with the reason
     if parsed is None:
         return EventState.IGNORED
     if parsed.refund or parsed.dispute or parsed.refunded_total is not None:
@@ -148,16 +149,16 @@ def _read(ctx: AppContext, row: ClaimedEvent) -> _Read | EventState | None:
     return _Read(row, event, parsed, parsed.payment_id)
 
 
-async def _find(session: AsyncSession, unsure: list[_Read]) -> None:
-    """Whose payment each is about: by the name that it carries, else by the provider's ids."""
-    if not unsure:
+async def _find_payments(session: AsyncSession, events: list[_Read]) -> None:
+    """Set the payment of each event: by the id in its metadata, else by the provider's ids."""
+    if not events:
         return
-    named = [each.parsed.payment_id for each in unsure if each.parsed.payment_id is not None]
+    named = [event.parsed.payment_id for event in events if event.parsed.payment_id is not None]
     ours = await payments.existing_ids(session, named)
-    unnamed = [each for each in unsure if each.parsed.payment_id not in ours]
-    intents = [each.parsed.seen.ids.payment_intent for each in unnamed]
-    sessions = [each.parsed.seen.ids.checkout_session for each in unnamed]
+    unnamed = [event for event in events if event.parsed.payment_id not in ours]
+    intents = [event.parsed.seen.ids.payment_intent for event in unnamed]
+    sessions = [event.parsed.seen.ids.checkout_session for event in unnamed]
     by_ref = await payments.ids_by_stripe_ref(session, [x for x in intents if x], [x for x in sessions if x])
-    for each in unnamed:
-        ids = each.parsed.seen.ids
-        each.payment_id = by_ref.get(ids.payment_intent or "") or by_ref.get(ids.checkout_session or "")
+    for event in unnamed:
+        ids = event.parsed.seen.ids
+        event.payment_id = by_ref.get(ids.payment_intent or "") or by_ref.get(ids.checkout_session or "")

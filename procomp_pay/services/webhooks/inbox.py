@@ -1,4 +1,4 @@
-"""The inbox: Stripe's events are stored before the 200, then handled once each, in any order."""
+"""Store Stripe's webhook events before they are acknowledged, and process each one once, in any order."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from procomp_pay.storage.webhooks.intake import IncomingEvent
 
 log = logging.getLogger(__name__)
 
-#: Attempts at one event before it is a dead letter: with the waits below, about two hours.
+#: Attempts before an event becomes a dead letter: with the backoff below, about two hours.
 ATTEMPTS = 12
 _LONGEST_WAIT_S = 1800
-#: Attempts at a refund or dispute of an unknown payment before it counts as foreign: about half an hour, in
+#: Attempts at a refund or dispute of an unknown payment before it is marked foreign: about half an hour, in
 #: which a payment whose events were lost is polled three times.
 _PATIENT_FOR = 10
-#: Seconds after a hint of a refund until the provider is asked, where the refund's own event did not come.
+#: Seconds to wait for the refund's own event before the provider is asked about a refunded total.
 _HINT_S = 30
 
 
 async def receive_stripe(ctx: AppContext, body: bytes, header: str | None, secrets: list[str]) -> bool:
-    """Check the signature and store the event. When this returns, it is durable.
+    """Check the signature and store the event durably before returning.
 
-    :returns: False where the event was in the inbox already.
-    :raises BadSignature: nothing is stored. :raises Refused: signed, but not an event.
-    :raises DatabaseUnavailable: not stored, as far as is known: Stripe has to send it again.
+    :returns: False if the event is already in the inbox.
+    :raises BadSignature: nothing is stored. :raises Refused: the body is signed, but is not an event.
+    :raises DatabaseUnavailable: the event may not be stored; Stripe has to send it again.
     """
     if not header or not secrets:
         raise BadSignature("The webhook has no signature" if secrets else "No webhook secret is configured")
@@ -55,9 +55,9 @@ async def receive_stripe(ctx: AppContext, body: bytes, header: str | None, secre
 
 
 def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
-    """An event of Stripe's as the inbox takes it. No amount is read here: that is for the handling.
+    """Return a Stripe event as the inbox stores it. Only the envelope is read; amounts are parsed later.
 
-    :raises Refused: not an event.
+    :raises Refused: the body is not an event.
     """
     try:
         event = json.loads(str(body, "utf-8"))
@@ -87,7 +87,10 @@ def _created(value: object) -> int:
 
 
 def _word(value: object) -> str:
-    """An id or a type as every database can store it."""
+    """Return an id or a type that every database can store.
+
+    :raises ValueError: it is not printable text of 1 to 255 characters.
+    """
     if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 255:
         raise ValueError("not an id")
     return value
@@ -126,7 +129,7 @@ def _handled(row: WebhookEvent) -> ProcessedEvent:
 def read_sealed(ctx: AppContext, payload_enc: str) -> tuple[dict[str, Any], ParsedWebhookEvent | None]:
     """Return a stored event and its parsed content; ``None`` for a type that needs no action.
 
-    :raises Exception: it is not what its type promises, or cannot be decrypted.
+    :raises Exception: the event lacks what its type promises, or cannot be decrypted.
     """
     event = exact_json.loads(ctx.keyring.unseal(payload_enc))
     return event, read_event(event)
@@ -143,7 +146,7 @@ async def _apply(session: AsyncSession, ctx: AppContext, row: WebhookEvent) -> t
     payment_id = await _whose(session, parsed)
     if payment_id is None:
         if (parsed.refund or parsed.dispute) and row.attempts < _PATIENT_FOR:
-            # a hosted page's intent is learned with the payment's own event, which may come later
+            # the PaymentIntent of a hosted page is learned from the payment's own event, which may come later
             raise RetryLater("No payment of ours has this PaymentIntent yet")
         return None, EventState.FOREIGN
     await _act(session, ctx, payment_id, parsed, event)
@@ -154,7 +157,7 @@ async def _act(
     session: AsyncSession, ctx: AppContext, payment_id: str, parsed: ParsedWebhookEvent, event: dict[str, Any]
 ) -> None:
     if parsed.refunded_total is not None:
-        # only a sum: the refund's own event names it; this finds one whose event was lost
+        # a total only: the refund's own event identifies the refund; polling finds one whose event was lost
         locked = await payments.lock_payment(session, payment_id)
         if parsed.refunded_total.amount > locked.detail.refunded_amount:
             locked.detail.next_poll_at = ctx.clock() + timedelta(seconds=_HINT_S)
@@ -193,9 +196,7 @@ def fact_of(payment_id: str, parsed: ParsedWebhookEvent, event: dict[str, Any]) 
 
 
 async def _put_off(ctx: AppContext, row_id: str, error: Exception) -> ProcessedEvent:
-    """Schedule another attempt, with backoff and jitter; after the last one make it a dead letter with an
-    alert.
-    """
+    """Schedule another attempt with backoff and jitter; after the last one, mark the event dead and alert."""
     async with ctx.db.writing() as session:
         row = await session.get(WebhookEvent, row_id, with_for_update=True)
         if row is None:
@@ -228,7 +229,7 @@ async def _put_off(ctx: AppContext, row_id: str, error: Exception) -> ProcessedE
 
 
 def shape_of(error: Exception) -> str:
-    """Return an unexpected error's type and place. Not its message, which may quote the event."""
+    """Return the type of an unexpected error and where it was raised; its message may quote the event."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

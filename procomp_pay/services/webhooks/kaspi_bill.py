@@ -1,9 +1,9 @@
-"""Kaspi's bill protocol: the customer types an account in the Kaspi app, and Kaspi calls us.
+"""Answer Kaspi's bill protocol: the customer types an account in the Kaspi app, and Kaspi calls us.
 
 ``check`` asks whether the account can be paid and changes nothing; ``pay`` reports that money was taken.
-What does not fit is refused at ``check``. At ``pay`` the money is there already: it is always kept, as a
-payment of its own through settlement or, if its participant is unknown, in the inbox with an alert.
-The same ``txn_id`` gets the same answer, however often Kaspi asks, and is paid once.
+Every obstacle is refused at ``check``. At ``pay`` the money has been taken already, so it is always recorded:
+as a payment of its own through settlement or, if the participant is unknown, in the inbox with an alert.
+The same ``txn_id`` always gets the same answer and is recorded once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement.side_effects import keep_unapplied
 from procomp_pay.services.webhooks.kaspi_bill_account import Account, Result, account_status, find
-from procomp_pay.services.webhooks.kaspi_bill_payment import Arrived, confirm, take
+from procomp_pay.services.webhooks.kaspi_bill_payment import BillPayment, confirm, record_payment
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
@@ -36,15 +36,16 @@ from procomp_pay.storage.webhooks.intake import IncomingEvent, insert_events
 log = logging.getLogger(__name__)
 
 PROVIDER = "kaspi_bill"
-#: Allowed difference between Kaspi's clock and ours; beyond it, the time of arrival counts.
+#: Allowed difference between Kaspi's time and ours; beyond it, the time of arrival is used.
 _CLOCKS = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class BillAsk:
-    """What Kaspi asks. Texts are as they came, at most 200 characters each, printable.
+    """A request from Kaspi. Texts are unchanged: printable, at most 200 characters each.
 
-    :param money: ``None`` where ``sum`` is no amount; ``at`` ``None`` where ``txn_date`` is no date.
+    :param money: ``None`` if ``sum`` is not an amount.
+    :param at: ``None`` if ``txn_date`` is not a date.
     """
 
     txn_id: str
@@ -54,17 +55,17 @@ class BillAsk:
     at: datetime | None = None
 
     def document(self) -> dict[str, str | None]:
-        """For the inbox."""
+        """Return the request as the inbox stores it."""
         at = self.at.isoformat() if self.at else None
         return {"txn_id": self.txn_id, "account": self.account, "sum": self.sum_text, "at": at}
 
 
 @dataclass(frozen=True, slots=True)
 class BillAnswer:
-    """What Kaspi is answered.
+    """The response to Kaspi.
 
     :param prv_txn: our number of a ``pay``: 15 digits.
-    :param money: what is due (``check``) or what was taken (``pay``).
+    :param money: the amount due (``check``) or taken (``pay``).
     """
 
     txn_id: str
@@ -88,14 +89,14 @@ async def check(ctx: AppContext, ask: BillAsk) -> BillAnswer:
     """Return whether the account can be paid now, and the amount due. Kaspi's own sum is a placeholder."""
     async with ctx.db.reading() as session:
         account = await find(session, ask.account)
-        found = await account_status(session, account)
-    return BillAnswer(ask.txn_id, found.result, found.comment, money=found.due)
+        status = await account_status(session, account)
+    return BillAnswer(ask.txn_id, status.result, status.comment, money=status.due)
 
 
 async def pay(ctx: AppContext, ask: BillAsk) -> BillAnswer:
-    """Take the money. When this returns, it is durable.
+    """Record the money durably before returning.
 
-    :raises DatabaseUnavailable: nothing was written: Kaspi must ask again.
+    :raises DatabaseUnavailable: nothing was written; Kaspi must ask again.
     """
     return await retrying(lambda: _pay(ctx, ask))
 
@@ -110,14 +111,14 @@ async def _pay(ctx: AppContext, ask: BillAsk) -> BillAnswer:
             payload_enc=ctx.keyring.encrypt(exact_json.dumps({"ask": ask.document()})),
             occurred_at=int(_when(ctx, ask).timestamp()),
         )
-        # a twin of the same txn_id waits here for the first one's commit
+        # a concurrent request with the same txn_id waits here for the first one's commit
         if not await insert_events(session, [arrival], ctx.clock()):
-            return await _answered_before(session, ctx, ask)
+            return await _earlier_answer(session, ctx, ask)
         row = await queues.of_event(session, PROVIDER, ask.txn_id)
-        answer = await _take(session, ctx, ask, row)
-        said = {"result": answer.result.value, "comment": answer.comment, "prv_txn": answer.prv_txn}
-        kept = {"ask": ask.document(), "answer": said}
-        row.payload_enc = ctx.keyring.encrypt(exact_json.dumps(kept))
+        answer = await _record(session, ctx, ask, row)
+        response = {"result": answer.result.value, "comment": answer.comment, "prv_txn": answer.prv_txn}
+        content = {"ask": ask.document(), "answer": response}
+        row.payload_enc = ctx.keyring.encrypt(exact_json.dumps(content))
         row.attempts, row.handled_at, row.next_attempt_at = 1, ctx.clock(), None
         return answer
 
@@ -127,44 +128,44 @@ def _when(ctx: AppContext, ask: BillAsk) -> datetime:
     return ask.at if ask.at is not None and abs(ask.at - now) <= _CLOCKS else now
 
 
-async def _take(session: AsyncSession, ctx: AppContext, ask: BillAsk, row: WebhookEvent) -> BillAnswer:
+async def _record(session: AsyncSession, ctx: AppContext, ask: BillAsk, row: WebhookEvent) -> BillAnswer:
     prv_txn = _our_number(row.id)
     account = await find(session, ask.account)
     if account is None or account.fee is None or ask.money is None:
         row.state = EventState.FOREIGN
-        why = _why_not(account, ask)
-        found = {**ask.document(), "why": why[1]}
-        await keep_unapplied(session, ctx, PROVIDER, ask.txn_id, found)
-        return BillAnswer(ask.txn_id, why[0], why[1], prv_txn, ask.money)
+        result, comment = _obstacle(account, ask)
+        await keep_unapplied(session, ctx, PROVIDER, ask.txn_id, {**ask.document(), "why": comment})
+        return BillAnswer(ask.txn_id, result, comment, prv_txn, ask.money)
     row.payment_id = await _apply(session, ctx, account, account.fee, ask)
     row.state = EventState.DONE
     return BillAnswer(ask.txn_id, Result.OK, "OK", prv_txn, ask.money)
 
 
 async def _apply(session: AsyncSession, ctx: AppContext, account: Account, fee: Money, ask: BillAsk) -> str:
-    """The payment that the money became."""
+    """Record the money through settlement; return the id of its payment."""
     if ask.money is None:
-        raise ValueError("money is applied that nobody can read")
-    arrived = Arrived(ask.txn_id, ask.money, _when(ctx, ask))
-    # a clerk who enters this number at the same moment has this lock, or waits for it
-    await people.participant(session, account.who.id, lock=True)
+        raise ValueError("the amount could not be read")
+    received = BillPayment(ask.txn_id, ask.money, _when(ctx, ask))
+    # an operator who enters this number at the same moment has this lock, or waits for it
+    await people.participant(session, account.participant.id, lock=True)
     used = await numbers.used_by(session, canonical(ask.txn_id))
-    if used is not None and await numbers.participant_of(session, used.payment_id) == account.who.id:
-        return await confirm(session, ctx, used, arrived)  # a clerk was faster: the same money
-    return await take(session, ctx, account, Charge(fee, fee), arrived)
+    if used is not None and await numbers.participant_of(session, used.payment_id) == account.participant.id:
+        return await confirm(session, ctx, used, received)  # an operator recorded the same money before
+    return await record_payment(session, ctx, account, Charge(fee, fee), received)
 
 
 async def apply_again(
     session: AsyncSession, ctx: AppContext, row: WebhookEvent
 ) -> tuple[str | None, EventState]:
-    """What the inbox does with a ``pay`` that an operator replays: the account may be known by now. What
-    Kaspi was answered is unchanged."""
-    kept = exact_json.loads(ctx.keyring.decrypt(row.payload_enc))
-    before = kept.get("ask")
-    if row.payment_id is not None or before is None:
+    """Apply a ``pay`` that an operator replays: the account may be known by now. The answer to Kaspi stays
+    the same.
+    """
+    content = exact_json.loads(ctx.keyring.decrypt(row.payload_enc))
+    request = content.get("ask")
+    if row.payment_id is not None or request is None:
         return row.payment_id, EventState.DONE if row.payment_id else EventState.FOREIGN
-    at = datetime.fromisoformat(before["at"]) if before["at"] else None
-    ask = BillAsk(before["txn_id"], before["account"], before["sum"], read_sum(before["sum"]), at)
+    at = datetime.fromisoformat(request["at"]) if request["at"] else None
+    ask = BillAsk(request["txn_id"], request["account"], request["sum"], read_sum(request["sum"]), at)
     account = await find(session, ask.account)
     if account is None or account.fee is None or ask.money is None:
         return None, EventState.FOREIGN
@@ -172,7 +173,7 @@ async def apply_again(
 
 
 async def keep_unreadable(ctx: AppContext, query: str) -> None:
-    """Keep an unreadable request for manual review: the money was taken, but it is unknown for whom."""
+    """Store an unreadable request for manual review: money was taken, but it is unknown for whom."""
     event_id = hashlib.sha256(query.encode("utf-8", "replace")).hexdigest()
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in query[:2000])
     arrival = IncomingEvent(
@@ -191,7 +192,7 @@ async def keep_unreadable(ctx: AppContext, query: str) -> None:
             await keep_unapplied(session, ctx, PROVIDER, event_id, {"query": shown[:300]})
 
 
-def _why_not(account: Account | None, ask: BillAsk) -> tuple[Result, str]:
+def _obstacle(account: Account | None, ask: BillAsk) -> tuple[Result, str]:
     if account is None:
         return Result.NO_ACCOUNT, "There is no such account"
     if ask.money is None:
@@ -199,26 +200,29 @@ def _why_not(account: Account | None, ask: BillAsk) -> tuple[Result, str]:
     return Result.OTHER, "The tournament has no fee in tenge"
 
 
-async def _answered_before(session: AsyncSession, ctx: AppContext, ask: BillAsk) -> BillAnswer:
+async def _earlier_answer(session: AsyncSession, ctx: AppContext, ask: BillAsk) -> BillAnswer:
+    """Return the answer that this ``txn_id`` got before; open a discrepancy if the contents differ."""
     row = await queues.of_event(session, PROVIDER, ask.txn_id)
-    kept = exact_json.loads(ctx.keyring.decrypt(row.payload_enc))
-    before, said = kept["ask"], kept["answer"]
-    if (before["account"], before["sum"]) != (ask.account, ask.sum_text):
+    content = exact_json.loads(ctx.keyring.decrypt(row.payload_enc))
+    request, response = content["ask"], content["answer"]
+    if (request["account"], request["sum"]) != (ask.account, ask.sum_text):
         log.error("Kaspi sent txn_id %s twice with different contents", ask.txn_id)
         await discrepancies.open_discrepancy(
             session,
             DiscrepancyKind.AMOUNT_MISMATCH,
             row.payment_id,
-            {"first": before, "again": ask.document()},
+            {"first": request, "again": ask.document()},
             key=f"{PROVIDER}:{ask.txn_id}",
             row_id=ctx.new_id(),
             now=ctx.clock(),
         )
-    money = read_sum(str(before["sum"]))
-    return BillAnswer(ask.txn_id, Result(said["result"]), said["comment"], said["prv_txn"], money)
+    money = read_sum(str(request["sum"]))
+    return BillAnswer(ask.txn_id, Result(response["result"]), response["comment"], response["prv_txn"], money)
 
 
 def _our_number(row_id: str) -> str:
-    """Digits, since older forms of the protocol take no others (OSMP: an integer of at most 20)."""
+    """Return our number of a ``pay``: 15 digits, since older forms of the protocol take an integer of at most
+    20 digits (OSMP).
+    """
     value = int.from_bytes(hashlib.sha256(row_id.encode()).digest()[:8], "big")
     return str(10**14 + value % (9 * 10**14))

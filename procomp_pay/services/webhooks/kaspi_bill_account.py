@@ -1,4 +1,4 @@
-"""Whom an account of the bill protocol names, and whether the fee can be paid now."""
+"""Find the participant of a bill account, and check whether the fee can be paid now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from procomp_pay.storage.registrations import lookup as people
 
 
 class Result(IntEnum):
-    """The protocol's results."""
+    """The result codes of the protocol."""
 
     OK = 0
     NO_ACCOUNT = 1
@@ -30,22 +30,22 @@ class Result(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A participant with what they pay for; ``fee`` is in tenge, ``None`` if there is none."""
+    """A participant and the tournament to pay for; ``fee`` is in tenge, ``None`` if there is none."""
 
-    who: Participant
+    participant: Participant
     tournament: Tournament
     fee: Money | None
 
     @property
     def shown(self) -> str:
-        """For the customer in the Kaspi app, who can be anybody: no family names."""
-        first, *rest = self.who.full_name.split() or [""]
+        """Return the text for the customer in the Kaspi app, who can be anybody: no family names."""
+        first, *rest = self.participant.full_name.split() or [""]
         return f"{self.tournament.name}: {' '.join([first, *(f'{rest[0][:1]}.' for _ in rest[:1])])}"
 
 
 @dataclass(frozen=True, slots=True)
 class AccountStatus:
-    """What ``check`` answers; ``due`` where it can be paid."""
+    """The answer to ``check``; ``due`` is set if the account can be paid."""
 
     result: Result
     comment: str
@@ -53,20 +53,20 @@ class AccountStatus:
 
 
 async def find(session: AsyncSession, account: str) -> Account | None:
-    """By a participant's id, or by the short code of one of their payments."""
+    """Find an account by a participant's id or the short code of one of their payments."""
     try:
-        who = await people.participant(session, account)
+        participant = await people.participant(session, account)
     except NotFound:
         participant_id = await _by_code(session, account)
         if participant_id is None:
             return None
         try:
-            who = await people.participant(session, participant_id)
+            participant = await people.participant(session, participant_id)
         except NotFound:
             return None
-    tournament = await people.tournament(session, who.tournament_id)
+    tournament = await people.tournament(session, participant.tournament_id)
     fees = await people.entry_fees(session, tournament)
-    return Account(who, tournament, fees.in_currency(Currency.KZT))
+    return Account(participant, tournament, fees.in_currency(Currency.KZT))
 
 
 async def _by_code(session: AsyncSession, text: str) -> str | None:
@@ -81,22 +81,22 @@ async def account_status(session: AsyncSession, account: Account | None) -> Acco
     """Return whether the fee can be paid by bill now; every obstacle is refused here, before money moves."""
     if account is None:
         return AccountStatus(Result.NO_ACCOUNT, "There is no such account")
-    no = _refused(account) or await _in_the_way(session, account.who.id)
-    return no or AccountStatus(Result.OK, account.shown, account.fee)
+    obstacle = _registration_obstacle(account) or await _payment_obstacle(session, account.participant.id)
+    return obstacle or AccountStatus(Result.OK, account.shown, account.fee)
 
 
-def _refused(account: Account) -> AccountStatus | None:
-    who = account.who
-    if who.status is ParticipantStatus.CANCELLED:
+def _registration_obstacle(account: Account) -> AccountStatus | None:
+    participant = account.participant
+    if participant.status is ParticipantStatus.CANCELLED:
         return AccountStatus(Result.CANCELLED, "The registration is cancelled")
-    if who.status is ParticipantStatus.PAID or who.payment_id is not None:
+    if participant.status is ParticipantStatus.PAID or participant.payment_id is not None:
         return AccountStatus(Result.PAID, "The fee is paid already")
     if account.fee is None:
         return AccountStatus(Result.OTHER, "The tournament has no fee in tenge")
     return None
 
 
-async def _in_the_way(session: AsyncSession, participant_id: str) -> AccountStatus | None:
+async def _payment_obstacle(session: AsyncSession, participant_id: str) -> AccountStatus | None:
     if await discrepancies.payment_awaiting_decision(session, participant_id, OPEN_STATUSES) is not None:
         return AccountStatus(Result.OTHER, "Money of another amount came: ask at the desk")
     for payment_id in await payments.open_ids(session, participant_id):

@@ -1,7 +1,7 @@
 """Record money received by the bill protocol as a payment of its own, through settlement.
 
-It never settles a QR payment that is open beside it: that QR lives on, and money that comes through it too is
-then seen as what it is, a second payment.
+It never settles an open QR payment of the same participant: the QR stays valid, and money that comes through
+it as well is then recognised as a second payment.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import KaspiOperation
 from procomp_pay.storage.payments.repository import lock_payment
 
-#: Who acts where Kaspi calls us.
+#: The actor of payments that Kaspi reports.
 KASPI = Actor("kaspi", Source.KASPI_BILL)
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
-    """What Kaspi took, under its ``txn_id``."""
+class BillPayment:
+    """Money that Kaspi took, under its ``txn_id``."""
 
     txn_id: str
     money: Money
     at: datetime
 
     def event(self, payment_id: str) -> PaymentEvent:
-        """Return the payment event."""
+        """Return the payment event for settlement."""
         return PaymentEvent(
             payment_id=payment_id,
             event_type=EventType.SUCCEEDED,
@@ -51,43 +51,47 @@ class Arrived:
         )
 
 
-async def take(
-    session: AsyncSession, ctx: AppContext, account: Account, charge: Charge, arrived: Arrived
+async def record_payment(
+    session: AsyncSession, ctx: AppContext, account: Account, charge: Charge, received: BillPayment
 ) -> str:
-    """Insert and settle a new payment in the caller's transaction, which has the participant's lock;
-    return its id.
+    """Insert and settle a new payment in the caller's transaction, which has locked the participant; return
+    its id.
 
-    If the participant's fee is already paid, settlement flags it as a duplicate, with an alert.
-    Another amount than the fee settles nothing: the payment awaits manual review.
+    If the participant's fee is already paid, settlement flags the payment as a duplicate, with an alert. An
+    amount other than the fee settles nothing: the payment awaits manual review.
     """
-    order = InitiateRequest(account.who.id, PaymentMethod.KASPI_QR, Channel.KASPI_BILL)
-    locked = await insert(session, ctx, order, KASPI, Registration(account.who, account.tournament, charge))
+    request = InitiateRequest(account.participant.id, PaymentMethod.KASPI_QR, Channel.KASPI_BILL)
+    registration = Registration(account.participant, account.tournament, charge)
+    locked = await insert(session, ctx, request, KASPI, registration)
     # there is no object at Kaspi: nothing can be polled, and no more money can come through it
     locked.detail.create_state = CreateState.NEVER
     locked.detail.provider_open = False
-    # also where the amount settles nothing: the number is this money's, and no clerk's for another payment
-    locked.payment.kaspi_transaction_id = canonical(arrived.txn_id)
-    await apply_event_in(session, ctx, arrived.event(locked.payment.id), locked)
+    # also if the amount settles nothing: the number must not be accepted for another payment
+    locked.payment.kaspi_transaction_id = canonical(received.txn_id)
+    await apply_event_in(session, ctx, received.event(locked.payment.id), locked)
     return locked.payment.id
 
 
-async def confirm(session: AsyncSession, ctx: AppContext, used: KaspiOperation, arrived: Arrived) -> str:
-    """A clerk has typed this number before Kaspi called: it is the same money, and Kaspi confirms it."""
+async def confirm(session: AsyncSession, ctx: AppContext, used: KaspiOperation, received: BillPayment) -> str:
+    """Confirm money that an operator recorded under this number before Kaspi called; return its payment's id.
+
+    Another amount opens a discrepancy, with an alert.
+    """
     locked = await lock_payment(session, used.payment_id)
-    event = arrived.event(locked.payment.id)
+    event = received.event(locked.payment.id)
     before = side_effects.audit_snapshot(locked)
     await apply_event_in(session, ctx, event, locked)
     await side_effects.append_audit_entry(session, locked, event, "number:confirmed", before, ctx.clock())
-    if used.amount != arrived.money.amount:
-        found = {
+    if used.amount != received.money.amount:
+        details = {
             "recorded": used.amount,
-            "paid": side_effects.as_document(arrived.money),
-            "operation": arrived.txn_id,
+            "paid": side_effects.as_document(received.money),
+            "operation": received.txn_id,
             "recorded_by": used.recorded_by,
         }
         kind = DiscrepancyKind.AMOUNT_MISMATCH
-        await side_effects.open_discrepancy(session, ctx, locked, kind, found, arrived.txn_id)
+        await side_effects.open_discrepancy(session, ctx, locked, kind, details, received.txn_id)
         await side_effects.enqueue_message(
-            session, ctx, locked, Topic.ALERT_AMOUNT, arrived.money, once=arrived.txn_id
+            session, ctx, locked, Topic.ALERT_AMOUNT, received.money, once=received.txn_id
         )
     return locked.payment.id

@@ -1,4 +1,8 @@
-"""A gateway's callbacks: signed over the raw body, stored before the 200, handled once each by the inbox."""
+"""Receive the callbacks of a Kaspi gateway.
+
+The signature covers the raw body. A callback is stored before it is acknowledged, and processed once from the
+inbox.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +29,13 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.webhooks.intake import IncomingEvent, insert_events
 
 PROVIDER = "kaspi"
-#: Where gateways put the signature and, some of them, the time at which they made it.
+#: Headers in which gateways send the signature and, some of them, its time.
 SIGNATURE_HEADERS = ("X-Webhook-Signature", "X-Qutpay-Signature", "X-Kaspi-Signature", "X-Signature")
 TIME_HEADERS = ("X-Webhook-Timestamp", "X-Qutpay-Timestamp", "X-Kaspi-Timestamp", "X-Timestamp")
-#: Allowed difference of a callback's time from ours, in seconds, to either side.
+#: Allowed difference between a callback's time and ours, in seconds, in either direction.
 TOLERANCE_S = 300
 #: Attempts at a callback of an unknown payment before it is kept for manual review: about half an hour, in
-#: which an
-#: answer that was lost when the payment was opened is found.
+#: which a payment whose creation had no answer is recovered.
 _PATIENT_FOR = 10
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -40,8 +43,9 @@ _HEX = re.compile(r"[0-9a-fA-F]{64}")
 def _verify(
     body: bytes, signatures: Sequence[str], times: Sequence[str], secret: str | None, now: datetime
 ) -> None:
-    """
-    :raises BadSignature: none, more than one, a wrong one, or a stated time that is too far off.
+    """Check the signature and the time of a callback.
+
+    :raises BadSignature: the signature is missing, repeated or wrong, or the time is too far off.
     """
     if not secret:
         raise BadSignature("No secret for callbacks is configured")
@@ -50,20 +54,24 @@ def _verify(
     given = signatures[0].strip()
     given = given[7:] if given[:7].lower() == "sha256=" else given
     if not _HEX.fullmatch(given):
-        raise BadSignature("The callback's signature does not hold")
+        raise BadSignature("The callback's signature is wrong")
     bodies = [body, f"{times[0].strip()}.".encode() + body] if times else [body]
-    fits = [hmac.compare_digest(_digest(secret, each), given.lower()) for each in bodies]
-    if not any(fits):
-        raise BadSignature("The callback's signature does not hold")
-    if times and abs(_stated(times[0]) - now) > timedelta(seconds=TOLERANCE_S):
-        raise BadSignature("The callback is stale, or its clock is wrong")
+    matches = [hmac.compare_digest(_digest(secret, signed), given.lower()) for signed in bodies]
+    if not any(matches):
+        raise BadSignature("The callback's signature is wrong")
+    if times and abs(_parse_time(times[0]) - now) > timedelta(seconds=TOLERANCE_S):
+        raise BadSignature("The callback is too old, or the sender's clock is wrong")
 
 
 def _digest(secret: str, body: bytes) -> str:
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
-def _stated(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
+    """Parse Unix seconds, Unix milliseconds or an ISO 8601 time with a zone.
+
+    :raises BadSignature: it is none of these.
+    """
     text = text.strip()
     try:
         if text.isascii() and text.isdigit() and len(text) <= 13:
@@ -80,12 +88,12 @@ def _stated(text: str) -> datetime:
 async def receive_callback(
     ctx: AppContext, body: bytes, signatures: Sequence[str], times: Sequence[str], secret: str | None
 ) -> bool:
-    """Check the signature and store the callback. When this returns, it is durable.
+    """Check the signature and store the callback durably before returning.
 
-    The body itself is its name: the same one a day later is the same event, and does nothing.
+    The hash of the body is its id: the same body a day later is the same event, and has no effect.
 
-    :returns: False where it was in the inbox already.
-    :raises BadSignature: nothing is stored. :raises Refused: signed, but not a JSON object.
+    :returns: False if the callback is already in the inbox.
+    :raises BadSignature: nothing is stored. :raises Refused: the body is signed, but is not a JSON object.
     """
     _verify(body, signatures, times, secret, ctx.clock())
     try:
@@ -110,9 +118,9 @@ async def receive_callback(
 async def apply_callback(
     session: AsyncSession, ctx: AppContext, row: WebhookEvent
 ) -> tuple[str | None, EventState]:
-    """Apply one callback from the inbox, in the caller's transaction.
+    """Apply one callback from the inbox in the caller's transaction; return its payment's id and new state.
 
-    :raises RetryLater: its payment is not known yet; it is tried again.
+    :raises RetryLater: its payment is not known yet; the callback is tried again.
     """
     callback = read_callback(exact_json.loads(ctx.keyring.decrypt(row.payload_enc)))
     if callback is None or (callback.event_type is None and not callback.refunded):

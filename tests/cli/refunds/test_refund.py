@@ -152,7 +152,7 @@ def test_a_refund_with_unknown_outcome_is_tracked(clerk: Clerk, short_timeout: N
     clerk.providers.fault(path="/v1/refunds", method="POST", kind="cut_after", times=1000)
     output = clerk.ask("refund", view["payment_id"], *WHY, "--yes", code=5)
     assert (output["state"], output["provider_refund_id"]) == ("PENDING", None)
-    assert "do not ask for it again" in output["detail"]
+    assert "do not request it again" in output["detail"]
     clerk.providers.calm()
     shown = clerk.type("status", "p1").out
     assert "a refund is pending" in shown

@@ -345,13 +345,13 @@ async def test_the_same_alert_is_told_once_an_hour_with_how_often(
         "*Kaspi does not answer*",
         "*Stripe does not answer*",
     ]
-    assert "The same came 3 more times since the last alert." in _said(chat)[0]
+    assert "The same happened 3 more times since the last alert." in _said(chat)[0]
     notified.later(3600)
     await notified.maintain()
     assert len(_said(chat)) == 2, "what did not happen again is not told again"
     await alert(notified, once="again")
     await notified.maintain()
-    assert "The same came 5 more times" in _said(chat)[2]
+    assert "The same happened 5 more times" in _said(chat)[2]
     states = [m.state for m in await notified.rows(OutboxMessage)]
     assert states.count(OutboxState.HELD) == 8
 
@@ -366,7 +366,7 @@ async def test_a_discrepancy_is_told_once(notified: ServiceEnvironment, chat: Re
             )  # fmt: skip
         await notified.maintain()
     [said] = _said(chat)
-    assert said.startswith("*The books do not agree: missing at provider*")
+    assert said.startswith("*Our records and the provider's differ: missing at provider*")
     assert f"payment {payment} is COMPLETED" in said
     [row] = await notified.rows(Discrepancy)
     assert f"`procomp-pay discrepancies show {row.id}`" in said
@@ -492,7 +492,7 @@ async def test_work_that_stands_still_is_told(notified: ServiceEnvironment, chat
     assert await alert_stalled_work(notified.ctx) == 1, "and is one alert"
     await deliver.deliver_due(notified.ctx)
     [said] = _said(chat)
-    assert said.startswith("*Background work stands still: payments*")
+    assert said.startswith("*Background work has stalled: payments*")
     assert "`procomp-pay doctor`" in said
 
 

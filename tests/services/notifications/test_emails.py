@@ -221,11 +221,11 @@ def test_a_dispute_says_until_when() -> None:
     said = compose(Topic.ALERT_DISPUTE, found, VIEW).as_chat("[TEST] ").replace(chr(160), " ")
     assert said == (
         "*[TEST] Dispute withdrawn: 24 000.50 KZT, Қайрат Нұрланов*\n"
-        "Dispute dp_1 over 24 000.50 KZT is opened, and the money was taken back for now.\n"
-        "Evidence is taken until Tue 1 Dec 23:59 (Almaty): "
-        "hand it in at Stripe's dashboard, Payments, Disputes.\n"
+        "Dispute dp_1 over 24 000.50 KZT was opened, and Stripe has withdrawn the money for now.\n"
+        "Evidence is accepted until Tue 1 Dec 23:59 (Almaty): "
+        "submit it in Stripe's dashboard, Payments, Disputes.\n"
         f"Қайрат Нұрланов · Almaty Open 2026, Дзюдо -66 кг · payment {'c' * 25} is COMPLETED, 24 000.50 KZT\n"
-        "The same came 2 more times since the last alert.\n"
+        "The same happened 2 more times since the last alert.\n"
         "`procomp-pay history p1`"
     )
     mail = compose(Topic.ALERT_DISPUTE, found, VIEW).as_email("", "k", "ops@example.com", AT)

@@ -398,7 +398,7 @@ async def test_kaspi_a_lost_answer_is_compared_before_a_second_try(
     await environment.fault("/r3/v01/payment/return", fault, times=1)
     with pytest.raises(OutcomeUnknown):
         await kaspi.back(opened, "4000")
-    with pytest.raises(Conflict, match="under way"):
+    with pytest.raises(Conflict, match="in progress"):
         await kaspi.back(opened, "4000")
     environment.later(60)
     await environment.maintain()

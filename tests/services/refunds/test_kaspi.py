@@ -171,7 +171,7 @@ async def test_standard_a_scan_that_could_not_be_used_fails_while_the_customer_i
     opened = await paid(environment, KaspiScheme.STANDARD)
     scan = await scanned(environment, opened)
     await environment.fault("/r2/v01/payment", "status", status=503, times=999)
-    with pytest.raises(ProviderUnavailable, match="Nothing went back"):
+    with pytest.raises(ProviderUnavailable, match="Nothing was refunded"):
         await use.refund(environment.ctx, at_desk(opened, scan, "4000"), CLERK)
     await environment.no_faults()
     scan = await scanned(environment, opened)

@@ -60,7 +60,7 @@ async def test_a_crash_in_the_middle_skips_nothing(
     for _ in range(5):
         await paid(environment)
         environment.later(2000)
-    real, calls = backfill._keep, 0
+    real, calls = backfill._store_new, 0
 
     async def breaks(*arguments: object) -> int:
         nonlocal calls
@@ -69,7 +69,7 @@ async def test_a_crash_in_the_middle_skips_nothing(
             raise RuntimeError("the process dies here")
         return await real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(backfill, "_keep", breaks)
+    monkeypatch.setattr(backfill, "_store_new", breaks)
     with pytest.raises(RuntimeError):
         await fetch_missed(environment.ctx)
     half = len(await environment.rows(WebhookEvent))

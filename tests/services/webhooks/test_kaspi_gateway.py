@@ -109,7 +109,7 @@ async def test_a_stated_time(environment: ServiceEnvironment) -> None:
     for off in (-400, 400):
         stamp = str(int(now.timestamp()) + off)
         for signed in (body, f"{stamp}.".encode() + body):
-            with pytest.raises(BadSignature, match="stale"):
+            with pytest.raises(BadSignature, match="too old"):
                 await receive(environment, body, stamp, signature=sign(signed))
     for odd in ("", "yesterday", "1e9", "9" * 20, "2026-01-01T00:00:00", "-5"):
         with pytest.raises(BadSignature):
