@@ -140,8 +140,8 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
     from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
     from procomp_pay.storage.database.service import PaymentDatabaseService
+    from procomp_pay.storage.encryption.keyring import Keyring, new_key
     from procomp_pay.storage.webhooks.intake import WebhookIntake
-from procomp_pay.storage.encryption.keyring import Keyring, new_key
 
     sizes: list[tuple[int, int]] = []
     marks: dict[str, float] = {}
@@ -155,12 +155,12 @@ from procomp_pay.storage.encryption.keyring import Keyring, new_key
     db = PaymentDatabaseService(url)
     ctx = AppContext(
         db,
-        WebhookIntake(db),
         ProviderRegistry(load_settings()),
         Keyring([new_key()]),
         utc_now,
         new_id,
         "http://localhost",
+        WebhookIntake(db),
     )
     end = START + timedelta(days=20)
     with open_statement(statement, looks=False) as lines:
