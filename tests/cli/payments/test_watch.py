@@ -122,12 +122,14 @@ def test_ctrl_c_leaves_the_payment_open(sqlite_clerk: Clerk) -> None:
         bufsize=1,
     )
     assert process.stderr is not None
+    before = ""
     for line in process.stderr:
+        before += line
         if "PENDING" in line:
             break
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 130, before + err
     assert "Traceback" not in err
     assert "The payment stays open" in err
     payment = sqlite_clerk.ask("status", "p1")
