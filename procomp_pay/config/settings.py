@@ -34,7 +34,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ProviderMode(StrEnum):
-    """The environment that a provider's settings select; shown by ``doctor``, ``/health`` and banners."""
+    """The environment that a provider's settings select; shown by ``doctor``, ``/health`` and every
+    banner.
+    """
 
     LIVE = "live"
     TEST = "test"
@@ -247,7 +249,7 @@ def load_settings(**overrides: Any) -> Settings:
     ):
         if mode is ProviderMode.LIVE and base and _is_loopback(base):
             raise ConfigurationError(
-                f"A live key is configured with a local {name}: live keys must not be used with a sandbox",
+                f"A live key is set together with a local {name}: live keys are not used with a sandbox",
                 next_step=f"unset {name}, or use a test key",
             )
     _check_delivery(settings)

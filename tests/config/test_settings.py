@@ -53,7 +53,7 @@ def test_live_keys_and_a_sandbox_never_mix(home: Path, monkeypatch: pytest.Monke
     settings = load_settings()
     assert (settings.stripe_mode, settings.kaspi_mode) == (ProviderMode.LIVE, ProviderMode.OFF)
     monkeypatch.setenv("STRIPE_API_BASE", "http://127.0.0.1:8600")
-    with pytest.raises(ConfigurationError, match="never mix"):
+    with pytest.raises(ConfigurationError, match="live keys are not used with a sandbox"):
         load_settings()
 
 

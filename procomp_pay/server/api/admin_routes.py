@@ -46,15 +46,15 @@ def routes() -> list[Route]:
             },
         ),
         Route(
-            "POST", f"{base}/{{payment_id}}/refund", refund_payment, "refundPayment",
-            "Refund a payment", "admin",
-            admin_responses.RefundDone, roles=ADMINS, budget=Budget.WRITES, body=admin_requests.RefundBody,
+            "POST", f"{base}/{{payment_id}}/refund", refund_payment, "refundPayment", "Refund a payment",
+            "admin", admin_responses.RefundDone, roles=ADMINS, budget=Budget.WRITES,
+            body=admin_requests.RefundBody,
             headers={"Idempotency-Key": False}, errors=(409, 503),
         ),
         Route(
-            "POST", f"{base}/{{payment_id}}/cancel", cancel_payment, "cancelPayment",
-            "Cancel a payment", "admin",
-            admin_responses.CancelDone, roles=ADMINS, budget=Budget.WRITES, body=admin_requests.Nothing,
+            "POST", f"{base}/{{payment_id}}/cancel", cancel_payment, "cancelPayment", "Cancel a payment",
+            "admin", admin_responses.CancelDone, roles=ADMINS, budget=Budget.WRITES,
+            body=admin_requests.Nothing,
             body_required=False, errors=(409, 503),
         ),
         Route(

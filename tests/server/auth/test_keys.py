@@ -168,7 +168,7 @@ async def test_addresses_and_keys_in_a_token_are_not_followed(tmp_path: Path) ->
         ),
         ({"jwt_algorithm": "RS256", "jwt_public_key": "SMALL"}, "does not fit RS256"),
         ({"jwt_algorithm": "RS256", "jwt_public_key": "PRIVATE"}, "holds a private key"),
-        ({"jwt_secret": SecretStr("-----BEGIN PUBLIC KEY-----" + "x" * 32)}, "no secret"),
+        ({"jwt_secret": SecretStr("-----BEGIN PUBLIC KEY-----" + "x" * 32)}, "not a secret"),
         ({"jwt_algorithm": "RS256", "jwt_jwks_url": "http://a.kz/k"}, "https"),
         ({"jwt_algorithm": "RS256", "jwt_jwks_url": "file:///etc/keys"}, "https"),
         ({"jwt_algorithm": "RS256", "jwt_jwks_url": "https://u:p@a.kz/k"}, "https"),

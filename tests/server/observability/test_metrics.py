@@ -145,7 +145,7 @@ def test_from_elsewhere_nobody() -> None:
         ("", False), (None, False),
     ):  # fmt: skip
         request: Any = type("R", (), {"headers": {}, "transport": _Transport(peer)})()
-        assert metrics._is_from_here(request) is inside, peer
+        assert metrics._is_local(request) is inside, peer
 
 
 class _Transport:
