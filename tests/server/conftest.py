@@ -81,7 +81,10 @@ async def serve(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Serve]:
             sandbox.stripe.set_endpoint(f"{url}{BASE}/webhooks/stripe", None)
             api = await stack.enter_async_context(
                 httpx.AsyncClient(
-                    verify=False, base_url=url, timeout=20, event_hooks={"response": [contract.check_response]}
+                    verify=False,
+                    base_url=url,
+                    timeout=20,
+                    event_hooks={"response": [contract.check_response]},
                 )
             )
             control = await stack.enter_async_context(

@@ -14,7 +14,8 @@ import schemathesis
 PARTICIPANTS = ("p1", "p2", "p3")
 #: Signatures of QR images by payment, taken from responses.
 QR_SIGNATURES: dict[str, str] = {}
-#: Errors of business rules, with which valid requests are refused. Any other is a gap in the document.
+#: Errors of business rules, with which requests are refused that match the document. Any other is a gap in
+#: it.
 RULES = re.compile(
     r"Payment amount must match tournament entry fee"
     r"|amount and currency must be given together; .*"

@@ -1,6 +1,6 @@
-"""Every route, every role, one's own, another's and what does not exist: the whole table, on both databases.
+"""Access to every route in every role, for own, others' and unknown objects, on both databases.
 
-It walks the routes of the running application: a new one without a row here fails.
+The test lists the routes of the running application: a new one without a row here fails.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""schemathesis against the running server: all checks, in every role, following the document's links.
+"""Run schemathesis against a server: all checks, in every role, following the document's links.
 
-Longer than CI has time for: ``PROCOMP_FUZZ_SECONDS=600 pytest tests/server/api/test_schemathesis.py -s``.
+For a longer run than CI has time for: ``PROCOMP_FUZZ_SECONDS=600 pytest tests/server/api/test_schemathesis.py -s``.
 """
 
 from __future__ import annotations
