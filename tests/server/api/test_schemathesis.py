@@ -1,6 +1,6 @@
 """Run schemathesis against a server: all checks, in every role, following the document's links.
 
-For a longer run than CI has time for: ``PROCOMP_FUZZ_SECONDS=600 pytest tests/server/api/test_schemathesis.py -s``.
+Longer than in CI: ``PROCOMP_FUZZ_SECONDS=600 pytest tests/server/api/test_schemathesis.py -s``.
 """
 
 from __future__ import annotations
