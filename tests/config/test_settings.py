@@ -1,4 +1,4 @@
-"""Settings: what is found, what is refused, and that no secret shows."""
+"""Settings: sources, invalid values, and hidden secrets."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_with_nothing_set_it_is_sqlite_and_no_provider(home: Path) -> None:
+def test_defaults_are_sqlite_and_no_provider(home: Path) -> None:
     settings = load_settings()
     assert settings.url == f"sqlite:///{home / 'procomp-pay.sqlite3'}"
     assert (settings.stripe_mode, settings.kaspi_mode) == (ProviderMode.OFF, ProviderMode.OFF)
 
 
-def test_a_running_sandbox_is_found(home: Path) -> None:
+def test_a_running_sandbox_is_used(home: Path) -> None:
     sandbox_run_file(load_settings()).write_text(json.dumps(RUN_FILE))
     settings = load_settings()
     assert (settings.stripe_mode, settings.kaspi_mode) == (ProviderMode.SANDBOX, ProviderMode.SANDBOX)
@@ -42,29 +42,29 @@ def test_a_running_sandbox_is_found(home: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"url": "http://127.0.0.1:1"}', "\x00"])
-def test_a_broken_run_file_is_none(home: Path, text: str) -> None:
+def test_an_invalid_run_file_is_ignored(home: Path, text: str) -> None:
     sandbox_run_file(load_settings()).write_text(text)
     assert load_settings().stripe_mode is ProviderMode.OFF
 
 
-def test_live_keys_and_a_sandbox_never_mix(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_key_with_a_local_address_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox_run_file(load_settings()).write_text(json.dumps(RUN_FILE))
     monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_live_" + "x" * 24)
     settings = load_settings()
     assert (settings.stripe_mode, settings.kaspi_mode) == (ProviderMode.LIVE, ProviderMode.OFF)
     monkeypatch.setenv("STRIPE_API_BASE", "http://127.0.0.1:8600")
-    with pytest.raises(ConfigurationError, match="never mix"):
+    with pytest.raises(ConfigurationError, match="live keys are not used with a sandbox"):
         load_settings()
 
 
-def test_environment_over_dotenv_over_default(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precedence_of_environment_dotenv_and_defaults(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / ".env").write_text("LOG_LEVEL=DEBUG\nPUBLIC_BASE_URL=https://pay.example.com/\n")
     monkeypatch.setenv("LOG_LEVEL", "ERROR")
     settings = load_settings()
     assert (settings.log_level, settings.base_url) == ("ERROR", "https://pay.example.com")
 
 
-def test_a_wrong_value_is_named_and_never_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_value_is_not_shown_in_the_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KASPI_TRADE_POINT_ID", "s3cret-by-mistake")
     with pytest.raises(ConfigurationError) as caught:
         load_settings()

@@ -1,4 +1,4 @@
-"""A real server on an ephemeral port, with a real sandbox behind it and a real database under it."""
+"""Fixtures: a real server on an ephemeral port, with the sandbox as its providers and a real database."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.server import Eventually, Serve, Served, Start, wait_until
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     clear_environment(monkeypatch)
-    monkeypatch.chdir(tmp_path)  # no .env of a checkout
+    monkeypatch.chdir(tmp_path)  # without the .env of a checkout
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 def settings(database_url: str, sandbox: Sandbox, tmp_path: Path) -> Settings:
     info: dict[str, Any] = sandbox.info()
     kaspi: Any = sandbox.providers["kaspi"]
-    sandbox.stripe.set_endpoint("http://127.0.0.1:9/", None)  # to be corrected when the server has a port
+    sandbox.stripe.set_endpoint("http://127.0.0.1:9/", None)  # replaced when the server has a port
     made = Settings(
         _env_file=None,
         procomp_home=tmp_path,
@@ -65,7 +65,7 @@ def settings(database_url: str, sandbox: Sandbox, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def serve(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Serve]:
-    """Starts a server; the settings may be changed first."""
+    """Return a function that starts a server, with changed settings."""
     async with AsyncExitStack() as stack:
 
         async def start(**changed: Any) -> Served:
@@ -76,12 +76,15 @@ async def serve(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Serve]:
             bound = socket.create_server(("127.0.0.1", 0))
             await stack.enter_async_context(listening(app, bound, shutdown_timeout=5))
             url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-            # the QR pictures' addresses must be those of this server
+            # links to QR images must lead to this server
             object.__setattr__(app[STATE], "ctx", replace(ctx, base_url=url))
             sandbox.stripe.set_endpoint(f"{url}{BASE}/webhooks/stripe", None)
             api = await stack.enter_async_context(
                 httpx.AsyncClient(
-                    verify=False, base_url=url, timeout=20, event_hooks={"response": [contract.hold]}
+                    verify=False,
+                    base_url=url,
+                    timeout=20,
+                    event_hooks={"response": [contract.check_response]},
                 )
             )
             control = await stack.enter_async_context(
@@ -94,13 +97,13 @@ async def serve(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def served(serve: Serve) -> Served:
-    """A server as it comes."""
+    """Return a server with the default settings."""
     return await serve()
 
 
 @pytest.fixture
 async def command(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts ``procomp-pay …``; what still runs at the end is stopped."""
+    """Return a function that starts ``procomp-pay …``; running commands are killed at the end."""
     async with AsyncExitStack() as stack:
 
         async def start(*arguments: str, **env: str) -> Command:

@@ -1,7 +1,7 @@
-"""Bad luck, with real processes: kills, restarts, full disks, wrong clocks, poison. Afterwards the books
-equal the sandbox's, no event is lost, and none is applied twice.
+"""Faults of real processes: kills, restarts, full disks, wrong clocks, events that always fail. Afterwards
+our records equal the sandbox's, no event is lost, and none is applied twice.
 
-``PROCOMP_KILLS=50`` for the long run; without it as many kills as fit into some seconds.
+``PROCOMP_KILLS=50`` makes a long run; without it there are as many kills as fit into some seconds.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ PATIENCE_S = 60.0
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A webhook that is not taken comes again after 0.1 s, 0.2 s and so on; everything comes twice."""
+    """Repeat refused webhooks after 0.1 s, 0.2 s and so on, and deliver every event twice."""
     running = Sandbox(SandboxOptions(time_scale=10))
     await running.start()
     running.stripe.webhooks.set_mode("duplicate")
@@ -69,7 +69,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @dataclass
 class Morning:
-    """Payments that are opened and not paid yet, and a server's port."""
+    """Open payments, and the port of their server."""
 
     settings: Settings
     sandbox: Sandbox
@@ -79,7 +79,7 @@ class Morning:
     intents: list[str]
 
     async def start(self, **more: Any) -> int:
-        """A server that answers."""
+        """Start a server, and wait until it responds."""
         pid = await self.servers.start(self.port, **more)
         async with httpx.AsyncClient(verify=False) as http:
             for _ in range(400):
@@ -94,7 +94,7 @@ class Morning:
         return f"http://127.0.0.1:{self.port}"
 
     async def pay(self, number: int) -> None:
-        """A customer: one in five is declined first."""
+        """Pay as a customer; one in five is declined first."""
         async with httpx.AsyncClient(verify=False, base_url=self.sandbox.url, timeout=20) as street:
             path = f"/_sandbox/stripe/payment_intents/{self.intents[number]}/pay"
             if number % 5 == 0:
@@ -102,13 +102,13 @@ class Morning:
             await street.post(path, json={"method": "pm_apple_pay"})
 
     async def send_events(self, *, pause_s: float = 0.0) -> None:
-        """All of them, one after the other."""
+        """Pay all payments, one after the other."""
         for number in range(len(self.intents)):
             await self.pay(number)
             await asyncio.sleep(pause_s)
 
-    async def books_agree(self) -> None:
-        """Wait until every payment is settled here as it is there, then look at every promise."""
+    async def check_books(self) -> None:
+        """Wait until every payment is settled here as at the provider, then check all invariants."""
         until = time.monotonic() + PATIENCE_S
         while (left := await self._unsettled()) and time.monotonic() < until:
             await asyncio.sleep(0.2)
@@ -216,13 +216,13 @@ async def test_killed_at_random_moments_under_load(morning: Make) -> None:
         assert kills >= 4
         pid = await made.start()
         await load
-        await made.books_agree()
+        await made.check_books()
         await made.servers.kill(pid, signal.SIGTERM)
 
 
 @pytest.fixture
 def own_cluster(tmp_path: Path) -> Iterator[Any]:
-    """A PostgreSQL that a test may crash, with fsync on."""
+    """Start a PostgreSQL that a test may crash, with fsync on."""
     import tempfile
 
     with warnings.catch_warnings():
@@ -259,12 +259,12 @@ async def test_postgresql_crashes_under_load(morning: Make, own_cluster: Any) ->
             await asyncio.sleep(0.3)
             await asyncio.to_thread(own_cluster.ensure_postgres_running)
         await load
-        await made.books_agree()
+        await made.check_books()
         assert "Traceback" not in made.servers.said()
 
 
 @pytest.mark.usefixtures("sqlite_alone")
-async def test_a_full_disk_takes_nothing_that_it_cannot_keep(morning: Make) -> None:
+async def test_a_full_disk_acknowledges_no_event_that_is_not_stored(morning: Make) -> None:
     async with morning(12) as made:
         pid = await made.start(file_bytes=150_000)  # the database may not grow, its log a little
         load = asyncio.create_task(made.send_events())
@@ -277,19 +277,19 @@ async def test_a_full_disk_takes_nothing_that_it_cannot_keep(morning: Make) -> N
         assert await made._unsettled(), "it was full in time"
         await made.servers.kill(pid)
         await made.start()
-        await made.books_agree()
+        await made.check_books()
 
 
 @pytest.mark.parametrize("clock_s", [-330, 330])
 async def test_a_clock_five_minutes_off(morning: Make, clock_s: float) -> None:
-    """No webhook's signature holds then; the events are fetched from Stripe's own list."""
+    """Fetch the events from Stripe's list: with such a clock, no webhook signature is valid."""
     async with morning(6) as made:
         await made.start(clock_s=clock_s, fetch=True)
         await made.send_events()
-        await made.books_agree()
+        await made.check_books()
 
 
-async def test_deliveries_that_were_dropped_while_nobody_served(morning: Make) -> None:
+async def test_events_dropped_while_no_server_ran(morning: Make) -> None:
     async with morning(5) as made:
         pid = await made.start()
         await made.pay(0)
@@ -299,12 +299,12 @@ async def test_deliveries_that_were_dropped_while_nobody_served(morning: Make) -
             await made.pay(number)
         assert len(await made._unsettled()) >= 4
         await made.start(fetch=True)
-        await made.books_agree()
+        await made.check_books()
 
 
 @pytest.mark.usefixtures("postgres_alone")
-async def test_a_process_that_sleeps_longer_than_its_claims_hold(morning: Make, settings: Settings) -> None:
-    """Stopped in the middle of whatever it does, woken when others have done its work."""
+async def test_a_process_that_is_suspended_longer_than_its_claims(morning: Make, settings: Settings) -> None:
+    """Suspend a process at random moments, and resume it when others have done its work."""
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
     impatient = f"{url}&options=-c%20idle_in_transaction_session_timeout%3D500"
@@ -321,10 +321,10 @@ async def test_a_process_that_sleeps_longer_than_its_claims_hold(morning: Make, 
             await asyncio.sleep(0.9)
             os.kill(sleeper, signal.SIGCONT)
         await load
-        await made.books_agree()
+        await made.check_books()
 
 
-async def test_poison_among_the_events(morning: Make) -> None:
+async def test_an_event_that_always_fails(morning: Make) -> None:
     """Retry an event that always raises, without holding up the others."""
     async with morning(10) as made:
         await made.start()
@@ -356,4 +356,4 @@ async def test_poison_among_the_events(morning: Make) -> None:
                 found = await session.get(WebhookEvent, row.id)
                 assert found is not None
                 found.state = EventState.DEAD
-        await made.books_agree()
+        await made.check_books()

@@ -1,4 +1,4 @@
-"""``serve`` and ``sandbox`` as real processes: starting, refusing to start, being stopped, being killed."""
+"""``serve`` and ``sandbox`` as real processes: start, refusal to start, stop, kill."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.support.server import Eventually, Start
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """Kaspi polled each second, a QR that lives for 18 s: processes take their time."""
+    """Run a sandbox with polls each second and QR codes valid for 18 s: starting processes takes time."""
     running = Sandbox(SandboxOptions(time_scale=10))
     await running.start()
     yield running
@@ -68,7 +68,7 @@ def _fault(sandbox: Sandbox, **given: Any) -> None:
 
 
 async def _struck(sandbox: Sandbox) -> None:
-    """Wait until the fault has a request in its hands."""
+    """Wait until the fault holds a request."""
     for _ in range(400):
         if not sandbox.faults.to_json():
             return
@@ -87,7 +87,7 @@ async def test_a_stop_lets_the_open_request_finish(
     await _struck(sandbox)
     server.send(number)
     await asyncio.sleep(0.3)
-    with pytest.raises(httpx.ConnectError):  # nobody new is let in
+    with pytest.raises(httpx.ConnectError):  # new connections are refused
         await _initiate(server.url)
     assert not asked.done()
     answer = await asked
@@ -117,12 +117,12 @@ async def test_a_stop_does_not_lose_a_webhook_that_was_acknowledged(
     server.send(signal.SIGTERM)
     assert await server.end() == 0
     async with open_context(settings) as ctx:
-        await maintain.one_pass(ctx)  # what the process left in the inbox, if it left something
+        await maintain.one_pass(ctx)  # events that the process left in the inbox
         assert (await views.latest(ctx, "p1")).status == "COMPLETED"
 
 
 @pytest.mark.usefixtures("people")
-async def test_a_kill_between_stripes_answer_and_our_commit_is_healed(
+async def test_recovery_from_a_kill_between_stripes_response_and_our_commit(
     command: Start, sandbox: Sandbox, settings: Settings
 ) -> None:
     server = await _serve(command, sandbox)
@@ -139,7 +139,7 @@ async def test_a_kill_between_stripes_answer_and_our_commit_is_healed(
         (found,), _ = await views.many(ctx, views.Filter(participant_id="p1"))
         assert found.provider_ref is None, "it was killed before it could write the answer down"
         assert (await maintain.one_pass(ctx)).looked_at == 0, "too early: the call might still run"
-        await asyncio.sleep(1.6)  # the sandbox's own end of the cut call
+        await asyncio.sleep(1.6)  # the sandbox finishes the aborted call
         later = replace(ctx, clock=lambda: datetime.now(UTC) + timedelta(seconds=60))
         done = await maintain.one_pass(later)
         assert (done.looked_at, done.failures) == (1, [])
@@ -161,7 +161,7 @@ async def test_two_processes_share_one_postgresql(
     settings: Settings,
     eventually: Eventually,
 ) -> None:
-    """Each open payment is polled at Kaspi's interval by one of them, and settled once."""
+    """Poll each open payment from one process at Kaspi's interval, and settle it once."""
     if settings.is_embedded:
         pytest.skip("a SQLite file has one server")
     servers = [await _serve(command, sandbox, LOG_LEVEL="DEBUG") for _ in range(2)]
@@ -199,9 +199,7 @@ async def test_two_processes_share_one_postgresql(
 
 
 @pytest.mark.usefixtures("people")
-async def test_the_log_tells_everything_but_secrets(
-    command: Start, sandbox: Sandbox, settings: Settings
-) -> None:
+async def test_the_log_has_ids_and_no_secrets(command: Start, sandbox: Sandbox, settings: Settings) -> None:
     server = await _serve(command, sandbox, LOG_LEVEL="DEBUG")
     secret = (await _initiate(server.url)).json()["client_secret"]
     kaspi = (await _initiate(server.url, "p2", "kaspi_qr")).json()
@@ -245,7 +243,7 @@ async def test_the_log_tells_everything_but_secrets(
 
 
 @pytest.mark.usefixtures("people")
-async def test_pictures_and_the_page_after_are_at_the_real_address(command: Start, sandbox: Sandbox) -> None:
+async def test_links_use_the_real_address(command: Start, sandbox: Sandbox) -> None:
     server = await _serve(command, sandbox)
     assert "SANDBOX – no real money" in server.said
     kaspi = (await _initiate(server.url, "p1", "kaspi_qr")).json()
@@ -263,7 +261,7 @@ async def _refused(command: Start, *arguments: str, **env: str) -> str:
     return " ".join(refused.said.split())
 
 
-async def test_serve_refuses_what_cannot_work(command: Start, settings: Settings) -> None:
+async def test_serve_refuses_invalid_settings(command: Start, settings: Settings) -> None:
     if settings.is_embedded:
         assert "32 bytes" in await _refused(command, "serve", "--port", "0", JWT_SECRET="x" * 31)
         assert "LOG_LEVEL" in await _refused(command, "serve", "--port", "0", LOG_LEVEL="LOUD")
@@ -287,8 +285,8 @@ async def test_serve_refuses_a_postgresql_that_is_not_upgraded(
         assert "procomp-pay db upgrade" in said
 
 
-async def test_the_embedded_default_needs_nothing(command: Start, tmp_path: Path) -> None:
-    """No database, no keys, no settings: sandbox and serve find each other."""
+async def test_serve_and_sandbox_without_any_settings(command: Start, tmp_path: Path) -> None:
+    """Start both without a database, keys or settings: ``serve`` finds the sandbox."""
     bare = dict.fromkeys(
         (
             "DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEYS", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET",

@@ -1,4 +1,4 @@
-"""``serve --workers``: one port, several processes, any of them killed at any time."""
+"""``serve --workers``: several processes share a port, and are restarted when killed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def eventually(check: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen")
 
 
-async def test_sqlite_has_one_writer(command: Start, settings: Settings) -> None:
+async def test_workers_need_postgresql(command: Start, settings: Settings) -> None:
     if settings.is_embedded:
         refused = await command("serve", "--port", "0", "--workers", "2")
         assert await refused.end(20) == 7
@@ -65,8 +65,8 @@ async def test_sqlite_has_one_writer(command: Start, settings: Settings) -> None
         assert "listens on" not in refused.said
 
 
-def test_workers_share_what_is_asked_of_kaspi(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four workers are no four times as many requests: none of them starts here, they are only made."""
+def test_workers_share_the_request_rate_to_kaspi(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check the settings that four workers get, without starting them."""
     if settings.is_embedded:
         pytest.skip("a SQLite file has one server")
     budgets: list[RateLimit] = []
@@ -84,7 +84,7 @@ def test_workers_share_what_is_asked_of_kaspi(settings: Settings, monkeypatch: p
     assert budget._all.time_period == 2.0  # seconds for one request: half of one each second
 
 
-async def test_workers_share_a_port_and_one_that_dies_is_replaced(command: Start, settings: Settings) -> None:
+async def test_workers_share_a_port_and_are_restarted(command: Start, settings: Settings) -> None:
     if settings.is_embedded:
         pytest.skip("a SQLite file has one server")
     server = await (await command("serve", "--port", "0", "--workers", "2")).ready()

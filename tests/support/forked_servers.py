@@ -1,6 +1,6 @@
-"""Real ``serve`` processes that are there at once: forked from one that has imported everything already.
+"""Start real ``serve`` processes quickly, by forking a process that has imported everything already.
 
-A test that kills fifty servers has no time for fifty interpreters.
+A test that kills fifty servers has no time to start fifty interpreters.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ for line in sys.stdin:
 
 
 class Servers:
-    """Starts and kills servers."""
+    """Starts and kills ``serve`` processes."""
 
     def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
         self._process = process
@@ -82,10 +82,11 @@ class Servers:
         return cls(process, directory)
 
     async def start(self, port: int, *, clock_s: float = 0, file_bytes: int = 0, fetch: bool = False) -> int:
-        """Start one; it may take a moment until it listens.
+        """Start a server, and return its process id; it may take a moment until it listens.
 
-        :param clock_s: how far its clock is off. :param file_bytes: how long its files may become.
-        :param fetch: whether it fetches missed events, all the time; else never.
+        :param clock_s: offset of its clock, in seconds.
+        :param file_bytes: the largest size of its files; 0 for no limit.
+        :param fetch: fetch missed events all the time; otherwise never.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -95,14 +96,14 @@ class Servers:
         return pid
 
     async def kill(self, pid: int, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal that ends it, and wait until it is dead."""
+        """Send a signal that ends the process, and wait until it has ended."""
         os.kill(pid, number)
         while not _is_dead(pid):
             await asyncio.sleep(0.01)
         self.pids.discard(pid)
 
     def said(self) -> str:
-        """The logs of all of them."""
+        """Return the logs of all servers."""
         with contextlib.suppress(FileNotFoundError):
             return (self._directory / "serve.log").read_text()
         return ""
@@ -118,7 +119,7 @@ class Servers:
 
 
 def _is_dead(pid: int) -> bool:
-    """Gone, or a zombie that its parent has not looked at."""
+    """Return whether the process is gone, or a zombie that its parent has not waited for."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):

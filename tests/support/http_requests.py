@@ -1,4 +1,4 @@
-"""Tokens, signatures and rows for the server's tests."""
+"""Tokens, signatures and rows for tests of the server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def token(
     sub: Any = "u1", role: Any = None, *, secret: str = JWT_SECRET, algorithm: str = "HS256", **claims: Any
 ) -> str:
-    """A token as the platform signs it; a claim that is None is left out."""
+    """Return a token as the platform signs it; a claim that is None is left out."""
     body = {"sub": sub, "role": role, "exp": int(time.time()) + 6 * 3600, **claims}
     return jwt.encode({k: v for k, v in body.items() if v is not None}, secret, algorithm=algorithm)
 
@@ -46,7 +46,7 @@ def bearer(*args: Any, **kwargs: Any) -> dict[str, str]:
 
 
 def sign(body: bytes, secret: str, *, age: float = 0, scheme: str = "v1") -> str:
-    """``Stripe-Signature`` for a body; a negative age lies in the future."""
+    """Return the ``Stripe-Signature`` of a body, of an age in seconds; a negative age is in the future."""
     at = int(time.time() - age)
     return f"t={at},{scheme}={digest(body, secret, at)}"
 
@@ -56,7 +56,7 @@ def digest(body: bytes, secret: str, at: int) -> str:
 
 
 async def make_people(ctx: AppContext) -> None:
-    """Two users, three participants, one tournament: 50.00 USD or 24 000 KZT."""
+    """Create two users, three participants and one tournament with fees of 50.00 USD and 24 000 KZT."""
     now = datetime(2026, 1, 15, 14, tzinfo=UTC)
     when = {"created_at": now, "updated_at": now}
     async with ctx.db.writing() as session:
@@ -76,12 +76,12 @@ async def make_people(ctx: AppContext) -> None:
 
 
 async def inbox(ctx: AppContext) -> list[WebhookEvent]:
-    """Everything in the inbox."""
+    """Return all events of the inbox."""
     async with ctx.db.reading() as session:
         return list((await session.exec(select(WebhookEvent))).all())
 
 
 async def rename_table(ctx: AppContext, name: str, new: str) -> None:
-    """Take a table away, or give it back."""
+    """Rename a table, so that queries of it fail, or restore its name."""
     async with ctx.db.writing() as session:
         await (await session.connection()).execute(text(f"ALTER TABLE {name} RENAME TO {new}"))

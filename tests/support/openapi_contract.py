@@ -1,4 +1,4 @@
-"""Holds every answer of the tests' servers against the OpenAPI document."""
+"""Check every response of the tests' servers against the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def operation(method: str, path: str) -> dict[str, Any] | None:
 
 @functools.cache
 def validator(schema: str) -> Any:
-    """A validator for a schema of the document, given as JSON."""
+    """Return a validator for a schema of the document, given as JSON."""
     whole = json.loads(schema) | {"components": DOCUMENT["components"]}
     return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
@@ -51,10 +51,11 @@ ALWAYS = {
 }
 
 
-async def hold(answer: httpx.Response) -> None:
-    """
-    :raises AssertionError: a status that is not in the document, or another content type.
-    :raises jsonschema_rs.ValidationError: another body.
+async def check_response(answer: httpx.Response) -> None:
+    """Check a response: headers, status, content type and body.
+
+    :raises AssertionError: a header, the status or the content type is not as documented.
+    :raises jsonschema_rs.ValidationError: the body does not match its schema.
     """
     await answer.aread()
     assert {name: answer.headers.get(name) for name in ALWAYS} == ALWAYS

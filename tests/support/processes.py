@@ -1,4 +1,4 @@
-"""Real processes of the command line."""
+"""Run commands as real processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
 
 
 class Command:
-    """A command that runs: what it said, and its address once it is ready."""
+    """A running command: its output, and its URL once it is ready."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -65,7 +65,7 @@ class Command:
         no_secret_in(self.said, "a process")
 
     async def ready(self, pattern: str = r"listens on (http://[^/\s]+)") -> Command:
-        """Wait for the line that says so."""
+        """Wait for the line that reports the URL."""
         for _ in range(600):
             found = re.search(pattern, self.said)
             if found:
@@ -80,7 +80,7 @@ class Command:
         self._process.send_signal(number)
 
     async def end(self, seconds: float = 40) -> int:
-        """Wait for its end; the exit code."""
+        """Wait until the command ends, and return its exit code."""
         code = await asyncio.wait_for(self._process.wait(), seconds)
         await self._reader
         return code

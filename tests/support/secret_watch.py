@@ -1,7 +1,7 @@
-"""No secret of a test run may show up in its output: what tests print and log, what processes of ours say.
+"""Fail a test whose output holds a secret: what it prints and logs, and the output of our processes.
 
-Who makes a secret registers it; every captured text is then searched, and the test that let it out fails.
-Under xdist each worker watches its own tests.
+Code that makes a secret registers it; every captured text is then searched. Under xdist, each worker watches
+its own tests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SHORTEST = 8
 
 
 def register_secret(value: str | SecretStr | None, name: str) -> None:
-    """From now on this value may not be seen; several may stand in it, comma-separated."""
+    """Register a secret, or several separated by commas, that must not appear from now on."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
     for part in {text, *(each.strip() for each in text.split(","))}:
         if len(part) >= _SHORTEST:
@@ -25,7 +25,7 @@ def register_secret(value: str | SecretStr | None, name: str) -> None:
 
 
 def register_settings(settings: object) -> None:
-    """Every secret of some settings, but the database's address, which tests do not hide."""
+    """Register all secrets of the settings except the database URL, which tests do not hide."""
     for name in type(settings).model_fields:  # type: ignore[attr-defined]
         value = getattr(settings, name)
         if isinstance(value, SecretStr) and name != "database_url":
@@ -48,7 +48,7 @@ def no_secret_in(text: str, where: str) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Search what was captured in each phase of each test."""
+    """Search the captured output of each phase of each test."""
     report = yield
     found = seen_in("".join(text for _, text in report.sections))
     if found:

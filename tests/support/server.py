@@ -31,7 +31,7 @@ class Served:
     secret: str
 
     async def initiate(self, participant: str = "p1", method: str = "apple_pay", **more: Any) -> Any:
-        """Start a payment as staff; the body of the answer."""
+        """Start a payment as staff, and return the body of the response."""
         headers = more.pop("headers", {}) | {"Authorization": f"Bearer {token(role='staff')}"}
         body = {"participant_id": participant, "method": method, **more}
         answer = await self.api.post(f"{BASE}/initiate", json=body, headers=headers)
@@ -50,7 +50,7 @@ class Served:
         await self.control.post("/_sandbox/webhooks", json={"mode": mode})
 
     async def pay(self, client_secret: str, method: str = "pm_apple_pay") -> Any:
-        """The customer confirms the intent in the app."""
+        """Confirm the intent as the customer does in the app."""
         intent = client_secret.partition("_secret_")[0]
         answer = await self.control.post(
             f"/_sandbox/stripe/payment_intents/{intent}/pay", json={"method": method}

@@ -1,4 +1,4 @@
-"""The watch over the run's own output can fail."""
+"""A secret in the output of a test run fails the run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_secret_in_the_output_fails_the_run(tmp_path: Path) -> None:
     assert SECRET not in done.stdout + done.stderr
 
 
-def test_a_secret_in_what_a_process_said_fails_its_test() -> None:
+def test_a_secret_in_the_output_of_a_process_fails_its_test() -> None:
     value = os.urandom(8).hex()
     register_secret(f"{value}, other-{value}", "two keys")
     no_secret_in("nothing", "a command")

@@ -108,29 +108,31 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
     ids = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
-    found: list[dict[str, Any]] = [
+    parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": ids, "example": f"{name[:-3]}_123"}
         for name in _IN_PATH.findall(route.path)
     ]
     if route.query is not None:
-        found += _query(route.query)
-    for name, needed in route.headers.items():
-        found.append({"name": name, "in": "header", "required": needed} | _REQUEST_HEADERS[name])
-    return found
+        parameters += _query(route.query)
+    for name, required in route.headers.items():
+        parameters.append({"name": name, "in": "header", "required": required} | _REQUEST_HEADERS[name])
+    return parameters
 
 
 def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
     """Return a model's fields as query parameters; they can be left out, but are never ``null``."""
-    whole = model.model_json_schema()
-    found = []
-    for name, schema in whole["properties"].items():
-        one = next((part for part in schema.get("anyOf", []) if part.get("type") != "null"), schema)
-        shown = {key: value for key, value in (schema | one).items() if key not in ("anyOf", "title")}
-        if shown.get("default", 0) is None:
-            del shown["default"]
-        needed = name in whole.get("required", ())
-        found.append({"name": name, "in": "query", "required": needed, "schema": shown})
-    return found
+    model_schema = model.model_json_schema()
+    parameters = []
+    for name, schema in model_schema["properties"].items():
+        single = next((part for part in schema.get("anyOf", []) if part.get("type") != "null"), schema)
+        parameter_schema = {
+            key: value for key, value in (schema | single).items() if key not in ("anyOf", "title")
+        }
+        if parameter_schema.get("default", 0) is None:
+            del parameter_schema["default"]
+        required = name in model_schema.get("required", ())
+        parameters.append({"name": name, "in": "query", "required": required, "schema": parameter_schema})
+    return parameters
 
 
 def _responses(route: Route) -> dict[str, Any]:
@@ -159,16 +161,16 @@ def _responses(route: Route) -> dict[str, Any]:
 
 def error_statuses(route: Route) -> list[int]:
     """Return the statuses of the errors that a route may respond with."""
-    found = {400, 406, 500, *route.errors}
+    statuses = {400, 406, 500, *route.errors}
     if not route.is_open:
-        found |= {401, 403, 429}
+        statuses |= {401, 403, 429}
     if route.budget is not None:
-        found.add(429)
+        statuses.add(429)
     if route.body is not None:
-        found |= {413, 415}
+        statuses |= {413, 415}
     if "{" in route.path:
-        found.add(404)
-    return sorted(found - set(route.other_statuses))
+        statuses.add(404)
+    return sorted(statuses - set(route.other_statuses))
 
 
 def _error(status: int) -> dict[str, Any]:
@@ -180,18 +182,18 @@ def _error(status: int) -> dict[str, Any]:
 
 
 def _content(model: type[BaseModel]) -> dict[str, Any]:
-    shown = {"schema": {"$ref": _SCHEMAS + model.__name__}, "examples": examples(model)}
-    return {JSON: {name: value for name, value in shown.items() if value}}
+    content = {"schema": {"$ref": _SCHEMAS + model.__name__}, "examples": examples(model)}
+    return {JSON: {name: value for name, value in content.items() if value}}
 
 
 def examples(model: type[BaseModel]) -> dict[str, Any]:
     """Return a model's examples by name; for a union, those of its members."""
     parts = get_args(model.model_fields["root"].annotation) if issubclass(model, RootModel) else (model,)
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for part in parts:
         if not (isinstance(part, type) and issubclass(part, BaseModel)):
             continue
         extra = part.model_config.get("json_schema_extra")
-        given: Any = extra.get("examples", []) if isinstance(extra, dict) else []
-        found |= {f"{part.__name__}{n or ''}": {"value": value} for n, value in enumerate(given)}
-    return found
+        values: Any = extra.get("examples", []) if isinstance(extra, dict) else []
+        named |= {f"{part.__name__}{n or ''}": {"value": value} for n, value in enumerate(values)}
+    return named

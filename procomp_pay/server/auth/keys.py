@@ -197,6 +197,6 @@ def jwks_url(settings: Settings) -> str:
     if not host or parts.username is not None or not (local or parts.scheme == "https"):
         raise ConfigurationError(
             "JWT_JWKS_URL must be an https address without a password",
-            next_step="who can change the keys on their way lets everybody in",
+            next_step="use an https URL: whoever can change the keys in transit can sign tokens",
         )
     return url

@@ -1,6 +1,6 @@
-"""Every route, every role, one's own, another's and what does not exist: the whole table, on both databases.
+"""Access to every route in every role, for own, others' and unknown objects, on both databases.
 
-It walks the routes of the running application: a new one without a row here fails.
+The test lists the routes of the running application: a new one without a row here fails.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from procomp_pay.server.http.route import BASE
 from tests.support.http_requests import bearer, token
 from tests.support.server import Eventually, Served, paid
 
-#: Who asks. ``u1`` has p1 and p2, ``u2`` has p3.
+#: The callers. ``u1`` owns p1 and p2, ``u2`` owns p3.
 WHO: dict[str, dict[str, str]] = {
     "nobody": {},
     "bad token": {"Authorization": f"Bearer {token(secret='another-secret-that-is-long-enough-000')}"},
@@ -28,7 +28,7 @@ TARGETS = ("own", "other", "unknown")
 
 @dataclass(frozen=True)
 class Row:
-    """What a route answers: for each of ``WHO`` in their order, to own, another's and unknown."""
+    """The statuses of a route for each of ``WHO``, in order: own, another's and unknown."""
 
     answers: tuple[tuple[int, int, int], ...]
     body: Callable[[str], dict[str, Any]] | None = None
@@ -39,7 +39,7 @@ def _all(status: int) -> tuple[int, int, int]:
     return (status, status, status)
 
 
-#: Without a token, and with one that does not hold.
+#: Without a token, and with an invalid one.
 SHUT_OUT = (_all(401), _all(401))
 OPEN = tuple(_all(200) for _ in WHO)
 
@@ -100,7 +100,7 @@ async def _ask(
 
 
 async def _targets(served: Served) -> dict[str, tuple[str, str]]:
-    """Participant and payment of each target, each with a payment that is open."""
+    """Return the participant and the open payment of each target."""
     made = {who: (await served.initiate(who))["payment_id"] for who in ("p1", "p3")}
     return {"own": ("p1", made["p1"]), "other": ("p3", made["p3"]), "unknown": ("nobody", "nothing")}
 
@@ -111,8 +111,8 @@ async def test_every_route_has_a_row(served: Served) -> None:
 
 
 @pytest.mark.parametrize("who", WHO)
-async def test_the_table(served: Served, who: str) -> None:
-    """In the table's order; cancelling comes last of what changes something, once for each target."""
+async def test_the_response_to_each_caller(served: Served, who: str) -> None:
+    """Call in the table's order; cancelling is the last change, once for each target."""
     number = list(WHO).index(who)
     targets = await _targets(served)
     found: dict[tuple[str, str], tuple[int, ...]] = {}
@@ -124,7 +124,7 @@ async def test_the_table(served: Served, who: str) -> None:
     assert found == {route: row.answers[number] for route, row in TABLE.items()}
 
 
-async def test_a_head_tells_no_more_than_a_get(served: Served) -> None:
+async def test_head_needs_the_same_access_as_get(served: Served) -> None:
     targets = await _targets(served)
     for method, path in _routed(served):
         if method == "HEAD":
@@ -135,8 +135,8 @@ async def test_a_head_tells_no_more_than_a_get(served: Served) -> None:
                     assert await _ask(served, route, headers, targets[name], "HEAD") == expected, (route, who)
 
 
-async def test_what_is_refused_changes_nothing(served: Served, eventually: Eventually) -> None:
-    """Nobody but who may moves money: after every refused try the payments stand as before."""
+async def test_refused_callers_change_nothing(served: Served, eventually: Eventually) -> None:
+    """Check that payments are unchanged after every refused call."""
     done = await paid(served, eventually, "p1")
     open_one = (await served.initiate("p3"))["payment_id"]
     unheard: list[tuple[str, Awaitable[Any]]] = []

@@ -1,4 +1,4 @@
-"""The admin's routes over real HTTP: who may, what is refused, and money that goes back once."""
+"""Routes of staff and admins over real HTTP: access, lists, refunds that happen once, cancellation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOSS = bearer("boss", "admin")
 JSON = {"Content-Type": "application/json"}
 
 
-async def give_back(served: Served, payment: str, headers: dict[str, str] | None = None, **body: Any) -> Any:
+async def refund(served: Served, payment: str, headers: dict[str, str] | None = None, **body: Any) -> Any:
     return await served.api.post(
         f"{ADMIN}/{payment}/refund", json={"reason": "injured"} | body, headers=BOSS | (headers or {})
     )
@@ -34,7 +34,7 @@ async def listed(served: Served, query: str = "", status: int = 200) -> Any:
 
 
 def at_stripe(served: Served) -> int:
-    """Cents that went back at the sandbox."""
+    """Return the cents refunded at the sandbox."""
     rows = served.sandbox.stripe.core.tables["refunds"].values()
     return sum(row["amount"] for row in rows if row["status"] == "succeeded")
 
@@ -44,7 +44,7 @@ async def refunds(served: Served) -> list[Refund]:
         return list((await session.exec(select(Refund))).all())
 
 
-# --- who may
+# --- access
 
 
 WHO: dict[str, dict[str, str]] = {
@@ -66,7 +66,7 @@ MAY: dict[str, dict[str, tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize("route", MAY)
-async def test_who_may_do_what(served: Served, route: str) -> None:
+async def test_roles_of_admin_routes(served: Served, route: str) -> None:
     payment = (await served.initiate("p1"))["payment_id"]
 
     async def ask(target: str, headers: dict[str, str]) -> int:
@@ -83,7 +83,7 @@ async def test_who_may_do_what(served: Served, route: str) -> None:
 
 @pytest.mark.parametrize("route", ["refund", "cancel"])
 @pytest.mark.parametrize("odd", ["%00", "a" * 129, "%ED%A0%80"])
-async def test_odd_ids_are_unknown(served: Served, route: str, odd: str) -> None:
+async def test_invalid_ids_are_not_found(served: Served, route: str, odd: str) -> None:
     body = {"reason": "why"} if route == "refund" else {}
     answer = await served.api.post(f"{ADMIN}/{odd}/{route}", json=body, headers=BOSS)
     assert answer.status_code == 404
@@ -176,7 +176,7 @@ def _cursor(text: bytes) -> str:
         _cursor(b"2026-01-01T00:00:00+00:00 \xed\xa0\x80"),
     ],
 )
-async def test_a_bad_query(served: Served, query: str) -> None:
+async def test_invalid_queries(served: Served, query: str) -> None:
     body = await listed(served, query, 400)
     assert body["status_code"] == 400
     assert 0 < len(body["detail"]) <= 500
@@ -185,7 +185,7 @@ async def test_a_bad_query(served: Served, query: str) -> None:
 # --- refunds
 
 
-async def test_in_parts_and_then_the_rest(served: Served, eventually: Eventually) -> None:
+async def test_refund_in_parts_and_then_the_rest(served: Served, eventually: Eventually) -> None:
     payment = await paid(served, eventually)
     answer = await served.api.post(
         f"{ADMIN}/{payment}/refund",
@@ -196,34 +196,36 @@ async def test_in_parts_and_then_the_rest(served: Served, eventually: Eventually
     body = exact_json.loads(answer.content)
     assert '"amount":20.00,"currency":"USD"' in answer.text
     assert (body["state"], body["payment_status"]) == ("SUCCEEDED", "COMPLETED")
-    body = (await give_back(served, payment)).json()
+    body = (await refund(served, payment)).json()
     assert (body["state"], body["amount"], body["payment_status"]) == ("SUCCEEDED", 30.0, "REFUNDED")
     assert at_stripe(served) == 5000
     assert (await listed(served, "status=REFUNDED"))["items"][0]["refunded_amount"] == 50
-    again = await give_back(served, payment)
+    again = await refund(served, payment)
     assert (again.status_code, again.json()["status_code"]) == (409, 409)
     async with served.ctx.db.reading() as session:
         [asked, *_] = [e for e in await entries(session, payment) if e.action == "refund_requested"]
     assert (asked.actor, asked.source, asked.request_id) == ("boss", "app", "desk-7")
 
 
-async def test_a_key_pays_back_once(served: Served, eventually: Eventually) -> None:
+async def test_an_idempotency_key_refunds_once(served: Served, eventually: Eventually) -> None:
     payment, key = await paid(served, eventually), {"Idempotency-Key": "k"}
-    first = await give_back(served, payment, key, amount=20, currency="USD")
-    again = await give_back(served, payment, key, amount=20, currency="USD")
+    first = await refund(served, payment, key, amount=20, currency="USD")
+    again = await refund(served, payment, key, amount=20, currency="USD")
     assert (first.status_code, again.json()) == (200, first.json())
     for other in ({"amount": 21, "currency": "USD"}, {"reason": "other", "amount": 20, "currency": "USD"}):
-        assert (await give_back(served, payment, key, **other)).status_code == 409
+        assert (await refund(served, payment, key, **other)).status_code == 409
     assert at_stripe(served) == 2000
-    assert (await give_back(served, payment, {"Idempotency-Key": ""})).status_code == 400
+    assert (await refund(served, payment, {"Idempotency-Key": ""})).status_code == 400
 
 
-async def test_a_key_used_ten_times_at_once_pays_back_once(served: Served, eventually: Eventually) -> None:
+async def test_ten_concurrent_requests_with_one_key_refund_once(
+    served: Served, eventually: Eventually
+) -> None:
     payment, other = await paid(served, eventually), await paid(served, eventually, "p3")
     key = {"Idempotency-Key": "k"}
     answers = await asyncio.gather(
-        *(give_back(served, payment, key, amount=10, currency="USD") for _ in range(8)),
-        *(give_back(served, other, key, amount=10, currency="USD") for _ in range(2)),
+        *(refund(served, payment, key, amount=10, currency="USD") for _ in range(8)),
+        *(refund(served, other, key, amount=10, currency="USD") for _ in range(2)),
     )
     # 503: its twin is still waiting for Stripe's answer
     assert {answer.status_code for answer in answers} <= {200, 409, 503}, [a.text for a in answers]
@@ -231,24 +233,26 @@ async def test_a_key_used_ten_times_at_once_pays_back_once(served: Served, event
     assert len(await refunds(served)) == 1
 
 
-async def test_a_lost_answer_is_a_503_with_the_refund_id(served: Served, eventually: Eventually) -> None:
+async def test_a_refund_with_an_unknown_outcome_is_a_503_with_its_id(
+    served: Served, eventually: Eventually
+) -> None:
     payment, key = await paid(served, eventually), {"Idempotency-Key": "k"}
     await served.deliver("hold")
     fault = {"kind": "status", "status": 503, "after": True, "path": "/v1/refunds", "retry_after": 30}
     await served.control.post("/_sandbox/faults", json=fault | {"times": 100})
-    answer = await give_back(served, payment, key)
+    answer = await refund(served, payment, key)
     [row] = await refunds(served)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
     assert row.id in answer.json()["detail"]
-    again = await give_back(served, payment, key)
+    again = await refund(served, payment, key)
     assert (again.status_code, again.headers["Retry-After"]) == (503, "60")
     assert row.id in again.json()["detail"]
-    assert (await give_back(served, payment)).status_code == 409, "another one has nothing left to give"
+    assert (await refund(served, payment)).status_code == 409, "another one has nothing left to give"
     await served.control.delete("/_sandbox/faults")
     await served.control.post("/_sandbox/webhooks/flush")
 
     async def known() -> Any:
-        found = await give_back(served, payment, key)
+        found = await refund(served, payment, key)
         return found if found.status_code == 200 else None
 
     body = (await eventually(known)).json()  # Stripe's own event tells
@@ -256,32 +260,32 @@ async def test_a_lost_answer_is_a_503_with_the_refund_id(served: Served, eventua
     assert at_stripe(served) == 5000
 
 
-async def test_a_refund_that_the_provider_works_on(served: Served, eventually: Eventually) -> None:
+async def test_a_refund_that_is_pending_at_the_provider(served: Served, eventually: Eventually) -> None:
     payment = await paid(served, eventually, method="pm_card_pendingRefund")
-    body = (await give_back(served, payment)).json()
+    body = (await refund(served, payment)).json()
     assert (body["state"], body["payment_status"]) == ("PENDING", "COMPLETED")
 
 
-async def test_what_the_provider_refuses_is_refused_again(served: Served, eventually: Eventually) -> None:
+async def test_a_refused_refund_stays_refused(served: Served, eventually: Eventually) -> None:
     payment, key = await paid(served, eventually), {"Idempotency-Key": "k"}
     [intent] = served.sandbox.stripe.core.tables["payment_intents"]
     await served.deliver("hold")
     await served.control.post(f"/_sandbox/stripe/payment_intents/{intent}/dispute", json={})
-    answers = [await give_back(served, payment, key) for _ in range(2)]
+    answers = [await refund(served, payment, key) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [400, 400]
     assert all("charged back" in answer.json()["detail"] for answer in answers)
 
 
-async def test_a_dispute_needs_force(served: Served, eventually: Eventually) -> None:
+async def test_a_refund_during_a_dispute_needs_force(served: Served, eventually: Eventually) -> None:
     payment = await paid(served, eventually)
     [intent] = served.sandbox.stripe.core.tables["payment_intents"]
     await served.control.post(f"/_sandbox/stripe/payment_intents/{intent}/dispute", json={})
 
     async def disputed() -> bool:
-        return bool((await give_back(served, payment, reason="?")).status_code == 409)
+        return bool((await refund(served, payment, reason="?")).status_code == 409)
 
     await eventually(disputed)
-    assert (await give_back(served, payment, force=True)).status_code == 400, "Stripe itself says no"
+    assert (await refund(served, payment, force=True)).status_code == 400, "Stripe itself says no"
     assert at_stripe(served) == 0
 
 
@@ -320,7 +324,7 @@ BAD: dict[str, str] = {
 }
 
 
-async def test_bad_bodies_give_nothing_back(served: Served, eventually: Eventually) -> None:
+async def test_invalid_bodies_refund_nothing(served: Served, eventually: Eventually) -> None:
     payment = await paid(served, eventually)
     for name, content in BAD.items():
         answer = await served.api.post(
@@ -358,7 +362,7 @@ async def test_cancel(served: Served, eventually: Eventually) -> None:
     assert (await served.api.post(f"{ADMIN}/{done}/cancel?force=1", headers=BOSS)).status_code == 400
 
 
-async def test_cancel_of_what_was_paid_meanwhile_says_so(served: Served) -> None:
+async def test_cancelling_a_payment_that_was_paid_meanwhile(served: Served) -> None:
     started = await served.initiate("p1")
     await served.deliver("hold")
     await served.pay(started["client_secret"])

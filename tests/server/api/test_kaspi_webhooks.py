@@ -1,4 +1,4 @@
-"""/webhooks/kaspi over real HTTP, called by the sandbox as Kaspi and as a gateway, and by hand."""
+"""``/webhooks/kaspi`` over real HTTP, called by the sandbox as Kaspi and as a gateway, and directly."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def respond(served: Served, query: str) -> Any:
 
 
 async def test_kaspi_pays_a_bill(hooked: Served) -> None:
-    """The sandbox calls as Kaspi does: check, then pay, and pay once more."""
+    """Let the sandbox call as Kaspi does: check, then pay, and pay once more."""
     code = (await hooked.api.get(f"{HOOK}?command=check&txn_id=1&account=p1&sum=1")).json()
     assert code["result"] == 0
     order = {"url": hooked.url + HOOK, "account": "p1", "sum": "24000.00", "txn_id": "777000111"}
@@ -66,7 +66,7 @@ async def test_kaspi_pays_a_bill(hooked: Served) -> None:
     assert (await hooked.status("p1"))["status"] == "COMPLETED"
 
 
-async def test_the_same_answer_byte_for_byte_in_both_forms(hooked: Served) -> None:
+async def test_responses_in_json_and_xml(hooked: Served) -> None:
     json_form, xml_form = (await get(hooked, PAY)), (await get(hooked, f"{PAY}&format=xml"))
     assert (await get(hooked, PAY)).content == json_form.content
     assert (await get(hooked, PAY, Accept="application/xml")).content == xml_form.content
@@ -109,7 +109,7 @@ QUERIES: list[tuple[str, int]] = [
 ]
 
 
-async def test_whatever_comes_is_answered(hooked: Served) -> None:
+async def test_malformed_bill_requests_get_a_result(hooked: Served) -> None:
     for query, result in QUERIES:
         got = await get(hooked, query)
         assert got.status_code == 200
@@ -120,7 +120,7 @@ async def test_whatever_comes_is_answered(hooked: Served) -> None:
         assert found == str(result), query
 
 
-async def test_money_that_nobody_can_place_is_kept(hooked: Served) -> None:
+async def test_payments_for_unknown_accounts_are_stored(hooked: Served) -> None:
     for query in (
         "txn_id=%00&account=p1&sum=24000",
         "txn_id=2&account=p1&sum=a+lot",
@@ -133,15 +133,15 @@ async def test_money_that_nobody_can_place_is_kept(hooked: Served) -> None:
     assert {row.state for row in rows} == {"foreign"}
 
 
-async def test_head_and_others_pay_nothing(hooked: Served) -> None:
+async def test_only_get_pays_a_bill(hooked: Served) -> None:
     for method in ("HEAD", "PUT", "DELETE"):
         got = await hooked.api.request(method, f"{HOOK}?{PAY}")
         assert got.status_code == 405
     assert await inbox(hooked.ctx) == []
 
 
-async def test_without_the_database(hooked: Served) -> None:
-    """A check is refused; a pay is asked again, since a result would end it with the money taken."""
+async def test_bill_requests_without_the_database(hooked: Served) -> None:
+    """Expect a result for a check, and a 503 for a pay: any result would be final, with the money taken."""
     await rename_table(hooked.ctx, "pay_webhook_event", "away")
     await rename_table(hooked.ctx, "pay_tournament_fee", "away_too")
     try:
@@ -159,7 +159,7 @@ async def test_without_the_database(hooked: Served) -> None:
 
 
 @pytest.mark.parametrize("allow", [None, "", "192.0.2.1", "10.0.0.0/8,2001:db8::/32"])
-async def test_nobody_else_may_call(serve: Serve, allow: str | None) -> None:
+async def test_other_addresses_may_not_call(serve: Serve, allow: str | None) -> None:
     served = await serve(kaspi_callback_allow=allow, kaspi_api_secret=SecretStr(SECRET))
     got = await get(served, PAY, **{"X-Forwarded-For": "192.0.2.1", "X-Real-IP": "192.0.2.1"})
     assert (got.status_code, got.json()["status_code"]) == (403, 403)
@@ -187,12 +187,12 @@ async def test_nobody_else_may_call(serve: Serve, allow: str | None) -> None:
         ("kaspi.kz", False),
     ],
 )
-def test_addresses(address: str | None, inside: bool) -> None:
+def test_address_is_in_a_network(address: str | None, inside: bool) -> None:
     networks = [ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/32")]
     assert is_allowed(address, list(networks)) is inside
 
 
-def test_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_networks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KASPI_CALLBACK_ALLOW", " 194.187.247.152 ,10.0.0.1/24,, ::1 ")
     found = [str(each) for each in load_settings().callback_networks]
     assert found == ["194.187.247.152/32", "10.0.0.0/24", "::1/128"]
@@ -209,7 +209,7 @@ def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
     return {"X-Webhook-Signature": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}
 
 
-async def test_a_gateway_s_callback(hooked: Served, eventually: Eventually) -> None:
+async def test_a_gateway_callback_settles_a_payment(hooked: Served, eventually: Eventually) -> None:
     payment = (await hooked.initiate("p1", "kaspi_qr"))["payment_id"]
     [row] = (await hooked.control.get("/_sandbox/kaspi/payments")).json()
     order = {"url": hooked.url + HOOK, "secret": SECRET, "payment": str(row["QrPaymentId"])}
@@ -226,7 +226,7 @@ async def test_a_gateway_s_callback(hooked: Served, eventually: Eventually) -> N
     assert len(await inbox(hooked.ctx)) == 1
 
 
-async def test_signature_tricks_over_http(hooked: Served) -> None:
+async def test_invalid_gateway_signatures_are_refused(hooked: Served) -> None:
     body = b'{"id": "inv_1", "status": "paid"}'
     good = signed(body)
     post = hooked.api.post
@@ -247,7 +247,7 @@ async def test_signature_tricks_over_http(hooked: Served) -> None:
     assert len(await inbox(hooked.ctx)) == 1
 
 
-async def test_without_a_list_the_signature_alone_counts(serve: Serve) -> None:
+async def test_without_networks_a_valid_signature_is_enough(serve: Serve) -> None:
     served = await serve(kaspi_api_secret=SecretStr(SECRET))
     body = b'{"id": "inv_1", "status": "paid"}'
     assert (await served.api.post(HOOK, content=body, headers=signed(body))).status_code == 200

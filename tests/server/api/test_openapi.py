@@ -1,4 +1,4 @@
-"""The document says what is served, all of it and nothing else; that answers fit, ``contract`` sees to."""
+"""The document describes exactly what is served; ``contract`` checks the responses of all tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """The document does not touch the database: one kind is enough."""
+    """Run on SQLite alone: the document does not use the database."""
     return sqlite_url
 
 
@@ -36,7 +36,7 @@ def _operations() -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-async def test_every_route_is_in_the_document_and_the_other_way_round(served: Served) -> None:
+async def test_the_document_lists_exactly_the_served_routes(served: Served) -> None:
     routed = {
         (route.method, route.resource.canonical)
         for route in served.app.router.routes()
@@ -47,7 +47,7 @@ async def test_every_route_is_in_the_document_and_the_other_way_round(served: Se
     assert (answer.status_code, answer.json()) == (200, DOCUMENT)
 
 
-def test_it_is_openapi_3_1() -> None:
+def test_the_document_is_valid_openapi_3_1() -> None:
     assert DOCUMENT["openapi"] == "3.1.0"
     ids = [told["operationId"] for _, _, told in _operations()]
     assert len(set(ids)) == len(ids)
@@ -83,7 +83,7 @@ def test_amounts_are_numbers_and_exact() -> None:
                 assert types <= {"number", "null"}, (name, field)
 
 
-def test_who_may_is_in_it() -> None:
+def test_security_of_each_operation() -> None:
     for row in table():
         told = operation(row.method, row.path)
         assert told is not None
@@ -107,7 +107,7 @@ def test_examples_fit_their_models(model: type[BaseModel]) -> None:
         check_schema({"$ref": f"#/components/schemas/{model.__name__}"}, plain)
 
 
-async def test_an_answer_that_the_document_does_not_promise_is_a_bug(
+async def test_a_response_that_does_not_match_its_model_is_a_bug(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await served.initiate()

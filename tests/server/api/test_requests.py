@@ -1,4 +1,4 @@
-"""What is no request for a payment is refused, and nothing is written."""
+"""Invalid initiations are refused, and nothing is written."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ BAD: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_bad_body(served: Served, name: str) -> None:
+async def test_invalid_bodies(served: Served, name: str) -> None:
     answer = await served.api.post(
         f"{BASE}/initiate", content=BAD[name], headers=bearer() | {"Content-Type": "application/json"}
     )
@@ -95,7 +95,7 @@ async def test_bad_body(served: Served, name: str) -> None:
         assert (await session.exec(select(Payment))).all() == []
 
 
-#: What no route with a body takes, whatever it is for.
+#: Bodies that no route accepts.
 NO_FORM = {
     "not JSON": b"{",
     "list": b"[]",
@@ -115,7 +115,7 @@ NO_FORM = {
 }
 
 
-async def test_no_route_takes_what_is_no_form_at_all(served: Served) -> None:
+async def test_malformed_json_is_refused_by_every_route(served: Served) -> None:
     asked = 0
     for row in table():
         if row.body is not None and row.path != f"{BASE}/webhooks/stripe":  # test_webhooks has its own
@@ -141,7 +141,7 @@ async def test_no_route_takes_what_is_no_form_at_all(served: Served) -> None:
         '"return_url":"http://app.procomp.kz:8443/\\u0436?a=b#c"',
     ],
 )
-async def test_good_body(served: Served, good: str) -> None:
+async def test_valid_bodies(served: Served, good: str) -> None:
     answer = await served.api.post(
         f"{BASE}/initiate",
         content=_with(good),
@@ -150,7 +150,7 @@ async def test_good_body(served: Served, good: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-async def test_the_fee_decides(served: Served) -> None:
+async def test_the_amount_must_equal_the_fee(served: Served) -> None:
     answer = await served.api.post(
         f"{BASE}/initiate",
         content=BAD["amount not the fee"],
@@ -196,7 +196,7 @@ async def test_too_large(served: Served, chunked: bool) -> None:
     assert (answer.status_code, answer.json()["status_code"]) == (413, 413)
 
 
-async def test_just_not_too_large(served: Served) -> None:
+async def test_the_largest_accepted_body(served: Served) -> None:
     body = f"{{{GOOD}}}".encode()
     answer = await served.api.post(
         f"{BASE}/initiate",
@@ -206,6 +206,6 @@ async def test_just_not_too_large(served: Served) -> None:
     assert answer.status_code == 200
 
 
-async def test_nobody_learns_of_a_bad_body_without_a_token(served: Served) -> None:
+async def test_without_a_token_bodies_are_not_validated(served: Served) -> None:
     answer = await served.api.post(f"{BASE}/initiate", content=b"{")
     assert answer.status_code == 401

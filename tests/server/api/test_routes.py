@@ -1,4 +1,4 @@
-"""The app's routes as the seed gives them, over real HTTP."""
+"""The routes of the app, over real HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.http_requests import bearer, token
 from tests.support.server import Eventually, Serve, Served
 
 
-async def test_apple_pay_is_started_as_the_seed_writes_it(served: Served) -> None:
+async def test_initiate_apple_pay(served: Served) -> None:
     answer = await served.api.post(
         f"{BASE}/initiate",
         content=b'{"participant_id":"p1","method":"apple_pay","amount":50.00,"currency":"USD",'
@@ -36,7 +36,7 @@ async def test_apple_pay_is_started_as_the_seed_writes_it(served: Served) -> Non
     assert (first.actor, first.source, first.request_id) == ("u1", "app", "app-7")
 
 
-async def test_kaspi_is_a_link_with_a_picture(served: Served) -> None:
+async def test_initiate_kaspi_gives_a_link_and_a_qr_image(served: Served) -> None:
     body = await served.initiate(method="kaspi_qr", amount=50, currency="USD")
     assert list(body) == [
         "payment_id", "payment_url", "qr_image_url", "expires_at", "amount", "currency",
@@ -51,7 +51,7 @@ async def test_kaspi_is_a_link_with_a_picture(served: Served) -> None:
     assert b"<svg" in vector.content
 
 
-async def test_a_picture_needs_its_own_signature(served: Served) -> None:
+async def test_a_qr_image_needs_its_own_signature(served: Served) -> None:
     one = await served.initiate("p1", "kaspi_qr")
     other = await served.initiate("p2", "kaspi_qr")
     mine, theirs = one["qr_image_url"], other["qr_image_url"].partition("?s=")[2]
@@ -73,7 +73,7 @@ async def test_a_picture_needs_its_own_signature(served: Served) -> None:
     assert len(set(texts)) == 1, "a wrong signature and an unknown payment must look alike"
 
 
-async def test_an_intent_has_no_picture(served: Served) -> None:
+async def test_a_stripe_payment_has_no_qr_image(served: Served) -> None:
     from procomp_pay.services.views.payment import qr_address
 
     body = await served.initiate("p1", "google_pay")
@@ -111,7 +111,7 @@ async def test_idempotency_key(served: Served) -> None:
     ("key", "status"),
     [("", 400), ("k" * 256, 400), ("a\tb", 400), ("ключ".encode(), 400), ("k" * 255, 200), ("a b", 200)],
 )
-async def test_form_of_an_idempotency_key(served: Served, key: Any, status: int) -> None:
+async def test_invalid_idempotency_keys(served: Served, key: Any, status: int) -> None:
     answer = await served.api.post(
         f"{BASE}/initiate",
         json={"participant_id": "p1", "method": "apple_pay"},
@@ -120,7 +120,7 @@ async def test_form_of_an_idempotency_key(served: Served, key: Any, status: int)
     assert answer.status_code == status
 
 
-async def test_two_idempotency_keys_are_none(served: Served) -> None:
+async def test_two_idempotency_keys_are_refused(served: Served) -> None:
     answer = await served.api.post(
         f"{BASE}/initiate",
         json={"participant_id": "p1", "method": "apple_pay"},
@@ -144,7 +144,7 @@ async def test_paid_from_start_to_end_by_webhook(served: Served, eventually: Eve
     assert again.json() == {"detail": "Аида С. has paid already", "status_code": 409}
 
 
-async def test_kaspi_is_polled_to_the_end(served: Served, eventually: Eventually) -> None:
+async def test_a_kaspi_payment_is_polled_until_completed(served: Served, eventually: Eventually) -> None:
     started = await served.initiate(method="kaspi_qr")
     await served.control.post(
         started["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
@@ -156,9 +156,7 @@ async def test_kaspi_is_polled_to_the_end(served: Served, eventually: Eventually
     await eventually(completed, 5)
 
 
-async def test_a_kaspi_payment_that_nobody_pays_expires_by_itself(
-    served: Served, eventually: Eventually
-) -> None:
+async def test_an_unpaid_kaspi_payment_expires(served: Served, eventually: Eventually) -> None:
     await served.initiate(method="kaspi_qr")
 
     async def expired() -> bool:
@@ -214,7 +212,7 @@ async def _ask(served: Served, route: str, participant: str, headers: dict[str, 
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_who_may_see_what(served: Served, route: str) -> None:
+async def test_users_see_only_their_participants(served: Served, route: str) -> None:
     await served.initiate("p1")
     await served.initiate("p3")
     table = {
@@ -234,7 +232,7 @@ async def test_who_may_see_what(served: Served, route: str) -> None:
 
 
 @pytest.mark.parametrize("odd", ["%00", "p1%00", "a" * 129, "%0A", "%ED%A0%80", "%C2%85"])
-async def test_odd_ids_in_a_path_are_unknown(served: Served, odd: str) -> None:
+async def test_invalid_ids_in_a_path_are_not_found(served: Served, odd: str) -> None:
     for path in (f"status/{odd}", f"participant/{odd}/history", f"{odd}/qr.png?s=x"):
         answer = await served.api.get(f"{BASE}/{path}", headers=bearer(role="admin"))
         assert answer.status_code == 404, path
@@ -253,7 +251,7 @@ async def test_odd_ids_in_a_path_are_unknown(served: Served, odd: str) -> None:
         ("POST", "/wp-login.php", 404),
     ],
 )
-async def test_everything_else(served: Served, method: str, path: str, status: int) -> None:
+async def test_other_addresses_and_methods(served: Served, method: str, path: str, status: int) -> None:
     answer = await served.api.request(method, path)
     assert answer.status_code == status
     assert answer.json()["status_code"] == status
@@ -288,7 +286,9 @@ async def test_options_and_head(served: Served) -> None:
         ("application/xml;q=1, */*;q=0", 406),
     ],
 )
-async def test_what_a_client_cannot_read_is_not_done(served: Served, accept: str, status: int) -> None:
+async def test_an_unacceptable_content_type_is_refused_before_anything_is_done(
+    served: Served, accept: str, status: int
+) -> None:
     answer = await served.api.post(
         f"{BASE}/initiate",
         json={"participant_id": "p1", "method": "apple_pay"},
@@ -299,12 +299,12 @@ async def test_what_a_client_cannot_read_is_not_done(served: Served, accept: str
 
 
 @pytest.mark.parametrize("given", ["", "a" * 65, "a b", "{}", "\u00e4"])
-async def test_a_request_id_that_is_not_sane_is_replaced(served: Served, given: str) -> None:
+async def test_an_invalid_request_id_is_replaced(served: Served, given: str) -> None:
     answer = await served.api.get(f"{BASE}/health/live", headers=[("X-Request-ID", given.encode())])
     assert re.fullmatch(r"[0-9a-f]{24}", answer.headers["X-Request-ID"])
 
 
-async def test_thanks(served: Served) -> None:
+async def test_the_page_after_a_payment(served: Served) -> None:
     page = await served.api.get(f"{BASE}/thanks")
     assert page.headers["Content-Type"].startswith("text/html")
     assert all(f'lang="{code}"' in page.text for code in ("ru", "kk", "en"))

@@ -1,6 +1,6 @@
-"""schemathesis against the running server: all checks, in every role, following the document's links.
+"""Run schemathesis against a server: all checks, in every role, following the document's links.
 
-Longer than CI has time for: ``PROCOMP_FUZZ_SECONDS=600 pytest tests/server/api/test_schemathesis.py -s``.
+Longer than in CI: ``PROCOMP_FUZZ_SECONDS=600 pytest tests/server/api/test_schemathesis.py -s``.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """The forms of requests are the same on both."""
+    """Run on SQLite alone: requests have the same form on both databases."""
     return sqlite_url
 
 
 @pytest.mark.parametrize(("who", "role"), [("u1", "user"), ("u9", "staff"), ("boss", "admin")])
-async def test_nothing_is_found(
+async def test_schemathesis_finds_no_failure(
     serve: Serve, eventually: Eventually, tmp_path: Path, who: str, role: str
 ) -> None:
     budgets = ("reads", "writes", "open", "failures")
     served = await serve(**{f"rate_limit_{budget}": "off" for budget in budgets})
-    await paid(served, eventually, "p2")  # something that can be given back
+    await paid(served, eventually, "p2")  # a payment that can be refunded
     token = bearer(who, role, exp=4102444800)["Authorization"]
     process = await asyncio.create_subprocess_exec(
         sys.executable,

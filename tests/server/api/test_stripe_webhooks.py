@@ -1,4 +1,4 @@
-"""Stripe's webhook: nothing unsigned gets in, everything signed is stored once, the order does not matter."""
+"""Stripe's webhook: unsigned events are refused, signed ones are stored once, in any order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def _post(served: Served, body: bytes, header: Any = None) -> int:
 
 
 def _bodies(served: Served, *types: str) -> list[bytes]:
-    """The sandbox's events of these types, in their order, as Stripe would send them."""
+    """Return the sandbox's events of these types, in order, as Stripe would send them."""
     core = served.sandbox.stripe.core
     events = [core.view(row) for row in core.tables["events"].values()]
     chosen = [event for event in events if event["type"] in types]
@@ -40,7 +40,7 @@ def _bodies(served: Served, *types: str) -> list[bytes]:
 
 
 async def _succeeded(served: Served) -> bytes:
-    """A paid payment's event that was never delivered."""
+    """Return the undelivered event of a paid payment."""
     await served.deliver("drop")
     await served.pay((await served.initiate())["client_secret"])
     (body,) = _bodies(served, "payment_intent.succeeded")
@@ -78,7 +78,7 @@ UNKIND: dict[str, Callable[[bytes, str], tuple[bytes, Any]]] = {
 
 
 @pytest.mark.parametrize("name", UNKIND)
-async def test_unkind_signature(served: Served, name: str) -> None:
+async def test_invalid_signatures_are_refused(served: Served, name: str) -> None:
     good = await _succeeded(served)
     body, header = UNKIND[name](good, served.secret)
     assert await _post(served, body, header) == 400
@@ -89,12 +89,12 @@ async def test_unkind_signature(served: Served, name: str) -> None:
 
 
 @pytest.mark.parametrize("age", [0, 295, -295])
-async def test_within_the_tolerance(served: Served, age: int) -> None:
+async def test_signatures_within_the_time_tolerance(served: Served, age: int) -> None:
     body = await _succeeded(served)
     assert await _post(served, body, sign(body, served.secret, age=age)) == 200
 
 
-async def test_a_secret_that_rotates(serve: Serve) -> None:
+async def test_both_secrets_are_valid_during_a_rotation(serve: Serve) -> None:
     served = await serve(stripe_webhook_secret=SecretStr("whsec_new, whsec_old"))
     body = await _succeeded(served)
     assert await _post(served, body, sign(body, "whsec_older")) == 400
@@ -116,7 +116,7 @@ async def test_stripe_rolls_its_secret_and_signs_with_both(served: Served, event
     await eventually(completed, 3)
 
 
-async def test_without_a_secret_nothing_is_taken(serve: Serve) -> None:
+async def test_without_a_secret_events_are_refused(serve: Serve) -> None:
     served = await serve(stripe_webhook_secret=None)
     body = await _succeeded(served)
     for key in ("", "None", served.secret):
@@ -143,7 +143,7 @@ async def test_without_a_secret_nothing_is_taken(serve: Serve) -> None:
         b'{"id":"evt_1","type":"a.b","created":1,"deep":' + b"[" * 50_000,
     ],
 )
-async def test_signed_but_no_event(served: Served, body: bytes) -> None:
+async def test_signed_bodies_that_are_not_events(served: Served, body: bytes) -> None:
     assert await _post(served, body, sign(body, served.secret)) == 400
     assert await inbox(served.ctx) == []
 
@@ -156,7 +156,7 @@ async def test_too_large(served: Served) -> None:
     assert await _post(served, large, sign(large, served.secret)) == 200
 
 
-async def test_the_answer_waits_for_the_disk(served: Served) -> None:
+async def test_an_event_is_acknowledged_only_once_stored(served: Served) -> None:
     """Refuse to acknowledge an event that cannot be stored: Stripe sends it again."""
     body = await _succeeded(served)
     await rename_table(served.ctx, "pay_webhook_event", "gone")
@@ -165,7 +165,7 @@ async def test_the_answer_waits_for_the_disk(served: Served) -> None:
     assert await _post(served, body, sign(body, served.secret)) == 200
 
 
-async def test_an_event_that_comes_often_is_stored_once(served: Served, eventually: Eventually) -> None:
+async def test_a_repeated_event_is_stored_once(served: Served, eventually: Eventually) -> None:
     body = await _succeeded(served)
     answers = await asyncio.gather(*(_post(served, body, sign(body, served.secret)) for _ in range(8)))
     assert set(answers) == {200}
@@ -180,7 +180,7 @@ async def test_an_event_that_comes_often_is_stored_once(served: Served, eventual
     assert (again.id, again.attempts) == (row.id, 1)
 
 
-async def test_the_sandbox_delivers_everything_twice(served: Served, eventually: Eventually) -> None:
+async def test_every_event_delivered_twice(served: Served, eventually: Eventually) -> None:
     await served.deliver("duplicate")
     await served.pay((await served.initiate())["client_secret"])
 
@@ -200,10 +200,10 @@ async def _told(served: Served) -> list[str]:
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-async def test_any_order_gives_the_same_end(
+async def test_events_in_any_order_give_the_same_result(
     served: Served, eventually: Eventually, order: tuple[int, ...]
 ) -> None:
-    """Declined, then a 3-D Secure check is asked for, then paid: three events, six orders."""
+    """Deliver declined, requires-action and paid in all six orders."""
     await served.deliver("drop")
     secret = (await served.initiate())["client_secret"]
     for method in ("pm_card_chargeDeclined", "pm_card_threeDSecure2Required", "pm_apple_pay"):
@@ -232,8 +232,8 @@ async def test_any_order_gives_the_same_end(
     assert await _told(served) == ["payment.received"]
 
 
-async def test_a_stored_event_is_handled_at_once(served: Served, eventually: Eventually) -> None:
-    """The bell, not the next second's look: ten in a row would take ten seconds."""
+async def test_a_stored_event_is_processed_at_once(served: Served, eventually: Eventually) -> None:
+    """Storing wakes the loop: ten events one after the other would otherwise take ten seconds."""
     body = await _succeeded(served)
     started = asyncio.get_running_loop().time()
     for number in range(10):

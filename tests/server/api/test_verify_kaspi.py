@@ -1,4 +1,4 @@
-"""POST /admin/payments/{id}/verify-kaspi over real HTTP."""
+"""``POST /admin/payments/{id}/verify-kaspi`` over real HTTP."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NUMBER = "19000000001"
 
 @pytest.fixture(autouse=True)
 async def _kaspi_comes_back(served: Served) -> AsyncIterator[None]:
-    """Before the server stops: its loops would be waited for while they try to reach Kaspi."""
+    """Remove the faults before the server stops, which otherwise waits for calls to Kaspi."""
     yield
     await served.control.delete("/_sandbox/faults")
 
 
-async def vouch(
+async def verify(
     served: Served, payment: str, headers: dict[str, str] = STAFF, body: Any = None, **more: Any
 ) -> httpx.Response:
     sent = {"transaction_id": NUMBER} | more if body is None else body
@@ -34,20 +34,20 @@ async def vouch(
 
 
 async def started(served: Served, who: str = "p1") -> str:
-    """A Kaspi payment whose QR nobody scanned, while Kaspi does not answer."""
+    """Start a Kaspi payment whose QR is not scanned, while Kaspi does not respond."""
     payment = str((await served.initiate(who, "kaspi_qr"))["payment_id"])
     await served.control.post("/_sandbox/faults", json={"path": "/r1", "kind": "cut_before", "times": 99})
     return payment
 
 
-async def test_who_may(served: Served) -> None:
+async def test_only_staff_and_admins_may_verify(served: Served) -> None:
     payment = await started(served)
     for headers, status in ((dict[str, str](), 401), (bearer("u1"), 403), (bearer("u2"), 403)):
-        assert (await vouch(served, payment, headers)).status_code == status
-    assert (await vouch(served, "nothing")).status_code == 404
-    refused = await vouch(served, payment, override=True, reason="I may not")
+        assert (await verify(served, payment, headers)).status_code == status
+    assert (await verify(served, "nothing")).status_code == 404
+    refused = await verify(served, payment, override=True, reason="I may not")
     assert (refused.status_code, refused.json()["detail"]) == (403, "Only an admin may override the checks")
-    done = await vouch(served, payment, transaction_id="QR 190 0000 0001", amount=24000)
+    done = await verify(served, payment, transaction_id="QR 190 0000 0001", amount=24000)
     assert done.status_code == 200, done.text
     assert done.json() == {
         "payment_id": payment, "status": "COMPLETED", "transaction_id": NUMBER, "amount": 24000.0,
@@ -55,7 +55,7 @@ async def test_who_may(served: Served) -> None:
         "overridden": [],
     }  # fmt: skip
     assert '"amount":24000.00' in done.text
-    again = await vouch(served, payment, BOSS)
+    again = await verify(served, payment, BOSS)
     assert (again.status_code, again.json()["already"]) == (200, True)
     [move] = [m for m in await moves(served) if m["action"] == "succeeded:moved"]
     assert move["actor"] == "u9"
@@ -66,30 +66,30 @@ async def moves(served: Served) -> Any:
     return answer.json()["items"][0]["moves"]
 
 
-async def test_by_its_code(served: Served) -> None:
+async def test_a_payment_is_found_by_its_code(served: Served) -> None:
     payment = await started(served)
     code = str((await views.one(served.ctx, payment)).code)
-    assert (await vouch(served, code.lower())).json()["payment_id"] == payment
+    assert (await verify(served, code.lower())).json()["payment_id"] == payment
     wrong = code[:-1] + ("0" if code[-1] != "0" else "2")
-    assert (await vouch(served, wrong)).status_code == 404
+    assert (await verify(served, wrong)).status_code == 404
 
 
-async def test_refusals(served: Served) -> None:
+async def test_refused_verifications(served: Served) -> None:
     first = await started(served, "p1")
     second = str((await views.latest(served.ctx, "p1")).payment_id)
     assert first == second
     await served.control.delete("/_sandbox/faults")
-    not_paid = await vouch(served, first)
+    not_paid = await verify(served, first)
     assert (not_paid.status_code, "not paid" in not_paid.json()["detail"]) == (409, True)
-    assert (await vouch(served, first, amount=23900)).status_code == 409
-    done = await vouch(served, first, BOSS, override=True, reason="seen in the app")
+    assert (await verify(served, first, amount=23900)).status_code == 409
+    done = await verify(served, first, BOSS, override=True, reason="seen in the app")
     assert (done.status_code, len(done.json()["overridden"])) == (200, 1)
     other = await started(served, "p2")
-    used = await vouch(served, other)
+    used = await verify(served, other)
     assert used.status_code == 409
     assert first in used.json()["detail"]
     apple = (await served.initiate("p3"))["payment_id"]
-    assert (await vouch(served, apple, transaction_id="19000000005")).status_code == 400
+    assert (await verify(served, apple, transaction_id="19000000005")).status_code == 400
 
 
 ODD_BODIES: list[Any] = [
@@ -113,19 +113,19 @@ ODD_BODIES: list[Any] = [
 ]
 
 
-async def test_odd_bodies(served: Served) -> None:
+async def test_invalid_bodies(served: Served) -> None:
     payment = (await served.initiate("p1", "kaspi_qr"))["payment_id"]
     for body in ODD_BODIES:
         answer = await served.api.post(f"{ADMIN}/{payment}/verify-kaspi", json=body, headers=BOSS)
         assert (answer.status_code, answer.json()["status_code"]) == (400, 400), (body, answer.text)
 
 
-async def test_same_key_same_answer(served: Served) -> None:
+async def test_an_idempotency_key_repeats_the_response(served: Served) -> None:
     payment = await started(served)
     headers = STAFF | {"Idempotency-Key": "k1"}
-    answers = await asyncio.gather(*(vouch(served, payment, headers) for _ in range(4)))
+    answers = await asyncio.gather(*(verify(served, payment, headers) for _ in range(4)))
     assert {a.status_code for a in answers} == {200}
     assert [a.json()["already"] for a in answers] == [False] * 4
-    assert (await vouch(served, payment, headers, transaction_id="19000000002")).status_code == 409
+    assert (await verify(served, payment, headers, transaction_id="19000000002")).status_code == 409
     odd = await served.api.post(f"{ADMIN}/{payment}/verify-kaspi?override=true", json={}, headers=BOSS)
     assert odd.status_code == 400

@@ -1,4 +1,4 @@
-"""Tokens that the platform signs with its private key: what lets in, what does not, how keys come."""
+"""Tokens that the platform signs with a private key: which are accepted, and how public keys are fetched."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ KEYS: dict[str, Any] = {"RS256": RSA, "ES256": EC, "EdDSA": ED}
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """Tokens do not touch the database: one kind is enough."""
+    """Run on SQLite alone: tokens do not use the database."""
     return sqlite_url
 
 
@@ -78,7 +78,7 @@ def part(value: Any) -> str:
 
 
 @pytest.mark.parametrize("algorithm", KEYS)
-async def test_each_algorithm_with_its_key(tmp_path: Path, algorithm: str) -> None:
+async def test_each_algorithm_accepts_only_its_key(tmp_path: Path, algorithm: str) -> None:
     by = by_key(tmp_path, algorithm)
     assert await let_in(by, signed(KEYS[algorithm], algorithm))
     assert by.caller([f"Bearer {signed(KEYS[algorithm], algorithm, role='ADMIN')}"]).role == "admin"
@@ -100,8 +100,8 @@ async def test_audience_and_issuer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", KEYS)
-async def test_a_public_key_is_no_secret(tmp_path: Path, algorithm: str) -> None:
-    """HS256 with the public key, which everybody may know, as its secret: in every form of it."""
+async def test_a_public_key_cannot_be_used_as_an_hs256_secret(tmp_path: Path, algorithm: str) -> None:
+    """Sign with HS256 and the public key, which is not secret, in each of its encodings."""
     key = KEYS[algorithm].public_key()
     forms = [pem(KEYS[algorithm]).encode(), pem(KEYS[algorithm]).strip().encode()]
     forms.append(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
@@ -112,7 +112,7 @@ async def test_a_public_key_is_no_secret(tmp_path: Path, algorithm: str) -> None
         assert not await let_in(by, f"{text}.{mac.decode()}")
 
 
-async def test_what_a_forger_tries(tmp_path: Path) -> None:
+async def test_forged_tokens_are_refused(tmp_path: Path) -> None:
     by = by_key(tmp_path, "RS256")
     good = signed(RSA, "RS256")
     _, claims, signature = good.split(".")
@@ -130,8 +130,8 @@ async def test_what_a_forger_tries(tmp_path: Path) -> None:
     assert await let_in(by, good)
 
 
-async def test_addresses_and_keys_in_a_token_are_not_followed(tmp_path: Path) -> None:
-    """The forger signs with a key of his own, and says where to find it."""
+async def test_urls_and_keys_in_a_token_header_are_ignored(tmp_path: Path) -> None:
+    """Sign with a forger's key, and point to it in the header."""
     by = by_key(tmp_path, "RS256")
     asked: list[str] = []
 
@@ -168,14 +168,14 @@ async def test_addresses_and_keys_in_a_token_are_not_followed(tmp_path: Path) ->
         ),
         ({"jwt_algorithm": "RS256", "jwt_public_key": "SMALL"}, "does not fit RS256"),
         ({"jwt_algorithm": "RS256", "jwt_public_key": "PRIVATE"}, "holds a private key"),
-        ({"jwt_secret": SecretStr("-----BEGIN PUBLIC KEY-----" + "x" * 32)}, "no secret"),
+        ({"jwt_secret": SecretStr("-----BEGIN PUBLIC KEY-----" + "x" * 32)}, "not a secret"),
         ({"jwt_algorithm": "RS256", "jwt_jwks_url": "http://a.kz/k"}, "https"),
         ({"jwt_algorithm": "RS256", "jwt_jwks_url": "file:///etc/keys"}, "https"),
         ({"jwt_algorithm": "RS256", "jwt_jwks_url": "https://u:p@a.kz/k"}, "https"),
         ({"database_url": SecretStr("postgresql://u@localhost/x")}, "no token could be checked"),
     ],
 )
-def test_contradictions_are_told(tmp_path: Path, given: dict[str, Any], word: str) -> None:
+def test_contradictory_settings_are_refused(tmp_path: Path, given: dict[str, Any], word: str) -> None:
     small = rsa.generate_private_key(65537, 1024)
     private = RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     known = {"K": pem(RSA), "SMALL": pem(small), "PRIVATE": private}
@@ -188,7 +188,7 @@ def test_contradictions_are_told(tmp_path: Path, given: dict[str, Any], word: st
     assert "BEGIN" not in str(caught.value)
 
 
-async def test_a_key_by_file_or_in_one_line(tmp_path: Path) -> None:
+async def test_a_public_key_by_file_or_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     path.write_text(pem(EC))
     for given in (str(path), pem(EC).replace("\n", "\\n")):
@@ -211,7 +211,7 @@ def jwk(key: Any, kid: str | None, **more: Any) -> dict[str, Any]:
 
 
 class served:  # noqa: N801 - reads as a function
-    """Something answers on this machine."""
+    """Serve one handler on this machine."""
 
     def __init__(self, handler: Any) -> None:
         app = web.Application()
@@ -228,7 +228,7 @@ class served:  # noqa: N801 - reads as a function
 
 
 class Platform:
-    """A JWKS address whose keys, troubles and clock a test sets."""
+    """A JWKS URL whose keys, failures and clock a test controls."""
 
     def __init__(self) -> None:
         self.keys: list[Any] = [jwk(RSA, "one")]
@@ -255,7 +255,7 @@ async def platform() -> AsyncIterator[Platform]:
         yield made
 
 
-async def test_keys_are_learned_once_and_rotate(platform: Platform) -> None:
+async def test_keys_are_fetched_once_and_rotate(platform: Platform) -> None:
     by = platform.authenticator()
     old, new = signed(RSA, "RS256", {"kid": "one"}), signed(OTHER_RSA, "RS256", {"kid": "two"})
     assert all(await asyncio.gather(*(let_in(by, old) for _ in range(20))))
@@ -272,7 +272,7 @@ async def test_keys_are_learned_once_and_rotate(platform: Platform) -> None:
     assert platform.asked == 3
 
 
-async def test_a_flood_of_unknown_names_does_not_hammer_the_address(platform: Platform) -> None:
+async def test_many_unknown_key_ids_cause_few_fetches(platform: Platform) -> None:
     by = platform.authenticator()
     await by.warm_up()
     for n in range(200):
@@ -284,7 +284,7 @@ async def test_a_flood_of_unknown_names_does_not_hammer_the_address(platform: Pl
     assert platform.asked == 2
 
 
-async def test_a_name_that_is_none_asks_nobody(platform: Platform) -> None:
+async def test_an_invalid_key_id_causes_no_fetch(platform: Platform) -> None:
     by = platform.authenticator()
     await by.warm_up()
     platform.now += PAUSE_S
@@ -298,7 +298,7 @@ async def test_a_name_that_is_none_asks_nobody(platform: Platform) -> None:
     assert not await let_in(by, signed(RSA, "RS256")), "which of the two would be a guess"
 
 
-async def test_the_address_may_be_away_while_keys_are_at_hand(platform: Platform) -> None:
+async def test_cached_keys_are_used_while_the_url_is_down(platform: Platform) -> None:
     by, token = platform.authenticator(), signed(RSA, "RS256", {"kid": "one"})
     assert await let_in(by, token)
     for status, body in (
@@ -319,7 +319,7 @@ async def test_the_address_may_be_away_while_keys_are_at_hand(platform: Platform
     assert await let_in(by, token)
 
 
-async def test_without_any_keys_it_is_not_the_clients_fault(platform: Platform) -> None:
+async def test_without_any_keys_tokens_get_a_503(platform: Platform) -> None:
     platform.status = 503
     by = platform.authenticator()
     with pytest.raises(Unavailable):
@@ -329,7 +329,7 @@ async def test_without_any_keys_it_is_not_the_clients_fault(platform: Platform) 
     assert platform.asked == 1
 
 
-def test_only_keys_of_the_pinned_algorithm_are_taken() -> None:
+def test_only_keys_of_the_pinned_algorithm_are_read() -> None:
     small = rsa.generate_private_key(65537, 1024)
     secret = {"kty": "oct", "k": "AAAA", "kid": "o", "alg": "RS256"}
     keys = [
@@ -341,7 +341,7 @@ def test_only_keys_of_the_pinned_algorithm_are_taken() -> None:
     assert set(read(json.dumps({"keys": keys}).encode(), JwtAlgorithm.EDDSA)) == {"g"}
 
 
-async def test_a_server_with_keys_by_url(serve: Serve, platform: Platform) -> None:
+async def test_a_server_with_a_jwks_url(serve: Serve, platform: Platform) -> None:
     running = await serve(jwt_secret=None, jwt_algorithm=JwtAlgorithm.RS256, jwt_jwks_url=platform.url)
     assert platform.asked == 1, "before the first request"
     for token, status in (

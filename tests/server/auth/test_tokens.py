@@ -1,4 +1,4 @@
-"""Tokens: what lets in and what does not."""
+"""Bearer tokens: which are accepted and which are refused."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ REFUSED: dict[str, str] = {
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """Tokens do not touch the database: one kind is enough."""
+    """Run on SQLite alone: tokens do not use the database."""
     return sqlite_url
 
 
@@ -87,12 +87,12 @@ async def test_refused(served: Served, name: str) -> None:
         lambda: f"Bearer {token(role='user', iss='x')}",
     ],
 )
-async def test_let_in(served: Served, good: Callable[[], str]) -> None:
+async def test_valid_tokens_are_accepted(served: Served, good: Callable[[], str]) -> None:
     answer = await served.api.get(f"{BASE}/participant/p1/history", headers={"Authorization": good()})
     assert answer.status_code == 200, answer.text
 
 
-async def test_two_tokens_are_none(served: Served) -> None:
+async def test_two_authorization_headers_are_refused(served: Served) -> None:
     two = [("Authorization", f"Bearer {token()}")] * 2
     assert (await served.api.get(f"{BASE}/status/p1", headers=two)).status_code == 401
 
@@ -108,7 +108,7 @@ async def test_two_tokens_are_none(served: Served) -> None:
         ({"aud": ["web", "pay"], "iss": "procomp"}, 200),
     ],
 )
-async def test_audience_and_issuer_where_configured(
+async def test_audience_and_issuer_are_required_where_configured(
     serve: Serve, claims: dict[str, Any], status: int
 ) -> None:
     served = await serve(jwt_audience="pay", jwt_issuer="procomp")
@@ -128,7 +128,7 @@ def test_a_short_secret_is_refused(tmp_path: Path) -> None:
     make_authenticator(_settings(tmp_path, jwt_secret=SecretStr("x" * 32)), keys)
 
 
-def test_without_a_secret_the_embedded_default_has_its_own(tmp_path: Path) -> None:
+def test_the_embedded_default_has_its_own_secret(tmp_path: Path) -> None:
     key = new_key()
     [first] = secrets(_settings(tmp_path), Keyring([key]))
     assert [first] == secrets(_settings(tmp_path), Keyring([key]))

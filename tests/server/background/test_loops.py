@@ -1,4 +1,4 @@
-"""The loops go on whatever happens, and the health report tells the truth about everything."""
+"""Background loops survive errors, and the health report shows the state of everything."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_loop_outlives_its_errors(
     assert served.app[STATE].background.state() == "running"
 
 
-async def test_stopping_lets_the_work_in_hand_finish(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stopping_lets_running_work_finish(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
 
     async def slow(*_: Any, **__: Any) -> None:
@@ -81,7 +81,7 @@ async def test_stopping_lets_the_work_in_hand_finish(served: Served, monkeypatch
     assert loops.state() == "stopped"
 
 
-async def test_work_that_does_not_end_is_cut(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_work_that_does_not_end_is_cancelled(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "STOP_S", 0.2)
 
     async def endless(*_: Any, **__: Any) -> None:
@@ -101,7 +101,7 @@ async def _health(served: Served) -> tuple[int, Any]:
     return answer.status_code, answer.json()
 
 
-async def test_healthy(served: Served) -> None:
+async def test_health_of_a_working_server(served: Served) -> None:
     status, body = await _health(served)
     assert status == 200
     assert list(body) == ["status", "services", "timestamp"]
@@ -115,14 +115,14 @@ async def test_healthy(served: Served) -> None:
     assert body["timestamp"].endswith("Z")
 
 
-async def test_asking_often_asks_the_providers_once(served: Served, sandbox: Sandbox) -> None:
+async def test_health_checks_of_providers_are_cached(served: Served, sandbox: Sandbox) -> None:
     await asyncio.gather(*(_health(served) for _ in range(20)))
     paths = [line["path"] for line in sandbox.requests.to_json()]
     assert paths.count("/v1/balance") == 1
     assert len(paths) == 3, "and Kaspi's two"
 
 
-async def test_a_provider_that_hangs(served: Served) -> None:
+async def test_health_with_a_provider_that_hangs(served: Served) -> None:
     await served.control.post(
         "/_sandbox/faults", json={"kind": "delay", "seconds": 8, "path": "/v1/balance", "times": None}
     )
@@ -133,13 +133,13 @@ async def test_a_provider_that_hangs(served: Served) -> None:
     await served.control.delete("/_sandbox/faults")
 
 
-async def test_one_provider_is_off(serve: Serve) -> None:
+async def test_health_with_one_provider_off(serve: Serve) -> None:
     served = await serve(kaspi_api_key=None)
     status, body = await _health(served)
     assert (status, body["status"], body["services"]["kaspi"]) == (200, "healthy", "off")
 
 
-async def test_without_any_provider(serve: Serve) -> None:
+async def test_health_without_any_provider(serve: Serve) -> None:
     served = await serve(kaspi_api_key=None, stripe_secret_key=None)
     status, body = await _health(served)
     assert (status, body["status"]) == (200, "degraded")
@@ -157,25 +157,25 @@ async def test_without_a_database(served: Served, eventually: Eventually) -> Non
     await eventually(healthy, 5)
 
 
-async def test_a_loop_that_stands_still_is_seen(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_health_with_a_stalled_loop(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "STALLED_AFTER_S", -1.0)
     status, body = await _health(served)
     assert (status, body["status"], body["services"]["background"]) == (200, "degraded", "stalled")
 
 
-async def test_live_needs_nothing(served: Served) -> None:
+async def test_live_needs_no_database(served: Served) -> None:
     await rename_table(served.ctx, "pay_payment_detail", "gone")
     answer = await served.api.get(f"{BASE}/health/live")
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
 
-async def test_a_key_that_is_not_accepted_is_no_outage(serve: Serve) -> None:
+async def test_a_refused_key_is_reported_as_misconfigured(serve: Serve) -> None:
     served = await serve(stripe_secret_key=SecretStr("sk_test_" + "of_another_account"))
     status, body = await _health(served)
     assert (status, body["status"], body["services"]["stripe"]) == (200, "degraded", "misconfigured")
 
 
-async def test_a_loop_that_stands_still_is_told_once(
+async def test_a_stalled_loop_causes_one_alert(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
     async def broken(*_: Any, **__: Any) -> None:
@@ -197,10 +197,10 @@ async def test_a_loop_that_stands_still_is_told_once(
     assert served.app[STATE].background.state() == "stalled"
 
 
-async def test_a_loop_that_gets_nothing_but_failures_stands_still(
+async def test_a_loop_with_only_failures_is_stalled(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
-    """Each round ends well, each payment in it fails: the provider is gone, and its loop does no work."""
+    """Let every payment of every round fail: the provider is down, and the loop makes no progress."""
     served = await serve()
     monkeypatch.setattr(background, "STALLED_AFTER_S", 2.0)
     loops = served.app[STATE].background

@@ -30,7 +30,7 @@ SECRET = "whsec_" + "c2VjcmV0" * 4
 
 async def _deliveries(settings: Settings, *, lease_is_over: bool = False) -> list[Delivery]:
     async with open_context(settings) as ctx, ctx.db.writing() as session:
-        # a notice of no payment has no participant
+        # a message without a payment has no participant
         wanted = select(Delivery).where(Delivery.destination != Destination.PARTICIPANT_MAIL)
         found = list((await session.exec(wanted)).all())
         for row in found if lease_is_over else ():
@@ -38,7 +38,7 @@ async def _deliveries(settings: Settings, *, lease_is_over: bool = False) -> lis
         return found
 
 
-async def test_killed_between_sending_and_marking_it_is_sent_again_under_the_same_id(
+async def test_a_kill_between_sending_and_marking_repeats_the_delivery_with_its_id(
     command: Start, settings: Settings
 ) -> None:
     async with mail_server() as box, receiver() as platform:
@@ -49,7 +49,7 @@ async def test_killed_between_sending_and_marking_it_is_sent_again_under_the_sam
             "PLATFORM_WEBHOOK_URL": f"{platform.url}/hooks",
             "PLATFORM_WEBHOOK_SECRET": SECRET,
         }
-        # a letter on one database, a webhook on the other: a process takes its time
+        # an e-mail on one database, a webhook on the other: starting a process takes time
         await (_leave_alert if settings.is_embedded else _leave_notice)(settings)
         doomed = await command("maintain", **env)
         box.on_letter = platform.on_request = lambda: doomed.send(signal.SIGKILL)
@@ -79,7 +79,7 @@ async def _leave_notice(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_serve_writes_to_the_participant_in_the_language_of_the_app(
+async def test_serve_emails_the_participant_in_the_language_of_the_app(
     command: Start, settings: Settings, sandbox: Sandbox, eventually: Callable[..., Awaitable[Any]]
 ) -> None:
     async with open_context(settings) as ctx:

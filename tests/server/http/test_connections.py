@@ -1,4 +1,4 @@
-"""What is no HTTP, comes slowly or not at all: over a raw socket, since no client would send it."""
+"""Malformed, slow and aborted requests, sent over a raw socket: no HTTP client would send them."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def database_url(sqlite_url: str) -> str:
 
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait less for the rest of a body; to be asked for before the server that takes it."""
+    """Shorten the waits for the rest of a body; request it before the server."""
     monkeypatch.setattr(requests, "ARRIVAL_S", 0.3)
     monkeypatch.setattr(connections, "LINGER_S", 0.1)
 
 
 class Raw:
-    """A connection on which anything can be said."""
+    """A raw connection to the server."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
-    async def say(self, content: str | bytes) -> None:
+    async def send(self, content: str | bytes) -> None:
         self.writer.write(content.encode("latin-1") if isinstance(content, str) else content)
         await self.writer.drain()
 
-    async def hear(self, seconds: float = 5) -> tuple[int, dict[str, str], Any]:
-        """One answer: its status, headers and body."""
+    async def receive(self, seconds: float = 5) -> tuple[int, dict[str, str], Any]:
+        """Read one response: its status, headers and body."""
         async with asyncio.timeout(seconds):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, *lines = head.split("\r\n")[:-2]
@@ -96,7 +96,7 @@ async def _nothing_stored(served: Served) -> None:
         assert (await session.exec(select(WebhookEvent))).all() == []
 
 
-NO_HTTP: dict[str, str | bytes] = {
+MALFORMED: dict[str, str | bytes] = {
     "nonsense": "hello\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "HTTP/9": f"GET {BASE}/health HTTP/9.9\r\n\r\n",
@@ -128,11 +128,13 @@ NO_HTTP: dict[str, str | bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", NO_HTTP)
-async def test_no_http(served: Served, raw: Any, name: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", MALFORMED)
+async def test_malformed_requests_get_an_error_as_json(
+    served: Served, raw: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     there = await raw()
-    await there.say(NO_HTTP[name])
-    answer = await there.hear()
+    await there.send(MALFORMED[name])
+    answer = await there.receive()
     _is_error(answer, {"unknown expectation": 417, "CONNECT": 404}.get(name, 400))
     if answer[0] == 400:
         assert await there.is_closed()
@@ -143,30 +145,30 @@ async def test_no_http(served: Served, raw: Any, name: str, caplog: pytest.LogCa
     await _nothing_stored(served)
 
 
-async def test_what_came_before_is_answered(raw: Any) -> None:
+async def test_a_valid_request_before_a_malformed_one_is_answered(raw: Any) -> None:
     there = await raw()
-    await there.say(f"GET {BASE}/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert (await there.hear())[0] == 200
-    await there.say("nonsense\r\n\r\n")
-    _is_error(await there.hear(), 400)
+    await there.send(f"GET {BASE}/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await there.receive())[0] == 200
+    await there.send("nonsense\r\n\r\n")
+    _is_error(await there.receive(), 400)
     assert await there.is_closed()
 
 
 @pytest.mark.usefixtures("short_waits")
 @pytest.mark.parametrize("rest", ["zz\r\n{}\r\n", "2\r\n{}XX", "-1\r\n", None])
-async def test_a_body_that_breaks_off(
+async def test_a_broken_body(
     served: Served, raw: Any, rest: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The handler waits already. It does not learn of broken chunks: they end as a body that is too slow."""
+    """Break the body while the handler waits for it: broken chunks end as a body that is too slow."""
     there = await raw()
-    await there.say(f"{INITIATE}{AUTHORIZED}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n")
+    await there.send(f"{INITIATE}{AUTHORIZED}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n")
     await asyncio.sleep(0.05)
     if rest is None:
         there.writer.close()
         await asyncio.sleep(0.05)
     else:
-        await there.say(rest)
-        _is_error(await there.hear(), 400)
+        await there.send(rest)
+        _is_error(await there.receive(), 400)
         assert await there.is_closed(), "one request, one answer"
     await _nothing_stored(served)
     assert (await served.api.get(f"{BASE}/health/live")).status_code == 200
@@ -175,32 +177,32 @@ async def test_a_body_that_breaks_off(
 
 @pytest.mark.usefixtures("short_waits")
 @pytest.mark.parametrize("head", [INITIATE + AUTHORIZED, HOOK])
-async def test_a_body_that_comes_too_slowly(served: Served, raw: Any, head: str) -> None:
+async def test_a_slow_body_is_cut_off(served: Served, raw: Any, head: str) -> None:
     there = await raw()
-    await there.say(f"{head}Content-Length: 1000\r\n\r\n")
-    heard = asyncio.create_task(there.hear(2))
-    while not heard.done():  # a byte now and then does not keep it alive
-        await there.say(" ")
-        await asyncio.wait([heard], timeout=0.1)
-    _is_error(await heard, 400)
+    await there.send(f"{head}Content-Length: 1000\r\n\r\n")
+    response = asyncio.create_task(there.receive(2))
+    while not response.done():  # a byte now and then does not keep it alive
+        await there.send(" ")
+        await asyncio.wait([response], timeout=0.1)
+    _is_error(await response, 400)
     assert await there.is_closed(1)
     await _nothing_stored(served)
 
 
-async def test_a_head_that_comes_too_slowly(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_head_is_cut_off(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "KEEP_ALIVE_S", 0.4)
     served = await serve()
     host, port = served.url.removeprefix("http://").split(":")
     for beginning in ("", f"GET {BASE}/health/live HTTP/1.1\r\nHost: x\r\n\r\n"):
         there = Raw(*await asyncio.open_connection(host, int(port)))
-        await there.say(beginning)
+        await there.send(beginning)
         if beginning:
-            assert (await there.hear())[0] == 200
+            assert (await there.receive())[0] == 200
         started = asyncio.get_running_loop().time()
         closed = asyncio.create_task(there.is_closed(3))
         for letter in "GET /a":
             if not closed.done():
-                await there.say(letter)
+                await there.send(letter)
                 await asyncio.sleep(0.1)
         assert await closed
         assert asyncio.get_running_loop().time() - started < 2
@@ -213,29 +215,29 @@ async def test_a_head_that_comes_too_slowly(serve: Serve, monkeypatch: pytest.Mo
     ids=["64 KiB", "1 MiB"],
 )
 @pytest.mark.parametrize("way", ["length", "chunks"])
-async def test_one_byte_too_many(served: Served, raw: Any, head: str, size: int, way: str) -> None:
-    for more, status in ((1, 413), (0, 400)):  # as many as are taken: read, and no JSON
+async def test_the_size_limits_of_bodies(served: Served, raw: Any, head: str, size: int, way: str) -> None:
+    for more, status in ((1, 413), (0, 400)):  # the largest body is read, and is not JSON
         there = await raw()
         body = b"x" * (size + more)
         if way == "length":
-            await there.say(f"{head}Content-Length: {len(body)}\r\n\r\n")
-            await there.say(body)
+            await there.send(f"{head}Content-Length: {len(body)}\r\n\r\n")
+            await there.send(body)
         else:
-            await there.say(f"{head}Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n")
-            await there.say(body + b"\r\n0\r\n\r\n")
-        _is_error(await there.hear(), status)
+            await there.send(f"{head}Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n")
+            await there.send(body + b"\r\n0\r\n\r\n")
+        _is_error(await there.receive(), status)
     await _nothing_stored(served)
 
 
-async def test_a_length_that_is_too_much_is_refused_before_it_comes(raw: Any) -> None:
+async def test_a_too_large_content_length_is_refused_at_once(raw: Any) -> None:
     there = await raw()
-    await there.say(f"{INITIATE}{AUTHORIZED}Content-Length: {10**12}\r\n\r\n")
-    _is_error(await there.hear(1), 413)
+    await there.send(f"{INITIATE}{AUTHORIZED}Content-Length: {10**12}\r\n\r\n")
+    _is_error(await there.receive(1), 413)
 
 
-async def test_continue(raw: Any) -> None:
+async def test_expect_100_continue(raw: Any) -> None:
     there = await raw()
-    await there.say(f"{INITIATE}{AUTHORIZED}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
-    assert (await there.hear())[0] == 100
-    await there.say("{}")
-    _is_error(await there.hear(), 400)
+    await there.send(f"{INITIATE}{AUTHORIZED}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+    assert (await there.receive())[0] == 100
+    await there.send("{}")
+    _is_error(await there.receive(), 400)

@@ -1,4 +1,4 @@
-"""Pages of other origins: refused unless named."""
+"""Cross-origin requests are refused unless their origin is configured."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def database_url(sqlite_url: str) -> str:
     return sqlite_url
 
 
-async def test_it_is_off_unless_configured(served: Served) -> None:
+async def test_cors_is_off_by_default(served: Served) -> None:
     for answer in (
         await served.api.options(f"{BASE}/initiate", headers=ASKING),
         await served.api.get(HISTORY, headers=bearer() | {"Origin": APP}),
@@ -32,7 +32,7 @@ async def test_it_is_off_unless_configured(served: Served) -> None:
         assert "Vary" not in answer.headers
 
 
-async def test_a_named_origin(serve: Serve) -> None:
+async def test_a_configured_origin(serve: Serve) -> None:
     served = await serve(cors_origins=f"http://localhost:3000, {APP}")
     asked = await served.api.options(f"{BASE}/initiate", headers=ASKING)
     assert asked.status_code == 204
@@ -69,7 +69,7 @@ async def test_a_named_origin(serve: Serve) -> None:
         "",
     ],
 )
-async def test_another_origin(serve: Serve, origin: str) -> None:
+async def test_an_origin_that_is_not_configured(serve: Serve, origin: str) -> None:
     served = await serve(cors_origins=APP)
     answer = await served.api.get(HISTORY, headers=bearer() | {"Origin": origin})
     assert answer.headers["Vary"] == "Origin"
@@ -81,7 +81,7 @@ async def test_another_origin(serve: Serve, origin: str) -> None:
 @pytest.mark.parametrize(
     "origins", ["*", "null", "app.procomp.kz", f"{APP}/", f"{APP}/path", "https://*.procomp.kz", f"{APP} x"]
 )
-def test_what_is_no_origin(tmp_path: Path, origins: str) -> None:
+def test_invalid_origins_are_refused(tmp_path: Path, origins: str) -> None:
     settings = Settings(_env_file=None, procomp_home=tmp_path, cors_origins=origins)
     with pytest.raises(ConfigurationError, match="CORS_ORIGINS"):
         cors_from(settings)

@@ -1,4 +1,4 @@
-"""Who the client is behind a proxy, and that nobody else is believed."""
+"""The client behind trusted proxies; forwarding headers of others are ignored."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ FOR = "X-Forwarded-For"
         ("10.0.0.1", ["203.0.113.7"], "203.0.113.7"),
         ("10.0.0.1", [], "10.0.0.1"),
         ("10.0.0.1", [""], "10.0.0.1"),
-        # whoever is not a proxy of ours says what he likes
+        # headers of an untrusted peer
         ("203.0.113.9", ["203.0.113.7"], "203.0.113.9"),
         ("203.0.113.9", ["127.0.0.1"], "203.0.113.9"),
-        # what the client wrote stands left of what our proxies wrote
+        # the client's own value is left of what our proxies appended
         ("10.0.0.1", ["1.1.1.1, 203.0.113.7"], "203.0.113.7"),
         ("10.0.0.1", ["127.0.0.1, 203.0.113.7"], "203.0.113.7"),
         ("10.0.0.1", ["1.1.1.1", "203.0.113.7, 10.0.0.2"], "203.0.113.7"),
         ("10.0.0.1", ["1.1.1.1, 203.0.113.7, 10.0.0.3, 10.0.0.2"], "203.0.113.7"),
         ("10.0.0.1", ["10.0.0.9, 10.0.0.2"], "10.0.0.9"),
-        # what is no address ends it
+        # an invalid address ends the chain
         ("10.0.0.1", ["203.0.113.7, unknown"], "10.0.0.1"),
         ("10.0.0.1", ["203.0.113.7, unknown, 10.0.0.2"], "10.0.0.2"),
         ("10.0.0.1", ["203.0.113.7,"], "10.0.0.1"),
         ("10.0.0.1", ["\u00e4" * 9], "10.0.0.1"),
-        # forms
+        # notations
         ("10.0.0.1", ["203.0.113.7:4711"], "203.0.113.7"),
         ("10.0.0.1", ["[2a00::1]:4711"], "2a00::1"),
         ("10.0.0.1", ["2a00::1"], "2a00::1"),
@@ -69,13 +69,13 @@ FOR = "X-Forwarded-For"
         ("10.0.0.1", ["203.0.113.7" + ", 10.0.0.2" * 5000], "10.0.0.2"),
     ],
 )
-def test_the_right_most_that_is_not_ours(
+def test_the_client_is_the_right_most_address_that_is_not_a_proxy(
     tmp_path: Path, peer: str | None, said: list[str], found: str
 ) -> None:
     assert _client(tmp_path, peer, *((FOR, value) for value in said)).address == found
 
 
-def test_without_proxies_nothing_is_believed(tmp_path: Path) -> None:
+def test_without_trusted_proxies_headers_are_ignored(tmp_path: Path) -> None:
     said = ((FOR, "1.1.1.1"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "evil.example"))
     assert _client(tmp_path, "127.0.0.1", *said, trusted="") == Client("127.0.0.1")
     assert _client(tmp_path, "203.0.113.9", *said) == Client("203.0.113.9")
@@ -105,7 +105,7 @@ def test_scheme_and_host(tmp_path: Path, scheme: str, host: str, origin: str | N
 
 
 @pytest.mark.parametrize("trusted", ["everyone", "*", "10.0.0.0/33", "10.0.0.1/8", "a.kz"])
-def test_what_is_no_list_of_proxies(tmp_path: Path, trusted: str) -> None:
+def test_an_invalid_list_of_proxies_is_refused(tmp_path: Path, trusted: str) -> None:
     with pytest.raises(ConfigurationError, match="TRUSTED_PROXIES"):
         _client(tmp_path, "10.0.0.1", trusted=trusted)
 
@@ -121,7 +121,7 @@ BEHIND = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "pay.procomp.kz", FO
         ({}, "http://127.0.0.1:", False),
     ],
 )
-async def test_links_lead_where_the_client_came_from(
+async def test_links_use_the_host_that_the_client_requested(
     serve: Serve, changed: dict[str, Any], start: str, is_https: bool
 ) -> None:
     served = await serve(**changed)
@@ -134,7 +134,7 @@ async def test_links_lead_where_the_client_came_from(
     assert ("Strict-Transport-Security" in answer.headers) is is_https
 
 
-async def test_a_configured_address_is_above_what_a_proxy_says(serve: Serve) -> None:
+async def test_a_configured_base_url_wins_over_proxy_headers(serve: Serve) -> None:
     served = await serve(trusted_proxies="127.0.0.1", public_base_url="https://public.procomp.kz")
     object.__setattr__(served.ctx, "base_url", "https://public.procomp.kz")
     answer = await served.api.get(f"{BASE}/health/live", headers=BEHIND)

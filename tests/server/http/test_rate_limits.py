@@ -1,4 +1,4 @@
-"""How often a client may ask: by user, else by address; and never a provider."""
+"""Rate limits by user or address; providers have none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BAD_TOKEN = {"Authorization": "Bearer nonsense"}
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """Counted in memory: one kind of database is enough."""
+    """Run on SQLite alone: requests are counted in memory."""
     return sqlite_url
 
 
@@ -28,7 +28,7 @@ async def _ask(served: Served, path: str, headers: dict[str, str] | None = None)
     return (await served.api.get(f"{BASE}{path}", headers=headers)).status_code
 
 
-async def test_each_user_has_a_budget_of_reads(serve: Serve) -> None:
+async def test_reads_are_limited_per_user(serve: Serve) -> None:
     served = await serve(rate_limit_reads="3/hour")
     history = "/participant/p1/history"
     assert [await _ask(served, history, bearer("u1")) for _ in range(3)] == [200] * 3
@@ -48,7 +48,7 @@ async def test_each_user_has_a_budget_of_reads(serve: Serve) -> None:
     assert started.status_code == 200, "writes are counted apart"
 
 
-async def test_what_is_refused_is_not_done(serve: Serve) -> None:
+async def test_refused_requests_change_nothing(serve: Serve) -> None:
     served = await serve(rate_limit_writes="1/hour")
     body = {"participant_id": "p1", "method": "apple_pay"}
     answers = [
@@ -65,7 +65,7 @@ async def test_what_is_refused_is_not_done(serve: Serve) -> None:
     assert served.sandbox.stripe.core.tables["payment_intents"] == {}
 
 
-async def test_failures_are_counted_by_address_and_lock_nobody_out(serve: Serve) -> None:
+async def test_failures_are_limited_per_address_and_do_not_block_valid_tokens(serve: Serve) -> None:
     served = await serve(rate_limit_failures="3/hour", trusted_proxies="127.0.0.1")
     history = "/participant/p1/history"
     answers = [await _ask(served, history, headers) for headers in (BAD_TOKEN, {}, BAD_TOKEN, BAD_TOKEN, {})]
@@ -75,7 +75,7 @@ async def test_failures_are_counted_by_address_and_lock_nobody_out(serve: Serve)
     assert await _ask(served, history, elsewhere) == 401
 
 
-async def test_a_provider_is_never_throttled(serve: Serve) -> None:
+async def test_providers_and_health_checks_are_not_limited(serve: Serve) -> None:
     lowest = dict.fromkeys(("rate_limit_open", "rate_limit_writes", "rate_limit_reads"), "1/hour")
     served = await serve(rate_limit_failures="2/hour", **lowest)
     hook = f"{BASE}/webhooks/stripe"
@@ -91,7 +91,7 @@ async def test_a_provider_is_never_throttled(serve: Serve) -> None:
         assert {await _ask(served, path) for _ in range(5)} == {200}, "nor is who watches it"
 
 
-async def test_open_addresses_are_counted_by_address(serve: Serve) -> None:
+async def test_open_routes_are_limited_per_address(serve: Serve) -> None:
     served = await serve(rate_limit_open="2/minute", trusted_proxies="127.0.0.1")
     paths = ("/thanks", "/x/qr.png?s=x", "/openapi.json")
     assert [await _ask(served, path) for path in paths] == [200, 404, 429]
@@ -101,7 +101,7 @@ async def test_open_addresses_are_counted_by_address(serve: Serve) -> None:
     assert from_there == [200, 200, 429, 200]
 
 
-async def test_no_limits(serve: Serve) -> None:
+async def test_limits_can_be_off(serve: Serve) -> None:
     served = await serve(rate_limit_open="off", rate_limit_reads="OFF")
     assert {await _ask(served, "/thanks") for _ in range(20)} == {200}
 
@@ -121,7 +121,7 @@ def test_the_number_of_remembered_clients_is_bounded() -> None:
     for number in range(1000):
         limits.spend(Budget.OPEN, f"10.0.{number}")
     assert len(limits._windows) == 100
-    for _ in range(2):  # the one that goes on asking is not forgotten for it
+    for _ in range(2):  # an active client is not dropped
         limits.spend(Budget.OPEN, "busy")
     for number in range(500):
         limits.spend(Budget.OPEN, f"10.1.{number}")
@@ -134,7 +134,7 @@ def test_the_number_of_remembered_clients_is_bounded() -> None:
     "rate",
     ["", "lots", "0/minute", "-1/minute", "1.5/minute", "10/fortnight", "5/0 minutes", "1/hour; 2/day"],
 )
-def test_a_setting_that_is_no_rate_is_refused(tmp_path: Path, rate: str) -> None:
+def test_invalid_rates_are_refused(tmp_path: Path, rate: str) -> None:
     settings = Settings(_env_file=None, procomp_home=tmp_path, rate_limit_writes=rate)
     with pytest.raises(ConfigurationError, match="RATE_LIMIT_WRITES"):
         limits_from(settings)
@@ -152,11 +152,11 @@ def test_a_setting_that_is_no_rate_is_refused(tmp_path: Path, rate: str) -> None
         ("9/year", 9, 31_104_000),
     ],
 )
-def test_rates_as_they_can_be_written(text: str, requests: int, period_s: int) -> None:
+def test_rates_are_parsed(text: str, requests: int, period_s: int) -> None:
     assert Rate.parse(text) == Rate(requests, period_s)
 
 
-def test_a_window_ends_and_the_next_one_begins_with_a_request() -> None:
+def test_a_window_starts_with_a_request_and_ends_after_its_period() -> None:
     clock = _Clock()
     limits = RateLimits({Budget.READS: Rate(2, 10)}, clock=clock)
     limits.spend(Budget.READS, "u1")

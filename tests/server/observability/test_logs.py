@@ -1,4 +1,4 @@
-"""The log: one line for each event, nothing secret, nothing that forges a line."""
+"""The log: one line for each event, no secrets, no forged lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEY = new_key()
 
 
 class Log:
-    """What was written."""
+    """Return the written lines."""
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
@@ -40,7 +40,7 @@ class Log:
 
 @pytest.fixture
 def written() -> Iterator[Log]:
-    """The root logger as it was, afterwards."""
+    """Restore the root logger after the test."""
     root, hook = logging.getLogger(), threading.excepthook
     handlers, level = root.handlers[:], root.level
     yield Log()
@@ -64,7 +64,7 @@ def begin(written: Log, **more: Any) -> None:
     logs.set_up(settings(**more), written.stream)
 
 
-def test_json_where_there_is_no_terminal(written: Log) -> None:
+def test_json_by_default_without_a_terminal(written: Log) -> None:
     begin(written)
     token = logs.REQUEST_ID.set("req-1")
     logs.start_request(route="/status/{participant_id}", payment_id="c1", participant_id=None)
@@ -78,7 +78,7 @@ def test_json_where_there_is_no_terminal(written: Log) -> None:
     }  # fmt: skip
 
 
-def test_lines_for_people(written: Log) -> None:
+def test_console_lines(written: Log) -> None:
     begin(written, log_format=LogFormat.CONSOLE)
     log.warning("slow", extra={"payment_id": "c1"})
     assert "slow" in written.text
@@ -87,7 +87,7 @@ def test_lines_for_people(written: Log) -> None:
 
 
 @pytest.mark.parametrize("form", LogFormat)
-def test_no_line_can_be_forged(written: Log, form: LogFormat) -> None:
+def test_text_from_outside_cannot_forge_a_log_line(written: Log, form: LogFormat) -> None:
     begin(written, log_format=form)
     evil = 'x\n2026-01-01 [info] paid\r\x1b[2J\u2028\x85{"event": "paid"}'
     log.info("said %s", evil, extra={"event_id": evil})
@@ -98,7 +98,7 @@ def test_no_line_can_be_forged(written: Log, form: LogFormat) -> None:
 
 
 @pytest.mark.parametrize("form", LogFormat)
-def test_what_is_configured_never_shows(written: Log, form: LogFormat) -> None:
+def test_configured_secrets_are_redacted(written: Log, form: LogFormat) -> None:
     begin(written, log_format=form)
 
     def fail(hidden: str) -> None:
@@ -117,7 +117,7 @@ def test_what_is_configured_never_shows(written: Log, form: LogFormat) -> None:
     assert "Traceback" in written.text
 
 
-def test_libraries_warnings_and_threads_go_the_same_way(written: Log) -> None:
+def test_libraries_warnings_and_threads_use_the_same_format(written: Log) -> None:
     begin(written, log_level="DEBUG")
     logging.getLogger("sqlalchemy.engine").info("SELECT %s", KASPI_KEY)
     logging.getLogger("some.library").debug("sent %s", KASPI_KEY)
@@ -140,6 +140,6 @@ def test_libraries_warnings_and_threads_go_the_same_way(written: Log) -> None:
     assert KASPI_KEY not in written.text
 
 
-def test_a_level_that_does_not_exist(written: Log) -> None:
+def test_an_unknown_log_level_is_refused(written: Log) -> None:
     with pytest.raises(ConfigurationError, match="LOG_LEVEL"):
         begin(written, log_level="LOUD")

@@ -1,4 +1,4 @@
-"""``/metrics``: who sees it, what it says, and that no label has a life of its own."""
+"""``/metrics``: access, values, and labels with few fixed values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def figures(served: Served) -> dict[tuple[str, ...], float]:
-    """Every sample: its name and its labels' values in order of their names."""
+    """Return every sample by its name and its labels' values, sorted by label name."""
     answer = await served.api.get(f"{BASE}/metrics")
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"].startswith("text/plain")
@@ -39,7 +39,7 @@ async def figures(served: Served) -> dict[tuple[str, ...], float]:
     }
 
 
-async def test_what_happens_is_counted(served: Served, eventually: Any) -> None:
+async def test_payments_events_and_calls_are_counted(served: Served, eventually: Any) -> None:
     started = await served.initiate()
     await served.initiate("p2", "kaspi_qr")
     await served.pay(started["client_secret"], "pm_card_chargeDeclined")
@@ -67,7 +67,7 @@ async def _with(served: Served, key: tuple[str, ...]) -> Any:
     return found if found.get(key) else None
 
 
-async def test_a_provider_that_refuses_is_counted(served: Served) -> None:
+async def test_failed_provider_calls_are_counted(served: Served) -> None:
     served.sandbox.faults.add({"path": "/v1/payment_intents", "kind": "status", "status": 400, "times": 1})
     headers = {"Authorization": f"Bearer {_staff()}"}
     body = {"participant_id": "p1", "method": "apple_pay"}
@@ -82,7 +82,7 @@ def _staff() -> str:
     return token(role="staff")
 
 
-async def test_without_the_database_the_process_still_answers(served: Served) -> None:
+async def test_metrics_without_the_database(served: Served) -> None:
     await figures(served)
     await rename_table(served.ctx, "pay_delivery", "gone")
     try:
@@ -93,7 +93,7 @@ async def test_without_the_database_the_process_still_answers(served: Served) ->
         await rename_table(served.ctx, "gone", "pay_delivery")
 
 
-async def test_the_certificate_is_looked_at_at_each_scrape(serve: Serve, tmp_path: Path) -> None:
+async def test_the_certificate_is_read_at_each_scrape(serve: Serve, tmp_path: Path) -> None:
     key = (CERTIFICATE,)
     authority, pair = Authority(), (tmp_path / "client.crt", tmp_path / "client.key")
     authority.client(life=timedelta(days=30, hours=1)).write(tmp_path, "client")
@@ -111,14 +111,14 @@ async def test_the_certificate_is_looked_at_at_each_scrape(serve: Serve, tmp_pat
         assert found[("procomp_pay_database_up",)] == 1
 
 
-async def test_through_a_proxy_nobody_is_from_here(served: Served) -> None:
+async def test_requests_through_a_proxy_are_not_local(served: Served) -> None:
     for name in metrics._FORWARDED:
         answer = await served.api.get(f"{BASE}/metrics", headers={name: "127.0.0.1"})
         assert answer.status_code == 403, name
         assert "procomp_pay_" not in answer.text
 
 
-async def test_with_a_token_it_takes_the_token(serve: Serve) -> None:
+async def test_a_configured_token_is_required(serve: Serve) -> None:
     served = await serve(metrics_token=SecretStr(TOKEN))
     for given, status in (
         ([], 401),
@@ -136,8 +136,8 @@ async def test_with_a_token_it_takes_the_token(serve: Serve) -> None:
     assert (await served.api.get(f"{BASE}/metrics", headers=through)).status_code == 200
 
 
-def test_from_elsewhere_nobody() -> None:
-    """The peer is another address: asked of the function that decides."""
+def test_other_addresses_are_refused_without_a_token() -> None:
+    """Check the function itself: a test cannot connect from another address."""
     for peer, inside in (
         (("127.0.0.1", 5), True), (("127.8.8.8", 5), True), (("::1", 5), True),
         (("::ffff:127.0.0.1", 5), True),
@@ -161,7 +161,7 @@ async def test_a_short_token_is_refused(serve: Serve) -> None:
         await serve(metrics_token=SecretStr("short"))
 
 
-async def test_figures_are_kept_for_a_while(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_counts_are_cached(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "FRESH_S", 60.0)
     before = await figures(served)
     await served.initiate()
