@@ -1,6 +1,4 @@
-"""The senders of notifications by channel, from the settings. Nothing is imported or connected before it
-is used.
-"""
+"""Create the senders of notifications from the settings. Nothing is imported or connected before its use."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from procomp_pay.providers.notifications.http_hooks import ChatHook, SignedHook
     from procomp_pay.providers.notifications.smtp import Mailer
 
-#: The setting without which nothing goes there.
+#: The setting that enables a destination.
 NEEDS = {
     Destination.PARTICIPANT_MAIL: "SMTP_URL",
     Destination.PLATFORM_WEBHOOK: "PLATFORM_WEBHOOK_URL",
@@ -28,10 +26,10 @@ NEEDS = {
 
 
 class NotificationSenders:
-    """The senders by channel.
+    """The senders of all destinations.
 
-    :param settings: ``None`` if no channel is configured.
-    :param tls: trusts other authorities for mail than the system's.
+    :param settings: ``None`` if no destination is configured.
+    :param tls: makes the TLS context for e-mail, if other authorities than the system's are trusted.
     """
 
     def __init__(
@@ -55,7 +53,7 @@ class NotificationSenders:
         return self._settings.kaspi_mode if kaspi else self._settings.stripe_mode
 
     def recipients(self, destination: Destination) -> tuple[str, ...]:
-        """The addresses of a destination: none where it is not configured, ``""`` where it has just one."""
+        """Return the addresses of a destination: none if not configured, ``""`` if it needs no address."""
         using = self._settings
         if using is None:
             return ()
@@ -70,10 +68,11 @@ class NotificationSenders:
 
     def unconfigured(self) -> tuple[Destination, ...]:
         """Return the destinations that are not configured."""
-        return tuple(each for each in Destination if not self.recipients(each))
+        return tuple(destination for destination in Destination if not self.recipients(destination))
 
     def mailer(self) -> Mailer:
-        """
+        """Return the sender of e-mails.
+
         :raises ConfigurationError: no mail server is configured.
         """
         if self._mailer is None:
@@ -88,8 +87,9 @@ class NotificationSenders:
         return self._mailer
 
     def platform(self) -> SignedHook:
-        """
-        :raises ConfigurationError: no webhook of the platform is configured.
+        """Return the sender to the platform's webhook.
+
+        :raises ConfigurationError: it is not configured.
         """
         if self._platform is None:
             using = self._settings
@@ -104,7 +104,8 @@ class NotificationSenders:
         return self._platform
 
     def chat(self) -> ChatHook:
-        """
+        """Return the sender to the operators' chat.
+
         :raises ConfigurationError: no chat is configured.
         """
         if self._chat is None:
@@ -117,7 +118,7 @@ class NotificationSenders:
         return self._chat
 
     async def aclose(self) -> None:
-        """Close what was opened."""
+        """Close the open connections."""
         for hook in (self._platform, self._chat):
             if hook is not None:
                 await hook.aclose()

@@ -1,8 +1,8 @@
-"""Take over the payments that the platform wrote itself, before this desk or beside it.
+"""Adopt payments that the platform itself wrote, before procomp-pay was installed or since.
 
-Nothing of the platform's rows is changed. A payment that is open, or whose refunds its provider knows, is
-polled by the usual background work afterwards, and what follows goes through settlement like any other
-event. It may be killed at any point and run again: an adopted payment is not adopted twice.
+The platform's rows are not changed. A payment that is open, or whose refunds its provider knows, is polled
+afterwards by the usual background work, and the results go through settlement like any other event. The run
+may be killed at any point and started again: a payment is adopted once.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.payments import unadopted
 from procomp_pay.storage.payments.unadopted import Place
 
-#: Payments that a report names; the others are counted.
+#: Payments listed in a report; further ones are only counted.
 MOST_NAMED = 50
-#: ``source`` of the numbers and refunds that the platform had written down.
+#: ``source`` of operation numbers and refunds that the platform had recorded.
 PLATFORM = "platform"
 
 
 @dataclass(slots=True)
 class Adopted:
-    """What was taken over.
+    """The result of an adoption.
 
-    :param asked: of those, how many a provider is asked about next.
+    :param asked: how many of the adopted payments will be polled next.
     :param left: payments that need manual review first.
-    :param named: those with the reason, as far as they are named.
+    :param named: the ids of those with the reason, at most :data:`MOST_NAMED`.
     """
 
     taken: int = 0
@@ -43,7 +43,7 @@ class Adopted:
 
 
 async def size(ctx: AppContext) -> int:
-    """Return the number of the platform's payments that this desk has not adopted."""
+    """Return the number of payments of the platform that are not adopted yet."""
     async with ctx.db.reading() as session:
         return await unadopted.count(session)
 
@@ -51,11 +51,10 @@ async def size(ctx: AppContext) -> int:
 async def adopt(
     ctx: AppContext, actor: Actor, *, dry_run: bool = False, seen: Callable[[int], None] | None = None
 ) -> Adopted:
-    """Take over what can be.
+    """Adopt every payment that can be adopted without manual review.
 
-    :param dry_run: only say what would be done.
-    :raises DatabaseUnavailable: or another adoption runs now; what was adopted is kept; run it
-        again.
+    :param dry_run: return what would be done, without writing anything.
+    :raises DatabaseUnavailable: also if another adoption is running; adopted payments are kept; run it again.
     """
     found = Adopted()
     after: Place | None = None
@@ -80,7 +79,7 @@ async def _judge_all(
 ) -> list[tuple[Payment, Adoption]]:
     verdicts = [(payment, assess(_plain(payment, settles), ctx.clock())) for payment, settles in rows]
     fit = [(payment, each) for payment, each in verdicts if isinstance(each, Adoption)]
-    # an object, or an operation number, is one payment's
+    # a provider's object, or an operation number, belongs to one payment only
     refs = await unadopted.refs_in_use(session, [x.provider_ref for _, x in fit if x.provider_ref])
     numbers = await unadopted.numbers_in_use(session, [x.number for _, x in fit if x.number])
     takeovers = []
@@ -101,9 +100,9 @@ async def _judge_all(
 
 def _used(adoption: Adoption, refs: dict[str, str], numbers: dict[str, str]) -> str | None:
     if (other := refs.get(adoption.provider_ref or "")) is not None:
-        return f"names {adoption.provider_ref} at its provider, as payment {other} does"
+        return f"has the provider's id {adoption.provider_ref}, which payment {other} has too"
     if (other := numbers.get(adoption.number or "")) is not None:
-        return f"was settled with Kaspi's operation {adoption.number}, as payment {other} was"
+        return f"has Kaspi's operation number {adoption.number}, which payment {other} has too"
     return None
 
 
@@ -157,7 +156,7 @@ def _detail(ctx: AppContext, payment: Payment, adoption: Adoption) -> dict[str, 
         "refunded_amount": payment.amount if adoption.given_back else 0,
         "is_late": False,
         "is_duplicate": False,
-        # the platform keeps no such time; a payment's last change is the nearest to it
+        # the platform stores no such time; the last change of the payment is closest to it
         "completed_at": payment.updated_at if paid else None,
         "next_poll_at": now if adoption.ask else None,
         "started_by": PLATFORM,

@@ -154,7 +154,7 @@ async def test_two_clerks_with_one_number_never_both_win(world: World) -> None:
 async def test_where_kaspi_tells_a_persons_word_must_agree(world: World) -> None:
     opened = await paid(world, KaspiScheme.ENHANCED)
     made = MadeInApp(opened.view.payment_id, "14001234567", "x", Money.parse("4000", "KZT"))
-    with pytest.raises(Refused, match="Kaspi says"):
+    with pytest.raises(Refused, match="Kaspi has refunded"):
         await record_made(world.ctx, made, CLERK)
     ref = (await world.view(opened)).provider_ref
     await world.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": 4000})
