@@ -27,7 +27,7 @@ _REFUND_STANDS = {
 
 
 class StripeBooks(Protocol):
-    """What :class:`procomp_pay.providers.stripe.service.StripePaymentService` has beyond a provider."""
+    """The listing calls of :class:`procomp_pay.providers.stripe.service.StripePaymentService`."""
 
     def pages(self, kind: str, params: dict[str, Any]) -> AsyncIterator[list[Object]]: ...
 
@@ -36,7 +36,7 @@ class StripeBooks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A balance transaction. Amounts are signed as the balance moves, in the balance's own currency."""
+    """A balance transaction. Amounts are in the balance's currency; positive ones increase the balance."""
 
     txn: str
     kind: LineKind
@@ -50,36 +50,36 @@ class Movement:
 
 
 def window(since: datetime, until: datetime) -> dict[str, Any]:
-    """Stripe's filter for what was created from ``since`` to before ``until``."""
+    """Return Stripe's filter for objects created from ``since`` until before ``until``."""
     return {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}}
 
 
 async def read(
     books: StripeBooks, part: str, since: datetime, until: datetime
 ) -> AsyncIterator[list[ProviderRecord]]:
-    """One of :data:`PARTS`, a page at a time. ``ProviderRecord.key`` is the PaymentIntent; ``hint``
-    names our payment
-    or refund.
+    """Yield one of :data:`PARTS`, a page at a time.
 
-    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer any more.
+    The key of a record is its PaymentIntent; its hint is the id of our payment or refund, from the metadata.
+
+    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer.
     """
     reader = {"payment_intents": _intent, "refunds": _refund, "disputes": _dispute}[part]
     async for page in books.pages(part, window(since, until)):
-        yield [reader(each) for each in page]
+        yield [reader(item) for item in page]
 
 
 async def movements(books: StripeBooks, since: datetime, until: datetime) -> AsyncIterator[list[Movement]]:
-    """The balance transactions of payments, refunds and disputes, a page at a time.
+    """Yield the balance transactions of payments, refunds and disputes, a page at a time.
 
-    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer any more.
+    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer.
     """
-    wanted = {**window(since, until), "expand": ["data.source"]}
-    async for page in books.pages("balance_transactions", wanted):
-        yield [_movement(each) for each in page if each.get("source")]
+    params = {**window(since, until), "expand": ["data.source"]}
+    async for page in books.pages("balance_transactions", params):
+        yield [_movement(entry) for entry in page if entry.get("source")]
 
 
 def _units(amount: int) -> Decimal:
-    # a currency that we take has two decimals; any other one is a difference whatever its amount
+    # the currencies that we accept have two decimals; any other currency is reported as a difference anyway
     return Decimal(amount).scaleb(-2)
 
 
@@ -139,13 +139,13 @@ _KINDS = {
 
 
 def _movement(entry: Object) -> Movement:
-    source = entry["source"]
-    whole = source if not isinstance(source, str) else {"id": source}
+    expanded = entry["source"]
+    source = expanded if not isinstance(expanded, str) else {"id": expanded}
     return Movement(
         txn=entry["id"],
         kind=_KINDS.get(entry["reporting_category"], LineKind.OTHER),
-        ref=whole["id"],
-        payment_ref=whole.get("payment_intent"),
+        ref=source["id"],
+        payment_ref=source.get("payment_intent"),
         amount=_units(entry["amount"]),
         fee=_units(entry["fee"]),
         net=_units(entry["net"]),

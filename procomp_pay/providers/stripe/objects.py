@@ -1,7 +1,7 @@
 """Parse Stripe's objects: PaymentIntents, Checkout Sessions, charges, refunds, disputes and events.
 
-Works on plain mappings, so that an object from the API and one from a webhook's raw body are read by the
-same lines. Imports nothing of the SDK: the webhook path stays light.
+They are plain mappings, so that objects from the API and from a webhook's raw body are parsed by the same
+code. The SDK is not imported, which keeps the webhook path light.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def seen_in_session(session: Object) -> ProviderStatus:
 
 
 def intent_ids(intent: Object) -> ProviderIds:
-    """The ids that a PaymentIntent names, with the wallet where its charge is expanded."""
+    """Return the ids of a PaymentIntent, with the wallet if its charge is expanded."""
     charge = intent.get("latest_charge")
     if isinstance(charge, Mapping):
         return ProviderIds(payment_intent=intent["id"], charge=charge["id"], wallet=wallet_of(charge))
@@ -71,7 +71,7 @@ def intent_ids(intent: Object) -> ProviderIds:
 
 
 def session_ids(session: Object) -> ProviderIds:
-    """The ids that a Checkout Session names."""
+    """Return the ids of a Checkout Session."""
     intent = session.get("payment_intent")
     if not isinstance(intent, Mapping):
         return ProviderIds(checkout_session=session["id"], payment_intent=intent)
@@ -113,7 +113,7 @@ def seen_in_dispute(dispute: Object) -> DisputeEvent:
 
 
 def wallet_of(charge: Object) -> str | None:
-    """``apple_pay``, ``google_pay``, or ``card`` where no wallet was used."""
+    """Return the wallet of a charge: ``apple_pay``, ``google_pay``, or ``card`` if none was used."""
     card = (charge.get("payment_method_details") or {}).get("card")
     if card is None:
         return None
@@ -121,7 +121,7 @@ def wallet_of(charge: Object) -> str | None:
 
 
 def failure_reason(intent: Object) -> str:
-    """Stripe's sentence for the customer, with its code: ``Your card was declined. (card_declined)``."""
+    """Return Stripe's message for the customer with its code: ``Your card was declined. (card_declined)``."""
     error = intent.get("last_payment_error") or {}
     code = error.get("decline_code") or error.get("code")
     message = error.get("message") or "The payment failed"

@@ -1,4 +1,4 @@
-"""Read Stripe's webhook events. Which ones matter: STRIPE.md; the others are kept as ignored."""
+"""Parse Stripe's webhook events. STRIPE.md lists the types that matter; the others are stored as ignored."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class ParsedWebhookEvent:
 
 
 def _failed(intent: Object) -> ProviderStatus:
-    # The event is about the failure, also where the same intent has been tried again meanwhile.
+    # The event is about the failure, even if the same intent has been tried again meanwhile.
     seen = seen_in_intent(intent)
     known = (EventType.FAILED, EventType.SUCCEEDED, EventType.CANCELLED)
     return seen if seen.event_type in known else ProviderStatus(EventType.FAILED, ids=seen.ids)
 
 
 def _of_intent(thing: Object) -> ProviderStatus:
-    """An object that only names its payment's intent."""
+    """Return an open status for an object that only names its payment's intent."""
     return ProviderStatus(None, ids=ProviderIds(payment_intent=thing.get("payment_intent")))
 
 
