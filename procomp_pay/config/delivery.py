@@ -1,4 +1,4 @@
-"""Parse the settings of notifications. Every error names the setting and never shows its value."""
+"""Where notifications go, as settings say it. Every error names the setting and never shows its value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from procomp_pay.domain.errors import ConfigurationError
 
-#: The length of a secret in bytes, by Standard Webhooks: 24 to 64.
+#: Standard Webhooks: a secret has 24 to 64 bytes.
 _SECRET_BYTES = range(24, 65)
 _LONGEST_ADDRESS = 254
 
@@ -21,7 +21,7 @@ class Encryption(StrEnum):
     """How a connection to a mail server is encrypted."""
 
     TLS = "tls"  # from the first byte
-    STARTTLS = "starttls"  # required
+    STARTTLS = "starttls"  # asked for, and insisted on
     IF_OFFERED = "if_offered"
     NONE = "none"
 
@@ -38,12 +38,13 @@ class MailServer:
 
 
 def mail_server(text: str) -> MailServer:
-    """Parse ``smtp://user:password@host:587`` or ``smtps://…``.
+    """Read ``smtp://user:password@host:587`` or ``smtps://…``.
 
     With a password the connection is encrypted, unless the server is this machine; without one it is
-    encrypted if the server offers it. ``?starttls=always`` and ``?starttls=never`` override this.
+    encrypted
+    where the server offers it. ``?starttls=always`` and ``?starttls=never`` say otherwise.
 
-    :raises ConfigurationError: it is not such an address.
+    :raises ConfigurationError: not such an address.
     """
     parts = _split("SMTP_URL", text)
     if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
@@ -73,48 +74,48 @@ def _encryption(parts: SplitResult) -> Encryption:
 
 
 def hook_url(setting: str, text: str) -> str:
-    """Check the address of a webhook: https, or http on this machine.
+    """An address that gets POSTs: https, or http on this machine.
 
-    :raises ConfigurationError: it is another address.
+    :raises ConfigurationError: another one.
     """
     parts = _split(setting, text)
     safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
     if not safe or not parts.hostname or parts.fragment or not text.isprintable() or " " in text:
-        raise _wrong(setting, "it must be an https address (http only on this machine)")
+        raise _wrong(setting, "it must be an https address (http is for this machine alone)")
     return text
 
 
 def hook_secrets(setting: str, text: str) -> tuple[str, ...]:
-    """Parse signing secrets in the form of Standard Webhooks (``whsec_`` and base64), newest first.
+    """Signing secrets as Standard Webhooks writes them (``whsec_`` and base64), newest first.
 
-    :raises ConfigurationError: there is none, or one has another form or not 24 to 64 bytes.
+    :raises ConfigurationError: none, or one that is not of that form or has not 24 to 64 bytes.
     """
-    secrets = tuple(part.strip() for part in text.split(",") if part.strip())
-    for number, secret in enumerate(secrets, start=1):
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    for number, secret in enumerate(found, start=1):
         try:
             size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
         except (binascii.Error, ValueError):
             size = 0
         if not secret.startswith("whsec_") or size not in _SECRET_BYTES:
             raise _wrong(setting, f"secret number {number} is not whsec_ with base64 of 24 to 64 bytes")
-    if not secrets:
+    if not found:
         raise _wrong(setting, "make one with: echo whsec_$(openssl rand -base64 32)")
-    return secrets
+    return found
 
 
 def addresses(setting: str, text: str) -> tuple[str, ...]:
-    """Parse plain e-mail addresses separated by commas.
+    """Bare mail addresses, separated by commas.
 
-    :raises ConfigurationError: there is none, or one is invalid.
+    :raises ConfigurationError: none, or an invalid one.
     """
-    parsed = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not parsed or not all(is_address(address) for address in parsed):
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found or not all(is_address(each) for each in found):
         raise _wrong(setting, "write mail addresses separated by commas: ops@example.com,boss@example.com")
-    return parsed
+    return found
 
 
 def sender(text: str) -> tuple[str, str]:
-    """Return name and address of ``ProComp <pay@example.com>`` or ``pay@example.com``.
+    """Name and address of ``ProComp <pay@example.com>`` or ``pay@example.com``.
 
     :raises ConfigurationError: it is neither.
     """
@@ -143,11 +144,11 @@ def is_address(text: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Return outside text as one line: unprintable characters become spaces; the no-break spaces of amounts
-    are kept.
+    """Return outside text as one line: what could end it or hide in it becomes a space. Amounts are kept
+    whole.
     """
-    printable = "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else " " for c in text)
-    return re.sub(" +", " ", printable).strip()
+    seen = "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else " " for c in text)
+    return re.sub(" +", " ", seen).strip()
 
 
 def is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""The languages of e-mails to participants, and the choice from ``Accept-Language``."""
+"""The languages of e-mails to participants."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Language(StrEnum):
-    """A language of e-mails to participants, as an ISO 639-1 code."""
+    """The languages of letters to participants."""
 
     RUSSIAN = "ru"
     KAZAKH = "kk"
@@ -14,16 +14,15 @@ class Language(StrEnum):
 
 
 def preferred(accept_language: str | None) -> Language | None:
-    """Return the supported language that an ``Accept-Language`` header prefers; ``None`` if it names none."""
-    candidates = []
+    """The one of our languages that an ``Accept-Language`` likes best; ``None`` where it names none."""
+    wishes = []
     for number, part in enumerate((accept_language or "").split(",")[:20]):
         tag, _, weight = part.strip().partition(";")
         try:
             quality = float(weight.strip().removeprefix("q=")) if weight else 1.0
         except ValueError:
             continue
-        code = tag.partition("-")[0].strip().lower()
-        language = next((supported for supported in Language if supported == code), None)
-        if language is not None and quality > 0:
-            candidates.append((-quality, number, language))
-    return min(candidates)[2] if candidates else None
+        known = next((each for each in Language if each == tag.partition("-")[0].strip().lower()), None)
+        if known is not None and quality > 0:
+            wishes.append((-quality, number, known))
+    return min(wishes)[2] if wishes else None
