@@ -91,7 +91,7 @@ class KaspiRefunds:
         if standard:
             body["QrReturnId"] = request.customer_scan
         if not request.may_leave():
-            raise NotSent("The refund was not sent in time; nothing was refunded")
+            raise NotSent("The refund could not be sent in time; nothing was sent")
         try:
             data = await self._return(body)
         except RefundNotMade:

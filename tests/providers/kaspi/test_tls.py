@@ -116,7 +116,7 @@ async def test_a_server_that_we_do_not_trust_gets_nothing(secure: Secure, tmp_pa
     other = tmp_path / "other.crt"
     other.write_bytes(Authority("another").pem)
     async with registry(secure.settings("basic", kaspi_ca_cert=other)) as providers:
-        with pytest.raises(ConfigurationError, match="certificate that we trust") as error:
+        with pytest.raises(ConfigurationError, match="is not trusted") as error:
             await providers.kaspi().create(tenge_request(Channel.KASPI_QR))
         assert "KASPI_CA_CERT" in str(error.value.next_step)
     assert not (await secure.http.get("/_sandbox/kaspi/payments")).json()
