@@ -41,8 +41,8 @@ class ProviderRegistry:
 
         :raises ConfigurationError: the provider is not configured.
         """
-        found, name = (self.kaspi(), "kaspi") if channel.is_kaspi else (self.stripe(), "stripe")
-        return found if self.observe is None else timed(found, name, self.observe)
+        provider, name = (self.kaspi(), "kaspi") if channel.is_kaspi else (self.stripe(), "stripe")
+        return provider if self.observe is None else timed(provider, name, self.observe)
 
     def stripe(self) -> PaymentProvider:
         """Return the Stripe provider.

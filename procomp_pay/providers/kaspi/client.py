@@ -49,7 +49,7 @@ class Exchange:
         self._circuit = circuit
         self._budget = budget
 
-    async def ask(self, method: str, path: str, read: Callable[[httpx.Response], T], **given: Any) -> T:
+    async def ask(self, method: str, path: str, read: Callable[[httpx.Response], T], **options: Any) -> T:
         """Send a request, and return what ``read`` makes of the answer.
 
         :raises ProviderUnavailable: nothing was sent. :raises OutcomeUnknown: no answer was received.
@@ -61,7 +61,7 @@ class Exchange:
                 await self._budget.wait()
             try:
                 async with self._line.client() as http:
-                    answer = await http.request(method, path, **given)
+                    answer = await http.request(method, path, **options)
             except httpx.HTTPError as error:
                 raise _transport_error(error) from error
             return read(answer)
@@ -118,7 +118,9 @@ class KaspiCalls:
             lambda: self._send("POST", path, content=content), idempotent=False, total_s=self._total_s
         )
 
-    async def _send(self, method: str, path: str, *, version: str = "v01", **given: Any) -> Mapping[str, Any]:
+    async def _send(
+        self, method: str, path: str, *, version: str = "v01", **options: Any
+    ) -> Mapping[str, Any]:
         def read(answer: httpx.Response) -> Mapping[str, Any]:
             if answer.status_code == 404 and version != "v01":
                 raise NoSuchCall("Kaspi does not have this call")
@@ -126,7 +128,7 @@ class KaspiCalls:
 
         headers = {"X-Request-ID": str(uuid.uuid4()), "Content-Type": "application/json"}
         where = f"/{PATHS[self.scheme]}/{version}{path}"
-        return await self._exchange.ask(method, where, read, headers=headers, **given)
+        return await self._exchange.ask(method, where, read, headers=headers, **options)
 
 
 def _transport_error(error: httpx.HTTPError) -> PaymentError:

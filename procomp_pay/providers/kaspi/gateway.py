@@ -87,14 +87,14 @@ class KaspiGateway:
 
     async def fetch(self, handle: ProviderRef) -> ProviderStatus:
         """Return the payment's status if the gateway can be asked; else one without an event."""
-        data = await self._look(handle)
+        data = await self._read_payment(handle)
         return (
             ProviderStatus(None, raw_status="not told", authoritative=False)
             if data is None
-            else _seen(data, handle)
+            else _provider_status(data, handle)
         )
 
-    async def _look(self, handle: ProviderRef) -> Mapping[str, Any] | None:
+    async def _read_payment(self, handle: ProviderRef) -> Mapping[str, Any] | None:
         """Return the gateway's answer; ``None`` if it cannot be asked."""
         if handle.provider_ref.startswith(_NO_ID) or not self._has_status:
             return None
@@ -124,8 +124,8 @@ class KaspiGateway:
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
         """Return the refunded total, if the gateway reports it."""
-        data = await self._look(handle)
-        return ProviderRefunds() if data is None else ProviderRefunds(total=_sum_back(data, handle))
+        data = await self._read_payment(handle)
+        return ProviderRefunds() if data is None else ProviderRefunds(total=_refunded_total(data, handle))
 
     async def check(self) -> str:
         """Ask for a payment that does not exist: any answer except a rejection of the key is a success."""
@@ -209,12 +209,12 @@ def _life_s(data: Mapping[str, Any]) -> int:
     return int(min(max(left, 60), _LONGEST_LIFE_S))
 
 
-def _sum_back(data: Mapping[str, Any], handle: ProviderRef) -> Money | None:
-    said = words.meaning(str(words.first(data, words.STATUS) or ""))
+def _refunded_total(data: Mapping[str, Any], handle: ProviderRef) -> Money | None:
+    meaning = words.meaning(str(words.first(data, words.STATUS) or ""))
     amount = words.first(data, words.BACK)
-    if amount is None and said.whole_back:
+    if amount is None and meaning.whole_back:
         amount = words.first(data, words.AMOUNT)
-    if amount is None or not said.refunded:
+    if amount is None or not meaning.refunded:
         return None
     try:
         return Money.parse(amount, str(data.get("currency") or Currency.KZT))
@@ -223,11 +223,11 @@ def _sum_back(data: Mapping[str, Any], handle: ProviderRef) -> Money | None:
         return None
 
 
-def _seen(data: Mapping[str, Any], handle: ProviderRef) -> ProviderStatus:
+def _provider_status(data: Mapping[str, Any], handle: ProviderRef) -> ProviderStatus:
     status = str(words.first(data, words.STATUS) or "")
-    said = words.meaning(status)
-    news = said.event_type
-    if not said.known:
+    meaning = words.meaning(status)
+    news = meaning.event_type
+    if not meaning.known:
         log.warning("the gateway reports the unknown status %r for %s", status[:40], handle.provider_ref)
     operation = str(words.first(data, words.OPERATION) or "")
     ids = ProviderIds(
@@ -235,12 +235,14 @@ def _seen(data: Mapping[str, Any], handle: ProviderRef) -> ProviderStatus:
     )
     if news is not EventType.SUCCEEDED:
         reason = "The gateway reports it as failed" if news is EventType.FAILED else None
-        unclear = not said.known or news is EventType.PROCESSING
-        return ProviderStatus(news, said.final, ids=ids, reason=reason, raw_status=status, unclear=unclear)
+        unclear = not meaning.known or news is EventType.PROCESSING
+        return ProviderStatus(news, meaning.final, ids=ids, reason=reason, raw_status=status, unclear=unclear)
     amount = words.first(data, words.AMOUNT)
     try:
         currency = Currency(str(data.get("currency") or Currency.KZT).upper())
         money = None if amount is None else Money(Decimal(amount), currency)
     except (InvalidAmount, ArithmeticError, TypeError, ValueError):
         return ProviderStatus(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
-    return ProviderStatus(news, final=True, money=money, ids=ids, raw_status=status, refunded=said.refunded)
+    return ProviderStatus(
+        news, final=True, money=money, ids=ids, raw_status=status, refunded=meaning.refunded
+    )

@@ -60,17 +60,17 @@ def read_callback(document: Any) -> ParsedCallback | None:
     ours = _text(fields, words.OURS)
     if not status or (ours is None and ids.kaspi_payment is None):
         return None
-    said = words.meaning(status)
+    meaning = words.meaning(status)
     money, unreadable = _money(fields)
     return ParsedCallback(
         ours=ours,
         ids=ids,
         status=status,
-        event_type=None if said.refunded else said.event_type,
+        event_type=None if meaning.refunded else meaning.event_type,
         at=_time(fields),
         money=money,
         money_unreadable=unreadable,
-        refunded=said.refunded,
+        refunded=meaning.refunded,
     )
 
 

@@ -23,13 +23,13 @@ def read_phone(typed: str) -> str:
     :raises Refused: not a mobile number of Kazakhstan.
     """
     digits = re.sub(r"[\s().\-\u2010-\u2015\u00a0]", "", typed)
-    found = _PHONE.fullmatch(digits)
-    if found is None or not digits.isascii():
+    match = _PHONE.fullmatch(digits)
+    if match is None or not digits.isascii():
         raise Refused(
             "This is not a mobile number of Kazakhstan",
             next_step="write it as 87071234567 or +7 707 123 45 67",
         )
-    return f"8{found.group(1)}"
+    return f"8{match.group(1)}"
 
 
 def only_enhanced(calls: KaspiCalls) -> None:

@@ -74,7 +74,7 @@ class Mailer:
             except TimeoutError:
                 return DeliveryResponse(DeliveryOutcome.AGAIN, "the mail server did not answer in time")
             except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-                return _answer(error)
+                return _failure_response(error)
         return DeliveryResponse(DeliveryOutcome.DELIVERED)
 
     async def _send_message(self, message: EmailMessage, to: str) -> None:
@@ -112,7 +112,7 @@ class Mailer:
         return message
 
 
-def _answer(error: Exception) -> DeliveryResponse:
+def _failure_response(error: Exception) -> DeliveryResponse:
     """Map an SMTP failure: a refused address or content stays refused, everything else is tried again.
 
     Refused logins and senders have to be fixed by the operator, and no e-mail may be lost meanwhile.

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeEvent
-from procomp_pay.providers.stripe.objects import Object, seen_in_dispute
+from procomp_pay.providers.stripe.objects import Object, parse_dispute
 
 #: The kinds of records, in the order in which they are read.
 PARTS = {"payment_intents": "payment intents", "refunds": "refunds", "disputes": "disputes"}
@@ -83,7 +83,7 @@ def _units(amount: int) -> Decimal:
     return Decimal(amount).scaleb(-2)
 
 
-def _at(thing: Object) -> datetime:
+def _created_at(thing: Object) -> datetime:
     return datetime.fromtimestamp(thing["created"], UTC)
 
 
@@ -95,7 +95,7 @@ def _intent(intent: Object) -> ProviderRecord:
         ref=intent["id"],
         kind=LineKind.PAYMENT,
         stand=ProviderState.PAID if paid else ProviderState.ENDED if over else ProviderState.OPEN,
-        at=_at(intent),
+        at=_created_at(intent),
         amount=_units(intent["amount_received"] if paid else intent["amount"]),
         currency=str(intent["currency"]).upper(),
         hint=(intent.get("metadata") or {}).get("payment_id"),
@@ -108,7 +108,7 @@ def _refund(refund: Object) -> ProviderRecord:
         ref=refund["id"],
         kind=LineKind.REFUND,
         stand=_REFUND_STANDS.get(refund["status"], ProviderState.OPEN),
-        at=_at(refund),
+        at=_created_at(refund),
         amount=_units(refund["amount"]),
         currency=str(refund["currency"]).upper(),
         hint=(refund.get("metadata") or {}).get("refund_id"),
@@ -121,10 +121,10 @@ def _dispute(dispute: Object) -> ProviderRecord:
         ref=dispute["id"],
         kind=LineKind.DISPUTE,
         stand=ProviderState.PAID,
-        at=_at(dispute),
+        at=_created_at(dispute),
         amount=_units(dispute["amount"]),
         currency=str(dispute["currency"]).upper(),
-        dispute=seen_in_dispute(dispute).state,
+        dispute=parse_dispute(dispute).state,
     )
 
 
@@ -150,5 +150,5 @@ def _movement(entry: Object) -> Movement:
         fee=_units(entry["fee"]),
         net=_units(entry["net"]),
         currency=str(entry["currency"]).upper(),
-        at=_at(entry),
+        at=_created_at(entry),
     )

@@ -22,7 +22,7 @@ Object = Mapping[str, Any]
 _BY_TIME = ("automatic", "expired")
 
 
-def seen_in_intent(intent: Object) -> ProviderStatus:
+def parse_intent(intent: Object) -> ProviderStatus:
     """Parse a PaymentIntent. ``latest_charge`` may be expanded or an id."""
     status = intent["status"]
     ids = intent_ids(intent)
@@ -42,7 +42,7 @@ def seen_in_intent(intent: Object) -> ProviderStatus:
     )
 
 
-def seen_in_session(session: Object) -> ProviderStatus:
+def parse_session(session: Object) -> ProviderStatus:
     """Parse a Checkout Session; ``payment_intent`` may be expanded, an id, or absent."""
     intent = session.get("payment_intent")
     ids = session_ids(session)
@@ -50,7 +50,7 @@ def seen_in_session(session: Object) -> ProviderStatus:
         money = Money.from_minor_units(session["amount_total"], session["currency"])
         return ProviderStatus(EventType.SUCCEEDED, final=True, money=money, ids=ids, raw_status="complete")
     if isinstance(intent, Mapping):
-        seen = seen_in_intent(intent)
+        seen = parse_intent(intent)
         if seen.event_type is not None and session["status"] != "expired":
             return replace(seen, ids=ids)
     if session["status"] == "expired":
@@ -88,7 +88,7 @@ _REFUND_STATES = {
 }
 
 
-def seen_in_refund(refund: Object) -> RefundEvent:
+def parse_refund(refund: Object) -> RefundEvent:
     """Parse a Refund; its metadata names our refund if it was requested here."""
     return RefundEvent(
         state=_REFUND_STATES[refund["status"]],
@@ -100,7 +100,7 @@ def seen_in_refund(refund: Object) -> RefundEvent:
     )
 
 
-def seen_in_dispute(dispute: Object) -> DisputeEvent:
+def parse_dispute(dispute: Object) -> DisputeEvent:
     """Parse a Dispute. A closed inquiry took no money and counts as won."""
     state = {"won": DisputeState.WON, "warning_closed": DisputeState.WON, "lost": DisputeState.LOST}
     return DisputeEvent(

@@ -44,10 +44,10 @@ from procomp_pay.providers.resilience.retry import (
 from procomp_pay.providers.stripe.objects import (
     Object,
     intent_ids,
-    seen_in_dispute,
-    seen_in_intent,
-    seen_in_refund,
-    seen_in_session,
+    parse_dispute,
+    parse_intent,
+    parse_refund,
+    parse_session,
     session_ids,
 )
 
@@ -129,8 +129,8 @@ class StripePaymentService:
                     handle.provider_ref, {"expand": ["payment_intent.latest_charge"]}
                 )
             )
-            return seen_in_session(session)
-        return seen_in_intent(await self._intent(handle.provider_ref))
+            return parse_session(session)
+        return parse_intent(await self._intent(handle.provider_ref))
 
     async def cancel(self, handle: ProviderRef) -> ProviderStatus:
         """Cancel the intent or expire the session; if it was paid meanwhile, return that status."""
@@ -159,7 +159,7 @@ class StripePaymentService:
             "metadata": {"refund_id": request.refund_id, "payment_id": request.payment_id},
         }
         options: Any = {"idempotency_key": request.idempotency_key}
-        return seen_in_refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, options)))
+        return parse_refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, options)))
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
         """Return every refund of the payment, wherever it was requested."""
@@ -167,7 +167,7 @@ class StripePaymentService:
             return ProviderRefunds()
         params: Any = {"payment_intent": handle.payment_intent, "limit": 100}
         page = await self._ask(lambda: self._client.v1.refunds.list_async(params))
-        return ProviderRefunds(tuple(seen_in_refund(item) for item in page["data"]))
+        return ProviderRefunds(tuple(parse_refund(item) for item in page["data"]))
 
     async def pages(self, kind: str, params: dict[str, Any]) -> AsyncIterator[list[Object]]:
         """Yield all objects of a kind, newest first, a page at a time, with retries.
@@ -185,7 +185,7 @@ class StripePaymentService:
 
     async def dispute(self, dispute_id: str) -> DisputeEvent:
         """Return the current state of a dispute."""
-        return seen_in_dispute(await self._ask(lambda: self._client.v1.disputes.retrieve_async(dispute_id)))
+        return parse_dispute(await self._ask(lambda: self._client.v1.disputes.retrieve_async(dispute_id)))
 
     async def events(
         self, types: list[str], since: datetime, until: datetime | None, after: str | None
@@ -286,29 +286,29 @@ def _session_params(request: CreateRequest) -> dict[str, Any]:
 
 def _as_domain_error(error: stripe.StripeError) -> PaymentError:
     """Translate a Stripe error into a domain error; https://docs.stripe.com/api/errors lists them."""
-    said = error.user_message or "no reason given"
+    message = error.user_message or "no reason given"
     wait = retry_after_s({k.lower(): v for k, v in (error.headers or {}).items()}.get("retry-after"))
     match error:
         case stripe.AuthenticationError() | stripe.PermissionError():
-            made: PaymentError = ConfigurationError(
+            domain_error: PaymentError = ConfigurationError(
                 "Stripe does not accept the key",
                 next_step="check STRIPE_SECRET_KEY, then: procomp-pay doctor",
             )
         case stripe.RateLimitError():
-            made = Throttled("Stripe asks us to slow down", retry_after=wait)
+            domain_error = Throttled("Stripe asks us to slow down", retry_after=wait)
         case _ if error.http_status == 409:
             # another process is making the same request; its result is ours as well
-            made = Unclear("Stripe is still working on the same request", next_step=_HEALED)
+            domain_error = Unclear("Stripe is still working on the same request", next_step=_HEALED)
         case stripe.InvalidRequestError() if error.http_status == 404:
-            made = NotFound(f"Stripe does not know it: {said}")
+            domain_error = NotFound(f"Stripe does not know it: {message}")
         case stripe.InvalidRequestError() | stripe.CardError() | stripe.IdempotencyError():
-            made = Refused(f"Stripe refused: {said}")
+            domain_error = Refused(f"Stripe refused: {message}")
         case stripe.APIConnectionError() if isinstance(error.__cause__, NOT_SENT):
-            made = ProviderUnavailable("Stripe cannot be reached", next_step=_HEALED)
+            domain_error = ProviderUnavailable("Stripe cannot be reached", next_step=_HEALED)
         case _:
-            made = OutcomeUnknown(
+            domain_error = OutcomeUnknown(
                 f"Stripe gave no usable answer (HTTP {error.http_status or 'none'})",
                 next_step=_HEALED,
                 retry_after=wait,
             )
-    return made
+    return domain_error

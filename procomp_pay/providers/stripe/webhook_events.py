@@ -13,10 +13,10 @@ from procomp_pay.providers.protocol import ProviderStatus
 from procomp_pay.providers.stripe.objects import (
     Object,
     event_time,
-    seen_in_dispute,
-    seen_in_intent,
-    seen_in_refund,
-    seen_in_session,
+    parse_dispute,
+    parse_intent,
+    parse_refund,
+    parse_session,
 )
 
 
@@ -39,7 +39,7 @@ class ParsedWebhookEvent:
 
 def _failed(intent: Object) -> ProviderStatus:
     # The event is about the failure, even if the same intent has been tried again meanwhile.
-    seen = seen_in_intent(intent)
+    seen = parse_intent(intent)
     known = (EventType.FAILED, EventType.SUCCEEDED, EventType.CANCELLED)
     return seen if seen.event_type in known else ProviderStatus(EventType.FAILED, ids=seen.ids)
 
@@ -51,13 +51,13 @@ def _of_intent(thing: Object) -> ProviderStatus:
 
 #: Event types that are understood, with the reader of their object.
 READERS: dict[str, Callable[[Object], ProviderStatus]] = {
-    "payment_intent.succeeded": seen_in_intent,
+    "payment_intent.succeeded": parse_intent,
     "payment_intent.payment_failed": _failed,
-    "payment_intent.processing": seen_in_intent,
-    "payment_intent.requires_action": seen_in_intent,
-    "payment_intent.canceled": seen_in_intent,
-    "checkout.session.completed": seen_in_session,
-    "checkout.session.expired": seen_in_session,
+    "payment_intent.processing": parse_intent,
+    "payment_intent.requires_action": parse_intent,
+    "payment_intent.canceled": parse_intent,
+    "checkout.session.completed": parse_session,
+    "checkout.session.expired": parse_session,
     "charge.refunded": _of_intent,
     "refund.created": _of_intent,
     "refund.updated": _of_intent,
@@ -82,11 +82,11 @@ def read_event(event: Object) -> ParsedWebhookEvent | None:
     payment_id = (thing.get("metadata") or {}).get("payment_id") or thing.get("client_reference_id")
     news = ParsedWebhookEvent(payment_id, reader(thing), event_time(event))
     if kind.startswith("refund."):
-        return replace(news, refund=seen_in_refund(thing))
+        return replace(news, refund=parse_refund(thing))
     if kind == "charge.refunded":
         return replace(news, returned=Money.from_minor_units(thing["amount_refunded"], thing["currency"]))
     if kind.startswith("charge.dispute."):
-        dispute = seen_in_dispute(thing)
+        dispute = parse_dispute(thing)
         if kind.endswith("funds_withdrawn") and dispute.state is DisputeState.OPEN:
             dispute = replace(dispute, state=DisputeState.WITHDRAWN)
         return replace(news, dispute=dispute)

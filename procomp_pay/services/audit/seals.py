@@ -119,9 +119,9 @@ class SealCheck:
         :param root: one that was kept elsewhere.
         """
         yield from _gaps(seals)
-        for each, sums in zip(self.seals, self.end(), strict=True):
-            if (said := _difference(each, sums)) is not None:
-                yield said
+        for seal_row, sums in zip(self.seals, self.end(), strict=True):
+            if (difference := _difference(seal_row, sums)) is not None:
+                yield difference
         if root is not None and root.lower() not in {seal.merkle_root for seal in seals}:
             yield f"no seal has the root {root[:64]}: it was removed, changed, or is of another database"
 
@@ -181,15 +181,15 @@ async def seal(
         sealed_by=by,
     )
     before, now = await _sum_up(ctx, [last] if last else [], made, seen)
-    said = _difference(last, before) if last is not None and before is not None else None
-    if said is not None and not force:
+    difference = _difference(last, before) if last is not None and before is not None else None
+    if difference is not None and not force:
         raise ManualReviewRequired(
-            f"The audit trail was changed: {said}", next_step="procomp-pay audit verify"
+            f"The audit trail was changed: {difference}", next_step="procomp-pay audit verify"
         )
     made.chain_count, made.entry_count = now.chains, now.entries
     made.merkle_root = now.root(made)
-    await _keep(ctx, made)
-    return _as_made(made)
+    await _insert(ctx, made)
+    return _as_sealed(made)
 
 
 async def _sum_up(
@@ -201,11 +201,11 @@ async def _sum_up(
         count += 1
         if seen is not None and count % audit_read.PAGE == 0:
             seen(count)
-    sums = dict(zip((id(each) for each in check.seals), check.end(), strict=True))
+    sums = dict(zip((id(sealed) for sealed in check.seals), check.end(), strict=True))
     return (sums[id(last[0])] if last else None), sums[id(made)]
 
 
-def _as_made(made: AuditSeal) -> Sealed:
+def _as_sealed(made: AuditSeal) -> Sealed:
     return Sealed(
         number=made.number,
         root=made.merkle_root,
@@ -224,7 +224,7 @@ async def _fence(ctx: AppContext) -> tuple[AuditSeal | None, int]:
         return await audit_seals.newest(session), bound
 
 
-async def _keep(ctx: AppContext, made: AuditSeal) -> None:
+async def _insert(ctx: AppContext, made: AuditSeal) -> None:
     """Insert the seal.
 
     :raises DatabaseBusy: another process sealed meanwhile.

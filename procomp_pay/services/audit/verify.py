@@ -74,9 +74,9 @@ class AuditReport:
     def is_sound(self) -> bool:
         return not self.findings
 
-    def add(self, found: Iterable[Finding]) -> None:
+    def add(self, findings: Iterable[Finding]) -> None:
         """Add findings: list them up to :data:`MOST_FINDINGS`, count the others."""
-        for finding in found:
+        for finding in findings:
             if len(self.findings) < MOST_FINDINGS:
                 self.findings.append(finding)
             else:
@@ -96,34 +96,36 @@ class _Chain:
 
     def take(self, link: Link) -> list[Finding]:
         """Add the next entry, and return its faults."""
-        found = []
+        findings = []
         entry = link.entry
         if link.seq != self.seq + 1:
-            found.append(self._flaw(Flaw.MISSING, link.seq, f"after entry {self.seq} comes {link.seq}"))
+            findings.append(self._flaw(Flaw.MISSING, link.seq, f"after entry {self.seq} comes {link.seq}"))
         elif link.prev_hash != self.hash:
-            found.append(self._flaw(Flaw.BROKEN_LINK, link.seq, "it does not follow the previous entry"))
+            findings.append(self._flaw(Flaw.BROKEN_LINK, link.seq, "it does not follow the previous entry"))
         elif link.row_id <= self.row_id:
-            found.append(self._flaw(Flaw.BROKEN_LINK, link.seq, "it was written before the previous entry"))
+            findings.append(
+                self._flaw(Flaw.BROKEN_LINK, link.seq, "it was written before the previous entry")
+            )
         if entry is None or not audit.is_whole(entry):
-            found.append(self._flaw(Flaw.EDITED, link.seq, "its content does not match its hash"))
+            findings.append(self._flaw(Flaw.EDITED, link.seq, "its content does not match its hash"))
         self.seq, self.hash, self.row_id = link.seq, link.hash, link.row_id
         if entry is not None and isinstance(entry.after, dict):
             self.status = entry.after.get("status", self.status)
             self.refunded = entry.after.get("refunded", self.refunded)
-        return found
+        return findings
 
     def end(self, row: ChainEndRow | None) -> list[Finding]:
         """Return the differences between the chain's end and the payment's row."""
         if row is None:
             return [self._flaw(Flaw.NO_PAYMENT, None, "its payment was deleted")]
-        found = []
+        findings = []
         if self.status != row.status:
             detail = f"the last status in the audit trail is {self.status}, the payment is {row.status}"
-            found.append(self._flaw(Flaw.DISAGREES, self.seq, detail))
+            findings.append(self._flaw(Flaw.DISAGREES, self.seq, detail))
         if self.refunded != row.refunded:
             detail = f"refunded by the audit trail: {self.refunded}, by the payment: {row.refunded}"
-            found.append(self._flaw(Flaw.DISAGREES, self.seq, detail))
-        return found
+            findings.append(self._flaw(Flaw.DISAGREES, self.seq, detail))
+        return findings
 
     def _flaw(self, flaw: Flaw, seq: int | None, detail: str) -> Finding:
         return Finding(self.payment_id, flaw, seq, detail)
@@ -159,10 +161,10 @@ async def verify(
             if seen is not None:
                 seen(report.entries)
     await _compare(ctx, ended, report)
-    async for lonely in audit_read.without_chain(ctx.db, payment_id):
-        report.add([Finding(lonely, Flaw.NO_CHAIN, None, "it has no audit entry at all")])
+    async for missing_id in audit_read.without_chain(ctx.db, payment_id):
+        report.add([Finding(missing_id, Flaw.NO_CHAIN, None, "it has no audit entry at all")])
     report.seals, report.root = len(check.seals), seals[-1].merkle_root if seals else None
-    report.add(Finding(None, Flaw.SEAL, None, said) for said in check.flaws(seals, root))
+    report.add(Finding(None, Flaw.SEAL, None, detail) for detail in check.flaws(seals, root))
     if payment_id is not None and not report.chains and report.is_sound:
         raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
     return report

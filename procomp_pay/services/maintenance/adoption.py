@@ -56,39 +56,39 @@ async def adopt(
     :param dry_run: return what would be done, without writing anything.
     :raises DatabaseUnavailable: also if another adoption is running; adopted payments are kept; run it again.
     """
-    found = Adopted()
+    result = Adopted()
     after: Place | None = None
     while True:
         async with ctx.db.reading() if dry_run else ctx.db.writing() as session:
             rows = await unadopted.page(session, after, lock=not dry_run)
-            takeovers = await _judge_all(session, ctx, rows, found)
+            takeovers = await _select(session, ctx, rows, result)
             if not dry_run:
                 await _write(session, ctx, actor, takeovers)
-        found.taken += len(takeovers)
-        found.asked += sum(each.ask for _, each in takeovers)
+        result.taken += len(takeovers)
+        result.asked += sum(adoption.ask for _, adoption in takeovers)
         if seen is not None:
-            seen(found.taken + found.left)
+            seen(result.taken + result.left)
         if len(rows) < unadopted.PAGE:
-            return found
+            return result
         last = rows[-1][0]
         after = (last.created_at, last.id)
 
 
-async def _judge_all(
-    session: AsyncSession, ctx: AppContext, rows: list[tuple[Payment, str | None]], found: Adopted
+async def _select(
+    session: AsyncSession, ctx: AppContext, rows: list[tuple[Payment, str | None]], result: Adopted
 ) -> list[tuple[Payment, Adoption]]:
     verdicts = [(payment, assess(_plain(payment, settles), ctx.clock())) for payment, settles in rows]
-    fit = [(payment, each) for payment, each in verdicts if isinstance(each, Adoption)]
+    adoptions = [(payment, adoption) for payment, adoption in verdicts if isinstance(adoption, Adoption)]
     # a provider's object, or an operation number, belongs to one payment only
-    refs = await unadopted.refs_in_use(session, [x.provider_ref for _, x in fit if x.provider_ref])
-    numbers = await unadopted.numbers_in_use(session, [x.number for _, x in fit if x.number])
+    refs = await unadopted.refs_in_use(session, [x.provider_ref for _, x in adoptions if x.provider_ref])
+    numbers = await unadopted.numbers_in_use(session, [x.number for _, x in adoptions if x.number])
     takeovers = []
     for payment, verdict in verdicts:
         reason = verdict if isinstance(verdict, str) else _used(verdict, refs, numbers)
         if reason is not None or isinstance(verdict, str):
-            found.left += 1
-            if len(found.named) < MOST_NAMED:
-                found.named.append((payment.id, str(reason)))
+            result.left += 1
+            if len(result.named) < MOST_NAMED:
+                result.named.append((payment.id, str(reason)))
             continue
         takeovers.append((payment, verdict))
         if verdict.provider_ref is not None:
@@ -131,10 +131,10 @@ async def _write(
     now = ctx.clock()
     await unadopted.write(
         session,
-        [_detail(ctx, payment, each) for payment, each in takeovers],
-        [_operation(ctx, payment, each.number) for payment, each in takeovers if each.number],
-        [_refund(ctx, payment) for payment, each in takeovers if each.given_back],
-        [(payment.id, _deed(actor, payment, each)) for payment, each in takeovers],
+        [_detail(ctx, payment, adoption) for payment, adoption in takeovers],
+        [_operation(ctx, payment, adoption.number) for payment, adoption in takeovers if adoption.number],
+        [_refund(ctx, payment) for payment, adoption in takeovers if adoption.given_back],
+        [(payment.id, _audit_record(actor, payment, adoption)) for payment, adoption in takeovers],
         now,
     )
 
@@ -191,7 +191,7 @@ def _refund(ctx: AppContext, payment: Payment) -> dict[str, Any]:
     }
 
 
-def _deed(actor: Actor, payment: Payment, adoption: Adoption) -> AuditRecord:
+def _audit_record(actor: Actor, payment: Payment, adoption: Adoption) -> AuditRecord:
     return AuditRecord(
         actor=actor.name,
         source=actor.source,

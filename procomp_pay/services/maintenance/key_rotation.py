@@ -63,36 +63,36 @@ async def count(ctx: AppContext, *, seen: Seen | None = None, enough: int | None
 
     :param enough: stop when this many rows need an older key.
     """
-    found = Count()
+    result = Count()
     for place in rotation.PLACES:
         after = ""
         while True:
             async with ctx.db.reading() as session:
                 rows = await rotation.page(session, place, after)
             for key, token in rows:
-                _look(ctx, place, key, token, found)
+                _classify(ctx, place, key, token, result)
             if seen is not None:
-                seen(found.rows)
+                seen(result.rows)
             if len(rows) < rotation.PAGE:
                 break
-            if enough is not None and found.old >= enough:
-                return found
+            if enough is not None and result.old >= enough:
+                return result
             after = rows[-1][0]
-    return found
+    return result
 
 
-def _look(ctx: AppContext, place: Place, key: str, token: str, found: Count) -> None:
-    found.rows += 1
+def _classify(ctx: AppContext, place: Place, key: str, token: str, result: Count) -> None:
+    result.rows += 1
     if ctx.keyring.is_newest(token):
         return
     try:
         ctx.keyring.unseal(token)
     except ConfigurationError:
-        found.unreadable += 1
-        if len(found.named) < MOST_NAMED:
-            found.named.append(f"{place.name} of {key}")
+        result.unreadable += 1
+        if len(result.named) < MOST_NAMED:
+            result.named.append(f"{place.name} of {key}")
     else:
-        found.old += 1
+        result.old += 1
 
 
 async def rotate(ctx: AppContext, *, seen: Seen | None = None) -> Rotation:

@@ -76,8 +76,8 @@ async def deliver_due(ctx: AppContext, *, most: int = MOST) -> Delivered:
     async with ctx.db.writing() as session:
         await outbox.skip_unconfigured(session, unconfigured, ctx.clock())
     # concurrently: a destination that hangs must not delay the others
-    open_ways = [each for each in Destination if each not in unconfigured]
-    await asyncio.gather(*(_work_destination(ctx, each, done, most) for each in open_ways))
+    configured = [destination for destination in Destination if destination not in unconfigured]
+    await asyncio.gather(*(_work_destination(ctx, destination, done, most) for destination in configured))
     return done
 
 
@@ -91,8 +91,8 @@ async def _work_destination(ctx: AppContext, destination: Destination, done: Del
         if not claims:
             return
         attempted += len(claims)
-        fates = await asyncio.gather(*(_deliver(ctx, claim, done) for claim in claims))
-        if all(fate is DeliveryOutcome.AGAIN for fate in fates):
+        outcomes = await asyncio.gather(*(_deliver(ctx, claim, done) for claim in claims))
+        if all(fate is DeliveryOutcome.AGAIN for fate in outcomes):
             return  # the destination is down: the other deliveries wait
 
 

@@ -51,12 +51,12 @@ def _verify(
         raise BadSignature("No secret for callbacks is configured")
     if len(signatures) != 1 or len(times) > 1:
         raise BadSignature("The callback has no signature, or more than one")
-    given = signatures[0].strip()
-    given = given[7:] if given[:7].lower() == "sha256=" else given
-    if not _HEX.fullmatch(given):
+    signature = signatures[0].strip()
+    signature = signature[7:] if signature[:7].lower() == "sha256=" else signature
+    if not _HEX.fullmatch(signature):
         raise BadSignature("The callback's signature is wrong")
     bodies = [body, f"{times[0].strip()}.".encode() + body] if times else [body]
-    matches = [hmac.compare_digest(_digest(secret, signed), given.lower()) for signed in bodies]
+    matches = [hmac.compare_digest(_digest(secret, signed), signature.lower()) for signed in bodies]
     if not any(matches):
         raise BadSignature("The callback's signature is wrong")
     if times and abs(_parse_time(times[0]) - now) > timedelta(seconds=TOLERANCE_S):
@@ -125,27 +125,29 @@ async def apply_callback(
     news = read_callback(exact_json.loads(ctx.keyring.decrypt(row.payload_enc)))
     if news is None or (news.event_type is None and not news.refunded):
         return None, EventState.IGNORED
-    locked = await _whose(session, news)
+    locked = await _find_payment(session, news)
     if locked is None or not locked.detail.channel.is_kaspi:
         if locked is None and row.attempts < _PATIENT_FOR:
             raise RetryLater("No payment of ours has this id at the gateway yet")
         if news.event_type is EventType.SUCCEEDED or news.refunded:
-            await keep_unapplied(session, ctx, PROVIDER, row.event_id, _shown(news))
+            await keep_unapplied(session, ctx, PROVIDER, row.event_id, _details(news))
         return None, EventState.FOREIGN
     if news.refunded:
-        await _went_back(session, ctx, locked, news, row)
+        await _flag_refund(session, ctx, locked, news, row)
     else:
-        await apply_event_in(session, ctx, _fact(ctx, locked, news, row), locked)
+        await apply_event_in(session, ctx, _payment_event(ctx, locked, news, row), locked)
     return locked.payment.id, EventState.DONE
 
 
-async def _whose(session: AsyncSession, news: ParsedCallback) -> OrmLockedPayment | None:
+async def _find_payment(session: AsyncSession, news: ParsedCallback) -> OrmLockedPayment | None:
     payment_id = news.ours if news.ours and await payments.exists(session, news.ours) else None
     payment_id = payment_id or await payments.find_id(session, news.ids)
     return None if payment_id is None else await payments.lock_payment(session, payment_id)
 
 
-def _fact(ctx: AppContext, locked: OrmLockedPayment, news: ParsedCallback, row: WebhookEvent) -> PaymentEvent:
+def _payment_event(
+    ctx: AppContext, locked: OrmLockedPayment, news: ParsedCallback, row: WebhookEvent
+) -> PaymentEvent:
     return PaymentEvent(
         payment_id=locked.payment.id,
         event_type=news.event_type or EventType.PROCESSING,
@@ -161,19 +163,19 @@ def _fact(ctx: AppContext, locked: OrmLockedPayment, news: ParsedCallback, row: 
     )
 
 
-async def _went_back(
+async def _flag_refund(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, news: ParsedCallback, row: WebhookEvent
 ) -> None:
     """Open a discrepancy for a refund made at the gateway, whose amount an operator has to record."""
     key = f"{PROVIDER}:{row.event_id}"
     kind = DiscrepancyKind.REFUND_MISMATCH
-    await side_effects.open_discrepancy(session, ctx, locked, kind, dict(_shown(news)), key)
+    await side_effects.open_discrepancy(session, ctx, locked, kind, dict(_details(news)), key)
     await side_effects.enqueue_message(
         session, ctx, locked, Topic.ALERT_REFUND, news.money or locked.charged, once=key
     )
 
 
-def _shown(news: ParsedCallback) -> dict[str, str | None]:
+def _details(news: ParsedCallback) -> dict[str, str | None]:
     return {
         "payment": news.ours,
         "at_gateway": news.ids.kaspi_payment,
