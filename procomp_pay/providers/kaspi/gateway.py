@@ -226,23 +226,25 @@ def _refunded_total(data: Mapping[str, Any], handle: ProviderRef) -> Money | Non
 def _provider_status(data: Mapping[str, Any], handle: ProviderRef) -> ProviderStatus:
     status = str(words.first(data, words.STATUS) or "")
     meaning = words.meaning(status)
-    news = meaning.event_type
+    event_type = meaning.event_type
     if not meaning.known:
         log.warning("the gateway reports the unknown status %r for %s", status[:40], handle.provider_ref)
     operation = str(words.first(data, words.OPERATION) or "")
     ids = ProviderIds(
         kaspi_payment=handle.provider_ref, kaspi_operation=None if words.is_blank(operation) else operation
     )
-    if news is not EventType.SUCCEEDED:
-        reason = "The gateway reports it as failed" if news is EventType.FAILED else None
-        unclear = not meaning.known or news is EventType.PROCESSING
-        return ProviderStatus(news, meaning.final, ids=ids, reason=reason, raw_status=status, unclear=unclear)
+    if event_type is not EventType.SUCCEEDED:
+        reason = "The gateway reports it as failed" if event_type is EventType.FAILED else None
+        unclear = not meaning.known or event_type is EventType.PROCESSING
+        return ProviderStatus(
+            event_type, meaning.final, ids=ids, reason=reason, raw_status=status, unclear=unclear
+        )
     amount = words.first(data, words.AMOUNT)
     try:
         currency = Currency(str(data.get("currency") or Currency.KZT).upper())
         money = None if amount is None else Money(Decimal(amount), currency)
     except (InvalidAmount, ArithmeticError, TypeError, ValueError):
-        return ProviderStatus(news, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
+        return ProviderStatus(event_type, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
     return ProviderStatus(
-        news, final=True, money=money, ids=ids, raw_status=status, refunded=meaning.refunded
+        event_type, final=True, money=money, ids=ids, raw_status=status, refunded=meaning.refunded
     )

@@ -290,25 +290,25 @@ def _as_domain_error(error: stripe.StripeError) -> PaymentError:
     wait = retry_after_s({k.lower(): v for k, v in (error.headers or {}).items()}.get("retry-after"))
     match error:
         case stripe.AuthenticationError() | stripe.PermissionError():
-            domain_error: PaymentError = ConfigurationError(
+            made: PaymentError = ConfigurationError(
                 "Stripe does not accept the key",
                 next_step="check STRIPE_SECRET_KEY, then: procomp-pay doctor",
             )
         case stripe.RateLimitError():
-            domain_error = Throttled("Stripe asks us to slow down", retry_after=wait)
+            made = Throttled("Stripe asks us to slow down", retry_after=wait)
         case _ if error.http_status == 409:
             # another process is making the same request; its result is ours as well
-            domain_error = Unclear("Stripe is still working on the same request", next_step=_HEALED)
+            made = Unclear("Stripe is still working on the same request", next_step=_HEALED)
         case stripe.InvalidRequestError() if error.http_status == 404:
-            domain_error = NotFound(f"Stripe does not know it: {message}")
+            made = NotFound(f"Stripe does not know it: {message}")
         case stripe.InvalidRequestError() | stripe.CardError() | stripe.IdempotencyError():
-            domain_error = Refused(f"Stripe refused: {message}")
+            made = Refused(f"Stripe refused: {message}")
         case stripe.APIConnectionError() if isinstance(error.__cause__, NOT_SENT):
-            domain_error = ProviderUnavailable("Stripe cannot be reached", next_step=_HEALED)
+            made = ProviderUnavailable("Stripe cannot be reached", next_step=_HEALED)
         case _:
-            domain_error = OutcomeUnknown(
+            made = OutcomeUnknown(
                 f"Stripe gave no usable answer (HTTP {error.http_status or 'none'})",
                 next_step=_HEALED,
                 retry_after=wait,
             )
-    return domain_error
+    return made

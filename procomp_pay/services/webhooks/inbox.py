@@ -66,8 +66,8 @@ def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
         return IncomingEvent(
             id=ctx.new_id(),
             provider="stripe",
-            event_id=_text(event["id"]),
-            type=_text(event["type"]),
+            event_id=_word(event["id"]),
+            type=_word(event["type"]),
             payload_enc=ctx.keyring.seal(body),
             occurred_at=occurred_at,
         )
@@ -75,7 +75,7 @@ def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
         raise Refused("The body is not a Stripe event") from None
 
 
-def _text(value: object) -> str:
+def _word(value: object) -> str:
     """Return an id or a type that every database can store.
 
     :raises ValueError: it is not printable text of 1 to 255 characters.
