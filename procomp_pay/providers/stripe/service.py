@@ -286,7 +286,7 @@ def _session_params(request: CreateRequest) -> dict[str, Any]:
 
 def _as_domain_error(error: stripe.StripeError) -> PaymentError:
     """Translate a Stripe error into a domain error; https://docs.stripe.com/api/errors lists them."""
-    message = error.user_message or "no reason given"
+    said = error.user_message or "no reason given"
     wait = retry_after_s({k.lower(): v for k, v in (error.headers or {}).items()}.get("retry-after"))
     match error:
         case stripe.AuthenticationError() | stripe.PermissionError():
@@ -300,9 +300,9 @@ def _as_domain_error(error: stripe.StripeError) -> PaymentError:
             # another process is making the same request; its result is ours as well
             made = Unclear("Stripe is still working on the same request", next_step=_HEALED)
         case stripe.InvalidRequestError() if error.http_status == 404:
-            made = NotFound(f"Stripe does not know it: {message}")
+            made = NotFound(f"Stripe does not know it: {said}")
         case stripe.InvalidRequestError() | stripe.CardError() | stripe.IdempotencyError():
-            made = Refused(f"Stripe refused: {message}")
+            made = Refused(f"Stripe refused: {said}")
         case stripe.APIConnectionError() if isinstance(error.__cause__, NOT_SENT):
             made = ProviderUnavailable("Stripe cannot be reached", next_step=_HEALED)
         case _:
