@@ -1,4 +1,4 @@
-"""Where a message can go. By itself, so that the command line can name the words without the rules."""
+"""The destinations of messages, in a module of their own: the command line does not need the rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Destination(StrEnum):
-    """Where a message can go."""
+    """A destination of outbox messages."""
 
     PARTICIPANT_MAIL = "participant_mail"
     PLATFORM_WEBHOOK = "platform_webhook"

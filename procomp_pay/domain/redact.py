@@ -1,6 +1,6 @@
-"""Take secrets out of text: what is known by name, what has the shape of one, and the very values configured.
+"""Remove secrets from text: values of fields with secret names, text shaped like a secret, known values.
 
-For logs, errors, the audit trail and crash output. It errs on the side of hiding too much.
+For logs, errors, the audit trail and crash output. It rather hides too much than too little.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 HIDDEN = "[redacted]"
-#: A configured value that is shorter could be any word; nothing that guards money is so short.
+#: Configured values that are shorter are not hidden: they could be any word, and no real secret is so short.
 _SHORTEST_KNOWN = 6
 _DEEPEST = 6
 
@@ -29,7 +29,7 @@ _NAMED = re.compile(
          (?P<value> "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*'
          | (?: (?:bearer|basic|digest) \s+ )? [^\s"',;&}})\]]+ (?: , \s* v\d= [^\s"',;&}})\]]+ )* )"""
 )
-#: Shapes, each behind the marks without which it cannot be there: most lines have none of them.
+#: Shapes of secrets, each with marks without which it cannot occur, to skip most texts quickly.
 _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
     (
         ("private key",),
@@ -48,15 +48,15 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
     (("bearer ", "basic "), re.compile(r"(?i:(?<=bearer )|(?<=basic ))[\w.~+/=-]{16,}")),
     (("v1=", "v0="), re.compile(r"\bv[01]=[0-9a-f]{64}\b")),  # Stripe-Signature
 )
-#: What is before, or in, everything that is looked for but a known value and a card: most texts have none.
+#: All marks; a text without any can contain only configured values and card numbers.
 _MARKS = re.compile("|".join(re.escape(mark) for marks, _ in _SHAPES for mark in marks) + "|:|=")
 _CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-]|\.\d)")
 
 
 class Redactor:
-    """Knows the secrets of this process beside their shapes.
+    """Hide secrets by name and shape, and the secrets of this process by value.
 
-    :param known: the values themselves, such as those of the settings.
+    :param known: the secret values, such as those of the settings.
     """
 
     def __init__(self, known: Iterable[str] = ()) -> None:
@@ -67,9 +67,9 @@ class Redactor:
         self._known = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     def text(self, text: str, *, cards: bool = True) -> str:
-        """The text without its secrets.
+        """Return the text without its secrets.
 
-        :param cards: also what could be a card's number; not where long numbers are ids.
+        :param cards: hide possible card numbers as well; not for texts in which long numbers are ids.
         """
         if self._known is not None:
             text = self._known.sub(HIDDEN, text)
@@ -82,7 +82,7 @@ class Redactor:
         return _CARD.sub(_without_card, text) if cards else text
 
     def value(self, value: Any, *, cards: bool = True, _depth: int = 0) -> Any:
-        """A document without its secrets: by the names of its fields, and by shape."""
+        """Return a document without its secrets, by the names of its fields and by shape."""
         if isinstance(value, str):
             return self.text(value, cards=cards)
         if value is None or isinstance(value, bool | int | float):
@@ -95,15 +95,17 @@ class Redactor:
 
     def _inner(self, value: Any, cards: bool, depth: int) -> Any:
         if not isinstance(value, Mapping):
-            return [self.value(each, cards=cards, _depth=depth) for each in value]
-        found = {}
-        for name, each in value.items():
-            hidden = is_secret_name(str(name)) and each is not None
-            found[self._name(str(name))] = HIDDEN if hidden else self.value(each, cards=cards, _depth=depth)
-        return found
+            return [self.value(item, cards=cards, _depth=depth) for item in value]
+        redacted = {}
+        for name, item in value.items():
+            hidden = is_secret_name(str(name)) and item is not None
+            redacted[self._name(str(name))] = (
+                HIDDEN if hidden else self.value(item, cards=cards, _depth=depth)
+            )
+        return redacted
 
     def _name(self, name: str) -> str:
-        """A short word of letters has no shape of a secret."""
+        """Return a field name without secrets; a short identifier cannot be shaped like one."""
         if not name.isidentifier() or len(name) >= 40:
             return self.text(name)
         return name if self._known is None else self._known.sub(HIDDEN, name)
@@ -111,7 +113,7 @@ class Redactor:
 
 @lru_cache(maxsize=1024)
 def is_secret_name(name: str) -> bool:
-    """Whether a field of this name holds something secret: ``apiKey``, ``JWT_SECRET``, ``Device-Token``."""
+    """Return whether a field of this name contains a secret: ``apiKey``, ``JWT_SECRET``, ``Device-Token``."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     return _SECRET_NAME.search(spaced) is not None
 
@@ -120,7 +122,7 @@ _plain = Redactor()
 
 
 def redact(text: str, *, cards: bool = True) -> str:
-    """The text without what has the shape of a secret."""
+    """Return the text without everything that is shaped like a secret."""
     return _plain.text(text, cards=cards)
 
 
@@ -135,9 +137,9 @@ def _without_card(match: re.Match[str]) -> str:
 
 
 def one_line(text: str, *, keep: str = "") -> str:
-    """The text with everything that could forge a line, or steer a terminal, made visible.
+    """Return the text with every character escaped that could forge a line or control a terminal.
 
-    :param keep: control characters that stay.
+    :param keep: control characters that are not escaped.
     """
     if text.isprintable():
         return text

@@ -1,4 +1,4 @@
-"""Money that goes back: what a refund may become, and what it does to its payment."""
+"""Rules of refunds and disputes: allowed state changes, amounts, and the effect on the payment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from procomp_pay.domain.states import PaymentStatus
 
 
 class RefundState(StrEnum):
-    """What is known of a refund. PENDING holds its money back: it may have gone already."""
+    """The state of a refund. A PENDING refund reserves its amount: it may have been made already."""
 
     PENDING = "PENDING"
     SUCCEEDED = "SUCCEEDED"
@@ -21,7 +21,7 @@ class RefundState(StrEnum):
     CANCELLED = "CANCELLED"
 
 
-#: Every allowed move. A refund that went through can still come back days later.
+#: Every allowed state change. A refund that succeeded can still fail days later.
 REFUND_MOVES: dict[RefundState, frozenset[RefundState]] = {
     RefundState.PENDING: frozenset({RefundState.SUCCEEDED, RefundState.FAILED, RefundState.CANCELLED}),
     RefundState.SUCCEEDED: frozenset({RefundState.FAILED}),
@@ -29,15 +29,15 @@ REFUND_MOVES: dict[RefundState, frozenset[RefundState]] = {
     RefundState.CANCELLED: frozenset(),
 }
 
-#: States whose money is gone, or may be.
+#: States of refunds whose money was returned, or may have been.
 HOLDING = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
 
 
 class DisputeState(StrEnum):
-    """Where a dispute stands. A lost one is money gone."""
+    """The state of a dispute. The money of a lost one is gone."""
 
     OPEN = "open"
-    WITHDRAWN = "withdrawn"  # open, and the provider has taken the money meanwhile
+    WITHDRAWN = "withdrawn"  # open, and the provider has withdrawn the money meanwhile
     WON = "won"
     LOST = "lost"
 
@@ -48,10 +48,10 @@ class DisputeState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RefundEvent:
-    """What a provider or a person says of one refund.
+    """The state of one refund, reported by a provider or an operator.
 
-    :param refund_id: ours, where the refund was asked for here.
-    :param provider_refund_id: the provider's (``re_…``, ReturnOperationId).
+    :param refund_id: our id, if the refund was requested here.
+    :param provider_refund_id: the provider's id (``re_…``, ReturnOperationId).
     """
 
     state: RefundState
@@ -64,9 +64,9 @@ class RefundEvent:
 
 @dataclass(frozen=True, slots=True)
 class DisputeEvent:
-    """What a provider says of a dispute.
+    """The state of a dispute, reported by a provider.
 
-    :param due_at: Unix seconds until which evidence is taken.
+    :param due_at: Unix seconds until which evidence is accepted.
     """
 
     dispute_id: str
@@ -77,35 +77,36 @@ class DisputeEvent:
 
 
 def may_become(before: RefundState, after: RefundState) -> bool:
-    """Whether the table allows the move; staying is not a move."""
+    """Return whether the state change is allowed; keeping the state is not a change."""
     return after in REFUND_MOVES[before]
 
 
 def reserved_amount(refunds: Iterable[tuple[RefundState, Decimal]]) -> Decimal:
-    """What has gone back or may have: no later refund may count on it."""
+    """Return the total of refunds that were made or may have been; later refunds must leave it out."""
     return sum((amount for state, amount in refunds if state in HOLDING), Decimal("0.00"))
 
 
 def total_refunded(refunds: Iterable[tuple[RefundState, Decimal]]) -> Decimal:
-    """What has gone back for certain."""
+    """Return the total of the refunds that succeeded."""
     return sum((amount for state, amount in refunds if state is RefundState.SUCCEEDED), Decimal("0.00"))
 
 
 def name_of_sum(purchase: str, total: Money) -> str:
-    """Names what Kaspi's sum showed beyond our books: one refund of a cashier's, or several of them.
+    """Return the id for the amount by which Kaspi's refunded total exceeded our books: one or more refunds
+    that a cashier made.
 
-    :param total: all that had gone back by then.
+    :param total: Kaspi's refunded total at that time.
     """
     return f"kaspi:{purchase}:{total.minor_units}"
 
 
 def is_of_a_sum(name: str | None) -> bool:
-    """Whether :func:`name_of_sum` made it."""
+    """Return whether the id was made by :func:`name_of_sum`."""
     return name is not None and name.startswith("kaspi:") and name.count(":") == 2
 
 
 def has_a_name(name: str | None) -> bool:
-    """Whether the provider's own number of a refund is known; :func:`name_of_sum` makes none."""
+    """Return whether the id is the provider's own number of a refund, and not made by :func:`name_of_sum`."""
     return name is not None and not is_of_a_sum(name)
 
 
@@ -118,20 +119,20 @@ def amount_to_refund(charged: Money, reserved: Decimal, asked: Money | None) -> 
     """
     rest = Money(charged.amount - reserved, charged.currency)
     if rest.amount <= 0:
-        raise Conflict("Everything has been paid back, or is on its way back")
+        raise Conflict("The payment is already refunded in full, or its last refund is in progress")
     if asked is None:
         return rest
     if asked.currency is not charged.currency:
-        raise Refused(f"It was paid in {charged.currency}: nothing else can go back than {charged.currency}")
+        raise Refused(f"The payment was made in {charged.currency}, so it is refunded in {charged.currency}")
     if asked.amount > rest.amount:
         raise Refused(
-            f"{asked} is more than what is left of the payment, {rest}", next_step=f"at most {rest}"
+            f"{asked} is more than what is left of the payment, {rest}", next_step=f"refund at most {rest}"
         )
     return asked
 
 
 def status_after(status: PaymentStatus, charged: Money, gone: Decimal) -> PaymentStatus | None:
-    """Where the payment moves when ``gone`` has gone back for certain; ``None`` where it stays."""
+    """Return the new status of a payment after refunds of ``gone`` in total; ``None`` if unchanged."""
     if status is PaymentStatus.COMPLETED and gone >= charged.amount:
         return PaymentStatus.REFUNDED
     if status is PaymentStatus.REFUNDED and gone < charged.amount:

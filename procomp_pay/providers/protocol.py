@@ -1,4 +1,4 @@
-"""What a payment provider is to us: a small protocol and the plain values that cross it."""
+"""The protocol of payment providers, and the plain values passed to and from them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from procomp_pay.domain.states import Channel
 
 @dataclass(frozen=True, slots=True)
 class CreateRequest:
-    """A payment to open at the provider. Made from the committed row alone, so that a retry after a
-    crash sends the very same request under the very same idempotency key.
+    """A payment to open at the provider. It is made from the committed row alone, so that a retry after a
+    crash sends the same request with the same idempotency key.
 
     :param expires_at: when the hosted page closes; used by Stripe Checkout.
     :param return_url: where the customer's browser goes afterwards; used by Stripe Checkout.
-    :param phone: to whom a Kaspi invoice is sent.
-    :param again: it was sent before and the answer was lost: not reaching the provider now says nothing about
-        what that one did.
+    :param phone: the number that a Kaspi invoice is sent to.
+    :param again: it was sent before and the answer was lost: failing to reach the provider now does not mean
+        that nothing was created.
     """
 
     payment_id: str
@@ -40,11 +40,11 @@ class CreateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What the provider made.
+    """The object that the provider created.
 
     :param provider_ref: its main id: ``cs_…``, ``pi_…`` or Kaspi's QrPaymentId.
     :param payment_url: a page or link where the customer pays.
-    :param client_secret: what Stripe's SDK in the app needs. Secret.
+    :param client_secret: for Stripe's SDK in the app. Secret.
     :param qr_token: the content of Kaspi's QR. Secret.
     :param poll_interval_s, scan_timeout_s, confirm_timeout_s: Kaspi's timers, in seconds.
     """
@@ -62,7 +62,10 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRef:
-    """Which object at the provider."""
+    """A reference to an object at the provider.
+
+    :param payment_intent: Stripe's PaymentIntent, once it is known.
+    """
 
     channel: Channel
     provider_ref: str
@@ -71,12 +74,12 @@ class ProviderRef:
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """The provider's present status of an object.
+    """The current status of an object at the provider.
 
     :param event_type: ``None`` while it waits for the customer.
-    :param final: no money can come through it any more.
-    :param at: the provider's time of it, where it gives one.
-    :param unclear: it is not over, and the provider does not say that it waits for the customer to begin.
+    :param final: no more money can come through it.
+    :param at: the provider's time of the status, if it gives one.
+    :param unclear: not final, and the customer may already have started to pay.
     :param money_unreadable: the text of the amount, if it is not a valid amount.
     :param refunded: it was paid, and some or all of it was refunded since; ``None`` if only
         :meth:`PaymentProvider.list_refunds` knows.
@@ -100,12 +103,12 @@ class ProviderStatus:
 class RefundRequest:
     """A refund to make, from the committed row alone.
 
-    :param refunded: the certain refunds of this payment, by our books.
-    :param again: it was sent before and its answer was lost: where the provider has no idempotency, it is
-        asked first what it did.
+    :param refunded: total of the succeeded refunds of this payment, by our books.
+    :param again: it was sent before and the answer was lost: a provider without idempotency is first asked
+        for its refunds.
     :param customer_scan: Kaspi's QrReturnId, which the customer has scanned (scheme standard).
-    :param may_leave: asked right before it is sent, where the provider has no idempotency: a process that
-        slept since it marked the row must not send what another process has taken over.
+    :param may_leave: called right before sending to a provider without idempotency: a process that was
+        suspended since it marked the row must not send a refund that another process has taken over.
     """
 
     refund_id: str
@@ -121,23 +124,25 @@ class RefundRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRefunds:
-    """The refunds of a payment at the provider: each refund, or the sum if it lists none."""
+    """The refunds of a payment at the provider: each one, or the total if the provider does not list them."""
 
     refunds: tuple[RefundEvent, ...] = ()
     total: Money | None = None
 
 
 class PaymentProvider(Protocol):
-    """A provider. Every call is bounded in time and raises domain errors alone:
+    """A payment provider. Every call is bounded in time and raises only domain errors:
 
-    ``ProviderUnavailable`` (it did no work: safe to send again), ``OutcomeUnknown`` (it may have done its
-    work), ``Refused``, ``NotFound``, ``ConfigurationError``.
+    ``ProviderUnavailable`` (nothing was done: safe to send again), ``OutcomeUnknown`` (the request may have
+    been processed), ``Refused``, ``NotFound``, ``ConfigurationError``.
     """
 
     async def create(self, request: CreateRequest) -> Created: ...
 
     async def find(self, request: CreateRequest) -> Created | None:
-        """Return what an earlier, identical request made; ``None`` if nothing, or if it cannot be asked."""
+        """Return the object that an earlier identical request created; ``None`` if there is none or the
+        provider has no such search.
+        """
 
     async def fetch(self, handle: ProviderRef) -> ProviderStatus: ...
 
@@ -152,16 +157,16 @@ class PaymentProvider(Protocol):
         """
 
     async def refund(self, request: RefundRequest) -> RefundEvent:
-        """Give money back.
+        """Make a refund.
 
-        :raises Refused: rejected, nothing was refunded. :raises ManualReviewRequired: its sums
-        and ours differ.
+        :raises Refused: rejected; nothing was refunded.
+        :raises ManualReviewRequired: the provider's refunded total and ours differ.
         """
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
-        """Return the refunds of a payment as the provider lists them, whoever asked for them."""
+        """Return all refunds of a payment at the provider, also those that were not requested here."""
 
     async def check(self) -> str:
-        """One cheap call; a sentence about what answers."""
+        """Make one cheap call, and describe what answered in one sentence."""
 
     async def aclose(self) -> None: ...

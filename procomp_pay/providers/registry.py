@@ -1,4 +1,4 @@
-"""Make the provider behind a channel from the settings, at first use: no command pays for another one."""
+"""Create providers from the settings at first use, so that no command imports a provider it does not need."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from procomp_pay.providers.kaspi.tls import CertificateLife, TlsFiles
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
 
-#: The longest time of a call with its retries for status requests, in seconds.
-_ONE_LOOK_S = 2.0
+#: The longest time of a call with its retries if the registry is not guarded, in seconds.
+_SHORT_TOTAL_S = 2.0
 _NO_SANDBOX = "for a first try: procomp-pay sandbox (in another terminal); for real: set "
 
 
 class ProviderRegistry:
     """Stripe and Kaspi as configured.
 
-    :param guarded: False for a single look (``doctor``): it is over in a few seconds, and no circuit hides
-        why a provider does not answer.
+    :param guarded: False for a single check (``doctor``): it ends within a few seconds, and no circuit
+        breaker hides why a provider does not answer.
     """
 
     def __init__(self, settings: Settings, *, guarded: bool = True) -> None:
@@ -37,23 +37,26 @@ class ProviderRegistry:
         self.observe: Observe | None = None
 
     def of(self, channel: Channel) -> PaymentProvider:
-        """
+        """Return the provider of a channel.
+
         :raises ConfigurationError: the provider is not configured.
         """
-        found, name = (self.kaspi(), "kaspi") if channel.is_kaspi else (self.stripe(), "stripe")
-        return found if self.observe is None else timed(found, name, self.observe)
+        provider, name = (self.kaspi(), "kaspi") if channel.is_kaspi else (self.stripe(), "stripe")
+        return provider if self.observe is None else timed(provider, name, self.observe)
 
     def stripe(self) -> PaymentProvider:
-        """
-        :raises ConfigurationError: no key is set and no sandbox has left its run file.
+        """Return the Stripe provider.
+
+        :raises ConfigurationError: no key is set, and no sandbox is running.
         """
         if self._stripe is None:
             self._stripe = _make_stripe(self._settings, self._circuit("Stripe"), self._patience_s)
         return self._stripe
 
     def kaspi(self) -> KaspiPaymentService:
-        """
-        :raises ConfigurationError: no key, address or device is set and no sandbox has left its run file.
+        """Return the Kaspi provider.
+
+        :raises ConfigurationError: no key, address or device is set, and no sandbox is running.
         """
         if self._kaspi is None:
             self._kaspi = _make_kaspi(self._settings, self._circuit("Kaspi"), self._patience_s)
@@ -61,18 +64,18 @@ class ProviderRegistry:
 
     @property
     def circuits(self) -> list[Circuit]:
-        """Those of the providers that were used."""
+        """Return the circuit breakers of the providers used so far."""
         return list(self._circuits.values())
 
     def certificate(self, now: datetime) -> CertificateLife | None:
-        """:func:`kaspi_certificate` of these settings."""
+        """Return the validity of Kaspi's client certificate; see :func:`kaspi_certificate`."""
         return kaspi_certificate(self._settings, now)
 
     @property
     def _patience_s(self) -> float:
         from procomp_pay.providers.resilience.retry import TOTAL_S
 
-        return TOTAL_S if self._guarded else _ONE_LOOK_S
+        return TOTAL_S if self._guarded else _SHORT_TOTAL_S
 
     def _circuit(self, name: str) -> Circuit | None:
         if not self._guarded:
@@ -125,8 +128,9 @@ def _make_kaspi(settings: Settings, circuit: Circuit | None, total_s: float) -> 
 
 
 def _check_complete(settings: Settings) -> None:
-    """
-    :raises ConfigurationError: nothing is configured, or something that the scheme needs is missing.
+    """Check that every setting of the scheme is there.
+
+    :raises ConfigurationError: nothing is configured, or a setting that the scheme needs is missing.
     """
     needed = _needed(settings)
     missing = ", ".join(name for name, value in needed.items() if value is None)
@@ -155,7 +159,7 @@ def _needed(settings: Settings) -> dict[str, object]:
 
 
 def tls_files(settings: Settings) -> TlsFiles:
-    """The files of mutual TLS, as configured; a scheme without a certificate shows none."""
+    """Return the configured files of mutual TLS; a scheme without a client certificate has none."""
     from procomp_pay.providers.kaspi.tls import TlsFiles
 
     if not settings.kaspi_scheme.uses_client_certificate:

@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_FOR_THIS_HOST = "if it stays so: is the certificate in KASPI_CLIENT_CERT the one for this host?"
+_FOR_THIS_HOST = "if it persists, check that the certificate in KASPI_CLIENT_CERT is the one for this host"
 PATHS = {KaspiScheme.BASIC: "r1", KaspiScheme.STANDARD: "r2", KaspiScheme.ENHANCED: "r3"}
 
 
 class NoSuchCall(NotFound):
-    """A call is not there on this host."""
+    """The host does not have this call."""
 
 
 class Exchange:
-    """Sends one request and reads its answer.
+    """Send one request and read its answer.
 
-    :param circuit: ``None`` for a single look that must not be held back (``doctor``), and in tests.
+    :param circuit: ``None`` for a single check that must not be held back (``doctor``), and in tests.
     """
 
     def __init__(
@@ -49,10 +49,11 @@ class Exchange:
         self._circuit = circuit
         self._budget = budget
 
-    async def ask(self, method: str, path: str, read: Callable[[httpx.Response], T], **given: Any) -> T:
-        """
-        :raises ProviderUnavailable: nothing was sent. :raises OutcomeUnknown: no answer was seen.
-        :raises PaymentError: what ``read`` makes of the answer.
+    async def ask(self, method: str, path: str, read: Callable[[httpx.Response], T], **options: Any) -> T:
+        """Send a request, and return what ``read`` makes of the answer.
+
+        :raises ProviderUnavailable: nothing was sent. :raises OutcomeUnknown: no answer was received.
+        :raises PaymentError: raised by ``read``.
         """
 
         async def attempt() -> T:
@@ -60,7 +61,7 @@ class Exchange:
                 await self._budget.wait()
             try:
                 async with self._line.client() as http:
-                    answer = await http.request(method, path, **given)
+                    answer = await http.request(method, path, **options)
             except httpx.HTTPError as error:
                 raise _transport_error(error) from error
             return read(answer)
@@ -72,7 +73,7 @@ class Exchange:
 
 
 class KaspiCalls:
-    """Calls of Kaspi's document, for a device and, in scheme enhanced, an organisation."""
+    """Calls of Kaspi's Public QR API, for a device and, in scheme enhanced, an organisation."""
 
     def __init__(
         self,
@@ -92,7 +93,10 @@ class KaspiCalls:
     async def get(
         self, path: str, query: Mapping[str, str] | None = None, *, version: str = "v01"
     ) -> Mapping[str, Any]:
-        """:raises NoSuchCall: the host has no such newer version of the call."""
+        """Send a GET request, with retries.
+
+        :raises NoSuchCall: the host does not have this newer version of the call.
+        """
         return await with_retries(
             lambda: self._send("GET", path, version=version, params=query),
             idempotent=True,
@@ -100,18 +104,23 @@ class KaspiCalls:
         )
 
     async def post(self, path: str, body: Mapping[str, Any], *, again: bool = True) -> Mapping[str, Any]:
-        """:param again: retry if Kaspi says that it did no work; else send once, whatever it answers."""
-        whole = dict(body)
+        """Send a POST request.
+
+        :param again: retry if Kaspi reports that nothing was done; otherwise send exactly once.
+        """
+        document = dict(body)
         if self.scheme is KaspiScheme.ENHANCED:
-            whole["OrganizationBin"] = self.organization_bin
-        content = simplejson.dumps(whole, use_decimal=True)
+            document["OrganizationBin"] = self.organization_bin
+        content = simplejson.dumps(document, use_decimal=True)
         if not again:
             return await self._send("POST", path, content=content)
         return await with_retries(
             lambda: self._send("POST", path, content=content), idempotent=False, total_s=self._total_s
         )
 
-    async def _send(self, method: str, path: str, *, version: str = "v01", **given: Any) -> Mapping[str, Any]:
+    async def _send(
+        self, method: str, path: str, *, version: str = "v01", **options: Any
+    ) -> Mapping[str, Any]:
         def read(answer: httpx.Response) -> Mapping[str, Any]:
             if answer.status_code == 404 and version != "v01":
                 raise NoSuchCall("Kaspi does not have this call")
@@ -119,22 +128,22 @@ class KaspiCalls:
 
         headers = {"X-Request-ID": str(uuid.uuid4()), "Content-Type": "application/json"}
         where = f"/{PATHS[self.scheme]}/{version}{path}"
-        return await self._exchange.ask(method, where, read, headers=headers, **given)
+        return await self._exchange.ask(method, where, read, headers=headers, **options)
 
 
 def _transport_error(error: httpx.HTTPError) -> PaymentError:
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
         return ConfigurationError(
-            "Kaspi's server does not show a certificate that we trust",
+            "The certificate of Kaspi's server is not trusted",
             next_step="set KASPI_CA_CERT to Kaspi's root certificate (kbs_root_ca.crt)",
         )
     if any(isinstance(cause, ssl.SSLError) and _is_about_ours(cause) for cause in _causes(error)):
         return ConfigurationError(
-            "Kaspi's server does not take our client certificate",
+            "Kaspi's server does not accept our client certificate",
             next_step=_FOR_THIS_HOST,
         )
     if isinstance(error, NOT_SENT) and any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
-        return ProviderUnavailable("Kaspi broke the TLS handshake off", next_step=_FOR_THIS_HOST)
+        return ProviderUnavailable("Kaspi aborted the TLS handshake", next_step=_FOR_THIS_HOST)
     if isinstance(error, NOT_SENT):
         return ProviderUnavailable("Kaspi cannot be reached", next_step="try again in a minute")
     return OutcomeUnknown(
@@ -143,15 +152,15 @@ def _transport_error(error: httpx.HTTPError) -> PaymentError:
 
 
 def _is_about_ours(error: ssl.SSLError) -> bool:
-    """An alert from the other side about our certificate: the request was not read there."""
-    said = str(error).upper().replace("_", " ")
-    return "ALERT" in said and ("CERTIFICATE" in said or "UNKNOWN CA" in said)
+    """Return whether it is the server's TLS alert about our certificate: the request was not read."""
+    text = str(error).upper().replace("_", " ")
+    return "ALERT" in text and ("CERTIFICATE" in text or "UNKNOWN CA" in text)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = error
+    cause: BaseException | None = error
     for _ in range(10):
-        if seen is None:
+        if cause is None:
             return
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+        yield cause
+        cause = cause.__cause__ or cause.__context__

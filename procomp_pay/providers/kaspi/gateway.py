@@ -1,8 +1,8 @@
-"""A gateway in front of Kaspi: one POST makes a payment and returns where to pay.
+"""Payments through a gateway in front of Kaspi: one POST creates a payment and returns where to pay.
 
-``POST KASPI_API_URL`` with ``Authorization: Bearer KASPI_API_KEY``. Gateways differ in what they add: an id
-and an end if they give them, ``GET KASPI_API_URL/ID`` if they have it. If they have not, events come by
-their signed callback alone, or from an operator.
+``POST KASPI_API_URL`` with ``Authorization: Bearer KASPI_API_KEY``. Some gateways also return an id and an
+expiry time, and some have ``GET KASPI_API_URL/ID``. Without it, events come only from their signed callbacks
+or from an operator.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from procomp_pay.providers.resilience.retry import TOTAL_S, Throttled, retry_aft
 
 log = logging.getLogger(__name__)
 
-#: What we assume where the gateway does not say: until when it can be paid, and how often it is asked.
+#: Defaults in seconds, if the gateway does not report them: validity, confirmation time, polling interval.
 _LIFE_S = 900
 _CONFIRM_S = 65
 _INTERVAL_S = 5
 _LONGEST_LIFE_S = 7 * 24 * 3600
-#: Placeholder for the id of a gateway that gives none.
+#: Prefix of the reference of a payment whose gateway returns no id.
 _NO_ID = "order:"
 
 
 class KaspiGateway:
-    """A gateway, behind :class:`~procomp_pay.providers.kaspi.service.KaspiPaymentService`.
+    """The gateway backend of :class:`~procomp_pay.providers.kaspi.service.KaspiPaymentService`.
 
-    :param url: ``KASPI_API_URL``, where payments are made.
+    :param url: ``KASPI_API_URL``, where payments are created.
     """
 
     def __init__(self, exchange: Exchange, url: str, *, total_s: float = TOTAL_S) -> None:
@@ -65,8 +65,9 @@ class KaspiGateway:
         self._has_status = True
 
     async def create(self, request: CreateRequest) -> Created:
-        """
-        :raises OutcomeUnknown: no answer was seen; it is not sent again, since no idempotency is promised.
+        """Create a payment.
+
+        :raises OutcomeUnknown: no answer was received; without idempotency it is not sent again.
         """
         body = {
             "amount": amount_number(request.money.amount),
@@ -86,14 +87,14 @@ class KaspiGateway:
 
     async def fetch(self, handle: ProviderRef) -> ProviderStatus:
         """Return the payment's status if the gateway can be asked; else one without an event."""
-        data = await self._look(handle)
+        data = await self._read_payment(handle)
         return (
             ProviderStatus(None, raw_status="not told", authoritative=False)
             if data is None
-            else _seen(data, handle)
+            else _provider_status(data, handle)
         )
 
-    async def _look(self, handle: ProviderRef) -> Mapping[str, Any] | None:
+    async def _read_payment(self, handle: ProviderRef) -> Mapping[str, Any] | None:
         """Return the gateway's answer; ``None`` if it cannot be asked."""
         if handle.provider_ref.startswith(_NO_ID) or not self._has_status:
             return None
@@ -104,7 +105,7 @@ class KaspiGateway:
                 total_s=self._total_s,
             )
         except NoSuchCall:
-            log.info("the gateway has no status call: its callbacks bring the news")
+            log.info("the gateway has no status call: events come from its callbacks only")
             self._has_status = False
             return None
 
@@ -112,7 +113,8 @@ class KaspiGateway:
         return await self.fetch(handle)
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:  # noqa: ARG002 - the protocol's
-        """
+        """Reject every refund: gateways have no such call.
+
         :raises Refused: always.
         """
         raise Refused("The gateway has no refund by API", next_step=IN_APP + RECORD)
@@ -121,12 +123,12 @@ class KaspiGateway:
         raise Refused("The gateway has no refund by API", next_step=IN_APP + RECORD)
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
-        """Return the refunded sum, if the gateway reports it."""
-        data = await self._look(handle)
-        return ProviderRefunds() if data is None else ProviderRefunds(total=_sum_back(data, handle))
+        """Return the refunded total, if the gateway reports it."""
+        data = await self._read_payment(handle)
+        return ProviderRefunds() if data is None else ProviderRefunds(total=_refunded_total(data, handle))
 
     async def check(self) -> str:
-        """Ask for a payment that is not there: any answer but a refusal of the key will do."""
+        """Ask for a payment that does not exist: any answer except a rejection of the key is a success."""
         try:
             await self._exchange.ask("GET", f"{self._url}/procomp-pay-check", _fields)
         except NoSuchCall:
@@ -139,11 +141,11 @@ class KaspiGateway:
 
 
 def _fields(answer: httpx.Response) -> Mapping[str, Any]:
-    """The answer's fields, from wherever the gateway puts them."""
+    """Return the fields of an answer, wherever the gateway puts them."""
     status = answer.status_code
     if status in (401, 403):
         raise ConfigurationError(
-            f"The gateway does not let us in (HTTP {status})",
+            f"The gateway denies access (HTTP {status})",
             next_step="check KASPI_API_KEY, then: procomp-pay doctor",
         )
     wait = retry_after_s(answer.headers.get("Retry-After"))
@@ -158,16 +160,17 @@ def _fields(answer: httpx.Response) -> Mapping[str, Any]:
     except ValueError:
         document = None
     if status == 404:
-        known = isinstance(document, Mapping)  # its own word, not that of a server in front of it
+        known = isinstance(document, Mapping)  # the gateway's own answer, not that of a server in front of it
         raise (NotFound if known else NoSuchCall)("The gateway does not know this payment")
     if 400 <= status < 500:
-        raise Refused(f"The gateway refused (HTTP {status}){_said(document)}")
+        raise Refused(f"The gateway rejected the request (HTTP {status}){_message(document)}")
     if status >= 300 or not isinstance(document, Mapping):
         raise OutcomeUnknown(f"The gateway's answer cannot be read (HTTP {status})")
     return words.fields(document)
 
 
-def _said(document: Any) -> str:
+def _message(document: Any) -> str:
+    """Return the error message of an answer after a colon, or an empty string."""
     if not isinstance(document, Mapping):
         return ""
     for name in ("detail", "message", "error"):
@@ -180,11 +183,11 @@ def _created(data: Mapping[str, Any], request: CreateRequest) -> Created:
     url = words.first(data, words.URL)
     if not isinstance(url, str) or not url.startswith(("https://", "http://")):
         raise OutcomeUnknown("The gateway's answer has no payment_url")
-    given = words.first(data, words.THEIRS)
+    gateway_id = words.first(data, words.THEIRS)
     life = _life_s(data)
     return Created(
-        provider_ref=f"{_NO_ID}{request.payment_id}" if given is None else str(given),
-        ids=ProviderIds(kaspi_payment=None if given is None else str(given)),
+        provider_ref=f"{_NO_ID}{request.payment_id}" if gateway_id is None else str(gateway_id),
+        ids=ProviderIds(kaspi_payment=None if gateway_id is None else str(gateway_id)),
         payment_url=url,
         poll_interval_s=_INTERVAL_S,
         scan_timeout_s=life,
@@ -200,31 +203,31 @@ def _life_s(data: Mapping[str, Any]) -> int:
     try:
         left = (parse_date(str(text)).astimezone(UTC) - datetime.now(UTC)).total_seconds()
     except ValueError:
-        log.warning("the gateway says the end %r", str(text)[:40])
+        log.warning("the gateway reports the unreadable expiry time %r", str(text)[:40])
         return _LIFE_S
     # a gateway's clock that is far off must not end a payment before it began
     return int(min(max(left, 60), _LONGEST_LIFE_S))
 
 
-def _sum_back(data: Mapping[str, Any], handle: ProviderRef) -> Money | None:
-    said = words.meaning(str(words.first(data, words.STATUS) or ""))
+def _refunded_total(data: Mapping[str, Any], handle: ProviderRef) -> Money | None:
+    meaning = words.meaning(str(words.first(data, words.STATUS) or ""))
     amount = words.first(data, words.BACK)
-    if amount is None and said.whole_back:
+    if amount is None and meaning.whole_back:
         amount = words.first(data, words.AMOUNT)
-    if amount is None or not said.refunded:
+    if amount is None or not meaning.refunded:
         return None
     try:
         return Money.parse(amount, str(data.get("currency") or Currency.KZT))
     except InvalidAmount:
-        log.warning("the gateway says a refund of %s that is no amount", handle.provider_ref)
+        log.warning("the gateway reports an unreadable refunded amount for %s", handle.provider_ref)
         return None
 
 
-def _seen(data: Mapping[str, Any], handle: ProviderRef) -> ProviderStatus:
+def _provider_status(data: Mapping[str, Any], handle: ProviderRef) -> ProviderStatus:
     status = str(words.first(data, words.STATUS) or "")
-    said = words.meaning(status)
-    event_type = said.event_type
-    if not said.known:
+    meaning = words.meaning(status)
+    event_type = meaning.event_type
+    if not meaning.known:
         log.warning("the gateway reports the unknown status %r for %s", status[:40], handle.provider_ref)
     operation = str(words.first(data, words.OPERATION) or "")
     ids = ProviderIds(
@@ -232,9 +235,9 @@ def _seen(data: Mapping[str, Any], handle: ProviderRef) -> ProviderStatus:
     )
     if event_type is not EventType.SUCCEEDED:
         reason = "The gateway reports it as failed" if event_type is EventType.FAILED else None
-        unclear = not said.known or event_type is EventType.PROCESSING
+        unclear = not meaning.known or event_type is EventType.PROCESSING
         return ProviderStatus(
-            event_type, said.final, ids=ids, reason=reason, raw_status=status, unclear=unclear
+            event_type, meaning.final, ids=ids, reason=reason, raw_status=status, unclear=unclear
         )
     amount = words.first(data, words.AMOUNT)
     try:
@@ -243,5 +246,5 @@ def _seen(data: Mapping[str, Any], handle: ProviderRef) -> ProviderStatus:
     except (InvalidAmount, ArithmeticError, TypeError, ValueError):
         return ProviderStatus(event_type, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
     return ProviderStatus(
-        event_type, final=True, money=money, ids=ids, raw_status=status, refunded=said.refunded
+        event_type, final=True, money=money, ids=ids, raw_status=status, refunded=meaning.refunded
     )

@@ -1,6 +1,6 @@
-"""A gateway's callback, read. Gateways in front of Kaspi differ in names; all of them are understood.
+"""Parse the callbacks of gateways in front of Kaspi, which use different field names.
 
-Shapes (from the gateways' public documentation): ApiPay ``{"event", "invoice": {…}}``, Qut Pay with names in
+Formats (from the gateways' public documentation): ApiPay ``{"event", "invoice": {…}}``, Qut Pay with names in
 camelCase, and the fields of Kaspi's own status answer in PascalCase
 (:mod:`procomp_pay.providers.kaspi.gateway_fields`).
 """
@@ -42,7 +42,7 @@ class ParsedCallback:
 
     @property
     def is_final(self) -> bool:
-        """No more money can come through the gateway's object."""
+        """Return whether no more money can come through the gateway's object."""
         return self.event_type is not None and self.event_type is not EventType.PROCESSING
 
 
@@ -60,22 +60,22 @@ def read_callback(document: Any) -> ParsedCallback | None:
     ours = _text(fields, words.OURS)
     if not status or (ours is None and ids.kaspi_payment is None):
         return None
-    said = words.meaning(status)
+    meaning = words.meaning(status)
     money, unreadable = _money(fields)
     return ParsedCallback(
         ours=ours,
         ids=ids,
         status=status,
-        event_type=None if said.refunded else said.event_type,
+        event_type=None if meaning.refunded else meaning.event_type,
         at=_time(fields),
         money=money,
         money_unreadable=unreadable,
-        refunded=said.refunded,
+        refunded=meaning.refunded,
     )
 
 
 def type_of(document: Any) -> str:
-    """A short name for the list of events."""
+    """Return a short name of the callback, for the list of events."""
     callback = read_callback(document)
     named = document.get("event") if isinstance(document, Mapping) else None
     word = named if isinstance(named, str) and named.isprintable() else callback.status if callback else ""

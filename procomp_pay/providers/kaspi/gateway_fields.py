@@ -1,7 +1,7 @@
-"""Field names and states of gateways in front of Kaspi: one table for answers and callbacks.
+"""Field names and states of gateways in front of Kaspi, for answers and callbacks.
 
-From the gateways' public documentation (ApiPay, Qut Pay) and Kaspi's own status answer. Names of fields are
-compared in lower case, since some write ``external_order_id``, others ``externalOrderId``.
+From the gateways' public documentation (ApiPay, Qut Pay) and Kaspi's own status answer. Field names are
+compared in lower case, since some gateways write ``external_order_id``, others ``externalOrderId``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from procomp_pay.domain.events import EventType
 
 #: Keys under which the payment's own fields may be, if not at the top level.
 _INSIDE = ("invoice", "payment", "data", "object")
-#: Our payment, as the gateway gives it back.
+#: Our payment's id, as the gateway returns it.
 OURS = ("external_order_id", "externalorderid", "external_id", "externalid", "order_id", "orderid")
 #: The gateway's id.
 THEIRS = ("id", "invoice_id", "invoiceid", "qrpaymentid", "payment_id", "paymentid")
@@ -39,11 +39,11 @@ WHEN = ("paid_at", "paidat", "processed_at", "updated_at", "updatedat", "timesta
 class StatusMeaning:
     """The meaning of a state.
 
-    :param event_type: ``None``: still open.
+    :param event_type: ``None`` if the payment is still open.
     :param final: no more money can come through the gateway's object.
     :param refunded: it was paid, and some or all of it was refunded.
-    :param whole_back: all of it did.
-    :param known: False for a word that no known gateway uses.
+    :param whole_back: all of it was refunded.
+    :param known: False for a state that no known gateway uses.
     """
 
     event_type: EventType | None
@@ -80,36 +80,35 @@ def meaning(status: str) -> StatusMeaning:
 
 
 def fields(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A payment's fields, from wherever the gateway puts them, by their names in lower case.
+    """Return the payment's fields, wherever the gateway puts them, by their names in lower case.
 
-    An envelope's own ``status`` ("success": the call went well) is never the payment's, nor is its id.
+    The ``status`` of an envelope ("success": the call succeeded) is never the payment's, nor is its id.
     """
     outer = _lower(document)
     for name in (*_INSIDE, "order"):
         if isinstance(outer.get(name), Mapping):
             inner = _lower(outer[name])
-            if _says(inner, STATUS + URL) or (name in _INSIDE and not _says(outer, OURS + URL)):
-                around = {word: outer[word] for word in OURS + URL + ENDS + WHEN if word in outer}
-                return around | inner
+            if _has_any(inner, STATUS + URL) or (name in _INSIDE and not _has_any(outer, OURS + URL)):
+                envelope = {field: outer[field] for field in OURS + URL + ENDS + WHEN if field in outer}
+                return envelope | inner
     return outer
 
 
-def _says(found: Mapping[str, Any], names: tuple[str, ...]) -> bool:
-    return first(found, names) is not None
+def _has_any(values: Mapping[str, Any], names: tuple[str, ...]) -> bool:
+    return first(values, names) is not None
 
 
 def _lower(document: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name).lower(): value for name, value in document.items()}
 
 
-def first(found: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """Return the first of these fields that is not blank."""
-    return next((found[name] for name in names if found.get(name) is not None), None)
+def first(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    """Return the value of the first of these fields that is set; ``None`` if none is."""
+    return next((values[name] for name in names if values.get(name) is not None), None)
 
 
 def is_blank(number: str) -> bool:
-    """Return whether it is a placeholder for a number that the gateway does not have: a blank, a zero, a
-    dash. Two of those
-    are not one number.
+    """Return whether the text is only a placeholder for a number (a blank, a zero, a dash), which must not
+    count as a duplicate.
     """
     return not number.strip(" 0-")

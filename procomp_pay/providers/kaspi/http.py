@@ -1,4 +1,4 @@
-"""The line to Kaspi: one HTTP client, made anew when the certificate's files change."""
+"""One HTTP client for Kaspi, replaced when the certificate files change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from procomp_pay.providers.kaspi.tls import Now, TlsFiles, make_context, utc_now
 
 log = logging.getLogger(__name__)
 
-#: Seconds for one attempt; Kaspi answers within one or two, the desk's Wi-Fi may not.
+#: Seconds for one attempt. Kaspi answers within one or two; a tournament hall's Wi-Fi may take longer.
 ATTEMPT_S = httpx.Timeout(10.0, connect=5.0)
 
 _Mark = tuple[tuple[int, int, int] | None, ...]
@@ -24,19 +24,19 @@ def kaspi_http(
     url: str, *, headers: dict[str, str] | None = None, api_key: str | None = None,
     files: TlsFiles | None = None, now: Now = utc_now,
 ) -> httpx.AsyncClient:  # fmt: skip
-    """An HTTP client for Kaspi: with an ``Api-Key`` for scheme basic, a client certificate for the others.
+    """Return an HTTP client for Kaspi: with an ``Api-Key`` for scheme basic, a client certificate for others.
 
-    :raises ConfigurationError: a certificate, key or authority cannot be used; the message says which and
-    why.
+    :raises ConfigurationError: a certificate, key or authority cannot be used; the message says which one and
+        why.
     """
-    sent = (headers or {}) | ({"Api-Key": api_key} if api_key else {})
-    # a bundle of authorities takes a while to read, and plain HTTP (a local sandbox) has no use for it
+    all_headers = (headers or {}) | ({"Api-Key": api_key} if api_key else {})
+    # the bundle of authorities takes a while to read, and plain HTTP (a local sandbox) does not need it
     verify = make_context(files or TlsFiles(), now()) if url.startswith("https:") else False
-    return httpx.AsyncClient(base_url=url, headers=sent, timeout=ATTEMPT_S, verify=verify)
+    return httpx.AsyncClient(base_url=url, headers=all_headers, timeout=ATTEMPT_S, verify=verify)
 
 
 class _Client:
-    """A client with the calls that are on it."""
+    """A client and the number of its running calls."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self.http = http
@@ -45,11 +45,11 @@ class _Client:
 
 
 class KaspiHttp:
-    """Lends the client for one call. When a file changes, later calls get a new client, and the old one is
-    closed after its last call; no call is cut.
+    """Provide the client for each call. When a file changes, later calls get a new client, and the old one is
+    closed after its last call, so that no call is interrupted.
 
-    :param make: makes a client from the files as they are now.
-    :param files: watched before each call.
+    :param make: makes a client from the current files.
+    :param files: checked for changes before each call.
     """
 
     def __init__(self, make: Callable[[], httpx.AsyncClient], files: tuple[Path, ...] = ()) -> None:
@@ -60,21 +60,21 @@ class KaspiHttp:
 
     @classmethod
     def fixed(cls, http: httpx.AsyncClient) -> KaspiHttp:
-        """A line with a client that never changes."""
+        """Return one with a client that is never replaced."""
         return cls(lambda: http)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
-        """The client for one call."""
+        """Yield the client for one call."""
         await self._renew()
-        lent = self._client
-        lent.calls += 1
+        current = self._client
+        current.calls += 1
         try:
-            yield lent.http
+            yield current.http
         finally:
-            lent.calls -= 1
-            if lent.is_old and not lent.calls:
-                await lent.http.aclose()
+            current.calls -= 1
+            if current.is_old and not current.calls:
+                await current.http.aclose()
 
     async def _renew(self) -> None:
         mark = _mark(self._files)
@@ -84,8 +84,8 @@ class KaspiHttp:
         try:
             new = _Client(self._make())
         except ConfigurationError as error:
-            # certificate and key are two files: between the two copies they do not fit. The former ones
-            # remain in use while they are valid; the next change is tried again.
+            # certificate and key are two files, and do not match until both are replaced. The old ones
+            # remain in use until then; the next change is tried again.
             log.warning("the changed certificate files are not used: %s", error.message)
             return
         old, self._client = self._client, new
@@ -100,12 +100,12 @@ class KaspiHttp:
 
 def _mark(files: tuple[Path, ...]) -> _Mark:
     """Return a value that changes when one of the files does."""
-    found: list[tuple[int, int, int] | None] = []
+    marks: list[tuple[int, int, int] | None] = []
     for path in files:
         try:
             state = path.stat()
         except OSError:
-            found.append(None)
+            marks.append(None)
         else:
-            found.append((state.st_mtime_ns, state.st_size, state.st_ino))
-    return tuple(found)
+            marks.append((state.st_mtime_ns, state.st_size, state.st_ino))
+    return tuple(marks)

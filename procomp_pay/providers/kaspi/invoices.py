@@ -1,4 +1,4 @@
-"""Invoices to a phone number (scheme enhanced). They live for 24 hours and are never polled on a timer."""
+"""Send invoices to a phone number (scheme enhanced); valid for 24 hours, not polled on a timer."""
 
 from __future__ import annotations
 
@@ -23,30 +23,31 @@ def read_phone(typed: str) -> str:
     :raises Refused: not a mobile number of Kazakhstan.
     """
     digits = re.sub(r"[\s().\-\u2010-\u2015\u00a0]", "", typed)
-    found = _PHONE.fullmatch(digits)
-    if found is None or not digits.isascii():
+    match = _PHONE.fullmatch(digits)
+    if match is None or not digits.isascii():
         raise Refused(
             "This is not a mobile number of Kazakhstan",
             next_step="write it as 87071234567 or +7 707 123 45 67",
         )
-    return f"8{found.group(1)}"
+    return f"8{match.group(1)}"
 
 
 def only_enhanced(calls: KaspiCalls) -> None:
-    """
-    :raises Refused: the scheme has no invoices.
+    """Check that the scheme has invoices.
+
+    :raises Refused: it has none.
     """
     if calls.scheme is not KaspiScheme.ENHANCED:
         raise Refused(
             f"Kaspi's {calls.scheme} scheme has no invoices to a phone number",
-            next_step="take it without --phone: a QR, or --link",
+            next_step="leave --phone out: use a QR, or --link",
         )
 
 
 async def client_name(calls: KaspiCalls, phone: str) -> str:
-    """The name that Kaspi shows for a number. At most 50 a minute for one device.
+    """Return the name that Kaspi shows for a phone number. Kaspi allows 50 requests a minute per device.
 
-    :raises NotFound: no Kaspi customer has it. :raises Refused: not in this scheme.
+    :raises NotFound: no Kaspi customer has the number. :raises Refused: the scheme has no invoices.
     """
     only_enhanced(calls)
     query = {"phoneNumber": phone, "deviceToken": calls.device_token}
@@ -54,9 +55,9 @@ async def client_name(calls: KaspiCalls, phone: str) -> str:
 
 
 async def create_remote(calls: KaspiCalls, request: CreateRequest) -> Created:
-    """Send an invoice, once: the phone shows it at once, so that a second one would be paid too.
+    """Send an invoice, exactly once: the phone shows it at once, so a second one could be paid as well.
 
-    :raises OutcomeUnknown: no answer was seen; the customer's phone may show the invoice.
+    :raises OutcomeUnknown: no answer was received; the customer's phone may show the invoice.
     """
     only_enhanced(calls)
     body: dict[str, Any] = {
@@ -85,12 +86,12 @@ async def create_remote(calls: KaspiCalls, request: CreateRequest) -> Created:
 
 def _may_exist() -> OutcomeUnknown:
     return OutcomeUnknown(
-        "Kaspi's answer to the invoice was lost: the customer's phone may show it, and no second one is sent"
+        "Kaspi did not confirm the invoice: the customer's phone may show it, so no second one is sent"
     )
 
 
 async def recall(calls: KaspiCalls, handle: ProviderRef) -> ProviderStatus | None:
-    """Take an invoice back; ``None`` where there is nothing to take back any more: ask how it ended."""
+    """Recall an invoice; return ``None`` if it can no longer be recalled, so that its status is needed."""
     body = {"DeviceToken": calls.device_token, "QrPaymentId": int(handle.provider_ref)}
     try:
         data = await calls.post("/remote/cancel", body)

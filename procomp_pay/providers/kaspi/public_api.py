@@ -1,4 +1,4 @@
-"""Payments by Kaspi's Public QR API: schemes ``basic``, ``standard`` and ``enhanced``."""
+"""Payments through Kaspi's Public QR API: schemes ``basic``, ``standard`` and ``enhanced``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from procomp_pay.providers.protocol import (
 
 log = logging.getLogger(__name__)
 
-#: Kaspi's statuses before the customer has begun to pay.
+#: Kaspi's statuses before the customer starts to pay.
 _WAITS = ("QrTokenCreated", "RemotePaymentCreated")
 
 _STATUSES: dict[str, tuple[EventType | None, bool]] = {
@@ -51,7 +51,7 @@ _REASONS = {
 
 
 class KaspiPublicApi:
-    """What the document offers, behind :class:`~procomp_pay.providers.kaspi.service.KaspiPaymentService`."""
+    """Kaspi's own API, the backend of :class:`~procomp_pay.providers.kaspi.service.KaspiPaymentService`."""
 
     def __init__(self, calls: KaspiCalls) -> None:
         self._calls = calls
@@ -59,9 +59,10 @@ class KaspiPublicApi:
         self._has_v02 = True
 
     async def create(self, request: CreateRequest) -> Created:
-        """
-        :raises OutcomeUnknown: no answer came. The QR was shown to nobody, but it may exist: make a
-            new one only when this one's life is over. Of an invoice the customer's phone may show it.
+        """Create a QR, a link or an invoice.
+
+        :raises OutcomeUnknown: no answer was received. A QR was not shown, but may exist: create a new one
+            only after it has expired. An invoice may be on the customer's phone.
         """
         if request.channel is Channel.KASPI_REMOTE:
             return await create_remote(self._calls, request)
@@ -80,7 +81,7 @@ class KaspiPublicApi:
     async def fetch(self, handle: ProviderRef) -> ProviderStatus:
         """Return the purchase's status, with amount and operation number where Kaspi gives them.
 
-        An unknown status means "still open": a payment is never failed for a word that we do not know.
+        An unknown status means "still open": a payment never fails because of a status that we do not know.
         """
         data = await self._status(handle.provider_ref)
         status = str(data.get("Status", ""))
@@ -97,7 +98,7 @@ class KaspiPublicApi:
         try:
             money = None if amount is None else Money(Decimal(amount), Currency.KZT)
         except (InvalidAmount, ArithmeticError, TypeError, ValueError):
-            log.warning("Kaspi says an amount of %s that is none", handle.provider_ref)
+            log.warning("Kaspi reports an unreadable amount for %s", handle.provider_ref)
             return ProviderStatus(
                 event_type, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40]
             )
@@ -110,7 +111,7 @@ class KaspiPublicApi:
         try:
             recalled = await recall(self._calls, handle)
         except (Refused, ConfigurationError):
-            # in whatever words: one that was paid is not recalled any more, and that it was paid counts
+            # whatever the error: an invoice that was paid cannot be recalled, and the payment counts
             seen = await self.fetch(handle)
             if seen.final:
                 return seen
@@ -124,16 +125,19 @@ class KaspiPublicApi:
         return await self._refunds.refund(request)
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
-        """Return the refunded sum, a cashier's refund in the Kaspi Pay app included."""
+        """Return the refunded total, including refunds made in the Kaspi Pay app."""
         return await self._refunds.list_refunds(handle)
 
     async def check(self) -> str:
-        """Ping Kaspi, then list the trade points, which proves the key or certificate. No call detects a
-        device without making something."""
+        """Ping Kaspi, then list the trade points, which proves the key or certificate. No call can check the
+        device without creating something.
+        """
         try:
             await self._calls.get("/health/ping")
         except OutcomeUnknown as error:
-            error.next_step = "is KASPI_API_URL Kaspi's own address? It has no path: /r1/v01 is added to it"
+            error.next_step = (
+                "check that KASPI_API_URL is Kaspi's own address. It has no path: /r1/v01 is added"
+            )
             raise
         points = await self.trade_points()
         names = ", ".join(f"{name} ({point_id})" for point_id, name in points)
@@ -142,7 +146,7 @@ class KaspiPublicApi:
         return f"trade points: {names}; whether KASPI_DEVICE_TOKEN is theirs shows at the first payment"
 
     async def trade_points(self) -> list[tuple[int, str]]:
-        """Number and name of each."""
+        """Return number and name of each trade point."""
         enhanced = self._calls.scheme is KaspiScheme.ENHANCED
         suffix = f"/{self._calls.organization_bin}" if enhanced else ""
         points = (await self._calls.get(f"/partner/tradepoints{suffix}")).get("items") or []
@@ -164,8 +168,8 @@ class KaspiPublicApi:
             try:
                 amount = (await self._refunds.details(handle)).get("TotalAmount")
             except (NotFound, Refused, ConfigurationError) as error:
-                # details are for the device that took it, which may be another one by now: paid is paid
-                log.warning("Kaspi does not tell the amount of %s: %s", handle.provider_ref, error.message)
+                # only the device that took the payment gets details, and it may have been replaced since
+                log.warning("Kaspi does not report the amount of %s: %s", handle.provider_ref, error.message)
         return amount
 
 
@@ -185,13 +189,13 @@ def _created(data: Mapping[str, Any], *, link: bool) -> Created:
 
 
 def read_date(text: object) -> datetime | None:
-    """Parse for the log alone: Kaspi's timers and our own clock decide what has expired, since two clocks
-    that
-    differ, or an odd zone, must not end a payment before it began."""
+    """Parse an expiry time, which is only recorded: Kaspi's timers and our own clock decide what has expired,
+    so that different clocks or time zones cannot end a payment early.
+    """
     try:
         return parse_date(str(text)).astimezone(UTC)
     except ValueError:
-        log.warning("Kaspi says the date %r", str(text)[:40])
+        log.warning("Kaspi reports the unreadable date %r", str(text)[:40])
         return None
 
 

@@ -1,4 +1,4 @@
-"""Refunds at Kaspi: in one call (enhanced), or with the customer's scan of a refund QR (standard)."""
+"""Make refunds at Kaspi: in one call (enhanced), or with the customer's scan of a refund QR (standard)."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from procomp_pay.providers.kaspi.wire import RefundNotMade, amount_number
 from procomp_pay.providers.protocol import ProviderRef, ProviderRefunds, RefundRequest
 from procomp_pay.providers.resilience.retry import NOT_SENT, NotSent
 
-#: Kaspi lists at most so many purchases of the customer who scanned.
+#: The most purchases that Kaspi lists of the customer who scanned.
 _MOST_OPERATIONS = 10
-IN_APP = "give it back in the Kaspi Pay app (History, the payment, Make a refund), then record it: "
+IN_APP = "refund it in the Kaspi Pay app (History, the payment, Make a refund), then record it: "
 RECORD = 'procomp-pay refund PAYMENT --made-in-app NUMBER --amount … --reason "…"'
 
 
 @dataclass(frozen=True, slots=True)
 class RefundQr:
-    """A QR by which a customer shows who they are.
+    """A QR that identifies the customer who scans it.
 
     :param token: the content of the QR. Secret.
-    :param interval_s, wait_s: between two looks, and until it is dead, in seconds.
+    :param interval_s: seconds between two polls.
+    :param wait_s: seconds until the QR expires.
     """
 
     return_id: int
@@ -49,9 +50,10 @@ class KaspiRefunds:
         self._calls = calls
 
     def ready(self, *, at_desk: bool) -> None:
-        """
-        :param at_desk: the customer stands here and can scan.
-        :raises Refused: not in this scheme, or not from here.
+        """Check that a refund through the API is possible.
+
+        :param at_desk: the customer is present and can scan.
+        :raises Refused: not in this scheme, or not without the customer.
         """
         if self._calls.scheme is KaspiScheme.BASIC:
             raise Refused("Kaspi's basic scheme has no refund by API", next_step=IN_APP + RECORD)
@@ -62,13 +64,13 @@ class KaspiRefunds:
             )
 
     async def refund(self, request: RefundRequest) -> RefundEvent:
-        """Give money back, once.
+        """Make a refund, once.
 
-        Kaspi promises no idempotency here: a refund whose answer was lost is sent again only when Kaspi's
-        own sum shows that it was not made; in scheme standard never, since the customer has gone.
+        Kaspi promises no idempotency here: a refund whose answer was lost is sent again only if Kaspi's
+        refunded total shows that it was not made; in scheme standard never, since the customer has left.
 
-        :raises ManualReviewRequired: Kaspi's refunded sum and our books differ.
-        :raises Conflict: a cashier gave money back in the app meanwhile; nothing was sent.
+        :raises ManualReviewRequired: Kaspi's refunded total and our books differ.
+        :raises Conflict: a cashier made a refund in the app meanwhile; nothing was sent.
         """
         _check_is_kaspis(request)
         if request.again:
@@ -77,7 +79,7 @@ class KaspiRefunds:
                 return made
         standard = self._calls.scheme is KaspiScheme.STANDARD
         if standard and request.customer_scan is None:
-            return self._failed(request, "Kaspi did not make it, and the customer's scan is used up")
+            return self._failed(request, "Kaspi did not make the refund, and the customer's scan is used up")
         self.ready(at_desk=standard)
         if not request.again:
             await self._check_nothing_new(request)
@@ -89,14 +91,14 @@ class KaspiRefunds:
         if standard:
             body["QrReturnId"] = request.customer_scan
         if not request.may_leave():
-            raise NotSent("The refund did not leave in time; nothing was sent")
+            raise NotSent("The refund could not be sent in time; nothing was sent")
         try:
             data = await self._return(body)
         except RefundNotMade:
             if not request.again:
                 raise
             made = await self._made_before(request)
-            return made or self._failed(request, "Kaspi could not make it, twice: call the bank")
+            return made or self._failed(request, "Kaspi could not make the refund twice: call the bank")
         operation = data.get("ReturnOperationId")
         return RefundEvent(
             RefundState.SUCCEEDED,
@@ -106,9 +108,8 @@ class KaspiRefunds:
         )
 
     async def _check_nothing_new(self, request: RefundRequest) -> None:
-        """Check Kaspi's refunded sum: a cashier may have refunded the same money in the app, and Kaspi
-        would make a
-        part a second time.
+        """Check Kaspi's refunded total: a cashier may have made the same refund in the app, and Kaspi would
+        make a partial refund a second time.
 
         :raises Conflict: more was refunded than our books say.
         :raises ProviderUnavailable: Kaspi cannot be asked; nothing was sent.
@@ -121,13 +122,12 @@ class KaspiRefunds:
             raise _more_went_back(request, total)
 
     async def _made_before(self, request: RefundRequest) -> RefundEvent | None:
-        """Return the refund that an earlier request made although its answer was lost; ``None`` if it made
-        none.
+        """Return the refund that an earlier request with a lost answer made; ``None`` if it made none.
 
-        If as much or more was refunded since, it counts as made, whoever made it: what exceeds it is
-        taken over as a cashier's. Never is the same money sent again beside what a cashier gave.
+        If as much or more was refunded since, the refund counts as made, whoever made it; the excess is
+        adopted as a cashier's refund. The same money is never sent again in addition to a cashier's refund.
 
-        :raises Conflict: it was not made, and a cashier gave another sum back meanwhile.
+        :raises Conflict: it was not made, and a cashier refunded another amount meanwhile.
         :raises ManualReviewRequired: less was refunded than our books say.
         """
         total = (await self.list_refunds(request.handle)).total or request.refunded
@@ -138,7 +138,7 @@ class KaspiRefunds:
             raise _more_went_back(request, total)
         if since < 0:
             raise ManualReviewRequired(
-                f"Kaspi says that {total} went back, our books say {request.refunded}",
+                f"Kaspi has refunded {total} of this payment, our books say {request.refunded}",
                 next_step="compare with the payment in the Kaspi Pay app",
             )
         return None
@@ -148,7 +148,9 @@ class KaspiRefunds:
         return RefundEvent(RefundState.FAILED, request.money, refund_id=request.refund_id, failure_reason=why)
 
     async def _return(self, body: dict[str, Any]) -> Mapping[str, Any]:
-        """Sent once: whether an answer such as "busy" came before or after the work is not promised."""
+        """Send the refund exactly once: Kaspi does not promise that an answer such as "busy" means that
+        nothing was done.
+        """
         try:
             return await self._calls.post("/payment/return", body, again=False)
         except ProviderUnavailable as error:
@@ -157,22 +159,22 @@ class KaspiRefunds:
             raise OutcomeUnknown(error.message, next_step=error.next_step) from error
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
-        """Return the refunded sum, whoever made the refunds; nothing under scheme basic, which does not
-        report it.
+        """Return the refunded total, whoever made the refunds; nothing in scheme basic, which does not report
+        it.
         """
         if self._calls.scheme is KaspiScheme.BASIC:
             return ProviderRefunds()
         data = await self.details(handle)
-        gone = Decimal(data["TotalAmount"]) - Decimal(data["AvailableReturnAmount"])
-        return ProviderRefunds(total=Money(gone, Currency.KZT))
+        refunded = Decimal(data["TotalAmount"]) - Decimal(data["AvailableReturnAmount"])
+        return ProviderRefunds(total=Money(refunded, Currency.KZT))
 
     async def details(self, handle: ProviderRef) -> Mapping[str, Any]:
-        """Total and rest of a paid purchase."""
+        """Return the details of a paid purchase, with its total and the amount that can still be refunded."""
         query = {"QrPaymentId": handle.provider_ref, "DeviceToken": self._calls.device_token}
         return await self._calls.get("/payment/details", query)
 
     async def open_qr(self, external_id: str) -> RefundQr:
-        """Return a QR for the customer to scan. After a lost answer a second one may be made safely."""
+        """Create a QR for the customer to scan. After a lost answer a second one is harmless."""
         self._only_standard()
         body = {"DeviceToken": self._calls.device_token, "ExternalId": external_id}
         data = await self._calls.post("/return/create", body)
@@ -188,7 +190,7 @@ class KaspiRefunds:
             raise OutcomeUnknown(f"Kaspi's answer to a refund QR lacks {error}") from error
 
     async def is_scanned(self, qr: RefundQr) -> bool:
-        """Return whether the customer has scanned the return QR.
+        """Return whether the customer has scanned the refund QR.
 
         :raises Refused: the customer declined, or the QR has expired.
         """
@@ -204,8 +206,8 @@ class KaspiRefunds:
             "QrReturnId": qr.return_id,
             "MaxResult": _MOST_OPERATIONS,
         }
-        found = (await self._calls.post("/return/operations", body)).get("items") or []
-        return any(str(each.get("QrPaymentId")) == purchase for each in found)
+        operations = (await self._calls.post("/return/operations", body)).get("items") or []
+        return any(str(operation.get("QrPaymentId")) == purchase for operation in operations)
 
     def _only_standard(self) -> None:
         if self._calls.scheme is not KaspiScheme.STANDARD:
@@ -214,21 +216,23 @@ class KaspiRefunds:
 
 def _more_went_back(request: RefundRequest, total: Money) -> Conflict:
     return Conflict(
-        f"Kaspi says that {total} went back of this payment already, our books said {request.refunded}; "
-        f"{request.money} was not sent",
-        next_step="look again, then ask for what is still to go back: "
+        f"Kaspi has already refunded {total} of this payment, our books said {request.refunded}; "
+        f"the refund of {request.money} was not sent",
+        next_step="check the payment, then refund what is still due: "
         f"procomp-pay status --payment {request.payment_id}",
     )
 
 
 def _check_is_kaspis(request: RefundRequest) -> None:
-    """
-    :raises Refused: not in tenge, as what a platform wrote may be, or not of this scheme.
+    """Check that Kaspi can refund the payment.
+
+    :raises Refused: it is not in tenge (possible for payments that the platform wrote), or it was not made
+        through Kaspi's own API.
     """
     if request.money.currency is not Currency.KZT:
         raise Refused(
-            f"Kaspi gives back in tenge alone, and this payment is in {request.money.currency}",
-            next_step="give it back in the Kaspi Pay app (History, the payment, Make a refund)",
+            f"Kaspi refunds only tenge, and this payment is in {request.money.currency}",
+            next_step="refund it in the Kaspi Pay app (History, the payment, Make a refund)",
         )
     if not request.handle.provider_ref.isdigit():
-        raise Refused("This payment was not taken in Kaspi's own scheme", next_step=IN_APP + RECORD)
+        raise Refused("This payment was not made through Kaspi's own API", next_step=IN_APP + RECORD)

@@ -1,8 +1,8 @@
-"""Kaspi: one service for its four schemes.
+"""Provide Kaspi payments in all four schemes.
 
-``basic``, ``standard`` and ``enhanced`` speak Kaspi's own Public QR API; ``gateway`` speaks the simple form
-of the gateways in front of it. Kaspi promises no idempotency for creating a QR: after a time-out it is never
-sent again blindly. It sends no events either: we poll.
+``basic``, ``standard`` and ``enhanced`` use Kaspi's own Public QR API; ``gateway`` uses the simple API of a
+gateway in front of Kaspi. Kaspi promises no idempotency for creating a QR: after a time-out the request is
+never simply sent again. Kaspi sends no events: payments are polled.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class KaspiBackend(Protocol):
-    """What the document and a gateway have in common."""
+    """The calls that Kaspi's own API and a gateway have in common."""
 
     async def create(self, request: CreateRequest) -> Created: ...
     async def fetch(self, handle: ProviderRef) -> ProviderStatus: ...
@@ -46,11 +46,11 @@ class KaspiBackend(Protocol):
 
 
 class KaspiPaymentService:
-    """Creates and reads payments at Kaspi.
+    """Kaspi as a :class:`~procomp_pay.providers.protocol.PaymentProvider`.
 
-    :param line: where the calls go; a plain client is one that never changes. Closed by :meth:`aclose`.
+    :param line: the HTTP client; a plain one is never replaced. Closed by :meth:`aclose`.
     :param device_token: the cashier device that payments are booked on; a gateway needs none.
-    :param organization_bin: the organisation's 12 digits; scheme ``enhanced`` names it in every request.
+    :param organization_bin: the organisation's 12 digits; scheme ``enhanced`` sends them in every request.
     :param url: ``KASPI_API_URL``, for scheme ``gateway``.
     """
 
@@ -88,14 +88,14 @@ class KaspiPaymentService:
             self._backend = KaspiPublicApi(self._calls)
 
     async def create(self, request: CreateRequest) -> Created:
-        """Make a QR, a link that opens the Kaspi app, or an invoice to a phone.
+        """Create a QR, a link that opens the Kaspi app, or an invoice to a phone.
 
-        :raises OutcomeUnknown: no answer was seen: it may exist, and is not sent again.
+        :raises OutcomeUnknown: no answer was received: it may exist, and is not sent again.
         """
         return await self._backend.create(request)
 
     async def find(self, request: CreateRequest) -> Created | None:  # noqa: ARG002 - the protocol's
-        """Kaspi documents no search by ExternalId."""
+        """Return ``None``: Kaspi documents no search by ExternalId."""
         return None
 
     async def fetch(self, handle: ProviderRef) -> ProviderStatus:
@@ -107,47 +107,48 @@ class KaspiPaymentService:
         return await self._backend.cancel(handle)
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
-        """
-        :raises Refused: not by API in this scheme, or not without the customer.
+        """Check that a refund through the API is possible.
+
+        :raises Refused: not in this scheme, or not without the customer.
         """
         self._backend.ready_to_refund(at_desk=at_desk)
 
     async def refund(self, request: RefundRequest) -> RefundEvent:
-        """Give money back, once: a lost answer is compared with Kaspi's own sum before a second try."""
+        """Make a refund, once: after a lost answer, Kaspi's refunded total is checked before a retry."""
         return await self._backend.refund(request)
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
-        """Return the refunded sum, a cashier's refund in the Kaspi Pay app included, if Kaspi reports it."""
+        """Return the refunded total if Kaspi reports it, including refunds made in the Kaspi Pay app."""
         return await self._backend.list_refunds(handle)
 
     async def check(self) -> str:
-        """Return one sentence about the API that answers."""
+        """Return one sentence about the API that answered."""
         return f"scheme {self.scheme}; {await self._backend.check()}"
 
     async def client_name(self, phone: str) -> str:
-        """The name that Kaspi shows for a phone number.
+        """Return the name that Kaspi shows for a phone number.
 
-        :raises Refused: the scheme has no invoices. :raises NotFound: no customer of Kaspi has it.
+        :raises Refused: the scheme has no invoices. :raises NotFound: no Kaspi customer has the number.
         """
         from procomp_pay.providers.kaspi.invoices import client_name
 
-        return await client_name(self._document(), phone)
+        return await client_name(self._own_api(), phone)
 
     def refunds(self) -> KaspiRefunds:
-        """The refund calls with their QR (scheme standard)."""
+        """Return the refund calls, with the refund QR of scheme standard."""
         from procomp_pay.providers.kaspi.refunds import KaspiRefunds
 
-        return KaspiRefunds(self._document())
+        return KaspiRefunds(self._own_api())
 
     def devices(self) -> KaspiDevices:
-        """Trade points and devices."""
+        """Return the calls for trade points and devices."""
         from procomp_pay.providers.kaspi.devices import KaspiDevices
 
-        return KaspiDevices(self._document())
+        return KaspiDevices(self._own_api())
 
-    def _document(self) -> KaspiCalls:
+    def _own_api(self) -> KaspiCalls:
         if self._calls is None:
-            raise Refused("A gateway stands between us and Kaspi: it has no such call")
+            raise Refused("Kaspi is reached through a gateway, which does not have this call")
         return self._calls
 
     async def aclose(self) -> None:

@@ -1,7 +1,7 @@
-"""Mutual TLS towards Kaspi: certificate, key, its password and the authority, from files.
+"""Mutual TLS with Kaspi: client certificate, key and certificate authority, from files.
 
-Kaspi's certificates are bound to a BIN, live five years and are replaced by configuration alone. Verification
-of the other side is always on; Kaspi signs with an authority of its own, so ``KASPI_CA_CERT`` names it.
+Kaspi's certificates are bound to a BIN, are valid for five years, and are replaced by changing the files. The
+server's certificate is always verified; Kaspi has an authority of its own, which ``KASPI_CA_CERT`` names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-#: Days before its end from which operators are warned.
+#: Days before the expiry from which operators are warned.
 WARN_DAYS = 60
 
 
@@ -46,7 +46,7 @@ class TlsFiles:
 class CertificateLife:
     """The remaining validity of our certificate.
 
-    :param days_left: whole days; below zero where it has ended.
+    :param days_left: whole days; negative after the expiry.
     """
 
     ends_at: datetime
@@ -58,14 +58,15 @@ class CertificateLife:
 
     @property
     def sentence(self) -> str:
-        """Return the sentence that the operator reads."""
+        """Return a sentence for the operator."""
         if self.days_left < 0:
-            return f"Kaspi's client certificate ended on {self.ends_at:%Y-%m-%d}"
-        return f"Kaspi's client certificate ends on {self.ends_at:%Y-%m-%d}, in {self.days_left} days"
+            return f"Kaspi's client certificate expired on {self.ends_at:%Y-%m-%d}"
+        return f"Kaspi's client certificate expires on {self.ends_at:%Y-%m-%d}, in {self.days_left} days"
 
 
 def certificate_life(cert: Path, now: datetime) -> CertificateLife:
-    """
+    """Return the remaining validity of a certificate.
+
     :raises ConfigurationError: the file cannot be read, or contains no certificate.
     """
     ends = _first_certificate(cert).not_valid_after_utc
@@ -73,9 +74,9 @@ def certificate_life(cert: Path, now: datetime) -> CertificateLife:
 
 
 def make_context(files: TlsFiles, now: datetime) -> ssl.SSLContext:
-    """A context that shows our certificate and verifies the other side.
+    """Return a TLS context with our client certificate that verifies the server.
 
-    :raises ConfigurationError: a file cannot be read or is of another kind, the password is wrong, the key
+    :raises ConfigurationError: a file cannot be read or has the wrong content, the password is wrong, the key
         belongs to another certificate, or the certificate is not valid now.
     """
     context = _trusting(files.ca)
@@ -87,7 +88,7 @@ def make_context(files: TlsFiles, now: datetime) -> ssl.SSLContext:
     key_file = files.key or files.cert
     if files.key is None and b"PRIVATE KEY" not in _read(key_file, "KASPI_CLIENT_CERT"):
         raise ConfigurationError(
-            f"The key does not stand in {key_file} with the certificate", next_step="set KASPI_CLIENT_KEY"
+            f"{key_file} contains the certificate, but not its key", next_step="set KASPI_CLIENT_KEY"
         )
     key = _private_key(key_file, files.password)
     if key.public_key() != ours.public_key():
@@ -97,7 +98,7 @@ def make_context(files: TlsFiles, now: datetime) -> ssl.SSLContext:
         )
     secret = files.password or ""
     try:
-        # a password is always given: OpenSSL would ask the terminal for one
+        # always pass a password: OpenSSL would ask for one on the terminal
         context.load_cert_chain(files.cert, key_file, password=lambda: secret)
     except (OSError, ValueError) as error:
         raise ConfigurationError(
@@ -115,8 +116,8 @@ def _trusting(ca: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cadata=text.decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
         raise ConfigurationError(
-            f"{ca} holds no certificate of an authority",
-            next_step="KASPI_CA_CERT names Kaspi's root certificate, in PEM form",
+            f"{ca} contains no certificate of an authority",
+            next_step="set KASPI_CA_CERT to Kaspi's root certificate, in PEM form",
         ) from error
 
 
@@ -128,21 +129,21 @@ def _first_certificate(path: Path) -> x509.Certificate:
         return x509.load_pem_x509_certificate(data)
     except ValueError as error:
         raise ConfigurationError(
-            f"{path} holds no certificate in PEM form",
-            next_step="KASPI_CLIENT_CERT names a file that has -----BEGIN CERTIFICATE----- in it",
+            f"{path} contains no certificate in PEM form",
+            next_step="set KASPI_CLIENT_CERT to a file that contains -----BEGIN CERTIFICATE-----",
         ) from error
 
 
 def _check_dates(ours: x509.Certificate, now: datetime) -> None:
     if now > ours.not_valid_after_utc:
         raise ConfigurationError(
-            f"Kaspi's client certificate ended on {ours.not_valid_after_utc:%Y-%m-%d}",
-            next_step="ask Kaspi for a new one and put its files in place; nothing needs to be restarted",
+            f"Kaspi's client certificate expired on {ours.not_valid_after_utc:%Y-%m-%d}",
+            next_step="ask Kaspi for a new one and replace the files; no restart is needed",
         )
     if now < ours.not_valid_before_utc:
         raise ConfigurationError(
-            f"Kaspi's client certificate does not hold before {ours.not_valid_before_utc:%Y-%m-%d %H:%M} UTC",
-            next_step="check this computer's clock, or use the former certificate until then",
+            f"Kaspi's client certificate is not valid before {ours.not_valid_before_utc:%Y-%m-%d %H:%M} UTC",
+            next_step="check this computer's clock, or use the previous certificate until then",
         )
 
 
@@ -156,16 +157,16 @@ def _private_key(path: Path, password: str | None) -> PrivateKeyTypes:
         if password:  # the key needs none
             return load_pem_private_key(data, None)
         raise ConfigurationError(
-            f"The key in {path} is locked by a password", next_step="set KASPI_CLIENT_KEY_PASSWORD"
+            f"The key in {path} is protected by a password", next_step="set KASPI_CLIENT_KEY_PASSWORD"
         ) from error
     except ValueError as error:
         if password and b"ENCRYPTED" in data:
             raise ConfigurationError(
-                f"The password does not open the key in {path}", next_step="check KASPI_CLIENT_KEY_PASSWORD"
+                f"The password for the key in {path} is wrong", next_step="check KASPI_CLIENT_KEY_PASSWORD"
             ) from error
         raise ConfigurationError(
-            f"{path} holds no private key in PEM form",
-            next_step="KASPI_CLIENT_KEY names a file that has a PRIVATE KEY in it",
+            f"{path} contains no private key in PEM form",
+            next_step="set KASPI_CLIENT_KEY to a file that contains a PRIVATE KEY",
         ) from error
 
 
@@ -177,7 +178,7 @@ def _read(path: Path, setting: str) -> bytes:
         raise ConfigurationError(f"{path} cannot be read: {why}", next_step=f"check {setting}") from error
 
 
-#: Gives the time now.
+#: Returns the current time.
 Now = Callable[[], datetime]
 
 

@@ -1,6 +1,6 @@
-"""Kaspi's wire: envelope, status codes with a sentence each, odd dates.
+"""Kaspi's wire format: envelope, status codes with a message each, dates and amounts.
 
-Source: Kaspi's "Public QR API, integration documentation v3.9", as KASPI.md gives it.
+Source: Kaspi's "Public QR API, integration documentation v3.9", as summarised in KASPI.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RefundNotMade(Unclear):
 
 @dataclass(frozen=True, slots=True)
 class CodeMeaning:
-    """What a StatusCode is to us, what happened, and what the operator does."""
+    """The error for a StatusCode: its class, its message, and the operator's next step."""
 
     kind: type[PaymentError]
     what: str
@@ -43,13 +43,13 @@ class CodeMeaning:
 
 _ASK = "call your Kaspi manager with the code"
 _NO_INVOICE = "take it with a QR at the desk, or another way to pay"
-#: StatusCodes of the document's appendix 3; it lists those of invoices without saying what
-#: they mean. Any other code is a refusal with Kaspi's own words.
+#: StatusCodes from appendix 3 of the documentation, which lists those of invoices without their meaning. Any
+#: other code is a rejection with Kaspi's own message.
 CODES: dict[int, CodeMeaning] = {
     -999: CodeMeaning(ProviderUnavailable, "Kaspi is not available just now", "try again in a minute"),
     -10000: CodeMeaning(
         ConfigurationError,
-        "Kaspi does not let us in: no valid key or client certificate",
+        "Kaspi denies access: no valid key or client certificate",
         "check KASPI_API_KEY (basic), or KASPI_CLIENT_CERT and KASPI_CLIENT_KEY",
     ),
     -1401: CodeMeaning(NotFound, "Kaspi does not know this customer", "check the phone number"),
@@ -79,7 +79,7 @@ CODES: dict[int, CodeMeaning] = {
         # the refunded sum is checked before a second attempt, so it is not retried automatically
         RefundNotMade,
         "Kaspi could not make the refund",
-        "it is looked at again; if it stays so, call the bank",
+        "it is checked again later; if it persists, call the bank",
     ),
     -99000011: CodeMeaning(
         Refused, "The purchase cannot be refunded in its state", "look at its status first"
@@ -99,19 +99,19 @@ CODES: dict[int, CodeMeaning] = {
 
 
 def error_for(code: int, message: str | None) -> PaymentError:
-    """Our error for a StatusCode other than 0; an unknown one is a refusal, never a success."""
-    meaning = CODES.get(code) or CODES.get(-code)  # the document's own tables differ in the sign
+    """Return the error for a StatusCode other than 0; an unknown code is a rejection, never a success."""
+    meaning = CODES.get(code) or CODES.get(-code)  # tables in Kaspi's documentation differ in the sign
     if meaning is None:
-        said = f": {message[:200]}" if message else ""
-        return Refused(f"Kaspi refused with code {code}{said}", next_step=_ASK)
+        detail = f": {message[:200]}" if message else ""
+        return Refused(f"Kaspi rejected the request with code {code}{detail}", next_step=_ASK)
     return meaning.kind(f"{meaning.what} (Kaspi code {code})", next_step=meaning.do)
 
 
 def read_envelope(http_status: int, body: bytes, retry_after: str | None) -> Mapping[str, Any]:
-    """The ``Data`` of an answer, with numbers as Decimal.
+    """Return the ``Data`` of an answer, with numbers as Decimal.
 
-    :raises PaymentError: the StatusCode's error; ``OutcomeUnknown`` for what is no answer of Kaspi's own
-        (a gateway's page, an HTTP error), ``ProviderUnavailable`` for HTTP 429 and 503.
+    :raises PaymentError: the error for the StatusCode; ``OutcomeUnknown`` if the answer is not Kaspi's own (a
+        proxy's page, an HTTP error), ``ProviderUnavailable`` for HTTP 429 and 503.
     """
     wait = retry_after_s(retry_after)
     if http_status == 429:
@@ -120,14 +120,14 @@ def read_envelope(http_status: int, body: bytes, retry_after: str | None) -> Map
         raise ProviderUnavailable("Kaspi is too busy (HTTP 503)", retry_after=wait)
     if http_status in (401, 403):
         raise ConfigurationError(
-            f"Kaspi does not let us in (HTTP {http_status})",
+            f"Kaspi denies access (HTTP {http_status})",
             next_step="check KASPI_API_KEY or KASPI_CLIENT_CERT, then: procomp-pay doctor",
         )
     try:
         answer = simplejson.loads(body, use_decimal=True)
         code = int(answer["StatusCode"])
     except (ValueError, KeyError, TypeError):
-        if http_status in (400, 415):  # it did not understand the request, so it did nothing
+        if http_status in (400, 415):  # the request was not understood, so nothing was done
             raise Refused(f"Kaspi did not understand the request (HTTP {http_status})") from None
         raise OutcomeUnknown(f"Kaspi's answer cannot be read (HTTP {http_status})") from None
     if code != 0:
@@ -144,15 +144,15 @@ _DATE = re.compile(
 
 
 def parse_date(text: str) -> datetime:
-    """A Kaspi date as an aware datetime: short offset, unpadded day, seven digits of fraction; one with
-    no zone is Almaty time.
+    """Parse a Kaspi date to an aware datetime. It may have a short offset, an unpadded day and seven digits
+    of fraction; without an offset it is Almaty time.
 
-    :raises ValueError: not such a date.
+    :raises ValueError: it is not such a date.
     """
-    found = _DATE.fullmatch(text.strip())
-    if found is None:
+    match = _DATE.fullmatch(text.strip())
+    if match is None:
         raise ValueError(f"not a Kaspi date: {text[:40]!r}")
-    year, month, day, hour, minute, second, fraction, utc, sign, off_hours, off_minutes = found.groups()
+    year, month, day, hour, minute, second, fraction, utc, sign, off_hours, off_minutes = match.groups()
     micros = int((fraction or "0")[:6].ljust(6, "0"))
     naive = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), micros)  # noqa: DTZ001
     if utc:
@@ -164,5 +164,5 @@ def parse_date(text: str) -> datetime:
 
 
 def amount_number(amount: Decimal) -> Decimal:
-    """Tenge as Kaspi wants it: a JSON number with two decimals."""
+    """Return an amount in tenge as Kaspi expects it: a JSON number with two decimals."""
     return amount.quantize(Decimal("0.01"))

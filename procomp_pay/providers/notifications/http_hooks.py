@@ -1,4 +1,4 @@
-"""POSTs to addresses that the operator set: the platform's signed webhook, a chat's incoming webhook."""
+"""POST to configured addresses: the platform's signed webhook, and a chat's incoming webhook."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from procomp_pay.providers.resilience.retry import retry_after_s
 
 #: The longest time of one POST, in seconds (Standard Webhooks recommends 15 to 30).
 TOTAL_S = 15.0
-#: Answers below 500 that may be other ones later.
-_PASSING = frozenset({408, 425, 429})
+#: Status codes below 500 after which another attempt may succeed.
+_TEMPORARY = frozenset({408, 425, 429})
 
 
 class Hook:
-    """One address. Redirects are not followed: a signed body goes to whom it was signed for.
+    """One address. Redirects are not followed: a signed body is sent only to its configured receiver.
 
-    :param total_s: the longest that one POST may take.
+    :param total_s: the longest time of one POST, in seconds.
     """
 
     def __init__(self, url: str, *, total_s: float = TOTAL_S) -> None:
@@ -34,18 +34,20 @@ class Hook:
 
     @property
     def host(self) -> str:
-        """Return the host for messages: the address itself may be a secret, as Slack's are."""
+        """Return the host, for messages: the address itself may be a secret, as Slack's are."""
         return urlsplit(self._url).hostname or ""
 
     async def post(self, body: str, headers: dict[str, str], now: datetime) -> DeliveryResponse:
-        """POST a JSON document. Of the answer only its status and ``Retry-After`` are read."""
-        sent = headers | {"Content-Type": "application/json", "User-Agent": "procomp-pay"}
+        """POST a JSON document. Only the status and ``Retry-After`` of the answer are read."""
+        all_headers = headers | {"Content-Type": "application/json", "User-Agent": "procomp-pay"}
         try:
             async with (
                 asyncio.timeout(self._total_s),
-                self._client().stream("POST", self._url, content=body.encode(), headers=sent) as got,
+                self._client().stream(
+                    "POST", self._url, content=body.encode(), headers=all_headers
+                ) as response,
             ):
-                return _answer(got, now)
+                return _delivery_response(response, now)
         except (TimeoutError, httpx.TimeoutException):
             return DeliveryResponse(DeliveryOutcome.AGAIN, f"{self.host} did not answer in time")
         except (httpx.HTTPError, OSError) as error:
@@ -55,13 +57,13 @@ class Hook:
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
-            here = is_loopback(self.host)
+            local = is_loopback(self.host)
             self._http = httpx.AsyncClient(
                 timeout=self._total_s,
                 follow_redirects=False,
-                # the bundle of authorities is read for https alone, and loopback needs no proxy
+                # the bundle of authorities is read only for https, and loopback needs no proxy
                 verify=self._url.startswith("https:"),
-                trust_env=not here,
+                trust_env=not local,
             )
         return self._http
 
@@ -74,7 +76,7 @@ class Hook:
 class SignedHook:
     """The platform's webhook, by Standard Webhooks: https://github.com/standard-webhooks/standard-webhooks.
 
-    :param secrets: ``whsec_…``, newest first; while one rotates the body is signed by each.
+    :param secrets: ``whsec_…``, newest first; during a rotation the body is signed with each.
     """
 
     def __init__(self, hook: Hook, secrets: Sequence[str]) -> None:
@@ -84,8 +86,8 @@ class SignedHook:
     async def send(self, key: str, body: str, now: datetime) -> DeliveryResponse:
         """Sign and send a body.
 
-        :param key: the same at every attempt, so that the receiver recognises a repetition.
-        :param now: the attempt's time; receivers refuse what is older than some minutes.
+        :param key: the message id, the same at every attempt, so that the receiver recognises a repetition.
+        :param now: the time of the attempt; receivers reject signatures older than some minutes.
         """
         from standardwebhooks import Webhook
 
@@ -103,37 +105,39 @@ class SignedHook:
 
 
 class ChatHook:
-    """An incoming webhook of Slack, or of a chat that takes the same (Mattermost, Rocket.Chat)."""
+    """An incoming webhook of Slack, or of a compatible chat (Mattermost, Rocket.Chat)."""
 
     def __init__(self, hook: Hook) -> None:
         self._hook = hook
 
     async def send(self, text: str, now: datetime) -> DeliveryResponse:
-        """Say something in the channel. ``text`` is mrkdwn, with what comes from outside escaped."""
+        """Post to the channel.
+
+        :param text: mrkdwn, with outside text escaped.
+        """
         return await self._hook.post(json.dumps({"text": text}, ensure_ascii=False), {}, now)
 
     async def aclose(self) -> None:
         await self._hook.aclose()
 
 
-def _answer(got: httpx.Response, now: datetime) -> DeliveryResponse:
-    status, host = got.status_code, got.url.host
-    if got.is_success:
+def _delivery_response(response: httpx.Response, now: datetime) -> DeliveryResponse:
+    status, host = response.status_code, response.url.host
+    if response.is_success:
         return DeliveryResponse(DeliveryOutcome.DELIVERED)
-    if status >= 500 or status in _PASSING:
-        return DeliveryResponse(
-            DeliveryOutcome.AGAIN, f"{host} answered {status}", _asked_s(got.headers.get("Retry-After"), now)
-        )
-    if got.has_redirect_location:
+    if status >= 500 or status in _TEMPORARY:
+        wait = _retry_after_s(response.headers.get("Retry-After"), now)
+        return DeliveryResponse(DeliveryOutcome.AGAIN, f"{host} answered {status}", wait)
+    if response.has_redirect_location:
         return DeliveryResponse(
             DeliveryOutcome.REFUSED, f"{host} answered {status}: a redirect is not followed"
         )
-    gone = ": it wants no more" if status == 410 else ""
+    gone = ": the webhook no longer exists there" if status == 410 else ""
     return DeliveryResponse(DeliveryOutcome.REFUSED, f"{host} answered {status}{gone}")
 
 
-def _asked_s(header: str | None, now: datetime) -> int | None:
-    """The seconds of a ``Retry-After``, which may also be a date."""
+def _retry_after_s(header: str | None, now: datetime) -> int | None:
+    """Return the seconds of a ``Retry-After``, which may also be a date."""
     seconds = retry_after_s(header)
     if seconds is not None or header is None:
         return seconds

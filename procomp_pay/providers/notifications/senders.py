@@ -1,6 +1,4 @@
-"""The senders of notifications by channel, from the settings. Nothing is imported or connected before it
-is used.
-"""
+"""Create the senders of notifications from the settings. Nothing is imported or connected before its use."""
 
 from __future__ import annotations
 
@@ -8,8 +6,7 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from procomp_pay.config import ProviderMode, Settings
-from procomp_pay.config import delivery as post
+from procomp_pay.config import ProviderMode, Settings, delivery
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.language import Language
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
     from procomp_pay.providers.notifications.http_hooks import ChatHook, SignedHook
     from procomp_pay.providers.notifications.smtp import Mailer
 
-#: The setting without which nothing goes there.
+#: The setting that enables a destination.
 NEEDS = {
     Destination.PARTICIPANT_MAIL: "SMTP_URL",
     Destination.PLATFORM_WEBHOOK: "PLATFORM_WEBHOOK_URL",
@@ -28,10 +25,10 @@ NEEDS = {
 
 
 class NotificationSenders:
-    """The senders by channel.
+    """The senders of all destinations.
 
-    :param settings: ``None`` if no channel is configured.
-    :param tls: trusts other authorities for mail than the system's.
+    :param settings: ``None`` if no destination is configured.
+    :param tls: makes the TLS context for e-mail, if other authorities than the system's are trusted.
     """
 
     def __init__(
@@ -55,69 +52,78 @@ class NotificationSenders:
         return self._settings.kaspi_mode if kaspi else self._settings.stripe_mode
 
     def recipients(self, destination: Destination) -> tuple[str, ...]:
-        """The addresses of a destination: none where it is not configured, ``""`` where it has just one."""
-        using = self._settings
-        if using is None:
+        """Return the addresses of a destination: none if not configured, ``""`` if it needs no address."""
+        settings = self._settings
+        if settings is None:
             return ()
         if destination is Destination.ALERT_MAIL:
-            return post.addresses("ALERT_MAIL_TO", using.alert_mail_to) if using.alert_mail_to else ()
-        given = {
-            Destination.PARTICIPANT_MAIL: using.smtp_url,
-            Destination.PLATFORM_WEBHOOK: using.platform_webhook_url,
-            Destination.ALERT_WEBHOOK: using.alert_webhook_url,
+            return (
+                delivery.addresses("ALERT_MAIL_TO", settings.alert_mail_to) if settings.alert_mail_to else ()
+            )
+        value = {
+            Destination.PARTICIPANT_MAIL: settings.smtp_url,
+            Destination.PLATFORM_WEBHOOK: settings.platform_webhook_url,
+            Destination.ALERT_WEBHOOK: settings.alert_webhook_url,
         }[destination]
-        return ("",) if given is not None else ()
+        return ("",) if value is not None else ()
 
     def unconfigured(self) -> tuple[Destination, ...]:
         """Return the destinations that are not configured."""
-        return tuple(each for each in Destination if not self.recipients(each))
+        return tuple(destination for destination in Destination if not self.recipients(destination))
 
     def mailer(self) -> Mailer:
-        """
+        """Return the sender of e-mails.
+
         :raises ConfigurationError: no mail server is configured.
         """
         if self._mailer is None:
-            using = self._settings
-            if using is None or using.smtp_url is None or using.mail_from is None:
+            settings = self._settings
+            if settings is None or settings.smtp_url is None or settings.mail_from is None:
                 raise _missing(Destination.PARTICIPANT_MAIL)
             from procomp_pay.providers.notifications.smtp import Mailer
 
-            server = post.mail_server(using.smtp_url.get_secret_value())
+            server = delivery.mail_server(settings.smtp_url.get_secret_value())
             more = {"tls": self._tls} if self._tls else {}
-            self._mailer = Mailer(server, post.sender(using.mail_from), **more)
+            self._mailer = Mailer(server, delivery.sender(settings.mail_from), **more)
         return self._mailer
 
     def platform(self) -> SignedHook:
-        """
-        :raises ConfigurationError: no webhook of the platform is configured.
+        """Return the sender to the platform's webhook.
+
+        :raises ConfigurationError: it is not configured.
         """
         if self._platform is None:
-            using = self._settings
-            if using is None or using.platform_webhook_url is None or using.platform_webhook_secret is None:
+            settings = self._settings
+            if (
+                settings is None
+                or settings.platform_webhook_url is None
+                or settings.platform_webhook_secret is None
+            ):
                 raise _missing(Destination.PLATFORM_WEBHOOK)
             from procomp_pay.providers.notifications.http_hooks import Hook, SignedHook
 
-            secrets = post.hook_secrets(
-                "PLATFORM_WEBHOOK_SECRET", using.platform_webhook_secret.get_secret_value()
+            secrets = delivery.hook_secrets(
+                "PLATFORM_WEBHOOK_SECRET", settings.platform_webhook_secret.get_secret_value()
             )
-            self._platform = SignedHook(Hook(using.platform_webhook_url), secrets)
+            self._platform = SignedHook(Hook(settings.platform_webhook_url), secrets)
         return self._platform
 
     def chat(self) -> ChatHook:
-        """
+        """Return the sender to the operators' chat.
+
         :raises ConfigurationError: no chat is configured.
         """
         if self._chat is None:
-            using = self._settings
-            if using is None or using.alert_webhook_url is None:
+            settings = self._settings
+            if settings is None or settings.alert_webhook_url is None:
                 raise _missing(Destination.ALERT_WEBHOOK)
             from procomp_pay.providers.notifications.http_hooks import ChatHook, Hook
 
-            self._chat = ChatHook(Hook(using.alert_webhook_url.get_secret_value()))
+            self._chat = ChatHook(Hook(settings.alert_webhook_url.get_secret_value()))
         return self._chat
 
     async def aclose(self) -> None:
-        """Close what was opened."""
+        """Close the open connections."""
         for hook in (self._platform, self._chat):
             if hook is not None:
                 await hook.aclose()

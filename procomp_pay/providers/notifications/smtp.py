@@ -20,17 +20,17 @@ from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 #: The longest time of sending one e-mail, in seconds.
 TOTAL_S = 20.0
 _STEP_S = 10.0
-#: Connections to the mail server at the same time.
-_SIDE_BY_SIDE = 4
+#: Concurrent connections to the mail server.
+_CONNECTIONS = 4
 
 _START_TLS = {Encryption.STARTTLS: True, Encryption.IF_OFFERED: None}
 
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """An e-mail in plain text and HTML.
+    """An e-mail in plain text and optionally HTML.
 
-    :param key: makes its Message-ID: an e-mail that is sent twice has the same one.
+    :param key: determines the Message-ID: an e-mail that is sent twice has the same one.
     """
 
     key: str
@@ -43,10 +43,10 @@ class Email:
 
 
 class Mailer:
-    """Send e-mails through an SMTP server, and return its answer. Raise nothing for what a server does.
+    """Send e-mails through an SMTP server. Failures of the server are returned, not raised.
 
     :param sender: name and address of the sender.
-    :param tls: trusts other authorities than the system's.
+    :param tls: makes the TLS context, if other authorities than the system's are trusted.
     """
 
     def __init__(
@@ -60,29 +60,27 @@ class Mailer:
         self._name, self._address = sender
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
-        self._turn = asyncio.Semaphore(_SIDE_BY_SIDE)
+        self._slots = asyncio.Semaphore(_CONNECTIONS)
 
-    async def send(self, letter: Email) -> DeliveryResponse:
+    async def send(self, email: Email) -> DeliveryResponse:
         """Send one e-mail."""
-        if not is_address(letter.to):
-            return DeliveryResponse(
-                DeliveryOutcome.NO_ADDRESS, "there is no address that a letter could go to"
-            )
-        message = self._message(letter)
-        async with self._turn:
+        if not is_address(email.to):
+            return DeliveryResponse(DeliveryOutcome.NO_ADDRESS, "there is no valid e-mail address")
+        message = self._message(email)
+        async with self._slots:
             try:
                 async with asyncio.timeout(TOTAL_S):
-                    await self._hand_over(message, letter.to)
+                    await self._send_message(message, email.to)
             except TimeoutError:
                 return DeliveryResponse(DeliveryOutcome.AGAIN, "the mail server did not answer in time")
             except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-                return _answer(error)
+                return _failure_response(error)
         return DeliveryResponse(DeliveryOutcome.DELIVERED)
 
-    async def _hand_over(self, message: EmailMessage, to: str) -> None:
+    async def _send_message(self, message: EmailMessage, to: str) -> None:
         server = self._server
         if server.encryption is not Encryption.NONE and self._tls is None:
-            self._tls = self._make_tls()  # reads the system's authorities: once, and only where it is needed
+            self._tls = self._make_tls()  # reads the system's authorities: once, and only if needed
         await aiosmtplib.send(
             message,
             sender=self._address,
@@ -97,24 +95,24 @@ class Mailer:
             timeout=_STEP_S,
         )
 
-    def _message(self, letter: Email) -> EmailMessage:
+    def _message(self, email: Email) -> EmailMessage:
         message = EmailMessage(policy=SMTP)
         message["From"] = Address(one_line(self._name), addr_spec=self._address)
-        message["To"] = Address(addr_spec=letter.to)
-        message["Subject"] = one_line(letter.subject)
-        message["Date"] = format_datetime(letter.at)
-        message["Message-ID"] = f"<{letter.key}@{self._address.rpartition('@')[2]}>"
+        message["To"] = Address(addr_spec=email.to)
+        message["Subject"] = one_line(email.subject)
+        message["Date"] = format_datetime(email.at)
+        message["Message-ID"] = f"<{email.key}@{self._address.rpartition('@')[2]}>"
         # suppress automatic replies (RFC 3834; the second header is for Exchange)
         message["Auto-Submitted"] = "auto-generated"
         message["X-Auto-Response-Suppress"] = "All"
-        message.set_content(letter.text, charset="utf-8", cte="base64")
-        if letter.html is not None:
-            message.add_alternative(letter.html, subtype="html", charset="utf-8", cte="base64")
-        message["Content-Language"] = letter.language
+        message.set_content(email.text, charset="utf-8", cte="base64")
+        if email.html is not None:
+            message.add_alternative(email.html, subtype="html", charset="utf-8", cte="base64")
+        message["Content-Language"] = email.language
         return message
 
 
-def _answer(error: Exception) -> DeliveryResponse:
+def _failure_response(error: Exception) -> DeliveryResponse:
     """Map an SMTP failure: a refused address or content stays refused, everything else is tried again.
 
     Refused logins and senders have to be fixed by the operator, and no e-mail may be lost meanwhile.
@@ -126,7 +124,7 @@ def _answer(error: Exception) -> DeliveryResponse:
             DeliveryOutcome.NO_ADDRESS if refused.code >= 500 else DeliveryOutcome.AGAIN, words
         )
     if isinstance(error, aiosmtplib.SMTPDataError) and error.code >= 500:
-        return DeliveryResponse(DeliveryOutcome.REFUSED, f"the mail server refused the letter: {error.code}")
+        return DeliveryResponse(DeliveryOutcome.REFUSED, f"the mail server refused the e-mail: {error.code}")
     if isinstance(error, aiosmtplib.SMTPAuthenticationError):
         return DeliveryResponse(
             DeliveryOutcome.AGAIN, f"the mail server refused the login of SMTP_URL: {error.code}"

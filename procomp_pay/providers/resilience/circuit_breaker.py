@@ -1,7 +1,7 @@
-"""A circuit for each provider: after several failures in a row it is left alone for a while.
+"""A circuit breaker for each provider: after several failures in a row, nothing is sent for a while.
 
-Only unavailability counts, not refusals. An open circuit sends nothing, so its error
-means that this attempt did no work; it says nothing about earlier attempts (see ``retry``).
+Only unavailability counts, not rejections. An open circuit sends nothing, so its error means that this
+attempt did nothing; it says nothing about earlier ones (see :mod:`~procomp_pay.providers.resilience.retry`).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ OPEN_S = 30.0
 
 
 class CircuitOpen(NotSent):
-    """Nothing was sent: the provider is left alone for a while."""
+    """Nothing was sent, since the circuit is open."""
 
 
 class Circuit:
-    """The circuit of one provider in one process.
+    """The circuit breaker of one provider in one process.
 
-    :param name: the provider, as people call it.
-    :param failures: this many failures of availability in a row open it.
-    :param open_s: seconds after which one more attempt is let through.
+    :param name: the provider's name in messages.
+    :param failures: number of outages in a row that open the circuit.
+    :param open_s: seconds after which one attempt is let through.
     """
 
     def __init__(self, name: str, *, failures: int = FAILURES, open_s: float = OPEN_S) -> None:
@@ -43,17 +43,17 @@ class Circuit:
         self._breakers = AsyncCircuitBreakerFactory(
             default_threshold=failures, default_ttl=open_s, exclude=[(Exception, _is_no_outage)]
         )
-        self._breakers.add_listener(self._heard)
-        self._away_since: datetime | None = None
-        self._told = True
+        self._breakers.add_listener(self._on_event)
+        self._open_since: datetime | None = None
+        self._reported = True
 
     @property
     def is_open(self) -> bool:
-        """The provider was away at the last attempt and has not answered since."""
-        return self._away_since is not None
+        """Return whether the provider has not answered since the circuit opened."""
+        return self._open_since is not None
 
     async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Await ``call()``, one attempt at the provider.
+        """Await ``call()``, which makes one attempt at the provider.
 
         :raises CircuitOpen: it was not called; ``retry_after`` is the number of seconds to wait.
         """
@@ -64,28 +64,28 @@ class Circuit:
         except OpenedState as opened:
             left = max(1, math.ceil(opened.opened_at + self._open_s - time.time()))
             raise CircuitOpen(
-                f"{self.name} does not answer and is left alone for {left} s",
+                f"{self.name} does not answer; requests to it are paused for {left} s",
                 next_step=f"try again in {left} s; see: procomp-pay doctor",
                 retry_after=left,
             ) from None
 
     def pop_outage(self) -> datetime | None:
-        """Since when the provider is away, once for each time that it went away: for an alert."""
-        if self._told:
+        """Return when the current outage began, once per outage, for an alert; ``None`` otherwise."""
+        if self._reported:
             return None
-        self._told = True
-        return self._away_since
+        self._reported = True
+        return self._open_since
 
-    def _heard(self, _name: str, what: str, event: Any) -> None:
-        if what != "state_changed":
+    def _on_event(self, _name: str, kind: str, event: Any) -> None:
+        if kind != "state_changed":
             return
-        if event.state == OPENED and self._away_since is None:
-            self._away_since, self._told = datetime.now(UTC), False
+        if event.state == OPENED and self._open_since is None:
+            self._open_since, self._reported = datetime.now(UTC), False
         elif event.state == CLOSED:
-            self._away_since, self._told = None, True
+            self._open_since, self._reported = None, True
 
 
 def _is_no_outage(error: BaseException) -> bool:
     """Return whether an error is no outage: the provider answered, or the fault is ours."""
-    away = isinstance(error, ProviderUnavailable | OutcomeUnknown)
-    return not away or isinstance(error, Throttled | Unclear)
+    unavailable = isinstance(error, ProviderUnavailable | OutcomeUnknown)
+    return not unavailable or isinstance(error, Throttled | Unclear)

@@ -1,4 +1,4 @@
-"""Retries: only what is safe to send again, with backoff and jitter, bounded in time."""
+"""Retry calls that are safe to repeat, with backoff and jitter, bounded in time."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown, Provid
 
 T = TypeVar("T")
 
-#: No connection was made, so nothing can have been done at the other end.
+#: Errors without a connection: the request cannot have been processed.
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
-#: The longest time of one call with all its retries, in seconds: people queue at the desk.
+#: The longest time of one call with all its retries, in seconds: customers wait at the desk.
 TOTAL_S = 20.0
 
 
@@ -30,21 +30,21 @@ class NotSent(ProviderUnavailable):
 
 
 class Throttled(ProviderUnavailable):
-    """The provider answers, and asks us to slow down: it did no work, and it is not away."""
+    """The provider asks us to slow down: nothing was done, and it is no outage."""
 
 
 class Unclear(OutcomeUnknown):
-    """The provider answers, and its answer does not say what became of the request: it is not away."""
+    """The provider answers, but not with the outcome of the request: it is no outage."""
 
 
 _backoff = wait_exponential_jitter(multiplier=0.2, max=4.0, jitter=0.2)
 
 
 def _wait(state: RetryCallState) -> float:
-    """The provider's ``Retry-After`` where it gave one, else exponential backoff with jitter."""
+    """Return the seconds to wait: exponential backoff with jitter, at least ``Retry-After``."""
     error = state.outcome.exception() if state.outcome else None
-    asked = getattr(error, "retry_after", None)
-    return max(float(asked), _backoff(state)) if asked is not None else _backoff(state)
+    retry_after = getattr(error, "retry_after", None)
+    return max(float(retry_after), _backoff(state)) if retry_after is not None else _backoff(state)
 
 
 def retry_after_s(header: str | None) -> int | None:
@@ -53,15 +53,14 @@ def retry_after_s(header: str | None) -> int | None:
 
 
 async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, total_s: float = TOTAL_S) -> T:
-    """Await ``call()`` until it answers, for at most about ``total_s`` seconds.
+    """Await ``call()`` until it succeeds, for at most about ``total_s`` seconds.
 
-    ``ProviderUnavailable`` means that no work was done there, so it is always sent again;
-    ``OutcomeUnknown`` only where the call is idempotent. ``Retry-After`` is honoured where it fits the
-    bound; where it does not, the last error is raised at once.
+    ``ProviderUnavailable`` means that nothing was done, so the call is always repeated; after
+    ``OutcomeUnknown`` only if it is idempotent. ``Retry-After`` is honoured if it fits into the time left;
+    otherwise the last error is raised at once, as is every other error.
 
-    :raises ProviderUnavailable: time is up, and no attempt can have done any work.
-    :raises OutcomeUnknown: time is up, or we are not let in any more, and an earlier attempt may have done
-        it. Every other error at once.
+    :raises ProviderUnavailable: time is up, and no attempt can have been processed.
+    :raises OutcomeUnknown: time is up, or access was denied, and an earlier attempt may have been processed.
     """
     safe = (ProviderUnavailable, OutcomeUnknown) if idempotent else (ProviderUnavailable,)
     attempts = AsyncRetrying(
@@ -74,7 +73,7 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, to
     unknown: list[OutcomeUnknown] = []
 
     async def attempt() -> T:
-        # tenacity awaits coroutine functions alone, not a lambda that returns a coroutine
+        # tenacity awaits only coroutine functions, not a lambda that returns a coroutine
         try:
             return await call()
         except OutcomeUnknown as error:
@@ -84,8 +83,7 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, to
     try:
         return await attempts(attempt)
     except (ProviderUnavailable, ConfigurationError) as error:
-        if (
-            unknown
-        ):  # an attempt that was not sent, or was rejected at once, says nothing about those before it
+        if unknown:
+            # an attempt that was not sent, or was rejected at once, says nothing about earlier ones
             raise unknown[-1] from error
         raise

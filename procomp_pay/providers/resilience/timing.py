@@ -1,4 +1,4 @@
-"""A provider whose calls are timed, for who wants to know."""
+"""Time the calls of a provider, and report each one to a callback."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ _OUTCOMES: tuple[tuple[type[Exception], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call, with all its retries.
+    """One call with all its retries.
 
-    :param outcome: ``ok``, or what it ended with, as one of a few words.
+    :param outcome: ``ok``, ``cut`` (cancelled), ``bug``, or the kind of domain error.
+    :param seconds: its duration.
     """
 
     provider: str
@@ -45,7 +46,7 @@ Observe = Callable[[Call], None]
 
 
 def timed(provider: PaymentProvider, name: str, observe: Observe) -> PaymentProvider:
-    """A provider that reports each of its calls when it has ended."""
+    """Wrap a provider so that each of its calls is reported when it ends."""
     return cast("PaymentProvider", _TimedProvider(provider, name, observe))
 
 
@@ -54,14 +55,14 @@ class _TimedProvider:
         self._provider, self._name, self._observe = provider, name, observe
 
     def __getattr__(self, call: str) -> Any:
-        found = getattr(self._provider, call)
-        if not inspect.iscoroutinefunction(found) or call == "aclose":
-            return found
+        attribute = getattr(self._provider, call)
+        if not inspect.iscoroutinefunction(attribute) or call == "aclose":
+            return attribute
 
         async def timed(*args: Any, **kwargs: Any) -> Any:
             started, outcome = time.perf_counter(), "cut"
             try:
-                answer = await found(*args, **kwargs)
+                answer = await attribute(*args, **kwargs)
                 outcome = "ok"
             except Exception as error:
                 outcome = next((word for kind, word in _OUTCOMES if isinstance(error, kind)), "bug")

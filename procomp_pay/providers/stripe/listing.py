@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeEvent
-from procomp_pay.providers.stripe.objects import Object, seen_in_dispute
+from procomp_pay.providers.stripe.objects import Object, parse_dispute
 
 #: The kinds of records, in the order in which they are read.
 PARTS = {"payment_intents": "payment intents", "refunds": "refunds", "disputes": "disputes"}
@@ -27,7 +27,7 @@ _REFUND_STANDS = {
 
 
 class StripeBooks(Protocol):
-    """What :class:`procomp_pay.providers.stripe.service.StripePaymentService` has beyond a provider."""
+    """The listing calls of :class:`procomp_pay.providers.stripe.service.StripePaymentService`."""
 
     def pages(self, kind: str, params: dict[str, Any]) -> AsyncIterator[list[Object]]: ...
 
@@ -36,7 +36,7 @@ class StripeBooks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A balance transaction. Amounts are signed as the balance moves, in the balance's own currency."""
+    """A balance transaction. Amounts are in the balance's currency; positive ones increase the balance."""
 
     txn: str
     kind: LineKind
@@ -50,40 +50,40 @@ class Movement:
 
 
 def window(since: datetime, until: datetime) -> dict[str, Any]:
-    """Stripe's filter for what was created from ``since`` to before ``until``."""
+    """Return Stripe's filter for objects created from ``since`` until before ``until``."""
     return {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}}
 
 
 async def read(
     books: StripeBooks, part: str, since: datetime, until: datetime
 ) -> AsyncIterator[list[ProviderRecord]]:
-    """One of :data:`PARTS`, a page at a time. ``ProviderRecord.key`` is the PaymentIntent; ``hint``
-    names our payment
-    or refund.
+    """Yield one of :data:`PARTS`, a page at a time.
 
-    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer any more.
+    The key of a record is its PaymentIntent; its hint is the id of our payment or refund, from the metadata.
+
+    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer.
     """
     reader = {"payment_intents": _intent, "refunds": _refund, "disputes": _dispute}[part]
     async for page in books.pages(part, window(since, until)):
-        yield [reader(each) for each in page]
+        yield [reader(item) for item in page]
 
 
 async def movements(books: StripeBooks, since: datetime, until: datetime) -> AsyncIterator[list[Movement]]:
-    """The balance transactions of payments, refunds and disputes, a page at a time.
+    """Yield the balance transactions of payments, refunds and disputes, a page at a time.
 
-    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer any more.
+    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer.
     """
-    wanted = {**window(since, until), "expand": ["data.source"]}
-    async for page in books.pages("balance_transactions", wanted):
-        yield [_movement(each) for each in page if each.get("source")]
+    params = {**window(since, until), "expand": ["data.source"]}
+    async for page in books.pages("balance_transactions", params):
+        yield [_movement(entry) for entry in page if entry.get("source")]
 
 
 def _units(amount: int) -> Decimal:
-    # a currency that we take has two decimals; any other one is a difference whatever its amount
+    # the currencies that we accept have two decimals; any other currency is reported as a difference anyway
     return Decimal(amount).scaleb(-2)
 
 
-def _at(thing: Object) -> datetime:
+def _created_at(thing: Object) -> datetime:
     return datetime.fromtimestamp(thing["created"], UTC)
 
 
@@ -95,7 +95,7 @@ def _intent(intent: Object) -> ProviderRecord:
         ref=intent["id"],
         kind=LineKind.PAYMENT,
         stand=ProviderState.PAID if paid else ProviderState.ENDED if over else ProviderState.OPEN,
-        at=_at(intent),
+        at=_created_at(intent),
         amount=_units(intent["amount_received"] if paid else intent["amount"]),
         currency=str(intent["currency"]).upper(),
         hint=(intent.get("metadata") or {}).get("payment_id"),
@@ -108,7 +108,7 @@ def _refund(refund: Object) -> ProviderRecord:
         ref=refund["id"],
         kind=LineKind.REFUND,
         stand=_REFUND_STANDS.get(refund["status"], ProviderState.OPEN),
-        at=_at(refund),
+        at=_created_at(refund),
         amount=_units(refund["amount"]),
         currency=str(refund["currency"]).upper(),
         hint=(refund.get("metadata") or {}).get("refund_id"),
@@ -121,10 +121,10 @@ def _dispute(dispute: Object) -> ProviderRecord:
         ref=dispute["id"],
         kind=LineKind.DISPUTE,
         stand=ProviderState.PAID,
-        at=_at(dispute),
+        at=_created_at(dispute),
         amount=_units(dispute["amount"]),
         currency=str(dispute["currency"]).upper(),
-        dispute=seen_in_dispute(dispute).state,
+        dispute=parse_dispute(dispute).state,
     )
 
 
@@ -139,16 +139,16 @@ _KINDS = {
 
 
 def _movement(entry: Object) -> Movement:
-    source = entry["source"]
-    whole = source if not isinstance(source, str) else {"id": source}
+    expanded = entry["source"]
+    source = expanded if not isinstance(expanded, str) else {"id": expanded}
     return Movement(
         txn=entry["id"],
         kind=_KINDS.get(entry["reporting_category"], LineKind.OTHER),
-        ref=whole["id"],
-        payment_ref=whole.get("payment_intent"),
+        ref=source["id"],
+        payment_ref=source.get("payment_intent"),
         amount=_units(entry["amount"]),
         fee=_units(entry["fee"]),
         net=_units(entry["net"]),
         currency=str(entry["currency"]).upper(),
-        at=_at(entry),
+        at=_created_at(entry),
     )

@@ -1,7 +1,7 @@
 """Parse Stripe's objects: PaymentIntents, Checkout Sessions, charges, refunds, disputes and events.
 
-Works on plain mappings, so that an object from the API and one from a webhook's raw body are read by the
-same lines. Imports nothing of the SDK: the webhook path stays light.
+They are plain mappings, so that objects from the API and from a webhook's raw body are parsed by the same
+code. The SDK is not imported, which keeps the webhook path light.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Object = Mapping[str, Any]
 _BY_TIME = ("automatic", "expired")
 
 
-def seen_in_intent(intent: Object) -> ProviderStatus:
+def parse_intent(intent: Object) -> ProviderStatus:
     """Parse a PaymentIntent. ``latest_charge`` may be expanded or an id."""
     status = intent["status"]
     ids = intent_ids(intent)
@@ -49,7 +49,7 @@ def seen_in_intent(intent: Object) -> ProviderStatus:
     )
 
 
-def seen_in_session(session: Object) -> ProviderStatus:
+def parse_session(session: Object) -> ProviderStatus:
     """Parse a Checkout Session; ``payment_intent`` may be expanded, an id, or absent."""
     intent = session.get("payment_intent")
     ids = session_ids(session)
@@ -57,7 +57,7 @@ def seen_in_session(session: Object) -> ProviderStatus:
         money = Money.from_minor_units(session["amount_total"], session["currency"])
         return ProviderStatus(EventType.SUCCEEDED, final=True, money=money, ids=ids, raw_status="complete")
     if isinstance(intent, Mapping):
-        seen = seen_in_intent(intent)
+        seen = parse_intent(intent)
         if seen.event_type is not None and session["status"] != "expired":
             return replace(seen, ids=ids)
     if session["status"] == "expired":
@@ -70,7 +70,7 @@ def seen_in_session(session: Object) -> ProviderStatus:
 
 
 def intent_ids(intent: Object) -> ProviderIds:
-    """The ids that a PaymentIntent names, with the wallet where its charge is expanded."""
+    """Return the ids of a PaymentIntent, with the wallet if its charge is expanded."""
     charge = intent.get("latest_charge")
     if isinstance(charge, Mapping):
         return ProviderIds(payment_intent=intent["id"], charge=charge["id"], wallet=wallet_of(charge))
@@ -78,7 +78,7 @@ def intent_ids(intent: Object) -> ProviderIds:
 
 
 def session_ids(session: Object) -> ProviderIds:
-    """The ids that a Checkout Session names."""
+    """Return the ids of a Checkout Session."""
     intent = session.get("payment_intent")
     if not isinstance(intent, Mapping):
         return ProviderIds(checkout_session=session["id"], payment_intent=intent)
@@ -95,7 +95,7 @@ _REFUND_STATES = {
 }
 
 
-def seen_in_refund(refund: Object) -> RefundEvent:
+def parse_refund(refund: Object) -> RefundEvent:
     """Parse a Refund; its metadata names our refund if it was requested here.
 
     ``status`` may be null (https://docs.stripe.com/api/refunds/object) or a word that is not known: then the
@@ -116,7 +116,7 @@ def seen_in_refund(refund: Object) -> RefundEvent:
     )
 
 
-def seen_in_dispute(dispute: Object) -> DisputeEvent:
+def parse_dispute(dispute: Object) -> DisputeEvent:
     """Parse a Dispute. A closed inquiry and a prevented dispute took no money and count as won."""
     state = {
         "won": DisputeState.WON,
@@ -134,7 +134,7 @@ def seen_in_dispute(dispute: Object) -> DisputeEvent:
 
 
 def wallet_of(charge: Object) -> str | None:
-    """``apple_pay``, ``google_pay``, or ``card`` where no wallet was used."""
+    """Return the wallet of a charge: ``apple_pay``, ``google_pay``, or ``card`` if none was used."""
     card = (charge.get("payment_method_details") or {}).get("card")
     if card is None:
         return None
@@ -142,7 +142,7 @@ def wallet_of(charge: Object) -> str | None:
 
 
 def failure_reason(intent: Object) -> str:
-    """Stripe's sentence for the customer, with its code: ``Your card was declined. (card_declined)``."""
+    """Return Stripe's message for the customer with its code: ``Your card was declined. (card_declined)``."""
     error = intent.get("last_payment_error") or {}
     code = error.get("decline_code") or error.get("code")
     message = error.get("message") or "The payment failed"

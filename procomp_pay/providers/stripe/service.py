@@ -1,7 +1,7 @@
-"""Stripe, by its official SDK: Checkout Sessions for a desk, PaymentIntents for the app.
+"""Provide Stripe payments through the official SDK: Checkout Sessions for a desk, PaymentIntents for the app.
 
-Facts about the API: STRIPE.md and https://docs.stripe.com/api. Every write carries an idempotency key
-derived from the payment's id, so each call may be sent again until it answers.
+Facts about the API: STRIPE.md and https://docs.stripe.com/api. Every write has an idempotency key derived
+from the payment's id, so each call may be repeated until it is answered.
 """
 
 from __future__ import annotations
@@ -44,26 +44,26 @@ from procomp_pay.providers.resilience.retry import (
 from procomp_pay.providers.stripe.objects import (
     Object,
     intent_ids,
-    seen_in_dispute,
-    seen_in_intent,
-    seen_in_refund,
-    seen_in_session,
+    parse_dispute,
+    parse_intent,
+    parse_refund,
+    parse_session,
     session_ids,
 )
 
 if TYPE_CHECKING:
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
 
-#: Seconds for one attempt. Stripe answers within one or two; the desk's Wi-Fi may not.
+#: Seconds for one attempt. Stripe answers within one or two; a tournament hall's Wi-Fi may take longer.
 _ATTEMPT_S = 10.0
-#: Allowed difference of Stripe's clock plus the longest time of one request's retries, in seconds.
+#: Seconds: allowed difference between Stripe's clock and ours, plus the longest time of a request's retries.
 _CLOCK_SKEW_S = 600
 _SENT_WITHIN_S = 90_000
 _HEALED = "nothing is lost; if it stays open: procomp-pay maintain"
 
 
 class StripePaymentService:
-    """Creates, reads and cancels payments at Stripe."""
+    """Stripe as a :class:`~procomp_pay.providers.protocol.PaymentProvider`."""
 
     def __init__(
         self,
@@ -76,10 +76,10 @@ class StripePaymentService:
     ) -> None:
         self._circuit = circuit
         self._total_s = total_s
-        # the bundle of authorities is read for https alone: a local sandbox has no use for it
+        # the bundle of authorities is read only for https: a local sandbox does not need it
         https = api_base.startswith("https:")
         self._http = stripe.HTTPXClient(timeout=timeout_s, allow_sync_methods=False, verify_ssl_certs=https)
-        # Retries are made here, bounded in time and classified (``resilience.retry``).
+        # Retries are made by ``resilience.retry``: bounded in time, by kind of error.
         self._client = stripe.StripeClient(
             secret_key,
             base_addresses={"api": api_base},  # the SDK's other hosts are never called
@@ -90,7 +90,7 @@ class StripePaymentService:
     async def create(self, request: CreateRequest) -> Created:
         """Open a Checkout Session or a bare PaymentIntent.
 
-        :raises Refused: Stripe does not take the amount, the currency or another parameter.
+        :raises Refused: Stripe does not accept the amount, the currency or another parameter.
         """
         options: Any = {"idempotency_key": request.idempotency_key}
         checkout = request.channel is Channel.STRIPE_CHECKOUT
@@ -104,12 +104,12 @@ class StripePaymentService:
         )
 
     async def find(self, request: CreateRequest) -> Created | None:
-        """Look through what was made around the payment's start for the object that names it.
+        """Search the objects created around the payment's start for the one with its id in the metadata.
 
-        For the day after: within it, :meth:`create` under the same idempotency key answers the same.
+        Needed only after a day: until then, :meth:`create` with the same idempotency key returns the object.
         """
-        born = int(request.created_at.timestamp())
-        params: Any = {"limit": 100, "created": {"gte": born - _CLOCK_SKEW_S, "lte": born + _SENT_WITHIN_S}}
+        start = int(request.created_at.timestamp())
+        params: Any = {"limit": 100, "created": {"gte": start - _CLOCK_SKEW_S, "lte": start + _SENT_WITHIN_S}}
         checkout = request.channel is Channel.STRIPE_CHECKOUT
         resource: Any = self._client.v1.checkout.sessions if checkout else self._client.v1.payment_intents
         while True:
@@ -129,8 +129,8 @@ class StripePaymentService:
                     handle.provider_ref, {"expand": ["payment_intent.latest_charge"]}
                 )
             )
-            return seen_in_session(session)
-        return seen_in_intent(await self._intent(handle.provider_ref))
+            return parse_session(session)
+        return parse_intent(await self._intent(handle.provider_ref))
 
     async def cancel(self, handle: ProviderRef) -> ProviderStatus:
         """Cancel the intent or expire the session; if it was paid meanwhile, return that status."""
@@ -148,10 +148,10 @@ class StripePaymentService:
         return seen
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
-        """Accept: every payment can be refunded through the API."""
+        """Do nothing: every payment can be refunded through the API."""
 
     async def refund(self, request: RefundRequest) -> RefundEvent:
-        """Give money back; the same request under the same key never does it twice."""
+        """Make a refund; the same request with the same key never refunds twice."""
         params: Any = {
             "payment_intent": request.handle.payment_intent,
             "amount": request.money.minor_units,
@@ -159,41 +159,42 @@ class StripePaymentService:
             "metadata": {"refund_id": request.refund_id, "payment_id": request.payment_id},
         }
         options: Any = {"idempotency_key": request.idempotency_key}
-        return seen_in_refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, options)))
+        return parse_refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, options)))
 
     async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
-        """Every refund of the payment, from wherever it was started."""
+        """Return every refund of the payment, wherever it was requested."""
         if handle.payment_intent is None:
             return ProviderRefunds()
         params: Any = {"payment_intent": handle.payment_intent, "limit": 100}
         page = await self._ask(lambda: self._client.v1.refunds.list_async(params))
-        return ProviderRefunds(tuple(seen_in_refund(item) for item in page["data"]))
+        return ProviderRefunds(tuple(parse_refund(item) for item in page["data"]))
 
     async def pages(self, kind: str, params: dict[str, Any]) -> AsyncIterator[list[Object]]:
-        """All objects of a kind, newest first, a page at a time; each page is asked for until it answers.
+        """Yield all objects of a kind, newest first, a page at a time, with retries.
 
         :param kind: ``payment_intents``, ``refunds``, ``disputes`` or ``balance_transactions``.
         """
         resource: Any = getattr(self._client.v1, kind)
-        wanted = {"limit": 100, **params}
+        query = {"limit": 100, **params}
         while True:
-            page = await self._ask(partial(resource.list_async, dict(wanted)))
+            page = await self._ask(partial(resource.list_async, dict(query)))
             yield page["data"]
             if not page["has_more"]:
                 return
-            wanted["starting_after"] = page["data"][-1]["id"]
+            query["starting_after"] = page["data"][-1]["id"]
 
     async def dispute(self, dispute_id: str) -> DisputeEvent:
-        """Return the present state of a dispute."""
-        return seen_in_dispute(await self._ask(lambda: self._client.v1.disputes.retrieve_async(dispute_id)))
+        """Return the current state of a dispute."""
+        return parse_dispute(await self._ask(lambda: self._client.v1.disputes.retrieve_async(dispute_id)))
 
     async def events(
         self, types: list[str], since: datetime, until: datetime | None, after: str | None
     ) -> tuple[list[dict[str, Any]], bool]:
-        """A page of the account's events of these types, newest first, and whether there are more.
+        """Return a page of the account's events of these types, newest first, and whether there are more.
 
-        :param since: by Stripe's clock, counted in; ``until`` is not.
-        :param after: the last id of the page before.
+        :param since: by Stripe's clock, inclusive.
+        :param until: by Stripe's clock, exclusive.
+        :param after: the last id of the previous page.
         """
         params: Any = {"limit": 100, "types": types, "created": {"gte": int(since.timestamp())}}
         if until is not None:
@@ -204,7 +205,7 @@ class StripePaymentService:
         return [dict(event) for event in page["data"]], bool(page["has_more"])
 
     async def check(self) -> str:
-        """Ask for the account's balance: the cheapest call that proves the key.
+        """Read the account's balance: the cheapest call that proves the key.
 
         :raises ConfigurationError: the key is not accepted.
         """

@@ -1,4 +1,4 @@
-"""Read Stripe's webhook events. Which ones matter: STRIPE.md; the others are kept as ignored."""
+"""Parse Stripe's webhook events. STRIPE.md lists the types that matter; the others are stored as ignored."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from procomp_pay.providers.protocol import ProviderStatus
 from procomp_pay.providers.stripe.objects import (
     Object,
     event_time,
-    seen_in_dispute,
-    seen_in_intent,
-    seen_in_refund,
-    seen_in_session,
+    parse_dispute,
+    parse_intent,
+    parse_refund,
+    parse_session,
 )
 
 
@@ -38,26 +38,26 @@ class ParsedWebhookEvent:
 
 
 def _failed(intent: Object) -> ProviderStatus:
-    # The event is about the failure, also where the same intent has been tried again meanwhile.
-    seen = seen_in_intent(intent)
+    # The event is about the failure, even if the same intent has been tried again meanwhile.
+    seen = parse_intent(intent)
     known = (EventType.FAILED, EventType.SUCCEEDED, EventType.CANCELLED)
     return seen if seen.event_type in known else ProviderStatus(EventType.FAILED, ids=seen.ids)
 
 
 def _of_intent(thing: Object) -> ProviderStatus:
-    """An object that only names its payment's intent."""
+    """Return an open status for an object that only names its payment's intent."""
     return ProviderStatus(None, ids=ProviderIds(payment_intent=thing.get("payment_intent")))
 
 
 #: Event types that are understood, with the reader of their object.
 READERS: dict[str, Callable[[Object], ProviderStatus]] = {
-    "payment_intent.succeeded": seen_in_intent,
+    "payment_intent.succeeded": parse_intent,
     "payment_intent.payment_failed": _failed,
-    "payment_intent.processing": seen_in_intent,
-    "payment_intent.requires_action": seen_in_intent,
-    "payment_intent.canceled": seen_in_intent,
-    "checkout.session.completed": seen_in_session,
-    "checkout.session.expired": seen_in_session,
+    "payment_intent.processing": parse_intent,
+    "payment_intent.requires_action": parse_intent,
+    "payment_intent.canceled": parse_intent,
+    "checkout.session.completed": parse_session,
+    "checkout.session.expired": parse_session,
     "charge.refunded": _of_intent,
     "refund.created": _of_intent,
     "refund.updated": _of_intent,
@@ -83,13 +83,13 @@ def read_event(event: Object) -> ParsedWebhookEvent | None:
     payment_id = (thing.get("metadata") or {}).get("payment_id") or thing.get("client_reference_id")
     parsed = ParsedWebhookEvent(payment_id, reader(thing), event_time(event))
     if kind.startswith("refund."):
-        return replace(parsed, refund=seen_in_refund(thing))
+        return replace(parsed, refund=parse_refund(thing))
     if kind == "charge.refunded":
         return replace(
             parsed, refunded_total=Money.from_minor_units(thing["amount_refunded"], thing["currency"])
         )
     if kind.startswith("charge.dispute."):
-        dispute = seen_in_dispute(thing)
+        dispute = parse_dispute(thing)
         if kind.endswith("funds_withdrawn") and dispute.state is DisputeState.OPEN:
             dispute = replace(dispute, state=DisputeState.WITHDRAWN)
         return replace(parsed, dispute=dispute)

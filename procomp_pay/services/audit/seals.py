@@ -1,8 +1,8 @@
 """Seal the audit trail: one Merkle root (RFC 6962) over the heads of all chains.
 
-A seal keeps the newest entry that it covers, so that its root can be computed again at any time, and the
-root before it, so that one root covers all seals before it. Whoever may write to the database may forge
-seals as well: a root that was sent away (``audit seal --print``) is what cannot be forged.
+A seal stores the newest entry that it covers, so that its root can be recomputed at any time, and the
+previous root, so that one root covers all seals before it. Whoever can write to the database can forge seals
+as well; a root that was stored elsewhere (``audit seal --print``) cannot be forged.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from procomp_pay.storage.database.errors import DatabaseBusy, retrying
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.queues import AuditSeal
 
-#: The newest seals, each of which a verification computes again; of the older ones it takes some.
+#: The number of newest seals that a verification recomputes; of the older ones it recomputes some.
 NEWEST = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A seal as it was made."""
+    """A new seal, as shown to the operator."""
 
     number: int
     root: str
@@ -47,9 +47,10 @@ class Sealed:
 
 
 def choose(seals: Sequence[AuditSeal], *, root: str | None = None, everyone: bool = False) -> list[AuditSeal]:
-    """The seals to compute again: the newest, then at doubling distances, and the one of ``root``.
+    """Return the seals to recompute: the newest, then at doubling distances, the first, and that of ``root``.
 
-    Each seal is checked against the one before it when it is made, so that none can be buried under others.
+    Each seal is checked against the previous one when it is made, so that later seals cannot hide a wrong
+    one.
     """
     if everyone or len(seals) <= NEWEST:
         return list(seals)
@@ -61,7 +62,7 @@ def choose(seals: Sequence[AuditSeal], *, root: str | None = None, everyone: boo
 
 
 class _Sums:
-    """What one seal covers, summed up chain by chain."""
+    """Totals and Merkle tree of what one seal covers, added up chain by chain."""
 
     def __init__(self) -> None:
         self.tree, self.chains, self.entries = Merkle(), 0, 0
@@ -78,7 +79,7 @@ class _Sums:
 
 
 class SealCheck:
-    """Computes seals again while all entries pass by, in order of payment and number."""
+    """Recompute seals from all entries, which are passed in order of payment and sequence number."""
 
     def __init__(self, seals: Sequence[AuditSeal]) -> None:
         self.seals = sorted(seals, key=lambda seal: seal.last_entry_id)
@@ -88,7 +89,7 @@ class SealCheck:
         self._heads: dict[int, Link] = {}
 
     def take(self, link: Link) -> None:
-        """The next entry."""
+        """Add the next entry."""
         if link.payment_id != self._payment:
             self._end_chain()
             self._payment = link.payment_id
@@ -118,11 +119,11 @@ class SealCheck:
         :param root: one that was kept elsewhere.
         """
         yield from _gaps(seals)
-        for each, sums in zip(self.seals, self.end(), strict=True):
-            if (said := _difference(each, sums)) is not None:
-                yield said
+        for seal_row, sums in zip(self.seals, self.end(), strict=True):
+            if (difference := _difference(seal_row, sums)) is not None:
+                yield difference
         if root is not None and root.lower() not in {seal.merkle_root for seal in seals}:
-            yield f"no seal has the root {root[:64]}: it was taken out or changed, or it is of elsewhere"
+            yield f"no seal has the root {root[:64]}: it was removed, changed, or is of another database"
 
 
 def _gaps(seals: Sequence[AuditSeal]) -> Iterator[str]:
@@ -130,9 +131,9 @@ def _gaps(seals: Sequence[AuditSeal]) -> Iterator[str]:
     number, before, last = 0, audit.GENESIS, 0
     for seal in seals:
         if seal.number != number + 1:
-            yield f"after seal {number} comes seal {seal.number}: one was taken out"
+            yield f"after seal {number} comes seal {seal.number}: one was removed"
         elif seal.previous_root != before or seal.last_entry_id < last:
-            yield f"seal {seal.number} does not stand on seal {number}"
+            yield f"seal {seal.number} does not continue seal {number}"
         number, before, last = seal.number, seal.merkle_root, seal.last_entry_id
 
 
@@ -149,7 +150,7 @@ def _difference(seal: AuditSeal, sums: _Sums) -> str | None:
     if entries < seal.entry_count:
         return f"{covered}; {now}: the end of a chain was cut off"
     if (chains, entries) != (seal.chain_count, seal.entry_count):
-        return f"{covered}; {now}: something was put in"
+        return f"{covered}; {now}: entries were inserted"
     return f"{covered}; an entry or the seal itself was rewritten"
 
 
@@ -162,9 +163,9 @@ async def seal(
 ) -> Sealed:
     """Seal everything that is committed now, after checking what the last seal covers.
 
-    :param force: also where the trail does not agree with the last seal.
+    :param force: seal even if the trail does not match the last seal.
     :param seen: called now and then with the number of entries so far.
-    :raises ManualReviewRequired: it does not agree.
+    :raises ManualReviewRequired: the trail does not match the last seal.
     :raises DatabaseBusy: writers kept the lock, or another process sealed meanwhile; nothing was written.
     """
     last, bound = await retrying(lambda: _fence(ctx))
@@ -180,15 +181,15 @@ async def seal(
         sealed_by=by,
     )
     before, now = await _sum_up(ctx, [last] if last else [], made, on_progress)
-    said = _difference(last, before) if last is not None and before is not None else None
-    if said is not None and not force:
+    difference = _difference(last, before) if last is not None and before is not None else None
+    if difference is not None and not force:
         raise ManualReviewRequired(
-            f"The audit trail was changed: {said}", next_step="procomp-pay audit verify"
+            f"The audit trail was changed: {difference}", next_step="procomp-pay audit verify"
         )
     made.chain_count, made.entry_count = now.chains, now.entries
     made.merkle_root = now.root(made)
-    await _keep(ctx, made)
-    return _as_made(made)
+    await _insert(ctx, made)
+    return _as_sealed(made)
 
 
 async def _sum_up(
@@ -200,11 +201,11 @@ async def _sum_up(
         count += 1
         if on_progress is not None and count % audit_read.PAGE == 0:
             on_progress(count)
-    sums = dict(zip((id(each) for each in check.seals), check.end(), strict=True))
+    sums = dict(zip((id(sealed) for sealed in check.seals), check.end(), strict=True))
     return (sums[id(last[0])] if last else None), sums[id(made)]
 
 
-def _as_made(made: AuditSeal) -> Sealed:
+def _as_sealed(made: AuditSeal) -> Sealed:
     return Sealed(
         number=made.number,
         root=made.merkle_root,
@@ -223,17 +224,18 @@ async def _fence(ctx: AppContext) -> tuple[AuditSeal | None, int]:
         return await audit_seals.newest(session), bound
 
 
-async def _keep(ctx: AppContext, made: AuditSeal) -> None:
-    """
+async def _insert(ctx: AppContext, made: AuditSeal) -> None:
+    """Insert the seal.
+
     :raises DatabaseBusy: another process sealed meanwhile.
     """
     async with ctx.db.writing() as session:
         if not await insert_once(session, AuditSeal, made.model_dump()):
-            raise DatabaseBusy("Somebody else sealed the audit trail meanwhile", next_step="try again")
+            raise DatabaseBusy("Another process sealed the audit trail meanwhile", next_step="try again")
 
 
 async def seal_if_due(ctx: AppContext, by: str, every: timedelta) -> Sealed | None:
-    """Seal where the last seal is older than ``every`` and something happened since; for cron.
+    """Seal if the last seal is older than ``every`` and there are new entries; for cron.
 
     :raises ManualReviewRequired: as :func:`seal`.
     """

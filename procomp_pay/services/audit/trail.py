@@ -1,4 +1,4 @@
-"""One payment's audit trail, entry by entry, with what each changed."""
+"""Show the audit trail of one payment, entry by entry, with the fields that each changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from procomp_pay.storage.models.payments import AuditEntry
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that is another now; ``None`` where it was, or is, nothing."""
+    """A changed field; ``None`` stands for a value that is not set."""
 
     name: str
     before: Any
@@ -28,7 +28,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One entry; ``entry`` and ``move`` are ``None`` where its content cannot be read."""
+    """One entry; ``entry`` and ``move`` are ``None`` if its content cannot be read."""
 
     link: Link
     entry: AuditEntry | None
@@ -36,23 +36,23 @@ class Step:
     changes: tuple[Change, ...]
 
     def full(self) -> dict[str, Any]:
-        """Everything, for ``--json``."""
+        """Return all fields, for ``--json``."""
         place = {"seq": self.link.seq, "hash": self.link.hash, "prev_hash": self.link.prev_hash}
         if self.entry is None:
             return place | {"readable": False}
-        kept = ("actor", "source", "source_id", "request_id", "action", "note", "before", "after")
+        names = ("actor", "source", "source_id", "request_id", "action", "note", "before", "after")
         return (
             place
             | {"readable": True, "at": instant(self.entry.at)}
-            | {name: getattr(self.entry, name) for name in kept}
+            | {name: getattr(self.entry, name) for name in names}
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """Return all entries, oldest first, and whether the chain is intact.
+    """All entries, oldest first, with the result of their verification.
 
-    :param view: ``None`` where the payment itself is gone.
+    :param view: ``None`` if the payment was deleted.
     """
 
     payment_id: str
@@ -62,8 +62,9 @@ class Trail:
 
 
 async def trail(ctx: AppContext, payment_id: str) -> Trail:
-    """
-    :raises NotFound: no such payment, and no entry of one.
+    """Return the audit trail of a payment.
+
+    :raises NotFound: there is neither such a payment nor an entry of one.
     """
     report = await audit_verify.verify(ctx, payment_id)
     steps = [_step(link) async for link in audit_read.links(ctx.db, payment_id)]
@@ -80,13 +81,13 @@ def _step(link: Link) -> Step:
         return Step(link, None, None, ())
     try:
         move = move_view(entry)
-    except (KeyError, TypeError, ArithmeticError):  # it was rewritten
+    except (KeyError, TypeError, ArithmeticError):  # the entry was tampered with
         move = None
     return Step(link, entry, move, _changes(entry.before, entry.after))
 
 
 def _changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> tuple[Change, ...]:
-    """Return the changed fields. An entry without a snapshot of before has only new values."""
+    """Return the changed fields; without a snapshot from before, all values are new."""
     old, new = before or {}, after or {}
     return tuple(
         Change(name, old.get(name), new[name])

@@ -1,8 +1,8 @@
 """Verify the audit trail: recompute every chain in bounded memory, and compare its end with the payment.
 
-A chain alone shows entries that were edited, removed from the middle, inserted or swapped. An end that
-was cut off, a chain that is gone with its payment, or one that was rewritten with new hashes shows by the
-seals (:mod:`audit_seals`), which are computed again in the same pass.
+A chain alone reveals entries that were edited, removed from the middle, inserted or swapped. A truncated
+chain, one deleted with its payment, or one rewritten with new hashes is revealed by the seals
+(:mod:`~procomp_pay.services.audit.seals`), which are recomputed in the same pass.
 """
 
 from __future__ import annotations
@@ -21,30 +21,31 @@ from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.audit import seals as audit_seals
 from procomp_pay.storage.audit.read import ChainEndRow, Link
 
-#: Findings that a report names; the others are counted.
+#: Findings listed in a report; further ones are only counted.
 MOST_FINDINGS = 1000
-#: A chain that grows while it is read is read again, at most so often.
+#: How often, at most, a chain that grows while it is read is read on.
 _ROUNDS = 5
 _NOTHING = Decimal("0.00")
 
 
 class Flaw(StrEnum):
-    """What is wrong with a chain."""
+    """A fault in a chain or a seal."""
 
-    EDITED = "edited"  # the content is not what its hash was made of
-    MISSING = "missing"  # numbers are left out
-    BROKEN_LINK = "broken_link"  # it does not follow the entry before it: inserted, or swapped
+    EDITED = "edited"  # the content does not match its hash
+    MISSING = "missing"  # sequence numbers are missing
+    BROKEN_LINK = "broken_link"  # it does not follow the previous entry: inserted or swapped
     DISAGREES = "disagrees"  # the last entry and the payment's row differ
     NO_CHAIN = "no_chain"  # a payment without any entry
-    NO_PAYMENT = "no_payment"  # a chain whose payment is gone
-    SEAL = "seal"  # a seal is not what it was made of, or one is missing
+    NO_PAYMENT = "no_payment"  # a chain whose payment was deleted
+    SEAL = "seal"  # a seal does not match what it covers, or one is missing
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One flaw and where it is; ``seq`` is ``None`` where it is no entry's own.
+    """A fault and its place.
 
-    :param payment_id: ``None`` for a seal, which covers all of them.
+    :param payment_id: ``None`` for a seal, which covers all payments.
+    :param seq: ``None`` if the fault is not in one entry.
     """
 
     payment_id: str | None
@@ -55,11 +56,11 @@ class Finding:
 
 @dataclass(slots=True)
 class AuditReport:
-    """What a verification found.
+    """The result of a verification.
 
-    :param seals: how many were computed again.
-    :param root: the newest seal's.
-    :param more: findings beyond those that are named.
+    :param seals: number of seals recomputed.
+    :param root: root of the newest seal.
+    :param more: number of findings that are not listed.
     """
 
     chains: int = 0
@@ -73,9 +74,9 @@ class AuditReport:
     def is_sound(self) -> bool:
         return not self.findings
 
-    def add(self, found: Iterable[Finding]) -> None:
-        """Keep findings, up to the bound."""
-        for finding in found:
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Add findings: list them up to :data:`MOST_FINDINGS`, count the others."""
+        for finding in findings:
             if len(self.findings) < MOST_FINDINGS:
                 self.findings.append(finding)
             else:
@@ -94,35 +95,37 @@ class _Chain:
     refunded: Any = _NOTHING
 
     def take(self, link: Link) -> list[Finding]:
-        """Add the next entry; what is wrong with it."""
-        found = []
+        """Add the next entry, and return its faults."""
+        findings = []
         entry = link.entry
         if link.seq != self.seq + 1:
-            found.append(self._flaw(Flaw.MISSING, link.seq, f"after entry {self.seq} comes {link.seq}"))
+            findings.append(self._flaw(Flaw.MISSING, link.seq, f"after entry {self.seq} comes {link.seq}"))
         elif link.prev_hash != self.hash:
-            found.append(self._flaw(Flaw.BROKEN_LINK, link.seq, "it does not stand on the entry before it"))
+            findings.append(self._flaw(Flaw.BROKEN_LINK, link.seq, "it does not follow the previous entry"))
         elif link.row_id <= self.row_id:
-            found.append(self._flaw(Flaw.BROKEN_LINK, link.seq, "it was written before the entry before it"))
+            findings.append(
+                self._flaw(Flaw.BROKEN_LINK, link.seq, "it was written before the previous entry")
+            )
         if entry is None or not audit.is_whole(entry):
-            found.append(self._flaw(Flaw.EDITED, link.seq, "its content is not what its hash was made of"))
+            findings.append(self._flaw(Flaw.EDITED, link.seq, "its content does not match its hash"))
         self.seq, self.hash, self.row_id = link.seq, link.hash, link.row_id
         if entry is not None and isinstance(entry.after, dict):
             self.status = entry.after.get("status", self.status)
             self.refunded = entry.after.get("refunded", self.refunded)
-        return found
+        return findings
 
     def end(self, row: ChainEndRow | None) -> list[Finding]:
-        """Return the fault between the chain's end and the payment's row, if there is one."""
+        """Return the differences between the chain's end and the payment's row."""
         if row is None:
-            return [self._flaw(Flaw.NO_PAYMENT, None, "its payment is gone")]
-        found = []
+            return [self._flaw(Flaw.NO_PAYMENT, None, "its payment was deleted")]
+        findings = []
         if self.status != row.status:
-            said = f"the audit's last word is {self.status}, the payment is {row.status}"
-            found.append(self._flaw(Flaw.DISAGREES, self.seq, said))
+            detail = f"the last status in the audit trail is {self.status}, the payment is {row.status}"
+            findings.append(self._flaw(Flaw.DISAGREES, self.seq, detail))
         if self.refunded != row.refunded:
-            said = f"by the audit {self.refunded} went back, by the payment {row.refunded}"
-            found.append(self._flaw(Flaw.DISAGREES, self.seq, said))
-        return found
+            detail = f"refunded by the audit trail: {self.refunded}, by the payment: {row.refunded}"
+            findings.append(self._flaw(Flaw.DISAGREES, self.seq, detail))
+        return findings
 
     def _flaw(self, flaw: Flaw, seq: int | None, detail: str) -> Finding:
         return Finding(self.payment_id, flaw, seq, detail)
@@ -136,13 +139,13 @@ async def verify(
     all_seals: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> AuditReport:
-    """Verify one payment's chain; or all of them, and the seals.
+    """Verify one payment's chain, or all chains and the seals.
 
-    Safe beside a running desk: each chain's end and its row are compared as of one moment, and a seal covers
-    only what was committed when it was made.
+    Safe while the system is in use: the end of a chain and its row are compared as of one moment, and a seal
+    covers only what was committed when it was made.
 
-    :param root: a root that was kept elsewhere: one of the seals must have it.
-    :param all_seals: every seal; else the newest ones and some of the older.
+    :param root: a root that was stored elsewhere; one of the seals must have it.
+    :param all_seals: recompute every seal; otherwise the newest ones and some of the older ones.
     :param seen: called now and then with the number of entries so far.
     :raises NotFound: no such payment, and no chain of one.
     """
@@ -158,10 +161,10 @@ async def verify(
             if on_progress is not None:
                 on_progress(report.entries)
     await _compare(ctx, ended, report)
-    async for lonely in audit_read.without_chain(ctx.db, payment_id):
-        report.add([Finding(lonely, Flaw.NO_CHAIN, None, "it has no audit entry at all")])
+    async for missing_id in audit_read.without_chain(ctx.db, payment_id):
+        report.add([Finding(missing_id, Flaw.NO_CHAIN, None, "it has no audit entry at all")])
     report.seals, report.root = len(check.seals), seals[-1].merkle_root if seals else None
-    report.add(Finding(None, Flaw.SEAL, None, said) for said in check.flaws(seals, root))
+    report.add(Finding(None, Flaw.SEAL, None, detail) for detail in check.flaws(seals, root))
     if payment_id is not None and not report.chains and report.is_sound:
         raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
     return report
@@ -170,7 +173,7 @@ async def verify(
 async def _chains(
     ctx: AppContext, payment_id: str | None, report: AuditReport, check: SealCheck
 ) -> AsyncIterator[_Chain]:
-    """Every chain, checked up to its end."""
+    """Yield every chain after checking all of its entries."""
     chain: _Chain | None = None
     async for link in audit_read.links(ctx.db, payment_id):
         if chain is None or chain.payment_id != link.payment_id:
@@ -185,7 +188,7 @@ async def _chains(
 
 
 async def _compare(ctx: AppContext, ended: list[_Chain], report: AuditReport) -> None:
-    """Compare chains' ends with their rows; a chain that has grown meanwhile is read on first."""
+    """Compare the ends of chains with their payments; read on first in a chain that has grown meanwhile."""
     waiting = list(ended)
     ended.clear()
     for _ in range(_ROUNDS):

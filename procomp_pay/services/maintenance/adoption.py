@@ -1,8 +1,8 @@
-"""Take over the payments that the platform wrote itself, before this desk or beside it.
+"""Adopt payments that the platform itself wrote, before procomp-pay was installed or since.
 
-Nothing of the platform's rows is changed. A payment that is open, or whose refunds its provider knows, is
-polled by the usual background work afterwards, and what follows goes through settlement like any other
-event. It may be killed at any point and run again: an adopted payment is not adopted twice.
+The platform's rows are not changed. A payment that is open, or whose refunds its provider knows, is polled
+afterwards by the usual background work, and the results go through settlement like any other event. The run
+may be killed at any point and started again: a payment is adopted once.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.payments import unadopted
 from procomp_pay.storage.payments.unadopted import Place
 
-#: Payments that a report names; the others are counted.
+#: Payments listed in a report; further ones are only counted.
 MOST_NAMED = 50
-#: ``source`` of the numbers and refunds that the platform had written down.
+#: ``source`` of operation numbers and refunds that the platform had recorded.
 PLATFORM = "platform"
 
 
 @dataclass(slots=True)
 class Adopted:
-    """What was taken over.
+    """The result of an adoption.
 
-    :param asked: of those, how many a provider is asked about next.
+    :param asked: how many of the adopted payments will be polled next.
     :param left: payments that need manual review first.
-    :param named: those with the reason, as far as they are named.
+    :param named: the ids of those with the reason, at most :data:`MOST_NAMED`.
     """
 
     taken: int = 0
@@ -43,7 +43,7 @@ class Adopted:
 
 
 async def size(ctx: AppContext) -> int:
-    """Return the number of the platform's payments that this desk has not adopted."""
+    """Return the number of payments of the platform that are not adopted yet."""
     async with ctx.db.reading() as session:
         return await unadopted.count(session)
 
@@ -51,45 +51,44 @@ async def size(ctx: AppContext) -> int:
 async def adopt(
     ctx: AppContext, actor: Actor, *, dry_run: bool = False, on_progress: Callable[[int], None] | None = None
 ) -> Adopted:
-    """Take over what can be.
+    """Adopt every payment that can be adopted without manual review.
 
-    :param dry_run: only say what would be done.
-    :raises DatabaseUnavailable: or another adoption runs now; what was adopted is kept; run it
-        again.
+    :param dry_run: return what would be done, without writing anything.
+    :raises DatabaseUnavailable: also if another adoption is running; adopted payments are kept; run it again.
     """
-    found = Adopted()
+    result = Adopted()
     after: Place | None = None
     while True:
         async with ctx.db.reading() if dry_run else ctx.db.writing() as session:
             rows = await unadopted.page(session, after, lock=not dry_run)
-            takeovers = await _judge_all(session, ctx, rows, found)
+            takeovers = await _select(session, ctx, rows, result)
             if not dry_run:
                 await _write(session, ctx, actor, takeovers)
-        found.taken += len(takeovers)
-        found.asked += sum(each.ask for _, each in takeovers)
+        result.taken += len(takeovers)
+        result.asked += sum(adoption.ask for _, adoption in takeovers)
         if on_progress is not None:
-            on_progress(found.taken + found.left)
+            on_progress(result.taken + result.left)
         if len(rows) < unadopted.PAGE:
-            return found
+            return result
         last = rows[-1][0]
         after = (last.created_at, last.id)
 
 
-async def _judge_all(
-    session: AsyncSession, ctx: AppContext, rows: list[tuple[Payment, str | None]], found: Adopted
+async def _select(
+    session: AsyncSession, ctx: AppContext, rows: list[tuple[Payment, str | None]], result: Adopted
 ) -> list[tuple[Payment, Adoption]]:
     verdicts = [(payment, assess(_plain(payment, settles), ctx.clock())) for payment, settles in rows]
-    fit = [(payment, each) for payment, each in verdicts if isinstance(each, Adoption)]
-    # an object, or an operation number, is one payment's
-    refs = await unadopted.refs_in_use(session, [x.provider_ref for _, x in fit if x.provider_ref])
-    numbers = await unadopted.numbers_in_use(session, [x.number for _, x in fit if x.number])
+    adoptions = [(payment, adoption) for payment, adoption in verdicts if isinstance(adoption, Adoption)]
+    # a provider's object, or an operation number, belongs to one payment only
+    refs = await unadopted.refs_in_use(session, [x.provider_ref for _, x in adoptions if x.provider_ref])
+    numbers = await unadopted.numbers_in_use(session, [x.number for _, x in adoptions if x.number])
     takeovers = []
     for payment, plan in verdicts:
         reason = plan if isinstance(plan, str) else _used(plan, refs, numbers)
         if reason is not None or isinstance(plan, str):
-            found.left += 1
-            if len(found.named) < MOST_NAMED:
-                found.named.append((payment.id, str(reason)))
+            result.left += 1
+            if len(result.named) < MOST_NAMED:
+                result.named.append((payment.id, str(reason)))
             continue
         takeovers.append((payment, plan))
         if plan.provider_ref is not None:
@@ -101,9 +100,9 @@ async def _judge_all(
 
 def _used(adoption: Adoption, refs: dict[str, str], numbers: dict[str, str]) -> str | None:
     if (other := refs.get(adoption.provider_ref or "")) is not None:
-        return f"names {adoption.provider_ref} at its provider, as payment {other} does"
+        return f"has the provider's id {adoption.provider_ref}, which payment {other} has too"
     if (other := numbers.get(adoption.number or "")) is not None:
-        return f"was settled with Kaspi's operation {adoption.number}, as payment {other} was"
+        return f"has Kaspi's operation number {adoption.number}, which payment {other} has too"
     return None
 
 
@@ -132,10 +131,10 @@ async def _write(
     now = ctx.clock()
     await unadopted.write(
         session,
-        [_detail(ctx, payment, each) for payment, each in takeovers],
-        [_operation(ctx, payment, each.number) for payment, each in takeovers if each.number],
-        [_refund(ctx, payment) for payment, each in takeovers if each.given_back],
-        [(payment.id, _deed(actor, payment, each)) for payment, each in takeovers],
+        [_detail(ctx, payment, adoption) for payment, adoption in takeovers],
+        [_operation(ctx, payment, adoption.number) for payment, adoption in takeovers if adoption.number],
+        [_refund(ctx, payment) for payment, adoption in takeovers if adoption.given_back],
+        [(payment.id, _audit_record(actor, payment, adoption)) for payment, adoption in takeovers],
         now,
     )
 
@@ -157,7 +156,7 @@ def _detail(ctx: AppContext, payment: Payment, adoption: Adoption) -> dict[str, 
         "refunded_amount": payment.amount if adoption.given_back else 0,
         "is_late": False,
         "is_duplicate": False,
-        # the platform keeps no such time; a payment's last change is the nearest to it
+        # the platform stores no such time; the last change of the payment is closest to it
         "completed_at": payment.updated_at if paid else None,
         "next_poll_at": now if adoption.ask else None,
         "started_by": PLATFORM,
@@ -192,7 +191,7 @@ def _refund(ctx: AppContext, payment: Payment) -> dict[str, Any]:
     }
 
 
-def _deed(actor: Actor, payment: Payment, adoption: Adoption) -> AuditRecord:
+def _audit_record(actor: Actor, payment: Payment, adoption: Adoption) -> AuditRecord:
     return AuditRecord(
         actor=actor.name,
         source=actor.source,

@@ -1,7 +1,7 @@
-"""Put every encrypted column under the newest key, beside a running desk.
+"""Re-encrypt every encrypted column with the newest key, while the system is in use.
 
-Nothing is kept about how far it came: what the newest key reads is done. So it may be killed at any point and
-run again; a row that is written meanwhile is left as written, and found by the count.
+No progress is stored: a row that the newest key decrypts is done. So the run may be killed at any point and
+started again. A row that is written meanwhile is left unchanged, and appears in the count.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from procomp_pay.storage.encryption import keyring as crypto
 from procomp_pay.storage.encryption import rotation
 from procomp_pay.storage.encryption.rotation import EncryptedColumn
 
-#: Rows that a report names; the others are counted.
+#: Rows listed in a report; further ones are only counted.
 MOST_NAMED = 20
 Progress = Callable[[int], None]
 
 
 @dataclass(slots=True)
 class Count:
-    """What the keys read.
+    """The number of ciphertexts by the key that decrypts them.
 
-    :param old: an older key is needed.
-    :param unreadable: none of the keys reads them.
-    :param named: those, as far as they are named.
+    :param old: those that need an older key.
+    :param unreadable: those that none of the keys decrypts.
+    :param named: the places of the unreadable ones, at most :data:`MOST_NAMED`.
     """
 
     rows: int = 0
@@ -39,10 +39,10 @@ class Count:
 
 @dataclass(slots=True)
 class Rotation:
-    """What was done, and what is left.
+    """The result of a rotation.
 
-    :param rotated: now under the newest key.
-    :param left: as counted afterwards.
+    :param rotated: number of ciphertexts that were re-encrypted.
+    :param left: the count afterwards.
     """
 
     rotated: int
@@ -59,40 +59,40 @@ async def size(ctx: AppContext) -> int:
 
 
 async def count(ctx: AppContext, *, on_progress: Progress | None = None, enough: int | None = None) -> Count:
-    """Look which keys the rows need; changes nothing.
+    """Count which keys the rows need, without changing anything.
 
-    :param enough: stop at so many that need an older key.
+    :param enough: stop when this many rows need an older key.
     """
-    found = Count()
+    result = Count()
     for place in rotation.PLACES:
         after = ""
         while True:
             async with ctx.db.reading() as session:
                 rows = await rotation.page(session, place, after)
             for key, token in rows:
-                _look(ctx, place, key, token, found)
+                _classify(ctx, place, key, token, result)
             if on_progress is not None:
-                on_progress(found.rows)
+                on_progress(result.rows)
             if len(rows) < rotation.PAGE:
                 break
-            if enough is not None and found.old >= enough:
-                return found
+            if enough is not None and result.old >= enough:
+                return result
             after = rows[-1][0]
-    return found
+    return result
 
 
-def _look(ctx: AppContext, place: EncryptedColumn, key: str, token: str, found: Count) -> None:
-    found.rows += 1
+def _classify(ctx: AppContext, place: EncryptedColumn, key: str, token: str, result: Count) -> None:
+    result.rows += 1
     if ctx.keyring.is_newest(token):
         return
     try:
         ctx.keyring.unseal(token)
     except ConfigurationError:
-        found.unreadable += 1
-        if len(found.named) < MOST_NAMED:
-            found.named.append(f"{place.name} of {key}")
+        result.unreadable += 1
+        if len(result.named) < MOST_NAMED:
+            result.named.append(f"{place.name} of {key}")
     else:
-        found.old += 1
+        result.old += 1
 
 
 async def rotate(ctx: AppContext, *, on_progress: Progress | None = None) -> Rotation:
@@ -124,7 +124,7 @@ async def _replace(ctx: AppContext, place: EncryptedColumn, rows: list[tuple[str
         try:
             changes.append((key, token, ctx.keyring.rotate(token)))
         except ConfigurationError:
-            continue  # none of the keys reads it: counted and named afterwards
+            continue  # none of the keys decrypts it: counted and listed afterwards
     if not changes:
         return 0
 
@@ -136,9 +136,9 @@ async def _replace(ctx: AppContext, place: EncryptedColumn, rows: list[tuple[str
 
 
 async def add_key_where_due(ctx: AppContext, path: Path) -> bool:
-    """On the embedded default: a new key, unless an earlier rotation did not come to its end.
+    """Add a new key to the key file of the embedded default, unless an earlier rotation is unfinished.
 
-    :returns: whether one was made.
+    :returns: True if a key was added.
     :raises ConfigurationError: the key file cannot be written.
     """
     from filelock import FileLock

@@ -1,4 +1,4 @@
-"""What happened to payments, as it happens, for counters: the audit trail read on from where it was left."""
+"""Read status changes of payments from the audit trail, for metrics counters."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from procomp_pay.storage.audit import seals as audit_seals
 from procomp_pay.storage.reports import metrics as figures
 from procomp_pay.storage.reports.metrics import Happening
 
-#: Entries that are read again: on PostgreSQL one with a lower id may be committed later.
+#: Entries that are read again: on PostgreSQL an entry with a lower id may be committed later.
 _OVERLAP = 500
 _PAGE = 2000
-#: The most pages of one reading; the rest is for the next.
+#: Pages per reading; the next reading continues there.
 _PAGES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class StatusChange:
-    """Something to count.
+    """A change of a payment's status, to be counted.
 
-    :param status: the new one; ``None`` for a payment that was started.
-    :param seconds: from its start until it was completed.
+    :param status: the new status; ``None`` for a payment that was started.
+    :param seconds: from the payment's start until it was completed.
     """
 
     method: str
@@ -34,36 +34,36 @@ class StatusChange:
 
 
 class Tail:
-    """Reads the audit trail on, from the moment when it was made."""
+    """Follow the audit trail from the first call on."""
 
     def __init__(self, ctx: AppContext) -> None:
-        self._desk = ctx
+        self._ctx = ctx
         self._last: int | None = None
         self._seen: set[int] = set()
 
     async def read(self) -> list[StatusChange]:
         """Return the status changes since the last call; none at the first call.
 
-        :raises DatabaseUnavailable: nothing is skipped, the next reading has it.
+        :raises DatabaseUnavailable: nothing is skipped; the next call returns the changes.
         """
         if self._last is None:
             await self._begin()
             return []
-        found: list[StatusChange] = []
+        changes: list[StatusChange] = []
         for _ in range(_PAGES):
             after = max(0, self._last - _OVERLAP)
-            async with self._desk.db.reading() as session:
+            async with self._ctx.db.reading() as session:
                 rows = await figures.happenings(session, after, _PAGE)
-            fresh = [row for row in rows if row.id not in self._seen]
-            for row in fresh:
-                found += _news(row)
+            for row in rows:
+                if row.id not in self._seen:
+                    changes += _changes(row)
             self._advance(rows)
             if len(rows) < _PAGE:
                 break
-        return found
+        return changes
 
     async def _begin(self) -> None:
-        async with self._desk.db.reading() as session:
+        async with self._ctx.db.reading() as session:
             last = await audit_seals.newest_entry(session)
             rows = await figures.happenings(session, max(0, last - _OVERLAP), _PAGE)
         self._last = last
@@ -77,7 +77,8 @@ class Tail:
         }
 
 
-def _news(row: Happening) -> Iterator[StatusChange]:
+def _changes(row: Happening) -> Iterator[StatusChange]:
+    """Yield the status change that an audit entry records, if there is one."""
     if row.action == "started":
         yield StatusChange(row.method, None)
         return
@@ -85,7 +86,7 @@ def _news(row: Happening) -> Iterator[StatusChange]:
         return
     was, now = row.before.get("status"), row.after.get("status")
     if was == now or now not in PaymentStatus.__members__:
-        return  # no status changed, or the entry was rewritten
+        return  # the status did not change, or the entry was tampered with
     status = PaymentStatus(str(now))
     first = status is PaymentStatus.COMPLETED and was != PaymentStatus.REFUNDED
     seconds = (row.at - row.started_at).total_seconds() if first and row.started_at else None

@@ -1,4 +1,4 @@
-"""Check the providers: alert when one does not answer, or when a certificate ends soon."""
+"""Alert when a provider does not answer, or when Kaspi's client certificate expires soon."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ log = logging.getLogger(__name__)
 
 
 async def check_provider_health(ctx: AppContext) -> None:
-    """Leave an alert for each circuit that opened, and once a day one for a certificate that ends soon."""
-    await _circuits(ctx)
-    await _certificate(ctx)
+    """Enqueue an alert for each circuit that opened, and one a day for a certificate that expires soon."""
+    await _check_circuits(ctx)
+    await _check_certificate(ctx)
 
 
-async def _circuits(ctx: AppContext) -> None:
+async def _check_circuits(ctx: AppContext) -> None:
     for circuit in ctx.providers.circuits:
         since = circuit.pop_outage()
         if since is None:
             continue
         log.error("%s does not answer: its circuit is open since %s", circuit.name, since.isoformat())
-        # several processes meet the same outage: one message for each provider and ten minutes
+        # several processes notice the same outage: one alert per provider and ten minutes
         once = f"{circuit.name}:{int(since.timestamp()) // 600}"
         message = {"provider": circuit.name, "since": since.isoformat()}
         await enqueue_alert(ctx, Topic.ALERT_CIRCUIT, message, once=once)
 
 
-async def _certificate(ctx: AppContext) -> None:
+async def _check_certificate(ctx: AppContext) -> None:
     now = ctx.clock()
     try:
         life = ctx.providers.certificate(now)

@@ -1,4 +1,4 @@
-"""Background work: one pass of everything, for ``serve``'s loops and for ``maintain`` from cron."""
+"""Run background work in passes: for the loops of ``serve``, and for ``maintain`` from cron."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from procomp_pay.storage.payments import repository as payments
 
 log = logging.getLogger(__name__)
 
-#: Rows that one pass claims at a time; small, so that several processes share the work.
+#: Rows claimed at a time; few, so that several processes share the work.
 BATCH = 10
-#: The most rows of one kind that a pass handles: a pass ends, whatever comes in meanwhile.
+#: The most rows of one kind per pass, so that a pass ends however much comes in meanwhile.
 _MOST = 10_000
 
 
 @dataclass(slots=True)
 class Pass:
-    """What one pass did."""
+    """The counters of one pass."""
 
     fetched: int = 0
     events: int = 0
@@ -60,7 +60,7 @@ def _several(count: int, noun: str) -> str:
 
 
 async def work_missed(ctx: AppContext, done: Pass) -> None:
-    """Fetch the events that did not reach the webhook; where that fails now, it goes on next time."""
+    """Fetch the events that did not reach the webhook; after a failure the next pass continues."""
     try:
         done.fetched += await fetch_missed(ctx) or 0
     except Unavailable as error:
@@ -69,15 +69,15 @@ async def work_missed(ctx: AppContext, done: Pass) -> None:
 
 
 async def work_inbox(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
-    """Handle every event that is due."""
+    """Process every event that is due."""
     for _ in range(most):
-        handled = await handle_due(ctx)
-        if not handled:
+        events = await handle_due(ctx)
+        if not events:
             return
-        good = [each for each in handled if each.state not in (EventState.PENDING, EventState.DEAD)]
-        done.events_failed += sum(not each.waits for each in handled) - len(good)
-        done.events += len(good)
-        done.lags += [each.lag_s for each in good]
+        finished = [event for event in events if event.state not in (EventState.PENDING, EventState.DEAD)]
+        done.events_failed += sum(not event.waits for event in events) - len(finished)
+        done.events += len(finished)
+        done.lags += [event.lag_s for event in finished]
 
 
 async def work_watch(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
@@ -88,26 +88,26 @@ async def work_watch(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
         if not claimed:
             return
         # concurrently: one slow answer must not delay the other polls
-        await asyncio.gather(*(_look_after(ctx, payment_id, done) for payment_id in claimed))
+        await asyncio.gather(*(_poll(ctx, payment_id, done) for payment_id in claimed))
 
 
-async def _look_after(ctx: AppContext, payment_id: str, done: Pass) -> None:
-    settled: list[AppliedEvent | None] = []
+async def _poll(ctx: AppContext, payment_id: str, done: Pass) -> None:
+    results: list[AppliedEvent | None] = []
 
-    async def look() -> None:
+    async def poll() -> None:
         with background_priority():
-            settled.append(await poll_payment(ctx, payment_id))
+            results.append(await poll_payment(ctx, payment_id))
 
-    if not await _alone(look, f"payment {payment_id}", done, payment_id=payment_id):
+    if not await _isolated(poll, f"payment {payment_id}", done, payment_id=payment_id):
         await schedule_next_poll(ctx, payment_id)
-    elif settled[0] is not None and settled[0].status is not settled[0].before:
+    elif results[0] is not None and results[0].status is not results[0].before:
         done.moved += 1
 
 
 async def work_refunds(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
-    """Follow up every refund that is due: send it, find out what became of it.
+    """Follow up every refund that is due: send it, or find out its outcome.
 
-    One at a time: a claim must outlast the calls made under it, or two processes would send the same one.
+    One at a time: a claim must outlast the calls made under it, or two processes would send the same refund.
     """
     for _ in range(most):
         async with ctx.db.writing() as session:
@@ -115,19 +115,19 @@ async def work_refunds(ctx: AppContext, done: Pass, *, most: int = _MOST) -> Non
         if not claimed:
             return
         work = partial(follow_up, ctx, claimed[0])
-        await _alone(work, f"refund {claimed[0]}", done, refund_id=claimed[0])
+        await _isolated(work, f"refund {claimed[0]}", done, refund_id=claimed[0])
 
 
 async def work_outbox(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
     """Deliver messages to participants, the platform and the operators."""
-    sent = await deliver_due(ctx, most=most)
-    done.delivered += sent.delivered
-    done.not_delivered += sent.put_off
-    done.failures += sent.dead
+    deliveries = await deliver_due(ctx, most=most)
+    done.delivered += deliveries.delivered
+    done.not_delivered += deliveries.put_off
+    done.failures += deliveries.dead
 
 
-async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass, **fields: str) -> bool:
-    """Do one piece of work; its trouble must not keep the others waiting. False where it failed.
+async def _isolated(work: Callable[[], Awaitable[None]], name: str, done: Pass, **fields: str) -> bool:
+    """Do one piece of work, and record its failure without stopping the others; return False if it failed.
 
     :param fields: further fields of the log line.
     """
@@ -138,7 +138,7 @@ async def _alone(work: Callable[[], Awaitable[None]], name: str, done: Pass, **f
         log.warning("%s: %s", name, error.message, extra=fields)
         done.failures.append(f"{name}: {error.message}")
     except Exception as error:
-        log.exception("%s cannot be looked after", name, extra=fields)
+        log.exception("%s failed unexpectedly", name, extra=fields)
         done.failures.append(f"{name}: {type(error).__name__}")
     else:
         return True

@@ -76,8 +76,8 @@ async def deliver_due(ctx: AppContext, *, most: int = MOST) -> Delivered:
     async with ctx.db.writing() as session:
         await outbox.skip_unconfigured(session, unconfigured, ctx.clock())
     # concurrently: a destination that hangs must not delay the others
-    open_ways = [each for each in Destination if each not in unconfigured]
-    await asyncio.gather(*(_work_destination(ctx, each, done, most) for each in open_ways))
+    configured = [destination for destination in Destination if destination not in unconfigured]
+    await asyncio.gather(*(_work_destination(ctx, destination, done, most) for destination in configured))
     return done
 
 

@@ -107,7 +107,7 @@ async def plan(ctx: AppContext, order: RefundCommand) -> Plan:
     :raises NotFound, Refused, Conflict: as :func:`refund`.
     """
     async with ctx.db.reading() as session:
-        return await _planned(session, ctx, await load_payment(session, order.payment_id), order)
+        return await _plan(session, ctx, await load_payment(session, order.payment_id), order)
 
 
 async def refund(ctx: AppContext, order: RefundCommand, actor: Actor) -> Refunded:
@@ -162,7 +162,7 @@ def check_reason(reason: str) -> None:
         raise Refused(f"A refund needs a reason of 1 to {_LONGEST_REASON} printable characters")
 
 
-async def _planned(
+async def _plan(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, order: RefundCommand
 ) -> Plan:
     status = locked.payment.status
@@ -213,7 +213,7 @@ async def _write_ahead(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, order: RefundCommand, actor: Actor
 ) -> str:
     """Insert the PENDING row of a refund, its audit entry and idempotency key; return the refund's id."""
-    planned = await _planned(session, ctx, locked, order)
+    planned = await _plan(session, ctx, locked, order)
     now = ctx.clock()
     row = Refund(
         id=ctx.new_id(),

@@ -62,7 +62,7 @@ async def check_made(ctx: AppContext, made: MadeInApp) -> Money:
     number = read(made.number)
     async with ctx.db.reading() as session:
         locked = await load_payment(session, made.payment_id)
-        return (await _checked(session, locked, made, number)).money
+        return (await _check(session, locked, made, number)).money
 
 
 async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunded:
@@ -77,7 +77,7 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
     number = read(made.number)
     async with ctx.db.reading() as session:
         locked = await load_payment(session, made.payment_id)
-        plan = await _checked(session, locked, made, number)
+        plan = await _check(session, locked, made, number)
         before = await _total_refunded(session, locked)
     if plan.known is None:
         await _compare_with_kaspi(ctx, locked, before, plan.money)
@@ -85,10 +85,10 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
     try:
         async with ctx.db.writing() as session:
             locked = await lock_payment(session, made.payment_id)
-            compared, plan = plan.known is None, await _checked(session, locked, made, number)
+            compared, plan = plan.known is None, await _check(session, locked, made, number)
             if plan.known is None:
                 await _check_unchanged(session, locked, before if compared else None)
-            await apply_event_in(session, ctx, _fact(ctx, made, plan, number, actor), locked)
+            await apply_event_in(session, ctx, _payment_event(ctx, made, plan, number, actor), locked)
             rows = await refund_repository.of_payment(session, made.payment_id)
             refund_id = next(row.id for row in rows if row.provider_refund_id == name)
     except PaymentError:
@@ -102,7 +102,7 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
     return await state_of(ctx, refund_id)
 
 
-def _fact(ctx: AppContext, made: MadeInApp, plan: _Plan, number: str, actor: Actor) -> PaymentEvent:
+def _payment_event(ctx: AppContext, made: MadeInApp, plan: _Plan, number: str, actor: Actor) -> PaymentEvent:
     reason = made.reason.strip()
     return PaymentEvent(
         payment_id=made.payment_id,
@@ -123,7 +123,7 @@ def _fact(ctx: AppContext, made: MadeInApp, plan: _Plan, number: str, actor: Act
     )
 
 
-async def _checked(session: AsyncSession, locked: OrmLockedPayment, made: MadeInApp, number: str) -> _Plan:
+async def _check(session: AsyncSession, locked: OrmLockedPayment, made: MadeInApp, number: str) -> _Plan:
     check_reason(made.reason)
     if not locked.detail.channel.is_kaspi:
         raise Refused(

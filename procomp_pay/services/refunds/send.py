@@ -65,14 +65,14 @@ async def send(
         provider = ctx.providers.of(request.handle.channel)
         refund_event = await provider.refund(request)
     except (ProviderUnavailable, OutcomeUnknown) as error:
-        await _did_not_leave(ctx, request, error, actor)
+        await _record_not_sent(ctx, request, error, actor)
         raise type(error)(
             f"{error.message}. Refund {refund_id} is kept and followed up; do not request it again",
             next_step=f"see how it ends: procomp-pay status --payment {request.payment_id}",
             retry_after=error.retry_after,
         ) from error
     except ManualReviewRequired as error:
-        await _disagrees(ctx, request, error)
+        await _flag_mismatch(ctx, request, error)
         raise
     except (Refused, NotFound, ConfigurationError) as error:
         if first:
@@ -97,7 +97,9 @@ async def _fail(ctx: AppContext, request: RefundRequest, error: PaymentError, ac
         await _adopt_external_refund(ctx, request.payment_id, actor)
 
 
-async def _did_not_leave(ctx: AppContext, request: RefundRequest, error: PaymentError, actor: Actor) -> None:
+async def _record_not_sent(
+    ctx: AppContext, request: RefundRequest, error: PaymentError, actor: Actor
+) -> None:
     """Record that the request was not sent, unless another process may have taken the refund over.
 
     :raises ProviderUnavailable: it needed the customer's scan, so it is FAILED instead of retried: the
@@ -106,7 +108,7 @@ async def _did_not_leave(ctx: AppContext, request: RefundRequest, error: Payment
     if not isinstance(error, ProviderUnavailable) or request.again or not request.may_leave():
         return
     if request.customer_scan is None:
-        await _was_not_sent(ctx, request.refund_id)
+        await _clear_sent_at(ctx, request.refund_id)
         return
     await _fail(ctx, request, error, actor)
     raise ProviderUnavailable(
@@ -128,7 +130,7 @@ async def follow_up(ctx: AppContext, refund_id: str) -> None:
         return
     if row.provider_refund_id is not None:
         await sync_refunds(ctx, locked)
-        await _put_off(ctx, refund_id, PENDING_LOOK_S)
+        await _schedule_next_check(ctx, refund_id, PENDING_LOOK_S)
     elif not locked.detail.channel.is_kaspi and ctx.clock() - row.created_at > RESEND_WITHIN:
         await _find_or_fail(ctx, refund_id, "The provider never received it")
     else:
@@ -149,10 +151,10 @@ async def _find_or_fail(ctx: AppContext, refund_id: str, why: str) -> None:
     money = Money(row.amount, row.currency)
     refund_event = RefundEvent(RefundState.FAILED, money, refund_id=row.id, failure_reason=why)
     async with ctx.db.writing() as session:
-        await apply_event_in(session, ctx, _fact(ctx, row.payment_id, locked, refund_event, SYSTEM))
+        await apply_event_in(session, ctx, _payment_event(ctx, row.payment_id, locked, refund_event, SYSTEM))
 
 
-async def _put_off(ctx: AppContext, refund_id: str, seconds: int) -> None:
+async def _schedule_next_check(ctx: AppContext, refund_id: str, seconds: int) -> None:
     async with ctx.db.writing() as session:
         row = await refund_repository.one(session, refund_id)
         if row.state is RefundState.PENDING:
@@ -167,7 +169,9 @@ async def sync_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor =
     returned = await ctx.providers.of(locked.detail.channel).list_refunds(provider_ref_of(locked))
     for refund_event in returned.refunds:
         async with ctx.db.writing() as session:
-            await apply_event_in(session, ctx, _fact(ctx, locked.payment.id, locked, refund_event, actor))
+            await apply_event_in(
+                session, ctx, _payment_event(ctx, locked.payment.id, locked, refund_event, actor)
+            )
     if returned.total is not None:
         await _sync_by_total(ctx, locked.payment.id, returned.total, actor)
 
@@ -188,7 +192,9 @@ async def _sync_by_total(ctx: AppContext, payment_id: str, total: Money, actor: 
         name = name_of_sum(str(locked.detail.provider_ref), total)
         why = "made in the Kaspi Pay app"
         refund_event = RefundEvent(RefundState.SUCCEEDED, total - known, provider_refund_id=name, reason=why)
-        await apply_event_in(session, ctx, _fact(ctx, payment_id, locked, refund_event, actor), locked)
+        await apply_event_in(
+            session, ctx, _payment_event(ctx, payment_id, locked, refund_event, actor), locked
+        )
 
 
 async def _adopt_external_refund(ctx: AppContext, payment_id: str, actor: Actor) -> None:
@@ -224,23 +230,23 @@ async def _request(ctx: AppContext, refund_id: str) -> RefundRequest | None:
         )
 
 
-async def _disagrees(ctx: AppContext, request: RefundRequest, error: ManualReviewRequired) -> None:
+async def _flag_mismatch(ctx: AppContext, request: RefundRequest, error: ManualReviewRequired) -> None:
     """Open a discrepancy: the provider's total matches neither before nor after the refund, so nothing is
     sent.
     """
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, request.payment_id)
-        found = {"refund": request.refund_id, "why": error.message}
+        details = {"refund": request.refund_id, "why": error.message}
         await side_effects.open_discrepancy(
-            session, ctx, locked, DiscrepancyKind.REFUND_MISMATCH, found, request.refund_id
+            session, ctx, locked, DiscrepancyKind.REFUND_MISMATCH, details, request.refund_id
         )
         await side_effects.enqueue_message(
             session, ctx, locked, Topic.ALERT_REFUND, request.money, once=request.refund_id
         )
-    await _put_off(ctx, request.refund_id, PENDING_LOOK_S)
+    await _schedule_next_check(ctx, request.refund_id, PENDING_LOOK_S)
 
 
-async def _was_not_sent(ctx: AppContext, refund_id: str) -> None:
+async def _clear_sent_at(ctx: AppContext, refund_id: str) -> None:
     async with ctx.db.writing() as session:
         row = await refund_repository.one(session, refund_id)
         await lock_payment(session, row.payment_id)
@@ -252,11 +258,11 @@ async def _was_not_sent(ctx: AppContext, refund_id: str) -> None:
 async def _apply(ctx: AppContext, request: RefundRequest, refund_event: RefundEvent, actor: Actor) -> None:
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, request.payment_id)
-        event = _fact(ctx, request.payment_id, locked, refund_event, actor)
+        event = _payment_event(ctx, request.payment_id, locked, refund_event, actor)
         await apply_event_in(session, ctx, event, locked)
 
 
-def _fact(
+def _payment_event(
     ctx: AppContext, payment_id: str, locked: OrmLockedPayment, refund_event: RefundEvent, actor: Actor
 ) -> PaymentEvent:
     source = Source.KASPI_API if locked.detail.channel.is_kaspi else Source.STRIPE_API

@@ -19,7 +19,7 @@ from procomp_pay.domain.errors import PaymentError
 from procomp_pay.providers.stripe.webhook_events import ParsedWebhookEvent
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement.apply import apply_event_in
-from procomp_pay.services.webhooks.inbox import fact_of, handle_one, read_sealed, shape_of
+from procomp_pay.services.webhooks.inbox import handle_one, payment_event_of, read_sealed, shape_of
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import repository as payments
@@ -128,7 +128,7 @@ async def _settle(
     payment = locked.get(read.payment_id)
     if payment is None:
         return None  # locked by another transaction, or found only by the provider's ids
-    event = fact_of(read.payment_id, read.parsed, read.event)
+    event = payment_event_of(read.payment_id, read.parsed, read.event)
     if event is not None:
         await apply_event_in(session, ctx, event, payment)
     return EventState.DONE

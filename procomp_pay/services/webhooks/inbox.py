@@ -103,22 +103,22 @@ async def handle_one(ctx: AppContext, row_id: str) -> ProcessedEvent | None:
     The lock of the event's row, settlement's writes and the new state are one transaction: a crash leaves the
     event pending, and it is handled again from the start.
     """
-    taken = None
+    claimed_id = None
     try:
         async with ctx.db.writing() as session:
             row = await queues.claim_event(session, row_id)
             if row is None:
                 return None
-            taken = row.id
+            claimed_id = row.id
             row.payment_id, row.state = await _apply(session, ctx, row)
             row.attempts += 1
             row.handled_at = ctx.clock()
             row.last_error = None
             return _handled(row)
     except Exception as error:
-        if taken is None:
+        if claimed_id is None:
             raise
-        return await _put_off(ctx, taken, error)
+        return await _reschedule(ctx, claimed_id, error)
 
 
 def _handled(row: WebhookEvent) -> ProcessedEvent:
@@ -143,17 +143,17 @@ async def _apply(session: AsyncSession, ctx: AppContext, row: WebhookEvent) -> t
     event, parsed = read_sealed(ctx, row.payload_enc)
     if parsed is None:
         return None, EventState.IGNORED
-    payment_id = await _whose(session, parsed)
+    payment_id = await _find_payment(session, parsed)
     if payment_id is None:
         if (parsed.refund or parsed.dispute) and row.attempts < _PATIENT_FOR:
             # the PaymentIntent of a hosted page is learned from the payment's own event, which may come later
             raise RetryLater("No payment of ours has this PaymentIntent yet")
         return None, EventState.FOREIGN
-    await _act(session, ctx, payment_id, parsed, event)
+    await _apply_to_payment(session, ctx, payment_id, parsed, event)
     return payment_id, EventState.DONE
 
 
-async def _act(
+async def _apply_to_payment(
     session: AsyncSession, ctx: AppContext, payment_id: str, parsed: ParsedWebhookEvent, event: dict[str, Any]
 ) -> None:
     if parsed.refunded_total is not None:
@@ -161,27 +161,29 @@ async def _act(
         locked = await payments.lock_payment(session, payment_id)
         if parsed.refunded_total.amount > locked.detail.refunded_amount:
             locked.detail.next_poll_at = ctx.clock() + timedelta(seconds=_HINT_S)
-    payment_event = fact_of(payment_id, parsed, event)
+    payment_event = payment_event_of(payment_id, parsed, event)
     if payment_event is not None:
         await apply_event_in(session, ctx, payment_event)
 
 
-async def _whose(session: AsyncSession, parsed: ParsedWebhookEvent) -> str | None:
+async def _find_payment(session: AsyncSession, parsed: ParsedWebhookEvent) -> str | None:
     if parsed.payment_id is not None and await payments.exists(session, parsed.payment_id):
         return parsed.payment_id
     return await payments.find_id(session, parsed.seen.ids)
 
 
-def fact_of(payment_id: str, parsed: ParsedWebhookEvent, event: dict[str, Any]) -> PaymentEvent | None:
+def payment_event_of(
+    payment_id: str, parsed: ParsedWebhookEvent, event: dict[str, Any]
+) -> PaymentEvent | None:
     """Return the payment event for settlement; ``None`` if there is nothing new."""
     seen = parsed.seen
-    back = EventType.REFUND if parsed.refund else EventType.DISPUTE if parsed.dispute else None
-    what = back or seen.event_type
-    if what is None:
+    refund_or_dispute = EventType.REFUND if parsed.refund else EventType.DISPUTE if parsed.dispute else None
+    event_type = refund_or_dispute or seen.event_type
+    if event_type is None:
         return None
     return PaymentEvent(
         payment_id=payment_id,
-        event_type=what,
+        event_type=event_type,
         at=parsed.at,
         source=Source.STRIPE_WEBHOOK,
         actor="stripe",
@@ -195,7 +197,7 @@ def fact_of(payment_id: str, parsed: ParsedWebhookEvent, event: dict[str, Any]) 
     )
 
 
-async def _put_off(ctx: AppContext, row_id: str, error: Exception) -> ProcessedEvent:
+async def _reschedule(ctx: AppContext, row_id: str, error: Exception) -> ProcessedEvent:
     """Schedule another attempt with backoff and jitter; after the last one, mark the event dead and alert."""
     async with ctx.db.writing() as session:
         row = await session.get(WebhookEvent, row_id, with_for_update=True)

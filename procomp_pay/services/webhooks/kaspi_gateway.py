@@ -51,12 +51,12 @@ def _verify(
         raise BadSignature("No secret for callbacks is configured")
     if len(signatures) != 1 or len(times) > 1:
         raise BadSignature("The callback has no signature, or more than one")
-    given = signatures[0].strip()
-    given = given[7:] if given[:7].lower() == "sha256=" else given
-    if not _HEX.fullmatch(given):
+    signature = signatures[0].strip()
+    signature = signature[7:] if signature[:7].lower() == "sha256=" else signature
+    if not _HEX.fullmatch(signature):
         raise BadSignature("The callback's signature is wrong")
     bodies = [body, f"{times[0].strip()}.".encode() + body] if times else [body]
-    matches = [hmac.compare_digest(_digest(secret, signed), given.lower()) for signed in bodies]
+    matches = [hmac.compare_digest(_digest(secret, signed), signature.lower()) for signed in bodies]
     if not any(matches):
         raise BadSignature("The callback's signature is wrong")
     if times and abs(_parse_time(times[0]) - now) > timedelta(seconds=TOLERANCE_S):
@@ -125,27 +125,27 @@ async def apply_callback(
     callback = read_callback(exact_json.loads(ctx.keyring.decrypt(row.payload_enc)))
     if callback is None or (callback.event_type is None and not callback.refunded):
         return None, EventState.IGNORED
-    locked = await _whose(session, callback)
+    locked = await _find_payment(session, callback)
     if locked is None or not locked.detail.channel.is_kaspi:
         if locked is None and row.attempts < _PATIENT_FOR:
             raise RetryLater("No payment of ours has this id at the gateway yet")
         if callback.event_type is EventType.SUCCEEDED or callback.refunded:
-            await keep_unapplied(session, ctx, PROVIDER, row.event_id, _shown(callback))
+            await keep_unapplied(session, ctx, PROVIDER, row.event_id, _details(callback))
         return None, EventState.FOREIGN
     if callback.refunded:
-        await _went_back(session, ctx, locked, callback, row)
+        await _flag_refund(session, ctx, locked, callback, row)
     else:
-        await apply_event_in(session, ctx, _fact(ctx, locked, callback, row), locked)
+        await apply_event_in(session, ctx, _payment_event(ctx, locked, callback, row), locked)
     return locked.payment.id, EventState.DONE
 
 
-async def _whose(session: AsyncSession, callback: ParsedCallback) -> OrmLockedPayment | None:
+async def _find_payment(session: AsyncSession, callback: ParsedCallback) -> OrmLockedPayment | None:
     payment_id = callback.ours if callback.ours and await payments.exists(session, callback.ours) else None
     payment_id = payment_id or await payments.find_id(session, callback.ids)
     return None if payment_id is None else await payments.lock_payment(session, payment_id)
 
 
-def _fact(
+def _payment_event(
     ctx: AppContext, locked: OrmLockedPayment, callback: ParsedCallback, row: WebhookEvent
 ) -> PaymentEvent:
     return PaymentEvent(
@@ -165,7 +165,7 @@ def _fact(
     )
 
 
-async def _went_back(
+async def _flag_refund(
     session: AsyncSession,
     ctx: AppContext,
     locked: OrmLockedPayment,
@@ -175,13 +175,13 @@ async def _went_back(
     """Open a discrepancy for a refund made at the gateway, whose amount an operator has to record."""
     key = f"{PROVIDER}:{row.event_id}"
     kind = DiscrepancyKind.REFUND_MISMATCH
-    await side_effects.open_discrepancy(session, ctx, locked, kind, dict(_shown(callback)), key)
+    await side_effects.open_discrepancy(session, ctx, locked, kind, dict(_details(callback)), key)
     await side_effects.enqueue_message(
         session, ctx, locked, Topic.ALERT_REFUND, callback.money or locked.charged, once=key
     )
 
 
-def _shown(callback: ParsedCallback) -> dict[str, str | None]:
+def _details(callback: ParsedCallback) -> dict[str, str | None]:
     return {
         "payment": callback.ours,
         "at_gateway": callback.ids.kaspi_payment,

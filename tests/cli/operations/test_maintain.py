@@ -134,7 +134,7 @@ def test_db_adopt_adopts_the_platforms_payments(clerk: Clerk) -> None:
     )
     output = clerk.type("db", "adopt", "--dry-run", code=6)
     assert "payments would be adopted: 1, of which 0 are polled" in output.out
-    assert "payment old2 was settled with Kaspi's operation 190000001, as payment old1 was" in output.err
+    assert "payment old2 has Kaspi's operation number 190000001, which payment old1 has too" in output.err
     assert "payment old3 is PENDING and has no id that its provider could be asked about" in output.err
     assert clerk.ask("list")["items"] == []
     got = clerk.ask("db", "adopt", code=6)

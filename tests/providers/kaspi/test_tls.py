@@ -116,7 +116,7 @@ async def test_a_server_that_we_do_not_trust_gets_nothing(secure: Secure, tmp_pa
     other = tmp_path / "other.crt"
     other.write_bytes(Authority("another").pem)
     async with registry(secure.settings("basic", kaspi_ca_cert=other)) as providers:
-        with pytest.raises(ConfigurationError, match="certificate that we trust") as error:
+        with pytest.raises(ConfigurationError, match="is not trusted") as error:
             await providers.kaspi().create(tenge_request(Channel.KASPI_QR))
         assert "KASPI_CA_CERT" in str(error.value.next_step)
     assert not (await secure.http.get("/_sandbox/kaspi/payments")).json()
@@ -169,14 +169,14 @@ def test_what_can_be_wrong_with_files_is_said_in_words(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("hello")
     wrong = {
-        "does not open the key": TlsFiles(good.cert, good.key, "wrong", good.ca),
-        "locked by a password": TlsFiles(good.cert, good.key, None, good.ca),
+        "password for the key in .* is wrong": TlsFiles(good.cert, good.key, "wrong", good.ca),
+        "protected by a password": TlsFiles(good.cert, good.key, None, good.ca),
         "is not the key of": TlsFiles(good.cert, other, good.password, good.ca),
         "cannot be read": TlsFiles(nothing, good.key, good.password, good.ca),
         "key cannot be read|cannot be read": TlsFiles(good.cert, nothing, good.password, good.ca),
         "no certificate in PEM": TlsFiles(text, good.key, good.password, good.ca),
         "no private key": TlsFiles(good.cert, text, None, good.ca),
-        "does not stand in .* with the certificate": TlsFiles(good.cert, None, None, good.ca),
+        "contains the certificate, but not its key": TlsFiles(good.cert, None, None, good.ca),
         "of an authority": TlsFiles(good.cert, good.key, good.password, text),
     }
     for words, each in wrong.items():
@@ -192,7 +192,7 @@ def test_a_password_that_is_not_needed_does_no_harm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("begins", "words"), [(timedelta(days=-400), "ended on"), (timedelta(days=2), "does not hold before")]
+    ("begins", "words"), [(timedelta(days=-400), "expired on"), (timedelta(days=2), "is not valid before")]
 )
 def test_a_certificate_holds_in_its_time_alone(tmp_path: Path, begins: timedelta, words: str) -> None:
     given = files(tmp_path, Authority(), begins=now() + begins, life=timedelta(days=365))

@@ -121,7 +121,7 @@ async def test_a_chain_that_was_put_in_below_a_seal(environment: ServiceEnvironm
     async with environment.ctx.db.writing() as session:
         entry = await audit.append(session, "forged", NOTED, environment.now())
     await sql(environment, "UPDATE pay_audit_entry SET id = 0 WHERE id = :id", id=entry.id)
-    assert any("something was put in" in each for each in said(await verify(environment.ctx)))
+    assert any("entries were inserted" in each for each in said(await verify(environment.ctx)))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ async def test_a_seal_that_was_taken_out(environment: ServiceEnvironment) -> Non
     await sql(environment, "DELETE FROM pay_audit_seal WHERE number = 2")
     assert "after seal 1 comes seal 3" in said(await verify(environment.ctx))[0]
     await sql(environment, "UPDATE pay_audit_seal SET number = 2 WHERE number = 3")
-    assert "seal 2 does not stand on seal 1" in said(await verify(environment.ctx))[0]
+    assert "seal 2 does not continue seal 1" in said(await verify(environment.ctx))[0]
     await sql(environment, "DELETE FROM pay_audit_seal WHERE number = 2")
     assert (await verify(environment.ctx)).is_sound, "the newest one leaves no gap"
     assert "no seal has the root" in said(await verify(environment.ctx, root=made.root))[0]

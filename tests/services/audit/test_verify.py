@@ -150,7 +150,7 @@ async def test_a_row_changed_behind_the_audit(environment: ServiceEnvironment) -
     assert [finding.flaw for finding in report.findings] == [Flaw.DISAGREES] * 2
     told = "; ".join(finding.detail for finding in report.findings)
     assert "PENDING, the payment is COMPLETED" in told
-    assert "by the audit 20.00 went back, by the payment 0.00" in told
+    assert "refunded by the audit trail: 20.00, by the payment: 0.00" in told
 
 
 async def test_an_end_cut_off_shows_where_the_row_betrays_it(environment: ServiceEnvironment) -> None:

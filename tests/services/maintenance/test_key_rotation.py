@@ -122,5 +122,5 @@ def test_a_report_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     found = module.Count()
     ctx: Any = type("D", (), {"keyring": Keyring([NEW])})()
     for n in range(100):
-        module._look(ctx, rotation.PLACES[0], f"p{n}", "x", found)
+        module._classify(ctx, rotation.PLACES[0], f"p{n}", "x", found)
     assert (found.unreadable, len(found.named)) == (100, module.MOST_NAMED)

@@ -114,7 +114,7 @@ async def test_a_payment_of_another_scheme_is_refused_and_holds_nothing_back(
     pid = opened.view.payment_id
     was = "UPDATE pay_payment_detail SET provider_ref = 'inv_1' WHERE payment_id = :id"
     await plants.change(environment, was, id=pid)  # taken through a gateway, before the desk had a contract
-    with pytest.raises(Refused, match="not taken in Kaspi's own scheme"):
+    with pytest.raises(Refused, match="not made through Kaspi's own API"):
         await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     assert [row.state for row in await environment.rows(Refund)] == [RefundState.FAILED]
 

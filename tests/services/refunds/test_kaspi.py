@@ -158,7 +158,7 @@ async def test_two_clerks_with_one_number_never_both_win(environment: ServiceEnv
 async def test_where_kaspi_tells_a_persons_word_must_agree(environment: ServiceEnvironment) -> None:
     opened = await paid(environment, KaspiScheme.ENHANCED)
     made = MadeInApp(opened.view.payment_id, "14001234567", "x", Money.parse("4000", "KZT"))
-    with pytest.raises(Refused, match="Kaspi says"):
+    with pytest.raises(Refused, match="Kaspi has refunded"):
         await record_made(environment.ctx, made, CLERK)
     ref = (await environment.view(opened)).provider_ref
     await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": 4000})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from procomp_pay.services.notifications.message import MessageContext
     from procomp_pay.services.views.payment import PaymentView
 
-#: Working days until refunded money is on a card (Stripe: "5 to 10 business days").
+#: Working days until a refund arrives on a card (Stripe: "5 to 10 business days").
 CARD_DAYS = 10
 
 _METHODS = {
@@ -29,7 +29,7 @@ _METHODS = {
     PaymentMethod.APPLE_PAY: "Apple Pay",
     PaymentMethod.GOOGLE_PAY: "Google Pay",
 }
-#: Beside the heading; of the same width in every font, and black on paper.
+#: Signs beside the heading; they have the same width in every font, and print in black.
 _SIGNS = {
     Topic.PAYMENT_RECEIVED: "✓",
     Topic.PAYMENT_REFUNDED: "↩",
@@ -56,7 +56,8 @@ def render_email(
     """Return the e-mail to the participant's user.
 
     :param payload: the message from settlement, with ``amount`` and ``currency`` of this event.
-    :param at: when it happened.
+    :param key: the id of the delivery, for the Message-ID.
+    :param at: when the event happened.
     :param mark: prefix of the subject while no real money moves.
     """
     translation = Translation(language)

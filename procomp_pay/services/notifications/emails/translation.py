@@ -1,6 +1,6 @@
-"""A language's words, amounts and dates.
+"""Texts, amounts and dates in the language of an e-mail.
 
-The catalogues are shipped as ``.po`` and compiled in memory at first use: there is no build step to forget.
+The catalogues are shipped as ``.po`` files and compiled in memory at first use, so no build step is needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from babel.numbers import format_decimal
 
 from procomp_pay.domain.money import Currency, Money
 
-#: The language that the texts in the code are written in.
+#: The language of the texts in the code.
 SOURCE = "en"
 _ALMATY = ZoneInfo("Asia/Almaty")
 _SIGNS = {Currency.KZT: "₸", Currency.USD: "$", Currency.EUR: "€", Currency.RUB: "₽"}
@@ -34,21 +34,21 @@ class Translation:
         self._words = _catalogue(language)
 
     def text(self, message: str, **values: object) -> str:
-        """A text with its values filled in."""
+        """Return a translated text with its values filled in."""
         return self._words.gettext(message) % values if values else self._words.gettext(message)
 
     def counted(self, one: str, many: str, count: int) -> str:
-        """A text with ``%(n)d`` in it, in the form that the number asks for."""
+        """Return a translated text with ``%(n)d`` in it, in the plural form for the number."""
         return self._words.ngettext(one, many, count) % {"n": count}
 
     def money(self, money: Money) -> str:
-        """``24 000,00 ₸``, ``24,000.00 KZT``: as it is written there, never broken into two lines."""
+        """Return an amount in the notation of the language, with no-break spaces: ``24 000,00 ₸``."""
         number = format_decimal(money.amount, format="#,##0.00", locale=self.language)
         unit = money.currency.value if self.language == SOURCE else _SIGNS[money.currency]
         return f"{number}{_NO_BREAK}{unit}".replace(" ", _NO_BREAK)
 
     def moment(self, at: datetime) -> str:
-        """Day and time in Almaty."""
+        """Return date and time in Almaty."""
         local = at.astimezone(_ALMATY)
         day = format_date(local, "long", locale=self.language)
         return f"{day}, {format_time(local, 'HH:mm', locale=self.language)}"
