@@ -195,7 +195,7 @@ def test_live_keys_and_a_local_provider_never_mix(
     monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_live_" + "0" * 16)
     monkeypatch.setenv("STRIPE_API_BASE", sqlite_clerk.providers.url)
     output = sqlite_clerk.type("initiate", "p1", "-m", "apple_pay", "--currency", "USD", code=7)
-    assert "never mix" in output.err
+    assert "live keys are not used with a sandbox" in output.err
     assert "sk_live_" not in output.err
 
 
