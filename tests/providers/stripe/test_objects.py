@@ -7,7 +7,7 @@ import stripe
 
 from procomp_pay.domain.errors import ConfigurationError, PaymentError
 from procomp_pay.domain.refunds import DisputeState, RefundState
-from procomp_pay.providers.stripe.objects import seen_in_dispute, seen_in_refund
+from procomp_pay.providers.stripe.objects import parse_dispute, parse_refund
 from procomp_pay.providers.stripe.service import _as_domain_error
 
 REFUND = {"id": "re_1", "amount": 2000, "currency": "usd", "metadata": None, "reason": None}
@@ -25,9 +25,9 @@ DISPUTE = {"id": "du_1", "amount": 5000, "currency": "usd", "reason": "general",
     ],
 )
 def test_a_refund_without_a_known_status_is_not_over(status: str | None, state: RefundState) -> None:
-    assert seen_in_refund({**REFUND, "status": status}).state is state
+    assert parse_refund({**REFUND, "status": status}).state is state
     if status is None:
-        assert seen_in_refund(REFUND).state is state, "the field may be absent as well"
+        assert parse_refund(REFUND).state is state, "the field may be absent as well"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_refund_without_a_known_status_is_not_over(status: str | None, state: 
     ],
 )
 def test_which_disputes_took_money(status: str, state: DisputeState) -> None:
-    assert seen_in_dispute({**DISPUTE, "status": status}).state is state
+    assert parse_dispute({**DISPUTE, "status": status}).state is state
 
 
 def error_of(kind: type[stripe.StripeError], message: str, status: int) -> PaymentError:
