@@ -1,4 +1,4 @@
-"""dj-stripe's webhook under the load of ``webhooks.py``, in an environment of its own.
+"""Measure dj-stripe's webhook under the load of ``webhooks.py``, in a virtual environment of its own.
 
     python3 -m venv /tmp/djs && /tmp/djs/bin/pip install dj-stripe gunicorn 'psycopg[binary]'
     .venv/bin/python benchmarks/webhooks.py --dj-stripe /tmp/djs/bin/python
@@ -98,7 +98,7 @@ WebhookEndpoint.objects.create(
 
 
 def intake_of_djstripe(python: str, uri: str, text: str, workers: int, quick: bool) -> dict[str, float]:
-    """Events a second that dj-stripe answers with 200: ``out_of_the_box`` and ``deferring``.
+    """Return the events per second that dj-stripe answers with 200: ``out_of_the_box`` and ``deferring``.
 
     :param python: the interpreter of an environment with dj-stripe, gunicorn and psycopg.
     :param uri: the server's, where a database ``djstripe`` is made. :param text: the event, as a template.
@@ -138,7 +138,7 @@ def _write_project(home: Path, url: str, text: str) -> None:
 
 @contextlib.contextmanager
 def _running(python: str, home: Path, env: dict[str, str], workers: int) -> Iterator[int]:
-    """gunicorn's port."""
+    """Run gunicorn; yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [python, "-m", "gunicorn", "django.core.wsgi:get_wsgi_application()", "-b", f"127.0.0.1:{port}"]

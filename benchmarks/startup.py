@@ -1,4 +1,4 @@
-"""How long a command takes to start, beside the least that its libraries need.
+"""Measure how long commands take to start, compared with importing their libraries.
 
     .venv/bin/python benchmarks/startup.py [--quick]
 
@@ -20,7 +20,7 @@ OURS = [sys.executable, "-m", "procomp_pay"]
 
 
 def seconds(command: list[str], env: dict[str, str]) -> float:
-    """Wall time of one process."""
+    """Return the wall time of one process, in seconds."""
     begun = time.perf_counter()
     subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     return time.perf_counter() - begun
@@ -38,7 +38,7 @@ def compare(name: str, ours: list[str], imports: str, bar: float, runs: int, env
 
 
 def participant_with_payment(home: Path, env: dict[str, str]) -> str:
-    """A participant with one payment on the embedded database, made through the sandbox; its id."""
+    """Create a participant with one payment on the embedded database; return the participant's id."""
     import json
 
     def ask(*words: str) -> dict[str, str]:

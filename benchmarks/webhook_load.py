@@ -1,4 +1,4 @@
-"""The load of ``webhooks.py``: Stripe's events, freshly signed, over kept connections; a process of its own.
+"""Generate the load of ``webhooks.py`` in a process of its own: freshly signed events over kept connections.
 
     python webhook_load.py JOB.json FOUND.json
 
@@ -23,7 +23,7 @@ DUPLICATE_EACH = 10
 
 
 class Line(asyncio.Protocol):
-    """One kept connection; one request at a time."""
+    """A kept connection with one request at a time."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -48,14 +48,14 @@ class Line(asyncio.Protocol):
             self._answer.set_exception(exc or ConnectionResetError())
 
     def post(self, request: bytes) -> asyncio.Future[int]:
-        """Send; the future is the HTTP status."""
+        """Send a request; the future returns the HTTP status."""
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return self._answer
 
 
 class Load:
-    """Sends every event of a job once, and some again."""
+    """Send every event of a job once, and some of them twice."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self._job = job
@@ -68,7 +68,7 @@ class Load:
         self.other: dict[str, int] = {}
 
     def request(self, number: int) -> bytes:
-        """The event of a payment, signed now."""
+        """Return the request for the event of a payment, signed now."""
         now = int(time.time())
         text: str = self._template.replace("NUMBER", f"{number:08d}").replace("1234567890", str(now))
         body = text.encode()
@@ -79,7 +79,7 @@ class Load:
         ).encode() + body
 
     async def run(self) -> None:
-        """All of it."""
+        """Run the whole job."""
         self._begun = time.perf_counter()
         await asyncio.gather(*(self._line() for _ in range(self._job["connections"])))
 
@@ -95,7 +95,7 @@ class Load:
                 self.other[str(status)] = self.other.get(str(status), 0) + 1
 
     async def _turn(self) -> int | None:
-        """The next event's number, when its time has come."""
+        """Return the number of the next event when it is due."""
         if self._next >= self._job["first"] + self._job["count"]:
             return None
         self._sent += 1

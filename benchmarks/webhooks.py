@@ -1,4 +1,4 @@
-"""Stripe's webhooks: how many are taken, how soon each is COMPLETED and PAID, beside pgbench and dj-stripe.
+"""Measure webhook intake and the time until COMPLETED and PAID, compared with pgbench and dj-stripe.
 
     .venv/bin/python benchmarks/webhooks.py [--quick] [--workers N] [--only postgresql] [--dj-stripe PYTHON]
 
@@ -42,7 +42,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def on_postgresql(uri: str, text: str, home: Path, workers: int, quick: bool) -> float:
-    """Flood, then a steady half; how many are taken in a second."""
+    """Flood, then send half of that rate steadily; return the events stored per second."""
     count = 6000 if quick else 30000
     url = of(uri, "desk")
     from procomp_pay.storage.database import migrate
@@ -82,7 +82,7 @@ def on_postgresql(uri: str, text: str, home: Path, workers: int, quick: bool) ->
 
 
 def beside_djstripe(python: str, uri: str, text: str, workers: int, quick: bool, taken: float) -> None:
-    """The same flood into dj-stripe."""
+    """Send the same flood to dj-stripe."""
     theirs = intake_of_djstripe(python, uri, text, workers, quick)
     for name, rate in theirs.items():
         print(f"figure djstripe_{name} {rate:.0f} events/s")
@@ -94,7 +94,7 @@ def beside_djstripe(python: str, uri: str, text: str, workers: int, quick: bool,
 
 
 def on_sqlite(text: str, home: Path, quick: bool) -> None:
-    """The same flood into the embedded database."""
+    """Send the same flood with the embedded database."""
     import sqlite3
 
     from procomp_pay.storage.database import migrate

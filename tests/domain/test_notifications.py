@@ -1,4 +1,4 @@
-"""Which alerts are the same, how long a delivery waits, what a setting may say."""
+"""Destinations and subjects of messages, backoff of deliveries, and settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from procomp_pay.domain.transitions import Topic
 
 
 @given(st.integers(1, 1000), st.floats(0, 1), st.none() | st.integers(0, 10**9))
-def test_a_wait_is_bounded(attempt: int, jitter: float, asked_s: int | None) -> None:
+def test_backoff_is_bounded(attempt: int, jitter: float, asked_s: int | None) -> None:
     wait = wait_s(attempt, jitter=jitter, asked_s=asked_s)
     assert 7.5 <= wait <= 6 * 3600
     assert wait >= min(asked_s or 0, 6 * 3600)
@@ -26,14 +26,14 @@ def test_a_wait_is_bounded(attempt: int, jitter: float, asked_s: int | None) -> 
 
 
 @pytest.mark.parametrize("topic", list(Topic))
-def test_every_topic_goes_somewhere(topic: Topic) -> None:
+def test_every_topic_has_a_destination(topic: Topic) -> None:
     where = destinations(topic, {})
     assert where
     assert all(each.is_alert is topic.startswith("alert.") for each in where)
     assert (dedup_key_for(topic, {}, "p1") is None) is topic.startswith("payment.")
 
 
-def test_a_broken_way_is_told_of_by_the_others() -> None:
+def test_an_alert_about_a_broken_channel_uses_the_others() -> None:
     assert destinations(Topic.ALERT_DEAD_LETTER, {"not_by": "alert_mail"}) == (Destination.ALERT_WEBHOOK,)
     assert not may_alert(Topic.ALERT_DEAD_LETTER, {"destination": "alert_mail"})
     assert may_alert(Topic.ALERT_DEAD_LETTER, {"event_id": "evt_1"})
@@ -58,7 +58,7 @@ def test_a_broken_way_is_told_of_by_the_others() -> None:
         (Topic.ALERT_LATE, {"amount": 1}, {"amount": 2}, True),
     ],
 )
-def test_the_same_alert(topic: Topic, one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
+def test_subject_of_an_alert(topic: Topic, one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
     assert (dedup_key_for(topic, one, "p1") == dedup_key_for(topic, other, "p1")) is same
     assert dedup_key_for(Topic.ALERT_LATE, {}, "p1") != dedup_key_for(Topic.ALERT_LATE, {}, "p2")
 
@@ -75,7 +75,7 @@ def test_the_same_alert(topic: Topic, one: dict[str, Any], other: dict[str, Any]
         ("smtp://10.0.0.5?starttls=never", "10.0.0.5", 587, Encryption.NONE),
     ],
 )
-def test_mail_servers(text: str, host: str, port: int, encryption: Encryption) -> None:
+def test_parse_mail_server_settings(text: str, host: str, port: int, encryption: Encryption) -> None:
     server = mail_server(text)
     assert (server.host, server.port, server.encryption) == (host, port, encryption)
     assert "p@:" not in repr(server)
@@ -103,7 +103,7 @@ def test_mail_servers(text: str, host: str, port: int, encryption: Encryption) -
         ("addresses", "ops@example.com, hush"),
     ],
 )
-def test_a_wrong_setting_is_named_and_not_shown(check: str, text: str) -> None:
+def test_errors_name_the_setting_without_its_value(check: str, text: str) -> None:
     named = () if check in ("mail_server", "sender") else ("SETTING",)
     with pytest.raises(ConfigurationError) as caught:
         getattr(post, check)(*named, text)
@@ -131,13 +131,13 @@ def test_a_wrong_setting_is_named_and_not_shown(check: str, text: str) -> None:
         ("a" * 250 + "@example.com", False),
     ],
 )
-def test_addresses(text: str, good: bool) -> None:
+def test_parse_addresses(text: str, good: bool) -> None:
     assert is_address(text) is good
 
 
 @settings(max_examples=30)
 @given(st.text(max_size=30))
-def test_an_address_never_breaks_a_header(text: str) -> None:
+def test_valid_addresses_are_safe_in_headers(text: str) -> None:
     if is_address(text):
         assert text.isprintable()
         assert not set(text) & set(' ,;<>"')
@@ -156,5 +156,5 @@ def test_an_address_never_breaks_a_header(text: str) -> None:
         ("en;q=nonsense, *;q=0.1", None),
     ],
 )
-def test_the_language_of_a_browser(header: str | None, language: Language | None) -> None:
+def test_preferred_language(header: str | None, language: Language | None) -> None:
     assert preferred(header) is language

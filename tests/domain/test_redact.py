@@ -1,4 +1,4 @@
-"""What is taken out of text, and what is left in. Secrets are put together here: none stands whole."""
+"""Secrets are hidden, other text is kept. The secrets are assembled here, so that none is in the source."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SECRETS = {
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_taken_out(name: str) -> None:
+def test_secrets_are_hidden(name: str) -> None:
     text = f"before {SECRETS[name]} after"
     found = redact(text)
     assert HIDDEN in found
@@ -78,18 +78,18 @@ def test_taken_out(name: str) -> None:
     ],
     ids=range(9),
 )
-def test_left_in(text: str) -> None:
+def test_harmless_text_is_kept(text: str) -> None:
     assert redact(text) == text
 
 
-def test_values_that_are_configured() -> None:
+def test_configured_values_are_hidden() -> None:
     odd = "p@ss wörd/1"
     known = Redactor([odd, "abc", ""])
     assert known.text(f"failed: {odd}; abc") == f"failed: {HIDDEN}; abc"
     assert known.text("postgresql://u:p%40ss%20w%C3%B6rd%2F1") == f"postgresql://u:{HIDDEN}"
 
 
-def test_documents_by_the_names_of_their_fields() -> None:
+def test_documents_are_redacted_by_field_name() -> None:
     found = Redactor().value(
         {
             "ApiKey": GUID,
@@ -113,20 +113,20 @@ def test_documents_by_the_names_of_their_fields() -> None:
 @pytest.mark.parametrize(
     "name", ["apiKey", "Api-Key", "JWT_SECRET", "deviceToken", "set-cookie", "ENCRYPTION_KEYS"]
 )
-def test_names_of_secrets(name: str) -> None:
+def test_secret_field_names(name: str) -> None:
     assert is_secret_name(name)
 
 
 @pytest.mark.parametrize("name", ["payment_id", "status", "key_count", "tokens_issued", "event", "logger"])
-def test_names_of_others(name: str) -> None:
+def test_other_field_names(name: str) -> None:
     assert not is_secret_name(name)
 
 
-def test_nothing_ends_a_line_or_steers_a_terminal() -> None:
+def test_control_characters_are_escaped() -> None:
     assert one_line("a\nb\r\x1b[31m\x00\u2028\x85é") == "a\\nb\\r\\u001b[31m\\u0000\\u2028\\u0085é"
     assert one_line("a\nb\x1b", keep="\n") == "a\nb\\u001b"
 
 
-def test_long_text_takes_no_long_time() -> None:
+def test_long_text_is_redacted_quickly() -> None:
     for text in ("://" + ":" * 20_000, "_secret" * 5_000, "-" * 20_000, "1 " * 20_000, "eyJ" + "a" * 20_000):
         redact(text)

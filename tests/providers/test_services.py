@@ -1,4 +1,4 @@
-"""The provider services against the sandbox: what they send, how often, and what they make of the answers."""
+"""The provider services against the sandbox: requests, retries and parsed answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ async def test_kaspi_from_qr_to_paid(services: ProviderServices, scheme: str, ch
     assert seen.ids.kaspi_operation
 
 
-async def test_enhanced_asks_for_the_amount_where_the_status_lacks_it(services: ProviderServices) -> None:
+async def test_enhanced_reads_the_amount_from_details_if_the_status_lacks_it(
+    services: ProviderServices,
+) -> None:
     await services.http.post("/_sandbox/kaspi/settings", json={"v02": False})
     made = await services.enhanced.create(tenge_request(Channel.KASPI_QR))
     await services.http.post(
@@ -59,14 +61,14 @@ async def test_enhanced_asks_for_the_amount_where_the_status_lacks_it(services: 
     assert (basic.event_type, basic.money) == (EventType.SUCCEEDED, None)
 
 
-async def test_a_qr_whose_answer_was_lost_is_not_sent_again(services: ProviderServices) -> None:
+async def test_a_qr_request_with_a_lost_answer_is_not_repeated(services: ProviderServices) -> None:
     await services.fault("/r1/v01/qr/create", "cut_after", times=10)
     with pytest.raises(OutcomeUnknown):
         await services.basic.create(tenge_request(Channel.KASPI_QR))
     assert await services.calls("/qr/create") == 1
 
 
-async def test_a_qr_that_kaspi_was_too_busy_for_is_sent_again(services: ProviderServices) -> None:
+async def test_a_qr_request_is_repeated_after_http_503(services: ProviderServices) -> None:
     await services.fault("/r1/v01/qr/create", "status", status=503, retry_after=1, times=1)
     begun = time.monotonic()
     assert (await services.basic.create(tenge_request(Channel.KASPI_QR))).qr_token
@@ -74,7 +76,7 @@ async def test_a_qr_that_kaspi_was_too_busy_for_is_sent_again(services: Provider
     assert await services.calls("/qr/create") == 2
 
 
-async def test_a_status_is_asked_again_and_bounded_in_time(services: ProviderServices) -> None:
+async def test_status_requests_are_retried_within_a_time_limit(services: ProviderServices) -> None:
     made = await services.basic.create(tenge_request(Channel.KASPI_QR))
     handle = ProviderRef(Channel.KASPI_QR, made.provider_ref)
     await services.fault("/r1/v02/payment/status", "cut_before", times=2)
@@ -86,7 +88,7 @@ async def test_a_status_is_asked_again_and_bounded_in_time(services: ProviderSer
     assert time.monotonic() - begun < 6
 
 
-async def test_kaspis_refusals_keep_their_kind(services: ProviderServices) -> None:
+async def test_kaspi_errors_map_to_error_classes(services: ProviderServices) -> None:
     with pytest.raises(NotFound, match="-1601"):
         await services.basic.fetch(ProviderRef(Channel.KASPI_QR, "99999999999"))
     stranger = KaspiPaymentService(
@@ -98,7 +100,7 @@ async def test_kaspis_refusals_keep_their_kind(services: ProviderServices) -> No
     assert "ProComp" in await services.basic.check()
 
 
-async def test_nobody_listens() -> None:
+async def test_an_unreachable_provider_is_unavailable() -> None:
     nobody = StripePaymentService("sk_test_none", api_base="http://127.0.0.1:9", timeout_s=0.5, total_s=0.5)
     with pytest.raises(ProviderUnavailable, match="cannot be reached"):
         await nobody.check()
@@ -120,14 +122,16 @@ async def test_stripe_from_session_to_paid(services: ProviderServices) -> None:
     assert seen.ids.wallet == "google_pay"
 
 
-async def test_stripe_tenge_are_counted_in_tiyn(services: ProviderServices) -> None:
+async def test_stripe_amounts_in_tenge_are_sent_in_tiyn(services: ProviderServices) -> None:
     made = await services.stripe.create(tenge_request(Channel.STRIPE_INTENT))
     auth = {"Authorization": f"Bearer {services.sandbox.info()['stripe_secret_key']}"}
     intent = (await services.http.get(f"/v1/payment_intents/{made.provider_ref}", headers=auth)).json()
     assert (intent["amount"], intent["currency"]) == (2_400_000, "kzt")
 
 
-async def test_stripe_the_same_key_makes_one_and_another_body_is_refused(services: ProviderServices) -> None:
+async def test_stripe_idempotency_key_creates_one_intent_and_rejects_another_body(
+    services: ProviderServices,
+) -> None:
     first = await services.stripe.create(create_request(Channel.STRIPE_INTENT))
     assert (
         await services.stripe.create(create_request(Channel.STRIPE_INTENT))
@@ -137,7 +141,7 @@ async def test_stripe_the_same_key_makes_one_and_another_body_is_refused(service
 
 
 @pytest.mark.parametrize("kind", ["cut_before", "cut_after"])
-async def test_stripe_writes_are_sent_again_under_their_key(services: ProviderServices, kind: str) -> None:
+async def test_stripe_writes_are_retried_with_the_same_key(services: ProviderServices, kind: str) -> None:
     await services.fault("/v1/payment_intents", kind, method="POST", times=2)
     assert (await services.stripe.create(create_request(Channel.STRIPE_INTENT))).client_secret
     auth = {"Authorization": f"Bearer {services.sandbox.info()['stripe_secret_key']}"}
@@ -145,14 +149,14 @@ async def test_stripe_writes_are_sent_again_under_their_key(services: ProviderSe
     assert len(made) == 1
 
 
-async def test_stripe_a_wrong_key_is_configuration(services: ProviderServices) -> None:
+async def test_a_wrong_stripe_key_is_a_configuration_error(services: ProviderServices) -> None:
     stranger = StripePaymentService("sk_test_wrong", api_base=services.sandbox.url)
     with pytest.raises(ConfigurationError, match="key"):
         await stranger.check()
     await stranger.aclose()
 
 
-async def test_stripe_unknown_ids_and_amounts(services: ProviderServices) -> None:
+async def test_stripe_rejects_unknown_ids_and_amounts(services: ProviderServices) -> None:
     with pytest.raises(NotFound):
         await services.stripe.fetch(ProviderRef(Channel.STRIPE_INTENT, "pi_none"))
     with pytest.raises(Refused):
@@ -170,7 +174,7 @@ async def test_stripe_finds_an_intent_on_a_later_page(services: ProviderServices
     assert await services.stripe.find(create_request(Channel.STRIPE_INTENT, payment_id="nothing")) is None
 
 
-async def test_stripe_cancel_says_how_it_ended(services: ProviderServices) -> None:
+async def test_stripe_cancel_returns_the_final_status(services: ProviderServices) -> None:
     made = await services.stripe.create(create_request(Channel.STRIPE_INTENT))
     handle = ProviderRef(Channel.STRIPE_INTENT, made.provider_ref)
     assert (await services.stripe.cancel(handle)).event_type is EventType.CANCELLED
@@ -183,15 +187,15 @@ async def test_stripe_cancel_says_how_it_ended(services: ProviderServices) -> No
     ).event_type is EventType.SUCCEEDED
 
 
-async def test_secrets_do_not_show_in_repr(services: ProviderServices) -> None:
+async def test_secrets_are_not_in_repr(services: ProviderServices) -> None:
     made = await services.stripe.create(create_request(Channel.STRIPE_INTENT))
     assert str(made.client_secret) not in repr(made)
     qr = await services.basic.create(tenge_request(Channel.KASPI_QR))
     assert str(qr.qr_token) not in repr(qr)
 
 
-async def test_a_lost_answer_stays_unknown_though_the_last_try_never_left(services: ProviderServices) -> None:
-    """Said "nothing was made", a desk would call the payment off while the customer can still pay it."""
+async def test_the_outcome_stays_unknown_if_a_later_attempt_is_not_sent(services: ProviderServices) -> None:
+    """Reported as not sent, the payment would be cancelled although the customer can still pay it."""
     await services.fault("/v1/payment_intents", "cut_after", times=1)
     await services.fault("/v1/payment_intents", "status", status=429, times=1000)
     with pytest.raises(OutcomeUnknown):

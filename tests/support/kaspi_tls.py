@@ -1,4 +1,4 @@
-"""A sandbox that speaks TLS, and settings that reach it, as an operator would write them."""
+"""A sandbox with TLS, and the settings to reach it, as an operator would write them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PHONE_JSON = {"Accept": "application/json"}
 
 @dataclass
 class Secure:
-    """The sandbox, plain HTTP to its control pages, and what a client needs for TLS."""
+    """The sandbox, an HTTP client for its control pages, and the files that a client needs for TLS."""
 
     sandbox: Sandbox
     http: httpx.AsyncClient
@@ -52,7 +52,7 @@ class Secure:
         return Settings(_env_file=None, **(values | changes))
 
     async def phone(self, key: str, action: str) -> None:
-        """The customer's Kaspi app."""
+        """Do an action in the customer's Kaspi app."""
         answer = await self.http.post(f"/pay/{key}", json={"action": action}, headers=PHONE_JSON)
         assert answer.status_code == 200, answer.text
 

@@ -1,4 +1,4 @@
-"""A real mail server and a real HTTP receiver, which can be told to fail first."""
+"""A real mail server and a real HTTP receiver, which can be made to fail first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _plain(message: Any, subtype: str) -> str:
 
 @dataclass
 class MailBox:
-    """What a mail server was given.
+    """The e-mails that a mail server received.
 
     :param says: answers to the next letters' contents, before it takes any; ``rcpt`` the same for addresses.
     """
@@ -69,7 +69,7 @@ class MailBox:
 async def mail_server(
     *, tls: ssl.SSLContext | None = None, password: str | None = None
 ) -> AsyncIterator[MailBox]:
-    """An SMTP server on loopback; with ``password`` it wants the login ``desk``, with ``tls`` STARTTLS."""
+    """Run an SMTP server on loopback; ``password`` requires the login ``desk``, ``tls`` requires STARTTLS."""
     box = MailBox()
 
     def check(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
@@ -110,7 +110,7 @@ async def mail_server(
 
 @dataclass
 class Receiver:
-    """What an HTTP server was sent.
+    """The requests that an HTTP server received.
 
     :param says: answers to the next requests; a number is a status, ``hang`` never answers.
     """
@@ -136,7 +136,7 @@ class Receiver:
 
 @asynccontextmanager
 async def receiver() -> AsyncIterator[Receiver]:
-    """An HTTP server on loopback that takes every POST."""
+    """Run an HTTP server on loopback that accepts every POST."""
     made = Receiver()
     app = web.Application()
     app.router.add_route("*", "/{anything:.*}", made.handle)

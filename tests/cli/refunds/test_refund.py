@@ -158,7 +158,7 @@ def test_a_refund_with_unknown_outcome_is_tracked(clerk: Clerk, short_timeout: N
     assert "a refund is pending" in shown
     assert "outcome not known yet" in shown
     again = clerk.type("refund", view["payment_id"], *WHY, "--yes", code=3)
-    assert "on its way" in again.err
+    assert "its last refund is in progress" in again.err
     bulk = clerk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes")
     assert bulk["back"]["count"] == 1
     assert refunded_cents(clerk, view) == 5000

@@ -1,4 +1,4 @@
-"""What a gateway's envelope says is never taken for what its payment says."""
+"""Fields of a gateway's envelope are never mistaken for those of the payment."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ SHAPES: list[tuple[dict[str, Any], str | None, EventType | None]] = [
 
 
 @pytest.mark.parametrize(("document", "theirs", "news"), SHAPES)
-def test_shapes(document: dict[str, Any], theirs: str | None, news: EventType | None) -> None:
+def test_fields_of_known_formats(
+    document: dict[str, Any], theirs: str | None, news: EventType | None
+) -> None:
     found = words.fields(document)
     given = words.first(found, words.THEIRS)
     assert (None if given is None else str(given)) == theirs
     assert words.meaning(str(words.first(found, words.STATUS) or "")).event_type is news
 
 
-def test_ours_and_the_end_may_stand_around_it() -> None:
+def test_our_id_and_expiry_may_be_in_the_envelope() -> None:
     found = words.fields({"external_id": "p1", "expires_at": "2026-01-15", "payment": {"status": "new"}})
     assert (words.first(found, words.OURS), words.first(found, words.ENDS)) == ("p1", "2026-01-15")

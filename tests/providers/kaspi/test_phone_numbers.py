@@ -1,4 +1,4 @@
-"""Phone numbers, as clerks write them."""
+"""Phone numbers, as operators type them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PHONE = "87071234567"
     "typed",
     ["87071234567", "+7 707 123 45 67", "7(707)123-45-67", "8 707 1234567", "+7\u00a0707\u00a01234567"],
 )
-def test_a_number_however_it_is_written(typed: str) -> None:
+def test_notations_of_a_phone_number(typed: str) -> None:
     assert read_phone(typed) == PHONE
 
 
 @pytest.mark.parametrize(
     "typed", ["", "707123456", "+996707123456", "86071234567", "8707123456x", "８７０７１２３４５６７"]
 )
-def test_what_is_no_number(typed: str) -> None:
+def test_invalid_phone_numbers_are_rejected(typed: str) -> None:
     with pytest.raises(Refused, match="mobile number"):
         read_phone(typed)

@@ -1,4 +1,4 @@
-"""Every StatusCode is one of ours, with a sentence and something to do."""
+"""Every StatusCode has an error class, a message and a next step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ EXITS = {ConfigurationError: 7, NotFound: 4, Refused: 3, ProviderUnavailable: 5,
 
 
 @pytest.mark.parametrize(("code", "kind"), KINDS.items())
-def test_a_code_has_a_kind_and_a_sentence(code: int, kind: type[PaymentError]) -> None:
+def test_error_and_message_of_a_code(code: int, kind: type[PaymentError]) -> None:
     error = error_for(code, "текст")
     assert isinstance(error, kind)
     assert error.exit_code == EXITS[kind]
@@ -54,12 +54,12 @@ def test_a_code_has_a_kind_and_a_sentence(code: int, kind: type[PaymentError]) -
     assert error.next_step
 
 
-def test_no_code_is_forgotten() -> None:
+def test_all_codes_are_tested() -> None:
     assert {abs(code) for code in CODES} == {abs(code) for code in KINDS}
 
 
 @pytest.mark.parametrize("code", [1, -1, 42, 990000999])
-def test_an_unknown_code_is_a_refusal_with_kaspis_own_words(code: int) -> None:
+def test_an_unknown_code_is_a_rejection_with_kaspis_message(code: int) -> None:
     body = f'{{"StatusCode": {code}, "Message": "Что-то новое", "Data": {{"QrPaymentId": 1}}}}'
     with pytest.raises(Refused, match="Что-то новое"):
         read_envelope(200, body.encode(), None)

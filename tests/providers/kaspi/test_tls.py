@@ -1,4 +1,4 @@
-"""Kaspi over real TLS: every scheme's whole life, from settings to refund, and what is wrong with files."""
+"""Kaspi over real TLS: every scheme from settings to refund, and errors of certificate files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEE = Money.parse("24000", "KZT")
 
 
 def now() -> datetime:
-    """Return the present: certificates made in a test hold from its own start, not from the run's."""
+    """Return the present: certificates made in a test are valid from its start, not from that of the run."""
     return datetime.now(UTC)
 
 
@@ -45,7 +45,7 @@ def refund_of(handle: ProviderRef, scan: int | None = None) -> RefundRequest:
 
 
 @pytest.mark.parametrize("scheme", list(KaspiScheme))
-async def test_the_whole_life_of_a_payment(secure: Secure, scheme: KaspiScheme) -> None:
+async def test_every_scheme_from_creation_to_refund(secure: Secure, scheme: KaspiScheme) -> None:
     async with registry(secure.settings(scheme.value)) as providers:
         service = providers.kaspi()
         assert scheme.value in await service.check()
@@ -87,7 +87,7 @@ async def _scanned(secure: Secure, service: KaspiPaymentService, handle: Provide
     return qr.return_id
 
 
-async def test_without_a_certificate_kaspi_lets_nobody_in(secure: Secure) -> None:
+async def test_kaspi_denies_access_without_a_client_certificate(secure: Secure) -> None:
     files = TlsFiles(ca=Path(secure.tls["ca_cert"]))
     info = secure.sandbox.info()["kaspi"]
     service = KaspiPaymentService(
@@ -101,7 +101,7 @@ async def test_without_a_certificate_kaspi_lets_nobody_in(secure: Secure) -> Non
     await service.aclose()
 
 
-async def test_a_certificate_of_another_authority_gets_nowhere(secure: Secure, tmp_path: Path) -> None:
+async def test_kaspi_rejects_a_certificate_of_another_authority(secure: Secure, tmp_path: Path) -> None:
     cert, key = Authority("another").client().write(tmp_path, "stranger")
     given = TlsFiles(cert, key, ca=Path(secure.tls["ca_cert"]))
     http = kaspi_http(secure.tls["url"], files=given)
@@ -112,7 +112,7 @@ async def test_a_certificate_of_another_authority_gets_nowhere(secure: Secure, t
     await service.aclose()
 
 
-async def test_a_server_that_we_do_not_trust_gets_nothing(secure: Secure, tmp_path: Path) -> None:
+async def test_nothing_is_sent_to_an_untrusted_server(secure: Secure, tmp_path: Path) -> None:
     other = tmp_path / "other.crt"
     other.write_bytes(Authority("another").pem)
     async with registry(secure.settings("basic", kaspi_ca_cert=other)) as providers:
@@ -123,7 +123,7 @@ async def test_a_server_that_we_do_not_trust_gets_nothing(secure: Secure, tmp_pa
 
 
 async def test_new_files_are_used_without_a_restart(secure: Secure) -> None:
-    """The bank's new certificate is put in place while a call is under way: no call is cut."""
+    """The bank's new certificate is installed while a call is running: no call is interrupted."""
     cert, key = Path(secure.tls["client_cert"]), Path(secure.tls["client_key"])
     issuer = secure.sandbox.tls
     assert issuer is not None
@@ -158,7 +158,7 @@ def files(tmp_path: Path, authority: Authority, **changes: object) -> TlsFiles:
     return TlsFiles(cert, key, password if isinstance(password, str) else None, ca)
 
 
-def test_what_can_be_wrong_with_files_is_said_in_words(tmp_path: Path) -> None:
+def test_errors_of_certificate_files(tmp_path: Path) -> None:
     authority = Authority()
     good = files(tmp_path, authority, password="open sesame")
     assert make_context(good, now()).minimum_version.name == "TLSv1_2"
@@ -186,7 +186,7 @@ def test_what_can_be_wrong_with_files_is_said_in_words(tmp_path: Path) -> None:
         assert "open sesame" not in f"{error.value.message}{each}"
 
 
-def test_a_password_that_is_not_needed_does_no_harm(tmp_path: Path) -> None:
+def test_an_unneeded_password_is_ignored(tmp_path: Path) -> None:
     plain = files(tmp_path, Authority())
     make_context(TlsFiles(plain.cert, plain.key, "not needed", plain.ca), now())
 
@@ -194,14 +194,16 @@ def test_a_password_that_is_not_needed_does_no_harm(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("begins", "words"), [(timedelta(days=-400), "expired on"), (timedelta(days=2), "is not valid before")]
 )
-def test_a_certificate_holds_in_its_time_alone(tmp_path: Path, begins: timedelta, words: str) -> None:
+def test_a_certificate_is_rejected_outside_its_validity(
+    tmp_path: Path, begins: timedelta, words: str
+) -> None:
     given = files(tmp_path, Authority(), begins=now() + begins, life=timedelta(days=365))
     with pytest.raises(ConfigurationError, match=words):
         make_context(given, now())
 
 
 @pytest.mark.parametrize(("days", "short"), [(400, False), (59, True)])
-def test_the_end_of_a_certificate_is_told_in_time(
+def test_expiry_of_the_certificate_is_reported_in_advance(
     secure: Secure, tmp_path: Path, days: int, short: bool
 ) -> None:
     given = files(tmp_path, Authority(), life=timedelta(days=days, hours=1))

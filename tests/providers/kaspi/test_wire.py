@@ -1,4 +1,4 @@
-"""Kaspi's wire: dates in every form that was seen, codes with a sentence each, answers that are none."""
+"""Kaspi's wire format: dates in every known form, codes with their messages, invalid answers."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -39,25 +39,25 @@ DOCUMENTED = {
         ("2025-10-22T12:10:50Z", datetime(2025, 10, 22, 12, 10, 50, tzinfo=UTC)),
     ],
 )
-def test_dates(text: str, utc: datetime) -> None:
+def test_parse_dates(text: str, utc: datetime) -> None:
     assert parse_date(text) == utc
 
 
 @pytest.mark.parametrize("text", ["", "2020-01-16", "16.01.2020 10:30", "2020-13-01T00:00:00", "x" * 500])
-def test_what_is_no_date(text: str) -> None:
+def test_invalid_dates_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"date|month"):
         parse_date(text)
 
 
 @given(st.text(max_size=40))
-def test_no_text_raises_anything_else(text: str) -> None:
+def test_any_text_is_a_date_or_a_value_error(text: str) -> None:
     try:
         assert parse_date(text).tzinfo is not None
     except ValueError:
         return
 
 
-def test_every_documented_code_has_a_kind_and_a_sentence() -> None:
+def test_every_documented_code_has_an_error_and_a_message() -> None:
     assert set(CODES) == DOCUMENTED
     for code, meaning in CODES.items():
         error = error_for(code, "whatever")
@@ -67,7 +67,7 @@ def test_every_documented_code_has_a_kind_and_a_sentence() -> None:
 
 
 @given(st.integers().filter(lambda code: code not in CODES and code != 0))
-def test_an_unknown_code_is_a_refusal_and_never_a_success(code: int) -> None:
+def test_an_unknown_code_is_a_rejection(code: int) -> None:
     body = b'{"StatusCode": %d, "Message": "new"}' % code
     with pytest.raises(Refused, match=str(code)):
         read_envelope(200, body, None)
@@ -88,7 +88,7 @@ def test_an_unknown_code_is_a_refusal_and_never_a_success(code: int) -> None:
         (503, b"", ProviderUnavailable),
     ],
 )
-def test_answers_that_are_none(status: int, body: bytes, kind: type[PaymentError]) -> None:
+def test_invalid_answers(status: int, body: bytes, kind: type[PaymentError]) -> None:
     with pytest.raises(kind):
         read_envelope(status, body, None)
 
@@ -98,7 +98,7 @@ def test_amounts_are_decimals() -> None:
     assert data["Amount"] == Decimal("200.10")
 
 
-def test_retry_after_is_kept() -> None:
+def test_retry_after_is_preserved() -> None:
     with pytest.raises(ProviderUnavailable) as caught:
         read_envelope(429, b"", "7")
     assert caught.value.retry_after == 7

@@ -1,4 +1,4 @@
-"""What an HTTP receiver's answer means, and what is never sent."""
+"""The outcomes of an HTTP receiver's answers, and what is never sent."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def hooked() -> AsyncIterator[tuple[Hook, Receiver]]:
         ("hang", DeliveryOutcome.AGAIN, None),
     ],
 )
-async def test_what_an_answer_means(
+async def test_outcome_by_status_code(
     hooked: tuple[Hook, Receiver], says: Any, fate: DeliveryOutcome, asked_s: int | None
 ) -> None:
     hook, other = hooked
@@ -61,13 +61,13 @@ async def test_a_redirect_is_not_followed(hooked: tuple[Hook, Receiver], status:
     assert "redirect" in answer.words
 
 
-async def test_nothing_listens() -> None:
+async def test_an_unreachable_receiver_is_a_temporary_failure() -> None:
     hook = Hook("http://127.0.0.1:9/x")
     assert (await hook.post("{}", {}, NOW)).outcome is DeliveryOutcome.AGAIN
     await hook.aclose()
 
 
-async def test_a_chat_gets_text(hooked: tuple[Hook, Receiver]) -> None:
+async def test_chat_messages_are_sent_as_text(hooked: tuple[Hook, Receiver]) -> None:
     hook, other = hooked
     await ChatHook(hook).send("*Әсел*", NOW)
     [(headers, body)] = other.got

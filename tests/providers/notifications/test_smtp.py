@@ -1,4 +1,4 @@
-"""Letters over a real SMTP server: encryption, logins, headers that nobody can add to."""
+"""E-mails over a real SMTP server: encryption, logins, and headers that cannot be injected."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from procomp_pay.providers.notifications.smtp import Email, Mailer
 from tests.support.receivers import mail_server
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
-LETTER = Email("key1", "a@example.com", "Hello", "text\n", "<p>html</p>", "kk", AT)
+EMAIL = Email("key1", "a@example.com", "Hello", "text\n", "<p>html</p>", "kk", AT)
 Trust = Callable[[], ssl.SSLContext]
 
 
 @pytest.fixture(scope="module")
 def certificate() -> tuple[ssl.SSLContext, Trust]:
-    """A server's, and trust in it."""
+    """Make a server certificate, and a context that trusts it."""
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(server)
@@ -50,15 +50,15 @@ def foreign() -> ssl.SSLContext:
         (False, True, "hush", "cannot be reached"),
     ],
 )
-async def test_a_password_goes_over_an_encrypted_connection_alone(
+async def test_a_password_is_sent_only_over_an_encrypted_connection(
     certificate: tuple[ssl.SSLContext, Trust], offers: bool, trusts: bool, password: str, says: str
 ) -> None:
-    """To a server without STARTTLS, or with a certificate of somebody else, nothing is said."""
+    """Nothing is sent to a server without STARTTLS or with an untrusted certificate."""
     server, trusting = certificate
     async with mail_server(tls=server if offers else None, password="hush" if offers else None) as box:
         address = f"smtp://desk:{password}@127.0.0.1:{box.port}?starttls=always"
         mailer = Mailer(parse(address), ("", "pay@procomp.test"), tls=trusting if trusts else foreign)
-        answer = await mailer.send(LETTER)
+        answer = await mailer.send(EMAIL)
     expected = (DeliveryOutcome.AGAIN, []) if says else (DeliveryOutcome.DELIVERED, [True])
     assert (answer.outcome, box.encrypted) == expected, answer
     assert says in answer.words
@@ -66,16 +66,16 @@ async def test_a_password_goes_over_an_encrypted_connection_alone(
     assert box.logins == ([] if says else [b"hush"]) or password == "wrong"
 
 
-async def test_nothing_listens() -> None:
+async def test_an_unreachable_server_is_a_temporary_failure() -> None:
     mailer = Mailer(parse("smtp://127.0.0.1:9"), ("", "pay@procomp.test"))
-    assert (await mailer.send(LETTER)).outcome is DeliveryOutcome.AGAIN
+    assert (await mailer.send(EMAIL)).outcome is DeliveryOutcome.AGAIN
 
 
-async def test_headers() -> None:
+async def test_headers_cannot_be_injected() -> None:
     async with mail_server() as box:
         mailer = Mailer(parse(f"smtp://127.0.0.1:{box.port}"), ("ПроКомп, ЖШС", "pay@procomp.test"))
         for subject in ("Кубок\r\nBcc: all@example.com", "a\u2028b\x00c\x1b[31m"):
-            assert (await mailer.send(replace(LETTER, subject=subject))).outcome is DeliveryOutcome.DELIVERED
+            assert (await mailer.send(replace(EMAIL, subject=subject))).outcome is DeliveryOutcome.DELIVERED
     first, second = box.emails
     assert first["Subject"] == "Кубок Bcc: all@example.com"
     assert second["Subject"] == "a b c [31m"

@@ -1,4 +1,4 @@
-"""The circuit and the budget, against a sandbox that is away, busy or slow."""
+"""The circuit breaker and the rate limit, against a sandbox that is unavailable, busy or slow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def kaspi(services: ProviderServices, circuit: Circuit, **more: Any) -> KaspiPay
     )
 
 
-async def test_it_opens_after_failures_in_a_row_and_lets_one_try_later(services: ProviderServices) -> None:
+async def test_the_circuit_opens_after_failures_in_a_row_and_lets_one_attempt_through_later(
+    services: ProviderServices,
+) -> None:
     circuit = Circuit("Kaspi", failures=3, open_s=0.5)
     service = kaspi(services, circuit)
     made = await service.create(tenge_request(Channel.KASPI_QR))
@@ -66,7 +68,7 @@ async def test_it_opens_after_failures_in_a_row_and_lets_one_try_later(services:
     await service.aclose()
 
 
-async def test_refusals_and_requests_to_slow_down_open_nothing(services: ProviderServices) -> None:
+async def test_rejections_and_throttling_do_not_open_the_circuit(services: ProviderServices) -> None:
     circuit = Circuit("Kaspi", failures=2, open_s=60)
     service = kaspi(services, circuit)
     for _ in range(4):
@@ -83,10 +85,10 @@ async def test_refusals_and_requests_to_slow_down_open_nothing(services: Provide
     await service.aclose()
 
 
-async def test_a_lost_answer_stays_unknown_when_the_circuit_opens_behind_it(
+async def test_the_outcome_stays_unknown_if_the_circuit_opens_after_a_lost_answer(
     services: ProviderServices,
 ) -> None:
-    """The first try did its work, was cut and opens the circuit: "nothing was made" would be wrong."""
+    """The first attempt was processed, but its answer was lost: "not sent" would be wrong."""
     info = services.sandbox.info()
     circuit = Circuit("Stripe", failures=1, open_s=60)
     stripe = StripePaymentService(
@@ -101,7 +103,7 @@ async def test_a_lost_answer_stays_unknown_when_the_circuit_opens_behind_it(
     await stripe.aclose()
 
 
-async def test_a_refund_behind_an_open_circuit_was_not_sent(services: ProviderServices) -> None:
+async def test_a_refund_is_not_sent_while_the_circuit_is_open(services: ProviderServices) -> None:
     circuit = Circuit("Kaspi", failures=1, open_s=60)
     service = kaspi(services, circuit, scheme=KaspiScheme.ENHANCED, total_s=2.0)
     fee = Money.parse("24000", "KZT")
@@ -119,7 +121,7 @@ async def test_a_refund_behind_an_open_circuit_was_not_sent(services: ProviderSe
     await service.aclose()
 
 
-async def test_background_work_leaves_room_for_people() -> None:
+async def test_background_work_leaves_capacity_for_interactive_calls() -> None:
     budget = RateLimit(50)
     polls: list[float] = []
 
@@ -140,8 +142,8 @@ async def test_background_work_leaves_room_for_people() -> None:
     assert time.monotonic() - begun >= 59 / 40 - 0.05
 
 
-async def test_five_hundred_open_payments_do_not_flood_kaspi(services: ProviderServices) -> None:
-    """Polled all at once, as after an outage; a clerk's own call does not queue up behind them."""
+async def test_polling_five_hundred_payments_stays_within_the_rate_limit(services: ProviderServices) -> None:
+    """Polled all at once, as after an outage; an operator's own call does not wait behind them."""
     rate = 200.0
     made = [
         each

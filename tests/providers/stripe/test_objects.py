@@ -1,4 +1,4 @@
-"""Stripe's objects with the nulls and the words that its API allows, or may add."""
+"""Stripe's objects with the nulls and unknown values that its API allows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DISPUTE = {"id": "du_1", "amount": 5000, "currency": "usd", "reason": "general",
         ("canceled", RefundState.CANCELLED),
     ],
 )
-def test_a_refund_without_a_known_status_is_not_over(status: str | None, state: RefundState) -> None:
+def test_a_refund_with_an_unknown_status_is_pending(status: str | None, state: RefundState) -> None:
     assert parse_refund({**REFUND, "status": status}).state is state
     if status is None:
         assert parse_refund(REFUND).state is state, "the field may be absent as well"
@@ -41,7 +41,7 @@ def test_a_refund_without_a_known_status_is_not_over(status: str | None, state: 
         ("warning_under_review", DisputeState.OPEN),
     ],
 )
-def test_which_disputes_took_money(status: str, state: DisputeState) -> None:
+def test_dispute_statuses(status: str, state: DisputeState) -> None:
     assert parse_dispute({**DISPUTE, "status": status}).state is state
 
 
@@ -49,7 +49,7 @@ def error_of(kind: type[stripe.StripeError], message: str, status: int) -> Payme
     return _as_domain_error(kind(message, http_status=status))
 
 
-def test_a_missing_permission_is_not_called_a_wrong_key() -> None:
+def test_a_missing_permission_is_reported_as_such() -> None:
     message = "Having the 'rak_charge_write' permission would allow this request to continue."
     missing = error_of(stripe.PermissionError, message, 403)
     assert isinstance(missing, ConfigurationError)

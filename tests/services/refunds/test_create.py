@@ -123,7 +123,7 @@ async def test_a_lost_answer_is_found_and_pays_back_once(environment: ServiceEnv
     await environment.fault("/v1/refunds", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown, match="kept"):
         await back(environment, opened)
-    with pytest.raises(Conflict, match="on its way"):
+    with pytest.raises(Conflict, match="its last refund is in progress"):
         await back(environment, opened)
     assert await environment.status(opened) is S.COMPLETED
     await environment.no_faults()
