@@ -135,9 +135,8 @@ async def resolve(ctx: AppContext, discrepancy_id: str, how: How, note: str, act
     """End a discrepancy, once.
 
     :raises NotFound: no such discrepancy. :raises Conflict: it is resolved already.
-    :raises Refused: no note, or the resolution does not fit its kind. :raises ManualReviewRequired: after
-    a fix it
-    is still there.
+    :raises Refused: no note, or the resolution does not fit its kind. :raises ManualReviewRequired: after a
+        fix it is still there.
     :raises PaymentError: what the refund raises; the discrepancy then remains open.
     """
     if not note.strip() or len(note) > _LONGEST_NOTE or not note.isprintable():

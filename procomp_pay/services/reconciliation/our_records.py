@@ -108,8 +108,7 @@ def _is_known(dispute: tuple[str | None, DisputeState | None]) -> bool:
 
 def _is_told(locked: OrmLockedPayment, coverage: CoverageWindow) -> bool:
     """Return whether the provider's side could contain it. Kaspi's API has no list: what came by bill, or
-    by a
-    manual verification after a lost answer, cannot be asked for, and is not missed there."""
+    by a manual verification after a lost answer, cannot be asked for, and is not missed there."""
     detail = locked.detail
     opened = detail.create_state is CreateState.OPEN and detail.provider_ref is not None
     return coverage.by_payment_time or not detail.channel.is_kaspi or opened

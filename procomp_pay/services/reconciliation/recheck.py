@@ -89,9 +89,8 @@ def _was_asked_about(kind: str, mark: str, ours: LocalRecord) -> bool:
 
 
 async def differences(context: ReconciliationContext, payment_id: str, kind: str) -> list[Mismatch] | None:
-    """Return the present differences of one payment by asking its provider; ``None`` if that is
-    impossible: for
-    a kind that only the provider could show, if it cannot be asked (a bill has no object at Kaspi).
+    """Return the present differences of one payment by asking its provider; ``None`` if that is impossible:
+    for a kind that only the provider could show, if it cannot be asked (a bill has no object at Kaspi).
 
     :raises Unavailable, ConfigurationError: the provider does not answer.
     """

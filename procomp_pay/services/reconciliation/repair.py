@@ -46,8 +46,7 @@ def reconciler(actor: Actor) -> Actor:
 
 async def ask(ctx: AppContext, locked: OrmLockedPayment) -> list[ProviderRecord] | None:
     """Return the provider's records of one payment now, refunds included; ``None`` if nothing was opened
-    there,
-    or it cannot be asked. An empty list: the provider does not know it.
+    there, or it cannot be asked. An empty list: the provider does not know it.
 
     :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: it does not answer.
     """

@@ -1,9 +1,8 @@
 """Check that every payment in our books is at the provider, and the other way round, to the cent.
 
 One run for each provider: read the provider's side, stage it beside ours, compare what differs, repair
-through
-settlement what needs no manual review, and keep the rest as discrepancies. Every step may be killed: repairs
-are kept, a half-read side is never taken for the whole, and the next run begins where this one did.
+through settlement what needs no manual review, and keep the rest as discrepancies. Every step may be killed:
+repairs are kept, a half-read side is never taken for the whole, and the next run begins where this one did.
 """
 
 from __future__ import annotations
@@ -208,11 +207,8 @@ async def _judge_all(context: ReconciliationContext, staging: Staging, seen: See
 
 
 async def _check_ours(order: ReconcileRequest, report: Report, staging: Staging) -> None:
-    """
-    :raises Refused: not one line belongs to our payments, and the operator has not confirmed that the
-    statement is ours all
-        the same: each line, and each of our payments, would become a difference.
-    """
+    """:raises Refused: not one line belongs to our payments, and the operator has not confirmed that the
+    statement is ours all the same: each line, and each of our payments, would become a difference."""
     report.is_foreign = not await staging.knows_any()
     if report.is_foreign and not order.is_ours:
         count = report.compared

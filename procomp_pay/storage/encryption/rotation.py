@@ -13,7 +13,7 @@ from procomp_pay.storage.models.columns import Row
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import WebhookEvent
 
-#: Rows of one page: an event may have a megabyte, and SQLite's other writers wait for a page's transaction.
+#: Rows of a page: an event may have a megabyte, and SQLite's other writers wait for the transaction.
 PAGE = 50
 
 
@@ -52,14 +52,14 @@ async def count(session: AsyncSession, place: Place) -> int:
 
 
 async def page(session: AsyncSession, place: Place, after: str) -> list[tuple[str, str]]:
-    """The next rows that have something there: key and ciphertext, in order of key."""
+    """Return the next rows with a ciphertext in this column: key and ciphertext, ordered by key."""
     key, column = _columns(place)
     query: Any = select(key, column).where(column.is_not(None), key > after).order_by(key).limit(PAGE)
     return [(row[0], row[1]) for row in (await session.exec(query)).all()]
 
 
 async def replace(session: AsyncSession, place: Place, changes: Sequence[tuple[str, str, str]]) -> int:
-    """Replace ciphertexts, each only where it is still the one that was read; how many were replaced.
+    """Replace ciphertexts that have not changed since they were read; return how many were replaced.
 
     :param changes: key, the ciphertext that was read, the new one.
     """

@@ -126,8 +126,7 @@ async def claim_deliveries(
     """Deliveries to one destination that are due, longest waiting first; each is claimed for ``lease_s``.
 
     A row that another process has locked is skipped, and a process that dies leaves its rows to the others
-    when
-    the lease is over.
+    when the lease is over.
     """
     found = await session.exec(
         select(Delivery, OutboxMessage)

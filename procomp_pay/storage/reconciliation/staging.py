@@ -1,11 +1,10 @@
 """A provider's side laid beside our payments, in temporary tables of the database.
 
-Why there: neither side need be in order, nor fit into memory, and the database joins millions of rows
-faster than we could sort them. What both sides agree on is left out by one join; only the rest, the
-*candidates*, comes out, ordered by key, for ``domain.reconciliation.compare.match``. None of our
-tables is written: on PostgreSQL the staging tables are temporary, on SQLite they are a separate database,
-to which
-ours is attached read-only.
+Why there: neither side need be in order, nor fit into memory, and the database joins millions of rows faster
+than we could sort them. What both sides agree on is left out by one join; only the rest, the *candidates*,
+comes out, ordered by key, for ``domain.reconciliation.compare.match``. None of our tables is written: on
+PostgreSQL the staging tables are temporary, on SQLite they are a separate database, to which ours is attached
+read-only.
 """
 
 from __future__ import annotations
@@ -64,12 +63,10 @@ class Staging:
     async def load_statement(
         self, lines: Iterable[StatementLine], seen: Callable[[int], None] = lambda _: None
     ) -> None:
-        """As :meth:`load_lines`, in blocks where file and database can: a third of the time for a
-        million.
+        """As :meth:`load_lines`, in blocks where file and database can: a third of the time for a million.
 
-        :raises NotPlain: it must be read line by line; :meth:`find_candidates` may say so too.
-        These tables are
-            of no use any more.
+        :raises NotPlain: it must be read line by line; :meth:`find_candidates` may say so too. These tables
+            are of no use any more.
         """
         quick: Callable[[], Blocks] | None = getattr(lines, "quick", None)
         if quick is None or not self._engine.takes_blocks:

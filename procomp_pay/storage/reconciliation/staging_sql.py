@@ -162,8 +162,7 @@ def nameless(later: Callable[[str, int], str]) -> list[str]:
 
 def fits(later: Callable[[str, int], str]) -> str:
     """Pair each unmatched line with every unidentified payment of its amount whose validity window
-    contains it; not if
-    both name their QR, and they differ."""
+    contains it; not if both name their QR, and they differ."""
     pairs = """SELECT a.match, a.at, n.payment_id, n.can_be, n.channel, n.created_at, n.sent_at, n.expires_at,
         n.scanned_at, n.scan_timeout_s, n.confirm_timeout_s FROM adrift a JOIN nameless n
         ON n.amount = a.amount AND n.currency = a.currency AND NOT (a.tells_qr AND n.has_qr)"""

@@ -108,7 +108,7 @@ def test_a_key_file_that_others_read_is_refused(tmp_path: Path, mode: int) -> No
 def test_an_empty_or_impossible_key_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.touch(mode=0o600)
-    with pytest.raises(ConfigurationError, match="holds no key"):
+    with pytest.raises(ConfigurationError, match="contains no key"):
         load_or_make_key_file(path)
     with pytest.raises(ConfigurationError, match="cannot be used"):
         load_or_make_key_file(path / "below")
