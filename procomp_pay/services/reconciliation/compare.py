@@ -12,8 +12,8 @@ from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, Pro
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.reconciliation.context import PageResult, ReconciliationContext, asked, stop_asking
-from procomp_pay.services.reconciliation.our_records import ours_by_id
-from procomp_pay.storage.reconciliation.local_records import held_by_id
+from procomp_pay.services.reconciliation.our_records import local_records_by_id
+from procomp_pay.storage.reconciliation.local_records import payments_by_id
 from procomp_pay.storage.reconciliation.staging_rows import Candidate
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ async def compare_page(
     ctx, report = context.ctx, context.report
     ids = [each.payment_id for each in candidates if each.payment_id is not None]
     async with ctx.db.reading() as session:
-        ours = await ours_by_id(session, ids, context.coverage, ctx.clock())
+        ours = await local_records_by_id(session, ids, context.coverage, ctx.clock())
     report.changed_since_read += sum(each.changed_since_read for each in ours.values())
     # a payment that this desk did not take is the platform's own affair
     untracked = {
@@ -102,9 +102,9 @@ async def _confirmed(
     context: ReconciliationContext, ours: LocalRecord, found: list[Mismatch], group: list[ProviderRecord]
 ) -> list[Mismatch]:
     async with context.ctx.db.reading() as session:
-        locked = (await held_by_id(session, [ours.payment_id])).get(ours.payment_id)
+        locked = (await payments_by_id(session, [ours.payment_id])).get(ours.payment_id)
         again = replace(context.coverage, read_at=None)
-        now = await ours_by_id(session, [ours.payment_id], again, context.ctx.clock())
+        now = await local_records_by_id(session, [ours.payment_id], again, context.ctx.clock())
     if locked is None:
         return found
     fresh = now[ours.payment_id]

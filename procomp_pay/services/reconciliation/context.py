@@ -77,7 +77,7 @@ async def record_page(context: ReconciliationContext, result: PageResult) -> Non
     if not left:
         return
     found = [
-        store.Found(
+        store.Difference(
             each.fingerprint,
             each.kind,
             report.provider,

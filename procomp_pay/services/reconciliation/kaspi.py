@@ -13,7 +13,7 @@ from procomp_pay.services.reconciliation.compare import compare_page
 from procomp_pay.services.reconciliation.context import ReconciliationContext, record_page
 from procomp_pay.services.reconciliation.repair import ask
 from procomp_pay.storage.payments.repository import OrmLockedPayment
-from procomp_pay.storage.reconciliation.local_records import held_by_id, ids_in, open_ids
+from procomp_pay.storage.reconciliation.local_records import ids_started_in, open_ids, payments_by_id
 from procomp_pay.storage.reconciliation.staging_rows import Candidate
 
 #: Questions at a time, and payments of one page.
@@ -49,7 +49,7 @@ async def _window(context: ReconciliationContext, seen: Seen) -> None:
     report, after = context.report, ""
     while True:
         async with context.ctx.db.reading() as session:
-            ids = await ids_in(session, "kaspi", report.since, report.until, after=after, limit=PAGE)
+            ids = await ids_started_in(session, "kaspi", report.since, report.until, after=after, limit=PAGE)
         if not ids:
             return
         await _judge(context, ids, seen)
@@ -61,7 +61,7 @@ async def _open_ones(context: ReconciliationContext, seen: Seen) -> None:
     while True:
         async with context.ctx.db.reading() as session:
             ids = await open_ids(session, "kaspi", after=after, limit=PAGE)
-            locked = await held_by_id(session, ids)
+            locked = await payments_by_id(session, ids)
         if not ids:
             return
         older = [each for each in ids if each in locked and locked[each].detail.created_at < report.since]
@@ -72,7 +72,7 @@ async def _open_ones(context: ReconciliationContext, seen: Seen) -> None:
 
 async def _judge(context: ReconciliationContext, ids: list[str], seen: Seen) -> None:
     async with context.ctx.db.reading() as session:
-        locked = await held_by_id(session, ids)
+        locked = await payments_by_id(session, ids)
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def said(each: OrmLockedPayment) -> list[ProviderRecord] | None:

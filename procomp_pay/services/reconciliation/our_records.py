@@ -20,7 +20,7 @@ from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.payments import kaspi_operations
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment
-from procomp_pay.storage.reconciliation.local_records import _LOOKED_AT, held_by_id
+from procomp_pay.storage.reconciliation.local_records import COMPARED_COLUMNS, payments_by_id
 
 #: A payment that is still open so long after its end is stuck: background work has had its turns.
 _STRIPE_LIFE = timedelta(hours=24)
@@ -47,21 +47,21 @@ class CoverageWindow:
         return self.whole and at is not None and self.since <= at < self.until
 
 
-async def ours_by_id(
+async def local_records_by_id(
     session: AsyncSession, payment_ids: list[str], coverage: CoverageWindow, now: datetime
 ) -> dict[str, LocalRecord]:
     """Return the local records of payments, by id."""
-    rows = await held_by_id(session, payment_ids, *_LOOKED_AT)
+    rows = await payments_by_id(session, payment_ids, *COMPARED_COLUMNS)
     refunds = await refund_repository.of_payments(session, list(rows))
     kaspis = [name for name, locked in rows.items() if locked.detail.channel.is_kaspi]
     used = await kaspi_operations.of_payments(session, kaspis)
     return {
-        name: as_ours(locked, refunds.get(name, []), used.get(name, []), coverage, now)
+        name: local_record_of(locked, refunds.get(name, []), used.get(name, []), coverage, now)
         for name, locked in rows.items()
     }
 
 
-def as_ours(
+def local_record_of(
     locked: OrmLockedPayment,
     refunds: list[Refund],
     numbers: list[str],
@@ -84,7 +84,7 @@ def as_ours(
         number=_settled_by(locked, numbers),
         status=payment.status,
         money=locked.charged,
-        place=place_of(locked),
+        place=registration_state_of(locked),
         refunds=tuple(_refund(each, coverage, can_be_missed=told) for each in refunds),
         dispute=dispute if _is_known(dispute) else None,  # type: ignore[arg-type]
         late=detail.is_late,
@@ -121,7 +121,7 @@ def _refund(row: Refund, coverage: CoverageWindow, *, can_be_missed: bool) -> Lo
     return LocalRefund(row.id, row.provider_refund_id, row.amount, row.state, expected)
 
 
-def place_of(locked: OrmLockedPayment) -> RegistrationState:
+def registration_state_of(locked: OrmLockedPayment) -> RegistrationState:
     """Return the participant's registration state towards the payment."""
     who, payment = locked.participant, locked.payment
     if who is None or who.status is ParticipantStatus.CANCELLED:

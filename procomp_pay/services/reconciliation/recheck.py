@@ -9,9 +9,9 @@ from procomp_pay.domain.reconciliation.compare import compare_payment
 from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.reconciliation.context import ReconciliationContext, asked, stop_asking
-from procomp_pay.services.reconciliation.our_records import ours_by_id
+from procomp_pay.services.reconciliation.our_records import local_records_by_id
 from procomp_pay.storage.reconciliation import discrepancies as store
-from procomp_pay.storage.reconciliation.local_records import held_by_id
+from procomp_pay.storage.reconciliation.local_records import payments_by_id
 
 _K = DiscrepancyKind
 #: Kinds that our own books alone decide, whatever the provider says.
@@ -70,7 +70,7 @@ async def _is_gone(
     if found is None or fingerprint in {each.fingerprint for each in found}:
         return False
     async with context.ctx.db.reading() as session:
-        now = await ours_by_id(session, [payment_id], context.coverage, context.ctx.clock())
+        now = await local_records_by_id(session, [payment_id], context.coverage, context.ctx.clock())
     return payment_id in now and _was_asked_about(kind, mark, now[payment_id])
 
 
@@ -96,9 +96,11 @@ async def differences(context: ReconciliationContext, payment_id: str, kind: str
     """
     ctx = context.ctx
     async with ctx.db.reading() as session:
-        locked = (await held_by_id(session, [payment_id])).get(payment_id)
+        locked = (await payments_by_id(session, [payment_id])).get(payment_id)
         ours = (
-            await ours_by_id(session, [payment_id], replace(context.coverage, read_at=None), ctx.clock())
+            await local_records_by_id(
+                session, [payment_id], replace(context.coverage, read_at=None), ctx.clock()
+            )
         ).get(payment_id)
     if locked is None or ours is None:
         return None

@@ -30,7 +30,7 @@ from procomp_pay.services.reconciliation.statement_fees import keep_fees
 from procomp_pay.services.reconciliation.stripe import default_since, keep_movements, read_window
 from procomp_pay.storage.models.queues import ReconciliationRun
 from procomp_pay.storage.reconciliation import discrepancies as store
-from procomp_pay.storage.reconciliation.local_records import count_in, first_start, open_ids
+from procomp_pay.storage.reconciliation.local_records import count_started_in, first_started_at, open_ids
 from procomp_pay.storage.reconciliation.staging import Staging, open_staging
 from procomp_pay.storage.reconciliation.staging_rows import Scope
 
@@ -102,7 +102,7 @@ async def _begun(ctx: AppContext, order: ReconcileRequest, actor: Actor) -> Repo
     async with ctx.db.reading() as session:
         killed = await store.interrupted(session, order.provider)
         last_end = await store.last_window_end(session, order.provider)
-        first = await first_start(session, order.provider)
+        first = await first_started_at(session, order.provider)
     since = order.since or min(
         [default_since(first, last_end, now), *(each.window_from for each in killed if each.window_from)]
     )
@@ -183,13 +183,13 @@ async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
             ids = await open_ids(session, report.provider, after=after, limit=PAGE)
         if not ids:
             break
-        await staging.candidate_payments(ids)
+        await staging.add_candidates(ids)
         after = ids[-1]
     scope = Scope(report.provider, context.coverage.since, context.coverage.until)
     counting = asyncio.create_task(_count(context))  # by a connection of its own, while the other one joins
     try:
         # our books against themselves: in every run by API; a statement is about the money alone
-        await staging.find_candidates(scope, books_alone=context.asks)
+        await staging.find_candidates(scope, check_books=context.asks)
     except BaseException:
         counting.cancel()
         await asyncio.gather(counting, return_exceptions=True)
@@ -223,7 +223,7 @@ async def _check_ours(order: ReconcileRequest, report: Report, staging: Staging)
 async def _count(context: ReconciliationContext) -> None:
     report = context.report
     async with context.ctx.db.reading() as session:
-        report.compared = await count_in(session, report.provider, report.since, report.until)
+        report.compared = await count_started_in(session, report.provider, report.since, report.until)
 
 
 async def _statement(context: ReconciliationContext, order: ReconcileRequest, seen: Seen) -> None:

@@ -20,7 +20,9 @@ async def keep_fees(ctx: AppContext, staging: Staging, provider: str) -> int:
     kept = 0
     async for page in staging.settlements(PAGE):
         async with ctx.db.writing() as session:
-            ours = await settlements.payments_by_reference(session, provider, {each.match for each in page})
+            ours = await settlements.payment_ids_by_reference(
+                session, provider, {each.match for each in page}
+            )
             rows = [_row(ctx, each, provider, ours[each.match]) for each in page if each.match in ours]
             await settlements.record(session, rows)
         kept += len(rows)

@@ -80,7 +80,7 @@ async def _keep(ctx: AppContext, page: list[Movement], *, dry_run: bool) -> int:
     wanted = [each for each in page if each.kind is not LineKind.OTHER and each.payment_ref]
     names = {each.payment_ref for each in wanted if each.payment_ref}
     async with ctx.db.reading() as session:
-        ours = await settlements.payments_by_reference(session, "stripe", names)
+        ours = await settlements.payment_ids_by_reference(session, "stripe", names)
     rows = [_settlement(ctx, each, ours[each.payment_ref]) for each in wanted if each.payment_ref in ours]
     if dry_run or not rows:
         return 0

@@ -1,4 +1,4 @@
-"""The inbox, the outbox and the list of discrepancies."""
+"""Claim events of the inbox, and mark them as processed."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from procomp_pay.storage.models.types import UtcDateTime
 
 
 async def of_event(session: AsyncSession, provider: str, event_id: str) -> WebhookEvent:
-    """The inbox's row of an event that is there."""
+    """Return an event that is in the inbox."""
     query = select(WebhookEvent).where(WebhookEvent.provider == provider, WebhookEvent.event_id == event_id)
     return (await session.exec(query)).one()
 
 
 async def claim_event(session: AsyncSession, now: datetime, row_id: str | None = None) -> WebhookEvent | None:
-    """The next event to handle, locked until the transaction ends; one that is locked already is skipped.
+    """Lock the next event to process until the transaction ends, skipping events that are locked already.
 
-    :param row_id: this one, where it still waits, also before it is due.
+    :param row_id: only this event, if it is still pending, also before it is due.
     """
-    wanted = select(WebhookEvent).where(WebhookEvent.state == spelled(EventState.PENDING))
+    query = select(WebhookEvent).where(WebhookEvent.state == spelled(EventState.PENDING))
     if row_id is None:
-        wanted = wanted.where(col(WebhookEvent.next_attempt_at) <= now)
+        query = query.where(col(WebhookEvent.next_attempt_at) <= now)
     else:
-        wanted = wanted.where(WebhookEvent.id == row_id)
-    found = await session.exec(
-        wanted.order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
+        query = query.where(WebhookEvent.id == row_id)
+    result = await session.exec(
+        query.order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    return found.first()
+    return result.first()
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedEvent:
-    """An event that was claimed together with others."""
+    """An event that was claimed with others."""
 
     id: str
     event_id: str
@@ -57,11 +57,11 @@ class ClaimedEvent:
 
 @dataclass(frozen=True, slots=True)
 class ProcessedEvent:
-    """What became of an event that was claimed.
+    """The result of processing a claimed event.
 
-    :param id: the row's. :param state: PENDING where it is tried again.
+    :param id: of the row. :param state: PENDING if it is retried.
     :param lag_s: seconds since it arrived.
-    :param waits: for another event that may still come, such as its payment's own: nothing went wrong.
+    :param waits: it waits for another event, such as its payment's own: nothing went wrong.
     """
 
     id: str
@@ -74,7 +74,7 @@ class ProcessedEvent:
 
 
 async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> list[ClaimedEvent]:
-    """As :func:`claim_event`, many at once."""
+    """Lock many events to process, as :func:`claim_event` locks one."""
     columns: list[Any] = [
         WebhookEvent.id,
         WebhookEvent.event_id,
@@ -83,14 +83,14 @@ async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> lis
         WebhookEvent.provider,
         WebhookEvent.received_at,
     ]
-    found = await session.exec(
+    result = await session.exec(
         select(*columns)
         .where(WebhookEvent.state == spelled(EventState.PENDING), col(WebhookEvent.next_attempt_at) <= now)
         .order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [ClaimedEvent(*row) for row in found.all()]
+    return [ClaimedEvent(*row) for row in result.all()]
 
 
 _MARK_POSTGRESQL = sql(
@@ -112,9 +112,9 @@ _MARK_SQLITE = sql(
 ).bindparams(bindparam("now", type_=UtcDateTime()))
 
 
-async def mark_many(session: AsyncSession, done: Sequence[ProcessedEvent], now: datetime) -> None:
-    """Mark claimed events as handled."""
-    rows = [{"id": each.id, "state": each.state.value, "payment_id": each.payment_id} for each in done]
+async def mark_many(session: AsyncSession, events: Sequence[ProcessedEvent], now: datetime) -> None:
+    """Mark claimed events as processed."""
+    rows = [{"id": event.id, "state": event.state.value, "payment_id": event.payment_id} for event in events]
     postgresql = session.get_bind().dialect.name == "postgresql"
     statement = _MARK_POSTGRESQL if postgresql else _MARK_SQLITE
     connection = await session.connection()
