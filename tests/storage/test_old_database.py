@@ -2,9 +2,12 @@
 
 ``tests/data/database-0.1.0-*`` was made once, with the code of 0.1.0 and never again: real ``sandbox`` and
 ``serve`` processes and commands took, settled, refunded, disputed and reconciled some forty payments, on
-SQLite and on PostgreSQL. ``.sql.gz`` is the dump of the database, ``.json`` what the commands of 0.1.0 then
-showed of it, ``-sandbox.json.gz`` what the sandbox's Stripe and Kaspi knew at that moment, without keys. A
-test that fails here means that an upgrade would change somebody's books: mend the code, not the data.
+SQLite
+and on PostgreSQL. ``.sql.gz`` is the dump of the database, ``.json`` what the commands of 0.1.0 then
+showed of
+it, ``-sandbox.json.gz`` what the sandbox's Stripe and Kaspi knew at that moment, without keys. A test that
+fails
+here means that an upgrade would change somebody's books: mend the code, not the data.
 """
 
 from __future__ import annotations

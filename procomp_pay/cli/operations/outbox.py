@@ -14,7 +14,7 @@ from procomp_pay.domain.destinations import Destination
 
 if TYPE_CHECKING:
     from procomp_pay.storage.models.queues import Delivery
-    from procomp_pay.storage.notifications.listing import MessageWithDeliveries
+    from procomp_pay.storage.notifications.listing import Told
 
 _LIST = """[bold]Examples[/]
 
@@ -80,7 +80,7 @@ def list_messages(
 ) -> None:
     """List messages, newest first, with their deliveries."""
 
-    async def work(ctx: Any) -> list[MessageWithDeliveries]:
+    async def work(ctx: Any) -> list[Told]:
         from procomp_pay.services.notifications import outbox
 
         filters = {"state": state.value if state else None, "topic": topic, "payment_id": payment}
@@ -98,7 +98,7 @@ def list_messages(
         console.print_lines(_lines(message))
 
 
-def _lines(view: MessageWithDeliveries) -> list[str]:
+def _lines(view: Told) -> list[str]:
     message, deliveries = view
     about = f" · payment {message.payment_id}" if message.payment_id else ""
     lines = [
@@ -132,7 +132,7 @@ def show(
 ) -> None:
     """Show a message with its contents and deliveries."""
 
-    async def work(ctx: Any) -> MessageWithDeliveries:
+    async def work(ctx: Any) -> Told:
         from procomp_pay.services.notifications import outbox
 
         return await outbox.one(ctx, message)

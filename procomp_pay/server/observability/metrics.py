@@ -170,7 +170,7 @@ class Metrics:
         try:
             async with asyncio.timeout(_LONGEST_LOOK_S):
                 async with self._desk.db.reading() as session:
-                    gauges.standing = await figures.payments_by_status(session, now - RECENT)
+                    gauges.standing = await figures.standing(session, now - RECENT)
                     gauges.depths = await figures.depths(session)
                     oldest = await figures.oldest_event(session)
                 gauges.lag_s = max(0.0, (now - oldest).total_seconds()) if oldest else 0.0

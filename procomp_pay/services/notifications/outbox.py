@@ -15,13 +15,13 @@ from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import Delivery, OutboxMessage
 from procomp_pay.storage.models.states import OutboxState
 from procomp_pay.storage.notifications import listing as outbox_read
-from procomp_pay.storage.notifications.listing import CLOSED_UNDELIVERED, MessageWithDeliveries
+from procomp_pay.storage.notifications.listing import CLOSED_UNDELIVERED, Told
 
 #: The most messages of one list.
 MOST = 500
 
 
-def as_document(told: MessageWithDeliveries) -> dict[str, Any]:
+def as_document(told: Told) -> dict[str, Any]:
     """A message with its deliveries, for ``--json``."""
     message, deliveries = told
     return {
@@ -51,7 +51,7 @@ def _delivery(row: Delivery) -> dict[str, Any]:
     }
 
 
-async def newest(ctx: AppContext, *, limit: int, **wanted: str | None) -> list[MessageWithDeliveries]:
+async def newest(ctx: AppContext, *, limit: int, **wanted: str | None) -> list[Told]:
     """Messages, newest first, by ``state``, ``topic`` and ``payment_id``.
 
     :raises Refused: a limit outside 1 to 500.
@@ -62,7 +62,7 @@ async def newest(ctx: AppContext, *, limit: int, **wanted: str | None) -> list[M
         return await outbox_read.newest(session, limit=limit, **wanted)
 
 
-async def one(ctx: AppContext, some_id: str) -> MessageWithDeliveries:
+async def one(ctx: AppContext, some_id: str) -> Told:
     """A message by its id or by a delivery's.
 
     :raises NotFound: there is none.
@@ -91,7 +91,7 @@ async def replay_one(ctx: AppContext, some_id: str, *, dry_run: bool) -> int:
         )
     if not dry_run:
         async with ctx.db.writing() as session:
-            await outbox_read.retry_undelivered(session, ids, ctx.clock())
+            await outbox_read.bring_back(session, ids, ctx.clock())
             if anew:
                 await outbox_read.route_again(session, message.id, ctx.clock())
     return len(ids) or 1
@@ -118,7 +118,7 @@ async def replay_dead(ctx: AppContext, destination: Destination | None, *, dry_r
     back = 0
     for start in range(0, len(ids), MOST):
         async with ctx.db.writing() as session:
-            back += await outbox_read.retry_undelivered(session, ids[start : start + MOST], ctx.clock())
+            back += await outbox_read.bring_back(session, ids[start : start + MOST], ctx.clock())
     return back
 
 

@@ -51,7 +51,7 @@ async def _send_out(
     """Make deliveries; what is not configured is written down, not kept waiting."""
     missing = [each for each in where if not ctx.senders.recipients(each)]
     rows = [
-        outbox.delivery_row(
+        outbox.a_delivery(
             ctx.new_id(),
             message.id,
             destination,
@@ -81,7 +81,7 @@ async def _route_alert(
     others.
     """
     newest, topic = same[-1], same[-1].topic
-    told = await outbox.last_alert_at(session, topic, subject)
+    told = await outbox.last_told(session, topic, subject)
     quiet = told is not None and now - told < timedelta(seconds=QUIET_S)
     locked = same if quiet else same[:-1]
     why = "the same alert was told within the hour"

@@ -69,7 +69,7 @@ async def fetch_missed(ctx: AppContext) -> int | None:
             found = await _read_on(ctx, provider, since)
     finally:
         async with ctx.db.writing() as session:
-            await cursors.update(session, FEED, next_read_at=ctx.clock() + timedelta(seconds=EVERY_S))
+            await cursors.note(session, FEED, next_read_at=ctx.clock() + timedelta(seconds=EVERY_S))
     if found:
         log.warning("%d events had not reached the webhook and were fetched", found)
     return found
@@ -89,7 +89,7 @@ async def _read_on(ctx: AppContext, provider: EventSource, since: datetime) -> i
         reached = newest if last else until
         if reached is not None:
             async with ctx.db.writing() as session:
-                await cursors.update(session, FEED, read_until=reached)
+                await cursors.note(session, FEED, read_until=reached)
         if last:
             return found
         since = until
@@ -113,7 +113,7 @@ async def _read_piece(
 
 async def _keep(ctx: AppContext, page: list[dict[str, Any]]) -> int:
     async with ctx.db.reading() as session:
-        known = await cursors.known_event_ids(session, "stripe", [str(event["id"]) for event in page])
+        known = await cursors.known(session, "stripe", [str(event["id"]) for event in page])
     intake = []
     for event in page:
         if event["id"] not in known:

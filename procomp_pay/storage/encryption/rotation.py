@@ -52,14 +52,14 @@ async def count(session: AsyncSession, place: Place) -> int:
 
 
 async def page(session: AsyncSession, place: Place, after: str) -> list[tuple[str, str]]:
-    """Return the next rows with a ciphertext in this column: key and ciphertext, ordered by key."""
+    """The next rows that have something there: key and ciphertext, in order of key."""
     key, column = _columns(place)
     query: Any = select(key, column).where(column.is_not(None), key > after).order_by(key).limit(PAGE)
     return [(row[0], row[1]) for row in (await session.exec(query)).all()]
 
 
 async def replace(session: AsyncSession, place: Place, changes: Sequence[tuple[str, str, str]]) -> int:
-    """Replace ciphertexts that have not changed since they were read; return how many were replaced.
+    """Replace ciphertexts, each only where it is still the one that was read; how many were replaced.
 
     :param changes: key, the ciphertext that was read, the new one.
     """

@@ -17,7 +17,7 @@ from procomp_pay.storage.models.states import DeliveryState, OutboxState
 #: States of undelivered deliveries that can be retried.
 CLOSED_UNDELIVERED = (DeliveryState.DEAD, DeliveryState.UNDELIVERABLE, DeliveryState.SKIPPED)
 
-MessageWithDeliveries = tuple[OutboxMessage, list[Delivery]]
+Told = tuple[OutboxMessage, list[Delivery]]
 
 
 async def newest(
@@ -27,7 +27,7 @@ async def newest(
     topic: str | None = None,
     payment_id: str | None = None,
     limit: int,
-) -> list[MessageWithDeliveries]:
+) -> list[Told]:
     """Return messages with their deliveries, newest first.
 
     :param state: of the message, or of one of its deliveries.
@@ -46,16 +46,14 @@ async def newest(
     return await _with_deliveries(session, (await session.exec(query.limit(limit))).all())
 
 
-async def find(session: AsyncSession, any_id: str) -> MessageWithDeliveries | None:
+async def find(session: AsyncSession, any_id: str) -> Told | None:
     """Return a message by its id, or by the id of one of its deliveries."""
     delivery = await session.get(Delivery, any_id)
     message = await session.get(OutboxMessage, delivery.message_id if delivery else any_id)
     return (await _with_deliveries(session, [message]))[0] if message else None
 
 
-async def _with_deliveries(
-    session: AsyncSession, messages: Sequence[OutboxMessage]
-) -> list[MessageWithDeliveries]:
+async def _with_deliveries(session: AsyncSession, messages: Sequence[OutboxMessage]) -> list[Told]:
     ids = [message.id for message in messages]
     result = await session.exec(
         select(Delivery)
@@ -76,7 +74,7 @@ async def dead_ids(session: AsyncSession, destination: Destination | None) -> li
     return list((await session.exec(query.order_by(col(Delivery.finished_at)))).all())
 
 
-async def retry_undelivered(session: AsyncSession, delivery_ids: Sequence[str], now: datetime) -> int:
+async def bring_back(session: AsyncSession, delivery_ids: Sequence[str], now: datetime) -> int:
     """Schedule closed undelivered deliveries again, under their old ids; return how many."""
     result: Any = await session.exec(
         update(Delivery)

@@ -49,7 +49,7 @@ async def claim_messages(session: AsyncSession, now: datetime, *, limit: int) ->
     return list(result.all())
 
 
-async def last_alert_at(session: AsyncSession, topic: str, subject: str) -> datetime | None:
+async def last_told(session: AsyncSession, topic: str, subject: str) -> datetime | None:
     """Return when an alert about this subject was last sent."""
     result = await session.exec(
         select(func.max(OutboxMessage.routed_at)).where(
@@ -96,7 +96,7 @@ async def add_deliveries(session: AsyncSession, rows: list[dict[str, Any]]) -> N
     await insert_all_once(session, Delivery, rows)
 
 
-def delivery_row(
+def a_delivery(
     row_id: str, message_id: str, destination: Destination, recipient: str, *, due: datetime, now: datetime
 ) -> dict[str, Any]:
     """Return the values of a new delivery."""

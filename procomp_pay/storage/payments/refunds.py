@@ -16,15 +16,15 @@ from procomp_pay.storage.models.payments import Refund
 
 
 async def of_payment(session: AsyncSession, payment_id: str) -> list[Refund]:
-    """Return a payment's refunds, oldest first. They do not change while the payment's row is locked."""
-    result = await session.exec(
+    """A payment's refunds, oldest first. Stable under the payment's row lock."""
+    found = await session.exec(
         select(Refund).where(Refund.payment_id == payment_id).order_by(col(Refund.created_at), col(Refund.id))
     )
-    return list(result.all())
+    return list(found.all())
 
 
 async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str, list[Refund]]:
-    """Return the refunds of each payment that has any, oldest first; ``payment_ids`` are those of a page."""
+    """The refunds of each payment that has any, oldest first; ``payment_ids`` are a page's, not all."""
     if not payment_ids:
         return {}
     rows = await session.exec(
@@ -32,24 +32,24 @@ async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str
         .where(col(Refund.payment_id).in_(payment_ids))
         .order_by(col(Refund.created_at), col(Refund.id))
     )
-    by_payment: dict[str, list[Refund]] = {}
+    found: dict[str, list[Refund]] = {}
     for row in rows.all():
-        by_payment.setdefault(row.payment_id, []).append(row)
-    return by_payment
+        found.setdefault(row.payment_id, []).append(row)
+    return found
 
 
 def amounts(refunds: list[Refund]) -> list[tuple[RefundState, Decimal]]:
-    """Return the state and amount of each refund, as the rules take them."""
-    return [(refund.state, refund.amount) for refund in refunds]
+    """State and amount of each, as the rules take them."""
+    return [(each.state, each.amount) for each in refunds]
 
 
-def match(refunds: list[Refund], event: RefundEvent) -> Refund | None:
+def match(refunds: list[Refund], news: RefundEvent) -> Refund | None:
     """Return the refund that an event is about: by our id, else by the provider's."""
-    for refund in refunds:
-        if refund.id == event.refund_id:
-            return refund
-        if event.provider_refund_id is not None and refund.provider_refund_id == event.provider_refund_id:
-            return refund
+    for each in refunds:
+        if each.id == news.refund_id:
+            return each
+        if news.provider_refund_id is not None and each.provider_refund_id == news.provider_refund_id:
+            return each
     return None
 
 
@@ -59,24 +59,23 @@ def kaspi_name(number: str) -> str:
 
 
 async def by_provider_id(session: AsyncSession, provider_refund_id: str) -> Refund | None:
-    """Return the refund with a provider's id; Kaspi's in the form of :func:`kaspi_name`."""
+    """The refund with a provider's id; Kaspi's as :func:`kaspi_name` makes it."""
     query = select(Refund).where(Refund.provider_refund_id == provider_refund_id)
     return (await session.exec(query)).first()
 
 
 async def one(session: AsyncSession, refund_id: str) -> Refund:
-    """Return a refund.
-
+    """
     :raises NotFound: no such refund.
     """
-    refund = await session.get(Refund, refund_id, populate_existing=True)
-    if refund is None:
+    found = await session.get(Refund, refund_id, populate_existing=True)
+    if found is None:
         raise NotFound(f"There is no refund {refund_id[:64]!r}")
-    return refund
+    return found
 
 
 async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
-    """Claim refunds that are due for polling, as ``claim_due.claim_due`` does."""
+    """Refunds that are due for a look, as ``claim_due.claim_due`` claims them."""
     due: Any = Refund.next_look_at
     rows = await claims.claim_due(session, Refund, due, now, lease_s=lease_s, limit=limit)
     return [row.id for row in rows]
@@ -85,13 +84,11 @@ async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit
 async def claim(session: AsyncSession, refund_id: str, now: datetime, *, lease_s: int, early: bool) -> bool:
     """Lease one PENDING refund for ``lease_s`` seconds; False if it is leased elsewhere or not due.
 
-    :param early: also before it is due. Only if two attempts at once are harmless, because the provider
-        honours idempotency keys.
+    :param early: also before it is due. Only where two attempts at once do no harm: the provider honours
+        idempotency keys.
     """
-    result = await session.exec(
-        select(Refund).where(Refund.id == refund_id).with_for_update(skip_locked=True)
-    )
-    row = result.one_or_none()
+    found = await session.exec(select(Refund).where(Refund.id == refund_id).with_for_update(skip_locked=True))
+    row = found.one_or_none()
     if row is None or row.state is not RefundState.PENDING:
         return False
     if not early and row.next_look_at is not None and row.next_look_at > now:

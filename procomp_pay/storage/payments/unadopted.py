@@ -89,7 +89,7 @@ async def write(
     new_operations = await insert_returning(session, KaspiOperation, operations, "operation_number")
     if len(new_details) != len(details) or len(new_operations) != len(operations):
         raise DatabaseBusy(
-            "Another process is adopting the same payments at this moment, or using one of their operation numbers",
+            "Another process is adopting these payments at this moment, or uses one of their numbers",
             next_step="procomp-pay db adopt",
         )
     await insert_all_once(session, Refund, refunds)

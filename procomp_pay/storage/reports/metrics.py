@@ -32,8 +32,8 @@ _QUEUES: dict[str, tuple[Any, str]] = {
 }
 
 
-async def payments_by_status(session: AsyncSession, since: datetime) -> dict[tuple[str, str], int]:
-    """Count payments started since a time by method and status; at most the newest :data:`MOST_PAYMENTS`."""
+async def standing(session: AsyncSession, since: datetime) -> dict[tuple[str, str], int]:
+    """Payments that were started since then, by method and status; of very many the newest."""
     recent = (
         select(Payment.method, Payment.status)
         .where(Payment.created_at >= since)
@@ -45,10 +45,10 @@ async def payments_by_status(session: AsyncSession, since: datetime) -> dict[tup
         recent.c.method, recent.c.status
     )
     rows = (await session.exec(query)).all()
-    return {(_text(method), _text(status)): count for method, status, count in rows}
+    return {(_word(method), _word(status)): number for method, status, number in rows}
 
 
-def _text(value: Any) -> str:
+def _word(value: Any) -> str:
     return "none" if value is None else str(getattr(value, "value", value))
 
 
@@ -102,7 +102,7 @@ async def entries_after(session: AsyncSession, after_id: int, limit: int) -> lis
     )
     rows = (await session.exec(query)).all()
     return [
-        CountedEntry(number, at, action, before, after, _text(method), started_at)
+        CountedEntry(number, at, action, before, after, _word(method), started_at)
         for number, at, action, before, after, method, started_at in rows
     ]
 

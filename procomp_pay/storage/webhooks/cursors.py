@@ -31,7 +31,7 @@ async def claim(session: AsyncSession, name: str, now: datetime, *, lease_s: flo
     return rows[0] if rows else None
 
 
-async def update(
+async def note(
     session: AsyncSession,
     name: str,
     *,
@@ -57,7 +57,7 @@ async def first_payment_at(session: AsyncSession) -> datetime | None:
     return result.first()
 
 
-async def known_event_ids(session: AsyncSession, provider: str, event_ids: list[str]) -> set[str]:
+async def known(session: AsyncSession, provider: str, event_ids: list[str]) -> set[str]:
     """Return those event ids of a page that are in the inbox."""
     result = await session.exec(
         select(WebhookEvent.event_id).where(

@@ -26,21 +26,21 @@ async def of_event(session: AsyncSession, provider: str, event_id: str) -> Webho
 
 
 async def claim_event(session: AsyncSession, now: datetime, row_id: str | None = None) -> WebhookEvent | None:
-    """Lock the next event to process until the transaction ends, skipping events that are locked already.
+    """The next event to handle, locked until the transaction ends; one that is locked already is skipped.
 
-    :param row_id: only this event, if it is still pending, also before it is due.
+    :param row_id: this one, where it still waits, also before it is due.
     """
-    query = select(WebhookEvent).where(WebhookEvent.state == spelled(EventState.PENDING))
+    wanted = select(WebhookEvent).where(WebhookEvent.state == spelled(EventState.PENDING))
     if row_id is None:
-        query = query.where(col(WebhookEvent.next_attempt_at) <= now)
+        wanted = wanted.where(col(WebhookEvent.next_attempt_at) <= now)
     else:
-        query = query.where(WebhookEvent.id == row_id)
-    result = await session.exec(
-        query.order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
+        wanted = wanted.where(WebhookEvent.id == row_id)
+    found = await session.exec(
+        wanted.order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    return result.first()
+    return found.first()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class ProcessedEvent:
 
 
 async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> list[ClaimedEvent]:
-    """Lock many events to process, as :func:`claim_event` locks one."""
+    """As :func:`claim_event`, many at once."""
     columns: list[Any] = [
         WebhookEvent.id,
         WebhookEvent.event_id,
@@ -83,14 +83,14 @@ async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> lis
         WebhookEvent.provider,
         WebhookEvent.received_at,
     ]
-    result = await session.exec(
+    found = await session.exec(
         select(*columns)
         .where(WebhookEvent.state == spelled(EventState.PENDING), col(WebhookEvent.next_attempt_at) <= now)
         .order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [ClaimedEvent(*row) for row in result.all()]
+    return [ClaimedEvent(*row) for row in found.all()]
 
 
 _MARK_POSTGRESQL = sql(

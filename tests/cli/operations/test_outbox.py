@@ -68,7 +68,7 @@ def a_message(number: int, **more: Any) -> OutboxMessage:
     return OutboxMessage(**(values | more))
 
 
-def delivery_row(number: int, message: str, state: DeliveryState, **more: Any) -> Delivery:
+def a_delivery(number: int, message: str, state: DeliveryState, **more: Any) -> Delivery:
     values: dict[str, Any] = {
         "id": f"d{number}",
         "message_id": message,
@@ -86,8 +86,8 @@ def delivery_row(number: int, message: str, state: DeliveryState, **more: Any) -
 def filled(sqlite_clerk: Clerk) -> Clerk:
     sqlite_clerk.write(
         a_message(1),
-        delivery_row(1, "m1", DeliveryState.DEAD, last_error="platform.example answered 503 \x1b[31m"),
-        delivery_row(2, "m1", DeliveryState.DELIVERED, destination=Destination.PARTICIPANT_MAIL, attempts=1),
+        a_delivery(1, "m1", DeliveryState.DEAD, last_error="platform.example answered 503 \x1b[31m"),
+        a_delivery(2, "m1", DeliveryState.DELIVERED, destination=Destination.PARTICIPANT_MAIL, attempts=1),
         a_message(2, topic="alert.dispute", state=OutboxState.HELD, skipped="the same alert was told"),
         a_message(3, state=OutboxState.SKIPPED, skipped="not configured: participant_mail"),
     )

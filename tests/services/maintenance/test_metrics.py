@@ -77,8 +77,8 @@ async def test_depths_and_standing(world: World) -> None:
     async with world.ctx.db.reading() as session:
         depths = await figures.depths(session)
         oldest = await figures.oldest_event(session)
-        standing = await figures.payments_by_status(session, world.now() - timedelta(days=7))
-        assert await figures.payments_by_status(session, world.now() + timedelta(days=1)) == {}
+        standing = await figures.standing(session, world.now() - timedelta(days=7))
+        assert await figures.standing(session, world.now() + timedelta(days=1)) == {}
     assert (depths["inbox_pending"], depths["inbox_dead"], depths["payments_watched"]) == (1, 0, 2)
     assert oldest is not None
     assert standing == {("KASPI_QR", "PENDING"): 1, ("APPLE_PAY", "PENDING"): 1}
