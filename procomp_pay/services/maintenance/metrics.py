@@ -10,7 +10,7 @@ from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.audit import seals as audit_seals
 from procomp_pay.storage.reports import metrics as figures
-from procomp_pay.storage.reports.metrics import CountedEntry
+from procomp_pay.storage.reports.metrics import Happening
 
 #: Entries that are read again: on PostgreSQL one with a lower id may be committed later.
 _OVERLAP = 500
@@ -53,7 +53,7 @@ class Tail:
         for _ in range(_PAGES):
             after = max(0, self._last - _OVERLAP)
             async with self._desk.db.reading() as session:
-                rows = await figures.entries_after(session, after, _PAGE)
+                rows = await figures.happenings(session, after, _PAGE)
             fresh = [row for row in rows if row.id not in self._seen]
             for row in fresh:
                 found += _news(row)
@@ -65,11 +65,11 @@ class Tail:
     async def _begin(self) -> None:
         async with self._desk.db.reading() as session:
             last = await audit_seals.newest_entry(session)
-            rows = await figures.entries_after(session, max(0, last - _OVERLAP), _PAGE)
+            rows = await figures.happenings(session, max(0, last - _OVERLAP), _PAGE)
         self._last = last
         self._advance(rows)
 
-    def _advance(self, rows: list[CountedEntry]) -> None:
+    def _advance(self, rows: list[Happening]) -> None:
         self._last = max(self._last or 0, max((row.id for row in rows), default=0))
         oldest = self._last - _OVERLAP
         self._seen = {known for known in self._seen if known > oldest} | {
@@ -77,7 +77,7 @@ class Tail:
         }
 
 
-def _news(row: CountedEntry) -> Iterator[StatusChange]:
+def _news(row: Happening) -> Iterator[StatusChange]:
     if row.action == "started":
         yield StatusChange(row.method, None)
         return

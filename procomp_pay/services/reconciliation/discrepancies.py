@@ -147,7 +147,7 @@ async def resolve(ctx: AppContext, discrepancy_id: str, how: How, note: str, act
     if how is How.FIX:
         await _fix(ctx, view, actor)
     elif how is How.REFUND:
-        await _refund_rest(ctx, view, actor)
+        await _give_back(ctx, view, actor)
     await _close(ctx, discrepancy_id, how, note.strip(), actor)
     return await one(ctx, discrepancy_id)
 
@@ -191,7 +191,7 @@ async def _check_no_refund_under_way(session: AsyncSession, row: Discrepancy, pa
     for refund_row in await refund_repository.of_payment(session, payment_id):
         if refund_row.state is RefundState.PENDING and refund_row.reason.startswith(_refund_reason(row.id)):
             raise Conflict(
-                f"{refund_row.requested_by} is refunding it because of this discrepancy",
+                f"{refund_row.requested_by} is giving the money back because of this discrepancy",
                 next_step=f"see how it ends: procomp-pay status --payment {payment_id}",
             )
 
@@ -201,7 +201,7 @@ def _refund_reason(discrepancy_id: str) -> str:
     return f"discrepancy {discrepancy_id}:"
 
 
-async def _refund_rest(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Refunded:
+async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Refunded:
     """Refund the rest of the payment, once: after a crash, the idempotency key finds the same refund.
 
     :raises Refused: it was not refunded. :raises OutcomeUnknown: the outcome is unknown.

@@ -52,7 +52,7 @@ async def _window(context: ReconciliationContext, seen: Seen) -> None:
             ids = await ids_started_in(session, "kaspi", report.since, report.until, after=after, limit=PAGE)
         if not ids:
             return
-        await _compare(context, ids, seen)
+        await _judge(context, ids, seen)
         after = ids[-1]
 
 
@@ -70,11 +70,11 @@ async def _open_ones(context: ReconciliationContext, seen: Seen) -> None:
             if payment_id in payments and payments[payment_id].detail.created_at < report.since
         ]
         if older:
-            await _compare(context, older, seen)
+            await _judge(context, older, seen)
         after = ids[-1]
 
 
-async def _compare(context: ReconciliationContext, ids: list[str], seen: Seen) -> None:
+async def _judge(context: ReconciliationContext, ids: list[str], seen: Seen) -> None:
     async with context.ctx.db.reading() as session:
         payments = await payments_by_id(session, ids)
     gate = asyncio.Semaphore(AT_ONCE)
@@ -103,15 +103,15 @@ async def _compare(context: ReconciliationContext, ids: list[str], seen: Seen) -
     context.report.read[WORD] += len(tasks)
     context.report.compared += len(ids)
     seen(WORD, context.report.read[WORD])
-    unasked = {name for name, task in tasks.items() if task.result() is None}
-    candidates = [Candidate(name, name) for name in ids if name not in unasked]
+    untold = {name for name, task in tasks.items() if task.result() is None}
+    candidates = [Candidate(name, name) for name in ids if name not in untold]
     await record_page(
         context, await compare_page(context, candidates, sorted(theirs, key=lambda record: record.key))
     )
     # where the gateway cannot be asked, nothing is expected there: only our own books are checked
     alone = replace(context, coverage=replace(context.coverage, whole=False))
     await record_page(
-        context, await compare_page(alone, [Candidate(name, name) for name in ids if name in unasked], [])
+        context, await compare_page(alone, [Candidate(name, name) for name in ids if name in untold], [])
     )
 
 

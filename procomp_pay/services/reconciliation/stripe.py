@@ -54,8 +54,7 @@ async def read_window(ctx: AppContext, staging: Staging, report: Report, seen: S
 
 
 async def keep_movements(ctx: AppContext, report: Report, seen: Seen) -> None:
-    """Store fees and nets of the movements in the window. If Stripe stops answering, ``report.cut`` says
-    how far it got, and what was read is kept."""
+    """Keep fees and nets of what moved in the window; as :func:`read_window` when Stripe stops answering."""
     pages = 0
     try:
         async for page in stripe_window.movements(books_of(ctx), report.since - BEFORE, report.until):

@@ -47,7 +47,7 @@ class Staging:
         self._last: datetime | None = None
 
     async def load(self, rows: Iterable[StagedRow], seen: Callable[[int], None] = lambda _: None) -> None:
-        """Load rows into the staging tables, in their order. Errors of the iterator are passed on.
+        """Load rows into the staging tables, in their order. Whatever the iterator raises is passed on.
 
         :param seen: called with the number of rows so far.
         """
@@ -68,11 +68,11 @@ class Staging:
         :raises NotPlain: it must be read line by line; :meth:`find_candidates` may say so too. These tables
             are of no use any more.
         """
-        block_source: Callable[[], Blocks] | None = getattr(lines, "quick", None)
-        if block_source is None or not self._engine.takes_blocks:
+        quick: Callable[[], Blocks] | None = getattr(lines, "quick", None)
+        if quick is None or not self._engine.takes_blocks:
             await self.load_lines(lines, seen)
             return
-        source = block_source()
+        source = quick()
         await self._engine.copy_blocks(self._noted_blocks(source.blocks()), self._counter(seen))
         await self.load_lines(source.others(), seen)
         self._check = source.check

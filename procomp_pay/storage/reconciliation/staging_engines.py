@@ -47,7 +47,7 @@ class Engine(Protocol):
     ) -> None: ...
 
     async def copy_blocks(self, blocks: Iterable[LineBlock], seen: Callable[[int], None]) -> None:
-        """Load blocks; only if ``takes_blocks``."""
+        """Only where ``takes_blocks``."""
 
     async def names(self, names: set[str]) -> None:
         """Fill the table ``possible_duplicate``."""

@@ -36,17 +36,17 @@ class Repeats:
         self._keep([name])
 
     def note_all(self, names: Sequence[str]) -> None:
-        """Add names, with as few steps for each as possible: there may be millions."""
+        """Take names in, with as few steps for each as can be: there may be millions."""
         seen = self.seen
-        slots = list(map(self.mask.__and__, map(hash, names)))
-        were_set = list(map(seen.__getitem__, slots))
-        if 1 in were_set:
-            self._keep(compress(names, were_set))
-        if len(set(slots)) < len(slots):
-            repeated_slots = {slot for slot, count in Counter(slots).items() if count > 1}
-            self._keep(compress(names, map(repeated_slots.__contains__, slots)))
-        for slot in slots:
-            seen[slot] = 1
+        places = list(map(self.mask.__and__, map(hash, names)))
+        before = list(map(seen.__getitem__, places))
+        if 1 in before:
+            self._keep(compress(names, before))
+        if len(set(places)) < len(places):
+            twice = {place for place, count in Counter(places).items() if count > 1}
+            self._keep(compress(names, map(twice.__contains__, places)))
+        for place in places:
+            seen[place] = 1
 
     def _keep(self, names: Iterable[str]) -> None:
         if not self._are_too_many:

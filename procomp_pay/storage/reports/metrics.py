@@ -75,7 +75,7 @@ async def oldest_event(session: AsyncSession) -> datetime | None:
 
 
 @dataclass(frozen=True, slots=True)
-class CountedEntry:
+class Happening:
     """The fields of an audit entry that are counted."""
 
     id: int
@@ -87,7 +87,7 @@ class CountedEntry:
     started_at: datetime | None
 
 
-async def entries_after(session: AsyncSession, after_id: int, limit: int) -> list[CountedEntry]:
+async def happenings(session: AsyncSession, after_id: int, limit: int) -> list[Happening]:
     """Return audit entries of all payments after an id, oldest first."""
     columns: list[Any] = [
         AuditEntry.id, AuditEntry.at, AuditEntry.action, AuditEntry.before, AuditEntry.after,
@@ -102,7 +102,7 @@ async def entries_after(session: AsyncSession, after_id: int, limit: int) -> lis
     )
     rows = (await session.exec(query)).all()
     return [
-        CountedEntry(number, at, action, before, after, _word(method), started_at)
+        Happening(number, at, action, before, after, _word(method), started_at)
         for number, at, action, before, after, method, started_at in rows
     ]
 

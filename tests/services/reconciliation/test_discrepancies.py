@@ -57,7 +57,7 @@ async def test_given_back_once(world: World) -> None:
     await plants.run(world)
     found = await only(world)
     for _ in range(2):  # the first one is as good as killed before it closed the row
-        await use._refund_rest(world.ctx, found, CLERK)
+        await use._give_back(world.ctx, found, CLERK)
     await use.resolve(world.ctx, found.discrepancy_id, How.REFUND, "it came too late", CLERK)
     assert await world.status(opened) is PaymentStatus.REFUNDED
     assert len(await world.rows(Refund)) == 1
@@ -140,7 +140,7 @@ async def test_a_refund_that_nobody_knows_of_does_not_end_it(world: World) -> No
         with pytest.raises(OutcomeUnknown):
             await use.resolve(world.ctx, found.discrepancy_id, How.REFUND, "too late", CLERK)
         assert (await only(world)).is_open
-    with pytest.raises(Conflict, match="aigerim is refunding it"):
+    with pytest.raises(Conflict, match="aigerim is giving the money back"):
         await use.resolve(
             world.ctx, found.discrepancy_id, How.ACCEPT, "it stays", replace(CLERK, name="aida")
         )
