@@ -88,7 +88,7 @@ class DiscrepancyView:
 async def many(
     ctx: AppContext, wanted: Filter, *, limit: int = 20, cursor: str | None = None
 ) -> tuple[list[DiscrepancyView], str | None]:
-    """One page, newest first.
+    """Return a page, newest first.
 
     :raises Refused: a limit outside 1..200, or an invalid cursor.
     """

@@ -59,10 +59,10 @@ class ClosingLine:
     @property
     def flags(self) -> tuple[str, ...]:
         """Return the payment's flags in the desk's words: late, duplicate, disputed."""
-        found = ["late"] if self.is_late else []
-        found += ["paid twice"] if self.is_duplicate else []
-        found += [f"dispute {self.dispute.value}"] if self.dispute else []
-        return (*found, *(kind.lower().replace("_", " ") for kind in self.disagreements))
+        flags = ["late"] if self.is_late else []
+        flags += ["paid twice"] if self.is_duplicate else []
+        flags += [f"dispute {self.dispute.value}"] if self.dispute else []
+        return (*flags, *(kind.lower().replace("_", " ") for kind in self.disagreements))
 
     def full(self) -> dict[str, Any]:
         return {

@@ -48,7 +48,8 @@ class _UtcTime(TypeDecorator[datetime]):
     timespec = "microseconds"
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """
+        """Convert to UTC.
+
         :raises ValueError: a datetime without a zone.
         """
         if value is None:
@@ -134,7 +135,8 @@ class Amount(TypeDecorator[Decimal]):
         return dialect.type_descriptor(Numeric(10, 2) if _is_postgresql(dialect) else Integer())
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | int | None:
-        """
+        """Check an amount.
+
         :raises TypeError: neither Decimal nor int.
         :raises ValueError: not finite, more than two decimals, or over 99 999 999.99.
         """
@@ -182,8 +184,9 @@ class ExactJson(TypeDecorator[Any]):
         return dialect.type_descriptor(Text())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """
-        :raises TypeError: a float, or a value that JSON does not know.
+        """Write JSON text on SQLite.
+
+        :raises TypeError: a float, or a value that JSON does not have.
         """
         if value is None or _is_postgresql(dialect):
             return value
@@ -213,7 +216,8 @@ class Word(TypeDecorator[_WordT], Generic[_WordT]):
         self.words = words
 
     def process_bind_param(self, value: _WordT | str | None, dialect: Dialect) -> str | None:
-        """
+        """Return the text of a value of the enum.
+
         :raises ValueError: not one of the enum's values.
         """
         return None if value is None else self.words(value).value

@@ -1,4 +1,4 @@
-"""Lines of Kaspi's statement whose number nobody knows, and the payments that they fit."""
+"""Test matching Kaspi lines without a known number by amount and time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def life(created_at: datetime, channel: Channel = Channel.KASPI_QR, **more: Any)
 
 
 def fit(line: str = "91", payment: str = "a", after: float = 60, **changes: Any) -> PossibleMatch:
-    """A line so many seconds after its payment was started."""
+    """Return a pair of a payment and a line so many seconds after its start."""
     return replace(PossibleMatch(line, NOON + timedelta(seconds=after), payment, NOON, life(NOON)), **changes)
 
 
@@ -43,19 +43,19 @@ END = (180 + 65) + MARGIN.total_seconds()
         (fit(after=25 * 3600, life=life(NOON, Channel.KASPI_REMOTE)), False),
     ],
 )
-def test_a_line_stands_within_a_payment_s_life(pair: PossibleMatch, fits: bool) -> None:
+def test_a_line_must_lie_within_the_validity_window(pair: PossibleMatch, fits: bool) -> None:
     assert match_certain([pair]) == ({"91": "a"} if fits else {}, {})
 
 
-def test_two_payments_are_named_and_none_is_taken() -> None:
+def test_a_line_that_fits_two_payments_is_not_matched() -> None:
     assert match_certain([fit(payment="b"), fit(payment="a")]) == ({}, {"91": ("a", "b")})
 
 
-def test_two_lines_for_one_payment_have_it_neither() -> None:
+def test_a_payment_that_fits_two_lines_is_not_matched() -> None:
     assert match_certain([fit("91"), fit("92")]) == ({}, {"91": ("a",), "92": ("a",)})
 
 
-def test_what_kaspi_calls_unpaid_is_not_taken_nor_in_the_way() -> None:
+def test_a_payment_unpaid_at_kaspi_is_neither_matched_nor_blocks_a_match() -> None:
     dead = fit(payment="dead", can_be_paid=False)
     assert match_certain([dead]) == ({}, {"91": ("dead",)})
     assert match_certain([dead, fit()]) == ({"91": "a"}, {})
@@ -74,7 +74,7 @@ _fits = st.lists(
 
 
 @given(pairs=_fits, chance=st.randoms(use_true_random=False))
-def test_one_line_one_payment_whatever_the_order(pairs: list[PossibleMatch], chance: Any) -> None:
+def test_the_result_does_not_depend_on_the_order(pairs: list[PossibleMatch], chance: Any) -> None:
     certain, doubtful = match_certain(pairs)
     assert len(set(certain.values())) == len(certain)
     assert certain.keys() | doubtful.keys() == {each.line for each in pairs if each.is_within_window}
