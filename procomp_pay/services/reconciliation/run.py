@@ -170,13 +170,13 @@ async def _stripe(context: ReconciliationContext, seen: Seen) -> None:
             read_at=context.coverage.read_at,
         )
         context = ReconciliationContext(ctx, context.actor, coverage, report, pace=context.pace)
-        await _find_candidates(context, staging)
+        await _lay_beside(context, staging)
         await _judge_all(context, staging, seen)
     if report.cut is None:
         await keep_movements(ctx, report, seen)
 
 
-async def _find_candidates(context: ReconciliationContext, staging: Staging) -> None:
+async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
     ctx, report = context.ctx, context.report
     after = ""
     while context.asks:
@@ -268,7 +268,7 @@ async def _compare_lines(
             await repair_from_line(of, finding, by, f"{name}:{line}")
 
         judging = ReconciliationContext(ctx, context.actor, coverage, report, repair=repair, asks=False)
-        await _find_candidates(judging, staging)
+        await _lay_beside(judging, staging)
         await _check_ours(order, report, staging)
         await _judge_all(judging, staging, seen)
         if not report.dry_run:
