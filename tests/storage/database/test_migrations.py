@@ -121,7 +121,7 @@ def test_additional_platform_columns_are_accepted(prisma_url: str) -> None:
             '"Payment"."createdAt" is TIMESTAMP(3) WITH',
         ),
         ('ALTER TABLE "Payment" RENAME "kaspiQrCode" TO qr', '"Payment"."kaspiQrCode" is missing'),
-        ('ALTER TABLE "Payment" ADD "orderId" TEXT NOT NULL', '"Payment"."orderId" demands a value'),
+        ('ALTER TABLE "Payment" ADD "orderId" TEXT NOT NULL', '"Payment"."orderId" requires a value'),
         ('ALTER TABLE "Payment" ALTER method SET NOT NULL', '"Payment"."method" refuses NULL'),
         (
             "ALTER TYPE \"PaymentMethod\" RENAME VALUE 'KASPI_QR' TO 'KASPI'",
