@@ -321,7 +321,9 @@ async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 async def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "cannot be opened" in (await told(f"sqlite:///{tmp_path / 'file' / 'pay.sqlite3'}")).message
-    assert "cannot be created: File name too long" in (await told(f"sqlite:///{tmp_path / ('n' * 300)}")).message
+    assert (
+        "cannot be created: File name too long" in (await told(f"sqlite:///{tmp_path / ('n' * 300)}")).message
+    )
     assert "cannot be opened" in (await told(f"sqlite:///{tmp_path}")).message
 
 
