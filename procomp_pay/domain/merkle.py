@@ -1,15 +1,15 @@
-"""Merkle trees as RFC 6962 (section 2.1) hashes them, built leaf by leaf in memory of the order log n."""
+"""Build Merkle trees as in RFC 6962 (section 2.1), leaf by leaf, in O(log n) memory."""
 
 from __future__ import annotations
 
 import hashlib
 
-#: A leaf and a node can never pass for each other.
+#: Prefixes that keep a leaf from being taken for a node.
 _LEAF, _NODE = b"\x00", b"\x01"
 
 
 def leaf_hash(data: bytes) -> bytes:
-    """The digest of a leaf."""
+    """Return the digest of a leaf."""
     return hashlib.sha256(_LEAF + data).digest()
 
 
@@ -20,7 +20,8 @@ class Merkle:
         self._peaks: list[tuple[int, bytes]] = []
 
     def add(self, leaf: bytes) -> None:
-        """
+        """Add a leaf.
+
         :param leaf: its digest, from :func:`leaf_hash`.
         """
         size, digest = 1, leaf
@@ -30,7 +31,7 @@ class Merkle:
         self._peaks.append((size, digest))
 
     def root(self) -> str:
-        """The root in hexadecimal digits; of an empty tree the digest of nothing."""
+        """Return the root in hexadecimal digits; of an empty tree, the digest of no data."""
         if not self._peaks:
             return hashlib.sha256().hexdigest()
         digest = self._peaks[-1][1]

@@ -1,4 +1,4 @@
-"""The tree of RFC 6962, against the roots that Certificate Transparency's own tests publish."""
+"""Test Merkle trees against the roots in the tests of Certificate Transparency (RFC 6962)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_known_roots(size: int) -> None:
     assert tree.root() == tree.root() == ROOTS[size]
 
 
-def test_a_leaf_cannot_pass_for_a_node() -> None:
+def test_a_leaf_differs_from_a_node() -> None:
     two = [leaf_hash(b"a"), leaf_hash(b"b")]
     tree, fake = Merkle(), Merkle()
     for leaf in two:

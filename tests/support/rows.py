@@ -1,4 +1,4 @@
-"""Rows for tests, with everything that they need filled in."""
+"""Build rows for tests, with all required columns filled in."""
 
 from __future__ import annotations
 

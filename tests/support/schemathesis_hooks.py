@@ -25,7 +25,7 @@ RULES = re.compile(
     r"|.*: must be 1 to 128 printable characters"
     r"|The tournament has no fee in .*|.* takes .*"
     r"|A refund needs a reason of 1 to 500 printable characters"
-    r"|The cursor is none of ours"
+    r"|The cursor is not valid"
     r"|.*must be a time with its zone.*"
     r"|.*signature.*|.*Signature.*|No secret for callbacks is configured"
     r"|Payment .* is not Kaspi's.*|A reason is 1 to 500 printable characters"

@@ -1,1 +1,1 @@
-"""Reconciliation."""
+"""Pure rules that compare our books with a provider's."""

@@ -1,9 +1,8 @@
-"""Which payment a line of Kaspi's statement is about, whose number nobody knows: never a guess between two.
+"""Match lines of Kaspi's statement that have no known number with payments, and never guess between two.
 
-A number decides before anything else (``storage.reconciliation.staging_sql``). A line without a number that
-we know is compared by amount and time, with the payments of which no number is known and no line either; then
-only a payment that could be no other line's, of which no other line could be, is taken. The order of the
-lines changes nothing.
+A number decides first (``storage.reconciliation.staging_sql``). A line without a known number is compared by
+amount and time with the payments that have neither a known number nor a line. A match is taken only if the
+payment fits no other line, and the line no other payment. The order of the lines does not matter.
 """
 
 from __future__ import annotations
@@ -15,57 +14,56 @@ from datetime import datetime, timedelta
 
 from procomp_pay.domain.kaspi_schedule import KaspiSchedule
 
-#: Statements round to the minute, and two clocks differ: so much before a payment's making its line may
-#: stand, and so much after its end.
+#: Tolerance before a payment's creation and after its end: statements round to the minute, and clocks differ.
 SLACK = timedelta(minutes=2)
-#: Candidates that are named to a person.
+#: The most candidates that are listed for manual review.
 _MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """A line and a payment of its amount.
+class PossibleMatch:
+    """A line and a payment of the same amount.
 
     :param line: the line's number. :param at: its time.
-    :param born: when the payment was started. :param life: how long it could be paid.
-    :param can_be: its money can have come: not after Kaspi's last word that it was not paid.
+    :param created_at: when the payment was started. :param life: its polling schedule, which says how long it
+        could be paid.
+    :param can_be_paid: its money can have arrived: Kaspi has not said finally that it was not paid.
     """
 
     line: str
     at: datetime
     payment_id: str
-    born: datetime
+    created_at: datetime
     life: KaspiSchedule
-    can_be: bool = True
+    can_be_paid: bool = True
 
     @property
-    def is_in_time(self) -> bool:
-        """Whether the line's time falls into the payment's life, with some slack."""
-        return self.born - SLACK <= self.at <= self.life.final_poll_at + SLACK
+    def is_within_window(self) -> bool:
+        """Return whether the payment could be paid at the line's time, within the tolerance."""
+        return self.created_at - SLACK <= self.at <= self.life.final_poll_at + SLACK
 
 
-def tell_apart(pairs: Iterable[Fit]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """The lines that have their payment for certain; and those that have none, with the payments that they
-    fit, for a person.
+def match_certain(pairs: Iterable[PossibleMatch]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Return the payment of each line that is certain, and the candidates of the others, for manual review.
 
-    Certain is a payment that the line alone fits, and that fits the line alone; one that Kaspi itself calls
-    unpaid is none: the money is of another sale.
+    A match is certain if the line fits only this payment, and the payment only this line. A payment that
+    Kaspi reports as unpaid is not a match: the money belongs to another sale.
     """
-    fits: dict[str, set[str]] = defaultdict(set)
-    wanted: dict[str, set[str]] = defaultdict(set)
-    alive: set[str] = set()
-    for each in pairs:
-        if each.is_in_time:
-            fits[each.line].add(each.payment_id)
-            wanted[each.payment_id].add(each.line)
-            if each.can_be:
-                alive.add(each.payment_id)
+    payments_of_line: dict[str, set[str]] = defaultdict(set)
+    lines_of_payment: dict[str, set[str]] = defaultdict(set)
+    payable: set[str] = set()
+    for pair in pairs:
+        if pair.is_within_window:
+            payments_of_line[pair.line].add(pair.payment_id)
+            lines_of_payment[pair.payment_id].add(pair.line)
+            if pair.can_be_paid:
+                payable.add(pair.payment_id)
     certain: dict[str, str] = {}
     doubtful: dict[str, tuple[str, ...]] = {}
-    for line, named in fits.items():
-        fitting = sorted(named & alive or named)
-        if len(fitting) == 1 and fitting[0] in alive and len(wanted[fitting[0]]) == 1:
-            certain[line] = fitting[0]
+    for line, payments in payments_of_line.items():
+        candidates = sorted(payments & payable or payments)
+        if len(candidates) == 1 and candidates[0] in payable and len(lines_of_payment[candidates[0]]) == 1:
+            certain[line] = candidates[0]
         else:
-            doubtful[line] = tuple(fitting[:_MOST_NAMED])
+            doubtful[line] = tuple(candidates[:_MOST_NAMED])
     return certain, doubtful

@@ -1,4 +1,4 @@
-"""What is compared: a payment in our books, a thing that a provider says, and a difference between them."""
+"""Define the records to compare: a payment in our books, a provider's record, and a mismatch of them."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from procomp_pay.domain.transitions import DiscrepancyKind
 
 
 class ProviderState(StrEnum):
-    """How a provider's object stands."""
+    """The state of a provider's object."""
 
     PAID = "paid"  # the money moved
-    OPEN = "open"  # it still can
-    ENDED = "ended"  # it never will
+    OPEN = "open"  # it still can move
+    ENDED = "ended"  # it never will move
 
 
 class RegistrationState(StrEnum):
-    """How the participant stands towards a payment of his."""
+    """The participant's registration in relation to the payment."""
 
     TAKEN = "taken"  # PAID, by this payment
-    FREE = "free"  # REGISTERED, and no payment settles him
-    OTHER = "other"  # another payment settles him
-    GONE = "gone"  # cancelled, removed, or registered for another tournament now
+    FREE = "free"  # REGISTERED, and not settled by any payment
+    OTHER = "other"  # settled by another payment
+    GONE = "gone"  # cancelled, deleted, or moved to another tournament
 
 
 class RepairAction(StrEnum):
-    """What may be done without a person."""
+    """A repair that needs no manual review."""
 
-    ASK = "ask"  # the provider has finished it: ask, and let the door act
-    REFUNDS = "refunds"  # a refund that we were not told of
+    ASK = "ask"  # the payment ended at the provider: ask it, and apply its answer
+    REFUNDS = "refunds"  # a refund that we have not recorded
     DISPUTE = "dispute"
     PLACE = "place"  # the participant was not activated
 
@@ -44,8 +44,8 @@ class RepairAction(StrEnum):
 class LocalRefund:
     """A refund in our books.
 
-    :param ref: the provider's id, where it is known.
-    :param expected: it went back within what was read of the provider: it must be there.
+    :param ref: the provider's id, if it is known.
+    :param expected: it was sent in the window that was read completely, so the provider must list it.
     """
 
     refund_id: str
@@ -59,12 +59,12 @@ class LocalRefund:
 class LocalRecord:
     """A payment in our books.
 
-    :param key: what both sides are ordered by; the same for the same payment.
-    :param ref: the provider's id of it: ``pi_…`` or Kaspi's QrPaymentId.
-    :param number: Kaspi's number of the operation that settled it, where that is not ``ref``.
-    :param expected: its money came within what was read of the provider: it must be there.
-    :param overdue: it still waits, here or at the provider, though its life is over.
-    :param moving: changed since the provider was read: left for the next run.
+    :param key: the sort key of both sides, the same for the same payment.
+    :param ref: the provider's id: ``pi_…`` or Kaspi's QrPaymentId.
+    :param number: Kaspi's number of the operation that settled it, if it differs from ``ref``.
+    :param expected: its money moved in the window that was read completely, so the provider must list it.
+    :param overdue: it is still open, here or at the provider, after its end.
+    :param changed_since_read: it changed after the provider was read, so it is left for the next run.
     """
 
     key: str
@@ -84,27 +84,27 @@ class LocalRecord:
 
     @property
     def reference(self) -> str:
-        """Names the payment in a fingerprint, as the door does."""
+        """Return the payment's name in a fingerprint, the same as in settlement."""
         return self.ref or "payment"
 
     def reference_of(self, theirs: ProviderRecord) -> str:
-        """Names a thing at the provider in a fingerprint: the payment's own money by the payment's own name,
-        whether it was told under Kaspi's id of the QR or under the operation's number."""
+        """Return the name of a provider's record in a fingerprint: the payment's own name for its own
+        money, which Kaspi lists under the QR's id or under the operation's number."""
         own = {theirs.reference, theirs.ref} & {self.ref, self.number}
         return self.reference if own else theirs.reference
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderRecord:
-    """One thing that a provider says: a payment, a refund, a dispute, as an object or as a statement's line.
+    """A provider's record of a payment, a refund or a dispute: an object, or a line of a statement.
 
-    :param ref: its own id. :param payment_ref: that of its payment, where it is another one.
-    :param amount: gross and positive; ``None`` where the provider does not tell. :param currency: as written
-        there; it need not be one of ours.
-    :param total: not one refund, but the sum of all that went back.
-    :param dispute: what became of it, where that is told.
-    :param hint: our refund's id, where the provider names it.
-    :param candidates: payments that it fits equally well: nobody guesses.
+    :param ref: its own id. :param payment_ref: the id of its payment, if that is different.
+    :param amount: gross and positive; ``None`` if the provider does not report it.
+    :param currency: as the provider writes it; it need not be one of ours.
+    :param total: not one refund, but the sum of all refunds.
+    :param dispute: the state of a dispute, if it is reported.
+    :param hint: our refund's id, if the provider has it.
+    :param candidates: payments that it fits equally well.
     :param number: the line in a file, 0 elsewhere.
     """
 
@@ -124,17 +124,17 @@ class ProviderRecord:
 
     @property
     def reference(self) -> str:
-        """Names the provider's payment in a fingerprint, as the door does."""
+        """Return the provider's payment's name in a fingerprint, the same as in settlement."""
         return self.payment_ref or self.ref
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One difference.
+    """A difference between the two sides.
 
-    :param what: a short name of it, stable.
-    :param mark: what makes it the same one when it is found again, beside kind and payment.
-    :param refund: our refund that it is about, where there is one.
+    :param what: a short and stable description.
+    :param reference: identifies the difference when it is found again, with its kind and payment.
+    :param refund: our refund that it is about, if any.
     """
 
     kind: DiscrepancyKind
@@ -147,5 +147,5 @@ class Mismatch:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same difference, and the one under which the door writes it down."""
+        """Return the key of the difference, the same that settlement uses when it opens a discrepancy."""
         return f"{self.kind}:{self.ours.payment_id if self.ours else '-'}:{self.reference}"

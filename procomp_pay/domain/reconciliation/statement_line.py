@@ -1,4 +1,4 @@
-"""A line of a provider's statement, whatever file or API it came from."""
+"""Define a line of a provider's statement, read from a file or an API."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from procomp_pay.domain.money import Money
 
 
 class LineKind(StrEnum):
-    """What a line says happened."""
+    """The kind of movement that a line reports."""
 
     PAYMENT = "payment"
     REFUND = "refund"
-    REFUND_FAILED = "refund_failed"  # a refund came back
+    REFUND_FAILED = "refund_failed"  # a refund was returned to us
     DISPUTE = "dispute"  # money taken by a dispute
     DISPUTE_REVERSED = "dispute_reversed"
-    OTHER = "other"  # payouts, fees of their own, adjustments: money, but of no payment of ours
+    OTHER = "other"  # payouts, separate fees, adjustments: money that belongs to no payment of ours
 
 
 @dataclass(frozen=True, slots=True)
 class StatementLine:
     """One line, read and checked.
 
-    :param number: where it stands: 1-based line (CSV) or row (XLSX) of the file; 0 where it came by API.
+    :param number: 1-based line (CSV) or row (XLSX) of the file; 0 if it came by API.
     :param ref: the line's own id: Kaspi's operation number, Stripe's ``ch_…``, ``re_…`` or ``txn_…``.
-    :param payment_ref: the provider's id of its payment (``pi_…``, QrPaymentId), where the line says it.
+    :param payment_ref: the provider's id of its payment (``pi_…``, QrPaymentId), if the line has it.
     :param at: when the money moved, with a zone.
-    :param money: gross, always positive; ``kind`` says which way it went.
-    :param fee: what the provider kept, in ``money``'s currency; ``None`` where the statement is silent.
+    :param money: gross, always positive; its direction follows from ``kind``.
+    :param fee: the provider's fee, in ``money``'s currency; ``None`` if the statement does not report it.
     """
 
     number: int
@@ -49,15 +49,15 @@ class StatementLine:
         if self.at.tzinfo is None:
             raise ValueError("a statement line's time needs a zone")
         if self.money.amount < 0:
-            raise ValueError("a statement line's amount is positive; its kind says which way the money went")
+            raise ValueError("a statement line's amount is positive; its direction follows from its kind")
 
 
 class NotPlain(Exception):
-    """A file that cannot be read in blocks; what was read of it so far is to be forgotten."""
+    """Raised for a file that cannot be read in blocks: discard what was read, and read it line by line."""
 
 
 class Said(NamedTuple):
-    """What many lines of a file say in the same words; the values as in :class:`StatementLine`."""
+    """Values that many lines of a file share, as in :class:`StatementLine`."""
 
     kind: LineKind
     money: Money
@@ -67,17 +67,17 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LineBlock:
-    """Many lines at once, as columns: read and checked as :class:`StatementLine` is, and never made one.
+    """Many lines as columns, checked as :class:`StatementLine` is, without an object for each.
 
-    They are payments and refunds alone. A million lines of which all but a few agree with the books need no
-    million objects; the few are read back from where they were laid beside the books.
+    A block has only payments and refunds. Nearly all of a million lines agree with the books and need no
+    object; the others are read back from the staging tables.
 
     :param numbers, refs: as in :class:`StatementLine`; ``refs`` are ASCII letters, digits and ``_``.
-    :param matches: what finds the payment of each line: its provider's id, else the line's own.
+    :param matches: the reference that finds each line's payment: the payment's id, or else the line's own.
     :param times: ISO 8601 with the offset.
-    :param words: for each line its place in ``said``.
-    :param first_at, last_at: the edges of ``times``.
-    :param has_fees: a line of it, or of an earlier block, may tell a fee.
+    :param words: for each line, the index of its values in ``said``.
+    :param first_at, last_at: the first and last of ``times``.
+    :param has_fees: a line of it, or of an earlier block, may have a fee.
     """
 
     numbers: Sequence[int]
@@ -92,24 +92,26 @@ class LineBlock:
 
 
 class Blocks(Protocol):
-    """A file that is read once: its plain lines in blocks, then the others, and then the doubt about them."""
+    """A file that is read once: first its plain lines in blocks, then the other lines, then a final check."""
 
     def blocks(self) -> Iterator[LineBlock]:
-        """
-        :raises NotPlain: read it line by line.
+        """Yield the plain lines.
+
+        :raises NotPlain: the file must be read line by line.
         """
         ...
 
     def others(self) -> Iterator[StatementLine]:
-        """After all :meth:`blocks`.
+        """Yield the other lines, after all :meth:`blocks`.
 
-        :raises NotPlain: as there.
+        :raises NotPlain: the file must be read line by line.
         """
         ...
 
     def check(self) -> None:
-        """After all :meth:`others`, and before anything is judged; it takes a while, in any thread.
+        """Check the whole file, after all :meth:`others` and before anything is compared. It takes a while,
+        and may run in any thread.
 
-        :raises NotPlain: as there.
+        :raises NotPlain: the file must be read line by line.
         """
         ...

@@ -1,1 +1,1 @@
-"""Reconciliation."""
+"""Compare our books with the providers', and resolve discrepancies."""

@@ -1,4 +1,4 @@
-"""Hold the context of a comparison, and write its results for manual review."""
+"""Define the context of a comparison, and store its results for manual review."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from procomp_pay.services.reconciliation.report import Report, facts
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation import discrepancies as store
 
-Mend = Callable[[AppContext, Mismatch, Actor], Awaitable[None]]
+Repair = Callable[[AppContext, Mismatch, Actor], Awaitable[None]]
 Pace = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationContext:
-    """What judging needs.
+    """The parameters of a comparison.
 
     :param repair: how a difference is repaired.
     :param asks: whether the provider can be asked about one payment; with a statement it is not.
@@ -32,13 +32,13 @@ class ReconciliationContext:
     actor: Actor
     coverage: CoverageWindow
     report: Report
-    repair: Mend = repair_by_asking
+    repair: Repair = repair_by_asking
     asks: bool = True
     pace: Pace | None = None
 
 
-async def asked(context: ReconciliationContext, locked: OrmLockedPayment) -> list[ProviderRecord] | None:
-    """Return the provider's state now; ``None`` if it cannot be asked about this payment, or no longer."""
+async def ask_again(context: ReconciliationContext, locked: OrmLockedPayment) -> list[ProviderRecord] | None:
+    """Return the provider's present records of a payment; ``None`` if it cannot be asked, or no longer."""
     if context.report.provider_unavailable:
         return None
     if context.pace is not None:
@@ -47,9 +47,9 @@ async def asked(context: ReconciliationContext, locked: OrmLockedPayment) -> lis
 
 
 def stop_asking(report: Report, error: Unavailable) -> None:
-    """A provider that goes away while it is asked about single payments ends the asking, and undoes nothing.
+    """Note that the provider stopped answering, so that it is not asked about further payments.
 
-    :raises DatabaseUnavailable: it is the database that went away.
+    :raises DatabaseUnavailable: the database is unavailable, not the provider.
     """
     if isinstance(error, DatabaseUnavailable):
         raise error
@@ -59,53 +59,54 @@ def stop_asking(report: Report, error: Unavailable) -> None:
 
 @dataclass(slots=True)
 class PageResult:
-    """A page's: written down together, since a million lines may have thousands of differences."""
+    """The results of a page, stored together because a million lines may have thousands of differences."""
 
     left: list[Mismatch] = field(default_factory=list)
     repaired: list[Mismatch] = field(default_factory=list)
 
 
 async def record_page(context: ReconciliationContext, result: PageResult) -> None:
-    """Write down what is left; in a dry run say what would be."""
+    """Store the differences that are left; in a dry run only report what would be done."""
     ctx, report, left = context.ctx, context.report, result.left
-    for each in result.repaired:
-        report.add(each, "repaired")
+    for mismatch in result.repaired:
+        report.add(mismatch, "repaired")
     if report.dry_run:
-        for each in left:
-            report.add(each, "would repair" if each.repair else "would open")
+        for mismatch in left:
+            report.add(mismatch, "would repair" if mismatch.repair else "would open")
         return
     if not left:
         return
-    found = [
-        store.Found(
-            each.fingerprint,
-            each.kind,
+    differences = [
+        store.Difference(
+            mismatch.fingerprint,
+            mismatch.kind,
             report.provider,
-            each.ours.payment_id if each.ours else None,
-            {"what": each.what, "source": report.source} | facts(each),
+            mismatch.ours.payment_id if mismatch.ours else None,
+            {"what": mismatch.what, "source": report.source} | facts(mismatch),
         )
-        for each in left
+        for mismatch in left
     ]
     ids = [ctx.new_id() for _ in left]
     async with ctx.db.writing() as session:
-        became = await store.keep(session, found, ids=ids, run_id=report.run_id, now=ctx.clock())
-    for each, word in zip(left, became, strict=True):
-        report.add(each, word)
+        outcomes = await store.keep(session, differences, ids=ids, run_id=report.run_id, now=ctx.clock())
+    for mismatch, outcome in zip(left, outcomes, strict=True):
+        report.add(mismatch, outcome)
 
 
 class PageWriter:
-    """Write a page's results while the next page is compared, in order; all of them at its end."""
+    """Store a page's results while the next page is compared, in order."""
 
     def __init__(self, context: ReconciliationContext) -> None:
-        self._court = context
+        self._context = context
         self._writing: asyncio.Task[None] | None = None
 
     async def keep(self, result: PageResult) -> None:
-        """
-        :raises DatabaseUnavailable: those before could not be written.
+        """Start to store a page's results, once those of the page before are stored.
+
+        :raises DatabaseUnavailable: the results of the page before could not be stored.
         """
         await self._written()
-        self._writing = asyncio.create_task(record_page(self._court, result))
+        self._writing = asyncio.create_task(record_page(self._context, result))
 
     async def _written(self) -> None:
         writing, self._writing = self._writing, None

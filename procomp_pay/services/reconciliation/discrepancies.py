@@ -29,12 +29,12 @@ from procomp_pay.storage.reconciliation import discrepancies as store
 from procomp_pay.storage.reconciliation.discrepancies import Filter
 
 _LONGEST_NOTE = 500
-#: So often a refund that came to nothing is asked for anew.
+#: The most refunds that are requested one after the other if they fail.
 _MOST_REFUNDS = 20
 
 
 class How(StrEnum):
-    """How an operator resolves it."""
+    """An operator's way to resolve a discrepancy."""
 
     ACCEPT = "accept"  # it is right as it is
     FIX = "fix"  # the provider is asked, and its answer is applied
@@ -44,7 +44,7 @@ class How(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DiscrepancyView:
-    """A discrepancy as it is shown."""
+    """A discrepancy for display."""
 
     discrepancy_id: str
     kind: str
@@ -66,7 +66,7 @@ class DiscrepancyView:
         return self.state == DiscrepancyState.OPEN
 
     def full(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the JSON document."""
         return {
             "id": self.discrepancy_id,
             "kind": self.kind,
@@ -88,7 +88,7 @@ class DiscrepancyView:
 async def many(
     ctx: AppContext, wanted: Filter, *, limit: int = 20, cursor: str | None = None
 ) -> tuple[list[DiscrepancyView], str | None]:
-    """One page, newest first.
+    """Return a page, newest first.
 
     :raises Refused: a limit outside 1..200, or an invalid cursor.
     """
@@ -98,7 +98,8 @@ async def many(
 
 
 async def one(ctx: AppContext, discrepancy_id: str) -> DiscrepancyView:
-    """
+    """Return a discrepancy.
+
     :raises NotFound: no such discrepancy.
     """
     async with ctx.db.reading() as session:
@@ -132,12 +133,11 @@ async def _provider_of(session: AsyncSession, payment_id: str | None) -> str | N
 
 
 async def resolve(ctx: AppContext, discrepancy_id: str, how: How, note: str, actor: Actor) -> DiscrepancyView:
-    """End a discrepancy, once.
+    """Resolve a discrepancy, once.
 
     :raises NotFound: no such discrepancy. :raises Conflict: it is resolved already.
-    :raises Refused: no note, or the resolution does not fit its kind. :raises ManualReviewRequired: after
-    a fix it
-    is still there.
+    :raises Refused: no note, or the resolution does not fit its kind. :raises ManualReviewRequired: after a
+        fix it is still there.
     :raises PaymentError: what the refund raises; the discrepancy then remains open.
     """
     if not note.strip() or len(note) > _LONGEST_NOTE or not note.isprintable():
@@ -167,78 +167,79 @@ async def _close(ctx: AppContext, discrepancy_id: str, how: How, note: str, acto
         if row.state is not DiscrepancyState.OPEN:
             _check_open(await _view(session, row))
         if how is not How.REFUND and row.payment_id is not None:
-            await _check_nobody_gives_it_back(session, row, row.payment_id)
+            await _check_no_refund_under_way(session, row, row.payment_id)
         store.close(row, how=how.value, note=note, by=actor.name, now=now)
         if row.payment_id is not None and await exists(session, row.payment_id):
             await lock_payment(session, row.payment_id)  # the audit chain grows under the payment's lock
-            said = {"discrepancy_id": row.id, "kind": row.kind, "how": how.value}
+            details = {"discrepancy_id": row.id, "kind": row.kind, "how": how.value}
             record = audit.AuditRecord(
                 actor=actor.name,
                 source=actor.source,
                 action="discrepancy_resolved",
-                after=said,
+                after=details,
                 request_id=actor.request_id,
                 note=note,
             )
             await audit.append(session, row.payment_id, record, now)
 
 
-async def _check_nobody_gives_it_back(session: AsyncSession, row: Discrepancy, payment_id: str) -> None:
+async def _check_no_refund_under_way(session: AsyncSession, row: Discrepancy, payment_id: str) -> None:
+    """Check that no refund is under way because of this discrepancy.
+
+    :raises Conflict: another operator is refunding it.
     """
-    :raises Conflict: another person has decided so, and the money is on its way.
-    """
-    for each in await refund_repository.of_payment(session, payment_id):
-        if each.state is RefundState.PENDING and each.reason.startswith(_why(row.id)):
+    for refund_row in await refund_repository.of_payment(session, payment_id):
+        if refund_row.state is RefundState.PENDING and refund_row.reason.startswith(_refund_reason(row.id)):
             raise Conflict(
-                f"{each.requested_by} is giving the money back because of it",
+                f"{refund_row.requested_by} is giving the money back because of this discrepancy",
                 next_step=f"see how it ends: procomp-pay status --payment {payment_id}",
             )
 
 
-def _why(discrepancy_id: str) -> str:
+def _refund_reason(discrepancy_id: str) -> str:
     """Return the beginning of the reason of a refund that resolves a discrepancy."""
     return f"discrepancy {discrepancy_id}:"
 
 
 async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Refunded:
-    """The rest of the payment, once: asked for again after a crash, it is the same refund.
+    """Refund the rest of the payment, once: after a crash, the idempotency key finds the same refund.
 
     :raises Refused: it was not refunded. :raises OutcomeUnknown: the outcome is unknown.
     """
     if view.payment_id is None:
         raise Refused(
-            "The money is of no payment of ours, so it cannot be given back from here",
-            next_step=f"give {view.ref} back at the provider, then resolve it with --how accept",
+            "The money belongs to no payment of ours, so it cannot be refunded from here",
+            next_step=f"refund {view.ref} at the provider, then resolve it with --how accept",
         )
     if view.ref.startswith("pi_") and not await _is_own(ctx, view):
         raise Refused(
-            f"{view.ref} is a second payment at Stripe: a refund from here would give the first one back",
-            next_step=f"give {view.ref} back in Stripe's dashboard, then resolve it with --how accept",
+            f"{view.ref} is a second payment at Stripe: a refund from here would refund the first one",
+            next_step=f"refund {view.ref} in Stripe's dashboard, then resolve it with --how accept",
         )
     if await _is_second_operation(ctx, view):
         raise Refused(
-            f"{view.ref} is a second operation at Kaspi: a refund from here would give the first one back",
-            next_step=f"give {view.ref} back in the Kaspi Pay app, then resolve it with --how accept",
+            f"{view.ref} is a second operation at Kaspi: a refund from here would refund the first one",
+            next_step=f"refund {view.ref} in the Kaspi Pay app, then resolve it with --how accept",
         )
     for attempt in range(1, _MOST_REFUNDS + 1):
         again = f":{attempt}" if attempt > 1 else ""
         order = RefundCommand(
             view.payment_id,
-            f"{_why(view.discrepancy_id)} {view.kind}",
+            f"{_refund_reason(view.discrepancy_id)} {view.kind}",
             idempotency_key=f"discrepancy:{view.discrepancy_id}{again}",
         )
         done = await refund(ctx, order, actor)
         if done.state is RefundState.PENDING and done.provider_refund_id is None:
             raise OutcomeUnknown(
-                f"It is not known yet what became of refund {done.refund_id}; it is followed up",
+                f"The outcome of refund {done.refund_id} is not known yet; it is being checked",
                 next_step=f"see how it ends: procomp-pay status --payment {view.payment_id}",
             )
         if done.state in HOLDING:
             return done
-        # one that was asked for before, and came to nothing: this is another one
+        # an earlier refund that failed: request another one
     raise Refused(
         f"The provider refused it {_MOST_REFUNDS} times: {done.failure_reason or 'no reason given'}",
-        next_step="give it back at the provider, then resolve it with --how accept",
+        next_step="refund it at the provider, then resolve it with --how accept",
     )
 
 
@@ -254,9 +255,9 @@ async def _is_second_operation(ctx: AppContext, view: DiscrepancyView) -> bool:
         return False
     async with ctx.db.reading() as session:
         locked = await load_payment(session, str(view.payment_id))
-        mine = await numbers.of_payment(session, locked.payment.id)
+        operations = await numbers.of_payment(session, locked.payment.id)
     settled_by = {locked.payment.kaspi_qr_code, locked.detail.provider_ref}
-    settled_by |= {each.operation_number for each in mine[:1]}
+    settled_by |= {operation.operation_number for operation in operations[:1]}
     return locked.detail.channel.is_kaspi and ("settled" in view.detail or view.ref not in settled_by)
 
 
@@ -265,18 +266,18 @@ async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
     if view.payment_id is None:
         if not await is_known_now(context, view.ref):
             raise ManualReviewRequired(
-                f"{view.ref} is still of no payment of ours",
+                f"{view.ref} still belongs to no payment of ours",
                 next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
             )
         return
-    for each in await differences(context, view.payment_id, view.kind) or []:
-        if each.repair is not None:
-            await repair_by_asking(ctx, each, context.actor)
+    for mismatch in await differences(context, view.payment_id, view.kind) or []:
+        if mismatch.repair is not None:
+            await repair_by_asking(ctx, mismatch, context.actor)
     left = await differences(context, view.payment_id, view.kind)
     if left is None:
         raise ManualReviewRequired(
-            "Nobody can be asked about it: it has nothing at the provider",
-            next_step=f"look yourself, then: procomp-pay discrepancies resolve {view.discrepancy_id}",
+            "The provider cannot be asked about it: the payment has no object there",
+            next_step=f"check it yourself, then: procomp-pay discrepancies resolve {view.discrepancy_id}",
         )
     if (still := _still(view, left)) is not None:
         raise ManualReviewRequired(
@@ -286,7 +287,7 @@ async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
 
 
 def _still(view: DiscrepancyView, left: list[Mismatch]) -> Mismatch | None:
-    return next((each for each in left if each.kind == view.kind), None)
+    return next((mismatch for mismatch in left if mismatch.kind == view.kind), None)
 
 
 def _context(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> ReconciliationContext:

@@ -1,4 +1,4 @@
-"""Kaspi by API: it has no list to read, so each open or recent payment is asked for, at a bounded rate."""
+"""Compare with Kaspi's API, which has no list: ask about each open or recent payment, at a limited rate."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from procomp_pay.services.reconciliation.compare import compare_page
 from procomp_pay.services.reconciliation.context import ReconciliationContext, record_page
 from procomp_pay.services.reconciliation.repair import ask
 from procomp_pay.storage.payments.repository import OrmLockedPayment
-from procomp_pay.storage.reconciliation.local_records import held_by_id, ids_in, open_ids
+from procomp_pay.storage.reconciliation.local_records import ids_started_in, open_ids, payments_by_id
 from procomp_pay.storage.reconciliation.staging_rows import Candidate
 
-#: Questions at a time, and payments of one page.
+#: Requests at a time, and payments of a page.
 AT_ONCE = 4
 PAGE = 100
 WORD = "payments asked for"
@@ -28,7 +28,7 @@ async def ask_each(context: ReconciliationContext, on_progress: Progress) -> Non
     """Compare every payment that was started in the window, and every open one of any age. If Kaspi stops
     answering, ``report.cut`` says how far it got; finished comparisons are kept.
 
-    :raises ConfigurationError: Kaspi is not configured, or does not let us in.
+    :raises ConfigurationError: Kaspi is not configured, or rejects our credentials.
     """
     ctx, report = context.ctx, context.report
     try:
@@ -40,7 +40,7 @@ async def ask_each(context: ReconciliationContext, on_progress: Progress) -> Non
         ctx.providers.of(Channel.KASPI_QR).ready_to_refund()
     except Refused:
         report.notes.append(
-            "Kaspi's basic scheme tells neither amounts nor refunds: compare those with the Kaspi Pay "
+            "Kaspi's basic scheme reports neither amounts nor refunds: compare those with the Kaspi Pay "
             "statement (--statement FILE)"
         )
 
@@ -49,7 +49,7 @@ async def _window(context: ReconciliationContext, on_progress: Progress) -> None
     report, after = context.report, ""
     while True:
         async with context.ctx.db.reading() as session:
-            ids = await ids_in(session, "kaspi", report.since, report.until, after=after, limit=PAGE)
+            ids = await ids_started_in(session, "kaspi", report.since, report.until, after=after, limit=PAGE)
         if not ids:
             return
         await _judge(context, ids, on_progress)
@@ -61,10 +61,14 @@ async def _open_ones(context: ReconciliationContext, on_progress: Progress) -> N
     while True:
         async with context.ctx.db.reading() as session:
             ids = await open_ids(session, "kaspi", after=after, limit=PAGE)
-            locked = await held_by_id(session, ids)
+            payments = await payments_by_id(session, ids)
         if not ids:
             return
-        older = [each for each in ids if each in locked and locked[each].detail.created_at < report.since]
+        older = [
+            payment_id
+            for payment_id in ids
+            if payment_id in payments and payments[payment_id].detail.created_at < report.since
+        ]
         if older:
             await _judge(context, older, on_progress)
         after = ids[-1]
@@ -72,42 +76,44 @@ async def _open_ones(context: ReconciliationContext, on_progress: Progress) -> N
 
 async def _judge(context: ReconciliationContext, ids: list[str], on_progress: Progress) -> None:
     async with context.ctx.db.reading() as session:
-        locked = await held_by_id(session, ids)
+        payments = await payments_by_id(session, ids)
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def said(each: OrmLockedPayment) -> list[ProviderRecord] | None:
+    async def records_of(payment: OrmLockedPayment) -> list[ProviderRecord] | None:
         async with gate:
             if context.pace is not None:
                 await context.pace()
             try:
-                return await ask(context.ctx, each)
+                return await ask(context.ctx, payment)
             except NotFound:
                 return []
 
-    # a question that fails ends the others: none is left behind to talk to a provider that is gone
+    # a request that fails cancels the others, because the provider is unavailable
     tasks: dict[str, asyncio.Task[list[ProviderRecord] | None]] = {}
     try:
         async with asyncio.TaskGroup() as group:
             tasks = {
-                name: group.create_task(said(locked[name])) for name in ids if _is_there(locked.get(name))
+                name: group.create_task(records_of(payments[name]))
+                for name in ids
+                if _is_at_provider(payments.get(name))
             }
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    theirs = [each for task in tasks.values() for each in task.result() or []]
+    theirs = [record for task in tasks.values() for record in task.result() or []]
     context.report.read[WORD] += len(tasks)
     context.report.compared += len(ids)
     on_progress(WORD, context.report.read[WORD])
     untold = {name for name, task in tasks.items() if task.result() is None}
     candidates = [Candidate(name, name) for name in ids if name not in untold]
     await record_page(
-        context, await compare_page(context, candidates, sorted(theirs, key=lambda each: each.key))
+        context, await compare_page(context, candidates, sorted(theirs, key=lambda record: record.key))
     )
-    # a gateway that cannot be asked misses nothing: only our own books are checked
+    # where the gateway cannot be asked, nothing is expected there: only our own books are checked
     alone = replace(context, coverage=replace(context.coverage, whole=False))
     await record_page(
         context, await compare_page(alone, [Candidate(name, name) for name in ids if name in untold], [])
     )
 
 
-def _is_there(locked: OrmLockedPayment | None) -> bool:
-    return locked is not None and locked.detail.create_state is CreateState.OPEN
+def _is_at_provider(payment: OrmLockedPayment | None) -> bool:
+    return payment is not None and payment.detail.create_state is CreateState.OPEN

@@ -1,4 +1,4 @@
-"""Build our side of a comparison: payments as the comparison sees them."""
+"""Build our side of a comparison from payments."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.payments import kaspi_operations
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment
-from procomp_pay.storage.reconciliation.local_records import _LOOKED_AT, held_by_id
+from procomp_pay.storage.reconciliation.local_records import COMPARED_COLUMNS, payments_by_id
 
-#: A payment that is still open so long after its end is stuck: background work has had its turns.
+#: A payment that is still open so long after its end is stuck: background work has had time to close it.
 _STRIPE_LIFE = timedelta(hours=24)
 _GRACE = {True: timedelta(minutes=10), False: timedelta(hours=1)}
 
 
 @dataclass(frozen=True, slots=True)
 class CoverageWindow:
-    """What was read of the provider.
+    """The window in which the provider's records were read.
 
-    :param since: from here to before ``until``, everything that our books have as settled must be there.
-    :param by_payment_time: the window is about when the money came (a statement), not when it was started.
-    :param whole: nothing is missing of it; else nothing is expected.
-    :param read_at: when reading began: what changed since is left for the next run.
+    :param since: from here until before ``until`` the provider must list every settled payment.
+    :param by_payment_time: the window refers to the time of the money (a statement), not of the start.
+    :param whole: the window was read completely; otherwise nothing is expected.
+    :param read_at: when reading began: payments that changed since are left for the next run.
     """
 
     since: datetime
@@ -47,21 +47,23 @@ class CoverageWindow:
         return self.whole and at is not None and self.since <= at < self.until
 
 
-async def ours_by_id(
+async def local_records_by_id(
     session: AsyncSession, payment_ids: list[str], coverage: CoverageWindow, now: datetime
 ) -> dict[str, LocalRecord]:
     """Return the local records of payments, by id."""
-    rows = await held_by_id(session, payment_ids, *_LOOKED_AT)
+    rows = await payments_by_id(session, payment_ids, *COMPARED_COLUMNS)
     refunds = await refund_repository.of_payments(session, list(rows))
-    kaspis = [name for name, locked in rows.items() if locked.detail.channel.is_kaspi]
-    used = await kaspi_operations.of_payments(session, kaspis)
+    kaspi_ids = [payment_id for payment_id, locked in rows.items() if locked.detail.channel.is_kaspi]
+    numbers = await kaspi_operations.of_payments(session, kaspi_ids)
     return {
-        name: as_ours(locked, refunds.get(name, []), used.get(name, []), coverage, now)
-        for name, locked in rows.items()
+        payment_id: local_record_of(
+            locked, refunds.get(payment_id, []), numbers.get(payment_id, []), coverage, now
+        )
+        for payment_id, locked in rows.items()
     }
 
 
-def as_ours(
+def local_record_of(
     locked: OrmLockedPayment,
     refunds: list[Refund],
     numbers: list[str],
@@ -70,77 +72,80 @@ def as_ours(
 ) -> LocalRecord:
     """Return the local record of one payment.
 
-    :param numbers: Kaspi's, of the operations for it, oldest first.
+    :param numbers: Kaspi's numbers of the operations that settled it, oldest first.
     """
     payment, detail = locked.payment, locked.detail
     paid_at = detail.news_at or detail.completed_at
-    touched = [payment.updated_at, detail.updated_at, *(each.updated_at for each in refunds)]
+    changed_at = [payment.updated_at, detail.updated_at, *(refund.updated_at for refund in refunds)]
     dispute = (detail.dispute_id, detail.dispute_state)
-    told = coverage.by_payment_time or not detail.channel.is_kaspi
+    lists_single_refunds = coverage.by_payment_time or not detail.channel.is_kaspi
     return LocalRecord(
         key=payment.id,
         payment_id=payment.id,
         ref=provider_reference(locked),
-        number=_settled_by(locked, numbers),
+        number=_settling_number(locked, numbers),
         status=payment.status,
         money=locked.charged,
-        place=place_of(locked),
-        refunds=tuple(_refund(each, coverage, can_be_missed=told) for each in refunds),
+        place=registration_state_of(locked),
+        refunds=tuple(_refund(refund, coverage, can_be_expected=lists_single_refunds) for refund in refunds),
         dispute=dispute if _is_known(dispute) else None,  # type: ignore[arg-type]
         late=detail.is_late,
         duplicate=detail.is_duplicate,
-        expected=_is_told(locked, coverage)
+        expected=_can_be_listed(locked, coverage)
         and coverage.covers(paid_at if coverage.by_payment_time else detail.created_at),
         overdue=is_overdue(locked, now),
-        changed_since_read=coverage.read_at is not None and max(touched) >= coverage.read_at,
+        changed_since_read=coverage.read_at is not None and max(changed_at) >= coverage.read_at,
     )
 
 
-def _settled_by(locked: OrmLockedPayment, numbers: list[str]) -> str | None:
-    """The first number; the second where the first is the QR's own, which the customer's receipt shows."""
-    own = provider_reference(locked)
-    return next((each for each in numbers[:2] if each != own), None)
+def _settling_number(locked: OrmLockedPayment, numbers: list[str]) -> str | None:
+    """Return the first number, or the second if the first is the QR's own, which the receipt shows."""
+    qr_number = provider_reference(locked)
+    return next((number for number in numbers[:2] if number != qr_number), None)
 
 
 def _is_known(dispute: tuple[str | None, DisputeState | None]) -> bool:
     return None not in dispute
 
 
-def _is_told(locked: OrmLockedPayment, coverage: CoverageWindow) -> bool:
-    """Return whether the provider's side could contain it. Kaspi's API has no list: what came by bill, or
-    by a
-    manual verification after a lost answer, cannot be asked for, and is not missed there."""
+def _can_be_listed(locked: OrmLockedPayment, coverage: CoverageWindow) -> bool:
+    """Return whether the provider's side could contain the payment. Kaspi's API has no list, so a payment
+    by bill, or one verified manually after a lost answer, cannot be asked for and is not expected there."""
     detail = locked.detail
     opened = detail.create_state is CreateState.OPEN and detail.provider_ref is not None
     return coverage.by_payment_time or not detail.channel.is_kaspi or opened
 
 
-def _refund(row: Refund, coverage: CoverageWindow, *, can_be_missed: bool) -> LocalRefund:
-    """Return a local refund. Kaspi's API reports a sum at most, so no single refund is missed there."""
-    went = row.sent_at or row.created_at
-    expected = can_be_missed and coverage.covers(went)
+def _refund(row: Refund, coverage: CoverageWindow, *, can_be_expected: bool) -> LocalRefund:
+    """Return a local refund. Kaspi's API reports at most a sum, so single refunds are not expected there."""
+    sent_at = row.sent_at or row.created_at
+    expected = can_be_expected and coverage.covers(sent_at)
     return LocalRefund(row.id, row.provider_refund_id, row.amount, row.state, expected)
 
 
-def place_of(locked: OrmLockedPayment) -> RegistrationState:
-    """Return the participant's registration state towards the payment."""
-    who, payment = locked.participant, locked.payment
-    if who is None or who.status is ParticipantStatus.CANCELLED:
+def registration_state_of(locked: OrmLockedPayment) -> RegistrationState:
+    """Return the participant's registration in relation to the payment."""
+    participant, payment = locked.participant, locked.payment
+    if participant is None or participant.status is ParticipantStatus.CANCELLED:
         return RegistrationState.GONE
-    if who.payment_id not in (None, payment.id):
+    if participant.payment_id not in (None, payment.id):
         return RegistrationState.OTHER
-    if who.payment_id == payment.id and who.status is ParticipantStatus.PAID:
+    if participant.payment_id == payment.id and participant.status is ParticipantStatus.PAID:
         return RegistrationState.TAKEN
-    return RegistrationState.FREE if who.tournament_id == payment.tournament_id else RegistrationState.GONE
+    return (
+        RegistrationState.FREE
+        if participant.tournament_id == payment.tournament_id
+        else RegistrationState.GONE
+    )
 
 
 def is_overdue(locked: OrmLockedPayment, now: datetime) -> bool:
     """Return whether the payment is still open, here or at its provider, after its life is over."""
-    waits = locked.payment.status in OPEN_STATUSES or (
+    is_open = locked.payment.status in OPEN_STATUSES or (
         locked.detail.provider_open
         and locked.payment.status in (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED)
     )
-    if not waits or locked.detail.create_state is CreateState.NEVER:
+    if not is_open or locked.detail.create_state is CreateState.NEVER:
         return False
     if locked.detail.channel.is_kaspi:
         end = kaspi_schedule(locked).final_poll_at

@@ -8,43 +8,43 @@ from procomp_pay.domain.errors import Unavailable
 from procomp_pay.domain.reconciliation.compare import compare_payment
 from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch
 from procomp_pay.domain.transitions import DiscrepancyKind
-from procomp_pay.services.reconciliation.context import ReconciliationContext, asked, stop_asking
-from procomp_pay.services.reconciliation.our_records import ours_by_id
+from procomp_pay.services.reconciliation.context import ReconciliationContext, ask_again, stop_asking
+from procomp_pay.services.reconciliation.our_records import local_records_by_id
 from procomp_pay.storage.reconciliation import discrepancies as store
-from procomp_pay.storage.reconciliation.local_records import held_by_id
+from procomp_pay.storage.reconciliation.local_records import payments_by_id
 
 _K = DiscrepancyKind
-#: Kinds that our own books alone decide, whatever the provider says.
+#: Kinds that depend only on our own books.
 _OF_OUR_BOOKS = frozenset({_K.PARTICIPANT_MISMATCH, _K.LATE_PAYMENT, _K.DUPLICATE_PAYMENT})
 #: Details that no provider knows: an operator's override, and a second operation number of one payment
-#: (``recorded``
-#: is the first one) or of two payments (``settled`` is the other). Asking about a QR returns its own alone.
-_FOR_A_PERSON = frozenset({"override", "recorded", "settled"})
+#: (``recorded`` is the first one) or of two payments (``settled`` is the other). A QR's status contains only
+#: its own number.
+_FOR_MANUAL_REVIEW = frozenset({"override", "recorded", "settled"})
 
 
 async def recheck_open_discrepancies(context: ReconciliationContext) -> None:
     """Recheck what was open before and was not found again; close it if it is gone and the provider
     confirms it.
 
-    :raises DatabaseUnavailable, ConfigurationError: it cannot go on.
+    :raises DatabaseUnavailable, ConfigurationError: the recheck cannot continue.
     """
     ctx, report = context.ctx, context.report
-    begun = context.coverage.read_at or ctx.clock()
+    started_at = context.coverage.read_at or ctx.clock()
     after = ""
     while True:
         async with ctx.db.reading() as session:
-            rows = await store.open_ones(session, report.provider, unseen_since=begun, after=after)
+            rows = await store.open_ones(session, report.provider, unseen_since=started_at, after=after)
         if not rows:
             return
         for row in rows:
             try:
-                gone = not _FOR_A_PERSON & row.detail.keys() and await _is_gone(
+                is_gone = not _FOR_MANUAL_REVIEW & row.detail.keys() and await _is_gone(
                     context, row.payment_id, row.kind, row.fingerprint
                 )
             except Unavailable as error:
                 stop_asking(report, error)
                 return
-            if gone:
+            if is_gone:
                 await _close(context, row.id)
         after = rows[-1].id
 
@@ -63,52 +63,53 @@ async def _is_gone(
     context: ReconciliationContext, payment_id: str | None, kind: str, fingerprint: str
 ) -> bool:
     """Return whether a difference is certainly gone; in doubt, False."""
-    mark = fingerprint.split(":", 2)[2]
+    reference = fingerprint.split(":", 2)[2]
     if payment_id is None:
-        return await is_known_now(context, mark)
-    found = await differences(context, payment_id, kind)
-    if found is None or fingerprint in {each.fingerprint for each in found}:
+        return await is_known_now(context, reference)
+    mismatches = await differences(context, payment_id, kind)
+    if mismatches is None or fingerprint in {mismatch.fingerprint for mismatch in mismatches}:
         return False
     async with context.ctx.db.reading() as session:
-        now = await ours_by_id(session, [payment_id], context.coverage, context.ctx.clock())
-    return payment_id in now and _was_asked_about(kind, mark, now[payment_id])
+        present = await local_records_by_id(session, [payment_id], context.coverage, context.ctx.clock())
+    return payment_id in present and _was_asked_about(kind, reference, present[payment_id])
 
 
-def _was_asked_about(kind: str, mark: str, ours: LocalRecord) -> bool:
+def _was_asked_about(kind: str, reference: str, ours: LocalRecord) -> bool:
     """Return whether asking about the payment could have shown the difference, rather than a second
     object's.
     """
-    own = (ours.ref, "payment")
+    own_references = (ours.ref, "payment")
     if kind == _K.REFUND_MISMATCH:
-        return not any(each.state.value == "PENDING" for each in ours.refunds)
+        return not any(refund.state.value == "PENDING" for refund in ours.refunds)
     if kind in (_K.DUPLICATE_PAYMENT, _K.AMOUNT_MISMATCH, _K.CURRENCY_MISMATCH):
-        return mark in own
+        return reference in own_references
     if kind == _K.STATUS_MISMATCH:
-        return mark in (*own, ours.dispute[0] if ours.dispute else None)
+        return reference in (*own_references, ours.dispute[0] if ours.dispute else None)
     return True
 
 
 async def differences(context: ReconciliationContext, payment_id: str, kind: str) -> list[Mismatch] | None:
-    """Return the present differences of one payment by asking its provider; ``None`` if that is
-    impossible: for
-    a kind that only the provider could show, if it cannot be asked (a bill has no object at Kaspi).
+    """Return the present differences of one payment by asking its provider; ``None`` if that is impossible:
+    for a kind that only the provider could show, if it cannot be asked (a bill has no object at Kaspi).
 
     :raises Unavailable, ConfigurationError: the provider does not answer.
     """
     ctx = context.ctx
     async with ctx.db.reading() as session:
-        locked = (await held_by_id(session, [payment_id])).get(payment_id)
+        payment = (await payments_by_id(session, [payment_id])).get(payment_id)
         ours = (
-            await ours_by_id(session, [payment_id], replace(context.coverage, read_at=None), ctx.clock())
+            await local_records_by_id(
+                session, [payment_id], replace(context.coverage, read_at=None), ctx.clock()
+            )
         ).get(payment_id)
-    if locked is None or ours is None:
+    if payment is None or ours is None:
         return None
-    said = await asked(context, locked)
-    if said is None and kind not in _OF_OUR_BOOKS:
+    records = await ask_again(context, payment)
+    if records is None and kind not in _OF_OUR_BOOKS:
         return None
-    if said is not None:
+    if records is not None:
         ours = replace(ours, expected=True)
-    return list(compare_payment(replace(ours, changed_since_read=False), said or []))
+    return list(compare_payment(replace(ours, changed_since_read=False), records or []))
 
 
 async def is_known_now(context: ReconciliationContext, ref: str) -> bool:

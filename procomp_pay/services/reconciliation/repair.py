@@ -26,12 +26,12 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payme
 
 log = logging.getLogger(__name__)
 
-_STANDS = {
+_PAYMENT_STATES = {
     EventType.SUCCEEDED: ProviderState.PAID,
     EventType.CANCELLED: ProviderState.ENDED,
     EventType.EXPIRED: ProviderState.ENDED,
 }
-_REFUND_STANDS = {
+_REFUND_STATES = {
     RefundState.PENDING: ProviderState.OPEN,
     RefundState.SUCCEEDED: ProviderState.PAID,
     RefundState.FAILED: ProviderState.ENDED,
@@ -46,64 +46,67 @@ def reconciler(actor: Actor) -> Actor:
 
 async def ask(ctx: AppContext, locked: OrmLockedPayment) -> list[ProviderRecord] | None:
     """Return the provider's records of one payment now, refunds included; ``None`` if nothing was opened
-    there,
-    or it cannot be asked. An empty list: the provider does not know it.
+    there, or it cannot be asked. An empty list: the provider does not know it.
 
     :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: it does not answer.
     """
     detail = locked.detail
     if detail.create_state is not CreateState.OPEN or detail.provider_ref is None:
         return None
-    provider, handle = ctx.providers.of(detail.channel), provider_ref_of(locked)
+    provider, ref = ctx.providers.of(detail.channel), provider_ref_of(locked)
     try:
-        seen = await provider.fetch(handle)
+        status = await provider.fetch(ref)
     except NotFound:
         return []
-    if not seen.authoritative:
+    if not status.authoritative:
         return None
-    found = [_payment(locked, seen, ctx.clock())]
-    if found[0].stand is not ProviderState.PAID or seen.refunded is False:
-        return found
-    intent = handle.payment_intent or seen.ids.payment_intent
+    records = [_payment(locked, status, ctx.clock())]
+    if records[0].stand is not ProviderState.PAID or status.refunded is False:
+        return records
+    intent = ref.payment_intent or status.ids.payment_intent
     try:
-        returned = await provider.list_refunds(replace(handle, payment_intent=intent))
+        refunds = await provider.list_refunds(replace(ref, payment_intent=intent))
     except (NotFound, Refused) as error:
-        # Kaspi answers only the trade point that took the payment; the rest of the run goes on without it
-        log.warning("what went back of payment %s is not told: %s", locked.payment.id, error.message)
-        return found
-    found += [_refund(locked, each, ctx.clock()) for each in returned.refunds]
-    if returned.total is not None:
-        found.append(_sum(locked, returned.total, ctx.clock()))
-    return found
+        # Kaspi answers only the trade point that took the payment; the run continues without it
+        log.warning("the refunds of payment %s are not known: %s", locked.payment.id, error.message)
+        return records
+    records += [_refund(locked, refund, ctx.clock()) for refund in refunds.refunds]
+    if refunds.total is not None:
+        records.append(_sum(locked, refunds.total, ctx.clock()))
+    return records
 
 
-def _payment(locked: OrmLockedPayment, seen: ProviderStatus, now: datetime) -> ProviderRecord:
-    stand = _STANDS.get(seen.event_type, ProviderState.OPEN) if seen.event_type else ProviderState.OPEN
-    if seen.event_type is EventType.FAILED and seen.final:
+def _payment(locked: OrmLockedPayment, status: ProviderStatus, now: datetime) -> ProviderRecord:
+    stand = (
+        _PAYMENT_STATES.get(status.event_type, ProviderState.OPEN)
+        if status.event_type
+        else ProviderState.OPEN
+    )
+    if status.event_type is EventType.FAILED and status.final:
         stand = ProviderState.ENDED
-    ref = seen.ids.payment_intent or seen.ids.kaspi_payment or str(locked.detail.provider_ref)
-    money = seen.money
+    reference = status.ids.payment_intent or status.ids.kaspi_payment or str(locked.detail.provider_ref)
+    money = status.money
     return ProviderRecord(
         key=locked.payment.id,
-        ref=ref,
+        ref=reference,
         kind=LineKind.PAYMENT,
         stand=stand,
-        at=seen.at or now,
+        at=status.at or now,
         amount=money.amount if money else None,
         currency=money.currency.value if money else None,
     )
 
 
-def _refund(locked: OrmLockedPayment, news: RefundEvent, now: datetime) -> ProviderRecord:
+def _refund(locked: OrmLockedPayment, event: RefundEvent, now: datetime) -> ProviderRecord:
     return ProviderRecord(
         key=locked.payment.id,
-        ref=news.provider_refund_id or news.refund_id or "refund",
+        ref=event.provider_refund_id or event.refund_id or "refund",
         kind=LineKind.REFUND,
-        stand=_REFUND_STANDS[news.state],
+        stand=_REFUND_STATES[event.state],
         at=now,
-        amount=news.money.amount,
-        currency=news.money.currency.value,
-        hint=news.refund_id,
+        amount=event.money.amount,
+        currency=event.money.currency.value,
+        hint=event.refund_id,
     )
 
 
@@ -120,55 +123,55 @@ def _sum(locked: OrmLockedPayment, total: Money, now: datetime) -> ProviderRecor
     )
 
 
-async def repair_by_asking(ctx: AppContext, finding: Mismatch, actor: Actor) -> None:
+async def repair_by_asking(ctx: AppContext, mismatch: Mismatch, actor: Actor) -> None:
     """Repair a difference with the provider's present answer.
 
     :raises PaymentError: it cannot be repaired now, or not automatically.
     """
-    if finding.ours is None:
+    if mismatch.ours is None:
         return
-    payment_id = finding.ours.payment_id
-    if finding.repair is RepairAction.PLACE:
-        await _place(ctx, payment_id, actor)
+    payment_id = mismatch.ours.payment_id
+    if mismatch.repair is RepairAction.PLACE:
+        await _mark_paid(ctx, payment_id, actor)
         return
     async with ctx.db.reading() as session:
         locked = await load_payment(session, payment_id)
-    if finding.repair is RepairAction.ASK:
-        await _catch_up(ctx, locked, finding, actor)
-    elif finding.repair is RepairAction.REFUNDS:
+    if mismatch.repair is RepairAction.ASK:
+        await _catch_up(ctx, locked, mismatch, actor)
+    elif mismatch.repair is RepairAction.REFUNDS:
         await sync_refunds(ctx, locked, actor)
-    elif finding.repair is RepairAction.DISPUTE and finding.theirs is not None:
+    elif mismatch.repair is RepairAction.DISPUTE and mismatch.theirs is not None:
         books = cast(StripeBooks, ctx.providers.of(locked.detail.channel))
-        news = await books.dispute(finding.theirs.ref)
-        event = _fact(ctx, payment_id, EventType.DISPUTE, actor)
-        await apply_event(ctx, replace(event, dispute=news))
+        dispute = await books.dispute(mismatch.theirs.ref)
+        event = _event(ctx, payment_id, EventType.DISPUTE, actor)
+        await apply_event(ctx, replace(event, dispute=dispute))
 
 
-async def _catch_up(ctx: AppContext, locked: OrmLockedPayment, finding: Mismatch, actor: Actor) -> None:
+async def _catch_up(ctx: AppContext, locked: OrmLockedPayment, mismatch: Mismatch, actor: Actor) -> None:
     detail = locked.detail
-    theirs = finding.theirs
+    theirs = mismatch.theirs
     if theirs is not None and theirs.stand is ProviderState.PAID and theirs.reference.startswith("pi_"):
-        # the object that was paid: our row may not know it yet, or may name its Checkout page alone
-        handle = ProviderRef(Channel.STRIPE_INTENT, theirs.reference, theirs.reference)
+        # the paid object: our row may not have it yet, or only its Checkout page
+        ref = ProviderRef(Channel.STRIPE_INTENT, theirs.reference, theirs.reference)
     elif detail.provider_open or detail.create_state in UNOPENED:
         await poll_payment(ctx, locked.payment.id, actor)
         return
     else:
-        handle = provider_ref_of(locked)
-    seen = await ctx.providers.of(detail.channel).fetch(handle)
-    await apply_provider_status(ctx, locked.payment.id, seen, actor)
+        ref = provider_ref_of(locked)
+    status = await ctx.providers.of(detail.channel).fetch(ref)
+    await apply_provider_status(ctx, locked.payment.id, status, actor)
 
 
-async def _place(ctx: AppContext, payment_id: str, actor: Actor) -> None:
-    await apply_event(ctx, _fact(ctx, payment_id, EventType.UNPLACED, actor))
+async def _mark_paid(ctx: AppContext, payment_id: str, actor: Actor) -> None:
+    await apply_event(ctx, _event(ctx, payment_id, EventType.UNPLACED, actor))
 
 
-def _fact(
-    ctx: AppContext, payment_id: str, news: EventType, actor: Actor, at: datetime | None = None
+def _event(
+    ctx: AppContext, payment_id: str, event_type: EventType, actor: Actor, at: datetime | None = None
 ) -> PaymentEvent:
     return PaymentEvent(
         payment_id=payment_id,
-        event_type=news,
+        event_type=event_type,
         at=at or ctx.clock(),
         source=Source.RECONCILE,
         actor=actor.name,
@@ -176,32 +179,32 @@ def _fact(
     )
 
 
-async def repair_from_line(ctx: AppContext, finding: Mismatch, actor: Actor, source_id: str) -> None:
+async def repair_from_line(ctx: AppContext, mismatch: Mismatch, actor: Actor, source_id: str) -> None:
     """Repair a difference with a statement's line: the provider's own proof that the money moved.
 
-    :param source_id: which file and line, for the audit.
+    :param source_id: the file and line, for the audit.
     :raises PaymentError: it cannot be repaired, or not automatically.
     """
-    ours, line = finding.ours, finding.theirs
+    ours, line = mismatch.ours, mismatch.theirs
     if ours is None:
         return
-    if finding.repair is RepairAction.PLACE:
-        await _place(ctx, ours.payment_id, actor)
+    if mismatch.repair is RepairAction.PLACE:
+        await _mark_paid(ctx, ours.payment_id, actor)
         return
     if line is None or line.amount is None or line.currency is None:
         return
     money = Money.parse(line.amount, line.currency)
-    news = EventType.SUCCEEDED if finding.repair is RepairAction.ASK else EventType.REFUND
-    event = replace(_fact(ctx, ours.payment_id, news, actor, line.at), source_id=source_id)
-    if finding.repair is RepairAction.ASK and line.stand is ProviderState.PAID:
+    event_type = EventType.SUCCEEDED if mismatch.repair is RepairAction.ASK else EventType.REFUND
+    event = replace(_event(ctx, ours.payment_id, event_type, actor, line.at), source_id=source_id)
+    if mismatch.repair is RepairAction.ASK and line.stand is ProviderState.PAID:
         # matched by amount and time, not by its own number: its QR is still polled
-        guess = ours.ref is not None and ours.ref.isdigit() and line.reference != ours.ref
+        is_guess = ours.ref is not None and ours.ref.isdigit() and line.reference != ours.ref
         ids = _ids(line)
         await apply_event(
-            ctx, replace(event, money=money, ids=ids, final_at_provider=not guess, is_guess=guess)
+            ctx, replace(event, money=money, ids=ids, final_at_provider=not is_guess, is_guess=is_guess)
         )
-    elif finding.repair is RepairAction.REFUNDS:
-        await apply_event(ctx, replace(event, refund=_refund_news(finding, line, money), at=ctx.clock()))
+    elif mismatch.repair is RepairAction.REFUNDS:
+        await apply_event(ctx, replace(event, refund=_refund_event(mismatch, line, money), at=ctx.clock()))
 
 
 def _ids(line: ProviderRecord) -> ProviderIds:
@@ -214,15 +217,15 @@ def _ids(line: ProviderRecord) -> ProviderIds:
     return ProviderIds(kaspi_operation=line.ref)
 
 
-def _refund_news(finding: Mismatch, line: ProviderRecord, money: Money) -> RefundEvent:
-    ours = finding.refund
-    stripes = line.ref.startswith(("re_", "pyr_"))
-    # without a number of its own it is listed under its purchase's, as the next part will be
+def _refund_event(mismatch: Mismatch, line: ProviderRecord, money: Money) -> RefundEvent:
+    local = mismatch.refund
+    is_stripe = line.ref.startswith(("re_", "pyr_"))
+    # a refund without its own number is listed under the purchase's number, as a second one would be
     number = line.ref if line.payment_ref else f"{line.ref}@{int(line.at.timestamp())}"
     return RefundEvent(
         state=RefundState.SUCCEEDED if line.stand is ProviderState.PAID else RefundState.FAILED,
         money=money,
-        refund_id=ours.refund_id if ours else None,
-        provider_refund_id=line.ref if stripes else kaspi_name(number),
+        refund_id=local.refund_id if local else None,
+        provider_refund_id=line.ref if is_stripe else kaspi_name(number),
         reason="told by the provider's statement",
     )

@@ -1,4 +1,4 @@
-"""What a reconciliation did: counts, and the differences themselves, as many as can be shown."""
+"""Report a reconciliation: counts, and as many differences as can be shown."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, ProviderRecord
 
-#: Differences that are kept to be shown; the others are counted, and are in ``discrepancies list``.
+#: Differences kept for display; further ones are only counted, and are in ``discrepancies list``.
 MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class MismatchOutcome:
-    """A difference and what became of it: ``repaired``, ``opened``, ``again``, ``reopened``, ``accepted``;
+    """A difference and its outcome: ``repaired``, ``opened``, ``again``, ``reopened``, ``accepted``;
     in a dry run ``would repair`` or ``would open``."""
 
     finding: Mismatch
     became: str
 
     def full(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the JSON document."""
         finding = self.finding
         return {
             "kind": finding.kind.value,
@@ -54,15 +54,15 @@ class Report:
     interrupted: list[datetime] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cut: str | None = None
-    #: The provider does not answer questions any more: none is asked.
+    #: The provider stopped answering, so it is not asked any more.
     provider_unavailable: bool = False
     #: Lines of a statement that could not be read for certain.
     skipped: int = 0
-    #: Not one line of the statement belongs to one of our payments.
+    #: No line of the statement belongs to one of our payments.
     is_foreign: bool = False
 
     def add(self, finding: Mismatch, became: str) -> None:
-        """Count a difference, and keep it while there is room."""
+        """Count a difference, and keep up to :data:`MOST` for display."""
         self.became[became] += 1
         self.kinds[finding.kind.value] += 1
         if len(self.told) < MOST:
@@ -79,7 +79,7 @@ class Report:
         return bool(self.still_open or would or self.skipped)
 
     def counts(self) -> dict[str, Any]:
-        """For the row of the run."""
+        """Return the counts for the row of the run."""
         return {
             "read": dict(self.read),
             "compared": self.compared,
@@ -95,7 +95,7 @@ class Report:
         }
 
     def full(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the JSON document."""
         return {
             "provider": self.provider,
             "source": self.source,
@@ -106,16 +106,16 @@ class Report:
             "state": "incomplete" if self.cut else "done",
             **self.counts(),
             "open": self.still_open,
-            "interrupted_before": [each.isoformat() for each in self.interrupted],
+            "interrupted_before": [started_at.isoformat() for started_at in self.interrupted],
             "notes": self.notes,
-            "findings": [each.full() for each in self.told],
+            "findings": [outcome.full() for outcome in self.told],
             "findings_left_out": self.found - len(self.told),
         }
 
 
-def facts(finding: Mismatch) -> dict[str, Any]:
-    """Both sides of a difference, as they are kept and shown. The same while the difference is the same."""
-    return {"ours": _ours(finding.ours), "theirs": _theirs(finding.theirs)}
+def facts(mismatch: Mismatch) -> dict[str, Any]:
+    """Return both sides of a difference for storage and display. Equal while the difference is the same."""
+    return {"ours": _ours(mismatch.ours), "theirs": _theirs(mismatch.theirs)}
 
 
 def _ours(ours: LocalRecord | None) -> dict[str, Any] | None:
@@ -128,8 +128,8 @@ def _ours(ours: LocalRecord | None) -> dict[str, Any] | None:
         "ref": ours.ref,
         "place": ours.place.value,
         "refunds": [
-            {"ref": each.ref or each.refund_id, "amount": each.amount, "state": each.state.value}
-            for each in ours.refunds
+            {"ref": refund.ref or refund.refund_id, "amount": refund.amount, "state": refund.state.value}
+            for refund in ours.refunds
         ],
     }
 
@@ -137,7 +137,7 @@ def _ours(ours: LocalRecord | None) -> dict[str, Any] | None:
 def _theirs(theirs: ProviderRecord | None) -> dict[str, Any] | None:
     if theirs is None:
         return None
-    told = {
+    document = {
         "kind": theirs.kind.value,
         "stand": theirs.stand.value,
         "amount": theirs.amount,
@@ -146,5 +146,5 @@ def _theirs(theirs: ProviderRecord | None) -> dict[str, Any] | None:
         "payment_ref": theirs.payment_ref,
         "at": theirs.at.isoformat(),
     }
-    more = {"line": theirs.number or None, "candidates": list(theirs.candidates) or None}
-    return told | {name: value for name, value in more.items() if value is not None}
+    optional = {"line": theirs.number or None, "candidates": list(theirs.candidates) or None}
+    return document | {name: value for name, value in optional.items() if value is not None}

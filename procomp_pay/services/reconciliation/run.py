@@ -1,9 +1,8 @@
-"""Check that every payment in our books is at the provider, and the other way round, to the cent.
+"""Reconcile our books with a provider's, in both directions, to the cent.
 
-One run for each provider: read the provider's side, stage it beside ours, compare what differs, repair
-through
-settlement what needs no manual review, and keep the rest as discrepancies. Every step may be killed: repairs
-are kept, a half-read side is never taken for the whole, and the next run begins where this one did.
+A run is for one provider: read its records, stage them beside ours, compare the candidates, repair through
+settlement what needs no manual review, and store the rest as discrepancies. A run may be killed at any step:
+repairs are kept, an incomplete side is never taken for the whole, and the next run begins where this one did.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from procomp_pay.services.reconciliation.statement_fees import keep_fees
 from procomp_pay.services.reconciliation.stripe import default_since, keep_movements, read_window
 from procomp_pay.storage.models.queues import ReconciliationRun
 from procomp_pay.storage.reconciliation import discrepancies as store
-from procomp_pay.storage.reconciliation.local_records import count_in, first_start, open_ids
+from procomp_pay.storage.reconciliation.local_records import count_started_in, first_started_at, open_ids
 from procomp_pay.storage.reconciliation.staging import Staging, open_staging
 from procomp_pay.storage.reconciliation.staging_rows import Scope
 
@@ -66,8 +65,9 @@ class ReconcileRequest:
 
 
 def check_window(since: datetime | None, until: datetime | None, now: datetime) -> None:
-    """
-    :raises Refused: a window that ends before it begins, or begins in the future.
+    """Check that a window is possible.
+
+    :raises Refused: it ends before it begins, or begins in the future.
     """
     if since is not None and since >= now:
         raise Refused("The window begins in the future: nothing can have been paid in it yet")
@@ -103,19 +103,19 @@ async def _begun(ctx: AppContext, order: ReconcileRequest, actor: Actor) -> Repo
     async with ctx.db.reading() as session:
         killed = await store.interrupted(session, order.provider)
         last_end = await store.last_window_end(session, order.provider)
-        first = await first_start(session, order.provider)
+        first = await first_started_at(session, order.provider)
     since = order.since or min(
-        [default_since(first, last_end, now), *(each.window_from for each in killed if each.window_from)]
+        [default_since(first, last_end, now), *(run.window_from for run in killed if run.window_from)]
     )
     source = "api" if order.lines is None else f"statement {order.source_name or ''}".strip()
     report = Report(order.provider, source, since, min(order.until or now, now), order.dry_run)
-    report.interrupted = [each.started_at for each in killed]
+    report.interrupted = [run.started_at for run in killed]
     if order.dry_run:
         return report
     report.run_id = ctx.new_id()
     async with ctx.db.writing() as session:
-        for each in await store.interrupted(session, order.provider):
-            each.state, each.finished_at = "interrupted", now
+        for run in await store.interrupted(session, order.provider):
+            run.state, run.finished_at = "interrupted", now
         session.add(
             ReconciliationRun(
                 id=report.run_id,
@@ -184,13 +184,13 @@ async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
             ids = await open_ids(session, report.provider, after=after, limit=PAGE)
         if not ids:
             break
-        await staging.candidate_payments(ids)
+        await staging.add_candidates(ids)
         after = ids[-1]
     scope = Scope(report.provider, context.coverage.since, context.coverage.until)
     counting = asyncio.create_task(_count(context))  # by a connection of its own, while the other one joins
     try:
-        # our books against themselves: in every run by API; a statement is about the money alone
-        await staging.find_candidates(scope, books_alone=context.asks)
+        # a run by API also checks our own books; a statement only shows movements of money
+        await staging.find_candidates(scope, check_books=context.asks)
     except BaseException:
         counting.cancel()
         await asyncio.gather(counting, return_exceptions=True)
@@ -208,10 +208,10 @@ async def _judge_all(context: ReconciliationContext, staging: Staging, on_progre
 
 
 async def _check_ours(order: ReconcileRequest, report: Report, staging: Staging) -> None:
-    """
-    :raises Refused: not one line belongs to our payments, and the operator has not confirmed that the
-    statement is ours all
-        the same: each line, and each of our payments, would become a difference.
+    """Check that a statement is ours.
+
+    :raises Refused: no line belongs to our payments, and the operator has not confirmed that it is ours:
+        each line, and each of our payments, would become a difference.
     """
     report.is_foreign = not await staging.knows_any()
     if report.is_foreign and not order.is_ours:
@@ -227,7 +227,7 @@ async def _check_ours(order: ReconcileRequest, report: Report, staging: Staging)
 async def _count(context: ReconciliationContext) -> None:
     report = context.report
     async with context.ctx.db.reading() as session:
-        report.compared = await count_in(session, report.provider, report.since, report.until)
+        report.compared = await count_started_in(session, report.provider, report.since, report.until)
 
 
 async def _statement(context: ReconciliationContext, order: ReconcileRequest, on_progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Keep the fees that a statement reports beside the payments."""
+"""Store the fees that a statement reports for payments."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _OUT = frozenset({LineKind.REFUND, LineKind.DISPUTE})
 
 
 async def keep_fees(ctx: AppContext, staging: Staging, provider: str) -> int:
-    """Keep the fees and nets of the payments' lines, and leave those alone that are known. How many."""
+    """Store the fees and nets of payments' lines, unless they are stored already; return their number."""
     kept = 0
     async for page in staging.settlements(PAGE):
         async with ctx.db.writing() as session:
-            ours = await settlements.payments_by_reference(session, provider, {each.match for each in page})
-            rows = [_row(ctx, each, provider, ours[each.match]) for each in page if each.match in ours]
+            references = {line.match for line in page}
+            ids = await settlements.payment_ids_by_reference(session, provider, references)
+            rows = [_row(ctx, line, provider, ids[line.match]) for line in page if line.match in ids]
             await settlements.record(session, rows)
         kept += len(rows)
     return kept

@@ -1,4 +1,4 @@
-"""Read a window of Stripe's API page by page, stage it beside our books, and keep the fees."""
+"""Read a window of Stripe's API page by page, stage it for the comparison, and store the fees."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from procomp_pay.storage.reconciliation import settlements
 from procomp_pay.storage.reconciliation.staging import Staging
 from procomp_pay.storage.reconciliation.staging_rows import StagedRow
 
-#: An object at Stripe may be older than the window and change in it (an intent lives a day, a page made its
-#: intent when it was paid), or be made a little after our payment.
+#: How far beyond the window Stripe's objects are read. An object can be older than the window and change in
+#: it (an intent is valid for a day, a page creates its intent when it is paid), or be created after our
+#: payment.
 BEFORE, AFTER = timedelta(days=2), timedelta(days=2)
 MOVEMENTS = "balance transactions"
 
@@ -27,7 +28,8 @@ Progress = Callable[[str, int], None]
 
 
 def books_of(ctx: AppContext) -> StripeBooks:
-    """
+    """Return Stripe's lists.
+
     :raises ConfigurationError: Stripe is not configured.
     """
     return cast(StripeBooks, ctx.providers.of(Channel.STRIPE_INTENT))
@@ -42,7 +44,7 @@ async def read_window(ctx: AppContext, staging: Staging, report: Report, on_prog
         pages = 0
         try:
             async for page in stripe_window.read(books, part, since, until):
-                await staging.load([_row(each) for each in page])
+                await staging.load([_row(record) for record in page])
                 pages += 1
                 report.read[word] += len(page)
                 on_progress(word, report.read[word])
@@ -68,20 +70,24 @@ def _how_far(error: PaymentError, word: str, pages: int, count: int) -> str:
     return f"{error.message}, after {pages} pages ({count:,} {word})".replace(",", "\N{NO-BREAK SPACE}", 0)
 
 
-def _row(theirs: ProviderRecord) -> StagedRow:
+def _row(record: ProviderRecord) -> StagedRow:
     return StagedRow(
-        theirs.kind.value, theirs.ref, theirs.key, theirs.stand.value, theirs.at,
-        theirs.amount, theirs.currency, None, None, theirs.hint, 0,
-        theirs.dispute.value if theirs.dispute else None,
+        record.kind.value, record.ref, record.key, record.stand.value, record.at,
+        record.amount, record.currency, None, None, record.hint, 0,
+        record.dispute.value if record.dispute else None,
     )  # fmt: skip
 
 
 async def _keep(ctx: AppContext, page: list[Movement], *, dry_run: bool) -> int:
-    wanted = [each for each in page if each.kind is not LineKind.OTHER and each.payment_ref]
-    names = {each.payment_ref for each in wanted if each.payment_ref}
+    movements = [movement for movement in page if movement.kind is not LineKind.OTHER]
+    references = {movement.payment_ref for movement in movements if movement.payment_ref}
     async with ctx.db.reading() as session:
-        ours = await settlements.payments_by_reference(session, "stripe", names)
-    rows = [_settlement(ctx, each, ours[each.payment_ref]) for each in wanted if each.payment_ref in ours]
+        ids = await settlements.payment_ids_by_reference(session, "stripe", references)
+    rows = [
+        _settlement(ctx, movement, ids[movement.payment_ref])
+        for movement in movements
+        if movement.payment_ref in ids
+    ]
     if dry_run or not rows:
         return 0
     async with ctx.db.writing() as session:
@@ -89,19 +95,19 @@ async def _keep(ctx: AppContext, page: list[Movement], *, dry_run: bool) -> int:
     return len(rows)
 
 
-def _settlement(ctx: AppContext, moved: Movement, payment_id: str) -> dict[str, Any]:
+def _settlement(ctx: AppContext, movement: Movement, payment_id: str) -> dict[str, Any]:
     return {
         "id": ctx.new_id(),
         "provider": "stripe",
         "payment_id": payment_id,
-        "kind": moved.kind,
-        "ref": moved.ref,
-        "balance_transaction_id": moved.txn,
-        "amount": moved.amount,
-        "fee": moved.fee,
-        "net": moved.net,
-        "currency": moved.currency,
-        "at": moved.at,
+        "kind": movement.kind,
+        "ref": movement.ref,
+        "balance_transaction_id": movement.txn,
+        "amount": movement.amount,
+        "fee": movement.fee,
+        "net": movement.net,
+        "currency": movement.currency,
+        "at": movement.at,
         "source": "stripe_api",
         "recorded_at": ctx.clock(),
     }

@@ -1,7 +1,7 @@
-"""The closing sheet of a tournament: every payment, sums, what does not agree, and who checked it.
+"""Make the closing sheet of a tournament: every payment, sums, open discrepancies, and the last checks.
 
-It is of one moment: asked for again with the same ``as_of`` it has the same figures, whatever happened
-since. Payments that changed later are reset from the audit, which has a snapshot of each state.
+All figures are as of one moment: the same ``as_of`` always gives the same figures. The state of payments that
+changed later is read from the audit, which has a snapshot of each state.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from procomp_pay.services.reports.closing_result import (
     Sum,
 )
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.reports import closing as book
+from procomp_pay.storage.reports import closing as closing_queries
 from procomp_pay.storage.reports.attempts import one_moment
 
-#: Payments of one sheet. No tournament is larger, and two people have to sign it.
+#: The most payments of a sheet. No tournament is larger, and two people have to sign the sheet.
 MOST = 50_000
 #: The clerk of payments that were started in the app.
 THE_APP = "(the app)"
 
 _NONE = Decimal("0.00")
-#: A payment of which the audit knows nothing yet but that it was started.
+#: The state of a payment that was only started at that moment.
 _STARTED: dict[str, Any] = {"status": "PENDING", "refunded": 0}
 
 
@@ -46,26 +46,26 @@ async def closing(ctx: AppContext, tournament: str, zone: ZoneInfo, as_of: datet
     """Return a tournament's closing sheet as of a moment; ``None`` for now.
 
     :param tournament: its id or whole name.
-    :raises NotFound: no such tournament. :raises Refused: the moment is still to come, several tournaments
+    :raises NotFound: no such tournament. :raises Refused: the moment is in the future, several tournaments
         have that name, or it has more than 50,000 payments.
     """
     now = ctx.clock()
     then = as_of or now
     if then > now:
         raise Refused(
-            f"{then.astimezone(zone):%Y-%m-%d %H:%M} is still to come", next_step="leave --as-of out for now"
+            f"{then.astimezone(zone):%Y-%m-%d %H:%M} is in the future", next_step="leave out --as-of for now"
         )
     chosen = await find_tournament(ctx, tournament)
     async with ctx.db.reading() as session:
         await one_moment(ctx.db, session)
-        open_ones, strange = await book.discrepancies(session, chosen.tournament_id, then)
+        open_rows, strange = await closing_queries.discrepancies(session, chosen.tournament_id, then)
         kinds: dict[str, list[str]] = {}
-        for each in open_ones:
-            kinds.setdefault(str(each.payment_id), []).append(each.kind)
+        for row in open_rows:
+            kinds.setdefault(str(row.payment_id), []).append(row.kind)
         lines = await _lines(session, chosen.tournament_id, then, kinds)
-        fees, with_fee = await book.fees(session, chosen.tournament_id, then)
-        seal = await book.newest_seal(session, then)
-        checks = [await _check(session, each, lines, then) for each in _providers(lines)]
+        fees, with_fee = await closing_queries.fees(session, chosen.tournament_id, then)
+        seal = await closing_queries.newest_seal(session, then)
+        checks = [await _check(session, provider, lines, then) for provider in _providers(lines)]
     totals = _sums(lines, lambda _: "")
     return Closing(
         tournament_id=chosen.tournament_id,
@@ -77,7 +77,7 @@ async def closing(ctx: AppContext, tournament: str, zone: ZoneInfo, as_of: datet
         by_method=_sums(lines, lambda line: line.method.public_name),
         by_clerk=_sums(lines, lambda line: line.clerk),
         disagreements=[
-            Disagreement(each.id, each.kind, str(each.payment_id), each.opened_at) for each in open_ones
+            Disagreement(row.id, row.kind, str(row.payment_id), row.opened_at) for row in open_rows
         ],
         strange=strange,
         checks=checks,
@@ -89,28 +89,28 @@ async def closing(ctx: AppContext, tournament: str, zone: ZoneInfo, as_of: datet
 async def _lines(
     session: AsyncSession, tournament_id: str, then: datetime, kinds: dict[str, list[str]]
 ) -> list[ClosingLine]:
-    found: list[book.Known] = []
-    async for known in book.payments(session, tournament_id, then):
-        if len(found) == MOST:
+    rows: list[closing_queries.ClosingPayment] = []
+    async for row in closing_queries.payments(session, tournament_id, then):
+        if len(rows) == MOST:
             raise Refused(
                 f"The tournament has more than {MOST} payments: too many for a sheet",
                 next_step=f"procomp-pay report --tournament {tournament_id}",
             )
-        found.append(known)
-    changed = {k.payment.id for k in found if max(k.payment.updated_at, k.detail.updated_at) > then}
-    pictures = await book.pictures(session, changed, then)
-    under_way = await book.refunds_under_way(session, [known.payment.id for known in found], then)
+        rows.append(row)
+    changed = {row.payment.id for row in rows if max(row.payment.updated_at, row.detail.updated_at) > then}
+    snapshots = await closing_queries.snapshots(session, changed, then)
+    under_way = await closing_queries.refunds_under_way(session, [row.payment.id for row in rows], then)
     lines = []
-    for known in found:
-        key = known.payment.id
-        standing = pictures.get(key, _STARTED) if key in changed else _now(known)
-        lines.append(_line(known, standing, under_way.get(key, _NONE), tuple(sorted(kinds.get(key, ())))))
+    for row in rows:
+        key = row.payment.id
+        snapshot = snapshots.get(key, _STARTED) if key in changed else _snapshot_of(row)
+        lines.append(_line(row, snapshot, under_way.get(key, _NONE), tuple(sorted(kinds.get(key, ())))))
     return lines
 
 
-def _now(known: book.Known) -> dict[str, Any]:
-    """A payment that was not changed since, in the audit's words."""
-    payment, detail = known.payment, known.detail
+def _snapshot_of(row: closing_queries.ClosingPayment) -> dict[str, Any]:
+    """Return the state of a payment that has not changed since, as an audit snapshot."""
+    payment, detail = row.payment, row.detail
     return {
         "status": payment.status,
         "late": detail.is_late,
@@ -123,51 +123,57 @@ def _now(known: book.Known) -> dict[str, Any]:
 
 
 def _line(
-    known: book.Known, then: dict[str, Any], under_way: Decimal, disagreements: tuple[str, ...]
+    row: closing_queries.ClosingPayment,
+    snapshot: dict[str, Any],
+    under_way: Decimal,
+    disagreements: tuple[str, ...],
 ) -> ClosingLine:
-    payment, detail = known.payment, known.detail
-    status, dispute = PaymentStatus(then["status"]), then.get("dispute")
-    at_provider = (payment.stripe_payment_id, then.get("charge"), detail.provider_ref)
-    numbers = (then.get("kaspi_operation"), *at_provider)
+    payment, detail = row.payment, row.detail
+    status, dispute = PaymentStatus(snapshot["status"]), snapshot.get("dispute")
+    at_provider = (payment.stripe_payment_id, snapshot.get("charge"), detail.provider_ref)
+    numbers = (snapshot.get("kaspi_operation"), *at_provider)
     return ClosingLine(
         payment_id=payment.id,
         started_at=detail.created_at,
         paid_at=detail.completed_at if status in PAID_STATUSES else None,
-        participant_name=known.full_name or "(removed)",
-        category=known.category,
+        participant_name=row.full_name or "(removed)",
+        category=row.category,
         method=payment.method or PaymentMethod.KASPI_QR,
         charged=Money(detail.charged_amount, detail.charged_currency),
-        clerk=THE_APP if known.source == Source.APP.value else detail.started_by,
+        clerk=THE_APP if row.source == Source.APP.value else detail.started_by,
         status=status,
-        is_late=bool(then.get("late")),
-        is_duplicate=bool(then.get("duplicate")),
+        is_late=bool(snapshot.get("late")),
+        is_duplicate=bool(snapshot.get("duplicate")),
         dispute=DisputeState(dispute) if dispute else None,
         dispute_amount=(detail.dispute_amount or _NONE) if dispute else _NONE,
-        refunded=Decimal(then["refunded"]).quantize(Decimal("0.01")),
+        refunded=Decimal(snapshot["refunded"]).quantize(Decimal("0.01")),
         under_way=under_way,
-        numbers=tuple(dict.fromkeys(each for each in numbers if each)),
+        numbers=tuple(dict.fromkeys(number for number in numbers if number)),
         disagreements=disagreements,
     )
 
 
 def _sums(lines: Iterable[ClosingLine], name: Callable[[ClosingLine], str]) -> list[Sum]:
-    found: dict[tuple[str, str], Sum] = {}
+    sums: dict[tuple[str, str], Sum] = {}
     for line in lines:
         key = (name(line), line.charged.currency.value)
-        found.setdefault(key, Sum(*key)).add(line)
-    return [found[key] for key in sorted(found, key=lambda key: (key[0].casefold(), key[1] != "KZT", key))]
+        sums.setdefault(key, Sum(*key)).add(line)
+    return [sums[key] for key in sorted(sums, key=lambda key: (key[0].casefold(), key[1] != "KZT", key))]
 
 
 def _after_fees(
     lines: Iterable[ClosingLine], totals: list[Sum], fees: dict[str, Decimal], with_fee: set[str]
 ) -> list[AfterFees]:
-    """By currency; a provider may take its fee in one in which nothing was paid."""
-    kept = {each.currency: each.kept for each in totals}
+    """Return the amounts after fees by currency; a provider may take fees in a currency without payments."""
+    kept = {total.currency: total.kept for total in totals}
     missing = Counter(
         line.charged.currency.value for line in lines if line.is_paid and line.payment_id not in with_fee
     )
     currencies = [*kept, *sorted(set(fees) - set(kept))]
-    return [AfterFees(each, kept.get(each, _NONE), fees.get(each), missing[each]) for each in currencies]
+    return [
+        AfterFees(currency, kept.get(currency, _NONE), fees.get(currency), missing[currency])
+        for currency in currencies
+    ]
 
 
 def _providers(lines: Iterable[ClosingLine]) -> list[str]:
@@ -177,17 +183,17 @@ def _providers(lines: Iterable[ClosingLine]) -> list[str]:
 
 async def _check(session: AsyncSession, provider: str, lines: list[ClosingLine], then: datetime) -> Check:
     first = lines[0].started_at if lines else then
-    run = await book.last_run(session, provider, first, then)
+    run = await closing_queries.last_run(session, provider, first, then)
     if run is None:
         return Check(provider)
-    over = run.finished_at is not None and run.finished_at <= then
+    is_finished = run.finished_at is not None and run.finished_at <= then
     return Check(
         provider=provider,
-        state=run.state if over or run.finished_at is None else "running",
+        state=run.state if is_finished or run.finished_at is None else "running",
         started_at=run.started_at,
-        finished_at=run.finished_at if over else None,
+        finished_at=run.finished_at if is_finished else None,
         window_from=run.window_from,
         window_until=run.window_until,
         source=run.source,
-        counts=run.counts if over and isinstance(run.counts, dict) else {},
+        counts=run.counts if is_finished and isinstance(run.counts, dict) else {},
     )

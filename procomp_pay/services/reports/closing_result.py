@@ -1,4 +1,4 @@
-"""A closing sheet as it is handed on: to the terminal, to files, to a program."""
+"""Define a closing sheet for the terminal, files and JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NONE = Decimal("0.00")
 class ClosingLine:
     """One payment, in its state at the sheet's moment.
 
-    :param clerk: who started it; the app's users are one.
+    :param clerk: who started it; all users of the app count as one.
     :param numbers: its numbers at the provider, the one on the customer's receipt first.
     """
 
@@ -59,10 +59,10 @@ class ClosingLine:
     @property
     def flags(self) -> tuple[str, ...]:
         """Return the payment's flags in the desk's words: late, duplicate, disputed."""
-        found = ["late"] if self.is_late else []
-        found += ["paid twice"] if self.is_duplicate else []
-        found += [f"dispute {self.dispute.value}"] if self.dispute else []
-        return (*found, *(kind.lower().replace("_", " ") for kind in self.disagreements))
+        flags = ["late"] if self.is_late else []
+        flags += ["paid twice"] if self.is_duplicate else []
+        flags += [f"dispute {self.dispute.value}"] if self.dispute else []
+        return (*flags, *(kind.lower().replace("_", " ") for kind in self.disagreements))
 
     def full(self) -> dict[str, Any]:
         return {
@@ -89,7 +89,7 @@ class ClosingLine:
 
 @dataclass(slots=True)
 class Sum:
-    """Lines of one method, one clerk, or all, in one currency."""
+    """The sums of one method, one clerk, or all, in one currency."""
 
     name: str
     currency: str
@@ -134,7 +134,7 @@ class Sum:
 class Check:
     """The last reconciliation with a provider over the sheet's time.
 
-    :param state: ``never`` where there was none.
+    :param state: ``never`` if there was none.
     """
 
     provider: str
@@ -179,9 +179,9 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class AfterFees:
-    """Return the amount left in a currency after the providers' fees.
+    """The amount left in a currency after the providers' fees.
 
-    :param fees: as far as they are known; ``None`` where nothing is.
+    :param fees: as far as they are known; ``None`` if none is.
     :param without_fee: paid payments whose fee is not known yet.
     """
 
@@ -234,27 +234,27 @@ class Closing:
 
     @property
     def agrees(self) -> bool:
-        """Nothing is open: no discrepancy, no dispute, no payment or refund under way."""
+        """Return whether nothing is open: no discrepancy, dispute, payment or refund."""
         disputed = any(line.dispute is not None and line.dispute.is_open for line in self.lines)
-        waiting = any(each.waiting or each.under_way for each in self.totals)
+        waiting = any(total.waiting or total.under_way for total in self.totals)
         return not (self.disagreements or self.strange or disputed or waiting)
 
     def full(self) -> dict[str, Any]:
-        """Everything, for ``--json``."""
+        """Return the document for ``--json``."""
         return {
             "report": "closing",
             "tournament": {"tournament_id": self.tournament_id, "name": self.tournament_name},
-            # to the microsecond: asked for again with it, the sheet is the same
+            # to the microsecond, so that the same moment gives the same sheet
             "as_of": self.as_of.astimezone(UTC).isoformat().replace("+00:00", "Z"),
             "timezone": self.zone.key,
             "agrees": self.agrees,
-            "totals": [each.full() for each in self.totals],
-            "by_method": [each.full() for each in self.by_method],
-            "by_clerk": [each.full() for each in self.by_clerk],
-            "after_fees": [each.full() for each in self.after_fees],
-            "open_discrepancies": [each.full() for each in self.disagreements],
+            "totals": [item.full() for item in self.totals],
+            "by_method": [item.full() for item in self.by_method],
+            "by_clerk": [item.full() for item in self.by_clerk],
+            "after_fees": [item.full() for item in self.after_fees],
+            "open_discrepancies": [item.full() for item in self.disagreements],
             "open_discrepancies_of_no_payment": self.strange,
-            "reconciliation": [each.full() for each in self.checks],
+            "reconciliation": [item.full() for item in self.checks],
             "audit_seal": None
             if self.seal is None
             else {"root": self.seal[0], "sealed_at": instant(self.seal[1]), "sealed_by": self.seal[2]},

@@ -1,4 +1,4 @@
-"""The figures of a report: what was tried, what money moved. Money of two currencies is never added up."""
+"""Define the figures of a report: attempts and money. Amounts of two currencies are never added."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NONE = Decimal("0.00")
 
 @dataclass(slots=True)
 class Attempts:
-    """Payments that were started, and what became of them by now."""
+    """Started payments, by their present status."""
 
     by_status: Counter[PaymentStatus] = field(default_factory=Counter)
-    #: Whole seconds from start to money, of those paid; ``None`` where none was.
+    #: Whole seconds from start to money, for paid ones; ``None`` if none was paid.
     median_s: int | None = None
     p95_s: int | None = None
 
@@ -29,17 +29,17 @@ class Attempts:
 
     @property
     def paid(self) -> int:
-        """Refunded later or not."""
-        return sum(self.by_status[each] for each in PAID_STATUSES)
+        """Return the number of paid payments, refunded or not."""
+        return sum(self.by_status[status] for status in PAID_STATUSES)
 
     @property
     def waiting(self) -> int:
-        """Not at an end yet: they count neither way."""
-        return sum(self.by_status[each] for each in OPEN_STATUSES)
+        """Return the number of open payments, which count neither as success nor as failure."""
+        return sum(self.by_status[status] for status in OPEN_STATUSES)
 
     @property
     def success_percent(self) -> Decimal | None:
-        """Of the payments that came to an end, how many were paid."""
+        """Return the share of ended payments that were paid, in percent."""
         return figures.percent(self.paid, self.started - self.waiting)
 
     def full(self) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Attempts:
 
 @dataclass(slots=True)
 class Tally:
-    """How many, and how much."""
+    """A number and a sum."""
 
     count: int = 0
     amount: Decimal = _NONE
@@ -73,10 +73,10 @@ class Tally:
 
 @dataclass(slots=True)
 class Flow:
-    """Money of one currency that moved.
+    """Movements of money in one currency.
 
-    :param with_fee: of how many of the payments the provider's fee is known.
-    :param fees: what is known of fees taken in this currency; ``None`` where nothing is.
+    :param with_fee: the number of payments whose provider fee is known.
+    :param fees: known fees in this currency; ``None`` if none is known.
     """
 
     currency: str
@@ -90,16 +90,16 @@ class Flow:
     fees: Decimal | None = None
 
     def dispute(self, *states: DisputeState) -> Tally:
-        """Disputes in one of the states."""
-        found = Tally()
+        """Return the disputes in any of these states."""
+        total = Tally()
         for state in states:
-            each = self.disputes.get(state, Tally())
-            found.add(each.count, each.amount)
-        return found
+            tally = self.disputes.get(state, Tally())
+            total.add(tally.count, tally.amount)
+        return total
 
     @property
     def lost(self) -> Tally:
-        """Money gone by disputes."""
+        """Return the lost disputes."""
         return self.dispute(DisputeState.LOST)
 
     @property
@@ -108,7 +108,7 @@ class Flow:
 
     @property
     def without_fee(self) -> int:
-        """Payments whose fee no reconciliation has brought yet."""
+        """Return the number of payments whose fee is not known yet."""
         return max(0, self.paid.count - self.with_fee)
 
     @property
@@ -143,7 +143,7 @@ class Flow:
         }
 
     def short(self) -> dict[str, Any]:
-        """The figures of a day, a method or a tournament."""
+        """Return the figures of a day, a method or a tournament."""
         return {
             "currency": self.currency,
             "payments": self.paid.count,
@@ -158,9 +158,9 @@ class Flow:
 
 @dataclass(slots=True)
 class Ranks:
-    """Median and 95th percentile of values that come in order, without keeping them.
+    """Median and 95th percentile of values that are added in order, without storing them.
 
-    :param count: how many will come.
+    :param count: the number of values.
     """
 
     count: int

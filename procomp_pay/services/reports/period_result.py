@@ -1,4 +1,4 @@
-"""A report as it is handed on: to the terminal, to files, to a program."""
+"""Define a period report for the terminal, files and JSON."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ class Flows(Generic[_K]):
         self._flows: dict[_K, dict[str, Flow]] = {}
 
     def of(self, key: _K, currency: str) -> Flow:
-        """The flow, to be added to."""
+        """Return the flow of a key and currency, creating it if it is missing."""
         return self._flows.setdefault(key, {}).setdefault(currency, Flow(currency))
 
     def by_currency(self, key: _K) -> list[Flow]:
-        """A key's flows, tenge first."""
-        found = self._flows.get(key, {})
-        return [found[currency] for currency in sorted(found, key=lambda each: (each != "KZT", each))]
+        """Return a key's flows, tenge first."""
+        flows = self._flows.get(key, {})
+        return [
+            flows[currency] for currency in sorted(flows, key=lambda currency: (currency != "KZT", currency))
+        ]
 
     def sorted(self) -> list[tuple[_K, Flow]]:
-        """Every key's flows, in the order of the keys."""
+        """Return every key's flows, ordered by key."""
         keys: list[Any] = sorted(self._flows)
         return [(key, flow) for key in keys for flow in self.by_currency(key)]
 
@@ -42,7 +44,7 @@ class Flows(Generic[_K]):
 
 @dataclass(frozen=True, slots=True)
 class TournamentLine:
-    """One tournament in a report; ``heads`` are those of now."""
+    """One tournament in a report; ``heads`` is the present number of participants."""
 
     tournament_id: str
     name: str
@@ -66,8 +68,8 @@ class TournamentLine:
 
 @dataclass(slots=True)
 class Report:
-    """Everything. ``reasons`` are status, reason and count; ``disagreements`` kind, whether it is of a
-    payment of ours, and count."""
+    """The whole report. ``reasons`` are status, reason and count; ``disagreements`` are kind, whether it
+    is about a payment of ours, and count."""
 
     period: Period
     made_at: datetime
@@ -88,15 +90,15 @@ class Report:
 
     @property
     def heads(self) -> Headcount:
-        """The participants of the report's tournaments."""
+        """Return the number of participants of the report's tournaments."""
         return Headcount(
-            sum(each.heads.registered for each in self.tournaments),
-            sum(each.heads.paid for each in self.tournaments),
+            sum(line.heads.registered for line in self.tournaments),
+            sum(line.heads.paid for line in self.tournaments),
         )
 
     @property
     def reasons_not_named(self) -> int:
-        """Payments that came to nothing for a reason too rare to be named."""
+        """Return the number of payments that failed for a reason too rare to be listed."""
         ended = self.attempts.started - self.attempts.waiting - self.attempts.paid
         return max(0, ended - sum(count for *_, count in self.reasons))
 
@@ -110,7 +112,7 @@ class Report:
         return sum(count for _, ours, count in self.disagreements if not ours)
 
     def full(self) -> dict[str, Any]:
-        """Everything, for ``--json``."""
+        """Return the document for ``--json``."""
         return {
             "report": "period",
             "made_at": instant(self.made_at),
@@ -132,7 +134,7 @@ class Report:
             "failure_reasons_not_named": self.reasons_not_named,
             "money": [flow.full() for flow in self.money],
             "days": [{"day": day.isoformat(), **flow.short()} for day, flow in self.days.sorted()],
-            "tournaments": [each.full() for each in self.tournaments],
+            "tournaments": [line.full() for line in self.tournaments],
             "participants": {
                 "registered": self.heads.registered,
                 "paid": self.heads.paid,

@@ -1,1 +1,1 @@
-"""Audit."""
+"""The audit trail and its seals."""

@@ -1,4 +1,4 @@
-"""The audit trail: one hash chain for each payment."""
+"""Append to and read the audit trail: one hash chain for each payment."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ GENESIS = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """Who did what, on whose word.
+    """Who did what, and on which evidence.
 
-    :param source: where it came from: ``stripe_webhook``, ``kaspi_status``, ``person`` …
+    :param source: the kind of evidence: ``stripe_webhook``, ``kaspi_status``, ``person`` …
     :param source_id: the event's id there.
     """
 
@@ -42,8 +42,8 @@ class AuditRecord:
 
 
 async def append(session: AsyncSession, payment_id: str, record: AuditRecord, at: datetime) -> AuditEntry:
-    """Append to a payment's chain. The caller has the payment's row lock, so that the chain has one end."""
-    last = (
+    """Append to a payment's chain. The caller has the payment's row lock, so that the chain does not fork."""
+    chain_end = (
         await session.exec(
             select(AuditEntry.seq, AuditEntry.hash)
             .where(AuditEntry.payment_id == payment_id)
@@ -51,17 +51,17 @@ async def append(session: AsyncSession, payment_id: str, record: AuditRecord, at
             .limit(1)
         )
     ).first()
-    entry = AuditEntry(**_linked(payment_id, last, record, at))
+    entry = AuditEntry(**_linked(payment_id, chain_end, record, at))
     session.add(entry)
     await session.flush()
     return entry
 
 
-def _shown(picture: dict[str, Any] | None) -> dict[str, Any] | None:
+def _redacted(snapshot: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return a snapshot without secrets. Long numbers are providers' ids, except in free text."""
-    if picture is None:
+    if snapshot is None:
         return None
-    return {name: _safe(name, value) for name, value in picture.items()}
+    return {name: _safe(name, value) for name, value in snapshot.items()}
 
 
 def _safe(name: str, value: Any) -> Any:
@@ -71,7 +71,7 @@ def _safe(name: str, value: Any) -> Any:
 def _linked(
     payment_id: str, last: tuple[int, str] | None, record: AuditRecord, at: datetime
 ) -> dict[str, Any]:
-    """The entry that follows the chain's ``last``."""
+    """Return the values of the entry that follows ``last`` in a chain."""
     seq, prev_hash = (last[0] + 1, last[1]) if last else (1, GENESIS)
     values = {
         "payment_id": payment_id,
@@ -82,8 +82,8 @@ def _linked(
         "source_id": record.source_id,
         "request_id": record.request_id,
         "action": record.action,
-        "before": _shown(record.before),
-        "after": _shown(record.after),
+        "before": _redacted(record.before),
+        "after": _redacted(record.after),
         "note": redact(record.note) if record.note is not None else None,
         "prev_hash": prev_hash,
     }
@@ -91,7 +91,7 @@ def _linked(
 
 
 class Chains:
-    """The ends of many payments' chains, and what is added to them. Their payments are locked."""
+    """The ends of many payments' chains, and the entries added to them. The payments are locked."""
 
     def __init__(self, ends: dict[str, tuple[int, str]]) -> None:
         self._ends = ends
@@ -99,11 +99,11 @@ class Chains:
 
     @classmethod
     async def read(cls, session: AsyncSession, payment_ids: list[str]) -> Chains:
-        """Read the ends."""
+        """Read the ends of these payments' chains."""
         connection = await session.connection()
         statement = _entries_of(connection.dialect.name == "postgresql")
-        found = await connection.execute(statement, {"payments": payment_ids})
-        return cls({payment_id: (seq, digest) for payment_id, seq, digest in found})
+        rows = await connection.execute(statement, {"payments": payment_ids})
+        return cls({payment_id: (seq, digest) for payment_id, seq, digest in rows})
 
     def add(self, payment_id: str, record: AuditRecord, at: datetime) -> None:
         """Add an entry as :func:`append` does; the caller writes all of them at the end."""
@@ -120,15 +120,15 @@ def _entries_of(postgresql: bool) -> Select[Any]:
 
 
 async def entries(session: AsyncSession, payment_id: str) -> list[AuditEntry]:
-    """A payment's chain, oldest first."""
-    found = await session.exec(
+    """Return a payment's chain, oldest entry first."""
+    result = await session.exec(
         select(AuditEntry).where(AuditEntry.payment_id == payment_id).order_by(col(AuditEntry.seq))
     )
-    return list(found.all())
+    return list(result.all())
 
 
 def entry_hash(entry: AuditEntry) -> str:
-    """SHA-256 over the entry's content and the hash before it, as canonical JSON."""
+    """Return the SHA-256 of the entry's content and the previous hash, as canonical JSON."""
     return _hash_of({name: getattr(entry, name) for name in _HASHED})
 
 
@@ -139,13 +139,13 @@ _HASHED = (
 
 
 def _hash_of(content: dict[str, Any]) -> str:
-    whole = content | {"at": utc_text(content["at"])}
-    return hashlib.sha256(exact_json.dumps(whole, canonical=True).encode()).hexdigest()
+    hashed = content | {"at": utc_text(content["at"])}
+    return hashlib.sha256(exact_json.dumps(hashed, canonical=True).encode()).hexdigest()
 
 
 def is_whole(entry: AuditEntry) -> bool:
     """Return whether an entry's content matches its hash."""
     try:
         return entry_hash(entry) == entry.hash
-    except (ValueError, TypeError, AttributeError):  # nothing that we could have written
+    except (ValueError, TypeError, AttributeError):  # we could not have written it
         return False

@@ -13,13 +13,13 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.platform import Payment
 
-#: Rows of one page: what is in memory at a time.
+#: Rows of a page: so many are in memory at a time.
 PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An entry's place in its chain; ``entry`` is ``None`` where its content cannot be read."""
+    """An entry's place in its chain; ``entry`` is ``None`` if its content cannot be read."""
 
     payment_id: str
     seq: int
@@ -41,32 +41,32 @@ class ChainEndRow:
 async def links(
     db: PaymentDatabaseService, payment_id: str | None = None, *, after_seq: int = 0, whole: bool = True
 ) -> AsyncIterator[Link]:
-    """Every entry of all chains, or of one, in order of payment and number.
+    """Yield every entry of all chains, or of one, ordered by payment and number.
 
-    :param after_seq: of one chain, only those after this one.
-    :param whole: with the content; else only their places.
+    :param after_seq: in one chain, start after this entry.
+    :param whole: with the content; else only the links.
     """
-    mark: tuple[str, int] | None = None if payment_id is None else (payment_id, after_seq)
+    last: tuple[str, int] | None = None if payment_id is None else (payment_id, after_seq)
     while True:
-        page = await _page(db, payment_id, mark, whole)
-        for link in page:
+        links_of_page = await _page(db, payment_id, last, whole)
+        for link in links_of_page:
             yield link
-        if len(page) < PAGE:
+        if len(links_of_page) < PAGE:
             return
-        mark = (page[-1].payment_id, page[-1].seq)
+        last = (links_of_page[-1].payment_id, links_of_page[-1].seq)
 
 
 async def _page(
-    db: PaymentDatabaseService, only: str | None, mark: tuple[str, int] | None, whole: bool
+    db: PaymentDatabaseService, payment_id: str | None, after: tuple[str, int] | None, whole: bool
 ) -> list[Link]:
     names = ("payment_id", "seq", "id", "prev_hash", "hash")
-    places: list[Any] = [getattr(AuditEntry, name) for name in names]
-    query: Any = select(*places)
+    columns: list[Any] = [getattr(AuditEntry, name) for name in names]
+    query: Any = select(*columns)
     query = query.order_by(col(AuditEntry.payment_id), col(AuditEntry.seq)).limit(PAGE)
-    if only is not None:
-        query = query.where(AuditEntry.payment_id == only)
-    if mark is not None:
-        query = query.where(tuple_(col(AuditEntry.payment_id), col(AuditEntry.seq)) > mark)
+    if payment_id is not None:
+        query = query.where(AuditEntry.payment_id == payment_id)
+    if after is not None:
+        query = query.where(tuple_(col(AuditEntry.payment_id), col(AuditEntry.seq)) > after)
     async with db.reading() as session:
         rows = (await session.exec(query)).all()
     entries = await _entries(db, [row[2] for row in rows]) if whole else {}
@@ -74,13 +74,14 @@ async def _page(
 
 
 async def _entries(db: PaymentDatabaseService, ids: list[int]) -> dict[int, AuditEntry]:
-    """Entries by id. One that cannot be read does not hide the others: halves are tried by themselves."""
+    """Return entries by id. If one cannot be read, read both halves separately, so that the others are
+    found."""
     if not ids:
         return {}
     try:
         async with db.reading() as session:
-            found = await session.exec(select(AuditEntry).where(col(AuditEntry.id).in_(ids)))
-            return {entry.id: entry for entry in found.all() if entry.id is not None}
+            result = await session.exec(select(AuditEntry).where(col(AuditEntry.id).in_(ids)))
+            return {entry.id: entry for entry in result.all() if entry.id is not None}
     except (ValueError, TypeError):
         if len(ids) == 1:
             return {}
@@ -95,9 +96,9 @@ async def chain_end_rows(db: PaymentDatabaseService, payment_ids: list[str]) -> 
     last = (
         select(func.max(AuditEntry.seq)).where(AuditEntry.payment_id == PaymentDetail.payment_id)
     ).scalar_subquery()
-    places: list[Any] = [Payment.id, Payment.status, PaymentDetail.refunded_amount, last]
+    columns: list[Any] = [Payment.id, Payment.status, PaymentDetail.refunded_amount, last]
     query: Any = (
-        select(*places)
+        select(*columns)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
         .where(col(Payment.id).in_(payment_ids))
     )
@@ -107,17 +108,17 @@ async def chain_end_rows(db: PaymentDatabaseService, payment_ids: list[str]) -> 
 
 
 async def without_chain(db: PaymentDatabaseService, payment_id: str | None = None) -> AsyncIterator[str]:
-    """Payments that have no audit entry at all."""
+    """Yield the payments without any audit entry."""
     chained = select(AuditEntry.id).where(AuditEntry.payment_id == PaymentDetail.payment_id).exists()
-    mark = ""
+    last = ""
     while True:
-        query = select(PaymentDetail.payment_id).where(~chained, PaymentDetail.payment_id > mark)
+        query = select(PaymentDetail.payment_id).where(~chained, PaymentDetail.payment_id > last)
         if payment_id is not None:
             query = query.where(PaymentDetail.payment_id == payment_id)
         async with db.reading() as session:
             page = (await session.exec(query.order_by(col(PaymentDetail.payment_id)).limit(PAGE))).all()
-        for found in page:
-            yield found
+        for unchained in page:
+            yield unchained
         if len(page) < PAGE:
             return
-        mark = page[-1]
+        last = page[-1]

@@ -1,4 +1,4 @@
-"""Seals: what they cover, and where they are kept."""
+"""Read seals, and compute the leaves that they cover."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.queues import AuditSeal
 from procomp_pay.storage.models.types import utc_text
 
-#: How long a seal waits for the writers at work, while later ones wait behind it.
+#: How long a seal waits for running writers, while later writers wait for it.
 _LOCK_TIMEOUT = "2s"
 
 
 async def fence(session: AsyncSession, *, is_sqlite: bool) -> int:
     """Return the newest entry's id, below which no entry can be added any more; 0 if there is none.
 
-    Ids are given out before their transactions commit: on PostgreSQL one with a lower id may still be at
-    work. The lock waits until every writer is through, and goes with this transaction, which must be short
-    and writing. SQLite has one writer, and this is it.
+    Ids are assigned before their transactions commit: on PostgreSQL one with a lower id may still be running.
+    The lock waits until every writer has ended, and is released with this transaction, which must be short
+    and writing. SQLite has one writer, which is this transaction.
 
-    :raises DatabaseBusy: a writer did not end in time; nothing is held.
+    :raises DatabaseBusy: a writer did not end in time; nothing is locked.
     """
     if not is_sqlite:
         connection = await session.connection()
@@ -39,13 +39,13 @@ async def newest_entry(session: AsyncSession) -> int:
 
 
 async def newest(session: AsyncSession) -> AuditSeal | None:
-    """The seal that was made last."""
-    found = await session.exec(select(AuditSeal).order_by(col(AuditSeal.number).desc()).limit(1))
-    return found.first()
+    """Return the newest seal."""
+    result = await session.exec(select(AuditSeal).order_by(col(AuditSeal.number).desc()).limit(1))
+    return result.first()
 
 
 async def every(db: PaymentDatabaseService) -> list[AuditSeal]:
-    """All seals, oldest first: a few hundred bytes each, one a day."""
+    """Return all seals, oldest first: one a day, a few hundred bytes each."""
     async with db.reading() as session:
         return list((await session.exec(select(AuditSeal).order_by(col(AuditSeal.number)))).all())
 

@@ -1,1 +1,1 @@
-"""Database."""
+"""Connections, transactions, locks and migrations."""

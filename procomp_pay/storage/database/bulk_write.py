@@ -1,6 +1,6 @@
 """Write many rows by one statement for each table; on PostgreSQL as one parameter.
 
-The session would send one statement for each row, which costs more than the rules that made it.
+The ORM session would send one statement for each row, which takes longer than computing the changes.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from procomp_pay.storage.database.insert_once import insert_all_once
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.columns import Row
 
-#: A column with what makes JSON of its values, from which PostgreSQL reads them by the column's type.
+#: A column, and the function that turns its values into JSON, which PostgreSQL reads by the column's type.
 _Field = tuple[Column[Any], Callable[[Any], Any] | None]
 
 _NEW = "new_"
 
 
 async def update_all(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> None:
-    """Write rows that are locked by this transaction.
+    """Update rows that this transaction has locked.
 
     :param rows: the same attributes in each: the key, which is one column, then those to be written.
-    :raises RuntimeError: one of them is not there.
+    :raises RuntimeError: one of the rows does not exist.
     """
     if not rows:
         return
@@ -41,10 +41,10 @@ async def update_all(session: AsyncSession, table: type[Row], rows: list[dict[st
             _update(table, names, dialect), _as_one(table, names, rows, dialect)
         )
     else:
-        given = [{_NEW + name: value for name, value in row.items()} for row in rows]
-        written = await connection.execute(_update_each(table, names), given)
+        parameters = [{_NEW + name: value for name, value in row.items()} for row in rows]
+        written = await connection.execute(_update_each(table, names), parameters)
     if written.rowcount != len(rows):
-        raise RuntimeError(f"{len(rows)} rows of {table.__tablename__} were held, not all are there")
+        raise RuntimeError(f"{len(rows)} rows of {table.__tablename__} were locked, and not all exist")
 
 
 async def insert_all(
@@ -52,7 +52,7 @@ async def insert_all(
 ) -> None:
     """Insert rows that name the same attributes.
 
-    :param once: leave out those whose unique key is there already.
+    :param once: skip rows whose unique key exists already.
     """
     if not rows:
         return
@@ -97,7 +97,7 @@ def _columns(table: type[Row], names: tuple[str, ...]) -> list[Column[Any]]:
 def _plain(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
     kind: Any = column.type
     if not isinstance(kind, TypeDecorator):
-        return None  # text, numbers and truth are JSON's own
+        return None  # JSON has text, numbers and booleans
 
     def plain(value: Any) -> Any:
         bound = kind.process_bind_param(value, dialect)
@@ -112,7 +112,7 @@ def _update(table: type[Row], names: tuple[str, ...], dialect: Dialect) -> Execu
     key, *rest = (quote(column.name) for column in _columns(table, names))
     target = quote(str(table.__tablename__))
     values = ", ".join(f"{name} = new.{name}" for name in rest)
-    # every name is one of our own tables' and columns'
+    # only names of our own tables and columns are put into the text
     return text(
         f"UPDATE {target} SET {values} FROM {_recordset(table, names, dialect)}"  # noqa: S608
         f" WHERE {target}.{key} = new.{key}"
@@ -121,18 +121,19 @@ def _update(table: type[Row], names: tuple[str, ...], dialect: Dialect) -> Execu
 
 @lru_cache(maxsize=64)
 def _update_each(table: type[Row], names: tuple[str, ...]) -> Executable:
-    """Its parameters are the attributes' names with ``_NEW`` before them: a column's own name is taken."""
+    """Return an UPDATE of one row. Its parameters are named with the prefix ``_NEW``, because SQLAlchemy uses
+    the plain column names itself."""
     key, *rest = _columns(table, names)
-    first, *others = (_NEW + name for name in names)
-    values: dict[Any, Any] = {column: bindparam(name) for column, name in zip(rest, others, strict=True)}
-    return update(table).where(key == bindparam(first)).values(values)
+    key_name, *value_names = (_NEW + name for name in names)
+    values: dict[Any, Any] = {column: bindparam(name) for column, name in zip(rest, value_names, strict=True)}
+    return update(table).where(key == bindparam(key_name)).values(values)
 
 
 @lru_cache(maxsize=64)
 def _insertion(table: type[Row], names: tuple[str, ...], once: bool, dialect: Dialect) -> Executable:
     quote = dialect.identifier_preparer.quote
     listed = ", ".join(quote(column.name) for column in _columns(table, names))
-    # every name is one of our own tables' and columns'
+    # only names of our own tables and columns are put into the text
     return text(
         f"INSERT INTO {quote(str(table.__tablename__))} ({listed})"  # noqa: S608
         f" SELECT {listed} FROM {_recordset(table, names, dialect)}"

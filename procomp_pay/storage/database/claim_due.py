@@ -1,4 +1,4 @@
-"""Claim rows that are due: one way for everything that several processes share."""
+"""Claim due rows of a work queue that several processes share."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ async def claim_due(
     limit: int,
     also: Any = (),
 ) -> list[RowT]:
-    """Claim due rows, oldest first, each leased for ``lease_s`` seconds: as long as no other process
-    is to touch it.
+    """Claim due rows, oldest first, each leased for ``lease_s`` seconds, during which no other process
+    claims it.
 
     Any number of processes may claim: a row that another one has locked is skipped, and a process that dies
     leaves its rows to the others when the lease is over.
 
     :param due: the column with the due time. :param also: further conditions.
     """
-    found = await session.exec(
+    result = await session.exec(
         select(table)
         .where(col(due) <= now, *also)
         .order_by(col(due))
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    rows = list(found.all())
+    rows = list(result.all())
     for row in rows:
         setattr(row, due.key, now + timedelta(seconds=lease_s))
     return rows

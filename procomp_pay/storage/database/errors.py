@@ -50,7 +50,7 @@ _REASONS: dict[str, tuple[str, str]] = {
     "57P01": ("is shutting down", "try again shortly"),
     "57P02": ("has crashed and is coming back", "try again shortly"),
     "57P03": ("is starting up", "try again shortly"),
-    "25P03": ("ended a transaction that stood idle too long", "try again"),
+    "25P03": ("ended a transaction that was idle for too long", "try again"),
     "SQLITE_CANTOPEN": ("cannot be opened", "check that the directory exists and may be written"),
     "SQLITE_FULL": ("is full: no disk space", "make room on the disk"),
     "SQLITE_READONLY": ("may not be written", "check the owner and the rights of the file"),
@@ -75,7 +75,7 @@ _CONNECTING: tuple[tuple[str, str], ...] = (
 
 
 def translate(error: SQLAlchemyError, where: str) -> DatabaseUnavailable | None:
-    """The domain's error for a driver's, or ``None`` where it is a rule of the tables or a bug.
+    """Return the domain error for a driver's; ``None`` for a violated constraint or a bug.
 
     :param where: the database as :func:`procomp_pay.storage.database.urls.describe` describes it.
     """
@@ -83,20 +83,20 @@ def translate(error: SQLAlchemyError, where: str) -> DatabaseUnavailable | None:
         return DatabaseBusy(f"{_start(where)} is busy: no connection came free", retry_after=1)
     if not isinstance(error, DBAPIError):
         return None
-    code, said = _code(error), str(error.orig)
-    return _by_code(error, code, said, _start(where))
+    code, message = _code(error), str(error.orig)
+    return _by_code(error, code, message, _start(where))
 
 
-def _by_code(error: DBAPIError, code: str, said: str, start: str) -> DatabaseUnavailable | None:
+def _by_code(error: DBAPIError, code: str, message: str, start: str) -> DatabaseUnavailable | None:
     if code in _BUSY:
         return DatabaseBusy(f"{start} was busy with another change", next_step="try again", retry_after=1)
-    if code == "42P01" or "no such table" in said:
+    if code == "42P01" or "no such table" in message:
         return DatabaseUnavailable(f"{start} has no tables of procomp-pay yet", next_step=_UPGRADE)
     if code in _REASONS:
         reason, next_step = _REASONS[code]
         return DatabaseUnavailable(f"{start} {reason}", next_step=next_step)
     if _is_lost(error, code):
-        return DatabaseUnavailable(f"{start} does not answer: {_why(said)}", next_step=_CHECK_URL)
+        return DatabaseUnavailable(f"{start} does not answer: {_why(message)}", next_step=_CHECK_URL)
     return None
 
 
@@ -105,18 +105,18 @@ def _start(where: str) -> str:
 
 
 def _code(error: DBAPIError) -> str:
-    """PostgreSQL's SQLSTATE or SQLite's result code; empty where the driver gives none."""
+    """Return PostgreSQL's SQLSTATE or SQLite's result code; empty if the driver gives none."""
     state = getattr(error.orig, "sqlstate", None)
     if state:
         return str(state)
     name = str(getattr(error.orig, "sqlite_errorname", None) or "")
-    for known in _REASONS:
-        if known.startswith("SQLITE_") and name.startswith(known):
-            return known  # SQLITE_IOERR_WRITE and such are kinds of SQLITE_IOERR
+    for code in _REASONS:
+        if code.startswith("SQLITE_") and name.startswith(code):
+            return code  # SQLITE_IOERR_WRITE is a kind of SQLITE_IOERR
     if name:
         return name
-    said = str(error.orig)
-    return next((code for words, code in _CONNECTING if words in said), "")
+    message = str(error.orig)
+    return next((state for text, state in _CONNECTING if text in message), "")
 
 
 def _is_lost(error: DBAPIError, code: str) -> bool:
@@ -125,10 +125,10 @@ def _is_lost(error: DBAPIError, code: str) -> bool:
     return not code and isinstance(error, OperationalError | InterfaceError)
 
 
-def _why(said: str) -> str:
-    """A short reason in our own words: the driver's text may carry parts of the URL."""
-    lower = said.lower()
-    for words, reason in (
+def _why(message: str) -> str:
+    """Return a short reason in our own words: the driver's text may contain parts of the URL."""
+    lower = message.lower()
+    for text, reason in (
         ("refused", "nothing listens there"),
         ("no such file", "nothing listens there"),
         ("timeout", "no answer in time"),
@@ -138,7 +138,7 @@ def _why(said: str) -> str:
         ("certificate", "the encrypted connection failed"),
         ("invalid", "DATABASE_URL has a part that PostgreSQL does not know"),
     ):
-        if words in lower:
+        if text in lower:
             return reason
     return "the connection failed"
 
@@ -146,7 +146,7 @@ def _why(said: str) -> str:
 async def retrying(work: Callable[[], Awaitable[_T]], *, attempts: int = 5) -> _T:
     """Run a whole transaction again while the database is busy, with growing pauses of 20 ms to 0.6 s.
 
-    :param work: opens, does and commits one transaction each time that it is called.
+    :param work: runs one whole transaction each time it is called.
     :raises DatabaseBusy: still busy at the last attempt.
     """
     for attempt in range(1, attempts):

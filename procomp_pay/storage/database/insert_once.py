@@ -1,4 +1,4 @@
-"""Insert rows at most once, whoever else tries at the same time."""
+"""Insert rows at most once, even if other processes insert them at the same time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from procomp_pay.storage.models.columns import Row
 
 
 async def insert_once(session: AsyncSession, table: type[Row], values: dict[str, Any]) -> bool:
-    """Insert ``values``; False where a row with the same unique key is there already.
+    """Insert ``values``; return False if a row with the same unique key exists already.
 
-    In the caller's transaction: on PostgreSQL a second writer waits for the first one's commit.
+    Runs in the caller's transaction: on PostgreSQL a second writer waits for the first one's commit.
     """
     statement = _insert(session, table).values(**values).on_conflict_do_nothing()
     connection = await session.connection()
@@ -26,7 +26,7 @@ async def insert_once(session: AsyncSession, table: type[Row], values: dict[str,
 
 
 async def insert_all_once(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> None:
-    """Insert ``rows`` in one go, leaving out those whose unique key is there already."""
+    """Insert ``rows`` by one statement, skipping those whose unique key exists already."""
     if rows:
         connection = await session.connection()
         await connection.execute(_insert(session, table).on_conflict_do_nothing(), rows)
@@ -35,7 +35,7 @@ async def insert_all_once(session: AsyncSession, table: type[Row], rows: list[di
 async def insert_returning(
     session: AsyncSession, table: type[Row], rows: list[dict[str, Any]], column: str
 ) -> set[str]:
-    """Insert ``rows`` as :func:`insert_all_once`; the ``column`` of those that were not there yet."""
+    """Insert ``rows`` as :func:`insert_all_once` does; return the ``column`` of those that are new."""
     if not rows:
         return set()
     connection = await session.connection()
@@ -47,16 +47,17 @@ async def insert_returning(
         columns = table.metadata.tables[str(table.__tablename__)].c
         statement = _insert(session, table).on_conflict_do_nothing().returning(columns[column])
         written = await connection.execute(statement, rows)
-    return {each[0] for each in written.all()}
+    return {row[0] for row in written.all()}
 
 
 def _from_document(table: type[Row], names: list[str], column: str) -> TextClause:
-    """Many rows as one parameter: a text with a parameter for each value takes longer to read than to do."""
+    """Return an INSERT of many rows from one parameter: with a parameter for each value, parsing the
+    statement would take longer than running it."""
     columns = ", ".join(names)
     return sql(
         f"""INSERT INTO {table.__tablename__} ({columns}) SELECT {columns}
         FROM json_populate_recordset(NULL::{table.__tablename__}, CAST(:rows AS json))
-        ON CONFLICT DO NOTHING RETURNING {column}"""  # noqa: S608 - names of our own
+        ON CONFLICT DO NOTHING RETURNING {column}"""  # noqa: S608 - only our own names
     )
 
 

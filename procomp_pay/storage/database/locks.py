@@ -1,4 +1,4 @@
-"""One pass of a kind at a time, whoever starts it: locks that go when their process dies."""
+"""Allow one pass of a kind at a time, across processes: locks that end with their process."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def reconcile_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[bo
 
 @asynccontextmanager
 async def _alone(db: PaymentDatabaseService, name: str) -> AsyncIterator[bool]:
-    """On SQLite a lock file beside the database, on PostgreSQL an advisory lock on a connection of its own:
-    both go when the process dies, however it dies."""
+    """Take a lock file beside the database on SQLite, an advisory lock on a connection of its own on
+    PostgreSQL: both are released when the process dies, however it dies."""
     path = db.sqlite_path()
     if path is None:
         async with db.dedicated() as connection:
             taken = await connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_NUMBERS[name]})")
-            yield bool(taken.scalar_one())  # the connection's end gives it back
+            yield bool(taken.scalar_one())  # closing the connection releases it
         return
     from filelock import FileLock, Timeout
 
@@ -51,8 +51,8 @@ async def _alone(db: PaymentDatabaseService, name: str) -> AsyncIterator[bool]:
         return
     except OSError as error:
         raise DatabaseUnavailable(
-            f"The lock file {path}-{name}.lock cannot be made: {error.strerror}",
-            next_step="check the owner and the rights of its directory",
+            f"The lock file {path}-{name}.lock cannot be created: {error.strerror}",
+            next_step="check the owner and the permissions of its directory",
         ) from error
     try:
         yield True

@@ -1,4 +1,4 @@
-"""Migrations from the installed package or a checkout: ``upgrade``, ``current``, ``head``, ``pending``."""
+"""Run migrations from the installed package or a checkout."""
 
 from __future__ import annotations
 
@@ -60,25 +60,26 @@ def current(url: str) -> str | None:
 
 
 def head() -> str:
-    """The newest revision that this procomp-pay knows."""
+    """Return the newest revision of this procomp-pay."""
     return HEAD
 
 
 def pending(url: str) -> list[str]:
-    """The revisions that ``upgrade`` would run, oldest first.
+    """Return the revisions that ``upgrade`` would run, oldest first.
 
     :raises ConfigurationError: a newer procomp-pay made the database.
     :raises DatabaseUnavailable: no connection.
     """
     from alembic.script import ScriptDirectory
 
-    known = [each.revision for each in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
+    scripts = ScriptDirectory.from_config(_config())
+    revisions = [script.revision for script in scripts.walk_revisions()][::-1]
     now = current(url)
     if now is None:
-        return known
-    if now not in known:
+        return revisions
+    if now not in revisions:
         raise _newer()
-    return known[known.index(now) + 1 :]
+    return revisions[revisions.index(now) + 1 :]
 
 
 def ensure_sqlite(url: str) -> None:
@@ -95,27 +96,27 @@ def ensure_sqlite(url: str) -> None:
 
 
 def _sqlite_revision(path: Path) -> str | None:
-    """The revision in the file; ``None`` for every doubt, which the migration then settles or names."""
+    """Return the revision in the file; ``None`` in doubt: the migration then decides or reports it."""
     if not path.exists():
         return None
     try:
         connection = sqlite3.connect(path)
         try:
-            found = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608 - ours
+            row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608 - ours
         finally:
             connection.close()
     except sqlite3.Error:
         return None
-    return str(found[0]) if found else None
+    return str(row[0]) if row else None
 
 
 @contextmanager
 def exclusive(url: str) -> Iterator[Connection]:
-    """A connection for a migration that no other process runs meanwhile.
+    """Yield a connection for a migration that no other process runs meanwhile.
 
-    On SQLite a lock file beside the database is held; on PostgreSQL :func:`lock_in_transaction` does it.
+    On SQLite a lock file beside the database ensures it; on PostgreSQL :func:`lock_in_transaction` does.
 
-    :raises DatabaseBusy: another migration runs for over 60 s (SQLite).
+    :raises DatabaseBusy: another migration has run for over 60 s (SQLite).
     """
     parsed = urls.parse(url)
     if not urls.is_sqlite(parsed):
@@ -134,12 +135,12 @@ def exclusive(url: str) -> Iterator[Connection]:
             yield connection
     except Timeout:
         raise DatabaseBusy(
-            f"Another process sets up {urls.describe(parsed)}", next_step="try again"
+            f"Another process is migrating {urls.describe(parsed)}", next_step="try again"
         ) from None
 
 
 def lock_in_transaction(connection: Connection) -> None:
-    """On PostgreSQL wait until no other migration runs; the lock goes with the transaction."""
+    """Wait on PostgreSQL until no other migration runs; the lock ends with the transaction."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
@@ -158,10 +159,10 @@ def _connected(url: URL, *, writes: bool = True) -> Iterator[Connection]:
         with engine.connect() as connection:
             yield connection
     except SQLAlchemyError as error:
-        known = translate(error, urls.describe(url))
-        if known is None:
+        translated = translate(error, urls.describe(url))
+        if translated is None:
             raise
-        raise known from error
+        raise translated from error
     finally:
         engine.dispose()
 
@@ -184,14 +185,14 @@ def _make_engine(url: URL, *, writes: bool) -> Engine:
     return create_engine(url, connect_args=arguments, **shared)
 
 
-def _run(what: str, url: str, revision: str) -> None:
+def _run(command_name: str, url: str, revision: str) -> None:
     from alembic import command
     from alembic.util.exc import CommandError
 
     config = _config()
     config.attributes["url"] = url
     try:
-        getattr(command, what)(config, revision)
+        getattr(command, command_name)(config, revision)
     except CommandError as error:
         raise _from_alembic(error) from error
 
@@ -205,11 +206,11 @@ def _config() -> Config:
 
 
 def _scripts() -> Path:
-    """The migration scripts: inside the installed package, or beside it in a checkout."""
+    """Return the folder of migration scripts: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent.parent
-    for place in (package / "_alembic", package.parent / "alembic"):
-        if (place / "env.py").is_file():
-            return place
+    for folder in (package / "_alembic", package.parent / "alembic"):
+        if (folder / "env.py").is_file():
+            return folder
     raise ConfigurationError("the migration scripts are missing", next_step="install procomp-pay again")
 
 

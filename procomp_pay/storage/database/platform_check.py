@@ -1,4 +1,4 @@
-"""An existing platform database is adopted: its tables are checked against what we need, never altered."""
+"""Check an existing platform database against the tables that we need, without altering it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
 def adopts_platform(connection: Connection) -> bool:
     """Return True if the platform's tables exist and fit, False if none exists yet.
 
-    :raises ConfigurationError: some are there and some not, or they are not what we need. Names each point.
+    :raises ConfigurationError: some exist and some do not, or they are not what we need. It lists each fault.
     """
     inspector = inspect(connection)
-    there = PLATFORM_TABLES & set(inspector.get_table_names())
-    if not there:
+    existing = PLATFORM_TABLES & set(inspector.get_table_names())
+    if not existing:
         return False
-    faults = [f'the table "{name}" is missing' for name in sorted(PLATFORM_TABLES - there)]
-    for name in sorted(there):
+    faults = [f'the table "{name}" is missing' for name in sorted(PLATFORM_TABLES - existing)]
+    for name in sorted(existing):
         faults += _faults_of_table(connection, inspector, METADATA.tables[name])
     if faults:
         raise ConfigurationError(
-            f"The platform's tables are not those that procomp-pay works with: {'; '.join(faults)}",
+            f"The platform's tables do not fit procomp-pay: {'; '.join(faults)}",
             next_step="bring the platform's Prisma schema up to date, then: procomp-pay db upgrade",
         )
     return True
@@ -50,11 +50,11 @@ def _faults_of_table(connection: Connection, inspector: Inspector, table: Table)
 
 
 def _faults_of_column(connection: Connection, column: Column[Any], live: Any) -> list[str]:
-    wanted = column.type.compile(dialect=connection.dialect)
-    found = live["type"].compile(dialect=connection.dialect)
+    expected = column.type.compile(dialect=connection.dialect)
+    actual = live["type"].compile(dialect=connection.dialect)
     faults = []
-    if wanted != found and not (_is_text(wanted) and _is_text(found)):
-        faults.append(f"is {found}, not {wanted}")
+    if expected != actual and not (_is_text(expected) and _is_text(actual)):
+        faults.append(f"is {actual}, not {expected}")
     elif isinstance(column.type, Enum) and isinstance(live["type"], Enum):
         ours, theirs = set(column.type.enums), set(live["type"].enums)
         if ours != theirs:
@@ -71,9 +71,9 @@ def _is_text(kind: str) -> bool:
 
 
 def _columns_in_the_way(table: Table, live: dict[str, Any]) -> list[str]:
-    """We insert payments: a further column must not demand a value that we do not know."""
+    """Return faults for columns that need a value which we do not have when we insert a payment."""
     return [
-        f'the column "{table.name}"."{name}" demands a value that procomp-pay does not know'
+        f'the column "{table.name}"."{name}" requires a value that procomp-pay does not have'
         for name, column in live.items()
         if name not in table.c and not column["nullable"] and column["default"] is None
     ]

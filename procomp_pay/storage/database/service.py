@@ -1,6 +1,6 @@
 """``PaymentDatabaseService``: transactions on SQLite or PostgreSQL.
 
-Transactions begin and end in the use cases, by ``async with``; no helper commits.
+Transactions begin and end in services, by ``async with``; no helper commits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from procomp_pay.storage.database import sqlite, urls
 from procomp_pay.storage.database.errors import DatabaseBusy, translate
 from procomp_pay.storage.models.types import EXACT_JSON_ENGINE
 
-#: A pooled connection that lay unused for longer (seconds) is asked whether it lives before it is given out.
+#: A pooled connection that was idle for longer (seconds) is pinged before it is used.
 _STALE_S = 5.0
 
 
@@ -43,7 +43,7 @@ class PaymentDatabaseService:
     def __init__(self, url: str) -> None:
         self._url = urls.parse(url)
         self._threads: WeakSet[Thread] = WeakSet()
-        self._engine = self._make_sqlite() if self.is_sqlite() else _make_postgresql(self._url)
+        self._engine = self._sqlite_engine() if self.is_sqlite() else _postgresql_engine(self._url)
         if self.is_sqlite():
             self._reader = self._engine
             self._writer = self._engine.execution_options(**{sqlite.WRITES: True})
@@ -62,7 +62,7 @@ class PaymentDatabaseService:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
-        """A transaction that cannot write.
+        """Open a transaction that cannot write.
 
         :raises DatabaseUnavailable: no connection, no tables, or similar.
         """
@@ -71,17 +71,17 @@ class PaymentDatabaseService:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
-        """A transaction that writes. On SQLite it has the file to itself (``BEGIN IMMEDIATE``), waiting up to
-        30 s for others; on PostgreSQL it is READ COMMITTED and rows are locked by ``with_for_update()``.
+        """Open a transaction that writes. On SQLite it is the only writer (``BEGIN IMMEDIATE``) and waits up
+        to 30 s for others; on PostgreSQL it is READ COMMITTED and rows are locked by ``with_for_update()``.
 
-        :raises DatabaseBusy: another transaction stayed in the way; nothing was written, run it again.
+        :raises DatabaseBusy: another transaction blocked it; nothing was written, run it again.
         :raises DatabaseUnavailable: no connection, no tables, or similar.
         """
         if not self.is_sqlite():
             async with self._transaction(self._writer) as session:
                 yield session
             return
-        # the tasks of one process take turns in order, instead of all knocking at the file
+        # the tasks of one process take turns in order, instead of all trying to lock the file
         await self._wait_turn()
         try:
             async with self._transaction(self._writer) as session:
@@ -95,7 +95,7 @@ class PaymentDatabaseService:
                 await self._turn.acquire()
         except TimeoutError:
             raise DatabaseBusy(
-                "Another change holds the database", next_step="try again", retry_after=1
+                "Another change has locked the database", next_step="try again", retry_after=1
             ) from None
 
     @asynccontextmanager
@@ -104,19 +104,19 @@ class PaymentDatabaseService:
             async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except SQLAlchemyError as error:
-            known = translate(error, self.describe())
-            if known is None:
+            translated = translate(error, self.describe())
+            if translated is None:
                 raise
-            raise known from error
+            raise translated from error
 
     def sqlite_path(self) -> Path | None:
-        """The database's file; ``None`` on PostgreSQL."""
+        """Return the database's file; ``None`` on PostgreSQL."""
         return urls.sqlite_path(self._url) if self.is_sqlite() else None
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator[AsyncConnection]:
-        """A connection outside the pool and outside any transaction, closed at the end; for what belongs to
-        a session of the database, as an advisory lock does.
+        """Open a connection outside the pool and outside any transaction, closed at the end: for an advisory
+        lock or temporary tables, which belong to a database session.
 
         :raises DatabaseUnavailable: no connection.
         """
@@ -126,19 +126,19 @@ class PaymentDatabaseService:
                 try:
                     yield connection
                 finally:
-                    await connection.invalidate()  # closed, not given back: its locks end here
+                    await connection.invalidate()  # closed, not returned to the pool: its locks end here
         except SQLAlchemyError as error:
-            known = translate(error, self.describe())
-            if known is None:
+            translated = translate(error, self.describe())
+            if translated is None:
                 raise
-            raise known from error
+            raise translated from error
 
     async def dispose(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
         await sqlite.finished(self._threads)
 
-    def _make_sqlite(self) -> AsyncEngine:
+    def _sqlite_engine(self) -> AsyncEngine:
         engine = create_async_engine(
             self._url, connect_args=dict(sqlite.CONNECT_ARGUMENTS), hide_parameters=True, **EXACT_JSON_ENGINE
         )
@@ -146,7 +146,7 @@ class PaymentDatabaseService:
         return engine
 
 
-def _make_postgresql(url: URL) -> AsyncEngine:
+def _postgresql_engine(url: URL) -> AsyncEngine:
     url, arguments = urls.connect_arguments(url)
     engine = create_async_engine(
         url,
@@ -159,20 +159,20 @@ def _make_postgresql(url: URL) -> AsyncEngine:
         pool_recycle=1800,
         **EXACT_JSON_ENGINE,
     )
-    _ask_stale_connections(engine)
+    _ping_stale_connections(engine)
     return engine
 
 
-def _ask_stale_connections(engine: AsyncEngine) -> None:
-    """As ``pool_pre_ping``, without its round trip for connections in steady use."""
+def _ping_stale_connections(engine: AsyncEngine) -> None:
+    """Ping idle connections as ``pool_pre_ping`` does, without its round trip for those in steady use."""
     pool = engine.sync_engine.pool
 
     @event.listens_for(pool, "checkin")
-    def _note(_connection: Any, record: Any) -> None:
+    def _note_use(_connection: Any, record: Any) -> None:
         record.info["since"] = time.monotonic()
 
     @event.listens_for(pool, "checkout")
-    def _ask(connection: Any, record: Any, _proxy: Any) -> None:
+    def _ping(connection: Any, record: Any, _proxy: Any) -> None:
         if time.monotonic() - record.info.get("since", time.monotonic()) < _STALE_S:
             return
         dialect = engine.sync_engine.dialect
@@ -181,4 +181,4 @@ def _ask_stale_connections(engine: AsyncEngine) -> None:
         except dialect.loaded_dbapi.Error:
             alive = False
         if not alive:
-            raise DisconnectionError  # the pool throws it away and makes a new one
+            raise DisconnectionError  # the pool discards it and makes a new one

@@ -1,4 +1,4 @@
-"""The type of an open transaction, for those who pass it on and write no SQL."""
+"""Export the type of an open transaction, for services, which pass it on and write no SQL."""
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 

@@ -1,4 +1,5 @@
-"""SQLite as a ledger: WAL, every commit on the disk, foreign keys, one writer at a time, private files."""
+"""Set SQLite up for money: WAL, every commit on the disk, foreign keys, one writer at a time, private
+files."""
 
 from __future__ import annotations
 
@@ -28,11 +29,11 @@ WRITES = "pay_writes"
 
 
 def make_private_file(path: Path) -> None:
-    """Make the database file (0600) and its directory (0700), where they are missing.
+    """Create the database file (0600) and its directory (0700) if they are missing.
 
-    SQLite gives its ``-wal`` and ``-shm`` files the rights of the database file.
+    SQLite gives its ``-wal`` and ``-shm`` files the permissions of the database file.
 
-    :raises DatabaseUnavailable: the directory or the file cannot be made.
+    :raises DatabaseUnavailable: the directory or the file cannot be created.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -41,13 +42,14 @@ def make_private_file(path: Path) -> None:
         return
     except OSError as error:
         raise DatabaseUnavailable(
-            f"The database {path} cannot be made: {error.strerror}",
+            f"The database {path} cannot be created: {error.strerror}",
             next_step="check that the directory exists and may be written, or set DATABASE_URL",
         ) from error
 
 
 def prepare(engine: Engine, path: Path) -> WeakSet[Thread]:
-    """Set up the engine's connections and begin its transactions: readers cannot write, a writer is alone.
+    """Set up the engine's connections and begin its transactions: readers cannot write, and there is one
+    writer at a time.
 
     :returns: the threads of the driver's connections, for :func:`finished`; grows as they are opened.
     """
@@ -74,13 +76,13 @@ def prepare(engine: Engine, path: Path) -> WeakSet[Thread]:
             raise
 
     event.listen(engine, "begin", _begin)
-    _roll_back_what_is_cut(engine)
+    _roll_back_cancelled(engine)
     return threads
 
 
-def _roll_back_what_is_cut(engine: Engine) -> None:
-    """A task that is cancelled inside a statement leaves its cursor open; SQLite keeps a connection that is
-    closed then, and its write lock, until the cursor goes. So its transaction is rolled back first."""
+def _roll_back_cancelled(engine: Engine) -> None:
+    """Roll back the transaction of a task that is cancelled inside a statement. Its cursor stays open, and
+    until the cursor is freed SQLite keeps a closed connection, with its write lock."""
     tasks: set[asyncio.Task[None]] = set()
 
     @event.listens_for(engine, "invalidate")
@@ -100,7 +102,8 @@ async def _quietly(work: Callable[[], Awaitable[Any]]) -> None:
 
 
 async def finished(threads: WeakSet[Thread], *, limit_s: float = 5.0) -> None:
-    """Wait until the driver's threads are through: one that answers when the loop is gone dies noisily."""
+    """Wait until the driver's threads have ended: one that answers after the loop closed prints a
+    traceback."""
     for _ in range(int(limit_s / 0.002)):
         if not any(thread.is_alive() for thread in threads):
             return

@@ -1,4 +1,4 @@
-"""Database URLs: what people and Prisma write, turned into what the drivers take."""
+"""Turn database URLs, as people and Prisma write them, into those that the drivers take."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def is_sqlite(url: URL) -> bool:
 
 
 def sqlite_path(url: URL) -> Path:
-    """The file of a SQLite URL."""
+    """Return the file of a SQLite URL."""
     return Path(url.database or "")
 
 

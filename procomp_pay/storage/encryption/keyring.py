@@ -1,6 +1,6 @@
 """Encrypt and sign: a ring of Fernet keys, newest first, and its key file.
 
-Nothing here is global: who reads or writes ciphertext is handed a :class:`Keyring`.
+Nothing here is global: code that reads or writes ciphertext gets a :class:`Keyring` as a parameter.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 #: The first line of a key file with several keys.
 _REMARK = "# the newest first; whether an older one is still needed: procomp-pay keys rotate --check"
-#: What a packed document begins with; JSON cannot.
+#: The first byte of a compressed document. JSON cannot begin with it.
 _PACKED = b"\x01"
 _MAKE = "make a key with: procomp-pay keys new"
 
 
 class Keyring:
-    """Encrypts and signs with the newest key; reads and verifies with any.
+    """Encrypt and sign with the newest key; decrypt and verify with any.
 
     :param keys: Fernet keys (32 bytes, urlsafe base64), newest first.
-    :param newer: gives the keys again where they have changed, else ``None``; asked before each use, so that
-        a running process follows when a key is added to its file.
-    :raises ConfigurationError: no key, or something that is not a key. Never shows it.
+    :param newer: returns the keys again if they have changed, else ``None``. Called before each use, so that
+        a running process notices a key that is added to its file.
+    :raises ConfigurationError: no key, or an invalid one. The message does not contain it.
     """
 
     def __init__(self, keys: Sequence[str], newer: Callable[[], Sequence[str] | None] | None = None) -> None:
@@ -62,47 +62,47 @@ class Keyring:
             self._take(keys)
 
     def encrypt(self, text: str) -> str:
-        """Ciphertext of the text, under the newest key."""
+        """Encrypt text with the newest key."""
         return self._fernet().encrypt(text.encode()).decode()
 
     def decrypt(self, token: str) -> str:
-        """The text of a ciphertext of any of the keys.
+        """Decrypt a ciphertext of any of the keys.
 
-        :raises ConfigurationError: none of the keys fits, or the ciphertext was changed.
+        :raises ConfigurationError: no key decrypts it, or the ciphertext was changed.
         """
-        return self._opened(token).decode()
+        return self._decrypted(token).decode()
 
     def seal(self, body: bytes) -> str:
-        """Ciphertext of a document, packed first: a third of the bytes to encrypt, to log and to keep."""
+        """Compress and encrypt a document: compressed, it takes a third of the space."""
         return self._fernet().encrypt(_PACKED + zlib.compress(body, 1)).decode()
 
     def unseal(self, token: str) -> bytes:
-        """The document of :meth:`seal`, or of an :meth:`encrypt` of earlier versions.
+        """Decrypt a document of :meth:`seal`, or of :meth:`encrypt` in earlier versions.
 
-        :raises ConfigurationError: none of the keys fits, or the ciphertext was changed.
+        :raises ConfigurationError: no key decrypts it, or the ciphertext was changed.
         """
-        plain = self._opened(token)
+        plain = self._decrypted(token)
         return zlib.decompress(plain[1:]) if plain.startswith(_PACKED) else plain
 
-    def _opened(self, token: str) -> bytes:
+    def _decrypted(self, token: str) -> bytes:
         from cryptography.fernet import InvalidToken
 
         try:
             return self._fernet().decrypt(token.encode())
         except InvalidToken:
-            raise _does_not_fit() from None
+            raise _no_key_fits() from None
 
     def rotate(self, token: str) -> str:
-        """The same text under the newest key.
+        """Encrypt the same text again with the newest key.
 
-        :raises ConfigurationError: none of the keys fits.
+        :raises ConfigurationError: no key decrypts it.
         """
         from cryptography.fernet import InvalidToken
 
         try:
             return self._fernet().rotate(token.encode()).decode()
         except InvalidToken:
-            raise _does_not_fit() from None
+            raise _no_key_fits() from None
 
     def is_newest(self, token: str) -> bool:
         """Return whether the newest key decrypts the ciphertext; False also if no key does."""
@@ -116,20 +116,21 @@ class Keyring:
         return True
 
     def sign(self, purpose: str, text: str) -> str:
-        """A signature (43 urlsafe characters) of the text, good for this purpose alone."""
+        """Return a signature (43 urlsafe characters) of the text, valid for this purpose only."""
         return _signature(self._signing_keys(purpose)[0], text)
 
     def signatures(self, purpose: str, text: str) -> list[str]:
-        """The text's signature under each key, newest first."""
+        """Return the text's signature with each key, newest first."""
         return [_signature(key, text) for key in self._signing_keys(purpose)]
 
     def verify(self, purpose: str, text: str, signature: str) -> bool:
         """Return whether any of the keys signed the text for this purpose, in constant time."""
-        given = signature.encode()
-        fits = [
-            hmac.compare_digest(_signature(key, text).encode(), given) for key in self._signing_keys(purpose)
+        expected = signature.encode()
+        matches = [
+            hmac.compare_digest(_signature(key, text).encode(), expected)
+            for key in self._signing_keys(purpose)
         ]
-        return any(fits)
+        return any(matches)
 
     def _fernet(self) -> MultiFernet:
         self._refresh()
@@ -149,16 +150,16 @@ class Keyring:
 
 
 def new_key() -> str:
-    """A new random Fernet key."""
+    """Return a new random Fernet key."""
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
 def load_or_make_key_file(path: Path) -> list[str]:
-    """The keys in the file, newest first (one a line, ``#`` for remarks); a missing file is made.
+    """Return the keys in the file, newest first (one per line, ``#`` for comments); create a missing file.
 
-    Of several processes that come at once, one makes the file and all read the same key.
+    If several processes do this at once, one creates the file and all read the same key.
 
-    :raises ConfigurationError: others may read the file, it contains no key, or it cannot be read or made.
+    :raises ConfigurationError: others may read the file, it has no key, or it cannot be read or created.
     """
     try:
         if not path.exists():
@@ -167,35 +168,35 @@ def load_or_make_key_file(path: Path) -> list[str]:
     except OSError as error:
         raise ConfigurationError(
             f"the key file {path} cannot be used: {error.strerror}",
-            next_step="check its directory and its rights",
+            next_step="check its directory and its permissions",
         ) from error
 
 
 def key_file_ring(path: Path) -> Keyring:
-    """The ring of a key file, which is made where it is missing; it follows when the file changes.
+    """Return the ring of a key file, which is created if it is missing. The ring follows changes of the file.
 
     :raises ConfigurationError: as :func:`load_or_make_key_file`.
     """
     keys = load_or_make_key_file(path)
-    seen = [_mark(path)]
+    seen = [_file_version(path)]
 
     def newer() -> list[str] | None:
-        mark = _mark(path)
-        if mark is None or mark == seen[0]:
-            return None  # a file that went away meanwhile takes no keys from who runs
+        version = _file_version(path)
+        if version is None or version == seen[0]:
+            return None  # a deleted file takes no keys from a running process
         changed = load_or_make_key_file(path)
-        seen[0] = mark
+        seen[0] = version
         return changed
 
     return Keyring(keys, newer)
 
 
-def _mark(path: Path) -> tuple[int, int, int] | None:
+def _file_version(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        stat_result = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return stat_result.st_ino, stat_result.st_size, stat_result.st_mtime_ns
 
 
 def add_key(path: Path) -> None:
@@ -214,12 +215,12 @@ def add_key(path: Path) -> None:
     except OSError as error:
         raise ConfigurationError(
             f"the key file {path} cannot be written: {error.strerror}",
-            next_step="check its directory and its rights",
+            next_step="check its directory and its permissions",
         ) from error
 
 
 def _sync_directory(path: Path) -> None:
-    """A new name is on the disk only when its directory is: rows must not be there before their key."""
+    """Flush the directory, so that a key is on the disk before rows that were encrypted with it."""
     if os.name == "posix":
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -234,7 +235,7 @@ def _make_key_file(path: Path) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     _write_new(draft, new_key() + "\n")
     try:
-        os.link(draft, path)  # fails if another process was first: its key counts
+        os.link(draft, path)  # fails if another process was first: then its key is used
     except FileExistsError:
         return
     finally:
@@ -258,7 +259,7 @@ def _read_key_file(path: Path) -> list[str]:
         lines = [line.strip() for line in file]
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
-        raise ConfigurationError(f"the key file {path} holds no key", next_step=_MAKE)
+        raise ConfigurationError(f"the key file {path} contains no key", next_step=_MAKE)
     return keys
 
 
@@ -284,8 +285,8 @@ def _signature(key: bytes, text: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def _does_not_fit() -> ConfigurationError:
+def _no_key_fits() -> ConfigurationError:
     return ConfigurationError(
-        "a stored secret cannot be read with the encryption keys at hand",
-        next_step="add the key it was written with to ENCRYPTION_KEYS, behind the newest",
+        "a stored secret cannot be decrypted with the present encryption keys",
+        next_step="add the key that encrypted it to ENCRYPTION_KEYS, after the newest",
     )

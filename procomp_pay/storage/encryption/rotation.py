@@ -13,7 +13,7 @@ from procomp_pay.storage.models.columns import Row
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import WebhookEvent
 
-#: Rows of one page: an event may have a megabyte, and SQLite's other writers wait for a page's transaction.
+#: Rows of a page: an event may have a megabyte, and SQLite's other writers wait for the transaction.
 PAGE = 50
 
 

@@ -1,4 +1,4 @@
-"""What all tables share: one MetaData with explicit names, and short makers for columns."""
+"""Define what all tables share: one MetaData with explicit names, and short functions for columns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sqlmodel import SQLModel
 
 from procomp_pay.storage.models.types import Amount, ExactJson, UtcDateTime, Word
 
-#: PostgreSQL's own way of naming, which is Prisma's too; explicit, so that every database agrees.
+#: PostgreSQL's naming, which Prisma uses too; explicit, so that every database uses the same names.
 NAMES = {
     "pk": "%(table_name)s_pkey",
     "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
@@ -40,17 +40,17 @@ class Row(SQLModel):
 
 
 def text(name: str, *items: SchemaItem, null: bool = False, **more: Any) -> Column[Any]:
-    """A TEXT column."""
+    """Return a TEXT column."""
     return Column(name, Text, *items, nullable=null, **more)
 
 
 def key(name: str = "id", *items: SchemaItem) -> Column[Any]:
-    """A TEXT column of the primary key."""
+    """Return a TEXT column of the primary key."""
     return Column(name, Text, *items, primary_key=True)
 
 
 def moment(name: str, *, null: bool = False) -> Column[Any]:
-    """A point in time of a module table."""
+    """Return a column for a point in time, in one of our own tables."""
     return Column(name, UtcDateTime, nullable=null)
 
 
@@ -60,7 +60,7 @@ def amount(name: str, *, null: bool = False, **more: Any) -> Column[Any]:
 
 
 def document(name: str, *, null: bool = False) -> Column[Any]:
-    """A JSON document."""
+    """Return a column for a JSON document."""
     return Column(name, ExactJson, nullable=null)
 
 
@@ -71,22 +71,22 @@ def word(name: str, words: type[StrEnum], *, null: bool = False, **more: Any) ->
 
 def check_word(name: str, words: type[StrEnum]) -> CheckConstraint:
     """Return a constraint that allows only the enum's values."""
-    allowed = ", ".join(f"'{each.value}'" for each in words)
+    allowed = ", ".join(f"'{member.value}'" for member in words)
     return CheckConstraint(f"{name} IN ({allowed})", name=name)
 
 
 def spelled(word: StrEnum) -> ColumnClause[Any]:
-    """Return a constant as a literal in the statement, not as its parameter.
+    """Return a constant as a literal in the statement, not as a parameter.
 
-    A statement that is prepared once for every value cannot use an index that is there for one value alone
-    (``WHERE state = 'pending'``): it would read and sort everything that waits, for each few rows.
+    A statement that is prepared once for every value cannot use a partial index for one value
+    (``WHERE state = 'pending'``): it would read and sort the whole queue to get a few rows.
     """
     return literal_column(f"'{word.value}'")
 
 
 def among(column: ColumnElement[Any], name: str, *, postgresql: bool) -> ColumnElement[bool]:
-    """``column IN (…)`` for a list of texts given as the parameter ``name``; on PostgreSQL one parameter
-    however many there are, so that the statement is the same and is prepared once."""
+    """Return ``column IN (…)`` for a list of texts given as the parameter ``name``. On PostgreSQL it is one
+    parameter for any number of texts, so that the statement stays the same and is prepared once."""
     if postgresql:
         return column == any_(bindparam(name, type_=ARRAY(Text)))
     return column.in_(bindparam(name, expanding=True))

@@ -24,14 +24,14 @@ def dumps(value: Any, *, canonical: bool = False) -> str:
 def loads(text: str | bytes, *, unique_keys: bool = False) -> Any:
     """Read JSON: whole numbers as int, every other number as Decimal, never a float.
 
-    :param unique_keys: refuse an object that names a key twice (which of the two was meant is a guess).
+    :param unique_keys: reject an object with a repeated key, because either value could be meant.
     :raises ValueError: not JSON, nested too deep, or a number beyond Decimal's range.
     """
     try:
-        known = text if isinstance(text, str) else str(text, "utf-8")
-        return _decoder(unique_keys).decode(known)
+        document = text if isinstance(text, str) else str(text, "utf-8")
+        return _decoder(unique_keys).decode(document)
     except (ArithmeticError, RecursionError) as error:
-        raise ValueError(f"the JSON cannot be held: {type(error).__name__}") from None
+        raise ValueError(f"the JSON cannot be represented: {type(error).__name__}") from None
 
 
 @cache
@@ -52,10 +52,10 @@ def _decoder(unique_keys: bool) -> JSONDecoder:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return document
 
 
 def _parse_int(digits: str) -> int:
@@ -64,7 +64,7 @@ def _parse_int(digits: str) -> int:
 
 
 def _refuse_floats(value: Any) -> None:
-    """A float has lost its digits already: refuse it where it is written, not where it is read."""
+    """Reject a float when it is written, because it has already lost digits."""
     if isinstance(value, float):
         raise TypeError(f"JSON of money is Decimal or int, never the float {value!r}")
     inners = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
@@ -73,5 +73,5 @@ def _refuse_floats(value: Any) -> None:
             _refuse_floats(inner)
 
 
-#: What a document mostly consists of.
+#: The types of most values in a document.
 _HARMLESS = frozenset({str, int, bool, type(None), Decimal})

@@ -44,7 +44,7 @@ from procomp_pay.storage.models.columns import amount as money
 
 
 class PaymentDetail(Row, table=True):
-    """What we know of a payment beyond the platform's columns; one row for each payment.
+    """Our data about a payment beyond the platform's columns; one row for each payment.
 
     ``participant_id`` is no foreign key: if the platform deletes a participant, the payment is kept.
     ``provider_open`` means that, as far as we know, money can still arrive through the provider's object.
@@ -70,7 +70,7 @@ class PaymentDetail(Row, table=True):
     provider_open: bool = Field(sa_column=Column("provider_open", Boolean, nullable=False))
     #: The provider's main id: ``cs_…``, ``pi_…`` or Kaspi's QrPaymentId.
     provider_ref: str | None = Field(default=None, sa_column=text("provider_ref", null=True, unique=True))
-    #: What people type (``domain.payment_code``); none for payments of before there were codes.
+    #: The code that people type (``domain.payment_code``); none for payments older than the codes.
     short_code: str | None = Field(default=None, sa_column=text("short_code", null=True, unique=True))
     charge_id: str | None = Field(default=None, sa_column=text("charge_id", null=True))
     wallet: str | None = Field(default=None, sa_column=text("wallet", null=True))
@@ -78,7 +78,7 @@ class PaymentDetail(Row, table=True):
     return_url: str | None = Field(default=None, sa_column=text("return_url", null=True))
     client_secret_enc: str | None = Field(default=None, sa_column=text("client_secret_enc", null=True))
     qr_token_enc: str | None = Field(default=None, sa_column=text("qr_token_enc", null=True))
-    #: To whom an invoice is sent.
+    #: The phone number that an invoice is sent to.
     phone_enc: str | None = Field(default=None, sa_column=text("phone_enc", null=True))
     requested_amount: Decimal = Field(sa_column=amount("requested_amount"))
     requested_currency: Currency = Field(sa_column=word("requested_currency", Currency))
@@ -115,7 +115,7 @@ class PaymentDetail(Row, table=True):
     )
     dispute_amount: Decimal | None = Field(default=None, sa_column=amount("dispute_amount", null=True))
     dispute_reason: str | None = Field(default=None, sa_column=text("dispute_reason", null=True))
-    #: Until then evidence is taken.
+    #: The deadline for evidence.
     dispute_due_at: datetime | None = Field(default=None, sa_column=moment("dispute_due_at", null=True))
     #: Time of the dispute's newest event at the provider.
     dispute_at: datetime | None = Field(default=None, sa_column=moment("dispute_at", null=True))
@@ -141,7 +141,7 @@ class TournamentFee(Row, table=True):
 
 
 class IdempotencyKey(Row, table=True):
-    """A caller's ``Idempotency-Key`` with what was asked under it and what was answered."""
+    """A caller's ``Idempotency-Key``, with the fingerprint of its request and the response."""
 
     __tablename__ = "pay_idempotency_key"
 
@@ -158,7 +158,7 @@ class IdempotencyKey(Row, table=True):
 class Refund(Row, table=True):
     """A refund. A trigger keeps the refunds of a payment within the charged amount.
 
-    ``sent_at`` without ``provider_refund_id``: the answer was not seen, the refund may exist.
+    ``sent_at`` without ``provider_refund_id``: the answer was lost, and the refund may exist.
     """
 
     __tablename__ = "pay_refund"
@@ -187,7 +187,8 @@ class Refund(Row, table=True):
 
 
 class KaspiOperation(Row, table=True):
-    """A number from a Kaspi receipt. It is the primary key: one number can settle one payment."""
+    """A number from a Kaspi receipt. It is the primary key, so that one number can settle only one
+    payment."""
 
     __tablename__ = "pay_kaspi_operation"
     __table_args__ = (CheckConstraint("amount > 0", name="amount"), Index(None, "payment_id"))
@@ -203,7 +204,7 @@ class KaspiOperation(Row, table=True):
 
 
 class AuditEntry(Row, table=True):
-    """Who did what to a payment; each entry's hash covers the one before it."""
+    """An entry of the audit trail: who did what to a payment. Its hash covers the entry before it."""
 
     __tablename__ = "pay_audit_entry"
     __table_args__ = (UniqueConstraint("payment_id", "seq"),)
@@ -230,13 +231,13 @@ class AuditEntry(Row, table=True):
 class Settlement(Row, table=True):
     """One movement at a provider: a payment, a refund, a dispute, or the reversal of one.
 
-    Written by ``reconcile`` alone, at most once for each movement, whether it was read by API or from a file;
-    never changed. Movements that belong to none of our payments (payouts, transfers) are not here.
+    Written only by ``reconcile``, at most once for each movement, read by API or from a file; never changed.
+    Movements that belong to none of our payments (payouts, transfers) are left out.
 
     ``amount`` is signed as the balance moves: a payment is positive, a refund negative. ``net`` is ``amount``
-    less ``fee``. A fee that a statement does not report is ``NULL``, and so is its net; a returned fee
+    minus ``fee``. A fee that a statement does not report is ``NULL``, and so is its net; a returned fee
     (a dispute that was won) is negative. ``currency`` is that of the provider's balance: not always the
-    payment's own, nor one that we take fees in.
+    payment's own, nor one that we accept.
     """
 
     __tablename__ = "pay_settlement"
@@ -252,9 +253,9 @@ class Settlement(Row, table=True):
     provider: str = Field(sa_column=text("provider"))
     payment_id: str = Field(sa_column=text("payment_id", payment_key()))
     kind: LineKind = Field(sa_column=word("kind", LineKind))
-    #: The provider's id of what moved it: ``ch_…``, ``re_…``, ``du_…``, a Kaspi operation number.
+    #: The provider's id of the object that moved it: ``ch_…``, ``re_…``, ``du_…``, a Kaspi operation number.
     ref: str = Field(sa_column=text("ref"))
-    #: Stripe's ``txn_…``, where it is known.
+    #: Stripe's ``txn_…``, if it is known.
     balance_transaction_id: str | None = Field(
         default=None, sa_column=text("balance_transaction_id", null=True, unique=True)
     )

@@ -1,7 +1,7 @@
-"""The platform's tables, exactly as Prisma Migrate makes them on PostgreSQL.
+"""Define the platform's tables, exactly as Prisma Migrate makes them on PostgreSQL.
 
-The platform's Prisma client reads and writes the same rows, so nothing here may be changed by us.
-On SQLite, for a stand-alone install, the native enums are VARCHAR with a CHECK.
+The platform's Prisma client reads and writes the same rows, so we may not change them.
+On SQLite, in a stand-alone installation, the native enums are VARCHAR with a CHECK.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _enum(
     labels = Enum(
         words,
         name=words.__name__,
-        values_callable=lambda each: [member.value for member in each],
+        values_callable=lambda enum: [member.value for member in enum],
         create_constraint=True,
     )
     return Column(name, labels, nullable=null, server_default=default)
@@ -98,7 +98,7 @@ class Participant(Row, table=True):
 
 
 class Payment(Row, table=True):
-    """A payment: the platform's columns and no others; the desk's are in ``pay_payment_detail``."""
+    """A payment: only the platform's columns; ours are in ``pay_payment_detail``."""
 
     __tablename__ = "Payment"
     __table_args__ = (

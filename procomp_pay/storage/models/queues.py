@@ -1,4 +1,4 @@
-"""The module's tables for work that waits or is watched: inbox, outbox, reconciliation, seals.
+"""Define our tables of work: inbox, outbox, reconciliation, seals.
 
 Partial indexes are in :mod:`procomp_pay.storage.models.schema`.
 """
@@ -22,7 +22,7 @@ def _attempts() -> Column[Any]:
 
 
 class WebhookEvent(Row, table=True):
-    """The inbox: an event as a provider sent it, kept before it is acted on."""
+    """The inbox: an event as a provider sent it, stored before it is processed."""
 
     __tablename__ = "pay_webhook_event"
     __table_args__ = (
@@ -48,7 +48,8 @@ class WebhookEvent(Row, table=True):
 
 
 class EventCursor(Row, table=True):
-    """How far a provider's list of events was read, by its own clock: everything before is in the inbox."""
+    """A provider's list of events has been read up to this time, by its own clock: the inbox has all of
+    it."""
 
     __tablename__ = "pay_feed"
 
@@ -58,7 +59,7 @@ class EventCursor(Row, table=True):
 
 
 class OutboxMessage(Row, table=True):
-    """A message to deliver. Its writer knows nothing of destinations; routing makes its deliveries."""
+    """A message to deliver. Its writer does not know the destinations; routing creates its deliveries."""
 
     __tablename__ = "pay_outbox"
     __table_args__ = (check_word("state", OutboxState), Index(None, "created_at", "id"))
@@ -71,9 +72,9 @@ class OutboxMessage(Row, table=True):
     state: OutboxState = Field(default=OutboxState.WAITING, sa_column=word("state", OutboxState))
     next_attempt_at: datetime = Field(sa_column=moment("next_attempt_at"))
     created_at: datetime = Field(sa_column=moment("created_at"))
-    #: What an alert is about; set when it is routed.
+    #: The subject of an alert; set when it is routed.
     subject: str | None = Field(default=None, sa_column=text("subject", null=True))
-    #: Where it did not go, and why.
+    #: Destinations that it was not sent to, with the reason.
     skipped: str | None = Field(default=None, sa_column=text("skipped", null=True))
     routed_at: datetime | None = Field(default=None, sa_column=moment("routed_at", null=True))
 
@@ -81,8 +82,8 @@ class OutboxMessage(Row, table=True):
 class Delivery(Row, table=True):
     """One message on its way to one destination; its id is the same at every attempt.
 
-    A row for each destination, so that one that fails is tried again alone, and what one has taken is
-    never sent there twice because another one failed.
+    There is a row for each destination, so that a failed one is retried alone, and one that succeeded never
+    gets the message again because another one failed.
     """
 
     __tablename__ = "pay_delivery"
@@ -95,10 +96,10 @@ class Delivery(Row, table=True):
     id: str = Field(sa_column=key())
     message_id: str = Field(sa_column=text("message_id", ForeignKey("pay_outbox.id", ondelete="CASCADE")))
     destination: Destination = Field(sa_column=word("destination", Destination))
-    #: One of several addresses of a destination; empty where there is one alone.
+    #: One of several addresses of a destination; empty if it has only one.
     recipient: str = Field(default="", sa_column=text("recipient", server_default=sql("''")))
     state: DeliveryState = Field(default=DeliveryState.WAITING, sa_column=word("state", DeliveryState))
-    #: Counted when it is claimed: a delivery that kills its process is given up in the end, too.
+    #: Counted when it is claimed, so that a delivery that kills its process is also given up in the end.
     attempts: int = Field(default=0, sa_column=_attempts())
     next_attempt_at: datetime = Field(sa_column=moment("next_attempt_at"))
     last_error: str | None = Field(default=None, sa_column=text("last_error", null=True))
@@ -107,12 +108,13 @@ class Delivery(Row, table=True):
 
 
 class AuditSeal(Row, table=True):
-    """A Merkle root over the heads of all audit chains at a time: cutting the end of a chain shows."""
+    """A Merkle root over the heads of all audit chains at a time. It reveals a chain whose end was cut
+    off."""
 
     __tablename__ = "pay_audit_seal"
 
     id: str = Field(sa_column=key())
-    #: 1, 2, 3 …: a seal that is taken out leaves a gap.
+    #: 1, 2, 3 …: a deleted seal leaves a gap.
     number: int = Field(sa_column=Column("number", Integer, nullable=False, unique=True))
     sealed_at: datetime = Field(sa_column=moment("sealed_at"))
     #: The newest entry that it covers: with it the root can be computed again.

@@ -1,7 +1,7 @@
-"""The whole schema, for migrations: all tables and, besides, the partial indexes.
+"""Define the whole schema for migrations: all tables, and the partial indexes.
 
-The partial indexes are apart from their tables because SQLAlchemy loads the PostgreSQL dialect for their
-``postgresql_where``, and no command that only reads and writes should pay for that.
+The partial indexes are separate from their tables because SQLAlchemy loads the PostgreSQL dialect for their
+``postgresql_where``, which commands that only read and write rows do not need.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from sqlalchemy import text as sql
 from procomp_pay.storage.models import payments, platform, queues
 from procomp_pay.storage.models.columns import Row
 
-#: The platform's tables: adopted where they exist, never altered, never dropped.
+#: The platform's tables: used as they are if they exist, never altered, never dropped.
 PLATFORM_TABLES = frozenset(
-    each.__tablename__
-    for each in (platform.User, platform.Tournament, platform.Participant, platform.Payment)
+    table.__tablename__
+    for table in (platform.User, platform.Tournament, platform.Participant, platform.Payment)
 )
 
 

@@ -1,4 +1,4 @@
-"""The states that rows of the module tables go through."""
+"""Define the states of rows in our tables."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class EventState(StrEnum):
 
     PENDING = "pending"
     DONE = "done"
-    IGNORED = "ignored"  # a type that we do not act on
+    IGNORED = "ignored"  # a type that we do not process
     FOREIGN = "foreign"  # the event belongs to a payment created elsewhere
-    DEAD = "dead"  # given up; ``events replay`` brings it back
+    DEAD = "dead"  # given up; ``events replay`` retries it
 
 
 class OutboxState(StrEnum):
@@ -20,7 +20,7 @@ class OutboxState(StrEnum):
 
     WAITING = "waiting"  # not routed yet
     ROUTED = "routed"
-    SKIPPED = "skipped"  # nothing is configured that it could go to
+    SKIPPED = "skipped"  # no destination is configured for it
     HELD = "held"  # the same alert was sent within the hour: the next one counts it
 
 
@@ -29,13 +29,13 @@ class DeliveryState(StrEnum):
 
     WAITING = "waiting"
     DELIVERED = "delivered"
-    SKIPPED = "skipped"  # not configured any more, or overtaken
-    UNDELIVERABLE = "undeliverable"  # there is no such address
-    DEAD = "dead"  # given up; ``outbox replay`` brings it back
+    SKIPPED = "skipped"  # not configured any more, or out of date
+    UNDELIVERABLE = "undeliverable"  # the address does not exist
+    DEAD = "dead"  # given up; ``outbox replay`` retries it
 
 
 class DiscrepancyState(StrEnum):
-    """Whether a discrepancy still awaits a decision."""
+    """The state of a discrepancy: awaiting a decision, or resolved."""
 
     OPEN = "open"
     RESOLVED = "resolved"

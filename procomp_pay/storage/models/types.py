@@ -1,6 +1,6 @@
-"""Column types that keep money exact and time in UTC, on PostgreSQL and on SQLite alike.
+"""Define column types that keep money exact and time in UTC, on PostgreSQL and on SQLite alike.
 
-The PostgreSQL dialect is imported only where it is in use: on SQLite no command pays for it.
+The PostgreSQL dialect is imported only if it is used: commands on SQLite do not load it.
 """
 
 # ruff: noqa: ARG001, ARG002 - the signatures are SQLAlchemy's
@@ -36,7 +36,7 @@ def _as_utc(value: datetime) -> datetime:
 
 
 def utc_text(value: datetime) -> str:
-    """A time as hashes take it: the same on every database."""
+    """Return a time as text for hashing, the same on every database."""
     return _as_utc(value).isoformat(timespec="microseconds")
 
 
@@ -48,7 +48,8 @@ class _UtcTime(TypeDecorator[datetime]):
     timespec = "microseconds"
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """
+        """Convert to UTC.
+
         :raises ValueError: a datetime without a zone.
         """
         if value is None:
@@ -85,7 +86,7 @@ class UtcDateTime(_UtcTime):
 
 
 class UtcMillis(_UtcTime):
-    """Prisma's ``DateTime``: ``TIMESTAMP(3)`` without zone, holding UTC.
+    """Prisma's ``DateTime``: ``TIMESTAMP(3)`` without zone, in UTC.
 
     Cut to milliseconds before it is sent: PostgreSQL would round, and the two databases would differ.
     """
@@ -134,7 +135,8 @@ class Amount(TypeDecorator[Decimal]):
         return dialect.type_descriptor(Numeric(10, 2) if _is_postgresql(dialect) else Integer())
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | int | None:
-        """
+        """Check an amount.
+
         :raises TypeError: neither Decimal nor int.
         :raises ValueError: not finite, more than two decimals, or over 99 999 999.99.
         """
@@ -168,7 +170,7 @@ class ExactJson(TypeDecorator[Any]):
     """``JSONB`` on PostgreSQL, JSON text on SQLite; numbers are int or Decimal, never float.
 
     On PostgreSQL the driver reads and writes JSON itself: the engine must be made with
-    :data:`EXACT_JSON_ENGINE` (those of ``database`` and ``migrate`` are). ``None`` is SQL NULL.
+    :data:`EXACT_JSON_ENGINE` (``database.service`` and ``database.migrate`` do so). ``None`` is SQL NULL.
     """
 
     impl = JSON
@@ -182,8 +184,9 @@ class ExactJson(TypeDecorator[Any]):
         return dialect.type_descriptor(Text())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """
-        :raises TypeError: a float, or a value that JSON does not know.
+        """Write JSON text on SQLite.
+
+        :raises TypeError: a float, or a value that JSON does not have.
         """
         if value is None or _is_postgresql(dialect):
             return value
@@ -203,7 +206,7 @@ EXACT_JSON_ENGINE: dict[str, Any] = {
 
 
 class Word(TypeDecorator[_WordT], Generic[_WordT]):
-    """A member of an enum, stored as TEXT. The table adds the CHECK (see ``tables.check_word``)."""
+    """A member of an enum, stored as TEXT. The table adds the CHECK (see ``columns.check_word``)."""
 
     impl = Text
     cache_ok = True
@@ -213,7 +216,8 @@ class Word(TypeDecorator[_WordT], Generic[_WordT]):
         self.words = words
 
     def process_bind_param(self, value: _WordT | str | None, dialect: Dialect) -> str | None:
-        """
+        """Return the text of a value of the enum.
+
         :raises ValueError: not one of the enum's values.
         """
         return None if value is None else self.words(value).value

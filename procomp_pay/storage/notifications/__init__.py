@@ -1,1 +1,1 @@
-"""Notifications."""
+"""The outbox and its deliveries."""

@@ -1,4 +1,4 @@
-"""List the outbox, and bring dead deliveries back."""
+"""List the outbox, and retry dead deliveries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from procomp_pay.domain.destinations import Destination
 from procomp_pay.storage.models.queues import Delivery, OutboxMessage
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
 
-#: What was not delivered and can be tried again.
+#: States of undelivered deliveries that can be retried.
 CLOSED_UNDELIVERED = (DeliveryState.DEAD, DeliveryState.UNDELIVERABLE, DeliveryState.SKIPPED)
 
 Told = tuple[OutboxMessage, list[Delivery]]
@@ -28,17 +28,17 @@ async def newest(
     payment_id: str | None = None,
     limit: int,
 ) -> list[Told]:
-    """Messages with their deliveries, newest first.
+    """Return messages with their deliveries, newest first.
 
     :param state: of the message, or of one of its deliveries.
     """
     query = select(OutboxMessage).order_by(col(OutboxMessage.created_at).desc(), col(OutboxMessage.id).desc())
     if state is not None:
-        having = select(Delivery.message_id).where(Delivery.state == state)
+        with_state = select(Delivery.message_id).where(Delivery.state == state)
         if state in tuple(OutboxState):
-            query = query.where(or_(col(OutboxMessage.id).in_(having), OutboxMessage.state == state))
+            query = query.where(or_(col(OutboxMessage.id).in_(with_state), OutboxMessage.state == state))
         else:
-            query = query.where(col(OutboxMessage.id).in_(having))
+            query = query.where(col(OutboxMessage.id).in_(with_state))
     if topic is not None:
         query = query.where(col(OutboxMessage.topic).startswith(topic, autoescape=True))
     if payment_id is not None:
@@ -46,28 +46,28 @@ async def newest(
     return await _with_deliveries(session, (await session.exec(query.limit(limit))).all())
 
 
-async def find(session: AsyncSession, some_id: str) -> Told | None:
-    """A message by its id, or by one of its deliveries'."""
-    delivery = await session.get(Delivery, some_id)
-    message = await session.get(OutboxMessage, delivery.message_id if delivery else some_id)
+async def find(session: AsyncSession, any_id: str) -> Told | None:
+    """Return a message by its id, or by the id of one of its deliveries."""
+    delivery = await session.get(Delivery, any_id)
+    message = await session.get(OutboxMessage, delivery.message_id if delivery else any_id)
     return (await _with_deliveries(session, [message]))[0] if message else None
 
 
 async def _with_deliveries(session: AsyncSession, messages: Sequence[OutboxMessage]) -> list[Told]:
     ids = [message.id for message in messages]
-    found = await session.exec(
+    result = await session.exec(
         select(Delivery)
         .where(col(Delivery.message_id).in_(ids))
         .order_by(col(Delivery.destination), col(Delivery.recipient))
     )
-    by_message: dict[str, list[Delivery]] = {each: [] for each in ids}
-    for delivery in found.all():
+    by_message: dict[str, list[Delivery]] = {message_id: [] for message_id in ids}
+    for delivery in result.all():
         by_message[delivery.message_id].append(delivery)
     return [(message, by_message[message.id]) for message in messages]
 
 
 async def dead_ids(session: AsyncSession, destination: Destination | None) -> list[str]:
-    """Every delivery that was given up, oldest first."""
+    """Return the ids of dead deliveries, oldest first."""
     query = select(Delivery.id).where(Delivery.state == DeliveryState.DEAD)
     if destination is not None:
         query = query.where(Delivery.destination == destination)
@@ -75,17 +75,17 @@ async def dead_ids(session: AsyncSession, destination: Destination | None) -> li
 
 
 async def bring_back(session: AsyncSession, delivery_ids: Sequence[str], now: datetime) -> int:
-    """Let deliveries that were closed undelivered be attempted again, under their old ids; how many."""
-    done: Any = await session.exec(
+    """Schedule closed undelivered deliveries again, under their old ids; return how many."""
+    result: Any = await session.exec(
         update(Delivery)
         .where(col(Delivery.id).in_(list(delivery_ids)), col(Delivery.state).in_(CLOSED_UNDELIVERED))
         .values(state=DeliveryState.WAITING, attempts=0, next_attempt_at=now, finished_at=None)
     )
-    return int(done.rowcount)
+    return int(result.rowcount)
 
 
 async def route_again(session: AsyncSession, message_id: str, now: datetime) -> None:
-    """Let a message be routed again: destinations that are configured by now get it, the others had it."""
+    """Schedule a message to be routed again, to destinations that have been configured since."""
     await session.exec(
         update(OutboxMessage)
         .where(col(OutboxMessage.id) == message_id)

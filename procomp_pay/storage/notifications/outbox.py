@@ -1,8 +1,8 @@
-"""The outbox: messages that wait to be routed, and their deliveries.
+"""Enqueue, route and deliver the outbox: messages that wait to be routed, and their deliveries.
 
-A message is claimed by its row lock, within the transaction that routes it. A delivery is claimed for a
-while, since it is sent outside of any transaction: its next attempt is put off by the lease, and its
-attempt is counted, which also distinguishes a claim from a later one.
+A message is claimed by its row lock, in the transaction that routes it. A delivery is sent outside of any
+transaction, so it is claimed by a lease: its next attempt is postponed, and its attempt is counted, which
+also distinguishes one claim from a later one.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.queues import Delivery, OutboxMessage
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
 
-#: PostgreSQL's advisory lock of whoever routes ("pay" and "out").
+#: The number of PostgreSQL's advisory lock for routing ("pay_out").
 _ROUTER = 0x7061795F6F7574
 
 
 async def may_route(session: AsyncSession) -> bool:
-    """Return whether this transaction may route, as the only one until it ends: two processes
-    must not both find that an alert has not been sent yet. On SQLite there is one writer anyway."""
+    """Return whether this transaction is the only one that routes, until it ends: two processes must not both
+    conclude that an alert has not been sent yet. On SQLite there is one writer anyway."""
     if session.get_bind().dialect.name != "postgresql":
         return True
     return bool((await session.exec(select(func.pg_try_advisory_xact_lock(_ROUTER)))).one())
 
 
 async def claim_messages(session: AsyncSession, now: datetime, *, limit: int) -> list[OutboxMessage]:
-    """Claim messages that are not routed yet, oldest first, locked until the transaction ends."""
-    found = await session.exec(
+    """Lock messages that are not routed yet until the transaction ends, oldest first."""
+    result = await session.exec(
         select(OutboxMessage)
         .where(OutboxMessage.state == spelled(OutboxState.WAITING), col(OutboxMessage.next_attempt_at) <= now)
         .order_by(col(OutboxMessage.next_attempt_at))
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return list(found.all())
+    return list(result.all())
 
 
 async def last_told(session: AsyncSession, topic: str, subject: str) -> datetime | None:
     """Return when an alert about this subject was last sent."""
-    found = await session.exec(
+    result = await session.exec(
         select(func.max(OutboxMessage.routed_at)).where(
             OutboxMessage.topic == topic,
             OutboxMessage.subject == subject,
             OutboxMessage.state == OutboxState.ROUTED,
         )
     )
-    return found.one()
+    return result.one()
 
 
 async def count_held(session: AsyncSession, topic: str, subject: str, since: datetime | None) -> int:
@@ -99,7 +99,7 @@ async def add_deliveries(session: AsyncSession, rows: list[dict[str, Any]]) -> N
 def a_delivery(
     row_id: str, message_id: str, destination: Destination, recipient: str, *, due: datetime, now: datetime
 ) -> dict[str, Any]:
-    """The values of a new delivery."""
+    """Return the values of a new delivery."""
     return {
         "id": row_id,
         "message_id": message_id,
@@ -123,13 +123,12 @@ class Claim:
 async def claim_deliveries(
     session: AsyncSession, destination: Destination, now: datetime, *, lease_s: int, limit: int
 ) -> list[Claim]:
-    """Deliveries to one destination that are due, longest waiting first; each is claimed for ``lease_s``.
+    """Claim due deliveries to one destination for ``lease_s`` seconds, longest waiting first.
 
     A row that another process has locked is skipped, and a process that dies leaves its rows to the others
-    when
-    the lease is over.
+    when the lease is over.
     """
-    found = await session.exec(
+    result = await session.exec(
         select(Delivery, OutboxMessage)
         .join(OutboxMessage, col(OutboxMessage.id) == col(Delivery.message_id))
         .where(
@@ -141,7 +140,7 @@ async def claim_deliveries(
         .limit(limit)
         .with_for_update(skip_locked=True, of=Delivery)
     )
-    claims = [Claim(delivery, message) for delivery, message in found.all()]
+    claims = [Claim(delivery, message) for delivery, message in result.all()]
     for claim in claims:
         claim.delivery.attempts += 1
         claim.delivery.next_attempt_at = now + timedelta(seconds=lease_s)
@@ -151,18 +150,19 @@ async def claim_deliveries(
 async def finish(
     session: AsyncSession, claim: Claim, state: DeliveryState, *, now: datetime, error: str | None = None
 ) -> bool:
-    """Close a delivery; False where it is closed already. Delivered is delivered, whoever's lease ran out."""
-    own = () if state is DeliveryState.DELIVERED else (Delivery.attempts == claim.delivery.attempts,)
-    done = await session.exec(
+    """Close a delivery; return False if it is closed already. A success counts even if the lease has
+    ended."""
+    conditions = () if state is DeliveryState.DELIVERED else (Delivery.attempts == claim.delivery.attempts,)
+    result = await session.exec(
         update(Delivery)
         .where(
             col(Delivery.id) == claim.delivery.id,
             col(Delivery.state) == DeliveryState.WAITING,
-            *own,
+            *conditions,
         )
         .values(state=state, last_error=error, finished_at=now)
     )
-    return bool(done.rowcount)
+    return bool(result.rowcount)
 
 
 async def put_off(session: AsyncSession, claim: Claim, until: datetime, error: str) -> None:
@@ -181,7 +181,7 @@ async def put_off(session: AsyncSession, claim: Claim, until: datetime, error: s
 async def skip_unconfigured(
     session: AsyncSession, unconfigured: Iterable[Destination], now: datetime
 ) -> None:
-    """Close what waits for a destination that is not configured any more."""
+    """Skip the deliveries that wait for a destination which is not configured any more."""
     await session.exec(
         update(Delivery)
         .where(
@@ -209,7 +209,7 @@ async def is_due(session: AsyncSession, now: datetime) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Addressee:
-    """The present recipient of messages about a payment."""
+    """The recipient of messages about a payment."""
 
     email: str | None
     settled_by: str | None
@@ -217,20 +217,20 @@ class Addressee:
 
 
 async def addressee(session: AsyncSession, payment_id: str) -> Addressee:
-    """The user of a payment's participant; one who is gone has no address."""
-    found = await session.exec(
+    """Return the user of a payment's participant; a deleted one has no address."""
+    result = await session.exec(
         select(Payment.meta, Participant.payment_id, User.email)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
         .join(Participant, col(Participant.id) == col(PaymentDetail.participant_id), isouter=True)
         .join(User, col(User.id) == col(Participant.user_id), isouter=True)
         .where(Payment.id == payment_id)
     )
-    row = found.first()
+    row = result.first()
     if row is None:
         return Addressee(None, None, None)
     meta, settled_by, email = row
-    asked = meta.get("language") if isinstance(meta, dict) else None
-    return Addressee(email or None, settled_by, asked if asked in tuple(Language) else None)
+    language = meta.get("language") if isinstance(meta, dict) else None
+    return Addressee(email or None, settled_by, language if language in tuple(Language) else None)
 
 
 def message(
@@ -242,7 +242,7 @@ def message(
     payment_id: str | None = None,
     dedup_key: str | None = None,
 ) -> dict[str, Any]:
-    """The outbox row of a message that waits for delivery."""
+    """Return the values of a new message."""
     return {
         "id": row_id,
         "topic": topic,
@@ -265,6 +265,6 @@ async def enqueue(
     payment_id: str | None = None,
     dedup_key: str | None = None,
 ) -> bool:
-    """Leave a message for delivery; False where one with the same ``dedup_key`` was left before."""
+    """Enqueue a message; return False if one with the same ``dedup_key`` exists."""
     row = message(topic, payload, row_id=row_id, now=now, payment_id=payment_id, dedup_key=dedup_key)
     return await insert_once(session, OutboxMessage, row)

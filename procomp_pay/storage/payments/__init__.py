@@ -1,1 +1,1 @@
-"""Payments."""
+"""Read, lock, list and claim payments, refunds and Kaspi operations."""

@@ -1,8 +1,8 @@
-"""Many payments in one transaction: read and locked by one statement, written by one for each table.
+"""Process many payments in one transaction: one statement locks them, one for each table writes them.
 
-Settlement works on a :class:`LockedPayment` and does not know whether it is one of
-many. Here its rows are plain objects, without the ORM's bookkeeping for each read and each assignment, and
-what settlement writes beside them (audit entries, messages) is collected for the :class:`Batch`'s end.
+Settlement works on a :class:`LockedPayment` and does not know whether it is one of many. Here its rows are
+plain objects, without the cost of the ORM, and audit entries and messages are collected and written at the
+end by :meth:`Batch.write`.
 """
 
 from __future__ import annotations
@@ -27,52 +27,54 @@ from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.payments.locked_payment import DetailRow, LockedPayment, ParticipantRow, PaymentRow
 
 
-class _Lines:
-    """One table's part of a batch: plain rows, and what they were.
+class _TrackedRows:
+    """One table's rows of a batch, with their original values.
 
     :param kind: a dataclass whose fields are attributes of the table, the key first.
     """
 
     def __init__(self, table: type[Row], kind: type[Any]) -> None:
         self.table = table
-        self.names = [each.name for each in fields(kind)]
+        self.names = [field.name for field in fields(kind)]
         self._values = attrgetter(*self.names)
-        self._taken: list[tuple[Any, tuple[Any, ...]]] = []
+        self._originals: list[tuple[Any, tuple[Any, ...]]] = []
 
-    def take(self, line: Any) -> None:
-        """From now on its changes count."""
-        self._taken.append((line, self._values(line)))
+    def take(self, row: Any) -> None:
+        """Track changes of a row from now on."""
+        self._originals.append((row, self._values(row)))
 
     def changes(self) -> list[dict[str, Any]]:
-        """The keys of the rows that were changed, each with whatever was changed in any of them."""
-        pairs = [(self._values(line), was) for line, was in self._taken]
-        moved = [(now, was) for now, was in pairs if now != was]
-        wanted = [n for n in range(len(self.names)) if n == 0 or any(now[n] != was[n] for now, was in moved)]
-        return [{self.names[n]: now[n] for n in wanted} for now, _ in moved]
+        """Return the changed rows: the key, and the columns that changed in any of them."""
+        pairs_of_values = [(self._values(row), old) for row, old in self._originals]
+        changed = [(new, old) for new, old in pairs_of_values if new != old]
+        columns = [
+            n for n in range(len(self.names)) if n == 0 or any(new[n] != old[n] for new, old in changed)
+        ]
+        return [{self.names[n]: new[n] for n in columns} for new, _ in changed]
 
 
 class Batch:
-    """The payments that a transaction has in hand, and what it writes at its end."""
+    """The payments that a transaction has locked, and what it writes at its end."""
 
     def __init__(self) -> None:
         self.locked: dict[str, BatchedPayment] = {}
         self.chains = Chains({})
         self.messages: list[dict[str, Any]] = []
-        self._payments = _Lines(Payment, PaymentRow)
-        self._details = _Lines(PaymentDetail, DetailRow)
-        self._people = _Lines(Participant, ParticipantRow)
+        self._payments = _TrackedRows(Payment, PaymentRow)
+        self._details = _TrackedRows(PaymentDetail, DetailRow)
+        self._participants = _TrackedRows(Participant, ParticipantRow)
 
-    def take(self, payment: PaymentRow, detail: DetailRow, who: ParticipantRow) -> None:
-        """One more payment."""
-        self.locked[payment.id] = BatchedPayment(payment, detail, who, self)
+    def take(self, payment: PaymentRow, detail: DetailRow, participant: ParticipantRow) -> None:
+        """Add a payment."""
+        self.locked[payment.id] = BatchedPayment(payment, detail, participant, self)
         self._payments.take(payment)
         self._details.take(detail)
-        self._people.take(who)
+        self._participants.take(participant)
 
     async def write(self, session: AsyncSession) -> None:
-        """Everything that was put down, and the rows that were changed."""
-        for lines in (self._payments, self._details, self._people):
-            await update_all(session, lines.table, lines.changes())
+        """Write the changed rows, the messages and the audit entries."""
+        for rows in (self._payments, self._details, self._participants):
+            await update_all(session, rows.table, rows.changes())
         await insert_all(session, OutboxMessage, self.messages, once=True)
         await insert_all(session, AuditEntry, self.chains.added)
 
@@ -93,48 +95,52 @@ class BatchedPayment(LockedPayment):
         self.batch.messages.append(message)
 
     async def poll_other_payments_now(self, session: AsyncSession, now: datetime) -> None:
-        """One of many has no others."""
+        """Do nothing: a batch takes only participants with one open payment."""
 
 
 async def lock_payments(session: AsyncSession, payment_ids: Collection[str]) -> Batch:
-    """Lock the payments that can be locked at once, as :func:`lock_payment` locks one,
-    and their details with them.
+    """Lock those payments that can be locked at once, with their details and participants.
 
-    Left out, to be handled alone: a payment or participant that is locked at this moment (nothing
-    here waits, so that no two batches can wait for each other), a payment whose participant is gone, and one
-    whose participant has another payment that is open or is in the batch as well.
+    Left out, to be processed alone: a payment or participant that is locked at this moment (waiting here
+    could deadlock two batches), a payment whose participant was deleted, and one whose participant has
+    another payment that is open or in the batch.
     """
     batch = Batch()
     if not payment_ids:
         return batch
     postgresql = session.get_bind().dialect.name == "postgresql"
     connection = await session.connection()
-    found = await connection.execute(_locking(postgresql), {"payments": list(payment_ids)})
+    result = await connection.execute(_select_locked(postgresql), {"payments": list(payment_ids)})
     rows = [
-        (PaymentRow(*row[:_DETAIL]), DetailRow(*row[_DETAIL:_WHO]), ParticipantRow(*row[_WHO:]))
-        for row in found
+        (
+            PaymentRow(*row[:_DETAIL]),
+            DetailRow(*row[_DETAIL:_PARTICIPANT]),
+            ParticipantRow(*row[_PARTICIPANT:]),
+        )
+        for row in result
     ]
-    rivals = await _rivals(session, postgresql, [detail for _, detail, _ in rows])
-    for payment, detail, who in rows:
-        if who.id not in rivals:
-            batch.take(payment, detail, who)
+    several = await _participants_with_several(session, postgresql, [detail for _, detail, _ in rows])
+    for payment, detail, participant in rows:
+        if participant.id not in several:
+            batch.take(payment, detail, participant)
     batch.chains = await Chains.read(session, list(batch.locked))
     return batch
 
 
 _DETAIL = len(fields(PaymentRow))
-_WHO = _DETAIL + len(fields(DetailRow))
+_PARTICIPANT = _DETAIL + len(fields(DetailRow))
 
 
 @lru_cache
-def _locking(postgresql: bool) -> Select[Any]:
-    """All three are locked, so that each is read as it is now, not as it was when the statement began."""
-    payment, detail, who = (inspect(table).columns for table in (Payment, PaymentDetail, Participant))
-    chosen = [*_of(payment, PaymentRow), *_of(detail, DetailRow), *_of(who, ParticipantRow)]
+def _select_locked(postgresql: bool) -> Select[Any]:
+    """Select and lock all three rows: a locked row is read in its present state, not in that at the
+    statement's start."""
+    payment, detail, participant = (inspect(table).columns for table in (Payment, PaymentDetail, Participant))
+    selected = [*_of(payment, PaymentRow), *_of(detail, DetailRow), *_of(participant, ParticipantRow)]
     return (
-        select(*chosen)
+        select(*selected)
         .join_from(payment.id.table, detail.payment_id.table, detail.payment_id == payment.id)
-        .join(who.id.table, who.id == detail.participant_id)
+        .join(participant.id.table, participant.id == detail.participant_id)
         .where(among(payment.id, "payments", postgresql=postgresql))
         .order_by(payment.id)
         .with_for_update(skip_locked=True)
@@ -142,24 +148,27 @@ def _locking(postgresql: bool) -> Select[Any]:
 
 
 def _of(columns: Any, kind: type[Any]) -> Iterable[ColumnElement[Any]]:
-    return (columns[each.name] for each in fields(kind))
+    return (columns[field.name] for field in fields(kind))
 
 
-async def _rivals(session: AsyncSession, postgresql: bool, details: list[DetailRow]) -> set[str]:
-    """Return the participants with several payments open or in the batch. They are locked: no payment is
-    added
-    for them meanwhile, and a statement that begins now sees what was added before."""
+async def _participants_with_several(
+    session: AsyncSession, postgresql: bool, details: list[DetailRow]
+) -> set[str]:
+    """Return the participants with several payments open or in the batch. They are locked, so that no payment
+    is added for them meanwhile, and a statement that begins now sees those added before."""
     connection = await session.connection()
-    people = [each.participant_id for each in details]
-    found = await connection.execute(_opens(postgresql), {"people": people})
-    known = {(each.participant_id, each.payment_id) for each in details} | {tuple(row) for row in found}
-    several = Counter(participant_id for participant_id, _ in known)
-    return {participant_id for participant_id, count in several.items() if count > 1}
+    participants = [detail.participant_id for detail in details]
+    result = await connection.execute(_select_open(postgresql), {"participants": participants})
+    pairs = {(detail.participant_id, detail.payment_id) for detail in details} | {
+        tuple(row) for row in result
+    }
+    counts = Counter(participant_id for participant_id, _ in pairs)
+    return {participant_id for participant_id, count in counts.items() if count > 1}
 
 
 @lru_cache
-def _opens(postgresql: bool) -> Select[Any]:
+def _select_open(postgresql: bool) -> Select[Any]:
     detail = inspect(PaymentDetail).columns
     return select(detail.participant_id, detail.payment_id).where(
-        among(detail.participant_id, "people", postgresql=postgresql), detail.provider_open
+        among(detail.participant_id, "participants", postgresql=postgresql), detail.provider_open
     )

@@ -1,4 +1,4 @@
-"""A caller's idempotency keys: one key, one request."""
+"""Store callers' idempotency keys: one key, one request."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from procomp_pay.storage.models.payments import IdempotencyKey
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A key with what was asked under it.
+    """A key with the fingerprint of its request.
 
-    :param scope: whose key it is, and for what: another caller's key of the same name is another key.
+    :param scope: the caller and operation: the same key of another caller is a different key.
     :param fingerprint: the same for the same request.
     """
 
@@ -44,7 +44,7 @@ async def remember(
     now: datetime,
     response: dict[str, Any] | None = None,
 ) -> None:
-    """Keep the key for what the caller's transaction does.
+    """Store the key in the caller's transaction.
 
     :raises Conflict: another transaction took the key meanwhile; this one must be rolled back.
     """

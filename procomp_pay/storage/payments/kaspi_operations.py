@@ -1,4 +1,4 @@
-"""Kaspi's operation numbers: which payment one settled, and whose receipt it is."""
+"""Read Kaspi's operation numbers: the payment that each settled, and its participant."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from procomp_pay.storage.payments.listing import Row
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A payment that uses a number, with its participant for messages; ``None`` if the platform deleted
-    them.
-    """
+    """A payment that uses a number, with its participant for messages: ``None`` if the platform deleted
+    it."""
 
     payment_id: str
     full_name: str | None
@@ -30,17 +29,18 @@ class Owner:
 
 
 async def of_payment(session: AsyncSession, payment_id: str) -> list[KaspiOperation]:
-    """The numbers that a payment was settled with, oldest first. One, unless something went wrong."""
-    found = await session.exec(
+    """Return the operations that settled a payment, oldest first. There is one, unless something went
+    wrong."""
+    result = await session.exec(
         select(KaspiOperation)
         .where(KaspiOperation.payment_id == payment_id)
         .order_by(col(KaspiOperation.created_at), col(KaspiOperation.operation_number))
     )
-    return list(found.all())
+    return list(result.all())
 
 
 async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str, list[str]]:
-    """As :func:`of_payment` for many: the numbers alone, by payment."""
+    """Return the operation numbers of many payments, by payment, oldest first."""
     if not payment_ids:
         return {}
     rows = await session.exec(
@@ -48,10 +48,10 @@ async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str
         .where(col(KaspiOperation.payment_id).in_(payment_ids))
         .order_by(col(KaspiOperation.created_at), col(KaspiOperation.operation_number))
     )
-    found: dict[str, list[str]] = {}
+    numbers: dict[str, list[str]] = {}
     for payment_id, number in rows.all():
-        found.setdefault(payment_id, []).append(number)
-    return found
+        numbers.setdefault(payment_id, []).append(number)
+    return numbers
 
 
 async def used_by(session: AsyncSession, number: str) -> KaspiOperation | None:
@@ -60,13 +60,13 @@ async def used_by(session: AsyncSession, number: str) -> KaspiOperation | None:
 
 
 async def qr_of(session: AsyncSession, number: str) -> str | None:
-    """Our payment whose QR has this number at Kaspi: the receipt of that QR shows it."""
+    """Return our payment whose QR has this number at Kaspi, which its receipt can show."""
     query = select(PaymentDetail.payment_id).where(PaymentDetail.provider_ref == number)
     return (await session.exec(query)).first()
 
 
 async def came_under(session: AsyncSession, number: str) -> str | None:
-    """Our payment that money of another amount came for under this number: it is still open."""
+    """Return our open payment for which another amount arrived under this number."""
     query = select(Payment.id).where(
         col(Payment.status).in_(OPEN_STATUSES), Payment.kaspi_transaction_id == number
     )
@@ -74,7 +74,7 @@ async def came_under(session: AsyncSession, number: str) -> str | None:
 
 
 async def is_amount_in_doubt(session: AsyncSession, payment_id: str) -> bool:
-    """Return whether another amount came for a payment and still awaits a decision."""
+    """Return whether another amount arrived for a payment and still awaits a decision."""
     query = select(Discrepancy.id).where(
         Discrepancy.payment_id == payment_id,
         Discrepancy.state == DiscrepancyState.OPEN,
@@ -84,7 +84,7 @@ async def is_amount_in_doubt(session: AsyncSession, payment_id: str) -> bool:
 
 
 async def participant_of(session: AsyncSession, payment_id: str) -> str | None:
-    """Whose fee a payment is."""
+    """Return the id of a payment's participant."""
     query = select(PaymentDetail.participant_id).where(PaymentDetail.payment_id == payment_id)
     return (await session.exec(query)).first()
 
@@ -104,8 +104,8 @@ _ENDED = (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED, PaymentStatus.FAILED)
 
 
 async def unsettled_kaspi(session: AsyncSession, *, ended_since: datetime, limit: int) -> list[Row]:
-    """Kaspi payments of participants whose fee is not settled, oldest first: all that are open, and those
-    that were started since then and ended without money that we know of."""
+    """Return Kaspi payments of participants whose fee is not settled, oldest first: all open ones, and those
+    started since ``ended_since`` that ended without known money."""
     query: Any = (
         select(Payment, PaymentDetail, Participant, Tournament)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))

@@ -1,4 +1,4 @@
-"""Lists of payments, newest first, by keyset: page 10,000 costs what page 1 costs."""
+"""List payments, newest first, by keyset: page 10,000 is as fast as page 1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 
-#: Allowed difference between the platform's and our time of one payment.
+#: The most that the platform's and our time of one payment differ.
 _APART = timedelta(minutes=1)
 
 Row = tuple[Payment, PaymentDetail, Participant | None, Tournament]
@@ -24,7 +24,7 @@ Row = tuple[Payment, PaymentDetail, Participant | None, Tournament]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which payments; ``None`` means any. ``since`` is included, ``until`` is not."""
+    """Conditions on payments; ``None`` means any. ``since`` is inclusive, ``until`` exclusive."""
 
     participant_id: str | None = None
     payment_id: str | None = None
@@ -37,78 +37,76 @@ class Filter:
 
 
 async def page(
-    session: AsyncSession, wanted: Filter, *, limit: int, cursor: str | None = None
+    session: AsyncSession, filters: Filter, *, limit: int, cursor: str | None = None
 ) -> tuple[list[Row], str | None]:
-    """One page and the cursor of the next one, ``None`` at the end.
+    """Return a page, and the cursor of the next one; ``None`` at the end.
 
     :raises Refused: a limit outside 1..200, or an invalid cursor.
     """
     if not 1 <= limit <= MOST:
         raise Refused(f"limit is 1 to {MOST}, not {limit}")
-    place = _place(wanted)
+    order = _order_columns(filters)
     query: Any = (
         select(Payment, PaymentDetail, Participant, Tournament)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
         .join(Participant, col(Participant.id) == col(PaymentDetail.participant_id), isouter=True)
         .join(Tournament, col(Tournament.id) == col(Payment.tournament_id))
-        .where(*_conditions(wanted))
-        .order_by(*(column.desc() for column in place))
+        .where(*_conditions(filters))
+        .order_by(*(column.desc() for column in order))
         .limit(limit + 1)
     )
     if cursor is not None:
         at, payment_id = read_cursor(cursor)
-        # compared as a row: of an OR no database makes a place in the index
-        query = query.where(tuple_(*place) < tuple_(literal(at, place[0].type), literal(payment_id)))
+        # compared as a row, because the databases cannot seek in the index by an OR
+        query = query.where(tuple_(*order) < tuple_(literal(at, order[0].type), literal(payment_id)))
     rows = [tuple(row) for row in (await session.exec(query)).all()]
     if len(rows) <= limit:
         return rows, None
     payment, detail = rows[limit - 1][:2]
-    at = payment.created_at if _by_platform(wanted) else detail.created_at
+    at = payment.created_at if _by_platform(filters) else detail.created_at
     return rows[:limit], write_cursor(at, payment.id)
 
 
-def _by_platform(wanted: Filter) -> bool:
-    """Return whether the platform's own indexes find the rows: those begin with the status or the
-    tournament.
-    """
-    return wanted.status is not None or wanted.tournament_id is not None
+def _by_platform(filters: Filter) -> bool:
+    """Return whether the platform's indexes are used, which begin with the status or the tournament."""
+    return filters.status is not None or filters.tournament_id is not None
 
 
-def _place(wanted: Filter) -> tuple[Any, Any]:
-    """Return the columns that order the list, and the start of a page."""
-    if _by_platform(wanted):
+def _order_columns(filters: Filter) -> tuple[Any, Any]:
+    """Return the columns that order the list and mark the start of a page."""
+    if _by_platform(filters):
         return col(Payment.created_at), col(Payment.id)
     return col(PaymentDetail.created_at), col(PaymentDetail.payment_id)
 
 
-def _conditions(wanted: Filter) -> list[Any]:
+def _conditions(filters: Filter) -> list[Any]:
     pairs: list[tuple[Any, Any]] = [
-        (PaymentDetail.participant_id, wanted.participant_id),
-        (PaymentDetail.payment_id, wanted.payment_id),
-        (Payment.status, wanted.status),
-        (Payment.method, wanted.method),
-        (Payment.tournament_id, wanted.tournament_id),
+        (PaymentDetail.participant_id, filters.participant_id),
+        (PaymentDetail.payment_id, filters.payment_id),
+        (Payment.status, filters.status),
+        (Payment.method, filters.method),
+        (Payment.tournament_id, filters.tournament_id),
     ]
-    found = [column == value for column, value in pairs if value is not None]
-    # the platform's times are cut to milliseconds and differ slightly from ours: they only end the search
-    if wanted.since is not None:
-        found.append(col(PaymentDetail.created_at) >= wanted.since)
-        found.append(col(Payment.created_at) >= wanted.since - _APART)
-    if wanted.until is not None:
-        found.append(col(PaymentDetail.created_at) < wanted.until)
-        found.append(col(Payment.created_at) < wanted.until + _APART)
-    if wanted.disputed is not None:
+    conditions = [column == value for column, value in pairs if value is not None]
+    # the platform's times are cut to milliseconds and differ slightly from ours: they only narrow the search
+    if filters.since is not None:
+        conditions.append(col(PaymentDetail.created_at) >= filters.since)
+        conditions.append(col(Payment.created_at) >= filters.since - _APART)
+    if filters.until is not None:
+        conditions.append(col(PaymentDetail.created_at) < filters.until)
+        conditions.append(col(Payment.created_at) < filters.until + _APART)
+    if filters.disputed is not None:
         state = col(PaymentDetail.dispute_state)
-        found.append(state.is_not(None) if wanted.disputed else state.is_(None))
-    return found
+        conditions.append(state.is_not(None) if filters.disputed else state.is_(None))
+    return conditions
 
 
 async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[PaymentStatus, int]:
     """Return the number of a tournament's payments by status."""
-    found = await session.exec(
+    result = await session.exec(
         select(Payment.status, func.count())
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
         .where(Payment.tournament_id == tournament_id)
         .group_by(col(Payment.status))
     )
-    return {PaymentStatus(status): count for status, count in found.all()}
+    return {PaymentStatus(status): count for status, count in result.all()}

@@ -1,4 +1,4 @@
-"""A locked payment as settlement sees it: alone, or one of a batch."""
+"""Define a locked payment as settlement uses it: alone, or one of a batch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PaymentRow:
 
 @dataclass(slots=True)
 class DetailRow:
-    """The same of a ``pay_payment_detail``."""
+    """The same for ``pay_payment_detail``."""
 
     payment_id: str
     participant_id: str
@@ -66,7 +66,7 @@ class DetailRow:
 
 @dataclass(slots=True)
 class ParticipantRow:
-    """The same of a ``"Participant"``."""
+    """The same for ``"Participant"``."""
 
     id: str
     tournament_id: str
@@ -77,9 +77,9 @@ class ParticipantRow:
 
 @dataclass(slots=True)
 class LockedPayment(ABC):
-    """A payment with its detail and participant, who is ``None`` where the platform removed him.
+    """A payment with its detail and participant. The participant is ``None`` if the platform deleted it.
 
-    What is assigned to the rows is written at the transaction's end at the latest.
+    Changes of the rows are written at the end of the transaction at the latest.
     """
 
     payment: Payment | PaymentRow
@@ -91,30 +91,30 @@ class LockedPayment(ABC):
         return Money(self.detail.charged_amount, self.detail.charged_currency)
 
     def snapshot(self) -> PaymentSnapshot:
-        """The payment as the rules see it."""
-        payment, detail, who = self.payment, self.detail, self.participant
+        """Return the snapshot that the transition rules read."""
+        payment, detail, participant = self.payment, self.detail, self.participant
         return PaymentSnapshot(
             payment_id=payment.id,
             status=payment.status,
             charged=self.charged,
-            participant_status=who.status if who else None,
-            settled_by=who.payment_id if who else None,
+            participant_status=participant.status if participant else None,
+            settled_by=participant.payment_id if participant else None,
             provider_open=detail.provider_open,
             provider_payment=payment.stripe_payment_id or payment.kaspi_qr_code,
             cancel_requested=detail.cancel_requested_by is not None,
-            moved_away=who is not None and who.tournament_id != payment.tournament_id,
+            moved_away=participant is not None and participant.tournament_id != payment.tournament_id,
             news_at=detail.news_at,
             failure_reason=payment.failure_reason,
         )
 
     @abstractmethod
     async def append_audit_entry(self, session: AsyncSession, record: AuditRecord, at: datetime) -> None:
-        """Add to the payment's audit chain."""
+        """Append to the payment's audit chain."""
 
     @abstractmethod
     async def enqueue_message(self, session: AsyncSession, message: dict[str, Any]) -> None:
-        """Leave a row of the outbox, once."""
+        """Insert a row of the outbox, unless one with its dedup key exists."""
 
     @abstractmethod
     async def poll_other_payments_now(self, session: AsyncSession, now: datetime) -> None:
-        """Make the participant's other open payments due: one of them has settled the fee."""
+        """Make the participant's other open payments due for polling, because this one settled the fee."""

@@ -16,7 +16,7 @@ from procomp_pay.storage.models.payments import Refund
 
 
 async def of_payment(session: AsyncSession, payment_id: str) -> list[Refund]:
-    """A payment's refunds, oldest first. Stable under the payment's row lock."""
+    """Return a payment's refunds, oldest first. They do not change while the payment's row is locked."""
     found = await session.exec(
         select(Refund).where(Refund.payment_id == payment_id).order_by(col(Refund.created_at), col(Refund.id))
     )
@@ -24,7 +24,7 @@ async def of_payment(session: AsyncSession, payment_id: str) -> list[Refund]:
 
 
 async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str, list[Refund]]:
-    """The refunds of each payment that has any, oldest first; ``payment_ids`` are a page's, not all."""
+    """Return the refunds of each payment that has any, oldest first; ``payment_ids`` are those of a page."""
     if not payment_ids:
         return {}
     rows = await session.exec(
@@ -62,13 +62,14 @@ def kaspi_name(number: str) -> str:
 
 
 async def by_provider_id(session: AsyncSession, provider_refund_id: str) -> Refund | None:
-    """The refund with a provider's id; Kaspi's as :func:`kaspi_name` makes it."""
+    """Return the refund with a provider's id; Kaspi's in the form of :func:`kaspi_name`."""
     query = select(Refund).where(Refund.provider_refund_id == provider_refund_id)
     return (await session.exec(query)).first()
 
 
 async def one(session: AsyncSession, refund_id: str) -> Refund:
-    """
+    """Return a refund.
+
     :raises NotFound: no such refund.
     """
     found = await session.get(Refund, refund_id, populate_existing=True)
@@ -78,7 +79,7 @@ async def one(session: AsyncSession, refund_id: str) -> Refund:
 
 
 async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
-    """Refunds that are due for a look, as ``claim_due.claim_due`` claims them."""
+    """Claim refunds that are due for polling, as ``claim_due.claim_due`` does."""
     due: Any = Refund.next_look_at
     rows = await claims.claim_due(session, Refund, due, now, lease_s=lease_s, limit=limit)
     return [row.id for row in rows]

@@ -24,7 +24,7 @@ from procomp_pay.storage.payments.locked_payment import LockedPayment
 
 @dataclass(slots=True)
 class OrmLockedPayment(LockedPayment):
-    """One payment, its rows the session's: what is assigned to them is flushed as ever."""
+    """One payment whose rows belong to the ORM session, which flushes changes."""
 
     payment: Payment
     detail: PaymentDetail
@@ -51,9 +51,9 @@ class OrmLockedPayment(LockedPayment):
 
 
 async def lock_payment(session: AsyncSession, payment_id: str, *, lock: bool = True) -> OrmLockedPayment:
-    """A payment with its rows, locked until the transaction ends: first the payment, then its participant.
+    """Lock a payment, then its participant, until the transaction ends; return it with its rows.
 
-    :raises NotFound: no such payment, or one that this desk did not take.
+    :raises NotFound: no such payment, or one that was created elsewhere and is not adopted.
     """
     payment = await session.get(Payment, payment_id, with_for_update=lock, populate_existing=True)
     detail = await session.get(PaymentDetail, payment_id, populate_existing=True)
@@ -73,33 +73,34 @@ async def load_payment(session: AsyncSession, payment_id: str) -> OrmLockedPayme
 async def find_replacement_payment(
     session: AsyncSession, locked: OrmLockedPayment
 ) -> OrmLockedPayment | None:
-    """The participant's other payment that settles the fee now that ``held`` does not: the oldest of which
-    was refunded. ``None`` too if another transaction has it locked: it is not waited for under these locks.
+    """Find and lock the participant's oldest unrefunded COMPLETED payment, which can replace a refunded one.
+
+    Return ``None`` also if another transaction has it locked: waiting here could deadlock.
     """
-    who = locked.participant
-    if who is None or who.payment_id is not None:
+    participant = locked.participant
+    if participant is None or participant.payment_id is not None:
         return None
-    found = await session.exec(
+    result = await session.exec(
         select(Payment, PaymentDetail)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
         .where(
-            PaymentDetail.participant_id == who.id,
+            PaymentDetail.participant_id == participant.id,
             PaymentDetail.refunded_amount == 0,
             Payment.id != locked.payment.id,
-            Payment.tournament_id == who.tournament_id,
+            Payment.tournament_id == participant.tournament_id,
             Payment.status == PaymentStatus.COMPLETED,
         )
         .order_by(col(PaymentDetail.completed_at), col(Payment.id))
         .limit(1)
         .with_for_update(skip_locked=True, of=Payment)
     )
-    row = found.first()
-    return None if row is None else OrmLockedPayment(row[0], row[1], who)
+    row = result.first()
+    return None if row is None else OrmLockedPayment(row[0], row[1], participant)
 
 
 async def find_id(session: AsyncSession, ids: ProviderIds) -> str | None:
     """Return our payment's id for a provider's ids; ``None`` if no payment has them."""
-    wanted = [
+    conditions = [
         column == value
         for column, value in (
             (Payment.stripe_payment_id, ids.payment_intent),
@@ -108,19 +109,19 @@ async def find_id(session: AsyncSession, ids: ProviderIds) -> str | None:
         )
         if value is not None
     ]
-    if not wanted:
+    if not conditions:
         return None
-    return (await session.exec(select(Payment.id).where(or_(*wanted)).limit(1))).first()
+    return (await session.exec(select(Payment.id).where(or_(*conditions)).limit(1))).first()
 
 
 async def find_by_code(session: AsyncSession, code: str) -> str | None:
-    """The payment with a short code, as :func:`procomp_pay.domain.payment_code.read` gives it."""
+    """Return the payment with a short code, as :func:`procomp_pay.domain.payment_code.read` returns it."""
     query = select(PaymentDetail.payment_id).where(PaymentDetail.short_code == code)
     return (await session.exec(query)).first()
 
 
 async def free_code(session: AsyncSession, payment_id: str) -> str:
-    """The first of a new payment's codes that no other payment has."""
+    """Return the first candidate code of a new payment that no other payment has."""
     for code in payment_code.candidates(payment_id):
         if await find_by_code(session, code) is None:
             return code
@@ -128,30 +129,35 @@ async def free_code(session: AsyncSession, payment_id: str) -> str:
 
 
 async def exists(session: AsyncSession, payment_id: str) -> bool:
-    """Return whether this desk took the payment."""
+    """Return whether the payment is one of ours: created or adopted by this desk."""
     return await session.get(PaymentDetail, payment_id) is not None
 
 
 async def open_ids(session: AsyncSession, participant_id: str) -> list[str]:
-    """A participant's payments through which money can still arrive, newest first."""
-    found = await session.exec(
+    """Return a participant's payments through which money can still arrive, newest first."""
+    result = await session.exec(
         select(PaymentDetail.payment_id)
         .where(PaymentDetail.participant_id == participant_id, col(PaymentDetail.provider_open))
         .order_by(col(PaymentDetail.created_at).desc())
     )
-    return list(found.all())
+    return list(result.all())
 
 
 async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
-    """Payments that are due for a look, each claimed for ``lease_s`` seconds: first those whose own end is
-    nearest, oldest first, then for a third of the places those that have waited longest, since with more
-    payments than a provider lets us ask about, the newest would otherwise never be asked about.
+    """Claim payments that are due for polling, each for ``lease_s`` seconds.
+
+    First come those that expire soonest; a third of the places is for those that have waited longest.
+    Otherwise, with more payments than the provider's rate limit allows, some would never be polled.
 
     Any number of processes may claim: a row that another one has locked is skipped, and a process that dies
     leaves its rows to the others when the lease is over.
     """
-    longest = max(1, limit // 3)
-    rows = await _due(session, now, limit - longest, by_deadline=True) if limit > longest else []
+    longest_waiting_count = max(1, limit // 3)
+    rows = (
+        await _due(session, now, limit - longest_waiting_count, by_deadline=True)
+        if limit > longest_waiting_count
+        else []
+    )
     for row in rows:
         row.next_poll_at = now + timedelta(seconds=lease_s)
     more = await _due(session, now, limit - len(rows), by_deadline=False)
@@ -163,45 +169,45 @@ async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit
 async def _due(
     session: AsyncSession, now: datetime, limit: int, *, by_deadline: bool
 ) -> Sequence[PaymentDetail]:
-    """Through the index on ``next_poll_at``: what is due is few, however many payments there are."""
+    """Lock due payments, found by the index on ``next_poll_at``."""
     deadline, waited = col(PaymentDetail.expires_at), col(PaymentDetail.next_poll_at)
     order = (deadline.is_(None), deadline, waited) if by_deadline else (waited,)
-    found = await session.exec(
+    result = await session.exec(
         select(PaymentDetail)
         .where(waited <= now)
         .order_by(*order)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return found.all()
+    return result.all()
 
 
 async def next_due_at(session: AsyncSession) -> datetime | None:
     """Return when the next poll is due; ``None`` if nothing is open."""
-    found = await session.exec(
+    result = await session.exec(
         select(PaymentDetail.next_poll_at)
         .where(col(PaymentDetail.next_poll_at).is_not(None))
         .order_by(col(PaymentDetail.next_poll_at))
         .limit(1)
     )
-    return found.first()
+    return result.first()
 
 
 async def existing_ids(session: AsyncSession, payment_ids: Collection[str]) -> set[str]:
-    """Return those of these ids that are payments of this desk."""
-    found = await session.exec(
+    """Return those of these ids that are our payments."""
+    result = await session.exec(
         select(PaymentDetail.payment_id).where(col(PaymentDetail.payment_id).in_(payment_ids))
     )
-    return set(found.all())
+    return set(result.all())
 
 
 async def ids_by_stripe_ref(session: AsyncSession, intents: list[str], sessions: list[str]) -> dict[str, str]:
     """Return our payment's id for each of these PaymentIntents and Checkout Sessions that is known."""
     if not (intents or sessions):
         return {}
-    found = await session.exec(
+    result = await session.exec(
         select(Payment.id, Payment.stripe_payment_id, Payment.stripe_session_id).where(
             or_(col(Payment.stripe_payment_id).in_(intents), col(Payment.stripe_session_id).in_(sessions))
         )
     )
-    return {ref: payment_id for payment_id, *refs in found for ref in refs if ref}
+    return {ref: payment_id for payment_id, *refs in result for ref in refs if ref}

@@ -1,4 +1,4 @@
-"""Payments that the platform wrote without this desk: found, and taken over."""
+"""Find payments that the platform wrote without this desk, and adopt them."""
 
 from __future__ import annotations
 
@@ -16,59 +16,59 @@ from procomp_pay.storage.database.insert_once import insert_all_once, insert_ret
 from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment
 
-#: Payments of one transaction.
+#: Payments in one transaction.
 PAGE = 500
-#: Where a page begins: after the payment with this time and id.
+#: The time and id of the payment after which a page begins.
 Place = tuple[datetime, str]
 
 
 async def count(session: AsyncSession) -> int:
     """Return the number of payments that are not adopted."""
-    return int((await session.exec(select(func.count()).select_from(Payment).where(_alone()))).one())
+    return int((await session.exec(select(func.count()).select_from(Payment).where(_has_no_detail()))).one())
 
 
 async def page(session: AsyncSession, after: Place | None, *, lock: bool) -> list[tuple[Payment, str | None]]:
-    """The next of them, oldest first, each with the participant whose fee it settled.
+    """Return the next unadopted payments, oldest first, each with the participant whose fee it settled.
 
-    :param lock: lock them, so that the platform changes none of them meanwhile.
+    :param lock: lock them, so that the platform cannot change them meanwhile.
     """
-    place: tuple[Any, Any] = col(Payment.created_at), col(Payment.id)
+    order: tuple[Any, Any] = col(Payment.created_at), col(Payment.id)
     query = (
         select(Payment, Participant.id)
         .join(Participant, col(Participant.payment_id) == col(Payment.id), isouter=True)
-        .where(_alone())
-        .order_by(*place)
+        .where(_has_no_detail())
+        .order_by(*order)
         .limit(PAGE)
     )
     if after is not None:
-        query = query.where(tuple_(*place) > tuple_(literal(after[0], place[0].type), literal(after[1])))
+        query = query.where(tuple_(*order) > tuple_(literal(after[0], order[0].type), literal(after[1])))
     if lock:
         query = query.with_for_update(of=Payment)
     return [(payment, settles) for payment, settles in (await session.exec(query)).all()]
 
 
-def _alone() -> Any:
+def _has_no_detail() -> Any:
     return ~select(PaymentDetail.payment_id).where(PaymentDetail.payment_id == Payment.id).exists()
 
 
 async def refs_in_use(session: AsyncSession, refs: Collection[str]) -> dict[str, str]:
     """Return our payment's id for each of these provider objects that is known."""
-    found = await session.exec(
+    result = await session.exec(
         select(PaymentDetail.provider_ref, PaymentDetail.payment_id).where(
             col(PaymentDetail.provider_ref).in_(refs)
         )
     )
-    return {ref: payment_id for ref, payment_id in found.all() if ref is not None}
+    return {ref: payment_id for ref, payment_id in result.all() if ref is not None}
 
 
 async def numbers_in_use(session: AsyncSession, numbers: Collection[str]) -> dict[str, str]:
     """Return our payment's id for each of these Kaspi operation numbers that settled one."""
-    found = await session.exec(
+    result = await session.exec(
         select(KaspiOperation.operation_number, KaspiOperation.payment_id).where(
             col(KaspiOperation.operation_number).in_(numbers)
         )
     )
-    return dict(found.all())
+    return dict(result.all())
 
 
 async def write(
@@ -79,17 +79,17 @@ async def write(
     records: Sequence[tuple[str, AuditRecord]],
     now: datetime,
 ) -> None:
-    """Write what the desk keeps of them, with an audit entry for each.
+    """Insert our rows for adopted payments, with an audit entry for each.
 
-    :param deeds: payment and entry, in the order of ``details``.
-    :raises DatabaseBusy: another process takes them over at the same time, or settles a payment with one of
-        their numbers; nothing is written.
+    :param records: payment and audit entry, in the order of ``details``.
+    :raises DatabaseBusy: another process adopts them at the same time, or settles a payment with one of their
+        numbers; nothing is written.
     """
-    new = await insert_returning(session, PaymentDetail, details, "payment_id")
-    used_up = await insert_returning(session, KaspiOperation, operations, "operation_number")
-    if len(new) != len(details) or len(used_up) != len(operations):
+    new_details = await insert_returning(session, PaymentDetail, details, "payment_id")
+    new_operations = await insert_returning(session, KaspiOperation, operations, "operation_number")
+    if len(new_details) != len(details) or len(new_operations) != len(operations):
         raise DatabaseBusy(
-            "Another process takes the same payments over at this moment, or a number of theirs",
+            "Another process is adopting these payments at this moment, or uses one of their numbers",
             next_step="procomp-pay db adopt",
         )
     await insert_all_once(session, Refund, refunds)

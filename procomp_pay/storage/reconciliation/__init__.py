@@ -1,1 +1,1 @@
-"""Reconciliation."""
+"""Discrepancies, settlements, and the staging tables of a comparison."""

@@ -1,4 +1,4 @@
-"""Store discrepancies: found, found again, closed, resolved; and list them."""
+"""Store, close and list discrepancies, and read reconciliation runs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from procomp_pay.storage.models.queues import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.notifications.outbox import enqueue
 
-#: How a discrepancy ended that was not found any more.
+#: The resolution of a discrepancy that was not found any more.
 GONE = "gone"
-#: Resolutions that last if the difference is found again: the others open it again.
+#: Resolutions that remain valid if the difference is found again; otherwise it is opened again.
 FINAL = frozenset({"accept", "write-off"})
-#: Details that another file, or the API, words differently for the same difference.
+#: Details in which another file, or the API, differs for the same difference.
 _OF_ONE_LOOK = frozenset({"at", "line", "ref", "payment_ref"})
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which ones; ``None`` means any."""
+    """Conditions on discrepancies; ``None`` means any."""
 
     kind: DiscrepancyKind | None = None
     state: DiscrepancyState | None = None
@@ -41,8 +41,8 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a run found, as it is kept. ``detail`` must be stable while the difference is the same."""
+class Difference:
+    """A difference that a run found. ``detail`` must stay the same while the difference is the same."""
 
     fingerprint: str
     kind: DiscrepancyKind
@@ -52,74 +52,78 @@ class Found:
 
 
 async def keep(
-    session: AsyncSession, found: list[Found], *, ids: list[str], run_id: str | None, now: datetime
+    session: AsyncSession, differences: list[Difference], *, ids: list[str], run_id: str | None, now: datetime
 ) -> list[str]:
-    """Write differences down, each once. What became of each: ``opened``, ``again``, ``reopened``, or
-    ``accepted`` if an operator has decided about the very same one.
+    """Store differences, each once. Return the outcome of each: ``opened``, ``again``, ``reopened``, or
+    ``accepted`` if an operator has already decided about the same difference.
 
-    :param ids: for new rows; as many as there are differences, at most a page's.
+    :param ids: ids for new rows, one for each difference of a page.
     """
     unique = {
-        each.fingerprint: _new_row(each, row_id, run_id, now) for each, row_id in zip(found, ids, strict=True)
+        difference.fingerprint: _new_row(difference, row_id, run_id, now)
+        for difference, row_id in zip(differences, ids, strict=True)
     }
     opened = await insert_returning(session, Discrepancy, list(unique.values()), "fingerprint")
-    became, rows = dict.fromkeys(opened, "opened"), dict[str, Discrepancy]()
-    if before := unique.keys() - opened:
-        known = await session.exec(
+    outcomes, rows = dict.fromkeys(opened, "opened"), dict[str, Discrepancy]()
+    if existing := unique.keys() - opened:
+        result = await session.exec(
             select(Discrepancy)
-            .where(col(Discrepancy.fingerprint).in_(before))
+            .where(col(Discrepancy.fingerprint).in_(existing))
             .order_by(col(Discrepancy.fingerprint))
             .with_for_update()
         )
-        rows = {row.fingerprint: row for row in known.all()}
-    for each in found:
-        if each.fingerprint in rows and each.fingerprint not in became:
-            became[each.fingerprint] = _touch(rows[each.fingerprint], each, run_id, now)
-    return [became[each.fingerprint] for each in found]
+        rows = {row.fingerprint: row for row in result.all()}
+    for difference in differences:
+        fingerprint = difference.fingerprint
+        if fingerprint in rows and fingerprint not in outcomes:
+            outcomes[fingerprint] = _update(rows[fingerprint], difference, run_id, now)
+    return [outcomes[difference.fingerprint] for difference in differences]
 
 
-def _new_row(found: Found, row_id: str, run_id: str | None, now: datetime) -> dict[str, Any]:
+def _new_row(difference: Difference, row_id: str, run_id: str | None, now: datetime) -> dict[str, Any]:
     return {
         "id": row_id,
-        "fingerprint": found.fingerprint,
-        "kind": found.kind.value,
-        "provider": found.provider,
-        "payment_id": found.payment_id,
+        "fingerprint": difference.fingerprint,
+        "kind": difference.kind.value,
+        "provider": difference.provider,
+        "payment_id": difference.payment_id,
         "run_id": run_id,
-        "detail": found.detail,
+        "detail": difference.detail,
         "state": DiscrepancyState.OPEN,
         "opened_at": now,
         "last_seen_at": now,
     }
 
 
-def _touch(row: Discrepancy, found: Found, run_id: str | None, now: datetime) -> str:
-    before, row.last_seen_at = row.detail, now
-    row.provider = row.provider or found.provider
+def _update(row: Discrepancy, difference: Difference, run_id: str | None, now: datetime) -> str:
+    old_detail, row.last_seen_at = row.detail, now
+    row.provider = row.provider or difference.provider
     if row.state is DiscrepancyState.OPEN:
-        row.detail, row.run_id = row.detail | found.detail, run_id or row.run_id
+        row.detail, row.run_id = row.detail | difference.detail, run_id or row.run_id
         return "again"
-    same = _facts(before) == _facts(found.detail) if "ours" in before else _is_what_came(before, found.detail)
+    same = (
+        _comparable(old_detail) == _comparable(difference.detail)
+        if "ours" in old_detail
+        else _is_same_amount(old_detail, difference.detail)
+    )
     if row.resolution in FINAL and same:
         return "accepted"
-    decided = {"resolution": row.resolution, "by": row.resolved_by, "note": row.note}
-    row.detail = found.detail | {"before": decided}
+    decision = {"resolution": row.resolution, "by": row.resolved_by, "note": row.note}
+    row.detail = difference.detail | {"before": decision}
     row.state, row.opened_at, row.run_id = DiscrepancyState.OPEN, now, run_id
     row.resolution = row.note = row.resolved_by = row.resolved_at = None
     return "reopened"
 
 
-def _is_what_came(before: dict[str, Any], detail: dict[str, Any]) -> bool:
+def _is_same_amount(old_detail: dict[str, Any], detail: dict[str, Any]) -> bool:
     """Return whether a discrepancy was opened by settlement and is about the same received amount."""
-    came, told = before.get("paid") or {}, detail.get("theirs") or {}
-    names = [name for name in ("amount", "currency") if name in came and told.get(name) is not None]
-    return all(came[name] == told[name] for name in names)
+    received, theirs = old_detail.get("paid") or {}, detail.get("theirs") or {}
+    names = [name for name in ("amount", "currency") if name in received and theirs.get(name) is not None]
+    return all(received[name] == theirs[name] for name in names)
 
 
-def _facts(detail: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return both sides without what depends on one reading: when, in which line, under which of its
-    names.
-    """
+def _comparable(detail: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return both sides without the details that depend on the reading: time, line and reference."""
     return [
         {name: value for name, value in (detail.get(side) or {}).items() if name not in _OF_ONE_LOOK}
         for side in ("ours", "theirs")
@@ -133,7 +137,8 @@ def close(row: Discrepancy, *, how: str, note: str, by: str, now: datetime) -> N
 
 
 async def one(session: AsyncSession, row_id: str, *, lock: bool = False) -> Discrepancy:
-    """
+    """Return a discrepancy.
+
     :raises NotFound: no such discrepancy.
     """
     query = select(Discrepancy).where(Discrepancy.id == row_id).execution_options(populate_existing=True)
@@ -146,8 +151,8 @@ async def one(session: AsyncSession, row_id: str, *, lock: bool = False) -> Disc
 async def open_ones(
     session: AsyncSession, provider: str, *, unseen_since: datetime, after: str = "", limit: int = 100
 ) -> list[Discrepancy]:
-    """Open rows of a provider that a run did not find again, by id."""
-    found = await session.exec(
+    """Return a provider's open rows that a run did not find again, ordered by id."""
+    result = await session.exec(
         select(Discrepancy)
         .join(Payment, col(Payment.id) == col(Discrepancy.payment_id), isouter=True)
         .where(
@@ -159,7 +164,7 @@ async def open_ones(
         .order_by(col(Discrepancy.id))
         .limit(limit)
     )
-    return list(found.all())
+    return list(result.all())
 
 
 async def count_open(session: AsyncSession, provider: str | None = None) -> int:
@@ -172,16 +177,16 @@ async def count_open(session: AsyncSession, provider: str | None = None) -> int:
 
 
 def _is_of(provider: str) -> Any:
-    """Return the condition for a provider's rows. Old rows have none: their payment has it."""
+    """Return the condition for a provider's rows. Old rows have no provider, but their payment has."""
     kaspi = col(Payment.method) == PaymentMethod.KASPI_QR
     by_method = kaspi if provider == "kaspi" else or_(~kaspi, col(Payment.method).is_(None))
     return or_(Discrepancy.provider == provider, and_(col(Discrepancy.provider).is_(None), by_method))
 
 
 async def page(
-    session: AsyncSession, wanted: Filter, *, limit: int, cursor: str | None = None
+    session: AsyncSession, filters: Filter, *, limit: int, cursor: str | None = None
 ) -> tuple[list[Discrepancy], str | None]:
-    """One page, newest first, and the cursor of the next one.
+    """Return a page, newest first, and the cursor of the next one.
 
     :raises Refused: a limit outside 1..200, or an invalid cursor.
     """
@@ -191,15 +196,15 @@ async def page(
         Payment, col(Payment.id) == col(Discrepancy.payment_id), isouter=True
     )
     for column, value in (
-        (Discrepancy.kind, wanted.kind.value if wanted.kind else None),
-        (Discrepancy.state, wanted.state),
-        (Discrepancy.payment_id, wanted.payment_id),
-        (Payment.tournament_id, wanted.tournament_id),
+        (Discrepancy.kind, filters.kind.value if filters.kind else None),
+        (Discrepancy.state, filters.state),
+        (Discrepancy.payment_id, filters.payment_id),
+        (Payment.tournament_id, filters.tournament_id),
     ):
         if value is not None:
             query = query.where(column == value)
-    if wanted.provider is not None:
-        query = query.where(_is_of(wanted.provider))
+    if filters.provider is not None:
+        query = query.where(_is_of(filters.provider))
     if cursor is not None:
         at, row_id = read_cursor(cursor)
         older = and_(col(Discrepancy.opened_at) == at, col(Discrepancy.id) < row_id)
@@ -211,25 +216,25 @@ async def page(
 
 
 async def interrupted(session: AsyncSession, provider: str) -> list[ReconciliationRun]:
-    """Runs that say that they run. Asked under the lock of reconcile: they were killed."""
-    found = await session.exec(
+    """Return runs whose state is "running". Under the reconciliation lock these are runs that were killed."""
+    result = await session.exec(
         select(ReconciliationRun).where(
             ReconciliationRun.provider == provider, ReconciliationRun.state == "running"
         )
     )
-    return list(found.all())
+    return list(result.all())
 
 
 async def last_window_end(session: AsyncSession, provider: str) -> datetime | None:
-    """Up to when a provider was read without a gap by a run that ended well."""
-    found = await session.exec(
+    """Return the latest time up to which a successful run has read a provider."""
+    result = await session.exec(
         select(func.max(ReconciliationRun.window_until)).where(
             ReconciliationRun.provider == provider,
             ReconciliationRun.state == "done",
             ReconciliationRun.source == "api",
         )
     )
-    return found.one()
+    return result.one()
 
 
 async def payment_awaiting_decision(
@@ -237,7 +242,7 @@ async def payment_awaiting_decision(
 ) -> str | None:
     """Return a participant's payment for which another amount came and no decision was made."""
     kinds = [DiscrepancyKind.AMOUNT_MISMATCH.value, DiscrepancyKind.CURRENCY_MISMATCH.value]
-    found = await session.exec(
+    result = await session.exec(
         select(PaymentDetail.payment_id)
         .join(Discrepancy, col(Discrepancy.payment_id) == col(PaymentDetail.payment_id))
         .join(Payment, col(Payment.id) == col(PaymentDetail.payment_id))
@@ -249,7 +254,7 @@ async def payment_awaiting_decision(
         )
         .limit(1)
     )
-    return found.first()
+    return result.first()
 
 
 async def open_discrepancy(
@@ -263,9 +268,9 @@ async def open_discrepancy(
     now: datetime,
     alerts: bool = True,
 ) -> bool:
-    """Open a discrepancy for manual review, with an alert; the same one found again is touched, not doubled.
+    """Open a discrepancy for manual review, with an alert; if it exists, only its time is updated.
 
-    :param key: what makes it the same one, beside its kind and payment.
+    :param key: identifies the discrepancy, with its kind and payment.
     :param alerts: False if the caller enqueues a more specific alert.
     """
     fingerprint = f"{kind}:{payment_id}:{key}"
@@ -273,7 +278,7 @@ async def open_discrepancy(
     if row is not None:
         row.last_seen_at = now
         if row.state is DiscrepancyState.OPEN:
-            row.detail = row.detail | detail  # who overrode what reconcile had found
+            row.detail = row.detail | detail  # an override adds the operator to what reconcile found
         return False
     opened = await insert_once(
         session,

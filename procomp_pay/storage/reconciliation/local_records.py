@@ -15,8 +15,8 @@ from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 
-#: The columns that :func:`as_ours` reads: a third of three rows of seventy columns.
-_LOOKED_AT = (
+#: The columns that :func:`local_record_of` reads: a third of three rows of seventy columns.
+COMPARED_COLUMNS = (
     load_only(
         *(Payment.stripe_payment_id, Payment.kaspi_qr_code, Payment.kaspi_transaction_id),  # type: ignore[arg-type]
         *(Payment.status, Payment.tournament_id, Payment.updated_at),  # type: ignore[arg-type]
@@ -34,11 +34,11 @@ _LOOKED_AT = (
 )
 
 
-async def held_by_id(
+async def payments_by_id(
     session: AsyncSession, payment_ids: list[str], *options: ORMOption
 ) -> dict[str, OrmLockedPayment]:
-    """Payments with their rows, not locked; those that this desk did not take are left out."""
-    found = await session.exec(
+    """Return payments with their rows, without locks; payments that are not ours are left out."""
+    result = await session.exec(
         select(Payment, PaymentDetail, Participant)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
         .join(Participant, col(Participant.id) == col(PaymentDetail.participant_id), isouter=True)
@@ -46,26 +46,29 @@ async def held_by_id(
         .options(*options)
         .execution_options(populate_existing=True)
     )
-    return {payment.id: OrmLockedPayment(payment, detail, who) for payment, detail, who in found.all()}
+    return {
+        payment.id: OrmLockedPayment(payment, detail, participant)
+        for payment, detail, participant in result.all()
+    }
 
 
 async def open_ids(session: AsyncSession, provider: str, *, after: str, limit: int) -> list[str]:
-    """Payments of any age that still wait, here or at their provider, by id."""
-    found = await session.exec(
+    """Return payments of any age that are still open, here or at their provider, ordered by id."""
+    result = await session.exec(
         select(Payment.id)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
         .where(col(Payment.status).in_(OPEN_STATUSES), col(Payment.id) > after, of_provider(provider))
         .order_by(col(Payment.id))
         .limit(limit)
     )
-    return list(found.all())
+    return list(result.all())
 
 
-async def ids_in(
+async def ids_started_in(
     session: AsyncSession, provider: str, since: datetime, until: datetime, *, after: str, limit: int
 ) -> list[str]:
-    """Payments that were started in a window, by id."""
-    found = await session.exec(
+    """Return payments that were started in a window, ordered by id."""
+    result = await session.exec(
         select(PaymentDetail.payment_id)
         .where(
             PaymentDetail.created_at >= since,
@@ -76,20 +79,20 @@ async def ids_in(
         .order_by(col(PaymentDetail.payment_id))
         .limit(limit)
     )
-    return list(found.all())
+    return list(result.all())
 
 
-async def count_in(session: AsyncSession, provider: str, since: datetime, until: datetime) -> int:
+async def count_started_in(session: AsyncSession, provider: str, since: datetime, until: datetime) -> int:
     """Return the number of payments that were started in a window."""
-    found = await session.exec(
+    result = await session.exec(
         select(func.count(col(PaymentDetail.payment_id))).where(
             PaymentDetail.created_at >= since, PaymentDetail.created_at < until, of_channel(provider)
         )
     )
-    return found.one()
+    return result.one()
 
 
-async def first_start(session: AsyncSession, provider: str) -> datetime | None:
+async def first_started_at(session: AsyncSession, provider: str) -> datetime | None:
     """Return when the first payment of a provider was started."""
     query = (
         select(PaymentDetail.created_at)
@@ -101,13 +104,13 @@ async def first_start(session: AsyncSession, provider: str) -> datetime | None:
 
 
 def of_provider(provider: str) -> ColumnElement[bool]:
-    """The condition on "Payment"."""
+    """Return the condition on "Payment" for a provider's payments."""
     kaspi = col(Payment.method) == PaymentMethod.KASPI_QR
     return kaspi if provider == "kaspi" else col(Payment.method) != PaymentMethod.KASPI_QR
 
 
 def of_channel(provider: str) -> ColumnElement[bool]:
-    """The condition on pay_payment_detail."""
+    """Return the condition on pay_payment_detail for a provider's payments."""
     return col(PaymentDetail.channel).in_(
-        [each for each in Channel if each.is_kaspi == (provider == "kaspi")]
+        [channel for channel in Channel if channel.is_kaspi == (provider == "kaspi")]
     )

@@ -1,11 +1,10 @@
-"""A provider's side laid beside our payments, in temporary tables of the database.
+"""Compare a provider's records with our payments in temporary tables of the database.
 
-Why there: neither side need be in order, nor fit into memory, and the database joins millions of rows
-faster than we could sort them. What both sides agree on is left out by one join; only the rest, the
-*candidates*, comes out, ordered by key, for ``domain.reconciliation.compare.match``. None of our
-tables is written: on PostgreSQL the staging tables are temporary, on SQLite they are a separate database,
-to which
-ours is attached read-only.
+There neither side needs to be in order, nor to fit into memory, and the database joins millions of rows
+faster than we could sort them. One join leaves out the pairs that agree; only the rest, the *candidates*,
+are returned, ordered by key, for ``domain.reconciliation.compare.match``. None of our tables is written: on
+PostgreSQL the staging tables are temporary, on SQLite they are a separate database, to which ours is attached
+read-only.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderSt
 from procomp_pay.domain.reconciliation.statement_line import Blocks, LineBlock, LineKind, StatementLine
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.storage.reconciliation import staging_sql as sql
-from procomp_pay.storage.reconciliation.staging_fit import fit_by_amount_and_time
+from procomp_pay.storage.reconciliation.staging_fit import match_by_amount_and_time
 from procomp_pay.storage.reconciliation.staging_repeats import Repeats
 from procomp_pay.storage.reconciliation.staging_rows import Candidate, Scope, StagedRow
 
@@ -30,12 +29,12 @@ if TYPE_CHECKING:
 
 _OF_PAYMENTS = frozenset({LineKind.PAYMENT, LineKind.REFUND})
 _BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-#: Rows that are sent to the database at a time.
+#: Rows sent to the database at a time.
 BATCH = 5000
 
 
 class Staging:
-    """The temporary tables of one run. Not for two tasks at once."""
+    """The temporary tables of one run, for one task at a time."""
 
     def __init__(self, engine: Engine, provider: str) -> None:
         self._engine = engine
@@ -66,12 +65,10 @@ class Staging:
     async def load_statement(
         self, lines: Iterable[StatementLine], on_progress: Callable[[int], None] = lambda _: None
     ) -> None:
-        """As :meth:`load_lines`, in blocks where file and database can: a third of the time for a
-        million.
+        """As :meth:`load_lines`, in blocks where file and database can: a third of the time for a million.
 
-        :raises NotPlain: it must be read line by line; :meth:`find_candidates` may say so too.
-        These tables are
-            of no use any more.
+        :raises NotPlain: it must be read line by line; :meth:`find_candidates` may say so too. These tables
+            are of no use any more.
         """
         quick: Callable[[], Blocks] | None = getattr(lines, "quick", None)
         if quick is None or not self._engine.takes_blocks:
@@ -96,19 +93,19 @@ class Staging:
     async def load_lines(
         self, lines: Iterable[StatementLine], on_progress: Callable[[int], None] = lambda _: None
     ) -> None:
-        """As :meth:`load`, for a statement, which may have millions of lines."""
+        """Load a statement, which may have millions of lines, line by line."""
 
         def noted() -> Iterator[StatementLine]:
-            # the whole of it runs a million times: nothing is looked up or called that need not be
+            # this loop runs a million times, so it avoids lookups and calls
             seen_before, mask, again = self._names.seen, self._names.mask, self._names.again
             first, last, fees = _END, _BEGINNING, False
             for line in lines:
                 name = line.payment_ref or line.ref
-                place = hash(name) & mask
-                if seen_before[place]:
+                slot = hash(name) & mask
+                if seen_before[slot]:
                     again(name)
                 else:
-                    seen_before[place] = 1
+                    seen_before[slot] = 1
                 if line.kind in _OF_PAYMENTS:
                     at = line.at
                     if at < first:  # noqa: PLR1730 - twice as quick as min()
@@ -132,33 +129,35 @@ class Staging:
         return counted
 
     def span(self) -> tuple[datetime, datetime] | None:
-        """The times of the first and the last of a statement's lines about money of payments."""
+        """Return the times of a statement's first and last line about a payment or refund."""
         return None if self._first is None or self._last is None else (self._first, self._last)
 
-    async def find_candidates(self, scope: Scope, *, books_alone: bool) -> int:
-        """Fill the table of suspects: all that the join does not clear. How many there are.
+    async def find_candidates(self, scope: Scope, *, check_books: bool) -> int:
+        """Fill the table of candidates with all that the join does not clear; return their number.
 
-        :param books_alone: also what does not agree within our own books, whatever the provider says.
+        :param check_books: also add payments that do not agree within our own books.
         :raises NotPlain: see :meth:`load_statement`.
         """
         if self._check is None:
-            return await self._find_suspects(scope, books_alone=books_alone)
-        # a thread finds repeated lines while this one only waits for the database
+            return await self._find_candidates(scope, check_books=check_books)
+        # a thread finds repeated lines while this task waits for the database
         check = asyncio.create_task(asyncio.to_thread(self._check))
         try:
-            found = await self._find_suspects(scope, books_alone=books_alone)
+            count = await self._find_candidates(scope, check_books=check_books)
         except BaseException:
             await asyncio.gather(check, return_exceptions=True)
             raise
         await check
-        return found
+        return count
 
-    async def _find_suspects(self, scope: Scope, *, books_alone: bool) -> int:
+    async def _find_candidates(self, scope: Scope, *, check_books: bool) -> int:
         engine = self._engine
         window = {"since": engine.millis(scope.since), "until": engine.millis(scope.until)}
         statements = sql.candidates(self._provider, full_join=engine.has_full_join)
-        for statement in statements + (sql.alone(self._provider) if books_alone else []):
-            await engine.run(statement, {name: v for name, v in window.items() if f":{name}" in statement})
+        for statement in statements + (sql.own_mismatches(self._provider) if check_books else []):
+            await engine.run(
+                statement, {name: value for name, value in window.items() if f":{name}" in statement}
+            )
         if (names := self._names.repeated) is None:
             await engine.run(sql.ALL_REPEATED, {})
         else:
@@ -166,16 +165,16 @@ class Staging:
             await engine.run(sql.REPEATED, {})
         await self._resolve()
         await engine.run(sql.NAMED, {})
-        await engine.run("ANALYZE suspect_id", {})
+        await engine.run("ANALYZE candidate_id", {})
         for statement in (*sql.other_names(self._provider), *sql.KEYS):
             await engine.run(statement, {})
-        [found] = await engine.rows("SELECT count(*) FROM suspect_key", {})
-        return int(found[0])
+        [row] = await engine.rows("SELECT count(*) FROM candidate_key", {})
+        return int(row[0])
 
     async def _resolve(self) -> None:
-        """Find the payment of a line that lies outside the window, or that is named another way."""
+        """Find the payment of a line outside the window, or by another reference."""
         engine = self._engine
-        await engine.run("ANALYZE suspect", {})
+        await engine.run("ANALYZE candidate", {})
         for statement in sql.resolve(self._provider):
             await engine.run(statement, {})
         if self._has_hints:
@@ -184,31 +183,30 @@ class Staging:
         if charges[0]:
             await engine.run(sql.BY_CHARGE, {})
         if self._provider == "kaspi":
-            await fit_by_amount_and_time(engine)
+            await match_by_amount_and_time(engine)
 
     async def knows_any(self) -> bool:
-        """Return whether any line is of one of our payments, or could be. Call :meth:`find_candidates`
-        first.
-        """
-        [known] = await self._engine.rows(sql.KNOWS_ANY, {})
-        return bool(known[0])
+        """Return whether any line belongs to one of our payments, or could. Call :meth:`find_candidates`
+        first."""
+        [row] = await self._engine.rows(sql.KNOWS_ANY, {})
+        return bool(row[0])
 
-    async def candidate_payments(self, payment_ids: Iterable[str]) -> None:
-        """Add these payments to the candidates, whatever the join says."""
+    async def add_candidates(self, payment_ids: Iterable[str]) -> None:
+        """Add these payments to the candidates, even if the join clears them."""
         for payment_id in payment_ids:
-            await self._engine.run("INSERT INTO suspect VALUES (:id, NULL)", {"id": payment_id})
+            await self._engine.run("INSERT INTO candidate VALUES (:id, NULL)", {"id": payment_id})
 
     async def pages(self, size: int) -> AsyncIterator[tuple[list[Candidate], list[ProviderRecord]]]:
         """Yield the candidates with the provider's records of them, both ordered by key, a page at a time."""
         last = ""
         while True:
-            found = await self._engine.rows(sql.PAGE, {"last": last, "size": size})
-            if not found:
+            rows = await self._engine.rows(sql.PAGE, {"last": last, "size": size})
+            if not rows:
                 return
-            candidates = [Candidate(*row) for row in found]
+            candidates = [Candidate(*row) for row in rows]
             between = {"first": candidates[0].key, "last": candidates[-1].key}
             lines = await self._engine.rows(sql.LINES, between)
-            yield candidates, [self._theirs(row) for row in lines]
+            yield candidates, [self._provider_record(row) for row in lines]
             last = candidates[-1].key
 
     async def settlements(self, size: int) -> AsyncIterator[list[StagedRow]]:
@@ -218,11 +216,11 @@ class Staging:
         await self._engine.run("CREATE INDEX line_seq ON line (seq)", {})
         last = 0
         while True:
-            found = await self._engine.rows(sql.WITH_FEES, {"last": last, "size": size})
-            if not found:
+            rows = await self._engine.rows(sql.WITH_FEES, {"last": last, "size": size})
+            if not rows:
                 return
-            yield [self._row(row[1:]) for row in found]
-            last = found[-1][0]
+            yield [self._row(row[1:]) for row in rows]
+            last = rows[-1][0]
 
     def _row(self, row: Any) -> StagedRow:
         kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute = row
@@ -232,7 +230,7 @@ class Staging:
             read(amount), currency, read(fee), read(net), hint, number, dispute,
         )  # fmt: skip
 
-    def _theirs(self, row: Any) -> ProviderRecord:
+    def _provider_record(self, row: Any) -> ProviderRecord:
         key, candidates, *rest = row
         line = self._row(rest)
         return ProviderRecord(
@@ -253,7 +251,7 @@ class Staging:
 
 @asynccontextmanager
 async def open_staging(db: PaymentDatabaseService, provider: str) -> AsyncIterator[Staging]:
-    """Temporary tables for one run; gone at its end, however it ends.
+    """Open the temporary tables of one run; they are dropped at its end, even after a crash.
 
     :raises DatabaseUnavailable: the database cannot be reached.
     """

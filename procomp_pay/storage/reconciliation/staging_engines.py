@@ -34,7 +34,7 @@ class Engine(Protocol):
     takes_blocks: bool
 
     def later(self, time: str, minutes: int) -> str:
-        """SQL for so many minutes after a time."""
+        """Return SQL for a time so many minutes after another."""
 
     async def run(self, statement: str, values: dict[str, Any]) -> None: ...
 
@@ -52,7 +52,7 @@ class Engine(Protocol):
         """Only where ``takes_blocks``."""
 
     async def names(self, names: set[str]) -> None:
-        """Fill the table ``maybe``."""
+        """Fill the table ``possible_duplicate``."""
 
     def millis(self, at: datetime) -> Any:
         """Return a time as the platform's tables store it."""
@@ -64,7 +64,8 @@ class Engine(Protocol):
 
 @asynccontextmanager
 async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
-    """
+    """Open a connection for temporary tables.
+
     :raises DatabaseUnavailable: the database cannot be reached.
     """
     path = db.sqlite_path()
@@ -75,24 +76,24 @@ async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
             raw = await connection.get_raw_connection()
             driver: Any = raw.driver_connection
             try:
-                # what is measured in gigabytes is spilled by the server, not held; a million lines are held,
-                # or each query would read them from the disk
+                # the server spills gigabytes to the disk, but keeps a million lines in memory: otherwise each
+                # query would read them from the disk
                 await driver.execute("SET work_mem = '64MB'")
                 await driver.execute("SET temp_buffers = '256MB'")
                 await driver.execute("SET statement_timeout = 0")
                 await driver.execute("SET jit = off")  # compiling takes longer than these few queries
-                # thousands are looked up among millions: by index, as on any disk of today
+                # thousands of rows among millions are looked up by index, which is fast on today's disks
                 await driver.execute("SET random_page_cost = 1.1")
                 yield _Postgres(driver)
             except psycopg.OperationalError as error:
                 raise DatabaseUnavailable(
-                    f"The database {db.describe()} went away", next_step="run it again"
+                    f"The connection to {db.describe()} was lost", next_step="run it again"
                 ) from error
         return
     try:
         connected = sqlite3.connect("", isolation_level=None, uri=True, check_same_thread=False)
     except sqlite3.Error as error:  # pragma: no cover - no room for temporary files
-        raise DatabaseUnavailable(f"No temporary database can be made: {error}") from error
+        raise DatabaseUnavailable(f"No temporary database can be created: {error}") from error
     with closing(connected) as lite:
         lite.execute("PRAGMA temp_store = FILE")
         lite.execute("ATTACH ? AS books", (f"{path.resolve().as_uri()}?mode=ro",))
@@ -138,12 +139,12 @@ class _Postgres:
                 on_progress(len(lines))
 
     async def names(self, names: set[str]) -> None:
-        async with self._driver.cursor() as cursor, cursor.copy("COPY maybe FROM STDIN") as sink:
+        async with self._driver.cursor() as cursor, cursor.copy("COPY possible_duplicate FROM STDIN") as sink:
             await sink.write("".join(f"{_escaped(name)}\n" for name in names))
-        await self.run("ANALYZE maybe", {})
+        await self.run("ANALYZE possible_duplicate", {})
 
     def _text(self, row: StagedRow) -> str:
-        """A line in COPY's text format."""
+        """Return a row in COPY's text format."""
         self._seq += 1
         kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute = row
         if _AWKWARD.search(ref) or _AWKWARD.search(match):
@@ -155,12 +156,12 @@ class _Postgres:
         )
 
     def _line_text(self, line: StatementLine) -> str:
-        """A statement's line in COPY's text format, as short a way as there is: there may be millions."""
+        """Return a statement's line in COPY's text format, as fast as possible: there may be millions."""
         ref, fee, net, payment_ref = line.ref, line.fee, line.net, line.payment_ref
-        if (money := line.money) is not self._money:  # a reader gives the same fee as the same object
+        if (money := line.money) is not self._money:  # readers reuse the object of an equal amount
             self._money, self._money_text = money, f"{money.amount!s}\t{money.currency._value_}"
         match = payment_ref or ref
-        if not (ref.isidentifier() and match.isidentifier()):  # the quickest question that settles most
+        if not (ref.isidentifier() and match.isidentifier()):  # the fastest check, sufficient for most
             ref, match = _escaped(ref), _escaped(match)
         self._seq += 1
         return (
@@ -175,27 +176,27 @@ class _Postgres:
         return at.astimezone(UTC).replace(tzinfo=None)
 
     def time(self, stored: Any) -> datetime:
-        found: datetime = stored
-        return found.astimezone(UTC)
+        time: datetime = stored
+        return time.astimezone(UTC)
 
     def amount(self, stored: Any) -> Decimal | None:
         return None if stored is None else Decimal(stored)
 
 
 _NULL = "\\N"
-#: The defaults of the omitted columns are right for every line of a statement's blocks.
+#: The defaults of the omitted columns fit every line of a statement's blocks.
 _COPY_BLOCKS = "COPY line (seq, ref, match, at, kind, amount, currency, fee, net) FROM STDIN"
 
 
 def _block_text(block: LineBlock) -> str:
-    """A block in COPY's text format; nothing in it needs escaping."""
-    words = {
-        place: f"{said.kind.value}\t{said.money.amount}\t{said.money.currency.value}"
-        f"\t{_null(said.fee)}\t{_null(said.net)}\n"
-        for place, said in ((place, block.said[place]) for place in set(block.words))
+    """Return a block in COPY's text format; nothing in it needs escaping."""
+    shared = {
+        index: f"{values.kind.value}\t{values.money.amount}\t{values.money.currency.value}"
+        f"\t{_null(values.fee)}\t{_null(values.net)}\n"
+        for index, values in ((index, block.said[index]) for index in set(block.words))
     }
     columns = zip(block.numbers, block.refs, block.matches, block.times, block.words, strict=True)
-    return "".join([f"{n}\t{ref}\t{match}\t{at}\t{words[place]}" for n, ref, match, at, place in columns])
+    return "".join([f"{n}\t{ref}\t{match}\t{at}\t{shared[index]}" for n, ref, match, at, index in columns])
 
 
 def _null(amount: Decimal | None) -> str:
@@ -203,7 +204,7 @@ def _null(amount: Decimal | None) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _AWKWARD.sub(lambda found: {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}[found[0]], text)
+    return _AWKWARD.sub(lambda match: {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}[match[0]], text)
 
 
 _INSERT = "INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -212,7 +213,7 @@ _INSERT = "INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 class _Sqlite:
     amount_type, time_type, key_type = "INTEGER", "TEXT", "TEXT"
     has_full_join = False  # not before SQLite 3.39
-    takes_blocks = False  # it would wait for each row anyway
+    takes_blocks = False  # each row is inserted by itself anyway
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -241,7 +242,7 @@ class _Sqlite:
         raise NotImplementedError
 
     async def names(self, names: set[str]) -> None:
-        self._connection.executemany("INSERT INTO maybe VALUES (?)", ((name,) for name in names))
+        self._connection.executemany("INSERT INTO possible_duplicate VALUES (?)", ((name,) for name in names))
 
     def _tuples(self, rows: Iterable[StagedRow]) -> Iterator[tuple[Any, ...]]:
         for row in rows:
@@ -266,7 +267,7 @@ class _Sqlite:
 
 
 def _of_line(line: StatementLine) -> StagedRow:
-    """A statement's line. That it is in a statement means that the money moved."""
+    """Return the row of a statement's line. The money moved, because it is in a statement."""
     from procomp_pay.storage.reconciliation.staging_rows import StagedRow
 
     money = line.money

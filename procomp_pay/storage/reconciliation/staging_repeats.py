@@ -6,33 +6,33 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import compress
 
-#: Bytes of the table. Of a million names about three in a hundred look like another one.
+#: Bytes of the table. Of a million names about 3 % collide with another one.
 SIZE = 1 << 24
-#: More names than this are not kept: the database then checks them all.
+#: With more names than this, none are kept, and the database checks all lines.
 MOST = 100_000
 
 
 class Repeats:
-    """Names that may have come before.
+    """Names that may occur more than once.
 
-    A byte for each hash of a name: one that is set already *may* be a second line of the same payment. The
-    database then looks whether it is. That is ten times cheaper than to group a million lines.
+    The table has a byte for each hash of a name. If it is set already, the name *may* be a second line of the
+    same payment, which the database then checks. That is ten times faster than grouping a million lines.
     """
 
     def __init__(self, size: int = SIZE) -> None:
         self.mask = size - 1
         self.seen = bytearray(size)
-        #: Every name that came twice, and some that did not.
+        #: Every name that occurred twice, and some that did not.
         self._repeated: set[str] = set()
         self._are_too_many = False
 
     @property
     def repeated(self) -> set[str] | None:
-        """``None``: too many to be named."""
+        """Return the names that may be repeated; ``None`` if there are too many."""
         return None if self._are_too_many else self._repeated
 
     def again(self, name: str) -> None:
-        """A name whose place was taken."""
+        """Add a name whose slot in the table was set already."""
         self._keep([name])
 
     def note_all(self, names: Sequence[str]) -> None:

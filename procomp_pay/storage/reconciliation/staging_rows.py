@@ -1,4 +1,4 @@
-"""Rows of reconciliation's temporary tables: the provider's side, a run's scope, a pair to compare."""
+"""Define the rows of reconciliation's temporary tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class StagedRow(NamedTuple):
-    """A row of the provider's side. ``match`` is what finds our payment; the rest as in
+    """A record of the provider. ``match`` is the reference that finds our payment; the rest as in
     :class:`ProviderRecord`.
     """
 
@@ -29,7 +29,7 @@ class StagedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which of our payments are compared: those of a provider that were started in a window."""
+    """The payments to compare: those of a provider that were started in a window."""
 
     provider: str
     since: datetime

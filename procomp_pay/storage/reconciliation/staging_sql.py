@@ -1,4 +1,4 @@
-"""The statements of :mod:`procomp_pay.storage.reconciliation.staging`, for PostgreSQL and SQLite alike.
+"""Define the SQL of :mod:`procomp_pay.storage.reconciliation.staging`, for PostgreSQL and SQLite alike.
 
 Parameters are written ``:name``. Only our own constants are put into the text.
 """
@@ -13,7 +13,8 @@ _LINE = "kind, ref, match, stand, at, amount, currency, fee, net, hint, coalesce
 _COLUMN = {"stripe": '"stripePaymentId"', "kaspi": '"kaspiTransactionId"'}
 _PAID_HERE = "p.status IN ('COMPLETED', 'REFUNDED')"
 
-#: What both sides agree on; the rules of ``domain.matching`` find nothing in such a pair.
+#: The condition under which both sides agree: ``domain.reconciliation.compare`` finds no mismatch in such a
+#: pair.
 _CLEAN = """
     l.kind = 'payment' AND l.amount = p.amount AND l.currency = CAST(p.currency AS TEXT) AND (
         (l.stand = 'paid' AND p.status = 'COMPLETED')
@@ -23,96 +24,98 @@ _CLEAN = """
 
 
 def tables(*, amount: str, time: str, key: str) -> list[str]:
-    """The temporary tables. ``key`` is a text type that orders as Python does."""
+    """Return the SQL for the temporary tables. ``key`` is a text type with Python's order."""
     return [
         f"""CREATE TEMP TABLE line (seq INTEGER, kind TEXT, ref TEXT, match {key}, stand TEXT DEFAULT 'paid',
             at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount}, hint TEXT,
             number INTEGER, dispute TEXT)""",
-        # in the database's own order, as the indexes are by which it is looked up
-        "CREATE TEMP TABLE suspect (payment_id TEXT, match TEXT)",
-        f"CREATE TEMP TABLE fitting (match {key} PRIMARY KEY, names TEXT)",
-        f"CREATE TEMP TABLE suspect_key (key {key} PRIMARY KEY, payment_id TEXT)",
-        "CREATE TEMP TABLE suspect_id (payment_id TEXT)",
-        f"CREATE TEMP TABLE maybe (match {key})",
-        f"""CREATE TEMP TABLE adrift (match {key}, at {time}, amount {amount}, currency TEXT,
-            tells_qr BOOLEAN)""",
-        f"""CREATE TEMP TABLE nameless (payment_id TEXT, amount {amount}, currency TEXT, created_at {time},
-            is_long BOOLEAN, has_qr BOOLEAN, can_be BOOLEAN, channel TEXT, sent_at {time}, expires_at {time},
-            scanned_at {time}, scan_timeout_s INTEGER, confirm_timeout_s INTEGER)""",
-        f"""CREATE TEMP TABLE suspect_line (key {key}, names TEXT, seq INTEGER, kind TEXT, ref TEXT,
+        # in the database's own order, which its indexes have too
+        "CREATE TEMP TABLE candidate (payment_id TEXT, match TEXT)",
+        f"CREATE TEMP TABLE candidate_match (match {key} PRIMARY KEY, names TEXT)",
+        f"CREATE TEMP TABLE candidate_key (key {key} PRIMARY KEY, payment_id TEXT)",
+        "CREATE TEMP TABLE candidate_id (payment_id TEXT)",
+        f"CREATE TEMP TABLE possible_duplicate (match {key})",
+        f"""CREATE TEMP TABLE unmatched_line (match {key}, at {time}, amount {amount}, currency TEXT,
+            has_qr BOOLEAN)""",
+        f"""CREATE TEMP TABLE unidentified_payment (payment_id TEXT, amount {amount}, currency TEXT,
+            created_at {time}, is_long BOOLEAN, has_qr BOOLEAN, can_be_paid BOOLEAN, channel TEXT,
+            sent_at {time}, expires_at {time}, scanned_at {time}, scan_timeout_s INTEGER,
+            confirm_timeout_s INTEGER)""",
+        f"""CREATE TEMP TABLE candidate_line (key {key}, names TEXT, seq INTEGER, kind TEXT, ref TEXT,
             match {key}, stand TEXT, at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount},
             hint TEXT, number INTEGER, dispute TEXT)""",
     ]
 
 
 def _ours(provider: str) -> str:
-    # values are compared as the database stores them: converting a million of them takes a fifth of the join
+    # values are compared in their stored form: converting a million of them would take a fifth of the join's
+    # time
     method = "method = 'KASPI_QR'" if provider == "kaspi" else "(method <> 'KASPI_QR' OR method IS NULL)"
     return f"""(SELECT id, {_COLUMN[provider]} AS m, status, amount, currency FROM "Payment"
         WHERE "createdAt" >= :since AND "createdAt" < :until AND {method})"""
 
 
 def candidates(provider: str, *, full_join: bool) -> list[str]:
-    """Return the SQL for what the join does not clear, by payment or by the provider's reference."""
+    """Return the SQL for pairs that the join does not clear, by payment or by the provider's reference."""
     ours = _ours(provider)
     if full_join:
         compared = [
-            f"""INSERT INTO suspect SELECT p.id, l.match FROM {ours} p FULL JOIN line l ON l.match = p.m
+            f"""INSERT INTO candidate SELECT p.id, l.match FROM {ours} p FULL JOIN line l ON l.match = p.m
             WHERE CASE WHEN l.match IS NULL THEN {_PAID_HERE} WHEN p.id IS NULL THEN TRUE
             ELSE NOT coalesce({_CLEAN}, FALSE) END"""
         ]
     else:
         compared = [
             "CREATE INDEX temp.line_match ON line (match)",
-            f"""INSERT INTO suspect SELECT p.id, l.match FROM line l LEFT JOIN {ours} p ON p.m = l.match
+            f"""INSERT INTO candidate SELECT p.id, l.match FROM line l LEFT JOIN {ours} p ON p.m = l.match
             WHERE p.id IS NULL OR NOT coalesce({_CLEAN}, FALSE)""",
-            f"""INSERT INTO suspect SELECT p.id, NULL FROM {ours} p WHERE {_PAID_HERE}
+            f"""INSERT INTO candidate SELECT p.id, NULL FROM {ours} p WHERE {_PAID_HERE}
             AND NOT EXISTS (SELECT 1 FROM line l WHERE l.match = p.m)""",
         ]
     return [
         *compared,
-        f"""INSERT INTO suspect SELECT DISTINCT p.id, NULL FROM pay_refund r
+        f"""INSERT INTO candidate SELECT DISTINCT p.id, NULL FROM pay_refund r
             JOIN {ours} p ON p.id = r.payment_id""",
     ]
 
 
-def alone(provider: str) -> list[str]:
-    """Return the SQL for what does not agree within our own books."""
+def own_mismatches(provider: str) -> list[str]:
+    """Return the SQL for payments that do not agree within our own books."""
     ours = _ours(provider)
     return [
-        f"""INSERT INTO suspect SELECT p.id, NULL FROM {ours} p
+        f"""INSERT INTO candidate SELECT p.id, NULL FROM {ours} p
             JOIN pay_payment_detail d ON d.payment_id = p.id WHERE d.is_late OR d.is_duplicate""",
-        f"""INSERT INTO suspect SELECT p.id, NULL FROM {ours} p
+        f"""INSERT INTO candidate SELECT p.id, NULL FROM {ours} p
             LEFT JOIN "Participant" w ON w."paymentId" = p.id AND w.status = 'PAID'
             WHERE (p.status = 'COMPLETED') <> (w.id IS NOT NULL)""",
     ]
 
 
 def resolve(provider: str) -> list[str]:
-    """Find the payment of a line that lies outside the window, or that is named another way."""
-    by_id = f"""UPDATE suspect SET payment_id = p.id FROM "Payment" p
-        WHERE suspect.payment_id IS NULL AND p.{_COLUMN[provider]} = suspect.match"""
-    by_qr = """UPDATE suspect SET payment_id = p.id FROM "Payment" p
-        WHERE suspect.payment_id IS NULL AND p."kaspiQrCode" = suspect.match"""
-    by_number = """UPDATE suspect SET payment_id = o.payment_id FROM pay_kaspi_operation o
-        WHERE suspect.payment_id IS NULL AND o.operation_number = suspect.match"""
+    """Return the SQL that finds the payment of a line outside the window, or by another reference."""
+    by_id = f"""UPDATE candidate SET payment_id = p.id FROM "Payment" p
+        WHERE candidate.payment_id IS NULL AND p.{_COLUMN[provider]} = candidate.match"""
+    by_qr = """UPDATE candidate SET payment_id = p.id FROM "Payment" p
+        WHERE candidate.payment_id IS NULL AND p."kaspiQrCode" = candidate.match"""
+    by_number = """UPDATE candidate SET payment_id = o.payment_id FROM pay_kaspi_operation o
+        WHERE candidate.payment_id IS NULL AND o.operation_number = candidate.match"""
     return [by_id] if provider == "stripe" else [by_id, by_number, by_qr]
 
 
-BY_HINT = """UPDATE suspect SET payment_id = d.payment_id FROM line l
+BY_HINT = """UPDATE candidate SET payment_id = d.payment_id FROM line l
     JOIN pay_payment_detail d ON d.payment_id = l.hint
-    WHERE suspect.payment_id IS NULL AND l.match = suspect.match AND l.kind = 'payment'"""
-UNKNOWN_CHARGES = """SELECT count(*) FROM suspect
+    WHERE candidate.payment_id IS NULL AND l.match = candidate.match AND l.kind = 'payment'"""
+UNKNOWN_CHARGES = """SELECT count(*) FROM candidate
     WHERE payment_id IS NULL AND substr(match, 1, 3) IN ('ch_', 'py_')"""
-BY_CHARGE = """UPDATE suspect SET payment_id = d.payment_id FROM pay_payment_detail d
-    WHERE suspect.payment_id IS NULL AND d.charge_id = suspect.match"""
-#: Of the names that may have come twice those that did; and the same of all.
-REPEATED = """INSERT INTO suspect SELECT NULL, match FROM line WHERE match IN (SELECT match FROM maybe)
-    GROUP BY match HAVING count(*) > 1"""
-ALL_REPEATED = "INSERT INTO suspect SELECT NULL, match FROM line GROUP BY match HAVING count(*) > 1"
+BY_CHARGE = """UPDATE candidate SET payment_id = d.payment_id FROM pay_payment_detail d
+    WHERE candidate.payment_id IS NULL AND d.charge_id = candidate.match"""
+#: The repeated names among the possible duplicates; and among all names.
+REPEATED = """INSERT INTO candidate SELECT NULL, match FROM line
+    WHERE match IN (SELECT match FROM possible_duplicate) GROUP BY match HAVING count(*) > 1"""
+ALL_REPEATED = "INSERT INTO candidate SELECT NULL, match FROM line GROUP BY match HAVING count(*) > 1"
 
 
-NAMED = "INSERT INTO suspect_id SELECT DISTINCT payment_id FROM suspect WHERE payment_id IS NOT NULL"
+NAMED = "INSERT INTO candidate_id SELECT DISTINCT payment_id FROM candidate WHERE payment_id IS NOT NULL"
 
 
 def other_names(provider: str) -> list[str]:
@@ -127,72 +130,75 @@ def other_names(provider: str) -> list[str]:
         ],
     }
     return [
-        f"""INSERT INTO suspect SELECT s.payment_id, {name} FROM suspect_id s
+        f"""INSERT INTO candidate SELECT s.payment_id, {name} FROM candidate_id s
             JOIN {table} = s.payment_id WHERE {name} IS NOT NULL"""
         for name, table in names[provider]
     ]
 
 
-#: Unmatched lines; and unidentified payments without a line, by when they can have been paid.
-ADRIFT = """INSERT INTO adrift SELECT DISTINCT l.match, l.at, l.amount, l.currency, l.match <> l.ref
-    FROM suspect s JOIN line l ON l.match = s.match WHERE s.payment_id IS NULL AND l.kind = 'payment'"""
-#: From a payment's making to the last moment at which money can come, in minutes: of a QR or a link; and of
-#: an invoice, which the customer has a day for. They bound the walk along the times.
+#: Lines without a payment that is known by number.
+UNMATCHED_LINES = """INSERT INTO unmatched_line
+    SELECT DISTINCT l.match, l.at, l.amount, l.currency, l.match <> l.ref
+    FROM candidate s JOIN line l ON l.match = s.match WHERE s.payment_id IS NULL AND l.kind = 'payment'"""
+#: Minutes from a payment's creation to the last moment at which money can arrive: for a QR or a link, and for
+#: an invoice, which the customer has a day to pay. They bound the range scan of the index by time.
 _LONGEST_QR, _LONGEST_LIFE, _BEFORE = 33, 25 * 60, 3
 
 
-def nameless(later: Callable[[str, int], str]) -> list[str]:
-    """
-    :param later: SQL for a time and the minutes after it.
+def unidentified_payments(later: Callable[[str, int], str]) -> list[str]:
+    """Return the SQL for payments without a known number or line, with the times at which they could be paid.
+
+    :param later: returns SQL for a time so many minutes after another.
     """
     is_long = f"coalesce(d.expires_at > {later('d.created_at', _LONGEST_QR)}, FALSE)"
     return [
-        f"""INSERT INTO nameless SELECT d.payment_id, d.charged_amount, d.charged_currency, d.created_at,
+        f"""INSERT INTO unidentified_payment
+            SELECT d.payment_id, d.charged_amount, d.charged_currency, d.created_at,
             {is_long}, d.provider_ref IS NOT NULL, {_PAID_HERE} OR d.provider_open, d.channel,
             d.sent_at, d.expires_at, d.scanned_at, d.scan_timeout_s, d.confirm_timeout_s
             FROM pay_payment_detail d JOIN "Payment" p ON p.id = d.payment_id
             WHERE d.channel LIKE 'kaspi%' AND p."kaspiTransactionId" IS NULL
-            AND d.created_at >= (SELECT {later("min(at)", -_LONGEST_LIFE)} FROM adrift)
-            AND d.created_at <= (SELECT {later("max(at)", _BEFORE)} FROM adrift)
-            AND NOT EXISTS (SELECT 1 FROM suspect t WHERE t.payment_id = p.id AND t.match IS NOT NULL)
+            AND d.created_at >= (SELECT {later("min(at)", -_LONGEST_LIFE)} FROM unmatched_line)
+            AND d.created_at <= (SELECT {later("max(at)", _BEFORE)} FROM unmatched_line)
+            AND NOT EXISTS (SELECT 1 FROM candidate t WHERE t.payment_id = p.id AND t.match IS NOT NULL)
             AND NOT EXISTS (SELECT 1 FROM pay_kaspi_operation o WHERE o.payment_id = p.id)""",
-        "CREATE INDEX nameless_time ON nameless (is_long, amount, currency, created_at)",
+        "CREATE INDEX unidentified_time ON unidentified_payment (is_long, amount, currency, created_at)",
     ]
 
 
-def fits(later: Callable[[str, int], str]) -> str:
+def pairs(later: Callable[[str, int], str]) -> str:
     """Pair each unmatched line with every unidentified payment of its amount whose validity window
-    contains it; not if
-    both name their QR, and they differ."""
-    pairs = """SELECT a.match, a.at, n.payment_id, n.can_be, n.channel, n.created_at, n.sent_at, n.expires_at,
-        n.scanned_at, n.scan_timeout_s, n.confirm_timeout_s FROM adrift a JOIN nameless n
-        ON n.amount = a.amount AND n.currency = a.currency AND NOT (a.tells_qr AND n.has_qr)"""
-    return f"""{pairs} AND n.is_long = FALSE AND n.created_at >= {later("a.at", -_LONGEST_QR)}
+    contains it, unless both name their QR and these differ."""
+    select = """SELECT a.match, a.at, n.payment_id, n.can_be_paid, n.channel, n.created_at, n.sent_at,
+        n.expires_at, n.scanned_at, n.scan_timeout_s, n.confirm_timeout_s
+        FROM unmatched_line a JOIN unidentified_payment n ON n.amount = a.amount AND n.currency = a.currency
+        AND NOT (a.has_qr AND n.has_qr)"""
+    return f"""{select} AND n.is_long = FALSE AND n.created_at >= {later("a.at", -_LONGEST_QR)}
             AND n.created_at <= {later("a.at", _BEFORE)}
-        UNION ALL {pairs} AND n.is_long = TRUE AND n.created_at >= {later("a.at", -_LONGEST_LIFE)}
+        UNION ALL {select} AND n.is_long = TRUE AND n.created_at >= {later("a.at", -_LONGEST_LIFE)}
             AND n.created_at <= {later("a.at", _BEFORE)}
         LIMIT :most"""
 
 
-RESOLVED = "UPDATE suspect SET payment_id = :id WHERE match = :match AND payment_id IS NULL"
-CANDIDATES = "INSERT INTO fitting VALUES (:match, :names)"
+RESOLVED = "UPDATE candidate SET payment_id = :id WHERE match = :match AND payment_id IS NULL"
+CANDIDATES = "INSERT INTO candidate_match VALUES (:match, :names)"
 
-KNOWS_ANY = """SELECT EXISTS (SELECT 1 FROM fitting) OR EXISTS (SELECT 1 FROM line l
+KNOWS_ANY = """SELECT EXISTS (SELECT 1 FROM candidate_match) OR EXISTS (SELECT 1 FROM line l
     WHERE l.kind IN ('payment', 'refund')
-    AND NOT EXISTS (SELECT 1 FROM suspect s WHERE s.match = l.match AND s.payment_id IS NULL))"""
+    AND NOT EXISTS (SELECT 1 FROM candidate s WHERE s.match = l.match AND s.payment_id IS NULL))"""
 
-#: One key for each payment, and its lines under it.
+#: One key for each payment, and its lines by that key.
 KEYS = [
-    """INSERT INTO suspect_key SELECT coalesce(payment_id, match), max(payment_id) FROM suspect
+    """INSERT INTO candidate_key SELECT coalesce(payment_id, match), max(payment_id) FROM candidate
         GROUP BY coalesce(payment_id, match)""",
-    """INSERT INTO suspect_line SELECT m.key, f.names, l.* FROM line l JOIN (
-            SELECT match, max(coalesce(payment_id, match)) AS key FROM suspect WHERE match IS NOT NULL
+    """INSERT INTO candidate_line SELECT m.key, f.names, l.* FROM line l JOIN (
+            SELECT match, max(coalesce(payment_id, match)) AS key FROM candidate WHERE match IS NOT NULL
             GROUP BY match
-        ) m ON m.match = l.match LEFT JOIN fitting f ON f.match = l.match""",
-    "CREATE INDEX suspect_line_key ON suspect_line (key)",
+        ) m ON m.match = l.match LEFT JOIN candidate_match f ON f.match = l.match""",
+    "CREATE INDEX candidate_line_key ON candidate_line (key)",
 ]
-PAGE = "SELECT key, payment_id FROM suspect_key WHERE key > :last ORDER BY key LIMIT :size"
-LINES = f"""SELECT key, names, {_LINE} FROM suspect_line
+PAGE = "SELECT key, payment_id FROM candidate_key WHERE key > :last ORDER BY key LIMIT :size"
+LINES = f"""SELECT key, names, {_LINE} FROM candidate_line
     WHERE key BETWEEN :first AND :last ORDER BY key, seq"""
 WITH_FEES = f"""SELECT seq, {_LINE} FROM line WHERE seq > :last AND fee IS NOT NULL AND kind <> 'other'
     ORDER BY seq LIMIT :size"""

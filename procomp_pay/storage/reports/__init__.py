@@ -1,1 +1,1 @@
-"""Reports."""
+"""Aggregates for reports and metrics."""

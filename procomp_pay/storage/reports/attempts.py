@@ -1,4 +1,4 @@
-"""What a report counts, as aggregates of the database: memory does not grow with the number of payments.
+"""Count for a report, as aggregates of the database: memory does not grow with the number of payments.
 
 Each function gives groups, streamed; ``services.reports.period`` adds them up. All of a report's
 queries must see the same moment: see :func:`one_moment`. The money is in :mod:`report_money`.
@@ -24,17 +24,17 @@ from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.registrations.participants import Headcount, headcounts
 from procomp_pay.storage.reports.dialect_sql import seconds_between
 
-#: Rows that are held at once of a result.
+#: Rows of a result in memory at once.
 _AT_ONCE = 1000
 #: Values in one IN (…): both databases take more.
 _MOST_IN = 5000
 
-#: A streamed result comes through a cursor, of which PostgreSQL believes that a tenth is read: it looks up
-#: row by row what it would otherwise join at once. Groups are counted in memory, and no query runs often
-#: enough to be compiled.
+#: PostgreSQL expects that only a tenth of a cursor's rows are read, and then prefers row-by-row lookups to a
+#: join; a streamed result uses a cursor. Groups are counted in memory, and no query runs often enough to be
+#: compiled.
 _WHOLE = ("cursor_tuple_fraction = 1", "work_mem = '64MB'", "jit = off")
 
-# the tables for expressions, of which the type checker knows no way
+# the tables for SQL expressions, which the type checker does not understand
 _payment: Any = Payment
 _detail: Any = PaymentDetail
 _discrepancy: Any = Discrepancy
@@ -43,25 +43,25 @@ _tournament: Any = Tournament
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which payments: of a tournament, or of all; from ``since`` on, before ``until``."""
+    """The payments of a report: of a tournament or of all; from ``since`` until before ``until``."""
 
     tournament_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
     def of(self, at: Any) -> list[Any]:
-        """The conditions on payments joined in a query, by the time of what is counted."""
-        found = [] if self.tournament_id is None else [_payment.tournament_id == self.tournament_id]
+        """Return the conditions of a query that joins payments; ``at`` is the time of what is counted."""
+        conditions = [] if self.tournament_id is None else [_payment.tournament_id == self.tournament_id]
         if self.since is not None:
-            found.append(at >= self.since)
+            conditions.append(at >= self.since)
         if self.until is not None:
-            found.append(at < self.until)
-        return found
+            conditions.append(at < self.until)
+        return conditions
 
 
 @dataclass(frozen=True, slots=True)
 class TournamentRow:
-    """A tournament with who takes part in it now."""
+    """A tournament with its present number of participants."""
 
     tournament_id: str
     name: str
@@ -78,7 +78,7 @@ async def one_moment(db: PaymentDatabaseService, session: AsyncSession) -> None:
 
 
 async def rows(session: AsyncSession, query: Any) -> AsyncIterator[Any]:
-    """A query's rows, a thousand at a time."""
+    """Yield a query's rows, fetched a thousand at a time."""
     streamed = await session.stream(query.execution_options(yield_per=_AT_ONCE))
     async for row in streamed:
         yield row
@@ -108,8 +108,8 @@ async def attempts(
 async def durations(
     session: AsyncSession, scope: Scope
 ) -> AsyncIterator[tuple[int, PaymentMethod | None, int]]:
-    """From start to money, in whole seconds, shortest first: seconds, method, how many took so long."""
-    took = (
+    """Yield how long payments took from start to money, shortest first: whole seconds, method, count."""
+    seconds_by_payment = (
         select(
             seconds_between(_detail.created_at, _detail.completed_at).label("seconds"),
             _payment.method.label("method"),
@@ -118,7 +118,7 @@ async def durations(
         .where(_detail.completed_at.is_not(None), *scope.of(_detail.created_at))
         .subquery()
     )
-    keys = (took.c.seconds, took.c.method)
+    keys = (seconds_by_payment.c.seconds, seconds_by_payment.c.method)
     async for row in rows(session, select(*keys, func.count()).group_by(*keys).order_by(*keys)):
         yield row[0], row[1], row[2]
 
@@ -143,30 +143,30 @@ async def reasons(
 async def discrepancies(session: AsyncSession, scope: Scope) -> list[tuple[str, bool, int]]:
     """Count open discrepancies that were opened before the scope's end: kind, whether it is about
     one of our payments, number. Those without a payment belong to no tournament, and are in every report."""
-    ours = _discrepancy.payment_id.is_not(None)
+    has_payment = _discrepancy.payment_id.is_not(None)
     query: Any = (
-        select(_discrepancy.kind, ours, func.count())
+        select(_discrepancy.kind, has_payment, func.count())
         .join(_payment, _payment.id == _discrepancy.payment_id, isouter=True)
         .where(_discrepancy.state == DiscrepancyState.OPEN)
-        .group_by(_discrepancy.kind, ours)
-        .order_by(_discrepancy.kind, ours)
+        .group_by(_discrepancy.kind, has_payment)
+        .order_by(_discrepancy.kind, has_payment)
     )
     if scope.until is not None:
         query = query.where(_discrepancy.opened_at < scope.until)
     if scope.tournament_id is not None:
-        query = query.where((_payment.tournament_id == scope.tournament_id) | ~ours)
+        query = query.where((_payment.tournament_id == scope.tournament_id) | ~has_payment)
     return [(row[0], bool(row[1]), row[2]) for row in (await session.exec(query)).all()]
 
 
 async def tournaments(session: AsyncSession, ids: Collection[str]) -> list[TournamentRow]:
-    """Tournaments by id, the latest first."""
-    found: list[tuple[float, TournamentRow]] = []
+    """Return tournaments by id, the latest first."""
+    pairs: list[tuple[float, TournamentRow]] = []
     ordered = sorted(ids)
     for begin in range(0, len(ordered), _MOST_IN):
-        some = ordered[begin : begin + _MOST_IN]
-        heads = await headcounts(session, some)
+        part = ordered[begin : begin + _MOST_IN]
+        heads = await headcounts(session, part)
         query: Any = select(_tournament.id, _tournament.name, _tournament.starts_at)
-        for key, name, starts_at in (await session.exec(query.where(_tournament.id.in_(some)))).all():
+        for key, name, starts_at in (await session.exec(query.where(_tournament.id.in_(part)))).all():
             row = TournamentRow(key, name, heads.get(key, Headcount()))
-            found.append((-starts_at.timestamp(), row))
-    return [row for _, row in sorted(found, key=lambda pair: (pair[0], pair[1].tournament_id))]
+            pairs.append((-starts_at.timestamp(), row))
+    return [row for _, row in sorted(pairs, key=lambda pair: (pair[0], pair[1].tournament_id))]

@@ -18,7 +18,7 @@ from procomp_pay.storage.models.queues import AuditSeal, Discrepancy, Reconcilia
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.reports.attempts import rows
 
-# the tables for expressions, of which the type checker knows no way
+# the tables for SQL expressions, which the type checker does not understand
 _payment: Any = Payment
 _detail: Any = PaymentDetail
 _participant: Any = Participant
@@ -34,8 +34,8 @@ _MOST_IN = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A payment's rows.
+class ClosingPayment:
+    """A payment with its rows.
 
     :param source: who started it: an operator at the desk, or the app.
     """
@@ -56,7 +56,9 @@ class Seal:
     sealed_by: str
 
 
-async def payments(session: AsyncSession, tournament_id: str, as_of: datetime) -> AsyncIterator[Known]:
+async def payments(
+    session: AsyncSession, tournament_id: str, as_of: datetime
+) -> AsyncIterator[ClosingPayment]:
     """Return payments started by then, oldest first, in their present state."""
     query = (
         select(_payment, _detail, _participant.full_name, _participant.category, _audit.source)
@@ -67,56 +69,58 @@ async def payments(session: AsyncSession, tournament_id: str, as_of: datetime) -
         .order_by(_detail.created_at, _detail.payment_id)
     )
     async for row in rows(session, query):
-        yield Known(*row)
+        yield ClosingPayment(*row)
 
 
-async def pictures(
+async def snapshots(
     session: AsyncSession, payment_ids: Collection[str], as_of: datetime
 ) -> dict[str, dict[str, Any]]:
     """Return the audit snapshot of each payment at a time; a payment without one yet is left out."""
-    found: dict[str, dict[str, Any]] = {}
-    for some in _parts(payment_ids):
+    by_payment: dict[str, dict[str, Any]] = {}
+    for chunk in _chunks(payment_ids):
         query = (
             select(_audit.payment_id, _audit.after)
-            .where(_audit.payment_id.in_(some), _audit.at <= as_of)
+            .where(_audit.payment_id.in_(chunk), _audit.at <= as_of)
             .order_by(_audit.payment_id, _audit.seq)
         )
         async for key, after in rows(session, query):
-            if after is not None and "refunded" in after:  # of the whole payment, not of one request
-                found[key] = after
-    return found
+            if after is not None and "refunded" in after:  # a snapshot of the payment, not of one request
+                by_payment[key] = after
+    return by_payment
 
 
 async def refunds_under_way(
     session: AsyncSession, payment_ids: Collection[str], as_of: datetime
 ) -> dict[str, Decimal]:
     """Return by payment the refunds that were requested and not yet completed or rejected by then."""
-    found: dict[str, Decimal] = {}
-    for some in _parts(payment_ids):
-        waits = or_(_refund.state == "PENDING", _refund.updated_at > as_of)
+    amounts: dict[str, Decimal] = {}
+    for chunk in _chunks(payment_ids):
+        is_pending = or_(_refund.state == "PENDING", _refund.updated_at > as_of)
         query: Any = (
             select(_refund.payment_id, func.sum(_refund.amount))
-            .where(_refund.payment_id.in_(some), _refund.created_at <= as_of, waits)
+            .where(_refund.payment_id.in_(chunk), _refund.created_at <= as_of, is_pending)
             .group_by(_refund.payment_id)
         )
-        found |= {row[0]: row[1] for row in (await session.exec(query)).all()}
-    return found
+        amounts |= {row[0]: row[1] for row in (await session.exec(query)).all()}
+    return amounts
 
 
 async def fees(
     session: AsyncSession, tournament_id: str, as_of: datetime
 ) -> tuple[dict[str, Decimal], set[str]]:
-    """Fees by currency, as far as they had been read by then, and the payments whose fee is known."""
-    known = (
+    """Return the fees read by then, by currency, and the payments whose fee is known."""
+    with_fee = (
         select(_settlement)
         .join(_payment, _payment.id == _settlement.payment_id)
         .where(_payment.tournament_id == tournament_id, _settlement.recorded_at <= as_of)
         .where(_settlement.fee.is_not(None))
     )
-    sums: Any = known.with_only_columns(_settlement.currency, func.sum(_settlement.fee)).group_by(
+    sums: Any = with_fee.with_only_columns(_settlement.currency, func.sum(_settlement.fee)).group_by(
         _settlement.currency
     )
-    of_payments = known.with_only_columns(_settlement.payment_id).where(_settlement.kind == LineKind.PAYMENT)
+    of_payments = with_fee.with_only_columns(_settlement.payment_id).where(
+        _settlement.kind == LineKind.PAYMENT
+    )
     amounts = {row[0]: row[1] for row in (await session.exec(sums)).all()}
     return amounts, {row[0] async for row in rows(session, of_payments)}
 
@@ -127,22 +131,22 @@ async def discrepancies(
     """Return the discrepancies that were open then for the tournament's payments, and the number without
     a payment.
     """
-    undecided = or_(_discrepancy.state == DiscrepancyState.OPEN, _discrepancy.resolved_at > as_of)
-    then = select(_discrepancy).where(undecided, _discrepancy.opened_at <= as_of)
+    was_open = or_(_discrepancy.state == DiscrepancyState.OPEN, _discrepancy.resolved_at > as_of)
+    open_then = select(_discrepancy).where(was_open, _discrepancy.opened_at <= as_of)
     ours: Any = (
-        then.join(_payment, _payment.id == _discrepancy.payment_id)
+        open_then.join(_payment, _payment.id == _discrepancy.payment_id)
         .where(_payment.tournament_id == tournament_id)
         .order_by(_discrepancy.opened_at, _discrepancy.id)
     )
-    strange: Any = then.where(_discrepancy.payment_id.is_(None)).with_only_columns(func.count())
-    found = [row[0] for row in (await session.exec(ours)).all()]
-    return found, int((await session.exec(strange)).scalar())
+    without_payment: Any = open_then.where(_discrepancy.payment_id.is_(None)).with_only_columns(func.count())
+    of_tournament = [row[0] for row in (await session.exec(ours)).all()]
+    return of_tournament, int((await session.exec(without_payment)).scalar())
 
 
 async def last_run(
     session: AsyncSession, provider: str, first: datetime, as_of: datetime
 ) -> ReconciliationRun | None:
-    """The newest reconciliation with a provider whose window touches the time from ``first`` on."""
+    """Return the newest reconciliation with a provider whose window overlaps the time since ``first``."""
     query: Any = (
         select(_run)
         .where(_run.provider.in_((provider, "all")), _run.started_at <= as_of)
@@ -156,7 +160,7 @@ async def last_run(
 
 
 async def newest_seal(session: AsyncSession, as_of: datetime) -> Seal | None:
-    """The newest seal by then; ``None`` where the audit was not sealed."""
+    """Return the newest seal by then; ``None`` if the audit was not sealed."""
     query: Any = (
         select(_seal.merkle_root, _seal.sealed_at, _seal.sealed_by)
         .where(_seal.sealed_at <= as_of)
@@ -167,6 +171,6 @@ async def newest_seal(session: AsyncSession, as_of: datetime) -> Seal | None:
     return None if row is None else Seal(*row)
 
 
-def _parts(values: Collection[str]) -> list[list[str]]:
+def _chunks(values: Collection[str]) -> list[list[str]]:
     ordered = sorted(values)
     return [ordered[begin : begin + _MOST_IN] for begin in range(0, len(ordered), _MOST_IN)]

@@ -1,10 +1,10 @@
-"""SQL that the two databases write differently: whole seconds, and the day of a place.
+"""Define SQL that differs between the databases: whole seconds, and the local day.
 
-The zone's rules come from Python as offsets (:mod:`procomp_pay.domain.period`): SQLite knows no zones, and a
-PostgreSQL knows those of the year in which it was built.
+The time zone's rules come from Python as offsets (:mod:`procomp_pay.domain.period`): SQLite has no time
+zones, and PostgreSQL those of the year in which it was built.
 """
 
-# ruff: noqa: N801 - they read as the SQL functions that they are
+# ruff: noqa: N801 - named like SQL functions
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _DAY_S = 86_400
 
 
 class epoch(FunctionElement[int]):
-    """Whole seconds since 1970 of a point in time of a module table, rounded down."""
+    """Whole seconds since 1970 of a time in one of our tables, rounded down."""
 
     inherit_cache = True
     type = BigInteger()
 
 
 class seconds_between(FunctionElement[int]):
-    """Whole seconds from one point in time to another, rounded down; 0 where the clocks ran backwards."""
+    """Whole seconds from one time to another, rounded down; 0 if the second is earlier."""
 
     inherit_cache = True
     type = BigInteger()
 
 
 def day_number(at: Any, offsets: Sequence[Offset]) -> Any:
-    """The day of a place in which an instant lies, as days since 1970-01-01."""
+    """Return the local day of an instant, as days since 1970-01-01."""
     ahead: Any = offsets[0].seconds
     if len(offsets) > 1:
-        pieces = [(at < later.since, each.seconds) for each, later in pairwise(offsets)]
+        pieces = [(at < later.since, earlier.seconds) for earlier, later in pairwise(offsets)]
         ahead = case(*pieces, else_=offsets[-1].seconds)
     return (epoch(at) + ahead) // _DAY_S
 
@@ -57,13 +57,13 @@ def _epoch(element: epoch, compiler: SQLCompiler, **more: Any) -> str:
 
 @compiles(seconds_between, "postgresql")  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
 def _between_postgresql(element: seconds_between, compiler: SQLCompiler, **more: Any) -> str:
-    begun, ended = (compiler.process(each, **more) for each in element.clauses)
+    begun, ended = (compiler.process(clause, **more) for clause in element.clauses)
     return f"CAST(floor(greatest(extract(epoch FROM ({ended} - {begun})), 0)) AS BIGINT)"
 
 
 @compiles(seconds_between)  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
 def _between(element: seconds_between, compiler: SQLCompiler, **more: Any) -> str:
-    begun, ended = (compiler.process(each, **more) for each in element.clauses)
+    begun, ended = (compiler.process(clause, **more) for clause in element.clauses)
     seconds = f"({_whole_seconds(ended)} - {_whole_seconds(begun)})"
     return f"(max(0, {seconds} * 1000000 + {_micros(ended)} - {_micros(begun)}) / 1000000)"
 
@@ -73,7 +73,7 @@ def _first(element: epoch, compiler: SQLCompiler, more: dict[str, Any]) -> str:
 
 
 def _whole_seconds(text: str) -> str:
-    # without the fraction: strftime() would round it to milliseconds, and the last of a day into the next one
+    # without the fraction, which strftime() would round to milliseconds, possibly into the next day
     return f"CAST(strftime('%s', substr({text}, 1, 19)) AS INTEGER)"
 
 

@@ -1,4 +1,4 @@
-"""What is counted for the metrics: by index, never more rows than a bound, however large the tables."""
+"""Count rows for the metrics, by index and up to a bound, however large the tables are."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import DeliveryState, EventState, OutboxState
 
-#: The most rows of a queue, and of recent payments, that are counted.
+#: The most rows counted of a queue, and of recent payments.
 MOST, MOST_PAYMENTS = 10_000, 50_000
 
-#: Conditions as the partial indexes have them, word for word: with a parameter a prepared plan could not use
-#: them.
+#: The exact conditions of the partial indexes: with parameters, prepared plans could not use the indexes.
 _QUEUES: dict[str, tuple[Any, str]] = {
     "inbox_pending": (WebhookEvent.id, "state = 'pending'"),
     "inbox_dead": (WebhookEvent.id, "state = 'dead'"),
@@ -55,29 +54,29 @@ def _word(value: Any) -> str:
 
 async def depths(session: AsyncSession) -> dict[str, int]:
     """Return the length of each queue, counted up to :data:`MOST`."""
-    found = {}
+    depths_by_queue = {}
     for name, (column, condition) in _QUEUES.items():
-        some = select(column).where(text(condition)).limit(MOST).subquery()
-        found[name] = int((await session.exec(select(func.count()).select_from(some))).one())
-    return found
+        rows = select(column).where(text(condition)).limit(MOST).subquery()
+        depths_by_queue[name] = int((await session.exec(select(func.count()).select_from(rows))).one())
+    return depths_by_queue
 
 
 async def oldest_event(session: AsyncSession) -> datetime | None:
     """Return when the longest waiting event arrived; in a long queue, among those due first."""
-    some = (
+    pending = (
         select(WebhookEvent.received_at)
         .where(text(_QUEUES["inbox_pending"][1]))
         .order_by(col(WebhookEvent.next_attempt_at))
         .limit(MOST)
         .subquery()
     )
-    found: datetime | None = (await session.exec(select(func.min(some.c.received_at)))).one()
-    return found
+    oldest: datetime | None = (await session.exec(select(func.min(pending.c.received_at)))).one()
+    return oldest
 
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """One audit entry, with what is counted of it."""
+    """The fields of an audit entry that are counted."""
 
     id: int
     at: datetime
@@ -89,13 +88,13 @@ class Happening:
 
 
 async def happenings(session: AsyncSession, after_id: int, limit: int) -> list[Happening]:
-    """Audit entries of all payments after one, oldest first."""
-    places: list[Any] = [
+    """Return audit entries of all payments after an id, oldest first."""
+    columns: list[Any] = [
         AuditEntry.id, AuditEntry.at, AuditEntry.action, AuditEntry.before, AuditEntry.after,
         Payment.method, Payment.created_at,
     ]  # fmt: skip
     query: Any = (
-        select(*places)
+        select(*columns)
         .join(Payment, col(Payment.id) == col(AuditEntry.payment_id), isouter=True)
         .where(col(AuditEntry.id) > after_id)
         .order_by(col(AuditEntry.id))
@@ -103,13 +102,13 @@ async def happenings(session: AsyncSession, after_id: int, limit: int) -> list[H
     )
     rows = (await session.exec(query)).all()
     return [
-        Happening(number, at, action, before, after, _word(method), started)
-        for number, at, action, before, after, method, started in rows
+        Happening(number, at, action, before, after, _word(method), started_at)
+        for number, at, action, before, after, method, started_at in rows
     ]
 
 
 async def overdue(session: AsyncSession, before: datetime) -> dict[str, datetime]:
-    """Kinds of work that have been due since before a time, each with when its oldest piece was due."""
+    """Return the kinds of work that are due since before a time, each with the oldest due time."""
     kinds: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "events": (WebhookEvent.next_attempt_at, (WebhookEvent.state == spelled(EventState.PENDING),)),
         "payments": (PaymentDetail.next_poll_at, ()),
@@ -122,5 +121,5 @@ async def overdue(session: AsyncSession, before: datetime) -> dict[str, datetime
         for kind, (due, conditions) in kinds.items()
     ]
     connection = await session.connection()
-    found = await connection.execute(union_all(*queries))
-    return {kind: since for kind, since in found.all() if since is not None}
+    rows = await connection.execute(union_all(*queries))
+    return {kind: due_since for kind, due_since in rows.all() if due_since is not None}

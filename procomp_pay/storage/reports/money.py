@@ -33,7 +33,7 @@ _settlement: Any = Settlement
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """How money is grouped: by day and method, in the days of a place; without one by tournament."""
+    """The grouping of money: by day and method if ``zone`` is given, otherwise by tournament."""
 
     zone: Sequence[Offset] | None = None
 
@@ -42,16 +42,16 @@ class By:
         return ("currency", "tournament_id") if self.zone is None else ("currency", "day", "method")
 
     def keys(self, currency: Any, at: Any) -> tuple[Any, ...]:
-        """The columns to group by."""
-        found = (currency.label("currency"),)
+        """Return the columns to group by."""
+        keys = (currency.label("currency"),)
         if self.zone is None:
-            return (*found, _payment.tournament_id.label("tournament_id"))
-        return (*found, day_number(at, self.zone).label("day"), _payment.method.label("method"))
+            return (*keys, _payment.tournament_id.label("tournament_id"))
+        return (*keys, day_number(at, self.zone).label("day"), _payment.method.label("method"))
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What is added up together: either a day and a method, or a tournament.
+    """A group of money: a day and a method, or a tournament.
 
     :param day: days since 1970-01-01, in the report's zone.
     """
@@ -64,9 +64,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Payments, refunds or disputes of a group.
+    """The number and sum of payments, refunds or disputes of a group.
 
-    :param word: the state of disputes.
+    :param state: of the disputes.
     """
 
     group: Group
@@ -74,14 +74,14 @@ class Moved:
     amount: Decimal
     late: int = 0
     duplicate: int = 0
-    word: DisputeState | None = None
+    state: DisputeState | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fees:
     """Provider fees of a group, whose currency is that of the provider's balance.
 
-    :param charged: the payments' own currency. :param payments: of how many payments the fee is known.
+    :param charged: the payments' own currency. :param payments: the number of payments with a known fee.
     """
 
     group: Group
@@ -93,7 +93,7 @@ class Fees:
 async def received(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Moved]:
     """Sum the money received, by the time at which it was booked."""
     at = _detail.completed_at
-    found = (
+    rows_of_scope = (
         select(
             *by.keys(_detail.charged_currency, at),
             _detail.charged_amount.label("amount"),
@@ -104,32 +104,32 @@ async def received(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator
         .where(at.is_not(None), *scope.of(at))
         .subquery()
     )
-    query = _grouped(by, found, func.sum(found.c.late), func.sum(found.c.duplicate))
+    query = _grouped(by, rows_of_scope, func.sum(rows_of_scope.c.late), func.sum(rows_of_scope.c.duplicate))
     async for row in rows(session, query):
-        count, amount, late, twice = row[-4:]
-        yield Moved(_group(by, row), count, amount, late=int(late), duplicate=int(twice))
+        count, amount, late, duplicates = row[-4:]
+        yield Moved(_group(by, row), count, amount, late=int(late), duplicate=int(duplicates))
 
 
 async def paid_back(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Moved]:
     """Sum the successful refunds, by the time at which they were booked."""
-    at = _refund.updated_at  # nothing moves a refund that went through, but its failure
-    found = (
+    at = _refund.updated_at  # a successful refund changes only if it fails later
+    rows_of_scope = (
         select(*by.keys(_refund.currency, at), _refund.amount.label("amount"))
         .join(_refund, _refund.payment_id == _payment.id)
         .where(_refund.state == RefundState.SUCCEEDED, *scope.of(at))
         .subquery()
     )
-    async for row in rows(session, _grouped(by, found)):
+    async for row in rows(session, _grouped(by, rows_of_scope)):
         yield Moved(_group(by, row), *row[-2:])
 
 
 async def on_their_way(session: AsyncSession, scope: Scope) -> list[tuple[str, int, Decimal]]:
-    """Refunds whose outcome is not known yet, asked for before the scope's end: currency, count, sum."""
-    asked = Scope(scope.tournament_id, None, scope.until)
+    """Return pending refunds requested before the scope's end: currency, count, sum."""
+    requested = Scope(scope.tournament_id, None, scope.until)
     query: Any = (
         select(_refund.currency, func.count(), func.sum(_refund.amount))
         .join(_payment, _payment.id == _refund.payment_id)
-        .where(_refund.state == RefundState.PENDING, *asked.of(_refund.created_at))
+        .where(_refund.state == RefundState.PENDING, *requested.of(_refund.created_at))
         .group_by(_refund.currency)
         .order_by(_refund.currency)
     )
@@ -143,7 +143,7 @@ async def disputes(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator
         .where(_audit.payment_id == _detail.payment_id, _audit.action.startswith("dispute", autoescape=True))
         .scalar_subquery()
     )
-    told = (
+    dispute_rows = (
         select(
             _detail.payment_id,
             _detail.dispute_state,
@@ -154,27 +154,29 @@ async def disputes(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator
         .where(_detail.dispute_state.is_not(None))
         .subquery()
     )
-    found = (
+    rows_of_scope = (
         select(
-            *by.keys(told.c.charged_currency, told.c.at),
-            func.coalesce(told.c.dispute_amount, 0, type_=told.c.dispute_amount.type).label("amount"),
-            told.c.dispute_state.label("word"),
+            *by.keys(dispute_rows.c.charged_currency, dispute_rows.c.at),
+            func.coalesce(dispute_rows.c.dispute_amount, 0, type_=dispute_rows.c.dispute_amount.type).label(
+                "amount"
+            ),
+            dispute_rows.c.dispute_state.label("state"),
         )
-        .join(told, told.c.payment_id == _payment.id)
-        .where(*scope.of(told.c.at))
+        .join(dispute_rows, dispute_rows.c.payment_id == _payment.id)
+        .where(*scope.of(dispute_rows.c.at))
         .subquery()
     )
-    async for row in rows(session, _grouped(by, found, key="word")):
-        word, count, amount = row[-3:]
-        yield Moved(_group(by, row), count, amount, word=word)
+    async for row in rows(session, _grouped(by, rows_of_scope, key="state")):
+        state, count, amount = row[-3:]
+        yield Moved(_group(by, row), count, amount, state=state)
 
 
 async def fees(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Fees]:
-    """Return the providers' fees: a payment's fee counts with the payment, any other when it was taken."""
+    """Sum the providers' fees: a payment's fee by the payment's time, any other by its own."""
     of_payment = _settlement.kind == LineKind.PAYMENT
     with_payment = case((of_payment, _detail.completed_at))
     at = func.coalesce(with_payment, _settlement.at, type_=UtcDateTime())
-    found = (
+    rows_of_scope = (
         select(
             *by.keys(_settlement.currency, at),
             _detail.charged_currency.label("charged"),
@@ -187,17 +189,17 @@ async def fees(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Fee
         .where(_settlement.fee.is_not(None), *scope.of(at))
         .subquery()
     )
-    query = _grouped(by, found, func.count(distinct(found.c.payment)), key="charged")
+    query = _grouped(by, rows_of_scope, func.count(distinct(rows_of_scope.c.payment)), key="charged")
     async for row in rows(session, query):
         charged, _, amount, payments = row[-4:]
         yield Fees(_group(by, row), str(charged), amount, payments)
 
 
-def _grouped(by: By, found: Any, *more: Any, key: str | None = None) -> Any:
-    """Counts and sums by the keys, of a subquery: there a key is a column, and not an expression with
-    parameters, which a database cannot recognise as the same one twice."""
-    columns = [found.c[name] for name in (*by.names, *([key] if key else []))]
-    return select(*columns, func.count(), func.sum(found.c.amount), *more).group_by(*columns)
+def _grouped(by: By, source: Any, *sums: Any, key: str | None = None) -> Any:
+    """Return the query for counts and sums by key, from a subquery. There a key is a column; an expression
+    with parameters is not recognised as the same in SELECT and GROUP BY."""
+    columns = [source.c[name] for name in (*by.names, *([key] if key else []))]
+    return select(*columns, func.count(), func.sum(source.c.amount), *sums).group_by(*columns)
 
 
 def _group(by: By, row: Any) -> Group:

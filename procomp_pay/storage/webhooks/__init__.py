@@ -1,1 +1,1 @@
-"""Webhooks."""
+"""The inbox of webhook events, and the cursors of their lists."""

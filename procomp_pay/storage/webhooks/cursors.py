@@ -1,4 +1,4 @@
-"""How far a provider's list of events was read."""
+"""Store how far a provider's list of events has been read."""
 
 from __future__ import annotations
 
@@ -38,30 +38,30 @@ async def note(
     read_until: datetime | None = None,
     next_read_at: datetime | None = None,
 ) -> None:
-    """Write down how far it was read, or when it is read next."""
-    feed = await session.get(EventCursor, name, with_for_update=True)
-    if feed is None:
-        raise LookupError(f"the feed {name} was not claimed")
-    feed.read_until = read_until or feed.read_until
-    feed.next_read_at = next_read_at or feed.next_read_at
+    """Update how far a list was read, or when it is read next."""
+    row = await session.get(EventCursor, name, with_for_update=True)
+    if row is None:
+        raise LookupError(f"the event cursor {name} was not claimed")
+    row.read_until = read_until or row.read_until
+    row.next_read_at = next_read_at or row.next_read_at
 
 
 async def first_payment_at(session: AsyncSession) -> datetime | None:
     """Return when the first Stripe payment was started: no event before it can have been missed."""
-    found = await session.exec(
+    result = await session.exec(
         select(PaymentDetail.created_at)
         .where(col(PaymentDetail.channel).in_(_STRIPE))
         .order_by(col(PaymentDetail.created_at))
         .limit(1)
     )
-    return found.first()
+    return result.first()
 
 
 async def known(session: AsyncSession, provider: str, event_ids: list[str]) -> set[str]:
     """Return those event ids of a page that are in the inbox."""
-    found = await session.exec(
+    result = await session.exec(
         select(WebhookEvent.event_id).where(
             WebhookEvent.provider == provider, col(WebhookEvent.event_id).in_(event_ids)
         )
     )
-    return set(found.all())
+    return set(result.all())

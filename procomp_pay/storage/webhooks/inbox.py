@@ -1,4 +1,4 @@
-"""The inbox, the outbox and the list of discrepancies."""
+"""Claim events of the inbox, and mark them as processed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from procomp_pay.storage.models.types import UtcDateTime
 
 
 async def of_event(session: AsyncSession, provider: str, event_id: str) -> WebhookEvent:
-    """The inbox's row of an event that is there."""
+    """Return an event that is in the inbox."""
     query = select(WebhookEvent).where(WebhookEvent.provider == provider, WebhookEvent.event_id == event_id)
     return (await session.exec(query)).one()
 
@@ -39,7 +39,7 @@ async def claim_event(session: AsyncSession, row_id: str) -> WebhookEvent | None
 
 @dataclass(frozen=True, slots=True)
 class ClaimedEvent:
-    """An event that was claimed together with others."""
+    """An event that was claimed with others."""
 
     id: str
     event_id: str
@@ -51,11 +51,11 @@ class ClaimedEvent:
 
 @dataclass(frozen=True, slots=True)
 class ProcessedEvent:
-    """What became of an event that was claimed.
+    """The result of processing a claimed event.
 
-    :param id: the row's. :param state: PENDING where it is tried again.
+    :param id: of the row. :param state: PENDING if it is retried.
     :param lag_s: seconds since it arrived.
-    :param waits: for another event that may still come, such as its payment's own: nothing went wrong.
+    :param waits: it waits for another event, such as its payment's own: nothing went wrong.
     """
 
     id: str
@@ -106,9 +106,9 @@ _MARK_SQLITE = sql(
 ).bindparams(bindparam("now", type_=UtcDateTime()))
 
 
-async def mark_many(session: AsyncSession, done: Sequence[ProcessedEvent], now: datetime) -> None:
-    """Mark claimed events as handled."""
-    rows = [{"id": each.id, "state": each.state.value, "payment_id": each.payment_id} for each in done]
+async def mark_many(session: AsyncSession, events: Sequence[ProcessedEvent], now: datetime) -> None:
+    """Mark claimed events as processed."""
+    rows = [{"id": event.id, "state": event.state.value, "payment_id": event.payment_id} for event in events]
     postgresql = session.get_bind().dialect.name == "postgresql"
     statement = _MARK_POSTGRESQL if postgresql else _MARK_SQLITE
     connection = await session.connection()

@@ -1,8 +1,8 @@
-"""Put arriving events into the inbox: whatever arrives at the same time shares one commit.
+"""Store arriving events in the inbox by group commit: events that arrive at the same time share one commit.
 
 A commit waits for the disk, whatever its size: a hundred events in one cost little more than one. So those
-that arrive while a commit is under way are put into the next one together, by one statement, and each
-request is answered when *its* commit is through. Nothing waits when nothing else is under way.
+that arrive during a commit are stored by the next one, in one statement, and each request is answered when
+*its* commit is done. An event that arrives alone is stored at once.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.types import UtcDateTime
 
-#: The most events of one commit, and the most that may wait for theirs; more are refused with 503.
+#: The most events of one commit, and the most that may wait for one; more are refused with 503.
 AT_ONCE = 200
 _MOST_WAITING = 5000
-#: Waiting for the next commit while one is under way: more than a steady stream of events brings.
-_CROWD = 12
-#: How long (seconds) one may wait for its commit. Stripe gives up an attempt after longer and sends it again.
+#: More events than a steady stream brings during one commit: with so many waiting, the intake is busy.
+_BUSY_FROM = 12
+#: How long (seconds) an event may wait for its commit. It is less than Stripe's own timeout.
 WAIT_S = 15.0
 
 _POSTGRESQL = text(
@@ -59,9 +59,9 @@ _SQLITE = text(
 
 @dataclass(frozen=True, slots=True)
 class IncomingEvent:
-    """An event as it arrived, its payload already sealed.
+    """An event as it arrived, with its payload encrypted.
 
-    :param id: the new row's. :param occurred_at: by the provider's clock, in Unix seconds.
+    :param id: of the new row. :param occurred_at: by the provider's clock, in Unix seconds.
     """
 
     id: str
@@ -72,10 +72,12 @@ class IncomingEvent:
     occurred_at: int
 
 
-async def insert_events(session: AsyncSession, intake: Sequence[IncomingEvent], now: datetime) -> set[str]:
-    """Put events into the inbox; the ids of the rows that are new (providers deliver twice)."""
+async def insert_events(session: AsyncSession, events: Sequence[IncomingEvent], now: datetime) -> set[str]:
+    """Insert events into the inbox; return the ids of the new rows (providers deliver twice)."""
     postgresql = session.get_bind().dialect.name == "postgresql"
-    arrived = json.dumps([{name: getattr(each, name) for name in IncomingEvent.__slots__} for each in intake])
+    arrived = json.dumps(
+        [{name: getattr(event, name) for name in IncomingEvent.__slots__} for event in events]
+    )
     connection = await session.connection()
     written = await connection.execute(
         _POSTGRESQL if postgresql else _SQLITE, {"now": now, "arrived": arrived}
@@ -84,7 +86,7 @@ async def insert_events(session: AsyncSession, intake: Sequence[IncomingEvent], 
 
 
 class WebhookIntake:
-    """The way into the inbox for one process: see the module."""
+    """Group commit of arriving events, for one process: see the module."""
 
     def __init__(self, db: PaymentDatabaseService) -> None:
         self._db = db
@@ -94,34 +96,32 @@ class WebhookIntake:
     @property
     def is_busy(self) -> bool:
         """Return True if the intake queue is long enough that background work should yield."""
-        return len(self._waiting) >= _CROWD
+        return len(self._waiting) >= _BUSY_FROM
 
-    async def store(self, arrival: IncomingEvent, now: datetime) -> bool:
-        """Return when the event is durable; False where it was there already.
+    async def store(self, event: IncomingEvent, now: datetime) -> bool:
+        """Store an event and return once it is durable; False if it was stored before.
 
-        :raises DatabaseUnavailable: it is not, as far as is known: the sender has to send it again.
+        :raises DatabaseUnavailable: it may not be stored: the sender has to send it again.
         """
         if len(self._waiting) >= _MOST_WAITING:
             raise DatabaseBusy("More events arrive than can be stored", retry_after=5)
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        place = (arrival, now, done)
-        self._waiting.append(place)
+        waiting = (event, now, done)
+        self._waiting.append(waiting)
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit_all())
         try:
             async with asyncio.timeout(WAIT_S):
                 return await done
         except TimeoutError:
-            with contextlib.suppress(ValueError):  # it is in a commit that hangs
-                self._waiting.remove(place)
+            with contextlib.suppress(ValueError):  # it is part of a commit that hangs
+                self._waiting.remove(waiting)
             raise DatabaseBusy("The event could not be stored in time", retry_after=5) from None
 
     async def _commit_all(self) -> None:
         while self._waiting:
-            several = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
-            wanted = [
-                each for each in several if not each[2].done()
-            ]  # the others are not waited for any more
+            batch = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
+            wanted = [waiting for waiting in batch if not waiting[2].done()]  # the others have timed out
             try:
                 await self._commit(wanted)
             except BaseException:
@@ -130,23 +130,23 @@ class WebhookIntake:
                         done.set_exception(DatabaseUnavailable("The event could not be stored"))
                 raise
 
-    async def _commit(self, several: list[tuple[IncomingEvent, datetime, asyncio.Future[bool]]]) -> None:
-        """One commit for all; where the database refuses one of them, one for each."""
-        if not several:
+    async def _commit(self, batch: list[tuple[IncomingEvent, datetime, asyncio.Future[bool]]]) -> None:
+        """Commit all events at once; if the database refuses one of them, commit each alone."""
+        if not batch:
             return
-        intake = [arrival for arrival, _, _ in several]
+        events = [event for event, _, _ in batch]
         try:
             async with self._db.writing() as session:
-                new = await insert_events(session, intake, several[0][1])
+                new = await insert_events(session, events, batch[0][1])
         except Exception as error:
-            if len(several) > 1 and not isinstance(error, DatabaseUnavailable):
-                for each in several:
-                    await self._commit([each])
+            if len(batch) > 1 and not isinstance(error, DatabaseUnavailable):
+                for waiting in batch:
+                    await self._commit([waiting])
                 return
-            for _, _, done in several:
+            for _, _, done in batch:
                 if not done.done():
                     done.set_exception(error)
             return
-        for arrival, _, done in several:
+        for event, _, done in batch:
             if not done.done():
-                done.set_result(arrival.id in new)
+                done.set_result(event.id in new)

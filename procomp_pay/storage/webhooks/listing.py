@@ -1,4 +1,4 @@
-"""Lists of the inbox, newest first, by keyset."""
+"""List the inbox, newest first, by keyset."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from procomp_pay.storage.models.states import EventState
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events; ``None`` means any. ``since`` is included.
+    """Conditions on events; ``None`` means any. ``since`` is inclusive.
 
-    :param type: word for word, or its beginning with a ``*`` at the end.
+    :param type: the exact type, or its beginning followed by ``*``.
     """
 
     state: EventState | None = None
@@ -34,9 +34,9 @@ class EventFilter:
 
 
 async def page(
-    session: AsyncSession, wanted: EventFilter, *, limit: int, cursor: str | None = None
+    session: AsyncSession, filters: EventFilter, *, limit: int, cursor: str | None = None
 ) -> tuple[list[WebhookEvent], str | None]:
-    """One page and the cursor of the next one, ``None`` at the end.
+    """Return a page, and the cursor of the next one; ``None`` at the end.
 
     :raises Refused: a limit outside 1..200, or an invalid cursor.
     """
@@ -44,7 +44,7 @@ async def page(
         raise Refused(f"limit is 1 to {MOST}, not {limit}")
     query: Any = (
         select(WebhookEvent)
-        .where(*_conditions(wanted))
+        .where(*_conditions(filters))
         .order_by(col(WebhookEvent.received_at).desc(), col(WebhookEvent.id).desc())
         .limit(limit + 1)
     )
@@ -58,26 +58,26 @@ async def page(
 
 
 async def find(session: AsyncSession, name: str, *, lock: bool = False) -> WebhookEvent | None:
-    """An event by its row's id or the provider's."""
+    """Return an event by the id of its row or the provider's id."""
     query: Any = select(WebhookEvent).where(or_(WebhookEvent.id == name, WebhookEvent.event_id == name))
     if lock:
         query = query.with_for_update()
-    found: WebhookEvent | None = (await session.exec(query.limit(1))).first()
-    return found
+    event: WebhookEvent | None = (await session.exec(query.limit(1))).first()
+    return event
 
 
-def _conditions(wanted: EventFilter) -> list[Any]:
-    found: list[Any] = []
-    if wanted.state is not None:
-        found.append(WebhookEvent.state == wanted.state)
-    if wanted.provider is not None:
-        found.append(WebhookEvent.provider == wanted.provider)
-    if wanted.payment_id is not None:
-        found.append(WebhookEvent.payment_id == wanted.payment_id)
-    if wanted.since is not None:
-        found.append(col(WebhookEvent.received_at) >= wanted.since)
-    if wanted.type is not None:
+def _conditions(filters: EventFilter) -> list[Any]:
+    conditions: list[Any] = []
+    if filters.state is not None:
+        conditions.append(WebhookEvent.state == filters.state)
+    if filters.provider is not None:
+        conditions.append(WebhookEvent.provider == filters.provider)
+    if filters.payment_id is not None:
+        conditions.append(WebhookEvent.payment_id == filters.payment_id)
+    if filters.since is not None:
+        conditions.append(col(WebhookEvent.received_at) >= filters.since)
+    if filters.type is not None:
         kind = col(WebhookEvent.type)
-        starts = kind.startswith(wanted.type[:-1], autoescape=True)
-        found.append(starts if wanted.type.endswith("*") else kind == wanted.type)
-    return found
+        starts = kind.startswith(filters.type[:-1], autoescape=True)
+        conditions.append(starts if filters.type.endswith("*") else kind == filters.type)
+    return conditions

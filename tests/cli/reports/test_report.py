@@ -271,7 +271,7 @@ def test_options_before_the_subcommand_are_refused(finance: Clerk) -> None:
     finance.type("report", "--tournament", "t9", code=4)
     tomorrow = f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%d}"
     for as_of, why in (
-        (tomorrow, "is still to come"),
+        (tomorrow, "is in the future"),
         ("never", "is not a day"),
         ("never-ever-so", "is not a time"),
     ):

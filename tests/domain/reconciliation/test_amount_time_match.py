@@ -1,4 +1,4 @@
-"""Lines of Kaspi's statement whose number nobody knows, and the payments that they fit."""
+"""Test matching Kaspi lines without a known number by amount and time."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from procomp_pay.domain.kaspi_schedule import MARGIN, schedule_for
-from procomp_pay.domain.reconciliation.amount_time_match import SLACK, Fit, tell_apart
+from procomp_pay.domain.reconciliation.amount_time_match import SLACK, PossibleMatch, match_certain
 from procomp_pay.domain.states import Channel
 
 NOON = datetime(2026, 10, 1, 7, 0, tzinfo=UTC)
 
 
-def life(born: datetime, channel: Channel = Channel.KASPI_QR, **more: Any) -> Any:
+def life(created_at: datetime, channel: Channel = Channel.KASPI_QR, **more: Any) -> Any:
     known = {"expires_at": None, "scanned_at": None, "scan_timeout_s": 180, "confirm_timeout_s": 65}
-    return schedule_for(channel, born, **{**known, **more})
+    return schedule_for(channel, created_at, **{**known, **more})
 
 
-def fit(line: str = "91", payment: str = "a", after: float = 60, **changes: Any) -> Fit:
-    """A line so many seconds after its payment was started."""
-    return replace(Fit(line, NOON + timedelta(seconds=after), payment, NOON, life(NOON)), **changes)
+def fit(line: str = "91", payment: str = "a", after: float = 60, **changes: Any) -> PossibleMatch:
+    """Return a pair of a payment and a line so many seconds after its start."""
+    return replace(PossibleMatch(line, NOON + timedelta(seconds=after), payment, NOON, life(NOON)), **changes)
 
 
 END = (180 + 65) + MARGIN.total_seconds()
@@ -43,27 +43,29 @@ END = (180 + 65) + MARGIN.total_seconds()
         (fit(after=25 * 3600, life=life(NOON, Channel.KASPI_REMOTE)), False),
     ],
 )
-def test_a_line_stands_within_a_payment_s_life(pair: Fit, fits: bool) -> None:
-    assert tell_apart([pair]) == ({"91": "a"} if fits else {}, {})
+def test_a_line_must_lie_within_the_validity_window(pair: PossibleMatch, fits: bool) -> None:
+    assert match_certain([pair]) == ({"91": "a"} if fits else {}, {})
 
 
-def test_two_payments_are_named_and_none_is_taken() -> None:
-    assert tell_apart([fit(payment="b"), fit(payment="a")]) == ({}, {"91": ("a", "b")})
+def test_a_line_that_fits_two_payments_is_not_matched() -> None:
+    assert match_certain([fit(payment="b"), fit(payment="a")]) == ({}, {"91": ("a", "b")})
 
 
-def test_two_lines_for_one_payment_have_it_neither() -> None:
-    assert tell_apart([fit("91"), fit("92")]) == ({}, {"91": ("a",), "92": ("a",)})
+def test_a_payment_that_fits_two_lines_is_not_matched() -> None:
+    assert match_certain([fit("91"), fit("92")]) == ({}, {"91": ("a",), "92": ("a",)})
 
 
-def test_what_kaspi_calls_unpaid_is_not_taken_nor_in_the_way() -> None:
-    dead = fit(payment="dead", can_be=False)
-    assert tell_apart([dead]) == ({}, {"91": ("dead",)})
-    assert tell_apart([dead, fit()]) == ({"91": "a"}, {})
+def test_a_payment_unpaid_at_kaspi_is_neither_matched_nor_blocks_a_match() -> None:
+    dead = fit(payment="dead", can_be_paid=False)
+    assert match_certain([dead]) == ({}, {"91": ("dead",)})
+    assert match_certain([dead, fit()]) == ({"91": "a"}, {})
 
 
 _fits = st.lists(
     st.builds(
-        lambda line, payment, minute, can_be: fit(f"r{line}", f"p{payment}", 60 * minute, can_be=can_be),
+        lambda line, payment, minute, can_be_paid: fit(
+            f"r{line}", f"p{payment}", 60 * minute, can_be_paid=can_be_paid
+        ),
         st.integers(0, 3), st.integers(0, 3), st.integers(-5, 15), st.booleans(),
     ),
     max_size=8,
@@ -72,14 +74,14 @@ _fits = st.lists(
 
 
 @given(pairs=_fits, chance=st.randoms(use_true_random=False))
-def test_one_line_one_payment_whatever_the_order(pairs: list[Fit], chance: Any) -> None:
-    certain, doubtful = tell_apart(pairs)
+def test_the_result_does_not_depend_on_the_order(pairs: list[PossibleMatch], chance: Any) -> None:
+    certain, doubtful = match_certain(pairs)
     assert len(set(certain.values())) == len(certain)
-    assert certain.keys() | doubtful.keys() == {each.line for each in pairs if each.is_in_time}
+    assert certain.keys() | doubtful.keys() == {each.line for each in pairs if each.is_within_window}
     assert not certain.keys() & doubtful.keys()
     for line, payment_id in certain.items():
-        rivals = [e for e in pairs if e.is_in_time and (e.line == line) != (e.payment_id == payment_id)]
-        assert not [e for e in rivals if e.can_be or e.payment_id == payment_id]
+        rivals = [e for e in pairs if e.is_within_window and (e.line == line) != (e.payment_id == payment_id)]
+        assert not [e for e in rivals if e.can_be_paid or e.payment_id == payment_id]
     mixed = pairs[:]
     chance.shuffle(mixed)
-    assert tell_apart(mixed) == (certain, doubtful)
+    assert match_certain(mixed) == (certain, doubtful)

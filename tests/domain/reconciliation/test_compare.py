@@ -1,4 +1,4 @@
-"""The judge between two sides: planted faults are found and named, and nothing else is."""
+"""Test the comparison of two sides: planted mismatches are found, and nothing else is."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def our_refund(ref: str | None = "re_1", state: RefundState = RefundState.SUCCEE
 
 
 def back(number: int = 1, **more: object) -> LocalRecord:
-    """Paid back in full, in our books."""
+    """Return a payment that is fully refunded in our books."""
     fields: dict[str, object] = {
         "status": PaymentStatus.REFUNDED,
         "place": RegistrationState.FREE,
@@ -156,14 +156,14 @@ def test_one_payment(
     assert [(each.kind, each.repair) for each in found(mine, said)] == expected
 
 
-def test_a_fingerprint_is_the_door_s() -> None:
+def test_the_fingerprint_equals_that_of_settlement() -> None:
     [late] = found([ours(late=True)], [theirs()])
     assert late.fingerprint == "LATE_PAYMENT:pay00001:pi_1"
     [unknown] = found([], [theirs(ref="ch_9", payment_ref="pi_9")])
     assert unknown.fingerprint == "MISSING_LOCALLY:-:pi_9"
 
 
-def test_a_stream_out_of_order_is_refused() -> None:
+def test_a_stream_out_of_order_is_rejected() -> None:
     with pytest.raises(ValueError, match="out of order"):
         found([ours(2), ours(1)], [])
     with pytest.raises(ValueError, match="out of order"):
@@ -176,7 +176,7 @@ def test_a_stream_out_of_order_is_refused() -> None:
 
 
 def _clean(number: int, kind: int) -> Books:
-    """A payment on which both sides agree."""
+    """Return a payment on which both sides agree."""
     pairs: list[Books] = [
         ([ours(number)], [theirs(number)]),
         ([back(number)], [theirs(number), refunded(number)]),
@@ -196,7 +196,7 @@ FAULTS = [case for case in CASES if len(case[3]) == 1]
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.none() | st.integers(0, len(FAULTS) - 1)), max_size=30))
 @settings(max_examples=150, deadline=None)
-def test_planted_faults_are_found_and_nothing_else(plan: list[tuple[int, int | None]]) -> None:
+def test_planted_mismatches_are_found_and_nothing_else(plan: list[tuple[int, int | None]]) -> None:
     mine: list[LocalRecord] = []
     said: list[ProviderRecord] = []
     expected: list[tuple[str, K]] = []
@@ -213,8 +213,8 @@ def test_planted_faults_are_found_and_nothing_else(plan: list[tuple[int, int | N
     assert got == expected
 
 
-def test_memory_is_flat() -> None:
-    """Neither stream is read ahead by more than a payment."""
+def test_streams_are_read_one_payment_at_a_time() -> None:
+    """Check that neither stream is read ahead by more than one payment."""
     ahead = {"ours": 0, "theirs": 0}
 
     def count(name: str, entries: list[object]) -> object:

@@ -153,7 +153,7 @@ async def test_what_fits_is_of_the_amount_and_the_time(environment: ServiceEnvir
     ]
     async with open_staging(environment.ctx.db, "kaspi") as staging:
         await staging.load_lines([line, *others])
-        await staging.find_candidates(Scope("kaspi", started, started), books_alone=False)
+        await staging.find_candidates(Scope("kaspi", started, started), check_books=False)
         [(suspects, theirs)] = [page async for page in staging.pages(100)]
     qr, of_a_day = opened.view.payment_id, invoice.view.payment_id
     named = {each.ref: each.candidates for each in theirs if each.candidates}

@@ -202,5 +202,5 @@ async def test_what_cannot_be_closed(db: PaymentDatabaseService) -> None:
     await Books().write(db)
     with pytest.raises(NotFound):
         await closing(desk_on(db), "t9", ALMATY)
-    with pytest.raises(Refused, match="still to come"):
+    with pytest.raises(Refused, match="in the future"):
         await closing(desk_on(db), "t1", ALMATY, NOW + timedelta(seconds=1))

@@ -27,7 +27,9 @@ CLAIMS: dict[str, Callable[[AsyncSession], Awaitable[Any]]] = {
 
 
 @pytest.mark.parametrize("index", CLAIMS)
-async def test_a_backlog_is_not_read_for_a_batch_of_it(db: PaymentDatabaseService, index: str) -> None:
+async def test_claiming_a_batch_does_not_read_the_whole_backlog(
+    db: PaymentDatabaseService, index: str
+) -> None:
     """With a parameter in place of the word that the index is for, PostgreSQL's prepared statement reads and
     sorts all that waits for each batch, and SQLite does at once."""
     sent: list[str] = []

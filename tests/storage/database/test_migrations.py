@@ -40,7 +40,7 @@ def run_python(code: str, **environment: str) -> subprocess.Popen[str]:
 
 def test_upgrade_makes_all_tables(empty_database_url: str) -> None:
     assert migrate.current(empty_database_url) is None
-    assert migrate.pending(empty_database_url) == [f"000{n}" for n in range(1, 10)]
+    assert migrate.pending(empty_database_url) == [f"{n:04}" for n in range(1, int(migrate.head()) + 1)]
     migrate.upgrade(empty_database_url)
     migrate.upgrade(empty_database_url)
     assert migrate.current(empty_database_url) == migrate.head()
@@ -67,7 +67,7 @@ def test_alembic_runs_from_a_checkout(empty_database_url: str) -> None:
     assert f"{migrate.HEAD} (head)" in done.stdout
 
 
-def test_downgrade_leaves_the_platform_s_tables(database_url: str) -> None:
+def test_downgrade_leaves_the_platform_tables(database_url: str) -> None:
     migrate.downgrade(database_url)
     assert tables(database_url) == {*PLATFORM_TABLES, "pay_alembic_version"}
     migrate.upgrade(database_url)
@@ -100,7 +100,7 @@ def test_an_adopted_database_passes_the_check(prisma_url: str) -> None:
     assert done.returncode == 0, output
 
 
-def test_what_the_platform_adds_is_its_own_affair(prisma_url: str) -> None:
+def test_additional_platform_columns_are_accepted(prisma_url: str) -> None:
     with psycopg.connect(prisma_url) as connection:
         connection.execute('ALTER TABLE "User" ADD "passwordHash" TEXT')
         connection.execute('ALTER TABLE "Payment" ADD "note" TEXT')
@@ -121,7 +121,7 @@ def test_what_the_platform_adds_is_its_own_affair(prisma_url: str) -> None:
             '"Payment"."createdAt" is TIMESTAMP(3) WITH',
         ),
         ('ALTER TABLE "Payment" RENAME "kaspiQrCode" TO qr', '"Payment"."kaspiQrCode" is missing'),
-        ('ALTER TABLE "Payment" ADD "orderId" TEXT NOT NULL', '"Payment"."orderId" demands a value'),
+        ('ALTER TABLE "Payment" ADD "orderId" TEXT NOT NULL', '"Payment"."orderId" requires a value'),
         ('ALTER TABLE "Payment" ALTER method SET NOT NULL', '"Payment"."method" refuses NULL'),
         (
             "ALTER TYPE \"PaymentMethod\" RENAME VALUE 'KASPI_QR' TO 'KASPI'",
@@ -131,7 +131,7 @@ def test_what_the_platform_adds_is_its_own_affair(prisma_url: str) -> None:
         ('DROP TABLE "Participant"', 'the table "Participant" is missing'),
     ],
 )
-def test_a_platform_database_that_does_not_fit_is_named(prisma_url: str, change: str, named: str) -> None:
+def test_faults_of_a_platform_database_are_listed(prisma_url: str, change: str, named: str) -> None:
     with psycopg.connect(prisma_url) as connection:
         connection.execute(change.encode())
     before = tables(prisma_url)
@@ -141,7 +141,7 @@ def test_a_platform_database_that_does_not_fit_is_named(prisma_url: str, change:
     assert tables(prisma_url) == before
 
 
-def test_upgrades_at_once_do_not_disturb_each_other(empty_database_url: str) -> None:
+def test_concurrent_upgrades(empty_database_url: str) -> None:
     """Real processes, held back until all are up."""
     code = (
         "import sys, os\n"
@@ -157,7 +157,7 @@ def test_upgrades_at_once_do_not_disturb_each_other(empty_database_url: str) -> 
     assert tables(empty_database_url) == {*METADATA.tables, "pay_alembic_version"}
 
 
-def test_a_newer_database_is_named(database_url: str) -> None:
+def test_a_newer_database_is_rejected(database_url: str) -> None:
     with migrate.exclusive(database_url) as connection:
         connection.exec_driver_sql("UPDATE pay_alembic_version SET version_num = '9999'")
         connection.commit()
@@ -177,7 +177,7 @@ async def test_a_failed_migration_leaves_nothing(
     assert tables(empty_database_url) == set()
 
 
-async def test_sqlite_makes_itself_at_first_use(tmp_path: Path) -> None:
+async def test_sqlite_is_migrated_at_first_use(tmp_path: Path) -> None:
     path = tmp_path / "new" / "pay.sqlite3"
     url = f"sqlite:///{path}"
     migrate.ensure_sqlite(url)
@@ -227,7 +227,7 @@ def test_alembic_migrates_the_database_that_the_commands_use(tmp_path: Path) -> 
     assert migrate.current(f"sqlite:///{tmp_path / 'procomp-pay.sqlite3'}") == migrate.HEAD
 
 
-def test_what_lies_in_an_old_outbox_is_put_aside(empty_database_url: str) -> None:
+def test_old_outbox_messages_are_skipped(empty_database_url: str) -> None:
     """Nobody gets a letter about last month's payment on the day of the upgrade; and back again."""
     migrate.upgrade(empty_database_url)
     migrate.downgrade(empty_database_url, "0002")

@@ -33,7 +33,7 @@ async def status_of(db: PaymentDatabaseService) -> PaymentStatus:
         return (await session.get_one(Payment, "pay1")).status
 
 
-async def test_a_block_is_one_transaction(filled: PaymentDatabaseService) -> None:
+async def test_a_context_block_is_one_transaction(filled: PaymentDatabaseService) -> None:
     with pytest.raises(RuntimeError):  # noqa: PT012
         async with filled.writing() as session:
             payment = await session.get_one(Payment, "pay1")
@@ -93,13 +93,13 @@ async def test_writers_at_once_lose_nothing(filled: PaymentDatabaseService, data
         assert (await session.get_one(PaymentDetail, "pay1")).refunded_amount == Decimal("20.00")
 
 
-async def test_a_reader_is_not_held_up_by_a_writer(filled: PaymentDatabaseService) -> None:
+async def test_a_writer_does_not_block_readers(filled: PaymentDatabaseService) -> None:
     async with filled.writing() as session:
         await session.exec(update(Payment).values(status=PaymentStatus.FAILED))
         assert await status_of(filled) is PaymentStatus.PENDING
 
 
-async def test_a_writer_that_waits_too_long_is_told(
+async def test_waiting_too_long_for_a_lock_raises_database_busy(
     filled: PaymentDatabaseService, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.05)
@@ -120,7 +120,7 @@ async def test_a_writer_that_waits_too_long_is_told(
     await other.dispose()
 
 
-async def test_a_deadlock_is_run_again(postgres_url: str) -> None:
+async def test_a_deadlock_is_retried(postgres_url: str) -> None:
     """Two rows locked in opposite orders: PostgreSQL ends one, and running it again works."""
     service = PaymentDatabaseService(postgres_url)
     async with service.writing() as session:
@@ -168,13 +168,15 @@ async def test_retrying_gives_up() -> None:
     ],
     ids=["more than charged", "negative", "nothing charged", "no such payment"],
 )
-async def test_the_tables_refuse(filled: PaymentDatabaseService, change: dict[str, object]) -> None:
+async def test_check_constraints_reject_invalid_rows(
+    filled: PaymentDatabaseService, change: dict[str, object]
+) -> None:
     with pytest.raises(IntegrityError):
         async with filled.writing() as session:
             await session.exec(update(PaymentDetail).values(**change))
 
 
-async def test_the_tables_refuse_unknown_words(filled: PaymentDatabaseService) -> None:
+async def test_unknown_enum_values_violate_the_checks(filled: PaymentDatabaseService) -> None:
     for table, column in (("pay_payment_detail", "channel"), ("pay_payment_detail", "charged_currency")):
         with pytest.raises(IntegrityError):
             async with filled.writing() as session:
@@ -184,7 +186,7 @@ async def test_the_tables_refuse_unknown_words(filled: PaymentDatabaseService) -
             await session.exec(text("UPDATE \"Payment\" SET status = 'other'"))
 
 
-async def test_one_place_in_one_payment(filled: PaymentDatabaseService) -> None:
+async def test_a_payment_settles_one_participant(filled: PaymentDatabaseService) -> None:
     async with filled.writing() as session:
         session.add(a_payment("pay2"))
         (await session.get_one(Participant, "p1")).payment_id = "pay1"
@@ -204,13 +206,13 @@ async def test_one_place_in_one_payment(filled: PaymentDatabaseService) -> None:
             session.add(second)
 
 
-async def test_a_payment_with_our_rows_cannot_go(filled: PaymentDatabaseService) -> None:
+async def test_a_payment_with_detail_cannot_be_deleted(filled: PaymentDatabaseService) -> None:
     with pytest.raises(IntegrityError):
         async with filled.writing() as session:
             await session.delete(await session.get_one(Payment, "pay1"))
 
 
-async def test_a_refund_of_nothing_is_refused(filled: PaymentDatabaseService) -> None:
+async def test_a_refund_of_zero_is_rejected(filled: PaymentDatabaseService) -> None:
     refund = Refund(
         id="r1",
         payment_id="pay1",
@@ -226,7 +228,7 @@ async def test_a_refund_of_nothing_is_refused(filled: PaymentDatabaseService) ->
             session.add(refund)
 
 
-async def test_audit_entries_number_themselves(filled: PaymentDatabaseService) -> None:
+async def test_audit_entry_ids_are_generated(filled: PaymentDatabaseService) -> None:
     def entry(seq: int) -> AuditEntry:
         return AuditEntry(
             payment_id="pay1",
@@ -319,12 +321,14 @@ async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 async def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "cannot be opened" in (await told(f"sqlite:///{tmp_path / 'file' / 'pay.sqlite3'}")).message
-    assert "cannot be made: File name too long" in (await told(f"sqlite:///{tmp_path / ('n' * 300)}")).message
+    assert (
+        "cannot be created: File name too long" in (await told(f"sqlite:///{tmp_path / ('n' * 300)}")).message
+    )
     assert "cannot be opened" in (await told(f"sqlite:///{tmp_path}")).message
 
 
 @pytest.mark.parametrize("spoil", ["directory", "text", "cancelled"])
-def test_a_short_command_ends_without_noise(
+def test_a_short_command_ends_without_a_traceback(
     sqlite_url: str, spoil: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The loop ends right after the failure; the driver's thread must not outlive it."""
@@ -414,7 +418,7 @@ async def test_a_url_as_prisma_writes_it(postgres_url: str) -> None:
     await service.dispose()
 
 
-async def test_a_schema_of_the_platform_s(empty_postgres_url: str) -> None:
+async def test_a_url_with_another_schema(empty_postgres_url: str) -> None:
     from procomp_pay.storage.database import migrate
 
     with psycopg.connect(empty_postgres_url, autocommit=True) as connection:
@@ -433,7 +437,7 @@ async def test_a_pgbouncer_url(postgres_url: str) -> None:
     await service.dispose()
 
 
-async def test_the_session_s_settings(postgres_url: str) -> None:
+async def test_postgresql_session_settings(postgres_url: str) -> None:
     service = PaymentDatabaseService(postgres_url)
     async with service.writing() as session:
         for name, wanted in (
@@ -447,7 +451,7 @@ async def test_the_session_s_settings(postgres_url: str) -> None:
     await service.dispose()
 
 
-async def test_sqlite_is_set_up_as_a_ledger(sqlite_url: str) -> None:
+async def test_sqlite_pragmas_for_durability(sqlite_url: str) -> None:
     service = PaymentDatabaseService(sqlite_url)
     async with service.writing() as session:
         for name, wanted in (

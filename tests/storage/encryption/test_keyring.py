@@ -21,7 +21,7 @@ from procomp_pay.storage.encryption.keyring import (
 OLD, NEW = new_key(), new_key()
 
 
-def test_text_comes_back() -> None:
+def test_encrypted_text_is_decrypted() -> None:
     ring = Keyring([OLD])
     token = ring.encrypt("pi_1_secret_ключ")
     assert "secret" not in token
@@ -49,7 +49,7 @@ def test_changed_or_foreign_ciphertext_is_refused(spoil: object) -> None:
         Keyring([NEW]).rotate(token)
 
 
-def test_signatures_hold_for_one_text_and_one_purpose() -> None:
+def test_signatures_are_valid_for_one_text_and_purpose() -> None:
     ring = Keyring([OLD])
     signature = ring.sign("qr", "pay1")
     assert len(signature) == 43
@@ -66,7 +66,7 @@ def test_signatures_hold_for_one_text_and_one_purpose() -> None:
 @pytest.mark.parametrize(
     "keys", [[], ["short"], [OLD, "ключ" * 11], [OLD + "!!"]], ids=["none", "short", "not ASCII", "spoilt"]
 )
-def test_what_is_no_key_is_refused_and_not_shown(keys: list[str]) -> None:
+def test_invalid_keys_are_rejected_without_showing_them(keys: list[str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Keyring(keys)
     assert not any(key in str(caught.value) for key in keys)
@@ -105,16 +105,16 @@ def test_a_key_file_that_others_read_is_refused(tmp_path: Path, mode: int) -> No
     assert "chmod 600" in str(caught.value.next_step)
 
 
-def test_an_empty_or_impossible_key_file_is_named(tmp_path: Path) -> None:
+def test_errors_name_an_empty_or_unreadable_key_file(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.touch(mode=0o600)
-    with pytest.raises(ConfigurationError, match="holds no key"):
+    with pytest.raises(ConfigurationError, match="contains no key"):
         load_or_make_key_file(path)
     with pytest.raises(ConfigurationError, match="cannot be used"):
         load_or_make_key_file(path / "below")
 
 
-def test_processes_at_once_get_the_same_key(tmp_path: Path) -> None:
+def test_concurrent_processes_get_the_same_key(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib\n"
         "from procomp_pay.storage.encryption.keyring import load_or_make_key_file\n"
@@ -139,7 +139,7 @@ def test_processes_at_once_get_the_same_key(tmp_path: Path) -> None:
     assert len({process.communicate(timeout=30)[0] for process in running}) == 1
 
 
-def test_a_key_is_put_in_front_of_the_older_ones(tmp_path: Path) -> None:
+def test_a_new_key_is_added_before_older_ones(tmp_path: Path) -> None:
     path = tmp_path / "key"
     [first] = load_or_make_key_file(path)
     add_key(path)

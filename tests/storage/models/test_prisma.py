@@ -45,7 +45,7 @@ def _catalog(url: str, query: str) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize(
     "query", [_COLUMNS, _INDEXES, _CONSTRAINTS, _LABELS], ids=["columns", "indexes", "constraints", "labels"]
 )
-def test_our_tables_are_prisma_s(postgres_url: str, empty_postgres_url: str, query: str) -> None:
+def test_our_platform_tables_equal_prismas(postgres_url: str, empty_postgres_url: str, query: str) -> None:
     with psycopg.connect(empty_postgres_url) as connection:
         connection.execute(prisma_sql().encode())
     theirs = _catalog(empty_postgres_url, query)

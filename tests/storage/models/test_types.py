@@ -34,7 +34,7 @@ async def test_amounts_are_exact_and_add_up_in_sql(filled: PaymentDatabaseServic
 @pytest.mark.parametrize(
     "wrong", [0.1, "1.00", Decimal("0.001"), Decimal("NaN"), Decimal("100000000"), True], ids=str
 )
-async def test_what_is_not_an_amount_is_refused(filled: PaymentDatabaseService, wrong: object) -> None:
+async def test_invalid_amounts_are_rejected(filled: PaymentDatabaseService, wrong: object) -> None:
     with pytest.raises(StatementError):
         async with filled.writing() as session:
             session.add(a_payment("wrong", amount=wrong))
@@ -78,7 +78,7 @@ async def test_a_time_without_zone_is_refused(filled: PaymentDatabaseService, mo
             await session.exec(select(model).where(model.created_at > naive))
 
 
-async def test_the_database_s_own_time_fits_ours(filled: PaymentDatabaseService) -> None:
+async def test_the_databases_default_time_has_our_format(filled: PaymentDatabaseService) -> None:
     """A row that somebody else wrote without createdAt."""
     async with filled.writing() as session:
         await session.exec(
@@ -129,7 +129,7 @@ async def test_json_none_is_sql_null(filled: PaymentDatabaseService) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"a": [0.5]}, {"a": Decimal("NaN")}, {"a": NOW}], ids=["float", "nan", "time"]
 )
-async def test_json_refuses_what_is_not_exact(filled: PaymentDatabaseService, wrong: object) -> None:
+async def test_json_rejects_inexact_numbers(filled: PaymentDatabaseService, wrong: object) -> None:
     with pytest.raises((StatementError, TypeError, ValueError)):
         async with filled.writing() as session:
             session.add(a_payment("wrong", meta=wrong))
@@ -142,7 +142,7 @@ def test_exact_json_text() -> None:
     assert exact_json.loads(long) % 10 == 9
 
 
-async def test_words_outside_the_enum_are_refused(filled: PaymentDatabaseService) -> None:
+async def test_values_outside_the_enum_are_rejected(filled: PaymentDatabaseService) -> None:
     with pytest.raises(StatementError):
         async with filled.reading() as session:
             await session.exec(select(PaymentDetail).where(col(PaymentDetail.channel) == "cash"))

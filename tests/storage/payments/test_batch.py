@@ -20,7 +20,7 @@ async def taken(db: PaymentDatabaseService, *payment_ids: str) -> set[str]:
 
 
 @pytest.mark.parametrize("table", [Payment, PaymentDetail, Participant])
-async def test_what_somebody_else_holds_is_left_to_them(
+async def test_rows_locked_elsewhere_are_left_out_of_a_batch(
     filled: PaymentDatabaseService, table: type[Row]
 ) -> None:
     """A detail, too: a watcher changes it without the payment's lock."""
@@ -32,7 +32,7 @@ async def test_what_somebody_else_holds_is_left_to_them(
     assert await taken(filled, "pay1") == {"pay1"}
 
 
-async def test_a_participant_of_two_payments_is_left_to_be_looked_at_alone(
+async def test_a_participant_with_two_payments_is_left_out_of_a_batch(
     filled: PaymentDatabaseService,
 ) -> None:
     async with filled.writing() as session:
@@ -46,7 +46,7 @@ async def test_a_participant_of_two_payments_is_left_to_be_looked_at_alone(
     assert await taken(filled, "pay1") == set(), "the other one is open"
 
 
-async def test_what_was_changed_is_written_and_nothing_else(filled: PaymentDatabaseService) -> None:
+async def test_a_batch_writes_only_changed_columns(filled: PaymentDatabaseService) -> None:
     async with filled.writing() as session:
         batch = await lock_payments(session, ["pay1"])
         locked = batch.locked["pay1"]

@@ -30,7 +30,7 @@ async def rows(db: PaymentDatabaseService) -> list[WebhookEvent]:
         return list((await session.exec(select(WebhookEvent))).all())
 
 
-async def test_many_at_once_take_few_commits_and_twins_one_row(
+async def test_concurrent_events_share_commits_and_duplicates_one_row(
     db: PaymentDatabaseService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     intake = WebhookIntake(db)
@@ -58,7 +58,7 @@ async def test_many_at_once_take_few_commits_and_twins_one_row(
     assert {row.occurred_at for row in stored} == {datetime(2026, 11, 23, 17, 56, 55, tzinfo=UTC)}
 
 
-async def test_one_that_the_database_refuses_does_not_take_the_others(db: PaymentDatabaseService) -> None:
+async def test_a_rejected_event_does_not_fail_the_others(db: PaymentDatabaseService) -> None:
     intake = WebhookIntake(db)
     bad = arrival("evt_bad", occurred_at=None)
     done = await asyncio.gather(
@@ -70,7 +70,7 @@ async def test_one_that_the_database_refuses_does_not_take_the_others(db: Paymen
     assert {row.event_id for row in await rows(db)} == {"evt_1", "evt_2"}
 
 
-async def test_nobody_is_told_of_a_commit_that_was_none(
+async def test_a_failed_commit_is_reported_to_every_waiting_request(
     db: PaymentDatabaseService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     intake = WebhookIntake(db)
