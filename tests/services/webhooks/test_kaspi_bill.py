@@ -160,7 +160,7 @@ async def test_another_amount_is_kept_for_a_person(world: World) -> None:
     assert (await check(world.ctx, ask(who))).result is Result.OTHER
     with pytest.raises(ManualReviewRequired):
         await initiate(world.ctx, InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_QR), CLERK)
-    with pytest.raises(Refused, match="another amount came"):
+    with pytest.raises(Refused, match="different amount was received"):
         await verify(world.ctx, VerificationRequest(payment.id, "777000111"), CLERK)
     order = VerificationRequest(
         payment.id, "777000111", money=Money.parse("23999.99", "KZT"), override=True, reason="a cent"
