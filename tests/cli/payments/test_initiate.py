@@ -144,7 +144,7 @@ def test_a_provider_that_is_down_leaves_the_payment_pending(
     ctx.street.fault(kind="status", status=503, path="/v1/checkout", times=None)
     said = ctx.type("initiate", "p1", "-m", "apple_pay", "--currency", "USD", code=5)
     assert "stays PENDING; nothing is lost" in said.err
-    assert "repeat the command in a minute" in said.err
+    assert "again in a minute" in said.err
     assert ctx.ask("status", "p1")["status"] == "PENDING"
     ctx.street.calm()
     monkeypatch.undo()
