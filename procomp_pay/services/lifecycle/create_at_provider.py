@@ -259,7 +259,7 @@ def _api_source(channel: Channel) -> Source:
 def _with_payment(error: ProviderUnavailable | OutcomeUnknown, payment_id: str) -> Exception:
     return type(error)(
         f"{error.message}. Payment {payment_id} stays PENDING; nothing is lost",
-        next_step="repeat the command in a minute (it resumes the same payment), or: procomp-pay maintain",
+        next_step="start it again in a minute (it resumes the same payment), or: procomp-pay maintain",
         retry_after=error.retry_after or 5,
     )
 
