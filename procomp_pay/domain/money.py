@@ -54,9 +54,11 @@ class Money:
             raise TypeError(f"an amount must be a Decimal, not {type(self.amount).__name__}")
         if not self.amount.is_finite():
             raise InvalidAmount(f"{self.amount} is not an amount of money")
-        if self.amount and not -_FEWEST_DIGITS <= self.amount.adjusted() <= LARGEST.adjusted():
-            # before any arithmetic, which fails for exponents beyond the context's bounds
-            raise InvalidAmount(f"{self.amount:.6e} is not an amount between 0.01 and {LARGEST}")
+        if self.amount:  # before any arithmetic, which fails for exponents beyond the context's bounds
+            if self.amount.adjusted() > LARGEST.adjusted():
+                raise InvalidAmount(f"{self.amount:.2e} is more than the largest amount, {LARGEST}")
+            if self.amount.adjusted() < -_FEWEST_DIGITS:
+                raise InvalidAmount(f"{self.amount:.2e} has more than two decimals")
         if abs(self.amount) > LARGEST:
             raise InvalidAmount(f"{self.amount} is more than the largest amount, {LARGEST}")
         if self.amount != self.amount.quantize(_CENT):

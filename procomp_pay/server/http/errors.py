@@ -40,7 +40,7 @@ _NEUTRAL_DETAILS: tuple[tuple[type[PaymentError], str], ...] = (
     (DatabaseUnavailable, "The payment desk cannot reach its database; nothing is lost, try again"),
     (
         ConfigurationError,
-        "The payment desk is not configured for this; its operator finds the reason in the log",
+        "The payment desk is not set up for this; its operator finds the reason in the log",
     ),
 )
 
