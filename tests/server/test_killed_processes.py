@@ -208,12 +208,12 @@ async def test_killed_at_random_moments_under_load(morning: Make) -> None:
         chance = random.Random(7)
         load = asyncio.create_task(made.send_events(pause_s=0.05))
         begun, kills = time.monotonic(), 0
-        while kills < (KILLS or 50) and (KILLS or time.monotonic() - begun < SPAN_S):
+        # on a busy machine a start takes longer than the whole span: four kills are the least
+        while kills < (KILLS or 50) and (KILLS or kills < 4 or time.monotonic() - begun < SPAN_S):
             pid = await (made.start() if kills % 2 else made.servers.start(made.port))
             await asyncio.sleep(chance.uniform(0.02, 0.5))
             await made.servers.kill(pid)
             kills += 1
-        assert kills >= 4
         pid = await made.start()
         await load
         await made.check_books()
