@@ -75,15 +75,17 @@ def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
 
 
 def _created(value: object) -> int:
-    """Return the time of an event in Unix seconds: thin events (``v2.core.event``) have ISO 8601 text.
+    """Return the time of an event in Unix seconds: thin events (``v2.core.event``) have ISO 8601
+    text, in UTC where it names no zone.
 
     :raises ValueError, TypeError, OverflowError, OSError: it is no time.
     """
     if isinstance(value, str) and not value.isdecimal():
-        return int(datetime.fromisoformat(value).timestamp())
-    seconds = int(value)  # type: ignore[call-overload]
+        at = datetime.fromisoformat(value)
+        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    seconds: int = int(value)  # type: ignore[call-overload]
     datetime.fromtimestamp(seconds, UTC)  # raises for a time that no calendar has
-    return int(seconds)
+    return seconds
 
 
 def _word(value: object) -> str:

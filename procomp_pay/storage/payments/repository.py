@@ -50,11 +50,23 @@ class OrmLockedPayment(LockedPayment):
             detail.next_poll_at = now
 
 
-async def lock_payment(session: AsyncSession, payment_id: str, *, lock: bool = True) -> OrmLockedPayment:
+async def lock_payment(session: AsyncSession, payment_id: str) -> OrmLockedPayment:
     """Lock a payment, then its participant, until the transaction ends; return it with its rows.
 
     :raises NotFound: no such payment, or one that was created elsewhere and is not adopted.
     """
+    return await _with_rows(session, payment_id, lock=True)
+
+
+async def load_payment(session: AsyncSession, payment_id: str) -> OrmLockedPayment:
+    """Return a payment as :func:`lock_payment` does, read without a lock.
+
+    :raises NotFound: as :func:`lock_payment`.
+    """
+    return await _with_rows(session, payment_id, lock=False)
+
+
+async def _with_rows(session: AsyncSession, payment_id: str, *, lock: bool) -> OrmLockedPayment:
     payment = await session.get(Payment, payment_id, with_for_update=lock, populate_existing=True)
     detail = await session.get(PaymentDetail, payment_id, populate_existing=True)
     if payment is None or detail is None:
@@ -63,11 +75,6 @@ async def lock_payment(session: AsyncSession, payment_id: str, *, lock: bool = T
         Participant, detail.participant_id, with_for_update=lock, populate_existing=True
     )
     return OrmLockedPayment(payment, detail, participant)
-
-
-async def load_payment(session: AsyncSession, payment_id: str) -> OrmLockedPayment:
-    """Return the payment as :func:`lock_payment` does, read without a lock."""
-    return await lock_payment(session, payment_id, lock=False)
 
 
 async def find_replacement_payment(

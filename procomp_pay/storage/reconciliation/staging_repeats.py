@@ -37,16 +37,16 @@ class Repeats:
 
     def note_all(self, names: Sequence[str]) -> None:
         """Take names in, with as few steps for each as can be: there may be millions."""
-        on_progress = self.seen
+        seen = self.seen
         places = list(map(self.mask.__and__, map(hash, names)))
-        before = list(map(on_progress.__getitem__, places))
+        before = list(map(seen.__getitem__, places))
         if 1 in before:
             self._keep(compress(names, before))
         if len(set(places)) < len(places):
             twice = {place for place, count in Counter(places).items() if count > 1}
             self._keep(compress(names, map(twice.__contains__, places)))
         for place in places:
-            on_progress[place] = 1
+            seen[place] = 1
 
     def _keep(self, names: Iterable[str]) -> None:
         if not self._are_too_many:

@@ -297,6 +297,15 @@ async def test_thin_events_are_acknowledged_and_ignored(environment: ServiceEnvi
     assert row.occurred_at.isoformat() == "2026-11-28T10:00:00+00:00"
 
 
+def test_a_time_without_a_zone_is_utc_whatever_the_machines_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Almaty")
+        time.tzset()
+        seconds = inbox._created("2026-11-28T10:00:00")
+    time.tzset()
+    assert seconds == inbox._created("2026-11-28T10:00:00Z") == 1795860000
+
+
 @pytest.mark.parametrize("created", ["yesterday", "2026-13-01T00:00:00Z", None, [], 1e30])
 async def test_an_event_without_a_time_is_refused(environment: ServiceEnvironment, created: object) -> None:
     body = json.dumps({"id": "evt_1", "type": "x", "created": created}).encode()
