@@ -16,11 +16,18 @@ from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server.background import loops as background
 from procomp_pay.server.http.route import BASE
 from procomp_pay.server.http.state import STATE
+from procomp_pay.server.observability import health
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.maintenance.run import Pass
 from procomp_pay.storage.models.queues import OutboxMessage
 from tests.support.http_requests import rename_table
 from tests.support.server import Eventually, Serve, Served
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine take its time for the checks; the test of a slow provider sets the real limit."""
+    monkeypatch.setattr(health, "CHECK_S", 30.0)
 
 
 @pytest.fixture
@@ -122,7 +129,8 @@ async def test_health_checks_of_providers_are_cached(served: Served, sandbox: Sa
     assert len(paths) == 3, "and Kaspi's two"
 
 
-async def test_health_with_a_provider_that_hangs(served: Served) -> None:
+async def test_health_with_a_provider_that_hangs(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "CHECK_S", 2.0)
     await served.control.post(
         "/_sandbox/faults", json={"kind": "delay", "seconds": 8, "path": "/v1/balance", "times": None}
     )
