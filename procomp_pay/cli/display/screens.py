@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from procomp_pay.cli.display import block_text, wording
+from procomp_pay.cli.display import wording
 from procomp_pay.cli.display.qr import Picture, drawn
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain.states import PaymentStatus
@@ -16,6 +16,52 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from procomp_pay.services.views.payment import PaymentView
+
+
+_GLYPHS = {
+    "0": "### # # # # # # ###",
+    "1": " #  ##   #   #  ###",
+    "2": "###   # ### #   ###",
+    "3": "###   # ###   # ###",
+    "4": "# # # # ###   #   #",
+    "5": "### #   ###   # ###",
+    "6": "### #   ### # # ###",
+    "7": "###   #   #   #   #",
+    "8": "### # # ### # # ###",
+    "9": "### # # ###   # ###",
+    ".": "                 # ",
+    "A": "### # # ### # # # #",
+    "D": "##  # # # # # # ## ",
+    "I": "###  #   #   #  ###",
+    "P": "### # # ### #   #  ",
+}
+_ROWS = 5
+_HALVES = {(True, True): "█", (True, False): "▀", (False, True): "▄", (False, False): " "}
+
+
+def _pixels(text: str) -> list[list[bool]]:
+    """Return five rows of pixels. A glyph is three wide with a gap after it; any other letter is a gap."""
+    rows: list[list[bool]] = [[] for _ in range(_ROWS)]
+    for letter in text:
+        glyph = _GLYPHS.get(letter)
+        for number, row in enumerate(rows):
+            part = "  " if glyph is None else glyph[number * 4 : number * 4 + 3] + " "
+            row.extend(pixel == "#" for pixel in part.ljust(2 if glyph is None else 4))
+    return rows
+
+
+def small(text: str) -> list[str]:
+    """Return text in three lines, two pixels per character."""
+    rows = [*_pixels(text), []]
+    rows[-1] = [False] * len(rows[0])
+    pairs = zip(rows[::2], rows[1::2], strict=True)
+    return ["".join(_HALVES[pair] for pair in zip(*both, strict=True)).rstrip() for both in pairs]
+
+
+def large(text: str, ink: str = "█") -> list[str]:
+    """Return text in five lines, two characters per pixel."""
+    return ["".join(ink * 2 if pixel else "  " for pixel in row).rstrip() for row in _pixels(text)]
+
 
 #: The narrowest column beside a QR: a payment's id fits.
 _BESIDE = 32
@@ -50,7 +96,7 @@ def amount_lines(view: PaymentView, *, large: bool) -> list[str]:
     if not large:
         return [f"[bold reverse] {view.charged} [/]"]
     digits = f"{view.charged.amount:,.2f}".removesuffix(".00").replace(",", " ")
-    return [*(f"[bold]{line}[/]" for line in block_text.small(digits)), plain]
+    return [*(f"[bold]{line}[/]" for line in small(digits)), plain]
 
 
 def facts(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
@@ -132,7 +178,7 @@ def final_panel(view: PaymentView, *, utf8: bool = True) -> RenderableType:
     lines: list[Any] = []
     if view.status is PaymentStatus.COMPLETED:
         colour = "yellow" if unusual else "green"
-        letters = block_text.large("PAID", "█" if utf8 else "#")
+        letters = large("PAID", "█" if utf8 else "#")
         lines += [Text(line, style=f"bold {colour}") for line in letters]
         lines.append(Text(""))
     else:

@@ -13,7 +13,7 @@ from procomp_pay.cli.framework.options import JsonOption, YesOption, command_gro
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
-    from procomp_pay.providers.kaspi.devices import KaspiDevices
+    from procomp_pay.providers.kaspi.service import KaspiDevices
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ import typer
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.kaspi import queue_screen as screen
 from procomp_pay.cli.kaspi.keyboard import ESCAPE, Keys, Line, can_read, keyboard
-from procomp_pay.cli.kaspi.queue_rows import Queue, as_receipt
+from procomp_pay.cli.kaspi.queue_screen import Queue, as_receipt
 from procomp_pay.cli.kaspi.wording import minutes, short_state
 from procomp_pay.domain.errors import DatabaseUnavailable, PaymentError
 from procomp_pay.domain.kaspi_verification import KaspiAnswer

@@ -8,13 +8,13 @@ import typer
 
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import operator, run_with_context
+from procomp_pay.cli.framework.formats import print_next_page, print_page
 from procomp_pay.cli.framework.options import AsOption, CursorOption, JsonOption, LimitOption, command_group
-from procomp_pay.cli.framework.paging import print_next_page, print_page
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
     from procomp_pay.services.webhooks.admin import EventView, Replayed
-    from procomp_pay.storage.webhooks.listing import EventFilter
+    from procomp_pay.storage.webhooks.inbox import EventFilter
 
 _LIST = """[bold]Examples[/]
 
@@ -75,7 +75,7 @@ def _filter(
     state: str | None, kind: str | None, provider: str | None, payment: str | None, since: str | None
 ) -> EventFilter:
     from procomp_pay.storage.models.states import EventState
-    from procomp_pay.storage.webhooks.listing import EventFilter
+    from procomp_pay.storage.webhooks.inbox import EventFilter
 
     known = [state.value for state in EventState]
     if state is not None and state.lower() not in known:

@@ -59,8 +59,8 @@ def maintain(as_json: JsonOption = False) -> None:
 
 
 async def _pass_alone(ctx: AppContext, settings: Settings) -> Pass:
+    from procomp_pay.services.maintenance.health_alerts import alert_stalled_work
     from procomp_pay.services.maintenance.run import one_pass
-    from procomp_pay.services.maintenance.stalled_work import alert_stalled_work
     from procomp_pay.storage.database.locks import maintenance_lock
 
     async with maintenance_lock(ctx.db) as ours:

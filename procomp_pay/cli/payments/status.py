@@ -15,6 +15,7 @@ from procomp_pay.cli.framework.context import (
     run_with_context,
     show_mode_notice,
 )
+from procomp_pay.cli.framework.formats import print_next_page, print_page
 from procomp_pay.cli.framework.options import (
     CursorOption,
     JsonOption,
@@ -23,7 +24,6 @@ from procomp_pay.cli.framework.options import (
     TournamentFilter,
     UntilOption,
 )
-from procomp_pay.cli.framework.paging import print_next_page, print_page
 from procomp_pay.cli.payments.initiate_options import METHODS_HELP, Method
 from procomp_pay.domain.errors import NotFound, Refused, Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import operator, run_with_context
+from procomp_pay.cli.framework.formats import print_next_page, print_page
 from procomp_pay.cli.framework.options import (
     AsOption,
     CursorOption,
@@ -16,7 +18,155 @@ from procomp_pay.cli.framework.options import (
     TournamentFilter,
     command_group,
 )
-from procomp_pay.cli.framework.paging import print_next_page, print_page
+
+if TYPE_CHECKING:
+    from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView
+
+_WIDE = 120
+_PROVIDERS = {"stripe": "Stripe", "kaspi": "Kaspi", None: "the provider"}
+#: The meaning of each kind.
+_MEANS = {
+    "MISSING_LOCALLY": "The provider has a payment that is not in our books.",
+    "MISSING_AT_PROVIDER": "Our books show it as paid, but the provider does not know it.",
+    "STATUS_MISMATCH": "Our books and the provider have different statuses.",
+    "AMOUNT_MISMATCH": "The amount paid is not the fee.",
+    "CURRENCY_MISMATCH": "It was paid in another currency.",
+    "REFUND_MISMATCH": "The refunds are not the same on both sides.",
+    "DUPLICATE_PAYMENT": "The same fee was paid twice.",
+    "LATE_PAYMENT": "It was paid after the payment had ended here.",
+    "STUCK": "It is still open long after its expiry, and the provider does not report its outcome.",
+    "PARTICIPANT_MISMATCH": "The payment and the participant do not match.",
+}
+_DO = {
+    "MISSING_LOCALLY": "Find out whose payment it is. Refund it at the provider, or accept it with a note.",
+    "MISSING_AT_PROVIDER": "Check that it is the right account, then accept it or write it off.",
+    "STATUS_MISMATCH": "Resolve it with fix to ask the provider again; then decide.",
+    "AMOUNT_MISMATCH": "Refund it, or accept the amount.",
+    "CURRENCY_MISMATCH": "Refund it, or accept the amount.",
+    "REFUND_MISMATCH": "Compare the refunds on both sides. Resolving with fix takes over the provider's.",
+    "DUPLICATE_PAYMENT": "Refund the second payment.",
+    "LATE_PAYMENT": "Accept it if the participant can still take part; otherwise refund it.",
+    "STUCK": "Check it in the provider's app. Resolving with fix asks the provider again.",
+    "PARTICIPANT_MISMATCH": "Check the participant, then refund the payment or accept it.",
+}
+_REFUNDABLE = frozenset({"AMOUNT_MISMATCH", "CURRENCY_MISMATCH", "DUPLICATE_PAYMENT", "LATE_PAYMENT",
+                         "PARTICIPANT_MISMATCH"})  # fmt: skip
+_FIXABLE = frozenset({"STATUS_MISMATCH", "REFUND_MISMATCH", "STUCK", "MISSING_AT_PROVIDER"})
+
+
+def table(views: Sequence[DiscrepancyView]) -> list[str]:
+    """Return a list of discrepancies: a line for each where there is room or no terminal, else two."""
+    if console.is_wide(_WIDE):
+        head = ("KIND", "PROVIDER", "SINCE", "ID", "PAYMENT", "WHAT")
+        return console.grid(head, [_row(view) for view in views])
+    lines = []
+    for view in views:
+        state = "" if view.is_open else f"  {view.resolution}"
+        lines.append(f"{console.bold(view.kind)}  {console.clean(_what(view))}{state}")
+        lines.append(console.dim(f"  {view.discrepancy_id}  {formats.clock_time(view.opened_at)}"))
+    return lines
+
+
+def _row(view: DiscrepancyView) -> list[str]:
+    return [
+        view.kind,
+        view.provider or "-",
+        formats.clock_time(view.opened_at),
+        view.discrepancy_id,
+        view.payment_id or console.clean(view.ref),
+        console.clean(_what(view)),
+    ]
+
+
+def _what(view: DiscrepancyView) -> str:
+    return str(view.detail.get("what") or _MEANS.get(view.kind, "the two sides do not match"))
+
+
+def page(view: DiscrepancyView) -> list[str]:
+    """Return a discrepancy with its explanation."""
+    name = _PROVIDERS.get(view.provider, "the provider")
+    state = "open" if view.is_open else f"resolved: {view.resolution}"
+    lines = [f"{console.bold(view.kind)}  {state}", *_wrapped(_MEANS.get(view.kind, ""))]
+    rows = [
+        ("our books", _ours(view)),
+        (name.lower() if name != "the provider" else "provider", _theirs(view)),
+        *_others(view),
+        *_override(view),
+        ("found", f"{formats.clock_time(view.opened_at)}, last seen {formats.clock_time(view.last_seen_at)}"),
+        ("payment", view.payment_id or "not one of ours"),
+        ("id", view.discrepancy_id),
+    ]
+    if not view.is_open:
+        when = formats.clock_time(view.resolved_at) if view.resolved_at else "?"
+        rows.append(("resolved", f"{when} by {console.clean(view.resolved_by)}: {console.clean(view.note)}"))
+    lines += console.label_rows([(label, console.clean(value)) for label, value in rows], width=12)
+    return lines + (_wrapped(_DO.get(view.kind, "")) if view.is_open else [])
+
+
+def _wrapped(text: str) -> list[str]:
+    return [f"  {line}" for line in console.wrap(text, indent="").splitlines()]
+
+
+def _ours(view: DiscrepancyView) -> str:
+    ours = view.detail.get("ours")
+    if not ours:
+        charged = view.detail.get("charged")
+        return f"{_money(charged)} was charged" if charged else "no record of it"
+    text = f"{_money(ours)}, {ours.get('status')}"
+    refunds = [f"{refund['amount']} {refund['state'].lower()}" for refund in ours.get("refunds") or []]
+    return text + (f"; refunds: {', '.join(refunds)}" if refunds else "")
+
+
+def _theirs(view: DiscrepancyView) -> str:
+    theirs = view.detail.get("theirs")
+    if not theirs:
+        paid = view.detail.get("paid") or view.detail.get("went_back")
+        return f"{_money(paid)} as {view.detail.get('operation') or view.ref}" if paid else _nothing(view)
+    line = f", line {theirs['line']} of {view.detail.get('source')}" if theirs.get("line") else ""
+    money = _money(theirs) if theirs.get("amount") is not None else "no amount given"
+    return f"{theirs.get('kind')} {theirs.get('stand')}, {money}, as {theirs.get('ref')}{line}"
+
+
+def _nothing(view: DiscrepancyView) -> str:
+    return "does not know it" if view.kind == "MISSING_AT_PROVIDER" else "no record of it"
+
+
+def _money(document: dict[str, Any] | None) -> str:
+    if not document or document.get("amount") is None:
+        return "?"
+    return f"{formats.amount(document['amount'])}\N{NO-BREAK SPACE}{document.get('currency')}"
+
+
+def _others(view: DiscrepancyView) -> list[tuple[str, str]]:
+    names = (view.detail.get("theirs") or {}).get("candidates") or []
+    return [
+        ("candidates", f"{name}: one of these, to be decided by hand") if not n else ("", name)
+        for n, name in enumerate(names)
+    ]
+
+
+def _override(view: DiscrepancyView) -> list[tuple[str, str]]:
+    """Return the override: who accepted it despite which failed check, and why."""
+    if not view.detail.get("override"):
+        return []
+    return [
+        ("failed check", str(view.detail.get("against"))),
+        ("override", f"by {view.detail.get('by')}: {view.detail['override']}"),
+    ]
+
+
+def next_steps(view: DiscrepancyView) -> list[str]:
+    """Return the commands that can resolve it."""
+    if not view.is_open:
+        return []
+    steps = [f"procomp-pay status --payment {view.payment_id} --refresh"] if view.payment_id else []
+    base = f"procomp-pay discrepancies resolve {view.discrepancy_id}"
+    if view.kind in _FIXABLE:
+        steps.append(f'{base} --how fix --note "…"')
+    if view.kind in _REFUNDABLE and view.payment_id:
+        steps.append(f'{base} --how refund --note "…"')
+    return [*steps, f'{base} --how accept --note "…"']
+
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -65,12 +215,11 @@ def list_discrepancies(
     if as_json:
         print_page(views, next_cursor)
         return
-    from procomp_pay.cli.reconciliation import discrepancy_output
 
     if not views:
         console.say("No open discrepancies" if state == "open" else "No discrepancies match", dim=True)
         return
-    console.print_lines(discrepancy_output.table(views))
+    console.print_lines(table(views))
     filters = {
         "kind": kind, "state": state, "tournament": tournament, "provider": provider,
         "payment": payment, "limit": limit,
@@ -114,10 +263,9 @@ def show(
     if as_json:
         console.print_json(view.full())
         return
-    from procomp_pay.cli.reconciliation import discrepancy_output
 
-    console.print_lines(discrepancy_output.page(view))
-    for command in discrepancy_output.next_steps(view):
+    console.print_lines(page(view))
+    for command in next_steps(view):
         console.hint(command)
 
 

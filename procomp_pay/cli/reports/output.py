@@ -12,7 +12,7 @@ from procomp_pay.cli.reports.html_page import Bar, Page
 
 if TYPE_CHECKING:
     from procomp_pay.services.reports.closing_result import Closing
-    from procomp_pay.services.reports.period_result import Report
+    from procomp_pay.services.reports.period import Report
 
 #: The longest period that is shown by day; a longer one is shown by month.
 _MOST_DAYS = 62

@@ -11,7 +11,7 @@ from procomp_pay.services.reports.figures import Attempts, Flow
 
 if TYPE_CHECKING:
     from procomp_pay.domain.period import Period
-    from procomp_pay.services.reports.period_result import Report
+    from procomp_pay.services.reports.period import Report
 
 #: The definitions of the figures, printed with them.
 DEFINITIONS = (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from procomp_pay.services.reports.closing_result import Closing
-    from procomp_pay.services.reports.period_result import Report
+    from procomp_pay.services.reports.period import Report
 
 _REPORT = """[bold]Examples[/]
 

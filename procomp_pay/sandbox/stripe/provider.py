@@ -18,11 +18,10 @@ from procomp_pay.sandbox.stripe import checkout, events, paying, refunds
 from procomp_pay.sandbox.stripe.admin import Admin
 from procomp_pay.sandbox.stripe.core import API_VERSION, Call, Cause, Core
 from procomp_pay.sandbox.stripe.errors import Json, StripeError, bad_key, unknown_route
-from procomp_pay.sandbox.stripe.forms import parse_form
 from procomp_pay.sandbox.stripe.hosted import HostedPages
-from procomp_pay.sandbox.stripe.idempotency import Idempotency
 from procomp_pay.sandbox.stripe.lists import expand
 from procomp_pay.sandbox.stripe.report import report_routes
+from procomp_pay.sandbox.stripe.request_body import Idempotency, parse_form
 from procomp_pay.sandbox.stripe.routes import ENDPOINTS, Endpoint
 from procomp_pay.sandbox.stripe.schema import array, read_params, text
 from procomp_pay.sandbox.stripe.webhooks import Webhooks

@@ -5,10 +5,51 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from procomp_pay.sandbox.stripe import checkout, disputes, events, intents, ledger, refunds
+from procomp_pay.sandbox.stripe import checkout, disputes, events, intents, lists, records, refunds
 from procomp_pay.sandbox.stripe.core import Call, Core
 from procomp_pay.sandbox.stripe.errors import Json
-from procomp_pay.sandbox.stripe.schema import Reader, text
+from procomp_pay.sandbox.stripe.schema import LIST, Reader, currency, text
+
+CHARGES: dict[str, Reader] = {**LIST, "payment_intent": text(255), "customer": text(255)}
+ENTRIES: dict[str, Reader] = {**LIST, "source": text(255), "type": text(255), "currency": currency}
+
+
+def retrieve_charge(core: Core, call: Call) -> Json:
+    """GET /v1/charges/{id}."""
+    return core.view(core.get("charges", call.path["id"]))
+
+
+def list_charges(core: Core, call: Call) -> Json:
+    """GET /v1/charges."""
+    keep = lists.same(call.params, "payment_intent", "customer")
+    return lists.page(core, "charges", call.params, "/v1/charges", keep)
+
+
+def retrieve_entry(core: Core, call: Call) -> Json:
+    """GET /v1/balance_transactions/{id}."""
+    return core.view(core.get("balance_transactions", call.path["id"]))
+
+
+def list_entries(core: Core, call: Call) -> Json:
+    """GET /v1/balance_transactions."""
+    keep = lists.same(call.params, "source", "type", "currency")
+    return lists.page(core, "balance_transactions", call.params, "/v1/balance_transactions", keep)
+
+
+def balance(core: Core, call: Call) -> Json:  # noqa: ARG001 - every endpoint takes both
+    """GET /v1/balance."""
+    return records.balance(core)
+
+
+def account(core: Core, call: Call) -> Json:  # noqa: ARG001
+    """GET /v1/account."""
+    return records.account(core)
+
+
+def retrieve_method(core: Core, call: Call) -> Json:
+    """GET /v1/payment_methods/{id}."""
+    return core.view(core.get("payment_methods", call.path["id"]))
+
 
 Function = Callable[[Core, Call], Json]
 _NONE: dict[str, Reader] = {}
@@ -49,11 +90,11 @@ ENDPOINTS: list[Endpoint] = [
     Endpoint("POST", f"{_INTENT}/confirm", intents.confirm, intents.CONFIRM, (), open_to_clients=True),
     Endpoint("POST", f"{_INTENT}/capture", intents.capture, intents.CAPTURE),
     Endpoint("POST", f"{_INTENT}/cancel", intents.cancel, intents.CANCEL),
-    *_family("/v1/charges", ledger.CHARGES, ledger.list_charges, ledger.retrieve_charge),
-    *_family("/v1/balance_transactions", ledger.ENTRIES, ledger.list_entries, ledger.retrieve_entry),
-    Endpoint("GET", "/v1/balance", ledger.balance, _NONE),
-    Endpoint("GET", "/v1/account", ledger.account, _NONE),
-    Endpoint("GET", "/v1/payment_methods/{id}", ledger.retrieve_method, _NONE),
+    *_family("/v1/charges", CHARGES, list_charges, retrieve_charge),
+    *_family("/v1/balance_transactions", ENTRIES, list_entries, retrieve_entry),
+    Endpoint("GET", "/v1/balance", balance, _NONE),
+    Endpoint("GET", "/v1/account", account, _NONE),
+    Endpoint("GET", "/v1/payment_methods/{id}", retrieve_method, _NONE),
     *_family("/v1/refunds", refunds.LISTING, refunds.list_all, refunds.retrieve),
     Endpoint("POST", "/v1/refunds", refunds.create, refunds.CREATE),
     Endpoint("POST", "/v1/refunds/{id}", refunds.update, refunds.UPDATE),

@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.maintenance.provider_health import check_provider_health
+from procomp_pay.services.maintenance.health_alerts import (
+    alert_stalled_work,
+    alert_standstill,
+    check_provider_health,
+)
 from procomp_pay.services.maintenance.run import (
     BATCH,
     Pass,
@@ -22,7 +26,6 @@ from procomp_pay.services.maintenance.run import (
     work_refunds,
     work_watch,
 )
-from procomp_pay.services.maintenance.stalled_work import alert_stalled_work, alert_standstill
 from procomp_pay.storage.payments import repository as payments
 
 log = logging.getLogger(__name__)

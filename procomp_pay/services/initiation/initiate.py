@@ -34,7 +34,7 @@ from procomp_pay.storage.payments import idempotency
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation import discrepancies
-from procomp_pay.storage.registrations import lookup as people
+from procomp_pay.storage.registrations import participants
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> Non
 async def _plan(ctx: AppContext, request: InitiateRequest, actor: Actor, handled: set[str]) -> _Plan:
     async with ctx.db.writing() as session:
         # the lock serialises all starts of payments for this participant
-        participant = await people.participant(session, request.participant_id, lock=True)
+        participant = await participants.participant(session, request.participant_id, lock=True)
         claim = request.claim(actor)
         known = await idempotency.known(session, claim) if claim else None
         if known is not None and known.payment_id is not None:
@@ -189,8 +189,8 @@ async def _registration(
     session: AsyncSession, participant: Participant, request: InitiateRequest
 ) -> Registration:
     await _check_participant(session, participant)
-    tournament = await people.tournament(session, participant.tournament_id)
-    fees = await people.entry_fees(session, tournament)
+    tournament = await participants.tournament(session, participant.tournament_id)
+    fees = await participants.entry_fees(session, tournament)
     return Registration(participant, tournament, charge_for(fees, request.method, request.requested))
 
 

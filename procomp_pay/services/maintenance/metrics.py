@@ -1,16 +1,51 @@
-"""Read status changes of payments from the audit trail, for metrics counters."""
+"""Read status changes and failure reasons of payments from the audit trail, for metrics counters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
-from procomp_pay.domain.failure_reasons import FailureKind, kind_of
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.audit import seals as audit_seals
 from procomp_pay.storage.reports import metrics as figures
 from procomp_pay.storage.reports.metrics import Happening
+
+
+class FailureKind(StrEnum):
+    """The kind of a failure."""
+
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    AUTHENTICATION = "authentication"
+    EXPIRED_CARD = "expired_card"
+    FRAUD = "fraud_suspected"
+    DECLINED = "declined"
+    NOT_CONFIRMED = "not_confirmed"
+    REFUSED = "provider_refused"
+    OTHER = "other"
+
+
+#: The first kind that matches is used.
+_WORDS: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
+    (FailureKind.INSUFFICIENT_FUNDS, ("insufficient",)),
+    (FailureKind.AUTHENTICATION, ("authenticat", "3d secure", "3-d secure")),
+    (FailureKind.EXPIRED_CARD, ("expired_card", "expired card", "card has expired")),
+    (FailureKind.FRAUD, ("fraud", "stolen", "lost_card", "lost card")),
+    (FailureKind.DECLINED, ("declin", "do_not_honor", "incorrect", "card")),
+    (FailureKind.NOT_CONFIRMED, ("not confirmed", "by the customer")),
+    (FailureKind.REFUSED, ("refused", "kaspi", "stripe")),
+)
+
+
+def kind_of(reason: str | None) -> FailureKind:
+    """Return the kind of a failure reason, written by a provider or by us."""
+    lower = (reason or "").lower()
+    for kind, words in _WORDS:
+        if any(word in lower for word in words):
+            return kind
+    return FailureKind.OTHER
+
 
 #: Entries that are read again: on PostgreSQL an entry with a lower id may be committed later.
 _OVERLAP = 500

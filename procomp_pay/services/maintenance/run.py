@@ -12,7 +12,7 @@ from procomp_pay.domain.errors import PaymentError, Unavailable
 from procomp_pay.providers.resilience.rate_limit import background_priority
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.lifecycle.polling import LEASE_S, poll_payment, schedule_next_poll
-from procomp_pay.services.maintenance.provider_health import check_provider_health
+from procomp_pay.services.maintenance.health_alerts import check_provider_health
 from procomp_pay.services.notifications.deliver import deliver_due
 from procomp_pay.services.refunds.send import REFUND_LEASE_S, follow_up
 from procomp_pay.services.settlement.apply import AppliedEvent

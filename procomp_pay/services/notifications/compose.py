@@ -9,7 +9,7 @@ from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.notifications import alerts
-from procomp_pay.services.notifications.message import MessageContext
+from procomp_pay.services.notifications.emails.email import MessageContext
 from procomp_pay.services.views.payment import PaymentView, many
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.models import exact_json

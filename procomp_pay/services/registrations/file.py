@@ -19,13 +19,15 @@ from procomp_pay.providers.tabular.encoding import EncodingScan
 from procomp_pay.providers.tabular.file_type import is_workbook
 from procomp_pay.providers.tabular.rules import FileRules
 from procomp_pay.providers.tabular.workbook import Sheet, Workbook
-from procomp_pay.services.registrations.columns import Column, describe_other_line, find_columns
-from procomp_pay.services.registrations.headers import (
+from procomp_pay.services.registrations.columns import (
     HEADER_WITHIN,
     SAMPLE,
+    Column,
     Line,
     Table,
     as_text,
+    describe_other_line,
+    find_columns,
     find_headers,
 )
 

@@ -20,7 +20,6 @@ from procomp_pay.services.registrations.file import RosterRow
 from procomp_pay.services.registrations.participants import ensure_users
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
-from procomp_pay.storage.registrations import lookup
 from procomp_pay.storage.registrations import participants as repository
 
 _log = logging.getLogger(__name__)
@@ -123,7 +122,7 @@ async def import_participants(
     others = [Remark(row.line, row.name[:60], row.other) for row in rows if row.other is not None]
     entrants, problems = _check_rows(ctx, [row for row in rows if row.other is None])
     async with ctx.db.reading() as session:
-        tournament = await lookup.tournament(session, tournament_id)
+        tournament = await repository.tournament(session, tournament_id)
         added, skipped = _leave_out_registered(entrants, await repository.registered(session, tournament_id))
     blocked = bool(problems) and not skip_bad
     written = bool(added) and not (dry_run or blocked)

@@ -23,7 +23,6 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.tournaments import check_limit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, Tournament, User
-from procomp_pay.storage.registrations import lookup
 from procomp_pay.storage.registrations import participants as repository
 
 _log = logging.getLogger(__name__)
@@ -137,7 +136,7 @@ async def list_participants(
     total = 0
     async with ctx.db.reading() as session:
         if tournament_id is not None:
-            await lookup.tournament(session, tournament_id)
+            await repository.tournament(session, tournament_id)
         async for participant_id, name, category in repository.names(session, tournament_id, paid):
             key = search_key(name)
             if all(word in key for word in words):

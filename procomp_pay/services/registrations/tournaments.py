@@ -16,7 +16,6 @@ from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Tournament
-from procomp_pay.storage.registrations import lookup
 from procomp_pay.storage.registrations import participants as repository
 
 #: The largest number of participants or tournaments in one list.
@@ -102,7 +101,7 @@ async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor)
     now = ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
-        before = (await lookup.entry_fees(session, row)).in_currency(fee.currency)
+        before = (await repository.entry_fees(session, row)).in_currency(fee.currency)
         if fee.currency is row.currency:
             row.entry_fee, row.updated_at = fee.amount, now
         elif (other := await session.get(TournamentFee, (row.id, fee.currency))) is not None:
@@ -164,7 +163,7 @@ async def find_tournament(ctx: AppContext, wanted: str) -> TournamentView:
                     f"{len(ids)} tournaments are called {wanted[:64]!r}",
                     next_step=f"use the id of one of them: {', '.join(ids[:5])}",
                 )
-            row = await lookup.tournament(session, ids[0] if ids else wanted)
+            row = await repository.tournament(session, ids[0] if ids else wanted)
         return await _view(session, row)
 
 

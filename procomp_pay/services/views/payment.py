@@ -29,7 +29,7 @@ from procomp_pay.storage.payments import listing
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.listing import Filter
-from procomp_pay.storage.registrations import lookup as people
+from procomp_pay.storage.registrations import participants
 
 #: The purpose in the signature of a QR image's URL.
 QR_PURPOSE = "qr-picture"
@@ -165,7 +165,7 @@ async def owner_of(ctx: AppContext, participant_id: str) -> str:
     :raises NotFound: no such participant.
     """
     async with ctx.db.reading() as session:
-        return (await people.participant(session, participant_id)).user_id
+        return (await participants.participant(session, participant_id)).user_id
 
 
 async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
@@ -176,7 +176,7 @@ async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
     :raises NotFound: no such participant, or one without a payment.
     """
     async with ctx.db.reading() as session:
-        participant = await people.participant(session, participant_id)
+        participant = await participants.participant(session, participant_id)
         wanted = Filter(participant_id=participant_id, payment_id=participant.payment_id)
         rows, _ = await listing.page(session, wanted, limit=1)
         views = await of_rows(session, rows)
@@ -194,7 +194,7 @@ async def history(ctx: AppContext, participant_id: str) -> list[tuple[PaymentVie
     :raises NotFound: no such participant.
     """
     async with ctx.db.reading() as session:
-        await people.participant(session, participant_id)
+        await participants.participant(session, participant_id)
     views, _ = await many(ctx, Filter(participant_id=participant_id), limit=keyset_cursor.MOST)
     async with ctx.db.reading() as session:
         return [
@@ -209,9 +209,9 @@ async def fees_for(ctx: AppContext, participant_id: str) -> EntryFees:
     :raises NotFound: no such participant.
     """
     async with ctx.db.reading() as session:
-        participant = await people.participant(session, participant_id)
-        tournament = await people.tournament(session, participant.tournament_id)
-        return await people.entry_fees(session, tournament)
+        participant = await participants.participant(session, participant_id)
+        tournament = await participants.tournament(session, participant.tournament_id)
+        return await participants.entry_fees(session, tournament)
 
 
 async def many(

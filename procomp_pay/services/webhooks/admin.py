@@ -17,8 +17,8 @@ from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments.repository import lock_payment
-from procomp_pay.storage.webhooks import listing as event_rows
-from procomp_pay.storage.webhooks.listing import EventFilter
+from procomp_pay.storage.webhooks import inbox
+from procomp_pay.storage.webhooks.inbox import EventFilter
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ async def many(
 ) -> tuple[list[EventView], str | None]:
     """Return a page of events, newest first, and the cursor of the next page."""
     async with ctx.db.reading() as session:
-        rows, following = await event_rows.page(session, wanted, limit=limit, cursor=cursor)
+        rows, following = await inbox.page(session, wanted, limit=limit, cursor=cursor)
     return [_view(row) for row in rows], following
 
 
@@ -129,7 +129,7 @@ async def one(ctx: AppContext, name: str) -> tuple[EventView, Any]:
     :raises NotFound: no such event. :raises ConfigurationError: none of the keys decrypts it.
     """
     async with ctx.db.reading() as session:
-        row = await event_rows.find(session, name)
+        row = await inbox.find(session, name)
     if row is None:
         raise _unknown(name)
     return _view(row), redacted(exact_json.loads(ctx.keyring.unseal(row.payload_enc)))
@@ -141,7 +141,7 @@ async def replay_one(ctx: AppContext, name: str, actor: Actor, *, dry_run: bool)
     :raises NotFound: no such event.
     """
     async with ctx.db.reading() as session:
-        row = await event_rows.find(session, name)
+        row = await inbox.find(session, name)
     if row is None:
         raise _unknown(name)
     return Replayed(_view(row)) if dry_run else await _replay(ctx, _view(row), actor)
@@ -179,7 +179,7 @@ async def _replay(ctx: AppContext, view: EventView, actor: Actor) -> Replayed:
                     note=f"{view.type}, was {view.state}",
                 )
                 await audit.append(session, view.payment_id, record, ctx.clock())
-        row = await event_rows.find(session, view.id, lock=True)
+        row = await inbox.find(session, view.id, lock=True)
         if row is None:
             raise _unknown(view.id)
         row.state = EventState.PENDING

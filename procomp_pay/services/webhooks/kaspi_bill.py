@@ -20,8 +20,15 @@ from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement.side_effects import keep_unapplied
-from procomp_pay.services.webhooks.kaspi_bill_account import Account, Result, account_status, find
-from procomp_pay.services.webhooks.kaspi_bill_payment import BillPayment, confirm, record_payment
+from procomp_pay.services.webhooks.kaspi_bill_account import (
+    Account,
+    BillPayment,
+    Result,
+    account_status,
+    confirm,
+    find,
+    record_payment,
+)
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
@@ -29,7 +36,7 @@ from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.reconciliation import discrepancies
-from procomp_pay.storage.registrations import lookup as people
+from procomp_pay.storage.registrations import participants
 from procomp_pay.storage.webhooks import inbox as queues
 from procomp_pay.storage.webhooks.intake import IncomingEvent, insert_events
 
@@ -147,7 +154,7 @@ async def _apply(session: AsyncSession, ctx: AppContext, account: Account, fee: 
         raise ValueError("the amount could not be read")
     received = BillPayment(ask.txn_id, ask.money, _when(ctx, ask))
     # an operator who enters this number at the same moment has this lock, or waits for it
-    await people.participant(session, account.participant.id, lock=True)
+    await participants.participant(session, account.participant.id, lock=True)
     used = await numbers.used_by(session, canonical(ask.txn_id))
     if used is not None and await numbers.participant_of(session, used.payment_id) == account.participant.id:
         return await confirm(session, ctx, used, received)  # an operator recorded the same money before

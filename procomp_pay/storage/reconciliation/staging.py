@@ -19,8 +19,7 @@ from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderSt
 from procomp_pay.domain.reconciliation.statement_line import Blocks, LineBlock, LineKind, StatementLine
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.storage.reconciliation import staging_sql as sql
-from procomp_pay.storage.reconciliation.staging_fit import match_by_amount_and_time
-from procomp_pay.storage.reconciliation.staging_repeats import Repeats
+from procomp_pay.storage.reconciliation.staging_matches import Repeats, match_by_amount_and_time
 from procomp_pay.storage.reconciliation.staging_rows import Candidate, Scope, StagedRow
 
 if TYPE_CHECKING:

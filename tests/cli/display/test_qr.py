@@ -16,7 +16,7 @@ import segno
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procomp_pay.cli.display import block_text, qr, screens
+from procomp_pay.cli.display import qr, screens
 from tests.support.terminal import Clerk
 
 _DARK = {True: {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}}
@@ -138,5 +138,5 @@ def test_a_terminal_too_small_for_the_qr_shows_its_text(sqlite_clerk: Clerk) -> 
 
 
 def test_large_letters() -> None:
-    assert block_text.small("7") == ["▀▀█", "  █", "  ▀"]
-    assert block_text.large("I", "#") == ["######", "  ##", "  ##", "  ##", "######"]
+    assert screens.small("7") == ["▀▀█", "  █", "  ▀"]
+    assert screens.large("I", "#") == ["######", "  ##", "  ##", "  ##", "######"]

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from procomp_pay.domain.failure_reasons import FailureKind, kind_of
 from procomp_pay.domain.states import Channel, PaymentStatus
-from procomp_pay.services.maintenance.metrics import StatusChange, Tail
+from procomp_pay.services.maintenance.metrics import FailureKind, StatusChange, Tail, kind_of
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.reports import metrics as figures

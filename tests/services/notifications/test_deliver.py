@@ -20,7 +20,7 @@ from procomp_pay.domain.notifications import ATTEMPTS, FAILED_MAIL_AFTER_S
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.providers.notifications.senders import NotificationSenders
-from procomp_pay.services.maintenance.stalled_work import alert_stalled_work
+from procomp_pay.services.maintenance.health_alerts import alert_stalled_work
 from procomp_pay.services.notifications import alerts, deliver, outbox
 from procomp_pay.services.notifications.routing import route
 from procomp_pay.storage.database.service import PaymentDatabaseService

@@ -18,9 +18,7 @@ from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.notifications.alerts import compose
 from procomp_pay.services.notifications.emails import render_email
-from procomp_pay.services.notifications.emails.email import CARD_DAYS
-from procomp_pay.services.notifications.emails.translation import Translation
-from procomp_pay.services.notifications.message import MessageContext
+from procomp_pay.services.notifications.emails.email import CARD_DAYS, MessageContext, Translation
 from procomp_pay.services.views.payment import PaymentView
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)

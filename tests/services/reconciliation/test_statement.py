@@ -20,8 +20,8 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import KaspiOperation, Settlement
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import ReconciliationRun
-from procomp_pay.storage.reconciliation import staging_repeats
-from procomp_pay.storage.reconciliation.staging_repeats import Repeats
+from procomp_pay.storage.reconciliation import staging_matches
+from procomp_pay.storage.reconciliation.staging_matches import Repeats
 from tests.support import reconciliation as plants
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.reconciliation import compare, line
@@ -209,7 +209,7 @@ def test_repeats_miss_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     names.note_all(again[:25])
     names.note_all([*again[25:], "twice at once", "twice at once"])
     assert {*again, "twice at once"} <= names.repeated
-    monkeypatch.setattr(staging_repeats, "MOST", 10)
+    monkeypatch.setattr(staging_matches, "MOST", 10)
     names.note_all(again)
     assert names.repeated is None  # the database looks at all
 

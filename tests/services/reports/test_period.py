@@ -13,8 +13,7 @@ from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.period import Period, midnight, offsets
 from procomp_pay.domain.states import ParticipantStatus, PaymentMethod
 from procomp_pay.services.reports.figures import Flow
-from procomp_pay.services.reports.period import report
-from procomp_pay.services.reports.period_result import Report
+from procomp_pay.services.reports.period import Report, report
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from tests.support.report_books import ALMATY, TOURNAMENTS, Books, Oracle, desk_on, random_books
 

@@ -15,7 +15,7 @@ from procomp_pay.services.webhooks.admin import redacted
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from procomp_pay.storage.webhooks.listing import EventFilter
+from procomp_pay.storage.webhooks.inbox import EventFilter
 from tests.support.environment import CLERK, ServiceEnvironment
 
 E = EventState
