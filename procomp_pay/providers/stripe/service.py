@@ -39,6 +39,7 @@ from procomp_pay.providers.resilience.retry import (
     Throttled,
     Unclear,
     retry_after_s,
+    whole_answer,
     with_retries,
 )
 from procomp_pay.providers.stripe.listing import Origin, origin_of
@@ -243,7 +244,7 @@ class StripePaymentService:
     async def _ask(self, call: Callable[[], Awaitable[stripe.StripeObject]]) -> Object:
         async def attempt() -> Object:
             try:
-                return (await call()).to_dict()
+                return (await whole_answer(call())).to_dict()
             except stripe.StripeError as error:
                 raise _as_domain_error(error) from error
 
