@@ -88,9 +88,9 @@ async def _handle_all(
     for number, row in enumerate(rows):
         await _yield_to_requests(number)
         read = _read(ctx, row)
-        if read is EventState.IGNORED:
-            mark(row, EventState.IGNORED)
-        elif isinstance(read, _Read):
+        if isinstance(read, EventState):
+            mark(row, read)
+        elif read is not None:
             known.append(read)
     batch = await lock_payments(session, {event.payment_id for event in known if event.payment_id})
     # most events carry the id of their payment; the payments of the others are looked up
@@ -142,8 +142,8 @@ def _read(ctx: AppContext, row: ClaimedEvent) -> _Read | EventState | None:
         event, parsed = read_sealed(ctx, row.payload_enc)
     except Exception:
         return None  # handled alone it fails again, and is rescheduled with the reason
-    if parsed is None:
-        return EventState.IGNORED
+    if isinstance(parsed, EventState):
+        return parsed
     if parsed.refund or parsed.dispute or parsed.refunded_total is not None:
         return None
     return _Read(row, event, parsed, parsed.payment_id)

@@ -13,7 +13,7 @@ from procomp_pay.domain.errors import BadSignature, PaymentError, Refused, Retry
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.redact import redact
 from procomp_pay.providers.stripe import webhook_signature as stripe_signature
-from procomp_pay.providers.stripe.webhook_events import ParsedWebhookEvent, read_event
+from procomp_pay.providers.stripe.webhook_events import ParsedWebhookEvent, is_foreign, read_event
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.webhooks import kaspi_bill as bill
@@ -128,13 +128,16 @@ def _handled(row: WebhookEvent) -> ProcessedEvent:
     return ProcessedEvent(row.id, row.event_id, row.type, row.state, row.payment_id, lag)
 
 
-def read_sealed(ctx: AppContext, payload_enc: str) -> tuple[dict[str, Any], ParsedWebhookEvent | None]:
-    """Return a stored event and its parsed content; ``None`` for a type that needs no action.
+def read_sealed(ctx: AppContext, payload_enc: str) -> tuple[dict[str, Any], ParsedWebhookEvent | EventState]:
+    """Return a stored event and its parsed content, or its final state if it concerns no payment of ours.
 
     :raises Exception: the event lacks what its type promises, or cannot be decrypted.
     """
     event = exact_json.loads(ctx.keyring.unseal(payload_enc))
-    return event, read_event(event)
+    if is_foreign(event, ctx.providers.stripe_mode):
+        log.warning("event %s is of another account or not of the key's mode", event["id"])
+        return event, EventState.FOREIGN
+    return event, read_event(event) or EventState.IGNORED
 
 
 async def _apply(session: AsyncSession, ctx: AppContext, row: WebhookEvent) -> tuple[str | None, EventState]:
@@ -143,8 +146,8 @@ async def _apply(session: AsyncSession, ctx: AppContext, row: WebhookEvent) -> t
     if row.provider == bill.PROVIDER:
         return await bill.apply_again(session, ctx, row)
     event, parsed = read_sealed(ctx, row.payload_enc)
-    if parsed is None:
-        return None, EventState.IGNORED
+    if isinstance(parsed, EventState):
+        return None, parsed
     payment_id = await _find_payment(session, parsed)
     if payment_id is None:
         if (parsed.refund or parsed.dispute) and row.attempts < _PATIENT_FOR:
