@@ -8,7 +8,7 @@ repairs are kept, an incomplete side is never taken for the whole, and the next 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,7 +17,8 @@ from aiolimiter import AsyncLimiter
 
 from procomp_pay.domain.errors import Refused, Unavailable
 from procomp_pay.domain.reconciliation.records import Mismatch
-from procomp_pay.domain.reconciliation.statement_line import NotPlain, StatementLine
+from procomp_pay.domain.reconciliation.statement_line import NotPlain
+from procomp_pay.domain.reconciliation.statement_summary import StatementLines
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.reconciliation.compare import compare_page
 from procomp_pay.services.reconciliation.context import PageWriter, ReconciliationContext, stop_asking
@@ -65,7 +66,7 @@ class ReconcileRequest:
     provider: str
     since: datetime | None = None
     until: datetime | None = None
-    lines: Iterable[StatementLine] | None = None
+    lines: StatementLines | None = None
     source_name: str | None = None
     dry_run: bool = False
     is_ours: bool = False
@@ -157,7 +158,7 @@ async def _compare(
     coverage = CoverageWindow(report.since, report.until, by_payment_time=False, read_at=ctx.clock())
     context = ReconciliationContext(ctx, actor, coverage, report, pace=limiter.acquire)
     if order.lines is not None:
-        await _statement(context, order, on_progress)
+        await _statement(context, order, order.lines, on_progress)
     elif order.provider == "kaspi":
         await ask_each(context, on_progress)
     else:
@@ -267,24 +268,30 @@ async def _count(context: ReconciliationContext) -> None:
         report.compared = await count_started_in(session, report.provider, report.since, report.until)
 
 
-async def _statement(context: ReconciliationContext, order: ReconcileRequest, on_progress: Progress) -> None:
+async def _statement(
+    context: ReconciliationContext, order: ReconcileRequest, lines: StatementLines, on_progress: Progress
+) -> None:
     try:
-        await _compare_lines(context, order, on_progress, in_blocks=True)
+        await _compare_lines(context, order, lines, on_progress, in_blocks=True)
     except NotPlain:  # reported before anything was compared
-        await _compare_lines(context, order, on_progress, in_blocks=False)
+        await _compare_lines(context, order, lines, on_progress, in_blocks=False)
 
 
 async def _compare_lines(
-    context: ReconciliationContext, order: ReconcileRequest, on_progress: Progress, *, in_blocks: bool
+    context: ReconciliationContext,
+    order: ReconcileRequest,
+    lines: StatementLines,
+    on_progress: Progress,
+    *,
+    in_blocks: bool,
 ) -> None:
     ctx, report = context.ctx, context.report
     name = order.source_name or "statement"
     async with open_staging(ctx.db, order.provider) as staging:
-        lines = order.lines or ()
         load = staging.load_statement if in_blocks else staging.load_lines
         await load(lines, partial(on_progress, "lines"))
         report.read["lines"] = staging.loaded
-        report.skipped = getattr(getattr(lines, "tally", None), "skipped_count", 0)
+        report.skipped = lines.summary.skipped_count
         span = staging.span()
         if span is None:
             report.notes.append("The statement has no line about a payment")
