@@ -75,7 +75,7 @@ async def find_lost(ctx: AppContext, page: Iterable[ProviderRecord], *, open_too
     if not named:
         return []
     async with ctx.db.reading() as session:
-        known = await payments.known_ids(session, named)
+        known = await payments.existing_ids(session, list(named))
     return [intent for payment_id, intent in named.items() if payment_id not in known]
 
 
@@ -99,7 +99,6 @@ async def recover(
             continue
         recovered.append(payment)
         if not dry_run:
-            log.warning("payment %s was lost and is rebuilt from %s", payment.payment_id, payment.reference)
             await poll_payment(ctx, payment.payment_id, actor)
     return recovered
 
@@ -107,24 +106,35 @@ async def recover(
 async def _rebuild(
     ctx: AppContext, origin: Origin, actor: Actor, *, dry_run: bool
 ) -> RecoveredPayment | None:
-    """Write the rows of a lost payment; return ``None`` if it is known, or its participant is not."""
     async with ctx.db.reading() if dry_run else ctx.db.writing() as session:
-        try:
-            # the lock serialises this with a payment that is being started for the participant
-            participant = await participants.participant(session, origin.participant_id, lock=not dry_run)
-        except NotFound:
-            return None
-        if await payments.known_ids(session, [origin.payment_id]):
-            return None
-        if not dry_run:
-            await _insert(session, ctx, origin, participant, actor)
-        return RecoveredPayment(
-            origin.payment_id,
-            participant.id,
-            participant.full_name,
-            origin.money,
-            origin.payment_intent or origin.checkout_session or "",
-        )
+        return await rebuild_in(session, ctx, origin, actor, dry_run=dry_run)
+
+
+async def rebuild_in(
+    session: AsyncSession, ctx: AppContext, origin: Origin, actor: Actor, *, dry_run: bool = False
+) -> RecoveredPayment | None:
+    """Write the rows of a lost payment in the caller's transaction; it is PENDING until its event is applied.
+
+    :returns: ``None`` if the payment is known, or its participant is not.
+    """
+    try:
+        # the lock serialises this with a payment that is being started for the participant
+        participant = await participants.participant(session, origin.participant_id, lock=not dry_run)
+    except NotFound:
+        return None
+    if await session.get(Payment, origin.payment_id) is not None:
+        return None
+    recovered = RecoveredPayment(
+        origin.payment_id,
+        participant.id,
+        participant.full_name,
+        origin.money,
+        origin.payment_intent or origin.checkout_session or "",
+    )
+    if not dry_run:
+        await _insert(session, ctx, origin, participant, actor)
+        log.warning("payment %s was lost and is rebuilt from %s", origin.payment_id, recovered.reference)
+    return recovered
 
 
 async def _insert(

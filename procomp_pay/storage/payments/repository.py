@@ -140,11 +140,6 @@ async def exists(session: AsyncSession, payment_id: str) -> bool:
     return await session.get(PaymentDetail, payment_id) is not None
 
 
-async def known_ids(session: AsyncSession, payment_ids: Collection[str]) -> set[str]:
-    """Return those of the ids that are payments, ours or the platform's own."""
-    return set((await session.exec(select(Payment.id).where(col(Payment.id).in_(payment_ids)))).all())
-
-
 async def open_ids(session: AsyncSession, participant_id: str) -> list[str]:
     """Return a participant's payments through which money can still arrive, newest first."""
     result = await session.exec(

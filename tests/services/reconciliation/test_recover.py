@@ -8,12 +8,14 @@ from decimal import Decimal
 
 import pytest
 
+from procomp_pay.domain.errors import AlreadyPaid
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.protocol import CreateRequest
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.queues import WebhookEvent
 from tests.support.environment import ServiceEnvironment, usd
 from tests.support.reconciliation import kinds, missed_webhook, open_rows, run
 
@@ -173,7 +175,10 @@ async def test_who_was_charged_again_after_the_restore_has_a_duplicate(
     lost = await paid_and_lost(environment, participant)
     opened = await environment.start(participant, "apple_pay")
     await environment.pay_page(opened)
-    await environment.deliver()
+    for event in await environment.events():
+        if (event["data"]["object"].get("metadata") or {}).get("payment_id") == opened.view.payment_id:
+            await environment.receive(event)
+    await environment.maintain()
     report = await run(environment)
     assert [payment.payment_id for payment in report.recovered] == [lost.payment_id]
     [duplicate] = await open_rows(environment)
@@ -196,3 +201,41 @@ async def test_stripe_goes_away_while_payments_are_rebuilt(environment: ServiceE
         assert participant is not None
         assert (payment.status, participant.status) == (PaymentStatus.COMPLETED, ParticipantStatus.PAID)
     assert await environment.status(seen) is PaymentStatus.COMPLETED
+
+
+@pytest.mark.parametrize("channel", [Channel.STRIPE_CHECKOUT, Channel.STRIPE_INTENT])
+async def test_its_event_alone_rebuilds_a_lost_payment(
+    environment: ServiceEnvironment, channel: Channel
+) -> None:
+    lost = await paid_and_lost(environment, await environment.participant(), channel)
+    answer = await environment.http.post(
+        "/v1/refunds",
+        data={"payment_intent": lost.intent, "amount": "2000"},
+        headers=environment._stripe_auth(),
+    )
+    assert answer.status_code == 200
+    await environment.deliver()
+    environment.later(3600)  # the refund's event may have come first, and is tried again
+    await environment.maintain()
+    payment, detail, participant = await rows_of(environment, lost)
+    assert payment is not None
+    assert detail is not None
+    assert participant is not None
+    assert (payment.status, payment.stripe_payment_id) == (PaymentStatus.COMPLETED, lost.intent)
+    assert (participant.status, participant.payment_id) == (ParticipantStatus.PAID, lost.payment_id)
+    assert detail.refunded_amount == Decimal("20.00")
+    assert (await verify(environment.ctx)).is_sound
+    report = await run(environment)
+    assert (report.recovered, report.found) == ([], 0)
+    refused = environment.start(lost.participant, "apple_pay")
+    with pytest.raises(AlreadyPaid):
+        await refused
+
+
+async def test_an_event_of_a_participant_that_is_not_ours_stays_foreign(
+    environment: ServiceEnvironment,
+) -> None:
+    lost = await paid_and_lost(environment, "of-another-installation")
+    await environment.deliver()
+    assert {event.state.value for event in await environment.rows(WebhookEvent)} <= {"foreign", "ignored"}
+    assert await rows_of(environment, lost) == (None, None, None)
