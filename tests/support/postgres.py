@@ -41,6 +41,11 @@ class PostgresServer:
             migrate.upgrade(self.url(self._template))
         return self.create(self._template)
 
+    def replace(self, name: str, copy: str) -> None:
+        """Restore a backup: put a copy, to which nobody is connected, in the place of a database."""
+        self.drop(name)
+        self._admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{copy}"')
+
     def drop(self, name: str) -> None:
         self._admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
