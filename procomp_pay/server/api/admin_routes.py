@@ -76,7 +76,7 @@ async def list_payments(request: web.Request) -> web.Response:
     query = admin_requests.read_query(request)
     ctx = request.app[STATE].ctx
     payments, next_cursor = await views.many(ctx, query.to_filter(), limit=query.limit, cursor=query.cursor)
-    page = {"items": [payment.full() for payment in payments], "next_cursor": next_cursor}
+    page = {"items": [payment.full() | payment.seeded() for payment in payments], "next_cursor": next_cursor}
     return respond(admin_responses.PaymentPage, page)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,11 @@ def exact_only(value: object) -> Decimal:
     return value
 
 
+def whole_seconds(value: object) -> object:
+    """Cut the fraction of a second off a time: clients parse one form, and compare it with the column."""
+    return re.sub(r"\.\d+Z$", "Z", value) if isinstance(value, str) else value
+
+
 _NUMBER: dict[str, Any] = {"type": "number", "examples": [Decimal("50.00")]}
 _PAID: dict[str, Any] = _NUMBER | {"exclusiveMinimum": 0, "maximum": LARGEST}
 
@@ -38,8 +44,16 @@ RequestAmount = Annotated[
 RequestCurrency = Annotated[str | None, Field(pattern=r"^[A-Za-z]{3}$", examples=["USD"])]
 #: The amount of a response: an exact JSON number, never a float.
 Amount = Annotated[Decimal, BeforeValidator(exact_only), WithJsonSchema(_NUMBER)]
-#: The time of a response: UTC, ``2024-01-15T14:00:00Z``.
-Instant = Annotated[str, Field(examples=["2024-01-15T14:00:00Z"], json_schema_extra={"format": "date-time"})]
+#: The time of a response: UTC in whole seconds, ``2024-01-15T14:00:00Z``; a fraction is cut off.
+Instant = Annotated[
+    str,
+    BeforeValidator(whole_seconds),
+    Field(
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$",
+        examples=["2024-01-15T14:00:00Z"],
+        json_schema_extra={"format": "date-time"},
+    ),
+]
 Method = Literal["kaspi_qr", "apple_pay", "google_pay"]
 
 

@@ -37,7 +37,10 @@ QR_PURPOSE = "qr-picture"
 
 @dataclass(frozen=True, slots=True)
 class PaymentView:
-    """One payment, without secrets; those are in :class:`Opening` only."""
+    """One payment, without secrets; those are in :class:`Opening` only.
+
+    :param platform_created_at: of the platform's row, which 0.1.0 wrote some milliseconds after ours.
+    """
 
     payment_id: str
     code: str | None
@@ -53,6 +56,7 @@ class PaymentView:
     requested: Money
     refunded: Money
     created_at: datetime
+    platform_created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
     expires_at: datetime | None
@@ -90,14 +94,15 @@ class PaymentView:
             "method": self.method.public_name,
             "amount": self.charged.amount,
             "currency": self.charged.currency.value,
-            "created_at": instant(self.created_at),
+            "created_at": instant(self.platform_created_at),
             "updated_at": instant(self.updated_at),
             "failure_reason": self.failure_reason,
         }
 
     def full(self) -> dict[str, Any]:
-        """Return all fields, for ``--json`` and the admin API."""
+        """Return all fields, for ``--json``; the admin API puts :meth:`seeded` over them."""
         return self.seeded() | {
+            "created_at": instant(self.created_at),
             "code": self.code,
             "participant_name": self.participant_name,
             "tournament_id": self.tournament_id,
@@ -279,6 +284,7 @@ def _view(row: listing.Row, refunds: list[RefundView]) -> PaymentView:
         requested=Money(detail.requested_amount, detail.requested_currency),
         refunded=Money(detail.refunded_amount, charged.currency),
         created_at=detail.created_at,
+        platform_created_at=payment.created_at,
         updated_at=payment.updated_at,
         completed_at=detail.completed_at,
         expires_at=detail.expires_at,

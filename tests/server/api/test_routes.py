@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.audit.chain import entries
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.platform import Payment
 from tests.support.http_requests import bearer, token
-from tests.support.server import Eventually, Serve, Served
+from tests.support.server import Eventually, Serve, Served, paid
 
 
 async def test_initiate_apple_pay(served: Served) -> None:
@@ -351,3 +353,23 @@ async def test_a_bug_is_a_500_with_its_request_id_and_no_trace(
         "status_code": 500,
     }
     assert "a bug of ours" in caplog.text, "the log has the trace"
+
+
+async def test_times_are_whole_seconds_of_the_platforms_columns(
+    served: Served, eventually: Eventually
+) -> None:
+    payment_id = await paid(served, eventually)
+    await served.initiate("p2", "kaspi_qr")
+    desk = bearer(role="staff")
+    texts = [
+        (await served.api.get(f"{BASE}{path}", headers=desk)).text
+        for path in ("/status/p1", "/participant/p2/history", "/admin/payments", "/health")
+    ]
+    times = [time for text in texts for time in re.findall(r'"(\d{4}-\d\d-\d\dT[^"]*)"', text)]
+    assert len(times) > 10
+    assert [time for time in times if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", time)] == []
+    async with served.ctx.db.writing() as session:
+        payment = await session.get(Payment, payment_id)
+        assert payment is not None
+        payment.created_at = datetime(2026, 3, 1, 8, 59, 59, 999000, tzinfo=UTC)
+    assert (await served.status())["created_at"] == "2026-03-01T08:59:59Z"
