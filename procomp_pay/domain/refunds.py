@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from procomp_pay.domain.errors import Conflict, Refused
+from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import PaymentStatus
 
@@ -111,22 +111,30 @@ def has_a_name(name: str | None) -> bool:
 
 
 def amount_to_refund(charged: Money, reserved: Decimal, asked: Money | None) -> Money:
-    """How much goes back.
+    """Return the amount of a new refund.
 
-    :param held: what :func:`reserved_amount` says of the earlier refunds.
+    :param reserved: the :func:`reserved_amount` of the earlier refunds.
     :param asked: ``None`` for the whole rest.
     :raises Conflict: nothing is left. :raises Refused: more than the rest, or another currency.
     """
     rest = Money(charged.amount - reserved, charged.currency)
     if rest.amount <= 0:
-        raise Conflict("The payment is already refunded in full, or its last refund is in progress")
+        raise Conflict(
+            "The payment is already refunded in full, or its last refund is in progress",
+            code=ErrorCode.ALREADY_REFUNDED,
+        )
     if asked is None:
         return rest
     if asked.currency is not charged.currency:
-        raise Refused(f"The payment was made in {charged.currency}, so it is refunded in {charged.currency}")
+        raise Refused(
+            f"The payment was made in {charged.currency}, so it is refunded in {charged.currency}",
+            code=ErrorCode.CURRENCY_MISMATCH,
+        )
     if asked.amount > rest.amount:
         raise Refused(
-            f"{asked} is more than what is left of the payment, {rest}", next_step=f"refund at most {rest}"
+            f"{asked} is more than what is left of the payment, {rest}",
+            next_step=f"refund at most {rest}",
+            code=ErrorCode.REFUND_TOO_LARGE,
         )
     return asked
 

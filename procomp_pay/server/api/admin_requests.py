@@ -16,7 +16,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.errors import InvalidRequest
 from procomp_pay.domain.identifiers import LONGEST_ID
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.server.api.requests import both_or_none, identifier, problems
@@ -121,7 +121,7 @@ class RefundBody(RequestModel):
     def to_command(self, payment_id: str, idempotency_key: str | None) -> RefundCommand:
         """Return the request of the use case.
 
-        :raises Refused: an amount without a currency, or the reverse.
+        :raises InvalidRequest: an amount without a currency, or the reverse.
         :raises InvalidAmount: not a valid amount.
         """
         return RefundCommand(
@@ -140,23 +140,23 @@ class Nothing(RequestModel):
 def read_query(request: web.Request) -> ListQuery:
     """Return the query of the list.
 
-    :raises Refused: an unknown or repeated parameter, or an invalid value.
+    :raises InvalidRequest: an unknown or repeated parameter, or an invalid value.
     """
     try:
         return ListQuery.model_validate(_once(request))
     except ValidationError as error:
-        raise Refused(problems(error)) from None
+        raise InvalidRequest(problems(error)) from None
 
 
 def no_query(request: web.Request) -> None:
     """
-    :raises Refused: any query parameter: a misplaced one must not change what happens to money.
+    :raises InvalidRequest: any query parameter: a misplaced one must not change what happens to money.
     """
     if request.query:
-        raise Refused("This address has no query parameters; put them into the body")
+        raise InvalidRequest("This address has no query parameters; put them into the body")
 
 
 def _once(request: web.Request) -> dict[str, str]:
     if len(set(request.query)) != len(request.query):
-        raise Refused("A parameter may be given only once")
+        raise InvalidRequest("A parameter may be given only once")
     return dict(request.query)

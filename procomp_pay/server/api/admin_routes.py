@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from procomp_pay.domain.errors import Forbidden, OutcomeUnknown, Refused
+from procomp_pay.domain.errors import ErrorCode, Forbidden, OutcomeUnknown, Refused
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.server.api import admin_requests, admin_responses, requests
@@ -103,7 +103,10 @@ def _refund_body(refund: Refunded) -> dict[str, Any]:
             retry_after=_RECHECKED_AFTER_S,
         )
     if refund.provider_refund_id is None and refund.state is RefundState.FAILED:
-        raise Refused(f"Refund {refund.refund_id} was not made: {refund.failure_reason or 'no reason given'}")
+        raise Refused(
+            f"Refund {refund.refund_id} was not made: {refund.failure_reason or 'no reason given'}",
+            code=ErrorCode.PROVIDER_REFUSED,
+        )
     return {
         "refund_id": refund.refund_id,
         "payment_id": refund.payment_id,

@@ -18,7 +18,8 @@ _SCHEMAS = "#/components/schemas/"
 _ABOUT = (
     "Entry fees of tournaments by Kaspi QR, Apple Pay and Google Pay. Amounts are exact decimal numbers: "
     "read them as decimals, never as binary floats. Every error is "
-    '`{"detail": "...", "status_code": 400}` with that HTTP status, every response has an `X-Request-ID`.'
+    '`{"detail": "...", "status_code": 400, "code": "..."}` with that HTTP status, '
+    "every response has an `X-Request-ID`."
 )
 _REASONS = {
     400: "Invalid request, or a business rule forbids it.",
@@ -28,8 +29,10 @@ _REASONS = {
     406: "`Accept` does not admit the response's content type.",
     409: "The request conflicts with the current state.",
     413: "The body is too large.",
+    414: "The address is too long.",
     415: "The body is not JSON in UTF-8, or is compressed.",
     429: "Too many requests; nothing was done.",
+    431: "The headers are too large or too many.",
     500: "Internal error.",
     503: "A provider or the database does not respond; nothing is lost, try again.",
 }
@@ -161,7 +164,7 @@ def _responses(route: Route) -> dict[str, Any]:
 
 def error_statuses(route: Route) -> list[int]:
     """Return the statuses of the errors that a route may respond with."""
-    statuses = {400, 406, 500, *route.errors}
+    statuses = {400, 406, 414, 431, 500, *route.errors}
     if not route.is_open:
         statuses |= {401, 403, 429}
     if route.budget is not None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from procomp_pay.domain import payment_code
-from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import reserved_amount
@@ -160,7 +160,11 @@ async def one(ctx: AppContext, payment: str) -> PaymentView:
             payment_id = await payments.find_by_code(session, payment_code.read(payment))
         views = [await one(ctx, payment_id)] if payment_id else []
     if not views:
-        raise NotFound(f"There is no payment {payment[:64]!r}", next_step="procomp-pay list")
+        raise NotFound(
+            f"There is no payment {payment[:64]!r}",
+            next_step="procomp-pay list",
+            code=ErrorCode.PAYMENT_NOT_FOUND,
+        )
     return views[0]
 
 
@@ -190,6 +194,7 @@ async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
     raise NotFound(
         f"{participant.full_name} has no payment yet",
         next_step=f"procomp-pay initiate {participant_id} --method kaspi_qr",
+        code=ErrorCode.NO_PAYMENT,
     )
 
 
@@ -237,7 +242,11 @@ async def opening(ctx: AppContext, payment_id: str) -> Opening:
         rows, _ = await listing.page(session, Filter(payment_id=payment_id), limit=1)
         views = await of_rows(session, rows)
     if not rows:
-        raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
+        raise NotFound(
+            f"There is no payment {payment_id[:64]!r}",
+            next_step="procomp-pay list",
+            code=ErrorCode.PAYMENT_NOT_FOUND,
+        )
     detail = rows[0][1]
     qr_token = _decrypted(ctx, detail.qr_token_enc)
     payload = qr_token or detail.payment_url

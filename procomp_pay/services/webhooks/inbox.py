@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from procomp_pay.domain.errors import BadSignature, PaymentError, Refused, RetryLater
+from procomp_pay.domain.errors import BadSignature, InvalidRequest, PaymentError, RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.redact import redact
 from procomp_pay.providers.stripe import webhook_signature as stripe_signature
@@ -44,7 +44,7 @@ async def receive_stripe(ctx: AppContext, body: bytes, header: str | None, secre
     """Check the signature and store the event durably before returning.
 
     :returns: False if the event is already in the inbox.
-    :raises BadSignature: nothing is stored. :raises Refused: the body is signed, but is not an event.
+    :raises BadSignature: nothing is stored. :raises InvalidRequest: the body is signed, but is not an event.
     :raises DatabaseUnavailable: the event may not be stored; Stripe has to send it again.
     """
     if not header or not secrets:
@@ -57,7 +57,7 @@ async def receive_stripe(ctx: AppContext, body: bytes, header: str | None, secre
 def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
     """Return a Stripe event as the inbox stores it. Only the envelope is read; amounts are parsed later.
 
-    :raises Refused: the body is not an event.
+    :raises InvalidRequest: the body is not an event.
     """
     try:
         event = json.loads(str(body, "utf-8"))
@@ -71,7 +71,7 @@ def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
             occurred_at=occurred_at,
         )
     except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
-        raise Refused("The body is not a Stripe event") from None
+        raise InvalidRequest("The body is not a Stripe event") from None
 
 
 def _created(value: object) -> int:

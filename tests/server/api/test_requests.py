@@ -159,6 +159,7 @@ async def test_the_amount_must_equal_the_fee(served: Served) -> None:
     assert answer.json() == {
         "detail": "Payment amount must match tournament entry fee",
         "status_code": 400,
+        "code": "amount_mismatch",
     }
 
 

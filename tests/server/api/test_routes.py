@@ -143,7 +143,11 @@ async def test_paid_from_start_to_end_by_webhook(served: Served, eventually: Eve
         f"{BASE}/initiate", json={"participant_id": "p1", "method": "apple_pay"}, headers=bearer()
     )
     assert again.status_code == 409
-    assert again.json() == {"detail": "Аида С. has paid already", "status_code": 409}
+    assert again.json() == {
+        "detail": "Аида С. has paid already",
+        "status_code": 409,
+        "code": "already_paid",
+    }
 
 
 async def test_a_kaspi_payment_is_polled_until_completed(served: Served, eventually: Eventually) -> None:
@@ -351,6 +355,7 @@ async def test_a_bug_is_a_500_with_its_request_id_and_no_trace(
     assert answer.json() == {
         "detail": "Something went wrong on our side. Request id: bug-1",
         "status_code": 500,
+        "code": "internal_error",
     }
     assert "a bug of ours" in caplog.text, "the log has the trace"
 

@@ -74,7 +74,7 @@ async def test_refused(served: Served, name: str) -> None:
     answer = await served.api.get(f"{BASE}/participant/p1/history", headers=headers)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
-    assert set(answer.json()) == {"detail", "status_code"}
+    assert set(answer.json()) == {"detail", "status_code", "code"}
 
 
 @pytest.mark.parametrize(
