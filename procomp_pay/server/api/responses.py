@@ -104,7 +104,7 @@ class PaymentStanding(ResponseModel):
 
 
 class MoveShown(ResponseModel):
-    """One entry of a payment's audit trail. Only staff and admins see ``actor``."""
+    """One entry of a payment's audit trail. Staff and admins alone see ``actor`` and their own notes."""
 
     at: Instant
     action: str

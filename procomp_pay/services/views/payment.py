@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from procomp_pay.services.views.refund import (
     RefundView,
     dispute_view,
     move_view,
+    plain_decline,
     refund_view,
 )
 from procomp_pay.services.views.timestamps import instant
@@ -98,6 +99,10 @@ class PaymentView:
             "updated_at": instant(self.updated_at),
             "failure_reason": self.failure_reason,
         }
+
+    def for_owner(self) -> PaymentView:
+        """Return what the participant's user may read of it."""
+        return replace(self, failure_reason=plain_decline(self.failure_reason))
 
     def full(self) -> dict[str, Any]:
         """Return all fields, for ``--json``; the admin API puts :meth:`seeded` over them."""

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.server.http.route import BASE
+from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.storage.audit.chain import entries
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -198,6 +200,52 @@ async def test_status_and_history(served: Served, eventually: Eventually) -> Non
         assert '"refunded_amount":0.00' in answer.text
         assert [move["after"] for move in item["moves"]][-1] == "FAILED"
         assert all(("actor" in move) is (role == "staff") for move in item["moves"])
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["fraudulent", "lost_card", "merchant_blacklist", "pickup_card", "restricted_card", "security_violation",
+     "stolen_card"],
+)  # fmt: skip
+async def test_owners_see_neither_telling_declines_nor_notes_of_staff(served: Served, code: str) -> None:
+    started = await served.initiate()
+    note = "Suspected: ask for an id"
+
+    async def write(event_type: EventType, source: Source, reason: str) -> None:
+        event = PaymentEvent(
+            started["payment_id"], event_type, datetime.now(UTC), source, "boss", reason=reason
+        )
+        await apply_event(served.ctx, event)
+
+    await write(EventType.FAILED, Source.STRIPE_WEBHOOK, f"Your card was declined. ({code})")
+    shown = {}
+    for role in (None, "staff"):
+        paths = ("/status/p1", "/participant/p1/history")
+        answers = [await served.api.get(BASE + path, headers=bearer(role=role)) for path in paths]
+        assert "Your card was declined." in answers[0].json()["failure_reason"]
+        [item] = answers[1].json()["items"]
+        assert "Your card was declined." in item["moves"][-1]["note"]
+        shown[role] = [answer.text for answer in answers]
+    assert [code in text for text in shown[None]] == [False, False]
+    assert [code in text for text in shown["staff"]] == [True, True]
+    await write(EventType.CANCELLED, Source.PERSON, note)
+    texts = [
+        (await served.api.get(f"{BASE}/participant/p1/history", headers=bearer(role=role))).text
+        for role in (None, "staff")
+    ]
+    moves = [exact_json.loads(text)["items"][0]["moves"][-1]["note"] for text in texts]
+    assert moves == [None, note]
+
+
+async def test_owners_do_not_see_why_a_refund_was_made(served: Served, eventually: Eventually) -> None:
+    payment_id = await paid(served, eventually)
+    refund = f"{BASE}/admin/payments/{payment_id}/refund"
+    reason = {"reason": "a quarrel with the coach"}
+    assert (await served.api.post(refund, json=reason, headers=bearer("boss", "admin"))).status_code == 200
+    for role, seen in ((None, False), ("staff", True)):
+        answer = await served.api.get(f"{BASE}/participant/p1/history", headers=bearer(role=role))
+        assert ("quarrel" in answer.text) is seen
+        assert "refund_succeeded" in answer.text
 
 
 async def test_a_participant_without_payment(served: Served) -> None:
