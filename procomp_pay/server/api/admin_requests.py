@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 from aiohttp import web
 from pydantic import (
@@ -55,14 +55,6 @@ def _limit(value: object) -> object:
     return int(text)
 
 
-def _schema(values: type[PaymentStatus] | type[PaymentMethod]) -> dict[str, Any]:
-    """Return the schema of an enum whose values are accepted in upper and lower case."""
-    return {
-        "type": "string",
-        "enum": [*(member.value for member in values), *(member.lower() for member in values)],
-    }
-
-
 _Id = Annotated[
     Annotated[str, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(identifier)] | None, Field()
 ]
@@ -74,13 +66,20 @@ _Time = Annotated[
 
 
 class ListQuery(RequestModel):
-    """The filters of the list; ``since`` is inclusive, ``until`` is exclusive."""
+    """The filters of the list; ``since`` is inclusive, ``until`` is exclusive.
+
+    Enums are accepted in upper and lower case; the document lists one, or clients get each value twice.
+    """
 
     status: Annotated[
-        PaymentStatus | None, BeforeValidator(_one_of(PaymentStatus)), WithJsonSchema(_schema(PaymentStatus))
+        PaymentStatus | None,
+        BeforeValidator(_one_of(PaymentStatus)),
+        WithJsonSchema({"type": "string", "enum": [*PaymentStatus]}),
     ] = None
     method: Annotated[
-        PaymentMethod | None, BeforeValidator(_one_of(PaymentMethod)), WithJsonSchema(_schema(PaymentMethod))
+        PaymentMethod | None,
+        BeforeValidator(_one_of(PaymentMethod)),
+        WithJsonSchema({"type": "string", "enum": [method.public_name for method in PaymentMethod]}),
     ] = None
     tournament_id: _Id = None
     participant_id: _Id = None

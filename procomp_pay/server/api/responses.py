@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import RootModel
+from pydantic import Field, RootModel
 
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import PaymentStatus
@@ -54,6 +54,7 @@ class KaspiStarted(ResponseModel):
             "expires_at": "2024-01-15T14:30:00Z",
             "amount": Decimal("24000.00"),
             "currency": "KZT",
+            "method": "kaspi_qr",
         }
     )
 
@@ -63,6 +64,7 @@ class KaspiStarted(ResponseModel):
     expires_at: Instant | None
     amount: Amount
     currency: Currency
+    method: Literal["kaspi_qr"]
 
 
 class WalletStarted(ResponseModel):
@@ -74,6 +76,7 @@ class WalletStarted(ResponseModel):
             "client_secret": "pi_1234567890_secret_abcdef",
             "amount": Decimal("50.00"),
             "currency": "USD",
+            "method": "apple_pay",
         }
     )
 
@@ -81,10 +84,11 @@ class WalletStarted(ResponseModel):
     client_secret: str
     amount: Amount
     currency: Currency
+    method: Literal["apple_pay", "google_pay"]
 
 
-class Started(RootModel[KaspiStarted | WalletStarted]):
-    """An open payment and how to pay it; the shape depends on the method."""
+class Started(RootModel[Annotated[KaspiStarted | WalletStarted, Field(discriminator="method")]]):
+    """An open payment and how to pay it; the shape depends on ``method``."""
 
 
 class PaymentStanding(ResponseModel):

@@ -150,7 +150,11 @@ class Opening:
             body["payment_url"] = self.payment_url
             body["qr_image_url"] = self.qr_image_url
             body["expires_at"] = instant(self.view.expires_at)
-        return body | {"amount": self.view.charged.amount, "currency": self.view.charged.currency.value}
+        return body | {
+            "amount": self.view.charged.amount,
+            "currency": self.view.charged.currency.value,
+            "method": self.view.method.public_name,
+        }
 
 
 async def one(ctx: AppContext, payment: str) -> PaymentView:

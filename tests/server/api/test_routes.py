@@ -29,7 +29,7 @@ async def test_initiate_apple_pay(served: Served) -> None:
     )
     assert answer.status_code == 200
     body = exact_json.loads(answer.content)
-    assert list(body) == ["payment_id", "client_secret", "amount", "currency"]
+    assert list(body) == ["payment_id", "client_secret", "amount", "currency", "method"]
     assert '"amount":50.00,"currency":"USD"' in answer.text
     assert re.fullmatch(r"pi_\w+_secret_\w+", body["client_secret"])
     assert answer.headers["X-Request-ID"] == "app-7"
@@ -43,7 +43,7 @@ async def test_initiate_apple_pay(served: Served) -> None:
 async def test_initiate_kaspi_gives_a_link_and_a_qr_image(served: Served) -> None:
     body = await served.initiate(method="kaspi_qr", amount=50, currency="USD")
     assert list(body) == [
-        "payment_id", "payment_url", "qr_image_url", "expires_at", "amount", "currency",
+        "payment_id", "payment_url", "qr_image_url", "expires_at", "amount", "currency", "method",
     ]  # fmt: skip
     assert (body["amount"], body["currency"]) == (24000, "KZT")
     assert body["payment_url"].startswith(served.sandbox.url)
