@@ -19,7 +19,13 @@ from procomp_pay.domain.errors import PaymentError
 from procomp_pay.providers.stripe.webhook_events import ParsedWebhookEvent
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement.apply import apply_event_in
-from procomp_pay.services.webhooks.inbox import handle_one, payment_event_of, read_sealed, shape_of
+from procomp_pay.services.webhooks.inbox import (
+    handle_one,
+    may_be_lost,
+    payment_event_of,
+    read_sealed,
+    shape_of,
+)
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import repository as payments
@@ -124,7 +130,7 @@ async def _settle(
 ) -> EventState | None:
     """Apply one event; return ``None`` if it has to be handled alone."""
     if read.payment_id is None:
-        return EventState.FOREIGN
+        return None if may_be_lost(read.parsed, read.event) else EventState.FOREIGN
     payment = locked.get(read.payment_id)
     if payment is None:
         return None  # locked by another transaction, or found only by the provider's ids
