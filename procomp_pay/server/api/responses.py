@@ -154,7 +154,7 @@ class HealthReport(ResponseModel):
     model_config = example({
         "status": "healthy",
         "services": {
-            "stripe": "connected", "kaspi": "connected", "database": "connected", "background": "running",
+            "stripe": "connected", "kaspi": "configured", "database": "connected", "background": "running",
         },
         "timestamp": "2024-01-15T14:00:00Z",
     })  # fmt: skip
