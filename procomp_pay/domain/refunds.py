@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.redact import storable
 from procomp_pay.domain.states import PaymentStatus
 
 
@@ -61,6 +62,10 @@ class RefundEvent:
     reason: str | None = None
     failure_reason: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("reason", "failure_reason"):
+            object.__setattr__(self, name, storable(getattr(self, name)))
+
 
 @dataclass(frozen=True, slots=True)
 class DisputeEvent:
@@ -74,6 +79,9 @@ class DisputeEvent:
     money: Money
     reason: str | None = None
     due_at: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", storable(self.reason))
 
 
 def may_become(before: RefundState, after: RefundState) -> bool:
