@@ -9,7 +9,7 @@ from pydantic import Field, RootModel
 
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.server.http.json_types import Amount, Instant, Method, ResponseModel, example
+from procomp_pay.server.http.json_types import Amount, Instant, Method, Reason, ResponseModel, example
 
 #: An example, with an id such as ours.
 STANDING: dict[str, Any] = {
@@ -104,7 +104,7 @@ class PaymentStanding(ResponseModel):
     currency: Currency
     created_at: Instant
     updated_at: Instant
-    failure_reason: str | None
+    failure_reason: Reason
 
 
 class MoveShown(ResponseModel):

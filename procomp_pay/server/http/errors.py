@@ -71,6 +71,8 @@ def from_domain(error: PaymentError) -> web.Response:
         if isinstance(error, kind):
             log.warning("%s: %s (%s)", type(error).__name__, error.message, error.next_step)
             detail = neutral
+    if error.code is ErrorCode.FEE_MISSING and error.next_step:
+        detail += f"; to add it: {error.next_step}"  # others' next steps are for the terminal alone
     headers = {}
     if error.http_status in (429, 503):
         headers["Retry-After"] = str(_RETRY_S if error.retry_after is None else max(1, error.retry_after))

@@ -9,11 +9,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from procomp_pay.domain.money import LARGEST
+from procomp_pay.domain.redact import LONGEST_TEXT
 
 
 def exact(value: object) -> object:
-    """Convert a whole JSON number to Decimal; others are Decimal already."""
-    return Decimal(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """Convert a whole JSON number to Decimal; others are Decimal already.
+
+    :raises ValueError: it is neither a number nor null.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | None):
+        raise ValueError("must be a JSON number such as 50.00, not a text or anything else")  # noqa: TRY004
+    return Decimal(value) if isinstance(value, int) else value
 
 
 def exact_only(value: object) -> Decimal:
@@ -29,6 +35,11 @@ def exact_only(value: object) -> Decimal:
 def whole_seconds(value: object) -> object:
     """Cut the fraction of a second off a time: clients parse one form, and compare it with the column."""
     return re.sub(r"\.\d+Z$", "Z", value) if isinstance(value, str) else value
+
+
+def cut(value: object) -> object:
+    """Cut a text to the longest that an answer has."""
+    return value[:LONGEST_TEXT] if isinstance(value, str) else value
 
 
 _NUMBER: dict[str, Any] = {"type": "number", "examples": [Decimal("50.00")]}
@@ -54,6 +65,8 @@ Instant = Annotated[
         json_schema_extra={"format": "date-time"},
     ),
 ]
+#: Why something failed. Longer texts, which earlier versions stored, are cut.
+Reason = Annotated[str, BeforeValidator(cut), Field(max_length=LONGEST_TEXT)] | None
 Method = Literal["kaspi_qr", "apple_pay", "google_pay"]
 
 
