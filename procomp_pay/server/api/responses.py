@@ -41,7 +41,7 @@ _PAST: dict[str, Any] = STANDING | {
 
 
 class KaspiStarted(ResponseModel):
-    """How to pay by Kaspi: ``payment_url`` opens its app, ``qr_image_url`` is the same as a QR code.
+    """Tell how to pay by Kaspi: ``payment_url`` opens its app, ``qr_image_url`` is the same as a QR code.
 
     ``amount`` is the charged amount, always in tenge.
     """
@@ -68,7 +68,7 @@ class KaspiStarted(ResponseModel):
 
 
 class WalletStarted(ResponseModel):
-    """How to pay by Apple Pay or Google Pay: a secret for Stripe's SDK in the app."""
+    """Tell how to pay by Apple Pay or Google Pay: a secret for Stripe's SDK in the app."""
 
     model_config = example(
         {
