@@ -73,6 +73,11 @@ class JwtAlgorithm(StrEnum):
     ES256 = "ES256"
     EDDSA = "EdDSA"
 
+    @classmethod
+    def _missing_(cls, value: object) -> JwtAlgorithm | None:
+        """Return EdDSA for ``Ed25519``, its name since RFC 9864."""
+        return cls.EDDSA if value == "Ed25519" else None
+
 
 class Settings(BaseSettings):
     """All settings. ``repr`` never shows secrets."""

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.redact import storable
 from procomp_pay.domain.refunds import DisputeEvent, RefundEvent
 
 #: Return the current time, with a time zone. A parameter, so that tests and replays are exact.
@@ -76,6 +77,7 @@ class PaymentEvent:
     :param actor: name of the operator or the provider, for the audit trail.
     :param money: the amount, if the source reports one.
     :param money_unreadable: the reported amount as text, if it cannot be read as one; for manual review.
+    :param currency_unknown: it cannot be read because its currency is none of ours.
     :param amount_accepted: an operator accepted a different amount as settling the fee; the received amount
         becomes the charged amount.
     :param final_at_provider: the provider's object is closed; no money can be paid through it any more.
@@ -91,6 +93,7 @@ class PaymentEvent:
     request_id: str | None = None
     money: Money | None = None
     money_unreadable: str | None = None
+    currency_unknown: bool = False
     amount_accepted: bool = False
     ids: ProviderIds = field(default_factory=ProviderIds)
     reason: str | None = None
@@ -102,3 +105,4 @@ class PaymentEvent:
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:
             raise ValueError("the time of an event needs a time zone")
+        object.__setattr__(self, "reason", storable(self.reason))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from procomp_pay.domain.errors import InvalidAmount, Refused
+from procomp_pay.domain.errors import ErrorCode, InvalidAmount, Refused
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.states import PaymentMethod
 
@@ -59,11 +59,13 @@ def charge_for(fees: EntryFees, method: PaymentMethod, requested: Money | None) 
             raise Refused(
                 f"The tournament has no entry fee in {requested.currency}, only in {known}",
                 next_step=_add_fee(fees, requested.currency),
+                code=ErrorCode.FEE_MISSING,
             )
         if fee != requested:
             raise Refused(
                 "Payment amount must match tournament entry fee",
                 next_step=f"the fee is {fee}; leave the amount out to charge the fee",
+                code=ErrorCode.AMOUNT_MISMATCH,
             )
     if not method.is_kaspi:
         charged = requested or fees.main
@@ -73,6 +75,7 @@ def charge_for(fees: EntryFees, method: PaymentMethod, requested: Money | None) 
         raise Refused(
             "Kaspi accepts tenge only, and the tournament has no entry fee in KZT",
             next_step=_add_fee(fees, Currency.KZT),
+            code=ErrorCode.FEE_MISSING,
         )
     return Charge(requested or tenge, tenge)
 

@@ -15,6 +15,8 @@ HIDDEN = "[redacted]"
 #: Configured values that are shorter are not hidden: they could be any word, and no real secret is so short.
 _SHORTEST_KNOWN = 6
 _DEEPEST = 6
+#: The longest reason or message that is stored, in characters.
+LONGEST_TEXT = 500
 
 _NAMES = (
     r"api[-_ ]?key|api[-_ ]?secret|device[-_ ]?token|client[-_ ]?secret|secret(?:[-_ ]?key)?|password|passwd"
@@ -134,6 +136,15 @@ def _without_card(match: re.Match[str]) -> str:
     digits = [int(c) for c in match[0] if c.isdigit()]
     doubled = (d if n % 2 == 0 else d * 2 - 9 * (d > 4) for n, d in enumerate(reversed(digits)))
     return HIDDEN if sum(doubled) % 10 == 0 and len(set(digits)) > 1 else match[0]
+
+
+#: What no database can store: PostgreSQL has no NUL, and a lone surrogate is no character.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str | None) -> str | None:
+    """Return a provider's or a person's text as it is stored: at most 500 characters that exist."""
+    return None if text is None else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text[:LONGEST_TEXT])
 
 
 def one_line(text: str, *, keep: str = "") -> str:

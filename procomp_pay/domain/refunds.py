@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from procomp_pay.domain.errors import Conflict, Refused
+from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.redact import storable
 from procomp_pay.domain.states import PaymentStatus
 
 
@@ -61,6 +62,10 @@ class RefundEvent:
     reason: str | None = None
     failure_reason: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("reason", "failure_reason"):
+            object.__setattr__(self, name, storable(getattr(self, name)))
+
 
 @dataclass(frozen=True, slots=True)
 class DisputeEvent:
@@ -74,6 +79,9 @@ class DisputeEvent:
     money: Money
     reason: str | None = None
     due_at: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", storable(self.reason))
 
 
 def may_become(before: RefundState, after: RefundState) -> bool:
@@ -111,22 +119,30 @@ def has_a_name(name: str | None) -> bool:
 
 
 def amount_to_refund(charged: Money, reserved: Decimal, asked: Money | None) -> Money:
-    """How much goes back.
+    """Return the amount of a new refund.
 
-    :param held: what :func:`reserved_amount` says of the earlier refunds.
+    :param reserved: the :func:`reserved_amount` of the earlier refunds.
     :param asked: ``None`` for the whole rest.
     :raises Conflict: nothing is left. :raises Refused: more than the rest, or another currency.
     """
     rest = Money(charged.amount - reserved, charged.currency)
     if rest.amount <= 0:
-        raise Conflict("The payment is already refunded in full, or its last refund is in progress")
+        raise Conflict(
+            "The payment is already refunded in full, or its last refund is in progress",
+            code=ErrorCode.ALREADY_REFUNDED,
+        )
     if asked is None:
         return rest
     if asked.currency is not charged.currency:
-        raise Refused(f"The payment was made in {charged.currency}, so it is refunded in {charged.currency}")
+        raise Refused(
+            f"The payment was made in {charged.currency}, so it is refunded in {charged.currency}",
+            code=ErrorCode.CURRENCY_MISMATCH,
+        )
     if asked.amount > rest.amount:
         raise Refused(
-            f"{asked} is more than what is left of the payment, {rest}", next_step=f"refund at most {rest}"
+            f"{asked} is more than what is left of the payment, {rest}",
+            next_step=f"refund at most {rest}",
+            code=ErrorCode.REFUND_TOO_LARGE,
         )
     return asked
 

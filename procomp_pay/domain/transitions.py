@@ -247,7 +247,8 @@ def _amount_discrepancy(snapshot: PaymentSnapshot, event: PaymentEvent) -> Discr
     """Return how the received money differs from the charge; ``None`` if it does not."""
     if event.money_unreadable is None and event.money in (None, snapshot.charged):
         return None
-    same_currency = event.money is None or event.money.currency is snapshot.charged.currency
+    currency = event.money.currency if event.money else snapshot.charged.currency
+    same_currency = currency is snapshot.charged.currency and not event.currency_unknown
     return DiscrepancyKind.AMOUNT_MISMATCH if same_currency else DiscrepancyKind.CURRENCY_MISMATCH
 
 

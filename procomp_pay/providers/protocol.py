@@ -81,6 +81,7 @@ class ProviderStatus:
     :param at: the provider's time of the status, if it gives one.
     :param unclear: not final, and the customer may already have started to pay.
     :param money_unreadable: the text of the amount, if it is not a valid amount.
+    :param currency_unknown: it is none because its currency is not one that we take.
     :param refunded: it was paid, and some or all of it was refunded since; ``None`` if only
         :meth:`PaymentProvider.list_refunds` knows.
     :param authoritative: False if the provider cannot report the status.
@@ -95,6 +96,7 @@ class ProviderStatus:
     raw_status: str = ""
     unclear: bool = False
     money_unreadable: str | None = None
+    currency_unknown: bool = False
     refunded: bool | None = None
     authoritative: bool = True
 

@@ -28,7 +28,7 @@ RULES = re.compile(
     r"|The cursor is not valid"
     r"|.*must be a time with its zone.*"
     r"|.*signature.*|.*Signature.*|No secret for callbacks is configured"
-    r"|Payment .* is not Kaspi's.*|A reason is 1 to 500 printable characters"
+    r"|Payment .* is not a Kaspi payment; .*|A reason is 1 to 500 printable characters"
     r"|.*[Nn]umber.*|An override needs a reason.*|.*operation.*"
 )
 

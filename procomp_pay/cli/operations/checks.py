@@ -260,6 +260,11 @@ def _tokens(settings: Settings) -> Check:
             jwt_keys.jwks_url(settings)
     except PaymentError as error:
         return _failed("JWT", error)
+    if plan.kind is jwt_keys.Kind.JWKS and settings.jwt_audience is None:
+        found = f"{plan.kind}, {plan.algorithm}; also its tokens for other services are taken"
+        return Check(
+            "JWT", "warn", found, "set JWT_AUDIENCE to the aud of tokens that are meant for procomp-pay"
+        )
     return Check("JWT", "ok", f"{plan.kind}, {plan.algorithm}")
 
 

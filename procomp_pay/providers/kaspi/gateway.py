@@ -18,6 +18,7 @@ import simplejson
 
 from procomp_pay.domain.errors import (
     ConfigurationError,
+    ErrorCode,
     InvalidAmount,
     NotFound,
     OutcomeUnknown,
@@ -163,7 +164,10 @@ def _fields(answer: httpx.Response) -> Mapping[str, Any]:
         known = isinstance(document, Mapping)  # the gateway's own answer, not that of a server in front of it
         raise (NotFound if known else NoSuchCall)("The gateway does not know this payment")
     if 400 <= status < 500:
-        raise Refused(f"The gateway rejected the request (HTTP {status}){_message(document)}")
+        raise Refused(
+            f"The gateway rejected the request (HTTP {status}){_message(document)}",
+            code=ErrorCode.PROVIDER_REFUSED,
+        )
     if status >= 300 or not isinstance(document, Mapping):
         raise OutcomeUnknown(f"The gateway's answer cannot be read (HTTP {status})")
     return words.fields(document)

@@ -17,6 +17,7 @@ import simplejson
 
 from procomp_pay.domain.errors import (
     ConfigurationError,
+    ErrorCode,
     NotFound,
     OutcomeUnknown,
     PaymentError,
@@ -103,7 +104,11 @@ def error_for(code: int, message: str | None) -> PaymentError:
     meaning = CODES.get(code) or CODES.get(-code)  # tables in Kaspi's documentation differ in the sign
     if meaning is None:
         detail = f": {message[:200]}" if message else ""
-        return Refused(f"Kaspi rejected the request with code {code}{detail}", next_step=_ASK)
+        return Refused(
+            f"Kaspi rejected the request with code {code}{detail}",
+            next_step=_ASK,
+            code=ErrorCode.PROVIDER_REFUSED,
+        )
     return meaning.kind(f"{meaning.what} (Kaspi code {code})", next_step=meaning.do)
 
 

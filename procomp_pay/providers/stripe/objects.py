@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.events import EventType, ProviderIds
-from procomp_pay.domain.money import Money
+from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import DisputeEvent, DisputeState, RefundEvent, RefundState
 from procomp_pay.providers.protocol import ProviderStatus
 
@@ -30,8 +31,8 @@ def parse_intent(intent: Object) -> ProviderStatus:
     status = intent["status"]
     ids = intent_ids(intent)
     if status == "succeeded":
-        money = Money.from_minor_units(intent["amount_received"], intent["currency"])
-        return ProviderStatus(EventType.SUCCEEDED, final=True, money=money, ids=ids, raw_status=status)
+        money = read_money(intent.get("amount_received"), intent.get("currency"))
+        return ProviderStatus(EventType.SUCCEEDED, final=True, ids=ids, raw_status=status, **money)
     if status == "canceled":
         # Stripe cancels the intent of an expired session: that is an expiry, not a cancellation.
         event_type = (
@@ -49,13 +50,26 @@ def parse_intent(intent: Object) -> ProviderStatus:
     )
 
 
+def read_money(units: object, currency: object) -> dict[str, Any]:
+    """Return the fields of a status for an amount in minor units: ``money``, or the text of what is none,
+    such as a currency that we do not take.
+    """
+    known = str(currency).upper() in Currency.__members__
+    try:
+        if isinstance(units, int) and not isinstance(units, bool):
+            return {"money": Money.from_minor_units(units, str(currency))}
+    except InvalidAmount:
+        pass
+    return {"money_unreadable": f"{units!r} in {currency!r}"[:60], "currency_unknown": not known}
+
+
 def parse_session(session: Object) -> ProviderStatus:
     """Parse a Checkout Session; ``payment_intent`` may be expanded, an id, or absent."""
     intent = session.get("payment_intent")
     ids = session_ids(session)
     if session["status"] == "complete" and session["payment_status"] == "paid":
-        money = Money.from_minor_units(session["amount_total"], session["currency"])
-        return ProviderStatus(EventType.SUCCEEDED, final=True, money=money, ids=ids, raw_status="complete")
+        money = read_money(session.get("amount_total"), session.get("currency"))
+        return ProviderStatus(EventType.SUCCEEDED, final=True, ids=ids, raw_status="complete", **money)
     if isinstance(intent, Mapping):
         seen = parse_intent(intent)
         if seen.event_type is not None and session["status"] != "expired":

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from procomp_pay.config import ProviderMode
 from procomp_pay.domain.events import EventType, ProviderIds
+from procomp_pay.domain.identifiers import is_identifier
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeEvent, DisputeState, RefundEvent
 from procomp_pay.providers.protocol import ProviderStatus
@@ -18,6 +19,7 @@ from procomp_pay.providers.stripe.objects import (
     parse_intent,
     parse_refund,
     parse_session,
+    read_money,
 )
 
 
@@ -27,7 +29,8 @@ class ParsedWebhookEvent:
 
     :param payment_id: our payment, where the object's metadata names one.
     :param seen: the payment's status; its ids find the payment if the metadata does not.
-    :param returned: the total refunded, if the event reports only that: a hint to ask the provider.
+    :param refunded_total: the total refunded, if the event reports only that: a hint to ask the provider.
+    :param unreadable: the text of a refund's or a dispute's amount, if it is not a valid amount.
     """
 
     payment_id: str | None
@@ -36,6 +39,7 @@ class ParsedWebhookEvent:
     refund: RefundEvent | None = None
     dispute: DisputeEvent | None = None
     refunded_total: Money | None = None
+    unreadable: str | None = None
 
 
 def _failed(intent: Object) -> ProviderStatus:
@@ -92,7 +96,16 @@ def read_event(event: Object) -> ParsedWebhookEvent | None:
         return None
     thing = event["data"]["object"]
     payment_id = (thing.get("metadata") or {}).get("payment_id") or thing.get("client_reference_id")
+    if not is_identifier(payment_id):
+        payment_id = None  # of another shop: no id of ours, and no database could look it up
     parsed = ParsedWebhookEvent(payment_id, reader(thing), event_time(event))
+    if reader is _of_intent:
+        amount = thing.get("amount_refunded" if kind == "charge.refunded" else "amount")
+        money = read_money(amount, thing.get("currency"))
+        if "money" not in money:
+            # a total alone is a hint; the refund's own event has it too
+            said = None if kind == "charge.refunded" else money["money_unreadable"]
+            return replace(parsed, unreadable=said)
     if kind.startswith("refund."):
         return replace(parsed, refund=parse_refund(thing))
     if kind == "charge.refunded":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 from aiohttp import web
 from pydantic import (
@@ -16,7 +16,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.errors import InvalidRequest
 from procomp_pay.domain.identifiers import LONGEST_ID
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.server.api.requests import both_or_none, identifier, problems
@@ -55,14 +55,6 @@ def _limit(value: object) -> object:
     return int(text)
 
 
-def _schema(values: type[PaymentStatus] | type[PaymentMethod]) -> dict[str, Any]:
-    """Return the schema of an enum whose values are accepted in upper and lower case."""
-    return {
-        "type": "string",
-        "enum": [*(member.value for member in values), *(member.lower() for member in values)],
-    }
-
-
 _Id = Annotated[
     Annotated[str, Field(min_length=1, max_length=LONGEST_ID), AfterValidator(identifier)] | None, Field()
 ]
@@ -74,13 +66,20 @@ _Time = Annotated[
 
 
 class ListQuery(RequestModel):
-    """The filters of the list; ``since`` is inclusive, ``until`` is exclusive."""
+    """The filters of the list; ``since`` is inclusive, ``until`` is exclusive.
+
+    Enums are accepted in upper and lower case; the document lists one, or clients get each value twice.
+    """
 
     status: Annotated[
-        PaymentStatus | None, BeforeValidator(_one_of(PaymentStatus)), WithJsonSchema(_schema(PaymentStatus))
+        PaymentStatus | None,
+        BeforeValidator(_one_of(PaymentStatus)),
+        WithJsonSchema({"type": "string", "enum": [*PaymentStatus]}),
     ] = None
     method: Annotated[
-        PaymentMethod | None, BeforeValidator(_one_of(PaymentMethod)), WithJsonSchema(_schema(PaymentMethod))
+        PaymentMethod | None,
+        BeforeValidator(_one_of(PaymentMethod)),
+        WithJsonSchema({"type": "string", "enum": [method.public_name for method in PaymentMethod]}),
     ] = None
     tournament_id: _Id = None
     participant_id: _Id = None
@@ -121,7 +120,7 @@ class RefundBody(RequestModel):
     def to_command(self, payment_id: str, idempotency_key: str | None) -> RefundCommand:
         """Return the request of the use case.
 
-        :raises Refused: an amount without a currency, or the reverse.
+        :raises InvalidRequest: an amount without a currency, or the reverse.
         :raises InvalidAmount: not a valid amount.
         """
         return RefundCommand(
@@ -140,23 +139,23 @@ class Nothing(RequestModel):
 def read_query(request: web.Request) -> ListQuery:
     """Return the query of the list.
 
-    :raises Refused: an unknown or repeated parameter, or an invalid value.
+    :raises InvalidRequest: an unknown or repeated parameter, or an invalid value.
     """
     try:
         return ListQuery.model_validate(_once(request))
     except ValidationError as error:
-        raise Refused(problems(error)) from None
+        raise InvalidRequest(problems(error)) from None
 
 
 def no_query(request: web.Request) -> None:
     """
-    :raises Refused: any query parameter: a misplaced one must not change what happens to money.
+    :raises InvalidRequest: any query parameter: a misplaced one must not change what happens to money.
     """
     if request.query:
-        raise Refused("This address has no query parameters; put them into the body")
+        raise InvalidRequest("This address has no query parameters; put them into the body")
 
 
 def _once(request: web.Request) -> dict[str, str]:
     if len(set(request.query)) != len(request.query):
-        raise Refused("A parameter may be given only once")
+        raise InvalidRequest("A parameter may be given only once")
     return dict(request.query)

@@ -9,7 +9,7 @@ from procomp_pay.domain.money import Currency
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.server.api.responses import STANDING, PaymentStanding
-from procomp_pay.server.http.json_types import Amount, Instant, ResponseModel, example
+from procomp_pay.server.http.json_types import Amount, Instant, Reason, ResponseModel, example
 
 _FULL: dict[str, Any] = STANDING | {
     "code": "X54A-BHPZ",
@@ -45,7 +45,7 @@ class RefundShown(ResponseModel):
     reason: str
     requested_by: str
     provider_refund_id: str | None
-    failure_reason: str | None
+    failure_reason: Reason
     created_at: Instant
     updated_at: Instant
 
@@ -119,7 +119,7 @@ class RefundDone(ResponseModel):
     amount: Amount
     currency: Currency
     payment_status: PaymentStatus
-    failure_reason: str | None
+    failure_reason: Reason
 
 
 class CancelDone(ResponseModel):

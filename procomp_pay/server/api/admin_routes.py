@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from procomp_pay.domain.errors import Forbidden, OutcomeUnknown, Refused
+from procomp_pay.domain.errors import ErrorCode, Forbidden, OutcomeUnknown, Refused
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.server.api import admin_requests, admin_responses, requests
@@ -76,7 +76,7 @@ async def list_payments(request: web.Request) -> web.Response:
     query = admin_requests.read_query(request)
     ctx = request.app[STATE].ctx
     payments, next_cursor = await views.many(ctx, query.to_filter(), limit=query.limit, cursor=query.cursor)
-    page = {"items": [payment.full() for payment in payments], "next_cursor": next_cursor}
+    page = {"items": [payment.full() | payment.seeded() for payment in payments], "next_cursor": next_cursor}
     return respond(admin_responses.PaymentPage, page)
 
 
@@ -103,7 +103,10 @@ def _refund_body(refund: Refunded) -> dict[str, Any]:
             retry_after=_RECHECKED_AFTER_S,
         )
     if refund.provider_refund_id is None and refund.state is RefundState.FAILED:
-        raise Refused(f"Refund {refund.refund_id} was not made: {refund.failure_reason or 'no reason given'}")
+        raise Refused(
+            f"Refund {refund.refund_id} was not made: {refund.failure_reason or 'no reason given'}",
+            code=ErrorCode.PROVIDER_REFUSED,
+        )
     return {
         "refund_id": refund.refund_id,
         "payment_id": refund.payment_id,

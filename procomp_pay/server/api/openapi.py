@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
+from procomp_pay.domain.errors import ErrorCode
 from procomp_pay.domain.identifiers import LONGEST_ID
 from procomp_pay.server.http import json_response
 from procomp_pay.server.http.route import JSON, Route
@@ -18,20 +19,60 @@ _SCHEMAS = "#/components/schemas/"
 _ABOUT = (
     "Entry fees of tournaments by Kaspi QR, Apple Pay and Google Pay. Amounts are exact decimal numbers: "
     "read them as decimals, never as binary floats. Every error is "
-    '`{"detail": "...", "status_code": 400}` with that HTTP status, every response has an `X-Request-ID`.'
+    '`{"detail": "...", "status_code": 400, "code": "..."}` with that HTTP status, '
+    "every response has an `X-Request-ID`."
 )
-_REASONS = {
-    400: "Invalid request, or a business rule forbids it.",
-    401: "No bearer token, or an invalid one.",
-    403: "Authenticated but not allowed.",
-    404: "Not found.",
-    406: "`Accept` does not admit the response's content type.",
-    409: "The request conflicts with the current state.",
-    413: "The body is too large.",
-    415: "The body is not JSON in UTF-8, or is compressed.",
-    429: "Too many requests; nothing was done.",
-    500: "Internal error.",
-    503: "A provider or the database does not respond; nothing is lost, try again.",
+#: The errors by status: what they mean, and an example.
+_ERRORS: dict[int, tuple[str, str, ErrorCode]] = {
+    400: (
+        "Invalid request, or a business rule forbids it.",
+        "Payment amount must match tournament entry fee",
+        ErrorCode.AMOUNT_MISMATCH,
+    ),
+    401: ("No bearer token, or an invalid one.", "A bearer token is required", ErrorCode.UNAUTHORIZED),
+    403: (
+        "Authenticated but not allowed.",
+        "This participant belongs to another user",
+        ErrorCode.FORBIDDEN,
+    ),
+    404: ("Not found.", "There is no participant 'participant_123'", ErrorCode.PARTICIPANT_NOT_FOUND),
+    406: (
+        "`Accept` does not admit the response's content type.",
+        "The response has another content type than this request accepts",
+        ErrorCode.NOT_ACCEPTABLE,
+    ),
+    409: (
+        "The request conflicts with the current state.",
+        "Аида С. has paid already",
+        ErrorCode.ALREADY_PAID,
+    ),
+    413: ("The body is too large.", "The body is too large", ErrorCode.BODY_TOO_LARGE),
+    414: ("The address is too long.", "The address is too long", ErrorCode.URI_TOO_LONG),
+    415: (
+        "The body is not JSON in UTF-8, or is compressed.",
+        "The body must be application/json in UTF-8, not compressed",
+        ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+    ),
+    429: (
+        "Too many requests; nothing was done.",
+        "Too many requests; nothing was done, try again later",
+        ErrorCode.TOO_MANY_REQUESTS,
+    ),
+    431: (
+        "The headers are too large or too many.",
+        "The request's headers are too large or too many",
+        ErrorCode.HEADERS_TOO_LARGE,
+    ),
+    500: (
+        "Internal error.",
+        "Something went wrong on our side. Request id: 0f3c9a",
+        ErrorCode.INTERNAL_ERROR,
+    ),
+    503: (
+        "A provider or the database does not respond; nothing is lost, try again.",
+        "Stripe cannot be reached",
+        ErrorCode.PROVIDER_UNAVAILABLE,
+    ),
 }
 _TEXT = {"type": "string"}
 _RETRY = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}}
@@ -70,6 +111,10 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     _, schemas = models_json_schema(
         [(model, "validation") for model in ordered], ref_template=_SCHEMAS + "{model}"
     )
+    for schema in schemas["$defs"].values():
+        for field in schema.get("properties", {}).values():
+            # a field with a default may be left out, but generated clients would require it
+            field.pop("default", None)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -81,7 +126,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas["$defs"],
-            "responses": {str(status): _error(status) for status in _REASONS},
+            "responses": {str(status): _error(status) for status in _ERRORS},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
@@ -161,7 +206,7 @@ def _responses(route: Route) -> dict[str, Any]:
 
 def error_statuses(route: Route) -> list[int]:
     """Return the statuses of the errors that a route may respond with."""
-    statuses = {400, 406, 500, *route.errors}
+    statuses = {400, 406, 414, 431, 500, *route.errors}
     if not route.is_open:
         statuses |= {401, 403, 429}
     if route.budget is not None:
@@ -174,10 +219,13 @@ def error_statuses(route: Route) -> list[int]:
 
 
 def _error(status: int) -> dict[str, Any]:
+    meaning, detail, code = _ERRORS[status]
+    example = {"detail": detail, "status_code": status, "code": code.value}
+    schema = {"$ref": _SCHEMAS + json_response.ErrorAnswer.__name__}
     return {
-        "description": _REASONS[status],
+        "description": meaning,
         "headers": _REQUEST_ID | _HEADERS.get(status, {}),
-        "content": _content(json_response.ErrorAnswer),
+        "content": {JSON: {"schema": schema, "example": example}},
     }
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import AfterValidator, BaseModel, Field, RootModel, ValidationError
 
-from procomp_pay.domain.errors import NotFound, Refused
+from procomp_pay.domain.errors import ErrorCode, InvalidRequest, NotFound
 from procomp_pay.domain.identifiers import LONGEST_ID, is_identifier
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentMethod
@@ -38,7 +38,8 @@ def path_id(request: web.Request, name: str) -> str:
     """
     value = request.match_info[name]
     if not is_identifier(value):
-        raise NotFound(f"There is no such {name.removesuffix('_id')}")
+        codes = {"participant_id": ErrorCode.PARTICIPANT_NOT_FOUND, "payment_id": ErrorCode.PAYMENT_NOT_FOUND}
+        raise NotFound(f"There is no such {name.removesuffix('_id')}", code=codes.get(name))
     return value
 
 
@@ -94,7 +95,7 @@ class InitiateBody(RequestModel):
     def to_request(self, idempotency_key: str | None) -> InitiateRequest:
         """Return the request of the use case: in the app a link opens Kaspi, and an intent opens the wallet.
 
-        :raises Refused: an amount without a currency, or the reverse.
+        :raises InvalidRequest: an amount without a currency, or the reverse.
         :raises InvalidAmount: not a valid amount.
         """
         method = PaymentMethod(self.method.upper())
@@ -123,18 +124,18 @@ def both_or_none(amount: Decimal | None, currency: str | None, *, otherwise: str
     """Return the amount of a body, or None where it is left out.
 
     :param otherwise: what leaving it out means, for the message.
-    :raises Refused: an amount without a currency, or the reverse.
+    :raises InvalidRequest: an amount without a currency, or the reverse.
     :raises InvalidAmount: not a valid amount.
     """
     if (amount is None) != (currency is None):
-        raise Refused(f"amount and currency must be given together; leave out both to {otherwise}")
+        raise InvalidRequest(f"amount and currency must be given together; leave out both to {otherwise}")
     return None if amount is None or currency is None else Money.parse(amount, currency)
 
 
 def read_initiate(raw: bytes) -> InitiateBody:
     """Return the body of an initiation.
 
-    :raises Refused: as :func:`read_document`.
+    :raises InvalidRequest: as :func:`read_document`.
     """
     return read_document(raw, InitiateBody)
 
@@ -142,18 +143,18 @@ def read_initiate(raw: bytes) -> InitiateBody:
 def read_document(raw: bytes, model: type[BodyT]) -> BodyT:
     """Parse a JSON body.
 
-    :raises Refused: not JSON, a repeated key, an unknown field, a wrong type.
+    :raises InvalidRequest: not JSON, a repeated key, an unknown field, a wrong type.
     """
     try:
         document = exact_json.loads(raw, unique_keys=True)
     except ValueError:
-        raise Refused("The body is not valid JSON") from None
+        raise InvalidRequest("The body is not valid JSON") from None
     if not isinstance(document, dict):
-        raise Refused("The body must be a JSON object")
+        raise InvalidRequest("The body must be a JSON object")
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise Refused(problems(error)) from None
+        raise InvalidRequest(problems(error)) from None
 
 
 def problems(error: ValidationError) -> str:
@@ -173,14 +174,16 @@ def _problem(item: Any) -> str:
 def idempotency_key(request: web.Request) -> str | None:
     """Return the idempotency key of a request, or None.
 
-    :raises Refused: more than one, or not 1 to 255 printable ASCII characters.
+    :raises InvalidRequest: more than one, or not 1 to 255 printable ASCII characters.
     """
     keys = request.headers.getall("Idempotency-Key", [])
     if not keys:
         return None
     key = keys[0]
     if len(keys) > 1 or not (0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
-        raise Refused(f"Idempotency-Key must be one header of 1 to {_LONGEST_KEY} printable ASCII characters")
+        raise InvalidRequest(
+            f"Idempotency-Key must be one header of 1 to {_LONGEST_KEY} printable ASCII characters"
+        )
     return key
 
 
@@ -197,7 +200,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 
     :param limit: the most bytes that are accepted and held in memory.
     :raises HTTPRequestEntityTooLarge: the body is larger. :raises HTTPUnsupportedMediaType: it is compressed.
-    :raises Refused: it did not arrive in time, or broke off.
+    :raises InvalidRequest: it did not arrive in time, or broke off.
     """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise web.HTTPUnsupportedMediaType
@@ -212,7 +215,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
                 if len(body) > limit:
                     raise web.HTTPRequestEntityTooLarge(limit, len(body))
     except TimeoutError:
-        raise Refused("The body did not arrive in time") from None
+        raise InvalidRequest("The body did not arrive in time") from None
     except (web.RequestPayloadError, HttpProcessingError, ConnectionError):
-        raise Refused("The body broke off") from None
+        raise InvalidRequest("The body broke off") from None
     return bytes(body)

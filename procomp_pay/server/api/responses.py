@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import RootModel
+from pydantic import Field, RootModel
 
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.server.http.json_types import Amount, Instant, Method, ResponseModel, example
+from procomp_pay.server.http.json_types import Amount, Instant, Method, Reason, ResponseModel, example
 
 #: An example, with an id such as ours.
 STANDING: dict[str, Any] = {
@@ -41,7 +41,7 @@ _PAST: dict[str, Any] = STANDING | {
 
 
 class KaspiStarted(ResponseModel):
-    """How to pay by Kaspi: ``payment_url`` opens its app, ``qr_image_url`` is the same as a QR code.
+    """Tell how to pay by Kaspi: ``payment_url`` opens its app, ``qr_image_url`` is the same as a QR code.
 
     ``amount`` is the charged amount, always in tenge.
     """
@@ -54,6 +54,7 @@ class KaspiStarted(ResponseModel):
             "expires_at": "2024-01-15T14:30:00Z",
             "amount": Decimal("24000.00"),
             "currency": "KZT",
+            "method": "kaspi_qr",
         }
     )
 
@@ -63,10 +64,11 @@ class KaspiStarted(ResponseModel):
     expires_at: Instant | None
     amount: Amount
     currency: Currency
+    method: Literal["kaspi_qr"]
 
 
 class WalletStarted(ResponseModel):
-    """How to pay by Apple Pay or Google Pay: a secret for Stripe's SDK in the app."""
+    """Tell how to pay by Apple Pay or Google Pay: a secret for Stripe's SDK in the app."""
 
     model_config = example(
         {
@@ -74,6 +76,7 @@ class WalletStarted(ResponseModel):
             "client_secret": "pi_1234567890_secret_abcdef",
             "amount": Decimal("50.00"),
             "currency": "USD",
+            "method": "apple_pay",
         }
     )
 
@@ -81,10 +84,11 @@ class WalletStarted(ResponseModel):
     client_secret: str
     amount: Amount
     currency: Currency
+    method: Literal["apple_pay", "google_pay"]
 
 
-class Started(RootModel[KaspiStarted | WalletStarted]):
-    """An open payment and how to pay it; the shape depends on the method."""
+class Started(RootModel[Annotated[KaspiStarted | WalletStarted, Field(discriminator="method")]]):
+    """An open payment and how to pay it; the shape depends on ``method``."""
 
 
 class PaymentStanding(ResponseModel):
@@ -100,11 +104,11 @@ class PaymentStanding(ResponseModel):
     currency: Currency
     created_at: Instant
     updated_at: Instant
-    failure_reason: str | None
+    failure_reason: Reason
 
 
 class MoveShown(ResponseModel):
-    """One entry of a payment's audit trail. Only staff and admins see ``actor``."""
+    """One entry of a payment's audit trail. Staff and admins alone see ``actor`` and their own notes."""
 
     at: Instant
     action: str
@@ -150,7 +154,7 @@ class HealthReport(ResponseModel):
     model_config = example({
         "status": "healthy",
         "services": {
-            "stripe": "connected", "kaspi": "connected", "database": "connected", "background": "running",
+            "stripe": "connected", "kaspi": "configured", "database": "connected", "background": "running",
         },
         "timestamp": "2024-01-15T14:00:00Z",
     })  # fmt: skip

@@ -169,7 +169,7 @@ async def status(request: web.Request) -> web.Response:
     """Return the payment that settled the fee, else the newest one."""
     caller, participant_id = caller_of(request), requests.path_id(request, "participant_id")
     await _check_access(request, caller, participant_id)
-    payment = await views.latest(request.app[STATE].ctx, participant_id)
+    payment = _seen_by(caller, await views.latest(request.app[STATE].ctx, participant_id))
     return respond(responses.PaymentStanding, payment.seeded())
 
 
@@ -182,11 +182,14 @@ async def history(request: web.Request) -> web.Response:
     return respond(responses.History, {"items": items, "next_cursor": None})
 
 
+def _seen_by(caller: Caller, view: PaymentView) -> PaymentView:
+    return view if caller.sees_all else view.for_owner()
+
+
 def _history_item(view: PaymentView, moves: list[Move], caller: Caller) -> dict[str, Any]:
-    items = [move.full() for move in moves]
-    if not caller.sees_all:  # customers do not see which clerk acted
-        items = [{name: value for name, value in item.items() if name != "actor"} for item in items]
-    return view.seeded() | {"code": view.code, "refunded_amount": view.refunded.amount, "moves": items}
+    items = [move.full() if caller.sees_all else move.for_owner() for move in moves]
+    extra = {"code": view.code, "refunded_amount": view.refunded.amount, "moves": items}
+    return _seen_by(caller, view).seeded() | extra
 
 
 def _qr_image(payload: str, kind: str) -> bytes:

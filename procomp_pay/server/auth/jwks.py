@@ -28,6 +28,8 @@ PAUSE_S = 30.0
 FRESH_S = 300.0
 #: How long keys are trusted while their URL does not respond, in seconds.
 KEPT_S = 24 * 3600.0
+#: The name of EdDSA with this curve since RFC 9864.
+ED25519 = "Ed25519"
 _FETCH_S = 5.0
 _LARGEST = 256 * 1024
 _MOST_KEYS = 50
@@ -136,7 +138,8 @@ def read(body: bytes, algorithm: JwtAlgorithm) -> dict[str, Any]:
 def _key(item: Any, algorithm: JwtAlgorithm) -> Any | None:
     if not isinstance(item, dict) or item.get("kty") == "oct":
         return None  # a secret that everybody can fetch is not a secret
-    if item.get("alg", algorithm.value) != algorithm or item.get("use", "sig") != "sig":
+    named = item.get("alg", algorithm.value)
+    if (JwtAlgorithm.EDDSA if named == ED25519 else named) != algorithm or item.get("use", "sig") != "sig":
         return None
     try:
         key = jwt.PyJWK(item, algorithm.value).key

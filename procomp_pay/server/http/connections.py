@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 
+from procomp_pay.domain.errors import ErrorCode
 from procomp_pay.server.http import errors
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,9 @@ KEEP_ALIVE_S = 75.0
 LINGER_S = 5.0
 #: Connections that the kernel keeps until they are accepted.
 _BACKLOG = 128
+#: The longest address and header, in bytes. They differ, because aiohttp names only the limit that was hit.
+_LONGEST_LINE = 8190
+_LONGEST_HEADER = 8192
 
 
 class _Connection(web.RequestHandler):
@@ -41,7 +45,7 @@ class _Connection(web.RequestHandler):
         if isinstance(exc, HttpProcessingError) or status < 500:
             # the client's fault. Neither its bytes nor aiohttp's message, which quotes them, are logged
             log.warning("not HTTP: %s", type(exc).__name__)
-            response = errors.error_response(400, "This is not an HTTP request that this server accepts")
+            response = _refusal(exc)
         else:
             log.error("a bug outside of the application", exc_info=exc)
             response = errors.from_bug()
@@ -50,6 +54,18 @@ class _Connection(web.RequestHandler):
         errors.set_security_headers(response)
         response.force_close()
         return response
+
+
+def _refusal(error: BaseException | None) -> web.Response:
+    """Return 414 or 431 for a head that is too long (RFC 9110 and 6585), else 400."""
+    if isinstance(error, LineTooLong) and error.args[1] == _LONGEST_LINE:
+        return errors.error_response(414, "The address is too long", ErrorCode.URI_TOO_LONG)
+    too_many = isinstance(error, BadHttpMessage) and error.message.startswith("Too many headers")
+    if isinstance(error, LineTooLong) or too_many:
+        detail = "The request's headers are too large or too many"
+        return errors.error_response(431, detail, ErrorCode.HEADERS_TOO_LARGE)
+    detail = "This is not an HTTP request that this server accepts"
+    return errors.error_response(400, detail, ErrorCode.INVALID_REQUEST)
 
 
 @contextlib.asynccontextmanager
@@ -71,6 +87,8 @@ async def listening(
             "auto_decompress": False,
             "keepalive_timeout": KEEP_ALIVE_S,
             "lingering_time": LINGER_S,
+            "max_line_size": _LONGEST_LINE,
+            "max_field_size": _LONGEST_HEADER,
         }
         connection = partial(_Connection, runner.server, loop=loop, **options)
         listener = await loop.create_server(connection, sock=bound, backlog=_BACKLOG)

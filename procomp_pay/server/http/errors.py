@@ -10,7 +10,7 @@ import time
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
-from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable, PaymentError
+from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable, ErrorCode, PaymentError
 from procomp_pay.domain.redact import redact
 from procomp_pay.server.http.cors import CORS
 from procomp_pay.server.http.json_response import ErrorAnswer, respond
@@ -31,6 +31,15 @@ _DETAILS = {
     415: "The body must be application/json in UTF-8, not compressed",
     417: "The only supported expectation is 100-continue",
 }
+#: The codes of errors that no class of ours stands for.
+_CODES = {
+    404: ErrorCode.NOT_FOUND,
+    405: ErrorCode.METHOD_NOT_ALLOWED,
+    406: ErrorCode.NOT_ACCEPTABLE,
+    413: ErrorCode.BODY_TOO_LARGE,
+    415: ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+    417: ErrorCode.EXPECTATION_FAILED,
+}
 #: Spaces that are no printable characters to Python: the no-break spaces in amounts, line ends, tabs.
 _SPACES = {ord(c): " " for c in "\u00a0\u202f\u2007\n\r\t"}
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
@@ -45,11 +54,13 @@ _NEUTRAL_DETAILS: tuple[tuple[type[PaymentError], str], ...] = (
 )
 
 
-def error_response(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
+def error_response(
+    status: int, detail: str, code: ErrorCode, headers: dict[str, str] | None = None
+) -> web.Response:
     """Return an error in the shape that all errors of the API have."""
     redacted = redact(detail[:_LONGEST_DETAIL]).translate(_SPACES)
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in redacted)
-    body = {"detail": text or "No reason given", "status_code": status}
+    body = {"detail": text or "No reason given", "status_code": status, "code": code}
     return respond(ErrorAnswer, body, status, headers)
 
 
@@ -60,12 +71,14 @@ def from_domain(error: PaymentError) -> web.Response:
         if isinstance(error, kind):
             log.warning("%s: %s (%s)", type(error).__name__, error.message, error.next_step)
             detail = neutral
+    if error.code is ErrorCode.FEE_MISSING and error.next_step:
+        detail += f"; to add it: {error.next_step}"  # others' next steps are for the terminal alone
     headers = {}
     if error.http_status in (429, 503):
         headers["Retry-After"] = str(_RETRY_S if error.retry_after is None else max(1, error.retry_after))
     if error.http_status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return error_response(error.http_status, detail, headers)
+    return error_response(error.http_status, detail, error.code, headers)
 
 
 def from_http(error: web.HTTPException, method: str) -> web.Response:
@@ -74,13 +87,15 @@ def from_http(error: web.HTTPException, method: str) -> web.Response:
         allowed = {"Allow": ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))}
         if method == "OPTIONS":
             return web.Response(status=204, headers=allowed)
-        return error_response(405, _DETAILS[405], allowed)
-    return error_response(error.status, _DETAILS.get(error.status, error.reason))
+        return error_response(405, _DETAILS[405], _CODES[405], allowed)
+    code = _CODES.get(error.status, ErrorCode.INVALID_REQUEST)
+    return error_response(error.status, _DETAILS.get(error.status, error.reason), code)
 
 
 def from_bug() -> web.Response:
     """Return the response to a bug of ours; the log has the details under the same request id."""
-    return error_response(500, f"Something went wrong on our side. Request id: {REQUEST_ID.get()}")
+    detail = f"Something went wrong on our side. Request id: {REQUEST_ID.get()}"
+    return error_response(500, detail, ErrorCode.INTERNAL_ERROR)
 
 
 async def _handle(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -111,7 +126,7 @@ async def expect(request: web.Request) -> web.Response | None:
         return None
     if request.headers["Expect"].lower() != "100-continue":
         assign_request_id(request.headers.get("X-Request-ID", ""))
-        return error_response(417, _DETAILS[417])
+        return error_response(417, _DETAILS[417], _CODES[417])
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0  # the response itself has not begun
     return None

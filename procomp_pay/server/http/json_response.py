@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import BaseModel, Field
 
+from procomp_pay.domain.errors import ErrorCode
 from procomp_pay.server.http.json_types import ResponseModel, example
 from procomp_pay.storage.models import exact_json
 
@@ -14,10 +15,17 @@ from procomp_pay.storage.models import exact_json
 class ErrorAnswer(ResponseModel):
     """An error. All errors have this shape, whatever their status."""
 
-    model_config = example({"detail": "Payment amount must match tournament entry fee", "status_code": 400})
+    model_config = example(
+        {
+            "detail": "Payment amount must match tournament entry fee",
+            "status_code": 400,
+            "code": "amount_mismatch",
+        }
+    )
 
     detail: Annotated[str, Field(min_length=1, max_length=500)]
     status_code: Annotated[int, Field(ge=400, le=599)]
+    code: ErrorCode
 
 
 def respond(

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from procomp_pay.domain.money import LARGEST
+from procomp_pay.domain.redact import LONGEST_TEXT
 
 
 def exact(value: object) -> object:
-    """Convert a whole JSON number to Decimal; others are Decimal already."""
-    return Decimal(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """Convert a whole JSON number to Decimal; others are Decimal already.
+
+    :raises ValueError: it is neither a number nor null.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | None):
+        raise ValueError("must be a JSON number such as 50.00, not a text or anything else")  # noqa: TRY004
+    return Decimal(value) if isinstance(value, int) else value
 
 
 def exact_only(value: object) -> Decimal:
@@ -23,6 +30,16 @@ def exact_only(value: object) -> Decimal:
     if not isinstance(value, Decimal):
         raise ValueError("an amount is a Decimal")  # noqa: TRY004 - pydantic wants a ValueError
     return value
+
+
+def whole_seconds(value: object) -> object:
+    """Cut the fraction of a second off a time: clients parse one form, and compare it with the column."""
+    return re.sub(r"\.\d+Z$", "Z", value) if isinstance(value, str) else value
+
+
+def cut(value: object) -> object:
+    """Cut a text to the longest that an answer has."""
+    return value[:LONGEST_TEXT] if isinstance(value, str) else value
 
 
 _NUMBER: dict[str, Any] = {"type": "number", "examples": [Decimal("50.00")]}
@@ -38,8 +55,18 @@ RequestAmount = Annotated[
 RequestCurrency = Annotated[str | None, Field(pattern=r"^[A-Za-z]{3}$", examples=["USD"])]
 #: The amount of a response: an exact JSON number, never a float.
 Amount = Annotated[Decimal, BeforeValidator(exact_only), WithJsonSchema(_NUMBER)]
-#: The time of a response: UTC, ``2024-01-15T14:00:00Z``.
-Instant = Annotated[str, Field(examples=["2024-01-15T14:00:00Z"], json_schema_extra={"format": "date-time"})]
+#: The time of a response: UTC in whole seconds, ``2024-01-15T14:00:00Z``; a fraction is cut off.
+Instant = Annotated[
+    str,
+    BeforeValidator(whole_seconds),
+    Field(
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$",
+        examples=["2024-01-15T14:00:00Z"],
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+#: Why something failed. Longer texts, which earlier versions stored, are cut.
+Reason = Annotated[str, BeforeValidator(cut), Field(max_length=LONGEST_TEXT)] | None
 Method = Literal["kaspi_qr", "apple_pay", "google_pay"]
 
 

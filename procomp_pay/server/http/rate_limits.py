@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from procomp_pay.config import Settings
-from procomp_pay.domain.errors import ConfigurationError, PaymentError
+from procomp_pay.domain.errors import ConfigurationError, ErrorCode, PaymentError
 from procomp_pay.server.http.route import Budget
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class TooManyRequests(PaymentError):
 
     http_status = 429
     exit_code = 5
+    code = ErrorCode.TOO_MANY_REQUESTS
 
 
 @dataclass(frozen=True, slots=True)

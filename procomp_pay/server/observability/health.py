@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from procomp_pay.config import ProviderMode, Settings
+from procomp_pay.config import KaspiScheme, ProviderMode, Settings
 from procomp_pay.domain.errors import ConfigurationError, PaymentError
 from procomp_pay.domain.states import Channel
 from procomp_pay.server.background.loops import Background
@@ -29,21 +29,36 @@ _BAD = frozenset({_UNREACHABLE, _MISCONFIGURED})
 
 
 class _CachedCheck:
-    """A check whose result is cached for a while and shared by concurrent requests."""
+    """A check whose result is cached for a while and shared by concurrent requests.
 
-    def __init__(self, check: Callable[[], Awaitable[str]], *, good_s: float, bad_s: float) -> None:
+    :param waits: False to answer with the last result while the next one is fetched: a load balancer must
+        not wait for a provider that hangs.
+    """
+
+    def __init__(
+        self, check: Callable[[], Awaitable[str]], *, good_s: float, bad_s: float, waits: bool = False
+    ) -> None:
         self._check = check
+        self._waits = waits
+        self._renewal: asyncio.Task[None] | None = None
         self._good_s, self._bad_s = good_s, bad_s
         self._result, self._valid_until = "", 0.0
         self._lock = asyncio.Lock()
 
     async def result(self) -> str:
         async with self._lock:
-            if time.monotonic() >= self._valid_until:
-                self._result = await self._run()
-                valid_s = self._bad_s if self._result in _BAD else self._good_s
-                self._valid_until = time.monotonic() + valid_s
+            if time.monotonic() < self._valid_until or (self._renewal and not self._renewal.done()):
+                return self._result
+            if self._result and not self._waits:
+                self._renewal = asyncio.create_task(self._renew())
+            else:
+                await self._renew()
         return self._result
+
+    async def _renew(self) -> None:
+        self._result = await self._run()
+        valid_s = self._bad_s if self._result in _BAD else self._good_s
+        self._valid_until = time.monotonic() + valid_s
 
     async def _run(self) -> str:
         try:
@@ -68,10 +83,12 @@ class Health:
         self._ctx = ctx
         self._background = background
         self._modes = {"stripe": settings.stripe_mode, "kaspi": settings.kaspi_mode}
+        self._takes_bills = bool(settings.callback_networks)
+        self._gateway = settings.kaspi_scheme is KaspiScheme.GATEWAY
         self._checks = {
             "stripe": _CachedCheck(lambda: self._provider("stripe"), good_s=GOOD_S, bad_s=BAD_S),
             "kaspi": _CachedCheck(lambda: self._provider("kaspi"), good_s=GOOD_S, bad_s=BAD_S),
-            "database": _CachedCheck(self._database, good_s=DATABASE_S, bad_s=DATABASE_S),
+            "database": _CachedCheck(self._database, good_s=DATABASE_S, bad_s=DATABASE_S, waits=True),
         }
 
     async def report(self) -> tuple[int, dict[str, Any]]:
@@ -86,10 +103,14 @@ class Health:
     async def _provider(self, name: str) -> str:
         mode = self._modes[name]
         if mode is ProviderMode.OFF:
-            return "off"
+            # with bills alone, Kaspi calls us: there is nothing to ask
+            return "configured" if name == "kaspi" and self._takes_bills else "off"
         channel = Channel.KASPI_QR if name == "kaspi" else Channel.STRIPE_INTENT
         await self._ctx.providers.of(channel).check()
-        return "sandbox" if mode is ProviderMode.SANDBOX else "connected"
+        if mode is ProviderMode.SANDBOX:
+            return "sandbox"
+        # a gateway has no call that proves more than that something answers
+        return "configured" if name == "kaspi" and self._gateway else "connected"
 
     async def _database(self) -> str:
         async with self._ctx.db.reading() as session:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from procomp_pay.domain.errors import (
     AlreadyPaid,
     Conflict,
+    ErrorCode,
     ManualReviewRequired,
     NotFound,
     Refused,
@@ -95,6 +96,7 @@ async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> Ini
             raise Conflict(
                 f"Payment {plan.payment_id} was {status} meanwhile",
                 next_step="repeat the command to start a new one",
+                code=ErrorCode.PAYMENT_ENDED,
             )
     return InitiatedPayment(plan.payment_id, plan.reused)
 
@@ -155,6 +157,7 @@ async def _check_open_payments(
                 raise Conflict(
                     f"Invoice {payment_id} is still open on the customer's phone; a second one was not sent",
                     next_step="ask the customer to reject it in the Kaspi app, or charge the fee with a QR",
+                    code=ErrorCode.PAYMENT_IN_PROGRESS,
                 )
             continue
         if step is not None:
@@ -176,7 +179,10 @@ async def _check_participant(session: AsyncSession, participant: Participant) ->
             f"{participant.full_name} has paid already", next_step=f"procomp-pay status {participant.id}"
         )
     if participant.status is ParticipantStatus.CANCELLED:
-        raise Conflict(f"The registration of {participant.full_name} is cancelled")
+        raise Conflict(
+            f"The registration of {participant.full_name} is cancelled",
+            code=ErrorCode.REGISTRATION_CANCELLED,
+        )
     payment_id = await discrepancies.payment_awaiting_decision(session, participant.id, OPEN_STATUSES)
     if payment_id is not None:
         raise ManualReviewRequired(
@@ -198,4 +204,5 @@ def _in_progress(request: InitiateRequest) -> Conflict:
     return Conflict(
         "Another payment of this participant is in progress",
         next_step=f"see it: procomp-pay status {request.participant_id}",
+        code=ErrorCode.PAYMENT_IN_PROGRESS,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from procomp_pay.domain.errors import Conflict, OutcomeUnknown, Refused
+from procomp_pay.domain.errors import Conflict, ErrorCode, OutcomeUnknown, Refused
 from procomp_pay.domain.states import OPEN_STATUSES, Channel, CreateState, PaymentStatus
 from procomp_pay.services.initiation.request import InitiateRequest, Registration
 from procomp_pay.services.lifecycle.polling import kaspi_schedule
@@ -68,10 +68,16 @@ def for_replayed_key(locked: OrmLockedPayment, now: datetime) -> Step:
         return Step.REUSE
     if payment.status is PaymentStatus.FAILED:
         raise Refused(
-            payment.failure_reason or "The provider rejected it", next_step="use a new key to try again"
+            payment.failure_reason or "The provider rejected it",
+            next_step="use a new key to try again",
+            code=ErrorCode.PROVIDER_REFUSED,
         )
     if payment.status is not PaymentStatus.PENDING or detail.cancel_requested_by or _is_over(locked, now):
-        raise Conflict(f"Payment {payment.id} has ended", next_step="use a new key for a new payment")
+        raise Conflict(
+            f"Payment {payment.id} has ended",
+            next_step="use a new key for a new payment",
+            code=ErrorCode.PAYMENT_ENDED,
+        )
     return resume(locked, now)
 
 

@@ -84,7 +84,7 @@ async def insert(
     """
     detail = _detail(ctx, request, actor, registration)
     detail.short_code = await payments.free_code(session, detail.payment_id)
-    payment = _payment(detail.payment_id, ctx, request, registration)
+    payment = _payment(detail, request, registration)
     session.add(payment)
     await session.flush()
     session.add(detail)
@@ -106,12 +106,10 @@ async def insert(
     return OrmLockedPayment(payment, detail, registration.participant)
 
 
-def _payment(
-    payment_id: str, ctx: AppContext, request: InitiateRequest, registration: Registration
-) -> Payment:
-    now, charged = ctx.clock(), registration.charge.charged
+def _payment(detail: PaymentDetail, request: InitiateRequest, registration: Registration) -> Payment:
+    charged = registration.charge.charged
     return Payment(
-        id=payment_id,
+        id=detail.payment_id,
         amount=charged.amount,
         currency=charged.currency,
         status=PaymentStatus.PENDING,
@@ -124,8 +122,8 @@ def _payment(
         | ({"language": request.language.value} if request.language else {}),
         user_id=registration.participant.user_id,
         tournament_id=registration.tournament.id,
-        created_at=now,
-        updated_at=now,
+        created_at=detail.created_at,
+        updated_at=detail.updated_at,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from procomp_pay.domain.errors import Conflict, PaymentError, Refused
+from procomp_pay.domain.errors import Conflict, ErrorCode, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.kaspi_verification import (
     KaspiAnswer,
@@ -141,6 +141,7 @@ def _check_kind(locked: OrmLockedPayment) -> None:
     if locked.payment.status is PaymentStatus.REFUNDED:
         raise Conflict(
             f"Payment {locked.payment.id} has been refunded in full",
+            code=ErrorCode.ALREADY_REFUNDED,
             next_step=f"start a new one: procomp-pay initiate {locked.detail.participant_id}"
             " --method kaspi_qr",
         )
@@ -164,6 +165,7 @@ async def _check_number(session: AsyncSession, locked: OrmLockedPayment, number:
             f"{number} is the receipt of another QR: {participant.full_name or 'a deleted participant'}, "
             f"payment {of_qr}",
             next_step=f"verify that one: procomp-pay verify-kaspi {of_qr} --transaction-id {number}",
+            code=ErrorCode.OPERATION_NUMBER_USED,
         )
     recorded = await numbers.of_payment(session, locked.payment.id)
     if used is not None or (recorded and of_qr == locked.payment.id):
@@ -185,6 +187,7 @@ async def _check_money(session: AsyncSession, locked: OrmLockedPayment, number: 
             f"The money of {number} was received for {participant.full_name or 'a deleted participant'}, "
             f"payment {payment_id}",
             next_step=f"see it: procomp-pay status --payment {payment_id}",
+            code=ErrorCode.OPERATION_NUMBER_USED,
         )
 
 
@@ -198,6 +201,7 @@ async def _check_is_no_refund(session: AsyncSession, number: str) -> None:
         raise Conflict(
             f"{number} is the number of a refund of payment {refund.payment_id}, not of a payment",
             next_step=f"see it: procomp-pay status --payment {refund.payment_id}",
+            code=ErrorCode.OPERATION_NUMBER_USED,
         )
 
 

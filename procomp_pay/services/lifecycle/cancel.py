@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from procomp_pay.domain.errors import Conflict, ManualReviewRequired, NotFound, OutcomeUnknown
+from procomp_pay.domain.errors import Conflict, ErrorCode, ManualReviewRequired, NotFound, OutcomeUnknown
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, Channel, CreateState, PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
@@ -79,6 +79,7 @@ async def _record_request(ctx: AppContext, payment_id: str, actor: Actor) -> Orm
             raise Conflict(
                 f"Payment {payment_id} is {status}: it cannot be cancelled",
                 next_step=f'refund it: procomp-pay refund {payment_id} --reason "…"',
+                code=ErrorCode.ALREADY_PAID,
             )
         if not locked.detail.provider_open and status in OPEN_STATUSES:
             raise ManualReviewRequired(
@@ -86,7 +87,11 @@ async def _record_request(ctx: AppContext, payment_id: str, actor: Actor) -> Orm
                 next_step="compare it with the provider's dashboard; see: procomp-pay discrepancies list",
             )
         if not locked.detail.provider_open:
-            raise Conflict(f"Payment {payment_id} is already {status}", next_step="nothing to do")
+            raise Conflict(
+                f"Payment {payment_id} is already {status}",
+                next_step="nothing to do",
+                code=ErrorCode.PAYMENT_ENDED,
+            )
         if locked.detail.cancel_requested_by is None and locked.detail.channel.recallable:
             locked.detail.cancel_requested_by = actor.name
             locked.detail.cancel_requested_at = ctx.clock()
@@ -112,6 +117,7 @@ async def _cancel_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor)
         raise Conflict(
             "The customer has scanned the QR and is confirming it now",
             next_step=f"wait a minute, then: procomp-pay status --payment {payment_id} --refresh",
+            code=ErrorCode.PAYMENT_IN_PROGRESS,
         )
     if locked.payment.status is PaymentStatus.PENDING:
         event = PaymentEvent(
@@ -137,6 +143,7 @@ def _ended(locked: OrmLockedPayment) -> PaymentStatus:
         raise Conflict(
             "The payment is being made at this moment and cannot be cancelled",
             next_step=f"watch it: procomp-pay status --payment {locked.payment.id} --watch",
+            code=ErrorCode.PAYMENT_IN_PROGRESS,
         )
     return locked.payment.status
 

@@ -258,6 +258,7 @@ async def apply_provider_status(
             request_id=actor.request_id,
             money=status.money,
             money_unreadable=status.money_unreadable,
+            currency_unknown=status.currency_unknown,
             ids=status.ids,
             reason=status.reason or ("Nobody paid in time" if event_type is EventType.EXPIRED else None),
             final_at_provider=final,

@@ -12,10 +12,7 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
-from procomp_pay.domain.errors import (
-    Conflict,
-    Refused,
-)
+from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState, amount_to_refund, reserved_amount
 from procomp_pay.domain.states import PaymentStatus
@@ -167,11 +164,14 @@ async def _plan(
 ) -> Plan:
     status = locked.payment.status
     if status is PaymentStatus.REFUNDED:
-        raise Conflict(f"Payment {locked.payment.id} is already refunded in full")
+        raise Conflict(
+            f"Payment {locked.payment.id} is already refunded in full", code=ErrorCode.ALREADY_REFUNDED
+        )
     if status is not PaymentStatus.COMPLETED:
         raise Conflict(
             f"Payment {locked.payment.id} is {status}: only a completed payment can be refunded",
             next_step=f"procomp-pay status --payment {locked.payment.id} --refresh",
+            code=ErrorCode.PAYMENT_NOT_COMPLETED,
         )
     check_reason(order.reason)
     dispute = locked.detail.dispute_state
@@ -179,6 +179,7 @@ async def _plan(
         raise Conflict(
             f"A dispute over this payment is {dispute}: the money could be returned twice",
             next_step="answer the dispute at Stripe; or, if you are sure, add --force",
+            code=ErrorCode.PAYMENT_DISPUTED,
         )
     ctx.providers.of(locked.detail.channel).ready_to_refund(at_desk=order.at_desk)
     if locked.detail.provider_ref is None:
@@ -193,6 +194,7 @@ async def _plan(
         raise Conflict(
             "Another refund of this payment is in progress",
             next_step=f"wait until it is final: procomp-pay status --payment {locked.payment.id}",
+            code=ErrorCode.REFUND_IN_PROGRESS,
         )
     if order.before not in (None, before):
         raise Conflict(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from procomp_pay.domain.errors import Conflict
+from procomp_pay.domain.errors import Conflict, ErrorCode
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import PaymentStatus
@@ -96,6 +96,7 @@ async def number_already_used(session: AsyncSession, used: KaspiOperation) -> Co
         f"Operation {used.operation_number} has settled another payment: {_name(participant)}, "
         f"payment {used.payment_id}, {_when(used)}",
         next_step=f"compare the receipts: procomp-pay status --payment {used.payment_id}",
+        code=ErrorCode.OPERATION_NUMBER_USED,
     )
 
 
@@ -106,6 +107,7 @@ async def payment_already_settled(session: AsyncSession, used: KaspiOperation) -
         f"Payment {used.payment_id} of {_name(participant)} is already settled by operation "
         f"{used.operation_number}, {_when(used)}",
         next_step=f"nothing to do; details: procomp-pay status --payment {used.payment_id}",
+        code=ErrorCode.ALREADY_PAID,
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from procomp_pay.domain import payment_code
-from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import reserved_amount
@@ -19,6 +19,7 @@ from procomp_pay.services.views.refund import (
     RefundView,
     dispute_view,
     move_view,
+    plain_decline,
     refund_view,
 )
 from procomp_pay.services.views.timestamps import instant
@@ -37,7 +38,10 @@ QR_PURPOSE = "qr-picture"
 
 @dataclass(frozen=True, slots=True)
 class PaymentView:
-    """One payment, without secrets; those are in :class:`Opening` only."""
+    """One payment, without secrets; those are in :class:`Opening` only.
+
+    :param platform_created_at: of the platform's row, which 0.1.0 wrote some milliseconds after ours.
+    """
 
     payment_id: str
     code: str | None
@@ -53,6 +57,7 @@ class PaymentView:
     requested: Money
     refunded: Money
     created_at: datetime
+    platform_created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
     expires_at: datetime | None
@@ -90,14 +95,19 @@ class PaymentView:
             "method": self.method.public_name,
             "amount": self.charged.amount,
             "currency": self.charged.currency.value,
-            "created_at": instant(self.created_at),
+            "created_at": instant(self.platform_created_at),
             "updated_at": instant(self.updated_at),
             "failure_reason": self.failure_reason,
         }
 
+    def for_owner(self) -> PaymentView:
+        """Return what the participant's user may read of it."""
+        return replace(self, failure_reason=plain_decline(self.failure_reason))
+
     def full(self) -> dict[str, Any]:
-        """Return all fields, for ``--json`` and the admin API."""
+        """Return all fields, for ``--json``; the admin API puts :meth:`seeded` over them."""
         return self.seeded() | {
+            "created_at": instant(self.created_at),
             "code": self.code,
             "participant_name": self.participant_name,
             "tournament_id": self.tournament_id,
@@ -140,7 +150,11 @@ class Opening:
             body["payment_url"] = self.payment_url
             body["qr_image_url"] = self.qr_image_url
             body["expires_at"] = instant(self.view.expires_at)
-        return body | {"amount": self.view.charged.amount, "currency": self.view.charged.currency.value}
+        return body | {
+            "amount": self.view.charged.amount,
+            "currency": self.view.charged.currency.value,
+            "method": self.view.method.public_name,
+        }
 
 
 async def one(ctx: AppContext, payment: str) -> PaymentView:
@@ -155,7 +169,11 @@ async def one(ctx: AppContext, payment: str) -> PaymentView:
             payment_id = await payments.find_by_code(session, payment_code.read(payment))
         views = [await one(ctx, payment_id)] if payment_id else []
     if not views:
-        raise NotFound(f"There is no payment {payment[:64]!r}", next_step="procomp-pay list")
+        raise NotFound(
+            f"There is no payment {payment[:64]!r}",
+            next_step="procomp-pay list",
+            code=ErrorCode.PAYMENT_NOT_FOUND,
+        )
     return views[0]
 
 
@@ -185,6 +203,7 @@ async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
     raise NotFound(
         f"{participant.full_name} has no payment yet",
         next_step=f"procomp-pay initiate {participant_id} --method kaspi_qr",
+        code=ErrorCode.NO_PAYMENT,
     )
 
 
@@ -232,7 +251,11 @@ async def opening(ctx: AppContext, payment_id: str) -> Opening:
         rows, _ = await listing.page(session, Filter(payment_id=payment_id), limit=1)
         views = await of_rows(session, rows)
     if not rows:
-        raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
+        raise NotFound(
+            f"There is no payment {payment_id[:64]!r}",
+            next_step="procomp-pay list",
+            code=ErrorCode.PAYMENT_NOT_FOUND,
+        )
     detail = rows[0][1]
     qr_token = _decrypted(ctx, detail.qr_token_enc)
     payload = qr_token or detail.payment_url
@@ -279,6 +302,7 @@ def _view(row: listing.Row, refunds: list[RefundView]) -> PaymentView:
         requested=Money(detail.requested_amount, detail.requested_currency),
         refunded=Money(detail.refunded_amount, charged.currency),
         created_at=detail.created_at,
+        platform_created_at=payment.created_at,
         updated_at=payment.updated_at,
         completed_at=detail.completed_at,
         expires_at=detail.expires_at,

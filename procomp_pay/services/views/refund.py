@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from procomp_pay.domain.events import EventType, Source
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+
+#: Declines that the customer must not be told from an ordinary one, who may not be the card's owner:
+#: https://docs.stripe.com/declines/codes
+_PLAIN_DECLINES = re.compile(
+    r"\b(fraudulent|lost_card|merchant_blacklist|pickup_card|restricted_card|security_violation|stolen_card)\b"
+)
+#: Actions whose note is the reason of a status, unless one of these sources wrote it.
+_TOLD_ACTIONS = tuple(f"{kind}:" for kind in (EventType.FAILED, EventType.CANCELLED, EventType.EXPIRED))
+_STAFF_SOURCES = (Source.PERSON, Source.APP, Source.RECONCILE)
+
+
+def plain_decline(reason: str | None) -> str | None:
+    """Return why a payment failed, as the customer may read it."""
+    hidden = reason is not None and _PLAIN_DECLINES.search(reason)
+    return "Your card was declined. (generic_decline)" if hidden else reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,15 @@ class Move:
     after: str | None
     note: str | None
     amount: Decimal | None = None
+
+    def for_owner(self) -> dict[str, Any]:
+        """Return what the participant's user may read: not who acted, and of notes only the provider's reason
+        for a status; the others are the staff's.
+        """
+        item = self.full()
+        del item["actor"]
+        ours = self.source in _STAFF_SOURCES or not self.action.startswith(_TOLD_ACTIONS)
+        return item | {"note": None if ours else plain_decline(self.note)}
 
     def full(self) -> dict[str, Any]:
         return {

@@ -150,7 +150,7 @@ def _read(ctx: AppContext, row: ClaimedEvent) -> _Read | EventState | None:
         return None  # handled alone it fails again, and is rescheduled with the reason
     if isinstance(parsed, EventState):
         return parsed
-    if parsed.refund or parsed.dispute or parsed.refunded_total is not None:
+    if parsed.refund or parsed.dispute or parsed.unreadable or parsed.refunded_total is not None:
         return None
     return _Read(row, event, parsed, parsed.payment_id)
 

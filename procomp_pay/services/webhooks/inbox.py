@@ -9,14 +9,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from procomp_pay.domain.errors import BadSignature, PaymentError, Refused, RetryLater
+from procomp_pay.domain.errors import BadSignature, InvalidRequest, PaymentError, RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.redact import redact
+from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.providers.stripe import webhook_signature as stripe_signature
 from procomp_pay.providers.stripe.listing import origin_of
 from procomp_pay.providers.stripe.webhook_events import ParsedWebhookEvent, is_foreign, read_event
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.reconciliation.recover import rebuild_in
+from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.webhooks import kaspi_bill as bill
 from procomp_pay.services.webhooks import kaspi_gateway
@@ -46,7 +48,7 @@ async def receive_stripe(ctx: AppContext, body: bytes, header: str | None, secre
     """Check the signature and store the event durably before returning.
 
     :returns: False if the event is already in the inbox.
-    :raises BadSignature: nothing is stored. :raises Refused: the body is signed, but is not an event.
+    :raises BadSignature: nothing is stored. :raises InvalidRequest: the body is signed, but is not an event.
     :raises DatabaseUnavailable: the event may not be stored; Stripe has to send it again.
     """
     if not header or not secrets:
@@ -59,7 +61,7 @@ async def receive_stripe(ctx: AppContext, body: bytes, header: str | None, secre
 def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
     """Return a Stripe event as the inbox stores it. Only the envelope is read; amounts are parsed later.
 
-    :raises Refused: the body is not an event.
+    :raises InvalidRequest: the body is not an event.
     """
     try:
         event = json.loads(str(body, "utf-8"))
@@ -73,7 +75,7 @@ def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
             occurred_at=occurred_at,
         )
     except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
-        raise Refused("The body is not a Stripe event") from None
+        raise InvalidRequest("The body is not a Stripe event") from None
 
 
 def _created(value: object) -> int:
@@ -152,7 +154,7 @@ async def _apply(session: AsyncSession, ctx: AppContext, row: WebhookEvent) -> t
         return None, parsed
     payment_id = await _find_payment(session, parsed)
     if payment_id is None:
-        if (parsed.refund or parsed.dispute) and row.attempts < _PATIENT_FOR:
+        if (parsed.refund or parsed.dispute or parsed.unreadable) and row.attempts < _PATIENT_FOR:
             # the PaymentIntent of a hosted page is learned from the payment's own event, which may come later
             raise RetryLater("No payment of ours has this PaymentIntent yet")
         payment_id = await _rebuild_lost(session, ctx, parsed, event)
@@ -167,7 +169,8 @@ def may_be_lost(parsed: ParsedWebhookEvent, event: dict[str, Any]) -> bool:
     and the metadata names a payment and a participant as we write them.
     """
     metadata = event["data"]["object"].get("metadata") or {}
-    return parsed.seen.event_type is EventType.SUCCEEDED and "participant_id" in metadata
+    paid = parsed.seen.event_type is EventType.SUCCEEDED and parsed.seen.money is not None
+    return paid and "participant_id" in metadata
 
 
 async def _rebuild_lost(
@@ -194,9 +197,23 @@ async def _apply_to_payment(
         locked = await payments.lock_payment(session, payment_id)
         if parsed.refunded_total.amount > locked.detail.refunded_amount:
             locked.detail.next_poll_at = ctx.clock() + timedelta(seconds=_HINT_S)
+    if parsed.unreadable is not None:
+        await _flag_unreadable(session, ctx, payment_id, parsed.unreadable, event)
     payment_event = payment_event_of(payment_id, parsed, event)
     if payment_event is not None:
         await apply_event_in(session, ctx, payment_event)
+
+
+async def _flag_unreadable(
+    session: AsyncSession, ctx: AppContext, payment_id: str, said: str, event: dict[str, Any]
+) -> None:
+    """Open a discrepancy for a refund or a dispute whose amount cannot be read: staff has to look at it."""
+    locked = await payments.lock_payment(session, payment_id)
+    key = str(event["data"]["object"]["id"])
+    detail = {"refund": key, "event": event["type"], "said": said}
+    kind = DiscrepancyKind.REFUND_MISMATCH
+    await side_effects.open_discrepancy(session, ctx, locked, kind, detail, key)
+    await side_effects.enqueue_message(session, ctx, locked, Topic.ALERT_REFUND, locked.charged, once=key)
 
 
 async def _find_payment(session: AsyncSession, parsed: ParsedWebhookEvent) -> str | None:
@@ -222,6 +239,8 @@ def payment_event_of(
         actor="stripe",
         source_id=event["id"],
         money=seen.money,
+        money_unreadable=seen.money_unreadable,
+        currency_unknown=seen.currency_unknown,
         ids=seen.ids,
         reason=seen.reason or (parsed.refund.failure_reason if parsed.refund else None),
         final_at_provider=seen.final,

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from procomp_pay.domain.errors import BadSignature, Refused, RetryLater
+from procomp_pay.domain.errors import BadSignature, InvalidRequest, RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.providers.kaspi.gateway_callback import ParsedCallback, read_callback, type_of
@@ -93,15 +93,16 @@ async def receive_callback(
     The hash of the body is its id: the same body a day later is the same event, and has no effect.
 
     :returns: False if the callback is already in the inbox.
-    :raises BadSignature: nothing is stored. :raises Refused: the body is signed, but is not a JSON object.
+    :raises BadSignature: nothing is stored.
+    :raises InvalidRequest: the body is signed, but is not a JSON object.
     """
     _verify(body, signatures, times, secret, ctx.clock())
     try:
         document = exact_json.loads(body.decode("utf-8"))
     except ValueError:
-        raise Refused("The callback is not JSON in UTF-8") from None
+        raise InvalidRequest("The callback is not JSON in UTF-8") from None
     if not isinstance(document, dict):
-        raise Refused("The callback is not a JSON object")
+        raise InvalidRequest("The callback is not a JSON object")
     callback = read_callback(document)
     arrival = IncomingEvent(
         id=ctx.new_id(),

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.errors import Conflict
+from procomp_pay.domain.errors import Conflict, ErrorCode
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.payments import IdempotencyKey
 
@@ -62,5 +62,7 @@ async def remember(
 
 def _used() -> Conflict:
     return Conflict(
-        "This Idempotency-Key was used for another request", next_step="use a new key for a new one"
+        "This Idempotency-Key was used for another request",
+        next_step="use a new key for a new one",
+        code=ErrorCode.IDEMPOTENCY_KEY_REUSED,
     )

@@ -11,7 +11,7 @@ from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain import payment_code
-from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.events import ProviderIds
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.storage.audit import chain as audit
@@ -70,7 +70,11 @@ async def _with_rows(session: AsyncSession, payment_id: str, *, lock: bool) -> O
     payment = await session.get(Payment, payment_id, with_for_update=lock, populate_existing=True)
     detail = await session.get(PaymentDetail, payment_id, populate_existing=True)
     if payment is None or detail is None:
-        raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
+        raise NotFound(
+            f"There is no payment {payment_id[:64]!r}",
+            next_step="procomp-pay list",
+            code=ErrorCode.PAYMENT_NOT_FOUND,
+        )
     participant = await session.get(
         Participant, detail.participant_id, with_for_update=lock, populate_existing=True
     )

@@ -11,7 +11,7 @@ from sqlalchemy import case, func
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import DisputeState
@@ -30,7 +30,9 @@ async def participant(session: AsyncSession, participant_id: str, *, lock: bool 
     row = await session.get(Participant, participant_id, with_for_update=lock or None, populate_existing=lock)
     if row is None:
         raise NotFound(
-            f"There is no participant {participant_id[:64]!r}", next_step="procomp-pay participant list"
+            f"There is no participant {participant_id[:64]!r}",
+            next_step="procomp-pay participant list",
+            code=ErrorCode.PARTICIPANT_NOT_FOUND,
         )
     return row
 

@@ -48,6 +48,9 @@ def test_no_token_without_the_platforms_secret(sqlite_clerk: Clerk, monkeypatch:
     monkeypatch.setenv("JWT_JWKS_URL", "https://procomp.kz/keys")
     output = sqlite_clerk.type(*ISSUE, code=3)
     assert "ask the platform for a token" in output.err
+    assert "set JWT_AUDIENCE" in sqlite_clerk.type("doctor").out
+    monkeypatch.setenv("JWT_AUDIENCE", "pay")
+    assert "set JWT_AUDIENCE" not in sqlite_clerk.type("doctor").out
     monkeypatch.delenv("JWT_ALGORITHM")
     assert "JWT_ALGORITHM" in sqlite_clerk.type(*ISSUE, code=7).err
     assert "JWT_ALGORITHM" in sqlite_clerk.type("doctor", code=7).out

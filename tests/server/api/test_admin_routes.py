@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from sqlmodel import select
 from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.audit.chain import entries
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.payments import Refund
+from procomp_pay.storage.models.payments import PaymentDetail, Refund
+from procomp_pay.storage.models.platform import Payment
 from tests.support.http_requests import bearer
 from tests.support.server import Eventually, Served, paid
 
@@ -112,8 +114,16 @@ async def test_the_list_filters_and_pages(served: Served, eventually: Eventually
     assert await ids("participant_id=p2") == [google]
     assert await ids("tournament_id=t1&limit=200") == [google, kaspi, done]
     assert await ids("tournament_id=t2") == []
+    async with served.ctx.db.writing() as session:
+        for minute, payment_id in enumerate((done, kaspi, google)):
+            created_at = datetime(2026, 3, 1, 10, minute, 0, 400_000, tzinfo=UTC)
+            for table in (Payment, PaymentDetail):
+                row = await session.get(table, payment_id)
+                assert row is not None
+                row.created_at = created_at
     born = (await listed(served))["items"][1]["created_at"]
-    assert await ids(f"until={born}") in ([done], [kaspi, done])  # it is shown in milliseconds
+    assert born == "2026-03-01T10:01:00Z"
+    assert await ids(f"until={born}") == [done]
     assert await ids(f"since={born}") == [google, kaspi]
     assert await ids("since=2026-01-01T00:00:00%2B05:00&until=2099-01-01T00:00:00Z") == [google, kaspi, done]
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from procomp_pay.domain.money import Currency
 from procomp_pay.server.api.requests import BODY_BYTES
 from procomp_pay.server.api.routes import table
 from procomp_pay.server.http.route import BASE
+from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Payment
 from tests.support.http_requests import bearer
 from tests.support.server import Served
@@ -150,6 +152,38 @@ async def test_valid_bodies(served: Served, good: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.parametrize("path", ["initiate", "admin/payments/x/refund", "admin/payments/x/verify-kaspi"])
+@pytest.mark.parametrize("amount", ["50.00", "", True, [50], {"value": 50}])
+async def test_an_amount_is_a_json_number(served: Served, path: str, amount: Any) -> None:
+    answer = await served.api.post(
+        f"{BASE}/{path}", json={"amount": amount, "currency": "USD"}, headers=bearer("boss", "admin")
+    )
+    assert answer.status_code == 400
+    assert "amount: must be a JSON number such as 50.00" in answer.json()["detail"]
+
+
+async def test_a_missing_fee_in_tenge_says_how_to_add_it(served: Served) -> None:
+    async with served.ctx.db.writing() as session:
+        fee = await session.get(TournamentFee, ("t1", Currency.KZT))
+        await session.delete(fee)
+    answer = await served.api.post(
+        f"{BASE}/initiate", json={"participant_id": "p1", "method": "kaspi_qr"}, headers=bearer()
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "fee_missing")
+    assert "to add it: procomp-pay tournament fee t1 AMOUNT KZT" in answer.json()["detail"]
+
+
+async def test_a_failure_reason_has_at_most_500_characters(served: Served) -> None:
+    started = await served.initiate()
+    async with served.ctx.db.writing() as session:
+        payment = await session.get(Payment, started["payment_id"])
+        assert payment is not None
+        payment.failure_reason = "б" * 4000  # as an earlier version stored it
+    assert len((await served.status())["failure_reason"]) == 500
+    answer = await served.api.get(f"{BASE}/admin/payments", headers=bearer(role="staff"))
+    assert len(answer.json()["items"][0]["failure_reason"]) == 500
+
+
 async def test_the_amount_must_equal_the_fee(served: Served) -> None:
     answer = await served.api.post(
         f"{BASE}/initiate",
@@ -159,6 +193,7 @@ async def test_the_amount_must_equal_the_fee(served: Served) -> None:
     assert answer.json() == {
         "detail": "Payment amount must match tournament entry fee",
         "status_code": 400,
+        "code": "amount_mismatch",
     }
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlmodel import select
 
+from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.server.http.route import BASE
+from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.storage.audit.chain import entries
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.platform import Payment
 from tests.support.http_requests import bearer, token
-from tests.support.server import Eventually, Serve, Served
+from tests.support.server import Eventually, Serve, Served, paid
 
 
 async def test_initiate_apple_pay(served: Served) -> None:
@@ -25,7 +29,7 @@ async def test_initiate_apple_pay(served: Served) -> None:
     )
     assert answer.status_code == 200
     body = exact_json.loads(answer.content)
-    assert list(body) == ["payment_id", "client_secret", "amount", "currency"]
+    assert list(body) == ["payment_id", "client_secret", "amount", "currency", "method"]
     assert '"amount":50.00,"currency":"USD"' in answer.text
     assert re.fullmatch(r"pi_\w+_secret_\w+", body["client_secret"])
     assert answer.headers["X-Request-ID"] == "app-7"
@@ -39,7 +43,7 @@ async def test_initiate_apple_pay(served: Served) -> None:
 async def test_initiate_kaspi_gives_a_link_and_a_qr_image(served: Served) -> None:
     body = await served.initiate(method="kaspi_qr", amount=50, currency="USD")
     assert list(body) == [
-        "payment_id", "payment_url", "qr_image_url", "expires_at", "amount", "currency",
+        "payment_id", "payment_url", "qr_image_url", "expires_at", "amount", "currency", "method",
     ]  # fmt: skip
     assert (body["amount"], body["currency"]) == (24000, "KZT")
     assert body["payment_url"].startswith(served.sandbox.url)
@@ -141,7 +145,11 @@ async def test_paid_from_start_to_end_by_webhook(served: Served, eventually: Eve
         f"{BASE}/initiate", json={"participant_id": "p1", "method": "apple_pay"}, headers=bearer()
     )
     assert again.status_code == 409
-    assert again.json() == {"detail": "Аида С. has paid already", "status_code": 409}
+    assert again.json() == {
+        "detail": "Аида С. has paid already",
+        "status_code": 409,
+        "code": "already_paid",
+    }
 
 
 async def test_a_kaspi_payment_is_polled_until_completed(served: Served, eventually: Eventually) -> None:
@@ -192,6 +200,52 @@ async def test_status_and_history(served: Served, eventually: Eventually) -> Non
         assert '"refunded_amount":0.00' in answer.text
         assert [move["after"] for move in item["moves"]][-1] == "FAILED"
         assert all(("actor" in move) is (role == "staff") for move in item["moves"])
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["fraudulent", "lost_card", "merchant_blacklist", "pickup_card", "restricted_card", "security_violation",
+     "stolen_card"],
+)  # fmt: skip
+async def test_owners_see_neither_telling_declines_nor_notes_of_staff(served: Served, code: str) -> None:
+    started = await served.initiate()
+    note = "Suspected: ask for an id"
+
+    async def write(event_type: EventType, source: Source, reason: str) -> None:
+        event = PaymentEvent(
+            started["payment_id"], event_type, datetime.now(UTC), source, "boss", reason=reason
+        )
+        await apply_event(served.ctx, event)
+
+    await write(EventType.FAILED, Source.STRIPE_WEBHOOK, f"Your card was declined. ({code})")
+    shown = {}
+    for role in (None, "staff"):
+        paths = ("/status/p1", "/participant/p1/history")
+        answers = [await served.api.get(BASE + path, headers=bearer(role=role)) for path in paths]
+        assert "Your card was declined." in answers[0].json()["failure_reason"]
+        [item] = answers[1].json()["items"]
+        assert "Your card was declined." in item["moves"][-1]["note"]
+        shown[role] = [answer.text for answer in answers]
+    assert [code in text for text in shown[None]] == [False, False]
+    assert [code in text for text in shown["staff"]] == [True, True]
+    await write(EventType.CANCELLED, Source.PERSON, note)
+    texts = [
+        (await served.api.get(f"{BASE}/participant/p1/history", headers=bearer(role=role))).text
+        for role in (None, "staff")
+    ]
+    moves = [exact_json.loads(text)["items"][0]["moves"][-1]["note"] for text in texts]
+    assert moves == [None, note]
+
+
+async def test_owners_do_not_see_why_a_refund_was_made(served: Served, eventually: Eventually) -> None:
+    payment_id = await paid(served, eventually)
+    refund = f"{BASE}/admin/payments/{payment_id}/refund"
+    reason = {"reason": "a quarrel with the coach"}
+    assert (await served.api.post(refund, json=reason, headers=bearer("boss", "admin"))).status_code == 200
+    for role, seen in ((None, False), ("staff", True)):
+        answer = await served.api.get(f"{BASE}/participant/p1/history", headers=bearer(role=role))
+        assert ("quarrel" in answer.text) is seen
+        assert "refund_succeeded" in answer.text
 
 
 async def test_a_participant_without_payment(served: Served) -> None:
@@ -349,5 +403,26 @@ async def test_a_bug_is_a_500_with_its_request_id_and_no_trace(
     assert answer.json() == {
         "detail": "Something went wrong on our side. Request id: bug-1",
         "status_code": 500,
+        "code": "internal_error",
     }
     assert "a bug of ours" in caplog.text, "the log has the trace"
+
+
+async def test_times_are_whole_seconds_of_the_platforms_columns(
+    served: Served, eventually: Eventually
+) -> None:
+    payment_id = await paid(served, eventually)
+    await served.initiate("p2", "kaspi_qr")
+    desk = bearer(role="staff")
+    texts = [
+        (await served.api.get(f"{BASE}{path}", headers=desk)).text
+        for path in ("/status/p1", "/participant/p2/history", "/admin/payments", "/health")
+    ]
+    times = [time for text in texts for time in re.findall(r'"(\d{4}-\d\d-\d\dT[^"]*)"', text)]
+    assert len(times) > 10
+    assert [time for time in times if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", time)] == []
+    async with served.ctx.db.writing() as session:
+        payment = await session.get(Payment, payment_id)
+        assert payment is not None
+        payment.created_at = datetime(2026, 3, 1, 8, 59, 59, 999000, tzinfo=UTC)
+    assert (await served.status())["created_at"] == "2026-03-01T08:59:59Z"

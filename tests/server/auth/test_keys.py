@@ -352,3 +352,14 @@ async def test_a_server_with_a_jwks_url(serve: Serve, platform: Platform) -> Non
         headers = {"Authorization": f"Bearer {token}"}
         answer = await running.api.get(f"{BASE}/participant/p1/history", headers=headers)
         assert answer.status_code == status
+
+
+@pytest.mark.parametrize("alg", ["EdDSA", "Ed25519", None])
+def test_ed25519_is_eddsa(tmp_path: Path, alg: str | None) -> None:
+    made = authenticator(tmp_path, jwt_public_key=pem(ED), jwt_algorithm="Ed25519")
+    for name in ("EdDSA", "Ed25519"):
+        assert made.caller([f"Bearer {signed(ED, name)}"]).user_id == "u1"
+    with pytest.raises(Unauthorized):
+        made.caller([f"Bearer {signed(RSA, 'RS256')}"])
+    key = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(ED.public_key())) | ({"alg": alg} if alg else {})
+    assert list(read(json.dumps({"keys": [key | {"kid": "1"}]}).encode(), JwtAlgorithm.EDDSA)) == ["1"]

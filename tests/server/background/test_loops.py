@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import select
 
+from procomp_pay.config import KaspiScheme, ProviderMode, Settings
 from procomp_pay.domain.errors import DatabaseUnavailable
 from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server.background import loops as background
@@ -139,6 +140,34 @@ async def test_health_with_a_provider_that_hangs(served: Served, monkeypatch: py
     assert time.monotonic() - started < 4
     assert (status, body["status"], body["services"]["stripe"]) == (200, "degraded", "unreachable")
     await served.control.delete("/_sandbox/faults")
+
+
+async def test_health_does_not_wait_for_a_provider_that_hangs_later() -> None:
+    answers, hangs = ["connected"], asyncio.Event()
+
+    async def ask() -> str:
+        if not answers:
+            await hangs.wait()
+            raise DatabaseUnavailable("no answer")
+        return answers.pop()
+
+    check = health._CachedCheck(ask, good_s=0, bad_s=60)
+    assert [await check.result() for _ in range(3)] == ["connected"] * 3, "the last result, at once"
+    hangs.set()
+    assert check._renewal is not None
+    await check._renewal
+    assert await check.result() == "unreachable"
+
+
+async def test_kaspi_is_configured_where_bills_alone_are_taken(serve: Serve) -> None:
+    served = await serve(kaspi_api_key=None, kaspi_callback_allow="194.187.247.152")
+    assert (await _health(served))[1]["services"]["kaspi"] == "configured"
+
+
+async def test_kaspi_is_configured_through_a_gateway(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settings, "kaspi_mode", ProviderMode.TEST)
+    served = await serve(kaspi_scheme=KaspiScheme.GATEWAY)
+    assert (await _health(served))[1]["services"]["kaspi"] == "configured"
 
 
 async def test_health_with_one_provider_off(serve: Serve) -> None:

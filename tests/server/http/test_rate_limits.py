@@ -37,6 +37,7 @@ async def test_reads_are_limited_per_user(serve: Serve) -> None:
     assert refused.json() == {
         "detail": "Too many requests; nothing was done, try again later",
         "status_code": 429,
+        "code": "too_many_requests",
     }
     assert 3500 < int(refused.headers["Retry-After"]) <= 3600
     assert await _ask(served, "/status/p1", bearer("u1")) == 429, "one budget for all reads"

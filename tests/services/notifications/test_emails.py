@@ -28,9 +28,10 @@ VIEW = PaymentView(
     payment_id="c" * 25, participant_id="p1", participant_name="Қайрат Нұрланов", tournament_id="t1",
     tournament_name="Almaty Open 2026", category="Дзюдо -66 кг", status=PaymentStatus.COMPLETED,
     method=PaymentMethod.KASPI_QR, channel=Channel.KASPI_QR, charged=FEE, requested=FEE,
-    refunded=Money(Decimal(0), FEE.currency), created_at=AT, updated_at=AT, completed_at=AT, expires_at=None,
-    scanned_at=None, failure_reason=None, provider_ref="88", operation_number="27954577348", wallet=None,
-    is_late=False, is_duplicate=False, provider_open=False, started_by="desk", refunds=(), dispute=None,
+    refunded=Money(Decimal(0), FEE.currency), created_at=AT, platform_created_at=AT, updated_at=AT,
+    completed_at=AT, expires_at=None, scanned_at=None, failure_reason=None, provider_ref="88",
+    operation_number="27954577348", wallet=None, is_late=False, is_duplicate=False, provider_open=False,
+    started_by="desk", refunds=(), dispute=None,
 )  # fmt: skip
 CARD = replace(VIEW, method=PaymentMethod.APPLE_PAY, channel=Channel.STRIPE_CHECKOUT, operation_number=None)
 
@@ -228,3 +229,11 @@ def test_a_dispute_says_until_when() -> None:
     )
     mail = compose(Topic.ALERT_DISPUTE, found, VIEW).as_email("", "k", "ops@example.com", AT)
     assert mail.text.endswith("What to do next:\n  procomp-pay history p1\n")
+
+
+def test_a_letter_says_nothing_of_the_decline_or_of_notes() -> None:
+    view = replace(CARD, failure_reason="Your card was declined. (stolen_card)")
+    reason = "a quarrel with the coach"
+    for topic in (Topic.PAYMENT_FAILED, Topic.PAYMENT_REFUNDED, Topic.PAYMENT_EXPIRED):
+        made = letter(topic, "en", view, reason=f"{reason} (stolen_card)", refunded_in_full=True)
+        assert [word for word in ("stolen", "declined", "quarrel") if word in made.text + made.html] == []

@@ -14,10 +14,11 @@ from sqlmodel import select
 from procomp_pay.config import ProviderMode
 from procomp_pay.domain.errors import BadSignature, Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.providers.stripe.webhook_events import READERS
 from procomp_pay.services.webhooks import batch, inbox
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import refunds
 from procomp_pay.storage.payments.repository import load_payment
@@ -147,6 +148,111 @@ async def test_events_of_others_are_kept_and_touch_nothing(environment: ServiceE
     assert states["payment_intent.created"] is EventState.IGNORED
 
 
+async def _handle(environment: ServiceEnvironment, at_once: bool) -> dict[str, EventState]:
+    """Handle all events, in one batch or each alone; return their states by id."""
+    if at_once:
+        await batch.handle_due(environment.ctx)
+    else:
+        for row in await environment.rows(WebhookEvent):
+            await inbox.handle_one(environment.ctx, row.id)
+    return {row.event_id: row.state for row in await environment.rows(WebhookEvent)}
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("message", ["Declined\x00 by the bank", "Declined\ud800 by the bank", "б" * 4000])
+async def test_a_message_that_cannot_be_stored_fails_the_payment_all_the_same(
+    environment: ServiceEnvironment, message: str, at_once: bool
+) -> None:
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    await environment.confirm(str(opened.view.provider_ref), "pm_card_chargeDeclined")
+    mine = [e for e in await environment.events() if opened.view.payment_id in json.dumps(e)]
+    [event] = [e for e in mine if e["type"] == "payment_intent.payment_failed"]
+    event["data"]["object"]["last_payment_error"]["message"] = message
+    await environment.receive(event)
+    assert await _handle(environment, at_once) == {event["id"]: EventState.DONE}
+    view = await environment.view(opened)
+    assert view.status is S.FAILED
+    reason = view.failure_reason
+    assert reason is not None
+    assert len(reason) <= 500
+    assert reason.startswith(("Declined\ufffd by the bank", "бббб"))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"currency": "gbp"}, DiscrepancyKind.CURRENCY_MISMATCH),
+        ({"currency": "x\x00\ud800"}, DiscrepancyKind.CURRENCY_MISMATCH),
+        ({"currency": None}, DiscrepancyKind.CURRENCY_MISMATCH),
+        ({"amount_received": None}, DiscrepancyKind.AMOUNT_MISMATCH),
+        ({"amount_received": "5000"}, DiscrepancyKind.AMOUNT_MISMATCH),
+        ({"amount_received": 10**30}, DiscrepancyKind.AMOUNT_MISMATCH),
+    ],
+)
+async def test_money_that_cannot_be_read_opens_a_discrepancy(
+    environment: ServiceEnvironment, changes: dict[str, Any], kind: DiscrepancyKind, at_once: bool
+) -> None:
+    _, event = await an_event(environment)
+    event["data"]["object"] |= changes
+    await environment.receive(event)
+    assert await _handle(environment, at_once) == {event["id"]: EventState.DONE}
+    [payment] = await environment.rows(Payment)
+    assert payment.status is S.PENDING
+    [row] = await environment.rows(Discrepancy)
+    assert (row.kind, row.payment_id) == (kind, payment.id)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_foreign_events_that_cannot_be_read_stay_foreign(
+    environment: ServiceEnvironment, at_once: bool
+) -> None:
+    _, event = await an_event(environment)
+    for number, changes in enumerate(
+        [
+            {"currency": "gbp", "metadata": {}, "id": "pi_other"},
+            {"metadata": {"payment_id": "c\x00"}, "id": "pi_other"},
+            {"metadata": {"payment_id": 7}, "id": "pi_other"},
+            {
+                "metadata": {"payment_id": "c" * 400, "participant_id": "p1"},
+                "id": "pi_other",
+                "currency": "gbp",
+            },
+        ]
+    ):
+        made = json.loads(json.dumps(event)) | {"id": f"evt_other_{number}"}
+        made["data"]["object"] |= changes
+        await environment.receive(made)
+    assert set((await _handle(environment, at_once)).values()) == {EventState.FOREIGN}
+
+
+@pytest.mark.parametrize("kind", ["refund.created", "charge.dispute.created"])
+async def test_a_refund_or_a_dispute_in_an_unknown_currency_opens_a_discrepancy(
+    environment: ServiceEnvironment, kind: str
+) -> None:
+    _, event = await an_event(environment)
+    await environment.receive(event)
+    intent = event["data"]["object"]["id"]
+    thing = {
+        "id": "re_or_dp_1", "amount": 5000, "currency": "gbp", "status": "succeeded",
+        "payment_intent": intent, "metadata": {}, "charge": "ch_1",
+    }  # fmt: skip
+    made = event | {"id": "evt_back", "type": kind, "data": {"object": thing}}
+    total = thing | {"amount_refunded": 5000, "object": "charge", "id": "ch_1"}
+    await environment.receive(made)
+    await environment.receive(
+        event | {"id": "evt_total", "type": "charge.refunded", "data": {"object": total}}
+    )
+    await environment.maintain()
+    assert {row.state for row in await environment.rows(WebhookEvent)} == {EventState.DONE}
+    [row] = await environment.rows(Discrepancy)
+    assert (row.kind, row.detail["said"]) == (DiscrepancyKind.REFUND_MISMATCH, "5000 in 'gbp'")
+    topics = [message.topic for message in await environment.rows(OutboxMessage)]
+    assert topics.count("alert.refund_failed") == 1
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_events_of_another_mode_or_account_are_foreign(
     environment: ServiceEnvironment, at_once: bool
@@ -157,13 +263,7 @@ async def test_events_of_another_mode_or_account_are_foreign(
         await environment.receive(event | change | {"id": f"evt_foreign_{number}"})
     bad = {"type": "charge.dispute.created", "livemode": True, "id": "evt_foreign_bad", "data": {}}
     await environment.receive(event | bad)
-    rows = await environment.rows(WebhookEvent)
-    if at_once:
-        await batch.handle_due(environment.ctx)
-    else:
-        for row in rows:
-            await inbox.handle_one(environment.ctx, row.id)
-    assert {row.state for row in await environment.rows(WebhookEvent)} == {EventState.FOREIGN}
+    assert set((await _handle(environment, at_once)).values()) == {EventState.FOREIGN}
     payments = await environment.rows(Payment)
     assert [payment.status for payment in payments] == [S.PENDING]
     environment.ctx.providers.stripe_mode = ProviderMode.LIVE  # type: ignore[misc]
