@@ -65,7 +65,7 @@ def state(view: PaymentView) -> str:
         PaymentStatus.FAILED: _failed(view),
         PaymentStatus.REFUNDED: "refunded in full",
         PaymentStatus.EXPIRED: f"not paid, expired{_still_polled(view)}",
-        PaymentStatus.CANCELLED: f"not paid, cancelled{_still_polled(view)}",
+        PaymentStatus.CANCELLED: f"not paid, cancelled{_why_never_opened(view)}{_still_polled(view)}",
     }[view.status]
 
 
@@ -81,6 +81,10 @@ def _paid(view: PaymentView) -> str:
     if view.is_duplicate:
         notes.append("PAID TWICE: another payment settled the fee; refund this one")
     return "; ".join(["paid", *notes, *_refund_notes(view)])
+
+
+def _why_never_opened(view: PaymentView) -> str:
+    return f": {view.failure_reason}" if view.provider_ref is None and view.failure_reason else ""
 
 
 def _still_polled(view: PaymentView) -> str:
