@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import (
     Conflict,
+    InvalidAmount,
     ManualReviewRequired,
     OutcomeUnknown,
     ProviderUnavailable,
     Refused,
 )
+from procomp_pay.domain.kaspi_schedule import USUAL_INTERVAL_S, USUAL_SCAN_S
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import RefundEvent, RefundState
 from procomp_pay.providers.kaspi.client import KaspiCalls
-from procomp_pay.providers.kaspi.wire import RefundNotMade, amount_number
+from procomp_pay.providers.kaspi.wire import (
+    RefundNotMade,
+    amount_number,
+    items,
+    purchase_id,
+    seconds,
+    tenge,
+    token,
+    word,
+)
 from procomp_pay.providers.protocol import ProviderRef, ProviderRefunds, RefundRequest
 from procomp_pay.providers.resilience.retry import NOT_SENT, NotSent
 
@@ -99,7 +109,7 @@ class KaspiRefunds:
                 raise
             made = await self._made_before(request)
             return made or self._failed(request, "Kaspi could not make the refund twice: call the bank")
-        operation = data.get("ReturnOperationId")
+        operation = word(data.get("ReturnOperationId"))
         return RefundEvent(
             RefundState.SUCCEEDED,
             request.money,
@@ -165,8 +175,13 @@ class KaspiRefunds:
         if self._calls.scheme is KaspiScheme.BASIC:
             return ProviderRefunds()
         data = await self.details(handle)
-        refunded = Decimal(data["TotalAmount"]) - Decimal(data["AvailableReturnAmount"])
-        return ProviderRefunds(total=Money(refunded, Currency.KZT))
+        try:
+            refunded = tenge(data.get("TotalAmount")) - tenge(data.get("AvailableReturnAmount"))
+        except InvalidAmount as error:
+            raise _unreadable_details(error) from error
+        if refunded.amount < 0:
+            raise _unreadable_details("more can be refunded than was paid")
+        return ProviderRefunds(total=refunded)
 
     async def details(self, handle: ProviderRef) -> Mapping[str, Any]:
         """Return the details of a paid purchase, with its total and the amount that can still be refunded."""
@@ -179,22 +194,22 @@ class KaspiRefunds:
         body = {"DeviceToken": self._calls.device_token, "ExternalId": external_id}
         data = await self._calls.post("/return/create", body)
         try:
-            timers = data["QrReturnBehaviorOptions"]
+            timers = data.get("QrReturnBehaviorOptions")
             return RefundQr(
-                return_id=int(data["QrReturnId"]),
-                token=str(data["QrToken"]),
-                interval_s=max(1, int(timers["QrCodeScanEventPollingInterval"])),
-                wait_s=int(timers["QrCodeScanWaitTimeout"]),
+                return_id=int(purchase_id(data.get("QrReturnId"))),
+                token=token(data.get("QrToken")),
+                interval_s=seconds(timers, "QrCodeScanEventPollingInterval", USUAL_INTERVAL_S),
+                wait_s=seconds(timers, "QrCodeScanWaitTimeout", USUAL_SCAN_S),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise OutcomeUnknown(f"Kaspi's answer to a refund QR lacks {error}") from error
+        except ValueError as error:
+            raise OutcomeUnknown(f"Kaspi's answer to a refund QR cannot be read: {error}") from error
 
     async def is_scanned(self, qr: RefundQr) -> bool:
         """Return whether the customer has scanned the refund QR.
 
         :raises Refused: the customer declined, or the QR has expired.
         """
-        status = str((await self._calls.get(f"/return/status/{qr.return_id}")).get("Status", ""))
+        status = word((await self._calls.get(f"/return/status/{qr.return_id}")).get("Status"))
         if status == "Error":
             raise Refused("The customer did not confirm the refund QR", next_step="start the refund again")
         return status == "CustomerIdentityObtained"
@@ -206,12 +221,17 @@ class KaspiRefunds:
             "QrReturnId": qr.return_id,
             "MaxResult": _MOST_OPERATIONS,
         }
-        operations = (await self._calls.post("/return/operations", body)).get("items") or []
+        operations = items(await self._calls.post("/return/operations", body))
         return any(str(operation.get("QrPaymentId")) == purchase for operation in operations)
 
     def _only_standard(self) -> None:
         if self._calls.scheme is not KaspiScheme.STANDARD:
             raise Refused("A refund QR belongs to Kaspi's standard scheme")
+
+
+def _unreadable_details(why: object) -> OutcomeUnknown:
+    # a total of 0 instead would let the same money go back twice
+    return OutcomeUnknown(f"Kaspi's details of a payment cannot be read: {why}")
 
 
 def _more_went_back(request: RefundRequest, total: Money) -> Conflict:
