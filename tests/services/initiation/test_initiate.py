@@ -17,13 +17,15 @@ from procomp_pay.domain.errors import (
     RetryLater,
     Unavailable,
 )
+from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.platform import Payment, Tournament
 from procomp_pay.storage.models.queues import OutboxMessage
+from procomp_pay.storage.registrations.participants import _main_fee
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 S = PaymentStatus
@@ -344,3 +346,20 @@ async def test_one_key_for_many_participants_at_once_starts_one_payment(
     )
     assert all(isinstance(r, views.Opening | Conflict) for r in results), results
     assert len(await environment.rows(Payment)) == 1
+
+
+@pytest.mark.parametrize("fee", ["0", "24000.50", "-1"])
+async def test_a_fee_that_cannot_be_charged_writes_nothing(environment: ServiceEnvironment, fee: str) -> None:
+    who = await environment.participant()
+    async with environment.ctx.db.writing() as session:
+        tournament = await session.get(Tournament, f"t-{who}")
+        assert tournament is not None
+        tournament.entry_fee, tournament.currency = Decimal(fee), Currency.KZT
+    with pytest.raises(Refused, match=r"entry fee to charge|whole tenge"):
+        await environment.start(who)
+    assert await environment.rows(Payment) == []
+
+
+async def test_a_missing_fee_of_the_platform_is_no_fee() -> None:
+    row = Tournament(id="t1", entry_fee=None, currency=Currency.KZT)
+    assert _main_fee(row) == Money(Decimal(0), Currency.KZT)
