@@ -190,8 +190,11 @@ def _show_status(view: PaymentView, *, settings: Any, as_json: bool, watched: bo
 
 def _print_status(view: PaymentView) -> None:
     from procomp_pay.cli.display.tables import status_lines
+    from procomp_pay.cli.display.wording import next_step
 
     console.print_lines(status_lines(view))
+    if (step := next_step(view)) is not None:
+        console.hint(step)
 
 
 def history(
