@@ -14,6 +14,7 @@ from procomp_pay.cli.framework.context import (
     operator,
     run_with_context,
     show_mode_notice,
+    tournament_id,
 )
 from procomp_pay.cli.framework.formats import print_next_page, print_page
 from procomp_pay.cli.framework.options import (
@@ -246,9 +247,12 @@ def list_payments(
     from procomp_pay.services.views import payment as views
 
     selection = replace(_filter(status, method, tournament, since, until), disputed=disputed or None)
-    payments, next_cursor = run_with_context(
-        lambda ctx: views.many(ctx, selection, limit=limit, cursor=cursor)
-    )
+
+    async def work(ctx: AppContext) -> tuple[list[PaymentView], str | None]:
+        wanted = replace(selection, tournament_id=await tournament_id(ctx, tournament))
+        return await views.many(ctx, wanted, limit=limit, cursor=cursor)
+
+    payments, next_cursor = run_with_context(work)
     if as_json:
         print_page(payments, next_cursor)
         return

@@ -204,3 +204,26 @@ def test_days_are_almatys() -> None:
     assert formats.day_begins(day, plus_days=1) == datetime(2026, 5, 1, 19, tzinfo=UTC)
     with pytest.raises(Refused):
         formats.day("1 May", "--since")
+
+
+def test_payments_and_tournaments_are_named_alike_everywhere(clerk: Clerk) -> None:
+    payment = clerk.ask("initiate", "p1", *KASPI)
+    for command in (("list",), ("discrepancies", "list"), ("report",)):
+        clerk.type(*command, "--tournament", "Nope", code=4)
+        for name in ("t1", "Кубок Алматы", "кубок  алматы"):
+            clerk.type(*command, "--tournament", name)
+    [listed] = clerk.ask("list", "--tournament", "Кубок Алматы")["items"]
+    assert listed["payment_id"] == payment["payment_id"]
+    for command in (
+        ("events", "list", "--payment"),
+        ("outbox", "list", "--payment"),
+        ("discrepancies", "list", "--payment"),
+        ("status", "--payment"),
+        ("audit", "show"),
+        ("audit", "verify"),
+    ):
+        for name in (payment["payment_id"], payment["code"], payment["code"].lower().replace("-", " ")):
+            clerk.type(*command, name)
+        for name in ("nope", "0000-0000"):
+            clerk.type(*command, name, code=4)
+    assert clerk.ask("audit", "show", payment["code"])["payment_id"] == payment["payment_id"]
