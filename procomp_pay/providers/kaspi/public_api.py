@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from procomp_pay.config import KaspiScheme
@@ -19,8 +18,8 @@ from procomp_pay.providers.kaspi.refunds import KaspiRefunds
 from procomp_pay.providers.kaspi.wire import (
     amount_number,
     items,
-    parse_date,
     purchase_id,
+    read_date,
     seconds,
     tenge,
     token,
@@ -181,7 +180,7 @@ class KaspiPublicApi:
         amount = data.get("Amount")
         if amount is None and self._calls.scheme is not KaspiScheme.BASIC:
             try:
-                amount = (await self._refunds.details(handle)).get("TotalAmount")
+                amount = (await self._refunds.details(handle.provider_ref)).get("TotalAmount")
             except (NotFound, Refused, ConfigurationError) as error:
                 # only the device that took the payment gets details, and it may have been replaced since
                 log.warning("Kaspi does not report the amount of %s: %s", handle.provider_ref, error.message)
@@ -202,14 +201,3 @@ def _created(data: Mapping[str, Any], *, link: bool) -> Created:
         scan_timeout_s=seconds(timers, scan, USUAL_SCAN_S),
         confirm_timeout_s=seconds(timers, "PaymentConfirmationTimeout", USUAL_CONFIRM_S),
     )
-
-
-def read_date(text: object) -> datetime | None:
-    """Parse an expiry time, which is only recorded: Kaspi's timers and our own clock decide what has expired,
-    so that different clocks or time zones cannot end a payment early.
-    """
-    try:
-        return parse_date(str(text))
-    except ValueError:
-        log.warning("Kaspi reports the unreadable date %r", visible(text)[:40])
-        return None

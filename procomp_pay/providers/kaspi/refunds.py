@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from procomp_pay.config import KaspiScheme
@@ -24,6 +25,7 @@ from procomp_pay.providers.kaspi.wire import (
     amount_number,
     items,
     purchase_id,
+    read_date,
     seconds,
     tenge,
     token,
@@ -51,6 +53,18 @@ class RefundQr:
     token: str = field(repr=False)
     interval_s: int
     wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """A paid purchase.
+
+    :param refundable: the part that was not refunded.
+    """
+
+    money: Money
+    refundable: Money
+    at: datetime | None
 
 
 class KaspiRefunds:
@@ -174,18 +188,27 @@ class KaspiRefunds:
         """
         if self._calls.scheme is KaspiScheme.BASIC:
             return ProviderRefunds()
-        data = await self.details(handle)
+        purchase = await self.purchase(handle.provider_ref)
+        return ProviderRefunds(total=purchase.money - purchase.refundable)
+
+    async def purchase(self, number: str) -> Purchase:
+        """Return a paid purchase.
+
+        :raises NotFound, Refused: Kaspi does not know it, or it belongs to another trade point.
+        :raises OutcomeUnknown: its amounts cannot be read.
+        """
+        data = await self.details(number)
         try:
-            refunded = tenge(data.get("TotalAmount")) - tenge(data.get("AvailableReturnAmount"))
+            money, rest = tenge(data.get("TotalAmount")), tenge(data.get("AvailableReturnAmount"))
         except InvalidAmount as error:
             raise _unreadable_details(error) from error
-        if refunded.amount < 0:
+        if not 0 <= rest.amount <= money.amount:
             raise _unreadable_details("more can be refunded than was paid")
-        return ProviderRefunds(total=refunded)
+        return Purchase(money, rest, read_date(data.get("TransactionDate")))
 
-    async def details(self, handle: ProviderRef) -> Mapping[str, Any]:
+    async def details(self, number: str) -> Mapping[str, Any]:
         """Return the details of a paid purchase, with its total and the amount that can still be refunded."""
-        query = {"QrPaymentId": handle.provider_ref, "DeviceToken": self._calls.device_token}
+        query = {"QrPaymentId": number, "DeviceToken": self._calls.device_token}
         return await self._calls.get("/payment/details", query)
 
     async def open_qr(self, external_id: str) -> RefundQr:

@@ -263,6 +263,19 @@ def parse_date(text: str) -> datetime:
         raise ValueError(f"not a Kaspi date: {text[:40]!r}") from None
 
 
+def read_date(text: object) -> datetime | None:
+    """Parse a time; ``None`` if it cannot be read.
+
+    An expiry time is only recorded: Kaspi's timers and our own clock decide what has expired, so that
+    different clocks or time zones cannot end a payment early.
+    """
+    try:
+        return parse_date(str(text))
+    except ValueError:
+        log.warning("Kaspi reports the unreadable date %r", visible(text)[:40])
+        return None
+
+
 def amount_number(amount: Decimal) -> Decimal:
     """Return an amount in tenge as Kaspi expects it: a JSON number with two decimals."""
     return amount.quantize(Decimal("0.01"))
