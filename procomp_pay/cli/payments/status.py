@@ -26,7 +26,7 @@ from procomp_pay.cli.framework.options import (
     UntilOption,
 )
 from procomp_pay.cli.payments.initiate_options import METHODS_HELP, Method
-from procomp_pay.domain.errors import NotFound, Refused, Unavailable
+from procomp_pay.domain.errors import NotFound, PaymentError, Refused, Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus
 
 if TYPE_CHECKING:
@@ -155,14 +155,15 @@ async def _refreshed(
     try:
         if not await refresh_payment(ctx, view.payment_id, actor) and not as_json:
             console.say(_nothing_to_ask(view), dim=True)
-    except Unavailable as error:
-        if watch:
+    except PaymentError as error:
+        is_passing = isinstance(error, Unavailable)
+        if watch and is_passing:
             return view  # watching asks again anyway
         if not as_json:
             _print_status(view)
         raise type(error)(
             f"{error.message}; the last known status is {view.status}",
-            next_step=f"try again in a minute: {_again(view)}",
+            next_step=f"try again in a minute: {_again(view)}" if is_passing else error.next_step,
         ) from error
     return await views.one(ctx, view.payment_id)
 

@@ -55,6 +55,7 @@ class CodeMeaning:
 
 _ASK = "call your Kaspi manager with the code"
 _NO_INVOICE = "take it with a QR at the desk, or another way to pay"
+_OTHER_ACCOUNT = "check the number, and that KASPI_API_URL, the key and the device are those it was paid with"
 #: StatusCodes from appendix 3 of the documentation, which lists those of invoices without their meaning. Any
 #: other code is a rejection with Kaspi's own message.
 CODES: dict[int, CodeMeaning] = {
@@ -73,11 +74,11 @@ CODES: dict[int, CodeMeaning] = {
     -1503: CodeMeaning(
         ConfigurationError, "The device belongs to another trade point", "check KASPI_TRADE_POINT_ID"
     ),
-    -1601: CodeMeaning(NotFound, "Kaspi does not know this purchase", "check the number"),
+    -1601: CodeMeaning(NotFound, "Kaspi does not know this purchase", _OTHER_ACCOUNT),
     -14000002: CodeMeaning(
         ConfigurationError, "There is no trade point at Kaspi", "make one in the Kaspi Pay app"
     ),
-    -99000001: CodeMeaning(NotFound, "Kaspi does not know this purchase", "check the number"),
+    -99000001: CodeMeaning(NotFound, "Kaspi does not know this purchase", _OTHER_ACCOUNT),
     -99000002: CodeMeaning(
         ConfigurationError, "Kaspi does not know this trade point", "check KASPI_TRADE_POINT_ID"
     ),

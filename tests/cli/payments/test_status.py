@@ -227,3 +227,19 @@ def test_payments_and_tournaments_are_named_alike_everywhere(clerk: Clerk) -> No
         for name in ("nope", "0000-0000"):
             clerk.type(*command, name, code=4)
     assert clerk.ask("audit", "show", payment["code"])["payment_id"] == payment["payment_id"]
+
+
+def test_a_refresh_shows_the_stored_status_whatever_the_provider_answers(sqlite_clerk: Clerk) -> None:
+    sqlite_clerk.ask("initiate", "p1", *KASPI)
+    for status, code, says in ((401, 7, "denies access"), (403, 7, "denies access")):
+        sqlite_clerk.providers.fault(kind="status", status=status, path="/r1", times=9)
+        output = sqlite_clerk.type("status", "p1", "--refresh", code=code)
+        assert says in output.err
+        assert "the last known status is PENDING" in output.err
+        assert "PENDING" in output.out
+        sqlite_clerk.providers.calm()
+    sqlite_clerk.change("UPDATE pay_payment_detail SET provider_ref = '19999999999'")
+    sqlite_clerk.change("""UPDATE "Payment" SET "kaspiQrCode" = '19999999999'""")
+    output = sqlite_clerk.type("status", "p1", "--refresh", code=4)
+    assert "Kaspi does not know this purchase (Kaspi code -1601); the last known status is" in output.err
+    assert "PENDING" in output.out
