@@ -14,7 +14,8 @@ from procomp_pay.providers.kaspi.wire import amount_number, purchase_id, visible
 from procomp_pay.providers.protocol import Created, CreateRequest, ProviderRef, ProviderStatus
 from procomp_pay.providers.resilience.retry import NOT_SENT, NotSent
 
-_PHONE = re.compile(r"(?:\+?7|8)(7[0-9]{9})")
+#: 71x and 72x are landlines.
+_PHONE = re.compile(r"(?:\+?7|8)(7[04-7][0-9]{8})")
 
 
 def read_phone(typed: str) -> str:
