@@ -238,7 +238,7 @@ def load_settings(**overrides: Any) -> Settings:
     """Read the settings, and the sandbox's run file where no provider key is configured.
 
     :raises ConfigurationError: a value has the wrong form (the setting is named, its value never shown), or
-        a live key is combined with a local address.
+        a live key is combined with a local address, or a provider is to be reached without encryption.
     """
     try:
         settings = Settings(**overrides)
@@ -256,6 +256,11 @@ def load_settings(**overrides: Any) -> Settings:
             raise ConfigurationError(
                 f"A live key is set together with a local {name}: live keys are not used with a sandbox",
                 next_step=f"unset {name}, or use a test key",
+            )
+        if base and urlsplit(base).scheme.lower() == "http" and not _is_loopback(base):
+            raise ConfigurationError(
+                f"{name} begins with http://: keys and payments would cross the network unencrypted",
+                next_step=f"write {name} with https://; http:// is for this computer alone",
             )
     _check_delivery(settings)
     return settings if settings.is_live else _with_sandbox(settings)

@@ -49,8 +49,8 @@ def charge_for(fees: EntryFees, method: PaymentMethod, requested: Money | None) 
     """Return the amount to charge with this method (SPEC 4).
 
     :param requested: the amount that the caller expects; ``None`` accepts the current fee.
-    :raises Refused: the amount is not the fee in that currency, there is no fee in it, or the method is Kaspi
-        and the tournament has no fee in tenge.
+    :raises Refused: the amount is not the fee in that currency, there is no fee in it or it is zero, or the
+        method is Kaspi and the tournament has no fee in whole tenge.
     """
     if requested is not None:
         fee = fees.in_currency(requested.currency)
@@ -68,7 +68,7 @@ def charge_for(fees: EntryFees, method: PaymentMethod, requested: Money | None) 
                 code=ErrorCode.AMOUNT_MISMATCH,
             )
     if not method.is_kaspi:
-        charged = requested or fees.main
+        charged = _payable(fees, requested or fees.main)
         return Charge(charged, charged)
     tenge = fees.in_currency(Currency.KZT)
     if tenge is None:
@@ -77,7 +77,25 @@ def charge_for(fees: EntryFees, method: PaymentMethod, requested: Money | None) 
             next_step=_add_fee(fees, Currency.KZT),
             code=ErrorCode.FEE_MISSING,
         )
+    try:
+        checked_fee(_payable(fees, tenge))
+    except InvalidAmount as error:
+        error.next_step = _add_fee(fees, Currency.KZT)
+        raise
     return Charge(requested or tenge, tenge)
+
+
+def _payable(fees: EntryFees, fee: Money) -> Money:
+    """Return the fee if it can be charged; the platform may have written any.
+
+    :raises Refused: it is zero or less.
+    """
+    if fee.amount <= 0:
+        raise Refused(
+            f"The tournament has no entry fee to charge: it is {fee}",
+            next_step=_add_fee(fees, fee.currency),
+        )
+    return fee
 
 
 def _add_fee(fees: EntryFees, currency: Currency) -> str:

@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from procomp_pay.domain.events import EventType
 from procomp_pay.domain.states import Channel
 
-#: Kaspi's usual time limits, in seconds, for a payment whose response was lost.
+#: Kaspi's usual time limits and interval, in seconds, for a payment whose response lacks them.
 USUAL_SCAN_S = 180
 USUAL_CONFIRM_S = 65
+USUAL_INTERVAL_S = 5
 #: How long an invoice to a phone can be paid, in seconds.
 REMOTE_LIFE_S = 24 * 3600
 #: Time between Kaspi's own deadline and our final poll.
@@ -80,7 +81,7 @@ def schedule_for(
         scan_until=expires_at or sent_at + timedelta(seconds=scan_timeout_s or USUAL_SCAN_S),
         scanned_at=scanned_at,
         confirm_s=confirm_timeout_s or USUAL_CONFIRM_S,
-        interval_s=interval_s or 5,
+        interval_s=interval_s or USUAL_INTERVAL_S,
     )
 
 

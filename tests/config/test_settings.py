@@ -81,3 +81,16 @@ def test_secrets_do_not_show(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_several_webhook_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", "whsec_new, whsec_old,")
     assert load_settings().webhook_secrets == ["whsec_new", "whsec_old"]
+
+
+@pytest.mark.parametrize("name", ["KASPI_API_URL", "STRIPE_API_BASE"])
+@pytest.mark.parametrize("host", ["qrapi-cert-ip.kaspi.kz", "192.168.1.10:8080", "127.0.0.1.example.com"])
+def test_a_provider_is_not_reached_without_encryption(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str, host: str
+) -> None:
+    monkeypatch.setenv(name, f"http://{host}")
+    with pytest.raises(ConfigurationError, match=f"{name} begins with http://") as error:
+        load_settings(_env_file=None)
+    assert error.value.exit_code == 7
+    monkeypatch.setenv(name, "http://127.0.0.1:8080")
+    assert load_settings(_env_file=None)

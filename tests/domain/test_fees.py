@@ -1,5 +1,7 @@
 """The charge: the current fee, in a currency that the method accepts."""
 
+from decimal import Decimal
+
 import pytest
 
 from procomp_pay.domain.errors import Refused
@@ -36,3 +38,16 @@ def test_kaspi_without_a_fee_in_tenge_says_how_to_add_one() -> None:
     with pytest.raises(Refused) as caught:
         charge_for(DOLLARS, PaymentMethod.KASPI_QR, USD)
     assert caught.value.next_step == "procomp-pay tournament fee t1 AMOUNT KZT"
+
+
+@pytest.mark.parametrize("amount", ["0", "-5", "24000.50"])
+def test_a_fee_that_kaspi_cannot_take_is_refused_with_how_to_mend_it(amount: str) -> None:
+    fees = EntryFees("t1", Money(Decimal(amount), Currency.KZT), {})
+    with pytest.raises(Refused) as caught:
+        charge_for(fees, PaymentMethod.KASPI_QR, None)
+    assert caught.value.next_step == "procomp-pay tournament fee t1 AMOUNT KZT"
+
+
+def test_a_wallet_is_not_charged_zero() -> None:
+    with pytest.raises(Refused, match="no entry fee to charge"):
+        charge_for(EntryFees("t1", Money(Decimal(0), Currency.USD), {}), PaymentMethod.APPLE_PAY, None)

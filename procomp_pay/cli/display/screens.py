@@ -167,6 +167,12 @@ _TITLES = {
 }
 
 
+def _title(view: PaymentView) -> str:
+    if view.other_amount is not None:
+        return "✗ WRONG AMOUNT"
+    return "ALREADY PAID" if view.settled_by is not None else _TITLES[view.status]
+
+
 def final_panel(view: PaymentView, *, utf8: bool = True) -> RenderableType:
     """Return the panel that ends the screen. It is readable without colour."""
     from rich import box
@@ -183,13 +189,15 @@ def final_panel(view: PaymentView, *, utf8: bool = True) -> RenderableType:
         lines.append(Text(""))
     else:
         colour = wording.COLOURS[view.status]
-        lines.append(Text(_TITLES[view.status], style=f"bold {colour}"))
+        lines.append(Text(_title(view), style=f"bold {colour}"))
     if unusual or view.status is not PaymentStatus.COMPLETED:
         lines.append(Text.from_markup(console.safe(wording.state(view))))
     amount, *details = _details(view)
     if view.status is PaymentStatus.COMPLETED:
         amount = f"✓ PAID {amount}"  # also as a word: for a screen reader, for a log
     lines += map(Text.from_markup, [amount, *details])
+    if (step := wording.next_step(view)) is not None:
+        lines.append(Text(f"→ {step}"))
     return Panel(Group(*lines), border_style=colour, box=box.HEAVY, padding=(0, 2), expand=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from procomp_pay.cli.framework import formats
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
@@ -57,6 +58,12 @@ _WAITING = {
 
 def state(view: PaymentView) -> str:
     """Return the status in a sentence that needs no colour."""
+    if view.other_amount is not None:
+        received = view.other_amount.received or "another amount"
+        return f"{received} came, but {view.charged} was due: it is not settled, and waits for a decision"
+    if view.settled_by is not None:
+        paid = f"{METHODS[view.settled_by.method]}, {formats.clock_time(view.settled_by.at)}"
+        return f"the fee is already paid: {paid}, payment {view.settled_by.payment_id}{_still_polled(view)}"
     scanned = "scanned, waiting for confirmation" if view.channel.is_kaspi else "the bank is working on it"
     return {
         PaymentStatus.PENDING: _WAITING[view.channel],
@@ -65,7 +72,7 @@ def state(view: PaymentView) -> str:
         PaymentStatus.FAILED: _failed(view),
         PaymentStatus.REFUNDED: "refunded in full",
         PaymentStatus.EXPIRED: f"not paid, expired{_still_polled(view)}",
-        PaymentStatus.CANCELLED: f"not paid, cancelled{_still_polled(view)}",
+        PaymentStatus.CANCELLED: f"not paid, cancelled{_why_never_opened(view)}{_still_polled(view)}",
     }[view.status]
 
 
@@ -81,6 +88,10 @@ def _paid(view: PaymentView) -> str:
     if view.is_duplicate:
         notes.append("PAID TWICE: another payment settled the fee; refund this one")
     return "; ".join(["paid", *notes, *_refund_notes(view)])
+
+
+def _why_never_opened(view: PaymentView) -> str:
+    return f": {view.failure_reason}" if view.provider_ref is None and view.failure_reason else ""
 
 
 def _still_polled(view: PaymentView) -> str:
@@ -177,8 +188,16 @@ def flag(view: PaymentView) -> str:
 
 
 def needs_attention(view: PaymentView) -> bool:
-    """Return whether a payment is late, a duplicate, or disputed."""
-    return view.is_late or view.is_duplicate or (view.dispute is not None and view.dispute.holds_refunds_back)
+    """Return whether a payment is late, a duplicate, disputed, or received another amount."""
+    disputed = view.dispute is not None and view.dispute.holds_refunds_back
+    return view.is_late or view.is_duplicate or disputed or view.other_amount is not None
+
+
+def next_step(view: PaymentView) -> str | None:
+    """Return the command to type for a payment that waits for a decision."""
+    if view.other_amount is None:
+        return None
+    return f"procomp-pay discrepancies show {view.other_amount.discrepancy_id}"
 
 
 def refund_line(refund: RefundView, when: str) -> str:

@@ -47,6 +47,37 @@ def run_with_context(work: Callable[[AppContext], Awaitable[T]], *, settings: Se
     return asyncio.run(run())
 
 
+async def payment_id(ctx: AppContext, wanted: str | None) -> str | None:
+    """Return the id of the payment that an option names by its id or code; ``None`` for none.
+
+    :raises NotFound: no such payment.
+    """
+    from procomp_pay.services.views import payment as views
+
+    return None if wanted is None else (await views.one(ctx, wanted)).payment_id
+
+
+async def tournament_id(ctx: AppContext, wanted: str | None) -> str | None:
+    """Return the id of the tournament that an option names by its id or whole name; ``None`` for none.
+
+    :raises NotFound: no such tournament. :raises Refused: several have that name.
+    """
+    from procomp_pay.services.registrations import tournaments
+
+    return None if wanted is None else (await tournaments.find_tournament(ctx, wanted)).tournament_id
+
+
+async def audited_payment(ctx: AppContext, wanted: str) -> str:
+    """Return the id of a payment that is named by its code; anything else as it is, since the audit trail
+    also has payments that were deleted.
+
+    :raises NotFound: a mistyped code, or that of no payment.
+    """
+    from procomp_pay.domain import payment_code
+
+    return str(await payment_id(ctx, wanted)) if payment_code.looks_like_one(wanted) else wanted
+
+
 def operator(name: str | None) -> Actor:
     """Return the operator for the audit trail: ``--as``, ``PROCOMP_OPERATOR``, or the system user.
 

@@ -23,7 +23,9 @@ PaymentArgument = Annotated[str, typer.Argument(help="The payment's id or code."
 OptionalPaymentArgument = Annotated[
     str | None, typer.Argument(help="The payment's id or code.", metavar="PAYMENT")
 ]
-TournamentFilter = Annotated[str | None, typer.Option(metavar="ID", help="Only this tournament.")]
+TournamentFilter = Annotated[
+    str | None, typer.Option(metavar="T", help="Only this tournament: its id or full name.")
+]
 
 SinceOption = Annotated[str | None, typer.Option(metavar="DAY", help="From this day, such as 2026-05-01.")]
 UntilOption = Annotated[str | None, typer.Option(metavar="DAY", help="Up to and including this day.")]

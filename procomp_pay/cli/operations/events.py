@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import operator, run_with_context
+from procomp_pay.cli.framework.context import operator, payment_id, run_with_context
 from procomp_pay.cli.framework.formats import print_next_page, print_page
 from procomp_pay.cli.framework.options import AsOption, CursorOption, JsonOption, LimitOption, command_group
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.webhooks.admin import EventView, Replayed
     from procomp_pay.storage.webhooks.inbox import EventFilter
 
@@ -52,7 +54,7 @@ ProviderOption = Annotated[
     str | None, typer.Option("--provider", metavar="NAME", help="A provider, such as stripe.")
 ]
 PaymentOption = Annotated[
-    str | None, typer.Option("--payment", metavar="ID", help="Only events about this payment.")
+    str | None, typer.Option("--payment", metavar="ID", help="Only events about this payment (id or code).")
 ]
 SinceOption = Annotated[
     str | None, typer.Option("--since", metavar="DAY", help="Received from this day on, such as 2026-05-01.")
@@ -106,7 +108,12 @@ def list_events(
     from procomp_pay.services.webhooks import admin as events
 
     selection = _filter(state, kind, provider, payment, since)
-    views, next_cursor = run_with_context(lambda ctx: events.many(ctx, selection, limit=limit, cursor=cursor))
+
+    async def work(ctx: AppContext) -> tuple[list[EventView], str | None]:
+        wanted = replace(selection, payment_id=await payment_id(ctx, payment))
+        return await events.many(ctx, wanted, limit=limit, cursor=cursor)
+
+    views, next_cursor = run_with_context(work)
     if as_json:
         print_page(views, next_cursor)
         return
@@ -190,7 +197,8 @@ def replay(
     async def work(ctx: Any) -> list[Replayed]:
         if event is not None:
             return [await events.replay_one(ctx, event, actor, dry_run=dry_run)]
-        return await events.replay_many(ctx, selection, actor, limit=limit, dry_run=dry_run)
+        wanted = replace(selection, payment_id=await payment_id(ctx, payment))
+        return await events.replay_many(ctx, wanted, actor, limit=limit, dry_run=dry_run)
 
     replays = run_with_context(work)
     failed = [replay for replay in replays if not dry_run and replay.state in ("pending", "dead")]

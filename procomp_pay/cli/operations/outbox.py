@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import run_with_context
+from procomp_pay.cli.framework.context import payment_id, run_with_context
 from procomp_pay.cli.framework.options import JsonOption, command_group
 from procomp_pay.domain.destinations import Destination
 
@@ -73,7 +73,7 @@ def list_messages(
         typer.Option(metavar="TEXT", help="Only topics that start with this: payment, alert.dispute."),
     ] = None,
     payment: Annotated[
-        str | None, typer.Option(metavar="PAYMENT", help="Only messages about this payment.")
+        str | None, typer.Option(metavar="ID", help="Only messages about this payment: its id or code.")
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", help="Show at most N messages, up to 500.")] = 20,
     as_json: JsonOption = False,
@@ -83,7 +83,11 @@ def list_messages(
     async def work(ctx: Any) -> list[Told]:
         from procomp_pay.services.notifications import outbox
 
-        filters = {"state": state.value if state else None, "topic": topic, "payment_id": payment}
+        filters = {
+            "state": state.value if state else None,
+            "topic": topic,
+            "payment_id": await payment_id(ctx, payment),
+        }
         return await outbox.newest(ctx, limit=limit, **filters)
 
     messages = run_with_context(work)

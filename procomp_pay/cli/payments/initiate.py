@@ -58,6 +58,8 @@ async def show(ctx: AppContext, opening: Opening, actor: Actor, *, watch: bool, 
             terminal.print(_ways(opening)[0], soft_wrap=True)
         if view.channel is Channel.KASPI_REMOTE:
             _explain_invoice(view)
+        elif view.channel.is_kaspi:
+            await _warn_of_invoices(ctx, view)
         elif not watch:
             console.say(f"Follow it: procomp-pay status --payment {view.payment_id} --watch", dim=True)
         if not watch or not sys.stderr.isatty():
@@ -72,6 +74,22 @@ async def show(ctx: AppContext, opening: Opening, actor: Actor, *, watch: bool, 
     if not quiet:
         screens.print_final_panel(view)
     return view
+
+
+async def _warn_of_invoices(ctx: AppContext, view: PaymentView) -> None:
+    """Warn before a QR is shown while an invoice of the same participant can still be paid."""
+    from procomp_pay.domain.states import OPEN_STATUSES, Channel
+    from procomp_pay.services.views import payment as views
+    from procomp_pay.storage.payments.listing import Filter
+
+    payments, _ = await views.many(ctx, Filter(participant_id=view.participant_id))
+    for other in payments:
+        if other.channel is Channel.KASPI_REMOTE and other.provider_open and other.status in OPEN_STATUSES:
+            console.say(
+                f"Invoice {other.payment_id} may still be on the customer's phone. Ask the customer to "
+                "reject it in the Kaspi app: paying both is paying twice.",
+                fg="yellow",
+            )
 
 
 def _explain_invoice(view: PaymentView) -> None:

@@ -14,6 +14,7 @@ from procomp_pay.cli.framework.context import (
     operator,
     run_with_context,
     show_mode_notice,
+    tournament_id,
 )
 from procomp_pay.cli.framework.formats import print_next_page, print_page
 from procomp_pay.cli.framework.options import (
@@ -25,7 +26,7 @@ from procomp_pay.cli.framework.options import (
     UntilOption,
 )
 from procomp_pay.cli.payments.initiate_options import METHODS_HELP, Method
-from procomp_pay.domain.errors import NotFound, Refused, Unavailable
+from procomp_pay.domain.errors import NotFound, PaymentError, Refused, Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus
 
 if TYPE_CHECKING:
@@ -154,14 +155,15 @@ async def _refreshed(
     try:
         if not await refresh_payment(ctx, view.payment_id, actor) and not as_json:
             console.say(_nothing_to_ask(view), dim=True)
-    except Unavailable as error:
-        if watch:
+    except PaymentError as error:
+        is_passing = isinstance(error, Unavailable)
+        if watch and is_passing:
             return view  # watching asks again anyway
         if not as_json:
             _print_status(view)
         raise type(error)(
             f"{error.message}; the last known status is {view.status}",
-            next_step=f"try again in a minute: {_again(view)}",
+            next_step=f"try again in a minute: {_again(view)}" if is_passing else error.next_step,
         ) from error
     return await views.one(ctx, view.payment_id)
 
@@ -190,8 +192,11 @@ def _show_status(view: PaymentView, *, settings: Any, as_json: bool, watched: bo
 
 def _print_status(view: PaymentView) -> None:
     from procomp_pay.cli.display.tables import status_lines
+    from procomp_pay.cli.display.wording import next_step
 
     console.print_lines(status_lines(view))
+    if (step := next_step(view)) is not None:
+        console.hint(step)
 
 
 def history(
@@ -243,9 +248,12 @@ def list_payments(
     from procomp_pay.services.views import payment as views
 
     selection = replace(_filter(status, method, tournament, since, until), disputed=disputed or None)
-    payments, next_cursor = run_with_context(
-        lambda ctx: views.many(ctx, selection, limit=limit, cursor=cursor)
-    )
+
+    async def work(ctx: AppContext) -> tuple[list[PaymentView], str | None]:
+        wanted = replace(selection, tournament_id=await tournament_id(ctx, tournament))
+        return await views.many(ctx, wanted, limit=limit, cursor=cursor)
+
+    payments, next_cursor = run_with_context(work)
     if as_json:
         print_page(payments, next_cursor)
         return

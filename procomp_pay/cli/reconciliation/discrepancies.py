@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import operator, run_with_context
+from procomp_pay.cli.framework.context import operator, payment_id, run_with_context, tournament_id
 from procomp_pay.cli.framework.formats import print_next_page, print_page
 from procomp_pay.cli.framework.options import (
     AsOption,
@@ -20,6 +21,7 @@ from procomp_pay.cli.framework.options import (
 )
 
 if TYPE_CHECKING:
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView
 
 _WIDE = 120
@@ -202,7 +204,9 @@ def list_discrepancies(
     state: Annotated[str, typer.Option(metavar="STATE", help="open, resolved or all.")] = "open",
     tournament: TournamentFilter = None,
     provider: Annotated[str | None, typer.Option(metavar="NAME", help="stripe or kaspi.")] = None,
-    payment: Annotated[str | None, typer.Option(metavar="ID", help="Only this payment.")] = None,
+    payment: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only this payment: its id or code.")
+    ] = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonOption = False,
@@ -211,7 +215,16 @@ def list_discrepancies(
     from procomp_pay.services.reconciliation import discrepancies as use
 
     selection = _filter(kind, state, tournament, provider, payment)
-    views, next_cursor = run_with_context(lambda ctx: use.many(ctx, selection, limit=limit, cursor=cursor))
+
+    async def work(ctx: AppContext) -> tuple[list[DiscrepancyView], str | None]:
+        wanted = replace(
+            selection,
+            tournament_id=await tournament_id(ctx, tournament),
+            payment_id=await payment_id(ctx, payment),
+        )
+        return await use.many(ctx, wanted, limit=limit, cursor=cursor)
+
+    views, next_cursor = run_with_context(work)
     if as_json:
         print_page(views, next_cursor)
         return

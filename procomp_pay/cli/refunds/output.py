@@ -70,6 +70,15 @@ def show_qr(qr: RefundQr) -> None:
     console.say("Waiting for the scan …", dim=True)
 
 
+def say_unlisted() -> None:
+    """Say that the payment is not among the purchases that Kaspi lists; Kaspi decides about the refund."""
+    console.say(
+        "This payment is not among the latest ten purchases of the customer who scanned. Kaspi is asked to "
+        "refund it, and refuses if somebody else paid.",
+        fg="yellow",
+    )
+
+
 def show(refund: Refunded, view: PaymentView) -> None:
     """Print the result of a refund."""
     name = console.clean(view.participant_name)

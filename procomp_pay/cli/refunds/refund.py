@@ -173,13 +173,13 @@ async def _send(
 
     :param errors: receives the error when the outcome is unknown; the tracked refund is returned then.
     """
-    from procomp_pay.cli.refunds.output import show_qr
+    from procomp_pay.cli.refunds.output import say_unlisted, show_qr
     from procomp_pay.services.refunds import create as use
     from procomp_pay.services.refunds.customer_scan import customer_scan
     from procomp_pay.services.views import payment as views
 
     try:
-        scan = await customer_scan(ctx, order.payment_id, show_qr)
+        scan = await customer_scan(ctx, order.payment_id, show_qr, say_unlisted)
         return await use.refund(ctx, replace(order, customer_scan=scan), actor)
     except (ProviderUnavailable, OutcomeUnknown) as error:
         errors.append(error)

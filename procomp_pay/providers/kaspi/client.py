@@ -62,7 +62,7 @@ class Exchange:
             try:
                 async with self._line.client() as http:
                     answer = await whole_answer(http.request(method, path, **options))
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, OSError) as error:  # httpx passes on a TLS alert that it reads late
                 raise _transport_error(error) from error
             return read(answer)
 
@@ -124,6 +124,12 @@ class KaspiCalls:
         def read(answer: httpx.Response) -> Mapping[str, Any]:
             if answer.status_code == 404 and version != "v01":
                 raise NoSuchCall("Kaspi does not have this call")
+            if answer.status_code in (401, 403):
+                raise _denied(answer.status_code, self.scheme)
+            if answer.status_code == 400 and b"SSL certificate" in answer.content:  # nginx in front of Kaspi
+                raise ConfigurationError(
+                    "Kaspi's server does not accept our client certificate", next_step=_FOR_THIS_HOST
+                )
             return read_envelope(answer.status_code, answer.content, answer.headers.get("Retry-After"))
 
         headers = {"X-Request-ID": str(uuid.uuid4()), "Content-Type": "application/json"}
@@ -131,19 +137,19 @@ class KaspiCalls:
         return await self._exchange.ask(method, where, read, headers=headers, **options)
 
 
-def _transport_error(error: httpx.HTTPError) -> PaymentError:
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
-        return ConfigurationError(
-            "The certificate of Kaspi's server is not trusted",
-            next_step="set KASPI_CA_CERT to Kaspi's root certificate (kbs_root_ca.crt)",
-        )
-    if any(isinstance(cause, ssl.SSLError) and _is_about_ours(cause) for cause in _causes(error)):
-        return ConfigurationError(
-            "Kaspi's server does not accept our client certificate",
+def _transport_error(error: httpx.HTTPError | OSError) -> PaymentError:
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _untrusted(cause)
+        if isinstance(cause, ssl.SSLError) and (why := _about_ours(cause)) is not None:
+            return ConfigurationError(
+                f"Kaspi's server does not accept our client certificate: {why}", next_step=_FOR_THIS_HOST
+            )
+    if isinstance(error, NOT_SENT) and any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+        return ProviderUnavailable(
+            "Kaspi aborted the TLS handshake, as servers do for a client certificate of another authority",
             next_step=_FOR_THIS_HOST,
         )
-    if isinstance(error, NOT_SENT) and any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
-        return ProviderUnavailable("Kaspi aborted the TLS handshake", next_step=_FOR_THIS_HOST)
     if isinstance(error, NOT_SENT):
         return ProviderUnavailable("Kaspi cannot be reached", next_step="try again in a minute")
     return OutcomeUnknown(
@@ -151,10 +157,54 @@ def _transport_error(error: httpx.HTTPError) -> PaymentError:
     )
 
 
-def _is_about_ours(error: ssl.SSLError) -> bool:
-    """Return whether it is the server's TLS alert about our certificate: the request was not read."""
+def _untrusted(error: ssl.SSLCertVerificationError) -> ConfigurationError:
+    """Return why the server's certificate is not accepted; the codes are OpenSSL's (X509_V_ERR_…)."""
+    if error.verify_code in (9, 10):
+        when = "has expired" if error.verify_code == 10 else "is not valid yet"
+        return ConfigurationError(
+            f"The certificate of Kaspi's server {when}, by this computer's clock",
+            next_step="check the date of this computer; if it is right, tell your Kaspi manager",
+        )
+    if error.verify_code in (62, 64):
+        return ConfigurationError(
+            "The certificate of Kaspi's server is for another host",
+            next_step="check that KASPI_API_URL is the address that Kaspi gave you",
+        )
+    return ConfigurationError(
+        "The certificate of Kaspi's server is not trusted",
+        next_step="set KASPI_CA_CERT to Kaspi's root certificate (kbs_root_ca.crt)",
+    )
+
+
+def _about_ours(error: ssl.SSLError) -> str | None:
+    """Return what the server's TLS alert says about our certificate: the request was not read. ``None`` if it
+    is no such alert.
+    """
     text = str(error).upper().replace("_", " ")
-    return "ALERT" in text and ("CERTIFICATE" in text or "UNKNOWN CA" in text)
+    if "ALERT" not in text:
+        return None
+    if "UNKNOWN CA" in text:
+        return "it was issued by an authority that the server does not know"
+    if "CERTIFICATE REQUIRED" in text:
+        return "none was sent"
+    for name in ("EXPIRED", "REVOKED"):
+        if name in text:
+            return f"it is {name.lower()}"
+    return "it is not the right one" if "CERTIFICATE" in text else None
+
+
+def _denied(status: int, scheme: KaspiScheme) -> ConfigurationError:
+    """Return the error for HTTP 401 or 403, by what the scheme proves its right with."""
+    step = {
+        KaspiScheme.BASIC: "check KASPI_API_KEY: the test host and the real one have keys of their own",
+        KaspiScheme.STANDARD: "check KASPI_CLIENT_CERT and KASPI_CLIENT_KEY",
+    }.get(
+        scheme,
+        "check KASPI_CLIENT_CERT, and that Kaspi has the internet address of this computer on its list",
+    )
+    return ConfigurationError(
+        f"Kaspi denies access (HTTP {status})", next_step=f"{step}; then: procomp-pay doctor"
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

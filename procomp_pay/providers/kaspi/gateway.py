@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -31,7 +30,7 @@ from procomp_pay.domain.refunds import RefundEvent
 from procomp_pay.providers.kaspi import gateway_fields as words
 from procomp_pay.providers.kaspi.client import Exchange, NoSuchCall
 from procomp_pay.providers.kaspi.refunds import IN_APP, RECORD
-from procomp_pay.providers.kaspi.wire import amount_number, parse_date
+from procomp_pay.providers.kaspi.wire import amount_number, parse_date, visible
 from procomp_pay.providers.protocol import (
     Created,
     CreateRequest,
@@ -179,19 +178,19 @@ def _message(document: Any) -> str:
         return ""
     for name in ("detail", "message", "error"):
         if isinstance(document.get(name), str):
-            return f": {document[name][:200]}"
+            return f": {visible(document[name])}"
     return ""
 
 
 def _created(data: Mapping[str, Any], request: CreateRequest) -> Created:
     url = words.first(data, words.URL)
-    if not isinstance(url, str) or not url.startswith(("https://", "http://")):
+    if not isinstance(url, str) or not url.startswith(("https://", "http://")) or not url.isprintable():
         raise OutcomeUnknown("The gateway's answer has no payment_url")
-    gateway_id = words.first(data, words.THEIRS)
+    gateway_id = words.text(data, words.THEIRS)
     life = _life_s(data)
     return Created(
-        provider_ref=f"{_NO_ID}{request.payment_id}" if gateway_id is None else str(gateway_id),
-        ids=ProviderIds(kaspi_payment=None if gateway_id is None else str(gateway_id)),
+        provider_ref=f"{_NO_ID}{request.payment_id}" if gateway_id is None else gateway_id,
+        ids=ProviderIds(kaspi_payment=gateway_id),
         payment_url=url,
         poll_interval_s=_INTERVAL_S,
         scan_timeout_s=life,
@@ -205,16 +204,16 @@ def _life_s(data: Mapping[str, Any]) -> int:
     if text is None:
         return _LIFE_S
     try:
-        left = (parse_date(str(text)).astimezone(UTC) - datetime.now(UTC)).total_seconds()
+        left = (parse_date(str(text)) - datetime.now(UTC)).total_seconds()
     except ValueError:
-        log.warning("the gateway reports the unreadable expiry time %r", str(text)[:40])
+        log.warning("the gateway reports the unreadable expiry time %r", visible(text)[:40])
         return _LIFE_S
     # a gateway's clock that is far off must not end a payment before it began
     return int(min(max(left, 60), _LONGEST_LIFE_S))
 
 
 def _refunded_total(data: Mapping[str, Any], handle: ProviderRef) -> Money | None:
-    meaning = words.meaning(str(words.first(data, words.STATUS) or ""))
+    meaning = words.meaning(words.text(data, words.STATUS) or "")
     amount = words.first(data, words.BACK)
     if amount is None and meaning.whole_back:
         amount = words.first(data, words.AMOUNT)
@@ -228,12 +227,12 @@ def _refunded_total(data: Mapping[str, Any], handle: ProviderRef) -> Money | Non
 
 
 def _provider_status(data: Mapping[str, Any], handle: ProviderRef) -> ProviderStatus:
-    status = str(words.first(data, words.STATUS) or "")
+    status = words.text(data, words.STATUS) or ""
     meaning = words.meaning(status)
     event_type = meaning.event_type
     if not meaning.known:
         log.warning("the gateway reports the unknown status %r for %s", status[:40], handle.provider_ref)
-    operation = str(words.first(data, words.OPERATION) or "")
+    operation = words.text(data, words.OPERATION) or ""
     ids = ProviderIds(
         kaspi_payment=handle.provider_ref, kaspi_operation=None if words.is_blank(operation) else operation
     )
@@ -243,12 +242,14 @@ def _provider_status(data: Mapping[str, Any], handle: ProviderRef) -> ProviderSt
         return ProviderStatus(
             event_type, meaning.final, ids=ids, reason=reason, raw_status=status, unclear=unclear
         )
-    amount = words.first(data, words.AMOUNT)
-    try:
-        currency = Currency(str(data.get("currency") or Currency.KZT).upper())
-        money = None if amount is None else Money(Decimal(amount), currency)
-    except (InvalidAmount, ArithmeticError, TypeError, ValueError):
-        return ProviderStatus(event_type, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40])
+    money, unreadable = words.money(data)
+    refunded = meaning.refunded if unreadable is None else None
     return ProviderStatus(
-        event_type, final=True, money=money, ids=ids, raw_status=status, refunded=meaning.refunded
+        event_type,
+        final=True,
+        money=money,
+        money_unreadable=unreadable,
+        ids=ids,
+        raw_status=status,
+        refunded=refunded,
     )

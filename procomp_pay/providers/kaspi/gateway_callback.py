@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.events import EventType, ProviderIds
-from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.money import Money
 from procomp_pay.providers.kaspi import gateway_fields as words
 from procomp_pay.providers.kaspi.wire import parse_date
-
-_LONGEST = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +48,17 @@ def read_callback(document: Any) -> ParsedCallback | None:
     if not isinstance(document, Mapping):
         return None
     fields = words.fields(document)
-    status = _text(fields, words.STATUS) or ""
-    operation = _text(fields, words.OPERATION) or ""
+    status = words.text(fields, words.STATUS) or ""
+    operation = words.text(fields, words.OPERATION) or ""
     ids = ProviderIds(
-        kaspi_payment=_text(fields, words.THEIRS),
+        kaspi_payment=words.text(fields, words.THEIRS),
         kaspi_operation=None if words.is_blank(operation) else operation,
     )
-    ours = _text(fields, words.OURS)
+    ours = words.text(fields, words.OURS)
     if not status or (ours is None and ids.kaspi_payment is None):
         return None
     meaning = words.meaning(status)
-    money, unreadable = _money(fields)
+    money, unreadable = words.money(fields)
     return ParsedCallback(
         ours=ours,
         ids=ids,
@@ -80,27 +77,6 @@ def type_of(document: Any) -> str:
     named = document.get("event") if isinstance(document, Mapping) else None
     word = named if isinstance(named, str) and named.isprintable() else callback.status if callback else ""
     return word[:64] or "unknown"
-
-
-def _text(fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    for name in names:
-        value = fields.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable():
-            return value
-    return None
-
-
-def _money(fields: Mapping[str, Any]) -> tuple[Money | None, str | None]:
-    amount = words.first(fields, words.AMOUNT)
-    if amount is None:
-        return None, None
-    try:
-        return Money.parse(amount, str(fields.get("currency") or Currency.KZT)), None
-    except (InvalidAmount, ArithmeticError, ValueError):
-        shown = "".join(c if c.isprintable() else "?" for c in str(amount)[:40])
-        return None, shown
 
 
 def _time(fields: Mapping[str, Any]) -> datetime | None:

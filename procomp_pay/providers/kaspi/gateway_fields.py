@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.events import EventType
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.redact import one_line
 
 #: Keys under which the payment's own fields may be, if not at the top level.
 _INSIDE = ("invoice", "payment", "data", "object")
@@ -32,6 +35,8 @@ AMOUNT = ("amount", "sum")
 BACK = ("refunded_amount", "refundedamount", "amount_refunded", "total_refunded")
 URL = ("payment_url", "paymenturl", "payurl")
 ENDS = ("expires_at", "expiresat", "expire_date", "expiredate")
+#: The longest id, state or number that is stored.
+_LONGEST = 128
 WHEN = ("paid_at", "paidat", "processed_at", "updated_at", "updatedat", "timestamp", "created_at")
 
 
@@ -105,6 +110,29 @@ def _lower(document: Mapping[str, Any]) -> dict[str, Any]:
 def first(values: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     """Return the value of the first of these fields that is set; ``None`` if none is."""
     return next((values[name] for name in names if values.get(name) is not None), None)
+
+
+def text(values: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    """Return the first of these fields that is a number or a text that can be stored; ``None`` if none is."""
+    for name in names:
+        value = values.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable():
+            return value
+    return None
+
+
+def money(values: Mapping[str, Any]) -> tuple[Money | None, str | None]:
+    """Return the paid amount; if it is not a valid amount, its text instead."""
+    amount = first(values, AMOUNT)
+    if amount is None:
+        return None, None
+    currency = values.get("currency") or Currency.KZT
+    try:
+        return Money.parse(amount, str(currency)), None
+    except InvalidAmount:
+        return None, one_line(f"{amount} {currency}")[:40]
 
 
 def is_blank(number: str) -> bool:

@@ -10,11 +10,12 @@ from procomp_pay.domain.errors import NotFound, OutcomeUnknown, ProviderUnavaila
 from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.kaspi_schedule import MARGIN, REMOTE_LIFE_S
 from procomp_pay.providers.kaspi.client import KaspiCalls
-from procomp_pay.providers.kaspi.wire import amount_number
+from procomp_pay.providers.kaspi.wire import amount_number, purchase_id, visible
 from procomp_pay.providers.protocol import Created, CreateRequest, ProviderRef, ProviderStatus
 from procomp_pay.providers.resilience.retry import NOT_SENT, NotSent
 
-_PHONE = re.compile(r"(?:\+?7|8)(7[0-9]{9})")
+#: 71x and 72x are landlines.
+_PHONE = re.compile(r"(?:\+?7|8)(7[04-7][0-9]{8})")
 
 
 def read_phone(typed: str) -> str:
@@ -51,7 +52,7 @@ async def client_name(calls: KaspiCalls, phone: str) -> str:
     """
     only_enhanced(calls)
     query = {"phoneNumber": phone, "deviceToken": calls.device_token}
-    return str((await calls.get("/remote/client-info", query)).get("ClientName") or "")
+    return visible((await calls.get("/remote/client-info", query)).get("ClientName"))
 
 
 async def create_remote(calls: KaspiCalls, request: CreateRequest) -> Created:
@@ -68,12 +69,12 @@ async def create_remote(calls: KaspiCalls, request: CreateRequest) -> Created:
     }
     try:
         data = await calls.post("/remote/create", body, again=False)
-        purchase = str(int(data["QrPaymentId"]))
+        purchase = purchase_id(data.get("QrPaymentId"))
     except ProviderUnavailable as error:
         if isinstance(error, NotSent) or isinstance(error.__cause__, NOT_SENT):
             raise
         raise _may_exist() from error
-    except (OutcomeUnknown, KeyError, TypeError, ValueError) as error:
+    except (OutcomeUnknown, ValueError) as error:
         raise _may_exist() from error
     return Created(
         provider_ref=purchase,

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import ConfigurationError, InvalidAmount, NotFound, OutcomeUnknown, Refused
 from procomp_pay.domain.events import EventType, ProviderIds
-from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.kaspi_schedule import USUAL_CONFIRM_S, USUAL_INTERVAL_S, USUAL_SCAN_S
 from procomp_pay.domain.refunds import RefundEvent
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.kaspi.client import KaspiCalls, NoSuchCall
 from procomp_pay.providers.kaspi.invoices import create_remote, recall
 from procomp_pay.providers.kaspi.refunds import KaspiRefunds
-from procomp_pay.providers.kaspi.wire import amount_number, parse_date
+from procomp_pay.providers.kaspi.wire import (
+    amount_number,
+    items,
+    purchase_id,
+    read_date,
+    seconds,
+    tenge,
+    token,
+    visible,
+    whole_number,
+    word,
+)
 from procomp_pay.providers.protocol import (
     Created,
     CreateRequest,
@@ -75,8 +84,8 @@ class KaspiPublicApi:
         data = await self._calls.post("/qr/create-link" if link else "/qr/create", body)
         try:
             return _created(data, link=link)
-        except (KeyError, TypeError, ValueError) as error:
-            raise OutcomeUnknown(f"Kaspi's answer to a new QR lacks {error}") from error
+        except ValueError as error:
+            raise OutcomeUnknown(f"Kaspi's answer to a new QR cannot be read: {error}") from error
 
     async def fetch(self, handle: ProviderRef) -> ProviderStatus:
         """Return the purchase's status, with amount and operation number where Kaspi gives them.
@@ -84,11 +93,11 @@ class KaspiPublicApi:
         An unknown status means "still open": a payment never fails because of a status that we do not know.
         """
         data = await self._status(handle.provider_ref)
-        status = str(data.get("Status", ""))
+        status = word(data.get("Status")) or ""
         event_type, final = _STATUSES.get(status, (None, False))
         if status not in _STATUSES:
             log.warning("Kaspi reports the unknown status %r for %s", status[:40], handle.provider_ref)
-        ids = ProviderIds(kaspi_payment=handle.provider_ref, kaspi_operation=_text(data.get("TransactionId")))
+        ids = ProviderIds(kaspi_payment=handle.provider_ref, kaspi_operation=word(data.get("TransactionId")))
         if event_type is not EventType.SUCCEEDED:
             unclear = not final and status not in _WAITS
             return ProviderStatus(
@@ -96,11 +105,11 @@ class KaspiPublicApi:
             )
         amount = await self._amount(handle, data)
         try:
-            money = None if amount is None else Money(Decimal(amount), Currency.KZT)
-        except (InvalidAmount, ArithmeticError, TypeError, ValueError):
+            money = None if amount is None else tenge(amount)
+        except InvalidAmount:
             log.warning("Kaspi reports an unreadable amount for %s", handle.provider_ref)
             return ProviderStatus(
-                event_type, True, ids=ids, raw_status=status, money_unreadable=str(amount)[:40]
+                event_type, True, ids=ids, raw_status=status, money_unreadable=visible(amount)[:40]
             )
         return ProviderStatus(event_type, final=True, money=money, ids=ids, raw_status=status)
 
@@ -149,8 +158,13 @@ class KaspiPublicApi:
         """Return number and name of each trade point."""
         enhanced = self._calls.scheme is KaspiScheme.ENHANCED
         suffix = f"/{self._calls.organization_bin}" if enhanced else ""
-        points = (await self._calls.get(f"/partner/tradepoints{suffix}")).get("items") or []
-        return [(int(p["TradePointId"]), str(p["TradePointName"])) for p in points]
+        points = []
+        for point in items(await self._calls.get(f"/partner/tradepoints{suffix}")):
+            try:
+                points.append((whole_number(point.get("TradePointId")), visible(point.get("TradePointName"))))
+            except ValueError as error:
+                log.warning("Kaspi lists a trade point that cannot be read: %s", error)
+        return points
 
     async def _status(self, purchase: str) -> Mapping[str, Any]:
         # v02 (live since 2025) adds the operation number and the amount; older hosts do not have it.
@@ -166,7 +180,7 @@ class KaspiPublicApi:
         amount = data.get("Amount")
         if amount is None and self._calls.scheme is not KaspiScheme.BASIC:
             try:
-                amount = (await self._refunds.details(handle)).get("TotalAmount")
+                amount = (await self._refunds.details(handle.provider_ref)).get("TotalAmount")
             except (NotFound, Refused, ConfigurationError) as error:
                 # only the device that took the payment gets details, and it may have been replaced since
                 log.warning("Kaspi does not report the amount of %s: %s", handle.provider_ref, error.message)
@@ -174,30 +188,16 @@ class KaspiPublicApi:
 
 
 def _created(data: Mapping[str, Any], *, link: bool) -> Created:
-    timers = data["PaymentBehaviorOptions" if link else "QrPaymentBehaviorOptions"]
-    purchase = str(data["PaymentId" if link else "QrPaymentId"])
+    timers = data.get("PaymentBehaviorOptions" if link else "QrPaymentBehaviorOptions")
+    purchase = purchase_id(data.get("PaymentId" if link else "QrPaymentId"))
+    scan = "LinkActivationWaitTimeout" if link else "QrCodeScanWaitTimeout"
     return Created(
         provider_ref=purchase,
         ids=ProviderIds(kaspi_payment=purchase),
-        payment_url=str(data["PaymentLink"]) if link else None,
-        qr_token=None if link else str(data["QrToken"]),
+        payment_url=token(data.get("PaymentLink")) if link else None,
+        qr_token=None if link else token(data.get("QrToken")),
         expires_at=read_date(data.get("ExpireDate")),
-        poll_interval_s=max(1, int(timers["StatusPollingInterval"])),
-        scan_timeout_s=int(timers["LinkActivationWaitTimeout" if link else "QrCodeScanWaitTimeout"]),
-        confirm_timeout_s=int(timers["PaymentConfirmationTimeout"]),
+        poll_interval_s=seconds(timers, "StatusPollingInterval", USUAL_INTERVAL_S),
+        scan_timeout_s=seconds(timers, scan, USUAL_SCAN_S),
+        confirm_timeout_s=seconds(timers, "PaymentConfirmationTimeout", USUAL_CONFIRM_S),
     )
-
-
-def read_date(text: object) -> datetime | None:
-    """Parse an expiry time, which is only recorded: Kaspi's timers and our own clock decide what has expired,
-    so that different clocks or time zones cannot end a payment early.
-    """
-    try:
-        return parse_date(str(text)).astimezone(UTC)
-    except ValueError:
-        log.warning("Kaspi reports the unreadable date %r", str(text)[:40])
-        return None
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import (
     Conflict,
+    InvalidAmount,
     ManualReviewRequired,
     OutcomeUnknown,
     ProviderUnavailable,
     Refused,
 )
+from procomp_pay.domain.kaspi_schedule import USUAL_INTERVAL_S, USUAL_SCAN_S
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import RefundEvent, RefundState
 from procomp_pay.providers.kaspi.client import KaspiCalls
-from procomp_pay.providers.kaspi.wire import RefundNotMade, amount_number
+from procomp_pay.providers.kaspi.wire import (
+    RefundNotMade,
+    amount_number,
+    items,
+    purchase_id,
+    read_date,
+    seconds,
+    tenge,
+    token,
+    word,
+)
 from procomp_pay.providers.protocol import ProviderRef, ProviderRefunds, RefundRequest
 from procomp_pay.providers.resilience.retry import NOT_SENT, NotSent
 
@@ -41,6 +53,18 @@ class RefundQr:
     token: str = field(repr=False)
     interval_s: int
     wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """A paid purchase.
+
+    :param refundable: the part that was not refunded.
+    """
+
+    money: Money
+    refundable: Money
+    at: datetime | None
 
 
 class KaspiRefunds:
@@ -99,7 +123,7 @@ class KaspiRefunds:
                 raise
             made = await self._made_before(request)
             return made or self._failed(request, "Kaspi could not make the refund twice: call the bank")
-        operation = data.get("ReturnOperationId")
+        operation = word(data.get("ReturnOperationId"))
         return RefundEvent(
             RefundState.SUCCEEDED,
             request.money,
@@ -164,13 +188,27 @@ class KaspiRefunds:
         """
         if self._calls.scheme is KaspiScheme.BASIC:
             return ProviderRefunds()
-        data = await self.details(handle)
-        refunded = Decimal(data["TotalAmount"]) - Decimal(data["AvailableReturnAmount"])
-        return ProviderRefunds(total=Money(refunded, Currency.KZT))
+        purchase = await self.purchase(handle.provider_ref)
+        return ProviderRefunds(total=purchase.money - purchase.refundable)
 
-    async def details(self, handle: ProviderRef) -> Mapping[str, Any]:
+    async def purchase(self, number: str) -> Purchase:
+        """Return a paid purchase.
+
+        :raises NotFound, Refused: Kaspi does not know it, or it belongs to another trade point.
+        :raises OutcomeUnknown: its amounts cannot be read.
+        """
+        data = await self.details(number)
+        try:
+            money, rest = tenge(data.get("TotalAmount")), tenge(data.get("AvailableReturnAmount"))
+        except InvalidAmount as error:
+            raise _unreadable_details(error) from error
+        if not 0 <= rest.amount <= money.amount:
+            raise _unreadable_details("more can be refunded than was paid")
+        return Purchase(money, rest, read_date(data.get("TransactionDate")))
+
+    async def details(self, number: str) -> Mapping[str, Any]:
         """Return the details of a paid purchase, with its total and the amount that can still be refunded."""
-        query = {"QrPaymentId": handle.provider_ref, "DeviceToken": self._calls.device_token}
+        query = {"QrPaymentId": number, "DeviceToken": self._calls.device_token}
         return await self._calls.get("/payment/details", query)
 
     async def open_qr(self, external_id: str) -> RefundQr:
@@ -179,22 +217,22 @@ class KaspiRefunds:
         body = {"DeviceToken": self._calls.device_token, "ExternalId": external_id}
         data = await self._calls.post("/return/create", body)
         try:
-            timers = data["QrReturnBehaviorOptions"]
+            timers = data.get("QrReturnBehaviorOptions")
             return RefundQr(
-                return_id=int(data["QrReturnId"]),
-                token=str(data["QrToken"]),
-                interval_s=max(1, int(timers["QrCodeScanEventPollingInterval"])),
-                wait_s=int(timers["QrCodeScanWaitTimeout"]),
+                return_id=int(purchase_id(data.get("QrReturnId"))),
+                token=token(data.get("QrToken")),
+                interval_s=seconds(timers, "QrCodeScanEventPollingInterval", USUAL_INTERVAL_S),
+                wait_s=seconds(timers, "QrCodeScanWaitTimeout", USUAL_SCAN_S),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise OutcomeUnknown(f"Kaspi's answer to a refund QR lacks {error}") from error
+        except ValueError as error:
+            raise OutcomeUnknown(f"Kaspi's answer to a refund QR cannot be read: {error}") from error
 
     async def is_scanned(self, qr: RefundQr) -> bool:
         """Return whether the customer has scanned the refund QR.
 
         :raises Refused: the customer declined, or the QR has expired.
         """
-        status = str((await self._calls.get(f"/return/status/{qr.return_id}")).get("Status", ""))
+        status = word((await self._calls.get(f"/return/status/{qr.return_id}")).get("Status"))
         if status == "Error":
             raise Refused("The customer did not confirm the refund QR", next_step="start the refund again")
         return status == "CustomerIdentityObtained"
@@ -206,12 +244,17 @@ class KaspiRefunds:
             "QrReturnId": qr.return_id,
             "MaxResult": _MOST_OPERATIONS,
         }
-        operations = (await self._calls.post("/return/operations", body)).get("items") or []
+        operations = items(await self._calls.post("/return/operations", body))
         return any(str(operation.get("QrPaymentId")) == purchase for operation in operations)
 
     def _only_standard(self) -> None:
         if self._calls.scheme is not KaspiScheme.STANDARD:
             raise Refused("A refund QR belongs to Kaspi's standard scheme")
+
+
+def _unreadable_details(why: object) -> OutcomeUnknown:
+    # a total of 0 instead would let the same money go back twice
+    return OutcomeUnknown(f"Kaspi's details of a payment cannot be read: {why}")
 
 
 def _more_went_back(request: RefundRequest, total: Money) -> Conflict:

@@ -35,6 +35,7 @@ import re
 
 from procomp_pay.domain.errors import OutcomeUnknown
 from procomp_pay.providers.kaspi.public_api import KaspiPublicApi
+from procomp_pay.providers.kaspi.wire import token
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -65,19 +66,19 @@ class KaspiDevices:
         data = await self._calls.post(
             "/device/register", {"DeviceId": device_id, "TradePointId": trade_point}
         )
-        token = data.get("DeviceToken")
-        if not token:
+        try:
+            return token(data.get("DeviceToken"))
+        except ValueError:
             raise OutcomeUnknown(
                 "Kaspi's answer has no DeviceToken", next_step="register the same name again"
-            )
-        return str(token)
+            ) from None
 
-    async def delete(self, token: str) -> None:
+    async def delete(self, device_token: str) -> None:
         """Delete a device: payments can no longer be made with its token.
 
         :raises ConfigurationError: Kaspi does not know the device.
         """
-        await self._calls.post("/device/delete", {"DeviceToken": token})
+        await self._calls.post("/device/delete", {"DeviceToken": device_token})
 
 
 class KaspiBackend(Protocol):

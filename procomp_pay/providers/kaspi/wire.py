@@ -5,10 +5,11 @@ Source: Kaspi's "Public QR API, integration documentation v3.9", as summarised i
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,15 +19,26 @@ import simplejson
 from procomp_pay.domain.errors import (
     ConfigurationError,
     ErrorCode,
+    InvalidAmount,
     NotFound,
     OutcomeUnknown,
     PaymentError,
     ProviderUnavailable,
     Refused,
 )
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.redact import one_line
 from procomp_pay.providers.resilience.retry import Throttled, Unclear, retry_after_s
 
+log = logging.getLogger(__name__)
+
 ALMATY = ZoneInfo("Asia/Almaty")
+#: Characters of a text from Kaspi that are kept.
+_LONGEST_TEXT = 200
+_LONGEST_TOKEN = 2000
+#: The largest purchase number: Kaspi's are Int64.
+_LARGEST_ID = 2**63 - 1
+_LONGEST_TIMER_S = 7 * 24 * 3600
 
 
 class RefundNotMade(Unclear):
@@ -44,6 +56,7 @@ class CodeMeaning:
 
 _ASK = "call your Kaspi manager with the code"
 _NO_INVOICE = "take it with a QR at the desk, or another way to pay"
+_OTHER_ACCOUNT = "check the number, and that KASPI_API_URL, the key and the device are those it was paid with"
 #: StatusCodes from appendix 3 of the documentation, which lists those of invoices without their meaning. Any
 #: other code is a rejection with Kaspi's own message.
 CODES: dict[int, CodeMeaning] = {
@@ -62,11 +75,11 @@ CODES: dict[int, CodeMeaning] = {
     -1503: CodeMeaning(
         ConfigurationError, "The device belongs to another trade point", "check KASPI_TRADE_POINT_ID"
     ),
-    -1601: CodeMeaning(NotFound, "Kaspi does not know this purchase", "check the number"),
+    -1601: CodeMeaning(NotFound, "Kaspi does not know this purchase", _OTHER_ACCOUNT),
     -14000002: CodeMeaning(
         ConfigurationError, "There is no trade point at Kaspi", "make one in the Kaspi Pay app"
     ),
-    -99000001: CodeMeaning(NotFound, "Kaspi does not know this purchase", "check the number"),
+    -99000001: CodeMeaning(NotFound, "Kaspi does not know this purchase", _OTHER_ACCOUNT),
     -99000002: CodeMeaning(
         ConfigurationError, "Kaspi does not know this trade point", "check KASPI_TRADE_POINT_ID"
     ),
@@ -99,11 +112,11 @@ CODES: dict[int, CodeMeaning] = {
 }
 
 
-def error_for(code: int, message: str | None) -> PaymentError:
+def error_for(code: int, message: object) -> PaymentError:
     """Return the error for a StatusCode other than 0; an unknown code is a rejection, never a success."""
     meaning = CODES.get(code) or CODES.get(-code)  # tables in Kaspi's documentation differ in the sign
     if meaning is None:
-        detail = f": {message[:200]}" if message else ""
+        detail = f": {shown}" if (shown := visible(message)) else ""
         return Refused(
             f"Kaspi rejected the request with code {code}{detail}",
             next_step=_ASK,
@@ -130,8 +143,8 @@ def read_envelope(http_status: int, body: bytes, retry_after: str | None) -> Map
         )
     try:
         answer = simplejson.loads(body, use_decimal=True)
-        code = int(answer["StatusCode"])
-    except (ValueError, KeyError, TypeError):
+        code = whole_number(answer["StatusCode"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         if http_status in (400, 415):  # the request was not understood, so nothing was done
             raise Refused(f"Kaspi did not understand the request (HTTP {http_status})") from None
         raise OutcomeUnknown(f"Kaspi's answer cannot be read (HTTP {http_status})") from None
@@ -148,9 +161,93 @@ _DATE = re.compile(
 )
 
 
+def visible(value: object) -> str:
+    """Return a text of Kaspi as it can be stored and shown: bounded, on one line, without control characters;
+    empty for ``null``.
+    """
+    return "" if value is None else one_line(str(value)[:_LONGEST_TEXT])
+
+
+def whole_number(value: object) -> int:
+    """Return a whole number: a JSON number, or its digits as text.
+
+    :raises ValueError: it is not one.
+    """
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
+        return int(value)
+    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < 19 and value % 1 == 0:
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"not a whole number: {visible(value)!r}")  # noqa: TRY004 - as for a wrong text
+    return value
+
+
+def purchase_id(value: object) -> str:
+    """Return the id of a purchase (an Int64) as text.
+
+    :raises ValueError: it is not an id.
+    """
+    number = whole_number(value)
+    if not 0 < number <= _LARGEST_ID:
+        raise ValueError(f"not an id: {visible(value)!r}")
+    return str(number)
+
+
+def token(value: object) -> str:
+    """Return the content of a QR, or a link.
+
+    :raises ValueError: it is not a printable text.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TOKEN or not value.isprintable():
+        raise ValueError("not a token")
+    return value
+
+
+def seconds(timers: object, name: str, usual: int) -> int:
+    """Return one of Kaspi's timers; ``usual`` if Kaspi does not report it."""
+    value = timers.get(name) if isinstance(timers, Mapping) else None
+    try:
+        number = whole_number(value)
+        if 0 < number <= _LONGEST_TIMER_S:
+            return number
+    except ValueError:
+        pass
+    log.warning("Kaspi reports %s as %r: %s s are used", name, visible(value), usual)
+    return usual
+
+
+def word(value: object) -> str | None:
+    """Return a status or an operation number; ``None`` if it is not a word or number that can be stored."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT and value.isprintable() and value.strip():
+        return value
+    if value is not None:
+        log.warning("Kaspi reports the unreadable text %r", visible(value))
+    return None
+
+
+def tenge(value: object) -> Money:
+    """Return an amount in tenge: a JSON number, or the same as text.
+
+    :raises InvalidAmount: it is not an amount.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        raise InvalidAmount(f"{visible(value)!r} is not an amount of money")
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", value):
+        raise InvalidAmount(f"{visible(value)!r} is not an amount of money")
+    return Money(Decimal(value), Currency.KZT)
+
+
+def items(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the objects of an answer that is a list."""
+    listed = data.get("items")
+    return [item for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
+
+
 def parse_date(text: str) -> datetime:
-    """Parse a Kaspi date to an aware datetime. It may have a short offset, an unpadded day and seven digits
-    of fraction; without an offset it is Almaty time.
+    """Parse a Kaspi date to an aware datetime in UTC. It may have a short offset, an unpadded day and seven
+    digits of fraction; without an offset it is Almaty time.
 
     :raises ValueError: it is not such a date.
     """
@@ -162,10 +259,27 @@ def parse_date(text: str) -> datetime:
     naive = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), micros)  # noqa: DTZ001
     if utc:
         return naive.replace(tzinfo=UTC)
-    if sign is None:
-        return naive.replace(tzinfo=ALMATY)
-    offset = timedelta(hours=int(off_hours), minutes=int(off_minutes or 0))
-    return naive.replace(tzinfo=timezone(offset if sign == "+" else -offset))
+    zone: tzinfo = ALMATY
+    if sign is not None:
+        offset = timedelta(hours=int(off_hours), minutes=int(off_minutes or 0))
+        zone = timezone(offset if sign == "+" else -offset)
+    try:
+        return naive.replace(tzinfo=zone).astimezone(UTC)
+    except OverflowError:  # in the first or the last hours of the calendar
+        raise ValueError(f"not a Kaspi date: {text[:40]!r}") from None
+
+
+def read_date(text: object) -> datetime | None:
+    """Parse a time; ``None`` if it cannot be read.
+
+    An expiry time is only recorded: Kaspi's timers and our own clock decide what has expired, so that
+    different clocks or time zones cannot end a payment early.
+    """
+    try:
+        return parse_date(str(text))
+    except ValueError:
+        log.warning("Kaspi reports the unreadable date %r", visible(text)[:40])
+        return None
 
 
 def amount_number(amount: Decimal) -> Decimal:

@@ -13,6 +13,7 @@ from procomp_pay.domain.errors import (
     ManualReviewRequired,
     NotFound,
     Refused,
+    RetryLater,
     Unavailable,
 )
 from procomp_pay.domain.fees import charge_for
@@ -24,6 +25,7 @@ from procomp_pay.services.initiation.open_payment_policy import (
     for_open_payment,
     for_replayed_key,
     is_on_the_phone,
+    seconds_to_wait,
 )
 from procomp_pay.services.initiation.request import InitiateRequest, Registration, insert
 from procomp_pay.services.lifecycle.cancel import clear_away
@@ -54,12 +56,16 @@ class InitiatedPayment:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The next step, taken outside the transaction."""
+    """The next step, taken outside the transaction.
+
+    :param wait_s: seconds until a request of another process counts as lost.
+    """
 
     step: Step
     payment_id: str
     reused: bool = True
     send: CreateRequest | None = None
+    wait_s: int = 1
 
 
 async def initiate(ctx: AppContext, request: InitiateRequest, actor: Actor) -> InitiatedPayment:
@@ -69,22 +75,25 @@ async def initiate(ctx: AppContext, request: InitiateRequest, actor: Actor) -> I
     :raises Refused: the amount, the currency or the method does not fit the tournament's fees.
     :raises Conflict: the idempotency key was used for another request, or another payment is in progress.
     :raises ManualReviewRequired: a different amount was received before and awaits a decision.
-    :raises ProviderUnavailable, OutcomeUnknown: the payment stays PENDING and is recovered later.
+    :raises ProviderUnavailable, OutcomeUnknown: the payment stays PENDING and is recovered later; a Kaspi QR
+        whose answer was lost is given up.
+    :raises RetryLater: another process is opening this payment.
     """
     ctx.providers.of(request.channel)  # raises before anything is written if it is not configured
     handled: set[str] = set()  # open payments that were cancelled or polled: each only once
     waited = 0.0
-    while waited <= _PATIENCE_S:
+    while True:
         plan = await _plan(ctx, request, actor, handled)
-        if plan.step is Step.WAIT:
+        if plan.step is Step.WAIT and waited < _PATIENCE_S:
             await asyncio.sleep(_PAUSE_S)
             waited += _PAUSE_S
         elif plan.step in (Step.CANCEL, Step.REFRESH):
             handled.add(plan.payment_id)
             await _clear_open_payment(ctx, plan, actor)
+        elif plan.step is Step.WAIT:
+            raise _being_opened(plan)
         else:
             return await _create_at_provider(ctx, plan, actor)
-    raise _in_progress(request)
 
 
 async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> InitiatedPayment:
@@ -166,7 +175,12 @@ async def _check_open_payments(
 
 
 def _planned(locked: OrmLockedPayment, step: Step, ctx: AppContext) -> _Plan:
-    return _Plan(step, locked.payment.id, send=mark_sent(locked, ctx) if step is Step.SEND else None)
+    return _Plan(
+        step,
+        locked.payment.id,
+        send=mark_sent(locked, ctx) if step is Step.SEND else None,
+        wait_s=seconds_to_wait(locked, ctx.clock()),
+    )
 
 
 async def _check_participant(session: AsyncSession, participant: Participant) -> None:
@@ -198,6 +212,14 @@ async def _registration(
     tournament = await participants.tournament(session, participant.tournament_id)
     fees = await participants.entry_fees(session, tournament)
     return Registration(participant, tournament, charge_for(fees, request.method, request.requested))
+
+
+def _being_opened(plan: _Plan) -> RetryLater:
+    return RetryLater(
+        f"Payment {plan.payment_id} of this participant is being opened at this moment",
+        next_step=f"try again in {plan.wait_s} s",
+        retry_after=plan.wait_s,
+    )
 
 
 def _in_progress(request: InitiateRequest) -> Conflict:

@@ -41,7 +41,7 @@ def for_open_payment(
     """Return the step to take with an open payment before a new one is started; ``None`` if none is needed.
 
     :param phone: the phone number to which the invoice of the open payment was sent.
-    :raises OutcomeUnknown: Kaspi's response was lost, and its QR has not expired yet.
+    :raises OutcomeUnknown: Kaspi's response to an invoice was lost, and it has not expired yet.
     """
     payment, detail = locked.payment, locked.detail
     alive = payment.status in OPEN_STATUSES or payment.status is PaymentStatus.FAILED
@@ -103,20 +103,21 @@ def resume(locked: OrmLockedPayment, now: datetime) -> Step:
     if not detail.channel.is_kaspi:
         return Step.SEND
     left = int((kaspi_schedule(locked).final_poll_at - now).total_seconds())
-    if left <= 0:
+    if detail.channel is not Channel.KASPI_REMOTE or left <= 0:
         return Step.CANCEL
-    if detail.channel is Channel.KASPI_REMOTE:
-        raise OutcomeUnknown(
-            f"Kaspi did not confirm invoice {locked.payment.id}; it may be on the phone, "
-            "so no second one was sent",
-            next_step="check the customer's phone, or charge the fee with a QR",
-            retry_after=left,
-        )
     raise OutcomeUnknown(
-        f"Kaspi did not confirm payment {locked.payment.id}; a new QR has to wait until it expires",
-        next_step=f"try again in {left} s, or use another method",
+        f"Kaspi did not confirm invoice {locked.payment.id}; it may be on the phone, "
+        "so no second one was sent",
+        next_step="check the customer's phone, or charge the fee with a QR",
         retry_after=left,
     )
+
+
+def seconds_to_wait(locked: OrmLockedPayment, now: datetime) -> int:
+    """Return the seconds until another process's request counts as lost."""
+    in_progress = _IN_PROGRESS_S if locked.detail.channel.is_kaspi else _PAGE_IN_PROGRESS_S
+    since = now - (locked.detail.sent_at or now)
+    return max(1, in_progress - int(since.total_seconds()))
 
 
 def _is_the_same(locked: OrmLockedPayment, request: InitiateRequest, registration: Registration) -> bool:

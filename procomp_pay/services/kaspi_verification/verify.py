@@ -116,7 +116,7 @@ async def verify(ctx: AppContext, request: VerificationRequest, actor: Actor) ->
             await _check_number(session, locked, number)  # report it at once, before Kaspi is asked
         kaspi = KaspiResult(KaspiAnswer.CANNOT_BE_ASKED)
         if locked.payment.status is not PaymentStatus.COMPLETED:
-            kaspi = await ask_kaspi(ctx, locked, actor)
+            kaspi = await ask_kaspi(ctx, locked, actor, number)
         async with ctx.db.writing() as session:
             return await _verify(session, ctx, request, number, actor, kaspi)
     except (Refused, Conflict) as error:
@@ -228,6 +228,9 @@ async def _verify(
     _check_kind(locked)
     if await _check_number(session, locked, number) and locked.payment.status is PaymentStatus.COMPLETED:
         return _result(locked, request, number, kaspi.answer, already=True)
+    claim = request.claim(actor)  # of the request as it was sent
+    if kaspi.at is not None:  # Kaspi's own time and amount, not those of a receipt
+        request = replace(request, money=kaspi.money, paid_at=kaspi.at)
     request = replace(request, money=request.money or kaspi.money)
     objections = await _find_objections(session, ctx, locked, request, kaspi.answer)
     if objections and not request.override:
@@ -251,7 +254,7 @@ async def _verify(
         await side_effects.open_discrepancy(
             session, ctx, locked, objection.kind, detail, key, has_alert=False
         )
-    if (claim := request.claim(actor)) is not None:
+    if claim is not None:
         await idempotency.remember(session, claim, locked.payment.id, ctx.clock())
     return _result(locked, request, number, kaspi.answer, objections=objections)
 

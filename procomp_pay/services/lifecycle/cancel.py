@@ -8,7 +8,7 @@ from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, Channel, Cre
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.lifecycle.create_at_provider import (
     cancel_unsent,
-    expire_unopened,
+    give_up_lost,
     mark_missing_at_provider,
 )
 from procomp_pay.services.lifecycle.polling import close, poll_payment
@@ -55,7 +55,7 @@ async def clear_away(ctx: AppContext, payment_id: str, actor: Actor) -> None:
         if locked.detail.create_state is CreateState.OPEN:
             await _poll_or_expire(ctx, payment_id, actor)
         else:
-            await expire_unopened(ctx, payment_id)
+            await give_up_lost(ctx, payment_id, actor)
         return
     if locked.payment.status in (*OPEN_STATUSES, PaymentStatus.FAILED):
         await cancel(ctx, payment_id, actor)

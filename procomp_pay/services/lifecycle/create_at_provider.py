@@ -2,7 +2,8 @@
 
 The row is set to SENT before the request leaves, so that a crash or a time-out at any point is recovered from
 the row alone. Stripe gets the same request with the same idempotency key, so there is never a second
-PaymentIntent. A Kaspi QR whose response was lost is left to expire, since Kaspi does not promise idempotency.
+PaymentIntent. A Kaspi QR or link whose response was lost is given up at once: nobody has seen it, so nobody
+can pay it. A lost invoice may be on the customer's phone, and is kept until it expires.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.provider_handle import UNOPENED
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.payments import idempotency
 from procomp_pay.storage.payments.repository import OrmLockedPayment, lock_payment
 
 log = logging.getLogger(__name__)
@@ -82,7 +84,8 @@ async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor
     """Send the request of a row that is SENT, and store the response.
 
     :raises ProviderUnavailable: nothing was created; the payment stays open and is sent again.
-    :raises OutcomeUnknown: no response was seen; the payment stays open and is recovered later.
+    :raises OutcomeUnknown: no response was seen; the payment stays open and is recovered later. A Kaspi QR or
+        link is given up instead.
     :raises Refused, ConfigurationError: the provider rejected it; the payment is FAILED, unless it was sent
         before: then it stays open until the outcome of the first request is known.
     """
@@ -95,6 +98,9 @@ async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor
     except OutcomeUnknown as error:
         if request.channel is Channel.KASPI_REMOTE:
             raise _invoice_outcome_unknown(error, request.payment_id) from error
+        if request.channel.is_kaspi:
+            await retrying(lambda: give_up_lost(ctx, request.payment_id, actor))
+            raise _lost(error, request.payment_id) from error
         raise _with_payment(error, request.payment_id) from error
     except (Refused, NotFound, ConfigurationError) as error:
         earlier = await _find_created_before(ctx, request, error) if request.again else None
@@ -199,6 +205,27 @@ async def expire_unopened(ctx: AppContext, payment_id: str) -> None:
         await apply_event_in(session, ctx, _expired(ctx, locked, "The provider never answered"), locked)
 
 
+async def give_up_lost(ctx: AppContext, payment_id: str, actor: Actor) -> None:
+    """Cancel a QR or link whose response was lost, and free its idempotency key for a new one."""
+    async with ctx.db.writing() as session:
+        locked = await lock_payment(session, payment_id)
+        if locked.detail.create_state is not CreateState.SENT:
+            return  # created by another process meanwhile
+        locked.detail.create_state = CreateState.NEVER
+        await idempotency.forget(session, payment_id)
+        event = PaymentEvent(
+            payment_id=payment_id,
+            event_type=EventType.CANCELLED,
+            at=ctx.clock(),
+            source=_api_source(locked.detail.channel),
+            actor=actor.name,
+            request_id=actor.request_id,
+            reason="Kaspi's answer was lost, and nobody has seen the QR",
+            final_at_provider=True,
+        )
+        await apply_event_in(session, ctx, event, locked)
+
+
 async def _flag_lost_invoice(session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment) -> None:
     """Open a discrepancy: the customer may have got and paid an invoice whose number we do not know."""
     detail = {"why": "Kaspi's answer to an invoice was lost", "payment_in_comment": locked.payment.id}
@@ -261,6 +288,14 @@ def _with_payment(error: ProviderUnavailable | OutcomeUnknown, payment_id: str) 
         f"{error.message}. Payment {payment_id} stays PENDING; nothing is lost",
         next_step="start it again in a minute (it resumes the same payment), or: procomp-pay maintain",
         retry_after=error.retry_after or 5,
+    )
+
+
+def _lost(error: OutcomeUnknown, payment_id: str) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{error.message}: the QR of payment {payment_id} is lost. Nobody has seen it, so it cannot be paid",
+        next_step="start the payment again: it gets a new QR at once",
+        retry_after=1,
     )
 
 

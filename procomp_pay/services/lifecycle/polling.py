@@ -24,6 +24,7 @@ from procomp_pay.services.context import SYSTEM, Actor, AppContext
 from procomp_pay.services.lifecycle.create_at_provider import (
     STRIPE_POLL_S,
     expire_unopened,
+    give_up_lost,
     mark_missing_at_provider,
     mark_sent,
     open_at_provider,
@@ -293,7 +294,9 @@ async def _resume_creation(ctx: AppContext, locked: OrmLockedPayment, actor: Act
     detail, now = locked.detail, ctx.clock()
     payment_id = locked.payment.id
     if detail.channel.is_kaspi:
-        # Nobody has seen the QR, and no second one may be created before the first one expires.
+        if detail.create_state is CreateState.SENT and detail.channel is not Channel.KASPI_REMOTE:
+            await give_up_lost(ctx, payment_id, actor)
+            return
         ends_at = kaspi_schedule(locked).final_poll_at
         if now >= ends_at:
             await expire_unopened(ctx, payment_id)

@@ -7,6 +7,7 @@ reports the outcome.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payme
 log = logging.getLogger(__name__)
 
 _LONGEST_REASON = 500
+#: Seconds to wait for another request with the same key that is making the refund.
+_PATIENCE_S = 4.0
+_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,21 @@ async def refund(ctx: AppContext, order: RefundCommand, actor: Actor) -> Refunde
         )
     if known is None:
         await send(ctx, refund_id, actor, first=True, customer_scan=order.customer_scan)
-    return await state_of(ctx, refund_id)
+        return await state_of(ctx, refund_id)
+    in_progress = ctx.clock() - known.created_at < timedelta(seconds=LOOK_AGAIN_S)
+    return await _known_state(ctx, refund_id, patience_s=_PATIENCE_S if in_progress else 0)
+
+
+async def _known_state(ctx: AppContext, refund_id: str, *, patience_s: float) -> Refunded:
+    """Return the state of an earlier request's refund; wait for one that may be sent at this moment."""
+    waited = 0.0
+    while True:
+        refunded = await state_of(ctx, refund_id)
+        is_unknown = refunded.state is RefundState.PENDING and refunded.provider_refund_id is None
+        if not is_unknown or waited >= patience_s:
+            return refunded
+        await asyncio.sleep(_PAUSE_S)
+        waited += _PAUSE_S
 
 
 async def state_of(ctx: AppContext, refund_id: str) -> Refunded:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import Conflict, Refused
-from procomp_pay.providers.kaspi.refunds import IN_APP, RECORD, KaspiRefunds, RefundQr
+from procomp_pay.domain.errors import Conflict, PaymentError
+from procomp_pay.providers.kaspi.refunds import KaspiRefunds, RefundQr
 from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement.provider_handle import provider_ref_of
 from procomp_pay.storage.payments.repository import load_payment
 
+log = logging.getLogger(__name__)
 
-async def customer_scan(ctx: AppContext, payment_id: str, show: Callable[[RefundQr], None]) -> int | None:
+
+async def customer_scan(
+    ctx: AppContext,
+    payment_id: str,
+    show: Callable[[RefundQr], None],
+    unlisted: Callable[[], None] = lambda: None,
+) -> int | None:
     """Show a refund QR, and wait until the customer who paid has scanned it.
 
     :param show: called once with the QR.
+    :param unlisted: called if the payment is not among the customer's latest purchases. Kaspi lists only ten,
+        so this decides nothing: Kaspi itself refuses a refund to somebody else.
     :returns: Kaspi's id of the scanned QR, for the refund request; ``None`` if no scan is needed.
-    :raises Refused: another customer scanned it, or the payment is not among their latest purchases.
+    :raises Refused: the customer declined.
     :raises Conflict: it was not scanned in time.
     :raises ProviderUnavailable, OutcomeUnknown: nothing was refunded.
     """
@@ -28,15 +38,17 @@ async def customer_scan(ctx: AppContext, payment_id: str, show: Callable[[Refund
     service = ctx.providers.of(locked.detail.channel)
     if not isinstance(service, KaspiPaymentService) or service.scheme is not KaspiScheme.STANDARD:
         return None
+    if locked.detail.provider_ref is None:
+        return None  # no refund by API: the request says so
     calls, handle = service.refunds(), provider_ref_of(locked)
     qr = await calls.open_qr(payment_id)
     show(qr)
     await _wait_for_scan(calls, qr)
-    if not await calls.is_theirs(qr, handle.provider_ref):
-        raise Refused(
-            "This payment is not among the latest ten purchases of the customer who scanned",
-            next_step=f"the customer who paid must scan the QR; otherwise {IN_APP}{RECORD}",
-        )
+    try:
+        if not await calls.is_theirs(qr, handle.provider_ref):
+            unlisted()
+    except PaymentError as error:
+        log.warning("Kaspi does not list the customer's purchases: %s", error.message)
     return qr.return_id
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from procomp_pay.domain import payment_code
-from procomp_pay.domain.errors import ErrorCode, NotFound
+from procomp_pay.domain.errors import ErrorCode, InvalidAmount, NotFound
 from procomp_pay.domain.fees import EntryFees
-from procomp_pay.domain.money import Money
+from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import reserved_amount
-from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import PAID_STATUSES, Channel, PaymentMethod, PaymentStatus
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.refund import (
     DisputeView,
@@ -30,10 +31,31 @@ from procomp_pay.storage.payments import listing
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.listing import Filter
+from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import participants
 
 #: The purpose in the signature of a QR image's URL.
 QR_PURPOSE = "qr-picture"
+
+
+@dataclass(frozen=True, slots=True)
+class OtherAmount:
+    """Money that came for an unpaid payment in another amount.
+
+    :param received: the amount, or the text that the provider reported; ``None`` if it is not recorded.
+    """
+
+    discrepancy_id: str
+    received: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SettledBy:
+    """The other payment that settled the fee of an unpaid payment."""
+
+    payment_id: str
+    method: PaymentMethod
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +94,8 @@ class PaymentView:
     started_by: str
     refunds: tuple[RefundView, ...]
     dispute: DisputeView | None
+    other_amount: OtherAmount | None = None
+    settled_by: SettledBy | None = None
 
     @property
     def rest(self) -> Money:
@@ -281,7 +305,51 @@ def _decrypted(ctx: AppContext, secret: str | None) -> str | None:
 async def of_rows(session: AsyncSession, rows: list[listing.Row]) -> list[PaymentView]:
     """Return the views of listed rows."""
     refunds = await refund_repository.of_payments(session, [row[0].id for row in rows])
-    return [_view(row, [refund_view(refund) for refund in refunds.get(row[0].id, [])]) for row in rows]
+    unpaid = [row for row in rows if row[0].status not in PAID_STATUSES]
+    amounts = await _other_amounts(session, unpaid)
+    settled = await _settled_by(session, unpaid)
+    return [
+        replace(
+            _view(row, [refund_view(refund) for refund in refunds.get(row[0].id, [])]),
+            other_amount=amounts.get(row[0].id),
+            settled_by=settled.get(row[0].id),
+        )
+        for row in rows
+    ]
+
+
+async def _other_amounts(session: AsyncSession, unpaid: list[listing.Row]) -> dict[str, OtherAmount]:
+    if not unpaid:
+        return {}
+    found = await discrepancies.other_amounts(session, [row[0].id for row in unpaid])
+    return {payment_id: OtherAmount(row.id, _received(row.detail)) for payment_id, row in found.items()}
+
+
+def _received(detail: dict[str, Any]) -> str | None:
+    """Return the amount that came, as settlement or reconciliation recorded it."""
+    if detail.get("said"):
+        return str(detail["said"])
+    paid = detail.get("paid") or detail.get("theirs") or {}
+    try:
+        return str(Money(Decimal(paid["amount"]), Currency(paid["currency"])))
+    except (KeyError, TypeError, ValueError, ArithmeticError, InvalidAmount):
+        return None
+
+
+async def _settled_by(session: AsyncSession, unpaid: list[listing.Row]) -> dict[str, SettledBy]:
+    others = {
+        payment.id: participant.payment_id
+        for payment, _, participant, _ in unpaid
+        if participant is not None and participant.payment_id not in (None, payment.id)
+    }
+    if not others:
+        return {}
+    payments_by_id = await listing.settling(session, set(others.values()))
+    return {
+        payment_id: SettledBy(other, *payments_by_id[other])
+        for payment_id, other in others.items()
+        if other in payments_by_id
+    }
 
 
 def _view(row: listing.Row, refunds: list[RefundView]) -> PaymentView:

@@ -28,7 +28,7 @@ _WHY = {
     EventState.FOREIGN: "kept, about a payment that this desk did not take: another shop of the same Stripe "
     "account, or one made in Stripe's dashboard",
 }
-
+_FOREIGN_AT_KASPI = "kept, about a payment that this desk did not take"
 
 #: Keys whose values are secret or personal, whatever they look like.
 _KEYS = re.compile(
@@ -110,6 +110,8 @@ def _why(row: WebhookEvent) -> str:
         if not row.attempts:
             return "waiting to be handled"
         return f"attempt {row.attempts} of {ATTEMPTS} failed: {row.last_error}"
+    if row.state is EventState.FOREIGN and row.provider != "stripe":
+        return _FOREIGN_AT_KASPI
     return _WHY[row.state]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlmodel import col, delete
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Conflict, ErrorCode
@@ -58,6 +59,11 @@ async def remember(
     }
     if not await insert_once(session, IdempotencyKey, row):
         raise _used()
+
+
+async def forget(session: AsyncSession, payment_id: str) -> None:
+    """Forget the keys of a payment: a repeated request starts a new one."""
+    await session.exec(delete(IdempotencyKey).where(col(IdempotencyKey.payment_id) == payment_id))
 
 
 def _used() -> Conflict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -99,6 +100,21 @@ def _conditions(filters: Filter) -> list[Any]:
         state = col(PaymentDetail.dispute_state)
         conditions.append(state.is_not(None) if filters.disputed else state.is_(None))
     return conditions
+
+
+async def settling(
+    session: AsyncSession, payment_ids: Collection[str]
+) -> dict[str, tuple[PaymentMethod, datetime]]:
+    """Return how and when these payments were paid, by payment."""
+    result = await session.exec(
+        select(Payment.id, Payment.method, PaymentDetail.completed_at, Payment.updated_at)
+        .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
+        .where(col(Payment.id).in_(payment_ids))
+    )
+    return {
+        payment_id: (PaymentMethod(method or PaymentMethod.KASPI_QR), completed_at or updated_at)
+        for payment_id, method, completed_at, updated_at in result.all()
+    }
 
 
 async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[PaymentStatus, int]:

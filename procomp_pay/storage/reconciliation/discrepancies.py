@@ -257,6 +257,21 @@ async def payment_awaiting_decision(
     return result.first()
 
 
+async def other_amounts(session: AsyncSession, payment_ids: Collection[str]) -> dict[str, Discrepancy]:
+    """Return the open discrepancies about another amount that came for these payments, by payment."""
+    kinds = [DiscrepancyKind.AMOUNT_MISMATCH.value, DiscrepancyKind.CURRENCY_MISMATCH.value]
+    result = await session.exec(
+        select(Discrepancy)
+        .where(
+            col(Discrepancy.payment_id).in_(payment_ids),
+            Discrepancy.state == DiscrepancyState.OPEN,
+            col(Discrepancy.kind).in_(kinds),
+        )
+        .order_by(col(Discrepancy.opened_at))
+    )
+    return {row.payment_id: row for row in result.all() if row.payment_id is not None}
+
+
 async def open_discrepancy(
     session: AsyncSession,
     kind: DiscrepancyKind,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -58,7 +59,13 @@ async def entry_fees(session: AsyncSession, row: Tournament) -> EntryFees:
         .order_by(col(TournamentFee.currency))
     )
     others = {fee.currency: Money(fee.amount, fee.currency) for fee in further.all()}
-    return EntryFees(row.id, Money(row.entry_fee, row.currency), others)
+    return EntryFees(row.id, _main_fee(row), others)
+
+
+def _main_fee(row: Tournament) -> Money:
+    # the platform's column may be nullable: no fee is zero, which nothing can be charged for
+    fee: Decimal | None = row.entry_fee
+    return Money(Decimal(0) if fee is None else fee, row.currency)
 
 
 #: Values in one ``IN (…)``; both databases accept more.
@@ -121,7 +128,7 @@ async def all_fees(session: AsyncSession, rows: Collection[Tournament]) -> dict[
     )
     for fee in (await session.exec(query)).all():
         others[fee.tournament_id][fee.currency] = Money(fee.amount, fee.currency)
-    return {row.id: EntryFees(row.id, Money(row.entry_fee, row.currency), others[row.id]) for row in rows}
+    return {row.id: EntryFees(row.id, _main_fee(row), others[row.id]) for row in rows}
 
 
 async def headcounts(session: AsyncSession, tournament_ids: Collection[str]) -> dict[str, Headcount]:

@@ -204,3 +204,42 @@ def test_days_are_almatys() -> None:
     assert formats.day_begins(day, plus_days=1) == datetime(2026, 5, 1, 19, tzinfo=UTC)
     with pytest.raises(Refused):
         formats.day("1 May", "--since")
+
+
+def test_payments_and_tournaments_are_named_alike_everywhere(clerk: Clerk) -> None:
+    payment = clerk.ask("initiate", "p1", *KASPI)
+    for command in (("list",), ("discrepancies", "list"), ("report",)):
+        clerk.type(*command, "--tournament", "Nope", code=4)
+        for name in ("t1", "Кубок Алматы", "кубок  алматы"):
+            clerk.type(*command, "--tournament", name)
+    [listed] = clerk.ask("list", "--tournament", "Кубок Алматы")["items"]
+    assert listed["payment_id"] == payment["payment_id"]
+    for command in (
+        ("events", "list", "--payment"),
+        ("outbox", "list", "--payment"),
+        ("discrepancies", "list", "--payment"),
+        ("status", "--payment"),
+        ("audit", "show"),
+        ("audit", "verify"),
+    ):
+        for name in (payment["payment_id"], payment["code"], payment["code"].lower().replace("-", " ")):
+            clerk.type(*command, name)
+        for name in ("nope", "0000-0000"):
+            clerk.type(*command, name, code=4)
+    assert clerk.ask("audit", "show", payment["code"])["payment_id"] == payment["payment_id"]
+
+
+def test_a_refresh_shows_the_stored_status_whatever_the_provider_answers(sqlite_clerk: Clerk) -> None:
+    sqlite_clerk.ask("initiate", "p1", *KASPI)
+    for status, code, says in ((401, 7, "denies access"), (403, 7, "denies access")):
+        sqlite_clerk.providers.fault(kind="status", status=status, path="/r1", times=9)
+        output = sqlite_clerk.type("status", "p1", "--refresh", code=code)
+        assert says in output.err
+        assert "the last known status is PENDING" in output.err
+        assert "PENDING" in output.out
+        sqlite_clerk.providers.calm()
+    sqlite_clerk.change("UPDATE pay_payment_detail SET provider_ref = '19999999999'")
+    sqlite_clerk.change("""UPDATE "Payment" SET "kaspiQrCode" = '19999999999'""")
+    output = sqlite_clerk.type("status", "p1", "--refresh", code=4)
+    assert "Kaspi does not know this purchase (Kaspi code -1601); the last known status is" in output.err
+    assert "PENDING" in output.out

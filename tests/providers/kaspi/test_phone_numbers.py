@@ -19,7 +19,17 @@ def test_notations_of_a_phone_number(typed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "707123456", "+996707123456", "86071234567", "8707123456x", "８７０７１２３４５６７"]
+    "typed",
+    [
+        "",
+        "707123456",
+        "+996707123456",
+        "86071234567",
+        "8707123456x",
+        "87271234567",
+        "+7 717 212 34 56",
+        "８７０７１２３４５６７",
+    ],
 )
 def test_invalid_phone_numbers_are_rejected(typed: str) -> None:
     with pytest.raises(Refused, match="mobile number"):

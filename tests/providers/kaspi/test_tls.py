@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import ConfigurationError, ProviderUnavailable, Refused
@@ -21,7 +28,7 @@ from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.providers.kaspi.tls import TlsFiles, make_context
 from procomp_pay.providers.protocol import ProviderRef, RefundRequest
 from procomp_pay.providers.registry import kaspi_certificate
-from procomp_pay.sandbox.tls import Authority
+from procomp_pay.sandbox.tls import Authority, Issued
 from tests.support.kaspi_tls import Secure, registry, secure_sandbox
 from tests.support.provider_services import tenge_request
 
@@ -230,3 +237,85 @@ async def test_the_old_client_is_closed_after_its_last_call(tmp_path: Path) -> N
     async with line.client() as third:
         assert third is second
     await line.aclose()
+
+
+@contextmanager
+def tls_server(
+    certificate: Issued, authority: Authority, version: ssl.TLSVersion, folder: Path
+) -> Iterator[str]:
+    """A server that demands a client certificate of this authority, and sends TLS alerts; yield its URL."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = context.maximum_version = version
+    context.load_cert_chain(*certificate.write(folder, "server"))
+    context.load_verify_locations(cadata=authority.pem.decode())
+    context.verify_mode = ssl.CERT_REQUIRED
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                    with secured, suppress(OSError):
+                        try:
+                            secured.do_handshake()
+                        except ssl.SSLError:
+                            # read what the client sends: a reset would discard the alert
+                            while socket.socket.recv(secured, 4096):
+                                pass
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(
+    ("begins", "client", "match"),
+    [
+        (timedelta(), "another", "issued by an authority that the server does not know"),
+        (timedelta(days=-400), "the same", "server has expired"),
+        (timedelta(days=2), "the same", "server is not valid yet"),
+    ],
+)
+async def test_the_cause_of_a_refused_certificate(
+    tmp_path: Path, version: ssl.TLSVersion, begins: timedelta, client: str, match: str
+) -> None:
+    authority = Authority("Kaspi")
+    life = timedelta(days=365)
+    names = [x509.IPAddress(ip_address("127.0.0.1"))]
+    server = authority._issue(
+        "server", ExtendedKeyUsageOID.SERVER_AUTH, names=names, begins=now() + begins, life=life
+    )
+    given = files(tmp_path, authority if client == "the same" else Authority("another"))
+    ca = tmp_path / "kaspi.crt"
+    ca.write_bytes(authority.pem)
+    with tls_server(server, authority, version, tmp_path) as url:
+        http = kaspi_http(url, files=TlsFiles(given.cert, given.key, ca=ca))
+        service = KaspiPaymentService(http, scheme=KaspiScheme.STANDARD, total_s=0.1)
+        with pytest.raises(ConfigurationError, match=match):
+            await service.check()
+        await service.aclose()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "words"),
+    [
+        (KaspiScheme.BASIC, "KASPI_API_KEY"),
+        (KaspiScheme.STANDARD, "KASPI_CLIENT_CERT and KASPI_CLIENT_KEY"),
+        (KaspiScheme.ENHANCED, "internet address"),
+    ],
+)
+@pytest.mark.parametrize("status", [401, 403])
+async def test_denied_access_names_what_the_scheme_needs(
+    scheme: KaspiScheme, words: str, status: int
+) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(status))
+    http = httpx.AsyncClient(transport=transport, base_url="https://127.0.0.1")
+    service = KaspiPaymentService(http, scheme=scheme, total_s=0.1)
+    with pytest.raises(ConfigurationError, match=f"HTTP {status}") as error:
+        await service.check()
+    assert words in str(error.value.next_step)
+    await service.aclose()

@@ -14,14 +14,18 @@ from procomp_pay.domain.errors import (
     PaymentError,
     ProviderUnavailable,
     Refused,
+    RetryLater,
     Unavailable,
 )
+from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.platform import Payment, Tournament
+from procomp_pay.storage.models.queues import OutboxMessage
+from procomp_pay.storage.registrations.participants import _main_fee
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 S = PaymentStatus
@@ -271,21 +275,47 @@ async def test_a_request_is_repeated_after_a_kaspi_outage(environment: ServiceEn
     assert len(await environment.rows(Payment)) == 1
 
 
-async def test_a_new_qr_waits_until_a_lost_one_expires(environment: ServiceEnvironment) -> None:
-    """Kaspi has no idempotency: a second QR is created only after the first one expired."""
+@pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize("channel", [Channel.KASPI_QR, Channel.KASPI_LINK])
+async def test_a_new_qr_starts_at_once_after_a_lost_one(
+    environment: ServiceEnvironment, channel: Channel, key: str | None
+) -> None:
+    """Nobody has seen the lost QR, so nobody can pay it."""
     who = await environment.participant()
     await environment.fault("/r1/v01/qr/create", "cut_after", times=1)
-    with pytest.raises(OutcomeUnknown):
+    with pytest.raises(OutcomeUnknown, match="Nobody has seen it") as caught:
+        await environment.start(who, channel=channel, idempotency_key=key)
+    assert caught.value.retry_after == 1
+    [lost] = await environment.rows(Payment)
+    assert lost.status is S.CANCELLED
+    opened = await environment.start(who, channel=channel, idempotency_key=key)
+    assert opened.qr_payload is not None
+    assert opened.view.payment_id != lost.id
+    again = await environment.start(who, channel=channel, idempotency_key=key)
+    assert again.view.payment_id == opened.view.payment_id
+    environment.later(600)
+    assert (await environment.maintain()).looked_at == 1  # the lost one is not polled
+    assert [row.payment_id for row in await environment.rows(OutboxMessage)] == [opened.view.payment_id]
+
+
+async def test_a_qr_that_a_dead_process_asked_for(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process died before it read Kaspi's answer: a new QR starts once its request is certainly over."""
+    monkeypatch.setattr("procomp_pay.services.initiation.initiate._PATIENCE_S", 0.5)
+    who = await environment.participant()
+    opened = await environment.start(who)
+    async with environment.ctx.db.writing() as session:
+        detail = await session.get(PaymentDetail, opened.view.payment_id)
+        assert detail is not None
+        detail.create_state, detail.provider_ref = CreateState.SENT, None
+        detail.sent_at = environment.now()
+    with pytest.raises(RetryLater) as caught:
         await environment.start(who)
-    environment.later(40)
-    with pytest.raises(OutcomeUnknown, match="did not confirm") as caught:
-        await environment.start(who)
-    assert 200 < (caught.value.retry_after or 0) <= 340
-    environment.later(400)
-    await environment.maintain()
-    [row] = await environment.rows(Payment)
-    assert row.status is S.EXPIRED
-    assert (await environment.start(who)).qr_payload is not None
+    assert 1 <= (caught.value.retry_after or 0) <= 35
+    assert caught.value.http_status == 503
+    environment.later(caught.value.retry_after or 0)
+    assert (await environment.start(who)).view.payment_id != opened.view.payment_id
 
 
 async def test_a_rejected_payment_is_failed(environment: ServiceEnvironment) -> None:
@@ -316,3 +346,20 @@ async def test_one_key_for_many_participants_at_once_starts_one_payment(
     )
     assert all(isinstance(r, views.Opening | Conflict) for r in results), results
     assert len(await environment.rows(Payment)) == 1
+
+
+@pytest.mark.parametrize("fee", ["0", "24000.50", "-1"])
+async def test_a_fee_that_cannot_be_charged_writes_nothing(environment: ServiceEnvironment, fee: str) -> None:
+    who = await environment.participant()
+    async with environment.ctx.db.writing() as session:
+        tournament = await session.get(Tournament, f"t-{who}")
+        assert tournament is not None
+        tournament.entry_fee, tournament.currency = Decimal(fee), Currency.KZT
+    with pytest.raises(Refused, match=r"entry fee to charge|whole tenge"):
+        await environment.start(who)
+    assert await environment.rows(Payment) == []
+
+
+async def test_a_missing_fee_of_the_platform_is_no_fee() -> None:
+    row = Tournament(id="t1", entry_fee=None, currency=Currency.KZT)
+    assert _main_fee(row) == Money(Decimal(0), Currency.KZT)

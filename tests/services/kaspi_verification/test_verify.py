@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import Conflict, NotFound, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.kaspi_verification import KaspiAnswer
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentStatus
+from procomp_pay.providers.kaspi.refunds import KaspiRefunds
 from procomp_pay.services.context import Actor
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified, verify
 from procomp_pay.services.lifecycle.polling import poll_payment
@@ -21,8 +23,10 @@ from procomp_pay.services.settlement.apply import apply_event, apply_event_in
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail
+from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
 from tests.support.environment import CLERK, ServiceEnvironment
+from tests.support.kaspi_payments import paid
 
 S = PaymentStatus
 NUMBER = "19000000001"
@@ -454,3 +458,57 @@ async def test_a_payment_is_found_by_its_code(environment: ServiceEnvironment) -
     last = "0" if code[-1] != "0" else "2"
     with pytest.raises(NotFound, match="mistyped"):
         await views.one(environment.ctx, code[:-1] + last)
+
+
+# --- the answer to the creation was lost: Kaspi is asked for the number on the receipt
+
+
+async def lost_payment(environment: ServiceEnvironment) -> tuple[str, str]:
+    """Return the id of a payment that was paid although its creation was lost, and the purchase's number."""
+    await paid(environment, KaspiScheme.ENHANCED)  # sets the scheme
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
+    async with environment.ctx.db.writing() as session:
+        detail = await session.get(PaymentDetail, opened.view.payment_id)
+        payment = await session.get(Payment, opened.view.payment_id)
+        assert detail is not None
+        assert payment is not None
+        detail.create_state, detail.provider_ref, payment.kaspi_qr_code = CreateState.SENT, None, None
+    return opened.view.payment_id, str(opened.view.provider_ref)
+
+
+async def test_kaspi_is_asked_for_the_number_of_a_lost_payment(environment: ServiceEnvironment) -> None:
+    payment_id, ref = await lost_payment(environment)
+    done = await verify(environment.ctx, VerificationRequest(payment_id, f"QR{ref}"), CLERK)
+    assert (done.status, done.kaspi) == (PaymentStatus.COMPLETED, KaspiAnswer.PAID)
+    assert (await views.one(environment.ctx, payment_id)).operation_number == ref
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"TotalAmount": 20000, "AvailableReturnAmount": 20000}, "20.000.00.KZT was paid"),
+        ({"AvailableReturnAmount": 0}, "not paid"),
+        ({"TransactionDate": "2026-01-01T10:00:00+05:00"}, "before the payment was started"),
+    ],
+)
+async def test_what_kaspi_says_about_the_number_counts(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], match: str
+) -> None:
+    payment_id, ref = await lost_payment(environment)
+    real = KaspiRefunds.details
+
+    async def details(self: KaspiRefunds, number: str) -> dict[str, Any]:
+        return {**(await real(self, number)), **change}
+
+    monkeypatch.setattr(KaspiRefunds, "details", details)
+    with pytest.raises((Refused, Conflict), match=match):
+        await verify(environment.ctx, VerificationRequest(payment_id, ref), CLERK)
+
+
+async def test_a_number_that_kaspi_does_not_know_is_left_to_the_operator(
+    environment: ServiceEnvironment,
+) -> None:
+    payment_id, _ = await lost_payment(environment)
+    done = await verify(environment.ctx, VerificationRequest(payment_id, NUMBER), CLERK)
+    assert (done.status, done.kaspi) == (PaymentStatus.COMPLETED, KaspiAnswer.CANNOT_BE_ASKED)

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from procomp_pay.cli.display import wording
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
@@ -306,3 +307,45 @@ async def test_a_refresh_of_a_payment_settled_by_hand_after_a_lost_answer(
         await environment.maintain()
     assert not await refresh_payment(environment.ctx, payment.id, CLERK)
     assert (await views.one(environment.ctx, payment.id)).status is S.COMPLETED
+
+
+async def test_another_amount_is_told_and_settled_once_kaspi_corrects_it(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = await environment.start(await environment.participant())
+    await environment.phone(opened)
+    kaspi = environment.ctx.providers.of(Channel.KASPI_QR)._backend  # type: ignore[attr-defined]
+    real = kaspi._status
+
+    async def wrong(purchase: str) -> dict:
+        return {**(await real(purchase)), "Amount": 20000}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kaspi, "_status", wrong)
+        environment.later(6)
+        await environment.maintain()
+    view = await environment.view(opened)
+    [row] = await environment.rows(Discrepancy)
+    assert view.status is S.PENDING
+    sentence = wording.state(view).replace("\u00a0", " ")
+    assert sentence.startswith("20 000.00 KZT came, but 24 000.00 KZT was due")
+    assert wording.next_step(view) == f"procomp-pay discrepancies show {row.id}"
+    await refresh_payment(environment.ctx, view.payment_id, CLERK)
+    view = await environment.view(opened)
+    assert (view.status, view.other_amount) == (S.COMPLETED, None)
+
+
+async def test_the_other_payment_of_somebody_who_paid_says_so(environment: ServiceEnvironment) -> None:
+    who = await environment.participant()
+    page = await environment.start(who, "apple_pay")
+    opened = await environment.start(who)
+    await environment.phone(opened)
+    for _ in range(3):
+        environment.later(300)
+        await environment.maintain()
+    view = await environment.view(page)
+    assert view.status is S.CANCELLED
+    assert view.settled_by is not None
+    assert view.settled_by.payment_id == opened.view.payment_id
+    assert wording.state(view).startswith("the fee is already paid: Kaspi QR, ")
+    assert (await environment.view(opened)).settled_by is None

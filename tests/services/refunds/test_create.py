@@ -480,3 +480,14 @@ async def test_a_refund_that_may_be_made_is_never_failed_by_our_own_settings(
     await environment.maintain()
     assert (await environment.view(opened)).refunded == usd("20")
     assert await at_stripe(environment) == 2000
+
+
+async def test_a_key_raced_by_many_waits_for_the_one_that_is_sent(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment)
+    await environment.fault("/v1/refunds", "delay", method="POST", seconds=0.5, times=1)
+    results = await asyncio.gather(
+        *(back(environment, opened, "10", idempotency_key="k") for _ in range(20)), return_exceptions=True
+    )
+    assert all(isinstance(r, Refunded) and r.provider_refund_id for r in results), results
+    assert len({r.refund_id for r in results if isinstance(r, Refunded)}) == 1
+    assert await at_stripe(environment) == 1000

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import Conflict, OutcomeUnknown, PaymentError, ProviderUnavailable, Refused
+from procomp_pay.domain.errors import (
+    Conflict,
+    NotFound,
+    OutcomeUnknown,
+    PaymentError,
+    ProviderUnavailable,
+    Refused,
+)
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.providers.kaspi.refunds import RefundQr
+from procomp_pay.providers.kaspi.refunds import KaspiRefunds, RefundQr
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.services.refunds.customer_scan import customer_scan
@@ -26,7 +35,13 @@ from tests.support.kaspi_payments import at_desk, gone, paid
 S = PaymentStatus
 
 
-async def scanned(environment: ServiceEnvironment, opened: views.Opening, **more: str) -> int | None:
+async def scanned(
+    environment: ServiceEnvironment,
+    opened: views.Opening,
+    *,
+    unlisted: Callable[[], None] = lambda: None,
+    **more: str,
+) -> int | None:
     """The customer scans the refund QR as soon as it is shown."""
     tasks: list[asyncio.Task[Any]] = []
 
@@ -38,7 +53,7 @@ async def scanned(environment: ServiceEnvironment, opened: views.Opening, **more
         )
         tasks.append(asyncio.create_task(asyncio.sleep(0)))
 
-    return await customer_scan(environment.ctx, opened.view.payment_id, show)
+    return await customer_scan(environment.ctx, opened.view.payment_id, show, unlisted)
 
 
 @pytest.fixture(autouse=True)
@@ -59,9 +74,23 @@ async def test_standard_goes_back_after_the_scan(environment: ServiceEnvironment
 
 async def test_standard_takes_the_scan_of_the_one_who_paid_alone(environment: ServiceEnvironment) -> None:
     opened = await paid(environment, KaspiScheme.STANDARD)
-    with pytest.raises(Refused, match="not among the latest ten"):
-        await scanned(environment, opened, phone="87019999999")
+    unlisted: list[bool] = []
+    scan = await scanned(environment, opened, phone="87019999999", unlisted=lambda: unlisted.append(True))
+    assert unlisted == [True]
+    with pytest.raises(NotFound, match="Kaspi does not know this purchase"):
+        await use.refund(environment.ctx, at_desk(opened, scan, "4000"), CLERK)
     assert await gone(environment, opened) == 0
+
+
+async def test_standard_a_purchase_that_kaspi_does_not_list_goes_back(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kaspi lists the latest ten purchases: a refund of an older one is possible all the same."""
+    opened = await paid(environment, KaspiScheme.STANDARD)
+    monkeypatch.setattr(KaspiRefunds, "is_theirs", AsyncMock(return_value=False))
+    scan = await scanned(environment, opened)
+    done = await use.refund(environment.ctx, at_desk(opened, scan, "4000"), CLERK)
+    assert done.state is RefundState.SUCCEEDED
 
 
 @pytest.mark.parametrize(
