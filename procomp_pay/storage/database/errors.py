@@ -22,6 +22,10 @@ class DatabaseBusy(DatabaseUnavailable):
     """
 
 
+class NoTables(DatabaseUnavailable):
+    """Nobody has run ``procomp-pay db upgrade`` on this database."""
+
+
 _UPGRADE = "procomp-pay db upgrade"
 _CHECK_URL = "check DATABASE_URL and that PostgreSQL is running, then: procomp-pay doctor"
 
@@ -139,7 +143,7 @@ def _by_code(error: DBAPIError, code: str, message: str, start: str) -> Database
     if code in _BUSY:
         return DatabaseBusy(f"{start} was busy with another change", next_step="try again", retry_after=1)
     if code == "42P01" or "no such table" in message:
-        return DatabaseUnavailable(f"{start} has no tables of procomp-pay yet", next_step=_UPGRADE)
+        return NoTables(f"{start} has no tables of procomp-pay yet", next_step=_UPGRADE)
     for known in (code, code[:3], code[:2]):
         if known in _REASONS:
             reason, next_step = _REASONS[known]

@@ -16,13 +16,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.storage.database import sqlite, urls
+from procomp_pay.storage.database import migrate, sqlite, urls
 from procomp_pay.storage.database.errors import DatabaseBusy, translate
 from procomp_pay.storage.models.types import EXACT_JSON_ENGINE
 
 
 class PaymentDatabaseService:
-    """Sessions on the payment database.
+    """Sessions on the payment database. The first one compares the revision of its tables with ours.
 
     ``reading()`` and ``writing()`` are async context managers; each is ONE transaction, committed when the
     block ends and rolled back when anything is raised in it. Objects stay usable after the block.
@@ -45,6 +45,8 @@ class PaymentDatabaseService:
             self._reader = self._engine.execution_options(postgresql_readonly=True)
             self._writer = self._engine
         self._turn = asyncio.Lock()
+        #: A SQLite file is brought to this version before it is used.
+        self._is_checked = self.is_sqlite()
 
     def is_sqlite(self) -> bool:
         """Return whether the database is a SQLite file, which has one writer at a time."""
@@ -58,6 +60,7 @@ class PaymentDatabaseService:
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction that cannot write.
 
+        :raises ConfigurationError: the tables are of an older or newer procomp-pay.
         :raises DatabaseUnavailable: no connection, no tables, or similar.
         """
         async with self._transaction(self._reader) as session:
@@ -68,6 +71,7 @@ class PaymentDatabaseService:
         """Open a transaction that writes. On SQLite it is the only writer (``BEGIN IMMEDIATE``) and waits up
         to 30 s for others; on PostgreSQL it is READ COMMITTED and rows are locked by ``with_for_update()``.
 
+        :raises ConfigurationError: the tables are of an older or newer procomp-pay.
         :raises DatabaseBusy: another transaction blocked it; nothing was written, run it again.
         :raises DatabaseUnavailable: no connection, no tables, or similar.
         """
@@ -96,12 +100,20 @@ class PaymentDatabaseService:
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
         try:
             async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+                if not self._is_checked:
+                    await self._check_revision(session)
                 yield session
         except SQLAlchemyError as error:
             translated = translate(error, self.describe(), reads=engine is self._reader)
             if translated is None:
                 raise
             raise translated from error
+
+    async def _check_revision(self, session: AsyncSession) -> None:
+        connection = await session.connection()
+        statement = f"SELECT version_num FROM {migrate.VERSION_TABLE}"  # noqa: S608 - ours
+        migrate.check_revision((await connection.exec_driver_sql(statement)).scalar())
+        self._is_checked = True
 
     def sqlite_path(self) -> Path | None:
         """Return the database's file; ``None`` on PostgreSQL."""
