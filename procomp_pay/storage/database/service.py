@@ -6,6 +6,7 @@ Transactions begin and end in services, by ``async with``; no helper commits.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -99,9 +100,9 @@ class PaymentDatabaseService:
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
         try:
+            if not self._is_checked:
+                await self._check_revision()
             async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
-                if not self._is_checked:
-                    await self._check_revision(session)
                 yield session
         except SQLAlchemyError as error:
             translated = translate(error, self.describe(), reads=engine is self._reader)
@@ -109,30 +110,39 @@ class PaymentDatabaseService:
                 raise
             raise translated from error
 
-    async def _check_revision(self, session: AsyncSession) -> None:
-        connection = await session.connection()
+    async def _check_revision(self) -> None:
+        """Compare once in a process; in a transaction of its own, since the caller's may set its isolation."""
         statement = f"SELECT version_num FROM {migrate.VERSION_TABLE}"  # noqa: S608 - ours
-        migrate.check_revision((await connection.exec_driver_sql(statement)).scalar())
+        async with self._reader.connect() as connection:
+            migrate.check_revision((await connection.exec_driver_sql(statement)).scalar())
         self._is_checked = True
 
     def sqlite_path(self) -> Path | None:
         """Return the database's file; ``None`` on PostgreSQL."""
         return urls.sqlite_path(self._url) if self.is_sqlite() else None
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether PgBouncer stands between: no session lasts longer than a transaction."""
+        return urls.is_pooled(self._url)
+
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator[AsyncConnection]:
-        """Open a connection outside the pool and outside any transaction, closed at the end: for an advisory
-        lock or temporary tables, which belong to a database session.
+        """Open a connection that is not returned to the pool, in a transaction without time-outs that is
+        rolled back at the end: for an advisory lock or temporary tables, which need one database session, and
+        behind PgBouncer a session is a transaction.
 
         :raises DatabaseUnavailable: no connection.
         """
         try:
-            async with self._engine.connect() as pooled:
-                connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
+            async with self._engine.connect() as connection:
                 try:
+                    await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
                     yield connection
                 finally:
-                    await connection.invalidate()  # closed, not returned to the pool: its locks end here
+                    with contextlib.suppress(SQLAlchemyError):  # a connection that was lost needs none
+                        await connection.rollback()
+                    await connection.invalidate()
         except SQLAlchemyError as error:
             translated = translate(error, self.describe())
             if translated is None:
