@@ -111,7 +111,7 @@ class PaymentDatabaseService:
             raise translated from error
 
     async def _check_revision(self) -> None:
-        """Compare once in a process; in a transaction of its own, since the caller's may set its isolation."""
+        """Compare, once in a process, in a transaction of its own: the caller's may set its isolation."""
         statement = f"SELECT version_num FROM {migrate.VERSION_TABLE}"  # noqa: S608 - ours
         async with self._reader.connect() as connection:
             migrate.check_revision((await connection.exec_driver_sql(statement)).scalar())
