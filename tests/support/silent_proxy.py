@@ -28,6 +28,12 @@ class SilentProxy:
     def speak(self) -> None:
         self._speaks.set()
 
+    def lead_to(self, target: int) -> None:
+        """End all connections; the next ones go to another port."""
+        self._target = target
+        for task in self._tasks:
+            task.cancel()
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[SilentProxy]:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -42,10 +48,14 @@ class SilentProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        if isinstance(self._target, Path):
-            there, to_there = await asyncio.open_unix_connection(str(self._target))
-        else:
-            there, to_there = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            if isinstance(self._target, Path):
+                there, to_there = await asyncio.open_unix_connection(str(self._target))
+            else:
+                there, to_there = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:  # nothing listens there just now
+            writer.close()
+            return
         for source, sink in ((reader, to_there), (there, writer)):
             task = asyncio.create_task(self._pass_on(source, sink))
             self._tasks.add(task)

@@ -100,8 +100,6 @@ _CONNECTING: tuple[tuple[str, str], ...] = (
     ("connection slots are reserved", "53300"),
     ("no more connections allowed", "53300"),
     ("unsupported startup parameter", "PGBOUNCER"),
-    ("session is read-only", "25006"),
-    ("in hot standby mode", "25006"),
     ("starting up", "57P03"),
     ("not yet accepting connections", "57P03"),
     ("in recovery mode", "57P02"),
@@ -111,6 +109,9 @@ _CONNECTING: tuple[tuple[str, str], ...] = (
     ('role "', "28000"),
     ('database "', "3D000"),
     ("no such database", "3D000"),
+    # of several hosts one is often a standby, which is not the reason
+    ("session is read-only", "25006"),
+    ("in hot standby mode", "25006"),
 )
 
 
@@ -125,7 +126,7 @@ def translate(error: SQLAlchemyError, where: str, *, reads: bool = False) -> Dat
     if not isinstance(error, DBAPIError):
         return None
     code, message = _code(error.orig), str(error.orig)
-    if reads and code == "25006":
+    if reads and _is_our_write(error.orig):
         return None
     return _by_code(error, code, message, _start(where))
 
@@ -135,8 +136,11 @@ def is_refusal(error: BaseException | None, *, reads: bool) -> bool:
 
     :param reads: as in :func:`translate`.
     """
-    code = _code(error)
-    return code.startswith(_NEXT_CONNECTION) and not (reads and code == "25006")
+    return _code(error).startswith(_NEXT_CONNECTION) and not (reads and _is_our_write(error))
+
+
+def _is_our_write(error: BaseException | None) -> bool:
+    return getattr(error, "sqlstate", None) == "25006"  # libpq, while connecting, gives none
 
 
 def _by_code(error: DBAPIError, code: str, message: str, start: str) -> DatabaseUnavailable | None:

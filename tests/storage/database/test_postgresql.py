@@ -214,6 +214,8 @@ def test_what_is_no_refusal() -> None:
         assert not is_refusal(bug, reads=False)
     writes = postgres.ReadOnlySqlTransaction("cannot execute UPDATE in a read-only transaction")
     assert translate(DBAPIError("UPDATE", {}, writes), "the database", reads=True) is None, "a bug of ours"
+    while_connecting = OperationalError("", {}, psycopg.OperationalError("session is read-only"))
+    assert translate(while_connecting, "the database", reads=True) is not None
     assert isinstance(translate(DBAPIError("", {}, postgres.SerializationFailure("x")), "x"), DatabaseBusy)
 
 
