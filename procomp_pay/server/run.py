@@ -10,24 +10,31 @@ import logging
 import os
 import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from procomp_pay.config import ProviderMode, Settings
-from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.errors import ConfigurationError, Unavailable
 from procomp_pay.server.app import make_app
 from procomp_pay.server.http.connections import listening
 from procomp_pay.server.http.route import BASE
+from procomp_pay.server.http.state import STATE
 from procomp_pay.server.observability import logs
 from procomp_pay.server.workers import Workers
 from procomp_pay.services.bootstrap import open_context
 from procomp_pay.storage.database import migrate
+from procomp_pay.storage.database.errors import NoTables
+from procomp_pay.storage.database.service import PaymentDatabaseService
 
 log = logging.getLogger(__name__)
 
 #: How long open requests may take at the end, in seconds; a call to a provider takes at most 20.
 DRAIN_S = 25.0
+#: When the process ends after SIGTERM, in seconds, whatever still hangs: the database has all that matters.
+END_S = 35.0
 
 
 def serve(settings: Settings, host: str, port: int, say: Callable[[str], None], *, workers: int = 1) -> None:
@@ -109,36 +116,85 @@ def _check_tables(settings: Settings) -> None:
     :raises ConfigurationError: PostgreSQL's tables are of another version.
     """
     migrate.ensure_sqlite(settings.url)
-    if not settings.is_embedded and migrate.pending(settings.url):
-        raise ConfigurationError(
-            "The database schema does not match this version", next_step="procomp-pay db upgrade"
-        )
+    if not settings.is_embedded:
+        asyncio.run(_connect_once(settings))
+
+
+async def _connect_once(settings: Settings) -> None:
+    """Open one transaction, in which the database's revision is compared, and close everything again."""
+    db = PaymentDatabaseService(settings.url, serving=True)
+    try:
+        async with db.reading():
+            pass
+    except NoTables as error:
+        raise ConfigurationError(error.message, next_step=error.next_step) from error
+    finally:
+        await db.dispose()
 
 
 async def _serve(
     settings: Settings, bound: socket.socket, ready: Callable[[], None], alive: int | None
 ) -> None:
-    stop = asyncio.Event()
+    stop = _Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows does not support it
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop.begin)
     if alive is not None:
-        loop.add_reader(alive, stop.set)
-    async with open_context(settings) as ctx:
+        loop.add_reader(alive, stop.begin)
+    async with open_context(settings, serving=True) as ctx:
         reachable = replace(ctx, base_url=ctx.base_url if settings.public_base_url else _address(bound))
-        async with listening(make_app(reachable, settings), bound, shutdown_timeout=DRAIN_S):
+        app = make_app(reachable, settings)
+        background = app[STATE].background
+        background.on_lost = stop.begin
+        async with listening(app, bound, shutdown_timeout=DRAIN_S):
             try:
                 # what is loaded by now stays: a search of it for garbage would halt every request
                 gc.collect()
                 gc.freeze()
                 ready()
-                await stop.wait()
+                await stop.begun.wait()
                 log.info("stopping: open requests and running work finish first")
+                background.begin_stop()  # beside the open requests, not after them
             finally:
                 if alive is not None:  # stays readable once the parent is gone
                     loop.remove_reader(alive)
     log.info("stopped")
+    if stop.lost_loop is not None:
+        raise Unavailable(
+            f"The background loop {stop.lost_loop} stood still, so this process ends",
+            next_step="its supervisor starts it anew (systemd: Restart=always); else: procomp-pay serve",
+        )
+
+
+class _Stop:
+    """The end of a server: it begins once, and ends in time."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.lost_loop: str | None = None
+        self._last_resort = threading.Timer(END_S, _end_process)
+        self._last_resort.daemon = True
+
+    def begin(self, lost_loop: str | None = None) -> None:
+        """Begin to stop; after 35 s the process ends by itself.
+
+        :param lost_loop: the background loop that stands still, if that is the reason.
+        """
+        if self.begun.is_set():
+            return
+        self.lost_loop = lost_loop
+        if lost_loop is not None:
+            log.error("background loop %s stands still: the process ends, to be started anew", lost_loop)
+        self._last_resort.start()  # never cancelled: closing the loop and its threads may hang as well
+        self.begun.set()
+
+
+def _end_process() -> None:
+    """End the process from a thread: the event loop, or what it awaits, hangs."""
+    log.error("not everything stopped within %.0f s: the process ends; its work is in the database", END_S)
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def banner(settings: Settings) -> str:

@@ -25,8 +25,8 @@ _CHECK_S = 0.1
 #: A worker that lived longer (seconds) did not die early: it is restarted at once.
 _EARLY_S = 30.0
 _LONGEST_BACKOFF_S = 30.0
-#: How long workers may take to stop, in seconds: longer than open requests and running work may.
-_STOP_S = 60.0
+#: How long workers may take to stop, in seconds: a little longer than each allows itself.
+_STOP_S = 37.0
 
 
 @dataclass(slots=True)

@@ -52,10 +52,13 @@ def key_file(settings: Settings) -> Path:
 
 
 @asynccontextmanager
-async def open_context(settings: Settings) -> AsyncIterator[AppContext]:
-    """Open the configured database and providers, and close them at the end."""
+async def open_context(settings: Settings, *, serving: bool = False) -> AsyncIterator[AppContext]:
+    """Open the configured database and providers, and close them at the end.
+
+    :param serving: clients wait for answers: see :class:`PaymentDatabaseService`.
+    """
     providers, post = ProviderRegistry(settings), NotificationSenders(settings)
-    db = PaymentDatabaseService(settings.url)
+    db = PaymentDatabaseService(settings.url, serving=serving)
     try:
         yield AppContext(
             db=db,

@@ -29,7 +29,7 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support.http_requests import bearer, make_people
-from tests.support.processes import Command
+from tests.support.processes import Command, environment
 from tests.support.server import Eventually, Start
 
 
@@ -283,6 +283,56 @@ async def test_serve_refuses_a_postgresql_that_is_not_upgraded(
     if not settings.is_embedded:
         said = await _refused(command, "serve", "--port", "0", DATABASE_URL=empty_postgres_url)
         assert "procomp-pay db upgrade" in said
+
+
+_HANGING = """
+import asyncio
+from procomp_pay.server import run as server
+from procomp_pay.server.background import loops
+
+async def hang(*_, **__):
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            if not STUBBORN:
+                raise
+
+loops.work_refunds, loops.STOP_S, loops.PULSE_S = hang, 1, 0.2
+loops.HUNG_AFTER_S, server.END_S = LONG_S, 3
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_loop_that_hangs_ends_the_process(settings: Settings, tmp_path: Path, workers: int) -> None:
+    """Its supervisor starts another one: systemd, or the parent of several workers."""
+    if workers > 1 and settings.is_embedded:
+        return
+    first = _HANGING.replace("STUBBORN", "False").replace("LONG_S", "2")
+    arguments = ("serve", "--port", "0", "--workers", str(workers))
+    server = await Command.start(*arguments, env=environment(settings), cwd=tmp_path, first=first)
+    try:
+        if workers == 1:
+            assert await server.end() == 5
+            assert "background loop refunds stood still" in server.said
+        else:
+            await server.ready(r"(worker \d+ exited with 5; restarting)")
+            server.send(signal.SIGTERM)
+            assert await server.end() == 0
+    finally:
+        await server.clean_up()
+
+
+async def test_a_stop_ends_in_time_whatever_hangs(settings: Settings, tmp_path: Path) -> None:
+    first = _HANGING.replace("STUBBORN", "True").replace("LONG_S", "600")
+    server = await Command.start("serve", "--port", "0", env=environment(settings), cwd=tmp_path, first=first)
+    try:
+        await server.ready()
+        server.send(signal.SIGTERM)
+        assert await server.end() == 1
+        assert "not everything stopped within 3 s" in server.said
+    finally:
+        await server.clean_up()
 
 
 async def test_serve_and_sandbox_without_any_settings(command: Start, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def child(port, clock_s, file_bytes, fetch):
         maintenance.fetch_missed = nothing_missed
     run.serve(load_settings(), "127.0.0.1", port, say=lambda line: print(line, flush=True))
 
-async def nothing_missed(ctx):
+async def nothing_missed(*_):
     return None
 
 print("ready", flush=True)

@@ -44,11 +44,15 @@ class Command:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, *arguments: str, env: dict[str, str], cwd: Path) -> Command:
+    async def start(cls, *arguments: str, env: dict[str, str], cwd: Path, first: str = "") -> Command:
+        """Start a command.
+
+        :param first: Python that its process runs before it.
+        """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            _START,
+            first + _START,
             *arguments,
             env=env,
             cwd=cwd,

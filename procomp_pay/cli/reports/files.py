@@ -45,7 +45,8 @@ def _exists(path: Path) -> Refused:
 
 
 def write(target: str, fill: Callable[[IO[bytes]], None], *, force: bool) -> None:
-    """Write a file or stdout. A reader sees the old file or the complete new one.
+    """Write a file or stdout. A reader sees the old file or the complete new one, and is its owner: names and
+    sums are not for every user of the machine.
 
     :raises Refused: the file exists, or cannot be written.
     """
@@ -71,7 +72,7 @@ def write(target: str, fill: Callable[[IO[bytes]], None], *, force: bool) -> Non
 def _write_whole(path: Path, fill: Callable[[IO[bytes]], None], force: bool) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("xb") as stream:
+        with open(part, "xb", opener=_private) as stream:
             fill(stream)
             stream.flush()
             os.fsync(stream.fileno())
@@ -82,6 +83,14 @@ def _write_whole(path: Path, fill: Callable[[IO[bytes]], None], force: bool) -> 
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a new file that only its owner may read and write, whatever the umask."""
+    descriptor = os.open(path, flags, 0o600)
+    if hasattr(os, "fchmod"):  # not on Windows
+        os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def _link_or_replace(part: Path, path: Path) -> None:

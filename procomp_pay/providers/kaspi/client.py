@@ -46,7 +46,7 @@ class Exchange:
         self, line: KaspiHttp, *, circuit: Circuit | None = None, budget: RateLimit | None = None
     ) -> None:
         self._line = line
-        self._circuit = circuit
+        self.circuit = circuit
         self._budget = budget
 
     async def ask(self, method: str, path: str, read: Callable[[httpx.Response], T], **options: Any) -> T:
@@ -66,7 +66,7 @@ class Exchange:
                 raise _transport_error(error) from error
             return read(answer)
 
-        return await attempt() if self._circuit is None else await self._circuit(attempt)
+        return await attempt() if self.circuit is None else await self.circuit(attempt)
 
     async def aclose(self) -> None:
         await self._line.aclose()
@@ -101,6 +101,7 @@ class KaspiCalls:
             lambda: self._send("GET", path, version=version, params=query),
             idempotent=True,
             total_s=self._total_s,
+            circuit=self._exchange.circuit,
         )
 
     async def post(self, path: str, body: Mapping[str, Any], *, again: bool = True) -> Mapping[str, Any]:
@@ -115,7 +116,10 @@ class KaspiCalls:
         if not again:
             return await self._send("POST", path, content=content)
         return await with_retries(
-            lambda: self._send("POST", path, content=content), idempotent=False, total_s=self._total_s
+            lambda: self._send("POST", path, content=content),
+            idempotent=False,
+            total_s=self._total_s,
+            circuit=self._exchange.circuit,
         )
 
     async def _send(

@@ -82,6 +82,7 @@ class KaspiGateway:
             lambda: self._exchange.ask("POST", self._url, _fields, content=content, headers=headers),
             idempotent=False,
             total_s=self._total_s,
+            circuit=self._exchange.circuit,
         )
         return _created(data, request)
 
@@ -103,6 +104,7 @@ class KaspiGateway:
                 lambda: self._exchange.ask("GET", f"{self._url}/{handle.provider_ref}", _fields),
                 idempotent=True,
                 total_s=self._total_s,
+                circuit=self._exchange.circuit,
             )
         except NoSuchCall:
             log.info("the gateway has no status call: events come from its callbacks only")

@@ -1,7 +1,8 @@
-"""A circuit breaker for each provider: after several failures in a row, nothing is sent for a while.
+"""A circuit breaker for each provider: after several failed calls in a row, nothing is sent for a while.
 
-Only unavailability counts, not rejections. An open circuit sends nothing, so its error means that this
-attempt did nothing; it says nothing about earlier ones (see :mod:`~procomp_pay.providers.resilience.retry`).
+Only unavailability counts, not rejections, and a call counts once, however often it is tried
+(see :mod:`~procomp_pay.providers.resilience.retry`): one customer's bad minute must not close every desk. An
+open circuit sends nothing, so its error means that this call did nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -20,9 +22,13 @@ from procomp_pay.providers.resilience.retry import NotSent, Throttled, Unclear
 
 T = TypeVar("T")
 
-#: Failures in a row that open a circuit, and the seconds for which it is open.
+#: Failed calls in a row that open a circuit, and the seconds for which it is open.
 FAILURES = 5
 OPEN_S = 30.0
+
+
+#: The circuit that counts the current call.
+_counting: ContextVar[Circuit | None] = ContextVar("counting", default=None)
 
 
 class CircuitOpen(NotSent):
@@ -53,11 +59,14 @@ class Circuit:
         return self._open_since is not None
 
     async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Await ``call()``, which makes one attempt at the provider.
+        """Await ``call()``, and count its end. Inside of it, the same circuit lets everything pass.
 
         :raises CircuitOpen: it was not called; ``retry_after`` is the number of seconds to wait.
         """
+        if _counting.get() is self:
+            return await call()
         breaker = await self._breakers.get_breaker(self.name)
+        token = _counting.set(self)
         try:
             async with breaker:
                 return await call()
@@ -68,6 +77,8 @@ class Circuit:
                 next_step=f"try again in {left} s; see: procomp-pay doctor",
                 retry_after=left,
             ) from None
+        finally:
+            _counting.reset(token)
 
     def pop_outage(self) -> datetime | None:
         """Return when the current outage began, once per outage, for an alert; ``None`` otherwise."""

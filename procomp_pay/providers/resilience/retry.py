@@ -70,13 +70,20 @@ async def whole_answer(attempt: Awaitable[T], seconds: float | None = None) -> T
         raise OutcomeUnknown(f"The provider's answer did not end within {limit:g} s") from error
 
 
-async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, total_s: float = TOTAL_S) -> T:
+async def with_retries(
+    call: Callable[[], Awaitable[T]],
+    *,
+    idempotent: bool,
+    total_s: float = TOTAL_S,
+    circuit: Callable[[Callable[[], Awaitable[T]]], Awaitable[T]] | None = None,
+) -> T:
     """Await ``call()`` until it succeeds, for at most about ``total_s`` seconds.
 
     ``ProviderUnavailable`` means that nothing was done, so the call is always repeated; after
     ``OutcomeUnknown`` only if it is idempotent. ``Retry-After`` is honoured if it fits into the time left;
     otherwise the last error is raised at once, as is every other error.
 
+    :param circuit: counts all attempts as one call.
     :raises ProviderUnavailable: time is up, and no attempt can have been processed.
     :raises OutcomeUnknown: time is up, or access was denied, and an earlier attempt may have been processed.
     """
@@ -98,10 +105,13 @@ async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, to
             unknown.append(error)
             raise
 
-    try:
-        return await attempts(attempt)
-    except (ProviderUnavailable, ConfigurationError) as error:
-        if unknown:
-            # an attempt that was not sent, or was rejected at once, says nothing about earlier ones
-            raise unknown[-1] from error
-        raise
+    async def all_attempts() -> T:
+        try:
+            return await attempts(attempt)
+        except (ProviderUnavailable, ConfigurationError) as error:
+            if unknown:
+                # an attempt that was not sent, or was rejected at once, says nothing about earlier ones
+                raise unknown[-1] from error
+            raise
+
+    return await (all_attempts() if circuit is None else circuit(all_attempts))

@@ -249,9 +249,7 @@ class StripePaymentService:
             except stripe.StripeError as error:
                 raise _as_domain_error(error) from error
 
-        circuit = self._circuit
-        guarded = attempt if circuit is None else partial(circuit, attempt)
-        return await with_retries(guarded, idempotent=True, total_s=self._total_s)
+        return await with_retries(attempt, idempotent=True, total_s=self._total_s, circuit=self._circuit)
 
 
 def _created_session(session: Object) -> Created:

@@ -56,6 +56,8 @@ _OUTBOX_BATCH_SIZE = 20
 _LONGEST_BACKOFF_S = 30.0
 #: A loop that has had no good round for longer (seconds) is stalled.
 STALLED_AFTER_S = 120.0
+#: A round that lasts longer (seconds) will never end: every statement and every call has a limit.
+HUNG_AFTER_S = 600.0
 #: How long the work in hand may take at the end, in seconds; a provider's call is over sooner.
 STOP_S = 25.0
 
@@ -71,21 +73,42 @@ class Loop:
     work: Callable[[Loop], Awaitable[float]]
     #: Ends the sleep between two rounds.
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    #: When the last good round ended, by the monotonic clock.
+    #: When the last good round ended, and the last one, good or failed by a provider; monotonic clock.
     succeeded_at: float = field(default_factory=time.monotonic)
+    worked_at: float = field(default_factory=time.monotonic)
+    #: When the present round began, or last made progress; None between two rounds.
+    busy_since: float | None = None
     #: The last round got nothing from a provider but failures.
     is_failing: bool = False
     task: asyncio.Task[None] | None = None
 
     @property
+    def has_ended(self) -> bool:
+        return self.task is not None and self.task.done()
+
+    @property
     def is_stalled(self) -> bool:
         """True where the loop has ended, hangs in a round, or fails in every round."""
-        ended = self.task is not None and self.task.done()
-        return ended or time.monotonic() - self.succeeded_at > STALLED_AFTER_S
+        return self.has_ended or time.monotonic() - self.succeeded_at > STALLED_AFTER_S
+
+    @property
+    def stands_still(self) -> bool:
+        """True where the loop is stalled, and no provider is the reason."""
+        return self.has_ended or time.monotonic() - self.worked_at > STALLED_AFTER_S
+
+    @property
+    def is_lost(self) -> bool:
+        """True where the loop cannot be expected to go on."""
+        hung = self.busy_since is not None and time.monotonic() - self.busy_since > HUNG_AFTER_S
+        return self.has_ended or hung
 
     def note_failures(self, result: Pass) -> None:
-        """Note whether this round got nothing from a provider but failures."""
+        """Note whether this round got nothing from a provider but failures; one without work clears it."""
         self.is_failing = bool(result.failures) and len(result.failures) >= result.looked_at
+
+    def note_progress(self) -> None:
+        """Note that the present round, which may be long, gets on."""
+        self.busy_since = self.worked_at = self.succeeded_at = time.monotonic()
 
 
 class Background:
@@ -104,7 +127,10 @@ class Background:
             *self._watchers,
         ]
         self._stop = asyncio.Event()
+        self._stop_by: float | None = None
         self._supervisor: asyncio.Task[None] | None = None
+        #: Called, once, with the name of a loop that cannot be expected to go on.
+        self.on_lost: Callable[[str], None] = lambda _: None
         #: Called with the seconds that each event waited.
         self.on_lag: Callable[[float], None] = lambda _: None
         # not at once: what waited while no process ran is being done now
@@ -120,10 +146,13 @@ class Background:
             loop.wake.set()
 
     def state(self) -> str:
-        """Return ``running``, ``stalled`` (at least one loop is) or ``stopped``."""
+        """Return ``running``, ``stalled`` (at least one loop stands still) or ``stopped``.
+
+        A provider that fails makes no loop stand still: its own state says so, and the others are served.
+        """
         if self._supervisor is None or self._stop.is_set():
             return "stopped"
-        return "stalled" if self.stalled_loops() else "running"
+        return "stalled" if any(loop.stands_still for loop in self._loops) else "running"
 
     def stalled_loops(self) -> list[str]:
         """Return the names of the loops that ended, hang, or fail in every round."""
@@ -136,22 +165,29 @@ class Background:
     async def start(self) -> None:
         """Start the loops; their first rounds take up what an earlier process left."""
         for loop in self._loops:
-            loop.succeeded_at = time.monotonic()
+            loop.succeeded_at = loop.worked_at = time.monotonic()
             loop.task = asyncio.create_task(self._run(loop), name=loop.name)
         self._supervisor = asyncio.create_task(self._supervise(), name="supervisor")
 
-    async def stop(self) -> None:
-        """Let the work in hand finish. What takes longer than 25 s is cancelled: its rows bring it back."""
+    def begin_stop(self) -> None:
+        """Begin no further round; the work in hand has 25 s from now on."""
         self._stop.set()
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + STOP_S
         for loop in self._loops:
             loop.wake.set()
+
+    async def stop(self) -> None:
+        """Let the work in hand finish. What takes longer than 25 s is cancelled: its rows bring it back."""
+        self.begin_stop()
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
         tasks = [loop.task for loop in self._loops if loop.task is not None]
         if not tasks:
             return
-        _, late = await asyncio.wait(tasks, timeout=STOP_S)
+        left_s = STOP_S if self._stop_by is None else max(0.0, self._stop_by - time.monotonic())
+        _, late = await asyncio.wait(tasks, timeout=left_s)
         for task in late:
             log.warning("background loop %s did not end in time and is cancelled", task.get_name())
             task.cancel()
@@ -160,25 +196,35 @@ class Background:
     async def _run(self, loop: Loop) -> None:
         failures = 0
         while not self._stop.is_set():
+            loop.busy_since = time.monotonic()
             try:
                 pause = await loop.work(loop)
             except Exception as error:
+                loop.busy_since = None
                 failures += 1
                 pause = min(_LONGEST_BACKOFF_S, 2.0**failures) * _jitter()
                 _log_failure(loop.name, error, pause)
                 await _sleep(self._stop, pause)
                 continue
             failures = 0
+            loop.busy_since, loop.worked_at = None, time.monotonic()
             if not loop.is_failing:
-                loop.succeeded_at = time.monotonic()
+                loop.succeeded_at = loop.worked_at
             await _sleep(loop.wake, pause)
             if not self._stop.is_set():
                 loop.wake.clear()
 
     async def _supervise(self) -> None:
-        """Alert an operator, once an hour, to a loop that is stalled: its work waits meanwhile."""
+        """Alert an operator, once an hour, to a loop that is stalled: its work waits meanwhile. One that will
+        never go on is reported to ``on_lost``: a new process takes its work up."""
         while True:
+            asleep_since = time.monotonic()
             await asyncio.sleep(PULSE_S)
+            if time.monotonic() - asleep_since > 2 * PULSE_S:
+                continue  # the whole process stood still: the loops first get the time to go on
+            for loop in self._loops:
+                if loop.is_lost:
+                    self.on_lost(loop.name)
             for name in self.stalled_loops():
                 log.error("background loop %s is stalled", name)
                 with contextlib.suppress(PaymentError):  # the database is down: the log is all there is
@@ -186,7 +232,7 @@ class Background:
 
     async def _fetch_missed_events(self, loop: Loop) -> float:
         result = Pass()
-        await work_missed(self._ctx, result)
+        await work_missed(self._ctx, result, on_progress=loop.note_progress)
         loop.note_failures(result)
         if result.fetched:
             self.wake_inbox()
@@ -206,11 +252,9 @@ class Background:
 
     async def _send_refunds(self, loop: Loop) -> float:
         result = Pass()
-        await work_refunds(self._ctx, result, most=_BATCH_SIZE)
-        if not result.looked_at:
-            return REFUND_PAUSE_S
+        await work_refunds(self._ctx, result, most=1)
         loop.note_failures(result)
-        return 0.0
+        return 0.0 if result.looked_at else REFUND_PAUSE_S
 
     async def _deliver_messages(self, _loop: Loop) -> float:
         result = Pass()
@@ -227,8 +271,8 @@ class Background:
     async def _poll_payments(self, loop: Loop) -> float:
         result = Pass()
         await work_watch(self._ctx, result, most=BATCH)
+        loop.note_failures(result)
         if result.looked_at:
-            loop.note_failures(result)
             log.debug("watch: %s", result)
             return 0.0
         async with self._ctx.db.reading() as session:

@@ -92,7 +92,8 @@ class Health:
         }
 
     async def report(self) -> tuple[int, dict[str, Any]]:
-        """Return the HTTP status and the body; 503 when the database is down, without which nothing works."""
+        """Return the HTTP status and the body; 503 when the database is down, without which nothing works, or
+        a background loop stands still: whoever paid is not told."""
         results = await asyncio.gather(*(check.result() for check in self._checks.values()))
         services = dict(zip(self._checks, results, strict=True))
         services["background"] = self._background.state()
@@ -119,7 +120,7 @@ class Health:
 
 
 def _overall(services: dict[str, str]) -> str:
-    if services["database"] in _BAD:
+    if services["database"] in _BAD or services["background"] == "stalled":
         return "unhealthy"
     no_provider = services["stripe"] == services["kaspi"] == "off"
     if no_provider or _BAD & set(services.values()) or services["background"] != "running":

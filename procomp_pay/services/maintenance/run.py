@@ -59,10 +59,13 @@ def _several(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-async def work_missed(ctx: AppContext, done: Pass) -> None:
-    """Fetch the events that did not reach the webhook; after a failure the next pass continues."""
+async def work_missed(ctx: AppContext, done: Pass, *, on_progress: Callable[[], None] = lambda: None) -> None:
+    """Fetch the events that did not reach the webhook; after a failure the next pass continues.
+
+    :param on_progress: called after each page of events: there may be those of a month.
+    """
     try:
-        done.fetched += await fetch_missed(ctx) or 0
+        done.fetched += await fetch_missed(ctx, on_progress) or 0
     except Unavailable as error:
         log.warning("missed events: %s", error.message)
         done.failures.append(f"missed events: {error.message}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
@@ -46,9 +47,10 @@ class EventSource(Protocol):
         """Return a page of events, newest first, and whether there are more."""
 
 
-async def fetch_missed(ctx: AppContext) -> int | None:
+async def fetch_missed(ctx: AppContext, on_progress: Callable[[], None] = lambda: None) -> int | None:
     """Store the listed events that the inbox does not have.
 
+    :param on_progress: called after each page.
     :returns: the number of events stored; ``None`` if it was not due or Stripe is not configured.
     :raises ProviderUnavailable, OutcomeUnknown, DatabaseUnavailable: the next call continues here.
     """
@@ -66,7 +68,7 @@ async def fetch_missed(ctx: AppContext) -> int | None:
     stored = 0
     try:
         if since is not None:
-            stored = await _read_on(ctx, provider, since)
+            stored = await _read_on(ctx, provider, since, on_progress)
     finally:
         async with ctx.db.writing() as session:
             await cursors.note(session, FEED, next_read_at=ctx.clock() + timedelta(seconds=EVERY_S))
@@ -75,7 +77,9 @@ async def fetch_missed(ctx: AppContext) -> int | None:
     return stored
 
 
-async def _read_on(ctx: AppContext, provider: EventSource, since: datetime) -> int:
+async def _read_on(
+    ctx: AppContext, provider: EventSource, since: datetime, on_progress: Callable[[], None]
+) -> int:
     oldest = ctx.clock() - KEPT
     if since < oldest:
         log.warning("Stripe no longer lists the events from %s to %s", since.date(), oldest.date())
@@ -84,7 +88,9 @@ async def _read_on(ctx: AppContext, provider: EventSource, since: datetime) -> i
     while True:
         until = since + PIECE
         last = until > ctx.clock() - _SKEW
-        count, newest = await _read_piece(ctx, provider, since - OVERLAP, None if last else until)
+        count, newest = await _read_piece(
+            ctx, provider, since - OVERLAP, None if last else until, on_progress
+        )
         stored += count
         reached = newest if last else until
         if reached is not None:
@@ -96,7 +102,11 @@ async def _read_on(ctx: AppContext, provider: EventSource, since: datetime) -> i
 
 
 async def _read_piece(
-    ctx: AppContext, provider: EventSource, since: datetime, until: datetime | None
+    ctx: AppContext,
+    provider: EventSource,
+    since: datetime,
+    until: datetime | None,
+    on_progress: Callable[[], None],
 ) -> tuple[int, datetime | None]:
     """Store the events of a time span; return how many were new, and the time of the newest event."""
     stored, after, newest = 0, None, None
@@ -106,6 +116,7 @@ async def _read_piece(
             return stored, newest
         newest = newest or datetime.fromtimestamp(int(page[0]["created"]), UTC)
         stored += await _store_new(ctx, page)
+        on_progress()
         if not more:
             return stored, newest
         after = str(page[-1]["id"])

@@ -22,6 +22,10 @@ class DatabaseBusy(DatabaseUnavailable):
     """
 
 
+class NoTables(DatabaseUnavailable):
+    """Nobody has run ``procomp-pay db upgrade`` on this database."""
+
+
 _UPGRADE = "procomp-pay db upgrade"
 _CHECK_URL = "check DATABASE_URL and that PostgreSQL is running, then: procomp-pay doctor"
 
@@ -96,8 +100,6 @@ _CONNECTING: tuple[tuple[str, str], ...] = (
     ("connection slots are reserved", "53300"),
     ("no more connections allowed", "53300"),
     ("unsupported startup parameter", "PGBOUNCER"),
-    ("session is read-only", "25006"),
-    ("in hot standby mode", "25006"),
     ("starting up", "57P03"),
     ("not yet accepting connections", "57P03"),
     ("in recovery mode", "57P02"),
@@ -107,6 +109,9 @@ _CONNECTING: tuple[tuple[str, str], ...] = (
     ('role "', "28000"),
     ('database "', "3D000"),
     ("no such database", "3D000"),
+    # of several hosts one is often a standby, which is not the reason
+    ("session is read-only", "25006"),
+    ("in hot standby mode", "25006"),
 )
 
 
@@ -121,7 +126,7 @@ def translate(error: SQLAlchemyError, where: str, *, reads: bool = False) -> Dat
     if not isinstance(error, DBAPIError):
         return None
     code, message = _code(error.orig), str(error.orig)
-    if reads and code == "25006":
+    if reads and _is_our_write(error.orig):
         return None
     return _by_code(error, code, message, _start(where))
 
@@ -131,15 +136,18 @@ def is_refusal(error: BaseException | None, *, reads: bool) -> bool:
 
     :param reads: as in :func:`translate`.
     """
-    code = _code(error)
-    return code.startswith(_NEXT_CONNECTION) and not (reads and code == "25006")
+    return _code(error).startswith(_NEXT_CONNECTION) and not (reads and _is_our_write(error))
+
+
+def _is_our_write(error: BaseException | None) -> bool:
+    return getattr(error, "sqlstate", None) == "25006"  # libpq, while connecting, gives none
 
 
 def _by_code(error: DBAPIError, code: str, message: str, start: str) -> DatabaseUnavailable | None:
     if code in _BUSY:
         return DatabaseBusy(f"{start} was busy with another change", next_step="try again", retry_after=1)
     if code == "42P01" or "no such table" in message:
-        return DatabaseUnavailable(f"{start} has no tables of procomp-pay yet", next_step=_UPGRADE)
+        return NoTables(f"{start} has no tables of procomp-pay yet", next_step=_UPGRADE)
     for known in (code, code[:3], code[:2]):
         if known in _REASONS:
             reason, next_step = _REASONS[known]

@@ -33,13 +33,13 @@ def reconcile_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[bo
 
 @asynccontextmanager
 async def _alone(db: PaymentDatabaseService, name: str) -> AsyncIterator[bool]:
-    """Take a lock file beside the database on SQLite, an advisory lock on a connection of its own on
+    """Take a lock file beside the database on SQLite, an advisory lock in a transaction of its own on
     PostgreSQL: both are released when the process dies, however it dies."""
     path = db.sqlite_path()
     if path is None:
         async with db.dedicated() as connection:
-            taken = await connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_NUMBERS[name]})")
-            yield bool(taken.scalar_one())  # closing the connection releases it
+            taken = await connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_NUMBERS[name]})")
+            yield bool(taken.scalar_one())  # the end of the transaction releases it
         return
     from filelock import FileLock, Timeout
 

@@ -64,6 +64,21 @@ def head() -> str:
     return HEAD
 
 
+def check_revision(revision: str | None) -> None:
+    """Compare a database's revision with the newest one that this procomp-pay knows.
+
+    :raises ConfigurationError: it is another one.
+    """
+    if revision == HEAD:
+        return
+    if revision is not None and revision > HEAD:
+        raise _newer()
+    raise ConfigurationError(
+        f"The database has the tables of an older procomp-pay ({revision or 'none'}, not {HEAD})",
+        next_step="procomp-pay db upgrade",
+    )
+
+
 def pending(url: str) -> list[str]:
     """Return the revisions that ``upgrade`` would run, oldest first.
 

@@ -6,6 +6,7 @@ Transactions begin and end in services, by ``async with``; no helper commits.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,13 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.storage.database import sqlite, urls
+from procomp_pay.storage.database import migrate, sqlite, urls
 from procomp_pay.storage.database.errors import DatabaseBusy, translate
 from procomp_pay.storage.models.types import EXACT_JSON_ENGINE
 
 
 class PaymentDatabaseService:
-    """Sessions on the payment database.
+    """Sessions on the payment database. The first one compares the revision of its tables with ours.
 
     ``reading()`` and ``writing()`` are async context managers; each is ONE transaction, committed when the
     block ends and rolled back when anything is raised in it. Objects stay usable after the block.
@@ -45,6 +46,8 @@ class PaymentDatabaseService:
             self._reader = self._engine.execution_options(postgresql_readonly=True)
             self._writer = self._engine
         self._turn = asyncio.Lock()
+        #: A SQLite file is brought to this version before it is used.
+        self._is_checked = self.is_sqlite()
 
     def is_sqlite(self) -> bool:
         """Return whether the database is a SQLite file, which has one writer at a time."""
@@ -58,6 +61,7 @@ class PaymentDatabaseService:
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction that cannot write.
 
+        :raises ConfigurationError: the tables are of an older or newer procomp-pay.
         :raises DatabaseUnavailable: no connection, no tables, or similar.
         """
         async with self._transaction(self._reader) as session:
@@ -68,6 +72,7 @@ class PaymentDatabaseService:
         """Open a transaction that writes. On SQLite it is the only writer (``BEGIN IMMEDIATE``) and waits up
         to 30 s for others; on PostgreSQL it is READ COMMITTED and rows are locked by ``with_for_update()``.
 
+        :raises ConfigurationError: the tables are of an older or newer procomp-pay.
         :raises DatabaseBusy: another transaction blocked it; nothing was written, run it again.
         :raises DatabaseUnavailable: no connection, no tables, or similar.
         """
@@ -95,6 +100,8 @@ class PaymentDatabaseService:
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
         try:
+            if not self._is_checked:
+                await self._check_revision()
             async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except SQLAlchemyError as error:
@@ -103,24 +110,39 @@ class PaymentDatabaseService:
                 raise
             raise translated from error
 
+    async def _check_revision(self) -> None:
+        """Compare, once in a process, in a transaction of its own: the caller's may set its isolation."""
+        statement = f"SELECT version_num FROM {migrate.VERSION_TABLE}"  # noqa: S608 - ours
+        async with self._reader.connect() as connection:
+            migrate.check_revision((await connection.exec_driver_sql(statement)).scalar())
+        self._is_checked = True
+
     def sqlite_path(self) -> Path | None:
         """Return the database's file; ``None`` on PostgreSQL."""
         return urls.sqlite_path(self._url) if self.is_sqlite() else None
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether PgBouncer stands between: no session lasts longer than a transaction."""
+        return urls.is_pooled(self._url)
+
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator[AsyncConnection]:
-        """Open a connection outside the pool and outside any transaction, closed at the end: for an advisory
-        lock or temporary tables, which belong to a database session.
+        """Open a connection that is not returned to the pool, in a transaction without time-outs that is
+        rolled back at the end: for an advisory lock or temporary tables, which need one database session, and
+        behind PgBouncer a session is a transaction.
 
         :raises DatabaseUnavailable: no connection.
         """
         try:
-            async with self._engine.connect() as pooled:
-                connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
+            async with self._engine.connect() as connection:
                 try:
+                    await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
                     yield connection
                 finally:
-                    await connection.invalidate()  # closed, not returned to the pool: its locks end here
+                    with contextlib.suppress(SQLAlchemyError):  # a connection that was lost needs none
+                        await connection.rollback()
+                    await connection.invalidate()
         except SQLAlchemyError as error:
             translated = translate(error, self.describe())
             if translated is None:

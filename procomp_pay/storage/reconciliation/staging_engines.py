@@ -64,7 +64,7 @@ class Engine(Protocol):
 
 @asynccontextmanager
 async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
-    """Open a connection for temporary tables.
+    """Open a connection for temporary tables, which end with its transaction.
 
     :raises DatabaseUnavailable: the database cannot be reached.
     """
@@ -72,18 +72,22 @@ async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
     if path is None:
         import psycopg
 
+        from procomp_pay.storage.database.postgresql import LONGEST_S
+
         async with db.dedicated() as connection:
             raw = await connection.get_raw_connection()
             driver: Any = raw.driver_connection
+            driver.limit_s = LONGEST_S
             try:
                 # the server spills gigabytes to the disk, but keeps a million lines in memory: otherwise each
                 # query would read them from the disk
-                await driver.execute("SET work_mem = '64MB'")
-                await driver.execute("SET temp_buffers = '256MB'")
-                await driver.execute("SET statement_timeout = 0")
-                await driver.execute("SET jit = off")  # compiling takes longer than these few queries
+                await driver.execute("SET LOCAL work_mem = '64MB'")
+                if not db.is_pooled:  # PgBouncer's session may have had temporary tables before
+                    await driver.execute("SET LOCAL temp_buffers = '256MB'")
+                await driver.execute("SET LOCAL statement_timeout = 0")
+                await driver.execute("SET LOCAL jit = off")  # compiling takes longer than these few queries
                 # thousands of rows among millions are looked up by index, which is fast on today's disks
-                await driver.execute("SET random_page_cost = 1.1")
+                await driver.execute("SET LOCAL random_page_cost = 1.1")
                 yield _Postgres(driver)
             except psycopg.OperationalError as error:
                 raise DatabaseUnavailable(

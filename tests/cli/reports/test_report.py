@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import os
 import re
 import zipfile
 from collections import defaultdict
@@ -188,6 +189,19 @@ def test_files_contain_no_formula_or_script(finance: Clerk, tmp_path: Path) -> N
         for cell in row:
             assert not cell.startswith(("=", "@", "+", "\t"))
             assert not cell.startswith("-") or Decimal(cell) < 0
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+def test_files_are_for_their_owner_alone(tmp_path: Path, umask: int) -> None:
+    path = tmp_path / "report.csv"
+    before = os.umask(umask)
+    try:
+        for force in (False, True):
+            reporting_files.write(str(path), lambda stream: stream.writelines([b"a"]), force=force)
+            assert path.stat().st_mode & 0o777 == 0o600
+            path.chmod(0o644)  # an older report is replaced with its permissions
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize(

@@ -85,16 +85,37 @@ async def test_rejections_and_throttling_do_not_open_the_circuit(services: Provi
     await service.aclose()
 
 
-async def test_the_outcome_stays_unknown_if_the_circuit_opens_after_a_lost_answer(
-    services: ProviderServices,
-) -> None:
-    """The first attempt was processed, but its answer was lost: "not sent" would be wrong."""
+async def test_a_call_counts_once_however_often_it_is_tried(services: ProviderServices) -> None:
+    circuit = Circuit("Kaspi", failures=3, open_s=60)
+    service = kaspi(services, circuit, total_s=3.0)
+    await services.fault("/r1/", "status", status=503, times=1000)
+    for failed in range(1, 4):
+        assert not circuit.is_open
+        with pytest.raises(ProviderUnavailable):
+            await service.create(tenge_request(Channel.KASPI_QR))
+        assert await services.calls("/qr/create") >= 2 * failed, "it was tried again"
+    assert circuit.is_open
+    await service.aclose()
+
+
+async def test_a_call_that_is_answered_at_last_counts_as_good(services: ProviderServices) -> None:
+    circuit = Circuit("Kaspi", failures=2, open_s=60)
+    service = kaspi(services, circuit, total_s=10.0)
+    for _ in range(3):
+        await services.fault("/qr/create", "status", status=503, times=2)
+        assert (await service.create(tenge_request(Channel.KASPI_QR))).provider_ref
+    assert not circuit.is_open
+    await service.aclose()
+
+
+async def test_a_lost_answer_is_unknown_and_counts_as_a_failed_call(services: ProviderServices) -> None:
+    """The request was processed, but its answer was lost: "not sent" would be wrong."""
     info = services.sandbox.info()
     circuit = Circuit("Stripe", failures=1, open_s=60)
     stripe = StripePaymentService(
-        info["stripe_secret_key"], api_base=services.sandbox.url, timeout_s=1.0, total_s=3.0, circuit=circuit
+        info["stripe_secret_key"], api_base=services.sandbox.url, timeout_s=1.0, total_s=0.05, circuit=circuit
     )
-    await services.fault("/v1/payment_intents", "cut_after", times=1)
+    await services.fault("/v1/payment_intents", "cut_after", times=1000)
     with pytest.raises(OutcomeUnknown):
         await stripe.create(create_request(Channel.STRIPE_INTENT))
     assert circuit.is_open

@@ -197,7 +197,7 @@ async def test_without_a_database(served: Served, eventually: Eventually) -> Non
 async def test_health_with_a_stalled_loop(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "STALLED_AFTER_S", -1.0)
     status, body = await _health(served)
-    assert (status, body["status"], body["services"]["background"]) == (200, "degraded", "stalled")
+    assert (status, body["status"], body["services"]["background"]) == (503, "unhealthy", "stalled")
 
 
 async def test_live_needs_no_database(served: Served) -> None:
@@ -234,21 +234,75 @@ async def test_a_stalled_loop_causes_one_alert(
     assert served.app[STATE].background.state() == "stalled"
 
 
-async def test_a_loop_with_only_failures_is_stalled(
+async def test_a_loop_with_only_failures_is_stalled_until_a_round_without_them(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
-    """Let every payment of every round fail: the provider is down, and the loop makes no progress."""
+    """Let every payment of every round fail: its provider is down, or it is a bad one. Nobody else is turned
+    away for it, and when it is gone, so is the trouble."""
+    monkeypatch.setattr(background, "MISSED_PAUSE_S", 0.5)  # no loop sleeps for long
     served = await serve()
-    monkeypatch.setattr(background, "STALLED_AFTER_S", 2.0)
     loops = served.app[STATE].background
+    failing = {"payment x: Kaspi cannot be reached"}
 
-    async def failing(ctx: AppContext, done: Pass, **_: Any) -> None:
-        done.looked_at, done.failures = 1, ["payment x: Kaspi cannot be reached"]
+    async def work(ctx: AppContext, done: Pass, **_: Any) -> None:
+        done.looked_at, done.failures = len(failing), list(failing)
         await asyncio.sleep(0.05)
 
-    monkeypatch.setattr(background, "work_watch", failing)
+    monkeypatch.setattr(background, "work_watch", work)
+    monkeypatch.setattr(background, "work_refunds", work)
+    monkeypatch.setattr(background, "REFUND_PAUSE_S", 0.1)
+    monkeypatch.setattr(background, "WATCH_PAUSE_S", 0.1)
+    monkeypatch.setattr(background, "STALLED_AFTER_S", 8.0)
 
-    async def still() -> bool:
-        return {name for name in loops.stalled_loops() if name.startswith("watch")} != set()
+    async def stalled() -> bool:
+        return {name.partition("-")[0] for name in loops.stalled_loops()} >= {"watch", "refunds"}
 
-    await eventually(still, 10)
+    await eventually(stalled, 20)
+    status, body = await _health(served)
+    assert (status, body["services"]["background"]) == (200, "running")
+    failing.clear()
+
+    async def well() -> bool:
+        return not loops.stalled_loops()
+
+    await eventually(well, 10)
+
+
+@pytest.mark.parametrize("how", ["hangs", "ends"])
+async def test_a_loop_that_will_not_go_on_is_reported(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually, how: str
+) -> None:
+    served = await serve()
+    lost: list[str] = []
+    monkeypatch.setattr(background, "PULSE_S", 0.5)
+    monkeypatch.setattr(background, "HUNG_AFTER_S", 3.0)
+    began = asyncio.Event()
+
+    async def endless(*_: Any, **__: Any) -> None:
+        began.set()
+        if how == "ends":
+            raise asyncio.CancelledError
+        await asyncio.sleep(60)
+
+    async def busy(ctx: AppContext, done: Pass, *, on_progress: Callable[[], None]) -> None:
+        for _ in range(600):
+            on_progress()
+            await asyncio.sleep(0.1)
+
+    monkeypatch.setattr(background, "work_refunds", endless)
+    monkeypatch.setattr(background, "work_missed", busy)
+    loops = background.Background(served.ctx)
+    loops.on_lost = lost.append
+    monkeypatch.setattr(background, "STOP_S", 0.1)
+    await loops.start()
+    await began.wait()
+    if how == "hangs":
+        await asyncio.sleep(1.5)
+        assert lost == []
+
+    async def reported() -> bool:
+        return "refunds" in lost
+
+    await eventually(reported, 20)
+    assert set(lost) == {"refunds"}, "a long round that gets on is none"
+    await loops.stop()

@@ -1,0 +1,228 @@
+"""A database that hangs, moves, refuses or restarts, under a server that takes payments.
+
+A short form runs in the suite. ``PROCOMP_FAILOVER=1`` runs each scenario by itself, with the time-outs of
+production, and prints figures (add ``-s``); docs/reliability.md has those that were seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from procomp_pay.sandbox.app import Sandbox, SandboxOptions
+from procomp_pay.server.http.route import BASE
+from procomp_pay.storage.database import migrate
+from tests.e2e.failover.cluster import Cluster, Node, cluster
+from tests.e2e.failover.load import Load, make_people, settings_for
+from tests.support.processes import Command, environment
+from tests.support.silent_proxy import SilentProxy
+
+pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="needs Linux")
+
+LONG = bool(os.environ.get("PROCOMP_FAILOVER"))
+#: Seconds within which everything is well again once the cause is gone.
+WELL_S = 60.0
+
+
+@dataclass
+class World:
+    """A cluster behind a proxy that can go silent, a server, and its load."""
+
+    cluster: Cluster
+    proxy: SilentProxy
+    server: Command
+    load: Load
+    #: Seconds for which a cause lasts.
+    span_s: float
+    #: The node that takes payments now.
+    node: Node
+
+    @property
+    def dsn(self) -> str:
+        return f"host=127.0.0.1 port={self.node.port} user=postgres dbname=postgres"
+
+
+async def silent_proxy(world: World) -> None:
+    world.proxy.go_silent()
+    await asyncio.sleep(world.span_s)
+    world.proxy.speak()
+
+
+async def read_only(world: World) -> None:
+    """The address of the primary leads to the standby for a while."""
+    world.proxy.lead_to(world.cluster.standby.port)
+    await asyncio.sleep(world.span_s)
+    world.proxy.lead_to(world.cluster.primary.port)
+
+
+async def connections_exhausted(world: World) -> None:
+    others: list[psycopg.Connection] = []
+    until = time.monotonic() + world.span_s
+    while time.monotonic() < until:
+        with contextlib.suppress(psycopg.Error):
+            others.append(await asyncio.to_thread(world.node.connect))
+            continue
+        # the server's own connections are taken from it as well, one after the other
+        if others:
+            with contextlib.suppress(psycopg.Error):
+                others[0].execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name = 'procomp-pay' LIMIT 1"
+                )
+        await asyncio.sleep(0.05)
+    for other in others:
+        other.close()
+
+
+async def immediate_restart(world: World) -> None:
+    await asyncio.to_thread(world.node.stop)
+    await asyncio.sleep(world.span_s / 4)
+    await asyncio.to_thread(world.node.start)
+
+
+async def idle_lock(world: World) -> None:
+    """Somebody locks the payments' tables and goes for a coffee: 40 s in the long form."""
+
+    def hold() -> None:
+        with psycopg.connect(world.dsn) as connection:
+            connection.execute('LOCK TABLE "Payment", "Participant" IN EXCLUSIVE MODE')
+            time.sleep(40 if LONG else world.span_s)
+
+    await asyncio.to_thread(hold)
+
+
+async def primary_frozen(world: World) -> None:
+    """Freeze the primary, and promote the standby a moment later. It stays frozen: it would be fenced."""
+    world.cluster.primary.freeze()
+    await asyncio.sleep(world.span_s / 4)
+    await asyncio.to_thread(world.cluster.standby.promote)
+    world.node = world.cluster.standby
+
+
+async def primary_killed(world: World) -> None:
+    await asyncio.to_thread(world.cluster.primary.stop)
+    await asyncio.sleep(world.span_s / 4)
+    await asyncio.to_thread(world.cluster.standby.promote)
+    world.node = world.cluster.standby
+
+
+Scenario = Callable[[World], Awaitable[None]]
+SCENARIOS: tuple[Scenario, ...] = (
+    silent_proxy, read_only, connections_exhausted, immediate_restart, idle_lock, primary_frozen,
+    primary_killed,
+)  # fmt: skip
+#: In the order in which one world can have them.
+SHORT: tuple[Scenario, ...] = (
+    silent_proxy, read_only, connections_exhausted, immediate_restart, primary_frozen,
+)  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def a_world(
+    tmp_path: Path, *, synchronous: bool, span_s: float, parameters: str = ""
+) -> AsyncIterator[World]:
+    sandbox = Sandbox(SandboxOptions(time_scale=10))
+    await sandbox.start()
+    sandbox.stripe.webhooks.set_mode("drop")  # the load delivers the events itself
+    server = None
+    try:
+        with cluster(synchronous=synchronous) as nodes:
+            async with SilentProxy(nodes.primary.port).running() as proxy:
+                direct = f"postgresql://postgres@127.0.0.1:{nodes.primary.port}/postgres"
+                hosts = f"127.0.0.1:{proxy.port},127.0.0.1:{nodes.standby.port}"
+                url = f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write{parameters}"
+                await asyncio.to_thread(migrate.upgrade, direct)
+                settings = settings_for(url, sandbox, tmp_path)
+                await make_people(settings, 2000)
+                env = environment(settings, LOG_LEVEL="WARNING")
+                server = await Command.start("serve", "--port", "0", env=env, cwd=tmp_path)
+                await server.ready()
+                load = Load(server.url, sandbox)
+                load.start()
+                yield World(nodes, proxy, server, load, span_s, nodes.primary)
+                await server.clean_up()
+    finally:
+        if server is not None:
+            await server.clean_up()
+        await sandbox.stop()
+
+
+async def try_out(world: World, scenario: Scenario) -> str:
+    """Make the cause, wait until all is well again, and return the figures."""
+    world.load.answers.clear()
+    await asyncio.sleep(1)
+    begun = time.monotonic()
+    await scenario(world)
+    gone = time.monotonic()
+    well_s = await world.load.seconds_until_well(world.dsn, WELL_S, more=2)
+    answers = ", ".join(f"{what}: {count}" for what, count in sorted(world.load.answers.items()))
+    if well_s < 0:
+        return f"{scenario.__name__}: NOT WELL, {len(world.load.open(world.dsn))} open; {answers}"
+    return f"{scenario.__name__}: cause {gone - begun:.0f} s; well after {well_s:.1f} s; {answers}"
+
+
+async def check_end(world: World, figures: list[str]) -> None:
+    """Let the last customers pay; then everything paid is settled once, and the server stops in time."""
+    await asyncio.wait_for(world.load.stop(), 2 * WELL_S)
+    left_s = await world.load.seconds_until_well(world.dsn, WELL_S, more=0)
+    lost = len(world.load.open(world.dsn))
+    doubled = world.load.doubled(world.dsn)
+    world.node.freeze()  # and even now it stops, with open requests
+    async with httpx.AsyncClient(timeout=60) as http:
+        health = f"{world.server.url}{BASE}/health"
+        waiting = [asyncio.create_task(http.get(health)) for _ in range(3)]
+        waiting += [asyncio.create_task(world.load.look(http)) for _ in range(5)]
+        await asyncio.sleep(1)
+        begun = time.monotonic()
+        world.server.send(signal.SIGTERM)
+        code = await world.server.end(45)
+        stop_s = time.monotonic() - begun
+        await asyncio.gather(*waiting, return_exceptions=True)
+    world.node.thaw()
+    figures.append(
+        f"paid {len(world.load.paid)}, lost {lost}, doubled {doubled};"
+        f" SIGTERM while the database is frozen: {stop_s:.0f} s, exit code {code}"
+    )
+    said = "\n".join(figures)
+    assert (lost, doubled) == (0, 0), said
+    assert left_s >= 0, said
+    assert stop_s < 40, said
+    assert "NOT WELL" not in said, said
+    assert " 500:" not in said, f"{said}\n{world.server.said}"
+    assert "met a bug" not in world.server.said, world.server.said
+
+
+@pytest.mark.skipif(LONG, reason="the long form runs each by itself")
+async def test_everything_that_can_happen_to_a_database_in_turn(tmp_path: Path) -> None:
+    figures = []
+    parameters = "&statement_timeout=1000&lock_timeout=500&connect_timeout=2"
+    async with a_world(tmp_path, synchronous=True, span_s=2.0, parameters=parameters) as world:
+        for scenario in SHORT:
+            figures.append(await try_out(world, scenario))
+        await check_end(world, figures)
+    print("\n".join(figures), file=sys.stderr)
+
+
+@pytest.mark.skipif(not LONG, reason="takes a quarter of an hour: PROCOMP_FAILOVER=1")
+@pytest.mark.parametrize("synchronous", [True, False], ids=["synchronous", "asynchronous"])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_one_thing_that_can_happen_to_a_database(
+    tmp_path: Path, scenario: Scenario, synchronous: bool
+) -> None:
+    if not synchronous and not scenario.__name__.startswith("primary"):
+        pytest.skip("the standby has no part in it")
+    async with a_world(tmp_path, synchronous=synchronous, span_s=30.0) as world:
+        figures = [await try_out(world, scenario)]
+        await check_end(world, figures)
+    print("\n" + "\n".join(figures))
