@@ -31,8 +31,11 @@ class StatementLine:
     :param ref: the line's own id: Kaspi's operation number, Stripe's ``ch_…``, ``re_…`` or ``txn_…``.
     :param payment_ref: the provider's id of its payment (``pi_…``, QrPaymentId), if the line has it.
     :param at: when the money moved, with a zone.
-    :param money: gross, always positive; its direction follows from ``kind``.
-    :param fee: the provider's fee, in ``money``'s currency; ``None`` if the statement does not report it.
+    :param money: what the customer was charged, gross and always positive; its direction follows from
+        ``kind``.
+    :param fee: the provider's fee; ``None`` if the statement does not report it.
+    :param settlement_currency: the currency of ``fee`` and ``net``, if the balance is not in ``money``'s. The
+        same currency as ``money``'s if only the amount on the balance is known, not the customer's.
     """
 
     number: int
@@ -44,6 +47,7 @@ class StatementLine:
     fee: Decimal | None = None
     net: Decimal | None = None
     description: str = ""
+    settlement_currency: str | None = None
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:

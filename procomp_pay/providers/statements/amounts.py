@@ -22,6 +22,8 @@ DECIDING = (
     ColumnRole.AMOUNT,
     ColumnRole.FEE,
     ColumnRole.NET,
+    ColumnRole.CUSTOMER_AMOUNT,
+    ColumnRole.CUSTOMER_CURRENCY,
 )
 _IN = (LineKind.PAYMENT, LineKind.REFUND_FAILED, LineKind.DISPUTE_REVERSED)
 _OUT = (LineKind.REFUND, LineKind.DISPUTE)
@@ -32,8 +34,9 @@ class LineAmounts:
     """The kind and amounts of lines with certain cells.
 
     :param kind: ``None`` if the type is not known.
-    :param money: gross and positive; ``None`` if its currency or size is not accepted.
-    :param fee, net: in the currency of ``money``.
+    :param money: gross and positive, as the customer was charged; ``None`` if its currency or size is not
+        accepted.
+    :param fee, net, settlement_currency: as in :class:`StatementLine`.
     :param problem: why lines with these cells cannot be used.
     :param column: the column at fault.
     :param word: the type as the file writes it.
@@ -44,6 +47,7 @@ class LineAmounts:
     money: Money | None = None
     fee: Decimal | None = None
     net: Decimal | None = None
+    settlement_currency: str | None = None
     problem: str | None = None
     column: ColumnRole | None = None
     word: str = ""
@@ -91,7 +95,8 @@ class AmountsReader:
         if kind in _OUT:
             gross = -abs(gross)
         fee, net = self._fee_and_net(given, gross, kind)
-        return LineAmounts(kind, self._money(given, gross, kind), fee, net, word=word)
+        money, settlement_currency = self._money(given, gross, kind)
+        return LineAmounts(kind, money, fee, net, settlement_currency, word=word)
 
     def _kind(self, given: dict[ColumnRole, Cell], word: str, gross: Decimal) -> LineKind | None:
         if self._layout.only_kind is not None:
@@ -110,18 +115,23 @@ class AmountsReader:
         except CellError as error:
             raise _ProblemError(str(error), role) from None
 
-    def _money(self, given: dict[ColumnRole, Cell], gross: Decimal, kind: LineKind | None) -> Money | None:
-        code = currency_code(_text(given, ColumnRole.CURRENCY)) if ColumnRole.CURRENCY in given else None
-        currency = self._layout.currency if code is None else _known_currency(code)
-        try:
-            if currency is not None:
-                return Money(abs(gross), currency)
-            reason = f"“{code or ''}” is not a currency that we accept"
-        except InvalidAmount as error:
-            reason = error.message
-        if kind is LineKind.OTHER:
-            return None  # it belongs to no payment of ours, so any currency and size will do
-        raise _ProblemError(reason, ColumnRole.CURRENCY if currency is None else ColumnRole.AMOUNT)
+    def _money(
+        self, given: dict[ColumnRole, Cell], gross: Decimal, kind: LineKind | None
+    ) -> tuple[Money | None, str | None]:
+        """Return what the customer was charged, and the settlement currency where it has to be kept."""
+        settled_in = currency_code(_text(given, ColumnRole.CURRENCY))
+        charged_in = currency_code(_text(given, ColumnRole.CUSTOMER_CURRENCY))
+        if charged_in not in ("", settled_in):
+            charged = self._amount(given, ColumnRole.CUSTOMER_AMOUNT)
+            if charged is None:
+                raise _ProblemError("there is no amount", ColumnRole.CUSTOMER_AMOUNT)
+            roles = (ColumnRole.CUSTOMER_AMOUNT, ColumnRole.CUSTOMER_CURRENCY)
+            return _read_money(charged, charged_in, kind, roles), settled_in
+        code = settled_in if ColumnRole.CURRENCY in given else str(self._layout.currency or "")
+        money = _read_money(gross, code, kind, (ColumnRole.AMOUNT, ColumnRole.CURRENCY))
+        # editions that name the customer's amount of charges alone say nothing of a refund's
+        is_unsaid = ColumnRole.CUSTOMER_CURRENCY in given and not charged_in and kind is not LineKind.PAYMENT
+        return money, (code if is_unsaid else None)
 
     def _fee_and_net(
         self, given: dict[ColumnRole, Cell], gross: Decimal, kind: LineKind | None
@@ -164,8 +174,19 @@ def _check_sign(kind: LineKind | None, gross: Decimal, *, strict: bool) -> None:
         raise _ProblemError(f"{gross} is positive, but the line is a {kind}", ColumnRole.AMOUNT)
 
 
-def _known_currency(code: str) -> Currency | None:
+def _read_money(
+    amount: Decimal, code: str, kind: LineKind | None, roles: tuple[ColumnRole, ColumnRole]
+) -> Money | None:
+    """Return positive money.
+
+    :param roles: the columns of the amount and of the currency.
+    """
     try:
-        return Currency(code)
+        return Money(abs(amount), Currency(code))
+    except InvalidAmount as error:
+        reason, column = error.message, roles[0]
     except ValueError:
-        return None
+        reason, column = f"“{code}” is not a currency that we accept", roles[1]
+    if kind is LineKind.OTHER:
+        return None  # it belongs to no payment of ours, so any currency and size will do
+    raise _ProblemError(reason, column)

@@ -111,6 +111,7 @@ class LineReader:
                 amounts.fee,
                 amounts.net,
                 text[:_LONGEST_DESCRIPTION] if isinstance(text, str) else "",
+                amounts.settlement_currency,
             )
 
     def _number(self, cell: Cell) -> str:
@@ -172,7 +173,7 @@ class LineReader:
         elif pays or ref.startswith(STRIPE_PAYMENT_IDS):
             return None
         cells = (kind.value, ref[:3], amounts.word, amounts.money, amounts.fee, amounts.net)
-        with_kind = LineAmounts(kind, amounts.money, amounts.fee, amounts.net)
+        with_kind = LineAmounts(kind, amounts.money, amounts.fee, amounts.net, amounts.settlement_currency)
         return self._amounts.setdefault(cells, with_kind)  # type: ignore[arg-type]
 
     def _is_first(self, line: int, row: Sequence[Cell], amounts: LineAmounts, ref: str, at: datetime) -> bool:

@@ -191,7 +191,7 @@ async def repair_from_line(ctx: AppContext, mismatch: Mismatch, actor: Actor, so
     if mismatch.repair is RepairAction.PLACE:
         await _mark_paid(ctx, ours.payment_id, actor)
         return
-    if line is None or line.amount is None or line.currency is None:
+    if line is None or line.amount is None or line.currency != ours.money.currency:
         return
     money = Money.parse(line.amount, line.currency)
     event_type = EventType.SUCCEEDED if mismatch.repair is RepairAction.ASK else EventType.REFUND

@@ -31,6 +31,9 @@ async def keep_fees(ctx: AppContext, staging: Staging, provider: str) -> int:
 def _row(ctx: AppContext, line: StagedRow, provider: str, payment_id: str) -> dict[str, Any]:
     gross = line.amount or 0
     amount = -gross if LineKind(line.kind) in _OUT else gross
+    currency = line.settlement_currency or line.currency
+    if currency != line.currency and line.net is not None:
+        amount = line.net + (line.fee or 0)
     return {
         "id": ctx.new_id(),
         "provider": provider,
@@ -41,7 +44,7 @@ def _row(ctx: AppContext, line: StagedRow, provider: str, payment_id: str) -> di
         "amount": amount,
         "fee": line.fee,
         "net": line.net if line.net is not None else amount - (line.fee or 0),
-        "currency": line.currency,
+        "currency": currency,
         "at": line.at,
         "source": "statement",
         "recorded_at": ctx.clock(),

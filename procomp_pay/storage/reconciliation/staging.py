@@ -222,11 +222,11 @@ class Staging:
             last = rows[-1][0]
 
     def _row(self, row: Any) -> StagedRow:
-        kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute = row
+        kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute, settled_in = row
         read = self._engine.amount
         return StagedRow(
             kind, ref, match, stand, self._engine.time(at),
-            read(amount), currency, read(fee), read(net), hint, number, dispute,
+            read(amount), currency, read(fee), read(net), hint, number, dispute, settled_in,
         )  # fmt: skip
 
     def _provider_record(self, row: Any) -> ProviderRecord:
@@ -245,6 +245,8 @@ class Staging:
             hint=line.hint,
             candidates=tuple(candidates.split()) if candidates else (),
             number=line.number,
+            is_settled_amount=line.settlement_currency is not None
+            and line.settlement_currency == line.currency,
         )
 
 

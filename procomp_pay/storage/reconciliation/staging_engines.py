@@ -146,13 +146,14 @@ class _Postgres:
     def _text(self, row: StagedRow) -> str:
         """Return a row in COPY's text format."""
         self._seq += 1
-        kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute = row
+        kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute, settled_in = row
         if _AWKWARD.search(ref) or _AWKWARD.search(match):
             ref, match = _escaped(ref), _escaped(match)
         return (
             f"{self._seq}\t{kind}\t{ref}\t{match}\t{stand}\t{at.isoformat()}\t"
             f"{_null(amount)}\t{currency or _NULL}\t{_null(fee)}\t{_null(net)}\t"
-            f"{_NULL if hint is None else _escaped(hint)}\t{number}\t{dispute or _NULL}\n"
+            f"{_NULL if hint is None else _escaped(hint)}\t{number}\t{dispute or _NULL}\t"
+            f"{settled_in or _NULL}\n"
         )
 
     def _line_text(self, line: StatementLine) -> str:
@@ -166,7 +167,8 @@ class _Postgres:
         self._seq += 1
         return (
             f"{self._seq}\t{line.kind._value_}\t{ref}\t{match}\tpaid\t{line.at!s}\t{self._money_text}\t"
-            f"{_NULL if fee is None else fee}\t{_NULL if net is None else net}\t\\N\t{line.number}\t\\N\n"
+            f"{_NULL if fee is None else fee}\t{_NULL if net is None else net}\t\\N\t{line.number}\t\\N\t"
+            f"{line.settlement_currency or _NULL}\n"
         )
 
     def later(self, time: str, minutes: int) -> str:
@@ -207,7 +209,7 @@ def _escaped(text: str) -> str:
     return _AWKWARD.sub(lambda match: {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}[match[0]], text)
 
 
-_INSERT = "INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class _Sqlite:
@@ -251,6 +253,7 @@ class _Sqlite:
             yield (
                 self._seq, row.kind, row.ref, row.match, row.stand, at, _cents(row.amount), row.currency,
                 _cents(row.fee), _cents(row.net), row.hint, row.number, row.dispute,
+                row.settlement_currency,
             )  # fmt: skip
 
     def later(self, time: str, minutes: int) -> str:
@@ -274,6 +277,7 @@ def _of_line(line: StatementLine) -> StagedRow:
     return StagedRow(
         line.kind.value, line.ref, line.payment_ref or line.ref, "paid", line.at,
         money.amount, money.currency.value, line.fee, line.net, None, line.number,
+        None, line.settlement_currency,
     )  # fmt: skip
 
 

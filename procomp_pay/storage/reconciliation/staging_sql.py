@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-_LINE = "kind, ref, match, stand, at, amount, currency, fee, net, hint, coalesce(number, seq), dispute"
+_LINE = """kind, ref, match, stand, at, amount, currency, fee, net, hint, coalesce(number, seq), dispute,
+    settlement_currency"""
 _COLUMN = {"stripe": '"stripePaymentId"', "kaspi": '"kaspiTransactionId"'}
 _PAID_HERE = "p.status IN ('COMPLETED', 'REFUNDED')"
 
@@ -28,7 +29,7 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
     return [
         f"""CREATE TEMP TABLE line (seq INTEGER, kind TEXT, ref TEXT, match {key}, stand TEXT DEFAULT 'paid',
             at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount}, hint TEXT,
-            number INTEGER, dispute TEXT)""",
+            number INTEGER, dispute TEXT, settlement_currency TEXT)""",
         # in the database's own order, which its indexes have too
         "CREATE TEMP TABLE candidate (payment_id TEXT, match TEXT)",
         f"CREATE TEMP TABLE candidate_match (match {key} PRIMARY KEY, names TEXT)",
@@ -43,7 +44,7 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
             confirm_timeout_s INTEGER)""",
         f"""CREATE TEMP TABLE candidate_line (key {key}, names TEXT, seq INTEGER, kind TEXT, ref TEXT,
             match {key}, stand TEXT, at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount},
-            hint TEXT, number INTEGER, dispute TEXT)""",
+            hint TEXT, number INTEGER, dispute TEXT, settlement_currency TEXT)""",
     ]
 
 

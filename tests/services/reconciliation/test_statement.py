@@ -106,6 +106,36 @@ async def test_faults_in_a_statement(environment: ServiceEnvironment) -> None:
     assert plants.kinds(again) == {(kind.value, "again"): 1 for kind in named if kind != "STATUS_MISMATCH"}
 
 
+async def test_an_account_that_settles_in_another_currency(environment: ServiceEnvironment) -> None:
+    """What the customer was charged is compared; the balance's currency is that of fees and nets alone."""
+    right, wrong, back = [await plants.paid(environment) for _ in range(3)]
+    await refund(environment.ctx, RefundCommand(back.view.payment_id, "injured"), CLERK)
+    [given_back] = await environment.stripe_objects("refunds")
+    euro: dict[str, Any] = {"fee": Decimal("1.58"), "net": Decimal("44.30"), "settlement_currency": "EUR"}
+    intent = await plants.intent_of(environment, back)
+    out: dict[str, Any] = {
+        "kind": LineKind.REFUND, "payment_ref": intent, "settlement_currency": "EUR", "fee": Decimal(0),
+    }  # fmt: skip
+    lines = [
+        await charged(environment, 2, right, **euro),
+        await charged(environment, 3, wrong, amount="40.00 USD", **euro),
+        await charged(environment, 4, back, **euro),
+        # not told: how many dollars
+        line(5, given_back["id"], environment.now(), "45.88 EUR", net=Decimal("-45.88"), **out),
+        line(6, "re_unknown", environment.now(), "4.00 EUR", net=Decimal("-4.00"), **out),
+    ]
+    for became in ("opened", "again"):
+        report = await compare(environment, lines)
+        assert plants.kinds(report) == {("AMOUNT_MISMATCH", became): 1, ("REFUND_MISMATCH", became): 1}
+    assert (await environment.view(back)).refunded.amount == Decimal("50.00")
+    rows: list[Settlement] = await environment.rows(Settlement)
+    assert {(each.ref, each.amount, each.fee, each.net, each.currency) for each in rows} == {
+        *[(f"ch_{n}", Decimal("45.88"), Decimal("1.58"), Decimal("44.30"), "EUR") for n in (2, 3, 4)],
+        (given_back["id"], Decimal("-45.88"), Decimal(0), Decimal("-45.88"), "EUR"),
+        ("re_unknown", Decimal("-4.00"), Decimal(0), Decimal("-4.00"), "EUR"),
+    }
+
+
 async def test_what_was_accepted_stays_so_in_another_export(environment: ServiceEnvironment) -> None:
     """There the same money stands in another line."""
     wrong = await plants.paid(environment)

@@ -245,6 +245,8 @@ class FastReader:
         amounts = self._amounts.read(words)
         if amounts.kind not in self._kinds or amounts.money is None or amounts.problem is not None:
             return _UNCLEAR
+        if amounts.settlement_currency is not None:
+            return _UNCLEAR  # blocks have one currency a line
         self._said.append(Said(amounts.kind, amounts.money, amounts.fee, amounts.net))
         self._has_fees |= amounts.fee is not None
         if self._keys.types is not None:

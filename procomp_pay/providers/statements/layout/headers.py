@@ -26,6 +26,8 @@ class ColumnRole(StrEnum):
     AMOUNT = "amount"  # gross
     FEE = "fee"
     NET = "net"
+    CUSTOMER_AMOUNT = "customer_amount"  # where the balance has another currency
+    CUSTOMER_CURRENCY = "customer_currency"
     DESCRIPTION = "description"
 
 
@@ -126,6 +128,8 @@ STRIPE_HEADERS: HeaderNames = {
     ColumnRole.AMOUNT: _keys("gross,amount"),
     ColumnRole.FEE: _keys("fee"),
     ColumnRole.NET: _keys("net"),
+    ColumnRole.CUSTOMER_AMOUNT: _keys("customer_facing_amount"),
+    ColumnRole.CUSTOMER_CURRENCY: _keys("customer_facing_currency"),
     ColumnRole.DESCRIPTION: _keys("description"),
 }
 

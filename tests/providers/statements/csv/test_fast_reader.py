@@ -87,6 +87,14 @@ def test_plain_file_is_read_the_same_way(tmp_path: Path, end: str) -> None:
     assert both(tmp_path / "s.csv", [STRIPE, *stripe_rows()], delimiter=",", end=end).lines == ROWS
 
 
+def test_customers_amounts_are_read_the_same_way(tmp_path: Path) -> None:
+    headers = [*STRIPE, "customer_facing_amount", "customer_facing_currency"]
+    rows = [[*row, "50.00", "usd"] for row in stripe_rows()]
+    for row in rows[::7]:
+        row[3] = "eur"
+    assert both(tmp_path / "s.csv", [headers, *rows], delimiter=",").lines == ROWS
+
+
 def odd(change: Callable[[list[list[str]]], None], rows: list[list[str]]) -> list[list[str]]:
     change(rows)
     return rows

@@ -108,6 +108,29 @@ def test_stripe_report_is_read(save: Save) -> None:
     assert not summary.needs_person
 
 
+def test_customers_amount_where_stripe_settles_in_another_currency(save: Save) -> None:
+    back = {"reporting_category": "refund", "gross": "-45.90", "fee": "0.00", "net": "-45.90"}
+    rows = [
+        [*stripe(1, currency="eur"), "60.00", "usd"],
+        [*stripe(2, source_id="re_1", currency="eur", **back), "-60.00", "USD"],
+        [*stripe(3, source_id="re_2", currency="eur", **back), "", ""],  # some editions: of charges alone
+        [*stripe(4), "50.00", "usd"],
+        [*stripe(5, currency="gbp"), "60.00", "usd"],
+        [*stripe(6, currency="eur"), "", "usd"],
+    ]
+    headers = [*STRIPE, "customer_facing_amount", "customer_facing_currency"]
+    lines, summary = read(save(text([headers, *rows], ",")))
+    dollars, euros = Money(Decimal(60), Currency.USD), Money(Decimal("45.90"), Currency.EUR)
+    assert [(each.money, each.fee, each.net, each.settlement_currency) for each in lines] == [
+        (dollars, Decimal("1.75"), Decimal("48.25"), "EUR"),
+        (dollars, Decimal(0), Decimal("-45.90"), "EUR"),
+        (euros, Decimal(0), Decimal("-45.90"), "EUR"),
+        (Money(Decimal(50), Currency.USD), Decimal("1.75"), Decimal("48.25"), None),
+        (dollars, Decimal("1.75"), Decimal("48.25"), "GBP"),
+    ]
+    assert [(each.line, each.column) for each in summary.skipped] == [(7, "customer_facing_amount")]
+
+
 def test_stripe_line_kinds(save: Save) -> None:
     out = {"gross": "-50.00", "fee": "15.00", "net": "-65.00"}
     back = {"gross": "50.00", "fee": "-15.00", "net": "65.00"}
