@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.money import Currency
+from procomp_pay.domain.period import midnight
 from procomp_pay.domain.reconciliation.statement_line import Blocks, LineKind, StatementLine
 
 #: Skipped lines, repeated lines and notes that are kept with their text, of each; the rest are only counted.
@@ -131,6 +133,26 @@ class StatementSummary:
             self.totals.append(Total(line, text, amount, agrees=amount in usual or -amount in usual))
 
 
+@dataclass(frozen=True, slots=True)
+class StatementPeriod:
+    """The time that a statement covers, from ``since`` until before ``until``."""
+
+    since: datetime
+    until: datetime
+
+    @classmethod
+    def of_days(cls, first: datetime, last: datetime, zone: ZoneInfo) -> StatementPeriod:
+        """Return the whole days of a zone from one time to another.
+
+        :raises Refused: a day at an end of the calendar.
+        """
+        since, until = first.astimezone(zone).date(), last.astimezone(zone).date()
+        return cls(midnight(since, zone), midnight(until + timedelta(days=1), zone))
+
+    def covers(self, at: datetime) -> bool:
+        return self.since <= at < self.until
+
+
 class StatementLines(Protocol):
     """A provider's statement, which can be read several times.
 
@@ -138,6 +160,16 @@ class StatementLines(Protocol):
     """
 
     summary: StatementSummary
+
+    @property
+    def period(self) -> StatementPeriod | None:
+        """Return the period that the statement itself names; ``None`` if it names none."""
+        ...
+
+    @property
+    def day_zone(self) -> ZoneInfo:
+        """Return the zone of its days."""
+        ...
 
     def __iter__(self) -> Iterator[StatementLine]: ...
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from procomp_pay.domain.errors import InvalidStatement
+from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod
 from procomp_pay.providers.statements.layout.model import Layout
 from procomp_pay.providers.statements.layout.recognise import WRITE_A_MAPPING, recognise
 from procomp_pay.providers.tabular.cells import Broken, Cell, Row, shown
@@ -48,6 +49,8 @@ class Table(Rows, Protocol):
 
     #: The merchant's BIN or IIN, if the file names one.
     owner: str | None
+    #: The period that the rows above the headers name, if they do.
+    period: StatementPeriod | None
     bytes_total: int
     notes: list[str]
 

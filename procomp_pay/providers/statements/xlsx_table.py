@@ -9,6 +9,7 @@ from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping
 from procomp_pay.providers.statements.layout.model import Layout
 from procomp_pay.providers.statements.layout.recognise import HEADER_WITHIN, recognise
+from procomp_pay.providers.statements.period import find_period
 from procomp_pay.providers.statements.table import RULES, find_owner, unknown
 from procomp_pay.providers.tabular.cells import Broken, Cell, Row
 from procomp_pay.providers.tabular.package import SAVE_AS_XLSX
@@ -74,7 +75,7 @@ class XlsxTable:
                 layout = recognise(cells, number, provider=provider, mapped=mapped)
                 if layout is not None:
                     statements.append((sheet, layout))
-                    self.owner = find_owner(above)
+                    self.owner, self.period = find_owner(above), find_period(above, layout.zone)
                     break
                 seen.append(cells)
                 above.append(row)

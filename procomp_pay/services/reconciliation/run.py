@@ -12,13 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from zoneinfo import ZoneInfo
 
 from aiolimiter import AsyncLimiter
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.reconciliation.records import Mismatch
-from procomp_pay.domain.reconciliation.statement_line import NotPlain
-from procomp_pay.domain.reconciliation.statement_summary import StatementLines
+from procomp_pay.domain.reconciliation.statement_line import LineKind, NotPlain
+from procomp_pay.domain.reconciliation.statement_summary import StatementLines, StatementPeriod
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.reconciliation.compare import compare_page
 from procomp_pay.services.reconciliation.context import PageWriter, ReconciliationContext
@@ -26,12 +27,18 @@ from procomp_pay.services.reconciliation.kaspi import ask_each
 from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import recheck_open_discrepancies
 from procomp_pay.services.reconciliation.repair import reconciler, repair_from_line
-from procomp_pay.services.reconciliation.report import Report
+from procomp_pay.services.reconciliation.report import Report, side_by_side
 from procomp_pay.services.reconciliation.statement_fees import keep_fees
 from procomp_pay.services.reconciliation.stripe import default_since, keep_movements, read_window
 from procomp_pay.storage.models.queues import ReconciliationRun
 from procomp_pay.storage.reconciliation import discrepancies as store
-from procomp_pay.storage.reconciliation.local_records import count_started_in, first_started_at, open_ids
+from procomp_pay.storage.reconciliation.local_records import (
+    count_started_in,
+    first_started_at,
+    ids_moved_in,
+    open_ids,
+    sums_moved_in,
+)
 from procomp_pay.storage.reconciliation.staging import Staging, open_staging
 from procomp_pay.storage.reconciliation.staging_rows import Scope
 
@@ -40,8 +47,7 @@ PROVIDERS = ("stripe", "kaspi")
 PER_SECOND = 15
 #: Candidates that are compared at a time.
 PAGE = 1000
-#: A statement's first and last minutes may lack what our clock puts into them.
-EDGE = timedelta(minutes=5)
+_ALMATY = ZoneInfo("Asia/Almaty")
 
 Progress = Callable[[str, int], None]
 
@@ -187,6 +193,10 @@ async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
             break
         await staging.add_candidates(ids)
         after = ids[-1]
+    if not context.asks:
+        async with ctx.db.reading() as session:
+            ids = await ids_moved_in(session, report.provider, report.since, report.until)
+        await staging.add_candidates(ids)
     scope = Scope(report.provider, context.coverage.since, context.coverage.until)
     counting = asyncio.create_task(_count(context))  # by a connection of its own, while the other one joins
     try:
@@ -214,7 +224,7 @@ async def _check_ours(order: ReconcileRequest, report: Report, staging: Staging)
     :raises Refused: no line belongs to our payments, and the operator has not confirmed that it is ours:
         each line, and each of our payments, would become a difference.
     """
-    report.is_foreign = not await staging.knows_any()
+    report.is_foreign = bool(staging.loaded or report.compared) and not await staging.knows_any()
     if report.is_foreign and not order.is_ours:
         count = report.compared
         ours = f", and none of our {count} payments of its days stands in it" if count else ""
@@ -229,6 +239,70 @@ async def _count(context: ReconciliationContext) -> None:
     report = context.report
     async with context.ctx.db.reading() as session:
         report.compared = await count_started_in(session, report.provider, report.since, report.until)
+
+
+def _statement_window(
+    order: ReconcileRequest, lines: StatementLines, report: Report, now: datetime
+) -> StatementPeriod | None:
+    """Return the window to compare; ``None`` if the statement has no line and names no period.
+
+    It is the period that the statement itself names, else the whole days of its first and last line. The
+    request may narrow the one, and replace the other.
+
+    :raises Refused: the request is about other days than the statement.
+    """
+    stated, summary = lines.period, lines.summary
+    first, last = summary.first_at, summary.last_at
+    days = StatementPeriod.of_days(first, last, lines.day_zone) if first and last else None
+    window = stated or days
+    if window is None:
+        return None
+    report.window_is = "the statement's own period" if stated else "the days of its first and last line"
+    if stated and days and first and last and not (stated.covers(first) and stated.covers(last)):
+        window = StatementPeriod(min(stated.since, days.since), max(stated.until, days.until))
+        report.notes.append("The statement has lines outside of the period that it names.")
+    since, until = order.since or window.since, order.until or window.until
+    if order.since or order.until:
+        report.window_is = "--since and --until"
+    if stated:
+        since, until = max(since, window.since), min(until, window.until)
+        if since >= until:
+            raise Refused(
+                f"The statement covers {_local(window.since)} to {_local(window.until)}, which is outside of "
+                "--since and --until",
+                next_step="leave both out, or give the statement of those days",
+            )
+    if order.until is None:  # nothing can be missing in the rest of today
+        until = max(min(until, now), last + timedelta(seconds=1) if last else since + timedelta(seconds=1))
+    return StatementPeriod(since, until)
+
+
+def _local(at: datetime) -> str:
+    return f"{at.astimezone(_ALMATY):%Y-%m-%d %H:%M}"
+
+
+async def _add_sums(context: ReconciliationContext, lines: StatementLines, staging: Staging) -> None:
+    """Add the sums of both sides to the report, and name what is not compared."""
+    report, summary = context.report, lines.summary
+    since, until = report.since, report.until
+    async with context.ctx.db.reading() as session:
+        ours = await sums_moved_in(session, report.provider, since, until)
+    theirs = {(each.kind, str(each.currency)): (each.count, each.amount) for each in summary.sums.values()}
+    ends = [at for at in (summary.first_at, summary.last_at) if at is not None]
+    outside = 0
+    if not all(since <= at < until for at in ends):
+        theirs = await staging.sums(since, until)
+        outside = staging.loaded - sum(count for count, _ in theirs.values())
+    report.sums = side_by_side(ours, theirs)
+    named = {
+        f"what was paid or refunded before {_local(since)} or after {_local(until)}": 1,
+        f"{outside} lines of other days": outside,
+        f"{summary.counts[LineKind.OTHER]} lines of other kinds, such as payouts, fees and cash": (
+            summary.counts[LineKind.OTHER]
+        ),
+        f"{summary.skipped_count} lines that could not be read": summary.skipped_count,
+    }
+    report.not_compared = [text for text, count in named.items() if count]
 
 
 async def _statement(
@@ -255,16 +329,14 @@ async def _compare_lines(
         await load(lines, partial(on_progress, "lines"))
         report.read["lines"] = staging.loaded
         report.skipped = lines.summary.skipped_count
-        span = staging.span()
-        if span is None:
+        window = _statement_window(order, lines, report, ctx.clock())
+        if window is None:
             report.notes.append("The statement has no line about a payment")
             return
-        first, last = span
-        report.since = order.since or first
-        report.until = order.until or last + timedelta(seconds=1)
+        report.since, report.until = window.since, window.until
         coverage = CoverageWindow(
-            order.since or first + EDGE,
-            order.until or last - EDGE,
+            window.since,
+            window.until,
             by_payment_time=True,
             whole=not report.skipped,  # a line that could not be read may be the missing one
             read_at=context.coverage.read_at,
@@ -276,6 +348,7 @@ async def _compare_lines(
 
         judging = ReconciliationContext(ctx, context.actor, coverage, report, repair=repair, asks=False)
         await _lay_beside(judging, staging)
+        await _add_sums(judging, lines, staging)
         await _check_ours(order, report, staging)
         await _judge_all(judging, staging, on_progress)
         if not report.dry_run:

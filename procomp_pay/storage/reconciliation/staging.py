@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from procomp_pay.storage.database.service import PaymentDatabaseService
     from procomp_pay.storage.reconciliation.staging_engines import Engine
 
-_OF_PAYMENTS = frozenset({LineKind.PAYMENT, LineKind.REFUND})
-_BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 #: Rows sent to the database at a time.
 BATCH = 5000
 
@@ -43,8 +42,6 @@ class Staging:
         self._has_hints = self._has_fees = False
         self._check: Callable[[], None] | None = None
         self.loaded = 0
-        self._first: datetime | None = None
-        self._last: datetime | None = None
 
     async def load(
         self, rows: Iterable[StagedRow], on_progress: Callable[[int], None] = lambda _: None
@@ -81,13 +78,8 @@ class Staging:
     def _noted_blocks(self, blocks: Iterable[LineBlock]) -> Iterator[LineBlock]:
         for block in blocks:
             self._names.note_all(block.matches)
-            self._span(block.first_at, block.last_at)
             self._has_fees |= block.has_fees
             yield block
-
-    def _span(self, first: datetime, last: datetime) -> None:
-        self._first = first if self._first is None else min(first, self._first)
-        self._last = last if self._last is None else max(last, self._last)
 
     async def load_lines(
         self, lines: Iterable[StatementLine], on_progress: Callable[[int], None] = lambda _: None
@@ -97,7 +89,7 @@ class Staging:
         def noted() -> Iterator[StatementLine]:
             # this loop runs a million times, so it avoids lookups and calls
             seen_before, mask, again = self._names.seen, self._names.mask, self._names.again
-            first, last, fees = _END, _BEGINNING, False
+            fees = False
             for line in lines:
                 name = line.payment_ref or line.ref
                 slot = hash(name) & mask
@@ -105,17 +97,9 @@ class Staging:
                     again(name)
                 else:
                     seen_before[slot] = 1
-                if line.kind in _OF_PAYMENTS:
-                    at = line.at
-                    if at < first:  # noqa: PLR1730 - twice as quick as min()
-                        first = at
-                    if at > last:  # noqa: PLR1730
-                        last = at
                 if line.fee is not None:
                     fees = True
                 yield line
-            if last >= first:
-                self._span(first, last)
             self._has_fees |= fees
 
         await self._engine.copy_lines(noted(), BATCH, self._counter(on_progress))
@@ -127,9 +111,13 @@ class Staging:
 
         return counted
 
-    def span(self) -> tuple[datetime, datetime] | None:
-        """Return the times of a statement's first and last line about a payment or refund."""
-        return None if self._first is None or self._last is None else (self._first, self._last)
+    async def sums(self, since: datetime, until: datetime) -> dict[tuple[LineKind, str], tuple[int, Decimal]]:
+        """Return the number and sum of lines in a window, by kind and currency."""
+        window = {"since": self._engine.moment(since), "until": self._engine.moment(until)}
+        return {
+            (LineKind(kind), currency): (count, self._engine.amount(amount) or Decimal(0))
+            for kind, currency, count, amount in await self._engine.rows(sql.SUMS, window)
+        }
 
     async def find_candidates(self, scope: Scope, *, check_books: bool) -> int:
         """Fill the table of candidates with all that the join does not clear; return their number.

@@ -57,6 +57,9 @@ class Engine(Protocol):
     def millis(self, at: datetime) -> Any:
         """Return a time as the platform's tables store it."""
 
+    def moment(self, at: datetime) -> Any:
+        """Return a time as the temporary tables store it."""
+
     def time(self, stored: Any) -> datetime: ...
 
     def amount(self, stored: Any) -> Decimal | None: ...
@@ -177,6 +180,9 @@ class _Postgres:
     def millis(self, at: datetime) -> Any:
         return at.astimezone(UTC).replace(tzinfo=None)
 
+    def moment(self, at: datetime) -> Any:
+        return at
+
     def time(self, stored: Any) -> datetime:
         time: datetime = stored
         return time.astimezone(UTC)
@@ -249,11 +255,10 @@ class _Sqlite:
     def _tuples(self, rows: Iterable[StagedRow]) -> Iterator[tuple[Any, ...]]:
         for row in rows:
             self._seq += 1
-            at = row.at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
             yield (
-                self._seq, row.kind, row.ref, row.match, row.stand, at, _cents(row.amount), row.currency,
-                _cents(row.fee), _cents(row.net), row.hint, row.number, row.dispute,
-                row.settlement_currency,
+                self._seq, row.kind, row.ref, row.match, row.stand, self.moment(row.at),
+                _cents(row.amount), row.currency, _cents(row.fee), _cents(row.net), row.hint, row.number,
+                row.dispute, row.settlement_currency,
             )  # fmt: skip
 
     def later(self, time: str, minutes: int) -> str:
@@ -261,6 +266,9 @@ class _Sqlite:
 
     def millis(self, at: datetime) -> Any:
         return at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
+
+    def moment(self, at: datetime) -> Any:
+        return at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
 
     def time(self, stored: Any) -> datetime:
         return datetime.fromisoformat(stored).replace(tzinfo=UTC)

@@ -188,6 +188,9 @@ KNOWS_ANY = """SELECT EXISTS (SELECT 1 FROM candidate_match) OR EXISTS (SELECT 1
     WHERE l.kind IN ('payment', 'refund')
     AND NOT EXISTS (SELECT 1 FROM candidate s WHERE s.match = l.match AND s.payment_id IS NULL))"""
 
+SUMS = """SELECT kind, currency, count(*), sum(amount) FROM line WHERE at >= :since AND at < :until
+    GROUP BY kind, currency"""
+
 #: One key for each payment, and its lines by that key.
 KEYS = [
     """INSERT INTO candidate_key SELECT coalesce(payment_id, match), max(payment_id) FROM candidate
