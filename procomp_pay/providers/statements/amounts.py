@@ -10,13 +10,20 @@ from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.providers.statements.layout.cells import CellError, read_amount
 from procomp_pay.providers.statements.layout.headers import ColumnRole
-from procomp_pay.providers.statements.layout.line_kinds import currency_code, is_done, kind_of
+from procomp_pay.providers.statements.layout.line_kinds import (
+    currency_code,
+    is_done,
+    is_only_recorded,
+    kind_of,
+)
 from procomp_pay.providers.statements.layout.model import STRIPE, Layout
 from procomp_pay.providers.tabular.cells import Cell, is_blank, shown
 
 #: The columns that determine a line's kind and amounts.
 DECIDING = (
     ColumnRole.TYPE,
+    ColumnRole.METHOD,
+    ColumnRole.CHANNEL,
     ColumnRole.STATUS,
     ColumnRole.CURRENCY,
     ColumnRole.AMOUNT,
@@ -89,8 +96,8 @@ class AmountsReader:
             raise _ProblemError("there is no amount", ColumnRole.AMOUNT)
         word = _text(given, ColumnRole.TYPE)
         kind = self._kind(given, word, gross)
-        if _status(given) is False:
-            kind = LineKind.OTHER  # an attempt that moved no money
+        if _status(given) is False or self._is_only_recorded(given, word):
+            kind = LineKind.OTHER  # no money moved, or none through the provider
         _check_sign(kind, gross, strict=self._layout.provider == STRIPE)
         if kind in _OUT:
             gross = -abs(gross)
@@ -105,6 +112,12 @@ class AmountsReader:
             # without a type column the sign decides, as in any account statement
             return LineKind.REFUND if gross < 0 else LineKind.PAYMENT
         return kind_of(word, self._layout.words)
+
+    def _is_only_recorded(self, given: dict[ColumnRole, Cell], word: str) -> bool:
+        if self._layout.provider == STRIPE:
+            return False
+        cells = (given.get(role, "") for role in (ColumnRole.METHOD, ColumnRole.CHANNEL))
+        return is_only_recorded(word, *(cell for cell in cells if isinstance(cell, str)))
 
     def _amount(self, given: dict[ColumnRole, Cell], role: ColumnRole) -> Decimal | None:
         cell = given.get(role, "")

@@ -224,7 +224,7 @@ async def _check_ours(order: ReconcileRequest, report: Report, staging: Staging)
     :raises Refused: no line belongs to our payments, and the operator has not confirmed that it is ours:
         each line, and each of our payments, would become a difference.
     """
-    report.is_foreign = bool(staging.loaded or report.compared) and not await staging.knows_any()
+    report.is_foreign = bool(report.sums) and not await staging.knows_any()
     if report.is_foreign and not order.is_ours:
         count = report.compared
         ours = f", and none of our {count} payments of its days stands in it" if count else ""

@@ -7,6 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -24,6 +25,7 @@ from procomp_pay.storage.reconciliation.staging import open_staging
 from procomp_pay.storage.reconciliation.staging_rows import Scope
 from tests.support import reconciliation as plants
 from tests.support.environment import ServiceEnvironment
+from tests.support.statement_files import HEADS, kaspi, text
 
 FEE = Money(Decimal(24000), Currency.KZT)
 
@@ -182,6 +184,24 @@ async def test_a_statement_of_which_no_line_is_ours(environment: ServiceEnvironm
     assert not (
         await plants.run(environment, "kaspi", lines=plants.Lines([*lines, own]), **window)
     ).is_foreign
+
+
+async def test_cash_completes_nothing(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    opened = await environment.start(await environment.participant())
+    at = environment.now().astimezone(ZoneInfo("Asia/Almaty"))
+    headers = [*HEADS, "Канал оплаты"]
+    headers[8] = "Способ оплаты"
+    row = kaspi(1, day=f"{at:%d.%m.%Y}", time=f"{at:%H:%M:%S}")
+    path = tmp_path / "k.csv"
+    for method, channel, status in (
+        ("Наличные", "Касса", PaymentStatus.PENDING),
+        ("Kaspi Gold", "POS наличные", PaymentStatus.PENDING),
+        ("Kaspi Gold", "Kaspi QR", PaymentStatus.COMPLETED),
+    ):
+        row[8] = method
+        path.write_text(text([headers, [*row, channel]]), encoding="utf-8-sig", newline="")
+        await reconciled(environment, path)
+        assert await environment.status(opened) is status
 
 
 async def test_stripes_report_of_what_happened(environment: ServiceEnvironment, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ class ColumnRole(StrEnum):
     DATE = "date"  # with or without the time of day
     TIME = "time"
     TYPE = "type"
+    METHOD = "method"  # how it was paid
+    CHANNEL = "channel"  # and where
     STATUS = "status"
     CURRENCY = "currency"
     AMOUNT = "amount"  # gross
@@ -95,6 +97,8 @@ KASPI_HEADERS: HeaderNames = {
         "Тип операции,Вид операции,Операция,Операция түрі,Операцияның түрі,Operation type,Transaction type,"
         "Type"
     ),
+    ColumnRole.METHOD: _keys("Способ оплаты,Тип оплаты,Төлем тәсілі,Төлем әдісі,Төлем түрі,Payment method"),
+    ColumnRole.CHANNEL: _keys("Канал оплаты,Төлем арнасы,Payment channel"),
     ColumnRole.STATUS: _keys("Статус,Статус операции,Состояние,Мәртебесі,Күйі,Операция күйі,Status"),
     ColumnRole.CURRENCY: _keys("Валюта,Валюта операции,Валютасы,Currency"),
     ColumnRole.AMOUNT: _keys(

@@ -57,7 +57,7 @@ def test_kaspi_report_is_read(save: Save) -> None:
     with open_statement(path) as statement:
         paid, back = list(statement)
     assert (statement.provider, statement.kind, statement.layout.row) == ("kaspi", "CSV (UTF-8, ;)", 4)
-    assert statement.layout.ignored == ["Адрес точки продаж", "Дата учета операции", "Тип оплаты"]
+    assert statement.layout.ignored == ["Адрес точки продаж", "Дата учета операции"]
     assert (paid.number, paid.kind, paid.ref) == (5, LineKind.PAYMENT, "12800000001")
     assert paid.at == datetime(2026, 10, 1, 7, 1, tzinfo=UTC)
     assert (paid.money, paid.fee, paid.net) == (tenge("24000"), Decimal("228.00"), Decimal("23772.00"))
@@ -381,6 +381,34 @@ def test_status_and_currency_columns(save: Save) -> None:
         (2, "payment", "KZT"), (3, "other", "KZT"), (5, "payment", "KZT"), (6, "payment", "USD"),
     ]  # fmt: skip
     assert [(each.line, each.column) for each in summary.skipped] == [(4, "Статус"), (7, "Валюта")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "channel", "is_paid"),
+    [
+        ("Покупка", "Kaspi Gold", "Kaspi QR", True),
+        ("Покупка", "Безналичные", "Удаленная оплата", True),
+        ("Сатып алу", "Қолма-қолсыз төлем", "Kaspi QR", True),
+        ("Покупка", "Карта другого банка", "Kaspi POS", True),
+        ("Покупка", "Наличные", "Касса", False),
+        ("Покупка", "Kaspi Gold", "Наличные", False),
+        ("Покупка", "", "POS-наличные", False),
+        ("Покупка за наличные", "", "", False),
+        ("Сатып алу", "Қолма-қол ақша", "", False),
+        ("Покупка", "Карта", "POS другого банка", False),
+        ("Возврат", "НАЛИЧНЫМИ", "", False),
+    ],
+)
+def test_sales_that_kaspi_only_records(
+    save: Save, kind: str, method: str, channel: str, *, is_paid: bool
+) -> None:
+    headers = [*HEADS, "Канал оплаты"]
+    headers[8] = "Способ оплаты"
+    row = [*kaspi(1, type=kind), channel]
+    row[8] = method
+    [line], summary = read(save(text([headers, row])))
+    assert (line.kind is not LineKind.OTHER) == is_paid
+    assert not summary.needs_person
 
 
 def test_lines_of_another_width(save: Save) -> None:
