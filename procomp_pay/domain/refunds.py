@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -52,6 +53,7 @@ class RefundEvent:
 
     :param refund_id: our id, if the refund was requested here.
     :param provider_refund_id: the provider's id (``re_…``, ReturnOperationId).
+    :param made_at: when the money went back, if the provider says so.
     """
 
     state: RefundState
@@ -60,6 +62,7 @@ class RefundEvent:
     provider_refund_id: str | None = None
     reason: str | None = None
     failure_reason: str | None = None
+    made_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

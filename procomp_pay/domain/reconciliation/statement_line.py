@@ -36,6 +36,8 @@ class StatementLine:
     :param fee: the provider's fee; ``None`` if the statement does not report it.
     :param settlement_currency: the currency of ``fee`` and ``net``, if the balance is not in ``money``'s. The
         same currency as ``money``'s if only the amount on the balance is known, not the customer's.
+    :param order: the words of Kaspi's purchase details that may be an order number or a bill account, with
+        spaces between them.
     """
 
     number: int
@@ -48,6 +50,7 @@ class StatementLine:
     net: Decimal | None = None
     description: str = ""
     settlement_currency: str | None = None
+    order: str | None = None
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:

@@ -74,6 +74,7 @@ class StatementSummary:
 
     counts: Counter[LineKind] = field(default_factory=Counter)
     sums: dict[tuple[LineKind, Currency], Sum] = field(default_factory=dict)
+    fees: dict[LineKind, Decimal] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     skipped_count: int = 0
     repeated: list[Repeated] = field(default_factory=list)
@@ -111,9 +112,18 @@ class StatementSummary:
         if len(self.notes) < MOST_KEPT and text not in self.notes:
             self.notes.append(text)
 
-    def add(self, kind: LineKind, count: int, currency: Currency | None, amount: Decimal) -> None:
-        """Add lines of one kind with one amount each; ``currency`` is ``None`` if it is not accepted."""
+    def add(
+        self,
+        kind: LineKind,
+        count: int,
+        currency: Currency | None,
+        amount: Decimal,
+        fee: Decimal | None = None,
+    ) -> None:
+        """Add lines of one kind with one amount and fee each; ``currency`` is ``None`` if it is not
+        accepted."""
         self.counts[kind] += count
+        self.fees[kind] = self.fees.get(kind, Decimal(0)) + (fee or 0) * count
         if currency is None:
             return
         before = self.sums.get((kind, currency)) or Sum(kind, currency, 0, Decimal("0.00"))
@@ -124,13 +134,22 @@ class StatementSummary:
 
         :param totals: for each total its line, label and amount.
         """
-        by_kind = {kind: Decimal(0) for kind in LineKind}
-        for kind_sum in self.sums.values():
-            by_kind[kind_sum.kind] += kind_sum.amount
+        by_kind = self._by_kind()
         paid, refunded = by_kind[LineKind.PAYMENT], by_kind[LineKind.REFUND]
         usual = {paid, refunded, paid - refunded, paid + refunded, sum(by_kind.values(), Decimal(0))}
         for line, text, amount in totals:
             self.totals.append(Total(line, text, amount, agrees=amount in usual or -amount in usual))
+
+    def check_total(self, line: int, text: str, amount: Decimal, kind: LineKind, *, of_fees: bool) -> None:
+        """Compare a total with the sum of the lines of its kind, or of their fees; signs do not matter."""
+        total = self.fees.get(kind, Decimal(0)) if of_fees else self._by_kind()[kind]
+        self.totals.append(Total(line, text, amount, agrees=abs(amount) == abs(total)))
+
+    def _by_kind(self) -> dict[LineKind, Decimal]:
+        by_kind = {kind: Decimal(0) for kind in LineKind}
+        for kind_sum in self.sums.values():
+            by_kind[kind_sum.kind] += kind_sum.amount
+        return by_kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,8 @@ class AmountsReader:
                 raise _ProblemError(f"{gross} less the fee of {fee} is not {net}", ColumnRole.NET)
             return fee, net
         if net is None:
-            return (None if fee is None else abs(fee)), None
+            # a refund returns the fee of its purchase
+            return (None if fee is None else -abs(fee) if kind in _OUT else abs(fee)), None
         signed = -abs(net) if kind in _OUT else net
         return gross - signed, signed
 

@@ -228,4 +228,5 @@ def _refund_event(mismatch: Mismatch, line: ProviderRecord, money: Money) -> Ref
         refund_id=local.refund_id if local else None,
         provider_refund_id=line.ref if is_stripe else kaspi_name(number),
         reason="told by the provider's statement",
+        made_at=line.at,
     )

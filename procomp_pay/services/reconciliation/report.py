@@ -62,16 +62,14 @@ class SumsOfKind:
         }
 
 
-def side_by_side(
-    ours: Mapping[tuple[LineKind, str], tuple[int, Decimal]],
-    theirs: Mapping[tuple[LineKind, str], tuple[int, Decimal]],
-) -> list[SumsOfKind]:
+#: The number and sum of payments or refunds, by kind and currency.
+Sums = Mapping[tuple[LineKind, str], tuple[int, Decimal]]
+
+
+def side_by_side(ours: Sums, theirs: Sums) -> list[SumsOfKind]:
     """Return the sums of both sides: payments first, then refunds."""
     none = (0, Decimal("0.00"))
-    names = sorted(
-        {name for name in (*ours, *theirs) if name[0] in (LineKind.PAYMENT, LineKind.REFUND)},
-        key=lambda name: (name[0] is LineKind.REFUND, name[1]),
-    )
+    names = sorted({*ours, *theirs}, key=lambda name: (name[0] is LineKind.REFUND, name[1]))
     return [SumsOfKind(*name, *ours.get(name, none), *theirs.get(name, none)) for name in names]
 
 

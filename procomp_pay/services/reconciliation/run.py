@@ -27,7 +27,7 @@ from procomp_pay.services.reconciliation.kaspi import ask_each
 from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import recheck_open_discrepancies
 from procomp_pay.services.reconciliation.repair import reconciler, repair_from_line
-from procomp_pay.services.reconciliation.report import Report, side_by_side
+from procomp_pay.services.reconciliation.report import Report, Sums, side_by_side
 from procomp_pay.services.reconciliation.statement_fees import keep_fees
 from procomp_pay.services.reconciliation.stripe import default_since, keep_movements, read_window
 from procomp_pay.storage.models.queues import ReconciliationRun
@@ -218,13 +218,16 @@ async def _judge_all(context: ReconciliationContext, staging: Staging, on_progre
             on_progress("differences looked into", judged)
 
 
-async def _check_ours(order: ReconcileRequest, report: Report, staging: Staging) -> None:
+async def _check_ours(
+    order: ReconcileRequest, report: Report, staging: Staging, *, has_payments: bool
+) -> None:
     """Check that a statement is ours.
 
+    :param has_payments: there are payments on one side at least.
     :raises Refused: no line belongs to our payments, and the operator has not confirmed that it is ours:
         each line, and each of our payments, would become a difference.
     """
-    report.is_foreign = bool(report.sums) and not await staging.knows_any()
+    report.is_foreign = has_payments and not await staging.knows_any()
     if report.is_foreign and not order.is_ours:
         count = report.compared
         ours = f", and none of our {count} payments of its days stands in it" if count else ""
@@ -260,7 +263,8 @@ def _statement_window(
     report.window_is = "the statement's own period" if stated else "the days of its first and last line"
     if stated and days and first and last and not (stated.covers(first) and stated.covers(last)):
         window = StatementPeriod(min(stated.since, days.since), max(stated.until, days.until))
-        report.notes.append("The statement has lines outside of the period that it names.")
+        note = "The statement has lines outside of the period that it names."
+        report.notes += [note] if note not in report.notes else []
     since, until = order.since or window.since, order.until or window.until
     if order.since or order.until:
         report.window_is = "--since and --until"
@@ -281,28 +285,35 @@ def _local(at: datetime) -> str:
     return f"{at.astimezone(_ALMATY):%Y-%m-%d %H:%M}"
 
 
-async def _add_sums(context: ReconciliationContext, lines: StatementLines, staging: Staging) -> None:
-    """Add the sums of both sides to the report, and name what is not compared."""
-    report, summary = context.report, lines.summary
-    since, until = report.since, report.until
+async def _our_sums(context: ReconciliationContext) -> Sums:
+    report = context.report
     async with context.ctx.db.reading() as session:
-        ours = await sums_moved_in(session, report.provider, since, until)
-    theirs = {(each.kind, str(each.currency)): (each.count, each.amount) for each in summary.sums.values()}
+        return await sums_moved_in(session, report.provider, report.since, report.until)
+
+
+async def _their_sums(context: ReconciliationContext, lines: StatementLines, staging: Staging) -> Sums:
+    """Return a statement's sums of payments and refunds in the window; name in the report what is outside."""
+    report, summary = context.report, lines.summary
+    since, until, outside = report.since, report.until, 0
+    sums = {(each.kind, str(each.currency)): (each.count, each.amount) for each in summary.sums.values()}
     ends = [at for at in (summary.first_at, summary.last_at) if at is not None]
-    outside = 0
     if not all(since <= at < until for at in ends):
-        theirs = await staging.sums(since, until)
-        outside = staging.loaded - sum(count for count, _ in theirs.values())
-    report.sums = side_by_side(ours, theirs)
+        sums = await staging.sums(since, until)
+        outside = staging.loaded - sum(count for count, _ in sums.values())
+    others = summary.counts[LineKind.OTHER]
     named = {
         f"what was paid or refunded before {_local(since)} or after {_local(until)}": 1,
         f"{outside} lines of other days": outside,
-        f"{summary.counts[LineKind.OTHER]} lines of other kinds, such as payouts, fees and cash": (
-            summary.counts[LineKind.OTHER]
-        ),
+        f"{others} lines of other kinds, such as payouts, fees and cash": others,
         f"{summary.skipped_count} lines that could not be read": summary.skipped_count,
     }
     report.not_compared = [text for text, count in named.items() if count]
+    report.notes += [
+        f"“{total.text}” on line {total.line} is {total.amount}, which its lines do not add up to."
+        for total in summary.totals
+        if not total.agrees
+    ]
+    return {name: sums[name] for name in sums if name[0] in (LineKind.PAYMENT, LineKind.REFUND)}
 
 
 async def _statement(
@@ -348,8 +359,9 @@ async def _compare_lines(
 
         judging = ReconciliationContext(ctx, context.actor, coverage, report, repair=repair, asks=False)
         await _lay_beside(judging, staging)
-        await _add_sums(judging, lines, staging)
-        await _check_ours(order, report, staging)
+        theirs = await _their_sums(judging, lines, staging)
+        await _check_ours(order, report, staging, has_payments=bool(theirs or await _our_sums(judging)))
         await _judge_all(judging, staging, on_progress)
+        report.sums = side_by_side(await _our_sums(judging), theirs)
         if not report.dry_run:
             report.settlements = await keep_fees(ctx, staging, order.provider)

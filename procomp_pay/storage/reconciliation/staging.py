@@ -21,7 +21,11 @@ from procomp_pay.domain.reconciliation.statement_line import LineBlock, LineKind
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.storage.reconciliation import staging_sql as sql
-from procomp_pay.storage.reconciliation.staging_matches import Repeats, match_by_amount_and_time
+from procomp_pay.storage.reconciliation.staging_matches import (
+    Repeats,
+    match_by_amount_and_time,
+    match_by_order,
+)
 from procomp_pay.storage.reconciliation.staging_rows import Candidate, Scope, StagedRow
 
 if TYPE_CHECKING:
@@ -89,7 +93,7 @@ class Staging:
         def noted() -> Iterator[StatementLine]:
             # this loop runs a million times, so it avoids lookups and calls
             seen_before, mask, again = self._names.seen, self._names.mask, self._names.again
-            fees = False
+            fees = hints = False
             for line in lines:
                 name = line.payment_ref or line.ref
                 slot = hash(name) & mask
@@ -99,8 +103,11 @@ class Staging:
                     seen_before[slot] = 1
                 if line.fee is not None:
                     fees = True
+                if line.order is not None:
+                    hints = True
                 yield line
             self._has_fees |= fees
+            self._has_hints |= hints
 
         await self._engine.copy_lines(noted(), BATCH, self._counter(on_progress))
 
@@ -164,12 +171,14 @@ class Staging:
         await engine.run("ANALYZE candidate", {})
         for statement in sql.resolve(self._provider):
             await engine.run(statement, {})
-        if self._has_hints:
+        if self._has_hints and self._provider == "stripe":
             await engine.run(sql.BY_HINT, {})
         [charges] = await engine.rows(sql.UNKNOWN_CHARGES, {})
         if charges[0]:
             await engine.run(sql.BY_CHARGE, {})
         if self._provider == "kaspi":
+            if self._has_hints:
+                await match_by_order(engine)
             await match_by_amount_and_time(engine)
 
     async def knows_any(self) -> bool:
@@ -196,17 +205,20 @@ class Staging:
             yield candidates, [self._provider_record(row) for row in lines]
             last = candidates[-1].key
 
-    async def settlements(self, size: int) -> AsyncIterator[list[StagedRow]]:
-        """Yield the lines that have a fee, a page at a time."""
+    async def settlements(self, size: int) -> AsyncIterator[list[tuple[StagedRow, str | None]]]:
+        """Yield the lines that have a fee, a page at a time, each with the payment that was found for it.
+
+        It is ``None`` if the line agrees by number, or has no payment."""
         if not self._has_fees:
             return
         await self._engine.run("CREATE INDEX line_seq ON line (seq)", {})
+        await self._engine.run(sql.CANDIDATE_MATCHES, {})
         last = 0
         while True:
             rows = await self._engine.rows(sql.WITH_FEES, {"last": last, "size": size})
             if not rows:
                 return
-            yield [self._row(row[1:]) for row in rows]
+            yield [(self._row(row[2:]), row[1]) for row in rows]
             last = rows[-1][0]
 
     def _row(self, row: Any) -> StagedRow:

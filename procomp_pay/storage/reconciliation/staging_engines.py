@@ -170,8 +170,8 @@ class _Postgres:
         self._seq += 1
         return (
             f"{self._seq}\t{line.kind._value_}\t{ref}\t{match}\tpaid\t{line.at!s}\t{self._money_text}\t"
-            f"{_NULL if fee is None else fee}\t{_NULL if net is None else net}\t\\N\t{line.number}\t\\N\t"
-            f"{line.settlement_currency or _NULL}\n"
+            f"{_NULL if fee is None else fee}\t{_NULL if net is None else net}\t"
+            f"{line.order or _NULL}\t{line.number}\t\\N\t{line.settlement_currency or _NULL}\n"
         )
 
     def later(self, time: str, minutes: int) -> str:
@@ -284,7 +284,7 @@ def _of_line(line: StatementLine) -> StagedRow:
     money = line.money
     return StagedRow(
         line.kind.value, line.ref, line.payment_ref or line.ref, "paid", line.at,
-        money.amount, money.currency.value, line.fee, line.net, None, line.number,
+        money.amount, money.currency.value, line.fee, line.net, line.order, line.number,
         None, line.settlement_currency,
     )  # fmt: skip
 

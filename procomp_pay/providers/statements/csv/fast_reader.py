@@ -45,7 +45,7 @@ from procomp_pay.providers.statements.layout.cells import CellError
 from procomp_pay.providers.statements.layout.headers import ColumnRole
 from procomp_pay.providers.statements.layout.model import STRIPE, Layout
 from procomp_pay.providers.statements.layout.timestamps import TimestampReader
-from procomp_pay.providers.statements.line_reader import LONGEST_NUMBER, LineReader
+from procomp_pay.providers.statements.line_reader import LONGEST_NUMBER, LineReader, order_words
 from procomp_pay.providers.tabular.cells import Broken, Cell, Row
 
 #: Lines that may be set aside.
@@ -111,6 +111,8 @@ class FastReader:
             raise NotPlain
         self._own_at, self._number_at = self._keys.place, columns[ColumnRole.OPERATION]
         self._paid_at, self._time_at = columns.get(ColumnRole.PAYMENT), columns.get(ColumnRole.TIME)
+        # an order number has to be read from the details, which only the ordinary reader does
+        self._text_at = None if layout.provider == STRIPE else columns.get(ColumnRole.DESCRIPTION)
         self._amounts = AmountsReader(layout, layout.decimal)
         self._places = [columns[role] for role in self._amounts.used]
         self._amount_at = self._amounts.used.index(ColumnRole.AMOUNT)
@@ -161,7 +163,7 @@ class FastReader:
         )
         first, last = self._summary.first_at, self._summary.last_at
         self._count()
-        aside = _Aside(self._layout, self._table.kind, self._aside)
+        aside = _Aside(self._table, self._aside)
         yield from LineReader(aside, known, self._summary, self._step)
         ends = [at for at in (first, last, self._summary.first_at, self._summary.last_at) if at is not None]
         if ends:
@@ -192,6 +194,9 @@ class FastReader:
                     g and self._are_plain([cell], may_be_empty=may_be_empty)
                     for g, cell in zip(good, cells, strict=True)
                 ]
+        if self._text_at is not None:
+            texts = block.column(self._text_at)
+            good = [g and not (text and order_words(text)) for g, text in zip(good, texts, strict=True)]
         if not block.ends_clean and good:
             good[-1] = False  # the last line of the file may be cut
         if not all(good):
@@ -296,16 +301,15 @@ class FastReader:
     def _count(self) -> None:
         for place, count in self._counts.items():
             said = self._said[place]
-            self._summary.add(said.kind, count, said.money.currency, said.money.amount)
+            self._summary.add(said.kind, count, said.money.currency, said.money.amount, said.fee)
         self._counts.clear()
 
 
 class _Aside:
     """The rows that were set aside, as a table for the ordinary reader."""
 
-    def __init__(self, layout: Layout, kind: str, rows: list[tuple[int, str]]) -> None:
-        self.layout = layout
-        self.kind = kind
+    def __init__(self, table: CsvTable, rows: list[tuple[int, str]]) -> None:
+        self.layout, self.kind, self.totals = table.layout, table.kind, table.totals
         self._rows = sorted(rows)
 
     def rows(self, broken: Broken) -> Iterator[Row]:  # noqa: ARG002 - the rows are split already

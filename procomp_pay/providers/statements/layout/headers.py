@@ -106,7 +106,8 @@ KASPI_HEADERS: HeaderNames = {
         "Operation amount,Transaction amount,Gross amount,Gross,Amount"
     ),
     ColumnRole.FEE: _keys(
-        "Комиссия за операции,Комиссия за операцию,Комиссия Kaspi Pay,Комиссия,Операция үшін комиссия,"
+        "Комиссия за операции,Комиссия за операцию,Комиссия Kaspi Pay,Комиссия,Стоимость услуг Kaspi,"
+        "Kaspi қызметтерінің құны,Операция үшін комиссия,"
         "Операциялар үшін комиссия,Комиссиясы,Commission,Fee"
     ),
     ColumnRole.NET: _keys(
