@@ -69,7 +69,9 @@ async def ask(ctx: AppContext, locked: OrmLockedPayment) -> list[ProviderRecord]
     except (NotFound, Refused) as error:
         # Kaspi answers only the trade point that took the payment; the run continues without it
         log.warning("the refunds of payment %s are not known: %s", locked.payment.id, error.message)
-        return records
+        return [replace(records[0], hides_refunds=True)]
+    if detail.channel.is_kaspi and refunds.total is None:  # scheme basic
+        records[0] = replace(records[0], hides_refunds=not refunds.refunds)
     records += [_refund(locked, refund, ctx.clock()) for refund in refunds.refunds]
     if refunds.total is not None:
         records.append(_sum(locked, refunds.total, ctx.clock()))

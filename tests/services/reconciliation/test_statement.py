@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.errors import ManualReviewRequired, Refused
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod
 from procomp_pay.domain.states import PaymentStatus
@@ -330,6 +330,27 @@ async def test_between_two_that_fit_nobody_guesses(environment: ServiceEnvironme
     unknown = [e.finding for e in report.told if e.finding.kind is DiscrepancyKind.MISSING_LOCALLY]
     assert unknown[0].what == "several payments fit it"
     assert set(unknown[0].theirs.candidates) == {first.view.payment_id, second.view.payment_id}  # type: ignore[union-attr]
+
+
+async def test_who_cannot_see_it_cannot_close_it(environment: ServiceEnvironment) -> None:
+    """Scheme basic reports neither refunds nor, in some editions, amounts."""
+    await environment.http.post("/_sandbox/kaspi/settings", json={"v02": False})
+    back, other = [await plants.paid_by_kaspi(environment) for _ in range(2)]
+    lines = [
+        line(2, str(back.view.provider_ref), environment.now(), "24000.00 KZT"),
+        line(3, "990001", environment.now(), "5000.00 USD", kind=LineKind.REFUND,
+             payment_ref=str(back.view.provider_ref)),
+        line(4, str(other.view.provider_ref), environment.now(), "20000.00 KZT"),
+    ]  # fmt: skip
+    report = await compare(environment, lines, "kaspi")
+    assert plants.kinds(report) == {("REFUND_MISMATCH", "opened"): 1, ("AMOUNT_MISMATCH", "opened"): 1}
+    report = await plants.run(environment, "kaspi")
+    assert (report.found, report.closed, report.still_open) == (0, 0, 2)
+    for row in await plants.open_rows(environment):
+        with pytest.raises(ManualReviewRequired, match="Kaspi does not report what this is about") as told:
+            await discrepancies.resolve(environment.ctx, row.id, discrepancies.How.FIX, "look again", CLERK)
+        assert f"resolve {row.id} --how accept" in str(told.value.next_step)
+    assert len(await plants.open_rows(environment)) == 2
 
 
 def test_repeats_miss_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
