@@ -13,7 +13,13 @@ from procomp_pay.domain.reconciliation.statement_line import LineKind, Statement
 from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
 from procomp_pay.providers.statements.amounts import AmountsReader, LineAmounts
 from procomp_pay.providers.statements.duplicates import SeenLines
-from procomp_pay.providers.statements.first_pass import STEP, FirstPassResult, LineKeys, is_repeated_header
+from procomp_pay.providers.statements.first_pass import (
+    STEP,
+    FirstPassResult,
+    LineKeys,
+    is_repeated_header,
+    padded,
+)
 from procomp_pay.providers.statements.layout.cells import CellError, read_amount, read_number
 from procomp_pay.providers.statements.layout.headers import ColumnRole
 from procomp_pay.providers.statements.layout.line_kinds import STRIPE_PAYMENT_IDS, is_total
@@ -241,12 +247,12 @@ class LineReader:
                 return row[:width]
             self._skip(line, row, f"the line has {len(row)} cells and the header has {width}")
             return None
-        padded = [*row, *[""] * (width - len(row))]
-        # a workbook leaves empty cells out; a CSV line without all of its cells may be cut
+        whole = padded(row, width)
+        # a CSV line without all of its cells may be cut
         if self._table.kind.startswith("CSV") and len(row) < self._used_until:
-            self._skip(line, padded, f"the line has {len(row)} cells and the header has {width}")
+            self._skip(line, whole, f"the line has {len(row)} cells and the header has {width}")
             return None
-        return padded
+        return whole
 
     def _skip(self, line: int, row: Sequence[Cell], reason: str, column: str | None = None) -> None:
         """Skip a row with its reason, unless it is a total, a remark or the headers."""

@@ -40,6 +40,7 @@ from procomp_pay.providers.statements.first_pass import (
     LineKeys,
     check_amount_row,
     find_decimal_mark,
+    padded,
 )
 from procomp_pay.providers.statements.layout.cells import CellError
 from procomp_pay.providers.statements.layout.headers import ColumnRole
@@ -270,12 +271,15 @@ class FastReader:
         others = together.encode().translate(None, plain)
         return not others and min(cells) >= least and max(map(len, cells)) <= LONGEST_NUMBER
 
-    def _set_aside(self, number: int, row: Sequence[str]) -> None:
+    def _set_aside(self, number: int, cells: Sequence[str]) -> None:
+        row: Sequence[Cell] = cells
         if len(self._aside) >= _MOST_ASIDE:
             raise NotPlain
-        self._aside.append((number, _CELL_END.join(row)))
+        self._aside.append((number, _CELL_END.join(cells)))
         if len(row) < len(self._layout.headers):
-            return
+            row = padded(row, len(self._layout.headers))
+            if len(self._amount_cells) < MOST_AMOUNTS:
+                self._amount_cells.add(row[self._layout.columns[ColumnRole.AMOUNT]])
         check_amount_row(row, number, self._layout)
         hashed = self._keys.hashed(row)
         if hashed is not None:
