@@ -24,6 +24,14 @@ class LineKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignMoney:
+    """Positive money in a currency that no entry fee can have, to be reported as a difference."""
+
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class StatementLine:
     """One line, read and checked.
 
@@ -44,7 +52,7 @@ class StatementLine:
     kind: LineKind
     ref: str
     at: datetime
-    money: Money
+    money: Money | ForeignMoney
     payment_ref: str | None = None
     fee: Decimal | None = None
     net: Decimal | None = None

@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from procomp_pay.domain.money import Currency
 from procomp_pay.domain.period import midnight
 from procomp_pay.domain.reconciliation.statement_line import Blocks, LineKind, StatementLine
 
@@ -59,7 +58,7 @@ class Sum:
     """The lines of one kind in one currency; ``amount`` is their gross sum, positive."""
 
     kind: LineKind
-    currency: Currency
+    currency: str
     count: int
     amount: Decimal
 
@@ -73,7 +72,7 @@ class StatementSummary:
     """
 
     counts: Counter[LineKind] = field(default_factory=Counter)
-    sums: dict[tuple[LineKind, Currency], Sum] = field(default_factory=dict)
+    sums: dict[tuple[LineKind, str], Sum] = field(default_factory=dict)
     fees: dict[LineKind, Decimal] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     skipped_count: int = 0
@@ -116,7 +115,7 @@ class StatementSummary:
         self,
         kind: LineKind,
         count: int,
-        currency: Currency | None,
+        currency: str | None,
         amount: Decimal,
         fee: Decimal | None = None,
     ) -> None:

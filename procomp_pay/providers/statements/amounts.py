@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 
 from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.money import Currency, Money
-from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.reconciliation.statement_line import ForeignMoney, LineKind
 from procomp_pay.providers.statements.layout.cells import CellError, read_amount
 from procomp_pay.providers.statements.layout.headers import ColumnRole
 from procomp_pay.providers.statements.layout.line_kinds import (
@@ -33,6 +34,9 @@ DECIDING = (
     ColumnRole.CUSTOMER_CURRENCY,
 )
 _IN = (LineKind.PAYMENT, LineKind.REFUND_FAILED, LineKind.DISPUTE_REVERSED)
+_CURRENCY = re.compile(r"[A-Z]{3}", re.A)
+#: The database keeps ten digits before the decimal mark.
+_LARGEST = Decimal(10) ** 10
 _OUT = (LineKind.REFUND, LineKind.DISPUTE)
 
 
@@ -51,7 +55,7 @@ class LineAmounts:
     """
 
     kind: LineKind | None = None
-    money: Money | None = None
+    money: Money | ForeignMoney | None = None
     fee: Decimal | None = None
     net: Decimal | None = None
     settlement_currency: str | None = None
@@ -130,7 +134,7 @@ class AmountsReader:
 
     def _money(
         self, given: dict[ColumnRole, Cell], gross: Decimal, kind: LineKind | None
-    ) -> tuple[Money | None, str | None]:
+    ) -> tuple[Money | ForeignMoney | None, str | None]:
         """Return what the customer was charged, and the settlement currency where it has to be kept."""
         settled_in = currency_code(_text(given, ColumnRole.CURRENCY))
         charged_in = currency_code(_text(given, ColumnRole.CUSTOMER_CURRENCY))
@@ -190,8 +194,8 @@ def _check_sign(kind: LineKind | None, gross: Decimal, *, strict: bool) -> None:
 
 def _read_money(
     amount: Decimal, code: str, kind: LineKind | None, roles: tuple[ColumnRole, ColumnRole]
-) -> Money | None:
-    """Return positive money.
+) -> Money | ForeignMoney | None:
+    """Return positive money, also in a currency that we do not accept.
 
     :param roles: the columns of the amount and of the currency.
     """
@@ -201,6 +205,8 @@ def _read_money(
         reason, column = error.message, roles[0]
     except ValueError:
         reason, column = f"“{code}” is not a currency that we accept", roles[1]
+        if _CURRENCY.fullmatch(code) and abs(amount) < _LARGEST and kind is not LineKind.OTHER:
+            return ForeignMoney(abs(amount), code)
     if kind is LineKind.OTHER:
         return None  # it belongs to no payment of ours, so any currency and size will do
     raise _ProblemError(reason, column)

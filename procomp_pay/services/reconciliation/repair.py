@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
-from procomp_pay.domain.errors import NotFound, Refused
+from procomp_pay.domain.errors import InvalidAmount, NotFound, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.records import Mismatch, ProviderRecord, ProviderState, RepairAction
@@ -56,8 +56,12 @@ async def ask(ctx: AppContext, locked: OrmLockedPayment) -> list[ProviderRecord]
     provider, ref = ctx.providers.of(detail.channel), provider_ref_of(locked)
     try:
         status = await provider.fetch(ref)
-    except NotFound:
-        return []
+    except (NotFound, InvalidAmount) as error:
+        if isinstance(error, NotFound):
+            return []
+        # in a currency of which we have no payments: the list's record is what there is to compare
+        log.warning("the answer about payment %s cannot be used: %s", locked.payment.id, error.message)
+        return None
     if not status.authoritative:
         return None
     records = [_payment(locked, status, ctx.clock())]

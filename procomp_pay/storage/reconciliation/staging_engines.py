@@ -163,7 +163,7 @@ class _Postgres:
         """Return a statement's line in COPY's text format, as fast as possible: there may be millions."""
         ref, fee, net, payment_ref = line.ref, line.fee, line.net, line.payment_ref
         if (money := line.money) is not self._money:  # readers reuse the object of an equal amount
-            self._money, self._money_text = money, f"{money.amount!s}\t{money.currency._value_}"
+            self._money, self._money_text = money, f"{money.amount!s}\t{money.currency}"
         match = payment_ref or ref
         if not (ref.isidentifier() and match.isidentifier()):  # the fastest check, sufficient for most
             ref, match = _escaped(ref), _escaped(match)
@@ -284,7 +284,7 @@ def _of_line(line: StatementLine) -> StagedRow:
     money = line.money
     return StagedRow(
         line.kind.value, line.ref, line.payment_ref or line.ref, "paid", line.at,
-        money.amount, money.currency.value, line.fee, line.net, line.order, line.number,
+        money.amount, str(money.currency), line.fee, line.net, line.order, line.number,
         None, line.settlement_currency,
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import AuditEntry, Settlement
+from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.schema import METADATA
 from tests.support.environment import CLERK, ServiceEnvironment
@@ -282,6 +283,17 @@ async def test_fees_are_kept_once(environment: ServiceEnvironment) -> None:
         "refund": (Decimal("-20.00"), Decimal("0.00"), Decimal("-20.00"), "USD"),
     }
     assert {each.payment_id for each in rows} == {opened.view.payment_id}
+
+
+async def test_a_currency_that_nobody_accepts(environment: ServiceEnvironment) -> None:
+    opened, other = [await paid(environment) for _ in range(2)]
+    intents = stripe(environment).tables["payment_intents"]
+    async with environment.ctx.db.reading() as session:
+        row = await session.get_one(Payment, opened.view.payment_id)
+    intents[row.stripe_payment_id]["currency"] = "gbp"
+    for became in ("opened", "again"):
+        assert kinds(await run(environment)) == {("CURRENCY_MISMATCH", became): 1}
+    assert await environment.status(other) is PaymentStatus.COMPLETED
 
 
 async def test_a_window_that_makes_no_sense(environment: ServiceEnvironment) -> None:

@@ -139,6 +139,26 @@ async def test_an_account_that_settles_in_another_currency(environment: ServiceE
     }
 
 
+async def test_a_currency_that_nobody_accepts(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    """It is a difference, and does not keep the others from being compared."""
+    pounds, lost = [await plants.paid(environment) for _ in range(2)]
+    at = f"{environment.now():%Y-%m-%d %H:%M:%S}"
+    rows = [
+        stripe(2, created_utc=at, created=at, currency="gbp",
+               payment_intent_id=await plants.intent_of(environment, pounds)),
+        stripe(3, created_utc=at, created=at, currency="gbp", payment_intent_id="pi_nobodys"),
+    ]  # fmt: skip
+    path = tmp_path / "balance.csv"
+    path.write_text(text([STRIPE, *rows], delimiter=","), newline="")
+    with open_statement(path, looks=False) as statement:
+        report = await plants.run(environment, lines=statement)
+    assert {(kind, became) for kind, became in plants.kinds(report)} == {
+        ("CURRENCY_MISMATCH", "opened"), ("MISSING_LOCALLY", "opened"), ("MISSING_AT_PROVIDER", "opened"),
+    }  # fmt: skip
+    assert missing(report) == {lost.view.payment_id}
+    assert report.skipped == 0
+
+
 async def test_what_was_accepted_stays_so_in_another_export(environment: ServiceEnvironment) -> None:
     """There the same money stands in another line."""
     wrong = await plants.paid(environment)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import compress
 from operator import xor
 
+from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import (
     LineBlock,
     LineKind,
@@ -249,7 +250,9 @@ class FastReader:
         if len(self._amount_cells) < MOST_AMOUNTS:
             self._amount_cells.add(words[self._amount_at])
         amounts = self._amounts.read(words)
-        if amounts.kind not in self._kinds or amounts.money is None or amounts.problem is not None:
+        if amounts.kind not in self._kinds or amounts.problem is not None:
+            return _UNCLEAR
+        if not isinstance(amounts.money, Money):
             return _UNCLEAR
         if amounts.settlement_currency is not None:
             return _UNCLEAR  # blocks have one currency a line
