@@ -153,12 +153,8 @@ def _show(file: Path, statement: Statement) -> None:
     )
     rows += [("period", _period(statement))]
     for total in summary.sums.values():
-        rows.append(
-            (
-                _WORDS[total.kind],
-                f"{total.count:,}  {total.amount:,.2f} {console.clean(total.currency)}".replace(",", " "),
-            )
-        )
+        figures = f"{total.count:,}  {total.amount:,.2f}".replace(",", " ")
+        rows.append((_WORDS[total.kind], f"{figures} {total.currency}"))
     rows += [("lines", f"{summary.lines:,}".replace(",", " "))]
     wide = max(len(name) for name, _ in rows)
     for name, value in rows:

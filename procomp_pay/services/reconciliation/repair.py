@@ -57,11 +57,9 @@ async def ask(ctx: AppContext, locked: OrmLockedPayment) -> list[ProviderRecord]
     try:
         status = await provider.fetch(ref)
     except (NotFound, InvalidAmount) as error:
-        if isinstance(error, NotFound):
-            return []
-        # in a currency of which we have no payments: the list's record is what there is to compare
-        log.warning("the answer about payment %s cannot be used: %s", locked.payment.id, error.message)
-        return None
+        # a currency that no payment of ours has: the list's record is what there is to compare
+        log.warning("no answer about payment %s can be used: %s", locked.payment.id, error.message)
+        return [] if isinstance(error, NotFound) else None
     if not status.authoritative:
         return None
     records = [_payment(locked, status, ctx.clock())]

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.errors import ManualReviewRequired, Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.sandbox.stripe import objects
+from procomp_pay.services.reconciliation.discrepancies import How, resolve
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
@@ -294,6 +295,9 @@ async def test_a_currency_that_nobody_accepts(environment: ServiceEnvironment) -
     for became in ("opened", "again"):
         assert kinds(await run(environment)) == {("CURRENCY_MISMATCH", became): 1}
     assert await environment.status(other) is PaymentStatus.COMPLETED
+    [open_row] = await open_rows(environment)
+    with pytest.raises(ManualReviewRequired):
+        await resolve(environment.ctx, open_row.id, How.FIX, "look again", CLERK)
 
 
 async def test_a_window_that_makes_no_sense(environment: ServiceEnvironment) -> None:
