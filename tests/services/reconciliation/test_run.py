@@ -292,6 +292,7 @@ async def test_a_currency_that_nobody_accepts(environment: ServiceEnvironment) -
     async with environment.ctx.db.reading() as session:
         row = await session.get_one(Payment, opened.view.payment_id)
     intents[row.stripe_payment_id]["currency"] = "gbp"
+    stripe(environment).tables["sessions"][opened.view.provider_ref]["currency"] = "gbp"
     for became in ("opened", "again"):
         assert kinds(await run(environment)) == {("CURRENCY_MISMATCH", became): 1}
     assert await environment.status(other) is PaymentStatus.COMPLETED
