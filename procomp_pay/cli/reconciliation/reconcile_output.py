@@ -37,6 +37,8 @@ def summary(report: Report) -> str:
     unreadable = f"{report.skipped} lines unreadable, " if report.skipped else ""
     foreign = "NO LINE BELONGS TO A PAYMENT OF OURS, " if report.is_foreign else ""
     sums = "".join(f", {_sums(sums)}" for sums in report.sums)
+    if report.not_compared:
+        sums += f"; not compared: {'; '.join(report.not_compared)}"
     return (
         f"{dry}{NAMES[report.provider]} {window(report)}: {state}{foreign}{report.compared} payments "
         f"against {read}: {differences}, {unreadable}{report.still_open} open{sums}"
