@@ -183,7 +183,8 @@ async def _stripe(context: ReconciliationContext, on_progress: Progress) -> None
         await keep_movements(ctx, report, on_progress)
 
 
-async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
+async def _lay_beside(context: ReconciliationContext, staging: Staging) -> Sums:
+    """Find the candidates; return the sums of our payments and refunds, where a statement's are known."""
     ctx, report = context.ctx, context.report
     after = ""
     while context.asks:
@@ -206,7 +207,7 @@ async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
         counting.cancel()
         await asyncio.gather(counting, return_exceptions=True)
         raise
-    await counting
+    return await counting
 
 
 async def _judge_all(context: ReconciliationContext, staging: Staging, on_progress: Progress) -> None:
@@ -238,10 +239,11 @@ async def _check_ours(
         )
 
 
-async def _count(context: ReconciliationContext) -> None:
+async def _count(context: ReconciliationContext) -> Sums:
     report = context.report
     async with context.ctx.db.reading() as session:
         report.compared = await count_started_in(session, report.provider, report.since, report.until)
+    return {} if context.asks else await _our_sums(context)
 
 
 def _statement_window(
@@ -358,10 +360,12 @@ async def _compare_lines(
             await repair_from_line(of, finding, by, f"{name}:{line}")
 
         judging = ReconciliationContext(ctx, context.actor, coverage, report, repair=repair, asks=False)
-        await _lay_beside(judging, staging)
+        ours = await _lay_beside(judging, staging)
         theirs = await _their_sums(judging, lines, staging)
-        await _check_ours(order, report, staging, has_payments=bool(theirs or await _our_sums(judging)))
+        await _check_ours(order, report, staging, has_payments=bool(ours or theirs))
         await _judge_all(judging, staging, on_progress)
-        report.sums = side_by_side(await _our_sums(judging), theirs)
+        if report.became["repaired"]:
+            ours = await _our_sums(judging)
+        report.sums = side_by_side(ours, theirs)
         if not report.dry_run:
             report.settlements = await keep_fees(ctx, staging, order.provider)
