@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -53,6 +54,7 @@ class RefundEvent:
 
     :param refund_id: our id, if the refund was requested here.
     :param provider_refund_id: the provider's id (``re_…``, ReturnOperationId).
+    :param made_at: when the money went back, if the provider says so.
     """
 
     state: RefundState
@@ -61,6 +63,7 @@ class RefundEvent:
     provider_refund_id: str | None = None
     reason: str | None = None
     failure_reason: str | None = None
+    made_at: datetime | None = None
 
     def __post_init__(self) -> None:
         for name in ("reason", "failure_reason"):

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import Blocks, LineKind, NotPlain, StatementLine
-from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
+from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod, StatementSummary
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
@@ -243,16 +244,23 @@ async def at_kaspi(environment: ServiceEnvironment, opened: views.Opening, what:
 class Lines:
     """Lines in memory as an opened statement.
 
-    :param skipped: how many further lines could not be read.
+    :param skipped: how many further lines could not be read. :param period: what the file says it covers.
     """
 
-    def __init__(self, lines: Iterable[StatementLine], skipped: int = 0) -> None:
+    day_zone = ZoneInfo("Asia/Almaty")
+
+    def __init__(
+        self, lines: Iterable[StatementLine], skipped: int = 0, period: StatementPeriod | None = None
+    ) -> None:
         self._lines = lines
+        self.period = period
         self.summary = StatementSummary(skipped_count=skipped)
 
     def __iter__(self) -> Iterator[StatementLine]:
         for line in self._lines:
             self.summary.add(line.kind, 1, line.money.currency, line.money.amount)
+            self.summary.first_at = min(line.at, self.summary.first_at or line.at)
+            self.summary.last_at = max(line.at, self.summary.last_at or line.at)
             yield line
 
     def quick(self) -> Blocks:

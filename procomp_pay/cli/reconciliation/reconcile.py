@@ -33,7 +33,8 @@ _EXAMPLES = """[bold]Examples[/]
   55 23 * * *  procomp-pay reconcile >> /var/log/procomp-pay.log 2>&1
 
 Days are days in Almaty; --until is inclusive. Default of --since: a week ago, or
-earlier where something has not been read yet.
+earlier where something has not been read yet. Default with --statement: the
+period that the file names, else the whole days of its first and last line.
 
 Exit codes: 0 everything matches, 6 discrepancies are open (procomp-pay discrepancies
 list), 5 a provider stopped answering (what was done is kept: run it again)."""

@@ -10,7 +10,7 @@ from procomp_pay.cli.framework import console, formats
 if TYPE_CHECKING:
     from procomp_pay.domain.reconciliation.records import Mismatch, ProviderRecord
     from procomp_pay.services.reconciliation.recover import RecoveredPayment
-    from procomp_pay.services.reconciliation.report import MismatchOutcome, Report
+    from procomp_pay.services.reconciliation.report import MismatchOutcome, Report, SumsOfKind
 
 #: Differences shown of each outcome; ``discrepancies list`` has all.
 _MOST = 20
@@ -39,10 +39,23 @@ def summary(report: Report) -> str:
     differences = f"{report.found} differences" + (f" ({', '.join(outcomes)})" if outcomes else "")
     unreadable = f"{report.skipped} lines unreadable, " if report.skipped else ""
     foreign = "NO LINE BELONGS TO A PAYMENT OF OURS, " if report.is_foreign else ""
+    sums = "".join(f", {_sums(sums)}" for sums in report.sums)
+    if report.not_compared:
+        sums += f"; not compared: {'; '.join(report.not_compared)}"
     return (
         f"{dry}{NAMES[report.provider]} {window(report)}: {state}{foreign}{report.compared} payments "
-        f"against {read}: {differences}, {unreadable}{report.still_open} open"
+        f"against {read}: {differences}, {unreadable}{report.still_open} open{sums}"
     )
+
+
+def _sums(sums: SumsOfKind) -> str:
+    """Return the sums of both sides and their difference."""
+    ours, theirs, difference = (
+        f"{formats.amount(amount)}\N{NO-BREAK SPACE}{console.clean(sums.currency)}"
+        for amount in (sums.our_sum, sums.their_sum, sums.difference)
+    )
+    here, there = formats.count(sums.our_count), formats.count(sums.their_count)
+    return f"{sums.kind.value}s {ours} ({here}) here, {theirs} ({there}) there, difference {difference}"
 
 
 def window(report: Report) -> str:
@@ -89,6 +102,13 @@ def _head(report: Report) -> list[str]:
     for number, (word, count) in enumerate(report.read.items()):
         label = " " * 6 if number else console.dim("theirs")
         lines.append(f"  {label}    {formats.count(count)} {word}")
+    for number, sums in enumerate(report.sums):
+        lines.append(f"  {' ' * 4 if number else console.dim('sums')}      {_sums(sums)}")
+    if report.window_is:
+        since, until = (
+            f"{at.astimezone(formats.almaty()):%Y-%m-%d %H:%M}" for at in (report.since, report.until)
+        )
+        lines.append(f"  {console.dim('window')}    {since} to {until}: {report.window_is}")
     if report.settlements:
         lines.append(f"  {console.dim('fees')}      {formats.count(report.settlements)} movements recorded")
     for note in _notes(report):
@@ -109,6 +129,8 @@ def _notes(report: Report) -> list[str]:
         )
     if report.is_foreign:
         notes.insert(0, "NO LINE BELONGS TO A PAYMENT OF OURS: is it the right file?")
+    if report.not_compared:
+        notes.append(f"Not compared: {'; '.join(report.not_compared)}.")
     return notes + report.notes
 
 

@@ -113,7 +113,7 @@ def _document(file: Path, statement: Statement) -> dict[str, Any]:
         "sums": [
             {
                 "kind": total.kind.value,
-                "currency": total.currency.value,
+                "currency": str(total.currency),
                 "count": total.count,
                 "sum": total.amount,
             }
@@ -153,9 +153,8 @@ def _show(file: Path, statement: Statement) -> None:
     )
     rows += [("period", _period(statement))]
     for total in summary.sums.values():
-        rows.append(
-            (_WORDS[total.kind], f"{total.count:,}  {total.amount:,.2f} {total.currency}".replace(",", " "))
-        )
+        figures = f"{total.count:,}  {total.amount:,.2f}".replace(",", " ")
+        rows.append((_WORDS[total.kind], f"{figures} {total.currency}"))
     rows += [("lines", f"{summary.lines:,}".replace(",", " "))]
     wide = max(len(name) for name, _ in rows)
     for name, value in rows:

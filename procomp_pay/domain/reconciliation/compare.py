@@ -235,7 +235,8 @@ def _refund(ours: LocalRecord, local: LocalRefund | None, theirs: ProviderRecord
             what = "a refund that our books do not have"
             yield Mismatch(_K.REFUND_MISMATCH, what, theirs.ref, ours, theirs, RepairAction.REFUNDS)
         return
-    if theirs.amount != local.amount or theirs.currency != ours.money.currency:
+    is_comparable = theirs.currency == ours.money.currency or not theirs.is_settled_amount
+    if is_comparable and (theirs.amount != local.amount or theirs.currency != ours.money.currency):
         yield Mismatch(_K.REFUND_MISMATCH, "another amount went back", theirs.ref, ours, theirs)
     elif theirs.stand is ProviderState.PAID and local.state is not RefundState.SUCCEEDED:
         what = "the refund went through"

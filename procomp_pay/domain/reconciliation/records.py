@@ -101,6 +101,9 @@ class ProviderRecord:
     :param ref: its own id. :param payment_ref: the id of its payment, if that is different.
     :param amount: gross and positive; ``None`` if the provider does not report it.
     :param currency: as the provider writes it; it need not be one of ours.
+    :param is_settled_amount: it is the amount on the provider's balance, and the customer's is not known: in
+        another currency than ours it cannot be compared.
+    :param hides_refunds: the payment's provider does not report whether any of it was refunded.
     :param total: not one refund, but the sum of all refunds.
     :param dispute: the state of a dispute, if it is reported.
     :param hint: our refund's id, if the provider has it.
@@ -121,6 +124,8 @@ class ProviderRecord:
     hint: str | None = None
     candidates: tuple[str, ...] = ()
     number: int = 0
+    is_settled_amount: bool = False
+    hides_refunds: bool = False
 
     @property
     def reference(self) -> str:

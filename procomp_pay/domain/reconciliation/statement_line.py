@@ -24,6 +24,14 @@ class LineKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignMoney:
+    """Positive money in a currency that no entry fee can have, to be reported as a difference."""
+
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class StatementLine:
     """One line, read and checked.
 
@@ -31,19 +39,26 @@ class StatementLine:
     :param ref: the line's own id: Kaspi's operation number, Stripe's ``ch_…``, ``re_…`` or ``txn_…``.
     :param payment_ref: the provider's id of its payment (``pi_…``, QrPaymentId), if the line has it.
     :param at: when the money moved, with a zone.
-    :param money: gross, always positive; its direction follows from ``kind``.
-    :param fee: the provider's fee, in ``money``'s currency; ``None`` if the statement does not report it.
+    :param money: what the customer was charged, gross and always positive; its direction follows from
+        ``kind``.
+    :param fee: the provider's fee; ``None`` if the statement does not report it.
+    :param settlement_currency: the currency of ``fee`` and ``net``, if the balance is not in ``money``'s. The
+        same currency as ``money``'s if only the amount on the balance is known, not the customer's.
+    :param order: the words of Kaspi's purchase details that may be an order number or a bill account, with
+        spaces between them.
     """
 
     number: int
     kind: LineKind
     ref: str
     at: datetime
-    money: Money
+    money: Money | ForeignMoney
     payment_ref: str | None = None
     fee: Decimal | None = None
     net: Decimal | None = None
     description: str = ""
+    settlement_currency: str | None = None
+    order: str | None = None
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
-from procomp_pay.domain.money import Currency
+from procomp_pay.domain.period import midnight
 from procomp_pay.domain.reconciliation.statement_line import Blocks, LineKind, StatementLine
 
 #: Skipped lines, repeated lines and notes that are kept with their text, of each; the rest are only counted.
@@ -57,7 +58,7 @@ class Sum:
     """The lines of one kind in one currency; ``amount`` is their gross sum, positive."""
 
     kind: LineKind
-    currency: Currency
+    currency: str
     count: int
     amount: Decimal
 
@@ -71,7 +72,8 @@ class StatementSummary:
     """
 
     counts: Counter[LineKind] = field(default_factory=Counter)
-    sums: dict[tuple[LineKind, Currency], Sum] = field(default_factory=dict)
+    sums: dict[tuple[LineKind, str], Sum] = field(default_factory=dict)
+    fees: dict[LineKind, Decimal] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     skipped_count: int = 0
     repeated: list[Repeated] = field(default_factory=list)
@@ -109,9 +111,18 @@ class StatementSummary:
         if len(self.notes) < MOST_KEPT and text not in self.notes:
             self.notes.append(text)
 
-    def add(self, kind: LineKind, count: int, currency: Currency | None, amount: Decimal) -> None:
-        """Add lines of one kind with one amount each; ``currency`` is ``None`` if it is not accepted."""
+    def add(
+        self,
+        kind: LineKind,
+        count: int,
+        currency: str | None,
+        amount: Decimal,
+        fee: Decimal | None = None,
+    ) -> None:
+        """Add lines of one kind with one amount and fee each; ``currency`` is ``None`` if it is not
+        accepted."""
         self.counts[kind] += count
+        self.fees[kind] = self.fees.get(kind, Decimal(0)) + (fee or 0) * count
         if currency is None:
             return
         before = self.sums.get((kind, currency)) or Sum(kind, currency, 0, Decimal("0.00"))
@@ -122,13 +133,42 @@ class StatementSummary:
 
         :param totals: for each total its line, label and amount.
         """
-        by_kind = {kind: Decimal(0) for kind in LineKind}
-        for kind_sum in self.sums.values():
-            by_kind[kind_sum.kind] += kind_sum.amount
+        by_kind = self._by_kind()
         paid, refunded = by_kind[LineKind.PAYMENT], by_kind[LineKind.REFUND]
         usual = {paid, refunded, paid - refunded, paid + refunded, sum(by_kind.values(), Decimal(0))}
         for line, text, amount in totals:
             self.totals.append(Total(line, text, amount, agrees=amount in usual or -amount in usual))
+
+    def check_total(self, line: int, text: str, amount: Decimal, kind: LineKind, *, of_fees: bool) -> None:
+        """Compare a total with the sum of the lines of its kind, or of their fees; signs do not matter."""
+        total = self.fees.get(kind, Decimal(0)) if of_fees else self._by_kind()[kind]
+        self.totals.append(Total(line, text, amount, agrees=abs(amount) == abs(total)))
+
+    def _by_kind(self) -> dict[LineKind, Decimal]:
+        by_kind = {kind: Decimal(0) for kind in LineKind}
+        for kind_sum in self.sums.values():
+            by_kind[kind_sum.kind] += kind_sum.amount
+        return by_kind
+
+
+@dataclass(frozen=True, slots=True)
+class StatementPeriod:
+    """The time that a statement covers, from ``since`` until before ``until``."""
+
+    since: datetime
+    until: datetime
+
+    @classmethod
+    def of_days(cls, first: datetime, last: datetime, zone: ZoneInfo) -> StatementPeriod:
+        """Return the whole days of a zone from one time to another.
+
+        :raises Refused: a day at an end of the calendar.
+        """
+        since, until = first.astimezone(zone).date(), last.astimezone(zone).date()
+        return cls(midnight(since, zone), midnight(until + timedelta(days=1), zone))
+
+    def covers(self, at: datetime) -> bool:
+        return self.since <= at < self.until
 
 
 class StatementLines(Protocol):
@@ -138,6 +178,16 @@ class StatementLines(Protocol):
     """
 
     summary: StatementSummary
+
+    @property
+    def period(self) -> StatementPeriod | None:
+        """Return the period that the statement itself names; ``None`` if it names none."""
+        ...
+
+    @property
+    def day_zone(self) -> ZoneInfo:
+        """Return the zone of its days."""
+        ...
 
     def __iter__(self) -> Iterator[StatementLine]: ...
 

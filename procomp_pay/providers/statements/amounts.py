@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 
 from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.money import Currency, Money
-from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.reconciliation.statement_line import ForeignMoney, LineKind
 from procomp_pay.providers.statements.layout.cells import CellError, read_amount
 from procomp_pay.providers.statements.layout.headers import ColumnRole
-from procomp_pay.providers.statements.layout.line_kinds import currency_code, is_done, kind_of
+from procomp_pay.providers.statements.layout.line_kinds import (
+    currency_code,
+    is_done,
+    is_only_recorded,
+    kind_of,
+)
 from procomp_pay.providers.statements.layout.model import STRIPE, Layout
 from procomp_pay.providers.tabular.cells import Cell, is_blank, shown
 
 #: The columns that determine a line's kind and amounts.
 DECIDING = (
     ColumnRole.TYPE,
+    ColumnRole.METHOD,
+    ColumnRole.CHANNEL,
     ColumnRole.STATUS,
     ColumnRole.CURRENCY,
     ColumnRole.AMOUNT,
     ColumnRole.FEE,
     ColumnRole.NET,
+    ColumnRole.CUSTOMER_AMOUNT,
+    ColumnRole.CUSTOMER_CURRENCY,
 )
 _IN = (LineKind.PAYMENT, LineKind.REFUND_FAILED, LineKind.DISPUTE_REVERSED)
+_CURRENCY = re.compile(r"[A-Z]{3}", re.A)
+#: The database keeps ten digits before the decimal mark.
+_LARGEST = Decimal(10) ** 10
 _OUT = (LineKind.REFUND, LineKind.DISPUTE)
 
 
@@ -32,8 +45,9 @@ class LineAmounts:
     """The kind and amounts of lines with certain cells.
 
     :param kind: ``None`` if the type is not known.
-    :param money: gross and positive; ``None`` if its currency or size is not accepted.
-    :param fee, net: in the currency of ``money``.
+    :param money: gross and positive, as the customer was charged; ``None`` if its currency or size is not
+        accepted.
+    :param fee, net, settlement_currency: as in :class:`StatementLine`.
     :param problem: why lines with these cells cannot be used.
     :param column: the column at fault.
     :param word: the type as the file writes it.
@@ -41,9 +55,10 @@ class LineAmounts:
     """
 
     kind: LineKind | None = None
-    money: Money | None = None
+    money: Money | ForeignMoney | None = None
     fee: Decimal | None = None
     net: Decimal | None = None
+    settlement_currency: str | None = None
     problem: str | None = None
     column: ColumnRole | None = None
     word: str = ""
@@ -85,13 +100,14 @@ class AmountsReader:
             raise _ProblemError("there is no amount", ColumnRole.AMOUNT)
         word = _text(given, ColumnRole.TYPE)
         kind = self._kind(given, word, gross)
-        if _status(given) is False:
-            kind = LineKind.OTHER  # an attempt that moved no money
+        if _status(given) is False or self._is_only_recorded(given, word):
+            kind = LineKind.OTHER  # no money moved, or none through the provider
         _check_sign(kind, gross, strict=self._layout.provider == STRIPE)
         if kind in _OUT:
             gross = -abs(gross)
         fee, net = self._fee_and_net(given, gross, kind)
-        return LineAmounts(kind, self._money(given, gross, kind), fee, net, word=word)
+        money, settlement_currency = self._money(given, gross, kind)
+        return LineAmounts(kind, money, fee, net, settlement_currency, word=word)
 
     def _kind(self, given: dict[ColumnRole, Cell], word: str, gross: Decimal) -> LineKind | None:
         if self._layout.only_kind is not None:
@@ -100,6 +116,12 @@ class AmountsReader:
             # without a type column the sign decides, as in any account statement
             return LineKind.REFUND if gross < 0 else LineKind.PAYMENT
         return kind_of(word, self._layout.words)
+
+    def _is_only_recorded(self, given: dict[ColumnRole, Cell], word: str) -> bool:
+        if self._layout.provider == STRIPE:
+            return False
+        cells = (given.get(role, "") for role in (ColumnRole.METHOD, ColumnRole.CHANNEL))
+        return is_only_recorded(word, *(cell for cell in cells if isinstance(cell, str)))
 
     def _amount(self, given: dict[ColumnRole, Cell], role: ColumnRole) -> Decimal | None:
         cell = given.get(role, "")
@@ -110,18 +132,23 @@ class AmountsReader:
         except CellError as error:
             raise _ProblemError(str(error), role) from None
 
-    def _money(self, given: dict[ColumnRole, Cell], gross: Decimal, kind: LineKind | None) -> Money | None:
-        code = currency_code(_text(given, ColumnRole.CURRENCY)) if ColumnRole.CURRENCY in given else None
-        currency = self._layout.currency if code is None else _known_currency(code)
-        try:
-            if currency is not None:
-                return Money(abs(gross), currency)
-            reason = f"“{code or ''}” is not a currency that we accept"
-        except InvalidAmount as error:
-            reason = error.message
-        if kind is LineKind.OTHER:
-            return None  # it belongs to no payment of ours, so any currency and size will do
-        raise _ProblemError(reason, ColumnRole.CURRENCY if currency is None else ColumnRole.AMOUNT)
+    def _money(
+        self, given: dict[ColumnRole, Cell], gross: Decimal, kind: LineKind | None
+    ) -> tuple[Money | ForeignMoney | None, str | None]:
+        """Return what the customer was charged, and the settlement currency where it has to be kept."""
+        settled_in = currency_code(_text(given, ColumnRole.CURRENCY))
+        charged_in = currency_code(_text(given, ColumnRole.CUSTOMER_CURRENCY))
+        if charged_in not in ("", settled_in):
+            charged = self._amount(given, ColumnRole.CUSTOMER_AMOUNT)
+            if charged is None:
+                raise _ProblemError("there is no amount", ColumnRole.CUSTOMER_AMOUNT)
+            roles = (ColumnRole.CUSTOMER_AMOUNT, ColumnRole.CUSTOMER_CURRENCY)
+            return _read_money(charged, charged_in, kind, roles), settled_in
+        code = settled_in if ColumnRole.CURRENCY in given else str(self._layout.currency or "")
+        money = _read_money(gross, code, kind, (ColumnRole.AMOUNT, ColumnRole.CURRENCY))
+        # editions that name the customer's amount of charges alone say nothing of a refund's
+        is_unsaid = ColumnRole.CUSTOMER_CURRENCY in given and not charged_in and kind is not LineKind.PAYMENT
+        return money, (code if is_unsaid else None)
 
     def _fee_and_net(
         self, given: dict[ColumnRole, Cell], gross: Decimal, kind: LineKind | None
@@ -133,7 +160,8 @@ class AmountsReader:
                 raise _ProblemError(f"{gross} less the fee of {fee} is not {net}", ColumnRole.NET)
             return fee, net
         if net is None:
-            return (None if fee is None else abs(fee)), None
+            # a refund returns the fee of its purchase
+            return (None if fee is None else -abs(fee) if kind in _OUT else abs(fee)), None
         signed = -abs(net) if kind in _OUT else net
         return gross - signed, signed
 
@@ -164,8 +192,21 @@ def _check_sign(kind: LineKind | None, gross: Decimal, *, strict: bool) -> None:
         raise _ProblemError(f"{gross} is positive, but the line is a {kind}", ColumnRole.AMOUNT)
 
 
-def _known_currency(code: str) -> Currency | None:
+def _read_money(
+    amount: Decimal, code: str, kind: LineKind | None, roles: tuple[ColumnRole, ColumnRole]
+) -> Money | ForeignMoney | None:
+    """Return positive money, also in a currency that we do not accept.
+
+    :param roles: the columns of the amount and of the currency.
+    """
     try:
-        return Currency(code)
+        return Money(abs(amount), Currency(code))
+    except InvalidAmount as error:
+        reason, column = error.message, roles[0]
     except ValueError:
-        return None
+        reason, column = f"“{code}” is not a currency that we accept", roles[1]
+        if _CURRENCY.fullmatch(code) and abs(amount) < _LARGEST and kind is not LineKind.OTHER:
+            return ForeignMoney(abs(amount), code)
+    if kind is LineKind.OTHER:
+        return None  # it belongs to no payment of ours, so any currency and size will do
+    raise _ProblemError(reason, column)

@@ -12,7 +12,7 @@ from procomp_pay.providers.statements.layout.headers import ColumnRole, header_k
 from procomp_pay.providers.statements.layout.model import STRIPE, Layout
 from procomp_pay.providers.statements.layout.recognise import recognise
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, Table
-from procomp_pay.providers.tabular.cells import Cell
+from procomp_pay.providers.tabular.cells import Cell, Row
 
 MOST_AMOUNTS = 10_000
 #: Lines between two reports to a progress bar; a power of two.
@@ -79,21 +79,27 @@ def first_pass(table: Table, step: Callable[[], None]) -> FirstPassResult:
     hash_of, buckets = keys.hashed, suspects.buckets
     amounts: set[Cell] = set()
     amount_at, width, count = layout.columns[ColumnRole.AMOUNT], len(layout.headers), 0
-    number, row = 0, None
+    last: Row | None = None
     for number, row in table.rows(_ignore):
+        last = number, row
         if not number % STEP:
             step()
         count += 1
         if len(row) < width:
-            continue
+            row = padded(row, width)  # noqa: PLW2901 - a workbook leaves out empty cells at the end
         if row[amount_at] not in amounts and len(amounts) < MOST_AMOUNTS:
             amounts.add(row[amount_at])
             check_amount_row(row, number, layout)
         hashed = hash_of(row)
         if hashed is not None:
             buckets[hashed & LAST_BUCKET].append(hashed)
-    unsure = table.check_whole(None if row is None else (number, row))
+    unsure = table.check_whole(last)
     return FirstPassResult(count, find_decimal_mark(amounts, layout), suspects.found(), unsure)
+
+
+def padded(row: Sequence[Cell], width: int) -> list[Cell]:
+    """Return a row with empty cells at its end, as wide as the headers."""
+    return [*row, *[""] * (width - len(row))]
 
 
 def find_decimal_mark(amounts: set[Cell], layout: Layout) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +13,13 @@ from procomp_pay.domain.reconciliation.statement_line import LineKind, Statement
 from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
 from procomp_pay.providers.statements.amounts import AmountsReader, LineAmounts
 from procomp_pay.providers.statements.duplicates import SeenLines
-from procomp_pay.providers.statements.first_pass import STEP, FirstPassResult, LineKeys, is_repeated_header
+from procomp_pay.providers.statements.first_pass import (
+    STEP,
+    FirstPassResult,
+    LineKeys,
+    is_repeated_header,
+    padded,
+)
 from procomp_pay.providers.statements.layout.cells import CellError, read_amount, read_number
 from procomp_pay.providers.statements.layout.headers import ColumnRole
 from procomp_pay.providers.statements.layout.line_kinds import STRIPE_PAYMENT_IDS, is_total
@@ -25,6 +32,16 @@ _MOST_AMOUNTS = 20_000
 _MOST_TOTALS = 20
 LONGEST_NUMBER = 32
 _LONGEST_DESCRIPTION = 200
+
+
+#: What may be an id or a short code of ours: Latin letters and digits, at least one digit.
+_ORDER = re.compile(r"(?<![\w-])(?=[A-Za-z-]*\d)[A-Za-z0-9][A-Za-z0-9_-]{0,63}(?![\w-])", re.A)
+_MOST_ORDERS = 10
+
+
+def order_words(text: str) -> str | None:
+    """Return the words of purchase details that may be an order number or a bill account of ours."""
+    return " ".join(_ORDER.findall(text)[:_MOST_ORDERS]) or None
 
 
 class LineReader:
@@ -67,6 +84,7 @@ class LineReader:
         day_at, time_at = columns[ColumnRole.DATE], columns.get(ColumnRole.TIME)
         number_at, payment_at = columns.get(ColumnRole.OPERATION), columns.get(ColumnRole.PAYMENT)
         text_at = columns.get(ColumnRole.DESCRIPTION)
+        orders = not self._is_stripe and text_at is not None
         known, deciding, read_time = self._amounts, self._deciding, self._times.read
         number, paid, unsure = "", "", self._unsure_line
         first: datetime | None = None
@@ -111,6 +129,8 @@ class LineReader:
                 amounts.fee,
                 amounts.net,
                 text[:_LONGEST_DESCRIPTION] if isinstance(text, str) else "",
+                amounts.settlement_currency,
+                order_words(text) if orders and isinstance(text, str) else None,
             )
 
     def _number(self, cell: Cell) -> str:
@@ -172,7 +192,7 @@ class LineReader:
         elif pays or ref.startswith(STRIPE_PAYMENT_IDS):
             return None
         cells = (kind.value, ref[:3], amounts.word, amounts.money, amounts.fee, amounts.net)
-        with_kind = LineAmounts(kind, amounts.money, amounts.fee, amounts.net)
+        with_kind = LineAmounts(kind, amounts.money, amounts.fee, amounts.net, amounts.settlement_currency)
         return self._amounts.setdefault(cells, with_kind)  # type: ignore[arg-type]
 
     def _is_first(self, line: int, row: Sequence[Cell], amounts: LineAmounts, ref: str, at: datetime) -> bool:
@@ -227,12 +247,12 @@ class LineReader:
                 return row[:width]
             self._skip(line, row, f"the line has {len(row)} cells and the header has {width}")
             return None
-        padded = [*row, *[""] * (width - len(row))]
-        # a workbook leaves empty cells out; a CSV line without all of its cells may be cut
+        whole = padded(row, width)
+        # a CSV line without all of its cells may be cut
         if self._table.kind.startswith("CSV") and len(row) < self._used_until:
-            self._skip(line, padded, f"the line has {len(row)} cells and the header has {width}")
+            self._skip(line, whole, f"the line has {len(row)} cells and the header has {width}")
             return None
-        return padded
+        return whole
 
     def _skip(self, line: int, row: Sequence[Cell], reason: str, column: str | None = None) -> None:
         """Skip a row with its reason, unless it is a total, a remark or the headers."""
@@ -284,12 +304,21 @@ class LineReader:
                     amounts.count,
                     money.currency if money else None,
                     money.amount if money else Decimal(0),
+                    amounts.fee,
                 )
         self._amounts.clear()
 
     def _finish(self) -> None:
         self._count_amounts()
         self._summary.check_totals(self._totals)
+        for total in self._table.totals:
+            cell = "0" if shown(total.cell).strip() in ("-", "–", "—") else total.cell
+            try:
+                amount = read_amount(cell, self._mark)
+            except CellError:
+                self._summary.note(f"the total on line {total.line} has no amount")
+                continue
+            self._summary.check_total(total.line, total.text, amount, total.kind, of_fees=total.of_fees)
         if self._times.unsure:
             self._summary.note(
                 "lines in an hour that occurred twice because clocks were set back, read as the first one: "

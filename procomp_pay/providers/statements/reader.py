@@ -16,16 +16,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
+from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.reconciliation.statement_line import NotPlain, StatementLine
-from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
+from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod, StatementSummary
 from procomp_pay.providers.statements.csv.fast_reader import FastReader
 from procomp_pay.providers.statements.csv.table import CsvTable
 from procomp_pay.providers.statements.first_pass import FirstPassResult, first_pass
 from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping, read_mapping
-from procomp_pay.providers.statements.layout.model import PROVIDERS, Layout
+from procomp_pay.providers.statements.layout.model import PROVIDERS, STRIPE, Layout
 from procomp_pay.providers.statements.line_reader import LineReader
+from procomp_pay.providers.statements.period import day_zone, period_in_name
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, Table, cannot_open
 from procomp_pay.providers.tabular.file_type import is_workbook
 
@@ -40,9 +42,10 @@ class Statement:
     """
 
     def __init__(
-        self, file: BinaryIO, table: Table, progress: Progress | None, *, looks: bool = True
+        self, file: BinaryIO, name: str, table: Table, progress: Progress | None, *, looks: bool = True
     ) -> None:
         self._file = file
+        self._name = name
         self._table = table
         self._progress = progress
         self._stamp = _stamp(file)
@@ -72,6 +75,19 @@ class Statement:
     def owner(self) -> str | None:
         """The BIN or IIN of the merchant, twelve digits; ``None`` if the file does not name one."""
         return self._table.owner
+
+    @property
+    def period(self) -> StatementPeriod | None:
+        """The period that the file itself, or its name, says that it covers; ``None`` if neither does."""
+        if self.provider == STRIPE:
+            return period_in_name(self._name, self.day_zone)
+        return self._table.period
+
+    @property
+    def day_zone(self) -> ZoneInfo:
+        """The zone of the report's days. Do not use it during an iteration."""
+        first = next(self._table.rows(lambda _line, _why: None), None)
+        return day_zone(self.layout, first[1] if first else ())
 
     @property
     def kind(self) -> str:
@@ -176,7 +192,7 @@ def open_statement(
     except OSError as error:
         raise cannot_open(path, error) from None
     try:
-        return Statement(file, _table(file, provider, mapped), progress, looks=looks)
+        return Statement(file, path.name, _table(file, provider, mapped), progress, looks=looks)
     except BaseException:
         file.close()
         raise

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from procomp_pay.domain.errors import InvalidStatement
+from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod
+from procomp_pay.providers.statements.layout.headers import header_key
 from procomp_pay.providers.statements.layout.model import Layout
 from procomp_pay.providers.statements.layout.recognise import WRITE_A_MAPPING, recognise
-from procomp_pay.providers.tabular.cells import Broken, Cell, Row, shown
+from procomp_pay.providers.tabular.cells import Broken, Cell, Row, is_blank, shown
 from procomp_pay.providers.tabular.rules import FileRules
 
 #: The sizes are those of a statement with a million lines.
@@ -31,12 +35,27 @@ _DIGITS = 12
 _NUMBER = re.compile(r"(?<!\d)\d{9,12}(?!\d)", re.A)
 
 
+@dataclass(frozen=True, slots=True)
+class StatedTotal:
+    """A total above the table, as Kaspi Pay has them since 2026.
+
+    :param kind: of the lines that it sums up. :param of_fees: it is the sum of their fees.
+    """
+
+    line: int
+    text: str
+    cell: Cell
+    kind: LineKind
+    of_fees: bool = False
+
+
 class Rows(Protocol):
     """Rows of cells with a known layout."""
 
     layout: Layout
     #: The format: ``CSV (UTF-8, ;)``.
     kind: str
+    totals: list[StatedTotal]
 
     def rows(self, broken: Broken) -> Iterator[Row]:
         """Yield the rows below the headers with their 1-based numbers, from the start each time."""
@@ -48,6 +67,8 @@ class Table(Rows, Protocol):
 
     #: The merchant's BIN or IIN, if the file names one.
     owner: str | None
+    #: The period that the rows above the headers name, if they do.
+    period: StatementPeriod | None
     bytes_total: int
     notes: list[str]
 
@@ -98,6 +119,33 @@ def cannot_open(path: Path, error: OSError) -> InvalidStatement:
     return InvalidStatement(
         f"The file {path.name} cannot be read: {error.strerror}", next_step="check its name and permissions"
     )
+
+
+_TOTALS = (
+    ("продажи с kaspi", LineKind.PAYMENT, False),
+    ("возвраты продаж", LineKind.REFUND, False),
+    ("услуги за продажи", LineKind.PAYMENT, True),
+    ("возврат услуг", LineKind.REFUND, True),
+)
+
+
+def find_totals(above: Iterable[tuple[int, Sequence[Cell]]]) -> list[StatedTotal]:
+    """Return the totals above the headers: a label, and an amount in a cell after it.
+
+    Those of sales that Kaspi only records, in cash for example, are left out.
+
+    :param above: the rows above the headers with their lines.
+    """
+    totals: list[StatedTotal] = []
+    for line, row in above:
+        label, *values = [cell for cell in row if not is_blank(cell)][:2] or [""]
+        key = header_key(label) if isinstance(label, str) else ""
+        totals += [
+            StatedTotal(line, " ".join(str(label).split())[:80], values[0], kind, of_fees)
+            for start, kind, of_fees in _TOTALS
+            if values and key.startswith(start)
+        ]
+    return totals
 
 
 def find_owner(above: Iterable[Sequence[Cell]]) -> str | None:

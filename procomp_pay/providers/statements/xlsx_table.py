@@ -9,7 +9,8 @@ from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping
 from procomp_pay.providers.statements.layout.model import Layout
 from procomp_pay.providers.statements.layout.recognise import HEADER_WITHIN, recognise
-from procomp_pay.providers.statements.table import RULES, find_owner, unknown
+from procomp_pay.providers.statements.period import find_period
+from procomp_pay.providers.statements.table import RULES, find_owner, find_totals, unknown
 from procomp_pay.providers.tabular.cells import Broken, Cell, Row
 from procomp_pay.providers.tabular.package import SAVE_AS_XLSX
 from procomp_pay.providers.tabular.workbook import Sheet, Workbook
@@ -68,16 +69,18 @@ class XlsxTable:
             if not sheet.is_visible and (mapped is None or mapped.sheet is None):
                 self.notes.append(f"the hidden sheet “{sheet.title}” was not read")
                 continue
-            above: list[list[Cell]] = []
+            above: list[tuple[int, list[Cell]]] = []
             for number, row in self._top(sheet):
                 cells = [cell if isinstance(cell, str) else "" for cell in row]
                 layout = recognise(cells, number, provider=provider, mapped=mapped)
                 if layout is not None:
                     statements.append((sheet, layout))
-                    self.owner = find_owner(above)
+                    rows = [row for _, row in above]
+                    self.owner, self.period = find_owner(rows), find_period(rows, layout.zone)
+                    self.totals = find_totals(above)
                     break
                 seen.append(cells)
-                above.append(row)
+                above.append((number, row))
         if len(statements) > 1:
             names = ", ".join(f"“{sheet.title}”" for sheet, _ in statements[:10])
             raise InvalidStatement(

@@ -1,8 +1,8 @@
 """The sales report that a merchant exports from Kaspi Pay, of what happened in the sandbox.
 
 The layout is that of "Детальная информация по операциям" as importers in the wild describe it: a title
-block, a head found by `#`, the lines, a total. Oddities are switched on by the query, since every merchant's
-file is odd in its own way.
+block, a head found by `#`, the lines, a total; or, with `layout=2026`, totals above a table that begins in
+the second column. Oddities are switched on by the query, since every merchant's file is odd in its own way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aiohttp import web
 
 from .book import Book
 from .dates import ALMATY
-from .model import PROCESSED, Payment
+from .model import PROCESSED, QR, Payment
 
 #: Of each payment, as Kaspi Pay's price list has it for QR (0.95 %).
 FEE: Final = Decimal("0.0095")
@@ -43,6 +43,20 @@ HEADS: Final = (
     "Комиссия за операции (т)",
     "Сумма к зачислению/ списанию (т)",
 )
+HEADS_2026: Final = (
+    "",
+    "Адрес торговой точки",
+    "Дата",
+    "Время",
+    "Сумма",
+    "Стоимость услуг Kaspi",
+    "Тип операции",
+    "Способ оплаты",
+    "Канал оплаты",
+    "Номер операции",
+    "Детали покупки",
+    "Источник оплаты",
+)
 
 
 @dataclass(frozen=True)
@@ -50,9 +64,11 @@ class Oddities:
     """What is odd about the file; the defaults are a plain one.
 
     `refunds` is `own` (a refund has its own number and names its purchase) or `purchase` (it stands under the
-    purchase's number). `seconds` false cuts times to the minute, as some editions do.
+    purchase's number). `seconds` false cuts times to the minute, as some editions do. With `layout=2026`,
+    `payment_ids` adds nothing, and `cash` adds a sale in cash of the first line's sum.
     """
 
+    layout: str = "numbered"
     encoding: str = "utf-8-sig"
     delimiter: str = "semicolon"
     decimal: str = "comma"
@@ -64,9 +80,11 @@ class Oddities:
     duplicate: bool = False
     seconds: bool = True
     payment_ids: bool = False
+    cash: bool = False
 
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "layout": ("numbered", "2026"),
     "encoding": tuple(ENCODINGS),
     "delimiter": tuple(DELIMITERS),
     "decimal": ("comma", "dot"),
@@ -74,7 +92,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "refunds": ("own", "purchase"),
     "order": ("time", "newest", "columns"),
 }
-_FLAGS: Final = ("title", "total", "duplicate", "seconds", "payment_ids")
+_FLAGS: Final = ("title", "total", "duplicate", "seconds", "payment_ids", "cash")
 
 
 def read_oddities(query: Any) -> Oddities:
@@ -132,6 +150,8 @@ def _money(amount: Decimal, sign: int) -> tuple[Decimal, Decimal, Decimal]:
 
 def rows(book: Book, found: Sequence[Operation], odd: Oddities) -> list[list[Any]]:
     """The report as rows of cells: texts, and Decimal for money."""
+    if odd.layout == "2026":
+        return _rows_of_2026(book, found, odd)
     lines = list(reversed(found)) if odd.order == "newest" else list(found)
     if odd.duplicate and lines:
         lines.append(lines[0])
@@ -168,6 +188,67 @@ def _line(book: Book, number: int, each: Operation, odd: Oddities) -> list[Any]:
         *each.money,
     ]
     return [*cells, str(payment.payment_id)] if odd.payment_ids else cells
+
+
+def _rows_of_2026(book: Book, found: Sequence[Operation], odd: Oddities) -> list[list[Any]]:
+    lines = [_line_of_2026(book, each, odd) for each in found]
+    cash = Decimal("0.00")
+    if odd.cash and lines:
+        cash = found[0].money[0]
+        lines.append([*lines[0][:5], Decimal("0.00"), "Покупка", "Наличные", "Касса", "", "", ""])
+    if odd.duplicate and lines:
+        lines.append(lines[0])
+    if odd.order == "newest":
+        lines.reverse()
+    table: list[list[Any]] = [list(HEADS_2026), *lines]
+    if odd.order == "columns":
+        table = [["", *reversed(row[1:])] for row in table]
+    if not odd.title:
+        return table
+    days = sorted(datetime.fromtimestamp(each.at, ALMATY) for each in found) or [datetime.now(ALMATY)]
+
+    def total(place: int, *, refunds: bool) -> Decimal:
+        sums = (each.money[place] for each in found if each.is_refund == refunds)
+        return sum(sums, Decimal("0.00"))
+
+    totals: list[list[Any]] = [
+        ["", "Продажи с Kaspi.kz", total(0, refunds=False)],
+        ["", "Возвраты продаж", total(0, refunds=True)],
+        ["", "Услуги за продажи с Kaspi", -total(1, refunds=False)],
+        ["", "Возврат услуг за продажи Kaspi", -total(1, refunds=True)],
+        ["", "Продажи наличными", cash or "-"],
+        ["", "Продажи POS другого банка", "-"],
+    ]
+    return [
+        ["", "Детальная информация по операциям"],
+        ["", "Период:", f"{days[0]:%Y-%m-%d} 00:00:00 - {days[-1]:%Y-%m-%d} 23:59:59"],
+        ["", "ИИН/БИН", book.organization_bin],
+        ["", "Наименование", "ПЕСОЧНИЦА: настоящих денег нет"],
+        [],
+        *(totals if odd.total else []),
+        [],
+        *table,
+    ]
+
+
+def _line_of_2026(book: Book, each: Operation, odd: Oddities) -> list[Any]:
+    moment = datetime.fromtimestamp(each.at, ALMATY)
+    payment = each.payment
+    point = book.trade_points.get(payment.trade_point_id)
+    return [
+        "",
+        f"{point.city}, {point.address}" if point else "",
+        f"{moment:%d.%m.%Y}",
+        f"{moment:%H:%M:%S}" if odd.seconds else f"{moment:%H:%M}",
+        each.money[0],
+        -each.money[1],
+        "Возврат" if each.is_refund else "Покупка",
+        "Кредит на Покупки" if payment.product_type == "Loan" else f"Kaspi {payment.product_type}",
+        "Kaspi QR" if payment.kind == QR else "Удаленная оплата",
+        f"QR{each.number}",
+        payment.external_id or payment.comment or "",
+        "",
+    ]
 
 
 def _title(book: Book, found: Sequence[Operation]) -> list[list[Any]]:

@@ -29,6 +29,8 @@ COLUMNS = (
     "reporting_category",
     "source_id",
     "description",
+    "customer_facing_amount",
+    "customer_facing_currency",
     "charge_id",
     "payment_intent_id",
 )
@@ -95,9 +97,18 @@ def _line(core: Core, row: Json, mark: str) -> dict[str, str]:
         "reporting_category": row["reporting_category"],
         "source_id": row["source"],
         "description": row["description"] or "",
+        **_customer_facing(row, mark),
         "charge_id": charge or "",
         "payment_intent_id": intent or "",
     }
+
+
+def _customer_facing(row: Json, mark: str) -> dict[str, str]:
+    """What the customer was charged or got back; the sandbox settles in the same currency."""
+    if row["reporting_category"] not in ("charge", "refund"):
+        return {"customer_facing_amount": "", "customer_facing_currency": ""}
+    amount = _major(row["amount"], row["currency"], mark)
+    return {"customer_facing_amount": amount, "customer_facing_currency": row["currency"]}
 
 
 def _about(core: Core, source: str) -> tuple[str | None, str | None]:

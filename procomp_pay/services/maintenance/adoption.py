@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from procomp_pay.domain.adoption import Adoption, PlatformPayment, assess
@@ -153,7 +154,7 @@ def _detail(ctx: AppContext, payment: Payment, adoption: Adoption) -> dict[str, 
         "requested_currency": payment.currency,
         "charged_amount": payment.amount,
         "charged_currency": payment.currency,
-        "refunded_amount": payment.amount if adoption.given_back else 0,
+        "refunded_amount": _refunded(payment, adoption),
         "is_late": False,
         "is_duplicate": False,
         # the platform stores no such time; the last change of the payment is closest to it
@@ -163,6 +164,10 @@ def _detail(ctx: AppContext, payment: Payment, adoption: Adoption) -> dict[str, 
         "created_at": payment.created_at,
         "updated_at": now,
     }
+
+
+def _refunded(payment: Payment, adoption: Adoption) -> Decimal:
+    return payment.amount if adoption.given_back else Decimal("0.00")
 
 
 def _operation(ctx: AppContext, payment: Payment, number: str) -> dict[str, Any]:
@@ -186,8 +191,9 @@ def _refund(ctx: AppContext, payment: Payment) -> dict[str, Any]:
         "reason": "refunded by the platform, before procomp-pay took the payment over",
         "state": RefundState.SUCCEEDED,
         "requested_by": PLATFORM,
+        # reports count it when it was booked, which was not on the day of the adoption
         "created_at": payment.updated_at,
-        "updated_at": ctx.clock(),
+        "updated_at": payment.updated_at,
     }
 
 
@@ -203,6 +209,7 @@ def _audit_record(actor: Actor, payment: Payment, adoption: Adoption) -> AuditRe
             "channel": adoption.channel.value,
             "amount": payment.amount,
             "currency": payment.currency.value,
+            "refunded": _refunded(payment, adoption),
             "participant_id": adoption.participant_id,
             "provider_ref": adoption.provider_ref,
         },

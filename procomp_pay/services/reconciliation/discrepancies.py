@@ -14,7 +14,7 @@ from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.reconciliation.context import ReconciliationContext
 from procomp_pay.services.reconciliation.our_records import CoverageWindow
-from procomp_pay.services.reconciliation.recheck import differences, is_known_now
+from procomp_pay.services.reconciliation.recheck import FOR_MANUAL_REVIEW, check_payment, is_known_now
 from procomp_pay.services.reconciliation.repair import reconciler, repair_by_asking
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.refunds.create import RefundCommand, Refunded, refund
@@ -270,19 +270,27 @@ async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
                 next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
             )
         return
-    for mismatch in await differences(context, view.payment_id, view.kind) or []:
+    check = await check_payment(context, view.payment_id, view.kind)
+    for mismatch in check.mismatches if check else []:
         if mismatch.repair is not None:
             await repair_by_asking(ctx, mismatch, context.actor)
-    left = await differences(context, view.payment_id, view.kind)
-    if left is None:
+    check = await check_payment(context, view.payment_id, view.kind)
+    if check is None:
         raise ManualReviewRequired(
             "The provider cannot be asked about it: the payment has no object there",
             next_step=f"check it yourself, then: procomp-pay discrepancies resolve {view.discrepancy_id}",
         )
-    if (still := _still(view, left)) is not None:
+    if (still := _still(view, check.mismatches)) is not None:
         raise ManualReviewRequired(
             f"It is still there: {still.what}",
             next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
+        )
+    if not check.can_show(view.kind, view.ref) or FOR_MANUAL_REVIEW & view.detail.keys():
+        name = view.provider.title() if view.provider else "The provider"
+        raise ManualReviewRequired(
+            f"{name} does not report what this is about, so its answer cannot confirm that it is gone",
+            next_step="check it in the provider's app or statement, then: procomp-pay discrepancies resolve "
+            f'{view.discrepancy_id} --how accept --note "..."',
         )
 
 

@@ -75,7 +75,8 @@ def local_record_of(
     :param numbers: Kaspi's numbers of the operations that settled it, oldest first.
     """
     payment, detail = locked.payment, locked.detail
-    paid_at = detail.news_at or detail.completed_at
+    # later news, such as a refund's, do not change when it was paid
+    paid_at = min((at for at in (detail.news_at, detail.completed_at) if at is not None), default=None)
     changed_at = [payment.updated_at, detail.updated_at, *(refund.updated_at for refund in refunds)]
     dispute = (detail.dispute_id, detail.dispute_state)
     lists_single_refunds = coverage.by_payment_time or not detail.channel.is_kaspi

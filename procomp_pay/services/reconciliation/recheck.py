@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from procomp_pay.domain.errors import Unavailable
 from procomp_pay.domain.reconciliation.compare import compare_payment
-from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch
+from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, ProviderRecord
+from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.reconciliation.context import ReconciliationContext, ask_again, stop_asking
 from procomp_pay.services.reconciliation.our_records import local_records_by_id
@@ -19,7 +21,7 @@ _OF_OUR_BOOKS = frozenset({_K.PARTICIPANT_MISMATCH, _K.LATE_PAYMENT, _K.DUPLICAT
 #: Details that no provider knows: an operator's override, and a second operation number of one payment
 #: (``recorded`` is the first one) or of two payments (``settled`` is the other). A QR's status contains only
 #: its own number.
-_FOR_MANUAL_REVIEW = frozenset({"override", "recorded", "settled"})
+FOR_MANUAL_REVIEW = frozenset({"override", "recorded", "settled"})
 
 
 async def recheck_open_discrepancies(context: ReconciliationContext) -> None:
@@ -38,7 +40,7 @@ async def recheck_open_discrepancies(context: ReconciliationContext) -> None:
             return
         for row in rows:
             try:
-                is_gone = not _FOR_MANUAL_REVIEW & row.detail.keys() and await _is_gone(
+                is_gone = not FOR_MANUAL_REVIEW & row.detail.keys() and await _is_gone(
                     context, row.payment_id, row.kind, row.fingerprint
                 )
             except Unavailable as error:
@@ -66,42 +68,55 @@ async def _is_gone(
     reference = fingerprint.split(":", 2)[2]
     if payment_id is None:
         return await is_known_now(context, reference)
-    mismatches = await differences(context, payment_id, kind)
-    if mismatches is None or fingerprint in {mismatch.fingerprint for mismatch in mismatches}:
+    check = await check_payment(context, payment_id, kind)
+    if check is None or fingerprint in {mismatch.fingerprint for mismatch in check.mismatches}:
         return False
-    async with context.ctx.db.reading() as session:
-        present = await local_records_by_id(session, [payment_id], context.coverage, context.ctx.clock())
-    return payment_id in present and _was_asked_about(kind, reference, present[payment_id])
+    return check.can_show(kind, reference)
 
 
-def _was_asked_about(kind: str, reference: str, ours: LocalRecord) -> bool:
-    """Return whether asking about the payment could have shown the difference, rather than a second
-    object's.
+@dataclass(frozen=True, slots=True)
+class PaymentCheck:
+    """The present differences of one payment, found by asking its provider.
+
+    :param records: the provider's answer; ``None`` if it could not be asked, and only our books were checked.
     """
-    own_references = (ours.ref, "payment")
-    if kind == _K.REFUND_MISMATCH:
-        return not any(refund.state.value == "PENDING" for refund in ours.refunds)
-    if kind in (_K.DUPLICATE_PAYMENT, _K.AMOUNT_MISMATCH, _K.CURRENCY_MISMATCH):
-        return reference in own_references
-    if kind == _K.STATUS_MISMATCH:
-        return reference in (*own_references, ours.dispute[0] if ours.dispute else None)
-    return True
+
+    mismatches: list[Mismatch]
+    ours: LocalRecord
+    records: list[ProviderRecord] | None
+
+    def can_show(self, kind: str, reference: str) -> bool:
+        """Return whether the answer could have shown a difference.
+
+        It could not if the difference is a second object's, or about what the provider does not report, such
+        as refunds under Kaspi's scheme basic.
+        """
+        ours, records = self.ours, self.records or []
+        own_references = (ours.ref, "payment")
+        if kind == _K.REFUND_MISMATCH:
+            is_pending = any(refund.state is RefundState.PENDING for refund in ours.refunds)
+            return not is_pending and not any(record.hides_refunds for record in records)
+        if kind in (_K.AMOUNT_MISMATCH, _K.CURRENCY_MISMATCH):
+            is_told = any(r.kind is LineKind.PAYMENT and r.amount is not None for r in records)
+            return reference in own_references and is_told
+        if kind == _K.DUPLICATE_PAYMENT:
+            return reference in own_references
+        if kind == _K.STATUS_MISMATCH:
+            return reference in (*own_references, ours.dispute[0] if ours.dispute else None)
+        return True
 
 
-async def differences(context: ReconciliationContext, payment_id: str, kind: str) -> list[Mismatch] | None:
-    """Return the present differences of one payment by asking its provider; ``None`` if that is impossible:
-    for a kind that only the provider could show, if it cannot be asked (a bill has no object at Kaspi).
+async def check_payment(context: ReconciliationContext, payment_id: str, kind: str) -> PaymentCheck | None:
+    """Check one payment by asking its provider; ``None`` if that is impossible: for a kind that only the
+    provider could show, if it cannot be asked (a bill has no object at Kaspi).
 
     :raises Unavailable, ConfigurationError: the provider does not answer.
     """
     ctx = context.ctx
+    coverage = replace(context.coverage, read_at=None)
     async with ctx.db.reading() as session:
         payment = (await payments_by_id(session, [payment_id])).get(payment_id)
-        ours = (
-            await local_records_by_id(
-                session, [payment_id], replace(context.coverage, read_at=None), ctx.clock()
-            )
-        ).get(payment_id)
+        ours = (await local_records_by_id(session, [payment_id], coverage, ctx.clock())).get(payment_id)
     if payment is None or ours is None:
         return None
     records = await ask_again(context, payment)
@@ -109,7 +124,7 @@ async def differences(context: ReconciliationContext, payment_id: str, kind: str
         return None
     if records is not None:
         ours = replace(ours, expected=True)
-    return list(compare_payment(replace(ours, changed_since_read=False), records or []))
+    return PaymentCheck(list(compare_payment(ours, records or [])), ours, records)
 
 
 async def is_known_now(context: ReconciliationContext, ref: str) -> bool:

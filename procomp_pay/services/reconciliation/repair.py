@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
-from procomp_pay.domain.errors import NotFound, Refused
+from procomp_pay.domain.errors import InvalidAmount, NotFound, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.records import Mismatch, ProviderRecord, ProviderState, RepairAction
@@ -56,8 +56,10 @@ async def ask(ctx: AppContext, locked: OrmLockedPayment) -> list[ProviderRecord]
     provider, ref = ctx.providers.of(detail.channel), provider_ref_of(locked)
     try:
         status = await provider.fetch(ref)
-    except NotFound:
-        return []
+    except (NotFound, InvalidAmount) as error:
+        # a currency that no payment of ours has: the list's record is what there is to compare
+        log.warning("no answer about payment %s can be used: %s", locked.payment.id, error.message)
+        return [] if isinstance(error, NotFound) else None
     if not status.authoritative:
         return None
     records = [_payment(locked, status, ctx.clock())]
@@ -69,7 +71,9 @@ async def ask(ctx: AppContext, locked: OrmLockedPayment) -> list[ProviderRecord]
     except (NotFound, Refused) as error:
         # Kaspi answers only the trade point that took the payment; the run continues without it
         log.warning("the refunds of payment %s are not known: %s", locked.payment.id, error.message)
-        return records
+        return [replace(records[0], hides_refunds=True)]
+    if detail.channel.is_kaspi and refunds.total is None:  # scheme basic
+        records[0] = replace(records[0], hides_refunds=not refunds.refunds)
     records += [_refund(locked, refund, ctx.clock()) for refund in refunds.refunds]
     if refunds.total is not None:
         records.append(_sum(locked, refunds.total, ctx.clock()))
@@ -191,7 +195,7 @@ async def repair_from_line(ctx: AppContext, mismatch: Mismatch, actor: Actor, so
     if mismatch.repair is RepairAction.PLACE:
         await _mark_paid(ctx, ours.payment_id, actor)
         return
-    if line is None or line.amount is None or line.currency is None:
+    if line is None or line.amount is None or line.currency != ours.money.currency:
         return
     money = Money.parse(line.amount, line.currency)
     event_type = EventType.SUCCEEDED if mismatch.repair is RepairAction.ASK else EventType.REFUND
@@ -228,4 +232,5 @@ def _refund_event(mismatch: Mismatch, line: ProviderRecord, money: Money) -> Ref
         refund_id=local.refund_id if local else None,
         provider_refund_id=line.ref if is_stripe else kaspi_name(number),
         reason="told by the provider's statement",
+        made_at=line.at,
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, ProviderRecord
+from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.services.reconciliation.recover import RecoveredPayment
 
 #: Differences kept for display; further ones are only counted, and are in ``discrepancies list``.
@@ -31,6 +34,44 @@ class MismatchOutcome:
             "payment_id": finding.ours.payment_id if finding.ours else None,
             "became": self.became,
         } | facts(finding)
+
+
+@dataclass(frozen=True, slots=True)
+class SumsOfKind:
+    """The payments or refunds of one currency in the compared window, in our books and in the statement."""
+
+    kind: LineKind
+    currency: str
+    our_count: int
+    our_sum: Decimal
+    their_count: int
+    their_sum: Decimal
+
+    @property
+    def difference(self) -> Decimal:
+        """Return how much more there is in the statement; negative if there is less."""
+        return self.their_sum - self.our_sum
+
+    def full(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        return {
+            "kind": self.kind.value,
+            "currency": self.currency,
+            "ours": {"count": self.our_count, "sum": self.our_sum},
+            "theirs": {"count": self.their_count, "sum": self.their_sum},
+            "difference": self.difference,
+        }
+
+
+#: The number and sum of payments or refunds, by kind and currency.
+Sums = Mapping[tuple[LineKind, str], tuple[int, Decimal]]
+
+
+def side_by_side(ours: Sums, theirs: Sums) -> list[SumsOfKind]:
+    """Return the sums of both sides: payments first, then refunds."""
+    none = (0, Decimal("0.00"))
+    names = sorted({*ours, *theirs}, key=lambda name: (name[0] is LineKind.REFUND, name[1]))
+    return [SumsOfKind(*name, *ours.get(name, none), *theirs.get(name, none)) for name in names]
 
 
 @dataclass(slots=True)
@@ -61,6 +102,11 @@ class Report:
     skipped: int = 0
     #: Payments that our books had lost, and that were rebuilt from Stripe's metadata.
     recovered: list[RecoveredPayment] = field(default_factory=list)
+    #: Where a statement's window comes from, in words.
+    window_is: str | None = None
+    sums: list[SumsOfKind] = field(default_factory=list)
+    #: What of a statement was not compared, in words.
+    not_compared: list[str] = field(default_factory=list)
     #: No line of the statement belongs to one of our payments.
     is_foreign: bool = False
 
@@ -113,6 +159,9 @@ class Report:
             "interrupted_before": [started_at.isoformat() for started_at in self.interrupted],
             "notes": self.notes,
             "recovered": [payment.full() for payment in self.recovered],
+            "window": self.window_is,
+            "sums": [sums.full() for sums in self.sums],
+            "not_compared": self.not_compared,
             "findings": [outcome.full() for outcome in self.told],
             "findings_left_out": self.found - len(self.told),
         }

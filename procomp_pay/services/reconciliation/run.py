@@ -12,13 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from zoneinfo import ZoneInfo
 
 from aiolimiter import AsyncLimiter
 
 from procomp_pay.domain.errors import Refused, Unavailable
 from procomp_pay.domain.reconciliation.records import Mismatch
-from procomp_pay.domain.reconciliation.statement_line import NotPlain
-from procomp_pay.domain.reconciliation.statement_summary import StatementLines
+from procomp_pay.domain.reconciliation.statement_line import LineKind, NotPlain
+from procomp_pay.domain.reconciliation.statement_summary import StatementLines, StatementPeriod
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.reconciliation.compare import compare_page
 from procomp_pay.services.reconciliation.context import PageWriter, ReconciliationContext, stop_asking
@@ -27,7 +28,7 @@ from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import recheck_open_discrepancies
 from procomp_pay.services.reconciliation.recover import RecoveredPayment, recover
 from procomp_pay.services.reconciliation.repair import reconciler, repair_from_line
-from procomp_pay.services.reconciliation.report import Report
+from procomp_pay.services.reconciliation.report import Report, Sums, side_by_side
 from procomp_pay.services.reconciliation.statement_fees import keep_fees
 from procomp_pay.services.reconciliation.stripe import (
     books_of,
@@ -37,7 +38,13 @@ from procomp_pay.services.reconciliation.stripe import (
 )
 from procomp_pay.storage.models.queues import ReconciliationRun
 from procomp_pay.storage.reconciliation import discrepancies as store
-from procomp_pay.storage.reconciliation.local_records import count_started_in, first_started_at, open_ids
+from procomp_pay.storage.reconciliation.local_records import (
+    count_started_in,
+    first_started_at,
+    ids_moved_in,
+    open_ids,
+    sums_moved_in,
+)
 from procomp_pay.storage.reconciliation.staging import Staging, open_staging
 from procomp_pay.storage.reconciliation.staging_rows import Scope
 
@@ -46,8 +53,7 @@ PROVIDERS = ("stripe", "kaspi")
 PER_SECOND = 15
 #: Candidates that are compared at a time.
 PAGE = 1000
-#: A statement's first and last minutes may lack what our clock puts into them.
-EDGE = timedelta(minutes=5)
+_ALMATY = ZoneInfo("Asia/Almaty")
 
 Progress = Callable[[str, int], None]
 
@@ -214,7 +220,8 @@ async def _compare_window(context: ReconciliationContext, staging: Staging, on_p
     await _judge_all(context, staging, on_progress)
 
 
-async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
+async def _lay_beside(context: ReconciliationContext, staging: Staging) -> Sums:
+    """Find the candidates; return the sums of our payments and refunds, where a statement's are known."""
     ctx, report = context.ctx, context.report
     after = ""
     while context.asks:
@@ -224,6 +231,10 @@ async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
             break
         await staging.add_candidates(ids)
         after = ids[-1]
+    if not context.asks:
+        async with ctx.db.reading() as session:
+            ids = await ids_moved_in(session, report.provider, report.since, report.until)
+        await staging.add_candidates(ids)
     scope = Scope(report.provider, context.coverage.since, context.coverage.until)
     counting = asyncio.create_task(_count(context))  # by a connection of its own, while the other one joins
     try:
@@ -233,7 +244,7 @@ async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
         counting.cancel()
         await asyncio.gather(counting, return_exceptions=True)
         raise
-    await counting
+    return await counting
 
 
 async def _judge_all(context: ReconciliationContext, staging: Staging, on_progress: Progress) -> None:
@@ -245,13 +256,16 @@ async def _judge_all(context: ReconciliationContext, staging: Staging, on_progre
             on_progress("differences looked into", judged)
 
 
-async def _check_ours(order: ReconcileRequest, report: Report, staging: Staging) -> None:
+async def _check_ours(
+    order: ReconcileRequest, report: Report, staging: Staging, *, has_payments: bool
+) -> None:
     """Check that a statement is ours.
 
+    :param has_payments: there are payments on one side at least.
     :raises Refused: no line belongs to our payments, and the operator has not confirmed that it is ours:
         each line, and each of our payments, would become a difference.
     """
-    report.is_foreign = not await staging.knows_any()
+    report.is_foreign = has_payments and not await staging.knows_any()
     if report.is_foreign and not order.is_ours:
         count = report.compared
         ours = f", and none of our {count} payments of its days stands in it" if count else ""
@@ -262,10 +276,83 @@ async def _check_ours(order: ReconcileRequest, report: Report, staging: Staging)
         )
 
 
-async def _count(context: ReconciliationContext) -> None:
+async def _count(context: ReconciliationContext) -> Sums:
     report = context.report
     async with context.ctx.db.reading() as session:
         report.compared = await count_started_in(session, report.provider, report.since, report.until)
+    return {} if context.asks else await _our_sums(context)
+
+
+def _statement_window(
+    order: ReconcileRequest, lines: StatementLines, report: Report, now: datetime
+) -> StatementPeriod | None:
+    """Return the window to compare; ``None`` if the statement has no line and names no period.
+
+    It is the period that the statement itself names, else the whole days of its first and last line. The
+    request may narrow the one, and replace the other.
+
+    :raises Refused: the request is about other days than the statement.
+    """
+    stated, summary = lines.period, lines.summary
+    first, last = summary.first_at, summary.last_at
+    days = StatementPeriod.of_days(first, last, lines.day_zone) if first and last else None
+    window = stated or days
+    if window is None:
+        return None
+    report.window_is = "the statement's own period" if stated else "the days of its first and last line"
+    if stated and days and first and last and not (stated.covers(first) and stated.covers(last)):
+        window = StatementPeriod(min(stated.since, days.since), max(stated.until, days.until))
+        note = "The statement has lines outside of the period that it names."
+        report.notes += [note] if note not in report.notes else []
+    since, until = order.since or window.since, order.until or window.until
+    if order.since or order.until:
+        report.window_is = "--since and --until"
+    if stated:
+        since, until = max(since, window.since), min(until, window.until)
+        if since >= until:
+            raise Refused(
+                f"The statement covers {_local(window.since)} to {_local(window.until)}, which is outside of "
+                "--since and --until",
+                next_step="leave both out, or give the statement of those days",
+            )
+    if order.until is None:  # nothing can be missing in the rest of today
+        until = max(min(until, now), last + timedelta(seconds=1) if last else since + timedelta(seconds=1))
+    return StatementPeriod(since, until)
+
+
+def _local(at: datetime) -> str:
+    return f"{at.astimezone(_ALMATY):%Y-%m-%d %H:%M}"
+
+
+async def _our_sums(context: ReconciliationContext) -> Sums:
+    report = context.report
+    async with context.ctx.db.reading() as session:
+        return await sums_moved_in(session, report.provider, report.since, report.until)
+
+
+async def _their_sums(context: ReconciliationContext, lines: StatementLines, staging: Staging) -> Sums:
+    """Return a statement's sums of payments and refunds in the window; name in the report what is outside."""
+    report, summary = context.report, lines.summary
+    since, until, outside = report.since, report.until, 0
+    sums = {(each.kind, str(each.currency)): (each.count, each.amount) for each in summary.sums.values()}
+    ends = [at for at in (summary.first_at, summary.last_at) if at is not None]
+    if not all(since <= at < until for at in ends):
+        sums = await staging.sums(since, until)
+        outside = staging.loaded - sum(count for count, _ in sums.values())
+    others = summary.counts[LineKind.OTHER]
+    named = {
+        f"what was paid or refunded before {_local(since)} or after {_local(until)}": 1,
+        f"{outside} lines of other days": outside,
+        f"{others} lines of other kinds, such as payouts, fees and cash": others,
+        f"{summary.skipped_count} lines that could not be read": summary.skipped_count,
+    }
+    report.not_compared = [text for text, count in named.items() if count]
+    report.notes += [
+        f"“{total.text}” on line {total.line} is {total.amount}, which its lines do not add up to."
+        for total in summary.totals
+        if not total.agrees
+    ]
+    return {name: sums[name] for name in sums if name[0] in (LineKind.PAYMENT, LineKind.REFUND)}
 
 
 async def _statement(
@@ -292,16 +379,14 @@ async def _compare_lines(
         await load(lines, partial(on_progress, "lines"))
         report.read["lines"] = staging.loaded
         report.skipped = lines.summary.skipped_count
-        span = staging.span()
-        if span is None:
+        window = _statement_window(order, lines, report, ctx.clock())
+        if window is None:
             report.notes.append("The statement has no line about a payment")
             return
-        first, last = span
-        report.since = order.since or first
-        report.until = order.until or last + timedelta(seconds=1)
+        report.since, report.until = window.since, window.until
         coverage = CoverageWindow(
-            order.since or first + EDGE,
-            order.until or last - EDGE,
+            window.since,
+            window.until,
             by_payment_time=True,
             whole=not report.skipped,  # a line that could not be read may be the missing one
             read_at=context.coverage.read_at,
@@ -312,8 +397,12 @@ async def _compare_lines(
             await repair_from_line(of, finding, by, f"{name}:{line}")
 
         judging = ReconciliationContext(ctx, context.actor, coverage, report, repair=repair, asks=False)
-        await _lay_beside(judging, staging)
-        await _check_ours(order, report, staging)
+        ours = await _lay_beside(judging, staging)
+        theirs = await _their_sums(judging, lines, staging)
+        await _check_ours(order, report, staging, has_payments=bool(ours or theirs))
         await _judge_all(judging, staging, on_progress)
+        if report.became["repaired"]:
+            ours = await _our_sums(judging)
+        report.sums = side_by_side(ours, theirs)
         if not report.dry_run:
             report.settlements = await keep_fees(ctx, staging, order.provider)

@@ -20,9 +20,14 @@ async def keep_fees(ctx: AppContext, staging: Staging, provider: str) -> int:
     kept = 0
     async for page in staging.settlements(PAGE):
         async with ctx.db.writing() as session:
-            references = {line.match for line in page}
+            references = {name for line, _ in page for name in (line.match, line.ref)}
             ids = await settlements.payment_ids_by_reference(session, provider, references)
-            rows = [_row(ctx, line, provider, ids[line.match]) for line in page if line.match in ids]
+            ours = await settlements.ours_of(session, {found for _, found in page if found is not None})
+            payments = [
+                (line, found if found in ours else ids.get(line.match) or ids.get(line.ref))
+                for line, found in page
+            ]
+            rows = [_row(ctx, line, provider, payment_id) for line, payment_id in payments if payment_id]
             await settlements.record(session, rows)
         kept += len(rows)
     return kept
@@ -31,6 +36,9 @@ async def keep_fees(ctx: AppContext, staging: Staging, provider: str) -> int:
 def _row(ctx: AppContext, line: StagedRow, provider: str, payment_id: str) -> dict[str, Any]:
     gross = line.amount or 0
     amount = -gross if LineKind(line.kind) in _OUT else gross
+    currency = line.settlement_currency or line.currency
+    if currency != line.currency and line.net is not None:
+        amount = line.net + (line.fee or 0)
     return {
         "id": ctx.new_id(),
         "provider": provider,
@@ -41,7 +49,7 @@ def _row(ctx: AppContext, line: StagedRow, provider: str, payment_id: str) -> di
         "amount": amount,
         "fee": line.fee,
         "net": line.net if line.net is not None else amount - (line.fee or 0),
-        "currency": line.currency,
+        "currency": currency,
         "at": line.at,
         "source": "statement",
         "recorded_at": ctx.clock(),

@@ -221,6 +221,7 @@ def _external_refund(
         reason=change.reason or "made at the provider",
         state=change.state,
         requested_by=event.actor,
+        sent_at=change.made_at,
         created_at=now,
         updated_at=now,
     )

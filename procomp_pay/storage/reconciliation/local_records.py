@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, case
 from sqlalchemy.orm import load_only
 from sqlalchemy.orm.interfaces import ORMOption
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import OPEN_STATUSES, Channel, PaymentMethod
-from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 
@@ -90,6 +94,66 @@ async def count_started_in(session: AsyncSession, provider: str, since: datetime
         )
     )
     return result.one()
+
+
+#: The most that a payment is paid, or refunded, after its start, where a statement's days are compared.
+_LONGEST = timedelta(days=60)
+
+
+async def ids_moved_in(session: AsyncSession, provider: str, since: datetime, until: datetime) -> list[str]:
+    """Return payments that were paid or refunded in a window, and started before it."""
+    started_before = (
+        of_channel(provider),
+        PaymentDetail.created_at < since,
+        PaymentDetail.created_at >= since - _LONGEST,
+    )
+    paid = select(PaymentDetail.payment_id).where(*started_before, *_within(_paid_at(), since, until))
+    refunded = (
+        select(PaymentDetail.payment_id)
+        .join(Refund, col(Refund.payment_id) == col(PaymentDetail.payment_id))
+        .where(*started_before, *_within(_sent_at(), since, until))
+    )
+    return sorted({*(await session.exec(paid)).all(), *(await session.exec(refunded)).all()})
+
+
+async def sums_moved_in(
+    session: AsyncSession, provider: str, since: datetime, until: datetime
+) -> dict[tuple[LineKind, str], tuple[int, Decimal]]:
+    """Return the number and sum of payments that were paid in a window, and of refunds, by currency."""
+    payments: Any = (
+        select(col(PaymentDetail.charged_currency), func.count(), func.sum(PaymentDetail.charged_amount))
+        .where(of_channel(provider), *_within(_paid_at(), since, until))
+        .group_by(col(PaymentDetail.charged_currency))
+    )
+    refunds: Any = (
+        select(col(Refund.currency), func.count(), func.sum(Refund.amount))
+        .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Refund.payment_id))
+        .where(
+            of_channel(provider),
+            Refund.state == RefundState.SUCCEEDED,
+            *_within(_sent_at(), since, until),
+        )
+        .group_by(col(Refund.currency))
+    )
+    return {
+        (kind, str(currency)): (count, amount)
+        for kind, query in ((LineKind.PAYMENT, payments), (LineKind.REFUND, refunds))
+        for currency, count, amount in (await session.exec(query)).all()
+    }
+
+
+def _paid_at() -> ColumnElement[datetime]:
+    """Return when a payment was paid: when its provider said so, if that is earlier than our record."""
+    news_at, completed_at = col(PaymentDetail.news_at), col(PaymentDetail.completed_at)
+    return case((news_at < completed_at, news_at), else_=completed_at)
+
+
+def _sent_at() -> ColumnElement[datetime]:
+    return func.coalesce(col(Refund.sent_at), col(Refund.created_at))
+
+
+def _within(at: ColumnElement[datetime], since: datetime, until: datetime) -> tuple[ColumnElement[bool], ...]:
+    return at >= since, at < until
 
 
 async def first_started_at(session: AsyncSession, provider: str) -> datetime | None:

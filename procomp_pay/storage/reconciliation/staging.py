@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
@@ -20,15 +21,17 @@ from procomp_pay.domain.reconciliation.statement_line import LineBlock, LineKind
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.storage.reconciliation import staging_sql as sql
-from procomp_pay.storage.reconciliation.staging_matches import Repeats, match_by_amount_and_time
+from procomp_pay.storage.reconciliation.staging_matches import (
+    Repeats,
+    match_by_amount_and_time,
+    match_by_order,
+)
 from procomp_pay.storage.reconciliation.staging_rows import Candidate, Scope, StagedRow
 
 if TYPE_CHECKING:
     from procomp_pay.storage.database.service import PaymentDatabaseService
     from procomp_pay.storage.reconciliation.staging_engines import Engine
 
-_OF_PAYMENTS = frozenset({LineKind.PAYMENT, LineKind.REFUND})
-_BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 #: Rows sent to the database at a time.
 BATCH = 5000
 
@@ -43,8 +46,6 @@ class Staging:
         self._has_hints = self._has_fees = False
         self._check: Callable[[], None] | None = None
         self.loaded = 0
-        self._first: datetime | None = None
-        self._last: datetime | None = None
 
     async def load(
         self, rows: Iterable[StagedRow], on_progress: Callable[[int], None] = lambda _: None
@@ -81,13 +82,8 @@ class Staging:
     def _noted_blocks(self, blocks: Iterable[LineBlock]) -> Iterator[LineBlock]:
         for block in blocks:
             self._names.note_all(block.matches)
-            self._span(block.first_at, block.last_at)
             self._has_fees |= block.has_fees
             yield block
-
-    def _span(self, first: datetime, last: datetime) -> None:
-        self._first = first if self._first is None else min(first, self._first)
-        self._last = last if self._last is None else max(last, self._last)
 
     async def load_lines(
         self, lines: Iterable[StatementLine], on_progress: Callable[[int], None] = lambda _: None
@@ -97,7 +93,7 @@ class Staging:
         def noted() -> Iterator[StatementLine]:
             # this loop runs a million times, so it avoids lookups and calls
             seen_before, mask, again = self._names.seen, self._names.mask, self._names.again
-            first, last, fees = _END, _BEGINNING, False
+            fees = hints = False
             for line in lines:
                 name = line.payment_ref or line.ref
                 slot = hash(name) & mask
@@ -105,18 +101,13 @@ class Staging:
                     again(name)
                 else:
                     seen_before[slot] = 1
-                if line.kind in _OF_PAYMENTS:
-                    at = line.at
-                    if at < first:  # noqa: PLR1730 - twice as quick as min()
-                        first = at
-                    if at > last:  # noqa: PLR1730
-                        last = at
                 if line.fee is not None:
                     fees = True
+                if line.order is not None:
+                    hints = True
                 yield line
-            if last >= first:
-                self._span(first, last)
             self._has_fees |= fees
+            self._has_hints |= hints
 
         await self._engine.copy_lines(noted(), BATCH, self._counter(on_progress))
 
@@ -127,9 +118,13 @@ class Staging:
 
         return counted
 
-    def span(self) -> tuple[datetime, datetime] | None:
-        """Return the times of a statement's first and last line about a payment or refund."""
-        return None if self._first is None or self._last is None else (self._first, self._last)
+    async def sums(self, since: datetime, until: datetime) -> dict[tuple[LineKind, str], tuple[int, Decimal]]:
+        """Return the number and sum of lines in a window, by kind and currency."""
+        window = {"since": self._engine.moment(since), "until": self._engine.moment(until)}
+        return {
+            (LineKind(kind), currency): (count, self._engine.amount(amount) or Decimal(0))
+            for kind, currency, count, amount in await self._engine.rows(sql.SUMS, window)
+        }
 
     async def find_candidates(self, scope: Scope, *, check_books: bool) -> int:
         """Fill the table of candidates with all that the join does not clear; return their number.
@@ -176,12 +171,14 @@ class Staging:
         await engine.run("ANALYZE candidate", {})
         for statement in sql.resolve(self._provider):
             await engine.run(statement, {})
-        if self._has_hints:
+        if self._has_hints and self._provider == "stripe":
             await engine.run(sql.BY_HINT, {})
         [charges] = await engine.rows(sql.UNKNOWN_CHARGES, {})
         if charges[0]:
             await engine.run(sql.BY_CHARGE, {})
         if self._provider == "kaspi":
+            if self._has_hints:
+                await match_by_order(engine)
             await match_by_amount_and_time(engine)
 
     async def knows_any(self) -> bool:
@@ -208,25 +205,28 @@ class Staging:
             yield candidates, [self._provider_record(row) for row in lines]
             last = candidates[-1].key
 
-    async def settlements(self, size: int) -> AsyncIterator[list[StagedRow]]:
-        """Yield the lines that have a fee, a page at a time."""
+    async def settlements(self, size: int) -> AsyncIterator[list[tuple[StagedRow, str | None]]]:
+        """Yield the lines that have a fee, a page at a time, each with the payment that was found for it.
+
+        It is ``None`` if the line agrees by number, or has no payment."""
         if not self._has_fees:
             return
         await self._engine.run("CREATE INDEX line_seq ON line (seq)", {})
+        await self._engine.run(sql.CANDIDATE_MATCHES, {})
         last = 0
         while True:
             rows = await self._engine.rows(sql.WITH_FEES, {"last": last, "size": size})
             if not rows:
                 return
-            yield [self._row(row[1:]) for row in rows]
+            yield [(self._row(row[2:]), row[1]) for row in rows]
             last = rows[-1][0]
 
     def _row(self, row: Any) -> StagedRow:
-        kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute = row
+        kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute, settled_in = row
         read = self._engine.amount
         return StagedRow(
             kind, ref, match, stand, self._engine.time(at),
-            read(amount), currency, read(fee), read(net), hint, number, dispute,
+            read(amount), currency, read(fee), read(net), hint, number, dispute, settled_in,
         )  # fmt: skip
 
     def _provider_record(self, row: Any) -> ProviderRecord:
@@ -245,6 +245,8 @@ class Staging:
             hint=line.hint,
             candidates=tuple(candidates.split()) if candidates else (),
             number=line.number,
+            is_settled_amount=line.settlement_currency is not None
+            and line.settlement_currency == line.currency,
         )
 
 

@@ -57,6 +57,9 @@ class Engine(Protocol):
     def millis(self, at: datetime) -> Any:
         """Return a time as the platform's tables store it."""
 
+    def moment(self, at: datetime) -> Any:
+        """Return a time as the temporary tables store it."""
+
     def time(self, stored: Any) -> datetime: ...
 
     def amount(self, stored: Any) -> Decimal | None: ...
@@ -150,27 +153,29 @@ class _Postgres:
     def _text(self, row: StagedRow) -> str:
         """Return a row in COPY's text format."""
         self._seq += 1
-        kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute = row
+        kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute, settled_in = row
         if _AWKWARD.search(ref) or _AWKWARD.search(match):
             ref, match = _escaped(ref), _escaped(match)
         return (
             f"{self._seq}\t{kind}\t{ref}\t{match}\t{stand}\t{at.isoformat()}\t"
             f"{_null(amount)}\t{currency or _NULL}\t{_null(fee)}\t{_null(net)}\t"
-            f"{_NULL if hint is None else _escaped(hint)}\t{number}\t{dispute or _NULL}\n"
+            f"{_NULL if hint is None else _escaped(hint)}\t{number}\t{dispute or _NULL}\t"
+            f"{settled_in or _NULL}\n"
         )
 
     def _line_text(self, line: StatementLine) -> str:
         """Return a statement's line in COPY's text format, as fast as possible: there may be millions."""
         ref, fee, net, payment_ref = line.ref, line.fee, line.net, line.payment_ref
         if (money := line.money) is not self._money:  # readers reuse the object of an equal amount
-            self._money, self._money_text = money, f"{money.amount!s}\t{money.currency._value_}"
+            self._money, self._money_text = money, f"{money.amount!s}\t{money.currency}"
         match = payment_ref or ref
         if not (ref.isidentifier() and match.isidentifier()):  # the fastest check, sufficient for most
             ref, match = _escaped(ref), _escaped(match)
         self._seq += 1
         return (
             f"{self._seq}\t{line.kind._value_}\t{ref}\t{match}\tpaid\t{line.at!s}\t{self._money_text}\t"
-            f"{_NULL if fee is None else fee}\t{_NULL if net is None else net}\t\\N\t{line.number}\t\\N\n"
+            f"{_NULL if fee is None else fee}\t{_NULL if net is None else net}\t"
+            f"{line.order or _NULL}\t{line.number}\t\\N\t{line.settlement_currency or _NULL}\n"
         )
 
     def later(self, time: str, minutes: int) -> str:
@@ -178,6 +183,9 @@ class _Postgres:
 
     def millis(self, at: datetime) -> Any:
         return at.astimezone(UTC).replace(tzinfo=None)
+
+    def moment(self, at: datetime) -> Any:
+        return at
 
     def time(self, stored: Any) -> datetime:
         time: datetime = stored
@@ -211,7 +219,7 @@ def _escaped(text: str) -> str:
     return _AWKWARD.sub(lambda match: {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}[match[0]], text)
 
 
-_INSERT = "INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class _Sqlite:
@@ -251,10 +259,10 @@ class _Sqlite:
     def _tuples(self, rows: Iterable[StagedRow]) -> Iterator[tuple[Any, ...]]:
         for row in rows:
             self._seq += 1
-            at = row.at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
             yield (
-                self._seq, row.kind, row.ref, row.match, row.stand, at, _cents(row.amount), row.currency,
-                _cents(row.fee), _cents(row.net), row.hint, row.number, row.dispute,
+                self._seq, row.kind, row.ref, row.match, row.stand, self.moment(row.at),
+                _cents(row.amount), row.currency, _cents(row.fee), _cents(row.net), row.hint, row.number,
+                row.dispute, row.settlement_currency,
             )  # fmt: skip
 
     def later(self, time: str, minutes: int) -> str:
@@ -262,6 +270,9 @@ class _Sqlite:
 
     def millis(self, at: datetime) -> Any:
         return at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
+
+    def moment(self, at: datetime) -> Any:
+        return at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
 
     def time(self, stored: Any) -> datetime:
         return datetime.fromisoformat(stored).replace(tzinfo=UTC)
@@ -277,7 +288,8 @@ def _of_line(line: StatementLine) -> StagedRow:
     money = line.money
     return StagedRow(
         line.kind.value, line.ref, line.payment_ref or line.ref, "paid", line.at,
-        money.amount, money.currency.value, line.fee, line.net, None, line.number,
+        money.amount, str(money.currency), line.fee, line.net, line.order, line.number,
+        None, line.settlement_currency,
     )  # fmt: skip
 
 

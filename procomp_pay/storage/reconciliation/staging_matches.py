@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
+from procomp_pay.domain import payment_code
+from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.kaspi_schedule import schedule_for
 from procomp_pay.domain.reconciliation.amount_time_match import PossibleMatch, match_certain
 from procomp_pay.domain.states import Channel
@@ -31,6 +34,36 @@ async def match_by_amount_and_time(engine: Engine) -> None:
         await engine.run(sql.RESOLVED, {"match": match, "id": payment_id})
     for match, names in doubtful.items():
         await engine.run(sql.CANDIDATES, {"match": match, "names": " ".join(names)})
+
+
+async def match_by_order(engine: Engine) -> None:
+    """Assign the payment whose id Kaspi was given as the order number, and bill payments by their account.
+
+    Two bill payments that fit one line, or two lines that fit one, are stored as candidates.
+    """
+    for match, hint in await engine.rows(sql.WITH_ORDERS, {}):
+        for word in _order_words(hint):
+            await engine.run(sql.ORDER_WORD, {"match": match, "word": word})
+    await engine.run(sql.BY_ORDER, {})
+    bills: dict[str, list[str]] = {}
+    lines: Counter[str] = Counter()
+    for match, payment_id in await engine.rows(sql.bills(engine.later), {}):
+        bills.setdefault(match, []).append(payment_id)
+        lines[payment_id] += 1
+    for match, names in bills.items():
+        if len(names) == 1 and lines[names[0]] == 1:
+            await engine.run(sql.RESOLVED, {"match": match, "id": names[0]})
+        else:
+            await engine.run(sql.CANDIDATES, {"match": match, "names": " ".join(sorted(names))})
+
+
+def _order_words(hint: str) -> set[str]:
+    """Return the words of a line's details, and the short codes that they may be."""
+    words = set(hint.split())
+    for word in list(words):
+        with suppress(NotFound):
+            words.add(payment_code.read(word))
+    return words
 
 
 def _possible_match(engine: Engine, row: Any) -> PossibleMatch:

@@ -25,6 +25,7 @@ class StagedRow(NamedTuple):
     hint: str | None = None
     number: int = 0
     dispute: str | None = None
+    settlement_currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

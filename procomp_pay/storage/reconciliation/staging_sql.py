@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-_LINE = "kind, ref, match, stand, at, amount, currency, fee, net, hint, coalesce(number, seq), dispute"
+_LINE = """kind, ref, match, stand, at, amount, currency, fee, net, hint, coalesce(number, seq), dispute,
+    settlement_currency"""
 _COLUMN = {"stripe": '"stripePaymentId"', "kaspi": '"kaspiTransactionId"'}
 _PAID_HERE = "p.status IN ('COMPLETED', 'REFUNDED')"
 
@@ -28,12 +29,13 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
     return [
         f"""CREATE TEMP TABLE line (seq INTEGER, kind TEXT, ref TEXT, match {key}, stand TEXT DEFAULT 'paid',
             at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount}, hint TEXT,
-            number INTEGER, dispute TEXT)""",
+            number INTEGER, dispute TEXT, settlement_currency TEXT)""",
         # in the database's own order, which its indexes have too
         "CREATE TEMP TABLE candidate (payment_id TEXT, match TEXT)",
         f"CREATE TEMP TABLE candidate_match (match {key} PRIMARY KEY, names TEXT)",
         f"CREATE TEMP TABLE candidate_key (key {key} PRIMARY KEY, payment_id TEXT)",
         "CREATE TEMP TABLE candidate_id (payment_id TEXT)",
+        f"CREATE TEMP TABLE order_word (match {key}, word TEXT)",
         f"CREATE TEMP TABLE possible_duplicate (match {key})",
         f"""CREATE TEMP TABLE unmatched_line (match {key}, at {time}, amount {amount}, currency TEXT,
             has_qr BOOLEAN)""",
@@ -43,7 +45,7 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
             confirm_timeout_s INTEGER)""",
         f"""CREATE TEMP TABLE candidate_line (key {key}, names TEXT, seq INTEGER, kind TEXT, ref TEXT,
             match {key}, stand TEXT, at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount},
-            hint TEXT, number INTEGER, dispute TEXT)""",
+            hint TEXT, number INTEGER, dispute TEXT, settlement_currency TEXT)""",
     ]
 
 
@@ -105,6 +107,36 @@ def resolve(provider: str) -> list[str]:
 BY_HINT = """UPDATE candidate SET payment_id = d.payment_id FROM line l
     JOIN pay_payment_detail d ON d.payment_id = l.hint
     WHERE candidate.payment_id IS NULL AND l.match = candidate.match AND l.kind = 'payment'"""
+#: Kaspi's lines without a payment whose details have words that may be an order number, or an account.
+WITH_ORDERS = """SELECT DISTINCT l.match, l.hint FROM candidate s JOIN line l ON l.match = s.match
+    WHERE s.payment_id IS NULL AND l.hint IS NOT NULL"""
+ORDER_WORD = "INSERT INTO order_word VALUES (:match, :word)"
+BY_ORDER = """UPDATE candidate SET payment_id = d.payment_id FROM order_word o
+    JOIN pay_payment_detail d ON d.payment_id = o.word
+    WHERE candidate.payment_id IS NULL AND o.match = candidate.match AND d.channel LIKE 'kaspi%'"""
+
+
+def bills(later: Callable[[str, int], str]) -> str:
+    """Pair each line that names an account, or a code of the account's participant, with the bill payments of
+    its amount that were paid at its time and have no line by number.
+
+    :param later: as for :func:`unidentified_payments`.
+    """
+    paid_at, slack = "coalesce(d.news_at, d.completed_at)", 10
+    return f"""SELECT DISTINCT l.match, d.payment_id FROM order_word o
+        JOIN candidate s ON s.match = o.match AND s.payment_id IS NULL
+        JOIN line l ON l.match = o.match AND l.kind = 'payment'
+        JOIN pay_payment_detail d ON d.channel = 'kaspi_bill' AND d.charged_amount = l.amount
+            AND CAST(d.charged_currency AS TEXT) = l.currency
+            AND {paid_at} >= {later("l.at", -slack)} AND {paid_at} <= {later("l.at", slack)}
+            AND d.participant_id IN (
+                SELECT o.word UNION ALL
+                SELECT c.participant_id FROM pay_payment_detail c WHERE c.short_code = o.word
+            )
+        JOIN "Payment" p ON p.id = d.payment_id
+        WHERE NOT EXISTS (SELECT 1 FROM line x WHERE x.match = p."kaspiTransactionId")"""
+
+
 UNKNOWN_CHARGES = """SELECT count(*) FROM candidate
     WHERE payment_id IS NULL AND substr(match, 1, 3) IN ('ch_', 'py_')"""
 BY_CHARGE = """UPDATE candidate SET payment_id = d.payment_id FROM pay_payment_detail d
@@ -139,7 +171,8 @@ def other_names(provider: str) -> list[str]:
 #: Lines without a payment that is known by number.
 UNMATCHED_LINES = """INSERT INTO unmatched_line
     SELECT DISTINCT l.match, l.at, l.amount, l.currency, l.match <> l.ref
-    FROM candidate s JOIN line l ON l.match = s.match WHERE s.payment_id IS NULL AND l.kind = 'payment'"""
+    FROM candidate s JOIN line l ON l.match = s.match WHERE s.payment_id IS NULL AND l.kind = 'payment'
+    AND NOT EXISTS (SELECT 1 FROM candidate_match f WHERE f.match = l.match)"""
 #: Minutes from a payment's creation to the last moment at which money can arrive: for a QR or a link, and for
 #: an invoice, which the customer has a day to pay. They bound the range scan of the index by time.
 _LONGEST_QR, _LONGEST_LIFE, _BEFORE = 33, 25 * 60, 3
@@ -187,6 +220,9 @@ KNOWS_ANY = """SELECT EXISTS (SELECT 1 FROM candidate_match) OR EXISTS (SELECT 1
     WHERE l.kind IN ('payment', 'refund')
     AND NOT EXISTS (SELECT 1 FROM candidate s WHERE s.match = l.match AND s.payment_id IS NULL))"""
 
+SUMS = """SELECT kind, currency, count(*), sum(amount) FROM line WHERE at >= :since AND at < :until
+    GROUP BY kind, currency"""
+
 #: One key for each payment, and its lines by that key.
 KEYS = [
     """INSERT INTO candidate_key SELECT coalesce(payment_id, match), max(payment_id) FROM candidate
@@ -200,5 +236,8 @@ KEYS = [
 PAGE = "SELECT key, payment_id FROM candidate_key WHERE key > :last ORDER BY key LIMIT :size"
 LINES = f"""SELECT key, names, {_LINE} FROM candidate_line
     WHERE key BETWEEN :first AND :last ORDER BY key, seq"""
-WITH_FEES = f"""SELECT seq, {_LINE} FROM line WHERE seq > :last AND fee IS NOT NULL AND kind <> 'other'
+#: For the payments of lines that are not known by number.
+CANDIDATE_MATCHES = "CREATE INDEX candidate_by_match ON candidate (match)"
+WITH_FEES = f"""SELECT seq, (SELECT max(c.payment_id) FROM candidate c WHERE c.match = line.match), {_LINE}
+    FROM line WHERE seq > :last AND fee IS NOT NULL AND kind <> 'other'
     ORDER BY seq LIMIT :size"""

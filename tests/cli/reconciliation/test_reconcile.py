@@ -95,6 +95,12 @@ def test_a_statement_of_another_merchant_is_refused(
     )
     done = sqlite_clerk.type("reconcile", "--statement", str(file), "--yes", "--dry-run", code=6)
     assert "NO LINE BELONGS TO A PAYMENT OF OURS" in done.out
+    both = done.out.replace("\N{NO-BREAK SPACE}", " ")
+    assert "payments 0.00 KZT (0) here, 48 000.00 KZT (2) there, difference 48 000.00 KZT" in both
+    assert "not compared: what was paid or refunded before 2026-10-01 00:00 or after 2026-10-02 00:00" in both
+    [run] = sqlite_clerk.ask("reconcile", "--statement", str(file), "--yes", "--dry-run", code=6)["runs"]
+    assert (run["since"], run["until"]) == ("2026-09-30T19:00:00+00:00", "2026-10-01T19:00:00+00:00")
+    assert [sums["difference"] for sums in run["sums"]] == [48000]
 
 
 def test_days_are_almatys(sqlite_clerk: Clerk) -> None:

@@ -182,6 +182,21 @@ def test_repeated_line_of_numeric_cells_counts_once(path: Path) -> None:
     assert ([line.number for line in lines], summary.repeated_count) == ([2, 4], 1)
 
 
+def test_rows_without_their_last_cells(path: Path) -> None:
+    """They take part in the checks of the whole file: what is there twice, and what a comma means."""
+    empty = {"fee": None, "net": None}
+    rows = [
+        kaspi(1, **empty), kaspi(2, **empty), kaspi(3, **empty), kaspi(2, **empty),
+        kaspi(3, amount="5 000,00", **empty), kaspi(4, amount="24,000", **empty),
+    ]  # fmt: skip
+    workbook({"Отчет": [HEADS, *rows]}, path)
+    lines, summary = read(path)
+    assert [line.number for line in lines] == [2, 3, 4, 7]
+    assert lines[-1].money.amount == Decimal(24)
+    assert [(each.line, each.first_line) for each in summary.repeated] == [(5, 3)]
+    assert [(each.line, "already on line 4" in each.reason) for each in summary.skipped] == [(6, True)]
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [

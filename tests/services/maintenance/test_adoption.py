@@ -1,21 +1,26 @@
 """Payments of a platform that took money before this desk: taken over, none twice, none guessed at."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
+from sqlmodel import select
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import Conflict, DatabaseUnavailable, Refused
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.services.audit import verify as audit_verify
+from procomp_pay.services.audit.verify import Flaw
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.maintenance.adoption import adopt, size
 from procomp_pay.services.refunds import create as refunds
 from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import Opening
+from procomp_pay.storage.audit.chain import entry_hash
+from procomp_pay.storage.models.payments import AuditEntry, Refund
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.payments import unadopted
 from procomp_pay.storage.payments.repository import load_payment
@@ -106,6 +111,26 @@ async def test_what_went_back_is_counted_once(environment: ServiceEnvironment) -
         await environment.maintain()
         view = await views.one(environment.ctx, opened.view.payment_id)
         assert (view.status, view.refunded.amount) == (S.REFUNDED, view.charged.amount)
+
+
+async def test_what_the_platform_refunded_counts_on_its_day(environment: ServiceEnvironment) -> None:
+    opened = await environment.start(await environment.participant())
+    await forget(environment)
+    booked_at = environment.now().replace(microsecond=0) - timedelta(days=40)
+    async with environment.ctx.db.writing() as session:
+        row = await session.get_one(Payment, opened.view.payment_id)
+        row.status, row.updated_at = S.REFUNDED, booked_at
+    assert (await adopt(environment.ctx, CLERK)).taken == 1
+    [refund] = await environment.rows(Refund)
+    assert (refund.amount, refund.updated_at) == (opened.view.charged.amount, booked_at)
+    assert (await audit_verify.verify(environment.ctx)).findings == []
+    # an entry of version 0.1.0, which named no sum
+    async with environment.ctx.db.writing() as session:
+        [entry] = (await session.exec(select(AuditEntry))).all()
+        entry.after = {name: value for name, value in entry.after.items() if name != "refunded"}
+        entry.hash = entry_hash(entry)
+    findings = (await audit_verify.verify(environment.ctx)).findings
+    assert [finding.flaw for finding in findings if finding.flaw is Flaw.DISAGREES] == []
 
 
 async def test_a_number_that_a_clerk_takes_at_this_moment(

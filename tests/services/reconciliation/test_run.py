@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.errors import ManualReviewRequired, Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.sandbox.stripe import objects
+from procomp_pay.services.reconciliation.discrepancies import How, resolve
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import AuditEntry, Settlement
+from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.schema import METADATA
 from tests.support.environment import CLERK, ServiceEnvironment
@@ -282,6 +284,21 @@ async def test_fees_are_kept_once(environment: ServiceEnvironment) -> None:
         "refund": (Decimal("-20.00"), Decimal("0.00"), Decimal("-20.00"), "USD"),
     }
     assert {each.payment_id for each in rows} == {opened.view.payment_id}
+
+
+async def test_a_currency_that_nobody_accepts(environment: ServiceEnvironment) -> None:
+    opened, other = [await paid(environment) for _ in range(2)]
+    intents = stripe(environment).tables["payment_intents"]
+    async with environment.ctx.db.reading() as session:
+        row = await session.get_one(Payment, opened.view.payment_id)
+    intents[row.stripe_payment_id]["currency"] = "gbp"
+    stripe(environment).tables["sessions"][opened.view.provider_ref]["currency"] = "gbp"
+    for became in ("opened", "again"):
+        assert kinds(await run(environment)) == {("CURRENCY_MISMATCH", became): 1}
+    assert await environment.status(other) is PaymentStatus.COMPLETED
+    [open_row] = await open_rows(environment)
+    with pytest.raises(ManualReviewRequired):
+        await resolve(environment.ctx, open_row.id, How.FIX, "look again", CLERK)
 
 
 async def test_a_window_that_makes_no_sense(environment: ServiceEnvironment) -> None:

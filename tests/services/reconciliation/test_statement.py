@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from procomp_pay.domain.errors import ManualReviewRequired, Refused
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
+from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.services.reconciliation import discrepancies
+from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
-from procomp_pay.storage.models.payments import KaspiOperation, Settlement
+from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail, Refund, Settlement
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import ReconciliationRun
 from procomp_pay.storage.reconciliation import staging_matches
@@ -106,6 +109,56 @@ async def test_faults_in_a_statement(environment: ServiceEnvironment) -> None:
     assert plants.kinds(again) == {(kind.value, "again"): 1 for kind in named if kind != "STATUS_MISMATCH"}
 
 
+async def test_an_account_that_settles_in_another_currency(environment: ServiceEnvironment) -> None:
+    """What the customer was charged is compared; the balance's currency is that of fees and nets alone."""
+    right, wrong, back = [await plants.paid(environment) for _ in range(3)]
+    await refund(environment.ctx, RefundCommand(back.view.payment_id, "injured"), CLERK)
+    [given_back] = await environment.stripe_objects("refunds")
+    euro: dict[str, Any] = {"fee": Decimal("1.58"), "net": Decimal("44.30"), "settlement_currency": "EUR"}
+    intent = await plants.intent_of(environment, back)
+    out: dict[str, Any] = {
+        "kind": LineKind.REFUND, "payment_ref": intent, "settlement_currency": "EUR", "fee": Decimal(0),
+    }  # fmt: skip
+    lines = [
+        await charged(environment, 2, right, **euro),
+        await charged(environment, 3, wrong, amount="40.00 USD", **euro),
+        await charged(environment, 4, back, **euro),
+        # not told: how many dollars
+        line(5, given_back["id"], environment.now(), "45.88 EUR", net=Decimal("-45.88"), **out),
+        line(6, "re_unknown", environment.now(), "4.00 EUR", net=Decimal("-4.00"), **out),
+    ]
+    for became in ("opened", "again"):
+        report = await compare(environment, lines)
+        assert plants.kinds(report) == {("AMOUNT_MISMATCH", became): 1, ("REFUND_MISMATCH", became): 1}
+    assert (await environment.view(back)).refunded.amount == Decimal("50.00")
+    rows: list[Settlement] = await environment.rows(Settlement)
+    assert {(each.ref, each.amount, each.fee, each.net, each.currency) for each in rows} == {
+        *[(f"ch_{n}", Decimal("45.88"), Decimal("1.58"), Decimal("44.30"), "EUR") for n in (2, 3, 4)],
+        (given_back["id"], Decimal("-45.88"), Decimal(0), Decimal("-45.88"), "EUR"),
+        ("re_unknown", Decimal("-4.00"), Decimal(0), Decimal("-4.00"), "EUR"),
+    }
+
+
+async def test_a_currency_that_nobody_accepts(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    """It is a difference, and does not keep the others from being compared."""
+    pounds, lost = [await plants.paid(environment) for _ in range(2)]
+    at = f"{environment.now():%Y-%m-%d %H:%M:%S}"
+    rows = [
+        stripe(2, created_utc=at, created=at, currency="gbp",
+               payment_intent_id=await plants.intent_of(environment, pounds)),
+        stripe(3, created_utc=at, created=at, currency="gbp", payment_intent_id="pi_nobodys"),
+    ]  # fmt: skip
+    path = tmp_path / "balance.csv"
+    path.write_text(text([STRIPE, *rows], delimiter=","), newline="")
+    with open_statement(path, looks=False) as statement:
+        report = await plants.run(environment, lines=statement)
+    assert {(kind, became) for kind, became in plants.kinds(report)} == {
+        ("CURRENCY_MISMATCH", "opened"), ("MISSING_LOCALLY", "opened"), ("MISSING_AT_PROVIDER", "opened"),
+    }  # fmt: skip
+    assert missing(report) == {lost.view.payment_id}
+    assert report.skipped == 0
+
+
 async def test_what_was_accepted_stays_so_in_another_export(environment: ServiceEnvironment) -> None:
     """There the same money stands in another line."""
     wrong = await plants.paid(environment)
@@ -137,6 +190,113 @@ async def test_a_file_that_breaks_off_judges_nothing(environment: ServiceEnviron
             environment, lines=plants.Lines(broken()), since=environment.now() - timedelta(days=1)
         )
     assert [each.state for each in await environment.rows(ReconciliationRun)] == ["failed"]
+
+
+# -- the window
+
+NOON = datetime(2026, 5, 1, 7, tzinfo=UTC)  # of 1 May in Almaty
+DAY = StatementPeriod(NOON - timedelta(hours=12), NOON + timedelta(hours=12))
+
+
+async def paid_at(
+    environment: ServiceEnvironment, at: datetime, started_at: datetime | None = None
+) -> views.Opening:
+    opened = await plants.paid(environment)
+    async with environment.ctx.db.writing() as session:
+        payment = await session.get(Payment, opened.view.payment_id)
+        detail = await session.get(PaymentDetail, opened.view.payment_id)
+        assert payment is not None
+        assert detail is not None
+        payment.created_at = detail.created_at = started_at or at - timedelta(seconds=30)
+        detail.completed_at = detail.news_at = at
+    return opened
+
+
+def missing(report: Report) -> set[str]:
+    kind = DiscrepancyKind.MISSING_AT_PROVIDER
+    return {str(each.finding.ours and each.finding.ours.payment_id) for each in report.told
+            if each.finding.kind is kind}  # fmt: skip
+
+
+async def test_without_a_period_whole_days_are_compared(environment: ServiceEnvironment) -> None:
+    day_before = NOON - timedelta(hours=12, minutes=1)
+    right = await paid_at(environment, NOON)
+    at_night = await paid_at(environment, NOON + timedelta(hours=11, minutes=58))
+    over_midnight = await paid_at(environment, NOON - timedelta(hours=11, minutes=59), day_before)
+    refunded = await paid_at(environment, NOON - timedelta(days=3))
+    await refund(environment.ctx, RefundCommand(refunded.view.payment_id, "injured"), CLERK)
+    [back] = await environment.rows(Refund)
+    await paid_at(environment, day_before)
+    await paid_at(environment, DAY.until)
+    async with environment.ctx.db.writing() as session:
+        row = await session.get(Refund, back.id)
+        assert row is not None
+        row.sent_at = NOON + timedelta(hours=1)
+    said = replace(await charged(environment, 2, right), at=NOON)
+    other = line(3, "po_1", NOON, "48.25 USD", kind=LineKind.OTHER)
+    report = await plants.run(environment, lines=plants.Lines([said, other]), source_name="b.csv")
+    assert (report.since, report.until) == (DAY.since, DAY.until)
+    assert missing(report) == {at_night.view.payment_id, over_midnight.view.payment_id}
+    assert plants.kinds(report) == {("MISSING_AT_PROVIDER", "opened"): 2, ("REFUND_MISMATCH", "opened"): 1}
+    document = report.full()
+    assert document["sums"] == [
+        {"kind": "payment", "currency": "USD", "difference": Decimal("-100.00"),
+         "ours": {"count": 3, "sum": Decimal("150.00")}, "theirs": {"count": 1, "sum": Decimal("50.00")}},
+        {"kind": "refund", "currency": "USD", "difference": Decimal("-50.00"),
+         "ours": {"count": 1, "sum": Decimal("50.00")}, "theirs": {"count": 0, "sum": Decimal("0.00")}},
+    ]  # fmt: skip
+    assert document["window"] == "the days of its first and last line"
+    assert document["not_compared"] == [
+        "what was paid or refunded before 2026-05-01 00:00 or after 2026-05-02 00:00",
+        "1 lines of other kinds, such as payouts, fees and cash",
+    ]
+
+
+async def test_the_files_own_period_is_compared(environment: ServiceEnvironment) -> None:
+    early, right = await paid_at(environment, NOON - timedelta(days=1)), await paid_at(environment, NOON)
+    said = replace(await charged(environment, 2, right), at=NOON)
+    period = StatementPeriod(DAY.since - timedelta(days=1), DAY.until)
+    report = await plants.run(environment, lines=plants.Lines([said], period=period))
+    assert (report.since, report.until, missing(report)) == (
+        period.since, period.until, {early.view.payment_id},
+    )  # fmt: skip
+    # a part of it is asked for: the rest is named, and more than the file covers is not compared
+    report = await plants.run(
+        environment, lines=plants.Lines([said], period=period), since=DAY.since - timedelta(days=9),
+        until=DAY.since, is_ours=True,
+    )  # fmt: skip
+    assert (report.since, report.until, missing(report)) == (
+        period.since, DAY.since, {early.view.payment_id},
+    )  # fmt: skip
+    assert report.not_compared[1] == "1 lines of other days"
+    assert [sums.difference for sums in report.sums] == [Decimal(-50)]
+    with pytest.raises(Refused, match="covers 2026-04-30 00:00 to 2026-05-02 00:00"):
+        await plants.run(environment, lines=plants.Lines([said], period=period), since=DAY.until)
+    # lines outside of it: then their days are covered too
+    period = StatementPeriod(DAY.since - timedelta(days=2), DAY.since - timedelta(days=1))
+    report = await plants.run(environment, lines=plants.Lines([said], period=period))
+    assert (report.since, report.until) == (period.since, DAY.until)
+
+
+async def test_an_empty_statement_of_a_period(environment: ServiceEnvironment) -> None:
+    report = await plants.run(environment, lines=plants.Lines([], period=DAY))
+    assert (report.found, report.is_foreign) == (0, False)
+    lost = await paid_at(environment, NOON)
+    with pytest.raises(Refused, match="none of our 1 payments"):
+        await plants.run(environment, lines=plants.Lines([], period=DAY))
+    report = await plants.run(environment, lines=plants.Lines([], period=DAY), is_ours=True)
+    assert missing(report) == {lost.view.payment_id}
+
+
+async def test_a_later_refund_does_not_move_the_payment(environment: ServiceEnvironment) -> None:
+    """A statement of the refund's day need not list the payment."""
+    opened = await paid_at(environment, NOON - timedelta(days=2))
+    await refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
+    [back] = await environment.stripe_objects("refunds")
+    said = line(2, back["id"], environment.now(), kind=LineKind.REFUND,
+                payment_ref=await plants.intent_of(environment, opened))  # fmt: skip
+    report = await plants.run(environment, lines=plants.Lines([said]))
+    assert report.found == 0, report.told
 
 
 # -- Kaspi
@@ -190,6 +350,27 @@ async def test_between_two_that_fit_nobody_guesses(environment: ServiceEnvironme
     unknown = [e.finding for e in report.told if e.finding.kind is DiscrepancyKind.MISSING_LOCALLY]
     assert unknown[0].what == "several payments fit it"
     assert set(unknown[0].theirs.candidates) == {first.view.payment_id, second.view.payment_id}  # type: ignore[union-attr]
+
+
+async def test_who_cannot_see_it_cannot_close_it(environment: ServiceEnvironment) -> None:
+    """Scheme basic reports neither refunds nor, in some editions, amounts."""
+    await environment.http.post("/_sandbox/kaspi/settings", json={"v02": False})
+    back, other = [await plants.paid_by_kaspi(environment) for _ in range(2)]
+    lines = [
+        line(2, str(back.view.provider_ref), environment.now(), "24000.00 KZT"),
+        line(3, "990001", environment.now(), "5000.00 USD", kind=LineKind.REFUND,
+             payment_ref=str(back.view.provider_ref)),
+        line(4, str(other.view.provider_ref), environment.now(), "20000.00 KZT"),
+    ]  # fmt: skip
+    report = await compare(environment, lines, "kaspi")
+    assert plants.kinds(report) == {("REFUND_MISMATCH", "opened"): 1, ("AMOUNT_MISMATCH", "opened"): 1}
+    report = await plants.run(environment, "kaspi")
+    assert (report.found, report.closed, report.still_open) == (0, 0, 2)
+    for row in await plants.open_rows(environment):
+        with pytest.raises(ManualReviewRequired, match="Kaspi does not report what this is about") as told:
+            await discrepancies.resolve(environment.ctx, row.id, discrepancies.How.FIX, "look again", CLERK)
+        assert f"resolve {row.id} --how accept" in str(told.value.next_step)
+    assert len(await plants.open_rows(environment)) == 2
 
 
 def test_repeats_miss_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -18,12 +19,15 @@ from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.views import payment as views
-from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail
+from procomp_pay.services.webhooks.kaspi_bill import pay
+from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail, Settlement
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.reconciliation.staging import open_staging
 from procomp_pay.storage.reconciliation.staging_rows import Scope
 from tests.support import reconciliation as plants
 from tests.support.environment import ServiceEnvironment
+from tests.support.kaspi_bill import ask, of
+from tests.support.statement_files import HEADS, kaspi, text
 
 FEE = Money(Decimal(24000), Currency.KZT)
 
@@ -67,6 +71,12 @@ ODD_FILES = (
     "kaspi/statement.xlsx",
     "kaspi/statement.xlsx?title=0&total=0&duplicate=1&order=columns",
 )
+FILES_OF_2026 = (
+    "kaspi/statement.csv?layout=2026",
+    "kaspi/statement.xlsx?layout=2026&cash=1",
+    "kaspi/statement.xlsx?layout=2026&title=0&order=columns&refunds=purchase&duplicate=1",
+    "kaspi/statement.csv?layout=2026&delimiter=tab&thousands=nbsp&order=newest&total=0",
+)
 
 
 async def test_kaspis_export_of_what_happened(environment: ServiceEnvironment, tmp_path: Path) -> None:
@@ -89,6 +99,86 @@ async def test_kaspis_export_of_what_happened(environment: ServiceEnvironment, t
         assert plants.kinds(report) == (mended if what == ODD_FILES[0] else {}), (what, report.told)
     assert (await environment.view(first)).refunded.amount == Decimal("5000.00")
     assert (await environment.view(second)).refunded.amount == 0
+
+
+async def test_kaspis_export_of_2026(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    first, second = await paid(environment), await paid(environment)
+    await control(environment, f"/payments/{first.view.provider_ref}/cashier-refund", {"Amount": "5000.00"})
+    for what in FILES_OF_2026:
+        lines, summary, _ = await export(environment, tmp_path / "f", what)
+        assert not summary.needs_person, (what, summary.skipped, summary.totals)
+        has_totals = "title=0" not in what and "total=0" not in what
+        assert [total.agrees for total in summary.totals] == [True] * (4 if has_totals else 0)
+        fees = {line.ref: line.fee for line in lines if line.kind is LineKind.PAYMENT}
+        assert fees == {first.view.provider_ref: Decimal(228), second.view.provider_ref: Decimal(228)}
+        assert [line.fee for line in lines if line.kind is LineKind.REFUND] == [Decimal("-47.50")]
+        report = await reconciled(environment, tmp_path / "f")
+        mended = {("STATUS_MISMATCH", "repaired"): 2, ("REFUND_MISMATCH", "repaired"): 1}
+        assert plants.kinds(report) == (mended if what == FILES_OF_2026[0] else {}), (what, report.told)
+        assert [sums.difference for sums in report.sums] == [0, 0]
+    assert (await environment.view(first)).refunded.amount == Decimal("5000.00")
+    kept = {(row.kind, row.payment_id, row.fee, row.net) for row in await environment.rows(Settlement)}
+    assert kept == {
+        (LineKind.PAYMENT, first.view.payment_id, Decimal(228), Decimal(23772)),
+        (LineKind.PAYMENT, second.view.payment_id, Decimal(228), Decimal(23772)),
+        (LineKind.REFUND, first.view.payment_id, Decimal("-47.50"), Decimal("-4952.50")),
+    }
+
+
+async def test_an_order_number_names_the_payment(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    """Two of one minute and sum, under numbers of their own."""
+    await control(environment, "/settings", {"operation_numbers": "own"})
+    both = {(await paid(environment)).view.payment_id for _ in range(2)}
+    lines, _, _ = await export(environment, tmp_path / "f", "kaspi/statement.csv?layout=2026")
+    assert {line.order for line in lines} == both
+    report = await reconciled(environment, tmp_path / "f")
+    assert plants.kinds(report) == {("STATUS_MISMATCH", "repaired"): 2}
+    used = {row.operation_number: row.payment_id for row in await environment.rows(KaspiOperation)}
+    assert used == {line.ref: line.order for line in lines}
+    kept = {(row.ref, row.payment_id) for row in await environment.rows(Settlement)}
+    assert kept == set(used.items())
+
+
+async def test_fees_of_lines_that_name_their_qr(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    await control(environment, "/settings", {"operation_numbers": "own"})
+    opened = await paid(environment)
+    await export(environment, tmp_path / "f", "kaspi/statement.csv?payment_ids=1")
+    for _ in range(2):
+        report = await reconciled(environment, tmp_path / "f")
+        assert report.settlements == 1
+    [row] = await environment.rows(Settlement)
+    assert (row.payment_id, row.fee) == (opened.view.payment_id, Decimal("228.00"))
+
+
+async def test_bill_lines_are_tied_by_their_account(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    """Kaspi's report has numbers of its own there, and the account in the purchase's details."""
+    people = [await environment.participant() for _ in range(3)]
+    opened = await environment.start(people[1])
+    accounts = [people[0], f"{opened.view.code}", people[2]]
+    bills = {}
+    for number, (who, account) in enumerate(zip(people, accounts, strict=True), start=1):
+        await pay(environment.ctx, ask(account, f"55500{number}"))
+        [bills[account]] = [
+            payment.id
+            for payment, detail in await of(environment, who)
+            if detail.channel is Channel.KASPI_BILL
+        ]
+    at = environment.now().astimezone(ZoneInfo("Asia/Almaty"))
+    details = [f"Взнос {accounts[0]}", accounts[1].lower(), "Cup", accounts[2], accounts[2]]
+    when = {"day": f"{at:%d.%m.%Y}", "time": f"{at:%H:%M:%S}"}
+    rows = [[*kaspi(ref=f"QR7700000{n}", **when), text] for n, text in enumerate(details)]
+    rows[2] = [*kaspi(ref="QR77000002", amount="700,00", fee="", net="", **when), "Cup"]
+    path = tmp_path / "k.csv"
+    path.write_text(text([[*HEADS, "Детали покупки"], *rows]), encoding="utf-8-sig", newline="")
+    report = await reconciled(environment, path)
+    told = {(each.finding.kind.value, each.finding.reference) for each in report.told}
+    # one of nobody's account, and two of one account for its one payment: a person decides
+    assert told >= {("MISSING_LOCALLY", f"7700000{n}") for n in (2, 3, 4)}
+    assert not {ref for kind, ref in told if kind == "MISSING_LOCALLY"} & {"77000000", "77000001"}
+    named = [each.finding.theirs.candidates for each in report.told if each.finding.reference == "77000003"
+             and each.finding.theirs]  # fmt: skip
+    assert named == [(bills[accounts[2]],)]
+    assert [sums.their_count for sums in report.sums] == [5]
 
 
 async def test_numbers_of_their_own_are_matched_by_amount_and_time(
@@ -182,6 +272,24 @@ async def test_a_statement_of_which_no_line_is_ours(environment: ServiceEnvironm
     assert not (
         await plants.run(environment, "kaspi", lines=plants.Lines([*lines, own]), **window)
     ).is_foreign
+
+
+async def test_cash_completes_nothing(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    opened = await environment.start(await environment.participant())
+    at = environment.now().astimezone(ZoneInfo("Asia/Almaty"))
+    headers = [*HEADS, "Канал оплаты"]
+    headers[8] = "Способ оплаты"
+    row = kaspi(1, day=f"{at:%d.%m.%Y}", time=f"{at:%H:%M:%S}")
+    path = tmp_path / "k.csv"
+    for method, channel, status in (
+        ("Наличные", "Касса", PaymentStatus.PENDING),
+        ("Kaspi Gold", "POS наличные", PaymentStatus.PENDING),
+        ("Kaspi Gold", "Kaspi QR", PaymentStatus.COMPLETED),
+    ):
+        row[8] = method
+        path.write_text(text([headers, [*row, channel]]), encoding="utf-8-sig", newline="")
+        await reconciled(environment, path)
+        assert await environment.status(opened) is status
 
 
 async def test_stripes_report_of_what_happened(environment: ServiceEnvironment, tmp_path: Path) -> None:

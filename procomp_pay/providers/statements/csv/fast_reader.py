@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import compress
 from operator import xor
 
+from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import (
     LineBlock,
     LineKind,
@@ -40,12 +41,13 @@ from procomp_pay.providers.statements.first_pass import (
     LineKeys,
     check_amount_row,
     find_decimal_mark,
+    padded,
 )
 from procomp_pay.providers.statements.layout.cells import CellError
 from procomp_pay.providers.statements.layout.headers import ColumnRole
 from procomp_pay.providers.statements.layout.model import STRIPE, Layout
 from procomp_pay.providers.statements.layout.timestamps import TimestampReader
-from procomp_pay.providers.statements.line_reader import LONGEST_NUMBER, LineReader
+from procomp_pay.providers.statements.line_reader import LONGEST_NUMBER, LineReader, order_words
 from procomp_pay.providers.tabular.cells import Broken, Cell, Row
 
 #: Lines that may be set aside.
@@ -111,6 +113,8 @@ class FastReader:
             raise NotPlain
         self._own_at, self._number_at = self._keys.place, columns[ColumnRole.OPERATION]
         self._paid_at, self._time_at = columns.get(ColumnRole.PAYMENT), columns.get(ColumnRole.TIME)
+        # an order number has to be read from the details, which only the ordinary reader does
+        self._text_at = None if layout.provider == STRIPE else columns.get(ColumnRole.DESCRIPTION)
         self._amounts = AmountsReader(layout, layout.decimal)
         self._places = [columns[role] for role in self._amounts.used]
         self._amount_at = self._amounts.used.index(ColumnRole.AMOUNT)
@@ -161,7 +165,7 @@ class FastReader:
         )
         first, last = self._summary.first_at, self._summary.last_at
         self._count()
-        aside = _Aside(self._layout, self._table.kind, self._aside)
+        aside = _Aside(self._table, self._aside)
         yield from LineReader(aside, known, self._summary, self._step)
         ends = [at for at in (first, last, self._summary.first_at, self._summary.last_at) if at is not None]
         if ends:
@@ -192,6 +196,9 @@ class FastReader:
                     g and self._are_plain([cell], may_be_empty=may_be_empty)
                     for g, cell in zip(good, cells, strict=True)
                 ]
+        if self._text_at is not None:
+            texts = block.column(self._text_at)
+            good = [g and not (text and order_words(text)) for g, text in zip(good, texts, strict=True)]
         if not block.ends_clean and good:
             good[-1] = False  # the last line of the file may be cut
         if not all(good):
@@ -243,8 +250,12 @@ class FastReader:
         if len(self._amount_cells) < MOST_AMOUNTS:
             self._amount_cells.add(words[self._amount_at])
         amounts = self._amounts.read(words)
-        if amounts.kind not in self._kinds or amounts.money is None or amounts.problem is not None:
+        if amounts.kind not in self._kinds or amounts.problem is not None:
             return _UNCLEAR
+        if not isinstance(amounts.money, Money):
+            return _UNCLEAR
+        if amounts.settlement_currency is not None:
+            return _UNCLEAR  # blocks have one currency a line
         self._said.append(Said(amounts.kind, amounts.money, amounts.fee, amounts.net))
         self._has_fees |= amounts.fee is not None
         if self._keys.types is not None:
@@ -263,12 +274,15 @@ class FastReader:
         others = together.encode().translate(None, plain)
         return not others and min(cells) >= least and max(map(len, cells)) <= LONGEST_NUMBER
 
-    def _set_aside(self, number: int, row: Sequence[str]) -> None:
+    def _set_aside(self, number: int, cells: Sequence[str]) -> None:
+        row: Sequence[Cell] = cells
         if len(self._aside) >= _MOST_ASIDE:
             raise NotPlain
-        self._aside.append((number, _CELL_END.join(row)))
+        self._aside.append((number, _CELL_END.join(cells)))
         if len(row) < len(self._layout.headers):
-            return
+            row = padded(row, len(self._layout.headers))
+            if len(self._amount_cells) < MOST_AMOUNTS:
+                self._amount_cells.add(row[self._layout.columns[ColumnRole.AMOUNT]])
         check_amount_row(row, number, self._layout)
         hashed = self._keys.hashed(row)
         if hashed is not None:
@@ -294,16 +308,15 @@ class FastReader:
     def _count(self) -> None:
         for place, count in self._counts.items():
             said = self._said[place]
-            self._summary.add(said.kind, count, said.money.currency, said.money.amount)
+            self._summary.add(said.kind, count, said.money.currency, said.money.amount, said.fee)
         self._counts.clear()
 
 
 class _Aside:
     """The rows that were set aside, as a table for the ordinary reader."""
 
-    def __init__(self, layout: Layout, kind: str, rows: list[tuple[int, str]]) -> None:
-        self.layout = layout
-        self.kind = kind
+    def __init__(self, table: CsvTable, rows: list[tuple[int, str]]) -> None:
+        self.layout, self.kind, self.totals = table.layout, table.kind, table.totals
         self._rows = sorted(rows)
 
     def rows(self, broken: Broken) -> Iterator[Row]:  # noqa: ARG002 - the rows are split already

@@ -13,7 +13,8 @@ from procomp_pay.providers.statements.layout.headers import ColumnRole
 from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping
 from procomp_pay.providers.statements.layout.model import STRIPE, Layout
 from procomp_pay.providers.statements.layout.recognise import HEADER_WITHIN, recognise
-from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, find_owner, unknown
+from procomp_pay.providers.statements.period import find_period
+from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, find_owner, find_totals, unknown
 from procomp_pay.providers.tabular.cells import MOST_COLUMNS, Broken, Row, undo_wrong_decoding
 from procomp_pay.providers.tabular.csv_file import DELIMITERS, CsvFile
 
@@ -92,12 +93,15 @@ class CsvTable:
         widest: list[list[str]] = []
         for delimiter in (given,) if given else DELIMITERS:
             seen: list[list[str]] = []
+            lines: list[int] = []
             for number, cells in self._top(delimiter):
                 layout = recognise(cells, number, provider=provider, mapped=mapped)
                 if layout is not None:
-                    self.owner = find_owner(seen)
+                    self.owner, self.period = find_owner(seen), find_period(seen, layout.zone)
+                    self.totals = find_totals(zip(lines, seen, strict=True))
                     return delimiter, layout
                 seen.append(cells)
+                lines.append(number)
             if max(map(len, seen), default=0) > max(map(len, widest), default=0):
                 widest = seen
         if not widest:

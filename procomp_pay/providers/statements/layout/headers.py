@@ -21,11 +21,15 @@ class ColumnRole(StrEnum):
     DATE = "date"  # with or without the time of day
     TIME = "time"
     TYPE = "type"
+    METHOD = "method"  # how it was paid
+    CHANNEL = "channel"  # and where
     STATUS = "status"
     CURRENCY = "currency"
     AMOUNT = "amount"  # gross
     FEE = "fee"
     NET = "net"
+    CUSTOMER_AMOUNT = "customer_amount"  # where the balance has another currency
+    CUSTOMER_CURRENCY = "customer_currency"
     DESCRIPTION = "description"
 
 
@@ -93,6 +97,8 @@ KASPI_HEADERS: HeaderNames = {
         "Тип операции,Вид операции,Операция,Операция түрі,Операцияның түрі,Operation type,Transaction type,"
         "Type"
     ),
+    ColumnRole.METHOD: _keys("Способ оплаты,Тип оплаты,Төлем тәсілі,Төлем әдісі,Төлем түрі,Payment method"),
+    ColumnRole.CHANNEL: _keys("Канал оплаты,Төлем арнасы,Payment channel"),
     ColumnRole.STATUS: _keys("Статус,Статус операции,Состояние,Мәртебесі,Күйі,Операция күйі,Status"),
     ColumnRole.CURRENCY: _keys("Валюта,Валюта операции,Валютасы,Currency"),
     ColumnRole.AMOUNT: _keys(
@@ -100,7 +106,8 @@ KASPI_HEADERS: HeaderNames = {
         "Operation amount,Transaction amount,Gross amount,Gross,Amount"
     ),
     ColumnRole.FEE: _keys(
-        "Комиссия за операции,Комиссия за операцию,Комиссия Kaspi Pay,Комиссия,Операция үшін комиссия,"
+        "Комиссия за операции,Комиссия за операцию,Комиссия Kaspi Pay,Комиссия,Стоимость услуг Kaspi,"
+        "Kaspi қызметтерінің құны,Операция үшін комиссия,"
         "Операциялар үшін комиссия,Комиссиясы,Commission,Fee"
     ),
     ColumnRole.NET: _keys(
@@ -126,6 +133,8 @@ STRIPE_HEADERS: HeaderNames = {
     ColumnRole.AMOUNT: _keys("gross,amount"),
     ColumnRole.FEE: _keys("fee"),
     ColumnRole.NET: _keys("net"),
+    ColumnRole.CUSTOMER_AMOUNT: _keys("customer_facing_amount"),
+    ColumnRole.CUSTOMER_CURRENCY: _keys("customer_facing_currency"),
     ColumnRole.DESCRIPTION: _keys("description"),
 }
 

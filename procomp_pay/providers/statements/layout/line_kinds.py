@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -95,6 +96,20 @@ def is_done(text: str) -> bool | None:
     if not key or key in _DONE:
         return True
     return False if key in _UNDONE else None
+
+
+#: Sales that Kaspi Pay only records: in cash, or by another bank's terminal. "Безналичный" and "қолма-қолсыз"
+#: mean the opposite.
+_CASH = re.compile(r"(?<!без)налич|\bнал\b|қолма қол(?!сыз)|\bcash\b")
+_OTHER_TERMINAL = re.compile(r"\bpos (?:другого банка|басқа банк|of another bank)")
+
+
+def is_only_recorded(*words: str) -> bool:
+    """Return whether Kaspi Pay records a sale that Kaspi does not pay out.
+
+    :param words: the cells of the type, method and channel columns.
+    """
+    return any(_CASH.search(key) or _OTHER_TERMINAL.search(key) for key in map(_key, words))
 
 
 _TOTALS = ("итого", "всего", "барлығы", "жиыны", "жалпы", "total", "grand total", "sum", "сумма итого")

@@ -87,6 +87,22 @@ def test_plain_file_is_read_the_same_way(tmp_path: Path, end: str) -> None:
     assert both(tmp_path / "s.csv", [STRIPE, *stripe_rows()], delimiter=",", end=end).lines == ROWS
 
 
+def test_customers_amounts_are_read_the_same_way(tmp_path: Path) -> None:
+    headers = [*STRIPE, "customer_facing_amount", "customer_facing_currency"]
+    rows = [[*row, "50.00", "usd"] for row in stripe_rows()]
+    for row in rows[::7]:
+        row[3] = "eur"
+    assert both(tmp_path / "s.csv", [headers, *rows], delimiter=",").lines == ROWS
+
+
+def test_lines_without_their_last_cells_are_read_the_same_way(tmp_path: Path) -> None:
+    """The last column is not used, so they are whole; one is there twice, and one needs the file's commas."""
+    rows = [[*row, "x"] for row in kaspi_rows()]
+    short = [kaspi(8, ref="77"), kaspi(8, ref="77"), kaspi(9, ref="78", amount="24,000", fee="", net="")]
+    summary = both(tmp_path / "k.csv", [[*HEADS, "Кассир"], *rows, *short])
+    assert (summary.repeated_count, summary.skipped_count) == (1, 0)
+
+
 def odd(change: Callable[[list[list[str]]], None], rows: list[list[str]]) -> list[list[str]]:
     change(rows)
     return rows

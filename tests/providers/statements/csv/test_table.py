@@ -57,7 +57,7 @@ def test_kaspi_report_is_read(save: Save) -> None:
     with open_statement(path) as statement:
         paid, back = list(statement)
     assert (statement.provider, statement.kind, statement.layout.row) == ("kaspi", "CSV (UTF-8, ;)", 4)
-    assert statement.layout.ignored == ["Адрес точки продаж", "Дата учета операции", "Тип оплаты"]
+    assert statement.layout.ignored == ["Адрес точки продаж", "Дата учета операции"]
     assert (paid.number, paid.kind, paid.ref) == (5, LineKind.PAYMENT, "12800000001")
     assert paid.at == datetime(2026, 10, 1, 7, 1, tzinfo=UTC)
     assert (paid.money, paid.fee, paid.net) == (tenge("24000"), Decimal("228.00"), Decimal("23772.00"))
@@ -106,6 +106,29 @@ def test_stripe_report_is_read(save: Save) -> None:
     # a payout is of no payment: too large to keep, and still counted
     assert summary.counts[LineKind.OTHER] == 1
     assert not summary.needs_person
+
+
+def test_customers_amount_where_stripe_settles_in_another_currency(save: Save) -> None:
+    back = {"reporting_category": "refund", "gross": "-45.90", "fee": "0.00", "net": "-45.90"}
+    rows = [
+        [*stripe(1, currency="eur"), "60.00", "usd"],
+        [*stripe(2, source_id="re_1", currency="eur", **back), "-60.00", "USD"],
+        [*stripe(3, source_id="re_2", currency="eur", **back), "", ""],  # some editions: of charges alone
+        [*stripe(4), "50.00", "usd"],
+        [*stripe(5, currency="gbp"), "60.00", "usd"],
+        [*stripe(6, currency="eur"), "", "usd"],
+    ]
+    headers = [*STRIPE, "customer_facing_amount", "customer_facing_currency"]
+    lines, summary = read(save(text([headers, *rows], ",")))
+    dollars, euros = Money(Decimal(60), Currency.USD), Money(Decimal("45.90"), Currency.EUR)
+    assert [(each.money, each.fee, each.net, each.settlement_currency) for each in lines] == [
+        (dollars, Decimal("1.75"), Decimal("48.25"), "EUR"),
+        (dollars, Decimal(0), Decimal("-45.90"), "EUR"),
+        (euros, Decimal(0), Decimal("-45.90"), "EUR"),
+        (Money(Decimal(50), Currency.USD), Decimal("1.75"), Decimal("48.25"), None),
+        (dollars, Decimal("1.75"), Decimal("48.25"), "GBP"),
+    ]
+    assert [(each.line, each.column) for each in summary.skipped] == [(7, "customer_facing_amount")]
 
 
 def test_stripe_line_kinds(save: Save) -> None:
@@ -352,12 +375,44 @@ def test_status_and_currency_columns(save: Save) -> None:
     rows = [
         [*kaspi(1), "Успешно", "KZT"], [*kaspi(2), "Отклонено", "KZT"], [*kaspi(3), "Как-то", "KZT"],
         [*kaspi(4), "Проведена", "тенге"], [*kaspi(5), "Успешно", "usd"], [*kaspi(6), "Успешно", "GBP"],
+        [*kaspi(7), "Успешно", "?"], [*kaspi(8), "Успешно", ""],
     ]  # fmt: skip
     lines, summary = read(save(text([headers, *rows])))
-    assert [(line.number, line.kind.value, line.money.currency.value) for line in lines] == [
+    assert [(line.number, line.kind.value, str(line.money.currency)) for line in lines] == [
         (2, "payment", "KZT"), (3, "other", "KZT"), (5, "payment", "KZT"), (6, "payment", "USD"),
+        (7, "payment", "GBP"),
     ]  # fmt: skip
-    assert [(each.line, each.column) for each in summary.skipped] == [(4, "Статус"), (7, "Валюта")]
+    assert [(each.line, each.column) for each in summary.skipped] == [
+        (4, "Статус"), (8, "Валюта"), (9, "Валюта"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "channel", "is_paid"),
+    [
+        ("Покупка", "Kaspi Gold", "Kaspi QR", True),
+        ("Покупка", "Безналичные", "Удаленная оплата", True),
+        ("Сатып алу", "Қолма-қолсыз төлем", "Kaspi QR", True),
+        ("Покупка", "Карта другого банка", "Kaspi POS", True),
+        ("Покупка", "Наличные", "Касса", False),
+        ("Покупка", "Kaspi Gold", "Наличные", False),
+        ("Покупка", "", "POS-наличные", False),
+        ("Покупка за наличные", "", "", False),
+        ("Сатып алу", "Қолма-қол ақша", "", False),
+        ("Покупка", "Карта", "POS другого банка", False),
+        ("Возврат", "НАЛИЧНЫМИ", "", False),
+    ],
+)
+def test_sales_that_kaspi_only_records(
+    save: Save, kind: str, method: str, channel: str, *, is_paid: bool
+) -> None:
+    headers = [*HEADS, "Канал оплаты"]
+    headers[8] = "Способ оплаты"
+    row = [*kaspi(1, type=kind), channel]
+    row[8] = method
+    [line], summary = read(save(text([headers, row])))
+    assert (line.kind is not LineKind.OTHER) == is_paid
+    assert not summary.needs_person
 
 
 def test_lines_of_another_width(save: Save) -> None:
