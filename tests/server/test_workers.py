@@ -39,7 +39,7 @@ async def command(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
 
 def workers_of(server: Command) -> set[int]:
     pid = server._process.pid
-    return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    return {int(part) for part in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 async def answers(url: str) -> bool:
@@ -61,8 +61,8 @@ async def test_workers_need_postgresql(command: Start, settings: Settings) -> No
     if settings.is_embedded:
         refused = await command("serve", "--port", "0", "--workers", "2")
         assert await refused.end(20) == 7
-        assert "Several workers need PostgreSQL" in refused.said
-        assert "listens on" not in refused.said
+        assert "Several workers need PostgreSQL" in refused.output
+        assert "listens on" not in refused.output
 
 
 def test_workers_share_the_request_rate_to_kaspi(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ async def test_workers_share_a_port_and_are_restarted(command: Start, settings: 
     if settings.is_embedded:
         pytest.skip("a SQLite file has one server")
     server = await (await command("serve", "--port", "0", "--workers", "2")).ready()
-    assert server.said.count("listens on") == 1
+    assert server.output.count("listens on") == 1
     first = workers_of(server)
     assert len(first) == 2
     port = server.url.rpartition(":")[2]
@@ -100,13 +100,13 @@ async def test_workers_share_a_port_and_are_restarted(command: Start, settings: 
     os.kill(killed, signal.SIGKILL)
     await eventually(lambda: len(workers_of(server)) == 2 and killed not in workers_of(server))
     logged = f"worker {killed} exited with -9; restarting in 0.5 s"
-    await eventually(lambda: logged in server.said)
+    await eventually(lambda: logged in server.output)
     for _ in range(20):
         assert await answers(server.url)
     server.send(signal.SIGTERM)
     assert await server.end() == 0
-    assert server.said.count('"event": "stopped"') >= 3, "both workers and their parent"
-    assert "Traceback" not in server.said
+    assert server.output.count('"event": "stopped"') >= 3, "both workers and their parent"
+    assert "Traceback" not in server.output
     assert not await answers(server.url)
 
 

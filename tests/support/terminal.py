@@ -155,14 +155,24 @@ def rows() -> list[Any]:
     return [User(id="u1", email="aida@example.kz", name="Aida"), main, dollars, fee, *kids, foreign]
 
 
-def paid(clerk: Clerk, who: str = "p1", card: str | None = None) -> Any:
+def paid(clerk: Clerk, participant_id: str = "p1", card: str | None = None) -> Any:
     """Create a paid payment of 50 USD, by Apple Pay on the hosted page or by a test card."""
     if card is None:
-        opened = clerk.ask("initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD")
+        opened = clerk.ask(
+            "initiate", participant_id, "--method", "apple_pay", "--amount", "50", "--currency", "USD"
+        )
         clerk.pay(opened, "apple_pay")
     else:
         opened = clerk.ask(
-            "initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD", "--intent-only"
+            "initiate",
+            participant_id,
+            "--method",
+            "apple_pay",
+            "--amount",
+            "50",
+            "--currency",
+            "USD",
+            "--intent-only",
         )
         answer = httpx.post(
             f"{clerk.providers.url}/v1/payment_intents/{opened['provider_ref']}/confirm",

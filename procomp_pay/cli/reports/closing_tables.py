@@ -36,18 +36,18 @@ def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
     ]
 
 
-def _sum(each: Sum) -> list[Cell]:
+def _sum(line: Sum) -> list[Cell]:
     return [
-        _METHODS.get(each.name, each.name),
-        each.currency,
-        each.started,
-        each.paid,
-        each.waiting,
-        each.taken,
-        each.refunded,
-        each.under_way,
-        each.lost,
-        each.kept,
+        _METHODS.get(line.name, line.name),
+        line.currency,
+        line.started,
+        line.paid,
+        line.waiting,
+        line.taken,
+        line.refunded,
+        line.under_way,
+        line.lost,
+        line.kept,
     ]
 
 
@@ -130,21 +130,21 @@ def _local(at: datetime | None, zone: ZoneInfo) -> Cell:
     return Missing.NONE if at is None else at.astimezone(zone).replace(tzinfo=None)
 
 
-def _payments_total(each: Sum) -> list[Cell]:
-    paid = f"{each.paid} paid"
-    return [paid, "", "", "", "taken", each.taken, each.currency, "", "", each.refunded, "", "", ""]
+def _payments_total(line: Sum) -> list[Cell]:
+    paid = f"{line.paid} paid"
+    return [paid, "", "", "", "taken", line.taken, line.currency, "", "", line.refunded, "", "", ""]
 
 
 def _fees(sheet: Closing) -> Section:
     rows: list[list[Cell]] = [
         [
-            each.currency,
-            each.kept,
-            Missing.NOT_KNOWN if each.without_fee and each.fees is None else each.fees or Decimal("0.00"),
-            known(each.net),
-            each.without_fee,
+            line.currency,
+            line.kept,
+            Missing.NOT_KNOWN if line.without_fee and line.fees is None else line.fees or Decimal("0.00"),
+            known(line.net),
+            line.without_fee,
         ]
-        for each in sheet.after_fees
+        for line in sheet.after_fees
     ]
     heads = "Currency|Kept|Fees|Net|Fee not known yet"
     return Section("After provider fees", columns(heads), rows)

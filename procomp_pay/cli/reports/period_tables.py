@@ -101,14 +101,14 @@ def _methods(report: Report) -> Section:
     return Section("Attempts", columns(heads), rows, totals=1)
 
 
-def _attempts(name: str, each: Attempts) -> list[Cell]:
-    full = each.full()
+def _attempts(name: str, attempts: Attempts) -> list[Cell]:
+    full = attempts.full()
     return [
         name,
         *(full[key] for key in ("started", "paid", "open", "failed", "expired", "cancelled")),
-        Missing.NONE if each.success_percent is None else Percent(each.success_percent),
-        Missing.NONE if each.median_s is None else Seconds(each.median_s),
-        Missing.NONE if each.p95_s is None else Seconds(each.p95_s),
+        Missing.NONE if attempts.success_percent is None else Percent(attempts.success_percent),
+        Missing.NONE if attempts.median_s is None else Seconds(attempts.median_s),
+        Missing.NONE if attempts.p95_s is None else Seconds(attempts.p95_s),
     ]
 
 
@@ -165,7 +165,7 @@ def _tournaments(report: Report, for_paper: bool) -> Section:
     for line in report.tournaments:
         heads = line.heads
         percent = line.attempts.success_percent
-        who: list[Cell] = [
+        names: list[Cell] = [
             line.name,
             heads.registered,
             heads.paid,
@@ -174,7 +174,7 @@ def _tournaments(report: Report, for_paper: bool) -> Section:
         ]
         nothing: list[Cell] = ["", 0, Missing.NONE, Missing.NONE, Missing.NONE, Missing.NONE]
         amounts = [_moved(flow)[:6] for flow in line.flows] or [nothing]
-        rows.append([*who, *amounts[0]])
+        rows.append([*names, *amounts[0]])
         again: list[Cell] = ["" if for_paper else line.name, "", "", "", ""]
         rows += [[*again, *more] for more in amounts[1:]]
     columns_ = (

@@ -33,7 +33,7 @@ def text(value: str) -> str:
 
 
 def write_workbook(
-    stream: IO[bytes], about: Sequence[tuple[str, str]], sections: Iterable[Section], at: datetime
+    stream: IO[bytes], properties: Sequence[tuple[str, str]], sections: Iterable[Section], at: datetime
 ) -> None:
     """Write a sheet about the report and one for each table. The same figures give the same bytes.
 
@@ -46,7 +46,7 @@ def write_workbook(
     first = book.create_sheet("About")
     first.column_dimensions["A"].width, first.column_dimensions["B"].width = 24, 100
     bold = Font(bold=True)
-    for name, value in about:
+    for name, value in properties:
         first.append([_cell(first, name, bold), _cell(first, value)])
     for section in sections:
         _sheet(book, section, bold)

@@ -15,7 +15,7 @@ from typing import Any
 from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Currency, Money
-from procomp_pay.providers.kaspi import gateway_fields as words
+from procomp_pay.providers.kaspi import gateway_fields
 from procomp_pay.providers.kaspi.wire import parse_date
 
 _LONGEST = 128
@@ -50,17 +50,17 @@ def read_callback(document: Any) -> ParsedCallback | None:
     """Parse a callback's body; ``None`` if it names no payment or no state."""
     if not isinstance(document, Mapping):
         return None
-    fields = words.fields(document)
-    status = _text(fields, words.STATUS) or ""
-    operation = _text(fields, words.OPERATION) or ""
+    fields = gateway_fields.fields(document)
+    status = _text(fields, gateway_fields.STATUS) or ""
+    operation = _text(fields, gateway_fields.OPERATION_NUMBER) or ""
     ids = ProviderIds(
-        kaspi_payment=_text(fields, words.THEIRS),
-        kaspi_operation=None if words.is_blank(operation) else operation,
+        kaspi_payment=_text(fields, gateway_fields.GATEWAY_ID),
+        kaspi_operation=None if gateway_fields.is_blank(operation) else operation,
     )
-    ours = _text(fields, words.OURS)
+    ours = _text(fields, gateway_fields.OUR_ID)
     if not status or (ours is None and ids.kaspi_payment is None):
         return None
-    meaning = words.meaning(status)
+    meaning = gateway_fields.meaning(status)
     money, unreadable = _money(fields)
     return ParsedCallback(
         ours=ours,
@@ -93,7 +93,7 @@ def _text(fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 
 def _money(fields: Mapping[str, Any]) -> tuple[Money | None, str | None]:
-    amount = words.first(fields, words.AMOUNT)
+    amount = gateway_fields.first(fields, gateway_fields.AMOUNT)
     if amount is None:
         return None, None
     try:
@@ -104,7 +104,7 @@ def _money(fields: Mapping[str, Any]) -> tuple[Money | None, str | None]:
 
 
 def _time(fields: Mapping[str, Any]) -> datetime | None:
-    for name in words.WHEN:
+    for name in gateway_fields.PAID_AT:
         value = fields.get(name)
         try:
             if isinstance(value, str):

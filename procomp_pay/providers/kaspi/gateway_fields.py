@@ -15,11 +15,11 @@ from procomp_pay.domain.events import EventType
 #: Keys under which the payment's own fields may be, if not at the top level.
 _INSIDE = ("invoice", "payment", "data", "object")
 #: Our payment's id, as the gateway returns it.
-OURS = ("external_order_id", "externalorderid", "external_id", "externalid", "order_id", "orderid")
+OUR_ID = ("external_order_id", "externalorderid", "external_id", "externalid", "order_id", "orderid")
 #: The gateway's id.
-THEIRS = ("id", "invoice_id", "invoiceid", "qrpaymentid", "payment_id", "paymentid")
+GATEWAY_ID = ("id", "invoice_id", "invoiceid", "qrpaymentid", "payment_id", "paymentid")
 #: Kaspi's operation number.
-OPERATION = (
+OPERATION_NUMBER = (
     "transaction_id",
     "transactionid",
     "operation_number",
@@ -29,10 +29,10 @@ OPERATION = (
 STATUS = ("status", "state")
 AMOUNT = ("amount", "sum")
 #: The amount refunded so far.
-BACK = ("refunded_amount", "refundedamount", "amount_refunded", "total_refunded")
-URL = ("payment_url", "paymenturl", "payurl")
-ENDS = ("expires_at", "expiresat", "expire_date", "expiredate")
-WHEN = ("paid_at", "paidat", "processed_at", "updated_at", "updatedat", "timestamp", "created_at")
+REFUNDED_AMOUNT = ("refunded_amount", "refundedamount", "amount_refunded", "total_refunded")
+PAYMENT_URL = ("payment_url", "paymenturl", "payurl")
+EXPIRES_AT = ("expires_at", "expiresat", "expire_date", "expiredate")
+PAID_AT = ("paid_at", "paidat", "processed_at", "updated_at", "updatedat", "timestamp", "created_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,14 @@ def fields(document: Mapping[str, Any]) -> dict[str, Any]:
     for name in (*_INSIDE, "order"):
         if isinstance(outer.get(name), Mapping):
             inner = _lower(outer[name])
-            if _has_any(inner, STATUS + URL) or (name in _INSIDE and not _has_any(outer, OURS + URL)):
-                envelope = {field: outer[field] for field in OURS + URL + ENDS + WHEN if field in outer}
+            if _has_any(inner, STATUS + PAYMENT_URL) or (
+                name in _INSIDE and not _has_any(outer, OUR_ID + PAYMENT_URL)
+            ):
+                envelope = {
+                    field: outer[field]
+                    for field in OUR_ID + PAYMENT_URL + EXPIRES_AT + PAID_AT
+                    if field in outer
+                }
                 return envelope | inner
     return outer
 

@@ -57,9 +57,9 @@ def parse_session(session: Object) -> ProviderStatus:
         money = Money.from_minor_units(session["amount_total"], session["currency"])
         return ProviderStatus(EventType.SUCCEEDED, final=True, money=money, ids=ids, raw_status="complete")
     if isinstance(intent, Mapping):
-        seen = parse_intent(intent)
-        if seen.event_type is not None and session["status"] != "expired":
-            return replace(seen, ids=ids)
+        status = parse_intent(intent)
+        if status.event_type is not None and session["status"] != "expired":
+            return replace(status, ids=ids)
     if session["status"] == "expired":
         return ProviderStatus(
             EventType.EXPIRED, final=True, ids=ids, reason="The payment page expired", raw_status="expired"

@@ -36,7 +36,7 @@ def gateway_routes(book: Book) -> list[web.RouteDef]:
         book.commit()
         return json_answer(_view(book, payment, request), 201)
 
-    async def look(request: web.Request) -> web.StreamResponse:
+    async def show(request: web.Request) -> web.StreamResponse:
         if not _may(request, book):
             return _error("Unknown key", 401)
         if not book.settings.gateway_status:
@@ -46,7 +46,7 @@ def gateway_routes(book: Book) -> list[web.RouteDef]:
             return _error("No such payment", 404)
         return json_answer(_view(book, payment, request))
 
-    return [web.post(PREFIX, create), web.get(PREFIX + "/{id}", look)]
+    return [web.post(PREFIX, create), web.get(PREFIX + "/{id}", show)]
 
 
 def _may(request: web.Request, book: Book) -> bool:

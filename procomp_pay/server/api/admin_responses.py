@@ -8,7 +8,7 @@ from typing import Any
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, PaymentStatus
-from procomp_pay.server.api.responses import STANDING, PaymentStanding
+from procomp_pay.server.api.responses import STANDING, PaymentSummary
 from procomp_pay.server.http.json_types import Amount, Instant, ResponseModel, example
 
 _FULL: dict[str, Any] = STANDING | {
@@ -61,7 +61,7 @@ class DisputeShown(ResponseModel):
     evidence_until: Instant | None
 
 
-class FullPayment(PaymentStanding):
+class PaymentDetails(PaymentSummary):
     """A payment with all that staff may see; no secrets."""
 
     model_config = example(_FULL)
@@ -94,7 +94,7 @@ class PaymentPage(ResponseModel):
 
     model_config = example({"items": [_FULL], "next_cursor": None})
 
-    items: list[FullPayment]
+    items: list[PaymentDetails]
     next_cursor: str | None
 
 

@@ -87,7 +87,7 @@ class Started(RootModel[KaspiStarted | WalletStarted]):
     """An open payment and how to pay it; the shape depends on the method."""
 
 
-class PaymentStanding(ResponseModel):
+class PaymentSummary(ResponseModel):
     """The status of a payment."""
 
     model_config = example(STANDING)
@@ -103,7 +103,7 @@ class PaymentStanding(ResponseModel):
     failure_reason: str | None
 
 
-class MoveShown(ResponseModel):
+class StatusChange(ResponseModel):
     """One entry of a payment's audit trail. Only staff and admins see ``actor``."""
 
     at: Instant
@@ -116,7 +116,7 @@ class MoveShown(ResponseModel):
     amount: Amount | None
 
 
-class PastPayment(PaymentStanding):
+class PastPayment(PaymentSummary):
     """A payment with its audit trail, oldest entry first."""
 
     model_config = example(_PAST)
@@ -124,7 +124,7 @@ class PastPayment(PaymentStanding):
     #: A short code that people can type in place of the id.
     code: str | None
     refunded_amount: Amount
-    moves: list[MoveShown]
+    moves: list[StatusChange]
 
 
 class History(ResponseModel):

@@ -71,7 +71,7 @@ def table() -> list[Route]:
         Route(
             "GET", f"{BASE}/status/{{participant_id}}", status, "getStatus",
             "The status of a participant's payment", "payments",
-            responses.PaymentStanding, roles=ANYONE_KNOWN, budget=Budget.READS, errors=(503,),
+            responses.PaymentSummary, roles=ANYONE_KNOWN, budget=Budget.READS, errors=(503,),
             links={"history": Link("getHistory", _ITS_PARTICIPANT)},
         ),
         Route(
@@ -170,7 +170,7 @@ async def status(request: web.Request) -> web.Response:
     caller, participant_id = caller_of(request), requests.path_id(request, "participant_id")
     await _check_access(request, caller, participant_id)
     payment = await views.latest(request.app[STATE].ctx, participant_id)
-    return respond(responses.PaymentStanding, payment.seeded())
+    return respond(responses.PaymentSummary, payment.seeded())
 
 
 async def history(request: web.Request) -> web.Response:

@@ -43,9 +43,9 @@ Instant = Annotated[str, Field(examples=["2024-01-15T14:00:00Z"], json_schema_ex
 Method = Literal["kaspi_qr", "apple_pay", "google_pay"]
 
 
-def example(*bodies: dict[str, Any]) -> ConfigDict:
+def example(*documents: dict[str, Any]) -> ConfigDict:
     """Return the configuration that shows these examples of a model in the OpenAPI document."""
-    return ConfigDict(json_schema_extra={"examples": list(bodies)})
+    return ConfigDict(json_schema_extra={"examples": list(documents)})
 
 
 class RequestModel(BaseModel):

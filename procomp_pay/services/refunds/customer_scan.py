@@ -10,7 +10,7 @@ from procomp_pay.domain.errors import Conflict, Refused
 from procomp_pay.providers.kaspi.refunds import IN_APP, RECORD, KaspiRefunds, RefundQr
 from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.settlement.provider_handle import provider_ref_of
+from procomp_pay.services.settlement.provider_ref import provider_ref_of
 from procomp_pay.storage.payments.repository import load_payment
 
 
@@ -28,11 +28,11 @@ async def customer_scan(ctx: AppContext, payment_id: str, show: Callable[[Refund
     service = ctx.providers.of(locked.detail.channel)
     if not isinstance(service, KaspiPaymentService) or service.scheme is not KaspiScheme.STANDARD:
         return None
-    calls, handle = service.refunds(), provider_ref_of(locked)
+    calls, ref = service.refunds(), provider_ref_of(locked)
     qr = await calls.open_qr(payment_id)
     show(qr)
     await _wait_for_scan(calls, qr)
-    if not await calls.is_theirs(qr, handle.provider_ref):
+    if not await calls.is_theirs(qr, ref.provider_ref):
         raise Refused(
             "This payment is not among the latest ten purchases of the customer who scanned",
             next_step=f"the customer who paid must scan the QR; otherwise {IN_APP}{RECORD}",

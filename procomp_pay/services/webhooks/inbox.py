@@ -171,16 +171,16 @@ async def _apply_to_payment(
 async def _find_payment(session: AsyncSession, parsed: ParsedWebhookEvent) -> str | None:
     if parsed.payment_id is not None and await payments.exists(session, parsed.payment_id):
         return parsed.payment_id
-    return await payments.find_id(session, parsed.seen.ids)
+    return await payments.find_id(session, parsed.provider_status.ids)
 
 
 def payment_event_of(
     payment_id: str, parsed: ParsedWebhookEvent, event: dict[str, Any]
 ) -> PaymentEvent | None:
     """Return the payment event for settlement; ``None`` if there is nothing new."""
-    seen = parsed.seen
+    status = parsed.provider_status
     refund_or_dispute = EventType.REFUND if parsed.refund else EventType.DISPUTE if parsed.dispute else None
-    event_type = refund_or_dispute or seen.event_type
+    event_type = refund_or_dispute or status.event_type
     if event_type is None:
         return None
     return PaymentEvent(
@@ -190,10 +190,10 @@ def payment_event_of(
         source=Source.STRIPE_WEBHOOK,
         actor="stripe",
         source_id=event["id"],
-        money=seen.money,
-        ids=seen.ids,
-        reason=seen.reason or (parsed.refund.failure_reason if parsed.refund else None),
-        final_at_provider=seen.final,
+        money=status.money,
+        ids=status.ids,
+        reason=status.reason or (parsed.refund.failure_reason if parsed.refund else None),
+        final_at_provider=status.final,
         refund=parsed.refund,
         dispute=parsed.dispute,
     )

@@ -211,9 +211,9 @@ class Word(TypeDecorator[_WordT], Generic[_WordT]):
     impl = Text
     cache_ok = True
 
-    def __init__(self, words: type[_WordT]) -> None:
+    def __init__(self, values: type[_WordT]) -> None:
         super().__init__()
-        self.words = words
+        self.words = values
 
     def process_bind_param(self, value: _WordT | str | None, dialect: Dialect) -> str | None:
         """Return the text of a value of the enum.

@@ -69,8 +69,8 @@ def test_a_kaspi_qr_has_the_smallest_version() -> None:
 def test_position_of_the_qr_by_terminal_size(
     payload: str, width: int, height: int, beside: bool, above: bool
 ) -> None:
-    place = screens.place_for(qr.picture(payload), width, height)
-    assert (place.beside, place.above, place.fits) == (beside, above, beside or above)
+    position = screens.position_for(qr.picture(payload), width, height)
+    assert (position.beside, position.above, position.fits) == (beside, above, beside or above)
 
 
 def test_without_colours_the_light_modules_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,8 +111,8 @@ def wrong(clerk: Clerk, monkeypatch: pytest.MonkeyPatch, code: int, **settings: 
     with monkeypatch.context() as changed:
         for name, value in settings.items():
             changed.setenv(name, value)
-        found = clerk.ask("doctor", code=code)["checks"]
-    return {each["name"]: f"{each['state']}: {each['found']} -> {each['next_step']}" for each in found}
+        checks = clerk.ask("doctor", code=code)["checks"]
+    return {row["name"]: f"{row['state']}: {row['found']} -> {row['next_step']}" for row in checks}
 
 
 def test_doctor_names_a_wrong_kaspi_setting(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_doctor_names_a_wrong_kaspi_setting(sqlite_clerk: Clerk, monkeypatch: py
 
 
 def test_doctor_reports_the_kaspi_settings(enhanced: Clerk) -> None:
-    checks = {each["name"]: each for each in enhanced.type("doctor", "--json").json["checks"]}
+    checks = {check["name"]: check for check in enhanced.type("doctor", "--json").json["checks"]}
     assert "scheme enhanced" in checks["Kaspi"]["found"]
     assert "trade points" in checks["Kaspi"]["found"]
     assert checks["certificate"]["state"] == "warn"

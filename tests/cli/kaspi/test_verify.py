@@ -16,8 +16,8 @@ NUMBER = "19000000001"
 VERIFY = ("verify-kaspi",)
 
 
-def start(clerk: Clerk, who: str = "p1") -> Any:
-    return clerk.ask("initiate", who, "--method", "kaspi_qr")
+def start(clerk: Clerk, participant_id: str = "p1") -> Any:
+    return clerk.ask("initiate", participant_id, "--method", "kaspi_qr")
 
 
 def kaspi_does_not_answer(clerk: Clerk) -> None:
@@ -91,17 +91,17 @@ def test_the_queue_in_a_pipe(clerk: Clerk) -> None:
     clerk.pay(third, "pay")
     clerk.ask("status", "--payment", third["payment_id"], "--refresh")
     apple = clerk.ask("initiate", "p2", "--method", "apple_pay")
-    found = clerk.ask(*VERIFY)["items"]
-    assert [each["payment_id"] for each in found] == [first["payment_id"], second["payment_id"]]
-    assert [each["state"] for each in found] == ["not scanned yet", "confirming now"]
-    assert all(each["minutes"] == 0 and each["category"] == "Kata" for each in found)
+    queue = clerk.ask(*VERIFY)["items"]
+    assert [row["payment_id"] for row in queue] == [first["payment_id"], second["payment_id"]]
+    assert [row["state"] for row in queue] == ["not scanned yet", "confirming now"]
+    assert all(row["minutes"] == 0 and row["category"] == "Kata" for row in queue)
     lines = clerk.type(*VERIFY).out.splitlines()
     assert lines[0].split() == ["NAME", "CATEGORY", "AMOUNT", "MIN", "STATE", "CODE", "PAYMENT"]
     assert len(lines) == 3
     assert "\x1b" not in "".join(lines)
     assert apple["payment_id"] not in "".join(lines)
     clerk.ask("cancel", first["payment_id"], "--yes")
-    assert [each["state"] for each in clerk.ask(*VERIFY)["items"]] == ["cancelled", "confirming now"]
+    assert [item["state"] for item in clerk.ask(*VERIFY)["items"]] == ["cancelled", "confirming now"]
 
 
 def test_the_live_queue(sqlite_clerk: Clerk) -> None:

@@ -25,8 +25,10 @@ def _store(clerk: Clerk) -> list[dict[str, Any]]:
     clerk.pay(payment, "apple_pay")
     info = json.loads((clerk.home / "sandbox.json").read_text())
     auth = {"Authorization": f"Bearer {info['stripe_secret_key']}"}
-    found = httpx.get(f"{clerk.providers.url}/v1/events?limit=100", headers=auth, verify=False).json()["data"]
-    mine = [e for e in found if payment["payment_id"] in json.dumps(e)]
+    events = httpx.get(f"{clerk.providers.url}/v1/events?limit=100", headers=auth, verify=False).json()[
+        "data"
+    ]
+    mine = [e for e in events if payment["payment_id"] in json.dumps(e)]
 
     async def work() -> None:
         async with open_context(load_settings()) as ours:

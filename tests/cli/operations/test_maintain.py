@@ -60,9 +60,9 @@ def test_a_second_maintain_exits_with_5(clerk: Clerk) -> None:
     async def hold_it(then: Callable[[], Any]) -> Any:
         db = PaymentDatabaseService(clerk.url)
         async with maintenance_lock(db):
-            found = await asyncio.to_thread(then)
+            result = await asyncio.to_thread(then)
         await db.dispose()
-        return found
+        return result
 
     output = asyncio.run(hold_it(lambda: clerk.type("maintain", code=5)))
     assert "Another maintain is running" in output.err
@@ -247,8 +247,8 @@ def test_a_bug_is_reported_without_a_traceback(sqlite_clerk: Clerk, monkeypatch:
 
 
 def test_a_closed_pipe_exits_silently(sqlite_clerk: Clerk) -> None:
-    for who in ("p1", "p2", "p3"):
-        sqlite_clerk.ask("initiate", who, *KASPI)
+    for participant_id in ("p1", "p2", "p3"):
+        sqlite_clerk.ask("initiate", participant_id, *KASPI)
     command = f"{sys.executable} -m procomp_pay list --json | head -c 1"
     done = subprocess.run(
         ["bash", "-c", f"for n in 1 2 3; do {command}; done"],

@@ -103,19 +103,19 @@ def test_list_and_show(filled: Clerk) -> None:
     assert "✓ participant mail delivered" in output.out
     assert "held: the same alert was told" in output.out
     assert "\x1b" not in output.out
-    ids = [each["message_id"] for each in filled.ask("outbox", "list", "--state", "dead")["items"]]
+    ids = [item["message_id"] for item in filled.ask("outbox", "list", "--state", "dead")["items"]]
     assert ids == ["m1"]
-    assert [each["message_id"] for each in filled.ask("outbox", "list", "--state", "skipped")["items"]] == [
+    assert [item["message_id"] for item in filled.ask("outbox", "list", "--state", "skipped")["items"]] == [
         "m3"
     ]
-    assert [each["message_id"] for each in filled.ask("outbox", "list", "--topic", "alert")["items"]] == [
+    assert [item["message_id"] for item in filled.ask("outbox", "list", "--topic", "alert")["items"]] == [
         "m2"
     ]
     assert filled.ask("outbox", "list", "--payment", "nobody") == {"items": []}
     assert "No messages match" in filled.type("outbox", "list", "--payment", "nobody").err
     for some_id in ("m1", "d1"):
         got = filled.ask("outbox", "show", some_id)
-        assert {each["delivery_id"]: each["state"] for each in got["deliveries"]} == {
+        assert {delivery["delivery_id"]: delivery["state"] for delivery in got["deliveries"]} == {
             "d1": "dead",
             "d2": "delivered",
         }
@@ -135,14 +135,16 @@ def test_replay(filled: Clerk, neighbours: Neighbours) -> None:
     filled.type("outbox", "replay", "m3")
     assert "2 messages delivered" in filled.type("maintain").out
     assert "d1" in [headers["webhook-id"] for headers, *_ in neighbours.hooks.got]
-    assert [each["state"] for each in filled.ask("outbox", "show", "m1")["deliveries"]] == ["delivered"] * 2
+    assert [delivery["state"] for delivery in filled.ask("outbox", "show", "m1")["deliveries"]] == [
+        "delivered"
+    ] * 2
     for words in ((), ("m1", "--dead"), ("m1", "--destination", "alert_mail")):
         assert "give a MESSAGE" in filled.type("outbox", "replay", *words, code=2).err
 
 
 def test_outbox_test_reports_each_channel(sqlite_clerk: Clerk, neighbours: Neighbours) -> None:
     got = sqlite_clerk.ask("outbox", "test", "--to", "me@procomp.test")
-    assert [(each["destination"], each["result"]) for each in got["tests"]] == [
+    assert [(test["destination"], test["result"]) for test in got["tests"]] == [
         ("participant_mail", "delivered"),
         ("platform_webhook", "delivered"),
         ("alert_webhook", "delivered"),
@@ -162,7 +164,7 @@ def test_outbox_test_reports_each_channel(sqlite_clerk: Clerk, neighbours: Neigh
 def test_outbox_test_without_channels(sqlite_clerk: Clerk) -> None:
     output = sqlite_clerk.type("outbox", "test")
     assert output.out.count("is not set") == 4
-    checks = {each["name"]: each for each in sqlite_clerk.ask("doctor")["checks"]}
+    checks = {check["name"]: check for check in sqlite_clerk.ask("doctor")["checks"]}
     assert checks["letters"]["found"].startswith("not configured (SMTP_URL)")
     assert checks["alerts"]["next_step"] == "set ALERT_WEBHOOK_URL or ALERT_MAIL_TO"
 

@@ -120,8 +120,8 @@ def test_history_without_payments(sqlite_clerk: Clerk) -> None:
 
 
 def test_list_pages(clerk: Clerk) -> None:
-    for who in ("p1", "p2", "p3"):
-        clerk.ask("initiate", who, *KASPI)
+    for participant_id in ("p1", "p2", "p3"):
+        clerk.ask("initiate", participant_id, *KASPI)
     output = clerk.type("list", "--limit", "2", "--method", "kaspi_qr")
     assert "procomp-pay list --method kaspi_qr --limit 2 --cursor " in output.err
     first = clerk.ask("list", "--limit", "2")

@@ -33,29 +33,41 @@ def test_reconcile_repair_resolve_and_reconcile_again(clerk: Clerk) -> None:
     clerk.pay(opened, "apple_pay")
     intent = foreign_payment(clerk)
     dry = clerk.ask("reconcile", "--provider", "stripe", "--dry-run", code=6)
-    assert {each["became"] for each in dry["runs"][0]["findings"]} == {"would repair", "would open"}
+    assert {finding["became"] for finding in dry["runs"][0]["findings"]} == {"would repair", "would open"}
     output = clerk.type("reconcile", "--provider", "stripe", code=6)
     assert output.out.count("\n") == 1
     assert "1 repaired" in output.out
     assert output.out.endswith(" open\n")
     assert clerk.ask("status", "p1")["status"] == "COMPLETED"
     mine = [
-        each
-        for each in clerk.ask("discrepancies", "list", "--limit", "200")["items"]
-        if each["ref"] == intent
+        item
+        for item in clerk.ask("discrepancies", "list", "--limit", "200")["items"]
+        if item["ref"] == intent
     ]
-    [found] = mine
-    assert (found["kind"], found["provider"], found["payment_id"]) == ("MISSING_LOCALLY", "stripe", None)
-    shown = clerk.type("discrepancies", "show", found["id"])
+    [discrepancy] = mine
+    assert (discrepancy["kind"], discrepancy["provider"], discrepancy["payment_id"]) == (
+        "MISSING_LOCALLY",
+        "stripe",
+        None,
+    )
+    shown = clerk.type("discrepancies", "show", discrepancy["id"])
     assert "not in our books" in shown.out
-    assert f"resolve {found['id']} --how accept" in shown.err
+    assert f"resolve {discrepancy['id']} --how accept" in shown.err
     done = clerk.ask(
-        "discrepancies", "resolve", found["id"], "--how", "accept", "--note", "the shop's", "--as", "aida"
+        "discrepancies",
+        "resolve",
+        discrepancy["id"],
+        "--how",
+        "accept",
+        "--note",
+        "the shop's",
+        "--as",
+        "aida",
     )
     assert (done["state"], done["resolved_by"], done["note"]) == ("resolved", "aida", "the shop's")
-    again = clerk.ask("discrepancies", "resolve", found["id"], "--how", "accept", "--note", "x", code=3)
+    again = clerk.ask("discrepancies", "resolve", discrepancy["id"], "--how", "accept", "--note", "x", code=3)
     assert "resolved by aida" in again["detail"]
-    assert "the shop's" in clerk.type("discrepancies", "show", found["id"]).out
+    assert "the shop's" in clerk.type("discrepancies", "show", discrepancy["id"]).out
     others = clerk.ask("discrepancies", "list")["items"]  # left at the sandbox by other tests
     report = clerk.ask("reconcile", "--provider", "stripe", code=6 if others else 0)["runs"][0]
     assert [e["became"] for e in report["findings"] if e["theirs"]["ref"] == intent] == ["accepted"]

@@ -28,8 +28,8 @@ from tests.support.terminal import Clerk, paid
 WHY = ("--reason", "injured")
 
 
-def paid_by_kaspi(clerk: Clerk, who: str = "p1") -> Any:
-    opened = clerk.ask("initiate", who, "--method", "kaspi_qr")
+def paid_by_kaspi(clerk: Clerk, participant_id: str = "p1") -> Any:
+    opened = clerk.ask("initiate", participant_id, "--method", "kaspi_qr")
     clerk.pay(opened, "pay")
     for _ in range(40):
         view = clerk.ask("status", "--payment", opened["payment_id"], "--refresh")
@@ -49,8 +49,8 @@ def refunded_cents(clerk: Clerk, view: Any) -> int:
     ref = str(view["provider_ref"])
     if ref.startswith("cs_"):
         ref = stripe(clerk, f"/v1/checkout/sessions/{ref}")["payment_intent"]
-    found = stripe(clerk, f"/v1/refunds?limit=100&payment_intent={ref}")["data"]
-    return sum(each["amount"] for each in found if each["status"] == "succeeded")
+    refunds = stripe(clerk, f"/v1/refunds?limit=100&payment_intent={ref}")["data"]
+    return sum(row["amount"] for row in refunds if row["status"] == "succeeded")
 
 
 @pytest.fixture
@@ -84,9 +84,9 @@ def test_partial_refund_then_the_rest(clerk: Clerk) -> None:
     assert "refunded in full" in shown
     assert shown.count("refund  ") == 2
     assert "by timur: injured" in shown
-    told = clerk.type("history", "p1").out
-    assert "refund of 20.00\N{NO-BREAK SPACE}USD requested (by aigerim): injured" in told
-    assert "30.00\N{NO-BREAK SPACE}USD REFUNDED" in told
+    history = clerk.type("history", "p1").out
+    assert "refund of 20.00\N{NO-BREAK SPACE}USD requested (by aigerim): injured" in history
+    assert "30.00\N{NO-BREAK SPACE}USD REFUNDED" in history
     document = clerk.ask("status", "p1")
     assert [(r["amount"], r["state"]) for r in document["refunds"]] == [
         (Decimal("20.00"), "SUCCEEDED"),
@@ -181,9 +181,9 @@ def test_scheme_basic_explains_the_refund_in_the_app(sqlite_clerk: Clerk) -> Non
     assert (line["payment_id"], line["amount"]) == (view["payment_id"], Decimal("24000.00"))
 
 
-def disputed(clerk: Clerk, who: str = "p1") -> Any:
+def disputed(clerk: Clerk, participant_id: str = "p1") -> Any:
     """Create a disputed payment, with Stripe's webhooks delivered."""
-    view = paid(clerk, who, card="pm_card_createDispute")
+    view = paid(clerk, participant_id, card="pm_card_createDispute")
 
     async def deliver() -> None:
         settings = load_settings()
@@ -225,7 +225,7 @@ def test_a_dispute_is_shown_and_not_refunded(sqlite_clerk: Clerk) -> None:
 
 
 def test_refund_of_a_whole_tournament(clerk: Clerk) -> None:
-    views = [paid(clerk, who) for who in ("p1", "p2", "p3")]
+    views = [paid(clerk, participant_id) for participant_id in ("p1", "p2", "p3")]
     clerk.type("refund", views[0]["payment_id"], "--amount", "20", *WHY, "--yes")
     elsewhere = paid(clerk, "p5")
     clerk.ask("initiate", "p4", "--method", "kaspi_qr")
@@ -245,7 +245,7 @@ def test_refund_of_a_whole_tournament(clerk: Clerk) -> None:
 
 
 def test_a_bulk_refund_stops_when_the_provider_is_down(sqlite_clerk: Clerk, short_timeout: None) -> None:
-    views = [paid(sqlite_clerk, who) for who in ("p1", "p2")]
+    views = [paid(sqlite_clerk, participant_id) for participant_id in ("p1", "p2")]
     sqlite_clerk.providers.fault(path="/v1/refunds", method="POST", kind="cut_before", times=1000)
     output = sqlite_clerk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes", code=5)
     assert output["unknown"]["count"] == 2

@@ -111,7 +111,7 @@ def test_all_report_formats_have_the_same_figures(finance: Clerk, tmp_path: Path
             ("disputes open", flow["disputes"]["open"]["amount"]),
         ):  # fmt: skip
             assert rows[name][place] == _money(value)
-            line = next(each for each in terminal.splitlines() if each.startswith(f"{name} "))
+            line = next(shown for shown in terminal.splitlines() if shown.startswith(f"{name} "))
             assert _money(value) in line
             cell = sheet[name][place]
             if value is not None:
@@ -157,11 +157,11 @@ def test_all_closing_sheet_formats_have_the_same_figures(finance: Clerk, tmp_pat
     totals = zip(sheet["totals"], page.tables["Totals"][1:], book["Totals"].iter_rows(min_row=2), strict=True)
     for total, row, cells in totals:
         wanted = [total[name] for name in ("payments", "paid", "open")]
-        assert row[1:4] == [str(each) for each in wanted]
+        assert row[1:4] == [str(item) for item in wanted]
         assert (row[4], row[8]) == (_money(total["taken"]), _money(total["kept_before_fees"]))
         assert Decimal(str(cells[8].value)) == total["kept_before_fees"]
-        mine = [each for each in sheet["payments"] if each["currency"] == total["currency"]]
-        paid = [each["amount"] for each in mine if each["status"] in ("COMPLETED", "REFUNDED")]
+        mine = [item for item in sheet["payments"] if item["currency"] == total["currency"]]
+        paid = [item["amount"] for item in mine if item["status"] in ("COMPLETED", "REFUNDED")]
         assert (len(mine), sum(paid)) == (total["payments"], total["taken"])
 
 
@@ -180,7 +180,7 @@ def test_files_contain_no_formula_or_script(finance: Clerk, tmp_path: Path) -> N
         assert "url(http" not in source
     for name in ("c.xlsx", "r.xlsx"):
         with zipfile.ZipFile(tmp_path / name) as archive:
-            assert not any(b"<f>" in archive.read(each) for each in archive.namelist())
+            assert not any(b"<f>" in archive.read(member) for member in archive.namelist())
         for sheet in openpyxl.load_workbook(tmp_path / name):
             for row in sheet.iter_rows():
                 assert all(cell.data_type != "f" and not str(cell.value).startswith("=") for cell in row)
@@ -209,7 +209,7 @@ def test_the_same_sheet_has_the_same_bytes(finance: Clerk, tmp_path: Path) -> No
     assert first | {"as_of": ""} == second | {"as_of": ""}
     with zipfile.ZipFile(tmp_path / "0.xlsx") as archive:
         # the sheet's time, the midnight that ends 2 March, not the current time
-        assert {each.date_time for each in archive.infolist()} == {(2024, 3, 2, 19, 0, 0)}
+        assert {member.date_time for member in archive.infolist()} == {(2024, 3, 2, 19, 0, 0)}
         assert archive.read("docProps/core.xml").count(b"2024-03-02T19:00:00Z") == 2
     openpyxl.load_workbook(tmp_path / "0.xlsx")  # it can be opened
 
@@ -223,7 +223,7 @@ def test_existing_files_are_not_overwritten(finance: Clerk, tmp_path: Path) -> N
     assert not (tmp_path / "r.html").exists()
     finance.type("report", "--csv", "r.csv", "--force")
     assert "precious" not in old.read_text("utf-8-sig")
-    assert [each.name for each in tmp_path.iterdir() if ".part" in each.name] == []
+    assert [path.name for path in tmp_path.iterdir() if ".part" in path.name] == []
 
 
 def test_files_are_written_atomically(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_files_are_written_atomically(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="No space left"):
         reporting_files.write(str(target), fill, force=True)
     assert target.read_text() == "old"
-    assert [each.name for each in tmp_path.iterdir()] == ["r.html"]
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
     with pytest.raises(Refused, match="exists already"):
         reporting_files.write(str(target), lambda stream: None, force=False)
     assert target.read_text() == "old"
@@ -341,6 +341,6 @@ def _old_detail(payment: Any) -> Any:
 
 
 def test_format_durations() -> None:
-    assert [duration(each) for each in (0, 41, 125, 3723, 90_061)] == [
+    assert [duration(item) for item in (0, 41, 125, 3723, 90_061)] == [
         "0:00", "0:41", "2:05", "1:02:03", "25:01:01",
     ]  # fmt: skip

@@ -49,7 +49,7 @@ async def test_outcome_by_status_code(
     other.says = [says]
     answer = await hook.post("{}", {}, NOW)
     assert (answer.outcome, answer.retry_after_s) == (fate, asked_s)
-    assert "hush" not in answer.words
+    assert "hush" not in answer.text
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -58,7 +58,7 @@ async def test_a_redirect_is_not_followed(hooked: tuple[Hook, Receiver], status:
     other.says = [(status, {"Location": f"{other.url}/elsewhere"})]
     answer = await hook.post("{}", {}, NOW)
     assert (answer.outcome, len(other.refused), other.got) == (DeliveryOutcome.REFUSED, 1, [])
-    assert "redirect" in answer.words
+    assert "redirect" in answer.text
 
 
 async def test_an_unreachable_receiver_is_a_temporary_failure() -> None:

@@ -98,10 +98,10 @@ async def test_an_unavailable_gateway_does_not_contradict_a_verification(
 
 
 async def test_a_new_payment_waits_until_a_lost_one_expires(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/gateway/payments", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
-        await environment.start(who)
+        await environment.start(participant_id)
     environment.later(60)
     await environment.maintain()
     lines = (await environment.http.get("/_sandbox/requests")).json()["requests"]
@@ -130,4 +130,6 @@ async def test_a_payment_refunded_before_the_first_poll_does_not_settle_the_fee(
     for _ in range(2):
         await environment.maintain()
     assert await environment.status(opened) is S.REFUNDED
-    assert (await environment.who(opened.view.participant_id)).status is ParticipantStatus.REGISTERED
+    assert (
+        await environment.read_participant(opened.view.participant_id)
+    ).status is ParticipantStatus.REGISTERED

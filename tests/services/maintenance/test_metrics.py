@@ -66,10 +66,10 @@ async def test_long_trails_are_read_in_pages(
     async with environment.ctx.db.writing() as session:
         for _ in range(40):
             await audit.append(session, opened.view.payment_id, started, environment.now())
-    found = 0
+    total = 0
     for _ in range(10):
-        found += len(await tail.read())
-    assert found == 40
+        total += len(await tail.read())
+    assert total == 40
 
 
 async def test_depths_and_standing(environment: ServiceEnvironment) -> None:

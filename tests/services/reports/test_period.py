@@ -73,8 +73,8 @@ def _of(flow: Flow) -> dict[str, Any]:
 def _wanted(money: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     """The oracle's rows in the same form; Decimal and int compare by value."""
     names = _of(Flow("KZT"))
-    found = {key: {name: row[name] for name in names} for key, row in money.items()}
-    return {key: row for key, row in found.items() if row != _of(Flow(key[1]))}
+    wanted = {key: {name: row[name] for name in names} for key, row in money.items()}
+    return {key: row for key, row in wanted.items() if row != _of(Flow(key[1]))}
 
 
 def _heads_agree(made: Report, books: Books) -> None:
@@ -87,18 +87,18 @@ def _heads_agree(made: Report, books: Books) -> None:
 
 async def test_nothing_but_exact_numbers(db: PaymentDatabaseService) -> None:
     await random_books(3).write(db)
-    found: set[type] = set()
+    types: set[type] = set()
 
     def walk(value: Any) -> None:
-        found.add(type(value))
+        types.add(type(value))
         for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             walk(inner)
 
     document = (await report(desk_on(db), Period(ALMATY))).full()
     walk(document)
-    assert found == {dict, list, str, int, bool, Decimal, type(None)}
+    assert types == {dict, list, str, int, bool, Decimal, type(None)}
     amounts = [flow["revenue"] for flow in document["money"]]
-    assert all(isinstance(each, Decimal) and each.as_tuple().exponent == -2 for each in amounts)
+    assert all(isinstance(amount, Decimal) and amount.as_tuple().exponent == -2 for amount in amounts)
 
 
 async def test_books_without_a_payment(db: PaymentDatabaseService) -> None:
