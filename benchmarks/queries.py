@@ -30,6 +30,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 from sqlalchemy import event
 
+from procomp_pay.config import ProviderMode
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.services.bootstrap import new_id
@@ -178,6 +179,7 @@ class Nobody:
     """No provider is asked."""
 
     circuits = ()
+    stripe_mode = ProviderMode.OFF
 
     def of(self, channel: Any) -> Any:
         raise AssertionError(channel)

@@ -63,6 +63,11 @@ class ProviderRegistry:
         return self._kaspi
 
     @property
+    def stripe_mode(self) -> ProviderMode:
+        """Return the mode of the Stripe key."""
+        return self._settings.stripe_mode
+
+    @property
     def circuits(self) -> list[Circuit]:
         """Return the circuit breakers of the providers used so far."""
         return list(self._circuits.values())

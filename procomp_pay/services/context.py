@@ -26,6 +26,10 @@ class Providers(Protocol):
         """
 
     @property
+    def stripe_mode(self) -> ProviderMode:
+        """The mode of the Stripe key; events of another mode are not ours."""
+
+    @property
     def circuits(self) -> Sequence[Circuit]:
         """The circuit breakers of the providers that were used in this process."""
 
@@ -37,6 +41,7 @@ class Providers(Protocol):
 
 
 if TYPE_CHECKING:
+    from procomp_pay.config import ProviderMode
     from procomp_pay.providers.kaspi.tls import CertificateLife
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 
 import pytest
@@ -19,6 +21,7 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
 from procomp_pay.providers.protocol import ProviderRef
+from procomp_pay.providers.resilience import retry
 from procomp_pay.providers.stripe.service import StripePaymentService
 from tests.support.provider_services import ProviderServices, create_request, tenge_request
 
@@ -201,3 +204,39 @@ async def test_the_outcome_stays_unknown_if_a_later_attempt_is_not_sent(services
     await services.fault("/v1/payment_intents", "status", status=429, times=1000)
     with pytest.raises(OutcomeUnknown):
         await services.stripe.create(create_request(Channel.STRIPE_INTENT))
+
+
+async def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "ANSWER_S", 0.6)
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
+            )
+            for _ in range(600):  # each read is quick: only the whole takes for ever
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    stripe = StripePaymentService("sk_test_" + "x", api_base=url, total_s=0.1)
+    kaspi = KaspiPaymentService(
+        kaspi_http(url, api_key="k"), scheme=KaspiScheme.BASIC, device_token="d", total_s=0.1
+    )  # fmt: skip
+    try:
+        for asked in (
+            stripe.fetch(ProviderRef(Channel.STRIPE_INTENT, "pi_1")),
+            kaspi.fetch(ProviderRef(Channel.KASPI_QR, "1")),
+            kaspi.create(tenge_request(Channel.KASPI_QR)),
+        ):
+            async with asyncio.timeout(10):
+                with pytest.raises(OutcomeUnknown, match=r"did not end within 0\.6 s"):
+                    await asked
+    finally:
+        await stripe.aclose()
+        await kaspi.aclose()
+        server.close()

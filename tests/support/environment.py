@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 from sqlmodel import SQLModel, select
 
+from procomp_pay.config import ProviderMode
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
@@ -49,6 +50,7 @@ class TestProviders:
 
     tended: list[Any] = field(default_factory=list)
     life: CertificateLife | None = None
+    stripe_mode: ProviderMode = ProviderMode.SANDBOX
 
     @property
     def circuits(self) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import httpx
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.config import KaspiScheme
+from procomp_pay.config import KaspiScheme, ProviderMode
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
@@ -123,6 +123,8 @@ class CrashingProviders:
             CrashingProvider(stripe, crash_points),
             CrashingProvider(kaspi, crash_points),
         )
+
+    stripe_mode = ProviderMode.SANDBOX
 
     @property
     def circuits(self) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from sqlalchemy import text
 
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
+from procomp_pay.domain.reconciliation.statement_line import Blocks, LineKind, NotPlain, StatementLine
+from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
@@ -238,12 +240,36 @@ async def at_kaspi(environment: ServiceEnvironment, opened: views.Opening, actio
     assert answer.status_code == 200, answer.text
 
 
+class Lines:
+    """Lines in memory as an opened statement.
+
+    :param skipped: how many further lines could not be read.
+    """
+
+    def __init__(self, lines: Iterable[StatementLine], skipped: int = 0) -> None:
+        self._lines = lines
+        self.summary = StatementSummary(skipped_count=skipped)
+
+    def __iter__(self) -> Iterator[StatementLine]:
+        for line in self._lines:
+            self.summary.add(line.kind, 1, line.money.currency, line.money.amount)
+            yield line
+
+    def quick(self) -> Blocks:
+        raise NotPlain
+
+
 async def compare(
-    environment: ServiceEnvironment, lines: list[StatementLine], provider: str = "stripe", **more: Any
+    environment: ServiceEnvironment,
+    lines: list[StatementLine],
+    provider: str = "stripe",
+    *,
+    skipped: int = 0,
+    **more: Any,
 ) -> Report:
     """Reconcile a statement of one day, with its lines in reverse order."""
     return await run(
-        environment, provider, lines=lines[::-1], source_name="balance.csv",
+        environment, provider, lines=Lines(lines[::-1], skipped), source_name="balance.csv",
         since=environment.now() - timedelta(days=1), until=environment.now() + timedelta(seconds=2), **more,
     )  # fmt: skip
 

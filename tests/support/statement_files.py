@@ -11,8 +11,8 @@ from typing import Any
 import openpyxl
 
 from procomp_pay.domain.reconciliation.statement_line import StatementLine
+from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
 from procomp_pay.providers.statements.reader import open_statement
-from procomp_pay.providers.statements.summary import StatementSummary
 
 HEADS = [
     "#", "Номер заказа (ID/RRN)", "Адрес точки продаж", "Дата операции", "Время", "Дата учета операции",
@@ -85,4 +85,4 @@ def workbook(sheets: dict[str, Table], path: Path, hidden: Iterable[str] = ()) -
 def read(path: Path, **how: Any) -> tuple[list[StatementLine], StatementSummary]:
     """Return all lines and the summary."""
     with open_statement(path, **how) as statement:
-        return list(statement), statement.tally
+        return list(statement), statement.summary

@@ -13,8 +13,8 @@ import textwrap
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -26,6 +26,32 @@ if TYPE_CHECKING:
 _SPACE = "\N{NO-BREAK SPACE}"  # part of an amount; Python does not call it printable
 #: The widest line of running text, in columns.
 _WIDEST = 100
+
+
+def open_standard_streams() -> None:
+    """Make the standard streams safe to use.
+
+    One that the caller closed (``>&-``) is replaced with the null device, at its own descriptor: a database
+    file must never become descriptor 1. A letter that a stream does not have is written as ``?``: a name must
+    not abort the command.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            mode = "w" if number else "r"
+            stream = os.fdopen(number, mode, encoding="utf-8", closefd=False)
+            setattr(sys, name, stream)
+        if number and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def discard(stream: TextIO) -> None:
+    """Write nothing more to a stream's file, not even when the interpreter exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def out() -> Console:
@@ -161,13 +187,18 @@ def say(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = Fal
     """Print a line on stderr. ``text`` is printed as it is: make it :func:`clean` first."""
     wrapped = wrap(text, err=True)
     shown = typer.style(wrapped, fg=fg, bold=bold, dim=dim) if has_colour(err=True) else wrapped
-    typer.echo(shown, err=True)
+    _tell(shown)
 
 
 def hint(command: str) -> None:
     """Print what to type next, on stderr; never broken into lines, since it is there to be copied."""
     line = f"  \N{RIGHTWARDS ARROW} {clean(command)}"
-    typer.echo(typer.style(line, fg="cyan") if has_colour(err=True) else line, err=True)
+    _tell(typer.style(line, fg="cyan") if has_colour(err=True) else line)
+
+
+def _tell(text: str) -> None:
+    with suppress(OSError):  # a log on a full disk must not end a command in its middle
+        typer.echo(text, err=True)
 
 
 def print_json(document: Any) -> None:
@@ -187,14 +218,15 @@ def show_error(error: PaymentError, *, as_json: bool = False) -> None:
         return
     text = wrap(f"\N{BALLOT X} {clean(message)}", err=True)
     mark = typer.style(text[0], fg="red", bold=True) if has_colour(err=True) else text[0]
-    typer.echo(mark + text[1:], err=True)
+    _tell(mark + text[1:])
     if error.next_step:
         hint(error.next_step)
 
 
 def print_error_json(detail: str, exit_code: int, next_step: str | None = None) -> None:
     """Print an error as the one JSON document of a command."""
-    print_json({"detail": clean(detail), "exit_code": exit_code, "next_step": next_step})
+    step = None if next_step is None else clean(next_step)
+    print_json({"detail": clean(detail), "exit_code": exit_code, "next_step": step})
 
 
 # Questions

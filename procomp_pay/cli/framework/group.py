@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typer.core import TyperGroup
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.context import load_settings
 from procomp_pay.cli.framework.help import has_help, install_help
-from procomp_pay.domain.errors import PaymentError
+from procomp_pay.domain.errors import NotFound, PaymentError
 
 _FLAGS = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True)
 _FLAGS |= dict.fromkeys(("0", "false", "f", "no", "n", "off", ""), False)
@@ -114,8 +113,7 @@ class DeskGroup(TyperGroup):
         _install(self)
         line = list(sys.argv[1:] if args is None else args)
         as_json, debug = _flags(line)
-        for stream in (sys.stdout, sys.stderr):
-            _never_fail_to_encode(stream)
+        console.open_standard_streams()
         if debug:
             line.remove("--debug")
         try:
@@ -124,7 +122,11 @@ class DeskGroup(TyperGroup):
         except Exception as error:
             if debug and not _is_usage(error):
                 _show_trace(error)
-            code = _report(error, as_json=as_json)
+            code = _report(error, line, as_json=as_json)
+        try:
+            sys.stderr.flush()
+        except OSError:
+            console.discard(sys.stderr)  # else the exit code would be Python's
         sys.exit(code if isinstance(code, int) else 0)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -146,8 +148,7 @@ class DeskGroup(TyperGroup):
             console.say("\nStopped. Nothing is lost: work in progress is kept.", fg="yellow")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            # the reader is gone: write nothing more, not even when the interpreter exits
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            console.discard(sys.stdout)  # the reader is gone
             raise typer.Exit(CLOSED_PIPE) from None
         return result
 
@@ -173,14 +174,6 @@ def _flags(line: list[str]) -> tuple[bool, bool]:
     return "--json" in options, "--debug" in options
 
 
-def _never_fail_to_encode(stream: Any) -> None:
-    """Let an old terminal show ``?`` for a letter it does not have: a name must not abort the command."""
-    if (getattr(stream, "encoding", None) or "").lower().replace("-", "") != "utf8" and hasattr(
-        stream, "reconfigure"
-    ):
-        stream.reconfigure(errors="replace")
-
-
 def _show_trace(error: Exception) -> None:
     """Print the traceback, without locals and without secrets: people send it to us."""
     import traceback
@@ -194,11 +187,45 @@ def _show_trace(error: Exception) -> None:
     typer.echo(one_line(text, keep="\n"), err=True)
 
 
+def _is_text(word: str) -> bool:
+    """Return False for an argument in another encoding than the terminal's: it has lone surrogates."""
+    return not any("\ud800" <= c <= "\udfff" for c in word)
+
+
 def _is_usage(error: Exception) -> bool:
     return hasattr(error, "format_message") or isinstance(error, typer.Abort)
 
 
-def _report(error: Exception, *, as_json: bool) -> int:
+def _report(error: Exception, line: Sequence[str], *, as_json: bool) -> int:
+    """Report an error, and return the exit code.
+
+    What cannot be written to stdout is told on stderr instead; an error in writing carries no file's name.
+    """
+    try:
+        code = _show(error, line, as_json=as_json and not _is_output(error))
+        sys.stdout.flush()
+    except OSError as full:
+        code = _show(full, line, as_json=False)
+    return code
+
+
+def _is_output(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.filename is None and error.strerror is not None
+
+
+def _show(error: Exception, line: Sequence[str], *, as_json: bool) -> int:
+    if isinstance(error, BrokenPipeError):
+        console.discard(sys.stdout)
+        return CLOSED_PIPE
+    if isinstance(error, OSError) and _is_output(error):
+        console.discard(sys.stdout)
+        error = PaymentError(
+            f"The output could not be written: {error.strerror}. What the command did is kept",
+            next_step="free some space or choose another file, and look at the result again",
+        )
+    if isinstance(error, UnicodeEncodeError) and not all(map(_is_text, line)):
+        word = next(word for word in line if not _is_text(word))
+        error = NotFound(f"Nothing has the name or id {word[:64]!r}: it is not UTF-8")
     if isinstance(error, PaymentError):
         console.show_error(error, as_json=as_json)
         return error.exit_code
@@ -216,7 +243,8 @@ def _report(error: Exception, *, as_json: bool) -> int:
 def _report_usage(error: Any, *, as_json: bool) -> int:
     """Report a wrong command line; for an empty one show the help page."""
     context = getattr(error, "ctx", None)
-    message = error.format_message().strip().replace("Value error, ", "")
+    # Typer lists choices on lines of their own
+    message = " ".join(error.format_message().replace("Value error, ", "").split()).replace(" ,", ",")
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return 2

@@ -54,6 +54,7 @@ _NAMES = {
 _ACTIONS = {
     "started": "started this payment",
     "adopted": "adopted this payment of the platform",
+    "recovered": "rebuilt this payment, which our books had lost",
     "cancel_requested": "requested its cancellation",
 }
 _STATES = {

@@ -148,11 +148,12 @@ def _again(view: PaymentView) -> str:
 async def _refreshed(
     ctx: AppContext, view: PaymentView, actor: Actor, *, as_json: bool, watch: bool
 ) -> PaymentView:
-    from procomp_pay.services.lifecycle.polling import poll_payment
+    from procomp_pay.services.lifecycle.polling import refresh_payment
     from procomp_pay.services.views import payment as views
 
     try:
-        await poll_payment(ctx, view.payment_id, actor)
+        if not await refresh_payment(ctx, view.payment_id, actor) and not as_json:
+            console.say(_nothing_to_ask(view), dim=True)
     except Unavailable as error:
         if watch:
             return view  # watching asks again anyway
@@ -163,6 +164,12 @@ async def _refreshed(
             next_step=f"try again in a minute: {_again(view)}",
         ) from error
     return await views.one(ctx, view.payment_id)
+
+
+def _nothing_to_ask(view: PaymentView) -> str:
+    if view.channel is Channel.KASPI_BILL:
+        return "Kaspi reports a bill by itself and cannot be asked about it."
+    return "The provider never opened this payment, so it cannot be asked about it."
 
 
 def _show_status(view: PaymentView, *, settings: Any, as_json: bool, watched: bool, with_mode: bool) -> None:

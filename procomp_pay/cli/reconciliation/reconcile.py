@@ -64,6 +64,13 @@ def reconcile(
     mapping: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A TOML file that names the columns of the statement.")
     ] = None,
+    recover: Annotated[
+        bool,
+        typer.Option(
+            "--recover",
+            help="After a restore: also rebuild lost payments that can still be paid; needs --since.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")
     ] = False,
@@ -79,12 +86,22 @@ def reconcile(
     Missed updates are repaired; everything else becomes a discrepancy.
     """
     window = _window(since, until)
+    if recover and (since is None or statement is not None or provider is Which.KASPI):
+        raise typer.BadParameter("--recover reads Stripe from the day of the backup on: give --since DAY")
     settings = load_settings()
     actor = operator(acting)
     show_mode_notice(settings, as_json=as_json)
     with ExitStack() as stack:
         orders = _orders(
-            stack, provider, window, statement, mapping, dry_run=dry_run, is_ours=yes, settings=settings
+            stack,
+            provider,
+            window,
+            statement,
+            mapping,
+            dry_run=dry_run,
+            is_ours=yes,
+            recover=recover,
+            settings=settings,
         )
         progress = stack.enter_context(counters(quiet=as_json))
         reports, trouble = run_with_context(
@@ -127,6 +144,7 @@ def _orders(
     *,
     dry_run: bool,
     is_ours: bool,
+    recover: bool,
     settings: Settings,
 ) -> list[ReconcileRequest]:
     from procomp_pay.providers.statements.reader import open_statement
@@ -139,7 +157,7 @@ def _orders(
         names = [name for name in PROVIDERS if provider.value in (name, "all") and _is_set_up(settings, name)]
         if not names:
             raise ConfigurationError("No provider is configured", next_step="procomp-pay doctor")
-        return [ReconcileRequest(name, since, until, dry_run=dry_run) for name in names]
+        return [ReconcileRequest(name, since, until, dry_run=dry_run, recover=recover) for name in names]
     name = None if provider is Which.ALL else provider.value
     opened = stack.enter_context(open_statement(statement, provider=name, mapping=mapping, looks=False))
     if not is_ours:

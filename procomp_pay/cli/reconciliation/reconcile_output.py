@@ -9,6 +9,7 @@ from procomp_pay.cli.framework import console, formats
 
 if TYPE_CHECKING:
     from procomp_pay.domain.reconciliation.records import Mismatch, ProviderRecord
+    from procomp_pay.services.reconciliation.recover import RecoveredPayment
     from procomp_pay.services.reconciliation.report import MismatchOutcome, Report
 
 #: Differences shown of each outcome; ``discrepancies list`` has all.
@@ -28,6 +29,8 @@ _OUTCOMES = {
 def summary(report: Report) -> str:
     """Return the report in one line."""
     outcomes = [f"{count} {_OUTCOMES[name].split(',')[0]}" for name, count in report.became.items()]
+    if report.recovered:
+        outcomes.append(f"{len(report.recovered)} lost payments {'would be ' * report.dry_run}rebuilt")
     if report.closed:
         outcomes.append(f"{report.closed} closed automatically")
     read = ", ".join(f"{count} {word}" for word, count in report.read.items()) or "nothing"
@@ -52,8 +55,16 @@ def window(report: Report) -> str:
 def page(report: Report) -> list[str]:
     """Return the report as lines for the terminal."""
     lines = [*_head(report), ""]
-    if not report.found and not report.closed:
+    if not report.found and not report.closed and not report.recovered:
         lines.append("  The comparison was not completed." if report.cut else "  ✓ Everything matches.")
+    if report.recovered:
+        done = "would be rebuilt" if report.dry_run else "rebuilt"
+        lines.append(
+            f"  {console.bold(str(len(report.recovered)))} lost payments {done} from Stripe's metadata"
+        )
+        lines += [line for payment in report.recovered[:_MOST] for line in _recovered_lines(payment)]
+        if len(report.recovered) > _MOST:
+            lines.append(console.dim(f"      … and {len(report.recovered) - _MOST} more"))
     for name, heading in _OUTCOMES.items():
         mismatches = [mismatch for mismatch in report.told if mismatch.became == name]
         if mismatches:
@@ -107,6 +118,11 @@ def cut(report: Report) -> str:
         f"{NAMES[report.provider]} was not read to the end: {console.clean(report.cut)}. "
         "What was done is kept; no payment is reported as missing from an incomplete window"
     )
+
+
+def _recovered_lines(payment: RecoveredPayment) -> list[str]:
+    text = f"{payment.payment_id}  {console.clean(payment.full_name)}  {payment.money}  {payment.reference}"
+    return [f"      {line}" for line in console.wrap(text).splitlines()]
 
 
 def _mismatch_lines(outcome: MismatchOutcome) -> list[str]:

@@ -93,12 +93,12 @@ def check(
         console.print_json(document)
     else:
         _show(file, statement)
-    if statement.tally.needs_person:
+    if statement.summary.needs_person:
         raise typer.Exit(6)
 
 
 def _document(file: Path, statement: Statement) -> dict[str, Any]:
-    tally, layout = statement.tally, statement.layout
+    summary, layout = statement.summary, statement.layout
     return {
         "file": file.name,
         "sha256": statement.sha256,
@@ -108,8 +108,8 @@ def _document(file: Path, statement: Statement) -> dict[str, Any]:
         "head_line": layout.row,
         "columns": layout.used,
         "ignored_columns": layout.ignored,
-        "lines": tally.lines,
-        "counts": {kind.value: count for kind, count in sorted(tally.counts.items())},
+        "lines": summary.lines,
+        "counts": {kind.value: count for kind, count in sorted(summary.counts.items())},
         "sums": [
             {
                 "kind": total.kind.value,
@@ -117,23 +117,23 @@ def _document(file: Path, statement: Statement) -> dict[str, Any]:
                 "count": total.count,
                 "sum": total.amount,
             }
-            for total in tally.sums.values()
+            for total in summary.sums.values()
         ],
-        "first_at": _iso(tally.first_at),
-        "last_at": _iso(tally.last_at),
+        "first_at": _iso(summary.first_at),
+        "last_at": _iso(summary.last_at),
         "totals": [
             {"line": total.line, "text": total.text, "amount": total.amount, "agrees": total.agrees}
-            for total in tally.totals
+            for total in summary.totals
         ],
-        "skipped_count": tally.skipped_count,
+        "skipped_count": summary.skipped_count,
         "skipped": [
-            {"line": line.line, "column": line.column, "reason": line.reason} for line in tally.skipped
+            {"line": line.line, "column": line.column, "reason": line.reason} for line in summary.skipped
         ],
-        "repeated_count": tally.repeated_count,
+        "repeated_count": summary.repeated_count,
         "repeated": [
-            {"line": line.line, "first_line": line.first_line, "ref": line.ref} for line in tally.repeated
+            {"line": line.line, "first_line": line.first_line, "ref": line.ref} for line in summary.repeated
         ],
-        "notes": tally.notes,
+        "notes": summary.notes,
     }
 
 
@@ -142,8 +142,8 @@ def _iso(at: datetime | None) -> str | None:
 
 
 def _show(file: Path, statement: Statement) -> None:
-    tally, layout = statement.tally, statement.layout
-    mark = "!" if tally.needs_person else "✓"
+    summary, layout = statement.summary, statement.layout
+    mark = "!" if summary.needs_person else "✓"
     typer.echo(
         f"{mark} {console.clean(file.name)}: {console.clean(layout.name)}, {console.clean(statement.kind)}"
     )
@@ -152,11 +152,11 @@ def _show(file: Path, statement: Statement) -> None:
         [("not used", ", ".join(console.clean(head) for head in layout.ignored))] if layout.ignored else []
     )
     rows += [("period", _period(statement))]
-    for total in tally.sums.values():
+    for total in summary.sums.values():
         rows.append(
             (_WORDS[total.kind], f"{total.count:,}  {total.amount:,.2f} {total.currency}".replace(",", " "))
         )
-    rows += [("lines", f"{tally.lines:,}".replace(",", " "))]
+    rows += [("lines", f"{summary.lines:,}".replace(",", " "))]
     wide = max(len(name) for name, _ in rows)
     for name, value in rows:
         typer.echo(console.wrap(f"  {name:<{wide}}  {value}", indent=" " * (wide + 4)))
@@ -164,7 +164,7 @@ def _show(file: Path, statement: Statement) -> None:
 
 
 def _period(statement: Statement) -> str:
-    first, last = statement.tally.first_at, statement.tally.last_at
+    first, last = statement.summary.first_at, statement.summary.last_at
     if first is None or last is None:
         return "no lines"
     zone = statement.layout.zone
@@ -173,25 +173,25 @@ def _period(statement: Statement) -> str:
 
 
 def _show_problems(file: Path, statement: Statement) -> None:
-    tally = statement.tally
-    for total in tally.totals:
+    summary = statement.summary
+    for total in summary.totals:
         agrees = "agrees with the lines" if total.agrees else "does not agree with the lines"
         text = f"the total on line {total.line}, {total.amount}, {agrees}"
         console.say(f"{'✓' if total.agrees else '✗'} {text}", fg=None if total.agrees else "red")
-    for note in tally.notes:
+    for note in summary.notes:
         console.say(f"  {console.clean(note)}", dim=True)
-    if tally.remarks:
-        console.say(f"  {_lines(tally.remarks)} with text only, such as a signature", dim=True)
-    if tally.repeated_count:
-        shown = ", ".join(f"{line.line} (as {line.first_line})" for line in tally.repeated[:_MOST_SHOWN])
-        console.say(f"  {_lines(tally.repeated_count)} more than once, counted once: {shown}", fg="yellow")
-    if tally.skipped_count:
-        console.say(f"✗ {_lines(tally.skipped_count)} skipped: for manual review", fg="red")
-        for line in tally.skipped[:_MOST_SHOWN]:
+    if summary.remarks:
+        console.say(f"  {_lines(summary.remarks)} with text only, such as a signature", dim=True)
+    if summary.repeated_count:
+        shown = ", ".join(f"{line.line} (as {line.first_line})" for line in summary.repeated[:_MOST_SHOWN])
+        console.say(f"  {_lines(summary.repeated_count)} more than once, counted once: {shown}", fg="yellow")
+    if summary.skipped_count:
+        console.say(f"✗ {_lines(summary.skipped_count)} skipped: for manual review", fg="red")
+        for line in summary.skipped[:_MOST_SHOWN]:
             console.say(f"    {console.clean(line)}")
-        if tally.skipped_count > _MOST_SHOWN:
-            console.say(f"    … and {tally.skipped_count - _MOST_SHOWN} more")
-    elif not any(not total.agrees for total in tally.totals):
+        if summary.skipped_count > _MOST_SHOWN:
+            console.say(f"    … and {summary.skipped_count - _MOST_SHOWN} more")
+    elif not any(not total.agrees for total in summary.totals):
         console.hint(
             f"procomp-pay reconcile --provider {statement.provider} --statement {shlex.quote(str(file))}"
         )

@@ -1,4 +1,4 @@
-"""``refund``: refund a payment, a part, or a tournament; or record a refund made in the Kaspi Pay app."""
+"""``refund``: refund a payment, a part of it, or a whole tournament."""
 
 from __future__ import annotations
 
@@ -16,17 +16,6 @@ from procomp_pay.domain.errors import Conflict, OutcomeUnknown, ProviderUnavaila
 if TYPE_CHECKING:
     from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.refunds.create import Plan, RefundCommand, Refunded
-    from procomp_pay.services.views.payment import PaymentView
-
-from typing import TYPE_CHECKING
-
-from procomp_pay.cli.refunds import output
-
-if TYPE_CHECKING:
-    from procomp_pay.cli.refunds.options import RefundOptions
-    from procomp_pay.domain.money import Money
-    from procomp_pay.services.context import AppContext
-    from procomp_pay.services.refunds.create import Refunded
     from procomp_pay.services.views.payment import PaymentView
 
 _EXAMPLES = """[bold]Examples[/]
@@ -98,6 +87,8 @@ def refund(
     )  # fmt: skip
     check(options)
     if made_in_app is not None:
+        from procomp_pay.cli.refunds.manual import record
+
         record(str(payment), made_in_app, options)
     elif tournament is not None:
         from procomp_pay.cli.refunds.bulk import refund_all
@@ -195,36 +186,3 @@ async def _send(
         view = await views.one(ctx, command.payment_id)
         unknown = [refund for refund in view.refunds if refund.is_unknown]
         return await use.state_of(ctx, unknown[-1].refund_id) if unknown else None
-
-
-def record(payment: str, number: str, options: RefundOptions) -> None:
-    """Ask for confirmation, then record the refund."""
-    settings = load_settings()
-    actor = operator(options.acting)
-
-    async def work(ctx: AppContext) -> tuple[PaymentView, Refunded]:
-        from procomp_pay.services.refunds import manual as use
-        from procomp_pay.services.views import payment as views
-
-        view = await views.one(ctx, payment)
-        refund = use.MadeInApp(view.payment_id, number, options.reason, options.money(view))
-        money = await use.check_made(ctx, refund)
-        show_mode_notice(settings, kaspi=True, as_json=options.as_json)
-        if not options.yes:
-            _ask(view, number, money)
-        return view, await use.record_made(ctx, refund, actor)
-
-    view, recorded = run_with_context(work, settings=settings)
-    if options.as_json:
-        console.print_json(output.document(recorded, view, options, settings))
-    else:
-        output.show(recorded, view)
-
-
-def _ask(view: PaymentView, number: str, money: Money) -> None:
-    name, number = console.clean(view.participant_name), console.clean(number)
-    console.say(
-        f"This records that {money} was refunded to {name} in the Kaspi Pay app, as operation {number}."
-    )
-    console.say("It moves no money. Record only what the app shows in its History.", fg="yellow")
-    console.confirm("Record it?")

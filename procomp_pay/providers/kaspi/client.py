@@ -20,7 +20,7 @@ from procomp_pay.domain.errors import (
 )
 from procomp_pay.providers.kaspi.http import KaspiHttp
 from procomp_pay.providers.kaspi.wire import read_envelope
-from procomp_pay.providers.resilience.retry import NOT_SENT, TOTAL_S, with_retries
+from procomp_pay.providers.resilience.retry import NOT_SENT, TOTAL_S, whole_answer, with_retries
 
 if TYPE_CHECKING:
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
@@ -61,7 +61,7 @@ class Exchange:
                 await self._rate_limit.wait()
             try:
                 async with self._line.client() as http:
-                    answer = await http.request(method, path, **options)
+                    answer = await whole_answer(http.request(method, path, **options))
             except httpx.HTTPError as error:
                 raise _transport_error(error) from error
             return read(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -23,6 +24,10 @@ NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 #: The longest time of one call with all its retries, in seconds: customers wait at the desk.
 TOTAL_S = 20.0
+
+
+#: The longest time of one attempt, in seconds, with all of its answer: httpx's own limit is for each read.
+ANSWER_S = 25.0
 
 
 class NotSent(ProviderUnavailable):
@@ -50,6 +55,19 @@ def _wait(state: RetryCallState) -> float:
 def retry_after_s(header: str | None) -> int | None:
     """Return the seconds of a ``Retry-After`` header; ``None`` if there is none or it is a date."""
     return int(header) if header is not None and header.isdigit() else None
+
+
+async def whole_answer(attempt: Awaitable[T], seconds: float | None = None) -> T:
+    """Await one attempt to its end, for at most :data:`ANSWER_S` seconds: an answer may trickle for ever.
+
+    :raises OutcomeUnknown: it took longer; the request may have been processed.
+    """
+    limit = ANSWER_S if seconds is None else seconds
+    try:
+        async with asyncio.timeout(limit):
+            return await attempt
+    except TimeoutError as error:
+        raise OutcomeUnknown(f"The provider's answer did not end within {limit:g} s") from error
 
 
 async def with_retries(call: Callable[[], Awaitable[T]], *, idempotent: bool, total_s: float = TOTAL_S) -> T:

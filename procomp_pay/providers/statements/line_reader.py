@@ -9,6 +9,7 @@ from operator import itemgetter
 
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
+from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
 from procomp_pay.providers.statements.amounts import AmountsReader, LineAmounts
 from procomp_pay.providers.statements.duplicates import SeenLines
 from procomp_pay.providers.statements.first_pass import STEP, FirstPassResult, LineKeys, is_repeated_header
@@ -17,7 +18,6 @@ from procomp_pay.providers.statements.layout.headers import ColumnRole
 from procomp_pay.providers.statements.layout.line_kinds import STRIPE_PAYMENT_IDS, is_total
 from procomp_pay.providers.statements.layout.model import STRIPE
 from procomp_pay.providers.statements.layout.timestamps import TimestampReader
-from procomp_pay.providers.statements.summary import StatementSummary
 from procomp_pay.providers.statements.table import Rows
 from procomp_pay.providers.tabular.cells import Cell, is_blank, shown
 
@@ -28,17 +28,17 @@ _LONGEST_DESCRIPTION = 200
 
 
 class LineReader:
-    """Iterate once over a statement's lines and fill its summary (``tally``)."""
+    """Iterate once over a statement's lines and fill its summary."""
 
     def __init__(
-        self, table: Rows, known: FirstPassResult, tally: StatementSummary, step: Callable[[], None]
+        self, table: Rows, known: FirstPassResult, summary: StatementSummary, step: Callable[[], None]
     ) -> None:
         self._table = table
         self._layout = layout = table.layout
         self._mark = known.mark
         self._suspects = known.suspects
         self._unsure_line = known.unsure_line
-        self._tally = tally
+        self._summary = summary
         self._step = step
         self._keys = LineKeys(layout)
         self._seen = SeenLines()
@@ -62,7 +62,7 @@ class LineReader:
 
     def _lines(self) -> Iterator[StatementLine]:  # noqa: C901 - smaller functions would take a third longer
         """Yield the lines. This is the hot loop: cells that repeat are looked up instead of read again."""
-        columns, tally = self._layout.columns, self._tally
+        columns, summary = self._layout.columns, self._summary
         width = len(self._layout.headers)
         day_at, time_at = columns[ColumnRole.DATE], columns.get(ColumnRole.TIME)
         number_at, payment_at = columns.get(ColumnRole.OPERATION), columns.get(ColumnRole.PAYMENT)
@@ -71,7 +71,7 @@ class LineReader:
         number, paid, unsure = "", "", self._unsure_line
         first: datetime | None = None
         last: datetime | None = None
-        for line, cells in self._table.rows(tally.skip):
+        for line, cells in self._table.rows(summary.skip):
             if not line % STEP:
                 self._step()
             row = cells if len(cells) == width and line != unsure else self._fitted(line, cells, width)
@@ -95,9 +95,9 @@ class LineReader:
                 amounts, ref = checked
             amounts.count += 1
             if first is None or at < first:
-                first = tally.first_at = at
+                first = summary.first_at = at
             if last is None or at > last:
-                last = tally.last_at = at
+                last = summary.last_at = at
             if amounts.money is None:
                 continue
             text = row[text_at] if text_at is not None else ""
@@ -191,9 +191,9 @@ class LineReader:
             return True
         first_line, is_same = earlier
         if is_same:
-            self._tally.repeat(line, first_line, str(own))
+            self._summary.repeat(line, first_line, str(own))
         else:
-            self._tally.skip(line, f"{shown(own)} is already on line {first_line}, with other content")
+            self._summary.skip(line, f"{shown(own)} is already on line {first_line}, with other content")
         return False
 
     def _at_fault(self, row: Sequence[Cell]) -> str | None:
@@ -237,7 +237,7 @@ class LineReader:
     def _skip(self, line: int, row: Sequence[Cell], reason: str, column: str | None = None) -> None:
         """Skip a row with its reason, unless it is a total, a remark or the headers."""
         if not self._is_other_row(line, row):
-            self._tally.skip(line, reason, column)
+            self._summary.skip(line, reason, column)
 
     def _is_other_row(self, line: int, row: Sequence[Cell]) -> bool:
         """Return whether a row is a total, the headers again or a remark, after adding it to the summary."""
@@ -246,7 +246,7 @@ class LineReader:
             return True
         texts = [cell if isinstance(cell, str) else "" for cell in row]
         if is_repeated_header(texts, self._layout):
-            self._tally.note(f"line {line} repeats the headers")
+            self._summary.note(f"line {line} repeats the headers")
             return True
         columns = self._layout.columns
         if any(is_total(text) for text in texts[: columns[ColumnRole.AMOUNT] + 1]):
@@ -262,7 +262,7 @@ class LineReader:
         if is_numbered or any(place in money and row_at != place for place, _ in filled[1:]):
             return False
         if len(filled) <= 2 and isinstance(filled[0][1], str) and not filled[0][1].strip()[:1].isdigit():
-            self._tally.remarks += 1
+            self._summary.remarks += 1
             return True
         return False
 
@@ -270,7 +270,7 @@ class LineReader:
         try:
             amount = read_amount(row[self._layout.columns[ColumnRole.AMOUNT]], self._mark)
         except (CellError, IndexError):
-            self._tally.note(f"the total on line {line} has no amount")
+            self._summary.note(f"the total on line {line} has no amount")
             return
         if len(self._totals) < _MOST_TOTALS:
             self._totals.append((line, " ".join(text.split())[:80], amount))
@@ -279,7 +279,7 @@ class LineReader:
         for amounts in self._amounts.values():
             if amounts.count and amounts.kind is not None:
                 money = amounts.money
-                self._tally.add(
+                self._summary.add(
                     amounts.kind,
                     amounts.count,
                     money.currency if money else None,
@@ -289,13 +289,13 @@ class LineReader:
 
     def _finish(self) -> None:
         self._count_amounts()
-        self._tally.check_totals(self._totals)
+        self._summary.check_totals(self._totals)
         if self._times.unsure:
-            self._tally.note(
+            self._summary.note(
                 "lines in an hour that occurred twice because clocks were set back, read as the first one: "
                 f"{self._times.unsure}"
             )
         if self._times.days_alone:
-            self._tally.note(
+            self._summary.note(
                 f"lines with a day but no time, which only match by number: {self._times.days_alone}"
             )

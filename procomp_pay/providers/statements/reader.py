@@ -2,8 +2,8 @@
 
 - A file whose layout, encoding or completeness is in doubt is refused with
   :class:`~procomp_pay.domain.errors.InvalidFile`. It is read once for that before the first line is returned.
-- A line that cannot be read for certain is skipped, with its reason in :attr:`Statement.tally`. Commands that
-  use the lines then exit with code 6. No line is dropped silently.
+- A line that cannot be read for certain is skipped, with its reason in :attr:`Statement.summary`.
+  Commands that use the lines then exit with code 6. No line is dropped silently.
 - An operation that appears twice with the same content is reported and counted once.
 """
 
@@ -19,13 +19,13 @@ from typing import Any, BinaryIO, cast
 
 from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.reconciliation.statement_line import NotPlain, StatementLine
+from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
 from procomp_pay.providers.statements.csv.fast_reader import FastReader
 from procomp_pay.providers.statements.csv.table import CsvTable
 from procomp_pay.providers.statements.first_pass import FirstPassResult, first_pass
 from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping, read_mapping
 from procomp_pay.providers.statements.layout.model import PROVIDERS, Layout
 from procomp_pay.providers.statements.line_reader import LineReader
-from procomp_pay.providers.statements.summary import StatementSummary
 from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, Table, cannot_open
 from procomp_pay.providers.tabular.file_type import is_workbook
 
@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 class Statement:
     """An open statement; use it as a context manager. Each iteration reads the file again.
 
-    :ivar tally: the summary of the last iteration, complete at its end.
+    :ivar summary: the summary of the last iteration, complete at its end.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Statement:
         self._passed = 0
         if looks:
             self._look_through()
-        self.tally = StatementSummary(notes=list(table.notes))
+        self.summary = StatementSummary(notes=list(table.notes))
 
     def _look_through(self) -> FirstPassResult:
         if self._looked is None:
@@ -105,8 +105,8 @@ class Statement:
         :raises InvalidStatement: the file was changed meanwhile.
         """
         known = self._look_through()
-        self.tally = StatementSummary(notes=list(self._table.notes))
-        yield from LineReader(self._table, known, self.tally, self._step)
+        self.summary = StatementSummary(notes=list(self._table.notes))
+        yield from LineReader(self._table, known, self.summary, self._step)
         self._check_same()
 
     def quick(self) -> FastReader:
@@ -116,8 +116,8 @@ class Statement:
         """
         if not isinstance(self._table, CsvTable):
             raise NotPlain
-        self.tally = StatementSummary(notes=list(self._table.notes))
-        return FastReader(self._table, self.tally, self._step, self._check_same)
+        self.summary = StatementSummary(notes=list(self._table.notes))
+        return FastReader(self._table, self.summary, self._step, self._check_same)
 
     def _check_same(self) -> None:
         if _stamp(self._file) != self._stamp:

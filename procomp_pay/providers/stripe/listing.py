@@ -6,16 +6,17 @@ https://docs.stripe.com/reports/reporting-categories.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
+from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeEvent
-from procomp_pay.providers.stripe.objects import Object, parse_dispute
+from procomp_pay.providers.stripe.objects import Object, parse_dispute, wallet_of
 
 #: The kinds of records, in the order in which they are read.
 PARTS = {"payment_intents": "payment intents", "refunds": "refunds", "disputes": "disputes"}
@@ -33,6 +34,28 @@ class StripeBooks(Protocol):
 
     async def dispute(self, dispute_id: str) -> DisputeEvent: ...
 
+    async def origin(self, payment_intent: str) -> Origin | None: ...
+
+    async def open_pages_since(self, since: datetime) -> list[Origin]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The payment of ours for which Stripe's object was created, from the object's metadata.
+
+    :param checkout_session, payment_intent: Stripe's objects; a page that nobody has paid has no intent yet.
+    :param wallet: ``apple_pay``, ``google_pay`` or ``card``; ``None`` before it is paid.
+    """
+
+    payment_id: str
+    participant_id: str
+    money: Money
+    created_at: datetime
+    payment_intent: str | None = None
+    checkout_session: str | None = None
+    expires_at: datetime | None = None
+    wallet: str | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Movement:
@@ -47,6 +70,30 @@ class Movement:
     net: Decimal
     currency: str
     at: datetime
+
+
+def origin_of(intent: Object | None, session: Object | None = None) -> Origin | None:
+    """Return the payment of ours that these objects belong to; ``None`` if their metadata names none.
+
+    :param intent: with its charge expanded, if there is one; ``None`` for a page that was not paid.
+    """
+    thing = intent or session or {}
+    metadata = thing.get("metadata") or {}
+    payment_id, participant_id = metadata.get("payment_id"), metadata.get("participant_id")
+    if not payment_id or not participant_id:
+        return None
+    charge = (intent or {}).get("latest_charge")
+    expires_at = (session or {}).get("expires_at")
+    return Origin(
+        payment_id=payment_id,
+        participant_id=participant_id,
+        money=Money.from_minor_units(thing["amount"] if intent else thing["amount_total"], thing["currency"]),
+        created_at=_created_at(thing),
+        payment_intent=intent["id"] if intent else thing.get("payment_intent"),
+        checkout_session=session["id"] if session else None,
+        expires_at=datetime.fromtimestamp(expires_at, UTC) if expires_at else None,
+        wallet=wallet_of(charge) if isinstance(charge, Mapping) else None,
+    )
 
 
 def window(since: datetime, until: datetime) -> dict[str, Any]:

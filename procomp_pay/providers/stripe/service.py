@@ -39,8 +39,10 @@ from procomp_pay.providers.resilience.retry import (
     Throttled,
     Unclear,
     retry_after_s,
+    whole_answer,
     with_retries,
 )
+from procomp_pay.providers.stripe.listing import Origin, origin_of
 from procomp_pay.providers.stripe.objects import (
     Object,
     intent_ids,
@@ -187,6 +189,25 @@ class StripePaymentService:
         """Return the current state of a dispute."""
         return parse_dispute(await self._ask(lambda: self._client.v1.disputes.retrieve_async(dispute_id)))
 
+    async def origin(self, payment_intent: str) -> Origin | None:
+        """Return the payment of ours that a PaymentIntent belongs to; ``None`` if its metadata names none."""
+        intent = await self._intent(payment_intent)
+        params: Any = {"payment_intent": payment_intent, "limit": 1}
+        sessions = await self._ask(lambda: self._client.v1.checkout.sessions.list_async(params))
+        return origin_of(intent, *sessions["data"])
+
+    async def open_pages_since(self, since: datetime) -> list[Origin]:
+        """Return our payments whose hosted pages were opened since then and can still be paid."""
+        query: Any = {"limit": 100, "status": "open", "created": {"gte": int(since.timestamp())}}
+        listing: Any = self._client.v1.checkout.sessions.list_async
+        origins: list[Origin | None] = []
+        while True:
+            page = await self._ask(partial(listing, dict(query)))
+            origins += [origin_of(None, session) for session in page["data"]]
+            if not page["has_more"]:
+                return [origin for origin in origins if origin is not None]
+            query["starting_after"] = page["data"][-1]["id"]
+
     async def events(
         self, types: list[str], since: datetime, until: datetime | None, after: str | None
     ) -> tuple[list[dict[str, Any]], bool]:
@@ -223,7 +244,7 @@ class StripePaymentService:
     async def _ask(self, call: Callable[[], Awaitable[stripe.StripeObject]]) -> Object:
         async def attempt() -> Object:
             try:
-                return (await call()).to_dict()
+                return (await whole_answer(call())).to_dict()
             except stripe.StripeError as error:
                 raise _as_domain_error(error) from error
 

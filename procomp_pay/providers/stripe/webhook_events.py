@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from procomp_pay.config import ProviderMode
 from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeEvent, DisputeState, RefundEvent
@@ -68,6 +69,16 @@ READERS: dict[str, Callable[[Object], ProviderStatus]] = {
     "charge.dispute.funds_reinstated": _of_intent,
     "charge.dispute.closed": _of_intent,
 }
+
+
+def is_foreign(event: Object, mode: ProviderMode) -> bool:
+    """Return True for an event of another account (Connect) or of the other mode, live or test: a test card
+    must not settle a payment. Without a key (mode ``off``) the mode is not known.
+    """
+    live = None if mode is ProviderMode.OFF else mode is ProviderMode.LIVE
+    return event.get("account") is not None or (
+        live is not None and event.get("livemode") not in (None, live)
+    )
 
 
 def read_event(event: Object) -> ParsedWebhookEvent | None:

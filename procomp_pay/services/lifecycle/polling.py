@@ -1,7 +1,7 @@
 """Poll open payments: query Kaspi, find lost Stripe events, expire, resume interrupted creations.
 
 The column ``next_poll_at`` says when a payment is due, and :func:`poll_payment` does what its row needs.
-``serve`` calls it in a loop, ``maintain`` once, ``status --refresh`` for one payment.
+``serve`` calls it in a loop, ``maintain`` once; ``status --refresh`` calls :func:`refresh_payment`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from procomp_pay.domain.kaspi_schedule import (
     next_poll_after,
     schedule_for,
 )
-from procomp_pay.domain.states import PAID_STATUSES, Channel, CreateState, PaymentStatus
+from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, Channel, CreateState, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.providers.protocol import ProviderStatus
 from procomp_pay.services.context import SYSTEM, Actor, AppContext
@@ -89,6 +89,30 @@ async def poll_payment(ctx: AppContext, payment_id: str, actor: Actor = SYSTEM) 
     return await apply_provider_status(ctx, payment_id, status, actor)
 
 
+async def refresh_payment(ctx: AppContext, payment_id: str, actor: Actor) -> bool:
+    """Ask the provider for an operator, also about a payment that has ended: money may have come since.
+
+    :returns: False if the provider has no object that can be asked about.
+    :raises NotFound: no such payment, or the provider does not know it.
+    :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: not possible now.
+    """
+    async with ctx.db.reading() as session:
+        locked = await load_payment(session, payment_id)
+    if locked.detail.provider_open:
+        await poll_payment(ctx, payment_id, actor)
+        return True
+    if locked.detail.provider_ref is None:
+        return False
+    status = await ctx.providers.of(locked.detail.channel).fetch(provider_ref_of(locked))
+    is_corrected = status.final and locked.payment.status in OPEN_STATUSES  # after a different amount
+    if status.event_type is EventType.SUCCEEDED or is_corrected:
+        await apply_provider_status(ctx, payment_id, status, actor)
+        async with ctx.db.reading() as session:
+            locked = await load_payment(session, payment_id)
+    await _check_refunds(ctx, locked, actor)
+    return True
+
+
 def _has_ended(locked: OrmLockedPayment, ctx: AppContext) -> bool:
     """Return True if the payment can no longer be paid, by our own clock."""
     if locked.detail.channel.is_kaspi:
@@ -99,7 +123,7 @@ def _has_ended(locked: OrmLockedPayment, ctx: AppContext) -> bool:
 
 async def _check_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> None:
     """Check a closed payment for refunds that were only hinted at."""
-    if locked.payment.status in PAID_STATUSES:
+    if locked.payment.status in PAID_STATUSES and locked.detail.provider_ref is not None:
         await sync_refunds(ctx, locked, actor)
     async with ctx.db.writing() as session:
         (await lock_payment(session, locked.payment.id)).detail.next_poll_at = None

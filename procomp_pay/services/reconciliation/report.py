@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, ProviderRecord
+from procomp_pay.services.reconciliation.recover import RecoveredPayment
 
 #: Differences kept for display; further ones are only counted, and are in ``discrepancies list``.
 MOST = 1000
@@ -58,6 +59,8 @@ class Report:
     provider_unavailable: bool = False
     #: Lines of a statement that could not be read for certain.
     skipped: int = 0
+    #: Payments that our books had lost, and that were rebuilt from Stripe's metadata.
+    recovered: list[RecoveredPayment] = field(default_factory=list)
     #: No line of the statement belongs to one of our payments.
     is_foreign: bool = False
 
@@ -76,7 +79,8 @@ class Report:
     def needs_person(self) -> bool:
         """Return whether anything is open for manual review, or would be after a dry run."""
         would = self.became["would open"] + self.became["would repair"]
-        return bool(self.still_open or would or self.skipped)
+        lost = self.recovered if self.dry_run else ()
+        return bool(self.still_open or would or self.skipped or lost)
 
     def counts(self) -> dict[str, Any]:
         """Return the counts for the row of the run."""
@@ -108,6 +112,7 @@ class Report:
             "open": self.still_open,
             "interrupted_before": [started_at.isoformat() for started_at in self.interrupted],
             "notes": self.notes,
+            "recovered": [payment.full() for payment in self.recovered],
             "findings": [outcome.full() for outcome in self.told],
             "findings_left_out": self.found - len(self.told),
         }

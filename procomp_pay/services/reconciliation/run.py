@@ -8,26 +8,33 @@ repairs are kept, an incomplete side is never taken for the whole, and the next 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from aiolimiter import AsyncLimiter
 
-from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.errors import Refused, Unavailable
 from procomp_pay.domain.reconciliation.records import Mismatch
-from procomp_pay.domain.reconciliation.statement_line import NotPlain, StatementLine
+from procomp_pay.domain.reconciliation.statement_line import NotPlain
+from procomp_pay.domain.reconciliation.statement_summary import StatementLines
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.reconciliation.compare import compare_page
-from procomp_pay.services.reconciliation.context import PageWriter, ReconciliationContext
+from procomp_pay.services.reconciliation.context import PageWriter, ReconciliationContext, stop_asking
 from procomp_pay.services.reconciliation.kaspi import ask_each
 from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import recheck_open_discrepancies
+from procomp_pay.services.reconciliation.recover import RecoveredPayment, recover
 from procomp_pay.services.reconciliation.repair import reconciler, repair_from_line
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.reconciliation.statement_fees import keep_fees
-from procomp_pay.services.reconciliation.stripe import default_since, keep_movements, read_window
+from procomp_pay.services.reconciliation.stripe import (
+    books_of,
+    default_since,
+    keep_movements,
+    read_window,
+)
 from procomp_pay.storage.models.queues import ReconciliationRun
 from procomp_pay.storage.reconciliation import discrepancies as store
 from procomp_pay.storage.reconciliation.local_records import count_started_in, first_started_at, open_ids
@@ -53,15 +60,17 @@ class ReconcileRequest:
     :param lines: a statement in place of the API; read once, in whatever order it has.
     :param source_name: what the statement is called, for the audit.
     :param is_ours: the operator confirms that the statement is ours, although none of its lines is.
+    :param recover: also rebuild lost payments that are not paid yet; paid ones are always rebuilt.
     """
 
     provider: str
     since: datetime | None = None
     until: datetime | None = None
-    lines: Iterable[StatementLine] | None = None
+    lines: StatementLines | None = None
     source_name: str | None = None
     dry_run: bool = False
     is_ours: bool = False
+    recover: bool = False
 
 
 def check_window(since: datetime | None, until: datetime | None, now: datetime) -> None:
@@ -149,31 +158,60 @@ async def _compare(
     coverage = CoverageWindow(report.since, report.until, by_payment_time=False, read_at=ctx.clock())
     context = ReconciliationContext(ctx, actor, coverage, report, pace=limiter.acquire)
     if order.lines is not None:
-        await _statement(context, order, on_progress)
+        await _statement(context, order, order.lines, on_progress)
     elif order.provider == "kaspi":
         await ask_each(context, on_progress)
     else:
-        await _stripe(context, on_progress)
+        await _stripe(context, on_progress, open_too=order.recover)
     if report.cut is None and not report.dry_run and order.lines is None:
         await recheck_open_discrepancies(context)
 
 
-async def _stripe(context: ReconciliationContext, on_progress: Progress) -> None:
+async def _stripe(context: ReconciliationContext, on_progress: Progress, *, open_too: bool) -> None:
     ctx, report = context.ctx, context.report
     async with open_staging(ctx.db, "stripe") as staging:
-        await read_window(ctx, staging, report, on_progress)
-        coverage = CoverageWindow(
-            report.since,
-            report.until,
-            by_payment_time=False,
-            whole=report.cut is None,
-            read_at=context.coverage.read_at,
-        )
-        context = ReconciliationContext(ctx, context.actor, coverage, report, pace=context.pace)
-        await _lay_beside(context, staging)
-        await _judge_all(context, staging, on_progress)
-    if report.cut is None:
+        lost = await read_window(ctx, staging, report, on_progress, open_too=open_too)
+        recovered = await _recover(context, lost, open_too=open_too)
+        if report.dry_run or not recovered:
+            await _compare_window(context, staging, on_progress)
+    if recovered and not report.dry_run:
+        # their rows are younger than what was read: they are compared with what Stripe says now
+        report.read.clear()
+        coverage = replace(context.coverage, read_at=ctx.clock())
+        await _stripe(replace(context, coverage=coverage), on_progress, open_too=False)
+    elif report.cut is None:
         await keep_movements(ctx, report, on_progress)
+
+
+async def _recover(
+    context: ReconciliationContext, lost: list[str], *, open_too: bool
+) -> list[RecoveredPayment]:
+    ctx, report = context.ctx, context.report
+    if report.cut is not None or not (lost or open_too):
+        return []
+    try:
+        recovered = await recover(
+            ctx, books_of(ctx), lost, context.actor, open_too=open_too, dry_run=report.dry_run
+        )
+    except Unavailable as error:
+        stop_asking(report, error)
+        return []
+    report.recovered += recovered
+    return recovered
+
+
+async def _compare_window(context: ReconciliationContext, staging: Staging, on_progress: Progress) -> None:
+    ctx, report = context.ctx, context.report
+    coverage = CoverageWindow(
+        report.since,
+        report.until,
+        by_payment_time=False,
+        whole=report.cut is None,
+        read_at=context.coverage.read_at,
+    )
+    context = ReconciliationContext(ctx, context.actor, coverage, report, pace=context.pace)
+    await _lay_beside(context, staging)
+    await _judge_all(context, staging, on_progress)
 
 
 async def _lay_beside(context: ReconciliationContext, staging: Staging) -> None:
@@ -230,24 +268,30 @@ async def _count(context: ReconciliationContext) -> None:
         report.compared = await count_started_in(session, report.provider, report.since, report.until)
 
 
-async def _statement(context: ReconciliationContext, order: ReconcileRequest, on_progress: Progress) -> None:
+async def _statement(
+    context: ReconciliationContext, order: ReconcileRequest, lines: StatementLines, on_progress: Progress
+) -> None:
     try:
-        await _compare_lines(context, order, on_progress, in_blocks=True)
+        await _compare_lines(context, order, lines, on_progress, in_blocks=True)
     except NotPlain:  # reported before anything was compared
-        await _compare_lines(context, order, on_progress, in_blocks=False)
+        await _compare_lines(context, order, lines, on_progress, in_blocks=False)
 
 
 async def _compare_lines(
-    context: ReconciliationContext, order: ReconcileRequest, on_progress: Progress, *, in_blocks: bool
+    context: ReconciliationContext,
+    order: ReconcileRequest,
+    lines: StatementLines,
+    on_progress: Progress,
+    *,
+    in_blocks: bool,
 ) -> None:
     ctx, report = context.ctx, context.report
     name = order.source_name or "statement"
     async with open_staging(ctx.db, order.provider) as staging:
-        lines = order.lines or ()
         load = staging.load_statement if in_blocks else staging.load_lines
         await load(lines, partial(on_progress, "lines"))
         report.read["lines"] = staging.loaded
-        report.skipped = getattr(getattr(lines, "tally", None), "skipped_count", 0)
+        report.skipped = lines.summary.skipped_count
         span = staging.span()
         if span is None:
             report.notes.append("The statement has no line about a payment")

@@ -13,6 +13,7 @@ from procomp_pay.domain.states import Channel
 from procomp_pay.providers.stripe import listing as stripe_window
 from procomp_pay.providers.stripe.listing import Movement, StripeBooks
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.reconciliation.recover import find_lost
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.storage.reconciliation import settlements
 from procomp_pay.storage.reconciliation.staging import Staging
@@ -35,9 +36,15 @@ def books_of(ctx: AppContext) -> StripeBooks:
     return cast(StripeBooks, ctx.providers.of(Channel.STRIPE_INTENT))
 
 
-async def read_window(ctx: AppContext, staging: Staging, report: Report, on_progress: Progress) -> None:
+async def read_window(
+    ctx: AppContext, staging: Staging, report: Report, on_progress: Progress, *, open_too: bool
+) -> list[str]:
     """Stage Stripe's window. If Stripe stops answering, ``report.cut`` says how far
-    it got, and what was read is kept."""
+    it got, and what was read is kept.
+
+    :returns: the PaymentIntents of payments that our books have lost; with ``open_too`` also unpaid ones.
+    """
+    lost: list[str] = []
     since, until = report.since - BEFORE, report.until + AFTER
     books = books_of(ctx)
     for part, word in stripe_window.PARTS.items():
@@ -45,12 +52,14 @@ async def read_window(ctx: AppContext, staging: Staging, report: Report, on_prog
         try:
             async for page in stripe_window.read(books, part, since, until):
                 await staging.load([_row(record) for record in page])
+                lost += await find_lost(ctx, page, open_too=open_too)
                 pages += 1
                 report.read[word] += len(page)
                 on_progress(word, report.read[word])
         except Unavailable as error:
             report.cut = _how_far(error, word, pages, report.read[word])
-            return
+            break
+    return lost
 
 
 async def keep_movements(ctx: AppContext, report: Report, on_progress: Progress) -> None:

@@ -19,7 +19,13 @@ from procomp_pay.domain.errors import PaymentError
 from procomp_pay.providers.stripe.webhook_events import ParsedWebhookEvent
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement.apply import apply_event_in
-from procomp_pay.services.webhooks.inbox import handle_one, payment_event_of, read_sealed, shape_of
+from procomp_pay.services.webhooks.inbox import (
+    handle_one,
+    may_be_lost,
+    payment_event_of,
+    read_sealed,
+    shape_of,
+)
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import repository as payments
@@ -88,9 +94,9 @@ async def _handle_all(
     for number, row in enumerate(rows):
         await _yield_to_requests(number)
         read = _read(ctx, row)
-        if read is EventState.IGNORED:
-            set_state(row, EventState.IGNORED)
-        elif isinstance(read, _Read):
+        if isinstance(read, EventState):
+            set_state(row, read)
+        elif read is not None:
             known.append(read)
     batch = await lock_payments(session, {event.payment_id for event in known if event.payment_id})
     # most events carry the id of their payment; the payments of the others are looked up
@@ -124,7 +130,7 @@ async def _apply_event(
 ) -> EventState | None:
     """Apply one event; return ``None`` if it has to be handled alone."""
     if read.payment_id is None:
-        return EventState.FOREIGN
+        return None if may_be_lost(read.parsed, read.event) else EventState.FOREIGN
     payment = locked.get(read.payment_id)
     if payment is None:
         return None  # locked by another transaction, or found only by the provider's ids
@@ -142,8 +148,8 @@ def _read(ctx: AppContext, row: ClaimedEvent) -> _Read | EventState | None:
         event, parsed = read_sealed(ctx, row.payload_enc)
     except Exception:
         return None  # handled alone it fails again, and is rescheduled with the reason
-    if parsed is None:
-        return EventState.IGNORED
+    if isinstance(parsed, EventState):
+        return parsed
     if parsed.refund or parsed.dispute or parsed.refunded_total is not None:
         return None
     return _Read(row, event, parsed, parsed.payment_id)

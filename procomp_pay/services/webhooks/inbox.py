@@ -13,8 +13,10 @@ from procomp_pay.domain.errors import BadSignature, PaymentError, Refused, Retry
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.redact import redact
 from procomp_pay.providers.stripe import webhook_signature as stripe_signature
-from procomp_pay.providers.stripe.webhook_events import ParsedWebhookEvent, read_event
-from procomp_pay.services.context import AppContext
+from procomp_pay.providers.stripe.listing import origin_of
+from procomp_pay.providers.stripe.webhook_events import ParsedWebhookEvent, is_foreign, read_event
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.reconciliation.recover import rebuild_in
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.webhooks import kaspi_bill as bill
 from procomp_pay.services.webhooks import kaspi_gateway
@@ -128,13 +130,16 @@ def _handled(row: WebhookEvent) -> ProcessedEvent:
     return ProcessedEvent(row.id, row.event_id, row.type, row.state, row.payment_id, lag)
 
 
-def read_sealed(ctx: AppContext, payload_enc: str) -> tuple[dict[str, Any], ParsedWebhookEvent | None]:
-    """Return a stored event and its parsed content; ``None`` for a type that needs no action.
+def read_sealed(ctx: AppContext, payload_enc: str) -> tuple[dict[str, Any], ParsedWebhookEvent | EventState]:
+    """Return a stored event and its parsed content, or its final state if it concerns no payment of ours.
 
     :raises Exception: the event lacks what its type promises, or cannot be decrypted.
     """
     event = exact_json.loads(ctx.keyring.unseal(payload_enc))
-    return event, read_event(event)
+    if is_foreign(event, ctx.providers.stripe_mode):
+        log.warning("event %s is of another account or not of the key's mode", event["id"])
+        return event, EventState.FOREIGN
+    return event, read_event(event) or EventState.IGNORED
 
 
 async def _apply(session: AsyncSession, ctx: AppContext, row: WebhookEvent) -> tuple[str | None, EventState]:
@@ -143,16 +148,42 @@ async def _apply(session: AsyncSession, ctx: AppContext, row: WebhookEvent) -> t
     if row.provider == bill.PROVIDER:
         return await bill.apply_again(session, ctx, row)
     event, parsed = read_sealed(ctx, row.payload_enc)
-    if parsed is None:
-        return None, EventState.IGNORED
+    if isinstance(parsed, EventState):
+        return None, parsed
     payment_id = await _find_payment(session, parsed)
     if payment_id is None:
         if (parsed.refund or parsed.dispute) and row.attempts < _PATIENT_FOR:
             # the PaymentIntent of a hosted page is learned from the payment's own event, which may come later
             raise RetryLater("No payment of ours has this PaymentIntent yet")
+        payment_id = await _rebuild_lost(session, ctx, parsed, event)
+    if payment_id is None:
         return None, EventState.FOREIGN
     await _apply_to_payment(session, ctx, payment_id, parsed, event)
     return payment_id, EventState.DONE
+
+
+def may_be_lost(parsed: ParsedWebhookEvent, event: dict[str, Any]) -> bool:
+    """Return whether an event that fits no payment may be about one that an older backup lost: money came,
+    and the metadata names a payment and a participant as we write them.
+    """
+    metadata = event["data"]["object"].get("metadata") or {}
+    return parsed.provider_status.event_type is EventType.SUCCEEDED and "participant_id" in metadata
+
+
+async def _rebuild_lost(
+    session: AsyncSession, ctx: AppContext, parsed: ParsedWebhookEvent, event: dict[str, Any]
+) -> str | None:
+    """Rebuild the payment of an event, if it is lost and its participant is known; return its id."""
+    if not may_be_lost(parsed, event):
+        return None
+    thing = event["data"]["object"]
+    is_intent = thing["object"] == "payment_intent"
+    origin = origin_of(thing, None) if is_intent else origin_of(None, thing)
+    actor = Actor("stripe", Source.STRIPE_WEBHOOK, event["id"])
+    if origin is None or await rebuild_in(session, ctx, origin, actor) is None:
+        return None
+    await session.flush()
+    return origin.payment_id
 
 
 async def _apply_to_payment(

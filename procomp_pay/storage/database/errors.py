@@ -37,20 +37,40 @@ _BUSY = {
     "SQLITE_LOCKED",
 }
 
-#: Other conditions that are no bug of ours: by code, the reason and the next step.
+_SHORTLY = "try again shortly"
+_PRIMARY = (
+    "find the primary, and see: the failover recipe in docs/operations.md "
+    "(DATABASE_URL with several hosts and target_session_attrs=read-write)"
+)
+_PGBOUNCER = "add pgbouncer=true to DATABASE_URL, since PgBouncer stands between"
+
+#: Conditions that are no bug of ours: by code, or by the first two letters of its class, the reason and the
+#: next step.
 _REASONS: dict[str, tuple[str, str]] = {
-    "28P01": ("refuses the user name or password", "check the user and password in DATABASE_URL"),
-    "28000": ("refuses the user", "check the user in DATABASE_URL and pg_hba.conf"),
-    "3D000": ("does not exist", "create it (createdb), then: procomp-pay db upgrade"),
-    "42501": ("does not let this user do that", "grant the user of DATABASE_URL rights on the tables"),
-    "53100": ("is out of disk space", "make room on the server's disk"),
-    "53200": ("is out of memory", "try again shortly"),
-    "53300": ("has no free connection", "raise max_connections, or try again shortly"),
-    "57014": ("took too long and was stopped", "try again with a smaller range"),
-    "57P01": ("is shutting down", "try again shortly"),
-    "57P02": ("has crashed and is coming back", "try again shortly"),
-    "57P03": ("is starting up", "try again shortly"),
+    "25006": ("is read-only: a standby, or one that was told not to write", _PRIMARY),
     "25P03": ("ended a transaction that was idle for too long", "try again"),
+    "25P04": ("ended a transaction that took too long", "try again"),
+    "26000": ("lost a prepared statement", _PGBOUNCER),
+    "28": ("refuses the user", "check the user in DATABASE_URL and pg_hba.conf"),
+    "28P01": ("refuses the user name or password", "check the user and password in DATABASE_URL"),
+    "3D000": ("does not exist", "create it (createdb), then: procomp-pay db upgrade"),
+    "3F000": ("does not have the schema that DATABASE_URL names", "create it, then: procomp-pay db upgrade"),
+    "42501": ("does not let this user do that", "grant the user of DATABASE_URL rights on the tables"),
+    "42P05": ("has a prepared statement of somebody else", _PGBOUNCER),
+    "53": ("is short of resources", _SHORTLY),
+    "53100": ("is out of disk space", "make room on the server's disk"),
+    "53200": ("is out of memory", _SHORTLY),
+    "53300": ("has no free connection", "raise max_connections, or try again shortly"),
+    "55000": ("is a standby that recovers", _PRIMARY),
+    "57014": ("took too long and was stopped", "try again with a smaller range"),
+    "57P": ("ended the connection", _SHORTLY),
+    "57P01": ("is shutting down", _SHORTLY),
+    "57P02": ("has crashed and is coming back", _SHORTLY),
+    "57P03": ("is starting up", _SHORTLY),
+    "58": ("cannot read or write: its disk fails", "check the server's disk and its log"),
+    "XX001": ("is damaged", "restore the newest backup; see: Backups in docs/operations.md"),
+    "XX002": ("has a damaged index", "REINDEX DATABASE, and check the server's disk"),
+    "PGBOUNCER": ("takes no start-up options", _PGBOUNCER),
     "SQLITE_CANTOPEN": ("cannot be opened", "check that the directory exists and may be written"),
     "SQLITE_FULL": ("is full: no disk space", "make room on the disk"),
     "SQLITE_READONLY": ("may not be written", "check the owner and the rights of the file"),
@@ -61,30 +81,58 @@ _REASONS: dict[str, tuple[str, str]] = {
     "SQLITE_AUTH": ("may not be opened", "check the owner and the rights of the file"),
 }
 
-#: libpq gives no SQLSTATE while connecting; its English text is all there is.
+#: After these a connection is of no more use: the next one may reach another server, or the same one when it
+#: is well again.
+_NEXT_CONNECTION = ("08", "25006", "25P03", "25P04", "55000", "57P")
+
+#: libpq gives no SQLSTATE while connecting; its English text is all there is. PgBouncer's own refusals have
+#: the code of a broken protocol.
 _CONNECTING: tuple[tuple[str, str], ...] = (
     ("password authentication failed", "28P01"),
     ("no password supplied", "28P01"),
     ("no pg_hba.conf entry", "28000"),
+    ("too many connections", "53300"),
+    ("too many clients", "53300"),
+    ("connection slots are reserved", "53300"),
+    ("no more connections allowed", "53300"),
+    ("unsupported startup parameter", "PGBOUNCER"),
+    ("session is read-only", "25006"),
+    ("in hot standby mode", "25006"),
+    ("starting up", "57P03"),
+    ("not yet accepting connections", "57P03"),
+    ("in recovery mode", "57P02"),
+    ("shutting down", "57P01"),
+    ("administrator command", "57P01"),
+    ("not currently accepting connections", "57P01"),
     ('role "', "28000"),
     ('database "', "3D000"),
-    ("too many clients", "53300"),
-    ("starting up", "57P03"),
-    ("shutting down", "57P01"),
+    ("no such database", "3D000"),
 )
 
 
-def translate(error: SQLAlchemyError, where: str) -> DatabaseUnavailable | None:
+def translate(error: SQLAlchemyError, where: str, *, reads: bool = False) -> DatabaseUnavailable | None:
     """Return the domain error for a driver's; ``None`` for a violated constraint or a bug.
 
     :param where: the database as :func:`procomp_pay.storage.database.urls.describe` describes it.
+    :param reads: in a transaction that we began as read-only: writing in it is a bug of ours.
     """
     if isinstance(error, PoolTimeout):
         return DatabaseBusy(f"{_start(where)} is busy: no connection came free", retry_after=1)
     if not isinstance(error, DBAPIError):
         return None
-    code, message = _code(error), str(error.orig)
+    code, message = _code(error.orig), str(error.orig)
+    if reads and code == "25006":
+        return None
     return _by_code(error, code, message, _start(where))
+
+
+def is_refusal(error: BaseException | None, *, reads: bool) -> bool:
+    """Return whether the connection on which a driver's error was met is of no more use.
+
+    :param reads: as in :func:`translate`.
+    """
+    code = _code(error)
+    return code.startswith(_NEXT_CONNECTION) and not (reads and code == "25006")
 
 
 def _by_code(error: DBAPIError, code: str, message: str, start: str) -> DatabaseUnavailable | None:
@@ -92,9 +140,10 @@ def _by_code(error: DBAPIError, code: str, message: str, start: str) -> Database
         return DatabaseBusy(f"{start} was busy with another change", next_step="try again", retry_after=1)
     if code == "42P01" or "no such table" in message:
         return DatabaseUnavailable(f"{start} has no tables of procomp-pay yet", next_step=_UPGRADE)
-    if code in _REASONS:
-        reason, next_step = _REASONS[code]
-        return DatabaseUnavailable(f"{start} {reason}", next_step=next_step)
+    for known in (code, code[:3], code[:2]):
+        if known in _REASONS:
+            reason, next_step = _REASONS[known]
+            return DatabaseUnavailable(f"{start} {reason}", next_step=next_step)
     if _is_lost(error, code):
         return DatabaseUnavailable(f"{start} does not answer: {_why(message)}", next_step=_CHECK_URL)
     return None
@@ -104,19 +153,19 @@ def _start(where: str) -> str:
     return where[:1].upper() + where[1:]
 
 
-def _code(error: DBAPIError) -> str:
+def _code(error: BaseException | None) -> str:
     """Return PostgreSQL's SQLSTATE or SQLite's result code; empty if the driver gives none."""
-    state = getattr(error.orig, "sqlstate", None)
-    if state:
-        return str(state)
-    name = str(getattr(error.orig, "sqlite_errorname", None) or "")
+    message = str(error)
+    state = str(getattr(error, "sqlstate", None) or "")
+    if state == "55000" and "recover" not in message and "accepting connections" not in message:
+        return ""  # an object in a state that we did not expect
+    if state and state != "08P01":
+        return state
+    name = str(getattr(error, "sqlite_errorname", None) or "")
     for code in _REASONS:
         if code.startswith("SQLITE_") and name.startswith(code):
             return code  # SQLITE_IOERR_WRITE is a kind of SQLITE_IOERR
-    if name:
-        return name
-    message = str(error.orig)
-    return next((state for text, state in _CONNECTING if text in message), "")
+    return name or next((code for text, code in _CONNECTING if text in message), state)
 
 
 def _is_lost(error: DBAPIError, code: str) -> bool:

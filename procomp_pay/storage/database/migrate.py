@@ -181,8 +181,12 @@ def _make_engine(url: URL, *, writes: bool) -> Engine:
         )
         sqlite.prepare(engine, urls.sqlite_path(url))
         return engine.execution_options(**{sqlite.WRITES: writes})
-    url, arguments = urls.connect_arguments(url)
-    return create_engine(url, connect_args=arguments, **shared)
+    from procomp_pay.storage.database import postgresql
+
+    how = urls.postgresql_connection(url)
+    engine = create_engine(how.url, connect_args=how.arguments, **shared)
+    postgresql.set_up(engine, how)
+    return engine
 
 
 def _run(command_name: str, url: str, revision: str) -> None:

@@ -6,26 +6,19 @@ Transactions begin and end in services, by ``async with``; no helper commits.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Thread
-from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import event
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.database import sqlite, urls
 from procomp_pay.storage.database.errors import DatabaseBusy, translate
 from procomp_pay.storage.models.types import EXACT_JSON_ENGINE
-
-#: A pooled connection that was idle for longer (seconds) is pinged before it is used.
-_STALE_S = 5.0
 
 
 class PaymentDatabaseService:
@@ -37,13 +30,14 @@ class PaymentDatabaseService:
     Nothing is opened before the first statement.
 
     :param url: ``sqlite:///file``, ``postgresql://…`` or ``postgres://…``, also as Prisma writes it.
+    :param serving: clients wait for answers: on PostgreSQL statements have 15 s instead of a minute.
     :raises ConfigurationError: another kind of URL.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, serving: bool = False) -> None:
         self._url = urls.parse(url)
         self._threads: WeakSet[Thread] = WeakSet()
-        self._engine = self._sqlite_engine() if self.is_sqlite() else _postgresql_engine(self._url)
+        self._engine = self._sqlite_engine() if self.is_sqlite() else self._postgresql_engine(serving)
         if self.is_sqlite():
             self._reader = self._engine
             self._writer = self._engine.execution_options(**{sqlite.WRITES: True})
@@ -104,7 +98,7 @@ class PaymentDatabaseService:
             async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except SQLAlchemyError as error:
-            translated = translate(error, self.describe())
+            translated = translate(error, self.describe(), reads=engine is self._reader)
             if translated is None:
                 raise
             raise translated from error
@@ -145,40 +139,7 @@ class PaymentDatabaseService:
         self._threads = sqlite.prepare(engine.sync_engine, urls.sqlite_path(self._url))
         return engine
 
+    def _postgresql_engine(self, serving: bool) -> AsyncEngine:
+        from procomp_pay.storage.database import postgresql  # a SQLite file needs no driver of PostgreSQL
 
-def _postgresql_engine(url: URL) -> AsyncEngine:
-    url, arguments = urls.connect_arguments(url)
-    engine = create_async_engine(
-        url,
-        connect_args=arguments,
-        hide_parameters=True,  # an error's text shows no values
-        isolation_level="READ COMMITTED",
-        pool_size=10,
-        max_overflow=10,
-        pool_timeout=10,
-        pool_recycle=1800,
-        **EXACT_JSON_ENGINE,
-    )
-    _ping_stale_connections(engine)
-    return engine
-
-
-def _ping_stale_connections(engine: AsyncEngine) -> None:
-    """Ping idle connections as ``pool_pre_ping`` does, without its round trip for those in steady use."""
-    pool = engine.sync_engine.pool
-
-    @event.listens_for(pool, "checkin")
-    def _note_use(_connection: Any, record: Any) -> None:
-        record.info["since"] = time.monotonic()
-
-    @event.listens_for(pool, "checkout")
-    def _ping(connection: Any, record: Any, _proxy: Any) -> None:
-        if time.monotonic() - record.info.get("since", time.monotonic()) < _STALE_S:
-            return
-        dialect = engine.sync_engine.dialect
-        try:
-            alive = dialect.do_ping(connection)
-        except dialect.loaded_dbapi.Error:
-            alive = False
-        if not alive:
-            raise DisconnectionError  # the pool discards it and makes a new one
+        return postgresql.make_engine(self._url, serving=serving)

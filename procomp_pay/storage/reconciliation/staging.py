@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
-from procomp_pay.domain.reconciliation.statement_line import Blocks, LineBlock, LineKind, StatementLine
+from procomp_pay.domain.reconciliation.statement_line import LineBlock, LineKind, StatementLine
+from procomp_pay.domain.reconciliation.statement_summary import StatementLines
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.storage.reconciliation import staging_sql as sql
 from procomp_pay.storage.reconciliation.staging_matches import Repeats, match_by_amount_and_time
@@ -62,18 +63,17 @@ class Staging:
         await self._engine.copy(noted(), BATCH, self._counter(on_progress))
 
     async def load_statement(
-        self, lines: Iterable[StatementLine], on_progress: Callable[[int], None] = lambda _: None
+        self, lines: StatementLines, on_progress: Callable[[int], None] = lambda _: None
     ) -> None:
         """As :meth:`load_lines`, in blocks where file and database can: a third of the time for a million.
 
         :raises NotPlain: it must be read line by line; :meth:`find_candidates` may say so too. These tables
             are of no use any more.
         """
-        quick: Callable[[], Blocks] | None = getattr(lines, "quick", None)
-        if quick is None or not self._engine.takes_blocks:
+        if not self._engine.takes_blocks:
             await self.load_lines(lines, on_progress)
             return
-        source = quick()
+        source = lines.quick()
         await self._engine.copy_blocks(self._noted_blocks(source.blocks()), self._counter(on_progress))
         await self.load_lines(source.others(), on_progress)
         self._check = source.check

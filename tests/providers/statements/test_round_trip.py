@@ -98,8 +98,8 @@ def test_statement_in_any_layout_is_read_back(
     writer.writerows([[_cell(line, column, layout) for column in layout["columns"]] for line in lines])
     path = tmp_path / "f"
     path.write_bytes(out.getvalue().encode(layout["encoding"]))
-    found, tally = read(path)
-    assert not tally.needs_person, tally.skipped
+    found, summary = read(path)
+    assert not summary.needs_person, summary.skipped
     assert [(e.kind, e.ref, e.at, e.money, e.fee, e.net) for e in found] == [
         (e.kind, e.ref, e.at, e.money, e.fee, e.net) for e in lines
     ]

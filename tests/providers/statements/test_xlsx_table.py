@@ -63,8 +63,8 @@ def test_report_with_merged_title_and_total(path: Path) -> None:
         assert statement.bytes_read == statement.bytes_total
     assert (statement.kind, statement.layout.row) == ("XLSX (sheet “Отчёт”)", 4)
     assert [line.number for line in lines] == [5, 6]
-    assert statement.tally.totals[0].agrees
-    assert not statement.tally.needs_person
+    assert statement.summary.totals[0].agrees
+    assert not statement.summary.needs_person
 
 
 @pytest.mark.parametrize(
@@ -73,15 +73,15 @@ def test_report_with_merged_title_and_total(path: Path) -> None:
      (Decimal("0.10"), "0.10")],
 )  # fmt: skip
 def test_amounts_as_numbers_and_as_text(path: Path, amount: Any, meant: str) -> None:
-    lines, tally = read(one(path, amount=amount, net=None))
-    assert lines[0].money == Money(Decimal(meant), Currency.KZT), tally.skipped
+    lines, summary = read(one(path, amount=amount, net=None))
+    assert lines[0].money == Money(Decimal(meant), Currency.KZT), summary.skipped
 
 
 @pytest.mark.parametrize("amount", [24000.125, True, "#REF!", 1e30, datetime(2026, 1, 1), None])  # noqa: DTZ001
 def test_invalid_amounts_are_skipped(path: Path, amount: Any) -> None:
-    lines, tally = read(one(path, amount=amount))
+    lines, summary = read(one(path, amount=amount))
     assert [line.number for line in lines] == [3]
-    assert tally.skipped[0].column == "Сумма операции (т)"
+    assert summary.skipped[0].column == "Сумма операции (т)"
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_operation_numbers_are_exact(path: Path, ref: Any, meant: str) -> None:
 
 @pytest.mark.parametrize("ref", [1234567890123456, 1.2345678901234567e18, 1.5, -5, True])
 def test_operation_numbers_that_lost_digits_are_refused(path: Path, ref: Any) -> None:
-    lines, tally = read(one(path, ref=ref))
+    lines, summary = read(one(path, ref=ref))
     assert [line.number for line in lines] == [3]
-    assert tally.skipped[0].column == "Номер заказа (ID/RRN)"
+    assert summary.skipped[0].column == "Номер заказа (ID/RRN)"
 
 
 def test_number_in_scientific_form_is_exact(path: Path) -> None:
@@ -122,8 +122,8 @@ def test_number_in_scientific_form_is_exact(path: Path) -> None:
     ],
 )
 def test_dates_as_cells_serials_and_text(path: Path, day: Any, clock: Any) -> None:
-    lines, tally = read(one(path, day=day, time=clock))
-    assert lines[0].at == datetime(2026, 10, 1, 7, 1, 5, tzinfo=UTC), tally.skipped
+    lines, summary = read(one(path, day=day, time=clock))
+    assert lines[0].at == datetime(2026, 10, 1, 7, 1, 5, tzinfo=UTC), summary.skipped
 
 
 def test_workbook_counting_from_1904_is_refused(path: Path) -> None:
@@ -135,25 +135,25 @@ def test_workbook_counting_from_1904_is_refused(path: Path) -> None:
 
 
 def test_formula_without_result_is_skipped(path: Path) -> None:
-    lines, tally = read(one(path, amount="=24000*1", net="=A1"))
+    lines, summary = read(one(path, amount="=24000*1", net="=A1"))
     assert [line.number for line in lines] == [3]
-    assert "formula without its result" in tally.skipped[0].reason
+    assert "formula without its result" in summary.skipped[0].reason
 
 
 def test_formula_with_result_is_read(path: Path) -> None:
     one(path, amount="=24000*1", net=None)
     for empty in (b"<v></v>", b"<v />"):
         repacked(path, {SHEET: lambda old, empty=empty: old.replace(empty, b"<v>24000</v>")})
-    lines, tally = read(path)
-    assert lines[0].money == Money(Decimal(24000), Currency.KZT), tally.skipped
+    lines, summary = read(path)
+    assert lines[0].money == Money(Decimal(24000), Currency.KZT), summary.skipped
 
 
 def test_hidden_sheets_are_not_read_and_are_noted(path: Path) -> None:
     old = [HEADS, kaspi(5)]
     workbook({"Черновик": old, "Отчёт": [HEADS, kaspi(1)]}, path, hidden=["Черновик"])
-    lines, tally = read(path)
+    lines, summary = read(path)
     assert [line.ref for line in lines] == ["12800000001"]
-    assert tally.notes == ["the hidden sheet “Черновик” was not read"]
+    assert summary.notes == ["the hidden sheet “Черновик” was not read"]
     mapping = path.with_suffix(".toml")
     mapping.write_text('sheet = "Черновик"\n[columns]\ndate = "Дата операции"\ntime = "Время"\n'
                        'type = "Тип операции"\namount = "Сумма операции (т)"\n', "utf-8")  # fmt: skip
@@ -178,8 +178,8 @@ def test_stripe_in_a_workbook(path: Path) -> None:
 def test_repeated_line_of_numeric_cells_counts_once(path: Path) -> None:
     same = {"ref": 12800000001, "amount": 24000}
     workbook({"1": [HEADS, kaspi(1, **same), kaspi(1, **same), kaspi(2)]}, path)
-    lines, tally = read(path)
-    assert ([line.number for line in lines], tally.repeated_count) == ([2, 4], 1)
+    lines, summary = read(path)
+    assert ([line.number for line in lines], summary.repeated_count) == ([2, 4], 1)
 
 
 @pytest.mark.parametrize(

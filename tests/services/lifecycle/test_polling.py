@@ -5,14 +5,19 @@ from datetime import timedelta
 import pytest
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
-from procomp_pay.services.lifecycle.polling import poll_payment
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
+from procomp_pay.services.lifecycle.cancel import cancel
+from procomp_pay.services.lifecycle.polling import poll_payment, refresh_payment
 from procomp_pay.services.views import payment as views
+from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
+from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
 from procomp_pay.storage.payments import repository as payments
-from tests.support.environment import ServiceEnvironment
+from tests.support.environment import CLERK, ServiceEnvironment
+from tests.support.kaspi_bill import ask
 from tests.support.kaspi_payments import paid
 
 S = PaymentStatus
@@ -252,3 +257,52 @@ async def test_a_payment_is_completed_although_its_details_belong_to_another_dev
     environment.later(6)
     await environment.maintain()
     assert await environment.status(opened) is S.COMPLETED
+
+
+@pytest.mark.parametrize("ended", [S.EXPIRED, S.FAILED, S.CANCELLED])
+async def test_a_refresh_finds_money_that_came_after_the_end(
+    environment: ServiceEnvironment, ended: PaymentStatus
+) -> None:
+    who = await environment.participant()
+    opened = await environment.start(who)
+    if ended is S.FAILED:
+        await environment.phone(opened, "cancel")
+    elif ended is S.CANCELLED:
+        await cancel(environment.ctx, opened.view.payment_id, CLERK)
+    for _ in range(2):
+        environment.later(300)
+        await environment.maintain()
+    view = await environment.view(opened)
+    assert (view.status, view.provider_open) == (ended, False)
+    assert await refresh_payment(environment.ctx, view.payment_id, CLERK)
+    assert await environment.status(opened) is ended
+    ref = opened.view.provider_ref
+    await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/late-process", json={})
+    assert await refresh_payment(environment.ctx, view.payment_id, CLERK)
+    view = await environment.view(opened)
+    assert (view.status, view.is_late) == (S.COMPLETED, ended is not S.FAILED)
+    assert (await environment.who(who)).payment_id == view.payment_id
+    assert await refresh_payment(environment.ctx, view.payment_id, CLERK)
+
+
+async def test_a_refresh_of_a_bill_asks_nobody(environment: ServiceEnvironment) -> None:
+    await pay(environment.ctx, ask(await environment.participant()))
+    [payment] = await environment.rows(Payment)
+    assert not await refresh_payment(environment.ctx, payment.id, CLERK)
+
+
+async def test_a_refresh_of_a_payment_settled_by_hand_after_a_lost_answer(
+    environment: ServiceEnvironment,
+) -> None:
+    who = await environment.participant()
+    await environment.fault("/r1/v01/qr/create", "cut_after")
+    with pytest.raises(OutcomeUnknown):
+        await environment.start(who)
+    [payment] = await environment.rows(Payment)
+    await verify(environment.ctx, VerificationRequest(payment.id, "777000333"), CLERK)
+    for _ in range(2):
+        await refresh_payment(environment.ctx, payment.id, CLERK)
+        environment.later(600)
+        await environment.maintain()
+    assert not await refresh_payment(environment.ctx, payment.id, CLERK)
+    assert (await views.one(environment.ctx, payment.id)).status is S.COMPLETED

@@ -120,16 +120,7 @@ async def test_what_was_accepted_stays_so_in_another_export(environment: Service
 async def test_a_line_that_cannot_be_read_accuses_nobody(environment: ServiceEnvironment) -> None:
     on_progress, _ = await plants.paid(environment), await plants.paid(environment)
 
-    class Half(list[StatementLine]):
-        """As a reader's statement, of which one line was not understood."""
-
-        class tally:  # noqa: N801 - the reader's attribute
-            skipped_count = 1
-
-        def __getitem__(self, key: Any) -> Any:
-            return self
-
-    report = await compare(environment, Half([await charged(environment, 2, on_progress)]))
+    report = await compare(environment, [await charged(environment, 2, on_progress)], skipped=1)
     assert (report.found, report.skipped, report.needs_person) == (0, 1, True)
 
 
@@ -142,7 +133,9 @@ async def test_a_file_that_breaks_off_judges_nothing(environment: ServiceEnviron
         raise ValueError("line 3")
 
     with pytest.raises(ValueError, match="line 3"):
-        await plants.run(environment, lines=broken(), since=environment.now() - timedelta(days=1))
+        await plants.run(
+            environment, lines=plants.Lines(broken()), since=environment.now() - timedelta(days=1)
+        )
     assert [each.state for each in await environment.rows(ReconciliationRun)] == ["failed"]
 
 
@@ -237,7 +230,7 @@ async def test_a_file_is_compared_whichever_way_it_is_read(
             environment, "stripe", lines=statement, source_name="balance.csv",
             since=environment.now() - timedelta(days=1), until=environment.now() + timedelta(seconds=2),
         )  # fmt: skip
-        assert statement.tally.repeated_count == (oddity == "a line twice")
+        assert statement.summary.repeated_count == (oddity == "a line twice")
     assert report.read["lines"] == (3 if oddity == "a text of two lines" else 2)
     assert plants.kinds(report) == {("MISSING_AT_PROVIDER", "opened"): 1, ("MISSING_LOCALLY", "opened"): 1}
     [kept] = await environment.rows(Settlement)

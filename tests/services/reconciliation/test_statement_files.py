@@ -13,9 +13,9 @@ import pytest
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
+from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.providers.statements.reader import open_statement
-from procomp_pay.providers.statements.summary import StatementSummary
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail
@@ -37,7 +37,7 @@ async def export(
     path.write_bytes(answer.content)
     with open_statement(path) as statement:
         assert statement.owner == ("123456789012" if "kaspi" in what and "title=0" not in what else None)
-        return list(statement), statement.tally, statement.kind
+        return list(statement), statement.summary, statement.kind
 
 
 async def reconciled(environment: ServiceEnvironment, path: Path) -> Report:
@@ -73,11 +73,11 @@ async def test_kaspis_export_of_what_happened(environment: ServiceEnvironment, t
     first, second = await paid(environment), await paid(environment)
     await control(environment, f"/payments/{first.view.provider_ref}/cashier-refund", {"Amount": "5000.00"})
     for what in ODD_FILES:
-        lines, tally, kind = await export(environment, tmp_path / "f", what)
+        lines, summary, kind = await export(environment, tmp_path / "f", what)
         assert kind.startswith("XLSX" if ".xlsx" in what else "CSV")
-        assert not tally.needs_person, (what, tally.skipped, tally.totals)
-        assert tally.counts == {LineKind.PAYMENT: 2, LineKind.REFUND: 1}, what
-        assert tally.repeated_count == ("duplicate" in what)
+        assert not summary.needs_person, (what, summary.skipped, summary.totals)
+        assert summary.counts == {LineKind.PAYMENT: 2, LineKind.REFUND: 1}, what
+        assert summary.repeated_count == ("duplicate" in what)
         money = {
             line.ref: (line.money, line.fee, line.net) for line in lines if line.kind is LineKind.PAYMENT
         }
@@ -171,15 +171,17 @@ async def test_a_statement_of_which_no_line_is_ours(environment: ServiceEnvironm
         "until": environment.now() + timedelta(seconds=2),
     }
     with pytest.raises(Refused, match=r"Not one of the 2 lines of k\.csv .* none of our 1 payments") as told:
-        await plants.run(environment, "kaspi", lines=lines, source_name="k.csv", **window)
+        await plants.run(environment, "kaspi", lines=plants.Lines(lines), source_name="k.csv", **window)
     assert "--yes" in str(told.value.next_step)
     assert await environment.rows(Discrepancy) == []
-    report = await plants.run(environment, "kaspi", lines=lines, is_ours=True, **window)
+    report = await plants.run(environment, "kaspi", lines=plants.Lines(lines), is_ours=True, **window)
     assert report.is_foreign
     assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 2, ("MISSING_AT_PROVIDER", "opened"): 1}
     # one line of ours is enough
     own = replace(line, number=3, ref=str(ours.view.provider_ref), money=FEE)
-    assert not (await plants.run(environment, "kaspi", lines=[*lines, own], **window)).is_foreign
+    assert not (
+        await plants.run(environment, "kaspi", lines=plants.Lines([*lines, own]), **window)
+    ).is_foreign
 
 
 async def test_stripes_report_of_what_happened(environment: ServiceEnvironment, tmp_path: Path) -> None:
@@ -191,8 +193,8 @@ async def test_stripes_report_of_what_happened(environment: ServiceEnvironment, 
     [dispute] = await environment.stripe_objects("disputes")
     await environment.http.post(f"/_sandbox/stripe/disputes/{dispute['id']}/close", json={"won": True})
     for oddity in ("", "?encoding=utf-16&delimiter=tab", "?delimiter=semicolon&decimal=comma&order=columns"):
-        lines, tally, _ = await export(environment, tmp_path / "f", f"stripe/balance.csv{oddity}")
-        assert not tally.needs_person
+        lines, summary, _ = await export(environment, tmp_path / "f", f"stripe/balance.csv{oddity}")
+        assert not summary.needs_person
         assert [(line.kind, line.ref, line.payment_ref) for line in lines] == [
             (LineKind.PAYMENT, charge["id"], intent["id"]),
             (LineKind.DISPUTE, dispute["id"], intent["id"]),

@@ -37,6 +37,7 @@ async def test_the_list_says_why(environment: ServiceEnvironment) -> None:
     foreign = next(e for e in sent if e["type"] == "payment_intent.succeeded")
     foreign = json.loads(json.dumps(foreign).replace(payment_id, "elsewhere")) | {"id": "evt_foreign"}
     foreign["data"]["object"]["id"] = "pi_of_another"
+    foreign["data"]["object"]["metadata"]["participant_id"] = "of_another"
     waits = foreign | {"id": "evt_waits", "type": "charge.refunded"}
     waits["type"] = "refund.created"
     waits["data"] = {"object": {"id": "re_1", "object": "refund", "status": "succeeded", "amount": 5,

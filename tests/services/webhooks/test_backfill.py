@@ -6,12 +6,15 @@ from datetime import timedelta
 
 import pytest
 
+from procomp_pay.config import ProviderMode
 from procomp_pay.domain.errors import Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.providers.stripe.webhook_events import READERS
 from procomp_pay.services.webhooks import backfill
 from procomp_pay.services.webhooks.backfill import fetch_missed
+from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import EventCursor, WebhookEvent
+from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.webhooks import cursors
 from tests.support.environment import ServiceEnvironment
 
@@ -40,6 +43,15 @@ async def test_what_was_missed_is_fetched_and_handled_once(environment: ServiceE
     rows = await environment.rows(WebhookEvent)
     assert {row.type for row in rows} <= set(READERS), "what nobody acts on is not fetched"
     assert len({row.event_id for row in rows}) == len(rows) == 1
+
+
+async def test_fetched_events_of_another_mode_are_foreign(environment: ServiceEnvironment) -> None:
+    await paid(environment)
+    environment.ctx.providers.stripe_mode = ProviderMode.LIVE  # type: ignore[misc]
+    assert await fetch_missed(environment.ctx) == 1
+    await environment.maintain()
+    assert {row.state for row in await environment.rows(WebhookEvent)} == {EventState.FOREIGN}
+    assert [row.status for row in await environment.rows(Payment)] == [PaymentStatus.PENDING]
 
 
 async def test_what_came_by_webhook_is_not_fetched(environment: ServiceEnvironment) -> None:

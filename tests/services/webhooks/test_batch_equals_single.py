@@ -119,6 +119,8 @@ class Script:
                 self.say(event)
                 break
         self.say(event, id="pi_foreign", metadata={})
+        self.say(event | {"livemode": True})
+        self.say(event | {"account": "acct_other"})
         refunded, _, event = await self.paid()
         self.say(event)
         auth = environment._stripe_auth()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlmodel import select
 
+from procomp_pay.config import ProviderMode
 from procomp_pay.domain.errors import BadSignature, Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.stripe.webhook_events import READERS
@@ -144,6 +145,34 @@ async def test_events_of_others_are_kept_and_touch_nothing(environment: ServiceE
     states = {r.type: r.state for r in await environment.rows(WebhookEvent)}
     assert states["payment_intent.succeeded"] is EventState.FOREIGN
     assert states["payment_intent.created"] is EventState.IGNORED
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_events_of_another_mode_or_account_are_foreign(
+    environment: ServiceEnvironment, at_once: bool
+) -> None:
+    _, event = await an_event(environment)
+    foreign: list[dict[str, Any]] = [{"livemode": True}, {"account": "acct_other"}, {"livemode": "no"}]
+    for number, change in enumerate(foreign):
+        await environment.receive(event | change | {"id": f"evt_foreign_{number}"})
+    bad = {"type": "charge.dispute.created", "livemode": True, "id": "evt_foreign_bad", "data": {}}
+    await environment.receive(event | bad)
+    rows = await environment.rows(WebhookEvent)
+    if at_once:
+        await batch.handle_due(environment.ctx)
+    else:
+        for row in rows:
+            await inbox.handle_one(environment.ctx, row.id)
+    assert {row.state for row in await environment.rows(WebhookEvent)} == {EventState.FOREIGN}
+    payments = await environment.rows(Payment)
+    assert [payment.status for payment in payments] == [S.PENDING]
+    environment.ctx.providers.stripe_mode = ProviderMode.LIVE  # type: ignore[misc]
+    await environment.receive(event | {"id": "evt_live", "livemode": True})
+    await environment.receive(event | {"id": "evt_test"})
+    await environment.maintain()
+    states = {row.event_id: row.state for row in await environment.rows(WebhookEvent)}
+    assert (states["evt_live"], states["evt_test"]) == (EventState.DONE, EventState.FOREIGN)
+    assert [payment.status for payment in await environment.rows(Payment)] == [S.COMPLETED]
 
 
 async def test_a_poison_event_waits_longer_each_time_then_is_a_dead_letter(

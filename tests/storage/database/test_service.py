@@ -16,8 +16,7 @@ from sqlmodel import col, select, update
 
 from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.storage.database import service as database
-from procomp_pay.storage.database import sqlite, urls
+from procomp_pay.storage.database import postgresql, sqlite, urls
 from procomp_pay.storage.database.errors import DatabaseBusy, retrying
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
@@ -372,7 +371,7 @@ async def test_a_disk_that_is_full(sqlite_url: str) -> None:
 
 
 async def test_a_connection_that_died_is_replaced(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_STALE_S", 0.0)
+    monkeypatch.setattr(postgresql, "STALE_S", 0.0)
     service = PaymentDatabaseService(postgres_url)
     async with service.reading() as session:
         await session.exec(select(Payment))

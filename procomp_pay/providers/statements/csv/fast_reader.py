@@ -28,6 +28,7 @@ from procomp_pay.domain.reconciliation.statement_line import (
     Said,
     StatementLine,
 )
+from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
 from procomp_pay.providers.statements.amounts import AmountsReader
 from procomp_pay.providers.statements.csv.blocks import ROW_END, Block
 from procomp_pay.providers.statements.csv.fast_timestamps import FastTimestamps, edges
@@ -45,7 +46,6 @@ from procomp_pay.providers.statements.layout.headers import ColumnRole
 from procomp_pay.providers.statements.layout.model import STRIPE, Layout
 from procomp_pay.providers.statements.layout.timestamps import TimestampReader
 from procomp_pay.providers.statements.line_reader import LONGEST_NUMBER, LineReader
-from procomp_pay.providers.statements.summary import StatementSummary
 from procomp_pay.providers.tabular.cells import Broken, Cell, Row
 
 #: Lines that may be set aside.
@@ -94,7 +94,7 @@ class _Columns:
 
 
 class FastReader:
-    """Read a file once: :meth:`blocks`, then :meth:`others`, which completes ``tally``, then :meth:`check`.
+    """Read a file once: :meth:`blocks`, then :meth:`others`, which completes ``summary``, then :meth:`check`.
 
     :param step: called now and then, for a progress bar.
     :param at_end: called at the end; raises if the file was changed meanwhile.
@@ -102,9 +102,9 @@ class FastReader:
     """
 
     def __init__(
-        self, table: CsvTable, tally: StatementSummary, step: Callable[[], None], at_end: Callable[[], None]
+        self, table: CsvTable, summary: StatementSummary, step: Callable[[], None], at_end: Callable[[], None]
     ) -> None:
-        self._table, self._tally, self._step, self._at_end = table, tally, step, at_end
+        self._table, self._summary, self._step, self._at_end = table, summary, step, at_end
         self._layout = layout = table.layout
         columns, self._keys = layout.columns, LineKeys(layout)
         if ColumnRole.OPERATION not in columns or self._keys.place is None:
@@ -155,17 +155,17 @@ class FastReader:
         suspects = self._suspects()
         notes = len(self._table.notes)
         unsure = self._table.check_whole(self._last)
-        self._tally.notes += self._table.notes[notes:]
+        self._summary.notes += self._table.notes[notes:]
         known = FirstPassResult(
             self._rows, find_decimal_mark(self._amount_cells, self._layout), suspects, unsure
         )
-        first, last = self._tally.first_at, self._tally.last_at
+        first, last = self._summary.first_at, self._summary.last_at
         self._count()
         aside = _Aside(self._layout, self._table.kind, self._aside)
-        yield from LineReader(aside, known, self._tally, self._step)
-        ends = [at for at in (first, last, self._tally.first_at, self._tally.last_at) if at is not None]
+        yield from LineReader(aside, known, self._summary, self._step)
+        ends = [at for at in (first, last, self._summary.first_at, self._summary.last_at) if at is not None]
         if ends:
-            self._tally.first_at, self._tally.last_at = min(ends), max(ends)
+            self._summary.first_at, self._summary.last_at = min(ends), max(ends)
         self._at_end()
 
     def _plain_lines(self, block: Block) -> _Columns:
@@ -208,9 +208,9 @@ class FastReader:
             hashes = map(xor, hashes, map(self._types.__getitem__, columns.words))
         self._hashes.add(hashes)
         first, last = edges(columns.times, are_alike=self._times.are_alike)
-        tally = self._tally
-        tally.first_at = first if tally.first_at is None else min(first, tally.first_at)
-        tally.last_at = last if tally.last_at is None else max(last, tally.last_at)
+        summary = self._summary
+        summary.first_at = first if summary.first_at is None else min(first, summary.first_at)
+        summary.last_at = last if summary.last_at is None else max(last, summary.last_at)
         refs, paid = columns.refs, columns.paid
         if paid is not None and "" in paid:
             paid = [payment or ref for payment, ref in zip(paid, refs, strict=True)]
@@ -294,7 +294,7 @@ class FastReader:
     def _count(self) -> None:
         for place, count in self._counts.items():
             said = self._said[place]
-            self._tally.add(said.kind, count, said.money.currency, said.money.amount)
+            self._summary.add(said.kind, count, said.money.currency, said.money.amount)
         self._counts.clear()
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.reconciliation.statement_line import LineKind, NotPlain, StatementLine
+from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
 from procomp_pay.providers.statements.reader import open_statement
-from procomp_pay.providers.statements.summary import StatementSummary
 from tests.support.statement_files import HEADS, STRIPE, Table, kaspi, read, stripe, text
 
 ROWS = 1500  # more than one block
@@ -26,15 +26,15 @@ def both(
 
 
 def same(path: Path) -> StatementSummary:
-    slow, tally = read(path)
+    slow, summary = read(path)
     with open_statement(path, looks=False) as statement:
-        quick, seen = by_blocks(statement.quick()), statement.tally
+        quick, seen = by_blocks(statement.quick()), statement.summary
     assert sorted(quick) == sorted(map(staged, slow))
     assert (seen.counts, seen.sums, seen.first_at, seen.last_at) == (
-        tally.counts, tally.sums, tally.first_at, tally.last_at,
+        summary.counts, summary.sums, summary.first_at, summary.last_at,
     )  # fmt: skip
     assert (seen.skipped, seen.repeated, seen.totals, seen.notes) == (
-        tally.skipped, tally.repeated, tally.totals, tally.notes,
+        summary.skipped, summary.repeated, summary.totals, summary.notes,
     )  # fmt: skip
     return seen
 
@@ -170,8 +170,8 @@ def test_partial_refunds_of_one_purchase(tmp_path: Path) -> None:
     rows = kaspi_rows()
     for number, amount in ((5, "-1 000,00"), (6, "-2 000,00"), (7, "-2 000,00")):
         rows[number] = kaspi(number, ref="128000000002", type="Возврат", amount=amount, fee="", net="")
-    tally = both(tmp_path / "k.csv", [HEADS, *rows])
-    assert tally.counts[LineKind.REFUND] == 3
+    summary = both(tmp_path / "k.csv", [HEADS, *rows])
+    assert summary.counts[LineKind.REFUND] == 3
 
 
 @pytest.mark.parametrize("again", [1, 1400])
@@ -182,7 +182,7 @@ def test_repeated_line_needs_the_ordinary_reader(tmp_path: Path, again: int) -> 
         with pytest.raises(NotPlain):
             by_blocks(statement.quick())
         assert len(list(statement)) == ROWS
-        assert statement.tally.repeated_count == 1
+        assert statement.summary.repeated_count == 1
 
 
 def test_second_table_is_refused(tmp_path: Path) -> None:

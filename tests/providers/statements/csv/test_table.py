@@ -15,8 +15,8 @@ import pytest
 
 from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.reconciliation import statement_summary
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.providers.statements import summary as tallies
 from procomp_pay.providers.statements.reader import open_statement
 from tests.support.statement_files import HEADS, STRIPE, kaspi, read, stripe, text
 
@@ -62,10 +62,10 @@ def test_kaspi_report_is_read(save: Save) -> None:
     assert paid.at == datetime(2026, 10, 1, 7, 1, tzinfo=UTC)
     assert (paid.money, paid.fee, paid.net) == (tenge("24000"), Decimal("228.00"), Decimal("23772.00"))
     assert (back.kind, back.money, back.fee) == (LineKind.REFUND, tenge("5000"), Decimal("-47.50"))
-    tally = statement.tally
-    assert [(each.amount, each.agrees) for each in tally.totals] == [(Decimal("19000.00"), True)]
-    assert (tally.remarks, tally.skipped_count, tally.needs_person) == (1, 0, False)
-    assert tally.counts == {LineKind.PAYMENT: 1, LineKind.REFUND: 1}
+    summary = statement.summary
+    assert [(each.amount, each.agrees) for each in summary.totals] == [(Decimal("19000.00"), True)]
+    assert (summary.remarks, summary.skipped_count, summary.needs_person) == (1, 0, False)
+    assert summary.counts == {LineKind.PAYMENT: 1, LineKind.REFUND: 1}
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_owner_is_found_above_the_headers(save: Save, above: list[list[object]],
 
 
 def test_total_that_does_not_add_up_needs_review(save: Save) -> None:
-    _, tally = read(save(text([HEADS, kaspi(1), ["Всего", *[""] * 8, "24 500,00", "", ""]])))
-    assert not tally.totals[0].agrees
-    assert tally.needs_person
+    _, summary = read(save(text([HEADS, kaspi(1), ["Всего", *[""] * 8, "24 500,00", "", ""]])))
+    assert not summary.totals[0].agrees
+    assert summary.needs_person
 
 
 def test_stripe_report_is_read(save: Save) -> None:
@@ -95,7 +95,7 @@ def test_stripe_report_is_read(save: Save) -> None:
         2, gross="-50.00", fee="0.00", net="-50.00", reporting_category="refund", source_id="re_1"
     )
     payout = stripe(3, gross="-90000000000.00", fee="0", net="-90000000000.00", reporting_category="payout")
-    lines, tally = read(save(text([STRIPE, stripe(1), refund, payout], ",")))
+    lines, summary = read(save(text([STRIPE, stripe(1), refund, payout], ",")))
     assert [(each.kind, each.ref, each.payment_ref) for each in lines] == [
         (LineKind.PAYMENT, "ch_1", "pi_1"),
         (LineKind.REFUND, "re_1", "pi_2"),
@@ -104,8 +104,8 @@ def test_stripe_report_is_read(save: Save) -> None:
     assert (lines[0].fee, lines[0].net) == (Decimal("1.75"), Decimal("48.25"))
     assert lines[0].at == datetime(2026, 10, 1, 7, 1, tzinfo=UTC)
     # a payout is of no payment: too large to keep, and still counted
-    assert tally.counts[LineKind.OTHER] == 1
-    assert not tally.needs_person
+    assert summary.counts[LineKind.OTHER] == 1
+    assert not summary.needs_person
 
 
 def test_stripe_line_kinds(save: Save) -> None:
@@ -120,31 +120,31 @@ def test_stripe_line_kinds(save: Save) -> None:
         stripe(6, reporting_category="brand_new_thing", source_id="xx_1", payment_intent_id="", charge_id=""),
         stripe(7, reporting_category="charge_failure"),
     ]
-    lines, tally = read(save(text([STRIPE, *rows], ",")))
+    lines, summary = read(save(text([STRIPE, *rows], ",")))
     assert [line.kind.value for line in lines] == [
         "dispute", "dispute_reversed", "refund_failed", "dispute", "dispute_reversed", "other",
     ]  # fmt: skip
     # one about a payment, of a kind that nobody knows, is for a person
-    assert [(each.line, each.reason) for each in tally.skipped] == [
+    assert [(each.line, each.reason) for each in summary.skipped] == [
         (8, "the type “charge_failure” is not known")
     ]
 
 
 def test_line_whose_amounts_do_not_add_up_is_skipped(save: Save) -> None:
     rows = [stripe(1, net="48.26"), stripe(2, gross="-50.00", net="-51.75"), stripe(3)]
-    lines, tally = read(save(text([STRIPE, *rows], ",")))
+    lines, summary = read(save(text([STRIPE, *rows], ",")))
     assert [line.ref for line in lines] == ["ch_3"]
-    assert [each.column for each in tally.skipped] == ["net", "gross"]
+    assert [each.column for each in summary.skipped] == ["net", "gross"]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1251", "kz1048"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_encodings_delimiters_and_ends(save: Save, delimiter: str, encoding: str, end: str) -> None:
-    lines, tally = read(save(text([["", "Отчёт"], HEADS, kaspi(1), kaspi(2)], delimiter, end), encoding))
+    lines, summary = read(save(text([["", "Отчёт"], HEADS, kaspi(1), kaspi(2)], delimiter, end), encoding))
     assert [line.money for line in lines] == [tenge("24000"), tenge("24000")]
     assert [line.ref for line in lines] == ["12800000001", "12800000002"]
-    assert not tally.needs_person
+    assert not summary.needs_person
 
 
 def test_kazakh_and_english_headers_in_any_order(save: Save) -> None:
@@ -184,8 +184,8 @@ def test_excel_separator_line(save: Save) -> None:
     ],
 )  # fmt: skip
 def test_amounts_as_people_write_them(save: Save, written: str, meant: str) -> None:
-    lines, tally = read(save(text([HEADS, kaspi(1, amount=written, net="")], "|")))
-    assert [line.money for line in lines] == [tenge(meant)], tally.skipped
+    lines, summary = read(save(text([HEADS, kaspi(1, amount=written, net="")], "|")))
+    assert [line.money for line in lines] == [tenge(meant)], summary.skipped
 
 
 @pytest.mark.parametrize(
@@ -194,10 +194,10 @@ def test_amounts_as_people_write_them(save: Save, written: str, meant: str) -> N
      "٢٤", "--5", "100000000", "$24000", "24000-5", "(24000", "0,500,000", "NaN", "inf", "1" * 60],
 )  # fmt: skip
 def test_ambiguous_amounts_are_skipped(save: Save, written: str) -> None:
-    lines, tally = read(save(text([HEADS, kaspi(1, amount=written), kaspi(2, amount="5000")], "|")))
+    lines, summary = read(save(text([HEADS, kaspi(1, amount=written), kaspi(2, amount="5000")], "|")))
     assert [line.number for line in lines] == [3]
-    assert (tally.skipped[0].line, tally.skipped[0].column) == (2, "Сумма операции (т)")
-    assert tally.needs_person
+    assert (summary.skipped[0].line, summary.skipped[0].column) == (2, "Сумма операции (т)")
+    assert summary.needs_person
 
 
 def test_other_amounts_decide_between_thousands_and_decimals(save: Save) -> None:
@@ -212,16 +212,16 @@ def test_other_amounts_decide_between_thousands_and_decimals(save: Save) -> None
         kaspi(2, amount="15,50", net=""),
         kaspi(3, amount="15.50", net=""),
     ]
-    lines, tally = read(save(text([HEADS, *both])))
-    assert (len(lines), tally.skipped_count) == (2, 1)
+    lines, summary = read(save(text([HEADS, *both])))
+    assert (len(lines), summary.skipped_count) == (2, 1)
 
 
 @pytest.mark.parametrize("written", ["-24000", "\u221224000", "24000-", "(24 000,00)"])
 def test_minus_signs(save: Save, written: str) -> None:
     lines, _ = read(save(text([HEADS, kaspi(1, type="Возврат", amount=written, net="")])))
     assert (lines[0].kind, lines[0].money) == (LineKind.REFUND, tenge("24000"))
-    _, tally = read(save(text([HEADS, kaspi(1, amount=written)])))
-    assert "is negative" in tally.skipped[0].reason
+    _, summary = read(save(text([HEADS, kaspi(1, amount=written)])))
+    assert "is negative" in summary.skipped[0].reason
 
 
 @pytest.mark.parametrize(
@@ -243,8 +243,8 @@ def test_minus_signs(save: Save, written: str) -> None:
 )
 def test_dates_follow_the_history_of_the_zone(save: Save, day: str, clock: str, utc: str) -> None:
     # twice, for the quick way and the slow one
-    lines, tally = read(save(text([HEADS, kaspi(1, day=day, time=clock), kaspi(2, day=day, time=clock)])))
-    assert [each.at for each in lines] == [datetime.fromisoformat(utc + "+00:00")] * 2, tally.skipped
+    lines, summary = read(save(text([HEADS, kaspi(1, day=day, time=clock), kaspi(2, day=day, time=clock)])))
+    assert [each.at for each in lines] == [datetime.fromisoformat(utc + "+00:00")] * 2, summary.skipped
 
 
 def test_day_of_one_digit_does_not_change_the_time(save: Save) -> None:
@@ -255,8 +255,8 @@ def test_day_of_one_digit_does_not_change_the_time(save: Save) -> None:
     local = [(line.at.hour + 5) % 24 * 100 + line.at.minute for line in lines]
     assert local == [1203, 203, 203, 203, 203] * 2
     rows = [["1.1.2026 12:03", "100", "1"], ["1.1.2026 112:03", "100", "2"]]
-    lines, tally = read(save(text([headers, *rows])))
-    assert (len(lines), tally.skipped_count) == (1, 1)
+    lines, summary = read(save(text([headers, *rows])))
+    assert (len(lines), summary.skipped_count) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -264,21 +264,21 @@ def test_day_of_one_digit_does_not_change_the_time(save: Save) -> None:
     ["", "31.02.2026", "10/01/2026", "2026", "01.10.1926", "сегодня", "01.10.2026 25:00", "45931", "=A1"],
 )
 def test_invalid_dates_are_skipped(save: Save, day: str) -> None:
-    lines, tally = read(save(text([HEADS, kaspi(1, day=day), kaspi(2)])))
+    lines, summary = read(save(text([HEADS, kaspi(1, day=day), kaspi(2)])))
     assert [line.number for line in lines] == [3]
-    assert tally.skipped[0].column == "Дата операции"
+    assert summary.skipped[0].column == "Дата операции"
 
 
 def test_hour_that_occurred_twice_is_noted(save: Save) -> None:
-    lines, tally = read(save(text([HEADS, kaspi(1, day="29.02.2024", time="23:30")])))
+    lines, summary = read(save(text([HEADS, kaspi(1, day="29.02.2024", time="23:30")])))
     assert lines[0].at == datetime(2024, 2, 29, 17, 30, tzinfo=UTC)
-    assert "occurred twice" in tally.notes[0]
+    assert "occurred twice" in summary.notes[0]
 
 
 def test_day_without_a_time_is_noted(save: Save) -> None:
-    lines, tally = read(save(text([HEADS, kaspi(1, time="")])))
+    lines, summary = read(save(text([HEADS, kaspi(1, time="")])))
     assert lines[0].at == datetime(2026, 9, 30, 19, 0, tzinfo=UTC)
-    assert "no time" in tally.notes[0]
+    assert "no time" in summary.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -287,32 +287,32 @@ def test_day_without_a_time_is_noted(save: Save) -> None:
      ("12800000001.0", "12800000001"), ("128\u00a0000", "128000"), ("", "")],
 )  # fmt: skip
 def test_operation_numbers(save: Save, written: str, meant: str) -> None:
-    lines, tally = read(save(text([HEADS, kaspi(1, ref=written)])))
-    assert [line.ref for line in lines] == [meant], tally.skipped
+    lines, summary = read(save(text([HEADS, kaspi(1, ref=written)])))
+    assert [line.ref for line in lines] == [meant], summary.skipped
 
 
 @pytest.mark.parametrize("written", ["1,28006E+10", "1.28E10", "12;DROP", "<b>", "x" * 65, "=1+1", "１２"])
 def test_invalid_operation_numbers_are_skipped(save: Save, written: str) -> None:
-    lines, tally = read(save(text([HEADS, kaspi(1, ref=written), kaspi(2)])))
+    lines, summary = read(save(text([HEADS, kaspi(1, ref=written), kaspi(2)])))
     assert [line.number for line in lines] == [3]
-    assert tally.skipped[0].column == "Номер заказа (ID/RRN)"
+    assert summary.skipped[0].column == "Номер заказа (ID/RRN)"
 
 
 def test_repeated_line_counts_once(save: Save) -> None:
-    lines, tally = read(save(text([HEADS, kaspi(1), kaspi(2), kaspi(1, ref="QR12800000001"), kaspi(1)])))
+    lines, summary = read(save(text([HEADS, kaspi(1), kaspi(2), kaspi(1, ref="QR12800000001"), kaspi(1)])))
     assert [line.number for line in lines] == [2, 3]
-    assert [(each.line, each.first_line, each.ref) for each in tally.repeated] == [
+    assert [(each.line, each.first_line, each.ref) for each in summary.repeated] == [
         (4, 2, "12800000001"),
         (5, 2, "12800000001"),
     ]
-    assert tally.counts == {LineKind.PAYMENT: 2}
-    assert not tally.needs_person
+    assert summary.counts == {LineKind.PAYMENT: 2}
+    assert not summary.needs_person
 
 
 def test_same_number_with_other_content_needs_review(save: Save) -> None:
-    lines, tally = read(save(text([HEADS, kaspi(1), kaspi(1, amount="5 000,00")])))
+    lines, summary = read(save(text([HEADS, kaspi(1), kaspi(1, amount="5 000,00")])))
     assert len(lines) == 1
-    assert "line 2" in tally.skipped[0].reason
+    assert "line 2" in summary.skipped[0].reason
 
 
 def test_refunds_with_the_number_of_their_purchase(save: Save) -> None:
@@ -324,14 +324,14 @@ def test_refunds_with_the_number_of_their_purchase(save: Save) -> None:
         kaspi(1, amount="-6000", document="78", **back),
         kaspi(2, amount="-1", document="12800000003", **back),
     ]
-    lines, tally = read(save(text([HEADS, *rows])))
+    lines, summary = read(save(text([HEADS, *rows])))
     assert [(line.number, line.ref, line.payment_ref) for line in lines] == [
         (2, "12800000001", None),
         (3, "12800000001", "77"),
         (4, "12800000001", "78"),
         (6, "12800000002", "12800000003"),
     ]
-    assert (tally.repeated_count, tally.skipped_count) == (1, 0)
+    assert (summary.repeated_count, summary.skipped_count) == (1, 0)
 
 
 def test_types_are_mapped_to_line_kinds(save: Save) -> None:
@@ -339,9 +339,9 @@ def test_types_are_mapped_to_line_kinds(save: Save) -> None:
         kaspi(1, type="покупка в рассрочку"), kaspi(2, type="Комиссия", amount="-10"),
         kaspi(3, type="Возврат комиссии"), kaspi(4, type="Отмена возврата"), kaspi(5, type=""),
     ]  # fmt: skip
-    lines, tally = read(save(text([HEADS, *rows])))
+    lines, summary = read(save(text([HEADS, *rows])))
     assert [line.kind for line in lines] == [LineKind.PAYMENT, LineKind.OTHER, LineKind.OTHER]
-    assert [each.reason for each in tally.skipped] == [
+    assert [each.reason for each in summary.skipped] == [
         "the type “Отмена возврата” is not known",
         "there is no type",
     ]
@@ -353,24 +353,24 @@ def test_status_and_currency_columns(save: Save) -> None:
         [*kaspi(1), "Успешно", "KZT"], [*kaspi(2), "Отклонено", "KZT"], [*kaspi(3), "Как-то", "KZT"],
         [*kaspi(4), "Проведена", "тенге"], [*kaspi(5), "Успешно", "usd"], [*kaspi(6), "Успешно", "GBP"],
     ]  # fmt: skip
-    lines, tally = read(save(text([headers, *rows])))
+    lines, summary = read(save(text([headers, *rows])))
     assert [(line.number, line.kind.value, line.money.currency.value) for line in lines] == [
         (2, "payment", "KZT"), (3, "other", "KZT"), (5, "payment", "KZT"), (6, "payment", "USD"),
     ]  # fmt: skip
-    assert [(each.line, each.column) for each in tally.skipped] == [(4, "Статус"), (7, "Валюта")]
+    assert [(each.line, each.column) for each in summary.skipped] == [(4, "Статус"), (7, "Валюта")]
 
 
 def test_lines_of_another_width(save: Save) -> None:
     rows = [[*kaspi(1), "", ""], [*kaspi(2), "x"], kaspi(3)[:9], kaspi(4)]
-    lines, tally = read(save(text([HEADS, *rows])))
+    lines, summary = read(save(text([HEADS, *rows])))
     assert [line.number for line in lines] == [2, 5]
-    assert [each.line for each in tally.skipped] == [3, 4]
+    assert [each.line for each in summary.skipped] == [3, 4]
 
 
 def test_repeated_headers_are_noted_and_other_headers_refused(save: Save) -> None:
-    lines, tally = read(save(text([HEADS, kaspi(1), HEADS, kaspi(2)])))
+    lines, summary = read(save(text([HEADS, kaspi(1), HEADS, kaspi(2)])))
     assert len(lines) == 2
-    assert tally.notes == ["line 3 repeats the headers"]
+    assert summary.notes == ["line 3 repeats the headers"]
     turned = [HEADS, kaspi(1), HEADS[::-1], kaspi(2)[::-1]]
     assert refused(save(text(turned))).line == 3
 
@@ -378,9 +378,9 @@ def test_repeated_headers_are_noted_and_other_headers_refused(save: Save) -> Non
 def test_stray_quotation_mark_affects_its_line_only(save: Save) -> None:
     good = text([kaspi(2)])
     broken = text([kaspi(1)]).replace("пр. Абая 44", '"пр." Абая 44')
-    lines, tally = read(save(text([HEADS]) + broken + good))
+    lines, summary = read(save(text([HEADS]) + broken + good))
     assert [line.number for line in lines] == [3]
-    assert tally.skipped[0].line == 2
+    assert summary.skipped[0].line == 2
 
 
 @pytest.mark.parametrize("cut", [1, 5, 8, 20, 60])
@@ -388,22 +388,22 @@ def test_cut_file_is_refused_before_the_first_line(save: Save, cut: int) -> None
     whole = text([HEADS, kaspi(1), kaspi(2)], end="\n").rstrip("\n")
     error = None
     try:
-        lines, tally = read(save(whole[:-cut]))
+        lines, summary = read(save(whole[:-cut]))
     except InvalidFile as caught:
         error = caught
     if cut <= 8:  # inside of the last cell: nothing but the missing line end can tell
         assert error is None
-        assert "line end" in tally.notes[0]
+        assert "line end" in summary.notes[0]
         assert [line.number for line in lines] == [2]
-        assert [each.line for each in tally.skipped] == [3]
+        assert [each.line for each in summary.skipped] == [3]
     else:
         assert error is not None
         assert (error.line, "middle of this line" in error.message) == (3, True)
 
 
 def test_whole_file_without_last_line_end_is_read(save: Save) -> None:
-    lines, tally = read(save(text([HEADS, kaspi(1), kaspi(2)]).rstrip()))
-    assert (len(lines), tally.needs_person) == (2, False)
+    lines, summary = read(save(text([HEADS, kaspi(1), kaspi(2)]).rstrip()))
+    assert (len(lines), summary.needs_person) == (2, False)
 
 
 def test_file_cut_in_a_quoted_field_is_refused(save: Save) -> None:
@@ -416,8 +416,8 @@ def test_file_cut_in_a_quoted_field_is_refused(save: Save) -> None:
 def test_empty_files(save: Save) -> None:
     assert "0 bytes" in refused(save(b"")).message
     assert "nothing in it" in refused(save(b"\r\n\r\n")).message
-    lines, tally = read(save(text([HEADS])))
-    assert (lines, tally.lines, tally.needs_person) == ([], 0, False)
+    lines, summary = read(save(text([HEADS])))
+    assert (lines, summary.lines, summary.needs_person) == ([], 0, False)
 
 
 @pytest.mark.parametrize("near_end", [True, False])
@@ -499,9 +499,9 @@ def test_file_changed_while_reading_is_detected(save: Save) -> None:
 
 
 def test_number_of_stored_bad_lines_is_limited(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tallies, "MOST_KEPT", 5)
-    _, tally = read(save(text([HEADS, *[kaspi(1, amount="x") for _ in range(50)]])))
-    assert (len(tally.skipped), tally.skipped_count) == (5, 50)
+    monkeypatch.setattr(statement_summary, "MOST_KEPT", 5)
+    _, summary = read(save(text([HEADS, *[kaspi(1, amount="x") for _ in range(50)]])))
+    assert (len(summary.skipped), summary.skipped_count) == (5, 50)
 
 
 def test_memory_stays_flat_and_progress_is_reported(tmp_path: Path) -> None:

@@ -45,13 +45,13 @@ def try_it(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_unknown_layout_is_read_with_a_mapping(try_it: Callable[..., Path]) -> None:
-    lines, tally = read(try_it(FILE, "f.csv", "cp866"), mapping=try_it(MAPPING))
+    lines, summary = read(try_it(FILE, "f.csv", "cp866"), mapping=try_it(MAPPING))
     assert [(line.kind, line.ref, line.money) for line in lines] == [
         (LineKind.PAYMENT, "71", Money(Decimal(24), Currency.KZT)),
         (LineKind.REFUND, "72", Money(Decimal(5), Currency.KZT)),
     ]
     assert lines[0].at == datetime(2026, 10, 1, 7, 1, tzinfo=UTC)
-    assert not tally.needs_person
+    assert not summary.needs_person
 
 
 def test_every_line_currency_and_zone_settings(try_it: Callable[..., Path]) -> None:

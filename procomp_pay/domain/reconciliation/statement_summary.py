@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Protocol
 
 from procomp_pay.domain.money import Currency
-from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.reconciliation.statement_line import Blocks, LineKind, StatementLine
 
 #: Skipped lines, repeated lines and notes that are kept with their text, of each; the rest are only counted.
 MOST_KEPT = 1000
@@ -128,3 +129,21 @@ class StatementSummary:
         usual = {paid, refunded, paid - refunded, paid + refunded, sum(by_kind.values(), Decimal(0))}
         for line, text, amount in totals:
             self.totals.append(Total(line, text, amount, agrees=amount in usual or -amount in usual))
+
+
+class StatementLines(Protocol):
+    """A provider's statement, which can be read several times.
+
+    :ivar summary: the summary of the last reading, complete at its end.
+    """
+
+    summary: StatementSummary
+
+    def __iter__(self) -> Iterator[StatementLine]: ...
+
+    def quick(self) -> Blocks:
+        """Return a reader of blocks, which fills the summary too.
+
+        :raises NotPlain: the statement must be iterated instead.
+        """
+        ...

@@ -1,0 +1,76 @@
+"""Standard streams that are closed or full, and arguments in another encoding."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.terminal import Clerk
+
+_RUN = "from procomp_pay.cli.main import run; run()"
+_FULL = Path("/dev/full")
+
+
+def _run(clerk: Clerk, arguments: str, streams: str, **more: str) -> subprocess.CompletedProcess[bytes]:
+    script = f'exec "$0" -c "{_RUN}" {arguments} {streams}'
+    environment = {**clerk.environment(), **more}
+    return subprocess.run(
+        ["sh", "-c", script, sys.executable], env=environment, capture_output=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.skipif(not _FULL.exists(), reason="no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["list --json", "status p9 --json", "tournament list"])
+def test_a_full_output_is_told_on_stderr(sqlite_clerk: Clerk, command: str, unbuffered: str) -> None:
+    ended = _run(sqlite_clerk, command, f"> {_FULL}", PYTHONUNBUFFERED=unbuffered)
+    text = ended.stderr.decode()
+    assert ended.returncode == 1
+    assert text.startswith("✗ The output could not be written: No space left on device")
+    assert len(text.splitlines()) == 2
+
+
+@pytest.mark.parametrize(("command", "code"), [("list --json", 0), ("tournament list", 0), ("status p9", 4)])
+@pytest.mark.parametrize("streams", [">&-", "<&- >&-", "<&- >&- 2>&-", "2>&-"])
+def test_closed_streams_do_not_change_the_exit_code(
+    sqlite_clerk: Clerk, command: str, code: int, streams: str
+) -> None:
+    ended = _run(sqlite_clerk, command, streams)
+    assert ended.returncode == code
+    assert b"Traceback" not in ended.stderr
+    assert b"bug" not in ended.stderr
+
+
+@pytest.mark.skipif(not _FULL.exists(), reason="no /dev/full")
+def test_a_full_stderr_changes_nothing(sqlite_clerk: Clerk) -> None:
+    assert _run(sqlite_clerk, "tournament list", f"2> {_FULL}").returncode == 0
+    assert _run(sqlite_clerk, "status p9", f"2> {_FULL}").returncode == 4
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "{}"),
+        ("status", "--payment", "{}"),
+        ("list", "--tournament", "{}"),
+        ("audit", "show", "{}"),
+        ("participant", "add", "{}", "Ivan"),
+        ("discrepancies", "list", "--payment", "{}"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_an_argument_in_another_encoding_is_not_found(
+    clerk: Clerk, words: tuple[str, ...], more: tuple[str, ...]
+) -> None:
+    name = os.fsdecode("Кубок".encode("cp1251"))
+    clerk.type(*(word.format(name) for word in words), *more, code=4)
+
+
+def test_an_unknown_choice_is_told_in_one_line(sqlite_clerk: Clerk) -> None:
+    output = sqlite_clerk.type("initiate", "p1", code=2)
+    assert "Missing option '--method' / '-m'. Choose from: kaspi_qr, apple_pay, google_pay" in output.err
+    assert "\N{REPLACEMENT CHARACTER}" not in output.err
