@@ -245,7 +245,7 @@ def test_the_first_five_minutes_work_as_they_are_printed(terminal: Terminal) -> 
     assert sum(item.seconds for item in typed_lines) < 240
     # the last line ends what was started: nothing of it may be left
     assert len(terminal.background) == 2
-    patience = time.monotonic() + 30
+    deadline = time.monotonic() + 30
     while any(is_running(pid) for pid in terminal.background):
-        assert time.monotonic() < patience, "the sandbox or the server is still there"
+        assert time.monotonic() < deadline, "the sandbox or the server is still there"
         time.sleep(0.1)

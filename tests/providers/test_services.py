@@ -35,7 +35,7 @@ async def test_kaspi_from_qr_to_paid(services: ProviderServices, scheme: str, ch
     assert (made.poll_interval_s, made.scan_timeout_s, made.confirm_timeout_s) == (5, 180, 65)
     assert (made.qr_token is None) is (channel is Channel.KASPI_LINK)
     assert (await service.fetch(ref)).event_type is None
-    for action, news in (("scan", EventType.PROCESSING), ("confirm", EventType.SUCCEEDED)):
+    for action, event_type in (("scan", EventType.PROCESSING), ("confirm", EventType.SUCCEEDED)):
         body = {"qrPaymentId": made.provider_ref}
         headers = {
             "X-Request-ID": "6d8eac8a-3a3e-4d21-9f41-1b2c3d4e5f60",
@@ -43,7 +43,7 @@ async def test_kaspi_from_qr_to_paid(services: ProviderServices, scheme: str, ch
         }
         await services.http.post(f"/r1/v01/test/payment/{action}", json=body, headers=headers)
         status = await service.fetch(ref)
-        assert status.event_type is news
+        assert status.event_type is event_type
     assert status.final
     assert status.money == Money.parse("24000", "KZT")
     assert status.ids.kaspi_operation

@@ -42,7 +42,7 @@ def workers_of(server: Command) -> set[int]:
     return {int(part) for part in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
-async def answers(url: str) -> bool:
+async def responds(url: str) -> bool:
     async with httpx.AsyncClient(verify=False, base_url=url) as api:
         with contextlib.suppress(httpx.TransportError):
             return (await api.get(f"{BASE}/health/live")).status_code == 200
@@ -75,7 +75,7 @@ def test_workers_share_the_request_rate_to_kaspi(settings: Settings, monkeypatch
         def run(self, ready: Callable[[], None]) -> None:
             del ready
             given: Settings = self._work.args[0]  # type: ignore[attr-defined]
-            budgets.append(ProviderRegistry(given).kaspi()._exchange._budget)
+            budgets.append(ProviderRegistry(given).kaspi()._exchange._rate_limit)
 
     monkeypatch.setattr(run, "Workers", Kept)
     two = settings.model_copy(update={"kaspi_requests_per_second": 2.0})
@@ -102,12 +102,12 @@ async def test_workers_share_a_port_and_are_restarted(command: Start, settings: 
     logged = f"worker {killed} exited with -9; restarting in 0.5 s"
     await eventually(lambda: logged in server.output)
     for _ in range(20):
-        assert await answers(server.url)
+        assert await responds(server.url)
     server.send(signal.SIGTERM)
     assert await server.end() == 0
     assert server.output.count('"event": "stopped"') >= 3, "both workers and their parent"
     assert "Traceback" not in server.output
-    assert not await answers(server.url)
+    assert not await responds(server.url)
 
 
 async def test_workers_do_not_outlive_their_parent(command: Start, settings: Settings) -> None:

@@ -176,7 +176,7 @@ class ServiceEnvironment:
 
     async def maintain(self) -> Pass:
         """Run one maintenance pass without the backfill, so that a test decides which events are known."""
-        return await one_pass(self.ctx, missed=False)
+        return await one_pass(self.ctx, backfill=False)
 
     async def view(self, opened: views.Opening) -> views.PaymentView:
         return await views.one(self.ctx, opened.view.payment_id)

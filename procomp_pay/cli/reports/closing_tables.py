@@ -60,14 +60,14 @@ def _disagreements(sheet: Closing) -> Section:
     note = ""
     if sheet.strange:
         note = f"Open discrepancies without a payment of ours: {sheet.strange}."
-    heads = "What|Participant|Amount|Currency|Payment"
-    return Section("Needs review", columns(heads), rows, note=note)
+    headings = "What|Participant|Amount|Currency|Payment"
+    return Section("Needs review", columns(headings), rows, note=note)
 
 
 def _checks(sheet: Closing) -> Section:
     rows = [_check(run, sheet.zone) for run in sheet.checks]
-    heads = "Provider|Last run|Result|-From|-Until|-Found"
-    return Section("Reconciliation", columns(heads), rows)
+    headings = "Provider|Last run|Result|-From|-Until|-Found"
+    return Section("Reconciliation", columns(headings), rows)
 
 
 def _check(check: Check, zone: ZoneInfo) -> list[Cell]:
@@ -95,13 +95,13 @@ def _counts(counts: dict[str, Any]) -> str:
 
 
 def _payments(sheet: Closing, for_paper: bool) -> Section:
-    heads = (
+    headings = (
         "Started|-Paid|Participant|-Category|Method|Amount|Currency|-Clerk|Status|Refunded|-Flags"
         "|-At the provider|-Payment"
     )
     rows = [_payment(line, sheet.zone, for_paper) for line in sheet.lines]
     totals: list[list[Cell]] = [_payments_total(total) for total in sheet.totals]
-    return Section("Payments", columns(heads), [*rows, *totals], totals=len(totals))
+    return Section("Payments", columns(headings), [*rows, *totals], totals=len(totals))
 
 
 def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
@@ -146,5 +146,5 @@ def _fees(sheet: Closing) -> Section:
         ]
         for line in sheet.after_fees
     ]
-    heads = "Currency|Kept|Fees|Net|Fee not known yet"
-    return Section("After provider fees", columns(heads), rows)
+    headings = "Currency|Kept|Fees|Net|Fee not known yet"
+    return Section("After provider fees", columns(headings), rows)

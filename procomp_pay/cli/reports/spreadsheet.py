@@ -67,10 +67,10 @@ def _sheet(book: Any, section: Section, bold: Any) -> None:
     for number in range(len(section.columns)):
         width = max([len(section.columns[number].head), *(len(as_text(row[number])) for row in section.rows)])
         sheet.column_dimensions[get_column_letter(number + 1)].width = min(_WIDEST, width + 3)
-    heads = [_cell(sheet, column.head, bold) for column in section.columns]
-    for head in heads:
+    headings = [_cell(sheet, column.head, bold) for column in section.columns]
+    for head in headings:
         head.border, head.alignment = Border(bottom=Side(style="thin")), Alignment(wrap_text=True)
-    sheet.append(heads)
+    sheet.append(headings)
     for number, row in enumerate(section.rows):
         total = number >= len(section.rows) - section.totals
         sheet.append([_cell(sheet, value, bold if total else None) for value in row])

@@ -108,8 +108,8 @@ def _largest(section: Section) -> dict[str, Decimal]:
 
 
 def _unit(section: Section, row: Sequence[Cell]) -> str:
-    heads = [column.head for column in section.columns]
-    return str(row[heads.index("Currency")]) if "Currency" in heads else ""
+    headings = [column.head for column in section.columns]
+    return str(row[headings.index("Currency")]) if "Currency" in headings else ""
 
 
 def _bar(part: Decimal, width: int) -> str:

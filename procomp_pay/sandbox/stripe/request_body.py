@@ -101,7 +101,7 @@ class Idempotency:
             raise _misused(f"Keys for idempotent requests can only be used with {where}", key)
         return kept
 
-    def keep(self, key: str, path: str, raw: str, *, status: int, body: Json, request_id: str) -> None:
+    def store(self, key: str, path: str, raw: str, *, status: int, body: Json, request_id: str) -> None:
         """Keep the answer for the next request with this key."""
         row = {
             "id": key,

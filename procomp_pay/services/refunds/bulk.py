@@ -57,7 +57,7 @@ class BulkRefundRequest:
         use.check_reason(self.reason)
 
 
-async def survey(ctx: AppContext, command: BulkRefundRequest) -> Report:
+async def preview(ctx: AppContext, command: BulkRefundRequest) -> Report:
     """Return what a run would do, without writing anything.
 
     :raises ConfigurationError: the provider of one of the payments is not configured.

@@ -23,16 +23,16 @@ SHAPES: list[tuple[dict[str, Any], str | None, EventType | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("document", "theirs", "news"), SHAPES)
+@pytest.mark.parametrize(("document", "theirs", "event_type"), SHAPES)
 def test_fields_of_known_formats(
-    document: dict[str, Any], theirs: str | None, news: EventType | None
+    document: dict[str, Any], theirs: str | None, event_type: EventType | None
 ) -> None:
     fields = gateway_fields.fields(document)
     given = gateway_fields.first(fields, gateway_fields.GATEWAY_ID)
     assert (None if given is None else str(given)) == theirs
     assert (
         gateway_fields.meaning(str(gateway_fields.first(fields, gateway_fields.STATUS) or "")).event_type
-        is news
+        is event_type
     )
 
 

@@ -24,7 +24,7 @@ async def hooked() -> AsyncIterator[tuple[Hook, Receiver]]:
 
 
 @pytest.mark.parametrize(
-    ("says", "fate", "asked_s"),
+    ("says", "outcome", "asked_s"),
     [
         (204, DeliveryOutcome.DELIVERED, None),
         (200, DeliveryOutcome.DELIVERED, None),
@@ -43,12 +43,12 @@ async def hooked() -> AsyncIterator[tuple[Hook, Receiver]]:
     ],
 )
 async def test_outcome_by_status_code(
-    hooked: tuple[Hook, Receiver], says: Any, fate: DeliveryOutcome, asked_s: int | None
+    hooked: tuple[Hook, Receiver], says: Any, outcome: DeliveryOutcome, asked_s: int | None
 ) -> None:
     hook, other = hooked
     other.says = [says]
     answer = await hook.post("{}", {}, NOW)
-    assert (answer.outcome, answer.retry_after_s) == (fate, asked_s)
+    assert (answer.outcome, answer.retry_after_s) == (outcome, asked_s)
     assert "hush" not in answer.text
 
 

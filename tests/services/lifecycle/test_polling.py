@@ -263,8 +263,8 @@ async def test_a_payment_is_completed_although_its_details_belong_to_another_dev
 async def test_a_refresh_finds_money_that_came_after_the_end(
     environment: ServiceEnvironment, ended: PaymentStatus
 ) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     if ended is S.FAILED:
         await environment.phone(opened, "cancel")
     elif ended is S.CANCELLED:
@@ -281,7 +281,7 @@ async def test_a_refresh_finds_money_that_came_after_the_end(
     assert await refresh_payment(environment.ctx, view.payment_id, CLERK)
     view = await environment.view(opened)
     assert (view.status, view.is_late) == (S.COMPLETED, ended is not S.FAILED)
-    assert (await environment.who(who)).payment_id == view.payment_id
+    assert (await environment.read_participant(participant_id)).payment_id == view.payment_id
     assert await refresh_payment(environment.ctx, view.payment_id, CLERK)
 
 
@@ -294,10 +294,10 @@ async def test_a_refresh_of_a_bill_asks_nobody(environment: ServiceEnvironment) 
 async def test_a_refresh_of_a_payment_settled_by_hand_after_a_lost_answer(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/r1/v01/qr/create", "cut_after")
     with pytest.raises(OutcomeUnknown):
-        await environment.start(who)
+        await environment.start(participant_id)
     [payment] = await environment.rows(Payment)
     await verify(environment.ctx, VerificationRequest(payment.id, "777000333"), CLERK)
     for _ in range(2):

@@ -95,7 +95,7 @@ async def paid(environment: ServiceEnvironment, **participant: Any) -> str:
     return opened.view.payment_id
 
 
-async def standing(environment: ServiceEnvironment) -> dict[str, DeliveryState]:
+async def delivery_states(environment: ServiceEnvironment) -> dict[str, DeliveryState]:
     """Return the state of each delivery, by destination and recipient."""
     return {f"{d.destination}{d.recipient}": d.state for d in await environment.rows(Delivery)}
 

@@ -14,7 +14,7 @@ from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.services.refunds import bulk
 from procomp_pay.services.refunds.bulk import BulkRefundRequest
-from procomp_pay.services.refunds.bulk_report import Ending, Line, Tally
+from procomp_pay.services.refunds.bulk_report import Ending, Group, Line
 from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.models.platform import Participant
 from tests.support.environment import CLERK, ServiceEnvironment, usd
@@ -116,7 +116,7 @@ async def test_a_provider_that_is_not_configured_ends_it(
 
     monkeypatch.setattr(type(environment.ctx.providers), "of", none)
     with pytest.raises(ConfigurationError):
-        await bulk.survey(environment.ctx, wanted)
+        await bulk.preview(environment.ctx, wanted)
     with pytest.raises(ConfigurationError):
         await bulk.run(environment.ctx, wanted, CLERK)
     assert await environment.rows(Refund) == []
@@ -130,7 +130,7 @@ async def test_a_reason_is_needed_before_anything_is_read(environment: ServiceEn
 async def test_a_total_may_be_larger_than_any_amount(environment: ServiceEnvironment) -> None:
     opened = await paid(environment)
     view = await environment.view(opened)
-    tally = Tally()
+    tally = Group()
     for _ in range(3):
         tally.add(Line(view, Ending.BACK, Money(LARGEST, Currency.USD)), name=False)
     assert tally.sums[(PaymentMethod.APPLE_PAY, Currency.USD)].amount == 3 * LARGEST

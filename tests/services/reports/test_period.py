@@ -39,7 +39,7 @@ async def test_the_figures_are_those_of_a_second_bookkeeper(db: PaymentDatabaseS
         assert {(s.value, r): n for s, r, n in made.reasons} == oracle.reasons()
         assert {(kind, ours): n for kind, ours, n in made.disagreements} == oracle.open_discrepancies()
         _money_agrees(made, oracle)
-        _heads_agree(made, books)
+        _headcounts_agree(made, books)
 
 
 def _money_agrees(made: Report, oracle: Oracle) -> None:
@@ -77,12 +77,12 @@ def _wanted(money: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     return {key: row for key, row in wanted.items() if row != _of(Flow(key[1]))}
 
 
-def _heads_agree(made: Report, books: Books) -> None:
+def _headcounts_agree(made: Report, books: Books) -> None:
     for line in made.tournaments:
         ours = [p for p in books.participants if p.tournament_id == line.tournament_id]
         there = [p for p in ours if p.status is not ParticipantStatus.CANCELLED]
         paid = [p for p in there if p.status is ParticipantStatus.PAID]
-        assert (line.heads.registered, line.heads.paid) == (len(there), len(paid))
+        assert (line.headcount.registered, line.headcount.paid) == (len(there), len(paid))
 
 
 async def test_nothing_but_exact_numbers(db: PaymentDatabaseService) -> None:

@@ -148,12 +148,12 @@ class RandomOperations(RuleBasedStateMachine):
 
     @rule(crash_at=crashes)
     def maintain(self, crash_at: int | None) -> None:
-        self._use(one_pass(self.world.ctx, missed=False), "maintain", crash_at)
+        self._use(one_pass(self.world.ctx, backfill=False), "maintain", crash_at)
 
     @precondition(lambda self: bool(LONG))
     @rule(pick=which, steps=st.integers(0, 60), operation=st.sampled_from(["maintain", "refund", "start"]))
     def cancelled_task(self, pick: int, steps: int, operation: str) -> None:
-        work: Coroutine[Any, Any, Any] = one_pass(self.world.ctx, missed=False)
+        work: Coroutine[Any, Any, Any] = one_pass(self.world.ctx, backfill=False)
         picked = self._pick(pick, S.COMPLETED)
         if operation == "refund" and picked is not None:
             work.close()
@@ -327,7 +327,7 @@ class RandomOperations(RuleBasedStateMachine):
         for seconds in (0, 5, 130, 130, 700, 700, 4000, 4000, 90_000, 4000, 4000, 700, 130):
             environment.later(seconds)
             await self._deliver([e for e in self._stripe("events") if e["id"] not in self.delivered])
-            await one_pass(environment.ctx, missed=False)
+            await one_pass(environment.ctx, backfill=False)
         # Kaspi sends no events: a cashier's refund is picked by polling only
         for detail in await environment.rows(PaymentDetail):
             if detail.channel.is_kaspi:

@@ -91,11 +91,11 @@ async def test_a_failed_commit_is_reported_to_every_waiting_request(
 
 async def test_waiting_is_bounded(db: PaymentDatabaseService, monkeypatch: pytest.MonkeyPatch) -> None:
     intake = WebhookIntake(db)
-    hold = asyncio.Event()
+    release = asyncio.Event()
 
     @asynccontextmanager
     async def slow() -> Any:
-        await hold.wait()
+        await release.wait()
         async with real() as session:
             yield session
 
@@ -110,7 +110,7 @@ async def test_waiting_is_bounded(db: PaymentDatabaseService, monkeypatch: pytes
     done = await asyncio.gather(first, *others, return_exceptions=True)
     assert all(isinstance(outcome, DatabaseUnavailable) for outcome in done), "503: send it again"
     monkeypatch.setattr(module, "WAIT_S", 15)
-    hold.set()
+    release.set()
     assert await intake.store(arrival("evt_9"), NOW) is True
     assert "evt_9" in {row.event_id for row in await rows(db)}
 
