@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 
 class PseudoTerminal:
@@ -51,7 +51,7 @@ class PseudoTerminal:
 
 
 @contextmanager
-def pseudo_terminal(clerk: Clerk, *words: str, columns: int = 80) -> Iterator[PseudoTerminal]:
+def pseudo_terminal(clerk: CommandLine, *words: str, columns: int = 80) -> Iterator[PseudoTerminal]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     before = termios.tcgetattr(theirs)

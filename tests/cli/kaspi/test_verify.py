@@ -10,21 +10,21 @@ import pytest
 from procomp_pay.cli.kaspi.wording import paid_at
 from procomp_pay.domain.errors import Refused
 from tests.support.pseudo_terminal import pseudo_terminal
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 NUMBER = "19000000001"
 VERIFY = ("verify-kaspi",)
 
 
-def start(clerk: Clerk, participant_id: str = "p1") -> Any:
+def start(clerk: CommandLine, participant_id: str = "p1") -> Any:
     return clerk.ask("initiate", participant_id, "--method", "kaspi_qr")
 
 
-def kaspi_does_not_answer(clerk: Clerk) -> None:
+def kaspi_does_not_answer(clerk: CommandLine) -> None:
     clerk.providers.fault(path="/r1", kind="cut_before", times=99)
 
 
-def test_verify_a_payment(clerk: Clerk) -> None:
+def test_verify_a_payment(clerk: CommandLine) -> None:
     payment = start(clerk)
     kaspi_does_not_answer(clerk)
     done = clerk.ask(*VERIFY, payment["code"], "--transaction-id", f"№ QR{NUMBER}", "--as", "dana")
@@ -43,7 +43,7 @@ def test_verify_a_payment(clerk: Clerk) -> None:
     assert clerk.ask("status", payment["code"].lower())["payment_id"] == payment["payment_id"]
 
 
-def test_verify_a_payment_without_a_code(sqlite_clerk: Clerk) -> None:
+def test_verify_a_payment_without_a_code(sqlite_clerk: CommandLine) -> None:
     """The payment is shown by its id everywhere."""
     payment = start(sqlite_clerk)
     sqlite_clerk.change("UPDATE pay_payment_detail SET short_code = NULL")
@@ -59,7 +59,7 @@ def test_verify_a_payment_without_a_code(sqlite_clerk: Clerk) -> None:
     assert (done["status"], done["code"]) == ("COMPLETED", None)
 
 
-def test_refused_verifications_and_their_exit_codes(sqlite_clerk: Clerk) -> None:
+def test_refused_verifications_and_their_exit_codes(sqlite_clerk: CommandLine) -> None:
     payment = start(sqlite_clerk)
     given = (payment["payment_id"], "--transaction-id")
     refused = sqlite_clerk.type(*VERIFY, *given, NUMBER, code=3)
@@ -82,7 +82,7 @@ def test_refused_verifications_and_their_exit_codes(sqlite_clerk: Clerk) -> None
     assert "opened as a discrepancy" in done.err
 
 
-def test_the_queue_in_a_pipe(clerk: Clerk) -> None:
+def test_the_queue_in_a_pipe(clerk: CommandLine) -> None:
     assert clerk.ask(*VERIFY) == {"items": []}
     assert "No payments to verify" in clerk.type(*VERIFY).err
     first, second, third = start(clerk, "p1"), start(clerk, "p4"), start(clerk, "p3")
@@ -104,7 +104,7 @@ def test_the_queue_in_a_pipe(clerk: Clerk) -> None:
     assert [item["state"] for item in clerk.ask(*VERIFY)["items"]] == ["cancelled", "confirming now"]
 
 
-def test_the_live_queue(sqlite_clerk: Clerk) -> None:
+def test_the_live_queue(sqlite_clerk: CommandLine) -> None:
     first, second = start(sqlite_clerk, "p1"), start(sqlite_clerk, "p2")
     sqlite_clerk.pay(second, "pay")  # paid, but not polled yet
     with pseudo_terminal(sqlite_clerk, *VERIFY) as screen:
@@ -152,7 +152,7 @@ def test_the_live_queue(sqlite_clerk: Clerk) -> None:
     assert sqlite_clerk.ask("status", "p1")["payment_id"] == first["payment_id"]
 
 
-def test_ctrl_c_restores_the_terminal(sqlite_clerk: Clerk) -> None:
+def test_ctrl_c_restores_the_terminal(sqlite_clerk: CommandLine) -> None:
     start(sqlite_clerk)
     with pseudo_terminal(sqlite_clerk, *VERIFY, columns=40) as screen:
         screen.wait_for("1  Аида Нурланова")  # a narrow window still shows the name

@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 
-def _store(clerk: Clerk) -> list[dict[str, Any]]:
+def _store(clerk: CommandLine) -> list[dict[str, Any]]:
     """Create a paid payment whose events were delivered and processed."""
     import asyncio
 
@@ -43,7 +43,7 @@ def _store(clerk: Clerk) -> list[dict[str, Any]]:
     return mine
 
 
-def test_list_show_and_replay(clerk: Clerk) -> None:
+def test_list_show_and_replay(clerk: CommandLine) -> None:
     assert "No events yet" in clerk.type("events", "list").err
     mine = _store(clerk)
     payment = clerk.ask("status", "p1")["payment_id"]
@@ -72,7 +72,7 @@ def test_list_show_and_replay(clerk: Clerk) -> None:
     assert len(after["moves"]) - len(before["moves"]) <= 1, "nothing but the note of the replay"
 
 
-def test_events_pages(sqlite_clerk: Clerk) -> None:
+def test_events_pages(sqlite_clerk: CommandLine) -> None:
     _store(sqlite_clerk)
     on_progress, words = [], ["--limit", "2"]
     for _ in range(10):
@@ -86,7 +86,7 @@ def test_events_pages(sqlite_clerk: Clerk) -> None:
     assert "procomp-pay events list --provider stripe --limit 1 --cursor " in output
 
 
-def test_refusals_and_their_exit_codes(sqlite_clerk: Clerk) -> None:
+def test_refusals_and_their_exit_codes(sqlite_clerk: CommandLine) -> None:
     assert sqlite_clerk.type("events", "show", "evt_none", code=4).err.count("events list") == 1
     sqlite_clerk.type("events", "replay", "evt_none", code=4)
     sqlite_clerk.type("events", "replay", code=2)

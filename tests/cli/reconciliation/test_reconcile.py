@@ -12,10 +12,10 @@ import pytest
 from procomp_pay.providers.stripe.service import StripePaymentService
 from tests.support.statement_files import HEADS, text
 from tests.support.statement_files import kaspi as row
-from tests.support.terminal import Clerk, paid
+from tests.support.terminal import CommandLine, paid
 
 
-def foreign_payment(clerk: Clerk) -> str:
+def foreign_payment(clerk: CommandLine) -> str:
     """Create a payment at Stripe that is not in our books."""
     answer = httpx.post(
         f"{clerk.providers.url}/v1/payment_intents",
@@ -28,7 +28,7 @@ def foreign_payment(clerk: Clerk) -> str:
     return str(answer.json()["id"])
 
 
-def test_reconcile_repair_resolve_and_reconcile_again(clerk: Clerk) -> None:
+def test_reconcile_repair_resolve_and_reconcile_again(clerk: CommandLine) -> None:
     opened = clerk.ask("initiate", "p1", "--method", "apple_pay", "--amount", "50", "--currency", "USD")
     clerk.pay(opened, "apple_pay")
     intent = foreign_payment(clerk)
@@ -74,7 +74,7 @@ def test_reconcile_repair_resolve_and_reconcile_again(clerk: Clerk) -> None:
     assert "found by reconcile" in clerk.type("history", "p1").out
 
 
-def test_wrong_options_exit_with_2(sqlite_clerk: Clerk) -> None:
+def test_wrong_options_exit_with_2(sqlite_clerk: CommandLine) -> None:
     tomorrow = (datetime.now(UTC) + timedelta(days=2)).date().isoformat()
     for words in (
         ("--since", "2026-05-03", "--until", "2026-05-01"),
@@ -93,7 +93,7 @@ def test_wrong_options_exit_with_2(sqlite_clerk: Clerk) -> None:
 
 
 def test_a_statement_of_another_merchant_is_refused(
-    sqlite_clerk: Clerk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_clerk: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "october.csv"
     rows = [["", "ИИН/БИН", "123456789012"], HEADS, row(1), row(2)]
@@ -109,7 +109,7 @@ def test_a_statement_of_another_merchant_is_refused(
     assert "NO LINE BELONGS TO A PAYMENT OF OURS" in done.out
 
 
-def test_days_are_almatys(sqlite_clerk: Clerk) -> None:
+def test_days_are_almatys(sqlite_clerk: CommandLine) -> None:
     run = sqlite_clerk.ask(
         "reconcile", "--provider", "kaspi", "--since", "2026-05-01", "--until", "2026-05-02"
     )
@@ -118,7 +118,7 @@ def test_days_are_almatys(sqlite_clerk: Clerk) -> None:
 
 
 @pytest.mark.usefixtures("bare_environment")
-def test_an_unavailable_provider_exits_with_5(clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_provider_exits_with_5(clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(StripePaymentService.__init__.__kwdefaults__, "total_s", 1.0)  # type: ignore[arg-type]
     paid(clerk)
     clerk.providers.fault(path="/v1/refunds", kind="status", status=503, times=100)
@@ -129,7 +129,7 @@ def test_an_unavailable_provider_exits_with_5(clerk: Clerk, monkeypatch: pytest.
     assert not [e for e in clerk.ask("discrepancies", "list")["items"] if e["kind"] == "MISSING_AT_PROVIDER"]
 
 
-def test_two_reconciles_never_run_at_once(clerk: Clerk) -> None:
+def test_two_reconciles_never_run_at_once(clerk: CommandLine) -> None:
     import asyncio
 
     from procomp_pay.storage.database.locks import reconcile_lock

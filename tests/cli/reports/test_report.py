@@ -26,14 +26,14 @@ from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import Participant
 from tests.support.report_books import BEGINS, Books, random_books
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 _EVIL = ['=HYPERLINK("http://evil.example","x")', "<script>alert(1)</script>", "@SUM(A1)", "Kid \x1b[31mred",
          "+7 701", "-2+3", "Құдайбергенұлы & Ко", "'; DROP", "\uff1d1+1"]  # fmt: skip
 
 
 @pytest.fixture
-def finance(sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Clerk:
+def finance(sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """A clerk with a few days of payments and hostile names."""
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
     books = random_books(7, 70)
@@ -47,14 +47,14 @@ def finance(sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyP
     return _with(bare_environment, sqlite_url, books)
 
 
-def _with(home: Path, url: str, books: Books) -> Clerk:
+def _with(home: Path, url: str, books: Books) -> CommandLine:
     async def write() -> None:
         db = PaymentDatabaseService(url)
         await books.write(db)
         await db.dispose()
 
     asyncio.run(write())
-    return Clerk(home, None, url)  # type: ignore[arg-type] - no provider is asked
+    return CommandLine(home, None, url)  # type: ignore[arg-type] - no provider is asked
 
 
 class Tables(HTMLParser):
@@ -92,7 +92,7 @@ def _money(value: Decimal | None) -> str:
     return "not known yet" if value is None else f"{value:.2f}"
 
 
-def test_all_report_formats_have_the_same_figures(finance: Clerk, tmp_path: Path) -> None:
+def test_all_report_formats_have_the_same_figures(finance: CommandLine, tmp_path: Path) -> None:
     names = ("r.html", "r.xlsx", "r.csv")
     output = finance.type("report", "--json", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
     document = output.json
@@ -141,7 +141,7 @@ def _days_agree(document: Any, page: Tables, book: Any, figures: dict[Any, str])
         assert Decimal(str(in_book["all", flow["currency"]][3].value)) == flow["revenue"]
 
 
-def test_all_closing_sheet_formats_have_the_same_figures(finance: Clerk, tmp_path: Path) -> None:
+def test_all_closing_sheet_formats_have_the_same_figures(finance: CommandLine, tmp_path: Path) -> None:
     sheet = finance.ask("report", "closing", "--tournament", "t1")
     finance.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx",
                  "--as-of", sheet["as_of"])  # fmt: skip
@@ -165,7 +165,7 @@ def test_all_closing_sheet_formats_have_the_same_figures(finance: Clerk, tmp_pat
         assert (len(mine), sum(paid)) == (total["payments"], total["taken"])
 
 
-def test_files_contain_no_formula_or_script(finance: Clerk, tmp_path: Path) -> None:
+def test_files_contain_no_formula_or_script(finance: CommandLine, tmp_path: Path) -> None:
     finance.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx")
     finance.type("report", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
     for name in ("c.html", "r.html"):
@@ -199,7 +199,7 @@ def test_text_that_looks_like_a_formula_is_quoted(evil: str) -> None:
     assert reporting_spreadsheet.text("Қайрат = жеңімпаз") == "Қайрат = жеңімпаз"
 
 
-def test_the_same_sheet_has_the_same_bytes(finance: Clerk, tmp_path: Path) -> None:
+def test_the_same_sheet_has_the_same_bytes(finance: CommandLine, tmp_path: Path) -> None:
     words = ("report", "closing", "--tournament", "t1", "--as-of", "2024-03-02")
     for number in range(2):
         finance.type(*words, "--html", f"{number}.html", "--xlsx", f"{number}.xlsx")
@@ -214,7 +214,7 @@ def test_the_same_sheet_has_the_same_bytes(finance: Clerk, tmp_path: Path) -> No
     openpyxl.load_workbook(tmp_path / "0.xlsx")  # it can be opened
 
 
-def test_existing_files_are_not_overwritten(finance: Clerk, tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(finance: CommandLine, tmp_path: Path) -> None:
     old = tmp_path / "r.csv"
     old.write_text("precious")
     output = finance.type("report", "--csv", "r.csv", "--html", "r.html", code=3)
@@ -259,13 +259,13 @@ def test_files_are_written_atomically(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_periods_and_tournaments_are_refused(
-    finance: Clerk, words: tuple[str, ...], output: str
+    finance: CommandLine, words: tuple[str, ...], output: str
 ) -> None:
     answer = finance.type("report", *words, code=3)
     assert output in answer.err + answer.out
 
 
-def test_options_before_the_subcommand_are_refused(finance: Clerk) -> None:
+def test_options_before_the_subcommand_are_refused(finance: CommandLine) -> None:
     assert "put the options after" in finance.type("report", "--tournament", "t1", "closing", code=2).err
     finance.type("report", "closing", code=2)
     finance.type("report", "--tournament", "t9", code=4)
@@ -279,7 +279,7 @@ def test_options_before_the_subcommand_are_refused(finance: Clerk) -> None:
         assert why in output.err
 
 
-def test_a_file_on_stdout_is_alone_there(finance: Clerk) -> None:
+def test_a_file_on_stdout_is_alone_there(finance: CommandLine) -> None:
     rows = list(csv.reader(finance.type("report", "--csv", "-").out.splitlines()))
     assert rows[0] == ["section", "item", "name", "currency", "figure", "value"]
     assert finance.type("report", "--html", "-").out.startswith("<!DOCTYPE html>")
@@ -288,7 +288,7 @@ def test_a_file_on_stdout_is_alone_there(finance: Clerk) -> None:
     assert re.search(r'"revenue": \d+\.\d\d,', out)
 
 
-def test_days_in_another_time_zone(finance: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_in_another_time_zone(finance: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     almaty = finance.ask("report")
     assert almaty["timezone"] == "Asia/Almaty"
     elsewhere = finance.ask("report", "--timezone", "America/New_York")
@@ -298,7 +298,7 @@ def test_days_in_another_time_zone(finance: Clerk, monkeypatch: pytest.MonkeyPat
     assert finance.ask("report")["days"] == elsewhere["days"]
 
 
-def test_a_pipe_gets_whole_lines_without_bars(finance: Clerk) -> None:
+def test_a_pipe_gets_whole_lines_without_bars(finance: CommandLine) -> None:
     output = finance.type("report")
     assert "█" not in output.out
     assert "\x1b" not in output.out
@@ -322,7 +322,7 @@ def test_an_empty_report(
     assert (document["money"], document["attempts"]["success_percent"]) == ([], None)
 
 
-def test_a_long_period_is_shown_by_months(finance: Clerk) -> None:
+def test_a_long_period_is_shown_by_months(finance: CommandLine) -> None:
     books = random_books(9, 5)
     for p in books.payments:
         p.id = f"old-{p.id}"
