@@ -108,10 +108,10 @@ def intake_of_djstripe(python: str, uri: str, text: str, workers: int, quick: bo
     with psycopg.connect(uri, autocommit=True) as admin:
         admin.execute("CREATE DATABASE djstripe")
     rates = {}
-    with tempfile.TemporaryDirectory() as place:
-        home = Path(place)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
         _write_project(home, of(uri, "djstripe"), text)
-        env = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": place}
+        env = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": folder}
         subprocess.run([python, "-c", _PREPARE], env=env, cwd=home, check=True)
         first = 0
         for name, more in (("out_of_the_box", {}), ("deferring", {"DESK_DEFERS": "1"})):
@@ -143,15 +143,15 @@ def _running(python: str, home: Path, env: dict[str, str], workers: int) -> Iter
         port = free.getsockname()[1]
     command = [python, "-m", "gunicorn", "django.core.wsgi:get_wsgi_application()", "-b", f"127.0.0.1:{port}"]
     command += ["-w", str(workers), "-k", "gthread", "--threads", str(_THREADS), "--keep-alive", "75"]
-    said = home / "gunicorn.log"
-    with said.open("w") as file:
+    log_file = home / "gunicorn.log"
+    with log_file.open("w") as file:
         process = subprocess.Popen(command, env=env, cwd=home, stdout=file, stderr=subprocess.STDOUT)
     try:
         if not _answers(process, port):
             raise SystemExit("dj-stripe did not start")  # noqa: TRY301 - its log is shown below
         yield port
     except SystemExit:
-        print(said.read_text()[-2000:], file=sys.stderr)
+        print(log_file.read_text()[-2000:], file=sys.stderr)
         raise
     finally:
         process.send_signal(signal.SIGTERM)

@@ -123,8 +123,8 @@ class Watch:
 def plan(reader: Reader, statement: str, parameters: Any) -> dict[str, Any]:
     """Return PostgreSQL's plan of a statement, and the blocks that it read."""
     explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
-    found = reader.execute(explained.encode(), parameters).fetchone()
-    return dict(found[0][0]) if found else {}
+    row = reader.execute(explained.encode(), parameters).fetchone()
+    return dict(row[0][0]) if row else {}
 
 
 def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -145,12 +145,14 @@ def check(name: str, document: dict[str, Any]) -> None:
         removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
         read = int((node["Actual Rows"] + removed) * node["Actual Loops"])
         index = node.get("Index Name") or ", ".join(
-            str(each["Index Name"]) for each in nodes(node) if "Index Name" in each
+            str(item["Index Name"]) for item in nodes(node) if "Index Name" in item
         )
-        said = f"{name}: {node['Node Type']} of {node['Relation Name']} by {index or 'no index'}, {read} rows"
-        print(f"plan {said}")
+        finding = (
+            f"{name}: {node['Node Type']} of {node['Relation Name']} by {index or 'no index'}, {read} rows"
+        )
+        print(f"plan {finding}")
         if node["Node Type"] not in BY_INDEX or read > MOST_READ:
-            raise SystemExit(f"not by an index alone: {said}")
+            raise SystemExit(f"not by an index alone: {finding}")
 
 
 async def timed(work: Ask, runs: int) -> float:
@@ -200,15 +202,15 @@ def questions(
     ).fetchone()
     if row is None or someone is None:
         raise SystemExit("there are too few rows")
-    who, cup = someone
+    participant_id, cup = someone
     cursor = keyset_cursor.write_cursor(*row)
 
     def page(cursor: str | None = None, **wanted: Any) -> Ask:
         return lambda: views.many(ctx, Filter(**wanted), limit=PAGE, cursor=cursor)
 
     ours: dict[str, Ask] = {
-        "status": lambda: views.latest(ctx, who),
-        "history": lambda: views.history(ctx, who),
+        "status": lambda: views.latest(ctx, participant_id),
+        "history": lambda: views.history(ctx, participant_id),
         "admin_page_1": page(),
         f"admin_page_{deep}": page(cursor),
         "admin_disputed": page(disputed=True),
@@ -217,7 +219,7 @@ def questions(
         "admin_tournament": page(tournament_id=cup),
     }
     hand = {
-        "status": (f"{HAND} WHERE d.participant_id = %s {NEWEST} 2", (who,)),
+        "status": (f"{HAND} WHERE d.participant_id = %s {NEWEST} 2", (participant_id,)),
         "admin_page_1": (f"{HAND} {NEWEST} {PAGE + 1}", ()),
         f"admin_page_{deep}": (
             f"{HAND} WHERE (d.created_at, d.payment_id) < (%s, %s) {NEWEST} {PAGE + 1}", row,
@@ -247,8 +249,8 @@ async def measure(url: str, count: int, runs: int, *, show_plans: bool) -> None:
         for _ in range(5):  # in turn, so that a busy moment meets all of them
             for name, work in ours.items():
                 rounds[name].append(await timed(work, runs))
-            for name, each in hand.items():
-                hands[name].append(by_hand(reader, *each, runs))
+            for name, item in hand.items():
+                hands[name].append(by_hand(reader, *item, runs))
     wall = {name: statistics.median(taken) for name, taken in rounds.items()}
     for name, taken in wall.items():
         print(f"figure {name}_ms {taken:.2f} ms")

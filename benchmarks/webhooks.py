@@ -108,13 +108,15 @@ def on_sqlite(text: str, home: Path, quick: bool) -> None:
         drive(port, text, 0, 200)
         flood = drive(port, text, 200, count - 200)
         waits = [got - sent for sent, got in flood["at"].values()]
-        with contextlib.closing(sqlite3.connect(file, timeout=30)) as look:
-            while look.execute("SELECT count(*) FROM pay_webhook_event WHERE state = 'pending'").fetchone()[
-                0
-            ]:
+        with contextlib.closing(sqlite3.connect(file, timeout=30)) as connection:
+            while connection.execute(
+                "SELECT count(*) FROM pay_webhook_event WHERE state = 'pending'"
+            ).fetchone()[0]:
                 time.sleep(0.05)
             spent = time.time() - flood["begun"]
-            [paid] = look.execute("""SELECT count(*) FROM "Participant" WHERE status = 'PAID'""").fetchone()
+            [paid] = connection.execute(
+                """SELECT count(*) FROM "Participant" WHERE status = 'PAID'"""
+            ).fetchone()
         if paid != count:
             raise SystemExit(f"{count - paid} payments of {count} are not COMPLETED and PAID")
     taken = flood["deliveries"] / (flood["ended"] - flood["begun"])
@@ -132,12 +134,12 @@ def main() -> None:
     asked = parser.parse_args()
     text = asyncio.run(template("x" * 800))
     print(f"figure event_bytes {len(text)} bytes")
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         if asked.only != "postgresql":
-            on_sqlite(text, Path(place), asked.quick)
+            on_sqlite(text, Path(folder), asked.quick)
         if asked.only != "sqlite":
             with postgresql() as uri:
-                taken = on_postgresql(uri, text, Path(place), asked.workers, asked.quick)
+                taken = on_postgresql(uri, text, Path(folder), asked.workers, asked.quick)
                 if asked.dj_stripe:
                     beside_djstripe(asked.dj_stripe, uri, text, asked.workers, asked.quick, taken)
 

@@ -238,14 +238,14 @@ def test_the_first_five_minutes_work_as_they_are_printed(terminal: Terminal) -> 
         assert typed_lines[-1].exit_code == 0, f"{line}\n{shown}"
         assert "Traceback" not in shown, f"{line}\n{shown}"
         assert "✗" not in shown, f"{line}\n{shown}"
-        for beginning in (each for each in SHOWN if line.startswith(each)):
+        for beginning in (item for item in SHOWN if line.startswith(item)):
             assert re.search(SHOWN[beginning], shown), f"{line}\n{shown}"
             checked.add(beginning)
     assert checked == SHOWN.keys()
-    assert sum(each.seconds for each in typed_lines) < 240
+    assert sum(item.seconds for item in typed_lines) < 240
     # the last line ends what was started: nothing of it may be left
     assert len(terminal.background) == 2
-    patience = time.monotonic() + 30
+    deadline = time.monotonic() + 30
     while any(is_running(pid) for pid in terminal.background):
-        assert time.monotonic() < patience, "the sandbox or the server is still there"
+        assert time.monotonic() < deadline, "the sandbox or the server is still there"
         time.sleep(0.1)

@@ -128,9 +128,9 @@ class InvalidFile(Refused):
         line: int | None = None,
         column: str | None = None,
     ) -> None:
-        place = [f"line {line}"] if line is not None else []
-        place += [f"column “{column}”"] if column is not None else []
-        text = f"{', '.join(place)}: {message}" if place else message
+        position = [f"line {line}"] if line is not None else []
+        position += [f"column “{column}”"] if column is not None else []
+        text = f"{', '.join(position)}: {message}" if position else message
         super().__init__(text[:1].upper() + text[1:], next_step=next_step)
         self.line = line
         self.column = column

@@ -79,7 +79,7 @@ def find_objections(
 
 
 #: A receipt on a phone can be forged, the organiser's own list of payments cannot.
-_LOOK = "check the organiser's own Kaspi Pay app (History), not the customer's phone"
+_CHECK_HISTORY = "check the organiser's own Kaspi Pay app (History), not the customer's phone"
 
 
 def _kaspi(answer: KaspiAnswer) -> Objection | None:
@@ -90,11 +90,14 @@ def _kaspi(answer: KaspiAnswer) -> Objection | None:
         ),
         KaspiAnswer.NOT_PAID: (
             "Kaspi reports that this QR was not paid; a receipt alone proves nothing",
-            f'{_LOOK}; if it is not there, show a new QR; if it is, an admin adds: --override --reason "…"',
+            (
+                f"{_CHECK_HISTORY}; if it is not there, show a new QR; "
+                'if it is, an admin adds: --override --reason "…"'
+            ),
         ),
         KaspiAnswer.UNKNOWN_THERE: (
             "Kaspi does not know this QR",
-            f'{_LOOK}; if it is there, an admin adds: --override --reason "…"',
+            f'{_CHECK_HISTORY}; if it is there, an admin adds: --override --reason "…"',
         ),
     }.get(answer)
     if text is None:
@@ -110,7 +113,7 @@ def _kaspi(answer: KaspiAnswer) -> Objection | None:
 def _amount(claim: ReceiptClaim, window: PaymentWindow) -> Objection | None:
     paid = claim.money
     if paid is None or paid == window.charged:
-        return _doubt() if claim.in_doubt else None
+        return _in_doubt() if claim.in_doubt else None
     same = paid.currency is window.charged.currency
     return Objection(
         DiscrepancyKind.AMOUNT_MISMATCH if same else DiscrepancyKind.CURRENCY_MISMATCH,
@@ -119,7 +122,7 @@ def _amount(claim: ReceiptClaim, window: PaymentWindow) -> Objection | None:
     )
 
 
-def _doubt() -> Objection:
+def _in_doubt() -> Objection:
     return Objection(
         DiscrepancyKind.AMOUNT_MISMATCH,
         "A different amount was received for this payment",

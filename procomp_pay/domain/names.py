@@ -26,19 +26,19 @@ _EMAIL = re.compile(
 )
 
 
-def clean_name(text: str, what: str = "name") -> str:
+def clean_name(text: str, field: str = "name") -> str:
     """Return a name as it is stored: one line, single spaces, no invisible characters.
 
     :param what: the kind of name, for the error.
     :raises Refused: empty, over 200 characters, without a letter, with a control character, or a formula.
     """
-    cleaned = _one_line(text, what, LONGEST_NAME)
+    cleaned = _one_line(text, field, LONGEST_NAME)
     if not cleaned:
-        raise Refused(f"the {what} is empty")
+        raise Refused(f"the {field} is empty")
     if cleaned[0] in "=+-@":
-        raise Refused(f"the {what} {_short(cleaned)} begins with {cleaned[0]!r} like a formula")
+        raise Refused(f"the {field} {_short(cleaned)} begins with {cleaned[0]!r} like a formula")
     if not any(c.isalpha() for c in cleaned):
-        raise Refused(f"the {what} {_short(cleaned)} has no letter")
+        raise Refused(f"the {field} {_short(cleaned)} has no letter")
     return cleaned
 
 
@@ -108,16 +108,16 @@ def search_key(text: str) -> str:
     return " ".join("".join(c for c in folded if not unicodedata.combining(c)).split())
 
 
-def _one_line(text: str, what: str, most: int) -> str:
+def _one_line(text: str, field: str, most: int) -> str:
     visible = "".join(c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) != "Cf")
     # not split(): that would treat \x1c to \x1f and \x85 as spaces
     spaced = "".join(" " if c in "\t\n\r" or unicodedata.category(c)[0] == "Z" else c for c in visible)
     line = re.sub(" +", " ", spaced).strip(" ")
     for c in line:
         if not c.isprintable():
-            raise Refused(f"the {what} has a control character (U+{ord(c):04X})")
+            raise Refused(f"the {field} has a control character (U+{ord(c):04X})")
     if len(line) > most:
-        raise Refused(f"the {what} {_short(line)} is longer than {most} characters ({len(line)})")
+        raise Refused(f"the {field} {_short(line)} is longer than {most} characters ({len(line)})")
     return line
 
 

@@ -44,7 +44,7 @@ class DeliveryResponse:
     """
 
     outcome: DeliveryOutcome
-    words: str = ""
+    text: str = ""
     retry_after_s: int | None = None
 
 

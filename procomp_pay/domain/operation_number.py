@@ -29,11 +29,11 @@ def read(text: str) -> str:
     digits = typed[_BEFORE.match(typed).end() :].translate(DIGIT_FOR)  # type: ignore[union-attr]
     if not digits:
         raise Refused("There is no operation number", next_step=_WHERE)
-    for place, c in enumerate(digits, start=1):
+    for position, c in enumerate(digits, start=1):
         if not ("0" <= c <= "9"):
             shown = f"“{c}”" if c.isprintable() else f"U+{ord(c):04X}"
             raise Refused(
-                f"An operation number has digits only, but character {place} here is {shown}",
+                f"An operation number has digits only, but character {position} here is {shown}",
                 next_step=f"check the number and type its digits; {_WHERE}",
             )
     digits = digits.lstrip("0")

@@ -115,7 +115,7 @@ class RefundRequest:
 
     refund_id: str
     payment_id: str
-    handle: ProviderRef
+    ref: ProviderRef
     money: Money
     idempotency_key: str
     refunded: Money
@@ -146,9 +146,9 @@ class PaymentProvider(Protocol):
         provider has no such search.
         """
 
-    async def fetch(self, handle: ProviderRef) -> ProviderStatus: ...
+    async def fetch(self, ref: ProviderRef) -> ProviderStatus: ...
 
-    async def cancel(self, handle: ProviderRef) -> ProviderStatus:
+    async def cancel(self, ref: ProviderRef) -> ProviderStatus:
         """Cancel, and return the status afterwards: it may have been paid meanwhile."""
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
@@ -165,7 +165,7 @@ class PaymentProvider(Protocol):
         :raises ManualReviewRequired: the provider's refunded total and ours differ.
         """
 
-    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
+    async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds:
         """Return all refunds of a payment at the provider, also those that were not requested here."""
 
     async def check(self) -> str:

@@ -28,8 +28,8 @@ class ProviderRegistry:
         breaker hides why a provider does not answer.
     """
 
-    def __init__(self, settings: Settings, *, guarded: bool = True) -> None:
-        self._settings, self._guarded = settings, guarded
+    def __init__(self, settings: Settings, *, with_circuits: bool = True) -> None:
+        self._settings, self._with_circuits = settings, with_circuits
         self._stripe: PaymentProvider | None = None
         self._kaspi: KaspiPaymentService | None = None
         self._circuits: dict[str, Circuit] = {}
@@ -50,7 +50,7 @@ class ProviderRegistry:
         :raises ConfigurationError: no key is set, and no sandbox is running.
         """
         if self._stripe is None:
-            self._stripe = _make_stripe(self._settings, self._circuit("Stripe"), self._patience_s)
+            self._stripe = _make_stripe(self._settings, self._circuit("Stripe"), self._time_limit_s)
         return self._stripe
 
     def kaspi(self) -> KaspiPaymentService:
@@ -59,7 +59,7 @@ class ProviderRegistry:
         :raises ConfigurationError: no key, address or device is set, and no sandbox is running.
         """
         if self._kaspi is None:
-            self._kaspi = _make_kaspi(self._settings, self._circuit("Kaspi"), self._patience_s)
+            self._kaspi = _make_kaspi(self._settings, self._circuit("Kaspi"), self._time_limit_s)
         return self._kaspi
 
     @property
@@ -77,13 +77,13 @@ class ProviderRegistry:
         return kaspi_certificate(self._settings, now)
 
     @property
-    def _patience_s(self) -> float:
+    def _time_limit_s(self) -> float:
         from procomp_pay.providers.resilience.retry import TOTAL_S
 
-        return TOTAL_S if self._guarded else _SHORT_TOTAL_S
+        return TOTAL_S if self._with_circuits else _SHORT_TOTAL_S
 
     def _circuit(self, name: str) -> Circuit | None:
-        if not self._guarded:
+        if not self._with_circuits:
             return None
         from procomp_pay.providers.resilience.circuit_breaker import Circuit
 
@@ -128,7 +128,7 @@ def _make_kaspi(settings: Settings, circuit: Circuit | None, total_s: float) -> 
         url=url,
         total_s=total_s,
         circuit=circuit,
-        budget=RateLimit(settings.kaspi_requests_per_second),
+        rate_limit=RateLimit(settings.kaspi_requests_per_second),
     )
 
 

@@ -169,9 +169,9 @@ def log_middleware(log: RequestLog) -> Middleware:
         finally:
             key = request.headers.get("Idempotency-Key")
             fault = request.get(STRUCK)
-            seen = None if fault in ("cut_before", "cut_after") else status
+            logged_status = None if fault in ("cut_before", "cut_after") else status
             shown = _common_name(request.get_extra_info("peercert"))
-            log.add(RequestLine(request.method, request.path, key, seen, fault, came, shown))
+            log.add(RequestLine(request.method, request.path, key, logged_status, fault, came, shown))
 
     return apply
 

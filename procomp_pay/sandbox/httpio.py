@@ -19,12 +19,12 @@ async def json_body(request: web.Request) -> dict[str, Any]:
     if not raw.strip():
         return {}
     try:
-        found = json.loads(raw)
+        document = json.loads(raw)
     except ValueError as error:
         raise ValueError(f"the body is not JSON: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise ValueError("the body must be a JSON object")  # noqa: TRY004 - callers catch one kind
-    return found
+    return document
 
 
 async def json_or_form(request: web.Request) -> dict[str, Any]:

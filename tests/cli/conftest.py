@@ -11,7 +11,7 @@ import pytest
 
 from procomp_pay.storage.encryption.keyring import new_key
 from tests.support.secret_watch import register_secret
-from tests.support.terminal import Clerk, LocalProviders, rows
+from tests.support.terminal import CommandLine, LocalProviders, rows
 
 _NOT_OURS = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
 
@@ -38,14 +38,14 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return home
 
 
-def _opened(home: Path, providers: LocalProviders, url: str, monkeypatch: pytest.MonkeyPatch) -> Clerk:
+def _opened(home: Path, providers: LocalProviders, url: str, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     monkeypatch.setenv("DATABASE_URL", url)
     if not url.startswith("sqlite"):
         monkeypatch.setenv("ENCRYPTION_KEYS", key := new_key())
         register_secret(key, "encryption key")
     providers.calm()
     providers.write_run_file(home)
-    clerk = Clerk(home, providers, url)
+    clerk = CommandLine(home, providers, url)
     clerk.write(*rows())
     return clerk
 
@@ -53,7 +53,7 @@ def _opened(home: Path, providers: LocalProviders, url: str, monkeypatch: pytest
 @pytest.fixture
 def clerk(
     database_url: str, bare_environment: Path, providers: LocalProviders, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Clerk]:
+) -> Iterator[CommandLine]:
     """A clerk with two tournaments and five participants, on each database."""
     yield _opened(bare_environment, providers, database_url, monkeypatch)
     providers.calm()
@@ -62,7 +62,7 @@ def clerk(
 @pytest.fixture
 def sqlite_clerk(
     sqlite_url: str, bare_environment: Path, providers: LocalProviders, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Clerk]:
+) -> Iterator[CommandLine]:
     """The same on SQLite only, for tests that do not depend on the database."""
     yield _opened(bare_environment, providers, sqlite_url, monkeypatch)
     providers.calm()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 _HEAVY = {
     "sqlalchemy",
@@ -94,14 +94,14 @@ def modules(clerk_environment: dict[str, str], *words: str) -> tuple[set[str], i
     ],
 )
 def test_help_and_usage_errors_import_nothing_heavy(
-    sqlite_clerk: Clerk, words: tuple[str, ...], code: int
+    sqlite_clerk: CommandLine, words: tuple[str, ...], code: int
 ) -> None:
     loaded, ended = modules(sqlite_clerk.environment(), *words)
     assert ended == code
     assert loaded.isdisjoint(_HEAVY), loaded & _HEAVY
 
 
-def test_completion_imports_nothing_heavy(sqlite_clerk: Clerk) -> None:
+def test_completion_imports_nothing_heavy(sqlite_clerk: CommandLine) -> None:
     environment = sqlite_clerk.environment() | {
         "_PROCOMP_PAY_COMPLETE": "complete_bash",
         "COMP_WORDS": "procomp-pay in",
@@ -121,7 +121,7 @@ def test_completion_imports_nothing_heavy(sqlite_clerk: Clerk) -> None:
     assert loaded.isdisjoint(_HEAVY), loaded & _HEAVY
 
 
-def test_status_imports_only_what_it_uses(sqlite_clerk: Clerk) -> None:
+def test_status_imports_only_what_it_uses(sqlite_clerk: CommandLine) -> None:
     sqlite_clerk.ask("initiate", "p1", "--method", "kaspi_qr")
     loaded, code = modules(sqlite_clerk.environment(), "status", "p1")
     assert code == 0

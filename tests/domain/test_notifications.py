@@ -29,7 +29,7 @@ def test_backoff_is_bounded(attempt: int, jitter: float, asked_s: int | None) ->
 def test_every_topic_has_a_destination(topic: Topic) -> None:
     where = destinations(topic, {})
     assert where
-    assert all(each.is_alert is topic.startswith("alert.") for each in where)
+    assert all(item.is_alert is topic.startswith("alert.") for item in where)
     assert (dedup_key_for(topic, {}, "p1") is None) is topic.startswith("payment.")
 
 

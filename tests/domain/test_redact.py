@@ -44,9 +44,9 @@ SECRETS = {
 @pytest.mark.parametrize("name", SECRETS)
 def test_secrets_are_hidden(name: str) -> None:
     text = f"before {SECRETS[name]} after"
-    found = redact(text)
-    assert HIDDEN in found
-    assert found.startswith("before ")
+    redacted = redact(text)
+    assert HIDDEN in redacted
+    assert redacted.startswith("before ")
     for part in (
         GUID,
         KEY,
@@ -60,7 +60,7 @@ def test_secrets_are_hidden(name: str) -> None:
         "_live_",
         "51H",
     ):
-        assert part not in found
+        assert part not in redacted
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_configured_values_are_hidden() -> None:
 
 
 def test_documents_are_redacted_by_field_name() -> None:
-    found = Redactor().value(
+    redacted = Redactor().value(
         {
             "ApiKey": GUID,
             "inner": [{"password": 7, "amount": 5, "client_secret": None}],
@@ -98,7 +98,7 @@ def test_documents_are_redacted_by_field_name() -> None:
             "n": None,
         }
     )
-    assert found == {
+    assert redacted == {
         "ApiKey": HIDDEN,
         "inner": [{"password": HIDDEN, "amount": 5, "client_secret": None}],
         "b": "<3 bytes>",

@@ -47,10 +47,10 @@ def snapshot(status: S = S.PENDING, **changes: object) -> PaymentSnapshot:
     return PaymentSnapshot(**(values | changes))  # type: ignore[arg-type]
 
 
-def event(news: N, at: datetime = T0, **changes: object) -> PaymentEvent:
+def event(event_type: N, at: datetime = T0, **changes: object) -> PaymentEvent:
     values = {
         "payment_id": "p1",
-        "event_type": news,
+        "event_type": event_type,
         "at": at,
         "source": Source.STRIPE_WEBHOOK,
         "actor": "stripe",
@@ -58,9 +58,9 @@ def event(news: N, at: datetime = T0, **changes: object) -> PaymentEvent:
     return PaymentEvent(**(values | changes))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("status", "news"), list(product(S, N)))
-def test_no_event_causes_a_forbidden_transition(status: S, news: N) -> None:
-    transition = decide_transition(snapshot(status), event(news, money=FEE))
+@pytest.mark.parametrize(("status", "event_type"), list(product(S, N)))
+def test_no_event_causes_a_forbidden_transition(status: S, event_type: N) -> None:
+    transition = decide_transition(snapshot(status), event(event_type, money=FEE))
     assert transition.status is None or (status, transition.status) in ALLOWED
 
 
@@ -109,11 +109,13 @@ def test_a_different_amount_or_currency_settles_nothing(paid: Money, kind: Discr
 
 
 @pytest.mark.parametrize("status", [S.COMPLETED, S.REFUNDED])
-@pytest.mark.parametrize("news", list(N))
-def test_a_paid_payment_keeps_its_status(status: S, news: N) -> None:
+@pytest.mark.parametrize("event_type", list(N))
+def test_a_paid_payment_keeps_its_status(status: S, event_type: N) -> None:
     """Late and repeated events never change it back; a late `succeeded` does not undo a refund."""
     assert (
-        decide_transition(snapshot(status, provider_open=False), event(news, T0 + timedelta(hours=1))).status
+        decide_transition(
+            snapshot(status, provider_open=False), event(event_type, T0 + timedelta(hours=1))
+        ).status
         is None
     )
 
@@ -160,10 +162,12 @@ def test_an_object_found_after_a_lost_response_is_polled() -> None:
 def test_money_wins_in_every_order(order: list[N]) -> None:
     times = {N.FAILED: 1, N.RETRIABLE: 2, N.PROCESSING: 3, N.SUCCEEDED: 4}
     now, activations = snapshot(), 0
-    for news in order:
-        transition = decide_transition(now, event(news, T0 + timedelta(seconds=times[news]), money=FEE))
+    for event_type in order:
+        transition = decide_transition(
+            now, event(event_type, T0 + timedelta(seconds=times[event_type]), money=FEE)
+        )
         activations += transition.activates
-        newest = max(now.news_at or T0, T0 + timedelta(seconds=times[news]))
+        newest = max(now.news_at or T0, T0 + timedelta(seconds=times[event_type]))
         now = snapshot(transition.status or now.status, news_at=newest)
     assert (now.status, activations) == (S.COMPLETED, 1)
 

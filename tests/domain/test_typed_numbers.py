@@ -45,7 +45,7 @@ def test_cyrillic_ze_is_read_as_three() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         ("", "no operation number"),
         ("QR", "no operation number"),
@@ -64,21 +64,21 @@ def test_cyrillic_ze_is_read_as_three() -> None:
         ("1e10000000", "character 2"),
     ],
 )
-def test_invalid_number_names_the_wrong_character(typed: str, said: str) -> None:
-    with pytest.raises(Refused, match=re.escape(said)) as told:
+def test_invalid_number_names_the_wrong_character(typed: str, message: str) -> None:
+    with pytest.raises(Refused, match=re.escape(message)) as refused:
         operation_number.read(typed)
-    assert told.value.next_step
+    assert refused.value.next_step
 
 
 @given(st.text(max_size=40))
 def test_any_text_gives_a_number_or_is_refused(text: str) -> None:
     try:
-        found = operation_number.read(text)
+        number = operation_number.read(text)
     except Refused:
         return
-    assert found.isascii()
-    assert found.isdigit()
-    assert operation_number.canonical(found) == found == operation_number.read(found)
+    assert number.isascii()
+    assert number.isdigit()
+    assert operation_number.canonical(number) == number == operation_number.read(number)
 
 
 def test_provider_number_is_never_refused() -> None:

@@ -31,22 +31,22 @@ from tests.support.provider_services import ProviderServices, create_request, te
 async def test_kaspi_from_qr_to_paid(services: ProviderServices, scheme: str, channel: Channel) -> None:
     service: KaspiPaymentService = getattr(services, scheme)
     made = await service.create(tenge_request(channel))
-    handle = ProviderRef(channel, made.provider_ref)
+    ref = ProviderRef(channel, made.provider_ref)
     assert (made.poll_interval_s, made.scan_timeout_s, made.confirm_timeout_s) == (5, 180, 65)
     assert (made.qr_token is None) is (channel is Channel.KASPI_LINK)
-    assert (await service.fetch(handle)).event_type is None
-    for action, news in (("scan", EventType.PROCESSING), ("confirm", EventType.SUCCEEDED)):
+    assert (await service.fetch(ref)).event_type is None
+    for action, event_type in (("scan", EventType.PROCESSING), ("confirm", EventType.SUCCEEDED)):
         body = {"qrPaymentId": made.provider_ref}
         headers = {
             "X-Request-ID": "6d8eac8a-3a3e-4d21-9f41-1b2c3d4e5f60",
             "Api-Key": services.sandbox.info()["kaspi_api_key"],
         }
         await services.http.post(f"/r1/v01/test/payment/{action}", json=body, headers=headers)
-        seen = await service.fetch(handle)
-        assert seen.event_type is news
-    assert seen.final
-    assert seen.money == Money.parse("24000", "KZT")
-    assert seen.ids.kaspi_operation
+        status = await service.fetch(ref)
+        assert status.event_type is event_type
+    assert status.final
+    assert status.money == Money.parse("24000", "KZT")
+    assert status.ids.kaspi_operation
 
 
 async def test_enhanced_reads_the_amount_from_details_if_the_status_lacks_it(
@@ -57,8 +57,8 @@ async def test_enhanced_reads_the_amount_from_details_if_the_status_lacks_it(
     await services.http.post(
         f"/pay/{made.qr_token}", json={"action": "pay"}, headers={"Accept": "application/json"}
     )
-    seen = await services.enhanced.fetch(ProviderRef(Channel.KASPI_QR, made.provider_ref))
-    assert seen.money == Money.parse("24000", "KZT")
+    status = await services.enhanced.fetch(ProviderRef(Channel.KASPI_QR, made.provider_ref))
+    assert status.money == Money.parse("24000", "KZT")
     assert await services.calls(f"/r3/v01/payment/status/{made.provider_ref}") == 1
     basic = await services.basic.fetch(ProviderRef(Channel.KASPI_QR, made.provider_ref))
     assert (basic.event_type, basic.money) == (EventType.SUCCEEDED, None)
@@ -81,13 +81,13 @@ async def test_a_qr_request_is_repeated_after_http_503(services: ProviderService
 
 async def test_status_requests_are_retried_within_a_time_limit(services: ProviderServices) -> None:
     made = await services.basic.create(tenge_request(Channel.KASPI_QR))
-    handle = ProviderRef(Channel.KASPI_QR, made.provider_ref)
+    ref = ProviderRef(Channel.KASPI_QR, made.provider_ref)
     await services.fault("/r1/v02/payment/status", "cut_before", times=2)
-    assert (await services.basic.fetch(handle)).event_type is None
+    assert (await services.basic.fetch(ref)).event_type is None
     await services.fault("/r1/", "status", status=503, times=1000)
     begun = time.monotonic()
     with pytest.raises(ProviderUnavailable):
-        await services.basic.fetch(handle)
+        await services.basic.fetch(ref)
     assert time.monotonic() - begun < 6
 
 
@@ -112,17 +112,18 @@ async def test_an_unreachable_provider_is_unavailable() -> None:
 
 async def test_stripe_from_session_to_paid(services: ProviderServices) -> None:
     made = await services.stripe.create(create_request(Channel.STRIPE_CHECKOUT))
-    handle = ProviderRef(Channel.STRIPE_CHECKOUT, made.provider_ref)
-    assert (await services.stripe.fetch(handle)).event_type is None
+    ref = ProviderRef(Channel.STRIPE_CHECKOUT, made.provider_ref)
+    assert (await services.stripe.fetch(ref)).event_type is None
     headers = {"Accept": "application/json"}
     await services.http.post(str(made.payment_url), json={"wallet": "declined"}, headers=headers)
-    failed = await services.stripe.fetch(handle)
+    failed = await services.stripe.fetch(ref)
     assert (failed.event_type, failed.final) == (EventType.FAILED, False)
     assert "card_declined" in str(failed.reason) or "generic_decline" in str(failed.reason)
     await services.http.post(str(made.payment_url), json={"wallet": "google_pay"}, headers=headers)
-    seen = await services.stripe.fetch(handle)
-    assert (seen.event_type, seen.final, seen.money) == (EventType.SUCCEEDED, True, Money.parse("50", "USD"))
-    assert seen.ids.wallet == "google_pay"
+    status = await services.stripe.fetch(ref)
+    assert (status.event_type, status.final) == (EventType.SUCCEEDED, True)
+    assert status.money == Money.parse("50", "USD")
+    assert status.ids.wallet == "google_pay"
 
 
 async def test_stripe_amounts_in_tenge_are_sent_in_tiyn(services: ProviderServices) -> None:
@@ -171,17 +172,17 @@ async def test_stripe_finds_an_intent_on_a_later_page(services: ProviderServices
     made = await services.stripe.create(wanted)
     for number in range(101):
         await services.stripe.create(create_request(Channel.STRIPE_INTENT, payment_id=f"other{number}"))
-    found = await services.stripe.find(wanted)
-    assert found is not None
-    assert (found.provider_ref, found.client_secret) == (made.provider_ref, made.client_secret)
+    intent = await services.stripe.find(wanted)
+    assert intent is not None
+    assert (intent.provider_ref, intent.client_secret) == (made.provider_ref, made.client_secret)
     assert await services.stripe.find(create_request(Channel.STRIPE_INTENT, payment_id="nothing")) is None
 
 
 async def test_stripe_cancel_returns_the_final_status(services: ProviderServices) -> None:
     made = await services.stripe.create(create_request(Channel.STRIPE_INTENT))
-    handle = ProviderRef(Channel.STRIPE_INTENT, made.provider_ref)
-    assert (await services.stripe.cancel(handle)).event_type is EventType.CANCELLED
-    assert (await services.stripe.cancel(handle)).event_type is EventType.CANCELLED
+    ref = ProviderRef(Channel.STRIPE_INTENT, made.provider_ref)
+    assert (await services.stripe.cancel(ref)).event_type is EventType.CANCELLED
+    assert (await services.stripe.cancel(ref)).event_type is EventType.CANCELLED
     paid = await services.stripe.create(create_request(Channel.STRIPE_CHECKOUT, payment_id="pay2"))
     headers = {"Accept": "application/json"}
     await services.http.post(str(paid.payment_url), json={"wallet": "apple_pay"}, headers=headers)

@@ -78,9 +78,9 @@ async def http(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
 def eventually() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
     async def wait(check: Callable[[], Any], seconds: float = 5.0) -> Any:
         for _ in range(int(seconds / 0.02)):
-            found = check()
-            if found:
-                return found
+            result = check()
+            if result:
+                return result
             await asyncio.sleep(0.02)
         raise AssertionError("it did not happen in time")
 

@@ -126,15 +126,15 @@ async def test_the_request_log_counts_calls_and_holds_no_secret(sandbox, http):
     await http.get(f"{PATH}?limit=1")
     made = (await http.post(PATH, data=INTENT, headers={"Idempotency-Key": "k"})).json()
     await http.get(f"{PATH}/{made['id']}", params={"client_secret": made["client_secret"]})
-    seen = await http.get("/_sandbox/requests")
+    answer = await http.get("/_sandbox/requests")
     lines = [
         (row["method"], row["status"], row["idempotency_key"], row["fault"])
-        for row in seen.json()["requests"]
+        for row in answer.json()["requests"]
     ]
     assert lines == [("GET", 503, None, "status"), ("POST", 200, "k", None), ("GET", 200, None, None)]
-    assert seen.json()["total"] == 3
-    assert "secret" not in seen.text
-    assert sandbox.info()["stripe_secret_key"] not in seen.text
+    assert answer.json()["total"] == 3
+    assert "secret" not in answer.text
+    assert sandbox.info()["stripe_secret_key"] not in answer.text
     await http.delete("/_sandbox/requests")
     assert (await http.get("/_sandbox/requests")).json()["requests"] == []
 

@@ -87,7 +87,7 @@ class Morning:
                     await http.get(f"{self.url}{BASE}/health/live")
                     return pid
                 await asyncio.sleep(0.05)
-        raise AssertionError(f"it does not listen:\n{self.servers.said()}")
+        raise AssertionError(f"it does not listen:\n{self.servers.output()}")
 
     @property
     def url(self) -> str:
@@ -112,20 +112,20 @@ class Morning:
         until = time.monotonic() + PATIENCE_S
         while (left := await self._unsettled()) and time.monotonic() < until:
             await asyncio.sleep(0.2)
-        assert not left, f"not settled: {left}\n{self.servers.said()[-3000:]}"
+        assert not left, f"not settled: {left}\n{self.servers.output()[-3000:]}"
         there = self.sandbox.stripe.core.tables
         assert {row["status"] for row in there["payment_intents"].values()} == {"succeeded"}
         async with self.ctx.db.reading() as session:
             people = (await session.exec(select(Participant))).all()
             events = (await session.exec(select(WebhookEvent))).all()
             audit = (await session.exec(select(AuditEntry.payment_id, AuditEntry.action))).all()
-            told = (await session.exec(select(OutboxMessage.payment_id, OutboxMessage.topic))).all()
-        assert {who.status for who in people} == {ParticipantStatus.PAID}
+            messages = (await session.exec(select(OutboxMessage.payment_id, OutboxMessage.topic))).all()
+        assert {participant.status for participant in people} == {ParticipantStatus.PAID}
         kept = Counter(row.event_id for row in events)
         assert set(kept.values()) == {1}
         assert {row["id"] for row in there["events"].values() if row["type"] in READERS} <= set(kept)
-        for name, found in (("succeeded:moved", audit), ("payment.received", told)):
-            times = Counter(payment_id for payment_id, what in found if what == name)
+        for name, rows in (("succeeded:moved", audit), ("payment.received", messages)):
+            times = Counter(payment_id for payment_id, what in rows if what == name)
             assert set(times.values()) == {1}, name
             assert len(times) == len(self.intents), name
         report = await verify(self.ctx)
@@ -185,11 +185,11 @@ async def a_morning(
             await _make_people(ctx, count)
             actor = Actor("aigerim", Source.PERSON)
             for n in range(count):
-                order = InitiateRequest(f"p{n}", PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT)
-                await initiate(ctx, order, actor)
+                request = InitiateRequest(f"p{n}", PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT)
+                await initiate(ctx, request, actor)
             async with ctx.db.reading() as session:
-                found = await session.exec(select(Payment.stripe_payment_id).order_by(Payment.id))
-                intents = [str(each) for each in found.all()]
+                rows = await session.exec(select(Payment.stripe_payment_id).order_by(Payment.id))
+                intents = [str(row) for row in rows.all()]
             yield Morning(settings, sandbox, ctx, servers, port, intents)
     finally:
         await servers.close()
@@ -260,7 +260,7 @@ async def test_postgresql_crashes_under_load(morning: Make, own_cluster: Any) ->
             await asyncio.to_thread(own_cluster.ensure_postgres_running)
         await load
         await made.check_books()
-        assert "Traceback" not in made.servers.said()
+        assert "Traceback" not in made.servers.output()
 
 
 @pytest.mark.usefixtures("sqlite_alone")
@@ -270,10 +270,10 @@ async def test_a_full_disk_acknowledges_no_event_that_is_not_stored(morning: Mak
         load = asyncio.create_task(made.send_events())
         await load
         for _ in range(200):
-            if "out of disk space" in made.servers.said() or "disk" in made.servers.said():
+            if "out of disk space" in made.servers.output() or "disk" in made.servers.output():
                 break
             await asyncio.sleep(0.05)
-        assert "disk" in made.servers.said(), made.servers.said()
+        assert "disk" in made.servers.output(), made.servers.output()
         assert await made._unsettled(), "it was full in time"
         await made.servers.kill(pid)
         await made.start()

@@ -94,10 +94,10 @@ async def test_a_stop_lets_the_open_request_finish(
     assert answer.status_code == 200
     assert answer.json()["client_secret"]
     assert await server.end() == 0
-    assert "Traceback" not in server.said
+    assert "Traceback" not in server.output
     async with open_context(settings) as ctx, ctx.db.reading() as session:
-        held = await load_payment(session, answer.json()["payment_id"])
-    assert held.detail.create_state is CreateState.OPEN
+        locked = await load_payment(session, answer.json()["payment_id"])
+    assert locked.detail.create_state is CreateState.OPEN
 
 
 @pytest.mark.usefixtures("people")
@@ -136,22 +136,22 @@ async def test_recovery_from_a_kill_between_stripes_response_and_our_commit(
         await asked
     assert await server.end() == -signal.SIGKILL
     async with open_context(settings) as ctx:
-        (found,), _ = await views.many(ctx, views.Filter(participant_id="p1"))
-        assert found.provider_ref is None, "it was killed before it could write the answer down"
+        (view,), _ = await views.many(ctx, views.Filter(participant_id="p1"))
+        assert view.provider_ref is None, "it was killed before it could write the answer down"
         assert (await maintain.one_pass(ctx)).looked_at == 0, "too early: the call might still run"
         await asyncio.sleep(1.6)  # the sandbox finishes the aborted call
         later = replace(ctx, clock=lambda: datetime.now(UTC) + timedelta(seconds=60))
         done = await maintain.one_pass(later)
         assert (done.looked_at, done.failures) == (1, [])
-        opening = await views.opening(ctx, found.payment_id)
+        opening = await views.opening(ctx, view.payment_id)
         (intent,) = intents.values()
         assert len(intents) == 1
         assert opening.view.provider_ref == intent["id"]
         assert opening.client_secret == intent["client_secret"]
         async with ctx.db.reading() as session:
-            held = await load_payment(session, found.payment_id)
-        assert held.detail.create_state is CreateState.OPEN
-        assert held.payment.stripe_payment_id == intent["id"]
+            locked = await load_payment(session, view.payment_id)
+        assert locked.detail.create_state is CreateState.OPEN
+        assert locked.payment.stripe_payment_id == intent["id"]
 
 
 @pytest.mark.usefixtures("people")
@@ -195,7 +195,7 @@ async def test_two_processes_share_one_postgresql(
     for server in servers:
         server.send(signal.SIGTERM)
         assert await server.end() == 0
-        assert re.search(r"watch: .* [1-9]\d* payments? looked at", server.said), "both did their share"
+        assert re.search(r"watch: .* [1-9]\d* payments? looked at", server.output), "both did their share"
 
 
 @pytest.mark.usefixtures("people")
@@ -212,7 +212,7 @@ async def test_the_log_has_ids_and_no_secrets(command: Start, sandbox: Sandbox, 
         assert long.status_code == 400
     server.send(signal.SIGTERM)
     assert await server.end() == 0
-    lines = [json.loads(line) for line in server.said.splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in server.output.splitlines() if line.startswith("{")]
     [ours] = [line for line in lines if line.get("request_id") == "follow-me-42"]
     assert re.match(r"GET /api/v1/payments/status/\{participant_id\} 200 \d", ours["event"])
     assert (ours["route"], ours["participant_id"], ours["status"]) == (
@@ -224,11 +224,11 @@ async def test_the_log_has_ids_and_no_secrets(command: Start, sandbox: Sandbox, 
     started = [line for line in lines if line["event"].startswith("POST /api/v1/payments/initiate 200")]
     assert [line["payment_id"] for line in started][1] == kaspi["payment_id"]
     assert any(line["event"] == "not HTTP: LineTooLong" for line in lines)
-    assert "Traceback" not in server.said
+    assert "Traceback" not in server.output
     signature = kaspi["qr_image_url"].partition("?s=")[2]
     token = headers["Authorization"].removeprefix("Bearer ")
     known = [settings.stripe_secret_key, settings.stripe_webhook_secret, settings.kaspi_api_key]
-    secrets = [each.get_secret_value() for each in known if each]
+    secrets = [item.get_secret_value() for item in known if item]
     for hidden in (
         secret,
         signature,
@@ -239,13 +239,13 @@ async def test_the_log_has_ids_and_no_secrets(command: Start, sandbox: Sandbox, 
         "odd/path",
         "a-token-",
     ):
-        assert hidden not in server.said
+        assert hidden not in server.output
 
 
 @pytest.mark.usefixtures("people")
 async def test_links_use_the_real_address(command: Start, sandbox: Sandbox) -> None:
     server = await _serve(command, sandbox)
-    assert "SANDBOX – no real money" in server.said
+    assert "SANDBOX – no real money" in server.output
     kaspi = (await _initiate(server.url, "p1", "kaspi_qr")).json()
     assert kaspi["qr_image_url"].startswith(server.url)
     public = await _serve(command, sandbox, PUBLIC_BASE_URL="https://pay.procomp.kz/")
@@ -256,9 +256,9 @@ async def test_links_use_the_real_address(command: Start, sandbox: Sandbox) -> N
 async def _refused(command: Start, *arguments: str, **env: str) -> str:
     refused = await command(*arguments, **env)
     assert await refused.end(20) == 7
-    assert "listens on" not in refused.said
-    assert "Traceback" not in refused.said
-    return " ".join(refused.said.split())
+    assert "listens on" not in refused.output
+    assert "Traceback" not in refused.output
+    return " ".join(refused.output.split())
 
 
 async def test_serve_refuses_invalid_settings(command: Start, settings: Settings) -> None:
@@ -269,9 +269,9 @@ async def test_serve_refuses_invalid_settings(command: Start, settings: Settings
             port = str(taken.getsockname()[1])
             assert f"port {port}" in await _refused(command, "serve", "--port", port)
         live = "sk_" + "live_0123456789abcdef"
-        said = await _refused(command, "sandbox", "--port", "0", STRIPE_SECRET_KEY=live, STRIPE_API_BASE="")
-        assert "real money" in said
-        assert live not in said
+        output = await _refused(command, "sandbox", "--port", "0", STRIPE_SECRET_KEY=live, STRIPE_API_BASE="")
+        assert "real money" in output
+        assert live not in output
     else:
         assert "JWT_SECRET" in await _refused(command, "serve", "--port", "0", JWT_SECRET="")
         assert "ENCRYPTION_KEYS" in await _refused(command, "serve", "--port", "0", ENCRYPTION_KEYS="")
@@ -281,8 +281,8 @@ async def test_serve_refuses_a_postgresql_that_is_not_upgraded(
     command: Start, settings: Settings, empty_postgres_url: str
 ) -> None:
     if not settings.is_embedded:
-        said = await _refused(command, "serve", "--port", "0", DATABASE_URL=empty_postgres_url)
-        assert "procomp-pay db upgrade" in said
+        output = await _refused(command, "serve", "--port", "0", DATABASE_URL=empty_postgres_url)
+        assert "procomp-pay db upgrade" in output
 
 
 _HANGING = """
@@ -354,7 +354,9 @@ async def test_serve_and_sandbox_without_any_settings(command: Start, tmp_path: 
         "kaspi_api_key", "kaspi_device_token", "stripe_secret_key", "time_scale", "url", "webhook_secret",
     ]  # fmt: skip
     assert info["url"] == box.url
-    assert not any(info[key] in box.said for key in ("stripe_secret_key", "webhook_secret", "kaspi_api_key"))
+    assert not any(
+        info[key] in box.output for key in ("stripe_secret_key", "webhook_secret", "kaspi_api_key")
+    )
     server = await (await command("serve", "--port", "0", **bare)).ready()
     async with httpx.AsyncClient(verify=False, base_url=server.url) as api:
         services = (await api.get(f"{BASE}/health")).json()["services"]

@@ -39,10 +39,10 @@ async def command(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
 
 def workers_of(server: Command) -> set[int]:
     pid = server._process.pid
-    return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    return {int(part) for part in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
-async def answers(url: str) -> bool:
+async def responds(url: str) -> bool:
     async with httpx.AsyncClient(verify=False, base_url=url) as api:
         with contextlib.suppress(httpx.TransportError):
             return (await api.get(f"{BASE}/health/live")).status_code == 200
@@ -61,8 +61,8 @@ async def test_workers_need_postgresql(command: Start, settings: Settings) -> No
     if settings.is_embedded:
         refused = await command("serve", "--port", "0", "--workers", "2")
         assert await refused.end(20) == 7
-        assert "Several workers need PostgreSQL" in refused.said
-        assert "listens on" not in refused.said
+        assert "Several workers need PostgreSQL" in refused.output
+        assert "listens on" not in refused.output
 
 
 def test_workers_share_the_request_rate_to_kaspi(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_workers_share_the_request_rate_to_kaspi(settings: Settings, monkeypatch
         def run(self, ready: Callable[[], None]) -> None:
             del ready
             given: Settings = self._work.args[0]  # type: ignore[attr-defined]
-            budgets.append(ProviderRegistry(given).kaspi()._exchange._budget)
+            budgets.append(ProviderRegistry(given).kaspi()._exchange._rate_limit)
 
     monkeypatch.setattr(run, "Workers", Kept)
     two = settings.model_copy(update={"kaspi_requests_per_second": 2.0})
@@ -88,7 +88,7 @@ async def test_workers_share_a_port_and_are_restarted(command: Start, settings: 
     if settings.is_embedded:
         pytest.skip("a SQLite file has one server")
     server = await (await command("serve", "--port", "0", "--workers", "2")).ready()
-    assert server.said.count("listens on") == 1
+    assert server.output.count("listens on") == 1
     first = workers_of(server)
     assert len(first) == 2
     port = server.url.rpartition(":")[2]
@@ -100,14 +100,14 @@ async def test_workers_share_a_port_and_are_restarted(command: Start, settings: 
     os.kill(killed, signal.SIGKILL)
     await eventually(lambda: len(workers_of(server)) == 2 and killed not in workers_of(server))
     logged = f"worker {killed} exited with -9; restarting in 0.5 s"
-    await eventually(lambda: logged in server.said)
+    await eventually(lambda: logged in server.output)
     for _ in range(20):
-        assert await answers(server.url)
+        assert await responds(server.url)
     server.send(signal.SIGTERM)
     assert await server.end() == 0
-    assert server.said.count('"event": "stopped"') >= 3, "both workers and their parent"
-    assert "Traceback" not in server.said
-    assert not await answers(server.url)
+    assert server.output.count('"event": "stopped"') >= 3, "both workers and their parent"
+    assert "Traceback" not in server.output
+    assert not await responds(server.url)
 
 
 async def test_workers_do_not_outlive_their_parent(command: Start, settings: Settings) -> None:

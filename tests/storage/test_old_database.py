@@ -77,9 +77,9 @@ class OldDatabase:
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
             command_line().main([*words, "--json"])
-        said = out.getvalue()
-        assert code in (None, ended.value.code), (words, ended.value.code, said, err.getvalue())
-        return json.loads(said, parse_float=str)
+        output = out.getvalue()
+        assert code in (None, ended.value.code), (words, ended.value.code, output, err.getvalue())
+        return json.loads(output, parse_float=str)
 
     def sql(self, statement: str) -> list[Any]:
         """Run a statement behind the program's back; its rows, if it has any."""
@@ -97,8 +97,8 @@ class OldDatabase:
 
     def participant(self, name: str) -> str:
         """The id of a participant, by the first words of the full name."""
-        [(found,)] = self.sql(f"""SELECT id FROM "Participant" WHERE "fullName" = '{name} Әлиев'""")
-        return str(found)
+        [(participant_id,)] = self.sql(f"""SELECT id FROM "Participant" WHERE "fullName" = '{name} Әлиев'""")
+        return str(participant_id)
 
     def open_sandbox(self) -> None:
         """Start the sandbox as it was when the dump was made, by its own clock also at that time."""
@@ -203,14 +203,16 @@ def differences(recorded: Any, shown: Any, where: str = "") -> list[str]:
     if isinstance(recorded, dict) and isinstance(shown, dict):
         missing = [f"{where}.{name} is gone" for name in recorded if name not in shown]
         return missing + [
-            each
+            difference
             for name in recorded
             if name in shown and name not in MADE_NOW
-            for each in differences(recorded[name], shown[name], f"{where}.{name}")
+            for difference in differences(recorded[name], shown[name], f"{where}.{name}")
         ]
     if isinstance(recorded, list) and isinstance(shown, list) and len(recorded) == len(shown):
         pairs = enumerate(zip(recorded, shown, strict=True))
-        return [each for number, pair in pairs for each in differences(*pair, f"{where}[{number}]")]
+        return [
+            difference for number, pair in pairs for difference in differences(*pair, f"{where}[{number}]")
+        ]
     return [] if recorded == shown else [f"{where}: was {recorded!r:.200}, is {shown!r:.200}"]
 
 
@@ -226,11 +228,11 @@ def test_it_is_upgraded(old: OldDatabase) -> None:
 def test_everything_is_shown_as_before(old: OldDatabase) -> None:
     """Every payment, event, message and discrepancy, the reports, and what is read of encrypted columns."""
     old.run("db", "upgrade")
-    found = []
-    for each in old.recorded["shown"]:
-        shown = old.run(*each["command"].split(), code=each["exit_code"])
-        found += differences(each["document"], shown, each["command"])
-    assert not found, "\n".join(found[:20])
+    changes = []
+    for item in old.recorded["shown"]:
+        shown = old.run(*item["command"].split(), code=item["exit_code"])
+        changes += differences(item["document"], shown, item["command"])
+    assert not changes, "\n".join(changes[:20])
 
 
 def test_the_audit_trail_holds_and_shows_every_change(old: OldDatabase) -> None:
@@ -253,8 +255,8 @@ def test_the_audit_trail_holds_and_shows_every_change(old: OldDatabase) -> None:
     for column, changed in changes.items():
         [(before,)] = old.sql(f"SELECT {column} FROM pay_audit_entry WHERE id = {row}")
         old.sql(f"UPDATE pay_audit_entry SET {column} = {changed} WHERE id = {row}")
-        said = old.run("audit", "verify", "--all-seals", code=6)
-        assert not said["sound"], column
+        output = old.run("audit", "verify", "--all-seals", code=6)
+        assert not output["sound"], column
         old.sql(f"UPDATE pay_audit_entry SET {column} = '{before}' WHERE id = {row}")
     assert old.run("audit", "verify", "--all-seals")["sound"]
 
@@ -273,11 +275,11 @@ def compared(old: OldDatabase) -> list[dict[str, Any]]:
     runs = [run for words in orders for run in old.run("reconcile", *words, code=6)["runs"]]
     shown = []
     for run in runs:
-        findings = [each for each in run["findings"] if each["kind"] != "STUCK"]
-        for each in findings:
-            if run["source"] == "api" and run["provider"] == "kaspi" and each["theirs"]:
-                del each["theirs"]["at"]
-        findings.sort(key=lambda each: json.dumps(each, sort_keys=True))
+        findings = [finding for finding in run["findings"] if finding["kind"] != "STUCK"]
+        for finding in findings:
+            if run["source"] == "api" and run["provider"] == "kaspi" and finding["theirs"]:
+                del finding["theirs"]["at"]
+        findings.sort(key=lambda finding_key: json.dumps(finding_key, sort_keys=True))
         shown.append({name: run[name] for name in ("provider", "source", "read")} | {"findings": findings})
     return shown
 
@@ -287,14 +289,14 @@ def test_reconcile_finds_the_same(old: OldDatabase) -> None:
     old.run("db", "upgrade")
     old.open_sandbox()
     everything = ("discrepancies", "list", "--state", "all", "--limit", "200")
-    before = {each["id"]: each for each in old.run(*everything)["items"]}
-    found = differences(old.recorded["reconcile"], compared(old), "reconcile")
-    assert not found, "\n".join(found[:20])
-    after = {each["id"]: each for each in old.run(*everything)["items"] if each["kind"] != "STUCK"}
+    before = {item["id"]: item for item in old.run(*everything)["items"]}
+    changes = differences(old.recorded["reconcile"], compared(old), "reconcile")
+    assert not changes, "\n".join(changes[:20])
+    after = {item["id"]: item for item in old.run(*everything)["items"] if item["kind"] != "STUCK"}
     assert after.keys() == before.keys()
     for name in ("kind", "state", "ref", "payment_id", "resolution", "note", "resolved_by"):
-        assert {key: each[name] for key, each in after.items()} == {
-            key: each[name] for key, each in before.items()
+        assert {key: entry[name] for key, entry in after.items()} == {
+            key: entry[name] for key, entry in before.items()
         }
     assert old.run("audit", "verify", "--all-seals")["sound"]
 
@@ -302,15 +304,15 @@ def test_reconcile_finds_the_same(old: OldDatabase) -> None:
 def written(old: OldDatabase, payment_ids: list[str]) -> list[Any]:
     """What is in the audit trail and in the outbox of payments, without the ids that are new each time."""
     kept = ("actor", "source", "action", "note", "before", "after")
-    found = []
+    results = []
     for payment_id in payment_ids:
         entries = old.run("audit", "show", payment_id)["entries"]
         messages = old.run("outbox", "list", "--payment", payment_id)["items"]
-        found.append({
-            "entries": [{name: each[name] for name in kept} for each in entries],
-            "messages": [{name: each[name] for name in ("topic", "payload")} for each in messages],
+        results.append({
+            "entries": [{name: entry[name] for name in kept} for entry in entries],
+            "messages": [{name: message[name] for name in ("topic", "payload")} for message in messages],
         })  # fmt: skip
-    return list(json.loads(NEW_ID.sub("ID", json.dumps(found))))
+    return list(json.loads(NEW_ID.sub("ID", json.dumps(results))))
 
 
 def test_a_repeated_request_is_known_by_its_key(old: OldDatabase) -> None:
@@ -357,17 +359,17 @@ def test_its_payments_go_on(old: OldDatabase) -> None:
     back = old.run("refund", settled["payment_id"], "--reason", "injured", "--yes")
     assert (back["state"], back["payment_status"]) == ("SUCCEEDED", "REFUNDED")
     sent = old.sandbox("/_sandbox/requests")["requests"]
-    keys = [each["idempotency_key"] for each in sent if each["path"] == "/v1/refunds"]
+    keys = [request["idempotency_key"] for request in sent if request["path"] == "/v1/refunds"]
     assert f"procomp-pay:refund:{back['refund_id']}" in keys
 
-    payments = [each["payment_id"] for each in (card, qr, settled)]
-    found = differences(old.recorded["written"], written(old, payments), "written")
-    assert not found, "\n".join(found[:20])
+    payments = [item["payment_id"] for item in (card, qr, settled)]
+    changes = differences(old.recorded["written"], written(old, payments), "written")
+    assert not changes, "\n".join(changes[:20])
 
     # a refund and a payment whose answers were lost: neither is made a second time
     old.run("maintain", code=None)
     unknown = old.run("status", old.participant("Refund Unknown"))
-    [state] = [each["state"] for each in unknown["refunds"]]
+    [state] = [refund["state"] for refund in unknown["refunds"]]
     assert state in ("SUCCEEDED", "FAILED")  # not sent again when Stripe may have forgotten its key
     assert len(old.at_stripe("refunds")) == refunds + (2 if state == "SUCCEEDED" else 1)
     lost = old.run("status", old.participant("Unknown Outcome"))
@@ -375,7 +377,7 @@ def test_its_payments_go_on(old: OldDatabase) -> None:
     assert len(old.at_stripe("payment_intents")) == intents
 
     people = old.run("participant", "list", "--limit", "200")["items"]
-    status = {each["participant_id"]: each["status"] for each in people}
+    status = {person["participant_id"]: person["status"] for person in people}
     assert status[card["participant_id"]] == status[qr["participant_id"]] == "PAID"
     assert status[settled["participant_id"]] == "REGISTERED"
     assert status[unknown["participant_id"]] == ("REGISTERED" if state == "SUCCEEDED" else "PAID")

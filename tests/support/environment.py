@@ -116,8 +116,8 @@ class ServiceEnvironment:
         """Start a payment as an operator: a QR for Kaspi, a hosted page for a wallet."""
         chosen = PaymentMethod(method.upper())
         channel = Channel.KASPI_QR if chosen.is_kaspi else Channel.STRIPE_CHECKOUT
-        order = replace(InitiateRequest(participant, chosen, channel), **changes)
-        started = await initiate(self.ctx, order, CLERK)
+        request = replace(InitiateRequest(participant, chosen, channel), **changes)
+        started = await initiate(self.ctx, request, CLERK)
         return await views.opening(self.ctx, started.payment_id)
 
     async def phone(self, opened: views.Opening, action: str = "pay") -> None:
@@ -176,7 +176,7 @@ class ServiceEnvironment:
 
     async def maintain(self) -> Pass:
         """Run one maintenance pass without the backfill, so that a test decides which events are known."""
-        return await one_pass(self.ctx, missed=False)
+        return await one_pass(self.ctx, backfill=False)
 
     async def view(self, opened: views.Opening) -> views.PaymentView:
         return await views.one(self.ctx, opened.view.payment_id)
@@ -184,11 +184,11 @@ class ServiceEnvironment:
     async def status(self, opened: views.Opening) -> PaymentStatus:
         return (await self.view(opened)).status
 
-    async def who(self, participant: str) -> Participant:
+    async def read_participant(self, participant: str) -> Participant:
         async with self.ctx.db.reading() as session:
-            found = await session.get(Participant, participant)
-            assert found is not None
-            return found
+            row = await session.get(Participant, participant)
+            assert row is not None
+            return row
 
     async def rows(self, table: type[SQLModel]) -> list[Any]:
         async with self.ctx.db.reading() as session:

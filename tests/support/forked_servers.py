@@ -102,7 +102,7 @@ class Servers:
             await asyncio.sleep(0.01)
         self.pids.discard(pid)
 
-    def said(self) -> str:
+    def output(self) -> str:
         """Return the logs of all servers."""
         with contextlib.suppress(FileNotFoundError):
             return (self._directory / "serve.log").read_text()

@@ -12,7 +12,7 @@ def ask(account: str, txn_id: str = "777000111", text: str = "24000.00") -> Bill
     return BillAsk(txn_id, account, text, read_sum(text))
 
 
-async def of(environment: ServiceEnvironment, who: str) -> list[tuple[Payment, PaymentDetail]]:
-    details = [row for row in await environment.rows(PaymentDetail) if row.participant_id == who]
+async def of(environment: ServiceEnvironment, participant_id: str) -> list[tuple[Payment, PaymentDetail]]:
+    details = [row for row in await environment.rows(PaymentDetail) if row.participant_id == participant_id]
     payments = {row.id: row for row in await environment.rows(Payment)}
     return [(payments[row.payment_id], row) for row in details]

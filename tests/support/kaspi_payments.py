@@ -11,7 +11,7 @@ from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.create import RefundCommand, Refunded
-from procomp_pay.services.settlement.provider_handle import provider_ref_of
+from procomp_pay.services.settlement.provider_ref import provider_ref_of
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support.environment import CLERK, TOTAL_S, ServiceEnvironment
@@ -61,8 +61,8 @@ async def paid(environment: ServiceEnvironment, scheme: KaspiScheme) -> views.Op
 async def gone(environment: ServiceEnvironment, opened: views.Opening) -> Decimal:
     """Return the refunded amount at the sandbox."""
     async with environment.ctx.db.reading() as session:
-        handle = provider_ref_of(await load_payment(session, opened.view.payment_id))
-    total = (await environment.ctx.providers.of(Channel.KASPI_QR).list_refunds(handle)).total
+        ref = provider_ref_of(await load_payment(session, opened.view.payment_id))
+    total = (await environment.ctx.providers.of(Channel.KASPI_QR).list_refunds(ref)).total
     return Decimal(0) if total is None else total.amount
 
 

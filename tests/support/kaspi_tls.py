@@ -26,8 +26,8 @@ class Secure:
 
     @property
     def tls(self) -> dict[str, str]:
-        found: dict[str, str] = self.sandbox.info()["tls"]
-        return found
+        paths: dict[str, str] = self.sandbox.info()["tls"]
+        return paths
 
     def settings(self, scheme: str, **changes: Any) -> Settings:
         info, tls = self.sandbox.info(), self.tls

@@ -25,9 +25,9 @@ def operation(method: str, path: str) -> dict[str, Any] | None:
     """Return the document's operation for a request, if there is one."""
     for pattern, template in _templates():
         if pattern.fullmatch(path):
-            found = DOCUMENT["paths"][template].get(method.lower().replace("head", "get"))
-            if found:
-                return dict(found)
+            documented = DOCUMENT["paths"][template].get(method.lower().replace("head", "get"))
+            if documented:
+                return dict(documented)
     return None
 
 
@@ -64,19 +64,19 @@ async def check_response(answer: httpx.Response) -> None:
     assert "Traceback" not in answer.text
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", answer.headers["X-Request-ID"])
     if answer.status_code >= 400 and answer.content:
-        said = answer.json()
-        if "services" not in said:  # an unhealthy desk reports in its own shape
-            check_schema({"$ref": "#/components/schemas/ErrorAnswer"}, said)
-            assert said["status_code"] == answer.status_code
-    told = operation(answer.request.method, answer.request.url.raw_path.decode().partition("?")[0])
-    if told is None:
+        body = answer.json()
+        if "services" not in body:  # an unhealthy desk reports in its own shape
+            check_schema({"$ref": "#/components/schemas/ErrorAnswer"}, body)
+            assert body["status_code"] == answer.status_code
+    documented = operation(answer.request.method, answer.request.url.raw_path.decode().partition("?")[0])
+    if documented is None:
         assert answer.status_code in (204, 404, 405), "the document does not know the address"
         return
     if answer.request.method == "HEAD" and answer.status_code == 405:
         return  # the document tells of GET alone
     status = str(answer.status_code)
-    assert status in told["responses"], f"{status} is not in the document"
-    response = told["responses"][status]
+    assert status in documented["responses"], f"{status} is not in the document"
+    response = documented["responses"][status]
     if "$ref" in response:
         response = DOCUMENT["components"]["responses"][status]
     for name, header in response.get("headers", {}).items():

@@ -39,7 +39,7 @@ class Command:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self.said = ""
+        self.output = ""
         self.url = ""
         self._reader = asyncio.create_task(self._read())
 
@@ -65,20 +65,20 @@ class Command:
     async def _read(self) -> None:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
-            self.said += line.decode()
-        no_secret_in(self.said, "a process")
+            self.output += line.decode()
+        no_secret_in(self.output, "a process")
 
     async def ready(self, pattern: str = r"listens on (http://[^/\s]+)") -> Command:
         """Wait for the line that reports the URL."""
         for _ in range(600):
-            found = re.search(pattern, self.said)
-            if found:
-                self.url = found.group(1)
+            match = re.search(pattern, self.output)
+            if match:
+                self.url = match.group(1)
                 return self
             if self._process.returncode is not None:
                 break
             await asyncio.sleep(0.05)
-        raise AssertionError(f"it is not ready:\n{self.said}")
+        raise AssertionError(f"it is not ready:\n{self.output}")
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)

@@ -16,26 +16,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 
 class PseudoTerminal:
     """A pseudo-terminal with a command in it."""
 
     def __init__(self, fd: int, process: subprocess.Popen[bytes]) -> None:
-        self._fd, self._process, self.seen = fd, process, ""
+        self._fd, self._process, self.output = fd, process, ""
 
     def type(self, text: str) -> None:
-        self.seen = ""
+        self.output = ""
         os.write(self._fd, text.encode())
 
     def wait_for(self, text: str, seconds: float = 15) -> None:
         """Wait until the screen has shown ``text`` since the last typing."""
         until = time.monotonic() + seconds
-        while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen):
-            assert time.monotonic() < until, f"{text!r} never came: {self.seen[-3000:]!r}"
+        while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.output):
+            assert time.monotonic() < until, f"{text!r} never came: {self.output[-3000:]!r}"
             if select.select([self._fd], [], [], 0.1)[0]:
-                self.seen += os.read(self._fd, 65536).decode("utf-8", "replace")
+                self.output += os.read(self._fd, 65536).decode("utf-8", "replace")
 
     def interrupt(self) -> None:
         """Send what Ctrl-C sends."""
@@ -51,7 +51,7 @@ class PseudoTerminal:
 
 
 @contextmanager
-def pseudo_terminal(clerk: Clerk, *words: str, columns: int = 80) -> Iterator[PseudoTerminal]:
+def pseudo_terminal(clerk: CommandLine, *words: str, columns: int = 80) -> Iterator[PseudoTerminal]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     before = termios.tcgetattr(theirs)

@@ -25,7 +25,7 @@ def _plain(message: Any, subtype: str) -> str:
 class MailBox:
     """The e-mails that a mail server received.
 
-    :param says: answers to the next letters' contents, before it takes any; ``rcpt`` the same for addresses.
+    :param says: answers to the next e-mails' contents, before it takes any; ``rcpt`` the same for addresses.
     """
 
     emails: list[EmailMessage] = field(default_factory=list)
@@ -34,7 +34,7 @@ class MailBox:
     rcpt: list[str] = field(default_factory=list)
     encrypted: list[bool] = field(default_factory=list)
     logins: list[bytes] = field(default_factory=list)
-    on_letter: Callable[[], None] | None = None
+    on_email: Callable[[], None] | None = None
     port: int = 0
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
@@ -49,13 +49,13 @@ class MailBox:
         assert isinstance(envelope.content, bytes)
         if self.says:
             return self.says.pop(0)
-        letter = message_from_bytes(envelope.content, policy=default)
-        assert isinstance(letter, EmailMessage)
-        self.emails.append(letter)
+        email = message_from_bytes(envelope.content, policy=default)
+        assert isinstance(email, EmailMessage)
+        self.emails.append(email)
         self.to += envelope.rcpt_tos
         self.encrypted.append(session.ssl is not None)
-        if self.on_letter:
-            self.on_letter()
+        if self.on_email:
+            self.on_email()
         return "250 OK"
 
     def text(self, number: int = -1) -> str:

@@ -69,7 +69,7 @@ async def intent_of(environment: ServiceEnvironment, opened: views.Opening) -> s
 
 
 async def open_rows(environment: ServiceEnvironment) -> list[Discrepancy]:
-    return [each for each in await environment.rows(Discrepancy) if each.state.value == "open"]
+    return [row for row in await environment.rows(Discrepancy) if row.state.value == "open"]
 
 
 def stripe(environment: ServiceEnvironment) -> Any:
@@ -113,9 +113,9 @@ async def never_paid(environment: ServiceEnvironment) -> views.Opening:
     )
     await change(
         environment,
-        """UPDATE "Participant" SET status = 'PAID', "paymentId" = :id WHERE id = :who""",
+        """UPDATE "Participant" SET status = 'PAID', "paymentId" = :id WHERE id = :participant_id""",
         id=opened.view.payment_id,
-        who=opened.view.participant_id,
+        participant_id=opened.view.participant_id,
     )
     return opened
 
@@ -161,7 +161,7 @@ async def refund_gone(environment: ServiceEnvironment) -> views.Opening:
     opened = await paid(environment)
     await refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     intent, refunds = await intent_of(environment, opened), stripe(environment).tables["refunds"]
-    for gone in [each["id"] for each in refunds.values() if each["payment_intent"] == intent]:
+    for gone in [item["id"] for item in refunds.values() if item["payment_intent"] == intent]:
         del refunds[gone]
     return opened
 
@@ -218,9 +218,9 @@ async def settled_by_another(environment: ServiceEnvironment) -> views.Opening:
     )
     await change(
         environment,
-        """UPDATE pay_payment_detail SET participant_id = :who WHERE payment_id = :id""",
+        """UPDATE pay_payment_detail SET participant_id = :participant_id WHERE payment_id = :id""",
         id=second.view.payment_id,
-        who=first.view.participant_id,
+        participant_id=first.view.participant_id,
     )
     return second
 
@@ -234,9 +234,9 @@ async def disputed(environment: ServiceEnvironment) -> views.Opening:
     return opened
 
 
-async def at_kaspi(environment: ServiceEnvironment, opened: views.Opening, what: str, body: Any) -> None:
+async def at_kaspi(environment: ServiceEnvironment, opened: views.Opening, action: str, body: Any) -> None:
     answer = await environment.http.post(
-        f"/_sandbox/kaspi/payments/{opened.view.provider_ref}/{what}", json=body
+        f"/_sandbox/kaspi/payments/{opened.view.provider_ref}/{action}", json=body
     )
     assert answer.status_code == 200, answer.text
 

@@ -49,11 +49,11 @@ class Books:
     async def write(self, db: PaymentDatabaseService) -> None:
         async with db.writing() as session:
             session.add(User(id="u1", email="a@example.kz", name="Ә"))
-            for each in TOURNAMENTS:
+            for tournament in TOURNAMENTS:
                 session.add(
                     Tournament(
-                        id=each, name=f"Кубок {each}", entry_fee=Decimal(100), currency=Currency.KZT,
-                        starts_at=BEGINS, created_at=BEGINS, updated_at=BEGINS,
+                        id=tournament, name=f"Кубок {tournament}", entry_fee=Decimal(100),
+                        currency=Currency.KZT, starts_at=BEGINS, created_at=BEGINS, updated_at=BEGINS,
                     )
                 )  # fmt: skip
             await session.flush()
@@ -94,7 +94,7 @@ def random_books(seed: int, count: int = 60) -> Books:
         books.discrepancies.append(
             Discrepancy(
                 id=f"d{number}", fingerprint=f"f{number}", kind=chance.choice(list(DiscrepancyKind)).value,
-                payment_id=chance.choice([None, *(each.id for each in books.payments)]), detail={},
+                payment_id=chance.choice([None, *(payment.id for payment in books.payments)]), detail={},
                 state=chance.choice(("open", "resolved")), opened_at=at, last_seen_at=at,
             )
         )  # fmt: skip
@@ -241,18 +241,18 @@ class Oracle:
 
     def money(self, key: str) -> dict[Any, dict[str, Any]]:
         """By ``day``, ``method``, ``tournament`` or ``all``, and currency."""
-        found: dict[Any, dict[str, Any]] = defaultdict(lambda: defaultdict(Decimal) | {"fees": None})
+        sums: dict[Any, dict[str, Any]] = defaultdict(lambda: defaultdict(Decimal) | {"fees": None})
         for p, at, currency, name, amount in self._moves():
             if not self._is_of(p) or not _in(_day(at), self.since, self.until):
                 continue
             group = {"day": _day(at), "method": p.method, "tournament": p.tournament_id, "all": ""}[key]
-            row = found[group, currency]
+            row = sums[group, currency]
             row[name] = (row[name] or Decimal(0)) + amount if name == "fees" else row[name] + amount
-        for row in found.values():
+        for row in sums.values():
             row["before_fees"] = row["revenue"] - row["refunded"] - row["lost"]
             missing = row["payments"] - row["with_fee"]
             row["net"] = None if missing else row["before_fees"] - (row["fees"] or 0)
-        return dict(found)
+        return dict(sums)
 
     def _moves(self) -> Any:
         by_id = {p.id: p for p in self.books.payments}
@@ -265,10 +265,10 @@ class Oracle:
                 ):  # fmt: skip
                     yield p, d.completed_at, currency, name, amount
             if d.dispute_state is not None:
-                told = [a.at for a in self.books.audits if a.payment_id == key]
+                times = [a.at for a in self.books.audits if a.payment_id == key]
                 word = "open" if d.dispute_state.is_open else d.dispute_state.value
-                yield p, max(told, default=d.updated_at), currency, word, d.dispute_amount
-                yield p, max(told, default=d.updated_at), currency, f"{word}_count", 1
+                yield p, max(times, default=d.updated_at), currency, word, d.dispute_amount
+                yield p, max(times, default=d.updated_at), currency, f"{word}_count", 1
         for r in self.books.refunds:
             if r.state is RefundState.SUCCEEDED:
                 yield by_id[r.payment_id], r.updated_at, r.currency.value, "refunded", r.amount

@@ -19,7 +19,7 @@ _SHORTEST = 8
 def register_secret(value: str | SecretStr | None, name: str) -> None:
     """Register a secret, or several separated by commas, that must not appear from now on."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
-    for part in {text, *(each.strip() for each in text.split(","))}:
+    for part in {text, *(word.strip() for word in text.split(","))}:
         if len(part) >= _SHORTEST:
             _known[part] = name
 
@@ -42,18 +42,18 @@ def no_secret_in(text: str, where: str) -> None:
 
     :raises AssertionError: a secret is in it. Its value is not shown again.
     """
-    found = seen_in(text)
-    assert not found, f"secrets in the output of {where}: {', '.join(found)}"
+    secret = seen_in(text)
+    assert not secret, f"secrets in the output of {where}: {', '.join(secret)}"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Search the captured output of each phase of each test."""
     report = yield
-    found = seen_in("".join(text for _, text in report.sections))
-    if found:
+    secret = seen_in("".join(text for _, text in report.sections))
+    if secret:
         report.outcome = "failed"
-        report.longrepr = f"{report.nodeid}: secrets in the captured output: {', '.join(found)}"
+        report.longrepr = f"{report.nodeid}: secrets in the captured output: {', '.join(secret)}"
         report.sections = [(name, _hidden(text)) for name, text in report.sections]
     return report
 

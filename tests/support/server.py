@@ -75,13 +75,15 @@ async def wait_until(check: Callable[[], Awaitable[Any]], seconds: float = 10.0)
     raise AssertionError(f"it did not happen within {seconds} s")
 
 
-async def paid(served: Served, eventually: Eventually, who: str = "p1", method: str = "pm_apple_pay") -> str:
+async def paid(
+    served: Served, eventually: Eventually, participant_id: str = "p1", method: str = "pm_apple_pay"
+) -> str:
     """Complete a payment of 50 USD, and return its id."""
-    started = await served.initiate(who)
+    started = await served.initiate(participant_id)
     await served.pay(started["client_secret"], method)
 
     async def completed() -> bool:
-        return bool((await served.status(who))["status"] == "COMPLETED")
+        return bool((await served.status(participant_id))["status"] == "COMPLETED")
 
     await eventually(completed, 5)
     return str(started["payment_id"])

@@ -10,11 +10,11 @@ from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 
 async def paid(
-    environment: ServiceEnvironment, method: str = "pm_card_visa", who: str | None = None
+    environment: ServiceEnvironment, method: str = "pm_card_visa", participant_id: str | None = None
 ) -> views.Opening:
     """Make a COMPLETED Stripe payment of 50 USD."""
     opened = await environment.start(
-        who or await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+        participant_id or await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
     )
     await environment.confirm(str(opened.view.provider_ref), method)
     await environment.deliver()
@@ -25,8 +25,8 @@ async def paid(
 async def back(
     environment: ServiceEnvironment, opened: views.Opening, amount: str | None = None, **more: object
 ) -> Refunded:
-    order = RefundCommand(opened.view.payment_id, "injured", usd(amount) if amount else None, **more)  # type: ignore[arg-type]
-    return await use.refund(environment.ctx, order, CLERK)
+    request = RefundCommand(opened.view.payment_id, "injured", usd(amount) if amount else None, **more)  # type: ignore[arg-type]
+    return await use.refund(environment.ctx, request, CLERK)
 
 
 async def at_stripe(environment: ServiceEnvironment) -> int:

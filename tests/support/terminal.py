@@ -1,4 +1,4 @@
-"""A clerk who types commands, and a local Stripe and Kaspi in a thread."""
+"""The command line as a clerk uses it, and a local Stripe and Kaspi in a thread."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class Output:
         return json.loads(self.out, parse_float=Decimal)
 
 
-class Clerk:
-    """Types commands and reads their output."""
+class CommandLine:
+    """Run commands in this process, as a clerk types them."""
 
     def __init__(self, home: Path, providers: LocalProviders, url: str) -> None:
         self.home = home
@@ -155,14 +155,24 @@ def rows() -> list[Any]:
     return [User(id="u1", email="aida@example.kz", name="Aida"), main, dollars, fee, *kids, foreign]
 
 
-def paid(clerk: Clerk, who: str = "p1", card: str | None = None) -> Any:
+def paid(clerk: CommandLine, participant_id: str = "p1", card: str | None = None) -> Any:
     """Create a paid payment of 50 USD, by Apple Pay on the hosted page or by a test card."""
     if card is None:
-        opened = clerk.ask("initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD")
+        opened = clerk.ask(
+            "initiate", participant_id, "--method", "apple_pay", "--amount", "50", "--currency", "USD"
+        )
         clerk.pay(opened, "apple_pay")
     else:
         opened = clerk.ask(
-            "initiate", who, "--method", "apple_pay", "--amount", "50", "--currency", "USD", "--intent-only"
+            "initiate",
+            participant_id,
+            "--method",
+            "apple_pay",
+            "--amount",
+            "50",
+            "--currency",
+            "USD",
+            "--intent-only",
         )
         answer = httpx.post(
             f"{clerk.providers.url}/v1/payment_intents/{opened['provider_ref']}/confirm",

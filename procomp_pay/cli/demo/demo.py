@@ -42,7 +42,7 @@ def demo(
         script.play(environment)
         script.ending(time.monotonic() - started, keep=keep)
         if keep:
-            _keep(environment, script.console)
+            _keep_running(environment, script.console)
 
 
 class _DemoScript:
@@ -203,7 +203,7 @@ def _admin_token(environment: DemoEnvironment) -> str:
     return jwt.encode(claims, environment.env["JWT_SECRET"], "HS256")
 
 
-def _keep(environment: DemoEnvironment, terminal: Console) -> None:
+def _keep_running(environment: DemoEnvironment, terminal: Console) -> None:
     """Keep everything running until Ctrl-C."""
     terminal.print("\nIn another terminal:\n", soft_wrap=True)
     terminal.print(f"  export PROCOMP_HOME={environment.home}", soft_wrap=True)

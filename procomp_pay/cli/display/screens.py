@@ -70,7 +70,7 @@ _UNDER = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class QrPosition:
     """The position of a QR: beside the text, above it, or nowhere."""
 
     beside: bool = False
@@ -81,13 +81,13 @@ class Place:
         return self.beside or self.above
 
 
-def place_for(picture: Picture | None, width: int, height: int) -> Place:
+def position_for(picture: Picture | None, width: int, height: int) -> QrPosition:
     """Return where a QR fits; the last line of the terminal is left for the prompt."""
     if picture is None:
-        return Place()
+        return QrPosition()
     if picture.width + 2 + _BESIDE <= width and picture.height < height:
-        return Place(beside=True)
-    return Place(above=picture.width <= width and picture.height + _UNDER < height)
+        return QrPosition(beside=True)
+    return QrPosition(above=picture.width <= width and picture.height + _UNDER < height)
 
 
 def amount_lines(view: PaymentView, *, large: bool) -> list[str]:
@@ -99,17 +99,17 @@ def amount_lines(view: PaymentView, *, large: bool) -> list[str]:
     return [*(f"[bold]{line}[/]" for line in small(digits)), plain]
 
 
-def facts(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
+def payment_lines(view: PaymentView, *, large: bool, short: bool = False) -> list[str]:
     """Return who pays what for which tournament, as lines of markup."""
     if short:
         return [
             f"[bold reverse] {view.charged} [/] {console.safe(view.participant_name)}",
             view.code or view.payment_id,
         ]
-    place = console.safe(wording.tournament(view))
+    tournament = console.safe(wording.tournament(view))
     return [
         f"[bold]{console.safe(view.participant_name)}[/]",
-        place,
+        tournament,
         "",
         *amount_lines(view, large=large),
         "",
@@ -140,20 +140,20 @@ def pay_screen(
     from rich.table import Table
     from rich.text import Text
 
-    place = place_for(picture, terminal.width, terminal.height)
+    position = position_for(picture, terminal.width, terminal.height)
     large = terminal.width >= 40 and terminal.height >= 16
     coloured = terminal.color_system is not None and not terminal.no_color
     rest = [Text.from_markup(line) for line in below]
-    if picture is None or not place.fits:
-        return Group(*map(Text.from_markup, facts(view, large=large)), *rest)
+    if picture is None or not position.fits:
+        return Group(*map(Text.from_markup, payment_lines(view, large=large)), *rest)
     code = drawn(picture, coloured=coloured)
-    if place.above:
-        return Group(code, *map(Text.from_markup, facts(view, large=False, short=True)), *rest)
+    if position.above:
+        return Group(code, *map(Text.from_markup, payment_lines(view, large=False, short=True)), *rest)
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=picture.width, no_wrap=True)
     grid.add_column()
     short = picture.height < 14 or terminal.width - picture.width < 2 + _BESIDE
-    grid.add_row(code, Group(*map(Text.from_markup, facts(view, large=not short)), "", *rest))
+    grid.add_row(code, Group(*map(Text.from_markup, payment_lines(view, large=not short)), "", *rest))
     return grid
 
 

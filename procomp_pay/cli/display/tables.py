@@ -45,7 +45,7 @@ def status_lines(view: PaymentView) -> list[str]:
     ]
     name = console.bold(console.clean(view.participant_name))
     sentence = console.wrap(console.clean(wording.state(view)))
-    head = [f"{_mark(view)} {name}  {_status(view)}", *(f"  {line}" for line in sentence.splitlines())]
+    head = [f"{_symbol(view)} {name}  {_status(view)}", *(f"  {line}" for line in sentence.splitlines())]
     return [*head, *console.label_rows(rows)]
 
 
@@ -85,7 +85,7 @@ def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list
     lines = [f"{name} · {console.clean(first.tournament_name)}"]
     for view, moves in entries:
         amount = console.bold(str(view.charged))
-        head = f"{_mark(view)} {_status(view)}  {amount}  {wording.METHODS[view.method]}"
+        head = f"{_symbol(view)} {_status(view)}  {amount}  {wording.METHODS[view.method]}"
         lines += ["", f"{head}  {console.dim('refunded')} {_refunded(view)}"]
         lines.append(f"  {console.dim(view.payment_id)} {console.clean(wording.state(view))}")
         day = ""
@@ -107,7 +107,7 @@ def list_lines(views: Sequence[PaymentView]) -> list[str]:
     for view in views:
         amount = str(view.charged) + (f" (-{view.refunded})" if view.refunded.amount else "")
         padding = " " * (10 - len(view.status))
-        head = f"{_mark(view)} {_status(view)}{padding} {amount:>16}  "
+        head = f"{_symbol(view)} {_status(view)}{padding} {amount:>16}  "
         room = width - 2 - 10 - 1 - max(16, len(amount)) - 2
         lines.append(head + console.bold(console.shortened(console.clean(view.participant_name), room)))
         flag = f"{wording.flag(view)} · " if view.dispute else ""
@@ -146,7 +146,7 @@ def _flags(view: PaymentView) -> str:
     return (" LATE" if view.is_late else "") + (" TWICE" if view.is_duplicate else "") + dispute
 
 
-def _mark(view: PaymentView) -> str:
+def _symbol(view: PaymentView) -> str:
     mark = "!" if wording.needs_attention(view) else _MARKS.get(view.status, "✗")
     return console.coloured(mark, _colour(view), bold=True)
 

@@ -187,16 +187,16 @@ def say(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = Fal
     """Print a line on stderr. ``text`` is printed as it is: make it :func:`clean` first."""
     wrapped = wrap(text, err=True)
     shown = typer.style(wrapped, fg=fg, bold=bold, dim=dim) if has_colour(err=True) else wrapped
-    _tell(shown)
+    _echo(shown)
 
 
 def hint(command: str) -> None:
     """Print what to type next, on stderr; never broken into lines, since it is there to be copied."""
     line = f"  \N{RIGHTWARDS ARROW} {clean(command)}"
-    _tell(typer.style(line, fg="cyan") if has_colour(err=True) else line)
+    _echo(typer.style(line, fg="cyan") if has_colour(err=True) else line)
 
 
-def _tell(text: str) -> None:
+def _echo(text: str) -> None:
     with suppress(OSError):  # a log on a full disk must not end a command in its middle
         typer.echo(text, err=True)
 
@@ -218,7 +218,7 @@ def show_error(error: PaymentError, *, as_json: bool = False) -> None:
         return
     text = wrap(f"\N{BALLOT X} {clean(message)}", err=True)
     mark = typer.style(text[0], fg="red", bold=True) if has_colour(err=True) else text[0]
-    _tell(mark + text[1:])
+    _echo(mark + text[1:])
     if error.next_step:
         hint(error.next_step)
 

@@ -33,6 +33,6 @@ LimitOption = Annotated[int, typer.Option(metavar="N", help="Lines on a page, 1 
 CursorOption = Annotated[str | None, typer.Option(metavar="C", help="Cursor from the previous page.")]
 
 
-def command_group(about: str, *, epilog: str | None = None) -> typer.Typer:
+def command_group(description: str, *, epilog: str | None = None) -> typer.Typer:
     """Return an empty group of commands; called without one, it shows its help page."""
-    return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=about, epilog=epilog)
+    return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=description, epilog=epilog)

@@ -236,11 +236,11 @@ def payment_screen(
     space: Room, view: PaymentView, word: str | None, typed: str, trouble: str | None, *, busy: bool
 ) -> RenderableType:
     """Return the screen of one payment, with the line for its operation number."""
-    place = console.safe(wording.tournament(view))
+    tournament = console.safe(wording.tournament(view))
     answer = "Asking Kaspi …" if word is None else KASPI.get(word, word)
     lines = [
         Text.from_markup(f"[bold]{console.safe(view.participant_name)}[/]"),
-        Text.from_markup(place),
+        Text.from_markup(tournament),
         Text.from_markup(f"[bold reverse] {view.charged} [/]  {console.safe(short_state(view))}"),
         Text.from_markup(f"[dim]code[/] {view.code or '-'}  [dim]payment[/] {view.payment_id}"),
         Text(""),

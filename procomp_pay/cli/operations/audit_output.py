@@ -88,11 +88,11 @@ def _step_lines(step: Step, trail: Trail, day: str) -> list[str]:
     entry, lines = step.entry, []
     if _day(step) not in ("", day):
         lines.append(console.dim(_day(step)))
-    action = _what(step, trail.view)
+    action = _action(step, trail.view)
     if entry is None:
         return [*lines, f"  {'':8}  {step.link.seq:>2}  {action}"]
     note = f" \N{EN DASH} {entry.note}" if entry.note else ""
-    head = f"{_who(entry)}: {action}{note}"
+    head = f"{_actor(entry)}: {action}{note}"
     prefix = f"  {formats.exact_time(entry.at)}  {step.link.seq:>2}  "
     lines.append(console.wrap(prefix + console.clean(head), indent=" " * len(prefix)))
     rest = [_change(change) for change in step.changes]
@@ -125,18 +125,18 @@ def show_findings(report: AuditReport) -> None:
 def _finding(finding: Finding) -> str:
     if finding.payment_id is None:
         return console.clean(finding.detail)
-    place = f", entry {finding.seq}" if finding.seq is not None else ""
+    position = f", entry {finding.seq}" if finding.seq is not None else ""
     return console.clean(
-        f"payment {finding.payment_id}{place}: {finding.flaw.replace('_', ' ')}: {finding.detail}"
+        f"payment {finding.payment_id}{position}: {finding.flaw.replace('_', ' ')}: {finding.detail}"
     )
 
 
-def _who(entry: AuditEntry) -> str:
+def _actor(entry: AuditEntry) -> str:
     """Return who did it, and through which source."""
     return _WHERE.get(entry.source, "{actor} ({source})").format(actor=entry.actor, source=entry.source)
 
 
-def _what(step: Step, view: PaymentView | None) -> str:
+def _action(step: Step, view: PaymentView | None) -> str:
     """Return what happened."""
     if step.entry is None:
         return "this entry is unreadable"

@@ -143,7 +143,7 @@ def _encryption(settings: Settings) -> Check:
 async def _providers(settings: Settings) -> list[Check]:
     from procomp_pay.providers.registry import ProviderRegistry
 
-    registry = ProviderRegistry(settings, guarded=False)
+    registry = ProviderRegistry(settings, with_circuits=False)
     try:
         return [
             await _provider("Stripe", settings.stripe_mode, registry.stripe),
@@ -296,7 +296,7 @@ def _notifications(settings: Settings) -> Iterator[Check]:
     given += [settings.alert_mail_to] if settings.alert_mail_to else []
     if not given:
         how = "set ALERT_WEBHOOK_URL or ALERT_MAIL_TO"
-        silent = "not configured: nobody is alerted to duplicate payments, disputes or stalled work"
-        yield Check("alerts", quiet, silent, how)
+        unconfigured = "not configured: nobody is alerted to duplicate payments, disputes or stalled work"
+        yield Check("alerts", quiet, unconfigured, how)
     else:
         yield Check("alerts", "ok", f"to {' and '.join(given)}", try_it)

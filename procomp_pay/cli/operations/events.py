@@ -132,8 +132,8 @@ def _lines(view: EventView) -> list[str]:
     name = f"{console.clean(view.type)}  {console.clean(view.event_id)}"
     head = f"{mark} {formats.clock_time(view.received_at)}  {name}"
     reason = "" if view.state == "done" else _reason(view)
-    about = f"payment {view.payment_id}" if view.payment_id else ""
-    more = " · ".join(console.clean(part) for part in (about, reason) if part)
+    payment = f"payment {view.payment_id}" if view.payment_id else ""
+    more = " · ".join(console.clean(part) for part in (payment, reason) if part)
     if not more:
         return [head]
     return [head, *(console.dim(line) for line in console.wrap(f"    {more}", indent="    ").splitlines())]

@@ -104,9 +104,9 @@ def list_messages(
 
 def _lines(view: Told) -> list[str]:
     message, deliveries = view
-    about = f" · payment {message.payment_id}" if message.payment_id else ""
+    payment = f" · payment {message.payment_id}" if message.payment_id else ""
     lines = [
-        f"{message.id}  {console.clean(message.topic)} · {formats.clock_time(message.created_at)}{about}"
+        f"{message.id}  {console.clean(message.topic)} · {formats.clock_time(message.created_at)}{payment}"
     ]
     lines += [console.wrap(f"    {_delivery_line(delivery)}", indent=" " * 6) for delivery in deliveries]
     if message.skipped:
@@ -220,7 +220,7 @@ def try_out(
                 trial.answer.outcome, "✗"
             )
             where = f"{trial.destination.replace('_', ' ')} {console.clean(trial.recipient)}".strip()
-            answer = console.clean(trial.answer.words) or "accepted"
+            answer = console.clean(trial.answer.text) or "accepted"
             typer.echo(console.wrap(f"{mark} {where}: {answer}"))
     if failed:
         raise typer.Exit(5)

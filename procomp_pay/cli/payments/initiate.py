@@ -114,7 +114,7 @@ def _picture(opening: Opening) -> Picture | None:
         )
         return None
     picture, terminal = qr.picture(opening.qr_payload), console.out()
-    if screens.place_for(picture, terminal.width, terminal.height).fits:
+    if screens.position_for(picture, terminal.width, terminal.height).fits:
         return picture
     console.say(
         f"The QR needs {picture.width} columns and {picture.height + 1} lines; this terminal has "

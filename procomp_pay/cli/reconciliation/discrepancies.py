@@ -64,7 +64,7 @@ def table(views: Sequence[DiscrepancyView]) -> list[str]:
     lines = []
     for view in views:
         state = "" if view.is_open else f"  {view.resolution}"
-        lines.append(f"{console.bold(view.kind)}  {console.clean(_what(view))}{state}")
+        lines.append(f"{console.bold(view.kind)}  {console.clean(_detail(view))}{state}")
         lines.append(console.dim(f"  {view.discrepancy_id}  {formats.clock_time(view.opened_at)}"))
     return lines
 
@@ -76,11 +76,11 @@ def _row(view: DiscrepancyView) -> list[str]:
         formats.clock_time(view.opened_at),
         view.discrepancy_id,
         view.payment_id or console.clean(view.ref),
-        console.clean(_what(view)),
+        console.clean(_detail(view)),
     ]
 
 
-def _what(view: DiscrepancyView) -> str:
+def _detail(view: DiscrepancyView) -> str:
     return str(view.detail.get("what") or _MEANS.get(view.kind, "the two sides do not match"))
 
 
@@ -296,7 +296,7 @@ def resolve(
     """Resolve a discrepancy. Who, when, how and why are recorded."""
     from procomp_pay.services.reconciliation import discrepancies as use
 
-    ways = [way.value for way in use.How]
+    ways = [choice.value for choice in use.How]
     if how not in ways:
         raise typer.BadParameter(f"--how must be one of {', '.join(ways)}")
     actor = operator(acting)

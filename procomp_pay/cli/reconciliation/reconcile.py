@@ -170,7 +170,7 @@ def _orders(
     ]
 
 
-def _check_owner(found: Statement, settings: Settings) -> None:
+def _check_owner(statement: Statement, settings: Settings) -> None:
     """Check that a statement is ours.
 
     :raises Refused: it names another merchant than the settings do.
@@ -178,10 +178,10 @@ def _check_owner(found: Statement, settings: Settings) -> None:
     from procomp_pay.domain.errors import Refused
 
     ours = settings.kaspi_organization_bin
-    if found.owner is not None and ours is not None and found.owner != ours:
+    if statement.owner is not None and ours is not None and statement.owner != ours:
         raise Refused(
-            f"The statement belongs to BIN {found.owner}, ours is {ours} (KASPI_ORGANIZATION_BIN): nothing "
-            "was compared",
+            f"The statement belongs to BIN {statement.owner}, ours is {ours} (KASPI_ORGANIZATION_BIN): "
+            "nothing was compared",
             next_step="export it from our own Kaspi Pay; if it is ours after all, add --yes",
         )
 
@@ -211,10 +211,10 @@ async def _run_alone(
             raise Unavailable(
                 "Another reconcile is running", next_step="let it finish; cron starts the next one"
             )
-        for order in orders:
+        for request in orders:
             try:
                 reports.append(
-                    await compare(ctx, order, actor, on_progress=_named(order.provider, on_progress))
+                    await compare(ctx, request, actor, on_progress=_named(request.provider, on_progress))
                 )
             except (ProviderUnavailable, ConfigurationError) as error:
                 if len(orders) == 1:

@@ -1,4 +1,4 @@
-"""``refund --tournament --all``: the survey, the confirmation, the run and its report."""
+"""``refund --tournament --all``: the preview, the confirmation, the run and its report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from procomp_pay.cli.framework.context import load_settings, operator, run_with_
 from procomp_pay.cli.framework.progress import bar
 from procomp_pay.cli.refunds.options import RefundOptions
 from procomp_pay.services.refunds import bulk
-from procomp_pay.services.refunds.bulk_report import Ending, Line, Report, Tally
+from procomp_pay.services.refunds.bulk_report import Ending, Group, Line, Report
 from procomp_pay.services.registrations.tournaments import find_tournament
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
     async def work(ctx: AppContext) -> Report | None:
         view = await find_tournament(ctx, tournament)
         request = bulk.BulkRefundRequest(view.tournament_id, options.reason)
-        survey = await bulk.survey(ctx, request)
+        preview = await bulk.preview(ctx, request)
         show_mode_notice(settings, as_json=options.as_json)
-        total = survey.of(Ending.TO_DO).count
+        total = preview.of(Ending.TO_DO).count
         if options.as_json and options.dry_run:
-            _print_document(survey, request, dry_run=True)
+            _print_document(preview, request, dry_run=True)
         elif not options.as_json:
-            _show(survey, f"{view.name}: what would happen ({options.reason})", err=not options.dry_run)
+            _show(preview, f"{view.name}: what would happen ({options.reason})", err=not options.dry_run)
         if options.dry_run:
             return None
         if total and not options.yes:
@@ -100,11 +100,11 @@ def exit_code(report: Report) -> int:
 def _show(report: Report, title: str, *, err: bool) -> None:
     lines = [console.bold(console.clean(title))]
     for ending, heading in _TITLES.items():
-        tally = report.of(ending)
-        if tally.count:
+        group = report.of(ending)
+        if group.count:
             lines.append(f"  {heading}")
-            lines += _totals(tally)
-            lines += _names(tally)
+            lines += _totals(group)
+            lines += _names(group)
     if len(lines) == 1:
         lines.append("  nothing is left to refund")
     if report.refunded_before:
@@ -114,22 +114,22 @@ def _show(report: Report, title: str, *, err: bool) -> None:
     console.print_lines(lines, err=err)
 
 
-def _totals(tally: Tally) -> list[str]:
+def _totals(group: Group) -> list[str]:
     return [
         f"    {wording.METHODS[method]:<12} {total.count:>6}  {formats.amount(total.amount):>18} {currency}"
-        for (method, currency), total in sorted(tally.sums.items())
+        for (method, currency), total in sorted(group.sums.items())
     ]
 
 
-def _names(tally: Tally) -> list[str]:
-    reasons = {line.why for line in tally.named}
+def _names(group: Group) -> list[str]:
+    reasons = {line.why for line in group.named}
     lines = [f"    {console.dim(console.clean(why))}" for why in reasons if len(reasons) == 1]
     lines += [
         f"      {_payment(line)}" + (f"  {console.dim(console.clean(line.why))}" if len(reasons) > 1 else "")
-        for line in tally.named[:_MOST_SHOWN]
+        for line in group.named[:_MOST_SHOWN]
     ]
-    if tally.named and tally.count > _MOST_SHOWN:
-        lines.append(console.dim(f"      … and {tally.count - _MOST_SHOWN} more"))
+    if group.named and group.count > _MOST_SHOWN:
+        lines.append(console.dim(f"      … and {group.count - _MOST_SHOWN} more"))
     return lines
 
 

@@ -107,7 +107,7 @@ def _refund_one(payment: str, options: RefundOptions) -> None:
     sent: list[str] = []
 
     async def work(ctx: AppContext) -> tuple[PaymentView, Refunded | None] | None:
-        view, order, plan = await _plan(ctx, payment, options)
+        view, command, plan = await _plan(ctx, payment, options)
         show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=options.as_json)
         if plan is not None and options.dry_run:
             output.show_dry_run(view, plan, options, settings)
@@ -116,7 +116,7 @@ def _refund_one(payment: str, options: RefundOptions) -> None:
             console.print_lines(output.summary(view, plan, options.reason), err=True)
             console.confirm(f"Refund {plan.money}?")
         sent.append(view.payment_id)
-        return view, await _send(ctx, replace(order, before=plan.before if plan else None), actor, errors)
+        return view, await _send(ctx, replace(command, before=plan.before if plan else None), actor, errors)
 
     try:
         result = run_with_context(work, settings=settings)
@@ -150,7 +150,7 @@ async def _plan(
     from procomp_pay.services.views import payment as views
 
     view = await views.one(ctx, payment)
-    order = use.RefundCommand(
+    command = use.RefundCommand(
         view.payment_id,
         options.reason,
         options.money(view),
@@ -159,15 +159,15 @@ async def _plan(
         at_desk=True,
     )
     try:
-        return view, order, await use.plan(ctx, order)
+        return view, command, await use.plan(ctx, command)
     except Conflict:
         if options.idempotency_key is None or options.dry_run:
             raise
-        return view, order, None  # the conflict may be the refund that this key made before
+        return view, command, None  # the conflict may be the refund that this key made before
 
 
 async def _send(
-    ctx: AppContext, order: RefundCommand, actor: Actor, errors: list[Unavailable]
+    ctx: AppContext, command: RefundCommand, actor: Actor, errors: list[Unavailable]
 ) -> Refunded | None:
     """Request the refund from the provider.
 
@@ -183,6 +183,6 @@ async def _send(
         return await use.refund(ctx, replace(order, customer_scan=scan), actor)
     except (ProviderUnavailable, OutcomeUnknown) as error:
         errors.append(error)
-        view = await views.one(ctx, order.payment_id)
+        view = await views.one(ctx, command.payment_id)
         unknown = [refund for refund in view.refunds if refund.is_unknown]
         return await use.state_of(ctx, unknown[-1].refund_id) if unknown else None

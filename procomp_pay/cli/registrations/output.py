@@ -76,8 +76,8 @@ def fee_document(change: FeeChange) -> dict[str, Any]:
 
 def show_fee_change(change: FeeChange) -> None:
     was = f" (was {change.before})" if change.before and change.after != change.before else ""
-    what = f"{change.after}{was}" if change.after else f"{change.before} removed"
-    console.out().print(f"[green]✓[/] entry fee of {console.safe(change.tournament.name)}: {what}")
+    change_text = f"{change.after}{was}" if change.after else f"{change.before} removed"
+    console.out().print(f"[green]✓[/] entry fee of {console.safe(change.tournament.name)}: {change_text}")
     console.out().print(f"  all fees: {_fees(change.tournament)}")
     if change.open_payments:
         noun = "payment keeps its" if change.open_payments == 1 else "payments keep their"
@@ -143,12 +143,12 @@ def show_import(roster: Roster, report: ImportReport) -> None:
         console.err().print(f"[dim]{console.safe(note)}[/]")
     _remarks("Bad lines", "red", report.problems, _MOST_PROBLEMS)
     _remarks("Skipped: already registered, or not a participant", "yellow", report.skipped, _MOST_SKIPPED)
-    console.out().print(_verdict(report))
+    console.out().print(_summary(report))
     for step in _next_steps(report):
         console.err().print(f"[dim]→ {step}[/]", soft_wrap=True)
 
 
-def _verdict(report: ImportReport) -> str:
+def _summary(report: ImportReport) -> str:
     where = f"of {report.lines} lines for {console.safe(report.tournament_name)}"
     counts = f"{len(report.skipped)} skipped, {len(report.problems)} bad"
     if report.written:

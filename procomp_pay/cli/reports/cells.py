@@ -74,9 +74,9 @@ class Section:
         return not self.rows
 
 
-def columns(heads: str) -> list[Column]:
+def columns(headings: str) -> list[Column]:
     """Return columns from heads like ``Day|Sum``: ``-Head`` is spare, ``=Head`` is drawn as bars."""
-    parts = heads.split("|")
+    parts = headings.split("|")
     return [Column(part.lstrip("-="), spare=part[:1] == "-", bar=part[:1] == "=") for part in parts]
 
 

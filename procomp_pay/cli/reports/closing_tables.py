@@ -36,18 +36,18 @@ def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
     ]
 
 
-def _sum(each: Sum) -> list[Cell]:
+def _sum(line: Sum) -> list[Cell]:
     return [
-        _METHODS.get(each.name, each.name),
-        each.currency,
-        each.started,
-        each.paid,
-        each.waiting,
-        each.taken,
-        each.refunded,
-        each.under_way,
-        each.lost,
-        each.kept,
+        _METHODS.get(line.name, line.name),
+        line.currency,
+        line.started,
+        line.paid,
+        line.waiting,
+        line.taken,
+        line.refunded,
+        line.under_way,
+        line.lost,
+        line.kept,
     ]
 
 
@@ -60,14 +60,14 @@ def _disagreements(sheet: Closing) -> Section:
     note = ""
     if sheet.strange:
         note = f"Open discrepancies without a payment of ours: {sheet.strange}."
-    heads = "What|Participant|Amount|Currency|Payment"
-    return Section("Needs review", columns(heads), rows, note=note)
+    headings = "What|Participant|Amount|Currency|Payment"
+    return Section("Needs review", columns(headings), rows, note=note)
 
 
 def _checks(sheet: Closing) -> Section:
     rows = [_check(run, sheet.zone) for run in sheet.checks]
-    heads = "Provider|Last run|Result|-From|-Until|-Found"
-    return Section("Reconciliation", columns(heads), rows)
+    headings = "Provider|Last run|Result|-From|-Until|-Found"
+    return Section("Reconciliation", columns(headings), rows)
 
 
 def _check(check: Check, zone: ZoneInfo) -> list[Cell]:
@@ -95,13 +95,13 @@ def _counts(counts: dict[str, Any]) -> str:
 
 
 def _payments(sheet: Closing, for_paper: bool) -> Section:
-    heads = (
+    headings = (
         "Started|-Paid|Participant|-Category|Method|Amount|Currency|-Clerk|Status|Refunded|-Flags"
         "|-At the provider|-Payment"
     )
     rows = [_payment(line, sheet.zone, for_paper) for line in sheet.lines]
     totals: list[list[Cell]] = [_payments_total(total) for total in sheet.totals]
-    return Section("Payments", columns(heads), [*rows, *totals], totals=len(totals))
+    return Section("Payments", columns(headings), [*rows, *totals], totals=len(totals))
 
 
 def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
@@ -130,21 +130,21 @@ def _local(at: datetime | None, zone: ZoneInfo) -> Cell:
     return Missing.NONE if at is None else at.astimezone(zone).replace(tzinfo=None)
 
 
-def _payments_total(each: Sum) -> list[Cell]:
-    paid = f"{each.paid} paid"
-    return [paid, "", "", "", "taken", each.taken, each.currency, "", "", each.refunded, "", "", ""]
+def _payments_total(line: Sum) -> list[Cell]:
+    paid = f"{line.paid} paid"
+    return [paid, "", "", "", "taken", line.taken, line.currency, "", "", line.refunded, "", "", ""]
 
 
 def _fees(sheet: Closing) -> Section:
     rows: list[list[Cell]] = [
         [
-            each.currency,
-            each.kept,
-            Missing.NOT_KNOWN if each.without_fee and each.fees is None else each.fees or Decimal("0.00"),
-            known(each.net),
-            each.without_fee,
+            line.currency,
+            line.kept,
+            Missing.NOT_KNOWN if line.without_fee and line.fees is None else line.fees or Decimal("0.00"),
+            known(line.net),
+            line.without_fee,
         ]
-        for each in sheet.after_fees
+        for line in sheet.after_fees
     ]
-    heads = "Currency|Kept|Fees|Net|Fee not known yet"
-    return Section("After provider fees", columns(heads), rows)
+    headings = "Currency|Kept|Fees|Net|Fee not known yet"
+    return Section("After provider fees", columns(headings), rows)

@@ -43,7 +43,7 @@ class Page:
     sections: Sequence[Section]
     footer: str
     sheet: bool = False
-    verdict: str = ""
+    conclusion: str = ""
     seal: str = ""
     definitions: Sequence[str] = ()
     charts: dict[str, dict[str, list[Bar]]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def write(stream: IO[bytes], page: Page) -> None:
         lines=page.lines,
         footer=page.footer,
         sheet=page.sheet,
-        verdict=page.verdict,
+        conclusion=page.conclusion,
         seal=page.seal,
         definitions=page.definitions,
         sections=[_section(section, page.charts.get(section.title, {})) for section in page.sections],
@@ -98,8 +98,8 @@ def _section(section: Section, charts: dict[str, list[Bar]]) -> dict[str, Any]:
             for n, (column, number) in enumerate(zip(section.columns, numbers, strict=True))
         ],
         "rows": [
-            {"total": place >= ends, "cells": [_cell(section, row, n) for n in range(len(row))]}
-            for place, row in enumerate(section.rows)
+            {"total": index >= ends, "cells": [_cell(section, row, n) for n in range(len(row))]}
+            for index, row in enumerate(section.rows)
         ],
         "charts": [
             _chart(f"hatch-{number}", currency, bars)

@@ -38,7 +38,7 @@ def fill_report(report: Report, kind: str, to_file: bool, stream: IO[bytes]) -> 
         rows = spreadsheet.csv_rows(report.full())
         spreadsheet.write_csv(stream, rows, for_excel=to_file)
     elif kind == "xlsx":
-        about = [
+        properties = [
             ("Report", _title(report)),
             ("Period", period_tables.period_text(report.period)),
             ("Made at", _stamp(report)),
@@ -48,7 +48,7 @@ def fill_report(report: Report, kind: str, to_file: bool, stream: IO[bytes]) -> 
             ),
         ]
         sections = period_tables.sections(report, for_paper=False)
-        spreadsheet.write_workbook(stream, about, sections, report.made_at)
+        spreadsheet.write_workbook(stream, properties, sections, report.made_at)
     else:
         long = _is_long(report)
         title = "Money by month" if long else "Money by day"
@@ -73,25 +73,25 @@ def show_closing(sheet: Closing) -> None:
     subtitle = f"closing sheet as of {_moment(sheet)}"
     terminal.show(sheet.tournament_name, subtitle, closing_tables.sections(sheet))
     console.say(f"\nAudit seal: {_seal(sheet)}", dim=True)
-    console.say(_verdict(sheet), fg="green" if sheet.agrees else "yellow", bold=True)
+    console.say(_conclusion(sheet), fg="green" if sheet.agrees else "yellow", bold=True)
 
 
 def fill_closing(sheet: Closing, kind: str, _to_file: bool, stream: IO[bytes]) -> None:
     """Write a closing sheet as ``html`` or ``xlsx``."""
     sections = closing_tables.sections(sheet, for_paper=kind == "html")
     if kind == "xlsx":
-        about = [
+        properties = [
             ("Closing sheet", sheet.tournament_name),
             ("Tournament", sheet.tournament_id),
             ("As of", _moment(sheet)),
-            ("", _verdict(sheet)),
+            ("", _conclusion(sheet)),
             ("Audit seal", _seal(sheet)),
             ("", ""),
             ("Closed by", "." * 60),
             ("", ""),
             ("Checked by", "." * 60),
         ]
-        spreadsheet.write_workbook(stream, about, sections, sheet.as_of)
+        spreadsheet.write_workbook(stream, properties, sections, sheet.as_of)
         return
     html_page.write(
         stream,
@@ -102,7 +102,7 @@ def fill_closing(sheet: Closing, kind: str, _to_file: bool, stream: IO[bytes]) -
             sections=sections,
             footer=f"Closing sheet, {sheet.tournament_name}, as of {_moment(sheet)}",
             sheet=True,
-            verdict=_verdict(sheet),
+            conclusion=_conclusion(sheet),
             seal=_seal(sheet),
         ),
     )
@@ -120,7 +120,7 @@ def _moment(sheet: Closing) -> str:
     return f"{sheet.as_of.astimezone(sheet.zone):%Y-%m-%d %H:%M:%S} {sheet.zone.key}"
 
 
-def _verdict(sheet: Closing) -> str:
+def _conclusion(sheet: Closing) -> str:
     if sheet.agrees:
         return "Nothing is open"
     disputed = sum(1 for line in sheet.lines if line.dispute is not None and line.dispute.is_open)
@@ -157,10 +157,10 @@ def _charts(report: Report, *, months: bool) -> dict[str, list[Bar]]:
     nothing = [Decimal(0), Decimal(0)]
     return {
         currency: [
-            Bar(f"{day:%Y-%m}" if months else f"{day.day}.{day.month:02}.", *found.get(day, nothing))
-            for day in (sorted(found) if months else _every_day(min(found), max(found)))
+            Bar(f"{day:%Y-%m}" if months else f"{day.day}.{day.month:02}.", *total.get(day, nothing))
+            for day in (sorted(total) if months else _every_day(min(total), max(total)))
         ]
-        for currency, found in sums.items()
+        for currency, total in sums.items()
     }
 
 

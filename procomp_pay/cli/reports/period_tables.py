@@ -84,8 +84,8 @@ def _money(flows: list[Flow]) -> Section:
         ("disputes open", [flow.open_disputes.amount for flow in flows]),
         ("disputes won", [_won(flow) for flow in flows]),
     ]
-    heads = [Column(""), *(Column(flow.currency) for flow in flows)]
-    return Section("Money", heads, [[name, *cells] for name, cells in figures] if flows else [])
+    headings = [Column(""), *(Column(flow.currency) for flow in flows)]
+    return Section("Money", headings, [[name, *cells] for name, cells in figures] if flows else [])
 
 
 def _won(flow: Flow) -> Cell:
@@ -97,18 +97,18 @@ def _won(flow: Flow) -> Cell:
 def _methods(report: Report) -> Section:
     rows = [_attempts(wording.METHODS[method], attempts) for method, attempts in report.methods.items()]
     rows = [*rows, _attempts("all", report.attempts)] if report.attempts.started else []
-    heads = "Method|Started|Paid|-Open|-Failed|-Expired|-Cancelled|=Success|Median|p95"
-    return Section("Attempts", columns(heads), rows, totals=1)
+    headings = "Method|Started|Paid|-Open|-Failed|-Expired|-Cancelled|=Success|Median|p95"
+    return Section("Attempts", columns(headings), rows, totals=1)
 
 
-def _attempts(name: str, each: Attempts) -> list[Cell]:
-    full = each.full()
+def _attempts(name: str, attempts: Attempts) -> list[Cell]:
+    full = attempts.full()
     return [
         name,
         *(full[key] for key in ("started", "paid", "open", "failed", "expired", "cancelled")),
-        Missing.NONE if each.success_percent is None else Percent(each.success_percent),
-        Missing.NONE if each.median_s is None else Seconds(each.median_s),
-        Missing.NONE if each.p95_s is None else Seconds(each.p95_s),
+        Missing.NONE if attempts.success_percent is None else Percent(attempts.success_percent),
+        Missing.NONE if attempts.median_s is None else Seconds(attempts.median_s),
+        Missing.NONE if attempts.p95_s is None else Seconds(attempts.p95_s),
     ]
 
 
@@ -149,8 +149,8 @@ def _days(report: Report, *, as_months: bool) -> Section:
 def _add(month: Flow, day: Flow) -> None:
     month.paid.add(day.paid.count, day.paid.amount)
     month.refunds.add(day.refunds.count, day.refunds.amount)
-    for state, tally in day.disputes.items():
-        month.disputes.setdefault(state, type(tally)()).add(tally.count, tally.amount)
+    for state, total in day.disputes.items():
+        month.disputes.setdefault(state, type(total)()).add(total.count, total.amount)
     month.with_fee += day.with_fee
     if day.fees is not None:
         month.fees = day.fees if month.fees is None else month.fees + day.fees
@@ -163,18 +163,18 @@ def _sums(report: Report) -> list[list[Cell]]:
 def _tournaments(report: Report, for_paper: bool) -> Section:
     rows: list[list[Cell]] = []
     for line in report.tournaments:
-        heads = line.heads
+        headcount = line.headcount
         percent = line.attempts.success_percent
-        who: list[Cell] = [
+        names: list[Cell] = [
             line.name,
-            heads.registered,
-            heads.paid,
-            heads.registered - heads.paid,
+            headcount.registered,
+            headcount.paid,
+            headcount.registered - headcount.paid,
             Missing.NONE if percent is None else Percent(percent),
         ]
         nothing: list[Cell] = ["", 0, Missing.NONE, Missing.NONE, Missing.NONE, Missing.NONE]
         amounts = [_moved(flow)[:6] for flow in line.flows] or [nothing]
-        rows.append([*who, *amounts[0]])
+        rows.append([*names, *amounts[0]])
         again: list[Cell] = ["" if for_paper else line.name, "", "", "", ""]
         rows += [[*again, *more] for more in amounts[1:]]
     columns_ = (

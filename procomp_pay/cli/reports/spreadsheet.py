@@ -33,7 +33,7 @@ def text(value: str) -> str:
 
 
 def write_workbook(
-    stream: IO[bytes], about: Sequence[tuple[str, str]], sections: Iterable[Section], at: datetime
+    stream: IO[bytes], properties: Sequence[tuple[str, str]], sections: Iterable[Section], at: datetime
 ) -> None:
     """Write a sheet about the report and one for each table. The same figures give the same bytes.
 
@@ -46,7 +46,7 @@ def write_workbook(
     first = book.create_sheet("About")
     first.column_dimensions["A"].width, first.column_dimensions["B"].width = 24, 100
     bold = Font(bold=True)
-    for name, value in about:
+    for name, value in properties:
         first.append([_cell(first, name, bold), _cell(first, value)])
     for section in sections:
         _sheet(book, section, bold)
@@ -67,10 +67,10 @@ def _sheet(book: Any, section: Section, bold: Any) -> None:
     for number in range(len(section.columns)):
         width = max([len(section.columns[number].head), *(len(as_text(row[number])) for row in section.rows)])
         sheet.column_dimensions[get_column_letter(number + 1)].width = min(_WIDEST, width + 3)
-    heads = [_cell(sheet, column.head, bold) for column in section.columns]
-    for head in heads:
+    headings = [_cell(sheet, column.head, bold) for column in section.columns]
+    for head in headings:
         head.border, head.alignment = Border(bottom=Side(style="thin")), Alignment(wrap_text=True)
-    sheet.append(heads)
+    sheet.append(headings)
     for number, row in enumerate(section.rows):
         total = number >= len(section.rows) - section.totals
         sheet.append([_cell(sheet, value, bold if total else None) for value in row])

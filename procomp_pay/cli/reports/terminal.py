@@ -95,7 +95,7 @@ class _Drawing:
 
 def _largest(section: Section) -> dict[str, Decimal]:
     """Return the value of a full bar by currency: 100 percent, or the largest number in that currency."""
-    found: dict[str, Decimal] = {}
+    largest: dict[str, Decimal] = {}
     for number, row in enumerate(section.rows):
         unit = _unit(section, row)
         for n, column in enumerate(section.columns):
@@ -103,13 +103,13 @@ def _largest(section: Section) -> dict[str, Decimal]:
             if length is None or number >= len(section.rows) - section.totals:
                 length = Decimal(0)
             whole = Decimal(100) if column.head == "Success" else length
-            found[unit] = max(found.get(unit, Decimal(0)), whole)
-    return found
+            largest[unit] = max(largest.get(unit, Decimal(0)), whole)
+    return largest
 
 
 def _unit(section: Section, row: Sequence[Cell]) -> str:
-    heads = [column.head for column in section.columns]
-    return str(row[heads.index("Currency")]) if "Currency" in heads else ""
+    headings = [column.head for column in section.columns]
+    return str(row[headings.index("Currency")]) if "Currency" in headings else ""
 
 
 def _bar(part: Decimal, width: int) -> str:

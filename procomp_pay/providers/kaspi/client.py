@@ -43,7 +43,7 @@ class Exchange:
     """
 
     def __init__(
-        self, line: KaspiHttp, *, circuit: Circuit | None = None, budget: RateLimit | None = None
+        self, line: KaspiHttp, *, circuit: Circuit | None = None, rate_limit: RateLimit | None = None
     ) -> None:
         self._line = line
         self.circuit = circuit
@@ -57,8 +57,8 @@ class Exchange:
         """
 
         async def attempt() -> T:
-            if self._budget is not None:
-                await self._budget.wait()
+            if self._rate_limit is not None:
+                await self._rate_limit.wait()
             try:
                 async with self._line.client() as http:
                     answer = await whole_answer(http.request(method, path, **options))

@@ -27,7 +27,7 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import RefundEvent
-from procomp_pay.providers.kaspi import gateway_fields as words
+from procomp_pay.providers.kaspi import gateway_fields
 from procomp_pay.providers.kaspi.client import Exchange, NoSuchCall
 from procomp_pay.providers.kaspi.refunds import IN_APP, RECORD
 from procomp_pay.providers.kaspi.wire import amount_number, parse_date, visible
@@ -86,22 +86,22 @@ class KaspiGateway:
         )
         return _created(data, request)
 
-    async def fetch(self, handle: ProviderRef) -> ProviderStatus:
+    async def fetch(self, ref: ProviderRef) -> ProviderStatus:
         """Return the payment's status if the gateway can be asked; else one without an event."""
-        data = await self._read_payment(handle)
+        data = await self._read_payment(ref)
         return (
             ProviderStatus(None, raw_status="not told", authoritative=False)
             if data is None
-            else _provider_status(data, handle)
+            else _provider_status(data, ref)
         )
 
-    async def _read_payment(self, handle: ProviderRef) -> Mapping[str, Any] | None:
+    async def _read_payment(self, ref: ProviderRef) -> Mapping[str, Any] | None:
         """Return the gateway's answer; ``None`` if it cannot be asked."""
-        if handle.provider_ref.startswith(_NO_ID) or not self._has_status:
+        if ref.provider_ref.startswith(_NO_ID) or not self._has_status:
             return None
         try:
             return await with_retries(
-                lambda: self._exchange.ask("GET", f"{self._url}/{handle.provider_ref}", _fields),
+                lambda: self._exchange.ask("GET", f"{self._url}/{ref.provider_ref}", _fields),
                 idempotent=True,
                 total_s=self._total_s,
                 circuit=self._exchange.circuit,
@@ -111,8 +111,8 @@ class KaspiGateway:
             self._has_status = False
             return None
 
-    async def cancel(self, handle: ProviderRef) -> ProviderStatus:
-        return await self.fetch(handle)
+    async def cancel(self, ref: ProviderRef) -> ProviderStatus:
+        return await self.fetch(ref)
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:  # noqa: ARG002 - the protocol's
         """Reject every refund: gateways have no such call.
@@ -124,10 +124,10 @@ class KaspiGateway:
     async def refund(self, request: RefundRequest) -> RefundEvent:  # noqa: ARG002 - the protocol's
         raise Refused("The gateway has no refund by API", next_step=IN_APP + RECORD)
 
-    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
+    async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds:
         """Return the refunded total, if the gateway reports it."""
-        data = await self._read_payment(handle)
-        return ProviderRefunds() if data is None else ProviderRefunds(total=_refunded_total(data, handle))
+        data = await self._read_payment(ref)
+        return ProviderRefunds() if data is None else ProviderRefunds(total=_refunded_total(data, ref))
 
     async def check(self) -> str:
         """Ask for a payment that does not exist: any answer except a rejection of the key is a success."""
@@ -171,7 +171,7 @@ def _fields(answer: httpx.Response) -> Mapping[str, Any]:
         )
     if status >= 300 or not isinstance(document, Mapping):
         raise OutcomeUnknown(f"The gateway's answer cannot be read (HTTP {status})")
-    return words.fields(document)
+    return gateway_fields.fields(document)
 
 
 def _message(document: Any) -> str:
@@ -202,7 +202,7 @@ def _created(data: Mapping[str, Any], request: CreateRequest) -> Created:
 
 def _life_s(data: Mapping[str, Any]) -> int:
     """Seconds for which it can be paid."""
-    text = words.first(data, words.ENDS)
+    text = gateway_fields.first(data, gateway_fields.EXPIRES_AT)
     if text is None:
         return _LIFE_S
     try:
@@ -218,13 +218,13 @@ def _refunded_total(data: Mapping[str, Any], handle: ProviderRef) -> Money | Non
     meaning = words.meaning(words.text(data, words.STATUS) or "")
     amount = words.first(data, words.BACK)
     if amount is None and meaning.whole_back:
-        amount = words.first(data, words.AMOUNT)
+        amount = gateway_fields.first(data, gateway_fields.AMOUNT)
     if amount is None or not meaning.refunded:
         return None
     try:
         return Money.parse(amount, str(data.get("currency") or Currency.KZT))
     except InvalidAmount:
-        log.warning("the gateway reports an unreadable refunded amount for %s", handle.provider_ref)
+        log.warning("the gateway reports an unreadable refunded amount for %s", ref.provider_ref)
         return None
 
 
@@ -236,7 +236,8 @@ def _provider_status(data: Mapping[str, Any], handle: ProviderRef) -> ProviderSt
         log.warning("the gateway reports the unknown status %r for %s", status[:40], handle.provider_ref)
     operation = words.text(data, words.OPERATION) or ""
     ids = ProviderIds(
-        kaspi_payment=handle.provider_ref, kaspi_operation=None if words.is_blank(operation) else operation
+        kaspi_payment=ref.provider_ref,
+        kaspi_operation=None if gateway_fields.is_blank(operation) else operation,
     )
     if event_type is not EventType.SUCCEEDED:
         reason = "The gateway reports it as failed" if event_type is EventType.FAILED else None

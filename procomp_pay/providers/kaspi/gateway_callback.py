@@ -80,7 +80,7 @@ def type_of(document: Any) -> str:
 
 
 def _time(fields: Mapping[str, Any]) -> datetime | None:
-    for name in words.WHEN:
+    for name in gateway_fields.PAID_AT:
         value = fields.get(name)
         try:
             if isinstance(value, str):

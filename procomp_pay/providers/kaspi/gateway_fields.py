@@ -18,11 +18,11 @@ from procomp_pay.domain.redact import one_line
 #: Keys under which the payment's own fields may be, if not at the top level.
 _INSIDE = ("invoice", "payment", "data", "object")
 #: Our payment's id, as the gateway returns it.
-OURS = ("external_order_id", "externalorderid", "external_id", "externalid", "order_id", "orderid")
+OUR_ID = ("external_order_id", "externalorderid", "external_id", "externalid", "order_id", "orderid")
 #: The gateway's id.
-THEIRS = ("id", "invoice_id", "invoiceid", "qrpaymentid", "payment_id", "paymentid")
+GATEWAY_ID = ("id", "invoice_id", "invoiceid", "qrpaymentid", "payment_id", "paymentid")
 #: Kaspi's operation number.
-OPERATION = (
+OPERATION_NUMBER = (
     "transaction_id",
     "transactionid",
     "operation_number",
@@ -93,8 +93,14 @@ def fields(document: Mapping[str, Any]) -> dict[str, Any]:
     for name in (*_INSIDE, "order"):
         if isinstance(outer.get(name), Mapping):
             inner = _lower(outer[name])
-            if _has_any(inner, STATUS + URL) or (name in _INSIDE and not _has_any(outer, OURS + URL)):
-                envelope = {field: outer[field] for field in OURS + URL + ENDS + WHEN if field in outer}
+            if _has_any(inner, STATUS + PAYMENT_URL) or (
+                name in _INSIDE and not _has_any(outer, OUR_ID + PAYMENT_URL)
+            ):
+                envelope = {
+                    field: outer[field]
+                    for field in OUR_ID + PAYMENT_URL + EXPIRES_AT + PAID_AT
+                    if field in outer
+                }
                 return envelope | inner
     return outer
 

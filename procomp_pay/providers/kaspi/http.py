@@ -55,7 +55,7 @@ class KaspiHttp:
     def __init__(self, make: Callable[[], httpx.AsyncClient], files: tuple[Path, ...] = ()) -> None:
         self._make = make
         self._files = files
-        self._mark = _mark(files)
+        self._versions = _file_versions(files)
         self._client = _Client(make())
 
     @classmethod
@@ -77,10 +77,10 @@ class KaspiHttp:
                 await current.http.aclose()
 
     async def _renew(self) -> None:
-        mark = _mark(self._files)
-        if mark == self._mark:
+        versions = _file_versions(self._files)
+        if versions == self._versions:
             return
-        self._mark = mark
+        self._versions = versions
         try:
             new = _Client(self._make())
         except ConfigurationError as error:
@@ -98,7 +98,7 @@ class KaspiHttp:
         await self._client.http.aclose()
 
 
-def _mark(files: tuple[Path, ...]) -> _Mark:
+def _file_versions(files: tuple[Path, ...]) -> _Mark:
     """Return a value that changes when one of the files does."""
     marks: list[tuple[int, int, int] | None] = []
     for path in files:

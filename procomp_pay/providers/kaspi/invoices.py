@@ -91,14 +91,14 @@ def _may_exist() -> OutcomeUnknown:
     )
 
 
-async def recall(calls: KaspiCalls, handle: ProviderRef) -> ProviderStatus | None:
+async def recall(calls: KaspiCalls, ref: ProviderRef) -> ProviderStatus | None:
     """Recall an invoice; return ``None`` if it can no longer be recalled, so that its status is needed."""
-    body = {"DeviceToken": calls.device_token, "QrPaymentId": int(handle.provider_ref)}
+    body = {"DeviceToken": calls.device_token, "QrPaymentId": int(ref.provider_ref)}
     try:
         data = await calls.post("/remote/cancel", body)
     except NotFound:
         return None
     if data.get("Status") != "RemotePaymentCanceled":
         return None
-    ids = ProviderIds(kaspi_payment=handle.provider_ref)
+    ids = ProviderIds(kaspi_payment=ref.provider_ref)
     return ProviderStatus(EventType.CANCELLED, final=True, ids=ids, raw_status="RemotePaymentCanceled")

@@ -87,7 +87,7 @@ class KaspiPublicApi:
         except ValueError as error:
             raise OutcomeUnknown(f"Kaspi's answer to a new QR cannot be read: {error}") from error
 
-    async def fetch(self, handle: ProviderRef) -> ProviderStatus:
+    async def fetch(self, ref: ProviderRef) -> ProviderStatus:
         """Return the purchase's status, with amount and operation number where Kaspi gives them.
 
         An unknown status means "still open": a payment never fails because of a status that we do not know.
@@ -103,7 +103,7 @@ class KaspiPublicApi:
             return ProviderStatus(
                 event_type, final, ids=ids, reason=_REASONS.get(status), raw_status=status, unclear=unclear
             )
-        amount = await self._amount(handle, data)
+        amount = await self._amount(ref, data)
         try:
             money = None if amount is None else tenge(amount)
         except InvalidAmount:
@@ -113,19 +113,19 @@ class KaspiPublicApi:
             )
         return ProviderStatus(event_type, final=True, money=money, ids=ids, raw_status=status)
 
-    async def cancel(self, handle: ProviderRef) -> ProviderStatus:
+    async def cancel(self, ref: ProviderRef) -> ProviderStatus:
         """Recall an invoice. Kaspi recalls neither QR nor link: return their status."""
-        if handle.channel is not Channel.KASPI_REMOTE:
-            return await self.fetch(handle)
+        if ref.channel is not Channel.KASPI_REMOTE:
+            return await self.fetch(ref)
         try:
-            recalled = await recall(self._calls, handle)
+            recalled = await recall(self._calls, ref)
         except (Refused, ConfigurationError):
             # whatever the error: an invoice that was paid cannot be recalled, and the payment counts
-            seen = await self.fetch(handle)
-            if seen.final:
-                return seen
+            status = await self.fetch(ref)
+            if status.final:
+                return status
             raise
-        return recalled or await self.fetch(handle)
+        return recalled or await self.fetch(ref)
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
         self._refunds.ready(at_desk=at_desk)
@@ -133,9 +133,9 @@ class KaspiPublicApi:
     async def refund(self, request: RefundRequest) -> RefundEvent:
         return await self._refunds.refund(request)
 
-    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
+    async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds:
         """Return the refunded total, including refunds made in the Kaspi Pay app."""
-        return await self._refunds.list_refunds(handle)
+        return await self._refunds.list_refunds(ref)
 
     async def check(self) -> str:
         """Ping Kaspi, then list the trade points, which proves the key or certificate. No call can check the
@@ -175,7 +175,7 @@ class KaspiPublicApi:
                 self._has_v02 = False
         return await self._calls.get(f"/payment/status/{purchase}")
 
-    async def _amount(self, handle: ProviderRef, data: Mapping[str, Any]) -> Any:
+    async def _amount(self, ref: ProviderRef, data: Mapping[str, Any]) -> Any:
         """Return the paid amount; ``None`` under scheme basic, which does not report it."""
         amount = data.get("Amount")
         if amount is None and self._calls.scheme is not KaspiScheme.BASIC:
@@ -183,7 +183,7 @@ class KaspiPublicApi:
                 amount = (await self._refunds.details(handle.provider_ref)).get("TotalAmount")
             except (NotFound, Refused, ConfigurationError) as error:
                 # only the device that took the payment gets details, and it may have been replaced since
-                log.warning("Kaspi does not report the amount of %s: %s", handle.provider_ref, error.message)
+                log.warning("Kaspi does not report the amount of %s: %s", ref.provider_ref, error.message)
         return amount
 
 

@@ -109,7 +109,7 @@ class KaspiRefunds:
             await self._check_nothing_new(request)
         body: dict[str, Any] = {
             "DeviceToken": self._calls.device_token,
-            "QrPaymentId": int(request.handle.provider_ref),
+            "QrPaymentId": int(request.ref.provider_ref),
             "Amount": amount_number(request.money.amount),
         }
         if standard:
@@ -139,7 +139,7 @@ class KaspiRefunds:
         :raises ProviderUnavailable: Kaspi cannot be asked; nothing was sent.
         """
         try:
-            total = (await self.list_refunds(request.handle)).total
+            total = (await self.list_refunds(request.ref)).total
         except OutcomeUnknown as error:
             raise NotSent(error.message, next_step=error.next_step) from error
         if total is not None and total.amount > request.refunded.amount:
@@ -154,7 +154,7 @@ class KaspiRefunds:
         :raises Conflict: it was not made, and a cashier refunded another amount meanwhile.
         :raises ManualReviewRequired: less was refunded than our books say.
         """
-        total = (await self.list_refunds(request.handle)).total or request.refunded
+        total = (await self.list_refunds(request.ref)).total or request.refunded
         since = total.amount - request.refunded.amount
         if since >= request.money.amount:
             return RefundEvent(RefundState.SUCCEEDED, request.money, refund_id=request.refund_id)
@@ -182,7 +182,7 @@ class KaspiRefunds:
                 raise
             raise OutcomeUnknown(error.message, next_step=error.next_step) from error
 
-    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
+    async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds:
         """Return the refunded total, whoever made the refunds; nothing in scheme basic, which does not report
         it.
         """
@@ -277,5 +277,5 @@ def _check_is_kaspis(request: RefundRequest) -> None:
             f"Kaspi refunds only tenge, and this payment is in {request.money.currency}",
             next_step="refund it in the Kaspi Pay app (History, the payment, Make a refund)",
         )
-    if not request.handle.provider_ref.isdigit():
+    if not request.ref.provider_ref.isdigit():
         raise Refused("This payment was not made through Kaspi's own API", next_step=IN_APP + RECORD)

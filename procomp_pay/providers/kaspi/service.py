@@ -85,11 +85,11 @@ class KaspiBackend(Protocol):
     """The calls that Kaspi's own API and a gateway have in common."""
 
     async def create(self, request: CreateRequest) -> Created: ...
-    async def fetch(self, handle: ProviderRef) -> ProviderStatus: ...
-    async def cancel(self, handle: ProviderRef) -> ProviderStatus: ...
+    async def fetch(self, ref: ProviderRef) -> ProviderStatus: ...
+    async def cancel(self, ref: ProviderRef) -> ProviderStatus: ...
     def ready_to_refund(self, *, at_desk: bool = False) -> None: ...
     async def refund(self, request: RefundRequest) -> RefundEvent: ...
-    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds: ...
+    async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds: ...
     async def check(self) -> str: ...
 
 
@@ -112,11 +112,11 @@ class KaspiPaymentService:
         url: str = "",
         total_s: float = TOTAL_S,
         circuit: Circuit | None = None,
-        budget: RateLimit | None = None,
+        rate_limit: RateLimit | None = None,
     ) -> None:
         line = KaspiHttp.fixed(line) if isinstance(line, httpx.AsyncClient) else line
         self.scheme = scheme
-        self._exchange = Exchange(line, circuit=circuit, budget=budget)
+        self._exchange = Exchange(line, circuit=circuit, rate_limit=rate_limit)
         self._calls: KaspiCalls | None = None
         self._backend: KaspiBackend
         if scheme is KaspiScheme.GATEWAY:
@@ -146,13 +146,13 @@ class KaspiPaymentService:
         """Return ``None``: Kaspi documents no search by ExternalId."""
         return None
 
-    async def fetch(self, handle: ProviderRef) -> ProviderStatus:
+    async def fetch(self, ref: ProviderRef) -> ProviderStatus:
         """Return the purchase's status; an unknown one means "still open"."""
-        return await self._backend.fetch(handle)
+        return await self._backend.fetch(ref)
 
-    async def cancel(self, handle: ProviderRef) -> ProviderStatus:
+    async def cancel(self, ref: ProviderRef) -> ProviderStatus:
         """Recall an invoice; return the status of a QR or a link, which cannot be recalled."""
-        return await self._backend.cancel(handle)
+        return await self._backend.cancel(ref)
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
         """Check that a refund through the API is possible.
@@ -165,9 +165,9 @@ class KaspiPaymentService:
         """Make a refund, once: after a lost answer, Kaspi's refunded total is checked before a retry."""
         return await self._backend.refund(request)
 
-    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
+    async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds:
         """Return the refunded total if Kaspi reports it, including refunds made in the Kaspi Pay app."""
-        return await self._backend.list_refunds(handle)
+        return await self._backend.list_refunds(ref)
 
     async def check(self) -> str:
         """Return one sentence about the API that answered."""

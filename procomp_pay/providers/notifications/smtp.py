@@ -119,9 +119,9 @@ def _failure_response(error: Exception) -> DeliveryResponse:
     """
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         refused = error.recipients[0]
-        words = f"the mail server refused the address: {refused.code}"
+        text = f"the mail server refused the address: {refused.code}"
         return DeliveryResponse(
-            DeliveryOutcome.NO_ADDRESS if refused.code >= 500 else DeliveryOutcome.AGAIN, words
+            DeliveryOutcome.NO_ADDRESS if refused.code >= 500 else DeliveryOutcome.AGAIN, text
         )
     if isinstance(error, aiosmtplib.SMTPDataError) and error.code >= 500:
         return DeliveryResponse(DeliveryOutcome.REFUSED, f"the mail server refused the e-mail: {error.code}")

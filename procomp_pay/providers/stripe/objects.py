@@ -71,9 +71,9 @@ def parse_session(session: Object) -> ProviderStatus:
         money = read_money(session.get("amount_total"), session.get("currency"))
         return ProviderStatus(EventType.SUCCEEDED, final=True, ids=ids, raw_status="complete", **money)
     if isinstance(intent, Mapping):
-        seen = parse_intent(intent)
-        if seen.event_type is not None and session["status"] != "expired":
-            return replace(seen, ids=ids)
+        status = parse_intent(intent)
+        if status.event_type is not None and session["status"] != "expired":
+            return replace(status, ids=ids)
     if session["status"] == "expired":
         return ProviderStatus(
             EventType.EXPIRED, final=True, ids=ids, reason="The payment page expired", raw_status="expired"

@@ -124,31 +124,31 @@ class StripePaymentService:
                 return None
             params["starting_after"] = page["data"][-1]["id"]
 
-    async def fetch(self, handle: ProviderRef) -> ProviderStatus:
+    async def fetch(self, ref: ProviderRef) -> ProviderStatus:
         """Return the payment's status at Stripe now, with the charge and the wallet used."""
-        if handle.channel is Channel.STRIPE_CHECKOUT:
+        if ref.channel is Channel.STRIPE_CHECKOUT:
             session = await self._ask(
                 lambda: self._client.v1.checkout.sessions.retrieve_async(
-                    handle.provider_ref, {"expand": ["payment_intent.latest_charge"]}
+                    ref.provider_ref, {"expand": ["payment_intent.latest_charge"]}
                 )
             )
             return parse_session(session)
-        return parse_intent(await self._intent(handle.provider_ref))
+        return parse_intent(await self._intent(ref.provider_ref))
 
-    async def cancel(self, handle: ProviderRef) -> ProviderStatus:
+    async def cancel(self, ref: ProviderRef) -> ProviderStatus:
         """Cancel the intent or expire the session; if it was paid meanwhile, return that status."""
         try:
-            if handle.channel is Channel.STRIPE_CHECKOUT:
-                await self._ask(lambda: self._client.v1.checkout.sessions.expire_async(handle.provider_ref))
+            if ref.channel is Channel.STRIPE_CHECKOUT:
+                await self._ask(lambda: self._client.v1.checkout.sessions.expire_async(ref.provider_ref))
             else:
-                await self._ask(lambda: self._client.v1.payment_intents.cancel_async(handle.provider_ref))
+                await self._ask(lambda: self._client.v1.payment_intents.cancel_async(ref.provider_ref))
         except Refused:
             pass  # not open any more: fetch how it ended
-        seen = await self.fetch(handle)
-        if seen.event_type is EventType.EXPIRED:
+        status = await self.fetch(ref)
+        if status.event_type is EventType.EXPIRED:
             # A session has one end for time and for us; here it was us.
-            return replace(seen, event_type=EventType.CANCELLED, reason=None)
-        return seen
+            return replace(status, event_type=EventType.CANCELLED, reason=None)
+        return status
 
     def ready_to_refund(self, *, at_desk: bool = False) -> None:
         """Do nothing: every payment can be refunded through the API."""
@@ -156,7 +156,7 @@ class StripePaymentService:
     async def refund(self, request: RefundRequest) -> RefundEvent:
         """Make a refund; the same request with the same key never refunds twice."""
         params: Any = {
-            "payment_intent": request.handle.payment_intent,
+            "payment_intent": request.ref.payment_intent,
             "amount": request.money.minor_units,
             "reason": "requested_by_customer",
             "metadata": {"refund_id": request.refund_id, "payment_id": request.payment_id},
@@ -164,11 +164,11 @@ class StripePaymentService:
         options: Any = {"idempotency_key": request.idempotency_key}
         return parse_refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, options)))
 
-    async def list_refunds(self, handle: ProviderRef) -> ProviderRefunds:
+    async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds:
         """Return every refund of the payment, wherever it was requested."""
-        if handle.payment_intent is None:
+        if ref.payment_intent is None:
             return ProviderRefunds()
-        params: Any = {"payment_intent": handle.payment_intent, "limit": 100}
+        params: Any = {"payment_intent": ref.payment_intent, "limit": 100}
         page = await self._ask(lambda: self._client.v1.refunds.list_async(params))
         return ProviderRefunds(tuple(parse_refund(item) for item in page["data"]))
 
@@ -306,12 +306,12 @@ def _session_params(request: CreateRequest) -> dict[str, Any]:
 
 def _as_domain_error(error: stripe.StripeError) -> PaymentError:
     """Translate a Stripe error into a domain error; https://docs.stripe.com/api/errors lists them."""
-    said = error.user_message or "no reason given"
+    reason = error.user_message or "no reason given"
     wait = retry_after_s({k.lower(): v for k, v in (error.headers or {}).items()}.get("retry-after"))
     match error:
         case stripe.PermissionError():
             made: PaymentError = ConfigurationError(
-                f"Stripe's key lacks a permission: {said}",
+                f"Stripe's key lacks a permission: {reason}",
                 next_step="add it to the restricted key in Stripe's dashboard, then: procomp-pay doctor",
             )
         case stripe.AuthenticationError():
@@ -325,7 +325,7 @@ def _as_domain_error(error: stripe.StripeError) -> PaymentError:
             # another process is making the same request; its result is ours as well
             made = Unclear("Stripe is still working on the same request", next_step=_HEALED)
         case stripe.InvalidRequestError() if error.http_status == 404:
-            made = NotFound(f"Stripe does not know it: {said}")
+            made = NotFound(f"Stripe does not know it: {reason}")
         case stripe.InvalidRequestError() | stripe.CardError() | stripe.IdempotencyError():
             made = Refused(f"Stripe refused: {said}", code=ErrorCode.PROVIDER_REFUSED)
         case stripe.APIConnectionError() if isinstance(error.__cause__, NOT_SENT):

@@ -34,7 +34,7 @@ class ParsedWebhookEvent:
     """
 
     payment_id: str | None
-    seen: ProviderStatus
+    provider_status: ProviderStatus
     at: datetime
     refund: RefundEvent | None = None
     dispute: DisputeEvent | None = None
@@ -44,9 +44,9 @@ class ParsedWebhookEvent:
 
 def _failed(intent: Object) -> ProviderStatus:
     # The event is about the failure, even if the same intent has been tried again meanwhile.
-    seen = parse_intent(intent)
+    status = parse_intent(intent)
     known = (EventType.FAILED, EventType.SUCCEEDED, EventType.CANCELLED)
-    return seen if seen.event_type in known else ProviderStatus(EventType.FAILED, ids=seen.ids)
+    return status if status.event_type in known else ProviderStatus(EventType.FAILED, ids=status.ids)
 
 
 def _of_intent(thing: Object) -> ProviderStatus:

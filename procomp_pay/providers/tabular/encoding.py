@@ -60,7 +60,7 @@ class _Lines:
             self.has_nul = True
             if longest is not None:
                 raise not_text(self._rules)
-        ends = [place for place in (block.find(b"\n"), block.find(b"\r")) if place >= 0]
+        ends = [position for position in (block.find(b"\n"), block.find(b"\r")) if position >= 0]
         if longest is not None and self._since + (min(ends) if ends else len(block)) > longest:
             raise InvalidFile(
                 f"the line is longer than {longest // 1024} kB: this is no {self._rules.noun}",
@@ -111,9 +111,9 @@ def _by_mark(file: BinaryIO, given: str | None) -> tuple[str, int]:
     beginning = file.read(64)
     chosen, mark = given or "utf-8", codecs.BOM_UTF8
     if given in (None, "utf-16"):
-        found = beginning[:2]
-        if found in _UTF16:
-            chosen, mark = _UTF16[found], found
+        order_mark = beginning[:2]
+        if order_mark in _UTF16:
+            chosen, mark = _UTF16[order_mark], order_mark
         elif given == "utf-16":
             chosen, mark = "utf-16-le", codecs.BOM_UTF16_LE
     start = 0
@@ -133,8 +133,8 @@ def _recoded(blocks: Iterator[bytes], encoding: str, rules: FileRules) -> Iterat
     try:
         for block in blocks:
             text = decoder.decode(block).encode()
-            for place in range(0, len(text), _BLOCK):
-                yield text[place : place + _BLOCK]
+            for position in range(0, len(text), _BLOCK):
+                yield text[position : position + _BLOCK]
         decoder.decode(b"", final=True)
     except UnicodeError:
         raise InvalidFile(

@@ -111,13 +111,13 @@ class Package:
     def relations(self, name: str) -> dict[str, tuple[str, str]]:
         """Return what a part refers to: by id the kind (``worksheet``) and the part's name."""
         folder, _, base = _spelling(name).rpartition("/")
-        found: dict[str, tuple[str, str]] = {}
+        relations: dict[str, tuple[str, str]] = {}
         for tag, attributes, _ in self.elements(f"{folder}/_rels/{base}.rels".lstrip("/")):
             if tag == "Relationship" and attributes.get("TargetMode") != "External":
                 # the transitional and the strict format have other addresses before the same last word
                 kind = attributes.get("Type", "").rpartition("/")[2]
-                found[attributes.get("Id", "")] = (kind, _resolve(folder, attributes.get("Target", "")))
-        return found
+                relations[attributes.get("Id", "")] = (kind, _resolve(folder, attributes.get("Target", "")))
+        return relations
 
     def _check_sizes(self, rules: FileRules) -> None:
         sheets = sum(part.file_size for name, part in self._parts.items() if _SHEET.fullmatch(name))

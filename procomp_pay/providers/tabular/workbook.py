@@ -188,7 +188,7 @@ class _SheetReader:
         self._rows: list[tuple[int, list[Cell]]] = []
         self._number = 0
         self._row: list[Cell] = []
-        self._place = -1
+        self._column = -1
         self._kind, self._style = "n", ""
         self._value: list[str] = []
         self._has_formula = self._collects = False
@@ -218,16 +218,16 @@ class _SheetReader:
             number = int(attributes["r"]) if "r" in attributes else self._number + 1
             if number <= self._number:
                 raise damaged()
-            self._number, self._row, self._place = number, [], -1
+            self._number, self._row, self._column = number, [], -1
         elif name == "rPh":
             self._phonetic += 1
 
     def _start_cell(self, attributes: dict[str, str]) -> None:
         reference = attributes.get("r")
-        place = self._place + 1 if reference is None else _column(reference)
-        if place <= self._place:
+        column = self._column + 1 if reference is None else _column(reference)
+        if column <= self._column:
             raise damaged()
-        self._place = place
+        self._column = column
         self._kind = attributes.get("t", "n")
         style = int(attributes.get("s", "0"))
         self._style = self._styles[style] if style < len(self._styles) else ""
@@ -240,10 +240,10 @@ class _SheetReader:
     def _end(self, tag: str) -> None:
         name = local(tag)
         if name == "c":
-            if self._place < MOST_COLUMNS:
+            if self._column < MOST_COLUMNS:
                 cell = self._cell("".join(self._value))
                 if cell != "":
-                    self._row.extend([""] * (self._place - len(self._row)))
+                    self._row.extend([""] * (self._column - len(self._row)))
                     self._row.append(cell)
         elif name in {"v", "t"}:
             self._collects = False
@@ -306,10 +306,10 @@ def _column(reference: str) -> int:
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise damaged()
-    place = 0
+    column = 0
     for letter in match[1]:
-        place = place * 26 + ord(letter) - ord("A") + 1
-    return place - 1
+        column = column * 26 + ord(letter) - ord("A") + 1
+    return column - 1
 
 
 def _unescaped(text: str) -> str:

@@ -36,7 +36,7 @@ def gateway_routes(book: Book) -> list[web.RouteDef]:
         book.commit()
         return json_answer(_view(book, payment, request), 201)
 
-    async def look(request: web.Request) -> web.StreamResponse:
+    async def show(request: web.Request) -> web.StreamResponse:
         if not _may(request, book):
             return _error("Unknown key", 401)
         if not book.settings.gateway_status:
@@ -46,7 +46,7 @@ def gateway_routes(book: Book) -> list[web.RouteDef]:
             return _error("No such payment", 404)
         return json_answer(_view(book, payment, request))
 
-    return [web.post(PREFIX, create), web.get(PREFIX + "/{id}", look)]
+    return [web.post(PREFIX, create), web.get(PREFIX + "/{id}", show)]
 
 
 def _may(request: web.Request, book: Book) -> bool:
@@ -59,8 +59,8 @@ def _error(message: str, status: int) -> web.Response:
 
 
 def _payment(book: Book, body: dict[str, Any]) -> Payment:
-    order = body.get("external_order_id")
-    if order is not None and not isinstance(order, str):
+    order_id = body.get("external_order_id")
+    if order_id is not None and not isinstance(order_id, str):
         raise MalformedRequestError("external_order_id must be a string")
     if body.get("currency", "KZT") != "KZT":
         raise MalformedRequestError("currency must be KZT", http_status=422)
@@ -76,13 +76,13 @@ def _payment(book: Book, body: dict[str, Any]) -> Payment:
         status=CREATED,
         created_at=now,
         open_until=now + book.timers.scan_wait,
-        external_id=order,
+        external_id=order_id,
     )
 
 
 def _view(book: Book, payment: Payment, request: web.Request) -> dict[str, Any]:
     origin = f"{request.scheme}://{request.host}"
-    seen = {
+    fields = {
         "id": str(payment.payment_id),
         "external_order_id": payment.external_id,
         "status": _SAYS[payment.status],
@@ -93,5 +93,5 @@ def _view(book: Book, payment: Payment, request: web.Request) -> dict[str, Any]:
         "expires_at": book.date(payment.open_until),
     }
     if payment.operation_number:
-        seen["transaction_id"] = payment.operation_number
-    return seen
+        fields["transaction_id"] = payment.operation_number
+    return fields

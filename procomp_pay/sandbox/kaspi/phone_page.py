@@ -44,7 +44,7 @@ def _form(token: str, inner: str) -> str:
     return f'<form method="post" action="/pay/{escape(token)}">{inner}</form>' if inner else ""
 
 
-def _facts(pairs: list[tuple[str, str]]) -> str:
+def _table(pairs: list[tuple[str, str]]) -> str:
     return "<dl>" + "".join(f"<dt>{escape(key)}</dt><dd>{escape(text)}</dd>" for key, text in pairs) + "</dl>"
 
 
@@ -92,12 +92,12 @@ def payment_page(payment: Payment, store: str, now: float, note: str | None = No
         pairs += [("Phone", payment.buyer), ("Comment", payment.comment or "")]
     if payment.operation_number:
         pairs.append(("Receipt", f"QR{payment.operation_number}"))
-    returned = payment.amount - payment.available
-    if payment.status == PROCESSED and returned > 0:
-        pairs.append(("Returned", f"{returned} ₸"))
+    refunded = payment.amount - payment.available
+    if payment.status == PROCESSED and refunded > 0:
+        pairs.append(("Returned", f"{refunded} ₸"))
     inner = (
         f"{_note(note)}<h1>{escape(_sentence(payment, now))}</h1>"
-        f'<p class="sum">{payment.amount} ₸</p>{_facts(pairs)}{_form(payment.token, _buttons(payment, now))}'
+        f'<p class="sum">{payment.amount} ₸</p>{_table(pairs)}{_form(payment.token, _buttons(payment, now))}'
     )
     return _page("payment", inner)
 
@@ -109,7 +109,7 @@ def return_page(item: ReturnQr, note: str | None = None) -> str:
         buttons = _button("scan", "Scan for the return", main=True) + _button("cancel", "Cancel")
     pairs = [("Status", item.status), ("Return", str(item.return_id))]
     return _page(
-        "return", f"{_note(note)}<h1>Return of money</h1>{_facts(pairs)}{_form(item.token, buttons)}"
+        "return", f"{_note(note)}<h1>Return of money</h1>{_table(pairs)}{_form(item.token, buttons)}"
     )
 
 

@@ -128,18 +128,18 @@ class Operation:
 
 def operations(book: Book, since: float, until: float, refunds: str) -> list[Operation]:
     """Return the operations from `since` (included) to `until` (excluded), in Unix seconds, oldest first."""
-    found: list[Operation] = []
+    made: list[Operation] = []
     for payment in book.payments.values():
         if payment.status != PROCESSED or payment.processed_at is None:
             continue
         number = payment.operation_number or str(payment.payment_id)
-        found.append(Operation(payment.processed_at, number, "", payment, False, _money(payment.amount, 1)))
+        made.append(Operation(payment.processed_at, number, "", payment, False, _money(payment.amount, 1)))
         for refund in payment.refunds:
             own = str(refund.operation_id) if refunds == "own" else number
             document = number if refunds == "own" else str(refund.operation_id)
-            found.append(Operation(refund.made_at, own, document, payment, True, _money(refund.amount, -1)))
-    within = [each for each in found if since <= each.at < until]
-    return sorted(within, key=lambda each: (each.at, each.number))
+            made.append(Operation(refund.made_at, own, document, payment, True, _money(refund.amount, -1)))
+    within = [row for row in made if since <= row.at < until]
+    return sorted(within, key=lambda operation: (operation.at, operation.number))
 
 
 def _money(amount: Decimal, sign: int) -> tuple[Decimal, Decimal, Decimal]:
@@ -148,44 +148,44 @@ def _money(amount: Decimal, sign: int) -> tuple[Decimal, Decimal, Decimal]:
     return sign * gross, sign * fee, sign * (gross - fee)
 
 
-def rows(book: Book, found: Sequence[Operation], odd: Oddities) -> list[list[Any]]:
+def rows(book: Book, made: Sequence[Operation], odd: Oddities) -> list[list[Any]]:
     """The report as rows of cells: texts, and Decimal for money."""
     if odd.layout == "2026":
         return _rows_of_2026(book, found, odd)
     lines = list(reversed(found)) if odd.order == "newest" else list(found)
     if odd.duplicate and lines:
         lines.append(lines[0])
-    table = [_line(book, number, each, odd) for number, each in enumerate(lines, 1)]
+    table = [_line(book, number, line, odd) for number, line in enumerate(lines, 1)]
     heads: list[Any] = list(HEADS)
     if odd.payment_ids:
         heads.append("QrPaymentId")
     if odd.total:
-        sums = [sum((each.money[n] for each in found), Decimal("0.00")) for n in range(3)]
+        sums = [sum((item.money[n] for item in made), Decimal("0.00")) for n in range(3)]
         table.append(["Итого", *[""] * 10, *sums, *([""] if odd.payment_ids else [])])
     table.insert(0, heads)
     if odd.order == "columns":
         # the same columns the other way round, `#` still the first
         table = [[row[0], *reversed(row[1:])] for row in table]
-    return [*_title(book, found), *table] if odd.title else table
+    return [*_title(book, made), *table] if odd.title else table
 
 
-def _line(book: Book, number: int, each: Operation, odd: Oddities) -> list[Any]:
-    moment = datetime.fromtimestamp(each.at, ALMATY)
-    payment = each.payment
+def _line(book: Book, number: int, operation: Operation, odd: Oddities) -> list[Any]:
+    moment = datetime.fromtimestamp(operation.at, ALMATY)
+    payment = operation.payment
     point = book.trade_points.get(payment.trade_point_id)
     cells: list[Any] = [
         str(number),
-        each.number,
+        operation.number,
         f"{point.city}, {point.address}" if point else "",
         str(payment.trade_point_id),
         f"{moment:%d.%m.%Y}",
         f"{moment:%H:%M:%S}" if odd.seconds else f"{moment:%H:%M}",
         f"{moment:%d.%m.%Y}",
-        each.document,
-        "Возврат" if each.is_refund else "Покупка",
+        operation.document,
+        "Возврат" if operation.is_refund else "Покупка",
         f"Kaspi {payment.product_type}",
         payment.comment or "",
-        *each.money,
+        *operation.money,
     ]
     return [*cells, str(payment.payment_id)] if odd.payment_ids else cells
 
@@ -311,10 +311,10 @@ def _served(book: Book, content_type: str, write: Callable[[list[list[Any]], Odd
             until = float(request.query.get("until", datetime.now(UTC).timestamp() + 1e9))
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=400)
-        found = operations(book, since, until, odd.refunds)
+        made = operations(book, since, until, odd.refunds)
         name = request.path.rpartition("/")[2]
         headers = {"Content-Disposition": f'attachment; filename="sandbox-{name}"'}
-        body = write(rows(book, found, odd), odd)
+        body = write(rows(book, made, odd), odd)
         return web.Response(body=body, content_type=content_type, headers=headers)
 
     return serve

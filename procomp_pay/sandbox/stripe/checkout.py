@@ -169,12 +169,12 @@ def on_paid(core: Core, intent: Json) -> None:
     if session_id is None:
         return
     row = core.tables["sessions"][session_id]
-    who = row["customer_email"] or intent["receipt_email"]
+    address = row["customer_email"] or intent["receipt_email"]
     row.update(
         customer_details={
             "address": objects.billing_details()["address"],
             "business_name": None,
-            "email": who,
+            "email": address,
             "individual_name": None,
             "name": None,
             "phone": None,

@@ -89,10 +89,10 @@ class Core:
 
     def get(self, table: str, wanted: str, param: str = "id", *, status: int = 404) -> Json:
         """The object itself, not a copy. Raises StripeError `resource_missing`."""
-        found = self.tables[table].get(wanted)
-        if found is None:
+        row = self.tables[table].get(wanted)
+        if row is None:
             raise missing_object(table.rstrip("s"), wanted, param, status=status)
-        return found
+        return row
 
     def private(self, owner: str) -> Json:
         """Return the private data of `owner`, made on first use."""
@@ -115,8 +115,8 @@ class Core:
     def pending_webhooks(self, event_id: str) -> int:
         """Return the number of endpoints that have not yet accepted the event."""
         ids = self.tables["private"].get(event_id, {}).get("deliveries", [])
-        found = (self.tables["deliveries"].get(item) for item in ids)
-        return sum(1 for item in found if item and item["state"] == "pending")
+        deliveries = (self.tables["deliveries"].get(item) for item in ids)
+        return sum(1 for item in deliveries if item and item["state"] == "pending")
 
     def emit(self, type_: str, row: Json, previous: Json | None = None) -> Json:
         """Record an event about `row` as it is now and hand it to the webhooks."""

@@ -29,8 +29,8 @@ class StripeError(Exception):
         super().__init__(message)
         self.status = status
         self.executed = executed
-        found = {"message": message, "type": type, **fields}
-        self.fields = {name: value for name, value in sorted(found.items()) if value is not None}
+        body = {"message": message, "type": type, **fields}
+        self.fields = {name: value for name, value in sorted(body.items()) if value is not None}
 
     def body(self) -> Json:
         """The JSON document of the answer."""

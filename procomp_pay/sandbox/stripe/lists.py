@@ -40,11 +40,11 @@ def page(core: Core, table: str, params: Json, url: str, keep: Callable[[Json], 
     for name, cursor in (("starting_after", after), ("ending_before", before)):
         if cursor and cursor not in core.tables[table]:
             raise missing_object(table.rstrip("s"), cursor, name, status=400)
-    place = {row_id: number for number, row_id in enumerate(core.tables[table])} if after or before else {}
+    position = {row_id: number for number, row_id in enumerate(core.tables[table])} if after or before else {}
     if after:
-        rows = [row for row in rows if place[row["id"]] < place[after]]
+        rows = [row for row in rows if position[row["id"]] < position[after]]
     if before:
-        rows = [row for row in rows if place[row["id"]] > place[before]]
+        rows = [row for row in rows if position[row["id"]] > position[before]]
         chosen = rows[-limit:]  # the page that ends just before the cursor
     else:
         chosen = rows[:limit]

@@ -22,11 +22,11 @@ def attempt(core: Core, intent: Json, method_id: str, return_url: str | None = N
         core.emit("payment_intent.processing", intent)
         core.schedule(PROCESSING_SECONDS / core.time_scale, "finish_processing", intent["id"])
     else:
-        settle(core, intent)
+        complete(core, intent)
     core.changed()
 
 
-def settle(core: Core, intent: Json, *, authenticated: bool = False) -> None:
+def complete(core: Core, intent: Json, *, authenticated: bool = False) -> None:
     """Make the charge and decide it. Raises StripeError 402 when the card is declined."""
     method = core.get("payment_methods", intent["payment_method"])
     behaviour = methods.behaviour(core, method["id"])
@@ -55,13 +55,13 @@ def finish_processing(core: Core, intent_id: str) -> None:
     """Timer: an intent that was processing is paid."""
     intent = core.tables["payment_intents"][intent_id]
     if intent["status"] == "processing":
-        settle(core, intent)
+        complete(core, intent)
 
 
 def authenticate(core: Core, intent: Json, *, passed: bool) -> None:
     """The customer came back from 3-D Secure. Raises StripeError 402 when it failed."""
     if passed:
-        settle(core, intent, authenticated=True)
+        complete(core, intent, authenticated=True)
         return
     message = (
         "We are unable to authenticate your payment method. Please choose a different one and try again."

@@ -178,7 +178,7 @@ class StripeSandbox:
         finally:
             self.core.cause = Cause()
         if key:
-            self._idempotency.keep(key, request.path, raw, status=status, body=body, request_id=request_id)
+            self._idempotency.store(key, request.path, raw, status=status, body=body, request_id=request_id)
         return _answer(request, request_id, status, body)
 
     def _run(self, endpoint: Endpoint, call: Call, paths: list[str]) -> tuple[int, Json]:

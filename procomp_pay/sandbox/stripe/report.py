@@ -81,7 +81,7 @@ def _csv(lines: list[dict[str, str]], odd: dict[str, str]) -> bytes:
 
 
 def _line(core: Core, row: Json, mark: str) -> dict[str, str]:
-    charge, intent = _about(core, str(row["source"]))
+    charge, intent = _charge_and_intent(core, str(row["source"]))
     created, available = (datetime.fromtimestamp(row[key], UTC) for key in ("created", "available_on"))
     return {
         "balance_transaction_id": row["id"],

@@ -40,10 +40,10 @@ def parse_form(raw: str) -> dict[str, Any]:
 
 
 def _path(name: str) -> list[str]:
-    found = _NAME.match(name)
-    if found is None:
+    match = _NAME.match(name)
+    if match is None:
         raise StripeError(f"Invalid parameter name: {name}", param=name, executed=False)
-    path = [found[1], *_PART.findall(found[2])]
+    path = [match[1], *_PART.findall(match[2])]
     if len(path) > MAX_DEPTH:
         raise StripeError(f"Parameter nested too deeply: {name}", param=name, executed=False)
     return path
@@ -101,7 +101,7 @@ class Idempotency:
             raise _misused(f"Keys for idempotent requests can only be used with {where}", key)
         return kept
 
-    def keep(self, key: str, path: str, raw: str, *, status: int, body: Json, request_id: str) -> None:
+    def store(self, key: str, path: str, raw: str, *, status: int, body: Json, request_id: str) -> None:
         """Keep the answer for the next request with this key."""
         row = {
             "id": key,

@@ -21,65 +21,65 @@ def text(limit: int = 5000) -> Reader:
     """A string of at most `limit` characters; an empty one means "unset" and becomes None."""
 
     def read(value: Any, name: str) -> str | None:
-        found = _plain(value, name)
-        if len(found) > limit:
-            message = f"Invalid string: {name} is {len(found)} characters long; the limit is {limit}."
+        given = _plain(value, name)
+        if len(given) > limit:
+            message = f"Invalid string: {name} is {len(given)} characters long; the limit is {limit}."
             raise invalid_param(message, name)
-        return found or None
+        return given or None
 
     return read
 
 
 def integer(value: Any, name: str) -> int:
     """A whole number; `parameter_invalid_integer` for anything else."""
-    found = _plain(value, name)
-    if not re.fullmatch(r"-?\d{1,15}", found):
-        raise invalid_param(f"Invalid integer: {found}", name, "parameter_invalid_integer")
-    return int(found)
+    given = _plain(value, name)
+    if not re.fullmatch(r"-?\d{1,15}", given):
+        raise invalid_param(f"Invalid integer: {given}", name, "parameter_invalid_integer")
+    return int(given)
 
 
 def boolean(value: Any, name: str) -> bool:
     """`true` or `false`."""
-    found = _plain(value, name).lower()
-    if found not in ("true", "false"):
-        raise invalid_param(f"Invalid boolean: {found}", name)
-    return found == "true"
+    given = _plain(value, name).lower()
+    if given not in ("true", "false"):
+        raise invalid_param(f"Invalid boolean: {given}", name)
+    return given == "true"
 
 
 def currency(value: Any, name: str) -> str:
     """A three-letter code that Stripe charges in, in lower case."""
-    found = _plain(value, name).lower()
-    if found not in CURRENCIES:
-        message = f"Invalid currency: {found}. Stripe currently supports: {', '.join(sorted(CURRENCIES))}"
+    given = _plain(value, name).lower()
+    if given not in CURRENCIES:
+        message = f"Invalid currency: {given}. Stripe currently supports: {', '.join(sorted(CURRENCIES))}"
         raise invalid_param(message, name)
-    return found
+    return given
 
 
 def url(value: Any, name: str) -> str:
     """An address with an explicit scheme; schemes that run code are refused."""
-    found = _plain(value, name)
-    if not _URL.match(found):
+    given = _plain(value, name)
+    if not _URL.match(given):
         message = "Invalid URL: An explicit scheme (such as https) must be provided."
         raise invalid_param(message, name, "url_invalid")
-    return found
+    return given
 
 
 def email(value: Any, name: str) -> str | None:
     """An e-mail address; empty unsets it."""
-    found = _plain(value, name)
-    if found and not _EMAIL.match(found):
-        raise invalid_param(f"Invalid email address: {found}", name, "email_invalid")
-    return found or None
+    given = _plain(value, name)
+    if given and not _EMAIL.match(given):
+        raise invalid_param(f"Invalid email address: {given}", name, "email_invalid")
+    return given or None
 
 
 def one_of(*allowed: str) -> Reader:
     """One of the named strings."""
 
     def read(value: Any, name: str) -> str:
-        found = _plain(value, name)
-        if found not in allowed:
+        given = _plain(value, name)
+        if given not in allowed:
             raise invalid_param(f"Invalid {name}: must be one of {', '.join(allowed)}", name)
-        return found
+        return given
 
     return read
 

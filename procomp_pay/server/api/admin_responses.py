@@ -61,7 +61,7 @@ class DisputeShown(ResponseModel):
     evidence_until: Instant | None
 
 
-class FullPayment(PaymentStanding):
+class PaymentDetails(PaymentSummary):
     """A payment with all that staff may see; no secrets."""
 
     model_config = example(_FULL)
@@ -94,7 +94,7 @@ class PaymentPage(ResponseModel):
 
     model_config = example({"items": [_FULL], "next_cursor": None})
 
-    items: list[FullPayment]
+    items: list[PaymentDetails]
     next_cursor: str | None
 
 

@@ -91,7 +91,7 @@ class Started(RootModel[Annotated[KaspiStarted | WalletStarted, Field(discrimina
     """An open payment and how to pay it; the shape depends on ``method``."""
 
 
-class PaymentStanding(ResponseModel):
+class PaymentSummary(ResponseModel):
     """The status of a payment."""
 
     model_config = example(STANDING)
@@ -120,7 +120,7 @@ class MoveShown(ResponseModel):
     amount: Amount | None
 
 
-class PastPayment(PaymentStanding):
+class PastPayment(PaymentSummary):
     """A payment with its audit trail, oldest entry first."""
 
     model_config = example(_PAST)
@@ -128,7 +128,7 @@ class PastPayment(PaymentStanding):
     #: A short code that people can type in place of the id.
     code: str | None
     refunded_amount: Amount
-    moves: list[MoveShown]
+    moves: list[StatusChange]
 
 
 class History(ResponseModel):

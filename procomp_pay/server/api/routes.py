@@ -71,7 +71,7 @@ def table() -> list[Route]:
         Route(
             "GET", f"{BASE}/status/{{participant_id}}", status, "getStatus",
             "The status of a participant's payment", "payments",
-            responses.PaymentStanding, roles=ANYONE_KNOWN, budget=Budget.READS, errors=(503,),
+            responses.PaymentSummary, roles=ANYONE_KNOWN, budget=Budget.READS, errors=(503,),
             links={"history": Link("getHistory", _ITS_PARTICIPANT)},
         ),
         Route(

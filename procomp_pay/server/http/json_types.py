@@ -70,9 +70,9 @@ Reason = Annotated[str, BeforeValidator(cut), Field(max_length=LONGEST_TEXT)] | 
 Method = Literal["kaspi_qr", "apple_pay", "google_pay"]
 
 
-def example(*bodies: dict[str, Any]) -> ConfigDict:
+def example(*documents: dict[str, Any]) -> ConfigDict:
     """Return the configuration that shows these examples of a model in the OpenAPI document."""
-    return ConfigDict(json_schema_extra={"examples": list(bodies)})
+    return ConfigDict(json_schema_extra={"examples": list(documents)})
 
 
 class RequestModel(BaseModel):

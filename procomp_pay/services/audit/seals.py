@@ -54,11 +54,11 @@ def choose(seals: Sequence[AuditSeal], *, root: str | None = None, everyone: boo
     """
     if everyone or len(seals) <= NEWEST:
         return list(seals)
-    places, back = set(range(len(seals) - NEWEST, len(seals))), NEWEST
+    indices, back = set(range(len(seals) - NEWEST, len(seals))), NEWEST
     while back < len(seals):
-        places.add(len(seals) - 1 - back)
+        indices.add(len(seals) - 1 - back)
         back *= 2
-    return [seal for n, seal in enumerate(seals) if n in places or seal.merkle_root == root or n == 0]
+    return [seal for n, seal in enumerate(seals) if n in indices or seal.merkle_root == root or n == 0]
 
 
 class _Sums:
@@ -104,12 +104,12 @@ class SealCheck:
 
     def _end_chain(self) -> None:
         head: tuple[int, bytes] | None = None
-        for place in range(min(self._heads, default=len(self.sums)), len(self.sums)):
-            if place in self._heads:
-                link = self._heads[place]
+        for index in range(min(self._heads, default=len(self.sums)), len(self.sums)):
+            if index in self._heads:
+                link = self._heads[index]
                 head = link.seq, audit_seals.head_leaf(link.payment_id, link.seq, link.hash)
             if head is not None:
-                self.sums[place].add(head)
+                self.sums[index].add(head)
         self._heads.clear()
 
     def flaws(self, seals: Sequence[AuditSeal], root: str | None = None) -> Iterator[str]:

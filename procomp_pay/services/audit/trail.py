@@ -37,12 +37,12 @@ class Step:
 
     def full(self) -> dict[str, Any]:
         """Return all fields, for ``--json``."""
-        place = {"seq": self.link.seq, "hash": self.link.hash, "prev_hash": self.link.prev_hash}
+        position = {"seq": self.link.seq, "hash": self.link.hash, "prev_hash": self.link.prev_hash}
         if self.entry is None:
-            return place | {"readable": False}
+            return position | {"readable": False}
         names = ("actor", "source", "source_id", "request_id", "action", "note", "before", "after")
         return (
-            place
+            position
             | {"readable": True, "at": instant(self.entry.at)}
             | {name: getattr(self.entry, name) for name in names}
         )

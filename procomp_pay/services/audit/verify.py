@@ -159,10 +159,10 @@ async def verify(
         report.chains += 1
         ended.append(chain)
         if len(ended) >= audit_read.PAGE:
-            await _compare(ctx, ended, report)
+            await _check_rows(ctx, ended, report)
             if on_progress is not None:
                 on_progress(report.entries)
-    await _compare(ctx, ended, report)
+    await _check_rows(ctx, ended, report)
     async for missing_id in audit_read.without_chain(ctx.db, payment_id):
         report.add([Finding(missing_id, Flaw.NO_CHAIN, None, "it has no audit entry at all")])
     report.seals, report.root = len(check.seals), seals[-1].merkle_root if seals else None
@@ -189,7 +189,7 @@ async def _chains(
         yield chain
 
 
-async def _compare(ctx: AppContext, ended: list[_Chain], report: AuditReport) -> None:
+async def _check_rows(ctx: AppContext, ended: list[_Chain], report: AuditReport) -> None:
     """Compare the ends of chains with their payments; read on first in a chain that has grown meanwhile."""
     waiting = list(ended)
     ended.clear()

@@ -16,7 +16,7 @@ from procomp_pay.domain.states import Channel, CreateState
 from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.lifecycle.polling import apply_provider_status
-from procomp_pay.services.settlement.provider_handle import provider_ref_of
+from procomp_pay.services.settlement.provider_ref import provider_ref_of
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment
 
 log = logging.getLogger(__name__)

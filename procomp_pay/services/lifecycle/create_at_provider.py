@@ -28,7 +28,7 @@ from procomp_pay.providers.protocol import Created, CreateRequest
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
-from procomp_pay.services.settlement.provider_handle import UNOPENED
+from procomp_pay.services.settlement.provider_ref import UNOPENED
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments import idempotency

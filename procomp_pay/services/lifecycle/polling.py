@@ -34,7 +34,7 @@ from procomp_pay.services.lifecycle.create_at_provider import (
 from procomp_pay.services.refunds.send import sync_refunds
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import AppliedEvent, apply_event_in
-from procomp_pay.services.settlement.provider_handle import RESEND_WITHIN, provider_ref_of
+from procomp_pay.services.settlement.provider_ref import RESEND_WITHIN, provider_ref_of
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 

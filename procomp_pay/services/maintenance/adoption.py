@@ -20,7 +20,7 @@ from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.payments import unadopted
-from procomp_pay.storage.payments.unadopted import Place
+from procomp_pay.storage.payments.unadopted import PageKey
 
 #: Payments listed in a report; further ones are only counted.
 MOST_NAMED = 50
@@ -58,7 +58,7 @@ async def adopt(
     :raises DatabaseUnavailable: also if another adoption is running; adopted payments are kept; run it again.
     """
     result = Adopted()
-    after: Place | None = None
+    after: PageKey | None = None
     while True:
         async with ctx.db.reading() if dry_run else ctx.db.writing() as session:
             rows = await unadopted.page(session, after, lock=not dry_run)
@@ -78,13 +78,13 @@ async def adopt(
 async def _select(
     session: AsyncSession, ctx: AppContext, rows: list[tuple[Payment, str | None]], result: Adopted
 ) -> list[tuple[Payment, Adoption]]:
-    verdicts = [(payment, assess(_plain(payment, settles), ctx.clock())) for payment, settles in rows]
-    adoptions = [(payment, adoption) for payment, adoption in verdicts if isinstance(adoption, Adoption)]
+    assessed = [(payment, assess(_plain(payment, settles), ctx.clock())) for payment, settles in rows]
+    adoptions = [(payment, adoption) for payment, adoption in assessed if isinstance(adoption, Adoption)]
     # a provider's object, or an operation number, belongs to one payment only
     refs = await unadopted.refs_in_use(session, [x.provider_ref for _, x in adoptions if x.provider_ref])
     numbers = await unadopted.numbers_in_use(session, [x.number for _, x in adoptions if x.number])
     takeovers = []
-    for payment, plan in verdicts:
+    for payment, plan in assessed:
         reason = plan if isinstance(plan, str) else _used(plan, refs, numbers)
         if reason is not None or isinstance(plan, str):
             result.left += 1

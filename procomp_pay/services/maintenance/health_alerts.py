@@ -57,12 +57,12 @@ async def alert_stalled_work(ctx: AppContext) -> int:
     """Enqueue an alert for each kind of work that has been due for ten minutes; return how many."""
     now = ctx.clock()
     async with ctx.db.reading() as session:
-        stalled = await overdue(session, now - LATE)
-    for kind, since in stalled.items():
+        overdue_work = await overdue(session, now - LATE)
+    for kind, since in overdue_work.items():
         hour = int(now.timestamp() // QUIET_S)
         payload = {"work": kind, "since": since.isoformat()}
         await alerts.enqueue_alert(ctx, Topic.ALERT_STALLED, payload, once=f"{kind}:{hour}")
-    return len(stalled)
+    return len(overdue_work)
 
 
 async def alert_standstill(ctx: AppContext, loop: str) -> bool:

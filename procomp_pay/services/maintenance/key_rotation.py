@@ -53,8 +53,8 @@ async def size(ctx: AppContext) -> int:
     """Return the number of ciphertexts."""
     total = 0
     async with ctx.db.reading() as session:
-        for place in rotation.PLACES:
-            total += await rotation.count(session, place)
+        for column in rotation.COLUMNS:
+            total += await rotation.count(session, column)
     return total
 
 
@@ -64,13 +64,13 @@ async def count(ctx: AppContext, *, on_progress: Progress | None = None, enough:
     :param enough: stop when this many rows need an older key.
     """
     result = Count()
-    for place in rotation.PLACES:
+    for column in rotation.COLUMNS:
         after = ""
         while True:
             async with ctx.db.reading() as session:
-                rows = await rotation.page(session, place, after)
+                rows = await rotation.page(session, column, after)
             for key, token in rows:
-                _classify(ctx, place, key, token, result)
+                _classify(ctx, column, key, token, result)
             if on_progress is not None:
                 on_progress(result.rows)
             if len(rows) < rotation.PAGE:
@@ -81,7 +81,7 @@ async def count(ctx: AppContext, *, on_progress: Progress | None = None, enough:
     return result
 
 
-def _classify(ctx: AppContext, place: EncryptedColumn, key: str, token: str, result: Count) -> None:
+def _classify(ctx: AppContext, column: EncryptedColumn, key: str, token: str, result: Count) -> None:
     result.rows += 1
     if ctx.keyring.is_newest(token):
         return
@@ -90,7 +90,7 @@ def _classify(ctx: AppContext, place: EncryptedColumn, key: str, token: str, res
     except ConfigurationError:
         result.unreadable += 1
         if len(result.named) < MOST_NAMED:
-            result.named.append(f"{place.name} of {key}")
+            result.named.append(f"{column.name} of {key}")
     else:
         result.old += 1
 
@@ -101,12 +101,12 @@ async def rotate(ctx: AppContext, *, on_progress: Progress | None = None) -> Rot
     :raises DatabaseUnavailable: what was re-encrypted is kept; run it again.
     """
     done = checked = 0
-    for place in rotation.PLACES:
+    for column in rotation.COLUMNS:
         after = ""
         while True:
             async with ctx.db.reading() as session:
-                rows = await rotation.page(session, place, after)
-            done += await _replace(ctx, place, rows)
+                rows = await rotation.page(session, column, after)
+            done += await _replace(ctx, column, rows)
             checked += len(rows)
             if on_progress is not None:
                 on_progress(checked)
@@ -116,7 +116,7 @@ async def rotate(ctx: AppContext, *, on_progress: Progress | None = None) -> Rot
     return Rotation(done, await count(ctx))
 
 
-async def _replace(ctx: AppContext, place: EncryptedColumn, rows: list[tuple[str, str]]) -> int:
+async def _replace(ctx: AppContext, column: EncryptedColumn, rows: list[tuple[str, str]]) -> int:
     changes = []
     for key, token in rows:
         if ctx.keyring.is_newest(token):
@@ -130,7 +130,7 @@ async def _replace(ctx: AppContext, place: EncryptedColumn, rows: list[tuple[str
 
     async def write() -> int:
         async with ctx.db.writing() as session:
-            return await rotation.replace(session, place, changes)
+            return await rotation.replace(session, column, changes)
 
     return await retrying(write)
 

@@ -148,13 +148,13 @@ async def _isolated(work: Callable[[], Awaitable[None]], name: str, done: Pass, 
     return False
 
 
-async def one_pass(ctx: AppContext, *, missed: bool = True) -> Pass:
+async def one_pass(ctx: AppContext, *, backfill: bool = True) -> Pass:
     """Run all background work once: the inbox, every payment and refund that is due, then deliveries.
 
     :param missed: first fetch the events that did not reach the webhook.
     """
     done = Pass()
-    if missed:
+    if backfill:
         await work_missed(ctx, done)
     await work_inbox(ctx, done)
     await work_watch(ctx, done)

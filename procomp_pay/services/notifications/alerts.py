@@ -34,18 +34,18 @@ class Alert:
     lines: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
 
-    def as_chat(self, mark: str = "") -> str:
+    def as_chat(self, prefix: str = "") -> str:
         """Return the alert in Slack's mrkdwn; outside text cannot mention anybody, link, or format."""
-        parts = [f"*{_escaped(mark + self.title)}*", *(_escaped(line) for line in self.lines)]
+        parts = [f"*{_escaped(prefix + self.title)}*", *(_escaped(line) for line in self.lines)]
         return "\n".join([*parts, *(f"`{_escaped(command)}`" for command in self.commands)])
 
-    def as_email(self, mark: str, key: str, to: str, at: datetime) -> Email:
+    def as_email(self, prefix: str, key: str, to: str, at: datetime) -> Email:
         """Return the alert as a plain e-mail to the operators."""
         from procomp_pay.providers.notifications.smtp import Email
 
         steps = [f"  {command}" for command in self.commands]
         text = "\n".join([*self.lines, *(["", "What to do next:", *steps] if steps else []), ""])
-        return Email(key, to, f"{mark}{self.title}", text, None, "en", at)
+        return Email(key, to, f"{prefix}{self.title}", text, None, "en", at)
 
 
 def _escaped(text: str) -> str:
@@ -61,19 +61,19 @@ def compose(topic: str, payload: Mapping[str, Any], view: PaymentView | None) ->
     :param view: the payment that it is about, in its current state.
     """
     make = _MAKERS.get(topic)
-    alert = make(_Facts(payload, view)) if make else Alert(f"procomp-pay: {topic}")
+    alert = make(_AlertData(payload, view)) if make else Alert(f"procomp-pay: {topic}")
     lines = [*(_short(line) for line in alert.lines)]
     if view is not None:
         lines.append(_short(_payment_line(view)))
-    held_back = payload.get("held_back")
-    if held_back:
-        times = "time" if held_back == 1 else "times"
-        lines.append(f"The same happened {held_back} more {times} since the last alert.")
+    repeats = payload.get("held_back")
+    if repeats:
+        times = "time" if repeats == 1 else "times"
+        lines.append(f"The same happened {repeats} more {times} since the last alert.")
     return replace(alert, title=_short(alert.title), lines=tuple(lines))
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class _AlertData:
     payload: Mapping[str, Any]
     view: PaymentView | None
 
@@ -129,47 +129,47 @@ def _when(text: str) -> str:
     return f"{local:%a} {local.day} {local:%b} {local:%H:%M} (Almaty)"
 
 
-def _late(facts: _Facts) -> Alert:
+def _late(data: _AlertData) -> Alert:
     return Alert(
-        f"Late payment: {facts.money} from {facts.participant}",
+        f"Late payment: {data.money} from {data.participant}",
         ("It came after the payment had ended. It is recorded and waits for manual review.",),
-        (facts.history, "procomp-pay discrepancies list"),
+        (data.history, "procomp-pay discrepancies list"),
     )
 
 
-def _duplicate(facts: _Facts) -> Alert:
+def _duplicate(data: _AlertData) -> Alert:
     return Alert(
-        f"Paid twice: {facts.money} from {facts.participant}",
+        f"Paid twice: {data.money} from {data.participant}",
         ("Another payment already settles the fee. Refund one of the two.",),
-        (facts.history, f'procomp-pay refund {facts.payment} --reason "paid twice"'),
+        (data.history, f'procomp-pay refund {data.payment} --reason "paid twice"'),
     )
 
 
-def _amount(facts: _Facts) -> Alert:
-    charged = facts.text("asked") or (str(facts.view.charged) if facts.view else "")
+def _amount(data: _AlertData) -> Alert:
+    charged = data.text("asked") or (str(data.view.charged) if data.view else "")
     # settlement names the fee itself if the provider's amount could not be read
-    came = "an unreadable amount" if facts.money == charged else facts.money
+    came = "an unreadable amount" if data.money == charged else data.money
     return Alert(
         f"Amount differs from the fee: {came}" + (f" instead of {charged}" if charged else ""),
         ("The payment is not settled and the participant is not PAID. It waits for manual review.",),
-        (facts.status, "procomp-pay discrepancies list"),
+        (data.status, "procomp-pay discrepancies list"),
     )
 
 
-def _participant(facts: _Facts) -> Alert:
+def _participant(data: _AlertData) -> Alert:
     return Alert(
-        f"Paid, but the registration is gone: {facts.money} from {facts.participant}",
+        f"Paid, but the registration is gone: {data.money} from {data.participant}",
         ("It was cancelled, removed or moved to another tournament. The money settles no registration.",),
-        (facts.history, f'procomp-pay refund {facts.payment} --reason "registration cancelled"'),
+        (data.history, f'procomp-pay refund {data.payment} --reason "registration cancelled"'),
     )
 
 
-def _refund(facts: _Facts) -> Alert:
-    why = facts.text("why")
+def _refund(data: _AlertData) -> Alert:
+    why = data.text("why")
     return Alert(
-        f"A refund failed or does not match: {facts.money} to {facts.participant}",
+        f"A refund failed or does not match: {data.money} to {data.participant}",
         (f"Reason: {why}" if why else "It failed at the provider, or does not match our records.",),
-        (facts.history, facts.status),
+        (data.history, data.status),
     )
 
 
@@ -181,52 +181,52 @@ _DISPUTE = {
 }
 
 
-def _dispute(facts: _Facts) -> Alert:
-    state = facts.text("state")
-    due = facts.text("evidence_until")
-    lines = [f"Dispute {facts.text('dispute')} over {facts.money} {_DISPUTE.get(state, state)}."]
+def _dispute(data: _AlertData) -> Alert:
+    state = data.text("state")
+    due = data.text("evidence_until")
+    lines = [f"Dispute {data.text('dispute')} over {data.money} {_DISPUTE.get(state, state)}."]
     if due and state in ("open", "withdrawn"):
         lines.append(
             f"Evidence is accepted until {_when(due)}: submit it in Stripe's dashboard, Payments, Disputes."
         )
-    return Alert(f"Dispute {state}: {facts.money}, {facts.participant}", tuple(lines), (facts.history,))
+    return Alert(f"Dispute {state}: {data.money}, {data.participant}", tuple(lines), (data.history,))
 
 
-def _stuck(facts: _Facts) -> Alert:
+def _stuck(data: _AlertData) -> Alert:
     return Alert(
-        f"A Kaspi payment does not become final: {facts.money} from {facts.participant}",
-        (f"Its status at Kaspi is still {facts.text('status')}. Polling continues; please check it.",),
-        (f"{facts.status} --refresh", "procomp-pay discrepancies list"),
+        f"A Kaspi payment does not become final: {data.money} from {data.participant}",
+        (f"Its status at Kaspi is still {data.text('status')}. Polling continues; please check it.",),
+        (f"{data.status} --refresh", "procomp-pay discrepancies list"),
     )
 
 
-def _dead(facts: _Facts) -> Alert:
-    error = facts.text("error") or "the reason is unknown"
-    if facts.text("destination"):
-        channel = facts.text("destination").replace("_", " ")
+def _dead(data: _AlertData) -> Alert:
+    error = data.text("error") or "the reason is unknown"
+    if data.text("destination"):
+        channel = data.text("destination").replace("_", " ")
         return Alert(
             f"A message could not be delivered by {channel}",
-            (f"{facts.text('topic')}: {error}.",),
-            (f"procomp-pay outbox show {facts.text('delivery_id')}", "procomp-pay outbox replay --dead"),
+            (f"{data.text('topic')}: {error}.",),
+            (f"procomp-pay outbox show {data.text('delivery_id')}", "procomp-pay outbox replay --dead"),
         )
     return Alert(
-        f"An event was given up: {facts.text('type')}",
-        (f"Event {facts.text('event_id')} could not be handled: {error}.",),
-        (f"procomp-pay events show {facts.text('event_id')}", "procomp-pay events replay --dead"),
+        f"An event was given up: {data.text('type')}",
+        (f"Event {data.text('event_id')} could not be handled: {error}.",),
+        (f"procomp-pay events show {data.text('event_id')}", "procomp-pay events replay --dead"),
     )
 
 
-def _discrepancy(facts: _Facts) -> Alert:
-    kind = facts.text("kind").replace("_", " ").lower()
+def _discrepancy(data: _AlertData) -> Alert:
+    kind = data.text("kind").replace("_", " ").lower()
     return Alert(
         f"Our records and the provider's differ: {kind}",
         ("The discrepancy stays open until an operator resolves it.",),
-        (f"procomp-pay discrepancies show {facts.text('discrepancy_id')}", "procomp-pay discrepancies list"),
+        (f"procomp-pay discrepancies show {data.text('discrepancy_id')}", "procomp-pay discrepancies list"),
     )
 
 
-def _circuit(facts: _Facts) -> Alert:
-    provider = facts.text("provider").capitalize() or "A provider"
+def _circuit(data: _AlertData) -> Alert:
+    provider = data.text("provider").capitalize() or "A provider"
     return Alert(
         f"{provider} does not answer",
         (f"Its circuit is open: payments with {provider} are refused at once until it answers again.",),
@@ -234,39 +234,39 @@ def _circuit(facts: _Facts) -> Alert:
     )
 
 
-def _stalled(facts: _Facts) -> Alert:
+def _stalled(data: _AlertData) -> Alert:
     return Alert(
-        f"Background work has stalled: {facts.text('work')}",
-        (f"The oldest item has been due since {_when(facts.text('since'))}.",),
+        f"Background work has stalled: {data.text('work')}",
+        (f"The oldest item has been due since {_when(data.text('since'))}.",),
         ("procomp-pay doctor", "procomp-pay maintain"),
     )
 
 
-def _status(facts: _Facts) -> Alert:
+def _status(data: _AlertData) -> Alert:
     return Alert(
-        f"Kaspi contradicts a manual verification: {facts.participant} has not paid",
-        (f"{facts.text('recorded_by') or 'An operator'} confirmed the payment; Kaspi reports it as unpaid.",),
-        (f"{facts.status} --refresh", "procomp-pay discrepancies list"),
+        f"Kaspi contradicts a manual verification: {data.participant} has not paid",
+        (f"{data.text('recorded_by') or 'An operator'} confirmed the payment; Kaspi reports it as unpaid.",),
+        (f"{data.status} --refresh", "procomp-pay discrepancies list"),
     )
 
 
-def _unapplied(facts: _Facts) -> Alert:
+def _unapplied(data: _AlertData) -> Alert:
     return Alert(
-        f"{facts.text('provider').capitalize() or 'A provider'} reported money that belongs to no payment",
-        (f"It is recorded as {facts.text('event_id')} and settles no registration.",),
-        ("procomp-pay discrepancies list", f"procomp-pay events list --provider {facts.text('provider')}"),
+        f"{data.text('provider').capitalize() or 'A provider'} reported money that belongs to no payment",
+        (f"It is recorded as {data.text('event_id')} and settles no registration.",),
+        ("procomp-pay discrepancies list", f"procomp-pay events list --provider {data.text('provider')}"),
     )
 
 
-def _certificate(facts: _Facts) -> Alert:
+def _certificate(data: _AlertData) -> Alert:
     return Alert(
-        facts.text("why") or "Kaspi's client certificate ends soon",
+        data.text("why") or "Kaspi's client certificate ends soon",
         ("Without it no Kaspi payment works. Ask the bank for a new one and replace the files.",),
         ("procomp-pay doctor",),
     )
 
 
-_MAKERS: dict[str, Callable[[_Facts], Alert]] = {
+_MAKERS: dict[str, Callable[[_AlertData], Alert]] = {
     Topic.ALERT_LATE: _late,
     Topic.ALERT_DUPLICATE: _duplicate,
     Topic.ALERT_AMOUNT: _amount,

@@ -31,16 +31,16 @@ async def send_delivery(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     if destination is Destination.PLATFORM_WEBHOOK:
         body = event_body(claim.message)
         return await ctx.senders.platform().send(claim.delivery.id, body, ctx.clock())
-    about = await _look_up(ctx, claim.message)
+    context = await _look_up(ctx, claim.message)
     if destination is Destination.PARTICIPANT_MAIL:
-        return await _write_to_participant(ctx, claim, about)
-    view = about.view if about else None
+        return await _write_to_participant(ctx, claim, context)
+    view = context.view if context else None
     alert = alerts.compose(claim.message.topic, claim.message.payload, view)
-    mark = _mark(ctx, view)
+    prefix = _subject_prefix(ctx, view)
     if destination is Destination.ALERT_WEBHOOK:
-        return await ctx.senders.chat().send(alert.as_chat(mark), ctx.clock())
+        return await ctx.senders.chat().send(alert.as_chat(prefix), ctx.clock())
     return await ctx.senders.mailer().send(
-        alert.as_email(mark, claim.delivery.id, claim.delivery.recipient, claim.message.created_at)
+        alert.as_email(prefix, claim.delivery.id, claim.delivery.recipient, claim.message.created_at)
     )
 
 
@@ -62,14 +62,14 @@ async def _look_up(ctx: AppContext, message: OutboxMessage) -> MessageContext | 
 
 
 async def _write_to_participant(
-    ctx: AppContext, claim: Claim, about: MessageContext | None
+    ctx: AppContext, claim: Claim, context: MessageContext | None
 ) -> DeliveryResponse:
     message = claim.message
-    if about is None:
+    if context is None:
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "the payment was deleted")
-    if message.topic in _FAILURES and _is_paid_after_all(about):
+    if message.topic in _FAILURES and _is_paid_after_all(context):
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "outdated: the fee has been paid since")
-    if about.email is None:
+    if context.email is None:
         return DeliveryResponse(DeliveryOutcome.NO_ADDRESS, "the participant's user was deleted")
     # templates and their engine are imported only when an e-mail is written
     from procomp_pay.services.notifications.emails import render_email
@@ -77,23 +77,23 @@ async def _write_to_participant(
     email = render_email(
         message.topic,
         message.payload,
-        about,
+        context,
         key=claim.delivery.id,
-        language=about.language or ctx.senders.language,
+        language=context.language or ctx.senders.language,
         at=message.created_at,
-        mark=_mark(ctx, about.view),
+        prefix=_subject_prefix(ctx, context.view),
     )
     return await ctx.senders.mailer().send(email)
 
 
-def _is_paid_after_all(about: MessageContext) -> bool:
-    return about.settled_by is not None or about.view.status in (
+def _is_paid_after_all(context: MessageContext) -> bool:
+    return context.settled_by is not None or context.view.status in (
         PaymentStatus.COMPLETED,
         PaymentStatus.REFUNDED,
     )
 
 
-def _mark(ctx: AppContext, view: PaymentView | None) -> str:
+def _subject_prefix(ctx: AppContext, view: PaymentView | None) -> str:
     """Return the prefix of every subject while no real money moves, else an empty string."""
     mode = ctx.senders.mode(kaspi=view.method.is_kaspi) if view else None
     return {ProviderMode.SANDBOX: "[SANDBOX] ", ProviderMode.TEST: "[TEST] "}.get(mode, "") if mode else ""

@@ -99,7 +99,7 @@ async def _work_destination(ctx: AppContext, destination: Destination, done: Del
 async def _deliver(ctx: AppContext, claim: Claim, done: Delivered) -> DeliveryOutcome:
     answer = await _attempt(ctx, claim)
     async with ctx.db.writing() as session:
-        await _mark(session, ctx, claim, answer, done)
+        await _record_outcome(session, ctx, claim, answer, done)
     return answer.outcome
 
 
@@ -116,13 +116,13 @@ async def _attempt(ctx: AppContext, claim: Claim) -> DeliveryResponse:
         return DeliveryResponse(DeliveryOutcome.AGAIN, f"unexpected error: {type(error).__name__}")
 
 
-async def _mark(
+async def _record_outcome(
     session: AsyncSession, ctx: AppContext, claim: Claim, answer: DeliveryResponse, done: Delivered
 ) -> None:
     delivery, now = claim.delivery, ctx.clock()
     if answer.outcome is DeliveryOutcome.AGAIN and delivery.attempts < ATTEMPTS:
         wait = wait_s(delivery.attempts, jitter=random.random(), asked_s=answer.retry_after_s)  # noqa: S311
-        await outbox.put_off(session, claim, now + timedelta(seconds=wait), answer.words)
+        await outbox.put_off(session, claim, now + timedelta(seconds=wait), answer.text)
         done.put_off += 1
         log.warning("%s; again in %.0f s", _named(claim, answer), wait)
         return
@@ -130,7 +130,7 @@ async def _mark(
     if state is DeliveryState.UNDELIVERABLE and delivery.destination.is_alert:
         # a participant may have mistyped an address; a wrong address of ours must raise an alert
         state = DeliveryState.DEAD
-    ours = await outbox.finish(session, claim, state, now=now, error=answer.words or None)
+    ours = await outbox.finish(session, claim, state, now=now, error=answer.text or None)
     if state is DeliveryState.DELIVERED:
         done.delivered += 1
     elif state is not DeliveryState.DEAD:
@@ -143,7 +143,7 @@ async def _mark(
 
 def _named(claim: Claim, answer: DeliveryResponse) -> str:
     delivery = claim.delivery
-    return f"delivery {delivery.id} of {claim.message.topic} by {delivery.destination}: {answer.words}"
+    return f"delivery {delivery.id} of {claim.message.topic} by {delivery.destination}: {answer.text}"
 
 
 async def _leave_alert(
@@ -159,7 +159,7 @@ async def _leave_alert(
         "destination": delivery.destination.value,
         "delivery_id": delivery.id,
         "topic": message.topic,
-        "error": answer.words,
+        "error": answer.text,
         "not_by": delivery.destination.value if delivery.destination.is_alert else None,
     }
     await outbox_store.enqueue(

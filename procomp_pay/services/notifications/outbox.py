@@ -21,9 +21,9 @@ from procomp_pay.storage.notifications.listing import CLOSED_UNDELIVERED, Told
 MOST = 500
 
 
-def as_document(told: Told) -> dict[str, Any]:
+def as_document(notification: Told) -> dict[str, Any]:
     """Return a message with its deliveries, for ``--json``."""
-    message, deliveries = told
+    message, deliveries = notification
     return {
         "message_id": message.id,
         "topic": message.topic,
@@ -138,7 +138,7 @@ class Trial:
             "destination": self.destination.value,
             "recipient": self.recipient or None,
             "result": self.answer.outcome.value,
-            "said": self.answer.words or None,
+            "said": self.answer.text or None,
         }
 
 

@@ -89,8 +89,8 @@ async def _route_alert(
     await outbox.set_aside(session, ids, OutboxState.HELD, now=now, subject=subject, skipped=reason)
     if quiet:
         return
-    held_back = await outbox.count_held(session, topic, subject, last_sent)
-    if held_back:
-        newest.payload = {**newest.payload, "held_back": held_back}
+    repeats = await outbox.count_held(session, topic, subject, last_sent)
+    if repeats:
+        newest.payload = {**newest.payload, "held_back": repeats}
         await session.flush()
     await _create_deliveries(session, ctx, [newest], destinations(topic, newest.payload), now, subject)

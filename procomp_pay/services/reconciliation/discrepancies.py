@@ -223,12 +223,12 @@ async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Re
         )
     for attempt in range(1, _MOST_REFUNDS + 1):
         again = f":{attempt}" if attempt > 1 else ""
-        order = RefundCommand(
+        command = RefundCommand(
             view.payment_id,
             f"{_refund_reason(view.discrepancy_id)} {view.kind}",
             idempotency_key=f"discrepancy:{view.discrepancy_id}{again}",
         )
-        done = await refund(ctx, order, actor)
+        done = await refund(ctx, command, actor)
         if done.state is RefundState.PENDING and done.provider_refund_id is None:
             raise OutcomeUnknown(
                 f"The outcome of refund {done.refund_id} is not known yet; it is being checked",

@@ -52,7 +52,7 @@ async def _window(context: ReconciliationContext, on_progress: Progress) -> None
             ids = await ids_started_in(session, "kaspi", report.since, report.until, after=after, limit=PAGE)
         if not ids:
             return
-        await _judge(context, ids, on_progress)
+        await _compare_payments(context, ids, on_progress)
         after = ids[-1]
 
 
@@ -70,11 +70,11 @@ async def _open_ones(context: ReconciliationContext, on_progress: Progress) -> N
             if payment_id in payments and payments[payment_id].detail.created_at < report.since
         ]
         if older:
-            await _judge(context, older, on_progress)
+            await _compare_payments(context, older, on_progress)
         after = ids[-1]
 
 
-async def _judge(context: ReconciliationContext, ids: list[str], on_progress: Progress) -> None:
+async def _compare_payments(context: ReconciliationContext, ids: list[str], on_progress: Progress) -> None:
     async with context.ctx.db.reading() as session:
         payments = await payments_by_id(session, ids)
     gate = asyncio.Semaphore(AT_ONCE)

@@ -20,7 +20,7 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.lifecycle.polling import apply_provider_status, poll_payment
 from procomp_pay.services.refunds.send import sync_refunds
 from procomp_pay.services.settlement.apply import apply_event
-from procomp_pay.services.settlement.provider_handle import UNOPENED, provider_ref_of
+from procomp_pay.services.settlement.provider_ref import UNOPENED, provider_ref_of
 from procomp_pay.storage.payments.refunds import kaspi_name
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment
 

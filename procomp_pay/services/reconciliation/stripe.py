@@ -69,7 +69,7 @@ async def keep_movements(ctx: AppContext, report: Report, on_progress: Progress)
         async for page in stripe_window.movements(books_of(ctx), report.since - BEFORE, report.until):
             pages += 1
             report.read[MOVEMENTS] += len(page)
-            report.settlements += await _keep(ctx, page, dry_run=report.dry_run)
+            report.settlements += await _store(ctx, page, dry_run=report.dry_run)
             on_progress(MOVEMENTS, report.read[MOVEMENTS])
     except Unavailable as error:
         report.cut = report.cut or _how_far(error, MOVEMENTS, pages, report.read[MOVEMENTS])
@@ -87,7 +87,7 @@ def _row(record: ProviderRecord) -> StagedRow:
     )  # fmt: skip
 
 
-async def _keep(ctx: AppContext, page: list[Movement], *, dry_run: bool) -> int:
+async def _store(ctx: AppContext, page: list[Movement], *, dry_run: bool) -> int:
     movements = [movement for movement in page if movement.kind is not LineKind.OTHER]
     references = {movement.payment_ref for movement in movements if movement.payment_ref}
     async with ctx.db.reading() as session:

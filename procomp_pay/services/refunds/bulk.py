@@ -57,20 +57,20 @@ class BulkRefundRequest:
         use.check_reason(self.reason)
 
 
-async def survey(ctx: AppContext, order: BulkRefundRequest) -> Report:
+async def preview(ctx: AppContext, command: BulkRefundRequest) -> Report:
     """Return what a run would do, without writing anything.
 
     :raises ConfigurationError: the provider of one of the payments is not configured.
     """
-    report = await _new_report(ctx, order)
-    async for view in _completed_payments(ctx, order.tournament_id):
+    report = await _new_report(ctx, command)
+    async for view in _completed_payments(ctx, command.tournament_id):
         report.add(_assess(ctx, view))
     return report
 
 
 async def run(
     ctx: AppContext,
-    order: BulkRefundRequest,
+    command: BulkRefundRequest,
     actor: Actor,
     *,
     on_progress: Callable[[Line], None] = lambda _: None,
@@ -82,15 +82,15 @@ async def run(
     :param stop: called before each payment; True ends the run after the refunds in progress.
     :raises ConfigurationError, DatabaseUnavailable: it cannot continue; refunds already made are kept.
     """
-    report = await _new_report(ctx, order)
-    work = _Run(ctx, order, actor, report, on_progress, stop)
+    report = await _new_report(ctx, command)
+    work = _Run(ctx, command, actor, report, on_progress, stop)
     await work.go()
     return report
 
 
-async def _new_report(ctx: AppContext, order: BulkRefundRequest) -> Report:
+async def _new_report(ctx: AppContext, command: BulkRefundRequest) -> Report:
     async with ctx.db.reading() as session:
-        counts = await listing.count_by_status(session, order.tournament_id)
+        counts = await listing.count_by_status(session, command.tournament_id)
     still_open = counts.get(PaymentStatus.PENDING, 0) + counts.get(PaymentStatus.PROCESSING, 0)
     return Report(refunded_before=counts.get(PaymentStatus.REFUNDED, 0), still_open=still_open)
 
@@ -129,13 +129,13 @@ class _Run:
     def __init__(
         self,
         ctx: AppContext,
-        order: BulkRefundRequest,
+        command: BulkRefundRequest,
         actor: Actor,
         report: Report,
         on_progress: Callable[[Line], None],
         stop: Callable[[], bool],
     ) -> None:
-        self._ctx, self._order, self._actor = ctx, order, actor
+        self._ctx, self._command, self._actor = ctx, command, actor
         self._report, self._on_progress, self._stop = report, on_progress, stop
         self._unknown_in_a_row = 0
         self._fatal: Exception | None = None
@@ -156,7 +156,7 @@ class _Run:
             raise self._fatal
 
     async def _queue_payments(self, queue: asyncio.Queue[PaymentView | None]) -> None:
-        async for view in _completed_payments(self._ctx, self._order.tournament_id):
+        async for view in _completed_payments(self._ctx, self._command.tournament_id):
             if self._is_over():
                 return
             line = _assess(self._ctx, view)
@@ -223,7 +223,7 @@ class _Run:
             if refund.refund_id in earlier_ids and refund.state is RefundState.FAILED
         ]
         if not failed and view.status is PaymentStatus.COMPLETED and view.rest.amount > 0:
-            await use.refund(self._ctx, RefundCommand(view.payment_id, self._order.reason), self._actor)
+            await use.refund(self._ctx, RefundCommand(view.payment_id, self._command.reason), self._actor)
             view = await views.one(self._ctx, view.payment_id)
         return _ending(view, money, failed)
 

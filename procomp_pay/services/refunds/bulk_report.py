@@ -56,7 +56,7 @@ class Sum:
 
 
 @dataclass(slots=True)
-class Tally:
+class Group:
     """Payments with the same ending: totals, and the first ones by name where they need manual review."""
 
     sums: dict[tuple[PaymentMethod, Currency], Sum] = field(default_factory=dict)
@@ -103,10 +103,10 @@ class Report:
     still_open: int = 0
     stopped: bool = False
     gave_up: bool = False
-    tallies: dict[Ending, Tally] = field(default_factory=dict)
+    groups: dict[Ending, Group] = field(default_factory=dict)
 
-    def of(self, ending: Ending) -> Tally:
-        return self.tallies.setdefault(ending, Tally())
+    def of(self, ending: Ending) -> Group:
+        return self.groups.setdefault(ending, Group())
 
     def add(self, line: Line) -> None:
         self.of(line.ending).add(line, name=line.ending in _NAMED)

@@ -102,16 +102,16 @@ class Refunded:
     failure_reason: str | None = None
 
 
-async def plan(ctx: AppContext, order: RefundCommand) -> Plan:
+async def plan(ctx: AppContext, command: RefundCommand) -> Plan:
     """Check a refund and return what it would do, without writing anything.
 
     :raises NotFound, Refused, Conflict: as :func:`refund`.
     """
     async with ctx.db.reading() as session:
-        return await _plan(session, ctx, await load_payment(session, order.payment_id), order)
+        return await _plan(session, ctx, await load_payment(session, command.payment_id), command)
 
 
-async def refund(ctx: AppContext, order: RefundCommand, actor: Actor) -> Refunded:
+async def refund(ctx: AppContext, command: RefundCommand, actor: Actor) -> Refunded:
     """Refund a payment.
 
     :returns: the refund's state: SUCCEEDED, or PENDING while the provider works on it.
@@ -124,11 +124,11 @@ async def refund(ctx: AppContext, order: RefundCommand, actor: Actor) -> Refunde
     :raises ProviderUnavailable, OutcomeUnknown: the refund is kept, and background work makes or finds it.
     """
     async with ctx.db.writing() as session:
-        locked = await lock_payment(session, order.payment_id)  # requests with the same key wait here
-        claim = order.claim(actor)
+        locked = await lock_payment(session, command.payment_id)  # requests with the same key wait here
+        claim = command.claim(actor)
         known = await idempotency.known(session, claim) if claim else None
         refund_id = (
-            known.response["refund_id"] if known else await _write_ahead(session, ctx, locked, order, actor)
+            known.response["refund_id"] if known else await _write_ahead(session, ctx, locked, command, actor)
         )
     if known is None:
         await send(ctx, refund_id, actor, first=True, customer_scan=order.customer_scan)
@@ -178,7 +178,7 @@ def check_reason(reason: str) -> None:
 
 
 async def _plan(
-    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, order: RefundCommand
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, command: RefundCommand
 ) -> Plan:
     status = locked.payment.status
     if status is PaymentStatus.REFUNDED:
@@ -191,15 +191,15 @@ async def _plan(
             next_step=f"procomp-pay status --payment {locked.payment.id} --refresh",
             code=ErrorCode.PAYMENT_NOT_COMPLETED,
         )
-    check_reason(order.reason)
+    check_reason(command.reason)
     dispute = locked.detail.dispute_state
-    if dispute is not None and (dispute.is_open or dispute.value == "lost") and not order.force:
+    if dispute is not None and (dispute.is_open or dispute.value == "lost") and not command.force:
         raise Conflict(
             f"A dispute over this payment is {dispute}: the money could be returned twice",
             next_step="answer the dispute at Stripe; or, if you are sure, add --force",
             code=ErrorCode.PAYMENT_DISPUTED,
         )
-    ctx.providers.of(locked.detail.channel).ready_to_refund(at_desk=order.at_desk)
+    ctx.providers.of(locked.detail.channel).ready_to_refund(at_desk=command.at_desk)
     if locked.detail.provider_ref is None:
         raise Refused(
             "The provider does not know this payment: the money did not come through our QR",
@@ -214,15 +214,15 @@ async def _plan(
             next_step=f"wait until it is final: procomp-pay status --payment {locked.payment.id}",
             code=ErrorCode.REFUND_IN_PROGRESS,
         )
-    if order.before not in (None, before):
+    if command.before not in (None, before):
         raise Conflict(
-            f"The refunded amount changed while you were confirming: it was {order.before}, now {before}",
+            f"The refunded amount changed while you were confirming: it was {command.before}, now {before}",
             next_step=f"check it: procomp-pay status --payment {locked.payment.id}",
         )
     return Plan(
         payment_id=locked.payment.id,
         participant_id=locked.detail.participant_id,
-        money=amount_to_refund(locked.charged, before.amount, order.money),
+        money=amount_to_refund(locked.charged, before.amount, command.money),
         paid=locked.charged,
         before=before,
         way="back to the Kaspi account" if locked.detail.channel.is_kaspi else "back to the card, by Stripe",
@@ -230,17 +230,17 @@ async def _plan(
 
 
 async def _write_ahead(
-    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, order: RefundCommand, actor: Actor
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, command: RefundCommand, actor: Actor
 ) -> str:
     """Insert the PENDING row of a refund, its audit entry and idempotency key; return the refund's id."""
-    planned = await _plan(session, ctx, locked, order)
+    planned = await _plan(session, ctx, locked, command)
     now = ctx.clock()
     row = Refund(
         id=ctx.new_id(),
         payment_id=locked.payment.id,
         amount=planned.money.amount,
         currency=planned.money.currency,
-        reason=order.reason.strip(),
+        reason=command.reason.strip(),
         state=RefundState.PENDING,
         requested_by=actor.name,
         next_look_at=now + timedelta(seconds=LOOK_AGAIN_S),
@@ -252,7 +252,7 @@ async def _write_ahead(
         "refund_id": row.id,
         "amount": row.amount,
         "currency": row.currency.value,
-        "force": order.force,
+        "force": command.force,
     }
     record = audit.AuditRecord(
         actor=actor.name,
@@ -263,7 +263,7 @@ async def _write_ahead(
         note=row.reason,
     )
     await audit.append(session, locked.payment.id, record, now)
-    claim = order.claim(actor)
+    claim = command.claim(actor)
     if claim is not None:
         await idempotency.remember(session, claim, locked.payment.id, now, {"refund_id": row.id})
     return row.id

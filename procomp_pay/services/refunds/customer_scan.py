@@ -11,7 +11,7 @@ from procomp_pay.domain.errors import Conflict, PaymentError
 from procomp_pay.providers.kaspi.refunds import KaspiRefunds, RefundQr
 from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.settlement.provider_handle import provider_ref_of
+from procomp_pay.services.settlement.provider_ref import provider_ref_of
 from procomp_pay.storage.payments.repository import load_payment
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from procomp_pay.domain.states import CreateState, PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.refunds.create import Refunded, check_reason, state_of
 from procomp_pay.services.settlement.apply import apply_event_in
-from procomp_pay.services.settlement.provider_handle import provider_ref_of
+from procomp_pay.services.settlement.provider_ref import provider_ref_of
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.payments import kaspi_operations as numbers

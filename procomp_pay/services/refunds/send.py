@@ -27,7 +27,7 @@ from procomp_pay.providers.protocol import RefundRequest
 from procomp_pay.services.context import SYSTEM, Actor, AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
-from procomp_pay.services.settlement.provider_handle import RESEND_WITHIN, provider_ref_of
+from procomp_pay.services.settlement.provider_ref import RESEND_WITHIN, provider_ref_of
 from procomp_pay.services.settlement.refunds_and_disputes import PENDING_LOOK_S
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
@@ -62,7 +62,7 @@ async def send(
         return
     request = replace(request, customer_scan=customer_scan)
     try:
-        provider = ctx.providers.of(request.handle.channel)
+        provider = ctx.providers.of(request.ref.channel)
         refund_event = await provider.refund(request)
     except (ProviderUnavailable, OutcomeUnknown) as error:
         await _record_not_sent(ctx, request, error, actor)
@@ -166,14 +166,14 @@ async def sync_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor =
 
     :raises ProviderUnavailable, OutcomeUnknown: the provider cannot be asked now.
     """
-    returned = await ctx.providers.of(locked.detail.channel).list_refunds(provider_ref_of(locked))
-    for refund_event in returned.refunds:
+    refunds = await ctx.providers.of(locked.detail.channel).list_refunds(provider_ref_of(locked))
+    for refund_event in refunds.refunds:
         async with ctx.db.writing() as session:
             await apply_event_in(
                 session, ctx, _payment_event(ctx, locked.payment.id, locked, refund_event, actor)
             )
-    if returned.total is not None:
-        await _sync_by_total(ctx, locked.payment.id, returned.total, actor)
+    if refunds.total is not None:
+        await _sync_by_total(ctx, locked.payment.id, refunds.total, actor)
 
 
 async def _sync_by_total(ctx: AppContext, payment_id: str, total: Money, actor: Actor) -> None:
@@ -221,7 +221,7 @@ async def _request(ctx: AppContext, refund_id: str) -> RefundRequest | None:
         return RefundRequest(
             refund_id=row.id,
             payment_id=row.payment_id,
-            handle=provider_ref_of(locked),
+            ref=provider_ref_of(locked),
             money=Money(row.amount, row.currency),
             idempotency_key=f"procomp-pay:refund:{row.id}",
             refunded=Money(total_refunded(refund_repository.amounts(rows)), locked.charged.currency),

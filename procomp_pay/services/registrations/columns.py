@@ -57,7 +57,7 @@ def find_headers(lines: Iterator[Line]) -> Table:
 
     :raises Refused: no row has a name column, or two headers mean the same.
     """
-    seen: list[list[str]] = []
+    candidates: list[list[str]] = []
     broken: list[Line] = []
     for line in lines:
         if line.problem is not None:
@@ -66,29 +66,29 @@ def find_headers(lines: Iterator[Line]) -> Table:
         headers = _headers(line)
         if not any(headers):
             continue
-        headers, columns = _below(seen[-1] if seen else [], headers)
+        headers, columns = _below(candidates[-1] if candidates else [], headers)
         if columns is not None:
             return _with_second_row(Table(headers, columns, lines, broken))
-        seen.append(headers)
-        if len(seen) >= HEADER_WITHIN:
+        candidates.append(headers)
+        if len(candidates) >= HEADER_WITHIN:
             break
-    if broken and not seen:
+    if broken and not candidates:
         raise Refused(f"Line {broken[0].number}: {broken[0].problem}", next_step=SAMPLE)
-    if not seen:
+    if not candidates:
         raise Refused("The file has nothing in it", next_step=SAMPLE)
-    raise _no_names(seen)
+    raise _no_names(candidates)
 
 
-def _no_names(seen: list[list[str]]) -> Refused:
-    undone = [undo_wrong_decoding(headers) for headers in seen]
+def _no_names(candidates: list[list[str]]) -> Refused:
+    undone = [undo_wrong_decoding(headers) for headers in candidates]
     if any(headers is not None and count_headers(headers) for headers in undone):
         return Refused(
             "The text was read in a wrong encoding before it was saved: its letters are lost",
             next_step="save it again from the original, as CSV UTF-8 or XLSX",
         )
-    found = ", ".join(f"“{header[:40]}”" for header in seen[0][:20] if header)
+    seen_headers = ", ".join(f"“{header[:40]}”" for header in candidates[0][:20] if header)
     return Refused(
-        f"No column with the participants' names was found. The headers are: {found}",
+        f"No column with the participants' names was found. The headers are: {seen_headers}",
         next_step="call the column “name”, “ФИО” or “Аты-жөні”, the others “category” and “email”",
     )
 
@@ -218,15 +218,15 @@ def find_columns(headers: list[str]) -> dict[Column, int] | None:
     keys = [_key(header) for header in headers]
     columns: dict[Column, int] = {}
     for column in Column:
-        places = [i for i, key in enumerate(keys) if key in _EXACT[column]]
-        places = places or [i for i in _similar(column, keys) if i not in columns.values()]
-        if len(places) > 1:
-            both = " and ".join(f"“{headers[i]}”" for i in places[:3])
+        indices = [i for i, key in enumerate(keys) if key in _EXACT[column]]
+        indices = indices or [i for i in _similar(column, keys) if i not in columns.values()]
+        if len(indices) > 1:
+            both = " and ".join(f"“{headers[i]}”" for i in indices[:3])
             raise Refused(
                 f"{both} could each be the {column} column", next_step="rename or delete all but one of them"
             )
-        if places:
-            columns[column] = places[0]
+        if indices:
+            columns[column] = indices[0]
     return _with_name(columns)
 
 
@@ -245,7 +245,7 @@ def _with_name(columns: dict[Column, int]) -> dict[Column, int] | None:
     if Column.NAME not in columns and Column.SURNAME not in columns and Column.GIVEN in columns:
         columns[Column.NAME] = columns[Column.GIVEN]
     if Column.NAME in columns:
-        return {column: place for column, place in columns.items() if column not in parts}
+        return {column: index for column, index in columns.items() if column not in parts}
     return columns if Column.SURNAME in columns and Column.GIVEN in columns else None
 
 

@@ -160,7 +160,7 @@ def _csv_lines(text: CsvFile, delimiter: str) -> Generator[Line, None, None]:
 def _delimiter(text: CsvFile) -> str:
     """Return the delimiter with which most headers are understood, else the one seen most at the top."""
 
-    def judge(delimiter: str) -> tuple[int, int]:
+    def score(delimiter: str) -> tuple[int, int]:
         understood = width = 0
         for line, _ in zip(_csv_lines(text, delimiter), range(HEADER_WITHIN), strict=False):
             width = max(width, len(line.cells))
@@ -170,7 +170,7 @@ def _delimiter(text: CsvFile) -> str:
                 understood = max(understood, 2)
         return understood, width
 
-    return max(DELIMITERS, key=judge)
+    return max(DELIMITERS, key=score)
 
 
 def _prove_encoding(scan: EncodingScan, table: Table) -> None:
@@ -178,7 +178,7 @@ def _prove_encoding(scan: EncodingScan, table: Table) -> None:
 
     :raises Refused: the letters could be others.
     """
-    if scan.is_guess and all(table.headers[place].isascii() for place in table.columns.values()):
+    if scan.is_guess and all(table.headers[index].isascii() for index in table.columns.values()):
         raise Refused(
             "The file is not UTF-8, and nothing shows which letters are meant", next_step=_SAVE_AGAIN
         )
@@ -205,8 +205,8 @@ def _read(kind: str, table: Table, notes: list[str], *, is_csv: bool) -> Roster:
     return Roster(
         rows=read,
         kind=kind,
-        used={column.value: table.headers[place] for column, place in table.columns.items()},
-        ignored=[header for place, header in enumerate(table.headers) if place not in taken and header],
+        used={column.value: table.headers[index] for column, index in table.columns.items()},
+        ignored=[header for index, header in enumerate(table.headers) if index not in taken and header],
         notes=notes,
     )
 
@@ -221,13 +221,13 @@ def _roster_row(line: Line, table: Table, *, is_csv: bool) -> RosterRow:
         return RosterRow(line.number, name, other=other)
     width = len(table.headers)
     if is_csv and any(text.strip() for text in texts[width:]):
-        filled = max(place for place, text in enumerate(texts, 1) if text.strip())
+        filled = max(index for index, text in enumerate(texts, 1) if text.strip())
         return RosterRow(
             line.number,
             problem=f"the line has {filled} cells and the header {width}: put a text with commas in quotes",
         )
-    for column, place in columns.items():
-        cell = line.cells[place] if place < len(line.cells) else ""
+    for column, index in columns.items():
+        cell = line.cells[index] if index < len(line.cells) else ""
         if isinstance(cell, Unusable):
             return RosterRow(line.number, problem=f"the {column.value} is {cell.why}")
         if column is Column.CATEGORY and not isinstance(cell, str | Decimal | bool):
@@ -238,8 +238,8 @@ def _roster_row(line: Line, table: Table, *, is_csv: bool) -> RosterRow:
             )
 
     def text(column: Column) -> str:
-        place = columns.get(column, len(texts))
-        return texts[place] if place < len(texts) else ""
+        index = columns.get(column, len(texts))
+        return texts[index] if index < len(texts) else ""
 
     parts = [text(column) for column in (Column.SURNAME, Column.GIVEN, Column.PATRONYMIC)]
     name = text(Column.NAME) or " ".join(part for part in parts if part.strip())
@@ -252,5 +252,5 @@ def _other_line(texts: list[str], table: Table) -> str | None:
     if cells[: len(table.headers)] == table.headers[: len(cells)] and any(cells):
         return "the headers again"
     first = next((cell for cell in cells if cell), "")
-    until_name = cells[: max(place for column, place in table.columns.items() if column in _NAMES) + 1]
+    until_name = cells[: max(index for column, index in table.columns.items() if column in _NAMES) + 1]
     return next(filter(None, map(describe_other_line, [first, *until_name])), None)

@@ -191,8 +191,8 @@ def _leave_out_registered(
             added.append(entrant)
             known[key] = f"the same as line {entrant.line}"
         else:
-            what = f"{known[key]}: same name and category"
-            skipped.append(Remark(entrant.line, entrant.full_name, what))
+            remark = f"{known[key]}: same name and category"
+            skipped.append(Remark(entrant.line, entrant.full_name, remark))
     return added, skipped
 
 

@@ -57,7 +57,7 @@ class Attempts:
 
 
 @dataclass(slots=True)
-class Tally:
+class Total:
     """A number and a sum."""
 
     count: int = 0
@@ -80,30 +80,30 @@ class Flow:
     """
 
     currency: str
-    paid: Tally = field(default_factory=Tally)
+    paid: Total = field(default_factory=Total)
     late: int = 0
     duplicates: int = 0
-    refunds: Tally = field(default_factory=Tally)
-    on_their_way: Tally = field(default_factory=Tally)
-    disputes: dict[DisputeState, Tally] = field(default_factory=dict)
+    refunds: Total = field(default_factory=Total)
+    on_their_way: Total = field(default_factory=Total)
+    disputes: dict[DisputeState, Total] = field(default_factory=dict)
     with_fee: int = 0
     fees: Decimal | None = None
 
-    def dispute(self, *states: DisputeState) -> Tally:
+    def dispute(self, *states: DisputeState) -> Total:
         """Return the disputes in any of these states."""
-        total = Tally()
+        total = Total()
         for state in states:
-            tally = self.disputes.get(state, Tally())
-            total.add(tally.count, tally.amount)
+            disputed = self.disputes.get(state, Total())
+            total.add(disputed.count, disputed.amount)
         return total
 
     @property
-    def lost(self) -> Tally:
+    def lost(self) -> Total:
         """Return the lost disputes."""
         return self.dispute(DisputeState.LOST)
 
     @property
-    def open_disputes(self) -> Tally:
+    def open_disputes(self) -> Total:
         return self.dispute(DisputeState.OPEN, DisputeState.WITHDRAWN)
 
     @property

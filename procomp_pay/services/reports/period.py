@@ -18,7 +18,7 @@ from procomp_pay.domain.period import Period, offsets
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.tournaments import find_tournament
-from procomp_pay.services.reports.figures import Attempts, Flow, Ranks, Tally
+from procomp_pay.services.reports.figures import Attempts, Flow, Ranks, Total
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.registrations.participants import Headcount
@@ -62,7 +62,7 @@ class TournamentLine:
     tournament_id: str
     name: str
     attempts: Attempts
-    heads: Headcount
+    headcount: Headcount
     flows: list[Flow]
 
     def full(self) -> dict[str, Any]:
@@ -72,9 +72,9 @@ class TournamentLine:
             "started": self.attempts.started,
             "paid": self.attempts.paid,
             "success_percent": self.attempts.success_percent,
-            "participants": self.heads.registered,
-            "participants_paid": self.heads.paid,
-            "participants_not_paid": self.heads.registered - self.heads.paid,
+            "participants": self.headcount.registered,
+            "participants_paid": self.headcount.paid,
+            "participants_not_paid": self.headcount.registered - self.headcount.paid,
             "money": [flow.short() for flow in self.flows],
         }
 
@@ -102,11 +102,11 @@ class Report:
         return self.total.by_currency("")
 
     @property
-    def heads(self) -> Headcount:
+    def headcount(self) -> Headcount:
         """Return the number of participants of the report's tournaments."""
         return Headcount(
-            sum(line.heads.registered for line in self.tournaments),
-            sum(line.heads.paid for line in self.tournaments),
+            sum(line.headcount.registered for line in self.tournaments),
+            sum(line.headcount.paid for line in self.tournaments),
         )
 
     @property
@@ -149,9 +149,9 @@ class Report:
             "days": [{"day": day.isoformat(), **flow.short()} for day, flow in self.days.sorted()],
             "tournaments": [line.full() for line in self.tournaments],
             "participants": {
-                "registered": self.heads.registered,
-                "paid": self.heads.paid,
-                "not_paid": self.heads.registered - self.heads.paid,
+                "registered": self.headcount.registered,
+                "paid": self.headcount.paid,
+                "not_paid": self.headcount.registered - self.headcount.paid,
             },
             "open_discrepancies": {
                 "count": self.open_discrepancies,
@@ -238,7 +238,7 @@ async def _count_money(session: AsyncSession, scope: Scope, result: Report, by: 
     async for dispute in money.disputes(session, scope, by):
         if dispute.state is not None:
             for flow in _flows(result, dispute.group):
-                flow.disputes.setdefault(dispute.state, Tally()).add(dispute.count, dispute.amount)
+                flow.disputes.setdefault(dispute.state, Total()).add(dispute.count, dispute.amount)
 
 
 async def _count_fees(session: AsyncSession, scope: Scope, result: Report, by: money.By) -> None:
@@ -270,7 +270,7 @@ async def _tournaments(
             row.tournament_id,
             row.name,
             attempts.get(row.tournament_id, Attempts()),
-            row.heads,
+            row.headcount,
             result.by_tournament.by_currency(row.tournament_id),
         )
         for row in await counts.tournaments(session, ids)

@@ -61,9 +61,9 @@ async def fetch_missed(ctx: AppContext, on_progress: Callable[[], None] = lambda
     if not isinstance(provider, EventSource):
         return None
     async with ctx.db.writing() as session:
-        feed = await cursors.claim(session, FEED, ctx.clock(), lease_s=LEASE_S)
-        since = (feed.read_until or await cursors.first_payment_at(session)) if feed else None
-    if feed is None:
+        cursor = await cursors.claim(session, FEED, ctx.clock(), lease_s=LEASE_S)
+        since = (cursor.read_until or await cursors.first_payment_at(session)) if cursor else None
+    if cursor is None:
         return None
     stored = 0
     try:

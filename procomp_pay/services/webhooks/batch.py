@@ -87,7 +87,7 @@ async def _handle_all(
     known: list[_Read] = []
     now = ctx.clock()
 
-    def mark(row: ClaimedEvent, state: EventState, payment_id: str | None = None) -> None:
+    def set_state(row: ClaimedEvent, state: EventState, payment_id: str | None = None) -> None:
         lag = (now - row.received_at).total_seconds()
         done.append(ProcessedEvent(row.id, row.event_id, row.type, state, payment_id, lag))
 
@@ -95,7 +95,7 @@ async def _handle_all(
         await _yield_to_requests(number)
         read = _read(ctx, row)
         if isinstance(read, EventState):
-            mark(row, read)
+            set_state(row, read)
         elif read is not None:
             known.append(read)
     batch = await lock_payments(session, {event.payment_id for event in known if event.payment_id})
@@ -103,8 +103,8 @@ async def _handle_all(
     await _find_payments(session, [event for event in known if event.payment_id not in batch.locked])
     for number, event in enumerate(known):
         await _yield_to_requests(number)
-        if (state := await _settle(session, ctx, event, batch.locked)) is not None:
-            mark(event.row, state, event.payment_id)
+        if (state := await _apply_event(session, ctx, event, batch.locked)) is not None:
+            set_state(event.row, state, event.payment_id)
     await batch.write(session)
     await queues.mark_many(session, done, ctx.clock())
     return done
@@ -125,7 +125,7 @@ async def _yield_to_requests(number: int) -> None:
         await asyncio.sleep(0)
 
 
-async def _settle(
+async def _apply_event(
     session: AsyncSession, ctx: AppContext, read: _Read, locked: Mapping[str, LockedPayment]
 ) -> EventState | None:
     """Apply one event; return ``None`` if it has to be handled alone."""
@@ -162,9 +162,9 @@ async def _find_payments(session: AsyncSession, events: list[_Read]) -> None:
     named = [event.parsed.payment_id for event in events if event.parsed.payment_id is not None]
     ours = await payments.existing_ids(session, named)
     unnamed = [event for event in events if event.parsed.payment_id not in ours]
-    intents = [event.parsed.seen.ids.payment_intent for event in unnamed]
-    sessions = [event.parsed.seen.ids.checkout_session for event in unnamed]
+    intents = [event.parsed.provider_status.ids.payment_intent for event in unnamed]
+    sessions = [event.parsed.provider_status.ids.checkout_session for event in unnamed]
     by_ref = await payments.ids_by_stripe_ref(session, [x for x in intents if x], [x for x in sessions if x])
     for event in unnamed:
-        ids = event.parsed.seen.ids
+        ids = event.parsed.provider_status.ids
         event.payment_id = by_ref.get(ids.payment_intent or "") or by_ref.get(ids.checkout_session or "")

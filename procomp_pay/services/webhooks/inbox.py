@@ -219,16 +219,16 @@ async def _flag_unreadable(
 async def _find_payment(session: AsyncSession, parsed: ParsedWebhookEvent) -> str | None:
     if parsed.payment_id is not None and await payments.exists(session, parsed.payment_id):
         return parsed.payment_id
-    return await payments.find_id(session, parsed.seen.ids)
+    return await payments.find_id(session, parsed.provider_status.ids)
 
 
 def payment_event_of(
     payment_id: str, parsed: ParsedWebhookEvent, event: dict[str, Any]
 ) -> PaymentEvent | None:
     """Return the payment event for settlement; ``None`` if there is nothing new."""
-    seen = parsed.seen
+    status = parsed.provider_status
     refund_or_dispute = EventType.REFUND if parsed.refund else EventType.DISPUTE if parsed.dispute else None
-    event_type = refund_or_dispute or seen.event_type
+    event_type = refund_or_dispute or status.event_type
     if event_type is None:
         return None
     return PaymentEvent(

@@ -230,5 +230,5 @@ def describe(url: URL) -> str:
     hosts = str(url.host or url.query.get("host") or "this computer").split(",")
     ports = str(url.port or url.query.get("port") or "").split(",")
     ports += ports[-1:] * (len(hosts) - len(ports))
-    places = [f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=False)]
-    return f"the database {url.database or '(none)'} on {', '.join(places)}"
+    servers = [f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=False)]
+    return f"the database {url.database or '(none)'} on {', '.join(servers)}"

@@ -31,7 +31,7 @@ class EncryptedColumn:
 
 
 #: A test compares it with the columns that end in ``_enc``.
-PLACES = (
+COLUMNS = (
     EncryptedColumn(PaymentDetail, "payment_id", "client_secret_enc"),
     EncryptedColumn(PaymentDetail, "payment_id", "qr_token_enc"),
     EncryptedColumn(PaymentDetail, "payment_id", "phone_enc"),
@@ -39,34 +39,34 @@ PLACES = (
 )
 
 
-def _columns(place: EncryptedColumn) -> tuple[Any, Any]:
-    columns = place.table.metadata.tables[str(place.table.__tablename__)].c
-    return columns[place.key], columns[place.column]
+def _columns(encrypted: EncryptedColumn) -> tuple[Any, Any]:
+    columns = encrypted.table.metadata.tables[str(encrypted.table.__tablename__)].c
+    return columns[encrypted.key], columns[encrypted.column]
 
 
-async def count(session: AsyncSession, place: EncryptedColumn) -> int:
+async def count(session: AsyncSession, encrypted: EncryptedColumn) -> int:
     """Return the number of rows with a ciphertext in this column."""
-    _, column = _columns(place)
+    _, column = _columns(encrypted)
     query: Any = select(func.count()).where(column.is_not(None))
     return int((await session.exec(query)).one())
 
 
-async def page(session: AsyncSession, place: EncryptedColumn, after: str) -> list[tuple[str, str]]:
-    """The next rows that have something there: key and ciphertext, in order of key."""
-    key, column = _columns(place)
+async def page(session: AsyncSession, encrypted: EncryptedColumn, after: str) -> list[tuple[str, str]]:
+    """Return the next rows with a ciphertext in this column: key and ciphertext, in order of key."""
+    key, column = _columns(encrypted)
     query: Any = select(key, column).where(column.is_not(None), key > after).order_by(key).limit(PAGE)
     return [(row[0], row[1]) for row in (await session.exec(query)).all()]
 
 
 async def replace(
-    session: AsyncSession, place: EncryptedColumn, changes: Sequence[tuple[str, str, str]]
+    session: AsyncSession, encrypted: EncryptedColumn, changes: Sequence[tuple[str, str, str]]
 ) -> int:
-    """Replace ciphertexts, each only where it is still the one that was read; how many were replaced.
+    """Replace ciphertexts, each only where it is still the one that was read; return how many were replaced.
 
     :param changes: key, the ciphertext that was read, the new one.
     """
-    key, column = _columns(place)
-    table = place.table.metadata.tables[str(place.table.__tablename__)]
+    key, column = _columns(encrypted)
+    table = encrypted.table.metadata.tables[str(encrypted.table.__tablename__)]
     connection, done = await session.connection(), 0
     for row, old, new in changes:
         statement = table.update().where(key == row, column == old).values({column.name: new})

@@ -64,14 +64,14 @@ def document(name: str, *, null: bool = False) -> Column[Any]:
     return Column(name, ExactJson, nullable=null)
 
 
-def word(name: str, words: type[StrEnum], *, null: bool = False, **more: Any) -> Column[Any]:
+def word(name: str, values: type[StrEnum], *, null: bool = False, **more: Any) -> Column[Any]:
     """Return a column for a value of an enum; the table adds :func:`check_word`."""
-    return Column(name, Word(words), nullable=null, **more)
+    return Column(name, Word(values), nullable=null, **more)
 
 
-def check_word(name: str, words: type[StrEnum]) -> CheckConstraint:
+def check_word(name: str, values: type[StrEnum]) -> CheckConstraint:
     """Return a constraint that allows only the enum's values."""
-    allowed = ", ".join(f"'{member.value}'" for member in words)
+    allowed = ", ".join(f"'{member.value}'" for member in values)
     return CheckConstraint(f"{name} IN ({allowed})", name=name)
 
 

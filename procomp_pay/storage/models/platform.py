@@ -21,11 +21,11 @@ from procomp_pay.storage.models.types import UtcMillis, now_millis
 
 
 def _enum(
-    name: str, words: type[StrEnum], *, null: bool = False, default: StrEnum | None = None
+    name: str, values: type[StrEnum], *, null: bool = False, default: StrEnum | None = None
 ) -> Column[Any]:
     labels = Enum(
-        words,
-        name=words.__name__,
+        values,
+        name=values.__name__,
         values_callable=lambda enum: [member.value for member in enum],
         create_constraint=True,
     )

@@ -211,16 +211,16 @@ class Word(TypeDecorator[_WordT], Generic[_WordT]):
     impl = Text
     cache_ok = True
 
-    def __init__(self, words: type[_WordT]) -> None:
+    def __init__(self, values: type[_WordT]) -> None:
         super().__init__()
-        self.words = words
+        self.values = values
 
     def process_bind_param(self, value: _WordT | str | None, dialect: Dialect) -> str | None:
         """Return the text of a value of the enum.
 
         :raises ValueError: not one of the enum's values.
         """
-        return None if value is None else self.words(value).value
+        return None if value is None else self.values(value).value
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> _WordT | None:
-        return None if value is None else self.words(value)
+        return None if value is None else self.values(value)

@@ -46,20 +46,20 @@ async def page(
     """
     if not 1 <= limit <= MOST:
         raise Refused(f"limit is 1 to {MOST}, not {limit}")
-    order = _order_columns(filters)
+    order_by = _order_columns(filters)
     query: Any = (
         select(Payment, PaymentDetail, Participant, Tournament)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
         .join(Participant, col(Participant.id) == col(PaymentDetail.participant_id), isouter=True)
         .join(Tournament, col(Tournament.id) == col(Payment.tournament_id))
         .where(*_conditions(filters))
-        .order_by(*(column.desc() for column in order))
+        .order_by(*(column.desc() for column in order_by))
         .limit(limit + 1)
     )
     if cursor is not None:
         at, payment_id = read_cursor(cursor)
         # compared as a row, because the databases cannot seek in the index by an OR
-        query = query.where(tuple_(*order) < tuple_(literal(at, order[0].type), literal(payment_id)))
+        query = query.where(tuple_(*order_by) < tuple_(literal(at, order_by[0].type), literal(payment_id)))
     rows = [tuple(row) for row in (await session.exec(query)).all()]
     if len(rows) <= limit:
         return rows, None

@@ -17,10 +17,10 @@ from procomp_pay.storage.models.payments import Refund
 
 async def of_payment(session: AsyncSession, payment_id: str) -> list[Refund]:
     """Return a payment's refunds, oldest first. They do not change while the payment's row is locked."""
-    found = await session.exec(
+    rows = await session.exec(
         select(Refund).where(Refund.payment_id == payment_id).order_by(col(Refund.created_at), col(Refund.id))
     )
-    return list(found.all())
+    return list(rows.all())
 
 
 async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str, list[Refund]]:
@@ -32,27 +32,27 @@ async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str
         .where(col(Refund.payment_id).in_(payment_ids))
         .order_by(col(Refund.created_at), col(Refund.id))
     )
-    found: dict[str, list[Refund]] = {}
+    refunds: dict[str, list[Refund]] = {}
     for row in rows.all():
-        found.setdefault(row.payment_id, []).append(row)
-    return found
+        refunds.setdefault(row.payment_id, []).append(row)
+    return refunds
 
 
 def amounts(refunds: list[Refund]) -> list[tuple[RefundState, Decimal]]:
     """State and amount of each, as the rules take them."""
-    return [(each.state, each.amount) for each in refunds]
+    return [(refund.state, refund.amount) for refund in refunds]
 
 
 def match(refunds: list[Refund], refund_event: RefundEvent) -> Refund | None:
     """Return the refund that an event is about: by our id, else by the provider's."""
-    for each in refunds:
-        if each.id == refund_event.refund_id:
-            return each
+    for refund in refunds:
+        if refund.id == refund_event.refund_id:
+            return refund
         if (
             refund_event.provider_refund_id is not None
-            and each.provider_refund_id == refund_event.provider_refund_id
+            and refund.provider_refund_id == refund_event.provider_refund_id
         ):
-            return each
+            return refund
     return None
 
 
@@ -72,10 +72,10 @@ async def one(session: AsyncSession, refund_id: str) -> Refund:
 
     :raises NotFound: no such refund.
     """
-    found = await session.get(Refund, refund_id, populate_existing=True)
-    if found is None:
+    refund = await session.get(Refund, refund_id, populate_existing=True)
+    if refund is None:
         raise NotFound(f"There is no refund {refund_id[:64]!r}")
-    return found
+    return refund
 
 
 async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
@@ -91,8 +91,8 @@ async def claim(session: AsyncSession, refund_id: str, now: datetime, *, lease_s
     :param early: also before it is due. Only where two attempts at once do no harm: the provider honours
         idempotency keys.
     """
-    found = await session.exec(select(Refund).where(Refund.id == refund_id).with_for_update(skip_locked=True))
-    row = found.one_or_none()
+    rows = await session.exec(select(Refund).where(Refund.id == refund_id).with_for_update(skip_locked=True))
+    row = rows.one_or_none()
     if row is None or row.state is not RefundState.PENDING:
         return False
     if not early and row.next_look_at is not None and row.next_look_at > now:

@@ -182,11 +182,11 @@ async def _due(
 ) -> Sequence[PaymentDetail]:
     """Lock due payments, found by the index on ``next_poll_at``."""
     deadline, waited = col(PaymentDetail.expires_at), col(PaymentDetail.next_poll_at)
-    order = (deadline.is_(None), deadline, waited) if by_deadline else (waited,)
+    order_by = (deadline.is_(None), deadline, waited) if by_deadline else (waited,)
     result = await session.exec(
         select(PaymentDetail)
         .where(waited <= now)
-        .order_by(*order)
+        .order_by(*order_by)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )

@@ -19,7 +19,7 @@ from procomp_pay.storage.models.platform import Participant, Payment
 #: Payments in one transaction.
 PAGE = 500
 #: The time and id of the payment after which a page begins.
-Place = tuple[datetime, str]
+PageKey = tuple[datetime, str]
 
 
 async def count(session: AsyncSession) -> int:
@@ -27,21 +27,23 @@ async def count(session: AsyncSession) -> int:
     return int((await session.exec(select(func.count()).select_from(Payment).where(_has_no_detail()))).one())
 
 
-async def page(session: AsyncSession, after: Place | None, *, lock: bool) -> list[tuple[Payment, str | None]]:
+async def page(
+    session: AsyncSession, after: PageKey | None, *, lock: bool
+) -> list[tuple[Payment, str | None]]:
     """Return the next unadopted payments, oldest first, each with the participant whose fee it settled.
 
     :param lock: lock them, so that the platform cannot change them meanwhile.
     """
-    order: tuple[Any, Any] = col(Payment.created_at), col(Payment.id)
+    keys: tuple[Any, Any] = col(Payment.created_at), col(Payment.id)
     query = (
         select(Payment, Participant.id)
         .join(Participant, col(Participant.payment_id) == col(Payment.id), isouter=True)
         .where(_has_no_detail())
-        .order_by(*order)
+        .order_by(*keys)
         .limit(PAGE)
     )
     if after is not None:
-        query = query.where(tuple_(*order) > tuple_(literal(after[0], order[0].type), literal(after[1])))
+        query = query.where(tuple_(*keys) > tuple_(literal(after[0], keys[0].type), literal(after[1])))
     if lock:
         query = query.with_for_update(of=Payment)
     return [(payment, settles) for payment, settles in (await session.exec(query)).all()]

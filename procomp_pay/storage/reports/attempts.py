@@ -65,7 +65,7 @@ class TournamentRow:
 
     tournament_id: str
     name: str
-    heads: Headcount
+    headcount: Headcount
 
 
 async def one_moment(db: PaymentDatabaseService, session: AsyncSession) -> None:
@@ -164,9 +164,9 @@ async def tournaments(session: AsyncSession, ids: Collection[str]) -> list[Tourn
     ordered = sorted(ids)
     for begin in range(0, len(ordered), _MOST_IN):
         part = ordered[begin : begin + _MOST_IN]
-        heads = await headcounts(session, part)
+        counts = await headcounts(session, part)
         query: Any = select(_tournament.id, _tournament.name, _tournament.starts_at)
         for key, name, starts_at in (await session.exec(query.where(_tournament.id.in_(part)))).all():
-            row = TournamentRow(key, name, heads.get(key, Headcount()))
+            row = TournamentRow(key, name, counts.get(key, Headcount()))
             pairs.append((-starts_at.timestamp(), row))
     return [row for _, row in sorted(pairs, key=lambda pair: (pair[0], pair[1].tournament_id))]

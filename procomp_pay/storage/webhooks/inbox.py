@@ -79,14 +79,14 @@ async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> lis
         WebhookEvent.provider,
         WebhookEvent.received_at,
     ]
-    found = await session.exec(
+    rows = await session.exec(
         select(*columns)
         .where(WebhookEvent.state == spelled(EventState.PENDING), col(WebhookEvent.next_attempt_at) <= now)
         .order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [ClaimedEvent(*row) for row in found.all()]
+    return [ClaimedEvent(*row) for row in rows.all()]
 
 
 _MARK_POSTGRESQL = sql(

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procomp_pay.cli.display import qr, screens
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 _DARK = {True: {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}}
 _DARK[False] = {char: (1 - top, 1 - low) for char, (top, low) in _DARK[True].items()}
@@ -69,8 +69,8 @@ def test_a_kaspi_qr_has_the_smallest_version() -> None:
 def test_position_of_the_qr_by_terminal_size(
     payload: str, width: int, height: int, beside: bool, above: bool
 ) -> None:
-    place = screens.place_for(qr.picture(payload), width, height)
-    assert (place.beside, place.above, place.fits) == (beside, above, beside or above)
+    position = screens.position_for(qr.picture(payload), width, height)
+    assert (position.beside, position.above, position.fits) == (beside, above, beside or above)
 
 
 def test_without_colours_the_light_modules_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_without_colours_the_light_modules_are_drawn(monkeypatch: pytest.MonkeyP
     assert str(qr.drawn(qr.picture("1"), coloured=True).style) == qr.INK
 
 
-def in_a_terminal(clerk: Clerk, width: int, height: int, *words: str, **more: str) -> str:
+def in_a_terminal(clerk: CommandLine, width: int, height: int, *words: str, **more: str) -> str:
     """Return what a command writes to a terminal of that size."""
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
@@ -114,7 +114,9 @@ def in_a_terminal(clerk: Clerk, width: int, height: int, *words: str, **more: st
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (50, 20)])
 @pytest.mark.parametrize("colour", [True, False])
-def test_a_terminal_shows_the_whole_qr(sqlite_clerk: Clerk, width: int, height: int, colour: bool) -> None:
+def test_a_terminal_shows_the_whole_qr(
+    sqlite_clerk: CommandLine, width: int, height: int, colour: bool
+) -> None:
     payment = sqlite_clerk.ask("initiate", "p2", "--method", "kaspi_qr")
     more = {} if colour else {"NO_COLOR": "1"}
     shown = in_a_terminal(sqlite_clerk, width, height, "initiate", "p2", "--method", "kaspi_qr", **more)
@@ -128,7 +130,7 @@ def test_a_terminal_shows_the_whole_qr(sqlite_clerk: Clerk, width: int, height: 
     assert payment["payment_id"] in shown
 
 
-def test_a_terminal_too_small_for_the_qr_shows_its_text(sqlite_clerk: Clerk) -> None:
+def test_a_terminal_too_small_for_the_qr_shows_its_text(sqlite_clerk: CommandLine) -> None:
     payment = sqlite_clerk.ask("initiate", "p2", "--method", "kaspi_qr")
     shown = in_a_terminal(sqlite_clerk, 40, 12, "initiate", "p2", "--method", "kaspi_qr", NO_COLOR="1")
     flat = re.sub(r"\s+", "", shown)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 _RUN = "from procomp_pay.cli.main import run; run()"
 _FULL = Path("/dev/full")
 
 
-def _run(clerk: Clerk, arguments: str, streams: str, **more: str) -> subprocess.CompletedProcess[bytes]:
+def _run(clerk: CommandLine, arguments: str, streams: str, **more: str) -> subprocess.CompletedProcess[bytes]:
     script = f'exec "$0" -c "{_RUN}" {arguments} {streams}'
     environment = {**clerk.environment(), **more}
     return subprocess.run(
@@ -26,7 +26,7 @@ def _run(clerk: Clerk, arguments: str, streams: str, **more: str) -> subprocess.
 @pytest.mark.skipif(not _FULL.exists(), reason="no /dev/full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("command", ["list --json", "status p9 --json", "tournament list"])
-def test_a_full_output_is_told_on_stderr(sqlite_clerk: Clerk, command: str, unbuffered: str) -> None:
+def test_a_full_output_is_told_on_stderr(sqlite_clerk: CommandLine, command: str, unbuffered: str) -> None:
     ended = _run(sqlite_clerk, command, f"> {_FULL}", PYTHONUNBUFFERED=unbuffered)
     text = ended.stderr.decode()
     assert ended.returncode == 1
@@ -37,7 +37,7 @@ def test_a_full_output_is_told_on_stderr(sqlite_clerk: Clerk, command: str, unbu
 @pytest.mark.parametrize(("command", "code"), [("list --json", 0), ("tournament list", 0), ("status p9", 4)])
 @pytest.mark.parametrize("streams", [">&-", "<&- >&-", "<&- >&- 2>&-", "2>&-"])
 def test_closed_streams_do_not_change_the_exit_code(
-    sqlite_clerk: Clerk, command: str, code: int, streams: str
+    sqlite_clerk: CommandLine, command: str, code: int, streams: str
 ) -> None:
     ended = _run(sqlite_clerk, command, streams)
     assert ended.returncode == code
@@ -46,7 +46,7 @@ def test_closed_streams_do_not_change_the_exit_code(
 
 
 @pytest.mark.skipif(not _FULL.exists(), reason="no /dev/full")
-def test_a_full_stderr_changes_nothing(sqlite_clerk: Clerk) -> None:
+def test_a_full_stderr_changes_nothing(sqlite_clerk: CommandLine) -> None:
     assert _run(sqlite_clerk, "tournament list", f"2> {_FULL}").returncode == 0
     assert _run(sqlite_clerk, "status p9", f"2> {_FULL}").returncode == 4
 
@@ -64,13 +64,13 @@ def test_a_full_stderr_changes_nothing(sqlite_clerk: Clerk) -> None:
 )
 @pytest.mark.parametrize("more", [(), ("--json",)])
 def test_an_argument_in_another_encoding_is_not_found(
-    clerk: Clerk, words: tuple[str, ...], more: tuple[str, ...]
+    clerk: CommandLine, words: tuple[str, ...], more: tuple[str, ...]
 ) -> None:
     name = os.fsdecode("Кубок".encode("cp1251"))
     clerk.type(*(word.format(name) for word in words), *more, code=4)
 
 
-def test_an_unknown_choice_is_told_in_one_line(sqlite_clerk: Clerk) -> None:
+def test_an_unknown_choice_is_told_in_one_line(sqlite_clerk: CommandLine) -> None:
     output = sqlite_clerk.type("initiate", "p1", code=2)
     assert "Missing option '--method' / '-m'. Choose from: kaspi_qr, apple_pay, google_pay" in output.err
     assert "\N{REPLACEMENT CHARACTER}" not in output.err

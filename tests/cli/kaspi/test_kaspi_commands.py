@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from procomp_pay.sandbox.tls import Authority
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 
 @pytest.fixture
-def enhanced(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Clerk]:
+def enhanced(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[CommandLine]:
     """Use scheme enhanced over plain HTTP: the sandbox does not check the certificate."""
     clerk, authority = sqlite_clerk, Authority()
     cert, key = authority.client(life=timedelta(days=30, hours=1)).write(tmp_path, "client")
@@ -34,7 +36,9 @@ def enhanced(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     clerk.providers.post("/_sandbox/kaspi/settings", {"require_client_cert": True})
 
 
-def test_list_register_and_delete_a_device(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_register_and_delete_a_device(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clerk = sqlite_clerk
     output = clerk.type("kaspi", "devices", "list")
     assert "ProComp" in output.out
@@ -63,7 +67,7 @@ def test_list_register_and_delete_a_device(sqlite_clerk: Clerk, monkeypatch: pyt
     assert token not in again.out + again.err
 
 
-def test_an_invoice_to_a_phone(enhanced: Clerk) -> None:
+def test_an_invoice_to_a_phone(enhanced: CommandLine) -> None:
     enhanced.type("initiate", "p1", "-m", "kaspi_qr", "--phone", "+7 707 123 45 67", code=2)
     assert "--yes" in enhanced.type("initiate", "p1", "-m", "kaspi_qr", "--phone", "87071234567", code=2).err
     enhanced.type("initiate", "p1", "-m", "kaspi_qr", "--phone", "12", "--yes", code=3)
@@ -80,21 +84,21 @@ def test_an_invoice_to_a_phone(enhanced: Clerk) -> None:
     assert enhanced.ask("status", "p1", "--refresh")["status"] == "COMPLETED"
 
 
-def test_an_invoice_is_recalled(enhanced: Clerk) -> None:
+def test_an_invoice_is_recalled(enhanced: CommandLine) -> None:
     opened = enhanced.ask("initiate", "p1", "-m", "kaspi_qr", "--phone", "87071234567", "--yes")
     output = enhanced.type("cancel", opened["payment_id"], "--yes")
     assert "cannot recall" not in output.err
     assert enhanced.ask("status", "p1")["status"] == "CANCELLED"
 
 
-def test_scheme_basic_has_no_invoices(sqlite_clerk: Clerk) -> None:
+def test_scheme_basic_has_no_invoices(sqlite_clerk: CommandLine) -> None:
     clerk = sqlite_clerk
     output = clerk.type("initiate", "p1", "-m", "kaspi_qr", "--phone", "87071234567", "--yes", code=3)
     assert "no invoices" in output.err
     assert clerk.ask("list")["items"] == []
 
 
-def test_a_refund_in_the_app_is_recorded(clerk: Clerk) -> None:
+def test_a_refund_in_the_app_is_recorded(clerk: CommandLine) -> None:
     opened = clerk.ask("initiate", "p1", "-m", "kaspi_qr")
     clerk.pay(opened, "pay")
     clerk.ask("status", "p1", "--refresh")
@@ -106,16 +110,18 @@ def test_a_refund_in_the_app_is_recorded(clerk: Clerk) -> None:
     clerk.type("refund", opened["payment_id"], "--made-in-app", "14001234567", *why, code=3)
 
 
-def wrong(clerk: Clerk, monkeypatch: pytest.MonkeyPatch, code: int, **settings: str) -> dict[str, Any]:
+def wrong(clerk: CommandLine, monkeypatch: pytest.MonkeyPatch, code: int, **settings: str) -> dict[str, Any]:
     """Return the doctor's checks with these settings, by name."""
     with monkeypatch.context() as changed:
         for name, value in settings.items():
             changed.setenv(name, value)
-        found = clerk.ask("doctor", code=code)["checks"]
-    return {each["name"]: f"{each['state']}: {each['found']} -> {each['next_step']}" for each in found}
+        checks = clerk.ask("doctor", code=code)["checks"]
+    return {row["name"]: f"{row['state']}: {row['found']} -> {row['next_step']}" for row in checks}
 
 
-def test_doctor_names_a_wrong_kaspi_setting(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_a_wrong_kaspi_setting(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url, key = sqlite_clerk.providers.url, sqlite_clerk.providers.sandbox.info()["kaspi_api_key"]
     basic = {"KASPI_API_URL": url, "KASPI_API_KEY": key, "KASPI_DEVICE_TOKEN": "no-such-device"}
     ask = partial(wrong, sqlite_clerk, monkeypatch)
@@ -139,8 +145,8 @@ def test_doctor_names_a_wrong_kaspi_setting(sqlite_clerk: Clerk, monkeypatch: py
     assert "by signature, from 194.187.247.152/32" in signed["callbacks"]
 
 
-def test_doctor_reports_the_kaspi_settings(enhanced: Clerk) -> None:
-    checks = {each["name"]: each for each in enhanced.type("doctor", "--json").json["checks"]}
+def test_doctor_reports_the_kaspi_settings(enhanced: CommandLine) -> None:
+    checks = {check["name"]: check for check in enhanced.type("doctor", "--json").json["checks"]}
     assert "scheme enhanced" in checks["Kaspi"]["found"]
     assert "trade points" in checks["Kaspi"]["found"]
     assert checks["certificate"]["state"] == "warn"

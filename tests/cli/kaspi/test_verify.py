@@ -10,21 +10,21 @@ import pytest
 from procomp_pay.cli.kaspi.wording import paid_at
 from procomp_pay.domain.errors import Refused
 from tests.support.pseudo_terminal import pseudo_terminal
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 NUMBER = "19000000001"
 VERIFY = ("verify-kaspi",)
 
 
-def start(clerk: Clerk, who: str = "p1") -> Any:
-    return clerk.ask("initiate", who, "--method", "kaspi_qr")
+def start(clerk: CommandLine, participant_id: str = "p1") -> Any:
+    return clerk.ask("initiate", participant_id, "--method", "kaspi_qr")
 
 
-def kaspi_does_not_answer(clerk: Clerk) -> None:
+def kaspi_does_not_answer(clerk: CommandLine) -> None:
     clerk.providers.fault(path="/r1", kind="cut_before", times=99)
 
 
-def test_verify_a_payment(clerk: Clerk) -> None:
+def test_verify_a_payment(clerk: CommandLine) -> None:
     payment = start(clerk)
     kaspi_does_not_answer(clerk)
     done = clerk.ask(*VERIFY, payment["code"], "--transaction-id", f"№ QR{NUMBER}", "--as", "dana")
@@ -43,7 +43,7 @@ def test_verify_a_payment(clerk: Clerk) -> None:
     assert clerk.ask("status", payment["code"].lower())["payment_id"] == payment["payment_id"]
 
 
-def test_verify_a_payment_without_a_code(sqlite_clerk: Clerk) -> None:
+def test_verify_a_payment_without_a_code(sqlite_clerk: CommandLine) -> None:
     """The payment is shown by its id everywhere."""
     payment = start(sqlite_clerk)
     sqlite_clerk.change("UPDATE pay_payment_detail SET short_code = NULL")
@@ -59,7 +59,7 @@ def test_verify_a_payment_without_a_code(sqlite_clerk: Clerk) -> None:
     assert (done["status"], done["code"]) == ("COMPLETED", None)
 
 
-def test_refused_verifications_and_their_exit_codes(sqlite_clerk: Clerk) -> None:
+def test_refused_verifications_and_their_exit_codes(sqlite_clerk: CommandLine) -> None:
     payment = start(sqlite_clerk)
     given = (payment["payment_id"], "--transaction-id")
     refused = sqlite_clerk.type(*VERIFY, *given, NUMBER, code=3)
@@ -82,7 +82,7 @@ def test_refused_verifications_and_their_exit_codes(sqlite_clerk: Clerk) -> None
     assert "opened as a discrepancy" in done.err
 
 
-def test_the_queue_in_a_pipe(clerk: Clerk) -> None:
+def test_the_queue_in_a_pipe(clerk: CommandLine) -> None:
     assert clerk.ask(*VERIFY) == {"items": []}
     assert "No payments to verify" in clerk.type(*VERIFY).err
     first, second, third = start(clerk, "p1"), start(clerk, "p4"), start(clerk, "p3")
@@ -91,20 +91,20 @@ def test_the_queue_in_a_pipe(clerk: Clerk) -> None:
     clerk.pay(third, "pay")
     clerk.ask("status", "--payment", third["payment_id"], "--refresh")
     apple = clerk.ask("initiate", "p2", "--method", "apple_pay")
-    found = clerk.ask(*VERIFY)["items"]
-    assert [each["payment_id"] for each in found] == [first["payment_id"], second["payment_id"]]
-    assert [each["state"] for each in found] == ["not scanned yet", "confirming now"]
-    assert all(each["minutes"] == 0 and each["category"] == "Kata" for each in found)
+    queue = clerk.ask(*VERIFY)["items"]
+    assert [row["payment_id"] for row in queue] == [first["payment_id"], second["payment_id"]]
+    assert [row["state"] for row in queue] == ["not scanned yet", "confirming now"]
+    assert all(row["minutes"] == 0 and row["category"] == "Kata" for row in queue)
     lines = clerk.type(*VERIFY).out.splitlines()
     assert lines[0].split() == ["NAME", "CATEGORY", "AMOUNT", "MIN", "STATE", "CODE", "PAYMENT"]
     assert len(lines) == 3
     assert "\x1b" not in "".join(lines)
     assert apple["payment_id"] not in "".join(lines)
     clerk.ask("cancel", first["payment_id"], "--yes")
-    assert [each["state"] for each in clerk.ask(*VERIFY)["items"]] == ["cancelled", "confirming now"]
+    assert [item["state"] for item in clerk.ask(*VERIFY)["items"]] == ["cancelled", "confirming now"]
 
 
-def test_the_live_queue(sqlite_clerk: Clerk) -> None:
+def test_the_live_queue(sqlite_clerk: CommandLine) -> None:
     first, second = start(sqlite_clerk, "p1"), start(sqlite_clerk, "p2")
     sqlite_clerk.pay(second, "pay")  # paid, but not polled yet
     with pseudo_terminal(sqlite_clerk, *VERIFY) as screen:
@@ -152,7 +152,7 @@ def test_the_live_queue(sqlite_clerk: Clerk) -> None:
     assert sqlite_clerk.ask("status", "p1")["payment_id"] == first["payment_id"]
 
 
-def test_ctrl_c_restores_the_terminal(sqlite_clerk: Clerk) -> None:
+def test_ctrl_c_restores_the_terminal(sqlite_clerk: CommandLine) -> None:
     start(sqlite_clerk)
     with pseudo_terminal(sqlite_clerk, *VERIFY, columns=40) as screen:
         screen.wait_for("1  Аида Нурланова")  # a narrow window still shows the name

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 
-def sql(clerk: Clerk, statement: str) -> None:
+def sql(clerk: CommandLine, statement: str) -> None:
     async def work() -> None:
         db = PaymentDatabaseService(clerk.url)
         async with db.writing() as session:
@@ -23,7 +23,7 @@ def sql(clerk: Clerk, statement: str) -> None:
 
 
 @pytest.fixture
-def paid(clerk: Clerk) -> Any:
+def paid(clerk: CommandLine) -> Any:
     """Create a payment that was paid and partly refunded."""
     payment = clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD", "--amount", "50")
     clerk.pay(payment, "apple_pay")
@@ -34,7 +34,7 @@ def paid(clerk: Clerk) -> Any:
     return payment
 
 
-def test_show_an_audit_trail(clerk: Clerk, paid: Any) -> None:
+def test_show_an_audit_trail(clerk: CommandLine, paid: Any) -> None:
     output = " ".join(clerk.type("audit", "show", paid["payment_id"]).out.split())
     assert "aigerim, at the terminal: started this payment" in output
     assert "Stripe, by webhook: PAID" in output, "the event was fetched, though it never reached the webhook"
@@ -50,7 +50,7 @@ def test_show_an_audit_trail(clerk: Clerk, paid: Any) -> None:
     clerk.type("audit", "show", "nothing", code=4)
 
 
-def test_tampering_exits_with_6_and_shows_the_first_broken_link(clerk: Clerk, paid: Any) -> None:
+def test_tampering_exits_with_6_and_shows_the_first_broken_link(clerk: CommandLine, paid: Any) -> None:
     assert "audit seal" in clerk.type("audit", "verify").err
     root = clerk.type("audit", "seal", "--print").out.strip()
     assert clerk.ask("audit", "verify", "--root", root)["newest_root"] == root
@@ -66,12 +66,12 @@ def test_tampering_exits_with_6_and_shows_the_first_broken_link(clerk: Clerk, pa
     assert clerk.ask("audit", "verify", "--root", "0" * 64, code=6)["findings"][-1]["flaw"] == "seal"
 
 
-def test_contradictory_options_exit_with_2(sqlite_clerk: Clerk) -> None:
+def test_contradictory_options_exit_with_2(sqlite_clerk: CommandLine) -> None:
     sqlite_clerk.type("audit", "verify", "--root", "xyz", code=3)
     sqlite_clerk.type("audit", "verify", "p", "--root", "0" * 64, code=2)
 
 
-def test_maintain_seals_if_configured(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maintain_seals_if_configured(sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     sqlite_clerk.ask("initiate", "p1", "-m", "kaspi_qr")
     sqlite_clerk.type("maintain")
     assert sqlite_clerk.ask("audit", "verify")["seals"] == 0

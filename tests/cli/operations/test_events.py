@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 
-def _store(clerk: Clerk) -> list[dict[str, Any]]:
+def _store(clerk: CommandLine) -> list[dict[str, Any]]:
     """Create a paid payment whose events were delivered and processed."""
     import asyncio
 
@@ -25,8 +25,10 @@ def _store(clerk: Clerk) -> list[dict[str, Any]]:
     clerk.pay(payment, "apple_pay")
     info = json.loads((clerk.home / "sandbox.json").read_text())
     auth = {"Authorization": f"Bearer {info['stripe_secret_key']}"}
-    found = httpx.get(f"{clerk.providers.url}/v1/events?limit=100", headers=auth, verify=False).json()["data"]
-    mine = [e for e in found if payment["payment_id"] in json.dumps(e)]
+    events = httpx.get(f"{clerk.providers.url}/v1/events?limit=100", headers=auth, verify=False).json()[
+        "data"
+    ]
+    mine = [e for e in events if payment["payment_id"] in json.dumps(e)]
 
     async def work() -> None:
         async with open_context(load_settings()) as ours:
@@ -41,7 +43,7 @@ def _store(clerk: Clerk) -> list[dict[str, Any]]:
     return mine
 
 
-def test_list_show_and_replay(clerk: Clerk) -> None:
+def test_list_show_and_replay(clerk: CommandLine) -> None:
     assert "No events yet" in clerk.type("events", "list").err
     mine = _store(clerk)
     payment = clerk.ask("status", "p1")["payment_id"]
@@ -70,7 +72,7 @@ def test_list_show_and_replay(clerk: Clerk) -> None:
     assert len(after["moves"]) - len(before["moves"]) <= 1, "nothing but the note of the replay"
 
 
-def test_events_pages(sqlite_clerk: Clerk) -> None:
+def test_events_pages(sqlite_clerk: CommandLine) -> None:
     _store(sqlite_clerk)
     on_progress, words = [], ["--limit", "2"]
     for _ in range(10):
@@ -84,7 +86,7 @@ def test_events_pages(sqlite_clerk: Clerk) -> None:
     assert "procomp-pay events list --provider stripe --limit 1 --cursor " in output
 
 
-def test_refusals_and_their_exit_codes(sqlite_clerk: Clerk) -> None:
+def test_refusals_and_their_exit_codes(sqlite_clerk: CommandLine) -> None:
     assert sqlite_clerk.type("events", "show", "evt_none", code=4).err.count("events list") == 1
     sqlite_clerk.type("events", "replay", "evt_none", code=4)
     sqlite_clerk.type("events", "replay", code=2)

@@ -19,12 +19,12 @@ from procomp_pay.storage.database import migrate
 from procomp_pay.storage.database.locks import maintenance_lock
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import Payment
-from tests.support.terminal import NOW, Clerk
+from tests.support.terminal import NOW, CommandLine
 
 KASPI = ("--method", "kaspi_qr")
 
 
-def test_maintain_finds_a_paid_payment(clerk: Clerk) -> None:
+def test_maintain_finds_a_paid_payment(clerk: CommandLine) -> None:
     assert "0 events handled, 0 payments looked at" in clerk.type("maintain").out
     payment = clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
     clerk.pay(payment, "apple_pay")
@@ -32,7 +32,7 @@ def test_maintain_finds_a_paid_payment(clerk: Clerk) -> None:
     assert got["failures"] == []
 
 
-def test_maintain_lists_failures(clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maintain_lists_failures(clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import UTC, datetime, timedelta
 
     monkeypatch.setattr("procomp_pay.providers.resilience.retry._backoff", lambda _state: 30.0)
@@ -56,20 +56,20 @@ async def test_two_maintains_never_run_at_once(database_url: str) -> None:
     await other.dispose()
 
 
-def test_a_second_maintain_exits_with_5(clerk: Clerk) -> None:
+def test_a_second_maintain_exits_with_5(clerk: CommandLine) -> None:
     async def hold_it(then: Callable[[], Any]) -> Any:
         db = PaymentDatabaseService(clerk.url)
         async with maintenance_lock(db):
-            found = await asyncio.to_thread(then)
+            result = await asyncio.to_thread(then)
         await db.dispose()
-        return found
+        return result
 
     output = asyncio.run(hold_it(lambda: clerk.type("maintain", code=5)))
     assert "Another maintain is running" in output.err
     assert clerk.type("maintain").code == 0
 
 
-def test_the_lock_is_released_when_its_process_dies(clerk: Clerk) -> None:
+def test_the_lock_is_released_when_its_process_dies(clerk: CommandLine) -> None:
     program = (
         "import asyncio, os, sys\n"
         "from procomp_pay.storage.database.service import PaymentDatabaseService\n"
@@ -108,7 +108,7 @@ def test_db_upgrade_and_status(
     empty_database_url: str, bare_environment: Path, providers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database_url)
-    clerk = Clerk(bare_environment, providers, empty_database_url)
+    clerk = CommandLine(bare_environment, providers, empty_database_url)
     output = clerk.type("db", "status", code=5)
     assert "is not set up yet" in output.err
     assert "procomp-pay db upgrade" in output.err
@@ -120,7 +120,7 @@ def test_db_upgrade_and_status(
     assert "Nothing is pending" in clerk.type("db", "status").out
 
 
-def test_db_adopt_adopts_the_platforms_payments(clerk: Clerk) -> None:
+def test_db_adopt_adopts_the_platforms_payments(clerk: CommandLine) -> None:
     def written(number: int, **more: Any) -> Payment:
         stamps = {"created_at": NOW, "updated_at": NOW, "user_id": "u1", "tournament_id": "t1"}
         kept = {"method": PaymentMethod.KASPI_QR, "amount": Decimal(24000), "currency": Currency.KZT}
@@ -156,7 +156,7 @@ def test_postgresql_without_tables_or_server(
 
     monkeypatch.setenv("ENCRYPTION_KEYS", new_key())
     monkeypatch.setenv("DATABASE_URL", empty_postgres_url)
-    clerk = Clerk(bare_environment, providers, empty_postgres_url)
+    clerk = CommandLine(bare_environment, providers, empty_postgres_url)
     for words in (("status", "p1"), ("list",), ("maintain",)):
         output = clerk.type(*words, code=5)
         assert "has no tables of procomp-pay yet" in output.err
@@ -180,7 +180,7 @@ def test_postgresql_without_tables_or_server(
     ],
 )
 def test_a_malformed_setting_is_named(
-    sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
 ) -> None:
     monkeypatch.setenv(name, value)
     output = sqlite_clerk.type("list", code=7)
@@ -190,7 +190,7 @@ def test_a_malformed_setting_is_named(
 
 
 def test_live_keys_and_a_local_provider_never_mix(
-    sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_live_" + "0" * 16)
     monkeypatch.setenv("STRIPE_API_BASE", sqlite_clerk.providers.url)
@@ -199,7 +199,7 @@ def test_live_keys_and_a_local_provider_never_mix(
     assert "sk_live_" not in output.err
 
 
-def test_doctor_on_a_working_installation(clerk: Clerk) -> None:
+def test_doctor_on_a_working_installation(clerk: CommandLine) -> None:
     output = clerk.type("doctor")
     for words in ("✓ Python", "✓ database", "! Stripe", "! Kaspi", "trade points", "✓ clock", "✓ webhook"):
         assert words in output.out, output.out
@@ -208,7 +208,7 @@ def test_doctor_on_a_working_installation(clerk: Clerk) -> None:
     assert {check["name"] for check in checks["checks"]} >= {"settings", "encryption", "data directory"}
 
 
-def test_doctor_reports_problems(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_problems(sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     sqlite_clerk.providers.fault(kind="status", status=401, path="/v1/balance", times=None)
     (sqlite_clerk.home / "sandbox.json").chmod(0o644)
     monkeypatch.setenv("JWT_SECRET", "short")
@@ -218,14 +218,16 @@ def test_doctor_reports_problems(sqlite_clerk: Clerk, monkeypatch: pytest.Monkey
     assert "shorter than 32" in output.out
 
 
-def test_doctor_without_providers(sqlite_clerk: Clerk) -> None:
+def test_doctor_without_providers(sqlite_clerk: CommandLine) -> None:
     (sqlite_clerk.home / "sandbox.json").unlink()
     output = sqlite_clerk.type("doctor", code=7)
     assert "Stripe is not configured" in output.out
     assert "procomp-pay sandbox" in output.out
 
 
-def test_a_bug_is_reported_without_a_traceback(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_reported_without_a_traceback(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a secret detail")
 
@@ -246,9 +248,9 @@ def test_a_bug_is_reported_without_a_traceback(sqlite_clerk: Clerk, monkeypatch:
     assert "a secret detail" not in result.output
 
 
-def test_a_closed_pipe_exits_silently(sqlite_clerk: Clerk) -> None:
-    for who in ("p1", "p2", "p3"):
-        sqlite_clerk.ask("initiate", who, *KASPI)
+def test_a_closed_pipe_exits_silently(sqlite_clerk: CommandLine) -> None:
+    for participant_id in ("p1", "p2", "p3"):
+        sqlite_clerk.ask("initiate", participant_id, *KASPI)
     command = f"{sys.executable} -m procomp_pay list --json | head -c 1"
     done = subprocess.run(
         ["bash", "-c", f"for n in 1 2 3; do {command}; done"],
@@ -261,7 +263,7 @@ def test_a_closed_pipe_exits_silently(sqlite_clerk: Clerk) -> None:
     assert (done.stdout, done.stderr) == ("{{{", "")
 
 
-def test_a_terminal_without_utf8_shows_question_marks(sqlite_clerk: Clerk) -> None:
+def test_a_terminal_without_utf8_shows_question_marks(sqlite_clerk: CommandLine) -> None:
     sqlite_clerk.ask("initiate", "p1", *KASPI)
     for words in (("status", "p1"), ("list", "--json"), ("history", "p1"), ("status", "nobody"), ("--help",)):
         done = subprocess.run(
@@ -276,7 +278,7 @@ def test_a_terminal_without_utf8_shows_question_marks(sqlite_clerk: Clerk) -> No
         assert done.returncode == (4 if "nobody" in words else 0)
 
 
-def test_version_and_help(sqlite_clerk: Clerk) -> None:
+def test_version_and_help(sqlite_clerk: CommandLine) -> None:
     assert sqlite_clerk.type("--version").out.startswith("procomp-pay ")
     for words in ((), ("db",)):
         assert "Usage: procomp-pay" in sqlite_clerk.type(*words, code=2).err

@@ -15,7 +15,7 @@ from procomp_pay.domain.destinations import Destination
 from procomp_pay.storage.models.queues import Delivery, OutboxMessage
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
 from tests.support.receivers import MailBox, Receiver, mail_server, receiver
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 NOW = datetime(2026, 5, 1, 9, 0, tzinfo=UTC)
 SECRET = "whsec_" + "c2VjcmV0" * 4
@@ -43,7 +43,7 @@ class Neighbours:
 
 
 @pytest.fixture
-def neighbours(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Neighbours]:
+def neighbours(sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Neighbours]:
     """Configure all channels."""
     made = Neighbours()
     monkeypatch.setenv("SMTP_URL", f"smtp://127.0.0.1:{made.box.port}")
@@ -83,7 +83,7 @@ def a_delivery(number: int, message: str, state: DeliveryState, **more: Any) -> 
 
 
 @pytest.fixture
-def filled(sqlite_clerk: Clerk) -> Clerk:
+def filled(sqlite_clerk: CommandLine) -> CommandLine:
     sqlite_clerk.write(
         a_message(1),
         a_delivery(1, "m1", DeliveryState.DEAD, last_error="platform.example answered 503 \x1b[31m"),
@@ -94,7 +94,7 @@ def filled(sqlite_clerk: Clerk) -> Clerk:
     return sqlite_clerk
 
 
-def test_list_and_show(filled: Clerk) -> None:
+def test_list_and_show(filled: CommandLine) -> None:
     output = filled.type("outbox", "list")
     assert (
         "✗ platform webhook dead since Fri 1 May 14:00, 14 attempts: platform.example answered 503"
@@ -103,19 +103,19 @@ def test_list_and_show(filled: Clerk) -> None:
     assert "✓ participant mail delivered" in output.out
     assert "held: the same alert was told" in output.out
     assert "\x1b" not in output.out
-    ids = [each["message_id"] for each in filled.ask("outbox", "list", "--state", "dead")["items"]]
+    ids = [item["message_id"] for item in filled.ask("outbox", "list", "--state", "dead")["items"]]
     assert ids == ["m1"]
-    assert [each["message_id"] for each in filled.ask("outbox", "list", "--state", "skipped")["items"]] == [
+    assert [item["message_id"] for item in filled.ask("outbox", "list", "--state", "skipped")["items"]] == [
         "m3"
     ]
-    assert [each["message_id"] for each in filled.ask("outbox", "list", "--topic", "alert")["items"]] == [
+    assert [item["message_id"] for item in filled.ask("outbox", "list", "--topic", "alert")["items"]] == [
         "m2"
     ]
     assert filled.ask("outbox", "list", "--payment", "nobody", code=4)["exit_code"] == 4
     assert "No messages match" in filled.type("outbox", "list", "--topic", "nothing").err
     for some_id in ("m1", "d1"):
         got = filled.ask("outbox", "show", some_id)
-        assert {each["delivery_id"]: each["state"] for each in got["deliveries"]} == {
+        assert {delivery["delivery_id"]: delivery["state"] for delivery in got["deliveries"]} == {
             "d1": "dead",
             "d2": "delivered",
         }
@@ -126,7 +126,7 @@ def test_list_and_show(filled: Clerk) -> None:
     filled.type("outbox", "list", "--limit", "501", code=3)
 
 
-def test_replay(filled: Clerk, neighbours: Neighbours) -> None:
+def test_replay(filled: CommandLine, neighbours: Neighbours) -> None:
     assert "1 delivery would be sent again" in filled.type("outbox", "replay", "--dead", "--dry-run").out
     assert filled.ask("outbox", "replay", "--dead", "--destination", "alert_mail")["deliveries"] == 0
     assert filled.ask("outbox", "replay", "m1") == {"deliveries": 1, "dry_run": False}
@@ -135,14 +135,16 @@ def test_replay(filled: Clerk, neighbours: Neighbours) -> None:
     filled.type("outbox", "replay", "m3")
     assert "2 messages delivered" in filled.type("maintain").out
     assert "d1" in [headers["webhook-id"] for headers, *_ in neighbours.hooks.got]
-    assert [each["state"] for each in filled.ask("outbox", "show", "m1")["deliveries"]] == ["delivered"] * 2
+    assert [delivery["state"] for delivery in filled.ask("outbox", "show", "m1")["deliveries"]] == [
+        "delivered"
+    ] * 2
     for words in ((), ("m1", "--dead"), ("m1", "--destination", "alert_mail")):
         assert "give a MESSAGE" in filled.type("outbox", "replay", *words, code=2).err
 
 
-def test_outbox_test_reports_each_channel(sqlite_clerk: Clerk, neighbours: Neighbours) -> None:
+def test_outbox_test_reports_each_channel(sqlite_clerk: CommandLine, neighbours: Neighbours) -> None:
     got = sqlite_clerk.ask("outbox", "test", "--to", "me@procomp.test")
-    assert [(each["destination"], each["result"]) for each in got["tests"]] == [
+    assert [(test["destination"], test["result"]) for test in got["tests"]] == [
         ("participant_mail", "delivered"),
         ("platform_webhook", "delivered"),
         ("alert_webhook", "delivered"),
@@ -159,15 +161,15 @@ def test_outbox_test_reports_each_channel(sqlite_clerk: Clerk, neighbours: Neigh
     assert "hush" not in output.out + output.err
 
 
-def test_outbox_test_without_channels(sqlite_clerk: Clerk) -> None:
+def test_outbox_test_without_channels(sqlite_clerk: CommandLine) -> None:
     output = sqlite_clerk.type("outbox", "test")
     assert output.out.count("is not set") == 4
-    checks = {each["name"]: each for each in sqlite_clerk.ask("doctor")["checks"]}
+    checks = {check["name"]: check for check in sqlite_clerk.ask("doctor")["checks"]}
     assert checks["letters"]["found"].startswith("not configured (SMTP_URL)")
     assert checks["alerts"]["next_step"] == "set ALERT_WEBHOOK_URL or ALERT_MAIL_TO"
 
 
-def test_doctor_lists_the_channels_without_secrets(sqlite_clerk: Clerk, neighbours: Neighbours) -> None:
+def test_doctor_lists_the_channels_without_secrets(sqlite_clerk: CommandLine, neighbours: Neighbours) -> None:
     output = sqlite_clerk.type("doctor")
     assert f"ProComp <pay@procomp.test> by 127.0.0.1:{neighbours.box.port}" in output.out
     assert "→ try it: procomp-pay outbox test --to ADDRESS" in output.out
@@ -189,7 +191,7 @@ def test_doctor_lists_the_channels_without_secrets(sqlite_clerk: Clerk, neighbou
     ],
 )
 def test_an_incomplete_setting_is_refused(
-    sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], says: str
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], says: str
 ) -> None:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)

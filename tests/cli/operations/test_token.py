@@ -7,13 +7,13 @@ import time
 import jwt
 import pytest
 
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 SECRET = "a-secret-of-this-test-that-is-long-enough"
 ISSUE = ("token", "issue", "--user", "u1", "--role", "staff")
 
 
-def test_only_the_token_goes_to_stdout(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_token_goes_to_stdout(sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", SECRET)
     monkeypatch.setenv("JWT_AUDIENCE", "pay")
     monkeypatch.setenv("JWT_ISSUER", "procomp")
@@ -25,7 +25,7 @@ def test_only_the_token_goes_to_stdout(sqlite_clerk: Clerk, monkeypatch: pytest.
     assert output.out.strip() not in output.err
 
 
-def test_the_embedded_default_signs_with_the_key_file(sqlite_clerk: Clerk) -> None:
+def test_the_embedded_default_signs_with_the_key_file(sqlite_clerk: CommandLine) -> None:
     assert sqlite_clerk.type(*ISSUE).out.count(".") == 2
 
 
@@ -39,11 +39,13 @@ def test_the_embedded_default_signs_with_the_key_file(sqlite_clerk: Clerk) -> No
         (("--role", "x"), 2),
     ],
 )
-def test_refusals_and_their_exit_codes(sqlite_clerk: Clerk, more: tuple[str, ...], code: int) -> None:
+def test_refusals_and_their_exit_codes(sqlite_clerk: CommandLine, more: tuple[str, ...], code: int) -> None:
     assert sqlite_clerk.type(*ISSUE, *more, code=code).out == ""
 
 
-def test_no_token_without_the_platforms_secret(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_token_without_the_platforms_secret(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("JWT_ALGORITHM", "RS256")
     monkeypatch.setenv("JWT_JWKS_URL", "https://procomp.kz/keys")
     output = sqlite_clerk.type(*ISSUE, code=3)

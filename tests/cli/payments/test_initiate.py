@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 KASPI = ("--method", "kaspi_qr")
 
 
-def test_initiate_kaspi_shows_participant_and_amount(clerk: Clerk) -> None:
+def test_initiate_kaspi_shows_participant_and_amount(clerk: CommandLine) -> None:
     output = clerk.type("initiate", "p1", *KASPI)
     for words in ("Аида Нурланова", "Кубок Алматы", "Kata", "24\u00a0000.00\u00a0KZT", "Kaspi QR", "QR text"):
         assert words in output.out
@@ -22,7 +22,7 @@ def test_initiate_kaspi_shows_participant_and_amount(clerk: Clerk) -> None:
     assert payment["status"] == "PENDING"
 
 
-def test_json_is_the_api_response_with_exact_amounts_and_the_mode(clerk: Clerk) -> None:
+def test_json_is_the_api_response_with_exact_amounts_and_the_mode(clerk: CommandLine) -> None:
     output = clerk.type("initiate", "p1", *KASPI, "--json")
     assert '"amount": 24000.00' in output.out
     assert output.err == ""
@@ -33,7 +33,7 @@ def test_json_is_the_api_response_with_exact_amounts_and_the_mode(clerk: Clerk) 
     assert {"payment_id", "payment_url", "qr_image_url", "expires_at", "amount", "currency"} <= set(got)
 
 
-def test_an_open_payment_is_reused(clerk: Clerk) -> None:
+def test_an_open_payment_is_reused(clerk: CommandLine) -> None:
     first = clerk.ask("initiate", "p1", *KASPI)
     again = clerk.ask("initiate", "p1", *KASPI)
     assert (again["payment_id"], again["qr_payload"]) == (first["payment_id"], first["qr_payload"])
@@ -41,7 +41,7 @@ def test_an_open_payment_is_reused(clerk: Clerk) -> None:
     assert "no second one was created" in clerk.type("initiate", "p1", *KASPI).err
 
 
-def test_wallets_get_a_page_and_intent_only_a_client_secret(clerk: Clerk) -> None:
+def test_wallets_get_a_page_and_intent_only_a_client_secret(clerk: CommandLine) -> None:
     page = clerk.ask("initiate", "p1", "--method", "apple_pay", "--amount", "50", "--currency", "usd")
     assert page["payment_url"] == page["qr_payload"]
     assert (page["amount"], page["currency"], page["channel"]) == (Decimal(50), "USD", "stripe_checkout")
@@ -52,24 +52,24 @@ def test_wallets_get_a_page_and_intent_only_a_client_secret(clerk: Clerk) -> Non
     assert bare["client_secret"] in shown.out
 
 
-def test_link_opens_the_kaspi_app(sqlite_clerk: Clerk) -> None:
+def test_link_opens_the_kaspi_app(sqlite_clerk: CommandLine) -> None:
     got = sqlite_clerk.ask("initiate", "p1", *KASPI, "--link")
     assert got["channel"] == "kaspi_link"
     assert got["payment_url"].startswith("http")
 
 
-def test_amount_takes_the_tournaments_own_currency_and_kaspi_tenge(sqlite_clerk: Clerk) -> None:
+def test_amount_takes_the_tournaments_own_currency_and_kaspi_tenge(sqlite_clerk: CommandLine) -> None:
     assert sqlite_clerk.ask("initiate", "p5", "-m", "apple_pay", "--amount", "50.00")["currency"] == "USD"
     assert sqlite_clerk.ask("initiate", "p1", *KASPI, "--amount", "24000")["currency"] == "KZT"
 
 
-def test_the_operator_is_recorded(sqlite_clerk: Clerk) -> None:
+def test_the_operator_is_recorded(sqlite_clerk: CommandLine) -> None:
     assert sqlite_clerk.ask("initiate", "p1", *KASPI)["started_by"] == "aigerim"
     assert sqlite_clerk.ask("initiate", "p2", *KASPI, "--as", "Серик")["started_by"] == "Серик"
     sqlite_clerk.type("initiate", "p3", *KASPI, "--as", "a\x1bb", code=3)
 
 
-def test_an_idempotency_key_holds_for_one_request(sqlite_clerk: Clerk) -> None:
+def test_an_idempotency_key_holds_for_one_request(sqlite_clerk: CommandLine) -> None:
     first = sqlite_clerk.ask("initiate", "p1", *KASPI, "--idempotency-key", "k1")
     assert (
         sqlite_clerk.ask("initiate", "p1", *KASPI, "--idempotency-key", "k1")["payment_id"]
@@ -93,7 +93,7 @@ def test_an_idempotency_key_holds_for_one_request(sqlite_clerk: Clerk) -> None:
         ("abc", "not an amount of money"),
     ],
 )
-def test_a_wrong_amount_is_refused(sqlite_clerk: Clerk, amount: str, words: str) -> None:
+def test_a_wrong_amount_is_refused(sqlite_clerk: CommandLine, amount: str, words: str) -> None:
     output = sqlite_clerk.type("initiate", "p1", *KASPI, "--amount", amount, code=3)
     assert words in output.err
     assert sqlite_clerk.ask("initiate", "p1", *KASPI, "--amount", amount, code=3)["exit_code"] == 3
@@ -119,7 +119,7 @@ def test_a_wrong_amount_is_refused(sqlite_clerk: Clerk, amount: str, words: str)
     ],
 )
 def test_refusals_and_their_exit_codes(
-    sqlite_clerk: Clerk, given: tuple[str, ...], code: int, words: str
+    sqlite_clerk: CommandLine, given: tuple[str, ...], code: int, words: str
 ) -> None:
     output = sqlite_clerk.type("initiate", *given, code=code)
     assert words in output.err
@@ -130,7 +130,7 @@ def test_refusals_and_their_exit_codes(
     assert words in document["detail"]
 
 
-def test_a_paid_participant_is_refused(clerk: Clerk) -> None:
+def test_a_paid_participant_is_refused(clerk: CommandLine) -> None:
     payment = clerk.ask("initiate", "p1", *KASPI)
     clerk.pay(payment, "pay")
     assert clerk.ask("status", "p1", "--refresh")["status"] == "COMPLETED"
@@ -140,7 +140,7 @@ def test_a_paid_participant_is_refused(clerk: Clerk) -> None:
 
 
 def test_a_provider_that_is_down_leaves_the_payment_pending(
-    clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+    clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("procomp_pay.providers.resilience.retry._backoff", lambda _state: 30.0)
     clerk.providers.fault(kind="status", status=503, path="/v1/checkout", times=None)
@@ -152,21 +152,21 @@ def test_a_provider_that_is_down_leaves_the_payment_pending(
     monkeypatch.undo()
 
 
-def test_qr_files(sqlite_clerk: Clerk, tmp_path: Path) -> None:
+def test_qr_files(sqlite_clerk: CommandLine, tmp_path: Path) -> None:
     sqlite_clerk.type("initiate", "p1", *KASPI, "--qr-file", str(tmp_path / "a.png"))
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     sqlite_clerk.type("initiate", "p1", *KASPI, "--qr-file", str(tmp_path / "a.SVG"))
     assert b"<svg" in (tmp_path / "a.SVG").read_bytes()
 
 
-def test_without_a_provider_the_next_step_is_named(sqlite_clerk: Clerk) -> None:
+def test_without_a_provider_the_next_step_is_named(sqlite_clerk: CommandLine) -> None:
     (sqlite_clerk.home / "sandbox.json").unlink()
     output = sqlite_clerk.type("initiate", "p1", *KASPI, code=7)
     assert "Kaspi is not configured" in output.err
     assert "procomp-pay sandbox" in output.err
 
 
-def test_control_characters_in_names_are_harmless(sqlite_clerk: Clerk) -> None:
+def test_control_characters_in_names_are_harmless(sqlite_clerk: CommandLine) -> None:
     for output in (sqlite_clerk.type("initiate", "p4", *KASPI), sqlite_clerk.type("status", "p4")):
         assert "\x1b" not in output.out
         assert "[bold]x[/]" in output.out

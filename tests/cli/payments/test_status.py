@@ -8,12 +8,12 @@ import pytest
 
 from procomp_pay.cli.framework import formats
 from procomp_pay.domain.errors import Refused
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 KASPI = ("--method", "kaspi_qr")
 
 
-def test_status_of_the_latest_or_of_one(clerk: Clerk) -> None:
+def test_status_of_the_latest_or_of_one(clerk: CommandLine) -> None:
     first = clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
     second = clerk.ask("initiate", "p1", *KASPI)
     assert clerk.ask("status", "p1")["payment_id"] == second["payment_id"]
@@ -25,14 +25,14 @@ def test_status_of_the_latest_or_of_one(clerk: Clerk) -> None:
     assert "SANDBOX" not in output.err  # no provider is asked
 
 
-def test_status_contains_no_secret(sqlite_clerk: Clerk) -> None:
+def test_status_contains_no_secret(sqlite_clerk: CommandLine) -> None:
     secret = sqlite_clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD", "--intent-only")
     for command in (("status", "p1"), ("history", "p1"), ("list",)):
         for more in ((), ("--json",)):
             assert secret["client_secret"] not in sqlite_clerk.type(*command, *more).out
 
 
-def test_refresh_asks_the_provider(clerk: Clerk) -> None:
+def test_refresh_asks_the_provider(clerk: CommandLine) -> None:
     payment = clerk.ask("initiate", "p1", *KASPI)
     clerk.pay(payment, "scan")
     got = clerk.ask("status", "p1", "--refresh")
@@ -46,7 +46,7 @@ def test_refresh_asks_the_provider(clerk: Clerk) -> None:
 
 
 def test_refresh_without_a_connection_shows_the_last_status(
-    sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("procomp_pay.providers.resilience.retry._backoff", lambda _state: 30.0)
     sqlite_clerk.ask("initiate", "p1", *KASPI)
@@ -80,7 +80,7 @@ def test_refresh_without_a_connection_shows_the_last_status(
     ],
 )
 def test_refusals_and_their_exit_codes(
-    sqlite_clerk: Clerk, given: tuple[str, ...], code: int, says: str
+    sqlite_clerk: CommandLine, given: tuple[str, ...], code: int, says: str
 ) -> None:
     output = sqlite_clerk.type(*given, code=code)
     assert says in output.err
@@ -88,13 +88,13 @@ def test_refusals_and_their_exit_codes(
     assert sqlite_clerk.ask(*given, code=code)["exit_code"] == code
 
 
-def test_a_payment_of_another_participant_is_not_found(sqlite_clerk: Clerk) -> None:
+def test_a_payment_of_another_participant_is_not_found(sqlite_clerk: CommandLine) -> None:
     payment = sqlite_clerk.ask("initiate", "p1", *KASPI)
     output = sqlite_clerk.type("status", "p2", "--payment", payment["payment_id"], code=4)
     assert "does not belong to participant 'p2'" in output.err
 
 
-def test_history_in_sentences(clerk: Clerk) -> None:
+def test_history_in_sentences(clerk: CommandLine) -> None:
     payment = clerk.ask("initiate", "p1", *KASPI)
     clerk.pay(payment, "scan")
     clerk.type("status", "p1", "--refresh")
@@ -113,15 +113,15 @@ def test_history_in_sentences(clerk: Clerk) -> None:
     assert [move["after"] for move in moves][-1] == "COMPLETED"
 
 
-def test_history_without_payments(sqlite_clerk: Clerk) -> None:
+def test_history_without_payments(sqlite_clerk: CommandLine) -> None:
     output = sqlite_clerk.type("history", "p2")
     assert "initiate p2" in output.err
     assert sqlite_clerk.ask("history", "p2") == {"items": []}
 
 
-def test_list_pages(clerk: Clerk) -> None:
-    for who in ("p1", "p2", "p3"):
-        clerk.ask("initiate", who, *KASPI)
+def test_list_pages(clerk: CommandLine) -> None:
+    for participant_id in ("p1", "p2", "p3"):
+        clerk.ask("initiate", participant_id, *KASPI)
     output = clerk.type("list", "--limit", "2", "--method", "kaspi_qr")
     assert "procomp-pay list --method kaspi_qr --limit 2 --cursor " in output.err
     first = clerk.ask("list", "--limit", "2")
@@ -130,7 +130,7 @@ def test_list_pages(clerk: Clerk) -> None:
     assert second["next_cursor"] is None
 
 
-def test_list_filters(clerk: Clerk) -> None:
+def test_list_filters(clerk: CommandLine) -> None:
     clerk.ask("initiate", "p1", *KASPI)
     clerk.ask("initiate", "p5", "-m", "google_pay")
     today = datetime.now(UTC).astimezone(formats.almaty()).date().isoformat()
@@ -146,7 +146,7 @@ def test_list_filters(clerk: Clerk) -> None:
     assert "No payments match" in clerk.type("list", "--until", "2020-01-01").err
 
 
-def test_a_pipe_gets_whole_lines(sqlite_clerk: Clerk) -> None:
+def test_a_pipe_gets_whole_lines(sqlite_clerk: CommandLine) -> None:
     payment = sqlite_clerk.ask("initiate", "p1", *KASPI)
     head, line = sqlite_clerk.type("list").out.splitlines()
     assert head.startswith("STATUS")
@@ -154,7 +154,7 @@ def test_a_pipe_gets_whole_lines(sqlite_clerk: Clerk) -> None:
     assert "Кубок Алматы" in line
 
 
-def test_cancel_stripe(clerk: Clerk) -> None:
+def test_cancel_stripe(clerk: CommandLine) -> None:
     payment = clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
     got = clerk.ask("cancel", payment["payment_id"], "--yes")
     assert (got["status"], got["provider_open"], got["mode"]) == ("CANCELLED", False, "sandbox")
@@ -162,7 +162,7 @@ def test_cancel_stripe(clerk: Clerk) -> None:
     assert "is already CANCELLED" in output.err
 
 
-def test_cancel_kaspi_warns_that_the_qr_stays_valid(clerk: Clerk) -> None:
+def test_cancel_kaspi_warns_that_the_qr_stays_valid(clerk: CommandLine) -> None:
     payment = clerk.ask("initiate", "p1", *KASPI)
     output = clerk.type("cancel", payment["payment_id"], "--yes")
     until = formats.clock_time(datetime.fromisoformat(payment["expires_at"]))
@@ -174,7 +174,7 @@ def test_cancel_kaspi_warns_that_the_qr_stays_valid(clerk: Clerk) -> None:
     assert "LATE" in clerk.type("status", "p1").out
 
 
-def test_cancel_of_a_payment_paid_meanwhile(clerk: Clerk) -> None:
+def test_cancel_of_a_payment_paid_meanwhile(clerk: CommandLine) -> None:
     payment = clerk.ask("initiate", "p1", *KASPI)
     clerk.pay(payment, "pay")
     output = clerk.type("cancel", payment["payment_id"], "--yes", code=3)

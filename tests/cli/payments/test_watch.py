@@ -16,7 +16,7 @@ import pytest
 
 from procomp_pay.cli.payments import watch as watching
 from procomp_pay.services.lifecycle import polling
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 KASPI = ("--method", "kaspi_qr")
 
@@ -39,7 +39,7 @@ def _later(helper: ThreadPoolExecutor, *steps: Callable[[], Any]) -> None:
     helper.submit(act)
 
 
-def test_watch_kaspi_line_by_line(clerk: Clerk, helper: ThreadPoolExecutor) -> None:
+def test_watch_kaspi_line_by_line(clerk: CommandLine, helper: ThreadPoolExecutor) -> None:
     payment = clerk.ask("initiate", "p1", *KASPI)
     _later(helper, lambda: clerk.pay(payment, "scan"), lambda: clerk.pay(payment, "confirm"))
     output = clerk.type("initiate", "p1", *KASPI, "--watch")
@@ -50,7 +50,9 @@ def test_watch_kaspi_line_by_line(clerk: Clerk, helper: ThreadPoolExecutor) -> N
     assert "████" in output.out  # PAID in large letters
 
 
-def test_watch_polls_stripe_and_continues_after_a_decline(clerk: Clerk, helper: ThreadPoolExecutor) -> None:
+def test_watch_polls_stripe_and_continues_after_a_decline(
+    clerk: CommandLine, helper: ThreadPoolExecutor
+) -> None:
     payment = clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
     _later(helper, lambda: clerk.pay(payment, "declined"), lambda: clerk.pay(payment, "apple_pay"))
     output = clerk.type("status", "p1", "--watch")
@@ -58,27 +60,29 @@ def test_watch_polls_stripe_and_continues_after_a_decline(clerk: Clerk, helper: 
     assert "COMPLETED" in output.err
 
 
-def test_watch_prints_one_json_document_at_the_end(sqlite_clerk: Clerk, helper: ThreadPoolExecutor) -> None:
+def test_watch_prints_one_json_document_at_the_end(
+    sqlite_clerk: CommandLine, helper: ThreadPoolExecutor
+) -> None:
     payment = sqlite_clerk.ask("initiate", "p1", *KASPI)
     _later(helper, lambda: sqlite_clerk.pay(payment, "pay"))
     output = sqlite_clerk.type("status", "p1", "--watch", "--json")
     assert (output.json["status"], output.json["mode"], output.err) == ("COMPLETED", "sandbox", "")
 
 
-def test_an_expired_qr_exits_with_3(clerk: Clerk) -> None:
+def test_an_expired_qr_exits_with_3(clerk: CommandLine) -> None:
     output = clerk.type("initiate", "p1", *KASPI, "--watch", code=3)
     assert "EXPIRED not paid, expired" in output.err
     assert "NOT PAID" in output.out
 
 
-def test_a_final_payment_ends_the_watch_at_once(sqlite_clerk: Clerk) -> None:
+def test_a_final_payment_ends_the_watch_at_once(sqlite_clerk: CommandLine) -> None:
     payment = sqlite_clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
     sqlite_clerk.type("cancel", payment["payment_id"], "--yes")
     assert "CANCELLED" in sqlite_clerk.type("status", "p1", "--watch", code=3).out
 
 
 def test_watch_reports_a_lost_connection_and_continues(
-    clerk: Clerk, helper: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    clerk: CommandLine, helper: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("procomp_pay.providers.resilience.retry._backoff", lambda _state: 30.0)
     payment = clerk.ask("initiate", "p1", *KASPI)
@@ -90,7 +94,7 @@ def test_watch_reports_a_lost_connection_and_continues(
 
 
 def test_watch_reports_a_hanging_connection_before_its_timeout(
-    sqlite_clerk: Clerk, helper: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    sqlite_clerk: CommandLine, helper: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "SLOW", timedelta(seconds=0.5))
     payment = sqlite_clerk.ask("initiate", "p1", *KASPI)
@@ -101,7 +105,7 @@ def test_watch_reports_a_hanging_connection_before_its_timeout(
     assert "COMPLETED" in output.err
 
 
-def test_a_silent_provider_exits_with_5(sqlite_clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_provider_exits_with_5(sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("procomp_pay.providers.resilience.retry._backoff", lambda _state: 30.0)
     monkeypatch.setattr(watching, "GIVE_UP", timedelta(seconds=0.5))
     sqlite_clerk.ask("initiate", "p1", *KASPI)
@@ -112,7 +116,7 @@ def test_a_silent_provider_exits_with_5(sqlite_clerk: Clerk, monkeypatch: pytest
     assert sqlite_clerk.ask("status", "p1")["status"] == "PENDING"
 
 
-def test_ctrl_c_leaves_the_payment_open(sqlite_clerk: Clerk) -> None:
+def test_ctrl_c_leaves_the_payment_open(sqlite_clerk: CommandLine) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "procomp_pay", "initiate", "p1", *KASPI, "--watch"],
         env=sqlite_clerk.environment(),

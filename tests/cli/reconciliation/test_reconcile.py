@@ -12,10 +12,10 @@ import pytest
 from procomp_pay.providers.stripe.service import StripePaymentService
 from tests.support.statement_files import HEADS, text
 from tests.support.statement_files import kaspi as row
-from tests.support.terminal import Clerk, paid
+from tests.support.terminal import CommandLine, paid
 
 
-def foreign_payment(clerk: Clerk) -> str:
+def foreign_payment(clerk: CommandLine) -> str:
     """Create a payment at Stripe that is not in our books."""
     answer = httpx.post(
         f"{clerk.providers.url}/v1/payment_intents",
@@ -28,41 +28,53 @@ def foreign_payment(clerk: Clerk) -> str:
     return str(answer.json()["id"])
 
 
-def test_reconcile_repair_resolve_and_reconcile_again(clerk: Clerk) -> None:
+def test_reconcile_repair_resolve_and_reconcile_again(clerk: CommandLine) -> None:
     opened = clerk.ask("initiate", "p1", "--method", "apple_pay", "--amount", "50", "--currency", "USD")
     clerk.pay(opened, "apple_pay")
     intent = foreign_payment(clerk)
     dry = clerk.ask("reconcile", "--provider", "stripe", "--dry-run", code=6)
-    assert {each["became"] for each in dry["runs"][0]["findings"]} == {"would repair", "would open"}
+    assert {finding["became"] for finding in dry["runs"][0]["findings"]} == {"would repair", "would open"}
     output = clerk.type("reconcile", "--provider", "stripe", code=6)
     assert output.out.count("\n") == 1
     assert "1 repaired" in output.out
     assert output.out.endswith(" open\n")
     assert clerk.ask("status", "p1")["status"] == "COMPLETED"
     mine = [
-        each
-        for each in clerk.ask("discrepancies", "list", "--limit", "200")["items"]
-        if each["ref"] == intent
+        item
+        for item in clerk.ask("discrepancies", "list", "--limit", "200")["items"]
+        if item["ref"] == intent
     ]
-    [found] = mine
-    assert (found["kind"], found["provider"], found["payment_id"]) == ("MISSING_LOCALLY", "stripe", None)
-    shown = clerk.type("discrepancies", "show", found["id"])
+    [discrepancy] = mine
+    assert (discrepancy["kind"], discrepancy["provider"], discrepancy["payment_id"]) == (
+        "MISSING_LOCALLY",
+        "stripe",
+        None,
+    )
+    shown = clerk.type("discrepancies", "show", discrepancy["id"])
     assert "not in our books" in shown.out
-    assert f"resolve {found['id']} --how accept" in shown.err
+    assert f"resolve {discrepancy['id']} --how accept" in shown.err
     done = clerk.ask(
-        "discrepancies", "resolve", found["id"], "--how", "accept", "--note", "the shop's", "--as", "aida"
+        "discrepancies",
+        "resolve",
+        discrepancy["id"],
+        "--how",
+        "accept",
+        "--note",
+        "the shop's",
+        "--as",
+        "aida",
     )
     assert (done["state"], done["resolved_by"], done["note"]) == ("resolved", "aida", "the shop's")
-    again = clerk.ask("discrepancies", "resolve", found["id"], "--how", "accept", "--note", "x", code=3)
+    again = clerk.ask("discrepancies", "resolve", discrepancy["id"], "--how", "accept", "--note", "x", code=3)
     assert "resolved by aida" in again["detail"]
-    assert "the shop's" in clerk.type("discrepancies", "show", found["id"]).out
+    assert "the shop's" in clerk.type("discrepancies", "show", discrepancy["id"]).out
     others = clerk.ask("discrepancies", "list")["items"]  # left at the sandbox by other tests
     report = clerk.ask("reconcile", "--provider", "stripe", code=6 if others else 0)["runs"][0]
     assert [e["became"] for e in report["findings"] if e["theirs"]["ref"] == intent] == ["accepted"]
     assert "found by reconcile" in clerk.type("history", "p1").out
 
 
-def test_wrong_options_exit_with_2(sqlite_clerk: Clerk) -> None:
+def test_wrong_options_exit_with_2(sqlite_clerk: CommandLine) -> None:
     tomorrow = (datetime.now(UTC) + timedelta(days=2)).date().isoformat()
     for words in (
         ("--since", "2026-05-03", "--until", "2026-05-01"),
@@ -81,7 +93,7 @@ def test_wrong_options_exit_with_2(sqlite_clerk: Clerk) -> None:
 
 
 def test_a_statement_of_another_merchant_is_refused(
-    sqlite_clerk: Clerk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_clerk: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "october.csv"
     rows = [["", "ИИН/БИН", "123456789012"], HEADS, row(1), row(2)]
@@ -103,7 +115,7 @@ def test_a_statement_of_another_merchant_is_refused(
     assert [sums["difference"] for sums in run["sums"]] == [48000]
 
 
-def test_days_are_almatys(sqlite_clerk: Clerk) -> None:
+def test_days_are_almatys(sqlite_clerk: CommandLine) -> None:
     run = sqlite_clerk.ask(
         "reconcile", "--provider", "kaspi", "--since", "2026-05-01", "--until", "2026-05-02"
     )
@@ -112,7 +124,7 @@ def test_days_are_almatys(sqlite_clerk: Clerk) -> None:
 
 
 @pytest.mark.usefixtures("bare_environment")
-def test_an_unavailable_provider_exits_with_5(clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_provider_exits_with_5(clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(StripePaymentService.__init__.__kwdefaults__, "total_s", 1.0)  # type: ignore[arg-type]
     paid(clerk)
     clerk.providers.fault(path="/v1/refunds", kind="status", status=503, times=100)
@@ -123,7 +135,7 @@ def test_an_unavailable_provider_exits_with_5(clerk: Clerk, monkeypatch: pytest.
     assert not [e for e in clerk.ask("discrepancies", "list")["items"] if e["kind"] == "MISSING_AT_PROVIDER"]
 
 
-def test_two_reconciles_never_run_at_once(clerk: Clerk) -> None:
+def test_two_reconciles_never_run_at_once(clerk: CommandLine) -> None:
     import asyncio
 
     from procomp_pay.storage.database.locks import reconcile_lock

@@ -23,13 +23,13 @@ from procomp_pay.services.bootstrap import open_context
 from procomp_pay.services.maintenance.run import Pass, work_inbox
 from procomp_pay.services.webhooks import inbox
 from tests.support.pseudo_terminal import pseudo_terminal
-from tests.support.terminal import Clerk, paid
+from tests.support.terminal import CommandLine, paid
 
 WHY = ("--reason", "injured")
 
 
-def paid_by_kaspi(clerk: Clerk, who: str = "p1") -> Any:
-    opened = clerk.ask("initiate", who, "--method", "kaspi_qr")
+def paid_by_kaspi(clerk: CommandLine, participant_id: str = "p1") -> Any:
+    opened = clerk.ask("initiate", participant_id, "--method", "kaspi_qr")
     clerk.pay(opened, "pay")
     for _ in range(40):
         view = clerk.ask("status", "--payment", opened["payment_id"], "--refresh")
@@ -39,18 +39,18 @@ def paid_by_kaspi(clerk: Clerk, who: str = "p1") -> Any:
     raise AssertionError("it was not paid")
 
 
-def stripe(clerk: Clerk, path: str) -> Any:
+def stripe(clerk: CommandLine, path: str) -> Any:
     key = clerk.providers.sandbox.info()["stripe_secret_key"]
     return httpx.get(clerk.providers.url + path, headers={"Authorization": f"Bearer {key}"}).json()
 
 
-def refunded_cents(clerk: Clerk, view: Any) -> int:
+def refunded_cents(clerk: CommandLine, view: Any) -> int:
     """Return the cents refunded at the sandbox."""
     ref = str(view["provider_ref"])
     if ref.startswith("cs_"):
         ref = stripe(clerk, f"/v1/checkout/sessions/{ref}")["payment_intent"]
-    found = stripe(clerk, f"/v1/refunds?limit=100&payment_intent={ref}")["data"]
-    return sum(each["amount"] for each in found if each["status"] == "succeeded")
+    refunds = stripe(clerk, f"/v1/refunds?limit=100&payment_intent={ref}")["data"]
+    return sum(row["amount"] for row in refunds if row["status"] == "succeeded")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(StripePaymentService.__init__.__kwdefaults__, "total_s", 1.0)  # type: ignore[arg-type]
 
 
-def test_partial_refund_then_the_rest(clerk: Clerk) -> None:
+def test_partial_refund_then_the_rest(clerk: CommandLine) -> None:
     view = paid(clerk)
     dry = clerk.type("refund", view["payment_id"], "--amount", "20", *WHY, "--dry-run").out
     assert "20.00\N{NO-BREAK SPACE}USD" in dry
@@ -84,9 +84,9 @@ def test_partial_refund_then_the_rest(clerk: Clerk) -> None:
     assert "refunded in full" in shown
     assert shown.count("refund  ") == 2
     assert "by timur: injured" in shown
-    told = clerk.type("history", "p1").out
-    assert "refund of 20.00\N{NO-BREAK SPACE}USD requested (by aigerim): injured" in told
-    assert "30.00\N{NO-BREAK SPACE}USD REFUNDED" in told
+    history = clerk.type("history", "p1").out
+    assert "refund of 20.00\N{NO-BREAK SPACE}USD requested (by aigerim): injured" in history
+    assert "30.00\N{NO-BREAK SPACE}USD REFUNDED" in history
     document = clerk.ask("status", "p1")
     assert [(r["amount"], r["state"]) for r in document["refunds"]] == [
         (Decimal("20.00"), "SUCCEEDED"),
@@ -99,7 +99,7 @@ def test_partial_refund_then_the_rest(clerk: Clerk) -> None:
     assert len(entry["refunds"]) == 2
 
 
-def test_without_a_terminal_a_refund_needs_yes(sqlite_clerk: Clerk) -> None:
+def test_without_a_terminal_a_refund_needs_yes(sqlite_clerk: CommandLine) -> None:
     view = paid(sqlite_clerk)
     output = sqlite_clerk.type("refund", view["payment_id"], *WHY, code=2)
     assert "--yes" in output.err
@@ -120,11 +120,11 @@ def test_without_a_terminal_a_refund_needs_yes(sqlite_clerk: Clerk) -> None:
         ("refund", "x", "--currency", "USD", *WHY, "--yes"),
     ],
 )
-def test_contradictory_options_exit_with_2(sqlite_clerk: Clerk, words: tuple[str, ...]) -> None:
+def test_contradictory_options_exit_with_2(sqlite_clerk: CommandLine, words: tuple[str, ...]) -> None:
     sqlite_clerk.type(*words, code=2)
 
 
-def test_refusals_and_their_exit_codes(sqlite_clerk: Clerk) -> None:
+def test_refusals_and_their_exit_codes(sqlite_clerk: CommandLine) -> None:
     view = paid(sqlite_clerk)
     wrong: list[tuple[int, tuple[str, ...]]] = [
         (4, ("nothing", *WHY)),
@@ -139,7 +139,7 @@ def test_refusals_and_their_exit_codes(sqlite_clerk: Clerk) -> None:
     assert sqlite_clerk.ask("status", "p1")["refunds"] == []
 
 
-def test_the_same_key_refunds_once(sqlite_clerk: Clerk) -> None:
+def test_the_same_key_refunds_once(sqlite_clerk: CommandLine) -> None:
     view = paid(sqlite_clerk)
     command = ("refund", view["payment_id"], *WHY, "--yes", "--idempotency-key", "k1")
     first, second = sqlite_clerk.ask(*command), sqlite_clerk.ask(*command)
@@ -147,7 +147,7 @@ def test_the_same_key_refunds_once(sqlite_clerk: Clerk) -> None:
     assert refunded_cents(sqlite_clerk, view) == 5000
 
 
-def test_a_refund_with_unknown_outcome_is_tracked(clerk: Clerk, short_timeout: None) -> None:
+def test_a_refund_with_unknown_outcome_is_tracked(clerk: CommandLine, short_timeout: None) -> None:
     view = paid(clerk)
     clerk.providers.fault(path="/v1/refunds", method="POST", kind="cut_after", times=1000)
     output = clerk.ask("refund", view["payment_id"], *WHY, "--yes", code=5)
@@ -164,14 +164,14 @@ def test_a_refund_with_unknown_outcome_is_tracked(clerk: Clerk, short_timeout: N
     assert refunded_cents(clerk, view) == 5000
 
 
-def test_a_pending_refund(sqlite_clerk: Clerk) -> None:
+def test_a_pending_refund(sqlite_clerk: CommandLine) -> None:
     view = paid(sqlite_clerk, card="pm_card_pendingRefund")
     output = sqlite_clerk.type("refund", view["payment_id"], *WHY, "--yes")
     assert "is on its way" in output.out
     assert "Do not request it again" in output.err
 
 
-def test_scheme_basic_explains_the_refund_in_the_app(sqlite_clerk: Clerk) -> None:
+def test_scheme_basic_explains_the_refund_in_the_app(sqlite_clerk: CommandLine) -> None:
     view = paid_by_kaspi(sqlite_clerk)
     output = sqlite_clerk.type("refund", view["payment_id"], *WHY, "--yes", code=3)
     assert "Kaspi Pay app" in output.err
@@ -181,9 +181,9 @@ def test_scheme_basic_explains_the_refund_in_the_app(sqlite_clerk: Clerk) -> Non
     assert (line["payment_id"], line["amount"]) == (view["payment_id"], Decimal("24000.00"))
 
 
-def disputed(clerk: Clerk, who: str = "p1") -> Any:
+def disputed(clerk: CommandLine, participant_id: str = "p1") -> Any:
     """Create a disputed payment, with Stripe's webhooks delivered."""
-    view = paid(clerk, who, card="pm_card_createDispute")
+    view = paid(clerk, participant_id, card="pm_card_createDispute")
 
     async def deliver() -> None:
         settings = load_settings()
@@ -201,7 +201,7 @@ def disputed(clerk: Clerk, who: str = "p1") -> Any:
     return view
 
 
-def test_a_dispute_is_shown_and_not_refunded(sqlite_clerk: Clerk) -> None:
+def test_a_dispute_is_shown_and_not_refunded(sqlite_clerk: CommandLine) -> None:
     view = disputed(sqlite_clerk)
     other = paid(sqlite_clerk, "p2")
     shown = sqlite_clerk.type("status", "p1").out
@@ -224,8 +224,8 @@ def test_a_dispute_is_shown_and_not_refunded(sqlite_clerk: Clerk) -> None:
     assert (refunded_cents(sqlite_clerk, view), refunded_cents(sqlite_clerk, other)) == (0, 5000)
 
 
-def test_refund_of_a_whole_tournament(clerk: Clerk) -> None:
-    views = [paid(clerk, who) for who in ("p1", "p2", "p3")]
+def test_refund_of_a_whole_tournament(clerk: CommandLine) -> None:
+    views = [paid(clerk, participant_id) for participant_id in ("p1", "p2", "p3")]
     clerk.type("refund", views[0]["payment_id"], "--amount", "20", *WHY, "--yes")
     elsewhere = paid(clerk, "p5")
     clerk.ask("initiate", "p4", "--method", "kaspi_qr")
@@ -244,8 +244,10 @@ def test_refund_of_a_whole_tournament(clerk: Clerk) -> None:
     clerk.type("refund", "--tournament", "nowhere", "--all", *WHY, "--yes", code=4)
 
 
-def test_a_bulk_refund_stops_when_the_provider_is_down(sqlite_clerk: Clerk, short_timeout: None) -> None:
-    views = [paid(sqlite_clerk, who) for who in ("p1", "p2")]
+def test_a_bulk_refund_stops_when_the_provider_is_down(
+    sqlite_clerk: CommandLine, short_timeout: None
+) -> None:
+    views = [paid(sqlite_clerk, participant_id) for participant_id in ("p1", "p2")]
     sqlite_clerk.providers.fault(path="/v1/refunds", method="POST", kind="cut_before", times=1000)
     output = sqlite_clerk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes", code=5)
     assert output["unknown"]["count"] == 2
@@ -255,7 +257,9 @@ def test_a_bulk_refund_stops_when_the_provider_is_down(sqlite_clerk: Clerk, shor
 
 
 @pytest.mark.parametrize(("answer", "code", "cents"), [("n", 3, 0), ("y", 0, 5000)])
-def test_a_terminal_asks_for_confirmation(sqlite_clerk: Clerk, answer: str, code: int, cents: int) -> None:
+def test_a_terminal_asks_for_confirmation(
+    sqlite_clerk: CommandLine, answer: str, code: int, cents: int
+) -> None:
     view = paid(sqlite_clerk)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -277,7 +281,7 @@ def test_a_terminal_asks_for_confirmation(sqlite_clerk: Clerk, answer: str, code
     assert refunded_cents(sqlite_clerk, view) == cents
 
 
-def test_ctrl_c_at_the_question_ends_the_command_at_once(sqlite_clerk: Clerk) -> None:
+def test_ctrl_c_at_the_question_ends_the_command_at_once(sqlite_clerk: CommandLine) -> None:
     view = paid(sqlite_clerk)
     with pseudo_terminal(sqlite_clerk, "refund", view["payment_id"], *WHY) as screen:
         screen.wait_for("[y/N]: ")

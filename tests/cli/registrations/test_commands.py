@@ -34,8 +34,8 @@ class Terminal:
         return result
 
     def json(self, *words: str, exit_code: int = 0) -> Any:
-        found = self(*words, "--json", exit_code=exit_code)
-        return json.loads(found.stdout, parse_float=Decimal)
+        document = self(*words, "--json", exit_code=exit_code)
+        return json.loads(document.stdout, parse_float=Decimal)
 
     def file(self, content: str, name: str = "roster.csv") -> str:
         path = self.home / name
@@ -75,10 +75,10 @@ def test_add_import_and_search_in_an_empty_installation(terminal: Terminal) -> N
     tournament = cup(terminal)
     report = terminal.json("participant", "import", tournament, terminal.file(ROSTER))
     assert (report["written"], len(report["added"]), report["ignored_columns"]) == (True, 2, ["Клуб"])
-    found = terminal.json("participant", "list", "--search", "кайрат", "--unpaid")
-    assert (found["total"], found["items"][0]["full_name"]) == (1, "Қайрат Асанов")
-    assert found["items"][0]["participant_id"] == report["added"][0]["participant_id"]
-    assert found["items"][0]["email"] == "kairat@example.kz"
+    document = terminal.json("participant", "list", "--search", "кайрат", "--unpaid")
+    assert (document["total"], document["items"][0]["full_name"]) == (1, "Қайрат Асанов")
+    assert document["items"][0]["participant_id"] == report["added"][0]["participant_id"]
+    assert document["items"][0]["email"] == "kairat@example.kz"
     again = terminal.json("participant", "import", tournament, terminal.file(ROSTER))
     assert (again["written"], again["added"], len(again["skipped"])) == (False, [], 2)
     listed = terminal.json("tournament", "list")["items"]
@@ -119,7 +119,7 @@ def test_fees_are_shown_set_and_removed(terminal: Terminal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["-5", "KZT"], 3, "more than zero, not -5"),
         (["-0.5", "USD"], 3, "more than zero"),
@@ -139,11 +139,11 @@ def test_fees_are_shown_set_and_removed(terminal: Terminal) -> None:
     ],
 )
 def test_invalid_fees_are_refused_with_a_reason(
-    embedded: Terminal, words: list[str], code: int, said: str
+    embedded: Terminal, words: list[str], code: int, message: str
 ) -> None:
     tournament = cup(embedded)
     result = embedded("tournament", "fee", tournament, *words, exit_code=code)
-    assert said in " ".join(result.stderr.replace("│", " ").split())
+    assert message in " ".join(result.stderr.replace("│", " ").split())
     assert result.stdout == ""
     assert len(embedded.json("tournament", "fee", tournament)["fees"]) == 1
 
@@ -254,13 +254,13 @@ def test_sheet_option_chooses_the_sheet(embedded: Terminal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [("", "is empty"), ("ФИО\n", "no participant below"), ("Клуб,Вес\nБарс,60\n", "“Клуб”, “Вес”"),
      ("PK\x03\x04", "damaged")],
 )  # fmt: skip
-def test_file_without_names_is_refused(embedded: Terminal, content: str, said: str) -> None:
+def test_file_without_names_is_refused(embedded: Terminal, content: str, message: str) -> None:
     result = embedded("participant", "import", cup(embedded), embedded.file(content), exit_code=3)
-    assert said in result.stderr
+    assert message in result.stderr
     assert "→" in result.stderr
 
 

@@ -27,14 +27,14 @@ from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import Participant
 from tests.support.report_books import BEGINS, Books, random_books
-from tests.support.terminal import Clerk
+from tests.support.terminal import CommandLine
 
 _EVIL = ['=HYPERLINK("http://evil.example","x")', "<script>alert(1)</script>", "@SUM(A1)", "Kid \x1b[31mred",
          "+7 701", "-2+3", "Құдайбергенұлы & Ко", "'; DROP", "\uff1d1+1"]  # fmt: skip
 
 
 @pytest.fixture
-def finance(sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Clerk:
+def finance(sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """A clerk with a few days of payments and hostile names."""
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
     books = random_books(7, 70)
@@ -48,14 +48,14 @@ def finance(sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyP
     return _with(bare_environment, sqlite_url, books)
 
 
-def _with(home: Path, url: str, books: Books) -> Clerk:
+def _with(home: Path, url: str, books: Books) -> CommandLine:
     async def write() -> None:
         db = PaymentDatabaseService(url)
         await books.write(db)
         await db.dispose()
 
     asyncio.run(write())
-    return Clerk(home, None, url)  # type: ignore[arg-type] - no provider is asked
+    return CommandLine(home, None, url)  # type: ignore[arg-type] - no provider is asked
 
 
 class Tables(HTMLParser):
@@ -93,7 +93,7 @@ def _money(value: Decimal | None) -> str:
     return "not known yet" if value is None else f"{value:.2f}"
 
 
-def test_all_report_formats_have_the_same_figures(finance: Clerk, tmp_path: Path) -> None:
+def test_all_report_formats_have_the_same_figures(finance: CommandLine, tmp_path: Path) -> None:
     names = ("r.html", "r.xlsx", "r.csv")
     output = finance.type("report", "--json", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
     document = output.json
@@ -112,7 +112,7 @@ def test_all_report_formats_have_the_same_figures(finance: Clerk, tmp_path: Path
             ("disputes open", flow["disputes"]["open"]["amount"]),
         ):  # fmt: skip
             assert rows[name][place] == _money(value)
-            line = next(each for each in terminal.splitlines() if each.startswith(f"{name} "))
+            line = next(shown for shown in terminal.splitlines() if shown.startswith(f"{name} "))
             assert _money(value) in line
             cell = sheet[name][place]
             if value is not None:
@@ -142,7 +142,7 @@ def _days_agree(document: Any, page: Tables, book: Any, figures: dict[Any, str])
         assert Decimal(str(in_book["all", flow["currency"]][3].value)) == flow["revenue"]
 
 
-def test_all_closing_sheet_formats_have_the_same_figures(finance: Clerk, tmp_path: Path) -> None:
+def test_all_closing_sheet_formats_have_the_same_figures(finance: CommandLine, tmp_path: Path) -> None:
     sheet = finance.ask("report", "closing", "--tournament", "t1")
     finance.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx",
                  "--as-of", sheet["as_of"])  # fmt: skip
@@ -158,15 +158,15 @@ def test_all_closing_sheet_formats_have_the_same_figures(finance: Clerk, tmp_pat
     totals = zip(sheet["totals"], page.tables["Totals"][1:], book["Totals"].iter_rows(min_row=2), strict=True)
     for total, row, cells in totals:
         wanted = [total[name] for name in ("payments", "paid", "open")]
-        assert row[1:4] == [str(each) for each in wanted]
+        assert row[1:4] == [str(item) for item in wanted]
         assert (row[4], row[8]) == (_money(total["taken"]), _money(total["kept_before_fees"]))
         assert Decimal(str(cells[8].value)) == total["kept_before_fees"]
-        mine = [each for each in sheet["payments"] if each["currency"] == total["currency"]]
-        paid = [each["amount"] for each in mine if each["status"] in ("COMPLETED", "REFUNDED")]
+        mine = [item for item in sheet["payments"] if item["currency"] == total["currency"]]
+        paid = [item["amount"] for item in mine if item["status"] in ("COMPLETED", "REFUNDED")]
         assert (len(mine), sum(paid)) == (total["payments"], total["taken"])
 
 
-def test_files_contain_no_formula_or_script(finance: Clerk, tmp_path: Path) -> None:
+def test_files_contain_no_formula_or_script(finance: CommandLine, tmp_path: Path) -> None:
     finance.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx")
     finance.type("report", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
     for name in ("c.html", "r.html"):
@@ -181,7 +181,7 @@ def test_files_contain_no_formula_or_script(finance: Clerk, tmp_path: Path) -> N
         assert "url(http" not in source
     for name in ("c.xlsx", "r.xlsx"):
         with zipfile.ZipFile(tmp_path / name) as archive:
-            assert not any(b"<f>" in archive.read(each) for each in archive.namelist())
+            assert not any(b"<f>" in archive.read(member) for member in archive.namelist())
         for sheet in openpyxl.load_workbook(tmp_path / name):
             for row in sheet.iter_rows():
                 assert all(cell.data_type != "f" and not str(cell.value).startswith("=") for cell in row)
@@ -213,7 +213,7 @@ def test_text_that_looks_like_a_formula_is_quoted(evil: str) -> None:
     assert reporting_spreadsheet.text("Қайрат = жеңімпаз") == "Қайрат = жеңімпаз"
 
 
-def test_the_same_sheet_has_the_same_bytes(finance: Clerk, tmp_path: Path) -> None:
+def test_the_same_sheet_has_the_same_bytes(finance: CommandLine, tmp_path: Path) -> None:
     words = ("report", "closing", "--tournament", "t1", "--as-of", "2024-03-02")
     for number in range(2):
         finance.type(*words, "--html", f"{number}.html", "--xlsx", f"{number}.xlsx")
@@ -223,12 +223,12 @@ def test_the_same_sheet_has_the_same_bytes(finance: Clerk, tmp_path: Path) -> No
     assert first | {"as_of": ""} == second | {"as_of": ""}
     with zipfile.ZipFile(tmp_path / "0.xlsx") as archive:
         # the sheet's time, the midnight that ends 2 March, not the current time
-        assert {each.date_time for each in archive.infolist()} == {(2024, 3, 2, 19, 0, 0)}
+        assert {member.date_time for member in archive.infolist()} == {(2024, 3, 2, 19, 0, 0)}
         assert archive.read("docProps/core.xml").count(b"2024-03-02T19:00:00Z") == 2
     openpyxl.load_workbook(tmp_path / "0.xlsx")  # it can be opened
 
 
-def test_existing_files_are_not_overwritten(finance: Clerk, tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(finance: CommandLine, tmp_path: Path) -> None:
     old = tmp_path / "r.csv"
     old.write_text("precious")
     output = finance.type("report", "--csv", "r.csv", "--html", "r.html", code=3)
@@ -237,7 +237,7 @@ def test_existing_files_are_not_overwritten(finance: Clerk, tmp_path: Path) -> N
     assert not (tmp_path / "r.html").exists()
     finance.type("report", "--csv", "r.csv", "--force")
     assert "precious" not in old.read_text("utf-8-sig")
-    assert [each.name for each in tmp_path.iterdir() if ".part" in each.name] == []
+    assert [path.name for path in tmp_path.iterdir() if ".part" in path.name] == []
 
 
 def test_files_are_written_atomically(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_files_are_written_atomically(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="No space left"):
         reporting_files.write(str(target), fill, force=True)
     assert target.read_text() == "old"
-    assert [each.name for each in tmp_path.iterdir()] == ["r.html"]
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
     with pytest.raises(Refused, match="exists already"):
         reporting_files.write(str(target), lambda stream: None, force=False)
     assert target.read_text() == "old"
@@ -273,13 +273,13 @@ def test_files_are_written_atomically(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_periods_and_tournaments_are_refused(
-    finance: Clerk, words: tuple[str, ...], output: str
+    finance: CommandLine, words: tuple[str, ...], output: str
 ) -> None:
     answer = finance.type("report", *words, code=3)
     assert output in answer.err + answer.out
 
 
-def test_options_before_the_subcommand_are_refused(finance: Clerk) -> None:
+def test_options_before_the_subcommand_are_refused(finance: CommandLine) -> None:
     assert "put the options after" in finance.type("report", "--tournament", "t1", "closing", code=2).err
     finance.type("report", "closing", code=2)
     finance.type("report", "--tournament", "t9", code=4)
@@ -293,7 +293,7 @@ def test_options_before_the_subcommand_are_refused(finance: Clerk) -> None:
         assert why in output.err
 
 
-def test_a_file_on_stdout_is_alone_there(finance: Clerk) -> None:
+def test_a_file_on_stdout_is_alone_there(finance: CommandLine) -> None:
     rows = list(csv.reader(finance.type("report", "--csv", "-").out.splitlines()))
     assert rows[0] == ["section", "item", "name", "currency", "figure", "value"]
     assert finance.type("report", "--html", "-").out.startswith("<!DOCTYPE html>")
@@ -302,7 +302,7 @@ def test_a_file_on_stdout_is_alone_there(finance: Clerk) -> None:
     assert re.search(r'"revenue": \d+\.\d\d,', out)
 
 
-def test_days_in_another_time_zone(finance: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_in_another_time_zone(finance: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     almaty = finance.ask("report")
     assert almaty["timezone"] == "Asia/Almaty"
     elsewhere = finance.ask("report", "--timezone", "America/New_York")
@@ -312,7 +312,7 @@ def test_days_in_another_time_zone(finance: Clerk, monkeypatch: pytest.MonkeyPat
     assert finance.ask("report")["days"] == elsewhere["days"]
 
 
-def test_a_pipe_gets_whole_lines_without_bars(finance: Clerk) -> None:
+def test_a_pipe_gets_whole_lines_without_bars(finance: CommandLine) -> None:
     output = finance.type("report")
     assert "█" not in output.out
     assert "\x1b" not in output.out
@@ -336,7 +336,7 @@ def test_an_empty_report(
     assert (document["money"], document["attempts"]["success_percent"]) == ([], None)
 
 
-def test_a_long_period_is_shown_by_months(finance: Clerk) -> None:
+def test_a_long_period_is_shown_by_months(finance: CommandLine) -> None:
     books = random_books(9, 5)
     for p in books.payments:
         p.id = f"old-{p.id}"
@@ -355,6 +355,6 @@ def _old_detail(payment: Any) -> Any:
 
 
 def test_format_durations() -> None:
-    assert [duration(each) for each in (0, 41, 125, 3723, 90_061)] == [
+    assert [duration(item) for item in (0, 41, 125, 3723, 90_061)] == [
         "0:00", "0:41", "2:05", "1:02:03", "25:01:01",
     ]  # fmt: skip

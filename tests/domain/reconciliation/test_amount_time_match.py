@@ -77,7 +77,7 @@ _fits = st.lists(
 def test_the_result_does_not_depend_on_the_order(pairs: list[PossibleMatch], chance: Any) -> None:
     certain, doubtful = match_certain(pairs)
     assert len(set(certain.values())) == len(certain)
-    assert certain.keys() | doubtful.keys() == {each.line for each in pairs if each.is_within_window}
+    assert certain.keys() | doubtful.keys() == {pair.line for pair in pairs if pair.is_within_window}
     assert not certain.keys() & doubtful.keys()
     for line, payment_id in certain.items():
         rivals = [e for e in pairs if e.is_within_window and (e.line == line) != (e.payment_id == payment_id)]

@@ -73,8 +73,8 @@ def back(number: int = 1, **more: object) -> LocalRecord:
     return ours(number, **{**fields, **more})
 
 
-def found(mine: list[LocalRecord], said: list[ProviderRecord]) -> list[Mismatch]:
-    return list(match(mine, said))
+def mismatches(mine: list[LocalRecord], records: list[ProviderRecord]) -> list[Mismatch]:
+    return list(match(mine, records))
 
 
 P = PaymentStatus
@@ -149,27 +149,27 @@ CASES: list[tuple[str, list[LocalRecord], list[ProviderRecord], list[tuple[K, Re
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("mine", "said", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+@pytest.mark.parametrize(("mine", "records", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_one_payment(
-    mine: list[LocalRecord], said: list[ProviderRecord], expected: list[tuple[K, RepairAction | None]]
+    mine: list[LocalRecord], records: list[ProviderRecord], expected: list[tuple[K, RepairAction | None]]
 ) -> None:
-    assert [(each.kind, each.repair) for each in found(mine, said)] == expected
+    assert [(row.kind, row.repair) for row in mismatches(mine, records)] == expected
 
 
 def test_the_fingerprint_equals_that_of_settlement() -> None:
-    [late] = found([ours(late=True)], [theirs()])
+    [late] = mismatches([ours(late=True)], [theirs()])
     assert late.fingerprint == "LATE_PAYMENT:pay00001:pi_1"
-    [unknown] = found([], [theirs(ref="ch_9", payment_ref="pi_9")])
+    [unknown] = mismatches([], [theirs(ref="ch_9", payment_ref="pi_9")])
     assert unknown.fingerprint == "MISSING_LOCALLY:-:pi_9"
 
 
 def test_a_stream_out_of_order_is_rejected() -> None:
     with pytest.raises(ValueError, match="out of order"):
-        found([ours(2), ours(1)], [])
+        mismatches([ours(2), ours(1)], [])
     with pytest.raises(ValueError, match="out of order"):
-        found([ours(1), ours(1)], [])
+        mismatches([ours(1), ours(1)], [])
     with pytest.raises(ValueError, match="out of order"):
-        found([], [theirs(2), theirs(1)])
+        mismatches([], [theirs(2), theirs(1)])
 
 
 # -- whole books with faults planted at random
@@ -198,7 +198,7 @@ FAULTS = [case for case in CASES if len(case[3]) == 1]
 @settings(max_examples=150, deadline=None)
 def test_planted_mismatches_are_found_and_nothing_else(plan: list[tuple[int, int | None]]) -> None:
     mine: list[LocalRecord] = []
-    said: list[ProviderRecord] = []
+    records: list[ProviderRecord] = []
     expected: list[tuple[str, K]] = []
     for number, (clean, fault) in enumerate(plan):
         key = f"pay{number:05}"
@@ -207,9 +207,9 @@ def test_planted_mismatches_are_found_and_nothing_else(plan: list[tuple[int, int
         else:
             _, left, right, [(kind, _)] = FAULTS[fault]
             expected.append((key, kind))
-        mine += [replace(each, key=key, payment_id=key) for each in left]
-        said += [replace(each, key=key) for each in right]
-    got = [((each.ours or each.theirs).key, each.kind) for each in found(mine, said)]  # type: ignore[union-attr]
+        mine += [replace(item, key=key, payment_id=key) for item in left]
+        records += [replace(item, key=key) for item in right]
+    got = [((row.ours or row.theirs).key, row.kind) for row in mismatches(mine, records)]  # type: ignore[union-attr]
     assert got == expected
 
 
@@ -218,9 +218,9 @@ def test_streams_are_read_one_payment_at_a_time() -> None:
     ahead = {"ours": 0, "theirs": 0}
 
     def count(name: str, entries: list[object]) -> object:
-        for each in entries:
+        for entry in entries:
             ahead[name] += 1
-            yield each
+            yield entry
 
     numbers = range(1, 1001)
     late = [ours(n, late=n % 100 == 0) for n in numbers]

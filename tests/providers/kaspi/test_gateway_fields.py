@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from procomp_pay.domain.events import EventType
-from procomp_pay.providers.kaspi import gateway_fields as words
+from procomp_pay.providers.kaspi import gateway_fields
 
 PAID, OPEN = EventType.SUCCEEDED, None
 SHAPES: list[tuple[dict[str, Any], str | None, EventType | None]] = [
@@ -23,16 +23,24 @@ SHAPES: list[tuple[dict[str, Any], str | None, EventType | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("document", "theirs", "news"), SHAPES)
+@pytest.mark.parametrize(("document", "theirs", "event_type"), SHAPES)
 def test_fields_of_known_formats(
-    document: dict[str, Any], theirs: str | None, news: EventType | None
+    document: dict[str, Any], theirs: str | None, event_type: EventType | None
 ) -> None:
-    found = words.fields(document)
-    given = words.first(found, words.THEIRS)
+    fields = gateway_fields.fields(document)
+    given = gateway_fields.first(fields, gateway_fields.GATEWAY_ID)
     assert (None if given is None else str(given)) == theirs
-    assert words.meaning(str(words.first(found, words.STATUS) or "")).event_type is news
+    assert (
+        gateway_fields.meaning(str(gateway_fields.first(fields, gateway_fields.STATUS) or "")).event_type
+        is event_type
+    )
 
 
 def test_our_id_and_expiry_may_be_in_the_envelope() -> None:
-    found = words.fields({"external_id": "p1", "expires_at": "2026-01-15", "payment": {"status": "new"}})
-    assert (words.first(found, words.OURS), words.first(found, words.ENDS)) == ("p1", "2026-01-15")
+    fields = gateway_fields.fields(
+        {"external_id": "p1", "expires_at": "2026-01-15", "payment": {"status": "new"}}
+    )
+    assert (
+        gateway_fields.first(fields, gateway_fields.OUR_ID),
+        gateway_fields.first(fields, gateway_fields.EXPIRES_AT),
+    ) == ("p1", "2026-01-15")

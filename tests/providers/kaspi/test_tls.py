@@ -46,9 +46,9 @@ async def secure(tmp_path: Path) -> AsyncIterator[Secure]:
         yield made
 
 
-def refund_of(handle: ProviderRef, scan: int | None = None) -> RefundRequest:
+def refund_of(ref: ProviderRef, scan: int | None = None) -> RefundRequest:
     zero = FEE - FEE
-    return RefundRequest("refund1", "pay1", handle, FEE, "key", zero, again=False, customer_scan=scan)
+    return RefundRequest("refund1", "pay1", ref, FEE, "key", zero, again=False, customer_scan=scan)
 
 
 @pytest.mark.parametrize("scheme", list(KaspiScheme))
@@ -57,18 +57,18 @@ async def test_every_scheme_from_creation_to_refund(secure: Secure, scheme: Kasp
         service = providers.kaspi()
         assert scheme.value in await service.check()
         made = await service.create(tenge_request(Channel.KASPI_QR))
-        handle = ProviderRef(Channel.KASPI_QR, made.provider_ref)
-        assert (await service.fetch(handle)).event_type is None
+        ref = ProviderRef(Channel.KASPI_QR, made.provider_ref)
+        assert (await service.fetch(ref)).event_type is None
         await secure.phone(made.provider_ref, "scan")
-        assert (await service.fetch(handle)).event_type is EventType.PROCESSING
+        assert (await service.fetch(ref)).event_type is EventType.PROCESSING
         await secure.phone(made.provider_ref, "confirm")
-        seen = await service.fetch(handle)
-        assert (seen.event_type, seen.final, seen.money) == (EventType.SUCCEEDED, True, FEE)
-        assert seen.ids.kaspi_operation
-        await _give_back(secure, service, handle)
+        status = await service.fetch(ref)
+        assert (status.event_type, status.final, status.money) == (EventType.SUCCEEDED, True, FEE)
+        assert status.ids.kaspi_operation
+        await _give_back(secure, service, ref)
 
 
-async def _give_back(secure: Secure, service: KaspiPaymentService, handle: ProviderRef) -> None:
+async def _give_back(secure: Secure, service: KaspiPaymentService, ref: ProviderRef) -> None:
     if service.scheme in (KaspiScheme.BASIC, KaspiScheme.GATEWAY):
         with pytest.raises(Refused, match="no refund by API") as refused:
             service.ready_to_refund(at_desk=True)
@@ -78,18 +78,18 @@ async def _give_back(secure: Secure, service: KaspiPaymentService, handle: Provi
     if service.scheme is KaspiScheme.STANDARD:
         with pytest.raises(Refused, match="present"):
             service.ready_to_refund()
-        scan = await _scanned(secure, service, handle)
-    done = await service.refund(refund_of(handle, scan))
+        scan = await _scanned(secure, service, ref)
+    done = await service.refund(refund_of(ref, scan))
     assert done.state is RefundState.SUCCEEDED
-    assert (await service.list_refunds(handle)).total == FEE
+    assert (await service.list_refunds(ref)).total == FEE
 
 
-async def _scanned(secure: Secure, service: KaspiPaymentService, handle: ProviderRef) -> int:
+async def _scanned(secure: Secure, service: KaspiPaymentService, ref: ProviderRef) -> int:
     qr = await service.refunds().open_qr("refund1")
     assert not await service.refunds().is_scanned(qr)
     await secure.phone(qr.token, "scan")
     assert await service.refunds().is_scanned(qr)
-    assert await service.refunds().is_theirs(qr, handle.provider_ref)
+    assert await service.refunds().is_theirs(qr, ref.provider_ref)
     assert not await service.refunds().is_theirs(qr, "19999999999")
     return qr.return_id
 
@@ -186,11 +186,11 @@ def test_errors_of_certificate_files(tmp_path: Path) -> None:
         "contains the certificate, but not its key": TlsFiles(good.cert, None, None, good.ca),
         "of an authority": TlsFiles(good.cert, good.key, good.password, text),
     }
-    for words, each in wrong.items():
+    for words, item in wrong.items():
         with pytest.raises(ConfigurationError, match=words) as error:
-            make_context(each, now())
+            make_context(item, now())
         assert error.value.next_step
-        assert "open sesame" not in f"{error.value.message}{each}"
+        assert "open sesame" not in f"{error.value.message}{item}"
 
 
 def test_an_unneeded_password_is_ignored(tmp_path: Path) -> None:
@@ -214,9 +214,9 @@ def test_expiry_of_the_certificate_is_reported_in_advance(
     secure: Secure, tmp_path: Path, days: int, short: bool
 ) -> None:
     given = files(tmp_path, Authority(), life=timedelta(days=days, hours=1))
-    found = kaspi_certificate(secure.settings("standard", kaspi_client_cert=given.cert), now())
-    assert found is not None
-    assert (found.days_left, found.is_short) == (days, short)
+    certificate = kaspi_certificate(secure.settings("standard", kaspi_client_cert=given.cert), now())
+    assert certificate is not None
+    assert (certificate.days_left, certificate.is_short) == (days, short)
     assert kaspi_certificate(secure.settings("basic"), now()) is None
 
 

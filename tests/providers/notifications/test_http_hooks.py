@@ -24,7 +24,7 @@ async def hooked() -> AsyncIterator[tuple[Hook, Receiver]]:
 
 
 @pytest.mark.parametrize(
-    ("says", "fate", "asked_s"),
+    ("says", "outcome", "asked_s"),
     [
         (204, DeliveryOutcome.DELIVERED, None),
         (200, DeliveryOutcome.DELIVERED, None),
@@ -43,13 +43,13 @@ async def hooked() -> AsyncIterator[tuple[Hook, Receiver]]:
     ],
 )
 async def test_outcome_by_status_code(
-    hooked: tuple[Hook, Receiver], says: Any, fate: DeliveryOutcome, asked_s: int | None
+    hooked: tuple[Hook, Receiver], says: Any, outcome: DeliveryOutcome, asked_s: int | None
 ) -> None:
     hook, other = hooked
     other.says = [says]
     answer = await hook.post("{}", {}, NOW)
-    assert (answer.outcome, answer.retry_after_s) == (fate, asked_s)
-    assert "hush" not in answer.words
+    assert (answer.outcome, answer.retry_after_s) == (outcome, asked_s)
+    assert "hush" not in answer.text
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -58,7 +58,7 @@ async def test_a_redirect_is_not_followed(hooked: tuple[Hook, Receiver], status:
     other.says = [(status, {"Location": f"{other.url}/elsewhere"})]
     answer = await hook.post("{}", {}, NOW)
     assert (answer.outcome, len(other.refused), other.got) == (DeliveryOutcome.REFUSED, 1, [])
-    assert "redirect" in answer.words
+    assert "redirect" in answer.text
 
 
 async def test_an_unreachable_receiver_is_a_temporary_failure() -> None:

@@ -61,8 +61,8 @@ async def test_a_password_is_sent_only_over_an_encrypted_connection(
         answer = await mailer.send(EMAIL)
     expected = (DeliveryOutcome.AGAIN, []) if says else (DeliveryOutcome.DELIVERED, [True])
     assert (answer.outcome, box.encrypted) == expected, answer
-    assert says in answer.words
-    assert "hush" not in answer.words
+    assert says in answer.text
+    assert "hush" not in answer.text
     assert box.logins == ([] if says else [b"hush"]) or password == "wrong"
 
 

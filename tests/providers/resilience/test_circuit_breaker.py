@@ -39,12 +39,12 @@ async def test_the_circuit_opens_after_failures_in_a_row_and_lets_one_attempt_th
     circuit = Circuit("Kaspi", failures=3, open_s=0.5)
     service = kaspi(services, circuit)
     made = await service.create(tenge_request(Channel.KASPI_QR))
-    handle = ProviderRef(Channel.KASPI_QR, made.provider_ref)
+    ref = ProviderRef(Channel.KASPI_QR, made.provider_ref)
     await services.fault("/r1/", "status", status=503, times=1000)
     for _ in range(3):
         assert circuit.pop_outage() is None
         with pytest.raises(ProviderUnavailable):
-            await service.fetch(handle)
+            await service.fetch(ref)
     assert circuit.is_open
     since = circuit.pop_outage()
     assert since is not None
@@ -52,18 +52,18 @@ async def test_the_circuit_opens_after_failures_in_a_row_and_lets_one_attempt_th
     sent = await services.calls(f"/status/{made.provider_ref}")
     begun = time.monotonic()
     with pytest.raises(CircuitOpen) as error:
-        await service.fetch(handle)
+        await service.fetch(ref)
     assert time.monotonic() - begun < 0.2
     assert error.value.retry_after == 1
     assert await services.calls(f"/status/{made.provider_ref}") == sent
     await asyncio.sleep(0.55)
     with pytest.raises(ProviderUnavailable):  # one attempt goes through, and it is the same outage
-        await service.fetch(handle)
+        await service.fetch(ref)
     assert await services.calls(f"/status/{made.provider_ref}") == sent + 1
     assert circuit.pop_outage() is None
     await services.http.delete("/_sandbox/faults")
     await asyncio.sleep(0.55)
-    assert (await service.fetch(handle)).event_type is None
+    assert (await service.fetch(ref)).event_type is None
     assert circuit.pop_outage() is None
     await service.aclose()
 
@@ -131,8 +131,8 @@ async def test_a_refund_is_not_sent_while_the_circuit_is_open(services: Provider
     made = await service.create(tenge_request(Channel.KASPI_QR))
     paid = {"action": "pay"}
     await services.http.post(f"/pay/{made.provider_ref}", json=paid, headers={"Accept": "application/json"})
-    handle = ProviderRef(Channel.KASPI_QR, made.provider_ref)
-    request = RefundRequest("r1", "p1", handle, fee, "key", fee - fee, again=False)
+    ref = ProviderRef(Channel.KASPI_QR, made.provider_ref)
+    request = RefundRequest("r1", "p1", ref, fee, "key", fee - fee, again=False)
     await services.fault("/r3/v01/payment/return", "status", status=503, times=10)
     with pytest.raises(OutcomeUnknown):  # Kaspi does not promise that "busy" means "nothing done"
         await service.refund(request)
@@ -143,20 +143,20 @@ async def test_a_refund_is_not_sent_while_the_circuit_is_open(services: Provider
 
 
 async def test_background_work_leaves_capacity_for_interactive_calls() -> None:
-    budget = RateLimit(50)
+    limit = RateLimit(50)
     polls: list[float] = []
 
     async def poll() -> None:
         with background_priority():
             for _ in range(15):
-                await budget.wait()
+                await limit.wait()
                 polls.append(time.monotonic())
 
     begun = time.monotonic()
     running = [asyncio.create_task(poll()) for _ in range(4)]
     await asyncio.sleep(0.3)
     asked = time.monotonic()
-    await budget.wait()
+    await limit.wait()
     assert time.monotonic() - asked < 0.2
     await asyncio.gather(*running)
     assert len(polls) == 60
@@ -167,21 +167,21 @@ async def test_polling_five_hundred_payments_stays_within_the_rate_limit(service
     """Polled all at once, as after an outage; an operator's own call does not wait behind them."""
     rate = 200.0
     made = [
-        each
+        payment
         for _ in range(10)
-        for each in await asyncio.gather(
+        for payment in await asyncio.gather(
             *(services.basic.create(tenge_request(Channel.KASPI_QR)) for _ in range(50))
         )
     ]
-    service = kaspi(services, Circuit("Kaspi"), total_s=20.0, budget=RateLimit(rate))
-    handles = [ProviderRef(Channel.KASPI_QR, each.provider_ref) for each in made]
+    service = kaspi(services, Circuit("Kaspi"), total_s=20.0, rate_limit=RateLimit(rate))
+    handles = [ProviderRef(Channel.KASPI_QR, item.provider_ref) for item in made]
 
-    async def poll(handle: ProviderRef) -> None:
+    async def poll(ref: ProviderRef) -> None:
         with background_priority():
-            await service.fetch(handle)
+            await service.fetch(ref)
 
     begun = time.monotonic()
-    polls = [asyncio.create_task(poll(handle)) for handle in handles]
+    polls = [asyncio.create_task(poll(ref)) for ref in handles]
     await asyncio.sleep(0.5)
     asked = time.monotonic()
     await service.fetch(handles[-1])

@@ -25,9 +25,9 @@ async def test_a_payment_from_post_to_paid(kaspi: Kaspi) -> None:
     assert view["payment_url"].startswith("http://127.0.0.1")
     assert view["qr_image_url"].endswith(".png")
     await kaspi.phone(view["id"], "pay")
-    seen = (await kaspi.http.get(f"/gateway/payments/{view['id']}", headers=auth)).json()
-    assert seen["status"] == "paid"
-    assert seen["transaction_id"]
+    fields = (await kaspi.http.get(f"/gateway/payments/{view['id']}", headers=auth)).json()
+    assert fields["status"] == "paid"
+    assert fields["transaction_id"]
 
 
 async def test_its_key_and_its_form_are_checked(kaspi: Kaspi) -> None:

@@ -133,8 +133,8 @@ async def test_nothing_is_deduplicated(kaspi: Kaspi) -> None:
         "OrganizationBin": kaspi.box.organization_bin, "DeviceToken": kaspi.box.device_token,
         "Amount": Decimal("100.00"), "ExternalId": "same",
     }  # fmt: skip
-    answers = [await kaspi.ask("POST", "/qr/create", body, headers=headers) for _ in range(2)]
-    first, second = (answer.json()["Data"] for answer in answers)
+    responses = [await kaspi.ask("POST", "/qr/create", body, headers=headers) for _ in range(2)]
+    first, second = (answer.json()["Data"] for answer in responses)
     assert first["QrPaymentId"] != second["QrPaymentId"]
     assert first["QrToken"] != second["QrToken"]
 
@@ -230,9 +230,9 @@ async def test_unpadded_day_and_the_cycle_of_forms(kaspi: Kaspi) -> None:
     await kaspi.control("/settings", {"date_form": "unpadded-day"})
     assert (await kaspi.create())["ExpireDate"] == "2026-11-3T12:03:00.250+05:00"
     await kaspi.control("/settings", {"date_form": "cycle"})
-    seen = [(await kaspi.create())["ExpireDate"] for _ in range(6)]
-    assert len(set(seen)) == 5
-    assert seen[5] == seen[0]
+    expiry_dates = [(await kaspi.create())["ExpireDate"] for _ in range(6)]
+    assert len(set(expiry_dates)) == 5
+    assert expiry_dates[5] == expiry_dates[0]
 
 
 async def test_a_fast_clock_reports_the_timers_it_lives_by() -> None:

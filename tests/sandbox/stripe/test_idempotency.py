@@ -46,11 +46,11 @@ async def test_a_key_is_for_one_request(client, http):
 async def test_a_decline_is_kept(http, make_intent):
     made = await make_intent()
     confirm = {"payment_method": "pm_card_chargeDeclined", "return_url": "https://example.test/"}
-    answers = [
+    responses = [
         await http.post(f"{PATH}/{made.id}/confirm", data=confirm, headers=keyed("k")) for _ in range(2)
     ]
-    assert [answer.status_code for answer in answers] == [402, 402]
-    assert answers[0].json() == answers[1].json()
+    assert [answer.status_code for answer in responses] == [402, 402]
+    assert responses[0].json() == responses[1].json()
     assert len((await http.get("/v1/charges")).json()["data"]) == 1
 
 

@@ -112,11 +112,15 @@ async def test_cancel_follows_the_state(client, make_intent):
 
 
 async def test_manual_capture_takes_a_part_or_lets_go(client, make_intent):
-    held = await make_intent("pm_card_visa", capture_method="manual")
-    assert (held.status, held.amount_capturable, held.amount_received) == ("requires_capture", 5000, 0)
+    authorised = await make_intent("pm_card_visa", capture_method="manual")
+    assert (authorised.status, authorised.amount_capturable, authorised.amount_received) == (
+        "requires_capture",
+        5000,
+        0,
+    )
     with pytest.raises(stripe.InvalidRequestError):
-        await client.v1.payment_intents.capture_async(held.id, {"amount_to_capture": 5001})
-    taken = await client.v1.payment_intents.capture_async(held.id, {"amount_to_capture": 4000})
+        await client.v1.payment_intents.capture_async(authorised.id, {"amount_to_capture": 5001})
+    taken = await client.v1.payment_intents.capture_async(authorised.id, {"amount_to_capture": 4000})
     assert (taken.status, taken.amount_received) == ("succeeded", 4000)
     other = await make_intent("pm_card_visa", capture_method="manual")
     assert (await client.v1.payment_intents.cancel_async(other.id)).status == "canceled"

@@ -16,12 +16,12 @@ OTHER_CASE = {("payment_intent", "payment_method_configuration_details")}
 def missing(kind: str, served: dict[str, Any]) -> list[str]:
     """Names that the fixture has and the served object lacks, one level deep."""
     expected = FIELDS[kind]
-    found = [name for name in expected["fields"] if name not in served]
+    names = [name for name in expected["fields"] if name not in served]
     for name, inner in expected["nested"].items():
         value = served.get(name)
         if isinstance(value, dict) and (kind, name) not in OTHER_CASE:
-            found += [f"{name}.{part}" for part in inner if part not in value]
-    return found
+            names += [f"{name}.{part}" for part in inner if part not in value]
+    return names
 
 
 async def collect(
@@ -47,10 +47,10 @@ async def collect(
         "dispute": "/v1/disputes",
         "webhook_endpoint": "/v1/webhook_endpoints",
     }
-    found = {kind: (await http.get(f"{path}?limit=100")).json()["data"] for kind, path in paths.items()}
-    methods = {item["payment_method"] for item in found["charge"]}
-    found["payment_method"] = [(await http.get(f"/v1/payment_methods/{one}")).json() for one in methods]
-    return found
+    objects = {kind: (await http.get(f"{path}?limit=100")).json()["data"] for kind, path in paths.items()}
+    methods = {item["payment_method"] for item in objects["charge"]}
+    objects["payment_method"] = [(await http.get(f"/v1/payment_methods/{one}")).json() for one in methods]
+    return objects
 
 
 async def test_every_object_has_every_field_of_stripes_fixture(client, http, make_intent, make_session):

@@ -101,7 +101,7 @@ async def _ask(
 
 async def _targets(served: Served) -> dict[str, tuple[str, str]]:
     """Return the participant and the open payment of each target."""
-    made = {who: (await served.initiate(who))["payment_id"] for who in ("p1", "p3")}
+    made = {caller: (await served.initiate(caller))["payment_id"] for caller in ("p1", "p3")}
     return {"own": ("p1", made["p1"]), "other": ("p3", made["p3"]), "unknown": ("nobody", "nothing")}
 
 
@@ -110,29 +110,32 @@ async def test_every_route_has_a_row(served: Served) -> None:
     assert routed == set(TABLE), "a route without a row, or a row without a route"
 
 
-@pytest.mark.parametrize("who", WHO)
-async def test_the_response_to_each_caller(served: Served, who: str) -> None:
+@pytest.mark.parametrize("caller", WHO)
+async def test_the_response_to_each_caller(served: Served, caller: str) -> None:
     """Call in the table's order; cancelling is the last change, once for each target."""
-    number = list(WHO).index(who)
+    number = list(WHO).index(caller)
     targets = await _targets(served)
-    found: dict[tuple[str, str], tuple[int, ...]] = {}
+    statuses: dict[tuple[str, str], tuple[int, ...]] = {}
     for route, row in TABLE.items():
         assert len(row.answers) == len(WHO), route
-        found[route] = tuple(
-            [await _ask(served, route, WHO[who], targets[target], route[0]) for target in TARGETS]
+        statuses[route] = tuple(
+            [await _ask(served, route, WHO[caller], targets[target], route[0]) for target in TARGETS]
         )
-    assert found == {route: row.answers[number] for route, row in TABLE.items()}
+    assert statuses == {route: row.answers[number] for route, row in TABLE.items()}
 
 
 async def test_head_needs_the_same_access_as_get(served: Served) -> None:
     targets = await _targets(served)
     for method, path in _routed(served):
         if method == "HEAD":
-            for who, headers in WHO.items():
+            for caller, headers in WHO.items():
                 for name in TARGETS:
                     route = ("GET", path)
-                    expected = TABLE[route].answers[list(WHO).index(who)][TARGETS.index(name)]
-                    assert await _ask(served, route, headers, targets[name], "HEAD") == expected, (route, who)
+                    expected = TABLE[route].answers[list(WHO).index(caller)][TARGETS.index(name)]
+                    assert await _ask(served, route, headers, targets[name], "HEAD") == expected, (
+                        route,
+                        caller,
+                    )
 
 
 async def test_refused_callers_change_nothing(served: Served, eventually: Eventually) -> None:
@@ -140,13 +143,13 @@ async def test_refused_callers_change_nothing(served: Served, eventually: Eventu
     done = await paid(served, eventually, "p1")
     open_one = (await served.initiate("p3"))["payment_id"]
     unheard: list[tuple[str, Awaitable[Any]]] = []
-    for who in ("nobody", "bad token", "user", "staff"):
+    for caller in ("nobody", "bad token", "user", "staff"):
         for payment in (done, open_one):
             for act, body in (("refund", {"reason": "x"}), ("cancel", {})):
                 path = f"{BASE}/admin/payments/{payment}/{act}"
-                unheard.append((who, served.api.post(path, json=body, headers=WHO[who])))
-    for who, asked in unheard:
-        assert (await asked).status_code in (401, 403), who
+                unheard.append((caller, served.api.post(path, json=body, headers=WHO[caller])))
+    for caller, asked in unheard:
+        assert (await asked).status_code in (401, 403), caller
     assert (await served.status("p1"))["status"] == "COMPLETED"
     assert (await served.status("p3"))["status"] == "PENDING"
     assert served.sandbox.stripe.core.tables["refunds"] == {}

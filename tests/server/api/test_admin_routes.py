@@ -79,8 +79,8 @@ async def test_roles_of_admin_routes(served: Served, route: str) -> None:
         assert answer.status_code < 400 or answer.json()["status_code"] == answer.status_code
         return answer.status_code
 
-    found = {who: (await ask(payment, h), await ask("nothing", h)) for who, h in WHO.items()}
-    assert found == MAY[route]
+    statuses = {caller: (await ask(payment, h), await ask("nothing", h)) for caller, h in WHO.items()}
+    assert statuses == MAY[route]
 
 
 @pytest.mark.parametrize("route", ["refund", "cancel"])
@@ -262,8 +262,8 @@ async def test_a_refund_with_an_unknown_outcome_is_a_503_with_its_id(
     await served.control.post("/_sandbox/webhooks/flush")
 
     async def known() -> Any:
-        found = await refund(served, payment, key)
-        return found if found.status_code == 200 else None
+        response = await refund(served, payment, key)
+        return response if response.status_code == 200 else None
 
     body = (await eventually(known)).json()  # Stripe's own event tells
     assert (body["refund_id"], body["state"], body["payment_status"]) == (row.id, "SUCCEEDED", "REFUNDED")

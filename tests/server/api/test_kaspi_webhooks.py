@@ -53,16 +53,16 @@ async def test_kaspi_pays_a_bill(hooked: Served) -> None:
     code = (await hooked.api.get(f"{HOOK}?command=check&txn_id=1&account=p1&sum=1")).json()
     assert code["result"] == 0
     order = {"url": hooked.url + HOOK, "account": "p1", "sum": "24000.00", "txn_id": "777000111"}
-    told = [
+    calls = [
         (await hooked.control.post("/_sandbox/kaspi/bill", json=order | {"command": command})).json()
         for command in ("check", "pay", "pay", "check")
     ]
-    answers = [exact_json.loads(each["answer"]) for each in told]
-    assert [each["result"] for each in answers] == [0, 0, 0, 3]
+    answers = [exact_json.loads(call["answer"]) for call in calls]
+    assert [answer["result"] for answer in answers] == [0, 0, 0, 3]
     assert answers[1] == answers[2]
     assert answers[1]["prv_txn"] == answers[1]["prv_txn_id"]
     assert (answers[1]["txn_id"], answers[1]["bin"]) == ("777000111", "123456789012")
-    assert '"sum":24000.00' in told[1]["answer"]
+    assert '"sum":24000.00' in calls[1]["answer"]
     assert (await hooked.status("p1"))["status"] == "COMPLETED"
 
 
@@ -73,9 +73,9 @@ async def test_responses_in_json_and_xml(hooked: Served) -> None:
     assert xml_form.headers["Content-Type"] == "application/xml; charset=utf-8"
     root = ET.fromstring(xml_form.text)
     assert root.tag == "response"
-    found = {item.tag: item.text for item in root}
+    fields = {item.tag: item.text for item in root}
     document = json_form.json()
-    assert found == {
+    assert fields == {
         "txn_id": "777000111", "prv_txn": document["prv_txn"], "prv_txn_id": document["prv_txn"],
         "result": "0", "sum": "24000.00", "bin": "123456789012", "comment": "OK",
     }  # fmt: skip
@@ -194,8 +194,8 @@ def test_address_is_in_a_network(address: str | None, inside: bool) -> None:
 
 def test_invalid_networks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KASPI_CALLBACK_ALLOW", " 194.187.247.152 ,10.0.0.1/24,, ::1 ")
-    found = [str(each) for each in load_settings().callback_networks]
-    assert found == ["194.187.247.152/32", "10.0.0.0/24", "::1/128"]
+    networks = [str(network) for network in load_settings().callback_networks]
+    assert networks == ["194.187.247.152/32", "10.0.0.0/24", "::1/128"]
     monkeypatch.setenv("KASPI_CALLBACK_ALLOW", "kaspi.kz")
     with pytest.raises(ConfigurationError, match="KASPI_CALLBACK_ALLOW"):
         load_settings()
@@ -213,16 +213,16 @@ async def test_a_gateway_callback_settles_a_payment(hooked: Served, eventually: 
     payment = (await hooked.initiate("p1", "kaspi_qr"))["payment_id"]
     [row] = (await hooked.control.get("/_sandbox/kaspi/payments")).json()
     order = {"url": hooked.url + HOOK, "secret": SECRET, "payment": str(row["QrPaymentId"])}
-    told = (await hooked.control.post("/_sandbox/kaspi/callback", json=order)).json()
-    assert (told["status"], told["sent"]["invoice"]["external_order_id"]) == (200, payment)
+    answer = (await hooked.control.post("/_sandbox/kaspi/callback", json=order)).json()
+    assert (answer["status"], answer["sent"]["invoice"]["external_order_id"]) == (200, payment)
 
     async def completed() -> bool:
         return bool((await hooked.status("p1"))["status"] == "COMPLETED")
 
     await eventually(completed)
     for change in ({"secret": "another"}, {"timestamp": -3600}):
-        told = (await hooked.control.post("/_sandbox/kaspi/callback", json=order | change)).json()
-        assert told["status"] == 400, told
+        answer = (await hooked.control.post("/_sandbox/kaspi/callback", json=order | change)).json()
+        assert answer["status"] == 400, answer
     assert len(await inbox(hooked.ctx)) == 1
 
 

@@ -30,9 +30,9 @@ def database_url(sqlite_url: str) -> str:
 
 def _operations() -> list[tuple[str, str, dict[str, Any]]]:
     return [
-        (method.upper(), path, told)
+        (method.upper(), path, documented)
         for path, methods in DOCUMENT["paths"].items()
-        for method, told in methods.items()
+        for method, documented in methods.items()
     ]
 
 
@@ -49,23 +49,23 @@ async def test_the_document_lists_exactly_the_served_routes(served: Served) -> N
 
 def test_the_document_is_valid_openapi_3_1() -> None:
     assert DOCUMENT["openapi"] == "3.1.0"
-    ids = [told["operationId"] for _, _, told in _operations()]
+    ids = [documented["operationId"] for _, _, documented in _operations()]
     assert len(set(ids)) == len(ids)
     for name, schema in SCHEMAS.items():
         jsonschema_rs.meta.validate(schema | {"$schema": "https://json-schema.org/draft/2020-12/schema"})
         assert schema.get("description") or "enum" in schema, f"{name} is not explained"
     for reference in re.findall(r'"\$ref":"#/([^"]+)"', document()):
-        found: Any = DOCUMENT
+        node: Any = DOCUMENT
         for part in reference.split("/"):
-            found = found[part]
+            node = node[part]
 
 
 def test_links_lead_to_routes() -> None:
-    known = {told["operationId"]: told for _, _, told in _operations()}
+    known = {documented["operationId"]: documented for _, _, documented in _operations()}
     links = {
-        (told["operationId"], name): link
-        for _, _, told in _operations()
-        for name, link in told["responses"]["200"].get("links", {}).items()
+        (documented["operationId"], name): link
+        for _, _, documented in _operations()
+        for name, link in documented["responses"]["200"].get("links", {}).items()
     }
     wanted = {("initiatePayment", name) for name in ("status", "history", "qr")}
     assert wanted | {("listPayments", name) for name in ("refund", "cancel")} <= set(links)
@@ -77,20 +77,20 @@ def test_links_lead_to_routes() -> None:
 def test_amounts_are_numbers_and_exact() -> None:
     assert '"amount":50.00' in document(), "the example keeps its decimals"
     for name, schema in SCHEMAS.items():
-        for field, told in schema.get("properties", {}).items():
+        for field, documented in schema.get("properties", {}).items():
             if "amount" in field:
-                types = {part.get("type") for part in told.get("anyOf", [told])}
+                types = {part.get("type") for part in documented.get("anyOf", [documented])}
                 assert types <= {"number", "null"}, (name, field)
 
 
 def test_security_of_each_operation() -> None:
     for row in table():
-        told = operation(row.method, row.path)
-        assert told is not None
-        assert told["security"] == ([] if row.is_open else [{"bearer": []}])
-        assert row.is_open or {"401", "403", "429"} <= set(told["responses"])
+        documented = operation(row.method, row.path)
+        assert documented is not None
+        assert documented["security"] == ([] if row.is_open else [{"bearer": []}])
+        assert row.is_open or {"401", "403", "429"} <= set(documented["responses"])
         assert row.summary
-        assert told["description"], "a handler without a word on what it does"
+        assert documented["description"], "a handler without a word on what it does"
 
 
 MODELS = [model for row in table() for model in (row.body, row.response) if model]
@@ -113,7 +113,7 @@ async def test_a_response_that_does_not_match_its_model_is_a_bug(
     await served.initiate()
     for wrong in ({"secret": "x"}, {"amount": 50}, {"status": "LOST"}):
         with pytest.raises(ValidationError):
-            json_response.respond(responses.PaymentStanding, await served.status() | wrong)
-    real = responses.PaymentStanding.model_json_schema()["required"]
+            json_response.respond(responses.PaymentSummary, await served.status() | wrong)
+    real = responses.PaymentSummary.model_json_schema()["required"]
     assert list(await served.status()) == real
     assert (await served.api.get(f"{BASE}/status/p1", headers=bearer())).status_code == 200

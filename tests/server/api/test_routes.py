@@ -278,11 +278,14 @@ async def test_users_see_only_their_participants(served: Served, route: str) -> 
         ("u9", "ADMIN"): {"p1": 200, "p3": 200, "nobody": 404},
         (None, None): {"p1": 401, "p3": 401, "nobody": 401},
     }
-    found = {
-        who: {p: await _ask(served, route, p, bearer(who[0], who[1]) if who[0] else {}) for p in answers}
-        for who, answers in table.items()
+    responses = {
+        caller: {
+            p: await _ask(served, route, p, bearer(caller[0], caller[1]) if caller[0] else {})
+            for p in answers
+        }
+        for caller, answers in table.items()
     }
-    assert found == table
+    assert responses == table
 
 
 @pytest.mark.parametrize("odd", ["%00", "p1%00", "a" * 129, "%0A", "%ED%A0%80", "%C2%85"])

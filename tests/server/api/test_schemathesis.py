@@ -27,14 +27,14 @@ def database_url(sqlite_url: str) -> str:
     return sqlite_url
 
 
-@pytest.mark.parametrize(("who", "role"), [("u1", "user"), ("u9", "staff"), ("boss", "admin")])
+@pytest.mark.parametrize(("user_id", "role"), [("u1", "user"), ("u9", "staff"), ("boss", "admin")])
 async def test_schemathesis_finds_no_failure(
-    serve: Serve, eventually: Eventually, tmp_path: Path, who: str, role: str
+    serve: Serve, eventually: Eventually, tmp_path: Path, user_id: str, role: str
 ) -> None:
     budgets = ("reads", "writes", "open", "failures")
     served = await serve(**{f"rate_limit_{budget}": "off" for budget in budgets})
     await paid(served, eventually, "p2")  # a payment that can be refunded
-    token = bearer(who, role, exp=4102444800)["Authorization"]
+    token = bearer(user_id, role, exp=4102444800)["Authorization"]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -57,9 +57,9 @@ async def test_schemathesis_finds_no_failure(
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), SECONDS * 2 + 60)
+        output, _ = await asyncio.wait_for(process.communicate(), SECONDS * 2 + 60)
     finally:
         if process.returncode is None:
             process.kill()
-    print(said.decode())
-    assert process.returncode == 0, said.decode()
+    print(output.decode())
+    assert process.returncode == 0, output.decode()

@@ -190,10 +190,10 @@ async def test_every_event_delivered_twice(served: Served, eventually: Eventuall
     await eventually(completed, 3)
     ids = [row.event_id for row in await inbox(served.ctx)]
     assert len(ids) == len(set(ids))
-    assert await _told(served) == ["payment.received"]
+    assert await _topics(served) == ["payment.received"]
 
 
-async def _told(served: Served) -> list[str]:
+async def _topics(served: Served) -> list[str]:
     async with served.ctx.db.reading() as session:
         rows = (await session.exec(select(OutboxMessage))).all()
     return sorted(row.topic for row in rows if row.topic != "payment.failed")
@@ -226,10 +226,10 @@ async def test_events_in_any_order_give_the_same_result(
     body = await served.status()
     assert (body["status"], body["failure_reason"]) == ("COMPLETED", None)
     async with served.ctx.db.reading() as session:
-        who = await session.get(Participant, "p1")
-    assert who is not None
-    assert (who.status, who.payment_id) == (ParticipantStatus.PAID, body["payment_id"])
-    assert await _told(served) == ["payment.received"]
+        participant = await session.get(Participant, "p1")
+    assert participant is not None
+    assert (participant.status, participant.payment_id) == (ParticipantStatus.PAID, body["payment_id"])
+    assert await _topics(served) == ["payment.received"]
 
 
 async def test_a_stored_event_is_processed_at_once(served: Served, eventually: Eventually) -> None:

@@ -33,9 +33,9 @@ async def verify(
     return await served.api.post(f"{ADMIN}/{payment}/verify-kaspi", json=sent, headers=headers)
 
 
-async def started(served: Served, who: str = "p1") -> str:
+async def started(served: Served, participant_id: str = "p1") -> str:
     """Start a Kaspi payment whose QR is not scanned, while Kaspi does not respond."""
-    payment = str((await served.initiate(who, "kaspi_qr"))["payment_id"])
+    payment = str((await served.initiate(participant_id, "kaspi_qr"))["payment_id"])
     await served.control.post("/_sandbox/faults", json={"path": "/r1", "kind": "cut_before", "times": 99})
     return payment
 

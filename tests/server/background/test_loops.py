@@ -223,14 +223,14 @@ async def test_a_stalled_loop_causes_one_alert(
     monkeypatch.setattr(background, "PULSE_S", 0.1)
     served = await serve()
 
-    async def told() -> list[str]:
+    async def alerts() -> list[str]:
         async with served.ctx.db.reading() as session:
             rows = (await session.exec(select(OutboxMessage))).all()
         return [row.payload["work"] for row in rows if row.topic == "alert.stalled"]
 
-    await eventually(told, 5)
+    await eventually(alerts, 5)
     await asyncio.sleep(0.5)
-    assert (await told()).count("the loop refunds") == 1
+    assert (await alerts()).count("the loop refunds") == 1
     assert served.app[STATE].background.state() == "stalled"
 
 

@@ -32,10 +32,10 @@ async def _deliveries(settings: Settings, *, lease_is_over: bool = False) -> lis
     async with open_context(settings) as ctx, ctx.db.writing() as session:
         # a message without a payment has no participant
         wanted = select(Delivery).where(Delivery.destination != Destination.PARTICIPANT_MAIL)
-        found = list((await session.exec(wanted)).all())
-        for row in found if lease_is_over else ():
+        deliveries = list((await session.exec(wanted)).all())
+        for row in deliveries if lease_is_over else ():
             row.next_attempt_at = ctx.clock()
-        return found
+        return deliveries
 
 
 async def test_a_kill_between_sending_and_marking_repeats_the_delivery_with_its_id(
@@ -52,17 +52,17 @@ async def test_a_kill_between_sending_and_marking_repeats_the_delivery_with_its_
         # an e-mail on one database, a webhook on the other: starting a process takes time
         await (_leave_alert if settings.is_embedded else _leave_notice)(settings)
         doomed = await command("maintain", **env)
-        box.on_letter = platform.on_request = lambda: doomed.send(signal.SIGKILL)
+        box.on_email = platform.on_request = lambda: doomed.send(signal.SIGKILL)
         assert await doomed.end() == -signal.SIGKILL
         [row] = await _deliveries(settings, lease_is_over=True)
         assert (row.state, row.attempts) == (DeliveryState.WAITING, 1)
-        box.on_letter = platform.on_request = None
+        box.on_email = platform.on_request = None
         again = await command("maintain", **env)
-        assert await again.end() == 0, again.said
+        assert await again.end() == 0, again.output
         [row] = await _deliveries(settings)
         assert (row.state, row.attempts) == (DeliveryState.DELIVERED, 2)
     if settings.is_embedded:
-        assert [letter["Message-ID"] for letter in box.emails] == [f"<{row.id}@procomp.test>"] * 2
+        assert [email["Message-ID"] for email in box.emails] == [f"<{row.id}@procomp.test>"] * 2
     else:
         assert [headers["webhook-id"] for headers, _ in platform.got] == [row.id] * 2
         assert len({body for _, body in platform.got}) == 1
@@ -85,9 +85,9 @@ async def test_serve_emails_the_participant_in_the_language_of_the_app(
     async with open_context(settings) as ctx:
         await make_people(ctx)
         async with ctx.db.reading() as session:
-            who = await session.get(Participant, "p1")
-            assert who is not None
-            user = await session.get(User, who.user_id)
+            participant = await session.get(Participant, "p1")
+            assert participant is not None
+            user = await session.get(User, participant.user_id)
             assert user is not None
     async with mail_server() as box:
         env = {"SMTP_URL": f"smtp://127.0.0.1:{box.port}", "MAIL_FROM": "ProComp <pay@procomp.test>"}

@@ -76,8 +76,8 @@ async def raw(served: Served) -> AsyncIterator[Any]:
         return made[-1]
 
     yield connect
-    for each in made:
-        each.writer.close()
+    for item in made:
+        item.writer.close()
 
 
 def _is_error(answer: tuple[int, dict[str, str], Any], status: int) -> None:

@@ -39,7 +39,7 @@ FOR = "X-Forwarded-For"
 
 
 @pytest.mark.parametrize(
-    ("peer", "said", "found"),
+    ("peer", "headers", "client"),
     [
         ("10.0.0.1", ["203.0.113.7"], "203.0.113.7"),
         ("10.0.0.1", [], "10.0.0.1"),
@@ -70,15 +70,15 @@ FOR = "X-Forwarded-For"
     ],
 )
 def test_the_client_is_the_right_most_address_that_is_not_a_proxy(
-    tmp_path: Path, peer: str | None, said: list[str], found: str
+    tmp_path: Path, peer: str | None, headers: list[str], client: str
 ) -> None:
-    assert _client(tmp_path, peer, *((FOR, value) for value in said)).address == found
+    assert _client(tmp_path, peer, *((FOR, value) for value in headers)).address == client
 
 
 def test_without_trusted_proxies_headers_are_ignored(tmp_path: Path) -> None:
-    said = ((FOR, "1.1.1.1"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "evil.example"))
-    assert _client(tmp_path, "127.0.0.1", *said, trusted="") == Client("127.0.0.1")
-    assert _client(tmp_path, "203.0.113.9", *said) == Client("203.0.113.9")
+    headers = ((FOR, "1.1.1.1"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "evil.example"))
+    assert _client(tmp_path, "127.0.0.1", *headers, trusted="") == Client("127.0.0.1")
+    assert _client(tmp_path, "203.0.113.9", *headers) == Client("203.0.113.9")
 
 
 @pytest.mark.parametrize(
@@ -97,11 +97,11 @@ def test_without_trusted_proxies_headers_are_ignored(tmp_path: Path) -> None:
     ],
 )
 def test_scheme_and_host(tmp_path: Path, scheme: str, host: str, origin: str | None) -> None:
-    found = _client(
+    client = _client(
         tmp_path, "10.0.0.1", (FOR, "1.1.1.1"), ("X-Forwarded-Proto", scheme), ("X-Forwarded-Host", host)
     )
-    assert found.origin == origin
-    assert found.is_https is (scheme.endswith("https"))
+    assert client.origin == origin
+    assert client.is_https is (scheme.endswith("https"))
 
 
 @pytest.mark.parametrize("trusted", ["everyone", "*", "10.0.0.0/33", "10.0.0.1/8", "a.kz"])

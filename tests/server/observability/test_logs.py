@@ -131,8 +131,8 @@ def test_libraries_warnings_and_threads_use_the_same_format(written: Log) -> Non
     thread = threading.Thread(target=fail)
     thread.start()
     thread.join()
-    found = written.lines()
-    assert [line["logger"] for line in found] == [
+    lines = written.lines()
+    assert [line["logger"] for line in lines] == [
         "some.library",
         "py.warnings",
         "procomp_pay.server.observability.logs",

@@ -46,27 +46,27 @@ async def test_payments_events_and_calls_are_counted(served: Served, eventually:
     await served.initiate("p2", "kaspi_qr")
     await served.pay(started["client_secret"], "pm_card_chargeDeclined")
     key = ("procomp_pay_payment_failures_total", "apple_pay", "declined")
-    found = await eventually(lambda: _with(served, key))
-    assert found[("procomp_pay_payments_initiated_total", "apple_pay")] == 1
-    assert found[("procomp_pay_payments_initiated_total", "kaspi_qr")] == 1
-    assert found[("procomp_pay_payments_moved_total", "apple_pay", "failed")] == 1
-    assert found[("procomp_pay_payments", "kaspi_qr", "pending")] == 1
+    values = await eventually(lambda: _with(served, key))
+    assert values[("procomp_pay_payments_initiated_total", "apple_pay")] == 1
+    assert values[("procomp_pay_payments_initiated_total", "kaspi_qr")] == 1
+    assert values[("procomp_pay_payments_moved_total", "apple_pay", "failed")] == 1
+    assert values[("procomp_pay_payments", "kaspi_qr", "pending")] == 1
     await served.pay(started["client_secret"])
     key = ("procomp_pay_time_to_complete_seconds_count", "apple_pay")
-    found = await eventually(lambda: _with(served, key))
-    assert found[("procomp_pay_payments_moved_total", "apple_pay", "completed")] == 1
-    assert found[("procomp_pay_provider_call_seconds_count", "create", "ok", "stripe")] == 1
-    assert found[("procomp_pay_webhook_lag_seconds_count",)] >= 2
-    assert found[("procomp_pay_queue_depth", "inbox_dead")] == 0
-    assert found[("procomp_pay_queue_depth", "payments_watched")] >= 1
-    assert found[("procomp_pay_background_heartbeat_age_seconds", "inbox")] < 10
-    assert found[("procomp_pay_database_up",)] == 1
-    assert (CERTIFICATE,) not in found  # none is configured
+    values = await eventually(lambda: _with(served, key))
+    assert values[("procomp_pay_payments_moved_total", "apple_pay", "completed")] == 1
+    assert values[("procomp_pay_provider_call_seconds_count", "create", "ok", "stripe")] == 1
+    assert values[("procomp_pay_webhook_lag_seconds_count",)] >= 2
+    assert values[("procomp_pay_queue_depth", "inbox_dead")] == 0
+    assert values[("procomp_pay_queue_depth", "payments_watched")] >= 1
+    assert values[("procomp_pay_background_heartbeat_age_seconds", "inbox")] < 10
+    assert values[("procomp_pay_database_up",)] == 1
+    assert (CERTIFICATE,) not in values  # none is configured
 
 
 async def _with(served: Served, key: tuple[str, ...]) -> Any:
-    found = await figures(served)
-    return found if found.get(key) else None
+    values = await figures(served)
+    return values if values.get(key) else None
 
 
 async def test_failed_provider_calls_are_counted(served: Served) -> None:
@@ -88,9 +88,9 @@ async def test_metrics_without_the_database(served: Served) -> None:
     await figures(served)
     await rename_table(served.ctx, "pay_delivery", "gone")
     try:
-        found = await figures(served)
-        assert found[("procomp_pay_database_up",)] == 0
-        assert not any(key[0] == "procomp_pay_queue_depth" for key in found)
+        values = await figures(served)
+        assert values[("procomp_pay_database_up",)] == 0
+        assert not any(key[0] == "procomp_pay_queue_depth" for key in values)
     finally:
         await rename_table(served.ctx, "gone", "pay_delivery")
 
@@ -108,9 +108,9 @@ async def test_the_certificate_is_read_at_each_scrape(serve: Serve, tmp_path: Pa
     assert (await figures(served))[key] < -1000
     for broken in ("no certificate", None):
         pair[0].write_text(broken) if broken else pair[0].unlink()
-        found = await figures(served)
-        assert key not in found
-        assert found[("procomp_pay_database_up",)] == 1
+        values = await figures(served)
+        assert key not in values
+        assert values[("procomp_pay_database_up",)] == 1
 
 
 async def test_requests_through_a_proxy_are_not_local(served: Served) -> None:
@@ -131,7 +131,7 @@ async def test_a_configured_token_is_required(serve: Serve) -> None:
         (["Bearer"], 401),
         ([f"Bearer {TOKEN}"] * 2, 401),
     ):
-        headers = [("Authorization", each) for each in given]
+        headers = [("Authorization", item) for item in given]
         answer = await served.api.get(f"{BASE}/metrics", headers=headers)
         assert answer.status_code == status, given
     through = {"Authorization": f"Bearer {TOKEN}", "X-Forwarded-For": "1.2.3.4"}

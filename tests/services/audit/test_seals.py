@@ -46,7 +46,7 @@ async def sealed(environment: ServiceEnvironment) -> tuple[Opening, Opening]:
     return first, second
 
 
-def said(report: AuditReport) -> list[str]:
+def details(report: AuditReport) -> list[str]:
     return [finding.detail for finding in report.findings if finding.flaw is Flaw.SEAL]
 
 
@@ -80,8 +80,8 @@ async def test_an_end_that_was_cut_off(environment: ServiceEnvironment) -> None:
     )
     report = await verify(environment.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.SEAL]
-    assert "seal 1 of" in said(report)[0]
-    assert "the end of a chain was cut off" in said(report)[0]
+    assert "seal 1 of" in details(report)[0]
+    assert "the end of a chain was cut off" in details(report)[0]
 
 
 async def test_a_payment_that_is_gone_with_all_its_traces(environment: ServiceEnvironment) -> None:
@@ -92,7 +92,7 @@ async def test_a_payment_that_is_gone_with_all_its_traces(environment: ServiceEn
     await sql(environment, """DELETE FROM "Payment" WHERE id = :id""", **one)
     report = await verify(environment.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.SEAL]
-    assert "a whole chain is gone" in said(report)[0]
+    assert "a whole chain is gone" in details(report)[0]
 
 
 async def test_a_table_that_was_emptied(environment: ServiceEnvironment) -> None:
@@ -110,7 +110,7 @@ async def test_a_chain_rewritten_with_new_hashes(environment: ServiceEnvironment
             entry.actor, entry.prev_hash = "somebody", before
             entry.hash = before = audit.entry_hash(entry)
     assert (await verify(environment.ctx, first.view.payment_id)).is_sound
-    assert "rewritten" in said(await verify(environment.ctx))[0]
+    assert "rewritten" in details(await verify(environment.ctx))[0]
 
 
 async def test_a_chain_that_was_put_in_below_a_seal(environment: ServiceEnvironment) -> None:
@@ -121,7 +121,7 @@ async def test_a_chain_that_was_put_in_below_a_seal(environment: ServiceEnvironm
     async with environment.ctx.db.writing() as session:
         entry = await audit.append(session, "forged", NOTED, environment.now())
     await sql(environment, "UPDATE pay_audit_entry SET id = 0 WHERE id = :id", id=entry.id)
-    assert any("entries were inserted" in each for each in said(await verify(environment.ctx)))
+    assert any("entries were inserted" in detail for detail in details(await verify(environment.ctx)))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ async def test_a_seal_that_was_changed(environment: ServiceEnvironment, change: 
     await sealed(environment)
     await seal(environment.ctx, "aigerim")
     await sql(environment, f"UPDATE pay_audit_seal SET {change} WHERE number = 1")
-    assert said(await verify(environment.ctx))
+    assert details(await verify(environment.ctx))
 
 
 async def test_a_seal_that_was_taken_out(environment: ServiceEnvironment) -> None:
@@ -142,12 +142,12 @@ async def test_a_seal_that_was_taken_out(environment: ServiceEnvironment) -> Non
         await grow(environment, first)
         made = await seal(environment.ctx, "aigerim")
     await sql(environment, "DELETE FROM pay_audit_seal WHERE number = 2")
-    assert "after seal 1 comes seal 3" in said(await verify(environment.ctx))[0]
+    assert "after seal 1 comes seal 3" in details(await verify(environment.ctx))[0]
     await sql(environment, "UPDATE pay_audit_seal SET number = 2 WHERE number = 3")
-    assert "seal 2 does not continue seal 1" in said(await verify(environment.ctx))[0]
+    assert "seal 2 does not continue seal 1" in details(await verify(environment.ctx))[0]
     await sql(environment, "DELETE FROM pay_audit_seal WHERE number = 2")
     assert (await verify(environment.ctx)).is_sound, "the newest one leaves no gap"
-    assert "no seal has the root" in said(await verify(environment.ctx, root=made.root))[0]
+    assert "no seal has the root" in details(await verify(environment.ctx, root=made.root))[0]
 
 
 async def test_forged_seals_do_not_agree_with_a_root_that_was_sent_away(
@@ -164,7 +164,7 @@ async def test_forged_seals_do_not_agree_with_a_root_that_was_sent_away(
     for _ in range(2):
         await seal(environment.ctx, "aigerim")
     assert (await verify(environment.ctx)).is_sound
-    assert said(await verify(environment.ctx, root=kept))
+    assert details(await verify(environment.ctx, root=kept))
 
 
 async def test_a_broken_trail_is_not_sealed_over(environment: ServiceEnvironment) -> None:
@@ -178,7 +178,7 @@ async def test_a_broken_trail_is_not_sealed_over(environment: ServiceEnvironment
         await seal(environment.ctx, "aigerim")
     assert len(await environment.rows(AuditSeal)) == 1
     await seal(environment.ctx, "aigerim", force=True)
-    assert len(said(await verify(environment.ctx))) == 1, "it still shows"
+    assert len(details(await verify(environment.ctx))) == 1, "it still shows"
 
 
 async def test_no_entry_slips_under_a_seal(environment: ServiceEnvironment) -> None:
@@ -211,7 +211,7 @@ async def test_a_writer_that_hangs_holds_no_seal_for_ever(
 async def test_two_who_seal_at_once_leave_one_row_of_seals(environment: ServiceEnvironment) -> None:
     await sealed(environment)
     done = await asyncio.gather(*(seal(environment.ctx, "x") for _ in range(3)), return_exceptions=True)
-    assert all(isinstance(each, DatabaseBusy) for each in done if isinstance(each, Exception))
+    assert all(isinstance(outcome, DatabaseBusy) for outcome in done if isinstance(outcome, Exception))
     numbers = sorted(row.number for row in await environment.rows(AuditSeal))
     assert numbers == list(range(1, len(numbers) + 1))
     assert (await verify(environment.ctx)).is_sound
@@ -232,7 +232,7 @@ async def test_sealed_when_it_is_due(environment: ServiceEnvironment) -> None:
 
 async def test_of_many_seals_the_newest_and_some_older_are_computed_again() -> None:
     seals = [AuditSeal(number=n, merkle_root=f"r{n}") for n in range(1, 1001)]
-    numbers = [each.number for each in choose(seals, root="r7")]
+    numbers = [item.number for item in choose(seals, root="r7")]
     assert numbers[-NEWEST:] == list(range(1001 - NEWEST, 1001))
     assert {1, 7, 970, 940, 880} <= set(numbers)
     assert len(numbers) < 2 * NEWEST

@@ -81,9 +81,9 @@ WHERE = "WHERE payment_id = :id AND seq = :seq"
 async def test_an_edited_entry(environment: ServiceEnvironment, change: str) -> None:
     first, _ = await some(environment)
     await sql(environment, f"UPDATE pay_audit_entry SET {change} {WHERE}", id=first.view.payment_id, seq=3)
-    found = await flaws(environment)
-    assert (Flaw.EDITED, 3) in found
-    assert await flaws(environment, first) == found
+    found_flaws = await flaws(environment)
+    assert (Flaw.EDITED, 3) in found_flaws
+    assert await flaws(environment, first) == found_flaws
 
 
 async def test_an_edited_entry_with_a_new_hash_breaks_the_link(environment: ServiceEnvironment) -> None:
@@ -108,9 +108,9 @@ async def test_an_entry_taken_out_and_the_numbers_closed_up(environment: Service
     await sql(environment, f"DELETE FROM pay_audit_entry {WHERE}", **one, seq=2)
     for seq in range(3, len(await environment.rows(AuditEntry)) + 2):
         await sql(environment, f"UPDATE pay_audit_entry SET seq = seq - 1 {WHERE}", **one, seq=seq)
-    found = await flaws(environment)
-    assert found[0] == (Flaw.BROKEN_LINK, 2)
-    assert (Flaw.EDITED, 2) in found
+    found_flaws = await flaws(environment)
+    assert found_flaws[0] == (Flaw.BROKEN_LINK, 2)
+    assert (Flaw.EDITED, 2) in found_flaws
 
 
 async def test_an_entry_put_in(environment: ServiceEnvironment) -> None:
@@ -148,9 +148,9 @@ async def test_a_row_changed_behind_the_audit(environment: ServiceEnvironment) -
     )
     report = await verify(environment.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.DISAGREES] * 2
-    told = "; ".join(finding.detail for finding in report.findings)
-    assert "PENDING, the payment is COMPLETED" in told
-    assert "refunded by the audit trail: 20.00, by the payment: 0.00" in told
+    details = "; ".join(finding.detail for finding in report.findings)
+    assert "PENDING, the payment is COMPLETED" in details
+    assert "refunded by the audit trail: 20.00, by the payment: 0.00" in details
 
 
 async def test_an_end_cut_off_shows_where_the_row_betrays_it(environment: ServiceEnvironment) -> None:

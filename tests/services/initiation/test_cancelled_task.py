@@ -33,18 +33,18 @@ async def test_a_cancelled_task_leaves_no_lock(environment: ServiceEnvironment, 
 
     traces: list[str] = []
     for n in range(25):
-        who = await environment.participant()
+        participant_id = await environment.participant()
         for _ in range(2):
-            order = InitiateRequest(who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT)
+            request = InitiateRequest(participant_id, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT)
 
-            async def told(order: InitiateRequest = order) -> None:
+            async def start_payment(request: InitiateRequest = request) -> None:
                 try:
-                    await initiate(environment.ctx, order, CLERK)
+                    await initiate(environment.ctx, request, CLERK)
                 except BaseException:
                     traces.append(traceback.format_exc())
                     raise
 
-            task = asyncio.create_task(told())
+            task = asyncio.create_task(start_payment())
             await asyncio.sleep(rng.uniform(0.0, 0.03))
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

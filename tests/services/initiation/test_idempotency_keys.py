@@ -44,13 +44,13 @@ async def test_one_key_for_two_participants_is_409(environment: ServiceEnvironme
 
 
 async def test_a_repeated_rejected_start_is_not_200(environment: ServiceEnvironment, client) -> None:
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.http.post(
         "/_sandbox/kaspi/force", json={"path": "/qr/create-link", "code": 990000028, "times": 1}
     )
     send = lambda: client.post(  # noqa: E731
         "/api/v1/payments/initiate",
-        json={"participant_id": who, "method": "kaspi_qr"},
+        json={"participant_id": participant_id, "method": "kaspi_qr"},
         headers=client.headers_ | {"Idempotency-Key": "k"},
     )
     first, second = await send(), await send()

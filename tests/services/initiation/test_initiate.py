@@ -59,33 +59,36 @@ async def test_an_intent_without_a_page_returns_the_client_secret(environment: S
 
 @pytest.mark.parametrize("method", ["kaspi_qr", "apple_pay"])
 async def test_the_open_payment_is_returned(environment: ServiceEnvironment, method: str) -> None:
-    who = await environment.participant()
-    first, second = await environment.start(who, method), await environment.start(who, method)
+    participant_id = await environment.participant()
+    first, second = (
+        await environment.start(participant_id, method),
+        await environment.start(participant_id, method),
+    )
     assert second.view.payment_id == first.view.payment_id
     assert second.qr_payload == first.qr_payload
     assert len(await environment.rows(Payment)) == 1
 
 
 async def test_ten_concurrent_starts_create_one_session(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await asyncio.gather(*(environment.start(who, "apple_pay") for _ in range(10)))
+    participant_id = await environment.participant()
+    opened = await asyncio.gather(*(environment.start(participant_id, "apple_pay") for _ in range(10)))
     assert len({o.view.payment_id for o in opened}) == 1
     assert len({o.payment_url for o in opened}) == 1
     assert len(await environment.stripe_objects("checkout/sessions")) == 1
 
 
 async def test_ten_concurrent_starts_create_one_qr(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await asyncio.gather(*(environment.start(who) for _ in range(10)))
+    participant_id = await environment.participant()
+    opened = await asyncio.gather(*(environment.start(participant_id) for _ in range(10)))
     assert len({o.qr_payload for o in opened}) == 1
     answer = await environment.http.get("/_sandbox/kaspi/payments")
     assert len(answer.json()["payments"] if isinstance(answer.json(), dict) else answer.json()) == 1
 
 
 async def test_another_method_cancels_the_open_stripe_payment_first(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    apple = await environment.start(who, "apple_pay")
-    kaspi = await environment.start(who, "kaspi_qr")
+    participant_id = await environment.participant()
+    apple = await environment.start(participant_id, "apple_pay")
+    kaspi = await environment.start(participant_id, "kaspi_qr")
     assert await environment.status(apple) is S.CANCELLED
     assert await environment.status(kaspi) is S.PENDING
     [session] = await environment.stripe_objects("checkout/sessions")
@@ -95,46 +98,46 @@ async def test_another_method_cancels_the_open_stripe_payment_first(environment:
 async def test_an_open_qr_is_still_polled_after_another_method_starts(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
-    kaspi = await environment.start(who, "kaspi_qr")
-    apple = await environment.start(who, "apple_pay")
+    participant_id = await environment.participant()
+    kaspi = await environment.start(participant_id, "kaspi_qr")
+    apple = await environment.start(participant_id, "apple_pay")
     await environment.pay_page(apple)
     await environment.deliver()
     await environment.phone(kaspi)
     environment.later(6)
     await environment.maintain()
-    assert (await environment.who(who)).payment_id == apple.view.payment_id
+    assert (await environment.read_participant(participant_id)).payment_id == apple.view.payment_id
     view = await environment.view(kaspi)
     assert (view.status, view.is_duplicate) == (S.COMPLETED, True)
 
 
 async def test_a_paid_page_is_noticed_before_another_method_starts(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    apple = await environment.start(who, "apple_pay")
+    participant_id = await environment.participant()
+    apple = await environment.start(participant_id, "apple_pay")
     await environment.pay_page(apple)
     with pytest.raises(AlreadyPaid):
-        await environment.start(who, "kaspi_qr")
+        await environment.start(participant_id, "kaspi_qr")
     assert await environment.status(apple) is S.COMPLETED
-    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
 
 
 async def test_a_new_qr_can_start_after_the_first_expired(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    first = await environment.start(who)
+    participant_id = await environment.participant()
+    first = await environment.start(participant_id)
     environment.later(181)
-    second = await environment.start(who)
+    second = await environment.start(participant_id)
     assert second.qr_payload != first.qr_payload
     assert await environment.status(first) is S.EXPIRED
     assert await environment.status(second) is S.PENDING
 
 
 async def test_a_paid_fee_is_rejected(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    await environment.phone(await environment.start(who))
+    participant_id = await environment.participant()
+    await environment.phone(await environment.start(participant_id))
     environment.later(6)
     await environment.maintain()
     with pytest.raises(AlreadyPaid):
-        await environment.start(who, "apple_pay")
+        await environment.start(participant_id, "apple_pay")
     assert len(await environment.rows(Payment)) == 1
 
 
@@ -154,29 +157,29 @@ async def test_unknown_participant_cancelled_registration_and_wrong_amount(
 async def test_an_idempotency_key_returns_the_same_result_and_rejects_another_request(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
-    order = InitiateRequest(
-        who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT, usd("50"), idempotency_key="k-1"
+    participant_id = await environment.participant()
+    request = InitiateRequest(
+        participant_id, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT, usd("50"), idempotency_key="k-1"
     )
-    first = await initiate(environment.ctx, order, CLERK)
-    assert (await initiate(environment.ctx, order, CLERK)).payment_id == first.payment_id
+    first = await initiate(environment.ctx, request, CLERK)
+    assert (await initiate(environment.ctx, request, CLERK)).payment_id == first.payment_id
     other = InitiateRequest(
-        who, PaymentMethod.APPLE_PAY, Channel.STRIPE_CHECKOUT, usd("50"), idempotency_key="k-1"
+        participant_id, PaymentMethod.APPLE_PAY, Channel.STRIPE_CHECKOUT, usd("50"), idempotency_key="k-1"
     )
     with pytest.raises(Conflict, match="Idempotency-Key"):
         await initiate(environment.ctx, other, CLERK)
     # after the payment, too: the same result, not "already paid"
-    opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     await environment.deliver()
-    assert (await initiate(environment.ctx, order, CLERK)).payment_id == first.payment_id
+    assert (await initiate(environment.ctx, request, CLERK)).payment_id == first.payment_id
 
 
 async def test_maintain_recovers_a_payment_after_a_stripe_outage(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable) as caught:
-        await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+        await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     assert "stays PENDING" in caught.value.message
     [row] = await environment.rows(Payment)
     assert row.status is S.PENDING
@@ -199,10 +202,10 @@ async def test_a_lost_response_creates_no_second_intent(environment: ServiceEnvi
 
 
 async def test_maintain_finds_the_same_intent_after_lost_responses(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/v1/payment_intents", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
-        await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+        await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.no_faults()
     environment.later(60)
     await environment.maintain()
@@ -213,10 +216,10 @@ async def test_maintain_finds_the_same_intent_after_lost_responses(environment: 
 
 async def test_recovery_after_stripe_dropped_the_idempotency_key(environment: ServiceEnvironment) -> None:
     """After a day the same request would create a second session, so the first one is searched for."""
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
-        await environment.start(who, "apple_pay")
+        await environment.start(participant_id, "apple_pay")
     await environment.no_faults()
     environment.later(23.5 * 3600)
     await environment.maintain()
@@ -234,20 +237,20 @@ async def test_a_rejected_repetition_does_not_fail_the_first_request(
     environment: ServiceEnvironment, status: int, refusal: type[PaymentError] | None
 ) -> None:
     """The response was lost, then the API key was changed, or Stripe rejects the same request."""
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
-        await environment.start(who, "apple_pay")
+        await environment.start(participant_id, "apple_pay")
     await environment.no_faults()
     environment.later(60)
     await environment.fault("/v1/checkout/sessions", "status", method="POST", status=status, times=1)
     if refusal is not None:
         with pytest.raises(refusal):
-            await environment.start(who, "apple_pay")
+            await environment.start(participant_id, "apple_pay")
         [detail] = await environment.rows(PaymentDetail)
         assert (detail.create_state, detail.provider_open) == (CreateState.SENT, True)
         environment.later(60)
-    opened = await environment.start(who, "apple_pay")
+    opened = await environment.start(participant_id, "apple_pay")
     [session] = await environment.stripe_objects("checkout/sessions")
     assert (opened.view.provider_ref, opened.view.status) == (session["id"], S.PENDING)
     assert len(await environment.rows(Payment)) == 1
@@ -265,12 +268,12 @@ async def test_an_api_key_changed_after_a_lost_response_leaves_the_outcome_unkno
 
 
 async def test_a_request_is_repeated_after_a_kaspi_outage(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/r1/", "status", status=503, times=1000)
     with pytest.raises(ProviderUnavailable):
-        await environment.start(who)
+        await environment.start(participant_id)
     await environment.no_faults()
-    opened = await environment.start(who)
+    opened = await environment.start(participant_id)
     assert opened.qr_payload is not None
     assert len(await environment.rows(Payment)) == 1
 
@@ -342,7 +345,8 @@ async def test_one_key_for_many_participants_at_once_starts_one_payment(
 ) -> None:
     people = [await environment.participant() for _ in range(6)]
     results = await asyncio.gather(
-        *(environment.start(who, "apple_pay", idempotency_key="k") for who in people), return_exceptions=True
+        *(environment.start(participant_id, "apple_pay", idempotency_key="k") for participant_id in people),
+        return_exceptions=True,
     )
     assert all(isinstance(r, views.Opening | Conflict) for r in results), results
     assert len(await environment.rows(Payment)) == 1

@@ -19,16 +19,16 @@ async def test_interrupted_at_every_point(environment: ServiceEnvironment, chann
     rng = random.Random(3)
     states = []
     for n in range(25):
-        who = await environment.participant()
-        order = InitiateRequest(who, PaymentMethod.APPLE_PAY, channel)
+        participant_id = await environment.participant()
+        request = InitiateRequest(participant_id, PaymentMethod.APPLE_PAY, channel)
         for _ in range(2):
-            task = asyncio.create_task(initiate(environment.ctx, order, CLERK))
+            task = asyncio.create_task(initiate(environment.ctx, request, CLERK))
             await asyncio.sleep(rng.uniform(0.0, 0.03))
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         if n % 5 == 0:
             for d in await environment.rows(PaymentDetail):
-                if d.participant_id == who:
+                if d.participant_id == participant_id:
                     try:
                         await cancel(environment.ctx, d.payment_id, CLERK)
                     except PaymentError as error:

@@ -131,4 +131,6 @@ async def test_a_payment_refunded_before_the_first_poll_does_not_settle_the_fee(
     for _ in range(2):
         await environment.maintain()
     assert await environment.status(opened) is S.REFUNDED
-    assert (await environment.who(opened.view.participant_id)).status is ParticipantStatus.REGISTERED
+    assert (
+        await environment.read_participant(opened.view.participant_id)
+    ).status is ParticipantStatus.REGISTERED

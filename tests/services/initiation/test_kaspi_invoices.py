@@ -39,9 +39,9 @@ async def enhanced(environment: ServiceEnvironment) -> None:
     )
 
 
-async def invoice(environment: ServiceEnvironment, who: str) -> views.Opening:
-    order = InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone=PHONE)
-    return await views.opening(environment.ctx, (await initiate(environment.ctx, order, CLERK)).payment_id)
+async def invoice(environment: ServiceEnvironment, participant_id: str) -> views.Opening:
+    request = InitiateRequest(participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone=PHONE)
+    return await views.opening(environment.ctx, (await initiate(environment.ctx, request, CLERK)).payment_id)
 
 
 async def calls(environment: ServiceEnvironment, path: str) -> int:
@@ -127,13 +127,13 @@ async def test_an_unknown_status_is_still_open(environment: ServiceEnvironment) 
 
 
 async def test_no_second_invoice_after_a_lost_response(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/r3/v01/remote/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown, match="phone may show it"):
-        await invoice(environment, who)
+        await invoice(environment, participant_id)
     environment.later(60)
     with pytest.raises(OutcomeUnknown, match="no second one was sent"):
-        await invoice(environment, who)
+        await invoice(environment, participant_id)
     (detail,) = await environment.rows(PaymentDetail)
     with pytest.raises(OutcomeUnknown, match="cannot be cancelled"):
         await cancel(environment.ctx, detail.payment_id, CLERK)
@@ -150,11 +150,11 @@ async def test_no_second_invoice_after_a_lost_response(environment: ServiceEnvir
 
 
 async def test_a_qr_can_start_beside_a_lost_invoice(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/r3/v01/remote/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
-        await invoice(environment, who)
-    assert (await environment.start(who)).qr_payload
+        await invoice(environment, participant_id)
+    assert (await environment.start(participant_id)).qr_payload
 
 
 async def test_other_schemes_reject_invoices(environment: ServiceEnvironment) -> None:
@@ -201,20 +201,20 @@ async def test_a_refused_cancellation_is_not_repeated_as_a_poll(environment: Ser
 async def test_an_invoice_to_another_phone_cancels_the_first_one(environment: ServiceEnvironment) -> None:
     """The first number was wrong: the request with the right one must not return the wrong invoice."""
     first = await invoice(environment, await environment.participant())
-    order = InitiateRequest(
+    request = InitiateRequest(
         first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
     )
-    second = await initiate(environment.ctx, order, CLERK)
+    second = await initiate(environment.ctx, request, CLERK)
     assert second.payment_id != first.view.payment_id
     assert await environment.status(first) is S.CANCELLED
     assert await calls(environment, "/remote/create") == 2
 
 
 async def test_a_lost_invoice_that_was_verified_opens_no_discrepancy(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/r3/v01/remote/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown):
-        await invoice(environment, who)
+        await invoice(environment, participant_id)
     (detail,) = await environment.rows(PaymentDetail)
     await verify(environment.ctx, VerificationRequest(detail.payment_id, "19000000001"), CLERK)
     environment.later(25 * 3600)
@@ -228,11 +228,11 @@ async def test_no_second_invoice_beside_one_that_kaspi_does_not_cancel(
     first = await invoice(environment, await environment.participant())
     forced = {"path": "/remote/cancel", "code": 77, "times": 99}
     await environment.http.post("/_sandbox/kaspi/force", json=forced)
-    order = InitiateRequest(
+    request = InitiateRequest(
         first.view.participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_REMOTE, phone="87019999999"
     )
     with pytest.raises(Conflict, match="a second one was not sent"):
-        await initiate(environment.ctx, order, CLERK)
+        await initiate(environment.ctx, request, CLERK)
     assert await calls(environment, "/remote/create") == 1
 
 

@@ -47,8 +47,8 @@ async def no_kaspi(environment: ServiceEnvironment) -> None:
 
 
 async def numbers(environment: ServiceEnvironment) -> list[tuple[str, str, str]]:
-    found: list[KaspiOperation] = await environment.rows(KaspiOperation)
-    return [(row.operation_number, row.payment_id, row.recorded_by) for row in found]
+    operations: list[KaspiOperation] = await environment.rows(KaspiOperation)
+    return [(row.operation_number, row.payment_id, row.recorded_by) for row in operations]
 
 
 async def kinds(environment: ServiceEnvironment) -> list[str]:
@@ -64,23 +64,23 @@ async def audit_actions(environment: ServiceEnvironment) -> list[tuple[str, str]
 
 
 async def test_kaspi_reports_the_payment_with_the_typed_number(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await environment.phone(opened)
     number = str(opened.view.provider_ref)  # the sandbox numbers operations as Kaspi's receipts seem to
     done = await verify_manually(environment, opened, f"QR {number}")
     assert (done.status, done.number, done.kaspi) == (S.COMPLETED, number, KaspiAnswer.PAID)
     assert [row[:2] for row in await numbers(environment)] == [(number, opened.view.payment_id)]
-    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
     assert await kinds(environment) == []
 
 
 async def test_kaspi_reports_the_payment_with_another_number(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await environment.phone(opened)
-    with pytest.raises(Conflict, match="is already settled by operation") as told:
+    with pytest.raises(Conflict, match="is already settled by operation") as conflict:
         await verify_manually(environment, opened)
-    assert str(opened.view.provider_ref) in told.value.message
+    assert str(opened.view.provider_ref) in conflict.value.message
     assert await environment.status(opened) is S.COMPLETED
     assert len(await numbers(environment)) == 1
 
@@ -98,14 +98,14 @@ async def test_the_typed_number_is_stored_if_kaspi_reports_none(environment: Ser
     assert (await environment.view(opened)).operation_number == NUMBER
 
 
-@pytest.mark.parametrize(("action", "said"), [(None, "was not paid"), ("scan", "but not confirmed yet")])
+@pytest.mark.parametrize(("action", "message"), [(None, "was not paid"), ("scan", "but not confirmed yet")])
 async def test_kaspi_reports_the_payment_as_unpaid(
-    environment: ServiceEnvironment, action: str | None, said: str
+    environment: ServiceEnvironment, action: str | None, message: str
 ) -> None:
     opened = await environment.start(await environment.participant())
     if action:
         await environment.phone(opened, action)
-    with pytest.raises(Conflict, match=said):
+    with pytest.raises(Conflict, match=message):
         await verify_manually(environment, opened)
     assert await numbers(environment) == []
     assert ("aigerim", "verify_refused") in await audit_actions(environment)
@@ -118,9 +118,12 @@ async def test_an_override_opens_a_discrepancy(environment: ServiceEnvironment) 
         await verify_manually(environment, opened, override=True, reason="  ")
     done = await verify_manually(environment, opened, override=True, reason="paid by the shop's own QR")
     assert (done.status, len(done.overridden)) == (S.COMPLETED, 1)
-    [found] = await environment.rows(Discrepancy)
-    assert found.kind == "STATUS_MISMATCH"
-    assert (found.detail["by"], found.detail["override"]) == ("aigerim", "paid by the shop's own QR")
+    [discrepancy] = await environment.rows(Discrepancy)
+    assert discrepancy.kind == "STATUS_MISMATCH"
+    assert (discrepancy.detail["by"], discrepancy.detail["override"]) == (
+        "aigerim",
+        "paid by the shop's own QR",
+    )
     rows: list[AuditEntry] = await environment.rows(AuditEntry)
     assert [row.note for row in rows if row.action == "succeeded:moved"] == ["paid by the shop's own QR"]
 
@@ -129,14 +132,14 @@ async def test_an_override_opens_a_discrepancy(environment: ServiceEnvironment) 
 
 
 async def test_verification_during_a_kaspi_outage(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await no_kaspi(environment)
     done = await verify_manually(environment, opened, actor=DANA)
     assert (done.status, done.kaspi) == (S.COMPLETED, KaspiAnswer.NO_ANSWER)
     view = await environment.view(opened)
     assert view.provider_open
-    assert (await environment.who(who)).payment_id == opened.view.payment_id
+    assert (await environment.read_participant(participant_id)).payment_id == opened.view.payment_id
     assert ("dana", "succeeded:moved") in await audit_actions(environment)
     again = await verify_manually(environment, opened)  # twice is once
     assert again.already
@@ -144,16 +147,16 @@ async def test_verification_during_a_kaspi_outage(environment: ServiceEnvironmen
 
 
 async def test_kaspis_final_status_contradicts_the_verification(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await no_kaspi(environment)
     await verify_manually(environment, opened, actor=DANA)
     await environment.no_faults()
     for _ in range(4):
         environment.later(200)
         await environment.maintain()
-    [found] = await environment.rows(Discrepancy)
-    assert (found.kind, found.detail["recorded_by"]) == ("STATUS_MISMATCH", "dana")
+    [discrepancy] = await environment.rows(Discrepancy)
+    assert (discrepancy.kind, discrepancy.detail["recorded_by"]) == ("STATUS_MISMATCH", "dana")
     assert "alert.status_mismatch" in [row.topic for row in await environment.rows(OutboxMessage)]
     view = await environment.view(opened)
     assert (view.status, view.provider_open) == (S.COMPLETED, False)
@@ -181,8 +184,8 @@ async def test_kaspi_reports_another_number_later(environment: ServiceEnvironmen
     await environment.no_faults()
     environment.later(10)
     await environment.maintain()
-    [found] = await environment.rows(Discrepancy)
-    assert (found.kind, found.detail["recorded"]) == ("DUPLICATE_PAYMENT", NUMBER)
+    [discrepancy] = await environment.rows(Discrepancy)
+    assert (discrepancy.kind, discrepancy.detail["recorded"]) == ("DUPLICATE_PAYMENT", NUMBER)
     assert len(await numbers(environment)) == 2
 
 
@@ -204,10 +207,10 @@ async def test_one_number_settles_one_payment(environment: ServiceEnvironment) -
     )
     await no_kaspi(environment)
     await verify_manually(environment, first, actor=DANA)
-    with pytest.raises(Conflict) as told:
+    with pytest.raises(Conflict) as conflict:
         await verify_manually(environment, second, override=True, reason="never mind")
     for part in (first.view.payment_id, "Әсел p1", "recorded by dana", NUMBER):
-        assert part in told.value.message
+        assert part in conflict.value.message
     assert await environment.status(second) is S.PENDING
     with pytest.raises(Conflict, match="is already settled by operation 19000000001, recorded by dana"):
         await verify_manually(environment, first, "19000000002")
@@ -243,11 +246,11 @@ async def test_a_date_outside_the_payments_time(environment: ServiceEnvironment)
     opened = await environment.start(await environment.participant())
     await no_kaspi(environment)
     born = opened.view.created_at
-    for off, said in (
+    for off, message in (
         (timedelta(minutes=-11), "before the payment was started"),
         (timedelta(minutes=30), "in the future"),
     ):
-        with pytest.raises(Conflict, match=said):
+        with pytest.raises(Conflict, match=message):
             await verify_manually(environment, opened, paid_at=born + off)
     environment.later(3600)
     with pytest.raises(Conflict, match="after the payment expired"):
@@ -271,8 +274,8 @@ async def test_what_cannot_be_verified(environment: ServiceEnvironment) -> None:
 
 async def test_verification_of_an_expired_payment(environment: ServiceEnvironment) -> None:
     """Paid while the network was down, after the payment expired: COMPLETED and flagged as late."""
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await no_kaspi(environment)
     await apply_event(
         environment.ctx,
@@ -280,7 +283,7 @@ async def test_verification_of_an_expired_payment(environment: ServiceEnvironmen
     )
     done = await verify_manually(environment, opened)
     assert (done.status, done.late) == (S.COMPLETED, True)
-    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
     assert await kinds(environment) == ["LATE_PAYMENT"]
 
 
@@ -306,11 +309,11 @@ async def test_a_payment_with_a_different_amount_needs_an_override(environment: 
 async def test_an_idempotency_key(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await no_kaspi(environment)
-    order = VerificationRequest(opened.view.payment_id, NUMBER, idempotency_key="k1")
-    answers = await asyncio.gather(*(verify(environment.ctx, order, CLERK) for _ in range(5)))
+    request = VerificationRequest(opened.view.payment_id, NUMBER, idempotency_key="k1")
+    answers = await asyncio.gather(*(verify(environment.ctx, request, CLERK) for _ in range(5)))
     assert {(a.status, a.already) for a in answers} == {(S.COMPLETED, False)}
     with pytest.raises(Conflict, match="Idempotency-Key"):
-        await verify(environment.ctx, replace(order, number="19000000002"), CLERK)
+        await verify(environment.ctx, replace(request, number="19000000002"), CLERK)
 
 
 # --- at once
@@ -349,8 +352,8 @@ async def test_two_operators_verify_with_one_number_at_once(
             assert len(lost) == 3
             [row] = [r for r in await numbers(environment) if r[0] == number]
             assert row[1] == won[0].payment_id
-            assert all(row[2] in each.message and row[1] in each.message for each in lost)
-            states = {(await environment.status(each)) for each in pair}
+            assert all(row[2] in error.message and row[1] in error.message for error in lost)
+            states = {(await environment.status(item)) for item in pair}
             assert states == {S.COMPLETED, S.PENDING}
     finally:
         await db2.dispose()
@@ -377,11 +380,11 @@ async def test_another_verification_commits_first(environment: ServiceEnvironmen
             await apply_event_in(session, environment.ctx, word)
             late = asyncio.create_task(_outcome(verify_manually(environment, second)))
             await asyncio.sleep(0.5)
-        told = await late
+        objection = await late
     finally:
         await db2.dispose()
-    assert isinstance(told, Conflict), told
-    assert "recorded by dana" in told.message
+    assert isinstance(objection, Conflict), objection
+    assert "recorded by dana" in objection.message
     assert await environment.status(second) is S.PENDING
     assert (await numbers(environment), await kinds(environment)) == (
         [(NUMBER, first.view.payment_id, "dana")],
@@ -400,8 +403,8 @@ async def test_two_numbers_for_one_payment_at_once(environment: ServiceEnvironme
             for n in range(5)
         )
     )
-    assert sum(isinstance(each, Verified) for each in results) == 1
-    assert sum(isinstance(each, Conflict) for each in results) == 4
+    assert sum(isinstance(result, Verified) for result in results) == 1
+    assert sum(isinstance(result, Conflict) for result in results) == 4
     assert len(await numbers(environment)) == 1
 
 
@@ -411,17 +414,17 @@ async def test_verification_poll_and_callback_at_once(environment: ServiceEnviro
         opened = await environment.start(await environment.participant())
         await environment.phone(opened)
         number = str(opened.view.provider_ref)
-        told = PaymentEvent(
+        event = PaymentEvent(
             opened.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_CALLBACK, "gateway",
             money=KZT, ids=ProviderIds(kaspi_payment=number, kaspi_operation=number), final_at_provider=True,
         )  # fmt: skip
         results = await asyncio.gather(
             _outcome(verify_manually(environment, opened, number)),
             _outcome(poll_payment(environment.ctx, opened.view.payment_id)),
-            _outcome(apply_event(environment.ctx, told)),
+            _outcome(apply_event(environment.ctx, event)),
             _outcome(verify_manually(environment, opened, number, actor=DANA)),
         )
-        assert not [each for each in results if isinstance(each, PaymentError)], results
+        assert not [result for result in results if isinstance(result, PaymentError)], results
         assert await environment.status(opened) is S.COMPLETED
         assert [row[0] for row in await numbers(environment) if row[1] == opened.view.payment_id] == [number]
     assert [row.topic for row in await environment.rows(OutboxMessage)] == ["payment.received"] * 4
@@ -436,14 +439,14 @@ async def test_a_poll_reports_a_number_that_settled_another_payment(environment:
     )
     await no_kaspi(environment)
     await verify_manually(environment, wrong, "19000000077")
-    told = PaymentEvent(
+    event = PaymentEvent(
         right.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_STATUS, "kaspi",
         money=KZT, ids=ProviderIds(kaspi_operation="QR19000000077"), final_at_provider=True,
     )  # fmt: skip
-    await apply_event(environment.ctx, told)
+    await apply_event(environment.ctx, event)
     assert await environment.status(right) is S.COMPLETED
-    [found] = await environment.rows(Discrepancy)
-    assert (found.kind, found.detail["settled"]) == ("DUPLICATE_PAYMENT", wrong.view.payment_id)
+    [discrepancy] = await environment.rows(Discrepancy)
+    assert (discrepancy.kind, discrepancy.detail["settled"]) == ("DUPLICATE_PAYMENT", wrong.view.payment_id)
 
 
 # --- codes

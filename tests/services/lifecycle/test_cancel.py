@@ -30,11 +30,11 @@ async def test_an_intent_without_a_page_is_cancelled_at_stripe(environment: Serv
 
 
 async def test_a_payment_paid_meanwhile_is_completed(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who, "apple_pay")
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id, "apple_pay")
     await environment.pay_page(opened)
     assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.COMPLETED
-    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
 
 
 async def test_a_declined_page_can_be_cancelled(environment: ServiceEnvironment) -> None:
@@ -46,8 +46,8 @@ async def test_a_declined_page_can_be_cancelled(environment: ServiceEnvironment)
 
 
 async def test_a_cancelled_qr_is_still_polled(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     assert (await environment.view(opened)).provider_open
     await environment.phone(opened)
@@ -55,7 +55,7 @@ async def test_a_cancelled_qr_is_still_polled(environment: ServiceEnvironment) -
     await environment.maintain()
     view = await environment.view(opened)
     assert (view.status, view.is_late) == (S.COMPLETED, True)
-    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
     assert "alert.late_payment" in {m.topic for m in await environment.rows(OutboxMessage)}
 
 

@@ -25,8 +25,8 @@ S = PaymentStatus
 
 
 async def test_scanned_then_confirmed(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await environment.phone(opened, "scan")
     environment.later(6)
     await environment.maintain()
@@ -38,7 +38,7 @@ async def test_scanned_then_confirmed(environment: ServiceEnvironment) -> None:
     view = await environment.view(opened)
     assert view.status is S.COMPLETED
     assert view.operation_number is not None
-    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
     assert not view.provider_open
 
 
@@ -70,8 +70,8 @@ async def test_a_qr_that_is_never_scanned_expires_and_is_polled_once_more(
 
 
 async def test_a_payment_processed_after_its_expiry_is_late(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     environment.later(181)
     await environment.maintain()
     ref = opened.view.provider_ref
@@ -81,7 +81,7 @@ async def test_a_payment_processed_after_its_expiry_is_late(environment: Service
     await environment.maintain()
     view = await environment.view(opened)
     assert (view.status, view.is_late) == (S.COMPLETED, True)
-    assert (await environment.who(who)).payment_id == view.payment_id
+    assert (await environment.read_participant(participant_id)).payment_id == view.payment_id
     assert {m.topic for m in await environment.rows(OutboxMessage)} >= {
         "alert.late_payment",
         "payment.received",
@@ -92,15 +92,15 @@ async def test_a_payment_processed_after_its_expiry_is_late(environment: Service
 async def test_a_payment_cancelled_in_the_app_fails_and_a_new_one_can_start(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await environment.phone(opened, "scan")
     await environment.phone(opened, "cancel")
     environment.later(6)
     await environment.maintain()
     view = await environment.view(opened)
     assert (view.status, view.provider_open) == (S.FAILED, False)
-    assert (await environment.start(who)).qr_payload != opened.qr_payload
+    assert (await environment.start(participant_id)).qr_payload != opened.qr_payload
 
 
 async def test_an_unknown_status_is_still_open(environment: ServiceEnvironment) -> None:
@@ -151,14 +151,14 @@ async def test_concurrent_processes_poll_a_payment_once(environment: ServiceEnvi
 
 
 async def test_polling_finds_a_lost_webhook(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who, "google_pay")
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id, "google_pay")
     await environment.pay_page(opened, "google_pay")
     environment.later(601)
     await environment.maintain()
     view = await environment.view(opened)
     assert (view.status, view.wallet) == (S.COMPLETED, "google_pay")
-    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
 
 
 async def test_an_unpaid_page_expires(environment: ServiceEnvironment) -> None:
@@ -182,13 +182,13 @@ async def test_an_unpaid_intent_is_cancelled_after_a_day(environment: ServiceEnv
 
 
 async def test_an_open_intent_is_cancelled_after_another_payment(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    kaspi = await environment.start(who, "kaspi_qr")
-    apple = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    participant_id = await environment.participant()
+    kaspi = await environment.start(participant_id, "kaspi_qr")
+    apple = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.phone(kaspi)
     environment.later(6)
     await environment.maintain()
-    assert (await environment.who(who)).payment_id == kaspi.view.payment_id
+    assert (await environment.read_participant(participant_id)).payment_id == kaspi.view.payment_id
     environment.later(601)
     await environment.maintain()
     assert await environment.status(apple) is S.CANCELLED
@@ -214,12 +214,12 @@ async def test_an_unknown_kaspi_device_is_a_configuration_error(environment: Ser
 
 
 async def test_every_status_change_is_in_the_audit_trail(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await environment.phone(opened)
     environment.later(6)
     await environment.maintain()
-    [(_, moves)] = await views.history(environment.ctx, who)
+    [(_, moves)] = await views.history(environment.ctx, participant_id)
     assert [(m.action, m.before, m.after) for m in moves] == [
         ("started", None, "PENDING"),
         ("opened:noted", "PENDING", "PENDING"),
@@ -233,14 +233,14 @@ async def test_every_status_change_is_in_the_audit_trail(environment: ServiceEnv
 
 
 async def test_a_newer_payment_does_not_hide_that_the_fee_is_paid(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    kaspi = await environment.start(who, "kaspi_qr")
-    apple = await environment.start(who, "apple_pay")
-    assert (await views.latest(environment.ctx, who)).payment_id == apple.view.payment_id
+    participant_id = await environment.participant()
+    kaspi = await environment.start(participant_id, "kaspi_qr")
+    apple = await environment.start(participant_id, "apple_pay")
+    assert (await views.latest(environment.ctx, participant_id)).payment_id == apple.view.payment_id
     await environment.phone(kaspi)
     environment.later(6)
     await environment.maintain()
-    assert (await views.latest(environment.ctx, who)).payment_id == kaspi.view.payment_id
+    assert (await views.latest(environment.ctx, participant_id)).payment_id == kaspi.view.payment_id
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -264,8 +264,8 @@ async def test_a_payment_is_completed_although_its_details_belong_to_another_dev
 async def test_a_refresh_finds_money_that_came_after_the_end(
     environment: ServiceEnvironment, ended: PaymentStatus
 ) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     if ended is S.FAILED:
         await environment.phone(opened, "cancel")
     elif ended is S.CANCELLED:
@@ -282,7 +282,7 @@ async def test_a_refresh_finds_money_that_came_after_the_end(
     assert await refresh_payment(environment.ctx, view.payment_id, CLERK)
     view = await environment.view(opened)
     assert (view.status, view.is_late) == (S.COMPLETED, ended is not S.FAILED)
-    assert (await environment.who(who)).payment_id == view.payment_id
+    assert (await environment.read_participant(participant_id)).payment_id == view.payment_id
     assert await refresh_payment(environment.ctx, view.payment_id, CLERK)
 
 
@@ -295,10 +295,10 @@ async def test_a_refresh_of_a_bill_asks_nobody(environment: ServiceEnvironment) 
 async def test_a_refresh_of_a_payment_settled_by_hand_after_a_lost_answer(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/r1/v01/qr/create", "cut_after")
     with pytest.raises(OutcomeUnknown):
-        await environment.start(who)
+        await environment.start(participant_id)
     [payment] = await environment.rows(Payment)
     await verify(environment.ctx, VerificationRequest(payment.id, "777000333"), CLERK)
     for _ in range(2):

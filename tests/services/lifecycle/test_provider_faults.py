@@ -16,7 +16,7 @@ from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import apply_provider_status, poll_payment
-from procomp_pay.services.settlement.provider_handle import provider_ref_of
+from procomp_pay.services.settlement.provider_ref import provider_ref_of
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
@@ -30,9 +30,9 @@ S = PaymentStatus
 
 async def detail_of(environment: ServiceEnvironment, opened: views.Opening) -> PaymentDetail:
     async with environment.ctx.db.reading() as session:
-        found = await session.get(PaymentDetail, opened.view.payment_id)
-        assert found is not None
-        return found
+        detail = await session.get(PaymentDetail, opened.view.payment_id)
+        assert detail is not None
+        return detail
 
 
 async def force(environment: ServiceEnvironment, path: str, code: int, times: int = 1000) -> None:
@@ -46,8 +46,8 @@ async def force(environment: ServiceEnvironment, path: str, code: int, times: in
 async def test_a_clock_ahead_of_kaspis_loses_no_money(environment: ServiceEnvironment, ahead_s: int) -> None:
     """By Kaspi's timestamp every QR expires before it is shown: only its time limits and our clock count."""
     environment.offset += timedelta(seconds=ahead_s)  # ours alone, not the sandbox's
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     environment.later(6)
     await environment.maintain()
     await environment.phone(opened)  # Kaspi takes it: by Kaspi's clock the QR is 6 s old
@@ -59,8 +59,8 @@ async def test_a_clock_ahead_of_kaspis_loses_no_money(environment: ServiceEnviro
 
 async def test_a_status_that_is_not_final_at_kaspi_is_still_polled(environment: ServiceEnvironment) -> None:
     """With 'Wait' or an unknown status at the final poll the payment is open at Kaspi, so polling goes on."""
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     ref = opened.view.provider_ref
     await environment.phone(opened, "scan")
     await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": "WaitBankApproval"})
@@ -72,8 +72,8 @@ async def test_a_status_that_is_not_final_at_kaspi_is_still_polled(environment: 
     for _ in range(10):
         environment.later(600)
         await environment.maintain()
-    told = [d.kind for d in await environment.rows(Discrepancy)]
-    assert await environment.status(opened) is S.COMPLETED or told, (
+    kinds = [d.kind for d in await environment.rows(Discrepancy)]
+    assert await environment.status(opened) is S.COMPLETED or kinds, (
         "money at Kaspi, EXPIRED here, nobody told"
     )
 
@@ -83,8 +83,8 @@ async def test_an_unreadable_amount_is_left_for_manual_review(
     environment: ServiceEnvironment, amount: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kaspi reports Processed with an invalid Amount: the money was received, so alert the operators."""
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await environment.phone(opened)
     kaspi = environment.ctx.providers.of(Channel.KASPI_QR)._backend  # type: ignore[attr-defined]
     real = kaspi._status
@@ -97,32 +97,32 @@ async def test_an_unreadable_amount_is_left_for_manual_review(
     for _ in range(10):
         environment.later(60)
         await environment.maintain()
-    told = [d.kind for d in await environment.rows(Discrepancy)]
-    assert await environment.status(opened) is S.COMPLETED or told
+    kinds = [d.kind for d in await environment.rows(Discrepancy)]
+    assert await environment.status(opened) is S.COMPLETED or kinds
 
 
 async def test_a_stripe_outage_does_not_block_kaspi(environment: ServiceEnvironment) -> None:
     """Apple Pay was tried during the outage; a Kaspi payment can start."""
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
-        await environment.start(who, "apple_pay")
+        await environment.start(participant_id, "apple_pay")
     async with (
         environment.ctx.db.writing() as session
     ):  # nothing reached Stripe: what ConnectError leaves behind
         [row] = (await session.exec(select(PaymentDetail))).all()
         row.create_state = CreateState.PLANNED
-    opened = await environment.start(who, "kaspi_qr")
+    opened = await environment.start(participant_id, "kaspi_qr")
     assert opened.qr_payload
 
 
 async def test_a_stripe_outage_with_an_open_page_does_not_block_kaspi(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
-    await environment.start(who, "apple_pay")
+    participant_id = await environment.participant()
+    await environment.start(participant_id, "apple_pay")
     await environment.fault("/v1/", "status", status=503, times=1000)
-    opened = await environment.start(who, "kaspi_qr")
+    opened = await environment.start(participant_id, "kaspi_qr")
     assert opened.qr_payload
 
 
@@ -132,43 +132,43 @@ async def test_an_object_unknown_to_the_provider_does_not_block_a_participant(
     environment: ServiceEnvironment, method: str, later_s: int
 ) -> None:
     """After a change from test keys to live keys Stripe responds with 404 for the old page."""
-    who = await environment.participant()
-    opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_CHECKOUT)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_CHECKOUT)
     async with environment.ctx.db.writing() as session:
         row = await session.get(PaymentDetail, opened.view.payment_id)
         assert row
         row.provider_ref = "cs_test_of_another_account"
     environment.later(later_s)
     await environment.maintain()
-    again = await environment.start(who, method)
+    again = await environment.start(participant_id, method)
     if (method, later_s) != ("apple_pay", 60):  # within its life the same page is still given out
         assert again.view.payment_id != opened.view.payment_id
         assert "MISSING_AT_PROVIDER" in {d.kind for d in await environment.rows(Discrepancy)}
 
 
 async def test_an_old_qr_unknown_to_kaspi_expires(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await force(environment, "/payment/status", -1601)
     for _ in range(20):
         environment.later(600)
         await environment.maintain()
     await environment.http.delete("/_sandbox/kaspi/force")
     await force(environment, "/payment/status", -1601)
-    again = await environment.start(who)
+    again = await environment.start(participant_id)
     assert again.view.payment_id != opened.view.payment_id
     assert await environment.status(opened) is S.EXPIRED
 
 
 async def test_an_expired_scanned_qr_is_not_returned_as_open(environment: ServiceEnvironment) -> None:
     """Without ``serve``: scanned, polled as PROCESSING an hour ago, never confirmed."""
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await environment.phone(opened, "scan")
     await poll_payment(environment.ctx, opened.view.payment_id)
     assert await environment.status(opened) is S.PROCESSING
     environment.later(3600)
-    again = await environment.start(who)
+    again = await environment.start(participant_id)
     assert again.view.payment_id != opened.view.payment_id, "a QR that died an hour ago is returned as open"
 
 
@@ -176,36 +176,36 @@ async def test_a_page_resumed_after_its_expiry_is_not_returned_as_open(
     environment: ServiceEnvironment,
 ) -> None:
     """A response lost an hour ago: the repeated request would return a page that has expired."""
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/v1/checkout/sessions", "cut_after", times=1000)
     with pytest.raises(Unavailable):
-        await environment.start(who, "apple_pay")
+        await environment.start(participant_id, "apple_pay")
     await environment.no_faults()
     environment.later(3700)
-    again = await environment.start(who, "apple_pay")
+    again = await environment.start(participant_id, "apple_pay")
     sessions = {s["id"]: s["status"] for s in await environment.stripe_objects("checkout/sessions")}
     assert sessions[str(again.view.provider_ref)] == "open"
 
 
 async def test_a_page_not_sent_for_31_minutes_is_replaced(environment: ServiceEnvironment) -> None:
     """Stripe creates no page that expires in less than 30 minutes: a new one is created instead."""
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
-        await environment.start(who, "apple_pay")
+        await environment.start(participant_id, "apple_pay")
     await environment.no_faults()
     environment.later(35 * 60)
-    assert (await environment.start(who, "apple_pay")).payment_url
+    assert (await environment.start(participant_id, "apple_pay")).payment_url
 
 
 async def test_a_payment_being_cancelled_is_not_returned_as_open(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who, "apple_pay")
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id, "apple_pay")
     await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
     await environment.no_faults()
-    again = await environment.start(who, "apple_pay")
+    again = await environment.start(participant_id, "apple_pay")
     environment.later(30)
     await environment.maintain()
     assert await environment.status(again) is S.PENDING, "the page was closed under the customer"
@@ -215,8 +215,8 @@ async def test_a_final_status_of_kaspi_counts_even_if_it_looks_outdated(
     environment: ServiceEnvironment,
 ) -> None:
     """The clock is set back by some seconds (NTP, or two hosts) between Wait and Error."""
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await environment.phone(opened, "scan")
     environment.later(6)
     await environment.maintain()
@@ -231,8 +231,8 @@ async def test_a_final_status_of_kaspi_counts_even_if_it_looks_outdated(
 
 
 async def test_a_payment_with_a_wrong_amount_is_closed(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     for event in await environment.events():
         if event["type"] == "payment_intent.succeeded":
@@ -242,12 +242,12 @@ async def test_a_payment_with_a_wrong_amount_is_closed(environment: ServiceEnvir
     view = await environment.view(opened)
     assert (view.status, view.provider_open) == (S.PENDING, False)
     with pytest.raises(ManualReviewRequired, match="different amount was received"):
-        await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+        await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
 
 
 async def test_cancel_after_a_wrong_amount(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     for event in await environment.events():
         if event["type"] == "payment_intent.succeeded":
@@ -259,36 +259,38 @@ async def test_cancel_after_a_wrong_amount(environment: ServiceEnvironment) -> N
 
 
 async def test_a_key_repeated_after_the_fee_was_paid_creates_nothing(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    kaspi = await environment.start(who, "kaspi_qr")
-    order = InitiateRequest(who, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT, idempotency_key="k")
+    participant_id = await environment.participant()
+    kaspi = await environment.start(participant_id, "kaspi_qr")
+    request = InitiateRequest(
+        participant_id, PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT, idempotency_key="k"
+    )
     await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
-        await initiate(environment.ctx, order, CLERK)
+        await initiate(environment.ctx, request, CLERK)
     await environment.phone(kaspi)
     environment.later(6)
     await environment.maintain()
-    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
     await environment.no_faults()
     environment.later(10)
     with contextlib.suppress(AlreadyPaid):
-        await initiate(environment.ctx, order, CLERK)
+        await initiate(environment.ctx, request, CLERK)
     assert await environment.stripe_objects("payment_intents") == [], (
         "a second way to pay was opened for a paid fee"
     )
 
 
 async def test_a_key_repeated_after_a_cancellation_creates_no_new_qr(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    order = InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_QR, idempotency_key="k")
+    participant_id = await environment.participant()
+    request = InitiateRequest(participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_QR, idempotency_key="k")
     await environment.fault("/r1/", "status", status=503, times=1000)
     with pytest.raises(Unavailable):
-        await initiate(environment.ctx, order, CLERK)
+        await initiate(environment.ctx, request, CLERK)
     [row] = await environment.rows(Payment)
     assert await cancel(environment.ctx, row.id, CLERK) is S.CANCELLED
     await environment.no_faults()
     try:
-        started = await initiate(environment.ctx, order, CLERK)
+        started = await initiate(environment.ctx, request, CLERK)
     except PaymentError:
         return
     opened = await views.opening(environment.ctx, started.payment_id)
@@ -298,34 +300,34 @@ async def test_a_key_repeated_after_a_cancellation_creates_no_new_qr(environment
 
 
 async def test_a_paid_qr_is_noticed_before_another_method_starts(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    kaspi = await environment.start(who, "kaspi_qr")
+    participant_id = await environment.participant()
+    kaspi = await environment.start(participant_id, "kaspi_qr")
     await environment.phone(kaspi)
     with pytest.raises(AlreadyPaid):
-        await environment.start(who, "apple_pay")
+        await environment.start(participant_id, "apple_pay")
 
 
 async def test_another_method_cannot_start_while_the_customer_confirms(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
-    kaspi = await environment.start(who, "kaspi_qr")
+    participant_id = await environment.participant()
+    kaspi = await environment.start(participant_id, "kaspi_qr")
     await environment.phone(kaspi, "scan")
     environment.later(6)
     await environment.maintain()
     assert await environment.status(kaspi) is S.PROCESSING
     with pytest.raises(Conflict):
-        await environment.start(who, "apple_pay")
+        await environment.start(participant_id, "apple_pay")
 
 
 async def test_other_open_payments_are_closed_once_one_is_paid(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    kaspi = await environment.start(who, "kaspi_qr")
-    apple = await environment.start(who, "apple_pay")
+    participant_id = await environment.participant()
+    kaspi = await environment.start(participant_id, "kaspi_qr")
+    apple = await environment.start(participant_id, "apple_pay")
     environment.later(6)
     await environment.phone(kaspi)
     await environment.maintain()
-    assert (await environment.who(who)).payment_id == kaspi.view.payment_id
+    assert (await environment.read_participant(participant_id)).payment_id == kaspi.view.payment_id
     environment.later(30)
     await environment.maintain()
     [session] = await environment.stripe_objects("checkout/sessions")
@@ -333,7 +335,7 @@ async def test_other_open_payments_are_closed_once_one_is_paid(environment: Serv
     assert await environment.status(apple) is S.CANCELLED
 
 
-async def move(environment: ServiceEnvironment, who: str, fee: str) -> None:
+async def move(environment: ServiceEnvironment, participant_id: str, fee: str) -> None:
     """Move a registration to another tournament, as the platform does."""
     now = environment.now()
     async with environment.ctx.db.writing() as session:
@@ -353,30 +355,30 @@ async def move(environment: ServiceEnvironment, who: str, fee: str) -> None:
                 updated_at=now,
             )
         )
-        row = await session.get(Participant, who)
+        row = await session.get(Participant, participant_id)
         assert row
         row.tournament_id = "t-other"
 
 
 async def test_a_low_fee_does_not_settle_an_expensive_tournament(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
-    await move(environment, who, "240000.00")
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
+    await move(environment, participant_id, "240000.00")
     await environment.phone(opened)
     environment.later(6)
     await environment.maintain()
-    assert (await environment.who(who)).status is not ParticipantStatus.PAID or await environment.rows(
-        Discrepancy
-    )
+    assert (
+        await environment.read_participant(participant_id)
+    ).status is not ParticipantStatus.PAID or await environment.rows(Discrepancy)
 
 
 async def test_an_open_payment_of_the_old_tournament_is_not_reused_for_the_new_one(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
-    await move(environment, who, "24000.00")
-    again = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
+    await move(environment, participant_id, "24000.00")
+    again = await environment.start(participant_id)
     assert again.view.tournament_id == "t-other"
     assert opened
 
@@ -385,15 +387,15 @@ async def test_a_completed_payment_is_not_due_after_a_concurrent_poll(
     environment: ServiceEnvironment,
 ) -> None:
     """The webhook is processed during a poll: the poll must not make the payment due again."""
-    who = await environment.participant()
-    opened = await environment.start(who, "apple_pay")
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id, "apple_pay")
     await environment.pay_page(opened)
     async with environment.ctx.db.reading() as session:
         locked = await load_payment(session, opened.view.payment_id)
-    seen = await environment.ctx.providers.of(Channel.STRIPE_CHECKOUT).fetch(provider_ref_of(locked))
+    status = await environment.ctx.providers.of(Channel.STRIPE_CHECKOUT).fetch(provider_ref_of(locked))
     await environment.deliver()
     assert await environment.status(opened) is S.COMPLETED
-    await apply_provider_status(environment.ctx, opened.view.payment_id, seen, CLERK)
+    await apply_provider_status(environment.ctx, opened.view.payment_id, status, CLERK)
     looked = 0
     for _ in range(10):
         environment.later(601)
@@ -402,8 +404,8 @@ async def test_a_completed_payment_is_not_due_after_a_concurrent_poll(
 
 
 async def test_two_concurrent_polls_of_a_paid_qr_leave_nothing_due(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await environment.phone(opened)
     await asyncio.gather(*(poll_payment(environment.ctx, opened.view.payment_id) for _ in range(3)))
     assert await environment.status(opened) is S.COMPLETED
@@ -411,12 +413,12 @@ async def test_two_concurrent_polls_of_a_paid_qr_leave_nothing_due(environment: 
 
 
 async def test_a_key_repeated_after_a_rejection_is_rejected_again(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    order = InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_LINK, idempotency_key="k")
+    participant_id = await environment.participant()
+    request = InitiateRequest(participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_LINK, idempotency_key="k")
     await force(environment, "/qr/create-link", 990000028, times=1)
     for _ in range(2):
         with pytest.raises(PaymentError, match="990000028"):
-            await initiate(environment.ctx, order, CLERK)
+            await initiate(environment.ctx, request, CLERK)
 
 
 async def test_one_key_for_two_participants_at_once_is_a_conflict(
@@ -452,8 +454,8 @@ async def test_one_key_for_two_participants_at_once_is_a_conflict(
 async def test_watch_ends_after_a_wrong_amount(environment: ServiceEnvironment) -> None:
     from procomp_pay.cli.payments.watch import follow
 
-    who = await environment.participant()
-    opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     for event in await environment.events():
         if event["type"] == "payment_intent.succeeded":
@@ -481,17 +483,17 @@ async def test_a_deadlock_does_not_lose_the_qr(
         await real(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(create_at_provider, "store_created_in", busy_once)
-    who = await environment.participant()
+    participant_id = await environment.participant()
     try:
-        await environment.start(who)
+        await environment.start(participant_id)
     except PaymentError:
         environment.later(20)
-        await environment.start(who)
+        await environment.start(participant_id)
 
 
 async def test_an_event_before_our_commit_leaves_the_payment_closed(environment: ServiceEnvironment) -> None:
     """The webhook arrives before the response is committed."""
-    who = await environment.participant()
+    participant_id = await environment.participant()
     real = environment.ctx.providers.of(Channel.STRIPE_INTENT).create
 
     async def slow(request):
@@ -501,7 +503,7 @@ async def test_an_event_before_our_commit_leaves_the_payment_closed(environment:
         return made
 
     environment.ctx.providers.of(Channel.STRIPE_INTENT).create = slow  # type: ignore[method-assign]
-    opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     view = await environment.view(opened)
     assert view.status is S.COMPLETED
     assert not view.provider_open

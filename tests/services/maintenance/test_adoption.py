@@ -51,8 +51,8 @@ async def test_what_was_paid_meanwhile_is_found(environment: ServiceEnvironment)
     assert await size(environment.ctx) == 1
     dry = await adopt(environment.ctx, CLERK, dry_run=True)
     assert (dry.taken, dry.asked, dry.left, await size(environment.ctx)) == (1, 1, 0, 1)
-    found = await adopt(environment.ctx, CLERK)
-    assert (found.taken, found.asked, await size(environment.ctx)) == (1, 1, 0)
+    report = await adopt(environment.ctx, CLERK)
+    assert (report.taken, report.asked, await size(environment.ctx)) == (1, 1, 0)
     await environment.maintain()
     async with environment.ctx.db.reading() as session:
         locked = await load_payment(session, opened.view.payment_id)
@@ -90,14 +90,14 @@ async def test_one_number_for_two_is_for_a_person(environment: ServiceEnvironmen
         for opened, number in ((first, "QR190000001"), (second, "0190000001")):
             row = await session.get_one(Payment, opened.view.payment_id)
             row.status, row.kaspi_transaction_id = S.COMPLETED, number
-    found = await adopt(environment.ctx, CLERK)
-    assert (found.taken, found.left) == (1, 1)
-    [(payment, reason)] = found.named
+    report = await adopt(environment.ctx, CLERK)
+    assert (report.taken, report.left) == (1, 1)
+    [(payment, reason)] = report.named
     assert payment in (first.view.payment_id, second.view.payment_id)
     assert "operation number 190000001" in reason
     assert (
         await adopt(environment.ctx, CLERK)
-    ).named == found.named  # also beside those that are known already
+    ).named == report.named  # also beside those that are known already
 
 
 async def test_what_went_back_is_counted_once(environment: ServiceEnvironment) -> None:

@@ -36,8 +36,8 @@ async def test_an_open_circuit_is_told_once(environment: ServiceEnvironment) -> 
         await circuit(away)
     await check_provider_health(environment.ctx)
     await check_provider_health(environment.ctx)
-    told = [row for row in await environment.rows(OutboxMessage) if row.topic == "alert.circuit_open"]
-    assert [row.payload["provider"] for row in told] == ["Kaspi"]
+    alerts = [row for row in await environment.rows(OutboxMessage) if row.topic == "alert.circuit_open"]
+    assert [row.payload["provider"] for row in alerts] == ["Kaspi"]
 
 
 async def test_the_end_of_a_certificate_is_told_once_a_day(environment: ServiceEnvironment) -> None:
@@ -47,8 +47,8 @@ async def test_the_end_of_a_certificate_is_told_once_a_day(environment: ServiceE
         await check_provider_health(environment.ctx)
     environment.later(24 * 3600)
     await check_provider_health(environment.ctx)
-    told = [row for row in await environment.rows(OutboxMessage) if row.topic == "alert.certificate_ends"]
-    assert [row.payload["days_left"] for row in told] == [20, 20]
+    alerts = [row for row in await environment.rows(OutboxMessage) if row.topic == "alert.certificate_ends"]
+    assert [row.payload["days_left"] for row in alerts] == [20, 20]
     with_lines(environment).life = CertificateLife(end, 61)
     environment.later(24 * 3600)
     await check_provider_health(environment.ctx)
@@ -60,10 +60,10 @@ async def test_a_second_try_that_never_left_says_nothing_of_the_first(
 ) -> None:
     """The session exists at Stripe, and its answer was lost. Later Stripe cannot be reached: called PLANNED,
     it would be dropped by `cancel` while the customer can still pay it."""
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/v1/checkout/sessions", "cut_after", times=100)
     with pytest.raises(OutcomeUnknown):
-        await environment.start(who, "apple_pay")
+        await environment.start(participant_id, "apple_pay")
     await environment.no_faults()
     await environment.fault("/v1/checkout/sessions", "status", status=429, times=100)
     environment.later(60)
@@ -84,7 +84,7 @@ async def test_the_oldest_deadline_is_looked_at_first_and_nobody_is_forgotten(
     environment: ServiceEnvironment,
 ) -> None:
     made = [await environment.start(await environment.participant()) for _ in range(6)]
-    ids = [each.view.payment_id for each in made]
+    ids = [item.view.payment_id for item in made]
     now = environment.now()
     async with environment.ctx.db.writing() as session:
         for place, payment_id in enumerate(ids):

@@ -28,7 +28,7 @@ def with_keys(environment: ServiceEnvironment, *keys: str) -> AppContext:
 
 def test_every_encrypted_column_is_known() -> None:
     there = {f"{t.name}.{c.name}" for t in METADATA.tables.values() for c in t.columns if "_enc" in c.name}
-    assert {place.name for place in rotation.PLACES} == there
+    assert {column.name for column in rotation.COLUMNS} == there
 
 
 async def some(environment: ServiceEnvironment, number: int = 3) -> list[views.Opening]:
@@ -50,17 +50,17 @@ async def test_everything_is_put_under_the_newest_key(
     opened = await some(environment)
     monkeypatch.setattr(rotation, "PAGE", page)
     environment.ctx = with_keys(environment, NEW, OLD)
-    told: list[int] = []
+    progress: list[int] = []
     before = await count(environment.ctx)
     assert before.old == before.rows == await size(environment.ctx) > 4
-    done = await rotate(environment.ctx, on_progress=told.append)
+    done = await rotate(environment.ctx, on_progress=progress.append)
     assert (done.rotated, done.left.old, done.left.unreadable) == (before.rows, 0, 0)
-    assert told[-1] == before.rows
+    assert progress[-1] == before.rows
     assert (await rotate(environment.ctx)).rotated == 0
     environment.ctx = with_keys(environment, NEW)
-    for each in opened:
-        again = await views.opening(environment.ctx, each.view.payment_id)
-        assert (again.qr_payload, again.client_secret) == (each.qr_payload, each.client_secret)
+    for item in opened:
+        again = await views.opening(environment.ctx, item.view.payment_id)
+        assert (again.qr_payload, again.client_secret) == (item.qr_payload, item.client_secret)
     assert not (await environment.maintain()).events_failed
 
 
@@ -84,9 +84,9 @@ async def test_a_row_that_was_written_meanwhile_is_left_as_it_was_written(
 ) -> None:
     await some(environment, 2)
     environment.ctx = with_keys(environment, NEW, OLD)
-    place = next(each for each in rotation.PLACES if each.column == "payload_enc")
+    column = next(item for item in rotation.COLUMNS if item.column == "payload_enc")
     async with environment.ctx.db.reading() as session:
-        rows = await rotation.page(session, place, "")
+        rows = await rotation.page(session, column, "")
     fresh = environment.ctx.keyring.encrypt("fresh")
     async with environment.ctx.db.writing() as session:
         row = await session.get(WebhookEvent, rows[0][0])
@@ -94,7 +94,7 @@ async def test_a_row_that_was_written_meanwhile_is_left_as_it_was_written(
         row.payload_enc = fresh
     changes = [(key, old, environment.ctx.keyring.rotate(old)) for key, old in rows]
     async with environment.ctx.db.writing() as session:
-        assert await rotation.replace(session, place, changes) == len(rows) - 1
+        assert await rotation.replace(session, column, changes) == len(rows) - 1
     assert fresh in [row.payload_enc for row in await environment.rows(WebhookEvent)]
 
 
@@ -109,8 +109,8 @@ async def test_beside_a_desk_that_works(environment: ServiceEnvironment) -> None
     made, *_ = await asyncio.gather(work(), rotate(both), rotate(both))
     environment.ctx = both
     assert (await rotate(both)).left.old == 0
-    for each in made:
-        assert (await views.opening(both, each.view.payment_id)).qr_payload == each.qr_payload
+    for item in made:
+        assert (await views.opening(both, item.view.payment_id)).qr_payload == item.qr_payload
     environment.ctx = old
     await environment.start(await environment.participant())
     assert (await count(both)).old == 1, "a process that was not restarted"
@@ -122,5 +122,5 @@ def test_a_report_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     found = module.Count()
     ctx: Any = type("D", (), {"keyring": Keyring([NEW])})()
     for n in range(100):
-        module._classify(ctx, rotation.PLACES[0], f"p{n}", "x", found)
+        module._classify(ctx, rotation.COLUMNS[0], f"p{n}", "x", found)
     assert (found.unreadable, len(found.named)) == (100, module.MOST_NAMED)

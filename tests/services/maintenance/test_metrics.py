@@ -33,9 +33,9 @@ async def test_moves_are_counted_once_as_they_happen(environment: ServiceEnviron
     await environment.phone(opened)
     environment.later(30)
     await environment.maintain()
-    [news] = await tail.read()
-    assert (news.method, news.status) == ("KASPI_QR", PaymentStatus.COMPLETED)
-    assert news.seconds == pytest.approx(30, abs=10)
+    [change] = await tail.read()
+    assert (change.method, change.status) == ("KASPI_QR", PaymentStatus.COMPLETED)
+    assert change.seconds == pytest.approx(30, abs=10)
     assert await tail.read() == []
 
 
@@ -66,10 +66,10 @@ async def test_long_trails_are_read_in_pages(
     async with environment.ctx.db.writing() as session:
         for _ in range(40):
             await audit.append(session, opened.view.payment_id, started, environment.now())
-    found = 0
+    total = 0
     for _ in range(10):
-        found += len(await tail.read())
-    assert found == 40
+        total += len(await tail.read())
+    assert total == 40
 
 
 async def test_depths_and_standing(environment: ServiceEnvironment) -> None:
@@ -80,11 +80,11 @@ async def test_depths_and_standing(environment: ServiceEnvironment) -> None:
     async with environment.ctx.db.reading() as session:
         depths = await figures.depths(session)
         oldest = await figures.oldest_event(session)
-        standing = await figures.payment_counts(session, environment.now() - timedelta(days=7))
+        by_status = await figures.payment_counts(session, environment.now() - timedelta(days=7))
         assert await figures.payment_counts(session, environment.now() + timedelta(days=1)) == {}
     assert (depths["inbox_pending"], depths["inbox_dead"], depths["payments_watched"]) == (1, 0, 2)
     assert oldest is not None
-    assert standing == {("KASPI_QR", "PENDING"): 1, ("APPLE_PAY", "PENDING"): 1}
+    assert by_status == {("KASPI_QR", "PENDING"): 1, ("APPLE_PAY", "PENDING"): 1}
 
 
 async def test_every_queue_is_counted_by_its_own_index(environment: ServiceEnvironment) -> None:

@@ -20,20 +20,20 @@ _OLD = (
 
 def _rows(url: str, columns: dict[str, list[str]]) -> dict[str, list[str]]:
     with migrate.exclusive(url) as connection:
-        found = {}
+        rows = {}
         for table, names in columns.items():
             listed = ", ".join(f'"{name}"' for name in names)
-            found[table] = sorted(
+            rows[table] = sorted(
                 str(row) for row in connection.execute(text(f'SELECT {listed} FROM "{table}"')).all()
             )
-        return found
+        return rows
 
 
 def _shape(url: str) -> dict[str, Any]:
     with migrate.exclusive(url) as connection:
         on_progress = inspect(connection)
         shape: dict[str, Any] = {
-            table: sorted(str(each["name"]) for each in on_progress.get_indexes(table)) for table in _OLD
+            table: sorted(str(index["name"]) for index in on_progress.get_indexes(table)) for table in _OLD
         }
         query = (
             "SELECT name FROM sqlite_master WHERE type = 'trigger'"
@@ -57,7 +57,9 @@ async def test_rows_live_through_every_revision(environment: ServiceEnvironment,
     migrate.downgrade(database_url, "0002")
     with migrate.exclusive(database_url) as connection:
         on_progress = inspect(connection)
-        columns = {table: [str(each["name"]) for each in on_progress.get_columns(table)] for table in _OLD}
+        columns = {
+            table: [str(column["name"]) for column in on_progress.get_columns(table)] for table in _OLD
+        }
     # how letters are delivered has a table of its own since 0005
     columns["pay_outbox"] = ["id", "topic", "payment_id", "dedup_key", "payload"]
     before = _rows(database_url, columns)

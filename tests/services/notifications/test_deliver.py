@@ -95,13 +95,13 @@ async def paid(environment: ServiceEnvironment, **participant: Any) -> str:
     return opened.view.payment_id
 
 
-async def standing(environment: ServiceEnvironment) -> dict[str, DeliveryState]:
+async def delivery_states(environment: ServiceEnvironment) -> dict[str, DeliveryState]:
     """Return the state of each delivery, by destination and recipient."""
     return {f"{d.destination}{d.recipient}": d.state for d in await environment.rows(Delivery)}
 
 
 async def one(environment: ServiceEnvironment, destination: Destination) -> Delivery:
-    [row] = [each for each in await environment.rows(Delivery) if each.destination is destination]
+    [row] = [item for item in await environment.rows(Delivery) if item.destination is destination]
     assert isinstance(row, Delivery)
     return row
 
@@ -195,9 +195,9 @@ async def test_what_is_refused_is_given_up_with_an_alert(
     await paid(notified)
     assert (await one(notified, D.PLATFORM_WEBHOOK)).state is S.DEAD
     await notified.maintain()
-    [said] = _said(chat)
-    assert "could not be delivered by platform webhook" in said
-    assert "`procomp-pay outbox replay --dead`" in said
+    [text] = _chat_texts(chat)
+    assert "could not be delivered by platform webhook" in text
+    assert "`procomp-pay outbox replay --dead`" in text
     assert {"ops@procomp.test", "boss@procomp.test"} < set(box.to)
     assert "procomp-pay outbox show" in box.text()
 
@@ -216,7 +216,7 @@ async def test_after_the_last_attempt_it_is_a_dead_letter(
     assert all(small < 4 * large for small, large in pairwise(waits))
     assert (waits[0] < 15, max(waits) < 4 * 3600, sum(waits) > 12 * 3600) == (True, True, True)
     await notified.maintain()
-    assert len(_said(chat)) == 1
+    assert len(_chat_texts(chat)) == 1
     assert await outbox.replay_dead(notified.ctx, D.PLATFORM_WEBHOOK, dry_run=True) == 1
     assert await outbox.replay_dead(notified.ctx, D.PARTICIPANT_MAIL, dry_run=False) == 0
     assert await outbox.replay_dead(notified.ctx, None, dry_run=False) == 1
@@ -237,9 +237,9 @@ async def test_a_dead_alert_is_told_by_the_other_way_and_ends_there(
     assert sorted(m.topic for m in messages) == ["alert.circuit_open"] + ["alert.dead_letter"] * 3
     assert [m.state for m in messages].count(OutboxState.HELD) == 1, "both addresses are one broken way"
     assert sorted(d.state for d in await notified.rows(Delivery)) == [S.DEAD] * 5 + [S.DELIVERED]
-    [said] = _said(chat)
-    assert "could not be delivered by alert mail" in said
-    assert len(box.says) == 4, "two letters of the alert, two of the chat's end, and no more"
+    [text] = _chat_texts(chat)
+    assert "could not be delivered by alert mail" in text
+    assert len(box.says) == 4, "two e-mails of the alert, two of the chat's end, and no more"
 
 
 async def test_the_mail_server_puts_us_off_then_takes_it(notified: ServiceEnvironment, box: MailBox) -> None:
@@ -291,7 +291,7 @@ async def test_an_alert_address_that_is_none_is_told_by_the_chat(
     await alert(notified)
     await notified.maintain()
     await notified.maintain()
-    assert [text.splitlines()[0] for text in _said(chat)] == [
+    assert [text.splitlines()[0] for text in _chat_texts(chat)] == [
         "*Kaspi does not answer*",
         "*A message could not be delivered by alert mail*",
     ]
@@ -341,17 +341,17 @@ async def test_the_same_alert_is_told_once_an_hour_with_how_often(
         await notified.maintain()
     await alert(notified, once="other", provider="stripe")
     await notified.maintain()
-    assert [text.splitlines()[0] for text in _said(chat)] == [
+    assert [text.splitlines()[0] for text in _chat_texts(chat)] == [
         "*Kaspi does not answer*",
         "*Stripe does not answer*",
     ]
-    assert "The same happened 3 more times since the last alert." in _said(chat)[0]
+    assert "The same happened 3 more times since the last alert." in _chat_texts(chat)[0]
     notified.later(3600)
     await notified.maintain()
-    assert len(_said(chat)) == 2, "what did not happen again is not told again"
+    assert len(_chat_texts(chat)) == 2, "what did not happen again is not told again"
     await alert(notified, once="again")
     await notified.maintain()
-    assert "The same happened 5 more times" in _said(chat)[2]
+    assert "The same happened 5 more times" in _chat_texts(chat)[2]
     states = [m.state for m in await notified.rows(OutboxMessage)]
     assert states.count(OutboxState.HELD) == 8
 
@@ -365,11 +365,11 @@ async def test_a_discrepancy_is_told_once(notified: ServiceEnvironment, chat: Re
                 row_id=notified.ctx.new_id(), now=notified.now(),
             )  # fmt: skip
         await notified.maintain()
-    [said] = _said(chat)
-    assert said.startswith("*Our records and the provider's differ: missing at provider*")
-    assert f"payment {payment} is COMPLETED" in said
+    [text] = _chat_texts(chat)
+    assert text.startswith("*Our records and the provider's differ: missing at provider*")
+    assert f"payment {payment} is COMPLETED" in text
     [row] = await notified.rows(Discrepancy)
-    assert f"`procomp-pay discrepancies show {row.id}`" in said
+    assert f"`procomp-pay discrepancies show {row.id}`" in text
 
 
 async def test_a_late_payment_comes_as_one_alert(notified: ServiceEnvironment, chat: Receiver) -> None:
@@ -380,9 +380,9 @@ async def test_a_late_payment_comes_as_one_alert(notified: ServiceEnvironment, c
     await notified.phone(opened)
     notified.later(6)
     await notified.maintain()
-    [said] = _said(chat)
-    assert said.startswith("*Late payment: 24\u00a0000.00\u00a0KZT from &lt;!channel&gt; ∗A∗ &amp; ˋBˋ*\n")
-    assert f"`procomp-pay history {opened.view.participant_id}`" in said
+    [text] = _chat_texts(chat)
+    assert text.startswith("*Late payment: 24\u00a0000.00\u00a0KZT from &lt;!channel&gt; ∗A∗ &amp; ˋBˋ*\n")
+    assert f"`procomp-pay history {opened.view.participant_id}`" in text
 
 
 async def test_a_try_that_failed_is_not_told_once_another_one_worked(
@@ -397,7 +397,7 @@ async def test_a_try_that_failed_is_not_told_once_another_one_worked(
     await notified.confirm(intent, "pm_card_visa")
     notified.later(FAILED_MAIL_AFTER_S + 1)
     await notified.deliver()
-    assert [str(letter["Subject"]) for letter in box.emails] == ["Payment received: Almaty Open"]
+    assert [str(email["Subject"]) for email in box.emails] == ["Payment received: Almaty Open"]
 
 
 async def test_a_declined_card_is_told_after_a_while(notified: ServiceEnvironment, box: MailBox) -> None:
@@ -406,7 +406,7 @@ async def test_a_declined_card_is_told_after_a_while(notified: ServiceEnvironmen
     await notified.deliver()
     notified.later(FAILED_MAIL_AFTER_S + 1)
     await notified.maintain()
-    assert [str(letter["Subject"]) for letter in box.emails] == ["Payment did not go through: Almaty Open"]
+    assert [str(email["Subject"]) for email in box.emails] == ["Payment did not go through: Almaty Open"]
 
 
 async def test_two_workers_deliver_each_once(
@@ -426,11 +426,11 @@ async def test_two_workers_deliver_each_once(
     assert await route(notified.ctx) == 30
     rounds = await asyncio.gather(*(deliver.deliver_due(ctx) for ctx in desks))
     await other.dispose()
-    assert sum(each.delivered for each in rounds) == 30
+    assert sum(item.delivered for item in rounds) == 30
     numbers = [json.loads(body)["data"]["n"] for _, body in platform.got]
     assert sorted(numbers) == list(range(30))
     if not notified.ctx.db.is_sqlite():
-        assert all(each.delivered for each in rounds), "both had a share"
+        assert all(item.delivered for item in rounds), "both had a share"
 
 
 async def test_two_routers_tell_the_same_alert_once(
@@ -491,10 +491,10 @@ async def test_work_that_stands_still_is_told(notified: ServiceEnvironment, chat
     assert await alert_stalled_work(notified.ctx) == 1
     assert await alert_stalled_work(notified.ctx) == 1, "and is one alert"
     await deliver.deliver_due(notified.ctx)
-    [said] = _said(chat)
-    assert said.startswith("*Background work has stalled: payments*")
-    assert "`procomp-pay doctor`" in said
+    [text] = _chat_texts(chat)
+    assert text.startswith("*Background work has stalled: payments*")
+    assert "`procomp-pay doctor`" in text
 
 
-def _said(chat: Receiver) -> list[str]:
+def _chat_texts(chat: Receiver) -> list[str]:
     return [json.loads(body)["text"] for _, body in chat.got]

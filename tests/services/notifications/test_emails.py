@@ -40,7 +40,7 @@ def payload(money: Money = FEE, **more: Any) -> dict[str, Any]:
     return {"payment_id": VIEW.payment_id, "amount": money.amount, "currency": money.currency.value} | more
 
 
-def letter(topic: Topic, language: str, view: PaymentView = VIEW, **more: Any) -> Any:
+def render(topic: Topic, language: str, view: PaymentView = VIEW, **more: Any) -> Any:
     about = MessageContext(view, "a@example.com", settled_by=view.payment_id)
     return render_email(topic, payload(**more), about, key="k", language=language, at=AT)
 
@@ -60,7 +60,7 @@ def letter(topic: Topic, language: str, view: PaymentView = VIEW, **more: Any) -
     ],
 )  # fmt: skip
 def test_what_a_letter_says(topic: Topic, language: str, subject: str, says: str) -> None:
-    got = letter(topic, language)
+    got = render(topic, language)
     assert got.subject == f"{subject}: Almaty Open 2026"
     for text in (got.text, got.html):
         for part in (says, "Қайрат Нұрланов", "Дзюдо -66 кг", "27954577348", VIEW.payment_id, "Kaspi QR"):
@@ -76,15 +76,15 @@ def test_what_a_letter_says(topic: Topic, language: str, subject: str, says: str
     ],
 )
 def test_amounts_and_dates_as_they_are_written_there(language: str, amount: str, date: str) -> None:
-    got = letter(Topic.PAYMENT_RECEIVED, language)
+    got = render(Topic.PAYMENT_RECEIVED, language)
     assert f": {amount.replace(' ', chr(160))}\n" in got.text, "and never broken into two lines"
     assert f": {date}\n" in got.text, "in Almaty"
 
 
 @pytest.mark.parametrize("code", [VIEW.code, None])
 def test_the_code_stands_beside_the_number_where_there_is_one(code: str | None) -> None:
-    got = letter(Topic.PAYMENT_RECEIVED, "en", replace(VIEW, code=code))
-    line = next(each for each in got.text.splitlines() if VIEW.payment_id in each)
+    got = render(Topic.PAYMENT_RECEIVED, "en", replace(VIEW, code=code))
+    line = next(shown for shown in got.text.splitlines() if VIEW.payment_id in shown)
     assert line.split(":")[-1].strip() == (f"{code} · {VIEW.payment_id}" if code else VIEW.payment_id)
 
 
@@ -99,7 +99,7 @@ def test_the_code_stands_beside_the_number_where_there_is_one(code: str | None) 
 def test_a_part_goes_back_to_a_card(language: str, heading: str, first: str, days: str) -> None:
     part = Money.parse(20, "USD")
     view = replace(CARD, charged=Money.parse(50, "USD"), refunded=Money.parse(35, "USD"))
-    got = letter(Topic.PAYMENT_REFUNDED, language, view, money=part, refunded_in_full=False)
+    got = render(Topic.PAYMENT_REFUNDED, language, view, money=part, refunded_in_full=False)
     plain = got.text.replace(chr(160), " ")
     assert heading in got.subject
     assert all(part in plain for part in (first, days, "35", "50", "Apple Pay"))
@@ -116,10 +116,10 @@ def test_a_part_goes_back_to_a_card(language: str, heading: str, first: str, day
 )
 def test_all_goes_back_to_kaspi(language: str, says: str) -> None:
     view = replace(VIEW, refunded=FEE, status=PaymentStatus.REFUNDED)
-    got = letter(Topic.PAYMENT_REFUNDED, language, view, refunded_in_full=True)
+    got = render(Topic.PAYMENT_REFUNDED, language, view, refunded_in_full=True)
     assert says in got.text
     assert got.text.count("24") == 3, "in the sentence, as what went back, as what was paid"
-    last = letter(Topic.PAYMENT_REFUNDED, language, view, money=Money.parse(5, "KZT"), refunded_in_full=True)
+    last = render(Topic.PAYMENT_REFUNDED, language, view, money=Money.parse(5, "KZT"), refunded_in_full=True)
     assert last.text.count("24") == 3, "the last part of it: all is back"
 
 
@@ -139,10 +139,10 @@ def test_russian_counts_in_three_forms() -> None:
 
 def test_one_paid_twice_is_told_so() -> None:
     view = replace(VIEW, is_duplicate=True)
-    assert "Организаторы вернут один из двух платежей" in letter(Topic.PAYMENT_RECEIVED, "ru", view).text
+    assert "Организаторы вернут один из двух платежей" in render(Topic.PAYMENT_RECEIVED, "ru", view).text
     about = MessageContext(VIEW, "a@example.com", settled_by=None)
     got = render_email(
-        Topic.PAYMENT_RECEIVED, payload(), about, key="k", language="en", at=AT, mark="[SANDBOX] "
+        Topic.PAYMENT_RECEIVED, payload(), about, key="k", language="en", at=AT, prefix="[SANDBOX] "
     )
     assert "The money has arrived." in got.text
     assert "The entry fee is paid" not in got.text
@@ -171,7 +171,7 @@ def test_what_comes_from_outside_stays_text(language: str) -> None:
         category="{{ 7 * 7 }} & co",
         operation_number="1\x1b[31m",
     )
-    got = letter(Topic.PAYMENT_RECEIVED, language, evil)
+    got = render(Topic.PAYMENT_RECEIVED, language, evil)
     tags = _Tags()
     tags.feed(str(got.html))
     assert not {"script", "img"} & set(tags.tags)
@@ -191,7 +191,7 @@ def test_every_text_is_translated(language: str) -> None:
             str(package), [("**.py", "python")], keywords={"text": None, "counted": (1, 2)}
         )
     }
-    with (package / "locale" / language / "LC_MESSAGES" / "letters.po").open("rb") as source:
+    with (package / "locale" / language / "LC_MESSAGES" / "emails.po").open("rb") as source:
         catalogue = read_po(source, locale=language, abort_invalid=True)
     known = {message.id: message for message in catalogue if message.id}
     assert {tuple(m) if isinstance(m, tuple) else m for m in written} == set(known)
@@ -202,7 +202,7 @@ def test_every_text_is_translated(language: str) -> None:
         assert not message.fuzzy
 
 
-@pytest.mark.parametrize("topic", [each for each in Topic if each.startswith("alert.")])
+@pytest.mark.parametrize("topic", [item for item in Topic if item.startswith("alert.")])
 def test_every_alert_names_a_next_step(topic: Topic) -> None:
     """Also one of which nothing more is known than its topic."""
     for found, view in (({}, None), (payload(state="open", destination="alert_mail"), VIEW)):
@@ -214,11 +214,11 @@ def test_every_alert_names_a_next_step(topic: Topic) -> None:
 
 
 def test_a_dispute_says_until_when() -> None:
-    found = payload(
+    payload_of_dispute = payload(
         dispute="dp_1", state="withdrawn", evidence_until="2026-12-01T18:59:59+00:00", held_back=2
     )
-    said = compose(Topic.ALERT_DISPUTE, found, VIEW).as_chat("[TEST] ").replace(chr(160), " ")
-    assert said == (
+    text = compose(Topic.ALERT_DISPUTE, payload_of_dispute, VIEW).as_chat("[TEST] ").replace(chr(160), " ")
+    assert text == (
         "*[TEST] Dispute withdrawn: 24 000.50 KZT, Қайрат Нұрланов*\n"
         "Dispute dp_1 over 24 000.50 KZT was opened, and Stripe has withdrawn the money for now.\n"
         "Evidence is accepted until Tue 1 Dec 23:59 (Almaty): "
@@ -227,7 +227,7 @@ def test_a_dispute_says_until_when() -> None:
         "The same happened 2 more times since the last alert.\n"
         "`procomp-pay history p1`"
     )
-    mail = compose(Topic.ALERT_DISPUTE, found, VIEW).as_email("", "k", "ops@example.com", AT)
+    mail = compose(Topic.ALERT_DISPUTE, payload_of_dispute, VIEW).as_email("", "k", "ops@example.com", AT)
     assert mail.text.endswith("What to do next:\n  procomp-pay history p1\n")
 
 

@@ -118,7 +118,9 @@ async def test_what_is_safe_is_mended_once(environment: ServiceEnvironment, plan
     assert report.still_open == 0
     assert len(await reconciled_entries(environment, opened)) == 1
     if plant is not disputed:
-        assert (await environment.who(opened.view.participant_id)).status is ParticipantStatus.PAID
+        assert (
+            await environment.read_participant(opened.view.participant_id)
+        ).status is ParticipantStatus.PAID
     again = await run(environment)
     assert (again.found, again.still_open) == (0, 0)
     assert len(await reconciled_entries(environment, opened)) == 1

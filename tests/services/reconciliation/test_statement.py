@@ -316,8 +316,8 @@ async def no_number(environment: ServiceEnvironment, opened: views.Opening) -> N
 
 async def test_kaspi_lines_by_number_and_by_amount_and_time(environment: ServiceEnvironment) -> None:
     known = await plants.paid_by_kaspi(environment)
-    nameless = await plants.paid_by_kaspi(environment)
-    await no_number(environment, nameless)
+    unidentified = await plants.paid_by_kaspi(environment)
+    await no_number(environment, unidentified)
     async with environment.ctx.db.reading() as session:
         row = await session.get(Payment, known.view.payment_id)
     assert row is not None

@@ -32,26 +32,26 @@ S, R = PaymentStatus, RefundState
 
 
 async def test_in_full_frees_the_place(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await paid(environment, who=who)
+    participant_id = await environment.participant()
+    opened = await paid(environment, participant_id=participant_id)
     done = await back(environment, opened)
     assert (done.state, done.money, done.payment_status) == (R.SUCCEEDED, usd("50"), S.REFUNDED)
-    participant = await environment.who(who)
+    participant = await environment.read_participant(participant_id)
     assert (participant.status, participant.payment_id) == (ParticipantStatus.REGISTERED, None)
     assert (await environment.view(opened)).refunded == usd("50")
     await environment.deliver()  # the events that say the same change nothing
     assert await environment.status(opened) is S.REFUNDED
     assert len(await environment.rows(Refund)) == 1
     assert await at_stripe(environment) == 5000
-    again = await environment.start(who, "google_pay")
+    again = await environment.start(participant_id, "google_pay")
     assert again.view.payment_id != opened.view.payment_id
 
 
 async def test_in_parts_up_to_the_rest(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await paid(environment, who=who)
+    participant_id = await environment.participant()
+    opened = await paid(environment, participant_id=participant_id)
     assert (await back(environment, opened, "20")).payment_status is S.COMPLETED
-    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
     with pytest.raises(Refused, match=r"30\.00"):
         await back(environment, opened, "30.01")
     await back(environment, opened, "10")
@@ -69,14 +69,14 @@ async def test_what_cannot_go_back(environment: ServiceEnvironment) -> None:
     with pytest.raises(NotFound):
         await use.refund(environment.ctx, RefundCommand("nothing", "why"), CLERK)
     done = await paid(environment)
-    for order in (
+    for request in (
         RefundCommand(done.view.payment_id, "why", Money.parse("50", "EUR")),
         RefundCommand(done.view.payment_id, "  "),
         RefundCommand(done.view.payment_id, "a\x1b[31m"),
         RefundCommand(done.view.payment_id, "x" * 501),
     ):
         with pytest.raises(Refused):
-            await use.refund(environment.ctx, order, CLERK)
+            await use.refund(environment.ctx, request, CLERK)
     assert await environment.rows(Refund) == []
 
 
@@ -164,8 +164,8 @@ async def test_after_stripe_forgot_the_key_nothing_is_sent_again(
 
 
 async def test_a_refund_from_the_dashboard_is_counted_once(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await paid(environment, who=who)
+    participant_id = await environment.participant()
+    opened = await paid(environment, participant_id=participant_id)
     await back(environment, opened, "20")
     made = await environment.http.post(
         "/v1/refunds",
@@ -201,15 +201,15 @@ async def test_a_dashboard_refund_whose_event_was_lost_is_found_by_the_sum(
 async def test_a_refund_that_fails_later_is_told_and_the_place_is_taken_again(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
-    opened = await paid(environment, "pm_card_visa", who)
+    participant_id = await environment.participant()
+    opened = await paid(environment, "pm_card_visa", participant_id)
     done = await back(environment, opened)
     answer = await environment.http.post(f"/_sandbox/stripe/refunds/{done.provider_refund_id}/fail", json={})
     assert answer.status_code < 300, answer.text
     await environment.deliver()
     view = await environment.view(opened)
     assert (view.status, view.refunded.amount) == (S.COMPLETED, Decimal(0))
-    participant = await environment.who(who)
+    participant = await environment.read_participant(participant_id)
     assert (participant.status, participant.payment_id) == (ParticipantStatus.PAID, view.payment_id)
     assert "alert.refund_failed" in {m.topic for m in await environment.rows(OutboxMessage)}
     await environment.deliver()
@@ -241,27 +241,27 @@ async def test_a_refund_event_before_its_payments_own(environment: ServiceEnviro
     assert len(await environment.rows(Refund)) == 1
 
 
-@pytest.mark.parametrize("what", ["dispute", "refund"])
+@pytest.mark.parametrize("news", ["dispute", "refund"])
 async def test_news_of_a_pages_intent_before_we_know_the_intent(
-    environment: ServiceEnvironment, what: str
+    environment: ServiceEnvironment, news: str
 ) -> None:
     """A hosted page's intent is learned with the payment; what comes before it must not pass for foreign."""
     opened = await environment.start(await environment.participant(), "apple_pay")
     await environment.pay_page(opened)
     [intent] = await environment.stripe_objects("payment_intents")
-    if what == "dispute":
+    if news == "dispute":
         await environment.http.post(f"/_sandbox/stripe/payment_intents/{intent['id']}/dispute", json={})
     else:
         data = {"payment_intent": intent["id"], "amount": "1000"}
         await environment.http.post("/v1/refunds", data=data, headers=environment._stripe_auth())
-    late = ("charge.", "refund.") if what == "dispute" else ("refund.",)
+    late = ("charge.", "refund.") if news == "dispute" else ("refund.",)
     for event in sorted(await environment.events(), key=lambda e: not e["type"].startswith(late)):
         await environment.receive(event)
         await environment.maintain()
     environment.later(30)
     await environment.maintain()
     [detail] = await environment.rows(PaymentDetail)
-    if what == "dispute":
+    if news == "dispute":
         assert detail.dispute_state is DisputeState.WITHDRAWN
     else:
         assert detail.refunded_amount == Decimal("10.00")
@@ -284,9 +284,9 @@ async def test_news_of_somebody_elses_intent_is_foreign_in_the_end(environment: 
 
 
 async def test_a_duplicate_payment_goes_back_and_the_place_stays(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    kaspi = await environment.start(who)
-    apple = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    participant_id = await environment.participant()
+    kaspi = await environment.start(participant_id)
+    apple = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.phone(kaspi)
     await environment.confirm(str(apple.view.provider_ref), "pm_card_visa")
     environment.later(6)
@@ -295,7 +295,7 @@ async def test_a_duplicate_payment_goes_back_and_the_place_stays(environment: Se
     assert (await environment.view(apple)).is_duplicate
     await back(environment, apple)
     assert await environment.status(apple) is S.REFUNDED
-    participant = await environment.who(who)
+    participant = await environment.read_participant(participant_id)
     assert (participant.status, participant.payment_id) == (
         ParticipantStatus.PAID,
         kaspi.view.payment_id,
@@ -321,11 +321,11 @@ async def test_the_database_holds_it_too(environment: ServiceEnvironment) -> Non
 
 
 async def test_disputes_are_flagged_and_hold_refunds_back(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await paid(environment, "pm_card_createDispute", who)
+    participant_id = await environment.participant()
+    opened = await paid(environment, "pm_card_createDispute", participant_id)
     await environment.deliver()
     [listed] = (await list_participants(environment.ctx)).items
-    assert (listed.participant_id, listed.is_paid) == (who, True)
+    assert (listed.participant_id, listed.is_paid) == (participant_id, True)
     assert listed.dispute in (DisputeState.OPEN, DisputeState.WITHDRAWN)
     [detail] = await environment.rows(PaymentDetail)
     assert detail.dispute_state in (DisputeState.OPEN, DisputeState.WITHDRAWN)

@@ -75,7 +75,7 @@ async def refunded(environment: ServiceEnvironment, opened: views.Opening) -> Mo
 
 async def returns(environment: ServiceEnvironment) -> int:
     lines = (await environment.http.get("/_sandbox/requests")).json()["requests"]
-    return sum(each["path"].endswith("/payment/return") for each in lines)
+    return sum(item["path"].endswith("/payment/return") for item in lines)
 
 
 async def test_a_part_that_a_cashier_gave_back_is_not_given_back_again(
@@ -142,17 +142,17 @@ async def test_the_number_on_a_payments_receipt_is_no_refunds(
 async def test_the_number_of_a_refund_settles_no_fee(environment: ServiceEnvironment) -> None:
     opened = await paid(environment, KaspiScheme.BASIC)
     await record_made(environment.ctx, MadeInApp(opened.view.payment_id, "14001234567", "injured"), CLERK)
-    who = await environment.participant()
+    participant_id = await environment.participant()
     await environment.fault("/r1", "cut_before", times=99)  # Kaspi cannot be asked: the clerk's word counts
     with pytest.raises(PaymentError):
-        await environment.start(who)
-    [detail] = [row for row in await environment.rows(PaymentDetail) if row.participant_id == who]
+        await environment.start(participant_id)
+    [detail] = [row for row in await environment.rows(PaymentDetail) if row.participant_id == participant_id]
     for override in (False, True):
-        order = VerificationRequest(
+        request = VerificationRequest(
             detail.payment_id, "№ QR14001234567", override=override, reason="he shows it"
         )
         with pytest.raises(Conflict, match="number of a refund"):
-            await verify(environment.ctx, order, CLERK)
+            await verify(environment.ctx, request, CLERK)
 
 
 async def test_one_refund_is_written_down_once_though_two_see_it_at_once(
@@ -171,7 +171,9 @@ async def test_one_refund_is_written_down_once_though_two_see_it_at_once(
         look_what_went_back(environment.ctx, locked),
         return_exceptions=True,
     )
-    assert all(isinstance(each, PaymentError) for each in ended if isinstance(each, BaseException)), ended
+    assert all(
+        isinstance(outcome, PaymentError) for outcome in ended if isinstance(outcome, BaseException)
+    ), ended
     assert await refunded(environment, opened) == kzt("10000")
 
 
@@ -212,7 +214,7 @@ async def test_a_number_that_was_written_down_for_another_payment(environment: S
     done = await use.refund(environment.ctx, at_desk(second, None, "5000"), CLERK)
     assert (done.state, done.provider_refund_id) == (RefundState.SUCCEEDED, None)
     assert await gone(environment, second) == Decimal("5000.00")
-    assert [each.kind for each in await plants.open_rows(environment)] == ["REFUND_MISMATCH"]
+    assert [row.kind for row in await plants.open_rows(environment)] == ["REFUND_MISMATCH"]
 
 
 async def test_a_statements_refund_that_was_written_down_for_another_payment(
@@ -228,8 +230,8 @@ async def test_a_statements_refund_that_was_written_down_for_another_payment(
         line(6, "14001234567", environment.now(), "10000.00 KZT", kind=LineKind.REFUND, payment_ref=ref),
     ]
     await compare(environment, lines, "kaspi")
-    mine = [each for each in await plants.open_rows(environment) if each.payment_id == second.view.payment_id]
-    assert [each.kind for each in mine] == ["REFUND_MISMATCH"]
+    mine = [row for row in await plants.open_rows(environment) if row.payment_id == second.view.payment_id]
+    assert [item.kind for item in mine] == ["REFUND_MISMATCH"]
     assert await refunded(environment, second) == Money(Decimal(0), kzt("1").currency)
 
 
@@ -258,8 +260,8 @@ async def test_a_process_that_slept_does_not_send_what_another_one_has_sent(
 async def test_two_desks_that_were_asked_at_once_give_one_part_back(environment: ServiceEnvironment) -> None:
     """Both have shown the same plan to their clerk, and both clerks have said yes."""
     opened = await paid(environment, KaspiScheme.ENHANCED)
-    order = at_desk(opened, None, "10000")
-    asked = replace(order, before=(await use.plan(environment.ctx, order)).before)
+    request = at_desk(opened, None, "10000")
+    asked = replace(request, before=(await use.plan(environment.ctx, request)).before)
     await use.refund(environment.ctx, asked, CLERK)
     with pytest.raises(Conflict, match="changed while you were confirming"):
         await use.refund(environment.ctx, asked, CLERK)
@@ -272,22 +274,26 @@ async def test_of_two_payments_the_first_goes_back_and_the_second_keeps_the_plac
 ) -> None:
     """Paid twice, and the desk gives the wrong one back: nobody is asked for a third payment."""
     opened = await paid(environment, KaspiScheme.ENHANCED)
-    who = opened.view.participant_id
-    await pay(environment.ctx, ask(who, "777000111"))
-    [other] = [payment for payment, _ in await of(environment, who) if payment.id != opened.view.payment_id]
+    participant_id = opened.view.participant_id
+    await pay(environment.ctx, ask(participant_id, "777000111"))
+    [other] = [
+        payment
+        for payment, _ in await of(environment, participant_id)
+        if payment.id != opened.view.payment_id
+    ]
     await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     if by_night:  # as it was left by a desk of before
         free = """UPDATE "Participant" SET "paymentId" = NULL, status = 'REGISTERED' WHERE id = :id"""
-        await plants.change(environment, free, id=who)
+        await plants.change(environment, free, id=participant_id)
         await plants.change(
             environment, "UPDATE pay_payment_detail SET is_duplicate = :yes WHERE payment_id = :id",
             id=other.id, yes=True,
         )  # fmt: skip
     await plants.run(environment, "kaspi")
-    person = await environment.who(who)
+    person = await environment.read_participant(participant_id)
     assert (person.status, person.payment_id) == (ParticipantStatus.PAID, other.id)
     with pytest.raises(AlreadyPaid):
-        await environment.start(who)
+        await environment.start(participant_id)
     assert await plants.open_rows(environment) == []
 
 
@@ -296,7 +302,7 @@ async def test_one_purchase_of_another_trade_point_stops_neither_the_tournament_
     environment: ServiceEnvironment,
 ) -> None:
     first = await paid(environment, KaspiScheme.ENHANCED)
-    person = await environment.who(first.view.participant_id)
+    person = await environment.read_participant(first.view.participant_id)
     second = await environment.participant(tournament_id=person.tournament_id)
     opened = await environment.start(second)
     await environment.phone(opened)
@@ -340,19 +346,19 @@ async def test_the_number_of_what_a_sum_has_shown_is_kept_with_it_and_settles_no
     money = None if amount is None else kzt(amount)
     brought = [MadeInApp(pid, number, "injured", money) for number in ("14001234567", "14001234568")]
     ended = await asyncio.gather(
-        *(record_made(environment.ctx, each, CLERK) for each in brought), return_exceptions=True
+        *(record_made(environment.ctx, item, CLERK) for item in brought), return_exceptions=True
     )
-    assert sum(isinstance(each, PaymentError) for each in ended) == 1, ended
+    assert sum(isinstance(outcome, PaymentError) for outcome in ended) == 1, ended
     [row] = await environment.rows(Refund)
     kept = str(row.provider_refund_id).removeprefix("kaspi:")
-    assert kept in {each.number for each in brought}
+    assert kept in {item.number for item in brought}
     assert await refunded(environment, opened) == kzt(back)
-    assert kept in {each.source_id for each in await environment.rows(AuditEntry)}
+    assert kept in {item.source_id for item in await environment.rows(AuditEntry)}
     assert (await audit_verify.verify(environment.ctx)).is_sound
     other = await environment.start(await environment.participant())
-    order = VerificationRequest(other.view.payment_id, kept, override=True, reason="he shows it")
+    request = VerificationRequest(other.view.payment_id, kept, override=True, reason="he shows it")
     with pytest.raises(Conflict, match="number of a refund"):
-        await verify(environment.ctx, order, CLERK)
+        await verify(environment.ctx, request, CLERK)
     await plants.run(environment, "kaspi")
     assert (await refunded(environment, opened), await plants.open_rows(environment)) == (kzt(back), [])
 

@@ -173,12 +173,12 @@ async def test_two_clerks_with_one_number_never_both_win(environment: ServiceEnv
     await environment.phone(second)
     environment.later(6)
     await environment.maintain()
-    both = [MadeInApp(each.view.payment_id, "14001234567", "x") for each in (first, second)]
+    both = [MadeInApp(item.view.payment_id, "14001234567", "x") for item in (first, second)]
     ended = await asyncio.gather(
-        *(record_made(environment.ctx, each, CLERK) for each in both), return_exceptions=True
+        *(record_made(environment.ctx, item, CLERK) for item in both), return_exceptions=True
     )
     assert len(await environment.rows(Refund)) == 1
-    lost = [each for each in ended if isinstance(each, BaseException)]
+    lost = [outcome for outcome in ended if isinstance(outcome, BaseException)]
     assert len(lost) == 1
     assert isinstance(lost[0], PaymentError)
     assert "recorded before" in str(lost[0])

@@ -113,7 +113,7 @@ def test_two_headers_of_one_role_are_refused(save: Any) -> None:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_csv_encodings_delimiters_and_line_ends(save: Any, encoding: str, delimiter: str, end: str) -> None:
-    text = end.join(delimiter.join(each) for each in (["ФИО", "Санат"], ["Қайрат Әсетұлы", "-60 кг"]))
+    text = end.join(delimiter.join(item) for item in (["ФИО", "Санат"], ["Қайрат Әсетұлы", "-60 кг"]))
     if delimiter == "\t":
         text += end + "Шың, Өмір; Үсен\t, ; ,"
     first = read_roster(save(text.encode(encoding))).rows[0]
@@ -420,7 +420,7 @@ def test_first_participant_is_not_a_second_header_row(save: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "what"),
+    ("line", "description"),
     [
         (";Итого: 2 участника;", "total"), ("Всего;2;", "total"), (";Барлығы 2;", "total"),
         (";TOTAL;2", "total"),        (";Количество участников: 2;", "total"),
@@ -429,10 +429,10 @@ def test_first_participant_is_not_a_second_header_row(save: Any) -> None:
          "signature"), (";Дата: 01.05.2026;", "signature"), ("№;ФИО;Категория", "headers again"),
     ],
 )  # fmt: skip
-def test_totals_and_signatures_are_not_participants(save: Any, line: str, what: str) -> None:
+def test_totals_and_signatures_are_not_participants(save: Any, line: str, description: str) -> None:
     roster = read_roster(save(f"№;ФИО;Категория\n1;Аида;-52\n{line}\n2;Бота;-60\n"))
     assert names(roster) == [("Аида", "-52", ""), ("Бота", "-60", "")]
-    assert [(row.line, what in str(row.other)) for row in roster.rows if row.other] == [(3, True)]
+    assert [(row.line, description in str(row.other)) for row in roster.rows if row.other] == [(3, True)]
 
 
 @pytest.mark.parametrize(

@@ -172,8 +172,8 @@ async def test_open_payments_keep_their_amount_and_are_counted(environment: Serv
 async def test_list_counts_registered_and_paid_participants(ctx: AppContext, cup: str) -> None:
     later = await tournaments.add_tournament(ctx, "Later", money("10", "USD"), STARTS.replace(month=6), CLERK)
     for name, status in (("А", "PAID"), ("Б", "REGISTERED"), ("В", "CANCELLED")):
-        who = await roster.add_participant(ctx, cup, name, CLERK)
-        await mark(ctx, who.participant_id, ParticipantStatus(status))
+        added = await roster.add_participant(ctx, cup, name, CLERK)
+        await mark(ctx, added.participant_id, ParticipantStatus(status))
     await tournaments.set_fee(ctx, cup, money("50", "USD"), CLERK)
     first, second = await tournaments.list_tournaments(ctx)
     assert (first.tournament_id, first.registered, first.paid) == (later.tournament_id, 0, 0)
@@ -257,21 +257,21 @@ async def test_list_is_sorted_by_name_and_has_a_total(ctx: AppContext, cup: str)
 
 async def test_paid_and_unpaid_filters_leave_out_cancelled(ctx: AppContext, cup: str) -> None:
     for name, status in (("А", "PAID"), ("Б", "REGISTERED"), ("В", "CANCELLED")):
-        who = await roster.add_participant(ctx, cup, name, CLERK)
-        await mark(ctx, who.participant_id, ParticipantStatus(status))
+        added = await roster.add_participant(ctx, cup, name, CLERK)
+        await mark(ctx, added.participant_id, ParticipantStatus(status))
     assert await ids(ctx, cup, paid=True) == ["А"]
     assert await ids(ctx, cup, paid=False) == ["Б"]
     assert await ids(ctx, cup) == ["А", "Б", "В"]
 
 
 async def test_a_settled_payment_counts_as_paid(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who, "apple_pay")
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id, "apple_pay")
     await environment.pay_page(opened)
     await environment.deliver()
     page = await roster.list_participants(environment.ctx, paid=True)
     assert [(v.participant_id, v.is_paid, v.payment_id) for v in page.items] == [
-        (who, True, opened.view.payment_id)
+        (participant_id, True, opened.view.payment_id)
     ]
     assert (await roster.list_participants(environment.ctx, paid=False)).total == 0
 
@@ -398,11 +398,11 @@ async def test_concurrent_imports_with_the_same_new_users(ctx: AppContext, cup: 
 async def test_payment_starts_while_an_import_locks_the_tournament(environment: ServiceEnvironment) -> None:
     if environment.ctx.db.is_sqlite():
         return  # one writer at a time, and an import is short
-    who = await environment.participant()
+    participant_id = await environment.participant()
     async with environment.ctx.db.writing() as session:
-        await storage.lock_tournament(session, f"t-{who}")
-        opened = await asyncio.wait_for(environment.start(who), 6)
-    assert opened.view.participant_id == who
+        await storage.lock_tournament(session, f"t-{participant_id}")
+        opened = await asyncio.wait_for(environment.start(participant_id), 6)
+    assert opened.view.participant_id == participant_id
 
 
 async def test_failed_import_changes_nothing(

@@ -43,11 +43,9 @@ async def test_the_sums_are_those_of_a_second_bookkeeper(db: PaymentDatabaseServ
         sheet = await closing(desk_on(db), tournament, ALMATY)
         assert [line.payment_id for line in sheet.lines] == _order(books, tournament)
         for key, found in (("", sheet.totals), ("method", sheet.by_method), ("clerk", sheet.by_clerk)):
-            assert {(each.name, each.currency): _figures(each) for each in found} == _sums(
-                books, tournament, key
-            )
+            assert {(row.name, row.currency): _figures(row) for row in found} == _sums(books, tournament, key)
         mine = {p.id for p in books.payments if p.tournament_id == tournament}
-        assert {each.discrepancy_id for each in sheet.disagreements} == {
+        assert {disagreement.discrepancy_id for disagreement in sheet.disagreements} == {
             d.id for d in books.discrepancies if d.state == "open" and d.payment_id in mine
         }
         assert sheet.strange == sum(d.state == "open" and d.payment_id is None for d in books.discrepancies)
@@ -59,18 +57,18 @@ def _order(books: Books, tournament: str) -> list[str]:
     return sorted(mine, key=lambda key: (books.details[key].created_at, key))
 
 
-def _figures(each: Any) -> tuple[Any, ...]:
-    return (each.started, each.paid, each.waiting, each.taken, each.refunded, each.lost, each.kept)
+def _figures(line: Any) -> tuple[Any, ...]:
+    return (line.started, line.paid, line.waiting, line.taken, line.refunded, line.lost, line.kept)
 
 
 def _sums(books: Books, tournament: str, key: str) -> dict[Any, tuple[Any, ...]]:
-    found: dict[Any, list[Any]] = defaultdict(lambda: [0, 0, 0, _NONE, _NONE, _NONE])
+    sums: dict[Any, list[Any]] = defaultdict(lambda: [0, 0, 0, _NONE, _NONE, _NONE])
     for p in books.payments:
         if p.tournament_id != tournament:
             continue
         d = books.details[p.id]
         name = {"": "", "method": p.method.public_name, "clerk": d.started_by}[key] if p.method else ""
-        row = found[name, d.charged_currency.value]
+        row = sums[name, d.charged_currency.value]
         row[0] += 1
         row[1] += d.completed_at is not None
         row[2] += p.status in ("PENDING", "PROCESSING")
@@ -79,7 +77,7 @@ def _sums(books: Books, tournament: str, key: str) -> dict[Any, tuple[Any, ...]]
             r.amount for r in books.refunds if r.payment_id == p.id and r.state is RefundState.SUCCEEDED
         )
         row[5] += d.dispute_amount if d.dispute_state is DisputeState.LOST and d.dispute_amount else 0
-    return {each: (*row, row[3] - row[4] - row[5]) for each, row in found.items()}
+    return {item: (*row, row[3] - row[4] - row[5]) for item, row in sums.items()}
 
 
 def _fees_agree(sheet: Closing, books: Books, mine: set[str]) -> None:
@@ -89,22 +87,22 @@ def _fees_agree(sheet: Closing, books: Books, mine: set[str]) -> None:
         if s.payment_id in mine and s.fee is not None:
             wanted[s.currency] += s.fee
             known |= {s.payment_id} if s.kind == "payment" else set()
-    assert {each.currency: each.fees for each in sheet.after_fees if each.fees is not None} == wanted
+    assert {item.currency: item.fees for item in sheet.after_fees if item.fees is not None} == wanted
     missing = sum(1 for line in sheet.lines if line.is_paid and line.payment_id not in known)
-    assert sum(each.without_fee for each in sheet.after_fees) == missing
-    for each in sheet.after_fees:
-        assert (each.net is None) == (each.without_fee > 0)
+    assert sum(item.without_fee for item in sheet.after_fees) == missing
+    for item in sheet.after_fees:
+        assert (item.net is None) == (item.without_fee > 0)
 
 
 async def test_a_sheet_as_of_then_is_the_sheet_of_then(environment: ServiceEnvironment) -> None:
     """Leave out of the sheet everything that happened after its time."""
-    who = await environment.participant()
-    other = await environment.participant(tournament_id=f"t-{who}", full_name="=1+1")
-    paid = await environment.start(who, "apple_pay")
+    participant_id = await environment.participant()
+    other = await environment.participant(tournament_id=f"t-{participant_id}", full_name="=1+1")
+    paid = await environment.start(participant_id, "apple_pay")
     await environment.pay_page(paid)
     await environment.deliver()
     waiting = await environment.start(other, "kaspi_qr")
-    then = await closing(environment.ctx, f"t-{who}", ALMATY)
+    then = await closing(environment.ctx, f"t-{participant_id}", ALMATY)
     assert [line.status.value for line in then.lines] == ["COMPLETED", "PENDING"]
     assert then.totals[1].currency == "USD"
     assert then.totals[1].kept == Decimal("50.00")
@@ -115,12 +113,12 @@ async def test_a_sheet_as_of_then_is_the_sheet_of_then(environment: ServiceEnvir
     await environment.phone(waiting)
     environment.later(10)
     await environment.deliver()
-    later_one = await environment.participant(tournament_id=f"t-{who}")
+    later_one = await environment.participant(tournament_id=f"t-{participant_id}")
     await environment.start(later_one, "kaspi_qr")
 
-    again = await closing(environment.ctx, f"t-{who}", ALMATY, then.as_of)
+    again = await closing(environment.ctx, f"t-{participant_id}", ALMATY, then.as_of)
     assert again.full() == then.full()
-    now = await closing(environment.ctx, f"t-{who}", ALMATY)
+    now = await closing(environment.ctx, f"t-{participant_id}", ALMATY)
     assert [line.status.value for line in now.lines] == ["REFUNDED", "COMPLETED", "PENDING"]
     assert now.totals[1].refunded == Decimal("50.00")
 
@@ -177,7 +175,7 @@ async def test_a_resolved_discrepancy_was_open_before(db: PaymentDatabaseService
 async def test_the_apps_users_are_one_clerk(db: PaymentDatabaseService) -> None:
     books = random_books(5, 10)
     for number, p in enumerate(books.payments):
-        books.audits = [each for each in books.audits if each.payment_id != p.id]
+        books.audits = [audit for audit in books.audits if audit.payment_id != p.id]
         books.audits.append(
             AuditEntry(
                 payment_id=p.id, seq=1, at=p.created_at, actor="u7", source=Source.APP.value,
@@ -186,7 +184,7 @@ async def test_the_apps_users_are_one_clerk(db: PaymentDatabaseService) -> None:
         )  # fmt: skip
     await books.write(db)
     sheet = await closing(desk_on(db), books.payments[0].tournament_id, ALMATY)
-    assert {each.name for each in sheet.by_clerk} == {THE_APP}
+    assert {item.name for item in sheet.by_clerk} == {THE_APP}
     assert Actor("u7", Source.APP).name not in str(sheet.full()["by_clerk"])
 
 

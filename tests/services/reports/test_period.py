@@ -39,7 +39,7 @@ async def test_the_figures_are_those_of_a_second_bookkeeper(db: PaymentDatabaseS
         assert {(s.value, r): n for s, r, n in made.reasons} == oracle.reasons()
         assert {(kind, ours): n for kind, ours, n in made.disagreements} == oracle.open_discrepancies()
         _money_agrees(made, oracle)
-        _heads_agree(made, books)
+        _headcounts_agree(made, books)
 
 
 def _money_agrees(made: Report, oracle: Oracle) -> None:
@@ -73,32 +73,32 @@ def _of(flow: Flow) -> dict[str, Any]:
 def _wanted(money: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     """The oracle's rows in the same form; Decimal and int compare by value."""
     names = _of(Flow("KZT"))
-    found = {key: {name: row[name] for name in names} for key, row in money.items()}
-    return {key: row for key, row in found.items() if row != _of(Flow(key[1]))}
+    wanted = {key: {name: row[name] for name in names} for key, row in money.items()}
+    return {key: row for key, row in wanted.items() if row != _of(Flow(key[1]))}
 
 
-def _heads_agree(made: Report, books: Books) -> None:
+def _headcounts_agree(made: Report, books: Books) -> None:
     for line in made.tournaments:
         ours = [p for p in books.participants if p.tournament_id == line.tournament_id]
         there = [p for p in ours if p.status is not ParticipantStatus.CANCELLED]
         paid = [p for p in there if p.status is ParticipantStatus.PAID]
-        assert (line.heads.registered, line.heads.paid) == (len(there), len(paid))
+        assert (line.headcount.registered, line.headcount.paid) == (len(there), len(paid))
 
 
 async def test_nothing_but_exact_numbers(db: PaymentDatabaseService) -> None:
     await random_books(3).write(db)
-    found: set[type] = set()
+    types: set[type] = set()
 
     def walk(value: Any) -> None:
-        found.add(type(value))
+        types.add(type(value))
         for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             walk(inner)
 
     document = (await report(desk_on(db), Period(ALMATY))).full()
     walk(document)
-    assert found == {dict, list, str, int, bool, Decimal, type(None)}
+    assert types == {dict, list, str, int, bool, Decimal, type(None)}
     amounts = [flow["revenue"] for flow in document["money"]]
-    assert all(isinstance(each, Decimal) and each.as_tuple().exponent == -2 for each in amounts)
+    assert all(isinstance(amount, Decimal) and amount.as_tuple().exponent == -2 for amount in amounts)
 
 
 async def test_books_without_a_payment(db: PaymentDatabaseService) -> None:

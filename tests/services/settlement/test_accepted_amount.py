@@ -62,10 +62,10 @@ async def test_all_records_use_the_received_amount(environment: ServiceEnvironme
     [row] = await environment.rows(Payment)
     assert row.amount == came.amount  # the platform reads this one
     sheet = await closing(environment.ctx, row.tournament_id, ALMATY)
-    assert [each.taken for each in sheet.totals] == [came.amount]
+    assert [total.taken for total in sheet.totals] == [came.amount]
     now = environment.now()
     made = await report(environment.ctx, Period(ALMATY, now - timedelta(days=1), now + timedelta(days=1)))
-    assert [each.paid.amount for each in made.money] == [came.amount]
+    assert [item.paid.amount for item in made.money] == [came.amount]
     with pytest.raises(Refused, match="more than what is left"):
         await check_made(environment.ctx, MadeInApp(payment_id, "777000999", "injured", asked))
     assert (await audit_verify.verify(environment.ctx)).is_sound
@@ -78,12 +78,15 @@ async def test_one_discrepancy_stays_open_and_is_not_reopened_once_resolved(
     await verify(environment.ctx, override(payment_id), CLERK)
     [left] = await plants.open_rows(environment)
     assert len(await environment.rows(Discrepancy)) == 1
-    said = left.detail
-    assert (said["charged"]["amount"], said["paid"]["amount"]) == (Decimal("24000.00"), Decimal("20000.00"))
-    assert (said["by"], said["override"]) == ("aigerim", "the coach pays the rest")
+    detail = left.detail
+    assert (detail["charged"]["amount"], detail["paid"]["amount"]) == (
+        Decimal("24000.00"),
+        Decimal("20000.00"),
+    )
+    assert (detail["by"], detail["override"]) == ("aigerim", "the coach pays the rest")
     for still_open in (1, 0):
-        found = await compare(environment, [line(5, NUMBER, environment.now(), "20000.00 KZT")], "kaspi")
-        assert (found.found, found.still_open) == (0, still_open), found.told
+        first = await compare(environment, [line(5, NUMBER, environment.now(), "20000.00 KZT")], "kaspi")
+        assert (first.found, first.still_open) == (0, still_open), first.told
         asked = await plants.run(environment, "kaspi")
         assert (asked.found, asked.still_open) == (0, still_open), asked.told
         if still_open:
@@ -92,10 +95,10 @@ async def test_one_discrepancy_stays_open_and_is_not_reopened_once_resolved(
 
 async def test_a_repeated_verification_returns_the_accepted_amount(environment: ServiceEnvironment) -> None:
     payment_id = await short_by_4000(environment)
-    told = [
+    results = [
         await verify(environment.ctx, override(payment_id, amount), CLERK) for amount in ("20000", "22000")
     ]
-    assert [(each.already, str(each.money.amount)) for each in told] == [
+    assert [(result.already, str(result.money.amount)) for result in results] == [
         (False, "20000.00"), (True, "20000.00"),
     ]  # fmt: skip
 
@@ -107,10 +110,10 @@ async def test_an_amount_other_than_the_accepted_one_is_a_new_discrepancy(
     opened = await environment.start(await environment.participant())
     await environment.fault("/r1", "cut_before", times=99)
     money = Money.parse("20000", "KZT")
-    order = VerificationRequest(
+    request = VerificationRequest(
         opened.view.payment_id, NUMBER, money=money, override=True, reason="he shows it"
     )
-    await verify(environment.ctx, order, CLERK)
+    await verify(environment.ctx, request, CLERK)
     [row] = await plants.open_rows(environment)
     await discrepancies.resolve(environment.ctx, row.id, How.ACCEPT, "seen", CLERK)
     await environment.no_faults()
@@ -121,6 +124,6 @@ async def test_an_amount_other_than_the_accepted_one_is_a_new_discrepancy(
     for _ in range(2):
         await plants.run(environment, "kaspi")
         # two numbers for one payment: the status of its QR says nothing about the one that was typed
-        assert "DUPLICATE_PAYMENT" in {each.kind for each in await plants.open_rows(environment)}
+        assert "DUPLICATE_PAYMENT" in {item.kind for item in await plants.open_rows(environment)}
         await compare(environment, [line(5, ref, environment.now(), "24000.00 KZT")], "kaspi")
-        assert "AMOUNT_MISMATCH" in {each.kind for each in await plants.open_rows(environment)}
+        assert "AMOUNT_MISMATCH" in {item.kind for item in await plants.open_rows(environment)}

@@ -35,18 +35,21 @@ def paid(environment: ServiceEnvironment, opened: views.Opening, money: Money = 
 
 
 async def test_twenty_concurrent_events_settle_once(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    event = paid(environment, await environment.start(who))
+    participant_id = await environment.participant()
+    event = paid(environment, await environment.start(participant_id))
     results = await asyncio.gather(*(apply_event(environment.ctx, event) for _ in range(20)))
     outcomes = [r.outcome for r in results]
     assert (outcomes.count(Outcome.MOVED), outcomes.count(Outcome.ALREADY)) == (1, 19)
     assert [m.topic for m in await environment.rows(OutboxMessage)] == ["payment.received"]
-    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
 
 
 async def test_two_concurrent_payments_of_one_participant(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    kaspi, apple = await environment.start(who), await environment.start(who, "apple_pay")
+    participant_id = await environment.participant()
+    kaspi, apple = (
+        await environment.start(participant_id),
+        await environment.start(participant_id, "apple_pay"),
+    )
     dollars = Money.parse("50", "USD")
     await asyncio.gather(
         apply_event(environment.ctx, paid(environment, kaspi)),
@@ -56,23 +59,23 @@ async def test_two_concurrent_payments_of_one_participant(environment: ServiceEn
     assert [v.status for v in both] == [S.COMPLETED, S.COMPLETED]
     assert sorted(v.is_duplicate for v in both) == [False, True]
     first = next(v for v in both if not v.is_duplicate)
-    assert (await environment.who(who)).payment_id == first.payment_id
+    assert (await environment.read_participant(participant_id)).payment_id == first.payment_id
     assert [d.kind for d in await environment.rows(Discrepancy)] == ["DUPLICATE_PAYMENT"]
     topics = sorted(m.topic for m in await environment.rows(OutboxMessage))
     assert topics == ["alert.duplicate_payment", "payment.received", "payment.received"]
 
 
 async def test_a_different_amount_does_not_settle_and_alerts_once(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     for _ in range(3):
         settled = await apply_event(environment.ctx, paid(environment, opened, Money.parse("2400", "KZT")))
         assert settled.outcome is Outcome.MISMATCH
     assert await environment.status(opened) is S.PENDING
-    assert (await environment.who(who)).status is ParticipantStatus.REGISTERED
-    [found] = await environment.rows(Discrepancy)
-    assert found.kind == "AMOUNT_MISMATCH"
-    assert (str(found.detail["charged"]["amount"]), str(found.detail["paid"]["amount"])) == (
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.REGISTERED
+    [discrepancy] = await environment.rows(Discrepancy)
+    assert discrepancy.kind == "AMOUNT_MISMATCH"
+    assert (str(discrepancy.detail["charged"]["amount"]), str(discrepancy.detail["paid"]["amount"])) == (
         "24000.00",
         "2400.00",
     )
@@ -80,17 +83,17 @@ async def test_a_different_amount_does_not_settle_and_alerts_once(environment: S
 
 
 async def test_money_of_a_deleted_participant_is_kept(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     async with environment.ctx.db.writing() as session:
-        await session.delete(await session.get(Participant, who))
+        await session.delete(await session.get(Participant, participant_id))
     assert (await apply_event(environment.ctx, paid(environment, opened))).status is S.COMPLETED
     assert [d.kind for d in await environment.rows(Discrepancy)] == ["PARTICIPANT_MISMATCH"]
 
 
 async def test_a_crash_inside_the_transaction_writes_nothing(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     before = len(await environment.rows(AuditEntry))
 
     async def crash() -> None:
@@ -101,7 +104,7 @@ async def test_a_crash_inside_the_transaction_writes_nothing(environment: Servic
     with pytest.raises(RuntimeError, match="crash"):
         await crash()
     assert await environment.status(opened) is S.PENDING
-    assert (await environment.who(who)).status is ParticipantStatus.REGISTERED
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.REGISTERED
     assert len(await environment.rows(AuditEntry)) == before
     assert await environment.rows(OutboxMessage) == []
 
@@ -117,9 +120,9 @@ async def test_one_operation_number_settles_one_payment(environment: ServiceEnvi
         )
     [used] = await environment.rows(KaspiOperation)
     assert (used.operation_number, used.payment_id) == ("777", first.view.payment_id)
-    [found] = await environment.rows(Discrepancy)
-    assert (found.kind, found.payment_id) == ("DUPLICATE_PAYMENT", second.view.payment_id)
-    assert found.detail["settled"] == first.view.payment_id
+    [discrepancy] = await environment.rows(Discrepancy)
+    assert (discrepancy.kind, discrepancy.payment_id) == ("DUPLICATE_PAYMENT", second.view.payment_id)
+    assert discrepancy.detail["settled"] == first.view.payment_id
 
 
 async def test_an_unknown_payment(environment: ServiceEnvironment) -> None:
@@ -130,8 +133,8 @@ async def test_an_unknown_payment(environment: ServiceEnvironment) -> None:
 
 async def test_the_audit_chain_is_unbroken(environment: ServiceEnvironment) -> None:
     """Each hash covers the entry, as read from the database, and the hash of the previous entry."""
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await apply_event(environment.ctx, paid(environment, opened))
     async with environment.ctx.db.reading() as session:
         chain = await audit.entries(session, opened.view.payment_id)

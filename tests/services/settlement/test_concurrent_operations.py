@@ -47,13 +47,13 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
         except Exception as error:
             bugs.append(error)
 
-    async def start(ctx, who, method):
+    async def start(ctx, participant_id, method):
         channel = {
             "KASPI_QR": Channel.KASPI_QR,
             "APPLE_PAY": Channel.STRIPE_CHECKOUT,
             "GOOGLE_PAY": Channel.STRIPE_INTENT,
         }[method]
-        await initiate(ctx, InitiateRequest(who, PaymentMethod(method), channel), CLERK)
+        await initiate(ctx, InitiateRequest(participant_id, PaymentMethod(method), channel), CLERK)
 
     async def events(ctx):
         for event in await environment.events():
@@ -63,9 +63,9 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
 
     try:
         for _ in range(8):
-            who = await environment.participant()
-            await quiet(start(desks[0], who, rng.choice(["APPLE_PAY", "GOOGLE_PAY", "KASPI_QR"])))
-            [p] = [d for d in await environment.rows(PaymentDetail) if d.participant_id == who]
+            participant_id = await environment.participant()
+            await quiet(start(desks[0], participant_id, rng.choice(["APPLE_PAY", "GOOGLE_PAY", "KASPI_QR"])))
+            [p] = [d for d in await environment.rows(PaymentDetail) if d.participant_id == participant_id]
             jobs = []
             if p.channel is Channel.STRIPE_CHECKOUT:
                 jobs.append(environment.http.post(str(p.payment_url), json={"wallet": "apple_pay"}))
@@ -77,8 +77,8 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
             for n in range(3):
                 d = desks[n % 2]
                 jobs += [
-                    start(d, who, "KASPI_QR"),
-                    start(d, who, "APPLE_PAY"),
+                    start(d, participant_id, "KASPI_QR"),
+                    start(d, participant_id, "APPLE_PAY"),
                     poll_payment(d, p.payment_id),
                     cancel(d, p.payment_id, CLERK),
                     events(d),

@@ -124,10 +124,10 @@ class RandomOperations(RuleBasedStateMachine):
 
     # --- operators and the app
 
-    @rule(who=st.integers(0, PEOPLE - 1), kind=st.sampled_from(sorted(KINDS)), crash_at=crashes)
-    def start(self, who: int, kind: str, crash_at: int | None) -> None:
-        order = InitiateRequest(self.people[who], *KINDS[kind])
-        self._use(initiate(self.world.ctx, order, CLERK), f"start {kind}", crash_at)
+    @rule(index=st.integers(0, PEOPLE - 1), kind=st.sampled_from(sorted(KINDS)), crash_at=crashes)
+    def start(self, index: int, kind: str, crash_at: int | None) -> None:
+        request = InitiateRequest(self.people[index], *KINDS[kind])
+        self._use(initiate(self.world.ctx, request, CLERK), f"start {kind}", crash_at)
 
     @rule(pick=which, share=st.sampled_from([None, "0.1", "0.5", "1"]), force=st.booleans(), crash_at=crashes)
     def refund_payment(self, pick: int, share: str | None, force: bool, crash_at: int | None) -> None:
@@ -137,8 +137,8 @@ class RandomOperations(RuleBasedStateMachine):
         payment_id, detail = picked
         amount = detail.charged_amount * Decimal(share) if share else None
         money = Money(amount.quantize(Decimal("0.01")), detail.charged_currency) if amount else None
-        order = RefundCommand(payment_id, "injured", money, force=force)
-        self._use(refund(self.world.ctx, order, CLERK), "refund", crash_at)
+        request = RefundCommand(payment_id, "injured", money, force=force)
+        self._use(refund(self.world.ctx, request, CLERK), "refund", crash_at)
 
     @rule(pick=which, crash_at=crashes)
     def cancel_payment(self, pick: int, crash_at: int | None) -> None:
@@ -148,22 +148,22 @@ class RandomOperations(RuleBasedStateMachine):
 
     @rule(crash_at=crashes)
     def maintain(self, crash_at: int | None) -> None:
-        self._use(one_pass(self.world.ctx, missed=False), "maintain", crash_at)
+        self._use(one_pass(self.world.ctx, backfill=False), "maintain", crash_at)
 
     @precondition(lambda self: bool(LONG))
-    @rule(pick=which, steps=st.integers(0, 60), what=st.sampled_from(["maintain", "refund", "start"]))
-    def cancelled_task(self, pick: int, steps: int, what: str) -> None:
-        work: Coroutine[Any, Any, Any] = one_pass(self.world.ctx, missed=False)
+    @rule(pick=which, steps=st.integers(0, 60), operation=st.sampled_from(["maintain", "refund", "start"]))
+    def cancelled_task(self, pick: int, steps: int, operation: str) -> None:
+        work: Coroutine[Any, Any, Any] = one_pass(self.world.ctx, backfill=False)
         picked = self._pick(pick, S.COMPLETED)
-        if what == "refund" and picked is not None:
+        if operation == "refund" and picked is not None:
             work.close()
             work = refund(self.world.ctx, RefundCommand(picked[0], "injured"), CLERK)
-        elif what == "start":
+        elif operation == "start":
             work.close()
             work = initiate(
                 self.world.ctx, InitiateRequest(self.people[pick % PEOPLE], *KINDS["intent"]), CLERK
             )
-        self._act(self.crash_points.cancelled_after(work, steps), f"cancelled {what}")
+        self._act(self.crash_points.cancelled_after(work, steps), f"cancelled {operation}")
 
     # --- customers
 
@@ -327,7 +327,7 @@ class RandomOperations(RuleBasedStateMachine):
         for seconds in (0, 5, 130, 130, 700, 700, 4000, 4000, 90_000, 4000, 4000, 700, 130):
             environment.later(seconds)
             await self._deliver([e for e in self._stripe("events") if e["id"] not in self.delivered])
-            await one_pass(environment.ctx, missed=False)
+            await one_pass(environment.ctx, backfill=False)
         # Kaspi sends no events: a cashier's refund is picked by polling only
         for detail in await environment.rows(PaymentDetail):
             if detail.channel.is_kaspi:

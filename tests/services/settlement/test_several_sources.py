@@ -36,10 +36,10 @@ async def test_a_paid_bill_is_not_missing_although_it_cannot_be_polled(
 
 async def test_a_manually_verified_payment_is_not_missing(environment: ServiceEnvironment) -> None:
     await environment.fault("/r1", "cut_before", times=99)
-    who = await environment.participant()
+    participant_id = await environment.participant()
     with pytest.raises(PaymentError):
-        await environment.start(who)
-    [(payment, _)] = await of(environment, who)
+        await environment.start(participant_id)
+    [(payment, _)] = await of(environment, participant_id)
     await verify(environment.ctx, VerificationRequest(payment.id, "19000000001"), CLERK)
     await environment.no_faults()
     report = await plants.run(environment, "kaspi")
@@ -50,17 +50,17 @@ async def test_an_override_stays_open_after_reconciliation(environment: ServiceE
     opened = await environment.start(await environment.participant())
     await environment.phone(opened, "cancel")
     environment.later(6)
-    order = VerificationRequest(
+    request = VerificationRequest(
         opened.view.payment_id, "19000000001", override=True, reason="seen in Kaspi Pay"
     )
-    done = await verify(environment.ctx, order, CLERK)
+    done = await verify(environment.ctx, request, CLERK)
     assert done.overridden
     [mine] = await plants.open_rows(environment)
     report = await plants.run(environment, "kaspi")
     assert plants.kinds(report) == {("STATUS_MISMATCH", "again"): 1}
-    [found] = await plants.open_rows(environment)
-    assert found.id == mine.id
-    assert (found.detail["override"], found.detail["what"]) == (
+    [discrepancy] = await plants.open_rows(environment)
+    assert discrepancy.id == mine.id
+    assert (discrepancy.detail["override"], discrepancy.detail["what"]) == (
         "seen in Kaspi Pay",
         "not paid at the provider",
     )
@@ -92,24 +92,24 @@ async def test_a_discrepancy_of_a_verification_is_accepted_once(
     environment: ServiceEnvironment, word: Any
 ) -> None:
     """Whether the payment is found by the number of its QR or by the operation number."""
-    order = await word(environment)
+    request = await word(environment)
     await environment.fault("/r1", "cut_before", times=99)
-    await verify(environment.ctx, order, CLERK)
+    await verify(environment.ctx, request, CLERK)
     await environment.no_faults()
     [row] = await plants.open_rows(environment)
     qr = row.fingerprint.split(":")[2]
     assert qr != NUMBER
     await discrepancies.resolve(environment.ctx, row.id, How.ACCEPT, "it is so", CLERK)
-    if order.money is None:
+    if request.money is None:
         again = [await plants.run(environment, "kaspi")]
     else:
-        told = [
+        rows = [
             line(n, NUMBER, environment.now(), "23900.00 KZT", payment_ref=ref)
             for n, ref in ((5, None), (6, qr))
         ]
-        again = [await compare(environment, [each], "kaspi") for each in told]
+        again = [await compare(environment, [item], "kaspi") for item in rows]
     # an accepted amount becomes the charged amount, so nothing differs any more
-    left = {(row.kind, "accepted"): 1} if order.money is None else {}
+    left = {(row.kind, "accepted"): 1} if request.money is None else {}
     for report in again:
         assert plants.kinds(report) == left
     assert await plants.open_rows(environment) == []
@@ -121,8 +121,8 @@ async def test_two_operations_of_one_qr_are_distinguished_by_their_numbers(
     opened = await plants.paid_by_kaspi(environment)
     qr = str(opened.view.provider_ref)
     await plants.change(environment, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
-    told = [line(n, f"99900011{n}", environment.now(), "24000.00 KZT", payment_ref=qr) for n in (1, 2)]
-    await compare(environment, told, "kaspi")
+    lines = [line(n, f"99900011{n}", environment.now(), "24000.00 KZT", payment_ref=qr) for n in (1, 2)]
+    await compare(environment, lines, "kaspi")
     [row] = await plants.open_rows(environment)
     assert row.fingerprint == f"DUPLICATE_PAYMENT:{opened.view.payment_id}:999000111"
     with pytest.raises(Refused, match="a second operation at Kaspi"):
@@ -130,17 +130,17 @@ async def test_two_operations_of_one_qr_are_distinguished_by_their_numbers(
 
 
 async def test_an_override_of_a_bill_stays_open(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    await pay(environment.ctx, ask(who, "777000111", "20000.00"))
-    [(payment, _)] = await of(environment, who)
-    order = VerificationRequest(
+    participant_id = await environment.participant()
+    await pay(environment.ctx, ask(participant_id, "777000111", "20000.00"))
+    [(payment, _)] = await of(environment, participant_id)
+    request = VerificationRequest(
         payment.id,
         "777000111",
         money=Money.parse("20000", "KZT"),
         paid_at=environment.now() - timedelta(days=3),
         override=True, reason="poor",
     )  # fmt: skip
-    await verify(environment.ctx, order, CLERK)
+    await verify(environment.ctx, request, CLERK)
     before = {e.fingerprint for e in await plants.open_rows(environment)}
     await plants.run(environment, "kaspi")
     assert before <= {e.fingerprint for e in await plants.open_rows(environment)}
@@ -165,9 +165,9 @@ async def test_a_second_operation_is_not_refunded_through_the_first(environment:
 async def test_the_number_of_a_bill_with_a_different_amount_settles_no_other_payment(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
-    await pay(environment.ctx, ask(who, "0777000111", "20000.00"))
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
+    await pay(environment.ctx, ask(participant_id, "0777000111", "20000.00"))
     await environment.fault("/r1", "cut_before", times=99)
     with pytest.raises(Conflict, match="was received for"):
         await verify(environment.ctx, VerificationRequest(opened.view.payment_id, "777000111"), CLERK)
@@ -237,11 +237,11 @@ async def test_a_statement_reports_a_bill_with_a_different_amount_once(
 async def test_a_refunded_bill_with_a_different_amount_blocks_nothing(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
-    await pay(environment.ctx, ask(who, "777000111", "20000.00"))
+    participant_id = await environment.participant()
+    await pay(environment.ctx, ask(participant_id, "777000111", "20000.00"))
     [row] = await plants.open_rows(environment)
     await discrepancies.resolve(environment.ctx, row.id, How.ACCEPT, "given back in Kaspi Pay", CLERK)
-    opened = await environment.start(who)
+    opened = await environment.start(participant_id)
     assert await environment.status(opened) is S.PENDING
     await plants.run(environment, "kaspi")
     assert await plants.open_rows(environment) == []
@@ -252,8 +252,8 @@ async def test_settlement_and_reconciliation_open_the_same_discrepancy_for_a_bil
 ) -> None:
     twice = await environment.participant()
     gone = await environment.participant(status=ParticipantStatus.CANCELLED)
-    for number, who in enumerate((twice, twice, gone), start=777000111):
-        await pay(environment.ctx, ask(who, str(number)))
+    for number, participant_id in enumerate((twice, twice, gone), start=777000111):
+        await pay(environment.ctx, ask(participant_id, str(number)))
     before = {e.fingerprint for e in await plants.open_rows(environment)}
     assert len(before) == 2
     await plants.run(environment, "kaspi")

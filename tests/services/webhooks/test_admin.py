@@ -45,14 +45,14 @@ async def test_the_list_says_why(environment: ServiceEnvironment) -> None:
     await environment.receive(foreign)
     await environment.receive(waits)
     await environment.maintain()
-    found, cursor = await events.many(environment.ctx, EventFilter(), limit=200)
+    listed, cursor = await events.many(environment.ctx, EventFilter(), limit=200)
     assert cursor is None
-    by_id = {view.event_id: view for view in found}
+    by_id = {view.event_id: view for view in listed}
     assert by_id["evt_foreign"].state is E.FOREIGN
     assert "did not take" in by_id["evt_foreign"].why
     assert by_id["evt_waits"].state is E.PENDING
     assert "attempt 1 of 12 failed: RetryLater: No payment of ours" in by_id["evt_waits"].why
-    done = [view for view in found if view.state is E.DONE]
+    done = [view for view in listed if view.state is E.DONE]
     assert {view.payment_id for view in done} == {payment_id}
 
 
@@ -104,7 +104,7 @@ async def test_what_is_shown_hides_secrets_and_people(environment: ServiceEnviro
 
 
 def test_by_key_and_by_shape() -> None:
-    found = redacted(
+    document = redacted(
         {
             "client_secret": "pi_1_secret_x", "amount": 5000, "created": 1795456615, "livemode": False,
             "receipt_email": "a@b.kz", "name": None, "phone": "", "billing_details": {"name": "A"},
@@ -112,7 +112,7 @@ def test_by_key_and_by_shape() -> None:
             "id": "pi_DqufPLvVQVwiMnlRm4vf605j", "list": ["sk_test_abc", "fine"], "shipping": {},
         }
     )  # fmt: skip
-    assert found == {
+    assert document == {
         "client_secret": HIDDEN, "amount": 5000, "created": 1795456615, "livemode": False,
         "receipt_email": HIDDEN, "name": None, "phone": "", "billing_details": HIDDEN,
         "note": f"write to {HIDDEN} or {HIDDEN}", "card": HIDDEN,
@@ -125,12 +125,12 @@ async def test_a_replay_applies_nothing_twice_and_is_in_the_audit(environment: S
     event = next(e for e in sent if e["type"] == "payment_intent.succeeded")
     await environment.receive(event)
     await environment.maintain()
-    told = len(await environment.rows(OutboxMessage))
+    messages = len(await environment.rows(OutboxMessage))
     dry = await events.replay_one(environment.ctx, str(event["id"]), CLERK, dry_run=True)
     assert dry.state is None
     again = await events.replay_one(environment.ctx, str(event["id"]), CLERK, dry_run=False)
     assert (again.before.state, again.state) == (E.DONE, E.DONE)
-    assert len(await environment.rows(OutboxMessage)) == told
+    assert len(await environment.rows(OutboxMessage)) == messages
     async with environment.ctx.db.reading() as session:
         actions = [(e.action, e.actor) for e in await audit.entries(session, payment_id)]
     assert [a for a, _ in actions].count("succeeded:moved") == 1

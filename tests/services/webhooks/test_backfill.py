@@ -130,5 +130,5 @@ async def test_a_process_that_died_while_reading_leaves_it_to_the_others(
     assert await fetch_missed(environment.ctx) is None
     environment.later(backfill.LEASE_S + 1)
     assert await fetch_missed(environment.ctx) == 1
-    [feed] = await environment.rows(EventCursor)
-    assert feed.read_until is not None
+    [cursor] = await environment.rows(EventCursor)
+    assert cursor.read_until is not None

@@ -50,19 +50,19 @@ def _by_key(table: Table, row: dict[str, Any]) -> dict[str, Any]:
     return {column.key: row[column.name] for column in table.columns}
 
 
-def comparable(found: Books) -> dict[str, list[str]]:
+def comparable(outcome: Books) -> dict[str, list[str]]:
     """Rows in an order of their own, without what is another one in each run."""
-    made = {str(row["id"]) for name in _OWN for row in found[name] if isinstance(row["id"], str)}
-    said: dict[str, list[str]] = {}
-    for name, rows in found.items():
+    made = {str(row["id"]) for name in _OWN for row in outcome[name] if isinstance(row["id"], str)}
+    rows_by_table: dict[str, list[str]] = {}
+    for name, rows in outcome.items():
         texts = []
         for row in rows:
             text = repr(sorted((k, v) for k, v in row.items() if k not in _OWN.get(name, ())))
-            for each in made:
-                text = text.replace(each, "…")
+            for item in made:
+                text = text.replace(item, "…")
             texts.append(text)
-        said[name] = sorted(texts)
-    return said
+        rows_by_table[name] = sorted(texts)
+    return rows_by_table
 
 
 @dataclass
@@ -81,11 +81,11 @@ class Script:
 
     async def paid(self, wallet: str = "apple_pay", **changes: Any) -> tuple[str, str, dict[str, Any]]:
         """Payment, participant, and the event that says that it was paid."""
-        who = await self.environment.participant(**changes)
-        opened = await self.environment.start(who, wallet, channel=Channel.STRIPE_INTENT)
+        participant_id = await self.environment.participant(**changes)
+        opened = await self.environment.start(participant_id, wallet, channel=Channel.STRIPE_INTENT)
         await self.environment.confirm(str(opened.view.provider_ref), f"pm_{wallet}")
         mine = await self.of(opened.view.payment_id)
-        return opened.view.payment_id, who, mine["payment_intent.succeeded"]
+        return opened.view.payment_id, participant_id, mine["payment_intent.succeeded"]
 
     async def of(self, payment_id: str) -> dict[str, dict[str, Any]]:
         return {e["type"]: e for e in await self.environment.events() if payment_id in json.dumps(e)}
@@ -126,9 +126,9 @@ class Script:
         auth = environment._stripe_auth()
         intent = {"payment_intent": event["data"]["object"]["id"], "amount": "2000"}
         assert (await environment.http.post("/v1/refunds", data=intent, headers=auth)).status_code == 200
-        for kind, each in (await self.of(refunded)).items():
+        for kind, item in (await self.of(refunded)).items():
             if "refund" in kind:
-                self.say(each)
+                self.say(item)
 
     async def _declined(self) -> None:
         environment = self.environment
@@ -158,22 +158,25 @@ class Script:
         environment = self.environment
         paid = """UPDATE "Participant" SET status = 'PAID', "paymentId" = :other WHERE id = :id"""
         other, _, _ = await self.paid()
-        _, who, event = await self.paid()
-        await plants.change(environment, paid, other=other, id=who)
+        _, participant_id, event = await self.paid()
+        await plants.change(environment, paid, other=other, id=participant_id)
         self.say(event)
-        _, who, event = await self.paid()
+        _, participant_id, event = await self.paid()
         await plants.change(
-            environment, """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=who
+            environment, """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=participant_id
         )
         self.say(event)
-        _, who, event = await self.paid()
-        moved = (await environment.who(await environment.participant())).tournament_id
+        _, participant_id, event = await self.paid()
+        moved = (await environment.read_participant(await environment.participant())).tournament_id
         await plants.change(
-            environment, """UPDATE "Participant" SET "tournamentId" = :t WHERE id = :id""", t=moved, id=who
+            environment,
+            """UPDATE "Participant" SET "tournamentId" = :t WHERE id = :id""",
+            t=moved,
+            id=participant_id,
         )
         self.say(event)
-        _, who, event = await self.paid()
-        await plants.change(environment, """DELETE FROM "Participant" WHERE id = :id""", id=who)
+        _, participant_id, event = await self.paid()
+        await plants.change(environment, """DELETE FROM "Participant" WHERE id = :id""", id=participant_id)
         self.say(event)
         for status in ("EXPIRED", "CANCELLED", "PROCESSING", "FAILED"):
             payment_id, _, event = await self.paid()
@@ -181,9 +184,9 @@ class Script:
             await plants.change(environment, change, id=payment_id)
             self.say(event)
         # two open payments of one: the other one is hurried
-        who = await environment.participant()
-        await environment.start(who)
-        opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+        participant_id = await environment.participant()
+        await environment.start(participant_id)
+        opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
         await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
         self.say((await self.of(opened.view.payment_id))["payment_intent.succeeded"])
 

@@ -93,12 +93,12 @@ async def test_stored_once_and_encrypted(environment: ServiceEnvironment) -> Non
 
 
 async def test_paid_by_webhook(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who, "apple_pay")
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id, "apple_pay")
     await environment.pay_page(opened)
     await environment.deliver()
     assert await environment.status(opened) is S.COMPLETED
-    assert (await environment.who(who)).payment_id == opened.view.payment_id
+    assert (await environment.read_participant(participant_id)).payment_id == opened.view.payment_id
     [session] = await environment.stripe_objects("checkout/sessions")
     view = await environment.view(opened)
     assert view.provider_ref == session["id"]
@@ -107,8 +107,8 @@ async def test_paid_by_webhook(environment: ServiceEnvironment) -> None:
 async def test_declined_then_paid_in_every_order(environment: ServiceEnvironment) -> None:
     """Whatever order and however often the events arrive, the end is the same."""
     for seed in range(6):
-        who = await environment.participant()
-        opened = await environment.start(who, "google_pay", channel=Channel.STRIPE_INTENT)
+        participant_id = await environment.participant()
+        opened = await environment.start(participant_id, "google_pay", channel=Channel.STRIPE_INTENT)
         intent = str(opened.view.provider_ref)
         await environment.confirm(intent, "pm_card_chargeDeclined")
         await environment.confirm(intent, "pm_google_pay")
@@ -120,19 +120,19 @@ async def test_declined_then_paid_in_every_order(environment: ServiceEnvironment
             await environment.maintain()
         view = await environment.view(opened)
         assert (view.status, view.failure_reason) == (S.COMPLETED, None)
-        assert (await environment.who(who)).status is ParticipantStatus.PAID
+        assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
 
 
 async def test_a_decline_alone_is_failed_with_stripes_reason(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_card_chargeDeclinedInsufficientFunds")
     await environment.deliver()
     view = await environment.view(opened)
     assert view.status is S.FAILED
     assert "insufficient_funds" in str(view.failure_reason)
     # the same intent can still be paid, so it is the one that is returned
-    again = await environment.start(who, "apple_pay", channel=Channel.STRIPE_INTENT)
+    again = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     assert again.view.payment_id == view.payment_id
 
 
@@ -327,8 +327,8 @@ async def _end_of(environment: ServiceEnvironment, payment_id: str) -> dict[str,
     async with environment.ctx.db.reading() as session:
         locked = await load_payment(session, payment_id)
         rows = [(r.amount, r.state) for r in await refunds.of_payment(session, payment_id)]
-        told = await session.exec(select(OutboxMessage).where(OutboxMessage.payment_id == payment_id))
-        topics = sorted({row.topic for row in told.all()} - {"payment.failed"})
+        messages = await session.exec(select(OutboxMessage).where(OutboxMessage.payment_id == payment_id))
+        topics = sorted({row.topic for row in messages.all()} - {"payment.failed"})
     assert locked.participant is not None
     detail = locked.detail
     return {
@@ -411,7 +411,7 @@ async def test_many_are_handled_in_one_transaction(
         _, event = await an_event(environment)
         await environment.receive(event | {"id": f"evt_{number}"})
     done = await batch.handle_due(environment.ctx)
-    assert [each.state for each in done] == [EventState.DONE] * 6
+    assert [outcome.state for outcome in done] == [EventState.DONE] * 6
     assert len({row.handled_at for row in await environment.rows(WebhookEvent)}) == 1
     assert "one by one" not in caplog.text
 

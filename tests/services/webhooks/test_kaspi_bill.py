@@ -44,9 +44,9 @@ async def topics(environment: ServiceEnvironment) -> list[str]:
     return sorted(row.topic for row in await environment.rows(OutboxMessage))
 
 
-async def change(environment: ServiceEnvironment, who: str, **values: Any) -> None:
+async def change(environment: ServiceEnvironment, participant_id: str, **values: Any) -> None:
     async with environment.ctx.db.writing() as session:
-        row = await session.get(Participant, who)
+        row = await session.get(Participant, participant_id)
         assert row is not None
         for name, value in values.items():
             setattr(row, name, value)
@@ -56,10 +56,10 @@ async def change(environment: ServiceEnvironment, who: str, **values: Any) -> No
 
 
 async def test_check_says_what_is_due_and_changes_nothing(environment: ServiceEnvironment) -> None:
-    who = await environment.participant(full_name="Қайрат Нұрланов")
-    answer = await check(environment.ctx, ask(who, text="1.00"))  # the sum is a placeholder
+    participant_id = await environment.participant(full_name="Қайрат Нұрланов")
+    answer = await check(environment.ctx, ask(participant_id, text="1.00"))  # the sum is a placeholder
     assert (answer.result, answer.money, answer.comment) == (Result.OK, FEE, "Almaty Open: Қайрат Н.")
-    opened = await environment.start(who)
+    opened = await environment.start(participant_id)
     for typed in (str(opened.view.code), str(opened.view.code).lower().replace("-", "")):
         assert (await check(environment.ctx, ask(typed))).result is Result.OK
     assert await environment.rows(WebhookEvent) == []
@@ -91,18 +91,18 @@ async def test_check_refuses_what_pay_would_have_to_keep(environment: ServiceEnv
 async def test_pay_settles_in_one_go_and_is_answered_the_same_for_ever(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
-    first = await pay(environment.ctx, ask(who))
+    participant_id = await environment.participant()
+    first = await pay(environment.ctx, ask(participant_id))
     assert (first.result, first.money) == (Result.OK, FEE)
     assert str(first.prv_txn).isdigit()
     assert len(str(first.prv_txn)) == 15
-    [(payment, detail)] = await of(environment, who)
+    [(payment, detail)] = await of(environment, participant_id)
     assert (payment.status, detail.channel, detail.provider_open) == (S.COMPLETED, Channel.KASPI_BILL, False)
     assert payment.kaspi_transaction_id == "777000111"
-    assert (await environment.who(who)).payment_id == payment.id
+    assert (await environment.read_participant(participant_id)).payment_id == payment.id
     environment.later(86_400)
-    assert await pay(environment.ctx, ask(who)) == first
-    assert await pay(environment.ctx, ask(who)) == first
+    assert await pay(environment.ctx, ask(participant_id)) == first
+    assert await pay(environment.ctx, ask(participant_id)) == first
     [row] = await environment.rows(WebhookEvent)
     assert (row.state, row.payment_id, row.provider) == (EventState.DONE, payment.id, "kaspi_bill")
     assert "24000" not in row.payload_enc
@@ -110,26 +110,26 @@ async def test_pay_settles_in_one_go_and_is_answered_the_same_for_ever(
     assert (number.operation_number, number.source) == ("777000111", "kaspi_bill")
     assert (await topics(environment), await kinds(environment)) == (["payment.received"], [])
     assert await handle_due(environment.ctx) == []  # it is done already
-    assert (await check(environment.ctx, ask(who))).result is Result.PAID
+    assert (await check(environment.ctx, ask(participant_id))).result is Result.PAID
 
 
 async def test_twenty_times_at_once_is_once(environment: ServiceEnvironment, database_url: str) -> None:
     db2 = PaymentDatabaseService(database_url)
     desks = [environment.ctx, replace(environment.ctx, db=db2)]
-    who = await environment.participant()
+    participant_id = await environment.participant()
     try:
-        answers = await asyncio.gather(*(pay(desks[n % 2], ask(who)) for n in range(20)))
+        answers = await asyncio.gather(*(pay(desks[n % 2], ask(participant_id)) for n in range(20)))
     finally:
         await db2.dispose()
     assert len({(a.result, a.prv_txn) for a in answers}) == 1
-    assert len(await of(environment, who)) == 1
+    assert len(await of(environment, participant_id)) == 1
     assert await topics(environment) == ["payment.received"]
 
 
 async def test_a_second_txn_id_is_real_money(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    await asyncio.gather(*(pay(environment.ctx, ask(who, f"77700{n}")) for n in range(3)))
-    rows = await of(environment, who)
+    participant_id = await environment.participant()
+    await asyncio.gather(*(pay(environment.ctx, ask(participant_id, f"77700{n}")) for n in range(3)))
+    rows = await of(environment, participant_id)
     assert [payment.status for payment, _ in rows] == [S.COMPLETED] * 3
     assert sorted(detail.is_duplicate for _, detail in rows) == [False, True, True]
     assert await kinds(environment) == ["DUPLICATE_PAYMENT"] * 2
@@ -138,8 +138,8 @@ async def test_a_second_txn_id_is_real_money(environment: ServiceEnvironment) ->
 
 async def test_pay_beside_an_open_qr(environment: ServiceEnvironment) -> None:
     """The QR cannot be recalled: if it is paid too, that is the second payment, and nothing is lost."""
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await pay(environment.ctx, ask(str(opened.view.code)))
     assert await environment.status(opened) is S.PENDING
     await environment.phone(opened)
@@ -150,47 +150,49 @@ async def test_pay_beside_an_open_qr(environment: ServiceEnvironment) -> None:
 
 
 async def test_another_amount_is_kept_for_a_person(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    answer = await pay(environment.ctx, ask(who, text="23999.99"))
+    participant_id = await environment.participant()
+    answer = await pay(environment.ctx, ask(participant_id, text="23999.99"))
     assert (answer.result, str(answer.money)) == (Result.OK, "23\u00a0999.99\u00a0KZT")
-    [(payment, _)] = await of(environment, who)
+    [(payment, _)] = await of(environment, participant_id)
     assert payment.status is S.PENDING
-    assert (await environment.who(who)).status is ParticipantStatus.REGISTERED
-    [found] = await environment.rows(Discrepancy)
-    assert (found.kind, found.detail["provider"]) == ("AMOUNT_MISMATCH", "777000111")
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.REGISTERED
+    [discrepancy] = await environment.rows(Discrepancy)
+    assert (discrepancy.kind, discrepancy.detail["provider"]) == ("AMOUNT_MISMATCH", "777000111")
     assert await topics(environment) == ["alert.amount_mismatch"]
-    assert (await check(environment.ctx, ask(who))).result is Result.OTHER
+    assert (await check(environment.ctx, ask(participant_id))).result is Result.OTHER
     with pytest.raises(ManualReviewRequired):
-        await initiate(environment.ctx, InitiateRequest(who, PaymentMethod.KASPI_QR, Channel.KASPI_QR), CLERK)
+        await initiate(
+            environment.ctx, InitiateRequest(participant_id, PaymentMethod.KASPI_QR, Channel.KASPI_QR), CLERK
+        )
     with pytest.raises(Refused, match="different amount was received"):
         await verify(environment.ctx, VerificationRequest(payment.id, "777000111"), CLERK)
-    order = VerificationRequest(
+    request = VerificationRequest(
         payment.id, "777000111", money=Money.parse("23999.99", "KZT"), override=True, reason="a cent"
     )
-    assert (await verify(environment.ctx, order, CLERK)).status is S.COMPLETED
+    assert (await verify(environment.ctx, request, CLERK)).status is S.COMPLETED
 
 
 async def test_a_payment_of_before_there_were_codes_is_paid_by_the_participant_s_id(
     environment: ServiceEnvironment,
 ) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     async with environment.ctx.db.writing() as session:
         (await lock_payment(session, opened.view.payment_id)).detail.short_code = None
     assert (await check(environment.ctx, ask(str(opened.view.code)))).result is Result.NO_ACCOUNT
-    assert (await check(environment.ctx, ask(who))).result is Result.OK
-    assert (await pay(environment.ctx, ask(who))).result is Result.OK
-    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert (await check(environment.ctx, ask(participant_id))).result is Result.OK
+    assert (await pay(environment.ctx, ask(participant_id))).result is Result.OK
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
 
 
 @pytest.mark.parametrize("status", [ParticipantStatus.CANCELLED, ParticipantStatus.PAID])
 async def test_pay_is_never_refused_for_a_known_account(
     environment: ServiceEnvironment, status: ParticipantStatus
 ) -> None:
-    who = await environment.participant()
-    await change(environment, who, status=status)
-    assert (await pay(environment.ctx, ask(who))).result is Result.OK
-    [(payment, _)] = await of(environment, who)
+    participant_id = await environment.participant()
+    await change(environment, participant_id, status=status)
+    assert (await pay(environment.ctx, ask(participant_id))).result is Result.OK
+    [(payment, _)] = await of(environment, participant_id)
     assert payment.status is S.COMPLETED
 
 
@@ -200,8 +202,12 @@ async def test_an_unknown_account_keeps_the_money_and_tells(environment: Service
         assert answer.result is Result.NO_ACCOUNT
     [row] = await environment.rows(WebhookEvent)
     assert row.state is EventState.FOREIGN
-    [found] = await environment.rows(Discrepancy)
-    assert (found.kind, found.payment_id, found.detail["account"]) == ("MISSING_LOCALLY", None, "nobody")
+    [discrepancy] = await environment.rows(Discrepancy)
+    assert (discrepancy.kind, discrepancy.payment_id, discrepancy.detail["account"]) == (
+        "MISSING_LOCALLY",
+        None,
+        "nobody",
+    )
     assert await topics(environment) == ["alert.unapplied_money"]
     # the participant is there by now, and an operator replays it
     await environment.participant(id="nobody")
@@ -211,7 +217,7 @@ async def test_an_unknown_account_keeps_the_money_and_tells(environment: Service
         again.state, again.next_attempt_at = EventState.PENDING, environment.now()
     [handled] = await handle_due(environment.ctx)
     assert handled.state is EventState.DONE
-    assert (await environment.who("nobody")).status is ParticipantStatus.PAID
+    assert (await environment.read_participant("nobody")).status is ParticipantStatus.PAID
     assert (await pay(environment.ctx, ask("nobody"))).result is Result.NO_ACCOUNT  # the answer stays
 
 
@@ -225,12 +231,12 @@ async def test_one_txn_id_with_two_contents(environment: ServiceEnvironment) -> 
 
 
 async def test_a_clerk_typed_the_number_before_kaspi_called(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     await environment.fault("/r1", "cut_before", times=99)
     await verify(environment.ctx, VerificationRequest(opened.view.payment_id, "777000111"), CLERK)
-    assert (await pay(environment.ctx, ask(who))).result is Result.OK
-    assert len(await of(environment, who)) == 1  # the same money, once
+    assert (await pay(environment.ctx, ask(participant_id))).result is Result.OK
+    assert len(await of(environment, participant_id)) == 1  # the same money, once
     assert await kinds(environment) == []
     other = await environment.participant()
     assert (await pay(environment.ctx, ask(other, "0777000111"))).result is Result.OK
@@ -241,8 +247,8 @@ async def test_a_clerk_and_kaspi_in_the_same_moment(
     environment: ServiceEnvironment, database_url: str
 ) -> None:
     """The clerk's transaction is open when Kaspi calls: the money is counted once all the same."""
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     word = PaymentEvent(
         opened.view.payment_id, EventType.SUCCEEDED, environment.now(), CLERK.source, CLERK.name,
         ids=ProviderIds(kaspi_operation="777000111"),
@@ -251,19 +257,19 @@ async def test_a_clerk_and_kaspi_in_the_same_moment(
     try:
         async with db2.writing() as session:
             await apply_event_in(session, environment.ctx, word)
-            call = asyncio.create_task(pay(environment.ctx, ask(who)))
+            call = asyncio.create_task(pay(environment.ctx, ask(participant_id)))
             await asyncio.sleep(0.5)
         assert (await call).result is Result.OK
     finally:
         await db2.dispose()
-    assert [payment.status for payment, _ in await of(environment, who)] == [S.COMPLETED]
+    assert [payment.status for payment, _ in await of(environment, participant_id)] == [S.COMPLETED]
     assert await kinds(environment) == []
 
 
 async def test_bill_money_goes_back_by_hand(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    await pay(environment.ctx, ask(who))
-    [(payment, _)] = await of(environment, who)
+    participant_id = await environment.participant()
+    await pay(environment.ctx, ask(participant_id))
+    [(payment, _)] = await of(environment, participant_id)
     with pytest.raises(Refused):
         await refund(environment.ctx, RefundCommand(payment.id, "injured"), CLERK)
 
@@ -286,5 +292,5 @@ async def test_an_unreadable_pay_is_kept(environment: ServiceEnvironment) -> Non
     ],
 )  # fmt: skip
 def test_sums(text: str, read: str | None) -> None:
-    found = read_sum(text)
-    assert (None if found is None else str(found.amount)) == read
+    money = read_sum(text)
+    assert (None if money is None else str(money.amount)) == read

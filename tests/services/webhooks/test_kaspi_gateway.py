@@ -43,15 +43,15 @@ async def receive(
 
 
 async def test_paid_once_however_often_it_is_told(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant_id = await environment.participant()
+    opened = await environment.start(participant_id)
     body = invoice(opened, transaction_id="QR19000000001")
     assert await receive(environment, body)
     assert not await receive(environment, body, signature=f"sha256={sign(body)}")
     await environment.maintain()
     view = await environment.view(opened)
     assert (view.status, view.operation_number) == (S.COMPLETED, "19000000001")
-    assert (await environment.who(who)).status is ParticipantStatus.PAID
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
     environment.later(86_400)
     assert not await receive(environment, body)  # replayed a day later
     await environment.maintain()
@@ -185,7 +185,7 @@ async def test_money_for_a_payment_that_nobody_knows(environment: ServiceEnviron
         environment.later(2000)
     [row] = await environment.rows(WebhookEvent)
     assert row.state is EventState.FOREIGN
-    assert [found.kind for found in await environment.rows(Discrepancy)] == ["MISSING_LOCALLY"]
+    assert [discrepancy.kind for discrepancy in await environment.rows(Discrepancy)] == ["MISSING_LOCALLY"]
     assert [message.topic for message in await environment.rows(OutboxMessage)] == ["alert.unapplied_money"]
 
 
@@ -194,7 +194,7 @@ async def test_a_stripe_payment_is_never_settled_by_it(environment: ServiceEnvir
     await receive(environment, invoice(opened, amount=50, currency="USD"))
     await environment.maintain()
     assert await environment.status(opened) is S.PENDING
-    assert [found.kind for found in await environment.rows(Discrepancy)] == ["MISSING_LOCALLY"]
+    assert [discrepancy.kind for discrepancy in await environment.rows(Discrepancy)] == ["MISSING_LOCALLY"]
 
 
 async def test_money_that_went_back_there_is_for_a_person(environment: ServiceEnvironment) -> None:
@@ -203,7 +203,7 @@ async def test_money_that_went_back_there_is_for_a_person(environment: ServiceEn
     await receive(environment, invoice(opened, "partially_refunded", amount=10000))
     await environment.maintain()
     assert await environment.status(opened) is S.COMPLETED
-    assert [found.kind for found in await environment.rows(Discrepancy)] == ["REFUND_MISMATCH"]
+    assert [discrepancy.kind for discrepancy in await environment.rows(Discrepancy)] == ["REFUND_MISMATCH"]
 
 
 async def test_nothing_moves_backwards(environment: ServiceEnvironment) -> None:

@@ -37,7 +37,7 @@ async def test_claiming_a_batch_does_not_read_the_whole_backlog(
     event.listen(engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
     async with db.writing() as session:
         await CLAIMS[index](session)
-        [claim] = [each for each in sent if "LIMIT" in each]
+        [claim] = [statement for statement in sent if "LIMIT" in statement]
         if db.is_sqlite():
             shown = await (await session.connection()).exec_driver_sql(
                 f"EXPLAIN QUERY PLAN {claim}", tuple(NOW.isoformat(" ") for _ in range(claim.count("?")))

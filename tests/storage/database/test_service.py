@@ -251,7 +251,7 @@ async def test_audit_entry_ids_are_generated(filled: PaymentDatabaseService) -> 
             session.add(entry(2))
 
 
-async def told(url: str) -> DatabaseUnavailable:
+async def refused(url: str) -> DatabaseUnavailable:
     """The error of the first statement."""
     service = PaymentDatabaseService(url)
     try:
@@ -269,22 +269,22 @@ async def told(url: str) -> DatabaseUnavailable:
 
 
 async def test_an_absent_server() -> None:
-    error = await told("postgresql://me:geheim@127.0.0.1:9/procomp")
+    error = await refused("postgresql://me:geheim@127.0.0.1:9/procomp")
     assert "does not answer: nothing listens there" in error.message
     assert "procomp on 127.0.0.1:9" in error.message
 
 
 async def test_an_unknown_host() -> None:
-    assert "does not answer" in (await told("postgres://me:geheim@no-such-host.invalid/procomp")).message
+    assert "does not answer" in (await refused("postgres://me:geheim@no-such-host.invalid/procomp")).message
 
 
 async def test_a_database_that_does_not_exist(postgres_server: PostgresServer) -> None:
-    assert "does not exist" in (await told(postgres_server.url("nowhere"))).message
+    assert "does not exist" in (await refused(postgres_server.url("nowhere"))).message
 
 
 async def test_an_unknown_role(postgres_server: PostgresServer) -> None:
     url = postgres_server.url("postgres").replace("//postgres:", "//nobody:geheim", 1)
-    assert "refuses the user" in (await told(url)).message
+    assert "refuses the user" in (await refused(url)).message
 
 
 async def test_a_wrong_password(postgres_url: str, postgres_server: PostgresServer) -> None:
@@ -297,7 +297,7 @@ async def test_a_wrong_password(postgres_url: str, postgres_server: PostgresServ
             Path(hba).write_text(f"local all clerk scram-sha-256\n{rules}")
             connection.execute("SELECT pg_reload_conf()")
             await asyncio.sleep(0.2)
-            error = await told(postgres_url.replace("//postgres:", "//clerk:geheim", 1))
+            error = await refused(postgres_url.replace("//postgres:", "//clerk:geheim", 1))
             assert "refuses the user name or password" in error.message
         finally:
             Path(hba).write_text(rules)
@@ -306,7 +306,7 @@ async def test_a_wrong_password(postgres_url: str, postgres_server: PostgresServ
 
 
 async def test_missing_tables(empty_database_url: str) -> None:
-    error = await told(empty_database_url)
+    error = await refused(empty_database_url)
     assert "has no tables" in error.message
     assert error.next_step == "procomp-pay db upgrade"
 
@@ -314,16 +314,17 @@ async def test_missing_tables(empty_database_url: str) -> None:
 async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database, and longer than a header of one hundred bytes" * 9)
-    assert "is not a SQLite database" in (await told(f"sqlite:///{path}")).message
+    assert "is not a SQLite database" in (await refused(f"sqlite:///{path}")).message
 
 
 async def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "cannot be opened" in (await told(f"sqlite:///{tmp_path / 'file' / 'pay.sqlite3'}")).message
+    assert "cannot be opened" in (await refused(f"sqlite:///{tmp_path / 'file' / 'pay.sqlite3'}")).message
     assert (
-        "cannot be created: File name too long" in (await told(f"sqlite:///{tmp_path / ('n' * 300)}")).message
+        "cannot be created: File name too long"
+        in (await refused(f"sqlite:///{tmp_path / ('n' * 300)}")).message
     )
-    assert "cannot be opened" in (await told(f"sqlite:///{tmp_path}")).message
+    assert "cannot be opened" in (await refused(f"sqlite:///{tmp_path}")).message
 
 
 @pytest.mark.parametrize("spoil", ["directory", "text", "cancelled"])
@@ -425,8 +426,8 @@ async def test_a_url_with_another_schema(empty_postgres_url: str) -> None:
     url = f"{empty_postgres_url}&schema=pro%20comp"
     migrate.upgrade(url)
     with psycopg.connect(empty_postgres_url) as connection:
-        found = connection.execute("SELECT DISTINCT schemaname FROM pg_tables WHERE tablename LIKE 'pay_%'")
-        assert found.fetchall() == [("pro comp",)]
+        schemas = connection.execute("SELECT DISTINCT schemaname FROM pg_tables WHERE tablename LIKE 'pay_%'")
+        assert schemas.fetchall() == [("pro comp",)]
 
 
 async def test_a_pgbouncer_url(postgres_url: str) -> None:
@@ -470,7 +471,7 @@ async def test_sqlite_files_are_private(tmp_path: Path) -> None:
         service = PaymentDatabaseService(f"sqlite:///{path}")
         async with service.writing() as session:
             await session.exec(text("CREATE TABLE t (x)"))
-            modes = {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()}
+            modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
         await service.dispose()
     finally:
         os.umask(before)

@@ -83,7 +83,7 @@ def test_a_key_file_is_made_once_and_private(tmp_path: Path) -> None:
     assert len(keys) == 1
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
     Keyring(keys)
 
 
@@ -148,7 +148,7 @@ def test_a_new_key_is_added_before_older_ones(tmp_path: Path) -> None:
     assert (len(set(keys)), keys[2]) == (3, first)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.read_text().count("#") == 1
-    assert [each.name for each in tmp_path.iterdir()] == ["key"]
+    assert [file.name for file in tmp_path.iterdir()] == ["key"]
 
 
 def test_a_running_process_follows_its_key_file(tmp_path: Path) -> None:

@@ -46,18 +46,18 @@ async def test_platform_time_is_cut_to_milliseconds(filled: PaymentDatabaseServi
     async with filled.writing() as session:
         session.add(a_payment("cut", created_at=late))
     async with filled.reading() as session:
-        found = await session.get_one(Payment, "cut")
-        assert found.created_at == datetime(2025, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)
-        assert found.created_at.tzinfo is UTC
+        payment = await session.get_one(Payment, "cut")
+        assert payment.created_at == datetime(2025, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)
+        assert payment.created_at.tzinfo is UTC
         by_time = await session.exec(select(Payment.id).where(col(Payment.created_at) == late))
         assert by_time.all() == ["cut"]
 
 
 async def test_our_time_keeps_microseconds(filled: PaymentDatabaseService) -> None:
     async with filled.reading() as session:
-        found = await session.get_one(PaymentDetail, "pay1")
-        assert found.created_at == NOW
-        assert found.created_at.tzinfo is UTC
+        detail = await session.get_one(PaymentDetail, "pay1")
+        assert detail.created_at == NOW
+        assert detail.created_at.tzinfo is UTC
 
 
 async def test_text_order_is_time_order(filled: PaymentDatabaseService) -> None:
@@ -66,8 +66,8 @@ async def test_text_order_is_time_order(filled: PaymentDatabaseService) -> None:
         for number, moment in enumerate(moments):
             session.add(a_payment(f"m{number}", created_at=moment))
     async with filled.reading() as session:
-        found = (await session.exec(select(Payment.created_at).order_by(col(Payment.created_at)))).all()
-    assert list(found) == sorted(found)
+        times = (await session.exec(select(Payment.created_at).order_by(col(Payment.created_at)))).all()
+    assert list(times) == sorted(times)
 
 
 @pytest.mark.parametrize("model", [Payment, PaymentDetail])
@@ -88,12 +88,12 @@ async def test_the_databases_default_time_has_our_format(filled: PaymentDatabase
             )
         )
     async with filled.reading() as session:
-        found = await session.get_one(Payment, "raw")
-        assert abs(found.created_at - datetime.now(UTC)) < timedelta(minutes=1)
-        again = await session.exec(select(Payment.id).where(col(Payment.created_at) == found.created_at))
+        payment = await session.get_one(Payment, "raw")
+        assert abs(payment.created_at - datetime.now(UTC)) < timedelta(minutes=1)
+        again = await session.exec(select(Payment.id).where(col(Payment.created_at) == payment.created_at))
         assert again.all() == ["raw"]
-        assert found.status is PaymentStatus.PENDING
-        assert found.currency.value == "USD"
+        assert payment.status is PaymentStatus.PENDING
+        assert payment.currency.value == "USD"
 
 
 async def test_json_numbers_stay_exact(filled: PaymentDatabaseService) -> None:
@@ -108,11 +108,11 @@ async def test_json_numbers_stay_exact(filled: PaymentDatabaseService) -> None:
     async with filled.writing() as session:
         session.add(a_payment("json", meta=document))
     async with filled.reading() as session:
-        found = (await session.get_one(Payment, "json")).meta
-        assert found == document
-        assert str(found["amount"]) == "50.00"
-        assert isinstance(found["tenth"], Decimal)
-        assert found["big"] == 10**400
+        meta = (await session.get_one(Payment, "json")).meta
+        assert meta == document
+        assert str(meta["amount"]) == "50.00"
+        assert isinstance(meta["tenth"], Decimal)
+        assert meta["big"] == 10**400
         stored = await session.exec(text("SELECT CAST(metadata AS TEXT) FROM \"Payment\" WHERE id = 'json'"))
         assert "50.00" in stored.scalar_one()
         by_key = await session.exec(

@@ -17,14 +17,14 @@ _DAY = datetime(2024, 3, 1, tzinfo=ALMATY)
 
 
 async def _pages(db: PaymentDatabaseService, wanted: Filter, limit: int) -> list[str]:
-    found: list[str] = []
+    ids: list[str] = []
     cursor = None
     async with db.reading() as session:
         while True:
             rows, cursor = await listing.page(session, wanted, limit=limit, cursor=cursor)
-            found += [row[0].id for row in rows]
+            ids += [row[0].id for row in rows]
             if cursor is None:
-                return found
+                return ids
 
 
 def _wanted(books: Books, wanted: Filter) -> set[str]:
@@ -59,8 +59,8 @@ async def test_every_page_of_every_filter(db: PaymentDatabaseService, limit: int
         Filter(tournament_id="t1", since=_DAY + timedelta(microseconds=3)),
         Filter(status=PaymentStatus.COMPLETED, until=_DAY + timedelta(microseconds=6)),
     ):
-        found = await _pages(db, wanted, limit)
-        assert len(found) == len(set(found))
-        assert set(found) == _wanted(books, wanted)
-        to_the_ms = [books.details[key].created_at.replace(microsecond=0) for key in found]
+        ids = await _pages(db, wanted, limit)
+        assert len(ids) == len(set(ids))
+        assert set(ids) == _wanted(books, wanted)
+        to_the_ms = [books.details[key].created_at.replace(microsecond=0) for key in ids]
         assert to_the_ms == sorted(to_the_ms, reverse=True)

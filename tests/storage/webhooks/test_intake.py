@@ -46,7 +46,7 @@ async def test_concurrent_events_share_commits_and_duplicates_one_row(
 
     monkeypatch.setattr(db, "writing", counted)
     wanted = [arrival(f"evt_{n // 2}", id=f"row-{n}") for n in range(60)]
-    new = await asyncio.gather(*(intake.store(each, NOW) for each in wanted))
+    new = await asyncio.gather(*(intake.store(item, NOW) for item in wanted))
     assert new.count(True) == 30
     assert all(any(pair) and not all(pair) for pair in zip(new[::2], new[1::2], strict=True))
     assert commits <= 3
@@ -62,7 +62,7 @@ async def test_a_rejected_event_does_not_fail_the_others(db: PaymentDatabaseServ
     intake = WebhookIntake(db)
     bad = arrival("evt_bad", occurred_at=None)
     done = await asyncio.gather(
-        *(intake.store(each, NOW) for each in (arrival("evt_1"), bad, arrival("evt_2"))),
+        *(intake.store(item, NOW) for item in (arrival("evt_1"), bad, arrival("evt_2"))),
         return_exceptions=True,
     )
     assert (done[0], done[2]) == (True, True)
@@ -84,18 +84,18 @@ async def test_a_failed_commit_is_reported_to_every_waiting_request(
     done = await asyncio.gather(
         *(intake.store(arrival(f"evt_{n}"), NOW) for n in range(5)), return_exceptions=True
     )
-    assert {type(each) for each in done} == {DatabaseUnavailable}
+    assert {type(outcome) for outcome in done} == {DatabaseUnavailable}
     monkeypatch.undo()
     assert await intake.store(arrival("evt_0"), NOW) is True, "it goes on when the database is back"
 
 
 async def test_waiting_is_bounded(db: PaymentDatabaseService, monkeypatch: pytest.MonkeyPatch) -> None:
     intake = WebhookIntake(db)
-    hold = asyncio.Event()
+    release = asyncio.Event()
 
     @asynccontextmanager
     async def slow() -> Any:
-        await hold.wait()
+        await release.wait()
         async with real() as session:
             yield session
 
@@ -108,9 +108,9 @@ async def test_waiting_is_bounded(db: PaymentDatabaseService, monkeypatch: pytes
     await asyncio.sleep(0)
     others = [asyncio.create_task(intake.store(arrival(f"evt_{n}"), NOW)) for n in range(1, 6)]
     done = await asyncio.gather(first, *others, return_exceptions=True)
-    assert all(isinstance(each, DatabaseUnavailable) for each in done), "503: send it again"
+    assert all(isinstance(outcome, DatabaseUnavailable) for outcome in done), "503: send it again"
     monkeypatch.setattr(module, "WAIT_S", 15)
-    hold.set()
+    release.set()
     assert await intake.store(arrival("evt_9"), NOW) is True
     assert "evt_9" in {row.event_id for row in await rows(db)}
 

@@ -44,15 +44,15 @@ class Translation:
 
     def __init__(self, language: str) -> None:
         self.language = language
-        self._words = _catalogue(language)
+        self._catalogue = _catalogue(language)
 
     def text(self, message: str, **values: object) -> str:
         """Return a translated text with its values filled in."""
-        return self._words.gettext(message) % values if values else self._words.gettext(message)
+        return self._catalogue.gettext(message) % values if values else self._catalogue.gettext(message)
 
     def counted(self, one: str, many: str, count: int) -> str:
         """Return a translated text with ``%(n)d`` in it, in the plural form for the number."""
-        return self._words.ngettext(one, many, count) % {"n": count}
+        return self._catalogue.ngettext(one, many, count) % {"n": count}
 
     def money(self, money: Money) -> str:
         """Return an amount in the notation of the language, with no-break spaces: ``24 000,00 ₸``."""
@@ -72,11 +72,7 @@ def _catalogue(language: str) -> gettext.NullTranslations:
     if language == SOURCE:
         return gettext.NullTranslations()
     source = (
-        files("procomp_pay.services.notifications.emails")
-        / "locale"
-        / language
-        / "LC_MESSAGES"
-        / "letters.po"
+        files("procomp_pay.services.notifications.emails") / "locale" / language / "LC_MESSAGES" / "emails.po"
     )
     compiled = BytesIO()
     with source.open("rb") as text:
@@ -124,26 +120,26 @@ class _Content:
 def render_email(
     topic: str,
     payload: Mapping[str, Any],
-    about: MessageContext,
+    context: MessageContext,
     *,
     key: str,
     language: str,
     at: datetime,
-    mark: str = "",
+    prefix: str = "",
 ) -> Email:
     """Return the e-mail to the participant's user.
 
     :param payload: the message from settlement, with ``amount`` and ``currency`` of this event.
     :param key: the id of the delivery, for the Message-ID.
     :param at: when the event happened.
-    :param mark: prefix of the subject while no real money moves.
+    :param prefix: of the subject, while no real money moves.
     """
     translation = Translation(language)
-    view = about.view
-    content = _content(translation, topic, payload, about)
+    view = context.view
+    content = _content(translation, topic, payload, context)
     values = {
         "language": language,
-        "mark": mark.strip(),
+        "mark": prefix.strip(),
         "sign": _SIGNS.get(Topic(topic), "!"),
         "heading": content.heading,
         "lines": content.lines,
@@ -157,10 +153,10 @@ def render_email(
     }
     return Email(
         key=key,
-        to=about.email or "",
-        subject=f"{mark}{content.heading}: {view.tournament_name}",
-        text=_templates().get_template("letter.txt").render(values),
-        html=_templates().get_template("letter.html").render(values),
+        to=context.email or "",
+        subject=f"{prefix}{content.heading}: {view.tournament_name}",
+        text=_templates().get_template("email.txt").render(values),
+        html=_templates().get_template("email.html").render(values),
         language=language,
         at=at,
     )
@@ -193,13 +189,13 @@ def _rows(translation: Translation, view: PaymentView, at: datetime) -> list[tup
 
 
 def _content(
-    translation: Translation, topic: str, payload: Mapping[str, Any], about: MessageContext
+    translation: Translation, topic: str, payload: Mapping[str, Any], context: MessageContext
 ) -> _Content:
     money = Money.parse(payload["amount"], str(payload["currency"]))
     if topic == Topic.PAYMENT_RECEIVED:
-        return _received(translation, money, about)
+        return _received(translation, money, context)
     if topic == Topic.PAYMENT_REFUNDED:
-        return _refunded(translation, money, about.view, in_full=bool(payload.get("refunded_in_full")))
+        return _refunded(translation, money, context.view, in_full=bool(payload.get("refunded_in_full")))
     amount = ((translation.text("Amount"), translation.money(money)),)
     if topic == Topic.PAYMENT_EXPIRED:
         lines = (
@@ -218,11 +214,11 @@ def _content(
     return _Content(translation.text("Payment did not go through"), lines, amount)
 
 
-def _received(translation: Translation, money: Money, about: MessageContext) -> _Content:
+def _received(translation: Translation, money: Money, context: MessageContext) -> _Content:
     line = translation.text("The money has arrived.")
-    if about.view.is_duplicate:
+    if context.view.is_duplicate:
         line = translation.text("This fee had been paid before. The organisers will pay one of the two back.")
-    elif about.settled_by == about.view.payment_id:
+    elif context.settled_by == context.view.payment_id:
         line = translation.text("The entry fee is paid. There is nothing more to do.")
     rows = ((translation.text("Amount"), translation.money(money)),)
     return _Content(translation.text("Payment received"), (line,), rows)
@@ -245,11 +241,11 @@ def _refunded(translation: Translation, money: Money, view: PaymentView, *, in_f
             "Paid back: %(amount)s. The rest of the payment stays as it is.", amount=amount
         )
     if view.method.is_kaspi:
-        way = translation.text("The money goes back to the Kaspi account that it was paid from.")
+        route = translation.text("The money goes back to the Kaspi account that it was paid from.")
     else:
-        way = translation.counted(
+        route = translation.counted(
             "The money goes back to the card; the bank may need up to %(n)d working day.",
             "The money goes back to the card; the bank may need up to %(n)d working days.",
             CARD_DAYS,
         )
-    return _Content(heading, (first, way), tuple(rows))
+    return _Content(heading, (first, route), tuple(rows))

@@ -50,12 +50,13 @@ def by_blocks(quick: object) -> list[tuple[object, ...]]:
     for block in quick.blocks():  # type: ignore[attr-defined]
         rows = zip(block.numbers, block.refs, block.matches, block.times, block.words, strict=True)
         for number, ref, match, at, words in rows:
-            said = block.said[words]
-            assert said.fee is None or block.has_fees
+            amounts = block.said[words]
+            assert amounts.fee is None or block.has_fees
             time = datetime.fromisoformat(at)
             assert block.first_at <= time <= block.last_at
-            found.append((number, said.kind, ref, match, time, said.money.amount, said.money.currency,
-                          said.fee, said.net))  # fmt: skip
+            money = amounts.money
+            found.append((number, amounts.kind, ref, match, time, money.amount, money.currency,
+                          amounts.fee, amounts.net))  # fmt: skip
     assert found, "nothing was plain"
     found += [staged(each) for each in quick.others()]  # type: ignore[attr-defined]
     quick.check()  # type: ignore[attr-defined]

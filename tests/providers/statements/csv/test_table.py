@@ -561,7 +561,7 @@ def test_number_of_stored_bad_lines_is_limited(save: Save, monkeypatch: pytest.M
 
 def test_memory_stays_flat_and_progress_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "large.csv"
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     with path.open("w", encoding="utf-8") as file:
         file.write(text([HEADS]))
         for number in range(30_000):
@@ -569,9 +569,9 @@ def test_memory_stays_flat_and_progress_is_reported(tmp_path: Path) -> None:
             row = kaspi(1, ref=str(number), time=clock, amount=f"{number}", net="", row=str(number + 1))
             file.write(";".join(row) + "\n")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with open_statement(path, progress=lambda done, whole: told.append((done, whole))) as statement:
+    with open_statement(path, progress=lambda done, whole: progress.append((done, whole))) as statement:
         assert sum(1 for _ in statement) == 30_000
         assert statement.rows == 30_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # kB
-    assert told == sorted(told)
-    assert told[-1][0] > told[-1][1] * 0.9
+    assert progress == sorted(progress)
+    assert progress[-1][0] > progress[-1][1] * 0.9
