@@ -12,7 +12,7 @@ from procomp_pay.storage.database import migrate
 from procomp_pay.storage.encryption.keyring import new_key
 from tests.support.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.support.secret_watch import register_secret
-from tests.support.terminal import Clerk, LocalProviders, rows
+from tests.support.terminal import CommandLine, LocalProviders, rows
 
 _COMMANDS = (
     "initiate p1 --method kaspi_qr",
@@ -42,13 +42,13 @@ _COMMANDS = (
 @pytest.fixture
 def postgres_clerk(
     postgres_url: str, bare_environment: Path, providers: LocalProviders, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Clerk]:
+) -> Iterator[CommandLine]:
     monkeypatch.setenv("DATABASE_URL", postgres_url)
     monkeypatch.setenv("ENCRYPTION_KEYS", key := new_key())
     register_secret(key, "encryption key")
     providers.calm()
     providers.write_run_file(bare_environment)
-    clerk = Clerk(bare_environment, providers, postgres_url)
+    clerk = CommandLine(bare_environment, providers, postgres_url)
     clerk.write(*rows())
     yield clerk
     providers.calm()
@@ -62,7 +62,7 @@ def postgres_clerk(
     ],
 )
 def test_every_command_refuses_the_tables_of_another_version(
-    postgres_clerk: Clerk, version: str, said: str, next_step: str
+    postgres_clerk: CommandLine, version: str, said: str, next_step: str
 ) -> None:
     def everything() -> str:
         with psycopg.connect(postgres_clerk.url) as connection:
@@ -87,7 +87,7 @@ def test_every_command_refuses_the_tables_of_another_version(
 
 
 def test_a_database_is_asked_for_its_version_once_in_a_process(
-    postgres_clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+    postgres_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[str | None] = []
     monkeypatch.setattr(migrate, "check_revision", compared.append)
@@ -97,7 +97,9 @@ def test_a_database_is_asked_for_its_version_once_in_a_process(
 
 @needs_pgbouncer
 @pytest.mark.parametrize("mode", ["transaction", "session"])
-def test_commands_behind_pgbouncer(postgres_clerk: Clerk, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_behind_pgbouncer(
+    postgres_clerk: CommandLine, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pool of four sessions, in which what a command leaves behind would meet the next one."""
     clerk = postgres_clerk
     with pgbouncer(clerk.url, mode=mode, pool_size=4) as url:

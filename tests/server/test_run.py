@@ -314,7 +314,7 @@ async def test_a_loop_that_hangs_ends_the_process(settings: Settings, tmp_path: 
     try:
         if workers == 1:
             assert await server.end() == 5
-            assert "background loop refunds stood still" in server.said
+            assert "background loop refunds stood still" in server.output
         else:
             await server.ready(r"(worker \d+ exited with 5; restarting)")
             server.send(signal.SIGTERM)
@@ -330,7 +330,7 @@ async def test_a_stop_ends_in_time_whatever_hangs(settings: Settings, tmp_path: 
         await server.ready()
         server.send(signal.SIGTERM)
         assert await server.end() == 1
-        assert "not everything stopped within 3 s" in server.said
+        assert "not everything stopped within 3 s" in server.output
     finally:
         await server.clean_up()
 

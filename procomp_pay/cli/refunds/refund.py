@@ -179,8 +179,8 @@ async def _send(
     from procomp_pay.services.views import payment as views
 
     try:
-        scan = await customer_scan(ctx, order.payment_id, show_qr, say_unlisted)
-        return await use.refund(ctx, replace(order, customer_scan=scan), actor)
+        scan = await customer_scan(ctx, command.payment_id, show_qr, say_unlisted)
+        return await use.refund(ctx, replace(command, customer_scan=scan), actor)
     except (ProviderUnavailable, OutcomeUnknown) as error:
         errors.append(error)
         view = await views.one(ctx, command.payment_id)

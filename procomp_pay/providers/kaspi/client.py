@@ -47,7 +47,7 @@ class Exchange:
     ) -> None:
         self._line = line
         self.circuit = circuit
-        self._budget = budget
+        self._rate_limit = rate_limit
 
     async def ask(self, method: str, path: str, read: Callable[[httpx.Response], T], **options: Any) -> T:
         """Send a request, and return what ``read`` makes of the answer.

@@ -185,10 +185,10 @@ def _message(document: Any) -> str:
 
 
 def _created(data: Mapping[str, Any], request: CreateRequest) -> Created:
-    url = words.first(data, words.URL)
+    url = gateway_fields.first(data, gateway_fields.PAYMENT_URL)
     if not isinstance(url, str) or not url.startswith(("https://", "http://")) or not url.isprintable():
         raise OutcomeUnknown("The gateway's answer has no payment_url")
-    gateway_id = words.text(data, words.THEIRS)
+    gateway_id = gateway_fields.text(data, gateway_fields.GATEWAY_ID)
     life = _life_s(data)
     return Created(
         provider_ref=f"{_NO_ID}{request.payment_id}" if gateway_id is None else gateway_id,
@@ -214,9 +214,9 @@ def _life_s(data: Mapping[str, Any]) -> int:
     return int(min(max(left, 60), _LONGEST_LIFE_S))
 
 
-def _refunded_total(data: Mapping[str, Any], handle: ProviderRef) -> Money | None:
-    meaning = words.meaning(words.text(data, words.STATUS) or "")
-    amount = words.first(data, words.BACK)
+def _refunded_total(data: Mapping[str, Any], ref: ProviderRef) -> Money | None:
+    meaning = gateway_fields.meaning(gateway_fields.text(data, gateway_fields.STATUS) or "")
+    amount = gateway_fields.first(data, gateway_fields.REFUNDED_AMOUNT)
     if amount is None and meaning.whole_back:
         amount = gateway_fields.first(data, gateway_fields.AMOUNT)
     if amount is None or not meaning.refunded:
@@ -228,13 +228,13 @@ def _refunded_total(data: Mapping[str, Any], handle: ProviderRef) -> Money | Non
         return None
 
 
-def _provider_status(data: Mapping[str, Any], handle: ProviderRef) -> ProviderStatus:
-    status = words.text(data, words.STATUS) or ""
-    meaning = words.meaning(status)
+def _provider_status(data: Mapping[str, Any], ref: ProviderRef) -> ProviderStatus:
+    status = gateway_fields.text(data, gateway_fields.STATUS) or ""
+    meaning = gateway_fields.meaning(status)
     event_type = meaning.event_type
     if not meaning.known:
-        log.warning("the gateway reports the unknown status %r for %s", status[:40], handle.provider_ref)
-    operation = words.text(data, words.OPERATION) or ""
+        log.warning("the gateway reports the unknown status %r for %s", status[:40], ref.provider_ref)
+    operation = gateway_fields.text(data, gateway_fields.OPERATION_NUMBER) or ""
     ids = ProviderIds(
         kaspi_payment=ref.provider_ref,
         kaspi_operation=None if gateway_fields.is_blank(operation) else operation,
@@ -245,7 +245,7 @@ def _provider_status(data: Mapping[str, Any], handle: ProviderRef) -> ProviderSt
         return ProviderStatus(
             event_type, meaning.final, ids=ids, reason=reason, raw_status=status, unclear=unclear
         )
-    money, unreadable = words.money(data)
+    money, unreadable = gateway_fields.money(data)
     refunded = meaning.refunded if unreadable is None else None
     return ProviderStatus(
         event_type,

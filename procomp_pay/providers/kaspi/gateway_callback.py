@@ -14,7 +14,7 @@ from typing import Any
 
 from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Money
-from procomp_pay.providers.kaspi import gateway_fields as words
+from procomp_pay.providers.kaspi import gateway_fields
 from procomp_pay.providers.kaspi.wire import parse_date
 
 
@@ -47,18 +47,18 @@ def read_callback(document: Any) -> ParsedCallback | None:
     """Parse a callback's body; ``None`` if it names no payment or no state."""
     if not isinstance(document, Mapping):
         return None
-    fields = words.fields(document)
-    status = words.text(fields, words.STATUS) or ""
-    operation = words.text(fields, words.OPERATION) or ""
+    fields = gateway_fields.fields(document)
+    status = gateway_fields.text(fields, gateway_fields.STATUS) or ""
+    operation = gateway_fields.text(fields, gateway_fields.OPERATION_NUMBER) or ""
     ids = ProviderIds(
-        kaspi_payment=words.text(fields, words.THEIRS),
-        kaspi_operation=None if words.is_blank(operation) else operation,
+        kaspi_payment=gateway_fields.text(fields, gateway_fields.GATEWAY_ID),
+        kaspi_operation=None if gateway_fields.is_blank(operation) else operation,
     )
-    ours = words.text(fields, words.OURS)
+    ours = gateway_fields.text(fields, gateway_fields.OUR_ID)
     if not status or (ours is None and ids.kaspi_payment is None):
         return None
-    meaning = words.meaning(status)
-    money, unreadable = words.money(fields)
+    meaning = gateway_fields.meaning(status)
+    money, unreadable = gateway_fields.money(fields)
     return ParsedCallback(
         ours=ours,
         ids=ids,

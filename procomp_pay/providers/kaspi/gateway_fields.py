@@ -32,12 +32,12 @@ OPERATION_NUMBER = (
 STATUS = ("status", "state")
 AMOUNT = ("amount", "sum")
 #: The amount refunded so far.
-BACK = ("refunded_amount", "refundedamount", "amount_refunded", "total_refunded")
-URL = ("payment_url", "paymenturl", "payurl")
-ENDS = ("expires_at", "expiresat", "expire_date", "expiredate")
+REFUNDED_AMOUNT = ("refunded_amount", "refundedamount", "amount_refunded", "total_refunded")
+PAYMENT_URL = ("payment_url", "paymenturl", "payurl")
+EXPIRES_AT = ("expires_at", "expiresat", "expire_date", "expiredate")
 #: The longest id, state or number that is stored.
 _LONGEST = 128
-WHEN = ("paid_at", "paidat", "processed_at", "updated_at", "updatedat", "timestamp", "created_at")
+PAID_AT = ("paid_at", "paidat", "processed_at", "updated_at", "updatedat", "timestamp", "created_at")
 
 
 @dataclass(frozen=True, slots=True)

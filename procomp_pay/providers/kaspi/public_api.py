@@ -92,12 +92,12 @@ class KaspiPublicApi:
 
         An unknown status means "still open": a payment never fails because of a status that we do not know.
         """
-        data = await self._status(handle.provider_ref)
+        data = await self._status(ref.provider_ref)
         status = word(data.get("Status")) or ""
         event_type, final = _STATUSES.get(status, (None, False))
         if status not in _STATUSES:
-            log.warning("Kaspi reports the unknown status %r for %s", status[:40], handle.provider_ref)
-        ids = ProviderIds(kaspi_payment=handle.provider_ref, kaspi_operation=word(data.get("TransactionId")))
+            log.warning("Kaspi reports the unknown status %r for %s", status[:40], ref.provider_ref)
+        ids = ProviderIds(kaspi_payment=ref.provider_ref, kaspi_operation=word(data.get("TransactionId")))
         if event_type is not EventType.SUCCEEDED:
             unclear = not final and status not in _WAITS
             return ProviderStatus(
@@ -107,7 +107,7 @@ class KaspiPublicApi:
         try:
             money = None if amount is None else tenge(amount)
         except InvalidAmount:
-            log.warning("Kaspi reports an unreadable amount for %s", handle.provider_ref)
+            log.warning("Kaspi reports an unreadable amount for %s", ref.provider_ref)
             return ProviderStatus(
                 event_type, True, ids=ids, raw_status=status, money_unreadable=visible(amount)[:40]
             )
@@ -180,7 +180,7 @@ class KaspiPublicApi:
         amount = data.get("Amount")
         if amount is None and self._calls.scheme is not KaspiScheme.BASIC:
             try:
-                amount = (await self._refunds.details(handle.provider_ref)).get("TotalAmount")
+                amount = (await self._refunds.details(ref.provider_ref)).get("TotalAmount")
             except (NotFound, Refused, ConfigurationError) as error:
                 # only the device that took the payment gets details, and it may have been replaced since
                 log.warning("Kaspi does not report the amount of %s: %s", ref.provider_ref, error.message)

@@ -188,7 +188,7 @@ class KaspiRefunds:
         """
         if self._calls.scheme is KaspiScheme.BASIC:
             return ProviderRefunds()
-        purchase = await self.purchase(handle.provider_ref)
+        purchase = await self.purchase(ref.provider_ref)
         return ProviderRefunds(total=purchase.money - purchase.refundable)
 
     async def purchase(self, number: str) -> Purchase:

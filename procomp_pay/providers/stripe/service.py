@@ -327,7 +327,7 @@ def _as_domain_error(error: stripe.StripeError) -> PaymentError:
         case stripe.InvalidRequestError() if error.http_status == 404:
             made = NotFound(f"Stripe does not know it: {reason}")
         case stripe.InvalidRequestError() | stripe.CardError() | stripe.IdempotencyError():
-            made = Refused(f"Stripe refused: {said}", code=ErrorCode.PROVIDER_REFUSED)
+            made = Refused(f"Stripe refused: {reason}", code=ErrorCode.PROVIDER_REFUSED)
         case stripe.APIConnectionError() if isinstance(error.__cause__, NOT_SENT):
             made = ProviderUnavailable("Stripe cannot be reached", next_step=_HEALED)
         case _:

@@ -151,8 +151,8 @@ def _money(amount: Decimal, sign: int) -> tuple[Decimal, Decimal, Decimal]:
 def rows(book: Book, made: Sequence[Operation], odd: Oddities) -> list[list[Any]]:
     """The report as rows of cells: texts, and Decimal for money."""
     if odd.layout == "2026":
-        return _rows_of_2026(book, found, odd)
-    lines = list(reversed(found)) if odd.order == "newest" else list(found)
+        return _rows_of_2026(book, made, odd)
+    lines = list(reversed(made)) if odd.order == "newest" else list(made)
     if odd.duplicate and lines:
         lines.append(lines[0])
     table = [_line(book, number, line, odd) for number, line in enumerate(lines, 1)]

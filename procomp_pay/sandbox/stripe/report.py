@@ -111,7 +111,7 @@ def _customer_facing(row: Json, mark: str) -> dict[str, str]:
     return {"customer_facing_amount": amount, "customer_facing_currency": row["currency"]}
 
 
-def _about(core: Core, source: str) -> tuple[str | None, str | None]:
+def _charge_and_intent(core: Core, source: str) -> tuple[str | None, str | None]:
     """The charge and the payment intent behind a movement of money."""
     charges: dict[str, Any] = core.tables["charges"]
     for table in ("refunds", "disputes"):

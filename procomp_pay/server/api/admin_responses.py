@@ -8,7 +8,7 @@ from typing import Any
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, PaymentStatus
-from procomp_pay.server.api.responses import STANDING, PaymentStanding
+from procomp_pay.server.api.responses import STANDING, PaymentSummary
 from procomp_pay.server.http.json_types import Amount, Instant, Reason, ResponseModel, example
 
 _FULL: dict[str, Any] = STANDING | {

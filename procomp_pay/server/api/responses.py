@@ -107,7 +107,7 @@ class PaymentSummary(ResponseModel):
     failure_reason: Reason
 
 
-class MoveShown(ResponseModel):
+class StatusChange(ResponseModel):
     """One entry of a payment's audit trail. Staff and admins alone see ``actor`` and their own notes."""
 
     at: Instant

@@ -170,7 +170,7 @@ async def status(request: web.Request) -> web.Response:
     caller, participant_id = caller_of(request), requests.path_id(request, "participant_id")
     await _check_access(request, caller, participant_id)
     payment = _seen_by(caller, await views.latest(request.app[STATE].ctx, participant_id))
-    return respond(responses.PaymentStanding, payment.seeded())
+    return respond(responses.PaymentSummary, payment.seeded())
 
 
 async def history(request: web.Request) -> web.Response:

@@ -131,7 +131,7 @@ async def refund(ctx: AppContext, command: RefundCommand, actor: Actor) -> Refun
             known.response["refund_id"] if known else await _write_ahead(session, ctx, locked, command, actor)
         )
     if known is None:
-        await send(ctx, refund_id, actor, first=True, customer_scan=order.customer_scan)
+        await send(ctx, refund_id, actor, first=True, customer_scan=command.customer_scan)
         return await state_of(ctx, refund_id)
     in_progress = ctx.clock() - known.created_at < timedelta(seconds=LOOK_AGAIN_S)
     return await _known_state(ctx, refund_id, patience_s=_PATIENCE_S if in_progress else 0)

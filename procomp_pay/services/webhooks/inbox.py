@@ -169,7 +169,8 @@ def may_be_lost(parsed: ParsedWebhookEvent, event: dict[str, Any]) -> bool:
     and the metadata names a payment and a participant as we write them.
     """
     metadata = event["data"]["object"].get("metadata") or {}
-    paid = parsed.seen.event_type is EventType.SUCCEEDED and parsed.seen.money is not None
+    status = parsed.provider_status
+    paid = status.event_type is EventType.SUCCEEDED and status.money is not None
     return paid and "participant_id" in metadata
 
 
@@ -238,12 +239,12 @@ def payment_event_of(
         source=Source.STRIPE_WEBHOOK,
         actor="stripe",
         source_id=event["id"],
-        money=seen.money,
-        money_unreadable=seen.money_unreadable,
-        currency_unknown=seen.currency_unknown,
-        ids=seen.ids,
-        reason=seen.reason or (parsed.refund.failure_reason if parsed.refund else None),
-        final_at_provider=seen.final,
+        money=status.money,
+        money_unreadable=status.money_unreadable,
+        currency_unknown=status.currency_unknown,
+        ids=status.ids,
+        reason=status.reason or (parsed.refund.failure_reason if parsed.refund else None),
+        final_at_provider=status.final,
         refund=parsed.refund,
         dispute=parsed.dispute,
     )

@@ -172,7 +172,7 @@ def test_control_characters_in_names_are_harmless(sqlite_clerk: CommandLine) -> 
         assert "[bold]x[/]" in output.out
 
 
-def test_a_qr_beside_an_invoice_warns(sqlite_clerk: Clerk) -> None:
+def test_a_qr_beside_an_invoice_warns(sqlite_clerk: CommandLine) -> None:
     invoice = sqlite_clerk.ask("initiate", "p1", "--method", "kaspi_qr")["payment_id"]
     sqlite_clerk.change(
         "UPDATE pay_payment_detail SET channel = 'kaspi_remote', create_state = 'sent', provider_ref = NULL"
@@ -181,7 +181,7 @@ def test_a_qr_beside_an_invoice_warns(sqlite_clerk: Clerk) -> None:
     assert f"Invoice {invoice} may still be on the customer's phone" in output.err
 
 
-def test_a_lost_qr_is_told_with_what_to_do(sqlite_clerk: Clerk) -> None:
+def test_a_lost_qr_is_told_with_what_to_do(sqlite_clerk: CommandLine) -> None:
     sqlite_clerk.providers.fault(kind="cut_after", path="/r1/v01/qr/create", times=1)
     output = sqlite_clerk.type("initiate", "p1", "--method", "kaspi_qr", code=5)
     assert "Nobody has seen it" in output.err

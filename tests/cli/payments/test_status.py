@@ -206,7 +206,7 @@ def test_days_are_almatys() -> None:
         formats.day("1 May", "--since")
 
 
-def test_payments_and_tournaments_are_named_alike_everywhere(clerk: Clerk) -> None:
+def test_payments_and_tournaments_are_named_alike_everywhere(clerk: CommandLine) -> None:
     payment = clerk.ask("initiate", "p1", *KASPI)
     for command in (("list",), ("discrepancies", "list"), ("report",)):
         clerk.type(*command, "--tournament", "Nope", code=4)
@@ -229,7 +229,7 @@ def test_payments_and_tournaments_are_named_alike_everywhere(clerk: Clerk) -> No
     assert clerk.ask("audit", "show", payment["code"])["payment_id"] == payment["payment_id"]
 
 
-def test_a_refresh_shows_the_stored_status_whatever_the_provider_answers(sqlite_clerk: Clerk) -> None:
+def test_a_refresh_shows_the_stored_status_whatever_the_provider_answers(sqlite_clerk: CommandLine) -> None:
     sqlite_clerk.ask("initiate", "p1", *KASPI)
     for status, code, says in ((401, 7, "denies access"), (403, 7, "denies access")):
         sqlite_clerk.providers.fault(kind="status", status=status, path="/r1", times=9)

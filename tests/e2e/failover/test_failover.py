@@ -199,8 +199,8 @@ async def check_end(world: World, figures: list[str]) -> None:
     assert left_s >= 0, said
     assert stop_s < 40, said
     assert "NOT WELL" not in said, said
-    assert " 500:" not in said, f"{said}\n{world.server.said}"
-    assert "met a bug" not in world.server.said, world.server.said
+    assert " 500:" not in said, f"{said}\n{world.server.output}"
+    assert "met a bug" not in world.server.output, world.server.output
 
 
 @pytest.mark.skipif(LONG, reason="the long form runs each by itself")

@@ -92,13 +92,13 @@ async def test_everybody_who_paid_at_stripe_since_the_backup_is_paid_again(
 
     await backup.restore(environment)
     for person in people[2:6]:
-        assert (await environment.who(person)).status is ParticipantStatus.REGISTERED
+        assert (await environment.read_participant(person)).status is ParticipantStatus.REGISTERED
     report = await run(environment, recover=True)
     await one_pass(environment.ctx)
 
     assert {payment.participant_id for payment in report.recovered} == set(people[2:6])
     for person in people:
-        assert (await environment.who(person)).status is ParticipantStatus.PAID
+        assert (await environment.read_participant(person)).status is ParticipantStatus.PAID
         with pytest.raises(AlreadyPaid):
             await environment.start(person, "apple_pay")
     details = {row.payment_id: row for row in await environment.rows(PaymentDetail)}
@@ -132,4 +132,4 @@ async def test_a_kaspi_payment_since_the_backup_is_found_by_the_statement_and_ve
         again.view.payment_id, number, paid_at=paid_at, override=True, reason="paid before the restore"
     )
     await verify(environment.ctx, request, CLERK)
-    assert (await environment.who(person)).status is ParticipantStatus.PAID
+    assert (await environment.read_participant(person)).status is ParticipantStatus.PAID

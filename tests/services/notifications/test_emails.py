@@ -235,5 +235,5 @@ def test_a_letter_says_nothing_of_the_decline_or_of_notes() -> None:
     view = replace(CARD, failure_reason="Your card was declined. (stolen_card)")
     reason = "a quarrel with the coach"
     for topic in (Topic.PAYMENT_FAILED, Topic.PAYMENT_REFUNDED, Topic.PAYMENT_EXPIRED):
-        made = letter(topic, "en", view, reason=f"{reason} (stolen_card)", refunded_in_full=True)
+        made = render(topic, "en", view, reason=f"{reason} (stolen_card)", refunded_in_full=True)
         assert [word for word in ("stolen", "declined", "quarrel") if word in made.text + made.html] == []
