@@ -111,9 +111,9 @@ def has_a_name(name: str | None) -> bool:
 
 
 def amount_to_refund(charged: Money, reserved: Decimal, asked: Money | None) -> Money:
-    """How much goes back.
+    """Return the amount to refund.
 
-    :param held: what :func:`reserved_amount` says of the earlier refunds.
+    :param reserved: the :func:`reserved_amount` of the earlier refunds.
     :param asked: ``None`` for the whole rest.
     :raises Conflict: nothing is left. :raises Refused: more than the rest, or another currency.
     """

@@ -26,8 +26,8 @@ class ParsedWebhookEvent:
     """The parsed content of one event.
 
     :param payment_id: our payment, where the object's metadata names one.
-    :param seen: the payment's status; its ids find the payment if the metadata does not.
-    :param returned: the total refunded, if the event reports only that: a hint to ask the provider.
+    :param provider_status: the payment's status; its ids find the payment if the metadata does not.
+    :param refunded_total: the total refunded, if the event reports only that: a hint to ask the provider.
     """
 
     payment_id: str | None

@@ -47,7 +47,7 @@ HEADS: Final = (
 
 @dataclass(frozen=True)
 class Oddities:
-    """What is odd about the file; the defaults are a plain one.
+    """The oddities of the file; by default it has none.
 
     `refunds` is `own` (a refund has its own number and names its purchase) or `purchase` (it stands under the
     purchase's number). `seconds` false cuts times to the minute, as some editions do.
@@ -78,7 +78,7 @@ _FLAGS: Final = ("title", "total", "duplicate", "seconds", "payment_ids")
 
 
 def read_oddities(query: Any) -> Oddities:
-    """From the query of a request. Raises ValueError for one that there is not."""
+    """Read the oddities from the query of a request. Raises ValueError for an unknown one."""
     chosen: dict[str, Any] = {}
     for name, value in query.items():
         if name in _CHOICES:
@@ -131,7 +131,7 @@ def _money(amount: Decimal, sign: int) -> tuple[Decimal, Decimal, Decimal]:
 
 
 def rows(book: Book, made: Sequence[Operation], odd: Oddities) -> list[list[Any]]:
-    """The report as rows of cells: texts, and Decimal for money."""
+    """Return the report as rows of cells: texts, and Decimal for money."""
     lines = list(reversed(made)) if odd.order == "newest" else list(made)
     if odd.duplicate and lines:
         lines.append(lines[0])
@@ -184,7 +184,7 @@ def _title(book: Book, made: Sequence[Operation]) -> list[list[Any]]:
 
 
 def as_csv(table: list[list[Any]], odd: Oddities) -> bytes:
-    """The report as CSV text."""
+    """Return the report as CSV text."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, delimiter=DELIMITERS[odd.delimiter])
     for row in table:
@@ -199,7 +199,7 @@ def _amount(value: Decimal, odd: Oddities) -> str:
 
 
 def as_xlsx(table: list[list[Any]]) -> bytes:
-    """The report as a workbook: amounts are numbers, everything else is text, as Kaspi Pay writes it."""
+    """Return the report as a workbook: amounts are numbers, everything else is text, as in Kaspi Pay."""
     import openpyxl
 
     book = openpyxl.Workbook(write_only=True)

@@ -41,7 +41,7 @@ _PAST: dict[str, Any] = STANDING | {
 
 
 class KaspiStarted(ResponseModel):
-    """How to pay by Kaspi: ``payment_url`` opens its app, ``qr_image_url`` is the same as a QR code.
+    """The way to pay by Kaspi: ``payment_url`` opens its app, ``qr_image_url`` is the same as a QR code.
 
     ``amount`` is the charged amount, always in tenge.
     """
@@ -66,7 +66,7 @@ class KaspiStarted(ResponseModel):
 
 
 class WalletStarted(ResponseModel):
-    """How to pay by Apple Pay or Google Pay: a secret for Stripe's SDK in the app."""
+    """The way to pay by Apple Pay or Google Pay: a secret for Stripe's SDK in the app."""
 
     model_config = example(
         {

@@ -20,7 +20,7 @@ _OWN = ("jwt-secret", "v1")
 
 
 class Kind(StrEnum):
-    """Where the keys come from."""
+    """The source of the keys."""
 
     SECRET = "JWT_SECRET"  # noqa: S105 - the setting's name
     OWN_SECRET = "the key file"  # noqa: S105 - shown to people
